@@ -1,0 +1,1 @@
+//! What a row change is, and its wire formats.

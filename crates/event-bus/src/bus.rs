@@ -1,0 +1,31 @@
+//! The door to a backend.
+
+use async_trait::async_trait;
+
+use crate::{Checkpoint, Consumer, Producer, Progress, Result, Subscription, TopicFilter};
+
+/// A backend: Kafka, the event log, or memory.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Becomes the one writer of `name`: waits while another leads, fences it when it is gone, and
+    /// gives what it saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::append`].
+    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)>;
+
+    /// Joins a group. Partitions come later, by [`Consumer::poll`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::poll`].
+    async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>>;
+
+    /// How far a group is, in every partition of the topics that it has met.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>>;
+}

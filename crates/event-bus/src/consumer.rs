@@ -1,0 +1,132 @@
+//! The reading side.
+
+use std::{sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{Result, TopicFilter};
+
+/// What a group member wants.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// The group's full name, for example `dbevents.listener.search-index`.
+    pub group: String,
+    /// Which topics; those that appear later are included.
+    pub topics: TopicFilter,
+    /// Where a group that has never committed begins. Resolved once and committed before the first
+    /// record is delivered.
+    pub start: Start,
+    /// Who this member is, for humans.
+    pub client: String,
+}
+
+/// Where a new group begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first record kept.
+    Earliest,
+    /// With the first record that comes after now.
+    Latest,
+    /// With the first record appended at or after a time.
+    Time(SystemTime),
+}
+
+/// The unit of order, of assignment and of commit: a Kafka partition, or a whole log stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic, or the name of the log stream.
+    pub topic: Arc<str>,
+    /// The partition's number; 0 in a log.
+    pub number: u32,
+}
+
+/// A partition that the group gave to this member.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// Which.
+    pub partition: Partition,
+    /// The offset that its deliveries begin at: what the group has committed.
+    pub position: u64,
+}
+
+/// A record, delivered.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What to commit it by.
+    pub partition: Partition,
+    /// Grows within the partition; may have gaps.
+    pub offset: u64,
+    /// The record's own topic (in a log, several share one partition).
+    pub topic: Arc<str>,
+    /// As it was appended.
+    pub key: Bytes,
+    /// As it was appended.
+    pub value: Bytes,
+    /// As they were appended.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What a poll brought.
+#[derive(Clone, Debug)]
+pub enum Polled {
+    /// These partitions are ours from now on.
+    Assigned(Vec<Assignment>),
+    /// These go to another member. They are ours until the next call of `poll`: finish or stop the
+    /// work on them and commit what is done before that.
+    Revoking(Vec<Partition>),
+    /// These are no longer ours, with no time to finish. A commit for them is refused.
+    Lost(Vec<Partition>),
+    /// Records, in order within each partition.
+    Records {
+        /// Those that pass the subscription's filter; may be empty.
+        deliveries: Vec<Delivery>,
+        /// How far each partition was scanned, when that is known to be further than the last
+        /// delivery: the offset to commit once all before it is done.
+        scanned: Vec<(Partition, u64)>,
+    },
+}
+
+/// How far a group is in a partition.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Which.
+    pub partition: Partition,
+    /// The next offset that the group has not finished; `None` if it never committed.
+    pub committed: Option<u64>,
+    /// The offset that the next record will get, or a later one. Markers of the bus count as
+    /// offsets, so a group can be caught up with a difference that is not 0.
+    pub end: u64,
+}
+
+/// A member of a group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for the next thing to happen. Cancel-safe: a dropped call loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Transient: the bus is away, the call may be repeated. [`Error::OffsetGone`]: the next
+    /// record was deleted before the group came to it; nothing is skipped, a human decides.
+    ///
+    /// [`Error::OffsetGone`]: crate::Error::OffsetGone
+    async fn poll(&mut self) -> Result<Polled>;
+
+    /// Saves how far the group is: for each partition the next offset that is not finished. Durable
+    /// when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PartitionLost`](crate::Error::PartitionLost) when one is no longer ours: then none
+    /// of that partition is saved.
+    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()>;
+
+    /// Stops deliveries of these partitions, which stay ours. Idempotent.
+    fn pause(&mut self, partitions: &[Partition]);
+
+    /// Goes on where `pause` stopped. Idempotent.
+    fn resume(&mut self, partitions: &[Partition]);
+
+    /// Leaves the group, so that another member takes over at once and not after a time-out.
+    async fn close(self: Box<Self>);
+}

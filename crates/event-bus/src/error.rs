@@ -1,0 +1,61 @@
+//! What can go wrong on a bus.
+
+use crate::Partition;
+
+/// An error of the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bus cannot be reached or did not answer; try again later.
+    #[error("the bus at {address} is not available: {reason}")]
+    Unavailable {
+        /// Where it was looked for.
+        address: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// The bus has no room; try again later.
+    #[error("the bus is full: {0}")]
+    Full(String),
+    /// Another process opened the same producer; this one must not write any more.
+    #[error("fenced: another process has taken over producer {0}")]
+    Fenced(String),
+    /// A commit for a partition that is not ours.
+    #[error("partition {} of {} is no longer ours: another member took over", .0.number, .0.topic)]
+    PartitionLost(Partition),
+    /// Records that the group has not seen were deleted.
+    #[error(
+        "group {group} stands at offset {committed} of {}, but the oldest record kept is {first}: \
+         the records between were deleted by retention before the group came to them", .partition.topic
+    )]
+    OffsetGone {
+        /// The group.
+        group: String,
+        /// Where.
+        partition: Partition,
+        /// Where the group stands.
+        committed: u64,
+        /// The oldest offset that is still there.
+        first: u64,
+    },
+    /// A record that the bus will not take, now or later.
+    #[error("{0}")]
+    Rejected(String),
+    /// The bus refuses us: a wrong token, a missing right, a wrong setting.
+    #[error("the bus at {address} refused us: {reason}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The bus is damaged, or spoke in a way that we do not understand.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// Whether the same call can succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Full(_))
+    }
+}

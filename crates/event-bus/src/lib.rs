@@ -1,0 +1,31 @@
+//! Where changes are kept between the program that captures them and those that use them.
+//!
+//! A [`Bus`] is one of several backends behind two small traits. A [`Producer`] appends batches
+//! together with its checkpoint; a [`Consumer`] is a member of a group and gets the records of the
+//! partitions that the group gives it. One suite of tests, `tests/contract`, holds for all backends:
+//!
+//! - records of one key are delivered in the order in which they were appended;
+//! - an append is durable when it returns, and batch and checkpoint are there together or not at all;
+//! - what was not committed is delivered again to the next owner of its partition, what was
+//!   committed is not;
+//! - every record is handled by one member of a group, and another takes over when that one dies;
+//! - a commit for a partition that is no longer ours is refused.
+
+mod batch;
+mod bus;
+mod consumer;
+mod error;
+mod producer;
+mod topic;
+
+pub use batch::{Batch, Headers, Record};
+pub use bus::Bus;
+pub use consumer::{
+    Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
+};
+pub use error::Error;
+pub use producer::{Checkpoint, CheckpointChange, Producer};
+pub use topic::{TopicFilter, TopicName};
+
+/// A result of the bus.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,182 @@
+//! Topic names: from schema and table to a name that every bus accepts, and filters over them.
+
+use std::fmt::Write as _;
+
+use regex::Regex;
+
+/// Kafka's limit on a topic's name, in bytes.
+const MAX_TOPIC_BYTES: usize = 249;
+
+/// Makes topic names: `{prefix}.{schema}.{table}`, each part escaped.
+///
+/// Every UTF-16 unit outside `[A-Za-z0-9_-]` becomes `_xHHHH`; a literal `_x` becomes `_x005Fx`, so
+/// two tables never share a name. A name over 249 bytes keeps its beginning and ends in a hash.
+#[derive(Clone, Debug)]
+pub struct TopicName {
+    prefix: String,
+}
+
+impl TopicName {
+    /// Names under a prefix.
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// The topic of a table.
+    pub fn of(&self, schema: &str, table: &str) -> String {
+        let mut name = self.prefix.clone();
+        for part in [schema, table] {
+            name.push('.');
+            escape(part, &mut name);
+        }
+        if name.len() > MAX_TOPIC_BYTES { shorten(&name) } else { name }
+    }
+
+    /// A filter for tables by globs over schema and table; `*` and `?` are the wildcards.
+    pub fn filter(&self, globs: &[(String, String)]) -> TopicFilter {
+        let prefix = regex::escape(&self.prefix);
+        let patterns = globs.iter().map(|(schema, table)| {
+            let mut pattern = prefix.clone();
+            for part in [schema, table] {
+                pattern.push_str(r"\.");
+                escape_glob(part, &mut pattern);
+            }
+            pattern
+        });
+        TopicFilter { patterns: patterns.collect() }
+    }
+}
+
+/// Which topics a subscription gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicFilter {
+    /// Regular expressions, each for a whole name; none means every topic.
+    patterns: Vec<String>,
+}
+
+impl TopicFilter {
+    /// Regular expressions (RE2 syntax), each for a whole name.
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+
+    /// A test for names.
+    pub fn matcher(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        let all = self.patterns.is_empty();
+        let patterns: Vec<Regex> = self
+            .patterns
+            .iter()
+            .filter_map(|pattern| Regex::new(&format!("^(?:{pattern})$")).ok())
+            .collect();
+        move |topic| all || patterns.iter().any(|pattern| pattern.is_match(topic))
+    }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+fn escape(part: &str, out: &mut String) {
+    let mut chars = part.chars().peekable();
+    while let Some(c) = chars.next() {
+        let starts_escape = c == '_' && chars.peek() == Some(&'x');
+        if is_plain(c) && !starts_escape {
+            out.push(c);
+        } else {
+            escape_char(c, out);
+        }
+    }
+}
+
+fn escape_char(c: char, out: &mut String) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        let _ = write!(out, "_x{unit:04X}");
+    }
+}
+
+/// As [`escape`], into a regular expression, with `*` and `?` standing for names' characters.
+fn escape_glob(glob: &str, out: &mut String) {
+    const ONE: &str = "(?:_x[0-9A-F]{4}|[A-Za-z0-9_-])";
+    let mut literal = String::new();
+    for c in glob.chars() {
+        match c {
+            '*' | '?' => {
+                // What the wildcard stands for may begin with x, so a `_` before it may be escaped.
+                let ends_in_underscore = literal.ends_with('_');
+                if ends_in_underscore {
+                    literal.pop();
+                }
+                flush_literal(&mut literal, out);
+                if ends_in_underscore {
+                    out.push_str("(?:_|_x005F)");
+                }
+                out.push_str(if c == '*' { "[A-Za-z0-9_-]*" } else { ONE });
+            }
+            _ => literal.push(c),
+        }
+    }
+    flush_literal(&mut literal, out);
+}
+
+fn flush_literal(literal: &mut String, out: &mut String) {
+    let mut escaped = String::new();
+    escape(literal, &mut escaped);
+    out.push_str(&regex::escape(&escaped));
+    literal.clear();
+}
+
+fn shorten(name: &str) -> String {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut short = name[..MAX_TOPIC_BYTES - 17].to_owned();
+    let _ = write!(short, "-{hash:016x}");
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_and_never_shared() {
+        let names = TopicName::new("dbevents");
+        assert_eq!(names.of("weixin", "wx_config"), "dbevents.weixin.wx_config");
+        assert_eq!(names.of("weixin", "wx_xyz"), "dbevents.weixin.wx_x005Fxyz");
+        assert_eq!(names.of("a.b", "c d"), "dbevents.a_x002Eb.c_x0020d");
+        assert_eq!(names.of("表", "😀"), "dbevents._x8868._xD83D_xDE00");
+        assert_ne!(names.of("s", "a_x0020b"), names.of("s", "a b"));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_told_apart_by_a_hash() {
+        let names = TopicName::new("dbevents");
+        let one = names.of("schema", &format!("{}1", "表".repeat(64)));
+        let two = names.of("schema", &format!("{}2", "表".repeat(64)));
+        assert_eq!(one.len(), MAX_TOPIC_BYTES);
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn globs_match_as_they_would_on_the_tables_names() {
+        let names = TopicName::new("db");
+        let cases = [
+            ("weixin", "wx_*", "weixin", "wx_config", true),
+            ("weixin", "wx_*", "weixin", "other", false),
+            ("weixin", "*", "weixin2", "t", false),
+            ("*", "*", "a.b", "c d", true),
+            ("s", "a?c", "s", "a c", true),
+            ("s", "a?c", "s", "abbc", false),
+            ("s", "a b", "s", "a b", true),
+            ("s", "a_x*", "s", "a_xyz", true),
+            ("s", "a_?", "s", "a_x", true),
+            ("s", "a_*", "s", "a_x", true),
+        ];
+        for (schema_glob, table_glob, schema, table, expected) in cases {
+            let filter = names.filter(&[(schema_glob.to_owned(), table_glob.to_owned())]);
+            let found = filter.matcher()(&names.of(schema, table));
+            assert_eq!(found, expected, "{schema_glob}.{table_glob} on {schema}.{table}");
+        }
+        assert!(TopicFilter::default().matcher()("anything"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Reading a config file so that *all* its mistakes are told at once.
+//!
+//! A program takes its values out of a [`Section`] one by one. What is missing, of a wrong kind or
+//! out of range is noted and replaced by a stand-in; keys that nobody asked for are noted too.
+//! [`File::finish`] then gives the value, or every mistake with file, key and remedy.
+
+mod section;
+mod value;
+
+use std::{
+    cell::RefCell,
+    fmt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+pub use section::Section;
+
+/// One thing that is wrong in a config file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The dotted key, `source.hosts`; empty when the file as a whole is meant.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// All that is wrong in one config file.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct Mistakes {
+    file: PathBuf,
+    list: Vec<Mistake>,
+}
+
+impl Mistakes {
+    /// The mistakes, in the order in which they were met.
+    pub fn list(&self) -> &[Mistake] {
+        &self.list
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.list.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        write!(out, "{}: {count} {noun}", self.file.display())?;
+        for Mistake { key, problem, remedy } in &self.list {
+            let at = if key.is_empty() { "" } else { ": " };
+            write!(out, "\n  {key}{at}{problem}; {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+type Notes = Rc<RefCell<Vec<Mistake>>>;
+
+/// A config file that is being read.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    notes: Notes,
+    root: Section,
+}
+
+impl File {
+    /// Opens and parses a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is not TOML.
+    pub fn open(path: &Path) -> Result<Self, Mistakes> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let remedy =
+                "create it, or name another with --config (config/ has commented examples)";
+            whole(path, format!("cannot read the file: {error}"), remedy)
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses TOML; `path` is only for messages.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not TOML.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
+        let source = config::File::from_str(text, config::FileFormat::Toml);
+        let tree = config::Config::builder()
+            .add_source(source)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|error| whole(path, error.to_string(), "mend the TOML syntax there"))?;
+        let notes = Notes::default();
+        let root = Section::new(String::new(), tree, Rc::clone(&notes));
+        Ok(Self { path: path.to_owned(), notes, root })
+    }
+
+    /// The top of the file.
+    pub fn root(&self) -> &Section {
+        &self.root
+    }
+
+    /// The directory that relative paths in this file could be meant from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives `value` if nothing was wrong.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake noted while reading, and every key that was never asked for.
+    pub fn finish<T>(self, value: T) -> Result<T, Mistakes> {
+        self.root.note_unknown_keys();
+        let list = self.notes.take();
+        if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
+    }
+}
+
+fn whole(path: &Path, problem: String, remedy: &str) -> Mistakes {
+    let mistake = Mistake { key: String::new(), problem, remedy: remedy.to_owned() };
+    Mistakes { file: path.to_owned(), list: vec![mistake] }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::*;
+
+fn parse(text: &str) -> File {
+    File::parse(Path::new("dts.toml"), text).unwrap()
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_file_key_and_remedy() {
+    let file = parse(
+        "nmae = 'shop'\n[source]\nport = 'x'\ntimeout = '5 parsecs'\ntls = 'maybe'\nextra = 1\n",
+    );
+    let root = file.root();
+    let source = root.section("source");
+    root.required("name", String::new());
+    source.or("port", 3306_u16);
+    source.or("timeout", Duration::from_secs(5));
+    source.choice("tls", ["off", "require", "verify"]);
+    source.required("user", String::new());
+    let text = file.finish(()).unwrap_err().to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "dts.toml: 7 mistakes",
+            "  name: is missing; set it, for example name = \"text\"",
+            "  source.port: \"x\" does not fit; write a whole number from 0 to 65535, for example 3",
+            "  source.timeout: \"5 parsecs\" does not fit; write a time with its unit (ms, s, m, h, d), for example \"5s\"",
+            "  source.tls: \"maybe\" is not known; write one of off, require, verify",
+            "  source.user: is missing; set it, for example user = \"text\"",
+            "  nmae: is not a known key; did you mean name?",
+            "  source.extra: is not a known key; remove it (known here: port, timeout, tls, user)",
+        ]
+    );
+}
+
+#[test]
+fn values_of_every_kind_are_read() {
+    let file = parse(
+        "a = true\nb = 7\nc = '1h'\nd = '16MiB'\ne = ['x', 'y']\nf = 1.5\n[log]\nk = 'v'\n",
+    );
+    let root = file.root();
+    assert!(root.or("a", false));
+    assert_eq!(root.or("b", 0_u32), 7);
+    assert_eq!(root.or("c", Duration::ZERO), Duration::from_hours(1));
+    assert_eq!(root.or("d", ByteSize(0)), ByteSize::mib(16));
+    assert_eq!(root.or("e", Vec::<String>::new()), ["x", "y"]);
+    assert!((root.or("f", 0.0) - 1.5).abs() < f64::EPSILON);
+    assert_eq!(root.section("log").entries()["k"], "v");
+    file.finish(()).unwrap();
+}
+
+#[test]
+fn keys_with_dots_and_capitals_keep_their_form_in_a_table() {
+    let file = parse("[capture]\nkeyColumns = { \"Shop.Log\" = ['a'] }\n");
+    let capture = file.root().section("capture");
+    let columns = capture.section("keyColumns");
+    assert_eq!(columns.optional::<Vec<String>>("Shop.Log").unwrap(), ["a"]);
+    file.finish(()).unwrap();
+}
+
+#[test]
+fn a_broken_file_and_a_missing_file_are_named() {
+    let broken = File::parse(Path::new("dts.toml"), "name = \n").unwrap_err().to_string();
+    assert!(broken.starts_with("dts.toml: 1 mistake"), "{broken}");
+    let missing = File::open(Path::new("/no/such/dts.toml")).unwrap_err().to_string();
+    assert!(missing.contains("/no/such/dts.toml") && missing.contains("cannot read"), "{missing}");
+}
+
+#[test]
+fn a_secret_comes_from_each_of_its_places_and_its_absence_is_noted() {
+    let file = parse("a = 'plain'\nb = { env = 'DBEVENT_NOT_SET' }\nc = { sql = 'x' }\n");
+    assert_eq!(file.root().secret("a").unwrap().expose(), "plain");
+    assert!(file.root().secret("b").is_none());
+    assert!(file.root().secret("c").is_none());
+    assert!(file.root().secret("d").is_none());
+    assert_eq!(file.finish(()).unwrap_err().list().len(), 2);
+}

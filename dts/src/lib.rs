@@ -1,0 +1,1 @@
+//! Captures MySQL changes from the binlog and publishes them.

@@ -1,0 +1,1 @@
+//! Runs listeners: batches of changes, handlers that are called until they succeed.
