@@ -1,0 +1,1 @@
+//! What a row must look like as an event: made from a SELECT over the binary protocol.
