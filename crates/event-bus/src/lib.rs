@@ -13,17 +13,21 @@
 
 mod batch;
 mod bus;
+mod config;
 mod consumer;
 mod error;
+mod memory;
 mod producer;
 mod topic;
 
 pub use batch::{Batch, Headers, Record};
 pub use bus::Bus;
+pub use config::BusConfig;
 pub use consumer::{
     Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
 };
 pub use error::Error;
+pub use memory::MemoryBus;
 pub use producer::{Checkpoint, CheckpointChange, Producer};
 pub use topic::{TopicFilter, TopicName};
 

@@ -39,9 +39,8 @@ fn every_mistake_is_told_at_once_with_file_key_and_remedy() {
 
 #[test]
 fn values_of_every_kind_are_read() {
-    let file = parse(
-        "a = true\nb = 7\nc = '1h'\nd = '16MiB'\ne = ['x', 'y']\nf = 1.5\n[log]\nk = 'v'\n",
-    );
+    let file =
+        parse("a = true\nb = 7\nc = '1h'\nd = '16MiB'\ne = ['x', 'y']\nf = 1.5\n[log]\nk = 'v'\n");
     let root = file.root();
     assert!(root.or("a", false));
     assert_eq!(root.or("b", 0_u32), 7);

@@ -1,0 +1,308 @@
+//! The bus in memory, for tests: several partitions to a topic, groups that hand partitions over
+//! as Kafka does, and nothing durable.
+
+mod group;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::{
+    Assignment, Batch, Bus, Checkpoint, CheckpointChange, Consumer, Delivery, Error, Partition,
+    Polled, Producer, Progress, Record, Result, Start, Subscription, TopicFilter,
+};
+use group::{Group, Step};
+
+/// How many records one poll gives at most.
+const MAX_POLLED_RECORDS: usize = 500;
+
+/// A bus in memory. Clones are the same bus.
+#[derive(Clone, Debug)]
+pub struct MemoryBus {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    partitions: u32,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<Partition, Vec<Stored>>,
+    groups: HashMap<String, Group>,
+    producers: HashMap<String, Leader>,
+    next_member: u64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    at: SystemTime,
+    delivery: Delivery,
+}
+
+#[derive(Debug, Default)]
+struct Leader {
+    epoch: u64,
+    lives: bool,
+    checkpoint: Checkpoint,
+}
+
+impl MemoryBus {
+    /// An empty bus whose topics have so many partitions.
+    pub fn new(partitions: u32) -> Self {
+        let shared = Shared { partitions, state: Mutex::default(), changed: Notify::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes all partitions from the members that call themselves `client`, as a bus does that has
+    /// not heard from them: their next poll gives [`Polled::Lost`], and after it they join again.
+    pub fn expel(&self, client: &str) {
+        for group in self.shared.lock().groups.values_mut() {
+            group.expel(client);
+        }
+        self.shared.changed.notify_waiters();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn append(&mut self, record: Record<'_>, partition: Partition) {
+        let records = self.records.entry(partition.clone()).or_default();
+        let delivery = Delivery {
+            offset: records.len() as u64,
+            topic: Arc::clone(&partition.topic),
+            partition,
+            key: Bytes::copy_from_slice(record.key),
+            value: Bytes::copy_from_slice(record.value),
+            headers: record.headers.to_vec(),
+        };
+        records.push(Stored { at: SystemTime::now(), delivery });
+    }
+
+    fn end(&self, partition: &Partition) -> u64 {
+        self.records.get(partition).map_or(0, |records| records.len() as u64)
+    }
+
+    fn resolve(&self, partition: &Partition, start: Start) -> u64 {
+        match start {
+            Start::Earliest => 0,
+            Start::Latest => self.end(partition),
+            Start::Time(time) => self
+                .records
+                .get(partition)
+                .map_or(0, |records| records.partition_point(|record| record.at < time) as u64),
+        }
+    }
+
+    /// The partitions of all topics that pass.
+    fn matching(&self, topics: &TopicFilter) -> Vec<Partition> {
+        let passes = topics.matcher();
+        self.records.keys().filter(|partition| passes(&partition.topic)).cloned().collect()
+    }
+}
+
+#[async_trait]
+impl Bus for MemoryBus {
+    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+        loop {
+            let changed = self.shared.changed.notified();
+            {
+                let mut state = self.shared.lock();
+                let leader = state.producers.entry(name.to_owned()).or_default();
+                if !leader.lives {
+                    leader.lives = true;
+                    leader.epoch += 1;
+                    let producer = MemoryProducer {
+                        shared: Arc::clone(&self.shared),
+                        name: name.to_owned(),
+                        epoch: leader.epoch,
+                    };
+                    return Ok((Box::new(producer), leader.checkpoint.clone()));
+                }
+            }
+            changed.await;
+        }
+    }
+
+    async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
+        let mut state = self.shared.lock();
+        if !state.groups.contains_key(&subscription.group) {
+            let present = state.matching(&subscription.topics);
+            let places = present.into_iter().map(|partition| {
+                let place = state.resolve(&partition, subscription.start);
+                (partition, place)
+            });
+            let group = Group::new(places.collect());
+            state.groups.insert(subscription.group.clone(), group);
+        }
+        let member = state.next_member;
+        state.next_member += 1;
+        if let Some(group) = state.groups.get_mut(&subscription.group) {
+            group.join(member, &subscription.client);
+        }
+        self.shared.changed.notify_waiters();
+        Ok(Box::new(MemoryConsumer { shared: Arc::clone(&self.shared), subscription, member }))
+    }
+
+    async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
+        let state = self.shared.lock();
+        let group = state.groups.get(group);
+        let progress = state.matching(topics).into_iter().map(|partition| Progress {
+            committed: group.and_then(|group| group.committed(&partition)),
+            end: state.end(&partition),
+            partition,
+        });
+        Ok(progress.collect())
+    }
+}
+
+struct MemoryProducer {
+    shared: Arc<Shared>,
+    name: String,
+    epoch: u64,
+}
+
+impl MemoryProducer {
+    fn partition(&self, record: Record<'_>) -> Partition {
+        let mut hasher = DefaultHasher::new();
+        record.key.hash(&mut hasher);
+        let number = u32::try_from(hasher.finish() % u64::from(self.shared.partitions));
+        Partition { topic: record.topic.into(), number: number.unwrap_or_default() }
+    }
+}
+
+#[async_trait]
+impl Producer for MemoryProducer {
+    async fn append(&mut self, batch: &Batch, checkpoint: &[CheckpointChange]) -> Result<()> {
+        let mut state = self.shared.lock();
+        for record in batch.records() {
+            for number in 0..self.shared.partitions {
+                let partition = Partition { topic: record.topic.into(), number };
+                state.records.entry(partition).or_default();
+            }
+            state.append(record, self.partition(record));
+        }
+        let leader = state.producers.entry(self.name.clone()).or_default();
+        for (key, value) in checkpoint {
+            match value {
+                Some(value) => leader.checkpoint.insert(key.clone(), value.clone()),
+                None => leader.checkpoint.remove(key),
+            };
+        }
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+}
+
+impl Drop for MemoryProducer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(leader) = state.producers.get_mut(&self.name)
+            && leader.epoch == self.epoch
+        {
+            leader.lives = false;
+        }
+        self.shared.changed.notify_waiters();
+    }
+}
+
+struct MemoryConsumer {
+    shared: Arc<Shared>,
+    subscription: Subscription,
+    member: u64,
+}
+
+impl MemoryConsumer {
+    /// What a poll can give at once.
+    fn step(&self) -> Option<Polled> {
+        let mut state = self.shared.lock();
+        let partitions = state.matching(&self.subscription.topics);
+        let group = state.groups.get_mut(&self.subscription.group)?;
+        match group.step(self.member, &partitions) {
+            Step::Nothing => self.records(&mut state),
+            Step::Released => {
+                self.shared.changed.notify_waiters();
+                self.records(&mut state)
+            }
+            Step::Assigned(assigned) => {
+                let assignments = assigned
+                    .into_iter()
+                    .map(|(partition, position)| Assignment { partition, position });
+                Some(Polled::Assigned(assignments.collect()))
+            }
+            Step::Revoking(partitions) => Some(Polled::Revoking(partitions)),
+            Step::Lost(partitions) => Some(Polled::Lost(partitions)),
+        }
+    }
+
+    fn records(&self, state: &mut State) -> Option<Polled> {
+        let group = state.groups.get_mut(&self.subscription.group)?;
+        let mut deliveries = Vec::new();
+        for (partition, position) in group.readable(self.member) {
+            let records = state.records.get(partition).map_or(&[][..], Vec::as_slice);
+            let from = usize::try_from(*position).unwrap_or(usize::MAX).min(records.len());
+            let room = MAX_POLLED_RECORDS - deliveries.len();
+            let fresh = records[from..].iter().take(room);
+            deliveries.extend(fresh.map(|stored| stored.delivery.clone()));
+            *position += (records.len() - from).min(room) as u64;
+        }
+        let scanned = Vec::new();
+        (!deliveries.is_empty()).then_some(Polled::Records { deliveries, scanned })
+    }
+
+    fn with_group<T: Default>(&self, act: impl FnOnce(&mut Group) -> T) -> T {
+        let mut state = self.shared.lock();
+        let answer = state.groups.get_mut(&self.subscription.group).map(act).unwrap_or_default();
+        self.shared.changed.notify_waiters();
+        answer
+    }
+}
+
+#[async_trait]
+impl Consumer for MemoryConsumer {
+    async fn poll(&mut self) -> Result<Polled> {
+        loop {
+            let changed = self.shared.changed.notified();
+            if let Some(polled) = self.step() {
+                return Ok(polled);
+            }
+            changed.await;
+        }
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()> {
+        let lost = self.with_group(|group| group.commit(self.member, offsets));
+        lost.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) {
+        self.with_group(|group| group.pause(self.member, partitions));
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) {
+        self.with_group(|group| group.resume(self.member, partitions));
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        self.with_group(|group| group.leave(self.member));
+    }
+}

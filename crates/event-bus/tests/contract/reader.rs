@@ -1,0 +1,137 @@
+//! A consumer for tests: remembers what it owns and what it got.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use event_bus::{
+    Batch, Bus, Consumer, Delivery, Error, Partition, Polled, Start, Subscription, TopicFilter,
+    TopicName,
+};
+
+pub(crate) const PREFIX: &str = "t";
+
+/// The name of a table's topic.
+pub(crate) fn topic(table: &str) -> String {
+    TopicName::new(PREFIX).of("s", table)
+}
+
+/// A filter for tables of schema `s`.
+pub(crate) fn tables(glob: &str) -> TopicFilter {
+    TopicName::new(PREFIX).filter(&[("s".to_owned(), glob.to_owned())])
+}
+
+/// A batch of `(key, value)` for one table.
+pub(crate) fn batch<'a>(
+    table: &str,
+    records: impl IntoIterator<Item = (&'a str, String)>,
+) -> Batch {
+    let mut batch = Batch::default();
+    for (key, value) in records {
+        batch.push_copy(&topic(table), key.as_bytes(), value.as_bytes());
+    }
+    batch
+}
+
+/// Appends through a producer of its own.
+pub(crate) async fn append(bus: &dyn Bus, batch: &Batch) {
+    let (mut producer, _) = bus.producer("p").await.unwrap();
+    producer.append(batch, &[]).await.unwrap();
+}
+
+pub(crate) struct Reader {
+    pub(crate) consumer: Box<dyn Consumer>,
+    pub(crate) got: Vec<Delivery>,
+    /// What is owned, with the offset to commit when all that came is done.
+    pub(crate) owned: BTreeMap<Partition, u64>,
+}
+
+impl Reader {
+    /// A member `client` of group `g`, from the earliest record, of all tables.
+    pub(crate) async fn join(bus: &dyn Bus, client: &str) -> Self {
+        Self::join_from(bus, client, Start::Earliest).await
+    }
+
+    pub(crate) async fn join_from(bus: &dyn Bus, client: &str, start: Start) -> Self {
+        Self::subscribe(bus, client, start, tables("*")).await
+    }
+
+    pub(crate) async fn subscribe(
+        bus: &dyn Bus,
+        client: &str,
+        start: Start,
+        topics: TopicFilter,
+    ) -> Self {
+        let subscription =
+            Subscription { group: "t.g".into(), topics, start, client: client.into() };
+        let consumer = bus.consumer(subscription).await.unwrap();
+        Self { consumer, got: Vec::new(), owned: BTreeMap::new() }
+    }
+
+    /// Polls once and says whether something came within `wait`.
+    pub(crate) async fn poll(&mut self, wait: Duration) -> bool {
+        let Ok(polled) = tokio::time::timeout(wait, self.consumer.poll()).await else {
+            return false;
+        };
+        match polled {
+            Ok(polled) => self.take(polled),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+        true
+    }
+
+    fn take(&mut self, polled: Polled) {
+        match polled {
+            Polled::Assigned(assigned) => {
+                self.owned.extend(assigned.into_iter().map(|a| (a.partition, a.position)));
+            }
+            Polled::Revoking(partitions) | Polled::Lost(partitions) => {
+                self.owned.retain(|owned, _| !partitions.contains(owned));
+            }
+            Polled::Records { deliveries, scanned } => {
+                for delivery in &deliveries {
+                    let next =
+                        self.owned.get_mut(&delivery.partition).expect("a partition of ours");
+                    assert!(delivery.offset >= *next, "{} after {next}", delivery.offset);
+                    *next = delivery.offset + 1;
+                }
+                for (partition, offset) in scanned {
+                    let next = self.owned.get_mut(&partition).expect("a partition of ours");
+                    *next = offset.max(*next);
+                }
+                self.got.extend(deliveries);
+            }
+        }
+    }
+
+    /// Polls until so many records came in all.
+    pub(crate) async fn read(&mut self, count: usize) {
+        while self.got.len() < count {
+            self.poll(super::DEADLINE).await;
+        }
+        assert_eq!(self.got.len(), count);
+    }
+
+    /// Polls until something is owned.
+    pub(crate) async fn assigned(&mut self) {
+        while self.owned.is_empty() {
+            self.poll(super::DEADLINE).await;
+        }
+    }
+
+    /// Polls a little longer, and says how many records that brought.
+    pub(crate) async fn more(&mut self) -> usize {
+        let before = self.got.len();
+        while self.poll(Duration::from_millis(200)).await {}
+        self.got.len() - before
+    }
+
+    /// Commits all that came.
+    pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        let offsets: Vec<_> = self.owned.iter().map(|(p, next)| (p.clone(), *next)).collect();
+        self.consumer.commit(&offsets).await
+    }
+
+    /// The values that came, in order.
+    pub(crate) fn values(&self) -> Vec<String> {
+        self.got.iter().map(|d| String::from_utf8(d.value.to_vec()).unwrap()).collect()
+    }
+}
