@@ -1,1 +1,3 @@
 //! Captures MySQL changes from the binlog and publishes them.
+
+pub mod decode;

@@ -1,1 +1,3 @@
 //! What a row change is, and its wire formats.
+
+pub mod json;

@@ -1,0 +1,158 @@
+//! A row as it stands in an event: where each value begins and ends, and its JSON form.
+
+use std::sync::Arc;
+
+use super::{
+    column::Layout,
+    error::{Error, Fault},
+    plan::TablePlan,
+    reader::cut_short,
+    value,
+};
+
+/// Where a value stands in the event's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// No value: starts behind its end, as no value does.
+    pub(super) const NULL: Self = Self { start: u32::MAX, end: 0 };
+    /// The server did not log the column.
+    pub(super) const ABSENT: Self = Self { start: u32::MAX, end: 1 };
+}
+
+/// The row before or after a change.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    pub(super) plan: &'a TablePlan,
+    pub(super) body: &'a [u8],
+    pub(super) spans: &'a [Span],
+    pub(super) file: &'a Arc<str>,
+    pub(super) pos: u64,
+}
+
+impl<'a> Image<'a> {
+    /// Whether the server logged the column. With a full row image it logged all.
+    pub fn is_present(&self, column: usize) -> bool {
+        self.span(column) != Span::ABSENT
+    }
+
+    /// Whether the column is there and NULL.
+    pub fn is_null(&self, column: usize) -> bool {
+        self.span(column) == Span::NULL
+    }
+
+    /// The bytes of a value that is there and not NULL, as the server logged them. Two values of
+    /// one plan's column are equal when these are.
+    pub fn raw(&self, column: usize) -> Option<&'a [u8]> {
+        let Span { start, end } = self.span(column);
+        self.body.get(start as usize..end as usize)
+    }
+
+    /// Appends the JSON form of a value (`docs/event-format.md`); `null` for NULL, and for a
+    /// column that is absent.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a value of the column's type. `out` may then hold a part of it.
+    pub fn write_value(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let (Some(raw), Some(declared)) = (self.raw(column), self.plan.columns.get(column)) else {
+            out.extend_from_slice(b"null");
+            return Ok(());
+        };
+        value::write(out, &declared.kind, raw).map_err(|fault| self.error(fault, &declared.name))
+    }
+
+    fn span(&self, column: usize) -> Span {
+        self.spans.get(column).copied().unwrap_or(Span::ABSENT)
+    }
+
+    #[cold]
+    fn error(&self, fault: Fault, column: &str) -> Error {
+        let error = Error::new(fault, self.file, self.pos);
+        error.of_table(&self.plan.schema, &self.plan.table).of_column(column)
+    }
+}
+
+/// Which columns an image has: a bitmap from the event, and how many bits of it are set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present<'a> {
+    bitmap: &'a [u8],
+    count: usize,
+    all: bool,
+}
+
+impl<'a> Present<'a> {
+    pub(super) fn new(bitmap: &'a [u8], columns: usize) -> Self {
+        let count = (0..columns).filter(|&n| super::table_map::bit(bitmap, n)).count();
+        Self { bitmap, count, all: count == columns }
+    }
+
+    pub(super) fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// Bytes of the NULL bitmap before each image; 0 when no column is there at all.
+    pub(super) fn null_bytes(&self) -> usize {
+        self.count.div_ceil(8)
+    }
+}
+
+/// Walks over one image that begins at `start`, notes where its values are, and says where it ends.
+pub(super) fn scan(
+    layouts: &[Layout],
+    present: Present<'_>,
+    (body, start): (&[u8], usize),
+    spans: &mut Vec<Span>,
+) -> Result<usize, Fault> {
+    spans.clear();
+    let mut at = start.saturating_add(present.null_bytes());
+    let nulls = body.get(start..at).ok_or_else(cut_short)?;
+    let mut null_bit = 0_usize;
+    for (n, layout) in layouts.iter().enumerate() {
+        if !present.all && !super::table_map::bit(present.bitmap, n) {
+            spans.push(Span::ABSENT);
+            continue;
+        }
+        let is_null = super::table_map::bit(nulls, null_bit);
+        null_bit = null_bit.wrapping_add(1);
+        if is_null {
+            spans.push(Span::NULL);
+            continue;
+        }
+        let (value, end) = value_at(*layout, body, at)?;
+        // An event's size is a u32, so is every place in it.
+        spans.push(Span { start: value as u32, end: end as u32 });
+        at = end;
+    }
+    Ok(at)
+}
+
+/// Where the value that stands at `at` begins and ends, its length prefix left out.
+#[inline]
+fn value_at(layout: Layout, body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
+    let (start, length) = match layout {
+        Layout::Fixed(length) => (at, length as usize),
+        Layout::Prefixed(bytes) => {
+            let start = at.saturating_add(usize::from(bytes));
+            let prefix = body.get(at..start).ok_or_else(cut_short)?;
+            (start, read_length(prefix))
+        }
+    };
+    let end = start.saturating_add(length);
+    if end > body.len() { Err(cut_short()) } else { Ok((start, end)) }
+}
+
+#[inline]
+fn read_length(prefix: &[u8]) -> usize {
+    match *prefix {
+        [a] => usize::from(a),
+        [a, b] => usize::from(u16::from_le_bytes([a, b])),
+        [a, b, c] => u32::from_le_bytes([a, b, c, 0]) as usize,
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]) as usize,
+        _ => 0,
+    }
+}

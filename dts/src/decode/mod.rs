@@ -1,0 +1,53 @@
+//! From raw binlog events to row changes: no I/O, no clock, never panics.
+//!
+//! A [`Decoder`] takes the events of one connection in order. It follows where the stream stands,
+//! which transaction is open and which tables its numbers mean, and hands each row change of a
+//! captured table to a callback, as a view into the event. What it does not understand is an error
+//! that names the place; nothing is skipped but what the server itself marks as ignorable.
+//!
+//! Bytes become JSON in [`Image::write_value`], each value from its own slice, by the column's
+//! [`Kind`]; nothing is allocated per row.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::panic
+    )
+)]
+
+mod charset;
+mod column;
+mod decoder;
+mod error;
+mod header;
+mod image;
+mod plan;
+mod reader;
+mod rows;
+mod statement;
+mod table_map;
+mod tables;
+mod transaction;
+mod value;
+
+pub use charset::Charset;
+pub use column::{Column, Kind, Members};
+pub use decoder::{Decoder, RawEvent, Step};
+pub use error::{Error, Fault};
+pub use header::EventHeader;
+pub use image::Image;
+pub use plan::TablePlan;
+pub use rows::{Action, RowChange};
+pub use tables::Capture;
+pub use transaction::{FormatDescription, Gtid, Position, Transaction, TransactionEnd};

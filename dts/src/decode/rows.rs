@@ -1,0 +1,120 @@
+//! The rows events: WRITE, UPDATE and DELETE, in both versions.
+
+use std::sync::Arc;
+
+use super::{
+    error::{Fault, corrupt},
+    image::{Image, Present},
+    plan::TablePlan,
+    reader::Reader,
+    transaction::Transaction,
+};
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is new.
+    Insert,
+    /// It was changed.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// A change of one row of a captured table.
+#[derive(Debug)]
+pub struct RowChange<'a> {
+    /// The table, as it was when the change was logged.
+    pub table: &'a Arc<TablePlan>,
+    /// What happened.
+    pub action: Action,
+    /// How many row changes of the transaction came before this one, captured or not.
+    pub row: u64,
+    /// The row before, for an update or a delete.
+    pub before: Option<Image<'a>>,
+    /// The row after, for an insert or an update.
+    pub after: Option<Image<'a>>,
+    /// The transaction that it is part of.
+    pub transaction: &'a Transaction,
+    /// Where the event with the row begins in the binlog file.
+    pub event_pos: u64,
+}
+
+/// Which rows event, and in which version, a raw event type is.
+pub(super) fn action_of(kind: u8) -> Option<(Action, Version)> {
+    Some(match kind {
+        23 => (Action::Insert, Version::One),
+        24 => (Action::Update, Version::One),
+        25 => (Action::Delete, Version::One),
+        30 => (Action::Insert, Version::Two),
+        31 => (Action::Update, Version::Two),
+        32 => (Action::Delete, Version::Two),
+        _ => return None,
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    One,
+    /// With extra data (MySQL 5.6).
+    Two,
+}
+
+/// What stands before the rows.
+#[derive(Debug)]
+pub(super) struct RowsHead<'a> {
+    pub(super) action: Action,
+    /// The event's body, in which everything stands.
+    pub(super) body: &'a [u8],
+    pub(super) table_id: u64,
+    /// The last rows event of its statement.
+    pub(super) ends_statement: bool,
+    pub(super) columns: usize,
+    /// The columns of the only image, or of the one before.
+    pub(super) first: Present<'a>,
+    /// The columns of the image after an update.
+    pub(super) second: Option<Present<'a>>,
+    /// Where the first row begins in the body.
+    pub(super) rows_start: usize,
+}
+
+impl<'a> RowsHead<'a> {
+    /// Reads the head ("Rows_event" in the MySQL source documentation).
+    pub(super) fn read(body: &'a [u8], action: Action, version: Version) -> Result<Self, Fault> {
+        const STATEMENT_END: u16 = 1;
+        let mut reader = Reader::new(body);
+        let table_id = reader.u48()?;
+        let flags = reader.u16()?;
+        if version == Version::Two {
+            let length = usize::from(reader.u16()?);
+            let extra = length.checked_sub(2);
+            reader.take(extra.ok_or_else(|| corrupt("the rows' extra data has no length"))?)?;
+        }
+        let columns = reader.length()?;
+        let bitmap_bytes = columns.div_ceil(8);
+        let first = Present::new(reader.take(bitmap_bytes)?, columns);
+        let second = (action == Action::Update)
+            .then(|| reader.take(bitmap_bytes).map(|bitmap| Present::new(bitmap, columns)))
+            .transpose()?;
+        Ok(Self {
+            action,
+            body,
+            table_id,
+            ends_statement: flags & STATEMENT_END != 0,
+            columns,
+            first,
+            second,
+            rows_start: body.len().saturating_sub(reader.rest().len()),
+        })
+    }
+
+    /// A rows event that only ends its statement and is of no table.
+    pub(super) fn is_dummy(&self) -> bool {
+        const NO_TABLE: [u64; 2] = [0xff_ffff, 0xffff_ffff_ffff];
+        NO_TABLE.contains(&self.table_id) && self.ends_statement
+    }
+
+    pub(super) fn has_all_columns(&self) -> bool {
+        self.first.is_all() && self.second.is_none_or(|second| second.is_all())
+    }
+}

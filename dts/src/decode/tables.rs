@@ -1,0 +1,122 @@
+//! The table maps of a connection: which numbers stand for which tables, and their plans.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use super::{
+    column::Layout,
+    error::{Fault, corrupt},
+    plan::{ColumnFault, TablePlan},
+    table_map::{self, TableMap},
+};
+
+/// No server has more tables in use than this for long; then the plans are made anew.
+const MAX_MAPS: usize = 4096;
+/// More tables than a statement can name (`MAX_TABLES` is 61, triggers and cascades add theirs).
+const MAX_ANNOUNCED: usize = 4096;
+
+/// Says whether a table, by schema and name, is captured.
+pub type Capture = Box<dyn Fn(&str, &str) -> bool + Send>;
+
+/// A table map that was read before.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    /// The event's body, to see at once that a later one says the same.
+    body: Box<[u8]>,
+    pub(super) layouts: Box<[Layout]>,
+    /// `None` for a table that is not captured.
+    pub(super) plan: Option<Arc<TablePlan>>,
+}
+
+pub(super) struct Tables {
+    capture: Capture,
+    by_id: HashMap<u64, Mapped>,
+    /// The tables of the current statement: a row may name no other.
+    announced: Vec<u64>,
+    plans_made: u64,
+}
+
+/// Why a table map was not taken, with the table that it is about if that could be read.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) fault: Fault,
+    pub(super) table: Option<(String, String)>,
+    pub(super) column: Option<String>,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self { fault, table: None, column: None }
+    }
+}
+
+impl Tables {
+    pub(super) fn new(capture: Capture) -> Self {
+        Self { capture, by_id: HashMap::new(), announced: Vec::new(), plans_made: 0 }
+    }
+
+    /// A new connection, or a new file: numbers may stand for other tables now.
+    pub(super) fn forget(&mut self) {
+        self.by_id.clear();
+        self.announced.clear();
+    }
+
+    /// The statement ended: its table maps count no more.
+    pub(super) fn end_statement(&mut self) {
+        self.announced.clear();
+    }
+
+    /// Takes in a TABLE_MAP event.
+    pub(super) fn announce(&mut self, body: &[u8]) -> Result<(), Refused> {
+        let id = table_map::table_id(body)?;
+        let known = self.by_id.get(&id).is_some_and(|mapped| *mapped.body == *body);
+        if !known {
+            self.map(id, body)?;
+        }
+        if self.announced.len() >= MAX_ANNOUNCED {
+            return Err(corrupt("a statement names more tables than any server allows").into());
+        }
+        if !self.announced.contains(&id) {
+            self.announced.push(id);
+        }
+        Ok(())
+    }
+
+    /// The table of a rows event.
+    pub(super) fn get(&self, id: u64) -> Result<&Mapped, Fault> {
+        let mapped = self.announced.contains(&id).then(|| self.by_id.get(&id)).flatten();
+        mapped.ok_or_else(|| corrupt("rows of a table that no table map names before them"))
+    }
+
+    fn map(&mut self, id: u64, body: &[u8]) -> Result<(), Refused> {
+        let map = TableMap::read(body)?;
+        let mapped = self.read(&map, body).map_err(|(fault, column)| Refused {
+            fault,
+            table: Some((map.schema.to_owned(), map.table.to_owned())),
+            column,
+        })?;
+        if self.by_id.len() >= MAX_MAPS && self.announced.is_empty() {
+            self.by_id.clear();
+        }
+        self.by_id.insert(id, mapped);
+        Ok(())
+    }
+
+    fn read(&mut self, map: &TableMap<'_>, body: &[u8]) -> Result<Mapped, ColumnFault> {
+        let layouts = map.types.iter().map(|raw| raw.layout());
+        let layouts = layouts.collect::<Result<_, _>>().map_err(|fault| (fault, None))?;
+        let captured = (self.capture)(map.schema, map.table);
+        let plan = captured.then(|| self.plan(map)).transpose()?;
+        Ok(Mapped { body: body.into(), layouts, plan })
+    }
+
+    fn plan(&mut self, map: &TableMap<'_>) -> Result<Arc<TablePlan>, ColumnFault> {
+        self.plans_made = self.plans_made.wrapping_add(1);
+        TablePlan::new(self.plans_made, map).map(Arc::new)
+    }
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("maps", &self.by_id.len()).finish_non_exhaustive()
+    }
+}
