@@ -1,3 +1,18 @@
 //! Captures MySQL changes from the binlog and publishes them.
+//!
+//! The rooms of a change's journey: [`binlog`] stays connected as a replica, [`decode`] gives the
+//! events meaning, [`publish`] makes records of them; [`pipeline`] is the corridor between.
 
+pub mod binlog;
+pub mod bus;
+pub mod capture;
+pub mod check;
+pub mod config;
 pub mod decode;
+pub mod error;
+pub mod gtid;
+pub mod http;
+pub mod pipeline;
+pub mod position;
+pub mod publish;
+pub mod status;

@@ -48,7 +48,6 @@ impl Batch {
     /// # Panics
     ///
     /// When a range does not lie in the buffer.
-    #[expect(clippy::too_many_arguments, reason = "the four parts of a record")]
     pub fn push(
         &mut self,
         topic: Arc<str>,

@@ -1,0 +1,127 @@
+//! A connection to MySQL as the config says, and what its errors mean.
+
+use std::time::Duration;
+
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts, prelude::Queryable};
+
+use crate::{
+    config::{SourceConfig, Tls, TlsMode},
+    error::{Error, Result},
+};
+
+/// How long a connection may take to be made, log-in included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest packet that MySQL may send: its own limit.
+const MAX_PACKET_BYTES: usize = 1 << 30;
+
+/// Opens a connection and logs in.
+///
+/// # Errors
+///
+/// Away when there is no answer; refused when MySQL does not let us in or TLS fails.
+pub async fn connect(config: &SourceConfig) -> Result<Conn> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(options(config))).await {
+        Ok(Ok(mut conn)) => {
+            conn.query_drop("SET NAMES utf8mb4").await.map_err(|error| classify(config, error))?;
+            Ok(conn)
+        }
+        Ok(Err(error)) => Err(classify(config, error)),
+        Err(_) => Err(away(config, format!("no answer within {CONNECT_TIMEOUT:?}"))),
+    }
+}
+
+fn options(config: &SourceConfig) -> Opts {
+    OptsBuilder::default()
+        .ip_or_hostname(config.host.clone())
+        .tcp_port(config.port)
+        .user(Some(config.user.clone()))
+        .pass(config.password.as_ref().map(|password| password.expose().to_owned()))
+        .ssl_opts(ssl_options(&config.tls))
+        // Without it a loopback address is silently dialled again through the server's socket.
+        .prefer_socket(false)
+        .max_allowed_packet(Some(MAX_PACKET_BYTES))
+        .tcp_keepalive(Some(Duration::from_secs(30)))
+        .into()
+}
+
+fn ssl_options(tls: &Tls) -> Option<SslOpts> {
+    if tls.mode == TlsMode::Off {
+        return None;
+    }
+    let mut options = SslOpts::default();
+    if let Some(path) = &tls.ca_file {
+        options =
+            options.with_root_certs(vec![path.clone().into()]).with_disable_built_in_roots(true);
+    }
+    if let Some((cert, key)) = &tls.client {
+        let identity = ClientIdentity::new(cert.clone().into(), key.clone().into());
+        options = options.with_client_identity(Some(identity));
+    }
+    if tls.mode == TlsMode::Require {
+        options =
+            options.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
+    }
+    Some(options)
+}
+
+/// The address, as messages name it.
+pub(super) fn address(config: &SourceConfig) -> String {
+    format!("{}:{}", config.host, config.port)
+}
+
+pub(super) fn away(config: &SourceConfig, reason: String) -> Error {
+    Error::SourceAway { address: address(config), reason }
+}
+
+/// What an error of the client means: whether to try again, and what to do if not.
+pub(super) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Error {
+    match error {
+        mysql_async::Error::Server(error) => classify_server(config, &error),
+        mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => Error::refused(
+            format!("TLS with MySQL at {} failed: {error}", address(config)),
+            "set source.caFile to the authority that signed the server's certificate and name the \
+             host as the certificate does, or set source.tls = \"require\" to encrypt unchecked",
+        ),
+        mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => {
+            Error::refused(
+                format!("MySQL at {} offers no TLS", address(config)),
+                "turn TLS on there, or set source.tls = \"off\"",
+            )
+        }
+        mysql_async::Error::Driver(error @ mysql_async::DriverError::UnknownAuthPlugin { .. }) => {
+            Error::refused(
+                format!("MySQL at {}: {error}", address(config)),
+                "give the user caching_sha2_password or mysql_native_password",
+            )
+        }
+        error => away(config, error.to_string()),
+    }
+}
+
+/// Server errors by number (MySQL manual, "Server Error Message Reference").
+fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> Error {
+    let problem = format!("MySQL at {} says: {} ({})", address(config), error.message, error.code);
+    let user = &config.user;
+    match error.code {
+        1045 | 1044 | 1698 | 1130 => Error::refused(
+            problem,
+            format!("check source.user and source.password; user {user:?} must exist for our host"),
+        ),
+        1142 | 1227 => Error::refused(
+            problem,
+            format!("run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'…'"),
+        ),
+        // ER_MASTER_FATAL_ERROR_READING_BINLOG: many causes; one of them passes by itself.
+        1236 if error.message.contains("same server_uuid/server_id") => Error::refused(
+            problem,
+            "another replica has our id: set source.serverId to a number that nobody else uses",
+        ),
+        1236 => Error::refused(
+            problem,
+            "the server cannot send the binlog from our position; when it was purged, the changes \
+             in between are lost: start again with another dts name, or reset the position",
+        ),
+        _ => away(config, format!("{} ({})", error.message, error.code)),
+    }
+}

@@ -1,0 +1,16 @@
+//! Room 1: stays connected to MySQL as a replica and hands over raw events, from a position on.
+//!
+//! It knows nothing of rows and topics.
+
+mod connect;
+mod resume;
+mod scan;
+mod server;
+mod start;
+mod stream;
+
+pub use connect::connect;
+pub use resume::check_position;
+pub use server::{Finding, Server, Severity};
+pub use start::resolve_start;
+pub use stream::{AtEnd, Event, Stream};

@@ -1,0 +1,95 @@
+//! Walks over the transactions of binlog files, to find a place in them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{
+    connect,
+    server::Server,
+    stream::{AtEnd, Stream},
+};
+use mysql_common::binlog::consts::EventType;
+
+use crate::{
+    config::SourceConfig,
+    decode::{Decoder, Step},
+    error::{Error, Result},
+    gtid::GtidSet,
+    position::Position,
+};
+
+/// The first event's position in every binlog file.
+const FIRST_POS: u64 = 4;
+
+/// A walk from the beginning of a binlog file to the end of the last one.
+pub(super) struct Scan {
+    stream: Stream,
+    decoder: Decoder,
+    place: Position,
+    created: SystemTime,
+}
+
+impl Scan {
+    /// Begins in front of the file's first transaction.
+    pub(super) async fn open(config: &SourceConfig, server: &Server, file: &str) -> Result<Self> {
+        let conn = connect(config).await?;
+        let place = Position { gtids: None, file: file.to_owned(), pos: FIRST_POS };
+        let stream = Stream::open(conn, config, &place, AtEnd::Stop).await?;
+        let mut decoder = Decoder::new(|_, _| false);
+        decoder.restart(file, FIRST_POS);
+        let mut scan = Self { stream, decoder, place, created: UNIX_EPOCH };
+        let previous = scan.read_head().await?;
+        scan.place.gtids = server.gtid_executed.is_some().then_some(previous);
+        Ok(scan)
+    }
+
+    /// Where the walk is: between two transactions.
+    pub(super) fn place(&self) -> &Position {
+        &self.place
+    }
+
+    /// When the file was begun.
+    pub(super) fn created(&self) -> SystemTime {
+        self.created
+    }
+
+    /// Goes to the end of the next transaction and says when it was committed; `None` at the end
+    /// of the binlog.
+    pub(super) async fn next(&mut self) -> Result<Option<SystemTime>> {
+        while let Some(event) = self.stream.next().await? {
+            let step = self.decoder.decode(&event.raw(), &mut |_| Ok::<_, Error>(()))?;
+            let Step::Ended(end) = step else { continue };
+            if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.place.gtids) {
+                gtids.add(gtid);
+            }
+            self.follow_decoder();
+            return Ok(Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros)));
+        }
+        Ok(None)
+    }
+
+    /// Reads the events that begin every file; the second one lists all transactions before it.
+    async fn read_head(&mut self) -> Result<GtidSet> {
+        while let Some(event) = self.stream.next().await? {
+            let raw = event.raw();
+            self.decoder.decode(&raw, &mut |_| Ok::<_, Error>(()))?;
+            if raw.header.kind == EventType::FORMAT_DESCRIPTION_EVENT as u8
+                && raw.header.timestamp > 0
+            {
+                self.created = UNIX_EPOCH + Duration::from_secs(raw.header.timestamp.into());
+            }
+            if raw.header.kind == EventType::PREVIOUS_GTIDS_EVENT as u8 {
+                self.follow_decoder();
+                return GtidSet::decode(raw.body).ok_or_else(|| {
+                    Error::Internal(format!("{}: its list of GTIDs is damaged", self.place.file))
+                });
+            }
+        }
+        Err(Error::Internal(format!("{} has no list of previous GTIDs", self.place.file)))
+    }
+
+    fn follow_decoder(&mut self) {
+        let position = self.decoder.position();
+        self.place.pos = position.pos;
+        self.place.file = position.file.to_string();
+    }
+}

@@ -1,0 +1,138 @@
+//! Which tables are captured, and what their records are ordered by.
+
+use std::collections::BTreeMap;
+
+use globset::{GlobBuilder, GlobMatcher};
+use service::config::Section;
+
+/// Schemas that belong to the server itself.
+const SYSTEM_SCHEMAS: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
+
+/// The `[capture]` section.
+#[derive(Debug, Default)]
+pub struct Capture {
+    tables: Vec<TableGlob>,
+    exclude: Vec<TableGlob>,
+    key_columns: BTreeMap<String, Vec<String>>,
+}
+
+/// A glob over a schema's and a table's name.
+#[derive(Debug)]
+struct TableGlob {
+    schema: GlobMatcher,
+    table: GlobMatcher,
+}
+
+impl Capture {
+    pub(crate) fn read(section: &Section) -> Self {
+        Self {
+            tables: read_globs(section, "tables"),
+            exclude: read_globs(section, "exclude"),
+            key_columns: read_key_columns(&section.section("keyColumns")),
+        }
+    }
+
+    /// Whether changes of a table are published.
+    pub fn includes(&self, schema: &str, table: &str) -> bool {
+        let any = |globs: &[TableGlob]| globs.iter().any(|glob| glob.matches(schema, table));
+        let wanted = match self.tables.as_slice() {
+            [] => !SYSTEM_SCHEMAS.contains(&schema),
+            globs => any(globs),
+        };
+        wanted && !any(&self.exclude)
+    }
+
+    /// The columns that stand in for the primary key of a table that has none.
+    pub fn key_columns(&self, schema: &str, table: &str) -> Option<&[String]> {
+        self.key_columns.get(&format!("{schema}.{table}")).map(Vec::as_slice)
+    }
+}
+
+impl TableGlob {
+    fn parse(text: &str) -> Option<Self> {
+        let (schema, table) = text.split_once('.')?;
+        Some(Self { schema: glob(schema)?, table: glob(table)? })
+    }
+
+    fn matches(&self, schema: &str, table: &str) -> bool {
+        self.schema.is_match(schema) && self.table.is_match(table)
+    }
+}
+
+fn glob(text: &str) -> Option<GlobMatcher> {
+    if text.is_empty() {
+        return None;
+    }
+    GlobBuilder::new(text).build().ok().map(|glob| glob.compile_matcher())
+}
+
+fn read_globs(section: &Section, key: &str) -> Vec<TableGlob> {
+    let texts: Vec<String> = section.or(key, Vec::new());
+    let parse = |text: &String| {
+        let glob = TableGlob::parse(text);
+        if glob.is_none() {
+            let remedy = "write \"schema.table\"; * and ? are wildcards, \"shop.*\" is all of shop";
+            section.note(key, &format!("{text:?} is not a glob over tables"), remedy);
+        }
+        glob
+    };
+    texts.iter().filter_map(parse).collect()
+}
+
+fn read_key_columns(section: &Section) -> BTreeMap<String, Vec<String>> {
+    let keys: Vec<String> = section.keys().map(str::to_owned).collect();
+    let mut columns = BTreeMap::new();
+    for key in keys {
+        let named: Vec<String> = section.or(&key, Vec::new());
+        if named.is_empty() || !key.contains('.') {
+            let remedy = "write \"schema.table\" = [\"column\", …]";
+            section.note(&key, "does not name a table and its columns", remedy);
+        }
+        columns.insert(key, named);
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capture(text: &str) -> Capture {
+        let file = service::config::File::parse(std::path::Path::new("dts.toml"), text).unwrap();
+        let capture = Capture::read(&file.root().section("capture"));
+        file.finish(capture).unwrap()
+    }
+
+    #[test]
+    fn without_globs_all_but_the_system_schemas_are_captured() {
+        let capture = capture("");
+        assert!(capture.includes("shop", "orders"));
+        assert!(!capture.includes("mysql", "user"));
+        assert!(!capture.includes("sys", "version"));
+    }
+
+    #[test]
+    fn globs_choose_and_exclude() {
+        let capture = capture(
+            "[capture]\ntables = ['weixin.*', 'platform.wx_config', 'log_?.e*']\nexclude = ['*.tmp_*']\n",
+        );
+        for (schema, table, expected) in [
+            ("weixin", "anything", true),
+            ("weixin", "tmp_1", false),
+            ("platform", "wx_config", true),
+            ("platform", "wx_config2", false),
+            ("log_1", "events", true),
+            ("log_12", "events", false),
+            ("Weixin", "anything", false),
+        ] {
+            assert_eq!(capture.includes(schema, table), expected, "{schema}.{table}");
+        }
+    }
+
+    #[test]
+    fn key_columns_belong_to_one_table() {
+        let capture = capture("[capture]\nkeyColumns = { 'weixin.log' = ['a', 'b'] }\n");
+        assert_eq!(capture.key_columns("weixin", "log").unwrap(), ["a", "b"]);
+        assert!(capture.key_columns("weixin", "other").is_none());
+    }
+}

@@ -1,0 +1,307 @@
+//! `dts.toml`: what the user may say, and what it means.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+
+use event_bus::BusConfig;
+use serde_json::Value;
+use service::{
+    Secret,
+    config::{File, Mistakes, Section},
+};
+
+use crate::{capture::Capture, gtid::GtidSet};
+
+/// Everything that `dts` is told.
+#[derive(Debug)]
+pub struct Config {
+    /// Names the checkpoint and the one producer.
+    pub name: String,
+    /// Where to begin when there is no checkpoint.
+    pub start: Start,
+    /// The MySQL to read.
+    pub source: SourceConfig,
+    /// Which tables, and their keys.
+    pub capture: Arc<Capture>,
+    /// Where to publish.
+    pub bus: BusConfig,
+    /// Where status and metrics are served.
+    pub listen: SocketAddr,
+    /// What a request must carry, where that is not on loopback.
+    pub token: Option<Secret>,
+}
+
+/// Where to begin the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the next transaction after now.
+    Latest,
+    /// With the oldest transaction that the server still has.
+    Earliest,
+    /// After these transactions.
+    Gtid(GtidSet),
+    /// At a place in a binlog file, which must be a boundary between transactions.
+    File(String, u64),
+    /// With the first transaction committed at or after a time.
+    Time(SystemTime),
+}
+
+/// How to connect to MySQL.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The replication user.
+    pub user: String,
+    /// Its password, if it has one.
+    pub password: Option<Secret>,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// Our id as a replica; unique among all that read from the server.
+    pub server_id: u32,
+}
+
+/// TLS of the connection to MySQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Off, encrypted, or encrypted and checked.
+    pub mode: TlsMode,
+    /// Authorities to trust instead of the usual ones (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key (PEM).
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// How much TLS there must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// None.
+    Off,
+    /// Encrypted; the server's certificate is not checked.
+    Require,
+    /// Encrypted, and the certificate must be valid and name the host.
+    Verify,
+}
+
+impl Config {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it.
+    pub fn open(path: &std::path::Path) -> Result<Self, Mistakes> {
+        let file = File::open(path)?;
+        let config = Self::read(file.root());
+        file.finish(config)
+    }
+
+    fn read(root: &Section) -> Self {
+        let name: String = root.required("name", "dts".to_owned());
+        check_name(root, &name);
+        let (listen, token) = read_listen(&root.section("listen"));
+        Self {
+            start: read_start(root),
+            source: SourceConfig::read(&root.section("source"), &name),
+            capture: Arc::new(Capture::read(&root.section("capture"))),
+            bus: BusConfig::read(&root.section("bus")),
+            listen,
+            token,
+            name,
+        }
+    }
+}
+
+fn check_name(root: &Section, name: &str) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+        let remedy = "use 1 to 100 letters, digits, '.', '_' and '-'";
+        root.note("name", &format!("{name:?} is not a name"), remedy);
+    }
+}
+
+fn read_listen(section: &Section) -> (SocketAddr, Option<Secret>) {
+    let default = SocketAddr::from(([127, 0, 0, 1], 12358));
+    let text: String = section.or("address", default.to_string());
+    let token = section.secret("token");
+    let address = text.parse().unwrap_or_else(|_| {
+        section.note(
+            "address",
+            &format!("{text:?} is not an address"),
+            "write \"127.0.0.1:12358\"",
+        );
+        default
+    });
+    if !address.ip().is_loopback() && token.is_none() {
+        let remedy = "set token = { env = \"DTS_TOKEN\" }, or listen on 127.0.0.1";
+        section.note("token", "is missing, and the address is not on loopback", remedy);
+    }
+    (address, token)
+}
+
+fn read_start(root: &Section) -> Start {
+    const FORMS: &str = "write \"latest\", \"earliest\", { gtid = \"uuid:1-5\" }, \
+        { file = \"binlog.000001\", pos = 4 } or { time = \"2026-01-01T00:00:00Z\" }";
+    match root.raw("start") {
+        None => Start::Latest,
+        Some(value) => parse_start(value).unwrap_or_else(|| {
+            root.note("start", &format!("{value} is not a place to start"), FORMS);
+            Start::Latest
+        }),
+    }
+}
+
+fn parse_start(value: &Value) -> Option<Start> {
+    if let Some(word) = value.as_str() {
+        return match word {
+            "latest" => Some(Start::Latest),
+            "earliest" => Some(Start::Earliest),
+            _ => None,
+        };
+    }
+    let table = value.as_object()?;
+    let text = |key: &str| table.get(key).and_then(Value::as_str);
+    match table.len() {
+        1 if table.contains_key("gtid") => text("gtid")?.parse().ok().map(Start::Gtid),
+        1 if table.contains_key("time") => {
+            humantime::parse_rfc3339(text("time")?).ok().map(Start::Time)
+        }
+        2 => {
+            let pos = table.get("pos")?.as_u64().filter(|pos| *pos >= 4)?;
+            Some(Start::File(text("file")?.to_owned(), pos))
+        }
+        _ => None,
+    }
+}
+
+impl SourceConfig {
+    fn read(section: &Section, name: &str) -> Self {
+        let hosts = section.or("hosts", vec!["127.0.0.1:3306".to_owned()]);
+        if hosts.len() != 1 {
+            let remedy = "name one; taking over on another host comes in a later version";
+            section.note("hosts", "must have one entry", remedy);
+        }
+        let address = hosts.into_iter().next().unwrap_or_default();
+        let (host, port) = split_address(&address).unwrap_or_else(|| {
+            let remedy = "write \"host:3306\"";
+            section.note("hosts", &format!("{address:?} is not an address"), remedy);
+            (String::new(), 3306)
+        });
+        let server_id = match section.or("serverId", 0) {
+            0 => derive_server_id(name, &address),
+            id => id,
+        };
+        Self {
+            tls: Tls::read(section, &host),
+            user: section.required("user", String::new()),
+            password: section.secret("password"),
+            server_id,
+            host,
+            port,
+        }
+    }
+}
+
+impl Tls {
+    fn read(section: &Section, host: &str) -> Self {
+        const MODES: [TlsMode; 3] = [TlsMode::Off, TlsMode::Require, TlsMode::Verify];
+        let default = if is_loopback(host) { TlsMode::Off } else { TlsMode::Verify };
+        let mode = section.choice("tls", ["off", "require", "verify"]).map(|at| MODES[at]);
+        let ca_file = section.optional("caFile");
+        let cert: Option<PathBuf> = section.optional("certFile");
+        let key: Option<PathBuf> = section.optional("keyFile");
+        if cert.is_some() != key.is_some() {
+            section.note("certFile", "and keyFile belong together", "set both or none");
+        }
+        for (key, path) in [("caFile", &ca_file), ("certFile", &cert), ("keyFile", &key)] {
+            if let Some(Err(error)) = path.as_ref().map(std::fs::metadata) {
+                section.note(key, &format!("cannot be read: {error}"), "name an existing file");
+            }
+        }
+        Self { mode: mode.unwrap_or(default), ca_file, client: cert.zip(key) }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// `host`, `host:port`, `[v6]:port`.
+fn split_address(text: &str) -> Option<(String, u16)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().ok()?)
+        }
+        _ => (text, 3306),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// An id in the upper half, where hand-given ids seldom are, the same at each start.
+fn derive_server_id(name: &str, address: &str) -> u32 {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let hash = crc32fast::hash(format!("{name}\n{address}\n{machine}").as_bytes());
+    hash | 1 << 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, Mistakes> {
+        let file = File::parse(std::path::Path::new("dts.toml"), text)?;
+        let config = Config::read(file.root());
+        file.finish(config)
+    }
+
+    #[test]
+    fn the_smallest_config_has_the_documented_defaults() {
+        let config = read("name = 'shop'\n[source]\nuser = 'dts'\n").unwrap();
+        assert_eq!(config.start, Start::Latest);
+        assert_eq!((config.source.host.as_str(), config.source.port), ("127.0.0.1", 3306));
+        assert_eq!(config.source.tls.mode, TlsMode::Off);
+        assert!(config.source.server_id >= 1 << 31);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:12358");
+    }
+
+    #[test]
+    fn off_loopback_the_certificate_is_checked_unless_said_otherwise() {
+        let tls = |source: &str| {
+            read(&format!("name = 'a'\n[source]\nuser = 'u'\n{source}")).unwrap().source.tls.mode
+        };
+        assert_eq!(tls("hosts = ['db.example']"), TlsMode::Verify);
+        assert_eq!(tls("hosts = ['db.example']\ntls = 'require'"), TlsMode::Require);
+        assert_eq!(tls("hosts = ['[::1]:3307']"), TlsMode::Off);
+    }
+
+    #[test]
+    fn every_form_of_start_is_read() {
+        let start = |text: &str| {
+            read(&format!("name = 'a'\nstart = {text}\n[source]\nuser = 'u'")).map(|c| c.start)
+        };
+        assert_eq!(start("'earliest'").unwrap(), Start::Earliest);
+        let gtid = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5";
+        assert_eq!(
+            start(&format!("{{ gtid = '{gtid}' }}")).unwrap(),
+            Start::Gtid(gtid.parse().unwrap())
+        );
+        assert_eq!(
+            start("{ file = 'b.000001', pos = 4 }").unwrap(),
+            Start::File("b.000001".to_owned(), 4)
+        );
+        assert!(matches!(start("{ time = '2026-01-01T00:00:00Z' }").unwrap(), Start::Time(_)));
+        for wrong in ["'newest'", "{ gtid = 'x' }", "{ file = 'b', pos = 3 }", "{ time = 'noon' }"]
+        {
+            assert!(start(wrong).unwrap_err().to_string().contains("start: "), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_open_port_needs_a_token() {
+        let text = "name = 'a'\n[source]\nuser = 'u'\n[listen]\naddress = '0.0.0.0:1'\n";
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains("listen.token"), "{error}");
+        assert!(read(&format!("{text}token = 't'\n")).is_ok());
+    }
+}

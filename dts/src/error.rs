@@ -1,0 +1,83 @@
+//! What can go wrong in `dts`, and what follows: try again, or stop and ask a human.
+
+use service::exit::Exit;
+
+use crate::{decode, position::InvalidCheckpoint};
+
+/// An error of `dts`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// MySQL is away, or the connection broke: tried again, for ever.
+    #[error("MySQL at {address}: {reason}")]
+    SourceAway {
+        /// The host and port.
+        address: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// MySQL refuses us, or is not set as we need it, until somebody changes something.
+    #[error("{problem}; {remedy}")]
+    Refused {
+        /// What was found.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// An event that is damaged: its checksum or its framing is wrong.
+    #[error("the binlog event after {file}:{pos} is damaged: {reason}")]
+    Damaged {
+        /// The binlog file.
+        file: String,
+        /// Where the event before it ended.
+        pos: u64,
+        /// What was seen.
+        reason: String,
+    },
+    /// An event that we do not understand. It is never skipped.
+    #[error("{0}")]
+    Event(#[from] decode::Error),
+    /// The bus.
+    #[error("{0}")]
+    Bus(#[from] event_bus::Error),
+    /// The saved position is not one.
+    #[error("{0}")]
+    Checkpoint(#[from] InvalidCheckpoint),
+    /// A part of this program ended that should not have.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A result of `dts`.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A refusal, with its remedy.
+    pub fn refused(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Refused { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Whether the same can succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::SourceAway { .. } => true,
+            Self::Bus(error) => error.is_transient(),
+            Self::Refused { .. }
+            | Self::Damaged { .. }
+            | Self::Event(_)
+            | Self::Checkpoint(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// What the process exits with when this ends it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::SourceAway { .. } | Self::Refused { .. } => Exit::Refused,
+            Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
+            Self::Bus(_) => Exit::Refused,
+            Self::Damaged { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
+                Exit::Internal
+            }
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! GTID sets of MySQL: `uuid[:tag]:1-5:7,…`, kept interval by interval.
+//!
+//! The text form is that of the manual ("GTID Format and Storage"); tags came with MySQL 8.3.
+
+use std::{fmt, str::FromStr};
+
+use crate::decode::Gtid;
+
+/// Who wrote a transaction: a server's UUID and, on servers that use them, a tag.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The server's UUID.
+    pub uuid: [u8; 16],
+    /// Lower case; empty when there is none.
+    pub tag: String,
+}
+
+impl Origin {
+    fn is(&self, uuid: [u8; 16], tag: &str) -> bool {
+        self.uuid == uuid && self.tag == tag
+    }
+}
+
+/// A set of transactions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GtidSet {
+    /// Sorted by origin; no entry is empty.
+    entries: Vec<(Origin, Intervals)>,
+}
+
+/// Numbers as sorted, disjoint, not adjacent, inclusive intervals.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Intervals(Vec<(u64, u64)>);
+
+impl GtidSet {
+    /// Whether it holds no transaction.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds one transaction.
+    pub fn add(&mut self, gtid: &Gtid) {
+        // Few origins, and most transactions are of one: a scan beats a tree.
+        let tag = gtid.tag.as_deref().unwrap_or_default();
+        let known = self.entries.iter_mut().find(|(origin, _)| origin.is(gtid.uuid, tag));
+        match known {
+            Some((_, intervals)) => intervals.add(gtid.gno, gtid.gno),
+            None => {
+                let origin = Origin { uuid: gtid.uuid, tag: tag.to_owned() };
+                self.add_interval(&origin, gtid.gno, gtid.gno);
+            }
+        }
+    }
+
+    /// Whether every transaction of `self` is in `other`.
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.minus(other).is_empty()
+    }
+
+    /// The transactions of `self` that are not in `other`.
+    pub fn minus(&self, other: &Self) -> Self {
+        let entries = self.entries.iter().filter_map(|(origin, intervals)| {
+            let left = match other.find(origin) {
+                Some(taken) => intervals.minus(taken),
+                None => intervals.clone(),
+            };
+            (!left.0.is_empty()).then(|| (origin.clone(), left))
+        });
+        Self { entries: entries.collect() }
+    }
+
+    /// The intervals by origin, both ends inclusive.
+    pub fn intervals(&self) -> impl Iterator<Item = (&Origin, &[(u64, u64)])> {
+        self.entries.iter().map(|(origin, intervals)| (origin, intervals.0.as_slice()))
+    }
+
+    fn find(&self, origin: &Origin) -> Option<&Intervals> {
+        self.entries.iter().find(|(known, _)| known == origin).map(|(_, intervals)| intervals)
+    }
+
+    fn add_interval(&mut self, origin: &Origin, first: u64, last: u64) {
+        if let Some((_, intervals)) = self.entries.iter_mut().find(|(known, _)| known == origin) {
+            intervals.add(first, last);
+            return;
+        }
+        let at = self.entries.partition_point(|(known, _)| known < origin);
+        self.entries.insert(at, (origin.clone(), Intervals(vec![(first, last)])));
+    }
+}
+
+impl Intervals {
+    fn add(&mut self, first: u64, last: u64) {
+        if let Some((_, end)) = self.0.last_mut()
+            && first == end.saturating_add(1)
+        {
+            *end = last;
+            return;
+        }
+        let from = self.0.partition_point(|(_, end)| end.saturating_add(1) < first);
+        let to = self.0.partition_point(|(start, _)| *start <= last.saturating_add(1));
+        let merged = self.0[from..to]
+            .iter()
+            .fold((first, last), |(low, high), (start, end)| (low.min(*start), high.max(*end)));
+        self.0.splice(from..to, [merged]);
+    }
+
+    fn minus(&self, taken: &Self) -> Self {
+        let mut left = Vec::new();
+        for &(mut first, last) in &self.0 {
+            for &(start, end) in &taken.0 {
+                if end < first {
+                    continue;
+                }
+                if start > last || first > last {
+                    break;
+                }
+                if start > first {
+                    left.push((first, start - 1));
+                }
+                first = end.saturating_add(1);
+            }
+            if first <= last {
+                left.push((first, last));
+            }
+        }
+        Self(left)
+    }
+}
+
+impl GtidSet {
+    /// Reads the body of a PREVIOUS_GTIDS event: the binary form, with or without tags (see
+    /// `Gtid_set::encode` in the server's source). `None` when it is damaged.
+    pub fn decode(body: &[u8]) -> Option<Self> {
+        let mut set = Self::default();
+        let (count, mut rest) = body.split_first_chunk::<8>()?;
+        // The tagged form repeats its number, 1, in the first and last byte around the count.
+        let tagged = count[7] == 1;
+        let count = u64::from_le_bytes(*count);
+        let count = if tagged { (count << 8) >> 16 } else { count };
+        for _ in 0..count {
+            let (uuid, after) = rest.split_first_chunk::<16>()?;
+            rest = after;
+            let mut tag = "";
+            if tagged {
+                // A variable-length integer; a tag's length always fits into its one-byte form.
+                let (length, after) = rest.split_first()?;
+                let (text, after) = after.split_at_checked(usize::from(length >> 1))?;
+                (tag, rest) = (std::str::from_utf8(text).ok()?, after);
+            }
+            let origin = Origin { uuid: *uuid, tag: tag.to_owned() };
+            rest = set.decode_intervals(&origin, rest)?;
+        }
+        rest.is_empty().then_some(set)
+    }
+
+    /// Reads one origin's intervals, whose ends are exclusive, and gives what follows them.
+    fn decode_intervals<'a>(&mut self, origin: &Origin, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let (count, mut rest) = bytes.split_first_chunk::<8>()?;
+        for _ in 0..u64::from_le_bytes(*count) {
+            let (first, after) = rest.split_first_chunk::<8>()?;
+            let (end, after) = after.split_first_chunk::<8>()?;
+            let (first, end) = (u64::from_le_bytes(*first), u64::from_le_bytes(*end));
+            if first == 0 || end <= first {
+                return None;
+            }
+            self.add_interval(origin, first, end - 1);
+            rest = after;
+        }
+        Some(rest)
+    }
+}
+
+/// Writes a UUID as MySQL prints it.
+fn format_uuid(uuid: [u8; 16]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(36);
+    for (at, byte) in uuid.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Reads a UUID as MySQL accepts it.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+    let mut uuid = [0; 16];
+    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(uuid)
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&format_uuid(self.uuid))?;
+        if self.tag.is_empty() { Ok(()) } else { write!(out, ":{}", self.tag) }
+    }
+}
+
+impl fmt::Display for Gtid {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tag {
+            Some(tag) => write!(out, "{}:{tag}:{}", format_uuid(self.uuid), self.gno),
+            None => write!(out, "{}:{}", format_uuid(self.uuid), self.gno),
+        }
+    }
+}
+
+impl fmt::Display for GtidSet {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before: Option<&Origin> = None;
+        for (origin, intervals) in &self.entries {
+            match before {
+                Some(known) if known.uuid == origin.uuid => write!(out, ":{}", origin.tag)?,
+                Some(_) => write!(out, ",{origin}")?,
+                None => write!(out, "{origin}")?,
+            }
+            before = Some(origin);
+            for (first, last) in &intervals.0 {
+                write!(out, ":{first}")?;
+                if first != last {
+                    write!(out, "-{last}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text that is not a GTID set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not part of a GTID set (uuid:1-5:7,…)")]
+pub struct InvalidGtidSet(String);
+
+impl FromStr for GtidSet {
+    type Err = InvalidGtidSet;
+
+    fn from_str(text: &str) -> Result<Self, InvalidGtidSet> {
+        let mut set = Self::default();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            set.parse_part(part).ok_or_else(|| InvalidGtidSet(part.to_owned()))?;
+        }
+        Ok(set)
+    }
+}
+
+impl GtidSet {
+    /// One `uuid:1-5:tag:7` of a set.
+    fn parse_part(&mut self, part: &str) -> Option<()> {
+        let mut fields = part.split(':').map(str::trim);
+        let uuid = parse_uuid(fields.next()?)?;
+        let mut origin = Origin { uuid, tag: String::new() };
+        let mut intervals = 0;
+        for field in fields {
+            if field.starts_with(|c: char| c.is_ascii_digit()) {
+                let (first, last) = field.split_once('-').unwrap_or((field, field));
+                let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+                if first == 0 || first > last || last >= i64::MAX as u64 {
+                    return None;
+                }
+                self.add_interval(&origin, first, last);
+                intervals += 1;
+            } else {
+                origin.tag = parse_tag(field)?;
+            }
+        }
+        (intervals > 0).then_some(())
+    }
+}
+
+/// A tag: a letter or underscore, then up to 31 letters, digits and underscores.
+fn parse_tag(text: &str) -> Option<String> {
+    let valid = text.len() <= 32
+        && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    valid.then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const B: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn set(text: &str) -> GtidSet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_read_is_printed_in_mysqls_own_form() {
+        let cases = [
+            (String::new(), String::new()),
+            (format!("{A}:1-5:7"), format!("{A}:1-5:7")),
+            (format!("{A}:7:1-5:6"), format!("{A}:1-7")),
+            (format!("{B}:1,\n {A}:3"), format!("{A}:3,{B}:1")),
+            (format!("{A}:1:Blue:4-5:6"), format!("{A}:1:blue:4-6")),
+            (A.to_uppercase() + ":9-9", format!("{A}:9")),
+        ];
+        for (text, printed) in cases {
+            assert_eq!(set(&text).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_set_is_refused_with_the_part_that_is_wrong() {
+        for text in ["x", A, &format!("{A}:0"), &format!("{A}:5-4"), &format!("{A}:1-"), "a:1"] {
+            assert!(text.parse::<GtidSet>().is_err(), "{text}");
+        }
+        let error = format!("{A}:1,rubbish").parse::<GtidSet>().unwrap_err();
+        assert!(error.to_string().contains("\"rubbish\""));
+    }
+
+    #[test]
+    fn gaps_are_kept_and_filled() {
+        let mut gaps = set(&format!("{A}:1-2:5-6:9"));
+        let uuid = parse_uuid(A).unwrap();
+        for (gno, printed) in [(3, "1-3:5-6:9"), (7, "1-3:5-7:9"), (4, "1-7:9"), (8, "1-9")] {
+            gaps.add(&Gtid { uuid, tag: None, gno });
+            assert_eq!(gaps.to_string(), format!("{A}:{printed}"));
+        }
+    }
+
+    #[test]
+    fn a_difference_is_exact() {
+        let left = set(&format!("{A}:1-10:20-30,{B}:1"));
+        let cases = [
+            ("", format!("{A}:1-10:20-30,{B}:1")),
+            ("5", format!("{A}:1-4:6-10:20-30,{B}:1")),
+            ("1-30", format!("{B}:1")),
+            ("3-25", format!("{A}:1-2:26-30,{B}:1")),
+            ("1-3:9-22:30", format!("{A}:4-8:23-29,{B}:1")),
+        ];
+        for (taken, rest) in cases {
+            let taken = if taken.is_empty() { set("") } else { set(&format!("{A}:{taken}")) };
+            assert_eq!(left.minus(&taken).to_string(), rest);
+        }
+        assert!(set(&format!("{A}:2-3")).is_subset_of(&left));
+        assert!(!set(&format!("{A}:10-11")).is_subset_of(&left));
+        assert!(!set(&format!("{A}:blue:2")).is_subset_of(&left));
+    }
+
+    #[test]
+    fn random_sets_agree_with_sets_of_numbers() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(seed);
+        for _ in 0..300 {
+            let mut sets = [GtidSet::default(), GtidSet::default()];
+            let mut plain = [std::collections::BTreeSet::new(), std::collections::BTreeSet::new()];
+            for _ in 0..40 {
+                let side = rand::RngExt::random_range(&mut random, 0..2_usize);
+                let number = rand::RngExt::random_range(&mut random, 1..40_u64);
+                sets[side].add(&Gtid { uuid: [7; 16], tag: None, gno: number });
+                plain[side].insert(number);
+            }
+            let mut expected = GtidSet::default();
+            for number in plain[0].difference(&plain[1]) {
+                expected.add(&Gtid { uuid: [7; 16], tag: None, gno: *number });
+            }
+            assert_eq!(sets[0].minus(&sets[1]), expected);
+            assert_eq!(set(&sets[0].to_string()), sets[0]);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The corridor between the rooms: from the checkpoint through MySQL, decoder and publisher into
+//! the bus, and back to the checkpoint after any error. It only wires.
+
+mod append;
+mod read;
+
+use std::time::Duration;
+
+use event_bus::{Bus, Checkpoint, Producer};
+use mysql_async::Conn;
+use service::{Backoff, BackoffConfig};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::{append::Appender, read::Reader};
+use crate::{
+    binlog::{self, AtEnd, Server, Severity},
+    config::Config,
+    error::{Error, Result},
+    position::{POSITION_KEY, Saved},
+    status::{Phase, Status},
+};
+
+/// Waits between two starts from the checkpoint.
+const BACKOFF: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(15), factor: 2.0 };
+
+/// Runs until it is stopped, through every error that can pass by itself.
+///
+/// # Errors
+///
+/// What needs a human.
+pub async fn run(
+    config: &Config,
+    bus: &dyn Bus,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let mut backoff = Backoff::new(BACKOFF);
+    loop {
+        let before = status.appends();
+        match run_once(config, bus, status, stop).await {
+            Ok(()) => return Ok(()),
+            Err(error) if !error.is_transient() => return Err(error),
+            Err(_) if stop.is_cancelled() => return Ok(()),
+            Err(error) => {
+                if status.appends() > before {
+                    backoff.reset();
+                }
+                let wait = backoff.next_wait();
+                log_failure(&error, backoff.failures(), wait);
+                status.failed(&error.to_string());
+                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+        }
+    }
+}
+
+fn log_failure(error: &Error, failures: u32, wait: Duration) {
+    let wait = format!("{wait:.1?}");
+    match failures {
+        1 => error!(%error, wait, "interrupted, starting again from the checkpoint"),
+        _ => warn!(%error, wait, failures, "still interrupted"),
+    }
+}
+
+/// One life of the pipeline: ends with the first error, or when it is stopped.
+async fn run_once(
+    config: &Config,
+    bus: &dyn Bus,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let prepared = stop.run_until_cancelled(prepare(config, bus, status)).await;
+    let Some(prepared) = prepared else { return Ok(()) };
+    let Prepared { producer, saved, stream } = prepared?;
+    status.enter(Phase::Streaming);
+    info!(
+        file = saved.position.file,
+        pos = saved.position.pos,
+        gtids = saved.position.gtids.as_ref().map(tracing::field::display),
+        skip = saved.skip.records,
+        "streaming"
+    );
+    let appender = Appender::start(producer);
+    let reader = Reader::new(config, stream, saved);
+    reader.run(appender, status, stop).await
+}
+
+struct Prepared {
+    producer: Box<dyn Producer>,
+    saved: Saved,
+    stream: binlog::Stream,
+}
+
+/// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
+async fn prepare(config: &Config, bus: &dyn Bus, status: &Status) -> Result<Prepared> {
+    status.enter(Phase::Standby);
+    let (mut producer, checkpoint) = bus.producer(&config.name).await?;
+    status.enter(Phase::Connecting);
+    let mut conn = binlog::connect(&config.source).await?;
+    let server = Server::ask(&mut conn, &config.source).await?;
+    judge(&server)?;
+    status.connected(&server);
+    let saved = match load(&checkpoint)? {
+        Some(saved) => {
+            binlog::check_position(&mut conn, &config.source, &server, &saved).await?;
+            saved
+        }
+        None => begin(config, &server, &mut conn, &mut *producer).await?,
+    };
+    status.at(&saved);
+    let stream = binlog::Stream::open(conn, &config.source, &saved.position, AtEnd::Wait).await?;
+    Ok(Prepared { producer, saved, stream })
+}
+
+/// Stops on what we cannot work with, all of it at once.
+fn judge(server: &Server) -> Result<()> {
+    let (stops, warns): (Vec<_>, Vec<_>) =
+        server.findings().into_iter().partition(|finding| finding.severity == Severity::Stop);
+    for finding in warns {
+        warn!(remedy = finding.remedy, "{}", finding.problem);
+    }
+    if stops.is_empty() {
+        return Ok(());
+    }
+    let join =
+        |part: fn(&binlog::Finding) -> &str| stops.iter().map(part).collect::<Vec<_>>().join("; ");
+    Err(Error::refused(join(|finding| &finding.problem), join(|finding| &finding.remedy)))
+}
+
+fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
+    Ok(checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()?)
+}
+
+/// The first start: resolves the configured place once, and saves it before anything is read.
+async fn begin(
+    config: &Config,
+    server: &Server,
+    conn: &mut Conn,
+    producer: &mut dyn Producer,
+) -> Result<Saved> {
+    let position = binlog::resolve_start(conn, &config.source, server, &config.start).await?;
+    let saved = Saved::new(server.uuid.clone(), position);
+    append::append(producer, &event_bus::Batch::default(), &saved).await?;
+    info!(start = ?config.start, file = saved.position.file, pos = saved.position.pos, "first start");
+    Ok(saved)
+}

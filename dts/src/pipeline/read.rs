@@ -1,0 +1,210 @@
+//! The reading end of the corridor: events become records in a batch, batches go to the appender.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use event_bus::Batch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::append::{Appender, Done, Job};
+use crate::{
+    binlog::{Event, Stream},
+    config::Config,
+    decode::{Decoder, Step},
+    error::{Error, Result},
+    position::{Saved, Skip},
+    publish::Publisher,
+    status::Status,
+};
+
+/// A batch this large is handed over even in the middle of a transaction. Two of them exist.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// Events taken in one go before anything else is looked at.
+const MAX_EVENTS_AT_ONCE: usize = 1000;
+
+/// The checkpoint moves at least this often while anything is read, captured or not.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the append under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct Reader {
+    stream: Stream,
+    decoder: Decoder,
+    publisher: Publisher,
+    /// The end of the last whole transaction that was read.
+    saved: Saved,
+    batch: Batch,
+    newest_commit: Option<SystemTime>,
+    /// The other batch, while the appender is idle.
+    idle: Option<Batch>,
+    /// When a checkpoint was last handed over, and whether the position moved since.
+    handed_over: Instant,
+    moved: bool,
+}
+
+impl Reader {
+    pub(super) fn new(config: &Config, stream: Stream, saved: Saved) -> Self {
+        let capture = Arc::clone(&config.capture);
+        let captured = move |schema: &str, table: &str| capture.includes(schema, table);
+        let mut decoder = Decoder::new(captured);
+        decoder.restart(&saved.position.file, saved.position.pos);
+        let publisher = Publisher::new(
+            &config.bus.topic_prefix,
+            Arc::clone(&config.capture),
+            saved.server_uuid.clone(),
+            saved.skip,
+        );
+        Self {
+            stream,
+            decoder,
+            publisher,
+            saved: Saved { skip: Skip::default(), ..saved },
+            batch: Batch::default(),
+            newest_commit: None,
+            idle: Some(Batch::default()),
+            handed_over: Instant::now(),
+            moved: false,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut appender: Appender,
+        status: &Status,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        loop {
+            self.exchange(&mut appender, status);
+            let has_room = self.batch.bytes() < MAX_BATCH_BYTES;
+            let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.leave(appender, status).await,
+                event = self.stream.next(), if has_room => {
+                    status.heard();
+                    self.take(event)?;
+                    self.take_ready()?;
+                }
+                done = appender.done(), if self.idle.is_none() => self.finished(done?, status),
+                () = tokio::time::sleep_until(checkpoint_due), if self.moved && self.idle.is_some() =>
+                    self.hand_over(&appender),
+            }
+        }
+    }
+
+    /// Takes a finished batch back, and hands the one at hand over if it is time.
+    fn exchange(&mut self, appender: &mut Appender, status: &Status) {
+        if let Some(done) = appender.try_done() {
+            self.finished(done, status);
+        }
+        if self.idle.is_some() && self.is_due() {
+            self.hand_over(appender);
+        }
+    }
+
+    /// Whole transactions leave as soon as the appender is idle; a part of one only when it must.
+    fn is_due(&self) -> bool {
+        let at_boundary = self.publisher.open_transaction().records == 0;
+        self.batch.bytes() >= MAX_BATCH_BYTES || (at_boundary && !self.batch.is_empty())
+    }
+
+    fn hand_over(&mut self, appender: &Appender) {
+        let Some(empty) = self.idle.take() else { return };
+        appender.append(Job {
+            batch: std::mem::replace(&mut self.batch, empty),
+            saved: Saved { skip: self.publisher.open_transaction(), ..self.saved.clone() },
+            newest_commit: self.newest_commit,
+        });
+        self.handed_over = Instant::now();
+        self.moved = false;
+    }
+
+    fn finished(&mut self, done: Done, status: &Status) {
+        status.appended(&done.saved, &done.appended);
+        self.idle = Some(done.batch);
+    }
+
+    /// Takes what has arrived already, while there is room and nothing to hand over.
+    fn take_ready(&mut self) -> Result<()> {
+        for _ in 0..MAX_EVENTS_AT_ONCE {
+            if self.batch.bytes() >= MAX_BATCH_BYTES || (self.idle.is_some() && self.is_due()) {
+                break;
+            }
+            let Some(event) = self.stream.ready() else { break };
+            self.take(event)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Result<Option<Event>>) -> Result<()> {
+        let event = event.map_err(|error| self.with_place(error))?;
+        let event = event.ok_or_else(|| Error::Internal("the binlog ended".to_owned()))?;
+        let Self { decoder, publisher, batch, .. } = self;
+        let step = decoder.decode(&event.raw(), &mut |change| publisher.publish(change, batch))?;
+        match step {
+            Step::Nothing | Step::Begun => {}
+            Step::Rotated | Step::Heartbeat => self.move_on(),
+            Step::Ended(end) => {
+                self.saved.accounting += self.publisher.end_transaction(end.rows)?;
+                if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
+                    gtids.add(gtid);
+                }
+                self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
+                self.move_on();
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream does not know where it is; the decoder does.
+    fn with_place(&self, error: Error) -> Error {
+        match error {
+            Error::Damaged { reason, .. } => Error::Damaged {
+                file: self.decoder.position().file.to_string(),
+                pos: self.decoder.position().pos,
+                reason,
+            },
+            other => other,
+        }
+    }
+
+    /// The decoder stands between two transactions: that is where a restart may begin.
+    fn move_on(&mut self) {
+        let position = self.decoder.position();
+        self.saved.position.pos = position.pos;
+        if *self.saved.position.file != *position.file {
+            position.file.as_ref().clone_into(&mut self.saved.position.file);
+        }
+        self.moved = true;
+    }
+
+    /// A stop: lets the append under way finish, appends what was read whole, and leaves.
+    async fn leave(mut self, mut appender: Appender, status: &Status) -> Result<()> {
+        let finish = async {
+            if self.idle.is_none() {
+                let done = appender.done().await?;
+                self.finished(done, status);
+            }
+            if self.moved || !self.batch.is_empty() {
+                self.hand_over(&appender);
+                let done = appender.done().await?;
+                self.finished(done, status);
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(STOP_TIMEOUT, finish).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::warn!(
+                    "the bus did not take the last batch in time; it is read again at the next start"
+                );
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Where in the source's history we are, and how that is kept in the checkpoint.
+
+use std::ops::AddAssign;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::gtid::{GtidSet, InvalidGtidSet};
+
+/// The checkpoint's key for [`Saved`].
+pub const POSITION_KEY: &str = "position";
+
+/// The boundary between two transactions of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// All transactions before it, where the server has GTIDs.
+    pub gtids: Option<GtidSet>,
+    /// The binlog file.
+    pub file: String,
+    /// The offset in the file, counted in 64 bits.
+    pub pos: u64,
+}
+
+/// How much of the transaction that follows a position is already durable in the bus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    /// The number of its records.
+    pub records: u64,
+    /// CRC32 over (table, action, key) of these records: they must come again just so.
+    pub crc: u32,
+}
+
+/// Counts of whole transactions. `published = read - filtered + split`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Accounting {
+    /// Row changes read from the binlog.
+    pub read: u64,
+    /// Those of tables that are not captured.
+    pub filtered: u64,
+    /// Updates that became two records, because they changed the record's key.
+    pub split: u64,
+    /// Records appended to the bus.
+    pub published: u64,
+}
+
+/// What the checkpoint keeps under [`POSITION_KEY`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The server that the position was read from.
+    pub server_uuid: String,
+    /// The end of the last whole transaction.
+    pub position: Position,
+    /// What of the next transaction is durable; zero for none.
+    pub skip: Skip,
+    /// Up to the position, from the first start on.
+    pub accounting: Accounting,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    server_uuid: String,
+    gtid_set: Option<String>,
+    file: String,
+    pos: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skip: Option<Skip>,
+    #[serde(default)]
+    accounting: Accounting,
+}
+
+/// A checkpoint that is not in the form that this version writes.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidCheckpoint {
+    /// Not the JSON that it should be.
+    #[error("the checkpoint cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Its GTID set is none.
+    #[error("the checkpoint cannot be read: {0}")]
+    Gtids(#[from] InvalidGtidSet),
+}
+
+impl AddAssign for Accounting {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.filtered += other.filtered;
+        self.split += other.split;
+        self.published += other.published;
+    }
+}
+
+impl Saved {
+    /// The checkpoint of a first start.
+    pub fn new(server_uuid: String, position: Position) -> Self {
+        Self { server_uuid, position, skip: Skip::default(), accounting: Accounting::default() }
+    }
+
+    /// The bytes to keep.
+    pub fn to_bytes(&self) -> Bytes {
+        self.to_json().into()
+    }
+
+    /// One JSON object.
+    pub fn to_json(&self) -> String {
+        let json = Json {
+            server_uuid: self.server_uuid.clone(),
+            gtid_set: self.position.gtids.as_ref().map(GtidSet::to_string),
+            file: self.position.file.clone(),
+            pos: self.position.pos,
+            skip: (self.skip.records > 0).then_some(self.skip),
+            accounting: self.accounting,
+        };
+        // A struct of strings and numbers always serialises.
+        serde_json::to_string(&json).unwrap_or_default()
+    }
+
+    /// Reads what [`Saved::to_bytes`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are something else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidCheckpoint> {
+        let json: Json = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            server_uuid: json.server_uuid,
+            position: Position {
+                gtids: json.gtid_set.as_deref().map(str::parse).transpose()?,
+                file: json.file,
+                pos: json.pos,
+            },
+            skip: json.skip.unwrap_or_default(),
+            accounting: json.accounting,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_read_as_it_was_written() {
+        let saved = Saved {
+            server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".to_owned(),
+            position: Position {
+                gtids: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7".parse().unwrap()),
+                file: "binlog.000003".to_owned(),
+                pos: 1 << 33,
+            },
+            skip: Skip { records: 3, crc: 9 },
+            accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
+        };
+        assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
+        let without_gtids = Saved {
+            position: Position { gtids: None, ..saved.position.clone() },
+            skip: Skip::default(),
+            ..saved
+        };
+        assert_eq!(Saved::from_bytes(&without_gtids.to_bytes()).unwrap(), without_gtids);
+    }
+
+    #[test]
+    fn another_text_is_refused() {
+        assert!(Saved::from_bytes(b"{}").is_err());
+        let gtids = br#"{"serverUuid":"","gtidSet":"x","file":"f","pos":4}"#;
+        assert!(Saved::from_bytes(gtids).is_err());
+    }
+}

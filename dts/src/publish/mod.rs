@@ -1,0 +1,153 @@
+//! Room 3: a row change becomes a record: topic, key, bytes.
+//!
+//! It knows nothing of MySQL's protocol. Records of an open transaction are counted, with a CRC
+//! over what they are, so that a transaction larger than a batch can be resumed in its middle.
+
+mod native;
+mod skip;
+mod table;
+
+use std::{collections::HashMap, sync::Arc};
+
+use event_bus::{Batch, TopicName};
+
+use self::{native::Envelope, skip::OpenTransaction, table::Table};
+use crate::{
+    capture::Capture,
+    decode::{Action, Image, RowChange, TablePlan},
+    error::{Error, Result},
+    position::{Accounting, Skip},
+};
+
+/// Plans of tables that are remembered; more are forgotten and made anew.
+const MAX_TABLES: usize = 10_000;
+
+/// Writes records into batches.
+pub struct Publisher {
+    topics: TopicName,
+    capture: Arc<Capture>,
+    /// By the serial number of the decoder's plan.
+    tables: HashMap<u64, Table>,
+    envelope: Envelope,
+    open: OpenTransaction,
+}
+
+impl Publisher {
+    /// A publisher that goes on from a checkpoint: the records that `skip` counts are durable
+    /// already, and must come again just so.
+    pub fn new(topic_prefix: &str, capture: Arc<Capture>, server_uuid: String, skip: Skip) -> Self {
+        Self {
+            topics: TopicName::new(topic_prefix),
+            capture,
+            tables: HashMap::new(),
+            envelope: Envelope::new(server_uuid),
+            open: OpenTransaction::resuming(skip),
+        }
+    }
+
+    /// Adds the records of a row change to the batch.
+    ///
+    /// # Errors
+    ///
+    /// When a value cannot be written, or the records to skip are not those of before.
+    pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
+        self.remember(change.table)?;
+        let Some(table) = self.tables.get(&change.table.serial) else { return Ok(()) };
+        let mut sink = Sink { table, open: &mut self.open, envelope: &mut self.envelope, batch };
+        sink.open.count_row();
+        match (change.action, &change.before, &change.after) {
+            (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
+            (Action::Delete, Some(before), None) => sink.add(change, Record::delete(before)),
+            (Action::Update, Some(before), Some(after)) if table.key_differs(before, after) => {
+                sink.open.count_split();
+                sink.add(change, Record { suffix: "d", ..Record::delete(before) })?;
+                sink.add(change, Record { suffix: "i", ..Record::insert(after) })
+            }
+            (Action::Update, Some(before), Some(after)) => {
+                sink.add(change, Record { old: Some(before), ..Record::update(after) })
+            }
+            _ => Err(Error::Internal("a row change without its image".to_owned())),
+        }
+    }
+
+    /// What of the transaction at hand was put into batches; zero between transactions.
+    pub fn open_transaction(&self) -> Skip {
+        self.open.so_far()
+    }
+
+    /// The transaction is over: checks that all records to skip came, and gives what to account.
+    ///
+    /// # Errors
+    ///
+    /// When fewer records came than are durable already.
+    pub fn end_transaction(&mut self, rows: u64) -> Result<Accounting> {
+        self.envelope.end_transaction();
+        self.open.end(rows)
+    }
+
+    fn remember(&mut self, plan: &TablePlan) -> Result<()> {
+        if self.tables.contains_key(&plan.serial) {
+            return Ok(());
+        }
+        if self.tables.len() >= MAX_TABLES {
+            self.tables.clear();
+        }
+        let topic = self.topics.of(&plan.schema, &plan.table);
+        let key_columns = self.capture.key_columns(&plan.schema, &plan.table);
+        self.tables.insert(plan.serial, Table::new(plan, topic, key_columns)?);
+        Ok(())
+    }
+}
+
+/// One record to write.
+struct Record<'a> {
+    action: Action,
+    /// What tells the two halves of a split update apart.
+    suffix: &'static str,
+    /// The row after, for a delete the row before.
+    row: &'a Image<'a>,
+    /// For an update, the row before.
+    old: Option<&'a Image<'a>>,
+}
+
+impl<'a> Record<'a> {
+    fn insert(row: &'a Image<'a>) -> Self {
+        Self { action: Action::Insert, suffix: "", row, old: None }
+    }
+
+    fn update(row: &'a Image<'a>) -> Self {
+        Self { action: Action::Update, suffix: "", row, old: None }
+    }
+
+    fn delete(row: &'a Image<'a>) -> Self {
+        Self { action: Action::Delete, suffix: "", row, old: None }
+    }
+}
+
+/// Where the records of one row change go.
+struct Sink<'a> {
+    table: &'a Table,
+    open: &'a mut OpenTransaction,
+    envelope: &'a mut Envelope,
+    batch: &'a mut Batch,
+}
+
+impl Sink<'_> {
+    fn add(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<()> {
+        let buffer = self.batch.buffer();
+        let start = buffer.len();
+        let written = self.envelope.write(change, &record, self.table, buffer)?;
+        let is_new = self.open.count_record(
+            &self.table.topic,
+            record.action,
+            &buffer[written.key.clone()],
+        )?;
+        if is_new {
+            let topic = Arc::clone(&self.table.topic);
+            self.batch.push(topic, None, written.key, written.value);
+        } else {
+            buffer.truncate(start);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! How much of the transaction at hand is published, and the way back into its middle.
+
+use crate::{
+    decode::Action,
+    error::{Error, Result},
+    position::{Accounting, Skip},
+};
+
+/// Counts the records of a transaction; after a restart in its middle it holds back those that
+/// are durable already, once it has seen that they are the same.
+#[derive(Debug, Default)]
+pub(super) struct OpenTransaction {
+    /// What must not be published again; zero when we are past it.
+    skip: Skip,
+    records: u64,
+    crc: crc32fast::Hasher,
+    captured_rows: u64,
+    split: u64,
+}
+
+impl OpenTransaction {
+    pub(super) fn resuming(skip: Skip) -> Self {
+        Self { skip, ..Self::default() }
+    }
+
+    pub(super) fn count_row(&mut self) {
+        self.captured_rows += 1;
+    }
+
+    pub(super) fn count_split(&mut self) {
+        self.split += 1;
+    }
+
+    /// Counts a record, and says whether it is to be published.
+    pub(super) fn count_record(&mut self, topic: &str, action: Action, key: &[u8]) -> Result<bool> {
+        self.records += 1;
+        self.crc.update(topic.as_bytes());
+        self.crc.update(&[action as u8]);
+        self.crc.update(key);
+        if self.records == self.skip.records && self.crc.clone().finalize() != self.skip.crc {
+            return Err(self.mismatch("other rows came than before"));
+        }
+        Ok(self.records > self.skip.records)
+    }
+
+    /// What was published of it.
+    pub(super) fn so_far(&self) -> Skip {
+        // While records are held back the durable ones are still those of before.
+        if self.records <= self.skip.records {
+            return self.skip;
+        }
+        Skip { records: self.records, crc: self.crc.clone().finalize() }
+    }
+
+    pub(super) fn end(&mut self, rows: u64) -> Result<Accounting> {
+        if self.records < self.skip.records {
+            return Err(self.mismatch("it ended earlier than before"));
+        }
+        let counted = Accounting {
+            read: rows,
+            filtered: rows.saturating_sub(self.captured_rows),
+            split: self.split,
+            published: self.records,
+        };
+        *self = Self::default();
+        Ok(counted)
+    }
+
+    fn mismatch(&self, how: &str) -> Error {
+        Error::refused(
+            format!(
+                "the transaction that we stopped in, {} records into it, is not the same now: {how}",
+                self.skip.records
+            ),
+            "undo what was changed since in [capture]; if nothing was, the server's history is \
+             another one: begin anew with another name in dts.toml",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDS: [(&str, Action, &[u8]); 4] = [
+        ("t", Action::Insert, b"1"),
+        ("t", Action::Update, b"1"),
+        ("u", Action::Delete, b"2"),
+        ("u", Action::Insert, b"3"),
+    ];
+
+    fn publish(open: &mut OpenTransaction, records: &[(&str, Action, &[u8])]) -> Result<Vec<bool>> {
+        records.iter().map(|(topic, action, key)| open.count_record(topic, *action, key)).collect()
+    }
+
+    #[test]
+    fn a_transaction_is_resumed_behind_each_of_its_records() {
+        for cut in 0..=RECORDS.len() {
+            let mut before = OpenTransaction::default();
+            publish(&mut before, &RECORDS[..cut]).unwrap();
+            let mut after = OpenTransaction::resuming(before.so_far());
+            let published = publish(&mut after, &RECORDS).unwrap();
+            let expected: Vec<bool> = (0..RECORDS.len()).map(|at| at >= cut).collect();
+            assert_eq!(published, expected);
+            assert_eq!(after.end(4).unwrap().published, 4);
+        }
+    }
+
+    #[test]
+    fn other_records_than_before_are_refused() {
+        let mut before = OpenTransaction::default();
+        publish(&mut before, &RECORDS[..3]).unwrap();
+        let mut other = OpenTransaction::resuming(before.so_far());
+        let mut changed = RECORDS;
+        changed[1].2 = b"9";
+        assert!(publish(&mut other, &changed).is_err());
+        let mut short = OpenTransaction::resuming(before.so_far());
+        publish(&mut short, &RECORDS[..2]).unwrap();
+        assert!(short.end(2).is_err());
+    }
+
+    #[test]
+    fn a_second_crash_while_skipping_keeps_what_is_durable() {
+        let mut before = OpenTransaction::default();
+        publish(&mut before, &RECORDS[..3]).unwrap();
+        let durable = before.so_far();
+        let mut again = OpenTransaction::resuming(durable);
+        publish(&mut again, &RECORDS[..1]).unwrap();
+        assert_eq!(again.so_far(), durable);
+    }
+
+    #[test]
+    fn accounts_balance() {
+        let mut open = OpenTransaction::default();
+        open.count_row();
+        open.count_row();
+        open.count_split();
+        publish(&mut open, &RECORDS[..3]).unwrap();
+        let Accounting { read, filtered, split, published } = open.end(5).unwrap();
+        assert_eq!(published, read - filtered + split);
+        assert_eq!(open.so_far(), Skip::default());
+    }
+}

@@ -1,0 +1,273 @@
+//! What `dts` says of itself: the state that the API shows, and the metrics.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use serde_json::{Value, json};
+
+use crate::{binlog::Server, position::Saved};
+
+/// What `dts` is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits to become the one writer of its name.
+    Standby,
+    /// Connects to MySQL.
+    Connecting,
+    /// Reads and publishes.
+    Streaming,
+    /// Something is away; it is tried again.
+    Waiting,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Standby => "standby",
+            Self::Connecting => "connecting",
+            Self::Streaming => "streaming",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// Shared by the pipeline, which writes it, and the HTTP face, which reads it.
+#[derive(Debug)]
+pub struct Status {
+    name: String,
+    state: Mutex<State>,
+    registry: Registry,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: SystemTime,
+    server: Option<(String, String)>,
+    saved: Option<Saved>,
+    newest_commit: Option<SystemTime>,
+    last_event: Option<Instant>,
+    last_error: Option<(SystemTime, String)>,
+    reconnects: u64,
+}
+
+/// The handles that the pipeline counts with.
+#[derive(Debug, Default)]
+struct Metrics {
+    read: Counter,
+    filtered: Counter,
+    split: Counter,
+    published: Counter,
+    bytes: Counter,
+    appends: Counter,
+    restarts: Counter,
+    streaming: Gauge,
+    commit_to_bus: LagHistogram,
+    append: LagHistogram,
+}
+
+#[derive(Debug)]
+struct LagHistogram(Histogram);
+
+impl Default for LagHistogram {
+    fn default() -> Self {
+        // 0.5 ms to 4.4 min.
+        Self(Histogram::new(exponential_buckets(0.0005, 2.0, 20)))
+    }
+}
+
+/// What one append carried.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    /// Records in it.
+    pub records: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// When the newest transaction in it was committed.
+    pub newest_commit: Option<SystemTime>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Status {
+    /// The status of the `dts` of this name, which has just started.
+    pub fn new(name: &str) -> Self {
+        let metrics = Metrics::default();
+        Self {
+            name: name.to_owned(),
+            state: Mutex::default(),
+            registry: register(&metrics),
+            metrics,
+        }
+    }
+
+    /// The phase changes.
+    pub fn enter(&self, phase: Phase) {
+        let mut state = self.lock();
+        if state.phase != phase {
+            state.phase = phase;
+            state.since = SystemTime::now();
+        }
+        self.metrics.streaming.set(i64::from(phase == Phase::Streaming));
+    }
+
+    /// The server that we are connected to.
+    pub fn connected(&self, server: &Server) {
+        let mut state = self.lock();
+        state.server = Some((server.uuid.clone(), server.version.clone()));
+        state.last_event = Some(Instant::now());
+    }
+
+    /// An event or a heartbeat came.
+    pub fn heard(&self) {
+        self.lock().last_event = Some(Instant::now());
+    }
+
+    /// Something failed and is tried again.
+    pub fn failed(&self, error: &str) {
+        self.enter(Phase::Waiting);
+        let mut state = self.lock();
+        state.last_error = Some((SystemTime::now(), error.to_owned()));
+        state.reconnects += 1;
+        self.metrics.restarts.inc();
+    }
+
+    /// Where the checkpoint is.
+    pub fn at(&self, saved: &Saved) {
+        self.lock().saved = Some(saved.clone());
+    }
+
+    /// A batch and its checkpoint are durable.
+    pub fn appended(&self, saved: &Saved, appended: &Appended) {
+        let mut state = self.lock();
+        let before = state.saved.as_ref().map(|saved| saved.accounting).unwrap_or_default();
+        let now = saved.accounting;
+        self.metrics.read.inc_by(now.read.saturating_sub(before.read));
+        self.metrics.filtered.inc_by(now.filtered.saturating_sub(before.filtered));
+        self.metrics.split.inc_by(now.split.saturating_sub(before.split));
+        self.metrics.published.inc_by(now.published.saturating_sub(before.published));
+        self.metrics.bytes.inc_by(appended.bytes as u64);
+        self.metrics.appends.inc();
+        self.metrics.append.0.observe(appended.took.as_secs_f64());
+        if let Some(commit) = appended.newest_commit {
+            state.newest_commit = Some(commit);
+            let lag = SystemTime::now().duration_since(commit).unwrap_or_default();
+            if appended.records > 0 {
+                self.metrics.commit_to_bus.0.observe(lag.as_secs_f64());
+            }
+        }
+        state.saved = Some(saved.clone());
+    }
+
+    /// How many appends there were: whether anything moved.
+    pub fn appends(&self) -> u64 {
+        self.metrics.appends.get()
+    }
+
+    /// Whether we are moving: streaming, and the source was heard lately; or a ready stand-by.
+    pub fn is_ready(&self) -> bool {
+        const MAX_SILENCE: Duration = Duration::from_secs(20);
+        let state = self.lock();
+        match state.phase {
+            Phase::Standby => true,
+            Phase::Streaming => state.last_event.is_some_and(|at| at.elapsed() < MAX_SILENCE),
+            Phase::Connecting | Phase::Waiting => false,
+        }
+    }
+
+    /// The body of `/api/v1/status`.
+    pub fn to_json(&self) -> Value {
+        let state = self.lock();
+        let role = if state.phase == Phase::Standby { "standby" } else { "leader" };
+        let server = state.server.as_ref();
+        let position = state.saved.as_ref().map(|saved| {
+            json!({
+                "gtidSet": saved.position.gtids.as_ref().map(ToString::to_string),
+                "file": saved.position.file,
+                "pos": saved.position.pos,
+                "skip": saved.skip.records,
+            })
+        });
+        json!({
+            "name": self.name,
+            "role": role,
+            "state": state.phase.word(),
+            "sinceMs": millis(state.since),
+            "source": server.map(|(uuid, version)| json!({"serverUuid": uuid, "version": version})),
+            "position": position,
+            "accounting": state.saved.as_ref().map(|saved| saved.accounting),
+            "newestCommitMs": state.newest_commit.map(millis),
+            "secondsSinceLastEvent": state.last_event.map(|at| at.elapsed().as_secs_f64()),
+            "restarts": state.reconnects,
+            "lastError": state.last_error.as_ref().map(|(at, text)| json!({"atMs": millis(*at), "message": text})),
+        })
+    }
+
+    /// The body of `/metrics`, in the OpenMetrics text format.
+    pub fn to_metrics(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Standby,
+            since: SystemTime::now(),
+            server: None,
+            saved: None,
+            newest_commit: None,
+            last_event: None,
+            last_error: None,
+            reconnects: 0,
+        }
+    }
+}
+
+fn register(metrics: &Metrics) -> Registry {
+    let mut registry = Registry::with_prefix("dts");
+    let counters = [
+        ("rows_read", "Row changes read from the binlog", &metrics.read),
+        ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
+        ("updates_split", "Updates published as delete and insert", &metrics.split),
+        ("records_published", "Records appended to the bus", &metrics.published),
+        ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
+        ("appends", "Appends to the bus, each with a checkpoint", &metrics.appends),
+        ("restarts", "Starts from the checkpoint after an error", &metrics.restarts),
+    ];
+    for (name, help, counter) in counters {
+        registry.register(name, help, counter.clone());
+    }
+    registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
+    let histograms = [
+        ("commit_to_bus", "From commit in MySQL to durable in the bus", &metrics.commit_to_bus),
+        ("append", "Duration of an append", &metrics.append),
+    ];
+    for (name, help, histogram) in histograms {
+        registry.register_with_unit(name, help, Unit::Seconds, histogram.0.clone());
+    }
+    registry
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
