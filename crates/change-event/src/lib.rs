@@ -1,3 +1,34 @@
 //! What a row change is, and its wire formats.
+//!
+//! The native format is one JSON object per change, described in `docs/event-format.md`:
+//! [`EventWriter`] writes it, [`ChangeEvent`] reads it.
 
 pub mod json;
+mod reader;
+mod writer;
+
+pub use reader::{ChangeEvent, Columns, Origin, ReadError, Source};
+pub use writer::{EventWriter, IdPart, ObjectWriter, TableText, TransactionText};
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Insert,
+    /// It was changed.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+impl Action {
+    /// As events have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use change_event::Action;
+
 use super::{
     error::{Error, Fault, corrupt},
     header::EventHeader,
     image::{self, Image, Span},
     reader::Reader,
-    rows::{self, Action, RowChange, RowsHead},
+    rows::{self, RowChange, RowsHead},
     statement::{self, Statement},
     tables::{Capture, Mapped, Refused, Tables},
     transaction::{FormatDescription, GtidEvent, Position, Transaction, TransactionEnd},

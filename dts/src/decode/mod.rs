@@ -41,6 +41,7 @@ mod tables;
 mod transaction;
 mod value;
 
+pub use change_event::Action;
 pub use charset::Charset;
 pub use column::{Column, Kind, Members};
 pub use decoder::{Decoder, RawEvent, Step};
@@ -48,6 +49,6 @@ pub use error::{Error, Fault};
 pub use header::EventHeader;
 pub use image::Image;
 pub use plan::TablePlan;
-pub use rows::{Action, RowChange};
+pub use rows::RowChange;
 pub use tables::Capture;
 pub use transaction::{FormatDescription, Gtid, Position, Transaction, TransactionEnd};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use change_event::Action;
+
 use super::{
     error::{Fault, corrupt},
     image::{Image, Present},
@@ -9,17 +11,6 @@ use super::{
     reader::Reader,
     transaction::Transaction,
 };
-
-/// What happened to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It is new.
-    Insert,
-    /// It was changed.
-    Update,
-    /// It is gone.
-    Delete,
-}
 
 /// A change of one row of a captured table.
 #[derive(Debug)]

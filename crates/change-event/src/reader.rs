@@ -1,0 +1,230 @@
+//! Reads change events in the native format, as their consumers get them.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::Action;
+
+/// A change event. Text is borrowed from the record where it can be; values stay JSON text.
+///
+/// Members that are not known are passed over: a later version may add some.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ChangeEvent<'a> {
+    /// The idempotency key: one id never has two contents.
+    #[serde(rename = "EvId", borrow)]
+    pub id: Cow<'a, str>,
+    /// The schema (database) of the table.
+    #[serde(borrow)]
+    pub schema: Cow<'a, str>,
+    /// The table.
+    #[serde(borrow)]
+    pub table_name: Cow<'a, str>,
+    /// What happened.
+    pub action: Action,
+    /// The key: an object of columns.
+    #[serde(rename = "PK", borrow)]
+    pub key: &'a RawValue,
+    /// The row after the change, or for a delete before it: an object of columns.
+    #[serde(borrow)]
+    pub data: &'a RawValue,
+    /// What the changed columns held before an update: an object of columns.
+    #[serde(borrow, default)]
+    pub old: Option<&'a RawValue>,
+    /// Where the event comes from.
+    pub origin: Origin,
+    /// For which listener a row of a full sync is.
+    #[serde(borrow, default)]
+    pub listener: Option<Cow<'a, str>>,
+    /// Commit time in milliseconds since 1970.
+    pub ts: u64,
+    /// The place in the binlog.
+    #[serde(borrow)]
+    pub source: Source<'a>,
+}
+
+/// Where an event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A change, as it happened.
+    Binlog,
+    /// A row that was read from its table on request.
+    FullSync,
+}
+
+/// The place of a change in the binlog.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source<'a> {
+    /// `server_id` of the server that first had the change.
+    pub server_id: u32,
+    /// The transaction's GTID, where the server writes them.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub gtid: Option<Cow<'a, str>>,
+    /// The binlog file.
+    #[serde(borrow)]
+    pub file: Cow<'a, str>,
+    /// Where the binlog event with the row begins.
+    pub pos: u64,
+    /// How many row changes of the transaction came before this one.
+    pub row: u64,
+}
+
+/// A record that is not a change event of the native format.
+#[derive(Debug, thiserror::Error)]
+#[error("not a change event in the native format: {0}")]
+pub struct ReadError(#[from] serde_json::Error);
+
+impl<'a> ChangeEvent<'a> {
+    /// Reads a record's value.
+    ///
+    /// # Errors
+    ///
+    /// When it is not JSON, or not a change event; the message says what is wrong, and where.
+    pub fn read(record: &'a [u8]) -> Result<Self, ReadError> {
+        Ok(serde_json::from_slice(record)?)
+    }
+}
+
+/// The columns of a [`ChangeEvent`]'s `key`, `data` or `old`, in their order, with their values
+/// as JSON text.
+#[derive(Clone, Debug, Default)]
+pub struct Columns<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Columns<'a> {
+    /// Reads an object of columns.
+    ///
+    /// # Errors
+    ///
+    /// When it is not an object.
+    pub fn read(object: &'a RawValue) -> Result<Self, ReadError> {
+        Ok(serde_json::from_str(object.get())?)
+    }
+
+    /// Each column's name and value.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (&**name, *value))
+    }
+
+    /// The value of a column, as JSON text; `None` where there is no such column.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value.get())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ColumnsVisitor)
+    }
+}
+
+/// A name that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+struct ColumnsVisitor;
+
+impl<'de> Visitor<'de> for ColumnsVisitor {
+    type Value = Columns<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of columns")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut columns = Vec::new();
+        while let Some((Name(name), value)) = map.next_entry()? {
+            columns.push((name, value));
+        }
+        Ok(Columns(columns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::{EventWriter, IdPart, TableText, TransactionText, json};
+
+    const GTID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:23";
+
+    fn written() -> (String, String) {
+        let mut transaction = TransactionText::default();
+        let source = Source {
+            server_id: 1,
+            gtid: Some(GTID.into()),
+            file: "binlog.000003".into(),
+            ..Source::default()
+        };
+        transaction.set(GTID, 1_700_000_000_123, &source);
+        let mut out = Vec::new();
+        let table = TableText::new("weixin", "wx \"config\"");
+        let change = (2, IdPart::Whole, Action::Update);
+        let mut event = EventWriter::begin(&mut out, &transaction, &table, change);
+        let number = |out: &mut Vec<u8>| -> Result<(), Infallible> {
+            json::write_u64(out, u64::MAX);
+            Ok(())
+        };
+        let key = event.key(|object| object.member(b"\"id\":", number)).unwrap();
+        event
+            .data(|object| {
+                object.member(b"\"id\":", number)?;
+                object.member(b"\"n\\\"\":", number)
+            })
+            .unwrap();
+        event.old(|object| object.member(b"\"n\\\"\":", number)).unwrap();
+        event.finish(1234);
+        let out = String::from_utf8(out).unwrap();
+        let key = out[key].to_owned();
+        (out, key)
+    }
+
+    #[test]
+    fn an_event_has_the_documented_members_in_the_documented_order() {
+        let expected = concat!(
+            r#"{"EvId":"3e11fa47-71ca-11e1-9e33-c80aa9429562:23#2","Schema":"weixin","#,
+            r#""TableName":"wx \"config\"","Action":"update","PK":{"id":18446744073709551615},"#,
+            r#""Data":{"id":18446744073709551615,"n\"":18446744073709551615},"#,
+            r#""Old":{"n\"":18446744073709551615},"Origin":"binlog","Ts":1700000000123,"#,
+            r#""Source":{"serverId":1,"gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:23","#,
+            r#""file":"binlog.000003","pos":1234,"row":2}}"#
+        );
+        let (event, key) = written();
+        assert_eq!(event, expected);
+        assert_eq!(key, r#"{"id":18446744073709551615}"#);
+    }
+
+    #[test]
+    fn an_event_reads_back_as_it_was_written() {
+        let (text, key) = written();
+        let event = ChangeEvent::read(text.as_bytes()).unwrap();
+        assert_eq!(event.id, format!("{GTID}#2"));
+        assert_eq!((&*event.schema, &*event.table_name), ("weixin", "wx \"config\""));
+        assert_eq!((event.action, event.origin), (Action::Update, Origin::Binlog));
+        assert_eq!(event.key.get(), key);
+        assert_eq!((event.ts, event.source.pos, event.source.row), (1_700_000_000_123, 1234, 2));
+        assert!(matches!(event.schema, Cow::Borrowed(_)), "not copied");
+        let old = Columns::read(event.old.unwrap()).unwrap();
+        assert_eq!(old.get("n\""), Some("18446744073709551615"));
+        assert_eq!(old.get("id"), None);
+        let data = Columns::read(event.data).unwrap();
+        assert_eq!(data.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["id", "n\""]);
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_told_so() {
+        let message = |record: &str| ChangeEvent::read(record.as_bytes()).unwrap_err().to_string();
+        assert!(message("{}").contains("missing field `EvId`"), "{}", message("{}"));
+        assert!(message("rubbish").starts_with("not a change event in the native format"));
+        let (event, _) = written();
+        assert!(message(&event.replace("\"update\"", "\"upsert\"")).contains("`upsert`"));
+    }
+}
