@@ -9,12 +9,13 @@ mod table;
 
 use std::{collections::HashMap, sync::Arc};
 
+use change_event::{Action, IdPart};
 use event_bus::{Batch, TopicName};
 
-use self::{native::Envelope, skip::OpenTransaction, table::Table};
+use self::{native::Native, skip::OpenTransaction, table::Table};
 use crate::{
     capture::Capture,
-    decode::{Action, Image, RowChange, TablePlan},
+    decode::{Image, RowChange, TablePlan},
     error::{Error, Result},
     position::{Accounting, Skip},
 };
@@ -28,7 +29,7 @@ pub struct Publisher {
     capture: Arc<Capture>,
     /// By the serial number of the decoder's plan.
     tables: HashMap<u64, Table>,
-    envelope: Envelope,
+    native: Native,
     open: OpenTransaction,
 }
 
@@ -40,7 +41,7 @@ impl Publisher {
             topics: TopicName::new(topic_prefix),
             capture,
             tables: HashMap::new(),
-            envelope: Envelope::new(server_uuid),
+            native: Native::new(server_uuid),
             open: OpenTransaction::resuming(skip),
         }
     }
@@ -53,15 +54,15 @@ impl Publisher {
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
         self.remember(change.table)?;
         let Some(table) = self.tables.get(&change.table.serial) else { return Ok(()) };
-        let mut sink = Sink { table, open: &mut self.open, envelope: &mut self.envelope, batch };
+        let mut sink = Sink { table, open: &mut self.open, native: &mut self.native, batch };
         sink.open.count_row();
         match (change.action, &change.before, &change.after) {
             (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
             (Action::Delete, Some(before), None) => sink.add(change, Record::delete(before)),
             (Action::Update, Some(before), Some(after)) if table.key_differs(before, after) => {
                 sink.open.count_split();
-                sink.add(change, Record { suffix: "d", ..Record::delete(before) })?;
-                sink.add(change, Record { suffix: "i", ..Record::insert(after) })
+                sink.add(change, Record { part: IdPart::OldKey, ..Record::delete(before) })?;
+                sink.add(change, Record { part: IdPart::NewKey, ..Record::insert(after) })
             }
             (Action::Update, Some(before), Some(after)) => {
                 sink.add(change, Record { old: Some(before), ..Record::update(after) })
@@ -81,7 +82,7 @@ impl Publisher {
     ///
     /// When fewer records came than are durable already.
     pub fn end_transaction(&mut self, rows: u64) -> Result<Accounting> {
-        self.envelope.end_transaction();
+        self.native.end_transaction();
         self.open.end(rows)
     }
 
@@ -102,8 +103,7 @@ impl Publisher {
 /// One record to write.
 struct Record<'a> {
     action: Action,
-    /// What tells the two halves of a split update apart.
-    suffix: &'static str,
+    part: IdPart,
     /// The row after, for a delete the row before.
     row: &'a Image<'a>,
     /// For an update, the row before.
@@ -112,15 +112,15 @@ struct Record<'a> {
 
 impl<'a> Record<'a> {
     fn insert(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Insert, suffix: "", row, old: None }
+        Self { action: Action::Insert, part: IdPart::Whole, row, old: None }
     }
 
     fn update(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Update, suffix: "", row, old: None }
+        Self { action: Action::Update, part: IdPart::Whole, row, old: None }
     }
 
     fn delete(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Delete, suffix: "", row, old: None }
+        Self { action: Action::Delete, part: IdPart::Whole, row, old: None }
     }
 }
 
@@ -128,7 +128,7 @@ impl<'a> Record<'a> {
 struct Sink<'a> {
     table: &'a Table,
     open: &'a mut OpenTransaction,
-    envelope: &'a mut Envelope,
+    native: &'a mut Native,
     batch: &'a mut Batch,
 }
 
@@ -136,7 +136,7 @@ impl Sink<'_> {
     fn add(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<()> {
         let buffer = self.batch.buffer();
         let start = buffer.len();
-        let written = self.envelope.write(change, &record, self.table, buffer)?;
+        let written = self.native.write(change, &record, self.table, buffer)?;
         let is_new = self.open.count_record(
             &self.table.topic,
             record.action,

@@ -2,14 +2,14 @@
 
 use std::{io::Write as _, ops::Range};
 
-use change_event::json;
+use change_event::{EventWriter, ObjectWriter, Source, TransactionText};
 
 use super::{
     Record,
     table::{Key, Table},
 };
 use crate::{
-    decode::{Action, Image, RowChange, Transaction},
+    decode::{self, Image, RowChange, TablePlan, Transaction},
     error::Result,
 };
 
@@ -20,21 +20,20 @@ pub(super) struct Written {
 }
 
 /// Writes records; keeps what is the same for all records of a transaction.
-pub(super) struct Envelope {
+pub(super) struct Native {
     server_uuid: String,
-    /// `{"EvId":"…#`, once the transaction has a record.
-    head: Vec<u8>,
-    /// `,"Origin":"binlog","Ts":…,"Source":{…,"pos":`
-    tail: Vec<u8>,
+    transaction: TransactionText,
+    /// Whether `transaction` is that of the row at hand.
+    begun: bool,
 }
 
-impl Envelope {
+impl Native {
     pub(super) fn new(server_uuid: String) -> Self {
-        Self { server_uuid, head: Vec::new(), tail: Vec::new() }
+        Self { server_uuid, transaction: TransactionText::default(), begun: false }
     }
 
     pub(super) fn end_transaction(&mut self) {
-        self.head.clear();
+        self.begun = false;
     }
 
     /// Appends a record: its value, and its key unless the key is a part of the value.
@@ -45,41 +44,29 @@ impl Envelope {
         table: &Table,
         out: &mut Vec<u8>,
     ) -> Result<Written> {
-        if self.head.is_empty() {
+        if !self.begun {
             self.begin_transaction(change.transaction);
         }
-        let hashed_key = match table.key {
-            Key::Columns(_) => None,
-            Key::WholeRow => Some(write_hash(record.row, change.table.columns.len(), out)),
+        let plan = change.table;
+        let (key_columns, hash) = match &table.key {
+            Key::Columns(columns) => (columns.as_slice(), None),
+            Key::WholeRow => (&[][..], Some(write_hash(record.row, plan.columns.len(), out))),
         };
         let start = out.len();
-        out.extend_from_slice(&self.head);
-        json::write_u64(out, change.row);
-        out.extend_from_slice(record.suffix.as_bytes());
-        out.extend_from_slice(&table.names);
-        out.extend_from_slice(word(record.action));
-        out.extend_from_slice(b"\",\"PK\":");
-        let key_start = out.len();
-        let key_columns = match &table.key {
-            Key::Columns(columns) => columns.as_slice(),
-            Key::WholeRow => &[],
-        };
-        write_object(change, record.row, key_columns.iter().copied(), out)?;
-        let key = hashed_key.unwrap_or(key_start..out.len());
-        out.extend_from_slice(b",\"Data\":");
-        let all = 0..change.table.columns.len();
-        write_object(change, record.row, all.clone().filter(|at| record.row.is_present(*at)), out)?;
+        let head = (change.row, record.part, record.action);
+        let mut event = EventWriter::begin(out, &self.transaction, &table.text, head);
+        let row = record.row;
+        let key =
+            event.key(|object| write_columns(plan, row, key_columns.iter().copied(), object))?;
+        let all = 0..plan.columns.len();
+        let present = all.clone().filter(|at| row.is_present(*at));
+        event.data(|object| write_columns(plan, row, present, object))?;
         if let Some(old) = record.old {
-            out.extend_from_slice(b",\"Old\":");
-            let changed = all.filter(|at| old.is_present(*at) && differs(old, record.row, *at));
-            write_object(change, old, changed, out)?;
+            let changed = all.filter(|at| old.is_present(*at) && old.raw(*at) != row.raw(*at));
+            event.old(|object| write_columns(plan, old, changed, object))?;
         }
-        out.extend_from_slice(&self.tail);
-        json::write_u64(out, change.event_pos);
-        out.extend_from_slice(b",\"row\":");
-        json::write_u64(out, change.row);
-        out.extend_from_slice(b"}}");
-        Ok(Written { key, value: start..out.len() })
+        event.finish(change.event_pos);
+        Ok(Written { key: hash.unwrap_or(key), value: start..out.len() })
     }
 
     fn begin_transaction(&mut self, transaction: &Transaction) {
@@ -88,56 +75,28 @@ impl Envelope {
         let id = gtid
             .clone()
             .unwrap_or_else(|| format!("{}:{}:{}", self.server_uuid, start.file, start.pos));
-        self.head.extend_from_slice(b"{\"EvId\":\"");
-        json::write_escaped(&mut self.head, &id);
-        self.head.push(b'#');
-        self.tail.clear();
-        let millis = transaction.commit_micros / 1000;
-        let server_id = transaction.server_id;
-        // Writing to a vector does not fail.
-        let _ = write!(
-            self.tail,
-            ",\"Origin\":\"binlog\",\"Ts\":{millis},\"Source\":{{\"serverId\":{server_id}"
-        );
-        if let Some(gtid) = gtid {
-            let _ = write!(self.tail, ",\"gtid\":\"{gtid}\"");
-        }
-        self.tail.extend_from_slice(b",\"file\":");
-        json::write_str(&mut self.tail, &start.file);
-        self.tail.extend_from_slice(b",\"pos\":");
+        let source = Source {
+            server_id: transaction.server_id,
+            gtid: gtid.map(Into::into),
+            file: start.file.as_ref().into(),
+            pos: 0,
+            row: 0,
+        };
+        self.transaction.set(&id, transaction.commit_micros / 1000, &source);
+        self.begun = true;
     }
 }
 
-fn word(action: Action) -> &'static [u8] {
-    match action {
-        Action::Insert => b"insert",
-        Action::Update => b"update",
-        Action::Delete => b"delete",
-    }
-}
-
-fn differs(before: &Image<'_>, after: &Image<'_>, column: usize) -> bool {
-    before.raw(column) != after.raw(column)
-}
-
-/// `{"name":value,…}` of some columns of an image.
-fn write_object(
-    change: &RowChange<'_>,
+/// Writes some columns of an image as members of an object.
+fn write_columns(
+    plan: &TablePlan,
     row: &Image<'_>,
     columns: impl Iterator<Item = usize>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    let start = out.len();
+    object: &mut ObjectWriter<'_>,
+) -> std::result::Result<(), decode::Error> {
     for column in columns {
-        out.push(b',');
-        out.extend_from_slice(&change.table.columns[column].json_key);
-        row.write_value(column, out)?;
+        object.member(&plan.columns[column].json_key, |out| row.write_value(column, out))?;
     }
-    match out.get_mut(start) {
-        Some(comma) => *comma = b'{',
-        None => out.push(b'{'),
-    }
-    out.push(b'}');
     Ok(())
 }
 
@@ -151,6 +110,7 @@ fn write_hash(row: &Image<'_>, columns: usize, out: &mut Vec<u8>) -> Range<usize
         hasher.update(value.unwrap_or_default());
     }
     let start = out.len();
+    // Writing to a vector does not fail.
     let _ = write!(out, "\"{:032x}\"", hasher.digest128());
     start..out.len()
 }

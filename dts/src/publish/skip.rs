@@ -1,7 +1,8 @@
 //! How much of the transaction at hand is published, and the way back into its middle.
 
+use change_event::Action;
+
 use crate::{
-    decode::Action,
     error::{Error, Result},
     position::{Accounting, Skip},
 };

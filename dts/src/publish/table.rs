@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use change_event::json;
+use change_event::TableText;
 
 use crate::{
     decode::{Image, TablePlan},
@@ -23,8 +23,7 @@ pub(super) enum Key {
 pub(super) struct Table {
     pub(super) topic: Arc<str>,
     pub(super) key: Key,
-    /// `,"Schema":"…","TableName":"…","Action":"`
-    pub(super) names: Vec<u8>,
+    pub(super) text: TableText,
 }
 
 impl Table {
@@ -33,12 +32,8 @@ impl Table {
         topic: String,
         key_columns: Option<&[String]>,
     ) -> Result<Self> {
-        let mut names = b"\",\"Schema\":".to_vec();
-        json::write_str(&mut names, &plan.schema);
-        names.extend_from_slice(b",\"TableName\":");
-        json::write_str(&mut names, &plan.table);
-        names.extend_from_slice(b",\"Action\":\"");
-        Ok(Self { topic: topic.into(), key: key_of(plan, key_columns)?, names })
+        let text = TableText::new(&plan.schema, &plan.table);
+        Ok(Self { topic: topic.into(), key: key_of(plan, key_columns)?, text })
     }
 
     /// Whether an update moves the row to another key, and so has to become two records.
