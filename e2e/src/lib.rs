@@ -1,5 +1,11 @@
 //! What the tests of whole programs share: real servers, the programs as processes, the oracle.
 
+pub mod binlog;
 pub mod oracle;
+pub mod processes;
 pub mod programs;
+pub mod proxy;
+pub mod rebuilt;
+pub mod recording;
 pub mod servers;
+pub mod workload;

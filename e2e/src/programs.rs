@@ -1,1 +1,255 @@
 //! The programs of this workspace, started as processes and stopped with the test.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    binlog,
+    processes::{PATIENCE, Process, children, free_port, wait_until},
+    recording::Recording,
+    servers::Mysql,
+};
+
+/// The seed of a random test: `TEST_SEED`, else one from the clock. It is printed.
+#[expect(clippy::print_stdout, reason = "a failed test shows its output, and so its seed")]
+pub fn seed() -> u64 {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let seed = std::env::var("TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(clock);
+    println!("TEST_SEED={seed}");
+    seed
+}
+
+/// The smaller size, or the full one where `DBEVENT_TEST_SIZE=full` (`scripts/test.sh --all`).
+pub fn size(small: u64, full: u64) -> u64 {
+    if std::env::var("DBEVENT_TEST_SIZE").is_ok_and(|size| size == "full") { full } else { small }
+}
+
+/// A program of this workspace, in the profile that the test was built with.
+///
+/// # Errors
+///
+/// When it was not built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().nth(2).context("the test runs at a strange place")?;
+    let path = folder.join(name);
+    ensure!(path.exists(), "{} is missing: cargo build --release first", path.display());
+    Ok(path)
+}
+
+/// A folder with configs, data and logs of one `dts` and one `event-worker`.
+///
+/// It lies under `target/e2e`, and is kept when the test fails.
+#[derive(Debug)]
+pub struct Site {
+    folder: PathBuf,
+    log_port: u16,
+    dts_port: u16,
+    worker_port: u16,
+}
+
+impl Site {
+    /// An empty site; what an earlier run of the test left there is removed.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made.
+    pub fn new(test: &str) -> Result<Self> {
+        let target = program("record-handler")?;
+        let target = target.ancestors().nth(2).context("no target folder")?;
+        let folder = target.join("e2e").join(test);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(folder.join("mysql"))?;
+        let (log_port, dts_port, worker_port) = (free_port()?, free_port()?, free_port()?);
+        Ok(Self { folder, log_port, dts_port, worker_port })
+    }
+
+    /// Removes everything, once the test has passed.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.folder)?)
+    }
+
+    /// A path in the site.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Starts a MySQL with its data in the site.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn start_mysql(&self) -> Result<Mysql> {
+        Mysql::start("9.7", &self.path("mysql")).await
+    }
+
+    /// Writes `dts.toml`: the whole of a schema, from the oldest binlog on.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full.
+    pub fn configure_dts(&self, source: &str, schema: &str) -> Result<()> {
+        let Self { log_port, dts_port, .. } = self;
+        let text = format!(
+            "name = \"e2e\"\nstart = \"earliest\"\n\
+             [source]\nhosts = [\"{source}\"]\nuser = \"dts\"\npassword = \"dts\"\n\
+             [capture]\ntables = [\"{schema}.*\"]\n\
+             [bus]\nkind = \"log\"\naddress = \"127.0.0.1:{log_port}\"\n\
+             [listen]\naddress = \"127.0.0.1:{dts_port}\"\n"
+        );
+        Ok(std::fs::write(self.path("dts.toml"), text)?)
+    }
+
+    /// Writes `db_event_listener.toml` with these listeners, given as TOML.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full.
+    pub fn configure_worker(&self, listeners: &str) -> Result<()> {
+        let Self { log_port, worker_port, .. } = self;
+        let text = format!(
+            "[listen]\nport = {worker_port}\n\
+             [bus]\nkind = \"log\"\naddress = \"127.0.0.1:{log_port}\"\n{listeners}"
+        );
+        Ok(std::fs::write(self.path("db_event_listener.toml"), text)?)
+    }
+
+    /// Starts `dts run`.
+    ///
+    /// # Errors
+    ///
+    /// When it was not built.
+    pub fn start_dts(&self) -> Result<Process> {
+        self.start("dts", "dts.toml")
+    }
+
+    /// Starts `event-worker run`.
+    ///
+    /// # Errors
+    ///
+    /// When it was not built.
+    pub fn start_worker(&self) -> Result<Process> {
+        self.start("event-worker", "db_event_listener.toml")
+    }
+
+    fn start(&self, name: &str, config: &str) -> Result<Process> {
+        let path = program(name)?;
+        let path = path.to_str().context("the path is not UTF-8")?;
+        Process::start(&self.folder, name, &[path, "run", "--config", config])
+    }
+
+    /// What `dts` answers to a GET of its API.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with JSON.
+    pub async fn ask_dts(&self, path: &str) -> Result<Value> {
+        get(self.dts_port, path).await
+    }
+
+    /// What `event-worker` answers to a GET of its API.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with JSON.
+    pub async fn ask_worker(&self, path: &str) -> Result<Value> {
+        get(self.worker_port, path).await
+    }
+
+    /// Waits until the recording holds every change that `mysqlbinlog` shows, and checks that
+    /// nothing was invented.
+    ///
+    /// # Errors
+    ///
+    /// When changes are missing in the end, or there are some that MySQL never made.
+    pub async fn wait_for_all(
+        &self,
+        recorded: &Path,
+        server: &Mysql,
+        schema: &str,
+    ) -> Result<Recording> {
+        let expected = binlog::event_ids(server, schema).await?;
+        let mut recording = Recording::read(recorded)?;
+        let complete = async || {
+            recording = Recording::read(recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+            handled(&recording).is_superset(&expected)
+        };
+        let outcome = wait_until("every change is handled", PATIENCE * 4, complete).await;
+        let done = handled(&recording);
+        let lost: Vec<&String> = expected.difference(&done).take(5).collect();
+        outcome.with_context(|| format!("{} expected, lost {lost:?}", expected.len()))?;
+        let invented: Vec<&String> = done.difference(&expected).take(5).collect();
+        ensure!(invented.is_empty(), "events that MySQL never made: {invented:?}");
+        Ok(recording)
+    }
+}
+
+fn handled(recording: &Recording) -> BTreeSet<String> {
+    let ids = recording.done_ids();
+    ids.into_iter().map(|id| binlog::without_split_mark(id).to_owned()).collect()
+}
+
+/// The process of a listener: the only child of the supervisor, in these tests.
+///
+/// # Errors
+///
+/// When there is none in time.
+pub async fn listener_pid(supervisor: &Process) -> Result<u32> {
+    let supervisor = supervisor.pid().context("the supervisor has ended")?;
+    let mut found = None;
+    wait_until("the supervisor starts the listener", PATIENCE, async || {
+        found = children(supervisor).ok().and_then(|pids| pids.first().copied());
+        found.is_some()
+    })
+    .await?;
+    found.context("no listener")
+}
+
+/// The TOML of a listener that records with `record-handler`.
+///
+/// # Errors
+///
+/// When `record-handler` was not built.
+pub fn recording_listener(id: &str, file: &Path, options: &[&str]) -> Result<String> {
+    let handler = program("record-handler")?;
+    let mut command = vec![handler.display().to_string(), file.display().to_string()];
+    command.extend(options.iter().map(|option| (*option).to_owned()));
+    Ok(format!(
+        "[listeners.{id}]\nworkers = 8\nstart = \"earliest\"\n\
+         retry = {{ min = \"20ms\", max = \"1s\" }}\n\
+         handler = {{ exec = {command:?}, timeout = \"1s\" }}\n"
+    ))
+}
+
+async fn get(port: u16, path: &str) -> Result<Value> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let body = tokio::time::timeout(LIMIT, fetch(port, path)).await??;
+    serde_json::from_str(&body).with_context(|| format!("{path} answered {body}"))
+}
+
+/// A GET by hand: one small request needs no client library.
+async fn fetch(port: u16, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.split_once("\r\n\r\n").context("no end of the headers")?.1.to_owned())
+}

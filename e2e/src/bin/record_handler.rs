@@ -1,0 +1,111 @@
+//! A handler for `exec` that writes down what it was given, and misbehaves when it is told to.
+//!
+//! Each call is one line of the file, `{"at":ms,"outcome":"done","events":[…]}`, written with one
+//! `write` before the answer is given: what was answered is written. A line begins with a line
+//! break, so that one cut off by `kill -9` spoils no other.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, Write},
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Result;
+use clap::Parser;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+#[derive(Parser)]
+struct Options {
+    /// The file that calls are appended to.
+    file: PathBuf,
+    /// Write only how many events each call had.
+    #[arg(long)]
+    count: bool,
+    /// Fail one call in so many.
+    #[arg(long, default_value_t = 0)]
+    fail_one_in: u32,
+    /// Never answer one call in so many.
+    #[arg(long, default_value_t = 0)]
+    hang_one_in: u32,
+    /// Exit without an answer in one call of so many.
+    #[arg(long, default_value_t = 0)]
+    die_one_in: u32,
+    /// Fail every call while this file exists.
+    #[arg(long)]
+    fail_while: Option<PathBuf>,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Outcome {
+    Done,
+    Failed,
+    Hung,
+    Died,
+}
+
+impl Outcome {
+    fn choose(options: &Options, random: &mut SmallRng) -> Self {
+        let mut happens = |one_in: u32| one_in > 0 && random.random_ratio(1, one_in);
+        if options.fail_while.as_ref().is_some_and(|file| file.exists()) {
+            return Self::Failed;
+        }
+        match () {
+            () if happens(options.hang_one_in) => Self::Hung,
+            () if happens(options.die_one_in) => Self::Died,
+            () if happens(options.fail_one_in) => Self::Failed,
+            () => Self::Done,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Hung => "hung",
+            Self::Died => "died",
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let mut file = OpenOptions::new().create(true).append(true).open(&options.file)?;
+    // Each process of a listener makes its own choices, the same ones in no two of them.
+    let mut random = SmallRng::seed_from_u64(options.seed ^ u64::from(std::process::id()));
+    for batch in std::io::stdin().lock().lines() {
+        let batch = batch?;
+        let outcome = Outcome::choose(&options, &mut random);
+        record(&mut file, outcome, if options.count { None } else { Some(&batch) }, &batch)?;
+        answer(outcome)?;
+    }
+    Ok(())
+}
+
+fn record(file: &mut File, outcome: Outcome, events: Option<&str>, batch: &str) -> Result<()> {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let name = outcome.name();
+    let line = match events {
+        Some(events) => format!("\n{{\"at\":{at},\"outcome\":\"{name}\",\"events\":{events}}}"),
+        None => format!(
+            "\n{{\"at\":{at},\"outcome\":\"{name}\",\"events\":[],\"count\":{}}}",
+            serde_json::from_str::<Vec<&serde_json::value::RawValue>>(batch)?.len()
+        ),
+    };
+    Ok(file.write_all(line.as_bytes())?)
+}
+
+fn answer(outcome: Outcome) -> Result<()> {
+    let mut answers = std::io::stdout().lock();
+    match outcome {
+        Outcome::Done => writeln!(answers, "true")?,
+        Outcome::Failed => writeln!(answers, "false")?,
+        Outcome::Died => std::process::exit(3),
+        Outcome::Hung => loop {
+            std::thread::park_timeout(Duration::from_secs(3600));
+        },
+    }
+    Ok(answers.flush()?)
+}

@@ -1,0 +1,80 @@
+//! Which changes there were, as MySQL's own `mysqlbinlog` tells them.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use mysql_async::{Row, prelude::Queryable};
+use tokio::process::Command;
+
+use crate::servers::{Mysql, repository};
+
+/// The ids that every row change of a schema must have: `gtid#row`, where the rows of a transaction
+/// are counted from 0 over all schemas. Changes of a primary key have one id here.
+///
+/// # Errors
+///
+/// When the server or the tool fails.
+pub async fn event_ids(server: &Mysql, schema: &str) -> Result<BTreeSet<String>> {
+    let text = verbose(server).await?;
+    Ok(collect_ids(&text, &format!("`{schema}`.")))
+}
+
+/// What an event's id says without the mark of a split change of a key.
+pub fn without_split_mark(id: &str) -> &str {
+    id.strip_suffix("d").or_else(|| id.strip_suffix("i")).unwrap_or(id)
+}
+
+async fn verbose(server: &Mysql) -> Result<String> {
+    let files: Vec<Row> = server.connect().await?.query("SHOW BINARY LOGS").await?;
+    let first: String = files.first().and_then(|row| row.get(0)).context("no binlog file")?;
+    let address = server.address();
+    let (host, port) = address.split_once(':').context("no port")?;
+    let output = Command::new(repository().join("scripts/servers.sh"))
+        .args(["tool", "mysqlbinlog", "--read-from-remote-server", "--to-last-log"])
+        .args(["--verbose", "--base64-output=DECODE-ROWS", "--user=root"])
+        .args(["--host", host, "--port", port, &first])
+        .output()
+        .await?;
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "mysqlbinlog failed: {complaint}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn collect_ids(text: &str, wanted: &str) -> BTreeSet<String> {
+    const CHANGES: [&str; 3] = ["### INSERT INTO ", "### UPDATE ", "### DELETE FROM "];
+    let mut ids = BTreeSet::new();
+    let (mut gtid, mut row) = ("", 0);
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("SET @@SESSION.GTID_NEXT= '") {
+            (gtid, row) = (rest.split('\'').next().unwrap_or_default(), 0);
+        }
+        let Some(table) = CHANGES.iter().find_map(|start| line.strip_prefix(start)) else {
+            continue;
+        };
+        if table.starts_with(wanted) {
+            ids.insert(format!("{gtid}#{row}"));
+        }
+        row += 1;
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_over_all_tables_of_a_transaction() {
+        let text = "SET @@SESSION.GTID_NEXT= 'u:1'/*!*/;\n### INSERT INTO `a`.`t`\n### SET\n\
+                    ###   @1=1\n### DELETE FROM `b`.`t`\n### UPDATE `a`.`t`\n\
+                    SET @@SESSION.GTID_NEXT= 'u:2'/*!*/;\n### DELETE FROM `a`.`t`\n";
+        let ids: Vec<String> = collect_ids(text, "`a`.").into_iter().collect();
+        assert_eq!(ids, ["u:1#0", "u:1#2", "u:2#0"]);
+    }
+
+    #[test]
+    fn the_mark_of_a_split_key_change_is_cut() {
+        assert_eq!(without_split_mark("u:1#12d"), "u:1#12");
+        assert_eq!(without_split_mark("u:1#12"), "u:1#12");
+    }
+}

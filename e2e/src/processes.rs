@@ -1,0 +1,210 @@
+//! A program as a process: its output goes to a file, and it dies with the test.
+
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::process::{Child, Command};
+
+/// How long anything may take that a test waits for, unless the test says more.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// A process that is killed when it is dropped, and also when the test is killed.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program. Its output is appended to `{name}.log` in `folder`, where it also runs.
+    ///
+    /// # Errors
+    ///
+    /// When the program or the log file is missing.
+    pub fn start(folder: &Path, name: &str, command: &[&str]) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output = OpenOptions::new().create(true).append(true).open(&log)?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .args(command)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { name: name.to_owned(), log, child })
+    }
+
+    /// The process id; none once the process has ended and was waited for.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Everything that the process, and those before it with the same name, have printed.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("cannot kill {}", self.name))
+    }
+
+    /// Sends a signal by its name, such as `TERM` or `STOP`.
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended.
+    pub async fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.pid().with_context(|| format!("{} has ended", self.name))?;
+        send(pid, signal).await
+    }
+
+    /// Waits until the process ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs after [`PATIENCE`].
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        Ok(status.with_context(|| format!("{} does not end", self.name))??)
+    }
+
+    /// Whether the process has not ended.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to tell.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// The most memory that was resident at once, in KiB (`VmHWM` of proc(5)).
+    ///
+    /// # Errors
+    ///
+    /// When the process has ended.
+    pub fn peak_resident_kib(&self) -> Result<u64> {
+        let pid = self.pid().with_context(|| format!("{} has ended", self.name))?;
+        peak_resident_kib(pid)
+    }
+}
+
+/// `VmHWM` of any process, in KiB.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn peak_resident_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+    let figure = line.split_whitespace().nth(1).context("VmHWM has no figure")?;
+    Ok(figure.parse()?)
+}
+
+/// User and system time that a process has used, in clock ticks of 10 ms (proc(5)).
+///
+/// # Errors
+///
+/// When there is no such process.
+pub fn cpu_ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = after_name(&stat)?.split_whitespace().collect();
+    let field = |index: usize| {
+        fields.get(index).context("a field is missing")?.parse::<u64>().map_err(anyhow::Error::from)
+    };
+    Ok(field(11)? + field(12)?)
+}
+
+/// The processes whose parent is `pid`.
+///
+/// # Errors
+///
+/// When `/proc` cannot be read.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(candidate) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+        // One that ends while we look is no child any more.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{candidate}/stat")) else { continue };
+        let mut fields = after_name(&stat)?.split_whitespace();
+        let (state, parent) = (fields.next(), fields.next());
+        if state != Some("Z") && parent == Some(pid.to_string().as_str()) {
+            found.push(candidate);
+        }
+    }
+    Ok(found)
+}
+
+/// The fields of `/proc/PID/stat` after the name, which may hold spaces.
+fn after_name(stat: &str) -> Result<&str> {
+    Ok(stat.rsplit_once(") ").context("not the form of /proc/PID/stat")?.1)
+}
+
+/// Sends a signal to any process.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub async fn send(pid: u32, signal: &str) -> Result<()> {
+    let status =
+        Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().await?;
+    ensure!(status.success(), "cannot send {signal} to {pid}");
+    Ok(())
+}
+
+/// Asks until the answer is yes, for at most `patience`.
+///
+/// # Errors
+///
+/// When the time is over; the message says `what` was waited for.
+pub async fn wait_until(
+    what: &str,
+    patience: Duration,
+    mut asked: impl AsyncFnMut() -> bool,
+) -> Result<()> {
+    let began = Instant::now();
+    while !asked().await {
+        if began.elapsed() > patience {
+            bail!("waited {} s in vain: {what}", patience.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// A TCP port of loopback that nobody listens on now.
+///
+/// # Errors
+///
+/// When the system has none left.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Reads a whole file that another process appends to; empty when it is not there yet.
+///
+/// # Errors
+///
+/// When it exists and cannot be read.
+pub fn read_growing(path: &Path) -> Result<String> {
+    match File::open(path) {
+        Ok(file) => Ok(std::io::read_to_string(file)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,116 @@
+//! A TCP proxy that a test can cut or freeze in the middle of anything.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::Result;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::AbortHandle,
+};
+
+/// Passes every byte on until it is told otherwise; ends when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    limits: Arc<Limits>,
+    accepting: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Limits {
+    /// How many more bytes of answers pass before connections are cut.
+    left: AtomicU64,
+    cuts: AtomicU64,
+}
+
+impl Proxy {
+    /// Listens on a free port of loopback and connects each caller to `target`.
+    ///
+    /// # Errors
+    ///
+    /// When no port is free.
+    pub async fn start(target: String) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (left, cuts) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        let limits = Arc::new(Limits { left, cuts });
+        let task = tokio::spawn(accept(listener, target, Arc::clone(&limits)));
+        Ok(Self { address, limits, accepting: task.abort_handle() })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Cuts the connection that carries the next bytes of answers, exactly after so many of them.
+    pub fn cut_after(&self, bytes: u64) {
+        self.limits.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many connections it has cut.
+    pub fn cuts(&self) -> u64 {
+        self.limits.cuts.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, target: String, limits: Arc<Limits>) {
+    while let Ok((caller, _)) = listener.accept().await {
+        // The target is down: the caller sees a closed connection, as it would without us.
+        let Ok(server) = TcpStream::connect(&target).await else { continue };
+        tokio::spawn(pass(caller, server, Arc::clone(&limits)));
+    }
+}
+
+/// Passes both ways; when either ends, both are closed.
+async fn pass(caller: TcpStream, server: TcpStream, limits: Arc<Limits>) {
+    let (caller_reads, caller_writes) = caller.into_split();
+    let (server_reads, server_writes) = server.into_split();
+    tokio::select! {
+        () = copy(caller_reads, server_writes, None) => {}
+        () = copy(server_reads, caller_writes, Some(&limits)) => {}
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limits: Option<&Limits>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let allowed = limits.map_or(length, |limits| limits.take(length));
+        let Some(bytes) = buffer.get(..allowed) else { return };
+        if to.write_all(bytes).await.is_err() || allowed < length {
+            return;
+        }
+    }
+}
+
+impl Limits {
+    /// How many of `wanted` bytes may pass. Less than asked is a cut, and afterwards all may pass.
+    fn take(&self, wanted: usize) -> usize {
+        let wanted = wanted as u64;
+        let left = self.left.load(Ordering::SeqCst);
+        if left >= wanted {
+            let rest = if left == u64::MAX { left } else { left - wanted };
+            self.left.store(rest, Ordering::SeqCst);
+            return wanted as usize;
+        }
+        self.left.store(u64::MAX, Ordering::SeqCst);
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+        left as usize
+    }
+}

@@ -1,0 +1,109 @@
+//! Tables put together again from what a handler received, to be compared with MySQL's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use mysql_async::{Conn, Row, prelude::Queryable};
+use serde_json::{Map, Value};
+
+use crate::recording::{Event, Recording};
+
+/// The rows of all tables: table name, then primary key as JSON, then column values as text.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    rows: BTreeMap<(String, String), Version>,
+}
+
+/// The newest that is known of a row; no values once it is deleted.
+#[derive(Debug)]
+struct Version {
+    offset: u64,
+    values: Option<Vec<String>>,
+}
+
+impl Rebuilt {
+    /// Applies each handled event unless a newer one of its key was applied before: a consumer
+    /// must take repeats, and the offset in the bus is what it may go by.
+    ///
+    /// # Errors
+    ///
+    /// When an event is not what the format promises.
+    pub fn from_recording(recording: &Recording) -> Result<Self> {
+        let mut tables = Self::default();
+        for event in recording.done() {
+            tables.apply(event).with_context(|| event.ev_id.clone())?;
+        }
+        Ok(tables)
+    }
+
+    fn apply(&mut self, event: &Event) -> Result<()> {
+        let (table, key) = event.key();
+        let at = (table.to_owned(), key.to_owned());
+        let offset = event.bus.offset;
+        if self.rows.get(&at).is_some_and(|known| known.offset > offset) {
+            return Ok(());
+        }
+        let values = match event.action.as_str() {
+            "delete" => None,
+            "insert" | "update" => Some(as_text(event.data.get())?),
+            other => anyhow::bail!("the action {other} is not known"),
+        };
+        self.rows.insert(at, Version { offset, values });
+        Ok(())
+    }
+
+    /// Compares one table with what the server answers now.
+    ///
+    /// # Errors
+    ///
+    /// Shows some of the rows that only one side has.
+    pub async fn check_table(&self, server: &mut Conn, schema: &str, table: &str) -> Result<usize> {
+        let ours: BTreeSet<Vec<String>> = self
+            .rows
+            .iter()
+            .filter(|((name, _), _)| name == table)
+            .filter_map(|(_, version)| version.values.clone())
+            .collect();
+        let theirs = select(server, schema, table).await?;
+        let lost: Vec<_> = theirs.difference(&ours).take(3).collect();
+        let invented: Vec<_> = ours.difference(&theirs).take(3).collect();
+        ensure!(
+            lost.is_empty() && invented.is_empty(),
+            "{schema}.{table}: only in MySQL {lost:?}; only rebuilt {invented:?}"
+        );
+        Ok(theirs.len())
+    }
+}
+
+/// The values of `Data`, sorted by column name.
+fn as_text(data: &str) -> Result<Vec<String>> {
+    let columns: Map<String, Value> = serde_json::from_str(data)?;
+    let sorted: BTreeMap<_, _> = columns.into_iter().collect();
+    Ok(sorted.into_values().map(text_of).collect())
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// All rows, each as the texts that MySQL prints, sorted by column name; NULL is `null`.
+async fn select(server: &mut Conn, schema: &str, table: &str) -> Result<BTreeSet<Vec<String>>> {
+    let columns: Vec<String> = server
+        .exec(
+            "SELECT column_name FROM information_schema.columns \
+             WHERE table_schema = ? AND table_name = ? ORDER BY BINARY column_name",
+            (schema, table),
+        )
+        .await?;
+    let list: Vec<String> =
+        columns.iter().map(|name| format!("IFNULL(CAST(`{name}` AS CHAR), 'null')")).collect();
+    let query = format!("SELECT {} FROM `{schema}`.`{table}`", list.join(", "));
+    let rows: Vec<Row> = server.query(query).await?;
+    let texts = |row: Row| -> Result<Vec<String>> {
+        (0..row.len()).map(|column| row.get(column).context("a column is missing")).collect()
+    };
+    rows.into_iter().map(texts).collect()
+}

@@ -1,0 +1,174 @@
+//! What a handler was given, as `record-handler` wrote it down, and what must be true of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+};
+
+use anyhow::{Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::processes::read_growing;
+
+/// One call of the handler.
+#[derive(Debug, Deserialize)]
+pub struct Call {
+    /// When it was handled, in milliseconds since 1970.
+    pub at: u64,
+    /// What the handler answered.
+    pub outcome: Outcome,
+    /// The batch, in its order; empty when only the number was recorded.
+    pub events: Vec<Event>,
+    /// How many events the batch had, when only that was recorded.
+    #[serde(default)]
+    pub count: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Outcome {
+    Done,
+    Failed,
+    Hung,
+    Died,
+}
+
+/// A change event as a handler gets it (`docs/event-format.md`).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "the fields of the documented format")]
+pub struct Event {
+    pub ev_id: String,
+    pub schema: String,
+    pub table_name: String,
+    pub action: String,
+    #[serde(rename = "PK")]
+    pub pk: Box<RawValue>,
+    pub data: Box<RawValue>,
+    pub old: Option<Box<RawValue>>,
+    pub ts: u64,
+    pub bus: Bus,
+}
+
+/// Where the event lies in the bus.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the fields of the documented format")]
+pub struct Bus {
+    pub topic: String,
+    pub partition: u32,
+    pub offset: u64,
+}
+
+impl Event {
+    /// What tells the rows of all tables apart.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.table_name, self.pk.get())
+    }
+
+    fn content(&self) -> [&str; 6] {
+        let old = self.old.as_ref().map_or("", |old| old.get());
+        let Self { schema, table_name, action, pk, data, .. } = self;
+        [schema, table_name, action, pk.get(), data.get(), old]
+    }
+}
+
+/// All calls of a recording, in order.
+#[derive(Debug)]
+pub struct Recording {
+    /// The calls, oldest first.
+    pub calls: Vec<Call>,
+    /// Lines that a kill cut off.
+    pub torn: usize,
+}
+
+impl Recording {
+    /// Reads what is there now. The last line may be still in the making: it counts as torn.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = read_growing(path)?;
+        let lines = text.lines().filter(|line| !line.is_empty());
+        let parsed: Vec<Option<Call>> = lines.map(|line| serde_json::from_str(line).ok()).collect();
+        let torn = parsed.iter().filter(|call| call.is_none()).count();
+        Ok(Self { calls: parsed.into_iter().flatten().collect(), torn })
+    }
+
+    /// The events that were handled, in order, repeats included.
+    pub fn done(&self) -> impl Iterator<Item = &Event> {
+        self.calls.iter().filter(|call| call.outcome == Outcome::Done).flat_map(|call| &call.events)
+    }
+
+    /// The ids of all events that were handled.
+    pub fn done_ids(&self) -> BTreeSet<&str> {
+        self.done().map(|event| event.ev_id.as_str()).collect()
+    }
+
+    /// No id ever has two contents, and none lies twice in the bus.
+    ///
+    /// # Errors
+    ///
+    /// Names the first id that breaks the rule.
+    pub fn check_ids(&self) -> Result<()> {
+        let mut known: HashMap<&str, &Event> = HashMap::new();
+        for event in self.calls.iter().flat_map(|call| &call.events) {
+            let first = *known.entry(&event.ev_id).or_insert(event);
+            let (id, same) = (&event.ev_id, first.content() == event.content());
+            ensure!(same, "{id} has two contents: {first:?} and {event:?}");
+            ensure!(first.bus == event.bus, "{id} is twice in the bus: {first:?} and {event:?}");
+        }
+        Ok(())
+    }
+
+    /// For each key: the handler never sees an event before all earlier ones of the key are done,
+    /// or stand before it in the same call.
+    ///
+    /// # Errors
+    ///
+    /// Names the first event that came too early.
+    pub fn check_order(&self) -> Result<()> {
+        let mut waiting: HashMap<(&str, &str), BTreeSet<u64>> = HashMap::new();
+        for event in self.calls.iter().flat_map(|call| &call.events) {
+            waiting.entry(event.key()).or_default().insert(event.bus.offset);
+        }
+        for call in &self.calls {
+            check_call(call, &mut waiting)?;
+        }
+        Ok(())
+    }
+
+    /// Lag from commit to handler of each handled event, in milliseconds, sorted.
+    pub fn lags(&self) -> Vec<u64> {
+        let done = self.calls.iter().filter(|call| call.outcome == Outcome::Done);
+        let lag = |call: &Call, event: &Event| call.at.saturating_sub(event.ts);
+        let mut lags: Vec<u64> =
+            done.flat_map(|call| call.events.iter().map(move |event| lag(call, event))).collect();
+        lags.sort_unstable();
+        lags
+    }
+}
+
+type Waiting<'a> = HashMap<(&'a str, &'a str), BTreeSet<u64>>;
+
+fn check_call<'a>(call: &'a Call, waiting: &mut Waiting<'a>) -> Result<()> {
+    let mut ahead: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+    for event in &call.events {
+        let before = ahead.entry(event.key()).or_default();
+        let open = waiting.entry(event.key()).or_default();
+        let early = open.range(..event.bus.offset).find(|offset| !before.contains(offset));
+        if let Some(offset) = early {
+            bail!("{} of {:?} came before offset {offset} was done", event.ev_id, event.key());
+        }
+        before.push(event.bus.offset);
+    }
+    if call.outcome == Outcome::Done {
+        for (key, offsets) in ahead {
+            waiting.entry(key).or_default().retain(|offset| !offsets.contains(offset));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! Tests of whole programs against real servers.
+
+#![expect(clippy::print_stdout, reason = "the figures of a run belong to its output")]
+
+mod failing;
+mod kills;
+mod source;
+mod tidy;

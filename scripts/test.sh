@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs all checks and tests: what CI runs, and what to run before a commit.
+#
+#   scripts/test.sh          everything that every change must pass
+#   scripts/test.sh --all    and the long runs, the full sizes, licences and duplicate crates
+#
+# Tools that are missing are installed (it says so first); real MySQL servers are started, and
+# stopped again if they were not up. Output is kept in target/test-logs. The last line sums up.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+logs=target/test-logs
+
+case ${1:-} in
+  "") all= ;;
+  --all) all=yes; export DBEVENT_TEST_SIZE=full ;;
+  *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
+esac
+
+# phase NAME COMMAND...: runs it, keeps its output, and says how long it took.
+phase() {
+  local name=$1 began=$SECONDS outcome=0
+  shift
+  echo "== $name"
+  "$@" 2>&1 | tee "$logs/${name// /-}.log" || outcome=1
+  echo "== $name took $((SECONDS - began)) s"
+  return "$outcome"
+}
+
+stop_servers() {
+  if [ -z "$were_up" ]; then ./scripts/servers.sh down; fi
+  were_up=yes
+}
+
+# Adds up the lines that each test binary ends with.
+sum_up() {
+  awk '/^test result:/ { passed += $4; failed += $6; binaries++ }
+    END { printf "%d passed, %d failed\n", passed, failed; exit !(binaries && !failed) }' \
+    "$logs/tests.log"
+}
+
+dependencies() {
+  command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+  cargo deny --locked check licenses bans sources
+}
+
+mkdir -p "$logs"
+phase tools ./scripts/install.sh curl cc cargo python3 setpriv flock
+phase format cargo fmt --all --check
+phase lints cargo clippy --locked --release --workspace --all-targets -- -D warnings
+phase build cargo build --locked --release --workspace --all-targets
+if [ -n "$all" ]; then phase dependencies dependencies; fi
+
+were_up=
+if ./scripts/servers.sh status mysql >/dev/null 2>&1; then were_up=yes; fi
+trap stop_servers EXIT
+trap 'exit 130' INT TERM
+phase servers ./scripts/servers.sh up mysql
+
+outcome=0
+phase tests cargo test --locked --release --workspace --no-fail-fast || outcome=1
+stop_servers
+echo "all phases took $SECONDS s; output is in $logs"
+sum_up || outcome=1
+exit "$outcome"
