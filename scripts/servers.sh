@@ -11,6 +11,7 @@
 # Where Docker has an engine and the machine is not a Debian on amd64, images are run instead.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$repository/scripts/process.sh"
 . "$repository/scripts/servers/place.sh"
 . "$repository/scripts/servers/packages.sh"
 . "$repository/scripts/servers/mysql.sh"
@@ -31,7 +32,7 @@ named() {
 }
 
 wipe() {
-  stop_process "mysql-$1"
+  stop_server "mysql-$1"
   rm -rf "$place/run/mysql-$1" "$place/run/mysql-$1.log"
 }
 
@@ -43,7 +44,7 @@ each() {
   return "$outcome"
 }
 
-down() { stop_process "mysql-$1"; }
+down() { stop_server "mysql-$1"; }
 
 verb=${1:-}
 [ $# -gt 0 ] && shift

@@ -121,9 +121,9 @@ mysql_run() {
 mysql_answers() { (mysql_tool mysqladmin -uroot -h127.0.0.1 -P"$1" status) >/dev/null 2>&1; }
 
 mysql_up() {
-  local flavor=$1 name=mysql-$1 port pid started
+  local flavor=$1 name=mysql-$1 port pid started file=$place/run/mysql-$1.pid
   port=$(mysql_port "$flavor")
-  if pid=$(running "$name"); then say "$name is up already on 127.0.0.1:$port"; return; fi
+  if pid=$(running "$file"); then say "$name is up already on 127.0.0.1:$port"; return; fi
   locked mysql mysql_prepare "$flavor"
   if mysql_answers "$port"; then
     fail "127.0.0.1:$port is taken by a MySQL that is not ours; stop it first"
@@ -133,9 +133,9 @@ mysql_up() {
   setsid nohup "$repository/scripts/servers.sh" mysql-instance "$flavor" "$port" "$place/run/$name" \
     >"$place/run/$name.log" 2>&1 </dev/null &
   pid=$!
-  remember "$name" "$pid"
+  remember "$file" "$pid"
   until mysql_answers "$port"; do
-    running "$name" >/dev/null || fail "$name ended at once; see $place/run/$name.log"
+    running "$file" >/dev/null || fail "$name ended at once; see $place/run/$name.log"
     if [ $((SECONDS - started)) -gt 120 ]; then
       fail "$name does not answer after 120 s; see $place/run/$name.log"
     fi
@@ -145,8 +145,8 @@ mysql_up() {
 }
 
 mysql_status() {
-  local name=mysql-$1 pid
-  if pid=$(running "$name") && mysql_answers "$(mysql_port "$1")"; then
+  local name=mysql-$1 pid file=$place/run/mysql-$1.pid
+  if pid=$(running "$file") && mysql_answers "$(mysql_port "$1")"; then
     echo "$name is up on 127.0.0.1:$(mysql_port "$1") (pid $pid, $(resident_mb "$pid") MB)"
   else
     echo "$name is down"

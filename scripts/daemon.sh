@@ -1,0 +1,81 @@
+# Sourced by startDts.sh and startDbEventWorker.sh: one program in the background.
+#
+# Its pid and its log lie in data/run of the directory that holds scripts/, where it also runs.
+# shellcheck shell=bash
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+home=$(dirname "$here")
+. "$here/process.sh"
+
+# The program beside the scripts, or as cargo built it, or on the PATH.
+program_path() {
+  local path
+  for path in "$home/bin/$1" "$home/$1" "${CARGO_TARGET_DIR:-$home/target}/release/$1"; do
+    if [ -f "$path" ] && [ -x "$path" ]; then echo "$path"; return; fi
+  done
+  command -v "$1" || {
+    echo "$1 is not built: run cargo build --release" >&2
+    exit 69
+  }
+}
+
+# daemon VERB PROGRAM ARGUMENT...: start, stop, restart or status; no verb runs it in front.
+daemon() {
+  local verb=$1 name=$2 path
+  shift 2
+  path=$(program_path "$name")
+  cd "$home"
+  mkdir -p data/run
+  local pid_file=data/run/$name.pid log=data/run/$name.log
+  case $verb in
+    "") exec "$path" "$@" ;;
+    start) daemon_start "$path" "$@" ;;
+    stop) daemon_stop ;;
+    restart) daemon_stop && daemon_start "$path" "$@" ;;
+    status) daemon_status ;;
+    *) echo "$0 start|stop|restart|status, or no word for the foreground" >&2; exit 64 ;;
+  esac
+}
+
+daemon_start() {
+  local pid outcome=0
+  if pid=$(running "$pid_file"); then echo "$name runs already (pid $pid)"; return; fi
+  # A session of its own: it outlives this terminal.
+  setsid nohup "$@" >>"$log" 2>&1 </dev/null &
+  pid=$!
+  remember "$pid_file" "$pid" || true
+  # What is wrong with config or machine shows at once.
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    if ! running "$pid_file" >/dev/null; then
+      wait "$pid" || outcome=$?
+      rm -f "$pid_file"
+      echo "$name ended at once with code $outcome; the end of $home/$log:" >&2
+      tail -n 15 "$log" >&2
+      exit "$outcome"
+    fi
+    sleep 0.1
+  done
+  echo "$name started (pid $pid, log $home/$log)"
+}
+
+daemon_stop() {
+  local pid
+  if ! pid=$(running "$pid_file"); then rm -f "$pid_file"; echo "$name is not running"; return; fi
+  kill "$pid"
+  # The programs themselves give up after 60 s, and log what they left.
+  if ends_within "$pid_file" 65; then
+    echo "$name stopped"
+  else
+    echo "$name did not end: killing it; the end of $home/$log:" >&2
+    tail -n 15 "$log" >&2
+    kill -9 "$pid"
+  fi
+  rm -f "$pid_file"
+}
+
+daemon_status() {
+  local pid
+  if pid=$(running "$pid_file"); then echo "$name runs (pid $pid, log $home/$log)"; return; fi
+  echo "$name is not running"
+  return 3
+}
