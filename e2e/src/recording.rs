@@ -172,3 +172,62 @@ fn check_call<'a>(call: &'a Call, waiting: &mut Waiting<'a>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str, key: u32, offset: u64, price: u32) -> String {
+        format!(
+            r#"{{"EvId":"{id}","Schema":"s","TableName":"t","Action":"update","PK":{{"id":{key}}},
+             "Data":{{"id":{key},"price":{price}}},"Origin":"binlog","Ts":1,
+             "Bus":{{"topic":"s.t","partition":0,"offset":{offset}}}}}"#
+        )
+    }
+
+    /// Each call: what was answered, and key and offset of each of its events.
+    fn recording(calls: &[(&str, &[(u32, u64)])]) -> Recording {
+        let call = |(outcome, events): &(&str, &[(u32, u64)])| {
+            let events: Vec<String> =
+                events.iter().map(|(key, at)| event(&format!("e{at}"), *key, *at, 0)).collect();
+            let text =
+                format!(r#"{{"at":2,"outcome":"{outcome}","events":[{}]}}"#, events.join(","));
+            serde_json::from_str(&text).unwrap()
+        };
+        Recording { calls: calls.iter().map(call).collect(), torn: 0 }
+    }
+
+    #[test]
+    fn repeats_and_retries_are_in_order() {
+        let calls: &[(&str, &[(u32, u64)])] = &[
+            ("failed", &[(1, 10), (1, 11)]),
+            ("done", &[(1, 10)]),
+            ("done", &[(1, 11), (2, 5)]),
+            ("done", &[(1, 10), (1, 11), (1, 12)]),
+        ];
+        recording(calls).check_order().unwrap();
+    }
+
+    #[test]
+    fn an_event_before_an_earlier_one_of_its_key_is_done_is_found() {
+        let early: &[(&str, &[(u32, u64)])] = &[("done", &[(1, 11)]), ("done", &[(1, 10)])];
+        assert!(recording(early).check_order().is_err());
+        let past_a_failure: &[(&str, &[(u32, u64)])] =
+            &[("failed", &[(1, 10)]), ("failed", &[(1, 11)]), ("done", &[(1, 10), (1, 11)])];
+        assert!(recording(past_a_failure).check_order().is_err());
+    }
+
+    #[test]
+    fn an_id_with_two_contents_or_two_places_is_found() {
+        let pair = |second: String| {
+            let text = format!(
+                r#"{{"at":2,"outcome":"done","events":[{},{second}]}}"#,
+                event("e", 1, 10, 5)
+            );
+            Recording { calls: vec![serde_json::from_str(&text).unwrap()], torn: 0 }
+        };
+        pair(event("e", 1, 10, 5)).check_ids().unwrap();
+        assert!(pair(event("e", 1, 10, 6)).check_ids().is_err());
+        assert!(pair(event("e", 1, 11, 5)).check_ids().is_err());
+    }
+}
