@@ -40,9 +40,11 @@ pub fn size(small: u64, full: u64) -> u64 {
 ///
 /// When it was not built.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("the test runs at a strange place")?;
-    let path = folder.join(name);
+    let caller = std::env::current_exe()?;
+    let folder = caller.parent().context("the caller has no folder")?;
+    // Tests lie in `deps`, beside the programs.
+    let folder = if folder.ends_with("deps") { folder.join("..") } else { folder.to_owned() };
+    let path = folder.canonicalize()?.join(name);
     ensure!(path.exists(), "{} is missing: cargo build --release first", path.display());
     Ok(path)
 }
@@ -151,7 +153,16 @@ impl Site {
     fn start(&self, name: &str, config: &str) -> Result<Process> {
         let path = program(name)?;
         let path = path.to_str().context("the path is not UTF-8")?;
-        Process::start(&self.folder, name, &[path, "run", "--config", config])
+        self.run(name, &[path, "run", "--config", config])
+    }
+
+    /// Starts any program in the site's folder.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such program.
+    pub fn run(&self, name: &str, command: &[&str]) -> Result<Process> {
+        Process::start(&self.folder, name, command)
     }
 
     /// What `dts` answers to a GET of its API.

@@ -1,0 +1,64 @@
+//! Measures catch-up and latency on a real MySQL, beside the tools that set the limit.
+
+#![expect(clippy::print_stderr, reason = "progress is for the one who waits")]
+
+mod load;
+mod measure;
+mod report;
+mod steps;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Everything, written to bench/results.
+    All(Sizes),
+    /// Hands over the bare events of a whole binlog with `mysql_async`, as a reference.
+    BareEvents {
+        /// The server.
+        url: String,
+    },
+}
+
+/// How much is measured.
+#[derive(clap::Args)]
+struct Sizes {
+    /// How often each step is run; the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Rows of load (a), in transactions of 1,000.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// One-row transactions of load (b).
+    #[arg(long, default_value_t = 200_000)]
+    transactions: u64,
+    /// How long latency is measured.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Arguments::parse().verb {
+        Verb::All(sizes) => all(&sizes).await,
+        Verb::BareEvents { url } => steps::bare_events(&url).await,
+    }
+}
+
+async fn all(sizes: &Sizes) -> Result<()> {
+    let mut report = report::Report::new(sizes)?;
+    for load in [load::Load::Bulk(sizes.rows), load::Load::Single(sizes.transactions)] {
+        let server = load::prepare(load).await?;
+        report.server = server.version.clone();
+        report.catch_up.extend(steps::catch_up(&server, sizes.runs).await?);
+    }
+    report.latency = Some(steps::latency(sizes.seconds).await?);
+    report.write()
+}

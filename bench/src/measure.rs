@@ -1,0 +1,65 @@
+//! Time, CPU and memory of processes, while something goes on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::processes::{Process, children, cpu_ticks, peak_resident_kib};
+use serde::Serialize;
+
+/// What one run of a step took.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Cost {
+    pub(crate) seconds: f64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_rss_kib: u64,
+}
+
+const PATIENCE: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(2);
+
+/// Waits until the process ends; its last figures before that are its cost.
+pub(crate) async fn until_ended(mut process: Process) -> Result<Cost> {
+    let began = Instant::now();
+    let pid = process.pid().context("the process has ended")?;
+    let mut last = (0, 0);
+    while process.is_running()? {
+        // Between the two the process may end: then the last figures stay.
+        if let (Ok(ticks), Ok(peak)) = (cpu_ticks(pid), peak_resident_kib(pid)) {
+            last = (ticks, peak);
+        }
+        tokio::time::sleep(POLL).await;
+        ensure!(began.elapsed() < PATIENCE, "it does not end: {}", process.output());
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let status = process.ended().await?;
+    ensure!(status.success(), "it failed with {status}: {}", process.output());
+    Ok(Cost { seconds, cpu_seconds: seconds_of(last.0), peak_rss_kib: last.1 })
+}
+
+/// Waits until `reached` says so, and adds up what the processes and all they started have used.
+pub(crate) async fn until(
+    began: Instant,
+    processes: &[&Process],
+    mut reached: impl AsyncFnMut() -> Result<bool>,
+) -> Result<Cost> {
+    while !reached().await? {
+        if began.elapsed() > PATIENCE {
+            bail!("not there after {} s", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(POLL * 5).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let (mut ticks, mut peak) = (0, 0);
+    let mut pids: Vec<u32> = processes.iter().filter_map(|process| process.pid()).collect();
+    while let Some(pid) = pids.pop() {
+        ticks += cpu_ticks(pid)?;
+        peak += peak_resident_kib(pid)?;
+        pids.extend(children(pid)?);
+    }
+    Ok(Cost { seconds, cpu_seconds: seconds_of(ticks), peak_rss_kib: peak })
+}
+
+fn seconds_of(ticks: u64) -> f64 {
+    ticks as f64 / 100.0
+}

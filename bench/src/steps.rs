@@ -1,0 +1,194 @@
+//! The steps of the benchmark, each measured as processes of their own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use e2e::{
+    processes::{PATIENCE, Process, read_growing, wait_until},
+    programs::{Site, program, recording_listener},
+    recording::Recording,
+    servers::{Mysql, connect, repository},
+};
+use futures_util::StreamExt;
+use mysql_async::{BinlogStreamRequest, prelude::Queryable};
+use tokio::task::JoinSet;
+
+use crate::{
+    load::{self, Loaded, SCHEMA},
+    measure::{Cost, until, until_ended},
+    report::{Latency, Step},
+};
+
+/// All steps of catching up with a loaded binlog.
+pub(crate) async fn catch_up(server: &Loaded, runs: usize) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for what in [What::Raw, What::Bare, What::Decode, What::Log, What::Listener] {
+        let mut costs = Vec::new();
+        for run in 1..=runs {
+            let cost = what.measure(server).await.with_context(|| what.name())?;
+            eprintln!("{}, {}, run {run}: {:.2} s", server.load.name(), what.name(), cost.seconds);
+            costs.push(cost);
+        }
+        steps.push(Step::new(server, what.name(), costs));
+    }
+    Ok(steps)
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Raw,
+    Bare,
+    Decode,
+    Log,
+    Listener,
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "mysqlbinlog --raw to disk",
+            Self::Bare => "mysql_async, bare events",
+            Self::Decode => "dts, decoded to nowhere",
+            Self::Log => "dts, to the event log",
+            Self::Listener => "dts and event-worker, counting handler",
+        }
+    }
+
+    async fn measure(self, server: &Loaded) -> Result<Cost> {
+        let site = Site::new("bench-run")?;
+        site.configure_dts(&server.mysql.address(), SCHEMA)?;
+        let cost = match self {
+            Self::Raw => raw(&site, &server.mysql).await,
+            Self::Bare => bare(&site, &server.mysql).await,
+            Self::Decode => decode(&site).await,
+            Self::Log => to_log(&site, server.load.rows()).await,
+            Self::Listener => to_handler(&site, server.load.rows()).await,
+        }?;
+        site.remove()?;
+        Ok(cost)
+    }
+}
+
+async fn raw(site: &Site, mysql: &Mysql) -> Result<Cost> {
+    let files: Vec<mysql_async::Row> = mysql.connect().await?.query("SHOW BINARY LOGS").await?;
+    let first: String = files.first().and_then(|row| row.get(0)).context("no binlog file")?;
+    let script = repository().join("scripts/servers.sh").display().to_string();
+    let target = format!("--result-file={}/", site.path("").display());
+    let port = format!("--port={}", mysql.address().rsplit(':').next().unwrap_or_default());
+    let process = site.run(
+        "mysqlbinlog",
+        &[
+            &script,
+            "tool",
+            "mysqlbinlog",
+            "--read-from-remote-server",
+            "--raw",
+            "--to-last-log",
+            "--user=root",
+            "--host=127.0.0.1",
+            &port,
+            &target,
+            &first,
+        ],
+    )?;
+    until_ended(process).await
+}
+
+async fn bare(site: &Site, mysql: &Mysql) -> Result<Cost> {
+    let me = std::env::current_exe()?.display().to_string();
+    until_ended(site.run("bare", &[&me, "bare-events", &mysql.url()])?).await
+}
+
+/// What `bare` measures: reads every event that there is now, and looks at none.
+pub(crate) async fn bare_events(url: &str) -> Result<()> {
+    const SERVER_ID: u32 = 4_000_000_001;
+    let connection = connect(url).await?;
+    let request = BinlogStreamRequest::new(SERVER_ID).with_non_blocking();
+    let mut stream = connection.get_binlog_stream(request).await?;
+    let (mut events, mut bytes) = (0_u64, 0_u64);
+    while let Some(event) = stream.next().await {
+        events += 1;
+        bytes += u64::from(event?.header().event_size());
+    }
+    eprintln!("{events} events, {bytes} bytes");
+    Ok(())
+}
+
+async fn decode(site: &Site) -> Result<Cost> {
+    let dts = program("dts")?.display().to_string();
+    until_ended(site.run("decode", &[&dts, "bench-decode", "--config", "dts.toml"])?).await
+}
+
+async fn to_log(site: &Site, rows: u64) -> Result<Cost> {
+    let began = Instant::now();
+    let dts = site.start_dts()?;
+    until(began, &[&dts], async || {
+        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        Ok(status.pointer("/accounting/published").and_then(serde_json::Value::as_u64)
+            == Some(rows))
+    })
+    .await
+}
+
+async fn to_handler(site: &Site, rows: u64) -> Result<Cost> {
+    let counted = site.path("counted");
+    site.configure_worker(&recording_listener("count", &counted, &["--count"])?)?;
+    let worker = site.start_worker()?;
+    let began = Instant::now();
+    let dts = site.start_dts()?;
+    until(began, &[&dts, &worker], async || Ok(count(&read_growing(&counted)?) >= rows)).await
+}
+
+/// Adds up the counts of a recording without parsing every line of it again.
+fn count(text: &str) -> u64 {
+    let counts = text.split("\"count\":").skip(1);
+    counts.filter_map(|rest| rest.split('}').next()?.parse::<u64>().ok()).sum()
+}
+
+/// From commit to handler, at 1,000 one-row transactions a second.
+pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
+    const WARM_UP_MS: u64 = 3_000;
+    let site = Site::new("bench-latency")?;
+    let mysql = site.start_mysql().await?;
+    load::create_table(&mut mysql.connect().await?).await?;
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    let recorded = site.path("recorded");
+    site.configure_worker(&recording_listener("all", &recorded, &[])?)?;
+    let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+    let began = Instant::now();
+    let transactions = write_steadily(&mysql, Duration::from_secs(seconds)).await?;
+    let rate = transactions as f64 / began.elapsed().as_secs_f64();
+    let mut recording = Recording::read(&recorded)?;
+    wait_until("all is handled", PATIENCE, async || {
+        recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+        recording.done().count() as u64 >= transactions
+    })
+    .await?;
+    let first = recording.done().map(|event| event.ts).min().unwrap_or_default();
+    recording.calls.retain(|call| call.at > first + WARM_UP_MS);
+    drop::<(Process, Process)>((dts, worker));
+    Ok(Latency::new(rate, &recording.lags()))
+}
+
+/// Four connections, each with a transaction every 4 ms.
+async fn write_steadily(mysql: &Mysql, duration: Duration) -> Result<u64> {
+    const WRITERS: u64 = 4;
+    let each = duration.as_millis() as u64 / WRITERS;
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let mut server = mysql.connect().await?;
+        writers.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(WRITERS));
+            for number in 0..each {
+                ticks.tick().await;
+                let id = number * WRITERS + writer;
+                server.query_drop(format!("CALL bench.fill({id}, 1, 1)")).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(outcome) = writers.join_next().await {
+        outcome??;
+    }
+    Ok(each * WRITERS)
+}
