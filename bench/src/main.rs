@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "progress is for the one who waits")]
 
+mod decode;
 mod load;
 mod measure;
 mod report;
@@ -24,6 +25,11 @@ enum Verb {
     BareEvents {
         /// The server.
         url: String,
+    },
+    /// Decodes a whole binlog to nowhere.
+    Decode {
+        /// The config of the `dts` to measure.
+        config: std::path::PathBuf,
     },
 }
 
@@ -49,6 +55,7 @@ async fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::All(sizes) => all(&sizes).await,
         Verb::BareEvents { url } => steps::bare_events(&url).await,
+        Verb::Decode { config } => decode::to_nowhere(&config).await,
     }
 }
 

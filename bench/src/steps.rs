@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use e2e::{
     processes::{PATIENCE, Process, read_growing, wait_until},
-    programs::{Site, program, recording_listener},
+    programs::{Site, recording_listener},
     recording::Recording,
     servers::{Mysql, connect, repository},
 };
@@ -115,8 +115,8 @@ pub(crate) async fn bare_events(url: &str) -> Result<()> {
 }
 
 async fn decode(site: &Site) -> Result<Cost> {
-    let dts = program("dts")?.display().to_string();
-    until_ended(site.run("decode", &[&dts, "bench-decode", "--config", "dts.toml"])?).await
+    let me = std::env::current_exe()?.display().to_string();
+    until_ended(site.run("decode", &[&me, "decode", "dts.toml"])?).await
 }
 
 async fn to_log(site: &Site, rows: u64) -> Result<Cost> {
