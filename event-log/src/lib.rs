@@ -1,8 +1,30 @@
 //! A durable, ordered log on disk with a network face.
 
 mod config;
+mod disk;
+mod error;
+mod group;
+mod leader;
+mod log;
+mod queue;
+mod reader;
+mod record;
+mod retention;
+mod stream;
+mod subscription;
+mod tail;
+mod writer;
 
 pub use config::{OnFull, StorageConfig, is_address, is_loopback, is_stream_name};
+pub use disk::own::{Checkpoint, CheckpointChange};
+pub use error::Error;
+pub use group::GroupState;
+pub use leader::Lead;
+pub use log::Log;
+pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, NewHeaders, NewRecord, Record};
+pub use stream::{OpenedProducer, Stream, StreamState};
+pub use subscription::{Event, Start, Subscribe, Subscription};
+pub use tail::{Append, Appended, MAX_BATCH_BYTES, ProducerSequence};
 
 /// The messages and services of `proto/event_log.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -1,0 +1,72 @@
+//! A stream on disk.
+//!
+//! ```text
+//! <root>/lock                            held by the one process that has the log open
+//! <root>/origin                          the id of this log, decimal
+//! <root>/<stream>/groups                 how far each group is, JSON, replaced by rename
+//! <root>/<stream>/<YYYYMMDD>/data000000  records; the next file is data000001
+//! <root>/<stream>/<YYYYMMDD>/index       where records stand, sparse
+//! <root>/<stream>/<YYYYMMDD>/finish      empty: the day is complete
+//! ```
+//!
+//! # Records
+//!
+//! All numbers are little-endian.
+//!
+//! ```text
+//!  0  u32  CRC32C of everything after this field
+//!  4  u32  length of the whole record
+//!  8  u64  offset
+//! 16  u64  time, milliseconds since the Unix epoch
+//! 24  u32  type: below 1000 the log's own
+//! 28  u32  origin: id of the log where it was first appended
+//! 32  u32  length of the key
+//! 36  u32  length of the headers
+//! 40  u16  length of the topic
+//! 42  u16  0
+//! 44       topic (UTF-8), key, headers, payload
+//! ```
+//!
+//! A header is: u16 length and name, u32 length and value. Offsets grow by one from record to
+//! record, the log's own included; times never go backwards.
+//!
+//! # Batches
+//!
+//! An append is one *batch*: its records, then a record END (type 1) that carries the producer, its
+//! epoch and sequence, and the changes of its checkpoint. A batch without its END was never
+//! acknowledged and never shown. A data file begins with a record STATE (type 2): every producer
+//! with its whole checkpoint. So the last data file alone says what the log knows, and checkpoints
+//! outlive the deletion of old files. Files and days change between batches only. The day of a file
+//! is the UTC day of its first record, and never before that of the file before it.
+//!
+//! # Groups of batches, and what recovery may cut
+//!
+//! The writer takes all batches that wait, writes them with one write and syncs once: a *group*. It
+//! writes a group only after the one before it is synced. Each END says at which byte its group
+//! began. So, when the last file has a record that is damaged or cut short at byte *p*:
+//!
+//! - If any later END is whole and its group began after *p*, then *p* was synced before it was
+//!   written. What was synced is now damaged: the stream is refused, with file and position.
+//! - Otherwise *p* lies in the last group. A crash can leave any of that group's pages unwritten, in
+//!   any order, and none of its batches may have been acknowledged. The file is cut after the last
+//!   whole batch before *p*.
+//!
+//! Damage in any other file is always refused. Since a group's offset is saved only below what was
+//! synced and read, a group that stands beyond the end of its stream also proves a loss, and is
+//! refused. (What this cannot tell from a crash: the last group alone being damaged afterwards,
+//! before anybody committed it. Then the checkpoint goes back together with the records.)
+//!
+//! # Index
+//!
+//! Entries of 32 bytes: u32 CRC32C of the rest, u32 data file, u64 offset, u64 time, u64 position.
+//! One for the first record of each file, then for the first record that begins 64 KiB or more after
+//! the last entry's. It follows from the data, so it is not synced with it; opening mends it, and a
+//! reader that meets a bad entry reads from the beginning of the file.
+
+pub(crate) mod day;
+pub(crate) mod frame;
+pub(crate) mod index;
+pub(crate) mod own;
+pub(crate) mod recovery;
+pub(crate) mod scan;
+pub(crate) mod segment;

@@ -1,0 +1,222 @@
+//! Opening a stream: reads its last data file, cuts what a crash left unfinished, and refuses what
+//! is damaged (the rule is in the doc of `disk`).
+
+use std::{
+    fs::{self, OpenOptions},
+    path::Path,
+};
+
+use tracing::warn;
+
+use super::{
+    index::{self, Entry, Steps},
+    own::{self, End, Producers},
+    scan::Scan,
+    segment::{self, Segment, SegmentId},
+};
+use crate::{Error, record::Record, tail::Tail};
+
+/// A stream as it was found.
+pub(crate) struct Recovered {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) tail: Tail,
+}
+
+/// Opens the stream in a directory. What it gives is synced.
+pub(crate) fn recover(stream: &Path, origin: u32) -> Result<Recovered, Error> {
+    let mut ids = segment::list(stream)?;
+    while let Some(id) = ids.pop() {
+        let Some(last) = read_last(stream, id)? else { continue };
+        let mut segments = Vec::with_capacity(ids.len() + 1);
+        for id in ids {
+            segments.push(segment::describe(stream, id)?);
+        }
+        let tail = Tail { origin, ..last.tail };
+        segments.push(last.segment);
+        index::mend(stream, &segments, &last.entries)?;
+        return Ok(Recovered { segments, tail });
+    }
+    Ok(Recovered { segments: Vec::new(), tail: Tail::new(origin) })
+}
+
+/// The end of a stream whose last data file is known; nothing of it was cut off by a crash.
+pub(crate) fn reread(stream: &Path, last: Option<SegmentId>, origin: u32) -> Result<Tail, Error> {
+    let last = last.map(|id| read_last(stream, id)).transpose()?.flatten();
+    Ok(last.map_or_else(|| Tail::new(origin), |last| Tail { origin, ..last.tail }))
+}
+
+/// The last data file, read to the end of its last whole batch.
+struct Last {
+    segment: Segment,
+    tail: Tail,
+    entries: Vec<u8>,
+}
+
+/// Reads the file and cuts it. `None`: it did not come as far as its STATE, and is deleted.
+fn read_last(stream: &Path, id: SegmentId) -> Result<Option<Last>, Error> {
+    let path = id.data(stream);
+    let mut scan = Scan::open(&path, 0)?;
+    let file_bytes = scan.file_bytes()?;
+    let mut reading = Reading::new(id);
+    loop {
+        match scan.next(file_bytes) {
+            Ok(None) => break,
+            Ok(Some((position, record))) => {
+                if let Err(problem) = reading.take(position, scan.position(), &record) {
+                    return Err(scan.damage(position, problem));
+                }
+            }
+            Err(Error::Damaged { file, position, problem }) => {
+                if was_synced(&mut scan, position, file_bytes)? {
+                    return Err(Error::Damaged { file, position, problem });
+                }
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    cut(&path, reading.whole_bytes, file_bytes)?;
+    let last = reading.finish();
+    if last.is_none() {
+        segment::remove(stream, id)?;
+    }
+    Ok(last)
+}
+
+/// Whether a batch of a later group than the one around `position` was begun.
+fn was_synced(scan: &mut Scan, position: u64, file_bytes: u64) -> Result<bool, Error> {
+    scan.finds_end(position + 1, file_bytes, |end| end.group_start > position)
+}
+
+/// Cuts the file after its last whole batch, and syncs it: what is read from now on is durable.
+fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).open(path).map_err(Error::io("cannot open", path))?;
+    if whole_bytes < file_bytes {
+        let bytes = file_bytes - whole_bytes;
+        warn!(file = %path.display(), bytes, "cut what a crash left unfinished at the end");
+        file.set_len(whole_bytes).map_err(Error::io("cannot cut", path))?;
+    }
+    file.sync_all().map_err(Error::io("cannot sync", path))
+}
+
+/// What was read so far of the last file.
+struct Reading {
+    id: SegmentId,
+    first: Option<(u64, u64)>,
+    /// Where the last whole batch ends, and what it left behind.
+    whole_bytes: u64,
+    next_offset: u64,
+    time_ms: u64,
+    steps: Steps,
+    whole_entries: usize,
+    producers: Producers,
+    /// Of the batch that is being read.
+    records: u32,
+    reading_offset: Option<u64>,
+    reading_steps: Steps,
+    entries: Vec<u8>,
+}
+
+impl Reading {
+    fn new(id: SegmentId) -> Self {
+        Self {
+            id,
+            first: None,
+            whole_bytes: 0,
+            next_offset: 0,
+            time_ms: 0,
+            steps: Steps::default(),
+            whole_entries: 0,
+            producers: Producers::new(),
+            records: 0,
+            reading_offset: None,
+            reading_steps: Steps::default(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Takes the next record, which stands from `position` to `end`.
+    fn take(&mut self, position: u64, end: u64, record: &Record) -> Result<(), &'static str> {
+        let Record { offset, time_ms, .. } = *record;
+        if self.reading_offset.replace(offset + 1).is_some_and(|expected| expected != offset) {
+            return Err("an offset does not follow the one before it");
+        }
+        if self.reading_steps.wants(self.id.number, position) {
+            let entry = Entry { file: self.id.number, offset, time_ms, position };
+            entry.encode(&mut self.entries);
+        }
+        match (position, record.kind) {
+            (0, own::STATE) => {
+                let producers = own::decode_producers(record.payload.clone());
+                self.producers = producers.ok_or("the state of the producers cannot be read")?;
+                self.first = Some((offset, time_ms));
+                self.batch_ended(end, record);
+            }
+            (0, _) | (_, own::STATE) => return Err("the file does not begin with its state"),
+            (_, own::END) => {
+                let batch = End::decode(record.payload.clone());
+                let batch = batch.ok_or("the end of a batch cannot be read")?;
+                if batch.records != self.records {
+                    return Err("a batch does not have as many records as its end says");
+                }
+                batch.apply(&mut self.producers);
+                self.batch_ended(end, record);
+            }
+            _ => self.records += 1,
+        }
+        Ok(())
+    }
+
+    fn batch_ended(&mut self, end: u64, record: &Record) {
+        self.whole_bytes = end;
+        self.next_offset = record.offset + 1;
+        self.time_ms = record.time_ms;
+        self.steps = self.reading_steps;
+        self.whole_entries = self.entries.len();
+        self.records = 0;
+    }
+
+    fn finish(mut self) -> Option<Last> {
+        let (first_offset, first_time_ms) = self.first?;
+        self.entries.truncate(self.whole_entries);
+        let tail = Tail {
+            origin: 0,
+            segment: Some(self.id),
+            position: self.whole_bytes,
+            next_offset: self.next_offset,
+            time_ms: self.time_ms,
+            producers: self.producers,
+            steps: self.steps,
+        };
+        let bytes = self.whole_bytes;
+        let segment = Segment { id: self.id, first_offset, first_time_ms, bytes };
+        Some(Last { segment, tail, entries: self.entries })
+    }
+}
+
+/// Reads the id of this log; chooses one when the directory is new.
+pub(crate) fn origin(root: &Path, fresh: u32) -> Result<u32, Error> {
+    let path = root.join("origin");
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| Error::Damaged {
+            file: path,
+            position: 0,
+            problem: "it does not hold a number".to_owned(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            replace(&path, format!("{fresh}\n").as_bytes())?;
+            Ok(fresh)
+        }
+        Err(error) => Err(Error::io("cannot read", path)(error)),
+    }
+}
+
+/// Replaces a small file: a crash leaves the old one or the new one.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, content).map_err(Error::io("cannot write", &fresh))?;
+    let file = fs::File::open(&fresh).map_err(Error::io("cannot open", &fresh))?;
+    file.sync_all().map_err(Error::io("cannot sync", &fresh))?;
+    fs::rename(&fresh, path).map_err(Error::io("cannot replace", path))?;
+    path.parent().map_or(Ok(()), segment::sync_directory)
+}

@@ -1,0 +1,117 @@
+//! Reading a data file record by record, each one checked.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{
+    frame,
+    own::{self, End},
+};
+use crate::{Error, record::Record};
+
+/// How much is read at once, unless a record is longer.
+const READ_BYTES: usize = 256 << 10;
+
+/// A place in a data file. The records that it gives share its buffer, which is used again as soon
+/// as they are dropped.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    file: File,
+    path: PathBuf,
+    /// Where the next record begins.
+    position: u64,
+    /// What was read from `position` on.
+    buffer: BytesMut,
+}
+
+impl Scan {
+    pub(crate) fn open(path: &Path, position: u64) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::io("cannot open", path))?;
+        Ok(Self { file, path: path.to_owned(), position, buffer: BytesMut::new() })
+    }
+
+    pub(crate) fn file_bytes(&self) -> Result<u64, Error> {
+        let metadata = self.file.metadata().map_err(Error::io("cannot read", &self.path))?;
+        Ok(metadata.len())
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next record and its position; `None` at `end`, which is where a record ends.
+    pub(crate) fn next(&mut self, end: u64) -> Result<Option<(u64, Record)>, Error> {
+        let left = end.saturating_sub(self.position);
+        if left == 0 {
+            return Ok(None);
+        }
+        if left < frame::HEADER_BYTES as u64 {
+            return Err(self.damage(self.position, "the file ends within a record"));
+        }
+        self.fill(frame::HEADER_BYTES, left)?;
+        let Some(length) = frame::length(&self.buffer) else {
+            return Err(self.damage(self.position, "the length of a record is impossible"));
+        };
+        if length as u64 > left {
+            return Err(self.damage(self.position, "the file ends within a record"));
+        }
+        self.fill(length, left)?;
+        let bytes = self.buffer.split_to(length).freeze();
+        let record = frame::decode(bytes).map_err(|problem| self.damage(self.position, problem))?;
+        let position = self.position;
+        self.position += length as u64;
+        Ok(Some((position, record)))
+    }
+
+    /// Whether a whole END stands anywhere from `from` on for which `proves` says so; all else is
+    /// passed over byte by byte.
+    pub(crate) fn finds_end(
+        &mut self,
+        from: u64,
+        end: u64,
+        proves: impl Fn(&End) -> bool,
+    ) -> Result<bool, Error> {
+        (self.position, self.buffer) = (from, BytesMut::new());
+        while self.position + frame::HEADER_BYTES as u64 <= end {
+            let left = end - self.position;
+            self.fill(frame::HEADER_BYTES, left)?;
+            let length = frame::length(&self.buffer).filter(|&length| length as u64 <= left);
+            if let Some(length) = length.filter(|_| frame::is_own(&self.buffer, own::END)) {
+                self.fill(length, left)?;
+                let record = frame::decode(Bytes::copy_from_slice(&self.buffer[..length]));
+                let end = record.ok().and_then(|record| End::decode(record.payload));
+                if end.is_some_and(|end| proves(&end)) {
+                    return Ok(true);
+                }
+            }
+            self.buffer.advance(1);
+            self.position += 1;
+        }
+        Ok(false)
+    }
+
+    pub(crate) fn damage(&self, position: u64, problem: &str) -> Error {
+        Error::Damaged { file: self.path.clone(), position, problem: problem.to_owned() }
+    }
+
+    /// Has at least `wanted` bytes in the buffer; `left` are to be had.
+    fn fill(&mut self, wanted: usize, left: u64) -> Result<(), Error> {
+        let have = self.buffer.len();
+        if have >= wanted {
+            return Ok(());
+        }
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let target = wanted.max(READ_BYTES).min(left);
+        self.buffer.reserve(target - have);
+        self.buffer.resize(target, 0);
+        self.file
+            .read_exact_at(&mut self.buffer[have..], self.position + have as u64)
+            .map_err(Error::io("cannot read", &self.path))
+    }
+}

@@ -1,0 +1,104 @@
+//! The data files of a stream and the days they stand in.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use super::{day::Day, scan::Scan};
+use crate::Error;
+
+/// Which data file of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SegmentId {
+    pub(crate) day: Day,
+    pub(crate) number: u32,
+}
+
+/// A data file, as far as it is synced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: SegmentId,
+    pub(crate) first_offset: u64,
+    pub(crate) first_time_ms: u64,
+    pub(crate) bytes: u64,
+}
+
+impl SegmentId {
+    pub(crate) fn day_directory(self, stream: &Path) -> PathBuf {
+        stream.join(self.day.to_string())
+    }
+
+    pub(crate) fn data(self, stream: &Path) -> PathBuf {
+        self.day_directory(stream).join(format!("data{:06}", self.number))
+    }
+
+    pub(crate) fn index(self, stream: &Path) -> PathBuf {
+        self.day_directory(stream).join("index")
+    }
+
+    pub(crate) fn finish(self, stream: &Path) -> PathBuf {
+        self.day_directory(stream).join("finish")
+    }
+}
+
+/// The data files of a stream, in order.
+pub(crate) fn list(stream: &Path) -> Result<Vec<SegmentId>, Error> {
+    let mut found = Vec::new();
+    for day in names(stream)?.iter().filter_map(|name| Day::parse(name)) {
+        for name in names(&stream.join(day.to_string()))? {
+            let number = name.strip_prefix("data").and_then(|number| number.parse().ok());
+            found.extend(number.map(|number| SegmentId { day, number }));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Reads what the first record of a closed data file says about it.
+pub(crate) fn describe(stream: &Path, id: SegmentId) -> Result<Segment, Error> {
+    let mut scan = Scan::open(&id.data(stream), 0)?;
+    let bytes = scan.file_bytes()?;
+    let Some((_, first)) = scan.next(bytes)? else {
+        return Err(scan.damage(0, "the file is empty, but a later one exists"));
+    };
+    Ok(Segment { id, first_offset: first.offset, first_time_ms: first.time_ms, bytes })
+}
+
+/// Deletes a data file, and its day when it was the last one there.
+pub(crate) fn remove(stream: &Path, id: SegmentId) -> Result<(), Error> {
+    let data = id.data(stream);
+    fs::remove_file(&data).map_err(Error::io("cannot delete", &data))?;
+    let day = id.day_directory(stream);
+    if names(&day)?.iter().any(|name| name.starts_with("data")) {
+        return sync_directory(&day);
+    }
+    fs::remove_dir_all(&day).map_err(Error::io("cannot delete", &day))?;
+    sync_directory(stream)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("cannot sync", path))
+}
+
+/// Makes a directory, durably; it may be there.
+pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(Error::io("cannot create the directory", path))?;
+    path.parent().map_or(Ok(()), |parent| {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        sync_directory(parent)
+    })
+}
+
+/// The names in a directory that are text.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, Error> {
+    let entries = fs::read_dir(path).map_err(Error::io("cannot read the directory", path))?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string().ok()));
+    let names: Result<Vec<_>, _> = names.collect();
+    let names = names.map_err(Error::io("cannot read the directory", path))?;
+    Ok(names.into_iter().flatten().collect())
+}

@@ -1,0 +1,198 @@
+//! Batches on their way to the disk: encoded as they come, written group by group.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    Error,
+    tail::{Group, Tail},
+};
+
+/// While more than this waits to be written, appends wait too.
+const MAX_QUEUED_BYTES: usize = 16 << 20;
+/// A group takes no more batches when it is larger.
+const MAX_GROUP_BYTES: usize = 4 << 20;
+/// A buffer that grew larger than this for one batch is given back.
+const MAX_KEPT_BYTES: usize = 8 << 20;
+
+/// Why nothing of a group was kept.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Full(String),
+    Poisoned(String),
+    Closed,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Full(reason) => Self::Full(reason),
+            Failure::Poisoned(reason) => Self::Poisoned(reason),
+            Failure::Closed => Self::Unavailable("it is stopping".to_owned()),
+        }
+    }
+}
+
+/// Says whether the group that was waited for is durable.
+pub(crate) type Durable = oneshot::Receiver<Result<(), Failure>>;
+
+/// A group, with those that wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) group: Group,
+    waiting: Vec<oneshot::Sender<Result<(), Failure>>>,
+}
+
+impl Pending {
+    pub(crate) fn answer(&mut self, outcome: &Result<(), Failure>) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever stopped waiting does not want to know.
+            let _ = waiting.send(outcome.clone());
+        }
+    }
+}
+
+/// The queue of one stream, between those that append and its writer.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    segment_bytes: u64,
+    state: Mutex<State>,
+    filled: Condvar,
+    emptied: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    tail: Tail,
+    pending: VecDeque<Pending>,
+    bytes: usize,
+    stopped: Option<Failure>,
+    spare: Option<Group>,
+}
+
+impl Queue {
+    pub(crate) fn new(tail: Tail, segment_bytes: u64) -> Self {
+        let (pending, spare) = (VecDeque::new(), None);
+        let state = State { tail, pending, bytes: 0, stopped: None, spare };
+        let (filled, emptied) = (Condvar::new(), Notify::new());
+        Self { segment_bytes, state: Mutex::new(state), filled, emptied }
+    }
+
+    /// Waits until another batch may be put.
+    pub(crate) async fn room(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.lock().bytes < MAX_QUEUED_BYTES {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Lets `put` encode something at the end, and says when that is durable.
+    pub(crate) fn put<T>(
+        &self,
+        now_ms: u64,
+        put: impl FnOnce(&mut Tail, &mut Group) -> Result<T, Error>,
+    ) -> Result<(Durable, T), Error> {
+        let mut state = self.lock();
+        let State { tail, pending, bytes, stopped, spare } = &mut *state;
+        if let Some(failure) = stopped {
+            return Err(failure.clone().into());
+        }
+        let opens = tail.next_segment(now_ms, self.segment_bytes);
+        let full = |last: &Pending| last.group.data.len() >= MAX_GROUP_BYTES;
+        if opens.is_some() || pending.back().is_none_or(full) {
+            let mut fresh =
+                Pending { group: spare.take().unwrap_or_default(), ..Pending::default() };
+            tail.begin_group(&mut fresh.group, now_ms, opens);
+            *bytes += fresh.group.data.len();
+            pending.push_back(fresh);
+        }
+        let Some(last) = pending.back_mut() else { return Err(Failure::Closed.into()) };
+        let before = last.group.data.len();
+        let value = put(tail, &mut last.group)?;
+        *bytes += last.group.data.len() - before;
+        let (sender, durable) = oneshot::channel();
+        last.waiting.push(sender);
+        self.filled.notify_one();
+        Ok((durable, value))
+    }
+
+    /// For the writer: the next group; `None` when the queue is closed and all is written.
+    pub(crate) fn take(&self) -> Option<Pending> {
+        let mut state = self.lock();
+        loop {
+            if let Some(pending) = state.pending.pop_front() {
+                return Some(pending);
+            }
+            if state.stopped.is_some() {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// For the writer: the group is durable.
+    pub(crate) fn written(&self, mut pending: Pending) {
+        pending.answer(&Ok(()));
+        let mut state = self.lock();
+        state.bytes = state.bytes.saturating_sub(pending.group.data.len());
+        let mut group = pending.group;
+        (group.opens, group.next_offset) = (None, 0);
+        group.data.clear();
+        group.index.clear();
+        group.data.shrink_to(MAX_KEPT_BYTES);
+        state.spare = Some(group);
+        drop(state);
+        self.emptied.notify_waiters();
+    }
+
+    /// For the writer: this group and all that were put after it are not kept. `mend` says how the
+    /// stream ends then; where it cannot, nothing more is taken.
+    pub(crate) fn failed(
+        &self,
+        first: Pending,
+        failure: Failure,
+        mend: impl FnOnce() -> Result<Tail, Error>,
+    ) {
+        let mut state = self.lock();
+        let failure = match mend() {
+            Ok(tail) => {
+                state.tail = tail;
+                failure
+            }
+            Err(error) => {
+                let failure = Failure::Poisoned(error.to_string());
+                state.stopped = Some(failure.clone());
+                failure
+            }
+        };
+        state.pending.push_front(first);
+        for mut pending in std::mem::take(&mut state.pending) {
+            pending.answer(&Err(failure.clone()));
+        }
+        state.bytes = 0;
+        drop(state);
+        self.emptied.notify_waiters();
+    }
+
+    /// Takes no more; what was put is still written.
+    pub(crate) fn close(&self) {
+        self.lock().stopped.get_or_insert(Failure::Closed);
+        self.filled.notify_all();
+    }
+
+    /// Looks at the end as it will be when all that was put is written.
+    pub(crate) fn with_tail<T>(&self, look: impl FnOnce(&Tail) -> T) -> T {
+        look(&self.lock().tail)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

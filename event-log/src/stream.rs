@@ -1,0 +1,274 @@
+//! A stream: what is shared between those that append, its writer, its readers and its groups.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    Append, Appended, Checkpoint, Error,
+    disk::{
+        recovery::{self, Recovered},
+        segment::{self, Segment, SegmentId},
+    },
+    group::Groups,
+    leader::{Lead, Leaders},
+    log::Keeper,
+    queue::{Durable, Failure, Queue},
+    record::NewRecord,
+    tail::Group,
+    writer,
+};
+
+/// A stream of a log. Clones are the same stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) origin: u32,
+    pub(crate) queue: Queue,
+    segments: Mutex<Vec<Segment>>,
+    /// The synced end: readers never see past it.
+    end: watch::Sender<u64>,
+    pub(crate) groups: Groups,
+    pub(crate) leaders: Arc<Leaders>,
+    pub(crate) keeper: Weak<Keeper>,
+}
+
+/// A producer that was opened; it leads until this is dropped.
+#[derive(Debug)]
+pub struct OpenedProducer {
+    /// To be given with every append.
+    pub epoch: u64,
+    /// All that it saved.
+    pub checkpoint: Checkpoint,
+    /// While this lives, others that open the producer wait.
+    pub lead: Lead,
+}
+
+/// What a stream holds.
+#[derive(Clone, Debug)]
+pub struct StreamState {
+    /// The id of this log.
+    pub origin: u32,
+    /// The oldest offset kept.
+    pub first_offset: u64,
+    /// The synced end.
+    pub next_offset: u64,
+    /// The data files together.
+    pub bytes: u64,
+    /// Every group that has committed or has a member.
+    pub groups: Vec<crate::GroupState>,
+    /// Name, epoch and sequence of every producer.
+    pub producers: Vec<(String, u64, u64)>,
+}
+
+impl Stream {
+    pub(crate) fn open(
+        name: &str,
+        keeper: &Arc<Keeper>,
+    ) -> Result<(Self, std::thread::JoinHandle<()>), Error> {
+        let directory = keeper.config.directory.join(name);
+        segment::create_directory(&directory)?;
+        let Recovered { segments, tail } = recovery::recover(&directory, keeper.origin)?;
+        let groups = Groups::open(&directory, tail.next_offset)?;
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            directory,
+            origin: keeper.origin,
+            end: watch::Sender::new(tail.next_offset),
+            queue: Queue::new(tail, keeper.config.segment_bytes),
+            segments: Mutex::new(segments),
+            groups,
+            leaders: Arc::default(),
+            keeper: Arc::downgrade(keeper),
+        });
+        if let Some(last) = shared.last_segment() {
+            shared.finish_days_before(last)?;
+        }
+        let written = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name(format!("log {name:.10}"))
+            .spawn(move || writer::run(&written))
+            .map_err(Error::io("cannot start the writer of", &shared.directory))?;
+        Ok((Self { shared }, thread))
+    }
+
+    /// Appends a batch, whole or not at all. It is durable, and readers see it, when this returns.
+    /// Dropping the call does not take the batch back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]: nothing was kept, try again later. [`Error::Fenced`],
+    /// [`Error::SequenceGap`], [`Error::Rejected`]: nothing was kept, and will not be.
+    pub async fn append<'a>(
+        &self,
+        append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
+    ) -> Result<Appended, Error> {
+        self.append_at(append, now_ms()).await
+    }
+
+    pub(crate) async fn append_at<'a>(
+        &self,
+        append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
+        now_ms: u64,
+    ) -> Result<Appended, Error> {
+        self.shared.room().await?;
+        let put = self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append));
+        let (durable, appended) = put?;
+        wait(durable).await?;
+        Ok(appended)
+    }
+
+    /// Becomes the leader of a producer: waits while another holds its [`Lead`], then opens it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::append`].
+    pub async fn open_producer(&self, name: &str) -> Result<OpenedProducer, Error> {
+        let lead = self.shared.leaders.lead(name).await;
+        self.shared.room().await?;
+        let put = self.shared.queue.put(now_ms(), |tail, group| tail.open_producer(group, name));
+        let (durable, (epoch, checkpoint)) = put?;
+        wait(durable).await?;
+        Ok(OpenedProducer { epoch, checkpoint, lead })
+    }
+
+    /// What the stream holds now.
+    pub fn state(&self) -> StreamState {
+        let shared = &self.shared;
+        let producers = shared.queue.with_tail(|tail| {
+            let named = tail.producers.iter();
+            named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
+        });
+        let next_offset = shared.end();
+        let segments = shared.segments();
+        StreamState {
+            origin: shared.origin,
+            first_offset: segments.first().map_or(next_offset, |first| first.first_offset),
+            next_offset,
+            bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            groups: shared.groups.states(),
+            producers,
+        }
+    }
+
+    /// Forgets a group, so that it no longer holds back retention.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] when it is not known or has a member.
+    pub async fn remove_group(&self, group: &str) -> Result<(), Error> {
+        let saved = self.shared.groups.remove(group)?;
+        self.shared.poke_keeper();
+        wait(saved).await
+    }
+
+    /// Ends the membership of a group's active member; the next one takes over.
+    pub fn expel(&self, group: &str) {
+        self.shared.groups.expel(group);
+    }
+
+    /// Saves how far a group is; durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMember`] when `member` is not the active one; [`Error::Full`].
+    pub async fn commit(&self, group: &str, member: u64, offset: u64) -> Result<(), Error> {
+        let end = self.shared.end();
+        if offset > end {
+            let reason = format!("cannot commit offset {offset}: the stream ends at {end}");
+            return Err(Error::Rejected(reason));
+        }
+        let saved = self.shared.groups.commit(group, member, offset)?;
+        self.shared.poke_keeper();
+        wait(saved).await
+    }
+}
+
+impl Shared {
+    /// The synced end.
+    pub(crate) fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    pub(crate) fn watch_end(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    pub(crate) fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn last_segment(&self) -> Option<SegmentId> {
+        self.segments().last().map(|last| last.id)
+    }
+
+    /// A group is synced: shows it to readers.
+    pub(crate) fn publish(&self, group: &Group) {
+        if group.data.is_empty() {
+            return;
+        }
+        let mut segments = self.segments();
+        let after = writer::segment_after(group, segments.last());
+        if group.opens.is_none() {
+            segments.pop();
+        }
+        segments.extend(after);
+        drop(segments);
+        self.end.send_replace(group.next_offset);
+    }
+
+    /// Waits until the queue and the log have room.
+    async fn room(&self) -> Result<(), Error> {
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.room()?;
+        }
+        self.queue.room().await;
+        Ok(())
+    }
+
+    pub(crate) fn poke_keeper(&self) {
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.poke();
+        }
+    }
+
+    /// Marks all days before that of `last` as complete.
+    pub(crate) fn finish_days_before(&self, last: SegmentId) -> Result<(), Error> {
+        let days: Vec<SegmentId> = self
+            .segments()
+            .chunk_by(|one, next| one.id.day == next.id.day)
+            .filter_map(|day| day.first())
+            .map(|segment| segment.id)
+            .filter(|id| id.day < last.day)
+            .collect();
+        for id in days {
+            let path = id.finish(&self.directory);
+            if !path.exists() {
+                File::create(&path).map_err(Error::io("cannot create", &path))?;
+                segment::sync_directory(&id.day_directory(&self.directory))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn wait(durable: Durable) -> Result<(), Error> {
+    durable.await.unwrap_or(Err(Failure::Closed)).map_err(Error::from)
+}
+
+/// The time now, in milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

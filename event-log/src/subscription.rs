@@ -1,0 +1,228 @@
+//! A subscription: records as they become durable, alone or as the active member of a group.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    Error, Record, Stream,
+    group::Membership,
+    reader::{self, Chunk, Filter, Reader},
+    stream::{self, Shared},
+};
+
+/// One delivery holds about so much, unless asked otherwise.
+const DEFAULT_RESPONSE_BYTES: usize = 1 << 20;
+const MAX_RESPONSE_BYTES: usize = 16 << 20;
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest record kept.
+    Earliest,
+    /// With the first record after now.
+    Latest,
+    /// With this offset.
+    Offset(u64),
+    /// With the first record taken in at this time or later: milliseconds since the Unix epoch.
+    Time(u64),
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// With a group, the place is kept by the log and only one member is active; empty: alone.
+    pub group: String,
+    /// Where to begin; with a group only the first time.
+    pub start: Start,
+    /// Regular expressions for whole topics; none: all.
+    pub topics: Vec<String>,
+    /// Types; none: all.
+    pub kinds: Vec<u32>,
+    /// Origins; none: all.
+    pub origins: Vec<u32>,
+    /// How many bytes one delivery has, about; 0: 1 MiB.
+    pub max_bytes: usize,
+    /// Who this is, for humans.
+    pub client: String,
+}
+
+/// What a subscription gives.
+#[derive(Debug)]
+pub enum Event {
+    /// First of all, once it is the active one of its group.
+    Assigned {
+        /// Names this membership in a commit; 0 without a group.
+        member: u64,
+        /// The offset that delivery begins at.
+        position: u64,
+        /// Whether `start` was resolved now, or the group had a place.
+        resolved: bool,
+    },
+    /// Then these.
+    Records {
+        /// Those that pass the filters, in order; may be empty.
+        records: Vec<Record>,
+        /// Everything below was scanned.
+        next_offset: u64,
+        /// The synced end; equal to `next_offset` means caught up.
+        end_offset: u64,
+    },
+}
+
+/// A subscription. Dropping it leaves the group.
+#[derive(Debug)]
+pub struct Subscription {
+    stream: Arc<Shared>,
+    wanted: Subscribe,
+    filter: Filter,
+    membership: Option<Membership>,
+    end: watch::Receiver<u64>,
+    phase: Phase,
+    /// The end that was last told.
+    told: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting,
+    /// The place of a new group is being saved.
+    Resolved(u64),
+    Idle(Reader),
+    Reading(JoinHandle<(Reader, Result<Chunk, Error>)>),
+}
+
+impl Stream {
+    /// Subscribes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] for a filter or a name that cannot be.
+    pub fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, Error> {
+        let (kinds, origins) = (wanted.kinds.clone(), wanted.origins.clone());
+        let filter = Filter::new(&wanted.topics, kinds, origins)?;
+        let membership = (!wanted.group.is_empty())
+            .then(|| Membership::join(&self.shared, &wanted.group, &wanted.client))
+            .transpose()?;
+        Ok(Subscription {
+            stream: Arc::clone(&self.shared),
+            wanted,
+            filter,
+            membership,
+            end: self.shared.watch_end(),
+            phase: Phase::Waiting,
+            told: None,
+        })
+    }
+}
+
+impl Subscription {
+    /// Waits for the next thing. A dropped call loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMember`]: the group gave the place to another. [`Error::OffsetGone`]: what comes
+    /// next was deleted. [`Error::Damaged`].
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        let Some(lost) = self.membership.as_ref().map(|membership| membership.lost.clone()) else {
+            return self.advance().await;
+        };
+        tokio::select! {
+            biased;
+            () = lost.cancelled() => Err(Error::NotMember(self.wanted.group.clone())),
+            event = self.advance() => event,
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Event, Error> {
+        loop {
+            match &mut self.phase {
+                Phase::Waiting => {
+                    if let Some(membership) = &self.membership {
+                        membership.active().await;
+                    }
+                    let committed = self.stream.groups.committed(&self.wanted.group);
+                    if let Some(position) = committed.filter(|_| self.membership.is_some()) {
+                        return Ok(self.assigned(position, false));
+                    }
+                    self.phase = Phase::Resolved(self.resolve()?);
+                }
+                Phase::Resolved(position) => {
+                    let position = *position;
+                    if let Some(membership) = &self.membership {
+                        let group = &self.wanted.group;
+                        let saved = self.stream.groups.commit(group, membership.id, position)?;
+                        self.stream.poke_keeper();
+                        stream::wait(saved).await?;
+                    }
+                    return Ok(self.assigned(position, true));
+                }
+                Phase::Idle(reader) => {
+                    let end = *self.end.borrow_and_update();
+                    if reader.offset() >= end && self.told == Some(end) {
+                        // The sender lives as long as the stream, which we hold.
+                        let _ = self.end.changed().await;
+                    } else {
+                        self.begin_read();
+                    }
+                }
+                Phase::Reading(reading) => {
+                    let ended = reading.await;
+                    return self.take_read(ended);
+                }
+            }
+        }
+    }
+
+    fn resolve(&self) -> Result<u64, Error> {
+        match self.wanted.start {
+            Start::Latest => Ok(self.stream.end()),
+            Start::Offset(offset) if offset <= self.stream.end() => Ok(offset),
+            Start::Offset(offset) => {
+                let end = self.stream.end();
+                Err(Error::Rejected(format!(
+                    "offset {offset} is past the end of the stream, {end}"
+                )))
+            }
+            Start::Time(time_ms) => reader::offset_at(&self.stream, time_ms),
+            Start::Earliest => {
+                let first = self.stream.segments().first().map(|first| first.first_offset);
+                Ok(first.unwrap_or_else(|| self.stream.end()))
+            }
+        }
+    }
+
+    fn assigned(&mut self, position: u64, resolved: bool) -> Event {
+        let reader = Reader::new(&self.stream, self.filter.clone(), position);
+        self.phase = Phase::Idle(reader);
+        let member = self.membership.as_ref().map_or(0, |membership| membership.id);
+        Event::Assigned { member, position, resolved }
+    }
+
+    /// Reads on a thread where waiting for the disk holds up nobody.
+    fn begin_read(&mut self) {
+        let max_bytes = match self.wanted.max_bytes {
+            0 => DEFAULT_RESPONSE_BYTES,
+            asked => asked.min(MAX_RESPONSE_BYTES),
+        };
+        if let Phase::Idle(mut reader) = std::mem::replace(&mut self.phase, Phase::Waiting) {
+            self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
+                let chunk = reader.read(max_bytes);
+                (reader, chunk)
+            }));
+        }
+    }
+
+    fn take_read(
+        &mut self,
+        ended: Result<(Reader, Result<Chunk, Error>), tokio::task::JoinError>,
+    ) -> Result<Event, Error> {
+        let (reader, chunk) = ended.map_err(|error| Error::Unavailable(error.to_string()))?;
+        self.phase = Phase::Idle(reader);
+        let Chunk { records, next_offset } = chunk?;
+        let end_offset = self.stream.end();
+        let caught_up = next_offset >= end_offset;
+        self.told = caught_up.then_some(end_offset);
+        Ok(Event::Records { records, next_offset, end_offset })
+    }
+}

@@ -1,0 +1,336 @@
+//! The end of a stream, where batches are put: computes their bytes, does no I/O.
+
+use crate::{
+    Error,
+    disk::{
+        day::Day,
+        frame::{self, Stamp},
+        index::{Entry, Steps},
+        own::{self, Checkpoint, CheckpointChange, End, ProducerState, Producers},
+        segment::SegmentId,
+    },
+    record::NewRecord,
+};
+
+/// No batch is longer, all its records together.
+pub const MAX_BATCH_BYTES: usize = 128 << 20;
+const MAX_PRODUCERS: usize = 1000;
+const MAX_NAME_BYTES: usize = 249;
+/// The checkpoint of one producer; it is written anew at the beginning of each data file.
+const MAX_CHECKPOINT_BYTES: usize = 16 << 20;
+
+/// Which append of which producer.
+#[derive(Clone, Copy, Debug)]
+pub struct ProducerSequence<'a> {
+    /// The producer's name.
+    pub name: &'a str,
+    /// From opening it.
+    pub epoch: u64,
+    /// 1, 2, 3 … within the epoch.
+    pub sequence: u64,
+}
+
+/// A batch to append.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a, R> {
+    /// `None`: no deduplication, and no checkpoint.
+    pub producer: Option<ProducerSequence<'a>>,
+    /// The records, in order; may be none.
+    pub records: R,
+    /// Changes of the producer's checkpoint.
+    pub checkpoint: &'a [CheckpointChange],
+}
+
+/// An appended batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of the first record; `next_offset` when there was none.
+    pub first_offset: u64,
+    /// The offset of the last record; `next_offset` when there was none.
+    pub last_offset: u64,
+    /// The offset after the batch.
+    pub next_offset: u64,
+    /// It had been appended before, and was not appended again. The offsets are then not known:
+    /// all are `next_offset`.
+    pub duplicate: bool,
+}
+
+/// Bytes to be written with one write and one sync.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// The file that this group begins, if it does.
+    pub(crate) opens: Option<SegmentId>,
+    /// Where it begins in its file.
+    pub(crate) start: u64,
+    pub(crate) first_offset: u64,
+    pub(crate) first_time_ms: u64,
+    pub(crate) next_offset: u64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) index: Vec<u8>,
+}
+
+/// What the next batch needs to know of all before it.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) origin: u32,
+    /// The last file; `None` in a new stream.
+    pub(crate) segment: Option<SegmentId>,
+    /// Its length.
+    pub(crate) position: u64,
+    pub(crate) next_offset: u64,
+    /// The time of the last record.
+    pub(crate) time_ms: u64,
+    pub(crate) producers: Producers,
+    pub(crate) steps: Steps,
+}
+
+impl Tail {
+    /// The end of an empty stream.
+    pub(crate) fn new(origin: u32) -> Self {
+        Self {
+            origin,
+            segment: None,
+            position: 0,
+            next_offset: 0,
+            time_ms: 0,
+            producers: Producers::new(),
+            steps: Steps::default(),
+        }
+    }
+
+    /// The file that a batch at this time must begin, if it must. A clock that goes back stays in
+    /// the last day.
+    pub(crate) fn next_segment(&self, now_ms: u64, segment_bytes: u64) -> Option<SegmentId> {
+        let today = Day::of(now_ms.max(self.time_ms));
+        match self.segment {
+            Some(last) if today > last.day => Some(SegmentId { day: today, number: 0 }),
+            Some(last) if self.position < segment_bytes => {
+                debug_assert!(self.position > 0, "{last:?} has no state");
+                None
+            }
+            Some(last) => Some(SegmentId { number: last.number + 1, ..last }),
+            None => Some(SegmentId { day: today, number: 0 }),
+        }
+    }
+
+    /// Begins a group, and with it a file when one is given.
+    pub(crate) fn begin_group(&mut self, group: &mut Group, now_ms: u64, opens: Option<SegmentId>) {
+        self.time_ms = self.time_ms.max(now_ms);
+        if opens.is_some() {
+            (self.segment, self.position) = (opens, 0);
+        }
+        group.opens = opens;
+        group.start = self.position;
+        group.first_offset = self.next_offset;
+        group.first_time_ms = self.time_ms;
+        group.next_offset = self.next_offset;
+        if opens.is_some() {
+            let (stamp, at) = (self.stamp(), group.data.len());
+            self.note(group, at);
+            let producers = &self.producers;
+            frame::encode_own(&mut group.data, stamp, own::STATE, |out| {
+                own::encode_producers(producers, out);
+            });
+            self.advance(group, at);
+        }
+    }
+
+    /// Puts a batch at the end of the group; on error nothing is changed.
+    pub(crate) fn append<'a>(
+        &mut self,
+        group: &mut Group,
+        now_ms: u64,
+        append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
+    ) -> Result<Appended, Error> {
+        if let Some(producer) = append.producer
+            && self.is_duplicate(producer)?
+        {
+            return Ok(self.nothing_appended(true));
+        }
+        self.check_checkpoint(append.producer, append.checkpoint)?;
+        self.time_ms = self.time_ms.max(now_ms);
+        let before = self.mark(group);
+        match self.put_records(group, append.records) {
+            Ok(first_offset) => {
+                let end = End::of(append.producer, append.checkpoint);
+                let records = self.next_offset - first_offset;
+                self.put_end(group, End { records: count(records), ..end });
+                Ok(self.appended(first_offset, records))
+            }
+            Err(error) => {
+                self.reset(group, before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a producer: every older epoch of it is refused from now on.
+    pub(crate) fn open_producer(
+        &mut self,
+        group: &mut Group,
+        name: &str,
+    ) -> Result<(u64, Checkpoint), Error> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            let reason = format!("the name of a producer has 1 to {MAX_NAME_BYTES} bytes");
+            return Err(Error::Rejected(reason));
+        }
+        let known = self.producers.get(name).cloned();
+        if known.is_none() && self.producers.len() >= MAX_PRODUCERS {
+            let reason = format!("the stream has {MAX_PRODUCERS} producers, the most there can be");
+            return Err(Error::Rejected(reason));
+        }
+        let ProducerState { epoch, checkpoint, .. } = known.unwrap_or_default();
+        let producer = ProducerSequence { name, epoch: epoch + 1, sequence: 0 };
+        self.put_end(group, End::of(Some(producer), &[]));
+        Ok((epoch + 1, checkpoint))
+    }
+
+    fn is_duplicate(&self, producer: ProducerSequence<'_>) -> Result<bool, Error> {
+        let ProducerSequence { name, epoch, sequence } = producer;
+        let known = self.producers.get(name).filter(|known| known.epoch == epoch);
+        let Some(known) = known else { return Err(Error::Fenced(name.to_owned())) };
+        let expected = known.sequence + 1;
+        if sequence > expected {
+            let producer = name.to_owned();
+            return Err(Error::SequenceGap { producer, sent: sequence, expected });
+        }
+        Ok(sequence < expected)
+    }
+
+    fn check_checkpoint(
+        &self,
+        producer: Option<ProducerSequence<'_>>,
+        changes: &[CheckpointChange],
+    ) -> Result<(), Error> {
+        let Some(producer) = producer else {
+            return if changes.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::Rejected("an anonymous producer has no checkpoint".to_owned()))
+            };
+        };
+        let size = |key: &str, value: &[u8]| 8 + key.len() + value.len();
+        let added = changes.iter().map(|(key, value)| size(key, value.as_deref().unwrap_or(b"")));
+        let state = self.producers.get(producer.name);
+        let kept = state.into_iter().flat_map(|state| &state.checkpoint);
+        let kept = kept.filter(|(key, _)| !changes.iter().any(|(changed, _)| changed == *key));
+        let bytes = added.chain(kept.map(|(key, value)| size(key, value))).sum::<usize>();
+        if bytes > MAX_CHECKPOINT_BYTES {
+            return Err(Error::Rejected(format!(
+                "the checkpoint of {} would take {bytes} bytes of at most {MAX_CHECKPOINT_BYTES}",
+                producer.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn put_records<'a>(
+        &mut self,
+        group: &mut Group,
+        records: impl IntoIterator<Item = NewRecord<'a>>,
+    ) -> Result<u64, Error> {
+        let (first_offset, start) = (self.next_offset, group.data.len());
+        for record in records {
+            let at = group.data.len();
+            frame::encode(&mut group.data, self.stamp(), &record)?;
+            if group.data.len() - start > MAX_BATCH_BYTES {
+                let reason = format!("the batch takes more than {MAX_BATCH_BYTES} bytes");
+                return Err(Error::Rejected(reason));
+            }
+            self.note(group, at);
+            self.advance(group, at);
+        }
+        Ok(first_offset)
+    }
+
+    fn put_end(&mut self, group: &mut Group, end: End) {
+        let end = End { group_start: group.start, ..end };
+        let (stamp, at) = (self.stamp(), group.data.len());
+        self.note(group, at);
+        frame::encode_own(&mut group.data, stamp, own::END, |out| end.encode(out));
+        self.advance(group, at);
+        end.apply(&mut self.producers);
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { offset: self.next_offset, time_ms: self.time_ms, origin: self.origin }
+    }
+
+    /// Gives the record that begins at `at` its entry in the index, if it gets one.
+    fn note(&mut self, group: &mut Group, at: usize) {
+        let file = self.segment.map_or(0, |segment| segment.number);
+        let position = group.start + at as u64;
+        if self.steps.wants(file, position) {
+            let Stamp { offset, time_ms, .. } = self.stamp();
+            Entry { file, offset, time_ms, position }.encode(&mut group.index);
+        }
+    }
+
+    /// A record was put from `at` on.
+    fn advance(&mut self, group: &mut Group, at: usize) {
+        self.next_offset += 1;
+        self.position += (group.data.len() - at) as u64;
+        group.next_offset = self.next_offset;
+    }
+
+    fn appended(&self, first_offset: u64, records: u64) -> Appended {
+        if records == 0 {
+            return self.nothing_appended(false);
+        }
+        Appended {
+            first_offset,
+            last_offset: first_offset + records - 1,
+            next_offset: self.next_offset,
+            duplicate: false,
+        }
+    }
+
+    fn nothing_appended(&self, duplicate: bool) -> Appended {
+        let next_offset = self.next_offset;
+        Appended { first_offset: next_offset, last_offset: next_offset, next_offset, duplicate }
+    }
+
+    fn mark(&self, group: &Group) -> Mark {
+        Mark {
+            data: group.data.len(),
+            index: group.index.len(),
+            position: self.position,
+            next_offset: self.next_offset,
+            steps: self.steps,
+        }
+    }
+
+    fn reset(&mut self, group: &mut Group, mark: Mark) {
+        group.data.truncate(mark.data);
+        group.index.truncate(mark.index);
+        (self.position, self.next_offset) = (mark.position, mark.next_offset);
+        self.steps = mark.steps;
+        group.next_offset = self.next_offset;
+    }
+}
+
+/// Where a batch began.
+struct Mark {
+    data: usize,
+    index: usize,
+    position: u64,
+    next_offset: u64,
+    steps: Steps,
+}
+
+impl End {
+    fn of(producer: Option<ProducerSequence<'_>>, changes: &[CheckpointChange]) -> Self {
+        let changes = changes.to_vec();
+        match producer {
+            None => Self::default(),
+            Some(ProducerSequence { name, epoch, sequence }) => {
+                Self { producer: name.to_owned(), epoch, sequence, changes, ..Self::default() }
+            }
+        }
+    }
+}
+
+/// A batch has far fewer records than this can hold, by its limit in bytes.
+fn count(records: u64) -> u32 {
+    u32::try_from(records).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,154 @@
+//! The one thread that writes a stream: a group with one write, then one sync, then the answers.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
+
+use tracing::{error, warn};
+
+use crate::{
+    Error,
+    disk::{
+        recovery,
+        segment::{self, Segment, SegmentId},
+    },
+    queue::Failure,
+    stream::Shared,
+    tail::{Group, Tail},
+};
+
+/// Writes until the queue is closed and empty.
+pub(crate) fn run(stream: &Arc<Shared>) {
+    let mut writer = Writer { stream: Arc::clone(stream), open: None };
+    while let Some(pending) = stream.queue.take() {
+        match writer.write(&pending.group) {
+            Ok(()) => {
+                stream.publish(&pending.group);
+                stream.queue.written(pending);
+            }
+            Err(problem) if problem.is_out_of_room() => {
+                warn!(stream = stream.name, %problem, "the disk is full: appends are refused");
+                let failure = Failure::Full(problem.to_string());
+                let start = pending.group.start;
+                let opens = pending.group.opens;
+                stream.queue.failed(pending, failure, || writer.take_back(start, opens));
+            }
+            Err(problem) => {
+                error!(stream = stream.name, %problem, "a write failed: no more appends are taken");
+                let failure = Failure::Poisoned(problem.to_string());
+                stream.queue.failed(pending, failure, || Err(problem));
+            }
+        }
+    }
+}
+
+struct Writer {
+    stream: Arc<Shared>,
+    open: Option<Open>,
+}
+
+/// The file that is written to, and the index of its day.
+struct Open {
+    id: SegmentId,
+    data: File,
+    index: File,
+    index_bytes: u64,
+}
+
+impl Writer {
+    fn write(&mut self, group: &Group) -> Result<(), Error> {
+        if group.data.is_empty() {
+            return Ok(());
+        }
+        if let Some(id) = group.opens {
+            self.begin(id)?;
+        }
+        let directory = &self.stream.directory;
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => self.open.insert(Open::existing(&self.stream)?),
+        };
+        let path = open.id.data(directory);
+        open.data
+            .write_all_at(&group.data, group.start)
+            .map_err(Error::io("cannot write", &path))?;
+        if !group.index.is_empty() {
+            let path = open.id.index(directory);
+            open.index.write_all(&group.index).map_err(Error::io("cannot write", path))?;
+        }
+        open.data.sync_data().map_err(Error::io("cannot sync", &path))?;
+        open.index_bytes += group.index.len() as u64;
+        if group.opens.is_some() {
+            self.stream.finish_days_before(open.id)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a file: its name is durable before anything in it is answered.
+    fn begin(&mut self, id: SegmentId) -> Result<(), Error> {
+        let directory = &self.stream.directory;
+        if let Some(before) = self.open.take() {
+            let path = before.id.index(directory);
+            before.index.sync_data().map_err(Error::io("cannot sync", path))?;
+        }
+        segment::create_directory(&id.day_directory(directory))?;
+        self.open = Some(Open::at(&self.stream, id, true)?);
+        segment::sync_directory(&id.day_directory(directory))
+    }
+
+    /// Takes back what was written of a group, so that the stream ends where it did before.
+    fn take_back(&mut self, start: u64, opens: Option<SegmentId>) -> Result<Tail, Error> {
+        let directory = &self.stream.directory;
+        let open = self.open.take();
+        if let Some(Open { id, index, index_bytes, .. }) = &open {
+            index.set_len(*index_bytes).map_err(Error::io("cannot cut", id.index(directory)))?;
+        }
+        match (opens, &open) {
+            (Some(id), _) if id.data(directory).exists() => segment::remove(directory, id)?,
+            (None, Some(Open { id, data, .. })) => {
+                let path = id.data(directory);
+                data.set_len(start).map_err(Error::io("cannot cut", &path))?;
+                data.sync_all().map_err(Error::io("cannot sync", &path))?;
+            }
+            _ => {}
+        }
+        recovery::reread(directory, self.stream.last_segment(), self.stream.origin)
+    }
+}
+
+impl Open {
+    fn existing(stream: &Shared) -> Result<Self, Error> {
+        let Some(id) = stream.last_segment() else {
+            return Err(Error::Poisoned("a batch came before its file".to_owned()));
+        };
+        Self::at(stream, id, false)
+    }
+
+    fn at(stream: &Shared, id: SegmentId, fresh: bool) -> Result<Self, Error> {
+        let (data_path, index_path) = (id.data(&stream.directory), id.index(&stream.directory));
+        let mut options = OpenOptions::new();
+        let data = options.write(true).create_new(fresh).open(&data_path);
+        let data = data.map_err(Error::io("cannot create", &data_path))?;
+        let index = OpenOptions::new().append(true).create(true).open(&index_path);
+        let index = index.map_err(Error::io("cannot create", &index_path))?;
+        let index_bytes = index.metadata().map_err(Error::io("cannot read", &index_path))?.len();
+        Ok(Self { id, data, index, index_bytes })
+    }
+}
+
+/// The file as it stands after a group.
+pub(crate) fn segment_after(group: &Group, last: Option<&Segment>) -> Option<Segment> {
+    let bytes = group.start + group.data.len() as u64;
+    match group.opens {
+        Some(id) => Some(Segment {
+            id,
+            first_offset: group.first_offset,
+            first_time_ms: group.first_time_ms,
+            bytes,
+        }),
+        None => last.map(|last| Segment { bytes, ..*last }),
+    }
+}
