@@ -1,5 +1,6 @@
 //! A durable, ordered log on disk with a network face.
 
+mod client;
 mod config;
 mod disk;
 mod error;
@@ -10,11 +11,14 @@ mod queue;
 mod reader;
 mod record;
 mod retention;
+mod server;
 mod stream;
 mod subscription;
 mod tail;
+mod wire;
 mod writer;
 
+pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_address, is_loopback, is_stream_name};
 pub use disk::own::{Checkpoint, CheckpointChange};
 pub use error::Error;
@@ -22,6 +26,7 @@ pub use group::GroupState;
 pub use leader::Lead;
 pub use log::Log;
 pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, NewHeaders, NewRecord, Record};
+pub use server::{Server, ServerConfig, TlsFiles};
 pub use stream::{OpenedProducer, Stream, StreamState};
 pub use subscription::{Event, Start, Subscribe, Subscription};
 pub use tail::{Append, Appended, MAX_BATCH_BYTES, ProducerSequence};

@@ -20,7 +20,7 @@ use crate::{
     log::Keeper,
     queue::{Durable, Failure, Queue},
     record::NewRecord,
-    tail::Group,
+    tail::{Group, Tail},
     writer,
 };
 
@@ -122,11 +122,35 @@ impl Stream {
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,
     ) -> Result<Appended, Error> {
-        self.shared.room().await?;
-        let put = self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append));
-        let (durable, appended) = put?;
+        let (durable, appended) = self.queue_at(append, now_ms).await?;
         wait(durable).await?;
         Ok(appended)
+    }
+
+    /// Puts a batch into the queue, and says when it is durable.
+    pub(crate) async fn queue<'a>(
+        &self,
+        append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
+    ) -> Result<(Durable, Appended), Error> {
+        self.queue_at(append, now_ms()).await
+    }
+
+    async fn queue_at<'a>(
+        &self,
+        append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
+        now_ms: u64,
+    ) -> Result<(Durable, Appended), Error> {
+        self.shared.room().await?;
+        self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append))
+    }
+
+    /// Refuses an epoch that is not the last one opened.
+    pub(crate) fn check_epoch(&self, producer: &str, epoch: u64) -> Result<(), Error> {
+        let known = |tail: &Tail| tail.producers.get(producer).map(|state| state.epoch);
+        match self.shared.queue.with_tail(known) {
+            Some(known) if known == epoch => Ok(()),
+            _ => Err(Error::Fenced(producer.to_owned())),
+        }
     }
 
     /// Becomes the leader of a producer: waits while another holds its [`Lead`], then opens it.

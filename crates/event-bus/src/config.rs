@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use event_log::StorageConfig;
+use event_log::{StorageConfig, TlsFiles};
 use service::{Secret, config::Section};
 
 /// Which bus, and how to reach it.
@@ -18,6 +18,8 @@ pub struct BusConfig {
     pub topic_prefix: String,
     /// What clients show to the log, where it asks.
     pub token: Option<Secret>,
+    /// The certificate of the log, for the process that hosts it; it speaks TLS when it is set.
+    pub tls: Option<TlsFiles>,
     /// Trust in the log's certificate; TLS is used when it is set.
     pub ca_file: Option<PathBuf>,
 }
@@ -32,6 +34,7 @@ impl BusConfig {
             storage: StorageConfig::read(section),
             topic_prefix: section.or("topicPrefix", "dbevents".to_owned()),
             token: section.secret("token"),
+            tls: TlsFiles::read(section),
             ca_file: section.optional("caFile"),
         };
         config.check(section);

@@ -16,6 +16,7 @@ mod bus;
 mod config;
 mod consumer;
 mod error;
+mod log;
 mod memory;
 mod producer;
 mod topic;
@@ -27,6 +28,7 @@ pub use consumer::{
     Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
 };
 pub use error::Error;
+pub use log::{EmbeddedLog, open};
 pub use memory::MemoryBus;
 pub use producer::{Checkpoint, CheckpointChange, Producer};
 pub use topic::{TopicFilter, TopicName};

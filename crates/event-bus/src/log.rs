@@ -1,0 +1,139 @@
+//! The bus over an event log: one stream for all of one `dts`, in this process or over the network.
+//!
+//! A stream is one partition. A group has one active member; the others wait, and take over in the
+//! order in which they came.
+
+mod consumer;
+mod embedded;
+mod producer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_log::{Client, ClientConfig, Compress, Error as LogError, GroupState, Stream};
+
+use crate::{
+    Bus, BusConfig, Checkpoint, Consumer, Error, Partition, Producer, Progress, Result,
+    Subscription, TopicFilter,
+};
+use consumer::LogConsumer;
+pub use embedded::EmbeddedLog;
+use producer::{LocalProducer, NetworkProducer};
+
+/// Reaches the bus that a config names, over the network. Nothing is sent yet.
+///
+/// # Errors
+///
+/// [`Error::Refused`] for a setting that cannot be.
+pub fn open(config: &BusConfig) -> Result<Arc<dyn Bus>> {
+    let client = Client::new(&ClientConfig {
+        address: config.address.clone(),
+        token: config.token.clone(),
+        ca_file: config.ca_file.clone(),
+        compress: Compress::Off,
+    });
+    let stream: Arc<str> = config.topic_prefix.as_str().into();
+    let place = Place { address: config.address.as_str().into(), stream };
+    let client = client.map_err(|error| place.error(error))?;
+    Ok(Arc::new(LogBus { access: Access::Network(client), place }))
+}
+
+/// The bus over a log.
+struct LogBus {
+    access: Access,
+    place: Place,
+}
+
+/// Where the log is.
+#[derive(Clone)]
+enum Access {
+    Local(Stream),
+    Network(Client),
+}
+
+/// Which stream, and where, for messages.
+#[derive(Clone)]
+struct Place {
+    address: Arc<str>,
+    stream: Arc<str>,
+}
+
+impl Place {
+    fn partition(&self) -> Partition {
+        Partition { topic: Arc::clone(&self.stream), number: 0 }
+    }
+
+    /// What an error of the log means on the bus.
+    fn error(&self, error: LogError) -> Error {
+        let address = self.address.to_string();
+        let reason = error.to_string();
+        match error {
+            LogError::Unavailable(reason) => Error::Unavailable { address, reason },
+            LogError::Full(reason) => Error::Full(reason),
+            LogError::Fenced(producer) => Error::Fenced(producer),
+            LogError::Rejected(reason) => Error::Rejected(reason),
+            LogError::NotMember(_) => Error::PartitionLost(self.partition()),
+            LogError::Refused(reason) => Error::Refused { address, reason },
+            LogError::Held(_) | LogError::Listen { .. } => Error::Refused { address, reason },
+            LogError::OffsetGone { .. }
+            | LogError::SequenceGap { .. }
+            | LogError::Damaged { .. }
+            | LogError::Poisoned(_)
+            | LogError::Io { .. } => Error::Internal(reason),
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for LogBus {
+    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+        let place = self.place.clone();
+        match &self.access {
+            Access::Local(stream) => {
+                let opened = stream.open_producer(name).await;
+                let mut opened = opened.map_err(|error| place.error(error))?;
+                let checkpoint = std::mem::take(&mut opened.checkpoint);
+                let producer = LocalProducer::new(stream.clone(), name, opened, place);
+                Ok((Box::new(producer), checkpoint))
+            }
+            Access::Network(client) => {
+                let opened = client.open_producer(&place.stream, name).await;
+                let (producer, checkpoint) = opened.map_err(|error| place.error(error))?;
+                Ok((Box::new(NetworkProducer::new(producer, place)), checkpoint))
+            }
+        }
+    }
+
+    async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
+        let (access, place) = (self.access.clone(), self.place.clone());
+        let consumer = LogConsumer::new(access, place, subscription);
+        Ok(Box::new(consumer))
+    }
+
+    async fn progress(&self, group: &str, _topics: &TopicFilter) -> Result<Vec<Progress>> {
+        let (groups, end) = match &self.access {
+            Access::Local(stream) => {
+                let state = stream.state();
+                (state.groups, state.next_offset)
+            }
+            Access::Network(client) => {
+                let answer = client.info(&self.place.stream).await;
+                let answer = answer.map_err(|error| self.place.error(error))?;
+                (answer.groups.into_iter().map(group_state).collect(), answer.next_offset)
+            }
+        };
+        let committed = groups.into_iter().find(|state| state.name == group);
+        let committed = committed.and_then(|state| state.committed);
+        Ok(vec![Progress { partition: self.place.partition(), committed, end }])
+    }
+}
+
+fn group_state(group: event_log::proto::Group) -> GroupState {
+    GroupState {
+        name: group.name,
+        committed: group.committed,
+        committed_ms: group.committed_ms,
+        client: group.client,
+        waiting: group.waiting,
+    }
+}

@@ -1,0 +1,241 @@
+//! A consumer over a log: a member of a group that joins again by itself.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use event_log::{Error as LogError, Event, Record, RemoteSubscription, Subscribe, proto};
+use service::{Backoff, BackoffConfig};
+use tokio::time::Instant;
+
+use super::{Access, Place};
+use crate::{
+    Assignment, Consumer, Delivery, Error, Partition, Polled, Result, Start, Subscription,
+};
+
+const BACKOFF: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(5), factor: 2.0 };
+
+pub(super) struct LogConsumer {
+    access: Access,
+    place: Place,
+    wanted: Subscription,
+    joined: Joined,
+    /// Owned, and not yet told to be lost.
+    member: Option<u64>,
+    paused: bool,
+    backoff: Backoff,
+    /// No attempt to join before this.
+    not_before: Option<Instant>,
+    topics: TopicNames,
+}
+
+type Joining = Pin<Box<dyn Future<Output = std::result::Result<Joined, LogError>> + Send>>;
+
+/// How far the way into the group is.
+enum Joined {
+    Not,
+    Joining(Joining),
+    Local(Box<event_log::Subscription>),
+    Network(Box<RemoteSubscription>),
+}
+
+impl Joined {
+    /// The next event, or `None` for a step on the way in.
+    async fn next(&mut self) -> std::result::Result<Option<Event>, LogError> {
+        match self {
+            Self::Not => Ok(None),
+            Self::Joining(joining) => {
+                *self = joining.await?;
+                Ok(None)
+            }
+            Self::Local(subscription) => subscription.next().await.map(Some),
+            Self::Network(subscription) => subscription.next().await.map(Some),
+        }
+    }
+}
+
+/// The names of the topics that came lately, each kept once.
+#[derive(Default)]
+struct TopicNames(Vec<Arc<str>>);
+
+impl TopicNames {
+    const MAX_KEPT: usize = 64;
+
+    fn of(&mut self, topic: &str) -> Arc<str> {
+        if let Some(at) = self.0.iter().position(|known| **known == *topic) {
+            self.0.swap(0, at);
+        } else {
+            self.0.truncate(Self::MAX_KEPT - 1);
+            self.0.insert(0, topic.into());
+        }
+        Arc::clone(&self.0[0])
+    }
+}
+
+impl LogConsumer {
+    pub(super) fn new(access: Access, place: Place, wanted: Subscription) -> Self {
+        Self {
+            access,
+            place,
+            wanted,
+            joined: Joined::Not,
+            member: None,
+            paused: false,
+            backoff: Backoff::new(BACKOFF),
+            not_before: None,
+            topics: TopicNames::default(),
+        }
+    }
+
+    /// Waits its turn and asks to be let in. Kept between polls, since a poll may be dropped.
+    fn join(&self) -> Joining {
+        let (access, stream) = (self.access.clone(), Arc::clone(&self.place.stream));
+        let (wanted, not_before) = (self.subscribe(), self.not_before);
+        Box::pin(async move {
+            if let Some(not_before) = not_before {
+                tokio::time::sleep_until(not_before).await;
+            }
+            Ok(match access {
+                Access::Local(stream) => Joined::Local(Box::new(stream.subscribe(wanted)?)),
+                Access::Network(client) => {
+                    Joined::Network(Box::new(client.subscribe(&stream, wanted).await?))
+                }
+            })
+        })
+    }
+
+    fn subscribe(&self) -> Subscribe {
+        let start = match self.wanted.start {
+            Start::Earliest => event_log::Start::Earliest,
+            Start::Latest => event_log::Start::Latest,
+            Start::Time(time) => {
+                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                event_log::Start::Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            }
+        };
+        Subscribe {
+            group: self.wanted.group.clone(),
+            start,
+            topics: self.wanted.topics.patterns().to_vec(),
+            kinds: Vec::new(),
+            origins: Vec::new(),
+            max_bytes: 0,
+            client: self.wanted.client.clone(),
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Polled {
+        let partition = self.place.partition();
+        match event {
+            Event::Assigned { member, position, .. } => {
+                (self.member, self.paused) = (Some(member), false);
+                self.backoff.reset();
+                self.not_before = None;
+                Polled::Assigned(vec![Assignment { partition, position }])
+            }
+            Event::Records { records, next_offset, .. } => {
+                let topics = &mut self.topics;
+                let deliver =
+                    |record: Record| delivery(&partition, topics.of(record.topic()), record);
+                let deliveries = records.into_iter().map(deliver).collect();
+                Polled::Records { deliveries, scanned: vec![(partition, next_offset)] }
+            }
+        }
+    }
+
+    /// The subscription is over, for whatever reason; the next attempt comes later.
+    fn left(&mut self, error: LogError) -> Result<Polled> {
+        self.joined = Joined::Not;
+        self.not_before = Some(Instant::now() + self.backoff.next_wait());
+        let was_member = self.member.take().is_some();
+        match error {
+            LogError::OffsetGone { offset, first } => Err(Error::OffsetGone {
+                group: self.wanted.group.clone(),
+                partition: self.place.partition(),
+                committed: offset,
+                first,
+            }),
+            LogError::NotMember(_) | LogError::Unavailable(_) if was_member => {
+                tracing::warn!(group = self.wanted.group, %error, "lost the place in the group");
+                Ok(Polled::Lost(vec![self.place.partition()]))
+            }
+            LogError::NotMember(_) => Err(self.place.error(LogError::Unavailable(
+                "this member was sent away before its turn came".to_owned(),
+            ))),
+            error => Err(self.place.error(error)),
+        }
+    }
+}
+
+/// Key and value in a buffer of their own: one record kept does not keep the whole response.
+fn delivery(partition: &Partition, topic: Arc<str>, record: Record) -> Delivery {
+    let mut buffer = Vec::with_capacity(record.key.len() + record.payload.len());
+    buffer.extend_from_slice(&record.key);
+    buffer.extend_from_slice(&record.payload);
+    let mut value = Bytes::from(buffer);
+    let key = value.split_to(record.key.len());
+    let headers = record.headers.into_iter();
+    let headers = headers.map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
+    Delivery {
+        partition: partition.clone(),
+        offset: record.offset,
+        topic,
+        key,
+        value,
+        headers: headers.collect(),
+    }
+}
+
+#[async_trait]
+impl Consumer for LogConsumer {
+    async fn poll(&mut self) -> Result<Polled> {
+        loop {
+            if matches!(self.joined, Joined::Not) {
+                self.joined = Joined::Joining(self.join());
+            }
+            if self.paused {
+                // The subscription stays open; its flow control holds the records back.
+                std::future::pending::<()>().await;
+            }
+            match self.joined.next().await {
+                Ok(Some(event)) => return Ok(self.take(event)),
+                Ok(None) => {}
+                Err(error) => return self.left(error),
+            }
+        }
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()> {
+        let own = self.place.partition();
+        if let Some((other, _)) = offsets.iter().find(|(partition, _)| *partition != own) {
+            return Err(Error::PartitionLost(other.clone()));
+        }
+        let Some((_, offset)) = offsets.last() else { return Ok(()) };
+        let Some(member) = self.member else { return Err(Error::PartitionLost(own)) };
+        let group = &self.wanted.group;
+        let committed = match &self.access {
+            Access::Local(stream) => stream.commit(group, member, *offset).await,
+            Access::Network(client) => {
+                let (stream, group) = (self.place.stream.to_string(), group.clone());
+                let request = proto::CommitRequest { stream, group, member, offset: *offset };
+                client.commit(request).await
+            }
+        };
+        committed.map_err(|error| self.place.error(error))
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) {
+        self.paused |= partitions.contains(&self.place.partition());
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) {
+        self.paused &= !partitions.contains(&self.place.partition());
+    }
+
+    async fn close(self: Box<Self>) {}
+}

@@ -1,0 +1,206 @@
+//! The Rust client of a log's server.
+
+mod producer;
+
+use std::{path::PathBuf, time::Duration};
+
+use service::Secret;
+use tonic::{
+    Request, Status, Streaming,
+    codec::CompressionEncoding,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use crate::{
+    Error, Event, Subscribe,
+    proto::{self, event_log_client::EventLogClient},
+    wire::{self, MAX_MESSAGE_BYTES},
+};
+pub use producer::RemoteProducer;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that does not answer a ping of this interval within the same time is gone.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// A call that only looks or saves has this long.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// Where a log is served, and how to be let in.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `host:port`.
+    pub address: String,
+    /// What to show, where the server asks.
+    pub token: Option<Secret>,
+    /// Trust in the server's certificate; TLS is used when it is set.
+    pub ca_file: Option<PathBuf>,
+    /// Whether responses come compressed: for slow lines.
+    pub compress: Compress,
+}
+
+/// Whether a client asks for compression.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Not: the line is faster than the compressor.
+    #[default]
+    Off,
+    /// With zstd.
+    Zstd,
+}
+
+type Service = EventLogClient<InterceptedService<Channel, Bearer>>;
+
+/// A client. Clones share its connection, which is made when it is first needed, and made again
+/// after it broke.
+#[derive(Clone, Debug)]
+pub struct Client {
+    service: Service,
+}
+
+/// Shows the token with every call.
+#[derive(Clone, Debug)]
+struct Bearer {
+    token: Option<MetadataValue<Ascii>>,
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Client {
+    /// Prepares a client; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] for a setting that cannot be, [`Error::Io`] when `ca_file` is not there.
+    pub fn new(config: &ClientConfig) -> Result<Self, Error> {
+        let rejected = |error: &dyn std::fmt::Display| {
+            Error::Rejected(format!("cannot use the address {}: {error}", config.address))
+        };
+        let scheme = if config.ca_file.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", config.address))
+            .map_err(|error| rejected(&error))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        if let Some(path) = &config.ca_file {
+            let pem = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+            endpoint = endpoint.tls_config(tls).map_err(|error| rejected(&error))?;
+        }
+        let bearer = Bearer { token: config.token.as_ref().map(bearer).transpose()? };
+        let mut service = EventLogClient::with_interceptor(endpoint.connect_lazy(), bearer)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        if config.compress == Compress::Zstd {
+            service = service
+                .send_compressed(CompressionEncoding::Zstd)
+                .accept_compressed(CompressionEncoding::Zstd);
+        }
+        Ok(Self { service })
+    }
+
+    /// Subscribes; [`RemoteSubscription::next`] gives [`Event::Assigned`] first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Refused`], [`Error::Rejected`].
+    pub async fn subscribe(
+        &self,
+        stream: &str,
+        wanted: Subscribe,
+    ) -> Result<RemoteSubscription, Error> {
+        let group = wanted.group.clone();
+        let request = wire::subscribe_request(stream, wanted);
+        let answer = self.service.clone().subscribe(request).await;
+        let responses = answer.map_err(|status| wire::error_of(&status, &group))?.into_inner();
+        Ok(RemoteSubscription { group, responses })
+    }
+
+    /// Saves how far a group is; durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMember`] when `member` is not the active one; [`Error::Unavailable`].
+    pub async fn commit(&self, request: proto::CommitRequest) -> Result<(), Error> {
+        let group = request.group.clone();
+        let mut service = self.service.clone();
+        within_limit(service.commit(request), &group).await.map(|_| ())
+    }
+
+    /// What a stream holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Refused`].
+    pub async fn info(&self, stream: &str) -> Result<proto::InfoResponse, Error> {
+        let request = proto::InfoRequest { stream: stream.to_owned() };
+        let mut service = self.service.clone();
+        within_limit(service.info(request), "").await
+    }
+
+    /// Forgets a group.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] when it is not known or has a member; [`Error::Unavailable`].
+    pub async fn remove_group(&self, stream: &str, group: &str) -> Result<(), Error> {
+        let (stream, named) = (stream.to_owned(), group.to_owned());
+        let request = proto::RemoveGroupRequest { stream, group: named };
+        let mut service = self.service.clone();
+        within_limit(service.remove_group(request), group).await.map(|_| ())
+    }
+}
+
+fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Error> {
+    let mut value = MetadataValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| Error::Rejected("the token has characters that cannot be sent".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn within_limit<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    name: &str,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => {
+            answer.map(tonic::Response::into_inner).map_err(|status| wire::error_of(&status, name))
+        }
+        Err(_) => Err(Error::Unavailable(format!("no answer within {CALL_TIMEOUT:?}"))),
+    }
+}
+
+/// A subscription over the network. Dropping it leaves the group.
+#[derive(Debug)]
+pub struct RemoteSubscription {
+    group: String,
+    responses: Streaming<proto::SubscribeResponse>,
+}
+
+impl RemoteSubscription {
+    /// Waits for the next thing. A dropped call loses nothing. After an error it is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscription::next`](crate::Subscription::next), and [`Error::Unavailable`].
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        let answer = self.responses.message().await;
+        match answer.map_err(|status| wire::error_of(&status, &self.group))? {
+            Some(response) => wire::event_of(response)
+                .ok_or_else(|| Error::Rejected("the server speaks a newer protocol".to_owned())),
+            None => Err(Error::Unavailable("the server ended the subscription".to_owned())),
+        }
+    }
+}

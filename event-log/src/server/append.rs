@@ -1,0 +1,82 @@
+//! The Append call: batches are queued in the order of their requests, and answered in that order
+//! when each is durable.
+
+use futures_util::{
+    FutureExt as _, Stream as Responses, StreamExt as _, future::BoxFuture, stream,
+};
+use tonic::{Status, Streaming};
+
+use crate::{
+    Append, Appended, Error, Lead, Log, NewRecord, ProducerSequence,
+    proto::{AppendRequest, AppendResponse},
+    wire,
+};
+
+/// Batches of one call that wait for the disk.
+const MAX_PIPELINED: usize = 32;
+
+/// The producer that the call belongs to, with the proof that it lives.
+type Held = Option<(String, Lead)>;
+
+type Answer = BoxFuture<'static, Result<AppendResponse, Status>>;
+
+pub(super) fn responses(
+    log: Log,
+    requests: Streaming<AppendRequest>,
+) -> impl Responses<Item = Result<AppendResponse, Status>> + Send {
+    let state = Some((log, requests, None));
+    stream::unfold(state, |state| async move {
+        let (log, mut requests, mut held) = state?;
+        match requests.next().await? {
+            Err(status) => Some((failed(status), None)),
+            Ok(request) => match queue(&log, request, &mut held).await {
+                Ok(answer) => Some((answer, Some((log, requests, held)))),
+                Err(error) => Some((failed(error.into()), None)),
+            },
+        }
+    })
+    .buffered(MAX_PIPELINED)
+}
+
+fn failed(status: Status) -> Answer {
+    async move { Err(status) }.boxed()
+}
+
+/// Puts a batch into the queue; its answer comes when it is durable.
+async fn queue(log: &Log, request: AppendRequest, held: &mut Held) -> Result<Answer, Error> {
+    let AppendRequest { stream, producer, epoch, sequence, records, checkpoint } = request;
+    let stream = log.stream(&stream)?;
+    let is_held = held.as_ref().is_some_and(|(name, _)| *name == producer);
+    if !producer.is_empty() && !is_held {
+        stream.check_epoch(&producer, epoch)?;
+        let lead = stream.shared.leaders.take(&producer);
+        *held = Some((producer.clone(), lead));
+    }
+    if sequence == 0 && !producer.is_empty() {
+        let next_offset = stream.shared.end();
+        return Ok(answer(sequence, appended_nothing(next_offset)).boxed());
+    }
+    let changes: Vec<_> = checkpoint.into_iter().map(wire::change_of).collect();
+    let named = ProducerSequence { name: &producer, epoch, sequence };
+    let append = Append {
+        producer: (!producer.is_empty()).then_some(named),
+        records: records.iter().map(NewRecord::from),
+        checkpoint: &changes,
+    };
+    let (durable, appended) = stream.queue(append).await?;
+    Ok(async move {
+        crate::stream::wait(durable).await?;
+        answer(sequence, appended).await
+    }
+    .boxed())
+}
+
+async fn answer(sequence: u64, appended: Appended) -> Result<AppendResponse, Status> {
+    let Appended { first_offset, last_offset, next_offset, duplicate } = appended;
+    Ok(AppendResponse { sequence, first_offset, last_offset, next_offset, duplicate })
+}
+
+fn appended_nothing(next_offset: u64) -> Appended {
+    let (first_offset, last_offset) = (next_offset, next_offset);
+    Appended { first_offset, last_offset, next_offset, duplicate: false }
+}

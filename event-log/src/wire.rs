@@ -1,0 +1,193 @@
+//! Between the log's own types and the messages of the protocol.
+
+use tonic::{Code, Status};
+
+use crate::{
+    CheckpointChange, Error, Event, NewHeaders, NewRecord, Record, Start, Subscribe, proto,
+};
+
+/// Room for the framing of one batch's records.
+pub(crate) const MAX_MESSAGE_BYTES: usize = crate::MAX_BATCH_BYTES + (16 << 20);
+const OFFSET: &str = "log-offset";
+const FIRST: &str = "log-first";
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Unavailable(reason) => Self::unavailable(reason),
+            Error::Full(reason) => Self::resource_exhausted(reason),
+            Error::Fenced(_) => Self::aborted(message),
+            Error::SequenceGap { .. } => Self::out_of_range(message),
+            Error::Rejected(reason) => Self::invalid_argument(reason),
+            Error::OffsetGone { offset, first } => {
+                let mut status = Self::out_of_range(message);
+                status.metadata_mut().insert(OFFSET, offset.into());
+                status.metadata_mut().insert(FIRST, first.into());
+                status
+            }
+            Error::NotMember(_) => Self::failed_precondition(message),
+            Error::Refused(reason) => Self::unauthenticated(reason),
+            Error::Damaged { .. } => Self::data_loss(message),
+            Error::Held(_) | Error::Poisoned(_) | Error::Io { .. } | Error::Listen { .. } => {
+                Self::internal(message)
+            }
+        }
+    }
+}
+
+/// What a status of the server means; `name` is the producer or the group that was named.
+pub(crate) fn error_of(status: &Status, name: &str) -> Error {
+    let message = status.message().to_owned();
+    let number = |key| status.metadata().get(key)?.to_str().ok()?.parse().ok();
+    match status.code() {
+        Code::ResourceExhausted => Error::Full(message),
+        Code::Aborted => Error::Fenced(name.to_owned()),
+        Code::InvalidArgument => Error::Rejected(message),
+        Code::FailedPrecondition => Error::NotMember(name.to_owned()),
+        Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => {
+            Error::Refused(message)
+        }
+        Code::OutOfRange => match (number(OFFSET), number(FIRST)) {
+            (Some(offset), Some(first)) => Error::OffsetGone { offset, first },
+            _ => Error::Rejected(message),
+        },
+        Code::DataLoss | Code::Internal => Error::Poisoned(message),
+        _ => Error::Unavailable(reason(status)),
+    }
+}
+
+/// The deepest cause that a status knows: "connection refused", not "transport error".
+fn reason(status: &Status) -> String {
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    let mut reason = status.message().to_owned();
+    while let Some(error) = cause {
+        reason = error.to_string();
+        cause = error.source();
+    }
+    reason
+}
+
+impl<'a> From<&'a proto::NewRecord> for NewRecord<'a> {
+    fn from(record: &'a proto::NewRecord) -> Self {
+        Self {
+            kind: record.r#type,
+            topic: &record.topic,
+            key: &record.key,
+            headers: NewHeaders::Proto(&record.headers),
+            payload: &record.payload,
+        }
+    }
+}
+
+impl From<Record> for proto::Record {
+    fn from(record: Record) -> Self {
+        let topic = record.topic().to_owned();
+        let header = |(name, value)| proto::Header { name, value };
+        Self {
+            offset: record.offset,
+            time_ms: record.time_ms,
+            r#type: record.kind,
+            origin: record.origin,
+            topic,
+            key: record.key,
+            payload: record.payload,
+            headers: record.headers.into_iter().map(header).collect(),
+        }
+    }
+}
+
+impl From<proto::Record> for Record {
+    fn from(record: proto::Record) -> Self {
+        let header = |header: proto::Header| (header.name, header.value);
+        Self {
+            offset: record.offset,
+            time_ms: record.time_ms,
+            kind: record.r#type,
+            origin: record.origin,
+            topic: record.topic.into(),
+            key: record.key,
+            headers: record.headers.into_iter().map(header).collect(),
+            payload: record.payload,
+        }
+    }
+}
+
+impl From<Event> for proto::SubscribeResponse {
+    fn from(event: Event) -> Self {
+        use proto::subscribe_response::Is;
+        let is = match event {
+            Event::Assigned { member, position, resolved } => {
+                Is::Assigned(proto::Assigned { member, position, resolved })
+            }
+            Event::Records { records, next_offset, end_offset } => {
+                let records = records.into_iter().map(Into::into).collect();
+                Is::Records(proto::Records { records, next_offset, end_offset })
+            }
+        };
+        Self { is: Some(is) }
+    }
+}
+
+/// `None` for a kind of response that this client does not know.
+pub(crate) fn event_of(response: proto::SubscribeResponse) -> Option<Event> {
+    use proto::subscribe_response::Is;
+    Some(match response.is? {
+        Is::Assigned(proto::Assigned { member, position, resolved }) => {
+            Event::Assigned { member, position, resolved }
+        }
+        Is::Records(proto::Records { records, next_offset, end_offset }) => {
+            let records = records.into_iter().map(Into::into).collect();
+            Event::Records { records, next_offset, end_offset }
+        }
+    })
+}
+
+/// What a request asks for, and of which stream.
+pub(crate) fn subscribe_of(request: proto::SubscribeRequest) -> (String, Subscribe) {
+    use proto::start::At;
+    let start = match request.start.and_then(|start| start.at) {
+        None | Some(At::Earliest(_)) => Start::Earliest,
+        Some(At::Latest(_)) => Start::Latest,
+        Some(At::Offset(offset)) => Start::Offset(offset),
+        Some(At::TimeMs(time_ms)) => Start::Time(time_ms),
+    };
+    let wanted = Subscribe {
+        group: request.group,
+        start,
+        topics: request.topics,
+        kinds: request.types,
+        origins: request.origins,
+        max_bytes: request.max_response_bytes as usize,
+        client: request.client,
+    };
+    (request.stream, wanted)
+}
+
+pub(crate) fn subscribe_request(stream: &str, wanted: Subscribe) -> proto::SubscribeRequest {
+    use proto::start::At;
+    let at = match wanted.start {
+        Start::Earliest => At::Earliest(proto::Earliest {}),
+        Start::Latest => At::Latest(proto::Latest {}),
+        Start::Offset(offset) => At::Offset(offset),
+        Start::Time(time_ms) => At::TimeMs(time_ms),
+    };
+    proto::SubscribeRequest {
+        stream: stream.to_owned(),
+        group: wanted.group,
+        start: Some(proto::Start { at: Some(at) }),
+        topics: wanted.topics,
+        types: wanted.kinds,
+        origins: wanted.origins,
+        max_response_bytes: u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX),
+        client: wanted.client,
+    }
+}
+
+pub(crate) fn change_of(entry: proto::CheckpointEntry) -> CheckpointChange {
+    (entry.key, entry.value)
+}
+
+pub(crate) fn entry_of((key, value): CheckpointChange) -> proto::CheckpointEntry {
+    proto::CheckpointEntry { key, value }
+}
