@@ -35,7 +35,7 @@ pub fn open(config: &BusConfig) -> Result<Arc<dyn Bus>> {
     let stream: Arc<str> = config.topic_prefix.as_str().into();
     let place = Place { address: config.address.as_str().into(), stream };
     let client = client.map_err(|error| place.error(error))?;
-    Ok(Arc::new(LogBus { access: Access::Network(client), place }))
+    Ok(Arc::new(LogBus { access: Access::Network(Box::new(client)), place }))
 }
 
 /// The bus over a log.
@@ -48,7 +48,7 @@ struct LogBus {
 #[derive(Clone)]
 enum Access {
     Local(Stream),
-    Network(Client),
+    Network(Box<Client>),
 }
 
 /// Which stream, and where, for messages.

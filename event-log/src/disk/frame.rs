@@ -112,8 +112,8 @@ fn check_limits(new: &NewRecord<'_>) -> Result<(), Error> {
     match limits.into_iter().find(|(_, bytes, limit)| bytes > limit) {
         None => Ok(()),
         Some((part, bytes, limit)) => Err(Error::Rejected(format!(
-            "a record of topic {:.249} is too large: its {part} takes {bytes} bytes of at most {limit}",
-            topic
+            "a record of topic {topic:.249} is too large: its {part} takes {bytes} bytes of at most \
+             {limit}"
         ))),
     }
 }
@@ -185,4 +185,5 @@ fn decode_headers(mut rest: Bytes) -> Result<Vec<(String, Bytes)>, &'static str>
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests;

@@ -159,6 +159,7 @@ fn take_string(from: &mut Bytes) -> Option<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
 
