@@ -1,13 +1,55 @@
-//! temp
-use crate::error::Result;
-use event_bus::{Bus, BusConfig, Checkpoint, MemoryBus};
+//! The bus that a config names: a log that we host ourselves, or one elsewhere.
+
 use std::sync::Arc;
+
+use event_bus::{Bus, BusConfig, Checkpoint, EmbeddedLog};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-/// x
-pub async fn host(_: &BusConfig, _: &CancellationToken, _: &TaskTracker) -> Result<Arc<dyn Bus>> {
-    Ok(Arc::new(MemoryBus::new(1)))
+use tracing::{error, info};
+
+use crate::error::Result;
+
+/// Opens the bus. Where the log is embedded it is served to others until `stop`; that task ends
+/// in `tasks`.
+///
+/// # Errors
+///
+/// Refused, when the log's directory or port belongs to another process; internal, when the
+/// directory cannot be used.
+pub async fn host(
+    config: &BusConfig,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Arc<dyn Bus>> {
+    if !config.embedded {
+        return Ok(event_bus::open(config)?);
+    }
+    let log = EmbeddedLog::open(config).await?;
+    let directory = config.storage.directory.display();
+    info!(address = %log.address(), %directory, "hosting the event log");
+    let bus = log.bus();
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if let Err(failure) = log.serve(stop).await {
+            error!(error = %failure, "the event log's server failed");
+        }
+    });
+    Ok(bus)
 }
-/// x
-pub async fn read_checkpoint(_: &BusConfig, _: &str) -> Result<Checkpoint> {
-    Ok(Checkpoint::default())
+
+/// Reads a checkpoint without disturbing who writes it: from the running log, or, where that is
+/// ours and does not run, from its directory.
+///
+/// # Errors
+///
+/// As [`host`]; transient, when the log is elsewhere and does not answer.
+pub async fn read_checkpoint(config: &BusConfig, name: &str) -> Result<Checkpoint> {
+    match event_bus::open(config)?.checkpoint(name).await {
+        Err(error) if error.is_transient() && config.embedded => {
+            if !config.storage.directory.exists() {
+                return Ok(Checkpoint::default());
+            }
+            Ok(EmbeddedLog::open(config).await?.bus().checkpoint(name).await?)
+        }
+        other => Ok(other?),
+    }
 }

@@ -14,7 +14,7 @@ use tonic::{
 };
 
 use crate::{
-    Error, Event, Subscribe,
+    Checkpoint, Error, Event, Subscribe,
     proto::{self, event_log_client::EventLogClient},
     wire::{self, MAX_MESSAGE_BYTES},
 };
@@ -148,6 +148,20 @@ impl Client {
         let request = proto::InfoRequest { stream: stream.to_owned() };
         let mut service = self.service.clone();
         within_limit(service.info(request), "").await
+    }
+
+    /// What a producer has saved, without becoming it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Refused`].
+    pub async fn checkpoint(&self, stream: &str, producer: &str) -> Result<Checkpoint, Error> {
+        let (stream, producer) = (stream.to_owned(), producer.to_owned());
+        let request = proto::CheckpointRequest { stream, producer };
+        let mut service = self.service.clone();
+        let saved = within_limit(service.checkpoint(request), "").await?;
+        let kept = |entry: proto::CheckpointEntry| Some((entry.key, entry.value?));
+        Ok(saved.entries.into_iter().filter_map(kept).collect())
     }
 
     /// Forgets a group.

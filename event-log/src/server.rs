@@ -17,7 +17,7 @@ use tonic::{
 use tracing::{info, warn};
 
 use crate::{
-    Error, Log, Stream, StreamState, Subscription,
+    Checkpoint, Error, Log, Stream, StreamState, Subscription,
     proto::{self, event_log_server},
     wire::{self, MAX_MESSAGE_BYTES},
 };
@@ -198,12 +198,19 @@ impl event_log_server::EventLog for Service {
         let stream = self.stream(&stream)?;
         self.or_stop(async {
             let opened = stream.open_producer(&producer).await?;
-            let entries = opened.checkpoint.into_iter();
-            let entries = entries.map(|(key, value)| wire::entry_of((key, Some(value))));
-            let (epoch, checkpoint) = (opened.epoch, entries.collect());
+            let (epoch, checkpoint) = (opened.epoch, entries_of(opened.checkpoint));
             Ok(proto::OpenProducerResponse { epoch, checkpoint })
         })
         .await
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<proto::CheckpointRequest>,
+    ) -> Result<Response<proto::CheckpointResponse>, Status> {
+        let proto::CheckpointRequest { stream, producer } = request.into_inner();
+        let saved = self.stream(&stream)?.checkpoint(&producer);
+        Ok(Response::new(proto::CheckpointResponse { entries: entries_of(saved) }))
     }
 
     async fn remove_group(
@@ -214,6 +221,10 @@ impl event_log_server::EventLog for Service {
         self.stream(&stream)?.remove_group(&group).await?;
         Ok(Response::new(proto::RemoveGroupResponse {}))
     }
+}
+
+fn entries_of(checkpoint: Checkpoint) -> Vec<proto::CheckpointEntry> {
+    checkpoint.into_iter().map(|(key, value)| wire::entry_of((key, Some(value)))).collect()
 }
 
 /// The next read begins when the transport asks for it: a slow subscriber costs no memory here.

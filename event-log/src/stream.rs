@@ -167,6 +167,13 @@ impl Stream {
         Ok(OpenedProducer { epoch, checkpoint, lead })
     }
 
+    /// What a producer has saved, without becoming it; nothing when there was never one.
+    pub fn checkpoint(&self, producer: &str) -> Checkpoint {
+        self.shared.queue.with_tail(|tail| {
+            tail.producers.get(producer).map(|state| state.checkpoint.clone()).unwrap_or_default()
+        })
+    }
+
     /// What the stream holds now.
     pub fn state(&self) -> StreamState {
         let shared = &self.shared;

@@ -15,6 +15,13 @@ pub trait Bus: Send + Sync {
     /// As [`Producer::append`].
     async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)>;
 
+    /// What a producer has saved, without becoming it: for those who look.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn checkpoint(&self, name: &str) -> Result<Checkpoint>;
+
     /// Joins a group. Partitions come later, by [`Consumer::poll`].
     ///
     /// # Errors

@@ -104,6 +104,16 @@ impl Bus for LogBus {
         }
     }
 
+    async fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+        match &self.access {
+            Access::Local(stream) => Ok(stream.checkpoint(name)),
+            Access::Network(client) => {
+                let saved = client.checkpoint(&self.place.stream, name).await;
+                saved.map_err(|error| self.place.error(error))
+            }
+        }
+    }
+
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
         let (access, place) = (self.access.clone(), self.place.clone());
         let consumer = LogConsumer::new(access, place, subscription);

@@ -139,6 +139,11 @@ impl Bus for MemoryBus {
         }
     }
 
+    async fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+        let state = self.shared.lock();
+        Ok(state.producers.get(name).map(|leader| leader.checkpoint.clone()).unwrap_or_default())
+    }
+
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
         let mut state = self.shared.lock();
         if !state.groups.contains_key(&subscription.group) {

@@ -71,9 +71,12 @@ async fn checkpoint_is_kept(backend: &dyn Backend) {
     producer.append(&Batch::default(), &[("task/1".to_owned(), None)]).await.unwrap();
     drop(producer);
 
-    let (_, checkpoint) = bus.producer("p").await.unwrap();
     let kept = [("position".to_owned(), "2".into()), ("schema/a".to_owned(), "".into())];
-    assert_eq!(checkpoint, Checkpoint::from(kept));
+    let kept = Checkpoint::from(kept);
+    assert_eq!(bus.checkpoint("p").await.unwrap(), kept);
+    assert!(bus.checkpoint("never opened").await.unwrap().is_empty());
+    let (_, checkpoint) = bus.producer("p").await.unwrap();
+    assert_eq!(checkpoint, kept);
 }
 
 async fn a_second_producer_waits(backend: &dyn Backend) {
