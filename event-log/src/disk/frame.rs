@@ -185,5 +185,5 @@ fn decode_headers(mut rest: Bytes) -> Result<Vec<(String, Bytes)>, &'static str>
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
+#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;

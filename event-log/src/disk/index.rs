@@ -140,17 +140,20 @@ pub(crate) fn mend(stream: &Path, segments: &[Segment], last: &[u8]) -> Result<(
     file.write_all(&right).map_err(Error::io("cannot write", &path))
 }
 
-/// The entries of one file, if the first of them is there and none is damaged.
+/// The entries of one file, if none is damaged and those of a later file follow them: else some may
+/// not have been written.
 fn kept_entries(index: &[u8], file: u32) -> Option<&[u8]> {
-    let mut range = None;
+    let (mut from, mut to) = (None, None);
     for (number, bytes) in index.chunks_exact(ENTRY_BYTES).enumerate() {
         let entry = Entry::decode(bytes)?;
-        if entry.file == file {
-            let from = if entry.position == 0 { number } else { range.map(|(from, _)| from)? };
-            range = Some((from, number + 1));
+        if entry.file == file && entry.position == 0 {
+            from = Some(number * ENTRY_BYTES);
+        }
+        if entry.file > file && to.is_none() {
+            to = Some(number * ENTRY_BYTES);
         }
     }
-    range.map(|(from, to)| &index[from * ENTRY_BYTES..to * ENTRY_BYTES])
+    index.get(from?..to?)
 }
 
 fn entries_of(stream: &Path, segment: &Segment) -> Result<Vec<u8>, Error> {
