@@ -156,7 +156,7 @@ fn check_lengths(lengths: &[u8]) -> Result<(), Fault> {
         [(2, 13), (4, 8), (19, 8), (23, 8), (24, 8), (25, 8), (30, 10), (31, 10), (32, 10)];
     let fits = |&(kind, expected): &(usize, u8)| {
         let length = lengths.get(kind.wrapping_sub(1));
-        // 0 stands for an event type that the server does not write any more.
+        // 0: the server does not write such events (9.7 and the rows of version 1).
         length.is_none_or(|&length| length == expected || length == 0)
     };
     if EXPECTED.iter().all(fits) {

@@ -9,7 +9,8 @@ use crate::decode::{
     error::{Fault, corrupt},
 };
 
-const MAX_DIGITS: usize = 65;
+/// A column has 65 at most; inside a JSON document the server rounds up to whole groups of nine.
+const MAX_DIGITS: usize = 81;
 
 /// Writes a decimal as SELECT prints it, without quotes: every digit of the scale, no zeros in
 /// front of the first digit but one before a point.

@@ -177,15 +177,24 @@ impl Writer<'_> {
                 packed::write_datetime(self.out, packed_time(value)?)?;
             }
             raw::OLD_TIME => packed::write_time(self.out, packed_time(value)?)?,
-            _ => {
-                self.out.extend_from_slice(b"base64:type");
-                json::write_u64(self.out, u64::from(column_type));
-                self.out.push(b':');
-                json::write_base64_digits(self.out, value);
-            }
+            _ => self.base64(column_type, value),
         }
         self.out.push(b'"');
         Ok(())
+    }
+
+    /// As the server does: with the type's number in front, and in lines of 76 digits.
+    fn base64(&mut self, column_type: u8, value: &[u8]) {
+        const BYTES_PER_LINE: usize = 57;
+        self.out.extend_from_slice(b"base64:type");
+        json::write_u64(self.out, u64::from(column_type));
+        self.out.push(b':');
+        for (n, line) in value.chunks(BYTES_PER_LINE).enumerate() {
+            if n > 0 {
+                self.out.extend_from_slice(b"\\n");
+            }
+            json::write_base64_digits(self.out, line);
+        }
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), Fault> {

@@ -1,0 +1,4 @@
+//! Tests of the parts of `dts` against real servers.
+
+mod binlog;
+mod decode;
