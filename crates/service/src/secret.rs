@@ -19,6 +19,13 @@ pub enum Origin {
     File(PathBuf),
 }
 
+impl PartialEq for Secret {
+    /// For comparing two configs, not for checking what a stranger sent: the time it takes tells.
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
 impl Secret {
     /// Wraps a value.
     pub fn new(value: String) -> Self {

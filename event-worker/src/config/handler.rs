@@ -1,0 +1,125 @@
+//! The `handler` of a listener: what is called with the events.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use serde_json::Value;
+use service::{Secret, config::Section};
+
+const FORMS: &str =
+    r#"write { http = "http://…" }, { exec = ["program", "argument"] } or "print""#;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is called with the events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HandlerConfig {
+    /// POST to a URL.
+    Http(HttpConfig),
+    /// A process of the user's, kept running.
+    Exec(ExecConfig),
+    /// A line per event on standard output.
+    Print,
+    /// A Rust program that calls [`run`](crate::run) itself; the supervisor leaves it alone.
+    Program,
+}
+
+/// POST to a URL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConfig {
+    /// `http` or `https`.
+    pub url: reqwest::Url,
+    /// How long a call may take, from connecting to the answer's last byte.
+    pub timeout: Duration,
+    /// Sent with each call.
+    pub headers: Vec<(String, Secret)>,
+    /// Signs the body, if it is there.
+    pub hmac_secret: Option<Secret>,
+}
+
+/// A process of the user's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecConfig {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take to answer a batch.
+    pub timeout: Duration,
+}
+
+impl HandlerConfig {
+    /// Reads the key `handler` of a listener.
+    pub(super) fn read(listener: &Section) -> Self {
+        let problem = match listener.raw("handler") {
+            Some(Value::String(word)) if word == "print" => return Self::Print,
+            Some(Value::String(word)) if word == "program" => return Self::Program,
+            Some(Value::Object(_)) => return Self::read_table(&listener.section("handler")),
+            Some(_) => "is not known",
+            None => "is missing",
+        };
+        listener.note("handler", problem, FORMS);
+        Self::Print
+    }
+
+    fn read_table(section: &Section) -> Self {
+        match (section.raw("http").is_some(), section.raw("exec").is_some()) {
+            (true, false) => return HttpConfig::read(section).map_or(Self::Print, Self::Http),
+            (false, true) => return Self::Exec(ExecConfig::read(section)),
+            (true, true) => section.note("", "has both http and exec", "keep one of them"),
+            (false, false) => section.note("", "names neither http nor exec", FORMS),
+        }
+        Self::Print
+    }
+}
+
+impl HttpConfig {
+    fn read(section: &Section) -> Option<Self> {
+        let timeout = read_timeout(section);
+        let headers = read_headers(&section.section("headers"));
+        let hmac_secret = section.secret("hmacSecret");
+        let text: String = section.optional("http")?;
+        let url = text.parse::<reqwest::Url>().ok();
+        let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https")) else {
+            let problem = format!("{text:?} is not an http or https URL");
+            section.note("http", &problem, "write one, for example http://127.0.0.1:8000/events");
+            return None;
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            let remedy = r#"use headers = { Authorization = { env = "NAME" } }"#;
+            section.note("http", "has a user or password in the URL", remedy);
+        }
+        Some(Self { url, timeout, headers, hmac_secret })
+    }
+}
+
+impl ExecConfig {
+    fn read(section: &Section) -> Self {
+        let command: Vec<String> = section.or("exec", vec!["true".to_owned()]);
+        if command.first().is_none_or(String::is_empty) {
+            section.note("exec", "is empty", r#"write ["program", "argument"]"#);
+        }
+        Self { command, timeout: read_timeout(section) }
+    }
+}
+
+fn read_timeout(section: &Section) -> Duration {
+    let timeout = section.or("timeout", DEFAULT_TIMEOUT);
+    if timeout < Duration::from_millis(1) {
+        section.note("timeout", "is too short", r#"write "1ms" or more"#);
+    }
+    timeout
+}
+
+fn read_headers(section: &Section) -> Vec<(String, Secret)> {
+    let mut headers = Vec::new();
+    for name in section.keys() {
+        if name.parse::<HeaderName>().is_err() {
+            section.note(name, "is not the name of a header", "use letters, digits and -");
+        }
+        let Some(value) = section.secret(name) else { continue };
+        if HeaderValue::from_str(value.expose()).is_err() {
+            section.note(name, "has a value that no header may have", "keep to printable ASCII");
+        }
+        headers.push((name.to_owned(), value));
+    }
+    headers
+}

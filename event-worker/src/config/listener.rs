@@ -1,0 +1,177 @@
+//! One `[listeners.ID]` table.
+
+use std::time::{Duration, SystemTime};
+
+use bytesize::ByteSize;
+use event_bus::{BusConfig, Start, Subscription, TopicName};
+use serde_json::Value;
+use service::{BackoffConfig, config::Section};
+
+use super::HandlerConfig;
+
+/// What a listener wants and how it works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerConfig {
+    /// Globs over (schema, table); none means every table.
+    pub subscribe: Vec<(String, String)>,
+    /// Which kinds of change.
+    pub actions: Actions,
+    /// If not empty: only those updates that change one of these columns.
+    pub columns: Vec<String>,
+    /// How many handler calls may run at once.
+    pub workers: usize,
+    /// How many events a call gets at most.
+    pub batch_size: usize,
+    /// How many bytes of events a call gets at most; one event may be larger.
+    pub batch_bytes: usize,
+    /// How many bytes of events wait for their handler at most, but for what one poll brings.
+    pub max_buffer_bytes: usize,
+    /// Where a listener begins that has never run.
+    pub start: Start,
+    /// How long to wait before a failed batch is tried again.
+    pub retry: BackoffConfig,
+    /// What is called.
+    pub handler: HandlerConfig,
+    /// After so long the process ends by itself and a new one takes its place.
+    pub life_time: Option<Duration>,
+}
+
+/// Which kinds of change a listener wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actions {
+    /// New rows.
+    pub insert: bool,
+    /// Changed rows.
+    pub update: bool,
+    /// Deleted rows.
+    pub delete: bool,
+}
+
+impl ListenerConfig {
+    pub(super) fn read(section: &Section) -> Self {
+        Self {
+            subscribe: read_subscribe(section),
+            actions: Actions::read(section),
+            columns: section.or("columns", Vec::new()),
+            workers: read_count(section, "workers", 1, 256),
+            batch_size: read_count(section, "batchSize", 128, 100_000),
+            batch_bytes: read_bytes(section, "batchBytes", ByteSize::mib(8)),
+            max_buffer_bytes: read_bytes(section, "maxBufferBytes", ByteSize::mib(64)),
+            start: read_start(section),
+            retry: read_retry(&section.section("retry")),
+            handler: HandlerConfig::read(section),
+            life_time: section.optional("lifeTime"),
+        }
+    }
+
+    /// What to ask the bus for, as the listener of this id.
+    pub fn subscription(&self, id: &str, bus: &BusConfig) -> Subscription {
+        let everything = [("*".to_owned(), "*".to_owned())];
+        let globs = if self.subscribe.is_empty() { &everything[..] } else { &self.subscribe };
+        Subscription {
+            group: format!("{}.listener.{id}", bus.topic_prefix),
+            topics: TopicName::new(&bus.topic_prefix).filter(globs),
+            start: self.start,
+            client: format!("event-worker {id}, pid {}", std::process::id()),
+        }
+    }
+}
+
+impl Actions {
+    const ALL: Self = Self { insert: true, update: true, delete: true };
+
+    fn read(section: &Section) -> Self {
+        let Some(words) = section.optional::<Vec<String>>("actions") else { return Self::ALL };
+        for word in &words {
+            if !["insert", "update", "delete"].contains(&word.as_str()) {
+                let problem = format!("{word:?} is not known");
+                section.note("actions", &problem, "write insert, update or delete");
+            }
+        }
+        if words.is_empty() {
+            section.note("actions", "is empty", "name one at least, or leave it out for all");
+        }
+        let has = |word: &str| words.iter().any(|other| other == word);
+        Self { insert: has("insert"), update: has("update"), delete: has("delete") }
+    }
+}
+
+fn read_subscribe(section: &Section) -> Vec<(String, String)> {
+    let subscribe = section.section("subscribe");
+    if subscribe.is_present() && subscribe.keys().next().is_none() {
+        section.note("subscribe", "is empty", "name a schema, or leave it out for every table");
+    }
+    let mut globs = Vec::new();
+    for schema in subscribe.keys() {
+        let tables = subscribe.or::<Vec<String>>(schema, Vec::new());
+        if tables.is_empty() {
+            globs.push((schema.to_owned(), "*".to_owned()));
+        }
+        globs.extend(tables.into_iter().map(|table| (schema.to_owned(), table)));
+    }
+    globs
+}
+
+fn read_count(section: &Section, key: &str, default: usize, max: usize) -> usize {
+    let count = section.or(key, default);
+    if !(1..=max).contains(&count) {
+        let remedy = format!("write a number from 1 to {max}");
+        section.note(key, &format!("{count} is out of range"), &remedy);
+    }
+    count.clamp(1, max)
+}
+
+fn read_bytes(section: &Section, key: &str, default: ByteSize) -> usize {
+    const MIN: ByteSize = ByteSize::kib(64);
+    const MAX: ByteSize = ByteSize::gib(16);
+    let size = section.or(key, default);
+    if !(MIN..=MAX).contains(&size) {
+        section.note(key, &format!("{size} is out of range"), "write a size from 64KiB to 16GiB");
+    }
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+fn read_start(section: &Section) -> Start {
+    const FORMS: &str =
+        r#"write "latest", "earliest" or { time = "2026-01-31T12:00:00Z" }"#;
+    let time = |table: &serde_json::Map<String, Value>| {
+        let text = table.get("time").filter(|_| table.len() == 1)?.as_str()?;
+        humantime::parse_rfc3339_weak(text).ok().filter(|time| *time >= SystemTime::UNIX_EPOCH)
+    };
+    let problem = match section.raw("start") {
+        None => return Start::Latest,
+        Some(Value::String(word)) if word == "latest" => return Start::Latest,
+        Some(Value::String(word)) if word == "earliest" => return Start::Earliest,
+        Some(Value::String(word)) if word == "full-sync" => {
+            let remedy = r#"write "latest" or "earliest""#;
+            section.note("start", "\"full-sync\" comes in a later version", remedy);
+            return Start::Latest;
+        }
+        Some(Value::Object(table)) => match time(table) {
+            Some(time) => return Start::Time(time),
+            None => "is not a time",
+        },
+        Some(_) => "is not known",
+    };
+    section.note("start", problem, FORMS);
+    Start::Latest
+}
+
+fn read_retry(section: &Section) -> BackoffConfig {
+    let default = BackoffConfig::default();
+    let retry = BackoffConfig {
+        min: section.or("min", default.min),
+        max: section.or("max", default.max),
+        factor: section.or("factor", default.factor),
+    };
+    if retry.min < Duration::from_millis(1) {
+        section.note("min", "is too short", r#"write "1ms" or more"#);
+    }
+    if retry.max < retry.min {
+        section.note("max", "is less than min", "make it min or more");
+    }
+    if retry.factor < 1.0 {
+        section.note("factor", "is less than 1", "write 1.0 or more, for example 2.0");
+    }
+    retry
+}

@@ -1,0 +1,96 @@
+use std::{path::Path, time::Duration};
+
+use event_bus::Start;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("l.toml"), text).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn a_listener_with_nothing_but_a_handler_has_the_documented_defaults() {
+    let config = parse("[listeners.a]\nhandler = \"print\"\n").unwrap();
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:12359");
+    let listener = &config.listeners["a"];
+    assert_eq!((listener.workers, listener.batch_size), (1, 128));
+    assert_eq!((listener.batch_bytes, listener.max_buffer_bytes), (8 << 20, 64 << 20));
+    assert_eq!(listener.start, Start::Latest);
+    assert_eq!(listener.retry.max, Duration::from_mins(5));
+    assert_eq!(listener.actions, Actions { insert: true, update: true, delete: true });
+    let subscription = listener.subscription("a", &config.bus);
+    assert_eq!(subscription.group, "dbevents.listener.a");
+    let wants = subscription.topics.matcher();
+    assert!(wants("dbevents.weixin.wx_config") && !wants("other.weixin.wx_config"));
+}
+
+#[test]
+fn every_form_of_every_key_is_read() {
+    let config = parse(
+        "[listeners.a]\nsubscribe = { weixin = ['wx_*', 'b'], all = [] }\nactions = ['delete']\n\
+         columns = ['status']\nstart = { time = '2026-01-31T12:00:00Z' }\nlifeTime = '1day'\n\
+         handler = { http = 'https://x/y', timeout = '5s', headers = { A-b = 'c' }, hmacSecret = 's' }\n\
+         [listeners.b]\nstart = 'earliest'\nhandler = { exec = ['sh', '-c', 'x'], timeout = '1m' }\n",
+    )
+    .unwrap();
+    let a = &config.listeners["a"];
+    let pair = |schema: &str, table: &str| (schema.to_owned(), table.to_owned());
+    assert_eq!(a.subscribe, [pair("all", "*"), pair("weixin", "wx_*"), pair("weixin", "b")]);
+    assert!(matches!(a.start, Start::Time(_)) && a.actions.delete && !a.actions.insert);
+    assert!(matches!(&a.handler, HandlerConfig::Http(http) if http.headers[0].0 == "A-b"));
+    assert!(matches!(&config.listeners["b"].handler, HandlerConfig::Exec(exec)
+        if exec.command == ["sh", "-c", "x"] && exec.timeout == Duration::from_mins(1)));
+}
+
+#[test]
+fn all_mistakes_of_a_bad_file_are_told_at_once() {
+    let text = parse(
+        "[listen]\nip = '0.0.0.0'\nports = 1\n[bus]\nkind = 'kafka'\n\
+         [listeners.'a.b']\nhandler = 'print'\n\
+         [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full-sync'\nactions = ['upsert']\n\
+         retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = 1\n\
+         [listeners.d]\nhandler = { http = 'ftp://x', timeout = '0s' }\nmaxBufferBytes = '1B'\n\
+         [listeners.e]\nhandler = { http = 'http://u:p@x', exec = ['a'] }\n\
+         [listeners.f]\nhandler = { exec = [] }\nsubscribe = {}\n",
+    )
+    .unwrap_err();
+    for expected in [
+        "listen.token: is missing, while 0.0.0.0 can be reached from outside",
+        "listen.ports: is not a known key; did you mean port?",
+        "bus.kind: \"kafka\" is not known; write one of log",
+        "listeners.a.b: cannot be the name of a listener",
+        "listeners.c.workers: 0 is out of range; write a number from 1 to 256",
+        "listeners.c.batchSize: -1 does not fit",
+        "listeners.c.start: \"full-sync\" comes in a later version; write \"latest\" or \"earliest\"",
+        "listeners.c.actions: \"upsert\" is not known",
+        "listeners.c.retry.max: is less than min",
+        "listeners.c.retry.factor: is less than 1",
+        "listeners.c.handler: is missing",
+        "listeners.c.park: is not a known key",
+        "listeners.c.version: is not a known key",
+        "listeners.d.handler.http: \"ftp://x\" is not an http or https URL",
+        "listeners.d.handler.timeout: is too short",
+        "listeners.d.maxBufferBytes: 1 B is out of range",
+        "listeners.e.handler: has both http and exec",
+        "listeners.f.handler.exec: is empty",
+        "listeners.f.subscribe: is empty",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_file_without_listeners_says_how_to_add_one() {
+    assert!(parse("").unwrap_err().contains("add a table [listeners.NAME]"));
+}
+
+#[test]
+fn two_configs_differ_by_a_secret_or_by_the_bus() {
+    let with = |secret: &str, port: u16| {
+        let handler = format!("{{ http = 'http://x', hmacSecret = '{secret}' }}");
+        parse(&format!("[bus]\naddress = 'h:{port}'\ntoken='x'\n[listeners.a]\nhandler = {handler}\n")).unwrap()
+    };
+    let (one, same, secret, bus) = (with("s", 1), with("s", 1), with("t", 1), with("s", 2));
+    assert!(one.listeners == same.listeners && one.has_same_bus(&same));
+    assert!(one.listeners != secret.listeners && !one.has_same_bus(&bus));
+}
