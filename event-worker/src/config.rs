@@ -22,6 +22,8 @@ pub use listener::{Actions, ListenerConfig};
 /// A whole config file.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
     /// Where the HTTP API listens.
     pub listen: ListenConfig,
     /// Where the changes come from.
@@ -66,6 +68,7 @@ impl Config {
         let root = file.root();
         let supervisor = root.section("supervisor");
         let config = Self {
+            path: file.path().to_owned(),
             listen: ListenConfig::read(&root.section("listen")),
             bus: BusConfig::read(&root.section("bus")),
             directory: supervisor.or("directory", PathBuf::from("data/event-worker")),

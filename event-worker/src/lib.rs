@@ -5,7 +5,15 @@
 //! committed. `supervisor` runs each listener as a process of its own, `api` shows them.
 
 mod config;
+mod error;
+mod event;
+mod handler;
+mod listener;
 
 pub use config::{
     Actions, Config, ExecConfig, HandlerConfig, HttpConfig, ListenConfig, ListenerConfig,
 };
+pub use error::Error;
+pub use event::{Event, json_array};
+pub use handler::{Batch, Failure, Handler, Outcome};
+pub use listener::Listener;

@@ -6,8 +6,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use service::{Secret, config::Section};
 
-const FORMS: &str =
-    r#"write { http = "http://…" }, { exec = ["program", "argument"] } or "print""#;
+const FORMS: &str = r#"write { http = "http://…" }, { exec = ["program", "argument"] } or "print""#;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 

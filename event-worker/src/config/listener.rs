@@ -132,8 +132,7 @@ fn read_bytes(section: &Section, key: &str, default: ByteSize) -> usize {
 }
 
 fn read_start(section: &Section) -> Start {
-    const FORMS: &str =
-        r#"write "latest", "earliest" or { time = "2026-01-31T12:00:00Z" }"#;
+    const FORMS: &str = r#"write "latest", "earliest" or { time = "2026-01-31T12:00:00Z" }"#;
     let time = |table: &serde_json::Map<String, Value>| {
         let text = table.get("time").filter(|_| table.len() == 1)?.as_str()?;
         humantime::parse_rfc3339_weak(text).ok().filter(|time| *time >= SystemTime::UNIX_EPOCH)

@@ -88,7 +88,10 @@ fn a_file_without_listeners_says_how_to_add_one() {
 fn two_configs_differ_by_a_secret_or_by_the_bus() {
     let with = |secret: &str, port: u16| {
         let handler = format!("{{ http = 'http://x', hmacSecret = '{secret}' }}");
-        parse(&format!("[bus]\naddress = 'h:{port}'\ntoken='x'\n[listeners.a]\nhandler = {handler}\n")).unwrap()
+        parse(&format!(
+            "[bus]\naddress = 'h:{port}'\ntoken='x'\n[listeners.a]\nhandler = {handler}\n"
+        ))
+        .unwrap()
     };
     let (one, same, secret, bus) = (with("s", 1), with("s", 1), with("t", 1), with("s", 2));
     assert!(one.listeners == same.listeners && one.has_same_bus(&same));

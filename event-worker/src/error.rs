@@ -1,0 +1,106 @@
+//! Why a listener, or the whole program, cannot go on.
+
+use service::{config::Mistakes, exit::Exit};
+
+/// What ended it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config file is wrong.
+    #[error("{0}")]
+    Config(#[from] Mistakes),
+    /// No such listener is in the config.
+    #[error("listener {id} is not in {file}; it has: {known}")]
+    UnknownListener {
+        /// What was asked for.
+        id: String,
+        /// Where it was looked for.
+        file: String,
+        /// The ids that are there.
+        known: String,
+    },
+    /// The handler of the listener is a Rust program, and this is not it.
+    #[error(
+        "the handler of listener {0} is \"program\": start that program, which calls it itself"
+    )]
+    NoHandler(String),
+    /// The client for HTTP cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    HttpClient(#[from] reqwest::Error),
+    /// The bus refused us, or lost what we need.
+    #[error("{0}")]
+    Bus(#[from] event_bus::Error),
+    /// A record that is not an event.
+    #[error(
+        "the record at offset {offset} of {topic} is not an event that we understand: {reason}"
+    )]
+    BadRecord {
+        /// The record's topic.
+        topic: String,
+        /// Its offset.
+        offset: u64,
+        /// What is wrong with it; nothing of its values.
+        reason: String,
+    },
+    /// A handler panicked.
+    #[error("the handler panicked; see the log")]
+    HandlerPanicked,
+    /// An address or a directory that we need is taken or forbidden.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another supervisor works with the same directory.
+    #[error("another event-worker runs with the directory {0}")]
+    AlreadyRuns(String),
+}
+
+impl Error {
+    /// An error of the system, and what was tried.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// Whether it can go away without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Bus(error) if error.is_transient())
+    }
+
+    /// What a human can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Config(_) | Self::UnknownListener { .. } => "mend the config file",
+            Self::NoHandler(_) => "or give the listener a handler of another kind",
+            Self::HttpClient(_) => "install the system's CA certificates",
+            Self::Bus(event_bus::Error::OffsetGone { .. }) => {
+                "nothing is skipped by itself: decide where this listener goes on, or give it a new \
+                 name with start = \"earliest\"; keep records longer (retention, maxBytes)"
+            }
+            Self::Bus(error) if error.is_transient() => "start the bus; the listener waits for it",
+            Self::Bus(_) => "see [bus] in the config: address, token, certificate",
+            Self::BadRecord { .. } => {
+                "see who else writes to this topic, and whether event-worker is older than dts; \
+                 nothing is skipped by itself"
+            }
+            Self::HandlerPanicked => "mend the handler",
+            Self::Io { .. } => "free it, or name another in the config",
+            Self::AlreadyRuns(_) => {
+                "stop that one (scripts/startDbEventWorker.sh stop), or set another directory in \
+                 [supervisor]"
+            }
+        }
+    }
+
+    /// How the process ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::UnknownListener { .. } | Self::NoHandler(_) => Exit::Config,
+            Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
+            Self::Bus(_) | Self::Io { .. } | Self::AlreadyRuns(_) => Exit::Refused,
+            Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! An event on its way to a handler: the record's own bytes, and what the listener must know of
+//! them.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use event_bus::{Delivery, Partition};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+/// What an event needs in memory besides its text, roughly.
+const OVERHEAD_BYTES: usize = 160;
+
+/// A change of a row, as a handler gets it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The record's JSON as it lies on the bus, with `"Bus":{…}` added at its end; one line.
+    json: Box<str>,
+    ev_id: Box<str>,
+    partition: Partition,
+    offset: u64,
+    committed_ms: u64,
+    /// Which assignment of its partition it came with.
+    pub(crate) generation: u64,
+}
+
+/// The parts of a record that the listener looks at.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct EventHead<'a> {
+    #[serde(borrow)]
+    ev_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) schema: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) table_name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) action: Cow<'a, str>,
+    #[serde(borrow, default)]
+    old: Option<&'a RawValue>,
+    #[serde(default)]
+    ts: u64,
+}
+
+impl<'a> EventHead<'a> {
+    /// Reads a record's value.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not an event.
+    pub(crate) fn read(value: &'a [u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(value).map_err(|error| error.to_string())?;
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Whether this update changed one of the columns.
+    pub(crate) fn changes_any(&self, columns: &[String]) -> bool {
+        let Some(old) = self.old else { return false };
+        let changed: BTreeMap<String, IgnoredAny> =
+            serde_json::from_str(old.get()).unwrap_or_default();
+        columns.iter().any(|column| changed.contains_key(column))
+    }
+}
+
+impl Event {
+    /// Makes the event of a delivery, whose head was read from it.
+    pub(crate) fn new(delivery: &Delivery, head: &EventHead<'_>, generation: u64) -> Self {
+        Self {
+            json: add_bus(delivery).into_boxed_str(),
+            ev_id: head.ev_id.as_ref().into(),
+            partition: delivery.partition.clone(),
+            offset: delivery.offset,
+            committed_ms: head.ts,
+            generation,
+        }
+    }
+
+    /// The JSON text: one line, without a line break.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The event's id: the same each time that the event is delivered.
+    pub fn ev_id(&self) -> &str {
+        &self.ev_id
+    }
+
+    /// Where the event lies on the bus. For one key the offset only grows.
+    pub fn place(&self) -> (&Partition, u64) {
+        (&self.partition, self.offset)
+    }
+
+    /// When the change was committed in the source, in ms since the Unix epoch; 0 if unknown.
+    pub fn committed_ms(&self) -> u64 {
+        self.committed_ms
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.json.len() + self.ev_id.len() + OVERHEAD_BYTES
+    }
+
+    /// Whether `next` is the second half of an update that changed the key, and this the first.
+    pub(crate) fn is_split_from(&self, next: &Self) -> bool {
+        let halves = (self.ev_id.strip_suffix('d'), next.ev_id.strip_suffix('i'));
+        matches!(halves, (Some(first), Some(second)) if first == second)
+    }
+}
+
+/// The value with `,"Bus":{…}` before its last brace. All else stays byte by byte, but that a line
+/// break, which JSON allows between tokens only, becomes a space: an event is one line.
+fn add_bus(delivery: &Delivery) -> String {
+    let text = String::from_utf8_lossy(&delivery.value);
+    let text = text.trim_ascii_end();
+    let members = text.strip_suffix('}').unwrap_or(text);
+    let topic = serde_json::Value::from(delivery.topic.as_ref());
+    let (number, offset) = (delivery.partition.number, delivery.offset);
+    let mut json =
+        format!(r#"{members},"Bus":{{"topic":{topic},"partition":{number},"offset":{offset}}}}}"#);
+    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
+        json = json.replace(['\n', '\r'], " ");
+    }
+    json
+}
+
+/// The events as one JSON array, without line breaks.
+pub fn json_array(events: &[Event]) -> Vec<u8> {
+    let bytes: usize = events.iter().map(|event| event.json.len() + 1).sum();
+    let mut array = Vec::with_capacity(bytes + 2);
+    array.push(b'[');
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            array.push(b',');
+        }
+        array.extend_from_slice(event.json.as_bytes());
+    }
+    array.push(b']');
+    array
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    pub(crate) fn delivery(offset: u64, value: &str) -> Delivery {
+        Delivery {
+            partition: Partition { topic: "stream".into(), number: 2 },
+            offset,
+            topic: "db.s.t".into(),
+            key: Bytes::new(),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            headers: Vec::new(),
+        }
+    }
+
+    fn value(ev_id: &str) -> String {
+        format!(r#"{{"EvId":"{ev_id}","Schema":"s","TableName":"t","Action":"insert","Ts":7}}"#)
+    }
+
+    pub(crate) fn event(offset: u64, ev_id: &str) -> Event {
+        let value = value(ev_id);
+        Event::new(&delivery(offset, &value), &EventHead::read(value.as_bytes()).unwrap(), 0)
+    }
+
+    pub(crate) fn event_of(partition: &Partition, offset: u64, generation: u64) -> Event {
+        let value = value("g:1#0");
+        let delivery = Delivery { partition: partition.clone(), ..delivery(offset, &value) };
+        Event::new(&delivery, &EventHead::read(value.as_bytes()).unwrap(), generation)
+    }
+
+    #[test]
+    fn the_records_bytes_go_through_unchanged_but_for_the_place_at_their_end() {
+        let value = r#"{"EvId":"g:1#0", "Schema":"s\u0041","TableName":"t","Action":"update","PK":{"id":18446744073709551615},"Data":{"d":1.50,"x":1e400},"Old":{"a\"b":null},"Ts":5}"#;
+        let head = EventHead::read(value.as_bytes()).unwrap();
+        assert_eq!((head.schema.as_ref(), head.ts), ("sA", 5));
+        assert!(head.changes_any(&["a\"b".to_owned()]) && !head.changes_any(&["a".to_owned()]));
+        let event = Event::new(&delivery(9, value), &head, 0);
+        let bus = r#","Bus":{"topic":"db.s.t","partition":2,"offset":9}}"#;
+        assert_eq!(event.json(), format!("{}{bus}", value.strip_suffix('}').unwrap()));
+    }
+
+    #[test]
+    fn a_record_with_line_breaks_becomes_one_line_with_the_same_meaning() {
+        let value = "{\r\n \"EvId\":\"1\",\n\"Schema\":\"s\",\"TableName\":\"t\",\n\"Action\":\"insert\"\n}\n";
+        let head = EventHead::read(value.as_bytes()).unwrap();
+        let event = Event::new(&delivery(1, value), &head, 0);
+        assert!(!event.json().contains(['\n', '\r']));
+        let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
+        assert_eq!((&parsed["EvId"], &parsed["Bus"]["offset"]), (&"1".into(), &1.into()));
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_refused_with_the_reason() {
+        for bad in ["", "7", "{\"EvId\":\"1\"}", "{\"EvId\":1,\"Schema\":2}", "\u{1}"] {
+            assert!(EventHead::read(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(EventHead::read(b"{\"EvId\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn the_halves_of_a_changed_key_know_each_other() {
+        assert!(event(1, "g:7#5d").is_split_from(&event(2, "g:7#5i")));
+        assert!(!event(1, "g:7#5d").is_split_from(&event(2, "g:7#6i")));
+        assert!(!event(1, "g:7#5i").is_split_from(&event(2, "g:7#5d")));
+    }
+
+    #[test]
+    fn a_batch_is_a_json_array() {
+        let array = json_array(&[event(1, "a"), event(2, "b")]);
+        let parsed: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
+        assert_eq!((parsed.len(), &parsed[1]["EvId"]), (2, &"b".into()));
+        assert_eq!(json_array(&[]), b"[]");
+    }
+}

@@ -1,0 +1,59 @@
+//! The handler `exec`: a process of the user's, kept running. A batch is a line on its standard
+//! input, the answer a line on its standard output.
+
+mod process;
+
+use async_trait::async_trait;
+use tracing::warn;
+
+use self::process::{CallError, Process};
+use super::{Answer, Batch, Handler, Outcome};
+use crate::{config::ExecConfig, event::json_array};
+
+pub(super) struct ExecHandler {
+    config: ExecConfig,
+    listener: String,
+    lane: usize,
+    process: Option<Process>,
+}
+
+impl ExecHandler {
+    pub(super) fn new(config: ExecConfig, listener: &str, lane: usize) -> Self {
+        Self { config, listener: listener.to_owned(), lane, process: None }
+    }
+
+    /// The running process, or a new one where there is none, or the old one has ended or spoken
+    /// unasked: what it said would be taken for the answer to the next batch.
+    async fn running(&mut self) -> Result<Process, CallError> {
+        if let Some(mut process) = self.process.take() {
+            match process.spoke_unasked().await {
+                None => return Ok(process),
+                Some(what) => warn!(lane = self.lane, "{what}: it is killed and started anew"),
+            }
+        }
+        Process::start(&self.config.command, &self.listener, self.lane)
+    }
+
+    async fn call(&mut self, batch: Batch<'_>) -> Result<Outcome, CallError> {
+        let mut line = json_array(batch.events);
+        line.push(b'\n');
+        // Whenever this call ends without putting the process back, the process is killed: after a
+        // time-out, when the events are taken away, and when it answers what cannot be understood,
+        // for then its next line may be the rest of that.
+        let mut process = self.running().await?;
+        let timeout = self.config.timeout;
+        let answer = tokio::time::timeout(timeout, process.exchange(&line))
+            .await
+            .map_err(|_| CallError::TimedOut(timeout))??;
+        let outcome = Answer(&answer).read().map_err(CallError::Rubbish)?;
+        self.process = Some(process);
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl Handler for ExecHandler {
+    async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
+        self.call(batch).await.unwrap_or_else(|error| Outcome::failed(error.to_string()))
+    }
+}

@@ -1,0 +1,178 @@
+//! The handler `http`: a POST per batch.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    redirect::Policy,
+};
+use ring::hmac;
+
+use super::{Answer, Batch, Failure, Handler, Outcome, answer::MAX_ANSWER_BYTES};
+use crate::{config::HttpConfig, event::json_array};
+
+/// However long a server asks us to wait, after this we try again.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
+const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+
+#[derive(Clone)]
+pub(super) struct HttpHandler {
+    client: Client,
+    url: reqwest::Url,
+    signing_key: Option<hmac::Key>,
+}
+
+impl HttpHandler {
+    pub(super) fn new(config: HttpConfig, listener: &str) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .timeout(config.timeout)
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .user_agent(concat!("dbevent/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers(&config, listener))
+            .build()?;
+        let signing_key = config
+            .hmac_secret
+            .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
+        Ok(Self { client, url: config.url, signing_key })
+    }
+
+    async fn call(&self, batch: Batch<'_>) -> reqwest::Result<Outcome> {
+        let body = json_array(batch.events);
+        let mut request =
+            self.client.post(self.url.clone()).header("dbevent-attempt", batch.attempt);
+        if let Some(key) = &self.signing_key {
+            request = request.header("dbevent-signature", signature(key, &body));
+        }
+        let response = request.body(body).send().await?;
+        match response.status() {
+            status if status.is_success() => answer(response).await,
+            status => Ok(Outcome::Failed(refusal(status, &response))),
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for HttpHandler {
+    async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
+        self.call(batch).await.unwrap_or_else(|error| Outcome::failed(describe(&error)))
+    }
+}
+
+/// What is sent with each call. The config has checked that the names and values can be sent.
+fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(listener) = HeaderValue::from_str(listener) {
+        headers.insert("dbevent-listener", listener);
+    }
+    for (name, value) in &config.headers {
+        if let (Ok(name), Ok(mut value)) =
+            (name.parse::<HeaderName>(), HeaderValue::from_str(value.expose()))
+        {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// `sha256=` and the HMAC of the body in hexadecimal digits.
+fn signature(key: &hmac::Key, body: &[u8]) -> String {
+    let tag = hmac::sign(key, body);
+    let mut text = String::from("sha256=");
+    for byte in tag.as_ref() {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+    }
+    text
+}
+
+async fn answer(mut response: Response) -> reqwest::Result<Outcome> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER_BYTES {
+            let reason = format!("the handler's answer is longer than {MAX_ANSWER_BYTES} bytes");
+            return Ok(Outcome::failed(reason));
+        }
+    }
+    if body.trim_ascii().is_empty() {
+        return Ok(Outcome::Done);
+    }
+    Ok(Answer(&body).read().unwrap_or_else(Outcome::failed))
+}
+
+fn refusal(status: StatusCode, response: &Response) -> Failure {
+    let reason = if status.is_redirection() {
+        format!(
+            "the handler answered {status}; redirects are not followed: put the final URL into the config"
+        )
+    } else {
+        format!("the handler answered {status}")
+    };
+    let asks_to_wait =
+        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let header = response.headers().get(RETRY_AFTER).filter(|_| asks_to_wait);
+    let retry_after = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| read_retry_after(text, SystemTime::now()));
+    Failure { reason, retry_after }
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date.
+fn read_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let wait = match text.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(now).ok()?,
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// The error with its causes. The URL may hold a secret in its query, so it is left out.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "the handler did not answer in time; the call may still run there".to_owned()
+    } else if error.is_connect() {
+        "cannot connect to the handler".to_owned()
+    } else {
+        "the call to the handler broke off".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        cause = error.source();
+        if cause.is_none() {
+            text = format!("{text}: {error}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_the_hmac_that_others_compute() {
+        // RFC 4231, test case 2.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
+        assert_eq!(
+            signature(&key, b"what do ya want for nothing?"),
+            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date_and_never_without_end() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 60);
+        let read = |text| read_retry_after(text, now);
+        assert_eq!(read("120"), Some(Duration::from_mins(2)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(read("99999999"), Some(MAX_RETRY_AFTER));
+        assert_eq!(read("soon"), None);
+    }
+}

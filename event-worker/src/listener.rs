@@ -1,0 +1,160 @@
+//! A listener: from the bus to the handler, and a commit for what is done.
+
+mod filter;
+mod flow;
+mod journey;
+mod lane;
+mod lanes;
+pub(crate) mod status;
+mod tracker;
+
+use std::{sync::Arc, time::Duration};
+
+use event_bus::{Bus, Consumer, Subscription};
+use service::{Backoff, BackoffConfig};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::{
+    journey::Journey,
+    status::{Problem, State, Status},
+};
+use crate::{
+    config::{Config, ListenerConfig},
+    error::Error,
+    handler::{self, Handler, MakeHandler},
+};
+
+/// How the bus is asked again when it is away.
+const BUS_RETRY: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
+
+/// A listener of a config file, ready to run.
+pub struct Listener {
+    id: String,
+    config: ListenerConfig,
+    subscription: Subscription,
+    bus: Arc<dyn Bus>,
+    status: Arc<Status>,
+}
+
+/// How a running listener is told what to do.
+pub(crate) struct Control {
+    pub(crate) stop: CancellationToken,
+    pub(crate) paused: watch::Receiver<bool>,
+}
+
+impl Listener {
+    /// The listener `id` of a config, on a bus that is open.
+    ///
+    /// # Errors
+    ///
+    /// When the config has no such listener.
+    pub fn new(config: &Config, id: &str, bus: Arc<dyn Bus>) -> Result<Self, Error> {
+        let Some(listener) = config.listeners.get(id) else {
+            let known: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
+            let (id, file) = (id.to_owned(), config.path.display().to_string());
+            return Err(Error::UnknownListener { id, file, known: known.join(", ") });
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            subscription: listener.subscription(id, &config.bus),
+            config: listener.clone(),
+            bus,
+            status: Arc::default(),
+        })
+    }
+
+    /// Calls the handlers, one for each lane, until `stop`. Returns when the calls that were begun
+    /// have ended (or 45 s later) and what is done is committed.
+    ///
+    /// # Errors
+    ///
+    /// What only a human can mend. A bus that is away is waited for.
+    pub async fn run<F>(self, make_handler: F, stop: CancellationToken) -> Result<(), Error>
+    where
+        F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
+    {
+        let (_unpaused, paused) = watch::channel(false);
+        self.run_controlled(&make_handler, Control { stop, paused }).await
+    }
+
+    /// Runs the handler that the config names.
+    pub(crate) async fn run_configured(self, control: Control) -> Result<(), Error> {
+        let Some(make_handler) = handler::maker(&self.config.handler, &self.id)? else {
+            return Err(Error::NoHandler(self.id));
+        };
+        self.run_controlled(&*make_handler, control).await
+    }
+
+    /// How it is, from now on.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    async fn run_controlled(
+        self,
+        make_handler: &MakeHandler<'_>,
+        control: Control,
+    ) -> Result<(), Error> {
+        let status = self.status();
+        let stop = end_of_life(&control.stop, self.config.life_time);
+        let ended = match self.join(&stop).await {
+            Ok(None) => Ok(()),
+            Ok(Some(consumer)) => {
+                let journey = Journey::new(&self.config, consumer, make_handler, &status);
+                journey.run(Control { stop, ..control }).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &ended {
+            let problem = Problem::new(error.to_string(), error.remedy());
+            status.set_problem(State::Stopped, problem);
+        }
+        ended
+    }
+
+    /// Joins the group, however long the bus is away; `None` when it is stopped before.
+    async fn join(&self, stop: &CancellationToken) -> Result<Option<Box<dyn Consumer>>, Error> {
+        let mut backoff = Backoff::new(BUS_RETRY);
+        loop {
+            let joined = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                joined = self.bus.consumer(self.subscription.clone()) => joined.map_err(Error::from),
+            };
+            let error = match joined {
+                Ok(consumer) => return Ok(Some(consumer)),
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) => error,
+            };
+            if backoff.failures() == 0 {
+                warn!(%error, "the bus is away; the listener waits for it");
+            }
+            let problem = Problem::new(error.to_string(), error.remedy());
+            self.status.set_problem(State::BusAway, problem);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
+        }
+    }
+}
+
+/// A token that is cancelled with `stop`, or when the listener has lived long enough.
+fn end_of_life(stop: &CancellationToken, life_time: Option<Duration>) -> CancellationToken {
+    let ends = stop.child_token();
+    if let Some(life_time) = life_time {
+        let ends = ends.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ends.cancelled() => {}
+                () = tokio::time::sleep(life_time) => {
+                    info!(?life_time, "the listener has reached its lifeTime and ends");
+                    ends.cancel();
+                }
+            }
+        });
+    }
+    ends
+}

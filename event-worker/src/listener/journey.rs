@@ -1,0 +1,360 @@
+//! The loop of a listener: what the bus brings goes to the lanes, what the lanes have done is
+//! committed.
+
+use std::{sync::Arc, time::Duration};
+
+use event_bus::{Assignment, Consumer, Delivery, Partition, Polled};
+use service::Backoff;
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tracing::{debug, info, warn};
+
+use super::{
+    BUS_RETRY, Control,
+    filter::Filter,
+    flow::Flow,
+    lane::Leash,
+    lanes::{Broken, Lanes},
+    status::{Problem, State, Status},
+    tracker::Tracker,
+};
+use crate::{
+    config::ListenerConfig,
+    error::Error,
+    event::{Event, EventHead},
+    handler::MakeHandler,
+};
+
+/// What is done is committed at least so often.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+/// How long calls may run on when their partitions go to another member.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long calls may run on when the listener stops.
+const STOP_DEADLINE: Duration = Duration::from_secs(45);
+
+/// How long the bus may take to commit or to let us go.
+const BUS_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(super) struct Journey {
+    consumer: Box<dyn Consumer>,
+    filter: Filter,
+    tracker: Tracker,
+    lanes: Lanes,
+    flow: Flow,
+    status: Arc<Status>,
+    bus_failures: Backoff,
+    /// The bus failed; it is not asked before this.
+    ask_bus_at: Instant,
+}
+
+/// What happens next.
+enum Next {
+    Stop,
+    Pause(bool),
+    Finished(Result<Vec<Event>, Broken>),
+    CommitDue,
+    Polled(event_bus::Result<Polled>),
+}
+
+impl Journey {
+    pub(super) fn new(
+        config: &ListenerConfig,
+        consumer: Box<dyn Consumer>,
+        make_handler: &MakeHandler<'_>,
+        status: &Arc<Status>,
+    ) -> Self {
+        Self {
+            consumer,
+            filter: Filter::new(config),
+            tracker: Tracker::default(),
+            lanes: Lanes::start(config, make_handler, status),
+            flow: Flow::new(config.max_buffer_bytes),
+            status: Arc::clone(status),
+            bus_failures: Backoff::new(BUS_RETRY),
+            ask_bus_at: Instant::now(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut control: Control) -> Result<(), Error> {
+        let mut commit_due = tokio::time::interval(COMMIT_EVERY);
+        commit_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.pause(*control.paused.borrow_and_update());
+        let ended = loop {
+            let acted = match self.next(&mut control, &mut commit_due).await {
+                Next::Stop => break Ok(()),
+                next => self.act(next).await,
+            };
+            if let Err(error) = acted {
+                break Err(error);
+            }
+            self.go_on();
+        };
+        self.finish().await;
+        ended
+    }
+
+    async fn next(&mut self, control: &mut Control, commit_due: &mut Interval) -> Next {
+        let is_ours = |event: &Event| self.tracker.holds(event);
+        let poll = async {
+            tokio::time::sleep_until(self.ask_bus_at).await;
+            self.consumer.poll().await
+        };
+        tokio::select! {
+            biased;
+            () = control.stop.cancelled() => Next::Stop,
+            Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
+            finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
+            _ = commit_due.tick() => Next::CommitDue,
+            polled = poll => Next::Polled(polled),
+        }
+    }
+
+    async fn act(&mut self, next: Next) -> Result<(), Error> {
+        match next {
+            Next::Stop => Ok(()),
+            Next::Pause(pause) => {
+                self.pause(pause);
+                Ok(())
+            }
+            Next::Finished(finished) => {
+                self.finished(&finished?);
+                Ok(())
+            }
+            Next::CommitDue => self.commit().await,
+            Next::Polled(Err(error)) => self.bus_failed(error),
+            Next::Polled(Ok(polled)) => self.polled(polled).await,
+        }
+    }
+
+    /// After everything that happens: hold or release the partitions, give work to free lanes.
+    fn go_on(&mut self) {
+        self.flow.steer(self.lanes.bytes(), self.consumer.as_mut(), self.tracker.partitions());
+        if self.flow.goes_out() {
+            self.lanes.dispatch();
+        }
+        let (events, bytes) = (self.lanes.events() as u64, self.lanes.bytes() as u64);
+        let oldest_unfinished_ms = self.tracker.oldest_unfinished_ms();
+        self.status.update(|report| {
+            report.buffered_events = events;
+            report.buffered_bytes = bytes;
+            report.oldest_unfinished_ms = oldest_unfinished_ms;
+        });
+    }
+
+    fn pause(&mut self, pause: bool) {
+        if pause && !self.flow.is_paused {
+            info!("paused: calls that run may end, no new ones begin");
+            for leash in self.lanes.leashes(|_, _| true) {
+                leash.no_retry.cancel();
+            }
+        } else if !pause && self.flow.is_paused {
+            info!("resumed");
+        }
+        self.flow.is_paused = pause;
+        self.show_state();
+    }
+
+    fn show_state(&self) {
+        let has_partitions = self.tracker.partitions().next().is_some();
+        self.status.set_state(match (self.flow.is_stopping, self.flow.is_paused) {
+            (true, _) => State::Stopping,
+            (false, true) => State::Paused,
+            (false, false) if !has_partitions => State::Standby,
+            (false, false) => State::Running,
+        });
+    }
+
+    async fn polled(&mut self, polled: Polled) -> Result<(), Error> {
+        if self.bus_failures.failures() > 0 {
+            info!("the bus is back");
+            self.bus_failures.reset();
+        }
+        let moved = match polled {
+            Polled::Assigned(assignments) => {
+                self.assigned(&assignments);
+                Ok(())
+            }
+            Polled::Revoking(partitions) => self.give_up(&partitions).await,
+            Polled::Lost(partitions) => {
+                self.lost(&partitions);
+                Ok(())
+            }
+            Polled::Records { deliveries, scanned } => self.received(&deliveries, &scanned),
+        };
+        self.show_state();
+        moved
+    }
+
+    fn assigned(&mut self, assignments: &[Assignment]) {
+        for assignment in assignments {
+            let Assignment { partition, position } = assignment;
+            info!(topic = %partition.topic, partition = partition.number, position, "assigned");
+            self.tracker.assign(assignment);
+        }
+        let partitions: Vec<_> =
+            assignments.iter().map(|assignment| assignment.partition.clone()).collect();
+        self.flow.assigned(self.consumer.as_mut(), &partitions);
+    }
+
+    fn received(
+        &mut self,
+        deliveries: &[Delivery],
+        scanned: &[(Partition, u64)],
+    ) -> Result<(), Error> {
+        let mut filtered = 0;
+        for delivery in deliveries {
+            let Some(generation) = self.tracker.generation(&delivery.partition) else { continue };
+            let head = read_head(delivery)?;
+            if self.filter.wants(&head) {
+                let event = Event::new(delivery, &head, generation);
+                self.tracker.begin(&event);
+                self.lanes.push(delivery, event);
+            } else {
+                filtered += 1;
+                self.tracker.scan(&delivery.partition, delivery.offset + 1);
+            }
+        }
+        for (partition, next) in scanned {
+            self.tracker.scan(partition, *next);
+        }
+        let received = deliveries.len() as u64;
+        self.status.update(|report| {
+            report.received += received;
+            report.filtered += filtered;
+        });
+        Ok(())
+    }
+
+    fn finished(&mut self, events: &[Event]) {
+        self.status.count_done(events.iter().map(Event::committed_ms));
+        for event in events {
+            self.tracker.finish(event);
+        }
+    }
+
+    /// Partitions go to another member: their calls may end, then what is done is committed.
+    async fn give_up(&mut self, partitions: &[Partition]) -> Result<(), Error> {
+        info!(count = partitions.len(), "partitions go to another member of the group");
+        let held = |partition: &Partition, _| partitions.contains(partition);
+        self.lanes.retain(|partition, generation| !held(partition, generation));
+        let settled = self.settle(held, REVOKE_DEADLINE).await;
+        self.lanes.retain(|partition, generation| !held(partition, generation));
+        let committed = self.commit().await;
+        for partition in partitions {
+            self.tracker.remove(partition);
+        }
+        settled.and(committed)
+    }
+
+    /// Partitions are gone: whatever their calls bring does not count any more.
+    fn lost(&mut self, partitions: &[Partition]) {
+        warn!(count = partitions.len(), "partitions were lost; their events come again");
+        for partition in partitions {
+            self.tracker.remove(partition);
+        }
+        let tracker = &self.tracker;
+        let is_lost =
+            |partition: &Partition, generation| tracker.generation(partition) != Some(generation);
+        for leash in self.lanes.leashes(is_lost) {
+            leash.abort.cancel();
+        }
+        self.lanes.retain(|partition, generation| !is_lost(partition, generation));
+    }
+
+    /// Lets the calls end that hold events of some partitions, and aborts them at the deadline.
+    async fn settle(
+        &mut self,
+        holds: impl Fn(&Partition, u64) -> bool,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let abort_at = tokio::time::sleep(deadline);
+        tokio::pin!(abort_at);
+        loop {
+            let leashes: Vec<Leash> = self.lanes.leashes(&holds);
+            if leashes.is_empty() {
+                return Ok(());
+            }
+            for leash in &leashes {
+                leash.no_retry.cancel();
+            }
+            let is_ours = |event: &Event| {
+                let (partition, _) = event.place();
+                self.tracker.holds(event) && !holds(partition, event.generation)
+            };
+            tokio::select! {
+                finished = self.lanes.next_finished(is_ours) => self.finished(&finished?),
+                () = &mut abort_at, if !abort_at.is_elapsed() => {
+                    warn!(calls = leashes.len(), "calls did not end in time and are dropped");
+                    leashes.iter().for_each(|leash| leash.abort.cancel());
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        let offsets = self.tracker.uncommitted();
+        if offsets.is_empty() || Instant::now() < self.ask_bus_at {
+            return Ok(());
+        }
+        match timeout(BUS_DEADLINE, self.consumer.commit(&offsets)).await {
+            Ok(Ok(())) => self.tracker.committed(&offsets),
+            Ok(Err(event_bus::Error::PartitionLost(partition))) => {
+                // The next poll says so too; what else was to be committed is tried again.
+                debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
+                self.lost(&[partition]);
+            }
+            Ok(Err(error)) => return self.bus_failed(error),
+            Err(_) => warn!("the bus has not committed in {BUS_DEADLINE:?}; it is tried again"),
+        }
+        Ok(())
+    }
+
+    /// A bus that is away is waited for; anything else ends the listener.
+    fn bus_failed(&mut self, error: event_bus::Error) -> Result<(), Error> {
+        let error = Error::from(error);
+        if !error.is_transient() {
+            return Err(error);
+        }
+        if self.bus_failures.failures() == 0 {
+            warn!(%error, "the bus is away; the listener waits for it");
+        }
+        self.ask_bus_at = Instant::now() + self.bus_failures.next_wait();
+        let problem = Problem::new(error.to_string(), error.remedy());
+        self.status.set_problem(State::BusAway, problem);
+        Ok(())
+    }
+
+    /// Finish what is begun, save, leave.
+    async fn finish(mut self) {
+        self.flow.is_stopping = true;
+        self.show_state();
+        if self.settle(|_, _| true, STOP_DEADLINE).await.is_err() {
+            warn!("a handler panicked while the listener stopped");
+        }
+        if let Err(error) = self.commit().await {
+            warn!(%error, "the last commit failed; the events come again");
+        }
+        let left = self.lanes.events();
+        if left > 0 {
+            info!(events = left, "waiting events are left; they are delivered again");
+        }
+        if timeout(BUS_DEADLINE, self.consumer.close()).await.is_err() {
+            warn!("the bus did not let us go in {BUS_DEADLINE:?}");
+        }
+    }
+}
+
+impl From<Broken> for Error {
+    fn from(_: Broken) -> Self {
+        Self::HandlerPanicked
+    }
+}
+
+fn read_head(delivery: &Delivery) -> Result<EventHead<'_>, Error> {
+    EventHead::read(&delivery.value).map_err(|reason| Error::BadRecord {
+        topic: delivery.topic.to_string(),
+        offset: delivery.offset,
+        reason,
+    })
+}

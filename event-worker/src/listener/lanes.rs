@@ -1,0 +1,218 @@
+//! The lanes of a listener: events wait for theirs in order, and go out in batches.
+
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use event_bus::{Delivery, Partition};
+use tokio::{sync::mpsc, task::JoinSet};
+use tracing::Instrument;
+
+use super::{
+    lane::{Lane, LaneReport, Leash, Work},
+    status::Status,
+};
+use crate::{config::ListenerConfig, event::Event, handler::MakeHandler};
+
+/// All lanes, and what waits for them.
+pub(super) struct Lanes {
+    lanes: Vec<Waiting>,
+    limits: BatchLimits,
+    reports: mpsc::Receiver<LaneReport>,
+    tasks: JoinSet<()>,
+    /// Bytes of all events, waiting or in a call.
+    bytes: usize,
+    events: usize,
+}
+
+#[derive(Clone, Copy)]
+struct BatchLimits {
+    events: usize,
+    bytes: usize,
+}
+
+/// One lane, seen from outside.
+struct Waiting {
+    queue: VecDeque<Event>,
+    work: mpsc::Sender<Work>,
+    running: Option<Running>,
+}
+
+struct Running {
+    leash: Leash,
+    partitions: Vec<(Partition, u64)>,
+}
+
+/// A lane's task ended: its handler panicked.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl Lanes {
+    /// Starts the lanes.
+    pub(super) fn start(
+        config: &ListenerConfig,
+        make_handler: &MakeHandler<'_>,
+        status: &Arc<Status>,
+    ) -> Self {
+        let (sender, reports) = mpsc::channel(2 * config.workers);
+        let mut tasks = JoinSet::new();
+        let lanes = (0..config.workers).map(|number| {
+            let (work, from_listener) = mpsc::channel(1);
+            let lane = Lane {
+                number,
+                handler: make_handler(number),
+                retry: config.retry,
+                status: Arc::clone(status),
+                reports: sender.clone(),
+            };
+            tasks.spawn(lane.run(from_listener).in_current_span());
+            Waiting { queue: VecDeque::new(), work, running: None }
+        });
+        let lanes = lanes.collect();
+        let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
+        Self { lanes, limits, reports, tasks, bytes: 0, events: 0 }
+    }
+
+    /// Puts an event at the end of its lane: that of its topic and key.
+    pub(super) fn push(&mut self, delivery: &Delivery, event: Event) {
+        let mut hasher = DefaultHasher::new();
+        (&delivery.topic, &delivery.key).hash(&mut hasher);
+        let lane = hasher.finish() % self.lanes.len() as u64;
+        self.bytes += event.bytes();
+        self.events += 1;
+        self.lanes[usize::try_from(lane).unwrap_or_default()].queue.push_back(event);
+    }
+
+    /// Gives work to each lane that is free.
+    pub(super) fn dispatch(&mut self) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.running.is_none()) {
+            let events = take_batch(&mut lane.queue, self.limits);
+            if events.is_empty() {
+                continue;
+            }
+            let leash = Leash::default();
+            let mut partitions: Vec<_> =
+                events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
+            partitions.dedup();
+            lane.running = Some(Running { leash: leash.clone(), partitions });
+            // A lane that is gone is found by `next_report`.
+            let _ = lane.work.try_send(Work { events, leash });
+        }
+    }
+
+    /// Waits until a lane has something to tell; gives the events that are done. What a lane gives
+    /// back goes to the front of its queue, if `is_ours` says that it still concerns us.
+    ///
+    /// # Errors
+    ///
+    /// When a lane's task ended. Cancel-safe.
+    pub(super) async fn next_finished(
+        &mut self,
+        is_ours: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Event>, Broken> {
+        let LaneReport { lane, finished, returned } = tokio::select! {
+            Some(report) = self.reports.recv() => report,
+            _ = self.tasks.join_next() => return Err(Broken),
+        };
+        self.forget(&finished);
+        if let Some(returned) = returned {
+            let lane = &mut self.lanes[lane];
+            lane.running = None;
+            let (ours, dropped): (Vec<_>, Vec<_>) = returned.into_iter().partition(is_ours);
+            for event in ours.into_iter().rev() {
+                lane.queue.push_front(event);
+            }
+            self.forget(&dropped);
+        }
+        Ok(finished)
+    }
+
+    /// Drops what waits and no longer concerns us, and calls back the batches that hold some of it.
+    pub(super) fn retain(&mut self, is_ours: impl Fn(&Partition, u64) -> bool) {
+        for lane in &mut self.lanes {
+            lane.queue.retain(|event| {
+                let keep = is_ours(event.place().0, event.generation);
+                self.bytes -= if keep { 0 } else { event.bytes() };
+                self.events -= usize::from(!keep);
+                keep
+            });
+        }
+    }
+
+    /// The leashes of all batches that hold events of these partitions.
+    pub(super) fn leashes(&self, holds: impl Fn(&Partition, u64) -> bool) -> Vec<Leash> {
+        let running = self.lanes.iter().filter_map(|lane| lane.running.as_ref());
+        let held = running.filter(|running| running.partitions.iter().any(|(p, g)| holds(p, *g)));
+        held.map(|running| running.leash.clone()).collect()
+    }
+
+    /// Bytes of all events that wait or are in a call.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many events wait or are in a call.
+    pub(super) fn events(&self) -> usize {
+        self.events
+    }
+
+    fn forget(&mut self, events: &[Event]) {
+        self.bytes -= events.iter().map(Event::bytes).sum::<usize>();
+        self.events -= events.len();
+    }
+}
+
+/// Takes what fits into one call: at least one event, and never the first half of a changed key
+/// without the second when that one is next.
+fn take_batch(queue: &mut VecDeque<Event>, limits: BatchLimits) -> Vec<Event> {
+    let mut bytes = 0;
+    let fitting = queue.iter().take(limits.events).take_while(|event| {
+        bytes += event.json().len() + 1;
+        bytes <= limits.bytes
+    });
+    let mut count = fitting.count().max(1).min(queue.len());
+    let is_cut = |count: usize| match (queue.get(count.wrapping_sub(1)), queue.get(count)) {
+        (Some(last), Some(next)) => last.is_split_from(next),
+        _ => false,
+    };
+    if is_cut(count) {
+        count = if count > 1 { count - 1 } else { 2 };
+    }
+    queue.drain(..count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::event;
+
+    fn batches(ids: &[&str], limits: BatchLimits) -> Vec<String> {
+        let mut queue: VecDeque<Event> = (0..).zip(ids).map(|(at, id)| event(at, id)).collect();
+        let mut batches = Vec::new();
+        while !queue.is_empty() {
+            let batch = take_batch(&mut queue, limits);
+            batches.push(batch.iter().map(Event::ev_id).collect::<Vec<_>>().join(" "));
+        }
+        batches
+    }
+
+    #[test]
+    fn a_batch_holds_what_fits_and_at_least_one_event() {
+        let ids = ["1", "2", "3", "4", "5"];
+        let limits = BatchLimits { events: 2, bytes: 1 << 20 };
+        assert_eq!(batches(&ids, limits), ["1 2", "3 4", "5"]);
+        let one = event(0, "1").json().len() + 1;
+        assert_eq!(batches(&ids[..3], BatchLimits { events: 9, bytes: 2 * one }), ["1 2", "3"]);
+        assert_eq!(batches(&ids[..2], BatchLimits { events: 9, bytes: 1 }), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_batch_is_never_cut_between_the_halves_of_a_changed_key() {
+        let limits = BatchLimits { events: 2, bytes: 1 << 20 };
+        assert_eq!(batches(&["1", "g#5d", "g#5i", "2"], limits), ["1", "g#5d g#5i", "2"]);
+        let single = BatchLimits { events: 1, bytes: 1 << 20 };
+        assert_eq!(batches(&["g#5d", "g#5i", "2"], single), ["g#5d g#5i", "2"]);
+    }
+}

@@ -1,0 +1,221 @@
+//! How a listener is: counted where the work is done, shown by the API.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+/// The upper ends of the latency histogram's buckets, in ms; one more takes the rest.
+pub(crate) const LATENCY_BUCKETS_MS: [u64; 23] = [
+    1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000,
+    30_000, 60_000, 600_000,
+];
+
+/// What a listener is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum State {
+    /// It has not joined its group yet.
+    #[default]
+    Starting,
+    /// It has joined, but other members have all partitions, or there are none yet.
+    Standby,
+    /// It works.
+    Running,
+    /// The handler fails for some events, which are tried again.
+    Failing,
+    /// A human paused it.
+    Paused,
+    /// The bus does not answer.
+    BusAway,
+    /// It finishes what is begun.
+    Stopping,
+    /// It cannot go on until a human changes something.
+    Stopped,
+    /// Its process has ended and is started again after a while.
+    Restarting,
+}
+
+/// A listener's figures, since its process began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Report {
+    pub(crate) state: State,
+    /// Deliveries from the bus.
+    pub(crate) received: u64,
+    /// Events that the handler has done.
+    pub(crate) done: u64,
+    /// Deliveries that the listener does not want.
+    pub(crate) filtered: u64,
+    /// Handler calls that failed.
+    pub(crate) failures: u64,
+    /// Calls for events that had failed before.
+    pub(crate) retries: u64,
+    pub(crate) buffered_events: u64,
+    pub(crate) buffered_bytes: u64,
+    /// When the oldest unfinished event was committed in the source, in ms since the Unix epoch.
+    pub(crate) oldest_unfinished_ms: Option<u64>,
+    /// The lanes whose handler fails, by number.
+    pub(crate) failing: BTreeMap<usize, FailingLane>,
+    /// Why it is not running, or the last handler failure.
+    pub(crate) error: Option<Problem>,
+    pub(crate) latency: Latency,
+}
+
+/// A lane whose handler fails.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FailingLane {
+    pub(crate) since_ms: u64,
+    pub(crate) attempts: u32,
+    pub(crate) error: String,
+    pub(crate) first_ev_id: String,
+}
+
+/// What went wrong last, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Problem {
+    pub(crate) at_ms: u64,
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+}
+
+impl Problem {
+    pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { at_ms: now_ms(), message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// Times from the commit in the source until the handler was done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    /// Events per bucket of [`LATENCY_BUCKETS_MS`], and the rest.
+    pub(crate) counts: [u64; LATENCY_BUCKETS_MS.len() + 1],
+    pub(crate) sum_ms: u64,
+}
+
+impl Latency {
+    fn add(&mut self, took_ms: u64) {
+        let bucket = LATENCY_BUCKETS_MS.partition_point(|end| *end < took_ms);
+        self.counts[bucket] += 1;
+        self.sum_ms += took_ms;
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum_ms += other.sum_ms;
+    }
+
+    /// The upper end of the bucket that the quantile falls into, in ms; `None` without events.
+    pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
+        let total: u64 = self.counts.iter().sum();
+        let mut seen = 0;
+        let bucket = self.counts.iter().position(|count| {
+            seen += count;
+            total > 0 && seen as f64 >= quantile * total as f64
+        })?;
+        Some(*LATENCY_BUCKETS_MS.get(bucket).unwrap_or(&u64::MAX))
+    }
+}
+
+/// A listener's figures, shared between those who count and those who show.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    report: Mutex<Report>,
+    /// Told when something changed that should be shown at once.
+    pub(crate) changed: Notify,
+}
+
+impl Status {
+    pub(crate) fn report(&self) -> Report {
+        let mut report = self.lock().clone();
+        if report.state == State::Running && !report.failing.is_empty() {
+            report.state = State::Failing;
+        }
+        report
+    }
+
+    /// Changes the figures.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.lock());
+    }
+
+    /// Sets the state; shown at once.
+    pub(crate) fn set_state(&self, state: State) {
+        let before = std::mem::replace(&mut self.lock().state, state);
+        if before != state {
+            self.changed.notify_one();
+        }
+    }
+
+    /// What went wrong.
+    pub(crate) fn set_problem(&self, state: State, problem: Problem) {
+        self.lock().error = Some(problem);
+        self.set_state(state);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn count_done(&self, committed_ms: impl Iterator<Item = u64>) {
+        let now = now_ms();
+        let mut report = self.lock();
+        for committed in committed_ms {
+            report.done += 1;
+            report.latency.add(now.saturating_sub(committed));
+        }
+    }
+
+    pub(super) fn count_retry(&self) {
+        self.lock().retries += 1;
+    }
+
+    pub(super) fn lane_failed(&self, lane: usize, attempts: u32, error: &str, first_ev_id: &str) {
+        let mut report = self.lock();
+        let since_ms = report.failing.get(&lane).map_or_else(now_ms, |failing| failing.since_ms);
+        let (error, first_ev_id) = (error.to_owned(), first_ev_id.to_owned());
+        report.failures += 1;
+        report.error =
+            Some(Problem::new(error.clone(), "mend the handler; it is called again by itself"));
+        report.failing.insert(lane, FailingLane { since_ms, attempts, error, first_ev_id });
+        drop(report);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn lane_mended(&self, lane: usize) {
+        self.lock().failing.remove(&lane);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_the_ends_of_buckets() {
+        let mut latency = Latency::default();
+        assert_eq!(latency.quantile(0.5), None);
+        for took in [1, 1, 4, 1000] {
+            latency.add(took);
+        }
+        assert_eq!((latency.quantile(0.5), latency.quantile(0.99)), (Some(1), Some(1_000)));
+        latency.add(u64::MAX / 2);
+        assert_eq!(latency.quantile(1.0), Some(u64::MAX));
+    }
+}

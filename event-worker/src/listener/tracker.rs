@@ -1,0 +1,197 @@
+//! Which events are unfinished, and so how far each partition may be committed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use event_bus::{Assignment, Partition};
+
+use crate::event::Event;
+
+/// The partitions that are ours, and the unfinished events of each.
+#[derive(Debug, Default)]
+pub(super) struct Tracker {
+    partitions: BTreeMap<Partition, Place>,
+    next_generation: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    generation: u64,
+    /// Events from the first unfinished one on, in order of their offsets.
+    events: VecDeque<Tracked>,
+    /// All offsets below were met.
+    scanned: u64,
+    committed: u64,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    offset: u64,
+    committed_ms: u64,
+    is_done: bool,
+}
+
+impl Place {
+    /// The next offset that is not finished.
+    fn position(&self) -> u64 {
+        self.events.front().map_or(self.scanned, |event| event.offset)
+    }
+}
+
+impl Tracker {
+    /// The partition is ours. What is still unfinished from an earlier assignment no longer counts.
+    pub(super) fn assign(&mut self, assignment: &Assignment) {
+        let Assignment { partition, position } = assignment;
+        let place = Place {
+            generation: self.next_generation,
+            events: VecDeque::new(),
+            scanned: *position,
+            committed: *position,
+        };
+        self.next_generation += 1;
+        self.partitions.insert(partition.clone(), place);
+    }
+
+    /// The partition is not ours any more.
+    pub(super) fn remove(&mut self, partition: &Partition) {
+        self.partitions.remove(partition);
+    }
+
+    /// The number of the partition's assignment, if it is ours.
+    pub(super) fn generation(&self, partition: &Partition) -> Option<u64> {
+        Some(self.partitions.get(partition)?.generation)
+    }
+
+    /// Whether the partition that an event came with is still ours.
+    pub(super) fn holds(&self, event: &Event) -> bool {
+        self.generation(event.place().0) == Some(event.generation)
+    }
+
+    /// An event was met that must be finished.
+    pub(super) fn begin(&mut self, event: &Event) {
+        let (partition, offset) = event.place();
+        if let Some(place) = self.partitions.get_mut(partition) {
+            let committed_ms = event.committed_ms();
+            place.events.push_back(Tracked { offset, committed_ms, is_done: false });
+            place.scanned = place.scanned.max(offset + 1);
+        }
+    }
+
+    /// All offsets below `next` were met; those that did not begin need nothing.
+    pub(super) fn scan(&mut self, partition: &Partition, next: u64) {
+        if let Some(place) = self.partitions.get_mut(partition) {
+            place.scanned = place.scanned.max(next);
+        }
+    }
+
+    /// An event is finished. One of an earlier assignment, or one that is finished already, is no
+    /// news.
+    pub(super) fn finish(&mut self, event: &Event) {
+        let (partition, offset) = event.place();
+        let Some(place) = self.partitions.get_mut(partition) else { return };
+        if place.generation != event.generation {
+            return;
+        }
+        if let Ok(index) = place.events.binary_search_by_key(&offset, |event| event.offset) {
+            place.events[index].is_done = true;
+        }
+        while place.events.front().is_some_and(|event| event.is_done) {
+            place.events.pop_front();
+        }
+    }
+
+    /// The partitions that moved since they were last committed, and how far.
+    pub(super) fn uncommitted(&self) -> Vec<(Partition, u64)> {
+        let moved = self.partitions.iter().filter(|(_, place)| place.position() > place.committed);
+        moved.map(|(partition, place)| (partition.clone(), place.position())).collect()
+    }
+
+    /// These were committed.
+    pub(super) fn committed(&mut self, offsets: &[(Partition, u64)]) {
+        for (partition, offset) in offsets {
+            if let Some(place) = self.partitions.get_mut(partition) {
+                place.committed = place.committed.max(*offset);
+            }
+        }
+    }
+
+    /// When the oldest unfinished event was committed in the source, in ms since the Unix epoch.
+    pub(super) fn oldest_unfinished_ms(&self) -> Option<u64> {
+        let fronts = self.partitions.values().filter_map(|place| place.events.front());
+        fronts.map(|event| event.committed_ms).min()
+    }
+
+    /// The partitions that are ours.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::event_of;
+
+    fn partition(number: u32) -> Partition {
+        Partition { topic: "t".into(), number }
+    }
+
+    fn assigned(position: u64) -> (Tracker, Partition) {
+        let mut tracker = Tracker::default();
+        tracker.assign(&Assignment { partition: partition(0), position });
+        (tracker, partition(0))
+    }
+
+    #[test]
+    fn only_what_lies_below_the_lowest_unfinished_event_is_committed() {
+        let (mut tracker, p) = assigned(10);
+        let events = [10, 11, 15].map(|offset| event_of(&p, offset, 0));
+        events.iter().for_each(|event| tracker.begin(event));
+        tracker.finish(&events[1]);
+        tracker.finish(&events[2]);
+        assert_eq!(tracker.uncommitted(), []);
+        assert_eq!(tracker.oldest_unfinished_ms(), Some(events[0].committed_ms()));
+        tracker.finish(&events[0]);
+        assert_eq!(tracker.uncommitted(), [(p.clone(), 16)]);
+        tracker.committed(&[(p, 16)]);
+        assert_eq!(tracker.uncommitted(), []);
+    }
+
+    #[test]
+    fn a_quiet_group_moves_on_by_what_was_scanned() {
+        let (mut tracker, p) = assigned(0);
+        tracker.scan(&p, 7);
+        assert_eq!(tracker.uncommitted(), [(p.clone(), 7)]);
+        let event = event_of(&p, 8, 0);
+        tracker.begin(&event);
+        tracker.scan(&p, 20);
+        assert_eq!(tracker.uncommitted(), [(p.clone(), 8)]);
+        tracker.finish(&event);
+        assert_eq!(tracker.uncommitted(), [(p, 20)]);
+    }
+
+    #[test]
+    fn a_result_from_before_the_partition_was_lost_does_not_count() {
+        let (mut tracker, p) = assigned(0);
+        let early = event_of(&p, 0, tracker.generation(&p).unwrap());
+        tracker.begin(&early);
+        tracker.remove(&p);
+        tracker.finish(&early);
+        tracker.assign(&Assignment { partition: p.clone(), position: 0 });
+        let late = event_of(&p, 0, tracker.generation(&p).unwrap());
+        tracker.begin(&late);
+        tracker.finish(&early);
+        assert_eq!(tracker.uncommitted(), []);
+        assert!(tracker.holds(&late) && !tracker.holds(&early));
+        tracker.finish(&late);
+        assert_eq!(tracker.uncommitted(), [(p, 1)]);
+    }
+
+    #[test]
+    fn partitions_do_not_hold_each_other_back() {
+        let (mut tracker, p) = assigned(0);
+        tracker.assign(&Assignment { partition: partition(1), position: 0 });
+        tracker.begin(&event_of(&p, 0, 0));
+        tracker.scan(&partition(1), 3);
+        assert_eq!(tracker.uncommitted(), [(partition(1), 3)]);
+    }
+}
