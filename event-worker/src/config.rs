@@ -64,7 +64,12 @@ impl Config {
         Self::read(File::parse(path, text)?)
     }
 
-    fn read(file: File) -> Result<Self, Mistakes> {
+    /// Reads a file that is open.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub(crate) fn read(file: File) -> Result<Self, Mistakes> {
         let root = file.root();
         let supervisor = root.section("supervisor");
         let config = Self {

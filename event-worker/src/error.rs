@@ -52,6 +52,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// No event-worker answers at the address of the config.
+    #[error("no event-worker answers at {address}: {reason}")]
+    NoAnswer {
+        /// Where it was asked.
+        address: std::net::SocketAddr,
+        /// What came instead.
+        reason: String,
+    },
     /// Another supervisor works with the same directory.
     #[error("another event-worker runs with the directory {0}")]
     AlreadyRuns(String),
@@ -87,6 +95,9 @@ impl Error {
             }
             Self::HandlerPanicked => "mend the handler",
             Self::Io { .. } => "free it, or name another in the config",
+            Self::NoAnswer { .. } => {
+                "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
+            }
             Self::AlreadyRuns(_) => {
                 "stop that one (scripts/startDbEventWorker.sh stop), or set another directory in \
                  [supervisor]"
@@ -99,7 +110,9 @@ impl Error {
         match self {
             Self::Config(_) | Self::UnknownListener { .. } | Self::NoHandler(_) => Exit::Config,
             Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
-            Self::Bus(_) | Self::Io { .. } | Self::AlreadyRuns(_) => Exit::Refused,
+            Self::Bus(_) | Self::Io { .. } | Self::AlreadyRuns(_) | Self::NoAnswer { .. } => {
+                Exit::Refused
+            }
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
     }

@@ -4,12 +4,21 @@
 //! and gives them to lanes by key; a lane calls a [`Handler`] until it succeeds; what is done is
 //! committed. `supervisor` runs each listener as a process of its own, `api` shows them.
 
+mod alone;
+mod api;
+mod check;
 mod config;
+mod control;
 mod error;
 mod event;
 mod handler;
 mod listener;
+mod status;
+mod supervised;
+mod supervisor;
 
+pub use alone::{run, run_alone};
+pub use check::check;
 pub use config::{
     Actions, Config, ExecConfig, HandlerConfig, HttpConfig, ListenConfig, ListenerConfig,
 };
@@ -17,3 +26,6 @@ pub use error::Error;
 pub use event::{Event, json_array};
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
+pub use status::show_status;
+pub use supervised::run_supervised;
+pub use supervisor::supervise;

@@ -226,7 +226,7 @@ async fn nothing_is_lost_and_keys_keep_their_order_whatever_the_handler_answers(
     for id in seen.iter().map(|id| id[1..].parse::<u64>().unwrap()) {
         if met.insert(id) {
             let before = newest.insert(&key_of[&id], id);
-            assert!(before.is_none_or(|before| before < id), "{} after {before:?}", id);
+            assert!(before.is_none_or(|before| before < id), "{id} after {before:?}");
         }
     }
     assert_eq!(met.len(), 2000);

@@ -60,6 +60,7 @@ type Notes = Rc<RefCell<Vec<Mistake>>>;
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
+    text: String,
     notes: Notes,
     root: Section,
 }
@@ -93,7 +94,7 @@ impl File {
             .map_err(|error| whole(path, error.to_string(), "mend the TOML syntax there"))?;
         let notes = Notes::default();
         let root = Section::new(String::new(), tree, Rc::clone(&notes));
-        Ok(Self { path: path.to_owned(), notes, root })
+        Ok(Self { path: path.to_owned(), text: text.to_owned(), notes, root })
     }
 
     /// The top of the file.
@@ -104,6 +105,11 @@ impl File {
     /// The directory that relative paths in this file could be meant from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The text as it was read. It may hold secrets.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Gives `value` if nothing was wrong.

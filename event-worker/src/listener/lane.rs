@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::status::Status;
+use super::status::{FailingLane, Status, now_ms};
 use crate::{
     event::Event,
     handler::{Batch, Failure, Handler, Outcome},
@@ -138,7 +138,9 @@ impl Failures {
                 events = events.len(), retry_in = ?wait, "the handler failed, the batch waits"
             );
         }
-        status.lane_failed(self.lane, attempts, &failure.reason, first);
+        let (error, first_ev_id) = (failure.reason.clone(), first.to_owned());
+        let failing = FailingLane { since_ms: now_ms(), attempts, error, first_ev_id };
+        status.lane_failed(self.lane, failing);
         wait
     }
 

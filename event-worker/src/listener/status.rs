@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 /// The upper ends of the latency histogram's buckets, in ms; one more takes the rest.
 pub(crate) const LATENCY_BUCKETS_MS: [u64; 23] = [
@@ -38,6 +38,29 @@ pub(crate) enum State {
     Stopped,
     /// Its process has ended and is started again after a while.
     Restarting,
+}
+
+impl State {
+    /// Whether it works, or would if there were something to do.
+    pub(crate) fn is_moving(self) -> bool {
+        matches!(self, Self::Running | Self::Standby)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Starting => "starting",
+            Self::Standby => "standby",
+            Self::Running => "running",
+            Self::Failing => "failing",
+            Self::Paused => "paused",
+            Self::BusAway => "bus-away",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Restarting => "restarting",
+        })
+    }
 }
 
 /// A listener's figures, since its process began.
@@ -129,8 +152,6 @@ impl Latency {
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     report: Mutex<Report>,
-    /// Told when something changed that should be shown at once.
-    pub(crate) changed: Notify,
 }
 
 impl Status {
@@ -147,19 +168,16 @@ impl Status {
         change(&mut self.lock());
     }
 
-    /// Sets the state; shown at once.
+    /// Sets the state.
     pub(crate) fn set_state(&self, state: State) {
-        let before = std::mem::replace(&mut self.lock().state, state);
-        if before != state {
-            self.changed.notify_one();
-        }
+        self.lock().state = state;
     }
 
     /// What went wrong.
     pub(crate) fn set_problem(&self, state: State, problem: Problem) {
-        self.lock().error = Some(problem);
-        self.set_state(state);
-        self.changed.notify_one();
+        let mut report = self.lock();
+        report.state = state;
+        report.error = Some(problem);
     }
 
     pub(crate) fn count_done(&self, committed_ms: impl Iterator<Item = u64>) {
@@ -175,21 +193,20 @@ impl Status {
         self.lock().retries += 1;
     }
 
-    pub(super) fn lane_failed(&self, lane: usize, attempts: u32, error: &str, first_ev_id: &str) {
+    /// A call failed; how long the lane has been failing already is kept.
+    pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) {
+        let remedy = "mend the handler; it is called again by itself";
         let mut report = self.lock();
-        let since_ms = report.failing.get(&lane).map_or_else(now_ms, |failing| failing.since_ms);
-        let (error, first_ev_id) = (error.to_owned(), first_ev_id.to_owned());
         report.failures += 1;
-        report.error =
-            Some(Problem::new(error.clone(), "mend the handler; it is called again by itself"));
-        report.failing.insert(lane, FailingLane { since_ms, attempts, error, first_ev_id });
-        drop(report);
-        self.changed.notify_one();
+        report.error = Some(Problem::new(failing.error.clone(), remedy));
+        if let Some(before) = report.failing.get(&lane) {
+            failing.since_ms = before.since_ms;
+        }
+        report.failing.insert(lane, failing);
     }
 
     pub(super) fn lane_mended(&self, lane: usize) {
         self.lock().failing.remove(&lane);
-        self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Report> {

@@ -1,0 +1,50 @@
+//! A listener in this process, without a supervisor.
+
+use std::path::Path;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    error::Error,
+    handler::Handler,
+    listener::{Control, Listener},
+};
+
+/// Runs the listener `id` of a config file with handlers of the caller's, one for each lane, until
+/// `stop`. In the file the handler is `"program"`, so that no supervisor runs it too. A member of
+/// the same group elsewhere shares the work, or waits to take over.
+///
+/// Returns when the calls that were begun have ended, or 45 s later, and what is done is committed.
+///
+/// # Errors
+///
+/// What only a human can mend. A bus that is away is waited for.
+pub async fn run<F>(
+    file: &Path,
+    id: &str,
+    make_handler: F,
+    stop: CancellationToken,
+) -> Result<(), Error>
+where
+    F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
+{
+    open(file, id)?.run(make_handler, stop).await
+}
+
+/// Runs the listener `id` of a config file with the handler that the file names, until `stop`.
+/// Whether the supervisor's API has paused it does not matter here.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
+    let (_unpaused, paused) = watch::channel(false);
+    open(file, id)?.run_configured(Control { stop, paused }).await
+}
+
+fn open(file: &Path, id: &str) -> Result<Listener, Error> {
+    let config = Config::open(file)?;
+    Listener::new(&config, id, event_bus::open(&config.bus)?)
+}

@@ -1,0 +1,72 @@
+//! `/healthz`, `/readyz` and a listener's own `ready`. Ready means moving.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde_json::{Value, json};
+
+use super::{answer::ApiError, listeners::find};
+use crate::supervisor::{Supervisor, UnitView};
+
+/// The process answers.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "alive" }))
+}
+
+/// The bus answers. What a listener does is its own affair.
+pub(super) async fn ready(
+    State(supervisor): State<Arc<Supervisor>>,
+) -> Result<Json<Value>, ApiError> {
+    let units = supervisor.fleet.units();
+    let away = units.iter().map(|unit| unit.view().lag).find(|lag| lag.records.is_none());
+    match away {
+        None => Ok(Json(json!({ "status": "ready" }))),
+        Some(lag) => {
+            let why = lag.bus_error.unwrap_or_else(|| "the bus has not answered yet".to_owned());
+            Err(not_ready(why, "start the bus; the listeners wait for it"))
+        }
+    }
+}
+
+/// The listener moves, or a human has paused it.
+pub(super) async fn listener_ready(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let view = find(&supervisor, &id)?.view();
+    match why_not_ready(&view) {
+        None => Ok(Json(json!({ "status": "ready", "state": view.report.state }))),
+        Some((why, remedy)) => Err(not_ready(why, remedy)),
+    }
+}
+
+fn why_not_ready(view: &UnitView) -> Option<(String, String)> {
+    if view.paused {
+        return None;
+    }
+    let moves = view.report.state.is_moving();
+    if let (false, Some(problem)) = (moves, &view.report.error) {
+        return Some((problem.message.clone(), problem.remedy.clone()));
+    }
+    if !moves {
+        return Some(("the listener is not running yet".to_owned(), "wait a moment".to_owned()));
+    }
+    if let Some(error) = &view.lag.bus_error {
+        return Some((error.clone(), "start the bus; the listener waits for it".to_owned()));
+    }
+    view.lag.is_stuck().then(|| {
+        let why = format!(
+            "{} records wait, and none was finished for a minute",
+            view.lag.records.unwrap_or_default()
+        );
+        (why, "see what the handler is doing".to_owned())
+    })
+}
+
+fn not_ready(why: impl Into<String>, remedy: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why, remedy)
+}

@@ -1,0 +1,165 @@
+//! `/api/v1/listeners`: how they are, pause and resume.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+
+use super::answer::ApiError;
+use crate::{
+    listener::status::{self, FailingLane, Problem},
+    supervisor::{Supervisor, Unit, UnitView},
+};
+
+/// A listener, as the API shows it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListenerView {
+    pub(crate) id: String,
+    pub(crate) state: status::State,
+    pub(crate) paused: bool,
+    pub(crate) error: Option<Problem>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) up_seconds: u64,
+    pub(crate) restarts: u64,
+    pub(crate) received: u64,
+    pub(crate) done: u64,
+    pub(crate) filtered: u64,
+    pub(crate) failures: u64,
+    pub(crate) retries: u64,
+    pub(crate) buffered: Buffered,
+    pub(crate) lag: LagView,
+    /// From the commit in the source until the handler was done.
+    pub(crate) latency: LatencyView,
+    pub(crate) failing: Vec<FailingView>,
+    pub(crate) partitions: Vec<PartitionView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Buffered {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LagView {
+    /// `null` while the bus does not say.
+    pub(crate) records: Option<u64>,
+    pub(crate) seconds: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LatencyView {
+    pub(crate) p50_ms: Option<u64>,
+    pub(crate) p99_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FailingView {
+    lane: usize,
+    #[serde(flatten)]
+    failing: FailingLane,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartitionView {
+    topic: String,
+    partition: u32,
+    committed: Option<u64>,
+    end: u64,
+}
+
+/// All of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ListenerList {
+    pub(crate) listeners: Vec<ListenerView>,
+}
+
+impl From<UnitView> for ListenerView {
+    fn from(unit: UnitView) -> Self {
+        let UnitView { counters, report, lag, .. } = unit;
+        let partitions = lag.partitions.iter().map(|at| PartitionView {
+            topic: at.partition.topic.to_string(),
+            partition: at.partition.number,
+            committed: at.committed,
+            end: at.end,
+        });
+        let failing = report.failing.into_iter();
+        Self {
+            id: unit.id,
+            state: report.state,
+            paused: unit.paused,
+            error: report.error,
+            pid: unit.pid,
+            up_seconds: unit.up_seconds,
+            restarts: unit.restarts,
+            received: counters.received,
+            done: counters.done,
+            filtered: counters.filtered,
+            failures: counters.failures,
+            retries: counters.retries,
+            buffered: Buffered { events: report.buffered_events, bytes: report.buffered_bytes },
+            latency: LatencyView {
+                p50_ms: counters.latency.quantile(0.5),
+                p99_ms: counters.latency.quantile(0.99),
+            },
+            failing: failing.map(|(lane, failing)| FailingView { lane, failing }).collect(),
+            partitions: partitions.collect(),
+            lag: LagView { records: lag.records, seconds: lag.seconds },
+        }
+    }
+}
+
+pub(super) async fn list(State(supervisor): State<Arc<Supervisor>>) -> Json<ListenerList> {
+    let listeners = supervisor.fleet.units().iter().map(|unit| unit.view().into()).collect();
+    Json(ListenerList { listeners })
+}
+
+pub(super) async fn show(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<ListenerView>, ApiError> {
+    Ok(Json(find(&supervisor, &id)?.view().into()))
+}
+
+pub(super) async fn pause(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<ListenerView>, ApiError> {
+    set_paused(supervisor, id, true).await
+}
+
+pub(super) async fn resume(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<ListenerView>, ApiError> {
+    set_paused(supervisor, id, false).await
+}
+
+async fn set_paused(
+    supervisor: Arc<Supervisor>,
+    id: String,
+    paused: bool,
+) -> Result<Json<ListenerView>, ApiError> {
+    let unit = find(&supervisor, &id)?;
+    // It is synced to disk.
+    let set = tokio::task::spawn_blocking(move || supervisor.fleet.set_paused(&id, paused)).await;
+    set.map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "see the log")
+    })??;
+    Ok(Json(unit.view().into()))
+}
+
+pub(super) fn find(supervisor: &Supervisor, id: &str) -> Result<Arc<Unit>, ApiError> {
+    supervisor.fleet.unit(id).ok_or_else(|| {
+        let known: Vec<String> =
+            supervisor.fleet.units().iter().map(|unit| unit.id.clone()).collect();
+        let remedy = format!("the listeners are: {}", known.join(", "));
+        ApiError::new(StatusCode::NOT_FOUND, format!("there is no listener {id:?}"), remedy)
+    })
+}

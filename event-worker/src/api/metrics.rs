@@ -1,0 +1,116 @@
+//! `/metrics`, in the OpenMetrics text format.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit as MetricUnit},
+};
+
+use super::answer::ApiError;
+use crate::{
+    listener::status::{LATENCY_BUCKETS_MS, Latency},
+    supervisor::{Supervisor, UnitView},
+};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) async fn show(State(supervisor): State<Arc<Supervisor>>) -> Result<Response, ApiError> {
+    let views = supervisor.fleet.units().iter().map(|unit| unit.view()).collect();
+    let mut registry = Registry::with_prefix("dbevent_listener");
+    registry.register_collector(Box::new(Listeners(views)));
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "report this")
+    })?;
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+/// A number of a listener, with the name and help of its metric.
+type Figure<N> = (&'static str, &'static str, fn(&UnitView) -> N);
+
+const COUNTERS: [Figure<u64>; 6] = [
+    ("received", "Records received", |view| view.counters.received),
+    ("done", "Events that the handler has done", |view| view.counters.done),
+    ("filtered", "Records that are not wanted", |view| view.counters.filtered),
+    ("failures", "Handler calls that failed", |view| view.counters.failures),
+    ("retries", "Handler calls for events that had failed", |view| view.counters.retries),
+    ("restarts", "Times the process was started again", |view| view.restarts),
+];
+
+/// `None` while it is not known.
+const GAUGES: [Figure<Option<f64>>; 6] = [
+    ("up", "Whether it runs without failing, or stands by", |view| {
+        Some(f64::from(u8::from(view.report.state.is_moving())))
+    }),
+    ("paused", "Whether a human has paused it", |view| Some(f64::from(u8::from(view.paused)))),
+    ("buffered_events", "Events that wait or are in a call", |view| {
+        Some(view.report.buffered_events as f64)
+    }),
+    ("buffered_bytes", "Bytes of events that wait or are in a call", |view| {
+        Some(view.report.buffered_bytes as f64)
+    }),
+    ("lag_records", "Records behind the end of the bus", |view| Some(view.lag.records? as f64)),
+    ("lag_seconds", "Age of the oldest unfinished change", |view| {
+        view.lag.records.map(|_| view.lag.seconds)
+    }),
+];
+
+/// All listeners at one moment.
+#[derive(Debug)]
+struct Listeners(Vec<UnitView>);
+
+type Labels<'a> = [(&'static str, &'a str); 1];
+
+impl Collector for Listeners {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in COUNTERS {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for view in &self.0 {
+                let labels = labels(view);
+                ConstCounter::new(value(view)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, value) in GAUGES {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let known = self.0.iter().filter_map(|view| Some((view, value(view)?)));
+            for (view, value) in known {
+                ConstGauge::new(value).encode(family.encode_family(&labels(view))?)?;
+            }
+        }
+        self.latency(&mut to)
+    }
+}
+
+impl Listeners {
+    fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = to.encode_descriptor(
+            "latency",
+            "From the commit in the source until the handler was done",
+            Some(&MetricUnit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for view in &self.0 {
+            histogram(&view.counters.latency, family.encode_family(&labels(view))?)?;
+        }
+        Ok(())
+    }
+}
+
+fn histogram(latency: &Latency, mut to: MetricEncoder<'_>) -> fmt::Result {
+    let ends = LATENCY_BUCKETS_MS.iter().map(|end| *end as f64 / 1000.0).chain([f64::MAX]);
+    let buckets: Vec<(f64, u64)> = ends.zip(latency.counts).collect();
+    let count = latency.counts.iter().sum();
+    to.encode_histogram::<Labels<'_>>(latency.sum_ms as f64 / 1000.0, count, &buckets, None)
+}
+
+fn labels(view: &UnitView) -> Labels<'_> {
+    [("listener", &view.id)]
+}

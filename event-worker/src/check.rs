@@ -1,0 +1,111 @@
+//! `event-worker check`: what would go wrong, before anything runs.
+
+use std::{
+    env,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use event_bus::{Bus, Progress, Subscription};
+use service::exit::Exit;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    config::{Config, HandlerConfig},
+    error::Error,
+};
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Looks whether the config is right, the bus answers and the handlers are there, prints what it
+/// found, and never waits longer than some seconds.
+///
+/// # Errors
+///
+/// All mistakes of the config.
+pub async fn check(file: &Path) -> Result<Exit, Error> {
+    let config = Config::open(file)?;
+    let mut findings = Findings::default();
+    findings.add("config", Ok(format!("{} is right", file.display())));
+    let bus = event_bus::open(&config.bus)?;
+    for (id, listener) in &config.listeners {
+        let what = format!("listener {id}");
+        findings.add(&what, check_handler(&listener.handler).await);
+        let subscription = listener.subscription(id, &config.bus);
+        findings.add(&what, check_group(bus.as_ref(), &subscription).await);
+    }
+    Ok(if findings.bad == 0 { Exit::Done } else { Exit::Refused })
+}
+
+/// Findings are printed as they come.
+#[derive(Default)]
+struct Findings {
+    bad: usize,
+}
+
+impl Findings {
+    #[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
+    fn add(&mut self, what: &str, found: Result<String, String>) {
+        match found {
+            Ok(good) => println!("ok    {what}: {good}"),
+            Err(bad) => {
+                self.bad += 1;
+                println!("wrong {what}: {bad}");
+            }
+        }
+    }
+}
+
+async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<String, String> {
+    const REMEDY: &str = "start dts, or see [bus] in the config";
+    let asked = bus.progress(&subscription.group, &subscription.topics);
+    let progress = timeout(ANSWER_DEADLINE, asked)
+        .await
+        .map_err(|_| format!("the bus does not answer; {REMEDY}"))?
+        .map_err(|error| format!("{error}; {REMEDY}"))?;
+    if progress.iter().all(|at| at.committed.is_none()) {
+        return Ok("the bus answers; it has never run, and begins as `start` says".to_owned());
+    }
+    let behind = |at: &Progress| at.end.saturating_sub(at.committed.unwrap_or(0));
+    let records: u64 = progress.iter().map(behind).sum();
+    Ok(format!("the bus answers; it is {records} records behind"))
+}
+
+async fn check_handler(handler: &HandlerConfig) -> Result<String, String> {
+    match handler {
+        HandlerConfig::Print => Ok("prints".to_owned()),
+        HandlerConfig::Program => Ok("is run by a program of its own".to_owned()),
+        HandlerConfig::Exec(exec) => find_program(exec.command.first().map_or("", String::as_str)),
+        HandlerConfig::Http(http) => {
+            let host = http.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            let port = http.url.port_or_known_default().unwrap_or(80);
+            let connected = timeout(ANSWER_DEADLINE, TcpStream::connect((host, port))).await;
+            match connected {
+                Ok(Ok(_)) => Ok(format!("{host}:{port} takes connections")),
+                Ok(Err(error)) => {
+                    Err(format!("cannot connect to {host}:{port}: {error}; start it"))
+                }
+                Err(_) => Err(format!("{host}:{port} does not answer; see network and firewall")),
+            }
+        }
+    }
+}
+
+/// Finds a program as `execvp` does.
+fn find_program(program: &str) -> Result<String, String> {
+    let candidates: Vec<PathBuf> = if program.contains('/') {
+        vec![program.into()]
+    } else {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).map(|directory| directory.join(program)).collect()
+    };
+    let found = candidates.iter().find(|path| is_executable(path));
+    found.map(|path| format!("calls {}", path.display())).ok_or_else(|| {
+        format!("{program:?} is not an executable file here or in PATH; install it or mend `exec`")
+    })
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,96 @@
+//! `event-worker`: runs listeners, each as a process of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use event_worker::Error;
+use service::{exit::Exit, logging, shutdown};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, error_span};
+
+/// Runs listeners: batches of MySQL changes, handlers that are called until they succeed.
+#[derive(Parser)]
+#[command(name = "event-worker", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The config file.
+    #[arg(long, short, global = true, default_value = "config/db_event_listener.toml")]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all listeners of the config, each as a process of its own, and the HTTP API.
+    Run,
+    /// Looks whether the config is right, the bus answers and the handlers are there.
+    Check,
+    /// Runs one listener in this process.
+    Listener {
+        /// Its id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: String,
+        /// The supervisor's socket: it says what to run.
+        #[arg(long, hide = true)]
+        supervisor: Option<PathBuf>,
+    },
+    /// Shows the listeners of the event-worker that runs with this config.
+    Status,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to standard output, a mistake to standard error; nothing to do if they fail.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Config } else { Exit::Done }.into();
+        }
+    };
+    logging::init();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start");
+            return Exit::Internal.into();
+        }
+    };
+    let ended = runtime.block_on(carry_out(arguments));
+    // A write to a full pipe cannot be called back, so nobody waits for it.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error!("{error}; {}", error.remedy());
+            error.exit().into()
+        }
+    }
+}
+
+async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Error> {
+    match command {
+        Command::Run => event_worker::supervise(&config, stop_on_signal()?).await?,
+        Command::Listener { id, supervisor } => listen(&config, &id, supervisor).await?,
+        Command::Check => return event_worker::check(&config).await,
+        Command::Status => event_worker::show_status(&config).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<(), Error> {
+    let stop = stop_on_signal()?;
+    let span = error_span!("listener", id);
+    match supervisor {
+        Some(socket) => event_worker::run_supervised(&socket, id, stop).instrument(span).await,
+        None => event_worker::run_alone(config, id, stop).instrument(span).await,
+    }
+}
+
+fn stop_on_signal() -> Result<CancellationToken, Error> {
+    shutdown::on_signal()
+        .map_err(|source| Error::Io { what: "cannot register for signals".to_owned(), source })
+}

@@ -1,0 +1,99 @@
+//! A listener as a child of the supervisor: runs what it is told, reports, and stops by itself
+//! when the supervisor is gone.
+
+use std::{path::Path, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    config::Config,
+    control::{FromListener, Link, Start, ToListener},
+    error::Error,
+    listener::{
+        Control, Listener,
+        status::{Report, Status},
+    },
+};
+
+/// How often it looks whether there is something new to report.
+const REPORT_CHECK: Duration = Duration::from_millis(200);
+
+/// It reports at least so often.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the supervisor may take to answer.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs the listener `id` for the supervisor behind `socket`, until `stop` or until the supervisor
+/// is gone.
+///
+/// # Errors
+///
+/// What only a human can mend.
+pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
+    let what = format!("cannot reach the supervisor at {}", socket.display());
+    let started = timeout(START_DEADLINE, start(socket, id)).await;
+    let (mut link, Start { file, text, paused }) = started
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        .map_err(Error::io(what))?;
+    let config = Config::parse(&file, &text)?;
+    let listener = Listener::new(&config, id, event_bus::open(&config.bus)?)?;
+    let status = listener.status();
+    let (pause, paused) = watch::channel(paused);
+    let run = listener.run_configured(Control { stop: stop.clone(), paused });
+    tokio::pin!(run);
+    let ended = tokio::select! {
+        ended = &mut run => ended,
+        () = serve(&mut link, &status, &pause) => {
+            warn!("the supervisor is gone: the listener finishes what is begun and ends");
+            stop.cancel();
+            run.await
+        }
+    };
+    // The last words; nobody may hear them.
+    let _ = link.send(&FromListener::Report(Box::new(status.report()))).await;
+    ended
+}
+
+async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, Start)> {
+    let mut link = Link::connect(socket).await?;
+    let hello = FromListener::Hello { listener: id.to_owned(), pid: std::process::id() };
+    link.send(&hello).await?;
+    match link.next().await {
+        Some(ToListener::Start(start)) => Ok((link, start)),
+        _ => Err(std::io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
+/// Reports, and does what it is told, until the supervisor is gone.
+async fn serve(link: &mut Link, status: &Status, pause: &watch::Sender<bool>) {
+    let mut check = tokio::time::interval(REPORT_CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = (Report::default(), Instant::now());
+    loop {
+        tokio::select! {
+            message = link.next() => match message {
+                Some(ToListener::Pause(paused)) => {
+                    pause.send_replace(paused);
+                }
+                Some(ToListener::Start(_)) => {}
+                None => return,
+            },
+            _ = check.tick() => {
+                let report = status.report();
+                if report == last.0 && last.1.elapsed() < REPORT_EVERY {
+                    continue;
+                }
+                last = (report.clone(), Instant::now());
+                if link.send(&FromListener::Report(Box::new(report))).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

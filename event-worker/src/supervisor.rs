@@ -1,0 +1,127 @@
+//! Runs every listener as a process of its own, and starts again those that end.
+
+mod fleet;
+mod keeper;
+mod lag;
+mod pauses;
+mod socket;
+mod unit;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use event_bus::Bus;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+pub(crate) use self::{
+    fleet::Fleet,
+    unit::{Unit, UnitView},
+};
+use crate::{api, error::Error};
+
+/// How long all listeners together may take to stop; then they are killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(55);
+
+/// Reloads that wait for their turn.
+const MAX_WAITING_RELOADS: usize = 8;
+
+/// Asks for a reload; the answer says what changed, or why nothing did.
+pub(crate) type Reload = oneshot::Sender<Result<Reloaded, Error>>;
+
+/// What a reload did.
+#[derive(Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reloaded {
+    pub(crate) started: Vec<String>,
+    pub(crate) restarted: Vec<String>,
+    pub(crate) stopped: Vec<String>,
+    /// What takes effect only when the whole program is started again.
+    pub(crate) needs_restart: Vec<&'static str>,
+}
+
+/// What the supervisor, its API and its tasks share.
+pub(crate) struct Supervisor {
+    pub(crate) file: PathBuf,
+    pub(crate) fleet: Fleet,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) reloads: mpsc::Sender<Reload>,
+}
+
+/// Runs the listeners of a config file until `stop`; then lets them finish what is begun, at most
+/// 55 s, and kills those that do not.
+///
+/// # Errors
+///
+/// When the config is wrong, the address is taken, or the directory cannot be used.
+pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error> {
+    let text = fleet::Accepted::open(file)?;
+    let config = text.config.clone();
+    let _lock = socket::lock(&config.directory)?;
+    let address = config.listen.address;
+    let api = TcpListener::bind(address).await.map_err(Error::io(format!(
+        "cannot listen on {address} ([listen] in {})",
+        file.display()
+    )))?;
+    let socket = socket::listen(&config.directory)?;
+    let (reloads, asked) = mpsc::channel(MAX_WAITING_RELOADS);
+    let supervisor = Arc::new(Supervisor {
+        file: file.to_owned(),
+        fleet: Fleet::new(text, &socket.path)?,
+        bus: event_bus::open(&config.bus)?,
+        reloads,
+    });
+    let tasks = TaskTracker::new();
+    tasks.spawn(socket::serve(socket, Arc::clone(&supervisor), stop.clone()));
+    tasks.spawn(lag::watch(Arc::clone(&supervisor), stop.clone()));
+    tasks.spawn(api::serve(api, Arc::clone(&supervisor), config.listen, stop.clone()));
+    info!(%address, listeners = supervisor.fleet.units().len(), "running; the API is up");
+    reload_when_asked(&supervisor, asked, &stop).await?;
+    supervisor.fleet.stop_all(STOP_DEADLINE).await;
+    tasks.close();
+    tasks.wait().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Reloads when it is asked to, until `stop`.
+async fn reload_when_asked(
+    supervisor: &Supervisor,
+    mut asked: mpsc::Receiver<Reload>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(Error::io("cannot register for SIGHUP"))?;
+    loop {
+        let answer_to = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = hangup.recv() => None,
+            Some(answer_to) = asked.recv() => Some(answer_to),
+        };
+        let reloaded = supervisor.fleet.reload(&supervisor.file);
+        match &reloaded {
+            Ok(reloaded) => tell(reloaded),
+            Err(error) => error!("the config is not reloaded, the old one goes on: {error}"),
+        }
+        if let Some(answer_to) = answer_to {
+            // Whoever asked may be gone.
+            let _ = answer_to.send(reloaded);
+        }
+    }
+}
+
+fn tell(reloaded: &Reloaded) {
+    let Reloaded { started, restarted, stopped, needs_restart } = reloaded;
+    info!(?started, ?restarted, ?stopped, "the config is reloaded");
+    if !needs_restart.is_empty() {
+        warn!("changes of {} take effect at the next start", needs_restart.join(", "));
+    }
+}

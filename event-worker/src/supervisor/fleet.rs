@@ -1,0 +1,252 @@
+//! All listeners of the config, and what becomes of them when it changes.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use service::config::File;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{
+    Reloaded, Unit,
+    keeper::{Ending, Keeper},
+    pauses::Pauses,
+};
+use crate::{
+    config::{Config, HandlerConfig, ListenerConfig},
+    control::Start,
+    error::Error,
+};
+
+/// A config that is in force, and the text it was read from.
+pub(super) struct Accepted {
+    pub(super) config: Config,
+    text: String,
+}
+
+impl Accepted {
+    pub(super) fn open(file: &Path) -> Result<Self, Error> {
+        let file = File::open(file)?;
+        let text = file.text().to_owned();
+        Ok(Self { config: Config::read(file)?, text })
+    }
+}
+
+/// The listeners and their processes.
+pub(crate) struct Fleet {
+    socket: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    accepted: Accepted,
+    pauses: Pauses,
+    kept: BTreeMap<String, Kept>,
+    /// Those that the config no longer has, until they have ended.
+    leaving: Vec<Kept>,
+}
+
+/// A listener and the task that keeps its process.
+struct Kept {
+    unit: Arc<Unit>,
+    ending: Ending,
+    task: JoinHandle<()>,
+}
+
+impl Fleet {
+    /// Starts the processes of all listeners.
+    pub(super) fn new(accepted: Accepted, socket: &Path) -> Result<Self, Error> {
+        let pauses = Pauses::open(&accepted.config.directory)?;
+        let inner = Inner { accepted, pauses, kept: BTreeMap::new(), leaving: Vec::new() };
+        let fleet = Self { socket: socket.to_owned(), inner: Mutex::new(inner) };
+        let ids: Vec<String> = fleet.lock().accepted.config.listeners.keys().cloned().collect();
+        for id in ids {
+            fleet.lock().launch(&id, socket);
+        }
+        Ok(fleet)
+    }
+
+    pub(crate) fn unit(&self, id: &str) -> Option<Arc<Unit>> {
+        Some(Arc::clone(&self.lock().kept.get(id)?.unit))
+    }
+
+    pub(crate) fn units(&self) -> Vec<Arc<Unit>> {
+        self.lock().kept.values().map(|kept| Arc::clone(&kept.unit)).collect()
+    }
+
+    /// Pauses a listener, or lets it go on; `None` if there is none of this id. Survives a restart
+    /// when it returns. The listener itself follows within moments.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written down; then nothing has changed.
+    pub(crate) fn set_paused(&self, id: &str, paused: bool) -> Result<Option<Arc<Unit>>, Error> {
+        let mut inner = self.lock();
+        let Some(unit) = inner.kept.get(id).map(|kept| Arc::clone(&kept.unit)) else {
+            return Ok(None);
+        };
+        inner.pauses.set(id, paused)?;
+        unit.set_paused(paused);
+        Ok(Some(unit))
+    }
+
+    /// Reads the file again. Only the listeners that changed are stopped and started; this does not
+    /// wait for them.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of the file; then nothing has changed.
+    pub(super) fn reload(&self, file: &Path) -> Result<Reloaded, Error> {
+        let accepted = Accepted::open(file)?;
+        let mut inner = self.lock();
+        let reloaded = compare(&inner.accepted.config, &accepted.config);
+        inner.accepted = accepted;
+        for id in reloaded.started.iter().chain(&reloaded.restarted) {
+            inner.launch(id, &self.socket);
+        }
+        for id in &reloaded.stopped {
+            inner.retire(id);
+        }
+        Ok(reloaded)
+    }
+
+    /// Stops all, and kills those that have not ended after a while.
+    pub(super) async fn stop_all(&self, deadline: Duration) {
+        let kept = {
+            let mut inner = self.lock();
+            let mut kept = std::mem::take(&mut inner.leaving);
+            kept.extend(std::mem::take(&mut inner.kept).into_values());
+            kept
+        };
+        kept.iter().for_each(|kept| kept.ending.stop.cancel());
+        let kills: Vec<CancellationToken> =
+            kept.iter().map(|kept| kept.ending.kill.clone()).collect();
+        let kill_late = async {
+            tokio::time::sleep(deadline).await;
+            kills.iter().for_each(CancellationToken::cancel);
+            std::future::pending::<()>().await;
+        };
+        let all_ended = async {
+            for kept in kept {
+                // A keeper ends once its process has; it panics only by a bug of ours.
+                let _ = kept.task.await;
+            }
+        };
+        tokio::select! {
+            () = all_ended => {}
+            () = kill_late => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Starts to keep a listener's process. One that is kept already ends first.
+    fn launch(&mut self, id: &str, socket: &Path) {
+        let config = &self.accepted.config;
+        let Some(listener) = config.listeners.get(id) else { return };
+        if !is_ours(listener) {
+            info!(listener = id, "its handler is \"program\": that program runs it, not we");
+            return;
+        }
+        let start = Start {
+            file: config.path.clone(),
+            text: self.accepted.text.clone(),
+            paused: self.pauses.contains(id),
+        };
+        let unit = Arc::new(Unit::new(id, listener.subscription(id, &config.bus), start));
+        let before = self.kept.remove(id);
+        let ending = before.as_ref().map_or_else(Ending::default, |before| {
+            before.ending.stop.cancel();
+            Ending { stop: CancellationToken::new(), kill: before.ending.kill.clone() }
+        });
+        let keeper = Keeper {
+            unit: Arc::clone(&unit),
+            socket: socket.to_owned(),
+            config: config.path.clone(),
+            ending: ending.clone(),
+            before: before.map(|before| before.task),
+        };
+        let task = tokio::spawn(keeper.run());
+        self.kept.insert(id.to_owned(), Kept { unit, ending, task });
+    }
+
+    /// Lets a listener end.
+    fn retire(&mut self, id: &str) {
+        self.leaving.retain(|kept| !kept.task.is_finished());
+        if let Some(kept) = self.kept.remove(id) {
+            kept.ending.stop.cancel();
+            self.leaving.push(kept);
+        }
+    }
+}
+
+/// What changes from one config to another.
+fn compare(old: &Config, new: &Config) -> Reloaded {
+    let ours = |config: &Config, id: &str| config.listeners.get(id).cloned().filter(is_ours);
+    let same_bus = old.has_same_bus(new);
+    let mut reloaded = Reloaded::default();
+    for id in new.listeners.keys() {
+        match (ours(old, id), ours(new, id)) {
+            (_, None) => {}
+            (None, Some(_)) => reloaded.started.push(id.clone()),
+            (Some(old), Some(new)) if old == new && same_bus => {}
+            (Some(_), Some(_)) => reloaded.restarted.push(id.clone()),
+        }
+    }
+    let gone = |id: &&String| ours(old, id).is_some() && ours(new, id).is_none();
+    reloaded.stopped = old.listeners.keys().filter(gone).cloned().collect();
+    let changes = [
+        ("[listen]", old.listen != new.listen),
+        ("[supervisor]", old.directory != new.directory),
+        ("[bus], as far as the supervisor itself asks for lag,", !same_bus),
+    ];
+    let changed = changes.into_iter().filter(|(_, changed)| *changed);
+    reloaded.needs_restart = changed.map(|(name, _)| name).collect();
+    reloaded
+}
+
+/// Whether the supervisor runs it, and not a program of the user's.
+fn is_ours(listener: &ListenerConfig) -> bool {
+    listener.handler != HandlerConfig::Program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse(Path::new("l.toml"), text).unwrap()
+    }
+
+    #[test]
+    fn only_what_changed_is_started_restarted_or_stopped() {
+        let old = config(
+            "[listeners.same]\nhandler='print'\n[listeners.changed]\nhandler='print'\n\
+             [listeners.gone]\nhandler='print'\n[listeners.mine]\nhandler='program'\n",
+        );
+        let new = config(
+            "[listen]\nport=1\n[listeners.same]\nhandler = 'print'\n[listeners.fresh]\nhandler='print'\n\
+             [listeners.changed]\nhandler='print'\nworkers=2\n[listeners.mine]\nhandler='print'\n",
+        );
+        let Reloaded { started, restarted, stopped, needs_restart } = compare(&old, &new);
+        assert_eq!(started, ["fresh", "mine"]);
+        assert_eq!((restarted, stopped), (vec!["changed".into()], vec!["gone".into()]));
+        assert_eq!(needs_restart, ["[listen]"]);
+    }
+
+    #[test]
+    fn another_bus_restarts_every_listener() {
+        let old = config("[listeners.a]\nhandler='print'\n");
+        let new = config("[bus]\naddress='127.0.0.1:1'\n[listeners.a]\nhandler='print'\n");
+        assert_eq!(compare(&old, &new).restarted, ["a"]);
+    }
+}

@@ -1,0 +1,145 @@
+//! Keeps one listener's process running: starts it, waits for it, starts it again.
+
+use std::{
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use service::{Backoff, BackoffConfig};
+use tokio::{
+    process::{Child, Command},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::Unit;
+
+/// How a listener that ends by itself is started again.
+const RESTART: BackoffConfig =
+    BackoffConfig { min: Duration::from_secs(1), max: Duration::from_mins(5), factor: 2.0 };
+
+/// A process that ran so long was well: the next failure counts as the first.
+const WELL_AFTER: Duration = Duration::from_mins(1);
+
+/// Ways to end a keeper and its process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending {
+    /// Finish what is begun, then end.
+    pub(super) stop: CancellationToken,
+    /// End now.
+    pub(super) kill: CancellationToken,
+}
+
+pub(super) struct Keeper {
+    pub(super) unit: Arc<Unit>,
+    /// Where the process reports.
+    pub(super) socket: PathBuf,
+    pub(super) config: PathBuf,
+    pub(super) ending: Ending,
+    /// Keeps the process whose place this one takes.
+    pub(super) before: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Until it is stopped and its process has ended.
+    pub(super) async fn run(mut self) {
+        if let Some(before) = self.before.take() {
+            // It was told to stop; it panics only by a bug of ours.
+            let _ = before.await;
+        }
+        let mut backoff = Backoff::new(RESTART);
+        while !self.ending.stop.is_cancelled() {
+            let started = Instant::now();
+            let how = self.run_process().await;
+            let lived = started.elapsed();
+            self.unit.ended(how.as_deref());
+            if lived >= WELL_AFTER {
+                backoff.reset();
+            }
+            // One that reached its `lifeTime` is followed at once.
+            if how.is_some() || lived < RESTART.min {
+                self.wait_after(how.as_deref().unwrap_or("ended at once"), &mut backoff).await;
+            }
+        }
+    }
+
+    async fn wait_after(&self, how: &str, backoff: &mut Backoff) {
+        if self.ending.stop.is_cancelled() {
+            return;
+        }
+        let wait = backoff.next_wait();
+        let (listener, failures) = (&self.unit.id, backoff.failures());
+        error!(listener, failures, restart_in = ?wait, "the listener's process {how}");
+        tokio::select! {
+            () = self.ending.stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    /// Runs a process to its end; `None` when it ended as it should, else how it ended.
+    async fn run_process(&self) -> Option<String> {
+        let mut child = match self.spawn() {
+            Ok(child) => child,
+            Err(error) => return Some(format!("cannot be started: {error}")),
+        };
+        let pid = child.id().unwrap_or_default();
+        self.unit.started(pid);
+        info!(listener = self.unit.id, pid, "the listener's process is started");
+        let ended = tokio::select! {
+            ended = child.wait() => ended,
+            () = self.ending.stop.cancelled() => self.end(&mut child).await,
+        };
+        match ended {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(format!("ended: {}", describe(status))),
+            Err(error) => Some(format!("cannot be waited for: {error}")),
+        }
+    }
+
+    /// In a process group of its own: what is typed at our terminal is for us alone.
+    fn spawn(&self) -> std::io::Result<Child> {
+        Command::new(std::env::current_exe()?)
+            .args(["listener", "-t", &self.unit.id, "--config"])
+            .arg(&self.config)
+            .arg("--supervisor")
+            .arg(&self.socket)
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    async fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
+        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        tokio::select! {
+            ended = child.wait() => return ended,
+            () = self.ending.kill.cancelled() => {}
+        }
+        let view = self.unit.view();
+        warn!(
+            listener = self.unit.id,
+            unfinished_events = view.report.buffered_events,
+            "the listener did not end in time and is killed; its unfinished events come again"
+        );
+        if let Some(pid) = pid {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        child.wait().await
+    }
+}
+
+/// The exit codes are those of `docs/operating.md`.
+fn describe(status: ExitStatus) -> String {
+    match status.code() {
+        Some(64) => format!("{status}, the config is wrong"),
+        Some(69) => format!("{status}, refused by a service or stopped until somebody helps"),
+        _ => status.to_string(),
+    }
+}

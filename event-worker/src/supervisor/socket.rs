@@ -1,0 +1,114 @@
+//! The supervisor's directory and the socket in it, where its listeners report.
+
+use std::{
+    fs::{self, File, Permissions, TryLockError},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::UnixListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use super::{Supervisor, Unit};
+use crate::{
+    control::{FromListener, Link, ToListener},
+    error::Error,
+};
+
+/// How long a process that connects may take to say who it is.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(super) struct Socket {
+    pub(super) path: PathBuf,
+    listener: UnixListener,
+}
+
+/// Makes the directory, for us alone, and locks it for as long as the file lives.
+pub(super) fn lock(directory: &Path) -> Result<File, Error> {
+    let name = directory.display();
+    let open = || {
+        fs::create_dir_all(directory)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        File::create(directory.join("lock"))
+    };
+    let file =
+        open().map_err(Error::io(format!("cannot use the directory {name} ([supervisor])")))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::AlreadyRuns(name.to_string())),
+        Err(TryLockError::Error(error)) => Err(Error::io(format!("cannot lock {name}"))(error)),
+    }
+}
+
+/// Opens the socket. An old one is nobody's: the directory is locked.
+pub(super) fn listen(directory: &Path) -> Result<Socket, Error> {
+    let path = directory.join("supervisor.sock");
+    let open = || {
+        let _ = fs::remove_file(&path);
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    let listener = open().map_err(Error::io(format!(
+        "cannot make the socket {} (its name may have 107 bytes at most)",
+        path.display()
+    )))?;
+    Ok(Socket { path, listener })
+}
+
+/// Takes the listeners' connections until `stop`, and then until each listener has ended.
+pub(super) async fn serve(socket: Socket, supervisor: Arc<Supervisor>, stop: CancellationToken) {
+    let links = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = socket.listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                links.spawn(attend(Link::new(stream), Arc::clone(&supervisor)));
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a listener's connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    links.close();
+    links.wait().await;
+}
+
+/// Talks with one listener until it is gone.
+async fn attend(mut link: Link, supervisor: Arc<Supervisor>) {
+    let hello = timeout(HELLO_DEADLINE, link.next()).await;
+    let Ok(Some(FromListener::Hello { listener, pid })) = hello else { return };
+    let Some(unit) = supervisor.fleet.unit(&listener).filter(|unit| unit.is_process(pid)) else {
+        warn!(listener, pid, "a process that we did not start wanted to report; it is sent away");
+        return;
+    };
+    if let Err(error) = exchange(&mut link, &unit).await {
+        warn!(listener, pid, %error, "lost the connection to a listener");
+    }
+}
+
+async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
+    let mut paused = unit.paused();
+    let start = unit.start(*paused.borrow_and_update());
+    link.send(&ToListener::Start(start)).await?;
+    loop {
+        tokio::select! {
+            message = link.next() => match message {
+                Some(FromListener::Report(report)) => unit.take_report(*report),
+                Some(FromListener::Hello { .. }) => {}
+                None => return Ok(()),
+            },
+            Ok(()) = paused.changed() => {
+                let paused = *paused.borrow_and_update();
+                link.send(&ToListener::Pause(paused)).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! One listener as the supervisor sees it: what it shall run, and how it is.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use event_bus::Subscription;
+use tokio::sync::watch;
+
+use super::lag::Lag;
+use crate::{
+    control::Start,
+    listener::status::{Latency, Problem, Report, State},
+};
+
+/// A listener and its process.
+pub(crate) struct Unit {
+    pub(crate) id: String,
+    pub(super) subscription: Subscription,
+    /// What its process is given to run.
+    start: Start,
+    pause: watch::Sender<bool>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen of it, over all its processes.
+#[derive(Default)]
+struct Seen {
+    process: Option<Process>,
+    starts: u64,
+    /// Of the processes before this one.
+    before: Counters,
+    report: Report,
+    lag: Lag,
+}
+
+struct Process {
+    pid: u32,
+    started: Instant,
+}
+
+/// What only grows, summed over a listener's processes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) received: u64,
+    pub(crate) done: u64,
+    pub(crate) filtered: u64,
+    pub(crate) failures: u64,
+    pub(crate) retries: u64,
+    pub(crate) latency: Latency,
+}
+
+/// How a listener is, for the API.
+#[derive(Clone, Debug)]
+pub(crate) struct UnitView {
+    pub(crate) id: String,
+    pub(crate) paused: bool,
+    pub(crate) pid: Option<u32>,
+    pub(crate) up_seconds: u64,
+    pub(crate) restarts: u64,
+    pub(crate) counters: Counters,
+    /// Of the process that runs; its state also when none does.
+    pub(crate) report: Report,
+    pub(crate) lag: Lag,
+}
+
+impl Unit {
+    pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
+        let (pause, _) = watch::channel(start.paused);
+        Self { id: id.to_owned(), subscription, start, pause, seen: Mutex::default() }
+    }
+
+    /// What its process shall run.
+    pub(super) fn start(&self, paused: bool) -> Start {
+        Start { paused, ..self.start.clone() }
+    }
+
+    pub(super) fn paused(&self) -> watch::Receiver<bool> {
+        self.pause.subscribe()
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.pause.send_replace(paused);
+    }
+
+    pub(super) fn is_process(&self, pid: u32) -> bool {
+        self.lock().process.as_ref().is_some_and(|process| process.pid == pid)
+    }
+
+    pub(super) fn take_report(&self, report: Report) {
+        self.lock().report = report;
+    }
+
+    /// A process was started.
+    pub(super) fn started(&self, pid: u32) {
+        let mut seen = self.lock();
+        seen.starts += 1;
+        seen.process = Some(Process { pid, started: Instant::now() });
+    }
+
+    /// Its process has ended; `how`, if not as it should. Why a listener stopped by itself stays
+    /// visible until a later process reports.
+    pub(super) fn ended(&self, how: Option<&str>) {
+        let mut seen = self.lock();
+        let last = std::mem::take(&mut seen.report);
+        seen.process = None;
+        seen.before.add(&last);
+        seen.report = match (how, last.state) {
+            (Some(_), State::Stopped) => {
+                Report { state: State::Stopped, error: last.error, ..Report::default() }
+            }
+            (how, _) => Report {
+                state: State::Restarting,
+                error: how.map(|how| {
+                    Problem::new(
+                        format!("the process {how}"),
+                        "see the log; it is started again by itself",
+                    )
+                }),
+                ..Report::default()
+            },
+        };
+    }
+
+    /// Changes what is known of its lag.
+    pub(super) fn update_lag(&self, change: impl FnOnce(&mut Lag, &Report)) {
+        let seen = &mut *self.lock();
+        change(&mut seen.lag, &seen.report);
+    }
+
+    pub(crate) fn view(&self) -> UnitView {
+        let seen = self.lock();
+        let mut counters = seen.before.clone();
+        counters.add(&seen.report);
+        let process = seen.process.as_ref();
+        UnitView {
+            id: self.id.clone(),
+            paused: *self.pause.borrow(),
+            pid: process.map(|process| process.pid),
+            up_seconds: process.map_or(0, |process| process.started.elapsed().as_secs()),
+            restarts: seen.starts.saturating_sub(1),
+            counters,
+            report: seen.report.clone(),
+            lag: seen.lag.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counters {
+    fn add(&mut self, report: &Report) {
+        self.received += report.received;
+        self.done += report.done;
+        self.filtered += report.filtered;
+        self.failures += report.failures;
+        self.retries += report.retries;
+        self.latency.merge(&report.latency);
+    }
+}
