@@ -17,14 +17,14 @@ case ${1:-} in
   *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
 esac
 
-# phase NAME COMMAND...: runs it, keeps its output, and says how long it took.
+# phase NAME COMMAND...: runs it, keeps its output, says how long it took, and goes on if it fails.
+failed=()
 phase() {
-  local name=$1 began=$SECONDS outcome=0
+  local name=$1 began=$SECONDS
   shift
   echo "== $name"
-  "$@" 2>&1 | tee "$logs/${name// /-}.log" || outcome=1
+  "$@" 2>&1 | tee "$logs/$name.log" || failed+=("$name")
   echo "== $name took $((SECONDS - began)) s"
-  return "$outcome"
 }
 
 stop_servers() {
@@ -57,9 +57,9 @@ trap stop_servers EXIT
 trap 'exit 130' INT TERM
 phase servers ./scripts/servers.sh up mysql
 
-outcome=0
-phase tests cargo test --locked --release --workspace --no-fail-fast || outcome=1
+phase tests cargo test --locked --release --workspace --no-fail-fast
 stop_servers
 echo "all phases took $SECONDS s; output is in $logs"
-sum_up || outcome=1
-exit "$outcome"
+if [ ${#failed[@]} -gt 0 ]; then echo "failed phases: ${failed[*]}"; fi
+sum_up
+[ ${#failed[@]} -eq 0 ]
