@@ -3,4 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bus;
+mod handlers;
 mod listener;
+mod program;
+mod supervisor;

@@ -1,0 +1,209 @@
+//! Handlers that misbehave: each time a retry, never a loss.
+
+use std::time::{Duration, Instant};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+
+use crate::program::{Site, all_of};
+
+const FAST_RETRY: &str = "retry = { min = '10ms', max = '50ms' }\n";
+
+/// Runs a listener whose handler does `then` with its first batch, and answers `true` afterwards;
+/// gives what the log said about it.
+async fn exec_that_first(then: &str, reason: &str) {
+    let mut site = Site::new().await;
+    let once = site.path("once").display().to_string();
+    let act = format!("if [ -e {once} ]; then echo true; else touch {once}; {then}; fi");
+    let recorder = site.recorder("seen", &act);
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\n{FAST_RETRY}handler = {{ {recorder}, timeout = '700ms' }}\n"
+    ));
+    site.append(&["x", "y"]).await;
+    let mut program = site.run();
+    program.logs(&["the handler failed", reason, "first_event=\"e0\""]).await;
+    site.append(&["z"]).await;
+    site.wait_until_committed("a").await;
+    assert_eq!(all_of(&site.handled("seen")), (0..3).collect(), "{then}");
+    program.wait_for("a", |view| view["state"] == "running").await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_process_that_says_false_is_asked_again() {
+    exec_that_first("echo false", "answered false").await;
+}
+
+#[tokio::test]
+async fn a_process_that_prints_rubbish_is_started_anew() {
+    exec_that_first("echo got it; echo true; echo true", "is not JSON").await;
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_is_killed_with_all_that_it_started() {
+    exec_that_first("sleep 1000; echo true", "did not answer within 700ms").await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_is_started_anew() {
+    exec_that_first("echo reason >&2; exit 3", "exit status: 3").await;
+}
+
+#[tokio::test]
+async fn a_process_that_closes_its_output_is_started_anew() {
+    exec_that_first("exec >&-; sleep 1000", "closed its standard output").await;
+}
+
+#[tokio::test]
+async fn what_a_process_writes_to_standard_error_is_in_the_log_with_its_listener() {
+    let mut site = Site::new().await;
+    let recorder = site.recorder("seen", "echo trace back >&2; printf last >&2; echo true; exit 1");
+    site.configure(&format!("[listeners.a]\nstart = 'earliest'\nhandler = {{ {recorder} }}\n"));
+    site.append(&["x"]).await;
+    let mut program = site.run();
+    program.logs(&["listener{id=\"a\"}", "trace back"]).await;
+    program.logs(&["listener{id=\"a\"}", "last"]).await;
+    site.wait_until_committed("a").await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_large_batch_to_a_process_that_answers_before_it_reads_does_not_lock_up() {
+    let mut site = Site::new().await;
+    let key = "k".repeat(2000);
+    let keys = vec![key.as_str(); 1000];
+    let script =
+        r#"while :; do echo true; head -c 300000 > /dev/null || exit; read -r line || exit; done"#;
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\nbatchSize = 1000\nhandler = {{ exec = ['sh', '-c', '''{script}'''] }}\n"
+    ));
+    site.append(&keys).await;
+    let program = site.run();
+    site.wait_until_committed("a").await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+/// A request as the handler's server sees it.
+struct Request {
+    head: String,
+    body: Vec<u8>,
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<Request> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
+            let length: usize =
+                head.split("content-length: ").nth(1)?.lines().next()?.parse().ok()?;
+            if bytes.len() >= end + 4 + length {
+                return Some(Request { head, body: bytes[end + 4..].to_vec() });
+            }
+        }
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return None;
+        }
+    }
+}
+
+/// A server that gives `first` to its first request, byte by byte as written, then closes; all
+/// others get 200. Gives its port and the requests as they come.
+async fn server(first: &'static str) -> (u16, mpsc::Receiver<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, requests) = mpsc::channel(1000);
+    tokio::spawn(async move {
+        let mut answer = first;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let Some(request) = read_request(&mut stream).await else { continue };
+            if seen.send(request).await.is_err() {
+                return;
+            }
+            if answer == "hang" {
+                let late = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    let _ = stream.write_all(late.as_bytes()).await;
+                });
+            } else {
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        }
+    });
+    (port, requests)
+}
+
+/// Runs a listener against a server that first answers so; the log must give the reason.
+async fn http_that_first(answer: &'static str, reason: &str) -> Duration {
+    let mut site = Site::new().await;
+    let (port, mut requests) = server(answer).await;
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\n{FAST_RETRY}handler = {{ http = 'http://127.0.0.1:{port}/events', timeout = '700ms', headers = {{ x-team = 'search' }}, hmacSecret = 'key' }}\n"
+    ));
+    site.append(&["x", "y"]).await;
+    let mut program = site.run();
+    let first = requests.recv().await.unwrap();
+    let began = Instant::now();
+    program.logs(&["the handler failed", reason]).await;
+    let second = requests.recv().await.unwrap();
+    let waited = began.elapsed();
+    assert_eq!(first.body, second.body, "the same batch comes again");
+    for (request, attempt) in [(&first, 1), (&second, 2)] {
+        for expected in [
+            "post /events http/1.1",
+            "content-type: application/json",
+            "x-team: search",
+            "dbevent-listener: a",
+            "dbevent-signature: sha256=",
+        ] {
+            assert!(request.head.contains(expected), "{expected} is not in {}", request.head);
+        }
+        assert!(request.head.contains(&format!("dbevent-attempt: {attempt}")), "{}", request.head);
+    }
+    let events: Vec<serde_json::Value> = serde_json::from_slice(&first.body).unwrap();
+    assert_eq!((events.len(), &events[1]["EvId"]), (2, &"e1".into()));
+    assert_eq!(events[1]["Bus"]["topic"], crate::bus::TOPIC);
+    site.wait_until_committed("a").await;
+    assert_eq!(program.stop().await, Some(0));
+    waited
+}
+
+#[tokio::test]
+async fn a_server_that_answers_500_or_400_is_called_again() {
+    http_that_first("HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\ntrue", "500 Internal").await;
+    http_that_first("HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n", "400 Bad Request").await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_false_or_rubbish_is_called_again() {
+    http_that_first("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfalse", "answered false").await;
+    http_that_first("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "is not JSON").await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_failure_that_says_what_to_do() {
+    let answer = "HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n";
+    http_that_first(answer, "redirects are not followed").await;
+}
+
+#[tokio::test]
+async fn a_server_that_closes_half_way_is_called_again() {
+    http_that_first("", "broke off").await;
+    http_that_first("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ntrue", "broke off").await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_too_late_is_called_again() {
+    http_that_first("hang", "did not answer in time").await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_wait_is_given_the_time() {
+    let answer = "HTTP/1.1 503 No\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n";
+    let waited = http_that_first(answer, "503").await;
+    assert!(waited >= Duration::from_millis(1900), "{waited:?}");
+}
