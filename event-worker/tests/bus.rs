@@ -75,7 +75,7 @@ impl TestBus {
 
 pub(crate) fn event(id: u64, key: &str, action: &str) -> String {
     format!(
-        r#"{{"EvId":"e{id}","Schema":"shop","TableName":"orders","Action":"{action}","PK":{{"id":"{key}"}},"Data":{{"id":"{key}"}},"Ts":1}}"#
+        r#"{{"EvId":"e{id}","Schema":"shop","TableName":"orders","Action":"{action}","PK":{{"id":"{key}"}},"Data":{{"id":"{key}"}},"Origin":"binlog","Ts":1,"Source":{{"serverId":1,"file":"binlog.000001","pos":4,"row":0}}}}"#
     )
 }
 

@@ -188,7 +188,8 @@ async fn the_api_refuses_with_a_code_a_message_and_a_remedy() {
         assert_eq!((found, &error["code"]), (status, &code.into()), "{request}: {answer}");
         assert!(error["message"].is_string() && error["remedy"].is_string(), "{request}");
     }
-    eventually("the bus has said the lag", async || program.call("GET /readyz").await.0 == 200).await;
+    eventually("the bus has said the lag", async || program.call("GET /readyz").await.0 == 200)
+        .await;
     let (_, metrics) = program.call("GET /metrics").await;
     let metrics = metrics.as_str().unwrap();
     for line in [

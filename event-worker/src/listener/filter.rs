@@ -1,9 +1,8 @@
 //! Which events a listener wants.
 
-use crate::{
-    config::{Actions, ListenerConfig},
-    event::EventHead,
-};
+use change_event::{Action, ChangeEvent, Columns, ReadError};
+
+use crate::config::{Actions, ListenerConfig};
 
 /// The wishes of a listener, looked up once per event.
 #[derive(Debug)]
@@ -22,18 +21,27 @@ impl Filter {
         }
     }
 
-    /// Whether the listener wants this event. The topic alone does not tell: one topic may hold
+    /// Whether the listener wants this change. The topic alone does not tell: one topic may hold
     /// several tables.
-    pub(super) fn wants(&self, head: &EventHead<'_>) -> bool {
-        let wants_action = match head.action.as_ref() {
-            "insert" => self.actions.insert,
-            "delete" => self.actions.delete,
-            "update" => {
-                self.actions.update && (self.columns.is_empty() || head.changes_any(&self.columns))
-            }
-            _ => false,
+    ///
+    /// # Errors
+    ///
+    /// When its columns cannot be read.
+    pub(super) fn wants(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
+        let wants_action = match change.action {
+            Action::Insert => self.actions.insert,
+            Action::Delete => self.actions.delete,
+            Action::Update => self.actions.update && self.wants_update(change)?,
         };
-        wants_action && self.wants_table(&head.schema, &head.table_name)
+        Ok(wants_action && self.wants_table(&change.schema, &change.table_name))
+    }
+
+    fn wants_update(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
+        if self.columns.is_empty() {
+            return Ok(true);
+        }
+        let old = change.old.map(Columns::read).transpose()?.unwrap_or_default();
+        Ok(self.columns.iter().any(|column| old.get(column).is_some()))
     }
 
     fn wants_table(&self, schema: &str, table: &str) -> bool {
@@ -73,6 +81,7 @@ fn glob_matches(glob: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::tests::value;
 
     fn filter(globs: &[(&str, &str)], columns: &[&str]) -> Filter {
         Filter {
@@ -83,10 +92,11 @@ mod tests {
     }
 
     fn wants(filter: &Filter, table: &str, action: &str) -> bool {
-        let value = format!(
-            r#"{{"EvId":"1","Schema":"s","TableName":"{table}","Action":"{action}","Old":{{"a":1}}}}"#
-        );
-        filter.wants(&EventHead::read(value.as_bytes()).unwrap())
+        let value = value("1")
+            .replace("\"t\"", &format!("\"{table}\""))
+            .replace("insert", action)
+            .replace("\"Data\"", r#""Old":{"a":1},"Data""#);
+        filter.wants(&ChangeEvent::read(value.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]
@@ -112,7 +122,7 @@ mod tests {
     fn tables_and_actions_that_nobody_asked_for_are_left_out() {
         let some = filter(&[("s", "a*"), ("x", "*")], &[]);
         assert!(wants(&some, "ab", "insert") && !wants(&some, "b", "insert"));
-        assert!(!wants(&some, "ab", "delete") && !wants(&some, "ab", "ddl"));
+        assert!(!wants(&some, "ab", "delete"));
         assert!(wants(&filter(&[], &[]), "b", "insert"));
     }
 

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use change_event::ChangeEvent;
 use event_bus::{Assignment, Consumer, Delivery, Partition, Polled};
 use service::Backoff;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
@@ -17,12 +18,7 @@ use super::{
     status::{Problem, State, Status},
     tracker::Tracker,
 };
-use crate::{
-    config::ListenerConfig,
-    error::Error,
-    event::{Event, EventHead},
-    handler::MakeHandler,
-};
+use crate::{config::ListenerConfig, error::Error, event::Event, handler::MakeHandler};
 
 /// What is done is committed at least so often.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
@@ -205,9 +201,10 @@ impl Journey {
         let mut filtered = 0;
         for delivery in deliveries {
             let Some(generation) = self.tracker.generation(&delivery.partition) else { continue };
-            let head = read_head(delivery)?;
-            if self.filter.wants(&head) {
-                let event = Event::new(delivery, &head, generation);
+            let change = read_change(delivery)?;
+            let wanted = self.filter.wants(&change).map_err(|error| bad_record(delivery, error))?;
+            if wanted {
+                let event = Event::new(delivery, &change, generation);
                 self.tracker.begin(&event);
                 self.lanes.push(delivery, event);
             } else {
@@ -351,10 +348,15 @@ impl From<Broken> for Error {
     }
 }
 
-fn read_head(delivery: &Delivery) -> Result<EventHead<'_>, Error> {
-    EventHead::read(&delivery.value).map_err(|reason| Error::BadRecord {
+fn read_change(delivery: &Delivery) -> Result<ChangeEvent<'_>, Error> {
+    std::str::from_utf8(&delivery.value).map_err(|error| bad_record(delivery, error))?;
+    ChangeEvent::read(&delivery.value).map_err(|error| bad_record(delivery, error))
+}
+
+fn bad_record(delivery: &Delivery, reason: impl std::fmt::Display) -> Error {
+    Error::BadRecord {
         topic: delivery.topic.to_string(),
         offset: delivery.offset,
-        reason,
-    })
+        reason: reason.to_string(),
+    }
 }
