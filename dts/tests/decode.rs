@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use dts::decode::{Action, Decoder, Error, Image, RowChange, Step};
+use dts::decode::{Action, Decoder, Error, Image, RowChange, Step, TablePlan};
 use e2e::oracle::{Expected, Rows, Sample, Table, samples};
 use mysql_async::{Conn, prelude::Queryable as _};
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -117,9 +117,10 @@ impl Run<'_> {
         let mut changes = Vec::new();
         let mut transactions = 0;
         binlog::read(self.url, start, |event| {
-            let step = decoder.decode(event, &mut |row| -> Result<(), Error> {
+            let step = decoder.decode(event, &mut |row| {
+                self.check_plan(row.table)?;
                 changes.push(Change::of(row)?);
-                Ok(())
+                anyhow::Ok(())
             })?;
             transactions += usize::from(matches!(step, Step::Ended(_)));
             Ok(())
@@ -127,6 +128,15 @@ impl Run<'_> {
         .await?;
         ensure!(transactions >= 3, "saw the end of {transactions} transactions only");
         Ok(changes)
+    }
+
+    /// The names, and the key in its order, are those of the table.
+    fn check_plan(&self, plan: &TablePlan) -> Result<()> {
+        let names: Vec<&str> = plan.columns.iter().map(|column| &*column.name).collect();
+        ensure!(names == self.table.column_names(), "the columns are named {names:?}");
+        let key: Vec<&str> = plan.primary_key.iter().map(|&column| names[column]).collect();
+        ensure!(key == self.table.key, "the primary key is {key:?}");
+        Ok(())
     }
 }
 

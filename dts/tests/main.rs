@@ -2,3 +2,5 @@
 
 mod binlog;
 mod decode;
+mod mutation;
+mod recorded;

@@ -26,8 +26,8 @@ pub struct Table {
     pub name: String,
     /// The columns after `id`.
     pub columns: Vec<Column>,
-    /// The PRIMARY KEY clause's columns, as SQL.
-    pub primary_key: String,
+    /// The names of the primary key's columns, in its order.
+    pub key: Vec<&'static str>,
 }
 
 /// A column of a [`Table`].
@@ -37,7 +37,7 @@ pub struct Column {
     pub name: String,
     /// How it is declared, and what can stand in it.
     pub domain: Domain,
-    /// Part of the primary key, so never NULL.
+    /// Part of the primary key, so never NULL; of a text, its first ten characters are.
     pub in_key: bool,
 }
 
@@ -53,7 +53,7 @@ impl Table {
     pub fn new(name: &str, columns: impl IntoIterator<Item = (String, Domain)>) -> Self {
         let columns = columns.into_iter();
         let columns = columns.map(|(name, domain)| Column { name, domain, in_key: false });
-        Self { name: name.to_owned(), columns: columns.collect(), primary_key: "`id`".to_owned() }
+        Self { name: name.to_owned(), columns: columns.collect(), key: vec!["id"] }
     }
 
     /// The names of all columns, `id` first.
@@ -68,12 +68,19 @@ impl Table {
             format!("{} {} {null}", quoted(&column.name), column.domain.declared())
         });
         let columns: Vec<String> = columns.collect();
+        let key: Vec<String> = self.key.iter().map(|name| self.key_part(name)).collect();
         format!(
             "CREATE TABLE {} (`id` BIGINT NOT NULL, {}, PRIMARY KEY ({})) CHARSET utf8mb4",
             self.full_name(schema),
             columns.join(", "),
-            self.primary_key
+            key.join(", ")
         )
+    }
+
+    fn key_part(&self, name: &str) -> String {
+        let column = self.columns.iter().find(|column| column.name == name);
+        let is_text = column.is_some_and(|column| matches!(column.domain, Domain::Text(..)));
+        format!("{}{}", quoted(name), if is_text { "(10)" } else { "" })
     }
 
     /// `schema.table`, quoted.

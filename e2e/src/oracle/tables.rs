@@ -179,10 +179,10 @@ fn names() -> Table {
         ("SELECT", Domain::Text("VARCHAR(50)", TextCharset::Latin1, 50)),
     ];
     let mut table = Table::new("t`able \"表\" \\", named(columns));
-    for column in [1, 2] {
-        table.columns[column].in_key = true;
+    table.key = vec!["表 é", "id", "with \"quote\" \\ and 'more'"];
+    for column in &mut table.columns {
+        column.in_key = table.key.contains(&&*column.name);
     }
-    table.primary_key = "`表 é`, `id`, `with \"quote\" \\ and 'more'`(10)".to_owned();
     table
 }
 
