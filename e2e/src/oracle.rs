@@ -4,8 +4,10 @@
 //! form from these two by the rules of `docs/event-format.md`. It shares no code with the decoder.
 
 mod domain;
+mod edges;
 mod expected;
 mod json;
+mod random;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -90,7 +92,7 @@ impl Table {
 
     /// Rows in which every column takes each of its edge values at least once, as SQL literals.
     pub fn edges(&self) -> Vec<Vec<String>> {
-        let edges: Vec<Vec<String>> = self.columns.iter().map(|c| c.domain.edges()).collect();
+        let edges: Vec<Vec<String>> = self.columns.iter().map(|c| edges::of(&c.domain)).collect();
         let count = edges.iter().map(Vec::len).max().unwrap_or_default();
         let cell = |n: usize, column: usize| {
             let values = &edges[column];
@@ -156,7 +158,7 @@ impl Column {
         if !self.in_key && rng.random_bool(NULLS) {
             return "NULL".to_owned();
         }
-        self.domain.random(rng)
+        random::value(&self.domain, rng)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand::{RngExt as _, rngs::StdRng};
 use serde_json::value::RawValue;
 
-use super::domain::{hex_text, random_text};
+use super::{domain::hex_text, random};
 
 /// Whether two texts are the same document: the same members in the same order, the same strings,
 /// and numbers that are written alike or are the same `f64` with a point or an exponent.
@@ -133,11 +133,11 @@ pub(super) fn random(rng: &mut StdRng) -> String {
                 rng.random::<i32>(),
                 rng.random_range(0..1000)
             ),
-            format!("TIME'{}'", super::domain::random_time(rng)),
-            format!("DATE'{}'", super::domain::random_date(rng)),
+            format!("TIME'{}'", random::time(rng)),
+            format!("DATE'{}'", random::date(rng)),
             format!(
                 "TIMESTAMP'{} {:02}:00:59.{:06}'",
-                super::domain::random_date(rng),
+                random::date(rng),
                 rng.random_range(0..24),
                 rng.random_range(0..1_000_000)
             ),
@@ -155,7 +155,7 @@ pub(super) fn random(rng: &mut StdRng) -> String {
 fn text(rng: &mut StdRng, depth: u32) -> String {
     let string = |rng: &mut StdRng| {
         let length = rng.random_range(0..20);
-        serde_json::Value::from(random_text(rng, length)).to_string()
+        serde_json::Value::from(random::text(rng, length)).to_string()
     };
     match rng.random_range(0..if depth == 0 { 6 } else { 8 }) {
         0 => ["null", "true", "false"][rng.random_range(0..3)].to_owned(),
