@@ -14,6 +14,7 @@ use crate::binlog::{self, Place};
 const ROWS: usize = 50_000;
 
 /// Repeats a run: `TEST_SEED` is printed by every run.
+#[expect(clippy::print_stdout, reason = "a failed test shows it, and with it the run is repeated")]
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(rand::random);
