@@ -1,0 +1,10 @@
+//! `event-log serve` as a process, over real sockets.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
+mod crash;
+mod full_disk;
+mod members;
+mod process;
+mod refusals;
+mod slow;

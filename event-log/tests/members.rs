@@ -1,0 +1,123 @@
+//! Groups over the network: who is the active member, and when another takes over.
+
+use std::time::{Duration, Instant};
+
+use event_log::{Error, Event, proto::CommitRequest};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use crate::process::{DEADLINE, STREAM, Sender, Server, assigned, client, record, subscribe};
+
+/// A line to the server that can go dead while its sockets stay open, as to a stopped process.
+struct Line {
+    address: String,
+    hang: watch::Sender<()>,
+}
+
+impl Line {
+    async fn to(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (hang, hung) = watch::channel(());
+        let target = server.address.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (mut hung, target) = (hung.clone(), target.clone());
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => return,
+                        _ = hung.changed() => {}
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { address, hang }
+    }
+}
+
+fn commit(member: u64, offset: u64) -> CommitRequest {
+    CommitRequest { stream: STREAM.to_owned(), group: "g".to_owned(), member, offset }
+}
+
+async fn next_records(subscription: &mut event_log::RemoteSubscription) -> (usize, u64) {
+    let event = tokio::time::timeout(DEADLINE, subscription.next()).await.unwrap().unwrap();
+    let Event::Records { records, next_offset, .. } = event else { panic!("{event:?}") };
+    (records.len(), next_offset)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_member_takes_over_when_one_goes_and_begins_where_it_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let sender = Sender::open(&server).await;
+    sender.send(&server, 1, vec![record(b"one".to_vec())]).await.unwrap();
+    let client = server.client();
+    let mut first = client.subscribe(STREAM, subscribe("g", "first")).await.unwrap();
+    let (member, position) = assigned(&mut first).await.unwrap();
+    assert_eq!(position, 0);
+    let mut second = client.subscribe(STREAM, subscribe("g", "second")).await.unwrap();
+    let (count, next_offset) = next_records(&mut first).await;
+    assert_eq!(count, 1);
+    client.commit(commit(member, next_offset)).await.unwrap();
+    let group = client.info(STREAM).await.unwrap().groups.remove(0);
+    assert_eq!((group.client.as_str(), group.waiting), ("first", 1));
+    assert_eq!(group.committed, Some(next_offset));
+
+    drop(first);
+    let (taken, position) = assigned(&mut second).await.unwrap();
+    assert_eq!(position, next_offset);
+    let stale = client.commit(commit(member, next_offset)).await.unwrap_err();
+    assert!(matches!(stale, Error::NotMember(_)), "{stale}");
+    let beyond = client.commit(commit(taken, next_offset + 1)).await.unwrap_err();
+    assert!(matches!(beyond, Error::Rejected(_)), "{beyond}");
+    client.commit(commit(taken, 0)).await.unwrap();
+    let held = client.remove_group(STREAM, "g").await.unwrap_err();
+    assert!(matches!(held, Error::Rejected(_)), "{held}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_hangs_loses_its_place_within_fifteen_seconds() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let line = Line::to(&server).await;
+    let mut hung =
+        client(&line.address, None).subscribe(STREAM, subscribe("g", "hung")).await.unwrap();
+    assigned(&mut hung).await.unwrap();
+    let other = server.client();
+    let mut waiting = other.subscribe(STREAM, subscribe("g", "other")).await.unwrap();
+    line.hang.send_replace(());
+    let began = Instant::now();
+    tokio::time::timeout(DEADLINE, assigned(&mut waiting)).await.unwrap().unwrap();
+    let took = began.elapsed();
+    println!("took over after {took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let noticed = loop {
+        match tokio::time::timeout(DEADLINE, hung.next()).await.unwrap() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(noticed.is_transient(), "{noticed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_survive_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start(directory.path());
+    let sender = Sender::open(&server).await;
+    sender.send(&server, 1, vec![record(b"one".to_vec()), record(b"two".to_vec())]).await.unwrap();
+    let mut subscription = server.client().subscribe(STREAM, subscribe("g", "a")).await.unwrap();
+    let (member, _) = assigned(&mut subscription).await.unwrap();
+    server.client().commit(commit(member, 2)).await.unwrap();
+    server.kill();
+    let server = Server::start(directory.path());
+    let mut subscription = server.client().subscribe(STREAM, subscribe("g", "b")).await.unwrap();
+    assert_eq!(assigned(&mut subscription).await.unwrap().1, 2);
+    let stale = server.client().commit(commit(member, 2)).await.unwrap_err();
+    assert!(matches!(stale, Error::NotMember(_)), "{stale}");
+}

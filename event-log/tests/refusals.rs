@@ -1,0 +1,101 @@
+//! What the server does not do, and how it says so.
+
+use std::process::{Command, Output};
+
+use event_log::Error;
+
+use crate::process::{PROGRAM, STREAM, Sender, Server, client, record, write_config};
+
+fn serve(config: &std::path::Path) -> Output {
+    Command::new(PROGRAM).arg("serve").arg("--config").arg(config).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_refused_and_the_right_one_let_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = write_config(directory.path(), "token = \"right\"", "");
+    let server = Server::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
+    for token in [None, Some("wrong"), Some("righ"), Some("right2"), Some("")] {
+        let error = client(&server.address, token).info(STREAM).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{token:?}: {error}");
+    }
+    client(&server.address, Some("right")).info(STREAM).await.unwrap();
+}
+
+#[test]
+fn a_second_process_on_the_directory_is_told_which_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let _server = Server::start(directory.path());
+    let output = serve(&write_config(directory.path(), "", ""));
+    assert_eq!(output.status.code(), Some(69));
+    let data = directory.path().join("data").display().to_string();
+    let said = said(&output);
+    assert!(said.contains(&data) && said.contains("in use by another process"), "{said}");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let server = Server::start(directories[0].path());
+    let listen = format!("address = \"{}\"", server.address);
+    let output = serve(&write_config(directories[1].path(), &listen, ""));
+    assert_eq!(output.status.code(), Some(69));
+    let said = said(&output);
+    assert!(said.contains(&server.address) && said.contains("another process"), "{said}");
+}
+
+#[test]
+fn all_mistakes_of_the_config_are_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let listen = "address = \"0.0.0.0:1\"\ncertFile = \"x\"\nport = 1";
+    let storage = "retention = 7\nonFull = \"explode\"";
+    let output = serve(&write_config(directory.path(), listen, storage));
+    assert_eq!(output.status.code(), Some(64));
+    let said = said(&output);
+    for key in ["listen.token", "listen.keyFile", "listen.port", "retention", "onFull"] {
+        assert!(said.contains(key), "{key} in {said}");
+    }
+}
+
+#[test]
+fn the_commented_example_is_a_right_config() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/event-log.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let data = format!("{:?}", directory.path().join("data"));
+    let text = text.replace("\"data/event-log\"", &data).replace(":19288", ":0");
+    let config = directory.path().join("event-log.toml");
+    std::fs::write(&config, text).unwrap();
+    Server::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
+}
+
+#[test]
+fn a_term_ends_the_server_with_exit_code_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = write_config(directory.path(), "", "");
+    let mut command = Command::new("timeout");
+    command.args(["--preserve-status", "-s", "TERM", "1", PROGRAM, "serve", "--config"]);
+    let output = command.arg(config).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_epoch_a_gap_and_a_record_of_the_logs_own_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let old = Sender::open(&server).await;
+    let sender = Sender::open(&server).await;
+    let batch = || vec![record(b"x".to_vec())];
+    let code = |answer: Result<_, tonic::Status>| answer.unwrap_err().code();
+    assert_eq!(code(old.send(&server, 1, batch()).await), tonic::Code::Aborted);
+    assert_eq!(code(sender.send(&server, 2, batch()).await), tonic::Code::OutOfRange);
+    let own = vec![event_log::proto::NewRecord { r#type: 1, ..record(Vec::new()) }];
+    assert_eq!(code(sender.send(&server, 1, own).await), tonic::Code::InvalidArgument);
+    let first = sender.send(&server, 1, batch()).await.unwrap();
+    let again = sender.send(&server, 1, batch()).await.unwrap();
+    assert!(!first.duplicate && again.duplicate);
+}
