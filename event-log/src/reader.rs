@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use regex::RegexSet;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// A read that finds nothing that passes gives an account after so much.
-const MAX_SCANNED_BYTES: u64 = 8 << 20;
+const MAX_SCANNED_BYTES: usize = 8 << 20;
 
 /// Which records are wanted.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Filter {
     topics: Option<RegexSet>,
     kinds: Vec<u32>,
     origins: Vec<u32>,
+    /// The topic of the record before, which most often is that of the next one too.
+    last_topic: Option<(Bytes, bool)>,
 }
 
 impl Filter {
@@ -35,15 +38,27 @@ impl Filter {
         let whole = topics.iter().map(|topic| format!("^(?:{topic})$"));
         let set = RegexSet::new(whole)
             .map_err(|error| Error::Rejected(format!("the filter of topics is wrong: {error}")))?;
-        Ok(Self { topics: (!topics.is_empty()).then_some(set), kinds, origins })
+        Ok(Self { topics: (!topics.is_empty()).then_some(set), kinds, origins, last_topic: None })
     }
 
-    fn passes(&self, record: &Record) -> bool {
+    fn passes(&mut self, record: &Record) -> bool {
         let listed = |list: &[u32], value| list.is_empty() || list.contains(&value);
         record.kind >= FIRST_DATA_TYPE
             && listed(&self.kinds, record.kind)
             && listed(&self.origins, record.origin)
-            && self.topics.as_ref().is_none_or(|topics| topics.is_match(record.topic()))
+            && self.topic_passes(record)
+    }
+
+    fn topic_passes(&mut self, record: &Record) -> bool {
+        let Some(topics) = &self.topics else { return true };
+        if let Some((topic, passes)) = &self.last_topic
+            && *topic == record.topic
+        {
+            return *passes;
+        }
+        let passes = topics.is_match(record.topic());
+        self.last_topic = Some((Bytes::copy_from_slice(&record.topic), passes));
+        passes
     }
 }
 
@@ -53,6 +68,18 @@ pub(crate) struct Chunk {
     pub(crate) records: Vec<Record>,
     /// All below was scanned.
     pub(crate) next_offset: u64,
+}
+
+/// What one read may still take.
+struct Budget {
+    left: usize,
+    scan_left: usize,
+}
+
+impl Budget {
+    fn is_left(&self) -> bool {
+        self.left > 0 && self.scan_left > 0
+    }
 }
 
 #[derive(Debug)]
@@ -75,48 +102,62 @@ impl Reader {
 
     /// Reads on, until so many bytes have passed the filter or the synced end is reached.
     pub(crate) fn read(&mut self, max_bytes: usize) -> Result<Chunk, Error> {
-        let (mut records, mut bytes, mut scanned) = (Vec::new(), 0, 0);
-        while bytes < max_bytes && scanned < MAX_SCANNED_BYTES {
-            let Some(record) = self.next()? else { break };
-            let record_bytes = record.topic.len() + record.key.len() + record.payload.len();
-            scanned += record_bytes as u64;
-            if self.filter.passes(&record) {
-                bytes += record_bytes;
-                records.push(record);
+        let mut budget = Budget { left: max_bytes, scan_left: MAX_SCANNED_BYTES };
+        let mut records = Vec::new();
+        while budget.is_left() && self.offset < self.stream.end() {
+            let segment = self.segment()?;
+            let at_before = self.offset;
+            let Some(mut scan) = self.scan(segment)? else { continue };
+            self.read_segment(&mut scan, segment, &mut budget, &mut records)?;
+            if self.offset == at_before {
+                let problem = format!("offset {at_before} is missing");
+                return Err(scan.damage(segment.bytes, &problem));
             }
+            self.open = Some((segment.id, scan));
         }
         Ok(Chunk { records, next_offset: self.offset })
     }
 
-    fn next(&mut self) -> Result<Option<Record>, Error> {
-        while self.offset < self.stream.end() {
-            let segment = self.segment()?;
-            let scan = match &mut self.open {
-                Some((id, scan)) if *id == segment.id => scan,
-                _ => match self.seek(segment) {
-                    Ok(found) => &mut self.open.insert(found).1,
-                    // Retention may have deleted it since we looked.
-                    Err(_) if self.segment()?.id != segment.id => continue,
-                    Err(error) => return Err(error),
-                },
-            };
-            while let Some((position, record)) = scan.next(segment.bytes)? {
-                if record.offset > self.offset {
-                    let problem = format!("offset {} is missing", self.offset);
-                    return Err(scan.damage(position, &problem));
-                }
-                if record.offset == self.offset {
-                    self.offset += 1;
-                    return Ok(Some(record));
-                }
+    fn read_segment(
+        &mut self,
+        scan: &mut Scan,
+        segment: Segment,
+        budget: &mut Budget,
+        records: &mut Vec<Record>,
+    ) -> Result<(), Error> {
+        while budget.is_left()
+            && let Some((position, record)) = scan.next(segment.bytes)?
+        {
+            if record.offset > self.offset {
+                let problem = format!("offset {} is missing", self.offset);
+                return Err(scan.damage(position, &problem));
             }
-            let problem = format!("offset {} is missing", self.offset);
-            let damage = scan.damage(segment.bytes, &problem);
-            if self.segment()?.id == segment.id {
-                return Err(damage);
+            if record.offset < self.offset {
+                continue;
+            }
+            self.offset += 1;
+            let bytes = record.topic.len() + record.key.len() + record.payload.len();
+            budget.scan_left = budget.scan_left.saturating_sub(bytes);
+            if self.filter.passes(&record) {
+                budget.left = budget.left.saturating_sub(bytes);
+                records.push(record);
             }
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// The open file, or that of the segment; `None` when retention has just deleted it.
+    fn scan(&mut self, segment: Segment) -> Result<Option<Scan>, Error> {
+        if let Some((id, scan)) = self.open.take()
+            && id == segment.id
+        {
+            return Ok(Some(scan));
+        }
+        match self.seek(segment) {
+            Ok(scan) => Ok(Some(scan)),
+            Err(_) if self.segment()?.id != segment.id => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The file that the next offset stands in.
@@ -132,11 +173,10 @@ impl Reader {
         }
     }
 
-    fn seek(&self, segment: Segment) -> Result<(SegmentId, Scan), Error> {
+    fn seek(&self, segment: Segment) -> Result<Scan, Error> {
         let directory = &self.stream.directory;
         let position = index::seek(directory, segment.id, Sought::Offset(self.offset));
-        let scan = Scan::open(&segment.id.data(directory), position.min(segment.bytes))?;
-        Ok((segment.id, scan))
+        Scan::open(&segment.id.data(directory), position.min(segment.bytes))
     }
 }
 

@@ -4,8 +4,9 @@
 
 mod contract;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use contract::reader::{Reader, append, batch};
 use event_bus::{Bus, BusConfig, EmbeddedLog, MemoryBus};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -93,4 +94,66 @@ async fn the_embedded_log_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_over_the_network_keeps_the_contract() {
     contract::holds(Log::remote).await;
+}
+
+/// Serves a directory until the token is cancelled, and then waits until it is free again.
+async fn serve(config: &BusConfig) -> (EmbeddedServer, String) {
+    let log = EmbeddedLog::open(config).await.unwrap();
+    let (address, bus) = (log.address().to_string(), log.bus());
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(log.serve(stop.clone()));
+    (EmbeddedServer { bus, stop, serving }, address)
+}
+
+struct EmbeddedServer {
+    bus: Arc<dyn Bus>,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<event_bus::Result<()>>,
+}
+
+impl EmbeddedServer {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_is_told_of_a_lost_connection_and_joins_again_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = log_config(directory.path());
+    let (server, address) = serve(&config).await;
+    config.address = address;
+    let bus = event_bus::open(&config).unwrap();
+    append(&*server.bus, &batch("a", [("k", "1".to_owned())])).await;
+    let mut reader = Reader::join(&*bus, "one").await;
+    reader.read(1).await;
+    reader.commit().await.unwrap();
+    server.stop().await;
+    while !reader.owned.is_empty() {
+        reader.poll(Duration::from_secs(20)).await;
+    }
+    let error = bus.progress("t.g", &contract::reader::tables("*")).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains(&config.address), "{error}");
+
+    let (server, _) = serve(&config).await;
+    append(&*server.bus, &batch("a", [("k", "2".to_owned())])).await;
+    reader.read(2).await;
+    reader.commit().await.unwrap();
+    assert_eq!(reader.values(), ["1", "2"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_or_a_port_of_another_process_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = log_config(directory.path());
+    let first = EmbeddedLog::open(&config).await.unwrap();
+    let held = EmbeddedLog::open(&config).await.err().unwrap();
+    assert!(held.to_string().contains(&directory.path().display().to_string()), "{held}");
+    let other = tempfile::tempdir().unwrap();
+    let address = first.address().to_string();
+    let config = BusConfig { address: address.clone(), ..log_config(other.path()) };
+    let taken = EmbeddedLog::open(&config).await.err().unwrap();
+    assert!(taken.to_string().contains(&address) && !taken.is_transient(), "{taken}");
 }

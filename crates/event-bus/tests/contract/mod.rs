@@ -2,7 +2,7 @@
 
 mod groups;
 mod producers;
-mod reader;
+pub(crate) mod reader;
 mod starts;
 
 use std::{sync::Arc, time::Duration};
