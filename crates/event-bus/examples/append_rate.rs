@@ -1,11 +1,13 @@
-//! How fast one producer appends to an embedded log: `append_rate [records] [records per batch]`.
+//! How fast one producer appends to an embedded log, and how fast one consumer then reads that over
+//! the network: `append_rate [records] [records per batch]`.
 
 #![expect(clippy::print_stdout, reason = "the rate is what it is for")]
 
 use std::time::Instant;
 
-use event_bus::{Batch, BusConfig, EmbeddedLog};
+use event_bus::{Batch, BusConfig, EmbeddedLog, Polled, Start, Subscription, TopicName};
 use event_log::StorageConfig;
+use tokio_util::sync::CancellationToken;
 
 const VALUE_BYTES: usize = 300;
 
@@ -15,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let records: usize = arguments.next().transpose()?.unwrap_or(2_000_000);
     let per_batch: usize = arguments.next().transpose()?.unwrap_or(5_000);
     let directory = tempfile::tempdir()?;
-    let log = EmbeddedLog::open(&BusConfig {
+    let mut config = BusConfig {
         address: "127.0.0.1:0".to_owned(),
         embedded: true,
         storage: StorageConfig::new(directory.path()),
@@ -23,18 +25,57 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         token: None,
         tls: None,
         ca_file: None,
-    })
-    .await?;
+    };
+    let log = EmbeddedLog::open(&config).await?;
+    config.address = log.address().to_string();
     let (mut producer, _) = log.bus().producer("rate").await?;
     let batch = batch(per_batch);
-    let (began, cpu_before) = (Instant::now(), cpu_seconds()?);
+    let meter = Meter::start()?;
     for _ in 0..records / per_batch {
         producer.append(&batch, &[]).await?;
     }
-    let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu_before);
-    let rate = records as f64 / seconds;
-    println!("{records} records in {seconds:.2} s: {rate:.0} records/s, {cpu:.2} CPU seconds");
+    meter.show("appended", records)?;
+
+    tokio::spawn(log.serve(CancellationToken::new()));
+    let meter = Meter::start()?;
+    let mut consumer = event_bus::open(&config)?.consumer(subscription()).await?;
+    let (mut count, mut last) = (0, None);
+    while count < records / per_batch * per_batch {
+        if let Polled::Records { deliveries, scanned } = consumer.poll().await? {
+            count += deliveries.len();
+            last = scanned.last().cloned().or(last);
+        }
+    }
+    consumer.commit(last.as_slice()).await?;
+    meter.show("read, server and client together,", count)?;
     Ok(())
+}
+
+fn subscription() -> Subscription {
+    Subscription {
+        group: "dbevents.listener.rate".to_owned(),
+        topics: TopicName::new("dbevents").filter(&[("shop".to_owned(), "*".to_owned())]),
+        start: Start::Earliest,
+        client: "rate".to_owned(),
+    }
+}
+
+struct Meter {
+    began: Instant,
+    cpu_before: f64,
+}
+
+impl Meter {
+    fn start() -> Result<Self, Box<dyn std::error::Error>> {
+        Ok(Self { began: Instant::now(), cpu_before: cpu_seconds()? })
+    }
+
+    fn show(&self, did: &str, records: usize) -> Result<(), Box<dyn std::error::Error>> {
+        let (seconds, cpu) = (self.began.elapsed().as_secs_f64(), cpu_seconds()? - self.cpu_before);
+        let rate = records as f64 / seconds;
+        println!("{did} {records} in {seconds:.2} s: {rate:.0} records/s, {cpu:.2} CPU seconds");
+        Ok(())
+    }
 }
 
 fn batch(records: usize) -> Batch {
