@@ -8,3 +8,4 @@ mod members;
 mod process;
 mod refusals;
 mod slow;
+mod tls;

@@ -28,6 +28,10 @@ pub(super) struct LogConsumer {
     /// Owned, and not yet told to be lost.
     member: Option<u64>,
     paused: bool,
+    /// What came while paused.
+    held: Option<Event>,
+    /// A commit was told that the place is another's.
+    is_superseded: bool,
     backoff: Backoff,
     /// No attempt to join before this.
     not_before: Option<Instant>,
@@ -86,6 +90,8 @@ impl LogConsumer {
             joined: Joined::Not,
             member: None,
             paused: false,
+            held: None,
+            is_superseded: false,
             backoff: Backoff::new(BACKOFF),
             not_before: None,
             topics: TopicNames::default(),
@@ -151,6 +157,7 @@ impl LogConsumer {
     /// The subscription is over, for whatever reason; the next attempt comes later.
     fn left(&mut self, error: LogError) -> Result<Polled> {
         self.joined = Joined::Not;
+        (self.held, self.is_superseded) = (None, false);
         self.not_before = Some(Instant::now() + self.backoff.next_wait());
         let was_member = self.member.take().is_some();
         match error {
@@ -170,6 +177,10 @@ impl LogConsumer {
             error => Err(self.place.error(error)),
         }
     }
+}
+
+fn has_records(event: &Event) -> bool {
+    matches!(event, Event::Records { records, .. } if !records.is_empty())
 }
 
 /// Key and value in a buffer of their own: one record kept does not keep the whole response.
@@ -198,11 +209,18 @@ impl Consumer for LogConsumer {
             if matches!(self.joined, Joined::Not) {
                 self.joined = Joined::Joining(self.join());
             }
-            if self.paused {
-                // The subscription stays open; its flow control holds the records back.
+            if self.is_superseded {
+                return self.left(LogError::NotMember(self.wanted.group.clone()));
+            }
+            if self.held.is_some() && self.paused {
+                // The subscription stays open; its flow control holds the rest back.
                 std::future::pending::<()>().await;
             }
+            if let Some(event) = self.held.take() {
+                return Ok(self.take(event));
+            }
             match self.joined.next().await {
+                Ok(Some(event)) if self.paused && has_records(&event) => self.held = Some(event),
                 Ok(Some(event)) => return Ok(self.take(event)),
                 Ok(None) => {}
                 Err(error) => return self.left(error),
@@ -226,6 +244,7 @@ impl Consumer for LogConsumer {
                 client.commit(request).await
             }
         };
+        self.is_superseded = matches!(committed, Err(LogError::NotMember(_)));
         committed.map_err(|error| self.place.error(error))
     }
 

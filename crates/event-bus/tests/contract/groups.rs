@@ -16,6 +16,7 @@ pub(super) const SENTENCES: &[Sentence] = &[
     ("another member takes over from one that died", |b| Box::pin(take_over(b))),
     ("a commit for a lost partition is refused", |b| Box::pin(lost_commit_is_refused(b))),
     ("a paused partition brings nothing and loses nothing", |b| Box::pin(pause_and_resume(b))),
+    ("a paused partition that is lost is told", |b| Box::pin(lost_while_paused(b))),
     ("a dropped poll loses nothing", |b| Box::pin(dropped_polls(b))),
     ("progress says how far a group is", |b| Box::pin(progress_is_told(b))),
     ("two groups get every record each", |b| Box::pin(groups_are_apart(b))),
@@ -118,6 +119,24 @@ async fn pause_and_resume(backend: &dyn Backend) {
     reader.consumer.resume(&owned);
     reader.read(20).await;
     assert_eq!(reader.more().await, 0);
+}
+
+async fn lost_while_paused(backend: &dyn Backend) {
+    let bus = backend.bus();
+    append(&*bus, &batch("a", numbered(10))).await;
+    let mut reader = Reader::join(&*bus, "one").await;
+    reader.read(10).await;
+    let owned: Vec<_> = reader.owned.clone().into_iter().collect();
+    let partitions: Vec<_> = owned.iter().map(|(partition, _)| partition.clone()).collect();
+    reader.consumer.pause(&partitions);
+    append(&*bus, &batch("a", numbered(10))).await;
+    assert_eq!(reader.more().await, 0);
+    backend.expel("one").await;
+    assert!(matches!(reader.consumer.commit(&owned).await, Err(Error::PartitionLost(_))));
+    while !reader.owned.is_empty() {
+        reader.poll(super::DEADLINE).await;
+    }
+    reader.read(30).await;
 }
 
 async fn dropped_polls(backend: &dyn Backend) {
