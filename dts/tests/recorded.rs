@@ -226,3 +226,28 @@ fn rows_that_were_given_out_cannot_be_taken_back() -> Result<()> {
     ensure!(error.to_string().contains("takes back rows that were read already"), "{error}");
     Ok(())
 }
+
+/// What the server would have to write wrongly, or we to read so.
+#[test]
+fn events_that_do_not_fit_together_name_the_place() -> Result<()> {
+    const TABLE_MAP: u8 = 19;
+    const WRITE_ROWS: u8 = 30;
+    let changed = |kind: u8, change: fn(&mut Vec<u8>)| -> Result<String> {
+        let mut events = events("groups")?;
+        let event = events.iter_mut().find(|(header, _)| header.kind == kind);
+        change(&mut event.context("no such event")?.1);
+        Ok(tell(&events)?.err().context("it does not stop the stream")?.to_string())
+    };
+    let cases = [
+        (changed(TABLE_MAP, |body| body[0] ^= 1)?, "no table map names before them"),
+        (changed(TABLE_MAP, |body| body.truncate(12))?, "it is cut short"),
+        (changed(WRITE_ROWS, |body| body[10] += 1)?, "another number of columns"),
+        (changed(WRITE_ROWS, |body| body.truncate(body.len() - 1))?, "table fx.c: "),
+        (changed(WRITE_ROWS, |body| body.push(0))?, "it is cut short"),
+    ];
+    for (message, expected) in cases {
+        ensure!(message.starts_with("binlog binlog.000001 position "), "{message}");
+        ensure!(message.contains(expected), "{message} instead of {expected}");
+    }
+    Ok(())
+}
