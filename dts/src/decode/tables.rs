@@ -9,8 +9,9 @@ use super::{
     table_map::{self, TableMap},
 };
 
-/// No server has more tables in use than this for long; then the plans are made anew.
-const MAX_MAPS: usize = 4096;
+/// Bytes of table maps that are remembered, which with their plans take about ten times as much.
+/// A table of 20 columns has 400, so this is 5,000 of them; then all are forgotten and made anew.
+const MAX_REMEMBERED_BYTES: usize = 2 << 20;
 /// More tables than a statement can name (`MAX_TABLES` is 61, triggers and cascades add theirs).
 const MAX_ANNOUNCED: usize = 4096;
 
@@ -30,6 +31,7 @@ pub(super) struct Mapped {
 pub(super) struct Tables {
     capture: Capture,
     by_id: HashMap<u64, Mapped>,
+    remembered_bytes: usize,
     /// The tables of the current statement: a row may name no other.
     announced: Vec<u64>,
     plans_made: u64,
@@ -51,12 +53,14 @@ impl From<Fault> for Refused {
 
 impl Tables {
     pub(super) fn new(capture: Capture) -> Self {
-        Self { capture, by_id: HashMap::new(), announced: Vec::new(), plans_made: 0 }
+        let (by_id, announced) = (HashMap::new(), Vec::new());
+        Self { capture, by_id, remembered_bytes: 0, announced, plans_made: 0 }
     }
 
-    /// A new connection, or a new file: numbers may stand for other tables now.
+    /// A new connection, perhaps to another server: numbers may stand for other tables now.
     pub(super) fn forget(&mut self) {
         self.by_id.clear();
+        self.remembered_bytes = 0;
         self.announced.clear();
     }
 
@@ -94,10 +98,13 @@ impl Tables {
             table: Some((map.schema.to_owned(), map.table.to_owned())),
             column,
         })?;
-        if self.by_id.len() >= MAX_MAPS && self.announced.is_empty() {
-            self.by_id.clear();
+        if self.remembered_bytes > MAX_REMEMBERED_BYTES && self.announced.is_empty() {
+            self.forget();
         }
-        self.by_id.insert(id, mapped);
+        self.remembered_bytes = self.remembered_bytes.saturating_add(body.len());
+        if let Some(replaced) = self.by_id.insert(id, mapped) {
+            self.remembered_bytes = self.remembered_bytes.saturating_sub(replaced.body.len());
+        }
         Ok(())
     }
 
