@@ -60,6 +60,9 @@ pub enum Error {
     /// A write or sync failed in a way after which the file cannot be trusted until it is read again.
     #[error("the event log stopped after a failed write ({0}): mend the disk and start again")]
     Poisoned(String),
+    /// What a server says about itself: it is damaged, or stopped after a failed write.
+    #[error("{0}")]
+    Failed(String),
     /// The operating system refused something.
     #[error("{action} {}: {source}", .path.display())]
     Io {

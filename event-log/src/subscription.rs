@@ -83,13 +83,15 @@ pub struct Subscription {
     told: Option<u64>,
 }
 
+type ReadEnded = (Box<Reader>, Result<Chunk, Error>);
+
 #[derive(Debug)]
 enum Phase {
     Waiting,
     /// The place of a new group is being saved.
     Resolved(u64),
-    Idle(Reader),
-    Reading(JoinHandle<(Reader, Result<Chunk, Error>)>),
+    Idle(Box<Reader>),
+    Reading(JoinHandle<ReadEnded>),
 }
 
 impl Stream {
@@ -194,7 +196,7 @@ impl Subscription {
 
     fn assigned(&mut self, position: u64, resolved: bool) -> Event {
         let reader = Reader::new(&self.stream, self.filter.clone(), position);
-        self.phase = Phase::Idle(reader);
+        self.phase = Phase::Idle(Box::new(reader));
         let member = self.membership.as_ref().map_or(0, |membership| membership.id);
         Event::Assigned { member, position, resolved }
     }
@@ -215,7 +217,7 @@ impl Subscription {
 
     fn take_read(
         &mut self,
-        ended: Result<(Reader, Result<Chunk, Error>), tokio::task::JoinError>,
+        ended: Result<ReadEnded, tokio::task::JoinError>,
     ) -> Result<Event, Error> {
         let (reader, chunk) = ended.map_err(|error| Error::Unavailable(error.to_string()))?;
         self.phase = Phase::Idle(reader);

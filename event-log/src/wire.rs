@@ -28,10 +28,12 @@ impl From<Error> for Status {
             }
             Error::NotMember(_) => Self::failed_precondition(message),
             Error::Refused(reason) => Self::unauthenticated(reason),
-            Error::Damaged { .. } => Self::data_loss(message),
-            Error::Held(_) | Error::Poisoned(_) | Error::Io { .. } | Error::Listen { .. } => {
-                Self::internal(message)
-            }
+            Error::Damaged { .. }
+            | Error::Held(_)
+            | Error::Poisoned(_)
+            | Error::Failed(_)
+            | Error::Io { .. }
+            | Error::Listen { .. } => Self::data_loss(message),
         }
     }
 }
@@ -52,7 +54,7 @@ pub(crate) fn error_of(status: &Status, name: &str) -> Error {
             (Some(offset), Some(first)) => Error::OffsetGone { offset, first },
             _ => Error::Rejected(message),
         },
-        Code::DataLoss | Code::Internal => Error::Poisoned(message),
+        Code::DataLoss => Error::Failed(message),
         _ => Error::Unavailable(reason(status)),
     }
 }

@@ -1,6 +1,6 @@
 //! `event-log serve` as a process, over real sockets.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
 mod full_disk;

@@ -79,6 +79,7 @@ impl Place {
             | LogError::SequenceGap { .. }
             | LogError::Damaged { .. }
             | LogError::Poisoned(_)
+            | LogError::Failed(_)
             | LogError::Io { .. } => Error::Internal(reason),
         }
     }
