@@ -34,7 +34,10 @@ fn no_file_is_too_long_to_read() {
 #[test]
 fn no_line_is_too_wide() {
     complain_about(|_, text| {
-        let wide = text.lines().position(|line| line.chars().count() > MAX_COLUMNS)?;
+        // rustfmt leaves a statement alone that holds a long string, and so does this.
+        let is_wide =
+            |line: &str| line.chars().count() > MAX_COLUMNS && !line.contains(['"', '\\']);
+        let wide = text.lines().position(is_wide)?;
         Some(format!("line {} is wider than {MAX_COLUMNS} columns", wide + 1))
     });
 }

@@ -47,7 +47,7 @@
 //!
 //! - If any later END is whole and its group began after *p*, then *p* was synced before it was
 //!   written. What was synced is now damaged: the stream is refused, with file and position.
-//! - Otherwise *p* lies in the last group. A crash can leave any of that group's pages unwritten, in
+//! - Otherwise *p* lies in the last group. A crash can leave any page of it unwritten, in
 //!   any order, and none of its batches may have been acknowledged. The file is cut after the last
 //!   whole batch before *p*.
 //!
@@ -59,7 +59,7 @@
 //! # Index
 //!
 //! Entries of 32 bytes: u32 CRC32C of the rest, u32 data file, u64 offset, u64 time, u64 position.
-//! One for the first record of each file, then for the first record that begins 64 KiB or more after
+//! One for the first record of each file, then for the first that begins 64 KiB or more after
 //! the last entry's. It follows from the data, so it is not synced with it; opening mends it, and a
 //! reader that meets a bad entry reads from the beginning of the file.
 

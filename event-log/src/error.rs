@@ -57,7 +57,7 @@ pub enum Error {
     /// Another process has the directory open.
     #[error("the directory {} is in use by another process: stop that, or name another directory", .0.display())]
     Held(PathBuf),
-    /// A write or sync failed in a way after which the file cannot be trusted until it is read again.
+    /// A write or sync failed so that the file cannot be trusted until it is read again.
     #[error("the event log stopped after a failed write ({0}): mend the disk and start again")]
     Poisoned(String),
     /// What a server says about itself: it is damaged, or stopped after a failed write.

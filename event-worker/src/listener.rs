@@ -121,7 +121,9 @@ impl Listener {
         loop {
             let joined = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                joined = self.bus.consumer(self.subscription.clone()) => joined.map_err(Error::from),
+                joined = self.bus.consumer(self.subscription.clone()) => {
+                    joined.map_err(Error::from)
+                }
             };
             let error = match joined {
                 Ok(consumer) => return Ok(Some(consumer)),

@@ -2,10 +2,10 @@
 //!
 //! A [`Bus`] is one of several backends behind two small traits. A [`Producer`] appends batches
 //! together with its checkpoint; a [`Consumer`] is a member of a group and gets the records of the
-//! partitions that the group gives it. One suite of tests, `tests/contract`, holds for all backends:
+//! partitions that the group gives it. One suite, `tests/contract`, holds for all backends:
 //!
 //! - records of one key are delivered in the order in which they were appended;
-//! - an append is durable when it returns, and batch and checkpoint are there together or not at all;
+//! - an append is durable when it returns, batch and checkpoint are there together or not at all;
 //! - what was not committed is delivered again to the next owner of its partition, what was
 //!   committed is not;
 //! - every record is handled by one member of a group, and another takes over when that one dies;

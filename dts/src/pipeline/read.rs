@@ -91,7 +91,8 @@ impl Reader {
                     self.take_ready()?;
                 }
                 done = appender.done(), if self.idle.is_none() => self.finished(done?, status),
-                () = tokio::time::sleep_until(checkpoint_due), if self.moved && self.idle.is_some() =>
+                () = tokio::time::sleep_until(checkpoint_due),
+                    if self.moved && self.idle.is_some() =>
                     self.hand_over(&appender),
             }
         }

@@ -1,3 +1,5 @@
+//! What a config file may say, and what is told of its mistakes.
+
 use std::{path::Path, time::Duration};
 
 use event_bus::Start;

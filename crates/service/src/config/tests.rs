@@ -1,3 +1,5 @@
+//! What is read from a config file, and what is told of its mistakes.
+
 use std::time::Duration;
 
 use bytesize::ByteSize;

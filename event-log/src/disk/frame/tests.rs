@@ -1,3 +1,5 @@
+//! Frames as they are written, read and damaged.
+
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
