@@ -67,7 +67,7 @@ async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<Strin
     if progress.iter().all(|at| at.committed.is_none()) {
         return Ok("the bus answers; it has never run, and begins as `start` says".to_owned());
     }
-    let behind = |at: &Progress| at.end.saturating_sub(at.committed.unwrap_or(0));
+    let behind = |at: &Progress| at.committed.map_or(0, |next| at.end.saturating_sub(next));
     let records: u64 = progress.iter().map(behind).sum();
     Ok(format!("the bus answers; it is {records} records behind"))
 }

@@ -84,8 +84,8 @@ impl Error {
             Self::NoHandler(_) => "or give the listener a handler of another kind",
             Self::HttpClient(_) => "install the system's CA certificates",
             Self::Bus(event_bus::Error::OffsetGone { .. }) => {
-                "nothing is skipped by itself: decide where this listener goes on, or give it a new \
-                 name with start = \"earliest\"; keep records longer (retention, maxBytes)"
+                "nothing is skipped by itself: decide where this listener goes on, or give it a \
+                 new name with start = \"earliest\"; keep records longer (retention, maxBytes)"
             }
             Self::Bus(error) if error.is_transient() => "start the bus; the listener waits for it",
             Self::Bus(_) => "see [bus] in the config: address, token, certificate",

@@ -113,10 +113,15 @@ pub(crate) mod tests {
         }
     }
 
-    const REST: &str = r#""Schema":"s","TableName":"t","Action":"insert","PK":{},"Data":{},"Origin":"binlog","Ts":7,"Source":{"serverId":1,"file":"b.1","pos":4,"row":0}}"#;
-
     pub(crate) fn value(ev_id: &str) -> String {
-        format!(r#"{{"EvId":"{ev_id}",{REST}"#)
+        [
+            r#"{"EvId":""#,
+            ev_id,
+            r#"","Schema":"s","TableName":"t","Action":"insert","PK":{},"Data":{},"#,
+            r#""Origin":"binlog","Ts":7,"#,
+            r#""Source":{"serverId":1,"file":"b.1","pos":4,"row":0}}"#,
+        ]
+        .concat()
     }
 
     pub(crate) fn event(offset: u64, ev_id: &str) -> Event {

@@ -121,11 +121,9 @@ impl Listener {
         loop {
             let joined = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                joined = self.bus.consumer(self.subscription.clone()) => {
-                    joined.map_err(Error::from)
-                }
+                joined = self.bus.consumer(self.subscription.clone()) => joined,
             };
-            let error = match joined {
+            let error = match joined.map_err(Error::from) {
                 Ok(consumer) => return Ok(Some(consumer)),
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => error,

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help goes to stdout, a mistake to stderr; nothing to do if that fails.
+            // Help on standard output, or a mistake on standard error: nothing to do if that fails.
             let _ = error.print();
             return if error.use_stderr() { Exit::Config } else { Exit::Done }.into();
         }

@@ -74,9 +74,13 @@ impl TestBus {
 }
 
 pub(crate) fn event(id: u64, key: &str, action: &str) -> String {
-    format!(
-        r#"{{"EvId":"e{id}","Schema":"shop","TableName":"orders","Action":"{action}","PK":{{"id":"{key}"}},"Data":{{"id":"{key}"}},"Origin":"binlog","Ts":1,"Source":{{"serverId":1,"file":"binlog.000001","pos":4,"row":0}}}}"#
-    )
+    let columns = format!(r#"{{"id":"{key}"}}"#);
+    [
+        &format!(r#"{{"EvId":"e{id}","Schema":"shop","TableName":"orders","Action":"{action}","#),
+        &format!(r#""PK":{columns},"Data":{columns},"Origin":"binlog","Ts":1,"#),
+        r#""Source":{"serverId":1,"file":"binlog.000001","pos":4,"row":0}}"#,
+    ]
+    .concat()
 }
 
 /// A listener that runs; stopped by the test.

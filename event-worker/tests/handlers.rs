@@ -20,7 +20,8 @@ async fn exec_that_first(then: &str, reason: &str) {
     let act = format!("if [ -e {once} ]; then echo true; else touch {once}; {then}; fi");
     let recorder = site.recorder("seen", &act);
     site.configure(&format!(
-        "[listeners.a]\nstart = 'earliest'\n{FAST_RETRY}handler = {{ {recorder}, timeout = '700ms' }}\n"
+        "[listeners.a]\nstart = 'earliest'\n{FAST_RETRY}\
+         handler = {{ {recorder}, timeout = '700ms' }}\n"
     ));
     site.append(&["x", "y"]).await;
     let mut program = site.run();
@@ -78,7 +79,8 @@ async fn a_large_batch_to_a_process_that_answers_before_it_reads_does_not_lock_u
     let script =
         r#"while :; do echo true; head -c 300000 > /dev/null || exit; read -r line || exit; done"#;
     site.configure(&format!(
-        "[listeners.a]\nstart = 'earliest'\nbatchSize = 1000\nhandler = {{ exec = ['sh', '-c', '''{script}'''] }}\n"
+        "[listeners.a]\nstart = 'earliest'\nbatchSize = 1000\n\
+         handler = {{ exec = ['sh', '-c', '''{script}'''] }}\n"
     ));
     site.append(&keys).await;
     let program = site.run();
@@ -142,7 +144,9 @@ async fn http_that_first(answer: &'static str, reason: &str) -> Duration {
     let mut site = Site::new().await;
     let (port, mut requests) = server(answer).await;
     site.configure(&format!(
-        "[listeners.a]\nstart = 'earliest'\n{FAST_RETRY}handler = {{ http = 'http://127.0.0.1:{port}/events', timeout = '700ms', headers = {{ x-team = 'search' }}, hmacSecret = 'key' }}\n"
+        "[listeners.a]\nstart = 'earliest'\n{FAST_RETRY}\
+         handler = {{ http = 'http://127.0.0.1:{port}/events', timeout = '700ms', \
+         headers = {{ x-team = 'search' }}, hmacSecret = 'key' }}\n"
     ));
     site.append(&["x", "y"]).await;
     let mut program = site.run();

@@ -108,6 +108,12 @@ impl Site {
         self.log.as_mut().unwrap().producer.append(&records, &[]).await.unwrap();
     }
 
+    pub(crate) async fn append_rubbish(&mut self) {
+        let mut records = Batch::default();
+        records.push_copy(TOPIC, b"x", b"{\"rubbish\":");
+        self.log.as_mut().unwrap().producer.append(&records, &[]).await.unwrap();
+    }
+
     /// How many records a listener has not finished; all, before it joined.
     pub(crate) async fn behind(&self, listener: &str) -> u64 {
         let bus = &self.log.as_ref().unwrap().bus;

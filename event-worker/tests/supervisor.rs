@@ -188,8 +188,7 @@ async fn the_api_refuses_with_a_code_a_message_and_a_remedy() {
         assert_eq!((found, &error["code"]), (status, &code.into()), "{request}: {answer}");
         assert!(error["message"].is_string() && error["remedy"].is_string(), "{request}");
     }
-    eventually("the bus has said the lag", async || program.call("GET /readyz").await.0 == 200)
-        .await;
+    program.wait_for("a", |view| view["lag"]["records"] == 0).await;
     let (_, metrics) = program.call("GET /metrics").await;
     let metrics = metrics.as_str().unwrap();
     for line in [
@@ -264,6 +263,26 @@ async fn a_second_supervisor_on_the_same_directory_is_refused() {
     let mut second = site.run();
     second.logs(&["another event-worker runs with the directory"]).await;
     assert_eq!(second.ended().await, Some(69));
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_listener_that_only_a_human_can_help_is_stopped_says_why_and_is_tried_rarely() {
+    let mut site = Site::new().await;
+    site.configure(&listener("a", &site.recorder("seen", "echo true")));
+    site.append(&["x"]).await;
+    site.append_rubbish().await;
+    let mut program = site.run();
+    let line = program.logs(&["restart_in", "listener=\"a\"", "ended: exit status: 70"]).await;
+    assert!(line.contains("failures=1"), "{line}");
+    let view = program.wait_for("a", |view| view["state"] == "stopped").await;
+    let error = &view["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("is not an event that we understand"), "{view}");
+    assert!(error["remedy"].as_str().unwrap().contains("nothing is skipped"), "{view}");
+    assert_eq!(program.call("GET /api/v1/listeners/a/ready").await.0, 503);
+    program.logs(&["restart_in", "failures=2"]).await;
+    assert_eq!(site.handled("seen"), [0], "what stands before it is done, once");
     assert_eq!(program.stop().await, Some(0));
 }
 

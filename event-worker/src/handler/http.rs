@@ -108,13 +108,10 @@ async fn answer(mut response: Response) -> reqwest::Result<Outcome> {
 }
 
 fn refusal(status: StatusCode, response: &Response) -> Failure {
-    let reason = if status.is_redirection() {
-        format!(
-            "the handler answered {status}; redirects are not followed: put the final URL into the config"
-        )
-    } else {
-        format!("the handler answered {status}")
-    };
+    let mut reason = format!("the handler answered {status}");
+    if status.is_redirection() {
+        reason += "; redirects are not followed: put the final URL into the config";
+    }
     let asks_to_wait =
         matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     let header = response.headers().get(RETRY_AFTER).filter(|_| asks_to_wait);

@@ -55,7 +55,7 @@ impl Filter {
 /// `*` stands for any characters and `?` for one, as in [`event_bus::TopicName::filter`].
 fn glob_matches(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
-    // After the last `*`: the rest of the glob, and where the text goes on if `*` takes nothing.
+    // After the last `*`: the rest of the glob, and where the text goes on if it takes nothing.
     let mut star = None;
     loop {
         let here = text.clone();

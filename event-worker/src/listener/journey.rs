@@ -42,6 +42,8 @@ pub(super) struct Journey {
     bus_failures: Backoff,
     /// The bus failed; it is not asked before this.
     ask_bus_at: Instant,
+    /// A record that is not an event. Once all before it is done, the listener ends with it.
+    bad_record: Option<Error>,
 }
 
 /// What happens next.
@@ -69,6 +71,7 @@ impl Journey {
             status: Arc::clone(status),
             bus_failures: Backoff::new(BUS_RETRY),
             ask_bus_at: Instant::now(),
+            bad_record: None,
         }
     }
 
@@ -85,6 +88,11 @@ impl Journey {
                 break Err(error);
             }
             self.go_on();
+            if self.lanes.events() == 0
+                && let Some(error) = self.bad_record.take()
+            {
+                break Err(error);
+            }
         };
         self.finish().await;
         ended
@@ -102,7 +110,7 @@ impl Journey {
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
             _ = commit_due.tick() => Next::CommitDue,
-            polled = poll => Next::Polled(polled),
+            polled = poll, if self.bad_record.is_none() => Next::Polled(polled),
         }
     }
 
@@ -176,7 +184,13 @@ impl Journey {
                 self.lost(&partitions);
                 Ok(())
             }
-            Polled::Records { deliveries, scanned } => self.received(&deliveries, &scanned),
+            Polled::Records { deliveries, scanned } => {
+                match self.take_in(&deliveries) {
+                    Ok(()) => scanned.iter().for_each(|(at, next)| self.tracker.scan(at, *next)),
+                    Err(error) => self.bad_record = Some(error),
+                }
+                Ok(())
+            }
         };
         self.show_state();
         moved
@@ -193,17 +207,16 @@ impl Journey {
         self.flow.assigned(self.consumer.as_mut(), &partitions);
     }
 
-    fn received(
-        &mut self,
-        deliveries: &[Delivery],
-        scanned: &[(Partition, u64)],
-    ) -> Result<(), Error> {
-        let mut filtered = 0;
-        for delivery in deliveries {
-            let Some(generation) = self.tracker.generation(&delivery.partition) else { continue };
+    /// Gives to the lanes what the listener wants, up to a record that is not an event.
+    fn take_in(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+        let (mut received, mut filtered) = (0, 0);
+        let mut take = |delivery: &Delivery| {
+            let Some(generation) = self.tracker.generation(&delivery.partition) else {
+                return Ok(());
+            };
             let change = read_change(delivery)?;
-            let wanted = self.filter.wants(&change).map_err(|error| bad_record(delivery, error))?;
-            if wanted {
+            received += 1;
+            if self.filter.wants(&change).map_err(|error| bad_record(delivery, error))? {
                 let event = Event::new(delivery, &change, generation);
                 self.tracker.begin(&event);
                 self.lanes.push(delivery, event);
@@ -211,16 +224,14 @@ impl Journey {
                 filtered += 1;
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
             }
-        }
-        for (partition, next) in scanned {
-            self.tracker.scan(partition, *next);
-        }
-        let received = deliveries.len() as u64;
+            Ok(())
+        };
+        let taken = deliveries.iter().try_for_each(&mut take);
         self.status.update(|report| {
             report.received += received;
             report.filtered += filtered;
         });
-        Ok(())
+        taken
     }
 
     fn finished(&mut self, events: &[Event]) {

@@ -136,7 +136,8 @@ impl Latency {
         self.sum_ms += other.sum_ms;
     }
 
-    /// The upper end of the bucket that the quantile falls into, in ms; `None` without events.
+    /// The upper end of the bucket that the quantile falls into, in ms, the last end for what is
+    /// beyond it; `None` without events.
     pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
         let total: u64 = self.counts.iter().sum();
         let mut seen = 0;
@@ -144,7 +145,7 @@ impl Latency {
             seen += count;
             total > 0 && seen as f64 >= quantile * total as f64
         })?;
-        Some(*LATENCY_BUCKETS_MS.get(bucket).unwrap_or(&u64::MAX))
+        Some(LATENCY_BUCKETS_MS[bucket.min(LATENCY_BUCKETS_MS.len() - 1)])
     }
 }
 
@@ -233,6 +234,6 @@ mod tests {
         }
         assert_eq!((latency.quantile(0.5), latency.quantile(0.99)), (Some(1), Some(1_000)));
         latency.add(u64::MAX / 2);
-        assert_eq!(latency.quantile(1.0), Some(u64::MAX));
+        assert_eq!(latency.quantile(1.0), Some(600_000));
     }
 }

@@ -234,7 +234,8 @@ mod tests {
              [listeners.gone]\nhandler='print'\n[listeners.mine]\nhandler='program'\n",
         );
         let new = config(
-            "[listen]\nport=1\n[listeners.same]\nhandler = 'print'\n[listeners.fresh]\nhandler='print'\n\
+            "[listen]\nport=1\n[listeners.same]\nhandler = 'print'\n\
+             [listeners.fresh]\nhandler='print'\n\
              [listeners.changed]\nhandler='print'\nworkers=2\n[listeners.mine]\nhandler='print'\n",
         );
         let Reloaded { started, restarted, stopped, needs_restart } = compare(&old, &new);

@@ -56,6 +56,7 @@ impl Keeper {
             let started = Instant::now();
             let how = self.run_process().await;
             let lived = started.elapsed();
+            self.unit.last_words().await;
             self.unit.ended(how.as_deref());
             if lived >= WELL_AFTER {
                 backoff.reset();

@@ -41,7 +41,8 @@ impl Lag {
     }
 
     fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
-        let behind = |at: &Progress| at.end.saturating_sub(at.committed.unwrap_or(0));
+        // A group that has not committed in a partition has not begun there: `start` says where.
+        let behind = |at: &Progress| at.committed.map_or(0, |next| at.end.saturating_sub(next));
         let records = partitions.iter().map(behind).sum();
         if records == 0 {
             self.caught_up = Some(now);

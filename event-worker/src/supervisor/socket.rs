@@ -89,7 +89,10 @@ async fn attend(mut link: Link, supervisor: Arc<Supervisor>) {
         warn!(listener, pid, "a process that we did not start wanted to report; it is sent away");
         return;
     };
-    if let Err(error) = exchange(&mut link, &unit).await {
+    unit.set_connected(true);
+    let talked = exchange(&mut link, &unit).await;
+    unit.set_connected(false);
+    if let Err(error) = talked {
         warn!(listener, pid, %error, "lost the connection to a listener");
     }
 }

@@ -2,17 +2,20 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use event_bus::Subscription;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::lag::Lag;
 use crate::{
     control::Start,
     listener::status::{Latency, Problem, Report, State},
 };
+
+/// How long the last report of a process that has ended may take.
+const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A listener and its process.
 pub(crate) struct Unit {
@@ -21,6 +24,8 @@ pub(crate) struct Unit {
     /// What its process is given to run.
     start: Start,
     pause: watch::Sender<bool>,
+    /// Whether its process is connected, so that reports may still come.
+    connected: watch::Sender<bool>,
     seen: Mutex<Seen>,
 }
 
@@ -68,7 +73,9 @@ pub(crate) struct UnitView {
 impl Unit {
     pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
         let (pause, _) = watch::channel(start.paused);
-        Self { id: id.to_owned(), subscription, start, pause, seen: Mutex::default() }
+        let (connected, _) = watch::channel(false);
+        let (id, seen) = (id.to_owned(), Mutex::default());
+        Self { id, subscription, start, pause, connected, seen }
     }
 
     /// What its process shall run.
@@ -86,6 +93,18 @@ impl Unit {
 
     pub(super) fn is_process(&self, pid: u32) -> bool {
         self.lock().process.as_ref().is_some_and(|process| process.pid == pid)
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.connected.send_replace(connected);
+    }
+
+    /// Waits until the last words of a process that has ended are heard.
+    pub(super) async fn last_words(&self) {
+        let mut connected = self.connected.subscribe();
+        let gone = connected.wait_for(|connected| !connected);
+        // A descendant that inherited the connection may keep it open.
+        let _ = timeout(LAST_WORDS_DEADLINE, gone).await;
     }
 
     pub(super) fn take_report(&self, report: Report) {
