@@ -45,7 +45,8 @@ pub struct Column {
 
 /// The session that makes every value possible: zero dates, invalid ENUM members, UTC.
 pub const SESSION: &str = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00', \
-     cte_max_recursion_depth = 1000000, group_concat_max_len = 1000000, explicit_defaults_for_timestamp = ON";
+     cte_max_recursion_depth = 1000000, group_concat_max_len = 1000000, \
+     explicit_defaults_for_timestamp = ON";
 
 /// The rows of a table by id, each as the expected values of all columns, `id` included.
 pub type Rows = BTreeMap<i64, Vec<Expected>>;

@@ -275,7 +275,8 @@ fn literal(byte: u8) -> Result<&'static [u8], Fault> {
     })
 }
 
-/// Bytes behind a length of seven bits a byte, lowest first, the top bit set on all but the last.
+/// Bytes behind a length of seven bits a byte, lowest first, with the highest bit set on all but
+/// the last.
 fn read_string<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Fault> {
     let mut length = 0_usize;
     for shift in [0, 7, 14, 21, 28] {
