@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -31,6 +31,8 @@ struct Limits {
     /// How many more bytes of answers pass before connections are cut.
     left: AtomicU64,
     cuts: AtomicU64,
+    /// What is put in place of what in answers.
+    damage: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
 }
 
 impl Proxy {
@@ -43,7 +45,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (left, cuts) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        let limits = Arc::new(Limits { left, cuts });
+        let limits = Arc::new(Limits { left, cuts, damage: Mutex::default() });
         let task = tokio::spawn(accept(listener, target, Arc::clone(&limits)));
         Ok(Self { address, limits, accepting: task.abort_handle() })
     }
@@ -56,6 +58,11 @@ impl Proxy {
     /// Cuts the connection that carries the next bytes of answers, exactly after so many of them.
     pub fn cut_after(&self, bytes: u64) {
         self.limits.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Puts other bytes, as many, in place of some wherever they pass in one read of an answer.
+    pub fn damage(&self, whole: &[u8], damaged: &[u8]) {
+        *self.limits.damage() = Some((whole.to_owned(), damaged.to_owned()));
     }
 
     /// How many connections it has cut.
@@ -91,7 +98,10 @@ async fn pass(caller: TcpStream, server: TcpStream, limits: Arc<Limits>) {
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limits: Option<&Limits>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let allowed = limits.map_or(length, |limits| limits.take(length));
+        let allowed = limits.map_or(length, |limits| {
+            limits.damage_in(&mut buffer);
+            limits.take(length)
+        });
         let Some(bytes) = buffer.get(..allowed) else { return };
         if to.write_all(bytes).await.is_err() || allowed < length {
             return;
@@ -100,6 +110,19 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limits: Option<&L
 }
 
 impl Limits {
+    fn damage(&self) -> MutexGuard<'_, Option<(Vec<u8>, Vec<u8>)>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn damage_in(&self, buffer: &mut [u8]) {
+        let damage = self.damage();
+        let Some((whole, damaged)) = damage.as_ref() else { return };
+        let found = buffer.windows(whole.len()).position(|window| window == whole);
+        if let Some(place) = found.and_then(|at| buffer.get_mut(at..at + damaged.len())) {
+            place.copy_from_slice(damaged);
+        }
+    }
+
     /// How many of `wanted` bytes may pass. Less than asked is a cut, and afterwards all may pass.
     fn take(&self, wanted: usize) -> usize {
         let wanted = wanted as u64;

@@ -4,5 +4,6 @@
 
 mod failing;
 mod kills;
+mod refusals;
 mod source;
 mod tidy;

@@ -99,20 +99,37 @@ pub(super) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Erro
     }
 }
 
+/// As [`classify`], for a user that is logged in already: to register as a replica without the
+/// right to is answered with "access denied", as a wrong password is.
+pub(super) fn classify_dump(config: &SourceConfig, error: mysql_async::Error) -> Error {
+    match error {
+        mysql_async::Error::Server(error) if error.code == 1045 => {
+            Error::refused(problem(config, &error), grant(config))
+        }
+        error => classify(config, error),
+    }
+}
+
+fn problem(config: &SourceConfig, error: &mysql_async::ServerError) -> String {
+    format!("MySQL at {} says: {} ({})", address(config), error.message, error.code)
+}
+
+fn grant(config: &SourceConfig) -> String {
+    let user = &config.user;
+    format!("run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'…'")
+}
+
 /// Server errors by number (MySQL manual, "Server Error Message Reference").
 fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> Error {
-    let problem = format!("MySQL at {} says: {} ({})", address(config), error.message, error.code);
+    let problem = problem(config, error);
     let user = &config.user;
     match error.code {
         1045 | 1044 | 1698 | 1130 => Error::refused(
             problem,
             format!("check source.user and source.password; user {user:?} must exist for our host"),
         ),
-        1142 | 1227 => Error::refused(
-            problem,
-            format!("run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'…'"),
-        ),
-        // ER_MASTER_FATAL_ERROR_READING_BINLOG: many causes; one of them passes by itself.
+        1142 | 1227 => Error::refused(problem, grant(config)),
+        // ER_MASTER_FATAL_ERROR_READING_BINLOG: many causes.
         1236 if error.message.contains("same server_uuid/server_id") => Error::refused(
             problem,
             "another replica has our id: set source.serverId to a number that nobody else uses",

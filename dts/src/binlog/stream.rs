@@ -10,7 +10,7 @@ use mysql_common::{
     packets::{GnoInterval, Tag},
 };
 
-use super::connect::{away, classify};
+use super::connect::{away, classify, classify_dump};
 use crate::{
     config::SourceConfig,
     decode::{EventHeader, RawEvent},
@@ -116,8 +116,8 @@ impl Stream {
             Some(gtids) => request.with_gtid().with_gtid_set(sids(gtids)?),
             None => request.with_filename(position.file.as_bytes()).with_pos(position.pos),
         };
-        let inner =
-            conn.get_binlog_stream(request).await.map_err(|error| classify(config, error))?;
+        let inner = conn.get_binlog_stream(request).await;
+        let inner = inner.map_err(|error| classify_dump(config, error))?;
         Ok(Self { inner, config: config.clone(), until_end: at_end == AtEnd::Stop })
     }
 

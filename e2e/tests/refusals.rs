@@ -1,0 +1,208 @@
+//! What `dts` says, and exits with, when it cannot work: each names the thing and the remedy.
+
+use std::{process::ExitStatus, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, Process, wait_until},
+    programs::Site,
+    proxy::Proxy,
+    servers::{Mysql, execute},
+};
+
+const SCHEMA: &str = "refused";
+const REFUSED: i32 = 69;
+
+struct Source {
+    site: Site,
+    mysql: Mysql,
+}
+
+impl Source {
+    async fn start(test: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let mysql = site.start_mysql().await?;
+        let source = Self { site, mysql };
+        source
+            .execute(&[
+                "CREATE DATABASE refused",
+                "CREATE TABLE refused.t (id INT PRIMARY KEY, text VARCHAR(100))",
+                "INSERT INTO refused.t VALUES (1, 'one')",
+            ])
+            .await?;
+        source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
+        Ok(source)
+    }
+
+    async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.mysql.connect().await?, statements).await
+    }
+
+    /// Replaces text in `dts.toml`.
+    fn configure(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.site.path("dts.toml");
+        let text = std::fs::read_to_string(&path)?;
+        ensure!(text.contains(from), "{from} is not in {text}");
+        Ok(std::fs::write(path, text.replace(from, to))?)
+    }
+
+    /// Runs `dts` until it ends by itself.
+    async fn run_to_the_end(&self) -> Result<(ExitStatus, String)> {
+        let mut dts = self.site.start_dts()?;
+        let before = dts.output().len();
+        let status = dts.ended().await?;
+        Ok((status, dts.output().split_off(before)))
+    }
+
+    async fn expect_refusal(&self, case: &str, parts: &[&str]) -> Result<()> {
+        let (status, output) = self.run_to_the_end().await?;
+        ensure!(status.code() == Some(REFUSED), "{case}: {status}\n{output}");
+        for part in parts {
+            ensure!(output.contains(part), "{case}: {part:?} is not in\n{output}");
+        }
+        Ok(())
+    }
+
+    /// Runs `dts` until its checkpoint covers everything that the server has, and stops it.
+    async fn run_up_to_date(&self) -> Result<()> {
+        let mut dts = self.site.start_dts()?;
+        self.wait_for_published(1).await?;
+        dts.signal("TERM").await?;
+        ensure!(dts.ended().await?.success(), "dts did not stop cleanly: {}", dts.output());
+        Ok(())
+    }
+
+    async fn wait_for_published(&self, records: u64) -> Result<()> {
+        wait_until("dts publishes", PATIENCE, async || {
+            let status = self.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            let published = status.pointer("/accounting/published");
+            published.and_then(serde_json::Value::as_u64) >= Some(records)
+        })
+        .await
+    }
+
+    fn remove(self) -> Result<()> {
+        drop(self.mysql);
+        self.site.remove()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_mends_it() -> Result<()> {
+    let source = Source::start("refused-settings").await?;
+    for (variable, wrong, right) in [
+        ("binlog_row_metadata", "MINIMAL", "FULL"),
+        ("binlog_row_image", "MINIMAL", "FULL"),
+        ("binlog_format", "STATEMENT", "ROW"),
+        ("binlog_transaction_compression", "ON", "OFF"),
+    ] {
+        source.execute(&[&format!("SET GLOBAL {variable} = {wrong}")]).await?;
+        let remedy = format!("SET PERSIST {variable} = '{right}'");
+        source.expect_refusal(variable, &[variable, wrong, &remedy]).await?;
+        source.execute(&[&format!("SET GLOBAL {variable} = {right}")]).await?;
+    }
+    source.run_up_to_date().await?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_may_not_replicate_ends_dts_with_the_grant_to_run() -> Result<()> {
+    let source = Source::start("refused-user").await?;
+    source.execute(&["CREATE USER 'weak' IDENTIFIED BY 'weak'"]).await?;
+    source.configure("password = \"dts\"", "password = \"wrong\"")?;
+    source.expect_refusal("wrong password", &["source.password", "1045"]).await?;
+    source.configure(
+        "user = \"dts\"\npassword = \"wrong\"",
+        "user = \"weak\"\npassword = \"weak\"",
+    )?;
+    source.expect_refusal("no privilege", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"]).await?;
+    source.execute(&["GRANT REPLICATION CLIENT ON *.* TO 'weak'"]).await?;
+    source.expect_refusal("half of it", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"]).await?;
+    source.execute(&["GRANT REPLICATION SLAVE ON *.* TO 'weak'"]).await?;
+    source.run_up_to_date().await?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_the_server_has_no_more_ends_dts() -> Result<()> {
+    let source = Source::start("refused-position").await?;
+    source.run_up_to_date().await?;
+    source.execute(&["INSERT INTO refused.t VALUES (2, 'missed')", "FLUSH BINARY LOGS"]).await?;
+    source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
+    source.expect_refusal("purged", &["purged transactions that we have not read", ":4"]).await?;
+    source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
+    let parts = ["does not have transactions that we have read", "restored backup"];
+    source.expect_refusal("another history", &parts).await?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_does_not_exist_ends_dts_with_what_there_is() -> Result<()> {
+    let source = Source::start("refused-start").await?;
+    for (start, part) in [
+        ("{ file = \"binlog.000077\", pos = 4 }", "SHOW BINARY LOGS"),
+        ("{ file = \"binlog.000001\", pos = 200 }", "the first boundary after it is"),
+        ("{ gtid = \"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5\" }", "gtid_executed"),
+    ] {
+        source.configure("start = \"earliest\"", &format!("start = {start}"))?;
+        source.expect_refusal(start, &[part]).await?;
+        source.configure(&format!("start = {start}"), "start = \"earliest\"")?;
+    }
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<()> {
+    let source = Source::start("refused-config").await?;
+    source.configure("name = \"e2e\"", "name = \"a b\"\nnmae = 1")?;
+    source.configure("user = \"dts\"", "uesr = \"dts\"")?;
+    let (status, output) = source.run_to_the_end().await?;
+    ensure!(status.code() == Some(64), "{status}\n{output}");
+    for part in ["dts.toml: 4 mistakes", "name: ", "nmae: ", "did you mean user?", "source.user"] {
+        ensure!(output.contains(part), "{part:?} is not in\n{output}");
+    }
+    source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
+    let dts = source.site.start_dts()?;
+    source.wait_for_published(1).await?;
+    source.expect_refusal("port taken", &["cannot listen on", "listen.address"]).await?;
+    drop::<Process>(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_is_waited_for_and_check_does_not_wait() -> Result<()> {
+    let mut source = Source::start("down").await?;
+    source.mysql.kill().await?;
+    let program = e2e::programs::program("dts")?;
+    let program = program.to_str().context("the path is not UTF-8")?;
+    let mut check = source.site.run("check", &[program, "check", "--config", "dts.toml"])?;
+    let status = tokio::time::timeout(Duration::from_secs(15), check.ended()).await??;
+    ensure!(status.code() == Some(REFUSED), "check: {status}\n{}", check.output());
+    ensure!(check.output().contains("source.hosts"), "{}", check.output());
+
+    let mut dts = source.site.start_dts()?;
+    wait_until("dts has tried a few times", PATIENCE, async || {
+        dts.output().matches("still interrupted").count() >= 2
+    })
+    .await?;
+    ensure!(dts.output().matches("ERROR").count() == 1, "one ERROR, then WARN: {}", dts.output());
+    source.mysql.restart().await?;
+    source.wait_for_published(1).await?;
+    ensure!(dts.is_running()?, "dts ended: {}", dts.output());
+    drop(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_event_ends_dts_with_its_position() -> Result<()> {
+    let source = Source::start("damaged").await?;
+    source.execute(&["INSERT INTO refused.t VALUES (3, 'intact')"]).await?;
+    let proxy = Proxy::start(source.mysql.address()).await?;
+    proxy.damage(b"intact", b"broken");
+    source.site.configure_dts(&proxy.address(), SCHEMA)?;
+    let (status, output) = source.run_to_the_end().await?;
+    ensure!(status.code() == Some(70), "{status}\n{output}");
+    ensure!(output.contains("is damaged: its CRC32 is wrong"), "{output}");
+    ensure!(output.contains("the binlog event after binlog.0000"), "{output}");
+    source.remove()
+}
