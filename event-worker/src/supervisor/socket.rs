@@ -85,7 +85,7 @@ pub(super) async fn serve(socket: Socket, supervisor: Arc<Supervisor>, stop: Can
 async fn attend(mut link: Link, supervisor: Arc<Supervisor>) {
     let hello = timeout(HELLO_DEADLINE, link.next()).await;
     let Ok(Some(FromListener::Hello { listener, pid })) = hello else { return };
-    let Some(unit) = supervisor.fleet.unit(&listener).filter(|unit| unit.is_process(pid)) else {
+    let Some(unit) = unit_of(&supervisor, &listener, pid).await else {
         warn!(listener, pid, "a process that we did not start wanted to report; it is sent away");
         return;
     };
@@ -95,6 +95,11 @@ async fn attend(mut link: Link, supervisor: Arc<Supervisor>) {
     if let Err(error) = talked {
         warn!(listener, pid, %error, "lost the connection to a listener");
     }
+}
+
+async fn unit_of(supervisor: &Supervisor, listener: &str, pid: u32) -> Option<Arc<Unit>> {
+    let unit = supervisor.fleet.unit(listener)?;
+    unit.is_process(pid).await.then_some(unit)
 }
 
 async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {

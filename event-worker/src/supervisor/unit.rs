@@ -17,6 +17,9 @@ use crate::{
 /// How long the last report of a process that has ended may take.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long a process that says hello may be unknown.
+const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A listener and its process.
 pub(crate) struct Unit {
     pub(crate) id: String,
@@ -24,6 +27,8 @@ pub(crate) struct Unit {
     /// What its process is given to run.
     start: Start,
     pause: watch::Sender<bool>,
+    /// The process that runs.
+    pid: watch::Sender<Option<u32>>,
     /// Whether its process is connected, so that reports may still come.
     connected: watch::Sender<bool>,
     seen: Mutex<Seen>,
@@ -32,17 +37,12 @@ pub(crate) struct Unit {
 /// What was seen of it, over all its processes.
 #[derive(Default)]
 struct Seen {
-    process: Option<Process>,
+    started: Option<Instant>,
     starts: u64,
     /// Of the processes before this one.
     before: Counters,
     report: Report,
     lag: Lag,
-}
-
-struct Process {
-    pid: u32,
-    started: Instant,
 }
 
 /// What only grows, summed over a listener's processes.
@@ -73,9 +73,9 @@ pub(crate) struct UnitView {
 impl Unit {
     pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
         let (pause, _) = watch::channel(start.paused);
-        let (connected, _) = watch::channel(false);
+        let ((connected, _), (pid, _)) = (watch::channel(false), watch::channel(None));
         let (id, seen) = (id.to_owned(), Mutex::default());
-        Self { id, subscription, start, pause, connected, seen }
+        Self { id, subscription, start, pause, pid, connected, seen }
     }
 
     /// What its process shall run.
@@ -91,8 +91,12 @@ impl Unit {
         self.pause.send_replace(paused);
     }
 
-    pub(super) fn is_process(&self, pid: u32) -> bool {
-        self.lock().process.as_ref().is_some_and(|process| process.pid == pid)
+    /// Whether this is its process. One that was just started may say hello before its keeper knows
+    /// its pid.
+    pub(super) async fn is_process(&self, pid: u32) -> bool {
+        let mut running = self.pid.subscribe();
+        let is_known = running.wait_for(|running| *running == Some(pid));
+        timeout(HELLO_PATIENCE, is_known).await.is_ok()
     }
 
     pub(super) fn set_connected(&self, connected: bool) {
@@ -115,7 +119,8 @@ impl Unit {
     pub(super) fn started(&self, pid: u32) {
         let mut seen = self.lock();
         seen.starts += 1;
-        seen.process = Some(Process { pid, started: Instant::now() });
+        seen.started = Some(Instant::now());
+        self.pid.send_replace(Some(pid));
     }
 
     /// Its process has ended; `how`, if not as it should. Why a listener stopped by itself stays
@@ -123,7 +128,8 @@ impl Unit {
     pub(super) fn ended(&self, how: Option<&str>) {
         let mut seen = self.lock();
         let last = std::mem::take(&mut seen.report);
-        seen.process = None;
+        seen.started = None;
+        self.pid.send_replace(None);
         seen.before.add(&last);
         seen.report = match (how, last.state) {
             (Some(_), State::Stopped) => {
@@ -152,12 +158,11 @@ impl Unit {
         let seen = self.lock();
         let mut counters = seen.before.clone();
         counters.add(&seen.report);
-        let process = seen.process.as_ref();
         UnitView {
             id: self.id.clone(),
             paused: *self.pause.borrow(),
-            pid: process.map(|process| process.pid),
-            up_seconds: process.map_or(0, |process| process.started.elapsed().as_secs()),
+            pid: *self.pid.borrow(),
+            up_seconds: seen.started.map_or(0, |started| started.elapsed().as_secs()),
             restarts: seen.starts.saturating_sub(1),
             counters,
             report: seen.report.clone(),
