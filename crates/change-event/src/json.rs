@@ -20,22 +20,26 @@ const fn two_digits() -> [[u8; 2]; 100] {
 }
 
 /// The two decimal digits of `n`; of its last two where it has more.
+#[inline]
 pub fn digits(n: u32) -> [u8; 2] {
     TWO_DIGITS[(n % 100) as usize]
 }
 
 /// Writes an integer.
+#[inline]
 pub fn write_i64(out: &mut Vec<u8>, n: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// Writes an integer.
+#[inline]
 pub fn write_u64(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// Writes the shortest number that reads back as the same `f64`, always with a fraction or an
 /// exponent. Infinities and NaN have no JSON form and become `null`.
+#[inline]
 pub fn write_f64(out: &mut Vec<u8>, n: f64) {
     if n.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(n).as_bytes());
@@ -45,6 +49,7 @@ pub fn write_f64(out: &mut Vec<u8>, n: f64) {
 }
 
 /// Writes the shortest number that reads back as the same `f32`; else as [`write_f64`].
+#[inline]
 pub fn write_f32(out: &mut Vec<u8>, n: f32) {
     if n.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(n).as_bytes());
@@ -66,6 +71,7 @@ pub fn write_str(out: &mut Vec<u8>, text: &str) {
 
 /// Writes bytes that are meant as UTF-8 as a string with its quotes. Says `false`, and writes
 /// nothing, when they are not.
+#[inline]
 #[must_use]
 pub fn write_utf8(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     if is_plain_ascii(bytes) {
@@ -80,6 +86,7 @@ pub fn write_utf8(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 }
 
 /// Whether these bytes are ASCII that may stand in a JSON string as they are.
+#[inline]
 pub fn is_plain_ascii(bytes: &[u8]) -> bool {
     // One pass without branches, so that the compiler takes 16 bytes at a time.
     !bytes.iter().fold(false, |special, &byte| special | (byte >= 0x80) | is_special(byte))

@@ -28,7 +28,9 @@ pub struct Publisher {
     topics: TopicName,
     capture: Arc<Capture>,
     /// By the serial number of the decoder's plan.
-    tables: HashMap<u64, Table>,
+    tables: HashMap<u64, Arc<Table>>,
+    /// The one of the row before: most rows are of the same table.
+    last: Option<(u64, Arc<Table>)>,
     native: Native,
     open: OpenTransaction,
 }
@@ -41,6 +43,7 @@ impl Publisher {
             topics: TopicName::new(topic_prefix),
             capture,
             tables: HashMap::new(),
+            last: None,
             native: Native::new(server_uuid),
             open: OpenTransaction::resuming(skip),
         }
@@ -52,9 +55,9 @@ impl Publisher {
     ///
     /// When a value cannot be written, or the records to skip are not those of before.
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
-        self.remember(change.table)?;
-        let Some(table) = self.tables.get(&change.table.serial) else { return Ok(()) };
-        let mut sink = Sink { table, open: &mut self.open, native: &mut self.native, batch };
+        let table = self.table(change.table)?;
+        let mut sink =
+            Sink { table: &table, open: &mut self.open, native: &mut self.native, batch };
         sink.open.count_row();
         match (change.action, &change.before, &change.after) {
             (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
@@ -86,17 +89,29 @@ impl Publisher {
         self.open.end(rows)
     }
 
-    fn remember(&mut self, plan: &TablePlan) -> Result<()> {
-        if self.tables.contains_key(&plan.serial) {
-            return Ok(());
+    fn table(&mut self, plan: &TablePlan) -> Result<Arc<Table>> {
+        match &self.last {
+            Some((serial, table)) if *serial == plan.serial => Ok(Arc::clone(table)),
+            _ => {
+                let table = self.find_table(plan)?;
+                self.last = Some((plan.serial, Arc::clone(&table)));
+                Ok(table)
+            }
+        }
+    }
+
+    fn find_table(&mut self, plan: &TablePlan) -> Result<Arc<Table>> {
+        if let Some(table) = self.tables.get(&plan.serial) {
+            return Ok(Arc::clone(table));
         }
         if self.tables.len() >= MAX_TABLES {
             self.tables.clear();
         }
         let topic = self.topics.of(&plan.schema, &plan.table);
         let key_columns = self.capture.key_columns(&plan.schema, &plan.table);
-        self.tables.insert(plan.serial, Table::new(plan, topic, key_columns)?);
-        Ok(())
+        let table = Arc::new(Table::new(plan, topic, key_columns)?);
+        self.tables.insert(plan.serial, Arc::clone(&table));
+        Ok(table)
     }
 }
 
