@@ -1,11 +1,6 @@
 //! `event-worker check`: what would go wrong, before anything runs.
 
-use std::{
-    env,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use event_bus::{Bus, Progress, Subscription};
 use service::exit::Exit;
@@ -14,6 +9,7 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     config::{Config, HandlerConfig},
     error::Error,
+    handler::program,
 };
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -92,20 +88,8 @@ async fn check_handler(handler: &HandlerConfig) -> Result<String, String> {
     }
 }
 
-/// Finds a program as `execvp` does.
-fn find_program(program: &str) -> Result<String, String> {
-    let candidates: Vec<PathBuf> = if program.contains('/') {
-        vec![program.into()]
-    } else {
-        let path = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&path).map(|directory| directory.join(program)).collect()
-    };
-    let found = candidates.iter().find(|path| is_executable(path));
-    found.map(|path| format!("calls {}", path.display())).ok_or_else(|| {
-        format!("{program:?} is not an executable file here or in PATH; install it or mend `exec`")
+fn find_program(name: &str) -> Result<String, String> {
+    program::find(name).map(|path| format!("calls {}", path.display())).ok_or_else(|| {
+        format!("{name:?} is not an executable file here or in PATH; install it or mend `exec`")
     })
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }

@@ -4,6 +4,7 @@ mod answer;
 mod exec;
 mod http;
 mod print;
+pub(crate) mod program;
 
 use std::time::Duration;
 

@@ -7,6 +7,9 @@ use regex::Regex;
 /// Kafka's limit on a topic's name, in bytes.
 const MAX_TOPIC_BYTES: usize = 249;
 
+/// What a shortened name ends in: a dash and 16 hexadecimal digits.
+const HASH_BYTES: usize = 17;
+
 /// Makes topic names: `{prefix}.{schema}.{table}`, each part escaped.
 ///
 /// Every UTF-16 unit outside `[A-Za-z0-9_-]` becomes `_xHHHH`; a literal `_x` becomes `_x005Fx`, so
@@ -33,6 +36,9 @@ impl TopicName {
     }
 
     /// A filter for tables by globs over schema and table; `*` and `?` are the wildcards.
+    ///
+    /// It also lets every topic with a shortened name pass, since that does not tell its table: who
+    /// subscribes still compares the names in the event.
     pub fn filter(&self, globs: &[(String, String)]) -> TopicFilter {
         let prefix = regex::escape(&self.prefix);
         let patterns = globs.iter().map(|(schema, table)| {
@@ -43,7 +49,13 @@ impl TopicName {
             }
             pattern
         });
-        TopicFilter { patterns: patterns.collect() }
+        let shortened = format!("{prefix}\\..{{{}}}-[0-9a-f]{{16}}", self.kept_bytes());
+        TopicFilter { patterns: patterns.chain([shortened]).collect() }
+    }
+
+    /// How much of a shortened name stands between the prefix with its dot and the hash.
+    fn kept_bytes(&self) -> usize {
+        (MAX_TOPIC_BYTES - HASH_BYTES).saturating_sub(self.prefix.len() + 1)
     }
 }
 
@@ -129,7 +141,7 @@ fn shorten(name: &str) -> String {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let mut short = name[..MAX_TOPIC_BYTES - 17].to_owned();
+    let mut short = name[..MAX_TOPIC_BYTES - HASH_BYTES].to_owned();
     let _ = write!(short, "-{hash:016x}");
     short
 }
@@ -155,6 +167,9 @@ mod tests {
         let two = names.of("schema", &format!("{}2", "表".repeat(64)));
         assert_eq!(one.len(), MAX_TOPIC_BYTES);
         assert_ne!(one, two);
+        let filter = names.filter(&[("schema".to_owned(), "other".to_owned())]);
+        assert!(filter.matcher()(&one), "a listener must look at it to know");
+        assert!(!filter.matcher()(&names.of("schema", "short")));
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, Span, info};
 
-use crate::handler::answer::MAX_ANSWER_BYTES;
+use crate::handler::{answer::MAX_ANSWER_BYTES, program};
 
 /// A longer line of its standard error is logged in pieces.
 const MAX_LOG_LINE_BYTES: usize = 8 << 10;
@@ -56,7 +56,10 @@ impl Process {
     ) -> Result<Self, CallError> {
         let (program, arguments) = command.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
         let start_error = |error| CallError::Start(program.to_owned(), error);
-        let mut child = Command::new(program)
+        if program::find(program).is_none() {
+            return Err(start_error(ErrorKind::NotFound.into()));
+        }
+        let mut child = program::mortal(program)
             .args(arguments)
             .env("DBEVENT_LISTENER", listener)
             .env("DBEVENT_LANE", lane.to_string())

@@ -1,0 +1,38 @@
+//! Finding a program, and tying its life to ours.
+
+use std::{
+    env,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use tokio::process::Command;
+
+/// Finds a program as `execvp` does.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let candidates: Vec<PathBuf> = if program.contains('/') {
+        vec![program.into()]
+    } else {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).map(|directory| directory.join(program)).collect()
+    };
+    candidates.into_iter().find(|path| is_executable(path))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// A command that the kernel kills when this process dies, even by `kill -9`: else a handler that
+/// hangs would go on beside its successor. It takes `setpriv` of util-linux to ask the kernel for
+/// it; where there is none, such a handler lives on until it ends by itself.
+pub(super) fn mortal(program: &str) -> Command {
+    match find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--", program]);
+            command
+        }
+        None => Command::new(program),
+    }
+}
