@@ -72,19 +72,34 @@ impl Reader {
         }
     }
 
+    /// Reads until it is stopped or fails. Then what was read before is appended first: so it goes
+    /// on even over a connection that breaks again and again.
     pub(super) async fn run(
         mut self,
         mut appender: Appender,
         status: &Status,
         stop: &CancellationToken,
     ) -> Result<()> {
+        match self.read(&mut appender, status, stop).await {
+            // The appender itself failed.
+            Err(error @ (Error::Bus(_) | Error::Internal(_))) => Err(error),
+            ended => ended.and(self.leave(appender, status).await),
+        }
+    }
+
+    async fn read(
+        &mut self,
+        appender: &mut Appender,
+        status: &Status,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         loop {
-            self.exchange(&mut appender, status);
+            self.exchange(appender, status);
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES;
             let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.leave(appender, status).await,
+                () = stop.cancelled() => return Ok(()),
                 event = self.stream.next(), if has_room => {
                     status.heard();
                     self.take(event)?;
@@ -93,7 +108,7 @@ impl Reader {
                 done = appender.done(), if self.idle.is_none() => self.finished(done?, status),
                 () = tokio::time::sleep_until(checkpoint_due),
                     if self.moved && self.idle.is_some() =>
-                    self.hand_over(&appender),
+                    self.hand_over(appender),
             }
         }
     }
@@ -184,7 +199,7 @@ impl Reader {
         self.moved = true;
     }
 
-    /// A stop: lets the append under way finish, appends what was read whole, and leaves.
+    /// Lets the append under way finish, appends what was read since, and leaves.
     async fn leave(mut self, mut appender: Appender, status: &Status) -> Result<()> {
         let finish = async {
             if self.idle.is_none() {
