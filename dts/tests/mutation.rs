@@ -8,13 +8,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dts::decode::{Decoder, Error, Image, RawEvent};
-use e2e::oracle::{Sample, samples};
+use e2e::{
+    oracle::{Sample, samples},
+    programs::seed,
+};
 use mysql_async::prelude::Queryable as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     binlog,
-    decode::seed,
     recorded::{self, Event},
 };
 

@@ -6,6 +6,7 @@
 mod domain;
 mod edges;
 mod expected;
+mod history;
 mod json;
 mod random;
 mod tables;
@@ -18,6 +19,7 @@ use rand::{RngExt as _, rngs::StdRng};
 
 pub use domain::{Domain, TextCharset};
 pub use expected::Expected;
+pub use history::{Change, History, Writer};
 pub use json::same_json;
 pub use tables::{Sample, samples};
 
