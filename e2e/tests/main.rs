@@ -7,3 +7,4 @@ mod kills;
 mod refusals;
 mod source;
 mod tidy;
+mod values;

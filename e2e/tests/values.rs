@@ -1,0 +1,179 @@
+//! What a listener receives equals what the server answers to a SELECT, for every type.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use change_event::Columns;
+use e2e::{
+    oracle::{Change, History, SESSION, Sample, Table, Writer, quoted, samples},
+    programs::{Site, recording_listener, seed, size},
+    recording::{Event, Recording},
+    servers::{Mysql, execute},
+};
+use rand::{SeedableRng, rngs::StdRng};
+
+const SCHEMA: &str = "every type";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_receives_what_a_select_answers_on_mysql_97() -> Result<()> {
+    compare_all("9.7").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_receives_what_a_select_answers_on_mysql_80() -> Result<()> {
+    compare_all("8.0").await
+}
+
+async fn compare_all(flavor: &str) -> Result<()> {
+    let site = Site::new(&format!("values-{flavor}"))?;
+    let mysql = Mysql::start(flavor, &site.path("mysql")).await?;
+    let recorded = site.path("recorded");
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    site.configure_worker(&recording_listener("all", &recorded, &[])?)?;
+    let (_dts, _worker) = (site.start_dts()?, site.start_worker()?);
+
+    let histories = write_all(&mysql, seed()).await?;
+    let recording = site.wait_for_all(&recorded, &mysql, SCHEMA).await?;
+    recording.check_ids()?;
+    let mut split = 0;
+    for (table, history) in &histories {
+        let received = Received::of(table, &recording).with_context(|| table.name.clone())?;
+        history.check(table, &received.changes).with_context(|| table.name.clone())?;
+        split += received.split;
+    }
+    ensure!(split > 0, "no update changed a primary key");
+    println!("{} events, {split} changes of a key", recording.done_ids().len());
+    site.remove()
+}
+
+async fn write_all(mysql: &Mysql, seed: u64) -> Result<Vec<(Table, History)>> {
+    let rows = usize::try_from(size(10_000, 100_000))?;
+    let mut conn = mysql.connect().await?;
+    execute(&mut conn, &[SESSION, &format!("CREATE DATABASE {}", quoted(SCHEMA))]).await?;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut histories = Vec::new();
+    for Sample { table, weight } in samples() {
+        execute(&mut conn, &[&table.create(SCHEMA)]).await?;
+        let mut writer = Writer { conn: &mut conn, schema: SCHEMA, rng: &mut rng };
+        let history = writer.write(&table, rows * weight / 1000).await;
+        histories.push((table.clone(), history.with_context(|| table.name)?));
+    }
+    Ok(histories)
+}
+
+/// What the listener was told of one table.
+#[derive(Debug, Default)]
+struct Received {
+    changes: Vec<Change>,
+    /// How many of them came as a delete and an insert, since the primary key changed.
+    split: usize,
+}
+
+impl Received {
+    fn of(table: &Table, recording: &Recording) -> Result<Self> {
+        let events = recording.done().filter(|event| event.table_name == table.name);
+        // In the order of the bus, and without repeats.
+        let events: BTreeMap<u64, &Event> = events.map(|event| (event.bus.offset, event)).collect();
+        let mut received = Self::default();
+        let mut old_row = None;
+        for event in events.into_values() {
+            received.add(table, event, &mut old_row).with_context(|| format!("{event:.1000?}"))?;
+        }
+        ensure!(old_row.is_none(), "a delete of an old key without the insert of the new one");
+        Ok(received)
+    }
+
+    /// `old_row` is the id and the row of a delete that was one half of a change of a key.
+    fn add(
+        &mut self,
+        table: &Table,
+        event: &Event,
+        old_row: &mut Option<(String, Vec<String>)>,
+    ) -> Result<()> {
+        let change = change_of(table, event)?;
+        let (id, part) = event.ev_id.split_at(event.ev_id.len() - 1);
+        match (part, old_row.take(), change) {
+            ("d", None, Change { before: Some(row), after: None }) => {
+                *old_row = Some((id.to_owned(), row));
+            }
+            ("i", Some((old_id, row)), Change { before: None, after }) => {
+                ensure!(old_id == id, "the other half of {old_id} does not follow it");
+                self.changes.push(Change { before: Some(row), after });
+                self.split += 1;
+            }
+            (_, None, change) if !["d", "i"].contains(&part) => self.changes.push(change),
+            (_, old_row, _) => bail!("the id does not fit the action, after {old_row:?}"),
+        }
+        Ok(())
+    }
+}
+
+/// The change that an event tells of: `Old` and `Data` together are the row before an update.
+fn change_of(table: &Table, event: &Event) -> Result<Change> {
+    let data = Columns::read(&event.data)?;
+    let names: Vec<&str> = data.iter().map(|(name, _)| name).collect();
+    ensure!(names == table.column_names(), "Data has the columns {names:?}");
+    check_key(table, event, &data)?;
+    let row: Vec<String> = data.iter().map(|(_, value)| value.get().to_owned()).collect();
+    match (event.action.as_str(), &event.old) {
+        ("insert", None) => Ok(Change { before: None, after: Some(row) }),
+        ("delete", None) => Ok(Change { before: Some(row), after: None }),
+        ("update", Some(old)) => {
+            let before = row_before(&data, &Columns::read(old)?)?;
+            Ok(Change { before: Some(before), after: Some(row) })
+        }
+        (action, old) => bail!("{action} with Old {old:?}"),
+    }
+}
+
+fn check_key(table: &Table, event: &Event, data: &Columns<'_>) -> Result<()> {
+    let key = Columns::read(&event.pk)?;
+    let names: Vec<&str> = key.iter().map(|(name, _)| name).collect();
+    ensure!(names == table.key, "the primary key is {names:?}");
+    let mut columns = key.iter();
+    let differs = columns.find(|(name, value)| data.get(name) != Some(value.get()));
+    ensure!(differs.is_none(), "PK and Data differ: {differs:?}");
+    Ok(())
+}
+
+fn row_before(data: &Columns<'_>, old: &Columns<'_>) -> Result<Vec<String>> {
+    ensure!(old.iter().len() > 0, "Old is empty");
+    for (name, value) in old.iter() {
+        let now = data.get(name).with_context(|| format!("Old has {name}, Data has not"))?;
+        // From NULL to the document `null`, or back, is a change too.
+        let changed = now != value.get() || now == "null";
+        ensure!(changed, "Old has {name}, which did not change");
+    }
+    let before = |(name, value): (&str, &serde_json::value::RawValue)| {
+        old.get(name).unwrap_or_else(|| value.get()).to_owned()
+    };
+    Ok(data.iter().map(before).collect())
+}
+
+#[test]
+fn what_is_wrong_with_one_event_is_found() {
+    let table = Table::new("t", [("n".to_owned(), e2e::oracle::Domain::Int(32))]);
+    let changed = |from: &str, to: &str| {
+        let right = r#"{"EvId":"e:1#0","Schema":"s","TableName":"t","Action":"update","Ts":1,
+            "PK":{"id":2},"Data":{"id":2,"n":21},"Old":{"n":20},
+            "Bus":{"topic":"s.t","partition":0,"offset":0}}"#;
+        assert!(right.contains(from), "{from}");
+        let event: Event = serde_json::from_str(&right.replace(from, to)).expect("an event");
+        change_of(&table, &event)
+    };
+    let change = changed("", "").expect("it is right");
+    assert_eq!(change.before, Some(vec!["2".to_owned(), "20".to_owned()]));
+    assert_eq!(change.after, Some(vec!["2".to_owned(), "21".to_owned()]));
+    for (from, to) in [
+        (r#""PK":{"id":2}"#, r#""PK":{"id":3}"#),
+        (r#""PK":{"id":2}"#, r#""PK":{"n":21}"#),
+        (r#","n":21"#, ""),
+        (r#""id":2,"n":21"#, r#""n":21,"id":2"#),
+        (r#""Old":{"n":20}"#, r#""Old":{"n":21}"#),
+        (r#""Old":{"n":20}"#, r#""Old":{}"#),
+        (r#""Old":{"n":20},"#, ""),
+        ("update", "insert"),
+    ] {
+        assert!(changed(from, to).is_err(), "{to} instead of {from}");
+    }
+}
