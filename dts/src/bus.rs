@@ -13,8 +13,8 @@ use crate::error::Result;
 ///
 /// # Errors
 ///
-/// Refused, when the log's directory or port belongs to another process; internal, when the
-/// directory cannot be used.
+/// Refused, when the log's directory or port belongs to another process, or the directory cannot
+/// be used; internal, when what lies there is damaged.
 pub async fn host(
     config: &BusConfig,
     stop: &CancellationToken,

@@ -206,3 +206,31 @@ async fn a_damaged_event_ends_dts_with_its_position() -> Result<()> {
     ensure!(output.contains("the binlog event after binlog.0000"), "{output}");
     source.remove()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Result<()> {
+    let mut source = Source::start("refused-directory").await?;
+    let mut dts = source.site.start_dts()?;
+    source.wait_for_published(1).await?;
+
+    // A second dts, with ports of its own.
+    let first = std::mem::replace(&mut source.site, Site::new("refused-directory-second")?);
+    source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
+    let held = first.path("data/event-log").display().to_string();
+    let setting = |directory: &str| format!("[bus]\ndirectory = {directory:?}");
+    source.configure("[bus]", &setting(&held))?;
+    let remedy = "in use by another process: stop that, or name another directory";
+    source.expect_refusal("held", &[&held, remedy]).await?;
+    ensure!(dts.is_running()?, "the first dts ended: {}", dts.output());
+    dts.kill().await?;
+    source.run_up_to_date().await?;
+
+    for wrong in ["dts.toml", "dts.toml/below"] {
+        let file = source.site.path(wrong).display().to_string();
+        source.configure(&setting(&held), &setting(&file))?;
+        source.expect_refusal(wrong, &[&file, "make it a directory that this user may"]).await?;
+        source.configure(&setting(&file), &setting(&held))?;
+    }
+    source.remove()?;
+    first.remove()
+}

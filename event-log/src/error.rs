@@ -57,6 +57,17 @@ pub enum Error {
     /// Another process has the directory open.
     #[error("the directory {} is in use by another process: stop that, or name another directory", .0.display())]
     Held(PathBuf),
+    /// The log's directory cannot be made, or not be written in.
+    #[error(
+        "the directory {} cannot be used ({source}): make it a directory that this user may write \
+         in, or name another", .directory.display()
+    )]
+    Unusable {
+        /// The log's directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A write or sync failed so that the file cannot be trusted until it is read again.
     #[error("the event log stopped after a failed write ({0}): mend the disk and start again")]
     Poisoned(String),

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -59,12 +60,12 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`Error::Held`] when another process has it open; [`Error::Damaged`] when what was synced is
-    /// not what was written.
+    /// [`Error::Held`] when another process has it open; [`Error::Unusable`] when the directory
+    /// cannot be made or not be written in; [`Error::Damaged`] when what was synced is not what was
+    /// written.
     pub fn open(config: StorageConfig) -> Result<Self, Error> {
         let root = config.directory.clone();
-        segment::create_directory(&root)?;
-        let lock = hold(&config)?;
+        let lock = hold(&root)?;
         let fresh = RandomState::new().build_hasher().finish();
         let fresh = u32::try_from(fresh % u64::from(u32::MAX)).unwrap_or_default() + 1;
         let keeper = Arc::new(Keeper {
@@ -114,14 +115,23 @@ impl Log {
     }
 }
 
-fn hold(config: &StorageConfig) -> Result<File, Error> {
-    let path = config.directory.join("lock");
+/// Makes the directory where there is none, and keeps others out of it.
+fn hold(root: &Path) -> Result<File, Error> {
+    segment::create_directory(root).map_err(|error| unusable(root, error))?;
+    let path = root.join("lock");
     let lock = File::options().write(true).create(true).truncate(false).open(&path);
-    let lock = lock.map_err(Error::io("cannot write in the log's directory:", &path))?;
+    let lock = lock.map_err(|source| Error::Unusable { directory: root.to_owned(), source })?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Held(config.directory.clone())),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Held(root.to_owned())),
         Err(std::fs::TryLockError::Error(error)) => Err(Error::io("cannot lock", &path)(error)),
+    }
+}
+
+fn unusable(root: &Path, error: Error) -> Error {
+    match error {
+        Error::Io { source, .. } => Error::Unusable { directory: root.to_owned(), source },
+        other => other,
     }
 }
 

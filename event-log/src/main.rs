@@ -79,7 +79,9 @@ async fn serve(config: Config) -> Result<(), Error> {
 
 fn exit_of(problem: &Error) -> Exit {
     match problem {
-        Error::Held(_) | Error::Listen { .. } | Error::Refused(_) => Exit::Refused,
+        Error::Held(_) | Error::Unusable { .. } | Error::Listen { .. } | Error::Refused(_) => {
+            Exit::Refused
+        }
         Error::Rejected(_) => Exit::Config,
         _ => Exit::Internal,
     }

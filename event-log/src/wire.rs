@@ -30,6 +30,7 @@ impl From<Error> for Status {
             Error::Refused(reason) => Self::unauthenticated(reason),
             Error::Damaged { .. }
             | Error::Held(_)
+            | Error::Unusable { .. }
             | Error::Poisoned(_)
             | Error::Failed(_)
             | Error::Io { .. }

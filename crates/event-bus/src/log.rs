@@ -74,7 +74,9 @@ impl Place {
             LogError::Rejected(reason) => Error::Rejected(reason),
             LogError::NotMember(_) => Error::PartitionLost(self.partition()),
             LogError::Refused(reason) => Error::Refused { address, reason },
-            LogError::Held(_) | LogError::Listen { .. } => Error::Refused { address, reason },
+            LogError::Held(_) | LogError::Unusable { .. } | LogError::Listen { .. } => {
+                Error::Refused { address, reason }
+            }
             LogError::OffsetGone { .. }
             | LogError::SequenceGap { .. }
             | LogError::Damaged { .. }
