@@ -1,6 +1,7 @@
 //! A program as a process: its output goes to a file, and it dies with the test.
 
 use std::{
+    ffi::OsString,
     fs::{File, OpenOptions},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -137,8 +138,7 @@ pub fn cpu_ticks(pid: u32) -> Result<u64> {
 /// When `/proc` cannot be read.
 pub fn children(pid: u32) -> Result<Vec<u32>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let Ok(candidate) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+    for candidate in all()? {
         // One that ends while we look is no child any more.
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{candidate}/stat")) else { continue };
         let mut fields = after_name(&stat)?.split_whitespace();
@@ -148,6 +148,31 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
         }
     }
     Ok(found)
+}
+
+/// The processes that run in a folder or below it, each with its command line.
+///
+/// # Errors
+///
+/// When `/proc` cannot be read.
+pub fn running_in(folder: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for pid in all()? {
+        // One that has ended, waited for or not, is nowhere.
+        let Ok(place) = std::fs::read_link(format!("/proc/{pid}/cwd")) else { continue };
+        if place.starts_with(folder) {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            found.push(format!("{pid} {}", command.trim_end()));
+        }
+    }
+    Ok(found)
+}
+
+fn all() -> Result<Vec<u32>> {
+    let names = std::fs::read_dir("/proc")?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<OsString> = names.collect::<Result<_>>()?;
+    Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may hold spaces.

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     binlog,
-    processes::{PATIENCE, Process, children, free_port, wait_until},
+    processes::{PATIENCE, Process, children, free_port, running_in, wait_until},
     recording::Recording,
     servers::Mysql,
 };
@@ -85,6 +85,21 @@ impl Site {
     /// When something cannot be removed.
     pub fn remove(self) -> Result<()> {
         Ok(std::fs::remove_dir_all(self.folder)?)
+    }
+
+    /// Waits until no process runs in the site any more, once its programs were stopped or killed.
+    ///
+    /// # Errors
+    ///
+    /// Names those that were left behind.
+    pub async fn wait_until_empty(&self) -> Result<()> {
+        let mut left = Vec::new();
+        let outcome = wait_until("no process is left behind", PATIENCE, async || {
+            left = running_in(&self.folder).unwrap_or_else(|error| vec![error.to_string()]);
+            left.is_empty()
+        })
+        .await;
+        outcome.with_context(|| format!("left behind: {left:#?}"))
     }
 
     /// A path in the site.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::{
-    processes::{Process, send},
+    processes::{Process, running_in, send},
     programs::{Site, listener_pid, recording_listener, seed, size},
     rebuilt::Rebuilt,
     recording::Recording,
@@ -62,6 +62,18 @@ impl Running {
         }
         Ok(())
     }
+
+    /// Kills all, after which not even a handler that hangs may be left.
+    async fn end(self) -> Result<()> {
+        let Self { site, mysql, dts, supervisor } = self;
+        anyhow::ensure!(
+            !running_in(&site.path(""))?.is_empty(),
+            "nobody runs in the site's folder"
+        );
+        drop((mysql, dts, supervisor));
+        site.wait_until_empty().await?;
+        site.remove()
+    }
 }
 
 fn victims(kills_of_each: u64, random: &mut SmallRng) -> Vec<Victim> {
@@ -95,8 +107,7 @@ async fn every_change_is_handled_in_order_while_everything_is_killed() -> Result
         let rows = rebuilt.check_table(&mut server, SCHEMA, table).await?;
         anyhow::ensure!(rows > 0, "{table} is empty: it proves nothing");
     }
-    let Running { site, .. } = running;
-    site.remove()
+    running.end().await
 }
 
 fn report(recording: &Recording, made: u64) {
