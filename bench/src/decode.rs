@@ -14,7 +14,7 @@ use dts::{
 use event_bus::Batch;
 
 /// As much as `dts` itself gathers before it appends.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 2 << 20;
 
 /// Reads, decodes and writes records just as `dts` does, and throws them away.
 #[expect(clippy::print_stderr, reason = "what was done, for the one who looks")]

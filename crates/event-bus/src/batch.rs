@@ -95,7 +95,7 @@ impl Batch {
 
     /// Empties it, and gives memory back that only an unusually large batch needed.
     pub fn clear(&mut self) {
-        const MAX_KEPT_BYTES: usize = 8 << 20;
+        const MAX_KEPT_BYTES: usize = 4 << 20;
         self.records.clear();
         self.buffer.clear();
         self.buffer.shrink_to(MAX_KEPT_BYTES);

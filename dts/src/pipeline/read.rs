@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A batch this large is handed over even in the middle of a transaction. Two of them exist.
-const MAX_BATCH_BYTES: usize = 4 << 20;
+const MAX_BATCH_BYTES: usize = 2 << 20;
 
 /// Events taken in one go before anything else is looked at.
 const MAX_EVENTS_AT_ONCE: usize = 1000;
