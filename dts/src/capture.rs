@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use globset::{GlobBuilder, GlobMatcher};
-use service::config::Section;
+use service::{config::Section, glob};
 
 /// Schemas that belong to the server itself.
 const SYSTEM_SCHEMAS: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
@@ -19,8 +18,8 @@ pub struct Capture {
 /// A glob over a schema's and a table's name.
 #[derive(Debug)]
 struct TableGlob {
-    schema: GlobMatcher,
-    table: GlobMatcher,
+    schema: String,
+    table: String,
 }
 
 impl Capture {
@@ -51,19 +50,13 @@ impl Capture {
 impl TableGlob {
     fn parse(text: &str) -> Option<Self> {
         let (schema, table) = text.split_once('.')?;
-        Some(Self { schema: glob(schema)?, table: glob(table)? })
+        let is_whole = !schema.is_empty() && !table.is_empty();
+        is_whole.then(|| Self { schema: schema.to_owned(), table: table.to_owned() })
     }
 
     fn matches(&self, schema: &str, table: &str) -> bool {
-        self.schema.is_match(schema) && self.table.is_match(table)
+        glob::matches(&self.schema, schema) && glob::matches(&self.table, table)
     }
-}
-
-fn glob(text: &str) -> Option<GlobMatcher> {
-    if text.is_empty() {
-        return None;
-    }
-    GlobBuilder::new(text).build().ok().map(|glob| glob.compile_matcher())
 }
 
 fn read_globs(section: &Section, key: &str) -> Vec<TableGlob> {

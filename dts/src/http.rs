@@ -4,14 +4,15 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
-    http::{StatusCode, header},
-    middleware::{Next, from_fn_with_state},
+    extract::State,
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde_json::json;
-use service::Secret;
+use service::{
+    Secret,
+    http::{ApiError, Guard},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use crate::{
 pub struct Server {
     listener: TcpListener,
     router: Router,
+    guard: Guard,
 }
 
 impl Server {
@@ -43,24 +45,20 @@ impl Server {
                 "stop the program that has the port, or set another listen.address in dts.toml",
             )
         })?;
-        let token = Arc::new(token);
+        let guard = Guard::new(address, token.as_ref());
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/api/v1/status", get(state))
             .fallback(not_found)
-            .layer(from_fn_with_state(token, authorize))
             .with_state(status);
-        Ok(Self { listener, router })
+        Ok(Self { listener, router, guard })
     }
 
     /// Serves until it is stopped.
     pub async fn serve(self, stop: CancellationToken) {
-        let serve = axum::serve(self.listener, self.router);
-        if let Err(error) = serve.with_graceful_shutdown(stop.cancelled_owned()).await {
-            tracing::error!(%error, "the HTTP server failed");
-        }
+        service::http::serve(self.listener, self.router, self.guard, stop).await;
     }
 }
 
@@ -79,31 +77,7 @@ async fn ready(State(status): State<Arc<Status>>) -> Response {
     (code, body).into_response()
 }
 
-async fn not_found() -> Response {
+async fn not_found(uri: Uri) -> ApiError {
     const PATHS: &str = "/metrics, /healthz, /readyz and /api/v1/status are here";
-    failure(StatusCode::NOT_FOUND, "there is nothing at this path", PATHS)
-}
-
-/// Asks for the token, where one is set.
-async fn authorize(
-    State(token): State<Arc<Option<Secret>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    match token.as_ref() {
-        Some(token) if !given.is_some_and(|given| token.equals(given)) => failure(
-            StatusCode::UNAUTHORIZED,
-            "the token is missing or wrong",
-            "send the header Authorization: Bearer <token>",
-        ),
-        _ => next.run(request).await,
-    }
-}
-
-fn failure(code: StatusCode, message: &str, remedy: &str) -> Response {
-    let name = code.canonical_reason().unwrap_or_default().to_ascii_lowercase().replace(' ', "-");
-    let body = json!({"error": {"code": name, "message": message, "remedy": remedy}});
-    (code, Json(body)).into_response()
+    ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()), PATHS)
 }

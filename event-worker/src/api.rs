@@ -1,7 +1,5 @@
 //! The HTTP API: how the listeners are, pause and resume, reload, metrics and health.
 
-mod answer;
-mod guard;
 mod health;
 mod listeners;
 mod metrics;
@@ -11,23 +9,21 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::{RawQuery, State},
-    http::{Method, StatusCode, Uri},
-    middleware,
+    http::{StatusCode, Uri},
     routing::{get, post},
 };
+use service::http::{ApiError, Guard};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
-use self::answer::ApiError;
 pub(crate) use self::listeners::{ListenerList, ListenerView};
 use crate::{
     config::ListenConfig,
     supervisor::{Reloaded, Supervisor},
 };
 
-/// How long requests that run at a stop may take.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a reload may take.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`.
 pub(crate) async fn serve(
@@ -36,22 +32,11 @@ pub(crate) async fn serve(
     listen: ListenConfig,
     stop: CancellationToken,
 ) {
-    let server = axum::serve(listener, router(supervisor, listen))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
-    let too_late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(STOP_DEADLINE).await;
-    };
-    tokio::select! {
-        ended = async { server.await } => if let Err(error) = ended {
-            error!(%error, "the API has ended");
-        },
-        () = too_late => {}
-    }
+    let guard = Guard::new(listen.address, listen.token.as_ref());
+    service::http::serve(listener, router(supervisor), guard, stop).await;
 }
 
-fn router(supervisor: Arc<Supervisor>, listen: ListenConfig) -> Router {
-    let guard = Arc::new(guard::Guard::new(listen));
+fn router(supervisor: Arc<Supervisor>) -> Router {
     Router::new()
         .route("/", get(full_sync).post(full_sync))
         .route("/api/v1/listeners", get(listeners::list))
@@ -64,8 +49,6 @@ fn router(supervisor: Arc<Supervisor>, listen: ListenConfig) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(guard, guard::check))
         .with_state(supervisor)
 }
 
@@ -90,20 +73,12 @@ async fn reload(State(supervisor): State<Arc<Supervisor>>) -> Result<Json<Reload
     };
     let (answer_to, answer) = oneshot::channel();
     supervisor.reloads.try_send(answer_to).map_err(|_| busy())?;
-    let reloaded = timeout(STOP_DEADLINE, answer).await.map_err(|_| busy())?.map_err(|_| busy())?;
+    let reloaded =
+        timeout(RELOAD_DEADLINE, answer).await.map_err(|_| busy())?.map_err(|_| busy())?;
     Ok(Json(reloaded?))
 }
 
 async fn not_found(uri: Uri) -> ApiError {
     let message = format!("there is nothing at {}", uri.path());
     ApiError::new(StatusCode::NOT_FOUND, message, "docs/listeners.md lists the paths")
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    let message = format!("{} does not take {method}", uri.path());
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        message,
-        "use GET to look and POST to change something",
-    )
 }

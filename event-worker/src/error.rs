@@ -1,6 +1,7 @@
 //! Why a listener, or the whole program, cannot go on.
 
-use service::{config::Mistakes, exit::Exit};
+use axum::http::StatusCode;
+use service::{config::Mistakes, exit::Exit, http::ApiError};
 
 /// What ended it.
 #[derive(Debug, thiserror::Error)]
@@ -115,5 +116,16 @@ impl Error {
             }
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
+    }
+}
+
+/// As an answer of the API.
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Config(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string(), error.remedy())
     }
 }

@@ -1,8 +1,10 @@
-//! What every program needs: configuration, logging, shutdown, backoff, exit codes.
+//! What every program needs: configuration, globs, HTTP, logging, shutdown, backoff, exit codes.
 
 pub mod backoff;
 pub mod config;
 pub mod exit;
+pub mod glob;
+pub mod http;
 pub mod logging;
 pub mod secret;
 pub mod shutdown;

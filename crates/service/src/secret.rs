@@ -37,14 +37,6 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// Whether `given` is the secret, in a time that does not tell how much of it is right.
-    pub fn equals(&self, given: &str) -> bool {
-        let (secret, given) = (self.expose().as_bytes(), given.as_bytes());
-        let differences =
-            secret.iter().zip(given).fold(0, |bits, (left, right)| bits | (left ^ right));
-        std::hint::black_box(differences) == 0 && secret.len() == given.len()
-    }
-
     /// Fetches the secret.
     ///
     /// # Errors
@@ -78,15 +70,6 @@ mod tests {
         let path = dir.path().join("password");
         std::fs::write(&path, "pa ss\r\n").unwrap();
         assert_eq!(Secret::fetch(Origin::File(path)).unwrap().expose(), "pa ss");
-    }
-
-    #[test]
-    fn only_the_secret_equals_the_secret() {
-        let secret = Secret::new("hunter2".into());
-        assert!(secret.equals("hunter2"));
-        for wrong in ["", "hunter", "hunter22", "hunter3"] {
-            assert!(!secret.equals(wrong), "{wrong}");
-        }
     }
 
     #[test]

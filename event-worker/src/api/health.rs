@@ -9,7 +9,9 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{answer::ApiError, listeners::find};
+use service::http::ApiError;
+
+use super::listeners::find;
 use crate::supervisor::{Supervisor, UnitView};
 
 /// The process answers.

@@ -9,11 +9,11 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::answer::ApiError;
 use crate::{
     listener::status::{self, FailingLane, Problem},
     supervisor::{Supervisor, Unit, UnitView},
 };
+use service::http::ApiError;
 
 /// A listener, as the API shows it.
 #[derive(Debug, Serialize, Deserialize)]

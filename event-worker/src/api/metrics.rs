@@ -14,11 +14,11 @@ use prometheus_client::{
     registry::{Registry, Unit as MetricUnit},
 };
 
-use super::answer::ApiError;
 use crate::{
     listener::status::{LATENCY_BUCKETS_MS, Latency},
     supervisor::{Supervisor, UnitView},
 };
+use service::http::ApiError;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

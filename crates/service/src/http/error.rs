@@ -7,22 +7,17 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::error::Error;
-
 /// A request that is refused.
 #[derive(Debug)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     status: StatusCode,
     message: String,
     remedy: String,
 }
 
 impl ApiError {
-    pub(crate) fn new(
-        status: StatusCode,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    /// A refusal: what is wrong, and what to do about it.
+    pub fn new(status: StatusCode, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { status, message: message.into(), remedy: remedy.into() }
     }
 
@@ -30,16 +25,6 @@ impl ApiError {
     fn code(&self) -> String {
         let reason = self.status.canonical_reason().unwrap_or("error");
         reason.to_ascii_lowercase().replace(' ', "_")
-    }
-}
-
-impl From<Error> for ApiError {
-    fn from(error: Error) -> Self {
-        let status = match &error {
-            Error::Config(_) => StatusCode::BAD_REQUEST,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error.to_string(), error.remedy())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Who may call the API: holders of the token; on loopback nobody through a foreign web page.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{Request, State},
@@ -11,11 +14,11 @@ use axum::{
 use rand::RngExt;
 use ring::hmac;
 
-use super::answer::ApiError;
-use crate::config::ListenConfig;
+use super::ApiError;
+use crate::Secret;
 
 /// What a request is checked against.
-pub(super) struct Guard {
+pub struct Guard {
     token: Option<Token>,
     is_on_loopback: bool,
 }
@@ -39,9 +42,10 @@ impl Token {
 }
 
 impl Guard {
-    pub(super) fn new(listen: ListenConfig) -> Self {
-        let token = listen.token.map(|token| Token::new(token.expose()));
-        Self { token, is_on_loopback: listen.address.ip().is_loopback() }
+    /// For a server that listens at `address` and, if there is a token, asks for it.
+    pub fn new(address: SocketAddr, token: Option<&Secret>) -> Self {
+        let token = token.map(|token| Token::new(token.expose()));
+        Self { token, is_on_loopback: address.ip().is_loopback() }
     }
 
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -71,8 +75,12 @@ impl Guard {
     }
 }
 
-/// Lets a request through, or refuses it.
-pub(super) async fn check(
+/// Lets a request through, or refuses it: to be layered over all routes.
+///
+/// # Errors
+///
+/// The refusal.
+pub async fn check(
     State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
@@ -111,13 +119,11 @@ fn is_loopback_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use service::Secret;
-
     use super::*;
 
     fn guard(address: &str, token: Option<&str>) -> Guard {
         let token = token.map(|token| Secret::new(token.to_owned()));
-        Guard::new(ListenConfig { address: address.parse().unwrap(), token })
+        Guard::new(address.parse().unwrap(), token.as_ref())
     }
 
     fn allows(guard: &Guard, request: &str, headers: &[(&str, &str)]) -> bool {
