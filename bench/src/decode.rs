@@ -51,5 +51,5 @@ fn decoder(config: &Config) -> Decoder {
 
 fn publisher(config: &Config, server_uuid: String) -> Publisher {
     let capture = Arc::clone(&config.capture);
-    Publisher::new(&config.bus.topic_prefix, capture, server_uuid, Skip::default())
+    Publisher::new(config.bus.topics(), capture, server_uuid, Skip::default())
 }

@@ -20,11 +20,9 @@ pub async fn host(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<Arc<dyn Bus>> {
-    if !config.embedded {
-        return Ok(event_bus::open(config)?);
-    }
-    let log = EmbeddedLog::open(config).await?;
-    let directory = config.storage.directory.display();
+    let Some(hosted) = config.embedded_log() else { return Ok(event_bus::open(config)?) };
+    let log = EmbeddedLog::open(hosted, &config.topic_prefix).await?;
+    let directory = hosted.storage.directory.display();
     info!(address = %log.address(), %directory, "hosting the event log");
     let bus = log.bus();
     let stop = stop.clone();
@@ -43,13 +41,14 @@ pub async fn host(
 ///
 /// As [`host`]; transient, when the log is elsewhere and does not answer.
 pub async fn read_checkpoint(config: &BusConfig, name: &str) -> Result<Checkpoint> {
-    match event_bus::open(config)?.checkpoint(name).await {
-        Err(error) if error.is_transient() && config.embedded => {
-            if !config.storage.directory.exists() {
+    match (event_bus::open(config)?.checkpoint(name).await, config.embedded_log()) {
+        (Err(error), Some(hosted)) if error.is_transient() => {
+            if !hosted.storage.directory.exists() {
                 return Ok(Checkpoint::default());
             }
-            Ok(EmbeddedLog::open(config).await?.bus().checkpoint(name).await?)
+            let log = EmbeddedLog::open(hosted, &config.topic_prefix).await?;
+            Ok(log.bus().checkpoint(name).await?)
         }
-        other => Ok(other?),
+        (other, _) => Ok(other?),
     }
 }

@@ -49,7 +49,9 @@ impl Site {
     }
 
     pub(crate) async fn start_log(&mut self) {
-        let log = EmbeddedLog::open(&self.bus_config()).await.unwrap();
+        let config = self.bus_config();
+        let log = EmbeddedLog::open(config.embedded_log().unwrap(), &config.topic_prefix);
+        let log = log.await.unwrap();
         let (bus, stop) = (log.bus(), CancellationToken::new());
         let task = AbortOnDropHandle::new(tokio::spawn(log.serve(stop.clone())));
         let (producer, _) = bus.producer("test").await.unwrap();

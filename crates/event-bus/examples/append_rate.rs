@@ -5,7 +5,9 @@
 
 use std::time::Instant;
 
-use event_bus::{Batch, BusConfig, EmbeddedLog, Polled, Start, Subscription, TopicName};
+use event_bus::{
+    Batch, BusConfig, BusKind, EmbeddedLog, LogConfig, Polled, Start, Subscription, TopicName,
+};
 use event_log::StorageConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -17,16 +19,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let records: usize = arguments.next().transpose()?.unwrap_or(2_000_000);
     let per_batch: usize = arguments.next().transpose()?.unwrap_or(5_000);
     let directory = tempfile::tempdir()?;
-    let mut config = BusConfig {
+    let mut config = LogConfig {
         address: "127.0.0.1:0".to_owned(),
         embedded: true,
         storage: StorageConfig::new(directory.path()),
-        topic_prefix: "dbevents".to_owned(),
         token: None,
         tls: None,
         ca_file: None,
     };
-    let log = EmbeddedLog::open(&config).await?;
+    let log = EmbeddedLog::open(&config, "dbevents").await?;
     config.address = log.address().to_string();
     let (mut producer, _) = log.bus().producer("rate").await?;
     let batch = batch(per_batch);
@@ -38,6 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tokio::spawn(log.serve(CancellationToken::new()));
     let meter = Meter::start()?;
+    let config = BusConfig::new(BusKind::Log(config), "dbevents");
     let mut consumer = event_bus::open(&config)?.consumer(subscription()).await?;
     let (mut count, mut last) = (0, None);
     while count < records / per_batch * per_batch {
@@ -57,6 +59,7 @@ fn subscription() -> Subscription {
         topics: TopicName::new("dbevents").filter(&[("shop".to_owned(), "*".to_owned())]),
         start: Start::Earliest,
         client: "rate".to_owned(),
+        instance: None,
     }
 }
 

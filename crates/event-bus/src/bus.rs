@@ -1,8 +1,24 @@
 //! The door to a backend.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::{Checkpoint, Consumer, Producer, Progress, Result, Subscription, TopicFilter};
+use crate::{
+    BusConfig, BusKind, Checkpoint, Consumer, Producer, Progress, Result, Subscription,
+    TopicFilter, log,
+};
+
+/// Reaches the bus that a config names, over the network. Nothing is sent yet.
+///
+/// # Errors
+///
+/// [`Error::Refused`](crate::Error::Refused) for a setting that cannot be.
+pub fn open(config: &BusConfig) -> Result<Arc<dyn Bus>> {
+    match &config.kind {
+        BusKind::Log(log) => log::open(log, &config.topic_prefix),
+    }
+}
 
 /// A backend: Kafka, the event log, or memory.
 #[async_trait]

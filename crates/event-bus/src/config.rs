@@ -1,58 +1,86 @@
 //! The `[bus]` section, which `dts.toml` and `db_event_listener.toml` share.
 
-use std::path::PathBuf;
+use bytesize::ByteSize;
+use service::config::Section;
 
-use event_log::{StorageConfig, TlsFiles};
-use service::{Secret, config::Section};
+use crate::{LogConfig, TopicName};
 
-/// Which bus, and how to reach it.
+/// Which bus, how to reach it, and what is the same on all.
 #[derive(Clone, Debug)]
 pub struct BusConfig {
-    /// Where the log listens, as `host:port`.
-    pub address: String,
-    /// Whether `dts` hosts the log in its own process.
-    pub embedded: bool,
-    /// What the log keeps, and where: for the process that hosts it.
-    pub storage: StorageConfig,
-    /// The first part of every topic and group, and the name of the log's stream.
+    /// Which, and how to reach it.
+    pub kind: BusKind,
+    /// The first part of every topic and group, and the name of a log's stream.
     pub topic_prefix: String,
-    /// What clients show to the log, where it asks.
-    pub token: Option<Secret>,
-    /// The certificate of the log, for the process that hosts it; it speaks TLS when it is set.
-    pub tls: Option<TlsFiles>,
-    /// Trust in the log's certificate; TLS is used when it is set.
-    pub ca_file: Option<PathBuf>,
+    /// The largest value of a record, in bytes.
+    pub max_row_bytes: usize,
+    /// What becomes of a larger one.
+    pub on_oversize: OnOversize,
 }
 
+/// The backends that a config can name.
+#[derive(Clone, Debug)]
+pub enum BusKind {
+    /// `"log"`: an event log, hosted by `dts` or elsewhere.
+    Log(LogConfig),
+}
+
+/// What becomes of a change whose record would be larger than `maxRowBytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOversize {
+    /// The stream stops before it, and says where.
+    Stop,
+    /// Its key is published, with the size of what was left out.
+    KeysOnly,
+}
+
+/// A record of a large row still fits where Kafka keeps its own limits.
+const DEFAULT_MAX_ROW_BYTES: usize = 16 << 20;
+
 impl BusConfig {
+    /// A bus with what is the default on all.
+    pub fn new(kind: BusKind, topic_prefix: &str) -> Self {
+        Self {
+            kind,
+            topic_prefix: topic_prefix.to_owned(),
+            max_row_bytes: DEFAULT_MAX_ROW_BYTES,
+            on_oversize: OnOversize::Stop,
+        }
+    }
+
     /// Reads the section; mistakes are noted there.
     pub fn read(section: &Section) -> Self {
-        section.choice("kind", ["log"]);
-        let config = Self {
-            address: section.or("address", "127.0.0.1:19288".to_owned()),
-            embedded: section.or("embedded", true),
-            storage: StorageConfig::read(section),
-            topic_prefix: section.or("topicPrefix", "dbevents".to_owned()),
-            token: section.secret("token"),
-            tls: TlsFiles::read(section),
-            ca_file: section.optional("caFile"),
+        let max_row_bytes = section.or("maxRowBytes", ByteSize::b(DEFAULT_MAX_ROW_BYTES as u64));
+        let on_oversize = match section.choice("onOversize", ["stop", "keys-only"]) {
+            Some(1) => OnOversize::KeysOnly,
+            _ => OnOversize::Stop,
         };
+        let topic_prefix = section.or("topicPrefix", "dbevents".to_owned());
+        section.choice("kind", ["log"]);
+        let kind = BusKind::Log(LogConfig::read(section));
+        let max_row_bytes = usize::try_from(max_row_bytes.as_u64()).unwrap_or(usize::MAX);
+        let config = Self { kind, topic_prefix, max_row_bytes, on_oversize };
         config.check(section);
         config
     }
 
+    /// How topics are named.
+    pub fn topics(&self) -> TopicName {
+        TopicName::new(&self.topic_prefix)
+    }
+
+    /// The log, where it is to be hosted by the process that has this config.
+    pub fn embedded_log(&self) -> Option<&LogConfig> {
+        let BusKind::Log(log) = &self.kind;
+        log.embedded.then_some(log)
+    }
+
     fn check(&self, section: &Section) {
-        if !event_log::is_address(&self.address) {
-            let problem = format!("{:?} is not an address", self.address);
-            section.note("address", &problem, "write host:port, for example 127.0.0.1:19288");
-        }
-        if self.embedded && !event_log::is_loopback(&self.address) && self.token.is_none() {
-            let problem = format!("is missing, while {} can be reached from outside", self.address);
-            section.note(
-                "token",
-                &problem,
-                r#"set token = { env = "NAME" }, or listen on 127.0.0.1"#,
-            );
+        /// A log's record, and a Kafka request, have limits of their own not far above.
+        const ROW_BYTES: std::ops::RangeInclusive<usize> = 1024..=64 << 20;
+        if !ROW_BYTES.contains(&self.max_row_bytes) {
+            let problem = format!("{} bytes cannot be the limit", self.max_row_bytes);
+            section.note("maxRowBytes", &problem, "set 1KiB to 64MiB");
         }
         if !event_log::is_stream_name(&self.topic_prefix) {
             let problem = format!("{:?} cannot begin the name of a topic", self.topic_prefix);
@@ -79,10 +107,11 @@ mod tests {
     #[test]
     fn an_absent_section_is_an_embedded_log_on_loopback() {
         let config = read("").unwrap();
-        assert_eq!(config.address, "127.0.0.1:19288");
-        assert_eq!(config.topic_prefix, "dbevents");
-        assert_eq!(config.storage.directory, Path::new("data/event-log"));
-        assert!(config.embedded && config.token.is_none());
+        assert_eq!((&*config.topic_prefix, config.max_row_bytes), ("dbevents", 16 << 20));
+        let log = config.embedded_log().unwrap();
+        assert_eq!(log.address, "127.0.0.1:19288");
+        assert_eq!(log.storage.directory, Path::new("data/event-log"));
+        assert!(log.token.is_none());
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Subscription {
     pub start: Start,
     /// Who this member is, for humans.
     pub client: String,
+    /// A name that only one process at a time has: where a bus can tell by it that this one is
+    /// the one that was there before, it gets back what it had without waiting for a time-out.
+    pub instance: Option<String>,
 }
 
 /// Where a new group begins.

@@ -22,13 +22,13 @@ mod producer;
 mod topic;
 
 pub use batch::{Batch, Headers, Record};
-pub use bus::Bus;
-pub use config::BusConfig;
+pub use bus::{Bus, open};
+pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
     Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
 };
 pub use error::Error;
-pub use log::{EmbeddedLog, open};
+pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
 pub use producer::{Checkpoint, CheckpointChange, Producer};
 pub use topic::{TopicFilter, TopicName};

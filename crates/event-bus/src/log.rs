@@ -3,6 +3,7 @@
 //! A stream is one partition. A group has one active member; the others wait, and take over in the
 //! order in which they came.
 
+mod config;
 mod consumer;
 mod embedded;
 mod producer;
@@ -13,27 +14,23 @@ use async_trait::async_trait;
 use event_log::{Client, ClientConfig, Compress, Error as LogError, GroupState, Stream};
 
 use crate::{
-    Bus, BusConfig, Checkpoint, Consumer, Error, Partition, Producer, Progress, Result,
-    Subscription, TopicFilter,
+    Bus, Checkpoint, Consumer, Error, Partition, Producer, Progress, Result, Subscription,
+    TopicFilter,
 };
+pub use config::LogConfig;
 use consumer::LogConsumer;
 pub use embedded::EmbeddedLog;
 use producer::{LocalProducer, NetworkProducer};
 
-/// Reaches the bus that a config names, over the network. Nothing is sent yet.
-///
-/// # Errors
-///
-/// [`Error::Refused`] for a setting that cannot be.
-pub fn open(config: &BusConfig) -> Result<Arc<dyn Bus>> {
+/// Reaches a log over the network.
+pub(crate) fn open(config: &LogConfig, stream: &str) -> Result<Arc<dyn Bus>> {
     let client = Client::new(&ClientConfig {
         address: config.address.clone(),
         token: config.token.clone(),
         ca_file: config.ca_file.clone(),
         compress: Compress::Off,
     });
-    let stream: Arc<str> = config.topic_prefix.as_str().into();
-    let place = Place { address: config.address.as_str().into(), stream };
+    let place = Place { address: config.address.as_str().into(), stream: stream.into() };
     let client = client.map_err(|error| place.error(error))?;
     Ok(Arc::new(LogBus { access: Access::Network(Box::new(client)), place }))
 }

@@ -7,7 +7,7 @@ mod contract;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use contract::reader::{Reader, append, batch};
-use event_bus::{Bus, BusConfig, EmbeddedLog, MemoryBus};
+use event_bus::{Bus, BusConfig, BusKind, EmbeddedLog, LogConfig, MemoryBus};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 struct Memory(MemoryBus);
@@ -42,10 +42,10 @@ struct Log {
 }
 
 impl Log {
-    async fn open() -> (Self, BusConfig) {
+    async fn open() -> (Self, LogConfig) {
         let directory = tempfile::tempdir().unwrap();
         let mut config = log_config(directory.path());
-        let log = EmbeddedLog::open(&config).await.unwrap();
+        let log = EmbeddedLog::open(&config, "t").await.unwrap();
         config.address = log.address().to_string();
         let (bus, stream) = (log.bus(), log.stream().clone());
         let serving = tokio::spawn(log.serve(CancellationToken::new()));
@@ -59,16 +59,19 @@ impl Log {
 
     async fn remote() -> Self {
         let (log, config) = Self::open().await;
-        Self { bus: event_bus::open(&config).unwrap(), ..log }
+        Self { bus: over_network(config), ..log }
     }
 }
 
-fn log_config(directory: &Path) -> BusConfig {
-    BusConfig {
+fn over_network(log: LogConfig) -> Arc<dyn Bus> {
+    event_bus::open(&BusConfig::new(BusKind::Log(log), "t")).unwrap()
+}
+
+fn log_config(directory: &Path) -> LogConfig {
+    LogConfig {
         address: "127.0.0.1:0".to_owned(),
         embedded: true,
         storage: event_log::StorageConfig::new(directory),
-        topic_prefix: "t".to_owned(),
         token: None,
         tls: None,
         ca_file: None,
@@ -97,8 +100,8 @@ async fn the_log_over_the_network_keeps_the_contract() {
 }
 
 /// Serves a directory until the token is cancelled, and then waits until it is free again.
-async fn serve(config: &BusConfig) -> (EmbeddedServer, String) {
-    let log = EmbeddedLog::open(config).await.unwrap();
+async fn serve(config: &LogConfig) -> (EmbeddedServer, String) {
+    let log = EmbeddedLog::open(config, "t").await.unwrap();
     let (address, bus) = (log.address().to_string(), log.bus());
     let stop = CancellationToken::new();
     let serving = tokio::spawn(log.serve(stop.clone()));
@@ -124,7 +127,7 @@ async fn a_consumer_is_told_of_a_lost_connection_and_joins_again_by_itself() {
     let mut config = log_config(directory.path());
     let (server, address) = serve(&config).await;
     config.address = address;
-    let bus = event_bus::open(&config).unwrap();
+    let bus = over_network(config.clone());
     append(&*server.bus, &batch("a", [("k", "1".to_owned())])).await;
     let mut reader = Reader::join(&*bus, "one").await;
     reader.read(1).await;
@@ -148,12 +151,12 @@ async fn a_consumer_is_told_of_a_lost_connection_and_joins_again_by_itself() {
 async fn a_directory_or_a_port_of_another_process_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let config = log_config(directory.path());
-    let first = EmbeddedLog::open(&config).await.unwrap();
-    let held = EmbeddedLog::open(&config).await.err().unwrap();
+    let first = EmbeddedLog::open(&config, "t").await.unwrap();
+    let held = EmbeddedLog::open(&config, "t").await.err().unwrap();
     assert!(held.to_string().contains(&directory.path().display().to_string()), "{held}");
     let other = tempfile::tempdir().unwrap();
     let address = first.address().to_string();
-    let config = BusConfig { address: address.clone(), ..log_config(other.path()) };
-    let taken = EmbeddedLog::open(&config).await.err().unwrap();
+    let config = LogConfig { address: address.clone(), ..log_config(other.path()) };
+    let taken = EmbeddedLog::open(&config, "t").await.err().unwrap();
     assert!(taken.to_string().contains(&address) && !taken.is_transient(), "{taken}");
 }

@@ -54,7 +54,7 @@ impl Reader {
         let mut decoder = Decoder::new(captured);
         decoder.restart(&saved.position.file, saved.position.pos);
         let publisher = Publisher::new(
-            &config.bus.topic_prefix,
+            config.bus.topics(),
             Arc::clone(&config.capture),
             saved.server_uuid.clone(),
             saved.skip,

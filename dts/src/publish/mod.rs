@@ -38,9 +38,9 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher that goes on from a checkpoint: the records that `skip` counts are durable
     /// already, and must come again just so.
-    pub fn new(topic_prefix: &str, capture: Arc<Capture>, server_uuid: String, skip: Skip) -> Self {
+    pub fn new(topics: TopicName, capture: Arc<Capture>, server_uuid: String, skip: Skip) -> Self {
         Self {
-            topics: TopicName::new(topic_prefix),
+            topics,
             capture,
             tables: HashMap::new(),
             last: None,

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
-use event_bus::{BusConfig, Start, Subscription, TopicName};
+use event_bus::{BusConfig, Start, Subscription};
 use serde_json::Value;
 use service::{BackoffConfig, config::Section};
 
@@ -70,9 +70,10 @@ impl ListenerConfig {
         let globs = if self.subscribe.is_empty() { &everything[..] } else { &self.subscribe };
         Subscription {
             group: format!("{}.listener.{id}", bus.topic_prefix),
-            topics: TopicName::new(&bus.topic_prefix).filter(globs),
+            topics: bus.topics().filter(globs),
             start: self.start,
             client: format!("event-worker {id}, pid {}", std::process::id()),
+            instance: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use event_log::{Log, Server, ServerConfig, Stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Access, LogBus, Place};
-use crate::{Bus, BusConfig, Result};
+use crate::{Bus, LogConfig, Result};
 
 /// An open log, with its address taken.
 pub struct EmbeddedLog {
@@ -17,16 +17,15 @@ pub struct EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the log's directory and takes its address.
+    /// Opens the log's directory and takes its address, for one stream: the topic prefix.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`](crate::Error::Refused): the directory or the port belongs to another
     /// process. [`Error::Internal`](crate::Error::Internal): the directory cannot be used, or what
     /// is in it is damaged.
-    pub async fn open(config: &BusConfig) -> Result<Self> {
-        let stream: Arc<str> = config.topic_prefix.as_str().into();
-        let place = Place { address: config.address.as_str().into(), stream };
+    pub async fn open(config: &LogConfig, stream: &str) -> Result<Self> {
+        let place = Place { address: config.address.as_str().into(), stream: stream.into() };
         let server = ServerConfig {
             address: config.address.clone(),
             token: config.token.clone(),

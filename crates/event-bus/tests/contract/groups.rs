@@ -178,6 +178,7 @@ async fn groups_are_apart(backend: &dyn Backend) {
             topics: tables("*"),
             start: Start::Earliest,
             client: group.into(),
+            instance: None,
         };
         let consumer = bus.consumer(subscription).await.unwrap();
         let mut reader = Reader { consumer, got: Vec::new(), owned: Default::default() };

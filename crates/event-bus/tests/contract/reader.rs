@@ -60,8 +60,13 @@ impl Reader {
         start: Start,
         topics: TopicFilter,
     ) -> Self {
-        let subscription =
-            Subscription { group: "t.g".into(), topics, start, client: client.into() };
+        let subscription = Subscription {
+            group: "t.g".into(),
+            topics,
+            start,
+            client: client.into(),
+            instance: None,
+        };
         let consumer = bus.consumer(subscription).await.unwrap();
         Self { consumer, got: Vec::new(), owned: BTreeMap::new() }
     }
