@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Real servers for development, tests and the quickstart, on loopback ports of their own.
 #
-#   scripts/servers.sh up|down|status|wipe [mysql|mysql-9.7|mysql-8.0] ...   all, if none is named
+#   scripts/servers.sh up|down|status|wipe [mysql|mysql-9.7|mysql-8.0|kafka] ...  all, if none is named
 #   scripts/servers.sh client 9.7|8.0 [arguments of mysql]
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|... [arguments]
 #   scripts/servers.sh mysql-instance 9.7|8.0 PORT FOLDER [options of mysqld]  in the foreground
+#   scripts/servers.sh kafka-instance [--secure] PORT FOLDER [key=value ...]        in the foreground
+#   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:
-# root without a password, and dts/dts with what a replica needs; both only on loopback.
+# root without a password, and dts/dts with what a replica needs; both only on loopback. Kafka asks
+# nobody who they are, but for --secure: SASL_SSL, ACLs, and the users admin/admin-secret (may do
+# all), dts/dts-secret, worker/worker-secret, nobody/nobody-secret; FOLDER/ca.pem signed its
+# certificate.
 # Where Docker has an engine and the machine is not a Debian on amd64, images are run instead.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,6 +20,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/place.sh"
 . "$repository/scripts/servers/packages.sh"
 . "$repository/scripts/servers/mysql.sh"
+. "$repository/scripts/servers/kafka.sh"
 . "$repository/scripts/servers/docker.sh"
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
@@ -22,29 +28,43 @@ usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; 
 # The servers that the words name.
 named() {
   local word
-  for word in "${@:-mysql}"; do
+  for word in "${@:-all}"; do
     case $word in
-      mysql) echo 9.7 8.0 ;;
-      mysql-9.7 | mysql-8.0) echo "${word#mysql-}" ;;
-      *) say "no server is called $word; write mysql, mysql-9.7 or mysql-8.0"; exit 64 ;;
+      all) echo mysql-9.7 mysql-8.0 kafka ;;
+      mysql) echo mysql-9.7 mysql-8.0 ;;
+      mysql-9.7 | mysql-8.0 | kafka) echo "$word" ;;
+      *) say "no server is called $word; write mysql, mysql-9.7, mysql-8.0 or kafka"; exit 64 ;;
     esac
   done
 }
 
-wipe() {
-  stop_server "mysql-$1"
-  rm -rf "$place/run/mysql-$1" "$place/run/mysql-$1.log"
-}
-
+# each ACTION [WORD...]: does it for every server that is named, whatever comes of the others.
 each() {
-  local action=$1 flavors flavor outcome=0
+  local action=$1 servers server outcome=0
   shift
-  flavors=$(named "$@")
-  for flavor in $flavors; do "$action" "$flavor" || outcome=1; done
+  servers=$(named "$@")
+  for server in $servers; do "$action" "$server" || outcome=1; done
   return "$outcome"
 }
 
-down() { stop_server "mysql-$1"; }
+up() {
+  case $1 in
+    mysql-*) mysql_up "${1#mysql-}" ;;
+    kafka) kafka_up ;;
+  esac
+}
+
+status() {
+  case $1 in
+    mysql-*) mysql_status "${1#mysql-}" ;;
+    kafka) kafka_status ;;
+  esac
+}
+
+wipe() {
+  stop_server "$1"
+  rm -rf "$place/run/$1" "$place/run/$1.log"
+}
 
 verb=${1:-}
 [ $# -gt 0 ] && shift
@@ -59,12 +79,14 @@ if use_docker; then
   exit
 fi
 case $verb in
-  up) each mysql_up "$@" ;;
-  down) each down "$@" ;;
+  up) each up "$@" ;;
+  down) each stop_server "$@" ;;
   wipe) each wipe "$@" ;;
-  status) each mysql_status "$@" ;;
+  status) each status "$@" ;;
   client) port=$(mysql_port "${1:-}"); shift; mysql_tool mysql -uroot -h127.0.0.1 -P"$port" "$@" ;;
   tool) [ $# -gt 0 ] || usage; mysql_tool "$@" ;;
   mysql-instance) [ $# -ge 3 ] || usage; mysql_run "$@" ;;
+  kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
+  kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;
   *) usage ;;
 esac

@@ -8,33 +8,68 @@ use_docker() {
     fail "this machine is no Debian on amd64, and Docker does not answer: start Docker"
 }
 
-docker_image() { case $1 in 9.7) echo mysql:9 ;; 8.0) echo mysql:8.0.31 ;; esac; }
-
 docker_up() {
-  local name=dbevent-mysql-$1 port
-  port=$(mysql_port "$1")
-  if docker_status "$1" >/dev/null; then say "$name is up already on 127.0.0.1:$port"; return; fi
-  say "running the image $(docker_image "$1") as the container $name"
+  local name=dbevent-$1
+  if docker_status "$1" >/dev/null; then say "$name is up already"; return; fi
+  say "running the container $name"
   docker rm -f "$name" >/dev/null 2>&1 || true
-  mysql_users | sed "/'root'/d" >"$place/run/users.sql"
-  docker run -d --name "$name" -p "127.0.0.1:$port:3306" -e MYSQL_ALLOW_EMPTY_PASSWORD=yes \
-    -v "$place/run/users.sql:/docker-entrypoint-initdb.d/users.sql:ro" \
-    "$(docker_image "$1")" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
-    --binlog-row-metadata=FULL --gtid-mode=ON --enforce-gtid-consistency=ON >/dev/null
-  # While it initialises itself the image's server listens on no port.
+  case $1 in
+    mysql-9.7) docker_mysql 9.7 mysql:9 ;;
+    mysql-8.0) docker_mysql 8.0 mysql:8.0.31 ;;
+    kafka) docker_kafka ;;
+  esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
 }
 
-docker_down() { docker rm -f -v "dbevent-mysql-$1" >/dev/null 2>&1 || true; say "dbevent-mysql-$1 is gone"; }
+docker_mysql() {
+  local port
+  port=$(mysql_port "$1")
+  mysql_users | sed "/'root'/d" >"$place/run/users.sql"
+  docker run -d --name "dbevent-mysql-$1" -p "127.0.0.1:$port:3306" \
+    -e MYSQL_ALLOW_EMPTY_PASSWORD=yes \
+    -v "$place/run/users.sql:/docker-entrypoint-initdb.d/users.sql:ro" \
+    "$2" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
+    --binlog-row-metadata=FULL --gtid-mode=ON --enforce-gtid-consistency=ON >/dev/null
+}
+
+# The image reads Kafka's settings from variables: KAFKA_LOG_DIRS is log.dirs. The port is the same
+# inside and outside, since the broker calls itself by the address that it tells its clients.
+docker_kafka() {
+  local setting key variables=()
+  while IFS= read -r setting; do
+    key=${setting%%=*}
+    key=${key//./_}
+    variables+=(-e "KAFKA_${key^^}=${setting#*=}")
+  done < <(
+    kafka_properties /tmp/kraft-combined-logs "127.0.0.1:$kafka_controller_port"
+    kafka_open 0.0.0.0 "$kafka_port" "$kafka_controller_port"
+    echo "advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port"
+  )
+  docker run -d --name dbevent-kafka -p "127.0.0.1:$kafka_port:$kafka_port" \
+    -e KAFKA_HEAP_OPTS=-Xmx512m "${variables[@]}" "apache/kafka:$kafka_version" >/dev/null
+}
+
+docker_down() { docker rm -f -v "dbevent-$1" >/dev/null 2>&1 || true; say "dbevent-$1 is gone"; }
 
 docker_status() {
-  if docker exec "dbevent-mysql-$1" mysqladmin -uroot -h127.0.0.1 status >/dev/null 2>&1; then
-    echo "dbevent-mysql-$1 is up on 127.0.0.1:$(mysql_port "$1")"
+  if docker_answers "$1" >/dev/null 2>&1; then
+    echo "dbevent-$1 is up"
   else
-    echo "dbevent-mysql-$1 is down"
+    echo "dbevent-$1 is down"
     return 1
   fi
+}
+
+docker_answers() {
+  case $1 in
+    # While it initialises itself the image's server listens on no port.
+    mysql-*) docker exec "dbevent-$1" mysqladmin -uroot -h127.0.0.1 status ;;
+    kafka)
+      docker exec dbevent-kafka /opt/kafka/bin/kafka-topics.sh \
+        --bootstrap-server "127.0.0.1:$kafka_port" --list
+      ;;
+  esac
 }
 
 docker_client() {

@@ -80,3 +80,25 @@ maven_jar() {
   fi
   echo "$jar"
 }
+
+# maven_jars FOLDER GROUP:ARTIFACT:VERSION...: puts these jars, and all that they need to run, into
+# the folder.
+maven_jars() {
+  local folder=$1 name group artifact version
+  shift
+  "$repository/scripts/install.sh" mvn
+  mkdir -p "$folder"
+  {
+    echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+    echo '<groupId>local</groupId><artifactId>jars</artifactId><version>1</version>'
+    echo '<packaging>pom</packaging><dependencies>'
+    for name in "$@"; do
+      IFS=: read -r group artifact version <<<"$name"
+      echo "<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId>"
+      echo "<version>$version</version></dependency>"
+    done
+    echo '</dependencies></project>'
+  } >"$folder/pom.xml"
+  mvn -B -q -Dstyle.color=never -Dmaven.repo.local="$place/maven" -f "$folder/pom.xml" \
+    dependency:copy-dependencies -DoutputDirectory="$folder" -DincludeScope=runtime >&2
+}

@@ -32,3 +32,14 @@ locked() {
 }
 
 resident_mb() { awk '/^VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$1/status"; }
+
+# free_port FROM: prints a TCP port of the 4000 from there that nobody listens on. Kept below those
+# that the system gives to connections, it is still free for a server that is started again.
+free_port() {
+  local port
+  for _ in $(seq 100); do
+    port=$(($1 + RANDOM % 4000))
+    if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then echo "$port"; return; fi
+  done
+  fail "no free port was found from $1 on"
+}
