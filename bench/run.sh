@@ -7,6 +7,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
-scripts/install.sh curl cc cargo setpriv
+scripts/install.sh build curl setpriv java mvn openssl
 cargo build --release --locked -p dts -p event-worker -p e2e -p bench
 exec "${CARGO_TARGET_DIR:-target}/release/bench" all "$@"

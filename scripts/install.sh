@@ -2,23 +2,43 @@
 # Installs the tools that it is given by name, where they are missing, with the system's package
 # manager. It says what it is about to do first, and does nothing when all are there.
 #
-#   scripts/install.sh cargo cc curl mvn unzip
+#   scripts/install.sh curl mvn unzip    a tool goes by its command, a library by libssl or libcurl
+#   scripts/install.sh build             all that building this project needs
 set -euo pipefail
 
 say() { echo "install: $*" >&2; }
 fail() { say "$*"; exit 69; }
-have() { command -v "$1" >/dev/null 2>&1 || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/$1" ]; }
+have() {
+  case $1 in
+    libssl) pkg-config --exists openssl 2>/dev/null ;;
+    libcurl) pkg-config --exists libcurl 2>/dev/null ;;
+    *) command -v "$1" >/dev/null 2>&1 || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/$1" ] ;;
+  esac
+}
 
-# The package that brings a tool. Debian's names are asked for first, Fedora's where they differ.
+# librdkafka is built from its source, with TLS; that source wants curl's headers, too.
+build_tools=(cargo cc c++ make cmake pkg-config libssl libcurl)
+
+# The package that brings a tool: on Debian, on Fedora, and on Arch where that differs again.
 package_of() {
   case $1 in
-    cc) if have apt-get; then echo build-essential; else echo gcc; fi ;;
-    mvn) echo maven ;;
-    java) if have apt-get; then echo default-jre-headless; else echo java-headless; fi ;;
-    setpriv | flock) echo util-linux ;;
-    ps) if have apt-get; then echo procps; else echo procps-ng; fi ;;
-    *) echo "$1" ;;
+    cc) package build-essential gcc ;;
+    c++) package build-essential gcc-c++ gcc ;;
+    libssl) package libssl-dev openssl-devel openssl ;;
+    libcurl) package libcurl4-openssl-dev libcurl-devel curl ;;
+    pkg-config) package pkg-config pkgconf-pkg-config pkgconf ;;
+    mvn) package maven ;;
+    java) package default-jre-headless java-headless jre-openjdk-headless ;;
+    setpriv | flock) package util-linux ;;
+    ps) package procps procps-ng ;;
+    *) package "$1" ;;
   esac
+}
+
+package() {
+  if have apt-get; then echo "$1"
+  elif have pacman; then echo "${3:-${2:-$1}}"
+  else echo "${2:-$1}"; fi
 }
 
 as_root() {
@@ -45,6 +65,10 @@ install_rust() {
     sh -s -- -y --quiet --profile minimal --default-toolchain none --no-modify-path
 }
 
+if [ "${1:-}" = build ]; then
+  shift
+  set -- "${build_tools[@]}" "$@"
+fi
 packages=() rust=
 for tool in "$@"; do
   if have "$tool"; then continue; fi

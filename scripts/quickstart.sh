@@ -134,7 +134,7 @@ case ${1:-} in
   *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
 esac
 mkdir -p "$programs"
-scripts/install.sh curl cc cargo
+scripts/install.sh build curl
 say "building (the first time takes minutes)"
 cargo build --release --locked --quiet -p dts -p event-worker
 find_mysql
