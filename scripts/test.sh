@@ -4,8 +4,9 @@
 #   scripts/test.sh          everything that every change must pass
 #   scripts/test.sh --all    and the long runs, the full sizes, licences and duplicate crates
 #
-# Tools that are missing are installed (it says so first); real MySQL servers are started, and
-# stopped again if they were not up. Output is kept in target/test-logs. The last line sums up.
+# Tools that are missing are installed (it says so first); real servers, MySQL and Kafka, are
+# started, and stopped again if they were not up. Output is kept in target/test-logs. The last line
+# sums up.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
@@ -28,8 +29,8 @@ phase() {
 }
 
 stop_servers() {
-  if [ -z "$were_up" ]; then ./scripts/servers.sh down; fi
-  were_up=yes
+  if [ ${#started[@]} -gt 0 ]; then ./scripts/servers.sh down "${started[@]}"; fi
+  started=()
 }
 
 # Adds up the lines that each test binary ends with.
@@ -45,17 +46,19 @@ dependencies() {
 }
 
 mkdir -p "$logs"
-phase tools ./scripts/install.sh curl cc cargo python3 setpriv flock
+phase tools ./scripts/install.sh build curl python3 setpriv flock java mvn openssl
 phase format cargo fmt --all --check
 phase lints cargo clippy --locked --release --workspace --all-targets -- -D warnings
 phase build cargo build --locked --release --workspace --all-targets
 if [ -n "$all" ]; then phase dependencies dependencies; fi
 
-were_up=
-if ./scripts/servers.sh status mysql >/dev/null 2>&1; then were_up=yes; fi
+started=()
+for server in mysql-9.7 mysql-8.0 kafka; do
+  ./scripts/servers.sh status "$server" >/dev/null 2>&1 || started+=("$server")
+done
 trap stop_servers EXIT
 trap 'exit 130' INT TERM
-phase servers ./scripts/servers.sh up mysql
+phase servers ./scripts/servers.sh up
 
 phase tests cargo test --locked --release --workspace --no-fail-fast
 stop_servers
