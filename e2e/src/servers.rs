@@ -1,129 +1,27 @@
 //! The real servers that `scripts/servers.sh` starts, and instances of a test's own.
 
+mod kafka;
+mod mysql;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use mysql_async::{Conn, Opts, prelude::Queryable};
+use anyhow::{Context, Result};
 
-use crate::processes::{PATIENCE, Process, free_port, wait_until};
-
-/// The address of the MySQL 9.7 that tests share (`TEST_MYSQL_97` names another).
-pub fn mysql_97_url() -> String {
-    std::env::var("TEST_MYSQL_97").unwrap_or_else(|_| "mysql://root@127.0.0.1:23397".to_owned())
-}
-
-/// The address of the MySQL 8.0.31 that tests share (`TEST_MYSQL_80` names another).
-pub fn mysql_80_url() -> String {
-    std::env::var("TEST_MYSQL_80").unwrap_or_else(|_| "mysql://root@127.0.0.1:23380".to_owned())
-}
+pub use self::{
+    kafka::{Kafka, kafka_address, kafka_tool},
+    mysql::{Mysql, connect, execute, mysql_80_url, mysql_97_url},
+};
+use crate::processes::Process;
 
 /// The top of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// A MySQL of a test's own, which it may kill, with its data in a folder that outlives the kill.
-#[derive(Debug)]
-pub struct Mysql {
-    flavor: String,
-    port: u16,
-    folder: PathBuf,
-    process: Process,
-}
-
-impl Mysql {
-    /// Starts a new, empty server (`flavor` is `9.7` or `8.0`) and waits until it answers.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be fetched, or does not answer in time.
-    pub async fn start(flavor: &str, folder: &Path) -> Result<Self> {
-        let port = free_port()?;
-        let process = run(flavor, port, folder)?;
-        let mut server =
-            Self { flavor: flavor.to_owned(), port, folder: folder.to_owned(), process };
-        server.answers().await?;
-        Ok(server)
-    }
-
-    /// Host and port.
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The URL of its root user.
-    pub fn url(&self) -> String {
-        format!("mysql://root@{}", self.address())
-    }
-
-    /// `kill -9`.
-    ///
-    /// # Errors
-    ///
-    /// When the system refuses.
-    pub async fn kill(&mut self) -> Result<()> {
-        self.process.kill().await
-    }
-
-    /// Starts it again on its data, after a kill, and waits until it answers.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer in time.
-    pub async fn restart(&mut self) -> Result<()> {
-        self.process = run(&self.flavor, self.port, &self.folder)?;
-        self.answers().await
-    }
-
-    /// A connection as root.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not take it.
-    pub async fn connect(&self) -> Result<Conn> {
-        Ok(connect(&self.url()).await?)
-    }
-
-    async fn answers(&mut self) -> Result<()> {
-        let (url, process) = (self.url(), &mut self.process);
-        let mut ended = false;
-        wait_until("MySQL answers", PATIENCE * 2, async || {
-            ended = !process.is_running().unwrap_or(false);
-            ended || connect(&url).await.is_ok()
-        })
-        .await?;
-        ensure!(!ended, "MySQL ended at once: {}", process.output());
-        Ok(())
-    }
-}
-
-fn run(flavor: &str, port: u16, folder: &Path) -> Result<Process> {
+/// Starts `scripts/servers.sh VERB... FOLDER OPTION...`, which becomes the server.
+fn start_instance(folder: &Path, name: &str, verb: &[&str], options: &[&str]) -> Result<Process> {
     let script = repository().join("scripts/servers.sh");
     let script = script.to_str().context("the repository's path is not UTF-8")?;
     let path = folder.to_str().context("the folder's path is not UTF-8")?;
-    let port = port.to_string();
-    Process::start(folder, "mysqld", &[script, "mysql-instance", flavor, &port, path])
-}
-
-/// A connection that reads its options from the URL alone.
-///
-/// # Errors
-///
-/// When the server does not take it.
-pub async fn connect(url: &str) -> mysql_async::Result<Conn> {
-    let options = Opts::from_url(url)?;
-    // Without this the driver may move to the server's socket, past a proxy of the test.
-    Conn::new(mysql_async::OptsBuilder::from_opts(options).prefer_socket(false)).await
-}
-
-/// Runs statements one after the other.
-///
-/// # Errors
-///
-/// The first that the server refuses.
-pub async fn execute(connection: &mut Conn, statements: &[&str]) -> Result<()> {
-    for statement in statements {
-        connection.query_drop(*statement).await.with_context(|| (*statement).to_owned())?;
-    }
-    Ok(())
+    Process::start(folder, name, &[&[script], verb, &[path], options].concat())
 }
