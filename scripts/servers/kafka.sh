@@ -165,8 +165,10 @@ kafka_up() {
   started=$SECONDS
   mkdir -p "$folder"
   echo "$kafka_controller_port" >"$folder/ports"
-  # A session of its own: an interrupt at the terminal is not for it.
+  # A session of its own: an interrupt at the terminal is not for it. And nobody kills this broker,
+  # so a machine that is busy need not cut it off: Kafka's default.
   setsid nohup "$repository/scripts/servers.sh" kafka-instance "$kafka_port" "$folder" \
+    broker.session.timeout.ms=9000 broker.heartbeat.interval.ms=2000 \
     >"$log" 2>&1 </dev/null &
   pid=$!
   remember "$file" "$pid"
