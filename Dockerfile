@@ -1,0 +1,34 @@
+# dts, event-worker and event-log as an image. Not run here: made where no container engine is;
+# checked with hadolint, and its build step by itself on a Debian 12.
+#
+#   docker build -t dbevent .
+#   docker run --rm dbevent dts --help
+
+# The compiler is the one that rust-toolchain.toml pins; rustup fetches it.
+FROM rust:1-bookworm AS build
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends \
+        cmake pkg-config libssl-dev libcurl4-openssl-dev && \
+    rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+COPY . .
+# librdkafka and OpenSSL are linked in. The C library is not: a static one cannot look names up
+# without the same C library beside it.
+RUN export OPENSSL_STATIC=1 OPENSSL_INCLUDE_DIR=/usr/include && \
+    OPENSSL_LIB_DIR="/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" && \
+    export OPENSSL_LIB_DIR && \
+    cargo build --locked --release -p dts -p event-worker -p event-log && \
+    install -D -t /programs target/release/dts target/release/event-worker \
+        target/release/event-log
+
+# An exec handler needs its own interpreter: build FROM this image and add it.
+FROM debian:bookworm-slim
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && \
+    rm -rf /var/lib/apt/lists/* && \
+    useradd --system --uid 10001 --home-dir /data --create-home dbevent
+COPY --from=build /programs/ /usr/local/bin/
+USER 10001
+WORKDIR /data
+VOLUME /data
+CMD ["dts", "--help"]
