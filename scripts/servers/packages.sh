@@ -68,17 +68,19 @@ debian_mirror() {
     fail "apt has no Debian mirror: name one with DEBIAN_MIRROR, or start Docker"
 }
 
-# maven_jar GROUP:ARTIFACT:VERSION: prints the path of that jar.
-maven_jar() {
-  local group artifact version jar
-  IFS=: read -r group artifact version <<<"$1"
-  jar=$place/maven/${group//.//}/$artifact/$version/$artifact-$version.jar
-  if [ ! -f "$jar" ]; then
+# maven_file GROUP:ARTIFACT:VERSION[:TYPE[:CLASSIFIER]]: fetches that file alone, a jar if no type
+# is given, and prints its path.
+maven_file() {
+  local group artifact version type classifier path
+  IFS=: read -r group artifact version type classifier <<<"$1"
+  path=$place/maven/${group//.//}/$artifact/$version/$artifact-$version
+  path+=${classifier:+-$classifier}.${type:-jar}
+  if [ ! -f "$path" ]; then
     "$repository/scripts/install.sh" mvn
     mvn -B -q -Dstyle.color=never -Dmaven.repo.local="$place/maven" dependency:get -Dartifact="$1" \
       -Dtransitive=false >&2
   fi
-  echo "$jar"
+  echo "$path"
 }
 
 # maven_jars FOLDER GROUP:ARTIFACT:VERSION...: puts these jars, and all that they need to run, into
