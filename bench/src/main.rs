@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stderr, reason = "progress is for the one who waits")]
 
+mod broker;
+mod debezium;
 mod decode;
 mod load;
 mod measure;

@@ -14,6 +14,7 @@ use mysql_async::{BinlogStreamRequest, prelude::Queryable};
 use tokio::task::JoinSet;
 
 use crate::{
+    debezium,
     load::{self, Loaded, SCHEMA},
     measure::{Cost, until, until_ended},
     report::{Latency, Step},
@@ -22,7 +23,7 @@ use crate::{
 /// All steps of catching up with a loaded binlog.
 pub(crate) async fn catch_up(server: &Loaded, runs: usize) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for what in [What::Raw, What::Bare, What::Decode, What::Log, What::Listener] {
+    for what in [What::Raw, What::Bare, What::Decode, What::Log, What::Listener, What::Debezium] {
         let mut costs = Vec::new();
         for run in 1..=runs {
             let cost = what.measure(server).await.with_context(|| what.name())?;
@@ -41,6 +42,7 @@ enum What {
     Decode,
     Log,
     Listener,
+    Debezium,
 }
 
 impl What {
@@ -51,6 +53,7 @@ impl What {
             Self::Decode => "dts, decoded to nowhere",
             Self::Log => "dts, to the event log",
             Self::Listener => "dts and event-worker, counting handler",
+            Self::Debezium => "Debezium, to Kafka",
         }
     }
 
@@ -63,6 +66,7 @@ impl What {
             Self::Decode => decode(&site).await,
             Self::Log => to_log(&site, server.load.rows()).await,
             Self::Listener => to_handler(&site, server.load.rows()).await,
+            Self::Debezium => debezium::catch_up(&site, server).await,
         }?;
         site.remove()?;
         Ok(cost)
