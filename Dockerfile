@@ -8,7 +8,7 @@
 FROM rust:1-bookworm AS build
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends \
-        cmake pkg-config libssl-dev libcurl4-openssl-dev && \
+        pkg-config libssl-dev && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .

@@ -2,7 +2,7 @@
 # Installs the tools that it is given by name, where they are missing, with the system's package
 # manager. It says what it is about to do first, and does nothing when all are there.
 #
-#   scripts/install.sh curl mvn unzip    a tool goes by its command, a library by libssl or libcurl
+#   scripts/install.sh curl mvn unzip    a tool goes by its command, a library by libssl
 #   scripts/install.sh build             all that building this project needs
 set -euo pipefail
 
@@ -11,13 +11,12 @@ fail() { say "$*"; exit 69; }
 have() {
   case $1 in
     libssl) pkg-config --exists openssl 2>/dev/null ;;
-    libcurl) pkg-config --exists libcurl 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/$1" ] ;;
   esac
 }
 
-# librdkafka is built from its source, with TLS; that source wants curl's headers, too.
-build_tools=(cargo cc c++ make cmake pkg-config libssl libcurl)
+# librdkafka is built from its source, with TLS.
+build_tools=(cargo cc c++ make pkg-config libssl)
 
 # The package that brings a tool: on Debian, on Fedora, and on Arch where that differs again.
 package_of() {
@@ -25,7 +24,6 @@ package_of() {
     cc) package build-essential gcc ;;
     c++) package build-essential gcc-c++ gcc ;;
     libssl) package libssl-dev openssl-devel openssl ;;
-    libcurl) package libcurl4-openssl-dev libcurl-devel curl ;;
     pkg-config) package pkg-config pkgconf-pkg-config pkgconf ;;
     mvn) package maven ;;
     java) package default-jre-headless java-headless jre-openjdk-headless ;;
