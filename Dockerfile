@@ -1,5 +1,5 @@
-# dts, event-worker and event-log as an image. Not run here: made where no container engine is;
-# checked with hadolint, and its build step by itself on a Debian 12.
+# dts, event-worker and event-log as an image. Not run here: made where no container engine is.
+# Checked with hadolint; that the libraries are linked in was seen on a Debian 12 without an engine.
 #
 #   docker build -t dbevent .
 #   docker run --rm dbevent dts --help
@@ -12,9 +12,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-# librdkafka and OpenSSL are linked in. The C library is not: a static one cannot look names up
+# librdkafka, OpenSSL and zlib are linked in. The C library is not: a static one cannot look names up
 # without the same C library beside it.
-RUN export OPENSSL_STATIC=1 OPENSSL_INCLUDE_DIR=/usr/include && \
+RUN export LIBZ_SYS_STATIC=1 OPENSSL_STATIC=1 OPENSSL_INCLUDE_DIR=/usr/include && \
     OPENSSL_LIB_DIR="/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" && \
     export OPENSSL_LIB_DIR && \
     cargo build --locked --release -p dts -p event-worker -p event-log && \
