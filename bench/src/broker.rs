@@ -54,7 +54,8 @@ impl Broker {
         Ok(last)
     }
 
-    /// How many records the topic holds, by Kafka's own tool.
+    /// How many records the topic holds, by Kafka's own tool; the markers that end transactions
+    /// count as well, so this is for writers without.
     async fn records(&self, topic: &str) -> Result<u64> {
         let asked = ["--bootstrap-server", &self.address(), "--topic", topic];
         let ends = kafka_tool("org.apache.kafka.tools.GetOffsetShell", &asked).await?;
