@@ -38,6 +38,12 @@ impl GtidSet {
         self.entries.is_empty()
     }
 
+    /// How many transactions it holds.
+    pub fn count(&self) -> u64 {
+        let intervals = self.entries.iter().flat_map(|(_, intervals)| &intervals.0);
+        intervals.fold(0, |sum, (first, last)| sum.saturating_add(last - first).saturating_add(1))
+    }
+
     /// Adds one transaction.
     pub fn add(&mut self, gtid: &Gtid) {
         // Few origins, and most transactions are of one: a scan beats a tree.
@@ -321,6 +327,12 @@ mod tests {
             gaps.add(&Gtid { uuid, tag: None, gno });
             assert_eq!(gaps.to_string(), format!("{A}:{printed}"));
         }
+    }
+
+    #[test]
+    fn transactions_are_counted() {
+        assert_eq!(set("").count(), 0);
+        assert_eq!(set(&format!("{A}:1-10:20:blue:5,{B}:7-9")).count(), 15);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn away(config: &SourceConfig, reason: String) -> Error {
 }
 
 /// What an error of the client means: whether to try again, and what to do if not.
-pub(super) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Error {
+pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(error) => classify_server(config, &error),
         mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => Error::refused(

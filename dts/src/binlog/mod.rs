@@ -3,13 +3,16 @@
 //! It knows nothing of rows and topics.
 
 mod connect;
+mod locate;
 mod resume;
 mod scan;
 mod server;
 mod start;
 mod stream;
 
+pub(crate) use connect::classify;
 pub use connect::connect;
+pub use locate::{Depth, Place, locate};
 pub use resume::check_position;
 pub use server::{Finding, Server, Severity};
 pub use start::resolve_start;

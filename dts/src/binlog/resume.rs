@@ -11,7 +11,7 @@ use crate::{
 };
 
 const REMEDY: &str = "the changes in between are lost to dts: bring a server that has them, or \
-    begin anew with another name in dts.toml and load the affected tables again";
+    begin anew by `dts position set earliest` and load the affected tables again";
 
 /// Checks that a saved position can be continued on this server.
 ///

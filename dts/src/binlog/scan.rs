@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The first event's position in every binlog file.
-const FIRST_POS: u64 = 4;
+pub(super) const FIRST_POS: u64 = 4;
 
 /// A walk from the beginning of a binlog file to the end of the last one.
 pub(super) struct Scan {
@@ -55,16 +55,30 @@ impl Scan {
     /// Goes to the end of the next transaction and says when it was committed; `None` at the end
     /// of the binlog.
     pub(super) async fn next(&mut self) -> Result<Option<SystemTime>> {
-        while let Some(event) = self.stream.next().await? {
-            let step = self.decoder.decode(&event.raw(), &mut |_| Ok::<_, Error>(()))?;
+        while let Some(step) = self.step().await? {
             let Step::Ended(end) = step else { continue };
+            return Ok(Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros)));
+        }
+        Ok(None)
+    }
+
+    /// Goes to the end of the next event; `None` at the end of the binlog.
+    pub(super) async fn step(&mut self) -> Result<Option<Step>> {
+        let Some(event) = self.stream.next().await? else { return Ok(None) };
+        let step = self.decoder.decode(&event.raw(), &mut |_| Ok::<_, Error>(()))?;
+        if let Step::Ended(end) = &step {
             if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.place.gtids) {
                 gtids.add(gtid);
             }
             self.follow_decoder();
-            return Ok(Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros)));
         }
-        Ok(None)
+        Ok(Some(step))
+    }
+
+    /// The end of the last event, also inside a transaction.
+    pub(super) fn event_end(&self) -> (&str, u64) {
+        let position = self.decoder.position();
+        (&position.file, position.pos)
     }
 
     /// Reads the events that begin every file; the second one lists all transactions before it.

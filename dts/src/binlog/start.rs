@@ -4,16 +4,17 @@ use std::time::SystemTime;
 
 use mysql_async::Conn;
 
-use super::{scan::Scan, server::Server};
+use super::{
+    locate::{Depth, locate},
+    scan::{FIRST_POS, Scan},
+    server::Server,
+};
 use crate::{
     config::{SourceConfig, Start},
     error::{Error, Result},
     gtid::GtidSet,
     position::Position,
 };
-
-/// The first event's position in every binlog file.
-const FIRST_POS: u64 = 4;
 
 /// Resolves where a first start begins.
 ///
@@ -49,22 +50,22 @@ async fn after_gtids(
 ) -> Result<Position> {
     let Some(executed) = &server.gtid_executed else {
         return Err(Error::refused(
-            "start names GTIDs, and the server has GTIDs off",
-            "start by { file = …, pos = … } or turn gtid_mode on",
+            "the place to start names GTIDs, and the server has GTIDs off",
+            "name a file and a position, or turn gtid_mode on",
         ));
     };
     let unknown = gtids.minus(executed);
     if !unknown.is_empty() {
         return Err(Error::refused(
-            format!("start names transactions that the server does not have: {unknown}"),
+            format!("the place to start has transactions that the server does not have: {unknown}"),
             "take a set from this server's gtid_executed",
         ));
     }
     let missed = server.gtid_purged.minus(gtids);
     if !missed.is_empty() {
         return Err(Error::refused(
-            format!("the server has purged transactions after start: {missed}"),
-            "start = \"earliest\" begins with what is left",
+            format!("the server has purged transactions after the place to start: {missed}"),
+            "\"earliest\" begins with what is left",
         ));
     }
     let files = Server::binlog_files(conn, config).await?;
@@ -82,31 +83,24 @@ async fn at_file(
     conn: &mut Conn,
     config: &SourceConfig,
     server: &Server,
-    place: (&str, u64),
+    (file, pos): (&str, u64),
 ) -> Result<Position> {
-    let (file, pos) = place;
-    let files = Server::binlog_files(conn, config).await?;
-    if !files.iter().any(|(name, size)| name == file && pos <= *size) {
+    let Some(place) = locate(conn, config, server, (file, pos)).await? else {
+        let files = Server::binlog_files(conn, config).await?;
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         return Err(Error::refused(
             format!("the server has no binlog position {file}:{pos}"),
             format!("it has {}; SHOW BINARY LOGS tells their sizes", names.join(", ")),
         ));
-    }
-    let mut scan = Scan::open(config, server, file).await?;
-    while scan.place().file == file && scan.place().pos < pos {
-        if scan.next().await?.is_none() {
-            break;
-        }
-    }
-    let found = scan.place();
-    if pos > FIRST_POS && found.pos != pos {
+    };
+    if place.depth != Depth::Boundary {
+        let Position { file: next, pos: end, .. } = place.after;
         return Err(Error::refused(
             format!("{file}:{pos} is not a boundary between transactions"),
-            format!("the first boundary after it is {}:{}", found.file, found.pos),
+            format!("the first boundary after it is {next}:{end}"),
         ));
     }
-    Ok(found.clone())
+    Ok(place.before)
 }
 
 async fn at_time(

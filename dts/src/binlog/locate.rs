@@ -1,0 +1,126 @@
+//! What stands at a place in a binlog file: between which transactions it lies, or in which.
+
+use mysql_async::Conn;
+
+use super::{
+    scan::{FIRST_POS, Scan},
+    server::Server,
+};
+use crate::{
+    config::SourceConfig,
+    decode::Step,
+    error::{Error, Result},
+    position::Position,
+};
+
+/// A place in a binlog file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The boundary between transactions at or before it.
+    pub before: Position,
+    /// The boundary at or after it.
+    pub after: Position,
+    /// How deep it lies in the transaction between the two.
+    pub depth: Depth,
+}
+
+/// How deep in a transaction a place lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Between two transactions.
+    Boundary,
+    /// Behind the GTID event, in front of BEGIN.
+    Begin,
+    /// Behind the GTID event, in front of a statement that is all of it (DDL).
+    Statement,
+    /// Behind BEGIN, where an event begins.
+    Body,
+    /// In front of the event that commits it.
+    Commit,
+    /// Where no event begins.
+    Torn,
+}
+
+/// Looks at a place; `None` when the server has no such binlog file, or it is shorter.
+///
+/// # Errors
+///
+/// As [`connect`](super::connect()); also when an event before it is not understood.
+pub async fn locate(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    server: &Server,
+    (file, pos): (&str, u64),
+) -> Result<Option<Place>> {
+    let files = Server::binlog_files(conn, config).await?;
+    if !files.iter().any(|(name, size)| name == file && pos <= *size) {
+        return Ok(None);
+    }
+    let mut walk = Walk { scan: Scan::open(config, server, file).await?, events: 0 };
+    // The events at the beginning of a file belong to no transaction.
+    let pos = if pos == FIRST_POS { walk.scan.event_end().1 } else { pos };
+    let mut boundary = walk.boundary();
+    while walk.scan.event_end().0 == file && walk.scan.event_end().1 < pos {
+        if !walk.step().await? {
+            break;
+        }
+        let (now, end) = walk.scan.event_end();
+        if walk.events == 0 && now == file && end <= pos {
+            boundary = walk.boundary();
+        }
+    }
+    let is_torn = walk.scan.event_end() != (file, pos);
+    let (after, depth) = walk.finish().await?;
+    let depth = if is_torn { Depth::Torn } else { depth };
+    Ok(Some(Place { before: boundary, after, depth }))
+}
+
+/// A walk over events that counts those of the transaction at hand.
+struct Walk {
+    scan: Scan,
+    /// Read of the transaction; zero between two.
+    events: u64,
+}
+
+impl Walk {
+    /// Reads an event; `false` at the end of the binlog.
+    async fn step(&mut self) -> Result<bool> {
+        match self.scan.step().await? {
+            Some(Step::Ended(_)) => self.events = 0,
+            Some(Step::Begun) => self.events = 1,
+            Some(_) if self.events > 0 => self.events += 1,
+            Some(_) => {}
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Where the walk is, between two transactions.
+    fn boundary(&self) -> Position {
+        let (file, pos) = self.scan.event_end();
+        Position { gtids: self.scan.place().gtids.clone(), file: file.to_owned(), pos }
+    }
+
+    /// Goes to the end of the transaction at hand, and says how deep in it the walk was.
+    async fn finish(mut self) -> Result<(Position, Depth)> {
+        let begun = self.events;
+        let mut further = 0;
+        while self.events > 0 {
+            if !self.step().await? {
+                let (file, pos) = self.scan.event_end();
+                return Err(Error::Internal(format!(
+                    "the transaction before {file}:{pos} has no end"
+                )));
+            }
+            further += 1;
+        }
+        let depth = match (begun, further) {
+            (0, _) => Depth::Boundary,
+            (1, 1) => Depth::Statement,
+            (1, _) => Depth::Begin,
+            (_, 1) => Depth::Commit,
+            _ => Depth::Body,
+        };
+        Ok((self.boundary(), depth))
+    }
+}
