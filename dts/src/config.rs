@@ -144,33 +144,36 @@ fn read_start(root: &Section) -> Start {
         { file = \"binlog.000001\", pos = 4 } or { time = \"2026-01-01T00:00:00Z\" }";
     match root.raw("start") {
         None => Start::Latest,
-        Some(value) => parse_start(value).unwrap_or_else(|| {
+        Some(value) => Start::parse(value).unwrap_or_else(|| {
             root.note("start", &format!("{value} is not a place to start"), FORMS);
             Start::Latest
         }),
     }
 }
 
-fn parse_start(value: &Value) -> Option<Start> {
-    if let Some(word) = value.as_str() {
-        return match word {
-            "latest" => Some(Start::Latest),
-            "earliest" => Some(Start::Earliest),
+impl Start {
+    /// Reads a place to start as `dts.toml` writes it; `None` when it is none.
+    pub fn parse(value: &Value) -> Option<Self> {
+        if let Some(word) = value.as_str() {
+            return match word {
+                "latest" => Some(Self::Latest),
+                "earliest" => Some(Self::Earliest),
+                _ => None,
+            };
+        }
+        let table = value.as_object()?;
+        let text = |key: &str| table.get(key).and_then(Value::as_str);
+        match table.len() {
+            1 if table.contains_key("gtid") => text("gtid")?.parse().ok().map(Self::Gtid),
+            1 if table.contains_key("time") => {
+                humantime::parse_rfc3339(text("time")?).ok().map(Self::Time)
+            }
+            2 => {
+                let pos = table.get("pos")?.as_u64().filter(|pos| *pos >= 4)?;
+                Some(Self::File(text("file")?.to_owned(), pos))
+            }
             _ => None,
-        };
-    }
-    let table = value.as_object()?;
-    let text = |key: &str| table.get(key).and_then(Value::as_str);
-    match table.len() {
-        1 if table.contains_key("gtid") => text("gtid")?.parse().ok().map(Start::Gtid),
-        1 if table.contains_key("time") => {
-            humantime::parse_rfc3339(text("time")?).ok().map(Start::Time)
         }
-        2 => {
-            let pos = table.get("pos")?.as_u64().filter(|pos| *pos >= 4)?;
-            Some(Start::File(text("file")?.to_owned(), pos))
-        }
-        _ => None,
     }
 }
 

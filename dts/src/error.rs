@@ -48,7 +48,7 @@ pub enum Error {
 }
 
 /// A result of `dts`.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A refusal, with its remedy.

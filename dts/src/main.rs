@@ -1,16 +1,16 @@
 //! `dts`: captures MySQL changes and publishes them.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use dts::{
     binlog::Severity,
     bus, check,
     config::Config,
     error::{Error, Result},
     http, pipeline,
-    position::{POSITION_KEY, Saved},
     status::Status,
+    verbs::{self, ConfigArgument, PositionVerb},
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,21 +35,17 @@ enum Verb {
     Position(PositionVerb),
 }
 
-#[derive(Subcommand)]
-enum PositionVerb {
-    /// Show it, as JSON.
-    Show(ConfigArgument),
-}
-
-#[derive(clap::Args)]
-struct ConfigArgument {
-    /// The config file.
-    #[arg(long, default_value = "config/dts.toml")]
-    config: PathBuf,
+impl Verb {
+    fn config(&self) -> &Path {
+        match self {
+            Self::Run(argument) | Self::Check(argument) => &argument.config,
+            Self::Position(verb) => verb.config(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -57,9 +53,7 @@ fn main() -> ExitCode {
         }
     };
     logging::init();
-    let (Verb::Run(path) | Verb::Check(path) | Verb::Position(PositionVerb::Show(path))) =
-        &arguments.verb;
-    let config = match Config::open(&path.config) {
+    let config = match Config::open(arguments.verb.config()) {
         Ok(config) => config,
         Err(mistakes) => {
             error!("{mistakes}");
@@ -81,11 +75,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line; what it says wrongly is told as its own parser tells it.
+fn parse() -> Result<Arguments, clap::Error> {
+    let arguments = Arguments::try_parse()?;
+    let mistake = match &arguments.verb {
+        Verb::Position(verb) => verb.mistake(),
+        _ => None,
+    };
+    match mistake {
+        Some(mistake) => Err(Arguments::command().error(ErrorKind::ArgumentConflict, mistake)),
+        None => Ok(arguments),
+    }
+}
+
 async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
     match verb {
         Verb::Run(_) => run(config).await,
         Verb::Check(_) => Ok(check(&config).await),
-        Verb::Position(PositionVerb::Show(_)) => show_position(&config).await,
+        Verb::Position(verb) => position(verb, &config).await,
     }
 }
 
@@ -128,11 +135,7 @@ async fn check(config: &Config) -> Exit {
 }
 
 #[expect(clippy::print_stdout, reason = "the position is what the verb is for")]
-async fn show_position(config: &Config) -> Result<Exit> {
-    let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
-    match checkpoint.get(POSITION_KEY) {
-        Some(bytes) => println!("{}", Saved::from_bytes(bytes)?.to_json()),
-        None => println!("null"),
-    }
+async fn position(verb: &PositionVerb, config: &Config) -> Result<Exit> {
+    println!("{}", verbs::carry_out(verb, config).await?);
     Ok(Exit::Done)
 }

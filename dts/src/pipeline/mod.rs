@@ -115,7 +115,11 @@ async fn prepare(config: &Config, bus: &dyn Bus, status: &Status) -> Result<Prep
 }
 
 /// Stops on what we cannot work with, all of it at once.
-fn judge(server: &Server) -> Result<()> {
+///
+/// # Errors
+///
+/// Refused, with all that has to be mended.
+pub(crate) fn judge(server: &Server) -> Result<()> {
     let (stops, warns): (Vec<_>, Vec<_>) =
         server.findings().into_iter().partition(|finding| finding.severity == Severity::Stop);
     for finding in warns {

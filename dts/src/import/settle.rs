@@ -1,0 +1,120 @@
+//! From a tool's position to ours: what the server has there, and what of it was sent already.
+
+use mysql_async::Conn;
+use tracing::warn;
+
+use super::{BY_HAND, Stopped, Tool, skip::skip_sent};
+use crate::{
+    binlog::{self, Depth, Place, Server},
+    config::{Config, Start},
+    error::{Error, Result},
+    gtid::GtidSet,
+    position::{Position, Saved},
+};
+
+/// A tool may store a GTID set that is behind its own file and position by one transaction:
+/// Debezium after DDL, Maxwell always.
+const MAX_APART: u64 = 1;
+
+/// Finds the place on the server, and gives what to save so that `dts` goes on behind what the
+/// tool has sent.
+///
+/// # Errors
+///
+/// Refused, when the server does not have the place, it means two things at once, or it is none
+/// to go on from; transient, when the server is away.
+pub async fn settle(
+    conn: &mut Conn,
+    config: &Config,
+    server: &Server,
+    stopped: &Stopped,
+) -> Result<Saved> {
+    let at = (stopped.file.as_str(), stopped.pos);
+    let place = binlog::locate(conn, &config.source, server, at).await?;
+    let by_file = place.as_ref().and_then(|place| boundary(stopped, place));
+    let position = match (&stopped.gtids, &server.gtid_executed, by_file) {
+        (Some(gtids), Some(_), Some(position)) => agree(gtids, position, stopped)?,
+        (Some(gtids), Some(_), None) if stopped.sent.is_nothing() => {
+            let Stopped { file, pos, .. } = stopped;
+            warn!("{file}:{pos} is no place on this server; going by the GTID set alone");
+            let start = Start::Gtid(gtids.clone());
+            binlog::resolve_start(conn, &config.source, server, &start).await?
+        }
+        (_, _, Some(position)) => position,
+        _ => return Err(no_place(stopped, place.as_ref())),
+    };
+    let mut saved = Saved::new(server.uuid.clone(), position);
+    if !stopped.sent.is_nothing() {
+        saved = skip_sent(config, saved, stopped.sent).await?;
+    }
+    binlog::check_position(conn, &config.source, server, &saved).await?;
+    Ok(saved)
+}
+
+/// The boundary that a tool means by a place; `None` when it means none.
+fn boundary(stopped: &Stopped, place: &Place) -> Option<Position> {
+    let Place { before, after, depth } = place.clone();
+    match (stopped.tool, depth) {
+        (_, Depth::Torn) => None,
+        (_, Depth::Boundary) if stopped.sent.is_nothing() => Some(before),
+        (_, Depth::Begin) => Some(before),
+        // It stores the end of the last row that it sent, once the transaction was committed.
+        (Tool::Maxwell, Depth::Body | Depth::Commit) => Some(after),
+        // It stores where the acknowledged commit or statement begins.
+        (Tool::Canal, Depth::Commit | Depth::Statement) => Some(after),
+        (Tool::Debezium | Tool::Maxwell, Depth::Statement) => Some(before),
+        (Tool::Debezium | Tool::Canal, Depth::Body)
+        | (Tool::Debezium, Depth::Commit)
+        | (_, Depth::Boundary) => None,
+    }
+}
+
+/// Goes by the file, which is exact, where the GTID set says the same but for what tools leave out.
+fn agree(gtids: &GtidSet, position: Position, stopped: &Stopped) -> Result<Position> {
+    let here = position.gtids.clone().unwrap_or_default();
+    let (missing, more) = (here.minus(gtids), gtids.minus(&here));
+    if missing.count().saturating_add(more.count()) <= MAX_APART {
+        return Ok(position);
+    }
+    let Stopped { file, pos, .. } = stopped;
+    let part = |what: &str, set: &GtidSet| {
+        if set.is_empty() { String::new() } else { format!("; {what}: {set}") }
+    };
+    Err(Error::refused(
+        format!(
+            "the stored GTID set and {file}:{pos} are two different places on this server{}{}",
+            part("before the position and not in the set", &missing),
+            part("in the set and not before the position", &more)
+        ),
+        "if the tool read from another server, or filters GTIDs, choose one of the two yourself: \
+         `dts position set --gtid …` or `--file … --pos …`",
+    ))
+}
+
+fn no_place(stopped: &Stopped, place: Option<&Place>) -> Error {
+    let Stopped { file, pos, sent, .. } = stopped;
+    match place {
+        None => Error::refused(
+            format!("the server has no binlog position {file}:{pos}: purged, or another server"),
+            "set source.hosts to the server that the tool read from; SHOW BINARY LOGS tells what \
+             it has",
+        ),
+        Some(place) if sent.is_nothing() => Error::refused(
+            format!(
+                "{file}:{pos} lies inside a transaction, which begins at {}:{} and ends at {}:{}, \
+                 and not where this tool stores positions: this server is not the one that it \
+                 read from",
+                place.before.file, place.before.pos, place.after.file, place.after.pos
+            ),
+            format!("set source.hosts to that one, or {BY_HAND}"),
+        ),
+        Some(_) => Error::refused(
+            format!(
+                "the tool stopped inside of a transaction, and {file}:{pos} does not begin one on \
+                 this server"
+            ),
+            "set source.hosts to the server that it read from; or start it once more, and stop it \
+             when nothing is written",
+        ),
+    }
+}

@@ -1,0 +1,133 @@
+//! How much of a transaction another tool has sent, counted in our records.
+
+use std::sync::Arc;
+
+use event_bus::Batch;
+
+use super::Sent;
+use crate::{
+    binlog::{self, AtEnd, Stream},
+    config::Config,
+    decode::{Decoder, Step, TransactionEnd},
+    error::{Error, Result},
+    position::{Saved, Skip},
+    publish::Publisher,
+};
+
+/// Records are only counted here; this many bytes of them are kept at most.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// Reads the transaction that begins at a position up to where the tool had sent it, and gives
+/// the position with that much to skip.
+///
+/// # Errors
+///
+/// Refused, when the transaction is shorter than what was sent of it.
+pub(super) async fn skip_sent(config: &Config, saved: Saved, sent: Sent) -> Result<Saved> {
+    let conn = binlog::connect(&config.source).await?;
+    let mut stream = Stream::open(conn, &config.source, &saved.position, AtEnd::Stop).await?;
+    let mut reading = Reading::new(config, &saved, sent);
+    while let Some(event) = stream.next().await? {
+        match reading.take(&event)? {
+            Progress::Before => {}
+            Progress::Inside => return Ok(Saved { skip: reading.skip(), ..saved }),
+            Progress::Ended(end) => return whole(saved, &end),
+        }
+    }
+    Err(shorter(sent, "it is not there"))
+}
+
+/// All of the transaction was sent: the position behind it, with nothing to skip.
+fn whole(mut saved: Saved, end: &TransactionEnd) -> Result<Saved> {
+    let position = &mut saved.position;
+    (position.file, position.pos) = (end.end.file.to_string(), end.end.pos);
+    if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut position.gtids) {
+        gtids.add(gtid);
+    }
+    Ok(saved)
+}
+
+fn shorter(sent: Sent, found: &str) -> Error {
+    Error::refused(
+        format!(
+            "the tool had sent {} events of a transaction and {} rows of the next event; on this \
+             server {found}",
+            sent.events, sent.rows
+        ),
+        "set source.hosts to the server that it read from; or start the tool once more, and stop \
+         it when nothing is written",
+    )
+}
+
+/// Where an event left us.
+enum Progress {
+    /// There is more that was sent.
+    Before,
+    /// This was the last event of which something was sent.
+    Inside,
+    /// This event ended the transaction, and was sent.
+    Ended(TransactionEnd),
+}
+
+struct Reading {
+    decoder: Decoder,
+    publisher: Publisher,
+    batch: Batch,
+    sent: Sent,
+    /// The number of the next event, from BEGIN on; `None` in front of the transaction.
+    next: Option<u64>,
+}
+
+impl Reading {
+    fn new(config: &Config, saved: &Saved, sent: Sent) -> Self {
+        let capture = Arc::clone(&config.capture);
+        let mut decoder = Decoder::new(move |schema, table| capture.includes(schema, table));
+        decoder.restart(&saved.position.file, saved.position.pos);
+        let publisher = Publisher::new(
+            config.bus.topics(),
+            Arc::clone(&config.capture),
+            saved.server_uuid.clone(),
+            Skip::default(),
+        );
+        Self { decoder, publisher, batch: Batch::default(), sent, next: None }
+    }
+
+    fn take(&mut self, event: &binlog::Event) -> Result<Progress> {
+        let Self { decoder, publisher, batch, sent, next } = self;
+        let is_last = *next == Some(sent.events);
+        // No row counted means that the whole event was sent.
+        let limit = if is_last && sent.rows > 0 { sent.rows } else { u64::MAX };
+        let mut rows = 0;
+        let step = decoder.decode(&event.raw(), &mut |change| {
+            rows += 1;
+            if rows <= limit { publisher.publish(change, batch) } else { Ok(()) }
+        })?;
+        if batch.bytes() > MAX_BATCH_BYTES {
+            batch.clear();
+        }
+        match (step, *next) {
+            (Step::Ended(end), Some(at)) if at == sent.events => Ok(Progress::Ended(end)),
+            (Step::Ended(_), at) => {
+                let at = at.unwrap_or_default() + 1;
+                Err(shorter(*sent, &format!("it has {at} events")))
+            }
+            // Of a table that is not captured no rows are counted.
+            _ if is_last && rows > 0 && rows < sent.rows => {
+                Err(shorter(*sent, &format!("that event has {rows} rows")))
+            }
+            _ if is_last => Ok(Progress::Inside),
+            (Step::Begun, _) => {
+                *next = Some(0);
+                Ok(Progress::Before)
+            }
+            (_, at) => {
+                *next = at.map(|at| at + 1);
+                Ok(Progress::Before)
+            }
+        }
+    }
+
+    fn skip(&self) -> Skip {
+        self.publisher.open_transaction()
+    }
+}

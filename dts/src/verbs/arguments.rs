@@ -1,0 +1,185 @@
+//! The words of `dts position …`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::{
+    config::Start,
+    import::{MaxwellRow, Tool},
+};
+
+/// Where the config is.
+#[derive(Args)]
+pub struct ConfigArgument {
+    /// The config file.
+    #[arg(long, default_value = "config/dts.toml")]
+    pub config: PathBuf,
+}
+
+/// What to do with the saved position. Each verb but `show` needs `dts` to be stopped, and prints
+/// what was saved before and after.
+#[derive(Subcommand)]
+pub enum PositionVerb {
+    /// Show it, as JSON.
+    Show(ConfigArgument),
+    /// Go on from another place of the server's binlog.
+    Set(SetArguments),
+    /// Forget it: the next start begins as `start` in the config says.
+    Reset(ResetArguments),
+    /// Go on where another tool stopped.
+    Import(ImportArguments),
+}
+
+impl PositionVerb {
+    /// Where the config is.
+    pub fn config(&self) -> &PathBuf {
+        let (Self::Show(argument)
+        | Self::Set(SetArguments { config: argument, .. })
+        | Self::Reset(ResetArguments { config: argument, .. })
+        | Self::Import(ImportArguments { config: argument, .. })) = self;
+        &argument.config
+    }
+
+    /// What the command line says wrongly, though each word is right.
+    pub fn mistake(&self) -> Option<String> {
+        match self {
+            Self::Import(arguments) => arguments.mistake(),
+            _ => None,
+        }
+    }
+}
+
+/// A place, in one of the forms that `start` has in the config.
+#[derive(Args)]
+#[command(group(ArgGroup::new("place").required(true).args(["word", "gtid", "time", "file"])))]
+pub struct SetArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// "earliest": what the server still has; "latest": what comes after now.
+    #[arg(value_parser = parse_word)]
+    word: Option<Start>,
+    /// After these transactions: uuid:1-5,…
+    #[arg(long, value_parser = parse_gtid)]
+    gtid: Option<Start>,
+    /// With the first transaction committed at or after this time: 2026-01-01T00:00:00Z.
+    #[arg(long, value_parser = parse_time)]
+    time: Option<Start>,
+    /// At a place in this binlog file.
+    #[arg(long, requires = "pos")]
+    file: Option<String>,
+    /// The place in the file, a boundary between two transactions.
+    #[arg(long, requires = "file", value_parser = clap::value_parser!(u64).range(4..))]
+    pos: Option<u64>,
+    /// Look and print; save nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+impl SetArguments {
+    /// The place that was named.
+    pub(super) fn start(&self) -> Start {
+        let file = || Start::File(self.file.clone().unwrap_or_default(), self.pos.unwrap_or(4));
+        let named = self.word.as_ref().or(self.gtid.as_ref()).or(self.time.as_ref());
+        named.cloned().unwrap_or_else(file)
+    }
+}
+
+/// Options of `reset`.
+#[derive(Args)]
+pub struct ResetArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Look and print; forget nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Which tool, and where it stored its position.
+#[derive(Args)]
+pub struct ImportArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The tool, which must be stopped.
+    #[arg(long, value_enum)]
+    from: From,
+    /// debezium: its offset file, or lines of key, tab and value from the topic connect-offsets; -
+    /// is standard input.
+    #[arg(long, required_if_eq("from", "debezium"))]
+    pub(super) offsets: Option<PathBuf>,
+    /// debezium: which of several, by its topic.prefix.
+    #[arg(long)]
+    pub(super) server: Option<String>,
+    /// maxwell: the schema of its tables [default: maxwell].
+    #[arg(long)]
+    schema: Option<String>,
+    /// maxwell: its `client_id` [default: maxwell].
+    #[arg(long)]
+    client_id: Option<String>,
+    /// canal: meta.dat of the instance, or the JSON of the node …/cursor; - is standard input.
+    #[arg(long, required_if_eq("from", "canal"))]
+    pub(super) meta: Option<PathBuf>,
+    /// canal: which of several.
+    #[arg(long)]
+    pub(super) destination: Option<String>,
+    /// Replace a position that dts has saved already.
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Look and print; save nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum From {
+    Debezium,
+    Maxwell,
+    Canal,
+}
+
+impl ImportArguments {
+    pub(super) fn tool(&self) -> Tool {
+        match self.from {
+            From::Debezium => Tool::Debezium,
+            From::Maxwell => Tool::Maxwell,
+            From::Canal => Tool::Canal,
+        }
+    }
+
+    pub(super) fn maxwell_row(&self) -> MaxwellRow {
+        let or_maxwell = |name: &Option<String>| name.clone().unwrap_or("maxwell".to_owned());
+        MaxwellRow { schema: or_maxwell(&self.schema), client_id: or_maxwell(&self.client_id) }
+    }
+
+    /// An option that is of another tool would be passed over in silence.
+    fn mistake(&self) -> Option<String> {
+        let given = [
+            ("--offsets", Tool::Debezium, self.offsets.is_some()),
+            ("--server", Tool::Debezium, self.server.is_some()),
+            ("--schema", Tool::Maxwell, self.schema.is_some()),
+            ("--client-id", Tool::Maxwell, self.client_id.is_some()),
+            ("--meta", Tool::Canal, self.meta.is_some()),
+            ("--destination", Tool::Canal, self.destination.is_some()),
+        ];
+        let wrong = given.iter().find(|(_, tool, is_given)| *is_given && *tool != self.tool());
+        wrong
+            .map(|(option, tool, _)| format!("{option} is only for --from {tool:?}").to_lowercase())
+    }
+}
+
+fn parse_word(text: &str) -> Result<Start, String> {
+    parse(&json!(text), "write earliest or latest")
+}
+
+fn parse_gtid(text: &str) -> Result<Start, String> {
+    parse(&json!({ "gtid": text }), "write a GTID set: uuid:1-5:7,…")
+}
+
+fn parse_time(text: &str) -> Result<Start, String> {
+    parse(&json!({ "time": text }), "write a time in UTC: 2026-01-01T00:00:00Z")
+}
+
+fn parse(value: &Value, form: &str) -> Result<Start, String> {
+    Start::parse(value).ok_or_else(|| form.to_owned())
+}

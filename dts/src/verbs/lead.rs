@@ -1,0 +1,83 @@
+//! Takes the lead of a name, so that nobody else writes while an operator changes what it saved.
+
+use std::time::Duration;
+
+use event_bus::{Batch, Bus, Checkpoint, EmbeddedLog, LogConfig, Producer};
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    position::{POSITION_KEY, Saved},
+};
+
+/// A little more than a bus needs to see that a leader is gone.
+const MAX_WAIT: Duration = Duration::from_secs(15);
+
+/// The lead of a name; given back when it is dropped.
+pub(super) struct Lead {
+    producer: Box<dyn Producer>,
+    checkpoint: Checkpoint,
+    /// Ours while nobody else hosts it.
+    _log: Option<EmbeddedLog>,
+}
+
+impl Lead {
+    /// Becomes the one writer of the config's name.
+    ///
+    /// # Errors
+    ///
+    /// Refused, while a `dts` of this name runs; transient, when the bus is elsewhere and away.
+    pub(super) async fn take(config: &Config) -> Result<Self> {
+        let bus = event_bus::open(&config.bus)?;
+        match (open(&*bus, &config.name).await, config.bus.embedded_log()) {
+            (Err(Error::Bus(error)), Some(hosted)) if error.is_transient() => {
+                Self::host(config, hosted).await
+            }
+            (opened, _) => {
+                let (producer, checkpoint) = opened?;
+                Ok(Self { producer, checkpoint, _log: None })
+            }
+        }
+    }
+
+    /// As [`Lead::take`], on a log whose `dts` does not run: from its directory.
+    async fn host(config: &Config, hosted: &LogConfig) -> Result<Self> {
+        let log = EmbeddedLog::open(hosted, &config.bus.topic_prefix).await?;
+        let (producer, checkpoint) = open(&*log.bus(), &config.name).await?;
+        Ok(Self { producer, checkpoint, _log: Some(log) })
+    }
+
+    /// What is saved now.
+    ///
+    /// # Errors
+    ///
+    /// When it is in a form that this version does not know.
+    pub(super) fn saved(&self) -> Result<Option<Saved>> {
+        saved_in(&self.checkpoint)
+    }
+
+    /// Saves a position, or forgets it. Durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bus; after one it is not known what is saved.
+    pub(super) async fn save(&mut self, saved: Option<&Saved>) -> Result<()> {
+        let change = (POSITION_KEY.to_owned(), saved.map(Saved::to_bytes));
+        Ok(self.producer.append(&Batch::default(), &[change]).await?)
+    }
+}
+
+async fn open(bus: &dyn Bus, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+    match tokio::time::timeout(MAX_WAIT, bus.producer(name)).await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Err(Error::refused(
+            format!("a dts named {name} is running"),
+            "stop it first, and those that stand by for it",
+        )),
+    }
+}
+
+/// The position in a checkpoint.
+pub(super) fn saved_in(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
+    Ok(checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()?)
+}

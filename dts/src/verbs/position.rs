@@ -1,0 +1,132 @@
+//! `dts position`: shows, sets, forgets and imports the saved position.
+
+use mysql_async::Conn;
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{ImportArguments, PositionVerb},
+    lead::{Lead, saved_in},
+};
+use crate::{
+    binlog::{self, Server},
+    bus,
+    config::{Config, Start},
+    error::{Error, Result},
+    import::{self, Stopped, Tool},
+    pipeline,
+    position::Saved,
+};
+
+/// Carries a verb out and gives what to print: the saved position, or what it was and is.
+///
+/// # Errors
+///
+/// Refused, while a `dts` of this name runs, when the server does not have the place, or when a
+/// position would be replaced unasked.
+pub async fn carry_out(verb: &PositionVerb, config: &Config) -> Result<Value> {
+    match verb {
+        PositionVerb::Show(_) => Ok(shown(look(config).await?.as_ref())),
+        PositionVerb::Set(arguments) => {
+            let mut hold = Hold::new(config, arguments.dry_run).await?;
+            let after = place_of(config, &arguments.start()).await?;
+            hold.change(Some(after)).await
+        }
+        PositionVerb::Reset(arguments) => {
+            let mut hold = Hold::new(config, arguments.dry_run).await?;
+            hold.change(None).await
+        }
+        PositionVerb::Import(arguments) => import(config, arguments).await,
+    }
+}
+
+async fn import(config: &Config, arguments: &ImportArguments) -> Result<Value> {
+    let stored = read_stored(arguments)?;
+    let mut hold = Hold::new(config, arguments.dry_run).await?;
+    if let (Some(before), false) = (&hold.before, arguments.replace) {
+        return Err(Error::refused(
+            format!("dts {} has a position already: {}", config.name, before.to_json()),
+            "give --replace to go on from the imported one instead",
+        ));
+    }
+    let (mut conn, server) = ask(config).await?;
+    let stopped = match stored {
+        Some(stopped) => stopped,
+        None => {
+            let row = arguments.maxwell_row();
+            import::read_maxwell(&mut conn, &config.source, &row).await?
+        }
+    };
+    let after = import::settle(&mut conn, config, &server, &stopped).await?;
+    hold.change(Some(after)).await
+}
+
+/// What the tool keeps in a file; `None` where it keeps it in the server.
+fn read_stored(arguments: &ImportArguments) -> Result<Option<Stopped>> {
+    let read = |path: &Option<std::path::PathBuf>| {
+        let path = path.as_ref().ok_or_else(|| Error::Internal("no file is named".to_owned()))?;
+        import::read_file(path)
+    };
+    match arguments.tool() {
+        Tool::Debezium => {
+            let server = arguments.server.as_deref();
+            import::read_debezium(&read(&arguments.offsets)?, server).map(Some)
+        }
+        Tool::Canal => {
+            let destination = arguments.destination.as_deref();
+            import::read_canal(&read(&arguments.meta)?, destination).map(Some)
+        }
+        Tool::Maxwell => Ok(None),
+    }
+}
+
+/// The saved position, and the right to change it unless this is a dry run, which only looks.
+struct Hold {
+    before: Option<Saved>,
+    lead: Option<Lead>,
+}
+
+impl Hold {
+    async fn new(config: &Config, dry_run: bool) -> Result<Self> {
+        if dry_run {
+            return Ok(Self { before: look(config).await?, lead: None });
+        }
+        let lead = Lead::take(config).await?;
+        Ok(Self { before: lead.saved()?, lead: Some(lead) })
+    }
+
+    async fn change(&mut self, after: Option<Saved>) -> Result<Value> {
+        if let Some(lead) = &mut self.lead {
+            lead.save(after.as_ref()).await?;
+        }
+        Ok(json!({
+            "before": shown(self.before.as_ref()),
+            "after": shown(after.as_ref()),
+            "saved": self.lead.is_some(),
+        }))
+    }
+}
+
+async fn look(config: &Config) -> Result<Option<Saved>> {
+    saved_in(&bus::read_checkpoint(&config.bus, &config.name).await?)
+}
+
+fn shown(saved: Option<&Saved>) -> Value {
+    // What we wrote ourselves is JSON.
+    saved.map_or(Value::Null, |saved| serde_json::from_str(&saved.to_json()).unwrap_or_default())
+}
+
+async fn ask(config: &Config) -> Result<(Conn, Server)> {
+    let mut conn = binlog::connect(&config.source).await?;
+    let server = Server::ask(&mut conn, &config.source).await?;
+    pipeline::judge(&server)?;
+    Ok((conn, server))
+}
+
+/// A place that the server has, as a first start there would save it.
+async fn place_of(config: &Config, start: &Start) -> Result<Saved> {
+    let (mut conn, server) = ask(config).await?;
+    let position = binlog::resolve_start(&mut conn, &config.source, &server, start).await?;
+    let saved = Saved::new(server.uuid.clone(), position);
+    binlog::check_position(&mut conn, &config.source, &server, &saved).await?;
+    Ok(saved)
+}

@@ -1,0 +1,438 @@
+//! The saved position: set, forgotten, and taken over from other tools.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, wait_until},
+    programs::{Site, program, recording_listener},
+    recording::Recording,
+    servers::{Mysql, execute},
+};
+use mysql_async::{Row, prelude::Queryable as _};
+use serde_json::{Value, json};
+
+const REFUSED: i32 = 69;
+
+/// A site with a MySQL of its own, whose schema `shop` is captured and `other` is not.
+struct Source {
+    site: Site,
+    mysql: Mysql,
+}
+
+/// An event of the binlog, from SHOW BINLOG EVENTS.
+#[derive(Clone, Debug)]
+struct Event {
+    file: String,
+    pos: u64,
+    kind: String,
+    end: u64,
+}
+
+impl Source {
+    async fn start(test: &str, flavor: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let mysql = Mysql::start(flavor, &site.path("mysql")).await?;
+        let source = Self { site, mysql };
+        source
+            .execute(&[
+                "CREATE DATABASE shop",
+                "CREATE DATABASE other",
+                "CREATE TABLE shop.a (id INT PRIMARY KEY, text VARCHAR(20))",
+                "CREATE TABLE shop.b (id INT PRIMARY KEY)",
+                "CREATE TABLE other.x (id INT PRIMARY KEY)",
+                "INSERT INTO shop.a VALUES (1000, 'before')",
+            ])
+            .await?;
+        source.site.configure_dts(&source.mysql.address(), "shop")?;
+        let listener = recording_listener("all", &source.site.path("events"), &[])?;
+        source.site.configure_worker(&listener)?;
+        Ok(source)
+    }
+
+    async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.mysql.connect().await?, statements).await
+    }
+
+    /// The events of the last transaction or statement, from its GTID event on.
+    async fn last_group(&self) -> Result<Vec<Event>> {
+        let mut conn = self.mysql.connect().await?;
+        let (file, _, _) = self.end().await?;
+        let rows: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
+        let events: Vec<Event> = rows.iter().filter_map(event).collect();
+        let is_start =
+            |event: &Event| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
+        let start = events.iter().rposition(is_start).context("no transaction")?;
+        Ok(events[start..].to_vec())
+    }
+
+    /// File, position and GTID set of the binlog's end.
+    async fn end(&self) -> Result<(String, u64, String)> {
+        let mut conn = self.mysql.connect().await?;
+        let new = conn.server_version() >= (8, 4, 0);
+        let status = if new { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+        let row: Row = conn.query_first(status).await?.context("no binlog")?;
+        let text = |name: &str| row.get::<String, _>(name).unwrap_or_default();
+        Ok((text("File"), row.get("Position").unwrap_or_default(), text("Executed_Gtid_Set")))
+    }
+
+    /// Runs `dts position …` to its end: exit code, and all that it said.
+    async fn position(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let path = program("dts")?;
+        let path = path.to_str().context("the path is not UTF-8")?;
+        let command = [&[path, "position"], words, &["--config", "dts.toml"]].concat();
+        let mut process = self.site.run("position", &command)?;
+        let before = process.output().len();
+        let status = process.ended().await?;
+        Ok((status.code(), process.output().split_off(before)))
+    }
+
+    /// What a verb printed, which must succeed.
+    async fn done(&self, words: &[&str]) -> Result<Value> {
+        let (code, output) = self.position(words).await?;
+        ensure!(code == Some(0), "{words:?}: {code:?}\n{output}");
+        let printed = output.lines().rfind(|line| line.starts_with(['{', 'n']));
+        Ok(serde_json::from_str(printed.context("nothing was printed")?)?)
+    }
+
+    async fn refused(&self, words: &[&str], part: &str) -> Result<()> {
+        let (code, output) = self.position(words).await?;
+        ensure!(code == Some(REFUSED) && output.contains(part), "{words:?}: {code:?}\n{output}");
+        Ok(())
+    }
+
+    /// Runs `dts` and a listener until so many events were handled, and gives these.
+    async fn events(&self, count: usize) -> Result<Vec<(String, String, String)>> {
+        let (_dts, _worker) = (self.site.start_dts()?, self.site.start_worker()?);
+        let path = self.site.path("events");
+        let mut seen = Vec::new();
+        wait_until("the events are handled", PATIENCE, async || {
+            let recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
+            let events = recording.calls.iter().flat_map(|call| &call.events);
+            let mut found: Vec<_> = events.map(|event| (event.bus.offset, brief(event))).collect();
+            found.sort();
+            found.dedup();
+            seen = found.into_iter().map(|(_, event)| event).collect();
+            seen.len() >= count
+        })
+        .await
+        .with_context(|| format!("{count} expected: {seen:?}"))?;
+        Ok(seen)
+    }
+
+    fn remove(self) -> Result<()> {
+        drop(self.mysql);
+        self.site.remove()
+    }
+}
+
+fn event(row: &Row) -> Option<Event> {
+    Some(Event {
+        file: row.get("Log_name")?,
+        pos: row.get("Pos")?,
+        kind: row.get("Event_type")?,
+        end: row.get("End_log_pos")?,
+    })
+}
+
+fn brief(event: &e2e::recording::Event) -> (String, String, String) {
+    (event.table_name.clone(), event.action.clone(), event.pk.get().to_owned())
+}
+
+/// Where a printed position is.
+fn place(printed: &Value) -> (Option<&str>, Option<u64>) {
+    (printed["file"].as_str(), printed["pos"].as_u64())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_is_set_to_any_place_that_the_server_has_and_forgotten() -> Result<()> {
+    let source = Source::start("position-set", "9.7").await?;
+    ensure!(source.done(&["show"]).await? == Value::Null, "there is a position");
+    let (file, pos, gtids) = source.end().await?;
+    source.execute(&["INSERT INTO shop.a VALUES (1, 'one')"]).await?;
+    let group = source.last_group().await?;
+
+    let text = pos.to_string();
+    for words in [vec!["--gtid", &gtids], vec!["--file", &file, "--pos", &text]] {
+        let dry = source.done(&[&["set"], words.as_slice(), &["--dry-run"]].concat()).await?;
+        ensure!(dry["saved"] == false && dry["before"] == Value::Null, "{dry}");
+        ensure!(dry["after"]["gtidSet"] == gtids.as_str(), "{dry}");
+        ensure!(source.done(&["show"]).await? == Value::Null, "a dry run saved");
+    }
+    let inside = group[1].pos.to_string();
+    let at = ["set", "--file", &file, "--pos", &inside];
+    source.refused(&at, "is not a boundary between transactions").await?;
+    source.refused(&["set", "--file", "binlog.000099", "--pos", "4"], "SHOW BINARY LOGS").await?;
+    let foreign = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5";
+    source.refused(&["set", "--gtid", foreign], "does not have").await?;
+    let (code, output) = source.position(&["set", "--gtid", "rubbish"]).await?;
+    ensure!(code == Some(64), "{code:?} {output}");
+    let (code, output) = source.position(&["set"]).await?;
+    ensure!(code == Some(64), "{code:?} {output}");
+
+    let latest = source.done(&["set", "latest"]).await?;
+    let end = group.last().context("an empty group")?.end;
+    ensure!(place(&latest["after"]) == (Some(&file), Some(end)), "{latest}");
+    let set = source.done(&["set", "--file", &file, "--pos", &text]).await?;
+    ensure!(set["before"] == latest["after"] && set["saved"] == true, "{set}");
+    ensure!(source.done(&["show"]).await? == set["after"], "{set}");
+    let one = ("a".to_owned(), "insert".to_owned(), r#"{"id":1}"#.to_owned());
+    ensure!(source.events(1).await? == [one], "it did not go on from there");
+
+    let forgotten = source.done(&["reset"]).await?;
+    ensure!(forgotten["before"]["accounting"]["published"] == 1, "{forgotten}");
+    ensure!(source.done(&["show"]).await? == Value::Null, "it was not forgotten");
+    let early = source.done(&["set", "--time", "2001-01-01T00:00:00Z", "--dry-run"]).await?;
+    ensure!(place(&early["after"]).0 == Some("binlog.000001"), "{early}");
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_is_not_changed_under_a_running_dts() -> Result<()> {
+    let source = Source::start("position-fenced", "9.7").await?;
+    let mut dts = source.site.start_dts()?;
+    wait_until("dts publishes", PATIENCE, async || {
+        let status = source.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        status["accounting"]["published"] == 1
+    })
+    .await?;
+    let begun = Instant::now();
+    for words in [vec!["set", "latest"], vec!["reset"]] {
+        source.refused(&words, "a dts named e2e is running; stop it first").await?;
+    }
+    ensure!(begun.elapsed() < Duration::from_secs(45), "it waited {:?}", begun.elapsed());
+    let dry = source.done(&["reset", "--dry-run"]).await?;
+    ensure!(dry["saved"] == false && dry["before"] != Value::Null, "{dry}");
+    ensure!(dts.is_running()?, "dts was fenced: {}", dts.output());
+    dts.signal("TERM").await?;
+    ensure!(dts.ended().await?.success(), "{}", dts.output());
+    source.done(&["reset"]).await?;
+    source.remove()
+}
+
+/// A transaction of 10 events from BEGIN on: rows of a table that is not captured, 5 inserts, 2
+/// updates that change the key, 3 inserts.
+const TRANSACTION: [&str; 6] = [
+    "BEGIN",
+    "INSERT INTO other.x VALUES (1), (2), (3)",
+    "INSERT INTO shop.a VALUES (1, ''), (2, ''), (3, ''), (4, ''), (5, '')",
+    "UPDATE shop.a SET id = id + 100 WHERE id IN (1, 2)",
+    "INSERT INTO shop.b VALUES (1), (2), (3)",
+    "COMMIT",
+];
+
+/// Debezium's event and row, and how many of our records that is; `None`: all of it.
+const SENT: [(u64, u64, Option<u64>); 9] = [
+    (0, 0, Some(0)),
+    (2, 0, Some(0)),
+    (4, 2, Some(2)),
+    (4, 5, Some(5)),
+    (5, 0, Some(5)),
+    (6, 1, Some(7)),
+    (8, 0, Some(12)),
+    (8, 3, Some(12)),
+    (9, 0, None),
+];
+
+impl Source {
+    /// Writes what the topic `connect-offsets` would have.
+    fn write_offset(&self, offset: &Value) -> Result<()> {
+        let line = format!("[\"connector\",{{\"server\":\"shop\"}}]\t{offset}\n");
+        Ok(std::fs::write(self.site.path("offsets"), line)?)
+    }
+
+    /// Debezium stopped at each place of [`SENT`] in the last transaction.
+    async fn stop_debezium_everywhere(&self, gtids: Option<&str>) -> Result<()> {
+        const DRY: [&str; 7] =
+            ["import", "--from", "debezium", "--offsets", "offsets", "--dry-run", "--replace"];
+        let group = self.last_group().await?;
+        let (start, begin) = (&group[0], &group[1]);
+        for (events, rows, records) in SENT {
+            let mut offset = json!({"file": begin.file, "pos": begin.pos, "ts_sec": 1});
+            let members = [("event", events), ("row", rows)];
+            for (name, count) in members.into_iter().filter(|(_, count)| *count > 0) {
+                offset[name] = count.into();
+            }
+            if let Some(gtids) = gtids {
+                offset["gtids"] = gtids.into();
+            }
+            self.write_offset(&offset)?;
+            let after = self.done(&DRY).await?["after"].take();
+            let end = group.last().map(|event| event.end);
+            let expected = records.map_or(end, |_| Some(start.pos));
+            ensure!(place(&after).1 == expected, "{offset} became {after}");
+            let skip = after["skip"]["records"].as_u64().unwrap_or(0);
+            ensure!(skip == records.unwrap_or(0), "{offset} became {after}");
+        }
+        for (members, part) in [
+            (json!({"event": 20}), "it has 10 events"),
+            (json!({"event": 4, "row": 9}), "that event has 5 rows"),
+            (json!({"snapshot": "INITIAL"}), "snapshot was not finished"),
+            (json!({"pos": begin.pos + 1}), "lies inside a transaction"),
+            (json!({"file": "binlog.000099"}), "purged, or another server"),
+        ] {
+            let mut offset = json!({"file": begin.file, "pos": begin.pos});
+            for (name, value) in members.as_object().into_iter().flatten() {
+                offset[name] = value.clone();
+            }
+            self.write_offset(&offset)?;
+            self.refused(&DRY, part).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
+    for flavor in ["9.7", "8.0"] {
+        let source = Source::start(&format!("position-debezium-{flavor}"), flavor).await?;
+        let (_, _, gtids) = source.end().await?;
+        source.execute(&TRANSACTION).await?;
+        source.stop_debezium_everywhere(Some(&gtids)).await?;
+        source.stop_debezium_everywhere(None).await?;
+
+        let group = source.last_group().await?;
+        let mut offset = json!({"file": group[1].file, "pos": group[1].pos, "event": 6, "row": 1});
+        offset["gtids"] = gtids.clone().into();
+        source.write_offset(&offset)?;
+        let import = ["import", "--from", "debezium", "--offsets", "offsets"];
+        source.done(&import).await?;
+        source.refused(&import, "give --replace").await?;
+        source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
+        let rest = source.events(6).await?;
+        let line =
+            |(table, action, key): &(String, String, String)| format!("{table} {action} {key}");
+        let keys: Vec<String> = rest.iter().map(line).collect();
+        ensure!(
+            keys == [
+                r#"a delete {"id":2}"#,
+                r#"a insert {"id":102}"#,
+                r#"b insert {"id":1}"#,
+                r#"b insert {"id":2}"#,
+                r#"b insert {"id":3}"#,
+                r#"b insert {"id":4}"#,
+            ],
+            "{keys:?}"
+        );
+        let (uuid, _) = gtids.split_once(':').context("no GTID set")?;
+        offset["gtids"] = format!("{uuid}:1-2").into();
+        source.write_offset(&offset)?;
+        let again = [&import[..], &["--replace"]].concat();
+        source.refused(&again, "are two different places on this server").await?;
+        source.remove()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debezium_is_followed_where_the_server_has_no_gtids() -> Result<()> {
+    let source = Source::start("position-no-gtids", "9.7").await?;
+    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
+        source.execute(&[&format!("SET GLOBAL gtid_mode = {mode}")]).await?;
+    }
+    source.execute(&TRANSACTION).await?;
+    source.stop_debezium_everywhere(None).await?;
+    source.remove()
+}
+
+/// Maxwell's own table, and the position in it.
+const MAXWELL: [&str; 2] = [
+    "CREATE DATABASE maxwell",
+    "CREATE TABLE maxwell.positions (server_id INT UNSIGNED NOT NULL, binlog_file VARCHAR(255), \
+     binlog_position INT UNSIGNED, gtid_set VARCHAR(4096), vgtid TEXT CHARSET latin1, \
+     client_id VARCHAR(255) CHARSET latin1 NOT NULL DEFAULT 'maxwell', \
+     heartbeat_at BIGINT NULL DEFAULT NULL, last_heartbeat_read BIGINT NULL DEFAULT NULL, \
+     PRIMARY KEY (server_id, client_id))",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
+    for flavor in ["9.7", "8.0"] {
+        let source = Source::start(&format!("position-maxwell-{flavor}"), flavor).await?;
+        let import = ["import", "--from", "maxwell"];
+        source.refused(&import, "name its schema by --schema").await?;
+        source.execute(&MAXWELL).await?;
+        source.refused(&import, "no row of client maxwell").await?;
+        let (_, _, gtids) = source.end().await?;
+        source.execute(&TRANSACTION).await?;
+        let group = source.last_group().await?;
+        let after = group.last().map(|event| event.end);
+        let save = async |server: &str, event: &Event, gtids: &str| {
+            let (file, pos) = (&event.file, event.pos);
+            source
+                .execute(&[
+                    "DELETE FROM maxwell.positions",
+                    &format!(
+                        "INSERT INTO maxwell.positions (server_id, binlog_file, binlog_position, \
+                         gtid_set) VALUES ({server}, '{file}', {pos}, {gtids})"
+                    ),
+                ])
+                .await
+        };
+        let gtids = format!("'{gtids}'");
+        // In front of the commit; in front of rows that Maxwell filters; by GTIDs, one behind.
+        for (server, event, gtids) in
+            [("@@server_id", 10, "NULL"), ("@@server_id", 8, "NULL"), ("0", 10, gtids.as_str())]
+        {
+            save(server, &group[event], gtids).await?;
+            let printed = source.done(&[&import[..], &["--dry-run"]].concat()).await?;
+            ensure!(place(&printed["after"]).1 == after, "{printed}");
+        }
+        save("4711", &group[10], "NULL").await?;
+        source.refused(&import, "but for server_id 4711").await?;
+        save("@@server_id", &group[10], "NULL").await?;
+        source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
+        source.done(&import).await?;
+        let four = ("b".to_owned(), "insert".to_owned(), r#"{"id":4}"#.to_owned());
+        ensure!(source.events(1).await? == [four], "it did not go on from there");
+        source.remove()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn canal_is_followed_from_its_cursor() -> Result<()> {
+    for flavor in ["9.7", "8.0"] {
+        let source = Source::start(&format!("position-canal-{flavor}"), flavor).await?;
+        source.execute(&["CREATE TABLE shop.c (id INT PRIMARY KEY)"]).await?;
+        let ddl = source.last_group().await?;
+        source.execute(&TRANSACTION).await?;
+        let group = source.last_group().await?;
+        let (_, _, gtids) = source.end().await?;
+        let (begin, commit) = (&group[1], &group[10]);
+        let import = ["import", "--from", "canal", "--meta", "meta.dat"];
+        for (event, gtid, expected) in [
+            (begin, "", group[0].pos),
+            (commit, "", commit.end),
+            (commit, gtids.as_str(), commit.end),
+            (&ddl[1], "", ddl[1].end),
+        ] {
+            write_cursor(&source, event, gtid)?;
+            let printed = source.done(&[&import[..], &["--dry-run"]].concat()).await?;
+            ensure!(place(&printed["after"]).1 == Some(expected), "{event:?}: {printed}");
+        }
+        write_cursor(&source, &group[5], "")?;
+        source.refused(&import, "lies inside a transaction").await?;
+        write_cursor(&source, commit, "")?;
+        source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
+        let other = [&import[..], &["--destination", "other"]].concat();
+        source.refused(&other, "there is no destination other").await?;
+        source.done(&import).await?;
+        let four = ("b".to_owned(), "insert".to_owned(), r#"{"id":4}"#.to_owned());
+        ensure!(source.events(1).await? == [four], "it did not go on from there");
+        source.remove()?;
+    }
+    Ok(())
+}
+
+/// `meta.dat` as FileMixedMetaManager writes it.
+fn write_cursor(source: &Source, event: &Event, gtid: &str) -> Result<()> {
+    let identity = json!({"slaveId": -1, "sourceAddress": {"address": "127.0.0.1", "port": 3306}});
+    let position = json!({"gtid": gtid, "included": false, "journalName": event.file,
+        "position": event.pos, "serverId": 1, "timestamp": 1_627_268_042_000_u64});
+    let client = json!({"clientId": 1001, "destination": "example", "filter": ".*\\..*"});
+    let cursor = json!({"identity": identity, "postion": position});
+    let meta = json!({"clientDatas": [{"clientIdentity": client, "cursor": cursor}],
+        "destination": "example"});
+    Ok(std::fs::write(source.site.path("meta.dat"), meta.to_string())?)
+}
