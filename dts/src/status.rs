@@ -68,6 +68,7 @@ struct Metrics {
     read: Counter,
     filtered: Counter,
     split: Counter,
+    oversized: Counter,
     published: Counter,
     bytes: Counter,
     appends: Counter,
@@ -170,6 +171,11 @@ impl Status {
         state.saved = Some(saved.clone());
     }
 
+    /// So many records were too large, and are published with only their key.
+    pub fn oversized(&self, records: u64) {
+        self.metrics.oversized.inc_by(records);
+    }
+
     /// How many appends there were: whether anything moved.
     pub fn appends(&self) -> u64 {
         self.metrics.appends.get()
@@ -248,6 +254,7 @@ fn register(metrics: &Metrics) -> Registry {
         ("rows_read", "Row changes read from the binlog", &metrics.read),
         ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
         ("updates_split", "Updates published as delete and insert", &metrics.split),
+        ("records_oversized", "Records published with only their key", &metrics.oversized),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
         ("appends", "Appends to the bus, each with a checkpoint", &metrics.appends),

@@ -189,6 +189,15 @@ impl Site {
         get(self.dts_port, path).await
     }
 
+    /// What `dts` answers to a GET, as text.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn ask_dts_text(&self, path: &str) -> Result<String> {
+        fetch(self.dts_port, path).await
+    }
+
     /// What `event-worker` answers to a GET of its API.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ pub struct Event {
     pub pk: Box<RawValue>,
     pub data: Box<RawValue>,
     pub old: Option<Box<RawValue>>,
+    pub oversized: Option<u64>,
     pub ts: u64,
     pub bus: Bus,
 }

@@ -5,6 +5,7 @@
 mod failing;
 mod kafka;
 mod kills;
+mod oversize;
 mod positions;
 mod refusals;
 mod source;

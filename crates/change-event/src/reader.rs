@@ -36,6 +36,10 @@ pub struct ChangeEvent<'a> {
     /// What the changed columns held before an update: an object of columns.
     #[serde(borrow, default)]
     pub old: Option<&'a RawValue>,
+    /// How many bytes the whole event would have had: too many for the bus, so `data` holds only
+    /// the key, and `old` is absent.
+    #[serde(default)]
+    pub oversized: Option<u64>,
     /// Where the event comes from.
     pub origin: Origin,
     /// For which listener a row of a full sync is.
@@ -217,6 +221,24 @@ mod tests {
         assert_eq!(old.get("id"), None);
         let data = Columns::read(event.data).unwrap();
         assert_eq!(data.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["id", "n\""]);
+    }
+
+    #[test]
+    fn an_event_that_was_too_large_says_so() {
+        let mut out = Vec::new();
+        let mut transaction = TransactionText::default();
+        transaction.set(GTID, 1_700_000_000_123, &Source::default());
+        let change = (0, IdPart::Whole, Action::Update);
+        let table = TableText::new("s", "t");
+        let mut event = EventWriter::begin(&mut out, &transaction, &table, change);
+        event.key(|_| Ok::<_, Infallible>(())).unwrap();
+        event.data(|_| Ok::<_, Infallible>(())).unwrap();
+        event.oversized(20 << 20);
+        event.finish(4);
+        let event = ChangeEvent::read(&out).unwrap();
+        assert_eq!((event.oversized, event.old.is_none()), (Some(20 << 20), true));
+        let (whole, _) = written();
+        assert_eq!(ChangeEvent::read(whole.as_bytes()).unwrap().oversized, None);
     }
 
     #[test]

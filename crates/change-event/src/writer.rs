@@ -70,7 +70,8 @@ pub enum IdPart {
 }
 
 /// One event while it is written: [`begin`](Self::begin), then [`key`](Self::key),
-/// [`data`](Self::data), perhaps [`old`](Self::old), and [`finish`](Self::finish).
+/// [`data`](Self::data), perhaps [`old`](Self::old) or [`oversized`](Self::oversized), and
+/// [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct EventWriter<'a> {
     out: &'a mut Vec<u8>,
@@ -133,6 +134,12 @@ impl<'a> EventWriter<'a> {
         write: impl FnOnce(&mut ObjectWriter<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.object(b",\"Old\":", write).map(drop)
+    }
+
+    /// Writes how many bytes the whole event would have had, where only the key is in it.
+    pub fn oversized(&mut self, bytes: usize) {
+        self.out.extend_from_slice(b",\"Oversized\":");
+        json::write_u64(self.out, bytes as u64);
     }
 
     /// Ends the event of a row whose binlog event begins at `pos`.

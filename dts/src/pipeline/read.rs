@@ -58,7 +58,8 @@ impl Reader {
             Arc::clone(&config.capture),
             saved.server_uuid.clone(),
             saved.skip,
-        );
+        )
+        .limited_by(&config.bus);
         Self {
             stream,
             decoder,
@@ -115,6 +116,7 @@ impl Reader {
 
     /// Takes a finished batch back, and hands the one at hand over if it is time.
     fn exchange(&mut self, appender: &mut Appender, status: &Status) {
+        status.oversized(self.publisher.take_oversized());
         if let Some(done) = appender.try_done() {
             self.finished(done, status);
         }

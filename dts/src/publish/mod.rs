@@ -4,15 +4,21 @@
 //! over what they are, so that a transaction larger than a batch can be resumed in its middle.
 
 mod native;
+mod oversize;
 mod skip;
 mod table;
 
 use std::{collections::HashMap, sync::Arc};
 
 use change_event::{Action, IdPart};
-use event_bus::{Batch, TopicName};
+use event_bus::{Batch, BusConfig, TopicName};
 
-use self::{native::Native, skip::OpenTransaction, table::Table};
+use self::{
+    native::{Native, Written},
+    oversize::Oversize,
+    skip::OpenTransaction,
+    table::Table,
+};
 use crate::{
     capture::Capture,
     decode::{Image, RowChange, TablePlan},
@@ -33,6 +39,7 @@ pub struct Publisher {
     last: Option<(u64, Arc<Table>)>,
     native: Native,
     open: OpenTransaction,
+    oversize: Oversize,
 }
 
 impl Publisher {
@@ -46,18 +53,31 @@ impl Publisher {
             last: None,
             native: Native::new(server_uuid),
             open: OpenTransaction::resuming(skip),
+            oversize: Oversize::default(),
         }
+    }
+
+    /// The same, with the bus's limit for a record's value; without, there is none.
+    #[must_use]
+    pub fn limited_by(self, bus: &BusConfig) -> Self {
+        Self { oversize: Oversize::new(bus), ..self }
+    }
+
+    /// How many records were published with their key only, since this was last asked.
+    pub fn take_oversized(&mut self) -> u64 {
+        self.oversize.take_published()
     }
 
     /// Adds the records of a row change to the batch.
     ///
     /// # Errors
     ///
-    /// When a value cannot be written, or the records to skip are not those of before.
+    /// When a value cannot be written or is too large for the bus, or the records to skip are not
+    /// those of before. Then nothing of the record at hand is in the batch or counted.
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
         let table = self.table(change.table)?;
-        let mut sink =
-            Sink { table: &table, open: &mut self.open, native: &mut self.native, batch };
+        let Self { open, native, oversize, .. } = self;
+        let mut sink = Sink { table: &table, open, native, oversize, batch };
         sink.open.count_row();
         match (change.action, &change.before, &change.after) {
             (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
@@ -116,6 +136,7 @@ impl Publisher {
 }
 
 /// One record to write.
+#[derive(Clone, Copy)]
 struct Record<'a> {
     action: Action,
     part: IdPart,
@@ -123,19 +144,21 @@ struct Record<'a> {
     row: &'a Image<'a>,
     /// For an update, the row before.
     old: Option<&'a Image<'a>>,
+    /// Only the key is written, because the whole has this many bytes.
+    oversized: Option<usize>,
 }
 
 impl<'a> Record<'a> {
     fn insert(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Insert, part: IdPart::Whole, row, old: None }
+        Self { action: Action::Insert, part: IdPart::Whole, row, old: None, oversized: None }
     }
 
     fn update(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Update, part: IdPart::Whole, row, old: None }
+        Self { action: Action::Update, part: IdPart::Whole, row, old: None, oversized: None }
     }
 
     fn delete(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Delete, part: IdPart::Whole, row, old: None }
+        Self { action: Action::Delete, part: IdPart::Whole, row, old: None, oversized: None }
     }
 }
 
@@ -144,14 +167,14 @@ struct Sink<'a> {
     table: &'a Table,
     open: &'a mut OpenTransaction,
     native: &'a mut Native,
+    oversize: &'a mut Oversize,
     batch: &'a mut Batch,
 }
 
 impl Sink<'_> {
     fn add(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<()> {
+        let written = self.write(change, record)?;
         let buffer = self.batch.buffer();
-        let start = buffer.len();
-        let written = self.native.write(change, &record, self.table, buffer)?;
         let is_new = self.open.count_record(
             &self.table.topic,
             record.action,
@@ -161,8 +184,28 @@ impl Sink<'_> {
             let topic = Arc::clone(&self.table.topic);
             self.batch.push(topic, None, written.key, written.value);
         } else {
-            buffer.truncate(start);
+            buffer.truncate(written.start);
         }
         Ok(())
+    }
+
+    /// Writes the record, or its key alone where the whole is too large.
+    fn write(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<Written> {
+        let buffer = self.batch.buffer();
+        let written = self.native.write(change, &record, self.table, buffer)?;
+        let bytes = written.value.len();
+        if self.oversize.fits(bytes) || !self.open.is_past_skip() {
+            return Ok(written);
+        }
+        buffer.truncate(written.start);
+        self.oversize.judge(change, bytes)?;
+        let shortened = Record { oversized: Some(bytes), ..record };
+        let written = self.native.write(change, &shortened, self.table, buffer)?;
+        if !self.oversize.fits(written.value.len()) {
+            buffer.truncate(written.start);
+            return Err(self.oversize.refuse(change, bytes));
+        }
+        self.oversize.published(change, bytes);
+        Ok(written)
     }
 }

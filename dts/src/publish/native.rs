@@ -15,6 +15,8 @@ use crate::{
 
 /// Where a record's parts stand in the buffer.
 pub(super) struct Written {
+    /// Where the first of its bytes stands.
+    pub(super) start: usize,
     pub(super) key: Range<usize>,
     pub(super) value: Range<usize>,
 }
@@ -48,6 +50,7 @@ impl Native {
             self.begin_transaction(change.transaction);
         }
         let plan = change.table;
+        let first = out.len();
         let (key_columns, hash) = match &table.key {
             Key::Columns(columns) => (columns.as_slice(), None),
             Key::WholeRow => (&[][..], Some(write_hash(record.row, plan.columns.len(), out))),
@@ -58,15 +61,16 @@ impl Native {
         let row = record.row;
         let key =
             event.key(|object| write_columns(plan, row, key_columns.iter().copied(), object))?;
-        let all = 0..plan.columns.len();
-        let present = all.clone().filter(|at| row.is_present(*at));
-        event.data(|object| write_columns(plan, row, present, object))?;
-        if let Some(old) = record.old {
-            let changed = all.filter(|at| old.is_present(*at) && old.raw(*at) != row.raw(*at));
-            event.old(|object| write_columns(plan, old, changed, object))?;
+        match record.oversized {
+            None => write_images(&mut event, plan, record)?,
+            Some(bytes) => {
+                let columns = key_columns.iter().copied();
+                event.data(|object| write_columns(plan, row, columns, object))?;
+                event.oversized(bytes);
+            }
         }
         event.finish(change.event_pos);
-        Ok(Written { key: hash.unwrap_or(key), value: start..out.len() })
+        Ok(Written { start: first, key: hash.unwrap_or(key), value: start..out.len() })
     }
 
     fn begin_transaction(&mut self, transaction: &Transaction) {
@@ -85,6 +89,23 @@ impl Native {
         self.transaction.set(&id, transaction.commit_micros / 1000, &source);
         self.begun = true;
     }
+}
+
+/// Writes the row, and for an update what changed of the row before.
+fn write_images(
+    event: &mut EventWriter<'_>,
+    plan: &TablePlan,
+    record: &Record<'_>,
+) -> std::result::Result<(), decode::Error> {
+    let row = record.row;
+    let all = 0..plan.columns.len();
+    let present = all.clone().filter(|at| row.is_present(*at));
+    event.data(|object| write_columns(plan, row, present, object))?;
+    if let Some(old) = record.old {
+        let changed = all.filter(|at| old.is_present(*at) && old.raw(*at) != row.raw(*at));
+        event.old(|object| write_columns(plan, old, changed, object))?;
+    }
+    Ok(())
 }
 
 /// Writes some columns of an image as members of an object.

@@ -32,6 +32,11 @@ impl OpenTransaction {
         self.split += 1;
     }
 
+    /// Whether the next record is to be published, and not one that is durable already.
+    pub(super) fn is_past_skip(&self) -> bool {
+        self.records >= self.skip.records
+    }
+
     /// Counts a record, and says whether it is to be published.
     pub(super) fn count_record(&mut self, topic: &str, action: Action, key: &[u8]) -> Result<bool> {
         self.records += 1;

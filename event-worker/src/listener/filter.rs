@@ -38,7 +38,8 @@ impl Filter {
     }
 
     fn wants_update(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
-        if self.columns.is_empty() {
+        // What a large row changed is not told, so it may be one of these columns.
+        if self.columns.is_empty() || change.oversized.is_some() {
             return Ok(true);
         }
         let old = change.old.map(Columns::read).transpose()?.unwrap_or_default();
@@ -87,5 +88,12 @@ mod tests {
         assert!(wants(&filter(&[], &["b", "a"]), "t", "update"));
         assert!(!wants(&filter(&[], &["b"]), "t", "update"));
         assert!(wants(&filter(&[], &["b"]), "t", "insert"));
+    }
+
+    #[test]
+    fn an_update_that_does_not_tell_its_columns_is_wanted() {
+        let value =
+            value("1").replace("insert", "update").replace("\"Data\"", "\"Oversized\":9,\"Data\"");
+        assert!(filter(&[], &["b"]).wants(&ChangeEvent::read(value.as_bytes()).unwrap()).unwrap());
     }
 }
