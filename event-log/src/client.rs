@@ -14,7 +14,7 @@ use tonic::{
 };
 
 use crate::{
-    Checkpoint, Error, Event, Subscribe,
+    Checkpoint, Error, Event, Start, Subscribe,
     proto::{self, event_log_client::EventLogClient},
     wire::{self, MAX_MESSAGE_BYTES},
 };
@@ -170,12 +170,35 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] when it is not known or has a member; [`Error::Unavailable`].
+    /// As [`Stream::remove_group`](crate::Stream::remove_group); [`Error::Unavailable`].
     pub async fn remove_group(&self, stream: &str, group: &str) -> Result<(), Error> {
         let (stream, named) = (stream.to_owned(), group.to_owned());
         let request = proto::RemoveGroupRequest { stream, group: named };
         let mut service = self.service.clone();
         within_limit(service.remove_group(request), group).await.map(|_| ())
+    }
+
+    /// What offset a start means now. An offset that is not there becomes the nearest one that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Refused`].
+    pub async fn locate(&self, stream: &str, start: Start) -> Result<u64, Error> {
+        let request = proto::LocateRequest { stream: stream.to_owned(), start: Some(start.into()) };
+        let mut service = self.service.clone();
+        within_limit(service.locate(request), "").await.map(|located| located.offset)
+    }
+
+    /// Sets how far a group is, known or new, while nobody is in it; durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::reset_group`](crate::Stream::reset_group); [`Error::Unavailable`].
+    pub async fn reset_group(&self, stream: &str, group: &str, offset: u64) -> Result<(), Error> {
+        let (stream, named) = (stream.to_owned(), group.to_owned());
+        let request = proto::ResetGroupRequest { stream, group: named, offset };
+        let mut service = self.service.clone();
+        within_limit(service.reset_group(request), group).await.map(|_| ())
     }
 }
 

@@ -38,6 +38,14 @@ pub enum Error {
     /// Another member of the group is the active one now.
     #[error("this member of group {0} is no longer the active one")]
     NotMember(String),
+    /// What needs a group without members.
+    #[error("group {group} has a member: stop {client} first")]
+    GroupActive {
+        /// The group.
+        group: String,
+        /// What the active member calls itself.
+        client: String,
+    },
     /// The token is missing or wrong.
     #[error("the event log refused us: {0}")]
     Refused(String),

@@ -140,11 +140,17 @@ impl Groups {
         let Some(group) = state.groups.get(name) else {
             return Err(Error::Rejected(format!("there is no group {name}")));
         };
-        if let Some(member) = group.members.front() {
-            let client = &member.client;
-            return Err(Error::Rejected(format!("group {name} has a member: stop {client} first")));
-        }
+        group.check_empty(name)?;
         state.groups.remove(name);
+        Ok(state.wait_for_file())
+    }
+
+    /// Sets the place of a group, known or new, that has no member.
+    pub(crate) fn reset(&self, name: &str, offset: u64) -> Result<Durable, Error> {
+        let mut state = self.lock();
+        let group = state.group(name)?;
+        group.check_empty(name)?;
+        group.committed = Some(Place { offset, time_ms: now_ms() });
         Ok(state.wait_for_file())
     }
 
@@ -188,7 +194,32 @@ impl Groups {
     }
 }
 
+impl Group {
+    fn check_empty(&self, name: &str) -> Result<(), Error> {
+        match self.members.front() {
+            None => Ok(()),
+            Some(member) => {
+                let (group, client) = (name.to_owned(), member.client.clone());
+                Err(Error::GroupActive { group, client })
+            }
+        }
+    }
+}
+
 impl State {
+    /// A group, known or new.
+    fn group(&mut self, name: &str) -> Result<&mut Group, Error> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            let reason = format!("the name of a group has 1 to {MAX_NAME_BYTES} bytes");
+            return Err(Error::Rejected(reason));
+        }
+        if !self.groups.contains_key(name) && self.groups.len() >= MAX_GROUPS {
+            let reason = format!("the stream has {MAX_GROUPS} groups, the most there can be");
+            return Err(Error::Rejected(reason));
+        }
+        Ok(self.groups.entry(name.to_owned()).or_default())
+    }
+
     fn wait_for_file(&mut self) -> Durable {
         let (sender, durable) = oneshot::channel();
         self.waiting.push(sender);
@@ -227,18 +258,10 @@ pub(crate) struct Membership {
 impl Membership {
     /// Joins at the end of the queue.
     pub(crate) fn join(stream: &Arc<Shared>, group: &str, client: &str) -> Result<Self, Error> {
-        if group.len() > MAX_NAME_BYTES {
-            let reason = format!("the name of a group has at most {MAX_NAME_BYTES} bytes");
-            return Err(Error::Rejected(reason));
-        }
         let mut state = stream.groups.lock();
-        if !state.groups.contains_key(group) && state.groups.len() >= MAX_GROUPS {
-            let reason = format!("the stream has {MAX_GROUPS} groups, the most there can be");
-            return Err(Error::Rejected(reason));
-        }
         state.next_member += 1;
         let (id, lost) = (state.next_member, CancellationToken::new());
-        let members = &mut state.groups.entry(group.to_owned()).or_default().members;
+        let members = &mut state.group(group)?.members;
         if members.len() >= MAX_MEMBERS {
             return Err(Error::Rejected(format!("group {group} has {MAX_MEMBERS} members")));
         }

@@ -221,6 +221,24 @@ impl event_log_server::EventLog for Service {
         self.stream(&stream)?.remove_group(&group).await?;
         Ok(Response::new(proto::RemoveGroupResponse {}))
     }
+
+    async fn locate(
+        &self,
+        request: Request<proto::LocateRequest>,
+    ) -> Result<Response<proto::LocateResponse>, Status> {
+        let proto::LocateRequest { stream, start } = request.into_inner();
+        let offset = self.stream(&stream)?.locate(wire::start_of(start))?;
+        Ok(Response::new(proto::LocateResponse { offset }))
+    }
+
+    async fn reset_group(
+        &self,
+        request: Request<proto::ResetGroupRequest>,
+    ) -> Result<Response<proto::ResetGroupResponse>, Status> {
+        let proto::ResetGroupRequest { stream, group, offset } = request.into_inner();
+        self.stream(&stream)?.reset_group(&group, offset).await?;
+        Ok(Response::new(proto::ResetGroupResponse {}))
+    }
 }
 
 fn entries_of(checkpoint: Checkpoint) -> Vec<proto::CheckpointEntry> {

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    Append, Appended, Checkpoint, Error,
+    Append, Appended, Checkpoint, Error, Start,
     disk::{
         recovery::{self, Recovered},
         segment::{self, Segment, SegmentId},
@@ -19,6 +19,7 @@ use crate::{
     leader::{Lead, Leaders},
     log::Keeper,
     queue::{Durable, Failure, Queue},
+    reader,
     record::NewRecord,
     tail::{Group, Tail},
     writer,
@@ -197,9 +198,40 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] when it is not known or has a member.
+    /// [`Error::Rejected`] when it is not known, [`Error::GroupActive`] when it has a member.
     pub async fn remove_group(&self, group: &str) -> Result<(), Error> {
         let saved = self.shared.groups.remove(group)?;
+        self.shared.poke_keeper();
+        wait(saved).await
+    }
+
+    /// What offset a start means now. An offset that is not there becomes the nearest one that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn locate(&self, start: Start) -> Result<u64, Error> {
+        let first = || {
+            let first = self.shared.segments().first().map(|first| first.first_offset);
+            first.unwrap_or_else(|| self.shared.end())
+        };
+        match start {
+            Start::Earliest => Ok(first()),
+            Start::Latest => Ok(self.shared.end()),
+            Start::Offset(offset) => Ok(offset.min(self.shared.end()).max(first())),
+            Start::Time(time_ms) => reader::offset_at(&self.shared, time_ms),
+        }
+    }
+
+    /// Sets how far a group is, known or new, while nobody is in it; durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::GroupActive`]; [`Error::Rejected`] for an offset past the end, or a name that cannot
+    /// be; [`Error::Full`].
+    pub async fn reset_group(&self, group: &str, offset: u64) -> Result<(), Error> {
+        self.check_end(offset)?;
+        let saved = self.shared.groups.reset(group, offset)?;
         self.shared.poke_keeper();
         wait(saved).await
     }
@@ -215,14 +247,19 @@ impl Stream {
     ///
     /// [`Error::NotMember`] when `member` is not the active one; [`Error::Full`].
     pub async fn commit(&self, group: &str, member: u64, offset: u64) -> Result<(), Error> {
-        let end = self.shared.end();
-        if offset > end {
-            let reason = format!("cannot commit offset {offset}: the stream ends at {end}");
-            return Err(Error::Rejected(reason));
-        }
+        self.check_end(offset)?;
         let saved = self.shared.groups.commit(group, member, offset)?;
         self.shared.poke_keeper();
         wait(saved).await
+    }
+
+    fn check_end(&self, offset: u64) -> Result<(), Error> {
+        let end = self.shared.end();
+        if offset <= end {
+            return Ok(());
+        }
+        let reason = format!("cannot commit offset {offset}: the stream ends at {end}");
+        Err(Error::Rejected(reason))
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     Error, Record, Stream,
     group::Membership,
-    reader::{self, Chunk, Filter, Reader},
+    reader::{Chunk, Filter, Reader},
     stream::{self, Shared},
 };
 
@@ -178,7 +178,6 @@ impl Subscription {
 
     fn resolve(&self) -> Result<u64, Error> {
         match self.wanted.start {
-            Start::Latest => Ok(self.stream.end()),
             Start::Offset(offset) if offset <= self.stream.end() => Ok(offset),
             Start::Offset(offset) => {
                 let end = self.stream.end();
@@ -186,11 +185,7 @@ impl Subscription {
                     "offset {offset} is past the end of the stream, {end}"
                 )))
             }
-            Start::Time(time_ms) => reader::offset_at(&self.stream, time_ms),
-            Start::Earliest => {
-                let first = self.stream.segments().first().map(|first| first.first_offset);
-                Ok(first.unwrap_or_else(|| self.stream.end()))
-            }
+            start => Stream { shared: Arc::clone(&self.stream) }.locate(start),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Between the log's own types and the messages of the protocol.
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
     CheckpointChange, Error, Event, NewHeaders, NewRecord, Record, Start, Subscribe, proto,
@@ -10,6 +10,7 @@ use crate::{
 pub(crate) const MAX_MESSAGE_BYTES: usize = crate::MAX_BATCH_BYTES + (16 << 20);
 const OFFSET: &str = "log-offset";
 const FIRST: &str = "log-first";
+const MEMBER: &str = "log-member-bin";
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -27,6 +28,12 @@ impl From<Error> for Status {
                 status
             }
             Error::NotMember(_) => Self::failed_precondition(message),
+            Error::GroupActive { client, .. } => {
+                let mut status = Self::failed_precondition(message);
+                let client = MetadataValue::from_bytes(client.as_bytes());
+                status.metadata_mut().insert_bin(MEMBER, client);
+                status
+            }
             Error::Refused(reason) => Self::unauthenticated(reason),
             Error::Damaged { .. }
             | Error::Held(_)
@@ -47,7 +54,10 @@ pub(crate) fn error_of(status: &Status, name: &str) -> Error {
         Code::ResourceExhausted => Error::Full(message),
         Code::Aborted => Error::Fenced(name.to_owned()),
         Code::InvalidArgument => Error::Rejected(message),
-        Code::FailedPrecondition => Error::NotMember(name.to_owned()),
+        Code::FailedPrecondition => match member(status) {
+            Some(client) => Error::GroupActive { group: name.to_owned(), client },
+            None => Error::NotMember(name.to_owned()),
+        },
         Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented => {
             Error::Refused(message)
         }
@@ -58,6 +68,12 @@ pub(crate) fn error_of(status: &Status, name: &str) -> Error {
         Code::DataLoss => Error::Failed(message),
         _ => Error::Unavailable(reason(status)),
     }
+}
+
+/// The member that is in the way, where a status names one.
+fn member(status: &Status) -> Option<String> {
+    let client = status.metadata().get_bin(MEMBER)?.to_bytes().ok()?;
+    Some(String::from_utf8_lossy(&client).into_owned())
 }
 
 /// The deepest cause that a status knows: "connection refused", not "transport error".
@@ -146,18 +162,35 @@ pub(crate) fn event_of(response: proto::SubscribeResponse) -> Option<Event> {
     })
 }
 
-/// What a request asks for, and of which stream.
-pub(crate) fn subscribe_of(request: proto::SubscribeRequest) -> (String, Subscribe) {
+/// Where to begin, as a request says it.
+pub(crate) fn start_of(start: Option<proto::Start>) -> Start {
     use proto::start::At;
-    let start = match request.start.and_then(|start| start.at) {
+    match start.and_then(|start| start.at) {
         None | Some(At::Earliest(_)) => Start::Earliest,
         Some(At::Latest(_)) => Start::Latest,
         Some(At::Offset(offset)) => Start::Offset(offset),
         Some(At::TimeMs(time_ms)) => Start::Time(time_ms),
-    };
+    }
+}
+
+impl From<Start> for proto::Start {
+    fn from(start: Start) -> Self {
+        use proto::start::At;
+        let at = match start {
+            Start::Earliest => At::Earliest(proto::Earliest {}),
+            Start::Latest => At::Latest(proto::Latest {}),
+            Start::Offset(offset) => At::Offset(offset),
+            Start::Time(time_ms) => At::TimeMs(time_ms),
+        };
+        Self { at: Some(at) }
+    }
+}
+
+/// What a request asks for, and of which stream.
+pub(crate) fn subscribe_of(request: proto::SubscribeRequest) -> (String, Subscribe) {
     let wanted = Subscribe {
         group: request.group,
-        start,
+        start: start_of(request.start),
         topics: request.topics,
         kinds: request.types,
         origins: request.origins,
@@ -168,17 +201,10 @@ pub(crate) fn subscribe_of(request: proto::SubscribeRequest) -> (String, Subscri
 }
 
 pub(crate) fn subscribe_request(stream: &str, wanted: Subscribe) -> proto::SubscribeRequest {
-    use proto::start::At;
-    let at = match wanted.start {
-        Start::Earliest => At::Earliest(proto::Earliest {}),
-        Start::Latest => At::Latest(proto::Latest {}),
-        Start::Offset(offset) => At::Offset(offset),
-        Start::Time(time_ms) => At::TimeMs(time_ms),
-    };
     proto::SubscribeRequest {
         stream: stream.to_owned(),
         group: wanted.group,
-        start: Some(proto::Start { at: Some(at) }),
+        start: Some(wanted.start.into()),
         topics: wanted.topics,
         types: wanted.kinds,
         origins: wanted.origins,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use event_log::{Error, Event, proto::CommitRequest};
+use event_log::{Error, Event, Start, proto::CommitRequest};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -77,7 +77,7 @@ async fn another_member_takes_over_when_one_goes_and_begins_where_it_committed()
     assert!(matches!(beyond, Error::Rejected(_)), "{beyond}");
     client.commit(commit(taken, 0)).await.unwrap();
     let held = client.remove_group(STREAM, "g").await.unwrap_err();
-    assert!(matches!(held, Error::Rejected(_)), "{held}");
+    assert!(matches!(held, Error::GroupActive { .. }), "{held}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,4 +120,39 @@ async fn commits_survive_a_kill() {
     assert_eq!(assigned(&mut subscription).await.unwrap().1, 2);
     let stale = server.client().commit(commit(member, 2)).await.unwrap_err();
     assert!(matches!(stale, Error::NotMember(_)), "{stale}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_set_to_another_place_only_while_nobody_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let sender = Sender::open(&server).await;
+    sender.send(&server, 1, vec![record(b"one".to_vec()), record(b"two".to_vec())]).await.unwrap();
+    let client = server.client();
+    let end = client.locate(STREAM, Start::Latest).await.unwrap();
+    assert_eq!(client.locate(STREAM, Start::Earliest).await.unwrap(), 0);
+    assert_eq!(client.locate(STREAM, Start::Offset(end + 7)).await.unwrap(), end);
+    assert_eq!(client.locate(STREAM, Start::Time(u64::MAX)).await.unwrap(), end);
+
+    let mut member = client.subscribe(STREAM, subscribe("g", "né")).await.unwrap();
+    assigned(&mut member).await.unwrap();
+    let refused = client.reset_group(STREAM, "g", 1).await.unwrap_err();
+    assert!(matches!(&refused, Error::GroupActive { client, .. } if client == "né"), "{refused}");
+    drop(member);
+    let free = async {
+        while client.reset_group(STREAM, "g", 1).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, free).await.unwrap();
+    let mut member = client.subscribe(STREAM, subscribe("g", "again")).await.unwrap();
+    assert_eq!(assigned(&mut member).await.unwrap().1, 1);
+
+    client.reset_group(STREAM, "new", 1).await.unwrap();
+    let mut member = client.subscribe(STREAM, subscribe("new", "a")).await.unwrap();
+    assert_eq!(assigned(&mut member).await.unwrap().1, 1);
+    for (group, offset) in [("beyond", end + 1), ("", 0)] {
+        let refused = client.reset_group(STREAM, group, offset).await.unwrap_err();
+        assert!(matches!(refused, Error::Rejected(_)), "{refused}");
+    }
 }
