@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    BusConfig, BusKind, Checkpoint, Consumer, Producer, Progress, Result, Subscription,
-    TopicFilter, log,
+    BusConfig, BusKind, Checkpoint, Consumer, Producer, Progress, Reset, ResetTo, Result,
+    Subscription, TopicFilter, log,
 };
 
 /// Reaches the bus that a config names, over the network. Nothing is sent yet.
@@ -51,4 +51,26 @@ pub trait Bus: Send + Sync {
     ///
     /// Transient, when the bus is away.
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>>;
+
+    /// What [`Bus::reset`] would have to set, in every partition of the topics. Changes nothing, and
+    /// is answered also while the group has members.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn plan_reset(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+        to: ResetTo,
+    ) -> Result<Vec<Reset>>;
+
+    /// Sets how far a group is in these partitions, whatever it committed before; a group that was
+    /// never there is made. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::GroupActive`](crate::Error::GroupActive) when the group has a member, or had one
+    /// that the bus still waits for; then nothing is set. Transient, when the bus is away.
+    async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()>;
 }

@@ -16,9 +16,16 @@ pub enum Error {
     /// The bus has no room; try again later.
     #[error("the bus is full: {0}")]
     Full(String),
-    /// Another process opened the same producer; this one must not write any more.
-    #[error("fenced: another process has taken over producer {0}")]
+    /// Another process took over what only one may be, a producer or a member of this instance
+    /// name; this one must not go on.
+    #[error("fenced: another process has taken over as {0}")]
     Fenced(String),
+    /// What needs a group that nobody is in.
+    #[error("members of group {group} are active: stop the listener first")]
+    GroupActive {
+        /// The group.
+        group: String,
+    },
     /// A commit for a partition that is not ours.
     #[error("partition {} of {} is no longer ours: another member took over", .0.number, .0.topic)]
     PartitionLost(Partition),

@@ -19,6 +19,7 @@ mod error;
 mod log;
 mod memory;
 mod producer;
+mod reset;
 mod topic;
 
 pub use batch::{Batch, Headers, Record};
@@ -31,6 +32,7 @@ pub use error::Error;
 pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
 pub use producer::{Checkpoint, CheckpointChange, Producer};
+pub use reset::{Reset, ResetTo};
 pub use topic::{TopicFilter, TopicName};
 
 /// A result of the bus.

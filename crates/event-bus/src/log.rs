@@ -8,14 +8,19 @@ mod consumer;
 mod embedded;
 mod producer;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
-use event_log::{Client, ClientConfig, Compress, Error as LogError, GroupState, Stream};
+use event_log::{
+    Client, ClientConfig, Compress, Error as LogError, GroupState, Start as LogStart, Stream,
+};
 
 use crate::{
-    Bus, Checkpoint, Consumer, Error, Partition, Producer, Progress, Result, Subscription,
-    TopicFilter,
+    Bus, Checkpoint, Consumer, Error, Partition, Producer, Progress, Reset, ResetTo, Result,
+    Subscription, TopicFilter,
 };
 pub use config::LogConfig;
 use consumer::LogConsumer;
@@ -70,6 +75,7 @@ impl Place {
             LogError::Fenced(producer) => Error::Fenced(producer),
             LogError::Rejected(reason) => Error::Rejected(reason),
             LogError::NotMember(_) => Error::PartitionLost(self.partition()),
+            LogError::GroupActive { group, .. } => Error::GroupActive { group },
             LogError::Refused(reason) => Error::Refused { address, reason },
             LogError::Held(_) | LogError::Unusable { .. } | LogError::Listen { .. } => {
                 Error::Refused { address, reason }
@@ -136,6 +142,47 @@ impl Bus for LogBus {
         let committed = committed.and_then(|state| state.committed);
         Ok(vec![Progress { partition: self.place.partition(), committed, end }])
     }
+
+    async fn plan_reset(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+        to: ResetTo,
+    ) -> Result<Vec<Reset>> {
+        let start = match to {
+            ResetTo::Earliest => LogStart::Earliest,
+            ResetTo::Latest => LogStart::Latest,
+            ResetTo::Time(time) => LogStart::Time(since_epoch_ms(time)),
+            ResetTo::Offset(offset) => LogStart::Offset(offset),
+        };
+        let located = match &self.access {
+            Access::Local(stream) => stream.locate(start),
+            Access::Network(client) => client.locate(&self.place.stream, start).await,
+        };
+        let to = located.map_err(|error| self.place.error(error))?;
+        let progress = self.progress(group, topics).await?;
+        let reset = |at: Progress| Reset { partition: at.partition, from: at.committed, to };
+        Ok(progress.into_iter().map(reset).collect())
+    }
+
+    async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
+        let own = self.place.partition();
+        let Some(reset) = resets.iter().rfind(|reset| reset.partition == own) else {
+            return Ok(());
+        };
+        let set = match &self.access {
+            Access::Local(stream) => stream.reset_group(group, reset.to).await,
+            Access::Network(client) => {
+                client.reset_group(&self.place.stream, group, reset.to).await
+            }
+        };
+        set.map_err(|error| self.place.error(error))
+    }
+}
+
+fn since_epoch_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn group_state(group: event_log::proto::Group) -> GroupState {

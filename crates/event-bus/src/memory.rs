@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Assignment, Batch, Bus, Checkpoint, CheckpointChange, Consumer, Delivery, Error, Partition,
-    Polled, Producer, Progress, Record, Result, Start, Subscription, TopicFilter,
+    Polled, Producer, Progress, Record, Reset, ResetTo, Result, Start, Subscription, TopicFilter,
 };
 use group::{Group, Step};
 
@@ -173,6 +173,37 @@ impl Bus for MemoryBus {
             partition,
         });
         Ok(progress.collect())
+    }
+
+    async fn plan_reset(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+        to: ResetTo,
+    ) -> Result<Vec<Reset>> {
+        let state = self.shared.lock();
+        let group = state.groups.get(group);
+        let place = |partition: &Partition| match to {
+            ResetTo::Earliest => state.resolve(partition, Start::Earliest),
+            ResetTo::Latest => state.resolve(partition, Start::Latest),
+            ResetTo::Time(time) => state.resolve(partition, Start::Time(time)),
+            ResetTo::Offset(offset) => offset.min(state.end(partition)),
+        };
+        let resets = state.matching(topics).into_iter().map(|partition| Reset {
+            from: group.and_then(|group| group.committed(&partition)),
+            to: place(&partition),
+            partition,
+        });
+        Ok(resets.collect())
+    }
+
+    async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
+        let mut state = self.shared.lock();
+        let places = state.groups.entry(group.to_owned()).or_default();
+        if places.reset(resets) {
+            return Ok(());
+        }
+        Err(Error::GroupActive { group: group.to_owned() })
     }
 }
 

@@ -1,10 +1,6 @@
 //! A consumer over a log: a member of a group that joins again by itself.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +8,7 @@ use event_log::{Error as LogError, Event, Record, RemoteSubscription, Subscribe,
 use service::{Backoff, BackoffConfig};
 use tokio::time::Instant;
 
-use super::{Access, Place};
+use super::{Access, Place, since_epoch_ms};
 use crate::{
     Assignment, Consumer, Delivery, Error, Partition, Polled, Result, Start, Subscription,
 };
@@ -119,10 +115,7 @@ impl LogConsumer {
         let start = match self.wanted.start {
             Start::Earliest => event_log::Start::Earliest,
             Start::Latest => event_log::Start::Latest,
-            Start::Time(time) => {
-                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-                event_log::Start::Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-            }
+            Start::Time(time) => event_log::Start::Time(since_epoch_ms(time)),
         };
         Subscribe {
             group: self.wanted.group.clone(),

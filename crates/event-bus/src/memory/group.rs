@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::Partition;
+use crate::{Partition, Reset};
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Group {
     committed: HashMap<Partition, u64>,
     members: BTreeMap<u64, Member>,
@@ -115,6 +115,16 @@ impl Group {
             self.committed.insert(partition.clone(), *offset);
         }
         None
+    }
+
+    /// Sets the offsets, unless somebody is in the group.
+    pub(super) fn reset(&mut self, resets: &[Reset]) -> bool {
+        let is_free = self.members.is_empty();
+        if is_free {
+            let places = resets.iter().map(|reset| (reset.partition.clone(), reset.to));
+            self.committed.extend(places);
+        }
+        is_free
     }
 
     pub(super) fn pause(&mut self, id: u64, partitions: &[Partition]) {

@@ -3,6 +3,7 @@
 mod groups;
 mod producers;
 pub(crate) mod reader;
+mod resets;
 mod starts;
 
 use std::{sync::Arc, time::Duration};
@@ -27,7 +28,8 @@ type Sentence = (&'static str, for<'a> fn(&'a dyn Backend) -> BoxFuture<'a, ()>)
 
 /// Proves every sentence on a new bus.
 pub(crate) async fn holds<B: Backend>(make: impl AsyncFn() -> B) {
-    let sentences = [producers::SENTENCES, groups::SENTENCES, starts::SENTENCES].concat();
+    let sentences =
+        [producers::SENTENCES, groups::SENTENCES, starts::SENTENCES, resets::SENTENCES].concat();
     for (sentence, prove) in sentences {
         println!("{sentence}");
         let backend = make().await;
