@@ -3,6 +3,7 @@
 mod health;
 mod listeners;
 mod metrics;
+mod reset;
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,6 +44,7 @@ fn router(supervisor: Arc<Supervisor>) -> Router {
         .route("/api/v1/listeners/{id}", get(listeners::show))
         .route("/api/v1/listeners/{id}/pause", post(listeners::pause))
         .route("/api/v1/listeners/{id}/resume", post(listeners::resume))
+        .route("/api/v1/listeners/{id}/reset", post(reset::reset))
         .route("/api/v1/listeners/{id}/ready", get(health::listener_ready))
         .route("/api/v1/reload", post(reload))
         .route("/metrics", get(metrics::show))

@@ -19,6 +19,8 @@ use service::{
 pub use handler::{ExecConfig, HandlerConfig, HttpConfig};
 pub use listener::{Actions, ListenerConfig};
 
+use crate::error::Error;
+
 /// A whole config file.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -81,6 +83,19 @@ impl Config {
             bus_as_written: root.raw("bus").cloned(),
         };
         file.finish(config)
+    }
+
+    /// The listener of this id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownListener`].
+    pub fn listener(&self, id: &str) -> Result<&ListenerConfig, Error> {
+        self.listeners.get(id).ok_or_else(|| {
+            let known: Vec<&str> = self.listeners.keys().map(String::as_str).collect();
+            let (id, file) = (id.to_owned(), self.path.display().to_string());
+            Error::UnknownListener { id, file, known: known.join(", ") }
+        })
     }
 
     /// Whether the bus is the same as in `other`.

@@ -61,6 +61,17 @@ pub enum Error {
         /// What came instead.
         reason: String,
     },
+    /// An event-worker that runs refused what it was asked for.
+    #[error("{message}")]
+    ApiRefused {
+        /// What it said.
+        message: String,
+        /// What it said to do.
+        remedy: String,
+    },
+    /// A reset did not come to its end.
+    #[error("the listener was stopped, or its config changed, before it could be reset")]
+    ResetInterrupted,
     /// Another supervisor works with the same directory.
     #[error("another event-worker runs with the directory {0}")]
     AlreadyRuns(String),
@@ -79,14 +90,27 @@ impl Error {
     }
 
     /// What a human can do about it.
-    pub fn remedy(&self) -> &'static str {
+    pub fn remedy(&self) -> &str {
         match self {
+            Self::ApiRefused { remedy, .. } => remedy,
+            Self::ResetInterrupted => "see how it is (event-worker status), and try again",
             Self::Config(_) | Self::UnknownListener { .. } => "mend the config file",
             Self::NoHandler(_) => "or give the listener a handler of another kind",
             Self::HttpClient(_) => "install the system's CA certificates",
             Self::Bus(event_bus::Error::OffsetGone { .. }) => {
-                "nothing is skipped by itself: decide where this listener goes on, or give it a \
-                 new name with start = \"earliest\"; keep records longer (retention, maxBytes)"
+                "nothing is skipped by itself: decide where this listener goes on with \
+                 `event-worker listener reset -t ID --to earliest` (or latest, a time, an offset; \
+                 --dry-run shows it); keep records longer (retention, maxBytes)"
+            }
+            Self::Bus(event_bus::Error::GroupActive { .. }) => {
+                "stop it wherever it runs: an event-worker stops it for the reset by itself when \
+                 it is called with its config there; on other machines take it out of the config \
+                 and reload; end a `listener -t` or a program of your own"
+            }
+            Self::Bus(event_bus::Error::Fenced(_)) => {
+                "only one process at a time may be this member: see whether another event-worker \
+                 runs with the same host name and [supervisor] directory; one that was left over \
+                 ends by itself"
             }
             Self::Bus(error) if error.is_transient() => "start the bus; the listener waits for it",
             Self::Bus(_) => "see [bus] in the config: address, token, certificate",
@@ -111,9 +135,12 @@ impl Error {
         match self {
             Self::Config(_) | Self::UnknownListener { .. } | Self::NoHandler(_) => Exit::Config,
             Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
-            Self::Bus(_) | Self::Io { .. } | Self::AlreadyRuns(_) | Self::NoAnswer { .. } => {
-                Exit::Refused
-            }
+            Self::Bus(_)
+            | Self::Io { .. }
+            | Self::AlreadyRuns(_)
+            | Self::NoAnswer { .. }
+            | Self::ApiRefused { .. }
+            | Self::ResetInterrupted => Exit::Refused,
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
     }
@@ -124,6 +151,10 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::Config(_) => StatusCode::BAD_REQUEST,
+            Error::Bus(event_bus::Error::GroupActive { .. }) | Error::ResetInterrupted => {
+                StatusCode::CONFLICT
+            }
+            error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string(), error.remedy())

@@ -7,15 +7,18 @@
 mod alone;
 mod api;
 mod check;
+mod client;
 mod config;
 mod control;
 mod error;
 mod event;
 mod handler;
 mod listener;
+mod reset;
 mod status;
 mod supervised;
 mod supervisor;
+mod table;
 
 pub use alone::{run, run_alone};
 pub use check::check;
@@ -26,6 +29,7 @@ pub use error::Error;
 pub use event::{Event, json_array};
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
+pub use reset::{ResetMode, ResetPlace, reset_listener};
 pub use status::show_status;
 pub use supervised::run_supervised;
 pub use supervisor::supervise;

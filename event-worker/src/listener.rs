@@ -52,11 +52,7 @@ impl Listener {
     ///
     /// When the config has no such listener.
     pub fn new(config: &Config, id: &str, bus: Arc<dyn Bus>) -> Result<Self, Error> {
-        let Some(listener) = config.listeners.get(id) else {
-            let known: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
-            let (id, file) = (id.to_owned(), config.path.display().to_string());
-            return Err(Error::UnknownListener { id, file, known: known.join(", ") });
-        };
+        let listener = config.listener(id)?;
         Ok(Self {
             id: id.to_owned(),
             subscription: listener.subscription(id, &config.bus),

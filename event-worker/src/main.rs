@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use event_worker::Error;
+use event_worker::{Error, ResetMode, ResetPlace};
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span};
@@ -28,17 +28,39 @@ enum Command {
     Run,
     /// Looks whether the config is right, the bus answers and the handlers are there.
     Check,
-    /// Runs one listener in this process.
+    /// Runs one listener in this process, or sets it to another place.
+    #[command(subcommand_negates_reqs = true)]
     Listener {
+        #[command(subcommand)]
+        verb: Option<ListenerVerb>,
         /// Its id: NAME of [listeners.NAME].
-        #[arg(short = 't', long = "id", value_name = "ID")]
-        id: String,
+        #[arg(short = 't', long = "id", value_name = "ID", required = true)]
+        id: Option<String>,
         /// The supervisor's socket: it says what to run.
         #[arg(long, hide = true)]
         supervisor: Option<PathBuf>,
     },
     /// Shows the listeners of the event-worker that runs with this config.
     Status,
+}
+
+#[derive(Subcommand)]
+enum ListenerVerb {
+    /// Lets a listener go on at another place of the bus, and says from where to where.
+    ///
+    /// The event-worker that runs it stops it for that and starts it again. What lies behind a place
+    /// further on is not handled; what lies before a place further back is handled again.
+    Reset {
+        /// Its id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: String,
+        /// earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset.
+        #[arg(long, value_name = "PLACE")]
+        to: ResetPlace,
+        /// Only shows what would be set.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -74,7 +96,10 @@ fn main() -> ExitCode {
 async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Error> {
     match command {
         Command::Run => event_worker::supervise(&config, stop_on_signal()?).await?,
-        Command::Listener { id, supervisor } => listen(&config, &id, supervisor).await?,
+        Command::Listener { verb: Some(verb), .. } => change(&config, verb).await?,
+        Command::Listener { id, supervisor, .. } => {
+            listen(&config, &id.unwrap_or_default(), supervisor).await?;
+        }
         Command::Check => return event_worker::check(&config).await,
         Command::Status => event_worker::show_status(&config).await?,
     }
@@ -88,6 +113,12 @@ async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<
         Some(socket) => event_worker::run_supervised(&socket, id, stop).instrument(span).await,
         None => event_worker::run_alone(config, id, stop).instrument(span).await,
     }
+}
+
+async fn change(config: &Path, verb: ListenerVerb) -> Result<(), Error> {
+    let ListenerVerb::Reset { id, to, dry_run } = verb;
+    let mode = if dry_run { ResetMode::DryRun } else { ResetMode::Set };
+    event_worker::reset_listener(config, &id, to, mode).await
 }
 
 fn stop_on_signal() -> Result<CancellationToken, Error> {

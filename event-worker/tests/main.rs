@@ -6,4 +6,5 @@ mod bus;
 mod handlers;
 mod listener;
 mod program;
+mod reset;
 mod supervisor;

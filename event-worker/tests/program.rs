@@ -124,6 +124,13 @@ impl Site {
         progress.iter().map(|at| at.end - at.committed.unwrap_or(0)).sum()
     }
 
+    /// The offset that the next record gets.
+    pub(crate) async fn end_of(&self, listener: &str) -> u64 {
+        let bus = &self.log.as_ref().unwrap().bus;
+        let group = format!("dbevents.listener.{listener}");
+        bus.progress(&group, &Default::default()).await.unwrap()[0].end
+    }
+
     pub(crate) async fn wait_until_committed(&self, listener: &str) {
         eventually("everything is committed", async || self.behind(listener).await == 0).await;
     }

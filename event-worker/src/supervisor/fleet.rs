@@ -1,5 +1,7 @@
 //! All listeners of the config, and what becomes of them when it changes.
 
+mod reset;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -151,6 +153,17 @@ impl Fleet {
 impl Inner {
     /// Starts to keep a listener's process. One that is kept already ends first.
     fn launch(&mut self, id: &str, socket: &Path) {
+        self.launch_after(id, socket, std::future::ready(()));
+    }
+
+    /// As `launch`, and between the end of the old process and the start of the new one does
+    /// something, unless the listener is stopped then.
+    fn launch_after(
+        &mut self,
+        id: &str,
+        socket: &Path,
+        interlude: impl Future<Output = ()> + Send + 'static,
+    ) {
         let config = &self.accepted.config;
         let Some(listener) = config.listeners.get(id) else { return };
         if !is_ours(listener) {
@@ -173,9 +186,20 @@ impl Inner {
             socket: socket.to_owned(),
             config: config.path.clone(),
             ending: ending.clone(),
-            before: before.map(|before| before.task),
         };
-        let task = tokio::spawn(keeper.run());
+        let stop = ending.stop.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // It was told to stop; it panics only by a bug of ours.
+                let _ = before.task.await;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = interlude => {}
+            }
+            keeper.run().await;
+        });
         self.kept.insert(id.to_owned(), Kept { unit, ending, task });
     }
 

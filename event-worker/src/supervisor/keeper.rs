@@ -9,10 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use service::{Backoff, BackoffConfig};
-use tokio::{
-    process::{Child, Command},
-    task::JoinHandle,
-};
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -40,17 +37,11 @@ pub(super) struct Keeper {
     pub(super) socket: PathBuf,
     pub(super) config: PathBuf,
     pub(super) ending: Ending,
-    /// Keeps the process whose place this one takes.
-    pub(super) before: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     /// Until it is stopped and its process has ended.
-    pub(super) async fn run(mut self) {
-        if let Some(before) = self.before.take() {
-            // It was told to stop; it panics only by a bug of ours.
-            let _ = before.await;
-        }
+    pub(super) async fn run(self) {
         let mut backoff = Backoff::new(RESTART);
         while !self.ending.stop.is_cancelled() {
             let started = Instant::now();

@@ -1,0 +1,100 @@
+//! The API of an event-worker that runs, as the other commands call it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use reqwest::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{config::ListenConfig, error::Error};
+
+/// Reaches the API at one address.
+pub(crate) struct ApiClient<'a> {
+    listen: &'a ListenConfig,
+    client: reqwest::Client,
+    address: SocketAddr,
+}
+
+/// A call without the answer that was hoped for.
+pub(crate) enum NoAnswer {
+    /// Nothing listens there.
+    Nobody,
+    /// It answered with an error.
+    Refused { status: StatusCode, message: String, remedy: String },
+    /// Something else than an event-worker, or one that is in trouble.
+    Strange(String),
+}
+
+impl<'a> ApiClient<'a> {
+    pub(crate) fn new(listen: &'a ListenConfig) -> Result<Self, Error> {
+        let mut address = listen.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { listen, client, address })
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<T, NoAnswer> {
+        self.call(self.client.get(self.url(path)).timeout(deadline)).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        deadline: Duration,
+    ) -> Result<T, NoAnswer> {
+        let request = self.client.post(self.url(path)).body(body.to_string());
+        self.call(request.header("content-type", "application/json").timeout(deadline)).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        mut request: reqwest::RequestBuilder,
+    ) -> Result<T, NoAnswer> {
+        if let Some(token) = &self.listen.token {
+            request = request.bearer_auth(token.expose());
+        }
+        let strange = |error: reqwest::Error| NoAnswer::Strange(error.to_string());
+        let response = request
+            .send()
+            .await
+            .map_err(|error| if error.is_connect() { NoAnswer::Nobody } else { strange(error) })?;
+        let status = response.status();
+        let body = response.text().await.map_err(strange)?;
+        if status.is_success() {
+            let foreign = "it does not answer as event-worker";
+            return serde_json::from_str(&body).map_err(|_| NoAnswer::Strange(foreign.into()));
+        }
+        let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+        let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
+        match (text("message"), text("remedy")) {
+            (Some(message), Some(remedy)) => Err(NoAnswer::Refused { status, message, remedy }),
+            _ => Err(NoAnswer::Strange(format!("{status}: not event-worker?"))),
+        }
+    }
+
+    /// What to tell the user.
+    pub(crate) fn error(&self, answer: NoAnswer) -> Error {
+        let reason = match answer {
+            NoAnswer::Nobody => "nothing listens there".to_owned(),
+            NoAnswer::Strange(reason) => reason,
+            NoAnswer::Refused { message, remedy, .. } => {
+                return Error::ApiRefused { message, remedy };
+            }
+        };
+        Error::NoAnswer { address: self.address, reason }
+    }
+}

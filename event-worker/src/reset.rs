@@ -1,0 +1,204 @@
+//! `event-worker listener reset`: a listener goes on at another place of the bus.
+
+use std::{path::Path, str::FromStr, time::Duration};
+
+use event_bus::{Bus, Reset, ResetTo, Subscription};
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    client::{ApiClient, NoAnswer},
+    config::{Config, HandlerConfig},
+    error::Error,
+    table,
+};
+
+/// A supervisor has to let the listener end first, and the bus to notice it.
+const SUPERVISOR_DEADLINE: Duration = Duration::from_mins(3);
+
+/// How long members that have just ended may still count for the bus.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
+
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Where a listener shall go on, as users write it: `earliest`, `latest`, a time or an offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResetPlace {
+    text: String,
+    pub(crate) to: ResetTo,
+}
+
+/// Whether a reset is done, or only shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetMode {
+    /// It is done.
+    Set,
+    /// Nothing is changed.
+    DryRun,
+}
+
+/// Partitions and their places, as the API and the command show them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ResetList {
+    resets: Vec<ResetView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ResetView {
+    topic: String,
+    partition: u32,
+    from: Option<u64>,
+    to: u64,
+}
+
+impl FromStr for ResetPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = || humantime::parse_rfc3339_weak(text).ok().map(ResetTo::Time);
+        let to = match text {
+            "earliest" => Some(ResetTo::Earliest),
+            "latest" => Some(ResetTo::Latest),
+            _ => text.parse().ok().map(ResetTo::Offset).or_else(time),
+        };
+        let text = text.to_owned();
+        let forms = "write earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset";
+        to.map(|to| Self { to, text }).ok_or_else(|| forms.to_owned())
+    }
+}
+
+impl TryFrom<String> for ResetPlace {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ResetPlace> for String {
+    fn from(place: ResetPlace) -> Self {
+        place.text
+    }
+}
+
+impl From<Vec<Reset>> for ResetList {
+    fn from(resets: Vec<Reset>) -> Self {
+        let view = |reset: Reset| ResetView {
+            topic: reset.partition.topic.to_string(),
+            partition: reset.partition.number,
+            from: reset.from,
+            to: reset.to,
+        };
+        Self { resets: resets.into_iter().map(view).collect() }
+    }
+}
+
+/// Sets the listener `id` of a config file to another place, and prints from where to where. One
+/// that a supervisor runs with this config is stopped by it for that, and started again.
+///
+/// # Errors
+///
+/// When the config is wrong, the bus is away, or members of the listener are active elsewhere.
+pub async fn reset_listener(
+    file: &Path,
+    id: &str,
+    place: ResetPlace,
+    mode: ResetMode,
+) -> Result<(), Error> {
+    let config = Config::open(file)?;
+    let listener = config.listener(id)?;
+    let is_supervised = mode == ResetMode::Set && listener.handler != HandlerConfig::Program;
+    let by_supervisor =
+        if is_supervised { ask_supervisor(&config, id, &place).await? } else { None };
+    let list = match by_supervisor {
+        Some(list) => list,
+        None => {
+            let bus = event_bus::open(&config.bus)?;
+            let wanted = listener.subscription(id, &config.bus);
+            match mode {
+                ResetMode::Set => set(&*bus, &wanted, place.to, RELEASE_DEADLINE).await?.into(),
+                ResetMode::DryRun => {
+                    bus.plan_reset(&wanted.group, &wanted.topics, place.to).await?.into()
+                }
+            }
+        }
+    };
+    print(&list, mode);
+    Ok(())
+}
+
+/// Asks the supervisor that runs with this config; `None` when there is none, or when it does not
+/// run this listener.
+async fn ask_supervisor(
+    config: &Config,
+    id: &str,
+    place: &ResetPlace,
+) -> Result<Option<ResetList>, Error> {
+    let api = ApiClient::new(&config.listen)?;
+    let (path, body) = (format!("/api/v1/listeners/{id}/reset"), json!({ "to": place }));
+    match api.post(&path, &body, SUPERVISOR_DEADLINE).await {
+        Ok(list) => Ok(Some(list)),
+        Err(NoAnswer::Nobody) => Ok(None),
+        Err(NoAnswer::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+        Err(other) => Err(api.error(other)),
+    }
+}
+
+/// Sets the group as soon as nobody is in it, within `patience`.
+pub(crate) async fn set(
+    bus: &dyn Bus,
+    wanted: &Subscription,
+    to: ResetTo,
+    patience: Duration,
+) -> Result<Vec<Reset>, Error> {
+    let give_up = Instant::now() + patience;
+    loop {
+        let resets = bus.plan_reset(&wanted.group, &wanted.topics, to).await?;
+        match bus.reset(&wanted.group, &resets).await {
+            Ok(()) => return Ok(resets),
+            Err(event_bus::Error::GroupActive { .. }) if Instant::now() < give_up => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result of this command")]
+fn print(list: &ResetList, mode: ResetMode) {
+    let mut rows = vec![["TOPIC", "PARTITION", "FROM", "TO"].map(str::to_owned)];
+    rows.extend(list.resets.iter().map(|reset| {
+        let from = reset.from.map_or_else(|| "-".to_owned(), |from| from.to_string());
+        [reset.topic.clone(), reset.partition.to_string(), from, reset.to.to_string()]
+    }));
+    for line in table::aligned(&rows) {
+        println!("{line}");
+    }
+    match (list.resets.is_empty(), mode) {
+        (true, _) => println!("its topics are not there yet: nothing to set"),
+        (false, ResetMode::DryRun) => println!("nothing is changed: this is what would be set"),
+        (false, ResetMode::Set) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_word_a_time_or_an_offset() {
+        let place = |text: &str| text.parse::<ResetPlace>().map(|place| place.to);
+        assert_eq!(place("earliest"), Ok(ResetTo::Earliest));
+        assert_eq!(place("latest"), Ok(ResetTo::Latest));
+        assert_eq!(place("42"), Ok(ResetTo::Offset(42)));
+        let noon = std::time::UNIX_EPOCH + Duration::from_secs(1_767_268_800);
+        assert_eq!(place("2026-01-01T12:00:00Z"), Ok(ResetTo::Time(noon)));
+        for wrong in ["", "-1", "yesterday", "2026-13-01T12:00:00Z"] {
+            assert!(place(wrong).unwrap_err().contains("earliest"), "{wrong}");
+        }
+    }
+}

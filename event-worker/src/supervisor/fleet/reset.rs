@@ -1,0 +1,49 @@
+//! Setting a listener to another place: it ends for that, and starts again.
+
+use std::time::Duration;
+
+use event_bus::{Reset, ResetTo};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::Fleet;
+use crate::{error::Error, reset};
+
+/// How long the bus may take to notice that the listener has left its group. A member with a name
+/// of its own (`instance`) is missed only after the session time-out of the group.
+const RELEASE_DEADLINE: Duration = Duration::from_mins(1);
+
+/// What became of a reset; dropped when the listener is stopped meanwhile.
+type Outcome = oneshot::Receiver<Result<Vec<Reset>, Error>>;
+
+impl Fleet {
+    /// Lets a listener's process end, sets its group, and starts it again, whether that succeeded
+    /// or not; `None` if there is none of this id.
+    ///
+    /// # Errors
+    ///
+    /// When the bus of the config cannot be; then nothing has happened.
+    pub(crate) fn reset(&self, id: &str, to: ResetTo) -> Result<Option<Outcome>, Error> {
+        let mut inner = self.lock();
+        let config = &inner.accepted.config;
+        let Some(listener) = config.listeners.get(id).filter(|_| inner.kept.contains_key(id))
+        else {
+            return Ok(None);
+        };
+        let wanted = listener.subscription(id, &config.bus);
+        let bus = event_bus::open(&config.bus)?;
+        let (answer_to, outcome) = oneshot::channel();
+        let listener = id.to_owned();
+        info!(listener, ?to, "the listener is stopped to be set to another place");
+        inner.launch_after(id, &self.socket, async move {
+            let set = reset::set(&*bus, &wanted, to, RELEASE_DEADLINE).await;
+            match &set {
+                Ok(resets) => info!(listener, ?resets, "the listener is set to another place"),
+                Err(error) => warn!(listener, %error, "the listener goes on where it was"),
+            }
+            // Whoever asked may be gone.
+            let _ = answer_to.send(set);
+        });
+        Ok(Some(outcome))
+    }
+}
