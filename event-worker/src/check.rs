@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use event_bus::{Bus, Progress, Subscription};
+use event_bus::{Bus, Subscription};
 use service::exit::Exit;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -10,6 +10,7 @@ use crate::{
     config::{Config, HandlerConfig},
     error::Error,
     handler::program,
+    supervisor::records_behind,
 };
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -24,12 +25,23 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
     let config = Config::open(file)?;
     let mut findings = Findings::default();
     findings.add("config", Ok(format!("{} is right", file.display())));
-    let bus = event_bus::open(&config.bus)?;
-    for (id, listener) in &config.listeners {
-        let what = format!("listener {id}");
-        findings.add(&what, check_handler(&listener.handler).await);
+    let bus = event_bus::open(&config.bus).map_err(finding);
+    if let Err(wrong) = &bus {
+        findings.add("bus", Err(wrong.clone()));
+    }
+    // At once, so that what does not answer is waited for only once.
+    let checks = config.listeners.iter().map(async |(id, listener)| {
+        let handler = check_handler(&listener.handler).await;
         let subscription = listener.subscription(id, &config.bus);
-        findings.add(&what, check_group(bus.as_ref(), &subscription).await);
+        let group = match &bus {
+            Ok(bus) => Some(check_group(bus.as_ref(), &subscription).await),
+            Err(_) => None,
+        };
+        (format!("listener {id}"), handler, group)
+    });
+    for (what, handler, group) in futures_util::future::join_all(checks).await {
+        findings.add(&what, handler);
+        group.into_iter().for_each(|group| findings.add(&what, group));
     }
     Ok(if findings.bad == 0 { Exit::Done } else { Exit::Refused })
 }
@@ -54,18 +66,22 @@ impl Findings {
 }
 
 async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<String, String> {
-    const REMEDY: &str = "start dts, or see [bus] in the config";
     let asked = bus.progress(&subscription.group, &subscription.topics);
     let progress = timeout(ANSWER_DEADLINE, asked)
         .await
-        .map_err(|_| format!("the bus does not answer; {REMEDY}"))?
-        .map_err(|error| format!("{error}; {REMEDY}"))?;
+        .map_err(|_| format!("the bus did not answer within {ANSWER_DEADLINE:?}; start it"))?
+        .map_err(finding)?;
     if progress.iter().all(|at| at.committed.is_none()) {
         return Ok("the bus answers; it has never run, and begins as `start` says".to_owned());
     }
-    let behind = |at: &Progress| at.committed.map_or(0, |next| at.end.saturating_sub(next));
-    let records: u64 = progress.iter().map(behind).sum();
-    Ok(format!("the bus answers; it is {records} records behind"))
+    let (records, partitions) = (records_behind(&progress), progress.len());
+    Ok(format!("the bus answers; it is {records} records behind in {partitions} partitions"))
+}
+
+/// What is wrong with the bus, and what to do about it.
+fn finding(error: event_bus::Error) -> String {
+    let error = Error::from(error);
+    format!("{error}; {}", error.remedy())
 }
 
 async fn check_handler(handler: &HandlerConfig) -> Result<String, String> {

@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::{
     fleet::Fleet,
+    lag::records_behind,
     unit::{Unit, UnitView},
 };
 use crate::{api, error::Error};

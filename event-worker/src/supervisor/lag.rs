@@ -6,6 +6,7 @@ use std::{
 };
 
 use event_bus::Progress;
+use futures_util::StreamExt as _;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,9 @@ use super::{Supervisor, Unit};
 use crate::listener::status::{Report, now_ms};
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many listeners are asked for at once.
+const MAX_ASKED: usize = 32;
 
 /// How long the bus may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -41,9 +45,7 @@ impl Lag {
     }
 
     fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
-        // A group that has not committed in a partition has not begun there: `start` says where.
-        let behind = |at: &Progress| at.committed.map_or(0, |next| at.end.saturating_sub(next));
-        let records = partitions.iter().map(behind).sum();
+        let records = records_behind(&partitions);
         if records == 0 {
             self.caught_up = Some(now);
         }
@@ -63,6 +65,15 @@ impl Lag {
     }
 }
 
+/// How many records a group has not finished, over all its partitions. In one that came after its
+/// first commit it begins with the first record. Before its first commit it has not begun anywhere:
+/// `start` says where.
+pub(crate) fn records_behind(partitions: &[Progress]) -> u64 {
+    let has_run = partitions.iter().any(|at| at.committed.is_some());
+    let behind = |at: &Progress| at.end.saturating_sub(at.committed.unwrap_or(0));
+    if has_run { partitions.iter().map(behind).sum() } else { 0 }
+}
+
 /// Asks for every listener, again and again, until `stop`.
 pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) {
     let mut ask = tokio::time::interval(ASK_EVERY);
@@ -72,11 +83,15 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
             () = stop.cancelled() => return,
             _ = ask.tick() => {}
         }
-        for unit in supervisor.fleet.units() {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = ask_for(&supervisor, &unit) => {}
-            }
+        // At once, so that a bus that does not answer is waited for only once.
+        let units = futures_util::stream::iter(supervisor.fleet.units());
+        let asked = units.for_each_concurrent(MAX_ASKED, |unit| {
+            let supervisor = &supervisor;
+            async move { ask_for(supervisor, &unit).await }
+        });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = asked => {}
         }
     }
 }
@@ -95,4 +110,37 @@ async fn ask_for(supervisor: &Supervisor, unit: &Unit) {
             lag.bus_error = Some(error);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use event_bus::Partition;
+
+    use super::*;
+
+    fn progress(topic: &str, number: u32, committed: Option<u64>, end: u64) -> Progress {
+        Progress { partition: Partition { topic: topic.into(), number }, committed, end }
+    }
+
+    #[test]
+    fn lag_is_the_sum_over_all_partitions_of_all_topics() {
+        let mut partitions = vec![progress("a", 0, None, 7), progress("b", 0, None, 9)];
+        assert_eq!(records_behind(&partitions), 0, "it has not begun");
+        partitions[0].committed = Some(5);
+        assert_eq!(records_behind(&partitions), 2 + 9, "the second topic came later");
+        partitions.extend((0..60).map(|number| progress("c", number, Some(10), 11)));
+        assert_eq!(records_behind(&partitions), 2 + 9 + 60);
+    }
+
+    #[test]
+    fn it_is_caught_up_only_when_every_partition_is() {
+        let (mut lag, report, now) = (Lag::default(), Report::default(), Instant::now());
+        let caught_up = |number| progress("a", number, Some(3), 3);
+        lag.take((0..6).map(caught_up).collect(), &report, now);
+        assert_eq!((lag.records, lag.seconds), (Some(0), 0.0));
+        let mut partitions: Vec<_> = (0..6).map(caught_up).collect();
+        partitions[4].end = 4;
+        lag.take(partitions, &report, now + Duration::from_secs(2));
+        assert_eq!((lag.records, lag.seconds), (Some(1), 2.0));
+    }
 }
