@@ -42,6 +42,8 @@ pub(crate) struct Start {
     /// Its text.
     pub(crate) text: String,
     pub(crate) paused: bool,
+    /// The name of the group's member: the same after a restart, and nobody else's.
+    pub(crate) instance: String,
 }
 
 /// One end of the connection.

@@ -62,6 +62,13 @@ impl Listener {
         })
     }
 
+    /// Gives it a name in its group that no other process has, and that it has again after a restart:
+    /// where the bus can tell by it, it gets back its partitions without waiting for a time-out.
+    pub(crate) fn known_as(mut self, instance: String) -> Self {
+        self.subscription.instance = Some(instance);
+        self
+    }
+
     /// Calls the handlers, one for each lane, until `stop`. Returns when the calls that were begun
     /// have ended (or 45 s later) and what is done is committed.
     ///

@@ -38,11 +38,12 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
     let what = format!("cannot reach the supervisor at {}", socket.display());
     let started = timeout(START_DEADLINE, start(socket, id)).await;
-    let (mut link, Start { file, text, paused }) = started
+    let (mut link, Start { file, text, paused, instance }) = started
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
         .map_err(Error::io(what))?;
     let config = Config::parse(&file, &text)?;
     let listener = Listener::new(&config, id, event_bus::open(&config.bus)?)?;
+    let listener = listener.known_as(instance);
     let status = listener.status();
     let (pause, paused) = watch::channel(paused);
     let run = listener.run_configured(Control { stop: stop.clone(), paused });

@@ -1,6 +1,7 @@
 //! Runs every listener as a process of its own, and starts again those that end.
 
 mod fleet;
+mod instance;
 mod keeper;
 mod lag;
 mod pauses;
@@ -22,6 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
+use self::instance::Instance;
 pub(crate) use self::{
     fleet::Fleet,
     lag::records_behind,
@@ -76,7 +78,7 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     let (reloads, asked) = mpsc::channel(MAX_WAITING_RELOADS);
     let supervisor = Arc::new(Supervisor {
         file: file.to_owned(),
-        fleet: Fleet::new(text, &socket.path)?,
+        fleet: Fleet::new(text, &socket.path, Instance::here(&config.directory)?)?,
         bus: event_bus::open(&config.bus)?,
         reloads,
     });

@@ -64,7 +64,8 @@ impl ListenerConfig {
         }
     }
 
-    /// What to ask the bus for, as the listener of this id.
+    /// What to ask the bus for, as the listener of this id. Only a supervisor gives its member an
+    /// `instance`: of one that is started by hand there may be two.
     pub fn subscription(&self, id: &str, bus: &BusConfig) -> Subscription {
         let everything = [("*".to_owned(), "*".to_owned())];
         let globs = if self.subscribe.is_empty() { &everything[..] } else { &self.subscribe };

@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::{
     Reloaded, Unit,
+    instance::Instance,
     keeper::{Ending, Keeper},
     pauses::Pauses,
 };
@@ -47,6 +48,7 @@ pub(crate) struct Fleet {
 
 struct Inner {
     accepted: Accepted,
+    instance: Instance,
     pauses: Pauses,
     kept: BTreeMap<String, Kept>,
     /// Those that the config no longer has, until they have ended.
@@ -62,9 +64,14 @@ struct Kept {
 
 impl Fleet {
     /// Starts the processes of all listeners.
-    pub(super) fn new(accepted: Accepted, socket: &Path) -> Result<Self, Error> {
+    pub(super) fn new(
+        accepted: Accepted,
+        socket: &Path,
+        instance: Instance,
+    ) -> Result<Self, Error> {
         let pauses = Pauses::open(&accepted.config.directory)?;
-        let inner = Inner { accepted, pauses, kept: BTreeMap::new(), leaving: Vec::new() };
+        let (kept, leaving) = (BTreeMap::new(), Vec::new());
+        let inner = Inner { accepted, instance, pauses, kept, leaving };
         let fleet = Self { socket: socket.to_owned(), inner: Mutex::new(inner) };
         let ids: Vec<String> = fleet.lock().accepted.config.listeners.keys().cloned().collect();
         for id in ids {
@@ -174,6 +181,7 @@ impl Inner {
             file: config.path.clone(),
             text: self.accepted.text.clone(),
             paused: self.pauses.contains(id),
+            instance: self.instance.name(id),
         };
         let unit = Arc::new(Unit::new(id, listener.subscription(id, &config.bus), start));
         let before = self.kept.remove(id);
