@@ -23,6 +23,10 @@ pub(crate) use answer::Answer;
 pub trait Handler: Send {
     /// Does the work for a batch; it is never empty.
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome;
+
+    /// A call was dropped: returns when nothing of it runs any more, as far as that can be known,
+    /// and soon in any case. Only then may another member of the group get its events.
+    async fn abandon(&mut self) {}
 }
 
 /// What one call gets.

@@ -161,3 +161,6 @@ fn end_of_life(stop: &CancellationToken, life_time: Option<Duration>) -> Cancell
     }
     ends
 }
+
+#[cfg(test)]
+mod tests;

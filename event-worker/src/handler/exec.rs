@@ -14,12 +14,15 @@ pub(super) struct ExecHandler {
     config: ExecConfig,
     listener: String,
     lane: usize,
+    /// Runs and waits for a batch.
     process: Option<Process>,
+    /// Has been given a batch. It stays here when the call is dropped.
+    in_call: Option<Process>,
 }
 
 impl ExecHandler {
     pub(super) fn new(config: ExecConfig, listener: &str, lane: usize) -> Self {
-        Self { config, listener: listener.to_owned(), lane, process: None }
+        Self { config, listener: listener.to_owned(), lane, process: None, in_call: None }
     }
 
     /// The running process, or a new one where there is none, or the old one has ended or spoken
@@ -34,19 +37,20 @@ impl ExecHandler {
         Process::start(&self.config.command, &self.listener, self.lane)
     }
 
+    /// Whenever a call ends without putting the process back, the process is killed: after a
+    /// time-out, when the events are taken away, and when it answers what cannot be understood, for
+    /// then its next line may be the rest of that.
     async fn call(&mut self, batch: Batch<'_>) -> Result<Outcome, CallError> {
+        let process = self.running().await?;
+        let process = self.in_call.insert(process);
         let mut line = json_array(batch.events);
         line.push(b'\n');
-        // Whenever this call ends without putting the process back, the process is killed: after a
-        // time-out, when the events are taken away, and when it answers what cannot be understood,
-        // for then its next line may be the rest of that.
-        let mut process = self.running().await?;
         let timeout = self.config.timeout;
         let answer = tokio::time::timeout(timeout, process.exchange(&line))
             .await
             .map_err(|_| CallError::TimedOut(timeout))??;
         let outcome = Answer(&answer).read().map_err(CallError::Rubbish)?;
-        self.process = Some(process);
+        self.process = self.in_call.take();
         Ok(outcome)
     }
 }
@@ -54,6 +58,18 @@ impl ExecHandler {
 #[async_trait]
 impl Handler for ExecHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        self.call(batch).await.unwrap_or_else(|error| Outcome::failed(error.to_string()))
+        match self.call(batch).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.abandon().await;
+                Outcome::failed(error.to_string())
+            }
+        }
+    }
+
+    async fn abandon(&mut self) {
+        if let Some(process) = self.in_call.take() {
+            process.end().await;
+        }
     }
 }

@@ -9,6 +9,8 @@ pub(super) struct Flow {
     is_full: bool,
     /// A human wants it to rest.
     pub(super) is_paused: bool,
+    /// It came to a record that it cannot pass, and takes in no more.
+    pub(super) is_ending: bool,
     /// It stops for good.
     pub(super) is_stopping: bool,
     /// What the consumer was told last.
@@ -21,6 +23,7 @@ impl Flow {
             max_buffer_bytes,
             is_full: false,
             is_paused: false,
+            is_ending: false,
             is_stopping: false,
             is_held: false,
         }
@@ -31,7 +34,8 @@ impl Flow {
         !self.is_paused && !self.is_stopping
     }
 
-    /// Holds our partitions while the buffer is full or a human wants it; lets them go below half.
+    /// Holds our partitions while the buffer is full, a human wants it, or nothing more may come in;
+    /// lets them go below half.
     pub(super) fn steer<'a>(
         &mut self,
         buffered_bytes: usize,
@@ -40,7 +44,7 @@ impl Flow {
     ) {
         let mark = if self.is_full { self.max_buffer_bytes / 2 } else { self.max_buffer_bytes };
         self.is_full = buffered_bytes >= mark;
-        let holds = self.is_full || self.is_paused;
+        let holds = self.is_full || self.is_paused || self.is_ending;
         if holds == self.is_held {
             return;
         }

@@ -1,19 +1,22 @@
 //! The loop of a listener: what the bus brings goes to the lanes, what the lanes have done is
 //! committed.
 
+mod handover;
+
 use std::{sync::Arc, time::Duration};
 
 use change_event::ChangeEvent;
-use event_bus::{Assignment, Consumer, Delivery, Partition, Polled};
+use event_bus::{Assignment, Consumer, Delivery, Polled};
 use service::Backoff;
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use tracing::{debug, info, warn};
+
+use handover::Leaving;
 
 use super::{
     BUS_RETRY, Control,
     filter::Filter,
     flow::Flow,
-    lane::Leash,
     lanes::{Broken, Lanes},
     status::{Problem, State, Status},
     tracker::Tracker,
@@ -22,9 +25,6 @@ use crate::{config::ListenerConfig, error::Error, event::Event, handler::MakeHan
 
 /// What is done is committed at least so often.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
-
-/// How long calls may run on when their partitions go to another member.
-const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long calls may run on when the listener stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
@@ -42,8 +42,11 @@ pub(super) struct Journey {
     bus_failures: Backoff,
     /// The bus failed; it is not asked before this.
     ask_bus_at: Instant,
-    /// A record that is not an event. Once all before it is done, the listener ends with it.
+    /// A record that is not an event. Once all before it is done, the listener ends with it; until
+    /// then it takes in nothing more, but stays a member that the bus hears from.
     bad_record: Option<Error>,
+    /// Set while partitions go to another member.
+    leaving: Option<Leaving>,
 }
 
 /// What happens next.
@@ -52,6 +55,7 @@ enum Next {
     Pause(bool),
     Finished(Result<Vec<Event>, Broken>),
     CommitDue,
+    AbortDue,
     Polled(event_bus::Result<Polled>),
 }
 
@@ -72,6 +76,7 @@ impl Journey {
             bus_failures: Backoff::new(BUS_RETRY),
             ask_bus_at: Instant::now(),
             bad_record: None,
+            leaving: None,
         }
     }
 
@@ -94,12 +99,21 @@ impl Journey {
                 break Err(error);
             }
         };
+        if let Err(Error::Bus(event_bus::Error::Fenced(_))) = &ended {
+            self.fenced();
+        }
         self.finish().await;
         ended
     }
 
     async fn next(&mut self, control: &mut Control, commit_due: &mut Interval) -> Next {
-        let is_ours = |event: &Event| self.tracker.holds(event);
+        let leaving = self.leaving.as_ref();
+        let is_ours = |event: &Event| {
+            let goes = leaving.is_some_and(|leaving| leaving.holds(event.place().0));
+            self.tracker.holds(event) && !goes
+        };
+        let abort_at = leaving.and_then(Leaving::abort_at);
+        let abort_due = tokio::time::sleep_until(abort_at.unwrap_or_else(Instant::now));
         let poll = async {
             tokio::time::sleep_until(self.ask_bus_at).await;
             self.consumer.poll().await
@@ -110,25 +124,22 @@ impl Journey {
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
             _ = commit_due.tick() => Next::CommitDue,
-            polled = poll, if self.bad_record.is_none() => Next::Polled(polled),
+            () = abort_due, if abort_at.is_some() => Next::AbortDue,
+            polled = poll, if leaving.is_none() => Next::Polled(polled),
         }
     }
 
     async fn act(&mut self, next: Next) -> Result<(), Error> {
         match next {
-            Next::Stop => Ok(()),
-            Next::Pause(pause) => {
-                self.pause(pause);
-                Ok(())
-            }
-            Next::Finished(finished) => {
-                self.finished(&finished?);
-                Ok(())
-            }
-            Next::CommitDue => self.commit().await,
-            Next::Polled(Err(error)) => self.bus_failed(error),
-            Next::Polled(Ok(polled)) => self.polled(polled).await,
+            Next::Stop => {}
+            Next::Pause(pause) => self.pause(pause),
+            Next::Finished(finished) => self.finished(&finished?),
+            Next::CommitDue => self.commit().await?,
+            Next::AbortDue => self.abort_leaving(),
+            Next::Polled(Err(error)) => self.bus_failed(error)?,
+            Next::Polled(Ok(polled)) => self.polled(polled),
         }
+        self.hand_over().await
     }
 
     /// After everything that happens: hold or release the partitions, give work to free lanes.
@@ -169,31 +180,25 @@ impl Journey {
         });
     }
 
-    async fn polled(&mut self, polled: Polled) -> Result<(), Error> {
+    fn polled(&mut self, polled: Polled) {
         if self.bus_failures.failures() > 0 {
             info!("the bus is back");
             self.bus_failures.reset();
         }
-        let moved = match polled {
-            Polled::Assigned(assignments) => {
-                self.assigned(&assignments);
-                Ok(())
-            }
-            Polled::Revoking(partitions) => self.give_up(&partitions).await,
-            Polled::Lost(partitions) => {
-                self.lost(&partitions);
-                Ok(())
-            }
-            Polled::Records { deliveries, scanned } => {
-                match self.take_in(&deliveries) {
-                    Ok(()) => scanned.iter().for_each(|(at, next)| self.tracker.scan(at, *next)),
-                    Err(error) => self.bad_record = Some(error),
+        match polled {
+            Polled::Assigned(assignments) => self.assigned(&assignments),
+            Polled::Revoking(partitions) => self.give_up(partitions),
+            Polled::Lost(partitions) => self.lost(&partitions),
+            Polled::Records { .. } if self.bad_record.is_some() => {}
+            Polled::Records { deliveries, scanned } => match self.take_in(&deliveries) {
+                Ok(()) => scanned.iter().for_each(|(at, next)| self.tracker.scan(at, *next)),
+                Err(error) => {
+                    self.bad_record = Some(error);
+                    self.flow.is_ending = true;
                 }
-                Ok(())
-            }
-        };
+            },
+        }
         self.show_state();
-        moved
     }
 
     fn assigned(&mut self, assignments: &[Assignment]) {
@@ -241,81 +246,28 @@ impl Journey {
         }
     }
 
-    /// Partitions go to another member: their calls may end, then what is done is committed.
-    async fn give_up(&mut self, partitions: &[Partition]) -> Result<(), Error> {
-        info!(count = partitions.len(), "partitions go to another member of the group");
-        let held = |partition: &Partition, _| partitions.contains(partition);
-        self.lanes.retain(|partition, generation| !held(partition, generation));
-        let settled = self.settle(held, REVOKE_DEADLINE).await;
-        self.lanes.retain(|partition, generation| !held(partition, generation));
-        let committed = self.commit().await;
-        for partition in partitions {
-            self.tracker.remove(partition);
-        }
-        settled.and(committed)
-    }
-
-    /// Partitions are gone: whatever their calls bring does not count any more.
-    fn lost(&mut self, partitions: &[Partition]) {
-        warn!(count = partitions.len(), "partitions were lost; their events come again");
-        for partition in partitions {
-            self.tracker.remove(partition);
-        }
-        let tracker = &self.tracker;
-        let is_lost =
-            |partition: &Partition, generation| tracker.generation(partition) != Some(generation);
-        for leash in self.lanes.leashes(is_lost) {
-            leash.abort.cancel();
-        }
-        self.lanes.retain(|partition, generation| !is_lost(partition, generation));
-    }
-
-    /// Lets the calls end that hold events of some partitions, and aborts them at the deadline.
-    async fn settle(
-        &mut self,
-        holds: impl Fn(&Partition, u64) -> bool,
-        deadline: Duration,
-    ) -> Result<(), Error> {
-        let abort_at = tokio::time::sleep(deadline);
-        tokio::pin!(abort_at);
+    async fn commit(&mut self) -> Result<(), Error> {
         loop {
-            let leashes: Vec<Leash> = self.lanes.leashes(&holds);
-            if leashes.is_empty() {
+            let offsets = self.tracker.uncommitted();
+            if offsets.is_empty() || Instant::now() < self.ask_bus_at {
                 return Ok(());
             }
-            for leash in &leashes {
-                leash.no_retry.cancel();
-            }
-            let is_ours = |event: &Event| {
-                let (partition, _) = event.place();
-                self.tracker.holds(event) && !holds(partition, event.generation)
-            };
-            tokio::select! {
-                finished = self.lanes.next_finished(is_ours) => self.finished(&finished?),
-                () = &mut abort_at, if !abort_at.is_elapsed() => {
-                    warn!(calls = leashes.len(), "calls did not end in time and are dropped");
-                    leashes.iter().for_each(|leash| leash.abort.cancel());
+            match timeout(BUS_DEADLINE, self.consumer.commit(&offsets)).await {
+                Ok(Ok(())) => self.tracker.committed(&offsets),
+                Ok(Err(event_bus::Error::PartitionLost(partition))) => {
+                    // The next poll says so too; what else was to be committed is tried again.
+                    debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
+                    let was_ours = self.tracker.generation(&partition).is_some();
+                    self.lost(&[partition]);
+                    if was_ours {
+                        continue;
+                    }
                 }
+                Ok(Err(error)) => return self.bus_failed(error),
+                Err(_) => warn!("the bus has not committed in {BUS_DEADLINE:?}; it is tried again"),
             }
-        }
-    }
-
-    async fn commit(&mut self) -> Result<(), Error> {
-        let offsets = self.tracker.uncommitted();
-        if offsets.is_empty() || Instant::now() < self.ask_bus_at {
             return Ok(());
         }
-        match timeout(BUS_DEADLINE, self.consumer.commit(&offsets)).await {
-            Ok(Ok(())) => self.tracker.committed(&offsets),
-            Ok(Err(event_bus::Error::PartitionLost(partition))) => {
-                // The next poll says so too; what else was to be committed is tried again.
-                debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
-                self.lost(&[partition]);
-            }
-            Ok(Err(error)) => return self.bus_failed(error),
-            Err(_) => warn!("the bus has not committed in {BUS_DEADLINE:?}; it is tried again"),
-        }
-        Ok(())
     }
 
     /// A bus that is away is waited for; anything else ends the listener.
@@ -337,7 +289,7 @@ impl Journey {
     async fn finish(mut self) {
         self.flow.is_stopping = true;
         self.show_state();
-        if self.settle(|_, _| true, STOP_DEADLINE).await.is_err() {
+        if self.settle(STOP_DEADLINE).await.is_err() {
             warn!("a handler panicked while the listener stopped");
         }
         if let Err(error) = self.commit().await {

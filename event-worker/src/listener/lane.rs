@@ -66,7 +66,10 @@ impl Lane {
             let batch = Batch { events: &events, attempt: failures.backoff.failures() + 1 };
             let outcome = tokio::select! {
                 biased;
-                () = leash.abort.cancelled() => return events,
+                () = leash.abort.cancelled() => {
+                    self.handler.abandon().await;
+                    return events;
+                }
                 outcome = self.handler.handle(batch) => outcome,
             };
             let (finished, failed, failure) = split(events, outcome);

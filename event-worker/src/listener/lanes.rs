@@ -129,7 +129,7 @@ impl Lanes {
         Ok(finished)
     }
 
-    /// Drops what waits and no longer concerns us, and calls back the batches that hold some of it.
+    /// Drops what waits and no longer concerns us.
     pub(super) fn retain(&mut self, is_ours: impl Fn(&Partition, u64) -> bool) {
         for lane in &mut self.lanes {
             lane.queue.retain(|event| {

@@ -12,12 +12,15 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument, Span, info};
+use tracing::{Instrument, Span, info, warn};
 
 use crate::handler::{answer::MAX_ANSWER_BYTES, program};
 
 /// A longer line of its standard error is logged in pieces.
 const MAX_LOG_LINE_BYTES: usize = 8 << 10;
+
+/// How long a killed process is waited for. One that hangs in the kernel may take longer.
+const DEATH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the standard error of a killed process is still read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -117,6 +120,14 @@ impl Process {
             Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => CallError::Closed,
             Ok(status) => CallError::Ended(status),
             Err(error) => error.into(),
+        }
+    }
+
+    /// Kills it and all that it started, and waits until it is dead.
+    pub(super) async fn end(mut self) {
+        self.kill_group();
+        if tokio::time::timeout(DEATH_DEADLINE, self.child.wait()).await.is_err() {
+            warn!("a killed handler process has not ended in {DEATH_DEADLINE:?}");
         }
     }
 

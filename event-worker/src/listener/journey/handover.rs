@@ -1,0 +1,123 @@
+//! Partitions go to other members of the group: what becomes of the work on them.
+
+use std::time::Duration;
+
+use event_bus::Partition;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Journey;
+use crate::{error::Error, event::Event};
+
+/// How long calls may run on when their partitions go to another member.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Partitions that the next poll gives away. Until then they are ours: their calls may end, what is
+/// done is committed, and all other lanes go on.
+pub(super) struct Leaving {
+    partitions: Vec<Partition>,
+    abort_at: Instant,
+    is_aborted: bool,
+}
+
+impl Leaving {
+    pub(super) fn holds(&self, partition: &Partition) -> bool {
+        self.partitions.contains(partition)
+    }
+
+    /// When the calls that still run have to be dropped, if they are not yet.
+    pub(super) fn abort_at(&self) -> Option<Instant> {
+        (!self.is_aborted).then_some(self.abort_at)
+    }
+}
+
+impl Journey {
+    /// Partitions go to another member: their calls may end, but no new ones begin.
+    pub(super) fn give_up(&mut self, partitions: Vec<Partition>) {
+        info!(count = partitions.len(), "partitions go to another member of the group");
+        let held = |partition: &Partition, _| partitions.contains(partition);
+        self.lanes.retain(|partition, generation| !held(partition, generation));
+        for leash in self.lanes.leashes(held) {
+            leash.no_retry.cancel();
+        }
+        let abort_at = Instant::now() + REVOKE_DEADLINE;
+        self.leaving = Some(Leaving { partitions, abort_at, is_aborted: false });
+    }
+
+    /// The calls for partitions that go have had their time.
+    pub(super) fn abort_leaving(&mut self) {
+        let Some(leaving) = &mut self.leaving else { return };
+        leaving.is_aborted = true;
+        let leashes = self.lanes.leashes(|partition, _| leaving.partitions.contains(partition));
+        if !leashes.is_empty() {
+            warn!(calls = leashes.len(), "calls did not end in time and are dropped");
+        }
+        leashes.iter().for_each(|leash| leash.abort.cancel());
+    }
+
+    /// Once nothing runs any more for the partitions that go: saves what is done, and lets go. A bus
+    /// that is away is asked again for as long as the calls might have taken.
+    pub(super) async fn hand_over(&mut self) -> Result<(), Error> {
+        let Some(leaving) = &self.leaving else { return Ok(()) };
+        if !self.lanes.leashes(|partition, _| leaving.holds(partition)).is_empty() {
+            return Ok(());
+        }
+        let committed = self.commit().await;
+        let Some(leaving) = &self.leaving else { return committed };
+        let is_saved = !self.tracker.uncommitted().iter().any(|(at, _)| leaving.holds(at));
+        if committed.is_ok() && !is_saved && Instant::now() < leaving.abort_at {
+            return Ok(());
+        }
+        for partition in self.leaving.take().into_iter().flat_map(|leaving| leaving.partitions) {
+            self.tracker.remove(&partition);
+        }
+        self.show_state();
+        committed
+    }
+
+    /// Partitions are gone: whatever their calls bring does not count any more.
+    pub(super) fn lost(&mut self, partitions: &[Partition]) {
+        warn!(count = partitions.len(), "partitions were lost; their events come again");
+        for partition in partitions {
+            self.tracker.remove(partition);
+        }
+        let tracker = &self.tracker;
+        let is_lost =
+            |partition: &Partition, generation| tracker.generation(partition) != Some(generation);
+        for leash in self.lanes.leashes(is_lost) {
+            leash.abort.cancel();
+        }
+        self.lanes.retain(|partition, generation| !is_lost(partition, generation));
+    }
+
+    /// Another process goes on in our place: nothing here may run beside it.
+    pub(super) fn fenced(&mut self) {
+        let all: Vec<Partition> = self.tracker.partitions().cloned().collect();
+        if !all.is_empty() {
+            self.lost(&all);
+        }
+    }
+
+    /// Lets all calls end, and aborts them at the deadline.
+    pub(super) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
+        let abort_at = tokio::time::sleep(deadline);
+        tokio::pin!(abort_at);
+        loop {
+            let leashes = self.lanes.leashes(|_, _| true);
+            if leashes.is_empty() {
+                return Ok(());
+            }
+            for leash in &leashes {
+                leash.no_retry.cancel();
+            }
+            let is_ours = |event: &Event| self.tracker.holds(event);
+            tokio::select! {
+                finished = self.lanes.next_finished(is_ours) => self.finished(&finished?),
+                () = &mut abort_at, if !abort_at.is_elapsed() => {
+                    warn!(calls = leashes.len(), "calls did not end in time and are dropped");
+                    leashes.iter().for_each(|leash| leash.abort.cancel());
+                }
+            }
+        }
+    }
+}
