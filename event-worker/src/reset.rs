@@ -19,7 +19,7 @@ use crate::{
 const SUPERVISOR_DEADLINE: Duration = Duration::from_mins(3);
 
 /// How long members that have just ended may still count for the bus.
-const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
+const RELEASE_DEADLINE: Duration = Duration::from_secs(15);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 

@@ -1,6 +1,8 @@
 //! A listener as a child of the supervisor: runs what it is told, reports, and stops by itself
 //! when the supervisor is gone.
 
+mod place;
+
 use std::{path::Path, time::Duration};
 
 use tokio::{
@@ -46,7 +48,14 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let listener = listener.known_as(instance);
     let status = listener.status();
     let (pause, paused) = watch::channel(paused);
-    let run = listener.run_configured(Control { stop: stop.clone(), paused });
+    let directory = socket.parent().unwrap_or(Path::new("."));
+    let run = async {
+        let _place = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            place = place::take(directory, id, place::PATIENCE) => place?,
+        };
+        listener.run_configured(Control { stop: stop.clone(), paused }).await
+    };
     tokio::pin!(run);
     let ended = tokio::select! {
         ended = &mut run => ended,

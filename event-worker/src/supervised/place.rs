@@ -1,0 +1,67 @@
+//! One process per listener and supervisor's directory, also when the supervisor was killed and
+//! its listeners still finish what is begun: a new one under the same name would push them out of
+//! the group while their handlers run.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::error::Error;
+
+/// More than a listener needs to stop.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Waits until no other process of the listener runs; the file is to be kept for as long as this
+/// one does. One that does not end in time is not waited for: the bus pushes it out.
+pub(super) async fn take(
+    directory: &Path,
+    listener: &str,
+    patience: Duration,
+) -> Result<File, Error> {
+    let path = directory.join(format!("listener-{listener}.lock"));
+    let failed = || Error::io(format!("cannot lock {}", path.display()));
+    let file = File::create(&path).map_err(failed())?;
+    let (began, mut is_told) = (Instant::now(), false);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(failed()(error)),
+            Err(TryLockError::WouldBlock) if began.elapsed() >= patience => {
+                warn!("a process of this listener from before does not end; we go on beside it");
+                return Ok(file);
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if !is_told {
+            info!("a process of this listener from before has not ended yet; we wait for it");
+            is_told = true;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_next_process_waits_for_the_one_before_but_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = take(directory.path(), "a", PATIENCE).await.unwrap();
+        take(directory.path(), "b", PATIENCE).await.unwrap();
+        take(directory.path(), "a", Duration::ZERO).await.unwrap();
+        let second = take(directory.path(), "a", PATIENCE);
+        tokio::pin!(second);
+        let early = tokio::time::timeout(4 * ASK_AGAIN, &mut second).await;
+        assert!(early.is_err(), "the first holds it");
+        drop(first);
+        tokio::time::timeout(PATIENCE, second).await.unwrap().unwrap();
+    }
+}
