@@ -45,6 +45,7 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    service::memory::share_heaps();
     let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => {

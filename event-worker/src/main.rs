@@ -48,8 +48,8 @@ enum Command {
 enum ListenerVerb {
     /// Lets a listener go on at another place of the bus, and says from where to where.
     ///
-    /// The event-worker that runs it stops it for that and starts it again. From an earlier place on
-    /// all is handled again; what a later place leaves out is not handled.
+    /// The event-worker that runs it stops it for that and starts it again. From an earlier place
+    /// on all is handled again; what a later place leaves out is not handled.
     Reset {
         /// Its id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
@@ -64,6 +64,7 @@ enum ListenerVerb {
 }
 
 fn main() -> ExitCode {
+    service::memory::share_heaps();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

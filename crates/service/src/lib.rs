@@ -6,6 +6,7 @@ pub mod exit;
 pub mod glob;
 pub mod http;
 pub mod logging;
+pub mod memory;
 pub mod secret;
 pub mod shutdown;
 
