@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     BusConfig, BusKind, Checkpoint, Consumer, Producer, Progress, Reset, ResetTo, Result,
-    Subscription, TopicFilter, log,
+    Subscription, TopicFilter, kafka, log,
 };
 
 /// Reaches the bus that a config names, over the network. Nothing is sent yet.
@@ -17,6 +17,7 @@ use crate::{
 pub fn open(config: &BusConfig) -> Result<Arc<dyn Bus>> {
     match &config.kind {
         BusKind::Log(log) => log::open(log, &config.topic_prefix),
+        BusKind::Kafka(kafka) => Ok(kafka::open(kafka, config)),
     }
 }
 
@@ -52,8 +53,8 @@ pub trait Bus: Send + Sync {
     /// Transient, when the bus is away.
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>>;
 
-    /// What [`Bus::reset`] would have to set, in every partition of the topics. Changes nothing, and
-    /// is answered also while the group has members.
+    /// What [`Bus::reset`] would have to set, in every partition of the topics. Changes nothing,
+    /// and is answered also while the group has members.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use service::config::Section;
 
-use crate::{LogConfig, TopicName};
+use crate::{KafkaConfig, LogConfig, TopicName};
 
 /// Which bus, how to reach it, and what is the same on all.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct BusConfig {
 pub enum BusKind {
     /// `"log"`: an event log, hosted by `dts` or elsewhere.
     Log(LogConfig),
+    /// `"kafka"`: Apache Kafka, or what speaks its protocol.
+    Kafka(KafkaConfig),
 }
 
 /// What becomes of a change whose record would be larger than `maxRowBytes`.
@@ -56,8 +58,10 @@ impl BusConfig {
             _ => OnOversize::Stop,
         };
         let topic_prefix = section.or("topicPrefix", "dbevents".to_owned());
-        section.choice("kind", ["log"]);
-        let kind = BusKind::Log(LogConfig::read(section));
+        let kind = match section.choice("kind", ["log", "kafka"]) {
+            Some(1) => BusKind::Kafka(KafkaConfig::read(section)),
+            _ => BusKind::Log(LogConfig::read(section)),
+        };
         let max_row_bytes = usize::try_from(max_row_bytes.as_u64()).unwrap_or(usize::MAX);
         let config = Self { kind, topic_prefix, max_row_bytes, on_oversize };
         config.check(section);
@@ -71,8 +75,10 @@ impl BusConfig {
 
     /// The log, where it is to be hosted by the process that has this config.
     pub fn embedded_log(&self) -> Option<&LogConfig> {
-        let BusKind::Log(log) = &self.kind;
-        log.embedded.then_some(log)
+        match &self.kind {
+            BusKind::Log(log) if log.embedded => Some(log),
+            BusKind::Log(_) | BusKind::Kafka(_) => None,
+        }
     }
 
     fn check(&self, section: &Section) {

@@ -3,7 +3,7 @@
 use crate::Partition;
 
 /// An error of the bus.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The bus cannot be reached or did not answer; try again later.
     #[error("the bus at {address} is not available: {reason}")]
@@ -18,7 +18,7 @@ pub enum Error {
     Full(String),
     /// Another process took over what only one may be, a producer or a member of this instance
     /// name; this one must not go on.
-    #[error("fenced: another process has taken over as {0}")]
+    #[error("fenced: {0} is no longer ours, another process may have taken over")]
     Fenced(String),
     /// What needs a group that nobody is in.
     #[error("members of group {group} are active: stop the listener first")]
@@ -43,6 +43,29 @@ pub enum Error {
         committed: u64,
         /// The oldest offset that is still there.
         first: u64,
+    },
+    /// A topic was deleted, and one of the same name was made.
+    #[error(
+        "topic {topic} was deleted and made again since group {group} read it: what the group had \
+         not read of the old one is lost; `event-worker listener reset` says where it begins in \
+         the new one"
+    )]
+    TopicReplaced {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+    },
+    /// The bus has forgotten how far the group was.
+    #[error(
+        "the bus has forgotten how far group {group} was in topic {topic}: it was away for longer \
+         than offsets are kept; `event-worker listener reset` says where it goes on"
+    )]
+    OffsetsExpired {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
     },
     /// A record that the bus will not take, now or later.
     #[error("{0}")]

@@ -16,6 +16,7 @@ mod bus;
 mod config;
 mod consumer;
 mod error;
+mod kafka;
 mod log;
 mod memory;
 mod producer;
@@ -29,9 +30,10 @@ pub use consumer::{
     Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
 };
 pub use error::Error;
+pub use kafka::{Guarantee, KafkaConfig};
 pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
-pub use producer::{Checkpoint, CheckpointChange, Producer};
+pub use producer::{ChangedTopic, Checkpoint, CheckpointChange, Durability, Producer, TopicChange};
 pub use reset::{Reset, ResetTo};
 pub use topic::{TopicFilter, TopicName};
 

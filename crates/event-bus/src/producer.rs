@@ -28,4 +28,82 @@ pub trait Producer: Send {
     /// Transient: the bus is away or full. [`Error::Fenced`](crate::Error::Fenced): another process
     /// took over. After any error it is not known whether the batch was appended.
     async fn append(&mut self, batch: &Batch, checkpoint: &[CheckpointChange]) -> Result<()>;
+
+    /// The same, when more is to come at once: the bus may leave it open, so that one commit covers
+    /// many batches. What is open becomes durable, all of it together, with a later append that
+    /// says so, and soon: readers wait for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append): after one, nothing that was open is there.
+    async fn append_more(
+        &mut self,
+        batch: &Batch,
+        checkpoint: &[CheckpointChange],
+    ) -> Result<Durability> {
+        self.append(batch, checkpoint).await?;
+        Ok(Durability::Durable)
+    }
+
+    /// Which topics are not as they were when they were first written, as far as the bus has
+    /// topics that can change.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append`](Self::append).
+    async fn changed_topics(&mut self) -> Result<Vec<ChangedTopic>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes these topics as they are now. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append`](Self::append).
+    async fn adopt_topics(&mut self, topics: &[ChangedTopic]) -> Result<()> {
+        let _ = topics;
+        Ok(())
+    }
+
+    /// Gives up being the writer, so that another can take over at once and not after a time-out.
+    /// What is open is not there.
+    async fn close(self: Box<Self>) {}
+}
+
+/// A topic that is not as it was when it was first written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedTopic {
+    /// Its name.
+    pub topic: String,
+    /// What happened to it.
+    pub change: TopicChange,
+}
+
+/// What happened to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicChange {
+    /// It has more partitions; the new ones stay empty until it is adopted. From then on a key may
+    /// go to another partition than before.
+    Grown {
+        /// How many are used.
+        used: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// It was deleted, and one of the same name was made.
+    Replaced {
+        /// How many partitions that has.
+        partitions: u32,
+    },
+    /// It was deleted. Adopted, it is made anew with the next record.
+    Deleted,
+}
+
+/// Whether what was appended is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It is, with all that was open before.
+    Durable,
+    /// Not yet; the checkpoint is still that of before.
+    Open,
 }

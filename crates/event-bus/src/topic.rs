@@ -7,6 +7,9 @@ use regex::Regex;
 /// Kafka's limit on a topic's name, in bytes.
 const MAX_TOPIC_BYTES: usize = 249;
 
+/// What stands in place of a schema in the names of topics that are not tables'.
+const RESERVED_SCHEMAS: [&str; 2] = ["dts-checkpoint", "parked"];
+
 /// What a shortened name ends in: a dash and 16 hexadecimal digits.
 const HASH_BYTES: usize = 17;
 
@@ -27,18 +30,21 @@ impl TopicName {
 
     /// The topic of a table.
     pub fn of(&self, schema: &str, table: &str) -> String {
-        let mut name = self.prefix.clone();
-        for part in [schema, table] {
-            name.push('.');
-            escape(part, &mut name);
+        let mut name = format!("{}.", self.prefix);
+        if is_reserved(schema) {
+            escape_first(schema, &mut name);
+        } else {
+            escape(schema, &mut name);
         }
+        name.push('.');
+        escape(table, &mut name);
         if name.len() > MAX_TOPIC_BYTES { shorten(&name) } else { name }
     }
 
     /// A filter for tables by globs over schema and table; `*` and `?` are the wildcards.
     ///
-    /// It also lets every topic with a shortened name pass, since that does not tell its table: who
-    /// subscribes still compares the names in the event.
+    /// It also lets every topic with a shortened name pass, since that does not tell its table, and
+    /// those of schemas with a reserved name: who subscribes still compares the names in the event.
     pub fn filter(&self, globs: &[(String, String)]) -> TopicFilter {
         let prefix = regex::escape(&self.prefix);
         let patterns = globs.iter().map(|(schema, table)| {
@@ -50,7 +56,12 @@ impl TopicName {
             pattern
         });
         let shortened = format!("{prefix}\\..{{{}}}-[0-9a-f]{{16}}", self.kept_bytes());
-        TopicFilter { patterns: patterns.chain([shortened]).collect() }
+        let reserved = RESERVED_SCHEMAS.map(|schema| {
+            let mut pattern = format!("{prefix}\\.");
+            escape_first(schema, &mut pattern);
+            pattern + "\\..*"
+        });
+        TopicFilter { patterns: patterns.chain([shortened]).chain(reserved).collect() }
     }
 
     /// How much of a shortened name stands between the prefix with its dot and the hash.
@@ -67,6 +78,11 @@ pub struct TopicFilter {
 }
 
 impl TopicFilter {
+    /// Those that one of these expressions matches whole.
+    pub(crate) fn of(patterns: Vec<String>) -> Self {
+        Self { patterns }
+    }
+
     /// Regular expressions (RE2 syntax), each for a whole name.
     pub fn patterns(&self) -> &[String] {
         &self.patterns
@@ -82,6 +98,19 @@ impl TopicFilter {
             .collect();
         move |topic| all || patterns.iter().any(|pattern| pattern.is_match(topic))
     }
+}
+
+fn is_reserved(schema: &str) -> bool {
+    RESERVED_SCHEMAS.contains(&schema)
+}
+
+/// So that a schema of a reserved name has topics of its own: all of its first character escaped.
+fn escape_first(schema: &str, out: &mut String) {
+    let mut chars = schema.chars();
+    if let Some(first) = chars.next() {
+        escape_char(first, out);
+    }
+    out.push_str(chars.as_str());
 }
 
 fn is_plain(c: char) -> bool {
@@ -158,6 +187,9 @@ mod tests {
         assert_eq!(names.of("a.b", "c d"), "dbevents.a_x002Eb.c_x0020d");
         assert_eq!(names.of("表", "😀"), "dbevents._x8868._xD83D_xDE00");
         assert_ne!(names.of("s", "a_x0020b"), names.of("s", "a b"));
+        assert_eq!(names.of("parked", "t"), "dbevents._x0070arked.t");
+        let glob = names.filter(&[("par*".to_owned(), "*".to_owned())]);
+        assert!(glob.matcher()(&names.of("parked", "t")));
     }
 
     #[test]

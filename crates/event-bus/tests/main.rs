@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod contract;
+mod kafka;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     Backend, Sentence,
-    reader::{Reader, append, batch, tables},
+    reader::{Reader, append, batch, group, tables},
 };
 
 pub(super) const SENTENCES: &[Sentence] = &[
@@ -159,25 +159,25 @@ async fn progress_is_told(backend: &dyn Backend) {
     append(&*bus, &batch("a", numbered(10))).await;
     let mut reader = Reader::join(&*bus, "one").await;
     reader.read(10).await;
-    let behind = bus.progress("t.g", &tables("*")).await.unwrap();
+    let behind = bus.progress(&group("g"), &tables("*")).await.unwrap();
     assert!(behind.iter().any(|p| p.committed.unwrap_or(0) < p.end), "{behind:?}");
-    reader.more().await;
+    reader.catch_up(&*bus).await;
     reader.commit().await.unwrap();
-    let done = bus.progress("t.g", &tables("*")).await.unwrap();
+    let done = bus.progress(&group("g"), &tables("*")).await.unwrap();
     assert!(!done.is_empty() && done.iter().all(|p| p.committed == Some(p.end)), "{done:?}");
-    let unknown = bus.progress("t.unknown", &tables("*")).await.unwrap();
+    let unknown = bus.progress(&group("unknown"), &tables("*")).await.unwrap();
     assert!(unknown.iter().all(|p| p.committed.is_none()), "{unknown:?}");
 }
 
 async fn groups_are_apart(backend: &dyn Backend) {
     let bus = backend.bus();
     append(&*bus, &batch("a", numbered(10))).await;
-    for group in ["t.one", "t.two"] {
+    for group in [group("one"), group("two")] {
         let subscription = event_bus::Subscription {
-            group: group.into(),
+            group: group.clone(),
             topics: tables("*"),
             start: Start::Earliest,
-            client: group.into(),
+            client: group,
             instance: None,
         };
         let consumer = bus.consumer(subscription).await.unwrap();

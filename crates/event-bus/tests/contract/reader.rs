@@ -7,16 +7,28 @@ use event_bus::{
     TopicName,
 };
 
-pub(crate) const PREFIX: &str = "t";
+tokio::task_local! {
+    /// The prefix of the bus under test: several tests may share a broker.
+    pub(crate) static PREFIX: String;
+}
+
+pub(crate) fn prefix() -> String {
+    PREFIX.try_with(String::clone).unwrap_or_else(|_| "t".to_owned())
+}
+
+/// The full name of a group.
+pub(crate) fn group(name: &str) -> String {
+    format!("{}.{name}", prefix())
+}
 
 /// The name of a table's topic.
 pub(crate) fn topic(table: &str) -> String {
-    TopicName::new(PREFIX).of("s", table)
+    TopicName::new(&prefix()).of("s", table)
 }
 
 /// A filter for tables of schema `s`.
 pub(crate) fn tables(glob: &str) -> TopicFilter {
-    TopicName::new(PREFIX).filter(&[("s".to_owned(), glob.to_owned())])
+    TopicName::new(&prefix()).filter(&[("s".to_owned(), glob.to_owned())])
 }
 
 /// A batch of `(key, value)` for one table.
@@ -61,7 +73,7 @@ impl Reader {
         topics: TopicFilter,
     ) -> Self {
         let subscription = Subscription {
-            group: "t.g".into(),
+            group: group("g"),
             topics,
             start,
             client: client.into(),
@@ -127,6 +139,24 @@ impl Reader {
         let before = self.got.len();
         while self.poll(Duration::from_millis(200)).await {}
         self.got.len() - before
+    }
+
+    /// Polls until all of the bus is read, also what is no record.
+    pub(crate) async fn catch_up(&mut self, bus: &dyn Bus) {
+        self.catch_up_with(bus, tables("*")).await;
+    }
+
+    pub(crate) async fn catch_up_with(&mut self, bus: &dyn Bus, topics: TopicFilter) {
+        loop {
+            let all = bus.progress(&group("g"), &topics).await.unwrap();
+            let is_read = |p: &event_bus::Progress| {
+                self.owned.get(&p.partition).is_some_and(|next| *next >= p.end)
+            };
+            if all.iter().all(is_read) {
+                return;
+            }
+            self.poll(Duration::from_millis(200)).await;
+        }
     }
 
     /// Commits all that came.

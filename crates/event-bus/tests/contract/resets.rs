@@ -6,7 +6,7 @@ use event_bus::{Bus, Error, Reset, ResetTo, Start};
 
 use super::{
     Backend, Sentence,
-    reader::{Reader, append, batch, tables},
+    reader::{Reader, append, batch, group, tables},
 };
 
 pub(super) const SENTENCES: &[Sentence] = &[
@@ -18,16 +18,16 @@ pub(super) const SENTENCES: &[Sentence] = &[
 ];
 
 async fn plan(bus: &dyn Bus, to: ResetTo) -> Vec<Reset> {
-    bus.plan_reset("t.g", &tables("*"), to).await.unwrap()
+    bus.plan_reset(&group("g"), &tables("*"), to).await.unwrap()
 }
 
 /// Sets the group, as soon as the bus has seen that its last member is gone.
 async fn reset(bus: &dyn Bus, to: ResetTo) {
     let resets = plan(bus, to).await;
     loop {
-        match bus.reset("t.g", &resets).await {
+        match bus.reset(&group("g"), &resets).await {
             Ok(()) => return,
-            Err(Error::GroupActive { group }) if group == "t.g" => {
+            Err(Error::GroupActive { group }) if *group == *super::reader::group("g") => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(error) => panic!("{error}"),
@@ -89,7 +89,7 @@ async fn planned(backend: &dyn Backend) {
     let bus = &*backend.bus();
     append(bus, &batch("a", values(0..3))).await;
     handle(bus, 3).await;
-    let before = bus.progress("t.g", &tables("*")).await.unwrap();
+    let before = bus.progress(&group("g"), &tables("*")).await.unwrap();
     let latest = plan(bus, ResetTo::Latest).await;
     assert_eq!(latest.len(), before.len());
     for (reset, at) in latest.iter().zip(&before) {
@@ -100,7 +100,7 @@ async fn planned(backend: &dyn Backend) {
     assert_eq!(plan(bus, ResetTo::Offset(u64::MAX >> 1)).await, latest);
     assert_eq!(plan(bus, ResetTo::Offset(0)).await, earliest);
     assert!(earliest.iter().all(|reset| reset.to == 0), "{earliest:?}");
-    let after = bus.progress("t.g", &tables("*")).await.unwrap();
+    let after = bus.progress(&group("g"), &tables("*")).await.unwrap();
     assert!(before.iter().map(|at| at.committed).eq(after.iter().map(|at| at.committed)));
 }
 
@@ -111,13 +111,16 @@ async fn active(backend: &dyn Backend) {
     reader.read(3).await;
     reader.commit().await.unwrap();
     let resets = plan(bus, ResetTo::Earliest).await;
-    let error = bus.reset("t.g", &resets).await.unwrap_err();
-    assert!(matches!(&error, Error::GroupActive { group } if group == "t.g"), "{error}");
+    let error = bus.reset(&group("g"), &resets).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::GroupActive { group } if *group == *super::reader::group("g")),
+        "{error}"
+    );
     assert!(!error.is_transient());
     append(bus, &batch("a", values(3..4))).await;
     reader.read(4).await;
     reader.commit().await.unwrap();
-    let progress = bus.progress("t.g", &tables("*")).await.unwrap();
+    let progress = bus.progress(&group("g"), &tables("*")).await.unwrap();
     let has_lost = progress.iter().zip(&resets).any(|(at, reset)| at.committed < reset.from);
     assert!(!has_lost, "{progress:?}");
 }
@@ -127,7 +130,7 @@ async fn unknown(backend: &dyn Backend) {
     append(bus, &batch("a", values(0..3))).await;
     let resets = plan(bus, ResetTo::Latest).await;
     assert!(!resets.is_empty() && resets.iter().all(|reset| reset.from.is_none()), "{resets:?}");
-    bus.reset("t.g", &resets).await.unwrap();
+    bus.reset(&group("g"), &resets).await.unwrap();
     append(bus, &batch("a", values(3..4))).await;
     let mut reader = Reader::join_from(bus, "one", Start::Earliest).await;
     reader.read(1).await;

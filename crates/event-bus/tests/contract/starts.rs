@@ -6,7 +6,7 @@ use event_bus::Start;
 
 use super::{
     Backend, Sentence,
-    reader::{Reader, append, batch, tables, topic},
+    reader::{Reader, append, batch, group, tables, topic},
 };
 
 pub(super) const SENTENCES: &[Sentence] = &[
@@ -14,6 +14,7 @@ pub(super) const SENTENCES: &[Sentence] = &[
     ("a time begins with the first record since", |b| Box::pin(time(b))),
     ("only the topics of the filter come", |b| Box::pin(filtered(b))),
     ("a topic that appears later comes whole", |b| Box::pin(later_topics(b))),
+    ("a group that begins before its first topic gets all of it", |b| Box::pin(before_topics(b))),
 ];
 
 fn one(value: &str) -> [(&'static str, String); 1] {
@@ -58,8 +59,9 @@ async fn filtered(backend: &dyn Backend) {
     reader.got.sort_by_key(|delivery| delivery.value.clone());
     assert_eq!(reader.values(), ["wx_a", "wx_b"]);
     assert_eq!(*reader.got[0].topic, topic("wx_a"));
+    reader.catch_up_with(&*bus, tables("wx_*")).await;
     reader.commit().await.unwrap();
-    let progress = bus.progress("t.g", &tables("wx_*")).await.unwrap();
+    let progress = bus.progress(&group("g"), &tables("wx_*")).await.unwrap();
     assert!(progress.iter().all(|p| p.committed == Some(p.end)), "{progress:?}");
 }
 
@@ -72,4 +74,16 @@ async fn later_topics(backend: &dyn Backend) {
     append(&*bus, &batch("b", one("b2"))).await;
     reader.read(2).await;
     assert_eq!(reader.values(), ["b1", "b2"]);
+}
+
+async fn before_topics(backend: &dyn Backend) {
+    let bus = backend.bus();
+    let mut reader = Reader::join_from(&*bus, "one", Start::Latest).await;
+    // On a bus with a place for all topics it is ours at once, on others there is none yet.
+    reader.more().await;
+    append(&*bus, &batch("a", one("a1"))).await;
+    append(&*bus, &batch("a", one("a2"))).await;
+    reader.read(2).await;
+    reader.commit().await.unwrap();
+    assert_eq!(reader.values(), ["a1", "a2"]);
 }

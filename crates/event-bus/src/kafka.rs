@@ -1,0 +1,156 @@
+//! The bus over Kafka: a topic for each table, exactly once, one writer with stand-bys.
+//!
+//! | what | name |
+//! |---|---|
+//! | a table's topic | `{prefix}.{schema}.{table}` |
+//! | a producer's checkpoint, compacted | topic `{prefix}.dts-checkpoint.{name}` |
+//! | a producer and its stand-bys | group and transactional id `{prefix}.dts.{name}` |
+//! | what is known of groups besides their offsets, compacted | topic `{prefix}.control` |
+
+mod acks;
+mod begin;
+mod checkpoint;
+mod client;
+mod config;
+mod consumer;
+mod control;
+mod desk;
+mod groups;
+mod lead;
+mod member;
+mod offsets;
+mod partition;
+mod producer;
+mod scan;
+mod topic_id;
+mod topics;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rdkafka::{ClientConfig, error::KafkaError};
+use tokio::task::spawn_blocking;
+
+use self::{
+    client::Voice, consumer::KafkaConsumer, groups::Groups, lead::Lead, producer::KafkaProducer,
+};
+use crate::{
+    Bus, BusConfig, Checkpoint, Consumer, Error, Producer, Progress, Reset, ResetTo, Result,
+    Subscription, TopicFilter,
+};
+pub use config::{Guarantee, KafkaConfig};
+
+/// How long the brokers may take for what an administrator asks.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a record needs on a topic besides its value.
+const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// Which brokers, and under which prefix: what every part of this backend starts from.
+#[derive(Clone, Debug)]
+struct Place {
+    config: Arc<KafkaConfig>,
+    prefix: Arc<str>,
+    max_row_bytes: usize,
+}
+
+impl Place {
+    /// What a client of these brokers is made from; `name` is what the brokers know it by.
+    fn client(&self, name: &str) -> ClientConfig {
+        self.client_with(name, &[])
+    }
+
+    /// The same, with properties that the user may overrule.
+    fn client_with(&self, name: &str, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut client = self.config.client(defaults);
+        client.set("client.id", name);
+        client
+    }
+
+    /// What an error means, with what its client said besides.
+    fn error(&self, doing: &str, error: &KafkaError, voice: &Voice) -> Error {
+        voice.explain(doing, error, &self.config.address)
+    }
+
+    /// The group of a producer and its stand-bys, and its transactional id.
+    fn producer_id(&self, name: &str) -> String {
+        format!("{}.dts.{name}", self.prefix)
+    }
+
+    fn checkpoint_topic(&self, name: &str) -> String {
+        format!("{}.dts-checkpoint.{name}", self.prefix)
+    }
+
+    /// The largest record that a topic must take.
+    fn max_record_bytes(&self) -> usize {
+        self.max_row_bytes + RECORD_OVERHEAD_BYTES
+    }
+}
+
+/// Names the brokers; nothing is sent yet.
+pub(crate) fn open(kafka: &KafkaConfig, bus: &BusConfig) -> Arc<dyn Bus> {
+    let place = Place {
+        config: Arc::new(kafka.clone()),
+        prefix: bus.topic_prefix.as_str().into(),
+        max_row_bytes: bus.max_row_bytes,
+    };
+    let groups = Groups::new(&place);
+    Arc::new(KafkaBus { place, groups })
+}
+
+struct KafkaBus {
+    place: Place,
+    groups: Groups,
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+        let place = &self.place;
+        self.reach().await?;
+        checkpoint::make_topic(place, name).await?;
+        let mut lead = Lead::join(place, name)?;
+        match place.config.guarantee {
+            Guarantee::ExactlyOnce => lead.won().await?,
+            Guarantee::AtLeastOnce => lead::won_alone(&mut lead, place, name).await?,
+        }
+        let (producer, checkpoint) = KafkaProducer::open(place, name, lead).await?;
+        Ok((Box::new(producer), checkpoint))
+    }
+
+    async fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+        self.reach().await?;
+        checkpoint::look(&self.place, name).await
+    }
+
+    async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
+        self.reach().await?;
+        Ok(Box::new(KafkaConsumer::join(&self.place, subscription).await?))
+    }
+
+    async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
+        self.groups.progress(group, topics).await
+    }
+
+    async fn plan_reset(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+        to: ResetTo,
+    ) -> Result<Vec<Reset>> {
+        self.groups.plan_reset(group, topics, to).await
+    }
+
+    async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
+        self.groups.reset(group, resets).await
+    }
+}
+
+impl KafkaBus {
+    /// Waits a little until the brokers know us: what they have against us they tell here.
+    async fn reach(&self) -> Result<()> {
+        let place = self.place.clone();
+        let reached = spawn_blocking(move || client::reach(&place)).await;
+        reached.map_err(|panic| Error::Internal(panic.to_string()))?
+    }
+}

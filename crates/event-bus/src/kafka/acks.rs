@@ -1,0 +1,140 @@
+//! Counts which records the brokers have taken.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    producer::{DeliveryResult, ProducerContext},
+};
+
+use super::client::Voice;
+
+/// What a producer's client tells: its troubles, and the fate of each record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acks {
+    pub(super) voice: Voice,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Records that were sent and not answered, and their bytes.
+    records: u64,
+    bytes: usize,
+    awaited: Option<Goal>,
+    /// The first refusal.
+    refused: Option<Refused>,
+}
+
+/// What a sender waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Goal {
+    /// Every record is answered.
+    All,
+    /// No more than so many bytes are not.
+    AtMost(usize),
+}
+
+/// A record that was not taken.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) topic: String,
+    pub(super) bytes: usize,
+    pub(super) code: Code,
+}
+
+impl ClientContext for Acks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+}
+
+impl ProducerContext for Acks {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut state = self.shared.lock();
+        let bytes = match result {
+            Ok(message) | Err((_, message)) => message.payload_len() + message.key_len(),
+        };
+        state.records = state.records.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(bytes);
+        if let Err((error, message)) = result
+            && state.refused.is_none()
+        {
+            state.refused = Some(Refused {
+                topic: message.topic().to_owned(),
+                bytes,
+                code: error.rdkafka_error_code().unwrap_or(Code::Fail),
+            });
+        }
+        let is_reached = state.awaited.is_some_and(|goal| state.has_reached(goal));
+        if is_reached || state.refused.is_some() {
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_reached(&self, goal: Goal) -> bool {
+        match goal {
+            Goal::All => self.records == 0,
+            Goal::AtMost(bytes) => self.bytes <= bytes,
+        }
+    }
+}
+
+impl Acks {
+    /// Counts a record that is about to be sent; gives the bytes that are not answered now.
+    pub(super) fn expect(&self, bytes: usize) -> usize {
+        let mut state = self.shared.lock();
+        state.records += 1;
+        state.bytes += bytes;
+        state.bytes
+    }
+
+    /// Waits for a goal; `false` when that takes longer than `patience`.
+    ///
+    /// # Errors
+    ///
+    /// The first record that was refused, as soon as it is known.
+    pub(super) fn wait(&self, goal: Goal, patience: Duration) -> Result<bool, Refused> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        state.awaited = Some(goal);
+        loop {
+            if let Some(refused) = &state.refused {
+                return Err(refused.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_reached = state.has_reached(goal);
+            if is_reached || left.is_zero() {
+                state.awaited = None;
+                return Ok(is_reached);
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Where a group begins, and where it goes on.
+//!
+//! Nothing is left to the brokers' automatic reset. Before a member joins, [`begin`] resolves
+//! `start` for the topics that are new to the group and writes it down (`control`); when partitions
+//! are assigned, [`entries`] says where each goes on, or why it cannot:
+//!
+//! | the group's offset | what is written down | then |
+//! |---|---|---|
+//! | there, for this topic | | goes on there |
+//! | there, but older than what is written down | begun again since | begins where that says |
+//! | none | begins at an offset | begins there |
+//! | none | nothing: the topic appeared later | begins with its first record |
+//! | none in the whole topic | offsets were committed | the brokers forgot them: stops |
+//! | | another topic of the same name | deleted and made again: stops |
+//!
+//! A topic that `subscribe` did not match when the group began, and matches now, was added by the
+//! user: it begins at `start` as of now, even if an offset of an earlier time is still there.
+
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    control::{self, Begun, Changes, Known},
+    offsets::{self, Committed, Moment, Note, Offsets},
+    topic_id::Described,
+};
+use crate::{Error, Partition, Result, Start, Subscription};
+
+/// Where a group goes on in a partition, and what its offsets are committed with.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) partition: Partition,
+    pub(super) offset: u64,
+    pub(super) note: Note,
+}
+
+/// What is known of topics when some of their partitions are assigned.
+#[derive(Debug, Default)]
+struct Picture {
+    topics: BTreeMap<String, Described>,
+    committed: BTreeMap<Partition, Committed>,
+    begun: BTreeMap<String, Begun>,
+}
+
+/// Resolves where the group begins in topics that are new to it; blocks.
+pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
+    let known = control::read(&offsets.place, &wanted.group)?;
+    let topics = offsets.topics(&wanted.topics)?;
+    let added: Vec<Described> =
+        topics.into_iter().filter(|topic| is_added(&known, topic)).collect();
+    let mut changes = Changes::default();
+    for (topic, begun) in resolve(offsets, &added, wanted.start)? {
+        changes.topic(&wanted.group, &topic, &begun);
+    }
+    if known.filter.as_ref() != Some(&wanted.topics) {
+        let passes = wanted.topics.matcher();
+        for topic in known.topics.keys().filter(|topic| !passes(topic)) {
+            changes.forget(&wanted.group, topic);
+        }
+        // Last: it says that what it needs is written.
+        changes.group(&wanted.group, &wanted.topics);
+    }
+    control::write(&offsets.place, &changes)
+}
+
+/// Whether the user asked for this topic only now.
+fn is_added(known: &Known, topic: &Described) -> bool {
+    match &known.filter {
+        Some(filter) => !filter.matcher()(&topic.topic),
+        None => known.topics.get(&topic.topic).is_none_or(|begun| begun.id != topic.id),
+    }
+}
+
+fn resolve(offsets: &Offsets, topics: &[Described], start: Start) -> Result<Vec<(String, Begun)>> {
+    let moment = match start {
+        Start::Earliest => Moment::Earliest,
+        Start::Latest => Moment::Latest,
+        Start::Time(time) => Moment::Time(millis(time)),
+    };
+    let mut from = offsets.at(&offsets::partitions(topics), moment)?.into_iter();
+    let since = now();
+    let begun = topics.iter().map(|topic| {
+        let from = from.by_ref().take(topic.partitions as usize).collect();
+        let begun = Begun { id: topic.id.clone(), since, from, committed: false };
+        (topic.topic.clone(), begun)
+    });
+    Ok(begun.collect())
+}
+
+/// Where the group goes on in partitions that were just assigned, without those of topics that are
+/// not there; blocks. What is new is committed by `commit`, and written down, before this returns.
+pub(super) fn entries(
+    offsets: &Offsets,
+    assigned: &[Partition],
+    commit: impl Fn(offsets::Commits<'_>) -> Result<()>,
+) -> Result<Vec<Entry>> {
+    let picture = Picture::take(offsets, assigned)?;
+    let group = &offsets.group;
+    let mut entries = Vec::with_capacity(assigned.len());
+    let mut new = Vec::new();
+    // One that was deleted since it was assigned will be taken from us.
+    let there = |partition: &&Partition| picture.topics.contains_key(&*partition.topic);
+    for partition in assigned.iter().filter(there) {
+        let note = picture.note(group, partition)?;
+        let offset = match picture.kept(group, partition)? {
+            Some(offset) => offset,
+            None => {
+                let first = picture.first(group, partition)?;
+                new.push((partition.clone(), first, note.clone()));
+                first
+            }
+        };
+        entries.push(Entry { partition: partition.clone(), offset, note });
+    }
+    check(offsets, &entries)?;
+    if !new.is_empty() {
+        commit(&new)?;
+    }
+    picture.write_down(offsets, &entries)?;
+    Ok(entries)
+}
+
+/// That the next record of each is still there, or yet to come.
+pub(super) fn check(offsets: &Offsets, entries: &[Entry]) -> Result<()> {
+    let partitions: Vec<Partition> = entries.iter().map(|entry| entry.partition.clone()).collect();
+    let lows = offsets.at(&partitions, Moment::Earliest)?;
+    let ends = offsets.at(&partitions, Moment::Latest)?;
+    for ((entry, first), end) in entries.iter().zip(lows).zip(ends) {
+        if entry.offset < first {
+            return Err(Error::OffsetGone {
+                group: offsets.group.clone(),
+                partition: entry.partition.clone(),
+                committed: entry.offset,
+                first,
+            });
+        }
+        if entry.offset > end {
+            return Err(replaced(&offsets.group, &entry.partition.topic));
+        }
+    }
+    Ok(())
+}
+
+/// That topics are those that they were, by their ids. Gives the names of those that are gone.
+pub(super) fn verify<'a>(
+    group: &str,
+    known: &BTreeMap<&'a str, &str>,
+    now: &[Described],
+) -> Result<Vec<&'a str>> {
+    let mut gone = Vec::new();
+    for (name, id) in known {
+        match now.iter().find(|topic| topic.topic == *name) {
+            Some(topic) if topic.id != *id => return Err(replaced(group, name)),
+            Some(_) => {}
+            None => gone.push(*name),
+        }
+    }
+    Ok(gone)
+}
+
+impl Picture {
+    /// Asks for everything of the topics, not only for what is assigned: another member may have
+    /// committed the rest.
+    fn take(offsets: &Offsets, assigned: &[Partition]) -> Result<Self> {
+        let mut names: Vec<&str> = assigned.iter().map(|partition| &*partition.topic).collect();
+        names.sort_unstable();
+        names.dedup();
+        let topics = offsets.describe(&names)?;
+        let partitions = offsets::partitions(&topics);
+        let found = offsets.committed(&partitions)?;
+        let committed = partitions.into_iter().zip(found);
+        Ok(Self {
+            committed: committed.filter_map(|(of, found)| Some((of, found?))).collect(),
+            topics: topics.into_iter().map(|topic| (topic.topic.clone(), topic)).collect(),
+            begun: control::read(&offsets.place, &offsets.group)?.topics,
+        })
+    }
+
+    /// What to commit an offset of this partition with.
+    fn note(&self, group: &str, partition: &Partition) -> Result<Note> {
+        let Some(now) = self.topics.get(&*partition.topic) else {
+            return Ok(Note::default());
+        };
+        match self.begun.get(&*partition.topic) {
+            Some(begun) if begun.id != now.id => Err(replaced(group, &partition.topic)),
+            Some(begun) => Ok(Note { id: now.id.clone(), since: begun.since }),
+            None => Ok(Note { id: now.id.clone(), since: 0 }),
+        }
+    }
+
+    /// Where the group is by what it has committed, if that still counts.
+    fn kept(&self, group: &str, partition: &Partition) -> Result<Option<u64>> {
+        let Some(committed) = self.committed.get(partition) else { return Ok(None) };
+        let note = self.note(group, partition)?;
+        let by_us = !committed.note.id.is_empty();
+        if by_us && committed.note.since < note.since {
+            return Ok(None);
+        }
+        if by_us && committed.note.id != note.id {
+            return Err(replaced(group, &partition.topic));
+        }
+        Ok(Some(committed.offset))
+    }
+
+    /// Where the group begins.
+    fn first(&self, group: &str, partition: &Partition) -> Result<u64> {
+        let Some(begun) = self.begun.get(&*partition.topic) else { return Ok(0) };
+        let of_topic = self.committed.keys().filter(|other| other.topic == partition.topic);
+        let mut kept = of_topic.map(|other| self.kept(group, other));
+        if begun.committed && !kept.any(|kept| matches!(kept, Ok(Some(_)))) {
+            return Err(Error::OffsetsExpired {
+                group: group.to_owned(),
+                topic: partition.topic.to_string(),
+            });
+        }
+        Ok(begun.from.get(partition.number as usize).copied().unwrap_or(0))
+    }
+
+    /// Keeps that offsets of these topics were committed.
+    fn write_down(&self, offsets: &Offsets, entries: &[Entry]) -> Result<()> {
+        let mut new = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| !entry.note.id.is_empty()) {
+            let topic = &*entry.partition.topic;
+            let begun = self.begun.get(topic).cloned().unwrap_or_else(|| Begun {
+                id: entry.note.id.clone(),
+                since: entry.note.since,
+                from: Vec::new(),
+                committed: false,
+            });
+            if !begun.committed {
+                new.insert(topic, Begun { committed: true, ..begun });
+            }
+        }
+        let mut changes = Changes::default();
+        for (topic, begun) in new {
+            changes.topic(&offsets.group, topic, &begun);
+        }
+        control::write(&offsets.place, &changes)
+    }
+}
+
+fn replaced(group: &str, topic: &str) -> Error {
+    Error::TopicReplaced { group: group.to_owned(), topic: topic.to_owned() }
+}
+
+/// The time that commits from now on count from.
+pub(super) fn now() -> u64 {
+    u64::try_from(millis(SystemTime::now())).unwrap_or(0)
+}
+
+/// In ms since 1970.
+pub(super) fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: &str = "g";
+
+    fn partition(number: u32) -> Partition {
+        Partition { topic: "t".into(), number }
+    }
+
+    /// Topic `t` with an id, what was written down of it, and offsets committed with notes.
+    fn picture(id: &str, begun: Option<Begun>, committed: &[(u32, u64, &str, u64)]) -> Picture {
+        let topic = Described { topic: "t".to_owned(), id: id.to_owned(), partitions: 3 };
+        let committed = committed.iter().map(|(number, offset, id, since)| {
+            let note = Note { id: (*id).to_owned(), since: *since };
+            (partition(*number), Committed { offset: *offset, note })
+        });
+        Picture {
+            topics: [("t".to_owned(), topic)].into(),
+            committed: committed.collect(),
+            begun: begun.map(|begun| ("t".to_owned(), begun)).into_iter().collect(),
+        }
+    }
+
+    fn begun(id: &str, since: u64, committed: bool) -> Option<Begun> {
+        Some(Begun { id: id.to_owned(), since, from: vec![10, 20], committed })
+    }
+
+    fn place(picture: &Picture, number: u32) -> Result<u64> {
+        let partition = partition(number);
+        picture.note(GROUP, &partition)?;
+        match picture.kept(GROUP, &partition)? {
+            Some(offset) => Ok(offset),
+            None => picture.first(GROUP, &partition),
+        }
+    }
+
+    #[test]
+    fn a_group_goes_on_where_it_was_and_begins_where_it_is_written() {
+        let cases = [
+            ("a later topic", picture("x", None, &[]), 0, 0),
+            ("new, with its start", picture("x", begun("x", 5, false), &[]), 1, 20),
+            ("a later partition", picture("x", begun("x", 5, false), &[]), 2, 0),
+            ("committed", picture("x", begun("x", 5, true), &[(1, 25, "x", 5)]), 1, 25),
+            ("its neighbour is", picture("x", begun("x", 5, true), &[(1, 25, "x", 5)]), 0, 10),
+            ("begun again", picture("x", begun("x", 9, false), &[(1, 25, "x", 5)]), 1, 20),
+            ("by hand", picture("x", begun("x", 5, true), &[(1, 3, "", 0)]), 1, 3),
+        ];
+        for (what, picture, number, expected) in cases {
+            assert_eq!(place(&picture, number).unwrap(), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn another_topic_of_the_name_and_forgotten_offsets_are_told() {
+        let replaced = [
+            picture("y", begun("x", 5, true), &[]),
+            picture("y", begun("x", 5, true), &[(0, 25, "x", 5)]),
+            picture("y", None, &[(0, 25, "x", 0)]),
+        ];
+        for picture in replaced {
+            let error = place(&picture, 0).unwrap_err();
+            assert!(matches!(error, Error::TopicReplaced { .. }), "{error}");
+        }
+        for committed in [&[][..], &[(1, 25, "x", 4)]] {
+            let error = place(&picture("x", begun("x", 5, true), committed), 0).unwrap_err();
+            assert!(matches!(error, Error::OffsetsExpired { .. }), "{error}");
+        }
+    }
+}

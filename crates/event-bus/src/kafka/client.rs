@@ -1,0 +1,169 @@
+//! What all clients of the brokers share: where their logs go, and what their errors mean.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
+
+use super::Place;
+use crate::{Error, Result};
+
+/// How long the brokers may take to let us in, and how often it is looked.
+const REACH_PATIENCE: Duration = Duration::from_secs(10);
+const REACH_STEP: Duration = Duration::from_millis(200);
+
+/// Hears what a client has to say besides its answers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Voice {
+    heard: Arc<Mutex<Option<(Code, String)>>>,
+}
+
+impl ClientContext for Voice {
+    /// The library tells of every attempt to connect; who calls it reports what matters.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers are down" follows on every reason, and tells less.
+        if code != Code::AllBrokersDown || heard.is_none() {
+            *heard = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for Voice {}
+
+impl Voice {
+    /// The last trouble that the client told of, and forgets it.
+    fn take(&self) -> Option<(Code, String)> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A trouble that only a human can end, if there was one: it is not given as an answer.
+    pub(super) fn refusal(&self, address: &str) -> Option<Error> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard
+            .take_if(|(code, reason)| remedy(*code, reason).is_some())
+            .map(|(code, reason)| meaning(code, reason, address))
+    }
+
+    /// What an error means on the bus: with what the client said besides, where that tells more.
+    pub(super) fn explain(&self, doing: &str, error: &KafkaError, address: &str) -> Error {
+        let code = match error {
+            KafkaError::AdminOp(code) => Some(*code),
+            other => other.rdkafka_error_code(),
+        };
+        let told = self.take();
+        if let Some(code) = code.filter(|code| !is_vague(*code)) {
+            return meaning(code, format!("{doing}: {code}"), address);
+        }
+        match (told, code) {
+            (Some((code, reason)), _) => meaning(code, format!("{doing}: {reason}"), address),
+            (None, Some(code)) => meaning(code, format!("{doing}: {code}"), address),
+            (None, None) => Error::Internal(format!("{doing}: {error}")),
+        }
+    }
+}
+
+/// Waits until the brokers have let us in; blocks.
+pub(super) fn reach(place: &Place) -> Result<()> {
+    let voice = Voice::default();
+    let failed = |error| place.error("cannot reach the brokers", &error, &voice);
+    let config = place.client("dbevent");
+    let consumer: BaseConsumer<Voice> =
+        BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
+    let deadline = Instant::now() + REACH_PATIENCE;
+    loop {
+        if consumer.client().fetch_cluster_id(REACH_STEP).is_some() {
+            return Ok(());
+        }
+        // What the client has to say comes out of its queue of events.
+        let _ = consumer.poll(Duration::ZERO);
+        if let Some(refusal) = voice.refusal(&place.config.address) {
+            return Err(refusal);
+        }
+        if Instant::now() > deadline {
+            return Err(failed(KafkaError::Global(Code::BrokerTransportFailure)));
+        }
+    }
+}
+
+/// Codes that say that something went wrong, and not what.
+fn is_vague(code: Code) -> bool {
+    matches!(
+        code,
+        Code::OperationTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::MessageTimedOut
+            | Code::Fail
+            | Code::PurgeQueue
+            | Code::PurgeInflight
+    )
+}
+
+/// What a code means on the bus.
+pub(super) fn meaning(code: Code, reason: String, address: &str) -> Error {
+    let address = address.to_owned();
+    if let Some(remedy) = remedy(code, &reason) {
+        return Error::Refused { address, reason: format!("{reason}; {remedy}") };
+    }
+    match code {
+        Code::Fenced | Code::ProducerFenced | Code::FencedInstanceId => Error::Fenced(reason),
+        Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidMessageSize => {
+            Error::Rejected(reason)
+        }
+        Code::InvalidArgument
+        | Code::InvalidConfig
+        | Code::InvalidReplicationFactor
+        | Code::InvalidPartitions
+        | Code::PolicyViolation
+        | Code::UnsupportedVersion => Error::Refused { address, reason },
+        _ => Error::Unavailable { address, reason },
+    }
+}
+
+/// What a human does about a refusal; `None` for what passes by itself.
+fn remedy(code: Code, reason: &str) -> Option<&'static str> {
+    Some(match code {
+        Code::SaslAuthenticationFailed | Code::Authentication => {
+            "check sasl.username, sasl.password and sasl.mechanism in bus.properties"
+        }
+        Code::UnsupportedSASLMechanism | Code::IllegalSASLState => {
+            "set sasl.mechanism in bus.properties to one that the brokers offer"
+        }
+        // A broker that goes down in the middle of a handshake gives this code too.
+        Code::SSL if reason.contains("certificate") => {
+            "set ssl.ca.location in bus.properties to the authority that signed the brokers' \
+             certificates"
+        }
+        Code::TopicAuthorizationFailed => {
+            "grant the user READ, WRITE, CREATE and DESCRIBE on the topics under topicPrefix \
+             (docs/operating.md lists the ACLs)"
+        }
+        Code::GroupAuthorizationFailed => {
+            "grant the user READ and DESCRIBE on the groups under topicPrefix \
+             (docs/operating.md lists the ACLs)"
+        }
+        Code::TransactionalIdAuthorizationFailed => {
+            "grant the user WRITE and DESCRIBE on the transactional ids under topicPrefix \
+             (docs/operating.md lists the ACLs)"
+        }
+        Code::ClusterAuthorizationFailed => {
+            "grant the user CREATE and IDEMPOTENT_WRITE on the cluster \
+             (docs/operating.md lists the ACLs)"
+        }
+        _ => return None,
+    })
+}

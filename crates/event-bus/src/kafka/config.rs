@@ -1,0 +1,195 @@
+//! What `[bus]` says of Kafka.
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use rdkafka::ClientConfig;
+use serde_json::Value;
+use service::{Secret, config::Section};
+
+/// Apache Kafka, or what speaks its protocol, as the bus.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// Bootstrap servers: `host:port`, separated by commas.
+    pub address: String,
+    /// How many partitions a topic is made with.
+    pub partitions: u32,
+    /// How many brokers keep a copy; absent: what the brokers are set to.
+    pub replication: Option<u16>,
+    /// How long a topic keeps its records; absent: what the brokers are set to.
+    pub retention: Option<Duration>,
+    /// What a reader at `read_committed` is promised.
+    pub guarantee: Guarantee,
+    /// Properties of librdkafka, passed on as they are: TLS, SASL, time-outs.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// What a reader at `read_committed` is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Every change is on its topic exactly once.
+    ExactlyOnce,
+    /// For brokers without transactions: changes may be there twice after a failure.
+    AtLeastOnce,
+}
+
+/// What our promises rest on, and the name under which a member is known: not for users to set.
+const OURS: &[&str] = &[
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "client.id",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "isolation.level",
+    "transactional.id",
+    "enable.idempotence",
+    "acks",
+    "request.required.acks",
+    "log.queue",
+];
+
+impl KafkaConfig {
+    pub(crate) fn read(section: &Section) -> Self {
+        let guarantee = match section.choice("delivery", ["exactly-once", "at-least-once"]) {
+            Some(1) => Guarantee::AtLeastOnce,
+            _ => Guarantee::ExactlyOnce,
+        };
+        let mut properties = BTreeMap::new();
+        read_properties(&section.section("properties"), "", &mut properties);
+        let config = Self {
+            address: section.or("address", "127.0.0.1:9092".to_owned()),
+            partitions: section.or("partitions", 6),
+            replication: section.optional("replication"),
+            retention: section.optional("retention"),
+            guarantee,
+            properties,
+        };
+        config.check(section);
+        config
+    }
+
+    /// What a client of these brokers is made from: the user's properties go before `defaults`.
+    pub(super) fn client(&self, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        for (name, value) in defaults {
+            client.set(*name, *value);
+        }
+        for (name, value) in &self.properties {
+            client.set(name, value.expose());
+        }
+        client.set("bootstrap.servers", &self.address);
+        client
+    }
+
+    fn check(&self, section: &Section) {
+        const MAX_PARTITIONS: u32 = 10_000;
+        if !self.address.split(',').all(|one| event_log::is_address(one.trim())) {
+            let problem = format!("{:?} is not a list of addresses", self.address);
+            section.note("address", &problem, "write host:port, separated by commas");
+        }
+        if !(1..=MAX_PARTITIONS).contains(&self.partitions) {
+            let problem = format!("{} is not a number of partitions", self.partitions);
+            section.note("partitions", &problem, &format!("set 1 to {MAX_PARTITIONS}"));
+        }
+        if self.replication == Some(0) {
+            let remedy = "set 1 or more, or remove it to take what the brokers are set to";
+            section.note("replication", "0 copies keep nothing", remedy);
+        }
+        for (name, value) in &self.properties {
+            if let Some((problem, remedy)) = property_problem(name, value) {
+                section.note(&format!("properties.{name}"), &problem, &remedy);
+            }
+        }
+    }
+}
+
+/// Collects `"a.b" = "c"` and `a.b = "c"` alike: TOML makes tables of the second.
+fn read_properties(section: &Rc<Section>, path: &str, found: &mut BTreeMap<String, Secret>) {
+    for key in section.keys() {
+        let name = format!("{path}{key}");
+        let value = match section.raw(key) {
+            Some(Value::Bool(value)) => Some(Secret::new(value.to_string())),
+            Some(Value::Number(value)) => Some(Secret::new(value.to_string())),
+            Some(Value::Object(table)) if !is_secret(table) => {
+                read_properties(&section.section(key), &format!("{name}."), found);
+                None
+            }
+            _ => section.secret(key),
+        };
+        found.extend(value.map(|value| (name, value)));
+    }
+}
+
+fn is_secret(table: &serde_json::Map<String, Value>) -> bool {
+    table.len() == 1 && (table.contains_key("env") || table.contains_key("file"))
+}
+
+fn property_problem(name: &str, value: &Secret) -> Option<(String, String)> {
+    if OURS.contains(&name) {
+        return Some(("is set by this program itself".to_owned(), "remove it".to_owned()));
+    }
+    let mut probe = ClientConfig::new();
+    probe.set(name, value.expose());
+    let error = probe.create_native_config().err()?;
+    let rdkafka::error::KafkaError::ClientConfig(_, problem, ..) = error else { return None };
+    let remedy = "see CONFIGURATION.md of librdkafka for its properties";
+    // What librdkafka says may show the value, and that may be a password.
+    let problem = match value.expose() {
+        "" => problem,
+        shown => problem.replace(shown, "[REDACTED]"),
+    };
+    Some((problem, remedy.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use service::config::{File, Mistakes};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<KafkaConfig, Mistakes> {
+        let file = File::parse(Path::new("dts.toml"), &format!("[bus]\nkind = \"kafka\"\n{text}"))?;
+        let bus = file.root().section("bus");
+        let config = KafkaConfig::read(&bus);
+        let _ = bus.raw("kind");
+        file.finish(config)
+    }
+
+    #[test]
+    fn properties_may_be_written_in_all_of_tomls_ways() {
+        let text = "[bus.properties]\nsecurity.protocol = \"SASL_SSL\"\n\
+                    \"sasl.mechanism\" = \"SCRAM-SHA-512\"\nsocket.keepalive.enable = true\n\
+                    linger.ms = 5\nsasl.password = { env = \"PATH\" }\n";
+        let properties = read(text).unwrap().properties;
+        let shown: Vec<(&str, &str)> =
+            properties.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        let path = std::env::var("PATH").unwrap();
+        let expected = [
+            ("linger.ms", "5"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.password", path.as_str()),
+            ("security.protocol", "SASL_SSL"),
+            ("socket.keepalive.enable", "true"),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn properties_that_are_ours_unknown_or_wrong_are_told_without_their_values() {
+        let text = "address = \"a:1, nowhere\"\npartitions = 0\n\
+                    properties = { acks = 1, no.such = \"x\", linger.ms = \"hunter2\" }\n";
+        let mistakes = read(text).unwrap_err().to_string();
+        for key in ["address", "partitions", "properties.acks", "properties.no.such"] {
+            assert!(mistakes.contains(&format!("\n  bus.{key}: ")), "{key} in {mistakes}");
+        }
+        assert!(mistakes.contains("properties.linger.ms"), "{mistakes}");
+        assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    }
+}

@@ -1,0 +1,344 @@
+//! A consumer over Kafka: the side of a member that its owner sees.
+//!
+//! The member itself reads on a thread of its own (`member`) and sends what comes through a short
+//! channel; a batch of it lies in the channel, one is being filled, and one is with the owner.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Weak,
+        mpsc::{self, Sender as Working},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
+use tokio::{
+    sync::{mpsc as inbox, oneshot},
+    task::spawn_blocking,
+};
+
+use super::{
+    Place, begin,
+    client::Voice,
+    control,
+    desk::{Desk, Out},
+    member::{self, Command, Member},
+    offsets::{self, Note, Offsets},
+};
+use crate::{Consumer, Delivery, Error, Partition, Polled, Result, Subscription};
+
+/// How many batches wait for the owner.
+const MAX_WAITING: usize = 1;
+
+/// How long a commit is tried while the group or its coordinator moves.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+const COMMIT_STEP: Duration = Duration::from_millis(50);
+
+/// How long leaving the group may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct KafkaConsumer {
+    inbox: inbox::Receiver<Out>,
+    commands: mpsc::Sender<Command>,
+    reading: thread::Thread,
+    left: oneshot::Receiver<()>,
+    member: Weak<BaseConsumer<Member>>,
+    address: String,
+    /// What the owner was told to be its own, with the term of each.
+    owned: HashMap<Partition, u64>,
+    /// Dropped when the work on partitions that are given up is done.
+    revoking: Option<(Vec<Partition>, Working<()>)>,
+    paused: HashSet<Partition>,
+    /// What had come for partitions before they were paused.
+    held: HashMap<Partition, Held>,
+    ready: VecDeque<Polled>,
+    over: Option<Error>,
+}
+
+#[derive(Default)]
+struct Held {
+    deliveries: Vec<Delivery>,
+    scanned: Option<u64>,
+}
+
+impl KafkaConsumer {
+    /// Resolves where the group begins, if it is new, and joins it.
+    pub(super) async fn join(place: &Place, wanted: Subscription) -> Result<Self> {
+        control::make_topic(place).await?;
+        let place = place.clone();
+        let joined = spawn_blocking(move || {
+            let offsets = Offsets::open(&place, &wanted.group)?;
+            begin::begin(&offsets, &wanted)?;
+            Self::start(&place, wanted, offsets)
+        });
+        joined.await.map_err(|panic| Error::Internal(panic.to_string()))?
+    }
+
+    fn start(place: &Place, wanted: Subscription, offsets: Offsets) -> Result<Self> {
+        let (send, inbox) = inbox::channel(MAX_WAITING);
+        let (commands, obeyed) = mpsc::channel();
+        let (leave, left) = oneshot::channel();
+        let voice = Voice::default();
+        let config = settings(place, &wanted);
+        let member = Member { wanted, offsets, desk: Desk::new(send), voice: voice.clone() };
+        let consumer = BaseConsumer::from_config_and_context(&config, member)
+            .map_err(|error| place.error("cannot join the group", &error, &voice))?;
+        let consumer = Arc::new(consumer);
+        let member = Arc::downgrade(&consumer);
+        let reading = thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || {
+            member::run(&consumer, &obeyed);
+            // Leaves the group, which takes a while.
+            drop(consumer);
+            let _ = leave.send(());
+        });
+        let reading = reading.map_err(|error| Error::Internal(format!("no thread: {error}")))?;
+        Ok(Self {
+            inbox,
+            commands,
+            reading: reading.thread().clone(),
+            left,
+            member,
+            address: place.config.address.clone(),
+            owned: HashMap::new(),
+            revoking: None,
+            paused: HashSet::new(),
+            held: HashMap::new(),
+            ready: VecDeque::new(),
+            over: None,
+        })
+    }
+
+    /// The work on partitions that are given up has ended.
+    fn finish_revoking(&mut self) {
+        if let Some((partitions, _working)) = self.revoking.take() {
+            self.forget(&partitions);
+        }
+    }
+
+    fn take(&mut self, out: Out) -> Result<Option<Polled>> {
+        match out {
+            Out::Assigned(assigned) => {
+                let terms = assigned.iter().map(|(one, term)| (one.partition.clone(), *term));
+                self.owned.extend(terms);
+                let assigned = assigned.into_iter().map(|(assignment, _)| assignment).collect();
+                Ok(Some(Polled::Assigned(assigned)))
+            }
+            Out::Revoking(partitions, working) => {
+                self.drop_held(&partitions);
+                self.revoking = Some((partitions.clone(), working));
+                Ok(Some(Polled::Revoking(partitions)))
+            }
+            Out::Polled(Polled::Lost(partitions)) => {
+                self.forget(&partitions);
+                Ok(Some(Polled::Lost(partitions)))
+            }
+            Out::Polled(polled) => Ok(self.hold(polled)),
+            Out::Trouble(error) => Err(error),
+            Out::Failed(error) => {
+                self.over = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps back what is for paused partitions.
+    fn hold(&mut self, polled: Polled) -> Option<Polled> {
+        let Polled::Records { mut deliveries, mut scanned } = polled else { return Some(polled) };
+        if !self.paused.is_empty() {
+            let (paused, held) = (&self.paused, &mut self.held);
+            let kept = deliveries.extract_if(.., |one| paused.contains(&one.partition));
+            for delivery in kept {
+                held.entry(delivery.partition.clone()).or_default().deliveries.push(delivery);
+            }
+            for (partition, offset) in scanned.extract_if(.., |(one, _)| paused.contains(one)) {
+                held.entry(partition).or_default().scanned = Some(offset);
+            }
+        }
+        let is_empty = deliveries.is_empty() && scanned.is_empty();
+        (!is_empty).then_some(Polled::Records { deliveries, scanned })
+    }
+
+    /// Throws away what is no longer to be delivered.
+    fn drop_held(&mut self, partitions: &[Partition]) {
+        self.held.retain(|partition, _| !partitions.contains(partition));
+        for polled in &mut self.ready {
+            if let Polled::Records { deliveries, scanned } = polled {
+                deliveries.retain(|delivery| !partitions.contains(&delivery.partition));
+                scanned.retain(|(partition, _)| !partitions.contains(partition));
+            }
+        }
+    }
+
+    fn forget(&mut self, partitions: &[Partition]) {
+        self.drop_held(partitions);
+        for partition in partitions {
+            self.owned.remove(partition);
+            self.paused.remove(partition);
+        }
+    }
+}
+
+/// What the promises of a consumer rest on.
+fn settings(place: &Place, wanted: &Subscription) -> rdkafka::ClientConfig {
+    // A larger record still comes: it is then the only one of its answer.
+    let defaults = [
+        ("queued.max.messages.kbytes", "4096"),
+        ("fetch.max.bytes", "4194304"),
+        // After a full queue the library waits this long: a second, if it is not told.
+        ("fetch.queue.backoff.ms", "10"),
+        ("reconnect.backoff.max.ms", "1000"),
+        ("session.timeout.ms", "10000"),
+        ("heartbeat.interval.ms", "300"),
+        ("topic.metadata.refresh.interval.ms", "5000"),
+    ];
+    let mut config = place.client_with(&wanted.client, &defaults);
+    config
+        .set("group.id", &wanted.group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("allow.auto.create.topics", "false")
+        .set("statistics.interval.ms", "1000");
+    if let Some(instance) = &wanted.instance {
+        config.set("group.instance.id", instance);
+    }
+    config
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    async fn poll(&mut self) -> Result<Polled> {
+        self.finish_revoking();
+        loop {
+            while let Some(polled) = self.ready.pop_front() {
+                if let Some(polled) = self.hold(polled) {
+                    return Ok(polled);
+                }
+            }
+            if let Some(error) = &self.over {
+                return Err(error.clone());
+            }
+            let Some(out) = self.inbox.recv().await else {
+                return Err(Error::Internal("the reading thread is gone".to_owned()));
+            };
+            self.reading.unpark();
+            if let Some(polled) = self.take(out)? {
+                return Ok(polled);
+            }
+        }
+    }
+
+    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()> {
+        let mut terms = Vec::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            let Some(term) = self.owned.get(partition) else {
+                return Err(Error::PartitionLost(partition.clone()));
+            };
+            terms.push((partition.clone(), *offset, *term));
+        }
+        let (member, address) = (Weak::clone(&self.member), self.address.clone());
+        let done = spawn_blocking(move || commit(&member, &terms, &address)).await;
+        done.map_err(|panic| Error::Internal(panic.to_string()))?
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) {
+        self.paused.extend(partitions.iter().cloned());
+        // A thread that is gone has nothing to pause.
+        let _ = self.commands.send(Command::Pause(partitions.to_vec()));
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) {
+        let (mut deliveries, mut scanned) = (Vec::new(), Vec::new());
+        for partition in partitions {
+            self.paused.remove(partition);
+            if let Some(held) = self.held.remove(partition) {
+                deliveries.extend(held.deliveries);
+                scanned.extend(held.scanned.map(|offset| (partition.clone(), offset)));
+            }
+        }
+        if !deliveries.is_empty() || !scanned.is_empty() {
+            self.ready.push_back(Polled::Records { deliveries, scanned });
+        }
+        let _ = self.commands.send(Command::Resume(partitions.to_vec()));
+    }
+
+    async fn close(self: Box<Self>) {
+        let Self { inbox, revoking, left, reading, .. } = *self;
+        drop((inbox, revoking));
+        reading.unpark();
+        if tokio::time::timeout(CLOSE_PATIENCE, left).await.is_err() {
+            tracing::warn!(
+                "leaving the group takes long; the brokers will notice that we are gone"
+            );
+        }
+    }
+}
+
+/// Saves offsets for partitions that are ours since those terms; blocks.
+fn commit(
+    member: &Weak<BaseConsumer<Member>>,
+    terms: &[(Partition, u64, u64)],
+    address: &str,
+) -> Result<()> {
+    let Some((first, ..)) = terms.first() else { return Ok(()) };
+    let lost = |partition: &Partition| Error::PartitionLost(partition.clone());
+    let Some(consumer) = member.upgrade() else { return Err(lost(first)) };
+    let member = consumer.context();
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    loop {
+        let note = |(partition, offset, term): &(Partition, u64, u64)| {
+            let note = member.desk.note(partition, *term).ok_or_else(|| lost(partition))?;
+            Ok((partition.clone(), *offset, note))
+        };
+        let commits: Vec<(Partition, u64, Note)> = terms.iter().map(note).collect::<Result<_>>()?;
+        let done = offsets::commit_list(&commits)
+            .and_then(|list| consumer.commit(&list, CommitMode::Sync));
+        let Err(error) = done else { return Ok(()) };
+        let code = error.rdkafka_error_code();
+        if code.is_some_and(is_lost) {
+            return Err(lost(first));
+        }
+        if !code.is_some_and(is_moving) || Instant::now() > deadline {
+            return Err(explain(&error, member, address));
+        }
+        thread::park_timeout(COMMIT_STEP);
+    }
+}
+
+fn explain(error: &KafkaError, member: &Member, address: &str) -> Error {
+    member.voice.explain("cannot save the group's offsets", error, address)
+}
+
+/// The group has gone on without us, or the topic is gone.
+fn is_lost(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::FencedInstanceId
+            | Code::UnknownTopicOrPartition
+            | Code::AssignmentLost
+    )
+}
+
+/// The same commit can succeed in a moment.
+fn is_moving(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RebalanceInProgress
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::WaitingForCoordinator
+            | Code::InProgress
+    )
+}

@@ -1,0 +1,229 @@
+//! What is known of groups besides their offsets, in the compacted topic `{prefix}.control`.
+//!
+//! Offsets alone cannot tell a group that is new from one whose offsets the brokers have forgotten
+//! (`offsets.retention.minutes`, seven days without members), nor a topic that the group has yet to
+//! begin from one that was deleted and made again. Hence two kinds of records:
+//!
+//! | key | value |
+//! |---|---|
+//! | `group/{group}` | `{"patterns":[…]}`: the group has begun, with these topics |
+//! | `group/{group}/topic/{topic}` | [`Begun`]: with which topic, when and where it began there |
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message, Offset, TopicPartitionList,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Place, client::Voice, topics};
+use crate::{Error, Result, TopicFilter};
+
+/// How long the brokers may take to send the next record, or to take one.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// What is known of a group.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// What it has subscribed to; absent for one that has not begun.
+    pub(super) filter: Option<TopicFilter>,
+    pub(super) topics: BTreeMap<String, Begun>,
+}
+
+/// How a group began with a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Begun {
+    /// The topic's id.
+    pub(super) id: String,
+    /// When, in ms since 1970: what was committed before that counts no more.
+    pub(super) since: u64,
+    /// Where, by partition; 0 for those that came later.
+    pub(super) from: Vec<u64>,
+    /// Whether offsets were committed since.
+    pub(super) committed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Group {
+    patterns: Vec<String>,
+}
+
+/// What is to be known of a group from now on.
+#[derive(Debug, Default)]
+pub(super) struct Changes(Vec<(String, Option<Vec<u8>>)>);
+
+impl Changes {
+    pub(super) fn group(&mut self, group: &str, filter: &TopicFilter) {
+        let value = Group { patterns: filter.patterns().to_vec() };
+        self.put(group_key(group), &value);
+    }
+
+    pub(super) fn topic(&mut self, group: &str, topic: &str, begun: &Begun) {
+        self.put(topic_key(group, topic), begun);
+    }
+
+    pub(super) fn forget(&mut self, group: &str, topic: &str) {
+        self.0.push((topic_key(group, topic), None));
+    }
+
+    fn put(&mut self, key: String, value: &impl Serialize) {
+        // Texts, numbers and lists always serialise.
+        self.0.push((key, Some(serde_json::to_vec(value).unwrap_or_default())));
+    }
+}
+
+fn group_key(group: &str) -> String {
+    format!("group/{group}")
+}
+
+fn topic_key(group: &str, topic: &str) -> String {
+    format!("group/{group}/topic/{topic}")
+}
+
+fn topic_name(place: &Place) -> String {
+    format!("{}.control", place.prefix)
+}
+
+/// Makes the topic where it is missing.
+pub(super) async fn make_topic(place: &Place) -> Result<()> {
+    let admin = topics::admin(place)?;
+    let topic = topic_name(place);
+    if topics::look(place, &admin, &[&topic]).await?.is_empty() {
+        let settings = [("cleanup.policy", "compact")];
+        topics::create(place, &admin, (&topic, 1, &settings)).await?;
+    }
+    Ok(())
+}
+
+/// Reads what is known of a group, up to the topic's end as it is now; blocks.
+pub(super) fn read(place: &Place, group: &str) -> Result<Known> {
+    let mut known = Known::default();
+    let topic_keys = topic_key(group, "");
+    read_all(place, group, |key, value| {
+        if key == group_key(group) {
+            let group: Option<Group> = value.map(serde_json::from_slice).transpose()?;
+            known.filter = group.map(|group| TopicFilter::of(group.patterns));
+        } else if let Some(topic) = key.strip_prefix(&topic_keys) {
+            match value {
+                Some(value) => {
+                    known.topics.insert(topic.to_owned(), serde_json::from_slice(value)?);
+                }
+                None => {
+                    known.topics.remove(topic);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(known)
+}
+
+fn read_all(
+    place: &Place,
+    group: &str,
+    mut take: impl FnMut(&str, Option<&[u8]>) -> serde_json::Result<()>,
+) -> Result<()> {
+    let voice = Voice::default();
+    let topic = topic_name(place);
+    let doing = format!("cannot read the topic {topic}");
+    let failed = |error| place.error(&doing, &error, &voice);
+    let consumer = open(place, group, &voice).map_err(failed)?;
+    let mut heard = Instant::now();
+    loop {
+        match consumer.poll(POLL) {
+            Some(Ok(message)) => {
+                let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+                take(&key, message.payload())
+                    .map_err(|error| Error::Internal(format!("{topic}, record {key}: {error}")))?;
+                heard = Instant::now();
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(_)) | None => {}
+        }
+        if let Some(refusal) = voice.refusal(&place.config.address) {
+            return Err(refusal);
+        }
+        if heard.elapsed() > PATIENCE {
+            return Err(failed(KafkaError::MessageConsumption(Code::OperationTimedOut)));
+        }
+    }
+}
+
+fn open(place: &Place, group: &str, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
+    let mut config = place.client(&format!("{group}-control"));
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        // The end is told with an answer that has no records, and the broker keeps that back.
+        .set("fetch.wait.max.ms", "10")
+        .set("allow.auto.create.topics", "false");
+    let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&topic_name(place), 0, Offset::Beginning)?;
+    consumer.assign(&from)?;
+    Ok(consumer)
+}
+
+/// Writes changes, in order, and waits until all are durable; blocks.
+pub(super) fn write(place: &Place, changes: &Changes) -> Result<()> {
+    if changes.0.is_empty() {
+        return Ok(());
+    }
+    let reports = Reports::default();
+    let topic = topic_name(place);
+    let doing = format!("cannot write the topic {topic}");
+    let failed = |error| place.error(&doing, &error, &reports.voice);
+    let mut config = place.client("dbevent-control");
+    config.set("enable.idempotence", "true").set("acks", "all");
+    let producer: BaseProducer<Reports> =
+        BaseProducer::from_config_and_context(&config, reports.clone()).map_err(failed)?;
+    for (key, value) in &changes.0 {
+        let mut record = BaseRecord::<str, [u8]>::to(&topic).partition(0).key(key.as_str());
+        record.payload = value.as_deref();
+        producer.send(record).map_err(|(error, _)| failed(error))?;
+    }
+    producer.flush(PATIENCE).map_err(failed)?;
+    let undelivered = reports.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take();
+    undelivered.map_or(Ok(()), |error| Err(failed(error)))
+}
+
+/// Hears of records that did not arrive.
+#[derive(Clone, Default)]
+struct Reports {
+    voice: Voice,
+    undelivered: Arc<Mutex<Option<KafkaError>>>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+            *undelivered = Some(error.clone());
+        }
+    }
+}

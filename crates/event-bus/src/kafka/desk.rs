@@ -1,0 +1,381 @@
+//! What lies between the library's callbacks and the consumer: what is ours, and what came for it.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender as Working},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rdkafka::{Message, message::Headers as _};
+use tokio::sync::mpsc::{Sender, error::TrySendError};
+
+use super::{begin::Entry, offsets::Note, scan::End};
+use crate::{Assignment, Delivery, Error, Partition, Polled};
+
+/// How large a batch may become before it is handed over; one record may be larger.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// How often trouble that passes by itself is told.
+const TROUBLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a record needs besides its bytes.
+const RECORD_OVERHEAD_BYTES: usize = 200;
+
+/// What the consumer gets.
+pub(super) enum Out {
+    /// With the term of each: a partition that comes back has another.
+    Assigned(Vec<(Assignment, u64)>),
+    /// They are ours until the sender is dropped.
+    Revoking(Vec<Partition>, Working<()>),
+    Polled(Polled),
+    /// It passes by itself.
+    Trouble(Error),
+    /// It does not; nothing comes after it.
+    Failed(Error),
+}
+
+pub(super) struct Desk {
+    state: Mutex<State>,
+    consumer: Sender<Out>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// How often something else than a record came.
+    pub(super) events: u64,
+    owned: HashMap<Arc<str>, HashMap<u32, Owned>>,
+    /// All that were ever ours.
+    met: HashSet<Partition>,
+    /// Assigned, but not known to the brokers when they were: not ours.
+    missing: HashSet<Partition>,
+    term: u64,
+    outbox: VecDeque<Out>,
+    deliveries: Vec<Delivery>,
+    bytes: usize,
+    scanned: Vec<(Partition, u64)>,
+    has_failed: bool,
+    troubled: Option<Instant>,
+}
+
+struct Owned {
+    partition: Partition,
+    note: Note,
+    term: u64,
+    /// The offset after all that was taken.
+    next: u64,
+    /// The end in the last statistics, and whether it is surely one since this reading began: the
+    /// library keeps what it knew of a partition when that is paused or given up.
+    seen: Option<Option<u64>>,
+    is_fresh: bool,
+    /// An end that counts as soon as no record is left in the library's queue.
+    end: Option<u64>,
+    is_paused: bool,
+    is_leaving: bool,
+}
+
+impl Desk {
+    pub(super) fn new(consumer: Sender<Out>) -> Self {
+        Self { state: Mutex::default(), consumer }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the consumer is gone.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.consumer.is_closed()
+    }
+
+    /// Hands over what there is room for, and says whether that was all.
+    pub(super) fn flush(&self) -> bool {
+        let mut state = self.lock();
+        while let Some(out) = state.outbox.pop_front() {
+            match self.consumer.try_send(out) {
+                Ok(()) => {}
+                Err(TrySendError::Full(out)) => {
+                    state.outbox.push_front(out);
+                    return false;
+                }
+                Err(TrySendError::Closed(_)) => state.outbox.clear(),
+            }
+        }
+        true
+    }
+
+    /// What to commit an offset with, if the partition is still ours as it was in that term.
+    pub(super) fn note(&self, partition: &Partition, term: u64) -> Option<Note> {
+        let state = self.lock();
+        let owned = state.owned.get(&partition.topic)?.get(&partition.number)?;
+        (owned.term == term).then(|| owned.note.clone())
+    }
+}
+
+impl State {
+    pub(super) fn put(&mut self, out: Out) {
+        // The library repeats itself for as long as the brokers are away.
+        let is_trouble = matches!(out, Out::Trouble(_));
+        if is_trouble && self.troubled.is_some_and(|told| told.elapsed() < TROUBLE_EVERY) {
+            return;
+        }
+        if is_trouble {
+            self.troubled = Some(Instant::now());
+        }
+        self.outbox.push_back(out);
+    }
+
+    pub(super) fn lost(&mut self, partitions: Vec<Partition>) {
+        if !partitions.is_empty() {
+            self.put(Out::Polled(Polled::Lost(partitions)));
+        }
+    }
+
+    pub(super) fn fail(&mut self, error: Error) {
+        if !self.has_failed {
+            self.has_failed = true;
+            self.put(Out::Failed(error));
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    pub(super) fn assigned(&mut self, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        self.term += 1;
+        let mut assigned = Vec::with_capacity(entries.len());
+        for Entry { partition, offset, note } in entries {
+            assigned
+                .push((Assignment { partition: partition.clone(), position: offset }, self.term));
+            let owned = Owned {
+                note,
+                term: self.term,
+                next: offset,
+                seen: None,
+                is_fresh: self.met.insert(partition.clone()),
+                end: None,
+                is_paused: false,
+                is_leaving: false,
+                partition: partition.clone(),
+            };
+            let of_topic = self.owned.entry(Arc::clone(&partition.topic)).or_default();
+            of_topic.insert(partition.number, owned);
+        }
+        self.put(Out::Assigned(assigned));
+    }
+
+    /// Remembers those of the assigned that could not be entered.
+    pub(super) fn miss(&mut self, assigned: &[Partition], entries: &[Entry]) {
+        let is_entered = |one: &&Partition| entries.iter().any(|entry| entry.partition == **one);
+        self.missing.extend(assigned.iter().filter(|one| !is_entered(one)).cloned());
+    }
+
+    /// Whether a partition of this topic could not be entered.
+    pub(super) fn misses(&self, topic: &str) -> bool {
+        self.missing.iter().any(|partition| *partition.topic == *topic)
+    }
+
+    /// Takes nothing more for these partitions, and gives those of them that are ours.
+    pub(super) fn leaving(&mut self, partitions: &[Partition]) -> Vec<Partition> {
+        let mut ours = Vec::new();
+        self.each(partitions, |owned| {
+            (owned.is_leaving, owned.end) = (true, None);
+            ours.push(owned.partition.clone());
+        });
+        self.deliveries.retain(|delivery| !partitions.contains(&delivery.partition));
+        self.scanned.retain(|(partition, _)| !partitions.contains(partition));
+        ours
+    }
+
+    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            self.missing.remove(partition);
+            if let Some(of_topic) = self.owned.get_mut(&partition.topic) {
+                of_topic.remove(&partition.number);
+                if of_topic.is_empty() {
+                    self.owned.remove(&partition.topic);
+                }
+            }
+        }
+    }
+
+    pub(super) fn pause(&mut self, partitions: &[Partition]) {
+        self.each(partitions, |owned| (owned.is_paused, owned.end) = (true, None));
+    }
+
+    pub(super) fn resume(&mut self, partitions: &[Partition]) {
+        self.each(partitions, |owned| {
+            // The library begins again after the last record that was taken.
+            (owned.is_paused, owned.is_fresh, owned.seen) = (false, false, None);
+        });
+    }
+
+    fn each(&mut self, partitions: &[Partition], mut act: impl FnMut(&mut Owned)) {
+        for partition in partitions {
+            let of_topic = self.owned.get_mut(&partition.topic);
+            if let Some(owned) = of_topic.and_then(|topic| topic.get_mut(&partition.number)) {
+                act(owned);
+            }
+        }
+    }
+
+    /// The ids of the topics that are read.
+    pub(super) fn ids(&self) -> Vec<(Arc<str>, String)> {
+        let first = |(topic, of_topic): (&Arc<str>, &HashMap<u32, Owned>)| {
+            let owned = of_topic.values().find(|owned| !owned.note.id.is_empty())?;
+            Some((Arc::clone(topic), owned.note.id.clone()))
+        };
+        self.owned.iter().filter_map(first).collect()
+    }
+
+    /// Where each partition is now.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let owned = self.owned.values().flat_map(HashMap::values);
+        let entry = |owned: &Owned| Entry {
+            partition: owned.partition.clone(),
+            offset: owned.next,
+            note: owned.note.clone(),
+        };
+        owned.map(entry).collect()
+    }
+
+    /// Takes a record, and says whether the batch is full.
+    pub(super) fn take(&mut self, message: &impl Message) -> bool {
+        let number = u32::try_from(message.partition()).unwrap_or(u32::MAX);
+        let of_topic = self.owned.get_mut(message.topic());
+        let Some(owned) = of_topic.and_then(|topic| topic.get_mut(&number)) else { return false };
+        if owned.is_leaving {
+            return false;
+        }
+        let delivery = delivery(&owned.partition, message);
+        owned.next = delivery.offset + 1;
+        owned.is_fresh = true;
+        self.bytes += delivery.key.len() + delivery.value.len() + RECORD_OVERHEAD_BYTES;
+        self.deliveries.push(delivery);
+        self.bytes >= MAX_BATCH_BYTES
+    }
+
+    /// Takes the ends that the statistics tell. Statistics overtake records, so an end counts only
+    /// later, by [`State::scanned`].
+    pub(super) fn learn(&mut self, ends: &[End]) {
+        for end in ends {
+            let of_topic = self.owned.get_mut(end.topic.as_str());
+            let owned = of_topic.and_then(|topic| topic.get_mut(&end.number));
+            let Some(owned) = owned.filter(|owned| !owned.is_paused && !owned.is_leaving) else {
+                continue;
+            };
+            owned.is_fresh |= owned.seen.is_some_and(|seen| seen != end.offset);
+            owned.seen = Some(end.offset);
+            if owned.is_fresh {
+                owned.end = end.offset.filter(|end| *end > owned.next);
+            }
+        }
+    }
+
+    /// All that the library had when it told of ends has been taken.
+    pub(super) fn scanned(&mut self) {
+        for owned in self.owned.values_mut().flat_map(HashMap::values_mut) {
+            if let Some(end) = owned.end.take().filter(|end| *end > owned.next) {
+                owned.next = end;
+                self.scanned.push((owned.partition.clone(), end));
+            }
+        }
+    }
+
+    /// Puts what was taken where the consumer gets it.
+    pub(super) fn close_batch(&mut self) {
+        if self.deliveries.is_empty() && self.scanned.is_empty() {
+            return;
+        }
+        self.bytes = 0;
+        let deliveries = std::mem::take(&mut self.deliveries);
+        let scanned = std::mem::take(&mut self.scanned);
+        self.put(Out::Polled(Polled::Records { deliveries, scanned }));
+    }
+}
+
+/// Key and value in a buffer of their own: the library's is one for a whole answer of a broker.
+fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
+    let key = message.key().unwrap_or_default();
+    let value = message.payload().unwrap_or_default();
+    let mut buffer = Vec::with_capacity(key.len() + value.len());
+    buffer.extend_from_slice(key);
+    buffer.extend_from_slice(value);
+    let key_bytes = key.len();
+    let mut value = Bytes::from(buffer);
+    let key = value.split_to(key_bytes);
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().map(|headers| {
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), lossy(header.value.unwrap_or_default())))
+            .collect()
+    });
+    Delivery {
+        partition: partition.clone(),
+        offset: u64::try_from(message.offset()).unwrap_or(0),
+        topic: Arc::clone(&partition.topic),
+        key,
+        value,
+        headers: headers.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn partition() -> Partition {
+        Partition { topic: "t".into(), number: 0 }
+    }
+
+    fn assign(desk: &Desk, offset: u64) {
+        let note = Note { id: "id".to_owned(), since: 0 };
+        desk.lock().assigned(vec![Entry { partition: partition(), offset, note }]);
+    }
+
+    /// What is scanned when the library tells this end and has no records.
+    fn told(desk: &Desk, offset: Option<u64>) -> Vec<(Partition, u64)> {
+        let mut state = desk.lock();
+        state.learn(&[End { topic: "t".to_owned(), number: 0, offset }]);
+        state.scanned();
+        std::mem::take(&mut state.scanned)
+    }
+
+    #[test]
+    fn an_end_counts_once_and_only_ahead() {
+        let (send, _receive) = mpsc::channel(1);
+        let desk = Desk::new(send);
+        assign(&desk, 5);
+        assert_eq!(told(&desk, None), []);
+        assert_eq!(told(&desk, Some(5)), []);
+        assert_eq!(told(&desk, Some(7)), [(partition(), 7)]);
+        assert_eq!(told(&desk, Some(7)), []);
+    }
+
+    #[test]
+    fn an_end_from_before_a_pause_or_another_assignment_does_not_count() {
+        let (send, _receive) = mpsc::channel(1);
+        let desk = Desk::new(send);
+        assign(&desk, 5);
+        desk.lock().pause(&[partition()]);
+        assert_eq!(told(&desk, Some(9)), [], "records before it may have been thrown away");
+        desk.lock().resume(&[partition()]);
+        assert_eq!(told(&desk, Some(9)), [], "it may be the one from before");
+        assert_eq!(told(&desk, Some(11)), [(partition(), 11)]);
+
+        desk.lock().forget(&[partition()]);
+        assert!(desk.note(&partition(), 1).is_none());
+        assign(&desk, 8);
+        assert!(desk.note(&partition(), 1).is_none() && desk.note(&partition(), 2).is_some());
+        assert_eq!(told(&desk, Some(11)), []);
+        assert_eq!(told(&desk, None), [], "the library begins again");
+        assert_eq!(told(&desk, Some(11)), [(partition(), 11)]);
+    }
+}

@@ -1,0 +1,166 @@
+//! How far groups are, and setting them elsewhere: asked from outside of the group.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::task::spawn_blocking;
+
+use super::{
+    Place, begin,
+    control::{self, Changes},
+    offsets::{self, Moment, Note, Offsets},
+};
+use crate::{Error, Partition, Progress, Reset, ResetTo, Result, TopicFilter};
+
+/// The groups that were asked for, each with a client that is kept for the next time.
+pub(super) struct Groups {
+    place: Place,
+    clients: Arc<Mutex<Clients>>,
+}
+
+type Clients = HashMap<String, Arc<Offsets>>;
+
+impl Groups {
+    pub(super) fn new(place: &Place) -> Self {
+        Self { place: place.clone(), clients: Arc::default() }
+    }
+
+    /// How far a group is in all partitions of the topics that pass the filter.
+    pub(super) async fn progress(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+    ) -> Result<Vec<Progress>> {
+        let topics = topics.clone();
+        self.ask(group, move |offsets| {
+            let partitions = offsets::partitions(&offsets.topics(&topics)?);
+            let committed = offsets.committed(&partitions)?;
+            let ends = offsets.at(&partitions, Moment::Latest)?;
+            let all = partitions.into_iter().zip(committed).zip(ends);
+            let progress = all.map(|((partition, committed), end)| Progress {
+                partition,
+                committed: committed.map(|committed| committed.offset),
+                end,
+            });
+            Ok(progress.collect())
+        })
+        .await
+    }
+
+    /// Where a group would be set, for each partition.
+    pub(super) async fn plan_reset(
+        &self,
+        group: &str,
+        topics: &TopicFilter,
+        to: ResetTo,
+    ) -> Result<Vec<Reset>> {
+        let topics = topics.clone();
+        self.ask(group, move |offsets| {
+            let partitions = offsets::partitions(&offsets.topics(&topics)?);
+            let from = offsets.committed(&partitions)?;
+            let lows = offsets.at(&partitions, Moment::Earliest)?;
+            let ends = offsets.at(&partitions, Moment::Latest)?;
+            let targets = match to {
+                ResetTo::Earliest => lows.clone(),
+                ResetTo::Latest => ends.clone(),
+                ResetTo::Offset(offset) => vec![offset; partitions.len()],
+                ResetTo::Time(time) => {
+                    offsets.at(&partitions, Moment::Time(begin::millis(time)))?
+                }
+            };
+            let bounds = lows.into_iter().zip(ends).zip(targets);
+            let to = bounds.map(|((low, end), target)| target.clamp(low, end.max(low)));
+            let resets = partitions.into_iter().zip(from).zip(to);
+            let reset = resets.map(|((partition, from), to)| Reset {
+                partition,
+                from: from.map(|committed| committed.offset),
+                to,
+            });
+            Ok(reset.collect())
+        })
+        .await
+    }
+
+    /// Sets a group that has no members.
+    pub(super) async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
+        control::make_topic(&self.place).await?;
+        let resets = resets.to_vec();
+        self.ask(group, move |offsets| reset(offsets, &resets)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        group: &str,
+        question: impl FnOnce(&Offsets) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (place, group) = (self.place.clone(), group.to_owned());
+        let clients = Arc::clone(&self.clients);
+        let asked = spawn_blocking(move || question(&*client(&place, &group, &clients)?)).await;
+        asked.map_err(|panic| Error::Internal(panic.to_string()))?
+    }
+}
+
+impl Drop for Groups {
+    /// Closing a client takes a while, and nobody waits for it.
+    fn drop(&mut self) {
+        let clients = Arc::clone(&self.clients);
+        std::thread::spawn(move || lock(&clients).clear());
+    }
+}
+
+/// The client of a group; blocks.
+fn client(place: &Place, group: &str, clients: &Mutex<Clients>) -> Result<Arc<Offsets>> {
+    /// Who asks for more groups than this asks for names that come from elsewhere.
+    const MAX_CLIENTS: usize = 64;
+    let mut clients = lock(clients);
+    if let Some(client) = clients.get(group) {
+        return Ok(Arc::clone(client));
+    }
+    if clients.len() >= MAX_CLIENTS {
+        clients.clear();
+    }
+    let client = Arc::new(Offsets::open(place, group)?);
+    clients.insert(group.to_owned(), Arc::clone(&client));
+    Ok(client)
+}
+
+fn lock(clients: &Mutex<Clients>) -> MutexGuard<'_, Clients> {
+    clients.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Commits the offsets, and writes down that the group begins there: what was known of the topics
+/// before, also of those that were deleted since, counts no more.
+fn reset(offsets: &Offsets, resets: &[Reset]) -> Result<()> {
+    let group = &offsets.group;
+    if offsets.is_active()? {
+        return Err(Error::GroupActive { group: group.clone() });
+    }
+    let known = control::read(&offsets.place, group)?;
+    let mut by_topic: BTreeMap<&str, BTreeMap<u32, u64>> = BTreeMap::new();
+    for Reset { partition, to, .. } in resets {
+        by_topic.entry(&partition.topic).or_default().insert(partition.number, *to);
+    }
+    let names: Vec<&str> = by_topic.keys().copied().collect();
+    let (mut commits, mut changes) = (Vec::new(), Changes::default());
+    for topic in offsets.describe(&names)? {
+        let Some(wanted) = by_topic.get(&*topic.topic) else { continue };
+        // Partitions that are not set keep their place, if they have one in this very topic.
+        let before = known.topics.get(&topic.topic).filter(|begun| begun.id == topic.id);
+        let since = before.map_or_else(begin::now, |begun| begun.since);
+        let mut from = before.map_or_else(Vec::new, |begun| begun.from.clone());
+        for (number, offset) in wanted {
+            let at = *number as usize;
+            from.resize(from.len().max(at + 1), 0);
+            from[at] = *offset;
+            let partition = Partition { topic: topic.topic.as_str().into(), number: *number };
+            let note = Note { id: topic.id.clone(), since };
+            commits.push((partition, *offset, note));
+        }
+        let begun = control::Begun { id: topic.id.clone(), since, from, committed: true };
+        changes.topic(group, &topic.topic, &begun);
+    }
+    offsets.commit(&commits)?;
+    control::write(&offsets.place, &changes)
+}

@@ -1,0 +1,177 @@
+//! Who leads: the one member that owns the partition of the checkpoint's topic.
+//!
+//! All processes of one name join one group on that topic, which has one partition: so the brokers
+//! decide who leads, notice when it is gone, and give the lead to another. A leader that was away
+//! and does not know it yet is held back by its transactional id (`producer`).
+
+use std::{thread, time::Duration};
+
+use rdkafka::{
+    ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
+    error::KafkaError,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Place, client::Voice};
+use crate::{Error, Result};
+
+/// How long a silent leader keeps the lead: so that another has taken over within ten seconds.
+const SESSION_TIMEOUT_MS: &str = "8000";
+
+/// How soon a stand-by learns that the leader has left.
+const HEARTBEAT_MS: &str = "300";
+
+/// How long an earlier leader that died may still seem to live.
+const ALONE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a call into the library may take: what stops us is seen after it.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long leaving may take.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A place in the group; leading, or waiting for it. Dropping it leaves soon, and waits for nobody.
+pub(super) struct Lead {
+    state: watch::Receiver<State>,
+    leave: CancellationToken,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Waiting,
+    Leading,
+    Over(Error),
+}
+
+impl Lead {
+    /// Joins the group of `name`, on its checkpoint's topic.
+    pub(super) fn join(place: &Place, name: &str) -> Result<Self> {
+        let (report, state) = watch::channel(State::Waiting);
+        let voice = Voice::default();
+        let mut config = place.client(name);
+        config
+            .set("group.id", place.producer_id(name))
+            .set("session.timeout.ms", SESSION_TIMEOUT_MS)
+            .set("heartbeat.interval.ms", HEARTBEAT_MS)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            // Nothing is read through it.
+            .set("auto.offset.reset", "latest")
+            .set("allow.auto.create.topics", "false");
+        let context = Member { name: name.to_owned(), voice: voice.clone(), report };
+        let failed = |error| place.error("cannot join the group of stand-bys", &error, &voice);
+        let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(failed)?;
+        consumer.subscribe(&[&place.checkpoint_topic(name)]).map_err(failed)?;
+        let (leave, place) = (CancellationToken::new(), place.clone());
+        let left = leave.clone();
+        let stay = move || stay(&consumer, &place, &left);
+        let spawned = thread::Builder::new().name("lead".to_owned()).spawn(stay);
+        spawned.map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
+        Ok(Self { state, leave })
+    }
+
+    /// Waits until we lead.
+    pub(super) async fn won(&mut self) -> Result<()> {
+        let decided = self.state.wait_for(|state| !matches!(state, State::Waiting)).await;
+        match decided.as_deref() {
+            Ok(State::Over(error)) => Err(error.clone()),
+            Ok(State::Waiting | State::Leading) => Ok(()),
+            Err(_) => Err(Error::Internal("the thread that keeps the lead has failed".to_owned())),
+        }
+    }
+
+    /// Gives the lead to a stand-by, and waits until the brokers know.
+    pub(super) async fn leave(&mut self) {
+        self.leave.cancel();
+        // The thread's end of the channel goes with the consumer.
+        let left = async { while self.state.changed().await.is_ok() {} };
+        if tokio::time::timeout(LEAVE_PATIENCE, left).await.is_err() {
+            tracing::debug!("the brokers did not hear that we leave; the session will end instead");
+        }
+    }
+
+    /// Whether we still lead, as far as the brokers have told us.
+    pub(super) fn check(&self) -> Result<()> {
+        match &*self.state.borrow() {
+            State::Over(error) => Err(error.clone()),
+            State::Waiting | State::Leading => Ok(()),
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.leave.cancel();
+    }
+}
+
+/// Waits until we lead where there are no stand-bys: another leader is a mistake.
+pub(super) async fn won_alone(lead: &mut Lead, place: &Place, name: &str) -> Result<()> {
+    let Ok(won) = tokio::time::timeout(ALONE_PATIENCE, lead.won()).await else {
+        return Err(Error::Refused {
+            address: place.config.address.clone(),
+            reason: format!(
+                "another process runs with the name {name}, and with delivery = \"at-least-once\" \
+                 there are no stand-bys: stop one, or use \"exactly-once\""
+            ),
+        });
+    };
+    won
+}
+
+/// Keeps the place until it is lost or given up. Dropping the consumer then leaves the group.
+fn stay(consumer: &BaseConsumer<Member>, place: &Place, left: &CancellationToken) {
+    let member = consumer.context();
+    while !left.is_cancelled() && !matches!(*member.report.borrow(), State::Over(_)) {
+        let polled = consumer.poll(POLL);
+        if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = polled {
+            member.over(place.error("lost the place among the stand-bys", &error, &member.voice));
+        } else if let Some(refusal) = member.voice.refusal(&place.config.address) {
+            member.over(refusal);
+        }
+    }
+}
+
+/// Hears what the group decides.
+struct Member {
+    name: String,
+    voice: Voice,
+    report: watch::Sender<State>,
+}
+
+impl Member {
+    fn over(&self, error: Error) {
+        self.report.send_replace(State::Over(error));
+    }
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) if partitions.count() > 0 => {
+                // It is owned, not read.
+                if let Err(error) = consumer.pause(partitions) {
+                    tracing::debug!(%error, "the checkpoint's topic is read in vain");
+                }
+                self.report.send_replace(State::Leading);
+            }
+            Rebalance::Revoke(partitions) if partitions.count() > 0 => {
+                self.over(Error::Fenced(self.name.clone()));
+            }
+            Rebalance::Assign(_) | Rebalance::Revoke(_) | Rebalance::Error(_) => {}
+        }
+    }
+}

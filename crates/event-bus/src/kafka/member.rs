@@ -1,0 +1,381 @@
+//! A member of a group, on a thread of its own: the library runs its callbacks inside of `poll`.
+//!
+//! The thread polls, and puts what comes into a short queue for the consumer. While that is full it
+//! does not poll, so what is in memory stays bounded. It ends when the consumer is gone, and leaves
+//! the group then.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    types::RDKafkaRespErr,
+};
+use service::{Backoff, BackoffConfig};
+
+use super::{
+    begin,
+    client::{self, Voice},
+    desk::{Desk, Out},
+    offsets::{self, Offsets, number},
+    scan,
+};
+use crate::{Error, Partition, Result, Subscription};
+
+/// How long a call into the library waits for a record: commands are seen after it.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long the work on partitions that are given up may take; below `max.poll.interval.ms`.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How soon a full queue is looked at again, where nobody says that it has room.
+const STEP: Duration = Duration::from_millis(10);
+
+/// How often topics are looked for, and how often while there are none.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_FIRST_EVERY: Duration = Duration::from_secs(1);
+
+const BACKOFF: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(2), factor: 2.0 };
+
+/// What the consumer wants of its thread.
+pub(super) enum Command {
+    Pause(Vec<Partition>),
+    Resume(Vec<Partition>),
+}
+
+/// What the library calls back.
+pub(super) struct Member {
+    pub(super) wanted: Subscription,
+    pub(super) offsets: Offsets,
+    pub(super) desk: Desk,
+    pub(super) voice: Voice,
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.desk.lock().events += 1;
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.desk.lock().events += 1;
+        self.voice.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let ends = scan::ends(statistics);
+        let mut desk = self.desk.lock();
+        desk.events += 1;
+        desk.learn(&ends);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        self.desk.lock().events += 1;
+        let partitions = named(list);
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assign(consumer, &partitions, list);
+        } else {
+            self.give_up(consumer, &partitions, list);
+        }
+    }
+}
+
+impl Member {
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[Partition],
+        list: &mut TopicPartitionList,
+    ) {
+        let entries = match self.enter(consumer, partitions) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.desk.lock().fail(error);
+                Vec::new()
+            }
+        };
+        // Also what we cannot begin with is taken, or the group would wait for us; its records are
+        // thrown away, and we leave.
+        let _ = list.set_all_offsets(rdkafka::Offset::End);
+        for entry in &entries {
+            let (topic, offset) = (&entry.partition.topic, i64::try_from(entry.offset));
+            let offset = rdkafka::Offset::Offset(offset.unwrap_or(i64::MAX));
+            let _ = list.set_partition_offset(topic, number(&entry.partition), offset);
+        }
+        let mut desk = self.desk.lock();
+        match consumer.incremental_assign(list) {
+            Ok(()) => {
+                desk.miss(partitions, &entries);
+                desk.assigned(entries);
+            }
+            Err(error) => desk.fail(self.offsets.place.error("cannot assign", &error, &self.voice)),
+        }
+    }
+
+    /// Finds out where to begin, for as long as the partitions stay ours.
+    fn enter(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[Partition],
+    ) -> Result<Vec<begin::Entry>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut backoff = Backoff::new(BACKOFF);
+        loop {
+            let commit = |commits: offsets::Commits<'_>| {
+                client_commit(consumer, commits).map_err(|error| {
+                    self.offsets.place.error("cannot save the group's offsets", &error, &self.voice)
+                })
+            };
+            match begin::entries(&self.offsets, partitions, commit) {
+                Err(error) if error.is_transient() => {
+                    if self.desk.is_deserted() || consumer.assignment_lost() {
+                        return Ok(Vec::new());
+                    }
+                    tracing::debug!(%error, "partitions wait for their offsets");
+                    self.desk.lock().put(Out::Trouble(error));
+                    std::thread::park_timeout(backoff.next_wait());
+                    self.desk.flush();
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn give_up(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[Partition],
+        list: &TopicPartitionList,
+    ) {
+        let ours = self.desk.lock().leaving(partitions);
+        if consumer.assignment_lost() {
+            let mut desk = self.desk.lock();
+            desk.forget(partitions);
+            desk.lost(ours);
+        } else {
+            if !ours.is_empty() {
+                self.wait_for_work(ours);
+            }
+            self.desk.lock().forget(partitions);
+        }
+        self.desk.flush();
+        // A pause would outlive the assignment.
+        let _ = consumer.resume(list);
+        if let Err(error) = consumer.incremental_unassign(list) {
+            tracing::debug!(%error, "partitions were gone already");
+        }
+    }
+
+    /// Says that partitions are given up, and waits until the work on them is done.
+    fn wait_for_work(&self, partitions: Vec<Partition>) {
+        let (working, done) = mpsc::channel();
+        self.desk.lock().put(Out::Revoking(partitions, working));
+        let deadline = Instant::now() + REVOKE_PATIENCE;
+        while Instant::now() < deadline {
+            self.desk.flush();
+            if done.recv_timeout(STEP) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+        tracing::warn!(
+            group = self.wanted.group,
+            "the work on partitions that go to another member did not end within {} s",
+            REVOKE_PATIENCE.as_secs()
+        );
+    }
+
+    /// Looks which topics there are now, and whether those that we read are still the same.
+    fn look(&self, consumer: &BaseConsumer<Self>, subscribed: &mut Vec<String>) -> Result<()> {
+        let topics = self.offsets.topics(&self.wanted.topics)?;
+        let ids = self.desk.lock().ids();
+        let known: BTreeMap<&str, &str> = ids.iter().map(|(name, id)| (&**name, &**id)).collect();
+        for topic in begin::verify(&self.wanted.group, &known, &topics)? {
+            if subscribed.iter().any(|name| name == topic) {
+                tracing::warn!(group = self.wanted.group, topic, "the topic was deleted");
+            }
+        }
+        let names: Vec<String> = topics.into_iter().map(|topic| topic.topic).collect();
+        if names.iter().any(|name| self.desk.lock().misses(name)) {
+            // The broker that was asked had not heard of it yet: joins again with the next look.
+            consumer.unsubscribe();
+            subscribed.clear();
+            return Ok(());
+        }
+        if names == *subscribed {
+            return Ok(());
+        }
+        let list: Vec<&str> = names.iter().map(String::as_str).collect();
+        if list.is_empty() {
+            consumer.unsubscribe();
+        } else {
+            let done = consumer.subscribe(&list);
+            done.map_err(|error| self.offsets.place.error("cannot join", &error, &self.voice))?;
+        }
+        *subscribed = names;
+        Ok(())
+    }
+
+    /// What an error from `poll` means, where it means anything.
+    fn judge(&self, error: &KafkaError) -> Result<()> {
+        let Some(code) = error.rdkafka_error_code() else { return Ok(()) };
+        let address = &self.offsets.place.config.address;
+        match code {
+            Code::FencedInstanceId => Err(Error::Fenced(format!(
+                "the place of {} in group {}",
+                self.wanted.instance.as_deref().unwrap_or_default(),
+                self.wanted.group
+            ))),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.find_gone(),
+            Code::AllBrokersDown => {
+                Err(self.offsets.place.error("cannot read", error, &self.voice))
+            }
+            Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed => {
+                Err(client::meaning(code, format!("cannot read: {code}"), address))
+            }
+            code => {
+                tracing::debug!(group = self.wanted.group, %code, "the library goes on by itself");
+                Ok(())
+            }
+        }
+    }
+
+    /// Which offset is gone: the library does not say it.
+    fn find_gone(&self) -> Result<()> {
+        let entries = self.desk.lock().entries();
+        let ids: BTreeMap<&str, &str> =
+            entries.iter().map(|entry| (&*entry.partition.topic, &*entry.note.id)).collect();
+        let names: Vec<&str> = ids.keys().copied().collect();
+        begin::verify(&self.wanted.group, &ids, &self.offsets.describe(&names)?)?;
+        begin::check(&self.offsets, &entries)
+    }
+}
+
+/// Reads until the consumer is gone, or nothing can be read any more.
+pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receiver<Command>) {
+    let member = Arc::clone(consumer.context());
+    let (mut subscribed, mut next_look) = (Vec::new(), Instant::now());
+    while !member.desk.is_deserted() {
+        match commands.try_recv() {
+            Ok(command) => {
+                obey(consumer, command);
+                continue;
+            }
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {}
+        }
+        if Instant::now() >= next_look {
+            let looked = member.look(consumer, &mut subscribed);
+            note(&member, looked);
+            next_look =
+                Instant::now() + if subscribed.is_empty() { LOOK_FIRST_EVERY } else { LOOK_EVERY };
+        }
+        if let Some(refusal) = member.voice.refusal(&member.offsets.place.config.address) {
+            note(&member, Err(refusal));
+        }
+        if !member.desk.flush() {
+            std::thread::park_timeout(STEP);
+        } else if member.desk.lock().has_failed() {
+            return;
+        } else {
+            fill(consumer, &member);
+        }
+    }
+}
+
+/// Polls until something is there, and then for all that is there too.
+fn fill(consumer: &BaseConsumer<Member>, member: &Member) {
+    let mut wait = POLL;
+    loop {
+        let before = member.desk.lock().events;
+        let polled = consumer.poll(wait);
+        wait = Duration::ZERO;
+        match polled {
+            Some(Ok(message)) => {
+                if !member.desk.lock().take(&message) {
+                    continue;
+                }
+                break;
+            }
+            Some(Err(error)) => note(member, member.judge(&error)),
+            None => {
+                let mut desk = member.desk.lock();
+                // A call in which something else was heard does not say that no records are left.
+                if desk.events == before {
+                    desk.scanned();
+                }
+            }
+        }
+        break;
+    }
+    member.desk.lock().close_batch();
+    member.desk.flush();
+}
+
+/// Tells the consumer of what went wrong; what does not pass by itself is the end.
+fn note(member: &Member, result: Result<()>) {
+    let Err(error) = result else { return };
+    let mut desk = member.desk.lock();
+    if error.is_transient() { desk.put(Out::Trouble(error)) } else { desk.fail(error) }
+}
+
+fn obey(consumer: &BaseConsumer<Member>, command: Command) {
+    let mut desk = consumer.context().desk.lock();
+    let (partitions, done) = match command {
+        Command::Pause(partitions) => {
+            desk.pause(&partitions);
+            let list = listed(&partitions);
+            (partitions, consumer.pause(&list))
+        }
+        Command::Resume(partitions) => {
+            desk.resume(&partitions);
+            let list = listed(&partitions);
+            (partitions, consumer.resume(&list))
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, ?partitions, "not all of these partitions are ours");
+    }
+}
+
+fn client_commit(
+    consumer: &BaseConsumer<Member>,
+    commits: offsets::Commits<'_>,
+) -> std::result::Result<(), KafkaError> {
+    let list = offsets::commit_list(commits)?;
+    consumer.commit(&list, rdkafka::consumer::CommitMode::Sync)
+}
+
+fn listed(partitions: &[Partition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, number(partition));
+    }
+    list
+}
+
+fn named(list: &TopicPartitionList) -> Vec<Partition> {
+    let name = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| Partition {
+        topic: element.topic().into(),
+        number: u32::try_from(element.partition()).unwrap_or(0),
+    };
+    list.elements().iter().map(name).collect()
+}

@@ -1,0 +1,271 @@
+//! What the brokers know of a group's offsets, asked by a client that never joins the group.
+
+use std::{sync::Arc, time::Duration};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+};
+
+use super::{
+    Place,
+    client::Voice,
+    topic_id::{self, Described},
+};
+use crate::{Error, Partition, Result, TopicFilter};
+
+/// How long the brokers may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The library's two times that stand for an end of a partition.
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+
+/// A client of one group. Every call blocks until the brokers have answered.
+pub(super) struct Offsets {
+    pub(super) place: Place,
+    pub(super) group: String,
+    consumer: BaseConsumer<Voice>,
+    voice: Voice,
+}
+
+/// A moment in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Moment {
+    /// The oldest record kept.
+    Earliest,
+    /// The end that a reader of committed records sees.
+    Latest,
+    /// The first record at or after a time, in ms since 1970; the end, if there is none.
+    Time(i64),
+}
+
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: u64,
+    pub(super) note: Note,
+}
+
+/// What stands beside a committed offset: which topic it is for, and since when the group reads it.
+///
+/// Without it, an offset of a topic that was deleted would be taken for one of the topic that now
+/// has the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Note {
+    /// The topic's id; empty where another program committed.
+    pub(super) id: String,
+    pub(super) since: u64,
+}
+
+impl Note {
+    fn read(text: &str) -> Self {
+        let (id, since) = text.split_once('@').unwrap_or_default();
+        since.parse().map_or_else(|_| Self::default(), |since| Self { id: id.to_owned(), since })
+    }
+
+    fn write(&self) -> String {
+        format!("{}@{}", self.id, self.since)
+    }
+}
+
+/// Offsets to commit.
+pub(super) type Commits<'a> = &'a [(Partition, u64, Note)];
+
+impl Offsets {
+    pub(super) fn open(place: &Place, group: &str) -> Result<Self> {
+        let voice = Voice::default();
+        let mut config = place.client(&format!("{group}-offsets"));
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("allow.auto.create.topics", "false");
+        let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())
+            .map_err(|error| place.error("cannot reach the brokers", &error, &voice))?;
+        Ok(Self { place: place.clone(), group: group.to_owned(), consumer, voice })
+    }
+
+    /// The tables' topics that pass a filter, by name.
+    pub(super) fn topics(&self, filter: &TopicFilter) -> Result<Vec<Described>> {
+        let metadata = self.consumer.fetch_metadata(None, PATIENCE);
+        let metadata = self.told("cannot list the topics", metadata)?;
+        let passes = filter.matcher();
+        let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+        let mut names: Vec<&str> =
+            names.filter(|name| is_data(name, &self.place.prefix) && passes(name)).collect();
+        names.sort_unstable();
+        self.describe(&names)
+    }
+
+    /// What these topics are now; those that are not there are left out.
+    pub(super) fn describe(&self, names: &[&str]) -> Result<Vec<Described>> {
+        let described = topic_id::describe(self.consumer.client(), names);
+        self.told("cannot look at the topics", described)
+    }
+
+    /// What the group has committed, in the order asked.
+    pub(super) fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<Committed>>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let list = self.list(partitions, Offset::Invalid)?;
+        let doing = "cannot read the group's offsets";
+        let found = self.told(doing, self.consumer.committed_offsets(list, PATIENCE))?;
+        let read = |partition: &Partition| {
+            let element = found.find_partition(&partition.topic, number(partition));
+            let Some(element) = element else { return Ok(None) };
+            self.told(doing, element.error())?;
+            let Offset::Offset(offset) = element.offset() else { return Ok(None) };
+            let note = Note::read(element.metadata());
+            Ok(Some(Committed { offset: u64::try_from(offset).unwrap_or(0), note }))
+        };
+        partitions.iter().map(read).collect()
+    }
+
+    /// Where a moment is, in the order asked.
+    pub(super) fn at(&self, partitions: &[Partition], moment: Moment) -> Result<Vec<u64>> {
+        let time = match moment {
+            Moment::Earliest => EARLIEST,
+            Moment::Latest => LATEST,
+            Moment::Time(time) => time.max(0),
+        };
+        let found = self.ask_times(partitions, time)?;
+        if found.iter().all(Option::is_some) {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        let ends = self.ask_times(partitions, LATEST)?;
+        let either = found.into_iter().zip(ends);
+        Ok(either.map(|(found, end)| found.or(end).unwrap_or(0)).collect())
+    }
+
+    fn ask_times(&self, partitions: &[Partition], time: i64) -> Result<Vec<Option<u64>>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let doing = "cannot look for offsets";
+        let list = self.list(partitions, Offset::from_raw(time))?;
+        let found = self.told(doing, self.consumer.offsets_for_times(list, PATIENCE))?;
+        let read = |partition: &Partition| {
+            let element = found.find_partition(&partition.topic, number(partition));
+            let Some(element) = element else { return Ok(None) };
+            self.told(doing, element.error())?;
+            Ok(match element.offset() {
+                Offset::Offset(offset) => u64::try_from(offset).ok(),
+                _ => None,
+            })
+        };
+        partitions.iter().map(read).collect()
+    }
+
+    /// Saves offsets for a group that has no members now.
+    pub(super) fn commit(&self, commits: Commits<'_>) -> Result<()> {
+        let list = self.told("cannot write offsets", commit_list(commits))?;
+        match self.consumer.commit(&list, CommitMode::Sync) {
+            Err(KafkaError::ConsumerCommit(Code::UnknownMemberId | Code::IllegalGeneration)) => {
+                Err(Error::GroupActive { group: self.group.clone() })
+            }
+            done => self.told("cannot save the group's offsets", done),
+        }
+    }
+
+    /// Whether the group has members now.
+    pub(super) fn is_active(&self) -> Result<bool> {
+        let groups = self.consumer.fetch_group_list(Some(&self.group), PATIENCE);
+        let groups = self.told("cannot look at the group", groups)?;
+        Ok(groups.groups().iter().any(|group| !group.members().is_empty()))
+    }
+
+    /// What a human has to be told, if the brokers turned us away.
+    pub(super) fn told<T>(&self, doing: &str, answer: KafkaResult<T>) -> Result<T> {
+        /// More than a client says of one failure; the rest waits.
+        const MAX_EVENTS: usize = 64;
+        // What the client has to say comes out of its queue, and is not kept there for long.
+        for _ in 0..MAX_EVENTS {
+            let _ = self.consumer.poll(Duration::ZERO);
+        }
+        answer.map_err(|error| self.place.error(doing, &error, &self.voice))
+    }
+
+    fn list(&self, partitions: &[Partition], offset: Offset) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            let added = list.add_partition_offset(&partition.topic, number(partition), offset);
+            self.told("cannot name a partition", added)?;
+        }
+        Ok(list)
+    }
+}
+
+/// What the library takes as offsets to commit.
+pub(super) fn commit_list(commits: Commits<'_>) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(commits.len());
+    for (partition, offset, note) in commits {
+        let mut element = list.add_partition(&partition.topic, number(partition));
+        element.set_offset(Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX)))?;
+        element.set_metadata(note.write());
+    }
+    Ok(list)
+}
+
+/// A partition's number as the library has it.
+pub(super) fn number(partition: &Partition) -> i32 {
+    i32::try_from(partition.number).unwrap_or(i32::MAX)
+}
+
+/// All partitions of topics.
+pub(super) fn partitions(topics: &[Described]) -> Vec<Partition> {
+    let of_one = |topic: &Described| {
+        let name: Arc<str> = topic.topic.as_str().into();
+        (0..topic.partitions).map(move |number| Partition { topic: Arc::clone(&name), number })
+    };
+    topics.iter().flat_map(of_one).collect()
+}
+
+/// Whether a topic holds changes: what the programs keep for themselves lies under the same prefix.
+fn is_data(topic: &str, prefix: &str) -> bool {
+    let Some(rest) = topic.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) else {
+        return false;
+    };
+    let own = ["dts-checkpoint.", "parked."];
+    !matches!(rest, "control" | "transactions" | "ddl")
+        && !own.iter().any(|own| rest.starts_with(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_programs_keep_for_themselves_is_no_data() {
+        let cases = [
+            ("db.s.t", true),
+            ("db.everything", true),
+            ("db.dts-checkpoint.main", false),
+            ("db.parked.search", false),
+            ("db.control", false),
+            ("db.transactions", false),
+            ("db.ddl", false),
+            ("db.s.control", true),
+            ("dbx.s.t", false),
+            ("db", false),
+        ];
+        for (topic, expected) in cases {
+            assert_eq!(is_data(topic, "db"), expected, "{topic}");
+        }
+        let every = crate::TopicName::new("db").filter(&[("*".to_owned(), "*".to_owned())]);
+        let checkpoint = "db.dts-checkpoint.main";
+        assert!(every.matcher()(checkpoint), "its name alone does not tell it from a table's");
+    }
+
+    #[test]
+    fn a_note_of_another_program_says_nothing() {
+        let note = Note { id: "3Fq/x+A==".to_owned(), since: 17 };
+        assert_eq!(Note::read(&note.write()), note);
+        for other in ["", "by hand", "a@b"] {
+            assert_eq!(Note::read(other), Note::default());
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The one writer of a name: records and checkpoint in one transaction.
+//!
+//! Whoever leads opens its producer with the same transactional id, which makes the brokers refuse
+//! whatever an earlier one still sends, and ends the transaction that it left open (KIP-98). Only
+//! after that the checkpoint is read: nobody can write behind it any more.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::{
+    ClientConfig,
+    config::FromClientConfigAndContext,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, Producer as _, ThreadedProducer},
+};
+use tokio::task::block_in_place;
+
+use super::{
+    Guarantee, Place,
+    acks::{Acks, Goal, Refused},
+    checkpoint::{self, Saved},
+    client,
+    lead::Lead,
+    partition,
+    topics::Topics,
+};
+use crate::{
+    Batch, ChangedTopic, Checkpoint, CheckpointChange, Durability, Error, Producer, Record, Result,
+};
+
+/// A transaction that takes all that comes is committed when it has so many bytes,
+const MAX_OPEN_BYTES: usize = 32 << 20;
+
+/// or is so old: readers wait for it.
+const MAX_OPEN_TIME: Duration = Duration::from_millis(500);
+
+/// How long the brokers may take for anything; they end a transaction themselves after 10 s.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long they may take to end the transaction of the one before us.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the topics are still the same.
+const VERIFY_EVERY: Duration = Duration::from_secs(5);
+
+/// What a producer's client is made with, unless the user says otherwise.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("compression.type", "lz4"),
+    ("linger.ms", "0"),
+    ("queue.buffering.max.messages", "200000"),
+    ("transaction.timeout.ms", "10000"),
+    ("message.timeout.ms", "10000"),
+];
+
+/// Bytes that may wait for the brokers' answer before the sender does; more is no faster.
+const MAX_UNANSWERED_BYTES: usize = 8 << 20;
+
+/// The library's own limit lies above it, with room for a largest row.
+const MAX_QUEUED_BYTES: usize = 16 << 20;
+
+pub(super) struct KafkaProducer {
+    place: Place,
+    name: String,
+    /// `None` only while it is dropped.
+    client: Option<ThreadedProducer<Acks>>,
+    acks: Acks,
+    lead: Lead,
+    topics: Topics,
+    verified: Instant,
+    open: Open,
+    /// After an error, or a call that was dropped half-way, nothing more is written.
+    failed: bool,
+}
+
+/// What was sent and is not committed.
+#[derive(Default)]
+struct Open {
+    since: Option<Instant>,
+    bytes: usize,
+    checkpoint: Vec<CheckpointChange>,
+}
+
+impl KafkaProducer {
+    /// Takes over from whoever led before: none of them can write any more when it returns.
+    pub(super) async fn open(place: &Place, name: &str, lead: Lead) -> Result<(Self, Checkpoint)> {
+        let (client, acks, saved) = {
+            let (place, name) = (place.clone(), name.to_owned());
+            let opened = tokio::task::spawn_blocking(move || take_over(&place, &name));
+            opened.await.map_err(|panic| Error::Internal(panic.to_string()))??
+        };
+        let producer = Self {
+            place: place.clone(),
+            name: name.to_owned(),
+            client: Some(client),
+            acks,
+            lead,
+            topics: Topics::new(place, &saved.own)?,
+            verified: Instant::now(),
+            open: Open::default(),
+            failed: false,
+        };
+        Ok((producer, saved.checkpoint))
+    }
+
+    /// Sends a batch; what it changes of the checkpoint waits for the commit.
+    async fn add(&mut self, batch: &Batch, checkpoint: &[CheckpointChange]) -> Result<()> {
+        if self.failed {
+            return Err(Error::Rejected(format!("producer {} failed: open it again", self.name)));
+        }
+        self.failed = true;
+        self.lead.check()?;
+        self.learn(batch).await?;
+        self.open.change(checkpoint);
+        if !batch.is_empty() {
+            block_in_place(|| self.send(batch))?;
+        }
+        self.failed = false;
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        self.failed = true;
+        if self.verified.elapsed() > VERIFY_EVERY {
+            self.topics.verify().await?;
+            self.verified = Instant::now();
+        }
+        block_in_place(|| self.finish())?;
+        self.open = Open::default();
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Opens the topics that are met for the first time.
+    async fn learn(&mut self, batch: &Batch) -> Result<()> {
+        let mut last = "";
+        for record in batch.records() {
+            if record.topic != last && self.topics.partitions(record.topic).is_none() {
+                let change = self.topics.open(record.topic).await?;
+                self.open.change(change.as_slice());
+            }
+            last = record.topic;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, batch: &Batch) -> Result<()> {
+        self.begin()?;
+        let (mut topic, mut partitions) = ("", 1);
+        for record in batch.records() {
+            if record.topic != topic {
+                topic = record.topic;
+                partitions = self.topics.partitions(topic).unwrap_or(1);
+            }
+            let partition = partition::of(record.key, partitions).cast_signed();
+            let mut sent = BaseRecord::to(topic).partition(partition).payload(record.value);
+            sent.headers = headers(&record);
+            self.send_one(sent.key(record.key))?;
+        }
+        self.open.bytes += batch.bytes();
+        Ok(())
+    }
+
+    fn send_one(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len);
+        // This record counts already, and is not answered before it is sent.
+        let mut unanswered = self.acks.expect(bytes) - bytes;
+        if unanswered > MAX_UNANSWERED_BYTES {
+            unanswered = MAX_UNANSWERED_BYTES / 2;
+            self.wait(Goal::AtMost(unanswered + bytes))?;
+        }
+        loop {
+            match self.client()?.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    record = back;
+                    unanswered /= 2;
+                    self.wait(Goal::AtMost(unanswered + bytes))?;
+                }
+                Err((error, _)) => return Err(self.error("cannot send a record", &error)),
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if self.open.since.is_some() {
+            return Ok(());
+        }
+        if self.is_transactional() {
+            let begun = self.client()?.begin_transaction();
+            begun.map_err(|error| self.error("cannot begin a transaction", &error))?;
+        }
+        self.open.since = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Makes all that was sent durable, and the checkpoint with it.
+    fn finish(&mut self) -> Result<()> {
+        if self.open.since.is_none() && self.open.checkpoint.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        if !self.is_transactional() {
+            // The checkpoint must not be there before what it covers.
+            self.wait(Goal::All)?;
+        }
+        let topic = self.place.checkpoint_topic(&self.name);
+        for (key, value) in std::mem::take(&mut self.open.checkpoint) {
+            let mut record = BaseRecord::to(&topic).partition(0).key(key.as_bytes());
+            record.payload = value.as_deref();
+            self.send_one(record)?;
+        }
+        // The library's own wait inside of the commit goes in steps of 100 ms.
+        self.wait(Goal::All)?;
+        if self.is_transactional() { self.commit_transaction() } else { Ok(()) }
+    }
+
+    fn commit_transaction(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.client()?.commit_transaction(PATIENCE) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline => {}
+                Err(error) => return Err(self.error("cannot commit a transaction", &error)),
+            }
+        }
+    }
+
+    fn wait(&self, goal: Goal) -> Result<()> {
+        match self.acks.wait(goal, PATIENCE) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let late = KafkaError::MessageProduction(Code::MessageTimedOut);
+                Err(self.error("the brokers do not answer", &late))
+            }
+            Err(refused) => Err(self.refused(&refused)),
+        }
+    }
+
+    fn refused(&self, refused: &Refused) -> Error {
+        let Refused { topic, bytes, code } = refused;
+        if *code == Code::MessageSizeTooLarge {
+            return Error::Rejected(format!(
+                "the topic {topic} takes no record of {bytes} bytes: raise its max.message.bytes \
+                 (and then bus.maxRowBytes, if that is smaller), or set bus.onOversize = \
+                 \"keys-only\" with a smaller bus.maxRowBytes"
+            ));
+        }
+        let doing = format!("cannot write to the topic {topic}");
+        self.error(&doing, &KafkaError::MessageProduction(*code))
+    }
+
+    /// What an error means; the brokers' last word on this producer comes before it.
+    fn error(&self, doing: &str, error: &KafkaError) -> Error {
+        let fatal = self.client().ok().and_then(|client| client.client().fatal_error());
+        let code = fatal.as_ref().map(|(code, _)| *code).or_else(|| error.rdkafka_error_code());
+        match (code, fatal) {
+            (
+                Some(
+                    Code::Fenced
+                    | Code::ProducerFenced
+                    | Code::InvalidProducerEpoch
+                    | Code::InvalidProducerIdMapping,
+                ),
+                _,
+            ) => Error::Fenced(self.name.clone()),
+            (_, Some((code, reason))) => {
+                let reason = format!("{doing}: {reason}");
+                client::meaning(code, reason, &self.place.config.address)
+            }
+            _ => self.place.error(doing, error, &self.acks.voice),
+        }
+    }
+
+    fn client(&self) -> Result<&ThreadedProducer<Acks>> {
+        self.client.as_ref().ok_or_else(|| Error::Internal("the producer is closed".to_owned()))
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.place.config.guarantee == Guarantee::ExactlyOnce
+    }
+}
+
+impl Open {
+    /// The last value of a key wins; what is changed last is written last.
+    fn change(&mut self, changes: &[CheckpointChange]) {
+        for (key, value) in changes {
+            self.checkpoint.retain(|(known, _)| known != key);
+            self.checkpoint.push((key.clone(), value.clone()));
+        }
+    }
+
+    fn is_ripe(&self) -> bool {
+        let age = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        self.bytes >= MAX_OPEN_BYTES || age >= MAX_OPEN_TIME
+    }
+}
+
+#[async_trait]
+impl Producer for KafkaProducer {
+    async fn append(&mut self, batch: &Batch, checkpoint: &[CheckpointChange]) -> Result<()> {
+        self.add(batch, checkpoint).await?;
+        self.commit().await
+    }
+
+    async fn append_more(
+        &mut self,
+        batch: &Batch,
+        checkpoint: &[CheckpointChange],
+    ) -> Result<Durability> {
+        self.add(batch, checkpoint).await?;
+        if !self.open.is_ripe() {
+            return Ok(Durability::Open);
+        }
+        self.commit().await?;
+        Ok(Durability::Durable)
+    }
+
+    async fn changed_topics(&mut self) -> Result<Vec<ChangedTopic>> {
+        self.topics.changed().await
+    }
+
+    async fn adopt_topics(&mut self, topics: &[ChangedTopic]) -> Result<()> {
+        let changes = self.topics.adopt(topics).await?;
+        self.append(&Batch::default(), &changes).await
+    }
+
+    async fn close(mut self: Box<Self>) {
+        self.lead.leave().await;
+    }
+}
+
+impl Drop for KafkaProducer {
+    /// The client waits for its threads; nobody waits for the client.
+    fn drop(&mut self) {
+        let client = self.client.take();
+        std::thread::spawn(move || drop(client));
+    }
+}
+
+fn headers(record: &Record<'_>) -> Option<OwnedHeaders> {
+    let new = || OwnedHeaders::new_with_capacity(record.headers.len());
+    (!record.headers.is_empty()).then(|| {
+        record
+            .headers
+            .iter()
+            .fold(new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    })
+}
+
+/// Fences all earlier producers of the name, and reads what they left; blocks.
+fn take_over(place: &Place, name: &str) -> Result<(ThreadedProducer<Acks>, Acks, Saved)> {
+    let acks = Acks::default();
+    let failed = |error| place.error("cannot open the producer", &error, &acks.voice);
+    let client = config(place, name);
+    let client: ThreadedProducer<Acks> =
+        ThreadedProducer::from_config_and_context(&client, acks.clone()).map_err(failed)?;
+    if place.config.guarantee == Guarantee::ExactlyOnce {
+        let begun = client.init_transactions(TAKE_OVER_PATIENCE);
+        begun.map_err(|error| place.error("cannot take over the lead", &error, &acks.voice))?;
+    }
+    Ok((client, acks, checkpoint::read(place, name)?))
+}
+
+fn config(place: &Place, name: &str) -> ClientConfig {
+    let record_bytes = place.max_record_bytes();
+    let queued_kib = MAX_QUEUED_BYTES.max(record_bytes).div_ceil(1024).to_string();
+    let record_bytes = record_bytes.to_string();
+    let sizes =
+        [("queue.buffering.max.kbytes", &*queued_kib), ("message.max.bytes", &*record_bytes)];
+    let mut client = place.client_with(name, &[DEFAULTS, &sizes].concat());
+    client.set("acks", "all").set("enable.idempotence", "true");
+    if place.config.guarantee == Guarantee::ExactlyOnce {
+        client.set("transactional.id", place.producer_id(name));
+    }
+    client
+}

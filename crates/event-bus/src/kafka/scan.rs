@@ -1,0 +1,55 @@
+//! How far partitions were read without a record: the ends that the library has seen.
+//!
+//! Markers of transactions take offsets, and an aborted transaction's records are never delivered:
+//! the offset after the last record is not where a group stands once it has read all there is. The
+//! library's statistics tell the last end of each partition that it came to.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    topics: HashMap<String, Topic>,
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    #[serde(default)]
+    partitions: HashMap<String, Partition>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    partition: i64,
+    eof_offset: i64,
+}
+
+/// The end of a partition that the library came to.
+pub(super) struct End {
+    pub(super) topic: String,
+    pub(super) number: u32,
+    /// `None` for one that it did not come to since it began to read.
+    pub(super) offset: Option<u64>,
+}
+
+/// Reads the library's statistics.
+pub(super) fn ends(statistics: &[u8]) -> Vec<End> {
+    let statistics: Statistics = match serde_json::from_slice(statistics) {
+        Ok(statistics) => statistics,
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the library's statistics");
+            return Vec::new();
+        }
+    };
+    let of_topic = |(topic, partitions): (String, Topic)| {
+        partitions.partitions.into_values().filter_map(move |partition| {
+            // One is not a partition, but what has none yet.
+            let number = u32::try_from(partition.partition).ok()?;
+            let offset = u64::try_from(partition.eof_offset).ok();
+            Some(End { topic: topic.clone(), number, offset })
+        })
+    };
+    statistics.topics.into_iter().flat_map(of_topic).collect()
+}

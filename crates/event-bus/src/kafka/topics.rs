@@ -1,0 +1,264 @@
+//! The topics that a producer writes: made when they are first met, and watched from then on.
+//!
+//! How many partitions a topic had, and which topic it was, is kept with the checkpoint. So keys
+//! stay where they are when partitions are added, and a topic that was deleted, and perhaps made
+//! again, is noticed: what was in it is gone, which a human has to know.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    config::FromClientConfigAndContext,
+    error::RDKafkaErrorCode as Code,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ADMIN_TIMEOUT, Place, checkpoint,
+    client::{self, Voice},
+    topic_id::{self, Described},
+};
+use crate::{ChangedTopic, Checkpoint, CheckpointChange, Error, Result, TopicChange};
+
+/// How soon a topic that was made is looked for again.
+const LOOK_STEP: Duration = Duration::from_millis(20);
+
+pub(super) struct Topics {
+    place: Place,
+    admin: Arc<AdminClient<Voice>>,
+    kept: HashMap<String, Kept>,
+    /// Those of this life, with the number of partitions that keys are spread over.
+    open: HashMap<String, u32>,
+}
+
+/// What is known of a topic since it was first met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    partitions: u32,
+    id: String,
+}
+
+impl Topics {
+    /// Those that the checkpoint knows.
+    pub(super) fn new(place: &Place, own: &Checkpoint) -> Result<Self> {
+        let read = |(topic, value): (&String, &Bytes)| {
+            let kept = serde_json::from_slice(value).map_err(|error| {
+                Error::Internal(format!("the checkpoint's entry for topic {topic}: {error}"))
+            })?;
+            Ok((topic.clone(), kept))
+        };
+        let kept = own.iter().map(read).collect::<Result<_>>()?;
+        let admin = admin(place)?;
+        Ok(Self { place: place.clone(), admin, kept, open: HashMap::new() })
+    }
+
+    /// Over how many partitions the keys of an open topic are spread.
+    pub(super) fn partitions(&self, topic: &str) -> Option<u32> {
+        self.open.get(topic).copied()
+    }
+
+    /// Makes a topic ready to be written; gives what the checkpoint is to know of it.
+    pub(super) async fn open(&mut self, topic: &str) -> Result<Option<CheckpointChange>> {
+        let found = self.look(&[topic]).await?.pop();
+        match (self.kept.get(topic), found) {
+            (Some(kept), Some(found)) if kept.id == found.id => {
+                if found.partitions > kept.partitions {
+                    tracing::warn!(
+                        topic,
+                        partitions = found.partitions,
+                        used = kept.partitions,
+                        "the topic has grown: its new partitions stay empty, so that keys stay \
+                         where they are, until `dts topics adopt`"
+                    );
+                }
+                self.open.insert(topic.to_owned(), kept.partitions);
+                Ok(None)
+            }
+            (Some(_), found) => Err(self.replaced(topic, found.is_some())),
+            (None, found) => {
+                let found = match found {
+                    Some(found) => found,
+                    None => self.create(topic).await?,
+                };
+                Ok(Some(self.keep(topic, found)))
+            }
+        }
+    }
+
+    /// Looks whether the topics of this life are still those that they were.
+    pub(super) async fn verify(&self) -> Result<()> {
+        let names: Vec<&str> = self.open.keys().map(String::as_str).collect();
+        let found = self.look(&names).await?;
+        for name in names {
+            let found = found.iter().find(|found| found.topic == name);
+            if found.map(|found| &found.id) != self.kept.get(name).map(|kept| &kept.id) {
+                return Err(self.replaced(name, found.is_some()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that are not as they were kept.
+    pub(super) async fn changed(&self) -> Result<Vec<ChangedTopic>> {
+        let mut names: Vec<&str> = self.kept.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let found = self.look(&names).await?;
+        let change = |name: &str| {
+            let kept = self.kept.get(name)?;
+            match found.iter().find(|found| found.topic == name) {
+                None => Some(TopicChange::Deleted),
+                Some(found) if found.id != kept.id => {
+                    Some(TopicChange::Replaced { partitions: found.partitions })
+                }
+                Some(found) if found.partitions != kept.partitions => {
+                    Some(TopicChange::Grown { used: kept.partitions, partitions: found.partitions })
+                }
+                Some(_) => None,
+            }
+        };
+        let changed =
+            |name: &str| Some(ChangedTopic { topic: name.to_owned(), change: change(name)? });
+        Ok(names.into_iter().filter_map(changed).collect())
+    }
+
+    /// Keeps them as they are now; gives what the checkpoint is to know of it.
+    pub(super) async fn adopt(&mut self, topics: &[ChangedTopic]) -> Result<Vec<CheckpointChange>> {
+        let names: Vec<&str> = topics.iter().map(|changed| changed.topic.as_str()).collect();
+        let mut found = self.look(&names).await?;
+        let adopted = names.into_iter().map(|name| {
+            match found.iter().position(|found| found.topic == name) {
+                Some(at) => self.keep(name, found.swap_remove(at)),
+                None => {
+                    self.kept.remove(name);
+                    self.open.remove(name);
+                    (checkpoint::own_key(name), None)
+                }
+            }
+        });
+        Ok(adopted.collect())
+    }
+
+    fn keep(&mut self, topic: &str, found: Described) -> CheckpointChange {
+        let kept = Kept { partitions: found.partitions, id: found.id };
+        // A struct of a number and a text always serialises.
+        let value = serde_json::to_vec(&kept).unwrap_or_default();
+        self.open.insert(topic.to_owned(), kept.partitions);
+        self.kept.insert(topic.to_owned(), kept);
+        (checkpoint::own_key(topic), Some(value.into()))
+    }
+
+    async fn create(&self, topic: &str) -> Result<Described> {
+        let max_bytes = self.place.max_record_bytes().to_string();
+        let mut settings = vec![("cleanup.policy", "delete"), ("max.message.bytes", &*max_bytes)];
+        let retention = self.place.config.retention.map(|time| time.as_millis().to_string());
+        settings.extend(retention.as_deref().map(|time| ("retention.ms", time)));
+        let partitions = self.place.config.partitions;
+        create(&self.place, &self.admin, (topic, partitions, &settings)).await?;
+        tracing::info!(topic, partitions, "made the topic");
+        // Not every broker has heard of it yet.
+        let deadline = Instant::now() + ADMIN_TIMEOUT;
+        loop {
+            if let Some(found) = self.look(&[topic]).await?.pop() {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Unavailable {
+                    address: self.place.config.address.clone(),
+                    reason: format!("the topic {topic} was made and is not to be seen"),
+                });
+            }
+            tokio::time::sleep(LOOK_STEP).await;
+        }
+    }
+
+    async fn look(&self, topics: &[&str]) -> Result<Vec<Described>> {
+        look(&self.place, &self.admin, topics).await
+    }
+
+    fn replaced(&self, topic: &str, is_there_again: bool) -> Error {
+        let what = if is_there_again { "deleted and made again" } else { "deleted" };
+        Error::Refused {
+            address: self.place.config.address.clone(),
+            reason: format!(
+                "the topic {topic} was {what}: what listeners had not read of it is lost; if that \
+                 was meant, `dts topics adopt` takes it as it is now, and a full sync brings its \
+                 rows back to the listeners that need them"
+            ),
+        }
+    }
+}
+
+/// A client for what the administrator of a cluster does.
+pub(super) fn admin(place: &Place) -> Result<Arc<AdminClient<Voice>>> {
+    let voice = Voice::default();
+    let failed = |error| place.error("cannot reach the brokers", &error, &voice);
+    let client = place.client("dbevent-admin");
+    let admin = AdminClient::from_config_and_context(&client, voice.clone()).map_err(failed)?;
+    Ok(Arc::new(admin))
+}
+
+/// What the brokers know of these topics; those that are not there are left out.
+pub(super) async fn look(
+    place: &Place,
+    admin: &Arc<AdminClient<Voice>>,
+    topics: &[&str],
+) -> Result<Vec<Described>> {
+    let names: Vec<String> = topics.iter().map(|&name| name.to_owned()).collect();
+    let asked = Arc::clone(admin);
+    let answer = tokio::task::spawn_blocking(move || {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        topic_id::describe(asked.inner(), &names)
+    });
+    let answer = answer.await.map_err(|panic| Error::Internal(panic.to_string()))?;
+    let voice = admin.inner().context();
+    answer.map_err(|error| place.error("cannot look at the topics", &error, voice))
+}
+
+/// Makes a topic: its name, its number of partitions and its settings. That it is there already is
+/// no failure.
+pub(super) async fn create(
+    place: &Place,
+    admin: &AdminClient<Voice>,
+    (name, partitions, settings): (&str, u32, &[(&str, &str)]),
+) -> Result<()> {
+    let replication = place.config.replication.map_or(-1, i32::from);
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+    topic.config.extend_from_slice(settings);
+    let options = AdminOptions::new()
+        .request_timeout(Some(ADMIN_TIMEOUT))
+        .operation_timeout(Some(ADMIN_TIMEOUT));
+    let doing = format!("cannot make the topic {name}");
+    let voice = admin.inner().context();
+    let made = admin.create_topics([&topic], &options).await;
+    match made.map_err(|error| place.error(&doing, &error, voice))?.pop() {
+        None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => {
+            Err(client::meaning(code, format!("{doing}: {code}"), &place.config.address))
+        }
+    }
+}
+
+/// A setting of a topic as it is now; `None` when the brokers do not tell it.
+pub(super) async fn setting(
+    place: &Place,
+    admin: &AdminClient<Voice>,
+    (topic, setting): (&str, &str),
+) -> Result<Option<String>> {
+    let doing = format!("cannot look at the settings of the topic {topic}");
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    let voice = admin.inner().context();
+    match asked.map_err(|error| place.error(&doing, &error, voice))?.pop() {
+        Some(Ok(told)) => Ok(told.get(setting).and_then(|entry| entry.value.clone())),
+        Some(Err(code)) => {
+            Err(client::meaning(code, format!("{doing}: {code}"), &place.config.address))
+        }
+        None => Ok(None),
+    }
+}
