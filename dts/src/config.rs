@@ -102,7 +102,8 @@ impl Config {
         let (listen, token) = read_listen(&root.section("listen"));
         Self {
             start: read_start(root),
-            source: SourceConfig::read(&root.section("source"), &name),
+            // Two of one name may stand by for each other, on one machine too.
+            source: SourceConfig::read(&root.section("source"), &format!("{name} {listen}")),
             capture: Arc::new(Capture::read(&root.section("capture"))),
             bus: BusConfig::read(&root.section("bus")),
             listen,
@@ -178,7 +179,7 @@ impl Start {
 }
 
 impl SourceConfig {
-    fn read(section: &Section, name: &str) -> Self {
+    fn read(section: &Section, process: &str) -> Self {
         let hosts = section.or("hosts", vec!["127.0.0.1:3306".to_owned()]);
         if hosts.len() != 1 {
             let remedy = "name one; taking over on another host comes in a later version";
@@ -191,7 +192,7 @@ impl SourceConfig {
             (String::new(), 3306)
         });
         let server_id = match section.or("serverId", 0) {
-            0 => derive_server_id(name, &address),
+            0 => derive_server_id(process, &address),
             id => id,
         };
         Self {
@@ -242,9 +243,9 @@ fn split_address(text: &str) -> Option<(String, u16)> {
 }
 
 /// An id in the upper half, where hand-given ids seldom are, the same at each start.
-fn derive_server_id(name: &str, address: &str) -> u32 {
+fn derive_server_id(process: &str, address: &str) -> u32 {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let hash = crc32fast::hash(format!("{name}\n{address}\n{machine}").as_bytes());
+    let hash = crc32fast::hash(format!("{process}\n{address}\n{machine}").as_bytes());
     hash | 1 << 31
 }
 

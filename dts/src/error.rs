@@ -59,7 +59,8 @@ impl Error {
     /// Whether the same can succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::SourceAway { .. } => true,
+            // Whoever was fenced stands by from then on.
+            Self::SourceAway { .. } | Self::Bus(event_bus::Error::Fenced(_)) => true,
             Self::Bus(error) => error.is_transient(),
             Self::Refused { .. }
             | Self::Damaged { .. }

@@ -10,7 +10,7 @@ use dts::{
     error::{Error, Result},
     http, pipeline,
     status::Status,
-    verbs::{self, ConfigArgument, PositionVerb},
+    verbs::{self, AdoptArguments, ConfigArgument, PositionVerb, TopicsVerb},
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,6 +33,9 @@ enum Verb {
     /// The saved position.
     #[command(subcommand)]
     Position(PositionVerb),
+    /// The topics of a Kafka bus.
+    #[command(subcommand)]
+    Topics(TopicsVerb),
 }
 
 impl Verb {
@@ -40,6 +43,7 @@ impl Verb {
         match self {
             Self::Run(argument) | Self::Check(argument) => &argument.config,
             Self::Position(verb) => verb.config(),
+            Self::Topics(verb) => verb.config(),
         }
     }
 }
@@ -94,6 +98,7 @@ async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
         Verb::Run(_) => run(config).await,
         Verb::Check(_) => Ok(check(&config).await),
         Verb::Position(verb) => position(verb, &config).await,
+        Verb::Topics(TopicsVerb::Adopt(arguments)) => adopt(arguments, &config).await,
     }
 }
 
@@ -138,5 +143,11 @@ async fn check(config: &Config) -> Exit {
 #[expect(clippy::print_stdout, reason = "the position is what the verb is for")]
 async fn position(verb: &PositionVerb, config: &Config) -> Result<Exit> {
     println!("{}", verbs::carry_out(verb, config).await?);
+    Ok(Exit::Done)
+}
+
+#[expect(clippy::print_stdout, reason = "what was adopted is what the verb is for")]
+async fn adopt(arguments: &AdoptArguments, config: &Config) -> Result<Exit> {
+    println!("{}", verbs::adopt(arguments, config).await?);
     Ok(Exit::Done)
 }

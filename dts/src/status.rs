@@ -1,6 +1,7 @@
 //! What `dts` says of itself: the state that the API shows, and the metrics.
 
 use std::{
+    ops::AddAssign,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -59,6 +60,7 @@ struct State {
     newest_commit: Option<SystemTime>,
     last_event: Option<Instant>,
     last_error: Option<(SystemTime, String)>,
+    last_append: Option<Appended>,
     reconnects: u64,
 }
 
@@ -74,8 +76,11 @@ struct Metrics {
     appends: Counter,
     restarts: Counter,
     streaming: Gauge,
+    leader: Gauge,
     commit_to_bus: LagHistogram,
     append: LagHistogram,
+    settle: LagHistogram,
+    append_bytes: SizeHistogram,
 }
 
 #[derive(Debug)]
@@ -88,8 +93,18 @@ impl Default for LagHistogram {
     }
 }
 
-/// What one append carried.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
+struct SizeHistogram(Histogram);
+
+impl Default for SizeHistogram {
+    fn default() -> Self {
+        // 256 bytes to 64 MiB.
+        Self(Histogram::new(exponential_buckets(256.0, 4.0, 10)))
+    }
+}
+
+/// What became durable together.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Appended {
     /// Records in it.
     pub records: usize,
@@ -97,8 +112,31 @@ pub struct Appended {
     pub bytes: usize,
     /// When the newest transaction in it was committed.
     pub newest_commit: Option<SystemTime>,
-    /// How long it took.
+    /// How long the bus was busy with it.
     pub took: Duration,
+    /// How long the last step of that took, which made it durable.
+    pub settled_in: Duration,
+}
+
+impl Appended {
+    fn to_json(self) -> Value {
+        json!({
+            "records": self.records,
+            "bytes": self.bytes,
+            "seconds": self.took.as_secs_f64(),
+            "commitSeconds": self.settled_in.as_secs_f64(),
+        })
+    }
+}
+
+impl AddAssign for Appended {
+    fn add_assign(&mut self, later: Self) {
+        self.records += later.records;
+        self.bytes += later.bytes;
+        self.newest_commit = later.newest_commit.or(self.newest_commit);
+        self.took += later.took;
+        self.settled_in = later.settled_in;
+    }
 }
 
 impl Status {
@@ -121,6 +159,7 @@ impl Status {
             state.since = SystemTime::now();
         }
         self.metrics.streaming.set(i64::from(phase == Phase::Streaming));
+        self.metrics.leader.set(i64::from(phase != Phase::Standby));
     }
 
     /// The server that we are connected to.
@@ -161,6 +200,10 @@ impl Status {
         self.metrics.bytes.inc_by(appended.bytes as u64);
         self.metrics.appends.inc();
         self.metrics.append.0.observe(appended.took.as_secs_f64());
+        self.metrics.settle.0.observe(appended.settled_in.as_secs_f64());
+        // The size of a batch is far below 2^52.
+        self.metrics.append_bytes.0.observe(appended.bytes as f64);
+        state.last_append = Some(*appended);
         if let Some(commit) = appended.newest_commit {
             state.newest_commit = Some(commit);
             let lag = SystemTime::now().duration_since(commit).unwrap_or_default();
@@ -213,6 +256,7 @@ impl Status {
             "source": server.map(|(uuid, version)| json!({"serverUuid": uuid, "version": version})),
             "position": position,
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
+            "lastAppend": state.last_append.map(Appended::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
             "secondsSinceLastEvent": state.last_event.map(|at| at.elapsed().as_secs_f64()),
             "restarts": state.reconnects,
@@ -243,6 +287,7 @@ impl Default for State {
             newest_commit: None,
             last_event: None,
             last_error: None,
+            last_append: None,
             reconnects: 0,
         }
     }
@@ -264,13 +309,17 @@ fn register(metrics: &Metrics) -> Registry {
         registry.register(name, help, counter.clone());
     }
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
+    registry.register("leader", "1 unless this is a stand-by", metrics.leader.clone());
     let histograms = [
         ("commit_to_bus", "From commit in MySQL to durable in the bus", &metrics.commit_to_bus),
-        ("append", "Duration of an append", &metrics.append),
+        ("append", "Time that the bus was busy with what became durable together", &metrics.append),
+        ("append_commit", "The last step of that, which made it durable", &metrics.settle),
     ];
     for (name, help, histogram) in histograms {
         registry.register_with_unit(name, help, Unit::Seconds, histogram.0.clone());
     }
+    let (help, bytes) = ("Size of what became durable together", &metrics.append_bytes);
+    registry.register_with_unit("append_size", help, Unit::Bytes, bytes.0.clone());
     registry
 }
 

@@ -97,7 +97,11 @@ impl Error {
             Self::Config(_) | Self::UnknownListener { .. } => "mend the config file",
             Self::NoHandler(_) => "or give the listener a handler of another kind",
             Self::HttpClient(_) => "install the system's CA certificates",
-            Self::Bus(event_bus::Error::OffsetGone { .. }) => {
+            Self::Bus(
+                event_bus::Error::OffsetGone { .. }
+                | event_bus::Error::TopicReplaced { .. }
+                | event_bus::Error::OffsetsExpired { .. },
+            ) => {
                 "nothing is skipped by itself: decide where this listener goes on with \
                  `event-worker listener reset -t ID --to earliest` (or latest, a time, an offset; \
                  --dry-run shows it); keep records longer (retention, maxBytes)"

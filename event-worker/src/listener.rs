@@ -62,8 +62,9 @@ impl Listener {
         })
     }
 
-    /// Gives it a name in its group that no other process has, and that it has again after a restart:
-    /// where the bus can tell by it, it gets back its partitions without waiting for a time-out.
+    /// Gives it a name in its group that no other process has, and that it has again after a
+    /// restart: where the bus can tell by it, it gets back its partitions without waiting for a
+    /// time-out.
     pub(crate) fn known_as(mut self, instance: String) -> Self {
         self.subscription.instance = Some(instance);
         self

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use event_bus::{Batch, Producer};
+use event_bus::{Batch, Durability, Producer};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
@@ -17,11 +17,27 @@ pub(super) struct Job {
     pub(super) saved: Saved,
     /// Commit time of the newest transaction in it.
     pub(super) newest_commit: Option<SystemTime>,
+    pub(super) pace: Pace,
 }
 
-/// A finished job: its batch, empty again, and what to report.
+/// What the bus may do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Make it durable now: nothing else comes for the moment.
+    Settle,
+    /// Leave it open, so that one commit covers what comes next too.
+    MoreComes,
+}
+
+/// A finished job: its batch, empty again.
 pub(super) struct Done {
     pub(super) batch: Batch,
+    /// What is durable now, if this made anything durable.
+    pub(super) durable: Option<Durable>,
+}
+
+/// A checkpoint that is durable, and what was appended since the one before it.
+pub(super) struct Durable {
     pub(super) saved: Saved,
     pub(super) appended: Appended,
 }
@@ -58,6 +74,13 @@ impl Appender {
         }
     }
 
+    /// Lets another take over. The job under way is to be waited for before.
+    pub(super) async fn close(mut self) {
+        self.jobs = mpsc::channel(1).0;
+        // Whatever it failed with came out of `done` before.
+        let _ = (&mut self.task).await;
+    }
+
     async fn failure(&mut self) -> Error {
         match (&mut self.task).await {
             Ok(Ok(())) => Error::Internal("the appending task ended by itself".to_owned()),
@@ -78,20 +101,26 @@ async fn append_all(
     mut jobs: mpsc::Receiver<Job>,
     report: mpsc::Sender<Done>,
 ) -> Result<()> {
-    while let Some(Job { mut batch, saved, newest_commit }) = jobs.recv().await {
+    let mut open = Appended::default();
+    while let Some(Job { mut batch, saved, newest_commit, pace }) = jobs.recv().await {
         let begun = Instant::now();
-        append(&mut *producer, &batch, &saved).await?;
-        let appended = Appended {
+        let durability = append(&mut *producer, &batch, (&saved, pace)).await?;
+        let took = begun.elapsed();
+        open += Appended {
             records: batch.len(),
             bytes: batch.bytes(),
             newest_commit,
-            took: begun.elapsed(),
+            took,
+            settled_in: took,
         };
         batch.clear();
-        if report.send(Done { batch, saved, appended }).await.is_err() {
+        let durable = (durability == Durability::Durable)
+            .then(|| Durable { saved, appended: std::mem::take(&mut open) });
+        if report.send(Done { batch, durable }).await.is_err() {
             break;
         }
     }
+    producer.close().await;
     Ok(())
 }
 
@@ -99,8 +128,14 @@ async fn append_all(
 pub(super) async fn append(
     producer: &mut dyn Producer,
     batch: &Batch,
-    saved: &Saved,
-) -> Result<()> {
-    let change = (POSITION_KEY.to_owned(), Some(saved.to_bytes()));
-    Ok(producer.append(batch, &[change]).await?)
+    (saved, pace): (&Saved, Pace),
+) -> Result<Durability> {
+    let change = [(POSITION_KEY.to_owned(), Some(saved.to_bytes()))];
+    match pace {
+        Pace::MoreComes => Ok(producer.append_more(batch, &change).await?),
+        Pace::Settle => {
+            producer.append(batch, &change).await?;
+            Ok(Durability::Durable)
+        }
+    }
 }

@@ -12,7 +12,10 @@ use service::{Backoff, BackoffConfig};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::{append::Appender, read::Reader};
+use self::{
+    append::{Appender, Pace},
+    read::Reader,
+};
 use crate::{
     binlog::{self, AtEnd, Server, Severity},
     config::Config,
@@ -146,7 +149,7 @@ async fn begin(
 ) -> Result<Saved> {
     let position = binlog::resolve_start(conn, &config.source, server, &config.start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
-    append::append(producer, &event_bus::Batch::default(), &saved).await?;
+    append::append(producer, &event_bus::Batch::default(), (&saved, Pace::Settle)).await?;
     info!(start = ?config.start, file = saved.position.file, pos = saved.position.pos, "first start");
     Ok(saved)
 }

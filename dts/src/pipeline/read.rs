@@ -9,7 +9,7 @@ use event_bus::Batch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::append::{Appender, Done, Job};
+use super::append::{Appender, Done, Durable, Job, Pace};
 use crate::{
     binlog::{Event, Stream},
     config::Config,
@@ -22,6 +22,9 @@ use crate::{
 
 /// A batch this large is handed over even in the middle of a transaction. Two of them exist.
 const MAX_BATCH_BYTES: usize = 2 << 20;
+
+/// How long a batch that the bus left open may wait for more. Busy means that more comes sooner.
+const MAX_OPEN_WAIT: Duration = Duration::from_millis(50);
 
 /// Events taken in one go before anything else is looked at.
 const MAX_EVENTS_AT_ONCE: usize = 1000;
@@ -45,6 +48,8 @@ pub(super) struct Reader {
     /// When a checkpoint was last handed over, and whether the position moved since.
     handed_over: Instant,
     moved: bool,
+    /// The bus left something open: it is to be settled by this time.
+    settle_by: Option<Instant>,
 }
 
 impl Reader {
@@ -70,6 +75,7 @@ impl Reader {
             idle: Some(Batch::default()),
             handed_over: Instant::now(),
             moved: false,
+            settle_by: None,
         }
     }
 
@@ -81,10 +87,15 @@ impl Reader {
         status: &Status,
         stop: &CancellationToken,
     ) -> Result<()> {
-        match self.read(&mut appender, status, stop).await {
-            // The appender itself failed.
-            Err(error @ (Error::Bus(_) | Error::Internal(_))) => Err(error),
-            ended => ended.and(self.leave(appender, status).await),
+        let ended = self.read(&mut appender, status, stop).await;
+        // The appender itself failed.
+        if let Err(error @ (Error::Bus(_) | Error::Internal(_))) = ended {
+            return Err(error);
+        }
+        match self.leave(appender, status).await {
+            // Whatever else was seen, another leads now; perhaps it was what we saw.
+            Err(error @ Error::Bus(event_bus::Error::Fenced(_))) => Err(error),
+            left => ended.and(left),
         }
     }
 
@@ -97,7 +108,9 @@ impl Reader {
         loop {
             self.exchange(appender, status);
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES;
+            let is_idle = self.idle.is_some();
             let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
+            let settle_by = self.settle_by.unwrap_or(checkpoint_due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -106,10 +119,10 @@ impl Reader {
                     self.take(event)?;
                     self.take_ready()?;
                 }
-                done = appender.done(), if self.idle.is_none() => self.finished(done?, status),
-                () = tokio::time::sleep_until(checkpoint_due),
-                    if self.moved && self.idle.is_some() =>
-                    self.hand_over(appender),
+                done = appender.done(), if !is_idle => self.finished(done?, status),
+                () = tokio::time::sleep_until(settle_by.min(checkpoint_due)),
+                    if is_idle && (self.moved || self.settle_by.is_some()) =>
+                    self.hand_over(appender, Pace::Settle),
             }
         }
     }
@@ -120,37 +133,50 @@ impl Reader {
         if let Some(done) = appender.try_done() {
             self.finished(done, status);
         }
-        if self.idle.is_some() && self.is_due() {
-            self.hand_over(appender);
+        if self.idle.is_some()
+            && let Some(pace) = self.due()
+        {
+            self.hand_over(appender, pace);
         }
     }
 
-    /// Whole transactions leave as soon as the appender is idle; a part of one only when it must.
-    fn is_due(&self) -> bool {
+    /// Whole transactions leave as soon as the appender is idle; a part of one only when it must,
+    /// and so does what can be settled together with what was left open.
+    fn due(&self) -> Option<Pace> {
+        if self.batch.bytes() >= MAX_BATCH_BYTES {
+            return Some(Pace::MoreComes);
+        }
         let at_boundary = self.publisher.open_transaction().records == 0;
-        self.batch.bytes() >= MAX_BATCH_BYTES || (at_boundary && !self.batch.is_empty())
+        let leaves = at_boundary && !self.batch.is_empty() && self.settle_by.is_none();
+        leaves.then_some(Pace::Settle)
     }
 
-    fn hand_over(&mut self, appender: &Appender) {
+    fn hand_over(&mut self, appender: &Appender, pace: Pace) {
         let Some(empty) = self.idle.take() else { return };
         appender.append(Job {
             batch: std::mem::replace(&mut self.batch, empty),
             saved: Saved { skip: self.publisher.open_transaction(), ..self.saved.clone() },
             newest_commit: self.newest_commit,
+            pace,
         });
         self.handed_over = Instant::now();
         self.moved = false;
     }
 
-    fn finished(&mut self, done: Done, status: &Status) {
-        status.appended(&done.saved, &done.appended);
-        self.idle = Some(done.batch);
+    fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
+        self.idle = Some(batch);
+        self.settle_by = durable.is_none().then(|| Instant::now() + MAX_OPEN_WAIT);
+        if let Some(Durable { saved, appended }) = durable {
+            status.appended(&saved, &appended);
+        }
     }
 
     /// Takes what has arrived already, while there is room and nothing to hand over.
     fn take_ready(&mut self) -> Result<()> {
         for _ in 0..MAX_EVENTS_AT_ONCE {
-            if self.batch.bytes() >= MAX_BATCH_BYTES || (self.idle.is_some() && self.is_due()) {
+            if self.batch.bytes() >= MAX_BATCH_BYTES
+                || (self.idle.is_some() && self.due().is_some())
+            {
                 break;
             }
             let Some(event) = self.stream.ready() else { break };
@@ -201,18 +227,18 @@ impl Reader {
         self.moved = true;
     }
 
-    /// Lets the append under way finish, appends what was read since, and leaves.
+    /// Lets the append under way finish, appends what was read since, and leaves. It appends in any
+    /// case: so it is known whether we lead.
     async fn leave(mut self, mut appender: Appender, status: &Status) -> Result<()> {
         let finish = async {
             if self.idle.is_none() {
                 let done = appender.done().await?;
                 self.finished(done, status);
             }
-            if self.moved || !self.batch.is_empty() {
-                self.hand_over(&appender);
-                let done = appender.done().await?;
-                self.finished(done, status);
-            }
+            self.hand_over(&appender, Pace::Settle);
+            let done = appender.done().await?;
+            self.finished(done, status);
+            appender.close().await;
             Ok(())
         };
         match tokio::time::timeout(STOP_TIMEOUT, finish).await {

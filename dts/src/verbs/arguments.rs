@@ -51,6 +51,32 @@ impl PositionVerb {
     }
 }
 
+/// What to do with the topics that `dts` writes.
+#[derive(Subcommand)]
+pub enum TopicsVerb {
+    /// Use topics that have more partitions now, or were deleted or made again, as they are now.
+    /// `dts` must be stopped.
+    Adopt(AdoptArguments),
+}
+
+impl TopicsVerb {
+    /// Where the config is.
+    pub fn config(&self) -> &PathBuf {
+        let Self::Adopt(arguments) = self;
+        &arguments.config.config
+    }
+}
+
+/// Options of `adopt`.
+#[derive(Args)]
+pub struct AdoptArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Look and print; adopt nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
 /// A place, in one of the forms that `start` has in the config.
 #[derive(Args)]
 #[command(group(ArgGroup::new("place").required(true).args(["word", "gtid", "time", "file"])))]

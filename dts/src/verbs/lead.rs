@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_bus::{Batch, Bus, Checkpoint, EmbeddedLog, LogConfig, Producer};
+use event_bus::{Batch, Bus, ChangedTopic, Checkpoint, EmbeddedLog, LogConfig, Producer};
 
 use crate::{
     config::Config,
@@ -45,6 +45,21 @@ impl Lead {
         let log = EmbeddedLog::open(hosted, &config.bus.topic_prefix).await?;
         let (producer, checkpoint) = open(&*log.bus(), &config.name).await?;
         Ok(Self { producer, checkpoint, _log: Some(log) })
+    }
+
+    /// Gives the lead back, so that the next start need not wait for a time-out.
+    pub(super) async fn give_back(self) {
+        self.producer.close().await;
+    }
+
+    /// Topics that are not as they were; see [`Producer::changed_topics`].
+    pub(super) async fn changed_topics(&mut self) -> Result<Vec<ChangedTopic>> {
+        Ok(self.producer.changed_topics().await?)
+    }
+
+    /// Takes topics as they are; see [`Producer::adopt_topics`].
+    pub(super) async fn adopt_topics(&mut self, topics: &[ChangedTopic]) -> Result<()> {
+        Ok(self.producer.adopt_topics(topics).await?)
     }
 
     /// What is saved now.

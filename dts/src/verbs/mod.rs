@@ -3,6 +3,11 @@
 mod arguments;
 mod lead;
 mod position;
+mod topics;
 
-pub use arguments::{ConfigArgument, ImportArguments, PositionVerb, ResetArguments, SetArguments};
+pub use arguments::{
+    AdoptArguments, ConfigArgument, ImportArguments, PositionVerb, ResetArguments, SetArguments,
+    TopicsVerb,
+};
 pub use position::carry_out;
+pub use topics::adopt;

@@ -27,12 +27,12 @@ pub async fn carry_out(verb: &PositionVerb, config: &Config) -> Result<Value> {
     match verb {
         PositionVerb::Show(_) => Ok(shown(look(config).await?.as_ref())),
         PositionVerb::Set(arguments) => {
-            let mut hold = Hold::new(config, arguments.dry_run).await?;
+            let hold = Hold::new(config, arguments.dry_run).await?;
             let after = place_of(config, &arguments.start()).await?;
             hold.change(Some(after)).await
         }
         PositionVerb::Reset(arguments) => {
-            let mut hold = Hold::new(config, arguments.dry_run).await?;
+            let hold = Hold::new(config, arguments.dry_run).await?;
             hold.change(None).await
         }
         PositionVerb::Import(arguments) => import(config, arguments).await,
@@ -41,7 +41,7 @@ pub async fn carry_out(verb: &PositionVerb, config: &Config) -> Result<Value> {
 
 async fn import(config: &Config, arguments: &ImportArguments) -> Result<Value> {
     let stored = read_stored(arguments)?;
-    let mut hold = Hold::new(config, arguments.dry_run).await?;
+    let hold = Hold::new(config, arguments.dry_run).await?;
     if let (Some(before), false) = (&hold.before, arguments.replace) {
         return Err(Error::refused(
             format!("dts {} has a position already: {}", config.name, before.to_json()),
@@ -94,15 +94,17 @@ impl Hold {
         Ok(Self { before: lead.saved()?, lead: Some(lead) })
     }
 
-    async fn change(&mut self, after: Option<Saved>) -> Result<Value> {
-        if let Some(lead) = &mut self.lead {
-            lead.save(after.as_ref()).await?;
-        }
-        Ok(json!({
+    async fn change(self, after: Option<Saved>) -> Result<Value> {
+        let answer = json!({
             "before": shown(self.before.as_ref()),
             "after": shown(after.as_ref()),
             "saved": self.lead.is_some(),
-        }))
+        });
+        if let Some(mut lead) = self.lead {
+            lead.save(after.as_ref()).await?;
+            lead.give_back().await;
+        }
+        Ok(answer)
     }
 }
 

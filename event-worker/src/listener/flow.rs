@@ -34,8 +34,8 @@ impl Flow {
         !self.is_paused && !self.is_stopping
     }
 
-    /// Holds our partitions while the buffer is full, a human wants it, or nothing more may come in;
-    /// lets them go below half.
+    /// Holds our partitions while the buffer is full, a human wants it, or nothing more may come
+    /// in; lets them go below half.
     pub(super) fn steer<'a>(
         &mut self,
         buffered_bytes: usize,

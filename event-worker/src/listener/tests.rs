@@ -207,7 +207,7 @@ async fn a_listener_before_a_bad_record_still_hears_that_others_join() {
     let mut rubbish = Batch::default();
     rubbish.push_copy(TOPIC, keys[0].as_bytes(), b"{\"rubbish\":");
     site.producer.append(&rubbish, &[]).await.unwrap();
-    // The bad record comes before this in the same poll or an earlier one: nothing more is taken in.
+    // The bad record comes before this in the same poll or an earlier one: no more is taken in.
     site.append(&keys[3], 10).await;
     let two = site.start("two", ":");
     let wanted = format!("{}-10", keys[3]);

@@ -55,8 +55,8 @@ impl Journey {
         leashes.iter().for_each(|leash| leash.abort.cancel());
     }
 
-    /// Once nothing runs any more for the partitions that go: saves what is done, and lets go. A bus
-    /// that is away is asked again for as long as the calls might have taken.
+    /// Once nothing runs any more for the partitions that go: saves what is done, and lets go. A
+    /// bus that is away is asked again for as long as the calls might have taken.
     pub(super) async fn hand_over(&mut self) -> Result<(), Error> {
         let Some(leaving) = &self.leaving else { return Ok(()) };
         if !self.lanes.leashes(|partition, _| leaving.holds(partition)).is_empty() {
