@@ -8,4 +8,5 @@ pub mod proxy;
 pub mod rebuilt;
 pub mod recording;
 pub mod servers;
+pub mod topics;
 pub mod workload;

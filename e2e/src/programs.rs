@@ -55,8 +55,10 @@ pub fn program(name: &str) -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Site {
     folder: PathBuf,
-    log_port: u16,
+    /// What stands in `[bus]` of both configs.
+    bus: String,
     dts_port: u16,
+    standby_port: u16,
     worker_port: u16,
 }
 
@@ -74,8 +76,16 @@ impl Site {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir_all(folder.join("mysql"))?;
-        let (log_port, dts_port, worker_port) = (free_port()?, free_port()?, free_port()?);
-        Ok(Self { folder, log_port, dts_port, worker_port })
+        let bus = format!("kind = \"log\"\naddress = \"127.0.0.1:{}\"\n", free_port()?);
+        let (dts_port, standby_port, worker_port) = (free_port()?, free_port()?, free_port()?);
+        Ok(Self { folder, bus, dts_port, standby_port, worker_port })
+    }
+
+    /// Takes Kafka as the bus, instead of a log that `dts` hosts, with the prefix `e2e` and more
+    /// keys of `[bus]`; before anything is configured.
+    pub fn use_kafka(&mut self, address: &str, more: &str) {
+        self.bus =
+            format!("kind = \"kafka\"\naddress = \"{address}\"\ntopicPrefix = \"e2e\"\n{more}");
     }
 
     /// Removes everything, once the test has passed.
@@ -116,21 +126,24 @@ impl Site {
         Mysql::start("9.7", &self.path("mysql")).await
     }
 
-    /// Writes `dts.toml`: the whole of a schema, from the oldest binlog on.
+    /// Writes `dts.toml`: the whole of a schema, from the oldest binlog on. And `standby.toml`: the
+    /// same on another port.
     ///
     /// # Errors
     ///
     /// When the disk is full.
     pub fn configure_dts(&self, source: &str, schema: &str) -> Result<()> {
-        let Self { log_port, dts_port, .. } = self;
-        let text = format!(
-            "name = \"e2e\"\nstart = \"earliest\"\n\
-             [source]\nhosts = [\"{source}\"]\nuser = \"dts\"\npassword = \"dts\"\n\
-             [capture]\ntables = [\"{schema}.*\"]\n\
-             [bus]\nkind = \"log\"\naddress = \"127.0.0.1:{log_port}\"\n\
-             [listen]\naddress = \"127.0.0.1:{dts_port}\"\n"
-        );
-        Ok(std::fs::write(self.path("dts.toml"), text)?)
+        for (file, port) in [("dts.toml", self.dts_port), ("standby.toml", self.standby_port)] {
+            let text = format!(
+                "name = \"e2e\"\nstart = \"earliest\"\n\
+                 [source]\nhosts = [\"{source}\"]\nuser = \"dts\"\npassword = \"dts\"\n\
+                 [capture]\ntables = [\"{schema}.*\"]\n\
+                 [bus]\n{}[listen]\naddress = \"127.0.0.1:{port}\"\n",
+                self.bus
+            );
+            std::fs::write(self.path(file), text)?;
+        }
+        Ok(())
     }
 
     /// Writes `db_event_listener.toml` with these listeners, given as TOML.
@@ -139,11 +152,8 @@ impl Site {
     ///
     /// When the disk is full.
     pub fn configure_worker(&self, listeners: &str) -> Result<()> {
-        let Self { log_port, worker_port, .. } = self;
-        let text = format!(
-            "[listen]\nport = {worker_port}\n\
-             [bus]\nkind = \"log\"\naddress = \"127.0.0.1:{log_port}\"\n{listeners}"
-        );
+        let Self { bus, worker_port, .. } = self;
+        let text = format!("[listen]\nport = {worker_port}\n[bus]\n{bus}{listeners}");
         Ok(std::fs::write(self.path("db_event_listener.toml"), text)?)
     }
 
@@ -154,6 +164,17 @@ impl Site {
     /// When it was not built.
     pub fn start_dts(&self) -> Result<Process> {
         self.start("dts", "dts.toml")
+    }
+
+    /// Starts another `dts run` of the same name.
+    ///
+    /// # Errors
+    ///
+    /// When it was not built.
+    pub fn start_standby(&self) -> Result<Process> {
+        let path = program("dts")?;
+        let path = path.to_str().context("the path is not UTF-8")?;
+        self.run("standby", &[path, "run", "--config", "standby.toml"])
     }
 
     /// Starts `event-worker run`.
@@ -196,6 +217,15 @@ impl Site {
     /// When it does not answer.
     pub async fn ask_dts_text(&self, path: &str) -> Result<String> {
         fetch(self.dts_port, path).await
+    }
+
+    /// What the stand-by answers to a GET of its API.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with JSON.
+    pub async fn ask_standby(&self, path: &str) -> Result<Value> {
+        get(self.standby_port, path).await
     }
 
     /// What `event-worker` answers to a GET of its API.

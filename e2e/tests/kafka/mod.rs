@@ -1,0 +1,5 @@
+//! The whole journey over Kafka, on brokers of the tests' own.
+
+mod brokers;
+mod kills;
+mod standby;
