@@ -227,8 +227,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`Error::GroupActive`]; [`Error::Rejected`] for an offset past the end, or a name that cannot
-    /// be; [`Error::Full`].
+    /// [`Error::GroupActive`]; [`Error::Rejected`] for an offset past the end, or a name that
+    /// cannot be; [`Error::Full`].
     pub async fn reset_group(&self, group: &str, offset: u64) -> Result<(), Error> {
         self.check_end(offset)?;
         let saved = self.shared.groups.reset(group, offset)?;
