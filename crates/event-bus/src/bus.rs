@@ -39,6 +39,15 @@ pub trait Bus: Send + Sync {
     /// Transient, when the bus is away.
     async fn checkpoint(&self, name: &str) -> Result<Checkpoint>;
 
+    /// The names of all producers that have ever been here, as far as the bus can tell.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn producers(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Joins a group. Partitions come later, by [`Consumer::poll`].
     ///
     /// # Errors

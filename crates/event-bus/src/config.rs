@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use service::config::Section;
 
-use crate::{KafkaConfig, LogConfig, TopicName};
+use crate::{KafkaConfig, LogConfig, TopicName, topic::DEFAULT_TEMPLATE};
 
 /// Which bus, how to reach it, and what is the same on all.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct BusConfig {
     pub kind: BusKind,
     /// The first part of every topic and group, and the name of a log's stream.
     pub topic_prefix: String,
+    /// How topics are named.
+    topics: TopicName,
     /// The largest value of a record, in bytes.
     pub max_row_bytes: usize,
     /// What becomes of a larger one.
@@ -45,6 +47,7 @@ impl BusConfig {
         Self {
             kind,
             topic_prefix: topic_prefix.to_owned(),
+            topics: TopicName::new(topic_prefix),
             max_row_bytes: DEFAULT_MAX_ROW_BYTES,
             on_oversize: OnOversize::Stop,
         }
@@ -62,15 +65,21 @@ impl BusConfig {
             Some(1) => BusKind::Kafka(KafkaConfig::read(section)),
             _ => BusKind::Log(LogConfig::read(section)),
         };
+        let template = section.or("topicTemplate", DEFAULT_TEMPLATE.to_owned());
+        let topics = TopicName::with_template(&topic_prefix, &template).unwrap_or_else(|problem| {
+            let remedy = "write for example \"{prefix}.{schema}.{table}\" or \"{prefix}.all\"";
+            section.note("topicTemplate", &problem, remedy);
+            TopicName::new(&topic_prefix)
+        });
         let max_row_bytes = usize::try_from(max_row_bytes.as_u64()).unwrap_or(usize::MAX);
-        let config = Self { kind, topic_prefix, max_row_bytes, on_oversize };
+        let config = Self { kind, topic_prefix, topics, max_row_bytes, on_oversize };
         config.check(section);
         config
     }
 
     /// How topics are named.
     pub fn topics(&self) -> TopicName {
-        TopicName::new(&self.topic_prefix)
+        self.topics.clone()
     }
 
     /// The log, where it is to be hosted by the process that has this config.

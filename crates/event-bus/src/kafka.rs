@@ -123,6 +123,10 @@ impl Bus for KafkaBus {
         checkpoint::look(&self.place, name).await
     }
 
+    async fn producers(&self) -> Result<Vec<String>> {
+        checkpoint::names(&self.place).await
+    }
+
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
         self.reach().await?;
         Ok(Box::new(KafkaConsumer::join(&self.place, subscription).await?))

@@ -13,31 +13,70 @@ const RESERVED_SCHEMAS: [&str; 2] = ["dts-checkpoint", "parked"];
 /// What a shortened name ends in: a dash and 16 hexadecimal digits.
 const HASH_BYTES: usize = 17;
 
-/// Makes topic names: `{prefix}.{schema}.{table}`, each part escaped.
+/// Makes topic names: `{prefix}.{schema}.{table}`, or by another template; each part escaped.
 ///
 /// Every UTF-16 unit outside `[A-Za-z0-9_-]` becomes `_xHHHH`; a literal `_x` becomes `_x005Fx`, so
 /// two tables never share a name. A name over 249 bytes keeps its beginning and ends in a hash.
 #[derive(Clone, Debug)]
 pub struct TopicName {
     prefix: String,
+    /// What follows the prefix and its dot.
+    pieces: Vec<Piece>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Schema,
+    Table,
+}
+
+/// The template of a bus that is not told another.
+pub(crate) const DEFAULT_TEMPLATE: &str = "{prefix}.{schema}.{table}";
+
 impl TopicName {
-    /// Names under a prefix.
+    /// Names under a prefix: a topic for each table.
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+        let pieces = vec![Piece::Schema, Piece::Text(".".to_owned()), Piece::Table];
+        Self { prefix: prefix.to_owned(), pieces }
+    }
+
+    /// Names by a template, which begins with `{prefix}.` and may hold `{schema}` and `{table}`:
+    /// `{prefix}.{schema}` is a topic for each schema, `{prefix}.all` one for everything.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in words.
+    pub fn with_template(prefix: &str, template: &str) -> Result<Self, String> {
+        let Some(rest) = template.strip_prefix("{prefix}.") else {
+            return Err("does not begin with {prefix}.".to_owned());
+        };
+        let pieces = parse_pieces(rest)?;
+        match pieces.first() {
+            None => Err("names nothing after the prefix".to_owned()),
+            Some(Piece::Text(text)) if is_taken(text) => {
+                Err(format!("begins with {text}, which is for topics that are not tables'"))
+            }
+            Some(_) => Ok(Self { prefix: prefix.to_owned(), pieces }),
+        }
+    }
+
+    /// Whether a topic holds several tables: then its name does not tell which.
+    pub fn is_shared(&self) -> bool {
+        !self.pieces.contains(&Piece::Schema) || !self.pieces.contains(&Piece::Table)
     }
 
     /// The topic of a table.
     pub fn of(&self, schema: &str, table: &str) -> String {
         let mut name = format!("{}.", self.prefix);
-        if is_reserved(schema) {
-            escape_first(schema, &mut name);
-        } else {
-            escape(schema, &mut name);
+        for (at, piece) in self.pieces.iter().enumerate() {
+            match piece {
+                Piece::Text(text) => name.push_str(text),
+                Piece::Schema if at == 0 && is_reserved(schema) => escape_first(schema, &mut name),
+                Piece::Schema => escape(schema, &mut name),
+                Piece::Table => escape(table, &mut name),
+            }
         }
-        name.push('.');
-        escape(table, &mut name);
         if name.len() > MAX_TOPIC_BYTES { shorten(&name) } else { name }
     }
 
@@ -48,10 +87,13 @@ impl TopicName {
     pub fn filter(&self, globs: &[(String, String)]) -> TopicFilter {
         let prefix = regex::escape(&self.prefix);
         let patterns = globs.iter().map(|(schema, table)| {
-            let mut pattern = prefix.clone();
-            for part in [schema, table] {
-                pattern.push_str(r"\.");
-                escape_glob(part, &mut pattern);
+            let mut pattern = format!("{prefix}\\.");
+            for piece in &self.pieces {
+                match piece {
+                    Piece::Text(text) => pattern.push_str(&regex::escape(text)),
+                    Piece::Schema => escape_glob(schema, &mut pattern),
+                    Piece::Table => escape_glob(table, &mut pattern),
+                }
             }
             pattern
         });
@@ -59,7 +101,7 @@ impl TopicName {
         let reserved = RESERVED_SCHEMAS.map(|schema| {
             let mut pattern = format!("{prefix}\\.");
             escape_first(schema, &mut pattern);
-            pattern + "\\..*"
+            pattern + ".*"
         });
         TopicFilter { patterns: patterns.chain([shortened]).chain(reserved).collect() }
     }
@@ -98,6 +140,34 @@ impl TopicFilter {
             .collect();
         move |topic| all || patterns.iter().any(|pattern| pattern.is_match(topic))
     }
+}
+
+fn parse_pieces(mut rest: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let placeholders = [("{schema}", Piece::Schema), ("{table}", Piece::Table)];
+        let found = placeholders.into_iter().find(|(text, _)| rest.starts_with(text));
+        if let Some((text, piece)) = found {
+            rest = &rest[text.len()..];
+            pieces.push(piece);
+            continue;
+        }
+        let length = rest.find('{').unwrap_or(rest.len());
+        let text = &rest[..length];
+        if text.is_empty() || !text.chars().all(|c| is_plain(c) || c == '.') {
+            return Err(format!("has {rest:?}, which is no part of a topic's name"));
+        }
+        pieces.push(Piece::Text(text.to_owned()));
+        rest = &rest[length..];
+    }
+    Ok(pieces)
+}
+
+/// Whether a template's own text would be the name of a topic that is not a table's.
+fn is_taken(text: &str) -> bool {
+    const OTHERS: [&str; 3] = ["control", "ddl", "transactions"];
+    let first = text.split('.').next().unwrap_or_default();
+    is_reserved(first) || OTHERS.contains(&text)
 }
 
 fn is_reserved(schema: &str) -> bool {
@@ -190,6 +260,33 @@ mod tests {
         assert_eq!(names.of("parked", "t"), "dbevents._x0070arked.t");
         let glob = names.filter(&[("par*".to_owned(), "*".to_owned())]);
         assert!(glob.matcher()(&names.of("parked", "t")));
+    }
+
+    #[test]
+    fn a_template_puts_several_tables_into_one_topic() {
+        let by_schema = TopicName::with_template("db", "{prefix}.{schema}").unwrap();
+        assert_eq!(by_schema.of("a.b", "t"), "db.a_x002Eb");
+        assert!(by_schema.is_shared() && !TopicName::new("db").is_shared());
+        let filter = by_schema.filter(&[("a*".to_owned(), "x".to_owned())]);
+        assert!(filter.matcher()("db.abc") && !filter.matcher()("db.b"));
+        let all = TopicName::with_template("db", "{prefix}.all").unwrap();
+        assert_eq!((all.of("a", "t"), all.of("b", "u")), ("db.all".into(), "db.all".into()));
+        assert!(all.filter(&[("a".to_owned(), "x".to_owned())]).matcher()("db.all"));
+        let mixed = TopicName::with_template("db", "{prefix}.x-{table}.{schema}").unwrap();
+        assert_eq!(mixed.of("s", "t"), "db.x-t.s");
+        assert!(!mixed.is_shared());
+        let wrong = [
+            "{schema}.{table}",
+            "{prefix}.",
+            "{prefix}.a b",
+            "{prefix}.{row}",
+            "{prefix}.control",
+            "{prefix}.parked.x",
+            "{prefix}",
+        ];
+        for template in wrong {
+            assert!(TopicName::with_template("db", template).is_err(), "{template}");
+        }
     }
 
     #[test]

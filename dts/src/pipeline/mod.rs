@@ -110,7 +110,10 @@ async fn prepare(config: &Config, bus: &dyn Bus, status: &Status) -> Result<Prep
             binlog::check_position(&mut conn, &config.source, &server, &saved).await?;
             saved
         }
-        None => begin(config, &server, &mut conn, &mut *producer).await?,
+        None => {
+            refuse_shared_prefix(config, bus, &server).await?;
+            begin(config, &server, &mut conn, &mut *producer).await?
+        }
     };
     status.at(&saved);
     let stream = binlog::Stream::open(conn, &config.source, &saved.position, AtEnd::Wait).await?;
@@ -138,6 +141,23 @@ pub(crate) fn judge(server: &Server) -> Result<()> {
 
 fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
     Ok(checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()?)
+}
+
+/// Two sources under one prefix would mix the tables that they have names of in common.
+async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -> Result<()> {
+    for name in bus.producers().await?.into_iter().filter(|name| *name != config.name) {
+        let Some(other) = load(&bus.checkpoint(&name).await?)? else { continue };
+        if other.server_uuid != server.uuid {
+            let prefix = &config.bus.topic_prefix;
+            return Err(Error::refused(
+                format!(
+                    "the topics of {prefix} are those of dts {name}, which reads another MySQL"
+                ),
+                "set another bus.topicPrefix; or, if that is the MySQL of before, the name of before",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The first start: resolves the configured place once, and saves it before anything is read.

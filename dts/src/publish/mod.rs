@@ -127,9 +127,8 @@ impl Publisher {
         if self.tables.len() >= MAX_TABLES {
             self.tables.clear();
         }
-        let topic = self.topics.of(&plan.schema, &plan.table);
         let key_columns = self.capture.key_columns(&plan.schema, &plan.table);
-        let table = Arc::new(Table::new(plan, topic, key_columns)?);
+        let table = Arc::new(Table::new(plan, &self.topics, key_columns)?);
         self.tables.insert(plan.serial, Arc::clone(&table));
         Ok(table)
     }
@@ -182,7 +181,7 @@ impl Sink<'_> {
         )?;
         if is_new {
             let topic = Arc::clone(&self.table.topic);
-            self.batch.push(topic, None, written.key, written.value);
+            self.batch.push(topic, self.table.headers.clone(), written.key, written.value);
         } else {
             buffer.truncate(written.start);
         }

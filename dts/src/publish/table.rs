@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use change_event::TableText;
+use event_bus::{Headers, TopicName};
 
 use crate::{
     decode::{Image, TablePlan},
@@ -22,6 +23,8 @@ pub(super) enum Key {
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) topic: Arc<str>,
+    /// Which table it is, where the topic does not tell.
+    pub(super) headers: Option<Headers>,
     pub(super) key: Key,
     pub(super) text: TableText,
 }
@@ -29,11 +32,16 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(
         plan: &TablePlan,
-        topic: String,
+        topics: &TopicName,
         key_columns: Option<&[String]>,
     ) -> Result<Self> {
+        let topic = topics.of(&plan.schema, &plan.table).into();
+        let headers = topics.is_shared().then(|| {
+            let name = format!("{}.{}", plan.schema, plan.table);
+            Headers::from([("table".to_owned(), name)])
+        });
         let text = TableText::new(&plan.schema, &plan.table);
-        Ok(Self { topic: topic.into(), key: key_of(plan, key_columns)?, text })
+        Ok(Self { topic, headers, key: key_of(plan, key_columns)?, text })
     }
 
     /// Whether an update moves the row to another key, and so has to become two records.

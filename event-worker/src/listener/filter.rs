@@ -22,6 +22,16 @@ impl Filter {
         }
     }
 
+    /// Whether a record's headers tell already that the listener does not want it.
+    pub(super) fn is_foreign(&self, headers: &[(String, String)]) -> bool {
+        let table = headers.iter().find(|(name, _)| name == "table");
+        // A dot may be a part of either name, so each may be the one between them.
+        table.is_some_and(|(_, table)| {
+            let mut dots = table.match_indices('.').map(|(at, _)| table.split_at(at));
+            !dots.any(|(schema, rest)| self.wants_table(schema, &rest[1..]))
+        })
+    }
+
     /// Whether the listener wants this change. The topic alone does not tell: one topic may hold
     /// several tables.
     ///
@@ -81,6 +91,15 @@ mod tests {
         assert!(wants(&some, "ab", "insert") && !wants(&some, "b", "insert"));
         assert!(!wants(&some, "ab", "delete"));
         assert!(wants(&filter(&[], &[]), "b", "insert"));
+    }
+
+    #[test]
+    fn a_header_tells_foreign_tables_without_reading_the_event() {
+        let some = filter(&[("s", "a*"), ("x.y", "*")], &[]);
+        let is_foreign = |table: &str| some.is_foreign(&[("table".to_owned(), table.to_owned())]);
+        assert!(is_foreign("s.b") && is_foreign("x.y") && is_foreign("t.a"));
+        assert!(!is_foreign("s.a1") && !is_foreign("x.y.z") && !is_foreign("s.a.b"));
+        assert!(!some.is_foreign(&[]));
     }
 
     #[test]

@@ -219,8 +219,13 @@ impl Journey {
             let Some(generation) = self.tracker.generation(&delivery.partition) else {
                 return Ok(());
             };
-            let change = read_change(delivery)?;
             received += 1;
+            if self.filter.is_foreign(&delivery.headers) {
+                filtered += 1;
+                self.tracker.scan(&delivery.partition, delivery.offset + 1);
+                return Ok(());
+            }
+            let change = read_change(delivery)?;
             if self.filter.wants(&change).map_err(|error| bad_record(delivery, error))? {
                 let event = Event::new(delivery, &change, generation);
                 self.tracker.begin(&event);

@@ -10,7 +10,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
-use super::{Place, client::Voice, topics};
+use super::{ADMIN_TIMEOUT, Place, client::Voice, topics};
 use crate::{Checkpoint, Error, Result};
 
 /// How long the brokers may take to send the next record of it.
@@ -130,6 +130,21 @@ pub(super) async fn look(place: &Place, name: &str) -> Result<Checkpoint> {
     let (place, name) = (place.clone(), name.to_owned());
     let saved = tokio::task::spawn_blocking(move || read(&place, &name)).await;
     Ok(saved.map_err(|panic| Error::Internal(panic.to_string()))??.checkpoint)
+}
+
+/// The names of all producers of this prefix.
+pub(super) async fn names(place: &Place) -> Result<Vec<String>> {
+    let start = place.checkpoint_topic("");
+    let (place, admin) = (place.clone(), topics::admin(place)?);
+    let listed = tokio::task::spawn_blocking(move || {
+        let listed = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT);
+        let listed = listed.map_err(|error| {
+            place.error("cannot list the topics", &error, admin.inner().context())
+        })?;
+        let names = listed.topics().iter().filter_map(|topic| topic.name().strip_prefix(&start));
+        Ok(names.map(str::to_owned).collect())
+    });
+    listed.await.map_err(|panic| Error::Internal(panic.to_string()))?
 }
 
 fn unfit(topic: &str, place: &Place, problem: &str) -> Error {

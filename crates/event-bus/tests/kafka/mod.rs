@@ -1,6 +1,7 @@
 //! What holds on Kafka alone, on the real broker that `scripts/servers.sh` starts.
 
 mod contract;
+mod partitions;
 mod producer;
 mod reader;
 

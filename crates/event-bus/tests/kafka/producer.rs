@@ -15,7 +15,7 @@ use rdkafka::{
 
 use super::{Admin, address, bus, config, new_prefix};
 
-fn batch(topic: &str, records: impl IntoIterator<Item = (String, String)>) -> Batch {
+pub(super) fn batch(topic: &str, records: impl IntoIterator<Item = (String, String)>) -> Batch {
     let mut batch = Batch::default();
     for (key, value) in records {
         batch.push_copy(topic, key.as_bytes(), value.as_bytes());
@@ -32,7 +32,7 @@ fn position(value: &'static str) -> CheckpointChange {
 }
 
 /// All values that a reader at `read_committed` finds on a topic, by partition.
-fn committed(topic: &str, partitions: i32) -> BTreeMap<i32, Vec<String>> {
+pub(super) fn committed(topic: &str, partitions: i32) -> BTreeMap<i32, Vec<String>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", address())
         .set("group.id", "reader")
