@@ -1,10 +1,15 @@
 //! Measures catch-up and latency on a real MySQL, beside the tools that set the limit.
 
-#![expect(clippy::print_stderr, reason = "progress is for the one who waits")]
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "progress is for the one who waits, figures for the process that asked"
+)]
 
 mod broker;
 mod debezium;
 mod decode;
+mod kafka;
 mod load;
 mod measure;
 mod report;
@@ -27,6 +32,11 @@ enum Verb {
     BareEvents {
         /// The server.
         url: String,
+    },
+    /// Sends what `dts` wrote to a broker once more, as a reference.
+    BareProducer {
+        /// The broker.
+        address: String,
     },
     /// Decodes a whole binlog to nowhere.
     Decode {
@@ -57,6 +67,12 @@ async fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::All(sizes) => all(&sizes).await,
         Verb::BareEvents { url } => steps::bare_events(&url).await,
+        Verb::BareProducer { address } => {
+            let cost =
+                tokio::task::spawn_blocking(move || kafka::bare_producer(&address)).await??;
+            println!("{}", serde_json::to_string(&cost)?);
+            Ok(())
+        }
         Verb::Decode { config } => decode::to_nowhere(&config).await,
     }
 }
@@ -67,7 +83,9 @@ async fn all(sizes: &Sizes) -> Result<()> {
         let server = load::prepare(load).await?;
         report.server = server.version.clone();
         report.catch_up.extend(steps::catch_up(&server, sizes.runs).await?);
+        report.catch_up.extend(kafka::catch_up(&server, sizes.runs).await?);
     }
-    report.latency = Some(steps::latency(sizes.seconds).await?);
+    report.latency.push(steps::latency(sizes.seconds).await?);
+    report.latency.push(kafka::latency(sizes.seconds).await?);
     report.write()
 }

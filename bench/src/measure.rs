@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::processes::{Process, children, cpu_ticks, peak_resident_kib};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What one run of a step took.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Cost {
     pub(crate) seconds: f64,

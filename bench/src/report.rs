@@ -19,7 +19,7 @@ pub(crate) struct Report {
     pub(crate) server: String,
     runs: usize,
     pub(crate) catch_up: Vec<Step>,
-    pub(crate) latency: Option<Latency>,
+    pub(crate) latency: Vec<Latency>,
 }
 
 /// The runs of one step on one load.
@@ -36,10 +36,12 @@ pub(crate) struct Step {
     runs: Vec<Cost>,
 }
 
-/// From commit to handler.
+/// From commit to where an event is used.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Latency {
+    /// Where that is.
+    to: String,
     transactions_per_second: f64,
     events: usize,
     p50_ms: u64,
@@ -48,12 +50,13 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    pub(crate) fn new(rate: f64, sorted: &[u64]) -> Self {
+    pub(crate) fn new(to: &str, rate: f64, sorted: &[u64]) -> Self {
         let at = |share: f64| {
             let index = (sorted.len() as f64 * share) as usize;
             sorted.get(index).or(sorted.last()).copied().unwrap_or_default()
         };
         Self {
+            to: to.to_owned(),
             transactions_per_second: rate,
             events: sorted.len(),
             p50_ms: at(0.5),
@@ -95,7 +98,7 @@ impl Report {
             server: String::new(),
             runs: sizes.runs,
             catch_up: Vec::new(),
-            latency: None,
+            latency: Vec::new(),
         })
     }
 
@@ -129,11 +132,13 @@ impl Report {
                 cost.peak_rss_kib / 1024
             )?;
         }
-        if let Some(latency) = &self.latency {
+        self.write_ratios(&mut text)?;
+        for latency in &self.latency {
             writeln!(
                 text,
-                "\nFrom commit to handler at {:.0} one-row transactions a second: \
+                "\nFrom commit to {} at {:.0} one-row transactions a second: \
                  p50 {} ms, p99 {} ms, longest {} ms ({} events).",
+                latency.to,
                 latency.transactions_per_second,
                 latency.p50_ms,
                 latency.p99_ms,
@@ -144,6 +149,32 @@ impl Report {
         Ok(text)
     }
 }
+
+impl Report {
+    /// Into Kafka, beside what sets the limit there.
+    fn write_ratios(&self, text: &mut String) -> Result<()> {
+        let exact = self.catch_up.iter().filter(|step| step.step.contains(EXACTLY_ONCE));
+        for step in exact {
+            let speed = |name: &str| {
+                let name = step.step.replace(EXACTLY_ONCE, name);
+                let of = |other: &&Step| other.load == step.load && other.step == name;
+                self.catch_up.iter().find(of).map_or(f64::NAN, |other| other.rows_per_second)
+            };
+            writeln!(
+                text,
+                "\n{}, {}: {:.2} of the bare producer, {:.2} of at least once.",
+                step.load,
+                step.step,
+                step.rows_per_second / speed("bare rdkafka producer, the same records"),
+                step.rows_per_second / speed("dts, to Kafka, at least once"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The step that the others into Kafka are compared with.
+const EXACTLY_ONCE: &str = "dts, to Kafka, exactly once";
 
 /// The kind of machine; not which one.
 fn machine() -> Result<String> {

@@ -171,11 +171,11 @@ pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
     let first = recording.done().map(|event| event.ts).min().unwrap_or_default();
     recording.calls.retain(|call| call.at > first + WARM_UP_MS);
     drop::<(Process, Process)>((dts, worker));
-    Ok(Latency::new(rate, &recording.lags()))
+    Ok(Latency::new("a handler, over the event log", rate, &recording.lags()))
 }
 
 /// Four connections, each with a transaction every 4 ms.
-async fn write_steadily(mysql: &Mysql, duration: Duration) -> Result<u64> {
+pub(crate) async fn write_steadily(mysql: &Mysql, duration: Duration) -> Result<u64> {
     const WRITERS: u64 = 4;
     let each = duration.as_millis() as u64 / WRITERS;
     let mut writers = JoinSet::new();

@@ -137,12 +137,48 @@ pub fn read_records(
     Ok(())
 }
 
+/// Gives the committed records of one partition's topic as they come, until `take` has enough; waits
+/// until the topic is there. Blocks.
+///
+/// # Errors
+///
+/// When nothing comes for long, or `take` fails.
+pub fn follow(
+    address: &str,
+    topic: &str,
+    mut take: impl FnMut(&dyn RecordView) -> Result<bool>,
+) -> Result<()> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .set("group.id", "follower")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("topic.metadata.refresh.fast.interval.ms", "100")
+        .set("allow.auto.create.topics", "false")
+        .create()?;
+    let has_topic = || -> Result<bool> {
+        let listed = consumer.fetch_metadata(None, PATIENCE)?;
+        Ok(listed.topics().iter().any(|listed| listed.name() == topic))
+    };
+    while !has_topic()? {
+        // Nothing is assigned yet: this only waits.
+        let _ = consumer.poll(Duration::from_millis(20));
+    }
+    let mut partition = TopicPartitionList::new();
+    partition.add_partition_offset(topic, 0, Offset::Beginning)?;
+    consumer.assign(&partition)?;
+    while !take(&consumer.poll(PATIENCE).context("nothing comes")??)? {}
+    Ok(())
+}
+
 /// What of a record is looked at.
 pub trait RecordView {
     /// Its topic.
     fn topic(&self) -> &str;
     /// Its partition and offset there.
     fn place(&self) -> (u32, u64);
+    /// Its key.
+    fn key(&self) -> &[u8];
     /// Its value.
     fn value(&self) -> &[u8];
 }
@@ -154,6 +190,10 @@ impl<M: Message> RecordView for M {
 
     fn place(&self) -> (u32, u64) {
         (self.partition().cast_unsigned(), self.offset().cast_unsigned())
+    }
+
+    fn key(&self) -> &[u8] {
+        Message::key(self).unwrap_or_default()
     }
 
     fn value(&self) -> &[u8] {
