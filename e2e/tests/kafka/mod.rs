@@ -1,5 +1,8 @@
 //! The whole journey over Kafka, on brokers of the tests' own.
 
 mod brokers;
+mod huge;
 mod kills;
+mod offsets;
+mod secure;
 mod standby;
