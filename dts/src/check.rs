@@ -1,11 +1,13 @@
-//! `dts check`: connects, looks, and says what is missing, with the statement that mends it.
+//! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
 
 use mysql_async::Conn;
 
 use crate::{
     binlog::{self, AtEnd, Finding, Server, Severity},
+    bus,
     config::Config,
     error::{Error, Result},
+    pipeline,
 };
 
 /// What a check found.
@@ -24,12 +26,11 @@ impl Report {
     }
 }
 
-/// Checks the source. It never waits for a server that is down.
+/// Checks the source and the bus. It never waits for a server that is down.
 pub async fn check(config: &Config) -> Report {
     let mut report = Report::default();
-    if let Err(error) = ask(config, &mut report).await {
-        report.findings.push(finding_of(error));
-    }
+    let (source, bus) = tokio::join!(ask(config, &mut report), ask_bus(config));
+    report.findings.extend([source, bus].into_iter().filter_map(Result::err).map(finding_of));
     report.findings.sort_by_key(|finding| finding.severity == Severity::Warn);
     report
 }
@@ -54,9 +55,24 @@ async fn try_to_replicate(config: &Config, server: &Server, mut conn: Conn) -> R
     Ok(())
 }
 
+/// Reads the checkpoint, which every start begins with: without taking the lead.
+async fn ask_bus(config: &Config) -> Result<()> {
+    let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
+    pipeline::load(&checkpoint)?;
+    Ok(())
+}
+
 fn finding_of(error: Error) -> Finding {
     let (problem, remedy) = match error {
         Error::Refused { problem, remedy } => (problem, remedy),
+        Error::Bus(error) if error.is_transient() => {
+            (error.to_string(), "start the bus, or correct bus.address".to_owned())
+        }
+        Error::Bus(error) => (error.to_string(), "see [bus] in the config".to_owned()),
+        Error::Checkpoint(error) => (
+            error.to_string(),
+            "see who else writes to it, or update dts; `dts position set` replaces it".to_owned(),
+        ),
         other => (other.to_string(), "start the server, or correct source.hosts".to_owned()),
     };
     Finding { severity: Severity::Stop, problem, remedy }

@@ -130,6 +130,14 @@ impl TopicFilter {
         &self.patterns
     }
 
+    /// The names that are asked for as they are, without a wildcard.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = String> {
+        self.patterns.iter().filter_map(|pattern| {
+            let name = pattern.replace('\\', "");
+            (regex::escape(&name) == *pattern).then_some(name)
+        })
+    }
+
     /// A test for names.
     pub fn matcher(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
         let all = self.patterns.is_empty();

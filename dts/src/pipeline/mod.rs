@@ -139,7 +139,7 @@ pub(crate) fn judge(server: &Server) -> Result<()> {
     Err(Error::refused(join(|finding| &finding.problem), join(|finding| &finding.remedy)))
 }
 
-fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
+pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
     Ok(checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()?)
 }
 

@@ -193,7 +193,8 @@ fn check_big(address: &str, rows: u64) -> Result<Found> {
         let id = between(head, r#""EvId":""#, "\"")?;
         let (transaction, row) = id.split_once('#').context("no row in the id")?;
         let committed = between(head, r#""Ts":"#, ",")?.parse()?;
-        let found = found.get_or_insert_with(|| Found { transaction: transaction.to_owned(), committed });
+        let found =
+            found.get_or_insert_with(|| Found { transaction: transaction.to_owned(), committed });
         ensure!(found.transaction == transaction, "{id} is not of {}", found.transaction);
         mark(&mut places, row.parse()?).with_context(|| format!("{id} is there twice"))?;
         let key = between(head, r#""PK":{"id":"#, "}")?;
@@ -232,8 +233,11 @@ fn check_lags(lags: Lags, committed: u64) -> Result<()> {
     let (mut before, mut after) = (only(before), only(after));
     let (count_before, count_after) = (before.len(), after.len());
     ensure!(count_before > 0 && count_after > 0, "{count_before} before, {count_after} after");
-    let ((middle, longest), (middle_after, longest_after)) = (spread(&mut before), spread(&mut after));
-    println!("{count_before} rows of another table before it: lag p50 {middle:.1?}, max {longest:.1?}");
+    let ((middle, longest), (middle_after, longest_after)) =
+        (spread(&mut before), spread(&mut after));
+    println!(
+        "{count_before} rows of another table before it: lag p50 {middle:.1?}, max {longest:.1?}"
+    );
     println!(
         "{count_after} rows of another table behind it: lag p50 {middle_after:.1?}, max \
          {longest_after:.1?}"
@@ -243,7 +247,8 @@ fn check_lags(lags: Lags, committed: u64) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_huge_transaction_is_there_exactly_once_though_dts_is_killed_in_the_middle() -> Result<()> {
+async fn a_huge_transaction_is_there_exactly_once_though_dts_is_killed_in_the_middle() -> Result<()>
+{
     let bytes = size(200 << 20, 3 << 30);
     let rows = bytes / ROW_BYTES;
     let mut running = Running::start().await?;

@@ -39,7 +39,7 @@ impl Running {
         site.configure_dts(&mysql.address(), SCHEMA)?;
         let listener = recording_listener("all", &site.path("recorded"), &[])?;
         let listener = listener.replace("start = \"earliest\"", "start = \"latest\"");
-        site.configure_worker(&format!("{listener}subscribe = [\"moves.*\"]\n"))?;
+        site.configure_worker(&format!("{listener}subscribe = {{ moves = [\"*\"] }}\n"))?;
         execute(&mut mysql.connect().await?, &["CREATE DATABASE moves"]).await?;
         Ok(Self { site, mysql, kafka })
     }

@@ -10,7 +10,11 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
-use super::{ADMIN_TIMEOUT, Place, client::Voice, topics};
+use super::{
+    ADMIN_TIMEOUT, Place,
+    client::{self, Voice},
+    topics,
+};
 use crate::{Checkpoint, Error, Result};
 
 /// How long the brokers may take to send the next record of it.
@@ -55,7 +59,9 @@ impl Saved {
 /// that will ever have been written before.
 pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
     let voice = Voice::default();
-    let failed = |error| place.error("cannot read the checkpoint", &error, &voice);
+    let topic = place.checkpoint_topic(name);
+    let doing = format!("cannot read the topic {topic}");
+    let failed = |error| place.error(&doing, &error, &voice);
     let mut config = place.client(name);
     config
         .set("group.id", place.producer_id(name))
@@ -68,7 +74,6 @@ pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
         .set("allow.auto.create.topics", "false");
     let consumer: BaseConsumer<Voice> =
         BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
-    let topic = place.checkpoint_topic(name);
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&topic, 0, Offset::Beginning).map_err(failed)?;
     consumer.assign(&from).map_err(failed)?;
@@ -82,7 +87,12 @@ pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
                 heard = Instant::now();
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(saved),
-            Some(Err(_)) | None => {}
+            Some(Err(error)) => {
+                if let Some(refusal) = client::refusal(&doing, &error, &place.config.address) {
+                    return Err(refusal);
+                }
+            }
+            None => {}
         }
         if let Some(refusal) = voice.refusal(&place.config.address) {
             return Err(refusal);

@@ -99,6 +99,25 @@ pub(super) fn reach(place: &Place) -> Result<()> {
     }
 }
 
+/// What an error that a client gave means, if only a human can end it.
+pub(super) fn refusal(doing: &str, error: &KafkaError, address: &str) -> Option<Error> {
+    let code = error.rdkafka_error_code()?;
+    remedy(code, doing).map(|_| meaning(code, format!("{doing}: {code}"), address))
+}
+
+/// Topics in a message.
+pub(super) fn listed(topics: &[&str]) -> String {
+    const MAX_SHOWN: usize = 3;
+    match topics {
+        [one] => format!("the topic {one}"),
+        some if some.len() <= MAX_SHOWN => format!("the topics {}", some.join(", ")),
+        many => {
+            let shown = many.get(..MAX_SHOWN).unwrap_or_default().join(", ");
+            format!("the topics {shown} and {} more", many.len() - MAX_SHOWN)
+        }
+    }
+}
+
 /// Codes that say that something went wrong, and not what.
 fn is_vague(code: Code) -> bool {
     matches!(
@@ -149,20 +168,18 @@ fn remedy(code: Code, reason: &str) -> Option<&'static str> {
              certificates"
         }
         Code::TopicAuthorizationFailed => {
-            "grant the user READ, WRITE, CREATE and DESCRIBE on the topics under topicPrefix \
+            "grant the user the right to do that: READ, WRITE or CREATE on the topic \
              (docs/operating.md lists the ACLs)"
         }
         Code::GroupAuthorizationFailed => {
-            "grant the user READ and DESCRIBE on the groups under topicPrefix \
-             (docs/operating.md lists the ACLs)"
+            "grant the user READ on the group (docs/operating.md lists the ACLs)"
         }
         Code::TransactionalIdAuthorizationFailed => {
-            "grant the user WRITE and DESCRIBE on the transactional ids under topicPrefix \
-             (docs/operating.md lists the ACLs)"
+            "grant the user WRITE on the transactional id (docs/operating.md lists the ACLs)"
         }
         Code::ClusterAuthorizationFailed => {
-            "grant the user CREATE and IDEMPOTENT_WRITE on the cluster \
-             (docs/operating.md lists the ACLs)"
+            "grant the user IDEMPOTENT_WRITE on the cluster, which brokers before Kafka 2.8 ask \
+             for (docs/operating.md lists the ACLs)"
         }
         _ => return None,
     })

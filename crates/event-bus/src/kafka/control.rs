@@ -25,7 +25,11 @@ use rdkafka::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Place, client::Voice, topics};
+use super::{
+    Place,
+    client::{self, Voice},
+    topics,
+};
 use crate::{Error, Result, TopicFilter};
 
 /// How long the brokers may take to send the next record, or to take one.
@@ -149,7 +153,12 @@ fn read_all(
                 heard = Instant::now();
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(_)) | None => {}
+            Some(Err(error)) => {
+                if let Some(refusal) = client::refusal(&doing, &error, &place.config.address) {
+                    return Err(refusal);
+                }
+            }
+            None => {}
         }
         if let Some(refusal) = voice.refusal(&place.config.address) {
             return Err(refusal);

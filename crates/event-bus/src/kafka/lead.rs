@@ -15,7 +15,10 @@ use rdkafka::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, client::Voice};
+use super::{
+    Place,
+    client::{self, Voice},
+};
 use crate::{Error, Result};
 
 /// How long a silent leader keeps the lead: so that another has taken over within ten seconds.
@@ -125,10 +128,14 @@ pub(super) async fn won_alone(lead: &mut Lead, place: &Place, name: &str) -> Res
 /// Keeps the place until it is lost or given up. Dropping the consumer then leaves the group.
 fn stay(consumer: &BaseConsumer<Member>, place: &Place, left: &CancellationToken) {
     let member = consumer.context();
+    let doing = format!("cannot join the group {} of stand-bys", place.producer_id(&member.name));
     while !left.is_cancelled() && !matches!(*member.report.borrow(), State::Over(_)) {
         let polled = consumer.poll(POLL);
-        if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = polled {
-            member.over(place.error("lost the place among the stand-bys", &error, &member.voice));
+        let refused = |error| client::refusal(&doing, error, &place.config.address);
+        if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = &polled {
+            member.over(place.error("lost the place among the stand-bys", error, &member.voice));
+        } else if let Some(refusal) = polled.as_ref().and_then(|one| refused(one.as_ref().err()?)) {
+            member.over(refusal);
         } else if let Some(refusal) = member.voice.refusal(&place.config.address) {
             member.over(refusal);
         }

@@ -248,8 +248,16 @@ impl Member {
             Code::AllBrokersDown => {
                 Err(self.offsets.place.error("cannot read", error, &self.voice))
             }
-            Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed => {
-                Err(client::meaning(code, format!("cannot read: {code}"), address))
+            Code::GroupAuthorizationFailed => {
+                let reason = format!("cannot join the group {}: {code}", self.wanted.group);
+                Err(client::meaning(code, reason, address))
+            }
+            // The library does not say which.
+            Code::TopicAuthorizationFailed => {
+                let topics = self.desk.lock().ids();
+                let names: Vec<&str> = topics.iter().map(|(name, _)| &**name).collect();
+                let reason = format!("cannot read {}: {code}", client::listed(&names));
+                Err(client::meaning(code, reason, address))
             }
             code => {
                 tracing::debug!(group = self.wanted.group, %code, "the library goes on by itself");

@@ -11,7 +11,7 @@ use rdkafka::{
 
 use super::{
     Place,
-    client::Voice,
+    client::{self, Voice},
     topic_id::{self, Described},
 };
 use crate::{Error, Partition, Result, TopicFilter};
@@ -94,16 +94,22 @@ impl Offsets {
         let metadata = self.told("cannot list the topics", metadata)?;
         let passes = filter.matcher();
         let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
-        let mut names: Vec<&str> =
-            names.filter(|name| is_data(name, &self.place.prefix) && passes(name)).collect();
+        let named: Vec<String> = filter.literals().collect();
+        // The brokers do not list what a user may not see; by its name they say so.
+        let mut names: Vec<&str> = names
+            .filter(|name| passes(name))
+            .chain(named.iter().map(String::as_str))
+            .filter(|name| is_data(name, &self.place.prefix))
+            .collect();
         names.sort_unstable();
+        names.dedup();
         self.describe(&names)
     }
 
     /// What these topics are now; those that are not there are left out.
     pub(super) fn describe(&self, names: &[&str]) -> Result<Vec<Described>> {
         let described = topic_id::describe(self.consumer.client(), names);
-        self.told("cannot look at the topics", described)
+        self.told(&format!("cannot look at {}", client::listed(names)), described)
     }
 
     /// What the group has committed, in the order asked.
@@ -112,7 +118,7 @@ impl Offsets {
             return Ok(Vec::new());
         }
         let list = self.list(partitions, Offset::Invalid)?;
-        let doing = "cannot read the group's offsets";
+        let doing = &*format!("cannot read the offsets of the group {}", self.group);
         let found = self.told(doing, self.consumer.committed_offsets(list, PATIENCE))?;
         let read = |partition: &Partition| {
             let element = found.find_partition(&partition.topic, number(partition));
@@ -174,7 +180,7 @@ impl Offsets {
     /// Whether the group has members now.
     pub(super) fn is_active(&self) -> Result<bool> {
         let groups = self.consumer.fetch_group_list(Some(&self.group), PATIENCE);
-        let groups = self.told("cannot look at the group", groups)?;
+        let groups = self.told(&format!("cannot look at the group {}", self.group), groups)?;
         Ok(groups.groups().iter().any(|group| !group.members().is_empty()))
     }
 

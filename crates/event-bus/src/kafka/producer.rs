@@ -358,7 +358,8 @@ fn take_over(place: &Place, name: &str) -> Result<(ThreadedProducer<Acks>, Acks,
         ThreadedProducer::from_config_and_context(&client, acks.clone()).map_err(failed)?;
     if place.config.guarantee == Guarantee::ExactlyOnce {
         let begun = client.init_transactions(TAKE_OVER_PATIENCE);
-        begun.map_err(|error| place.error("cannot take over the lead", &error, &acks.voice))?;
+        let doing = format!("cannot take the transactional id {}", place.producer_id(name));
+        begun.map_err(|error| place.error(&doing, &error, &acks.voice))?;
     }
     Ok((client, acks, checkpoint::read(place, name)?))
 }

@@ -34,6 +34,8 @@ pub(super) struct Topics {
     kept: HashMap<String, Kept>,
     /// Those of this life, with the number of partitions that keys are spread over.
     open: HashMap<String, u32>,
+    /// Those that have more partitions than that, with how many.
+    grown: HashMap<String, u32>,
 }
 
 /// What is known of a topic since it was first met.
@@ -54,7 +56,7 @@ impl Topics {
         };
         let kept = own.iter().map(read).collect::<Result<_>>()?;
         let admin = admin(place)?;
-        Ok(Self { place: place.clone(), admin, kept, open: HashMap::new() })
+        Ok(Self { place: place.clone(), admin, kept, open: HashMap::new(), grown: HashMap::new() })
     }
 
     /// Over how many partitions the keys of an open topic are spread.
@@ -67,16 +69,9 @@ impl Topics {
         let found = self.look(&[topic]).await?.pop();
         match (self.kept.get(topic), found) {
             (Some(kept), Some(found)) if kept.id == found.id => {
-                if found.partitions > kept.partitions {
-                    tracing::warn!(
-                        topic,
-                        partitions = found.partitions,
-                        used = kept.partitions,
-                        "the topic has grown: its new partitions stay empty, so that keys stay \
-                         where they are, until `dts topics adopt`"
-                    );
-                }
-                self.open.insert(topic.to_owned(), kept.partitions);
+                let used = kept.partitions;
+                self.open.insert(topic.to_owned(), used);
+                self.warn_if_grown(&found, used);
                 Ok(None)
             }
             (Some(_), found) => Err(self.replaced(topic, found.is_some())),
@@ -91,13 +86,18 @@ impl Topics {
     }
 
     /// Looks whether the topics of this life are still those that they were.
-    pub(super) async fn verify(&self) -> Result<()> {
-        let names: Vec<&str> = self.open.keys().map(String::as_str).collect();
+    pub(super) async fn verify(&mut self) -> Result<()> {
+        let open: Vec<(String, u32)> =
+            self.open.iter().map(|(topic, used)| (topic.clone(), *used)).collect();
+        let names: Vec<&str> = open.iter().map(|(topic, _)| topic.as_str()).collect();
         let found = self.look(&names).await?;
-        for name in names {
-            let found = found.iter().find(|found| found.topic == name);
+        for (name, used) in &open {
+            let found = found.iter().find(|found| found.topic == *name);
             if found.map(|found| &found.id) != self.kept.get(name).map(|kept| &kept.id) {
                 return Err(self.replaced(name, found.is_some()));
+            }
+            if let Some(found) = found {
+                self.warn_if_grown(found, *used);
             }
         }
         Ok(())
@@ -141,6 +141,21 @@ impl Topics {
             }
         });
         Ok(adopted.collect())
+    }
+
+    /// Says once that there are partitions that are not used.
+    fn warn_if_grown(&mut self, found: &Described, used: u32) {
+        let Described { topic, partitions, .. } = found;
+        if *partitions > used && self.grown.insert(topic.clone(), *partitions) != Some(*partitions)
+        {
+            tracing::warn!(
+                topic,
+                partitions,
+                used,
+                "the topic has grown: its new partitions stay empty, so that keys stay where they \
+                 are, until `dts topics adopt`"
+            );
+        }
     }
 
     fn keep(&mut self, topic: &str, found: Described) -> CheckpointChange {
@@ -216,7 +231,8 @@ pub(super) async fn look(
     });
     let answer = answer.await.map_err(|panic| Error::Internal(panic.to_string()))?;
     let voice = admin.inner().context();
-    answer.map_err(|error| place.error("cannot look at the topics", &error, voice))
+    let doing = format!("cannot look at {}", client::listed(topics));
+    answer.map_err(|error| place.error(&doing, &error, voice))
 }
 
 /// Makes a topic: its name, its number of partitions and its settings. That it is there already is
