@@ -212,16 +212,15 @@ async fn a_listener_names_each_right_that_it_lacks_and_runs_with_no_more_than_th
     secure.refused("no right", LISTENER, &["e2e.control", "TopicAuthorizationFailed"]).await?;
 
     secure.grant("worker", &CONTROL).await?;
+    let said = ["e2e.listener.all", "GroupAuthorizationFailed", "READ"];
+    secure.refused("no group", LISTENER, &said).await?;
+
+    secure.grant("worker", &LISTENERS).await?;
     secure.refused("no topic", LISTENER, &["e2e.locked.t", "READ"]).await?;
     secure.refused("no topic", WORKER_CHECK, &["e2e.locked.t", "READ"]).await?;
 
     let seen = Right { operations: &["Describe"], ..READ_TABLES };
     secure.grant("worker", &seen).await?;
-    let said = ["e2e.listener.all", "GroupAuthorizationFailed", "READ"];
-    secure.refused("no group", LISTENER, &said).await?;
-    secure.refused("no group", WORKER_CHECK, &said).await?;
-
-    secure.grant("worker", &LISTENERS).await?;
     let worker = secure.site.start_worker()?;
     let mut error = String::new();
     let outcome = wait_until("the listener stops for want of a right", PATIENCE, async || {

@@ -140,7 +140,7 @@ fn read_all(
 ) -> Result<()> {
     let voice = Voice::default();
     let topic = topic_name(place);
-    let doing = format!("cannot read the topic {topic}");
+    let doing = format!("cannot read the topic {topic} as the group {group}");
     let failed = |error| place.error(&doing, &error, &voice);
     let consumer = open(place, group, &voice).map_err(failed)?;
     let mut heard = Instant::now();

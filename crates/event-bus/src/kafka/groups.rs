@@ -8,7 +8,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    Place, begin,
+    Place, begin, client,
     control::{self, Changes},
     offsets::{self, Moment, Note, Offsets},
 };
@@ -97,7 +97,7 @@ impl Groups {
     ) -> Result<T> {
         let (place, group) = (self.place.clone(), group.to_owned());
         let clients = Arc::clone(&self.clients);
-        let asked = spawn_blocking(move || question(&*client(&place, &group, &clients)?)).await;
+        let asked = spawn_blocking(move || question(&*open(&place, &group, &clients)?)).await;
         asked.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 }
@@ -111,13 +111,15 @@ impl Drop for Groups {
 }
 
 /// The client of a group; blocks.
-fn client(place: &Place, group: &str, clients: &Mutex<Clients>) -> Result<Arc<Offsets>> {
+fn open(place: &Place, group: &str, clients: &Mutex<Clients>) -> Result<Arc<Offsets>> {
     /// Who asks for more groups than this asks for names that come from elsewhere.
     const MAX_CLIENTS: usize = 64;
-    let mut clients = lock(clients);
-    if let Some(client) = clients.get(group) {
+    if let Some(client) = lock(clients).get(group) {
         return Ok(Arc::clone(client));
     }
+    // What the brokers have against us is told here at once; later calls would wait for an answer.
+    client::reach(place)?;
+    let mut clients = lock(clients);
     if clients.len() >= MAX_CLIENTS {
         clients.clear();
     }

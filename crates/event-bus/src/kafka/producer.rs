@@ -269,8 +269,20 @@ impl KafkaProducer {
                 let reason = format!("{doing}: {reason}");
                 client::meaning(code, reason, &self.place.config.address)
             }
+            (Some(Code::PurgeQueue | Code::PurgeInflight), None) => {
+                let reason = self.transaction_error();
+                self.place.error(doing, reason.as_ref().unwrap_or(error), &self.acks.voice)
+            }
             _ => self.place.error(doing, error, &self.acks.voice),
         }
+    }
+
+    /// Why the library has given the transaction up and thrown away what it held. It says so only
+    /// to who asks for something that is not possible then.
+    fn transaction_error(&self) -> Option<KafkaError> {
+        let asked = self.client().ok()?.begin_transaction().err()?;
+        asked.rdkafka_error_code().filter(|code| *code != Code::State)?;
+        Some(asked)
     }
 
     fn client(&self) -> Result<&ThreadedProducer<Acks>> {
