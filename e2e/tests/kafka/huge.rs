@@ -220,7 +220,7 @@ fn mark(bits: &mut [u64], place: usize) -> Result<()> {
 }
 
 /// The middle and the longest.
-fn spread(lags: &mut Vec<Duration>) -> (Duration, Duration) {
+fn spread(lags: &mut [Duration]) -> (Duration, Duration) {
     lags.sort_unstable();
     let middle = lags.get(lags.len() / 2).copied().unwrap_or_default();
     (middle, lags.last().copied().unwrap_or_default())
