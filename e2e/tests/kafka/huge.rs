@@ -31,7 +31,7 @@ const OTHER: &str = "e2e.huge.other";
 
 /// What a row of `big` takes in the binlog, about.
 const ROW_BYTES: u64 = 1040;
-const KILLS: usize = 3;
+const KILLS: u64 = 3;
 const MAX_RESIDENT_KIB: u64 = 64 << 10;
 /// The brokers end the transaction of a killed `dts` only when they are told, or after 10 s.
 const MAX_LAG_BEFORE: Duration = Duration::from_secs(5);
@@ -258,8 +258,8 @@ async fn a_huge_transaction_is_there_exactly_once_though_dts_is_killed_in_the_mi
     let began = Instant::now();
     let made = insert_all(&running.mysql, rows);
     let mut durable = 0;
-    for _ in 0..KILLS {
-        durable = running.kill_beyond(durable).await?;
+    for kill in 1..=KILLS {
+        durable = running.kill_beyond(durable.max(rows * kill / (KILLS + 2))).await?;
     }
     made.await??;
     stop.store(true, Ordering::Relaxed);
