@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::RDKafkaErrorCode as Code,
 };
 use tokio::{
     sync::{mpsc as inbox, oneshot},
@@ -308,14 +308,11 @@ fn commit(
             return Err(lost(first));
         }
         if !code.is_some_and(is_moving) || Instant::now() > deadline {
-            return Err(explain(&error, member, address));
+            let doing = offsets::saving(&member.wanted.group, &commits);
+            return Err(member.voice.explain(&doing, &error, address));
         }
         thread::park_timeout(COMMIT_STEP);
     }
-}
-
-fn explain(error: &KafkaError, member: &Member, address: &str) -> Error {
-    member.voice.explain("cannot save the group's offsets", error, address)
 }
 
 /// The group has gone on without us, or the topic is gone.

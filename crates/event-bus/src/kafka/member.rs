@@ -142,7 +142,8 @@ impl Member {
         loop {
             let commit = |commits: offsets::Commits<'_>| {
                 client_commit(consumer, commits).map_err(|error| {
-                    self.offsets.place.error("cannot save the group's offsets", &error, &self.voice)
+                    let doing = offsets::saving(&self.wanted.group, commits);
+                    self.offsets.place.error(&doing, &error, &self.voice)
                 })
             };
             match begin::entries(&self.offsets, partitions, commit) {

@@ -173,7 +173,7 @@ impl Offsets {
             Err(KafkaError::ConsumerCommit(Code::UnknownMemberId | Code::IllegalGeneration)) => {
                 Err(Error::GroupActive { group: self.group.clone() })
             }
-            done => self.told("cannot save the group's offsets", done),
+            done => self.told(&saving(&self.group, commits), done),
         }
     }
 
@@ -214,6 +214,14 @@ pub(super) fn commit_list(commits: Commits<'_>) -> KafkaResult<TopicPartitionLis
         element.set_metadata(note.write());
     }
     Ok(list)
+}
+
+/// What was tried, when offsets could not be saved.
+pub(super) fn saving(group: &str, commits: Commits<'_>) -> String {
+    let mut topics: Vec<&str> = commits.iter().map(|(partition, ..)| &*partition.topic).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    format!("cannot save the offsets of the group {group} in {}", client::listed(&topics))
 }
 
 /// A partition's number as the library has it.
