@@ -137,8 +137,8 @@ pub fn read_records(
     Ok(())
 }
 
-/// Gives the committed records of one partition's topic as they come, until `take` has enough; waits
-/// until the topic is there. Blocks.
+/// Gives the committed records of a topic's first partition as they come, until `take` has enough;
+/// waits until the topic is there. Blocks.
 ///
 /// # Errors
 ///

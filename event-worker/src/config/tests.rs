@@ -49,7 +49,7 @@ fn every_form_of_every_key_is_read() {
 #[test]
 fn all_mistakes_of_a_bad_file_are_told_at_once() {
     let text = parse(
-        "[listen]\nip = '0.0.0.0'\nports = 1\n[bus]\nkind = 'kafka'\n\
+        "[listen]\nip = '0.0.0.0'\nports = 1\n[bus]\nkind = 'pigeon'\n\
          [listeners.'a.b']\nhandler = 'print'\n\
          [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full-sync'\nactions = ['upsert']\n\
          retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = 1\n\
@@ -61,7 +61,7 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
     for expected in [
         "listen.token: is missing, while 0.0.0.0 can be reached from outside",
         "listen.ports: is not a known key; did you mean port?",
-        "bus.kind: \"kafka\" is not known; write one of log",
+        "bus.kind: \"pigeon\" is not known; write one of log, kafka",
         "listeners.a.b: cannot be the name of a listener",
         "listeners.c.workers: 0 is out of range; write a number from 1 to 256",
         "listeners.c.batchSize: -1 does not fit",

@@ -54,6 +54,13 @@ pub(super) struct Refused {
     pub(super) code: Code,
 }
 
+impl Refused {
+    /// Whether it was given up because of another record, whose answer says more.
+    fn was_thrown_away(&self) -> bool {
+        matches!(self.code, Code::PurgeQueue | Code::PurgeInflight)
+    }
+}
+
 impl ClientContext for Acks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.voice.log(level, facility, message);
@@ -75,7 +82,7 @@ impl ProducerContext for Acks {
         state.records = state.records.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(bytes);
         if let Err((error, message)) = result
-            && state.refused.is_none()
+            && state.refused.as_ref().is_none_or(Refused::was_thrown_away)
         {
             state.refused = Some(Refused {
                 topic: message.topic().to_owned(),
@@ -124,10 +131,12 @@ impl Acks {
         let mut state = self.shared.lock();
         state.awaited = Some(goal);
         loop {
-            if let Some(refused) = &state.refused {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(refused) = &state.refused
+                && (!refused.was_thrown_away() || state.records == 0 || left.is_zero())
+            {
                 return Err(refused.clone());
             }
-            let left = deadline.saturating_duration_since(Instant::now());
             let is_reached = state.has_reached(goal);
             if is_reached || left.is_zero() {
                 state.awaited = None;
