@@ -48,6 +48,8 @@ const VERIFY_EVERY: Duration = Duration::from_secs(5);
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.type", "lz4"),
     ("linger.ms", "0"),
+    // While the brokers still end the last transaction they send the next away for a moment.
+    ("retry.backoff.ms", "5"),
     ("queue.buffering.max.messages", "200000"),
     ("transaction.timeout.ms", "10000"),
     ("message.timeout.ms", "10000"),
