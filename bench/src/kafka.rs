@@ -24,8 +24,7 @@ use crate::{
     steps::write_steadily,
 };
 
-/// The topics of the table: what `dts` writes, and what the bare producer does.
-const TOPIC: &str = "e2e.bench.t";
+/// What the bare producer writes.
 const BARE_TOPIC: &str = "bare";
 
 /// How many partitions a topic has, one after the other.
@@ -35,21 +34,17 @@ const PARTITIONS: [u32; 2] = [1, 6];
 pub(crate) async fn catch_up(server: &Loaded, runs: usize) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     for partitions in PARTITIONS {
+        let mut trial = Trial::start(server, partitions).await?;
         let [mut bare, mut once, mut at_least_once] = [const { Vec::new() }; 3];
         for run in 1..=runs {
-            let (exact, same) = exactly_once(server, partitions).await?;
-            once.push(exact);
-            bare.push(same);
-            at_least_once.push(at_least(server, partitions).await?);
-            eprintln!(
-                "{}, into Kafka, {partitions} partitions, run {run}: bare {:.2} s, \
-                 exactly once {:.2} s, at least once {:.2} s",
-                server.load.name(),
-                same.seconds,
-                exact.seconds,
-                at_least_once.last().map_or(0.0, |cost: &Cost| cost.seconds)
-            );
+            bare.push(trial.bare().await?);
+            once.push(trial.publish("exactly-once").await?);
+            at_least_once.push(trial.publish("at-least-once").await?);
+            let (load, costs) = (server.load.name(), [&bare, &once, &at_least_once]);
+            let seconds = costs.map(|costs: &Vec<Cost>| costs[run - 1].seconds);
+            eprintln!("{load}, into Kafka, {partitions} partitions, run {run}: {seconds:.2?} s");
         }
+        trial.end()?;
         let words = if partitions == 1 { "1 partition" } else { "6 partitions" };
         let named = |name: &str| format!("{name}, {words}");
         steps.push(Step::new(server, &named("bare rdkafka producer, the same records"), bare));
@@ -59,54 +54,83 @@ pub(crate) async fn catch_up(server: &Loaded, runs: usize) -> Result<Vec<Step>> 
     Ok(steps)
 }
 
-/// What `dts` takes, and then a bare producer for the same records on the same broker.
-async fn exactly_once(server: &Loaded, partitions: u32) -> Result<(Cost, Cost)> {
-    let mut site = Site::new("bench-run")?;
-    let broker = Broker::start(&site, partitions).await?;
-    let exact = publish(&mut site, server, (&broker, partitions, "exactly-once")).await?;
-    let me = std::env::current_exe()?.display().to_string();
-    let bare = site.run("bare", &[&me, "bare-producer", &broker.address()])?;
-    until_ended(bare).await?;
-    let told = std::fs::read_to_string(site.path("bare.log"))?;
-    let told = told.lines().last().context("the bare producer said nothing")?;
-    let bare = serde_json::from_str(told).with_context(|| told.to_owned())?;
-    drop(broker);
-    site.remove()?;
-    Ok((exact, bare))
+/// A broker on which everything of one number of partitions is measured in turn.
+struct Trial<'a> {
+    site: Site,
+    broker: Broker,
+    server: &'a Loaded,
+    partitions: u32,
+    /// Each time that `dts` publishes it is under a prefix of its own.
+    published: u32,
 }
 
-async fn at_least(server: &Loaded, partitions: u32) -> Result<Cost> {
-    let mut site = Site::new("bench-run")?;
-    let broker = Broker::start(&site, partitions).await?;
-    let cost = publish(&mut site, server, (&broker, partitions, "at-least-once")).await?;
-    drop(broker);
-    site.remove()?;
-    Ok(cost)
+impl<'a> Trial<'a> {
+    /// Publishes once before anything is measured: that warms the broker, and gives the records
+    /// that the bare producer sends.
+    async fn start(server: &'a Loaded, partitions: u32) -> Result<Self> {
+        let site = Site::new("bench-run")?;
+        let broker = Broker::start(&site, partitions).await?;
+        let mut trial = Self { site, broker, server, partitions, published: 0 };
+        trial.publish("exactly-once").await?;
+        Ok(trial)
+    }
+
+    async fn bare(&mut self) -> Result<Cost> {
+        let me = std::env::current_exe()?.display().to_string();
+        let command = [&me, "bare-producer", &self.broker.address(), &topic(1)];
+        until_ended(self.site.run("bare", &command)?).await?;
+        let told = std::fs::read_to_string(self.site.path("bare.log"))?;
+        let told = told.lines().last().context("the bare producer said nothing")?;
+        serde_json::from_str(told).with_context(|| told.to_owned())
+    }
+
+    /// From the moment that `dts` streams until all is published; CPU and memory are of its whole
+    /// life.
+    async fn publish(&mut self, delivery: &str) -> Result<Cost> {
+        let Self { site, broker, server, partitions, published } = self;
+        *published += 1;
+        let bus = Bus { prefix: &prefix(*published), delivery, partitions: *partitions };
+        let dts = stream(site, &server.mysql, (broker, bus)).await?;
+        let (site, rows) = (&*site, server.load.rows());
+        until(Instant::now(), &[&dts], async || {
+            let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            let published = status.pointer("/accounting/published");
+            Ok(published.and_then(serde_json::Value::as_u64) == Some(rows))
+        })
+        .await
+    }
+
+    fn end(self) -> Result<()> {
+        drop(self.broker);
+        self.site.remove()
+    }
 }
 
-/// From the moment that `dts` streams until all is published; CPU and memory are of its whole life.
-async fn publish(
-    site: &mut Site,
-    server: &Loaded,
-    (broker, partitions, delivery): (&Broker, u32, &str),
-) -> Result<Cost> {
-    let dts = stream(site, &server.mysql, (broker, partitions, delivery)).await?;
-    let rows = server.load.rows();
-    until(Instant::now(), &[&dts], async || {
-        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
-        let published = status.pointer("/accounting/published");
-        Ok(published.and_then(serde_json::Value::as_u64) == Some(rows))
-    })
-    .await
+/// What stands in `[bus]`.
+struct Bus<'a> {
+    prefix: &'a str,
+    delivery: &'a str,
+    partitions: u32,
 }
 
+fn prefix(published: u32) -> String {
+    format!("run{published}")
+}
+
+/// Where `dts` put the table the nth time.
+fn topic(published: u32) -> String {
+    format!("{}.{SCHEMA}.t", prefix(published))
+}
+
+/// Starts `dts`, and waits until it streams.
 async fn stream(
     site: &mut Site,
     mysql: &Mysql,
-    (broker, partitions, delivery): (&Broker, u32, &str),
+    (broker, bus): (&Broker, Bus<'_>),
 ) -> Result<Process> {
+    let Bus { prefix, delivery, partitions } = bus;
     let more = format!("partitions = {partitions}\ndelivery = \"{delivery}\"\n");
-    site.use_kafka(&broker.address(), &more);
+    site.use_kafka_under(prefix, &broker.address(), &more);
     site.configure_dts(&mysql.address(), SCHEMA)?;
     let dts = site.start_dts()?;
     wait_until("dts streams", PATIENCE, async || {
@@ -117,10 +141,10 @@ async fn stream(
     Ok(dts)
 }
 
-/// What the bare producer measures: sends the records of `dts` again, to the same partitions.
-pub(crate) fn bare_producer(address: &str) -> Result<Cost> {
+/// What the bare producer measures: sends the records of a topic again, to the same partitions.
+pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
     let mut records: Vec<(i32, Vec<u8>, Vec<u8>)> = Vec::new();
-    read_records(address, TOPIC, |record| {
+    read_records(address, from, |record| {
         let partition = i32::try_from(record.place().0)?;
         records.push((partition, record.key().to_vec(), record.value().to_vec()));
         Ok(())
@@ -145,8 +169,9 @@ pub(crate) fn bare_producer(address: &str) -> Result<Cost> {
         }
     }
     producer.flush(Duration::from_secs(60))?;
+    let seconds = began.elapsed().as_secs_f64();
     Ok(Cost {
-        seconds: began.elapsed().as_secs_f64(),
+        seconds,
         cpu_seconds: (e2e::processes::cpu_ticks(me)? - ticks) as f64 / 100.0,
         peak_rss_kib: 0,
     })
@@ -158,7 +183,8 @@ pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
     let mysql = site.start_mysql().await?;
     load::create_table(&mut mysql.connect().await?).await?;
     let broker = Broker::start(&site, 1).await?;
-    let dts = stream(&mut site, &mysql, (&broker, 1, "exactly-once")).await?;
+    let bus = Bus { prefix: &prefix(1), delivery: "exactly-once", partitions: 1 };
+    let dts = stream(&mut site, &mysql, (&broker, bus)).await?;
     let expected = seconds * 1000;
     let address = broker.address();
     let reader = tokio::task::spawn_blocking(move || lags(&address, expected));
@@ -176,7 +202,7 @@ pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
 fn lags(address: &str, expected: u64) -> Result<Vec<u64>> {
     const WARM_UP_MS: u64 = 3_000;
     let mut seen = Vec::new();
-    e2e::topics::follow(address, TOPIC, |record| {
+    e2e::topics::follow(address, &topic(1), |record| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let committed = ChangeEvent::read(record.value())?.ts;
         seen.push((committed, u64::try_from(now.as_millis())?.saturating_sub(committed)));

@@ -37,6 +37,8 @@ enum Verb {
     BareProducer {
         /// The broker.
         address: String,
+        /// The topic.
+        from: String,
     },
     /// Decodes a whole binlog to nowhere.
     Decode {
@@ -67,10 +69,9 @@ async fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::All(sizes) => all(&sizes).await,
         Verb::BareEvents { url } => steps::bare_events(&url).await,
-        Verb::BareProducer { address } => {
-            let cost =
-                tokio::task::spawn_blocking(move || kafka::bare_producer(&address)).await??;
-            println!("{}", serde_json::to_string(&cost)?);
+        Verb::BareProducer { address, from } => {
+            let sent = tokio::task::spawn_blocking(move || kafka::bare_producer(&address, &from));
+            println!("{}", serde_json::to_string(&sent.await??)?);
             Ok(())
         }
         Verb::Decode { config } => decode::to_nowhere(&config).await,

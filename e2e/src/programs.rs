@@ -84,8 +84,14 @@ impl Site {
     /// Takes Kafka as the bus, instead of a log that `dts` hosts, with the prefix `e2e` and more
     /// keys of `[bus]`; before anything is configured.
     pub fn use_kafka(&mut self, address: &str, more: &str) {
-        self.bus =
-            format!("kind = \"kafka\"\naddress = \"{address}\"\ntopicPrefix = \"e2e\"\n{more}");
+        self.use_kafka_under("e2e", address, more);
+    }
+
+    /// The same with another prefix.
+    pub fn use_kafka_under(&mut self, prefix: &str, address: &str, more: &str) {
+        self.bus = format!(
+            "kind = \"kafka\"\naddress = \"{address}\"\ntopicPrefix = \"{prefix}\"\n{more}"
+        );
     }
 
     /// Removes everything, once the test has passed.
