@@ -11,6 +11,7 @@ mod acks;
 mod begin;
 mod checkpoint;
 mod client;
+mod compacted;
 mod config;
 mod consumer;
 mod control;

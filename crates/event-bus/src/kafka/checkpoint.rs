@@ -1,26 +1,9 @@
 //! The topic that keeps a producer's checkpoint: compacted, one partition, a record for each key.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
-};
 
-use super::{
-    ADMIN_TIMEOUT, Place,
-    client::{self, Voice},
-    topics,
-};
+use super::{ADMIN_TIMEOUT, Place, compacted, topics};
 use crate::{Checkpoint, Error, Result};
-
-/// How long the brokers may take to send the next record of it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const POLL: Duration = Duration::from_millis(100);
 
 /// Keys of this backend's own begin with this; the producer's own never do.
 const OWN_KEYS: &str = "bus/";
@@ -40,15 +23,14 @@ pub(super) fn own_key(key: &str) -> String {
 }
 
 impl Saved {
-    fn take(&mut self, message: &impl Message) {
-        let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+    fn take(&mut self, key: &str, value: Option<&[u8]>) {
         let (map, key) = match key.strip_prefix(OWN_KEYS) {
-            Some(own) => (&mut self.own, own.to_owned()),
+            Some(own) => (&mut self.own, own),
             None => (&mut self.checkpoint, key),
         };
-        match message.payload() {
-            Some(value) => map.insert(key, Bytes::copy_from_slice(value)),
-            None => map.remove(&key),
+        match value {
+            Some(value) => map.insert(key.to_owned(), Bytes::copy_from_slice(value)),
+            None => map.remove(key),
         };
     }
 }
@@ -58,50 +40,13 @@ impl Saved {
 /// After `init_transactions` no transaction of the one writer is open any more, so that this is all
 /// that will ever have been written before.
 pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
-    let voice = Voice::default();
-    let topic = place.checkpoint_topic(name);
-    let doing = format!("cannot read the topic {topic}");
-    let failed = |error| place.error(&doing, &error, &voice);
-    let mut config = place.client(name);
-    config
-        .set("group.id", place.producer_id(name))
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        // The end is told with an empty answer, which the brokers hold back so long.
-        .set("fetch.wait.max.ms", "10")
-        .set("allow.auto.create.topics", "false");
-    let consumer: BaseConsumer<Voice> =
-        BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(&topic, 0, Offset::Beginning).map_err(failed)?;
-    consumer.assign(&from).map_err(failed)?;
-
     let mut saved = Saved::default();
-    let mut heard = Instant::now();
-    loop {
-        match consumer.poll(POLL) {
-            Some(Ok(message)) => {
-                saved.take(&message);
-                heard = Instant::now();
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(saved),
-            Some(Err(error)) => {
-                if let Some(refusal) = client::refusal(&doing, &error, &place.config.address) {
-                    return Err(refusal);
-                }
-            }
-            None => {}
-        }
-        if let Some(refusal) = voice.refusal(&place.config.address) {
-            return Err(refusal);
-        }
-        if heard.elapsed() > PATIENCE {
-            let late = KafkaError::MessageConsumption(Code::OperationTimedOut);
-            return Err(failed(late));
-        }
-    }
+    let (topic, group) = (place.checkpoint_topic(name), place.producer_id(name));
+    compacted::read(place, (&topic, &group), |key, value| {
+        saved.take(key, value);
+        Ok(())
+    })?;
+    Ok(saved)
 }
 
 /// Makes the topic where it is missing, and looks whether it is fit to keep a checkpoint.

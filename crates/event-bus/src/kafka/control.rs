@@ -12,30 +12,23 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
+    ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    error::KafkaError,
     message::DeliveryResult,
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Place,
-    client::{self, Voice},
-    topics,
-};
+use super::{Place, client::Voice, compacted, topics};
 use crate::{Error, Result, TopicFilter};
 
-/// How long the brokers may take to send the next record, or to take one.
+/// How long the brokers may take to take what is written.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-const POLL: Duration = Duration::from_millis(100);
 
 /// What is known of a group.
 #[derive(Debug, Default)]
@@ -114,76 +107,22 @@ pub(super) async fn make_topic(place: &Place) -> Result<()> {
 pub(super) fn read(place: &Place, group: &str) -> Result<Known> {
     let mut known = Known::default();
     let topic_keys = topic_key(group, "");
-    read_all(place, group, |key, value| {
+    let topic = topic_name(place);
+    compacted::read(place, (&topic, group), |key, value| {
+        let unfit = |error| Error::Internal(format!("{topic}, record {key}: {error}"));
         if key == group_key(group) {
-            let group: Option<Group> = value.map(serde_json::from_slice).transpose()?;
+            let group: Option<Group> =
+                value.map(serde_json::from_slice).transpose().map_err(unfit)?;
             known.filter = group.map(|group| TopicFilter::of(group.patterns));
-        } else if let Some(topic) = key.strip_prefix(&topic_keys) {
-            match value {
-                Some(value) => {
-                    known.topics.insert(topic.to_owned(), serde_json::from_slice(value)?);
-                }
-                None => {
-                    known.topics.remove(topic);
-                }
-            }
+        } else if let Some(name) = key.strip_prefix(&topic_keys) {
+            match value.map(serde_json::from_slice).transpose().map_err(unfit)? {
+                Some(begun) => known.topics.insert(name.to_owned(), begun),
+                None => known.topics.remove(name),
+            };
         }
         Ok(())
     })?;
     Ok(known)
-}
-
-fn read_all(
-    place: &Place,
-    group: &str,
-    mut take: impl FnMut(&str, Option<&[u8]>) -> serde_json::Result<()>,
-) -> Result<()> {
-    let voice = Voice::default();
-    let topic = topic_name(place);
-    let doing = format!("cannot read the topic {topic} as the group {group}");
-    let failed = |error| place.error(&doing, &error, &voice);
-    let consumer = open(place, group, &voice).map_err(failed)?;
-    let mut heard = Instant::now();
-    loop {
-        match consumer.poll(POLL) {
-            Some(Ok(message)) => {
-                let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-                take(&key, message.payload())
-                    .map_err(|error| Error::Internal(format!("{topic}, record {key}: {error}")))?;
-                heard = Instant::now();
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-            Some(Err(error)) => {
-                if let Some(refusal) = client::refusal(&doing, &error, &place.config.address) {
-                    return Err(refusal);
-                }
-            }
-            None => {}
-        }
-        if let Some(refusal) = voice.refusal(&place.config.address) {
-            return Err(refusal);
-        }
-        if heard.elapsed() > PATIENCE {
-            return Err(failed(KafkaError::MessageConsumption(Code::OperationTimedOut)));
-        }
-    }
-}
-
-fn open(place: &Place, group: &str, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
-    let mut config = place.client(&format!("{group}-control"));
-    config
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        // The end is told with an answer that has no records, and the broker keeps that back.
-        .set("fetch.wait.max.ms", "10")
-        .set("allow.auto.create.topics", "false");
-    let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())?;
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(&topic_name(place), 0, Offset::Beginning)?;
-    consumer.assign(&from)?;
-    Ok(consumer)
 }
 
 /// Writes changes, in order, and waits until all are durable; blocks.

@@ -1,0 +1,79 @@
+//! Reads a topic of one partition whole: the topics in which programs keep something by key.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+};
+
+use super::{
+    Place,
+    client::{self, Voice},
+};
+use crate::Result;
+
+/// How long the brokers may take to send the next record.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Gives all that is committed on a topic, up to its end as it is now: keys, and values or `None`
+/// where the key was removed. It reads in the name of a group that it does not join. Blocks.
+pub(super) fn read(
+    place: &Place,
+    (topic, group): (&str, &str),
+    mut take: impl FnMut(&str, Option<&[u8]>) -> Result<()>,
+) -> Result<()> {
+    let voice = Voice::default();
+    let doing = format!("cannot read the topic {topic} as the group {group}");
+    let failed = |error| place.error(&doing, &error, &voice);
+    let consumer = open(place, (topic, group), &voice).map_err(failed)?;
+    let mut heard = Instant::now();
+    loop {
+        match consumer.poll(POLL) {
+            Some(Ok(message)) => {
+                let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+                take(&key, message.payload())?;
+                heard = Instant::now();
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => {
+                if let Some(refusal) = client::refusal(&doing, &error, &place.config.address) {
+                    return Err(refusal);
+                }
+            }
+            None => {}
+        }
+        if let Some(refusal) = voice.refusal(&place.config.address) {
+            return Err(refusal);
+        }
+        if heard.elapsed() > PATIENCE {
+            return Err(failed(KafkaError::MessageConsumption(Code::OperationTimedOut)));
+        }
+    }
+}
+
+fn open(
+    place: &Place,
+    (topic, group): (&str, &str),
+    voice: &Voice,
+) -> KafkaResult<BaseConsumer<Voice>> {
+    let mut config = place.client(group);
+    config
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        // The end is told with an answer that has no records, and the brokers keep that back.
+        .set("fetch.wait.max.ms", "10")
+        .set("allow.auto.create.topics", "false");
+    let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(topic, 0, Offset::Beginning)?;
+    consumer.assign(&from)?;
+    Ok(consumer)
+}
