@@ -1,6 +1,7 @@
 //! Seeded mixed changes, written by several connections at once.
 
 use std::{
+    fmt::Debug,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -8,18 +9,41 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use mysql_async::{Conn, prelude::Queryable};
-use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use tokio::task::JoinSet;
 
-use crate::servers::{connect, execute};
+use crate::{
+    rebuilt::Rebuilt,
+    servers::{connect, execute},
+};
 
 /// The tables that the workload changes.
 pub const TABLES: [&str; 3] = ["account", "setting", "line"];
 
 /// Few enough keys that each is changed often: that is where order shows.
 const KEYS: u32 = 400;
+
+/// All of them so many times, in an order of chance.
+pub fn shuffled<V: Copy>(all: &[V], times: u64, random: &mut SmallRng) -> Vec<V> {
+    let mut victims: Vec<V> = (0..times).flat_map(|_| all.iter().copied()).collect();
+    victims.shuffle(random);
+    victims
+}
+
+/// Compares the rebuilt tables with the server's; none may be empty, which would prove nothing.
+///
+/// # Errors
+///
+/// Shows some of the rows that only one side has.
+pub async fn check_tables(rebuilt: &Rebuilt, server: &mut Conn, schema: &str) -> Result<()> {
+    for table in TABLES {
+        let rows = rebuilt.check_table(server, schema, table).await?;
+        ensure!(rows > 0, "{table} is empty: it proves nothing");
+    }
+    Ok(())
+}
 
 /// Makes the schema of the workload.
 ///
@@ -93,6 +117,27 @@ impl Workload {
     pub async fn finish(self) -> Result<u64> {
         self.allow(self.progress.total);
         self.ended().await
+    }
+
+    /// Lets the writers make all their changes, and kills each of the victims in turn meanwhile: after
+    /// a share of the changes was allowed, at a moment within `pause`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::finish`], and when a kill fails.
+    pub async fn finish_amid_kills<V: Copy + Debug>(
+        self,
+        (victims, pause): (&[V], Duration),
+        random: &mut SmallRng,
+        mut kill: impl AsyncFnMut(V) -> Result<()>,
+    ) -> Result<u64> {
+        let share = self.progress.total / victims.len().max(1) as u64;
+        for victim in victims {
+            self.allow(share);
+            tokio::time::sleep(pause.mul_f64(random.random())).await;
+            kill(*victim).await.with_context(|| format!("{victim:?}"))?;
+        }
+        self.finish().await
     }
 
     /// Lets the writers end the transactions that they are in, and waits for them.
