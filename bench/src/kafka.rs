@@ -1,6 +1,12 @@
 //! Into Kafka: `dts`, and beside it a bare producer that sends the same records.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use change_event::ChangeEvent;
@@ -11,9 +17,9 @@ use e2e::{
     topics::read_records,
 };
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
 };
 
 use crate::{
@@ -21,7 +27,7 @@ use crate::{
     load::{self, Loaded, SCHEMA},
     measure::{Cost, until, until_ended},
     report::{Latency, Step},
-    steps::write_steadily,
+    steps::{handler_latency, write_steadily},
 };
 
 /// What the bare producer writes.
@@ -141,6 +147,20 @@ async fn stream(
     Ok(dts)
 }
 
+/// How many records of the bare producer the broker did not take.
+#[derive(Clone, Default)]
+struct Refused(Arc<AtomicU64>);
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+    }
+}
+
 /// What the bare producer measures: sends the records of a topic again, to the same partitions.
 pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
     let mut records: Vec<(i32, Vec<u8>, Vec<u8>)> = Vec::new();
@@ -149,13 +169,14 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
         records.push((partition, record.key().to_vec(), record.value().to_vec()));
         Ok(())
     })?;
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+    let refused = Refused::default();
+    let producer: ThreadedProducer<Refused> = ClientConfig::new()
         .set("bootstrap.servers", address)
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("linger.ms", "5")
         .set("queue.buffering.max.kbytes", "16384")
-        .create()?;
+        .create_with_context(refused.clone())?;
     let me = std::process::id();
     let (began, ticks) = (Instant::now(), e2e::processes::cpu_ticks(me)?);
     for (partition, key, value) in &records {
@@ -169,6 +190,8 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
         }
     }
     producer.flush(Duration::from_secs(60))?;
+    let refused = refused.0.load(Ordering::Relaxed);
+    anyhow::ensure!(refused == 0, "the broker did not take {refused} records");
     let seconds = began.elapsed().as_secs_f64();
     Ok(Cost {
         seconds,
@@ -177,14 +200,33 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
     })
 }
 
-/// From commit to a reader at `read_committed`, at 1,000 one-row transactions a second.
-pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
-    let mut site = Site::new("bench-latency")?;
+/// From commit to a reader and to a handler, at 1,000 one-row transactions a second.
+pub(crate) async fn latencies(seconds: u64) -> Result<[Latency; 2]> {
+    let site = Site::new("bench-broker")?;
+    let broker = Broker::start(&site, 1).await?;
+    let (rate, lags) = reader_latency(&broker, seconds).await?;
+    let reader = Latency::new("a reader of Kafka at read_committed", rate, &lags);
+    let (mut other, mysql) = fresh().await?;
+    other.use_kafka_under(&prefix(2), &broker.address(), "partitions = 1\n");
+    let (rate, lags) = handler_latency(&other, &mysql, seconds).await?;
+    let handler = Latency::new("a handler, over Kafka", rate, &lags);
+    drop((broker, mysql));
+    other.remove()?;
+    site.remove()?;
+    Ok([reader, handler])
+}
+
+async fn fresh() -> Result<(Site, Mysql)> {
+    let site = Site::new("bench-latency")?;
     let mysql = site.start_mysql().await?;
     load::create_table(&mut mysql.connect().await?).await?;
-    let broker = Broker::start(&site, 1).await?;
+    Ok((site, mysql))
+}
+
+async fn reader_latency(broker: &Broker, seconds: u64) -> Result<(f64, Vec<u64>)> {
+    let (mut site, mysql) = fresh().await?;
     let bus = Bus { prefix: &prefix(1), delivery: "exactly-once", partitions: 1 };
-    let dts = stream(&mut site, &mysql, (&broker, bus)).await?;
+    let dts = stream(&mut site, &mysql, (broker, bus)).await?;
     let expected = seconds * 1000;
     let address = broker.address();
     let reader = tokio::task::spawn_blocking(move || lags(&address, expected));
@@ -193,9 +235,9 @@ pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
     let rate = transactions as f64 / began.elapsed().as_secs_f64();
     let mut lags = reader.await??;
     lags.sort_unstable();
-    drop((dts, broker, mysql));
+    drop((dts, mysql));
     site.remove()?;
-    Ok(Latency::new("a reader of Kafka at read_committed", rate, &lags))
+    Ok((rate, lags))
 }
 
 /// The lag of each event when it comes, in milliseconds, but for those of the first seconds.

@@ -62,6 +62,24 @@ struct Sizes {
     /// How long latency is measured.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Only a part of it; the results are printed then, and not kept.
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+/// Where the changes go.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Into the embedded log, and what it is measured beside.
+    Log,
+    /// Into Kafka.
+    Kafka,
+}
+
+impl Sizes {
+    fn includes(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 #[tokio::main]
@@ -83,10 +101,18 @@ async fn all(sizes: &Sizes) -> Result<()> {
     for load in [load::Load::Bulk(sizes.rows), load::Load::Single(sizes.transactions)] {
         let server = load::prepare(load).await?;
         report.server = server.version.clone();
-        report.catch_up.extend(steps::catch_up(&server, sizes.runs).await?);
-        report.catch_up.extend(kafka::catch_up(&server, sizes.runs).await?);
+        if sizes.includes(Part::Log) {
+            report.catch_up.extend(steps::catch_up(&server, sizes.runs).await?);
+        }
+        if sizes.includes(Part::Kafka) {
+            report.catch_up.extend(kafka::catch_up(&server, sizes.runs).await?);
+        }
     }
-    report.latency.push(steps::latency(sizes.seconds).await?);
-    report.latency.push(kafka::latency(sizes.seconds).await?);
-    report.write()
+    if sizes.includes(Part::Log) {
+        report.latency.push(steps::latency(sizes.seconds).await?);
+    }
+    if sizes.includes(Part::Kafka) {
+        report.latency.extend(kafka::latencies(sizes.seconds).await?);
+    }
+    if sizes.only.is_some() { report.print() } else { report.write() }
 }

@@ -113,6 +113,12 @@ impl Report {
         Ok(())
     }
 
+    /// Only shows what was measured.
+    pub(crate) fn print(&self) -> Result<()> {
+        eprintln!("{}", self.to_markdown()?);
+        Ok(())
+    }
+
     fn to_markdown(&self) -> Result<String> {
         let mut text = format!(
             "# Results of bench/run.sh\n\nOn {}, commit {}, {}, MySQL {}.\n{}. \

@@ -151,16 +151,27 @@ fn count(text: &str) -> u64 {
 
 /// From commit to handler, at 1,000 one-row transactions a second.
 pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
-    const WARM_UP_MS: u64 = 3_000;
     let site = Site::new("bench-latency")?;
     let mysql = site.start_mysql().await?;
     load::create_table(&mut mysql.connect().await?).await?;
+    let latency = handler_latency(&site, &mysql, seconds).await?;
+    site.remove()?;
+    Ok(Latency::new("a handler, over the event log", latency.0, &latency.1))
+}
+
+/// The transactions that were made a second, and the lag of each at its handler, in order.
+pub(crate) async fn handler_latency(
+    site: &Site,
+    mysql: &Mysql,
+    seconds: u64,
+) -> Result<(f64, Vec<u64>)> {
+    const WARM_UP_MS: u64 = 3_000;
     site.configure_dts(&mysql.address(), SCHEMA)?;
     let recorded = site.path("recorded");
     site.configure_worker(&recording_listener("all", &recorded, &[])?)?;
     let (dts, worker) = (site.start_dts()?, site.start_worker()?);
     let began = Instant::now();
-    let transactions = write_steadily(&mysql, Duration::from_secs(seconds)).await?;
+    let transactions = write_steadily(mysql, Duration::from_secs(seconds)).await?;
     let rate = transactions as f64 / began.elapsed().as_secs_f64();
     let mut recording = Recording::read(&recorded)?;
     wait_until("all is handled", PATIENCE, async || {
@@ -171,7 +182,7 @@ pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
     let first = recording.done().map(|event| event.ts).min().unwrap_or_default();
     recording.calls.retain(|call| call.at > first + WARM_UP_MS);
     drop::<(Process, Process)>((dts, worker));
-    Ok(Latency::new("a handler, over the event log", rate, &recording.lags()))
+    Ok((rate, recording.lags()))
 }
 
 /// Four connections, each with a transaction every 4 ms.

@@ -61,6 +61,10 @@ const MAX_UNANSWERED_BYTES: usize = 8 << 20;
 /// The library's own limit lies above it, with room for a largest row.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
 
+/// How soon the library lets go of a record after it told its fate; it does not say when.
+const FORGET_POLL: Duration = Duration::from_micros(100);
+const FORGET_PATIENCE: Duration = Duration::from_millis(50);
+
 pub(super) struct KafkaProducer {
     place: Place,
     name: String,
@@ -212,9 +216,21 @@ impl KafkaProducer {
             record.payload = value.as_deref();
             self.send_one(record)?;
         }
-        // The library's own wait inside of the commit goes in steps of 100 ms.
+        let begun = Instant::now();
         self.wait(Goal::All)?;
-        if self.is_transactional() { self.commit_transaction() } else { Ok(()) }
+        self.wait_until_forgotten()?;
+        let answered = begun.elapsed();
+        if self.is_transactional() {
+            self.commit_transaction()?;
+        }
+        tracing::debug!(
+            bytes = self.open.bytes,
+            age = ?self.open.since.map(|since| since.elapsed()),
+            ?answered,
+            committed = ?begun.elapsed(),
+            "durable"
+        );
+        Ok(())
     }
 
     fn commit_transaction(&self) -> Result<()> {
@@ -238,6 +254,16 @@ impl KafkaProducer {
             }
             Err(refused) => Err(self.refused(&refused)),
         }
+    }
+
+    /// Waits until the library has let go of the records whose fate it told. Otherwise a commit
+    /// waits for that itself, in a step of 100 ms.
+    fn wait_until_forgotten(&self) -> Result<()> {
+        let begun = Instant::now();
+        while self.client()?.in_flight_count() > 0 && begun.elapsed() < FORGET_PATIENCE {
+            std::thread::sleep(FORGET_POLL);
+        }
+        Ok(())
     }
 
     fn refused(&self, refused: &Refused) -> Error {
