@@ -200,20 +200,21 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
     })
 }
 
-/// From commit to a reader and to a handler, at 1,000 one-row transactions a second.
+/// From commit to a handler and to a reader, on a broker that is warm by then, at 1,000 one-row transactions a second.
 pub(crate) async fn latencies(seconds: u64) -> Result<[Latency; 2]> {
     let site = Site::new("bench-broker")?;
     let broker = Broker::start(&site, 1).await?;
-    let (rate, lags) = reader_latency(&broker, seconds).await?;
-    let reader = Latency::new("a reader of Kafka at read_committed", rate, &lags);
     let (mut other, mysql) = fresh().await?;
     other.use_kafka_under(&prefix(2), &broker.address(), "partitions = 1\n");
     let (rate, lags) = handler_latency(&other, &mysql, seconds).await?;
     let handler = Latency::new("a handler, over Kafka", rate, &lags);
-    drop((broker, mysql));
+    drop(mysql);
     other.remove()?;
+    let (rate, lags) = reader_latency(&broker, seconds).await?;
+    let reader = Latency::new("a reader of Kafka at read_committed", rate, &lags);
+    drop(broker);
     site.remove()?;
-    Ok([reader, handler])
+    Ok([handler, reader])
 }
 
 async fn fresh() -> Result<(Site, Mysql)> {

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A transaction that takes all that comes is committed when it has so many bytes,
-const MAX_OPEN_BYTES: usize = 32 << 20;
+const MAX_OPEN_BYTES: usize = 64 << 20;
 
 /// or is so old: readers wait for it.
 const MAX_OPEN_TIME: Duration = Duration::from_millis(500);
@@ -48,8 +48,10 @@ const VERIFY_EVERY: Duration = Duration::from_secs(5);
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.type", "lz4"),
     ("linger.ms", "0"),
-    // While the brokers still end the last transaction they send the next away for a moment.
+    // While the brokers still end the last transaction they send the next away for a moment. The
+    // wait doubles with each time, up to the second figure.
     ("retry.backoff.ms", "5"),
+    ("retry.backoff.max.ms", "10"),
     ("queue.buffering.max.messages", "200000"),
     ("transaction.timeout.ms", "10000"),
     ("message.timeout.ms", "10000"),
@@ -258,6 +260,7 @@ impl KafkaProducer {
 
     /// Waits until the library has let go of the records whose fate it told. Otherwise a commit
     /// waits for that itself, in a step of 100 ms.
+    #[expect(clippy::disallowed_methods, reason = "blocks as the commit does; no event tells it")]
     fn wait_until_forgotten(&self) -> Result<()> {
         let begun = Instant::now();
         while self.client()?.in_flight_count() > 0 && begun.elapsed() < FORGET_PATIENCE {
