@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
@@ -176,12 +176,12 @@ pub(crate) async fn handler_latency(
     // What it takes to start is not measured.
     mysql.connect().await?.query_drop("CALL bench.fill(-1, 1, 1)").await?;
     wait_for_handled(&recorded, 1).await?;
-    let began = Instant::now();
+    let (began, since) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
     let transactions = write_steadily(mysql, Duration::from_secs(seconds)).await?;
     let rate = transactions as f64 / began.elapsed().as_secs_f64();
     let mut recording = wait_for_handled(&recorded, transactions + 1).await?;
-    let first = recording.done().map(|event| event.ts).min().unwrap_or_default();
-    recording.calls.retain(|call| call.at > first + WARM_UP_MS);
+    let warm = since.as_millis() as u64 + WARM_UP_MS;
+    recording.calls.retain(|call| call.at > warm);
     drop::<(Process, Process)>((dts, worker));
     Ok((rate, recording.lags()))
 }
