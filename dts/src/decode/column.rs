@@ -77,6 +77,10 @@ pub enum Kind {
     Timestamp {
         fraction: u8,
     },
+    /// As before MySQL 5.6.4, which had no fractions; so the two below.
+    OldTime,
+    OldDateTime,
+    OldTimestamp,
     Bit,
     Text(Charset),
     /// BINARY(n): the server cuts trailing zero bytes, which belong to the value.
@@ -221,11 +225,9 @@ impl RawType {
             raw::JSON => Kind::Json,
             raw::GEOMETRY => return Err(Fault::NotHandled("the type GEOMETRY is".to_owned())),
             raw::VECTOR => return Err(Fault::NotHandled("the type VECTOR is".to_owned())),
-            raw::OLD_TIME | raw::OLD_DATETIME | raw::OLD_TIMESTAMP => {
-                let what = "the time format from before MySQL 5.6.4 (mend it with ALTER TABLE … \
-                            FORCE) is";
-                return Err(Fault::NotHandled(what.to_owned()));
-            }
+            raw::OLD_TIME => Kind::OldTime,
+            raw::OLD_DATETIME => Kind::OldDateTime,
+            raw::OLD_TIMESTAMP => Kind::OldTimestamp,
             _ => return Err(corrupt("a column has an unknown type")),
         })
     }

@@ -1,5 +1,7 @@
 //! Dates and times, as MySQL prints them; the formats are those of `my_time.cc` since 5.6.4.
 
+pub(super) mod old;
+
 use change_event::json::digits;
 
 use crate::decode::error::{Fault, corrupt};
