@@ -1,6 +1,7 @@
 //! Tests of the parts of `dts` against real servers.
 
 mod binlog;
+mod charsets;
 mod decode;
 mod mutation;
 mod recorded;

@@ -1,6 +1,7 @@
 //! What the tests of whole programs share: real servers, the programs as processes, the oracle.
 
 pub mod binlog;
+pub mod charsets;
 pub mod oracle;
 pub mod processes;
 pub mod programs;

@@ -248,8 +248,8 @@ impl RawType {
 pub(super) fn charset(collation: u16) -> Result<Charset, Fault> {
     Charset::of_collation(collation).ok_or_else(|| {
         let what = format!(
-            "its character set (SELECT CHARACTER_SET_NAME FROM information_schema.COLLATIONS \
-             WHERE ID = {collation}) is"
+            "its collation {collation} (SELECT COLLATION_NAME FROM \
+             information_schema.COLLATIONS WHERE ID = {collation}) is"
         );
         Fault::NotHandled(what)
     })

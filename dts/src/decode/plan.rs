@@ -110,7 +110,7 @@ impl<'a> Kinds<'a> {
 fn write_members(names: &[&[u8]], collation: Option<u16>) -> Result<Members, Fault> {
     let collation = collation.ok_or_else(|| corrupt("an ENUM or SET has no collation"))?;
     let binary = collation == BINARY_COLLATION;
-    let charset = if binary { super::charset::Charset::Utf8 } else { charset(collation)? };
+    let charset = if binary { super::charset::Charset::Utf8mb4 } else { charset(collation)? };
     let quoted = names.iter().map(|name| {
         let mut json = Vec::new();
         charset.write(&mut json, name);

@@ -1,0 +1,193 @@
+//! Character sets by table: which characters a server reads the bytes as.
+//!
+//! `tables.bin` is what `e2e/src/bin/charset_tables.rs` wrote: the number of character sets and that
+//! of all segments (u16, and all numbers little-endian); for each character set its name in eight
+//! bytes and the number of its segments (u16); then all segments; then the pool, to the end.
+//!
+//! A segment is a run of characters, of equally many bytes, whose codes follow each other. A code
+//! is a character's bytes from the left in four, so that segments of all lengths have one order:
+//! `b0a1` is `b0a10000`. A segment is three numbers (u32): its first code; how many characters it
+//! has, and in the highest four bits of how many bytes; and where its characters are: from this one
+//! on in Unicode's own order, where the highest bit is set, else so far in the pool, which has a
+//! u16 for each, zero where there is no character. Characters of four bytes (gb18030) follow each
+//! other as it counts them: the last byte and the second have ten values, the third has 126.
+
+use std::fmt;
+
+use change_event::json;
+
+use super::super::reader::Reader;
+
+static TABLES: &[u8] = include_bytes!("tables.bin");
+
+const HEAD_BYTES: usize = 4;
+const NAME_BYTES: usize = 8;
+const ENTRY_BYTES: usize = NAME_BYTES + 2;
+const SEGMENT_BYTES: usize = 12;
+
+type Segment = [u8; SEGMENT_BYTES];
+
+/// A character set that is read by a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Its place among the character sets.
+    place: u16,
+    /// Its segments among all.
+    first: u16,
+    count: u16,
+    /// All bytes below 128 are ASCII.
+    has_ascii: bool,
+}
+
+impl Table {
+    pub(super) fn named(wanted: &str) -> Option<Self> {
+        let mut reader = Reader::new(TABLES.get(HEAD_BYTES..)?);
+        let mut first = 0_u16;
+        for place in 0..head()?.0 {
+            let name = reader.take(NAME_BYTES).ok()?;
+            let count = reader.u16().ok()?;
+            if text(name) == wanted {
+                let table = Self { place, first, count, has_ascii: false };
+                let has_ascii = table.parts().is_some_and(|(segments, _)| has_ascii(segments));
+                return Some(Self { has_ascii, ..table });
+            }
+            first = first.checked_add(count)?;
+        }
+        None
+    }
+
+    /// Its name, as MySQL has it.
+    pub fn name(self) -> &'static str {
+        let at = usize::from(self.place).saturating_mul(ENTRY_BYTES).saturating_add(HEAD_BYTES);
+        text(TABLES.get(at..at.saturating_add(NAME_BYTES)).unwrap_or_default())
+    }
+
+    /// Its segments, and the pool.
+    fn parts(self) -> Option<(&'static [Segment], &'static [[u8; 2]])> {
+        let (charsets, segments) = head()?;
+        let entries = usize::from(charsets).checked_mul(ENTRY_BYTES)?;
+        let rest = TABLES.get(entries.checked_add(HEAD_BYTES)?..)?;
+        let (all, pool) =
+            rest.split_at_checked(usize::from(segments).checked_mul(SEGMENT_BYTES)?)?;
+        let (first, count) = (usize::from(self.first), usize::from(self.count));
+        let segments = all.as_chunks().0.get(first..first.checked_add(count)?)?;
+        Some((segments, pool.as_chunks().0))
+    }
+
+    /// Writes text as a JSON string. Says `false`, and writes nothing, when some bytes are no
+    /// character.
+    pub(super) fn write(self, out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+        let start = out.len();
+        out.push(b'"');
+        if self.has_ascii && json::is_plain_ascii(bytes) {
+            out.extend_from_slice(bytes);
+        } else if self.write_characters(out, bytes).is_none() {
+            out.truncate(start);
+            return false;
+        }
+        out.push(b'"');
+        true
+    }
+
+    /// Stops where there is no character.
+    fn write_characters(self, out: &mut Vec<u8>, mut rest: &[u8]) -> Option<()> {
+        let (segments, pool) = self.parts()?;
+        loop {
+            let plain = if self.has_ascii { plain_ascii(rest) } else { 0 };
+            let (head, tail) = rest.split_at_checked(plain)?;
+            out.extend_from_slice(head);
+            if tail.is_empty() {
+                return Some(());
+            }
+            let (character, length) = first_character(segments, pool, tail)?;
+            json::write_escaped(out, character.encode_utf8(&mut [0; 4]));
+            rest = tail.get(length..)?;
+        }
+    }
+}
+
+/// The first character of the text, and of how many bytes it is.
+fn first_character(segments: &[Segment], pool: &[[u8; 2]], text: &[u8]) -> Option<(char, usize)> {
+    let mut window = [0; 4];
+    window.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    let code = u32::from_be_bytes(window);
+    let after = segments.partition_point(|segment| first_code(segment) <= code);
+    let [first, shape, place] = fields(segments.get(after.checked_sub(1)?)?);
+    let bytes = (shape >> 28) as usize;
+    let n = number(code, bytes)?.checked_sub(number(first, bytes)?)?;
+    if n >= shape & 0x0fff_ffff || bytes > text.len() {
+        return None;
+    }
+    Some((character(pool, place, n)?, bytes))
+}
+
+/// The n-th character of those at a place.
+fn character(pool: &[[u8; 2]], place: u32, n: u32) -> Option<char> {
+    if place & IN_ORDER != 0 {
+        return char::from_u32((place ^ IN_ORDER).checked_add(n)?);
+    }
+    let unit = pool.get(place.checked_add(n)? as usize).copied();
+    let character = char::from_u32(u16::from_le_bytes(unit?).into());
+    character.filter(|&character| character != '\0')
+}
+
+/// How many bytes from the first on are ASCII that may stand in JSON as they are.
+fn plain_ascii(bytes: &[u8]) -> usize {
+    let special = |&byte: &u8| byte >= 0x80 || byte < 0x20 || byte == b'"' || byte == b'\\';
+    bytes.iter().position(special).unwrap_or(bytes.len())
+}
+
+fn fields(segment: &Segment) -> [u32; 3] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *segment;
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes)
+}
+
+fn first_code(segment: &Segment) -> u32 {
+    let [code, ..] = fields(segment);
+    code
+}
+
+/// Where a code comes among all of its length.
+fn number(code: u32, bytes: usize) -> Option<u32> {
+    let [a, b, c, d] = code.to_be_bytes();
+    match bytes {
+        1 => Some(code >> 24),
+        2 => Some(code >> 16),
+        3 => Some(code >> 8),
+        4 => {
+            let digit = |byte: u8, first: u8, count: u32| {
+                byte.checked_sub(first).map(u32::from).filter(|digit| *digit < count)
+            };
+            let number = digit(a, 0x81, 126)?.wrapping_mul(10).wrapping_add(digit(b, 0x30, 10)?);
+            let number = number.wrapping_mul(126).wrapping_add(digit(c, 0x81, 126)?);
+            Some(number.wrapping_mul(10).wrapping_add(digit(d, 0x30, 10)?))
+        }
+        _ => None,
+    }
+}
+
+const IN_ORDER: u32 = 1 << 31;
+
+fn has_ascii(segments: &[Segment]) -> bool {
+    let first = segments.first().map(fields);
+    first.is_some_and(|[code, shape, place]| {
+        code == 0 && shape >> 28 == 1 && shape & 0x0fff_ffff >= 128 && place == IN_ORDER
+    })
+}
+
+/// How many character sets there are, and how many segments.
+fn head() -> Option<(u16, u16)> {
+    let [a, b, c, d] = *TABLES.first_chunk::<HEAD_BYTES>()?;
+    Some((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
+}
+
+/// A name without the zeros behind it.
+fn text(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap_or_default().trim_end_matches('\0')
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
