@@ -69,7 +69,7 @@ async fn record(url: &str, seed: u64) -> Result<Vec<Vec<Event>>> {
     conn.query_drop(format!("CREATE DATABASE {}", e2e::oracle::quoted(&schema))).await?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut groups = Vec::new();
-    for Sample { table, .. } in samples() {
+    for Sample { table, .. } in samples(&mut conn).await? {
         conn.query_drop(table.create(&schema)).await?;
         let start = binlog::end(&mut conn).await?;
         conn.query_drop("BEGIN").await?;

@@ -3,6 +3,7 @@
 //! The oracle knows how a column was declared and what the server answers, and derives the JSON
 //! form from these two by the rules of `docs/event-format.md`. It shares no code with the decoder.
 
+mod charsets;
 mod domain;
 mod edges;
 mod expected;
@@ -14,7 +15,7 @@ mod tables;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use mysql_async::{Conn, Params, Row, prelude::Queryable as _};
+use mysql_async::{Conn, Params, Row, Value, prelude::Queryable as _};
 use rand::{RngExt as _, rngs::StdRng};
 
 pub use domain::{Domain, TextCharset};
@@ -30,8 +31,10 @@ pub struct Table {
     pub name: String,
     /// The columns after `id`.
     pub columns: Vec<Column>,
-    /// The names of the primary key's columns, in its order.
+    /// The names of the primary key's columns, in its order; none without one.
     pub key: Vec<&'static str>,
+    /// The character set of its columns that are declared without one.
+    pub charset: String,
 }
 
 /// A column of a [`Table`].
@@ -41,8 +44,21 @@ pub struct Column {
     pub name: String,
     /// How it is declared, and what can stand in it.
     pub domain: Domain,
-    /// Part of the primary key, so never NULL; of a text, its first ten characters are.
-    pub in_key: bool,
+    /// What else it is.
+    pub role: Role,
+}
+
+/// What a column is, beside its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may be NULL.
+    Nullable,
+    /// It may not. Of a text in the primary key, the first ten characters are in the key.
+    NotNull,
+    /// It may be NULL, and `SELECT *` leaves it out.
+    Invisible,
+    /// Its value is made by the server: the expression, and whether it is VIRTUAL or STORED.
+    Generated(&'static str),
 }
 
 /// The session that makes every value possible: zero dates, invalid ENUM members, UTC.
@@ -57,8 +73,9 @@ impl Table {
     /// A table with NULLs everywhere but in its id.
     pub fn new(name: &str, columns: impl IntoIterator<Item = (String, Domain)>) -> Self {
         let columns = columns.into_iter();
-        let columns = columns.map(|(name, domain)| Column { name, domain, in_key: false });
-        Self { name: name.to_owned(), columns: columns.collect(), key: vec!["id"] }
+        let columns = columns.map(|(name, domain)| Column { name, domain, role: Role::Nullable });
+        let charset = "utf8mb4".to_owned();
+        Self { name: name.to_owned(), columns: columns.collect(), key: vec!["id"], charset }
     }
 
     /// The names of all columns, `id` first.
@@ -68,18 +85,15 @@ impl Table {
 
     /// The statement that makes the table.
     pub fn create(&self, schema: &str) -> String {
-        let columns = self.columns.iter().map(|column| {
-            let null = if column.in_key { "NOT NULL" } else { "NULL" };
-            format!("{} {} {null}", quoted(&column.name), column.domain.declared())
-        });
-        let columns: Vec<String> = columns.collect();
+        let id = "`id` BIGINT NOT NULL".to_owned();
+        let mut parts: Vec<String> =
+            std::iter::once(id).chain(self.columns.iter().map(Column::declared)).collect();
         let key: Vec<String> = self.key.iter().map(|name| self.key_part(name)).collect();
-        format!(
-            "CREATE TABLE {} (`id` BIGINT NOT NULL, {}, PRIMARY KEY ({})) CHARSET utf8mb4",
-            self.full_name(schema),
-            columns.join(", "),
-            key.join(", ")
-        )
+        if !key.is_empty() {
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        }
+        let (name, charset) = (self.full_name(schema), &self.charset);
+        format!("CREATE TABLE {name} ({}) CHARSET {charset}", parts.join(", "))
     }
 
     fn key_part(&self, name: &str) -> String {
@@ -95,18 +109,9 @@ impl Table {
 
     /// Rows in which every column takes each of its edge values at least once, as SQL literals.
     pub fn edges(&self) -> Vec<Vec<String>> {
-        let edges: Vec<Vec<String>> = self.columns.iter().map(|c| edges::of(&c.domain)).collect();
+        let edges: Vec<Vec<String>> = self.columns.iter().map(Column::edges).collect();
         let count = edges.iter().map(Vec::len).max().unwrap_or_default();
-        let cell = |n: usize, column: usize| {
-            let values = &edges[column];
-            // One more than the edges: NULL.
-            match values.get(n % (values.len() + 1)) {
-                Some(value) => value.clone(),
-                None if self.columns[column].in_key => values[0].clone(),
-                None => "NULL".to_owned(),
-            }
-        };
-        (0..=count).map(|n| (0..edges.len()).map(|column| cell(n, column)).collect()).collect()
+        (0..count).map(|n| edges.iter().map(|of| of[n % of.len()].clone()).collect()).collect()
     }
 
     /// A random row, as SQL literals.
@@ -118,7 +123,8 @@ impl Table {
     pub fn insert(&self, schema: &str, first_id: i64, rows: &[Vec<String>]) -> String {
         let rows = rows.iter().zip(first_id..).map(|(row, id)| format!("({id},{})", row.join(",")));
         let rows: Vec<String> = rows.collect();
-        format!("INSERT INTO {} VALUES {}", self.full_name(schema), rows.join(","))
+        let (name, columns) = (self.full_name(schema), self.column_list());
+        format!("INSERT INTO {name} ({columns}) VALUES {}", rows.join(","))
     }
 
     /// A statement that changes one to all of a row's columns.
@@ -138,7 +144,10 @@ impl Table {
     ///
     /// When the server does, or answers what the column's type cannot be.
     pub async fn select(&self, conn: &mut Conn, schema: &str) -> Result<Rows> {
-        let query = format!("SELECT * FROM {}", self.full_name(schema));
+        let texts = self.columns.iter().filter(|column| column.charset().is_some());
+        let proofs: String = texts.map(|column| charsets::proof(&quoted(&column.name))).collect();
+        let (name, columns) = (self.full_name(schema), self.column_list());
+        let query = format!("SELECT {columns} {proofs} FROM {name}");
         let rows: Vec<Row> = conn.exec(query, Params::Empty).await?;
         rows.into_iter().map(|row| self.expect(row)).collect()
     }
@@ -147,19 +156,61 @@ impl Table {
         let mut values = row.unwrap().into_iter();
         let id: i64 = mysql_async::from_value_opt(values.next().context("a row without columns")?)?;
         let mut expected = vec![Expected::Text(id.to_string())];
-        for (column, value) in self.columns.iter().zip(values) {
-            let cell = Expected::of(&column.domain, value);
+        let cells: Vec<Value> = values.by_ref().take(self.columns.len()).collect();
+        for (column, value) in self.columns.iter().zip(cells) {
+            let cell = match column.charset() {
+                None => Expected::of(&column.domain, value),
+                Some(charset) => charsets::expect(charset, value, &mut values),
+            };
             expected.push(cell.with_context(|| format!("{}.{}", self.name, column.name))?);
         }
         Ok((id, expected))
     }
+
+    fn column_list(&self) -> String {
+        let names = self.column_names().into_iter().map(quoted);
+        names.collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Column {
+    /// As it stands in CREATE TABLE.
+    fn declared(&self) -> String {
+        let role = match self.role {
+            Role::Nullable => "NULL".to_owned(),
+            Role::NotNull => "NOT NULL".to_owned(),
+            Role::Invisible => "NULL INVISIBLE".to_owned(),
+            Role::Generated(expression) => format!("GENERATED ALWAYS AS {expression}"),
+        };
+        format!("{} {} {role}", quoted(&self.name), self.domain.declared())
+    }
+
+    /// The character set of a text that the server may not be able to convert.
+    fn charset(&self) -> Option<&'static str> {
+        match self.domain {
+            Domain::Text(_, TextCharset::Named(charset), _) => Some(charset),
+            _ => None,
+        }
+    }
+
+    fn edges(&self) -> Vec<String> {
+        let mut edges = match self.role {
+            Role::Generated(_) => return vec!["DEFAULT".to_owned()],
+            _ => edges::of(&self.domain),
+        };
+        if self.role != Role::NotNull {
+            edges.push("NULL".to_owned());
+        }
+        edges
+    }
+
     fn random(&self, rng: &mut StdRng) -> String {
         const NULLS: f64 = 0.1;
-        if !self.in_key && rng.random_bool(NULLS) {
-            return "NULL".to_owned();
+        match self.role {
+            Role::Generated(_) => return "DEFAULT".to_owned(),
+            Role::NotNull => {}
+            _ if rng.random_bool(NULLS) => return "NULL".to_owned(),
+            _ => {}
         }
         random::value(&self.domain, rng)
     }

@@ -52,10 +52,12 @@ async fn write_all(mysql: &Mysql, seed: u64) -> Result<Vec<(Table, History)>> {
     execute(&mut conn, &[SESSION, &format!("CREATE DATABASE {}", quoted(SCHEMA))]).await?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut histories = Vec::new();
-    for Sample { table, weight } in samples() {
+    for sample in samples(&mut conn).await? {
+        let rows = sample.rows(rows);
+        let Sample { table, .. } = sample;
         execute(&mut conn, &[&table.create(SCHEMA)]).await?;
         let mut writer = Writer { conn: &mut conn, schema: SCHEMA, rng: &mut rng };
-        let history = writer.write(&table, rows * weight / 1000).await;
+        let history = writer.write(&table, rows).await;
         histories.push((table.clone(), history.with_context(|| table.name)?));
     }
     Ok(histories)

@@ -50,30 +50,39 @@ pub enum TextCharset {
     Ascii,
     /// latin1.
     Latin1,
+    /// Any other, with its default collation; the server may hold text in it that it cannot convert.
+    Named(&'static str),
 }
 
 impl TextCharset {
-    fn declared(self) -> &'static str {
-        match self {
+    fn declared(self) -> String {
+        let declared = match self {
+            Self::Named(name) => return format!("CHARSET {name}"),
             Self::Utf8mb4 => "CHARSET utf8mb4 COLLATE utf8mb4_0900_ai_ci",
             Self::Utf8mb4Bin => "CHARSET utf8mb4 COLLATE utf8mb4_bin",
             Self::Utf8mb3 => "CHARSET utf8mb3",
             Self::Ascii => "CHARSET ascii",
             Self::Latin1 => "CHARSET latin1",
-        }
+        };
+        declared.to_owned()
     }
 
     /// A literal with these characters, as far as the character set has them.
     pub(super) fn literal(self, text: &str) -> String {
         let kept = |c: &char| match self {
-            Self::Utf8mb4 | Self::Utf8mb4Bin => true,
+            Self::Utf8mb4 | Self::Utf8mb4Bin | Self::Named(_) => true,
             Self::Utf8mb3 => c.len_utf8() < 4,
             Self::Ascii => c.is_ascii(),
             Self::Latin1 => {
                 u32::from(*c) < 0x80 || (0xa0..0x100).contains(&u32::from(*c)) || *c == '€'
             }
         };
-        hex_text(&text.chars().filter(kept).collect::<String>())
+        let literal = hex_text(&text.chars().filter(kept).collect::<String>());
+        match self {
+            // It puts question marks for the characters that it has not.
+            Self::Named(name) => format!("CONVERT({literal} USING {name})"),
+            _ => literal,
+        }
     }
 }
 

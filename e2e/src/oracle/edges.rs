@@ -1,7 +1,7 @@
 //! The values at which implementations break, as SQL expressions.
 
 use super::{
-    Domain, TextCharset,
+    Domain, TextCharset, charsets,
     domain::{binary_size, hex, hex_text},
     json,
 };
@@ -11,7 +11,7 @@ const FLOATS: &str = "0 -0e0 0.1 -1.5 1e-45 3.4028234663852886e38 1.17549435e-38
 const DOUBLES: &str = "0 -0e0 0.1 -1.5 5e-324 1.7976931348623157e308 2.2250738585072014e-308 1e15 \
      1e16 1e21 1e22 123456789012345678 0.30000000000000004 -1e-7";
 const DATES: &str = "0000-00-00 0000-00-01 0001-01-01 1000-01-01 1970-01-01 2000-02-29 2024-00-00 \
-     2024-02-00 2023-02-31 9999-12-31";
+     2026-00-10 2024-02-00 2023-02-31 9999-12-31";
 const TIMES: &str = "-838:59:59 838:59:59 00:00:00 -00:00:00.1 -00:00:00.000001 -00:00:01 \
      -00:00:00.99 -00:00:01.5 12:34:56.789012 -01:00:00 99:59:59.999999 100:00:00 \
      -12:34:56.000256 -255:00:00.65536";
@@ -110,6 +110,9 @@ fn texts(charset: TextCharset, fits: usize) -> Vec<String> {
     ];
     let cut = texts.iter().map(|text| text.chars().take(fits).collect::<String>());
     let mut edges: Vec<String> = cut.map(|text| charset.literal(&text)).collect();
+    if let TextCharset::Named(name) = charset {
+        edges.extend(charsets::edges(name, fits));
+    }
     if charset == TextCharset::Latin1 {
         // Every byte is a character in MySQL's latin1, the undefined ones of cp1252 too.
         let bytes: Vec<u8> = (0..=255).collect();

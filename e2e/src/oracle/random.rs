@@ -3,7 +3,7 @@
 use rand::{RngExt as _, rngs::StdRng};
 
 use super::{
-    Domain,
+    Domain, TextCharset, charsets,
     domain::{binary_size, hex},
     json,
 };
@@ -33,6 +33,7 @@ pub(super) fn value(domain: &Domain, rng: &mut StdRng) -> String {
             rng.random_range(1..=28),
             day_time(rng)
         ),
+        Domain::Text(_, TextCharset::Named(name), fits) => charsets::random(name, *fits, rng),
         Domain::Text(_, charset, fits) => {
             let length = rng.random_range(0..=(*fits).min(60));
             charset.literal(&text(rng, length))

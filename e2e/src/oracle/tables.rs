@@ -1,18 +1,38 @@
 //! The tables that cover every type and option.
 
-use super::{Domain, Table, TextCharset};
+use anyhow::{Context as _, Result};
+use mysql_async::Conn;
+
+use super::{Domain, Role, Table, TextCharset, charsets};
+use crate::{charsets::charsets as charsets_of, programs::size};
 
 /// A table, and how many random rows it is worth of every thousand.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The table.
     pub table: Table,
-    /// Its part of a thousand rows.
-    pub weight: usize,
+    weight: usize,
 }
 
-/// All tables.
-pub fn samples() -> Vec<Sample> {
+impl Sample {
+    /// Its part of so many random rows. In the full size each type has 10,000 values at least.
+    pub fn rows(&self, of: usize) -> usize {
+        const LEAST: usize = 10_000;
+        let columns = &self.table.columns;
+        let same =
+            |domain: &Domain| columns.iter().filter(|column| column.domain == *domain).count();
+        let rarest = columns.iter().map(|column| same(&column.domain)).min().unwrap_or(1);
+        let least = usize::try_from(size(0, LEAST as u64)).unwrap_or(LEAST);
+        (of * self.weight / 1000).max(least / rarest)
+    }
+}
+
+/// All tables that the server can have: one for each of its character sets among them.
+///
+/// # Errors
+///
+/// When it does not answer.
+pub async fn samples(conn: &mut Conn) -> Result<Vec<Sample>> {
     let tables = [
         (integers(), 160),
         (floats(), 120),
@@ -26,8 +46,17 @@ pub fn samples() -> Vec<Sample> {
         (orders(), 20),
         (names(), 8),
         (wide(), 2),
+        (derived(), 20),
+        (without_nulls(), 20),
+        (without_key(), 20),
     ];
-    tables.into_iter().map(|(table, weight)| Sample { table, weight }).collect()
+    let in_charsets = charsets_of(conn).await?.into_iter().map(|charset| {
+        let table = charsets::table(&charset.name);
+        Ok((table.with_context(|| format!("{} has no samples", charset.name))?, 2))
+    });
+    let in_charsets: Vec<_> = in_charsets.collect::<Result<_>>()?;
+    let all = tables.into_iter().chain(in_charsets);
+    Ok(all.map(|(table, weight)| Sample { table, weight }).collect())
 }
 
 fn integers() -> Table {
@@ -181,12 +210,14 @@ fn names() -> Table {
     let mut table = Table::new("t`able \"表\" \\", named(columns));
     table.key = vec!["表 é", "id", "with \"quote\" \\ and 'more'"];
     for column in &mut table.columns {
-        column.in_key = table.key.contains(&&*column.name);
+        if table.key.contains(&&*column.name) {
+            column.role = Role::NotNull;
+        }
     }
     table
 }
 
-/// More columns than a byte can count, of mixed types.
+/// Nearly as many columns as a table can have, of mixed types.
 fn wide() -> Table {
     let kinds = [
         Domain::Int(24),
@@ -196,10 +227,71 @@ fn wide() -> Table {
         Domain::UnsignedInt(8),
         Domain::Binary("BINARY(4)"),
         Domain::Year,
-        Domain::Text("VARCHAR(10)", TextCharset::Utf8mb4, 10),
+        Domain::Text("VARCHAR(5)", TextCharset::Utf8mb4, 5),
     ];
-    let columns = (0..400).map(|n| (format!("column_{n}"), kinds[n % kinds.len()].clone()));
+    let columns = (0..1000).map(|n| (format!("column_{n}"), kinds[n % kinds.len()].clone()));
     Table::new("wide", columns)
+}
+
+/// Columns that the server fills, and some that it hides.
+fn derived() -> Table {
+    let columns = [
+        ("a", Domain::Int(32)),
+        ("double a", Domain::Int(64)),
+        ("hidden", Domain::Text("VARCHAR(20)", TextCharset::Utf8mb4, 20)),
+        ("stored", Domain::Text("VARCHAR(30)", TextCharset::Utf8mb4, 30)),
+        ("document", Domain::Json),
+        ("b", Domain::Date),
+    ];
+    let mut table = Table::new("derived", named(columns));
+    let roles = [
+        ("double a", Role::Generated("(`a` * 2) VIRTUAL")),
+        ("hidden", Role::Invisible),
+        ("stored", Role::Generated("(CONCAT(`hidden`, '-é')) STORED")),
+        ("document", Role::Generated("(JSON_ARRAY(`a`, `hidden`)) VIRTUAL")),
+    ];
+    for column in &mut table.columns {
+        if let Some((_, role)) = roles.iter().find(|(name, _)| column.name == *name) {
+            column.role = *role;
+        }
+    }
+    table
+}
+
+/// Every kind of type once.
+fn each_kind() -> Vec<(String, Domain)> {
+    let members = vec!["a".to_owned(), "b".to_owned()];
+    let columns = [
+        ("i", Domain::Int(64)),
+        ("u", Domain::UnsignedInt(24)),
+        ("f", Domain::Float("")),
+        ("d", Domain::Decimal(20, 3)),
+        ("bit", Domain::Bit(64)),
+        ("y", Domain::Year),
+        ("da", Domain::Date),
+        ("ti", Domain::Time(6)),
+        ("dt", Domain::DateTime(6)),
+        ("ts", Domain::Timestamp(6)),
+        ("c", Domain::Text("CHAR(20)", TextCharset::Utf8mb4, 20)),
+        ("v", Domain::Text("VARCHAR(20)", TextCharset::Latin1, 20)),
+        ("b", Domain::Binary("BINARY(20)")),
+        ("e", Domain::Enum(members.clone())),
+        ("s", Domain::Set(members)),
+        ("j", Domain::Json),
+    ];
+    named(columns)
+}
+
+fn without_nulls() -> Table {
+    let mut table = Table::new("without nulls", each_kind());
+    table.columns.iter_mut().for_each(|column| column.role = Role::NotNull);
+    table
+}
+
+fn without_key() -> Table {
+    let mut table = Table::new("without a key", each_kind());
+    table.key.clear();
+    table
 }
 
 fn named<const N: usize>(columns: [(&str, Domain); N]) -> Vec<(String, Domain)> {
