@@ -3,6 +3,12 @@
 use std::collections::BTreeMap;
 
 use service::{config::Section, glob};
+use tracing::warn;
+
+use crate::{
+    decode::{LoggedStatement, Position},
+    error::{Error, Result},
+};
 
 /// Schemas that belong to the server itself.
 const SYSTEM_SCHEMAS: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
@@ -13,6 +19,17 @@ pub struct Capture {
     tables: Vec<TableGlob>,
     exclude: Vec<TableGlob>,
     key_columns: BTreeMap<String, Vec<String>>,
+    statement_format: StatementFormat,
+}
+
+/// What becomes of a change of a captured table that was logged as a statement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum StatementFormat {
+    /// Its rows are not known: dts ends in front of it.
+    #[default]
+    Stop,
+    /// It is told, and passed over.
+    Warn,
 }
 
 /// A glob over a schema's and a table's name.
@@ -28,7 +45,58 @@ impl Capture {
             tables: read_globs(section, "tables"),
             exclude: read_globs(section, "exclude"),
             key_columns: read_key_columns(&section.section("keyColumns")),
+            statement_format: match section.choice("statementFormat", ["stop", "warn"]) {
+                Some(1) => StatementFormat::Warn,
+                _ => StatementFormat::Stop,
+            },
         }
+    }
+
+    /// What to do about a change that was logged as a statement, in front of `position`.
+    ///
+    /// # Errors
+    ///
+    /// Refused, when it may be of a captured table, and is not just to be told.
+    pub fn judge(&self, statement: &LoggedStatement, position: &Position) -> Result<()> {
+        if !self.may_concern(statement) {
+            return Ok(());
+        }
+        let Position { file, pos } = position;
+        let of = match &statement.table {
+            Some((schema, table)) => format!("table {schema}.{table}"),
+            None => format!("schema {}", statement.schemas.join(", ")),
+        };
+        if self.statement_format == StatementFormat::Warn {
+            warn!(%file, pos, of, "a change was logged as a statement: its rows are not published");
+            return Ok(());
+        }
+        Err(Error::refused(
+            format!(
+                "a change of {of} before {file}:{pos} was logged as a statement (a session has \
+                 binlog_format other than ROW), so its rows are not known"
+            ),
+            "find who does that; then begin behind it (`dts position set`), or set \
+             capture.statementFormat = \"warn\" to pass over such changes, and load the table anew",
+        ))
+    }
+
+    /// By its table, where that is known, else by the schemas that it used.
+    fn may_concern(&self, statement: &LoggedStatement) -> bool {
+        match &statement.table {
+            Some((schema, table)) => self.includes(schema, table),
+            None if statement.schemas.is_empty() => true,
+            None => statement.schemas.iter().any(|schema| self.may_include(schema)),
+        }
+    }
+
+    /// Whether any table of a schema may be captured.
+    fn may_include(&self, schema: &str) -> bool {
+        let matches = |glob: &TableGlob| glob::matches(&glob.schema, schema);
+        let wanted = match self.tables.as_slice() {
+            [] => !SYSTEM_SCHEMAS.contains(&schema),
+            globs => globs.iter().any(matches),
+        };
+        wanted && !self.exclude.iter().any(|glob| glob.table == "*" && matches(glob))
     }
 
     /// Whether changes of a table are published.
@@ -120,6 +188,30 @@ mod tests {
         ] {
             assert_eq!(capture.includes(schema, table), expected, "{schema}.{table}");
         }
+    }
+
+    #[test]
+    fn statements_count_by_their_table_else_by_their_schemas() {
+        let file = "f".into();
+        let position = Position { file, pos: 4 };
+        let table = |schema: &str, table: &str| Some((schema.to_owned(), table.to_owned()));
+        let config = "[capture]\ntables = ['weixin.a*']\nexclude = ['hidden.*']\n";
+        for (schemas, table, concerns) in [
+            (vec!["weixin"], table("weixin", "abc"), true),
+            (vec!["weixin"], table("weixin", "xyz"), false),
+            (vec!["weixin", "other"], None, true),
+            (vec!["other"], None, false),
+            (vec![], None, true),
+        ] {
+            let schemas = schemas.into_iter().map(str::to_owned).collect();
+            let statement = LoggedStatement { schemas, table };
+            let judged = capture(config).judge(&statement, &position);
+            assert_eq!(judged.is_err(), concerns, "{statement:?}");
+            let told = capture(&format!("{config}statementFormat = 'warn'\n"));
+            assert!(told.judge(&statement, &position).is_ok());
+        }
+        let all = capture("[capture]\nexclude = ['hidden.*', 'half.a']\n");
+        assert!(!all.may_include("hidden") && all.may_include("half") && !all.may_include("mysql"));
     }
 
     #[test]

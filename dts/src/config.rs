@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
+use bytesize::ByteSize;
 use event_bus::BusConfig;
 use serde_json::Value;
 use service::{
@@ -22,12 +23,31 @@ pub struct Config {
     pub source: SourceConfig,
     /// Which tables, and their keys.
     pub capture: Arc<Capture>,
+    /// Where XA transactions wait for their commit.
+    pub xa: XaConfig,
     /// Where to publish.
     pub bus: BusConfig,
     /// Where status and metrics are served.
     pub listen: SocketAddr,
     /// What a request must carry, where that is not on loopback.
     pub token: Option<Secret>,
+}
+
+/// Where XA transactions wait for their commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XaConfig {
+    /// Where the rows lie that memory does not hold.
+    pub directory: PathBuf,
+    /// The most that the rows of all that are open may take.
+    pub max_bytes: u64,
+}
+
+impl XaConfig {
+    fn read(section: &Section) -> Self {
+        let directory = section.or("directory", PathBuf::from("data/xa"));
+        let max_bytes = section.or("maxBytes", ByteSize::gib(4)).as_u64();
+        Self { directory, max_bytes }
+    }
 }
 
 /// Where to begin the first time.
@@ -105,6 +125,7 @@ impl Config {
             // Two of one name may stand by for each other, on one machine too.
             source: SourceConfig::read(&root.section("source"), &format!("{name} {listen}")),
             capture: Arc::new(Capture::read(&root.section("capture"))),
+            xa: XaConfig::read(&root.section("xa")),
             bus: BusConfig::read(&root.section("bus")),
             listen,
             token,

@@ -21,6 +21,15 @@ pub struct Position {
     pub pos: u64,
 }
 
+/// Where a transaction begins in a binlog file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The binlog file.
+    pub file: String,
+    /// The offset in the file.
+    pub pos: u64,
+}
+
 /// How much of the transaction that follows a position is already durable in the bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skip {
@@ -55,6 +64,9 @@ pub struct Saved {
     pub skip: Skip,
     /// Up to the position, from the first start on.
     pub accounting: Accounting,
+    /// Where the server has no GTIDs: XA transactions before the position that are prepared, and
+    /// neither committed nor rolled back.
+    pub prepared: Vec<Place>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +80,8 @@ struct Json {
     skip: Option<Skip>,
     #[serde(default)]
     accounting: Accounting,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    prepared: Vec<Place>,
 }
 
 /// A checkpoint that is not in the form that this version writes.
@@ -93,7 +107,20 @@ impl AddAssign for Accounting {
 impl Saved {
     /// The checkpoint of a first start.
     pub fn new(server_uuid: String, position: Position) -> Self {
-        Self { server_uuid, position, skip: Skip::default(), accounting: Accounting::default() }
+        let (skip, accounting, prepared) = Default::default();
+        Self { server_uuid, position, skip, accounting, prepared }
+    }
+
+    /// Where the server is to be asked from: at the position, or where the first of the prepared
+    /// XA transactions begins.
+    pub fn read_from(&self) -> Position {
+        let of_files = |place: &&Place| (file_number(&place.file), place.pos);
+        match self.prepared.iter().min_by_key(of_files) {
+            Some(Place { file, pos }) if self.position.gtids.is_none() => {
+                Position { gtids: None, file: file.clone(), pos: *pos }
+            }
+            _ => self.position.clone(),
+        }
     }
 
     /// The bytes to keep.
@@ -110,6 +137,7 @@ impl Saved {
             pos: self.position.pos,
             skip: (self.skip.records > 0).then_some(self.skip),
             accounting: self.accounting,
+            prepared: self.prepared.clone(),
         };
         // A struct of strings and numbers always serialises.
         serde_json::to_string(&json).unwrap_or_default()
@@ -131,8 +159,14 @@ impl Saved {
             },
             skip: json.skip.unwrap_or_default(),
             accounting: json.accounting,
+            prepared: json.prepared,
         })
     }
+}
+
+/// The number of a binlog file: names are not in their order as texts.
+fn file_number(file: &str) -> Option<u64> {
+    file.rsplit_once('.')?.1.parse().ok()
 }
 
 #[cfg(test)]
@@ -150,6 +184,7 @@ mod tests {
             },
             skip: Skip { records: 3, crc: 9 },
             accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
+            prepared: vec![Place { file: "binlog.000002".to_owned(), pos: 4 }],
         };
         assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
         let without_gtids = Saved {
@@ -158,6 +193,19 @@ mod tests {
             ..saved
         };
         assert_eq!(Saved::from_bytes(&without_gtids.to_bytes()).unwrap(), without_gtids);
+    }
+
+    #[test]
+    fn without_gtids_reading_begins_at_the_first_that_is_prepared() {
+        let place = |file: &str, pos| Place { file: file.to_owned(), pos };
+        let position = Position { gtids: None, file: "b.1000000".to_owned(), pos: 700 };
+        let mut saved = Saved::new(String::new(), position.clone());
+        assert_eq!(saved.read_from(), position);
+        saved.prepared = vec![place("b.1000000", 4), place("b.999999", 90), place("b.999999", 77)];
+        let from = saved.read_from();
+        assert_eq!((from.file.as_str(), from.pos), ("b.999999", 77));
+        saved.position.gtids = Some(GtidSet::default());
+        assert_eq!(saved.read_from(), saved.position);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dts::decode::{Decoder, Error, Image, RawEvent};
+use dts::decode::{Decoder, Error, Image, RawEvent, TRANSACTION_PAYLOAD, Unpacker};
 use e2e::{
     oracle::{Sample, samples},
     programs::seed,
@@ -24,6 +24,8 @@ use crate::{
 const RUN: Duration = Duration::from_mins(1);
 /// No damaged group may take longer; whole ones take microseconds.
 const MAX_TIME: Duration = Duration::from_secs(5);
+/// What a damaged group may unpack to before it is left.
+const MAX_UNPACKED_BYTES: usize = 1 << 24;
 /// Larger events would only make the run slower.
 const MAX_BODY_BYTES: usize = 20_000;
 
@@ -34,7 +36,10 @@ async fn damaged_events_never_panic_hang_or_grow() -> Result<()> {
     for url in [e2e::servers::mysql_97_url(), e2e::servers::mysql_80_url()] {
         groups.extend(record(&url, seed).await.context("recording")?);
     }
-    groups.push(recorded::events("groups")?);
+    for name in ["groups", "xa", "tagged", "partial_json", "minimal_image", "statement"] {
+        groups.push(recorded::events(name)?);
+    }
+    groups.push(recorded::packed_events("compressed")?);
     for group in &groups {
         attempt(group).context("a group that is not damaged")?;
     }
@@ -141,26 +146,44 @@ fn limit(group: &[Event], bytes: usize) -> usize {
     const TABLE_MAP: u8 = 19;
     let maps = group.iter().filter(|(header, _)| header.kind == TABLE_MAP);
     let longest = maps.map(|(_, body)| body.len()).max().unwrap_or_default();
-    bytes * (1400 + 6 * longest)
+    let is_packed = group.iter().any(|(header, _)| header.kind == TRANSACTION_PAYLOAD);
+    let unpacked = if is_packed { 2 * MAX_UNPACKED_BYTES } else { 0 };
+    bytes * (1400 + 6 * longest) + unpacked
 }
 
 fn decode(group: &[Event]) -> usize {
     let mut decoder = Decoder::new(|_, _| true);
     decoder.restart("binlog.000001", 4);
-    let (mut written, mut out) = (0, Vec::new());
+    let mut written = 0;
     for (header, body) in group {
-        // After an error it goes on as it is, so that what follows a damaged event counts too.
-        let _ = decoder.decode(&RawEvent { header: *header, body }, &mut |row| {
-            for image in [&row.before, &row.after].into_iter().flatten() {
-                // A value that is refused must not hide the others.
-                let columns = 0..row.table.columns.len();
-                let failed = columns.filter(|column| !write(image, *column, &mut out)).count();
-                written += out.len() + failed;
-                out.clear();
-            }
-            Ok::<(), Error>(())
-        });
+        written += decode_event(&mut decoder, &RawEvent { header: *header, body });
+        if header.kind != TRANSACTION_PAYLOAD {
+            continue;
+        }
+        let mut unpacker = Unpacker::default();
+        let mut more = unpacker.begin(body).is_ok();
+        while more && let Ok(Some((header, body))) = unpacker.next(body) {
+            written += decode_event(&mut decoder, &RawEvent { header, body: &body });
+            // What is damaged may say anything; what it costs is what counts here.
+            more = written < MAX_UNPACKED_BYTES;
+        }
     }
+    written
+}
+
+/// After an error it goes on as it is, so that what follows a damaged event counts too.
+fn decode_event(decoder: &mut Decoder, event: &RawEvent<'_>) -> usize {
+    let (mut written, mut out) = (0, Vec::new());
+    let _ = decoder.decode(event, &mut |row| {
+        for image in [&row.before, &row.after].into_iter().flatten() {
+            // A value that is refused must not hide the others.
+            let columns = 0..row.table.columns.len();
+            let failed = columns.filter(|column| !write(image, *column, &mut out)).count();
+            written += out.len() + failed;
+            out.clear();
+        }
+        Ok::<(), Error>(())
+    });
     written
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts, prelude::Queryable};
 
+use super::wire::MAX_PACKET_BYTES;
 use crate::{
     config::{SourceConfig, Tls, TlsMode},
     error::{Error, Result},
@@ -11,9 +12,6 @@ use crate::{
 
 /// How long a connection may take to be made, log-in included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The largest packet that MySQL may send: its own limit.
-const MAX_PACKET_BYTES: usize = 1 << 30;
 
 /// Opens a connection and logs in.
 ///

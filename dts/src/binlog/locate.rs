@@ -86,7 +86,7 @@ impl Walk {
     /// Reads an event; `false` at the end of the binlog.
     async fn step(&mut self) -> Result<bool> {
         match self.scan.step().await? {
-            Some(Step::Ended(_)) => self.events = 0,
+            Some(Step::Ended(_) | Step::Xa(..)) => self.events = 0,
             Some(Step::Begun) => self.events = 1,
             Some(_) if self.events > 0 => self.events += 1,
             Some(_) => {}

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of rows and topics.
 
+mod checksum;
 mod connect;
 mod locate;
 mod resume;
@@ -9,6 +10,7 @@ mod scan;
 mod server;
 mod start;
 mod stream;
+mod wire;
 
 pub(crate) use connect::classify;
 pub use connect::connect;

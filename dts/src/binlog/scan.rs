@@ -56,7 +56,7 @@ impl Scan {
     /// of the binlog.
     pub(super) async fn next(&mut self) -> Result<Option<SystemTime>> {
         while let Some(step) = self.step().await? {
-            let Step::Ended(end) = step else { continue };
+            let Some(end) = step.end() else { continue };
             return Ok(Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros)));
         }
         Ok(None)
@@ -66,7 +66,7 @@ impl Scan {
     pub(super) async fn step(&mut self) -> Result<Option<Step>> {
         let Some(event) = self.stream.next().await? else { return Ok(None) };
         let step = self.decoder.decode(&event.raw(), &mut |_| Ok::<_, Error>(()))?;
-        if let Step::Ended(end) = &step {
+        if let Some(end) = step.end() {
             if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.place.gtids) {
                 gtids.add(gtid);
             }

@@ -14,8 +14,8 @@ use crate::{
 
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', \
     'version_comment', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', \
-    'binlog_row_value_options', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'server_id', \
-    'sync_binlog', 'binlog_transaction_compression')";
+    'gtid_mode', 'gtid_executed', 'gtid_purged', 'server_id', \
+    'sync_binlog')";
 
 /// A variable that must have one value.
 struct Setting {
@@ -24,27 +24,12 @@ struct Setting {
     why: &'static str,
 }
 
-const SETTINGS: [Setting; 5] = [
+const SETTINGS: [Setting; 2] = [
     Setting { name: "binlog_format", wanted: "ROW", why: "other formats log statements, not rows" },
     Setting {
         name: "binlog_row_metadata",
         wanted: "FULL",
         why: "without it the binlog has no column names and no keys (MySQL 8.0.1 or later has it)",
-    },
-    Setting {
-        name: "binlog_row_image",
-        wanted: "FULL",
-        why: "partial row images come in a later version",
-    },
-    Setting {
-        name: "binlog_row_value_options",
-        wanted: "",
-        why: "partial JSON updates come in a later version",
-    },
-    Setting {
-        name: "binlog_transaction_compression",
-        wanted: "OFF",
-        why: "compressed transactions come in a later version",
     },
 ];
 
@@ -127,6 +112,15 @@ impl Server {
             });
         }
         found.extend(SETTINGS.iter().filter_map(|setting| self.judge(setting)));
+        if !self.is("binlog_row_image", "FULL") {
+            found.push(Finding {
+                severity: Severity::Warn,
+                problem: "binlog_row_image is not FULL: events lack the columns that the server \
+                          does not log, and tables without a primary key cannot be captured"
+                    .into(),
+                remedy: "SET PERSIST binlog_row_image = FULL, unless that is meant so".into(),
+            });
+        }
         if self.gtid_executed.is_none() {
             found.push(Finding {
                 severity: Severity::Warn,
@@ -150,13 +144,11 @@ impl Server {
         self.variables.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
     }
 
-    /// A finding, if the variable has not the one value that we can work with. A server that does
-    /// not know it at all behaves as one where it is off.
+    /// A finding, if the variable has not the one value that we can work with.
     fn judge(&self, setting: &Setting) -> Option<Finding> {
         let Setting { name, wanted, why } = setting;
         let value = self.variables.get(*name).map(String::as_str);
-        let off_by_absence = value.is_none() && matches!(*wanted, "" | "OFF");
-        if off_by_absence || value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)) {
+        if value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)) {
             return None;
         }
         let shown = value.unwrap_or("not known to this server");

@@ -1,19 +1,21 @@
 //! The stream of raw binlog events: requested from a position, watched by heartbeats, checked
 //! by length and CRC32 before anybody parses them.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Sid, prelude::Queryable};
-use mysql_common::{
-    binlog::consts::{BinlogChecksumAlg, EventType},
-    packets::{GnoInterval, Tag},
+use bytes::Bytes;
+use futures_util::FutureExt;
+use mysql_async::{Conn, Sid, prelude::Queryable};
+use mysql_common::packets::{BinlogDumpFlags, GnoInterval, Tag, binlog_request::BinlogRequest};
+
+use super::{
+    checksum::Checksum,
+    connect::{away, classify, classify_dump},
+    wire::{Wire, server_error},
 };
-
-use super::connect::{away, classify, classify_dump};
 use crate::{
     config::SourceConfig,
-    decode::{EventHeader, RawEvent},
+    decode::{EventHeader, RawEvent, TRANSACTION_PAYLOAD, Unpacker},
     error::{Error, Result},
     gtid::{GtidSet, Origin},
     position::Position,
@@ -25,56 +27,27 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// With no event for this long, while we wait for one, the connection is dead.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
 
-/// `BINLOG_IN_USE`, set in the file that is being written and cleared later: not in the CRC.
-const FLAG_IN_USE: u16 = 1;
-
 /// A binlog event as it came, its checksum verified and cut off.
 #[derive(Debug)]
-pub struct Event(mysql_async::binlog::events::Event);
+pub struct Event {
+    header: EventHeader,
+    body: Bytes,
+}
 
 impl Event {
     /// Header and body.
     pub fn raw(&self) -> RawEvent<'_> {
-        let header = self.0.header();
-        RawEvent {
-            header: EventHeader {
-                timestamp: header.timestamp(),
-                kind: header.event_type_raw(),
-                server_id: header.server_id(),
-                size: header.event_size(),
-                log_pos: header.log_pos(),
-                flags: header.flags_raw(),
-            },
-            body: self.0.data(),
-        }
-    }
-
-    /// Compares the checksum that came with the event, if one did.
-    fn has_right_checksum(&self) -> bool {
-        let raw = self.raw();
-        let Some(sent) = self.0.checksum() else { return true };
-        let algorithm = self.0.footer().get_checksum_alg();
-        if !matches!(algorithm, Ok(Some(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32))) {
-            return true;
-        }
-        let mut header = raw.header;
-        let mut hasher = crc32fast::Hasher::new();
-        let describes_format = header.kind == EventType::FORMAT_DESCRIPTION_EVENT as u8;
-        if describes_format {
-            header.flags &= !FLAG_IN_USE;
-        }
-        hasher.update(&header.write());
-        hasher.update(raw.body);
-        if describes_format {
-            hasher.update(&[BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32 as u8]);
-        }
-        hasher.finalize() == u32::from_le_bytes(sent)
+        RawEvent { header: self.header, body: &self.body }
     }
 }
 
 /// A running dump of the binlog. After its first error it is of no more use.
 pub struct Stream {
-    inner: BinlogStream,
+    wire: Wire,
+    checksum: Checksum,
+    unpacker: Unpacker,
+    /// The compressed transaction whose events come next.
+    packed: Option<Bytes>,
     config: SourceConfig,
     /// Where the server ends a dump that was asked for only up to now.
     until_end: bool,
@@ -90,35 +63,25 @@ pub enum AtEnd {
 }
 
 impl Stream {
-    /// Asks the server for its binlog from a transaction boundary on.
+    /// Asks the server that `conn` is connected to for its binlog, from a transaction boundary on.
     ///
     /// # Errors
     ///
     /// As [`connect`](super::connect()); refused without the right to replicate.
     pub async fn open(
-        mut conn: Conn,
+        conn: Conn,
         config: &SourceConfig,
         position: &Position,
         at_end: AtEnd,
     ) -> Result<Self> {
-        let nanos = HEARTBEAT.as_nanos();
-        conn.query_drop(format!(
-            "SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}, \
-             SESSION net_write_timeout = 3600"
-        ))
-        .await
-        .map_err(|error| classify(config, error))?;
-        let mut request = BinlogStreamRequest::new(config.server_id);
-        if at_end == AtEnd::Stop {
-            request = request.with_non_blocking();
-        }
-        request = match &position.gtids {
-            Some(gtids) => request.with_gtid().with_gtid_set(sids(gtids)?),
-            None => request.with_filename(position.file.as_bytes()).with_pos(position.pos),
+        let opened = open_wire(conn, config, request(config, position, at_end)?);
+        let wire = match tokio::time::timeout(MAX_SILENCE, opened).await {
+            Ok(wire) => wire?,
+            Err(_) => return Err(away(config, format!("no answer within {MAX_SILENCE:?}"))),
         };
-        let inner = conn.get_binlog_stream(request).await;
-        let inner = inner.map_err(|error| classify_dump(config, error))?;
-        Ok(Self { inner, config: config.clone(), until_end: at_end == AtEnd::Stop })
+        let (checksum, until_end) = (Checksum::default(), at_end == AtEnd::Stop);
+        let (unpacker, packed, config) = (Unpacker::default(), None, config.clone());
+        Ok(Self { wire, checksum, unpacker, packed, config, until_end })
     }
 
     /// Waits for the next event; `None` at the end of a dump that stops there. Cancel-safe.
@@ -146,25 +109,100 @@ impl Stream {
     }
 
     async fn poll_inner(&mut self) -> Result<Option<Event>> {
-        // The client's own parsing panics on some damaged packets.
-        let next = AssertUnwindSafe(self.inner.next()).catch_unwind().await;
-        let Ok(next) = next else {
-            return Err(damaged("its framing cannot be read".to_owned()));
-        };
-        match next {
-            Some(Ok(event)) => {
-                let event = Event(event);
-                if !event.has_right_checksum() {
-                    let header = event.raw().header;
-                    return Err(damaged(format!("its CRC32 is wrong ({header:?})")));
-                }
-                Ok(Some(event))
-            }
-            Some(Err(error)) => Err(classify(&self.config, error)),
-            None if self.until_end => Ok(None),
-            None => Err(away(&self.config, "the server ended the stream".to_owned())),
+        const EVENT: u8 = 0;
+        const END: u8 = 0xfe;
+        const ERROR: u8 = 0xff;
+        if let Some(event) = self.unpack()? {
+            return Ok(Some(event));
+        }
+        let packet = self.wire.next().await.map_err(|error| classify(&self.config, error))?;
+        match packet.first() {
+            Some(&EVENT) => self.event(packet.slice(1..)).map(Some),
+            Some(&ERROR) => Err(classify_dump(&self.config, server_error(&packet))),
+            Some(&END) if self.until_end => Ok(None),
+            Some(&END) => Err(away(&self.config, "the server ended the stream".to_owned())),
+            _ => Err(damaged("the packet is none of the binlog".to_owned())),
         }
     }
+
+    /// The next event of a compressed transaction, while there is one.
+    fn unpack(&mut self) -> Result<Option<Event>> {
+        let Some(packed) = &self.packed else { return Ok(None) };
+        let event = self.unpacker.next(packed).map_err(|fault| damaged(fault.to_string()))?;
+        if event.is_none() {
+            self.packed = None;
+        }
+        Ok(event.map(|(header, body)| Event { header, body: body.into() }))
+    }
+
+    /// The event of a packet, once its length and checksum are right.
+    fn event(&mut self, bytes: Bytes) -> Result<Event> {
+        let header = EventHeader::read(&bytes).map_err(|fault| damaged(fault.to_string()))?;
+        if header.size as usize != bytes.len() {
+            return Err(damaged(format!("{} bytes came of it ({header:?})", bytes.len())));
+        }
+        let Some(length) = self.checksum.check(&header, &bytes) else {
+            return Err(damaged(format!("its CRC32 is wrong ({header:?})")));
+        };
+        let body = bytes.slice(EventHeader::LEN..length);
+        if header.kind == TRANSACTION_PAYLOAD {
+            self.unpacker.begin(&body).map_err(|fault| damaged(fault.to_string()))?;
+            self.packed = Some(body.clone());
+        }
+        Ok(Event { header, body })
+    }
+}
+
+/// A second connection to the same server, which then is a replica's.
+async fn open_wire(
+    mut conn: Conn,
+    config: &SourceConfig,
+    request: BinlogRequest<'_>,
+) -> Result<Wire> {
+    let heartbeat = HEARTBEAT.as_nanos();
+    let settings = format!(
+        "SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}, \
+         @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32', \
+         SESSION net_write_timeout = 3600"
+    );
+    let refused = |error| classify(config, error);
+    let options = conn.opts();
+    let address = (options.ip_or_hostname().to_owned(), options.tcp_port());
+    let mut wire = Wire::connect((&address.0, address.1), config).await.map_err(refused)?;
+    let identity = identity(&conn);
+    let expected: Option<String> = conn.query_first(identity).await.map_err(refused)?;
+    if Some(wire.text(identity).await.map_err(refused)?) != expected {
+        let reason = "two connections reached two servers (a proxy or a name that moves?)";
+        return Err(away(config, reason.to_owned()));
+    }
+    wire.execute(&settings).await.map_err(refused)?;
+    wire.dump(&request).await.map_err(|error| classify_dump(config, error))?;
+    Ok(wire)
+}
+
+/// Asks who a server is.
+fn identity(conn: &Conn) -> &'static str {
+    const FIRST_MARIADB: (u16, u16, u16) = (10, 0, 0);
+    if conn.server_version() >= FIRST_MARIADB {
+        "SELECT CONCAT(@@hostname, ' ', @@port, ' ', @@server_id)"
+    } else {
+        "SELECT @@server_uuid"
+    }
+}
+
+fn request<'a>(
+    config: &SourceConfig,
+    position: &'a Position,
+    at_end: AtEnd,
+) -> Result<BinlogRequest<'a>> {
+    let mut request = BinlogRequest::new(config.server_id);
+    if at_end == AtEnd::Stop {
+        request = request.with_flags(BinlogDumpFlags::BINLOG_DUMP_NON_BLOCK);
+    }
+    Ok(match &position.gtids {
+        Some(gtids) => request.with_use_gtid(true).with_sids(sids(gtids)?),
+        None => request.with_filename(position.file.as_bytes()).with_pos(position.pos),
+    })
 }
 
 fn damaged(reason: String) -> Error {

@@ -32,6 +32,14 @@ pub struct Image<'a> {
     pub(super) spans: &'a [Span],
     pub(super) file: &'a Arc<str>,
     pub(super) pos: u64,
+    pub(super) diffs: Option<Diffs<'a>>,
+}
+
+/// The JSON columns of which the server logged only how they differ from the image before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Diffs<'a> {
+    pub(super) columns: &'a [usize],
+    pub(super) before: &'a [Span],
 }
 
 impl<'a> Image<'a> {
@@ -45,8 +53,21 @@ impl<'a> Image<'a> {
         self.span(column) == Span::NULL
     }
 
+    /// Whether the server logged only how the column differs from the image before.
+    pub fn is_difference(&self, column: usize) -> bool {
+        self.diffs.is_some_and(|diffs| diffs.columns.contains(&column))
+    }
+
+    /// Whether a column that both images have differs from the one before.
+    pub fn differs_from(&self, before: &Self, column: usize) -> bool {
+        match self.raw(column) {
+            Some(diffs) if self.is_difference(column) => !diffs.is_empty(),
+            value => value != before.raw(column),
+        }
+    }
+
     /// The bytes of a value that is there and not NULL, as the server logged them. Two values of
-    /// one plan's column are equal when these are.
+    /// one plan's column are equal when these are, if neither is a difference.
     pub fn raw(&self, column: usize) -> Option<&'a [u8]> {
         let Span { start, end } = self.span(column);
         self.body.get(start as usize..end as usize)
@@ -63,7 +84,18 @@ impl<'a> Image<'a> {
             out.extend_from_slice(b"null");
             return Ok(());
         };
-        value::write(out, &declared.kind, raw).map_err(|fault| self.error(fault, &declared.name))
+        let written = match self.base(column) {
+            Some(document) => value::write_changed_json(out, document, raw),
+            None => value::write(out, &declared.kind, raw),
+        };
+        written.map_err(|fault| self.error(fault, &declared.name))
+    }
+
+    /// The document that the column's differences are of.
+    fn base(&self, column: usize) -> Option<&'a [u8]> {
+        let diffs = self.diffs.filter(|diffs| diffs.columns.contains(&column))?;
+        let Span { start, end } = *diffs.before.get(column)?;
+        self.body.get(start as usize..end as usize)
     }
 
     fn span(&self, column: usize) -> Span {
@@ -89,10 +121,6 @@ impl<'a> Present<'a> {
     pub(super) fn new(bitmap: &'a [u8], columns: usize) -> Self {
         let count = (0..columns).filter(|&n| super::table_map::bit(bitmap, n)).count();
         Self { bitmap, count, all: count == columns }
-    }
-
-    pub(super) fn is_all(&self) -> bool {
-        self.all
     }
 
     /// Bytes of the NULL bitmap before each image; 0 when no column is there at all.

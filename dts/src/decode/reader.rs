@@ -72,6 +72,26 @@ impl<'a> Reader<'a> {
         usize::try_from(self.length_encoded()?).map_err(|_| cut_short())
     }
 
+    /// A number of the server's serialization library: the ones at the low end of its first byte
+    /// count the bytes that follow (`variable_length_integers.h`).
+    pub(super) fn varlen(&mut self) -> Result<u64, Fault> {
+        let first = self.u8()?;
+        let more = first.trailing_ones();
+        if more == 8 {
+            return self.u64();
+        }
+        let rest = self.take(more as usize)?;
+        let all = rest.iter().rev().fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
+        let own = u64::from(first).wrapping_shr(more.wrapping_add(1));
+        Ok(own | all.wrapping_shl(7_u32.wrapping_sub(more)))
+    }
+
+    /// A signed number of that library, which must not be negative: its sign is the lowest bit.
+    pub(super) fn signed_varlen(&mut self) -> Result<u64, Fault> {
+        let both = self.varlen()?;
+        if both & 1 == 0 { Ok(both >> 1) } else { Err(corrupt("a number is negative")) }
+    }
+
     /// A string behind its length-encoded length.
     pub(super) fn string(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.length()?;

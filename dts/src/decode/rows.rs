@@ -40,6 +40,7 @@ pub(super) fn action_of(kind: u8) -> Option<(Action, Version)> {
         30 => (Action::Insert, Version::Two),
         31 => (Action::Update, Version::Two),
         32 => (Action::Delete, Version::Two),
+        39 => (Action::Update, Version::Partial),
         _ => return None,
     })
 }
@@ -49,6 +50,8 @@ pub(super) enum Version {
     One,
     /// With extra data (MySQL 5.6).
     Two,
+    /// The same, and JSON columns may have differences (MySQL 8.0.3).
+    Partial,
 }
 
 /// What stands before the rows.
@@ -65,6 +68,8 @@ pub(super) struct RowsHead<'a> {
     pub(super) first: Present<'a>,
     /// The columns of the image after an update.
     pub(super) second: Option<Present<'a>>,
+    /// Whether options stand before each image after an update.
+    pub(super) may_have_diffs: bool,
     /// Where the first row begins in the body.
     pub(super) rows_start: usize,
 }
@@ -76,7 +81,7 @@ impl<'a> RowsHead<'a> {
         let mut reader = Reader::new(body);
         let table_id = reader.u48()?;
         let flags = reader.u16()?;
-        if version == Version::Two {
+        if version != Version::One {
             let length = usize::from(reader.u16()?);
             let extra = length.checked_sub(2);
             reader.take(extra.ok_or_else(|| corrupt("the rows' extra data has no length"))?)?;
@@ -95,6 +100,7 @@ impl<'a> RowsHead<'a> {
             columns,
             first,
             second,
+            may_have_diffs: version == Version::Partial,
             rows_start: body.len().saturating_sub(reader.rest().len()),
         })
     }
@@ -105,7 +111,8 @@ impl<'a> RowsHead<'a> {
         NO_TABLE.contains(&self.table_id) && self.ends_statement
     }
 
-    pub(super) fn has_all_columns(&self) -> bool {
-        self.first.is_all() && self.second.is_none_or(|second| second.is_all())
+    /// There is no row whose end could be seen: its columns are all left out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows_start == self.body.len()
     }
 }

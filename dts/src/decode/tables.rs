@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{
-    column::Layout,
+    column::{Layout, raw},
     error::{Fault, corrupt},
     plan::{ColumnFault, TablePlan},
     table_map::{self, TableMap},
@@ -24,6 +24,7 @@ pub(super) struct Mapped {
     /// The event's body, to see at once that a later one says the same.
     body: Box<[u8]>,
     pub(super) layouts: Box<[Layout]>,
+    pub(super) json_columns: Box<[usize]>,
     /// `None` for a table that is not captured.
     pub(super) plan: Option<Arc<TablePlan>>,
 }
@@ -111,9 +112,12 @@ impl Tables {
     fn read(&mut self, map: &TableMap<'_>, body: &[u8]) -> Result<Mapped, ColumnFault> {
         let layouts = map.types.iter().map(|raw| raw.layout());
         let layouts = layouts.collect::<Result<_, _>>().map_err(|fault| (fault, None))?;
+        let types = map.types.iter().enumerate();
+        let json_columns =
+            types.filter(|(_, raw)| raw.kind == raw::JSON).map(|(column, _)| column).collect();
         let captured = (self.capture)(map.schema, map.table);
         let plan = captured.then(|| self.plan(map)).transpose()?;
-        Ok(Mapped { body: body.into(), layouts, plan })
+        Ok(Mapped { body: body.into(), layouts, json_columns, plan })
     }
 
     fn plan(&mut self, map: &TableMap<'_>) -> Result<Arc<TablePlan>, ColumnFault> {

@@ -79,38 +79,6 @@ pub struct TransactionEnd {
     pub rows: u64,
 }
 
-/// The GTID and ANONYMOUS_GTID events.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct GtidEvent {
-    /// `None` once it is known to be anonymous.
-    pub(super) gtid: Option<Gtid>,
-    /// Where the server has them (8.0.1).
-    pub(super) commit_micros: Option<u64>,
-}
-
-impl GtidEvent {
-    /// Reads the body ("Gtid_event" in the MySQL source documentation).
-    pub(super) fn read(body: &[u8]) -> Result<Self, Fault> {
-        const LOGICAL_CLOCK: u8 = 2;
-        const HAS_ORIGINAL: u64 = 1 << 55;
-        let mut reader = Reader::new(body);
-        reader.u8()?;
-        let gtid = Some(Gtid { uuid: reader.array()?, tag: None, gno: reader.u64()? });
-        let has_clock = !reader.is_empty() && reader.u8()? == LOGICAL_CLOCK;
-        if !has_clock {
-            return Ok(Self { gtid, commit_micros: None });
-        }
-        reader.array::<16>()?;
-        if reader.rest().len() < 7 {
-            return Ok(Self { gtid, commit_micros: None });
-        }
-        let immediate = reader.u56()?;
-        let original =
-            if immediate & HAS_ORIGINAL != 0 { reader.u56()? } else { immediate & !HAS_ORIGINAL };
-        Ok(Self { gtid, commit_micros: Some(original).filter(|&micros| micros != 0) })
-    }
-}
-
 /// The FORMAT_DESCRIPTION event, which begins every binlog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatDescription {

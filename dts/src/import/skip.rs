@@ -106,6 +106,10 @@ impl Reading {
             batch.clear();
         }
         match (step, *next) {
+            (Step::Xa(..), _) => Err(Error::refused(
+                "the tool stopped inside an XA transaction, which dts publishes at its commit only",
+                "start the tool once more, and stop it when nothing is written",
+            )),
             (Step::Ended(end), Some(at)) if at == sent.events => Ok(Progress::Ended(end)),
             (Step::Ended(_), at) => {
                 let at = at.unwrap_or_default() + 1;

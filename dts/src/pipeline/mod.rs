@@ -2,7 +2,9 @@
 //! the bus, and back to the checkpoint after any error. It only wires.
 
 mod append;
+mod held;
 mod read;
+mod spool;
 
 use std::time::Duration;
 
@@ -116,7 +118,8 @@ async fn prepare(config: &Config, bus: &dyn Bus, status: &Status) -> Result<Prep
         }
     };
     status.at(&saved);
-    let stream = binlog::Stream::open(conn, &config.source, &saved.position, AtEnd::Wait).await?;
+    let from = saved.read_from();
+    let stream = binlog::Stream::open(conn, &config.source, &from, AtEnd::Wait).await?;
     Ok(Prepared { producer, saved, stream })
 }
 

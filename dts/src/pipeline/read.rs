@@ -1,5 +1,7 @@
 //! The reading end of the corridor: events become records in a batch, batches go to the appender.
 
+mod xa;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -9,9 +11,14 @@ use event_bus::Batch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::append::{Appender, Done, Durable, Job, Pace};
+use self::xa::{Behind, Replay};
+use super::{
+    append::{Appender, Done, Durable, Job, Pace},
+    held::Held,
+};
 use crate::{
     binlog::{Event, Stream},
+    capture::Capture,
     config::Config,
     decode::{Decoder, Step},
     error::{Error, Result},
@@ -39,6 +46,13 @@ pub(super) struct Reader {
     stream: Stream,
     decoder: Decoder,
     publisher: Publisher,
+    capture: Arc<Capture>,
+    /// XA transactions that are prepared.
+    held: Held,
+    /// One of these that is committed, while it is published: nothing else is read meanwhile.
+    replay: Option<Replay>,
+    /// While we read what lies before the saved position.
+    behind: Option<Behind>,
     /// The end of the last whole transaction that was read.
     saved: Saved,
     batch: Batch,
@@ -57,7 +71,8 @@ impl Reader {
         let capture = Arc::clone(&config.capture);
         let captured = move |schema: &str, table: &str| capture.includes(schema, table);
         let mut decoder = Decoder::new(captured);
-        decoder.restart(&saved.position.file, saved.position.pos);
+        let from = saved.read_from();
+        decoder.restart(&from.file, from.pos);
         let publisher = Publisher::new(
             config.bus.topics(),
             Arc::clone(&config.capture),
@@ -69,6 +84,10 @@ impl Reader {
             stream,
             decoder,
             publisher,
+            capture: Arc::clone(&config.capture),
+            held: Held::new(&config.xa),
+            replay: None,
+            behind: Behind::of(&saved),
             saved: Saved { skip: Skip::default(), ..saved },
             batch: Batch::default(),
             newest_commit: None,
@@ -107,7 +126,8 @@ impl Reader {
     ) -> Result<()> {
         loop {
             self.exchange(appender, status);
-            let has_room = self.batch.bytes() < MAX_BATCH_BYTES;
+            self.replay_some()?;
+            let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
             let is_idle = self.idle.is_some();
             let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
             let settle_by = self.settle_by.unwrap_or(checkpoint_due);
@@ -175,6 +195,7 @@ impl Reader {
     fn take_ready(&mut self) -> Result<()> {
         for _ in 0..MAX_EVENTS_AT_ONCE {
             if self.batch.bytes() >= MAX_BATCH_BYTES
+                || self.replay.is_some()
                 || (self.idle.is_some() && self.due().is_some())
             {
                 break;
@@ -188,11 +209,25 @@ impl Reader {
     fn take(&mut self, event: Result<Option<Event>>) -> Result<()> {
         let event = event.map_err(|error| self.with_place(error))?;
         let event = event.ok_or_else(|| Error::Internal("the binlog ended".to_owned()))?;
+        if self.behind.is_some() {
+            return self.catch_up(&event.raw());
+        }
         let Self { decoder, publisher, batch, .. } = self;
-        let step = decoder.decode(&event.raw(), &mut |change| publisher.publish(change, batch))?;
+        let is_held = decoder.is_in_xa();
+        let step = decoder.decode(&event.raw(), &mut |change| match is_held {
+            true => Ok(()),
+            false => publisher.publish(change, batch),
+        })?;
+        if is_held {
+            self.hold(&event.raw())?;
+        }
         match step {
             Step::Nothing | Step::Begun => {}
             Step::Rotated | Step::Heartbeat => self.move_on(),
+            Step::Xa(outcome, end) => self.settle_xa(outcome, end)?,
+            Step::Statement(statement) => {
+                self.capture.judge(&statement, self.decoder.position())?
+            }
             Step::Ended(end) => {
                 self.saved.accounting += self.publisher.end_transaction(end.rows)?;
                 if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {

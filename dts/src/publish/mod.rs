@@ -5,6 +5,7 @@
 
 mod native;
 mod oversize;
+mod row;
 mod skip;
 mod table;
 
@@ -16,6 +17,7 @@ use event_bus::{Batch, BusConfig, TopicName};
 use self::{
     native::{Native, Written},
     oversize::Oversize,
+    row::Row,
     skip::OpenTransaction,
     table::Table,
 };
@@ -85,10 +87,11 @@ impl Publisher {
             (Action::Update, Some(before), Some(after)) if table.key_differs(before, after) => {
                 sink.open.count_split();
                 sink.add(change, Record { part: IdPart::OldKey, ..Record::delete(before) })?;
-                sink.add(change, Record { part: IdPart::NewKey, ..Record::insert(after) })
+                let row = Row::after(after, before);
+                sink.add(change, Record { part: IdPart::NewKey, row, ..Record::insert(after) })
             }
             (Action::Update, Some(before), Some(after)) => {
-                sink.add(change, Record { old: Some(before), ..Record::update(after) })
+                sink.add(change, Record::update(before, after))
             }
             _ => Err(Error::Internal("a row change without its image".to_owned())),
         }
@@ -140,24 +143,29 @@ struct Record<'a> {
     action: Action,
     part: IdPart,
     /// The row after, for a delete the row before.
-    row: &'a Image<'a>,
-    /// For an update, the row before.
-    old: Option<&'a Image<'a>>,
+    row: Row<'a>,
+    /// For an update, the images before and after.
+    images: Option<(&'a Image<'a>, &'a Image<'a>)>,
     /// Only the key is written, because the whole has this many bytes.
     oversized: Option<usize>,
 }
 
 impl<'a> Record<'a> {
-    fn insert(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Insert, part: IdPart::Whole, row, old: None, oversized: None }
+    fn new(action: Action, row: Row<'a>) -> Self {
+        Self { action, part: IdPart::Whole, row, images: None, oversized: None }
     }
 
-    fn update(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Update, part: IdPart::Whole, row, old: None, oversized: None }
+    fn insert(row: &'a Image<'a>) -> Self {
+        Self::new(Action::Insert, Row::of(row))
+    }
+
+    fn update(before: &'a Image<'a>, after: &'a Image<'a>) -> Self {
+        let images = Some((before, after));
+        Self { images, ..Self::new(Action::Update, Row::after(after, before)) }
     }
 
     fn delete(row: &'a Image<'a>) -> Self {
-        Self { action: Action::Delete, part: IdPart::Whole, row, old: None, oversized: None }
+        Self::new(Action::Delete, Row::of(row))
     }
 }
 
@@ -190,6 +198,7 @@ impl Sink<'_> {
 
     /// Writes the record, or its key alone where the whole is too large.
     fn write(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<Written> {
+        self.table.check_key(change, &record.row)?;
         let buffer = self.batch.buffer();
         let written = self.native.write(change, &record, self.table, buffer)?;
         let bytes = written.value.len();

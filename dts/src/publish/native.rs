@@ -6,10 +6,11 @@ use change_event::{EventWriter, ObjectWriter, Source, TransactionText};
 
 use super::{
     Record,
+    row::{Row, is_changed},
     table::{Key, Table},
 };
 use crate::{
-    decode::{self, Image, RowChange, TablePlan, Transaction},
+    decode::{self, RowChange, TablePlan, Transaction},
     error::Result,
 };
 
@@ -53,12 +54,12 @@ impl Native {
         let first = out.len();
         let (key_columns, hash) = match &table.key {
             Key::Columns(columns) => (columns.as_slice(), None),
-            Key::WholeRow => (&[][..], Some(write_hash(record.row, plan.columns.len(), out))),
+            Key::WholeRow => (&[][..], Some(write_hash(&record.row, plan.columns.len(), out))),
         };
         let start = out.len();
         let head = (change.row, record.part, record.action);
         let mut event = EventWriter::begin(out, &self.transaction, &table.text, head);
-        let row = record.row;
+        let row = &record.row;
         let key =
             event.key(|object| write_columns(plan, row, key_columns.iter().copied(), object))?;
         match record.oversized {
@@ -97,13 +98,13 @@ fn write_images(
     plan: &TablePlan,
     record: &Record<'_>,
 ) -> std::result::Result<(), decode::Error> {
-    let row = record.row;
+    let row = &record.row;
     let all = 0..plan.columns.len();
     let present = all.clone().filter(|at| row.is_present(*at));
     event.data(|object| write_columns(plan, row, present, object))?;
-    if let Some(old) = record.old {
-        let changed = all.filter(|at| old.is_present(*at) && old.raw(*at) != row.raw(*at));
-        event.old(|object| write_columns(plan, old, changed, object))?;
+    if let Some((before, after)) = record.images {
+        let changed = all.filter(|at| is_changed(*at, before, after));
+        event.old(|object| write_columns(plan, &Row::of(before), changed, object))?;
     }
     Ok(())
 }
@@ -111,7 +112,7 @@ fn write_images(
 /// Writes some columns of an image as members of an object.
 fn write_columns(
     plan: &TablePlan,
-    row: &Image<'_>,
+    row: &Row<'_>,
     columns: impl Iterator<Item = usize>,
     object: &mut ObjectWriter<'_>,
 ) -> std::result::Result<(), decode::Error> {
@@ -122,7 +123,7 @@ fn write_columns(
 }
 
 /// The key of a row that has none: a hash over all of its bytes, as a JSON string.
-fn write_hash(row: &Image<'_>, columns: usize, out: &mut Vec<u8>) -> Range<usize> {
+fn write_hash(row: &Row<'_>, columns: usize, out: &mut Vec<u8>) -> Range<usize> {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     for column in 0..columns {
         let value = row.raw(column);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use change_event::TableText;
 use event_bus::{Headers, TopicName};
 
+use super::row::{Row, is_changed};
 use crate::{
-    decode::{Image, TablePlan},
+    decode::{Image, RowChange, TablePlan},
     error::{Error, Result},
 };
 
@@ -48,10 +49,42 @@ impl Table {
     pub(super) fn key_differs(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
         match &self.key {
             Key::Columns(columns) => {
-                columns.iter().any(|&column| before.raw(column) != after.raw(column))
+                columns.iter().any(|&column| is_changed(column, before, after))
             }
             Key::WholeRow => true,
         }
+    }
+
+    /// The columns that the key is made of must have been logged.
+    pub(super) fn check_key(&self, change: &RowChange<'_>, row: &Row<'_>) -> Result<()> {
+        let plan = change.table;
+        let is_missing = |column: &usize| !row.is_plain(*column);
+        let missing = match &self.key {
+            Key::Columns(columns) => columns.iter().copied().find(is_missing),
+            Key::WholeRow => (0..plan.columns.len()).find(is_missing),
+        };
+        match missing {
+            None => Ok(()),
+            Some(column) => Err(self.not_logged(change, &plan.columns[column].name)),
+        }
+    }
+
+    #[cold]
+    fn not_logged(&self, change: &RowChange<'_>, column: &str) -> Error {
+        let TablePlan { schema, table, .. } = &**change.table;
+        let (file, pos) = (&change.transaction.start.file, change.event_pos);
+        let why = match self.key {
+            Key::Columns(_) => "which its records are ordered by",
+            Key::WholeRow => "and the table has no primary key, so that only whole rows tell it",
+        };
+        Error::refused(
+            format!(
+                "a change of {schema}.{table} at {file}:{pos} was logged without column {column}, \
+                 {why} (binlog_row_image other than FULL)"
+            ),
+            "run on the server SET PERSIST binlog_row_image = FULL, start from a position after \
+             that, and load the table anew; or give the table a primary key",
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the bytes of one value to its JSON form. `docs/event-format.md` has the table of forms.
 
 mod decimal;
+mod json_diff;
 mod json_text;
 mod temporal;
 
@@ -40,6 +41,15 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, raw: &[u8]) -> Result<(), Fa
         Kind::Json => return json_text::write(out, raw),
     }
     Ok(())
+}
+
+/// Writes the JSON document that these differences make of the one before.
+pub(super) fn write_changed_json(
+    out: &mut Vec<u8>,
+    document: &[u8],
+    diffs: &[u8],
+) -> Result<(), Fault> {
+    json_diff::write(out, document, diffs)
 }
 
 fn signed(raw: &[u8]) -> Result<i64, Fault> {

@@ -1,0 +1,114 @@
+//! The replication connection, ours down to its bytes: log-in, a few statements, then packets.
+//!
+//! It is not mysql_async's, because that one unpacks a compressed transaction into memory as a
+//! whole, and swallows what goes wrong with it, before anybody sees the event
+//! (`docs/decisions/replication-connection.md`).
+
+mod login;
+mod packets;
+mod tls;
+
+use std::io;
+
+use bytes::Bytes;
+use mysql_async::{DriverError, IoError, ServerError, consts::CapabilityFlags};
+use mysql_common::{
+    io::ParseBuf,
+    packets::{ComRegisterSlave, ErrPacket, binlog_request::BinlogRequest},
+};
+use tokio::net::TcpStream;
+
+use self::{login::serialized, packets::Packets};
+use crate::config::SourceConfig;
+
+pub(super) use self::packets::MAX_PACKET_BYTES;
+
+type Result<T> = std::result::Result<T, mysql_async::Error>;
+
+/// A connection that has logged in.
+pub(super) struct Wire {
+    packets: Packets,
+}
+
+impl Wire {
+    /// Connects to an address, with user, password and TLS of the config.
+    pub(super) async fn connect((host, port): (&str, u16), config: &SourceConfig) -> Result<Self> {
+        let socket = TcpStream::connect((host, port)).await.map_err(io_error)?;
+        socket.set_nodelay(true).map_err(io_error)?;
+        let mut packets = Packets::new(socket);
+        login::log_in(&mut packets, host, config).await?;
+        Ok(Self { packets })
+    }
+
+    /// Runs a statement that gives no rows.
+    pub(super) async fn execute(&mut self, statement: &str) -> Result<()> {
+        self.query(statement).await?;
+        Ok(())
+    }
+
+    /// Runs a statement that gives one text.
+    pub(super) async fn text(&mut self, statement: &str) -> Result<String> {
+        let first = self.query(statement).await?;
+        let mut ends = 0;
+        let mut text = None;
+        // Columns, an end, rows, an end.
+        while first.as_ref() == [1] && ends < 2 {
+            let packet = self.next().await?;
+            match packet.as_ref() {
+                [0xfe, rest @ ..] if rest.len() < 8 => ends += 1,
+                [0xff, ..] => return Err(server_error(&packet)),
+                row if ends == 1 => {
+                    let value = ParseBuf(row).checked_eat_lenenc_str();
+                    text = value.map(|value| String::from_utf8_lossy(value).into_owned());
+                }
+                _ => {}
+            }
+        }
+        text.ok_or_else(|| DriverError::UnexpectedPacket { payload: first.to_vec() }.into())
+    }
+
+    /// Registers as a replica and asks for the binlog. What comes then comes by [`Self::next`].
+    pub(super) async fn dump(&mut self, request: &BinlogRequest<'_>) -> Result<()> {
+        let register = serialized(&ComRegisterSlave::new(request.server_id()));
+        self.answered(&register).await?;
+        self.packets.command(&serialized(&request.as_cmd())).await.map_err(io_error)
+    }
+
+    /// The next packet. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Bytes> {
+        self.packets.next().await.map_err(io_error)
+    }
+
+    async fn query(&mut self, statement: &str) -> Result<Bytes> {
+        const QUERY: &[u8] = &[3];
+        self.answered(&[QUERY, statement.as_bytes()].concat()).await
+    }
+
+    async fn answered(&mut self, command: &[u8]) -> Result<Bytes> {
+        self.packets.command(command).await.map_err(io_error)?;
+        let answer = self.next().await?;
+        if answer.first() == Some(&0xff) { Err(server_error(&answer)) } else { Ok(answer) }
+    }
+}
+
+/// The error that a packet beginning with 0xff is.
+pub(super) fn server_error(packet: &[u8]) -> mysql_async::Error {
+    error_of(packet, CapabilityFlags::CLIENT_PROTOCOL_41)
+}
+
+fn error_of(packet: &[u8], capabilities: CapabilityFlags) -> mysql_async::Error {
+    match ParseBuf(packet).parse::<ErrPacket<'_>>(capabilities) {
+        Ok(ErrPacket::Error(error)) => mysql_async::Error::Server(ServerError {
+            code: error.error_code(),
+            message: error.message_str().into_owned(),
+            state: error
+                .sql_state_ref()
+                .map_or_else(String::new, |state| state.as_str().into_owned()),
+        }),
+        _ => DriverError::UnexpectedPacket { payload: packet.to_vec() }.into(),
+    }
+}
+
+fn io_error(error: io::Error) -> mysql_async::Error {
+    mysql_async::Error::Io(IoError::Io(error))
+}

@@ -1,0 +1,169 @@
+//! Logging in: the server's greeting, TLS, and what the authentication plugins ask for
+//! ("Connection Phase" in the MySQL source documentation).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mysql_async::{DriverError, consts::CapabilityFlags};
+use mysql_common::{
+    crypto,
+    io::ParseBuf,
+    packets::{AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse, SslRequest},
+    proto::MySerialize,
+};
+
+use super::{
+    Result, error_of, io_error,
+    packets::{MAX_PACKET_BYTES, Packets},
+    tls,
+};
+use crate::config::{SourceConfig, TlsMode};
+
+/// utf8mb4_general_ci
+const COLLATION: u8 = 45;
+
+/// Bytes of the server's challenge.
+const NONCE_BYTES: usize = 20;
+
+/// Logs in over a new connection to `host`.
+pub(super) async fn log_in(packets: &mut Packets, host: &str, config: &SourceConfig) -> Result<()> {
+    let greeting = packets.next().await.map_err(io_error)?;
+    if greeting.first() == Some(&0xff) {
+        return Err(error_of(&greeting, CapabilityFlags::empty()));
+    }
+    let greeting: HandshakePacket<'_> = ParseBuf(&greeting).parse(()).map_err(io_error)?;
+    let mut wanted = CapabilityFlags::CLIENT_PROTOCOL_41
+        | CapabilityFlags::CLIENT_SECURE_CONNECTION
+        | CapabilityFlags::CLIENT_LONG_PASSWORD
+        | CapabilityFlags::CLIENT_TRANSACTIONS
+        | CapabilityFlags::CLIENT_PLUGIN_AUTH;
+    wanted.set(CapabilityFlags::CLIENT_SSL, config.tls.mode != TlsMode::Off);
+    let capabilities = greeting.capabilities() & wanted;
+    if wanted.contains(CapabilityFlags::CLIENT_SSL) {
+        encrypt(packets, capabilities, host, config).await?;
+    }
+    let plugin = match greeting.auth_plugin() {
+        Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
+        _ => AuthPlugin::MysqlNativePassword,
+    };
+    let second = greeting.scramble_2_ref().unwrap_or_default();
+    let mut login = Login {
+        packets,
+        password: config.password.as_ref().map(|password| password.expose()),
+        nonce: nonce(&[greeting.scramble_1_ref(), second].concat()),
+        plugin: plugin.into_owned(),
+        is_secure: config.tls.mode != TlsMode::Off,
+    };
+    login.respond(&config.user, capabilities).await?;
+    login.finish().await
+}
+
+async fn encrypt(
+    packets: &mut Packets,
+    capabilities: CapabilityFlags,
+    host: &str,
+    config: &SourceConfig,
+) -> Result<()> {
+    if !capabilities.contains(CapabilityFlags::CLIENT_SSL) {
+        return Err(DriverError::NoClientSslFlagFromServer.into());
+    }
+    let (connector, name) = (tls::connector(&config.tls)?, tls::server_name(host)?);
+    let request = SslRequest::new(capabilities, MAX_PACKET_BYTES as u32, COLLATION);
+    packets.write(&serialized(&request)).await.map_err(io_error)?;
+    packets.secure(&connector, name).await.map_err(tls::handshake_error)
+}
+
+struct Login<'a> {
+    packets: &'a mut Packets,
+    password: Option<&'a str>,
+    nonce: Vec<u8>,
+    plugin: AuthPlugin<'static>,
+    is_secure: bool,
+}
+
+impl Login<'_> {
+    async fn respond(&mut self, user: &str, capabilities: CapabilityFlags) -> Result<()> {
+        let answer = self.answer();
+        let response = HandshakeResponse::new(
+            Some(answer),
+            (8, 0, 0),
+            Some(user.as_bytes()),
+            None::<&[u8]>,
+            Some(self.plugin.borrow()),
+            capabilities,
+            None,
+            MAX_PACKET_BYTES as u32,
+        );
+        self.packets.write(&serialized(&response)).await.map_err(io_error)
+    }
+
+    /// Answers until the server lets us in or not.
+    async fn finish(&mut self) -> Result<()> {
+        const SWITCH: u8 = 0xfe;
+        const MORE: u8 = 1;
+        const FAST_WAY_DONE: u8 = 3;
+        const PASSWORD_WANTED: u8 = 4;
+        loop {
+            let packet = self.packets.next().await.map_err(io_error)?;
+            match packet.as_ref() {
+                [0, ..] => return Ok(()),
+                [0xff, ..] => return Err(error_of(&packet, CapabilityFlags::CLIENT_PROTOCOL_41)),
+                [SWITCH, _, ..] => self.switch(&packet).await?,
+                [MORE, FAST_WAY_DONE] => {}
+                [MORE, PASSWORD_WANTED] => self.send_password().await?,
+                other => {
+                    return Err(DriverError::UnexpectedPacket { payload: other.to_vec() }.into());
+                }
+            }
+        }
+    }
+
+    async fn switch(&mut self, packet: &[u8]) -> Result<()> {
+        let request: AuthSwitchRequest<'_> = ParseBuf(packet).parse(()).map_err(io_error)?;
+        self.plugin = request.auth_plugin().into_owned();
+        self.nonce = nonce(request.plugin_data());
+        if !matches!(self.plugin, AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword)
+        {
+            let name = String::from_utf8_lossy(self.plugin.as_bytes()).into_owned();
+            return Err(DriverError::UnknownAuthPlugin { name }.into());
+        }
+        let answer = self.answer();
+        self.packets.write(&answer).await.map_err(io_error)
+    }
+
+    fn answer(&self) -> Vec<u8> {
+        let answer = self.plugin.gen_data(self.password, &self.nonce);
+        answer.map(|answer| answer.to_vec()).unwrap_or_default()
+    }
+
+    /// The server does not know the password's hash: in clear under TLS, else under its public key.
+    async fn send_password(&mut self) -> Result<()> {
+        const KEY_WANTED: &[u8] = &[2];
+        let mut password = self.password.unwrap_or_default().as_bytes().to_vec();
+        password.push(0);
+        if !self.is_secure {
+            self.packets.write(KEY_WANTED).await.map_err(io_error)?;
+            let answer = self.packets.next().await.map_err(io_error)?;
+            let key = answer.get(1..).unwrap_or_default();
+            password.iter_mut().zip(self.nonce.iter().cycle()).for_each(|(to, with)| *to ^= with);
+            // The library panics on what is not a key.
+            let sealed = catch_unwind(AssertUnwindSafe(|| crypto::encrypt(&password, key)));
+            password = sealed.map_err(|_| {
+                mysql_async::Error::from(DriverError::UnexpectedPacket { payload: answer.to_vec() })
+            })?;
+        }
+        self.packets.write(&password).await.map_err(io_error)
+    }
+}
+
+/// The challenge without the zero at its end.
+fn nonce(bytes: &[u8]) -> Vec<u8> {
+    let mut nonce = bytes.to_vec();
+    nonce.resize(NONCE_BYTES, 0);
+    nonce
+}
+
+pub(super) fn serialized(packet: &impl MySerialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.serialize(&mut bytes);
+    bytes
+}

@@ -1,0 +1,193 @@
+//! Packets of MySQL's protocol over a socket: framed, numbered, joined where one comes in pieces
+//! ("Protocol Basics", "MySQL Packets" in the MySQL source documentation).
+
+use std::io::{self, ErrorKind};
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+/// The largest packet that MySQL may send: its own limit.
+pub(crate) const MAX_PACKET_BYTES: usize = 1 << 30;
+
+/// A piece of this length is followed by another one.
+const MAX_PIECE_BYTES: usize = 0xff_ffff;
+
+/// Length and number, before each piece.
+const HEAD_BYTES: usize = 4;
+
+/// Room for a read. Small events come in dozens.
+const READ_BYTES: usize = 256 << 10;
+
+/// With less room than this a read is not worth its call.
+const MIN_ROOM_BYTES: usize = 16 << 10;
+
+/// What carries the bytes: TCP, or TLS over it.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+
+/// Both directions of a connection.
+pub(super) struct Packets {
+    socket: Box<dyn Socket>,
+    /// What was read and not taken. Packets are slices of it, so none is copied.
+    buffer: BytesMut,
+    /// The buffer was grown for a large packet.
+    is_grown: bool,
+    /// The number of the next piece, whoever sends it.
+    number: u8,
+    /// The pieces so far of a packet that comes in several.
+    pieces: BytesMut,
+}
+
+impl Packets {
+    pub(super) fn new(socket: impl Socket + 'static) -> Self {
+        let (buffer, pieces) = (BytesMut::new(), BytesMut::new());
+        Self { socket: Box::new(socket), buffer, is_grown: false, number: 0, pieces }
+    }
+
+    /// Goes on encrypted.
+    pub(super) async fn secure(
+        &mut self,
+        connector: &TlsConnector,
+        name: ServerName<'static>,
+    ) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            return Err(invalid("the server sent more before TLS than it may"));
+        }
+        let plain = std::mem::replace(&mut self.socket, Box::new(tokio::io::empty()));
+        self.socket = Box::new(connector.connect(name, plain).await?);
+        Ok(())
+    }
+
+    /// Sends the first packet of an exchange.
+    pub(super) async fn command(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.number = 0;
+        self.write(payload).await
+    }
+
+    /// Sends a packet.
+    pub(super) async fn write(&mut self, payload: &[u8]) -> io::Result<()> {
+        if payload.len() >= MAX_PIECE_BYTES {
+            return Err(invalid("a request of more than 16 MiB"));
+        }
+        let [a, b, c, ..] = payload.len().to_le_bytes();
+        let mut framed = Vec::with_capacity(HEAD_BYTES + payload.len());
+        framed.extend_from_slice(&[a, b, c, self.number]);
+        framed.extend_from_slice(payload);
+        self.number = self.number.wrapping_add(1);
+        self.socket.write_all(&framed).await?;
+        self.socket.flush().await
+    }
+
+    /// Waits for the next packet. Cancel-safe: what has arrived is kept.
+    pub(super) async fn next(&mut self) -> io::Result<Bytes> {
+        loop {
+            if let Some(packet) = self.take()? {
+                return Ok(packet);
+            }
+            self.make_room();
+            if self.socket.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the connection was closed"));
+            }
+        }
+    }
+
+    /// The next packet, if all of it was read.
+    fn take(&mut self) -> io::Result<Option<Bytes>> {
+        while let Some(length) = self.piece_length()
+            && self.buffer.len() >= HEAD_BYTES + length
+        {
+            if self.buffer[HEAD_BYTES - 1] != self.number {
+                return Err(invalid("a packet is missing or doubled"));
+            }
+            self.number = self.number.wrapping_add(1);
+            self.buffer.advance(HEAD_BYTES);
+            let piece = self.buffer.split_to(length);
+            if length < MAX_PIECE_BYTES && self.pieces.is_empty() {
+                return Ok(Some(piece.freeze()));
+            }
+            if self.pieces.len() + length > MAX_PACKET_BYTES {
+                return Err(invalid("a packet of more than 1 GiB"));
+            }
+            self.pieces.extend_from_slice(&piece);
+            if length < MAX_PIECE_BYTES {
+                return Ok(Some(std::mem::take(&mut self.pieces).freeze()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn piece_length(&self) -> Option<usize> {
+        let [a, b, c, _] = *self.buffer.first_chunk::<HEAD_BYTES>()?;
+        Some(u32::from_le_bytes([a, b, c, 0]) as usize)
+    }
+
+    /// Makes room for the rest of the piece at hand, and for what may come with it.
+    fn make_room(&mut self) {
+        let whole = self.piece_length().map_or(0, |length| HEAD_BYTES + length);
+        let missing = whole.saturating_sub(self.buffer.len());
+        if self.is_grown && missing < READ_BYTES {
+            // The memory that a large packet took is given back.
+            self.buffer = BytesMut::from(self.buffer.as_ref());
+            self.is_grown = false;
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        if room < missing.max(MIN_ROOM_BYTES) {
+            self.buffer.reserve(missing.max(READ_BYTES));
+            self.is_grown |= missing > READ_BYTES;
+        }
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(payload: &[u8], number: &mut u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut rest = payload;
+        loop {
+            let piece = &rest[..rest.len().min(MAX_PIECE_BYTES)];
+            out.extend_from_slice(&(piece.len() as u32).to_le_bytes()[..3]);
+            out.push(*number);
+            out.extend_from_slice(piece);
+            *number = number.wrapping_add(1);
+            rest = &rest[piece.len()..];
+            if piece.len() < MAX_PIECE_BYTES {
+                return out;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_of_every_length_arrive_whole_and_in_order() {
+        let lengths = [0, 1, 4, 300, 70_000, MAX_PIECE_BYTES - 1, MAX_PIECE_BYTES, 40_000_000, 5];
+        let mut number = 0;
+        let mut bytes = Vec::new();
+        for (at, length) in lengths.iter().enumerate() {
+            bytes.extend(framed(&vec![at as u8; *length], &mut number));
+        }
+        let mut packets = Packets::new(tokio::io::join(io::Cursor::new(bytes), tokio::io::sink()));
+        for (at, length) in lengths.iter().enumerate() {
+            let packet = packets.next().await.unwrap();
+            assert_eq!(packet.len(), *length);
+            assert!(packet.iter().all(|byte| *byte == at as u8));
+        }
+        assert_eq!(packets.next().await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert!(!packets.is_grown);
+    }
+
+    #[tokio::test]
+    async fn a_packet_that_is_missing_is_noticed() {
+        let bytes = [framed(b"a", &mut 0), framed(b"b", &mut 2)].concat();
+        let mut packets = Packets::new(tokio::io::join(io::Cursor::new(bytes), tokio::io::sink()));
+        assert_eq!(packets.next().await.unwrap(), "a");
+        assert_eq!(packets.next().await.unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,106 @@
+//! XA transactions between their XA PREPARE and what becomes of them: their events are kept here.
+
+use std::collections::HashMap;
+
+use super::spool::{Spool, SpoolReader};
+use crate::{
+    config::XaConfig,
+    decode::{RawEvent, Transaction, Xid},
+    error::{Error, Result},
+    position::Place,
+};
+
+/// Memory that all together may take; what is more goes into files.
+const MAX_MEMORY_BYTES: usize = 4 << 20;
+
+/// Those that are open.
+#[derive(Debug)]
+pub(super) struct Held {
+    config: XaConfig,
+    /// Being read, and not prepared yet.
+    reading: Kept,
+    prepared: HashMap<Xid, (Transaction, Kept)>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    spool: Spool,
+    bytes: u64,
+}
+
+impl Held {
+    pub(super) fn new(config: &XaConfig) -> Self {
+        Self { config: config.clone(), reading: Kept::default(), prepared: HashMap::new() }
+    }
+
+    /// Keeps an event of the one that is being read.
+    pub(super) fn keep(&mut self, event: &RawEvent<'_>, pos: u64) -> Result<()> {
+        let elsewhere: usize = self.prepared.values().map(|(_, kept)| kept.spool.memory()).sum();
+        let room = MAX_MEMORY_BYTES.saturating_sub(elsewhere);
+        let directory = &self.config.directory;
+        let pushed = self.reading.spool.push((event, pos), room, directory);
+        self.reading.bytes += pushed.map_err(|error| self.unusable(&error))?;
+        let prepared: u64 = self.prepared.values().map(|(_, kept)| kept.bytes).sum();
+        if prepared + self.reading.bytes > self.config.max_bytes {
+            return Err(self.too_large(prepared));
+        }
+        Ok(())
+    }
+
+    /// The one that was read is prepared.
+    pub(super) fn prepare(&mut self, xid: Xid, transaction: Transaction) {
+        let kept = std::mem::take(&mut self.reading);
+        self.prepared.insert(xid, (transaction, kept));
+    }
+
+    /// The events of the one that was read, which is committed already.
+    pub(super) fn take_read(&mut self) -> Result<SpoolReader> {
+        let kept = std::mem::take(&mut self.reading);
+        kept.spool.read().map_err(|error| self.unusable(&error))
+    }
+
+    /// The events of one that is committed now; `None` when it was never read.
+    pub(super) fn take(&mut self, xid: &Xid) -> Result<Option<(Transaction, SpoolReader)>> {
+        let Some((transaction, kept)) = self.prepared.remove(xid) else { return Ok(None) };
+        let events = kept.spool.read().map_err(|error| self.unusable(&error))?;
+        Ok(Some((transaction, events)))
+    }
+
+    /// One that is rolled back; `None` when it was never read, and then nothing is lost.
+    pub(super) fn forget(&mut self, xid: &Xid) -> Option<Transaction> {
+        self.prepared.remove(xid).map(|(transaction, _)| transaction)
+    }
+
+    /// Where those that are prepared begin.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let place = |transaction: &Transaction| {
+            let start = &transaction.start;
+            Place { file: start.file.to_string(), pos: start.pos }
+        };
+        self.prepared.values().map(|(transaction, _)| place(transaction)).collect()
+    }
+
+    fn unusable(&self, error: &std::io::Error) -> Error {
+        let directory = self.config.directory.display();
+        Error::refused(
+            format!("the rows of a prepared XA transaction cannot be kept in {directory}: {error}"),
+            "make room there and let dts write, or set xa.directory to another place",
+        )
+    }
+
+    fn too_large(&self, prepared: u64) -> Error {
+        let names: Vec<String> = self.prepared.keys().take(5).map(Xid::to_string).collect();
+        Error::refused(
+            format!(
+                "the rows of XA transactions that are not committed take more than xa.maxBytes = \
+                 {}: {} bytes of {} that are prepared (such as {}), {} bytes of the one at hand",
+                self.config.max_bytes,
+                prepared,
+                self.prepared.len(),
+                names.join("; "),
+                self.reading.bytes
+            ),
+            "raise xa.maxBytes; XA RECOVER on the server lists those that are prepared",
+        )
+    }
+}

@@ -1,0 +1,163 @@
+//! XA transactions on their way: held from XA PREPARE on, published at XA COMMIT with the ids of
+//! the prepare.
+//!
+//! Until then the prepare counts as not read: its GTID stays out of the saved set, so that a server
+//! sends it again. Without GTIDs the saved position names where each begins, and a restart reads
+//! from the first of these on, passing over what is published.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{super::spool::SpoolReader, MAX_BATCH_BYTES, Reader};
+use crate::{
+    decode::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid},
+    error::{Error, Result},
+    position::{Place, Position, Saved},
+};
+
+/// A transaction that was prepared before and is published now.
+pub(super) struct Replay {
+    events: SpoolReader,
+    prepared_as: Option<Gtid>,
+    end: TransactionEnd,
+}
+
+/// Reading once more what lies between the first open prepare and the saved position.
+pub(super) struct Behind {
+    until: Position,
+    prepared: Vec<Place>,
+}
+
+impl Behind {
+    /// Where to begin, and what is to be read again, if anything is.
+    pub(super) fn of(saved: &Saved) -> Option<Self> {
+        let applies = saved.position.gtids.is_none() && !saved.prepared.is_empty();
+        applies.then(|| Self { until: saved.position.clone(), prepared: saved.prepared.clone() })
+    }
+}
+
+impl Reader {
+    /// Keeps the event that was decoded, if it is of an XA transaction's rows.
+    pub(super) fn hold(&mut self, event: &RawEvent<'_>) -> Result<()> {
+        if event.has_row_data() {
+            self.held.keep(event, self.decoder.event_start())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A group of an XA transaction ended.
+    pub(super) fn settle_xa(&mut self, outcome: XaOutcome, end: TransactionEnd) -> Result<()> {
+        match outcome {
+            XaOutcome::Prepared(xid) => {
+                self.held.prepare(xid, self.decoder.transaction().clone());
+                self.note_prepared();
+                self.move_on();
+            }
+            XaOutcome::CommittedAtOnce => {
+                let events = self.held.take_read()?;
+                self.replay(self.decoder.transaction().clone(), events, end);
+            }
+            XaOutcome::Committed(xid) => {
+                let taken = self.held.take(&xid)?;
+                let (transaction, events) = taken.ok_or_else(|| never_read(&xid, &end))?;
+                self.replay(transaction, events, end);
+            }
+            XaOutcome::RolledBack(xid) => {
+                let prepared_as = self.held.forget(&xid).and_then(|prepared| prepared.gtid);
+                self.add_gtids([prepared_as, end.gtid]);
+                self.note_prepared();
+                self.move_on();
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, transaction: Transaction, events: SpoolReader, end: TransactionEnd) {
+        let prepared_as = transaction.gtid.clone();
+        self.decoder.reopen(Transaction { commit_micros: end.commit_micros, ..transaction });
+        self.replay = Some(Replay { events, prepared_as, end });
+    }
+
+    /// Publishes what was held of the transaction that is committed, as far as there is room.
+    pub(super) fn replay_some(&mut self) -> Result<()> {
+        while self.batch.bytes() < MAX_BATCH_BYTES
+            && let Some(replay) = &mut self.replay
+        {
+            let event = replay.events.next().map_err(|error| {
+                Error::Internal(format!(
+                    "the kept rows of an XA transaction cannot be read: {error}"
+                ))
+            })?;
+            let Some((event, pos)) = event else {
+                self.finish_replay()?;
+                break;
+            };
+            let Self { decoder, publisher, batch, .. } = self;
+            decoder.decode_again((&event, pos), &mut |change| publisher.publish(change, batch))?;
+        }
+        Ok(())
+    }
+
+    fn finish_replay(&mut self) -> Result<()> {
+        let Some(Replay { prepared_as, end, .. }) = self.replay.take() else { return Ok(()) };
+        let rows = self.decoder.close_again();
+        self.saved.accounting += self.publisher.end_transaction(rows)?;
+        self.add_gtids([prepared_as, end.gtid]);
+        self.note_prepared();
+        self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
+        self.move_on();
+        Ok(())
+    }
+
+    fn add_gtids(&mut self, read: [Option<Gtid>; 2]) {
+        let Some(gtids) = &mut self.saved.position.gtids else { return };
+        read.iter().flatten().for_each(|gtid| gtids.add(gtid));
+    }
+
+    fn note_prepared(&mut self) {
+        if self.saved.position.gtids.is_none() {
+            self.saved.prepared = self.held.places();
+        }
+    }
+
+    /// An event that lies before the saved position: only what is prepared counts.
+    pub(super) fn catch_up(&mut self, event: &RawEvent<'_>) -> Result<()> {
+        let Some(Behind { prepared, .. }) = &self.behind else { return Ok(()) };
+        let start = &self.decoder.transaction().start;
+        let is_listed =
+            prepared.iter().any(|place| *place.file == *start.file && place.pos == start.pos);
+        let is_held = is_listed && self.decoder.is_in_xa();
+        let step = self.decoder.decode(event, &mut |_| Ok::<_, Error>(()))?;
+        if is_held {
+            self.hold(event)?;
+        }
+        if let Step::Xa(XaOutcome::Prepared(xid), _) = step
+            && is_held
+        {
+            self.held.prepare(xid, self.decoder.transaction().clone());
+        }
+        let (now, is_between) = (self.decoder.position(), !self.decoder.is_in_group());
+        let caught_up = self.behind.as_ref().is_some_and(|behind| {
+            is_between && *behind.until.file == *now.file && behind.until.pos == now.pos
+        });
+        if caught_up {
+            self.behind = None;
+        }
+        Ok(())
+    }
+}
+
+fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
+    let gtid = end.gtid.as_ref().map(|gtid| format!(", transaction {gtid},")).unwrap_or_default();
+    let (file, pos) = (&end.end.file, end.end.pos);
+    Error::refused(
+        format!(
+            "XA COMMIT {xid}{gtid} before {file}:{pos} is of rows that dts has not read: its XA \
+             PREPARE stands before the place that dts was started at"
+        ),
+        format!(
+            "start before that XA PREPARE; or behind this commit, by `dts position set --file \
+             {file} --pos {pos}`, and load the tables that it changed anew"
+        ),
+    )
+}

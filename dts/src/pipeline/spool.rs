@@ -1,0 +1,118 @@
+//! Binlog events put aside: in memory while they are few, else in a file without a name, which is
+//! gone when this process is, however that ends.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter, Cursor, Read, Seek, Write},
+    path::Path,
+};
+
+use crate::decode::{EventHeader, RawEvent};
+
+/// Place in the binlog file, header, length of the body.
+const HEAD_BYTES: usize = 8 + EventHeader::LEN + 4;
+
+/// Events in the order in which they were pushed.
+#[derive(Debug, Default)]
+pub(super) struct Spool {
+    memory: Vec<u8>,
+    file: Option<BufWriter<File>>,
+}
+
+impl Spool {
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Adds an event that stands at `pos`. It goes on in a file in `directory` once it has more
+    /// than `room` bytes of memory. Gives the bytes that the event takes.
+    pub(super) fn push(
+        &mut self,
+        (event, pos): (&RawEvent<'_>, u64),
+        room: usize,
+        directory: &Path,
+    ) -> io::Result<u64> {
+        let bytes = HEAD_BYTES + event.body.len();
+        if self.file.is_none() && self.memory.len() + bytes > room {
+            std::fs::create_dir_all(directory)?;
+            let mut file = BufWriter::new(tempfile::tempfile_in(directory)?);
+            file.write_all(&std::mem::take(&mut self.memory))?;
+            self.file = Some(file);
+        }
+        let out: &mut dyn Write = match &mut self.file {
+            Some(file) => file,
+            None => &mut self.memory,
+        };
+        out.write_all(&pos.to_le_bytes())?;
+        out.write_all(&event.header.write())?;
+        out.write_all(&(event.body.len() as u32).to_le_bytes())?;
+        out.write_all(event.body)?;
+        Ok(bytes as u64)
+    }
+
+    /// Reads from the first event on.
+    pub(super) fn read(self) -> io::Result<SpoolReader> {
+        let source: Box<dyn Read + Send> = match self.file {
+            None => Box::new(Cursor::new(self.memory)),
+            Some(file) => {
+                let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.rewind()?;
+                Box::new(BufReader::new(file))
+            }
+        };
+        Ok(SpoolReader { source, body: Vec::new() })
+    }
+}
+
+/// A spool that is read.
+pub(super) struct SpoolReader {
+    source: Box<dyn Read + Send>,
+    body: Vec<u8>,
+}
+
+impl SpoolReader {
+    /// The next event, and its place in the binlog file.
+    pub(super) fn next(&mut self) -> io::Result<Option<(RawEvent<'_>, u64)>> {
+        let mut head = [0; HEAD_BYTES];
+        if self.source.read(&mut head[..1])? == 0 {
+            return Ok(None);
+        }
+        self.source.read_exact(&mut head[1..])?;
+        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+        let (pos, rest) = head.split_first_chunk().ok_or_else(invalid)?;
+        let (rest, length) = rest.split_last_chunk().ok_or_else(invalid)?;
+        let header = EventHeader::read(rest).map_err(|_| invalid())?;
+        self.body.resize(u32::from_le_bytes(*length) as usize, 0);
+        self.source.read_exact(&mut self.body)?;
+        Ok(Some((RawEvent { header, body: &self.body }, u64::from_le_bytes(*pos))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_back_as_they_went_in_from_memory_and_from_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        for room in [0, 300, usize::MAX] {
+            let mut spool = Spool::default();
+            let bodies: Vec<Vec<u8>> = (0..50).map(|n| vec![n; usize::from(n) * 7]).collect();
+            for (body, pos) in bodies.iter().zip(100..) {
+                let header = EventHeader { kind: body.len() as u8, ..EventHeader::default() };
+                let event = RawEvent { header, body };
+                spool.push((&event, pos), room, &directory.path().join("below")).unwrap();
+            }
+            assert!(spool.memory() <= room);
+            let mut reader = spool.read().unwrap();
+            for (body, pos) in bodies.iter().zip(100..) {
+                let (event, at) = reader.next().unwrap().unwrap();
+                assert_eq!((event.body, event.header.kind, at), (&**body, body.len() as u8, pos));
+            }
+            assert!(reader.next().unwrap().is_none());
+        }
+        let left = std::fs::read_dir(directory.path().join("below")).unwrap().count();
+        assert_eq!(left, 0, "the files have names");
+    }
+}
