@@ -1,6 +1,6 @@
 //! Which changes there were, as MySQL's own `mysqlbinlog` tells them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use mysql_async::{Row, prelude::Queryable};
@@ -43,8 +43,19 @@ async fn verbose(server: &Mysql) -> Result<String> {
 fn collect_ids(text: &str, wanted: &str) -> BTreeSet<String> {
     const CHANGES: [&str; 3] = ["### INSERT INTO ", "### UPDATE ", "### DELETE FROM "];
     let mut ids = BTreeSet::new();
+    // Those of XA transactions count when they are committed.
+    let mut prepared: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut xid = None;
     let (mut gtid, mut row) = ("", 0);
     for line in text.lines() {
+        if let Some((verb, name)) = xa_statement(line) {
+            match verb {
+                "START" => xid = Some(name),
+                "COMMIT" => ids.extend(prepared.remove(name).unwrap_or_default()),
+                "ROLLBACK" => drop(prepared.remove(name)),
+                _ => xid = None,
+            }
+        }
         if let Some(rest) = line.strip_prefix("SET @@SESSION.GTID_NEXT= '") {
             (gtid, row) = (rest.split('\'').next().unwrap_or_default(), 0);
         }
@@ -52,16 +63,43 @@ fn collect_ids(text: &str, wanted: &str) -> BTreeSet<String> {
             continue;
         };
         if table.starts_with(wanted) {
-            ids.insert(format!("{gtid}#{row}"));
+            let id = format!("{gtid}#{row}");
+            match xid {
+                Some(xid) => prepared.entry(xid).or_default().push(id),
+                None => drop(ids.insert(id)),
+            }
         }
         row += 1;
     }
     ids
 }
 
+/// The verb and the transaction of `XA VERB X'…',X'…',1`, with ONE PHASE or without.
+fn xa_statement(line: &str) -> Option<(&str, &str)> {
+    let (verb, name) = line.strip_prefix("XA ")?.split_once(' ')?;
+    Some((verb, name.split([' ', '/']).next()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_xa_transactions_count_when_they_are_committed() {
+        let rows = |name: &str| format!("XA START {name}\n### UPDATE `a`.`t`\nXA END {name}\n");
+        let gtid = |n: u64| format!("SET @@SESSION.GTID_NEXT= 'u:{n}'/*!*/;\n");
+        let (x, y, z) = ("X'01',X'',1", "X'02',X'',1", "X'03',X'',1");
+        let text = [
+            gtid(1) + &rows(x) + &format!("XA PREPARE {x}\n"),
+            gtid(2) + &rows(y) + &format!("XA PREPARE {y}\n"),
+            gtid(3) + &rows(z) + &format!("XA COMMIT {z} ONE PHASE\n"),
+            gtid(4) + &format!("XA ROLLBACK {x}\n") + &gtid(5) + &format!("XA COMMIT {y}\n"),
+            gtid(6) + "### UPDATE `a`.`t`\n",
+        ]
+        .concat();
+        let ids: Vec<String> = collect_ids(&text, "`a`.").into_iter().collect();
+        assert_eq!(ids, ["u:2#0", "u:3#0", "u:6#0"]);
+    }
 
     #[test]
     fn rows_are_counted_over_all_tables_of_a_transaction() {

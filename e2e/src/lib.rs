@@ -9,5 +9,6 @@ pub mod proxy;
 pub mod rebuilt;
 pub mod recording;
 pub mod servers;
+pub mod sessions;
 pub mod topics;
 pub mod workload;

@@ -18,8 +18,11 @@ pub struct Rebuilt {
 #[derive(Debug)]
 struct Version {
     offset: u64,
-    values: Option<Vec<String>>,
+    values: Option<Values>,
 }
+
+/// By column name.
+type Values = BTreeMap<String, String>;
 
 impl Rebuilt {
     /// Applies each handled event unless a newer one of its key was applied before: a consumer
@@ -45,7 +48,14 @@ impl Rebuilt {
         }
         let values = match event.action.as_str() {
             "delete" => None,
-            "insert" | "update" => Some(as_text(event.data.get())?),
+            "insert" => Some(as_text(event.data.get())?),
+            // A column that is absent did not change.
+            "update" => {
+                let known = self.rows.get(&at).and_then(|known| known.values.clone());
+                let mut values = known.unwrap_or_default();
+                values.extend(as_text(event.data.get())?);
+                Some(values)
+            }
             other => anyhow::bail!("the action {other} is not known"),
         };
         self.rows.insert(at, Version { offset, values });
@@ -63,6 +73,7 @@ impl Rebuilt {
             .iter()
             .filter(|((name, _), _)| name == table)
             .filter_map(|(_, version)| version.values.clone())
+            .map(|values| values.into_values().collect())
             .collect();
         let theirs = select(server, schema, table).await?;
         let lost: Vec<_> = theirs.difference(&ours).take(3).collect();
@@ -75,11 +86,10 @@ impl Rebuilt {
     }
 }
 
-/// The values of `Data`, sorted by column name.
-fn as_text(data: &str) -> Result<Vec<String>> {
+/// The values of `Data`.
+fn as_text(data: &str) -> Result<Values> {
     let columns: Map<String, Value> = serde_json::from_str(data)?;
-    let sorted: BTreeMap<_, _> = columns.into_iter().collect();
-    Ok(sorted.into_values().map(text_of).collect())
+    Ok(columns.into_iter().map(|(name, value)| (name, text_of(value))).collect())
 }
 
 fn text_of(value: Value) -> String {
@@ -91,19 +101,25 @@ fn text_of(value: Value) -> String {
 
 /// All rows, each as the texts that MySQL prints, sorted by column name; NULL is `null`.
 async fn select(server: &mut Conn, schema: &str, table: &str) -> Result<BTreeSet<Vec<String>>> {
-    let columns: Vec<String> = server
+    let columns: Vec<(String, String)> = server
         .exec(
-            "SELECT column_name FROM information_schema.columns \
+            "SELECT column_name, data_type FROM information_schema.columns \
              WHERE table_schema = ? AND table_name = ? ORDER BY BINARY column_name",
             (schema, table),
         )
         .await?;
     let list: Vec<String> =
-        columns.iter().map(|name| format!("IFNULL(CAST(`{name}` AS CHAR), 'null')")).collect();
+        columns.iter().map(|(name, _)| format!("IFNULL(CAST(`{name}` AS CHAR), 'null')")).collect();
     let query = format!("SELECT {} FROM `{schema}`.`{table}`", list.join(", "));
     let rows: Vec<Row> = server.query(query).await?;
-    let texts = |row: Row| -> Result<Vec<String>> {
-        (0..row.len()).map(|column| row.get(column).context("a column is missing")).collect()
+    let text = |row: &Row, at: usize| -> Result<String> {
+        let text: String = row.get(at).context("a column is missing")?;
+        if columns[at].1 != "json" {
+            return Ok(text);
+        }
+        // The same document, printed as ours are.
+        Ok(text_of(serde_json::from_str(&text)?))
     };
+    let texts = |row: Row| (0..row.len()).map(|at| text(&row, at)).collect();
     rows.into_iter().map(texts).collect()
 }
