@@ -5,7 +5,7 @@
 #[path = "../../dts/src/decode/mod.rs"]
 pub mod decode;
 
-use decode::{Decoder, Error, EventHeader, Image, RawEvent, RowChange};
+use decode::{Decoder, Error, EventHeader, Image, RawEvent, RowChange, Unpacker};
 
 const TABLE_MAP: u8 = 19;
 
@@ -54,6 +54,32 @@ pub fn decode_rows(table: usize, kind: u8, body: &[u8]) -> usize {
     let header = EventHeader { kind, size: 100, log_pos: 0, ..EventHeader::default() };
     let rows = (header, &*body);
     decode_all(before.chain([map]).copied().chain([rows]))
+}
+
+/// Unpacks a compressed transaction until it is refused, and says how many bytes it has.
+pub fn unpack(body: &[u8]) -> usize {
+    let mut unpacker = Unpacker::default();
+    let mut unpacked = 0;
+    if unpacker.begin(body).is_ok() {
+        while let Ok(Some((_, event))) = unpacker.next(body) {
+            unpacked += EventHeader::LEN + event.len();
+        }
+    }
+    unpacked
+}
+
+/// Decodes an event between groups, inside an XA transaction, and after a GTID.
+pub fn decode_in_xa(kind: u8, body: &[u8]) {
+    const QUERY: u8 = 2;
+    const ANONYMOUS_GTID: u8 = 34;
+    /// No session, error, schema and variables; then the text.
+    const START: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0XA START X'61',X'',1";
+    let event = |kind, body| (EventHeader { kind, size: 100, ..EventHeader::default() }, body);
+    let before: [&[(EventHeader, &[u8])]; 3] =
+        [&[], &[event(ANONYMOUS_GTID, &[0; 25])], &[event(QUERY, START)]];
+    for before in before {
+        decode_all(before.iter().copied().chain([event(kind, body)]));
+    }
 }
 
 fn write(row: &RowChange<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
