@@ -133,9 +133,10 @@ fn reading(charset: &str, row: Row) -> Result<Reading> {
 }
 
 /// The text, if a server found a character for all of its bytes when it converted them to UTF-8.
-/// What is not text it may cut off, or write as UTF-8 that no surrogate may have; for what it cannot
-/// convert it puts question marks. So there must be as many characters as it counted, and no more
-/// question marks than the bytes have.
+///
+/// What is not text it may cut off, or write as UTF-8 that no surrogate may have; for what it
+/// cannot convert it puts question marks. So there must be as many characters as it counted, and no
+/// more question marks than the bytes have.
 pub fn whole_text(
     charset: &str,
     (bytes, length): (&[u8], u64),

@@ -50,7 +50,7 @@ pub enum TextCharset {
     Ascii,
     /// latin1.
     Latin1,
-    /// Any other, with its default collation; the server may hold text in it that it cannot convert.
+    /// Any other, with its default collation; a server may hold text in it that it cannot convert.
     Named(&'static str),
 }
 

@@ -1,8 +1,9 @@
 //! Character sets by table: which characters a server reads the bytes as.
 //!
-//! `tables.bin` is what `e2e/src/bin/charset_tables.rs` wrote: the number of character sets and that
-//! of all segments (u16, and all numbers little-endian); for each character set its name in eight
-//! bytes and the number of its segments (u16); then all segments; then the pool, to the end.
+//! `tables.bin` is what `e2e/src/bin/charset_tables.rs` wrote: the number of character sets and
+//! that of all segments (u16, and all numbers with the low byte first); for each character set its
+//! name in eight bytes and the number of its segments (u16); then all segments; then the pool, to
+//! the end.
 //!
 //! A segment is a run of characters, of equally many bytes, whose codes follow each other. A code
 //! is a character's bytes from the left in four, so that segments of all lengths have one order:
