@@ -47,6 +47,7 @@ pub async fn samples(conn: &mut Conn) -> Result<Vec<Sample>> {
         (names(), 8),
         (wide(), 2),
         (derived(), 20),
+        (opaques(), 20),
         (without_nulls(), 20),
         (without_key(), 20),
     ];
@@ -280,6 +281,19 @@ fn each_kind() -> Vec<(String, Domain)> {
         ("j", Domain::Json),
     ];
     named(columns)
+}
+
+/// A document of every type of column: what JSON does not have stands in it as MySQL stores it.
+fn opaques() -> Table {
+    const ALL: &str = "(JSON_ARRAY(i, u, f, d, bit, y, da, ti, dt, ts, c, v, b, e, s, b0, b1, b2, \
+         JSON_OBJECT('ts', ts, 'b', b1))) STORED";
+    let binaries = ["VARBINARY(300)", "TINYBLOB", "BLOB"].iter().enumerate();
+    let mut columns = each_kind();
+    columns.extend(binaries.map(|(n, kind)| (format!("b{n}"), Domain::Binary(kind))));
+    let mut table = Table::new("opaques", columns);
+    let documents = table.columns.iter_mut().filter(|column| column.domain == Domain::Json);
+    documents.for_each(|column| column.role = Role::Generated(ALL));
+    table
 }
 
 fn without_nulls() -> Table {
