@@ -78,18 +78,24 @@ async fn write_tables(url: &str, path: &Path) -> Result<()> {
     names.sort_by_key(|name| {
         (FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()), name.clone())
     });
-    let (mut directory, mut segments, mut pool) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut directory, mut leads) = (Vec::new(), Vec::new());
+    let (mut segments, mut pool) = (Vec::new(), Vec::new());
     let count = u16::try_from(names.len())?;
     for name in names {
         let runs = runs(&characters(&mut conn, &name).await?);
         let parts: Vec<Run> = runs.iter().flat_map(Run::parts).collect();
         directory.extend(format!("{name:\0<8}").bytes());
         directory.extend(u16::try_from(parts.len())?.to_le_bytes());
+        for lead in 0..=u8::MAX {
+            let up_to = parts.partition_point(|part| part.code.to_be_bytes()[0] <= lead);
+            leads.extend(u16::try_from(up_to)?.to_le_bytes());
+        }
         parts.iter().for_each(|part| segments.extend(part.segment(&mut pool)));
     }
     let all = u16::try_from(segments.len() / SEGMENT_BYTES)?;
     let mut file: Vec<u8> = [count, all].iter().flat_map(|number| number.to_le_bytes()).collect();
     file.extend(directory);
+    file.extend(leads);
     file.extend(segments);
     file.extend(pool.iter().flat_map(|unit| unit.to_le_bytes()));
     std::fs::write(path, file)?;

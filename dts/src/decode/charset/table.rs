@@ -2,8 +2,9 @@
 //!
 //! `tables.bin` is what `e2e/src/bin/charset_tables.rs` wrote: the number of character sets and
 //! that of all segments (u16, and all numbers with the low byte first); for each character set its
-//! name in eight bytes and the number of its segments (u16); then all segments; then the pool, to
-//! the end.
+//! name in eight bytes and the number of its segments (u16); for each again 256 numbers (u16), of
+//! its segments up to those whose first code begins with this byte; then all segments; then the
+//! pool, to the end.
 //!
 //! A segment is a run of characters, of equally many bytes, whose codes follow each other. A code
 //! is a character's bytes from the left in four, so that segments of all lengths have one order:
@@ -27,6 +28,16 @@ const ENTRY_BYTES: usize = NAME_BYTES + 2;
 const SEGMENT_BYTES: usize = 12;
 
 type Segment = [u8; SEGMENT_BYTES];
+type Leads = [[u8; 2]; 256];
+
+/// Where a table stands in the file.
+#[derive(Clone, Copy)]
+struct Parts {
+    /// How many segments begin with a byte, or with a lower one.
+    leads: &'static Leads,
+    segments: &'static [Segment],
+    pool: &'static [[u8; 2]],
+}
 
 /// A character set that is read by a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,7 +60,7 @@ impl Table {
             let count = reader.u16().ok()?;
             if text(name) == wanted {
                 let table = Self { place, first, count, has_ascii: false };
-                let has_ascii = table.parts().is_some_and(|(segments, _)| has_ascii(segments));
+                let has_ascii = table.parts().is_some_and(|parts| has_ascii(parts.segments));
                 return Some(Self { has_ascii, ..table });
             }
             first = first.checked_add(count)?;
@@ -63,16 +74,20 @@ impl Table {
         text(TABLES.get(at..at.saturating_add(NAME_BYTES)).unwrap_or_default())
     }
 
-    /// Its segments, and the pool.
-    fn parts(self) -> Option<(&'static [Segment], &'static [[u8; 2]])> {
+    fn parts(self) -> Option<Parts> {
         let (charsets, segments) = head()?;
-        let entries = usize::from(charsets).checked_mul(ENTRY_BYTES)?;
-        let rest = TABLES.get(entries.checked_add(HEAD_BYTES)?..)?;
+        let charsets = usize::from(charsets);
+        let (_, rest) = TABLES.split_at_checked(HEAD_BYTES)?;
+        let (_, rest) = rest.split_at_checked(charsets.checked_mul(ENTRY_BYTES)?)?;
+        let (leads, rest) = rest.split_at_checked(charsets.checked_mul(size_of::<Leads>())?)?;
         let (all, pool) =
             rest.split_at_checked(usize::from(segments).checked_mul(SEGMENT_BYTES)?)?;
         let (first, count) = (usize::from(self.first), usize::from(self.count));
-        let segments = all.as_chunks().0.get(first..first.checked_add(count)?)?;
-        Some((segments, pool.as_chunks().0))
+        Some(Parts {
+            leads: leads.as_chunks().0.as_chunks().0.get(usize::from(self.place))?,
+            segments: all.as_chunks().0.get(first..first.checked_add(count)?)?,
+            pool: pool.as_chunks().0,
+        })
     }
 
     /// Writes text as a JSON string. Says `false`, and writes nothing, when some bytes are no
@@ -92,44 +107,71 @@ impl Table {
 
     /// Stops where there is no character.
     fn write_characters(self, out: &mut Vec<u8>, mut rest: &[u8]) -> Option<()> {
-        let (segments, pool) = self.parts()?;
-        loop {
-            let plain = if self.has_ascii { plain_ascii(rest) } else { 0 };
-            let (head, tail) = rest.split_at_checked(plain)?;
-            out.extend_from_slice(head);
-            if tail.is_empty() {
-                return Some(());
+        let parts = self.parts()?;
+        while let Some(first) = rest.first() {
+            if self.has_ascii && first.is_ascii() {
+                let (head, tail) = rest.split_at_checked(plain_ascii(rest))?;
+                out.extend_from_slice(head);
+                rest = tail;
+                if !head.is_empty() {
+                    continue;
+                }
             }
-            let (character, length) = first_character(segments, pool, tail)?;
-            json::write_escaped(out, character.encode_utf8(&mut [0; 4]));
-            rest = tail.get(length..)?;
+            let (character, length) = parts.first_character(rest)?;
+            let mut utf8 = [0; 4];
+            let utf8 = character.encode_utf8(&mut utf8);
+            if character.is_ascii() {
+                json::write_escaped(out, utf8);
+            } else {
+                out.extend_from_slice(utf8.as_bytes());
+            }
+            rest = rest.get(length..)?;
         }
+        Some(())
     }
 }
 
-/// The first character of the text, and of how many bytes it is.
-fn first_character(segments: &[Segment], pool: &[[u8; 2]], text: &[u8]) -> Option<(char, usize)> {
+impl Parts {
+    /// The first character of the text, and of how many bytes it is.
+    fn first_character(self, text: &[u8]) -> Option<(char, usize)> {
+        let code = u32::from_be_bytes(text.first_chunk().copied().unwrap_or_else(|| padded(text)));
+        let [first, shape, place] = fields(self.segment(code)?);
+        let bytes = (shape >> 28) as usize;
+        let n = number(code, bytes)?.checked_sub(number(first, bytes)?)?;
+        if n >= shape & 0x0fff_ffff || bytes > text.len() {
+            return None;
+        }
+        Some((self.character(place, n)?, bytes))
+    }
+
+    /// The last segment that does not begin behind the code: of those with its first byte, or the
+    /// one before them.
+    fn segment(self, code: u32) -> Option<&'static Segment> {
+        let lead = (code >> 24) as usize;
+        let up_to = |lead: usize| Some(usize::from(u16::from_le_bytes(*self.leads.get(lead)?)));
+        let end = up_to(lead)?;
+        let begin = lead.checked_sub(1).map_or(Some(0), up_to)?.saturating_sub(1);
+        let own = self.segments.get(begin..end)?;
+        let after = own.partition_point(|segment| first_code(segment) <= code);
+        own.get(after.checked_sub(1)?)
+    }
+
+    /// The n-th character of those at a place.
+    fn character(self, place: u32, n: u32) -> Option<char> {
+        if place & IN_ORDER != 0 {
+            return char::from_u32((place ^ IN_ORDER).checked_add(n)?);
+        }
+        let unit = self.pool.get(place.checked_add(n)? as usize).copied();
+        let character = char::from_u32(u16::from_le_bytes(unit?).into());
+        character.filter(|&character| character != '\0')
+    }
+}
+
+/// The last bytes of a text, with zeros behind them.
+fn padded(text: &[u8]) -> [u8; 4] {
     let mut window = [0; 4];
     window.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-    let code = u32::from_be_bytes(window);
-    let after = segments.partition_point(|segment| first_code(segment) <= code);
-    let [first, shape, place] = fields(segments.get(after.checked_sub(1)?)?);
-    let bytes = (shape >> 28) as usize;
-    let n = number(code, bytes)?.checked_sub(number(first, bytes)?)?;
-    if n >= shape & 0x0fff_ffff || bytes > text.len() {
-        return None;
-    }
-    Some((character(pool, place, n)?, bytes))
-}
-
-/// The n-th character of those at a place.
-fn character(pool: &[[u8; 2]], place: u32, n: u32) -> Option<char> {
-    if place & IN_ORDER != 0 {
-        return char::from_u32((place ^ IN_ORDER).checked_add(n)?);
-    }
-    let unit = pool.get(place.checked_add(n)? as usize).copied();
-    let character = char::from_u32(u16::from_le_bytes(unit?).into());
-    character.filter(|&character| character != '\0')
+    window
 }
 
 /// How many bytes from the first on are ASCII that may stand in JSON as they are.
