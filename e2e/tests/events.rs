@@ -1,6 +1,6 @@
 //! However sessions log their changes, the tables rebuilt from the events are those of MySQL.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
     programs::{Site, recording_listener, seed, size},
@@ -122,4 +122,129 @@ async fn published(running: &Running, records: u64) -> Result<()> {
         published.and_then(serde_json::Value::as_u64) == Some(records)
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() -> Result<()> {
+    let mut running = Running::start("groups").await?;
+    let mut server = running.mysql.connect().await?;
+    let file = running.site.path("rows.csv");
+    std::fs::write(&file, "10,1\n11,2\n12,3\n")?;
+    let load = format!("LOAD DATA INFILE '{}' INTO TABLE doc", file.display());
+    execute(
+        &mut server,
+        &[
+            "USE styles",
+            &format!("{load} FIELDS TERMINATED BY ',' (id, number)"),
+            "CREATE TABLE copy (PRIMARY KEY (id)) AS SELECT id, number FROM doc",
+            "BEGIN",
+            "SAVEPOINT a",
+            "INSERT INTO doc (id) VALUES (20)",
+            "ROLLBACK TO a",
+            "INSERT INTO doc (id) VALUES (21)",
+            "SAVEPOINT b",
+            "COMMIT",
+            "TRUNCATE copy",
+            "DROP TABLE copy",
+            "CREATE DATABASE elsewhere",
+            "CREATE TABLE elsewhere.t (id INT PRIMARY KEY)",
+            "SET SESSION binlog_format = STATEMENT, SESSION binlog_rows_query_log_events = ON",
+            "INSERT INTO elsewhere.t VALUES (1)",
+            &format!("{load} FIELDS TERMINATED BY ',' (id, number)")
+                .replace("TABLE doc", "TABLE elsewhere.t")
+                .replace("(id, number)", "(id, @n)"),
+            "SET SESSION binlog_format = ROW",
+            "INSERT INTO doc (id) VALUES (22)",
+        ],
+    )
+    .await?;
+    published(&running, 3 + 3 + 1 + 1).await?;
+    execute(
+        &mut server,
+        &["SET SESSION binlog_format = STATEMENT", "DELETE FROM doc WHERE id = 10"],
+    )
+    .await?;
+    execute(&mut server, &["SET SESSION binlog_format = ROW", "INSERT INTO doc (id) VALUES (23)"])
+        .await?;
+    stops(&mut running, "a change of table styles.doc before binlog.").await?;
+    change_config(&running, "tables = ", "statementFormat = \"warn\"\ntables = ")?;
+    running.dts = running.site.start_dts()?;
+    published(&running, 9).await?;
+    ensure!(running.dts.output().contains("a change was logged as a statement"), "not told");
+    running.end()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_known_of_a_partial_row_stops() -> Result<()> {
+    for (statements, message) in [
+        (
+            vec![
+                "INSERT INTO doc (id, data) VALUES (1, '{\"a\": 1}')",
+                "SET SESSION binlog_row_image = MINIMAL, SESSION binlog_row_value_options = 'PARTIAL_JSON'",
+                "UPDATE doc SET data = JSON_SET(data, '$.a', 2)",
+            ],
+            "a difference to a document that was not logged",
+        ),
+        (
+            vec![
+                "CREATE TABLE plain (a INT NOT NULL UNIQUE, b INT)",
+                "SET SESSION binlog_row_image = MINIMAL",
+                "INSERT INTO plain VALUES (1, 1)",
+                "UPDATE plain SET b = 2",
+            ],
+            "was logged without column",
+        ),
+        (
+            vec![
+                "CREATE TABLE bare (a INT DEFAULT 1)",
+                "SET SESSION binlog_row_image = MINIMAL",
+                "INSERT INTO bare () VALUES (), ()",
+            ],
+            "rows were inserted of which no column was logged",
+        ),
+    ] {
+        let mut running = Running::start("partial").await?;
+        let mut server = running.mysql.connect().await?;
+        server.query_drop("USE styles").await?;
+        execute(&mut server, &statements).await?;
+        stops(&mut running, message).await?;
+        running.end()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_compressed_transaction_passes_in_bounded_memory() -> Result<()> {
+    const MAX_RESIDENT_KIB: u64 = 64 * 1024;
+    let running = Running::start("huge-compressed").await?;
+    let mut server = running.mysql.connect().await?;
+    let rows = size(128, 1024) * 1024;
+    let insert = format!(
+        "INSERT INTO doc (id, body) WITH RECURSIVE n AS \
+         (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+         SELECT i, REPEAT(CHAR(65 + i % 26), 1000) FROM n"
+    );
+    let settings = "SET SESSION cte_max_recursion_depth = 10000000, \
+                    SESSION binlog_transaction_compression = ON";
+    execute(&mut server, &["USE styles", settings, &insert]).await?;
+    published(&running, rows).await?;
+    let kib = running.dts.peak_resident_kib()?;
+    println!("{rows} rows; peak RSS of dts: {kib} KiB");
+    ensure!(kib < MAX_RESIDENT_KIB, "dts took {kib} KiB");
+    running.end()
+}
+
+/// `dts` ends by itself, and says so.
+async fn stops(running: &mut Running, message: &str) -> Result<()> {
+    let status = tokio::time::timeout(PATIENCE, running.dts.ended()).await.context("it runs")??;
+    let output = running.dts.output();
+    ensure!(!status.success() && output.contains(message), "{message}: {status}\n{output}");
+    Ok(())
+}
+
+fn change_config(running: &Running, from: &str, to: &str) -> Result<()> {
+    let path = running.site.path("dts.toml");
+    let text = std::fs::read_to_string(&path)?;
+    ensure!(text.contains(from), "{from} is not in {text}");
+    Ok(std::fs::write(path, text.replacen(from, to, 1))?)
 }

@@ -14,7 +14,7 @@ use crate::{
 
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', \
     'version_comment', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', \
-    'gtid_mode', 'gtid_executed', 'gtid_purged', 'server_id', \
+    'binlog_row_value_options', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'server_id', \
     'sync_binlog')";
 
 /// A variable that must have one value.
@@ -112,6 +112,17 @@ impl Server {
             });
         }
         found.extend(SETTINGS.iter().filter_map(|setting| self.judge(setting)));
+        if !self.is("binlog_row_image", "FULL")
+            && self.is("binlog_row_value_options", "PARTIAL_JSON")
+        {
+            found.push(Finding {
+                severity: Severity::Stop,
+                problem: "binlog_row_value_options is PARTIAL_JSON and binlog_row_image is not \
+                          FULL: JSON columns are logged as differences to what is not logged"
+                    .into(),
+                remedy: "SET PERSIST binlog_row_value_options = ''".into(),
+            });
+        }
         if !self.is("binlog_row_image", "FULL") {
             found.push(Finding {
                 severity: Severity::Warn,

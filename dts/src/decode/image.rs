@@ -22,6 +22,11 @@ impl Span {
     pub(super) const NULL: Self = Self { start: u32::MAX, end: 0 };
     /// The server did not log the column.
     pub(super) const ABSENT: Self = Self { start: u32::MAX, end: 1 };
+
+    /// Whether it is a value of no bytes.
+    pub(super) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
 }
 
 /// The row before or after a change.

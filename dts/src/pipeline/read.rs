@@ -226,7 +226,7 @@ impl Reader {
             Step::Rotated | Step::Heartbeat => self.move_on(),
             Step::Xa(outcome, end) => self.settle_xa(outcome, end)?,
             Step::Statement(statement) => {
-                self.capture.judge(&statement, self.decoder.position())?
+                self.capture.judge(&statement, self.decoder.position())?;
             }
             Step::Ended(end) => {
                 self.saved.accounting += self.publisher.end_transaction(end.rows)?;

@@ -27,6 +27,11 @@ const EMPTY_ROWS: &str = "rows were inserted of which no column was logged, so t
      number is known; run on the server SET PERSIST binlog_row_image = FULL, start from a position \
      after this one, and load the table anew";
 
+const NO_DOCUMENT: &str = "a JSON column was logged as a difference to a document that was not \
+     logged, so that its value is not known; run on the server SET PERSIST \
+     binlog_row_value_options = '' (or binlog_row_image = FULL), start from a position after this \
+     one, and load the table anew";
+
 impl Decoder {
     pub(super) fn decode_rows<E: From<Error>>(
         &mut self,
@@ -112,13 +117,14 @@ impl Images {
                 end = read_options(mapped, (head.body, end), diffs)?;
             }
             end = image::scan(&mapped.layouts, present, (head.body, end), second)?;
-            self.settle_diffs()?;
+            self.settle_diffs(mapped)?;
         }
         if end == at { Err(corrupt("bytes are left over after the last row")) } else { Ok(end) }
     }
 
-    /// A difference says something only with the document before it.
-    fn settle_diffs(&mut self) -> Result<(), Fault> {
+    /// A difference says something only with the document before it. To leave the column out would
+    /// say that it did not change.
+    fn settle_diffs(&mut self, mapped: &Mapped) -> Result<(), Fault> {
         let Self { first, second, diffs } = self;
         let mut outcome = Ok(());
         diffs.retain(|&column| {
@@ -127,7 +133,12 @@ impl Images {
             };
             match (*before, *after) {
                 (_, Span::ABSENT | Span::NULL) => return false,
-                (Span::ABSENT, _) => *after = Span::ABSENT,
+                (Span::ABSENT, difference) => {
+                    *after = Span::ABSENT;
+                    if mapped.plan.is_some() && !difference.is_empty() {
+                        outcome = Err(Fault::Setting(NO_DOCUMENT));
+                    }
+                }
                 (Span::NULL, _) => outcome = Err(corrupt("a JSON difference without a document")),
                 _ => {}
             }
