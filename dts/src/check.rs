@@ -36,8 +36,7 @@ pub async fn check(config: &Config) -> Report {
 }
 
 async fn ask(config: &Config, report: &mut Report) -> Result<()> {
-    let mut conn = binlog::connect(&config.source).await?;
-    let server = Server::ask(&mut conn, &config.source).await?;
+    let (conn, server) = binlog::open(&config.source).await?;
     report.server = Some(format!("MySQL {} ({})", server.version, server.uuid));
     report.findings = server.findings();
     if report.is_good() {

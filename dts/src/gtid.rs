@@ -240,6 +240,12 @@ impl fmt::Display for GtidSet {
 #[error("{0:?} is not part of a GTID set (uuid:1-5:7,…)")]
 pub struct InvalidGtidSet(String);
 
+impl InvalidGtidSet {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl FromStr for GtidSet {
     type Err = InvalidGtidSet;
 

@@ -17,4 +17,5 @@ pub mod pipeline;
 pub mod position;
 pub mod publish;
 pub mod status;
+pub mod touched;
 pub mod verbs;

@@ -97,7 +97,7 @@ async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
     match verb {
         Verb::Run(_) => run(config).await,
         Verb::Check(_) => Ok(check(&config).await),
-        Verb::Position(verb) => position(verb, &config).await,
+        Verb::Position(verb) => position(verb, config).await,
         Verb::Topics(TopicsVerb::Adopt(arguments)) => adopt(arguments, &config).await,
     }
 }
@@ -141,7 +141,7 @@ async fn check(config: &Config) -> Exit {
 }
 
 #[expect(clippy::print_stdout, reason = "the position is what the verb is for")]
-async fn position(verb: &PositionVerb, config: &Config) -> Result<Exit> {
+async fn position(verb: &PositionVerb, config: Config) -> Result<Exit> {
     println!("{}", verbs::carry_out(verb, config).await?);
     Ok(Exit::Done)
 }

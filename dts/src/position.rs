@@ -5,7 +5,11 @@ use std::ops::AddAssign;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::gtid::{GtidSet, InvalidGtidSet};
+use crate::{
+    decode::Gtid,
+    gtid::{GtidSet, InvalidGtidSet},
+    touched::{self, Touched, parse_gtid},
+};
 
 /// The checkpoint's key for [`Saved`].
 pub const POSITION_KEY: &str = "position";
@@ -26,7 +30,7 @@ pub struct Position {
 pub struct Skip {
     /// The number of its records.
     pub records: u64,
-    /// CRC32 over (table, action, key) of these records: they must come again just so.
+    /// CRC32 over (table, action, key, row number) of these records: they must come again just so.
     pub crc: u32,
 }
 
@@ -55,6 +59,26 @@ pub struct Saved {
     pub skip: Skip,
     /// Up to the position, from the first start on.
     pub accounting: Accounting,
+    /// The GTID of the transaction that `skip` counts records of.
+    pub open: Option<Gtid>,
+    /// Which tables the last transactions changed.
+    pub touched: Touched,
+    /// What was last lost and accepted.
+    pub loss: Option<Loss>,
+}
+
+/// Transactions that we had read, that no server has any more, and whose loss was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// The transactions.
+    pub gtid_set: String,
+    /// The captured tables that they changed, as far as known, as `schema.table`.
+    pub tables: Vec<String>,
+    /// Whether these are all.
+    pub all_tables_known: bool,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +92,12 @@ struct Json {
     skip: Option<Skip>,
     #[serde(default)]
     accounting: Accounting,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open_transaction: Option<String>,
+    #[serde(default, skip_serializing_if = "touched::Json::is_empty")]
+    touched: touched::Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss: Option<Loss>,
 }
 
 /// A checkpoint that is not in the form that this version writes.
@@ -93,7 +123,15 @@ impl AddAssign for Accounting {
 impl Saved {
     /// The checkpoint of a first start.
     pub fn new(server_uuid: String, position: Position) -> Self {
-        Self { server_uuid, position, skip: Skip::default(), accounting: Accounting::default() }
+        Self {
+            server_uuid,
+            position,
+            skip: Skip::default(),
+            accounting: Accounting::default(),
+            open: None,
+            touched: Touched::default(),
+            loss: None,
+        }
     }
 
     /// The bytes to keep.
@@ -110,6 +148,9 @@ impl Saved {
             pos: self.position.pos,
             skip: (self.skip.records > 0).then_some(self.skip),
             accounting: self.accounting,
+            open_transaction: self.open.as_ref().map(Gtid::to_string),
+            touched: (&self.touched).into(),
+            loss: self.loss.clone(),
         };
         // A struct of strings and numbers always serialises.
         serde_json::to_string(&json).unwrap_or_default()
@@ -131,6 +172,9 @@ impl Saved {
             },
             skip: json.skip.unwrap_or_default(),
             accounting: json.accounting,
+            open: json.open_transaction.as_deref().map(parse_gtid).transpose()?,
+            touched: json.touched.try_into()?,
+            loss: json.loss,
         })
     }
 }
@@ -150,6 +194,14 @@ mod tests {
             },
             skip: Skip { records: 3, crc: 9 },
             accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
+            open: Some(parse_gtid("3e11fa47-71ca-11e1-9e33-c80aa9429562:6").unwrap()),
+            touched: Touched::default(),
+            loss: Some(Loss {
+                gtid_set: "3e11fa47-71ca-11e1-9e33-c80aa9429562:8-9".to_owned(),
+                tables: vec!["shop.item".to_owned()],
+                all_tables_known: true,
+                at_ms: 1,
+            }),
         };
         assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
         let without_gtids = Saved {

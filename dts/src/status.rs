@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 use serde_json::{Value, json};
 
-use crate::{binlog::Server, position::Saved};
+use crate::{binlog::Server, config::SourceConfig, position::Saved};
 
 /// What `dts` is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,28 @@ pub struct Status {
 struct State {
     phase: Phase,
     since: SystemTime,
-    server: Option<(String, String)>,
+    server: Option<Connected>,
     saved: Option<Saved>,
     newest_commit: Option<SystemTime>,
     last_event: Option<Instant>,
     last_error: Option<(SystemTime, String)>,
     last_append: Option<Appended>,
     reconnects: u64,
+}
+
+/// The server that is read from.
+#[derive(Debug)]
+struct Connected {
+    address: String,
+    uuid: String,
+    version: String,
+}
+
+impl Connected {
+    fn to_json(&self) -> Value {
+        let Self { address, uuid, version } = self;
+        json!({"address": address, "serverUuid": uuid, "version": version})
+    }
 }
 
 /// The handles that the pipeline counts with.
@@ -163,9 +178,13 @@ impl Status {
     }
 
     /// The server that we are connected to.
-    pub fn connected(&self, server: &Server) {
+    pub fn connected(&self, config: &SourceConfig, server: &Server) {
         let mut state = self.lock();
-        state.server = Some((server.uuid.clone(), server.version.clone()));
+        state.server = Some(Connected {
+            address: format!("{}:{}", config.host, config.port),
+            uuid: server.uuid.clone(),
+            version: server.version.clone(),
+        });
         state.last_event = Some(Instant::now());
     }
 
@@ -239,7 +258,6 @@ impl Status {
     pub fn to_json(&self) -> Value {
         let state = self.lock();
         let role = if state.phase == Phase::Standby { "standby" } else { "leader" };
-        let server = state.server.as_ref();
         let position = state.saved.as_ref().map(|saved| {
             json!({
                 "gtidSet": saved.position.gtids.as_ref().map(ToString::to_string),
@@ -253,9 +271,10 @@ impl Status {
             "role": role,
             "state": state.phase.word(),
             "sinceMs": millis(state.since),
-            "source": server.map(|(uuid, version)| json!({"serverUuid": uuid, "version": version})),
+            "source": state.server.as_ref().map(Connected::to_json),
             "position": position,
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
+            "lostTransactions": state.saved.as_ref().and_then(|saved| saved.loss.as_ref()),
             "lastAppend": state.last_append.map(Appended::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
             "secondsSinceLastEvent": state.last_event.map(|at| at.elapsed().as_secs_f64()),

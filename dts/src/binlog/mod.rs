@@ -3,7 +3,10 @@
 //! It knows nothing of rows and topics.
 
 mod connect;
+mod file;
+mod hosts;
 mod locate;
+mod replica;
 mod resume;
 mod scan;
 mod server;
@@ -12,8 +15,10 @@ mod stream;
 
 pub(crate) use connect::classify;
 pub use connect::connect;
+pub(crate) use hosts::open;
+pub use hosts::{Hosts, Source};
 pub use locate::{Depth, Place, locate};
-pub use resume::check_position;
+pub use resume::{Resumed, check_position};
 pub use server::{Finding, Server, Severity};
 pub use start::resolve_start;
 pub use stream::{AtEnd, Event, Stream};

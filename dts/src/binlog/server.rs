@@ -15,7 +15,7 @@ use crate::{
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', \
     'version_comment', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', \
     'binlog_row_value_options', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'server_id', \
-    'sync_binlog', 'binlog_transaction_compression')";
+    'sync_binlog', 'binlog_transaction_compression', 'read_only')";
 
 /// A variable that must have one value.
 struct Setting {
@@ -144,6 +144,11 @@ impl Server {
             });
         }
         found
+    }
+
+    /// Whether applications can write to it: whether it may be the source of others.
+    pub(super) fn is_writable(&self) -> bool {
+        !self.is("read_only", "ON")
     }
 
     fn is(&self, name: &str, wanted: &str) -> bool {

@@ -15,9 +15,10 @@ use crate::{
     config::Config,
     decode::{Decoder, Step},
     error::{Error, Result},
-    position::{Saved, Skip},
+    position::{Position, Saved, Skip},
     publish::Publisher,
     status::Status,
+    touched::Touching,
 };
 
 /// A batch this large is handed over even in the middle of a transaction. Two of them exist.
@@ -41,6 +42,10 @@ pub(super) struct Reader {
     publisher: Publisher,
     /// The end of the last whole transaction that was read.
     saved: Saved,
+    /// Events before this place in the first file are of transactions that were read before.
+    passed_until: u64,
+    /// The tables of the transaction at hand.
+    touching: Touching,
     batch: Batch,
     newest_commit: Option<SystemTime>,
     /// The other batch, while the appender is idle.
@@ -53,11 +58,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(config: &Config, stream: Stream, saved: Saved) -> Self {
+    /// Goes on from what is saved, with a stream that begins at or before that.
+    pub(super) fn new(config: &Config, stream: Stream, (saved, from): (Saved, &Position)) -> Self {
         let capture = Arc::clone(&config.capture);
         let captured = move |schema: &str, table: &str| capture.includes(schema, table);
         let mut decoder = Decoder::new(captured);
-        decoder.restart(&saved.position.file, saved.position.pos);
+        decoder.restart(&from.file, from.pos);
+        let is_before = from.gtids.is_none() && from.pos < saved.position.pos;
         let publisher = Publisher::new(
             config.bus.topics(),
             Arc::clone(&config.capture),
@@ -69,7 +76,9 @@ impl Reader {
             stream,
             decoder,
             publisher,
+            passed_until: if is_before { saved.position.pos } else { 0 },
             saved: Saved { skip: Skip::default(), ..saved },
+            touching: Touching::default(),
             batch: Batch::default(),
             newest_commit: None,
             idle: Some(Batch::default()),
@@ -155,12 +164,25 @@ impl Reader {
         let Some(empty) = self.idle.take() else { return };
         appender.append(Job {
             batch: std::mem::replace(&mut self.batch, empty),
-            saved: Saved { skip: self.publisher.open_transaction(), ..self.saved.clone() },
+            saved: self.to_save(),
             newest_commit: self.newest_commit,
             pace,
         });
         self.handed_over = Instant::now();
         self.moved = false;
+    }
+
+    /// What is saved with the batch at hand.
+    fn to_save(&self) -> Saved {
+        let skip = self.publisher.open_transaction();
+        let mut saved = Saved { skip, ..self.saved.clone() };
+        if skip.records == 0 {
+            saved.open = None;
+        } else {
+            self.touching.note_in(&mut saved.touched);
+            saved.open = self.touching.gtid().cloned().or(saved.open);
+        }
+        saved
     }
 
     fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
@@ -188,8 +210,15 @@ impl Reader {
     fn take(&mut self, event: Result<Option<Event>>) -> Result<()> {
         let event = event.map_err(|error| self.with_place(error))?;
         let event = event.ok_or_else(|| Error::Internal("the binlog ended".to_owned()))?;
-        let Self { decoder, publisher, batch, .. } = self;
-        let step = decoder.decode(&event.raw(), &mut |change| publisher.publish(change, batch))?;
+        if self.decoder.position().pos < self.passed_until {
+            return self.pass_over(&event);
+        }
+        self.passed_until = 0;
+        let Self { decoder, publisher, touching, batch, .. } = self;
+        let step = decoder.decode(&event.raw(), &mut |change| {
+            touching.row(change.transaction.gtid.as_ref(), change.table);
+            publisher.publish(change, batch)
+        })?;
         match step {
             Step::Nothing | Step::Begun => {}
             Step::Rotated | Step::Heartbeat => self.move_on(),
@@ -197,12 +226,25 @@ impl Reader {
                 self.saved.accounting += self.publisher.end_transaction(end.rows)?;
                 if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
                     gtids.add(gtid);
+                    self.touching.note_in(&mut self.saved.touched);
                 }
+                self.touching.end();
+                self.saved.open = None;
                 self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
                 self.move_on();
             }
         }
         Ok(())
+    }
+
+    /// An event of a transaction that was read before.
+    fn pass_over(&mut self, event: &Event) -> Result<()> {
+        let file = &self.saved.position.file;
+        self.decoder.decode(&event.raw(), &mut |_| Ok::<_, Error>(()))?;
+        if *self.decoder.position().file == **file {
+            return Ok(());
+        }
+        Err(Error::Internal(format!("{file} ended before {}", self.passed_until)))
     }
 
     /// The stream does not know where it is; the decoder does.
