@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "the figures of a run belong to its output")]
 
 mod failing;
+mod failover;
+mod history;
 mod kafka;
 mod kills;
 mod oversize;
