@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures of a run belong to its output")]
 
+mod check;
 mod failing;
 mod failover;
 mod history;

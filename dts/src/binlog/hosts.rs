@@ -9,11 +9,12 @@ use super::{
     connect::{address, connect},
     replica,
     resume::{Lacking, Resumed, Unfit, resume},
-    server::{Finding, Server, Severity},
+    server::Server,
 };
 use crate::{
     config::{OnLost, SourceConfig},
     error::{Error, Result},
+    finding::{Finding, Severity},
     position::Saved,
 };
 
@@ -31,6 +32,8 @@ pub struct Hosts {
     on_lost: OnLost,
     /// Since when transactions that we have read are on no host that answers.
     lacking_since: Option<Instant>,
+    /// The server that was looked at last.
+    looked_at: Option<String>,
 }
 
 /// A connection to a host that can go on.
@@ -77,7 +80,7 @@ impl Hosts {
     /// All hosts of a source.
     pub fn new(config: &SourceConfig) -> Self {
         let all = config.each_host().collect();
-        Self { all, current: 0, on_lost: config.on_lost, lacking_since: None }
+        Self { all, current: 0, on_lost: config.on_lost, lacking_since: None, looked_at: None }
     }
 
     /// Connects to the first host that is set as we need it and can continue the saved position:
@@ -102,6 +105,12 @@ impl Hosts {
             return accepted.map_err(|misses| say(misses, Verdict::Refused));
         }
         Err(say(misses, verdict))
+    }
+
+    /// Whether this is another server than when this was last asked.
+    pub fn is_new(&mut self, server: &Server) -> bool {
+        let before = self.looked_at.replace(server.uuid.clone());
+        before.as_ref() != Some(&server.uuid)
     }
 
     async fn ask_all(
@@ -143,9 +152,9 @@ impl Hosts {
     ) -> Result<Source, (Reason, Error)> {
         let config = self.all[at].clone();
         let (mut conn, server) = open(&config).await.map_err(reason_of)?;
-        judge(&server).map_err(reason_of)?;
+        refuse_stops(&server.findings()).map_err(reason_of)?;
         if self.all.len() > 1 && server.gtid_executed.is_none() {
-            return Err((Reason::Refused, no_gtids(&config, self.all.len())));
+            return Err((Reason::Refused, no_gtids(self.all.len())));
         }
         let Some(saved) = saved else {
             return Ok(Source { config, conn, server, resumed: None });
@@ -187,25 +196,22 @@ pub(crate) async fn open(config: &SourceConfig) -> Result<(Conn, Server)> {
 /// # Errors
 ///
 /// Refused, with all that has to be mended.
-pub(crate) fn judge(server: &Server) -> Result<()> {
-    let (stops, warns): (Vec<_>, Vec<_>) =
-        server.findings().into_iter().partition(|finding| finding.severity == Severity::Stop);
-    for finding in warns {
-        warn!(remedy = finding.remedy, "{}", finding.problem);
-    }
+pub(crate) fn refuse_stops(findings: &[Finding]) -> Result<()> {
+    let stops: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.severity == Severity::Stop).collect();
     if stops.is_empty() {
         return Ok(());
     }
-    let join = |part: fn(&Finding) -> &str| stops.iter().map(part).collect::<Vec<_>>().join("; ");
-    Err(Error::refused(join(|finding| &finding.problem), join(|finding| &finding.remedy)))
+    let problems: Vec<String> = stops.iter().map(|finding| finding.problem()).collect();
+    let remedies: Vec<&str> = stops.iter().map(|finding| finding.remedy.as_str()).collect();
+    Err(Error::refused(problems.join("; "), remedies.join("; ")))
 }
 
-fn no_gtids(config: &SourceConfig, hosts: usize) -> Error {
+fn no_gtids(hosts: usize) -> Error {
     Error::refused(
         format!(
-            "source.hosts names {hosts} hosts, and MySQL at {} has no GTIDs (gtid_mode is not ON): \
-             a place in its binlog means nothing on another",
-            address(config)
+            "source.hosts names {hosts} hosts, and there are no GTIDs (gtid_mode is not ON): a \
+             place in the binlog of one means nothing on another"
         ),
         "turn gtid_mode ON on all of them, or name one host",
     )
@@ -242,7 +248,11 @@ fn say(mut misses: Vec<Miss>, verdict: Verdict) -> Error {
     }
     let addresses: Vec<&str> = misses.iter().map(|miss| miss.address.as_str()).collect();
     let address = addresses.join(", ");
-    let texts: Vec<String> = misses.iter().map(|miss| miss.error.to_string()).collect();
+    let mut texts: Vec<String> = misses.iter().map(|miss| miss.error.to_string()).collect();
+    texts.dedup();
+    if texts.len() == 1 && verdict == Verdict::Refused {
+        return misses.swap_remove(0).error;
+    }
     match verdict {
         Verdict::Wait => Error::SourceAway { address, reason: texts.join("; ") },
         Verdict::Lost | Verdict::Refused => Error::refused(

@@ -23,6 +23,11 @@ pub(super) async fn is_catching_up(conn: &mut Conn, lacking: &Lacking) -> bool {
     })
 }
 
+/// Whether the server replicates from another, or is set to.
+pub(crate) async fn is_replica(conn: &mut Conn) -> bool {
+    !channels(conn).await.is_empty()
+}
+
 /// Waits until the server has the transactions, for a few seconds at most.
 pub(super) async fn wait_for(conn: &mut Conn, lacking: &Lacking) {
     const SECONDS: u64 = 3;

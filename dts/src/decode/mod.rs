@@ -52,3 +52,8 @@ pub use plan::TablePlan;
 pub use rows::RowChange;
 pub use tables::Capture;
 pub use transaction::{FormatDescription, Gtid, Position, Transaction, TransactionEnd};
+
+/// Whether text of a collation, by its number, can be decoded.
+pub fn knows_collation(id: u16) -> bool {
+    id == charset::BINARY_COLLATION || Charset::of_collation(id).is_some()
+}

@@ -17,10 +17,13 @@ use self::{
 };
 use crate::{
     binlog::{self, AtEnd, Hosts, Resumed, Server},
-    config::Config,
+    check,
+    config::{Config, SourceConfig},
     error::{Error, Result},
+    finding::Severity,
     position::{Loss, POSITION_KEY, Saved},
     status::{Phase, Status},
+    watch::watch,
 };
 
 /// Waits between two starts from the checkpoint.
@@ -80,7 +83,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     let Ends { config, status, .. } = ends;
     let prepared = stop.run_until_cancelled(prepare(ends, hosts)).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, resumed, stream } = prepared?;
+    let Prepared { producer, resumed, stream, host } = prepared?;
     let Resumed { saved, from, .. } = resumed;
     status.enter(Phase::Streaming);
     info!(
@@ -92,13 +95,19 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     );
     let appender = Appender::start(producer);
     let reader = Reader::new(config, stream, (saved, &from));
-    reader.run(appender, status, stop).await
+    tokio::select! {
+        biased;
+        ended = reader.run(appender, status, stop) => ended,
+        never = watch(&host, status) => match never {},
+    }
 }
 
 struct Prepared {
     producer: Box<dyn Producer>,
     resumed: Resumed,
     stream: binlog::Stream,
+    /// The config, for the host of the stream.
+    host: SourceConfig,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
@@ -110,6 +119,9 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let saved = load(&checkpoint)?;
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);
+    if hosts.is_new(&source.server) {
+        look(config, &mut source).await?;
+    }
     let resumed = match source.resumed.take() {
         Some(resumed) => resumed,
         None => {
@@ -121,9 +133,25 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
         accept_loss(&resumed.saved, &mut *producer).await?;
     }
     status.at(&resumed.saved);
-    let binlog::Source { config, conn, .. } = source;
-    let stream = binlog::Stream::open(conn, &config, &resumed.from, AtEnd::Wait).await?;
-    Ok(Prepared { producer, resumed, stream })
+    let binlog::Source { config: host, conn, .. } = source;
+    let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
+    Ok(Prepared { producer, resumed, stream, host })
+}
+
+/// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.
+async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
+    let binlog::Source { config: host, conn, server, .. } = source;
+    let mut findings = server.findings();
+    findings.extend(check::of_source(conn, (host, &config.capture), server).await);
+    for finding in &findings {
+        let (problem, remedy) = (finding.problem(), &finding.remedy);
+        match finding.severity {
+            Severity::Stop => {}
+            Severity::Warn => warn!(remedy, "{problem}"),
+            Severity::Note => info!(remedy, "{problem}"),
+        }
+    }
+    binlog::refuse_stops(&findings)
 }
 
 pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
