@@ -58,6 +58,13 @@ impl GtidSet {
         }
     }
 
+    /// Whether it holds a transaction.
+    pub fn contains(&self, gtid: &Gtid) -> bool {
+        let mut one = Self::default();
+        one.add(gtid);
+        one.minus(self).is_empty()
+    }
+
     /// The transactions of `self` that are not in `other`.
     pub fn minus(&self, other: &Self) -> Self {
         let entries = self.entries.iter().filter_map(|(origin, intervals)| {

@@ -59,6 +59,9 @@ pub struct Saved {
     pub skip: Skip,
     /// Up to the position, from the first start on.
     pub accounting: Accounting,
+    /// When the server began the position's file, in seconds since 1970, if that was seen: a file
+    /// of this name that was begun at another time is another file.
+    pub file_created: Option<u32>,
     /// The GTID of the transaction that `skip` counts records of.
     pub open: Option<Gtid>,
     /// Which tables the last transactions changed.
@@ -92,6 +95,8 @@ struct Json {
     skip: Option<Skip>,
     #[serde(default)]
     accounting: Accounting,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_created: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     open_transaction: Option<String>,
     #[serde(default, skip_serializing_if = "touched::Json::is_empty")]
@@ -128,6 +133,7 @@ impl Saved {
             position,
             skip: Skip::default(),
             accounting: Accounting::default(),
+            file_created: None,
             open: None,
             touched: Touched::default(),
             loss: None,
@@ -148,6 +154,7 @@ impl Saved {
             pos: self.position.pos,
             skip: (self.skip.records > 0).then_some(self.skip),
             accounting: self.accounting,
+            file_created: self.file_created,
             open_transaction: self.open.as_ref().map(Gtid::to_string),
             touched: (&self.touched).into(),
             loss: self.loss.clone(),
@@ -172,6 +179,7 @@ impl Saved {
             },
             skip: json.skip.unwrap_or_default(),
             accounting: json.accounting,
+            file_created: json.file_created,
             open: json.open_transaction.as_deref().map(parse_gtid).transpose()?,
             touched: json.touched.try_into()?,
             loss: json.loss,
@@ -194,6 +202,7 @@ mod tests {
             },
             skip: Skip { records: 3, crc: 9 },
             accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
+            file_created: Some(1_700_000_000),
             open: Some(parse_gtid("3e11fa47-71ca-11e1-9e33-c80aa9429562:6").unwrap()),
             touched: Touched::default(),
             loss: Some(Loss {

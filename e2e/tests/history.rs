@@ -14,6 +14,9 @@ use serde_json::Value;
 
 const REFUSED: i32 = 69;
 
+/// File, begin, type, server, end modulo 4 GiB, description.
+type BinlogEvent = (String, u64, String, u32, u64, String);
+
 /// A source with `dts` and a listener.
 struct Source {
     site: Site,
@@ -210,6 +213,7 @@ async fn gaps_in_a_gtid_set_are_kept_and_filled_later() -> Result<()> {
     for number in [5, 1] {
         let statements = insert(number);
         source.execute(&statements.each_ref().map(String::as_str)).await?;
+        source.execute(&["FLUSH BINARY LOGS"]).await?;
     }
     source.expect_keys(&[2, 3, 9, 10, 21, 5, 1]).await?;
     source.run_up_to(7).await?;
@@ -285,7 +289,25 @@ async fn anonymous_and_gtid_transactions_in_one_binlog_are_all_read() -> Result<
         .await?;
     source.run_up_to(9).await?;
     source.execute(&["SET GLOBAL gtid_mode = ON", "INSERT INTO shop.t VALUES (10)"]).await?;
-    source.expect_keys(&(1..=10).collect::<Vec<_>>()).await?;
+    source.run_up_to(10).await?;
+
+    // Anonymous ones that were written while dts was away, in a file before which and behind
+    // which we have all GTIDs: a dump by GTID would pass over them.
+    source
+        .execute(&[
+            "SET GLOBAL gtid_mode = ON_PERMISSIVE",
+            "SET GTID_NEXT = 'ANONYMOUS'",
+            "INSERT INTO shop.t VALUES (11)",
+            "SET GTID_NEXT = 'AUTOMATIC'",
+            "SET GLOBAL gtid_mode = ON",
+        ])
+        .await?;
+    let parts = ["anonymous transaction", "SET GLOBAL gtid_mode = ON_PERMISSIVE there, until"];
+    source.expect_refusal("anonymous and only GTIDs", &parts).await?;
+    source.execute(&["SET GLOBAL gtid_mode = ON_PERMISSIVE"]).await?;
+    source.run_up_to(11).await?;
+    source.execute(&["SET GLOBAL gtid_mode = ON"]).await?;
+    source.expect_keys(&(1..=11).collect::<Vec<_>>()).await?;
     source.remove()
 }
 
@@ -318,26 +340,103 @@ async fn positions_past_4_gib_are_gone_on_from_by_file() -> Result<()> {
     if e2e::programs::size(0, 1) == 0 {
         return small_transactions_are_passed_over().await;
     }
-    let options = ["--gtid-mode=OFF", "--max-binlog-size=1G", "--max-allowed-packet=64M"];
+    let options = ["--gtid-mode=OFF", "--max-allowed-packet=64M"];
     let source = Source::start("history-4-gib", &options).await?;
-    // A table that stores nothing: only the binlog gets large.
-    source
-        .execute(&[
+    let last = source.write_past_4_gib().await?;
+    source.execute(&["INSERT INTO shop.t VALUES (1000)"]).await?;
+    let ends = source.commits_past_4_gib().await?;
+    println!("small transactions up to {last}; boundaries past 4 GiB: {ends:?}");
+    ensure!(ends.len() >= 2, "nothing was written behind the huge transaction: {ends:?}");
+
+    let end = *ends.last().context("no end")?;
+    let (before, in_file) = (source.small_before(ends[0]).await?, source.small_before(end).await?);
+    // Behind the huge transaction: what follows in the file, and the next file.
+    let mut expected: Vec<i64> = (before + 1..=last).chain([1000]).collect();
+    source.go_on_at(ends[0]).await?;
+    source.expect_keys(&expected).await?;
+    // At the end of the file: the next file.
+    source.go_on_at(end).await?;
+    expected.extend((in_file + 1..=last).chain([1000]));
+    source.expect_keys(&expected).await?;
+    source.remove()
+}
+
+impl Source {
+    /// Writes one transaction of more than 4 GiB into the first file, and small ones meanwhile, of
+    /// which some come behind it; gives the key of the last that was written while it was.
+    async fn write_past_4_gib(&self) -> Result<i64> {
+        // A table that stores nothing: only the binlog gets large. With the delay a commit that
+        // comes soon after the huge one is written before the file is changed.
+        self.execute(&[
             "CREATE TABLE shop.big (id INT, content LONGTEXT) ENGINE = BLACKHOLE",
             "CREATE TABLE shop.n (i INT PRIMARY KEY)",
             "INSERT INTO shop.n WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n \
              WHERE i < 550) SELECT i FROM n",
-            "INSERT INTO shop.big SELECT i, REPEAT('x', 8000000) FROM shop.n",
+            "SET GLOBAL binlog_group_commit_sync_delay = 1000000",
         ])
         .await?;
-    let dts = source.site.start_dts()?;
-    source.wait_for_published(1_100).await?;
-    let status = source.status().await;
-    println!("{}", status["position"]);
-    source.stop_at(dts, 1_100).await?;
-    source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
-    source.run_up_to(1_101).await?;
-    source.remove()
+        let (mut huge, mut small) = (self.mysql.connect().await?, self.mysql.connect().await?);
+        let is_written = std::sync::atomic::AtomicBool::new(false);
+        let write = async {
+            let insert = "INSERT INTO shop.big SELECT i, REPEAT('x', 8000000) FROM shop.n";
+            let written = execute(&mut huge, &[insert]).await;
+            is_written.store(true, std::sync::atomic::Ordering::Relaxed);
+            written
+        };
+        let trickle = async {
+            let mut key = 0;
+            while !is_written.load(std::sync::atomic::Ordering::Relaxed) {
+                key += 1;
+                execute(&mut small, &[&format!("INSERT INTO shop.t VALUES ({key})")]).await?;
+            }
+            Ok::<i64, anyhow::Error>(key)
+        };
+        let (written, last) = tokio::join!(write, trickle);
+        written?;
+        self.execute(&["SET GLOBAL binlog_group_commit_sync_delay = 0"]).await?;
+        last
+    }
+
+    /// How many of the small transactions are in the first file before a place.
+    async fn small_before(&self, pos: u64) -> Result<i64> {
+        // The 550 large rows are events of their own, and the numbers are one.
+        const OTHERS: i64 = 551;
+        let events = self.first_file_from(4).await?;
+        let is_rows = |event: &&BinlogEvent| event.2 == "Write_rows" && event.1 < pos;
+        Ok(i64::try_from(events.iter().filter(is_rows).count())? - OTHERS)
+    }
+
+    async fn first_file_from(&self, pos: u64) -> Result<Vec<BinlogEvent>> {
+        let query = format!("SHOW BINLOG EVENTS IN 'binlog.000001' FROM {pos}");
+        Ok(self.mysql.connect().await?.query(query).await?)
+    }
+
+    /// Where transactions end in the first file, past 4 GiB. The server prints the ends modulo 4
+    /// GiB, so the begin of the next event is taken.
+    async fn commits_past_4_gib(&self) -> Result<Vec<u64>> {
+        let events = self.first_file_from(4).await?;
+        let mut ends = Vec::new();
+        for pair in events.windows(2) {
+            let is_end = pair[0].2 == "Xid" || pair[0].5 == "COMMIT";
+            if is_end && pair[1].1 > u64::from(u32::MAX) {
+                ends.push(pair[1].1);
+            }
+        }
+        Ok(ends)
+    }
+
+    /// `dts position set`, to a place in the first file.
+    async fn go_on_at(&self, pos: u64) -> Result<()> {
+        let program = e2e::programs::program("dts")?;
+        let program = program.to_str().context("the path is not UTF-8")?;
+        let pos = pos.to_string();
+        let place = ["--file", "binlog.000001", "--pos", &pos, "--config", "dts.toml"];
+        let mut set =
+            self.site.run("set", &[&[program, "position", "set"], &place[..]].concat())?;
+        let status = set.ended().await?;
+        ensure!(status.success(), "{}", set.output());
+        Ok(())
+    }
 }
 
 /// Without GTIDs a restart goes on at the exact place; the one past 4 GiB is proven with its

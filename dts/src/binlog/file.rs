@@ -1,8 +1,15 @@
 //! How a position in a binlog file is continued, where there are no GTIDs to go by.
 
+use std::time::{Duration, SystemTime};
+
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::{connect::classify, resume::Resumed, scan::FIRST_POS, server::Server};
+use super::{
+    connect::classify,
+    resume::Resumed,
+    scan::{FIRST_POS, file_created},
+    server::Server,
+};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
@@ -57,6 +64,32 @@ pub(super) async fn resume(
     // What GTIDs were read is kept, but the server has them off and cannot be asked by them.
     resumed.from.gtids = None;
     Ok(resumed)
+}
+
+/// Whether the server with GTIDs is to be asked by file all the same. A dump by GTID begins with
+/// the last file before which we have all GTIDs, and so passes over transactions that have none; by
+/// file they are sent, or refused. They may be there if our file is not the last, for a server
+/// whose mode is changed begins another. And it is our file if it was begun when ours was: one of a
+/// restored backup only gets shorter.
+///
+/// # Errors
+///
+/// As [`connect`](super::connect()).
+pub(super) async fn is_exact(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    saved: &Saved,
+) -> Result<bool> {
+    let Some(created) = saved.file_created else { return Ok(false) };
+    let Position { file, pos, .. } = &saved.position;
+    let files = Server::binlog_files(conn, config).await?;
+    match files.iter().rev().skip(1).find(|(name, _)| name == file) {
+        Some((_, size)) if *pos <= *size && *size <= MAX_ASKABLE => {
+            let begun = file_created(config, file).await?;
+            Ok(begun == Some(SystemTime::UNIX_EPOCH + Duration::from_secs(created.into())))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Whether the server has the position.

@@ -2,7 +2,7 @@
 
 use mysql_async::Conn;
 
-use super::{connect::address, file, server::Server};
+use super::{connect::address, file, scan::FIRST_POS, server::Server};
 use crate::{
     config::{OnLost, SourceConfig},
     decode::Gtid,
@@ -22,7 +22,8 @@ pub struct Resumed {
     /// What is saved now. Without what was lost, if that is accepted.
     pub saved: Saved,
     /// Where the dump begins: the position; or, where the server cannot be asked for that, a
-    /// place before it in the file. What is whole before the position is passed over.
+    /// place before it in the file. What is whole before the position is passed over. Without
+    /// GTIDs it is asked for by file, though there may be GTIDs in the position.
     pub from: Position,
     /// Whether something was lost that was not before, and is accepted.
     pub has_lost: bool,
@@ -91,7 +92,11 @@ pub(super) async fn resume(
             if on_lost == OnLost::Stop && !lacking.gtids.is_empty() {
                 return Err(Unfit::Lacks(lacking));
             }
-            Ok(by_gtids(server, saved.clone(), &lacking)?)
+            let mut resumed = by_gtids(server, saved.clone(), &lacking)?;
+            if file::is_exact(conn, config, &resumed.saved).await? {
+                resumed.from.gtids = None;
+            }
+            Ok(resumed)
         }
         _ => Ok(file::resume(conn, config, server, saved).await?),
     }
@@ -131,6 +136,11 @@ fn by_gtids(server: &Server, mut saved: Saved, lacking: &Lacking) -> Result<Resu
             ),
             "connect to the server of before until that transaction is done",
         ));
+    }
+    if has_lost || saved.server_uuid != server.uuid {
+        // What was a place there is none here.
+        (saved.position.file, saved.position.pos) = (String::new(), FIRST_POS);
+        saved.file_created = None;
     }
     saved.server_uuid.clone_from(&server.uuid);
     Ok(Resumed { has_lost, ..Resumed::at(saved) })

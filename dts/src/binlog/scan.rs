@@ -108,8 +108,8 @@ impl Scan {
     }
 }
 
-/// When a binlog file was begun, by the server's clock. It does not disturb our own stream: a reader
-/// with the id 0 is nobody's replica, and the server ends no other for it.
+/// When a binlog file was begun, by the server's clock. It does not disturb our own stream: a
+/// reader with the id 0 is nobody's replica, and the server ends no other for it.
 ///
 /// # Errors
 ///

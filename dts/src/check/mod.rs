@@ -126,9 +126,21 @@ async fn look(
     let sight = watch::look_once(config, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
     if let Some(saved) = saved {
-        binlog::check_position(&mut conn, config, &server, saved).await?;
+        host.findings.extend(of_position(&mut conn, config, (&server, saved)).await);
     }
     try_to_replicate(config, &server, conn).await
+}
+
+/// Whether the server can go on from where we are. A replica may be behind for a moment.
+async fn of_position(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    (server, saved): (&Server, &Saved),
+) -> Option<Finding> {
+    let error = binlog::check_position(conn, config, server, saved).await.err()?;
+    let is_replica = binlog::is_replica(conn).await;
+    let severity = if is_replica { Severity::Warn } else { Severity::Stop };
+    Some(Finding { severity, name: "position", ..finding_of(error) })
 }
 
 /// What is to be said about a source beyond [`Server::findings`]; what cannot be asked is left out.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use event_bus::Batch;
+use mysql_common::binlog::consts::EventType;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +14,9 @@ use super::append::{Appender, Done, Durable, Job, Pace};
 use crate::{
     binlog::{Event, Stream},
     config::Config,
-    decode::{Decoder, Step},
+    decode::{Decoder, Gtid, Step, TransactionEnd},
     error::{Error, Result},
+    gtid::GtidSet,
     position::{Position, Saved, Skip},
     publish::Publisher,
     status::Status,
@@ -44,6 +46,10 @@ pub(super) struct Reader {
     saved: Saved,
     /// Events before this place in the first file are of transactions that were read before.
     passed_until: u64,
+    /// The stream is by file: it may bring transactions whose GTIDs we have.
+    may_repeat: bool,
+    /// Whether the transaction at hand is one of these, once that is known.
+    repeated: Option<bool>,
     /// The tables of the transaction at hand.
     touching: Touching,
     batch: Batch,
@@ -77,6 +83,8 @@ impl Reader {
             decoder,
             publisher,
             passed_until: if is_before { saved.position.pos } else { 0 },
+            may_repeat: from.gtids.is_none() && saved.position.gtids.is_some(),
+            repeated: None,
             saved: Saved { skip: Skip::default(), ..saved },
             touching: Touching::default(),
             batch: Batch::default(),
@@ -214,26 +222,42 @@ impl Reader {
             return self.pass_over(&event);
         }
         self.passed_until = 0;
-        let Self { decoder, publisher, touching, batch, .. } = self;
+        let Self { decoder, publisher, touching, batch, saved, may_repeat, repeated, .. } = self;
+        let read = saved.position.gtids.as_ref().filter(|_| *may_repeat);
         let step = decoder.decode(&event.raw(), &mut |change| {
+            let gtid = change.transaction.gtid.as_ref();
+            if read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid)) {
+                return Ok(());
+            }
             touching.row(change.transaction.gtid.as_ref(), change.table);
             publisher.publish(change, batch)
         })?;
         match step {
             Step::Nothing | Step::Begun => {}
             Step::Rotated | Step::Heartbeat => self.move_on(),
-            Step::Ended(end) => {
-                self.saved.accounting += self.publisher.end_transaction(end.rows)?;
-                if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
-                    gtids.add(gtid);
-                    self.touching.note_in(&mut self.saved.touched);
-                }
-                self.touching.end();
-                self.saved.open = None;
-                self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
-                self.move_on();
-            }
+            Step::Ended(end) => self.end_transaction(&end)?,
         }
+        let header = event.raw().header;
+        if header.kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && header.timestamp > 0 {
+            self.saved.file_created = Some(header.timestamp);
+        }
+        Ok(())
+    }
+
+    fn end_transaction(&mut self, end: &TransactionEnd) -> Result<()> {
+        let read = self.saved.position.gtids.as_ref().filter(|_| self.may_repeat);
+        let repeated = self.repeated.take().unwrap_or_else(|| is_in(read, end.gtid.as_ref()));
+        if !repeated {
+            self.saved.accounting += self.publisher.end_transaction(end.rows)?;
+            if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
+                gtids.add(gtid);
+                self.touching.note_in(&mut self.saved.touched);
+            }
+            self.touching.end();
+            self.saved.open = None;
+            self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
+        }
+        self.move_on();
         Ok(())
     }
 
@@ -265,6 +289,7 @@ impl Reader {
         self.saved.position.pos = position.pos;
         if *self.saved.position.file != *position.file {
             position.file.as_ref().clone_into(&mut self.saved.position.file);
+            self.saved.file_created = None;
         }
         self.moved = true;
     }
@@ -293,4 +318,8 @@ impl Reader {
             }
         }
     }
+}
+
+fn is_in(read: Option<&GtidSet>, gtid: Option<&Gtid>) -> bool {
+    read.zip(gtid).is_some_and(|(read, gtid)| read.contains(gtid))
 }
