@@ -68,10 +68,14 @@ pub enum Start {
 /// How to connect to MySQL.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
-    /// Host name or address.
+    /// Name or address of the host that is spoken to.
     pub host: String,
-    /// TCP port.
+    /// Its TCP port.
     pub port: u16,
+    /// All hosts that may be read from, with their ports: the first is the one to begin with.
+    pub hosts: Vec<(String, u16)>,
+    /// What to do when transactions that we have read are on no host any more.
+    pub on_lost: OnLost,
     /// The replication user.
     pub user: String,
     /// Its password, if it has one.
@@ -80,6 +84,15 @@ pub struct SourceConfig {
     pub tls: Tls,
     /// Our id as a replica; unique among all that read from the server.
     pub server_id: u32,
+}
+
+/// What to do about lost transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLost {
+    /// Stop, and name them and their tables.
+    Stop,
+    /// Name them and their tables, and go on with what the server has.
+    Accept,
 }
 
 /// TLS of the connection to MySQL.
@@ -201,36 +214,61 @@ impl Start {
 
 impl SourceConfig {
     fn read(section: &Section, process: &str) -> Self {
-        let hosts = section.or("hosts", vec!["127.0.0.1:3306".to_owned()]);
-        if hosts.len() != 1 {
-            let remedy = "name one; taking over on another host comes in a later version";
-            section.note("hosts", "must have one entry", remedy);
-        }
-        let address = hosts.into_iter().next().unwrap_or_default();
-        let (host, port) = split_address(&address).unwrap_or_else(|| {
-            let remedy = "write \"host:3306\"";
-            section.note("hosts", &format!("{address:?} is not an address"), remedy);
-            (String::new(), 3306)
-        });
+        let texts = section.or("hosts", vec!["127.0.0.1:3306".to_owned()]);
+        let hosts = read_hosts(section, &texts);
+        let (host, port) = hosts.first().cloned().unwrap_or_default();
         let server_id = match section.or("serverId", 0) {
-            0 => derive_server_id(process, &address),
+            0 => derive_server_id(process, &texts.join(",")),
             id => id,
         };
+        let accept = section.choice("onLostTransactions", ["stop", "accept"]) == Some(1);
         Self {
-            tls: Tls::read(section, &host),
+            tls: Tls::read(section, &hosts),
             user: section.required("user", String::new()),
             password: section.secret("password"),
+            on_lost: if accept { OnLost::Accept } else { OnLost::Stop },
             server_id,
             host,
             port,
+            hosts,
         }
+    }
+
+    /// The same for each of the hosts.
+    pub fn each_host(&self) -> impl Iterator<Item = Self> {
+        self.hosts.iter().map(|(host, port)| Self {
+            host: host.clone(),
+            port: *port,
+            ..self.clone()
+        })
     }
 }
 
+fn read_hosts(section: &Section, texts: &[String]) -> Vec<(String, u16)> {
+    let mut hosts: Vec<(String, u16)> = Vec::new();
+    for text in texts {
+        match split_address(text) {
+            Some(host) if hosts.contains(&host) => {
+                section.note("hosts", &format!("{text:?} is named twice"), "name it once");
+            }
+            Some(host) => hosts.push(host),
+            None => {
+                let problem = format!("{text:?} is not an address");
+                section.note("hosts", &problem, "write \"host:3306\"");
+            }
+        }
+    }
+    if texts.is_empty() {
+        section.note("hosts", "is empty", "name one host at least: [\"host:3306\"]");
+    }
+    hosts
+}
+
 impl Tls {
-    fn read(section: &Section, host: &str) -> Self {
+    fn read(section: &Section, hosts: &[(String, u16)]) -> Self {
         const MODES: [TlsMode; 3] = [TlsMode::Off, TlsMode::Require, TlsMode::Verify];
-        let default = if is_loopback(host) { TlsMode::Off } else { TlsMode::Verify };
+        let is_near = hosts.iter().all(|(host, _)| is_loopback(host));
+        let default = if is_near { TlsMode::Off } else { TlsMode::Verify };
         let mode = section.choice("tls", ["off", "require", "verify"]).map(|at| MODES[at]);
         let ca_file = section.optional("caFile");
         let cert: Option<PathBuf> = section.optional("certFile");
@@ -298,6 +336,23 @@ mod tests {
         assert_eq!(tls("hosts = ['db.example']"), TlsMode::Verify);
         assert_eq!(tls("hosts = ['db.example']\ntls = 'require'"), TlsMode::Require);
         assert_eq!(tls("hosts = ['[::1]:3307']"), TlsMode::Off);
+    }
+
+    #[test]
+    fn several_hosts_are_tried_in_their_order() {
+        let source = |text: &str| {
+            read(&format!("name = 'a'\n[source]\nuser = 'u'\n{text}")).map(|config| config.source)
+        };
+        let pair = source("hosts = ['127.0.0.1:3307', 'db-2']").unwrap();
+        let tried: Vec<_> = pair.each_host().map(|one| (one.host, one.port)).collect();
+        assert_eq!(tried, [("127.0.0.1".to_owned(), 3307), ("db-2".to_owned(), 3306)]);
+        assert_eq!((pair.host.as_str(), pair.on_lost), ("127.0.0.1", OnLost::Stop));
+        assert_eq!(pair.tls.mode, TlsMode::Verify, "one of them is elsewhere");
+        let accepting = source("onLostTransactions = 'accept'").unwrap();
+        assert_eq!(accepting.on_lost, OnLost::Accept);
+        for wrong in ["hosts = []", "hosts = ['a', 'a:3306']", "onLostTransactions = 'ignore'"] {
+            assert!(source(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl GtidSet {
         }
     }
 
+    /// Whether it holds a transaction.
+    pub fn contains(&self, gtid: &Gtid) -> bool {
+        let mut one = Self::default();
+        one.add(gtid);
+        one.minus(self).is_empty()
+    }
+
     /// The transactions of `self` that are not in `other`.
     pub fn minus(&self, other: &Self) -> Self {
         let entries = self.entries.iter().filter_map(|(origin, intervals)| {
@@ -239,6 +246,12 @@ impl fmt::Display for GtidSet {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not part of a GTID set (uuid:1-5:7,…)")]
 pub struct InvalidGtidSet(String);
+
+impl InvalidGtidSet {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
 
 impl FromStr for GtidSet {
     type Err = InvalidGtidSet;

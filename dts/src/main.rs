@@ -4,13 +4,13 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use dts::{
-    binlog::Severity,
     bus, check,
     config::Config,
     error::{Error, Result},
+    finding::{Finding, Severity},
     http, pipeline,
     status::Status,
-    verbs::{self, AdoptArguments, ConfigArgument, PositionVerb, TopicsVerb},
+    verbs::{self, AdoptArguments, CheckArguments, ConfigArgument, PositionVerb, TopicsVerb},
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,7 +29,7 @@ enum Verb {
     /// Run until stopped.
     Run(ConfigArgument),
     /// Look at config and server, and say what to mend.
-    Check(ConfigArgument),
+    Check(CheckArguments),
     /// The saved position.
     #[command(subcommand)]
     Position(PositionVerb),
@@ -41,7 +41,8 @@ enum Verb {
 impl Verb {
     fn config(&self) -> &Path {
         match self {
-            Self::Run(argument) | Self::Check(argument) => &argument.config,
+            Self::Run(argument) => &argument.config,
+            Self::Check(arguments) => &arguments.config.config,
             Self::Position(verb) => verb.config(),
             Self::Topics(verb) => verb.config(),
         }
@@ -96,8 +97,8 @@ fn parse() -> Result<Arguments, clap::Error> {
 async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
     match verb {
         Verb::Run(_) => run(config).await,
-        Verb::Check(_) => Ok(check(&config).await),
-        Verb::Position(verb) => position(verb, &config).await,
+        Verb::Check(arguments) => Ok(check(&config, arguments).await),
+        Verb::Position(verb) => position(verb, config).await,
         Verb::Topics(TopicsVerb::Adopt(arguments)) => adopt(arguments, &config).await,
     }
 }
@@ -124,24 +125,48 @@ async fn run(config: Config) -> Result<Exit> {
 }
 
 #[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
-async fn check(config: &Config) -> Exit {
+async fn check(config: &Config, arguments: &CheckArguments) -> Exit {
     let report = check::check(config).await;
-    if let Some(server) = &report.server {
-        println!("server: {server}");
+    if arguments.json {
+        println!("{:#}", report.to_json());
+    } else {
+        for host in &report.hosts {
+            print_host(host);
+        }
+        report.bus.iter().for_each(print_finding);
+        if report.is_good() {
+            println!("ok: dts can run");
+        }
     }
-    for finding in &report.findings {
-        let word = if finding.severity == Severity::Stop { "STOP" } else { "warn" };
-        println!("{word}: {}\n      {}", finding.problem, finding.remedy);
+    if report.is_good() { Exit::Done } else { Exit::Refused }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
+fn print_host(host: &check::Host) {
+    match &host.server {
+        Some(check::Facts { version, uuid, .. }) => {
+            println!("server: MySQL {version} at {} ({uuid})", host.address);
+        }
+        None => println!("server: {}", host.address),
     }
-    if report.is_good() {
-        println!("ok: dts can run");
-        return Exit::Done;
+    for grant in &host.grants {
+        println!("needs:  {grant}");
     }
-    Exit::Refused
+    host.findings.iter().for_each(print_finding);
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
+fn print_finding(finding: &Finding) {
+    let word = match finding.severity {
+        Severity::Stop => "STOP",
+        Severity::Warn => "warn",
+        Severity::Note => "note",
+    };
+    println!("{word}: {}\n      {}", finding.problem(), finding.remedy);
 }
 
 #[expect(clippy::print_stdout, reason = "the position is what the verb is for")]
-async fn position(verb: &PositionVerb, config: &Config) -> Result<Exit> {
+async fn position(verb: &PositionVerb, config: Config) -> Result<Exit> {
     println!("{}", verbs::carry_out(verb, config).await?);
     Ok(Exit::Done)
 }

@@ -5,7 +5,11 @@ use std::ops::AddAssign;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::gtid::{GtidSet, InvalidGtidSet};
+use crate::{
+    decode::Gtid,
+    gtid::{GtidSet, InvalidGtidSet},
+    touched::{self, Touched, parse_gtid},
+};
 
 /// The checkpoint's key for [`Saved`].
 pub const POSITION_KEY: &str = "position";
@@ -35,7 +39,7 @@ pub struct Place {
 pub struct Skip {
     /// The number of its records.
     pub records: u64,
-    /// CRC32 over (table, action, key) of these records: they must come again just so.
+    /// CRC32 over (table, action, key, row number) of these records: they must come again just so.
     pub crc: u32,
 }
 
@@ -64,9 +68,32 @@ pub struct Saved {
     pub skip: Skip,
     /// Up to the position, from the first start on.
     pub accounting: Accounting,
-    /// Where the server has no GTIDs: XA transactions before the position that are prepared, and
-    /// neither committed nor rolled back.
+    /// XA transactions before the position that are prepared, and neither committed nor rolled
+    /// back. Read again where the server is asked by file; by GTID it sends them by itself.
     pub prepared: Vec<Place>,
+    /// When the server began the position's file, in seconds since 1970, if that was seen: a file
+    /// of this name that was begun at another time is another file.
+    pub file_created: Option<u32>,
+    /// The GTID of the transaction that `skip` counts records of.
+    pub open: Option<Gtid>,
+    /// Which tables the last transactions changed.
+    pub touched: Touched,
+    /// What was last lost and accepted.
+    pub loss: Option<Loss>,
+}
+
+/// Transactions that we had read, that no server has any more, and whose loss was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// The transactions.
+    pub gtid_set: String,
+    /// The captured tables that they changed, as far as known, as `schema.table`.
+    pub tables: Vec<String>,
+    /// Whether these are all.
+    pub all_tables_known: bool,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +109,14 @@ struct Json {
     accounting: Accounting,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     prepared: Vec<Place>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_created: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open_transaction: Option<String>,
+    #[serde(default, skip_serializing_if = "touched::Json::is_empty")]
+    touched: touched::Json,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss: Option<Loss>,
 }
 
 /// A checkpoint that is not in the form that this version writes.
@@ -107,19 +142,16 @@ impl AddAssign for Accounting {
 impl Saved {
     /// The checkpoint of a first start.
     pub fn new(server_uuid: String, position: Position) -> Self {
-        let (skip, accounting, prepared) = Default::default();
-        Self { server_uuid, position, skip, accounting, prepared }
-    }
-
-    /// Where the server is to be asked from: at the position, or where the first of the prepared
-    /// XA transactions begins.
-    pub fn read_from(&self) -> Position {
-        let of_files = |place: &&Place| (file_number(&place.file), place.pos);
-        match self.prepared.iter().min_by_key(of_files) {
-            Some(Place { file, pos }) if self.position.gtids.is_none() => {
-                Position { gtids: None, file: file.clone(), pos: *pos }
-            }
-            _ => self.position.clone(),
+        Self {
+            server_uuid,
+            position,
+            skip: Skip::default(),
+            accounting: Accounting::default(),
+            prepared: Vec::new(),
+            file_created: None,
+            open: None,
+            touched: Touched::default(),
+            loss: None,
         }
     }
 
@@ -138,6 +170,10 @@ impl Saved {
             skip: (self.skip.records > 0).then_some(self.skip),
             accounting: self.accounting,
             prepared: self.prepared.clone(),
+            file_created: self.file_created,
+            open_transaction: self.open.as_ref().map(Gtid::to_string),
+            touched: (&self.touched).into(),
+            loss: self.loss.clone(),
         };
         // A struct of strings and numbers always serialises.
         serde_json::to_string(&json).unwrap_or_default()
@@ -160,12 +196,17 @@ impl Saved {
             skip: json.skip.unwrap_or_default(),
             accounting: json.accounting,
             prepared: json.prepared,
+            file_created: json.file_created,
+            open: json.open_transaction.as_deref().map(parse_gtid).transpose()?,
+            touched: json.touched.try_into()?,
+            loss: json.loss,
         })
     }
 }
 
-/// The number of a binlog file: names are not in their order as texts.
-fn file_number(file: &str) -> Option<u64> {
+/// The number of a binlog file, by which files are ordered: `binlog.1000000` is the one after
+/// `binlog.999999`.
+pub(crate) fn file_number(file: &str) -> Option<u64> {
     file.rsplit_once('.')?.1.parse().ok()
 }
 
@@ -185,6 +226,15 @@ mod tests {
             skip: Skip { records: 3, crc: 9 },
             accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
             prepared: vec![Place { file: "binlog.000002".to_owned(), pos: 4 }],
+            file_created: Some(1_700_000_000),
+            open: Some(parse_gtid("3e11fa47-71ca-11e1-9e33-c80aa9429562:6").unwrap()),
+            touched: Touched::default(),
+            loss: Some(Loss {
+                gtid_set: "3e11fa47-71ca-11e1-9e33-c80aa9429562:8-9".to_owned(),
+                tables: vec!["shop.item".to_owned()],
+                all_tables_known: true,
+                at_ms: 1,
+            }),
         };
         assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
         let without_gtids = Saved {
@@ -193,19 +243,6 @@ mod tests {
             ..saved
         };
         assert_eq!(Saved::from_bytes(&without_gtids.to_bytes()).unwrap(), without_gtids);
-    }
-
-    #[test]
-    fn without_gtids_reading_begins_at_the_first_that_is_prepared() {
-        let place = |file: &str, pos| Place { file: file.to_owned(), pos };
-        let position = Position { gtids: None, file: "b.1000000".to_owned(), pos: 700 };
-        let mut saved = Saved::new(String::new(), position.clone());
-        assert_eq!(saved.read_from(), position);
-        saved.prepared = vec![place("b.1000000", 4), place("b.999999", 90), place("b.999999", 77)];
-        let from = saved.read_from();
-        assert_eq!((from.file.as_str(), from.pos), ("b.999999", 77));
-        saved.position.gtids = Some(GtidSet::default());
-        assert_eq!(saved.read_from(), saved.position);
     }
 
     #[test]

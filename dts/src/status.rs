@@ -2,7 +2,7 @@
 
 use std::{
     ops::AddAssign,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,7 +16,12 @@ use prometheus_client::{
 };
 use serde_json::{Value, json};
 
-use crate::{binlog::Server, position::Saved};
+use crate::{
+    binlog::Server,
+    config::SourceConfig,
+    position::{Position, Saved},
+    watch::{Purge, Sight},
+};
 
 /// What `dts` is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +60,45 @@ pub struct Status {
 struct State {
     phase: Phase,
     since: SystemTime,
-    server: Option<(String, String)>,
+    server: Option<Connected>,
+    sight: Option<Sight>,
     saved: Option<Saved>,
     newest_commit: Option<SystemTime>,
     last_event: Option<Instant>,
     last_error: Option<(SystemTime, String)>,
     last_append: Option<Appended>,
     reconnects: u64,
+}
+
+/// A place in the binlog up to which everything is durable in the bus.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) pos: u64,
+    /// When the last transaction before it was committed, if one was read.
+    pub(crate) newest_commit: Option<SystemTime>,
+}
+
+impl Place {
+    /// Where a position is.
+    pub(crate) fn of(position: &Position) -> Self {
+        Self { file: position.file.clone(), pos: position.pos, newest_commit: None }
+    }
+}
+
+/// The server that is read from.
+#[derive(Debug)]
+struct Connected {
+    address: String,
+    uuid: String,
+    version: String,
+}
+
+impl Connected {
+    fn to_json(&self) -> Value {
+        let Self { address, uuid, version } = self;
+        json!({"address": address, "serverUuid": uuid, "version": version})
+    }
 }
 
 /// The handles that the pipeline counts with.
@@ -77,11 +114,17 @@ struct Metrics {
     restarts: Counter,
     streaming: Gauge,
     leader: Gauge,
+    purge_countdown: Seen,
+    bytes_behind: Seen,
+    seconds_behind: Seen,
     commit_to_bus: LagHistogram,
     append: LagHistogram,
     settle: LagHistogram,
     append_bytes: SizeHistogram,
 }
+
+/// A figure that was seen at the server; not a number where it is not known.
+type Seen = Gauge<f64, AtomicU64>;
 
 #[derive(Debug)]
 struct LagHistogram(Histogram);
@@ -163,9 +206,13 @@ impl Status {
     }
 
     /// The server that we are connected to.
-    pub fn connected(&self, server: &Server) {
+    pub fn connected(&self, config: &SourceConfig, server: &Server) {
         let mut state = self.lock();
-        state.server = Some((server.uuid.clone(), server.version.clone()));
+        state.server = Some(Connected {
+            address: format!("{}:{}", config.host, config.port),
+            uuid: server.uuid.clone(),
+            version: server.version.clone(),
+        });
         state.last_event = Some(Instant::now());
     }
 
@@ -186,6 +233,18 @@ impl Status {
     /// Where the checkpoint is.
     pub fn at(&self, saved: &Saved) {
         self.lock().saved = Some(saved.clone());
+    }
+
+    /// Where the checkpoint is in the binlog.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let state = self.lock();
+        let position = state.saved.as_ref().map(|saved| &saved.position)?;
+        Some(Place { newest_commit: state.newest_commit, ..Place::of(position) })
+    }
+
+    /// The server was asked how far we are.
+    pub fn saw(&self, sight: Sight) {
+        self.lock().sight = Some(sight);
     }
 
     /// A batch and its checkpoint are durable.
@@ -239,7 +298,6 @@ impl Status {
     pub fn to_json(&self) -> Value {
         let state = self.lock();
         let role = if state.phase == Phase::Standby { "standby" } else { "leader" };
-        let server = state.server.as_ref();
         let position = state.saved.as_ref().map(|saved| {
             json!({
                 "gtidSet": saved.position.gtids.as_ref().map(ToString::to_string),
@@ -253,10 +311,12 @@ impl Status {
             "role": role,
             "state": state.phase.word(),
             "sinceMs": millis(state.since),
-            "source": server.map(|(uuid, version)| json!({"serverUuid": uuid, "version": version})),
+            "source": state.server.as_ref().map(Connected::to_json),
             "position": position,
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
+            "lostTransactions": state.saved.as_ref().and_then(|saved| saved.loss.as_ref()),
             "lastAppend": state.last_append.map(Appended::to_json),
+            "binlog": state.sight.as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
             "secondsSinceLastEvent": state.last_event.map(|at| at.elapsed().as_secs_f64()),
             "restarts": state.reconnects,
@@ -266,10 +326,27 @@ impl Status {
 
     /// The body of `/metrics`, in the OpenMetrics text format.
     pub fn to_metrics(&self) -> String {
+        self.show_sight();
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+
+    fn show_sight(&self) {
+        let sight = self.lock().sight.clone();
+        let sight = sight.as_ref();
+        let countdown = match sight.map(Sight::purge_in) {
+            Some(Purge::Never) => f64::INFINITY,
+            Some(Purge::In(left)) => left.as_secs_f64(),
+            Some(Purge::Unknown) | None => f64::NAN,
+        };
+        self.metrics.purge_countdown.set(countdown);
+        // The bytes of all binlogs are far below 2^52.
+        let bytes = sight.and_then(Sight::bytes_behind).map_or(f64::NAN, |bytes| bytes as f64);
+        self.metrics.bytes_behind.set(bytes);
+        let seconds = sight.and_then(Sight::seconds_behind).unwrap_or(f64::NAN);
+        self.metrics.seconds_behind.set(seconds);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -283,6 +360,7 @@ impl Default for State {
             phase: Phase::Standby,
             since: SystemTime::now(),
             server: None,
+            sight: None,
             saved: None,
             newest_commit: None,
             last_event: None,
@@ -310,6 +388,15 @@ fn register(metrics: &Metrics) -> Registry {
     }
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
     registry.register("leader", "1 unless this is a stand-by", metrics.leader.clone());
+    let help = "Until the server deletes the binlog file that we need; +Inf: never by itself";
+    let countdown = metrics.purge_countdown.clone();
+    registry.register_with_unit("purge_countdown", help, Unit::Seconds, countdown);
+    let help = "Bytes of binlog behind the checkpoint";
+    let behind = metrics.bytes_behind.clone();
+    registry.register_with_unit("binlog_behind", help, Unit::Bytes, behind);
+    let help = "From the last commit in the checkpoint to now; 0 at the end of the binlog";
+    let behind = metrics.seconds_behind.clone();
+    registry.register_with_unit("source_behind", help, Unit::Seconds, behind);
     let histograms = [
         ("commit_to_bus", "From commit in MySQL to durable in the bus", &metrics.commit_to_bus),
         ("append", "Time that the bus was busy with what became durable together", &metrics.append),

@@ -139,10 +139,19 @@ impl Site {
     ///
     /// When the disk is full.
     pub fn configure_dts(&self, source: &str, schema: &str) -> Result<()> {
+        self.configure_hosts(&[source], schema, "")
+    }
+
+    /// The same with several hosts, and more keys of `[source]`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full.
+    pub fn configure_hosts(&self, hosts: &[&str], schema: &str, more: &str) -> Result<()> {
         for (file, port) in [("dts.toml", self.dts_port), ("standby.toml", self.standby_port)] {
             let text = format!(
                 "name = \"e2e\"\nstart = \"earliest\"\n\
-                 [source]\nhosts = [\"{source}\"]\nuser = \"dts\"\npassword = \"dts\"\n\
+                 [source]\nhosts = {hosts:?}\nuser = \"dts\"\npassword = \"dts\"\n{more}\
                  [capture]\ntables = [\"{schema}.*\"]\n\
                  [bus]\n{}[listen]\naddress = \"127.0.0.1:{port}\"\n",
                 self.bus

@@ -119,8 +119,8 @@ impl Workload {
         self.ended().await
     }
 
-    /// Lets the writers make all their changes, and kills each of the victims in turn meanwhile: after
-    /// a share of the changes was allowed, at a moment within `pause`.
+    /// Lets the writers make all their changes, and kills each of the victims in turn meanwhile:
+    /// after a share of the changes was allowed, at a moment within `pause`.
     ///
     /// # Errors
     ///

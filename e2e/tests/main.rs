@@ -2,8 +2,11 @@
 
 #![expect(clippy::print_stdout, reason = "the figures of a run belong to its output")]
 
+mod check;
 mod events;
 mod failing;
+mod failover;
+mod history;
 mod kafka;
 mod kills;
 mod oversize;

@@ -128,7 +128,7 @@ async fn a_position_that_the_server_has_no_more_ends_dts() -> Result<()> {
     source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
     source.expect_refusal("purged", &["purged transactions that we have not read", ":4"]).await?;
     source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
-    let parts = ["does not have transactions that we have read", "restored backup"];
+    let parts = ["does not have 3 transactions that we have read", "restored backup"];
     source.expect_refusal("another history", &parts).await?;
     source.remove()
 }

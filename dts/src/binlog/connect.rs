@@ -132,10 +132,17 @@ fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> E
             problem,
             "another replica has our id: set source.serverId to a number that nobody else uses",
         ),
+        // With GTIDs a server sends no transaction that has none.
+        1236 if error.message.contains("anonymous") => Error::refused(
+            problem,
+            "SET GLOBAL gtid_mode = ON_PERMISSIVE there, until dts has read what was written without \
+             GTIDs; then ON again",
+        ),
         1236 => Error::refused(
             problem,
             "the server cannot send the binlog from our position; when it was purged, the changes \
-             in between are lost: start again with another dts name, or reset the position",
+             in between are lost: begin with what is left (`dts position set earliest`) and send \
+             the captured tables anew",
         ),
         _ => away(config, format!("{} ({})", error.message, error.code)),
     }

@@ -4,7 +4,11 @@
 
 mod checksum;
 mod connect;
+mod file;
+mod hosts;
 mod locate;
+mod managed;
+mod replica;
 mod resume;
 mod scan;
 mod server;
@@ -14,8 +18,13 @@ mod wire;
 
 pub(crate) use connect::classify;
 pub use connect::connect;
+pub use hosts::{Hosts, Source};
+pub(crate) use hosts::{open, refuse_stops};
 pub use locate::{Depth, Place, locate};
-pub use resume::check_position;
-pub use server::{Finding, Server, Severity};
+pub(crate) use managed::Managed;
+pub(crate) use replica::is_replica;
+pub use resume::{Resumed, check_position};
+pub(crate) use scan::file_created;
+pub use server::Server;
 pub use start::resolve_start;
 pub use stream::{AtEnd, Event, Stream};

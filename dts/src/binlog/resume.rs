@@ -1,19 +1,81 @@
-//! Can the server go on from where we stopped? Asked before every connection as a replica.
+//! Can this server go on from where we stopped? Asked before every connection as a replica.
 
 use mysql_async::Conn;
 
-use super::server::Server;
+use super::{connect::address, file, scan::FIRST_POS, server::Server};
 use crate::{
-    config::SourceConfig,
+    config::{OnLost, SourceConfig},
+    decode::Gtid,
     error::{Error, Result},
     gtid::GtidSet,
-    position::{Position, Saved},
+    position::{Loss, Place, Position, Saved, Skip, file_number},
+    touched::Tables,
 };
 
-const REMEDY: &str = "the changes in between are lost to dts: bring a server that has them, or \
-    begin anew by `dts position set earliest` and load the affected tables again";
+const PURGED_REMEDY: &str = "the changes in between are lost to dts: name a host in source.hosts \
+    that still has them, or begin with what is left (`dts position set earliest`) and send the \
+    captured tables anew; to be safe from it, raise binlog_expire_logs_seconds";
 
-/// Checks that a saved position can be continued on this server.
+/// A saved position, as it is continued on a server.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// What is saved now. Without what was lost, if that is accepted.
+    pub saved: Saved,
+    /// Where the dump begins: the position; or, where the server cannot be asked for that, a
+    /// place before it in the file. What is whole before the position is passed over. Without
+    /// GTIDs it is asked for by file, though there may be GTIDs in the position.
+    pub from: Position,
+    /// Whether something was lost that was not before, and is accepted.
+    pub has_lost: bool,
+}
+
+/// Why a server does not do.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It lacks transactions that we have read.
+    Lacks(Lacking),
+    /// Anything else.
+    Other(Error),
+}
+
+/// Transactions that we have read and a server lacks.
+#[derive(Clone, Debug)]
+pub(super) struct Lacking {
+    pub(super) gtids: GtidSet,
+    pub(super) tables: Tables,
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Resumed {
+    /// Goes on from a position that the server has.
+    pub fn at(saved: Saved) -> Self {
+        let from = saved.position.clone();
+        Self { saved, from, has_lost: false }
+    }
+
+    /// Goes back to the first XA transaction that is prepared and open, where the server is asked
+    /// by file; by GTID it sends such a one again by itself.
+    fn before_prepared(mut self) -> Self {
+        let order = |file: &str, pos: u64| (file_number(file), pos);
+        let of_files = |place: &&Place| order(&place.file, place.pos);
+        if let Some(Place { file, pos }) = self.saved.prepared.iter().min_by_key(of_files)
+            && self.from.gtids.is_none()
+            && order(file, *pos) < order(&self.from.file, self.from.pos)
+        {
+            let can_be_asked_for = u32::try_from(*pos).is_ok();
+            self.from.pos = if can_be_asked_for { *pos } else { FIRST_POS };
+            self.from.file.clone_from(file);
+        }
+        self
+    }
+}
+
+/// Checks that a saved position can be continued on this server, as it is.
 ///
 /// # Errors
 ///
@@ -25,79 +87,188 @@ pub async fn check_position(
     server: &Server,
     saved: &Saved,
 ) -> Result<()> {
-    if saved.skip.records > 0 && saved.server_uuid != server.uuid {
+    match resume(conn, config, server, (saved, OnLost::Stop)).await {
+        Ok(_) => Ok(()),
+        Err(Unfit::Other(error)) => Err(error),
+        Err(Unfit::Lacks(lacking)) => Err(lacking.refuse(config)),
+    }
+}
+
+/// Finds out how a server continues a saved position.
+pub(super) async fn resume(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    server: &Server,
+    (saved, on_lost): (&Saved, OnLost),
+) -> Result<Resumed, Unfit> {
+    match (&saved.position.gtids, &server.gtid_executed) {
+        (Some(read), Some(executed)) => {
+            let lost = lost(read, saved.open.as_ref(), executed);
+            let lacking = Lacking { tables: saved.touched.tables_of(&lost), gtids: lost };
+            if on_lost == OnLost::Stop && !lacking.gtids.is_empty() {
+                return Err(Unfit::Lacks(lacking));
+            }
+            let mut resumed = by_gtids(server, saved.clone(), &lacking)?;
+            if file::is_exact(conn, config, &resumed.saved).await? {
+                resumed.from.gtids = None;
+            }
+            Ok(resumed.before_prepared())
+        }
+        _ => Ok(file::resume(conn, config, server, saved).await?.before_prepared()),
+    }
+}
+
+/// What we have read, in whole or in part, and the server has not executed.
+fn lost(read: &GtidSet, open: Option<&Gtid>, executed: &GtidSet) -> GtidSet {
+    let mut seen = read.clone();
+    if let Some(open) = open {
+        seen.add(open);
+    }
+    seen.minus(executed)
+}
+
+fn by_gtids(server: &Server, mut saved: Saved, lacking: &Lacking) -> Result<Resumed> {
+    let has_lost = !lacking.gtids.is_empty();
+    if has_lost {
+        accept(&mut saved, lacking);
+    }
+    let read = saved.position.gtids.clone().unwrap_or_default();
+    let missed = server.gtid_purged.minus(&read);
+    if !missed.is_empty() {
         return Err(Error::refused(
             format!(
-                "we stopped inside a transaction of server {}, and this is server {}: another \
-                 server may have logged its rows in another order",
+                "the server has purged transactions that we have not read: {missed} ({} of them)",
+                missed.count()
+            ),
+            PURGED_REMEDY,
+        ));
+    }
+    if saved.skip.records > 0 && saved.server_uuid != server.uuid && saved.open.is_none() {
+        return Err(Error::refused(
+            format!(
+                "we stopped inside a transaction of server {}, this is server {}, and the \
+                 checkpoint does not say which transaction it was",
                 saved.server_uuid, server.uuid
             ),
             "connect to the server of before until that transaction is done",
         ));
     }
-    match (&saved.position.gtids, &server.gtid_executed) {
-        (Some(read), Some(executed)) => check_gtids(read, executed, &server.gtid_purged),
-        _ => check_file(conn, config, server, saved).await,
+    if has_lost || saved.server_uuid != server.uuid {
+        // What was a place there is none here.
+        (saved.position.file, saved.position.pos) = (String::new(), FIRST_POS);
+        saved.file_created = None;
+        saved.prepared.clear();
+    }
+    saved.server_uuid.clone_from(&server.uuid);
+    Ok(Resumed { has_lost, ..Resumed::at(saved) })
+}
+
+/// Takes the lost transactions out of the position.
+fn accept(saved: &mut Saved, lacking: &Lacking) {
+    if let Some(read) = &mut saved.position.gtids {
+        *read = read.minus(&lacking.gtids);
+    }
+    let open = saved.open.as_ref();
+    if open.is_some_and(|open| lost(&GtidSet::default(), Some(open), &lacking.gtids).is_empty()) {
+        (saved.skip, saved.open) = (Skip::default(), None);
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_millis();
+    saved.loss = Some(Loss {
+        gtid_set: lacking.gtids.to_string(),
+        tables: lacking.tables.names.clone(),
+        all_tables_known: lacking.tables.complete,
+        at_ms: u64::try_from(now).unwrap_or(u64::MAX),
+    });
+}
+
+impl Lacking {
+    /// The error that names them.
+    pub(super) fn refuse(&self, config: &SourceConfig) -> Error {
+        Error::refused(
+            format!(
+                "MySQL at {} does not have {} transactions that we have read: {}. It lost them in \
+                 a crash, took over without them, or is a restored backup. {}",
+                address(config),
+                self.gtids.count(),
+                self.gtids,
+                self.tables
+            ),
+            "connect to a server that has them (source.hosts); or, if they are lost for good, set \
+             source.onLostTransactions = \"accept\": dts goes on with what the server has, and \
+             these tables have to be sent anew, for what was published of them did not last",
+        )
     }
 }
 
-fn check_gtids(read: &GtidSet, executed: &GtidSet, purged: &GtidSet) -> Result<()> {
-    let lost = read.minus(executed);
-    if !lost.is_empty() {
-        return Err(Error::refused(
-            format!(
-                "the server does not have transactions that we have read: {lost}. It is another \
-                 server than before, a restored backup, or it lost them in a crash"
-            ),
-            "connect to the server that has them; accepting their loss comes in a later version",
-        ));
+impl std::fmt::Display for Tables {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.names.join(", ");
+        match (self.names.is_empty(), self.complete) {
+            (true, true) => out.write_str("They changed no captured table"),
+            (true, false) => out.write_str("Which tables they changed is not known any more"),
+            (false, true) => write!(out, "They changed {names}"),
+            (false, false) => write!(out, "They changed {names}, and perhaps others"),
+        }
     }
-    let missed = purged.minus(read);
-    if !missed.is_empty() {
-        return Err(Error::refused(
-            format!("the server has purged transactions that we have not read: {missed}"),
-            REMEDY,
-        ));
-    }
-    Ok(())
 }
 
-async fn check_file(
-    conn: &mut Conn,
-    config: &SourceConfig,
-    server: &Server,
-    saved: &Saved,
-) -> Result<()> {
-    let Position { file, pos, .. } = &saved.position;
-    if saved.server_uuid != server.uuid {
-        return Err(Error::refused(
-            format!(
-                "this is server {}, our position {file}:{pos} belongs to server {}: without GTIDs \
-                 it means nothing here",
-                server.uuid, saved.server_uuid
-            ),
-            "connect to the server of before, or begin anew with another name in dts.toml",
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::touched::parse_gtid;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn set(numbers: &str) -> GtidSet {
+        format!("{A}:{numbers}").parse().unwrap()
     }
-    if *pos > u64::from(u32::MAX) {
-        return Err(Error::refused(
-            format!("our position {file}:{pos} is past 4 GiB, which MySQL cannot be asked for"),
-            "turn GTIDs on at the server; resuming there by file comes in a later version",
-        ));
+
+    fn saved(read: &str, open: Option<u64>) -> Saved {
+        let position = Position { gtids: Some(set(read)), file: "f".to_owned(), pos: 4 };
+        let open = open.map(|gno| parse_gtid(&format!("{A}:{gno}")).unwrap());
+        let skip = Skip { records: u64::from(open.is_some()), crc: 1 };
+        Saved { open, skip, ..Saved::new(A.to_owned(), position) }
     }
-    let files = Server::binlog_files(conn, config).await?;
-    match files.iter().find(|(name, _)| name == file) {
-        None => Err(Error::refused(
-            format!(
-                "the server has purged our binlog file {file} (its oldest is {})",
-                files.first().map_or("none", |(name, _)| name)
-            ),
-            REMEDY,
-        )),
-        Some((_, size)) if size < pos => Err(Error::refused(
-            format!("binlog file {file} ends at {size}, before our position {pos}"),
-            "the server lost its end in a crash, or was restored: begin anew with another name",
-        )),
-        Some(_) => Ok(()),
+
+    fn accepted(read: &str, open: Option<u64>, executed: &str) -> Saved {
+        let mut saved = saved(read, open);
+        let gtids = lost(&set(read), saved.open.as_ref(), &set(executed));
+        let tables = saved.touched.tables_of(&gtids);
+        accept(&mut saved, &Lacking { gtids, tables });
+        saved
+    }
+
+    #[test]
+    fn by_file_reading_begins_at_the_first_that_is_prepared() {
+        let place = |file: &str, pos| Place { file: file.to_owned(), pos };
+        let position = Position { gtids: None, file: "b.1000000".to_owned(), pos: 700 };
+        let mut saved = Saved::new(String::new(), position.clone());
+        assert_eq!(Resumed::at(saved.clone()).before_prepared().from, position);
+        saved.prepared = vec![place("b.1000000", 4), place("b.999999", 90), place("b.999999", 77)];
+        let from = Resumed::at(saved.clone()).before_prepared().from;
+        assert_eq!((from.file.as_str(), from.pos), ("b.999999", 77));
+        saved.prepared.push(place("b.999998", 5 << 30));
+        let from = Resumed::at(saved.clone()).before_prepared().from;
+        assert_eq!((from.file.as_str(), from.pos), ("b.999998", FIRST_POS), "it has 32 bits");
+        saved.position.gtids = Some(GtidSet::default());
+        assert_eq!(Resumed::at(saved.clone()).before_prepared().from, saved.position);
+    }
+
+    #[test]
+    fn a_transaction_read_in_part_is_lost_too() {
+        let open = parse_gtid(&format!("{A}:9")).unwrap();
+        assert_eq!(lost(&set("1-8"), Some(&open), &set("1-6")), set("7-9"));
+        assert_eq!(lost(&set("1-8"), Some(&open), &set("1-9")), GtidSet::default());
+    }
+
+    #[test]
+    fn an_accepted_loss_leaves_what_both_have() {
+        let after = accepted("1-8:12", Some(13), "1-6:9-20");
+        assert_eq!(after.position.gtids, Some(set("1-6:12")));
+        assert_eq!((after.skip.records, after.open.is_some()), (1, true), "13 is not lost");
+        assert_eq!(after.loss.unwrap().gtid_set, set("7-8").to_string());
+        let after = accepted("1-8", Some(9), "1-6");
+        assert_eq!((after.skip, after.open), (Skip::default(), None));
     }
 }

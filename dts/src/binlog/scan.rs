@@ -107,3 +107,23 @@ impl Scan {
         self.place.file = position.file.to_string();
     }
 }
+
+/// When a binlog file was begun, by the server's clock. It does not disturb our own stream: a
+/// reader with the id 0 is nobody's replica, and the server ends no other for it.
+///
+/// # Errors
+///
+/// As [`connect`](super::connect()).
+pub(crate) async fn file_created(config: &SourceConfig, file: &str) -> Result<Option<SystemTime>> {
+    let nobody = SourceConfig { server_id: 0, ..config.clone() };
+    let start = Position { gtids: None, file: file.to_owned(), pos: FIRST_POS };
+    let conn = connect(&nobody).await?;
+    let mut stream = Stream::open(conn, &nobody, &start, AtEnd::Stop).await?;
+    while let Some(event) = stream.next().await? {
+        let header = event.raw().header;
+        if header.kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && header.timestamp > 0 {
+            return Ok(Some(UNIX_EPOCH + Duration::from_secs(header.timestamp.into())));
+        }
+    }
+    Ok(None)
+}

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::connect::classify;
+use super::{connect::classify, managed::Managed};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
+    finding::{Finding, Severity},
     gtid::GtidSet,
     position::Position,
 };
@@ -15,7 +16,10 @@ use crate::{
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', \
     'version_comment', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', \
     'binlog_row_value_options', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'server_id', \
-    'sync_binlog')";
+    'sync_binlog', 'binlog_transaction_compression', 'read_only', 'basedir', 'aurora_version', \
+    'innodb_flush_log_at_trx_commit', 'innodb_native_foreign_keys', 'log_replica_updates', \
+    'log_slave_updates', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', \
+    'expire_logs_days') OR Variable_name LIKE 'rds\\_%' OR Variable_name LIKE 'polardb\\_%'";
 
 /// A variable that must have one value.
 struct Setting {
@@ -47,26 +51,6 @@ pub struct Server {
     variables: HashMap<String, String>,
 }
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// We cannot work with it.
-    Stop,
-    /// It works, but may surprise.
-    Warn,
-}
-
-/// Something about the server that the user should know.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found and why it matters.
-    pub problem: String,
-    /// The statement or step that mends it.
-    pub remedy: String,
-}
-
 impl Server {
     /// Asks the server.
     ///
@@ -91,13 +75,15 @@ impl Server {
         })
     }
 
-    /// What is not as it should be.
+    /// What is not as it should be, as far as the server's variables tell.
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         if self.version.contains("MariaDB") {
             found.push(Finding {
                 severity: Severity::Stop,
-                problem: format!("this is MariaDB {}", self.version),
+                name: "version",
+                what: format!("this is MariaDB {}", self.version),
+                why: String::new(),
                 remedy: "MariaDB comes in a later version of dts; use MySQL 8.0 or later".into(),
             });
             return found;
@@ -105,10 +91,10 @@ impl Server {
         if !self.is("log_bin", "ON") {
             found.push(Finding {
                 severity: Severity::Stop,
-                problem: "the binlog is off (log_bin = OFF), so there are no changes to read"
-                    .into(),
-                remedy: "start the server with --log-bin and a --server-id, without --skip-log-bin"
-                    .into(),
+                name: "log_bin",
+                what: "the binlog is off (log_bin = OFF)".into(),
+                why: "there are no changes to read".into(),
+                remedy: Managed::of(self).binlog_on(),
             });
         }
         found.extend(SETTINGS.iter().filter_map(|setting| self.judge(setting)));
@@ -117,17 +103,20 @@ impl Server {
         {
             found.push(Finding {
                 severity: Severity::Stop,
-                problem: "binlog_row_value_options is PARTIAL_JSON and binlog_row_image is not \
-                          FULL: JSON columns are logged as differences to what is not logged"
+                name: "binlog_row_value_options",
+                what: "binlog_row_value_options is PARTIAL_JSON and binlog_row_image is not FULL"
                     .into(),
+                why: "JSON columns are logged as differences to what is not logged".into(),
                 remedy: "SET PERSIST binlog_row_value_options = ''".into(),
             });
         }
         if !self.is("binlog_row_image", "FULL") {
             found.push(Finding {
                 severity: Severity::Warn,
-                problem: "binlog_row_image is not FULL: events lack the columns that the server \
-                          does not log, and tables without a primary key cannot be captured"
+                name: "binlog_row_image",
+                what: "binlog_row_image is not FULL".into(),
+                why: "events lack the columns that the server does not log, and tables without a \
+                      primary key cannot be captured"
                     .into(),
                 remedy: "SET PERSIST binlog_row_image = FULL, unless that is meant so".into(),
             });
@@ -135,23 +124,33 @@ impl Server {
         if self.gtid_executed.is_none() {
             found.push(Finding {
                 severity: Severity::Warn,
-                problem: "GTIDs are off, so we can follow this one server only".into(),
+                name: "gtid_mode",
+                what: "GTIDs are off".into(),
+                why: "we can follow this one server only, and a restored backup is told by its \
+                      files alone"
+                    .into(),
                 remedy: "turn gtid_mode ON in the manual's four steps, when it suits".into(),
-            });
-        }
-        if !self.is("sync_binlog", "1") {
-            found.push(Finding {
-                severity: Severity::Warn,
-                problem:
-                    "sync_binlog is not 1: after a crash the server may lose what we have read"
-                        .into(),
-                remedy: "SET PERSIST sync_binlog = 1".into(),
             });
         }
         found
     }
 
-    fn is(&self, name: &str, wanted: &str) -> bool {
+    /// A global variable, if the server has it and we asked for it.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// The variables that we asked for, in no order.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether applications can write to it: whether it may be the source of others.
+    pub(super) fn is_writable(&self) -> bool {
+        !self.is("read_only", "ON")
+    }
+
+    pub(crate) fn is(&self, name: &str, wanted: &str) -> bool {
         self.variables.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
     }
 
@@ -163,10 +162,13 @@ impl Server {
             return None;
         }
         let shown = value.unwrap_or("not known to this server");
+        let statement = Managed::of(self).set(name, &format!("'{wanted}'"));
         Some(Finding {
             severity: Severity::Stop,
-            problem: format!("{name} is {shown}: {why}"),
-            remedy: format!("SET PERSIST {name} = '{wanted}', then reconnect the applications"),
+            name,
+            what: format!("{name} is {shown}"),
+            why: (*why).to_owned(),
+            remedy: format!("{statement}, then reconnect the applications"),
         })
     }
 

@@ -60,3 +60,8 @@ pub use tables::Capture;
 pub use transaction::{FormatDescription, Gtid, Position, Transaction, TransactionEnd};
 pub use unpack::{TRANSACTION_PAYLOAD, Unpacker};
 pub use xa::{XaOutcome, Xid};
+
+/// Whether text of a collation, by its number, can be decoded.
+pub fn knows_collation(id: u16) -> bool {
+    id == charset::BINARY_COLLATION || Charset::of_collation(id).is_some()
+}

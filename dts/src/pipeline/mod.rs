@@ -9,7 +9,6 @@ mod spool;
 use std::time::Duration;
 
 use event_bus::{Bus, Checkpoint, Producer};
-use mysql_async::Conn;
 use service::{Backoff, BackoffConfig};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -19,11 +18,14 @@ use self::{
     read::Reader,
 };
 use crate::{
-    binlog::{self, AtEnd, Server, Severity},
-    config::Config,
+    binlog::{self, AtEnd, Hosts, Resumed, Server},
+    check,
+    config::{Config, SourceConfig},
     error::{Error, Result},
-    position::{POSITION_KEY, Saved},
+    finding::Severity,
+    position::{Loss, POSITION_KEY, Saved},
     status::{Phase, Status},
+    watch::watch,
 };
 
 /// Waits between two starts from the checkpoint.
@@ -42,9 +44,11 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<()> {
     let mut backoff = Backoff::new(BACKOFF);
+    let mut hosts = Hosts::new(&config.source);
+    let ends = Ends { config, bus, status };
     loop {
         let before = status.appends();
-        match run_once(config, bus, status, stop).await {
+        match run_once(&ends, &mut hosts, stop).await {
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(_) if stop.is_cancelled() => return Ok(()),
@@ -69,16 +73,20 @@ fn log_failure(error: &Error, failures: u32, wait: Duration) {
     }
 }
 
+/// What the corridor lies between.
+struct Ends<'a> {
+    config: &'a Config,
+    bus: &'a dyn Bus,
+    status: &'a Status,
+}
+
 /// One life of the pipeline: ends with the first error, or when it is stopped.
-async fn run_once(
-    config: &Config,
-    bus: &dyn Bus,
-    status: &Status,
-    stop: &CancellationToken,
-) -> Result<()> {
-    let prepared = stop.run_until_cancelled(prepare(config, bus, status)).await;
+async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) -> Result<()> {
+    let Ends { config, status, .. } = ends;
+    let prepared = stop.run_until_cancelled(prepare(ends, hosts)).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, saved, stream } = prepared?;
+    let Prepared { producer, resumed, stream, host } = prepared?;
+    let Resumed { saved, from, .. } = resumed;
     status.enter(Phase::Streaming);
     info!(
         file = saved.position.file,
@@ -88,58 +96,64 @@ async fn run_once(
         "streaming"
     );
     let appender = Appender::start(producer);
-    let reader = Reader::new(config, stream, saved);
-    reader.run(appender, status, stop).await
+    let reader = Reader::new(config, stream, (saved, &from));
+    tokio::select! {
+        biased;
+        ended = reader.run(appender, status, stop) => ended,
+        never = watch(&host, status) => match never {},
+    }
 }
 
 struct Prepared {
     producer: Box<dyn Producer>,
-    saved: Saved,
+    resumed: Resumed,
     stream: binlog::Stream,
+    /// The config, for the host of the stream.
+    host: SourceConfig,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
-async fn prepare(config: &Config, bus: &dyn Bus, status: &Status) -> Result<Prepared> {
+async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
+    let Ends { config, bus, status } = ends;
     status.enter(Phase::Standby);
     let (mut producer, checkpoint) = bus.producer(&config.name).await?;
     status.enter(Phase::Connecting);
-    let mut conn = binlog::connect(&config.source).await?;
-    let server = Server::ask(&mut conn, &config.source).await?;
-    judge(&server)?;
-    status.connected(&server);
-    let saved = match load(&checkpoint)? {
-        Some(saved) => {
-            binlog::check_position(&mut conn, &config.source, &server, &saved).await?;
-            saved
-        }
+    let saved = load(&checkpoint)?;
+    let mut source = hosts.find(saved.as_ref()).await?;
+    status.connected(&source.config, &source.server);
+    if hosts.is_new(&source.server) {
+        look(config, &mut source).await?;
+    }
+    let resumed = match source.resumed.take() {
+        Some(resumed) => resumed,
         None => {
-            refuse_shared_prefix(config, bus, &server).await?;
-            begin(config, &server, &mut conn, &mut *producer).await?
+            refuse_shared_prefix(config, *bus, &source.server).await?;
+            begin(config, &mut source, &mut *producer).await?
         }
     };
-    status.at(&saved);
-    let from = saved.read_from();
-    let stream = binlog::Stream::open(conn, &config.source, &from, AtEnd::Wait).await?;
-    Ok(Prepared { producer, saved, stream })
+    if resumed.has_lost {
+        accept_loss(&resumed.saved, &mut *producer).await?;
+    }
+    status.at(&resumed.saved);
+    let binlog::Source { config: host, conn, .. } = source;
+    let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
+    Ok(Prepared { producer, resumed, stream, host })
 }
 
-/// Stops on what we cannot work with, all of it at once.
-///
-/// # Errors
-///
-/// Refused, with all that has to be mended.
-pub(crate) fn judge(server: &Server) -> Result<()> {
-    let (stops, warns): (Vec<_>, Vec<_>) =
-        server.findings().into_iter().partition(|finding| finding.severity == Severity::Stop);
-    for finding in warns {
-        warn!(remedy = finding.remedy, "{}", finding.problem);
+/// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.
+async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
+    let binlog::Source { config: host, conn, server, .. } = source;
+    let mut findings = server.findings();
+    findings.extend(check::of_source(conn, (host, &config.capture), server).await);
+    for finding in &findings {
+        let (problem, remedy) = (finding.problem(), &finding.remedy);
+        match finding.severity {
+            Severity::Stop => {}
+            Severity::Warn => warn!(remedy, "{problem}"),
+            Severity::Note => info!(remedy, "{problem}"),
+        }
     }
-    if stops.is_empty() {
-        return Ok(());
-    }
-    let join =
-        |part: fn(&binlog::Finding) -> &str| stops.iter().map(part).collect::<Vec<_>>().join("; ");
-    Err(Error::refused(join(|finding| &finding.problem), join(|finding| &finding.remedy)))
+    binlog::refuse_stops(&findings)
 }
 
 pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
@@ -166,13 +180,29 @@ async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -
 /// The first start: resolves the configured place once, and saves it before anything is read.
 async fn begin(
     config: &Config,
-    server: &Server,
-    conn: &mut Conn,
+    source: &mut binlog::Source,
     producer: &mut dyn Producer,
-) -> Result<Saved> {
-    let position = binlog::resolve_start(conn, &config.source, server, &config.start).await?;
+) -> Result<Resumed> {
+    let binlog::Source { config: host, conn, server, .. } = source;
+    let position = binlog::resolve_start(conn, host, server, &config.start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
     append::append(producer, &event_bus::Batch::default(), (&saved, Pace::Settle)).await?;
     info!(start = ?config.start, file = saved.position.file, pos = saved.position.pos, "first start");
-    Ok(saved)
+    Ok(Resumed::at(saved))
+}
+
+/// Says once what is lost, and saves the position without it before anything is read.
+async fn accept_loss(saved: &Saved, producer: &mut dyn Producer) -> Result<()> {
+    append::append(producer, &event_bus::Batch::default(), (saved, Pace::Settle)).await?;
+    if let Some(Loss { gtid_set, tables, all_tables_known, .. }) = &saved.loss {
+        let tables = tables.join(", ");
+        error!(
+            gtids = gtid_set,
+            tables,
+            all_tables_known,
+            "transactions that were published are lost in MySQL, which is accepted: send these \
+             tables anew"
+        );
+    }
+    Ok(())
 }

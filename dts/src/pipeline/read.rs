@@ -8,6 +8,7 @@ use std::{
 };
 
 use event_bus::Batch;
+use mysql_common::binlog::consts::EventType;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +21,13 @@ use crate::{
     binlog::{Event, Stream},
     capture::Capture,
     config::Config,
-    decode::{Decoder, Step},
+    decode::{Decoder, Gtid, Step, TransactionEnd},
     error::{Error, Result},
-    position::{Saved, Skip},
+    gtid::GtidSet,
+    position::{Position, Saved, Skip},
     publish::Publisher,
     status::Status,
+    touched::Touching,
 };
 
 /// A batch this large is handed over even in the middle of a transaction. Two of them exist.
@@ -55,6 +58,12 @@ pub(super) struct Reader {
     behind: Option<Behind>,
     /// The end of the last whole transaction that was read.
     saved: Saved,
+    /// The stream is by file: it may bring transactions whose GTIDs we have.
+    may_repeat: bool,
+    /// Whether the transaction at hand is one of these, once that is known.
+    repeated: Option<bool>,
+    /// The tables of the transaction at hand.
+    touching: Touching,
     batch: Batch,
     newest_commit: Option<SystemTime>,
     /// The other batch, while the appender is idle.
@@ -67,11 +76,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(config: &Config, stream: Stream, saved: Saved) -> Self {
+    /// Goes on from what is saved, with a stream that begins at or before that.
+    pub(super) fn new(config: &Config, stream: Stream, (saved, from): (Saved, &Position)) -> Self {
         let capture = Arc::clone(&config.capture);
         let captured = move |schema: &str, table: &str| capture.includes(schema, table);
         let mut decoder = Decoder::new(captured);
-        let from = saved.read_from();
         decoder.restart(&from.file, from.pos);
         let publisher = Publisher::new(
             config.bus.topics(),
@@ -87,8 +96,11 @@ impl Reader {
             capture: Arc::clone(&config.capture),
             held: Held::new(&config.xa),
             replay: None,
-            behind: Behind::of(&saved),
+            behind: Behind::of(&saved, from),
+            may_repeat: from.gtids.is_none() && saved.position.gtids.is_some(),
+            repeated: None,
             saved: Saved { skip: Skip::default(), ..saved },
+            touching: Touching::default(),
             batch: Batch::default(),
             newest_commit: None,
             idle: Some(Batch::default()),
@@ -175,12 +187,25 @@ impl Reader {
         let Some(empty) = self.idle.take() else { return };
         appender.append(Job {
             batch: std::mem::replace(&mut self.batch, empty),
-            saved: Saved { skip: self.publisher.open_transaction(), ..self.saved.clone() },
+            saved: self.to_save(),
             newest_commit: self.newest_commit,
             pace,
         });
         self.handed_over = Instant::now();
         self.moved = false;
+    }
+
+    /// What is saved with the batch at hand.
+    fn to_save(&self) -> Saved {
+        let skip = self.publisher.open_transaction();
+        let mut saved = Saved { skip, ..self.saved.clone() };
+        if skip.records == 0 {
+            saved.open = None;
+        } else {
+            self.touching.note_in(&mut saved.touched);
+            saved.open = self.touching.gtid().cloned().or(saved.open);
+        }
+        saved
     }
 
     fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
@@ -212,11 +237,16 @@ impl Reader {
         if self.behind.is_some() {
             return self.catch_up(&event.raw());
         }
-        let Self { decoder, publisher, batch, .. } = self;
+        let Self { decoder, publisher, touching, batch, saved, may_repeat, repeated, .. } = self;
+        let read = saved.position.gtids.as_ref().filter(|_| *may_repeat);
         let is_held = decoder.is_in_xa();
-        let step = decoder.decode(&event.raw(), &mut |change| match is_held {
-            true => Ok(()),
-            false => publisher.publish(change, batch),
+        let step = decoder.decode(&event.raw(), &mut |change| {
+            let gtid = change.transaction.gtid.as_ref();
+            if is_held || read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid)) {
+                return Ok(());
+            }
+            touching.row(gtid, change.table);
+            publisher.publish(change, batch)
         })?;
         if is_held {
             self.hold(&event.raw())?;
@@ -224,20 +254,45 @@ impl Reader {
         match step {
             Step::Nothing | Step::Begun => {}
             Step::Rotated | Step::Heartbeat => self.move_on(),
+            Step::Ended(end) => self.end_transaction(&end)?,
             Step::Xa(outcome, end) => self.settle_xa(outcome, end)?,
             Step::Statement(statement) => {
                 self.capture.judge(&statement, self.decoder.position())?;
             }
-            Step::Ended(end) => {
-                self.saved.accounting += self.publisher.end_transaction(end.rows)?;
-                if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
-                    gtids.add(gtid);
-                }
-                self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
-                self.move_on();
-            }
+        }
+        let header = event.raw().header;
+        if header.kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && header.timestamp > 0 {
+            self.saved.file_created = Some(header.timestamp);
         }
         Ok(())
+    }
+
+    /// Whether the stream brings a transaction again, since it is by file.
+    fn was_read(&self, gtid: Option<&Gtid>) -> bool {
+        is_in(self.saved.position.gtids.as_ref().filter(|_| self.may_repeat), gtid)
+    }
+
+    fn end_transaction(&mut self, end: &TransactionEnd) -> Result<()> {
+        let repeated = self.repeated.take().unwrap_or_else(|| self.was_read(end.gtid.as_ref()));
+        if !repeated {
+            self.saved.accounting += self.publisher.end_transaction(end.rows)?;
+            if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
+                gtids.add(gtid);
+            }
+            self.note_touched();
+            self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
+        }
+        self.move_on();
+        Ok(())
+    }
+
+    /// The transaction at hand is over.
+    fn note_touched(&mut self) {
+        if self.saved.position.gtids.is_some() {
+            self.touching.note_in(&mut self.saved.touched);
+        }
+        self.touching.end();
+        self.saved.open = None;
     }
 
     /// The stream does not know where it is; the decoder does.
@@ -258,6 +313,7 @@ impl Reader {
         self.saved.position.pos = position.pos;
         if *self.saved.position.file != *position.file {
             position.file.as_ref().clone_into(&mut self.saved.position.file);
+            self.saved.file_created = None;
         }
         self.moved = true;
     }
@@ -286,4 +342,8 @@ impl Reader {
             }
         }
     }
+}
+
+fn is_in(read: Option<&GtidSet>, gtid: Option<&Gtid>) -> bool {
+    read.zip(gtid).is_some_and(|(read, gtid)| read.contains(gtid))
 }

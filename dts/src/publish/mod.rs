@@ -182,11 +182,8 @@ impl Sink<'_> {
     fn add(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<()> {
         let written = self.write(change, record)?;
         let buffer = self.batch.buffer();
-        let is_new = self.open.count_record(
-            &self.table.topic,
-            record.action,
-            &buffer[written.key.clone()],
-        )?;
+        let counted = (&*self.table.topic, record.action, &buffer[written.key.clone()]);
+        let is_new = self.open.count_record(change.row, counted)?;
         if is_new {
             let topic = Arc::clone(&self.table.topic);
             self.batch.push(topic, self.table.headers.clone(), written.key, written.value);

@@ -37,9 +37,15 @@ impl OpenTransaction {
         self.records >= self.skip.records
     }
 
-    /// Counts a record, and says whether it is to be published.
-    pub(super) fn count_record(&mut self, topic: &str, action: Action, key: &[u8]) -> Result<bool> {
+    /// Counts a record of the transaction's `row`, and says whether it is to be published.
+    pub(super) fn count_record(
+        &mut self,
+        row: u64,
+        (topic, action, key): (&str, Action, &[u8]),
+    ) -> Result<bool> {
         self.records += 1;
+        // The number is a part of the event's id: on another server it must be the same.
+        self.crc.update(&row.to_le_bytes());
         self.crc.update(topic.as_bytes());
         self.crc.update(&[action as u8]);
         self.crc.update(key);
@@ -79,7 +85,9 @@ impl OpenTransaction {
                 self.skip.records
             ),
             "undo what was changed since in [capture]; if nothing was, the server's history is \
-             another one: begin anew with another name in dts.toml",
+             another one, or it logged the rows in another order than the server of before: \
+             connect to that one until the transaction is done, or begin anew with another name in \
+             dts.toml",
         )
     }
 }
@@ -96,7 +104,7 @@ mod tests {
     ];
 
     fn publish(open: &mut OpenTransaction, records: &[(&str, Action, &[u8])]) -> Result<Vec<bool>> {
-        records.iter().map(|(topic, action, key)| open.count_record(topic, *action, key)).collect()
+        (0..).zip(records).map(|(row, record)| open.count_record(row, *record)).collect()
     }
 
     #[test]
@@ -120,6 +128,10 @@ mod tests {
         let mut changed = RECORDS;
         changed[1].2 = b"9";
         assert!(publish(&mut other, &changed).is_err());
+        let mut moved = OpenTransaction::resuming(before.so_far());
+        let counted: Result<Vec<bool>> =
+            (1..).zip(&RECORDS).map(|(row, record)| moved.count_record(row, *record)).collect();
+        assert!(counted.is_err(), "the ids would be others");
         let mut short = OpenTransaction::resuming(before.so_far());
         publish(&mut short, &RECORDS[..2]).unwrap();
         assert!(short.end(2).is_err());

@@ -18,6 +18,17 @@ pub struct ConfigArgument {
     pub config: PathBuf,
 }
 
+/// Options of `check`.
+#[derive(Args)]
+pub struct CheckArguments {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// Print the report as JSON (docs/operating.md describes it).
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What to do with the saved position. Each verb but `show` needs `dts` to be stopped, and prints
 /// what was saved before and after.
 #[derive(Subcommand)]

@@ -6,8 +6,8 @@ mod position;
 mod topics;
 
 pub use arguments::{
-    AdoptArguments, ConfigArgument, ImportArguments, PositionVerb, ResetArguments, SetArguments,
-    TopicsVerb,
+    AdoptArguments, CheckArguments, ConfigArgument, ImportArguments, PositionVerb, ResetArguments,
+    SetArguments, TopicsVerb,
 };
 pub use position::carry_out;
 pub use topics::adopt;

@@ -1,6 +1,5 @@
 //! `dts position`: shows, sets, forgets and imports the saved position.
 
-use mysql_async::Conn;
 use serde_json::{Value, json};
 
 use super::{
@@ -8,12 +7,11 @@ use super::{
     lead::{Lead, saved_in},
 };
 use crate::{
-    binlog::{self, Server},
+    binlog::{self, Hosts, Source},
     bus,
     config::{Config, Start},
     error::{Error, Result},
     import::{self, Stopped, Tool},
-    pipeline,
     position::Saved,
 };
 
@@ -23,32 +21,32 @@ use crate::{
 ///
 /// Refused, while a `dts` of this name runs, when the server does not have the place, or when a
 /// position would be replaced unasked.
-pub async fn carry_out(verb: &PositionVerb, config: &Config) -> Result<Value> {
+pub async fn carry_out(verb: &PositionVerb, config: Config) -> Result<Value> {
     match verb {
-        PositionVerb::Show(_) => Ok(shown(look(config).await?.as_ref())),
+        PositionVerb::Show(_) => Ok(shown(look(&config).await?.as_ref())),
         PositionVerb::Set(arguments) => {
-            let hold = Hold::new(config, arguments.dry_run).await?;
+            let hold = Hold::new(&config, arguments.dry_run).await?;
             let after = place_of(config, &arguments.start()).await?;
             hold.change(Some(after)).await
         }
         PositionVerb::Reset(arguments) => {
-            let hold = Hold::new(config, arguments.dry_run).await?;
+            let hold = Hold::new(&config, arguments.dry_run).await?;
             hold.change(None).await
         }
         PositionVerb::Import(arguments) => import(config, arguments).await,
     }
 }
 
-async fn import(config: &Config, arguments: &ImportArguments) -> Result<Value> {
+async fn import(mut config: Config, arguments: &ImportArguments) -> Result<Value> {
     let stored = read_stored(arguments)?;
-    let hold = Hold::new(config, arguments.dry_run).await?;
+    let hold = Hold::new(&config, arguments.dry_run).await?;
     if let (Some(before), false) = (&hold.before, arguments.replace) {
         return Err(Error::refused(
             format!("dts {} has a position already: {}", config.name, before.to_json()),
             "give --replace to go on from the imported one instead",
         ));
     }
-    let (mut conn, server) = ask(config).await?;
+    let Source { mut conn, server, .. } = ask(&mut config).await?;
     let stopped = match stored {
         Some(stopped) => stopped,
         None => {
@@ -56,7 +54,7 @@ async fn import(config: &Config, arguments: &ImportArguments) -> Result<Value> {
             import::read_maxwell(&mut conn, &config.source, &row).await?
         }
     };
-    let after = import::settle(&mut conn, config, &server, &stopped).await?;
+    let after = import::settle(&mut conn, &config, &server, &stopped).await?;
     hold.change(Some(after)).await
 }
 
@@ -117,16 +115,16 @@ fn shown(saved: Option<&Saved>) -> Value {
     saved.map_or(Value::Null, |saved| serde_json::from_str(&saved.to_json()).unwrap_or_default())
 }
 
-async fn ask(config: &Config) -> Result<(Conn, Server)> {
-    let mut conn = binlog::connect(&config.source).await?;
-    let server = Server::ask(&mut conn, &config.source).await?;
-    pipeline::judge(&server)?;
-    Ok((conn, server))
+/// Connects to the first host that does, which is the config's source from then on.
+async fn ask(config: &mut Config) -> Result<Source> {
+    let source = Hosts::new(&config.source).find(None).await?;
+    config.source = source.config.clone();
+    Ok(source)
 }
 
 /// A place that the server has, as a first start there would save it.
-async fn place_of(config: &Config, start: &Start) -> Result<Saved> {
-    let (mut conn, server) = ask(config).await?;
+async fn place_of(mut config: Config, start: &Start) -> Result<Saved> {
+    let Source { mut conn, server, .. } = ask(&mut config).await?;
     let position = binlog::resolve_start(&mut conn, &config.source, &server, start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
     binlog::check_position(&mut conn, &config.source, &server, &saved).await?;

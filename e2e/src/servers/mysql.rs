@@ -24,6 +24,7 @@ pub struct Mysql {
     flavor: String,
     port: u16,
     folder: PathBuf,
+    options: Vec<String>,
     process: Process,
 }
 
@@ -34,12 +35,33 @@ impl Mysql {
     ///
     /// When it cannot be fetched, or does not answer in time.
     pub async fn start(flavor: &str, folder: &Path) -> Result<Self> {
+        Self::start_with(flavor, folder, &[]).await
+    }
+
+    /// The same with options of `mysqld`, which it keeps over its lives. A folder that holds the
+    /// data of a server is taken over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mysql::start`].
+    pub async fn start_with(flavor: &str, folder: &Path, options: &[&str]) -> Result<Self> {
         let port = free_port()?;
-        let process = run(flavor, port, folder)?;
-        let mut server =
-            Self { flavor: flavor.to_owned(), port, folder: folder.to_owned(), process };
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let process = run((flavor, port), folder, &options)?;
+        let (flavor, folder) = (flavor.to_owned(), folder.to_owned());
+        let mut server = Self { flavor, port, folder, options, process };
         server.answers().await?;
         Ok(server)
+    }
+
+    /// Where its data lies: a copy of it, made while it does not run, is a backup.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Host and port.
@@ -67,7 +89,7 @@ impl Mysql {
     ///
     /// When it does not answer in time.
     pub async fn restart(&mut self) -> Result<()> {
-        self.process = run(&self.flavor, self.port, &self.folder)?;
+        self.process = run((&self.flavor, self.port), &self.folder, &self.options)?;
         self.answers().await
     }
 
@@ -93,8 +115,9 @@ impl Mysql {
     }
 }
 
-fn run(flavor: &str, port: u16, folder: &Path) -> Result<Process> {
-    start_instance(folder, "mysqld", &["mysql-instance", flavor, &port.to_string()], &[])
+fn run((flavor, port): (&str, u16), folder: &Path, options: &[String]) -> Result<Process> {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    start_instance(folder, "mysqld", &["mysql-instance", flavor, &port.to_string()], &options)
 }
 
 /// A connection that reads its options from the URL alone.

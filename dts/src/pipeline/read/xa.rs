@@ -2,16 +2,19 @@
 //! the prepare.
 //!
 //! Until then the prepare counts as not read: its GTID stays out of the saved set, so that a server
-//! sends it again. Without GTIDs the saved position names where each begins, and a restart reads
-//! from the first of these on, passing over what is published.
+//! sends it again. The checkpoint names where each begins: a server that is asked by file is asked
+//! from the first of these on, and what is published is passed over.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    cmp::Ordering,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::{super::spool::SpoolReader, MAX_BATCH_BYTES, Reader};
 use crate::{
     decode::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid},
     error::{Error, Result},
-    position::{Place, Position, Saved},
+    position::{Place, Position, Saved, file_number},
 };
 
 /// A transaction that was prepared before and is published now.
@@ -21,17 +24,22 @@ pub(super) struct Replay {
     end: TransactionEnd,
 }
 
-/// Reading once more what lies between the first open prepare and the saved position.
+/// Reading once more what lies before the saved position.
 pub(super) struct Behind {
-    until: Position,
+    until: (String, u64),
+    /// What of it is not passed over: XA transactions that are prepared and open.
     prepared: Vec<Place>,
 }
 
 impl Behind {
-    /// Where to begin, and what is to be read again, if anything is.
-    pub(super) fn of(saved: &Saved) -> Option<Self> {
-        let applies = saved.position.gtids.is_none() && !saved.prepared.is_empty();
-        applies.then(|| Self { until: saved.position.clone(), prepared: saved.prepared.clone() })
+    /// What is to be read again of a stream that begins at `from`, if anything is.
+    pub(super) fn of(saved: &Saved, from: &Position) -> Option<Self> {
+        let order = |position: &Position| (file_number(&position.file), position.pos);
+        let applies = from.gtids.is_none() && order(from) < order(&saved.position);
+        applies.then(|| Self {
+            until: (saved.position.file.clone(), saved.position.pos),
+            prepared: saved.prepared.clone(),
+        })
     }
 }
 
@@ -47,6 +55,11 @@ impl Reader {
 
     /// A group of an XA transaction ended.
     pub(super) fn settle_xa(&mut self, outcome: XaOutcome, end: TransactionEnd) -> Result<()> {
+        if self.was_read(end.gtid.as_ref()) {
+            self.held.take_read()?;
+            self.move_on();
+            return Ok(());
+        }
         match outcome {
             XaOutcome::Prepared(xid) => {
                 self.held.prepare(xid, self.decoder.transaction().clone());
@@ -92,8 +105,12 @@ impl Reader {
                 self.finish_replay()?;
                 break;
             };
-            let Self { decoder, publisher, batch, .. } = self;
-            decoder.decode_again((&event, pos), &mut |change| publisher.publish(change, batch))?;
+            let commit = replay.end.gtid.as_ref();
+            let Self { decoder, publisher, touching, batch, .. } = self;
+            decoder.decode_again((&event, pos), &mut |change| {
+                touching.row(commit, change.table);
+                publisher.publish(change, batch)
+            })?;
         }
         Ok(())
     }
@@ -102,6 +119,7 @@ impl Reader {
         let Some(Replay { prepared_as, end, .. }) = self.replay.take() else { return Ok(()) };
         let rows = self.decoder.close_again();
         self.saved.accounting += self.publisher.end_transaction(rows)?;
+        self.note_touched();
         self.add_gtids([prepared_as, end.gtid]);
         self.note_prepared();
         self.newest_commit = Some(UNIX_EPOCH + Duration::from_micros(end.commit_micros));
@@ -115,9 +133,7 @@ impl Reader {
     }
 
     fn note_prepared(&mut self) {
-        if self.saved.position.gtids.is_none() {
-            self.saved.prepared = self.held.places();
-        }
+        self.saved.prepared = self.held.places();
     }
 
     /// An event that lies before the saved position: only what is prepared counts.
@@ -136,12 +152,19 @@ impl Reader {
         {
             self.held.prepare(xid, self.decoder.transaction().clone());
         }
-        let (now, is_between) = (self.decoder.position(), !self.decoder.is_in_group());
-        let caught_up = self.behind.as_ref().is_some_and(|behind| {
-            is_between && *behind.until.file == *now.file && behind.until.pos == now.pos
-        });
-        if caught_up {
-            self.behind = None;
+        self.arrive()
+    }
+
+    /// Notices when the saved position is reached.
+    fn arrive(&mut self) -> Result<()> {
+        let Some(Behind { until: (file, pos), .. }) = &self.behind else { return Ok(()) };
+        let now = self.decoder.position();
+        match (file_number(&now.file), now.pos).cmp(&(file_number(file), *pos)) {
+            Ordering::Less => {}
+            Ordering::Equal if !self.decoder.is_in_group() => self.behind = None,
+            Ordering::Equal | Ordering::Greater => {
+                return Err(Error::Internal(format!("no transaction ends at {file}:{pos}")));
+            }
         }
         Ok(())
     }

@@ -1,0 +1,193 @@
+//! How a position in a binlog file is continued, where there are no GTIDs to go by.
+
+use std::time::{Duration, SystemTime};
+
+use mysql_async::{Conn, Row, prelude::Queryable};
+
+use super::{
+    connect::classify,
+    resume::Resumed,
+    scan::{FIRST_POS, file_created},
+    server::Server,
+};
+use crate::{
+    config::SourceConfig,
+    error::{Error, Result},
+    position::{Position, Saved, file_number},
+};
+
+/// The last position that a server can be asked for: its protocol has 32 bits for it.
+const MAX_ASKABLE: u64 = u32::MAX as u64;
+
+const BEGIN_ANEW: &str = "bring the server of before back; or begin with what this one has \
+    (`dts position set earliest`) and send the captured tables anew";
+
+/// What stands in a file at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Only what ends the file.
+    Nothing,
+    /// Transactions.
+    Events,
+}
+
+/// Finds out how the server continues a position by its file.
+///
+/// # Errors
+///
+/// Refused, when the file or the position is not the server's (any more).
+pub(super) async fn resume(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    server: &Server,
+    saved: &Saved,
+) -> Result<Resumed> {
+    let Position { file, pos, .. } = &saved.position;
+    if saved.server_uuid != server.uuid {
+        return Err(Error::refused(
+            format!(
+                "this is server {}, our position {file}:{pos} belongs to server {}: without GTIDs \
+                 it means nothing here",
+                server.uuid, saved.server_uuid
+            ),
+            "connect to the server of before; or begin with what this one has (`dts position set \
+             earliest`) and send the captured tables anew",
+        ));
+    }
+    let files = Server::binlog_files(conn, config).await?;
+    check(&files, file, *pos)?;
+    let mut resumed = Resumed::at(saved.clone());
+    if *pos > MAX_ASKABLE {
+        let rest = rest(conn, config, (file, *pos)).await?;
+        past_4_gib(&mut resumed, &files, rest);
+    }
+    // What GTIDs were read is kept, but the server has them off and cannot be asked by them.
+    resumed.from.gtids = None;
+    Ok(resumed)
+}
+
+/// Whether the server with GTIDs is to be asked by file all the same. A dump by GTID begins with
+/// the last file before which we have all GTIDs, and so passes over transactions that have none; by
+/// file they are sent, or refused. They may be there if our file is not the last, for a server
+/// whose mode is changed begins another. And it is our file if it was begun when ours was: one of a
+/// restored backup only gets shorter.
+///
+/// # Errors
+///
+/// As [`connect`](super::connect()).
+pub(super) async fn is_exact(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    saved: &Saved,
+) -> Result<bool> {
+    let Some(created) = saved.file_created else { return Ok(false) };
+    let Position { file, pos, .. } = &saved.position;
+    let files = Server::binlog_files(conn, config).await?;
+    match files.iter().rev().skip(1).find(|(name, _)| name == file) {
+        Some((_, size)) if *pos <= *size && *size <= MAX_ASKABLE => {
+            let begun = file_created(config, file).await?;
+            Ok(begun == Some(SystemTime::UNIX_EPOCH + Duration::from_secs(created.into())))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether the server has the position.
+fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
+    let (oldest, newest) = match files {
+        [] => return Err(Error::refused("the server has no binlog files", "turn the binlog on")),
+        [(oldest, _), ..] => (oldest, files.last().map_or(oldest, |(name, _)| name)),
+    };
+    match files.iter().find(|(name, _)| name == file) {
+        Some((_, size)) if *size < pos => Err(Error::refused(
+            format!(
+                "binlog file {file} ends at {size}, before our position {pos}: the server lost its \
+                 end in a crash, or was restored from a backup"
+            ),
+            BEGIN_ANEW,
+        )),
+        Some(_) => Ok(()),
+        None if file_number(file) > file_number(newest) => Err(Error::refused(
+            format!(
+                "the server has no binlog file {file} yet, its newest is {newest}: it was restored \
+                 from a backup, or its binlogs were reset"
+            ),
+            BEGIN_ANEW,
+        )),
+        None => Err(Error::refused(
+            format!("the server has purged our binlog file {file} (its oldest is {oldest})"),
+            "the changes in between are lost to dts: begin with what is left (`dts position set \
+             earliest`) and send the captured tables anew; to be safe from it, raise \
+             binlog_expire_logs_seconds",
+        )),
+    }
+}
+
+/// Goes to the next file where this one is read to its end; else reads it from its beginning, and
+/// passes over what is whole before the position. So large a file has one huge transaction and
+/// little else, for the server begins another as soon as it can.
+fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: Rest) {
+    let position = &mut resumed.saved.position;
+    let at = files.iter().position(|(name, _)| *name == position.file);
+    let next = at.and_then(|at| files.get(at + 1));
+    match (rest, next) {
+        (Rest::Nothing, Some((next, _))) => {
+            (position.file, position.pos) = (next.clone(), FIRST_POS);
+            resumed.from = position.clone();
+        }
+        _ => resumed.from.pos = FIRST_POS,
+    }
+}
+
+/// Looks at what follows a position; unlike the dump, this statement knows 64 bits.
+async fn rest(conn: &mut Conn, config: &SourceConfig, (file, pos): (&str, u64)) -> Result<Rest> {
+    let file = file.replace('\'', "''");
+    let query = format!("SHOW BINLOG EVENTS IN '{file}' FROM {pos} LIMIT 1");
+    let row: Option<Row> =
+        conn.query_first(query).await.map_err(|error| classify(config, error))?;
+    let kind: Option<String> = row.and_then(|row| row.get("Event_type"));
+    Ok(match kind.as_deref() {
+        None | Some("Rotate" | "Stop") => Rest::Nothing,
+        Some(_) => Rest::Events,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> Vec<(String, u64)> {
+        [("binlog.999998", 500), ("binlog.999999", 5 << 30), ("binlog.1000000", 300)]
+            .map(|(name, size)| (name.to_owned(), size))
+            .to_vec()
+    }
+
+    fn problem(file: &str, pos: u64) -> String {
+        check(&files(), file, pos).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_position_that_the_server_does_not_have_is_told_by_why() {
+        check(&files(), "binlog.1000000", 300).unwrap();
+        check(&files(), "binlog.999999", 5 << 30).unwrap();
+        assert!(problem("binlog.1000000", 301).contains("ends at 300"));
+        assert!(problem("binlog.999997", 4).contains("purged our binlog file"));
+        assert!(problem("binlog.1000001", 4).contains("restored from a backup, or its binlogs"));
+    }
+
+    #[test]
+    fn past_4_gib_the_next_file_follows_or_the_file_is_read_again() {
+        let at = |pos| {
+            let position = Position { gtids: None, file: "binlog.999999".to_owned(), pos };
+            Resumed::at(Saved::new("uuid".to_owned(), position))
+        };
+        let mut ended = at(5 << 30);
+        past_4_gib(&mut ended, &files(), Rest::Nothing);
+        assert_eq!((ended.from.file.as_str(), ended.from.pos), ("binlog.1000000", 4));
+        assert_eq!(ended.saved.position, ended.from);
+        let mut inside = at((5 << 30) - 100);
+        past_4_gib(&mut inside, &files(), Rest::Events);
+        assert_eq!((inside.from.file.as_str(), inside.from.pos), ("binlog.999999", 4));
+        assert_eq!(inside.saved.position.pos, (5 << 30) - 100);
+    }
+}

@@ -1,0 +1,288 @@
+//! Which of several hosts is read from: the one of before, else the next that has all we have read.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use tracing::{info, warn};
+
+use super::{
+    connect::{address, connect},
+    replica,
+    resume::{Lacking, Resumed, Unfit, resume},
+    server::Server,
+};
+use crate::{
+    config::{OnLost, SourceConfig},
+    error::{Error, Result},
+    finding::{Finding, Severity},
+    position::Saved,
+};
+
+/// How long hosts that are away may take to come back before what they alone have counts as lost.
+const MAX_AWAY: Duration = Duration::from_secs(20);
+
+/// How long a replica may take to catch up before what it lacks counts as lost.
+const MAX_BEHIND: Duration = Duration::from_mins(1);
+
+/// The hosts of a source, and which of them was read from last.
+#[derive(Debug)]
+pub struct Hosts {
+    all: Vec<SourceConfig>,
+    current: usize,
+    on_lost: OnLost,
+    /// Since when transactions that we have read are on no host that answers.
+    lacking_since: Option<Instant>,
+    /// The server that was looked at last.
+    looked_at: Option<String>,
+}
+
+/// A connection to a host that can go on.
+pub struct Source {
+    /// The config, for this host.
+    pub config: SourceConfig,
+    /// The connection.
+    pub conn: Conn,
+    /// What the host is.
+    pub server: Server,
+    /// How it continues the saved position, if there is one.
+    pub resumed: Option<Resumed>,
+}
+
+/// A host that does not do.
+#[derive(Debug)]
+struct Miss {
+    address: String,
+    reason: Reason,
+    error: Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// It does not answer.
+    Away,
+    /// It lacks what we have read, and may still get it.
+    Behind,
+    /// It lacks what we have read.
+    Lacks,
+    /// It is not as we need it.
+    Refused,
+}
+
+/// What follows when no host does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Wait,
+    Lost,
+    Refused,
+}
+
+impl Hosts {
+    /// All hosts of a source.
+    pub fn new(config: &SourceConfig) -> Self {
+        let all = config.each_host().collect();
+        Self { all, current: 0, on_lost: config.on_lost, lacking_since: None, looked_at: None }
+    }
+
+    /// Connects to the first host that is set as we need it and can continue the saved position:
+    /// the one of before is asked first.
+    ///
+    /// # Errors
+    ///
+    /// Away, when a host that does not answer, or is behind, may be the right one; refused, when
+    /// none is.
+    pub async fn find(&mut self, saved: Option<&Saved>) -> Result<Source> {
+        let misses = match self.ask_all(saved, OnLost::Stop).await {
+            Ok(source) => return Ok(source),
+            Err(misses) => misses,
+        };
+        let reasons: Vec<Reason> = misses.iter().map(|miss| miss.reason).collect();
+        let lacks = reasons.iter().any(|reason| matches!(reason, Reason::Lacks | Reason::Behind));
+        let since = lacks.then(|| self.lacking_since.unwrap_or_else(Instant::now));
+        self.lacking_since = since;
+        let verdict = judge_misses(&reasons, since.map_or(Duration::ZERO, |at| at.elapsed()));
+        if verdict == Verdict::Lost && self.on_lost == OnLost::Accept {
+            let accepted = self.ask_all(saved, OnLost::Accept).await;
+            return accepted.map_err(|misses| say(misses, Verdict::Refused));
+        }
+        Err(say(misses, verdict))
+    }
+
+    /// Whether this is another server than when this was last asked.
+    pub fn is_new(&mut self, server: &Server) -> bool {
+        let before = self.looked_at.replace(server.uuid.clone());
+        before.as_ref() != Some(&server.uuid)
+    }
+
+    async fn ask_all(
+        &mut self,
+        saved: Option<&Saved>,
+        on_lost: OnLost,
+    ) -> Result<Source, Vec<Miss>> {
+        let mut misses = Vec::new();
+        for step in 0..self.all.len() {
+            let at = (self.current + step) % self.all.len();
+            match self.ask(at, saved.map(|saved| (saved, on_lost))).await {
+                Ok(source) => {
+                    self.take(at, &misses);
+                    return Ok(source);
+                }
+                Err((reason, error)) => {
+                    let address = address(&self.all[at]);
+                    misses.push(Miss { address, reason, error });
+                }
+            }
+        }
+        Err(misses)
+    }
+
+    fn take(&mut self, at: usize, misses: &[Miss]) {
+        self.lacking_since = None;
+        if at != self.current {
+            let reason = misses.first().map(|miss| miss.error.to_string());
+            let (from, to) = (address(&self.all[self.current]), address(&self.all[at]));
+            info!(from, to, reason, "another host takes over");
+            self.current = at;
+        }
+    }
+
+    async fn ask(
+        &self,
+        at: usize,
+        saved: Option<(&Saved, OnLost)>,
+    ) -> Result<Source, (Reason, Error)> {
+        let config = self.all[at].clone();
+        let (mut conn, server) = open(&config).await.map_err(reason_of)?;
+        refuse_stops(&server.findings()).map_err(reason_of)?;
+        if self.all.len() > 1 && server.gtid_executed.is_none() {
+            return Err((Reason::Refused, no_gtids(self.all.len())));
+        }
+        let Some(saved) = saved else {
+            return Ok(Source { config, conn, server, resumed: None });
+        };
+        match resume(&mut conn, &config, &server, saved).await {
+            Ok(resumed) => Ok(Source { config, conn, server, resumed: Some(resumed) }),
+            Err(Unfit::Other(error)) => Err(reason_of(error)),
+            Err(Unfit::Lacks(lacking)) => {
+                let reason = self.reason_of_lack(&mut conn, &server, &lacking).await;
+                Err((reason, lacking.refuse(&config)))
+            }
+        }
+    }
+
+    /// A replica that is not promoted may get what it lacks; one alone is what there is.
+    async fn reason_of_lack(&self, conn: &mut Conn, server: &Server, lacking: &Lacking) -> Reason {
+        if replica::is_catching_up(conn, lacking).await {
+            warn!(gtids = %lacking.gtids, "the replica is behind what we have read: waiting for it");
+            replica::wait_for(conn, lacking).await;
+            return Reason::Behind;
+        }
+        if self.all.len() > 1 && !server.is_writable() { Reason::Behind } else { Reason::Lacks }
+    }
+}
+
+/// Connects to a host and asks it what it is.
+///
+/// # Errors
+///
+/// As [`connect()`].
+pub(crate) async fn open(config: &SourceConfig) -> Result<(Conn, Server)> {
+    let mut conn = connect(config).await?;
+    let server = Server::ask(&mut conn, config).await?;
+    Ok((conn, server))
+}
+
+/// Stops on what we cannot work with, all of it at once.
+///
+/// # Errors
+///
+/// Refused, with all that has to be mended.
+pub(crate) fn refuse_stops(findings: &[Finding]) -> Result<()> {
+    let stops: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.severity == Severity::Stop).collect();
+    if stops.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<String> = stops.iter().map(|finding| finding.problem()).collect();
+    let remedies: Vec<&str> = stops.iter().map(|finding| finding.remedy.as_str()).collect();
+    Err(Error::refused(problems.join("; "), remedies.join("; ")))
+}
+
+fn no_gtids(hosts: usize) -> Error {
+    Error::refused(
+        format!(
+            "source.hosts names {hosts} hosts, and there are no GTIDs (gtid_mode is not ON): a \
+             place in the binlog of one means nothing on another"
+        ),
+        "turn gtid_mode ON on all of them, or name one host",
+    )
+}
+
+fn reason_of(error: Error) -> (Reason, Error) {
+    (if error.is_transient() { Reason::Away } else { Reason::Refused }, error)
+}
+
+/// What follows when no host does, and what we have read has been lacking for a while. A host that
+/// is away is waited for, but not for long when another has gone on without what we have read.
+fn judge_misses(reasons: &[Reason], lacking: Duration) -> Verdict {
+    let any = |wanted: Reason| reasons.contains(&wanted);
+    match (any(Reason::Lacks), any(Reason::Behind), any(Reason::Away)) {
+        (true, _, true) if lacking < MAX_AWAY => Verdict::Wait,
+        (true, _, _) => Verdict::Lost,
+        (_, _, true) => Verdict::Wait,
+        (_, true, _) if lacking < MAX_BEHIND => Verdict::Wait,
+        (_, true, _) => Verdict::Lost,
+        _ => Verdict::Refused,
+    }
+}
+
+/// One error for all hosts.
+fn say(mut misses: Vec<Miss>, verdict: Verdict) -> Error {
+    let lacks = |miss: &Miss| matches!(miss.reason, Reason::Lacks | Reason::Behind);
+    if let (Verdict::Lost, Some(at)) = (verdict, misses.iter().position(lacks)) {
+        return misses.swap_remove(at).error;
+    }
+    if let (Verdict::Wait, [Miss { reason: Reason::Away, .. }])
+    | (Verdict::Refused | Verdict::Lost, [_]) = (verdict, misses.as_slice())
+    {
+        return misses.swap_remove(0).error;
+    }
+    let addresses: Vec<&str> = misses.iter().map(|miss| miss.address.as_str()).collect();
+    let address = addresses.join(", ");
+    let mut texts: Vec<String> = misses.iter().map(|miss| miss.error.to_string()).collect();
+    texts.dedup();
+    if texts.len() == 1 && verdict == Verdict::Refused {
+        return misses.swap_remove(0).error;
+    }
+    match verdict {
+        Verdict::Wait => Error::SourceAway { address, reason: texts.join("; ") },
+        Verdict::Lost | Verdict::Refused => Error::refused(
+            format!("no host can go on: {}", texts.join("; ")),
+            "mend one of them, and start dts again",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_away_is_waited_for_but_not_past_a_promoted_one() {
+        use Reason::{Away, Behind, Lacks, Refused};
+        let (soon, late) = (Duration::from_secs(1), Duration::from_mins(2));
+        for (reasons, lacking, expected) in [
+            (vec![Away], soon, Verdict::Wait),
+            (vec![Away, Refused], late, Verdict::Wait),
+            (vec![Refused, Refused], late, Verdict::Refused),
+            (vec![Lacks], Duration::ZERO, Verdict::Lost),
+            (vec![Away, Lacks], soon, Verdict::Wait),
+            (vec![Away, Lacks], late, Verdict::Lost),
+            (vec![Refused, Lacks], soon, Verdict::Lost),
+            (vec![Away, Behind], late, Verdict::Wait),
+            (vec![Refused, Behind], soon, Verdict::Wait),
+            (vec![Behind], late, Verdict::Lost),
+        ] {
+            assert_eq!(judge_misses(&reasons, lacking), expected, "{reasons:?} {lacking:?}");
+        }
+    }
+}

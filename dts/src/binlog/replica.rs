@@ -1,0 +1,58 @@
+//! Is a server that lacks what we have read a replica that will still get it?
+
+use mysql_async::{Conn, Row, prelude::Queryable};
+
+use super::resume::Lacking;
+use crate::gtid::GtidSet;
+
+/// What one channel of a replica is doing.
+#[derive(Clone, Debug)]
+struct Channel {
+    /// Connected to its source, or trying to be.
+    receives: bool,
+    applies: bool,
+    received: GtidSet,
+}
+
+/// Whether the server is still to get some of the transactions that it lacks. A server that does
+/// not tell is taken for one that is no replica.
+pub(super) async fn is_catching_up(conn: &mut Conn, lacking: &Lacking) -> bool {
+    channels(conn).await.iter().any(|channel| {
+        let pending = lacking.gtids.minus(&channel.received) != lacking.gtids;
+        channel.applies && (channel.receives || pending)
+    })
+}
+
+/// Whether the server replicates from another, or is set to.
+pub(crate) async fn is_replica(conn: &mut Conn) -> bool {
+    !channels(conn).await.is_empty()
+}
+
+/// Waits until the server has the transactions, for a few seconds at most.
+pub(super) async fn wait_for(conn: &mut Conn, lacking: &Lacking) {
+    const SECONDS: u64 = 3;
+    let query = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', {SECONDS})", lacking.gtids);
+    // Whether it has them then is asked again in any case.
+    let _ = conn.query_drop(query).await;
+}
+
+async fn channels(conn: &mut Conn) -> Vec<Channel> {
+    let rows: Vec<Row> = match conn.query("SHOW REPLICA STATUS").await {
+        Ok(rows) => rows,
+        // The statement's name before MySQL 8.0.22.
+        Err(_) => conn.query("SHOW SLAVE STATUS").await.unwrap_or_default(),
+    };
+    rows.iter().map(channel).collect()
+}
+
+fn channel(row: &Row) -> Channel {
+    let text = |new: &str, old: &str| -> String {
+        let value: Option<Option<String>> = row.get(new).or_else(|| row.get(old));
+        value.flatten().unwrap_or_default()
+    };
+    Channel {
+        receives: text("Replica_IO_Running", "Slave_IO_Running") != "No",
+        applies: text("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
+        received: text("Retrieved_Gtid_Set", "").parse().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,199 @@
+//! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
+
+mod privileges;
+mod settings;
+mod tables;
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use serde_json::{Value, json};
+
+use crate::{
+    binlog::{self, AtEnd, Managed, Server},
+    bus,
+    capture::Capture,
+    config::{Config, SourceConfig},
+    error::{Error, Result},
+    finding::{Finding, Severity},
+    pipeline,
+    position::Saved,
+    status::Place,
+    watch,
+};
+
+/// How long the questions about tables may take; with very many tables they are slow.
+const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The hosts of the source, in their order.
+    pub hosts: Vec<Host>,
+    /// What is to be said about the bus and what is saved there.
+    pub bus: Vec<Finding>,
+}
+
+/// One host of the source.
+#[derive(Debug, Default)]
+pub struct Host {
+    /// Host and port.
+    pub address: String,
+    /// Version and identity, if it was reached.
+    pub server: Option<Facts>,
+    /// The statements that give the user what it needs, and no more.
+    pub grants: Vec<String>,
+    /// What should be mended; the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// What a server is.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// As it prints it.
+    pub version: String,
+    /// Its identity.
+    pub uuid: String,
+    /// The provider that runs it, where one does.
+    pub managed: Option<&'static str>,
+}
+
+impl Report {
+    /// Whether `dts run` could work, on every host.
+    pub fn is_good(&self) -> bool {
+        let all = self.hosts.iter().flat_map(|host| &host.findings).chain(&self.bus);
+        all.into_iter().all(|finding| finding.severity != Severity::Stop)
+    }
+
+    /// The report for programs; `docs/operating.md` describes it.
+    pub fn to_json(&self) -> Value {
+        let server = |facts: &Facts| {
+            let Facts { version, uuid, managed } = facts;
+            json!({"version": version, "serverUuid": uuid, "managed": managed})
+        };
+        let hosts = self.hosts.iter().map(|host| {
+            json!({
+                "address": host.address,
+                "server": host.server.as_ref().map(server),
+                "grants": host.grants,
+                "findings": host.findings,
+            })
+        });
+        json!({
+            "good": self.is_good(),
+            "hosts": hosts.collect::<Vec<_>>(),
+            "bus": {"findings": self.bus},
+        })
+    }
+}
+
+/// Checks every host of the source, and the bus. It never waits for a server that is down.
+pub async fn check(config: &Config) -> Report {
+    let mut report = Report::default();
+    let saved = match read_saved(config).await {
+        Ok(saved) => saved,
+        Err(error) => {
+            report.bus.push(finding_of(error));
+            None
+        }
+    };
+    for source in config.source.each_host() {
+        let address = format!("{}:{}", source.host, source.port);
+        let mut host = Host { address, ..Host::default() };
+        let looked = look(&source, (&config.capture, saved.as_ref()), &mut host).await;
+        host.findings.extend(looked.err().map(finding_of));
+        host.findings.sort_by_key(|finding| finding.severity);
+        report.hosts.push(host);
+    }
+    report
+}
+
+async fn look(
+    config: &SourceConfig,
+    (capture, saved): (&Capture, Option<&Saved>),
+    host: &mut Host,
+) -> Result<()> {
+    let (mut conn, server) = binlog::open(config).await?;
+    host.server = Some(Facts {
+        version: server.version.clone(),
+        uuid: server.uuid.clone(),
+        managed: Managed::of(&server).name(),
+    });
+    host.grants = privileges::grants(&mut conn, config, capture).await;
+    host.findings = server.findings();
+    host.findings.extend(of_source(&mut conn, (config, capture), &server).await);
+    let place = saved.map(|saved| Place::of(&saved.position));
+    let sight = watch::look_once(config, place).await?;
+    host.findings.extend(settings::of_retention(&server, &sight));
+    if let Some(saved) = saved {
+        host.findings.extend(of_position(&mut conn, config, (&server, saved)).await);
+    }
+    try_to_replicate(config, &server, conn).await
+}
+
+/// Whether the server can go on from where we are. A replica may be behind for a moment.
+async fn of_position(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    (server, saved): (&Server, &Saved),
+) -> Option<Finding> {
+    let error = binlog::check_position(conn, config, server, saved).await.err()?;
+    let is_replica = binlog::is_replica(conn).await;
+    let severity = if is_replica { Severity::Warn } else { Severity::Stop };
+    Some(Finding { severity, name: "position", ..finding_of(error) })
+}
+
+/// What is to be said about a source beyond [`Server::findings`]; what cannot be asked is left out.
+pub(crate) async fn of_source(
+    conn: &mut Conn,
+    (config, capture): (&SourceConfig, &Capture),
+    server: &Server,
+) -> Vec<Finding> {
+    let mut found = settings::of_variables(server);
+    found.extend(settings::of_replica(conn, server).await);
+    found.extend(settings::of_server_id(conn, config, server).await);
+    found.extend(settings::of_clock(conn).await);
+    let tables = tables::of_tables(conn, server, capture);
+    match tokio::time::timeout(MAX_WAIT, tables).await {
+        Ok(Ok(tables)) => found.extend(tables),
+        Ok(Err(error)) => tracing::debug!(%error, "the tables could not be looked at"),
+        Err(_) => tracing::debug!("the tables could not be looked at in time"),
+    }
+    found
+}
+
+/// The rights are tried, not read: roles and managed servers make grants hard to read. Nobody's id
+/// is used, for with ours the server would cut off a dts that runs.
+async fn try_to_replicate(config: &SourceConfig, server: &Server, mut conn: Conn) -> Result<()> {
+    let nobody = SourceConfig { server_id: 0, ..config.clone() };
+    let end = server.binlog_end(&mut conn, config).await?;
+    let mut stream = binlog::Stream::open(conn, &nobody, &end, AtEnd::Stop).await?;
+    stream.next().await?;
+    Ok(())
+}
+
+/// Reads the checkpoint, which every start begins with: without taking the lead.
+async fn read_saved(config: &Config) -> Result<Option<Saved>> {
+    let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
+    pipeline::load(&checkpoint)
+}
+
+fn finding_of(error: Error) -> Finding {
+    let start_bus = "start the bus, or correct bus.address";
+    let (name, what, remedy) = match error {
+        Error::Refused { problem, remedy } => ("refused", problem, remedy),
+        Error::Bus(error) if error.is_transient() => {
+            ("bus", error.to_string(), start_bus.to_owned())
+        }
+        Error::Bus(error) => ("bus", error.to_string(), "see [bus] in the config".to_owned()),
+        Error::Checkpoint(error) => (
+            "checkpoint",
+            error.to_string(),
+            "see who else writes to it, or update dts; `dts position set` replaces it".to_owned(),
+        ),
+        other => {
+            ("away", other.to_string(), "start the server, or correct source.hosts".to_owned())
+        }
+    };
+    Finding { severity: Severity::Stop, name, what, why: String::new(), remedy }
+}

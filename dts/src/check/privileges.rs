@@ -1,0 +1,60 @@
+//! The smallest set of rights that `dts` needs, as the statements that give it.
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use crate::{capture::Capture, config::SourceConfig};
+
+/// The GRANT statements for the user that we are logged in as.
+pub(super) async fn grants(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    capture: &Capture,
+) -> Vec<String> {
+    let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.ok().flatten();
+    let account = account.unwrap_or_else(|| format!("{}@%", config.user));
+    let (user, host) = account.rsplit_once('@').unwrap_or((account.as_str(), "%"));
+    statements(&format!("{}@{}", quoted(user), quoted(host)), capture)
+}
+
+fn statements(account: &str, capture: &Capture) -> Vec<String> {
+    let replicate = format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {account}");
+    let mut all = vec![replicate];
+    let mut places: Vec<String> =
+        capture.globs().map(|(schema, table)| place(schema, table)).collect();
+    places.dedup();
+    if places.is_empty() {
+        places.push("*.*".to_owned());
+    }
+    all.extend(places.iter().map(|place| format!("GRANT SELECT ON {place} TO {account}")));
+    all
+}
+
+/// What a GRANT calls the tables of a glob. Schemas have patterns there, tables have not.
+fn place(schema: &str, table: &str) -> String {
+    let is_pattern = |name: &str| name.contains(['*', '?']);
+    if is_pattern(table) {
+        let pattern = schema.replace('_', "\\_").replace('*', "%").replace('?', "_");
+        return format!("`{pattern}`.*");
+    }
+    if is_pattern(schema) { "*.*".to_owned() } else { format!("`{schema}`.`{table}`") }
+}
+
+fn quoted(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grant_covers_the_captured_tables_and_no_more() {
+        assert_eq!(place("shop", "*"), "`shop`.*");
+        assert_eq!(place("my_shop?", "t*"), "`my\\_shop_`.*");
+        assert_eq!(place("shop", "item"), "`shop`.`item`");
+        assert_eq!(place("shop*", "item"), "*.*");
+        let all = statements("'dts'@'%'", &Capture::default());
+        assert_eq!(all[1], "GRANT SELECT ON *.* TO 'dts'@'%'");
+        assert_eq!(quoted("o'neil"), "'o''neil'");
+    }
+}

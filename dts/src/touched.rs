@@ -1,0 +1,263 @@
+//! Which captured tables the last transactions changed: a bounded memory, kept with the checkpoint,
+//! that names the tables when a server turns out to have lost transactions that we have read.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    decode::{Gtid, TablePlan},
+    gtid::{GtidSet, InvalidGtidSet, Origin},
+};
+
+/// Tables that are remembered: those changed last. What is lost is nearly always the last second or
+/// so, and the checkpoint is written with every append.
+const MAX_TABLES: usize = 32;
+
+/// For each table, the last transaction that changed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// The one changed last stands last.
+    tables: Vec<(Arc<str>, Gtid)>,
+    /// The newest entry that found no room any more.
+    forgotten: Option<Gtid>,
+}
+
+/// The tables that some transactions changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// As `schema.table`, sorted. None that was changed is missing where `complete`.
+    pub names: Vec<String>,
+    /// Whether these are all.
+    pub complete: bool,
+}
+
+impl Touched {
+    /// A transaction changed a table.
+    pub fn note(&mut self, table: &Arc<str>, gtid: &Gtid) {
+        // Most transactions change the tables of the one before.
+        let known = self.tables.iter().rposition(|(name, _)| name == table);
+        match known {
+            Some(at) if at + 1 == self.tables.len() => self.tables[at].1 = gtid.clone(),
+            Some(at) => {
+                let (name, _) = self.tables.remove(at);
+                self.tables.push((name, gtid.clone()));
+            }
+            None => {
+                if self.tables.len() == MAX_TABLES {
+                    self.forgotten = Some(self.tables.remove(0).1);
+                }
+                self.tables.push((Arc::clone(table), gtid.clone()));
+            }
+        }
+    }
+
+    /// The tables that these transactions changed. Where they are the last ones of their origin, as
+    /// those that a crash loses are, the answer is exact; else a table too many may be named.
+    pub fn tables_of(&self, gtids: &GtidSet) -> Tables {
+        let reached = |last: &Gtid| reaches(gtids, last);
+        let touched = self.tables.iter().filter(|(_, last)| reached(last));
+        let mut names: Vec<String> = touched.map(|(name, _)| name.to_string()).collect();
+        names.sort();
+        let complete = !self.tables.is_empty() && !self.forgotten.as_ref().is_some_and(reached);
+        Tables { names, complete }
+    }
+}
+
+/// Whether a transaction of the set is this one, or came before it from the same origin.
+fn reaches(gtids: &GtidSet, last: &Gtid) -> bool {
+    let tag = last.tag.as_deref().unwrap_or_default();
+    gtids.intervals().any(|(origin, intervals)| {
+        let same = origin.uuid == last.uuid && origin.tag == tag;
+        same && intervals.first().is_some_and(|(first, _)| *first <= last.gno)
+    })
+}
+
+/// The tables of the transaction that is being read.
+#[derive(Debug, Default)]
+pub struct Touching {
+    gtid: Option<Gtid>,
+    tables: Vec<Arc<str>>,
+    /// The plan of the row before: most rows are of the same table.
+    last: Option<u64>,
+    /// By the serial number of the decoder's plan.
+    names: HashMap<u64, Arc<str>>,
+}
+
+impl Touching {
+    /// Plans whose names are remembered; more are forgotten and made anew.
+    const MAX_NAMES: usize = 10_000;
+
+    /// A row of the transaction is in this table.
+    pub fn row(&mut self, gtid: Option<&Gtid>, table: &TablePlan) {
+        if self.last == Some(table.serial) {
+            return;
+        }
+        self.last = Some(table.serial);
+        if self.names.len() >= Self::MAX_NAMES {
+            self.names.clear();
+        }
+        let name = self
+            .names
+            .entry(table.serial)
+            .or_insert_with(|| format!("{}.{}", table.schema, table.table).into());
+        if !self.tables.contains(name) {
+            self.tables.push(Arc::clone(name));
+        }
+        if self.gtid.is_none() {
+            self.gtid = gtid.cloned();
+        }
+    }
+
+    /// The name of the transaction, once a row of it came.
+    pub fn gtid(&self) -> Option<&Gtid> {
+        self.gtid.as_ref()
+    }
+
+    /// Notes what was changed so far.
+    pub fn note_in(&self, touched: &mut Touched) {
+        if let Some(gtid) = &self.gtid {
+            for table in &self.tables {
+                touched.note(table, gtid);
+            }
+        }
+    }
+
+    /// The transaction ended.
+    pub fn end(&mut self) {
+        self.gtid = None;
+        self.tables.clear();
+        self.last = None;
+    }
+}
+
+/// How [`Touched`] stands in the checkpoint: by origin, the number of each table's last
+/// transaction.
+#[derive(Serialize, Deserialize, Default)]
+pub(crate) struct Json {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tables: BTreeMap<String, BTreeMap<String, u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgotten: Option<String>,
+}
+
+impl Json {
+    /// Whether there is nothing to keep.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.forgotten.is_none()
+    }
+}
+
+impl From<&Touched> for Json {
+    fn from(touched: &Touched) -> Self {
+        let mut tables: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for (name, Gtid { uuid, tag, gno }) in &touched.tables {
+            let tag = tag.as_deref().unwrap_or_default().to_owned();
+            let origin = Origin { uuid: *uuid, tag }.to_string();
+            tables.entry(origin).or_default().insert(name.to_string(), *gno);
+        }
+        Self { tables, forgotten: touched.forgotten.as_ref().map(ToString::to_string) }
+    }
+}
+
+impl TryFrom<Json> for Touched {
+    type Error = InvalidGtidSet;
+
+    fn try_from(json: Json) -> Result<Self, InvalidGtidSet> {
+        let mut tables = Vec::new();
+        for (origin, numbers) in json.tables {
+            for (name, gno) in numbers {
+                tables.push((name.into(), parse_gtid(&format!("{origin}:{gno}"))?));
+            }
+        }
+        tables.sort_by_key(|(_, gtid)| gtid.gno);
+        Ok(Self { tables, forgotten: json.forgotten.as_deref().map(parse_gtid).transpose()? })
+    }
+}
+
+/// Reads one GTID, `uuid[:tag]:number`.
+///
+/// # Errors
+///
+/// When the text is another.
+pub(crate) fn parse_gtid(text: &str) -> Result<Gtid, InvalidGtidSet> {
+    let set: GtidSet = text.parse()?;
+    let mut origins = set.intervals();
+    match (origins.next(), origins.next()) {
+        (Some((origin, [(first, last)])), None) if first == last => {
+            let tag = (!origin.tag.is_empty()).then(|| origin.tag.clone().into());
+            Ok(Gtid { uuid: origin.uuid, tag, gno: *first })
+        }
+        _ => Err(InvalidGtidSet::new(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const B: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn touched(entries: &[(&str, &str)]) -> Touched {
+        let mut touched = Touched::default();
+        for (table, gtid) in entries {
+            touched.note(&Arc::from(*table), &parse_gtid(gtid).unwrap());
+        }
+        touched
+    }
+
+    fn names(touched: &Touched, lost: &str) -> (Vec<String>, bool) {
+        let Tables { names, complete } = touched.tables_of(&lost.parse().unwrap());
+        (names, complete)
+    }
+
+    #[test]
+    fn the_tables_of_the_last_transactions_are_named() {
+        let memory = touched(&[
+            ("s.a", &format!("{A}:1")),
+            ("s.b", &format!("{A}:2")),
+            ("s.c", &format!("{B}:9")),
+            ("s.a", &format!("{A}:3")),
+            ("s.d", &format!("{A}:blue:3")),
+        ]);
+        assert_eq!(names(&memory, &format!("{A}:3-5")), (vec!["s.a".to_owned()], true));
+        let both = vec!["s.a".to_owned(), "s.b".to_owned()];
+        assert_eq!(names(&memory, &format!("{A}:2-5")), (both, true));
+        assert_eq!(names(&memory, &format!("{A}:4-5")), (vec![], true));
+        assert_eq!(names(&memory, &format!("{A}:blue:1,{B}:1")).0, ["s.c", "s.d"]);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_said() {
+        let entries: Vec<(String, String)> =
+            (1..=40).map(|n| (format!("s.t{n}"), format!("{A}:{n}"))).collect();
+        let borrowed: Vec<(&str, &str)> =
+            entries.iter().map(|(table, gtid)| (table.as_str(), gtid.as_str())).collect();
+        let memory = touched(&borrowed);
+        assert_eq!(
+            names(&memory, &format!("{A}:39-40")),
+            (vec!["s.t39".into(), "s.t40".into()], true)
+        );
+        let (named, complete) = names(&memory, &format!("{A}:5-40"));
+        assert_eq!((named.len(), complete), (32, false));
+        assert!(!Touched::default().tables_of(&format!("{A}:1").parse().unwrap()).complete);
+    }
+
+    #[test]
+    fn the_memory_is_read_as_it_was_written() {
+        let memory = touched(&[
+            ("s.a", &format!("{A}:1")),
+            ("s.b", &format!("{A}:blue:7")),
+            ("s.c", &format!("{B}:9")),
+        ]);
+        let text = serde_json::to_string(&Json::from(&memory)).unwrap();
+        let back = Touched::try_from(serde_json::from_str::<Json>(&text).unwrap()).unwrap();
+        assert_eq!(back, memory);
+        assert!(parse_gtid(&format!("{A}:1-2")).is_err());
+        assert!(parse_gtid(A).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! How far we are from the end of the server's binlog, and from its beginning: what is still to be
+//! read, and the time until the server deletes the file that we need.
+//!
+//! A light poll over a connection of its own, beside the stream.
+
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant, SystemTime},
+};
+
+use mysql_async::{Conn, prelude::Queryable};
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use crate::{
+    binlog::{self, Server, file_created},
+    config::SourceConfig,
+    error::Result,
+    status::{Place, Status},
+};
+
+/// How often the server is asked.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long an answer may take.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// With less time than this until our file is deleted, it is said in the log.
+const MIN_LEFT: Duration = Duration::from_hours(6);
+
+/// What was seen at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sight {
+    /// When that was.
+    at: Instant,
+    /// Bytes of binlog behind our position; unknown while the server does not have our file.
+    bytes_behind: Option<u64>,
+    /// From the commit of the last transaction that is durable in the bus to the server's present;
+    /// zero at the end of the binlog.
+    seconds_behind: Option<f64>,
+    purge: Purge,
+    /// How long the server keeps a file that it does not write to any more; `None`: for ever.
+    expires_after: Option<Duration>,
+}
+
+/// When the server deletes the binlog file that our position is in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Purge {
+    /// It does not by itself: automatic purging is off.
+    Never,
+    /// In this time at the earliest.
+    In(Duration),
+    /// The file is not there, or it is not known when it ended.
+    Unknown,
+}
+
+/// Asks the server until it is dropped.
+pub async fn watch(config: &SourceConfig, status: &Status) -> Infallible {
+    let mut watcher = Watcher { config, conn: None, ended: None, is_warned: false };
+    loop {
+        match tokio::time::timeout(MAX_WAIT, watcher.look(status.place())).await {
+            Ok(Ok(sight)) => {
+                watcher.warn_of(&sight);
+                status.saw(sight);
+            }
+            Ok(Err(error)) => watcher.failed(&error.to_string()),
+            Err(_) => watcher.failed("no answer in time"),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+struct Watcher<'a> {
+    config: &'a SourceConfig,
+    conn: Option<Conn>,
+    /// A binlog file, and when it ended.
+    ended: Option<(String, SystemTime)>,
+    is_warned: bool,
+}
+
+/// Asks the server once, about a place.
+///
+/// # Errors
+///
+/// As [`binlog::connect`].
+pub(crate) async fn look_once(config: &SourceConfig, place: Option<Place>) -> Result<Sight> {
+    Watcher { config, conn: None, ended: None, is_warned: false }.look(place).await
+}
+
+impl Watcher<'_> {
+    async fn look(&mut self, place: Option<Place>) -> Result<Sight> {
+        let config = self.config;
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => binlog::connect(config).await?,
+        };
+        let files = Server::binlog_files(&mut conn, config).await?;
+        let (now, expires_after) = ask(&mut conn, config).await?;
+        self.conn = Some(conn);
+        let file = place.as_ref().map(|place| place.file.as_str()).unwrap_or_default();
+        let purge = self.purge(&files, file, (now, expires_after)).await;
+        let bytes_behind = place.as_ref().and_then(|place| bytes_behind(&files, file, place.pos));
+        let commit = place.as_ref().and_then(|place| place.newest_commit);
+        let seconds_behind = match (bytes_behind, commit) {
+            (Some(0), _) => Some(0.0),
+            (_, Some(commit)) => Some(now.duration_since(commit).unwrap_or_default().as_secs_f64()),
+            _ => None,
+        };
+        Ok(Sight { at: Instant::now(), bytes_behind, seconds_behind, purge, expires_after })
+    }
+
+    async fn purge(
+        &mut self,
+        files: &[(String, u64)],
+        file: &str,
+        (now, expires_after): (SystemTime, Option<Duration>),
+    ) -> Purge {
+        let Some(after) = expires_after else { return Purge::Never };
+        let Some(at) = files.iter().position(|(name, _)| name == file) else {
+            return Purge::Unknown;
+        };
+        // The server deletes no file that it writes to.
+        let Some((next, _)) = files.get(at + 1) else { return Purge::In(after) };
+        match self.end_of(file, next).await {
+            Some(ended) => Purge::In(left(ended, after, now)),
+            None => Purge::Unknown,
+        }
+    }
+
+    /// When a file ended: when the next one was begun.
+    async fn end_of(&mut self, file: &str, next: &str) -> Option<SystemTime> {
+        if let Some((known, ended)) = &self.ended
+            && known == file
+        {
+            return Some(*ended);
+        }
+        let ended = file_created(self.config, next).await;
+        let ended = ended.inspect_err(|error| debug!(%error, next, "cannot be read")).ok()??;
+        self.ended = Some((file.to_owned(), ended));
+        Some(ended)
+    }
+
+    fn failed(&mut self, reason: &str) {
+        // The stream says itself when the server is away.
+        debug!(reason, "the server was not asked for its binlogs");
+        self.conn = None;
+    }
+
+    fn warn_of(&mut self, sight: &Sight) {
+        let near = sight.purge_is_near();
+        if let (Some(left), false) = (near, self.is_warned) {
+            let left = humantime::format_duration(Duration::from_secs(left.as_secs())).to_string();
+            warn!(
+                left,
+                "the server will delete the binlog file that we still need: raise \
+                 binlog_expire_logs_seconds there, or let dts catch up"
+            );
+        }
+        self.is_warned = near.is_some();
+    }
+}
+
+/// The server's time, and after how long it deletes a file; `None` if never.
+async fn ask(conn: &mut Conn, config: &SourceConfig) -> Result<(SystemTime, Option<Duration>)> {
+    const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+        ('binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'expire_logs_days')";
+    let classify = |error| binlog::classify(config, error);
+    let now: Option<f64> =
+        conn.query_first("SELECT UNIX_TIMESTAMP(NOW(6)) + 0E0").await.map_err(classify)?;
+    let variables: Vec<(String, String)> = conn.query(VARIABLES).await.map_err(classify)?;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(now.unwrap_or_default().max(0.0));
+    Ok((now, expires_after(&variables)))
+}
+
+fn expires_after(variables: &[(String, String)]) -> Option<Duration> {
+    let value = |wanted: &str| {
+        let found = variables.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str())
+    };
+    if value("binlog_expire_logs_auto_purge").is_some_and(|value| value == "OFF") {
+        return None;
+    }
+    let number = |name: &str| value(name)?.parse::<f64>().ok().filter(|number| *number > 0.0);
+    let days = number("expire_logs_days").map(|days| days * 86_400.0);
+    let seconds = number("binlog_expire_logs_seconds").or(days)?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn bytes_behind(files: &[(String, u64)], file: &str, pos: u64) -> Option<u64> {
+    let at = files.iter().position(|(name, _)| name == file)?;
+    let later = files[at + 1..].iter().map(|(_, size)| size).sum::<u64>();
+    Some(files[at].1.saturating_sub(pos) + later)
+}
+
+fn left(ended: SystemTime, after: Duration, now: SystemTime) -> Duration {
+    (ended + after).duration_since(now).unwrap_or_default()
+}
+
+impl Sight {
+    /// The time left, less what has passed since.
+    pub(crate) fn purge_in(&self) -> Purge {
+        match self.purge {
+            Purge::In(left) => Purge::In(left.saturating_sub(self.at.elapsed())),
+            other => other,
+        }
+    }
+
+    /// The time left, where it is little: also of the time that the server keeps a file.
+    pub(crate) fn purge_is_near(&self) -> Option<Duration> {
+        let Purge::In(left) = self.purge_in() else { return None };
+        let kept = self.expires_after.unwrap_or(Duration::MAX);
+        (left < MIN_LEFT.min(kept / 2)).then_some(left)
+    }
+
+    /// See [`Sight::bytes_behind`].
+    pub(crate) fn bytes_behind(&self) -> Option<u64> {
+        self.bytes_behind
+    }
+
+    /// See [`Sight::seconds_behind`].
+    pub(crate) fn seconds_behind(&self) -> Option<f64> {
+        self.seconds_behind
+    }
+
+    /// See [`Sight::expires_after`].
+    pub(crate) fn expires_after(&self) -> Option<Duration> {
+        self.expires_after
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let (purge, left) = match self.purge_in() {
+            Purge::Never => ("never", None),
+            Purge::In(left) => ("in", Some(left.as_secs())),
+            Purge::Unknown => ("unknown", None),
+        };
+        json!({
+            "bytesBehind": self.bytes_behind,
+            "secondsBehindSource": self.seconds_behind,
+            "purge": purge,
+            "purgeInSeconds": left,
+            "askedSecondsAgo": self.at.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(variables: &[(&str, &str)]) -> Option<Duration> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        expires_after(&variables.iter().map(owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_time_after_which_files_are_deleted_is_read_as_the_server_means_it() {
+        let seconds = Duration::from_secs;
+        assert_eq!(set(&[("binlog_expire_logs_seconds", "3600")]), Some(seconds(3600)));
+        assert_eq!(set(&[("binlog_expire_logs_seconds", "0")]), None);
+        let off = ("binlog_expire_logs_auto_purge", "OFF");
+        assert_eq!(set(&[("binlog_expire_logs_seconds", "3600"), off]), None);
+        let days = ("expire_logs_days", "2");
+        assert_eq!(set(&[("binlog_expire_logs_seconds", "0"), days]), Some(seconds(172_800)));
+        assert_eq!(set(&[("expire_logs_days", "0")]), None);
+    }
+
+    #[test]
+    fn bytes_behind_count_over_files() {
+        let files = [("b.999999", 100), ("b.1000000", 50), ("b.1000001", 7)];
+        let files: Vec<_> = files.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
+        assert_eq!(bytes_behind(&files, "b.999999", 90), Some(67));
+        assert_eq!(bytes_behind(&files, "b.1000001", 7), Some(0));
+        assert_eq!(bytes_behind(&files, "b.000001", 7), None);
+    }
+
+    #[test]
+    fn what_is_left_is_never_less_than_nothing() {
+        let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let after = Duration::from_secs(100);
+        assert_eq!(left(ended, after, at(1_030)), Duration::from_secs(70));
+        assert_eq!(left(ended, after, at(1_130)), Duration::ZERO);
+    }
+}

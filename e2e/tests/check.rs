@@ -1,0 +1,253 @@
+//! `dts check`, and what `dts run` says of the server's binlog while it reads.
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, wait_until},
+    programs::{Site, program},
+    servers::{Mysql, execute},
+};
+use mysql_async::prelude::Queryable;
+use serde_json::Value;
+
+const REFUSED: i32 = 69;
+
+struct Source {
+    site: Site,
+    mysql: Mysql,
+}
+
+impl Source {
+    async fn start(test: &str, flavor: &str, options: &[&str]) -> Result<Self> {
+        let site = Site::new(test)?;
+        let mysql = Mysql::start_with(flavor, &site.path("mysql"), options).await?;
+        let source = Self { site, mysql };
+        source.site.configure_dts(&source.mysql.address(), "shop")?;
+        source
+            .execute(&["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"])
+            .await?;
+        Ok(source)
+    }
+
+    async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.mysql.connect().await?, statements).await
+    }
+
+    /// What `dts check --json` says, and its exit code.
+    async fn check(&self) -> Result<(Option<i32>, Value)> {
+        let program = program("dts")?;
+        let program = program.to_str().context("the path is not UTF-8")?;
+        let mut check =
+            self.site.run("check", &[program, "check", "--json", "--config", "dts.toml"])?;
+        let before = check.output().len();
+        let status = check.ended().await?;
+        let output = check.output().split_off(before);
+        let report = output.find("{\n").map(|at| &output[at..]).context(output.clone())?;
+        let report = serde_json::from_str(report).with_context(|| output.clone())?;
+        Ok((status.code(), report))
+    }
+
+    async fn status(&self) -> Value {
+        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
+    }
+
+    async fn wait_for_published(&self, records: u64) -> Result<()> {
+        wait_until("dts publishes", PATIENCE, async || {
+            self.status().await["accounting"]["published"].as_u64() >= Some(records)
+        })
+        .await
+    }
+
+    fn remove(self) -> Result<()> {
+        drop(self.mysql);
+        self.site.remove()
+    }
+}
+
+/// The finding of a name on the first host.
+fn finding<'a>(report: &'a Value, name: &str) -> Option<&'a Value> {
+    let findings = report["hosts"][0]["findings"].as_array()?;
+    findings.iter().find(|finding| finding["name"] == name)
+}
+
+fn expect(report: &Value, name: &str, severity: &str, parts: &[&str]) -> Result<()> {
+    let finding = finding(report, name).with_context(|| format!("no {name} in {report:#}"))?;
+    ensure!(finding["severity"] == severity, "{finding:#}");
+    for part in parts {
+        ensure!(finding.to_string().contains(part), "{part:?} is not in {finding:#}");
+    }
+    for field in ["what", "why", "remedy"] {
+        ensure!(finding[field].as_str().is_some_and(|text| !text.is_empty()), "{finding:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> Result<()> {
+    let options = [
+        "--sync-binlog=0",
+        "--innodb-flush-log-at-trx-commit=2",
+        "--binlog-expire-logs-seconds=3600",
+    ];
+    for flavor in ["9.7", "8.0"] {
+        let source = Source::start(&format!("check-findings-{flavor}"), flavor, &options).await?;
+        source
+            .execute(&[
+                "CREATE TABLE shop.keyless (a INT)",
+                "CREATE TABLE shop.fleeting (id INT PRIMARY KEY) ENGINE = MEMORY",
+                "CREATE TABLE shop.child (id INT PRIMARY KEY, t INT, \
+                 FOREIGN KEY (t) REFERENCES shop.t (id) ON DELETE CASCADE)",
+                "CREATE DATABASE elsewhere",
+                "CREATE TABLE elsewhere.keyless_too (a INT)",
+            ])
+            .await?;
+        let (code, report) = source.check().await?;
+        ensure!(code == Some(0) && report["good"] == true, "{code:?} {report:#}");
+        expect(&report, "sync_binlog", "warn", &["SET PERSIST sync_binlog = 1"])?;
+        expect(&report, "innodb_flush_log_at_trx_commit", "warn", &["is 2", "SET PERSIST"])?;
+        let retention = ["after 1h", "SET PERSIST binlog_expire_logs_seconds = 604800"];
+        expect(&report, "binlog_expire_logs_seconds", "warn", &retention)?;
+        expect(&report, "primary_key", "warn", &["shop.keyless", "capture.keyColumns"])?;
+        ensure!(!report.to_string().contains("keyless_too"), "not captured: {report:#}");
+        expect(&report, "engine", "warn", &["shop.fleeting (MEMORY)", "ENGINE = InnoDB"])?;
+        match flavor {
+            // This one writes cascades into its binlog.
+            "9.7" => ensure!(finding(&report, "foreign_key_cascade").is_none(), "{report:#}"),
+            _ => {
+                let parts = ["shop.child (of t, ON DELETE CASCADE)", "9.6"];
+                expect(&report, "foreign_key_cascade", "warn", &parts)?;
+            }
+        }
+        let hosts = &report["hosts"][0];
+        ensure!(hosts["server"]["serverUuid"].as_str().map(str::len) == Some(36), "{hosts:#}");
+
+        // What is behind and about to be deleted is told from the lag.
+        let mut dts = source.site.start_dts()?;
+        source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
+        source.wait_for_published(1).await?;
+        let said = dts.output();
+        ensure!(said.contains("captured tables without a primary key: shop.keyless"), "{said}");
+        dts.kill().await?;
+        source.execute(&["INSERT INTO shop.t VALUES (2)", "FLUSH BINARY LOGS"]).await?;
+        let (_, report) = source.check().await?;
+        ensure!(finding(&report, "purge").is_none(), "an hour is left of an hour: {report:#}");
+        source.execute(&["SET GLOBAL binlog_expire_logs_seconds = 1"]).await?;
+        wait_until("the file is due", PATIENCE, async || {
+            let report = source.check().await.map(|(_, report)| report).unwrap_or_default();
+            finding(&report, "purge").is_some_and(|finding| finding.to_string().contains("in 0s"))
+        })
+        .await?;
+        source.remove()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()> {
+    for flavor in ["9.7", "8.0"] {
+        let source = Source::start(&format!("check-rights-{flavor}"), flavor, &[]).await?;
+        source.execute(&["CREATE USER 'lean'@'127.0.0.1' IDENTIFIED BY 'dts'"]).await?;
+        let path = source.site.path("dts.toml");
+        let text = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, text.replace("user = \"dts\"", "user = \"lean\""))?;
+        let (code, report) = source.check().await?;
+        ensure!(code == Some(REFUSED) && report["good"] == false, "{code:?} {report:#}");
+        let grants: Vec<String> = serde_json::from_value(report["hosts"][0]["grants"].clone())?;
+        println!("{grants:#?}");
+        ensure!(grants[0].ends_with("ON *.* TO 'lean'@'127.0.0.1'"), "{grants:?}");
+        ensure!(grants[1] == "GRANT SELECT ON `shop`.* TO 'lean'@'127.0.0.1'", "{grants:?}");
+        for grant in &grants {
+            source.execute(&[grant]).await?;
+        }
+        let (code, report) = source.check().await?;
+        ensure!(code == Some(0), "{code:?} {report:#}");
+        let dts = source.site.start_dts()?;
+        source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
+        source.wait_for_published(1).await?;
+        drop(dts);
+        source.remove()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result<()> {
+    let options = ["--log-replica-updates=OFF"];
+    let source = Source::start("check-replica", "9.7", &options).await?;
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(0), "it is no replica yet: {report:#}");
+    source
+        .execute(&["CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1"])
+        .await?;
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(REFUSED), "{report:#}");
+    expect(&report, "log_replica_updates", "stop", &["--log-replica-updates", "source.hosts"])?;
+    let mut dts = source.site.start_dts()?;
+    ensure!(dts.ended().await?.code() == Some(REFUSED), "{}", dts.output());
+    ensure!(dts.output().contains("log_replica_updates is OFF"), "{}", dts.output());
+
+    source.execute(&["RESET REPLICA ALL"]).await?;
+    let id = format!("serverId = {}\n", source.mysql.port());
+    source.site.configure_hosts(&[&source.mysql.address()], "shop", &id)?;
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(REFUSED), "{report:#}");
+    expect(&report, "server_id", "stop", &["the server's own id"])?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_beside_a_running_dts_does_not_cut_it_off() -> Result<()> {
+    let source = Source::start("check-beside", "9.7", &[]).await?;
+    let _dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
+    source.wait_for_published(1).await?;
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(0), "{report:#}");
+    expect(&report, "server_id", "note", &["is connected"])?;
+    source.execute(&["INSERT INTO shop.t VALUES (2)"]).await?;
+    source.wait_for_published(2).await?;
+    let status = source.status().await;
+    ensure!(status["restarts"] == 0, "{status:#}");
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_until_the_server_deletes_our_binlog_file_is_counted_down() -> Result<()> {
+    let options = ["--binlog-expire-logs-seconds=7200"];
+    let mut source = Source::start("check-countdown", "9.7", &options).await?;
+    let _dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
+    source.wait_for_published(1).await?;
+    let mut binlog = Value::Null;
+    wait_until("the server was asked", PATIENCE, async || {
+        binlog = source.status().await["binlog"].clone();
+        binlog["bytesBehind"] == 0
+    })
+    .await?;
+    println!("{binlog}");
+    ensure!(binlog["purge"] == "in" && binlog["secondsBehindSource"] == 0.0, "{binlog}");
+    ensure!((7100..=7200).contains(&binlog["purgeInSeconds"].as_u64().unwrap_or(0)), "{binlog}");
+    let metrics = source.site.ask_dts_text("/metrics").await?;
+    for (name, expected) in [
+        ("dts_purge_countdown_seconds ", 7100.0..=7200.0),
+        ("dts_binlog_behind_bytes ", 0.0..=0.0),
+        ("dts_source_behind_seconds ", 0.0..=0.0),
+    ] {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let value: f64 = line.with_context(|| format!("no {name}in {metrics}"))?.parse()?;
+        ensure!(expected.contains(&value), "{name}{value}");
+    }
+    source.mysql.kill().await?;
+    wait_until("dts has noticed", PATIENCE, async || source.status().await["state"] == "waiting")
+        .await?;
+    ensure!(source.status().await["binlog"]["purge"] == "in", "{}", source.status().await);
+    source.mysql.restart().await?;
+    source.execute(&["SET GLOBAL binlog_expire_logs_auto_purge = OFF"]).await?;
+    wait_until("the server was asked again", PATIENCE, async || {
+        source.status().await["binlog"]["purge"] == "never"
+    })
+    .await?;
+    let query = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'dts'";
+    let connections: Option<u64> = source.mysql.connect().await?.query_first(query).await?;
+    ensure!(connections == Some(2), "the stream and the poll: {connections:?}");
+    source.remove()
+}

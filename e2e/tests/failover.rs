@@ -1,0 +1,439 @@
+//! Another host takes over: two real servers that replicate, and what becomes of the stream.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    binlog,
+    processes::{PATIENCE, Process, wait_until},
+    programs::{Site, recording_listener, seed, size},
+    rebuilt::Rebuilt,
+    recording::Recording,
+    servers::{Mysql, execute},
+    workload::{self, Workload},
+};
+use mysql_async::{Conn, prelude::Queryable};
+use serde_json::Value;
+
+const SCHEMA: &str = "shop";
+const REFUSED: i32 = 69;
+
+/// A source, its replica, and everything that reads from the two.
+struct Pair {
+    site: Site,
+    first: Mysql,
+    second: Mysql,
+    dts: Process,
+    worker: Process,
+}
+
+/// What the source is told, so that a commit returns only when the replica has received it.
+const SEMI_SYNCHRONOUS_SOURCE: [&str; 4] = [
+    "SET sql_log_bin = 0",
+    "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+    "SET GLOBAL rpl_semi_sync_source_enabled = 1",
+    "SET GLOBAL rpl_semi_sync_source_timeout = 600000",
+];
+
+/// And its replica.
+const SEMI_SYNCHRONOUS_REPLICA: [&str; 5] = [
+    "SET sql_log_bin = 0",
+    "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
+    "SET GLOBAL rpl_semi_sync_replica_enabled = 1",
+    "STOP REPLICA IO_THREAD",
+    "START REPLICA IO_THREAD",
+];
+
+const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
+
+impl Pair {
+    /// Two servers, the second a replica of the first, and `dts` with both as its hosts.
+    async fn start(test: &str, more: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let first = start_server(&site, "first").await?;
+        let second = start_server(&site, "second").await?;
+        follow(&second, &first, "").await?;
+        workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
+        site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, more)?;
+        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+        Ok(Self { site, first, second, dts, worker })
+    }
+
+    /// Waits until the replica has everything that its source has.
+    async fn wait_for_replica(&self) -> Result<()> {
+        let mut source = self.first.connect().await?;
+        let has: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
+        wait_for_gtids(&self.second, &has.context("no GTIDs")?).await
+    }
+
+    async fn wait_for_published(&self, records: u64) -> Result<()> {
+        wait_until("dts publishes", PATIENCE, async || {
+            let status = self.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            status["accounting"]["published"].as_u64() >= Some(records)
+        })
+        .await
+    }
+
+    async fn status(&self) -> Result<Value> {
+        self.site.ask_dts("/api/v1/status").await
+    }
+
+    /// Waits until everything that the second server has was handled, and gives what was handled
+    /// and is not there: its events.
+    async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
+        let expected = binlog::event_ids(&self.second, SCHEMA).await?;
+        let path = self.site.path("recorded");
+        let mut recording = Recording::read(&path)?;
+        wait_until("every change is handled", PATIENCE * 4, async || {
+            recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
+            let done: std::collections::BTreeSet<&str> =
+                recording.done_ids().into_iter().map(binlog::without_split_mark).collect();
+            expected.iter().all(|id| done.contains(id.as_str()))
+        })
+        .await?;
+        recording.check_ids()?;
+        recording.check_order()?;
+        let beyond = recording.done_ids().into_iter().map(binlog::without_split_mark);
+        let beyond = beyond.filter(|id| !expected.contains(*id)).map(str::to_owned).collect();
+        Ok((recording, beyond))
+    }
+
+    /// The tables rebuilt from the events are those of the second server.
+    async fn check_tables(&self, recording: &Recording) -> Result<()> {
+        let rebuilt = Rebuilt::from_recording(recording)?;
+        workload::check_tables(&rebuilt, &mut self.second.connect().await?, SCHEMA).await
+    }
+
+    fn remove(self) -> Result<()> {
+        drop((self.worker, self.dts, self.first, self.second));
+        self.site.remove()
+    }
+}
+
+async fn start_server(site: &Site, name: &str) -> Result<Mysql> {
+    let folder = site.path(name);
+    std::fs::create_dir_all(&folder)?;
+    Mysql::start("9.7", &folder).await
+}
+
+/// Makes a server follow another, with more options of the statement.
+async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
+    let change = format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, \
+         SOURCE_USER = 'dts', SOURCE_PASSWORD = 'dts', GET_SOURCE_PUBLIC_KEY = 1, \
+         SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1{more}",
+        source.port()
+    );
+    execute(&mut replica.connect().await?, &[&change, "START REPLICA"]).await
+}
+
+/// Ends replication: the server is a source of its own from then on.
+async fn promote(server: &Mysql) -> Result<()> {
+    let mut conn = server.connect().await?;
+    execute(&mut conn, &["STOP REPLICA IO_THREAD"]).await?;
+    let received: Vec<mysql_async::Row> = conn.query("SHOW REPLICA STATUS").await?;
+    let received: Option<String> = received.first().and_then(|row| row.get("Retrieved_Gtid_Set"));
+    wait_for_gtids(server, &received.unwrap_or_default()).await?;
+    execute(&mut conn, &["STOP REPLICA", "RESET REPLICA ALL"]).await
+}
+
+async fn wait_for_gtids(server: &Mysql, gtids: &str) -> Result<()> {
+    let mut conn = server.connect().await?;
+    let query = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 60)");
+    let timed_out: Option<u8> = conn.query_first(query).await?;
+    ensure!(timed_out == Some(0), "the server does not get {gtids}");
+    Ok(())
+}
+
+async fn rows(conn: &mut Conn, query: &str) -> Result<u64> {
+    Ok(conn.query_first::<u64, _>(query).await?.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Result<()> {
+    // What a source has sent but no replica has acknowledged, dts may have read: no application
+    // was told that it is committed. That is a loss of nothing that anybody had.
+    let mut pair = Pair::start("failover-semi", ACCEPT).await?;
+    execute(&mut pair.first.connect().await?, &SEMI_SYNCHRONOUS_SOURCE).await?;
+    execute(&mut pair.second.connect().await?, &SEMI_SYNCHRONOUS_REPLICA).await?;
+    let seed = seed();
+    let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
+    load.allow(size(3_000, 30_000));
+    wait_until("the load is under way", PATIENCE, async || load.made() > 1_500).await?;
+    let mut status = pair.first.connect().await?;
+    let semi: Option<(String, u64)> =
+        status.query_first("SHOW STATUS LIKE 'Rpl_semi_sync_source_yes_tx'").await?;
+    drop(status);
+    pair.first.kill().await?;
+    let acknowledged = load.made();
+    // A writer that was cut off in its transaction may complain.
+    let _ = load.stop().await;
+    promote(&pair.second).await?;
+    Workload::start(&pair.second.url(), SCHEMA, 500, seed + 1).finish().await?;
+
+    let (recording, beyond) = pair.wait_for_second().await?;
+    let (done, loss) = (recording.done().count(), &pair.status().await?["lostTransactions"]);
+    println!(
+        "{acknowledged} rows acknowledged, {semi:?}, {done} events, unacknowledged {beyond:?}"
+    );
+    ensure!(
+        semi.is_some_and(|(_, waited)| waited > 100),
+        "the replication was not semi-synchronous"
+    );
+    ensure!(beyond.is_empty() == loss.is_null(), "{beyond:?} {loss}");
+    if beyond.is_empty() {
+        pair.check_tables(&recording).await?;
+    }
+    ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
+    ensure!(pair.dts.output().contains("another host takes over"), "{}", pair.dts.output());
+    pair.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted() -> Result<()> {
+    let mut pair = Pair::start("failover-lost", "").await?;
+    let seed = seed();
+    Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
+    pair.wait_for_replica().await?;
+    execute(&mut pair.second.connect().await?, &["STOP REPLICA IO_THREAD"]).await?;
+    let before = pair.status().await?["accounting"]["published"].as_u64().unwrap_or_default();
+    let mut source = pair.first.connect().await?;
+    execute(
+        &mut source,
+        &[
+            "USE shop",
+            "INSERT INTO account VALUES (9001, 1.5, NOW(3), 'lost')",
+            "BEGIN",
+            "INSERT INTO setting VALUES ('lost', 'lost', 1)",
+            "INSERT INTO account VALUES (9002, 1.5, NOW(3), 'lost')",
+            "COMMIT",
+        ],
+    )
+    .await?;
+    pair.wait_for_published(before + 3).await?;
+    let lost: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
+    let lost = lost.context("no GTIDs")?;
+    let (uuid, numbers) = lost.split_once(':').context("no GTIDs")?;
+    let last: u64 = numbers.rsplit_once('-').context("no interval")?.1.parse()?;
+    drop(source);
+    pair.first.kill().await?;
+    promote(&pair.second).await?;
+
+    let named = format!("{uuid}:{}-{last}", last - 1);
+    let status = pair.dts.ended().await?;
+    let output = pair.dts.output();
+    ensure!(status.code() == Some(REFUSED), "{status}: {output}");
+    for part in [
+        format!("does not have 2 transactions that we have read: {named}"),
+        "They changed shop.account, shop.setting;".to_owned(),
+        "source.onLostTransactions = \"accept\"".to_owned(),
+    ] {
+        ensure!(output.contains(&part), "{part:?} is not in\n{output}");
+    }
+    println!("{}", output.lines().last().unwrap_or_default());
+
+    let hosts = [pair.first.address(), pair.second.address()];
+    pair.site.configure_hosts(&[&hosts[0], &hosts[1]], SCHEMA, ACCEPT)?;
+    pair.dts = pair.site.start_dts()?;
+    Workload::start(&pair.second.url(), SCHEMA, 500, seed + 1).finish().await?;
+    let (_, beyond) = pair.wait_for_second().await?;
+    let mut expected =
+        [format!("{uuid}:{}#0", last - 1), format!("{uuid}:{last}#0"), format!("{uuid}:{last}#1")];
+    expected.sort();
+    ensure!(beyond == expected, "only the lost ones are beyond: {beyond:?}");
+    let loss = pair.status().await?["lostTransactions"].clone();
+    ensure!(loss["gtidSet"] == named && loss["tables"][1] == "shop.setting", "{loss}");
+    ensure!(pair.dts.output().contains("send these tables anew"), "{}", pair.dts.output());
+    pair.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
+    let mut pair = Pair::start("failover-switch", "").await?;
+    let seed = seed();
+    let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
+    load.allow(size(3_000, 30_000));
+    wait_until("the load is under way", PATIENCE, async || load.made() > 1_500).await?;
+    execute(&mut pair.first.connect().await?, &["SET GLOBAL super_read_only = ON"]).await?;
+    let _ = load.stop().await;
+    pair.wait_for_replica().await?;
+    promote(&pair.second).await?;
+    // An errant transaction: only the new source has it, under its own uuid.
+    let errant = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'errant')";
+    execute(&mut pair.second.connect().await?, &[errant]).await?;
+    let load = Workload::start(&pair.second.url(), SCHEMA, u64::MAX / 4, seed + 1);
+    load.allow(2_000);
+    follow(&pair.first, &pair.second, "").await?;
+    wait_until("the new source is written to", PATIENCE, async || load.made() > 1_000).await?;
+    pair.first.kill().await?;
+    wait_until("all is written", PATIENCE, async || load.made() >= 2_000).await?;
+    load.stop().await?;
+
+    let (recording, beyond) = pair.wait_for_second().await?;
+    ensure!(beyond.is_empty(), "invented: {beyond:?}");
+    let ids = recording.done_ids().len();
+    pair.check_tables(&recording).await?;
+    let status = pair.status().await?;
+    ensure!(status["source"]["address"] == pair.second.address(), "{status}");
+    ensure!(status["lostTransactions"].is_null(), "{status}");
+    println!("{ids} events over the switch");
+
+    // And back: the old source comes again as a replica, and the new one goes.
+    pair.first.restart().await?;
+    let mut old = pair.first.connect().await?;
+    pair_caught_up(&pair, &mut old).await?;
+    pair.second.kill().await?;
+    execute(&mut old, &["STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL read_only = OFF"]).await?;
+    execute(&mut old, &["INSERT INTO shop.account VALUES (9002, 1.5, NOW(3), 'back')"]).await?;
+    wait_until("the first host is read again", PATIENCE, async || {
+        let recording = Recording::read(&pair.site.path("recorded"));
+        recording.is_ok_and(|recording| recording.done_ids().len() == ids + 1)
+    })
+    .await?;
+    ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
+    pair.remove()
+}
+
+async fn pair_caught_up(pair: &Pair, old: &mut Conn) -> Result<()> {
+    let mut new = pair.second.connect().await?;
+    let has: Option<String> = new.query_first("SELECT @@GLOBAL.gtid_executed").await?;
+    wait_for_gtids(&pair.first, &has.context("no GTIDs")?).await?;
+    ensure!(rows(old, "SELECT COUNT(*) FROM shop.account WHERE id = 9001").await? == 1, "errant");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
+    let mut pair = Pair::start("failover-behind", "").await?;
+    pair.wait_for_replica().await?;
+    execute(&mut pair.second.connect().await?, &["STOP REPLICA"]).await?;
+    follow(&pair.second, &pair.first, ", SOURCE_DELAY = 12").await?;
+    let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
+    execute(&mut pair.first.connect().await?, &[insert]).await?;
+    pair.wait_for_published(1).await?;
+    let mut replica = pair.second.connect().await?;
+    wait_until("the replica has received it", PATIENCE, async || {
+        let rows: Vec<mysql_async::Row> =
+            replica.query("SHOW REPLICA STATUS").await.unwrap_or_default();
+        let set: Option<String> = rows.first().and_then(|row| row.get("Retrieved_Gtid_Set"));
+        set.is_some_and(|set| !set.is_empty())
+    })
+    .await?;
+    pair.first.kill().await?;
+    wait_until("dts waits", PATIENCE, async || {
+        pair.dts.output().contains("behind what we have read")
+    })
+    .await?;
+    wait_until("the replica takes over", PATIENCE, async || {
+        let status = pair.status().await.unwrap_or_default();
+        status["source"]["address"] == pair.second.address()
+    })
+    .await?;
+    promote(&pair.second).await?;
+    let insert = "INSERT INTO shop.account VALUES (2, 1.5, NOW(3), 'after')";
+    execute(&mut replica, &[insert]).await?;
+    let (recording, beyond) = pair.wait_for_second().await?;
+    ensure!(beyond.is_empty() && recording.done_ids().len() == 2, "{beyond:?}");
+    ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
+    pair.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_host_goes_on_inside_a_transaction() -> Result<()> {
+    const ROWS: usize = 60_000;
+    let mut pair = Pair::start("failover-inside", "").await?;
+    pair.dts.kill().await?;
+    let mut source = pair.first.connect().await?;
+    execute(
+        &mut source,
+        &[
+            "CREATE TABLE shop.big (id INT PRIMARY KEY, content VARCHAR(1100))",
+            "SET SESSION cte_max_recursion_depth = 10000000",
+        ],
+    )
+    .await?;
+    let insert = format!(
+        "INSERT INTO shop.big WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n \
+         WHERE i < {ROWS}) SELECT i, REPEAT(CHAR(65 + i % 26), 1000) FROM n"
+    );
+    execute(&mut source, &[&insert]).await?;
+    pair.wait_for_replica().await?;
+    pair.dts = pair.site.start_dts()?;
+    let mut skip = 0;
+    wait_until("dts is inside the transaction", PATIENCE, async || {
+        let status = pair.status().await.unwrap_or_default();
+        skip = status["position"]["skip"].as_u64().unwrap_or_default();
+        skip > 0
+    })
+    .await?;
+    pair.dts.kill().await?;
+    pair.first.kill().await?;
+    promote(&pair.second).await?;
+    pair.dts = pair.site.start_dts()?;
+    let (recording, beyond) = pair.wait_for_second().await?;
+    let done = recording.done_ids().len();
+    println!("{done} events, taken over behind {skip} or more");
+    ensure!(beyond.is_empty() && done == ROWS, "{done} {beyond:?}");
+    pair.remove()
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_older_backup_is_noticed() -> Result<()> {
+    for (name, options, parts) in [
+        ("gtid", vec![], ["is a restored backup. They changed shop.t", "onLostTransactions"]),
+        ("file", vec!["--gtid-mode=OFF"], ["restored from a backup", "dts position set earliest"]),
+    ] {
+        let site = Site::new(&format!("restored-{name}"))?;
+        let mut mysql = Mysql::start_with("9.7", &site.path("mysql"), &options).await?;
+        let mut conn = mysql.connect().await?;
+        execute(&mut conn, &["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"])
+            .await?;
+        drop(conn);
+        mysql.kill().await?;
+        let (data, backup) = (mysql.data(), site.path("backup"));
+        copy(&data, &backup)?;
+        mysql.restart().await?;
+        let mut conn = mysql.connect().await?;
+        execute(&mut conn, &["INSERT INTO shop.t VALUES (1)", "FLUSH BINARY LOGS"]).await?;
+        execute(&mut conn, &["FLUSH BINARY LOGS", "INSERT INTO shop.t VALUES (2)"]).await?;
+        drop(conn);
+        site.configure_dts(&mysql.address(), "shop")?;
+        let mut dts = site.start_dts()?;
+        wait_until("dts publishes", PATIENCE, async || {
+            let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            status["accounting"]["published"] == 2
+        })
+        .await?;
+        mysql.kill().await?;
+        std::fs::remove_dir_all(&data)?;
+        copy(&backup, &data)?;
+        mysql.restart().await?;
+        // It is the running dts that notices.
+        let status = tokio::time::timeout(Duration::from_secs(60), dts.ended()).await??;
+        let output = dts.output();
+        ensure!(status.code() == Some(REFUSED), "{name}: {status}\n{output}");
+        for part in parts {
+            ensure!(output.contains(part), "{name}: {part:?} is not in\n{output}");
+        }
+        println!("{}", output.lines().last().unwrap_or_default());
+        drop((dts, mysql));
+        site.remove()?;
+    }
+    Ok(())
+}
