@@ -74,11 +74,10 @@ pub fn decode_in_xa(kind: u8, body: &[u8]) {
     const ANONYMOUS_GTID: u8 = 34;
     /// No session, error, schema and variables; then the text.
     const START: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0XA START X'61',X'',1";
-    let event = |kind, body| (EventHeader { kind, size: 100, ..EventHeader::default() }, body);
-    let before: [&[(EventHeader, &[u8])]; 3] =
-        [&[], &[event(ANONYMOUS_GTID, &[0; 25])], &[event(QUERY, START)]];
-    for before in before {
-        decode_all(before.iter().copied().chain([event(kind, body)]));
+    let of = |kind| EventHeader { kind, size: 100, ..EventHeader::default() };
+    let (gtid, start) = ((of(ANONYMOUS_GTID), &[0; 25][..]), (of(QUERY), START));
+    for before in [None, Some(gtid), Some(start)] {
+        decode_all(before.into_iter().chain([(of(kind), body)]));
     }
 }
 

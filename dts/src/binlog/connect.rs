@@ -76,11 +76,10 @@ pub(super) fn away(config: &SourceConfig, reason: String) -> Error {
 pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(error) => classify_server(config, &error),
-        mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => Error::refused(
-            format!("TLS with MySQL at {} failed: {error}", address(config)),
-            "set source.caFile to the authority that signed the server's certificate and name the \
-             host as the certificate does, or set source.tls = \"require\" to encrypt unchecked",
-        ),
+        mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => tls_failed(config, &error),
+        mysql_async::Error::Io(mysql_async::IoError::Io(error)) if is_of_tls(&error) => {
+            tls_failed(config, &error)
+        }
         mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => {
             Error::refused(
                 format!("MySQL at {} offers no TLS", address(config)),
@@ -95,6 +94,19 @@ pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Erro
         }
         error => away(config, error.to_string()),
     }
+}
+
+/// A handshake that failed comes as an error of the socket.
+fn is_of_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+fn tls_failed(config: &SourceConfig, error: &dyn std::fmt::Display) -> Error {
+    Error::refused(
+        format!("TLS with MySQL at {} failed: {error}", address(config)),
+        "set source.caFile to the authority that signed the server's certificate and name the \
+         host as the certificate does, or set source.tls = \"require\" to encrypt unchecked",
+    )
 }
 
 /// As [`classify`], for a user that is logged in already: to register as a replica without the

@@ -69,7 +69,7 @@ async fn encrypt(
     let (connector, name) = (tls::connector(&config.tls)?, tls::server_name(host)?);
     let request = SslRequest::new(capabilities, MAX_PACKET_BYTES as u32, COLLATION);
     packets.write(&serialized(&request)).await.map_err(io_error)?;
-    packets.secure(&connector, name).await.map_err(tls::handshake_error)
+    packets.secure(&connector, name).await.map_err(io_error)
 }
 
 struct Login<'a> {

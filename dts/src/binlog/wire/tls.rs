@@ -45,15 +45,6 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>> {
     name.map_err(|error| mysql_async::Error::Io(IoError::Tls(error.into())))
 }
 
-/// What came of a handshake that failed.
-pub(super) fn handshake_error(error: std::io::Error) -> mysql_async::Error {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(tls) => failed(tls.clone()),
-        None => mysql_async::Error::Io(IoError::Io(error)),
-    }
-}
-
 fn roots(tls: &Tls) -> Result<RootCertStore> {
     let Some(path) = &tls.ca_file else {
         return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
