@@ -33,6 +33,11 @@ impl Held {
         Self { config: config.clone(), reading: Kept::default(), prepared: HashMap::new() }
     }
 
+    /// Another one is read from here on. What was read of one that broke off does not count.
+    pub(super) fn begin(&mut self) {
+        self.reading = Kept::default();
+    }
+
     /// Keeps an event of the one that is being read.
     pub(super) fn keep(&mut self, event: &RawEvent<'_>, pos: u64) -> Result<()> {
         let elsewhere: usize = self.prepared.values().map(|(_, kept)| kept.spool.memory()).sum();

@@ -250,6 +250,8 @@ impl Reader {
         })?;
         if is_held {
             self.hold(&event.raw())?;
+        } else if self.decoder.is_in_xa() {
+            self.held.begin();
         }
         match step {
             Step::Nothing | Step::Begun => {}

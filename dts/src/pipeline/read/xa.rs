@@ -146,6 +146,8 @@ impl Reader {
         let step = self.decoder.decode(event, &mut |_| Ok::<_, Error>(()))?;
         if is_held {
             self.hold(event)?;
+        } else if self.decoder.is_in_xa() {
+            self.held.begin();
         }
         if let Step::Xa(XaOutcome::Prepared(xid), _) = step
             && is_held
