@@ -176,7 +176,7 @@ fn padded(text: &[u8]) -> [u8; 4] {
 
 /// How many bytes from the first on are ASCII that may stand in JSON as they are.
 fn plain_ascii(bytes: &[u8]) -> usize {
-    let special = |&byte: &u8| byte >= 0x80 || byte < 0x20 || byte == b'"' || byte == b'\\';
+    let special = |byte: &u8| !(0x20..0x80).contains(byte) || matches!(byte, b'"' | b'\\');
     bytes.iter().position(special).unwrap_or(bytes.len())
 }
 
