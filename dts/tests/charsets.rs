@@ -23,7 +23,6 @@ async fn every_character_set_reads_as_mysql_80_reads_it() -> Result<()> {
 
 async fn compare_all(url: &str) -> Result<()> {
     let mut conn = connect(url).await?;
-    let mut counts = Vec::new();
     for charset in charsets(&mut conn).await? {
         check_collations(&charset)?;
         let mut count = 0;
@@ -34,9 +33,8 @@ async fn compare_all(url: &str) -> Result<()> {
                 check(&charset.name, &bytes, text.as_deref())?;
             }
         }
-        counts.push(format!("{} {count}", charset.name));
+        ensure!(count >= 256, "only {count} sequences of {}", charset.name);
     }
-    println!("sequences of bytes: {}", counts.join(", "));
     Ok(())
 }
 
