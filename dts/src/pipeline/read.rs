@@ -21,7 +21,7 @@ use crate::{
     binlog::{Event, Stream},
     capture::Capture,
     config::Config,
-    decode::{Decoder, Gtid, Step, TransactionEnd},
+    decode::{Decoder, EventHeader, Gtid, Step, TransactionEnd},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Position, Saved, Skip},
@@ -239,8 +239,8 @@ impl Reader {
         }
         let Self { decoder, publisher, touching, batch, saved, may_repeat, repeated, .. } = self;
         let read = saved.position.gtids.as_ref().filter(|_| *may_repeat);
-        let is_held = decoder.is_in_xa();
-        let step = decoder.decode(&event.raw(), &mut |change| {
+        let (is_held, raw) = (decoder.is_in_xa(), event.raw());
+        let step = decoder.decode(&raw, &mut |change| {
             let gtid = change.transaction.gtid.as_ref();
             if is_held || read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid)) {
                 return Ok(());
@@ -249,7 +249,7 @@ impl Reader {
             publisher.publish(change, batch)
         })?;
         if is_held {
-            self.hold(&event.raw())?;
+            self.hold(&raw)?;
         } else if self.decoder.is_in_xa() {
             self.held.begin();
         }
@@ -262,9 +262,9 @@ impl Reader {
                 self.capture.judge(&statement, self.decoder.position())?;
             }
         }
-        let header = event.raw().header;
-        if header.kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && header.timestamp > 0 {
-            self.saved.file_created = Some(header.timestamp);
+        let EventHeader { kind, timestamp, .. } = raw.header;
+        if kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && timestamp > 0 {
+            self.saved.file_created = Some(timestamp);
         }
         Ok(())
     }
