@@ -8,6 +8,7 @@
 //! | what is known of groups besides their offsets, compacted | topic `{prefix}.control` |
 
 mod acks;
+mod assignment;
 mod begin;
 mod checkpoint;
 mod client;

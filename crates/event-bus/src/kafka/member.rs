@@ -28,6 +28,7 @@ use super::{
     desk::{Desk, Out},
     offsets::{self, Offsets, number},
     scan,
+    topic_id::Described,
 };
 use crate::{Error, Partition, Result, Subscription};
 
@@ -40,17 +41,30 @@ const REVOKE_PATIENCE: Duration = Duration::from_secs(60);
 /// How soon a full queue is looked at again, where nobody says that it has room.
 const STEP: Duration = Duration::from_millis(10);
 
-/// How often topics are looked for, and how often while there are none.
+/// How often topics are looked for, and how often until all of them are given to somebody.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_FIRST_EVERY: Duration = Duration::from_secs(1);
 
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(2), factor: 2.0 };
 
+/// How often a member asks anew for what nobody was given.
+const MAX_CLAIMS: u32 = 3;
+
 /// What the consumer wants of its thread.
 pub(super) enum Command {
     Pause(Vec<Partition>),
     Resume(Vec<Partition>),
+}
+
+/// What a member has joined its group for.
+#[derive(Default)]
+struct Joined {
+    topics: Vec<String>,
+    /// That each of their partitions is given to some member need not be looked after.
+    is_settled: bool,
+    /// How often it was asked anew, because they were not.
+    claims: u32,
 }
 
 /// What the library calls back.
@@ -205,34 +219,71 @@ impl Member {
     }
 
     /// Looks which topics there are now, and whether those that we read are still the same.
-    fn look(&self, consumer: &BaseConsumer<Self>, subscribed: &mut Vec<String>) -> Result<()> {
+    fn look(&self, consumer: &BaseConsumer<Self>, joined: &mut Joined) -> Result<()> {
         let topics = self.offsets.topics(&self.wanted.topics)?;
         let ids = self.desk.lock().ids();
         let known: BTreeMap<&str, &str> = ids.iter().map(|(name, id)| (&**name, &**id)).collect();
         for topic in begin::verify(&self.wanted.group, &known, &topics)? {
-            if subscribed.iter().any(|name| name == topic) {
+            if joined.topics.iter().any(|name| name == topic) {
                 tracing::warn!(group = self.wanted.group, topic, "the topic was deleted");
             }
         }
-        let names: Vec<String> = topics.into_iter().map(|topic| topic.topic).collect();
+        let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
         if names.iter().any(|name| self.desk.lock().misses(name)) {
             // The broker that was asked had not heard of it yet: joins again with the next look.
             consumer.unsubscribe();
-            subscribed.clear();
+            joined.topics.clear();
             return Ok(());
         }
-        if names == *subscribed {
-            return Ok(());
+        if names == joined.topics {
+            return self.claim(consumer, &topics, joined);
         }
-        let list: Vec<&str> = names.iter().map(String::as_str).collect();
-        if list.is_empty() {
-            consumer.unsubscribe();
-        } else {
-            let done = consumer.subscribe(&list);
-            done.map_err(|error| self.offsets.place.error("cannot join", &error, &self.voice))?;
-        }
-        *subscribed = names;
+        self.subscribe(consumer, &names)?;
+        joined.is_settled = self.wanted.instance.is_none() && !names.is_empty();
+        joined.topics = names;
         Ok(())
+    }
+
+    /// Asks for partitions that nobody in the group was given.
+    ///
+    /// A member that comes back under its instance's name is given what it had before, even if
+    /// there are more topics or partitions since: the coordinator does not look at what it wants
+    /// then (KIP-345). It does when that changes: so first it joins without these topics, and with
+    /// them by the next look.
+    fn claim(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        topics: &[Described],
+        joined: &mut Joined,
+    ) -> Result<()> {
+        if joined.is_settled || topics.is_empty() {
+            return Ok(());
+        }
+        let Some(given) = self.offsets.given()? else { return Ok(()) };
+        let mut left_out = offsets::partitions(topics);
+        left_out.retain(|partition| !given.contains(partition));
+        let (group, count) = (&self.wanted.group, left_out.len());
+        if left_out.is_empty() || joined.claims == MAX_CLAIMS {
+            (joined.is_settled, joined.claims) = (true, 0);
+            if count > 0 {
+                tracing::warn!(group, count, "there are partitions that no member is given");
+            }
+            return Ok(());
+        }
+        joined.claims += 1;
+        joined.topics.retain(|name| left_out.iter().all(|partition| *partition.topic != **name));
+        tracing::info!(group, count, "joins anew for partitions that no member was given");
+        self.subscribe(consumer, &joined.topics)
+    }
+
+    fn subscribe(&self, consumer: &BaseConsumer<Self>, topics: &[String]) -> Result<()> {
+        if topics.is_empty() {
+            consumer.unsubscribe();
+            return Ok(());
+        }
+        let list: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let done = consumer.subscribe(&list);
+        done.map_err(|error| self.offsets.place.error("cannot join", &error, &self.voice))
     }
 
     /// What an error from `poll` means, where it means anything.
@@ -281,7 +332,7 @@ impl Member {
 /// Reads until the consumer is gone, or nothing can be read any more.
 pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receiver<Command>) {
     let member = Arc::clone(consumer.context());
-    let (mut subscribed, mut next_look) = (Vec::new(), Instant::now());
+    let (mut joined, mut next_look) = (Joined::default(), Instant::now());
     while !member.desk.is_deserted() {
         match commands.try_recv() {
             Ok(command) => {
@@ -292,10 +343,10 @@ pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receive
             Err(TryRecvError::Empty) => {}
         }
         if Instant::now() >= next_look {
-            let looked = member.look(consumer, &mut subscribed);
+            let looked = member.look(consumer, &mut joined);
             note(&member, looked);
             next_look =
-                Instant::now() + if subscribed.is_empty() { LOOK_FIRST_EVERY } else { LOOK_EVERY };
+                Instant::now() + if joined.is_settled { LOOK_EVERY } else { LOOK_FIRST_EVERY };
         }
         if let Some(refusal) = member.voice.refusal(&member.offsets.place.config.address) {
             note(&member, Err(refusal));

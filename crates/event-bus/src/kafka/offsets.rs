@@ -1,16 +1,17 @@
 //! What the brokers know of a group's offsets, asked by a client that never joins the group.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rdkafka::{
     Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    groups::{GroupList, GroupMemberInfo},
 };
 
 use super::{
-    Place,
+    Place, assignment,
     client::{self, Voice},
     topic_id::{self, Described},
 };
@@ -179,9 +180,21 @@ impl Offsets {
 
     /// Whether the group has members now.
     pub(super) fn is_active(&self) -> Result<bool> {
+        Ok(self.look()?.groups().iter().any(|group| !group.members().is_empty()))
+    }
+
+    /// The partitions that the members of the group were given; `None` while that is being decided.
+    pub(super) fn given(&self) -> Result<Option<HashSet<Partition>>> {
+        let groups = self.look()?;
+        let stable = groups.groups().iter().find(|group| group.state() == "Stable");
+        let Some(group) = stable else { return Ok(None) };
+        let of_members = group.members().iter().filter_map(GroupMemberInfo::assignment);
+        Ok(Some(of_members.filter_map(assignment::read).flatten().collect()))
+    }
+
+    fn look(&self) -> Result<GroupList> {
         let groups = self.consumer.fetch_group_list(Some(&self.group), PATIENCE);
-        let groups = self.told(&format!("cannot look at the group {}", self.group), groups)?;
-        Ok(groups.groups().iter().any(|group| !group.members().is_empty()))
+        self.told(&format!("cannot look at the group {}", self.group), groups)
     }
 
     /// What a human has to be told, if the brokers turned us away.

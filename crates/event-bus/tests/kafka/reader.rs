@@ -36,8 +36,12 @@ fn producer(settings: &[(&str, &str)]) -> BaseProducer {
 }
 
 fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
+    send_to(producer, topic, 0, values);
+}
+
+fn send_to(producer: &BaseProducer, topic: &str, partition: i32, values: &[&str]) {
     for value in values {
-        let record = BaseRecord::to(topic).partition(0).key("k").payload(*value);
+        let record = BaseRecord::to(topic).partition(partition).key("k").payload(*value);
         producer.send::<str, str>(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(PATIENCE).unwrap();
@@ -274,33 +278,57 @@ async fn what_was_aborted_is_not_delivered_and_yet_passed() {
     .await;
 }
 
+/// A member that has the same instance name each time.
+async fn instance(client: &str) -> Reader {
+    let subscription = Subscription {
+        group: group("g"),
+        topics: TopicName::new(&prefix()).filter(&[("s".into(), "*".into())]),
+        start: Start::Earliest,
+        client: client.to_owned(),
+        instance: Some("node-1".to_owned()),
+    };
+    let consumer = bus(&prefix(), 1).consumer(subscription).await.unwrap();
+    Reader { consumer, got: Vec::new(), owned: Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_while_a_member_with_an_instance_name_is_away_is_read() {
+    alone(async {
+        fill(&topic("a"), &["1"]).await;
+        let mut first = instance("one").await;
+        first.read(1).await;
+        first.commit().await.unwrap();
+        first.consumer.close().await;
+        fill(&topic("b"), &["2"]).await;
+        Admin::new().grow(&topic("a"), 2).await;
+        send_to(&producer(&[]), &topic("a"), 1, &["3"]);
+
+        // The group gives it what it had: neither the topic nor the partition.
+        let mut second = instance("two").await;
+        second.read(2).await;
+        let mut values: Vec<&[u8]> = second.got.iter().map(|one| &*one.value).collect();
+        values.sort_unstable();
+        assert_eq!(values, [b"2", b"3"]);
+        second.consumer.close().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_with_an_instance_name_is_back_at_once() {
     alone(async {
         fill(&topic("a"), &["1"]).await;
-        let bus = bus(&prefix(), 1);
-        let join = async |client: &str| {
-            let subscription = Subscription {
-                group: group("g"),
-                topics: TopicName::new(&prefix()).filter(&[("s".into(), "*".into())]),
-                start: Start::Earliest,
-                client: client.to_owned(),
-                instance: Some("node-1".to_owned()),
-            };
-            let consumer = bus.consumer(subscription).await.unwrap();
-            Reader { consumer, got: Vec::new(), owned: Default::default() }
-        };
-        let mut first = join("one").await;
+        let mut first = instance("one").await;
         first.read(1).await;
         first.consumer.close().await;
-        let mut second = join("two").await;
+        let mut second = instance("two").await;
         let started = Instant::now();
         second.read(1).await;
         // The session of the first has still to run for long.
         println!("back after {:?}", started.elapsed());
         assert!(started.elapsed() < Duration::from_secs(8));
 
-        let mut third = join("three").await;
+        let mut third = instance("three").await;
         third.assigned().await;
         let error = end(&mut second).await;
         assert!(matches!(&error, Error::Fenced(what) if what.contains("node-1")), "{error}");
