@@ -200,7 +200,8 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
     })
 }
 
-/// From commit to a handler and to a reader, on a broker that is warm by then, at 1,000 one-row transactions a second.
+/// From commit to a handler and to a reader, at 1,000 one-row transactions a second; the broker is
+/// warm by then.
 pub(crate) async fn latencies(seconds: u64) -> Result<[Latency; 2]> {
     let site = Site::new("bench-broker")?;
     let broker = Broker::start(&site, 1).await?;

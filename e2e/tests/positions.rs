@@ -81,8 +81,8 @@ impl Source {
         let path = program("dts")?;
         let path = path.to_str().context("the path is not UTF-8")?;
         let command = [&[path, "position"], words, &["--config", "dts.toml"]].concat();
+        let before = std::fs::read(self.site.path("position.log")).map_or(0, |told| told.len());
         let mut process = self.site.run("position", &command)?;
-        let before = process.output().len();
         let status = process.ended().await?;
         Ok((status.code(), process.output().split_off(before)))
     }
