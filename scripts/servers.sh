@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Real servers for development, tests and the quickstart, on loopback ports of their own.
 #
-#   scripts/servers.sh up|down|status|wipe [mysql|mysql-9.7|mysql-8.0|kafka] ...  all, if none is named
-#   scripts/servers.sh client 9.7|8.0 [arguments of mysql]
-#   scripts/servers.sh tool mysqlbinlog|mysqldump|... [arguments]
-#   scripts/servers.sh mysql-instance 9.7|8.0 PORT FOLDER [options of mysqld]  in the foreground
+#   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
+#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both) or kafka
+#   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
+#   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
+#   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure] PORT FOLDER [key=value ...]        in the foreground
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #
@@ -20,6 +21,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/place.sh"
 . "$repository/scripts/servers/packages.sh"
 . "$repository/scripts/servers/mysql.sh"
+. "$repository/scripts/servers/mariadb.sh"
 . "$repository/scripts/servers/kafka.sh"
 . "$repository/scripts/servers/docker.sh"
 
@@ -30,10 +32,11 @@ named() {
   local word
   for word in "${@:-all}"; do
     case $word in
-      all) echo mysql-9.7 mysql-8.0 kafka ;;
+      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
-      mysql-9.7 | mysql-8.0 | kafka) echo "$word" ;;
-      *) say "no server is called $word; write mysql, mysql-9.7, mysql-8.0 or kafka"; exit 64 ;;
+      mariadb) echo mariadb-10.11 mariadb-11.8 ;;
+      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka) echo "$word" ;;
+      *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
   done
 }
@@ -49,14 +52,14 @@ each() {
 
 up() {
   case $1 in
-    mysql-*) mysql_up "${1#mysql-}" ;;
+    mysql-* | mariadb-*) mysql_up "${1#mysql-}" ;;
     kafka) kafka_up ;;
   esac
 }
 
 status() {
   case $1 in
-    mysql-*) mysql_status "${1#mysql-}" ;;
+    mysql-* | mariadb-*) mysql_status "${1#mysql-}" ;;
     kafka) kafka_status ;;
   esac
 }
@@ -83,8 +86,18 @@ case $verb in
   down) each stop_server "$@" ;;
   wipe) each wipe "$@" ;;
   status) each status "$@" ;;
-  client) port=$(mysql_port "${1:-}"); shift; mysql_tool mysql -uroot -h127.0.0.1 -P"$port" "$@" ;;
-  tool) [ $# -gt 0 ] || usage; mysql_tool "$@" ;;
+  client)
+    flavor=${1:-}
+    port=$(mysql_port "$flavor")
+    mysql_client "$flavor" mysql -uroot -h127.0.0.1 -P"$port" "${@:2}"
+    ;;
+  tool)
+    case ${1:-} in
+      "") usage ;;
+      mariadb*) mariadb_tool "$@" ;;
+      *) mysql_tool "$@" ;;
+    esac
+    ;;
   mysql-instance) [ $# -ge 3 ] || usage; mysql_run "$@" ;;
   kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
   kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;

@@ -4,7 +4,7 @@
 #   scripts/test.sh          everything that every change must pass
 #   scripts/test.sh --all    and the long runs, the full sizes, licences and duplicate crates
 #
-# Tools that are missing are installed (it says so first); real servers, MySQL and Kafka, are
+# Tools that are missing are installed (it says so first); real servers, MySQL, MariaDB and Kafka, are
 # started, and stopped again if they were not up. Output is kept in target/test-logs. The last line
 # sums up.
 set -euo pipefail
@@ -53,7 +53,7 @@ phase build cargo build --locked --release --workspace --all-targets
 if [ -n "$all" ]; then phase dependencies dependencies; fi
 
 started=()
-for server in mysql-9.7 mysql-8.0 kafka; do
+for server in mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka; do
   ./scripts/servers.sh status "$server" >/dev/null 2>&1 || started+=("$server")
 done
 trap stop_servers EXIT

@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 
 pub use self::{
     kafka::{Kafka, kafka_address, kafka_tool},
-    mysql::{Mysql, connect, execute, mysql_80_url, mysql_97_url},
+    mysql::{
+        Mysql, connect, execute, mariadb_118_url, mariadb_1011_url, mysql_80_url, mysql_97_url,
+    },
 };
 use crate::processes::Process;
 

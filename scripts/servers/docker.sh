@@ -16,6 +16,7 @@ docker_up() {
   case $1 in
     mysql-9.7) docker_mysql 9.7 mysql:9 ;;
     mysql-8.0) docker_mysql 8.0 mysql:8.0.31 ;;
+    mariadb-*) docker_mariadb "$1" "mariadb:${1#mariadb-}" ;;
     kafka) docker_kafka ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
@@ -31,6 +32,17 @@ docker_mysql() {
     -v "$place/run/users.sql:/docker-entrypoint-initdb.d/users.sql:ro" \
     "$2" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
     --binlog-row-metadata=FULL --gtid-mode=ON --enforce-gtid-consistency=ON >/dev/null
+}
+
+docker_mariadb() {
+  local port
+  port=$(mysql_port "$1")
+  mysql_users | sed "/'root'/d" >"$place/run/users.sql"
+  docker run -d --name "dbevent-$1" -p "127.0.0.1:$port:3306" \
+    -e MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=yes \
+    -v "$place/run/users.sql:/docker-entrypoint-initdb.d/users.sql:ro" \
+    "$2" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
+    --binlog-row-metadata=FULL "${mariadb_options[@]}" >/dev/null
 }
 
 # The image reads Kafka's settings from variables: KAFKA_LOG_DIRS is log.dirs. The port is the same
@@ -65,6 +77,7 @@ docker_answers() {
   case $1 in
     # While it initialises itself the image's server listens on no port.
     mysql-*) docker exec "dbevent-$1" mysqladmin -uroot -h127.0.0.1 status ;;
+    mariadb-*) docker exec "dbevent-$1" mariadb-admin -uroot -h127.0.0.1 status ;;
     kafka)
       docker exec dbevent-kafka /opt/kafka/bin/kafka-topics.sh \
         --bootstrap-server "127.0.0.1:$kafka_port" --list
@@ -73,7 +86,9 @@ docker_answers() {
 }
 
 docker_client() {
-  local flavor=${1:-}
+  local name program=mysql
+  name=$(mysql_name "${1:-}")
+  case $name in mariadb-*) program=mariadb ;; esac
   shift
-  docker exec -i "dbevent-mysql-$flavor" mysql -uroot -h127.0.0.1 "$@"
+  docker exec -i "dbevent-$name" "$program" -uroot -h127.0.0.1 "$@"
 }

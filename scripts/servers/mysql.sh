@@ -9,12 +9,23 @@ mysql_port() {
   case $1 in
     9.7) echo 23397 ;;
     8.0) echo 23380 ;;
-    *) fail "MySQL $1 is not known; write 9.7 or 8.0" ;;
+    mariadb-10.11) echo 23311 ;;
+    mariadb-11.8) echo 23318 ;;
+    *) fail "$1 is not known; write 9.7, 8.0, mariadb-10.11 or mariadb-11.8" ;;
+  esac
+}
+
+# What the server of a flavor is called.
+mysql_name() {
+  case $1 in
+    mariadb-*) echo "$1" ;;
+    *) echo "mysql-$1" ;;
   esac
 }
 
 mysql_get() {
   local flavor=$1 root=$place/dist/mysql-$1
+  case $flavor in mariadb-*) mariadb_get "$flavor"; return ;; esac
   [ -e "$root/complete" ] && return
   say "fetching MySQL $flavor into $root (about 60 MB)"
   rm -rf "$root"
@@ -68,7 +79,7 @@ mysql_users() {
   # Not in the binlog: these would be GTIDs that no test made.
   cat <<'SQL'
 SET SESSION sql_log_bin = 0;
-CREATE USER 'root'@'127.0.0.1' IDENTIFIED BY '';
+CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';
 GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;
 CREATE USER 'dts'@'%' IDENTIFIED BY 'dts';
 GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'dts'@'%';
@@ -77,6 +88,7 @@ SQL
 
 mysql_template() {
   local flavor=$1 template=$place/dist/mysql-$1/template
+  case $flavor in mariadb-*) mariadb_template "$flavor"; return ;; esac
   [ -e "$template/complete" ] && return
   rm -rf "$template"
   mkdir -p "$template"
@@ -90,7 +102,7 @@ mysql_template() {
 }
 
 mysql_prepare() {
-  mysql_get 9.7
+  case $1 in mariadb-*) ;; *) mysql_get 9.7 ;; esac
   mysql_get "$1"
   mysql_template "$1"
 }
@@ -100,33 +112,62 @@ mysql_prepare() {
 mysql_run() {
   local flavor=$1 port=$2 folder=$3
   shift 3
+  mysql_port "$flavor" >/dev/null
   locked mysql mysql_prepare "$flavor"
   mkdir -p "$folder/tmp"
   folder=$(cd "$folder" && pwd)
   if [ ! -d "$folder/data" ]; then
     rm -rf "$folder/data.new"
-    cp -a "$place/dist/mysql-$flavor/template/data" "$folder/data.new"
+    cp -a "$place/dist/$(mysql_name "$flavor")/template/data" "$folder/data.new"
     mv "$folder/data.new" "$folder/data"
   fi
   # The path of a socket is limited to 107 bytes: it lies where paths are short.
-  mysql_exec "$flavor" --datadir="$folder/data" --tmpdir="$folder/tmp" \
+  set -- --datadir="$folder/data" --tmpdir="$folder/tmp" \
     --socket="/tmp/dbevent-mysql-$port.sock" --pid-file="$folder/mysqld.pid" \
-    --port="$port" --bind-address=127.0.0.1 --skip-name-resolve --mysqlx=OFF \
+    --port="$port" --bind-address=127.0.0.1 --skip-name-resolve \
     --secure-file-priv= --server-id="$port" --log-bin="$folder/data/binlog" \
     --binlog-format=ROW --binlog-row-image=FULL --binlog-row-metadata=FULL \
-    --gtid-mode=ON --enforce-gtid-consistency=ON \
-    --innodb-buffer-pool-size=64M --innodb-redo-log-capacity=64M --performance-schema=OFF "$@"
+    --innodb-buffer-pool-size=64M --performance-schema=OFF "$@"
+  case $flavor in
+    mariadb-*) mariadb_exec "$flavor" "${mariadb_options[@]}" "$@" ;;
+    *) mysql_exec "$flavor" "${mysql_options[@]}" "$@" ;;
+  esac
 }
 
-mysql_answers() { (mysql_tool mysqladmin -uroot -h127.0.0.1 -P"$1" status) >/dev/null 2>&1; }
+# What is set for MySQL and not for MariaDB.
+mysql_options=(
+  --mysqlx=OFF --gtid-mode=ON --enforce-gtid-consistency=ON --innodb-redo-log-capacity=64M
+)
+
+# mysql_client FLAVOR PROGRAM [ARGUMENT...]: becomes a client program that the flavor knows.
+mysql_client() {
+  case $1 in
+    mariadb-*)
+      locked mysql mysql_get "$1"
+      case $2 in
+        mysql) mariadb_program "$1" bin/mariadb "${@:3}" ;;
+        *) mariadb_program "$1" "bin/mariadb-${2#mysql}" "${@:3}" ;;
+      esac
+      ;;
+    *) mysql_tool "${@:2}" ;;
+  esac
+}
+
+mysql_answers() {
+  local port
+  port=$(mysql_port "$1")
+  (mysql_client "$1" mysqladmin -uroot -h127.0.0.1 -P"$port" status) >/dev/null 2>&1
+}
 
 mysql_up() {
-  local flavor=$1 name=mysql-$1 port pid started file=$place/run/mysql-$1.pid
+  local flavor=$1 name port pid started file
   port=$(mysql_port "$flavor")
+  name=$(mysql_name "$flavor")
+  file=$place/run/$name.pid
   if pid=$(running "$file"); then say "$name is up already on 127.0.0.1:$port"; return; fi
   locked mysql mysql_prepare "$flavor"
-  if mysql_answers "$port"; then
-    fail "127.0.0.1:$port is taken by a MySQL that is not ours; stop it first"
+  if mysql_answers "$flavor"; then
+    fail "127.0.0.1:$port is taken by a server that is not ours; stop it first"
   fi
   started=$SECONDS
   # A session of its own: an interrupt at the terminal is not for it.
@@ -134,7 +175,7 @@ mysql_up() {
     >"$place/run/$name.log" 2>&1 </dev/null &
   pid=$!
   remember "$file" "$pid"
-  until mysql_answers "$port"; do
+  until mysql_answers "$flavor"; do
     running "$file" >/dev/null || fail "$name ended at once; see $place/run/$name.log"
     if [ $((SECONDS - started)) -gt 120 ]; then
       fail "$name does not answer after 120 s; see $place/run/$name.log"
@@ -145,8 +186,10 @@ mysql_up() {
 }
 
 mysql_status() {
-  local name=mysql-$1 pid file=$place/run/mysql-$1.pid
-  if pid=$(running "$file") && mysql_answers "$(mysql_port "$1")"; then
+  local name pid file
+  name=$(mysql_name "$1")
+  file=$place/run/$name.pid
+  if pid=$(running "$file") && mysql_answers "$1"; then
     echo "$name is up on 127.0.0.1:$(mysql_port "$1") (pid $pid, $(resident_mb "$pid") MB)"
   else
     echo "$name is down"

@@ -1,4 +1,4 @@
-//! MySQL: those that tests share, and instances of a test's own.
+//! MySQL and MariaDB: those that tests share, and instances of a test's own.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,16 @@ pub fn mysql_80_url() -> String {
     std::env::var("TEST_MYSQL_80").unwrap_or_else(|_| "mysql://root@127.0.0.1:23380".to_owned())
 }
 
+/// The address of the MariaDB 10.11 that tests share (`TEST_MARIADB_1011` names another).
+pub fn mariadb_1011_url() -> String {
+    std::env::var("TEST_MARIADB_1011").unwrap_or_else(|_| "mysql://root@127.0.0.1:23311".to_owned())
+}
+
+/// The address of the MariaDB 11.8 that tests share (`TEST_MARIADB_118` names another).
+pub fn mariadb_118_url() -> String {
+    std::env::var("TEST_MARIADB_118").unwrap_or_else(|_| "mysql://root@127.0.0.1:23318".to_owned())
+}
+
 /// A MySQL of a test's own, which it may kill, with its data in a folder that outlives the kill.
 #[derive(Debug)]
 pub struct Mysql {
@@ -29,7 +39,8 @@ pub struct Mysql {
 }
 
 impl Mysql {
-    /// Starts a new, empty server (`flavor` is `9.7` or `8.0`) and waits until it answers.
+    /// Starts a new, empty server (`flavor` is `9.7`, `8.0`,
+    /// `mariadb-10.11` or `mariadb-11.8`) and waits until it answers.
     ///
     /// # Errors
     ///
@@ -62,6 +73,11 @@ impl Mysql {
     /// Its TCP port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it is a MariaDB.
+    pub fn is_mariadb(&self) -> bool {
+        self.flavor.starts_with("mariadb")
     }
 
     /// Host and port.
