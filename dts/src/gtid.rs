@@ -1,10 +1,15 @@
-//! GTID sets of MySQL: `uuid[:tag]:1-5:7,…`, kept interval by interval.
+//! GTID sets of MySQL: `uuid[:tag]:1-5:7,…`, kept interval by interval; and what stands for them on
+//! MariaDB, a position in each domain: `0-1-5,…`.
 //!
-//! The text form is that of the manual ("GTID Format and Storage"); tags came with MySQL 8.3.
+//! The text form is that of the manuals ("GTID Format and Storage", "Global Transaction ID"); tags
+//! came with MySQL 8.3.
 
 use std::{fmt, str::FromStr};
 
-use crate::decode::Gtid;
+use crate::{
+    decode::{DomainGtid, Gtid},
+    domains::Domains,
+};
 
 /// Who wrote a transaction: a server's UUID and, on servers that use them, a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,11 +26,13 @@ impl Origin {
     }
 }
 
-/// A set of transactions.
+/// A set of transactions. Those of one server are either MySQL's or MariaDB's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GtidSet {
-    /// Sorted by origin; no entry is empty.
+    /// MySQL's, sorted by origin; no entry is empty.
     entries: Vec<(Origin, Intervals)>,
+    /// MariaDB's.
+    domains: Domains,
 }
 
 /// Numbers as sorted, disjoint, not adjacent, inclusive intervals.
@@ -35,34 +42,45 @@ struct Intervals(Vec<(u64, u64)>);
 impl GtidSet {
     /// Whether it holds no transaction.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.domains.is_empty()
     }
 
     /// How many transactions it holds.
     pub fn count(&self) -> u64 {
         let intervals = self.entries.iter().flat_map(|(_, intervals)| &intervals.0);
-        intervals.fold(0, |sum, (first, last)| sum.saturating_add(last - first).saturating_add(1))
+        let count = |sum: u64, (first, last): &(u64, u64)| {
+            sum.saturating_add(last - first).saturating_add(1)
+        };
+        intervals.fold(self.domains.count(), count)
     }
 
     /// Adds one transaction.
     pub fn add(&mut self, gtid: &Gtid) {
+        let (uuid, tag, gno) = match gtid {
+            Gtid::Mysql { uuid, tag, gno } => (*uuid, tag.as_deref().unwrap_or_default(), *gno),
+            Gtid::Mariadb(gtid) => return self.domains.add(*gtid),
+        };
         // Few origins, and most transactions are of one: a scan beats a tree.
-        let tag = gtid.tag.as_deref().unwrap_or_default();
-        let known = self.entries.iter_mut().find(|(origin, _)| origin.is(gtid.uuid, tag));
+        let known = self.entries.iter_mut().find(|(origin, _)| origin.is(uuid, tag));
         match known {
-            Some((_, intervals)) => intervals.add(gtid.gno, gtid.gno),
-            None => {
-                let origin = Origin { uuid: gtid.uuid, tag: tag.to_owned() };
-                self.add_interval(&origin, gtid.gno, gtid.gno);
-            }
+            Some((_, intervals)) => intervals.add(gno, gno),
+            None => self.add_interval(&Origin { uuid, tag: tag.to_owned() }, gno, gno),
         }
     }
 
     /// Whether it holds a transaction.
     pub fn contains(&self, gtid: &Gtid) -> bool {
+        if let Gtid::Mariadb(gtid) = gtid {
+            return self.domains.contains(gtid);
+        }
         let mut one = Self::default();
         one.add(gtid);
         one.minus(self).is_empty()
+    }
+
+    /// Whether it holds this transaction of MariaDB, or one before it in its domain.
+    pub(crate) fn begins_by(&self, gtid: &DomainGtid) -> bool {
+        self.domains.begins_by(gtid)
     }
 
     /// The transactions of `self` that are not in `other`.
@@ -74,10 +92,10 @@ impl GtidSet {
             };
             (!left.0.is_empty()).then(|| (origin.clone(), left))
         });
-        Self { entries: entries.collect() }
+        Self { entries: entries.collect(), domains: self.domains.minus(&other.domains) }
     }
 
-    /// The intervals by origin, both ends inclusive.
+    /// The intervals of MySQL's by origin, both ends inclusive.
     pub fn intervals(&self) -> impl Iterator<Item = (&Origin, &[(u64, u64)])> {
         self.entries.iter().map(|(origin, intervals)| (origin, intervals.0.as_slice()))
     }
@@ -214,10 +232,22 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Gtid {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.tag {
-            Some(tag) => write!(out, "{}:{tag}:{}", format_uuid(self.uuid), self.gno),
-            None => write!(out, "{}:{}", format_uuid(self.uuid), self.gno),
+        match self {
+            Self::Mysql { uuid, tag: Some(tag), gno } => {
+                write!(out, "{}:{tag}:{gno}", format_uuid(*uuid))
+            }
+            Self::Mysql { uuid, tag: None, gno } => write!(out, "{}:{gno}", format_uuid(*uuid)),
+            Self::Mariadb(gtid) => gtid.fmt(out),
         }
+    }
+}
+
+impl FromIterator<DomainGtid> for GtidSet {
+    /// The position that these lead to, the last of each domain.
+    fn from_iter<I: IntoIterator<Item = DomainGtid>>(gtids: I) -> Self {
+        let mut set = Self::default();
+        gtids.into_iter().for_each(|gtid| set.domains.add(gtid));
+        set
     }
 }
 
@@ -238,13 +268,14 @@ impl fmt::Display for GtidSet {
                 }
             }
         }
-        Ok(())
+        let between = if self.entries.is_empty() || self.domains.is_empty() { "" } else { "," };
+        write!(out, "{between}{}", self.domains)
     }
 }
 
 /// A text that is not a GTID set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not part of a GTID set (uuid:1-5:7,…)")]
+#[error("{0:?} is not part of a GTID set (uuid:1-5:7,…; on MariaDB domain-server-sequence,…)")]
 pub struct InvalidGtidSet(String);
 
 impl InvalidGtidSet {
@@ -266,8 +297,11 @@ impl FromStr for GtidSet {
 }
 
 impl GtidSet {
-    /// One `uuid:1-5:tag:7` of a set.
+    /// One `uuid:1-5:tag:7` or `domain-server-sequence` of a set.
     fn parse_part(&mut self, part: &str) -> Option<()> {
+        if !part.contains(':') {
+            return self.domains.parse_part(part);
+        }
         let mut fields = part.split(':').map(str::trim);
         let uuid = parse_uuid(fields.next()?)?;
         let mut origin = Origin { uuid, tag: String::new() };
@@ -337,7 +371,7 @@ mod tests {
         let mut gaps = set(&format!("{A}:1-2:5-6:9"));
         let uuid = parse_uuid(A).unwrap();
         for (gno, printed) in [(3, "1-3:5-6:9"), (7, "1-3:5-7:9"), (4, "1-7:9"), (8, "1-9")] {
-            gaps.add(&Gtid { uuid, tag: None, gno });
+            gaps.add(&Gtid::Mysql { uuid, tag: None, gno });
             assert_eq!(gaps.to_string(), format!("{A}:{printed}"));
         }
     }
@@ -378,12 +412,12 @@ mod tests {
             for _ in 0..40 {
                 let side = rand::RngExt::random_range(&mut random, 0..2_usize);
                 let number = rand::RngExt::random_range(&mut random, 1..40_u64);
-                sets[side].add(&Gtid { uuid: [7; 16], tag: None, gno: number });
+                sets[side].add(&Gtid::Mysql { uuid: [7; 16], tag: None, gno: number });
                 plain[side].insert(number);
             }
             let mut expected = GtidSet::default();
             for number in plain[0].difference(&plain[1]) {
-                expected.add(&Gtid { uuid: [7; 16], tag: None, gno: *number });
+                expected.add(&Gtid::Mysql { uuid: [7; 16], tag: None, gno: *number });
             }
             assert_eq!(sets[0].minus(&sets[1]), expected);
             assert_eq!(set(&sets[0].to_string()), sets[0]);

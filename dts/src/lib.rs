@@ -9,6 +9,7 @@ pub mod capture;
 pub mod check;
 pub mod config;
 pub mod decode;
+mod domains;
 pub mod error;
 pub mod finding;
 pub mod gtid;

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decode::{Gtid, TablePlan},
+    decode::{DomainGtid, Gtid, TablePlan},
     gtid::{GtidSet, InvalidGtidSet, Origin},
 };
 
@@ -69,10 +69,13 @@ impl Touched {
 
 /// Whether a transaction of the set is this one, or came before it from the same origin.
 fn reaches(gtids: &GtidSet, last: &Gtid) -> bool {
-    let tag = last.tag.as_deref().unwrap_or_default();
+    let (uuid, tag, gno) = match last {
+        Gtid::Mysql { uuid, tag, gno } => (uuid, tag.as_deref().unwrap_or_default(), gno),
+        Gtid::Mariadb(last) => return gtids.begins_by(last),
+    };
     gtids.intervals().any(|(origin, intervals)| {
-        let same = origin.uuid == last.uuid && origin.tag == tag;
-        same && intervals.first().is_some_and(|(first, _)| *first <= last.gno)
+        let same = origin.uuid == *uuid && origin.tag == tag;
+        same && intervals.first().is_some_and(|(first, _)| first <= gno)
     })
 }
 
@@ -154,10 +157,9 @@ impl Json {
 impl From<&Touched> for Json {
     fn from(touched: &Touched) -> Self {
         let mut tables: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for (name, Gtid { uuid, tag, gno }) in &touched.tables {
-            let tag = tag.as_deref().unwrap_or_default().to_owned();
-            let origin = Origin { uuid: *uuid, tag }.to_string();
-            tables.entry(origin).or_default().insert(name.to_string(), *gno);
+        for (name, gtid) in &touched.tables {
+            let (origin, number) = parts(gtid);
+            tables.entry(origin).or_default().insert(name.to_string(), number);
         }
         Self { tables, forgotten: touched.forgotten.as_ref().map(ToString::to_string) }
     }
@@ -170,26 +172,47 @@ impl TryFrom<Json> for Touched {
         let mut tables = Vec::new();
         for (origin, numbers) in json.tables {
             for (name, gno) in numbers {
-                tables.push((name.into(), parse_gtid(&format!("{origin}:{gno}"))?));
+                tables.push((name.into(), join(&origin, gno)?));
             }
         }
-        tables.sort_by_key(|(_, gtid)| gtid.gno);
+        tables.sort_by_key(|(_, gtid)| parts(gtid).1);
         Ok(Self { tables, forgotten: json.forgotten.as_deref().map(parse_gtid).transpose()? })
     }
 }
 
-/// Reads one GTID, `uuid[:tag]:number`.
+/// The origin of a transaction, `uuid[:tag]` or `domain-server`, and its number there.
+fn parts(gtid: &Gtid) -> (String, u64) {
+    match gtid {
+        Gtid::Mysql { uuid, tag, gno } => {
+            let tag = tag.as_deref().unwrap_or_default().to_owned();
+            (Origin { uuid: *uuid, tag }.to_string(), *gno)
+        }
+        Gtid::Mariadb(DomainGtid { domain, server_id, sequence }) => {
+            (format!("{domain}-{server_id}"), *sequence)
+        }
+    }
+}
+
+/// Of [`parts`], the whole.
+fn join(origin: &str, number: u64) -> Result<Gtid, InvalidGtidSet> {
+    parse_gtid(&format!("{origin}-{number}")).or_else(|_| parse_gtid(&format!("{origin}:{number}")))
+}
+
+/// Reads one GTID, `uuid[:tag]:number` or `domain-server-number`.
 ///
 /// # Errors
 ///
 /// When the text is another.
 pub(crate) fn parse_gtid(text: &str) -> Result<Gtid, InvalidGtidSet> {
+    if let Ok(gtid) = text.parse() {
+        return Ok(Gtid::Mariadb(gtid));
+    }
     let set: GtidSet = text.parse()?;
     let mut origins = set.intervals();
     match (origins.next(), origins.next()) {
         (Some((origin, [(first, last)])), None) if first == last => {
             let tag = (!origin.tag.is_empty()).then(|| origin.tag.clone().into());
-            Ok(Gtid { uuid: origin.uuid, tag, gno: *first })
+            Ok(Gtid::Mysql { uuid: origin.uuid, tag, gno: *first })
         }
         _ => Err(InvalidGtidSet::new(text)),
     }

@@ -3,9 +3,9 @@
 //!
 //! `recorded/NAME.binlog` was made by the statements that stand with its test.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use dts::decode::{
-    Action, Decoder, Error, EventHeader, RawEvent, Step, TRANSACTION_PAYLOAD, Unpacker,
+    Action, Decoder, Error, EventHeader, Gtid, RawEvent, Step, TRANSACTION_PAYLOAD, Unpacker,
 };
 
 /// An event's header and body.
@@ -40,7 +40,9 @@ fn tell(events: &[Event]) -> Result<Told> {
             Err(error) => return Ok(Err(error)),
             Ok(Step::Ended(end)) => {
                 ensure!(end.end == *decoder.position(), "ends at {:?}", end.end);
-                let gtid = end.gtid.map_or("-".to_owned(), |gtid| gtid.gno.to_string());
+                let number =
+                    |gtid: Gtid| gtid.to_string().rsplit(':').next().unwrap_or_default().to_owned();
+                let gtid = end.gtid.map_or("-".to_owned(), number);
                 told.push(format!("end {} rows", end.rows));
                 ensure!(end.commit_micros > 1_700_000_000_000_000, "{gtid} has no commit time");
             }
@@ -201,8 +203,9 @@ fn a_tagged_gtid_is_told_with_its_tag() -> Result<()> {
             decoder.decode(&RawEvent { header, body: &body }, &mut |_| Ok::<_, Error>(()))?;
         if let Step::Ended(end) = step {
             let gtid = end.gtid.context("no GTID")?;
-            ensure!(end.commit_micros > 1_700_000_000_000_000 && gtid.gno == 1, "{gtid:?}");
-            tags.push(gtid.tag.map(String::from));
+            let Gtid::Mysql { tag, gno, .. } = gtid else { bail!("{gtid} is no GTID of MySQL") };
+            ensure!(end.commit_micros > 1_700_000_000_000_000 && gno == 1, "{tag:?}:{gno}");
+            tags.push(tag.map(String::from));
         }
     }
     assert_eq!(tags, [Some("blue".to_owned())]);

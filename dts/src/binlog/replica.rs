@@ -2,7 +2,7 @@
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::resume::Lacking;
+use super::{mariadb, resume::Lacking};
 use crate::gtid::GtidSet;
 
 /// What one channel of a replica is doing.
@@ -31,7 +31,8 @@ pub(crate) async fn is_replica(conn: &mut Conn) -> bool {
 /// Waits until the server has the transactions, for a few seconds at most.
 pub(super) async fn wait_for(conn: &mut Conn, lacking: &Lacking) {
     const SECONDS: u64 = 3;
-    let query = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', {SECONDS})", lacking.gtids);
+    let wait = if mariadb::is_at(conn) { "MASTER_GTID_WAIT" } else { "WAIT_FOR_EXECUTED_GTID_SET" };
+    let query = format!("SELECT {wait}('{}', {SECONDS})", lacking.gtids);
     // Whether it has them then is asked again in any case.
     let _ = conn.query_drop(query).await;
 }
@@ -53,6 +54,6 @@ fn channel(row: &Row) -> Channel {
     Channel {
         receives: text("Replica_IO_Running", "Slave_IO_Running") != "No",
         applies: text("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
-        received: text("Retrieved_Gtid_Set", "").parse().unwrap_or_default(),
+        received: text("Retrieved_Gtid_Set", "Gtid_IO_Pos").parse().unwrap_or_default(),
     }
 }

@@ -2,7 +2,12 @@
 
 use mysql_async::Conn;
 
-use super::{connect::address, file, scan::FIRST_POS, server::Server};
+use super::{
+    connect::address,
+    file,
+    scan::FIRST_POS,
+    server::{Product, Server},
+};
 use crate::{
     config::{OnLost, SourceConfig},
     decode::Gtid,
@@ -109,7 +114,10 @@ pub(super) async fn resume(
                 return Err(Unfit::Lacks(lacking));
             }
             let mut resumed = by_gtids(server, saved.clone(), &lacking)?;
-            if file::is_exact(conn, config, &resumed.saved).await? {
+            // Every transaction of MariaDB has a GTID.
+            if server.product == Product::Mysql
+                && file::is_exact(conn, config, &resumed.saved).await?
+            {
                 resumed.from.gtids = None;
             }
             Ok(resumed.before_prepared())
@@ -169,7 +177,7 @@ fn accept(saved: &mut Saved, lacking: &Lacking) {
         *read = read.minus(&lacking.gtids);
     }
     let open = saved.open.as_ref();
-    if open.is_some_and(|open| lost(&GtidSet::default(), Some(open), &lacking.gtids).is_empty()) {
+    if open.is_some_and(|open| lacking.gtids.contains(open)) {
         (saved.skip, saved.open) = (Skip::default(), None);
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

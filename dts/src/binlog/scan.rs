@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    connect,
+    connect, mariadb,
     server::Server,
     stream::{AtEnd, Stream},
 };
@@ -11,7 +11,7 @@ use mysql_common::binlog::consts::EventType;
 
 use crate::{
     config::SourceConfig,
-    decode::{Decoder, Step},
+    decode::{Decoder, Step, read_gtid_list},
     error::{Error, Result},
     gtid::GtidSet,
     position::Position,
@@ -81,7 +81,7 @@ impl Scan {
         (&position.file, position.pos)
     }
 
-    /// Reads the events that begin every file; the second one lists all transactions before it.
+    /// Reads the events that begin every file; one of them lists all transactions before it.
     async fn read_head(&mut self) -> Result<GtidSet> {
         while let Some(event) = self.stream.next().await? {
             let raw = event.raw();
@@ -96,6 +96,13 @@ impl Scan {
                 return GtidSet::decode(raw.body).ok_or_else(|| {
                     Error::Internal(format!("{}: its list of GTIDs is damaged", self.place.file))
                 });
+            }
+            if raw.header.kind == mariadb::GTID_LIST && raw.header.has_position() {
+                self.follow_decoder();
+                let list = read_gtid_list(raw.body).map_err(|fault| {
+                    Error::Internal(format!("{}: its list of GTIDs: {fault}", self.place.file))
+                });
+                return list.map(GtidSet::from_iter);
             }
         }
         Err(Error::Internal(format!("{} has no list of previous GTIDs", self.place.file)))

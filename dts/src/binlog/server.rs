@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 
-use super::{connect::classify, managed::Managed};
+use super::{connect::classify, managed::Managed, mariadb};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
@@ -19,7 +19,7 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_u
     'sync_binlog', 'binlog_transaction_compression', 'read_only', 'basedir', 'aurora_version', \
     'innodb_flush_log_at_trx_commit', 'innodb_native_foreign_keys', 'log_replica_updates', \
     'log_slave_updates', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', \
-    'expire_logs_days') OR Variable_name LIKE 'rds\\_%' OR Variable_name LIKE 'polardb\\_%'";
+    'expire_logs_days', 'gtid_strict_mode') OR Variable_name LIKE 'rds\\_%' OR Variable_name LIKE 'polardb\\_%'";
 
 /// A variable that must have one value.
 struct Setting {
@@ -33,7 +33,8 @@ const SETTINGS: [Setting; 2] = [
     Setting {
         name: "binlog_row_metadata",
         wanted: "FULL",
-        why: "without it the binlog has no column names and no keys (MySQL 8.0.1 or later has it)",
+        why: "without it the binlog has no column names and no keys (MySQL 8.0.1 and \
+              MariaDB 10.5 have it, and later ones)",
     },
 ];
 
@@ -48,7 +49,27 @@ pub struct Server {
     pub gtid_executed: Option<GtidSet>,
     /// Those that are no longer in its binlog.
     pub gtid_purged: GtidSet,
-    variables: HashMap<String, String>,
+    /// What it is.
+    pub product: Product,
+    pub(super) variables: HashMap<String, String>,
+}
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// MySQL, or what behaves as it does.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+impl std::fmt::Display for Product {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Mysql => "MySQL",
+            Self::Mariadb => "MariaDB",
+        })
+    }
 }
 
 impl Server {
@@ -61,6 +82,9 @@ impl Server {
         let rows: Vec<(String, String)> =
             conn.query(VARIABLES).await.map_err(|error| classify(config, error))?;
         let variables: HashMap<String, String> = rows.into_iter().collect();
+        if mariadb::is_version(variables.get("version").map_or("", String::as_str)) {
+            return mariadb::ask(conn, config, variables).await;
+        }
         let text = |name: &str| variables.get(name).cloned().unwrap_or_default();
         let set = |name: &str| {
             text(name).parse::<GtidSet>().map_err(|error| Error::Internal(error.to_string()))
@@ -71,6 +95,7 @@ impl Server {
             version: text("version"),
             gtid_executed: if has_gtids { Some(set("gtid_executed")?) } else { None },
             gtid_purged: if has_gtids { set("gtid_purged")? } else { GtidSet::default() },
+            product: Product::Mysql,
             variables,
         })
     }
@@ -78,16 +103,6 @@ impl Server {
     /// What is not as it should be, as far as the server's variables tell.
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
-        if self.version.contains("MariaDB") {
-            found.push(Finding {
-                severity: Severity::Stop,
-                name: "version",
-                what: format!("this is MariaDB {}", self.version),
-                why: String::new(),
-                remedy: "MariaDB comes in a later version of dts; use MySQL 8.0 or later".into(),
-            });
-            return found;
-        }
         if !self.is("log_bin", "ON") {
             found.push(Finding {
                 severity: Severity::Stop,
@@ -118,7 +133,10 @@ impl Server {
                 why: "events lack the columns that the server does not log, and tables without a \
                       primary key cannot be captured"
                     .into(),
-                remedy: "SET PERSIST binlog_row_image = FULL, unless that is meant so".into(),
+                remedy: format!(
+                    "{}, unless that is meant so",
+                    Managed::of(self).set("binlog_row_image", "FULL")
+                ),
             });
         }
         if self.gtid_executed.is_none() {
@@ -131,6 +149,9 @@ impl Server {
                     .into(),
                 remedy: "turn gtid_mode ON in the manual's four steps, when it suits".into(),
             });
+        }
+        if self.product == Product::Mariadb {
+            found.extend(mariadb::findings(self));
         }
         found
     }
@@ -178,6 +199,9 @@ impl Server {
     ///
     /// As [`connect`](super::connect()); also when the binlog is off.
     pub async fn binlog_end(&self, conn: &mut Conn, config: &SourceConfig) -> Result<Position> {
+        if self.product == Product::Mariadb {
+            return mariadb::binlog_end(conn, config).await;
+        }
         let row = match conn.query_first::<Row, _>("SHOW BINARY LOG STATUS").await {
             // The statement's name before MySQL 8.2.
             Err(mysql_async::Error::Server(error)) if error.code == 1064 => {

@@ -11,6 +11,8 @@ use mysql_common::packets::{BinlogDumpFlags, GnoInterval, Tag, binlog_request::B
 use super::{
     checksum::Checksum,
     connect::{away, classify, classify_dump},
+    mariadb,
+    scan::FIRST_POS,
     wire::{Wire, server_error},
 };
 use crate::{
@@ -74,7 +76,7 @@ impl Stream {
         position: &Position,
         at_end: AtEnd,
     ) -> Result<Self> {
-        let opened = open_wire(conn, config, request(config, position, at_end)?);
+        let opened = open_wire(conn, config, (position, at_end));
         let wire = match tokio::time::timeout(MAX_SILENCE, opened).await {
             Ok(wire) => wire?,
             Err(_) => return Err(away(config, format!("no answer within {MAX_SILENCE:?}"))),
@@ -157,13 +159,15 @@ impl Stream {
 async fn open_wire(
     mut conn: Conn,
     config: &SourceConfig,
-    request: BinlogRequest<'_>,
+    (position, at_end): (&Position, AtEnd),
 ) -> Result<Wire> {
+    let is_mariadb = mariadb::is_at(&conn);
+    let more = if is_mariadb { mariadb::dump_settings(position) } else { String::new() };
     let heartbeat = HEARTBEAT.as_nanos();
     let settings = format!(
         "SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}, \
          @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32', \
-         SESSION net_write_timeout = 3600"
+         SESSION net_write_timeout = 3600{more}"
     );
     let refused = |error| classify(config, error);
     let options = conn.opts();
@@ -176,14 +180,18 @@ async fn open_wire(
         return Err(away(config, reason.to_owned()));
     }
     wire.execute(&settings).await.map_err(refused)?;
+    let mut request = request(config, position, at_end)?;
+    if is_mariadb && position.gtids.is_some() {
+        // The settings say from where.
+        request = request.with_use_gtid(false).with_filename(b"").with_pos(FIRST_POS);
+    }
     wire.dump(&request).await.map_err(|error| classify_dump(config, error))?;
     Ok(wire)
 }
 
 /// Asks who a server is.
 fn identity(conn: &Conn) -> &'static str {
-    const FIRST_MARIADB: (u16, u16, u16) = (10, 0, 0);
-    if conn.server_version() >= FIRST_MARIADB {
+    if mariadb::is_at(conn) {
         "SELECT CONCAT(@@hostname, ' ', @@port, ' ', @@server_id)"
     } else {
         "SELECT @@server_uuid"

@@ -26,6 +26,8 @@ pub(super) mod raw {
     pub(crate) const TIMESTAMP: u8 = 17;
     pub(crate) const DATETIME: u8 = 18;
     pub(crate) const TIME: u8 = 19;
+    pub(crate) const BLOB_COMPRESSED: u8 = 140;
+    pub(crate) const VARCHAR_COMPRESSED: u8 = 141;
     pub(crate) const VECTOR: u8 = 242;
     pub(crate) const JSON: u8 = 245;
     pub(crate) const NEWDECIMAL: u8 = 246;
@@ -94,6 +96,12 @@ pub enum Kind {
     /// The members as JSON strings, in the order of their bits.
     Set(Members),
     Json,
+    /// COMPRESSED (MariaDB): a text or bytes, each value perhaps packed.
+    Compressed(Box<Kind>),
+    /// MariaDB's types that the binlog does not tell from BINARY.
+    Uuid,
+    Inet4,
+    Inet6,
 }
 
 /// The members of an ENUM or SET, each a JSON string with its quotes.
@@ -123,7 +131,10 @@ impl RawType {
             raw::FLOAT | raw::DOUBLE | raw::JSON | raw::VECTOR | raw::GEOMETRY => {
                 [metadata.u8()?, 0]
             }
-            raw::TIMESTAMP..=raw::TIME | raw::TINY_BLOB..=raw::BLOB => [metadata.u8()?, 0],
+            raw::TIMESTAMP..=raw::TIME | raw::TINY_BLOB..=raw::BLOB | raw::BLOB_COMPRESSED => {
+                [metadata.u8()?, 0]
+            }
+            raw::VARCHAR_COMPRESSED => metadata.array()?,
             raw::VARCHAR | raw::BIT | raw::NEWDECIMAL | raw::ENUM | raw::SET => metadata.array()?,
             raw::VAR_STRING => metadata.array()?,
             raw::STRING => return Self::read_string(metadata.array()?),
@@ -170,10 +181,14 @@ impl RawType {
             }
             raw::ENUM if matches!(first, 1 | 2) => Layout::Fixed(u32::from(first)),
             raw::SET if matches!(first, 1..=8) => Layout::Fixed(u32::from(first)),
-            raw::VARCHAR | raw::VAR_STRING | raw::STRING => {
+            raw::VARCHAR | raw::VARCHAR_COMPRESSED | raw::VAR_STRING | raw::STRING => {
                 Layout::Prefixed(if self.max_length() > 255 { 2 } else { 1 })
             }
-            raw::TINY_BLOB..=raw::BLOB | raw::JSON | raw::GEOMETRY | raw::VECTOR
+            raw::TINY_BLOB..=raw::BLOB
+            | raw::BLOB_COMPRESSED
+            | raw::JSON
+            | raw::GEOMETRY
+            | raw::VECTOR
                 if matches!(first, 1..=4) =>
             {
                 Layout::Prefixed(first)
@@ -194,7 +209,8 @@ impl RawType {
     pub(super) fn is_character(self) -> bool {
         matches!(
             self.kind,
-            raw::VARCHAR | raw::VAR_STRING | raw::STRING | raw::TINY_BLOB..=raw::BLOB
+            raw::VARCHAR | raw::VARCHAR_COMPRESSED | raw::VAR_STRING | raw::STRING | raw::TINY_BLOB
+                ..=raw::BLOB | raw::BLOB_COMPRESSED
         )
     }
 
@@ -234,6 +250,10 @@ impl RawType {
 
     /// The kind of a string column with this collation.
     pub(super) fn string_kind(self, collation: u16) -> Result<Kind, Fault> {
+        if matches!(self.kind, raw::BLOB_COMPRESSED | raw::VARCHAR_COMPRESSED) {
+            let plain = Self { kind: raw::VARCHAR, ..self }.string_kind(collation)?;
+            return Ok(Kind::Compressed(Box::new(plain)));
+        }
         if collation == BINARY_COLLATION {
             return Ok(match self.kind {
                 raw::STRING => Kind::FixedBinary { length: self.max_length() },

@@ -1,6 +1,7 @@
 //! The events of a connection in order: groups, positions, and the rows in them.
 
 mod groups;
+mod mariadb_events;
 mod walk;
 
 use self::walk::Images;
@@ -8,7 +9,7 @@ use super::{
     error::{Error, Fault, corrupt},
     gtid_event::GtidEvent,
     header::EventHeader,
-    heartbeat, kind,
+    heartbeat, kind, mariadb,
     reader::Reader,
     rows::{self, RowChange},
     statement::LoggedStatement,
@@ -79,6 +80,10 @@ pub struct Decoder {
     /// Where the last event began.
     event_start: u64,
     images: Images,
+    /// The event that a compressed one of MariaDB stands for.
+    unpacked: Vec<u8>,
+    /// Statements that may have changed the definition of a table.
+    definitions: u64,
 }
 
 /// Where in a group of events the stream stands.
@@ -112,6 +117,8 @@ impl Decoder {
             outer_pos: None,
             event_start: 4,
             images: Images::default(),
+            unpacked: Vec::new(),
+            definitions: 0,
         }
     }
 
@@ -191,6 +198,9 @@ impl Decoder {
         event: &RawEvent<'_>,
         row: &mut impl FnMut(&RowChange<'_>) -> Result<(), E>,
     ) -> Result<Step, E> {
+        if let Some(plain) = mariadb::plain_kind(event.header.kind) {
+            return self.decode_compressed(event, plain, row);
+        }
         let (start, end) = self.position.bounds(&event.header);
         let start = self.outer_pos.filter(|_| event.header.log_pos == 0).unwrap_or(start);
         self.event_start = start;
@@ -220,6 +230,7 @@ impl Decoder {
             kind::GTID_TAGGED => {
                 Ok(self.name_group(header, GtidEvent::read_tagged(event.body)?, start)?)
             }
+            mariadb::kind::GTID => Ok(self.name_mariadb_group(event, start)?),
             kind::TRANSACTION_PAYLOAD => Ok(self.open_payload(start)?),
             kind::QUERY => Ok(self.query(event, start, end)?),
             kind::EXECUTE_LOAD_QUERY => Ok(self.load(event.body)?),
@@ -245,11 +256,12 @@ impl Decoder {
             | kind::ROWS_QUERY
             | kind::PREVIOUS_GTIDS
             | kind::TRANSACTION_CONTEXT
-            | kind::VIEW_CHANGE => Ok(Step::Nothing),
+            | kind::VIEW_CHANGE
+            | mariadb::kind::ANNOTATE_ROWS
+            | mariadb::kind::BINLOG_CHECKPOINT
+            | mariadb::kind::GTID_LIST
+            | mariadb::kind::START_ENCRYPTION => Ok(Step::Nothing),
             kind::INCIDENT => Err(Fault::Setting(INCIDENT).into()),
-            other if let Some(what) = not_handled(other) => {
-                Err(Fault::NotHandled(what.to_owned()).into())
-            }
             _ if header.is_ignorable() => Ok(Step::Nothing),
             other => Err(Fault::NotHandled(format!("the event type {other} is")).into()),
         }
@@ -297,14 +309,6 @@ impl Decoder {
 
 fn is_heartbeat(event: &RawEvent<'_>) -> bool {
     matches!(event.header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2)
-}
-
-/// What is written that would be lost if it were passed over.
-fn not_handled(event_kind: u8) -> Option<&'static str> {
-    Some(match event_kind {
-        kind::MARIADB_FIRST..=kind::MARIADB_LAST => "a MariaDB server is",
-        _ => return None,
-    })
 }
 
 /// The name of a binlog file: never empty, without a folder, and text.

@@ -22,7 +22,7 @@ impl GtidEvent {
         const HAS_ORIGINAL: u64 = 1 << 55;
         let mut reader = Reader::new(body);
         reader.u8()?;
-        let gtid = Some(Gtid { uuid: reader.array()?, tag: None, gno: reader.u64()? });
+        let gtid = Some(Gtid::Mysql { uuid: reader.array()?, tag: None, gno: reader.u64()? });
         let has_clock = !reader.is_empty() && reader.u8()? == LOGICAL_CLOCK;
         if !has_clock {
             return Ok(Self { gtid, commit_micros: None });
@@ -118,7 +118,7 @@ impl Tagged {
         let tag = self.tag.filter(|tag| !tag.is_empty());
         let micros = self.original_micros.unwrap_or(self.immediate_micros);
         let commit_micros = Some(micros).filter(|&micros| micros != 0);
-        Ok(GtidEvent { gtid: Some(Gtid { uuid, tag, gno }), commit_micros })
+        Ok(GtidEvent { gtid: Some(Gtid::Mysql { uuid, tag, gno }), commit_micros })
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
         let event =
             GtidEvent::read_tagged(&fields(9, &[12, 0xff, 1, 2, 3, 0, 0, 0, 0, 0])).unwrap();
         let gtid = event.gtid.unwrap();
-        assert_eq!((gtid.tag.as_deref(), gtid.gno, gtid.uuid[15]), (Some("blue"), 5, 15));
+        assert_eq!(gtid.to_string(), "00010203-0405-0607-0809-0a0b0c0d0e0f:blue:5");
         assert_eq!(event.commit_micros, Some(0x30201));
     }
 

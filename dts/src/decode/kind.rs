@@ -1,4 +1,5 @@
-//! Raw event types (`Log_event_type` in the server's source), but for the rows events.
+//! Raw event types (`Log_event_type` in the server's source), but for the rows events and
+//! MariaDB's own.
 
 pub(super) const QUERY: u8 = 2;
 pub(super) const STOP: u8 = 3;
@@ -25,5 +26,3 @@ pub(super) const XA_PREPARE: u8 = 38;
 pub(super) const TRANSACTION_PAYLOAD: u8 = 40;
 pub(super) const HEARTBEAT_V2: u8 = 41;
 pub(super) const GTID_TAGGED: u8 = 42;
-pub(super) const MARIADB_FIRST: u8 = 160;
-pub(super) const MARIADB_LAST: u8 = 171;

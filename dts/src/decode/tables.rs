@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use super::{
     column::{Layout, raw},
     error::{Fault, corrupt},
+    hidden::HiddenTypes,
     plan::{ColumnFault, TablePlan},
     table_map::{self, TableMap},
 };
@@ -36,6 +37,7 @@ pub(super) struct Tables {
     /// The tables of the current statement: a row may name no other.
     announced: Vec<u64>,
     plans_made: u64,
+    hidden: HiddenTypes,
 }
 
 /// Why a table map was not taken, with the table that it is about if that could be read.
@@ -55,7 +57,14 @@ impl From<Fault> for Refused {
 impl Tables {
     pub(super) fn new(capture: Capture) -> Self {
         let (by_id, announced) = (HashMap::new(), Vec::new());
-        Self { capture, by_id, remembered_bytes: 0, announced, plans_made: 0 }
+        let hidden = HiddenTypes::default();
+        Self { capture, by_id, remembered_bytes: 0, announced, plans_made: 0, hidden }
+    }
+
+    /// Plans are made anew with these.
+    pub(super) fn know_types(&mut self, types: HiddenTypes) {
+        self.hidden = types;
+        self.forget();
     }
 
     /// A new connection, perhaps to another server: numbers may stand for other tables now.
@@ -122,7 +131,9 @@ impl Tables {
 
     fn plan(&mut self, map: &TableMap<'_>) -> Result<Arc<TablePlan>, ColumnFault> {
         self.plans_made = self.plans_made.wrapping_add(1);
-        TablePlan::new(self.plans_made, map).map(Arc::new)
+        let mut plan = TablePlan::new(self.plans_made, map)?;
+        self.hidden.apply(&mut plan);
+        Ok(Arc::new(plan))
     }
 }
 

@@ -43,13 +43,29 @@ impl Position {
 
 /// A global transaction identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gtid {
+pub enum Gtid {
+    /// One of MySQL.
+    Mysql {
+        /// The server that first committed the transaction.
+        uuid: [u8; 16],
+        /// The tag (MySQL 8.3+).
+        tag: Option<Box<str>>,
+        /// The number of the transaction among those of its server and tag.
+        gno: u64,
+    },
+    /// One of MariaDB.
+    Mariadb(DomainGtid),
+}
+
+/// A global transaction identifier of MariaDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainGtid {
+    /// Its line of history.
+    pub domain: u32,
     /// The server that first committed the transaction.
-    pub uuid: [u8; 16],
-    /// The tag (MySQL 8.3+).
-    pub tag: Option<Box<str>>,
-    /// The number of the transaction among those of its server and tag.
-    pub gno: u64,
+    pub server_id: u32,
+    /// Its number in the domain.
+    pub sequence: u64,
 }
 
 /// A transaction, as far as it is known while its rows are read.

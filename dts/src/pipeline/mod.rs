@@ -5,6 +5,7 @@ mod append;
 mod held;
 mod read;
 mod spool;
+mod types;
 
 use std::time::Duration;
 
@@ -83,9 +84,9 @@ struct Ends<'a> {
 /// One life of the pipeline: ends with the first error, or when it is stopped.
 async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) -> Result<()> {
     let Ends { config, status, .. } = ends;
-    let prepared = stop.run_until_cancelled(prepare(ends, hosts)).await;
+    let prepared = stop.run_until_cancelled(Box::pin(prepare(ends, hosts))).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, resumed, stream, host } = prepared?;
+    let Prepared { producer, resumed, stream, host, hides_types } = prepared?;
     let Resumed { saved, from, .. } = resumed;
     status.enter(Phase::Streaming);
     info!(
@@ -96,7 +97,10 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
         "streaming"
     );
     let appender = Appender::start(producer);
-    let reader = Reader::new(config, stream, (saved, &from));
+    let mut reader = Reader::new(config, stream, (saved, &from));
+    if hides_types {
+        reader = reader.asking_for_types(&host);
+    }
     tokio::select! {
         biased;
         ended = reader.run(appender, status, stop) => ended,
@@ -110,6 +114,7 @@ struct Prepared {
     stream: binlog::Stream,
     /// The config, for the host of the stream.
     host: SourceConfig,
+    hides_types: bool,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
@@ -135,9 +140,9 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
         accept_loss(&resumed.saved, &mut *producer).await?;
     }
     status.at(&resumed.saved);
-    let binlog::Source { config: host, conn, .. } = source;
+    let binlog::Source { config: host, conn, server, .. } = source;
     let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
-    Ok(Prepared { producer, resumed, stream, host })
+    Ok(Prepared { producer, resumed, stream, host, hides_types: server.hides_types() })
 }
 
 /// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.

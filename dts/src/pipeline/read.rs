@@ -16,11 +16,12 @@ use self::xa::{Behind, Replay};
 use super::{
     append::{Appender, Done, Durable, Job, Pace},
     held::Held,
+    types::Types,
 };
 use crate::{
     binlog::{Event, Stream},
     capture::Capture,
-    config::Config,
+    config::{Config, SourceConfig},
     decode::{Decoder, EventHeader, Gtid, Step, TransactionEnd},
     error::{Error, Result},
     gtid::GtidSet,
@@ -73,6 +74,8 @@ pub(super) struct Reader {
     moved: bool,
     /// The bus left something open: it is to be settled by this time.
     settle_by: Option<Instant>,
+    /// For a server whose binlog hides some types.
+    types: Option<Types>,
 }
 
 impl Reader {
@@ -107,7 +110,13 @@ impl Reader {
             handed_over: Instant::now(),
             moved: false,
             settle_by: None,
+            types: None,
         }
+    }
+
+    /// The same, for a server whose binlog hides some types.
+    pub(super) fn asking_for_types(self, source: &SourceConfig) -> Self {
+        Self { types: Some(Types::new(source.clone())), ..self }
     }
 
     /// Reads until it is stopped or fails. Then what was read before is appended first: so it goes
@@ -137,6 +146,14 @@ impl Reader {
         stop: &CancellationToken,
     ) -> Result<()> {
         loop {
+            if self.types_are_stale()
+                && let Some(types) = &mut self.types
+            {
+                // It is rare and large.
+                let asked = Box::pin(types.refresh(&mut self.decoder));
+                let Some(asked) = stop.run_until_cancelled(asked).await else { return Ok(()) };
+                asked?;
+            }
             self.exchange(appender, status);
             self.replay_some()?;
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
@@ -216,10 +233,15 @@ impl Reader {
         }
     }
 
+    fn types_are_stale(&self) -> bool {
+        self.types.as_ref().is_some_and(|types| types.are_stale(&self.decoder))
+    }
+
     /// Takes what has arrived already, while there is room and nothing to hand over.
     fn take_ready(&mut self) -> Result<()> {
         for _ in 0..MAX_EVENTS_AT_ONCE {
-            if self.batch.bytes() >= MAX_BATCH_BYTES
+            if self.types_are_stale()
+                || self.batch.bytes() >= MAX_BATCH_BYTES
                 || self.replay.is_some()
                 || (self.idle.is_some() && self.due().is_some())
             {

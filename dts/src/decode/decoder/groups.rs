@@ -87,7 +87,11 @@ impl Decoder {
         }
         let opened = if was_outside { Step::Begun } else { Step::Nothing };
         let is_open = matches!(self.group, Group::Body | Group::Xa);
-        match Statement::of(query.text) {
+        let statement = Statement::of(query.text);
+        if matches!(statement, Statement::Definition) {
+            self.definitions = self.definitions.wrapping_add(1);
+        }
+        match statement {
             Statement::Begin | Statement::XaStart if is_open => {
                 Err(corrupt("a transaction begins before the last one ended"))
             }

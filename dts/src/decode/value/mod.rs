@@ -1,5 +1,6 @@
 //! From the bytes of one value to its JSON form. `docs/event-format.md` has the table of forms.
 
+mod address;
 mod decimal;
 mod json_diff;
 mod json_text;
@@ -10,6 +11,7 @@ use change_event::json;
 use super::{
     column::{Kind, Members},
     error::{Fault, corrupt},
+    mariadb,
 };
 
 /// Writes a value that is not NULL.
@@ -39,6 +41,13 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, raw: &[u8]) -> Result<(), Fa
         Kind::Enum(members) => return write_enum(out, members, raw),
         Kind::Set(members) => return write_set(out, members, raw),
         Kind::Json => return json_text::write(out, raw),
+        Kind::Compressed(plain) => {
+            let mut unpacked = Vec::new();
+            return write(out, plain, mariadb::column_value(raw, &mut unpacked)?);
+        }
+        Kind::Uuid => return address::write_uuid(out, raw),
+        Kind::Inet4 => return address::write_inet4(out, raw),
+        Kind::Inet6 => return address::write_inet6(out, raw),
     }
     Ok(())
 }

@@ -1,0 +1,34 @@
+//! Asks a server for the types that its binlog hides.
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use super::{
+    connect::classify,
+    server::{Product, Server},
+};
+use crate::{config::SourceConfig, decode::HiddenTypes, error::Result};
+
+const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE \
+    FROM information_schema.COLUMNS WHERE DATA_TYPE IN ('uuid', 'inet4', 'inet6')";
+
+impl Server {
+    /// Whether its binlog hides the types of some columns.
+    pub fn hides_types(&self) -> bool {
+        self.product == Product::Mariadb
+    }
+
+    /// The columns whose types the binlog hides, of the tables that the user may see.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](super::connect()).
+    pub async fn hidden_types(conn: &mut Conn, config: &SourceConfig) -> Result<HiddenTypes> {
+        let rows: Vec<(String, String, String, String)> =
+            conn.query(COLUMNS).await.map_err(|error| classify(config, error))?;
+        let mut types = HiddenTypes::default();
+        for (schema, table, column, data_type) in rows {
+            types.add((schema, table), column, &data_type);
+        }
+        Ok(types)
+    }
+}

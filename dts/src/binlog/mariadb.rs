@@ -1,0 +1,141 @@
+//! What is different with MariaDB: its settings, its GTID position, and how a dump is asked for.
+
+use std::collections::HashMap;
+
+use mysql_async::{Conn, Row, prelude::Queryable};
+
+use super::{
+    connect::classify,
+    managed::Managed,
+    scan::FIRST_POS,
+    server::{Product, Server},
+};
+use crate::{
+    config::SourceConfig,
+    error::{Error, Result},
+    finding::{Finding, Severity},
+    gtid::GtidSet,
+    position::Position,
+};
+
+/// The raw type of the event that lists what came before a binlog file.
+pub(super) const GTID_LIST: u8 = 163;
+
+/// Whether a version is that of a MariaDB.
+pub(super) fn is_version(version: &str) -> bool {
+    version.contains("MariaDB")
+}
+
+/// Whether a connection is to a MariaDB: its versions went from 5.5 to 10.
+pub(super) fn is_at(conn: &Conn) -> bool {
+    conn.server_version() >= (10, 0, 0)
+}
+
+/// What the server is. There is no server UUID: the `server_id`, which has to be unique among
+/// replicas, stands for it.
+pub(super) async fn ask(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    variables: HashMap<String, String>,
+) -> Result<Server> {
+    let text = |name: &str| variables.get(name).cloned().unwrap_or_default();
+    let has_binlog = text("log_bin") == "ON";
+    let (executed, purged) =
+        if has_binlog { ask_gtids(conn, config).await? } else { Default::default() };
+    Ok(Server {
+        uuid: format!("mariadb-{}", text("server_id")),
+        version: text("version"),
+        gtid_executed: Some(executed),
+        gtid_purged: purged,
+        product: Product::Mariadb,
+        variables,
+    })
+}
+
+/// What is in the binlog, and what was in it before its oldest file.
+async fn ask_gtids(conn: &mut Conn, config: &SourceConfig) -> Result<(GtidSet, GtidSet)> {
+    let executed: Option<String> = conn
+        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
+        .await
+        .map_err(|error| classify(config, error))?;
+    let files = Server::binlog_files(conn, config).await?;
+    let purged = match files.first() {
+        Some((oldest, _)) => gtids_at(conn, config, (oldest, FIRST_POS)).await?,
+        None => GtidSet::default(),
+    };
+    Ok((parse(&executed.unwrap_or_default())?, purged))
+}
+
+/// The GTID position of a place in a binlog file.
+async fn gtids_at(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    (file, pos): (&str, u64),
+) -> Result<GtidSet> {
+    let text: Option<Option<String>> = conn
+        .exec_first("SELECT BINLOG_GTID_POS(?, ?)", (file, pos))
+        .await
+        .map_err(|error| classify(config, error))?;
+    let text = text.flatten().ok_or_else(|| Error::SourceAway {
+        address: super::connect::address(config),
+        reason: format!("it does not say which transactions come before {file}:{pos}"),
+    })?;
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<GtidSet> {
+    text.parse().map_err(|error| Error::Internal(format!("{error}")))
+}
+
+/// The end of the binlog at this moment: file and position first, then what leads up to there.
+pub(super) async fn binlog_end(conn: &mut Conn, config: &SourceConfig) -> Result<Position> {
+    let row: Option<Row> =
+        conn.query_first("SHOW MASTER STATUS").await.map_err(|error| classify(config, error))?;
+    let row = row.ok_or_else(|| {
+        Error::refused("the binlog is off", "start the server with --log-bin and a --server-id")
+    })?;
+    let file: String = row.get("File").unwrap_or_default();
+    let pos = row.get("Position").unwrap_or(FIRST_POS);
+    let gtids = gtids_at(conn, config, (&file, pos)).await?;
+    Ok(Position { gtids: Some(gtids), file, pos })
+}
+
+/// What a replica of MariaDB sets before a dump, to be appended to a SET: that it knows GTIDs, and
+/// where it stands. The names are those that the server reads (`sql/sql_repl.cc`).
+pub(super) fn dump_settings(position: &Position) -> String {
+    const KNOWS_GTIDS: u8 = 4;
+    let from = position.gtids.as_ref().map_or_else(String::new, |gtids| {
+        format!(
+            ", @slave_connect_state = '{gtids}', @slave_gtid_strict_mode = 1, \
+             @slave_gtid_ignore_duplicates = 0"
+        )
+    });
+    format!(", @mariadb_slave_capability = {KNOWS_GTIDS}{from}")
+}
+
+/// What is not as it should be, beyond what is asked of MySQL too.
+pub(super) fn findings(server: &Server) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !server.is("gtid_strict_mode", "ON") {
+        found.push(Finding {
+            severity: Severity::Warn,
+            name: "gtid_strict_mode",
+            what: "gtid_strict_mode is OFF".into(),
+            why: "a server that took over with transactions of its own may not be told from one \
+                  without"
+                .into(),
+            remedy: Managed::of(server).set("gtid_strict_mode", "ON"),
+        });
+    }
+    if server.is("server_id", "1") {
+        found.push(Finding {
+            severity: Severity::Warn,
+            name: "server_id",
+            what: "server_id is 1".into(),
+            why: "every MariaDB has it at first, and we tell servers apart by it".into(),
+            remedy: "give each server a server_id of its own under [mariadbd] in its config file"
+                .into(),
+        });
+    }
+    found
+}

@@ -1,0 +1,177 @@
+//! The GTID position of MariaDB: the last transaction of each domain.
+//!
+//! A domain is one line of history: with `gtid_strict_mode` its numbers only grow. So a position
+//! stands for all transactions up to it, and positions can be compared by their numbers.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use crate::decode::DomainGtid;
+
+/// For each domain, a stretch of its history. What a server has done begins at the beginning; a
+/// difference of two begins behind the one that was taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Domains(BTreeMap<u32, Stretch>);
+
+/// The transactions of a domain behind one and up to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    behind: Option<DomainGtid>,
+    last: DomainGtid,
+}
+
+impl Stretch {
+    /// The number of the transaction before the stretch.
+    fn before(&self) -> u64 {
+        self.behind.map_or(0, |behind| behind.sequence)
+    }
+
+    /// What is left of it without `taken`. It ends where `taken` begins, or begins where that ends.
+    fn minus(self, taken: Self) -> Option<Self> {
+        if taken.last.sequence <= self.before() || taken.before() >= self.last.sequence {
+            return Some(self);
+        }
+        if taken.last.sequence < self.last.sequence {
+            return Some(Self { behind: Some(taken.last), ..self });
+        }
+        let last = taken.behind.filter(|last| last.sequence > self.before())?;
+        Some(Self { last, ..self })
+    }
+}
+
+impl Domains {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many transactions it stands for, if no number was left out.
+    pub(crate) fn count(&self) -> u64 {
+        let counts = self.0.values().map(|it| it.last.sequence.saturating_sub(it.before()));
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// Whether a transaction is in its domain's stretch.
+    pub(crate) fn contains(&self, gtid: &DomainGtid) -> bool {
+        let stretch = self.0.get(&gtid.domain);
+        stretch.is_some_and(|it| it.before() < gtid.sequence && gtid.sequence <= it.last.sequence)
+    }
+
+    /// Whether its domain's stretch begins with a transaction or before it.
+    pub(crate) fn begins_by(&self, gtid: &DomainGtid) -> bool {
+        self.0.get(&gtid.domain).is_some_and(|stretch| stretch.before() < gtid.sequence)
+    }
+
+    /// Goes on to a transaction, the next of its domain.
+    pub(crate) fn add(&mut self, gtid: DomainGtid) {
+        let stretch = self.0.entry(gtid.domain).or_insert(Stretch { behind: None, last: gtid });
+        stretch.last = gtid;
+    }
+
+    /// The transactions of `self` that are not in `other`.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let left = self.0.iter().filter_map(|(domain, stretch)| {
+            let left = match other.0.get(domain) {
+                Some(taken) => stretch.minus(*taken),
+                None => Some(*stretch),
+            };
+            left.map(|left| (*domain, left))
+        });
+        Self(left.collect())
+    }
+
+    /// One `domain-server-sequence`, if the text is of that form.
+    pub(crate) fn parse_part(&mut self, part: &str) -> Option<()> {
+        let gtid: DomainGtid = part.parse().ok()?;
+        let twice = self.0.contains_key(&gtid.domain);
+        self.add(gtid);
+        (!twice).then_some(())
+    }
+}
+
+impl fmt::Display for Domains {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, stretch) in self.0.values().enumerate() {
+            write!(out, "{}{}", if n > 0 { "," } else { "" }, stretch.last)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DomainGtid {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}-{}", self.domain, self.server_id, self.sequence)
+    }
+}
+
+/// A text that is not `domain-server-sequence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not a GTID of MariaDB (domain-server-sequence)")]
+pub struct InvalidDomainGtid;
+
+impl FromStr for DomainGtid {
+    type Err = InvalidDomainGtid;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDomainGtid> {
+        let numbers = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        let mut fields = text.split('-');
+        let mut next = || fields.next().ok_or(InvalidDomainGtid);
+        let (domain, server_id, sequence) = (next()?, next()?, next()?);
+        match (domain.parse(), server_id.parse(), sequence.parse()) {
+            (Ok(domain), Ok(server_id), Ok(sequence)) if numbers && fields.next().is_none() => {
+                Ok(Self { domain, server_id, sequence })
+            }
+            _ => Err(InvalidDomainGtid),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{decode::Gtid, gtid::GtidSet};
+
+    fn set(text: &str) -> GtidSet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_position_is_one_transaction_of_each_domain() {
+        for (text, printed) in [("0-1-5", "0-1-5"), (" 7-2-1, 0-1-5", "0-1-5,7-2-1"), ("", "")] {
+            assert_eq!(set(text).to_string(), printed);
+        }
+        for text in ["0-1", "0-1-", "0-1-5-6", "0-1-x", "0-1-5,0-1-6", "+0-1-5", "4294967296-1-1"] {
+            assert!(text.parse::<GtidSet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_moves_its_own_domain_only() {
+        let mut position = set("0-1-5,7-2-1");
+        for (gtid, printed) in
+            [("0-3-6", "0-3-6,7-2-1"), ("7-2-2", "0-3-6,7-2-2"), ("9-1-1", "0-3-6,7-2-2,9-1-1")]
+        {
+            position.add(&Gtid::Mariadb(gtid.parse().unwrap()));
+            assert_eq!(position.to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn a_difference_is_what_only_one_side_has() {
+        let read = set("0-1-10,1-1-3");
+        for (executed, lost, count) in [
+            ("0-1-10,1-1-3", "", 0),
+            ("0-1-11,1-1-3,2-1-1", "", 0),
+            ("0-1-7,1-1-3", "0-1-10", 3),
+            ("0-1-10", "1-1-3", 3),
+            ("", "0-1-10,1-1-3", 13),
+        ] {
+            let difference = read.minus(&set(executed));
+            assert_eq!((difference.to_string().as_str(), difference.count()), (lost, count));
+        }
+    }
+
+    #[test]
+    fn without_what_was_lost_the_position_is_what_both_have() {
+        let (read, executed) = (set("0-1-10,1-1-3"), set("0-2-7,5-5-5"));
+        let lost = read.minus(&executed);
+        assert_eq!(read.minus(&lost).to_string(), "0-2-7");
+    }
+}
