@@ -1,10 +1,15 @@
 //! Events of a real server, as `dts` would get them.
 
 use anyhow::{Context as _, Result};
-use dts::decode::{EventHeader, RawEvent};
+use dts::decode::{EventHeader, HiddenTypes, RawEvent};
 use futures_util::StreamExt as _;
 use mysql_async::{BinlogStreamRequest, Conn, Opts, OptsBuilder, Row, prelude::Queryable as _};
 use mysql_common::binlog::events::Event;
+
+/// The raw type of the event that names the next file.
+const ROTATE: u8 = 4;
+/// The raw type of the event that begins a file.
+const FORMAT_DESCRIPTION: u8 = 15;
 
 /// A place in the binlog of a server.
 pub(crate) type Place = (String, u64);
@@ -15,15 +20,39 @@ pub(crate) async fn connect(url: &str) -> Result<Conn> {
         .prefer_socket(false)
         .max_allowed_packet(Some(1 << 30));
     let mut conn = Conn::new(opts).await.with_context(|| format!("MySQL at {url}"))?;
-    conn.query_drop(e2e::oracle::SESSION).await?;
+    let session =
+        if is_mariadb(&conn) { e2e::oracle::MARIADB_SESSION } else { e2e::oracle::SESSION };
+    conn.query_drop(session).await?;
     Ok(conn)
+}
+
+/// The types that the server's binlog hides.
+pub(crate) async fn hidden_types(url: &str) -> Result<HiddenTypes> {
+    let mut types = HiddenTypes::default();
+    let mut conn = connect(url).await?;
+    if is_mariadb(&conn) {
+        let columns = "SELECT table_schema, table_name, column_name, data_type \
+                       FROM information_schema.columns";
+        let rows: Vec<(String, String, String, String)> = conn.query(columns).await?;
+        for (schema, table, column, data_type) in rows {
+            types.add((schema, table), column, &data_type);
+        }
+    }
+    Ok(types)
+}
+
+fn is_mariadb(conn: &Conn) -> bool {
+    conn.server_version() >= (10, 0, 0)
 }
 
 /// Where the server writes next.
 pub(crate) async fn end(conn: &mut Conn) -> Result<Place> {
     let (major, minor, _) = conn.server_version();
-    let status =
-        if (major, minor) >= (8, 4) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    let status = if (8, 4) <= (major, minor) && major < 10 {
+        "SHOW BINARY LOG STATUS"
+    } else {
+        "SHOW MASTER STATUS"
+    };
     let row: Row = conn.query_first(status).await?.context("the server writes no binlog")?;
     Ok((row.get(0).context("no file")?, row.get(1).context("no position")?))
 }
@@ -35,7 +64,7 @@ pub(crate) async fn read(
     mut event: impl FnMut(&RawEvent<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut conn = connect(url).await?;
-    conn.query_drop("SET SESSION net_write_timeout = 3600").await?;
+    conn.query_drop("SET SESSION net_write_timeout = 3600, @mariadb_slave_capability = 4").await?;
     let request = BinlogStreamRequest::new(server_id())
         .with_filename(start.0.as_bytes())
         .with_pos(start.1)
@@ -43,7 +72,17 @@ pub(crate) async fn read(
     let mut stream = conn.get_binlog_stream(request).await?;
     while let Some(next) = stream.next().await {
         let next = next?;
-        event(&RawEvent { header: header(&next), body: next.data() })?;
+        // MariaDB's first event has a checksum that the client takes for a part of it; it only
+        // says where the dump begins.
+        if next.header().event_type_raw() == ROTATE && next.header().log_pos() == 0 {
+            continue;
+        }
+        let mut body = next.data().to_vec();
+        if next.header().event_type_raw() == FORMAT_DESCRIPTION {
+            // The client takes it away: CRC32 or none.
+            body.push(u8::from(next.checksum().is_some()));
+        }
+        event(&RawEvent { header: header(&next), body: &body })?;
     }
     Ok(())
 }

@@ -3,5 +3,6 @@
 mod binlog;
 mod charsets;
 mod decode;
+mod mariadb;
 mod mutation;
 mod recorded;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dts::decode::{Decoder, Error, Image, RawEvent, TRANSACTION_PAYLOAD, Unpacker};
 use e2e::{
-    oracle::{Sample, samples},
+    oracle::{Sample, mariadb_samples, samples},
     programs::seed,
 };
 use mysql_async::prelude::Queryable as _;
@@ -20,6 +20,9 @@ use crate::{
     recorded::{self, Event},
 };
 
+/// Raw event types of MariaDB alone, and those of them that are compressed.
+const MARIADB: std::ops::RangeInclusive<u8> = 160..=171;
+const MARIADB_COMPRESSED: std::ops::RangeInclusive<u8> = 165..=171;
 /// How long the run is, unless `TEST_MUTATION_SECONDS` says otherwise.
 const RUN: Duration = Duration::from_mins(1);
 /// No damaged group may take longer; whole ones take microseconds.
@@ -34,7 +37,11 @@ async fn damaged_events_never_panic_hang_or_grow() -> Result<()> {
     let seed = seed();
     let mut groups = Vec::new();
     for url in [e2e::servers::mysql_97_url(), e2e::servers::mysql_80_url()] {
-        groups.extend(record(&url, seed).await.context("recording")?);
+        let samples = samples(&mut binlog::connect(&url).await?).await?;
+        groups.extend(record(&url, seed, samples).await.context("recording")?);
+    }
+    for url in [e2e::servers::mariadb_1011_url(), e2e::servers::mariadb_118_url()] {
+        groups.extend(record_mariadb(&url, seed).await.context("recording")?);
     }
     for name in ["groups", "xa", "tagged", "partial_json", "minimal_image", "statement"] {
         groups.push(recorded::events(name)?);
@@ -67,14 +74,29 @@ fn damage_all(groups: &[Vec<Event>], seed: u64, run: Duration) -> Result<u64> {
     Ok(count)
 }
 
+/// The same on a MariaDB, with and without compressed events.
+async fn record_mariadb(url: &str, seed: u64) -> Result<Vec<Vec<Event>>> {
+    let mut conn = binlog::connect(url).await?;
+    let samples = mariadb_samples(&mut conn).await?;
+    let mut groups = record(url, seed, samples.clone()).await?;
+    conn.query_drop("SET GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10")
+        .await?;
+    let packed = record(url, seed.wrapping_add(1), samples).await;
+    conn.query_drop("SET GLOBAL log_bin_compress = OFF").await?;
+    groups.extend(packed?);
+    let packed = |event: &Event| MARIADB_COMPRESSED.contains(&event.0.kind);
+    ensure!(groups.iter().flatten().any(packed), "nothing was compressed");
+    Ok(groups)
+}
+
 /// The transactions that fill a table of each sample, one group each.
-async fn record(url: &str, seed: u64) -> Result<Vec<Vec<Event>>> {
+async fn record(url: &str, seed: u64, samples: Vec<Sample>) -> Result<Vec<Vec<Event>>> {
     let schema = format!("mutation {}", std::process::id());
     let mut conn = binlog::connect(url).await?;
     conn.query_drop(format!("CREATE DATABASE {}", e2e::oracle::quoted(&schema))).await?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut groups = Vec::new();
-    for Sample { table, .. } in samples(&mut conn).await? {
+    for Sample { table, .. } in samples {
         conn.query_drop(table.create(&schema)).await?;
         let start = binlog::end(&mut conn).await?;
         conn.query_drop("BEGIN").await?;
@@ -101,7 +123,7 @@ async fn record(url: &str, seed: u64) -> Result<Vec<Vec<Event>>> {
 
 fn damage((header, body): &mut Event, other: &Event, rng: &mut StdRng) {
     if rng.random_bool(0.02) {
-        header.kind = rng.random_range(0..45);
+        header.kind = [rng.random_range(0..45), rng.random_range(158..174)][rng.random_range(0..2)];
     }
     if body.is_empty() {
         return;
@@ -140,15 +162,17 @@ fn attempt(group: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// What rows of so many bytes may grow to. A BINARY(1023) of no bytes has 1,364 digits, and a SET
+/// What rows of so many bytes may grow to. Deflated bytes become 1,032 times as many at most.
+/// A BINARY(1023) of no bytes has 1,364 digits, and a SET
 /// names its members, each of which a table map spells out once.
 fn limit(group: &[Event], bytes: usize) -> usize {
     const TABLE_MAP: u8 = 19;
     let maps = group.iter().filter(|(header, _)| header.kind == TABLE_MAP);
     let longest = maps.map(|(_, body)| body.len()).max().unwrap_or_default();
+    let deflated = group.iter().any(|(header, _)| MARIADB.contains(&header.kind));
     let is_packed = group.iter().any(|(header, _)| header.kind == TRANSACTION_PAYLOAD);
     let unpacked = if is_packed { 2 * MAX_UNPACKED_BYTES } else { 0 };
-    bytes * (1400 + 6 * longest) + unpacked
+    bytes * (1400 + 6 * longest) * if deflated { 1032 } else { 1 } + unpacked
 }
 
 fn decode(group: &[Event]) -> usize {

@@ -29,8 +29,9 @@ async fn verbose(server: &Mysql) -> Result<String> {
     let first: String = files.first().and_then(|row| row.get(0)).context("no binlog file")?;
     let address = server.address();
     let (host, port) = address.split_once(':').context("no port")?;
+    let tool = if server.is_mariadb() { "mariadb-binlog" } else { "mysqlbinlog" };
     let output = Command::new(repository().join("scripts/servers.sh"))
-        .args(["tool", "mysqlbinlog", "--read-from-remote-server", "--to-last-log"])
+        .args(["tool", tool, "--read-from-remote-server", "--to-last-log"])
         .args(["--verbose", "--base64-output=DECODE-ROWS", "--user=root"])
         .args(["--host", host, "--port", port, &first])
         .output()
@@ -58,6 +59,12 @@ fn collect_ids(text: &str, wanted: &str) -> BTreeSet<String> {
         }
         if let Some(rest) = line.strip_prefix("SET @@SESSION.GTID_NEXT= '") {
             (gtid, row) = (rest.split('\'').next().unwrap_or_default(), 0);
+        }
+        // MariaDB's says it in a comment.
+        if line.starts_with('#')
+            && let Some((_, rest)) = line.split_once("\tGTID ")
+        {
+            (gtid, row) = (rest.split_whitespace().next().unwrap_or_default(), 0);
         }
         let Some(table) = CHANGES.iter().find_map(|start| line.strip_prefix(start)) else {
             continue;
@@ -108,6 +115,14 @@ mod tests {
                     SET @@SESSION.GTID_NEXT= 'u:2'/*!*/;\n### DELETE FROM `a`.`t`\n";
         let ids: Vec<String> = collect_ids(text, "`a`.").into_iter().collect();
         assert_eq!(ids, ["u:1#0", "u:1#2", "u:2#0"]);
+    }
+
+    #[test]
+    fn mariadbs_transactions_are_named_in_comments() {
+        let text = "#261121 14:18:13 server id 2  end_log_pos 993 CRC32 0x1 \tGTID 0-2-3 trans\n\
+                    ### INSERT INTO `a`.`t`\n#261121 server id 2 \tGTID 5-2-1\n### UPDATE `a`.`t`\n";
+        let ids: Vec<String> = collect_ids(text, "`a`.").into_iter().collect();
+        assert_eq!(ids, ["0-2-3#0", "5-2-1#0"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod edges;
 mod expected;
 mod history;
 mod json;
+mod mariadb;
 mod random;
 mod tables;
 
@@ -22,6 +23,7 @@ pub use domain::{Domain, TextCharset};
 pub use expected::Expected;
 pub use history::{Change, History, Writer};
 pub use json::same_json;
+pub use mariadb::{MARIADB_SESSION, mariadb_samples};
 pub use tables::{Sample, samples};
 
 /// A table whose rows the oracle can make and predict. Its first column is `id bigint`.

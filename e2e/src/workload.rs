@@ -55,7 +55,7 @@ pub async fn create_tables(server: &mut Conn, schema: &str) -> Result<()> {
         server,
         &[
             &format!("DROP DATABASE IF EXISTS `{schema}`"),
-            &format!("CREATE DATABASE `{schema}`"),
+            &format!("CREATE DATABASE `{schema}` CHARACTER SET utf8mb4"),
             &format!("USE `{schema}`"),
             "CREATE TABLE account (id BIGINT PRIMARY KEY, amount DECIMAL(12,2) NOT NULL, \
              changed DATETIME(3), note VARCHAR(80))",

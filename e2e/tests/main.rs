@@ -9,6 +9,7 @@ mod failover;
 mod history;
 mod kafka;
 mod kills;
+mod mariadb;
 mod oversize;
 mod positions;
 mod refusals;

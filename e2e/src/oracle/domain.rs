@@ -35,6 +35,16 @@ pub enum Domain {
     Set(Vec<String>),
     /// JSON.
     Json,
+    /// JSON of MariaDB, which is text.
+    JsonText,
+    /// TIMESTAMP with so many digits of fraction, up to 2106 (MariaDB 11.5).
+    LateTimestamp(u8),
+    /// UUID (MariaDB).
+    Uuid,
+    /// INET4 (MariaDB).
+    Inet4,
+    /// INET6 (MariaDB).
+    Inet6,
 }
 
 /// A character set and collation that text columns are declared with.
@@ -52,6 +62,8 @@ pub enum TextCharset {
     Latin1,
     /// Any other, with its default collation; a server may hold text in it that it cannot convert.
     Named(&'static str),
+    /// utf8mb4 with MariaDB's collation that does not pad.
+    MariadbNopad,
 }
 
 impl TextCharset {
@@ -63,6 +75,7 @@ impl TextCharset {
             Self::Utf8mb3 => "CHARSET utf8mb3",
             Self::Ascii => "CHARSET ascii",
             Self::Latin1 => "CHARSET latin1",
+            Self::MariadbNopad => "CHARSET utf8mb4 COLLATE utf8mb4_uca1400_nopad_ai_ci",
         };
         declared.to_owned()
     }
@@ -70,7 +83,7 @@ impl TextCharset {
     /// A literal with these characters, as far as the character set has them.
     pub(super) fn literal(self, text: &str) -> String {
         let kept = |c: &char| match self {
-            Self::Utf8mb4 | Self::Utf8mb4Bin | Self::Named(_) => true,
+            Self::Utf8mb4 | Self::Utf8mb4Bin | Self::MariadbNopad | Self::Named(_) => true,
             Self::Utf8mb3 => c.len_utf8() < 4,
             Self::Ascii => c.is_ascii(),
             Self::Latin1 => {
@@ -100,12 +113,17 @@ impl Domain {
             Self::Date => "DATE".to_owned(),
             Self::Time(fraction) => format!("TIME({fraction})"),
             Self::DateTime(fraction) => format!("DATETIME({fraction})"),
-            Self::Timestamp(fraction) => format!("TIMESTAMP({fraction})"),
+            Self::Timestamp(fraction) | Self::LateTimestamp(fraction) => {
+                format!("TIMESTAMP({fraction})")
+            }
             Self::Text(kind, charset, _) => format!("{kind} {}", charset.declared()),
             Self::Binary(kind) => (*kind).to_owned(),
             Self::Enum(members) => format!("ENUM({})", member_list(members)),
             Self::Set(members) => format!("SET({})", member_list(members)),
-            Self::Json => "JSON".to_owned(),
+            Self::Json | Self::JsonText => "JSON".to_owned(),
+            Self::Uuid => "UUID".to_owned(),
+            Self::Inet4 => "INET4".to_owned(),
+            Self::Inet6 => "INET6".to_owned(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Domain, TextCharset, charsets,
     domain::{binary_size, hex, hex_text},
-    json,
+    json, mariadb,
 };
 
 const FLOATS: &str = "0 -0e0 0.1 -1.5 1e-45 3.4028234663852886e38 1.17549435e-38 16777217 \
@@ -47,6 +47,11 @@ pub(super) fn of(domain: &Domain) -> Vec<String> {
             values.chain(["'no such member'".to_owned()]).collect()
         }
         Domain::Json => json::edges(),
+        Domain::JsonText
+        | Domain::LateTimestamp(_)
+        | Domain::Uuid
+        | Domain::Inet4
+        | Domain::Inet6 => mariadb::edges(domain),
     }
 }
 
@@ -54,7 +59,7 @@ fn words(list: &str) -> Vec<String> {
     list.split(' ').map(str::to_owned).collect()
 }
 
-fn quoted(list: &str) -> Vec<String> {
+pub(super) fn quoted(list: &str) -> Vec<String> {
     list.split(' ').map(|value| format!("'{value}'")).collect()
 }
 

@@ -40,9 +40,16 @@ impl Expected {
             }
             (Domain::Binary(_), Value::Bytes(bytes)) => format!("\"{}\"", STANDARD.encode(bytes)),
             (Domain::Set(_), Value::Bytes(text)) => set(&String::from_utf8(text)?)?,
-            (Domain::Decimal(..) | Domain::Text(..) | Domain::Enum(_), Value::Bytes(text)) => {
-                serde_json::to_string(&String::from_utf8(text)?)?
-            }
+            (
+                Domain::Decimal(..)
+                | Domain::Text(..)
+                | Domain::Enum(_)
+                | Domain::JsonText
+                | Domain::Uuid
+                | Domain::Inet4
+                | Domain::Inet6,
+                Value::Bytes(text),
+            ) => serde_json::to_string(&String::from_utf8(text)?)?,
             (domain, moment @ (Value::Date(..) | Value::Time(..))) => moment_text(domain, &moment)?,
             (domain, value) => bail!("{domain:?} and the answer {value:?} do not fit"),
         };
@@ -88,7 +95,10 @@ fn moment_text(domain: &Domain, value: &Value) -> Result<String> {
             let date = format!("{year:04}-{month:02}-{day:02}");
             format!("\"{date} {h:02}:{m:02}:{s:02}{}\"", digits_of(*micros, *fraction)?)
         }
-        (Domain::Timestamp(fraction), Value::Date(year, month, day, h, m, s, micros)) => {
+        (
+            Domain::Timestamp(fraction) | Domain::LateTimestamp(fraction),
+            Value::Date(year, month, day, h, m, s, micros),
+        ) => {
             // All zero is no moment, so it is left as MySQL prints it.
             let (t, z) = if *year == 0 { (" ", "") } else { ("T", "Z") };
             let date = format!("{year:04}-{month:02}-{day:02}");

@@ -5,7 +5,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use super::{
     Domain, TextCharset, charsets,
     domain::{binary_size, hex},
-    json,
+    json, mariadb,
 };
 
 /// One that the column can hold.
@@ -45,6 +45,11 @@ pub(super) fn value(domain: &Domain, rng: &mut StdRng) -> String {
         Domain::Enum(members) => rng.random_range(1..=members.len()).to_string(),
         Domain::Set(members) => (rng.random::<u64>() >> (64 - members.len())).to_string(),
         Domain::Json => json::random(rng),
+        Domain::JsonText
+        | Domain::LateTimestamp(_)
+        | Domain::Uuid
+        | Domain::Inet4
+        | Domain::Inet6 => mariadb::random(domain, rng),
     }
 }
 fn float(rng: &mut StdRng, exponents: std::ops::Range<i32>) -> String {
@@ -68,7 +73,7 @@ pub(super) fn date(rng: &mut StdRng) -> String {
     format!("{:04}-{month:02}-{day:02}", rng.random_range(1..9999))
 }
 
-fn day_time(rng: &mut StdRng) -> String {
+pub(super) fn day_time(rng: &mut StdRng) -> String {
     let (hour, second) = (rng.random_range(0..24), rng.random_range(0..60));
     // Not the last minute: rounding a fraction up must not leave the range of dates.
     let minute = rng.random_range(0..59);
@@ -95,6 +100,6 @@ pub(super) fn text(rng: &mut StdRng, length: usize) -> String {
     (0..length).map(|_| pool[rng.random_range(0..pool.len())]).collect()
 }
 
-fn byte(rng: &mut StdRng) -> u8 {
+pub(super) fn byte(rng: &mut StdRng) -> u8 {
     if rng.random_bool(0.3) { 0 } else { rng.random() }
 }

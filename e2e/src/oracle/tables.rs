@@ -11,7 +11,7 @@ use crate::{charsets::charsets as charsets_of, programs::size};
 pub struct Sample {
     /// The table.
     pub table: Table,
-    weight: usize,
+    pub(super) weight: usize,
 }
 
 impl Sample {

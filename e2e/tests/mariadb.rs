@@ -1,0 +1,249 @@
+//! MariaDB as the source: killed and started again, compressed or not, in several domains.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, Process, wait_until},
+    programs::{Site, program, recording_listener, seed, size},
+    rebuilt::Rebuilt,
+    servers::{Mysql, execute},
+    workload::{self, Workload},
+};
+use mysql_async::prelude::Queryable as _;
+use rand::{SeedableRng as _, rngs::SmallRng};
+use serde_json::Value;
+
+const SCHEMA: &str = "maria";
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Dts,
+    Server,
+}
+
+struct Running {
+    site: Site,
+    server: Mysql,
+    dts: Process,
+    worker: Process,
+    kills: u32,
+}
+
+impl Running {
+    async fn start(flavor: &str) -> Result<Self> {
+        let site = Site::new(&format!("maria-{flavor}"))?;
+        let server = Mysql::start(flavor, &site.path("mysql")).await?;
+        let mut conn = server.connect().await?;
+        workload::create_tables(&mut conn, SCHEMA).await?;
+        let addresses = "CREATE TABLE address (id INT PRIMARY KEY AUTO_INCREMENT, owner UUID, \
+                         host INET6, short INET4, note VARCHAR(300) COMPRESSED)";
+        execute(&mut conn, &[addresses, "SET GLOBAL log_bin_compress_min_len = 10"]).await?;
+        site.configure_dts(&server.address(), SCHEMA)?;
+        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+        Ok(Self { site, server, dts, worker, kills: 0 })
+    }
+
+    /// A kill, between changes in two more domains; compression is switched each time.
+    async fn kill(&mut self, victim: Victim) -> Result<()> {
+        self.kills += 1;
+        self.change_elsewhere().await?;
+        match victim {
+            Victim::Dts => {
+                self.dts.kill().await?;
+                self.change_elsewhere().await?;
+                self.dts = self.site.start_dts()?;
+            }
+            Victim::Server => {
+                self.server.kill().await?;
+                self.server.restart().await?;
+            }
+        }
+        let compress = self.kills % 2;
+        let switch = format!(
+            "SET GLOBAL log_bin_compress = {compress}, GLOBAL log_bin_compress_min_len = 10"
+        );
+        execute(&mut self.server.connect().await?, &[&switch]).await
+    }
+
+    /// Changes in domains of their own, between statements that change definitions.
+    async fn change_elsewhere(&self) -> Result<()> {
+        let mut conn = self.server.connect().await?;
+        let column = format!("ALTER TABLE {SCHEMA}.address COMMENT = 'kill {}'", self.kills);
+        let insert = format!(
+            "INSERT INTO {SCHEMA}.address (owner, host, short, note) \
+             SELECT UUID(), '2001:db8::', '10.0.0.0', REPEAT('long ', seq) \
+             FROM {SCHEMA}.seq_1_to_40"
+        );
+        let update =
+            format!("UPDATE {SCHEMA}.address SET host = '::1', note = 'short' WHERE id % 3 = 0");
+        for domain in [7, 5] {
+            let domain = format!("SET SESSION gtid_domain_id = {domain}");
+            execute(&mut conn, &[&domain, &column, &insert, &update]).await?;
+        }
+        Ok(())
+    }
+
+    async fn published(&self) -> Result<Value> {
+        self.site.ask_dts("/api/v1/status").await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_of_mariadb_1011_is_handled_amid_kills() -> Result<()> {
+    amid_kills("mariadb-10.11").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_of_mariadb_118_is_handled_amid_kills() -> Result<()> {
+    amid_kills("mariadb-11.8").await
+}
+
+async fn amid_kills(flavor: &str) -> Result<()> {
+    let (seed, changes) = (seed(), size(8_000, 50_000));
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut running = Running::start(flavor).await?;
+    let load = Workload::start(&running.server.url(), SCHEMA, changes, seed);
+    let victims =
+        workload::shuffled(&[Victim::Dts, Victim::Server, Victim::Dts], size(1, 4), &mut random);
+    let killed = (&*victims, Duration::from_millis(800));
+    let kill = async |victim| running.kill(victim).await;
+    load.finish_amid_kills(killed, &mut random, kill).await?;
+    running.change_elsewhere().await?;
+    let recorded = running.site.path("recorded");
+    let recording = running.site.wait_for_all(&recorded, &running.server, SCHEMA).await?;
+    recording.check_ids()?;
+    recording.check_order()?;
+    let rebuilt = Rebuilt::from_recording(&recording)?;
+    let mut conn = running.server.connect().await?;
+    workload::check_tables(&rebuilt, &mut conn, SCHEMA).await?;
+    ensure!(rebuilt.check_table(&mut conn, SCHEMA, "address").await? > 0, "no addresses");
+    let end: String = conn.query_first("SELECT @@gtid_binlog_pos").await?.context("no GTIDs")?;
+    let end = sorted(&end);
+    ensure!(end.len() == 3, "three domains: {end:?}");
+    wait_until("the checkpoint is at the end", PATIENCE, async || {
+        let status = running.published().await.unwrap_or_default();
+        let read = status.pointer("/position/gtidSet").and_then(Value::as_str);
+        sorted(read.unwrap_or_default()) == end
+    })
+    .await?;
+    println!("{} events of {flavor}, up to {end:?}", recording.done_ids().len());
+    drop((running.worker, running.dts, running.server));
+    running.site.remove()
+}
+
+/// The GTIDs of a position.
+fn sorted(position: &str) -> Vec<&str> {
+    let mut gtids: Vec<&str> = position.split(',').collect();
+    gtids.sort_unstable();
+    gtids
+}
+
+/// A MariaDB with a table, and a `dts` that captures it.
+struct Source {
+    site: Site,
+    server: Mysql,
+}
+
+impl Source {
+    async fn start(test: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let server = Mysql::start("mariadb-11.8", &site.path("mysql")).await?;
+        let source = Self { site, server };
+        source
+            .execute(&["CREATE DATABASE maria", "CREATE TABLE maria.t (id INT PRIMARY KEY)"])
+            .await?;
+        source.site.configure_dts(&source.server.address(), SCHEMA)?;
+        Ok(source)
+    }
+
+    async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.server.connect().await?, statements).await
+    }
+
+    async fn ask(&self, query: &str) -> Result<String> {
+        let answer: Option<String> = self.server.connect().await?.query_first(query).await?;
+        answer.with_context(|| query.to_owned())
+    }
+
+    /// Runs a verb of `dts` to its end: its exit code, and what it printed.
+    async fn run(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let path = program("dts")?;
+        let path = path.to_str().context("the path is not UTF-8")?;
+        let mut dts =
+            self.site.run("verb", &[&[path], words, &["--config", "dts.toml"]].concat())?;
+        let before = dts.output().len();
+        let status = dts.ended().await?;
+        Ok((status.code(), dts.output().split_off(before)))
+    }
+
+    async fn expect(&self, words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
+        let (found, output) = self.run(words).await?;
+        ensure!(found == Some(code), "{words:?}: {found:?}\n{output}");
+        for part in parts {
+            ensure!(output.contains(part), "{words:?}: {part:?} is not in\n{output}");
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() -> Result<()> {
+    let source = Source::start("maria-refused").await?;
+    for (variable, wrong, right) in [
+        ("binlog_row_metadata", "NO_LOG", "FULL"),
+        ("binlog_row_metadata", "MINIMAL", "FULL"),
+        ("binlog_row_image", "MINIMAL", "FULL"),
+        ("binlog_format", "MIXED", "ROW"),
+    ] {
+        source.execute(&[&format!("SET GLOBAL {variable} = {wrong}")]).await?;
+        let remedy = format!("SET GLOBAL {variable} = {right}, and {variable} = {right} under");
+        source.expect(&["check"], 69, &[variable, wrong, &remedy]).await?;
+        source.execute(&[&format!("SET GLOBAL {variable} = {right}")]).await?;
+    }
+    source.execute(&["SET GLOBAL gtid_strict_mode = OFF"]).await?;
+    source.expect(&["check"], 0, &["MariaDB 11.8", "gtid_strict_mode is OFF"]).await?;
+    let xa = ["XA START 'x'", "INSERT INTO maria.t VALUES (1)", "XA END 'x'", "XA PREPARE 'x'"];
+    source.execute(&xa).await?;
+    source.expect(&["run"], 70, &["an XA transaction is not handled yet"]).await?;
+    drop(source.server);
+    source.site.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_in_domains_is_set_and_refused_once_it_is_purged() -> Result<()> {
+    let source = Source::start("maria-position").await?;
+    let domain = "SET SESSION gtid_domain_id = 3";
+    source.execute(&[domain, "INSERT INTO maria.t VALUES (1), (2)"]).await?;
+    let middle = source.ask("SELECT @@gtid_binlog_pos").await?;
+    source.execute(&["FLUSH BINARY LOGS", domain, "DELETE FROM maria.t WHERE id = 1"]).await?;
+    source.execute(&["INSERT INTO maria.t VALUES (7)"]).await?;
+    let end = source.ask("SELECT @@gtid_binlog_pos").await?;
+    let set = ["position", "set", "--dry-run"];
+    let shown = |gtids: &str| sorted(gtids).join(",");
+    for (words, gtids) in [
+        (vec!["latest"], shown(&end)),
+        (vec!["--gtid", &middle], shown(&middle)),
+        (vec!["earliest"], String::new()),
+        (vec!["--time", "2001-01-01T00:00:00Z"], String::new()),
+    ] {
+        let part = format!("\"gtidSet\":\"{gtids}\"");
+        source.expect(&[&set[..], &words].concat(), 0, &[&part]).await?;
+    }
+    source.expect(&[&set[..], &["--gtid", "3-9-999"]].concat(), 69, &["3-9-999"]).await?;
+    source.execute(&["FLUSH BINARY LOGS"]).await?;
+    // A file stays until the server has noted that it does not need it after a crash.
+    wait_until("the older files are purged", PATIENCE, async || {
+        let purged = source.execute(&["PURGE BINARY LOGS TO 'binlog.000003'"]).await;
+        let second = "SELECT IFNULL(BINLOG_GTID_POS('binlog.000002', 4), 'purged')";
+        purged.is_ok() && source.ask(second).await.is_ok_and(|answer| answer == "purged")
+    })
+    .await?;
+    let purged = ["purged transactions after the place to start"];
+    source.expect(&[&set[..], &["--gtid", &middle]].concat(), 69, &purged).await?;
+    let part = format!("\"gtidSet\":\"{}\"", shown(&end));
+    source.expect(&[&set[..], &["earliest"]].concat(), 0, &[&part]).await?;
+    drop(source.server);
+    source.site.remove()
+}
