@@ -96,7 +96,7 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
     match verb {
-        Verb::Run(_) => run(config).await,
+        Verb::Run(_) => Box::pin(run(config)).await,
         Verb::Check(arguments) => Ok(check(&config, arguments).await),
         Verb::Position(verb) => position(verb, config).await,
         Verb::Topics(TopicsVerb::Adopt(arguments)) => adopt(arguments, &config).await,
@@ -144,8 +144,8 @@ async fn check(config: &Config, arguments: &CheckArguments) -> Exit {
 #[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
 fn print_host(host: &check::Host) {
     match &host.server {
-        Some(check::Facts { version, uuid, .. }) => {
-            println!("server: MySQL {version} at {} ({uuid})", host.address);
+        Some(check::Facts { product, version, uuid, .. }) => {
+            println!("server: {product} {version} at {} ({uuid})", host.address);
         }
         None => println!("server: {}", host.address),
     }

@@ -10,7 +10,7 @@ use mysql_async::Conn;
 use serde_json::{Value, json};
 
 use crate::{
-    binlog::{self, AtEnd, Managed, Server},
+    binlog::{self, AtEnd, Managed, Product, Server},
     bus,
     capture::Capture,
     config::{Config, SourceConfig},
@@ -50,6 +50,8 @@ pub struct Host {
 /// What a server is.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// What it is.
+    pub product: Product,
     /// As it prints it.
     pub version: String,
     /// Its identity.
@@ -68,8 +70,14 @@ impl Report {
     /// The report for programs; `docs/operating.md` describes it.
     pub fn to_json(&self) -> Value {
         let server = |facts: &Facts| {
-            let Facts { version, uuid, managed } = facts;
-            json!({"version": version, "serverUuid": uuid, "managed": managed})
+            let Facts { product, version, uuid, managed } = facts;
+            let product = product.to_string();
+            json!({
+                "product": product,
+                "version": version,
+                "serverUuid": uuid,
+                "managed": managed,
+            })
         };
         let hosts = self.hosts.iter().map(|host| {
             json!({
@@ -115,6 +123,7 @@ async fn look(
 ) -> Result<()> {
     let (mut conn, server) = binlog::open(config).await?;
     host.server = Some(Facts {
+        product: server.product,
         version: server.version.clone(),
         uuid: server.uuid.clone(),
         managed: Managed::of(&server).name(),
