@@ -30,10 +30,10 @@ use crate::{
 };
 
 /// A transaction that takes all that comes is committed when it has so many bytes,
-const MAX_OPEN_BYTES: usize = 64 << 20;
+const MAX_OPEN_BYTES: usize = 128 << 20;
 
 /// or is so old: readers wait for it.
-const MAX_OPEN_TIME: Duration = Duration::from_millis(500);
+const MAX_OPEN_TIME: Duration = Duration::from_secs(1);
 
 /// How long the brokers may take for anything; they end a transaction themselves after 10 s.
 const PATIENCE: Duration = Duration::from_secs(15);
