@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Process {
     name: String,
     log: PathBuf,
+    /// Bytes of the log that are of those before it.
+    before: usize,
     child: Child,
 }
 
@@ -33,6 +35,7 @@ impl Process {
     pub fn start(folder: &Path, name: &str, command: &[&str]) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = OpenOptions::new().create(true).append(true).open(&log)?;
+        let before = usize::try_from(output.metadata()?.len())?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .args(command)
@@ -43,7 +46,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self { name: name.to_owned(), log, child })
+        Ok(Self { name: name.to_owned(), log, before, child })
     }
 
     /// The process id; none once the process has ended and was waited for.
@@ -83,6 +86,17 @@ impl Process {
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         Ok(status.with_context(|| format!("{} does not end", self.name))??)
+    }
+
+    /// Waits until the process ends by itself, and gives what it has printed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::ended`], with what it has printed so far.
+    pub async fn told(mut self) -> Result<(ExitStatus, String)> {
+        let ended = self.ended().await;
+        let output = self.output().split_off(self.before);
+        Ok((ended.with_context(|| output.clone())?, output))
     }
 
     /// Whether the process has not ended.

@@ -29,6 +29,9 @@ pub fn seed() -> u64 {
     seed
 }
 
+/// The exit code of a program that another one refused.
+pub const REFUSED: i32 = 69;
+
 /// The smaller size, or the full one where `DBEVENT_TEST_SIZE=full` (`scripts/test.sh --all`).
 pub fn size(small: u64, full: u64) -> u64 {
     if std::env::var("DBEVENT_TEST_SIZE").is_ok_and(|size| size == "full") { full } else { small }
@@ -214,6 +217,32 @@ impl Site {
     /// When there is no such program.
     pub fn run(&self, name: &str, command: &[&str]) -> Result<Process> {
         Process::start(&self.folder, name, command)
+    }
+
+    /// Runs a verb of `dts` to its end: its exit code, and what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub async fn run_dts(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let path = program("dts")?.display().to_string();
+        let command = [&[path.as_str()], words, &["--config", "dts.toml"]].concat();
+        let (status, output) = self.run("verb", &command)?.told().await?;
+        Ok((status.code(), output))
+    }
+
+    /// Runs `dts` until it ends by itself, which must be as refused.
+    ///
+    /// # Errors
+    ///
+    /// When it ends otherwise, or a part is not in what it printed.
+    pub async fn expect_refusal(&self, case: &str, parts: &[&str]) -> Result<()> {
+        let (status, output) = self.start_dts()?.told().await?;
+        ensure!(status.code() == Some(REFUSED), "{case}: {status}\n{output}");
+        for part in parts {
+            ensure!(output.contains(part), "{case}: {part:?} is not in\n{output}");
+        }
+        Ok(())
     }
 
     /// What `dts` answers to a GET of its API.

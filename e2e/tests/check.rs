@@ -3,13 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::{Site, program},
+    programs::{REFUSED, Site},
     servers::{Mysql, execute},
 };
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
-
-const REFUSED: i32 = 69;
 
 struct Source {
     site: Site,
@@ -34,16 +32,10 @@ impl Source {
 
     /// What `dts check --json` says, and its exit code.
     async fn check(&self) -> Result<(Option<i32>, Value)> {
-        let program = program("dts")?;
-        let program = program.to_str().context("the path is not UTF-8")?;
-        let mut check =
-            self.site.run("check", &[program, "check", "--json", "--config", "dts.toml"])?;
-        let before = check.output().len();
-        let status = check.ended().await?;
-        let output = check.output().split_off(before);
+        let (code, output) = self.site.run_dts(&["check", "--json"]).await?;
         let report = output.find("{\n").map(|at| &output[at..]).context(output.clone())?;
         let report = serde_json::from_str(report).with_context(|| output.clone())?;
-        Ok((status.code(), report))
+        Ok((code, report))
     }
 
     async fn status(&self) -> Value {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     binlog,
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener, seed, size},
+    programs::{REFUSED, Site, recording_listener, seed, size},
     rebuilt::Rebuilt,
     recording::Recording,
     servers::{Mysql, execute},
@@ -16,7 +16,6 @@ use mysql_async::{Conn, prelude::Queryable};
 use serde_json::Value;
 
 const SCHEMA: &str = "shop";
-const REFUSED: i32 = 69;
 
 /// A source, its replica, and everything that reads from the two.
 struct Pair {

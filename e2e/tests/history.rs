@@ -1,6 +1,6 @@
 //! The history that a server has, and ours: what goes on, and what is refused with which remedy.
 
-use std::{path::Path, process::ExitStatus};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -11,8 +11,6 @@ use e2e::{
 };
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
-
-const REFUSED: i32 = 69;
 
 /// File, begin, type, server, end modulo 4 GiB, description.
 type BinlogEvent = (String, u64, String, u32, u64, String);
@@ -77,24 +75,6 @@ impl Source {
         self.stop_at(self.site.start_dts()?, records).await
     }
 
-    /// Runs `dts` until it ends by itself.
-    async fn run_to_the_end(&self) -> Result<(ExitStatus, String)> {
-        let mut dts = self.site.start_dts()?;
-        let before = dts.output().len();
-        let status = dts.ended().await?;
-        Ok((status, dts.output().split_off(before)))
-    }
-
-    async fn expect_refusal(&self, case: &str, parts: &[&str]) -> Result<()> {
-        let (status, output) = self.run_to_the_end().await?;
-        ensure!(status.code() == Some(REFUSED), "{case}: {status}\n{output}");
-        for part in parts {
-            ensure!(output.contains(part), "{case}: {part:?} is not in\n{output}");
-        }
-        println!("{case}: {}", output.lines().last().unwrap_or_default());
-        Ok(())
-    }
-
     /// Runs everything until these keys were handled, each once.
     async fn expect_keys(&self, expected: &[i64]) -> Result<()> {
         let (_dts, _worker) = (self.site.start_dts()?, self.site.start_worker()?);
@@ -142,10 +122,10 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_told_apart() -
     source.execute(&["INSERT INTO shop.t VALUES (2)", "FLUSH BINARY LOGS"]).await?;
     source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
     let remedy = "begin with what is left (`dts position set earliest`)";
-    source.expect_refusal("purged file", &["has purged our binlog file", remedy]).await?;
+    source.site.expect_refusal("purged file", &["has purged our binlog file", remedy]).await?;
     source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
     let parts = ["ends at ", "before our position", "`dts position set earliest`"];
-    source.expect_refusal("reset", &parts).await?;
+    source.site.expect_refusal("reset", &parts).await?;
 
     let folder = source.site.path("other");
     std::fs::create_dir_all(&folder)?;
@@ -153,10 +133,10 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_told_apart() -
     let (here, there) = (source.mysql.address(), other.address());
     source.site.configure_dts(&there, "shop")?;
     let parts = ["this is server ", "without GTIDs it means nothing here", "the server of before"];
-    source.expect_refusal("another server", &parts).await?;
+    source.site.expect_refusal("another server", &parts).await?;
     source.site.configure_hosts(&[&here, &there], "shop", "")?;
     let parts = ["source.hosts names 2 hosts", "gtid_mode is not ON", "or name one host"];
-    source.expect_refusal("several hosts without GTIDs", &parts).await?;
+    source.site.expect_refusal("several hosts without GTIDs", &parts).await?;
     drop(other);
     source.remove()
 }
@@ -187,7 +167,7 @@ async fn what_another_host_has_purged_is_refused_and_errant_transactions_are_rea
     execute(&mut conn, &["INSERT INTO shop.t VALUES (3)", "FLUSH BINARY LOGS"]).await?;
     execute(&mut conn, &["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
     let parts = ["has purged transactions that we have not read", ":4 (1 of them)", "source.hosts"];
-    source.expect_refusal("purged GTIDs", &parts).await?;
+    source.site.expect_refusal("purged GTIDs", &parts).await?;
     drop(other);
     source.remove()
 }
@@ -225,13 +205,7 @@ async fn gaps_in_a_gtid_set_are_kept_and_filled_later() -> Result<()> {
 impl Source {
     /// The GTID set in the checkpoint, as `dts position show` prints it.
     async fn status_of_checkpoint(&self) -> Result<String> {
-        let program = e2e::programs::program("dts")?;
-        let program = program.to_str().context("the path is not UTF-8")?;
-        let command = [program, "position", "show", "--config", "dts.toml"];
-        let mut show = self.site.run("show", &command)?;
-        let before = show.output().len();
-        show.ended().await?;
-        let output = show.output().split_off(before);
+        let (_, output) = self.site.run_dts(&["position", "show"]).await?;
         let line = output.lines().rfind(|line| line.starts_with('{')).context(output.clone())?;
         let position: Value = serde_json::from_str(line)?;
         Ok(position["gtidSet"].as_str().unwrap_or_default().to_owned())
@@ -303,7 +277,7 @@ async fn anonymous_and_gtid_transactions_in_one_binlog_are_all_read() -> Result<
         ])
         .await?;
     let parts = ["anonymous transaction", "SET GLOBAL gtid_mode = ON_PERMISSIVE there, until"];
-    source.expect_refusal("anonymous and only GTIDs", &parts).await?;
+    source.site.expect_refusal("anonymous and only GTIDs", &parts).await?;
     source.execute(&["SET GLOBAL gtid_mode = ON_PERMISSIVE"]).await?;
     source.run_up_to(11).await?;
     source.execute(&["SET GLOBAL gtid_mode = ON"]).await?;
@@ -427,14 +401,9 @@ impl Source {
 
     /// `dts position set`, to a place in the first file.
     async fn go_on_at(&self, pos: u64) -> Result<()> {
-        let program = e2e::programs::program("dts")?;
-        let program = program.to_str().context("the path is not UTF-8")?;
-        let pos = pos.to_string();
-        let place = ["--file", "binlog.000001", "--pos", &pos, "--config", "dts.toml"];
-        let mut set =
-            self.site.run("set", &[&[program, "position", "set"], &place[..]].concat())?;
-        let status = set.ended().await?;
-        ensure!(status.success(), "{}", set.output());
+        let set = ["position", "set", "--file", "binlog.000001", "--pos", &pos.to_string()];
+        let (code, output) = self.site.run_dts(&set).await?;
+        ensure!(code == Some(0), "{output}");
         Ok(())
     }
 }

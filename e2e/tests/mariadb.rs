@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, program, recording_listener, seed, size},
+    programs::{Site, recording_listener, seed, size},
     rebuilt::Rebuilt,
     servers::{Mysql, execute},
     workload::{self, Workload},
@@ -171,19 +171,8 @@ impl Source {
         answer.with_context(|| query.to_owned())
     }
 
-    /// Runs a verb of `dts` to its end: its exit code, and what it printed.
-    async fn run(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
-        let path = program("dts")?;
-        let path = path.to_str().context("the path is not UTF-8")?;
-        let mut dts =
-            self.site.run("verb", &[&[path], words, &["--config", "dts.toml"]].concat())?;
-        let before = dts.output().len();
-        let status = dts.ended().await?;
-        Ok((status.code(), dts.output().split_off(before)))
-    }
-
     async fn expect(&self, words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
-        let (found, output) = self.run(words).await?;
+        let (found, output) = self.site.run_dts(words).await?;
         ensure!(found == Some(code), "{words:?}: {found:?}\n{output}");
         for part in parts {
             ensure!(output.contains(part), "{words:?}: {part:?} is not in\n{output}");

@@ -3,12 +3,11 @@
 use anyhow::{Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener},
+    programs::{REFUSED, Site, recording_listener},
     recording::{Event, Recording},
     servers::execute,
 };
 
-const REFUSED: i32 = 69;
 const LARGE_BYTES: u64 = 20 << 20;
 
 fn replace(site: &Site, from: &str, to: &str) -> Result<()> {

@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::{Site, program, recording_listener},
+    programs::{REFUSED, Site, recording_listener},
     recording::Recording,
     servers::{Mysql, execute},
 };
 use mysql_async::{Row, prelude::Queryable as _};
 use serde_json::{Value, json};
-
-const REFUSED: i32 = 69;
 
 /// A site with a MySQL of its own, whose schema `shop` is captured and `other` is not.
 struct Source {
@@ -78,13 +76,7 @@ impl Source {
 
     /// Runs `dts position …` to its end: exit code, and all that it said.
     async fn position(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
-        let path = program("dts")?;
-        let path = path.to_str().context("the path is not UTF-8")?;
-        let command = [&[path, "position"], words, &["--config", "dts.toml"]].concat();
-        let before = std::fs::read(self.site.path("position.log")).map_or(0, |told| told.len());
-        let mut process = self.site.run("position", &command)?;
-        let status = process.ended().await?;
-        Ok((status.code(), process.output().split_off(before)))
+        self.site.run_dts(&[&["position"], words].concat()).await
     }
 
     /// What a verb printed, which must succeed.

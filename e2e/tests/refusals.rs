@@ -1,17 +1,16 @@
 //! What `dts` says, and exits with, when it cannot work: each names the thing and the remedy.
 
-use std::{process::ExitStatus, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::Site,
+    programs::{REFUSED, Site},
     proxy::Proxy,
     servers::{Mysql, execute},
 };
 
 const SCHEMA: &str = "refused";
-const REFUSED: i32 = 69;
 
 struct Source {
     site: Site,
@@ -46,23 +45,6 @@ impl Source {
         Ok(std::fs::write(path, text.replace(from, to))?)
     }
 
-    /// Runs `dts` until it ends by itself.
-    async fn run_to_the_end(&self) -> Result<(ExitStatus, String)> {
-        let mut dts = self.site.start_dts()?;
-        let before = dts.output().len();
-        let status = dts.ended().await?;
-        Ok((status, dts.output().split_off(before)))
-    }
-
-    async fn expect_refusal(&self, case: &str, parts: &[&str]) -> Result<()> {
-        let (status, output) = self.run_to_the_end().await?;
-        ensure!(status.code() == Some(REFUSED), "{case}: {status}\n{output}");
-        for part in parts {
-            ensure!(output.contains(part), "{case}: {part:?} is not in\n{output}");
-        }
-        Ok(())
-    }
-
     /// Runs `dts` until its checkpoint covers everything that the server has, and stops it.
     async fn run_up_to_date(&self) -> Result<()> {
         let mut dts = self.site.start_dts()?;
@@ -95,7 +77,7 @@ async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_mends_it() 
     {
         source.execute(&[&format!("SET GLOBAL {variable} = {wrong}")]).await?;
         let remedy = format!("SET PERSIST {variable} = '{right}'");
-        source.expect_refusal(variable, &[variable, wrong, &remedy]).await?;
+        source.site.expect_refusal(variable, &[variable, wrong, &remedy]).await?;
         source.execute(&[&format!("SET GLOBAL {variable} = {right}")]).await?;
     }
     source.run_up_to_date().await?;
@@ -107,14 +89,20 @@ async fn a_user_that_may_not_replicate_ends_dts_with_the_grant_to_run() -> Resul
     let source = Source::start("refused-user").await?;
     source.execute(&["CREATE USER 'weak' IDENTIFIED BY 'weak'"]).await?;
     source.configure("password = \"dts\"", "password = \"wrong\"")?;
-    source.expect_refusal("wrong password", &["source.password", "1045"]).await?;
+    source.site.expect_refusal("wrong password", &["source.password", "1045"]).await?;
     source.configure(
         "user = \"dts\"\npassword = \"wrong\"",
         "user = \"weak\"\npassword = \"weak\"",
     )?;
-    source.expect_refusal("no privilege", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"]).await?;
+    source
+        .site
+        .expect_refusal("no privilege", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"])
+        .await?;
     source.execute(&["GRANT REPLICATION CLIENT ON *.* TO 'weak'"]).await?;
-    source.expect_refusal("half of it", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"]).await?;
+    source
+        .site
+        .expect_refusal("half of it", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"])
+        .await?;
     source.execute(&["GRANT REPLICATION SLAVE ON *.* TO 'weak'"]).await?;
     source.run_up_to_date().await?;
     source.remove()
@@ -126,10 +114,13 @@ async fn a_position_that_the_server_has_no_more_ends_dts() -> Result<()> {
     source.run_up_to_date().await?;
     source.execute(&["INSERT INTO refused.t VALUES (2, 'missed')", "FLUSH BINARY LOGS"]).await?;
     source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
-    source.expect_refusal("purged", &["purged transactions that we have not read", ":4"]).await?;
+    source
+        .site
+        .expect_refusal("purged", &["purged transactions that we have not read", ":4"])
+        .await?;
     source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
     let parts = ["does not have 3 transactions that we have read", "restored backup"];
-    source.expect_refusal("another history", &parts).await?;
+    source.site.expect_refusal("another history", &parts).await?;
     source.remove()
 }
 
@@ -142,7 +133,7 @@ async fn a_start_that_does_not_exist_ends_dts_with_what_there_is() -> Result<()>
         ("{ gtid = \"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5\" }", "gtid_executed"),
     ] {
         source.configure("start = \"earliest\"", &format!("start = {start}"))?;
-        source.expect_refusal(start, &[part]).await?;
+        source.site.expect_refusal(start, &[part]).await?;
         source.configure(&format!("start = {start}"), "start = \"earliest\"")?;
     }
     source.remove()
@@ -153,7 +144,7 @@ async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<
     let source = Source::start("refused-config").await?;
     source.configure("name = \"e2e\"", "name = \"a b\"\nnmae = 1")?;
     source.configure("user = \"dts\"", "uesr = \"dts\"")?;
-    let (status, output) = source.run_to_the_end().await?;
+    let (status, output) = source.site.start_dts()?.told().await?;
     ensure!(status.code() == Some(64), "{status}\n{output}");
     for part in ["dts.toml: 4 mistakes", "name: ", "nmae: ", "did you mean user?", "source.user"] {
         ensure!(output.contains(part), "{part:?} is not in\n{output}");
@@ -161,7 +152,7 @@ async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<
     source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
     let dts = source.site.start_dts()?;
     source.wait_for_published(1).await?;
-    source.expect_refusal("port taken", &["cannot listen on", "listen.address"]).await?;
+    source.site.expect_refusal("port taken", &["cannot listen on", "listen.address"]).await?;
     drop::<Process>(dts);
     source.remove()
 }
@@ -170,12 +161,9 @@ async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<
 async fn a_server_that_is_down_is_waited_for_and_check_does_not_wait() -> Result<()> {
     let mut source = Source::start("down").await?;
     source.mysql.kill().await?;
-    let program = e2e::programs::program("dts")?;
-    let program = program.to_str().context("the path is not UTF-8")?;
-    let mut check = source.site.run("check", &[program, "check", "--config", "dts.toml"])?;
-    let status = tokio::time::timeout(Duration::from_secs(15), check.ended()).await??;
-    ensure!(status.code() == Some(REFUSED), "check: {status}\n{}", check.output());
-    ensure!(check.output().contains("source.hosts"), "{}", check.output());
+    let check = source.site.run_dts(&["check"]);
+    let (code, output) = tokio::time::timeout(Duration::from_secs(15), check).await??;
+    ensure!(code == Some(REFUSED) && output.contains("source.hosts"), "{code:?}\n{output}");
 
     let mut dts = source.site.start_dts()?;
     wait_until("dts has tried a few times", PATIENCE, async || {
@@ -197,7 +185,7 @@ async fn a_damaged_event_ends_dts_with_its_position() -> Result<()> {
     let proxy = Proxy::start(source.mysql.address()).await?;
     proxy.damage(b"intact", b"broken");
     source.site.configure_dts(&proxy.address(), SCHEMA)?;
-    let (status, output) = source.run_to_the_end().await?;
+    let (status, output) = source.site.start_dts()?.told().await?;
     ensure!(status.code() == Some(70), "{status}\n{output}");
     ensure!(output.contains("is damaged: its CRC32 is wrong"), "{output}");
     ensure!(output.contains("the binlog event after binlog.0000"), "{output}");
@@ -217,7 +205,7 @@ async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Re
     let setting = |directory: &str| format!("[bus]\ndirectory = {directory:?}");
     source.configure("[bus]", &setting(&held))?;
     let remedy = "in use by another process: stop that, or name another directory";
-    source.expect_refusal("held", &[&held, remedy]).await?;
+    source.site.expect_refusal("held", &[&held, remedy]).await?;
     ensure!(dts.is_running()?, "the first dts ended: {}", dts.output());
     dts.kill().await?;
     source.run_up_to_date().await?;
@@ -225,7 +213,10 @@ async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Re
     for wrong in ["dts.toml", "dts.toml/below"] {
         let file = source.site.path(wrong).display().to_string();
         source.configure(&setting(&held), &setting(&file))?;
-        source.expect_refusal(wrong, &[&file, "make it a directory that this user may"]).await?;
+        source
+            .site
+            .expect_refusal(wrong, &[&file, "make it a directory that this user may"])
+            .await?;
         source.configure(&setting(&file), &setting(&held))?;
     }
     source.remove()?;

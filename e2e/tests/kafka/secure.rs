@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::{Site, program, recording_listener},
+    programs::{REFUSED, Site, program, recording_listener},
     servers::{Kafka, Mysql, execute},
 };
 use serde_json::Value;
 
 const SCHEMA: &str = "locked";
-const REFUSED: i32 = 69;
 
 /// A kind of resource and a name, as `AclCommand` takes them, and what is allowed there. Together
 /// these are the tables of `docs/operating.md`.
@@ -110,11 +109,8 @@ impl Secure {
     ) -> Result<()> {
         let path = program(name)?.display().to_string();
         let command = [&[path.as_str()], arguments].concat();
-        let mut process = self.site.run("refused", &command)?;
-        let before = process.output().len();
-        let ended = process.ended().await;
-        let output = process.output().split_off(before);
-        let status = ended.map_err(|error| error.context(format!("{case}: {output}")))?;
+        let told = self.site.run("refused", &command)?.told().await;
+        let (status, output) = told.with_context(|| case.to_owned())?;
         println!("--- {case}: {} {}\n{output}", name, arguments[0]);
         ensure!(status.code() == Some(REFUSED), "{case}: {status}\n{output}");
         for part in said {
