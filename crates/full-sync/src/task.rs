@@ -1,0 +1,96 @@
+//! How a table is sent to a listener: what `dts` keeps in its checkpoint.
+
+use serde::{Deserialize, Serialize};
+
+/// One table on its way to one listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Its name, the first part of the ids of its rows.
+    pub id: String,
+    /// The request that it was made by.
+    pub request: String,
+    /// Who gets the rows.
+    pub listener: String,
+    /// The group whose commits pace it.
+    pub group: String,
+    /// The table's schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// How it is.
+    pub state: State,
+    /// Rows that were sent, or left to the live stream.
+    pub rows: u64,
+    /// How many rows there are, as the server estimates.
+    pub estimated_rows: u64,
+    /// Behind which key it goes on: what `dts` wrote, and reads again. Absent at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<serde_json::Value>,
+    /// The first key to send, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The last key to send, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Why it stands still, or what it failed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When it last changed.
+    pub updated_ms: u64,
+    /// For how long it has been running.
+    #[serde(default)]
+    pub active_ms: u64,
+    /// Whether it was made by `start = "full-sync"`.
+    #[serde(default)]
+    pub initial: bool,
+}
+
+/// How a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// Its turn has not come.
+    Waiting,
+    /// Chunks are read and sent.
+    Running,
+    /// It stands still because somebody said so.
+    Paused,
+    /// All rows were sent.
+    Done,
+    /// It ended because somebody said so.
+    Cancelled,
+    /// It ended before all was sent; `error` says why.
+    Failed,
+}
+
+impl State {
+    /// Whether nothing more comes.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled | Self::Failed)
+    }
+}
+
+impl Task {
+    /// The bytes to keep.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Texts, numbers and JSON always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are something else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// Its key in the checkpoint of `dts`.
+    pub fn key(&self) -> String {
+        format!("{}{}", super::TASK_PREFIX, self.id)
+    }
+}
