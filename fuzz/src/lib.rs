@@ -74,8 +74,9 @@ pub fn decode_in_xa(kind: u8, body: &[u8]) {
     const ANONYMOUS_GTID: u8 = 34;
     /// No session, error, schema and variables; then the text.
     const START: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0XA START X'61',X'',1";
+    const GTID: &[u8] = &[0; 25];
     let of = |kind| EventHeader { kind, size: 100, ..EventHeader::default() };
-    let (gtid, start) = ((of(ANONYMOUS_GTID), &[0; 25][..]), (of(QUERY), START));
+    let (gtid, start) = ((of(ANONYMOUS_GTID), GTID), (of(QUERY), START));
     for before in [None, Some(gtid), Some(start)] {
         decode_all(before.into_iter().chain([(of(kind), body)]));
     }
