@@ -4,6 +4,7 @@
 //! whole, and swallows what goes wrong with it, before anybody sees the event
 //! (`docs/decisions/replication-connection.md`).
 
+mod answers;
 mod login;
 mod packets;
 mod tls;
@@ -12,13 +13,10 @@ use std::io;
 
 use bytes::Bytes;
 use mysql_async::{DriverError, IoError, ServerError, consts::CapabilityFlags};
-use mysql_common::{
-    io::ParseBuf,
-    packets::{ComRegisterSlave, ErrPacket, binlog_request::BinlogRequest},
-};
+use mysql_common::packets::{ComRegisterSlave, binlog_request::BinlogRequest};
 use tokio::net::TcpStream;
 
-use self::{login::serialized, packets::Packets};
+use self::{answers::Refusal, login::serialized, packets::Packets};
 use crate::config::SourceConfig;
 
 pub(super) use self::packets::MAX_PACKET_BYTES;
@@ -57,10 +55,7 @@ impl Wire {
             match packet.as_ref() {
                 [0xfe, rest @ ..] if rest.len() < 8 => ends += 1,
                 [0xff, ..] => return Err(server_error(&packet)),
-                row if ends == 1 => {
-                    let value = ParseBuf(row).checked_eat_lenenc_str();
-                    text = value.map(|value| String::from_utf8_lossy(value).into_owned());
-                }
+                row if ends == 1 => text = answers::first_text(row),
                 _ => {}
             }
         }
@@ -97,15 +92,11 @@ pub(super) fn server_error(packet: &[u8]) -> mysql_async::Error {
 }
 
 fn error_of(packet: &[u8], capabilities: CapabilityFlags) -> mysql_async::Error {
-    match ParseBuf(packet).parse::<ErrPacket<'_>>(capabilities) {
-        Ok(ErrPacket::Error(error)) => mysql_async::Error::Server(ServerError {
-            code: error.error_code(),
-            message: error.message_str().into_owned(),
-            state: error
-                .sql_state_ref()
-                .map_or_else(String::new, |state| state.as_str().into_owned()),
-        }),
-        _ => DriverError::UnexpectedPacket { payload: packet.to_vec() }.into(),
+    match Refusal::read(packet, capabilities) {
+        Some(Refusal { code, message, state }) => {
+            mysql_async::Error::Server(ServerError { code, message, state })
+        }
+        None => DriverError::UnexpectedPacket { payload: packet.to_vec() }.into(),
     }
 }
 

@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mysql_async::{DriverError, consts::CapabilityFlags};
 use mysql_common::{
     crypto,
-    io::ParseBuf,
-    packets::{AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse, SslRequest},
+    packets::{HandshakeResponse, SslRequest},
     proto::MySerialize,
 };
 
 use super::{
-    Result, error_of, io_error,
+    Result,
+    answers::{Challenge, Greeting},
+    error_of, io_error,
     packets::{MAX_PACKET_BYTES, Packets},
     tls,
 };
@@ -21,36 +22,27 @@ use crate::config::{SourceConfig, TlsMode};
 /// utf8mb4_general_ci
 const COLLATION: u8 = 45;
 
-/// Bytes of the server's challenge.
-const NONCE_BYTES: usize = 20;
-
 /// Logs in over a new connection to `host`.
 pub(super) async fn log_in(packets: &mut Packets, host: &str, config: &SourceConfig) -> Result<()> {
     let greeting = packets.next().await.map_err(io_error)?;
     if greeting.first() == Some(&0xff) {
         return Err(error_of(&greeting, CapabilityFlags::empty()));
     }
-    let greeting: HandshakePacket<'_> = ParseBuf(&greeting).parse(()).map_err(io_error)?;
+    let greeting = Greeting::read(&greeting).map_err(io_error)?;
     let mut wanted = CapabilityFlags::CLIENT_PROTOCOL_41
         | CapabilityFlags::CLIENT_SECURE_CONNECTION
         | CapabilityFlags::CLIENT_LONG_PASSWORD
         | CapabilityFlags::CLIENT_TRANSACTIONS
         | CapabilityFlags::CLIENT_PLUGIN_AUTH;
     wanted.set(CapabilityFlags::CLIENT_SSL, config.tls.mode != TlsMode::Off);
-    let capabilities = greeting.capabilities() & wanted;
+    let capabilities = greeting.capabilities & wanted;
     if wanted.contains(CapabilityFlags::CLIENT_SSL) {
         encrypt(packets, capabilities, host, config).await?;
     }
-    let plugin = match greeting.auth_plugin() {
-        Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
-        _ => AuthPlugin::MysqlNativePassword,
-    };
-    let second = greeting.scramble_2_ref().unwrap_or_default();
     let mut login = Login {
         packets,
         password: config.password.as_ref().map(|password| password.expose()),
-        nonce: nonce(&[greeting.scramble_1_ref(), second].concat()),
-        plugin: plugin.into_owned(),
+        challenge: greeting.challenge,
         is_secure: config.tls.mode != TlsMode::Off,
     };
     login.respond(&config.user, capabilities).await?;
@@ -75,8 +67,7 @@ async fn encrypt(
 struct Login<'a> {
     packets: &'a mut Packets,
     password: Option<&'a str>,
-    nonce: Vec<u8>,
-    plugin: AuthPlugin<'static>,
+    challenge: Challenge,
     is_secure: bool,
 }
 
@@ -88,7 +79,7 @@ impl Login<'_> {
             (8, 0, 0),
             Some(user.as_bytes()),
             None::<&[u8]>,
-            Some(self.plugin.borrow()),
+            Some(self.challenge.plugin.borrow()),
             capabilities,
             None,
             MAX_PACKET_BYTES as u32,
@@ -118,12 +109,8 @@ impl Login<'_> {
     }
 
     async fn switch(&mut self, packet: &[u8]) -> Result<()> {
-        let request: AuthSwitchRequest<'_> = ParseBuf(packet).parse(()).map_err(io_error)?;
-        self.plugin = request.auth_plugin().into_owned();
-        self.nonce = nonce(request.plugin_data());
-        if !matches!(self.plugin, AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword)
-        {
-            let name = String::from_utf8_lossy(self.plugin.as_bytes()).into_owned();
+        self.challenge = Challenge::read(packet).map_err(io_error)?;
+        if let Some(name) = self.challenge.unknown_plugin() {
             return Err(DriverError::UnknownAuthPlugin { name }.into());
         }
         let answer = self.answer();
@@ -131,7 +118,8 @@ impl Login<'_> {
     }
 
     fn answer(&self) -> Vec<u8> {
-        let answer = self.plugin.gen_data(self.password, &self.nonce);
+        let Challenge { plugin, nonce } = &self.challenge;
+        let answer = plugin.gen_data(self.password, nonce);
         answer.map(|answer| answer.to_vec()).unwrap_or_default()
     }
 
@@ -144,7 +132,8 @@ impl Login<'_> {
             self.packets.write(KEY_WANTED).await.map_err(io_error)?;
             let answer = self.packets.next().await.map_err(io_error)?;
             let key = answer.get(1..).unwrap_or_default();
-            password.iter_mut().zip(self.nonce.iter().cycle()).for_each(|(to, with)| *to ^= with);
+            let nonce = self.challenge.nonce.iter().cycle();
+            password.iter_mut().zip(nonce).for_each(|(to, with)| *to ^= with);
             // The library panics on what is not a key.
             let sealed = catch_unwind(AssertUnwindSafe(|| crypto::encrypt(&password, key)));
             password = sealed.map_err(|_| {
@@ -153,13 +142,6 @@ impl Login<'_> {
         }
         self.packets.write(&password).await.map_err(io_error)
     }
-}
-
-/// The challenge without the zero at its end.
-fn nonce(bytes: &[u8]) -> Vec<u8> {
-    let mut nonce = bytes.to_vec();
-    nonce.resize(NONCE_BYTES, 0);
-    nonce
 }
 
 pub(super) fn serialized(packet: &impl MySerialize) -> Vec<u8> {
