@@ -1,12 +1,12 @@
 //! What a server's packets say while it lets us in and answers statements: bytes to fields, no
 //! more ("Connection Phase" and "Text Resultset" in the MySQL source documentation).
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use mysql_common::{
     constants::CapabilityFlags,
     io::ParseBuf,
-    packets::{AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket},
+    packets::{AuthPlugin, AuthSwitchRequest, ErrPacket},
 };
 
 /// Bytes of the server's challenge.
@@ -35,17 +35,41 @@ pub(crate) struct Refusal {
 }
 
 impl Greeting {
-    /// Reads the first packet of a connection.
+    /// Reads the first packet of a connection ("Protocol::HandshakeV10"). Not by mysql_common, whose
+    /// arithmetic overflows on the length of a challenge that no server has.
     pub(crate) fn read(packet: &[u8]) -> io::Result<Self> {
-        let greeting: HandshakePacket<'_> = ParseBuf(packet).parse(())?;
-        let plugin = match greeting.auth_plugin() {
-            Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
+        let wrong = || io::Error::new(ErrorKind::InvalidData, "the server's greeting is none");
+        Self::read_fields(packet).ok_or_else(wrong)
+    }
+
+    fn read_fields(packet: &[u8]) -> Option<Self> {
+        const VERSION: u8 = 10;
+        const AFTER_CAPABILITIES: usize = 3;
+        const RESERVED: usize = 10;
+        let rest = packet.strip_prefix(&[VERSION])?;
+        let version_end = rest.iter().position(|byte| *byte == 0)?;
+        let mut rest = ParseBuf(rest.get(version_end + 1..)?);
+        rest.checked_eat_u32_le()?;
+        let first = rest.checked_eat(8)?;
+        rest.checked_eat_u8()?;
+        let low = rest.checked_eat_u16_le()?;
+        rest.checked_eat(AFTER_CAPABILITIES)?;
+        let high = rest.checked_eat_u16_le()?;
+        let capabilities =
+            CapabilityFlags::from_bits_truncate(u32::from(low) | (u32::from(high) << 16));
+        let length = usize::from(rest.checked_eat_u8()?);
+        rest.checked_eat(RESERVED)?;
+        // Twelve bytes and a zero at least, where the server knows challenges that long.
+        let is_long = capabilities.contains(CapabilityFlags::CLIENT_SECURE_CONNECTION);
+        let second =
+            rest.checked_eat(if is_long { length.saturating_sub(8).max(13) } else { 0 })?;
+        let named = rest.eat_all();
+        let plugin = match named.strip_suffix(&[0]).unwrap_or(named) {
+            b"caching_sha2_password" => AuthPlugin::CachingSha2Password,
             _ => AuthPlugin::MysqlNativePassword,
         };
-        let second = greeting.scramble_2_ref().unwrap_or_default();
-        let nonce = nonce(&[greeting.scramble_1_ref(), second].concat());
-        let challenge = Challenge { plugin, nonce };
-        Ok(Self { capabilities: greeting.capabilities(), challenge })
+        let challenge = Challenge { plugin, nonce: nonce(&[first, second].concat()) };
+        Some(Self { capabilities, challenge })
     }
 }
 
@@ -89,4 +113,40 @@ fn nonce(bytes: &[u8]) -> Vec<u8> {
     let mut nonce = bytes.to_vec();
     nonce.resize(NONCE_BYTES, 0);
     nonce
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What MySQL 9.7 and MariaDB 11.8 said.
+    const MYSQL: &[u8] =
+        b"\n9.7.4-2\0\t\0\0\0ri5,6y]\x1c\0\xff\xff\xff\x02\0\xff\xdf\x15\0\0\0\0\0\0\
+        \0\0\0\0/kY]z@\x0b\x7f]H+.\0caching_sha2_password\0";
+    const MARIADB: &[u8] = b"\n11.8.6-MariaDB-0+deb13u1 from Debian-log\0\x05\0\0\0+WX5=sMf\0\
+        \xfe\xff-\x02\0\xff\x81\x15\0\0\0\0\0\0=\0\0\09)a0h>:H;1!R\0mysql_native_password\0";
+
+    #[test]
+    fn a_greeting_says_what_the_server_can_and_how_it_wants_to_know_us() {
+        let Greeting { capabilities, challenge } = Greeting::read(MYSQL).unwrap();
+        assert!(capabilities.contains(CapabilityFlags::CLIENT_SSL));
+        assert_eq!(challenge.plugin, AuthPlugin::CachingSha2Password);
+        assert_eq!(challenge.nonce, b"ri5,6y]\x1c/kY]z@\x0b\x7f]H+.");
+        let Greeting { challenge, .. } = Greeting::read(MARIADB).unwrap();
+        assert_eq!(challenge.plugin, AuthPlugin::MysqlNativePassword);
+        assert_eq!(challenge.nonce, b"+WX5=sMf9)a0h>:H;1!R");
+    }
+
+    #[test]
+    fn a_greeting_that_is_cut_or_lies_about_its_length_is_refused() {
+        for length in 0..MYSQL.len() - "caching_sha2_password\0".len() {
+            assert!(Greeting::read(&MYSQL[..length]).is_err(), "{length}");
+        }
+        let at = MYSQL.iter().position(|byte| *byte == 0x15).unwrap();
+        for length in 0..=255 {
+            let mut lying = MYSQL.to_vec();
+            lying[at] = length;
+            assert_eq!(Greeting::read(&lying).is_ok(), length <= 43, "{length}");
+        }
+    }
 }
