@@ -27,6 +27,9 @@ impl Stretch {
 
     /// What is left of it without `taken`. It ends where `taken` begins, or begins where that ends.
     fn minus(self, taken: Self) -> Option<Self> {
+        if self.last.sequence <= self.before() {
+            return None;
+        }
         if taken.last.sequence <= self.before() || taken.before() >= self.last.sequence {
             return Some(self);
         }
@@ -166,6 +169,8 @@ mod tests {
             let difference = read.minus(&set(executed));
             assert_eq!((difference.to_string().as_str(), difference.count()), (lost, count));
         }
+        // A domain in which nothing happened yet.
+        assert!(set("0-1-0").minus(&set("0-1-0")).is_empty());
     }
 
     #[test]
