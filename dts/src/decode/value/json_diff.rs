@@ -60,8 +60,11 @@ enum Leg {
     Cell(usize),
 }
 
-/// Reads a path as the server writes it: `$.name[3]."odd name"`.
+/// Reads a path as the server writes it: `$.name[3]."odd name"`. Paths without an end would make a
+/// document of any depth, and no stack holds that.
 fn read_path(text: &[u8]) -> Result<Vec<Leg>, Fault> {
+    /// As many as a document is deep (`JSON_DOCUMENT_MAX_DEPTH`).
+    const MAX_LEGS: usize = 100;
     let mut rest = text.strip_prefix(b"$").ok_or_else(wrong_path)?;
     let mut legs = Vec::new();
     while let Some((first, after)) = rest.split_first() {
@@ -85,6 +88,9 @@ fn read_path(text: &[u8]) -> Result<Vec<Leg>, Fault> {
             }
             _ => return Err(wrong_path()),
         };
+        if legs.len() >= MAX_LEGS {
+            return Err(corrupt("a JSON difference is deeper than any document"));
+        }
         legs.push(leg);
         rest = after;
     }
@@ -330,6 +336,13 @@ mod tests {
         for wrong in ["", "a", "$a", "$[", "$[x]", "$[-1]", "$.\"a"] {
             assert!(read_path(wrong.as_bytes()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_path_is_no_longer_than_a_document_is_deep() {
+        let of = |legs| [&b"$"[..], &b"[0]".repeat(legs)].concat();
+        assert_eq!(read_path(&of(100)).unwrap().len(), 100);
+        assert!(read_path(&of(101)).is_err());
     }
 
     #[test]
