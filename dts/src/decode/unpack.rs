@@ -34,7 +34,7 @@ pub struct Unpacker {
     is_compressed: bool,
     /// How much of the event's body was unpacked.
     at: usize,
-    /// What was unpacked and not taken.
+    /// What was unpacked, and how much of it was taken.
     plain: Vec<u8>,
     taken: usize,
     /// Bytes that must still come.
@@ -79,15 +79,14 @@ impl Unpacker {
     /// When the bytes cannot be unpacked, are more or less than was said, or are not events of a
     /// transaction.
     pub fn next(&mut self, body: &[u8]) -> Result<Option<(EventHeader, Vec<u8>)>, Fault> {
-        self.drop_taken();
         if !self.fill(body, EventHeader::LEN)? {
-            return if self.left == 0 && self.plain.is_empty() {
+            return if self.left == 0 && self.waiting().is_empty() {
                 Ok(None)
             } else {
                 Err(cut_short())
             };
         }
-        let mut header = EventHeader::read(&self.plain)?;
+        let mut header = EventHeader::read(self.waiting())?;
         let size = header.size as usize;
         if size < EventHeader::LEN || u64::from(header.size) > MAX_EVENT_BYTES {
             return Err(corrupt("an event in a compressed transaction has an impossible size"));
@@ -98,12 +97,18 @@ impl Unpacker {
         if !self.fill(body, size)? {
             return Err(cut_short());
         }
-        self.taken = size;
         header.log_pos = 0;
-        let event = self.plain.get(EventHeader::LEN..size).ok_or_else(cut_short)?;
-        Ok(Some((header, event.to_vec())))
+        let event = self.waiting().get(EventHeader::LEN..size).ok_or_else(cut_short)?.to_vec();
+        self.taken = self.taken.saturating_add(size);
+        Ok(Some((header, event)))
     }
 
+    /// What was unpacked and not taken.
+    fn waiting(&self) -> &[u8] {
+        self.plain.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Once for each chunk, and not for each event: what stays is moved to the front.
     fn drop_taken(&mut self) {
         self.plain.drain(..self.taken.min(self.plain.len()));
         self.taken = 0;
@@ -114,7 +119,8 @@ impl Unpacker {
 
     /// Unpacks until there are so many bytes, or no more.
     fn fill(&mut self, body: &[u8], wanted: usize) -> Result<bool, Fault> {
-        while self.plain.len() < wanted {
+        while self.waiting().len() < wanted {
+            self.drop_taken();
             let packed = body.get(self.at..).unwrap_or_default();
             let before = self.plain.len();
             self.plain.resize(before.saturating_add(CHUNK_BYTES), 0);
