@@ -1,19 +1,35 @@
-//! What the fuzz targets share: decoding with every value written, and real table maps.
+//! What the fuzz targets share: decoding with every value written, real table maps, and a server's
+//! packets.
 
 // The decoder's own files, without the rest of `dts`: that would be ten minutes of building TLS and
 // gRPC with a compiler that nothing else uses.
 #[path = "../../dts/src/decode/mod.rs"]
 pub mod decode;
+#[path = "../../dts/src/domains.rs"]
+#[expect(dead_code, reason = "what is not parsing has no use here")]
+mod domains;
+#[path = "../../dts/src/gtid.rs"]
+#[expect(dead_code, reason = "so here")]
+pub mod gtid;
+pub mod mariadb;
+pub mod wire;
 
-use decode::{Decoder, Error, EventHeader, Image, RawEvent, RowChange, Unpacker};
+use decode::{Decoder, Error, EventHeader, HiddenTypes, Image, RawEvent, RowChange, Unpacker};
 
 const TABLE_MAP: u8 = 19;
+
+/// After so many bytes of values or of a transaction that was unpacked an input is left: what is
+/// packed says little and unpacks to a lot, and would only make the run slower.
+pub const MAX_BYTES: usize = 16 << 20;
 
 /// A binlog with a transaction that is open, and the table maps of all types in it.
 static TABLES: &[u8] = include_bytes!("../tables.binlog");
 
-/// Events of a binlog, as far as they are whole: header, and body without checksum.
-pub fn events(mut log: &[u8]) -> impl Iterator<Item = (EventHeader, &[u8])> {
+/// An event's header, and its body without checksum.
+pub type Event<'a> = (EventHeader, &'a [u8]);
+
+/// Events of a binlog, as far as they are whole.
+pub fn events(mut log: &[u8]) -> impl Iterator<Item = Event<'_>> {
     const CHECKSUM_BYTES: usize = 4;
     std::iter::from_fn(move || {
         let header = EventHeader::read(log).ok()?;
@@ -26,9 +42,15 @@ pub fn events(mut log: &[u8]) -> impl Iterator<Item = (EventHeader, &[u8])> {
     })
 }
 
-/// Decodes events until the first that is refused, and says how many bytes their values have.
-pub fn decode_all<'a>(events: impl Iterator<Item = (EventHeader, &'a [u8])>) -> usize {
+/// The events that open a transaction, and the table maps that are in it.
+pub fn tables() -> (Vec<Event<'static>>, Vec<Event<'static>>) {
+    events(&TABLES[4..]).partition(|(header, _)| header.kind != TABLE_MAP)
+}
+
+/// Decodes events until the first that is refused, and gives the values of their rows.
+pub fn decode_all<'a>(events: impl Iterator<Item = Event<'a>>) -> Vec<u8> {
     let mut decoder = Decoder::new(|_, _| true);
+    decoder.know_types(hidden());
     decoder.restart("binlog.000001", 4);
     let mut out = Vec::new();
     for (header, body) in events {
@@ -37,23 +59,19 @@ pub fn decode_all<'a>(events: impl Iterator<Item = (EventHeader, &'a [u8])>) -> 
             break;
         }
     }
-    out.len()
+    out
 }
 
 /// A binlog that begins as a real one and goes on with one rows event. `table` chooses among the
 /// real table maps.
-pub fn decode_rows(table: usize, kind: u8, body: &[u8]) -> usize {
-    let real: Vec<_> = events(&TABLES[4..]).collect();
-    let maps = real.iter().filter(|(header, _)| header.kind == TABLE_MAP);
-    let maps: Vec<_> = maps.collect();
-    let before = real.iter().filter(|(header, _)| header.kind != TABLE_MAP);
+pub fn decode_rows(table: usize, kind: u8, body: &[u8]) -> Vec<u8> {
+    let (before, maps) = tables();
     let map = maps[table % maps.len()];
     // The rows are of that table, whatever they say.
     let mut body = body.to_vec();
     body.iter_mut().zip(&map.1[..6]).for_each(|(to, from)| *to = *from);
-    let header = EventHeader { kind, size: 100, log_pos: 0, ..EventHeader::default() };
-    let rows = (header, &*body);
-    decode_all(before.chain([map]).copied().chain([rows]))
+    let rows = (header(kind), &*body);
+    decode_all(before.into_iter().chain([map, rows]))
 }
 
 /// Unpacks a compressed transaction until it is refused, and says how many bytes it has.
@@ -61,7 +79,9 @@ pub fn unpack(body: &[u8]) -> usize {
     let mut unpacker = Unpacker::default();
     let mut unpacked = 0;
     if unpacker.begin(body).is_ok() {
-        while let Ok(Some((_, event))) = unpacker.next(body) {
+        while unpacked < MAX_BYTES
+            && let Ok(Some((_, event))) = unpacker.next(body)
+        {
             unpacked += EventHeader::LEN + event.len();
         }
     }
@@ -69,17 +89,29 @@ pub fn unpack(body: &[u8]) -> usize {
 }
 
 /// Decodes an event between groups, inside an XA transaction, and after a GTID.
-pub fn decode_in_xa(kind: u8, body: &[u8]) {
+pub fn decode_in_groups(kind: u8, body: &[u8]) {
     const QUERY: u8 = 2;
     const ANONYMOUS_GTID: u8 = 34;
     /// No session, error, schema and variables; then the text.
     const START: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0XA START X'61',X'',1";
     const GTID: &[u8] = &[0; 25];
-    let of = |kind| EventHeader { kind, size: 100, ..EventHeader::default() };
-    let (gtid, start) = ((of(ANONYMOUS_GTID), GTID), (of(QUERY), START));
+    let (gtid, start) = ((header(ANONYMOUS_GTID), GTID), (header(QUERY), START));
     for before in [None, Some(gtid), Some(start)] {
-        decode_all(before.into_iter().chain([(of(kind), body)]));
+        decode_all(before.into_iter().chain([(header(kind), body)]));
     }
+}
+
+fn header(kind: u8) -> EventHeader {
+    EventHeader { kind, size: 100, ..EventHeader::default() }
+}
+
+/// What a MariaDB would say of the table `addresses`.
+fn hidden() -> HiddenTypes {
+    let mut hidden = HiddenTypes::default();
+    for (column, kind) in [("u", "uuid"), ("i4", "inet4"), ("i6", "inet6")] {
+        hidden.add(("fuzz".to_owned(), "addresses".to_owned()), column.to_owned(), kind);
+    }
+    hidden
 }
 
 fn write(row: &RowChange<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -91,5 +123,5 @@ fn write(row: &RowChange<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
 }
 
 fn write_value(image: &Image<'_>, column: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-    image.write_value(column, out)
+    if out.len() < MAX_BYTES { image.write_value(column, out) } else { Ok(()) }
 }
