@@ -1,4 +1,4 @@
-//! The two loads: a MySQL each, whose binlog holds nothing else.
+//! The loads: a MySQL each, whose binlog holds nothing else.
 
 use anyhow::{Context, Result};
 use e2e::{
@@ -12,27 +12,68 @@ use tokio::task::JoinSet;
 pub(crate) const SCHEMA: &str = "bench";
 
 /// What the binlog holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     /// So many rows, in transactions of 1,000.
     Bulk(u64),
     /// So many transactions of one row.
     Single(u64),
+    /// As many bytes as of so many rows of [`Load::Bulk`], of a table of 101 columns.
+    Wide(u64),
+    /// The rows of [`Load::Bulk`], compressed.
+    Compressed(u64),
 }
 
 impl Load {
     pub(crate) fn rows(self) -> u64 {
-        let (Self::Bulk(rows) | Self::Single(rows)) = self;
-        rows
+        match self {
+            Self::Bulk(rows) | Self::Single(rows) | Self::Compressed(rows) => rows,
+            Self::Wide(rows) => (rows / u64::from(WIDTH) / BULK).max(1) * BULK,
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bulk(_) => "a: 1,000-row transactions",
             Self::Single(_) => "b: one-row transactions",
+            Self::Wide(_) => "c: as a, of 101 columns",
+            Self::Compressed(_) => "d: as a, compressed",
         }
     }
+
+    /// One of the two that everything is measured on.
+    pub(crate) fn is_plain(self) -> bool {
+        matches!(self, Self::Bulk(_) | Self::Single(_))
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Bulk(_) => "bench-bulk",
+            Self::Single(_) => "bench-single",
+            Self::Wide(_) => "bench-wide",
+            Self::Compressed(_) => "bench-compressed",
+        }
+    }
+
+    /// How many rows a transaction has.
+    fn transaction_rows(self) -> u64 {
+        if matches!(self, Self::Single(_)) { 1 } else { BULK }
+    }
+
+    /// How often the columns that the narrow table has once are there.
+    fn width(self) -> u32 {
+        if matches!(self, Self::Wide(_)) { WIDTH } else { 1 }
+    }
 }
+
+/// Rows of a transaction that has many.
+const BULK: u64 = 1000;
+
+/// A row of 101 columns is so many times as long as one of 7, but for its key.
+const WIDTH: u32 = 17;
+
+/// The most columns that a table has, but for its key.
+const MAX_COLUMNS: usize = 100;
 
 /// A server with a loaded binlog.
 pub(crate) struct Loaded {
@@ -45,18 +86,16 @@ pub(crate) struct Loaded {
 
 /// Starts a new server and fills its binlog.
 pub(crate) async fn prepare(load: Load) -> Result<Loaded> {
-    let site =
-        Site::new(if matches!(load, Load::Bulk(_)) { "bench-bulk" } else { "bench-single" })?;
-    let mysql = site.start_mysql().await?;
+    let mysql = Site::new(load.folder())?.start_mysql().await?;
     let mut server = mysql.connect().await?;
     // Loading is not measured, and need not survive a power cut.
     let quick = ["SET GLOBAL sync_binlog = 0", "SET GLOBAL innodb_flush_log_at_trx_commit = 0"];
     execute(&mut server, &quick).await?;
-    create_table(&mut server).await?;
-    match load {
-        Load::Bulk(rows) => fill(&mysql, rows / 1000, 1000).await?,
-        Load::Single(rows) => fill(&mysql, rows, 1).await?,
+    if matches!(load, Load::Compressed(_)) {
+        execute(&mut server, &["SET GLOBAL binlog_transaction_compression = ON"]).await?;
     }
+    create(&mut server, load.width()).await?;
+    fill(&mysql, load.rows() / load.transaction_rows(), load.transaction_rows()).await?;
     let durable = ["SET GLOBAL sync_binlog = 1", "SET GLOBAL innodb_flush_log_at_trx_commit = 1"];
     execute(&mut server, &durable).await?;
     let version: Option<String> = server.query_first("SELECT VERSION()").await?;
@@ -67,28 +106,42 @@ pub(crate) async fn prepare(load: Load) -> Result<Loaded> {
 
 /// The table of the benchmark, and a procedure that fills it.
 pub(crate) async fn create_table(server: &mut Conn) -> Result<()> {
-    execute(
-        server,
-        &[
-            "CREATE DATABASE bench",
-            "USE bench",
-            "CREATE TABLE t (id BIGINT PRIMARY KEY, a INT, b VARCHAR(64), c DATETIME(3), \
-             d DECIMAL(12,2), e JSON, f DOUBLE)",
-            "CREATE PROCEDURE fill(start BIGINT, transactions BIGINT, size BIGINT) BEGIN \
-             DECLARE n BIGINT DEFAULT 0; \
-             WHILE n < transactions DO \
-               INSERT INTO t WITH RECURSIVE i AS \
-                 (SELECT start + n * size AS id UNION ALL \
-                  SELECT id + 1 FROM i WHERE id + 1 < start + (n + 1) * size) \
-                 SELECT id, id % 100000, CONCAT('customer number ', id), \
-                   TIMESTAMPADD(MICROSECOND, id * 1000, '2026-01-02 03:04:05'), id / 100, \
-                   JSON_OBJECT('kind', 'order', 'items', id % 7, 'tags', JSON_ARRAY('a', 'b')), \
-                   id * 1.1e0 FROM i; \
-               SET n = n + 1; \
-             END WHILE; END",
-        ],
-    )
-    .await
+    create(server, 1).await
+}
+
+/// The columns of the table but for its key, each with what a row has in it.
+const COLUMNS: [(&str, &str, &str); 6] = [
+    ("a", "INT", "id % 100000"),
+    ("b", "VARCHAR(64)", "CONCAT('customer number ', id)"),
+    ("c", "DATETIME(3)", "TIMESTAMPADD(MICROSECOND, id * 1000, '2026-01-02 03:04:05')"),
+    ("d", "DECIMAL(12,2)", "id / 100"),
+    ("e", "JSON", "JSON_OBJECT('kind', 'order', 'items', id % 7, 'tags', JSON_ARRAY('a', 'b'))"),
+    ("f", "DOUBLE", "id * 1.1e0"),
+];
+
+/// The same with all columns so many times over, 100 at most.
+async fn create(server: &mut Conn, width: u32) -> Result<()> {
+    let of =
+        |turn: u32, name: &str| if turn == 0 { name.to_owned() } else { format!("{name}{turn}") };
+    let columns = (0..width).flat_map(|turn| COLUMNS.map(|column| (turn, column)));
+    let (mut declared, mut values) = (String::new(), String::new());
+    for (turn, (name, declaration, value)) in columns.take(MAX_COLUMNS) {
+        declared += &format!(", {} {declaration}", of(turn, name));
+        values += &format!(", {value}");
+    }
+    let table = format!("CREATE TABLE t (id BIGINT PRIMARY KEY{declared})");
+    let procedure = format!(
+        "CREATE PROCEDURE fill(start BIGINT, transactions BIGINT, size BIGINT) BEGIN \
+         DECLARE n BIGINT DEFAULT 0; \
+         WHILE n < transactions DO \
+           INSERT INTO t WITH RECURSIVE i AS \
+             (SELECT start + n * size AS id UNION ALL \
+              SELECT id + 1 FROM i WHERE id + 1 < start + (n + 1) * size) \
+             SELECT id{values} FROM i; \
+           SET n = n + 1; \
+         END WHILE; END"
+    );
+    execute(server, &["CREATE DATABASE bench", "USE bench", &table, &procedure]).await
 }
 
 /// Runs the procedure in two connections at once.

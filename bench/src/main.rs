@@ -12,11 +12,14 @@ mod decode;
 mod kafka;
 mod load;
 mod measure;
+mod ratios;
 mod report;
 mod steps;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use self::load::Load;
 
 #[derive(Parser)]
 struct Arguments {
@@ -62,21 +65,36 @@ struct Sizes {
     /// How long latency is measured.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// The benchmark of another commit, whose decoder is measured too (`run.sh` builds it).
+    #[arg(long)]
+    against: Option<std::path::PathBuf>,
     /// Only a part of it; the results are printed then, and not kept.
     #[arg(long)]
     only: Option<Part>,
 }
 
-/// Where the changes go.
+/// A part of the whole.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Into the embedded log, and what it is measured beside.
     Log,
     /// Into Kafka.
     Kafka,
+    /// What the source makes of it: many columns, compressed transactions, TLS; and the decoder of
+    /// another commit.
+    Source,
 }
 
 impl Sizes {
+    /// What to load, one after the other.
+    fn loads(&self) -> Vec<Load> {
+        let mut loads = vec![Load::Bulk(self.rows), Load::Single(self.transactions)];
+        if self.includes(Part::Source) {
+            loads.extend([Load::Wide(self.rows), Load::Compressed(self.rows)]);
+        }
+        loads
+    }
+
     fn includes(&self, part: Part) -> bool {
         self.only.is_none_or(|only| only == part)
     }
@@ -98,14 +116,14 @@ async fn main() -> Result<()> {
 
 async fn all(sizes: &Sizes) -> Result<()> {
     let mut report = report::Report::new(sizes)?;
-    for load in [load::Load::Bulk(sizes.rows), load::Load::Single(sizes.transactions)] {
+    for load in sizes.loads() {
         let server = load::prepare(load).await?;
         report.server = server.version.clone();
-        if sizes.includes(Part::Log) {
-            report.catch_up.extend(steps::catch_up(&server, sizes.runs).await?);
+        if sizes.includes(Part::Log) || sizes.includes(Part::Source) {
+            report.catch_up.extend(steps::catch_up(&server, sizes).await?);
         }
-        if sizes.includes(Part::Kafka) {
-            report.catch_up.extend(kafka::catch_up(&server, sizes.runs).await?);
+        if load.is_plain() {
+            report.catch_up.extend(beside(&server, sizes).await?);
         }
     }
     if sizes.includes(Part::Log) {
@@ -115,4 +133,16 @@ async fn all(sizes: &Sizes) -> Result<()> {
         report.latency.extend(kafka::latencies(sizes.seconds).await?);
     }
     if sizes.only.is_some() { report.print() } else { report.write() }
+}
+
+/// What is measured in turns with something else.
+async fn beside(server: &load::Loaded, sizes: &Sizes) -> Result<Vec<report::Step>> {
+    let mut steps = Vec::new();
+    if let Some(other) = sizes.against.as_ref().filter(|_| sizes.includes(Part::Source)) {
+        steps.extend(steps::in_turns(server, sizes.runs, other).await?);
+    }
+    if sizes.includes(Part::Kafka) {
+        steps.extend(kafka::catch_up(server, sizes.runs).await?);
+    }
+    Ok(steps)
 }

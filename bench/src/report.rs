@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use e2e::servers::repository;
 use serde::Serialize;
 
-use crate::{Sizes, load::Loaded, measure::Cost};
+use crate::{Sizes, load::Loaded, measure::Cost, ratios};
 
 /// Everything that one call of `bench/run.sh` found out.
 #[derive(Debug, Serialize)]
@@ -26,11 +26,11 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Step {
-    load: String,
-    step: String,
-    rows: u64,
-    binlog_bytes: u64,
-    rows_per_second: f64,
+    pub(crate) load: String,
+    pub(crate) step: String,
+    pub(crate) rows: u64,
+    pub(crate) binlog_bytes: u64,
+    pub(crate) rows_per_second: f64,
     slowest_rows_per_second: f64,
     fastest_rows_per_second: f64,
     runs: Vec<Cost>,
@@ -83,6 +83,11 @@ impl Step {
         }
     }
 
+    /// Bytes of the binlog a second.
+    pub(crate) fn bytes_per_second(&self) -> f64 {
+        self.rows_per_second * self.binlog_bytes as f64 / self.rows as f64
+    }
+
     fn median(&self) -> Option<&Cost> {
         self.runs.get(self.runs.len() / 2)
     }
@@ -123,7 +128,8 @@ impl Report {
         let mut text = format!(
             "# Results of bench/run.sh\n\nOn {}, commit {}, {}, MySQL {}.\n{}. \
              Medians of {} runs; in brackets the slowest and the fastest.\n\n\
-             | load | step | rows/s | seconds | CPU s | peak RSS MB |\n|---|---|---|---|---|---|\n",
+             | load | step | rows/s | binlog MB/s | seconds | CPU s | peak RSS MB |\n\
+             |---|---|---|---|---|---|---|\n",
             self.date, self.commit, self.rustc, self.server, self.machine, self.runs
         );
         for step in &self.catch_up {
@@ -132,13 +138,15 @@ impl Report {
             let (slowest, fastest) = (step.slowest_rows_per_second, step.fastest_rows_per_second);
             writeln!(
                 text,
-                "| {load} | {name} | {rows_per_second:.0} ({slowest:.0} – {fastest:.0}) | {:.2} | {:.2} | {} |",
+                "| {load} | {name} | {rows_per_second:.0} ({slowest:.0} – {fastest:.0}) \
+                 | {:.0} | {:.2} | {:.2} | {} |",
+                step.bytes_per_second() / 1e6,
                 cost.seconds,
                 cost.cpu_seconds,
                 cost.peak_rss_kib / 1024
             )?;
         }
-        self.write_ratios(&mut text)?;
+        ratios::write(&self.catch_up, &mut text)?;
         for latency in &self.latency {
             writeln!(
                 text,
@@ -155,32 +163,6 @@ impl Report {
         Ok(text)
     }
 }
-
-impl Report {
-    /// Into Kafka, beside what sets the limit there.
-    fn write_ratios(&self, text: &mut String) -> Result<()> {
-        let exact = self.catch_up.iter().filter(|step| step.step.contains(EXACTLY_ONCE));
-        for step in exact {
-            let speed = |name: &str| {
-                let name = step.step.replace(EXACTLY_ONCE, name);
-                let of = |other: &&Step| other.load == step.load && other.step == name;
-                self.catch_up.iter().find(of).map_or(f64::NAN, |other| other.rows_per_second)
-            };
-            writeln!(
-                text,
-                "\n{}, {}: {:.2} of the bare producer, {:.2} of at least once.",
-                step.load,
-                step.step,
-                step.rows_per_second / speed("bare rdkafka producer, the same records"),
-                step.rows_per_second / speed("dts, to Kafka, at least once"),
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// The step that the others into Kafka are compared with.
-const EXACTLY_ONCE: &str = "dts, to Kafka, exactly once";
 
 /// The kind of machine; not which one.
 fn machine() -> Result<String> {

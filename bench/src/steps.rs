@@ -17,18 +17,19 @@ use mysql_async::{BinlogStreamRequest, prelude::Queryable};
 use tokio::task::JoinSet;
 
 use crate::{
-    debezium,
-    load::{self, Loaded, SCHEMA},
+    Part, Sizes, debezium,
+    load::{self, Load, Loaded, SCHEMA},
     measure::{Cost, until, until_ended},
+    ratios::{DECODE, DECODE_TLS, LOG, LOG_TLS, OURS_IN_TURNS},
     report::{Latency, Step},
 };
 
 /// All steps of catching up with a loaded binlog.
-pub(crate) async fn catch_up(server: &Loaded, runs: usize) -> Result<Vec<Step>> {
+pub(crate) async fn catch_up(server: &Loaded, sizes: &Sizes) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for what in [What::Raw, What::Bare, What::Decode, What::Log, What::Listener, What::Debezium] {
+    for what in What::of(server.load, sizes) {
         let mut costs = Vec::new();
-        for run in 1..=runs {
+        for run in 1..=sizes.runs {
             let cost = what.measure(server).await.with_context(|| what.name())?;
             eprintln!("{}, {}, run {run}: {:.2} s", server.load.name(), what.name(), cost.seconds);
             costs.push(cost);
@@ -43,18 +44,42 @@ enum What {
     Raw,
     Bare,
     Decode,
+    DecodeTls,
     Log,
+    LogTls,
     Listener,
     Debezium,
 }
 
 impl What {
+    /// What is measured on a load.
+    fn of(load: Load, sizes: &Sizes) -> Vec<Self> {
+        let (log, source) = (sizes.includes(Part::Log), sizes.includes(Part::Source));
+        let mut all = Vec::new();
+        if matches!(load, Load::Wide(_) | Load::Compressed(_)) {
+            return vec![Self::Decode, Self::Log];
+        }
+        if log {
+            all.extend([Self::Raw, Self::Bare]);
+        }
+        all.extend([Self::Decode, Self::Log]);
+        if source && matches!(load, Load::Bulk(_)) {
+            all.extend([Self::DecodeTls, Self::LogTls]);
+        }
+        if log {
+            all.extend([Self::Listener, Self::Debezium]);
+        }
+        all
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Raw => "mysqlbinlog --raw to disk",
             Self::Bare => "mysql_async, bare events",
-            Self::Decode => "dts, decoded to nowhere",
-            Self::Log => "dts, to the event log",
+            Self::Decode => DECODE,
+            Self::DecodeTls => DECODE_TLS,
+            Self::Log => LOG,
+            Self::LogTls => LOG_TLS,
             Self::Listener => "dts and event-worker, counting handler",
             Self::Debezium => "Debezium, to Kafka",
         }
@@ -62,18 +87,47 @@ impl What {
 
     async fn measure(self, server: &Loaded) -> Result<Cost> {
         let site = Site::new("bench-run")?;
-        site.configure_dts(&server.mysql.address(), SCHEMA)?;
+        let more = match self {
+            Self::DecodeTls | Self::LogTls => "tls = \"require\"\n",
+            _ => "",
+        };
+        site.configure_hosts(&[&server.mysql.address()], SCHEMA, more)?;
         let cost = match self {
             Self::Raw => raw(&site, &server.mysql).await,
             Self::Bare => bare(&site, &server.mysql).await,
-            Self::Decode => decode(&site).await,
-            Self::Log => to_log(&site, server.load.rows()).await,
+            Self::Decode | Self::DecodeTls => decode(&site, &me()?).await,
+            Self::Log | Self::LogTls => to_log(&site, server.load.rows()).await,
             Self::Listener => to_handler(&site, server.load.rows()).await,
             Self::Debezium => debezium::catch_up(&site, server).await,
         }?;
         site.remove()?;
         Ok(cost)
     }
+}
+
+/// This decoder and that of another commit, in turns: what the machine does meanwhile, both feel.
+pub(crate) async fn in_turns(server: &Loaded, runs: usize, other: &Path) -> Result<Vec<Step>> {
+    let name = other.file_stem().unwrap_or_default().to_string_lossy().replace("bench-", "");
+    let other = other.canonicalize()?.display().to_string();
+    let programs = [(OURS_IN_TURNS.to_owned(), me()?), (format!("dts of {name}, in turns"), other)];
+    let mut costs = [const { Vec::new() }; 2];
+    for run in 1..=runs {
+        for ((name, program), costs) in programs.iter().zip(&mut costs) {
+            let site = Site::new("bench-run")?;
+            site.configure_dts(&server.mysql.address(), SCHEMA)?;
+            let cost = decode(&site, program).await.with_context(|| name.clone())?;
+            site.remove()?;
+            eprintln!("{}, {name}, run {run}: {:.2} s", server.load.name(), cost.seconds);
+            costs.push(cost);
+        }
+    }
+    let steps = programs.iter().zip(costs);
+    Ok(steps.map(|((name, _), costs)| Step::new(server, name, costs)).collect())
+}
+
+/// This program.
+fn me() -> Result<String> {
+    Ok(std::env::current_exe()?.display().to_string())
 }
 
 async fn raw(site: &Site, mysql: &Mysql) -> Result<Cost> {
@@ -102,8 +156,7 @@ async fn raw(site: &Site, mysql: &Mysql) -> Result<Cost> {
 }
 
 async fn bare(site: &Site, mysql: &Mysql) -> Result<Cost> {
-    let me = std::env::current_exe()?.display().to_string();
-    until_ended(site.run("bare", &[&me, "bare-events", &mysql.url()])?).await
+    until_ended(site.run("bare", &[&me()?, "bare-events", &mysql.url()])?).await
 }
 
 /// What `bare` measures: reads every event that there is now, and looks at none.
@@ -121,9 +174,8 @@ pub(crate) async fn bare_events(url: &str) -> Result<()> {
     Ok(())
 }
 
-async fn decode(site: &Site) -> Result<Cost> {
-    let me = std::env::current_exe()?.display().to_string();
-    until_ended(site.run("decode", &[&me, "decode", "dts.toml"])?).await
+async fn decode(site: &Site, program: &str) -> Result<Cost> {
+    until_ended(site.run("decode", &[program, "decode", "dts.toml"])?).await
 }
 
 async fn to_log(site: &Site, rows: u64) -> Result<Cost> {
