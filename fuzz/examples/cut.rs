@@ -83,7 +83,14 @@ impl Cut {
             self.put("groups", kind, &[&[at as u8][..], body].concat())?;
         }
         match kind {
-            40 => self.put("payload", kind, body)?,
+            40 => {
+                self.put("payload", kind, &[&[0][..], body].concat())?;
+                let events = fuzz::unpack(body).into_iter().map(|(header, event)| {
+                    [&EventHeader { log_pos: 0, ..header }.write()[..], &event].concat()
+                });
+                let events: Vec<u8> = events.flatten().collect();
+                self.put("payload", "unpacked", &[&[1][..], &events].concat())?;
+            }
             35 => self.put("gtids", kind, &[&[0][..], body].concat())?,
             163 => self.put("gtids", kind, &[&[1][..], body].concat())?,
             PARTIAL_UPDATE_ROWS => self.partial_update(body)?,

@@ -74,18 +74,39 @@ pub fn decode_rows(table: usize, kind: u8, body: &[u8]) -> Vec<u8> {
     decode_all(before.into_iter().chain([map, rows]))
 }
 
-/// Unpacks a compressed transaction until it is refused, and says how many bytes it has.
-pub fn unpack(body: &[u8]) -> usize {
+/// The events of a compressed transaction, until one is refused.
+pub fn unpack(body: &[u8]) -> Vec<(EventHeader, Vec<u8>)> {
     let mut unpacker = Unpacker::default();
-    let mut unpacked = 0;
+    let (mut events, mut unpacked) = (Vec::new(), 0);
     if unpacker.begin(body).is_ok() {
         while unpacked < MAX_BYTES
-            && let Ok(Some((_, event))) = unpacker.next(body)
+            && let Ok(Some((header, event))) = unpacker.next(body)
         {
             unpacked += EventHeader::LEN + event.len();
+            events.push((header, event));
         }
     }
-    unpacked
+    events
+}
+
+/// How the events of a transaction may stand in a TRANSACTION_PAYLOAD event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    None,
+    Zstd,
+}
+
+/// The body of a TRANSACTION_PAYLOAD event.
+pub fn payload(packing: Packing, events: &[u8]) -> Vec<u8> {
+    let (algorithm, packed): (&[u8], _) = match packing {
+        Packing::None => (b"\xfc\xff\0", events.to_vec()),
+        Packing::Zstd => (b"\0", zstd::encode_all(events, 1).unwrap_or_default()),
+    };
+    let length = |bytes: &[u8]| [&[0xfe][..], &(bytes.len() as u64).to_le_bytes()].concat();
+    let fields = [(1, length(&packed)), (2, algorithm.to_vec()), (3, length(events))];
+    let field =
+        |(number, value): (u8, Vec<u8>)| [&[number, value.len() as u8][..], &value].concat();
+    [fields.map(field).concat(), vec![0], packed].concat()
 }
 
 /// Decodes an event between groups, inside an XA transaction, and after a GTID.
