@@ -10,6 +10,7 @@ mod history;
 mod kafka;
 mod kills;
 mod mariadb;
+mod mariadb_failover;
 mod oversize;
 mod positions;
 mod refusals;
