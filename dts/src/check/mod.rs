@@ -131,7 +131,7 @@ async fn look(
     host.grants = privileges::grants(&mut conn, config, capture).await;
     host.findings = server.findings();
     host.findings.extend(of_source(&mut conn, (config, capture), &server).await);
-    let place = saved.map(|saved| Place::of(&saved.position));
+    let place = saved.map(Place::of);
     let sight = watch::look_once(config, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
     if let Some(saved) = saved {
