@@ -1,7 +1,9 @@
 //! The GTID position of MariaDB: the last transaction of each domain.
 //!
 //! A domain is one line of history: with `gtid_strict_mode` its numbers only grow. So a position
-//! stands for all transactions up to it, and positions can be compared by their numbers.
+//! stands for all transactions up to it, and positions can be compared by their numbers. Only where
+//! a server took over without the last of another, numbers are given twice: so of what a server has
+//! executed we know the last of each writer too.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -13,10 +15,12 @@ use crate::decode::DomainGtid;
 pub(crate) struct Domains(BTreeMap<u32, Stretch>);
 
 /// The transactions of a domain behind one and up to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Stretch {
     behind: Option<DomainGtid>,
     last: DomainGtid,
+    /// The number of the last transaction of each writer, by `server_id`; empty where not known.
+    writers: BTreeMap<u32, u64>,
 }
 
 impl Stretch {
@@ -26,18 +30,30 @@ impl Stretch {
     }
 
     /// What is left of it without `taken`. It ends where `taken` begins, or begins where that ends.
-    fn minus(self, taken: Self) -> Option<Self> {
+    fn minus(&self, taken: &Self) -> Option<Self> {
         if self.last.sequence <= self.before() {
             return None;
         }
+        let behind = |gtid| Self { behind: gtid, ..self.clone() };
+        if let Some(common) = taken.forks_from(self) {
+            let begins_later = common.sequence <= self.before();
+            return Some(if begins_later { self.clone() } else { behind(Some(common)) });
+        }
         if taken.last.sequence <= self.before() || taken.before() >= self.last.sequence {
-            return Some(self);
+            return Some(self.clone());
         }
         if taken.last.sequence < self.last.sequence {
-            return Some(Self { behind: Some(taken.last), ..self });
+            return Some(behind(Some(taken.last)));
         }
         let last = taken.behind.filter(|last| last.sequence > self.before())?;
-        Some(Self { last, ..self })
+        Some(Self { last, ..self.clone() })
+    }
+
+    /// Where `other`'s end is not in here, though its writer is known: the last transaction of that
+    /// writer which is. Others may have written between the two, and come again; none is left out.
+    fn forks_from(&self, other: &Self) -> Option<DomainGtid> {
+        let sequence = *self.writers.get(&other.last.server_id)?;
+        (sequence < other.last.sequence).then_some(DomainGtid { sequence, ..other.last })
     }
 }
 
@@ -65,16 +81,23 @@ impl Domains {
 
     /// Goes on to a transaction, the next of its domain.
     pub(crate) fn add(&mut self, gtid: DomainGtid) {
-        let stretch = self.0.entry(gtid.domain).or_insert(Stretch { behind: None, last: gtid });
-        stretch.last = gtid;
+        let new = || Stretch { behind: None, last: gtid, writers: BTreeMap::new() };
+        self.0.entry(gtid.domain).or_insert_with(new).last = gtid;
+    }
+
+    /// Of what a server has executed: the last transaction of a writer in its domain.
+    pub(crate) fn note_writer(&mut self, last: DomainGtid) {
+        if let Some(stretch) = self.0.get_mut(&last.domain) {
+            stretch.writers.insert(last.server_id, last.sequence);
+        }
     }
 
     /// The transactions of `self` that are not in `other`.
     pub(crate) fn minus(&self, other: &Self) -> Self {
         let left = self.0.iter().filter_map(|(domain, stretch)| {
             let left = match other.0.get(domain) {
-                Some(taken) => stretch.minus(*taken),
-                None => Some(*stretch),
+                Some(taken) => stretch.minus(taken),
+                None => Some(stretch.clone()),
             };
             left.map(|left| (*domain, left))
         });
@@ -178,5 +201,52 @@ mod tests {
         let (read, executed) = (set("0-1-10,1-1-3"), set("0-2-7,5-5-5"));
         let lost = read.minus(&executed);
         assert_eq!(read.minus(&lost).to_string(), "0-2-7");
+    }
+
+    /// What a server has executed, by its `gtid_binlog_pos` and its `gtid_binlog_state`.
+    fn executed(position: &str, state: &str) -> GtidSet {
+        let mut executed = set(position);
+        state.split(',').for_each(|last| executed.note_writer(last.parse().unwrap()));
+        executed
+    }
+
+    #[test]
+    fn what_another_wrote_under_the_same_numbers_is_not_what_we_read() {
+        let state = "0-1-7,0-2-12";
+        for (read, lost, left) in [
+            ("0-1-10", "0-1-10", "0-1-7"),
+            ("0-1-7", "", "0-1-7"),
+            ("0-2-12", "", "0-2-12"),
+            ("0-2-13", "0-2-13", "0-2-12"),
+            // Of a writer that is not known, the numbers tell.
+            ("0-3-11", "", "0-3-11"),
+            ("0-3-14", "0-3-14", "0-2-12"),
+        ] {
+            let read = set(read);
+            let difference = read.minus(&executed("0-2-12", state));
+            assert_eq!(difference.to_string(), lost, "{read}");
+            assert_eq!(read.minus(&difference).to_string(), left, "{read}");
+        }
+        assert_eq!(set("0-1-10").minus(&executed("0-2-12", state)).count(), 3);
+    }
+
+    #[test]
+    fn a_difference_of_two_holds_what_lies_between_them() {
+        let gtid = |text: &str| text.parse().unwrap();
+        let read = set("0-1-10,4-1-2");
+        let lost = read.minus(&set("0-1-7"));
+        for (text, is_lost, begins) in [
+            ("0-1-7", false, false),
+            ("0-1-8", true, true),
+            ("0-2-10", true, true),
+            ("0-1-11", false, true),
+            ("4-1-1", true, true),
+            ("4-1-3", false, true),
+            ("5-1-1", false, false),
+        ] {
+            assert_eq!(lost.contains(&Gtid::Mariadb(gtid(text))), is_lost, "{text}");
+            assert_eq!(lost.begins_by(&gtid(text)), begins, "{text}");
+        }
+        assert!(read.contains(&Gtid::Mariadb(gtid("0-9-1"))) && read.begins_by(&gtid("0-9-1")));
     }
 }

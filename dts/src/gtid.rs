@@ -78,6 +78,16 @@ impl GtidSet {
         one.minus(self).is_empty()
     }
 
+    /// Of what a MariaDB has executed: the last transaction of a writer in its domain.
+    pub(crate) fn note_writer(&mut self, last: DomainGtid) {
+        self.domains.note_writer(last);
+    }
+
+    /// Whether it is of a MariaDB: a position in each domain, which has no gaps.
+    pub(crate) fn has_domains(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
     /// Whether it holds this transaction of MariaDB, or one before it in its domain.
     pub(crate) fn begins_by(&self, gtid: &DomainGtid) -> bool {
         self.domains.begins_by(gtid)

@@ -25,6 +25,14 @@ pub struct Position {
     pub pos: u64,
 }
 
+impl Position {
+    /// Whether it knows of each transaction by itself whether that lies before it. A MariaDB's
+    /// knows the last of each domain alone.
+    pub(crate) fn has_gtid_gaps(&self) -> bool {
+        self.gtids.as_ref().is_some_and(|gtids| !gtids.has_domains())
+    }
+}
+
 /// Where a transaction begins in a binlog file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -155,6 +163,17 @@ impl Saved {
         }
     }
 
+    /// The oldest binlog file that is needed to go on: that of the position, or where an XA
+    /// transaction begins that is prepared and open.
+    pub(crate) fn oldest_file(&self) -> &str {
+        let prepared = self.prepared.iter().map(|place| place.file.as_str());
+        let oldest = prepared.min_by_key(|file| file_number(file));
+        match oldest {
+            Some(file) if file_number(file) < file_number(&self.position.file) => file,
+            _ => &self.position.file,
+        }
+    }
+
     /// The bytes to keep.
     pub fn to_bytes(&self) -> Bytes {
         self.to_json().into()
@@ -213,6 +232,22 @@ pub(crate) fn file_number(file: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_file_that_is_needed_may_be_that_of_a_prepared_transaction() {
+        let position = Position { file: "b.1000000".to_owned(), ..Position::default() };
+        let mut saved = Saved::new(String::new(), position);
+        assert_eq!(saved.oldest_file(), "b.1000000");
+        for (file, oldest) in [
+            ("b.1000000", "b.1000000"),
+            ("b.999999", "b.999999"),
+            ("b.999998", "b.999998"),
+            ("b.999999", "b.999998"),
+        ] {
+            saved.prepared.push(Place { file: file.to_owned(), pos: 4 });
+            assert_eq!(saved.oldest_file(), oldest);
+        }
+    }
 
     #[test]
     fn a_checkpoint_is_read_as_it_was_written() {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     binlog::Server,
     config::SourceConfig,
-    position::{Position, Saved},
+    position::Saved,
     watch::{Purge, Sight},
 };
 
@@ -75,14 +75,21 @@ struct State {
 pub(crate) struct Place {
     pub(crate) file: String,
     pub(crate) pos: u64,
+    /// The oldest file that is still needed; it may be an older one.
+    pub(crate) oldest_file: String,
     /// When the last transaction before it was committed, if one was read.
     pub(crate) newest_commit: Option<SystemTime>,
 }
 
 impl Place {
-    /// Where a position is.
-    pub(crate) fn of(position: &Position) -> Self {
-        Self { file: position.file.clone(), pos: position.pos, newest_commit: None }
+    /// Where a checkpoint is.
+    pub(crate) fn of(saved: &Saved) -> Self {
+        Self {
+            file: saved.position.file.clone(),
+            pos: saved.position.pos,
+            oldest_file: saved.oldest_file().to_owned(),
+            newest_commit: None,
+        }
     }
 }
 
@@ -238,8 +245,8 @@ impl Status {
     /// Where the checkpoint is in the binlog.
     pub(crate) fn place(&self) -> Option<Place> {
         let state = self.lock();
-        let position = state.saved.as_ref().map(|saved| &saved.position)?;
-        Some(Place { newest_commit: state.newest_commit, ..Place::of(position) })
+        let saved = state.saved.as_ref()?;
+        Some(Place { newest_commit: state.newest_commit, ..Place::of(saved) })
     }
 
     /// The server was asked how far we are.

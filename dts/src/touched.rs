@@ -271,6 +271,30 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_of_a_mariadbs_last_transactions_are_named_by_domain() {
+        let memory =
+            touched(&[("s.a", "0-1-5"), ("s.b", "0-1-6"), ("s.c", "7-1-2"), ("s.d", "0-2-9")]);
+        let lost = |read: &str, executed: &str| {
+            let set = |text: &str| text.parse::<GtidSet>().unwrap();
+            let Tables { names, complete } = memory.tables_of(&set(read).minus(&set(executed)));
+            (names.join(" "), complete)
+        };
+        for (read, executed, tables) in [
+            ("0-2-9,7-1-2", "0-1-6,7-1-2", "s.d"),
+            ("0-2-9,7-1-2", "0-1-5,7-1-2", "s.b s.d"),
+            ("0-2-9,7-1-2", "0-2-9", "s.c"),
+            ("0-2-9,7-1-2", "0-2-9,7-1-2", ""),
+            ("0-2-9,7-1-2", "", "s.a s.b s.c s.d"),
+        ] {
+            assert_eq!(lost(read, executed), (tables.to_owned(), true), "{read} - {executed}");
+        }
+        let text = serde_json::to_string(&Json::from(&memory)).unwrap();
+        assert!(text.contains(r#""0-1":{"s.a":5,"s.b":6}"#), "{text}");
+        let back = Touched::try_from(serde_json::from_str::<Json>(&text).unwrap()).unwrap();
+        assert_eq!(back.tables_of(&"0-2-9".parse().unwrap()).names, ["s.a", "s.b", "s.d"]);
+    }
+
+    #[test]
     fn the_memory_is_read_as_it_was_written() {
         let memory = touched(&[
             ("s.a", &format!("{A}:1")),

@@ -39,11 +39,14 @@ pub struct Sight {
     /// zero at the end of the binlog.
     seconds_behind: Option<f64>,
     purge: Purge,
+    /// The oldest file that we need.
+    oldest_file: String,
     /// How long the server keeps a file that it does not write to any more; `None`: for ever.
     expires_after: Option<Duration>,
 }
 
-/// When the server deletes the binlog file that our position is in.
+/// When the server deletes the oldest binlog file that we need: that of our position, or of an XA
+/// transaction that is prepared and open.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Purge {
     /// It does not by itself: automatic purging is off.
@@ -97,16 +100,18 @@ impl Watcher<'_> {
         let files = Server::binlog_files(&mut conn, config).await?;
         let (now, expires_after) = ask(&mut conn, config).await?;
         self.conn = Some(conn);
-        let file = place.as_ref().map(|place| place.file.as_str()).unwrap_or_default();
-        let purge = self.purge(&files, file, (now, expires_after)).await;
-        let bytes_behind = place.as_ref().and_then(|place| bytes_behind(&files, file, place.pos));
+        let oldest_file = place.as_ref().map(|place| place.oldest_file.clone()).unwrap_or_default();
+        let purge = self.purge(&files, &oldest_file, (now, expires_after)).await;
+        let behind = |place: &Place| bytes_behind(&files, &place.file, place.pos);
+        let bytes_behind = place.as_ref().and_then(behind);
         let commit = place.as_ref().and_then(|place| place.newest_commit);
         let seconds_behind = match (bytes_behind, commit) {
             (Some(0), _) => Some(0.0),
             (_, Some(commit)) => Some(now.duration_since(commit).unwrap_or_default().as_secs_f64()),
             _ => None,
         };
-        Ok(Sight { at: Instant::now(), bytes_behind, seconds_behind, purge, expires_after })
+        let at = Instant::now();
+        Ok(Sight { at, bytes_behind, seconds_behind, purge, oldest_file, expires_after })
     }
 
     async fn purge(
@@ -238,6 +243,7 @@ impl Sight {
             "secondsBehindSource": self.seconds_behind,
             "purge": purge,
             "purgeInSeconds": left,
+            "oldestFileNeeded": self.oldest_file,
             "askedSecondsAgo": self.at.elapsed().as_secs_f64(),
         })
     }

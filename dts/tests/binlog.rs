@@ -35,7 +35,7 @@ pub(crate) async fn hidden_types(url: &str) -> Result<HiddenTypes> {
                        FROM information_schema.columns";
         let rows: Vec<(String, String, String, String)> = conn.query(columns).await?;
         for (schema, table, column, data_type) in rows {
-            types.add((schema, table), column, &data_type);
+            types.add((schema, table), column, (&data_type, 0));
         }
     }
     Ok(types)

@@ -1,4 +1,4 @@
-//! A random workload whose sessions log their changes in every way that MySQL has.
+//! A random workload whose sessions log their changes in every way that a server has.
 
 use std::{
     sync::{Arc, Mutex},
@@ -31,6 +31,8 @@ pub enum Style {
     Compressed,
     NoBlob,
     Minimal,
+    /// What did not change is left out of the row after (MariaDB 11.4; before that, `FULL`).
+    FullNoDup,
     PartialJson,
     Tagged,
     Xa,
@@ -40,7 +42,19 @@ pub enum Style {
 }
 
 impl Style {
-    /// All of them.
+    /// Those of MariaDB.
+    pub const MARIADB: [Self; 8] = [
+        Self::Plain,
+        Self::Compressed,
+        Self::NoBlob,
+        Self::Minimal,
+        Self::FullNoDup,
+        Self::Xa,
+        Self::CompressedXa,
+        Self::Mixed,
+    ];
+
+    /// Those of MySQL.
     pub const ALL: [Self; 9] = [
         Self::Plain,
         Self::Compressed,
@@ -88,6 +102,27 @@ impl Style {
         )
     }
 
+    /// The same of MariaDB. There compression is the whole server's.
+    fn settings_of_mariadb(self, has_nodup: bool, random: &mut SmallRng) -> String {
+        let nodup = if has_nodup { "FULL_NODUP" } else { "FULL" };
+        let image = match self {
+            Self::NoBlob => "NOBLOB",
+            Self::Minimal => "MINIMAL",
+            Self::FullNoDup => nodup,
+            Self::Mixed => ["FULL", "NOBLOB", "MINIMAL", nodup][random.random_range(0..4)],
+            _ => "FULL",
+        };
+        let is_compressed = match self {
+            Self::Compressed | Self::CompressedXa => true,
+            Self::Mixed => random.random(),
+            _ => false,
+        };
+        format!(
+            "SET SESSION binlog_row_image = {image}, GLOBAL log_bin_compress = {is_compressed}, \
+             GLOBAL log_bin_compress_min_len = 10"
+        )
+    }
+
     fn is_xa(self, random: &mut SmallRng) -> bool {
         match self {
             Self::Xa | Self::CompressedXa => true,
@@ -127,7 +162,8 @@ pub async fn run(url: &str, (style, statements): (Style, u64), seed: u64) -> Res
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
         let mut session = Session {
-            conn: connect(url).await?,
+            url: url.to_owned(),
+            conn: open(url).await?,
             style,
             random: SmallRng::seed_from_u64(seed.wrapping_add(number)),
             // A name is never used twice, whatever becomes of it.
@@ -143,11 +179,21 @@ pub async fn run(url: &str, (style, statements): (Style, u64), seed: u64) -> Res
     let mut conn = connect(url).await?;
     let left = std::mem::take(&mut *lock(&prepared));
     for xid in left {
-        conn.query_drop(format!("XA COMMIT '{xid}'")).await?;
+        settle(&mut conn, ("COMMIT", &xid)).await?;
     }
     let open: Vec<mysql_async::Row> = conn.query("XA RECOVER").await?;
     ensure!(open.is_empty(), "{} XA transactions are open", open.len());
     Ok(())
+}
+
+async fn open(url: &str) -> Result<Conn> {
+    let mut conn = connect(url).await?;
+    let settings = [
+        "SET SESSION innodb_lock_wait_timeout = 1",
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    ];
+    execute(&mut conn, &settings).await?;
+    Ok(conn)
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -155,6 +201,7 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 struct Session {
+    url: String,
     conn: Conn,
     style: Style,
     random: SmallRng,
@@ -166,16 +213,15 @@ struct Session {
 
 impl Session {
     async fn run(&mut self, statements: u64) -> Result<()> {
-        self.conn
-            .query_drop(
-                "SET SESSION innodb_lock_wait_timeout = 1, \
-                 SESSION transaction_isolation = 'READ-COMMITTED'",
-            )
-            .await?;
         let mut made = 0;
         while made < statements {
             self.settle_prepared().await?;
-            let settings = self.style.settings(&mut self.random);
+            let settings = match self.conn.server_version() {
+                version @ (10.., _, _) => {
+                    self.style.settings_of_mariadb(version >= (11, 4, 0), &mut self.random)
+                }
+                _ => self.style.settings(&mut self.random),
+            };
             self.conn.query_drop(settings).await?;
             let count = self.random.random_range(1..=6);
             made += count;
@@ -237,7 +283,15 @@ impl Session {
             }
             has_room
         };
-        if left_to_others { Ok(()) } else { self.settle(&xid).await }
+        if !left_to_others {
+            return self.settle(&xid).await;
+        }
+        // A session of MariaDB holds on to what it has prepared.
+        if self.conn.server_version() >= (10, 0, 0) {
+            let holder = std::mem::replace(&mut self.conn, open(&self.url).await?);
+            holder.disconnect().await?;
+        }
+        Ok(())
     }
 
     /// Commits or rolls back one that any session has prepared.
@@ -257,17 +311,8 @@ impl Session {
     }
 
     async fn settle(&mut self, xid: &str) -> Result<()> {
-        const DETACHED_SOON: u16 = 1397;
         let word = if self.random.random_ratio(1, 3) { "ROLLBACK" } else { "COMMIT" };
-        loop {
-            match self.conn.query_drop(format!("XA {word} '{xid}'")).await {
-                // The session that prepared it has not let go yet.
-                Err(mysql_async::Error::Server(error)) if error.code == DETACHED_SOON => {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                outcome => return Ok(outcome?),
-            }
-        }
+        settle(&mut self.conn, (word, xid)).await
     }
 
     fn statement(&mut self) -> String {
@@ -292,6 +337,23 @@ impl Session {
             7 => format!("UPDATE {TABLE} SET amount = amount + 1 WHERE id = {id}"),
             8 => format!("DELETE FROM {TABLE} WHERE id = {id}"),
             _ => format!("UPDATE {TABLE} SET data = {} WHERE id = {id}", change_of_json(random)),
+        }
+    }
+}
+
+/// Ends an XA transaction that is prepared.
+async fn settle(conn: &mut Conn, (word, xid): (&str, &str)) -> Result<()> {
+    const DETACHED_SOON: u16 = 1397;
+    const ROLLED_BACK: u16 = 1402;
+    loop {
+        match conn.query_drop(format!("XA {word} '{xid}'")).await {
+            // The session that prepared it has not let go yet.
+            Err(mysql_async::Error::Server(error)) if error.code == DETACHED_SOON => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // It changed nothing, so that MariaDB did not keep it without its session.
+            Err(mysql_async::Error::Server(error)) if error.code == ROLLED_BACK => return Ok(()),
+            outcome => return Ok(outcome?),
         }
     }
 }

@@ -84,7 +84,9 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
         let source = Source::start(&format!("check-findings-{flavor}"), flavor, &options).await?;
         source
             .execute(&[
-                "CREATE TABLE shop.keyless (a INT)",
+                "CREATE TABLE shop.keyless (a INT, UNIQUE KEY (a))",
+                "CREATE TABLE shop.keyless_text (a VARCHAR(50) NOT NULL, UNIQUE KEY (a(10)))",
+                "CREATE TABLE shop.unique_one (a INT NOT NULL, UNIQUE KEY (a))",
                 "CREATE TABLE shop.fleeting (id INT PRIMARY KEY) ENGINE = MEMORY",
                 "CREATE TABLE shop.child (id INT PRIMARY KEY, t INT, \
                  FOREIGN KEY (t) REFERENCES shop.t (id) ON DELETE CASCADE)",
@@ -98,7 +100,9 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
         expect(&report, "innodb_flush_log_at_trx_commit", "warn", &["is 2", "SET PERSIST"])?;
         let retention = ["after 1h", "SET PERSIST binlog_expire_logs_seconds = 604800"];
         expect(&report, "binlog_expire_logs_seconds", "warn", &retention)?;
-        expect(&report, "primary_key", "warn", &["shop.keyless", "capture.keyColumns"])?;
+        let keyless = ["shop.keyless, shop.keyless_text", "capture.keyColumns"];
+        expect(&report, "primary_key", "warn", &keyless)?;
+        ensure!(!report.to_string().contains("unique_one"), "it has a key: {report:#}");
         ensure!(!report.to_string().contains("keyless_too"), "not captured: {report:#}");
         expect(&report, "engine", "warn", &["shop.fleeting (MEMORY)", "ENGINE = InnoDB"])?;
         match flavor {
@@ -117,7 +121,7 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
         source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
         source.wait_for_published(1).await?;
         let said = dts.output();
-        ensure!(said.contains("captured tables without a primary key: shop.keyless"), "{said}");
+        ensure!(said.contains("or a unique one that is NOT NULL: shop.keyless"), "{said}");
         dts.kill().await?;
         source.execute(&["INSERT INTO shop.t VALUES (2)", "FLUSH BINARY LOGS"]).await?;
         let (_, report) = source.check().await?;
@@ -135,7 +139,7 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()> {
-    for flavor in ["9.7", "8.0"] {
+    for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
         let source = Source::start(&format!("check-rights-{flavor}"), flavor, &[]).await?;
         source.execute(&["CREATE USER 'lean'@'127.0.0.1' IDENTIFIED BY 'dts'"]).await?;
         let path = source.site.path("dts.toml");
@@ -152,6 +156,7 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
         }
         let (code, report) = source.check().await?;
         ensure!(code == Some(0), "{code:?} {report:#}");
+        ensure!(finding(&report, "privileges").is_none(), "{report:#}");
         let dts = source.site.start_dts()?;
         source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
         source.wait_for_published(1).await?;
@@ -204,8 +209,16 @@ async fn a_check_beside_a_running_dts_does_not_cut_it_off() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_until_the_server_deletes_our_binlog_file_is_counted_down() -> Result<()> {
+    let never = "SET GLOBAL binlog_expire_logs_auto_purge = OFF";
+    count_down("9.7", never).await?;
+    // MariaDB has no other way to say it.
+    count_down("mariadb-10.11", "SET GLOBAL binlog_expire_logs_seconds = 0").await?;
+    count_down("mariadb-11.8", "SET GLOBAL binlog_expire_logs_seconds = 0").await
+}
+
+async fn count_down(flavor: &str, never: &str) -> Result<()> {
     let options = ["--binlog-expire-logs-seconds=7200"];
-    let mut source = Source::start("check-countdown", "9.7", &options).await?;
+    let mut source = Source::start(&format!("check-countdown-{flavor}"), flavor, &options).await?;
     let _dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
     source.wait_for_published(1).await?;
@@ -233,13 +246,19 @@ async fn the_time_until_the_server_deletes_our_binlog_file_is_counted_down() -> 
         .await?;
     ensure!(source.status().await["binlog"]["purge"] == "in", "{}", source.status().await);
     source.mysql.restart().await?;
-    source.execute(&["SET GLOBAL binlog_expire_logs_auto_purge = OFF"]).await?;
+    source.execute(&[never]).await?;
     wait_until("the server was asked again", PATIENCE, async || {
         source.status().await["binlog"]["purge"] == "never"
     })
     .await?;
-    let query = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'dts'";
-    let connections: Option<u64> = source.mysql.connect().await?.query_first(query).await?;
-    ensure!(connections == Some(2), "the stream and the poll: {connections:?}");
+    let query = "SELECT CONCAT_WS(' ', ID, COMMAND, TIME, INFO) \
+                 FROM information_schema.PROCESSLIST WHERE USER = 'dts'";
+    let mut conn = source.mysql.connect().await?;
+    let mut connections: Vec<String> = Vec::new();
+    let two = wait_until("there are two connections", PATIENCE, async || {
+        connections = conn.query(query).await.unwrap_or_default();
+        connections.len() == 2
+    });
+    two.await.with_context(|| format!("the stream and the poll: {connections:?}"))?;
     source.remove()
 }

@@ -1,14 +1,17 @@
 //! However sessions log their changes, the tables rebuilt from the events are those of MySQL.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
     programs::{Site, recording_listener, seed, size},
     rebuilt::Rebuilt,
+    recording::{Event, Recording},
     servers::{Mysql, execute},
     sessions::{self, Style, TABLE},
 };
-use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row, prelude::Queryable as _};
 
 const SCHEMA: &str = "styles";
 
@@ -21,8 +24,12 @@ struct Running {
 
 impl Running {
     async fn start(test: &str) -> Result<Self> {
+        Self::start_on(test, ("9.7", &[])).await
+    }
+
+    async fn start_on(test: &str, (flavor, options): (&str, &[&str])) -> Result<Self> {
         let site = Site::new(test)?;
-        let mysql = site.start_mysql().await?;
+        let mysql = Mysql::start_with(flavor, &site.path("mysql"), options).await?;
         sessions::create_table(&mut mysql.connect().await?, SCHEMA).await?;
         site.configure_dts(&mysql.address(), SCHEMA)?;
         site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
@@ -54,20 +61,34 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_rebuilt_from_every_style_of_logging_while_dts_is_killed() -> Result<()> {
+    rebuild_from("9.7", &Style::ALL).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_rebuilt_from_every_style_of_mariadb_1011() -> Result<()> {
+    rebuild_from("mariadb-10.11", &Style::MARIADB).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_rebuilt_from_every_style_of_mariadb_118() -> Result<()> {
+    rebuild_from("mariadb-11.8", &Style::MARIADB).await
+}
+
+async fn rebuild_from(flavor: &str, styles: &[Style]) -> Result<()> {
     let (seed, statements) = (seed(), size(600, 5_000));
-    let mut running = Running::start("styles").await?;
+    let mut running = Running::start_on(&format!("styles-{flavor}"), (flavor, &[])).await?;
     let url = format!("{}/{SCHEMA}", running.mysql.url());
-    for (number, style) in (0_u64..).zip(Style::ALL) {
+    for (number, style) in (0_u64..).zip(styles) {
         for (half, checksum) in [(0, "CRC32"), (1, "NONE")] {
             let mut server = running.mysql.connect().await?;
             server.query_drop(format!("SET GLOBAL binlog_checksum = {checksum}")).await?;
-            let load = sessions::run(&url, (style, statements / 2), seed + 10 * number + half);
+            let load = sessions::run(&url, (*style, statements / 2), seed + 10 * number + half);
             let (made, killed) = tokio::join!(load, running.kill_dts());
-            made?;
+            made.with_context(|| format!("{style:?}"))?;
             killed?;
         }
-        let rows = running.check().await?;
-        println!("{style:?}: {statements} statements, {rows} rows");
+        let rows = running.check().await.with_context(|| format!("{style:?}"))?;
+        println!("{flavor} {style:?}: {statements} statements, {rows} rows");
         ensure!(rows > 0, "{style:?}: the table is empty, which proves nothing");
     }
     running.end()
@@ -172,6 +193,71 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() ->
     published(&running, 9).await?;
     ensure!(running.dts.output().contains("a change was logged as a statement"), "not told");
     running.end()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_made_of_a_select_in_two_groups_is_read() -> Result<()> {
+    // An engine without transactions makes the table in one group and fills it in another.
+    let options: &[&str] = &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let mut running = Running::start_on("select-in-two", ("8.0", options)).await?;
+    let mut server = running.mysql.connect().await?;
+    let copy = "CREATE TABLE copy (PRIMARY KEY (id)) ENGINE = MyISAM AS SELECT id, number FROM doc";
+    let insert = "INSERT INTO doc (id, number) VALUES (1, 1), (2, 2), (3, 3)";
+    execute(&mut server, &["USE styles", insert]).await?;
+    let groups = async |server: &mut Conn| -> Result<usize> {
+        let events: Vec<Row> = server.query("SHOW BINLOG EVENTS").await?;
+        let kinds = events.iter().filter_map(|row| row.get::<String, _>("Event_type"));
+        Ok(kinds.filter(|kind| kind == "Anonymous_Gtid").count())
+    };
+    let before = groups(&mut server).await?;
+    execute(&mut server, &[copy]).await?;
+    ensure!(groups(&mut server).await? == before + 2, "not in two groups");
+    published(&running, 6).await?;
+    running.kill_dts().await?;
+    execute(&mut server, &["INSERT INTO doc (id) VALUES (4)"]).await?;
+    published(&running, 7).await?;
+    let recorded = running.site.path("recorded");
+    let mut recording = Recording::read(&recorded)?;
+    wait_until("every change is handled", PATIENCE, async || {
+        recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+        recording.done_ids().len() == 7
+    })
+    .await?;
+    let rebuilt = Rebuilt::from_recording(&recording)?;
+    ensure!(rebuilt.check_table(&mut server, SCHEMA, "copy").await? == 3, "the copy differs");
+    running.end()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_key_that_cannot_be_null_stands_in_for_the_primary_one() -> Result<()> {
+    for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
+        let running = Running::start_on(&format!("unique-{flavor}"), (flavor, &[])).await?;
+        let mut server = running.mysql.connect().await?;
+        let table = "CREATE TABLE keyed (note TEXT, a INT NOT NULL, b INT NOT NULL, c INT, \
+                     UNIQUE KEY (c), UNIQUE KEY (b, a), UNIQUE KEY (a))";
+        let insert = "INSERT INTO keyed VALUES ('one', 2, 3, NULL)";
+        let update = "UPDATE keyed SET note = 'two'";
+        let split = "UPDATE keyed SET a = 5";
+        execute(&mut server, &["USE styles", table, insert, update, split]).await?;
+        let recorded = running.site.path("recorded");
+        let mut recording = Recording::read(&recorded)?;
+        wait_until("every change is handled", PATIENCE, async || {
+            recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+            recording.done_ids().len() == 4
+        })
+        .await?;
+        // In the order of the bus: only that of each key is the handler's too.
+        let events: BTreeMap<u64, &Event> =
+            recording.done().map(|event| (event.bus.offset, event)).collect();
+        let seen: Vec<(&str, &str)> =
+            events.values().map(|event| (event.action.as_str(), event.pk.get())).collect();
+        let (first, second) = (r#"{"b":3,"a":2}"#, r#"{"b":3,"a":5}"#);
+        let expected =
+            [("insert", first), ("update", first), ("delete", first), ("insert", second)];
+        ensure!(seen == expected, "{flavor}: {seen:?}");
+        running.end()?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use change_event::Columns;
 use e2e::{
-    oracle::{Change, History, SESSION, Sample, Table, Writer, quoted, samples},
+    oracle::{
+        Change, History, MARIADB_SESSION, SESSION, Sample, Table, Writer, mariadb_samples, quoted,
+        samples,
+    },
     programs::{Site, recording_listener, seed, size},
     recording::{Event, Recording},
     servers::{Mysql, execute},
@@ -22,6 +25,16 @@ async fn a_listener_receives_what_a_select_answers_on_mysql_97() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_receives_what_a_select_answers_on_mysql_80() -> Result<()> {
     compare_all("8.0").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_receives_what_a_select_answers_on_mariadb_1011() -> Result<()> {
+    compare_all("mariadb-10.11").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_receives_what_a_select_answers_on_mariadb_118() -> Result<()> {
+    compare_all("mariadb-11.8").await
 }
 
 async fn compare_all(flavor: &str) -> Result<()> {
@@ -49,10 +62,16 @@ async fn compare_all(flavor: &str) -> Result<()> {
 async fn write_all(mysql: &Mysql, seed: u64) -> Result<Vec<(Table, History)>> {
     let rows = usize::try_from(size(10_000, 100_000))?;
     let mut conn = mysql.connect().await?;
-    execute(&mut conn, &[SESSION, &format!("CREATE DATABASE {}", quoted(SCHEMA))]).await?;
+    let session = if mysql.is_mariadb() { MARIADB_SESSION } else { SESSION };
+    execute(&mut conn, &[session, &format!("CREATE DATABASE {}", quoted(SCHEMA))]).await?;
+    let samples = if mysql.is_mariadb() {
+        mariadb_samples(&mut conn).await
+    } else {
+        samples(&mut conn).await
+    };
     let mut rng = StdRng::seed_from_u64(seed);
     let mut histories = Vec::new();
-    for sample in samples(&mut conn).await? {
+    for sample in samples? {
         let rows = sample.rows(rows);
         let Sample { table, .. } = sample;
         execute(&mut conn, &[&table.create(SCHEMA)]).await?;

@@ -8,41 +8,34 @@ use_docker() {
     fail "this machine is no Debian on amd64, and Docker does not answer: start Docker"
 }
 
+docker_gtids=(--gtid-mode=ON --enforce-gtid-consistency=ON)
+
 docker_up() {
   local name=dbevent-$1
   if docker_status "$1" >/dev/null; then say "$name is up already"; return; fi
   say "running the container $name"
   docker rm -f "$name" >/dev/null 2>&1 || true
   case $1 in
-    mysql-9.7) docker_mysql 9.7 mysql:9 ;;
-    mysql-8.0) docker_mysql 8.0 mysql:8.0.31 ;;
-    mariadb-*) docker_mariadb "$1" "mariadb:${1#mariadb-}" ;;
+    mysql-9.7) docker_mysql 9.7 mysql:9 "${docker_gtids[@]}" ;;
+    mysql-8.0) docker_mysql 8.0 mysql:8.0.31 "${docker_gtids[@]}" ;;
+    mariadb-*) docker_mysql "$1" "mariadb:${1#mariadb-}" "${mariadb_options[@]}" ;;
     kafka) docker_kafka ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
 }
 
+# docker_mysql FLAVOR IMAGE [OPTION...]: a MySQL or a MariaDB.
 docker_mysql() {
-  local port
-  port=$(mysql_port "$1")
+  local flavor=$1 image=$2 port
+  shift 2
+  port=$(mysql_port "$flavor")
   mysql_users | sed "/'root'/d" >"$place/run/users.sql"
-  docker run -d --name "dbevent-mysql-$1" -p "127.0.0.1:$port:3306" \
-    -e MYSQL_ALLOW_EMPTY_PASSWORD=yes \
+  docker run -d --name "dbevent-$(mysql_name "$flavor")" -p "127.0.0.1:$port:3306" \
+    -e MYSQL_ALLOW_EMPTY_PASSWORD=yes -e MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=yes \
     -v "$place/run/users.sql:/docker-entrypoint-initdb.d/users.sql:ro" \
-    "$2" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
-    --binlog-row-metadata=FULL --gtid-mode=ON --enforce-gtid-consistency=ON >/dev/null
-}
-
-docker_mariadb() {
-  local port
-  port=$(mysql_port "$1")
-  mysql_users | sed "/'root'/d" >"$place/run/users.sql"
-  docker run -d --name "dbevent-$1" -p "127.0.0.1:$port:3306" \
-    -e MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=yes \
-    -v "$place/run/users.sql:/docker-entrypoint-initdb.d/users.sql:ro" \
-    "$2" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
-    --binlog-row-metadata=FULL "${mariadb_options[@]}" >/dev/null
+    "$image" --server-id="$port" --log-bin=binlog --binlog-format=ROW \
+    --binlog-row-metadata=FULL "$@" >/dev/null
 }
 
 # The image reads Kafka's settings from variables: KAFKA_LOG_DIRS is log.dirs. The port is the same

@@ -126,7 +126,10 @@ fn problem(config: &SourceConfig, error: &mysql_async::ServerError) -> String {
 
 fn grant(config: &SourceConfig) -> String {
     let user = &config.user;
-    format!("run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'…'")
+    format!(
+        "run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'…' (`dts check` \
+         prints all that is needed)"
+    )
 }
 
 /// Server errors by number (MySQL manual, "Server Error Message Reference").

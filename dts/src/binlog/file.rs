@@ -85,11 +85,46 @@ pub(super) async fn is_exact(
     let files = Server::binlog_files(conn, config).await?;
     match files.iter().rev().skip(1).find(|(name, _)| name == file) {
         Some((_, size)) if *pos <= *size && *size <= MAX_ASKABLE => {
-            let begun = file_created(config, file).await?;
-            Ok(begun == Some(SystemTime::UNIX_EPOCH + Duration::from_secs(created.into())))
+            was_begun(config, file, created).await
         }
         _ => Ok(false),
     }
+}
+
+/// Whether a MariaDB is to be asked by file, since an XA transaction is prepared and open: its
+/// place is in a file that must still be there. If our file is another one now, what was prepared
+/// is forgotten; should it be committed, that is refused.
+///
+/// # Errors
+///
+/// As [`connect`](super::connect()); refused when a file is gone.
+pub(super) async fn has_prepared(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    saved: &mut Saved,
+) -> Result<bool> {
+    if saved.prepared.is_empty() {
+        return Ok(false);
+    }
+    let files = Server::binlog_files(conn, config).await?;
+    let Position { file, pos, .. } = &saved.position;
+    for (file, pos) in [(saved.oldest_file(), FIRST_POS), (file, *pos)] {
+        check(&files, file, pos)?;
+    }
+    let is_ours = match saved.file_created {
+        Some(created) => was_begun(config, file, created).await?,
+        None => true,
+    };
+    if !is_ours {
+        saved.prepared.clear();
+    }
+    Ok(is_ours)
+}
+
+/// Whether a file was begun at a time, in seconds since 1970.
+async fn was_begun(config: &SourceConfig, file: &str, created: u32) -> Result<bool> {
+    let begun = file_created(config, file).await?;
+    Ok(begun == Some(SystemTime::UNIX_EPOCH + Duration::from_secs(created.into())))
 }
 
 /// Whether the server has the position.

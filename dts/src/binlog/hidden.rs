@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{config::SourceConfig, decode::HiddenTypes, error::Result};
 
-const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE \
-    FROM information_schema.COLUMNS WHERE DATA_TYPE IN ('uuid', 'inet4', 'inet6')";
+const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, \
+    IFNULL(DATETIME_PRECISION, 0) FROM information_schema.COLUMNS \
+    WHERE DATA_TYPE IN ('uuid', 'inet4', 'inet6') \
+    OR (DATETIME_PRECISION > 0 AND COLUMN_TYPE LIKE '%mariadb-5.3%')";
 
 impl Server {
     /// Whether its binlog hides the types of some columns.
@@ -23,11 +25,11 @@ impl Server {
     ///
     /// As [`connect`](super::connect()).
     pub async fn hidden_types(conn: &mut Conn, config: &SourceConfig) -> Result<HiddenTypes> {
-        let rows: Vec<(String, String, String, String)> =
+        let rows: Vec<(String, String, String, String, u8)> =
             conn.query(COLUMNS).await.map_err(|error| classify(config, error))?;
         let mut types = HiddenTypes::default();
-        for (schema, table, column, data_type) in rows {
-            types.add((schema, table), column, &data_type);
+        for (schema, table, column, data_type, fraction) in rows {
+            types.add((schema, table), column, (&data_type, fraction));
         }
         Ok(types)
     }

@@ -54,16 +54,21 @@ pub(super) async fn ask(
 
 /// What is in the binlog, and what was in it before its oldest file.
 async fn ask_gtids(conn: &mut Conn, config: &SourceConfig) -> Result<(GtidSet, GtidSet)> {
-    let executed: Option<String> = conn
-        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
-        .await
-        .map_err(|error| classify(config, error))?;
+    let query = "SELECT @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_binlog_state";
+    let executed: Option<(String, String)> =
+        conn.query_first(query).await.map_err(|error| classify(config, error))?;
+    let (position, state) = executed.unwrap_or_default();
+    let mut executed = parse(&position)?;
+    for last in state.split(',').filter(|last| !last.trim().is_empty()) {
+        let last = last.trim().parse();
+        executed.note_writer(last.map_err(|error| Error::Internal(format!("{error}")))?);
+    }
     let files = Server::binlog_files(conn, config).await?;
     let purged = match files.first() {
         Some((oldest, _)) => gtids_at(conn, config, (oldest, FIRST_POS)).await?,
         None => GtidSet::default(),
     };
-    Ok((parse(&executed.unwrap_or_default())?, purged))
+    Ok((executed, purged))
 }
 
 /// The GTID position of a place in a binlog file.

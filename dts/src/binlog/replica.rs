@@ -28,6 +28,15 @@ pub(crate) async fn is_replica(conn: &mut Conn) -> bool {
     !channels(conn).await.is_empty()
 }
 
+/// Whether the user may see what the server replicates; a server that is away does not say no.
+pub(crate) async fn may_see(conn: &mut Conn) -> bool {
+    const ACCESS_DENIED: u16 = 1227;
+    match conn.query_drop(statement(conn)).await {
+        Err(mysql_async::Error::Server(error)) => error.code != ACCESS_DENIED,
+        _ => true,
+    }
+}
+
 /// Waits until the server has the transactions, for a few seconds at most.
 pub(super) async fn wait_for(conn: &mut Conn, lacking: &Lacking) {
     const SECONDS: u64 = 3;
@@ -38,12 +47,19 @@ pub(super) async fn wait_for(conn: &mut Conn, lacking: &Lacking) {
 }
 
 async fn channels(conn: &mut Conn) -> Vec<Channel> {
-    let rows: Vec<Row> = match conn.query("SHOW REPLICA STATUS").await {
-        Ok(rows) => rows,
-        // The statement's name before MySQL 8.0.22.
-        Err(_) => conn.query("SHOW SLAVE STATUS").await.unwrap_or_default(),
-    };
+    let rows: Vec<Row> = conn.query(statement(conn)).await.unwrap_or_default();
     rows.iter().map(channel).collect()
+}
+
+/// The statement's name before MySQL 8.0.22, and on MariaDB also for all its connections.
+fn statement(conn: &Conn) -> &'static str {
+    if mariadb::is_at(conn) {
+        "SHOW ALL SLAVES STATUS"
+    } else if conn.server_version() < (8, 0, 22) {
+        "SHOW SLAVE STATUS"
+    } else {
+        "SHOW REPLICA STATUS"
+    }
 }
 
 fn channel(row: &Row) -> Channel {

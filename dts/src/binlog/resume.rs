@@ -114,10 +114,12 @@ pub(super) async fn resume(
                 return Err(Unfit::Lacks(lacking));
             }
             let mut resumed = by_gtids(server, saved.clone(), &lacking)?;
-            // Every transaction of MariaDB has a GTID.
-            if server.product == Product::Mysql
-                && file::is_exact(conn, config, &resumed.saved).await?
-            {
+            let by_file = match server.product {
+                Product::Mysql => file::is_exact(conn, config, &resumed.saved).await?,
+                // All have GTIDs, but one that is prepared and open is not sent again by them.
+                Product::Mariadb => file::has_prepared(conn, config, &mut resumed.saved).await?,
+            };
+            if by_file {
                 resumed.from.gtids = None;
             }
             Ok(resumed.before_prepared())

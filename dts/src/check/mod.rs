@@ -121,17 +121,18 @@ async fn look(
     (capture, saved): (&Capture, Option<&Saved>),
     host: &mut Host,
 ) -> Result<()> {
-    let (mut conn, server) = binlog::open(config).await?;
+    let mut conn = binlog::connect(config).await?;
+    host.grants = privileges::grants(&mut conn, config, capture).await;
+    let server = Server::ask(&mut conn, config).await?;
     host.server = Some(Facts {
         product: server.product,
         version: server.version.clone(),
         uuid: server.uuid.clone(),
         managed: Managed::of(&server).name(),
     });
-    host.grants = privileges::grants(&mut conn, config, capture).await;
     host.findings = server.findings();
     host.findings.extend(of_source(&mut conn, (config, capture), &server).await);
-    let place = saved.map(|saved| Place::of(&saved.position));
+    let place = saved.map(Place::of);
     let sight = watch::look_once(config, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
     if let Some(saved) = saved {
@@ -160,6 +161,7 @@ pub(crate) async fn of_source(
 ) -> Vec<Finding> {
     let mut found = settings::of_variables(server);
     found.extend(settings::of_replica(conn, server).await);
+    found.extend(settings::of_rights(conn).await);
     found.extend(settings::of_server_id(conn, config, server).await);
     found.extend(settings::of_clock(conn).await);
     let tables = tables::of_tables(conn, server, capture);

@@ -13,11 +13,22 @@ pub(super) async fn grants(
     let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.ok().flatten();
     let account = account.unwrap_or_else(|| format!("{}@%", config.user));
     let (user, host) = account.rsplit_once('@').unwrap_or((account.as_str(), "%"));
-    statements(&format!("{}@{}", quoted(user), quoted(host)), capture)
+    let global = global_rights(conn.server_version());
+    statements(&format!("{}@{}", quoted(user), quoted(host)), global, capture)
 }
 
-fn statements(account: &str, capture: &Capture) -> Vec<String> {
-    let replicate = format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {account}");
+/// To follow the binlog, to ask where it is, and to see whether the server is itself a replica.
+/// MariaDB, whose versions begin at 10, made three rights of two, and named the last in 10.5.9.
+fn global_rights(version: (u16, u16, u16)) -> &'static str {
+    if version >= (10, 5, 9) {
+        "REPLICATION SLAVE, BINLOG MONITOR, REPLICA MONITOR"
+    } else {
+        "REPLICATION SLAVE, REPLICATION CLIENT"
+    }
+}
+
+fn statements(account: &str, global: &str, capture: &Capture) -> Vec<String> {
+    let replicate = format!("GRANT {global} ON *.* TO {account}");
     let mut all = vec![replicate];
     let mut places: Vec<String> =
         capture.globs().map(|(schema, table)| place(schema, table)).collect();
@@ -53,7 +64,10 @@ mod tests {
         assert_eq!(place("my_shop?", "t*"), "`my\\_shop_`.*");
         assert_eq!(place("shop", "item"), "`shop`.`item`");
         assert_eq!(place("shop*", "item"), "*.*");
-        let all = statements("'dts'@'%'", &Capture::default());
+        let global = global_rights((9, 7, 4));
+        assert!(global_rights((10, 11, 2)).ends_with("REPLICA MONITOR"));
+        let all = statements("'dts'@'%'", global, &Capture::default());
+        assert_eq!(all[0], "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'dts'@'%'");
         assert_eq!(all[1], "GRANT SELECT ON *.* TO 'dts'@'%'");
         assert_eq!(quoted("o'neil"), "'o''neil'");
     }

@@ -70,6 +70,19 @@ pub(super) async fn of_replica(conn: &mut Conn, server: &Server) -> Option<Findi
     })
 }
 
+/// Whether we could tell a replica that is behind from a server that lost transactions.
+pub(super) async fn of_rights(conn: &mut Conn) -> Option<Finding> {
+    (!binlog::may_see_replication(conn).await).then(|| Finding {
+        severity: Severity::Warn,
+        name: "privileges",
+        what: "the user may not see whether the server is a replica, and how far it is".into(),
+        why: "a replica that takes over while it is still applying counts as one that has lost \
+              transactions"
+            .into(),
+        remedy: "run the GRANT that is printed".into(),
+    })
+}
+
 /// Whether our id is another's.
 pub(super) async fn of_server_id(
     conn: &mut Conn,

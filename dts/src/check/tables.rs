@@ -3,7 +3,7 @@
 use mysql_async::{Conn, prelude::Queryable};
 
 use crate::{
-    binlog::Server,
+    binlog::{Product, Server},
     capture::Capture,
     decode,
     finding::{Finding, Severity},
@@ -35,6 +35,9 @@ pub(super) async fn of_tables(
     found.extend(cascades(conn, server, capture).await?);
     found.extend(engines(conn, capture).await?);
     found.extend(charsets(conn, capture).await?);
+    if server.product == Product::Mariadb {
+        found.extend(old_fractions(conn, capture).await?);
+    }
     found.extend(unseen(conn, capture).await?);
     Ok(found)
 }
@@ -75,10 +78,17 @@ async fn without_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
         let (schema, table) = noted.table.split_once('.').unwrap_or_default();
         capture.key_columns(schema, table).is_none()
     });
+    if !tables.is_empty() {
+        let keyed = with_unique_key(conn, capture).await?;
+        tables.retain(|noted| !keyed.iter().any(|other| other.table == noted.table));
+    }
     Ok((!tables.is_empty()).then(|| Finding {
         severity: Severity::Warn,
         name: "primary_key",
-        what: format!("captured tables without a primary key: {}", named(&tables)),
+        what: format!(
+            "captured tables without a primary key, or a unique one that is NOT NULL: {}",
+            named(&tables)
+        ),
         why: "a row is told from others by all its values, so an update comes as a delete and an \
               insert, and equal rows cannot be told apart"
             .into(),
@@ -86,6 +96,18 @@ async fn without_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
                  capture.keyColumns"
             .into(),
     }))
+}
+
+/// Tables with a unique key that a server takes for the primary one where there is none, also in
+/// its binlog: of whole columns that cannot be NULL.
+async fn with_unique_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<Noted>> {
+    let query = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.STATISTICS \
+         WHERE NON_UNIQUE = 0 AND INDEX_NAME <> 'PRIMARY' AND TABLE_SCHEMA {NOT_SYSTEM} \
+         GROUP BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME HAVING \
+         SUM(NULLABLE = 'YES' OR SUB_PART IS NOT NULL OR COLUMN_NAME IS NULL) = 0"
+    );
+    ask(conn, capture, &query).await
 }
 
 /// Before MySQL 9.6 the storage engine carries cascades out, past the binlog.
@@ -161,6 +183,28 @@ async fn charsets(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opt
         remedy: "ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4, or leave the table out with \
                  capture.exclude"
             .into(),
+    }))
+}
+
+/// Columns whose fraction the binlog of a MariaDB hides.
+async fn old_fractions(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
+    let query = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY ORDINAL_POSITION) \
+         FROM information_schema.COLUMNS WHERE DATETIME_PRECISION > 0 \
+         AND COLUMN_TYPE LIKE '%mariadb-5.3%' AND TABLE_SCHEMA {NOT_SYSTEM} \
+         GROUP BY TABLE_SCHEMA, TABLE_NAME ORDER BY 1, 2"
+    );
+    let tables = ask(conn, capture, &query).await?;
+    Ok((!tables.is_empty()).then(|| Finding {
+        severity: Severity::Stop,
+        name: "mysql56_temporal_format",
+        what: format!("times with a fraction in the format before 10.1.2: {}", named(&tables)),
+        why: "the binlog does not say that they have a fraction, so their values cannot be read"
+            .into(),
+        remedy:
+            "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE … FORCE for each of them; \
+                 or leave them out with capture.exclude"
+                .into(),
     }))
 }
 

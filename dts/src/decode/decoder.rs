@@ -30,7 +30,8 @@ pub struct RawEvent<'a> {
 impl RawEvent<'_> {
     /// Whether it is a table map or has rows.
     pub fn has_row_data(&self) -> bool {
-        self.header.kind == kind::TABLE_MAP || rows::action_of(self.header.kind).is_some()
+        let kind = mariadb::plain_kind(self.header.kind).unwrap_or(self.header.kind);
+        kind == kind::TABLE_MAP || rows::action_of(kind).is_some()
     }
 }
 

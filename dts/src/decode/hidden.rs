@@ -1,25 +1,55 @@
-//! Types that the binlog does not tell from BINARY: UUID, INET4 and INET6 of MariaDB.
+//! Types that MariaDB's binlog does not tell from others: UUID, INET4 and INET6, which look like
+//! BINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if they
+//! had none (`mysql56_temporal_format = OFF`; `Field_time_hires` and its like).
 
 use std::collections::HashMap;
 
-use super::{column::Kind, plan::TablePlan};
+use super::{
+    column::{Kind, Layout, raw},
+    error::Fault,
+    plan::{ColumnFault, TablePlan},
+    table_map::TableMap,
+};
 
 /// The columns of these types that a server has, by schema and table. What they were when an older
 /// event was logged nobody knows any more.
 #[derive(Debug, Default)]
-pub struct HiddenTypes(HashMap<(String, String), Vec<(String, Kind)>>);
+pub struct HiddenTypes(HashMap<(String, String), Vec<(String, Hidden)>>);
+
+#[derive(Clone, Debug)]
+enum Hidden {
+    Type(Kind),
+    /// A value takes so many bytes.
+    OldFraction {
+        bytes: u32,
+    },
+}
+
+const OLD_FRACTION: &str = "its fraction is stored as MariaDB did before 10.1.2, which the \
+     binlog does not say; rebuild the table (SET GLOBAL mysql56_temporal_format = ON; \
+     ALTER TABLE … FORCE), start from a position after that, and load it anew";
 
 impl HiddenTypes {
-    /// Notes a column's type as `information_schema.COLUMNS.DATA_TYPE` names it; others than
-    /// these count as not hidden.
-    pub fn add(&mut self, (schema, table): (String, String), column: String, data_type: &str) {
-        let kind = match data_type {
-            "uuid" => Kind::Uuid,
-            "inet4" => Kind::Inet4,
-            "inet6" => Kind::Inet6,
+    /// Notes a column's type as `information_schema.COLUMNS.DATA_TYPE` names it, with its digits of
+    /// fraction; others than these count as not hidden. A time must be one of the old format.
+    pub fn add(
+        &mut self,
+        (schema, table): (String, String),
+        column: String,
+        (data_type, fraction): (&str, u8),
+    ) {
+        let old = |bytes| Hidden::OldFraction { bytes };
+        let hidden = match data_type {
+            "uuid" => Hidden::Type(Kind::Uuid),
+            "inet4" => Hidden::Type(Kind::Inet4),
+            "inet6" => Hidden::Type(Kind::Inet6),
+            // As many as the largest value needs (`time_hires_bytes`, `datetime_hires_bytes`).
+            "time" => old(bytes_of([3, 4, 4, 5, 5, 5, 6], fraction)),
+            "datetime" => old(bytes_of([5, 6, 6, 7, 7, 7, 8], fraction)),
+            "timestamp" => old(bytes_of([4, 5, 5, 6, 6, 7, 7], fraction)),
             _ => return,
         };
-        self.0.entry((schema, table)).or_default().push((column, kind));
+        self.0.entry((schema, table)).or_default().push((column, hidden));
     }
 
     /// Whether there are none.
@@ -28,16 +58,55 @@ impl HiddenTypes {
     }
 
     /// Gives the columns of a plan their types, where they can be what the server has now.
-    pub(super) fn apply(&self, plan: &mut TablePlan) {
-        let Some(hidden) = self.0.get(&(plan.schema.clone(), plan.table.clone())) else { return };
+    pub(super) fn apply(&self, plan: &mut TablePlan) -> Result<(), ColumnFault> {
+        let Some(hidden) = self.of(&plan.schema, &plan.table) else { return Ok(()) };
         for column in &mut plan.columns {
-            let Kind::FixedBinary { length } = column.kind else { continue };
             let known = hidden.iter().find(|(name, _)| *name == column.name);
-            if let Some((_, kind)) = known.filter(|(_, kind)| length_of(kind) == length) {
-                column.kind = kind.clone();
+            match (known, &column.kind) {
+                (Some((_, Hidden::Type(kind))), Kind::FixedBinary { length })
+                    if length_of(kind) == *length =>
+                {
+                    column.kind = kind.clone();
+                }
+                (
+                    Some((name, Hidden::OldFraction { .. })),
+                    Kind::OldTime | Kind::OldDateTime | Kind::OldTimestamp,
+                ) => return Err((Fault::Setting(OLD_FRACTION), Some(name.clone()))),
+                _ => {}
             }
         }
+        Ok(())
     }
+
+    /// Corrects the lengths of values, so that the rows of a table can be walked over.
+    pub(super) fn correct(
+        &self,
+        map: &TableMap<'_>,
+        layouts: &mut [Layout],
+    ) -> Result<(), ColumnFault> {
+        let Some(hidden) = self.of(map.schema, map.table) else { return Ok(()) };
+        let names = map.optional().map_err(|fault| (fault, None))?.names;
+        for ((name, raw), layout) in names.iter().zip(&map.types).zip(layouts) {
+            let known = hidden.iter().find(|(known, _)| known == name);
+            if let Some((_, Hidden::OldFraction { bytes })) = known
+                && matches!(raw.kind, raw::OLD_TIME | raw::OLD_DATETIME | raw::OLD_TIMESTAMP)
+            {
+                *layout = Layout::Fixed(*bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&self, schema: &str, table: &str) -> Option<&[(String, Hidden)]> {
+        let hidden = self.0.get(&(schema.to_owned(), table.to_owned()));
+        hidden.map(Vec::as_slice)
+    }
+}
+
+/// The bytes of a value with so many digits of fraction.
+fn bytes_of(by_fraction: [u32; 7], fraction: u8) -> u32 {
+    let [.., most] = by_fraction;
+    by_fraction.get(usize::from(fraction)).copied().unwrap_or(most)
 }
 
 fn length_of(kind: &Kind) -> u16 {

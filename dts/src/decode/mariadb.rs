@@ -28,10 +28,11 @@ const MAX_EVENT_BYTES: usize = 1 << 30;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GtidEvent {
     pub(super) gtid: DomainGtid,
-    /// One statement is all of the group; otherwise this event stands for its BEGIN.
+    /// One statement is all of the group, such as a definition or XA COMMIT; otherwise this event
+    /// stands for its BEGIN.
     pub(super) is_standalone: bool,
-    /// A part of an XA transaction: its preparation, or its end.
-    pub(super) is_xa: bool,
+    /// The group prepares an XA transaction, and this event stands for its XA START.
+    pub(super) prepares_xa: bool,
 }
 
 impl GtidEvent {
@@ -39,13 +40,12 @@ impl GtidEvent {
     pub(super) fn read(body: &[u8], server_id: u32) -> Result<Self, Fault> {
         const STANDALONE: u8 = 0x01;
         const PREPARED_XA: u8 = 0x40;
-        const COMPLETED_XA: u8 = 0x80;
         let mut reader = Reader::new(body);
         let (sequence, domain, flags) = (reader.u64()?, reader.u32()?, reader.u8()?);
         Ok(Self {
             gtid: DomainGtid { domain, server_id, sequence },
             is_standalone: flags & STANDALONE != 0,
-            is_xa: flags & (PREPARED_XA | COMPLETED_XA) != 0,
+            prepares_xa: flags & PREPARED_XA != 0,
         })
     }
 }
@@ -238,7 +238,7 @@ mod tests {
         let body = [5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0x2d, 0, 0, 0, 0, 0, 0];
         let event = GtidEvent::read(&body, 9).unwrap();
         assert_eq!(event.gtid, DomainGtid { domain: 7, server_id: 9, sequence: 5 });
-        assert!(event.is_standalone && !event.is_xa);
+        assert!(event.is_standalone && !event.prepares_xa);
         assert!(GtidEvent::read(&body[..12], 9).is_err());
     }
 

@@ -120,7 +120,9 @@ impl Tables {
 
     fn read(&mut self, map: &TableMap<'_>, body: &[u8]) -> Result<Mapped, ColumnFault> {
         let layouts = map.types.iter().map(|raw| raw.layout());
-        let layouts = layouts.collect::<Result<_, _>>().map_err(|fault| (fault, None))?;
+        let layouts: Result<Box<[Layout]>, _> = layouts.collect();
+        let mut layouts = layouts.map_err(|fault| (fault, None))?;
+        self.hidden.correct(map, &mut layouts)?;
         let types = map.types.iter().enumerate();
         let json_columns =
             types.filter(|(_, raw)| raw.kind == raw::JSON).map(|(column, _)| column).collect();
@@ -132,7 +134,7 @@ impl Tables {
     fn plan(&mut self, map: &TableMap<'_>) -> Result<Arc<TablePlan>, ColumnFault> {
         self.plans_made = self.plans_made.wrapping_add(1);
         let mut plan = TablePlan::new(self.plans_made, map)?;
-        self.hidden.apply(&mut plan);
+        self.hidden.apply(&mut plan)?;
         Ok(Arc::new(plan))
     }
 }

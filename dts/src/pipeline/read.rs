@@ -100,7 +100,7 @@ impl Reader {
             held: Held::new(&config.xa),
             replay: None,
             behind: Behind::of(&saved, from),
-            may_repeat: from.gtids.is_none() && saved.position.gtids.is_some(),
+            may_repeat: from.gtids.is_none() && saved.position.has_gtid_gaps(),
             repeated: None,
             saved: Saved { skip: Skip::default(), ..saved },
             touching: Touching::default(),

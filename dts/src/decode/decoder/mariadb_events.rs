@@ -44,20 +44,18 @@ impl Decoder {
         step
     }
 
-    /// On MariaDB the GTID event stands for the BEGIN of a transaction too.
+    /// On MariaDB the GTID event stands for the BEGIN of a transaction too, or for its XA START.
     pub(super) fn name_mariadb_group(
         &mut self,
         event: &RawEvent<'_>,
         start: u64,
     ) -> Result<Step, Fault> {
         let named = mariadb::GtidEvent::read(event.body, event.header.server_id)?;
-        if named.is_xa {
-            // A position has no gaps, so a prepared one would not be sent again.
-            return Err(Fault::NotHandled("an XA transaction of MariaDB is".to_owned()));
-        }
         let gtid = GtidEvent { gtid: Some(Gtid::Mariadb(named.gtid)), commit_micros: None };
         let step = self.name_group(&event.header, gtid, start)?;
-        if !named.is_standalone {
+        if named.prepares_xa {
+            self.group = Group::Xa;
+        } else if !named.is_standalone {
             self.group = Group::Body;
         }
         Ok(step)

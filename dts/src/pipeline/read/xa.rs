@@ -3,7 +3,8 @@
 //!
 //! Until then the prepare counts as not read: its GTID stays out of the saved set, so that a server
 //! sends it again. The checkpoint names where each begins: a server that is asked by file is asked
-//! from the first of these on, and what is published is passed over.
+//! from the first of these on, and what is published is passed over. A MariaDB is asked by file as
+//! long as one is open, for its positions have no gaps.
 
 use std::{
     cmp::Ordering,
@@ -127,9 +128,15 @@ impl Reader {
         Ok(())
     }
 
+    /// An XA transaction is settled: what prepared it, and what ended it.
     fn add_gtids(&mut self, read: [Option<Gtid>; 2]) {
         let Some(gtids) = &mut self.saved.position.gtids else { return };
-        read.iter().flatten().for_each(|gtid| gtids.add(gtid));
+        let [prepared_as, end] = read;
+        // The position of a MariaDB is beyond it already, unless it was the last of its domain.
+        if let Some(prepared_as) = prepared_as.filter(|gtid| !gtids.contains(gtid)) {
+            gtids.add(&prepared_as);
+        }
+        end.iter().for_each(|gtid| gtids.add(gtid));
     }
 
     fn note_prepared(&mut self) {

@@ -1,0 +1,359 @@
+//! Another host takes over from a MariaDB: two real servers that replicate, by GTID in a domain.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    binlog,
+    processes::{PATIENCE, Process, wait_until},
+    programs::{REFUSED, Site, recording_listener, seed, size},
+    rebuilt::Rebuilt,
+    recording::Recording,
+    servers::{Mysql, execute},
+    workload::{self, Workload},
+};
+use mysql_async::{Conn, Row, prelude::Queryable as _};
+use serde_json::Value;
+
+const SCHEMA: &str = "shop";
+
+const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
+
+/// A source, its replica, and everything that reads from the two.
+struct Pair {
+    site: Site,
+    first: Mysql,
+    second: Mysql,
+    dts: Process,
+    worker: Process,
+}
+
+impl Pair {
+    async fn start(test: &str, flavor: &str) -> Result<Self> {
+        let site = Site::new(&format!("{test}-{flavor}"))?;
+        let first = start_server(&site, flavor, "first").await?;
+        let second = start_server(&site, flavor, "second").await?;
+        follow(&second, &first, "").await?;
+        workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
+        site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, "")?;
+        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+        Ok(Self { site, first, second, dts, worker })
+    }
+
+    async fn wait_for_replica(&self) -> Result<()> {
+        wait_for_gtids(&self.second, &position(&self.first).await?).await
+    }
+
+    async fn wait_for_published(&self, records: u64) -> Result<()> {
+        wait_until("dts publishes", PATIENCE, async || {
+            self.status().await["accounting"]["published"].as_u64() >= Some(records)
+        })
+        .await
+    }
+
+    async fn status(&self) -> Value {
+        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
+    }
+
+    /// Waits until everything that the second server has was handled, and gives what was handled
+    /// and is not there.
+    async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
+        let expected = binlog::event_ids(&self.second, SCHEMA).await?;
+        let path = self.site.path("recorded");
+        let mut recording = Recording::read(&path)?;
+        wait_until("every change is handled", PATIENCE * 4, async || {
+            recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
+            handled(&recording).is_superset(&expected)
+        })
+        .await?;
+        recording.check_ids()?;
+        recording.check_order()?;
+        let beyond = handled(&recording).difference(&expected).cloned().collect();
+        Ok((recording, beyond))
+    }
+
+    async fn check_tables(&self, recording: &Recording) -> Result<()> {
+        let rebuilt = Rebuilt::from_recording(recording)?;
+        workload::check_tables(&rebuilt, &mut self.second.connect().await?, SCHEMA).await
+    }
+
+    fn remove(self) -> Result<()> {
+        drop((self.worker, self.dts, self.first, self.second));
+        self.site.remove()
+    }
+}
+
+fn handled(recording: &Recording) -> BTreeSet<String> {
+    let ids = recording.done_ids();
+    ids.into_iter().map(|id| binlog::without_split_mark(id).to_owned()).collect()
+}
+
+/// The user gets the right that `dts check` prints, without which a replica is not told apart.
+async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
+    let folder = site.path(name);
+    std::fs::create_dir_all(&folder)?;
+    let server = Mysql::start(flavor, &folder).await?;
+    let grant = ["SET SESSION sql_log_bin = 0", "GRANT REPLICA MONITOR ON *.* TO 'dts'@'%'"];
+    execute(&mut server.connect().await?, &grant).await?;
+    Ok(server)
+}
+
+/// Makes a server follow another, with more options of the statement.
+async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
+    let change = format!(
+        "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'dts', \
+         MASTER_PASSWORD = 'dts', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, \
+         MASTER_SSL = 0, MASTER_SSL_VERIFY_SERVER_CERT = 0{more}",
+        source.port()
+    );
+    execute(&mut replica.connect().await?, &[&change, "START SLAVE"]).await
+}
+
+/// Ends replication: the server is a source of its own from then on.
+async fn promote(server: &Mysql) -> Result<()> {
+    let mut conn = server.connect().await?;
+    execute(&mut conn, &["STOP SLAVE IO_THREAD"]).await?;
+    wait_for_gtids(server, &received(server).await?).await?;
+    execute(&mut conn, &["STOP SLAVE", "RESET SLAVE ALL"]).await
+}
+
+/// What a replica has received.
+async fn received(server: &Mysql) -> Result<String> {
+    let rows: Vec<Row> = server.connect().await?.query("SHOW SLAVE STATUS").await?;
+    Ok(rows.first().and_then(|row| row.get("Gtid_IO_Pos")).unwrap_or_default())
+}
+
+async fn position(server: &Mysql) -> Result<String> {
+    let position: Option<String> =
+        server.connect().await?.query_first("SELECT @@gtid_binlog_pos").await?;
+    position.context("no GTIDs")
+}
+
+async fn wait_for_gtids(server: &Mysql, gtids: &str) -> Result<()> {
+    let query = format!("SELECT MASTER_GTID_WAIT('{gtids}', 60)");
+    let timed_out: Option<i8> = server.connect().await?.query_first(query).await?;
+    ensure!(timed_out == Some(0), "the server does not get {gtids}");
+    Ok(())
+}
+
+/// No writer is left that would go on once tables are unlocked.
+async fn end_other_sessions(conn: &mut Conn) -> Result<()> {
+    const OTHERS: &str = "SELECT id FROM information_schema.processlist \
+         WHERE user = 'root' AND id <> CONNECTION_ID()";
+    wait_until("no other session is there", PATIENCE, async || {
+        let others: Vec<u64> = conn.query(OTHERS).await.unwrap_or_default();
+        for id in &others {
+            // One that has ended meanwhile is as well.
+            let _ = conn.query_drop(format!("KILL {id}")).await;
+        }
+        others.is_empty()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_switch_of_mariadb_under_load_loses_and_repeats_nothing() -> Result<()> {
+    for flavor in ["mariadb-10.11", "mariadb-11.8"] {
+        switch(flavor).await.context(flavor)?;
+    }
+    Ok(())
+}
+
+async fn switch(flavor: &str) -> Result<()> {
+    let mut pair = Pair::start("switch", flavor).await?;
+    let seed = seed();
+    let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
+    load.allow(size(3_000, 30_000));
+    wait_until("the load is under way", PATIENCE, async || load.made() > 1_500).await?;
+    let mut old = pair.first.connect().await?;
+    execute(&mut old, &["FLUSH TABLES WITH READ LOCK", "SET GLOBAL read_only = ON"]).await?;
+    drop(load);
+    end_other_sessions(&mut old).await?;
+    pair.wait_for_replica().await?;
+    promote(&pair.second).await?;
+    // A transaction that only the new source has.
+    let own = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'own')";
+    execute(&mut pair.second.connect().await?, &[own]).await?;
+    let load = Workload::start(&pair.second.url(), SCHEMA, u64::MAX / 4, seed + 1);
+    load.allow(2_000);
+    execute(&mut old, &["UNLOCK TABLES", "SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos"]).await?;
+    follow(&pair.first, &pair.second, "").await?;
+    wait_until("the new source is written to", PATIENCE, async || load.made() > 1_000).await?;
+    pair.first.kill().await?;
+    wait_until("all is written", PATIENCE, async || load.made() >= 2_000).await?;
+    load.stop().await?;
+
+    let (recording, beyond) = pair.wait_for_second().await?;
+    ensure!(beyond.is_empty(), "invented: {beyond:?}");
+    let ids = recording.done_ids().len();
+    pair.check_tables(&recording).await?;
+    let status = pair.status().await;
+    ensure!(status["source"]["address"] == pair.second.address(), "{status}");
+    ensure!(status["lostTransactions"].is_null(), "{status}");
+    println!("{flavor}: {ids} events over the switch");
+
+    // And back: the old source comes again as a replica, and the new one goes.
+    pair.first.restart().await?;
+    let has = position(&pair.second).await?;
+    wait_until("the old source has all", PATIENCE, async || {
+        wait_for_gtids(&pair.first, &has).await.is_ok()
+    })
+    .await?;
+    pair.second.kill().await?;
+    let mut old = pair.first.connect().await?;
+    execute(&mut old, &["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF"]).await?;
+    execute(&mut old, &["INSERT INTO shop.account VALUES (9002, 1.5, NOW(3), 'back')"]).await?;
+    wait_until("the first host is read again", PATIENCE, async || {
+        let recording = Recording::read(&pair.site.path("recorded"));
+        recording.is_ok_and(|recording| recording.done_ids().len() == ids + 1)
+    })
+    .await?;
+    ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
+    pair.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_transactions_of_mariadb_are_named_and_refused_or_accepted() -> Result<()> {
+    // In the second case the new source has written under the same numbers, and more.
+    for (flavor, own) in [("mariadb-10.11", 0), ("mariadb-11.8", 5)] {
+        lose(flavor, own).await.context(flavor)?;
+    }
+    Ok(())
+}
+
+async fn lose(flavor: &str, own: u32) -> Result<()> {
+    let mut pair = Pair::start("lost", flavor).await?;
+    let seed = seed();
+    Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
+    pair.wait_for_replica().await?;
+    execute(&mut pair.second.connect().await?, &["STOP SLAVE IO_THREAD"]).await?;
+    let kept = position(&pair.first).await?;
+    let published = binlog::event_ids(&pair.first, SCHEMA).await?.len() as u64;
+    pair.wait_for_published(published).await?;
+    let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
+    execute(
+        &mut pair.first.connect().await?,
+        &[
+            "USE shop",
+            "INSERT INTO account VALUES (9001, 1.5, NOW(3), 'lost')",
+            "BEGIN",
+            "INSERT INTO setting VALUES ('lost', 'lost', 1)",
+            "INSERT INTO account VALUES (9002, 1.5, NOW(3), 'lost')",
+            "COMMIT",
+        ],
+    )
+    .await?;
+    pair.wait_for_published(before + 3).await?;
+    let named = position(&pair.first).await?;
+    promote(&pair.second).await?;
+    let mut second = pair.second.connect().await?;
+    for n in 0..own {
+        let insert = format!("INSERT INTO shop.account VALUES ({}, 1, NOW(3), 'own')", 9100 + n);
+        execute(&mut second, &[&insert]).await?;
+    }
+    pair.first.kill().await?;
+
+    let status = pair.dts.ended().await?;
+    let output = pair.dts.output();
+    ensure!(status.code() == Some(REFUSED), "{status}: {output}");
+    for part in [
+        format!("does not have 2 transactions that we have read: {named}"),
+        "They changed shop.account, shop.setting;".to_owned(),
+        "source.onLostTransactions = \"accept\"".to_owned(),
+    ] {
+        ensure!(output.contains(&part), "{part:?} is not in\n{output}");
+    }
+    println!("{}", output.lines().last().unwrap_or_default());
+
+    let hosts = [pair.first.address(), pair.second.address()];
+    pair.site.configure_hosts(&[&hosts[0], &hosts[1]], SCHEMA, ACCEPT)?;
+    pair.dts = pair.site.start_dts()?;
+    Workload::start(&pair.second.url(), SCHEMA, 500, seed + 1).finish().await?;
+    let (_, beyond) = pair.wait_for_second().await?;
+    let (server, last) = named.rsplit_once('-').context("no GTID")?;
+    ensure!(kept == format!("{server}-{}", last.parse::<u64>()? - 2), "{kept} {named}");
+    let mut expected = [
+        format!("{server}-{}#0", last.parse::<u64>()? - 1),
+        format!("{named}#0"),
+        format!("{named}#1"),
+    ];
+    expected.sort();
+    ensure!(beyond == expected, "only the lost ones are beyond: {beyond:?}");
+    let loss = pair.status().await["lostTransactions"].clone();
+    ensure!(loss["gtidSet"] == named && loss["tables"][1] == "shop.setting", "{loss}");
+    ensure!(pair.dts.output().contains("send these tables anew"), "{}", pair.dts.output());
+    pair.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
+    let mut pair = Pair::start("behind", "mariadb-11.8").await?;
+    pair.wait_for_replica().await?;
+    execute(&mut pair.second.connect().await?, &["STOP SLAVE"]).await?;
+    follow(&pair.second, &pair.first, ", MASTER_DELAY = 12").await?;
+    let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
+    execute(&mut pair.first.connect().await?, &[insert]).await?;
+    pair.wait_for_published(1).await?;
+    let has = position(&pair.first).await?;
+    wait_until("the replica has received it", PATIENCE, async || {
+        received(&pair.second).await.is_ok_and(|received| received == has)
+    })
+    .await?;
+    pair.first.kill().await?;
+    wait_until("dts waits", PATIENCE, async || {
+        pair.dts.output().contains("behind what we have read")
+    })
+    .await?;
+    wait_until("the replica takes over", PATIENCE, async || {
+        pair.status().await["source"]["address"] == pair.second.address()
+    })
+    .await?;
+    promote(&pair.second).await?;
+    let insert = "INSERT INTO shop.account VALUES (2, 1.5, NOW(3), 'after')";
+    execute(&mut pair.second.connect().await?, &[insert]).await?;
+    let (recording, beyond) = pair.wait_for_second().await?;
+    ensure!(beyond.is_empty() && recording.done_ids().len() == 2, "{beyond:?}");
+    ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
+    pair.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit() -> Result<()> {
+    let mut pair = Pair::start("xa-elsewhere", "mariadb-11.8").await?;
+    let insert = |id: u32| format!("INSERT INTO shop.account VALUES ({id}, 1.5, NOW(3), 'row')");
+    let mut first = pair.first.connect().await?;
+    execute(&mut first, &[&insert(1)]).await?;
+    let before = position(&pair.first).await?;
+    let prepare = ["XA START 'held'", &insert(2), "XA END 'held'", "XA PREPARE 'held'"];
+    execute(&mut first, &prepare).await?;
+    first.disconnect().await?;
+    execute(&mut pair.first.connect().await?, &[&insert(3)]).await?;
+    pair.wait_for_published(2).await?;
+    pair.wait_for_replica().await?;
+    pair.first.kill().await?;
+    promote(&pair.second).await?;
+    let mut second = pair.second.connect().await?;
+    execute(&mut second, &[&insert(4)]).await?;
+    pair.wait_for_published(3).await?;
+    execute(&mut second, &["XA COMMIT 'held'"]).await?;
+    let status = pair.dts.ended().await?;
+    let output = pair.dts.output();
+    ensure!(status.code() == Some(REFUSED), "{status}: {output}");
+    for part in ["is of rows that dts has not read", "start before that XA PREPARE"] {
+        ensure!(output.contains(part), "{part:?} is not in\n{output}");
+    }
+    let set = ["position", "set", "--gtid", &before];
+    let (code, output) = pair.site.run_dts(&set).await?;
+    ensure!(code == Some(0), "{code:?} {output}");
+    pair.dts = pair.site.start_dts()?;
+    // From there on all comes again, under the ids that it had.
+    let expected = binlog::event_ids(&pair.second, SCHEMA).await?;
+    wait_until("every change is handled", PATIENCE, async || {
+        let recording = Recording::read(&pair.site.path("recorded"));
+        recording.is_ok_and(|recording| handled(&recording) == expected)
+    })
+    .await?;
+    ensure!(expected.len() == 4, "{expected:?}");
+    pair.remove()
+}

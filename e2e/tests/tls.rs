@@ -1,0 +1,101 @@
+//! TLS to MySQL with the certificate checked: what is refused is said.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Result, ensure};
+use e2e::{
+    processes::{PATIENCE, wait_until},
+    programs::{REFUSED, Site},
+    servers::{Mysql, execute},
+};
+
+const SCHEMA: &str = "tls";
+
+/// Makes an authority, and a certificate of the server that it signed for these names.
+fn make_certificate(folder: &Path, names: &str) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("names"), format!("subjectAltName = {names}\n"))?;
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for arguments in [
+        format!("req -x509 {key} -days 30 -subj /CN=authority -keyout ca.key -out ca.pem"),
+        format!("req {key} -subj /CN=server -keyout server.key -out server.csr"),
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
+         -extfile names -out server.pem"
+            .to_owned(),
+    ] {
+        let words = arguments.split_whitespace();
+        let output = Command::new("openssl").args(words).current_dir(folder).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+struct Source {
+    site: Site,
+    mysql: Mysql,
+}
+
+impl Source {
+    /// A server with a certificate for these names, and another authority beside its own.
+    async fn start(test: &str, names: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        make_certificate(&site.path("own"), names)?;
+        make_certificate(&site.path("other"), names)?;
+        let options = [("ca", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")].map(
+            |(option, file)| format!("--ssl-{option}={}", site.path("own").join(file).display()),
+        );
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let mysql = Mysql::start_with("9.7", &site.path("mysql"), &options).await?;
+        let source = Self { site, mysql };
+        source.execute(&["CREATE DATABASE tls", "CREATE TABLE tls.t (id INT PRIMARY KEY)"]).await?;
+        Ok(source)
+    }
+
+    async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.mysql.connect().await?, statements).await
+    }
+
+    /// The certificate is checked against this authority.
+    fn trust(&self, authority: &str) -> Result<()> {
+        let path = self.site.path(authority).join("ca.pem");
+        let more = format!("tls = \"verify\"\ncaFile = \"{}\"\n", path.display());
+        self.site.configure_hosts(&[&self.mysql.address()], SCHEMA, &more)
+    }
+
+    fn remove(self) -> Result<()> {
+        drop(self.mysql);
+        self.site.remove()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_names_the_host_is_taken_of_its_authority_alone() -> Result<()> {
+    let source = Source::start("tls-own", "IP:127.0.0.1").await?;
+    source.trust("other")?;
+    let failed = format!("TLS with MySQL at {} failed", source.mysql.address());
+    source.site.expect_refusal("another authority", &[&failed, "source.caFile"]).await?;
+    source.trust("own")?;
+    let dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO tls.t VALUES (1)"]).await?;
+    wait_until("dts publishes over TLS", PATIENCE, async || {
+        let status = source.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        status["accounting"]["published"] == 1
+    })
+    .await?;
+    drop(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_host_is_refused() -> Result<()> {
+    let source = Source::start("tls-other", "DNS:db.example.com").await?;
+    source.trust("own")?;
+    let failed = format!("TLS with MySQL at {} failed", source.mysql.address());
+    let parts = [&*failed, "db.example.com", "name the host as the certificate does"];
+    source.site.expect_refusal("another host", &parts).await?;
+    let (code, output) = source.site.run_dts(&["check"]).await?;
+    println!("{output}");
+    ensure!(code == Some(REFUSED), "{code:?} {output}");
+    ensure!(parts.iter().all(|part| output.contains(part)), "{output}");
+    source.remove()
+}

@@ -1,0 +1,163 @@
+//! XA transactions of MySQL where something is missing: their XA PREPARE, or room to keep them.
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, Process, wait_until},
+    programs::{REFUSED, Site, program},
+    servers::{Mysql, execute},
+};
+use mysql_async::{Row, prelude::Queryable as _};
+use serde_json::Value;
+
+const SCHEMA: &str = "xa";
+
+struct Source {
+    site: Site,
+    mysql: Mysql,
+}
+
+impl Source {
+    async fn start(test: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let mysql = site.start_mysql().await?;
+        let source = Self { site, mysql };
+        let table = "CREATE TABLE xa.t (id INT PRIMARY KEY, text LONGTEXT)";
+        source.execute(&["CREATE DATABASE xa", table]).await?;
+        source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
+        Ok(source)
+    }
+
+    async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.mysql.connect().await?, statements).await
+    }
+
+    async fn prepare(&self, name: &str, change: &str) -> Result<()> {
+        let [start, end, prepare] =
+            ["START", "END", "PREPARE"].map(|verb| format!("XA {verb} '{name}'"));
+        self.execute(&[&start, change, &end, &prepare]).await
+    }
+
+    /// Only the newest binlog file is left.
+    async fn purge(&self) -> Result<()> {
+        let mut conn = self.mysql.connect().await?;
+        conn.query_drop("FLUSH BINARY LOGS").await?;
+        let files: Vec<Row> = conn.query("SHOW BINARY LOGS").await?;
+        let last: String = files.last().and_then(|row| row.get(0)).context("no binlog")?;
+        Ok(conn.query_drop(format!("PURGE BINARY LOGS TO '{last}'")).await?)
+    }
+
+    async fn status(&self) -> Value {
+        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
+    }
+
+    async fn wait_for_published(&self, records: u64) -> Result<()> {
+        wait_until("dts publishes", PATIENCE, async || {
+            self.status().await["accounting"]["published"].as_u64() == Some(records)
+        })
+        .await
+    }
+
+    fn remove(self) -> Result<()> {
+        drop(self.mysql);
+        self.site.remove()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commit_of_a_transaction_whose_prepare_was_purged_is_refused() -> Result<()> {
+    let source = Source::start("xa-purged").await?;
+    source.prepare("gone", "INSERT INTO xa.t VALUES (1, 'one'), (2, 'two')").await?;
+    source.prepare("dropped", "INSERT INTO xa.t VALUES (3, 'three')").await?;
+    source.purge().await?;
+    let dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO xa.t VALUES (4, 'four')"]).await?;
+    source.wait_for_published(1).await?;
+    // Of one that never was, nothing is lost.
+    source.execute(&["XA ROLLBACK 'dropped'", "INSERT INTO xa.t VALUES (5, 'five')"]).await?;
+    source.wait_for_published(2).await?;
+    source.execute(&["XA COMMIT 'gone'"]).await?;
+    let (status, output) = dts.told().await?;
+    ensure!(status.code() == Some(REFUSED), "{status}\n{output}");
+    println!("{}", output.lines().last().unwrap_or_default());
+    for part in ["XA COMMIT X'676f6e65',X'',1, transaction", "is of rows that dts has not read"] {
+        ensure!(output.contains(part), "{part:?} is not in\n{output}");
+    }
+    // The remedy that it names.
+    let (_, place) = output.rsplit_once("`dts position set --file ").context(output.clone())?;
+    let words: Vec<&str> = place.split(['`', ' ']).collect();
+    let set = ["position", "set", "--file", words[0], "--pos", words[2]];
+    let (code, output) = source.site.run_dts(&set).await?;
+    ensure!(code == Some(0), "{code:?}\n{output}");
+    let dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO xa.t VALUES (6, 'six')"]).await?;
+    source.wait_for_published(1).await?;
+    drop(dts);
+    source.remove()
+}
+
+/// A `dts` whose directory for XA transactions is a disk of one mebibyte, in a mount namespace of
+/// its own.
+fn start_on_small_disk(source: &Source) -> Result<Process> {
+    let folder = source.site.path("xa");
+    std::fs::create_dir_all(&folder)?;
+    let (folder, program) = (folder.display().to_string(), program("dts")?.display().to_string());
+    let mount = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
+    let command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, &folder, &program];
+    source.site.run("dts", &[&command[..], &["run", "--config", "dts.toml"]].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_prepared_transactions_stops_dts_and_nothing_is_lost() -> Result<()> {
+    const ROWS: u64 = 40;
+    let source = Source::start("xa-full").await?;
+    let path = source.site.path("dts.toml");
+    let text = std::fs::read_to_string(&path)?;
+    let folder = source.site.path("xa").display().to_string();
+    std::fs::write(&path, format!("{text}[xa]\ndirectory = {folder:?}\n"))?;
+    let dts = start_on_small_disk(&source)?;
+    source.execute(&["INSERT INTO xa.t VALUES (0, 'before')"]).await?;
+    source.wait_for_published(1).await?;
+    let change = format!(
+        "INSERT INTO xa.t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n \
+         WHERE i < {ROWS}) SELECT i, REPEAT(CHAR(65 + i % 26), 200000) FROM n"
+    );
+    source.prepare("large", &change).await?;
+    let (status, output) = dts.told().await?;
+    println!("{}", output.lines().last().unwrap_or_default());
+    ensure!(status.code() == Some(REFUSED), "{status}\n{output}");
+    for part in [&*format!("cannot be kept in {folder}: No space left"), "xa.directory"] {
+        ensure!(output.contains(part), "{part:?} is not in\n{output}");
+    }
+    let dts = source.site.start_dts()?;
+    source.execute(&["XA COMMIT 'large'"]).await?;
+    source.wait_for_published(1 + ROWS).await?;
+    drop(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_countdown_is_of_the_oldest_file_that_a_prepared_transaction_needs() -> Result<()> {
+    let source = Source::start("xa-countdown").await?;
+    source.execute(&["SET GLOBAL binlog_expire_logs_seconds = 7200"]).await?;
+    let dts = source.site.start_dts()?;
+    source.prepare("held", "INSERT INTO xa.t VALUES (1, 'one')").await?;
+    let change = ["FLUSH BINARY LOGS", "INSERT INTO xa.t VALUES (2, 'two')"];
+    source.execute(&change).await?;
+    source.wait_for_published(1).await?;
+    let binlog = async || source.status().await["binlog"].clone();
+    wait_until("the older file counts", PATIENCE, async || {
+        let binlog = binlog().await;
+        binlog["oldestFileNeeded"] == "binlog.000001" && binlog["bytesBehind"] == 0
+    })
+    .await?;
+    println!("{}", binlog().await);
+    ensure!(binlog().await["purgeInSeconds"].as_u64() <= Some(7200), "{}", binlog().await);
+    source.execute(&["XA COMMIT 'held'"]).await?;
+    source.wait_for_published(2).await?;
+    wait_until("the newer file counts", PATIENCE, async || {
+        binlog().await["oldestFileNeeded"] == "binlog.000002"
+    })
+    .await?;
+    drop(dts);
+    source.remove()
+}
