@@ -142,7 +142,7 @@ impl FullSyncs {
 }
 
 impl Target {
-    /// Whether a table, `table` or `schema.table`, may be one of its own. What has wildcards may be.
+    /// Whether a table, `table` or `schema.table`, may be one of its own; what has wildcards may.
     fn may_get(&self, table: &str) -> bool {
         let has_wildcard = table.contains(['*', '?']);
         let fits = |(schema_glob, table_glob): &(String, String)| {

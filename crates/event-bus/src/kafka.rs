@@ -5,7 +5,7 @@
 //! | a table's topic | `{prefix}.{schema}.{table}` |
 //! | a producer's checkpoint, compacted | topic `{prefix}.dts-checkpoint.{name}` |
 //! | a producer and its stand-bys | group and transactional id `{prefix}.dts.{name}` |
-//! | what is known of groups besides their offsets, and the control table, compacted | topic `{prefix}.control` |
+//! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
 mod acks;
 mod assignment;

@@ -50,7 +50,8 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
     let wanted = read_body(&body).map_err(|mistakes| {
-        let remedy = r#"send {"listenerId":"LISTENER","table":"TABLE"}, and for a part of the table "pk", "offset" and "maxOffset""#;
+        let remedy = "send {\"listenerId\":\"LISTENER\",\"table\":\"TABLE\"}, and for a part of the \
+                      table pk, offset and maxOffset";
         bad_request(mistakes, remedy)
     })?;
     start(&supervisor, wanted).await

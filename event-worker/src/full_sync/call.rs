@@ -13,6 +13,7 @@ use super::{
     tasks,
     view::{Started, StartedTask},
 };
+use crate::error::Error;
 
 /// How long `dts` may take to answer, before the request is taken back,
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
@@ -30,13 +31,14 @@ const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started, Refused> {
     let deadline = Instant::now() + ANSWER_DEADLINE;
     let mut waiting = Waiting { bus, request, producers: Vec::new(), trouble: None };
-    match timeout_at(deadline, waiting.put()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(error.into()),
-        Err(_) => {
-            waiting.take_back().await;
-            return Err(waiting.unanswered());
-        }
+    let put = timeout_at(deadline, waiting.put()).await;
+    if let Ok(Err(_)) | Err(_) = put {
+        // It may be there nevertheless.
+        waiting.take_back().await;
+        return Err(match put {
+            Ok(Err(error)) => error.into(),
+            _ => Error::SlowBus(ANSWER_DEADLINE).into(),
+        });
     }
     let answered = timeout_at(deadline, waiting.answer()).await;
     waiting.take_back().await;

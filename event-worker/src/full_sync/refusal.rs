@@ -46,8 +46,8 @@ impl From<Refused> for ApiError {
             Refused::NotSubscribed { listener, table } => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("listener {listener} does not subscribe to a table {table:?}"),
-                "name one that its `subscribe` lets pass, as table or schema.table, or leave `table` \
-                 out for all of them",
+                "name one that its `subscribe` lets pass, as table or schema.table, or leave \
+                 `table` out for all of them",
             )
             .with_code("no_such_table"),
             Refused::NoSuchTask(id) => Self::new(
