@@ -18,8 +18,8 @@ use crate::error::Error;
 /// How long `dts` may take to answer, before the request is taken back,
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 
-/// and how long it may take after that, for it may have been about to.
-const LATE_DEADLINE: Duration = Duration::from_secs(1);
+/// and how long in all: it may have been about to when that was done.
+const LATE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How often it is looked for the answer.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -29,7 +29,8 @@ const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Puts the request, waits for the answer, and removes the request, whatever came.
 pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started, Refused> {
-    let deadline = Instant::now() + ANSWER_DEADLINE;
+    let began = Instant::now();
+    let deadline = began + ANSWER_DEADLINE;
     let mut waiting = Waiting { bus, request, producers: Vec::new(), trouble: None };
     let put = timeout_at(deadline, waiting.put()).await;
     if let Ok(Err(_)) | Err(_) = put {
@@ -44,7 +45,7 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started
     waiting.take_back().await;
     let answered = match answered {
         Ok(found) => Some(found),
-        Err(_) => waiting.late_answer().await,
+        Err(_) => waiting.late_answer(began + LATE_DEADLINE).await,
     };
     let request = waiting.request.id.clone();
     match answered {
@@ -95,12 +96,12 @@ impl Waiting<'_> {
         }
     }
 
-    async fn late_answer(&mut self) -> Option<Found> {
+    async fn late_answer(&mut self, deadline: Instant) -> Option<Found> {
         // Once at least, however short the time.
         if let Ok(Ok(found @ Some(_))) = timeout(TAKE_BACK_DEADLINE, self.look()).await {
             return found;
         }
-        timeout(LATE_DEADLINE, self.answer()).await.ok()
+        timeout_at(deadline, self.answer()).await.ok()
     }
 
     async fn look(&mut self) -> event_bus::Result<Option<Found>> {
