@@ -1,5 +1,6 @@
-//! The HTTP API: how the listeners are, pause and resume, reload, metrics and health.
+//! The HTTP API: how the listeners are, pause and resume, full syncs, reload, metrics and health.
 
+mod full_sync;
 mod health;
 mod listeners;
 mod metrics;
@@ -9,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{RawQuery, State},
+    extract::State,
     http::{StatusCode, Uri},
     routing::{get, post},
 };
@@ -39,7 +40,12 @@ pub(crate) async fn serve(
 
 fn router(supervisor: Arc<Supervisor>) -> Router {
     Router::new()
-        .route("/", get(full_sync).post(full_sync))
+        .route("/", get(full_sync::call).post(full_sync::call))
+        .route("/api/v1/full-syncs", get(full_sync::list).post(full_sync::create))
+        .route("/api/v1/full-syncs/{id}", get(full_sync::show))
+        .route("/api/v1/full-syncs/{id}/pause", post(full_sync::pause))
+        .route("/api/v1/full-syncs/{id}/resume", post(full_sync::resume))
+        .route("/api/v1/full-syncs/{id}/cancel", post(full_sync::cancel))
         .route("/api/v1/listeners", get(listeners::list))
         .route("/api/v1/listeners/{id}", get(listeners::show))
         .route("/api/v1/listeners/{id}/pause", post(listeners::pause))
@@ -52,20 +58,6 @@ fn router(supervisor: Arc<Supervisor>) -> Router {
         .route("/readyz", get(health::ready))
         .fallback(not_found)
         .with_state(supervisor)
-}
-
-/// `/?table=…`: to come.
-async fn full_sync(RawQuery(query): RawQuery) -> ApiError {
-    if query.is_none_or(|query| query.is_empty()) {
-        let remedy = "GET /api/v1/listeners shows the listeners, /metrics the metrics";
-        return ApiError::new(StatusCode::BAD_REQUEST, "nothing here without parameters", remedy);
-    }
-    ApiError::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "full sync is not part of this version",
-        "it comes in a later one; until then a new listener with start = \"earliest\" gets all \
-         that the bus keeps",
-    )
 }
 
 async fn reload(State(supervisor): State<Arc<Supervisor>>) -> Result<Json<Reloaded>, ApiError> {

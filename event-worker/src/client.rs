@@ -28,6 +28,16 @@ pub(crate) enum NoAnswer {
     Strange(String),
 }
 
+impl NoAnswer {
+    /// Whether the same call may be answered later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Nobody | Self::Strange(_) => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+        }
+    }
+}
+
 impl<'a> ApiClient<'a> {
     pub(crate) fn new(listen: &'a ListenConfig) -> Result<Self, Error> {
         let mut address = listen.address;

@@ -30,6 +30,9 @@ pub enum Error {
     /// The bus refused us, or lost what we need.
     #[error("{0}")]
     Bus(#[from] event_bus::Error),
+    /// The bus takes longer than a caller waits.
+    #[error("the bus did not answer within {0:?}")]
+    SlowBus(std::time::Duration),
     /// A record that is not an event.
     #[error(
         "the record at offset {offset} of {topic} is not an event that we understand: {reason}"
@@ -86,7 +89,11 @@ impl Error {
 
     /// Whether it can go away without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Bus(error) if error.is_transient())
+        match self {
+            Self::Bus(error) => error.is_transient(),
+            Self::SlowBus(_) => true,
+            _ => false,
+        }
     }
 
     /// What a human can do about it.
@@ -117,6 +124,7 @@ impl Error {
                  ends by itself"
             }
             Self::Bus(error) if error.is_transient() => "start the bus; the listener waits for it",
+            Self::SlowBus(_) => "see whether the bus works, and try again",
             Self::Bus(_) => "see [bus] in the config: address, token, certificate",
             Self::BadRecord { .. } => {
                 "see who else writes to this topic, and whether event-worker is older than dts; \
@@ -140,6 +148,7 @@ impl Error {
             Self::Config(_) | Self::UnknownListener { .. } | Self::NoHandler(_) => Exit::Config,
             Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
             Self::Bus(_)
+            | Self::SlowBus(_)
             | Self::Io { .. }
             | Self::AlreadyRuns(_)
             | Self::NoAnswer { .. }

@@ -12,6 +12,7 @@ mod config;
 mod control;
 mod error;
 mod event;
+mod full_sync;
 mod handler;
 mod listener;
 mod reset;
@@ -27,6 +28,9 @@ pub use config::{
 };
 pub use error::Error;
 pub use event::{Event, json_array};
+pub use full_sync::{
+    FullSyncPart, FullSyncWish, list_full_syncs, start_full_sync, watch_full_syncs, wish_full_sync,
+};
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
 pub use reset::{ResetMode, ResetPlace, reset_listener};

@@ -2,6 +2,7 @@
 
 mod filter;
 mod flow;
+mod initial;
 mod journey;
 mod lane;
 mod lanes;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::{
+    initial::Initial,
     journey::Journey,
     status::{Problem, State, Status},
 };
@@ -106,9 +108,11 @@ impl Listener {
         let stop = end_of_life(&control.stop, self.config.life_time);
         let ended = match self.join(&stop).await {
             Ok(None) => Ok(()),
-            Ok(Some(consumer)) => {
-                let journey = Journey::new(&self.config, consumer, make_handler, &status);
-                journey.run(Control { stop, ..control }).await
+            Ok(Some((consumer, initial))) => {
+                let config = (self.id.as_str(), &self.config);
+                let journey = Journey::new(config, consumer, make_handler, &status);
+                let run = journey.run(Control { stop: stop.clone(), ..control });
+                run_and_ask(run, initial, &stop).await
             }
             Err(error) => Err(error),
         };
@@ -119,16 +123,17 @@ impl Listener {
         ended
     }
 
-    /// Joins the group, however long the bus is away; `None` when it is stopped before.
-    async fn join(&self, stop: &CancellationToken) -> Result<Option<Box<dyn Consumer>>, Error> {
+    /// Joins the group, however long the bus is away; `None` when it is stopped before. Gives what
+    /// is then to be asked for, too.
+    async fn join(&self, stop: &CancellationToken) -> Result<Option<Entered>, Error> {
         let mut backoff = Backoff::new(BUS_RETRY);
         loop {
             let joined = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                joined = self.bus.consumer(self.subscription.clone()) => joined,
+                joined = self.enter() => joined,
             };
             let error = match joined.map_err(Error::from) {
-                Ok(consumer) => return Ok(Some(consumer)),
+                Ok(entered) => return Ok(Some(entered)),
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => error,
             };
@@ -143,6 +148,35 @@ impl Listener {
             }
         }
     }
+
+    async fn enter(&self) -> event_bus::Result<Entered> {
+        let initial = match self.config.full_sync_first {
+            true => Initial::prepare(self).await?,
+            false => None,
+        };
+        Ok((self.bus.consumer(self.subscription.clone()).await?, initial))
+    }
+}
+
+/// A place in the group, and what is still to be asked for.
+type Entered = (Box<dyn Consumer>, Option<Initial>);
+
+/// Runs a listener, and asks meanwhile for what it gets first.
+async fn run_and_ask(
+    run: impl Future<Output = Result<(), Error>>,
+    initial: Option<Initial>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let Some(initial) = initial else { return run.await };
+    tokio::pin!(run);
+    let asked = tokio::select! {
+        ended = &mut run => return ended,
+        asked = initial.ask() => asked,
+    };
+    if asked.is_err() {
+        stop.cancel();
+    }
+    run.await.and(asked)
 }
 
 /// A token that is cancelled with `stop`, or when the listener has lived long enough.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use event_worker::{Error, ResetMode, ResetPlace};
+use event_worker::{Error, FullSyncPart, FullSyncWish, ResetMode, ResetPlace};
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span};
@@ -42,6 +42,41 @@ enum Command {
     },
     /// Shows the listeners of the event-worker that runs with this config.
     Status,
+    /// Sends what tables hold to a listener, while the changes go on.
+    FullSync {
+        #[command(subcommand)]
+        verb: FullSyncVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum FullSyncVerb {
+    /// Has a table sent to a listener.
+    Start {
+        /// NAME of [listeners.NAME].
+        listener: String,
+        /// table or schema.table, with * and ? as wildcards; all that it subscribes to, without.
+        table: Option<String>,
+        /// The column that --from and --to are about: the table's key.
+        #[arg(long, value_name = "COLUMN", requires = "table")]
+        pk: Option<String>,
+        /// The first key to send.
+        #[arg(long, value_name = "KEY", requires = "table", allow_hyphen_values = true)]
+        from: Option<String>,
+        /// The last key to send.
+        #[arg(long, value_name = "KEY", requires = "table", allow_hyphen_values = true)]
+        to: Option<String>,
+    },
+    /// Shows all that dts keeps, also those that have ended.
+    List,
+    /// Lets one stand still.
+    Pause { id: String },
+    /// Lets one go on.
+    Resume { id: String },
+    /// Ends one where it is.
+    Cancel { id: String },
+    /// Shows how one goes on, or all that have not ended, until they have.
+    Watch { id: Option<String> },
 }
 
 #[derive(Subcommand)]
@@ -103,7 +138,30 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
         }
         Command::Check => return event_worker::check(&config).await,
         Command::Status => event_worker::show_status(&config).await?,
+        Command::FullSync { verb } => return full_sync(&config, verb).await,
     }
+    Ok(Exit::Done)
+}
+
+async fn full_sync(config: &Path, verb: FullSyncVerb) -> Result<Exit, Error> {
+    let (id, wish) = match verb {
+        FullSyncVerb::Start { listener, table, pk, from, to } => {
+            let part = FullSyncPart { key_column: pk, from, to };
+            event_worker::start_full_sync(config, &listener, table.as_deref(), part).await?;
+            return Ok(Exit::Done);
+        }
+        FullSyncVerb::List => {
+            event_worker::list_full_syncs(config).await?;
+            return Ok(Exit::Done);
+        }
+        FullSyncVerb::Watch { id } => {
+            return event_worker::watch_full_syncs(config, id.as_deref()).await;
+        }
+        FullSyncVerb::Pause { id } => (id, FullSyncWish::Pause),
+        FullSyncVerb::Resume { id } => (id, FullSyncWish::Resume),
+        FullSyncVerb::Cancel { id } => (id, FullSyncWish::Cancel),
+    };
+    event_worker::wish_full_sync(config, &id, wish).await?;
     Ok(Exit::Done)
 }
 

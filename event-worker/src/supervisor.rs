@@ -29,7 +29,11 @@ pub(crate) use self::{
     lag::records_behind,
     unit::{Unit, UnitView},
 };
-use crate::{api, error::Error};
+use crate::{
+    api,
+    error::Error,
+    full_sync::{self, FullSyncs},
+};
 
 /// How long all listeners together may take to stop; then they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(55);
@@ -56,6 +60,7 @@ pub(crate) struct Supervisor {
     pub(crate) file: PathBuf,
     pub(crate) fleet: Fleet,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) full_syncs: FullSyncs,
     pub(crate) reloads: mpsc::Sender<Reload>,
 }
 
@@ -76,21 +81,26 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     )))?;
     let socket = socket::listen(&config.directory)?;
     let (reloads, asked) = mpsc::channel(MAX_WAITING_RELOADS);
+    let bus = event_bus::open(&config.bus)?;
     let supervisor = Arc::new(Supervisor {
         file: file.to_owned(),
         fleet: Fleet::new(text, &socket.path, Instance::here(&config.directory)?)?,
-        bus: event_bus::open(&config.bus)?,
+        full_syncs: FullSyncs::new(Arc::clone(&bus)),
+        bus: Arc::clone(&bus),
         reloads,
     });
     let tasks = TaskTracker::new();
     tasks.spawn(socket::serve(socket, Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(lag::watch(Arc::clone(&supervisor), stop.clone()));
+    let swept = stop.clone();
+    tasks.spawn(async move { full_sync::sweep(&*bus, swept).await });
     tasks.spawn(api::serve(api, Arc::clone(&supervisor), config.listen, stop.clone()));
     info!(%address, listeners = supervisor.fleet.units().len(), "running; the API is up");
     reload_when_asked(&supervisor, asked, &stop).await?;
     supervisor.fleet.stop_all(STOP_DEADLINE).await;
     tasks.close();
     tasks.wait().await;
+    supervisor.full_syncs.end().await;
     info!("stopped");
     Ok(())
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod bus;
+mod full_sync;
+mod full_sync_initial;
 mod handlers;
 mod listener;
 mod program;

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use event_bus::{Batch, Bus, BusConfig, EmbeddedLog, Producer};
+use async_trait::async_trait;
+use event_bus::{Batch, Bus, BusConfig, CheckpointChange, EmbeddedLog, Producer};
 use serde_json::Value;
 use service::config::File;
 use tempfile::TempDir;
@@ -110,6 +111,17 @@ impl Site {
         self.log.as_mut().unwrap().producer.append(&records, &[]).await.unwrap();
     }
 
+    /// The log, as another client of it.
+    pub(crate) fn bus(&self) -> Arc<dyn Bus> {
+        Arc::clone(&self.log.as_ref().unwrap().bus)
+    }
+
+    /// What appends to the log: whoever has it is the one `dts`, and `append` is not called again.
+    pub(crate) fn take_producer(&mut self) -> Box<dyn Producer> {
+        let log = self.log.as_mut().unwrap();
+        std::mem::replace(&mut log.producer, Box::new(NoProducer))
+    }
+
     pub(crate) async fn append_rubbish(&mut self) {
         let mut records = Batch::default();
         records.push_copy(TOPIC, b"x", b"{\"rubbish\":");
@@ -177,6 +189,16 @@ impl Site {
     }
 }
 
+/// In place of one that was given away.
+struct NoProducer;
+
+#[async_trait]
+impl Producer for NoProducer {
+    async fn append(&mut self, _: &Batch, _: &[CheckpointChange]) -> event_bus::Result<()> {
+        panic!("the producer was given away");
+    }
+}
+
 /// `e12` -> 12.
 pub(crate) fn number(ev_id: &str) -> u64 {
     ev_id[1..].parse().unwrap()
@@ -227,10 +249,19 @@ impl Program {
 
     /// Calls the API; gives status and body.
     pub(crate) async fn call(&self, request: &str) -> (u16, Value) {
+        self.call_with(request, |request| request).await
+    }
+
+    /// The same with headers or a body.
+    pub(crate) async fn call_with(
+        &self,
+        request: &str,
+        change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> (u16, Value) {
         let (method, path) = request.split_once(' ').unwrap();
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let response =
-            client().request(method.parse().unwrap(), url).send().await.expect("the API answers");
+        let request = change(client().request(method.parse().unwrap(), url));
+        let response = request.send().await.expect("the API answers");
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))

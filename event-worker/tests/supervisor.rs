@@ -175,8 +175,7 @@ async fn the_api_refuses_with_a_code_a_message_and_a_remedy() {
     program.pid_of("a").await;
     for (request, status, code) in [
         ("GET /", 400, "bad_request"),
-        ("GET /?table=t&listenerid=a", 501, "not_implemented"),
-        ("POST /?table=t", 501, "not_implemented"),
+        ("POST /?table=t", 400, "bad_request"),
         ("GET /nothing", 404, "not_found"),
         ("GET /api/v1/listeners/b", 404, "not_found"),
         ("POST /api/v1/listeners/b/pause", 404, "not_found"),
@@ -232,11 +231,11 @@ async fn what_cannot_start_says_why_and_exits_with_the_documented_code() {
     let (code, text) = ends(&["run"]).await;
     assert!(code == Some(64) && text.contains("cannot read the file"), "{code:?} {text}");
 
-    site.configure("[listeners.a]\nworkers = 0\nstart = 'full-sync'\n");
+    site.configure("[listeners.a]\nworkers = 0\nstart = 'full'\n");
     for command in ["run", "check", "status"] {
         let (code, text) = ends(&[command]).await;
         assert_eq!(code, Some(64), "{text}");
-        for expected in ["3 mistakes", "listeners.a.workers", "later version", "a.handler"] {
+        for expected in ["3 mistakes", "listeners.a.workers", "listeners.a.start", "a.handler"] {
             assert!(text.contains(expected), "{command}: {expected} is not in {text}");
         }
     }

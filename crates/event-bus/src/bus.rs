@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    BusConfig, BusKind, Checkpoint, Consumer, Producer, Progress, Reset, ResetTo, Result,
-    Subscription, TopicFilter, kafka, log,
+    BusConfig, BusKind, Checkpoint, Consumer, Control, ControlChange, Producer, Progress, Reset,
+    ResetTo, Result, Subscription, TopicFilter, kafka, log,
 };
 
 /// Reaches the bus that a config names, over the network. Nothing is sent yet.
@@ -39,14 +39,28 @@ pub trait Bus: Send + Sync {
     /// Transient, when the bus is away.
     async fn checkpoint(&self, name: &str) -> Result<Checkpoint>;
 
-    /// The names of all producers that have ever been here, as far as the bus can tell.
+    /// The names of all producers that have ever been here.
     ///
     /// # Errors
     ///
     /// Transient, when the bus is away.
-    async fn producers(&self) -> Result<Vec<String>> {
-        Ok(Vec::new())
-    }
+    async fn producers(&self) -> Result<Vec<String>>;
+
+    /// Puts values into the control table, or removes them with `None`. Anybody may, several
+    /// processes at once; of one key the last value stays. Durable when it returns. After an error
+    /// it is not known which entries are there; they may be put again.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away or full.
+    async fn put_control(&self, entries: &[ControlChange]) -> Result<()>;
+
+    /// Listens to the control table.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn control(&self) -> Result<Box<dyn Control>>;
 
     /// Joins a group. Partitions come later, by [`Consumer::poll`].
     ///

@@ -5,7 +5,7 @@
 //! | a table's topic | `{prefix}.{schema}.{table}` |
 //! | a producer's checkpoint, compacted | topic `{prefix}.dts-checkpoint.{name}` |
 //! | a producer and its stand-bys | group and transactional id `{prefix}.dts.{name}` |
-//! | what is known of groups besides their offsets, compacted | topic `{prefix}.control` |
+//! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
 mod acks;
 mod assignment;
@@ -24,6 +24,7 @@ mod offsets;
 mod partition;
 mod producer;
 mod scan;
+mod table;
 mod topic_id;
 mod topics;
 
@@ -35,10 +36,11 @@ use tokio::task::spawn_blocking;
 
 use self::{
     client::Voice, consumer::KafkaConsumer, groups::Groups, lead::Lead, producer::KafkaProducer,
+    table::KafkaControl,
 };
 use crate::{
-    Bus, BusConfig, Checkpoint, Consumer, Error, Producer, Progress, Reset, ResetTo, Result,
-    Subscription, TopicFilter,
+    Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, Producer, Progress, Reset,
+    ResetTo, Result, Subscription, TopicFilter,
 };
 pub use config::{Guarantee, KafkaConfig};
 
@@ -127,6 +129,16 @@ impl Bus for KafkaBus {
 
     async fn producers(&self) -> Result<Vec<String>> {
         checkpoint::names(&self.place).await
+    }
+
+    async fn put_control(&self, entries: &[ControlChange]) -> Result<()> {
+        self.reach().await?;
+        table::put(&self.place, entries).await
+    }
+
+    async fn control(&self) -> Result<Box<dyn Control>> {
+        self.reach().await?;
+        Ok(Box::new(KafkaControl::open(&self.place).await?))
     }
 
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {

@@ -9,12 +9,14 @@
 //! - what was not committed is delivered again to the next owner of its partition, what was
 //!   committed is not;
 //! - every record is handled by one member of a group, and another takes over when that one dies;
-//! - a commit for a partition that is no longer ours is refused.
+//! - a commit for a partition that is no longer ours is refused;
+//! - what is put into the control table is durable, and everybody who listens hears of it.
 
 mod batch;
 mod bus;
 mod config;
 mod consumer;
+mod control;
 mod error;
 mod kafka;
 mod log;
@@ -29,6 +31,7 @@ pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
     Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
 };
+pub use control::{Control, ControlChange};
 pub use error::Error;
 pub use kafka::{Guarantee, KafkaConfig};
 pub use log::{EmbeddedLog, LogConfig};

@@ -5,6 +5,7 @@
 
 mod config;
 mod consumer;
+mod control;
 mod embedded;
 mod producer;
 
@@ -19,11 +20,12 @@ use event_log::{
 };
 
 use crate::{
-    Bus, Checkpoint, Consumer, Error, Partition, Producer, Progress, Reset, ResetTo, Result,
-    Subscription, TopicFilter,
+    Bus, Checkpoint, Consumer, Control, ControlChange, Error, Partition, Producer, Progress, Reset,
+    ResetTo, Result, Subscription, TopicFilter,
 };
 pub use config::LogConfig;
 use consumer::LogConsumer;
+use control::LogControl;
 pub use embedded::EmbeddedLog;
 use producer::{LocalProducer, NetworkProducer};
 
@@ -41,6 +43,7 @@ pub(crate) fn open(config: &LogConfig, stream: &str) -> Result<Arc<dyn Bus>> {
 }
 
 /// The bus over a log.
+#[derive(Clone)]
 struct LogBus {
     access: Access,
     place: Place,
@@ -118,6 +121,28 @@ impl Bus for LogBus {
                 saved.map_err(|error| self.place.error(error))
             }
         }
+    }
+
+    async fn producers(&self) -> Result<Vec<String>> {
+        let named: Vec<String> = match &self.access {
+            Access::Local(stream) => {
+                stream.state().producers.into_iter().map(|(name, ..)| name).collect()
+            }
+            Access::Network(client) => {
+                let answer = client.info(&self.place.stream).await;
+                let answer = answer.map_err(|error| self.place.error(error))?;
+                answer.producers.into_iter().map(|producer| producer.name).collect()
+            }
+        };
+        Ok(named.into_iter().filter(|name| !control::is_own(name)).collect())
+    }
+
+    async fn put_control(&self, entries: &[ControlChange]) -> Result<()> {
+        control::put(self, entries).await
+    }
+
+    async fn control(&self) -> Result<Box<dyn Control>> {
+        Ok(Box::new(LogControl::new(self.clone())))
     }
 
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {

@@ -1,6 +1,7 @@
 //! The bus in memory, for tests: several partitions to a topic, groups that hand partitions over
 //! as Kafka does, and nothing durable.
 
+mod control;
 mod group;
 
 use std::{
@@ -15,9 +16,11 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::{
-    Assignment, Batch, Bus, Checkpoint, CheckpointChange, Consumer, Delivery, Error, Partition,
-    Polled, Producer, Progress, Record, Reset, ResetTo, Result, Start, Subscription, TopicFilter,
+    Assignment, Batch, Bus, Checkpoint, CheckpointChange, Consumer, Control, ControlChange,
+    Delivery, Error, Partition, Polled, Producer, Progress, Record, Reset, ResetTo, Result, Start,
+    Subscription, TopicFilter,
 };
+use control::MemoryControl;
 use group::{Group, Step};
 
 /// How many records one poll gives at most.
@@ -41,6 +44,7 @@ struct State {
     records: BTreeMap<Partition, Vec<Stored>>,
     groups: HashMap<String, Group>,
     producers: HashMap<String, Leader>,
+    control: Checkpoint,
     next_member: u64,
 }
 
@@ -144,6 +148,20 @@ impl Bus for MemoryBus {
         Ok(state.producers.get(name).map(|leader| leader.checkpoint.clone()).unwrap_or_default())
     }
 
+    async fn producers(&self) -> Result<Vec<String>> {
+        Ok(self.shared.lock().producers.keys().cloned().collect())
+    }
+
+    async fn put_control(&self, entries: &[ControlChange]) -> Result<()> {
+        change(&mut self.shared.lock().control, entries);
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn control(&self) -> Result<Box<dyn Control>> {
+        Ok(Box::new(MemoryControl::new(&self.shared)))
+    }
+
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
         let mut state = self.shared.lock();
         if !state.groups.contains_key(&subscription.group) {
@@ -207,6 +225,16 @@ impl Bus for MemoryBus {
     }
 }
 
+/// Puts and removes values.
+fn change(table: &mut Checkpoint, changes: &[(String, Option<Bytes>)]) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => table.insert(key.clone(), value.clone()),
+            None => table.remove(key),
+        };
+    }
+}
+
 struct MemoryProducer {
     shared: Arc<Shared>,
     name: String,
@@ -234,12 +262,7 @@ impl Producer for MemoryProducer {
             state.append(record, self.partition(record));
         }
         let leader = state.producers.entry(self.name.clone()).or_default();
-        for (key, value) in checkpoint {
-            match value {
-                Some(value) => leader.checkpoint.insert(key.clone(), value.clone()),
-                None => leader.checkpoint.remove(key),
-            };
-        }
+        change(&mut leader.checkpoint, checkpoint);
         self.shared.changed.notify_waiters();
         Ok(())
     }

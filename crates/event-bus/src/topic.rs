@@ -7,8 +7,11 @@ use regex::Regex;
 /// Kafka's limit on a topic's name, in bytes.
 const MAX_TOPIC_BYTES: usize = 249;
 
-/// What stands in place of a schema in the names of topics that are not tables'.
-const RESERVED_SCHEMAS: [&str; 2] = ["dts-checkpoint", "parked"];
+/// What the names of topics that are not tables' begin with, up to a dot,
+const RESERVED_BEGINNINGS: [&str; 2] = ["dts-checkpoint", "parked"];
+
+/// and those that are whole names.
+const RESERVED_NAMES: [&str; 3] = ["control", "ddl", "transactions"];
 
 /// What a shortened name ends in: a dash and 16 hexadecimal digits.
 const HASH_BYTES: usize = 17;
@@ -68,14 +71,19 @@ impl TopicName {
 
     /// The topic of a table.
     pub fn of(&self, schema: &str, table: &str) -> String {
-        let mut name = format!("{}.", self.prefix);
-        for (at, piece) in self.pieces.iter().enumerate() {
+        let mut rest = String::new();
+        for piece in &self.pieces {
             match piece {
-                Piece::Text(text) => name.push_str(text),
-                Piece::Schema if at == 0 && is_reserved(schema) => escape_first(schema, &mut name),
-                Piece::Schema => escape(schema, &mut name),
-                Piece::Table => escape(table, &mut name),
+                Piece::Text(text) => rest.push_str(text),
+                Piece::Schema => escape(schema, &mut rest),
+                Piece::Table => escape(table, &mut rest),
             }
+        }
+        let mut name = format!("{}.", self.prefix);
+        if is_taken(&rest) {
+            escape_first(&rest, &mut name);
+        } else {
+            name.push_str(&rest);
         }
         if name.len() > MAX_TOPIC_BYTES { shorten(&name) } else { name }
     }
@@ -83,7 +91,7 @@ impl TopicName {
     /// A filter for tables by globs over schema and table; `*` and `?` are the wildcards.
     ///
     /// It also lets every topic with a shortened name pass, since that does not tell its table, and
-    /// those of schemas with a reserved name: who subscribes still compares the names in the event.
+    /// those whose names were reserved: who subscribes still compares the names in the event.
     pub fn filter(&self, globs: &[(String, String)]) -> TopicFilter {
         let prefix = regex::escape(&self.prefix);
         let patterns = globs.iter().map(|(schema, table)| {
@@ -98,12 +106,16 @@ impl TopicName {
             pattern
         });
         let shortened = format!("{prefix}\\..{{{}}}-[0-9a-f]{{16}}", self.kept_bytes());
-        let reserved = RESERVED_SCHEMAS.map(|schema| {
-            let mut pattern = format!("{prefix}\\.");
-            escape_first(schema, &mut pattern);
-            pattern + ".*"
-        });
-        TopicFilter { patterns: patterns.chain([shortened]).chain(reserved).collect() }
+        let escaped = |name: &str, more: &str| {
+            let mut pattern = String::new();
+            escape_first(name, &mut pattern);
+            pattern + more
+        };
+        let beginnings = RESERVED_BEGINNINGS.map(|name| escaped(name, ".*"));
+        let names = RESERVED_NAMES.map(|name| escaped(name, ""));
+        let reserved = [beginnings.as_slice(), names.as_slice()].concat().join("|");
+        let reserved = format!("{prefix}\\.(?:{reserved})");
+        TopicFilter { patterns: patterns.chain([shortened, reserved]).collect() }
     }
 
     /// How much of a shortened name stands between the prefix with its dot and the hash.
@@ -171,20 +183,15 @@ fn parse_pieces(mut rest: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-/// Whether a template's own text would be the name of a topic that is not a table's.
-fn is_taken(text: &str) -> bool {
-    const OTHERS: [&str; 3] = ["control", "ddl", "transactions"];
-    let first = text.split('.').next().unwrap_or_default();
-    is_reserved(first) || OTHERS.contains(&text)
+/// Whether what follows the prefix is the name of a topic that is not a table's.
+fn is_taken(rest: &str) -> bool {
+    let first = rest.split('.').next().unwrap_or_default();
+    RESERVED_BEGINNINGS.contains(&first) || RESERVED_NAMES.contains(&rest)
 }
 
-fn is_reserved(schema: &str) -> bool {
-    RESERVED_SCHEMAS.contains(&schema)
-}
-
-/// So that a schema of a reserved name has topics of its own: all of its first character escaped.
-fn escape_first(schema: &str, out: &mut String) {
-    let mut chars = schema.chars();
+/// So that what has a reserved name has a topic of its own: its first character is escaped.
+fn escape_first(name: &str, out: &mut String) {
+    let mut chars = name.chars();
     if let Some(first) = chars.next() {
         escape_char(first, out);
     }
@@ -295,6 +302,23 @@ mod tests {
         for template in wrong {
             assert!(TopicName::with_template("db", template).is_err(), "{template}");
         }
+    }
+
+    #[test]
+    fn no_table_has_the_name_of_a_topic_that_the_programs_keep_for_themselves() {
+        let named = |template: &str, schema: &str, table: &str| {
+            let names = TopicName::with_template("db", template).unwrap();
+            let glob = names.filter(&[(format!("{schema}*"), format!("{table}*"))]);
+            let name = names.of(schema, table);
+            assert!(glob.matcher()(&name), "{name}");
+            name
+        };
+        assert_eq!(named("{prefix}.{schema}", "control", "t"), "db._x0063ontrol");
+        assert_eq!(named("{prefix}.{table}", "s", "ddl"), "db._x0064dl");
+        assert_eq!(named("{prefix}.{table}.{schema}", "s", "parked"), "db._x0070arked.s");
+        assert_eq!(named("{prefix}.{schema}.{table}", "control", "t"), "db.control.t");
+        let all = TopicName::new("db").filter(&[("*".to_owned(), "*".to_owned())]);
+        assert_eq!(all.literals().count(), 0);
     }
 
     #[test]

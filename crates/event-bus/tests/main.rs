@@ -149,6 +149,37 @@ async fn a_consumer_is_told_of_a_lost_connection_and_joins_again_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_control_table_of_a_log_outlives_it_and_who_listens_hears_of_what_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = log_config(directory.path());
+    let (server, address) = serve(&config).await;
+    config.address = address;
+    let bus = over_network(config.clone());
+    let mut control = bus.control().await.unwrap();
+    let put = |key: &str, value: &'static str| (key.to_owned(), Some(value.into()));
+    bus.put_control(&[put("a", "1")]).await.unwrap();
+    assert_eq!(control.changes().await.unwrap(), [put("a", "1")]);
+    server.stop().await;
+    let error = control.changes().await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains(&config.address), "{error}");
+    let error = bus.put_control(&[put("b", "1")]).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+
+    let (server, _) = serve(&config).await;
+    server.bus.put_control(&[put("b", "2")]).await.unwrap();
+    let changes = loop {
+        match control.changes().await {
+            Ok(changes) => break changes,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    };
+    assert_eq!(changes, [put("b", "2")], "what was told before is not told again");
+    let first = server.bus.control().await.unwrap().changes().await.unwrap();
+    assert_eq!(first, [put("a", "1"), put("b", "2")]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_or_a_port_of_another_process_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let config = log_config(directory.path());

@@ -5,6 +5,7 @@ use e2e::{
     programs::Site,
     servers::{Kafka, kafka_tool},
 };
+use event_bus::{BusConfig, BusKind, Guarantee, KafkaConfig};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
@@ -18,6 +19,40 @@ async fn a_broker_that_was_killed_comes_back_with_its_topics() -> Result<()> {
     broker.restart().await?;
     let topics = kafka_tool(TOPICS, &["--bootstrap-server", &address, "--list"]).await?;
     ensure!(topics.trim() == "kept", "the topics are {topics:?}");
+    drop(broker);
+    site.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_to_the_control_table_hears_on_after_the_broker_was_killed() -> Result<()> {
+    let site = Site::new("control-killed")?;
+    let mut broker = Kafka::start(&site.path("kafka")).await?;
+    let kafka = KafkaConfig {
+        address: broker.address(),
+        partitions: 1,
+        replication: None,
+        retention: None,
+        guarantee: Guarantee::ExactlyOnce,
+        properties: Default::default(),
+    };
+    let bus = event_bus::open(&BusConfig::new(BusKind::Kafka(kafka), "e2e"))?;
+    let mut control = bus.control().await?;
+    let put = |key: &str, value: &'static str| (key.to_owned(), Some(value.into()));
+    ensure!(control.changes().await?.is_empty());
+    bus.put_control(&[put("a", "1")]).await?;
+    ensure!(control.changes().await? == [put("a", "1")]);
+    broker.kill().await?;
+    let away = control.changes().await;
+    ensure!(away.as_ref().is_err_and(event_bus::Error::is_transient), "{away:?}");
+    broker.restart().await?;
+    bus.put_control(&[put("b", "2")]).await?;
+    let changes = loop {
+        match control.changes().await {
+            Err(error) if error.is_transient() => {}
+            told => break told?,
+        }
+    };
+    ensure!(changes == [put("b", "2")], "{changes:?}");
     drop(broker);
     site.remove()
 }

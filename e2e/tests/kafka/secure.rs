@@ -33,6 +33,7 @@ const TABLES: Right =
 
 const CONTROL: Right =
     Right { resource: &["--topic", "e2e.control"], operations: &["Create", "Read", "Write"] };
+const CONTROL_GROUP: Right = Right { resource: &["--group", "e2e.control"], operations: &["Read"] };
 const LISTENERS: Right =
     Right { resource: &[PREFIXED, "--group", "e2e.listener."], operations: &["Read"] };
 const READ_TABLES: Right =
@@ -184,7 +185,9 @@ async fn a_dts_names_each_right_that_it_lacks_and_runs_with_no_more_than_these()
     secure.grant("dts", &unwritten).await?;
     secure.refused("topic unwritten", DTS, &["e2e.locked.t", "WRITE"]).await?;
 
-    secure.grant("dts", &TABLES).await?;
+    for right in [&TABLES, &CONTROL, &CONTROL_GROUP] {
+        secure.grant("dts", right).await?;
+    }
     let mut dts = secure.site.start_dts()?;
     wait_until("dts publishes", PATIENCE, async || {
         let status = secure.site.ask_dts("/api/v1/status").await.unwrap_or_default();
@@ -201,7 +204,7 @@ async fn a_listener_names_each_right_that_it_lacks_and_runs_with_no_more_than_th
 {
     let mut secure = Secure::start("secure-worker").await?;
     secure.configure()?;
-    for right in [&CHECKPOINT, &LEAD, &TRANSACTIONS, &TABLES] {
+    for right in [&CHECKPOINT, &LEAD, &TRANSACTIONS, &TABLES, &CONTROL, &CONTROL_GROUP] {
         secure.grant("dts", right).await?;
     }
     let dts = secure.site.start_dts()?;

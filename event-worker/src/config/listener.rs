@@ -28,6 +28,8 @@ pub struct ListenerConfig {
     pub max_buffer_bytes: usize,
     /// Where a listener begins that has never run.
     pub start: Start,
+    /// Whether one that has never run gets all that its tables hold first, by full syncs.
+    pub full_sync_first: bool,
     /// How long to wait before a failed batch is tried again.
     pub retry: BackoffConfig,
     /// What is called.
@@ -58,6 +60,7 @@ impl ListenerConfig {
             batch_bytes: read_bytes(section, "batchBytes", ByteSize::mib(8)),
             max_buffer_bytes: read_bytes(section, "maxBufferBytes", ByteSize::mib(64)),
             start: read_start(section),
+            full_sync_first: is_full_sync(section),
             retry: read_retry(&section.section("retry")),
             handler: HandlerConfig::read(section),
             life_time: section.optional("lifeTime"),
@@ -134,7 +137,8 @@ fn read_bytes(section: &Section, key: &str, default: ByteSize) -> usize {
 }
 
 fn read_start(section: &Section) -> Start {
-    const FORMS: &str = r#"write "latest", "earliest" or { time = "2026-01-31T12:00:00Z" }"#;
+    const FORMS: &str =
+        r#"write "latest", "earliest", "full-sync" or { time = "2026-01-31T12:00:00Z" }"#;
     let time = |table: &serde_json::Map<String, Value>| {
         let text = table.get("time").filter(|_| table.len() == 1)?.as_str()?;
         humantime::parse_rfc3339_weak(text).ok().filter(|time| *time >= SystemTime::UNIX_EPOCH)
@@ -143,11 +147,8 @@ fn read_start(section: &Section) -> Start {
         None => return Start::Latest,
         Some(Value::String(word)) if word == "latest" => return Start::Latest,
         Some(Value::String(word)) if word == "earliest" => return Start::Earliest,
-        Some(Value::String(word)) if word == "full-sync" => {
-            let remedy = r#"write "latest" or "earliest""#;
-            section.note("start", "\"full-sync\" comes in a later version", remedy);
-            return Start::Latest;
-        }
+        // The rows that are there come besides.
+        Some(Value::String(_)) if is_full_sync(section) => return Start::Latest,
         Some(Value::Object(table)) => match time(table) {
             Some(time) => return Start::Time(time),
             None => "is not a time",
@@ -156,6 +157,10 @@ fn read_start(section: &Section) -> Start {
     };
     section.note("start", problem, FORMS);
     Start::Latest
+}
+
+fn is_full_sync(section: &Section) -> bool {
+    section.raw("start").and_then(Value::as_str) == Some("full-sync")
 }
 
 fn read_retry(section: &Section) -> BackoffConfig {

@@ -17,7 +17,7 @@ fn a_listener_with_nothing_but_a_handler_has_the_documented_defaults() {
     let listener = &config.listeners["a"];
     assert_eq!((listener.workers, listener.batch_size), (1, 128));
     assert_eq!((listener.batch_bytes, listener.max_buffer_bytes), (8 << 20, 64 << 20));
-    assert_eq!(listener.start, Start::Latest);
+    assert_eq!((listener.start, listener.full_sync_first), (Start::Latest, false));
     assert_eq!(listener.retry.max, Duration::from_mins(5));
     assert_eq!(listener.actions, Actions { insert: true, update: true, delete: true });
     let subscription = listener.subscription("a", &config.bus);
@@ -34,7 +34,8 @@ fn every_form_of_every_key_is_read() {
          handler = { http = 'https://x/y', timeout = '5s', headers = { A-b = 'c' }, \
          hmacSecret = 's' }\n\
          [listeners.b]\nstart = 'earliest'\n\
-         handler = { exec = ['sh', '-c', 'x'], timeout = '1m' }\n",
+         handler = { exec = ['sh', '-c', 'x'], timeout = '1m' }\n\
+         [listeners.c]\nstart = 'full-sync'\nhandler = 'print'\n",
     )
     .unwrap();
     let a = &config.listeners["a"];
@@ -42,6 +43,8 @@ fn every_form_of_every_key_is_read() {
     assert_eq!(a.subscribe, [pair("all", "*"), pair("weixin", "wx_*"), pair("weixin", "b")]);
     assert!(matches!(a.start, Start::Time(_)) && a.actions.delete && !a.actions.insert);
     assert!(matches!(&a.handler, HandlerConfig::Http(http) if http.headers[0].0 == "A-b"));
+    let c = &config.listeners["c"];
+    assert_eq!((c.start, c.full_sync_first), (Start::Latest, true));
     assert!(matches!(&config.listeners["b"].handler, HandlerConfig::Exec(exec)
         if exec.command == ["sh", "-c", "x"] && exec.timeout == Duration::from_mins(1)));
 }
@@ -51,7 +54,7 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
     let text = parse(
         "[listen]\nip = '0.0.0.0'\nports = 1\n[bus]\nkind = 'pigeon'\n\
          [listeners.'a.b']\nhandler = 'print'\n\
-         [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full-sync'\nactions = ['upsert']\n\
+         [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full'\nactions = ['upsert']\n\
          retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = 1\n\
          [listeners.d]\nhandler = { http = 'ftp://x', timeout = '0s' }\nmaxBufferBytes = '1B'\n\
          [listeners.e]\nhandler = { http = 'http://u:p@x', exec = ['a'] }\n\
@@ -65,7 +68,7 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
         "listeners.a.b: cannot be the name of a listener",
         "listeners.c.workers: 0 is out of range; write a number from 1 to 256",
         "listeners.c.batchSize: -1 does not fit",
-        "listeners.c.start: \"full-sync\" comes in a later version; write \"latest\" or",
+        "listeners.c.start: is not known; write \"latest\", \"earliest\", \"full-sync\" or {",
         "listeners.c.actions: \"upsert\" is not known",
         "listeners.c.retry.max: is less than min",
         "listeners.c.retry.factor: is less than 1",

@@ -1,6 +1,7 @@
 //! Which events a listener wants.
 
 use change_event::{Action, ChangeEvent, Columns, ReadError};
+use full_sync::LISTENER_HEADER;
 use service::glob;
 
 use crate::config::{Actions, ListenerConfig};
@@ -8,14 +9,17 @@ use crate::config::{Actions, ListenerConfig};
 /// The wishes of a listener, looked up once per event.
 #[derive(Debug)]
 pub(super) struct Filter {
+    /// Who we are: the rows of a full sync are for one listener only.
+    listener: String,
     globs: Vec<(String, String)>,
     actions: Actions,
     columns: Vec<String>,
 }
 
 impl Filter {
-    pub(super) fn new(config: &ListenerConfig) -> Self {
+    pub(super) fn new(listener: &str, config: &ListenerConfig) -> Self {
         Self {
+            listener: listener.to_owned(),
             globs: config.subscribe.clone(),
             actions: config.actions,
             columns: config.columns.clone(),
@@ -24,7 +28,11 @@ impl Filter {
 
     /// Whether a record's headers tell already that the listener does not want it.
     pub(super) fn is_foreign(&self, headers: &[(String, String)]) -> bool {
-        let table = headers.iter().find(|(name, _)| name == "table");
+        let value = |wanted: &str| headers.iter().find(|(name, _)| name == wanted);
+        if value(LISTENER_HEADER).is_some_and(|(_, listener)| *listener != self.listener) {
+            return true;
+        }
+        let table = value("table");
         // A dot may be a part of either name, so each may be the one between them.
         table.is_some_and(|(_, table)| {
             let mut dots = table.match_indices('.').map(|(at, _)| table.split_at(at));
@@ -33,12 +41,17 @@ impl Filter {
     }
 
     /// Whether the listener wants this change. The topic alone does not tell: one topic may hold
-    /// several tables.
+    /// several tables. The rows of its own full syncs it has asked for, whatever `actions` and
+    /// `columns` say.
     ///
     /// # Errors
     ///
     /// When its columns cannot be read.
     pub(super) fn wants(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
+        if let Some(listener) = &change.listener {
+            let is_ours = *listener == self.listener;
+            return Ok(is_ours && self.wants_table(&change.schema, &change.table_name));
+        }
         let wants_action = match change.action {
             Action::Insert => self.actions.insert,
             Action::Delete => self.actions.delete,
@@ -71,6 +84,7 @@ mod tests {
 
     fn filter(globs: &[(&str, &str)], columns: &[&str]) -> Filter {
         Filter {
+            listener: "me".to_owned(),
             globs: globs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
             actions: Actions { insert: true, update: true, delete: false },
             columns: columns.iter().map(|column| (*column).to_owned()).collect(),
@@ -100,6 +114,26 @@ mod tests {
         assert!(is_foreign("s.b") && is_foreign("x.y") && is_foreign("t.a"));
         assert!(!is_foreign("s.a1") && !is_foreign("x.y.z") && !is_foreign("s.a.b"));
         assert!(!some.is_foreign(&[]));
+    }
+
+    #[test]
+    fn rows_of_a_full_sync_are_for_the_listener_that_asked_for_them_and_for_no_other() {
+        let some = filter(&[("s", "a*")], &["b"]);
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert!(some.is_foreign(&[header("listener", "you"), header("table", "s.a")]));
+        assert!(!some.is_foreign(&[header("listener", "me"), header("table", "s.a")]));
+        assert!(some.is_foreign(&[header("listener", "me"), header("table", "s.b")]));
+        let wants = |listener: &str, table: &str, action: &str| {
+            let origin = format!(r#""Origin":"full_sync","Listener":"{listener}""#);
+            let value = value("1")
+                .replace("\"t\"", &format!("\"{table}\""))
+                .replace("insert", action)
+                .replace(r#""Origin":"binlog""#, &origin);
+            some.wants(&ChangeEvent::read(value.as_bytes()).unwrap()).unwrap()
+        };
+        assert!(wants("me", "a1", "insert") && wants("me", "a1", "update"));
+        assert!(wants("me", "a1", "delete"), "whatever `actions` says");
+        assert!(!wants("you", "a1", "insert") && !wants("me", "b", "insert"));
     }
 
     #[test]

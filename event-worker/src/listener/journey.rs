@@ -61,14 +61,14 @@ enum Next {
 
 impl Journey {
     pub(super) fn new(
-        config: &ListenerConfig,
+        (id, config): (&str, &ListenerConfig),
         consumer: Box<dyn Consumer>,
         make_handler: &MakeHandler<'_>,
         status: &Arc<Status>,
     ) -> Self {
         Self {
             consumer,
-            filter: Filter::new(config),
+            filter: Filter::new(id, config),
             tracker: Tracker::default(),
             lanes: Lanes::start(config, make_handler, status),
             flow: Flow::new(config.max_buffer_bytes),
@@ -122,8 +122,9 @@ impl Journey {
             biased;
             () = control.stop.cancelled() => Next::Stop,
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
-            finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
+            // Before the lanes, which may be quick for long: who sends waits for our commits.
             _ = commit_due.tick() => Next::CommitDue,
+            finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
             () = abort_due, if abort_at.is_some() => Next::AbortDue,
             polled = poll, if leaving.is_none() => Next::Polled(polled),
         }

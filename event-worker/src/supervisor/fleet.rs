@@ -24,6 +24,7 @@ use crate::{
     config::{Config, HandlerConfig, ListenerConfig},
     control::Start,
     error::Error,
+    full_sync::Target,
 };
 
 /// A config that is in force, and the text it was read from.
@@ -82,6 +83,17 @@ impl Fleet {
 
     pub(crate) fn unit(&self, id: &str) -> Option<Arc<Unit>> {
         Some(Arc::clone(&self.lock().kept.get(id)?.unit))
+    }
+
+    /// The listener of this id as one that may ask for full syncs, whoever runs it.
+    pub(crate) fn target(&self, id: &str) -> Option<Target> {
+        let config = &self.lock().accepted.config;
+        let listener = config.listeners.get(id)?;
+        Some(Target {
+            id: id.to_owned(),
+            group: listener.subscription(id, &config.bus).group,
+            subscribe: listener.subscribe.clone(),
+        })
     }
 
     pub(crate) fn units(&self) -> Vec<Arc<Unit>> {

@@ -1,13 +1,15 @@
-//! What is known of groups besides their offsets, in the compacted topic `{prefix}.control`.
+//! What is kept in the compacted topic `{prefix}.control`: what is known of groups besides their
+//! offsets, and the control table that programs share (`table`).
 //!
 //! Offsets alone cannot tell a group that is new from one whose offsets the brokers have forgotten
 //! (`offsets.retention.minutes`, seven days without members), nor a topic that the group has yet to
-//! begin from one that was deleted and made again. Hence two kinds of records:
+//! begin from one that was deleted and made again. Hence two kinds of records, beside the table's:
 //!
 //! | key | value |
 //! |---|---|
 //! | `group/{group}` | `{"patterns":[…]}`: the group has begun, with these topics |
 //! | `group/{group}/topic/{topic}` | [`Begun`]: with which topic, when and where it began there |
+//! | `table/{key}` | an entry of the control table |
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +27,13 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 
 use super::{Place, client::Voice, compacted, topics};
-use crate::{Error, Result, TopicFilter};
+use crate::{ControlChange, Error, Result, TopicFilter};
 
 /// How long the brokers may take to take what is written.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the keys of the control table's entries begin with.
+pub(super) const TABLE_KEYS: &str = "table/";
 
 /// What is known of a group.
 #[derive(Debug, Default)]
@@ -74,6 +79,11 @@ impl Changes {
         self.0.push((topic_key(group, topic), None));
     }
 
+    pub(super) fn entry(&mut self, (key, value): &ControlChange) {
+        let value = value.as_ref().map(|value| value.to_vec());
+        self.0.push((format!("{TABLE_KEYS}{key}"), value));
+    }
+
     fn put(&mut self, key: String, value: &impl Serialize) {
         // Texts, numbers and lists always serialise.
         self.0.push((key, Some(serde_json::to_vec(value).unwrap_or_default())));
@@ -88,7 +98,7 @@ fn topic_key(group: &str, topic: &str) -> String {
     format!("group/{group}/topic/{topic}")
 }
 
-fn topic_name(place: &Place) -> String {
+pub(super) fn topic_name(place: &Place) -> String {
     format!("{}.control", place.prefix)
 }
 

@@ -1,5 +1,6 @@
 //! What every backend promises: each sentence is proved on a new, empty bus.
 
+mod control;
 mod groups;
 mod producers;
 pub(crate) mod reader;
@@ -40,7 +41,13 @@ const AT_ONCE: usize = 8;
 
 /// Proves every sentence, each on a new bus, and says which of them failed.
 pub(crate) async fn holds<B: Backend>(make: impl AsyncFn() -> B) {
-    let parts = [producers::SENTENCES, groups::SENTENCES, starts::SENTENCES, resets::SENTENCES];
+    let parts = [
+        producers::SENTENCES,
+        groups::SENTENCES,
+        starts::SENTENCES,
+        resets::SENTENCES,
+        control::SENTENCES,
+    ];
     let proved = stream::iter(parts.concat()).map(|sentence| unproved(&make, sentence));
     let broken: Vec<_> = proved.buffer_unordered(AT_ONCE).filter_map(async |it| it).collect().await;
     assert!(broken.is_empty(), "{broken:?}");

@@ -11,18 +11,35 @@ use serde_json::json;
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
+    code: Option<&'static str>,
     message: String,
     remedy: String,
+    more: Vec<(&'static str, String)>,
 }
 
 impl ApiError {
     /// A refusal: what is wrong, and what to do about it.
     pub fn new(status: StatusCode, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { status, message: message.into(), remedy: remedy.into() }
+        let (message, remedy) = (message.into(), remedy.into());
+        Self { status, code: None, message, remedy, more: Vec::new() }
     }
 
-    /// The status in words, for programs.
+    /// The same with a code that tells more than the status does.
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The same with one more member beside the message.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.more.push((name, value.into()));
+        self
+    }
+
+    /// The status in words, for programs, unless there are words of its own.
     fn code(&self) -> String {
+        if let Some(code) = self.code {
+            return code.to_owned();
+        }
         let reason = self.status.canonical_reason().unwrap_or("error");
         reason.to_ascii_lowercase().replace(' ', "_")
     }
@@ -31,9 +48,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.code();
-        let body = json!({
+        let mut body = json!({
             "error": { "code": code, "message": self.message, "remedy": self.remedy }
         });
+        for (name, value) in self.more {
+            body["error"][name] = value.into();
+        }
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

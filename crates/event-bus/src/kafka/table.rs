@@ -1,0 +1,196 @@
+//! The control table on Kafka: entries of the compacted topic `{prefix}.control`.
+//!
+//! Who listens reads the topic from its beginning, alone, on a thread of its own. When the brokers
+//! no longer have the place where it is, because the topic was made anew, it begins again: all
+//! entries come once more, and whoever listens folds them by key.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, KafkaResult},
+};
+use tokio::{sync::mpsc, task::spawn_blocking};
+
+use super::{
+    Place,
+    client::Voice,
+    control::{self, Changes, TABLE_KEYS},
+};
+use crate::{Control, ControlChange, Error, Result};
+
+/// How long a call into the library may take: that nobody listens any more is seen after it.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often trouble that passes by itself is told.
+const TROUBLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What is tried, for messages.
+const DOING: &str = "cannot read the control table";
+
+/// How many keys may be told at once, after the first time.
+const MAX_TOLD: usize = 1000;
+
+/// Puts the entries and waits until they are durable.
+pub(super) async fn put(place: &Place, entries: &[ControlChange]) -> Result<()> {
+    control::make_topic(place).await?;
+    let mut changes = Changes::default();
+    entries.iter().for_each(|entry| changes.entry(entry));
+    let place = place.clone();
+    let written = spawn_blocking(move || control::write(&place, &changes)).await;
+    written.map_err(|panic| Error::Internal(panic.to_string()))?
+}
+
+/// Listens. Dropping it ends its thread soon, and waits for nobody.
+pub(super) struct KafkaControl {
+    inbox: mpsc::Receiver<Result<Vec<ControlChange>>>,
+    /// What ended the thread.
+    over: Option<Error>,
+}
+
+impl KafkaControl {
+    pub(super) async fn open(place: &Place) -> Result<Self> {
+        control::make_topic(place).await?;
+        let (send, inbox) = mpsc::channel(1);
+        let place = place.clone();
+        let opened = spawn_blocking(move || Reading::begin(&place, send)).await;
+        opened.map_err(|panic| Error::Internal(panic.to_string()))??;
+        Ok(Self { inbox, over: None })
+    }
+}
+
+#[async_trait]
+impl Control for KafkaControl {
+    async fn changes(&mut self) -> Result<Vec<ControlChange>> {
+        if let Some(error) = &self.over {
+            return Err(error.clone());
+        }
+        let told = self.inbox.recv().await.unwrap_or_else(|| {
+            Err(Error::Internal("the thread that reads the control table has failed".to_owned()))
+        });
+        if let Err(error) = &told
+            && !error.is_transient()
+        {
+            self.over = Some(error.clone());
+        }
+        told
+    }
+}
+
+/// The thread's side.
+struct Reading {
+    place: Place,
+    consumer: BaseConsumer<Voice>,
+    voice: Voice,
+    send: mpsc::Sender<Result<Vec<ControlChange>>>,
+    /// What came and was not told, by key.
+    fresh: BTreeMap<String, Option<Bytes>>,
+    /// Whether the topic's end was reached once, and all before it told.
+    is_level: bool,
+    troubled: Option<Instant>,
+}
+
+impl Reading {
+    fn begin(place: &Place, send: mpsc::Sender<Result<Vec<ControlChange>>>) -> Result<()> {
+        let voice = Voice::default();
+        let consumer = open(place, &voice).map_err(|error| place.error(DOING, &error, &voice))?;
+        let mut reading = Self {
+            place: place.clone(),
+            consumer,
+            voice,
+            send,
+            fresh: BTreeMap::new(),
+            is_level: false,
+            troubled: None,
+        };
+        let read = move || while reading.step().is_some() {};
+        let spawned = thread::Builder::new().name("kafka-control".to_owned()).spawn(read);
+        spawned.map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
+        Ok(())
+    }
+
+    /// Takes what comes next; `None` at the end, which is when nobody listens.
+    fn step(&mut self) -> Option<()> {
+        if self.send.is_closed() {
+            return None;
+        }
+        // The end is told with an answer that has no records, which the brokers keep back.
+        let is_waiting = self.is_level && !self.fresh.is_empty();
+        match self.consumer.poll(if is_waiting { Duration::ZERO } else { POLL }) {
+            None if is_waiting => self.tell()?,
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => self.tell()?,
+            Some(Err(error)) => {
+                let error = self.place.error(DOING, &error, &self.voice);
+                return self.trouble(error);
+            }
+            Some(Ok(message)) => {
+                let key = String::from_utf8_lossy(message.key().unwrap_or_default());
+                if let Some(key) = key.strip_prefix(TABLE_KEYS) {
+                    let value = message.payload().map(Bytes::copy_from_slice);
+                    self.fresh.insert(key.to_owned(), value);
+                }
+                if self.is_level && self.fresh.len() >= MAX_TOLD {
+                    self.tell()?;
+                }
+            }
+        }
+        match self.voice.refusal(&self.place.config.address) {
+            Some(refusal) => self.trouble(refusal),
+            None => Some(()),
+        }
+    }
+
+    /// Hands over what is new. What is not there any more is nothing new the first time.
+    fn tell(&mut self) -> Option<()> {
+        let fresh = std::mem::take(&mut self.fresh).into_iter();
+        let is_first = !std::mem::replace(&mut self.is_level, true);
+        let changes: Vec<ControlChange> =
+            fresh.filter(|(_, value)| !is_first || value.is_some()).collect();
+        if changes.is_empty() && !is_first {
+            return Some(());
+        }
+        self.send.blocking_send(Ok(changes)).ok()
+    }
+
+    /// Tells of trouble now and then; what does not pass by itself is the end.
+    fn trouble(&mut self, error: Error) -> Option<()> {
+        if !error.is_transient() {
+            let _ = self.send.blocking_send(Err(error));
+            return None;
+        }
+        if self.troubled.is_none_or(|told| told.elapsed() > TROUBLE_EVERY) {
+            self.troubled = Some(Instant::now());
+            // When something lies there already, that comes first, and trouble that lasts again.
+            let _ = self.send.try_send(Err(error));
+        }
+        Some(())
+    }
+}
+
+fn open(place: &Place, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
+    let topic = control::topic_name(place);
+    let mut config = place.client("dbevent-control");
+    config
+        // The library wants a name, and joins no group.
+        .set("group.id", &topic)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        // Not "error", as elsewhere: here to begin again repeats, and leaves nothing out.
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true")
+        .set("allow.auto.create.topics", "false");
+    let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())?;
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(&topic, 0, Offset::Beginning)?;
+    consumer.assign(&from)?;
+    Ok(consumer)
+}

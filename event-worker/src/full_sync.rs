@@ -1,0 +1,196 @@
+//! Full syncs as `event-worker` sees them: it says what is wanted in the bus's control table, and
+//! reads in the checkpoint of `dts` what is.
+
+mod call;
+mod command;
+mod form;
+mod refusal;
+mod sweep;
+mod tasks;
+mod view;
+mod watch;
+
+use std::sync::Arc;
+
+use event_bus::Bus;
+use full_sync::{Request, Task, WISH_PREFIX, Wish, Wished};
+use service::glob;
+use tokio_util::task::TaskTracker;
+
+pub use self::{
+    command::{FullSyncPart, list_full_syncs, start_full_sync, wish_full_sync},
+    watch::watch_full_syncs,
+};
+pub(crate) use self::{
+    form::{LISTENER_IN_BODY, LISTENER_IN_QUERY, Wanted},
+    sweep::sweep,
+    view::{FullSyncList, FullSyncView, Started, word},
+};
+use self::{refusal::Refused, tasks::within_deadline};
+use crate::{error::Error, listener::status::now_ms};
+
+/// What is to become of a full sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullSyncWish {
+    /// It is to stand still.
+    Pause,
+    /// It is to go on.
+    Resume,
+    /// It is to end where it is.
+    Cancel,
+}
+
+impl FullSyncWish {
+    /// The last part of its path in the API.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    fn wished(self) -> Wished {
+        match self {
+            Self::Pause => Wished::Pause,
+            Self::Resume => Wished::Run,
+            Self::Cancel => Wished::Cancel,
+        }
+    }
+}
+
+/// A listener that may ask for rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) id: String,
+    /// Its group on the bus.
+    pub(crate) group: String,
+    /// Its globs over schema and table; none for every table.
+    pub(crate) subscribe: Vec<(String, String)>,
+}
+
+/// The door to the full syncs of a bus.
+pub(crate) struct FullSyncs {
+    bus: Arc<dyn Bus>,
+    /// Calls that wait for `dts`: each ends by itself, also when nobody waits for it any more.
+    calls: TaskTracker,
+}
+
+impl FullSyncs {
+    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
+        Self { bus, calls: TaskTracker::new() }
+    }
+
+    /// Asks `dts` to send what is wanted, and waits for what it says.
+    ///
+    /// # Errors
+    ///
+    /// When nothing of it is sent.
+    pub(crate) async fn start(&self, target: Target, wanted: Wanted) -> Result<Started, Refused> {
+        if let Some(table) = wanted.tables.as_ref().filter(|table| !target.may_get(table)) {
+            return Err(Refused::NotSubscribed { listener: target.id, table: table.clone() });
+        }
+        let bus = Arc::clone(&self.bus);
+        let request = request(target, wanted);
+        // Not dropped with the caller: a request that nobody waits for has to be taken back.
+        let call = self.calls.spawn(async move { call::carry_out(&*bus, request).await });
+        call.await.map_err(|error| Refused::Broken(error.to_string()))?
+    }
+
+    /// All that `dts` keeps, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the bus does not answer.
+    pub(crate) async fn tasks(&self) -> Result<Vec<Task>, Error> {
+        let mut tasks = within_deadline(tasks::all(&*self.bus)).await?;
+        tasks.sort_by(|one, other| (other.created_ms, &one.id).cmp(&(one.created_ms, &other.id)));
+        Ok(tasks)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id, or the bus does not answer.
+    pub(crate) async fn task(&self, id: &str) -> Result<Task, Refused> {
+        let found = self.tasks().await?.into_iter().find(|task| task.id == id);
+        found.ok_or_else(|| Refused::NoSuchTask(id.to_owned()))
+    }
+
+    /// Says what is to become of one; durable when it returns. `dts` follows within moments.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this id, when it has ended, or when the bus does not answer.
+    pub(crate) async fn wish(&self, id: &str, wish: FullSyncWish) -> Result<Task, Refused> {
+        let task = self.task(id).await?;
+        if task.state.is_final() {
+            return Err(Refused::Ended(Box::new(task)));
+        }
+        let kept = Wish { state: wish.wished(), at_ms: now_ms() };
+        let entry = (format!("{WISH_PREFIX}{id}"), Some(kept.to_bytes().into()));
+        within_deadline(self.bus.put_control(&[entry])).await?;
+        Ok(task)
+    }
+
+    /// Waits for the calls that still run.
+    pub(crate) async fn end(&self) {
+        self.calls.close();
+        self.calls.wait().await;
+    }
+}
+
+impl Target {
+    /// Whether a table, `table` or `schema.table`, may be one of its own; what has wildcards may.
+    fn may_get(&self, table: &str) -> bool {
+        let has_wildcard = table.contains(['*', '?']);
+        let fits = |(schema_glob, table_glob): &(String, String)| {
+            // A dot may be a part of either name, so each may be the one between them.
+            let mut dots = table.match_indices('.').map(|(at, _)| table.split_at(at));
+            glob::matches(table_glob, table)
+                || dots.any(|(schema, rest)| {
+                    glob::matches(schema_glob, schema) && glob::matches(table_glob, &rest[1..])
+                })
+        };
+        has_wildcard || self.subscribe.is_empty() || self.subscribe.iter().any(fits)
+    }
+}
+
+fn request(target: Target, wanted: Wanted) -> Request {
+    let now = now_ms();
+    Request {
+        id: call::new_id(now),
+        dts: None,
+        listener: target.id,
+        group: target.group,
+        subscribe: target.subscribe,
+        tables: wanted.tables,
+        key_column: wanted.key_column,
+        from: wanted.from,
+        to: wanted.to,
+        initial: false,
+        at_ms: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_no_subscription_names_are_told_before_anybody_is_asked() {
+        let glob = |schema: &str, table: &str| (schema.to_owned(), table.to_owned());
+        let subscribe = vec![glob("shop", "order*"), glob("a.b", "*")];
+        let target = Target { id: "l".into(), group: "g".into(), subscribe };
+        for table in ["orders", "shop.orders", "a.b.c", "shop.a*", "other"] {
+            assert!(target.may_get(table), "{table}");
+        }
+        let subscribe = vec![glob("shop", "order*")];
+        let target = Target { subscribe, ..target };
+        for table in ["items", "shop.items", "other.orders", "shop.", "'; DROP TABLE t"] {
+            assert!(!target.may_get(table), "{table}");
+        }
+        assert!(Target { subscribe: Vec::new(), ..target }.may_get("anything"));
+    }
+}

@@ -1,0 +1,258 @@
+//! One call: a request goes into the control table, the answer comes from a checkpoint of `dts`.
+
+use std::time::Duration;
+
+use event_bus::Bus;
+use full_sync::{ANSWER_PREFIX, Answer, Request};
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{info, warn};
+
+use super::{
+    refusal::Refused,
+    tasks,
+    view::{Started, StartedTask},
+};
+use crate::error::Error;
+
+/// How long `dts` may take to answer, before the request is taken back,
+const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
+
+/// and how long in all: it may have been about to when that was done.
+const LATE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often it is looked for the answer.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long the bus may take to take a request back.
+const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Puts the request, waits for the answer, and removes the request, whatever came.
+pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started, Refused> {
+    let began = Instant::now();
+    let deadline = began + ANSWER_DEADLINE;
+    let mut waiting = Waiting { bus, request, producers: Vec::new(), trouble: None };
+    let put = timeout_at(deadline, waiting.put()).await;
+    if let Ok(Err(_)) | Err(_) = put {
+        // It may be there nevertheless.
+        waiting.take_back().await;
+        return Err(match put {
+            Ok(Err(error)) => error.into(),
+            _ => Error::SlowBus(ANSWER_DEADLINE).into(),
+        });
+    }
+    let answered = timeout_at(deadline, waiting.answer()).await;
+    waiting.take_back().await;
+    let answered = match answered {
+        Ok(found) => Some(found),
+        Err(_) => waiting.late_answer(began + LATE_DEADLINE).await,
+    };
+    let request = waiting.request.id.clone();
+    match answered {
+        Some(Found { answer: Answer::Accepted { .. }, tasks }) => {
+            info!(request, tasks = tasks.len(), "a full sync is accepted");
+            Ok(Started { request, tasks })
+        }
+        Some(Found { answer: Answer::Refused { refusal, .. }, .. }) => Err(Refused::ByDts(refusal)),
+        None => Err(waiting.unanswered()),
+    }
+}
+
+/// A request whose answer has not come.
+struct Waiting<'a> {
+    bus: &'a dyn Bus,
+    request: Request,
+    /// Each `dts` that may answer.
+    producers: Vec<String>,
+    /// Why the bus could not be asked the last time.
+    trouble: Option<event_bus::Error>,
+}
+
+/// An answer, with the tasks that it speaks of.
+struct Found {
+    answer: Answer,
+    tasks: Vec<StartedTask>,
+}
+
+impl Waiting<'_> {
+    async fn put(&mut self) -> event_bus::Result<()> {
+        self.producers = self.bus.producers().await?;
+        if let [only] = &self.producers[..] {
+            self.request.dts = Some(only.clone());
+        }
+        let entry = (self.request.key(), Some(self.request.to_bytes().into()));
+        self.bus.put_control(&[entry]).await
+    }
+
+    /// Looks until an answer is there.
+    async fn answer(&mut self) -> Found {
+        loop {
+            match self.look().await {
+                Ok(Some(found)) => return found,
+                Ok(None) => self.trouble = None,
+                Err(error) => self.trouble = Some(error),
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn late_answer(&mut self, deadline: Instant) -> Option<Found> {
+        // Once at least, however short the time.
+        if let Ok(Ok(found @ Some(_))) = timeout(TAKE_BACK_DEADLINE, self.look()).await {
+            return found;
+        }
+        timeout_at(deadline, self.answer()).await.ok()
+    }
+
+    async fn look(&mut self) -> event_bus::Result<Option<Found>> {
+        if self.producers.is_empty() {
+            self.producers = self.bus.producers().await?;
+        }
+        let key = format!("{ANSWER_PREFIX}{}", self.request.id);
+        for producer in &self.producers {
+            let checkpoint = self.bus.checkpoint(producer).await?;
+            let answer = checkpoint.get(&key).and_then(|bytes| Answer::from_bytes(bytes).ok());
+            if let Some(answer) = answer {
+                let ids = match &answer {
+                    Answer::Accepted { tasks, .. } => &tasks[..],
+                    Answer::Refused { .. } => &[],
+                };
+                let listener = &self.request.listener;
+                let kept = ids.iter().map(|id| (id, tasks::one(&checkpoint, id)));
+                let tasks = kept.map(|(id, task)| StartedTask::new(id, listener, task)).collect();
+                return Ok(Some(Found { answer, tasks }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes the request. Where that fails, the next sweep does it.
+    async fn take_back(&self) {
+        let entry = (self.request.key(), None);
+        let removed = timeout(TAKE_BACK_DEADLINE, self.bus.put_control(&[entry])).await;
+        match removed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(request = self.request.id, %error, "a request stays for now"),
+            Err(_) => warn!(request = self.request.id, "a request stays for now: the bus is slow"),
+        }
+    }
+
+    fn unanswered(&self) -> Refused {
+        match &self.trouble {
+            Some(error) => error.clone().into(),
+            None => Refused::Unanswered(self.producers.clone()),
+        }
+    }
+}
+
+/// A name that no other request has; later ones are greater.
+pub(super) fn new_id(now_ms: u64) -> String {
+    const RANDOM_DIGITS: usize = 6;
+    const TIME_DIGITS: usize = 9;
+    let random = rand::rng().random_range(0..36_u64.pow(6));
+    format!("fs-{}-{}", base_36(now_ms, TIME_DIGITS), base_36(random, RANDOM_DIGITS))
+}
+
+fn base_36(mut number: u64, digits: usize) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut text = vec![b'0'; digits];
+    for digit in text.iter_mut().rev() {
+        *digit = DIGITS[(number % 36) as usize];
+        number /= 36;
+    }
+    text.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use event_bus::{Batch, MemoryBus, Producer};
+    use full_sync::REQUEST_PREFIX;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_ordered_by_time_and_differ_within_a_moment() {
+        assert_eq!(base_36(35, 3), "00z");
+        assert_eq!(base_36(36 * 36 * 7 + 1, 3), "701");
+        let ids: Vec<String> =
+            [1, 36, 1_700_000_000_000, 1_700_000_000_001, 90_000_000_000_000].map(new_id).into();
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert_ne!(new_id(5), new_id(5));
+    }
+
+    fn request() -> Request {
+        Request {
+            id: new_id(1),
+            dts: None,
+            listener: "l".into(),
+            group: "g".into(),
+            subscribe: Vec::new(),
+            tables: None,
+            key_column: None,
+            from: None,
+            to: None,
+            initial: false,
+            at_ms: 1,
+        }
+    }
+
+    async fn answer(producer: &mut dyn Producer, id: &str) {
+        let answer = Answer::Accepted { tasks: vec!["task".into()], at_ms: 2, subscribe: None };
+        let entry = (format!("{ANSWER_PREFIX}{id}"), Some(answer.to_bytes().into()));
+        producer.append(&Batch::default(), &[entry]).await.unwrap();
+    }
+
+    /// The requests that are kept in the end.
+    async fn kept(bus: &MemoryBus) -> usize {
+        bus.control().await.unwrap().changes().await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_dts_that_answers_just_when_the_request_is_taken_back_is_heard() {
+        let bus = MemoryBus::new(1);
+        let (mut producer, _) = bus.producer("shop").await.unwrap();
+        let mut control = bus.control().await.unwrap();
+        let late = async {
+            loop {
+                for (key, value) in control.changes().await.unwrap() {
+                    if value.is_none() {
+                        let id = key.strip_prefix(REQUEST_PREFIX).unwrap();
+                        return answer(&mut *producer, id).await;
+                    }
+                }
+            }
+        };
+        let (called, ()) = tokio::join!(carry_out(&bus, request()), late);
+        assert_eq!(called.unwrap().tasks[0].id, "task");
+        assert_eq!(kept(&bus).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nobody_answers_is_taken_back() {
+        let bus = MemoryBus::new(1);
+        let refused = carry_out(&bus, request()).await.unwrap_err();
+        assert!(matches!(&refused, Refused::Unanswered(names) if names.is_empty()), "{refused:?}");
+        let _producer = bus.producer("shop").await.unwrap();
+        let refused = carry_out(&bus, request()).await.unwrap_err();
+        assert!(matches!(&refused, Refused::Unanswered(names) if *names == ["shop"]));
+        assert_eq!(kept(&bus).await, 0);
+    }
+
+    #[tokio::test]
+    async fn of_several_dts_the_one_that_answers_is_heard() {
+        let bus = MemoryBus::new(1);
+        let _one = bus.producer("one").await.unwrap();
+        let (mut two, _) = bus.producer("two").await.unwrap();
+        let mut control = bus.control().await.unwrap();
+        assert!(control.changes().await.unwrap().is_empty());
+        let answered = async {
+            let (_, value) = control.changes().await.unwrap().remove(0);
+            let request = Request::from_bytes(&value.unwrap()).unwrap();
+            assert_eq!(request.dts, None, "any may answer");
+            answer(&mut *two, &request.id).await;
+        };
+        let (called, ()) = tokio::join!(carry_out(&bus, request()), answered);
+        let Started { tasks, .. } = called.unwrap();
+        assert_eq!((tasks[0].id.as_str(), &tasks[0].table), ("task", &None));
+    }
+}

@@ -1,0 +1,147 @@
+//! `event-worker full-sync start|list|pause|resume|cancel`: asks the event-worker that runs.
+
+use std::{path::Path, time::Duration};
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::{
+    FullSyncWish,
+    view::{FullSyncList, FullSyncView, Started, word},
+};
+use crate::{client::ApiClient, config::Config, error::Error, table};
+
+/// More than the other side waits for `dts` and the bus.
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+pub(super) const LIST: &str = "/api/v1/full-syncs";
+
+/// The part of a table that is to be sent; without any of these, all of it.
+#[derive(Clone, Debug, Default)]
+pub struct FullSyncPart {
+    /// The column that the bounds are about: the table's key.
+    pub key_column: Option<String>,
+    /// The first key.
+    pub from: Option<String>,
+    /// The last key.
+    pub to: Option<String>,
+}
+
+/// Has a table, or all tables of a listener, sent to it.
+///
+/// # Errors
+///
+/// When the config is wrong, nothing answers, or nothing is sent; the message says why.
+pub async fn start_full_sync(
+    file: &Path,
+    listener: &str,
+    table: Option<&str>,
+    part: FullSyncPart,
+) -> Result<(), Error> {
+    let config = Config::open(file)?;
+    let api = ApiClient::new(&config.listen)?;
+    let FullSyncPart { key_column, from, to } = part;
+    let body = json!({
+        "listenerId": listener, "table": table, "pk": key_column, "offset": from, "maxOffset": to,
+    });
+    let started = api.post::<Started>(LIST, &body, ANSWER_DEADLINE).await;
+    let Started { tasks, .. } = started.map_err(|answer| api.error(answer))?;
+    let mut rows = vec![["ID", "TABLE", "ESTIMATED ROWS"].map(str::to_owned)];
+    rows.extend(tasks.into_iter().map(|task| {
+        let name = task.schema.zip(task.table);
+        let name =
+            name.map_or_else(|| "-".to_owned(), |(schema, table)| format!("{schema}.{table}"));
+        [task.id, name, task.estimated_rows.map_or_else(|| "-".to_owned(), |rows| rows.to_string())]
+    }));
+    print(&table::aligned(&rows));
+    Ok(())
+}
+
+/// Prints the full syncs that `dts` keeps.
+///
+/// # Errors
+///
+/// When the config is wrong, or nothing answers.
+pub async fn list_full_syncs(file: &Path) -> Result<(), Error> {
+    let config = Config::open(file)?;
+    let api = ApiClient::new(&config.listen)?;
+    let list = api.get::<FullSyncList>(LIST, ANSWER_DEADLINE).await;
+    let list = list.map_err(|answer| api.error(answer))?;
+    print(&lines(&list.full_syncs));
+    Ok(())
+}
+
+/// Says what is to become of a full sync; `dts` follows within moments.
+///
+/// # Errors
+///
+/// When the config is wrong, nothing answers, or there is none of this id that has not ended.
+pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result<(), Error> {
+    let config = Config::open(file)?;
+    let api = ApiClient::new(&config.listen)?;
+    let path = format!("{}/{}", path_of(id), wish.verb());
+    let view = api.post::<FullSyncView>(&path, &Value::Null, ANSWER_DEADLINE).await;
+    let view = view.map_err(|answer| api.error(answer))?;
+    let what = match wish {
+        FullSyncWish::Pause => "stands still",
+        FullSyncWish::Resume => "goes on",
+        FullSyncWish::Cancel => "ends",
+    };
+    print(&[format!("{} {what} as soon as dts has heard of it", view.id)]);
+    Ok(())
+}
+
+/// The path of one, whatever its id is made of.
+pub(super) fn path_of(id: &str) -> String {
+    let mut url = Url::parse("http://localhost/api/v1/full-syncs").ok();
+    if let Some(mut segments) = url.as_mut().and_then(|url| url.path_segments_mut().ok()) {
+        segments.push(id);
+    }
+    url.map_or_else(|| LIST.to_owned(), |url| url.path().to_owned())
+}
+
+/// One line for each, and below it why it stands still or failed.
+fn lines(views: &[FullSyncView]) -> Vec<String> {
+    let heads = ["ID", "LISTENER", "TABLE", "STATE", "ROWS", "OF ABOUT", "ROWS/S", "SECONDS LEFT"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(views.iter().map(row));
+    let problems = std::iter::once(None).chain(views.iter().map(|view| view.error.as_ref()));
+    let mut lines = Vec::new();
+    for (line, problem) in table::aligned(&rows).into_iter().zip(problems) {
+        lines.push(line);
+        lines.extend(problem.map(|problem| format!("  {problem}")));
+    }
+    lines
+}
+
+fn row(view: &FullSyncView) -> [String; 8] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        view.id.clone(),
+        view.listener.clone(),
+        format!("{}.{}", view.schema, view.table),
+        word(view.state).to_owned(),
+        view.rows.to_string(),
+        view.estimated_rows.to_string(),
+        or_dash(view.rows_per_second.map(|rate| format!("{rate:.0}"))),
+        or_dash(view.remaining_seconds.map(|left| left.to_string())),
+    ]
+}
+
+#[expect(clippy::print_stdout, reason = "the lines are the result of this command")]
+fn print(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_id_is_one_part_of_a_path() {
+        assert_eq!(path_of("initial:l:s.t"), "/api/v1/full-syncs/initial:l:s.t");
+        assert_eq!(path_of("a/../b?c#d%"), "/api/v1/full-syncs/a%2F..%2Fb%3Fc%23d%25");
+    }
+}

@@ -1,0 +1,187 @@
+//! `event-worker full-sync watch`: how full syncs go on, until they have ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal as _,
+    path::Path,
+    time::Duration,
+};
+
+use full_sync::State;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use service::exit::Exit;
+
+use super::{
+    command::{ANSWER_DEADLINE, LIST, path_of},
+    view::{FullSyncList, FullSyncView, word},
+};
+use crate::{
+    client::{ApiClient, NoAnswer},
+    config::Config,
+    error::Error,
+};
+
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// So often it may fail to answer in a row, once it has: it may have been started again.
+const MAX_UNANSWERED: u32 = 60;
+
+/// Shows one full sync, or all that have not ended, until they have: as bars on a terminal, else as
+/// a line for each change. [`Exit::Refused`] when one was not sent to its end.
+///
+/// # Errors
+///
+/// When the config is wrong, nothing answers, or there is none of this id.
+pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Error> {
+    let config = Config::open(file)?;
+    let api = ApiClient::new(&config.listen)?;
+    let mut watch = Watch { id, seen: BTreeMap::new() };
+    let mut screen = Screen::new();
+    let mut unanswered = 0;
+    loop {
+        match ask(&api, id).await {
+            Ok(views) => {
+                unanswered = 0;
+                watch.take(views);
+                screen.show(watch.seen.values());
+                if watch.is_over() {
+                    return Ok(screen.end(watch.seen.values()));
+                }
+            }
+            // It may have been started again, but has to have been there.
+            Err(answer)
+                if answer.is_transient()
+                    && !watch.seen.is_empty()
+                    && unanswered < MAX_UNANSWERED =>
+            {
+                unanswered += 1;
+            }
+            Err(answer) => return Err(api.error(answer)),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn ask(api: &ApiClient<'_>, id: Option<&str>) -> Result<Vec<FullSyncView>, NoAnswer> {
+    match id {
+        Some(id) => Ok(vec![api.get(&path_of(id), ANSWER_DEADLINE).await?]),
+        None => Ok(api.get::<FullSyncList>(LIST, ANSWER_DEADLINE).await?.full_syncs),
+    }
+}
+
+/// What is watched, by when it was made and its id.
+struct Watch<'a> {
+    id: Option<&'a str>,
+    seen: BTreeMap<(u64, String), FullSyncView>,
+}
+
+impl Watch<'_> {
+    /// Takes those that are asked for, those that go on, and the end of those that went on.
+    fn take(&mut self, views: Vec<FullSyncView>) {
+        for view in views {
+            let key = (view.created_ms, view.id.clone());
+            if self.id.is_some() || !view.state.is_final() || self.seen.contains_key(&key) {
+                self.seen.insert(key, view);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.seen.values().all(|view| view.state.is_final())
+    }
+}
+
+/// Where it is shown.
+enum Screen {
+    Bars(MultiProgress, BTreeMap<String, ProgressBar>),
+    /// What is not a terminal: the last line of each.
+    Lines(BTreeMap<String, String>),
+}
+
+impl Screen {
+    fn new() -> Self {
+        if !std::io::stdout().is_terminal() {
+            return Self::Lines(BTreeMap::new());
+        }
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        Self::Bars(bars, BTreeMap::new())
+    }
+
+    fn show<'a>(&mut self, views: impl Iterator<Item = &'a FullSyncView>) {
+        for view in views {
+            match self {
+                Self::Bars(all, bars) => {
+                    let bar = bars.entry(view.id.clone()).or_insert_with(|| new_bar(all, view));
+                    draw(bar, view);
+                }
+                Self::Lines(last) => {
+                    let line = line(view);
+                    if last.get(&view.id) != Some(&line) {
+                        print(&line);
+                        last.insert(view.id.clone(), line);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last words, and how the command ends.
+    fn end<'a>(self, views: impl Iterator<Item = &'a FullSyncView>) -> Exit {
+        if let Self::Bars(_, bars) = &self {
+            bars.values().for_each(ProgressBar::abandon);
+        }
+        let states: BTreeSet<&str> = views.map(|view| word(view.state)).collect();
+        if states.is_empty() {
+            print("no full sync is under way");
+        }
+        let all_done = states.iter().all(|state| *state == word(State::Done));
+        if all_done { Exit::Done } else { Exit::Refused }
+    }
+}
+
+fn new_bar(all: &MultiProgress, view: &FullSyncView) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} [{bar:30}] {percent:>3}% {pos}/{len} {msg}");
+    let bar = all.add(ProgressBar::new(view.estimated_rows));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar.set_prefix(format!("{}.{} to {}", view.schema, view.table, view.listener));
+    bar
+}
+
+fn draw(bar: &ProgressBar, view: &FullSyncView) {
+    // The estimate may be wrong either way.
+    let length = match view.state {
+        State::Done => view.rows,
+        _ => view.estimated_rows.max(view.rows),
+    };
+    bar.set_length(length);
+    bar.set_position(view.rows);
+    bar.set_message(pace(view));
+}
+
+fn line(view: &FullSyncView) -> String {
+    let FullSyncView { id, listener, schema, table, rows, estimated_rows, .. } = view;
+    let percent = view.percent.map_or_else(String::new, |percent| format!(" {percent:.1}%"));
+    format!("{id} {schema}.{table} to {listener}:{percent} {rows}/{estimated_rows} {}", pace(view))
+}
+
+/// How it is, in words.
+fn pace(view: &FullSyncView) -> String {
+    let state = word(view.state);
+    let mut text = match (view.state, view.rows_per_second) {
+        (State::Running, Some(rate)) => format!("{rate:.0} rows/s"),
+        _ => state.to_owned(),
+    };
+    if let Some(left) = view.remaining_seconds {
+        let left = humantime::format_duration(Duration::from_secs(left));
+        text = format!("{text}, {left} left");
+    }
+    match &view.error {
+        Some(error) => format!("{text}: {error}"),
+        None => text,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the lines are the result of this command")]
+fn print(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,140 @@
+//! `start = "full-sync"`: a new listener gets all that its tables hold, once.
+//!
+//! It begins with the changes that come after now, and as soon as the bus keeps that place it asks
+//! `dts` for the rows: what lies before the place comes with them. Two things in the bus's control
+//! table make that happen whatever is killed in between: a note that the listener is new, made
+//! before it joins its group; and the request, which stays, so that it is made once in the life of
+//! the listener. It is made again when the listener subscribes to something else; then `dts` sends
+//! those tables that it has not sent yet.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use event_bus::{Bus, ControlChange, Subscription};
+use full_sync::Request;
+use service::{Backoff, BackoffConfig};
+use tracing::{info, warn};
+
+use super::{Listener, status::now_ms};
+use crate::{config::ListenerConfig, error::Error};
+
+/// How often it is looked whether the bus keeps the place where the listener begins.
+const LOOK: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(100), max: Duration::from_secs(2), factor: 1.5 };
+
+/// What is still to be asked for.
+pub(super) struct Initial {
+    bus: Arc<dyn Bus>,
+    subscription: Subscription,
+    request: Request,
+}
+
+/// What the control table says of a listener.
+#[derive(Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    Nothing,
+    /// It is new, and has not asked yet.
+    New,
+    /// It has asked, for what it subscribed to then.
+    Asked(Box<Request>),
+}
+
+impl Initial {
+    /// Looks whether the listener is new, and keeps that it is: to be called before it joins its
+    /// group. `None` where there is nothing to ask for.
+    pub(super) async fn prepare(listener: &Listener) -> event_bus::Result<Option<Self>> {
+        let Listener { id, config, subscription, bus, .. } = listener;
+        let kept = bus.control().await?.changes().await?;
+        let request = request(id, config, &subscription.group);
+        match known(id, kept) {
+            Known::Asked(before) if before.subscribe == request.subscribe => return Ok(None),
+            Known::Asked(_) | Known::New => {}
+            Known::Nothing => {
+                let progress = bus.progress(&subscription.group, &subscription.topics).await?;
+                if progress.iter().any(|at| at.committed.is_some()) {
+                    info!(
+                        "the listener has run before, so `start = \"full-sync\"` changes nothing; \
+                         `event-worker full-sync start {id}` sends what its tables hold"
+                    );
+                    return Ok(None);
+                }
+                let note = (note_key(id), Some("{}".into()));
+                bus.put_control(&[note]).await?;
+            }
+        }
+        Ok(Some(Self { bus: Arc::clone(bus), subscription: subscription.clone(), request }))
+    }
+
+    /// Asks, as soon as the bus keeps the place where the listener begins, however long that takes.
+    ///
+    /// # Errors
+    ///
+    /// What only a human can mend.
+    pub(super) async fn ask(self) -> Result<(), Error> {
+        let mut backoff = Backoff::new(LOOK);
+        let mut is_told = false;
+        loop {
+            match self.try_to_ask().await.map_err(Error::from) {
+                Ok(true) => {
+                    info!("the listener begins, and has asked for what its tables hold");
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) if !is_told => {
+                    warn!(%error, "cannot ask for what the tables hold; it is tried again");
+                    is_told = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Whether it could be asked.
+    async fn try_to_ask(&self) -> event_bus::Result<bool> {
+        let Subscription { group, topics, .. } = &self.subscription;
+        let progress = self.bus.progress(group, topics).await?;
+        if progress.iter().any(|at| at.committed.is_none()) {
+            return Ok(false);
+        }
+        let request = (self.request.key(), Some(self.request.to_bytes().into()));
+        let note = (note_key(&self.request.listener), None);
+        self.bus.put_control(&[request, note]).await?;
+        Ok(true)
+    }
+}
+
+fn request(listener: &str, config: &ListenerConfig, group: &str) -> Request {
+    Request {
+        id: format!("initial:{listener}"),
+        dts: None,
+        listener: listener.to_owned(),
+        group: group.to_owned(),
+        subscribe: config.subscribe.clone(),
+        tables: None,
+        key_column: None,
+        from: None,
+        to: None,
+        initial: true,
+        at_ms: now_ms(),
+    }
+}
+
+fn known(listener: &str, kept: Vec<ControlChange>) -> Known {
+    let kept: BTreeMap<_, _> = kept.into_iter().collect();
+    let request_key = format!("{}initial:{listener}", full_sync::REQUEST_PREFIX);
+    if let Some(Some(bytes)) = kept.get(&request_key)
+        && let Ok(request) = Request::from_bytes(bytes)
+    {
+        return Known::Asked(Box::new(request));
+    }
+    match kept.get(&note_key(listener)) {
+        Some(Some(_)) => Known::New,
+        _ => Known::Nothing,
+    }
+}
+
+fn note_key(listener: &str) -> String {
+    format!("listener/new/{listener}")
+}
