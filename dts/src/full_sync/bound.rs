@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mysql_async::{Conn, Row, Value, prelude::Queryable};
 
 use super::{
-    cursor::{Cursor, KeyValue},
+    cursor::{Cursor, KeyValue, hex_digits, read_time},
     error::{Error, Result},
     key::Comparison,
     row::moment,
@@ -44,7 +44,7 @@ impl Description {
             Error::Bound(format!("the key {} of {} has no column", key.index, self.name()))
         })?;
         let value = match &column.form {
-            Form::Date | Form::DateTime(_) | Form::Timestamp(_) | Form::Time(_) => {
+            Form::Date | Form::DateTime(_) | Form::Timestamp(_) => {
                 ask_moment(conn, &column.form, text).await?
             }
             Form::Text { charset, .. } => ask_text(conn, charset, text).await?,
@@ -58,8 +58,8 @@ impl Description {
         Ok(Cursor { key: key.identity(), values })
     }
 
-    /// Whether the server reads a cursor as the key that it is of. Where it does not (bytes that its
-    /// character set does not allow), a page after it has no rows, as at the end of the table.
+    /// Whether the server reads a cursor as the key that it is of. It does not where bytes are not
+    /// text in their column's character set; then rows could be lost.
     ///
     /// # Errors
     ///
@@ -67,25 +67,45 @@ impl Description {
     pub async fn check(&self, conn: &mut Conn, cursor: &Cursor) -> Result<()> {
         let key = self.key_of(cursor)?;
         for (part, value) in key.parts.iter().zip(&cursor.values) {
-            if !matches!(part.comparison, Comparison::Cast(_) | Comparison::Bytes(_)) {
+            let (Comparison::Text(operand), KeyValue::Bytes { hex }) = (&part.comparison, value)
+            else {
+                continue;
+            };
+            let column = self.columns.get(part.column);
+            if column.is_some_and(|column| is_text(&column.form, hex)) {
                 continue;
             }
-            let query = format!("SELECT {} IS NULL", part.operand());
-            let is_lost: Option<u8> = conn.exec_first(query, (value.to_param(),)).await?;
-            if is_lost == Some(0) {
+            let query = format!("SELECT HEX({operand}) = ?");
+            if conn.exec_first(query, (hex, hex)).await? == Some(Some(1)) {
                 continue;
             }
             let (name, table) = (&part.name, self.name());
             return Err(Error::refused(
-                format!("the server does not read its own {name} of a row of {table}: {value:?}"),
-                "correct that row (its bytes are not text in the column's character set)",
+                format!("{name} of a row of {table} is not text in its character set: X'{hex}'"),
+                "correct that row, by which the table is read",
             ));
         }
         Ok(())
     }
 }
 
-/// What needs no server: numbers, members and bytes.
+/// Whether these are bytes that every server reads as they are.
+fn is_text(form: &Form, hex: &str) -> bool {
+    let Form::Text { read, .. } = form else { return *form == Form::Binary };
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
+    let byte = |pair: &[u8]| match *pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(byte).collect();
+    let mut text = Vec::new();
+    bytes.is_some_and(|bytes| {
+        read.write(&mut text, &bytes);
+        text.first() == Some(&b'"')
+    })
+}
+
+/// What needs no server: numbers, times, members and bytes.
 fn plain_value(column: &Column, text: &str) -> Option<KeyValue> {
     let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     match &column.form {
@@ -104,6 +124,12 @@ fn plain_value(column: &Column, text: &str) -> Option<KeyValue> {
         }
         Form::Decimal { precision, scale } => {
             is_decimal(text, (*precision, *scale)).then(|| KeyValue::Text(text.to_owned()))
+        }
+        Form::Time(digits) => {
+            let value = read_time(text)?;
+            let Value::Time(.., micros) = value else { return None };
+            let is_exact = micros % unit_micros(*digits) == 0;
+            moment(&value).filter(|_| is_exact).map(KeyValue::Text)
         }
         Form::Binary => STANDARD.decode(text).ok().map(|bytes| KeyValue::of_bytes(&bytes)),
         Form::Enum(_) => {
@@ -138,35 +164,38 @@ async fn ask(conn: &mut Conn, expression: &str, text: &str) -> Result<Option<Val
 }
 
 async fn ask_moment(conn: &mut Conn, form: &Form, text: &str) -> Result<Option<KeyValue>> {
-    let (expression, fraction) = match form {
-        Form::Time(fraction) => ("CAST(? AS TIME(6))", *fraction),
-        Form::DateTime(fraction) | Form::Timestamp(fraction) => {
-            ("CAST(? AS DATETIME(6))", *fraction)
-        }
-        _ => ("CAST(? AS DATETIME(6))", 0),
+    let fraction = match form {
+        Form::DateTime(fraction) | Form::Timestamp(fraction) => *fraction,
+        _ => 0,
     };
     // Events have a TIMESTAMP as RFC 3339, in UTC as our session is.
     let text =
         text.strip_suffix('Z').filter(|_| matches!(form, Form::Timestamp(_))).unwrap_or(text);
-    let Some(value) = ask(conn, expression, text).await? else { return Ok(None) };
-    let unit = 10_u32.pow(u32::from(6_u8.saturating_sub(fraction)));
+    let Some(value) = ask(conn, "CAST(? AS DATETIME(6))", text).await? else { return Ok(None) };
     let is_exact = match value {
         Value::Date(.., hour, minute, second, micros) if *form == Form::Date => {
             (hour, minute, second, micros) == (0, 0, 0, 0)
         }
-        Value::Date(.., micros) | Value::Time(.., micros) => micros % unit == 0,
+        Value::Date(.., micros) => micros % unit_micros(fraction) == 0,
         _ => false,
     };
     Ok(moment(&value).filter(|_| is_exact).map(KeyValue::Text))
 }
 
-/// The bytes of a text in a character set, if it has all the characters.
+/// Millionths that the last of so many digits of fraction stands for.
+fn unit_micros(digits: u8) -> u32 {
+    10_u32.pow(u32::from(6_u8.saturating_sub(digits)))
+}
+
+/// The bytes of a text in a character set, if it has all the characters. The text goes as digits: a
+/// parameter may be taken for text in another character set.
 async fn ask_text(conn: &mut Conn, charset: &str, text: &str) -> Result<Option<KeyValue>> {
+    let converted = format!("CONVERT(CONVERT(UNHEX(?) USING utf8mb4) USING {charset})");
     let query = format!(
-        "SELECT CAST(CONVERT(? USING {charset}) AS BINARY), \
-         CAST(CONVERT(CONVERT(? USING {charset}) USING utf8mb4) AS BINARY)"
+        "SELECT CAST({converted} AS BINARY), CAST(CONVERT({converted} USING utf8mb4) AS BINARY)"
     );
-    let mut found: Option<Row> = conn.exec_first(query, (text, text)).await?;
+    let digits = hex_digits(text.as_bytes());
+    let mut found: Option<Row> = conn.exec_first(query, (&digits, &digits)).await?;
     let mut take = |at: usize| found.as_mut().and_then(|row| row.take::<Option<Vec<u8>>, _>(at)?);
     let (Some(bytes), Some(back)) = (take(0), take(1)) else { return Ok(None) };
     Ok((back == text.as_bytes()).then(|| KeyValue::of_bytes(&bytes)))

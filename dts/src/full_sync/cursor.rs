@@ -44,26 +44,42 @@ pub(super) enum KeyValue {
 
 impl KeyValue {
     pub(super) fn of_bytes(bytes: &[u8]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
-        let hex = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        Self::Bytes { hex }
+        Self::Bytes { hex: hex_digits(bytes) }
     }
 
     pub(super) fn of_double(n: f64) -> Self {
         Self::Double { double: format!("{n:e}") }
     }
+}
 
-    /// The parameter for it.
-    pub(super) fn to_param(&self) -> Value {
-        match self {
-            Self::Unsigned(n) => Value::UInt(*n),
-            Self::Signed(n) => Value::Int(*n),
-            Self::Text(text) => Value::Bytes(text.clone().into_bytes()),
-            Self::Double { double } => Value::Double(double.parse().unwrap_or(f64::NAN)),
-            Self::Bytes { hex } => Value::Bytes(hex.clone().into_bytes()),
-        }
-    }
+/// As `HEX` of the server writes them.
+pub(super) fn hex_digits(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A TIME of the form `-838:59:59.000000`; the sign and the fraction may be absent.
+pub(super) fn read_time(text: &str) -> Option<Value> {
+    const MAX_HOURS: u32 = 838;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (hms, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let mut parts = hms.split(':');
+    let mut number = |digits: std::ops::RangeInclusive<usize>, max: u32| -> Option<u32> {
+        let part = parts.next()?;
+        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_right = is_number && digits.contains(&part.len());
+        part.parse().ok().filter(|n| is_right && *n <= max)
+    };
+    let hours = number(2..=3, MAX_HOURS)?;
+    let minutes = u8::try_from(number(2..=2, 59)?).ok()?;
+    let seconds = u8::try_from(number(2..=2, 59)?).ok()?;
+    let is_fraction = (1..=6).contains(&fraction.len())
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+        && parts.next().is_none();
+    let micros = format!("{fraction:0<6}").parse().ok().filter(|_| is_fraction)?;
+    let (days, hours) = (hours / 24, u8::try_from(hours % 24).ok()?);
+    Some(Value::Time(text.starts_with('-'), days, hours, minutes, seconds, micros))
 }
 
 #[cfg(test)]
@@ -89,8 +105,40 @@ mod tests {
         let read: Cursor = serde_json::from_str(&json).unwrap();
         assert_eq!(read, cursor, "{json}");
         for (value, n) in read.values.iter().rev().zip(doubles.iter().rev()) {
-            let Value::Double(found) = value.to_param() else { panic!("{value:?}") };
-            assert_eq!(found.to_bits(), n.to_bits());
+            let KeyValue::Double { double } = value else { panic!("{value:?}") };
+            assert_eq!(double.parse::<f64>().unwrap().to_bits(), n.to_bits());
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_whole_or_refused() {
+        for (text, expected) in [
+            ("00:00:00", Value::Time(false, 0, 0, 0, 0, 0)),
+            ("12:11:17.000000", Value::Time(false, 0, 12, 11, 17, 0)),
+            ("-838:59:59", Value::Time(true, 34, 22, 59, 59, 0)),
+            ("-00:00:00.1", Value::Time(true, 0, 0, 0, 0, 100_000)),
+            ("100:00:00.000001", Value::Time(false, 4, 4, 0, 0, 1)),
+        ] {
+            assert_eq!(read_time(text), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "12",
+            "12:00",
+            "1:00:00",
+            "12:60:00",
+            "12:00:60",
+            "839:00:00",
+            "12:00:00.",
+            "noon",
+            "12:00:00.1234567",
+            "12:00:00:00",
+            "--12:00:00",
+            "+12:00:00",
+            "12:00:00.x",
+            "1a:00:00",
+        ] {
+            assert_eq!(read_time(text), None, "{text}");
         }
     }
 }

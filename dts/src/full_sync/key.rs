@@ -6,7 +6,7 @@
 use mysql_async::{Params, Value};
 
 use super::{
-    cursor::{Bounds, Cursor, KeyValue},
+    cursor::{Bounds, Cursor, KeyValue, read_time},
     error::{Error, Result},
     table::Description,
 };
@@ -48,13 +48,17 @@ pub(super) enum Comparison {
     /// As the number of a member of an ENUM that has so many.
     Member { count: u64 },
     /// As the bits of a SET.
-    Bits,
+    Bits { count: u64 },
+    /// As a TIME. (Of text the server makes one by guessing: `12:11:17.000000` may be a date.)
+    Time,
     /// As a double: FLOAT, each of which is one, and DOUBLE.
     Double,
     /// As text that the server makes the type of, by this expression.
     Cast(String),
-    /// As hexadecimal digits that the server makes text or bytes of, by this expression.
-    Bytes(String),
+    /// As hexadecimal digits that the server makes text of, by this expression.
+    Text(String),
+    /// As hexadecimal digits of bytes.
+    Bytes,
 }
 
 /// Which rows, seen from a key's values.
@@ -81,22 +85,34 @@ impl Key {
 }
 
 impl KeyPart {
-    /// What is compared: the column, or its begin.
+    /// What is compared: the column, or its begin; and what text has as bytes, where it is to be
+    /// sorted without an index, since what sorts text and what compares it may not agree.
     fn expression(&self) -> String {
-        match self.prefix {
+        let begin = match self.prefix {
             Some(length) => format!("LEFT({}, {length})", self.name),
             None => self.name.clone(),
+        };
+        match self.comparison {
+            Comparison::Bytes => format!("CAST({begin} AS BINARY)"),
+            // As a number with a sign, which the order of a SET of 64 members does not have.
+            Comparison::Bits { count: 64 } => format!("CAST({begin} AS UNSIGNED)"),
+            _ => begin,
         }
     }
 
     fn sort(&self) -> String {
-        format!("{} {}", self.expression(), if self.descending { "DESC" } else { "ASC" })
+        let sorted = match self.comparison {
+            Comparison::Bits { .. } => self.name.clone(),
+            _ => self.expression(),
+        };
+        format!("{sorted} {}", if self.descending { "DESC" } else { "ASC" })
     }
 
     /// The expression with one parameter that is compared with.
     pub(super) fn operand(&self) -> &str {
         match &self.comparison {
-            Comparison::Cast(expression) | Comparison::Bytes(expression) => expression,
+            Comparison::Cast(expression) | Comparison::Text(expression) => expression,
+            Comparison::Bytes => "UNHEX(?)",
             _ => "?",
         }
     }
@@ -104,22 +120,31 @@ impl KeyPart {
     /// What is selected beside the column, to know what stands in the key.
     pub(super) fn selected_apart(&self) -> Option<String> {
         match self.comparison {
-            Comparison::Member { .. } | Comparison::Bits => {
+            Comparison::Member { .. } | Comparison::Bits { .. } => {
                 Some(format!("CAST({} AS UNSIGNED)", self.name))
             }
             _ => self.prefix.map(|_| self.expression()),
         }
     }
 
-    fn takes(&self, value: &KeyValue) -> bool {
-        matches!(
-            (&self.comparison, value),
-            (Comparison::Number, KeyValue::Unsigned(_) | KeyValue::Signed(_))
-                | (Comparison::Member { .. } | Comparison::Bits, KeyValue::Unsigned(_))
-                | (Comparison::Double, KeyValue::Double { .. })
-                | (Comparison::Cast(_), KeyValue::Text(_))
-                | (Comparison::Bytes(_), KeyValue::Bytes { .. })
-        )
+    /// The parameter for a value; `None` for one that is not of such a key.
+    fn param(&self, value: &KeyValue) -> Option<Value> {
+        Some(match (&self.comparison, value) {
+            (
+                Comparison::Number | Comparison::Member { .. } | Comparison::Bits { .. },
+                KeyValue::Unsigned(n),
+            ) => Value::UInt(*n),
+            (Comparison::Number, KeyValue::Signed(n)) => Value::Int(*n),
+            (Comparison::Double, KeyValue::Double { double }) => {
+                Value::Double(double.parse().ok().filter(|n: &f64| n.is_finite())?)
+            }
+            (Comparison::Time, KeyValue::Text(text)) => read_time(text)?,
+            (Comparison::Cast(_), KeyValue::Text(text)) => Value::Bytes(text.clone().into_bytes()),
+            (Comparison::Text(_) | Comparison::Bytes, KeyValue::Bytes { hex }) => {
+                Value::Bytes(hex.clone().into_bytes())
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -127,8 +152,8 @@ impl Description {
     /// The query for the next page: so many rows, at most, after a key, within the bounds, in the
     /// key's order. What it selects is for a [`RowWriter`](super::RowWriter) of this description.
     ///
-    /// Fewer rows than `limit` mean the end, but only once [`Description::check`] has found the
-    /// server to understand the cursors.
+    /// The cursors must have passed [`Description::check`]: of one that the server misreads rows may
+    /// be lost.
     ///
     /// Of a table without a key it gives all rows, in no order, and neither a cursor nor bounds can
     /// be given.
@@ -173,7 +198,11 @@ impl Description {
         let fits = |key: &&Key| {
             key.identity() == cursor.key
                 && key.parts.len() == cursor.values.len()
-                && key.parts.iter().zip(&cursor.values).all(|(part, value)| part.takes(value))
+                && key
+                    .parts
+                    .iter()
+                    .zip(&cursor.values)
+                    .all(|(part, value)| part.param(value).is_some())
         };
         self.key.as_ref().filter(fits).ok_or_else(|| {
             Error::Altered(format!(
@@ -213,7 +242,7 @@ impl Query {
             self.add(if differs == 0 { "(" } else { " OR (" });
             for (part, value) in key.parts.iter().zip(values).take(differs) {
                 self.add(&format!("{} = {} AND ", part.expression(), part.operand()));
-                self.params.push(value.to_param());
+                self.params.extend(part.param(value));
             }
             let is_last = differs + 1 == key.parts.len();
             let inclusive = is_last && side != Side::After;
@@ -243,7 +272,7 @@ impl Query {
             (false, true) => "<=",
         };
         self.add(&format!("{} {operator} {}", part.expression(), part.operand()));
-        self.params.push(value.to_param());
+        self.params.extend(part.param(value));
     }
 
     /// The index of an ENUM is searched for single members, not for ranges.

@@ -174,7 +174,7 @@ fn record_key(description: &Description, key_columns: Option<&[String]>) -> Resu
 
 fn key_value(comparison: &Comparison, value: &Value) -> Option<KeyValue> {
     Some(match (comparison, value) {
-        (Comparison::Number | Comparison::Member { .. } | Comparison::Bits, value) => {
+        (Comparison::Number | Comparison::Member { .. } | Comparison::Bits { .. }, value) => {
             return number(value);
         }
         (Comparison::Double, Value::Float(n)) => KeyValue::of_double(f64::from(*n)),
@@ -182,8 +182,9 @@ fn key_value(comparison: &Comparison, value: &Value) -> Option<KeyValue> {
         (Comparison::Cast(_), Value::Bytes(text)) => {
             KeyValue::Text(String::from_utf8(text.clone()).ok()?)
         }
-        (Comparison::Cast(_), Value::Date(..) | Value::Time(..)) => KeyValue::Text(moment(value)?),
-        (Comparison::Bytes(_), Value::Bytes(bytes)) => KeyValue::of_bytes(bytes),
+        (Comparison::Cast(_), Value::Date(..)) => KeyValue::Text(moment(value)?),
+        (Comparison::Time, Value::Time(..)) => KeyValue::Text(moment(value)?),
+        (Comparison::Text(_) | Comparison::Bytes, Value::Bytes(bytes)) => KeyValue::of_bytes(bytes),
         _ => return None,
     })
 }

@@ -202,10 +202,27 @@ impl Description {
 
     fn key(&self, parts: &[IndexPart]) -> Option<Key> {
         let (index, .., kind, _) = parts.first()?;
-        let parts: Vec<KeyPart> =
+        let mut parts: Vec<KeyPart> =
             parts.iter().map(|part| self.key_part(part)).collect::<Option<_>>()?;
-        let is_ordered = kind == "BTREE" && parts.iter().all(|part| part.prefix.is_none());
+        let is_ordered = kind == "BTREE" && parts.iter().all(|part| self.has_order(part));
+        if !is_ordered {
+            let texts =
+                parts.iter_mut().filter(|part| matches!(part.comparison, Comparison::Text(_)));
+            texts.for_each(|part| part.comparison = Comparison::Bytes);
+        }
         Some(Key { index: index.clone(), parts, is_ordered })
+    }
+
+    /// Whether an index has a part's values in the order in which the server compares them. In
+    /// MariaDB a CHAR is without the spaces at its end when it is compared, and with them in the index:
+    /// by a collation that does not pad they are others.
+    fn has_order(&self, part: &KeyPart) -> bool {
+        let column = self.columns.get(part.column);
+        let is_odd = column.is_some_and(|column| {
+            let collation = column.collation.as_deref().unwrap_or_default();
+            column.declared.starts_with("char") && collation.contains("nopad")
+        });
+        part.prefix.is_none() && !is_odd
     }
 
     fn key_part(&self, part: &IndexPart) -> Option<KeyPart> {
@@ -244,18 +261,18 @@ impl Column {
             Form::Float | Form::Double => Comparison::Double,
             Form::Decimal { precision, scale } => cast(format!("DECIMAL({precision},{scale})")),
             Form::Date => cast("DATE".to_owned()),
-            Form::Time(fraction) => cast(format!("TIME({fraction})")),
+            Form::Time(_) => Comparison::Time,
             Form::DateTime(fraction) | Form::Timestamp(fraction) => {
                 cast(format!("DATETIME({fraction})"))
             }
             Form::Address(kind) => cast((*kind).to_owned()),
             Form::Enum(_) => Comparison::Member { count: self.members().len() as u64 },
-            Form::Set(_) => Comparison::Bits,
-            Form::Binary => Comparison::Bytes("UNHEX(?)".to_owned()),
+            Form::Set(_) => Comparison::Bits { count: self.members().len() as u64 },
+            Form::Binary => Comparison::Text("UNHEX(?)".to_owned()),
             Form::Text { charset, .. } => {
                 let collation = self.collation.as_deref()?;
                 let text = format!("CONVERT(UNHEX(?) USING {charset}) COLLATE {collation}");
-                Comparison::Bytes(text)
+                Comparison::Text(text)
             }
             Form::Json => return None,
         })
