@@ -44,6 +44,9 @@ pub struct Column {
     max_bytes: u64,
 }
 
+/// What an index holds of a column at most, in an engine that does not hash (MyISAM has the least).
+const MAX_INDEXED_BYTES: u64 = 1000;
+
 /// What `information_schema` says of a table that it names exactly so. (Its own comparison may
 /// not see case.)
 const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
@@ -196,8 +199,33 @@ impl Description {
              ORDER BY INDEX_NAME, SEQ_IN_INDEX"
         );
         let found: Vec<IndexPart> = conn.exec(query, names).await?;
+        if is_mariadb(conn.server_version()) {
+            self.check_hidden_hash(&found)?;
+        }
         let indexes = found.chunk_by(|left, right| left.0 == right.0);
         Ok(indexes.filter_map(|parts| self.key(parts)).collect())
+    }
+
+    /// For a unique key over a long text MariaDB keeps a hash in a column of its own, which the binlog
+    /// has and a SELECT cannot see; it must not be a part of what tells rows apart.
+    fn check_hidden_hash(&self, parts: &[IndexPart]) -> Result<()> {
+        let has_primary = parts.iter().any(|part| part.0 == "PRIMARY");
+        let is_long = |part: &&IndexPart| {
+            let column = self.columns.iter().find(|column| Some(&column.name) == part.1.as_ref());
+            let is_hashed = part.4 == "HASH" && part.2.is_none();
+            is_hashed && column.is_some_and(|column| column.max_bytes > MAX_INDEXED_BYTES)
+        };
+        match parts.iter().find(is_long).filter(|_| !has_primary) {
+            None => Ok(()),
+            Some(part) => Err(Error::refused(
+                format!(
+                    "{} has the unique key {} over a long text and no primary key",
+                    self.name(),
+                    part.0
+                ),
+                "give the table a primary key",
+            )),
+        }
     }
 
     fn key(&self, parts: &[IndexPart]) -> Option<Key> {

@@ -57,7 +57,6 @@ async fn read_every_kind(url: &str) -> Result<()> {
         }
     }
     ensure!(failed.is_empty(), "{} of {count} kinds:\n{}", failed.len(), failed.join("\n"));
-    println!("{count} kinds of keys");
     conn.query_drop(format!("DROP DATABASE {}", quoted(&schema))).await?;
     Ok(())
 }
@@ -172,7 +171,7 @@ impl Run<'_> {
     /// How the server would read a page in the middle.
     async fn check_search(&self, conn: &mut Conn, description: &Description) -> Result<()> {
         let version = conn.server_version();
-        if version >= (9, 0, 0) && version < (10, 0, 0) {
+        if ((9, 0, 0)..(10, 0, 0)).contains(&version) {
             conn.query_drop("SET SESSION explain_format = TRADITIONAL").await?;
         }
         let all = Bounds::default();
