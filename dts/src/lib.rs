@@ -12,6 +12,7 @@ pub mod decode;
 mod domains;
 pub mod error;
 pub mod finding;
+pub mod full_sync;
 pub mod gtid;
 pub mod http;
 pub mod import;

@@ -3,6 +3,7 @@
 mod binlog;
 mod charsets;
 mod decode;
+mod full_sync;
 mod mariadb;
 mod mutation;
 mod recorded;

@@ -112,7 +112,8 @@ impl<'a> EventWriter<'a> {
         self.object(b"\",\"PK\":", write)
     }
 
-    /// Writes the row: as it is after the change, or for a delete before it.
+    /// Writes the row: as it is after the change, or for a delete before it. Gives the range of the
+    /// object in the buffer.
     ///
     /// # Errors
     ///
@@ -120,8 +121,8 @@ impl<'a> EventWriter<'a> {
     pub fn data<E>(
         &mut self,
         write: impl FnOnce(&mut ObjectWriter<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.object(b",\"Data\":", write).map(drop)
+    ) -> Result<Range<usize>, E> {
+        self.object(b",\"Data\":", write)
     }
 
     /// Writes what the changed columns held before an update.
@@ -157,11 +158,7 @@ impl<'a> EventWriter<'a> {
         write: impl FnOnce(&mut ObjectWriter<'_>) -> Result<(), E>,
     ) -> Result<Range<usize>, E> {
         self.out.extend_from_slice(name);
-        let start = self.out.len();
-        self.out.push(b'{');
-        write(&mut ObjectWriter { out: self.out, empty: true })?;
-        self.out.push(b'}');
-        Ok(start..self.out.len())
+        ObjectWriter::whole(self.out, write)
     }
 }
 
@@ -173,6 +170,22 @@ pub struct ObjectWriter<'a> {
 }
 
 impl ObjectWriter<'_> {
+    /// Appends an object, and gives its range in the buffer.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`.
+    pub fn whole<E>(
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut ObjectWriter<'_>) -> Result<(), E>,
+    ) -> Result<Range<usize>, E> {
+        let start = out.len();
+        out.push(b'{');
+        write(&mut ObjectWriter { out, empty: true })?;
+        out.push(b'}');
+        Ok(start..out.len())
+    }
+
     /// Adds a member: its key as `"name":`, escaped already, and a value that `write` appends.
     ///
     /// # Errors

@@ -63,6 +63,7 @@ pub use statement::LoggedStatement;
 pub use tables::Capture;
 pub use transaction::{DomainGtid, FormatDescription, Gtid, Position, Transaction, TransactionEnd};
 pub use unpack::{TRANSACTION_PAYLOAD, Unpacker};
+pub(crate) use value::temporal::plain as moments;
 pub use xa::{XaOutcome, Xid};
 
 /// Whether text of a collation, by its number, can be decoded.

@@ -28,6 +28,8 @@ use crate::{
     position::{Accounting, Skip},
 };
 
+pub(crate) use self::native::hash_of_row;
+
 /// Plans of tables that are remembered; more are forgotten and made anew.
 const MAX_TABLES: usize = 10_000;
 

@@ -18,6 +18,7 @@ use crate::{
 pub(super) struct Written {
     /// Where the first of its bytes stands.
     pub(super) start: usize,
+    /// In the value, or behind it.
     pub(super) key: Range<usize>,
     pub(super) value: Range<usize>,
 }
@@ -39,7 +40,7 @@ impl Native {
         self.begun = false;
     }
 
-    /// Appends a record: its value, and its key unless the key is a part of the value.
+    /// Appends a record: its value, then its key unless the key is a part of the value.
     pub(super) fn write(
         &mut self,
         change: &RowChange<'_>,
@@ -50,28 +51,31 @@ impl Native {
         if !self.begun {
             self.begin_transaction(change.transaction);
         }
-        let plan = change.table;
-        let first = out.len();
-        let (key_columns, hash) = match &table.key {
-            Key::Columns(columns) => (columns.as_slice(), None),
-            Key::WholeRow => (&[][..], Some(write_hash(&record.row, plan.columns.len(), out))),
-        };
+        let (plan, row) = (change.table, &record.row);
         let start = out.len();
         let head = (change.row, record.part, record.action);
         let mut event = EventWriter::begin(out, &self.transaction, &table.text, head);
-        let row = &record.row;
-        let key =
-            event.key(|object| write_columns(plan, row, key_columns.iter().copied(), object))?;
+        let columns = match &table.key {
+            Key::Columns(columns) => columns.as_slice(),
+            Key::WholeRow => &[],
+        };
+        let columns = || columns.iter().copied();
+        let key = event.key(|object| write_columns(plan, row, columns(), object))?;
+        let mut data = None;
         match record.oversized {
-            None => write_images(&mut event, plan, record)?,
+            None => data = Some(write_images(&mut event, plan, record)?),
             Some(bytes) => {
-                let columns = key_columns.iter().copied();
-                event.data(|object| write_columns(plan, row, columns, object))?;
+                event.data(|object| write_columns(plan, row, columns(), object))?;
                 event.oversized(bytes);
             }
         }
         event.finish(change.event_pos);
-        Ok(Written { start: first, key: hash.unwrap_or(key), value: start..out.len() })
+        let value = start..out.len();
+        let key = match table.key {
+            Key::Columns(_) => key,
+            Key::WholeRow => write_hash(plan, row, data, out)?,
+        };
+        Ok(Written { start, key, value })
     }
 
     fn begin_transaction(&mut self, transaction: &Transaction) {
@@ -92,21 +96,22 @@ impl Native {
     }
 }
 
-/// Writes the row, and for an update what changed of the row before.
+/// Writes the row, and for an update what changed of the row before. Gives where the row's object
+/// stands.
 fn write_images(
     event: &mut EventWriter<'_>,
     plan: &TablePlan,
     record: &Record<'_>,
-) -> std::result::Result<(), decode::Error> {
+) -> std::result::Result<Range<usize>, decode::Error> {
     let row = &record.row;
     let all = 0..plan.columns.len();
     let present = all.clone().filter(|at| row.is_present(*at));
-    event.data(|object| write_columns(plan, row, present, object))?;
+    let data = event.data(|object| write_columns(plan, row, present, object))?;
     if let Some((before, after)) = record.images {
         let changed = all.filter(|at| is_changed(*at, before, after));
         event.old(|object| write_columns(plan, &Row::of(before), changed, object))?;
     }
-    Ok(())
+    Ok(data)
 }
 
 /// Writes some columns of an image as members of an object.
@@ -122,17 +127,31 @@ fn write_columns(
     Ok(())
 }
 
-/// The key of a row that has none: a hash over all of its bytes, as a JSON string.
-fn write_hash(row: &Row<'_>, columns: usize, out: &mut Vec<u8>) -> Range<usize> {
-    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    for column in 0..columns {
-        let value = row.raw(column);
-        let length = value.map_or(u64::MAX, |value| value.len() as u64);
-        hasher.update(&length.to_le_bytes());
-        hasher.update(value.unwrap_or_default());
-    }
-    let start = out.len();
+/// Appends the key of a row that has none, as a JSON string: a hash of `Data`, which stands in `data`;
+/// of what it would be, where the event has only the row's key.
+fn write_hash(
+    plan: &TablePlan,
+    row: &Row<'_>,
+    data: Option<Range<usize>>,
+    out: &mut Vec<u8>,
+) -> std::result::Result<Range<usize>, decode::Error> {
+    let end = out.len();
+    let data = match data {
+        Some(data) => data,
+        None => {
+            let all = 0..plan.columns.len();
+            ObjectWriter::whole(out, |object| write_columns(plan, row, all, object))?
+        }
+    };
+    let hash = hash_of_row(&out[data]);
+    out.truncate(end);
     // Writing to a vector does not fail.
-    let _ = write!(out, "\"{:032x}\"", hasher.digest128());
-    start..out.len()
+    let _ = write!(out, "\"{hash:032x}\"");
+    Ok(end..out.len())
+}
+
+/// What tells the rows of a table apart that has no key: a hash of `Data`'s text, so that it is
+/// the same whichever way the row was read.
+pub(crate) fn hash_of_row(data: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(data)
 }

@@ -30,10 +30,6 @@ impl<'a> Row<'a> {
         side.is_present(column) && !side.is_difference(column)
     }
 
-    pub(super) fn raw(&self, column: usize) -> Option<&'a [u8]> {
-        self.side(column).raw(column)
-    }
-
     pub(super) fn write_value(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         self.side(column).write_value(column, out)
     }

@@ -13,7 +13,7 @@ use super::{
         error::{Fault, corrupt},
         reader::Reader,
     },
-    decimal,
+    decimal, double,
     temporal::packed,
 };
 
@@ -84,7 +84,7 @@ impl Writer<'_> {
             kind::UINT32 => json::write_u64(self.out, u64::from(reader.u32()?)),
             kind::INT64 => self.integer(reader.array().map(i64::from_le_bytes)?),
             kind::UINT64 => json::write_u64(self.out, reader.u64()?),
-            kind::DOUBLE => super::write_double(self.out, &reader.array::<8>()?)?,
+            kind::DOUBLE => double::write(self.out, reader.array().map(f64::from_le_bytes)?)?,
             kind::STRING => {
                 let text = read_string(&mut reader)?;
                 self.spend(text.len())?;

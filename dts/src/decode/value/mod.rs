@@ -2,9 +2,10 @@
 
 mod address;
 mod decimal;
+mod double;
 mod json_diff;
 mod json_text;
-mod temporal;
+pub(super) mod temporal;
 
 use change_event::json;
 

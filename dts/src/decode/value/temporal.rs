@@ -1,9 +1,11 @@
 //! Dates and times, as MySQL prints them; the formats are those of `my_time.cc` since 5.6.4.
 
 pub(super) mod old;
+pub(crate) mod plain;
 
 use change_event::json::digits;
 
+use self::plain::Moment;
 use crate::decode::error::{Fault, corrupt};
 
 /// YEAR: 0, or the years since 1900.
@@ -22,10 +24,7 @@ pub(super) fn write_year(out: &mut Vec<u8>, raw: &[u8]) -> Result<(), Fault> {
 pub(super) fn write_date(out: &mut Vec<u8>, raw: &[u8]) -> Result<(), Fault> {
     let [a, b, c] = *raw else { return Err(impossible()) };
     let packed = u32::from_le_bytes([a, b, c, 0]);
-    out.push(b'"');
-    out.extend_from_slice(&date(packed >> 9, packed >> 5 & 15, packed & 31)?);
-    out.push(b'"');
-    Ok(())
+    plain::write_date(out, (packed >> 9, packed >> 5 & 15, packed & 31))
 }
 
 /// TIME: a sign, ten bits of hours, six each of minutes and seconds, then the fraction; the whole
@@ -34,25 +33,19 @@ pub(super) fn write_time(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Result<
     if !(3..=6).contains(&raw.len()) {
         return Err(impossible());
     }
-    let fraction_bits = raw.len().saturating_sub(3).saturating_mul(8) as u32;
+    let fraction_bytes = raw.len().saturating_sub(3);
+    let fraction_bits = fraction_bytes.saturating_mul(8) as u32;
     let packed = raw.iter().fold(0_i64, |n, &byte| (n << 8) | i64::from(byte));
     let packed = packed.wrapping_sub(0x80_0000_i64.wrapping_shl(fraction_bits));
     let size = packed.unsigned_abs();
     let hms = size.wrapping_shr(fraction_bits) as u32;
     let below = size & 1_u64.wrapping_shl(fraction_bits).wrapping_sub(1);
-    let hour = hms >> 12 & 0x3ff;
-    out.push(b'"');
-    if packed < 0 {
-        out.push(b'-');
-    }
-    // Two digits of hours, or three (838 at most).
-    if hour >= 100 {
-        out.push(b'0'.wrapping_add((hour / 100) as u8));
-    }
-    out.extend_from_slice(&time(hour % 100, hms >> 6 & 63, hms & 63)?);
-    write_fraction(out, fraction, below, raw.len().saturating_sub(3))?;
-    out.push(b'"');
-    Ok(())
+    let time = plain::Time {
+        negative: packed < 0,
+        hms: (hms >> 12 & 0x3ff, hms >> 6 & 63, hms & 63),
+        micros: micros(below, fraction_bytes)?,
+    };
+    plain::write_time(out, fraction, &time)
 }
 
 /// DATETIME: 17 bits of year times 13 plus month, 5 of day, then hour, minute and second.
@@ -62,34 +55,25 @@ pub(super) fn write_datetime(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Res
     let packed = packed.checked_sub(0x80_0000_0000).ok_or_else(impossible)?;
     let year_month = (packed >> 22) as u32;
     let (day, hms) = ((packed >> 17 & 31) as u32, (packed & 0x1_ffff) as u32);
-    out.push(b'"');
-    out.extend_from_slice(&date(year_month / 13, year_month % 13, day)?);
-    out.push(b' ');
-    write_day_time(out, hms >> 12, hms >> 6 & 63, hms & 63)?;
-    write_fraction(out, fraction, big_endian(below), below.len())?;
-    out.push(b'"');
-    Ok(())
+    let moment = Moment {
+        date: (year_month / 13, year_month % 13, day),
+        hms: (hms >> 12, hms >> 6 & 63, hms & 63),
+        micros: micros(big_endian(below), below.len())?,
+    };
+    plain::write_datetime(out, fraction, &moment)
 }
 
 /// TIMESTAMP: seconds since 1970 in UTC. All zero is not a moment but MySQL's zero timestamp.
 pub(super) fn write_timestamp(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Result<(), Fault> {
     let Some((seconds, below)) = raw.split_first_chunk() else { return Err(impossible()) };
-    let (seconds, parts) = (u32::from_be_bytes(*seconds), big_endian(below));
-    out.push(b'"');
-    if seconds == 0 && parts == 0 {
-        out.extend_from_slice(b"0000-00-00 00:00:00");
-        write_fraction(out, fraction, 0, below.len())?;
-    } else {
-        let (year, month, day) = civil(seconds / 86_400);
-        out.extend_from_slice(&date(year, month, day)?);
-        out.push(b'T');
-        let second = seconds % 86_400;
-        write_day_time(out, second / 3600, second / 60 % 60, second % 60)?;
-        write_fraction(out, fraction, parts, below.len())?;
-        out.push(b'Z');
+    let seconds = u32::from_be_bytes(*seconds);
+    let micros = micros(big_endian(below), below.len())?;
+    if seconds == 0 && micros == 0 {
+        return plain::write_timestamp(out, fraction, &Moment::ZERO);
     }
-    out.push(b'"');
-    Ok(())
+    let second = seconds % 86_400;
+    let hms = (second / 3600, second / 60 % 60, second % 60);
+    plain::write_timestamp(out, fraction, &Moment { date: civil(seconds / 86_400), hms, micros })
 }
 
 /// A date, time or datetime inside a JSON document: eight bytes, always with six digits of
@@ -155,11 +139,11 @@ fn write_day_time(out: &mut Vec<u8>, hour: u32, minute: u32, second: u32) -> Res
     Ok(())
 }
 
-/// Writes the declared digits of a fraction that is stored in so many bytes: hundredths in one,
-/// ten-thousandths in two, millionths in three.
-fn write_fraction(out: &mut Vec<u8>, shown: u8, value: u64, bytes: usize) -> Result<(), Fault> {
+/// The millionths of a fraction that is stored in so many bytes: hundredths in one, ten-thousandths
+/// in two, millionths in three.
+fn micros(value: u64, bytes: usize) -> Result<u32, Fault> {
     let (scale, limit) = match bytes {
-        0 => return Ok(()),
+        0 => return Ok(0),
         1 => (10_000, 100),
         2 => (100, 10_000),
         _ => (1, 1_000_000),
@@ -167,7 +151,18 @@ fn write_fraction(out: &mut Vec<u8>, shown: u8, value: u64, bytes: usize) -> Res
     if value >= limit {
         return Err(impossible());
     }
-    let text = micros_text(value.saturating_mul(scale) as u32);
+    Ok(value.saturating_mul(scale) as u32)
+}
+
+/// Writes the declared digits of a fraction.
+fn write_fraction(out: &mut Vec<u8>, shown: u8, micros: u32) -> Result<(), Fault> {
+    if shown == 0 {
+        return Ok(());
+    }
+    if micros > 999_999 {
+        return Err(impossible());
+    }
+    let text = micros_text(micros);
     let end = usize::from(shown).saturating_add(1);
     out.extend_from_slice(text.get(..end).unwrap_or(&text));
     Ok(())

@@ -1,0 +1,38 @@
+//! What a connection is set to before tables are read over it.
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use super::error::Result;
+
+/// Text comes in its column's own character set; TIMESTAMP in UTC; every date that a table can hold
+/// can be compared with; sorting looks at whole values; a page that the bus keeps waiting is not cut
+/// off; nobody's limit on the rows of a SELECT holds here.
+const EVERYWHERE: &str = "character_set_results = NULL, time_zone = '+00:00', \
+    sql_mode = 'ALLOW_INVALID_DATES', max_sort_length = 65536, net_write_timeout = 3600, \
+    sql_select_limit = 18446744073709551615";
+
+/// MariaDB's `max_statement_time` and MySQL's `max_execution_time` are left to the caller.
+///
+/// # Errors
+///
+/// When the server does not answer, or refuses.
+pub async fn session(conn: &mut Conn) -> Result<()> {
+    // Statistics as they are now, not of yesterday; and keys that the server made by itself.
+    let own = match conn.server_version() {
+        version if is_mariadb(version) => "",
+        version if version >= (8, 0, 30) => {
+            ", information_schema_stats_expiry = 0, \
+             show_gipk_in_create_table_and_information_schema = ON"
+        }
+        _ => ", information_schema_stats_expiry = 0",
+    };
+    conn.query_drop("SET NAMES utf8mb4").await?;
+    conn.query_drop(format!("SET SESSION {EVERYWHERE}{own}")).await?;
+    conn.query_drop("SET SESSION TRANSACTION READ ONLY").await?;
+    Ok(())
+}
+
+/// MySQL's versions are below 10, MariaDB's since 10.0 are not.
+pub(super) fn is_mariadb(version: (u16, u16, u16)) -> bool {
+    version >= (10, 0, 0)
+}

@@ -1,0 +1,355 @@
+//! A table as the server describes it now.
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use super::{
+    error::{Error, Result},
+    key::{Comparison, Key, KeyPart, quoted},
+    session::is_mariadb,
+    value::Form,
+};
+use change_event::json;
+
+/// A table, and how it can be read.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// All columns that the binlog has, in their order: invisible and generated ones too.
+    pub columns: Vec<Column>,
+    /// The columns of the primary key, in its order; empty without one.
+    pub primary_key: Vec<usize>,
+    /// The key that the table is read by: the primary key, else the smallest unique one without
+    /// NULLs; none without such.
+    pub key: Option<Key>,
+    /// About how many rows it has.
+    pub estimated_rows: u64,
+    /// About how many bytes a row has in the table.
+    pub average_row_bytes: u64,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, as CREATE TABLE has it.
+    pub declared: String,
+    /// `"name":`, escaped: what stands before a value in an object.
+    pub(super) json_key: Box<[u8]>,
+    pub(super) form: Form,
+    pub(super) collation: Option<String>,
+    max_bytes: u64,
+}
+
+/// What an index holds of a column at most, in an engine that does not hash (MyISAM has the least).
+const MAX_INDEXED_BYTES: u64 = 1000;
+
+/// What `information_schema` says of a table that it names exactly so. (Its own comparison may
+/// not see case.)
+const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
+    AND CAST(TABLE_SCHEMA AS BINARY) = CAST(? AS BINARY) \
+    AND CAST(TABLE_NAME AS BINARY) = CAST(? AS BINARY)";
+
+/// Describes a table; `None` when there is none of this name, in just this case. The connection is
+/// set as [`session`](super::session()) does.
+///
+/// # Errors
+///
+/// When the server does not answer; refused, when it is no table that the binlog tells of (a view),
+/// or has a column of a type that is not handled.
+pub async fn describe(conn: &mut Conn, schema: &str, table: &str) -> Result<Option<Description>> {
+    let names = (schema, table, schema, table);
+    let query = format!(
+        "SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.TABLES \
+         WHERE {OF_TABLE}"
+    );
+    let found: Option<(String, Option<u64>, Option<u64>)> = conn.exec_first(query, names).await?;
+    let Some((kind, rows, row_bytes)) = found else { return Ok(None) };
+    let mut description = Description {
+        schema: schema.to_owned(),
+        table: table.to_owned(),
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        key: None,
+        estimated_rows: rows.unwrap_or(0),
+        average_row_bytes: row_bytes.unwrap_or(0),
+    };
+    description.check_kind(&kind)?;
+    description.columns = description.read_columns(conn).await?;
+    let keys = description.read_keys(conn).await?;
+    if let Some(primary) = keys.iter().find(|key| key.index == "PRIMARY") {
+        description.primary_key = primary.parts.iter().map(|part| part.column).collect();
+    }
+    description.key = description.best_of(keys);
+    Ok(Some(description))
+}
+
+/// All tables but those of the server itself, as schema and name.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub async fn tables(conn: &mut Conn) -> Result<Vec<(String, String)>> {
+    let query = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES \
+        WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA \
+        NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') ORDER BY 1, 2";
+    Ok(conn.query(query).await?)
+}
+
+impl Description {
+    /// `schema.table`, for messages.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
+
+    pub(super) fn quoted_name(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.table))
+    }
+
+    /// Whether both are the same definition, whatever the tables hold.
+    pub fn is_same_definition(&self, other: &Self) -> bool {
+        (&self.schema, &self.table) == (&other.schema, &other.table)
+            && self.columns == other.columns
+            && self.primary_key == other.primary_key
+            && self.key == other.key
+    }
+
+    /// Whether the table is still as it was described. Asked in the transaction that a page was read
+    /// in, which keeps others from altering it, the answer holds for the page.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`] and [`Error::Altered`] tell that it is not; others as [`describe`].
+    pub async fn check_unchanged(&self, conn: &mut Conn) -> Result<()> {
+        let now = describe(conn, &self.schema, &self.table).await?;
+        let now = now.ok_or_else(|| Error::Gone(format!("table {} is gone", self.name())))?;
+        if self.is_same_definition(&now) {
+            return Ok(());
+        }
+        Err(Error::Altered(format!("table {} was altered", self.name())))
+    }
+
+    fn check_kind(&self, kind: &str) -> Result<()> {
+        let what = match kind {
+            "BASE TABLE" => return Ok(()),
+            "SYSTEM VERSIONED" => "keeps its history, which the binlog has as rows, too",
+            "SEQUENCE" => "is a sequence",
+            _ => "is a view",
+        };
+        Err(Error::refused(
+            format!("{} {what}", self.name()),
+            "a full sync reads a plain table; name one",
+        ))
+    }
+
+    async fn read_columns(&self, conn: &mut Conn) -> Result<Vec<Column>> {
+        let names = (&self.schema, &self.table, &self.schema, &self.table);
+        let query = format!(
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME, \
+             NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, CHARACTER_OCTET_LENGTH \
+             FROM information_schema.COLUMNS WHERE {OF_TABLE} ORDER BY ORDINAL_POSITION"
+        );
+        let found: Vec<Declared> = conn.exec(query, names).await?;
+        let mariadb = is_mariadb(conn.server_version());
+        found.into_iter().map(|declared| self.column(declared, mariadb)).collect()
+    }
+
+    fn column(&self, declared: Declared, mariadb: bool) -> Result<Column> {
+        let (name, data_type, column_type, charset, collation, ..) = &declared;
+        let (.., precision, scale, fraction, octets) = &declared;
+        let narrow = |n: &Option<u64>| n.and_then(|n| u8::try_from(n).ok()).unwrap_or(0);
+        let numbers = (narrow(precision), narrow(scale), narrow(fraction));
+        let form = Form::of((data_type, column_type), charset.as_deref(), numbers);
+        // The binlog of MariaDB has a VECTOR as its bytes.
+        let form = if mariadb && data_type == "vector" { Ok(Form::Binary) } else { form };
+        let form = form.map_err(|what| {
+            Error::refused(
+                format!("column {name} of {}: {what} not handled yet", self.name()),
+                "leave the table out",
+            )
+        })?;
+        let mut json_key = Vec::new();
+        json::write_str(&mut json_key, name);
+        json_key.push(b':');
+        Ok(Column {
+            name: name.clone(),
+            declared: column_type.clone(),
+            json_key: json_key.into(),
+            form,
+            collation: collation.clone(),
+            max_bytes: octets.unwrap_or(8),
+        })
+    }
+
+    /// The unique keys without NULLs that the server can be made to use.
+    async fn read_keys(&self, conn: &mut Conn) -> Result<Vec<Key>> {
+        let names = (&self.schema, &self.table, &self.schema, &self.table);
+        // A functional part has no column name, so that such a key is left out below.
+        let hidden = match conn.server_version() {
+            version if is_mariadb(version) => "IGNORED = 'YES'",
+            _ => "IS_VISIBLE = 'NO'",
+        };
+        let query = format!(
+            "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, COLLATION, INDEX_TYPE, \
+             IF({hidden} OR NULLABLE = 'YES', 1, 0) \
+             FROM information_schema.STATISTICS WHERE {OF_TABLE} AND NON_UNIQUE = 0 \
+             ORDER BY INDEX_NAME, SEQ_IN_INDEX"
+        );
+        let found: Vec<IndexPart> = conn.exec(query, names).await?;
+        if is_mariadb(conn.server_version()) {
+            self.check_hidden_hash(&found)?;
+        }
+        let indexes = found.chunk_by(|left, right| left.0 == right.0);
+        Ok(indexes.filter_map(|parts| self.key(parts)).collect())
+    }
+
+    /// For a unique key over a long text MariaDB keeps a hash in a column of its own, which the binlog
+    /// has and a SELECT cannot see; it must not be a part of what tells rows apart.
+    fn check_hidden_hash(&self, parts: &[IndexPart]) -> Result<()> {
+        let has_primary = parts.iter().any(|part| part.0 == "PRIMARY");
+        let is_long = |part: &&IndexPart| {
+            let column = self.columns.iter().find(|column| Some(&column.name) == part.1.as_ref());
+            let is_hashed = part.4 == "HASH" && part.2.is_none();
+            is_hashed && column.is_some_and(|column| column.max_bytes > MAX_INDEXED_BYTES)
+        };
+        match parts.iter().find(is_long).filter(|_| !has_primary) {
+            None => Ok(()),
+            Some(part) => Err(Error::refused(
+                format!(
+                    "{} has the unique key {} over a long text and no primary key",
+                    self.name(),
+                    part.0
+                ),
+                "give the table a primary key",
+            )),
+        }
+    }
+
+    fn key(&self, parts: &[IndexPart]) -> Option<Key> {
+        let (index, .., kind, _) = parts.first()?;
+        let mut parts: Vec<KeyPart> =
+            parts.iter().map(|part| self.key_part(part)).collect::<Option<_>>()?;
+        let is_ordered = kind == "BTREE" && parts.iter().all(|part| self.has_order(part));
+        if !is_ordered {
+            let texts =
+                parts.iter_mut().filter(|part| matches!(part.comparison, Comparison::Text(_)));
+            texts.for_each(|part| part.comparison = Comparison::Bytes);
+        }
+        Some(Key { index: index.clone(), parts, is_ordered })
+    }
+
+    /// Whether an index has a part's values in the order in which the server compares them. In
+    /// MariaDB a CHAR is without the spaces at its end when it is compared, and with them in the index:
+    /// by a collation that does not pad they are others.
+    fn has_order(&self, part: &KeyPart) -> bool {
+        let column = self.columns.get(part.column);
+        let is_odd = column.is_some_and(|column| {
+            let collation = column.collation.as_deref().unwrap_or_default();
+            column.declared.starts_with("char") && collation.contains("nopad")
+        });
+        part.prefix.is_none() && !is_odd
+    }
+
+    fn key_part(&self, part: &IndexPart) -> Option<KeyPart> {
+        let (_, name, prefix, direction, _, is_unfit) = part;
+        let name = name.as_ref().filter(|_| *is_unfit == 0)?;
+        let place = self.columns.iter().position(|column| column.name == *name)?;
+        let column = self.columns.get(place)?;
+        Some(KeyPart {
+            column: place,
+            prefix: *prefix,
+            descending: direction.as_deref() == Some("D"),
+            name: quoted(name),
+            comparison: column.comparison()?,
+        })
+    }
+
+    /// One whose index has the rows in order, and of those the primary key, else the smallest.
+    fn best_of(&self, keys: Vec<Key>) -> Option<Key> {
+        let bytes = |key: &Key| -> u64 {
+            let columns = key.parts.iter().filter_map(|part| self.columns.get(part.column));
+            columns.map(|column| column.max_bytes).sum()
+        };
+        let rank = |key: &Key| {
+            let is_primary = key.index == "PRIMARY";
+            (!key.is_ordered, !is_primary, key.parts.len(), bytes(key), key.index.clone())
+        };
+        keys.into_iter().min_by_key(rank)
+    }
+}
+
+impl Column {
+    fn comparison(&self) -> Option<Comparison> {
+        let cast = |target: String| Comparison::Cast(format!("CAST(? AS {target})"));
+        Some(match &self.form {
+            Form::Integer { .. } | Form::Bit | Form::Year => Comparison::Number,
+            Form::Float | Form::Double => Comparison::Double,
+            Form::Decimal { precision, scale } => cast(format!("DECIMAL({precision},{scale})")),
+            Form::Date => cast("DATE".to_owned()),
+            Form::Time(_) => Comparison::Time,
+            Form::DateTime(fraction) | Form::Timestamp(fraction) => {
+                cast(format!("DATETIME({fraction})"))
+            }
+            Form::Address(kind) => cast((*kind).to_owned()),
+            Form::Enum(_) => Comparison::Member { count: self.members().len() as u64 },
+            Form::Set(_) => Comparison::Bits { count: self.members().len() as u64 },
+            Form::Binary => Comparison::Text("UNHEX(?)".to_owned()),
+            Form::Text { charset, .. } => {
+                let collation = self.collation.as_deref()?;
+                let text = format!("CONVERT(UNHEX(?) USING {charset}) COLLATE {collation}");
+                Comparison::Text(text)
+            }
+            Form::Json => return None,
+        })
+    }
+
+    /// The members of an ENUM or SET, as its declaration has them.
+    pub(super) fn members(&self) -> Vec<String> {
+        let mut members = Vec::new();
+        let mut rest = self.declared.as_str();
+        while let Some((_, quoted)) = rest.split_once('\'') {
+            let mut member = String::new();
+            let mut chars = quoted.char_indices().peekable();
+            let mut end = quoted.len();
+            while let Some((at, c)) = chars.next() {
+                match c {
+                    '\'' if chars.next_if(|(_, next)| *next == '\'').is_none() => {
+                        end = at + 1;
+                        break;
+                    }
+                    '\\' => match chars.next() {
+                        Some((_, 'n')) => member.push('\n'),
+                        Some((_, 'r')) => member.push('\r'),
+                        Some((_, '0')) => member.push('\0'),
+                        Some((_, other)) => member.push(other),
+                        None => {}
+                    },
+                    c => member.push(c),
+                }
+            }
+            members.push(member);
+            rest = quoted.get(end..).unwrap_or_default();
+        }
+        members
+    }
+}
+
+/// Name, DATA_TYPE, COLUMN_TYPE, character set, collation; digits, of which behind the point; digits
+/// of fraction of a second; bytes of a string.
+type Declared = (
+    String,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+);
+
+/// Index, column, prefix, direction, type of the index, and whether it is of no use.
+type IndexPart = (String, Option<String>, Option<u64>, Option<String>, String, u8);

@@ -1,0 +1,248 @@
+//! What a SELECT gives of a row is, byte for byte, what the binlog gives of it: the same record key,
+//! the same `PK`, the same `Data`; for every type, edges and random values.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context as _, Result, ensure};
+use change_event::{Action, ChangeEvent, Columns};
+use dts::{
+    capture::Capture, decode::Decoder, full_sync::Bounds, position::Skip, publish::Publisher,
+};
+use e2e::{
+    oracle::{Sample, Table, Writer, mariadb_samples, quoted, samples},
+    programs::{seed, size},
+};
+use event_bus::{Batch, TopicName};
+use mysql_async::prelude::Queryable as _;
+use rand::{SeedableRng as _, rngs::StdRng};
+
+use super::{ReadRow, open, read_all};
+use crate::binlog::{self, Place};
+
+#[tokio::test]
+async fn a_row_reads_as_the_binlog_has_it_on_mysql_97() -> Result<()> {
+    compare_all(&e2e::servers::mysql_97_url()).await
+}
+
+#[tokio::test]
+async fn a_row_reads_as_the_binlog_has_it_on_mysql_80() -> Result<()> {
+    compare_all(&e2e::servers::mysql_80_url()).await
+}
+
+#[tokio::test]
+async fn a_row_reads_as_the_binlog_has_it_on_mariadb_1011() -> Result<()> {
+    compare_all(&e2e::servers::mariadb_1011_url()).await
+}
+
+#[tokio::test]
+async fn a_row_reads_as_the_binlog_has_it_on_mariadb_118() -> Result<()> {
+    compare_all(&e2e::servers::mariadb_118_url()).await
+}
+
+async fn compare_all(url: &str) -> Result<()> {
+    let schema = format!("rows `{}`", std::process::id());
+    let of = usize::try_from(size(10_000, 100_000))?;
+    let mut conn = binlog::connect(url).await?;
+    conn.query_drop(format!("CREATE DATABASE {}", quoted(&schema))).await?;
+    let mut rng = StdRng::seed_from_u64(seed());
+    let samples = match conn.server_version() {
+        version if version >= (10, 0, 0) => mariadb_samples(&mut conn).await?,
+        _ => samples(&mut conn).await?,
+    };
+    let mut rows = 0;
+    for sample in samples {
+        let count = sample.rows(of);
+        let Sample { table, .. } = sample;
+        let mut writer = Writer { conn: &mut conn, schema: &schema, rng: &mut rng };
+        let compared = compare(url, &table, (&mut writer, count)).await;
+        rows += compared.with_context(|| format!("table {}", table.name))?;
+    }
+    ensure!(rows > 5_000, "only {rows} rows");
+    conn.query_drop(format!("DROP DATABASE {}", quoted(&schema))).await?;
+    Ok(())
+}
+
+async fn compare(
+    url: &str,
+    table: &Table,
+    (writer, count): (&mut Writer<'_>, usize),
+) -> Result<usize> {
+    let schema = writer.schema;
+    writer.conn.query_drop(table.create(schema)).await?;
+    let start = binlog::end(writer.conn).await?;
+    writer.write(table, count).await?;
+    let expected = logged_rows(url, (schema, &table.name), &start).await?;
+    compare_rows(url, (schema, &table.name), &expected).await
+}
+
+/// Whether the table reads as these rows.
+async fn compare_rows(
+    url: &str,
+    (schema, table): (&str, &str),
+    expected: &BTreeMap<i64, ReadRow>,
+) -> Result<usize> {
+    const PAGE: u64 = 97;
+    let (mut conn, description) = open(url, schema, table).await?;
+    let page = if description.key.is_none() { u64::MAX } else { PAGE };
+    let rows = read_all(&mut conn, &description, &Bounds::default(), (page, usize::MAX)).await?;
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let id = id_of(&row.data)?;
+        let expected = expected.get(&id).with_context(|| format!("no row {id} in the binlog"))?;
+        ensure!(row == *expected, "{}", difference(&row, expected));
+        ensure!(found.insert(id, ()).is_none(), "row {id} twice");
+    }
+    ensure!(found.len() == expected.len(), "{} rows of {}", found.len(), expected.len());
+    description.check_unchanged(&mut conn).await?;
+    Ok(found.len())
+}
+
+/// The table as the records that `dts` would publish make it, by id.
+async fn logged_rows(
+    url: &str,
+    (schema, table): (&str, &str),
+    start: &Place,
+) -> Result<BTreeMap<i64, ReadRow>> {
+    let (schema, name) = (schema.to_owned(), table.to_owned());
+    let mut decoder = Decoder::new(move |s, t| s == schema && t == name);
+    decoder.restart(&start.0, start.1);
+    decoder.know_types(binlog::hidden_types(url).await?);
+    let capture = Arc::new(Capture::default());
+    let topics = TopicName::new("t");
+    let mut publisher = Publisher::new(topics, capture, "uuid".to_owned(), Skip::default());
+    let mut rows = BTreeMap::new();
+    let mut batch = Batch::default();
+    binlog::read(url, start, |event| {
+        decoder.decode(event, &mut |row| publisher.publish(row, &mut batch))?;
+        for record in batch.records() {
+            let event = ChangeEvent::read(record.value)?;
+            let id = id_of(event.data.get())?;
+            if event.action == Action::Delete {
+                rows.remove(&id).with_context(|| format!("row {id} was not there"))?;
+                continue;
+            }
+            let row = ReadRow {
+                key: String::from_utf8(record.key.to_vec())?,
+                pk: event.key.get().to_owned(),
+                data: event.data.get().to_owned(),
+            };
+            rows.insert(id, row);
+        }
+        batch.clear();
+        Ok(())
+    })
+    .await?;
+    Ok(rows)
+}
+
+/// Tables that no oracle makes: what stands in them, and columns that a server made by itself.
+const ODD: &[&[&str]] = &[
+    &[
+        "CREATE TABLE t (id INT(5) ZEROFILL PRIMARY KEY, b BIGINT(20) ZEROFILL, \
+         d DECIMAL(12,2) ZEROFILL, z DECIMAL(9,0) ZEROFILL, f FLOAT(9,3) ZEROFILL, y YEAR)",
+        "INSERT INTO t VALUES (1, 2, 3.4, 5, 6.7, 1999), (2, 0, 0, 0, 0, 0), \
+         (99999, 18446744073709551615, 9999999999.99, 999999999, 99999.999, 2155)",
+    ],
+    &[
+        "CREATE TABLE t (id INT PRIMARY KEY, s TIMESTAMP(3) NULL, \
+         e ENUM('b','a') CHARACTER SET binary, x SET('b','a') CHARACTER SET binary)",
+        "INSERT INTO t VALUES (1, '1970-01-01 00:00:01.5', 'a', 'a,b'), (2, NULL, NULL, NULL), \
+         (3, '0000-00-00', 0, 0)",
+    ],
+    // Keyless rows that are alike in all but one column, and one whose NULLs moved.
+    &[
+        "CREATE TABLE t (id INT, a VARCHAR(5), b VARCHAR(5), c DOUBLE)",
+        "INSERT INTO t VALUES (1, 'a', NULL, 0e0), (2, NULL, 'a', -0e0), (3, 'ab', 'c', 1), \
+         (4, 'a', 'bc', 1)",
+        "UPDATE t SET c = 2 WHERE id = 3",
+        "DELETE FROM t WHERE id = 1",
+    ],
+    &[
+        "CREATE TABLE t (a CHAR(5) NOT NULL, id INT, h INT INVISIBLE, UNIQUE KEY (a, h), \
+         PRIMARY KEY (a), g INT AS (id + 1) VIRTUAL INVISIBLE)",
+        "INSERT INTO t (a, id, h) VALUES ('x', 1, 2), ('y', 3, NULL)",
+    ],
+];
+
+const ODD_MYSQL: &[&[&str]] = &[
+    &[
+        "SET SESSION sql_generate_invisible_primary_key = ON",
+        "CREATE TABLE t (id INT, v INT)",
+        "INSERT INTO t VALUES (1, 2), (3, 4)",
+    ],
+    &[
+        "CREATE TABLE t (id INT, v JSON, w VARCHAR(9), UNIQUE KEY ((id * 2)), \
+         KEY ((CAST(v->'$.a' AS UNSIGNED ARRAY))), PRIMARY KEY (w), KEY ((UPPER(w)), id))",
+        "INSERT INTO t VALUES (1, '{\"a\": [1, 2]}', 'x'), (3, NULL, 'y')",
+    ],
+    // Doubles between which and decimals a reader of the text alone would have to choose.
+    &[
+        "CREATE TABLE t (id INT PRIMARY KEY, j JSON)",
+        "INSERT INTO t VALUES (1, JSON_ARRAY(1e-5, 1.5e-6, 1e15, 1e14, 1e-15, 1e-16, 0e0, -0e0, 1e22, \
+         5e-324, 1.7976931348623157e308, 123456.789e0, 0.00000150, 1.0, 1e0, 100.0)), \
+         (2, JSON_ARRAY(1125899906842624e0 + 0.25e0, 1125899906842624e0 + 0.75e0, \
+         2199023255552e0 + 0.03125e0, 999999999999999e0 + 0.5e0, 9007199254740992e0)), \
+         (3, CAST('{\"a\": 1.0e2, \"b\": [], \" c , \": {\"\": \" : \"}}' AS JSON))",
+    ],
+];
+
+const ODD_MARIADB: &[&[&str]] = &[&[
+    "CREATE TABLE t (id INT PRIMARY KEY, b BLOB COMPRESSED, c TEXT COMPRESSED, u UUID, UNIQUE (u))",
+    "INSERT INTO t VALUES (1, 'x', REPEAT('y', 300), UUID()), (2, REPEAT('z', 5000), NULL, NULL)",
+]];
+
+async fn compare_odd(url: &str, more: &[&[&str]]) -> Result<()> {
+    let schema = format!("odd rows {}", std::process::id());
+    let mut conn = binlog::connect(url).await?;
+    for statements in ODD.iter().chain(more) {
+        let schema = quoted(&schema);
+        conn.query_drop(format!("CREATE DATABASE {schema}")).await?;
+        conn.query_drop(format!("USE {schema}")).await?;
+        let start = binlog::end(&mut conn).await?;
+        e2e::servers::execute(&mut conn, statements).await?;
+        let names = (schema.trim_matches('`'), "t");
+        let expected =
+            logged_rows(url, names, &start).await.with_context(|| statements[0].to_owned())?;
+        ensure!(expected.len() > 1, "{} rows of {statements:?}", expected.len());
+        compare_rows(url, names, &expected).await.with_context(|| statements[0].to_owned())?;
+        conn.query_drop(format!("DROP DATABASE {schema}")).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn odd_rows_read_as_the_binlog_has_them_on_mysql() -> Result<()> {
+    compare_odd(&e2e::servers::mysql_97_url(), ODD_MYSQL).await?;
+    compare_odd(&e2e::servers::mysql_80_url(), ODD_MYSQL).await
+}
+
+#[tokio::test]
+async fn odd_rows_read_as_the_binlog_has_them_on_mariadb() -> Result<()> {
+    const VECTORS: &[&str] = &[
+        "CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(3) NOT NULL)",
+        "INSERT INTO t VALUES (1, VEC_FromText('[1,2,-0.5]')), (2, VEC_FromText('[0,0,0]'))",
+    ];
+    compare_odd(&e2e::servers::mariadb_1011_url(), ODD_MARIADB).await?;
+    compare_odd(&e2e::servers::mariadb_118_url(), &[ODD_MARIADB[0], VECTORS]).await
+}
+
+fn id_of(data: &str) -> Result<i64> {
+    let data: &serde_json::value::RawValue = serde_json::from_str(data)?;
+    Ok(Columns::read(data)?.get("id").context("no id")?.parse()?)
+}
+
+/// The first column that is not the same, and how.
+fn difference(found: &ReadRow, expected: &ReadRow) -> String {
+    let columns = |row: &ReadRow| -> Result<Vec<(String, String)>> {
+        let data: &serde_json::value::RawValue = serde_json::from_str(&row.data)?;
+        let columns = Columns::read(data)?;
+        Ok(columns.iter().map(|(name, value)| (name.to_owned(), value.get().to_owned())).collect())
+    };
+    match (columns(found), columns(expected)) {
+        (Ok(found), Ok(expected)) if found != expected => {
+            let pair = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+            format!("read {:.500?}, logged {:.500?}", pair.map(|p| p.0), pair.map(|p| p.1))
+        }
+        _ => format!("read {found:.500?}, logged {expected:.500?}"),
+    }
+}
