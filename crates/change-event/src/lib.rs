@@ -3,10 +3,12 @@
 //! The native format is one JSON object per change, described in `docs/event-format.md`:
 //! [`EventWriter`] writes it, [`ChangeEvent`] reads it.
 
+mod full_sync;
 pub mod json;
 mod reader;
 mod writer;
 
+pub use full_sync::{SyncedRow, SyncedText};
 pub use reader::{ChangeEvent, Columns, Origin, ReadError, Source};
 pub use writer::{EventWriter, IdPart, ObjectWriter, TableText, TransactionText};
 

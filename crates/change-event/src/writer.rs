@@ -10,7 +10,7 @@ use crate::{Action, json, reader::Source};
 
 /// The part of an event that names its table.
 #[derive(Clone, Debug)]
-pub struct TableText(Box<[u8]>);
+pub struct TableText(pub(crate) Box<[u8]>);
 
 impl TableText {
     /// Of a table.

@@ -6,6 +6,7 @@ mod walk;
 
 use self::walk::Images;
 use super::{
+    definition::Definition,
     error::{Error, Fault, corrupt},
     gtid_event::GtidEvent,
     header::EventHeader,
@@ -85,6 +86,8 @@ pub struct Decoder {
     unpacked: Vec<u8>,
     /// Statements that may have changed the definition of a table.
     definitions: u64,
+    /// The last of these.
+    definition: Definition,
 }
 
 /// Where in a group of events the stream stands.
@@ -120,6 +123,7 @@ impl Decoder {
             images: Images::default(),
             unpacked: Vec::new(),
             definitions: 0,
+            definition: Definition::default(),
         }
     }
 
@@ -141,6 +145,11 @@ impl Decoder {
     /// The transaction that is open, or was open last.
     pub fn transaction(&self) -> &Transaction {
         &self.transaction
+    }
+
+    /// The last statement that may have changed the definition of a table.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
     }
 
     /// Where the last event began in its binlog file; inside of a compressed transaction, where

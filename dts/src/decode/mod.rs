@@ -29,6 +29,7 @@
 mod charset;
 mod column;
 mod decoder;
+mod definition;
 mod error;
 mod gtid_event;
 mod header;
@@ -52,6 +53,7 @@ pub use change_event::Action;
 pub use charset::Charset;
 pub use column::{Column, Kind, Members};
 pub use decoder::{Decoder, RawEvent, Step};
+pub use definition::Definition;
 pub use error::{Error, Fault};
 pub use header::EventHeader;
 pub use hidden::HiddenTypes;

@@ -37,7 +37,7 @@ pub struct LoggedStatement {
 /// A QUERY event ("Query_event" in the MySQL source documentation).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct QueryEvent<'a> {
-    schema: &'a [u8],
+    pub(super) schema: &'a [u8],
     variables: &'a [u8],
     pub(super) text: &'a [u8],
 }
@@ -208,10 +208,10 @@ fn load_target(text: &[u8]) -> Option<(Option<String>, String)> {
     table_name(after).map(|(names, _)| names)
 }
 
-type Named<'a> = ((Option<String>, String), &'a [u8]);
+pub(super) type Named<'a> = ((Option<String>, String), &'a [u8]);
 
 /// `name` or `schema.name`, with or without backquotes, and what follows.
-fn table_name(text: &[u8]) -> Option<Named<'_>> {
+pub(super) fn table_name(text: &[u8]) -> Option<Named<'_>> {
     let (first, rest) = identifier(text.trim_ascii_start())?;
     match rest.trim_ascii_start() {
         [b'.', after @ ..] => {
@@ -241,9 +241,46 @@ fn identifier(text: &[u8]) -> Option<(String, &[u8])> {
     Some((name.to_owned(), rest))
 }
 
+/// All words of a text, those in quotes as what they stand for.
+pub(super) fn words(text: &[u8]) -> impl Iterator<Item = String> + '_ {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let is_word = |byte: &u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'`' | b'"' | 0x80..)
+        };
+        let start = rest.iter().position(is_word)?;
+        let (word, after) = quoted_or_plain(rest.get(start..)?);
+        rest = after;
+        Some(word)
+    })
+}
+
+/// The word that a text begins with, and what follows. A quote that does not end takes the rest.
+fn quoted_or_plain(text: &[u8]) -> (String, &[u8]) {
+    let Some((&quote @ (b'`' | b'"'), mut rest)) = text.split_first() else {
+        let is_part =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
+        let end = text.iter().position(|byte| !is_part(byte)).unwrap_or(text.len());
+        let (word, rest) = text.split_at_checked(end).unwrap_or_default();
+        return (String::from_utf8_lossy(word).into_owned(), rest);
+    };
+    let mut word = Vec::new();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == quote && rest.first() != Some(&quote) {
+            break;
+        }
+        if byte == quote {
+            rest = rest.get(1..).unwrap_or_default();
+        }
+        word.push(byte);
+    }
+    (String::from_utf8_lossy(&word).into_owned(), rest)
+}
+
 /// The first word, in front of which blanks, comments and brackets are passed over, and the rest.
 /// What stands in a comment that the server executes (`/*!80000 … */`) counts.
-fn first_word(mut text: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn first_word(mut text: &[u8]) -> (&[u8], &[u8]) {
     loop {
         text = text.trim_ascii_start();
         text = match text {

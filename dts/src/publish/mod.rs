@@ -7,7 +7,9 @@ mod native;
 mod oversize;
 mod row;
 mod skip;
+mod synced;
 mod table;
+mod window;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,6 +22,10 @@ use self::{
     row::Row,
     skip::OpenTransaction,
     table::Table,
+};
+pub use self::{
+    synced::SyncedTable,
+    window::{Touch, Windows, key_hash},
 };
 use crate::{
     capture::Capture,
@@ -44,6 +50,7 @@ pub struct Publisher {
     native: Native,
     open: OpenTransaction,
     oversize: Oversize,
+    windows: Windows,
 }
 
 impl Publisher {
@@ -58,6 +65,7 @@ impl Publisher {
             native: Native::new(server_uuid),
             open: OpenTransaction::resuming(skip),
             oversize: Oversize::default(),
+            windows: Windows::default(),
         }
     }
 
@@ -80,8 +88,9 @@ impl Publisher {
     /// those of before. Then nothing of the record at hand is in the batch or counted.
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
         let table = self.table(change.table)?;
-        let Self { open, native, oversize, .. } = self;
-        let mut sink = Sink { table: &table, open, native, oversize, batch };
+        let Self { open, native, oversize, windows, .. } = self;
+        let windows = windows.watch(&change.table.schema, &change.table.table).then_some(windows);
+        let mut sink = Sink { table: &table, open, native, oversize, windows, batch };
         sink.open.count_row();
         match (change.action, &change.before, &change.after) {
             (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
@@ -112,6 +121,11 @@ impl Publisher {
     pub fn end_transaction(&mut self, rows: u64) -> Result<Accounting> {
         self.native.end_transaction();
         self.open.end(rows)
+    }
+
+    /// What passes while rows of a full sync are read.
+    pub fn windows(&mut self) -> &mut Windows {
+        &mut self.windows
     }
 
     fn table(&mut self, plan: &TablePlan) -> Result<Arc<Table>> {
@@ -177,6 +191,8 @@ struct Sink<'a> {
     open: &'a mut OpenTransaction,
     native: &'a mut Native,
     oversize: &'a mut Oversize,
+    /// Where one is open over the table.
+    windows: Option<&'a mut Windows>,
     batch: &'a mut Batch,
 }
 
@@ -184,7 +200,12 @@ impl Sink<'_> {
     fn add(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<()> {
         let written = self.write(change, record)?;
         let buffer = self.batch.buffer();
-        let counted = (&*self.table.topic, record.action, &buffer[written.key.clone()]);
+        let key = &buffer[written.key.clone()];
+        if let Some(windows) = &mut self.windows {
+            let TablePlan { schema, table, .. } = &**change.table;
+            windows.note((schema, table), key, touch_of(change, &record));
+        }
+        let counted = (&*self.table.topic, record.action, key);
         let is_new = self.open.count_record(change.row, counted)?;
         if is_new {
             let topic = Arc::clone(&self.table.topic);
@@ -215,4 +236,12 @@ impl Sink<'_> {
         self.oversize.published(change, bytes);
         Ok(written)
     }
+}
+
+/// What a record tells of its row.
+fn touch_of(change: &RowChange<'_>, record: &Record<'_>) -> Touch {
+    let mut all = 0..change.table.columns.len();
+    let is_whole =
+        record.action == Action::Delete || all.all(|column| record.row.is_present(column));
+    if is_whole { Touch::Whole } else { Touch::Partial }
 }

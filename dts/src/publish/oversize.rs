@@ -47,6 +47,14 @@ impl Oversize {
         bytes <= self.max_bytes
     }
 
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    pub(super) fn policy(&self) -> OnOversize {
+        self.policy
+    }
+
     /// Whether a record that does not fit may be published with its key only.
     pub(super) fn judge(&self, change: &RowChange<'_>, bytes: usize) -> Result<()> {
         match self.policy {

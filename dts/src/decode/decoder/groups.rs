@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     super::{
+        definition::Definition,
         error::{Fault, corrupt},
         gtid_event::GtidEvent,
         header::EventHeader,
@@ -90,6 +91,7 @@ impl Decoder {
         let statement = Statement::of(query.text);
         if matches!(statement, Statement::Definition) {
             self.definitions = self.definitions.wrapping_add(1);
+            self.definition = Definition::new(query.schema, query.text);
         }
         match statement {
             Statement::Begin | Statement::XaStart if is_open => {

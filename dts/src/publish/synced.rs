@@ -1,0 +1,79 @@
+//! The rows of a full sync become records: on the table's own topic, for one listener.
+
+use std::sync::Arc;
+
+use change_event::{SyncedRow, SyncedText, TableText};
+use event_bus::{Batch, Headers, OnOversize, TopicName};
+use full_sync::LISTENER_HEADER;
+
+use super::Publisher;
+use crate::error::{Error, Result};
+
+/// What is the same for all rows that one listener gets of a table.
+#[derive(Debug)]
+pub struct SyncedTable {
+    name: String,
+    topic: Arc<str>,
+    headers: Headers,
+    text: TableText,
+}
+
+impl SyncedTable {
+    /// Of a table and a listener.
+    pub fn new(topics: &TopicName, (schema, table): (&str, &str), listener: &str) -> Self {
+        let name = format!("{schema}.{table}");
+        let mut headers = vec![(LISTENER_HEADER.to_owned(), listener.to_owned())];
+        if topics.is_shared() {
+            headers.push(("table".to_owned(), name.clone()));
+        }
+        let text = TableText::new(schema, table);
+        Self { name, topic: topics.of(schema, table).into(), headers: headers.into(), text }
+    }
+}
+
+impl Publisher {
+    /// Adds a row to the batch. It is counted apart from what the binlog brings.
+    ///
+    /// # Errors
+    ///
+    /// When it is too large for the bus. Then nothing of it is in the batch.
+    pub fn publish_synced(
+        &mut self,
+        (table, text): (&SyncedTable, &SyncedText),
+        row: SyncedRow<'_>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let buffer = batch.buffer();
+        let start = buffer.len();
+        buffer.extend_from_slice(row.id);
+        let key = start..buffer.len();
+        let mut value = text.write(buffer, &table.text, row);
+        let bytes = value.len();
+        if !self.oversize.fits(bytes) {
+            buffer.truncate(key.end);
+            let shortened = SyncedRow { data: row.key, oversized: Some(bytes), ..row };
+            value = text.write(buffer, &table.text, shortened);
+            if self.oversize.policy() == OnOversize::Stop || !self.oversize.fits(value.len()) {
+                buffer.truncate(start);
+                return Err(too_large(table, row.id, (bytes, self.oversize.max_bytes())));
+            }
+        }
+        batch.push(Arc::clone(&table.topic), Some(Arc::clone(&table.headers)), key, value);
+        Ok(())
+    }
+}
+
+#[cold]
+fn too_large(table: &SyncedTable, id: &[u8], (bytes, max_bytes): (usize, usize)) -> Error {
+    const SHOWN: usize = 200;
+    let id = String::from_utf8_lossy(id.get(..SHOWN).unwrap_or(id));
+    Error::refused(
+        format!(
+            "the row {id} of {} makes a record of {bytes} bytes, more than bus.maxRowBytes = \
+             {max_bytes}",
+            table.name
+        ),
+        "raise maxRowBytes, or set onOversize = \"keys-only\" to publish the keys of such rows \
+         alone; then ask for the full sync again",
+    )
+}

@@ -1,0 +1,135 @@
+//! Which keys changed in the stream while rows were read from their table.
+//!
+//! A window is open from the moment that a read is asked for until its rows are merged into the
+//! stream. A row whose key was changed meanwhile is left to the change.
+
+use std::collections::HashMap;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+/// A window remembers so many keys. When more changed, the stream is far behind what was read.
+const MAX_TOUCHED: usize = 200_000;
+
+/// A key, by its hash: of so many bits that two keys never have the same.
+pub(crate) type KeyHash = u128;
+
+/// The hash of a record's key.
+pub fn key_hash(key: &[u8]) -> KeyHash {
+    xxh3_128(key)
+}
+
+/// What the stream did to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// A change with all columns was published: the row need not be.
+    Whole,
+    /// A change was published that may lack columns, because the server did not log them: the row
+    /// has to be read again.
+    Partial,
+}
+
+/// The windows that are open.
+#[derive(Debug, Default)]
+pub struct Windows(Vec<Window>);
+
+#[derive(Debug)]
+struct Window {
+    /// Whose it is.
+    id: String,
+    schema: String,
+    table: String,
+    touched: HashMap<KeyHash, Touch>,
+    is_overrun: bool,
+}
+
+impl Windows {
+    /// Opens a window over a table; one of this id that is open begins anew.
+    pub fn open(&mut self, id: &str, schema: &str, table: &str) {
+        self.close(id);
+        self.0.push(Window {
+            id: id.to_owned(),
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            touched: HashMap::new(),
+            is_overrun: false,
+        });
+    }
+
+    /// Whether more keys changed than a window remembers: what was read is of no use then.
+    pub fn is_overrun(&self, id: &str) -> bool {
+        self.0.iter().any(|window| window.id == id && window.is_overrun)
+    }
+
+    /// Closes a window.
+    pub fn close(&mut self, id: &str) {
+        self.0.retain(|window| window.id != id);
+    }
+
+    /// What the stream did to a key since the window was opened.
+    pub fn touch(&self, id: &str, key: KeyHash) -> Option<Touch> {
+        let window = self.0.iter().find(|window| window.id == id)?;
+        window.touched.get(&key).copied()
+    }
+
+    /// Whether a window is open over this table.
+    pub(super) fn watch(&self, schema: &str, table: &str) -> bool {
+        self.0.iter().any(|window| window.is_over(schema, table))
+    }
+
+    /// A change of a row with this key passed.
+    pub(super) fn note(&mut self, (schema, table): (&str, &str), key: &[u8], touch: Touch) {
+        for window in self.0.iter_mut().filter(|window| window.is_over(schema, table)) {
+            // The last one counts: after a whole change the listener has all columns again.
+            window.touched.insert(key_hash(key), touch);
+            if window.touched.len() > MAX_TOUCHED {
+                window.is_overrun = true;
+                window.touched = HashMap::new();
+            }
+        }
+    }
+}
+
+impl Window {
+    fn is_over(&self, schema: &str, table: &str) -> bool {
+        self.table == table && self.schema == schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_while_a_window_is_open_is_remembered() {
+        let mut windows = Windows::default();
+        windows.note(("s", "t"), b"1", Touch::Whole);
+        windows.open("a", "s", "t");
+        windows.open("b", "s", "u");
+        windows.note(("s", "t"), b"2", Touch::Partial);
+        windows.note(("s", "t"), b"3", Touch::Partial);
+        windows.note(("s", "t"), b"3", Touch::Whole);
+        let touch = |windows: &Windows, id: &str, key: &[u8]| windows.touch(id, key_hash(key));
+        assert_eq!(touch(&windows, "a", b"1"), None);
+        assert_eq!(touch(&windows, "a", b"2"), Some(Touch::Partial));
+        assert_eq!(touch(&windows, "a", b"3"), Some(Touch::Whole));
+        assert_eq!(touch(&windows, "b", b"2"), None);
+        assert!(windows.watch("s", "t") && !windows.watch("s", "v"));
+        windows.open("a", "s", "t");
+        assert_eq!(touch(&windows, "a", b"2"), None, "it began anew");
+        windows.close("a");
+        assert!(!windows.watch("s", "t"));
+    }
+
+    #[test]
+    fn a_window_that_too_much_passes_says_so() {
+        let mut windows = Windows::default();
+        windows.open("a", "s", "t");
+        for key in 0..=MAX_TOUCHED {
+            assert!(!windows.is_overrun("a"));
+            windows.note(("s", "t"), &key.to_le_bytes(), Touch::Whole);
+        }
+        assert!(windows.is_overrun("a"));
+        windows.open("a", "s", "t");
+        assert!(!windows.is_overrun("a"));
+    }
+}
