@@ -10,7 +10,7 @@ use service::{
     config::{File, Mistakes, Section},
 };
 
-use crate::{capture::Capture, gtid::GtidSet};
+use crate::{capture::Capture, full_sync::FullSyncConfig, gtid::GtidSet};
 
 /// Everything that `dts` is told.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub xa: XaConfig,
     /// Where to publish.
     pub bus: BusConfig,
+    /// How tables are sent on request.
+    pub full_sync: FullSyncConfig,
     /// Where status and metrics are served.
     pub listen: SocketAddr,
     /// What a request must carry, where that is not on loopback.
@@ -140,6 +142,7 @@ impl Config {
             capture: Arc::new(Capture::read(&root.section("capture"))),
             xa: XaConfig::read(&root.section("xa")),
             bus: BusConfig::read(&root.section("bus")),
+            full_sync: FullSyncConfig::read(&root.section("fullSync")),
             listen,
             token,
             name,

@@ -114,7 +114,7 @@ async fn run(config: Config) -> Result<Exit> {
     let bus = bus::host(&config.bus, &services, &tasks).await?;
     tasks.spawn(server.serve(services.clone()));
     info!(name = config.name, listen = %config.listen, "dts started");
-    let result = pipeline::run(&config, &*bus, &status, &stop).await;
+    let result = pipeline::run(&config, &bus, &status, &stop).await;
     services.cancel();
     tasks.close();
     tasks.wait().await;

@@ -115,6 +115,7 @@ struct Metrics {
     filtered: Counter,
     split: Counter,
     oversized: Counter,
+    synced: Counter,
     published: Counter,
     bytes: Counter,
     appends: Counter,
@@ -285,6 +286,11 @@ impl Status {
         self.metrics.oversized.inc_by(records);
     }
 
+    /// So many rows of full syncs were published.
+    pub fn synced(&self, records: u64) {
+        self.metrics.synced.inc_by(records);
+    }
+
     /// How many appends there were: whether anything moved.
     pub fn appends(&self) -> u64 {
         self.metrics.appends.get()
@@ -385,6 +391,7 @@ fn register(metrics: &Metrics) -> Registry {
         ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
         ("updates_split", "Updates published as delete and insert", &metrics.split),
         ("records_oversized", "Records published with only their key", &metrics.oversized),
+        ("full_sync_rows", "Rows of full syncs published", &metrics.synced),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
         ("appends", "Appends to the bus, each with a checkpoint", &metrics.appends),

@@ -185,7 +185,7 @@ impl Hosts {
 /// # Errors
 ///
 /// As [`connect()`].
-async fn open(config: &SourceConfig) -> Result<(Conn, Server)> {
+pub(crate) async fn open(config: &SourceConfig) -> Result<(Conn, Server)> {
     let mut conn = connect(config).await?;
     let server = Server::ask(&mut conn, config).await?;
     Ok((conn, server))

@@ -20,8 +20,8 @@ mod wire;
 
 pub(crate) use connect::classify;
 pub use connect::connect;
-pub(crate) use hosts::refuse_stops;
 pub use hosts::{Hosts, Source};
+pub(crate) use hosts::{open, refuse_stops};
 pub use locate::{Depth, Place, locate};
 pub(crate) use managed::Managed;
 pub(crate) use replica::{is_replica, may_see as may_see_replication};

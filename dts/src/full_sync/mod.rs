@@ -4,17 +4,47 @@
 //! [`RowWriter`] makes of every row the JSON that the binlog decoder makes of the same row.
 
 mod bound;
+mod chunk;
+mod config;
 mod cursor;
 mod error;
+mod feed;
 mod key;
+mod pace;
+mod place;
+mod read;
+mod resolve;
 mod row;
 mod session;
+mod size;
+mod source;
 mod table;
+mod take;
+mod tasks;
 mod value;
+mod watermark;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use config::FullSyncConfig;
 pub use cursor::{Bounds, Cursor};
 pub use error::{Error, Result};
 pub use key::{Key, KeyPart};
 pub use row::{Encoded, RowWriter};
 pub use session::session;
-pub use table::{Column, Description, describe, tables};
+pub use table::{Column, Description, describe, describe_by, tables};
+
+pub(crate) use chunk::{Chunk, ChunkKind, Segment};
+pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
+pub(crate) use pace::Throttle;
+pub(crate) use place::{Place, Stretch};
+pub(crate) use resolve::{Found, resolve};
+pub(crate) use source::Source;
+pub(crate) use tasks::Tasks;
+pub(crate) use watermark::order;
+
+/// Now, in milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

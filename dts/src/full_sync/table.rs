@@ -1,6 +1,6 @@
 //! A table as the server describes it now.
 
-use mysql_async::{Conn, prelude::Queryable};
+use mysql_async::{Conn, Row, prelude::Queryable};
 
 use super::{
     error::{Error, Result},
@@ -19,7 +19,8 @@ pub struct Description {
     pub table: String,
     /// All columns that the binlog has, in their order: invisible and generated ones too.
     pub columns: Vec<Column>,
-    /// The columns of the primary key, in its order; empty without one.
+    /// The columns of the primary key, in its order, or of the key that the server takes for it, as
+    /// the binlog has it too; empty without either.
     pub primary_key: Vec<usize>,
     /// The key that the table is read by: the primary key, else the smallest unique one without
     /// NULLs; none without such.
@@ -28,6 +29,8 @@ pub struct Description {
     pub estimated_rows: u64,
     /// About how many bytes a row has in the table.
     pub average_row_bytes: u64,
+    /// Whether several statements can see it as it was at one moment.
+    pub is_transactional: bool,
 }
 
 /// A column.
@@ -44,9 +47,6 @@ pub struct Column {
     max_bytes: u64,
 }
 
-/// What an index holds of a column at most, in an engine that does not hash (MyISAM has the least).
-const MAX_INDEXED_BYTES: u64 = 1000;
-
 /// What `information_schema` says of a table that it names exactly so. (Its own comparison may
 /// not see case.)
 const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
@@ -61,13 +61,28 @@ const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
 /// When the server does not answer; refused, when it is no table that the binlog tells of (a view),
 /// or has a column of a type that is not handled.
 pub async fn describe(conn: &mut Conn, schema: &str, table: &str) -> Result<Option<Description>> {
+    describe_by(conn, (schema, table), None).await
+}
+
+/// The same, to be read by a unique key that is one column, if there is such a key.
+///
+/// # Errors
+///
+/// As [`describe`]; refused without such a key.
+pub async fn describe_by(
+    conn: &mut Conn,
+    (schema, table): (&str, &str),
+    by: Option<&str>,
+) -> Result<Option<Description>> {
     let names = (schema, table, schema, table);
     let query = format!(
-        "SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.TABLES \
+        "SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH, ENGINE FROM information_schema.TABLES \
          WHERE {OF_TABLE}"
     );
-    let found: Option<(String, Option<u64>, Option<u64>)> = conn.exec_first(query, names).await?;
-    let Some((kind, rows, row_bytes)) = found else { return Ok(None) };
+    let found: Option<Row> = conn.exec_first(query, names).await?;
+    let Some(found) = found else { return Ok(None) };
+    let (kind, rows, row_bytes, engine): (String, Option<u64>, Option<u64>, Option<String>) =
+        mysql_async::from_row(found);
     let mut description = Description {
         schema: schema.to_owned(),
         table: table.to_owned(),
@@ -76,14 +91,18 @@ pub async fn describe(conn: &mut Conn, schema: &str, table: &str) -> Result<Opti
         key: None,
         estimated_rows: rows.unwrap_or(0),
         average_row_bytes: row_bytes.unwrap_or(0),
+        is_transactional: engine.as_deref() == Some("InnoDB"),
     };
     description.check_kind(&kind)?;
     description.columns = description.read_columns(conn).await?;
     let keys = description.read_keys(conn).await?;
-    if let Some(primary) = keys.iter().find(|key| key.index == "PRIMARY") {
+    if let Some(primary) = description.primary_of(conn, &keys).await? {
         description.primary_key = primary.parts.iter().map(|part| part.column).collect();
     }
-    description.key = description.best_of(keys);
+    description.key = match by {
+        None => description.best_of(keys),
+        Some(column) => Some(description.only_of(keys, column)?),
+    };
     Ok(Some(description))
 }
 
@@ -199,33 +218,24 @@ impl Description {
              ORDER BY INDEX_NAME, SEQ_IN_INDEX"
         );
         let found: Vec<IndexPart> = conn.exec(query, names).await?;
-        if is_mariadb(conn.server_version()) {
-            self.check_hidden_hash(&found)?;
-        }
         let indexes = found.chunk_by(|left, right| left.0 == right.0);
         Ok(indexes.filter_map(|parts| self.key(parts)).collect())
     }
 
-    /// For a unique key over a long text MariaDB keeps a hash in a column of its own, which the binlog
-    /// has and a SELECT cannot see; it must not be a part of what tells rows apart.
-    fn check_hidden_hash(&self, parts: &[IndexPart]) -> Result<()> {
-        let has_primary = parts.iter().any(|part| part.0 == "PRIMARY");
-        let is_long = |part: &&IndexPart| {
-            let column = self.columns.iter().find(|column| Some(&column.name) == part.1.as_ref());
-            let is_hashed = part.4 == "HASH" && part.2.is_none();
-            is_hashed && column.is_some_and(|column| column.max_bytes > MAX_INDEXED_BYTES)
-        };
-        match parts.iter().find(is_long).filter(|_| !has_primary) {
-            None => Ok(()),
-            Some(part) => Err(Error::refused(
-                format!(
-                    "{} has the unique key {} over a long text and no primary key",
-                    self.name(),
-                    part.0
-                ),
-                "give the table a primary key",
-            )),
+    /// The primary key; else what the server takes for it: the first, in its own order, of the
+    /// unique keys whose columns are all whole and without NULL.
+    async fn primary_of<'a>(&self, conn: &mut Conn, keys: &'a [Key]) -> Result<Option<&'a Key>> {
+        if let Some(primary) = keys.iter().find(|key| key.index == "PRIMARY") {
+            return Ok(Some(primary));
         }
+        let is_whole = |key: &&Key| key.parts.iter().all(|part| part.prefix.is_none());
+        let fit: Vec<&Key> = keys.iter().filter(is_whole).collect();
+        if fit.len() < 2 {
+            return Ok(fit.first().copied());
+        }
+        let shown: Vec<Row> = conn.query(format!("SHOW KEYS FROM {}", self.quoted_name())).await?;
+        let mut names = shown.iter().filter_map(|row| row.get::<String, _>("Key_name"));
+        Ok(names.find_map(|name| fit.iter().find(|key| key.index == name).copied()))
     }
 
     fn key(&self, parts: &[IndexPart]) -> Option<Key> {
@@ -265,6 +275,41 @@ impl Description {
             name: quoted(name),
             comparison: column.comparison()?,
         })
+    }
+
+    /// The key that is just this column.
+    fn only_of(&self, keys: Vec<Key>, column: &str) -> Result<Key> {
+        let is_it = |key: &Key| match key.parts.as_slice() {
+            [part] => {
+                self.columns.get(part.column).is_some_and(|of| is_same_name(&of.name, column))
+            }
+            _ => false,
+        };
+        keys.into_iter().find(is_it).ok_or_else(|| {
+            let best = self.key_columns().join(", ");
+            Error::refused(
+                format!(
+                    "{column:?} is not the key of {}, nor a column that has a unique index of its \
+                     own and no NULL",
+                    self.name()
+                ),
+                match best.as_str() {
+                    "" => "leave pk out".to_owned(),
+                    best => format!("leave pk out: the table is read by ({best})"),
+                },
+            )
+        })
+    }
+
+    /// Whether the key that it is read by is just this column.
+    pub fn is_read_by(&self, column: &str) -> bool {
+        matches!(self.key_columns().as_slice(), [only] if is_same_name(only, column))
+    }
+
+    /// The names of the columns of the key that it is read by.
+    pub fn key_columns(&self) -> Vec<&str> {
+        let parts = self.key.iter().flat_map(|key| &key.parts);
+        parts.filter_map(|part| Some(self.columns.get(part.column)?.name.as_str())).collect()
     }
 
     /// One whose index has the rows in order, and of those the primary key, else the smallest.
@@ -353,3 +398,8 @@ type Declared = (
 
 /// Index, column, prefix, direction, type of the index, and whether it is of no use.
 type IndexPart = (String, Option<String>, Option<u64>, Option<String>, String, u8);
+
+/// Columns that differ only in their case are the same to the server.
+fn is_same_name(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use event_bus::{Batch, Durability, Producer};
+use event_bus::{Batch, CheckpointChange, Durability, Producer};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
@@ -18,6 +18,10 @@ pub(super) struct Job {
     /// Commit time of the newest transaction in it.
     pub(super) newest_commit: Option<SystemTime>,
     pub(super) pace: Pace,
+    /// What else the checkpoint is to have.
+    pub(super) changes: Vec<CheckpointChange>,
+    /// The full syncs of which a chunk is complete with it.
+    pub(super) synced: Vec<String>,
 }
 
 /// What the bus may do with a batch.
@@ -40,6 +44,8 @@ pub(super) struct Done {
 pub(super) struct Durable {
     pub(super) saved: Saved,
     pub(super) appended: Appended,
+    /// The full syncs of which a chunk is durable now.
+    pub(super) synced: Vec<String>,
 }
 
 /// The task that owns the producer. At most one job is under way.
@@ -101,10 +107,12 @@ async fn append_all(
     mut jobs: mpsc::Receiver<Job>,
     report: mpsc::Sender<Done>,
 ) -> Result<()> {
-    let mut open = Appended::default();
-    while let Some(Job { mut batch, saved, newest_commit, pace }) = jobs.recv().await {
+    let (mut open, mut open_synced) = (Appended::default(), Vec::new());
+    while let Some(job) = jobs.recv().await {
+        let Job { mut batch, saved, newest_commit, pace, changes, synced } = job;
         let begun = Instant::now();
-        let durability = append(&mut *producer, &batch, (&saved, pace)).await?;
+        let durability = append(&mut *producer, &batch, (&saved, changes, pace)).await?;
+        open_synced.extend(synced);
         let took = begun.elapsed();
         open += Appended {
             records: batch.len(),
@@ -114,8 +122,11 @@ async fn append_all(
             settled_in: took,
         };
         batch.clear();
-        let durable = (durability == Durability::Durable)
-            .then(|| Durable { saved, appended: std::mem::take(&mut open) });
+        let durable = (durability == Durability::Durable).then(|| Durable {
+            saved,
+            appended: std::mem::take(&mut open),
+            synced: std::mem::take(&mut open_synced),
+        });
         if report.send(Done { batch, durable }).await.is_err() {
             break;
         }
@@ -128,13 +139,13 @@ async fn append_all(
 pub(super) async fn append(
     producer: &mut dyn Producer,
     batch: &Batch,
-    (saved, pace): (&Saved, Pace),
+    (saved, mut changes, pace): (&Saved, Vec<CheckpointChange>, Pace),
 ) -> Result<Durability> {
-    let change = [(POSITION_KEY.to_owned(), Some(saved.to_bytes()))];
+    changes.push((POSITION_KEY.to_owned(), Some(saved.to_bytes())));
     match pace {
-        Pace::MoreComes => Ok(producer.append_more(batch, &change).await?),
+        Pace::MoreComes => Ok(producer.append_more(batch, &changes).await?),
         Pace::Settle => {
-            producer.append(batch, &change).await?;
+            producer.append(batch, &changes).await?;
             Ok(Durability::Durable)
         }
     }

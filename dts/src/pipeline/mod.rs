@@ -5,9 +5,10 @@ mod append;
 mod held;
 mod read;
 mod spool;
+mod syncs;
 mod types;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use event_bus::{Bus, Checkpoint, Producer};
 use service::{Backoff, BackoffConfig};
@@ -17,13 +18,15 @@ use tracing::{error, info, warn};
 use self::{
     append::{Appender, Pace},
     read::Reader,
+    syncs::Syncs,
 };
 use crate::{
     binlog::{self, AtEnd, Hosts, Resumed, Server},
     check,
-    config::{Config, SourceConfig},
+    config::Config,
     error::{Error, Result},
     finding::Severity,
+    full_sync::{Common, Source, Tasks, Throttle},
     position::{Loss, POSITION_KEY, Saved},
     status::{Phase, Status},
     watch::watch,
@@ -40,7 +43,7 @@ const BACKOFF: BackoffConfig =
 /// What needs a human.
 pub async fn run(
     config: &Config,
-    bus: &dyn Bus,
+    bus: &Arc<dyn Bus>,
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -49,7 +52,7 @@ pub async fn run(
     let ends = Ends { config, bus, status };
     loop {
         let before = status.appends();
-        match run_once(&ends, &mut hosts, stop).await {
+        match Box::pin(run_once(&ends, &mut hosts, stop)).await {
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(_) if stop.is_cancelled() => return Ok(()),
@@ -77,7 +80,7 @@ fn log_failure(error: &Error, failures: u32, wait: Duration) {
 /// What the corridor lies between.
 struct Ends<'a> {
     config: &'a Config,
-    bus: &'a dyn Bus,
+    bus: &'a Arc<dyn Bus>,
     status: &'a Status,
 }
 
@@ -86,7 +89,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     let Ends { config, status, .. } = ends;
     let prepared = stop.run_until_cancelled(Box::pin(prepare(ends, hosts))).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, resumed, stream, host, hides_types } = prepared?;
+    let Prepared { producer, resumed, stream, source, tasks } = prepared?;
     let Resumed { saved, from, .. } = resumed;
     status.enter(Phase::Streaming);
     info!(
@@ -97,7 +100,10 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
         "streaming"
     );
     let appender = Appender::start(producer);
-    let mut reader = Reader::new(config, stream, (saved, &from));
+    let host = source.config.clone();
+    let hides_types = source.server.hides_types();
+    let syncs = start_syncs(ends, source, tasks);
+    let mut reader = Reader::new(config, (stream, syncs), (saved, &from));
     if hides_types {
         reader = reader.asking_for_types(&host);
     }
@@ -108,13 +114,26 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     }
 }
 
+fn start_syncs(ends: &Ends<'_>, source: Source, tasks: Tasks) -> Syncs {
+    let Ends { config, bus, .. } = ends;
+    let common = Common {
+        source,
+        bus: Arc::clone(bus),
+        topics: config.bus.topics(),
+        capture: Arc::clone(&config.capture),
+        config: config.full_sync.clone(),
+        throttle: Throttle::new(config.full_sync.max_rate),
+    };
+    Syncs::start(&config.name, common, tasks)
+}
+
 struct Prepared {
     producer: Box<dyn Producer>,
     resumed: Resumed,
     stream: binlog::Stream,
-    /// The config, for the host of the stream.
-    host: SourceConfig,
-    hides_types: bool,
+    /// Where the stream comes from.
+    source: Source,
+    tasks: Tasks,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
@@ -123,7 +142,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     status.enter(Phase::Standby);
     let (mut producer, checkpoint) = bus.producer(&config.name).await?;
     status.enter(Phase::Connecting);
-    let saved = load(&checkpoint)?;
+    let (saved, tasks) = (load(&checkpoint)?, Tasks::load(&checkpoint)?);
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);
     if hosts.is_new(&source.server) {
@@ -132,7 +151,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let resumed = match source.resumed.take() {
         Some(resumed) => resumed,
         None => {
-            refuse_shared_prefix(config, *bus, &source.server).await?;
+            refuse_shared_prefix(config, &***bus, &source.server).await?;
             begin(config, &mut source, &mut *producer).await?
         }
     };
@@ -142,7 +161,8 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     status.at(&resumed.saved);
     let binlog::Source { config: host, conn, server, .. } = source;
     let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
-    Ok(Prepared { producer, resumed, stream, host, hides_types: server.hides_types() })
+    let source = Source { config: host, server };
+    Ok(Prepared { producer, resumed, stream, source, tasks })
 }
 
 /// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.
@@ -191,14 +211,16 @@ async fn begin(
     let binlog::Source { config: host, conn, server, .. } = source;
     let position = binlog::resolve_start(conn, host, server, &config.start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
-    append::append(producer, &event_bus::Batch::default(), (&saved, Pace::Settle)).await?;
+    append::append(producer, &event_bus::Batch::default(), (&saved, Vec::new(), Pace::Settle))
+        .await?;
     info!(start = ?config.start, file = saved.position.file, pos = saved.position.pos, "first start");
     Ok(Resumed::at(saved))
 }
 
 /// Says once what is lost, and saves the position without it before anything is read.
 async fn accept_loss(saved: &Saved, producer: &mut dyn Producer) -> Result<()> {
-    append::append(producer, &event_bus::Batch::default(), (saved, Pace::Settle)).await?;
+    append::append(producer, &event_bus::Batch::default(), (saved, Vec::new(), Pace::Settle))
+        .await?;
     if let Some(Loss { gtid_set, tables, all_tables_known, .. }) = &saved.loss {
         let tables = tables.join(", ");
         error!(

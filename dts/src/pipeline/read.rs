@@ -1,5 +1,6 @@
 //! The reading end of the corridor: events become records in a batch, batches go to the appender.
 
+mod sync;
 mod xa;
 
 use std::{
@@ -16,6 +17,7 @@ use self::xa::{Behind, Replay};
 use super::{
     append::{Appender, Done, Durable, Job, Pace},
     held::Held,
+    syncs::Syncs,
     types::Types,
 };
 use crate::{
@@ -76,11 +78,17 @@ pub(super) struct Reader {
     settle_by: Option<Instant>,
     /// For a server whose binlog hides some types.
     types: Option<Types>,
+    /// The tables that are sent beside the stream.
+    syncs: Syncs,
 }
 
 impl Reader {
     /// Goes on from what is saved, with a stream that begins at or before that.
-    pub(super) fn new(config: &Config, stream: Stream, (saved, from): (Saved, &Position)) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        (stream, syncs): (Stream, Syncs),
+        (saved, from): (Saved, &Position),
+    ) -> Self {
         let capture = Arc::clone(&config.capture);
         let captured = move |schema: &str, table: &str| capture.includes(schema, table);
         let mut decoder = Decoder::new(captured);
@@ -111,6 +119,7 @@ impl Reader {
             moved: false,
             settle_by: None,
             types: None,
+            syncs,
         }
     }
 
@@ -156,13 +165,16 @@ impl Reader {
             }
             self.exchange(appender, status);
             self.replay_some()?;
+            self.sync_some(status);
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
+            let can_sync = has_room && self.can_sync();
             let is_idle = self.idle.is_some();
             let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
             let settle_by = self.settle_by.unwrap_or(checkpoint_due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                event = self.syncs.next() => self.syncs.take(event, self.publisher.windows()),
                 event = self.stream.next(), if has_room => {
                     status.heard();
                     self.take(event)?;
@@ -172,6 +184,7 @@ impl Reader {
                 () = tokio::time::sleep_until(settle_by.min(checkpoint_due)),
                     if is_idle && (self.moved || self.settle_by.is_some()) =>
                     self.hand_over(appender, Pace::Settle),
+                () = std::future::ready(()), if can_sync => {}
             }
         }
     }
@@ -196,17 +209,21 @@ impl Reader {
             return Some(Pace::MoreComes);
         }
         let at_boundary = self.publisher.open_transaction().records == 0;
-        let leaves = at_boundary && !self.batch.is_empty() && self.settle_by.is_none();
+        let is_full = !self.batch.is_empty() || self.syncs.has_changes();
+        let leaves = at_boundary && is_full && self.settle_by.is_none();
         leaves.then_some(Pace::Settle)
     }
 
     fn hand_over(&mut self, appender: &Appender, pace: Pace) {
         let Some(empty) = self.idle.take() else { return };
+        let (changes, synced) = self.syncs.hand_over();
         appender.append(Job {
             batch: std::mem::replace(&mut self.batch, empty),
             saved: self.to_save(),
             newest_commit: self.newest_commit,
             pace,
+            changes,
+            synced,
         });
         self.handed_over = Instant::now();
         self.moved = false;
@@ -228,8 +245,9 @@ impl Reader {
     fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
         self.idle = Some(batch);
         self.settle_by = durable.is_none().then(|| Instant::now() + MAX_OPEN_WAIT);
-        if let Some(Durable { saved, appended }) = durable {
+        if let Some(Durable { saved, appended, synced }) = durable {
             status.appended(&saved, &appended);
+            self.syncs.durable(&synced);
         }
     }
 
@@ -262,6 +280,7 @@ impl Reader {
         let Self { decoder, publisher, touching, batch, saved, may_repeat, repeated, .. } = self;
         let read = saved.position.gtids.as_ref().filter(|_| *may_repeat);
         let (is_held, raw) = (decoder.is_in_xa(), event.raw());
+        let definitions = decoder.definitions();
         let step = decoder.decode(&raw, &mut |change| {
             let gtid = change.transaction.gtid.as_ref();
             if is_held || read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid)) {
@@ -274,6 +293,9 @@ impl Reader {
             self.hold(&raw)?;
         } else if self.decoder.is_in_xa() {
             self.held.begin();
+        }
+        if self.decoder.definitions() != definitions {
+            self.syncs.passed(self.decoder.definition(), self.publisher.windows());
         }
         match step {
             Step::Nothing | Step::Begun => {}

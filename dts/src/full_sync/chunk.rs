@@ -1,0 +1,119 @@
+//! Rows that were read at once, written as JSON: what a full sync holds in memory.
+
+use std::ops::Range;
+
+use change_event::SyncedRow;
+
+use super::{cursor::Cursor, row::Encoded};
+use crate::position::Place;
+
+/// After so many bytes of rows the key is noted: a batch may end there.
+const SEGMENT_BYTES: usize = 64 << 10;
+
+/// Rows of a table between two marks of the binlog.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) rows: Rows,
+    /// No change that the rows show lies behind it.
+    pub(crate) high: Place,
+    /// When they were read, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// The `server_id` of the server.
+    pub(crate) server_id: u32,
+    pub(crate) kind: ChunkKind,
+    /// Nothing follows.
+    pub(crate) is_last: bool,
+}
+
+/// What a chunk is of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChunkKind {
+    /// The next rows by the key.
+    Page,
+    /// Rows that are read once more.
+    Again,
+    /// A part of one read of the whole table, of which all parts lie between the same marks.
+    Part,
+}
+
+/// Rows as JSON, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    buffer: Vec<u8>,
+    rows: Vec<Encoded>,
+    segments: Vec<Segment>,
+}
+
+/// Rows that are dealt with together.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Which of the rows.
+    pub(crate) rows: Range<usize>,
+    /// The key of the last one; `None` where there is no key to go on from.
+    pub(crate) up_to: Option<Cursor>,
+}
+
+/// How fine rows are cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    ByBytes,
+    EachRow,
+}
+
+impl Rows {
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Takes a row that was written to the buffer.
+    pub(super) fn push(&mut self, row: Encoded) {
+        self.rows.push(row);
+    }
+
+    /// Whether the key of the row that was taken last is to be noted.
+    pub(super) fn is_segment_due(&self, cut: Cut) -> bool {
+        let begun = self.open_rows().start;
+        let Some(first) = self.rows.get(begun) else { return false };
+        cut == Cut::EachRow || self.buffer.len() - first.data.start >= SEGMENT_BYTES
+    }
+
+    /// Ends a segment with the row that was taken last.
+    pub(super) fn end_segment(&mut self, up_to: Option<Cursor>) {
+        let rows = self.open_rows();
+        if !rows.is_empty() {
+            self.segments.push(Segment { rows, up_to });
+        }
+    }
+
+    /// Whether rows were taken since the last segment ended.
+    pub(super) fn has_open_segment(&self) -> bool {
+        !self.open_rows().is_empty()
+    }
+
+    fn open_rows(&self) -> Range<usize> {
+        let begun = self.segments.last().map_or(0, |segment| segment.rows.end);
+        begun..self.rows.len()
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(crate) fn row(&self, at: usize) -> Option<SyncedRow<'_>> {
+        let Encoded { key, pk, data } = self.rows.get(at)?;
+        Some(SyncedRow {
+            id: self.buffer.get(key.clone())?,
+            key: self.buffer.get(pk.clone())?,
+            data: self.buffer.get(data.clone())?,
+            oversized: None,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+}

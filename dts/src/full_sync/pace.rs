@@ -1,0 +1,115 @@
+//! How far the listener is: the next chunk is sent when all but the last two are done.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use event_bus::{Bus, Partition, TopicFilter};
+use tokio::time::Instant;
+
+use crate::error::Result;
+
+/// So many chunks may be on their way: read or sent, and not done.
+const MAX_ON_THEIR_WAY: usize = 2;
+
+/// Follows one task's listener.
+pub(super) struct Pace {
+    bus: Arc<dyn Bus>,
+    group: String,
+    topics: TopicFilter,
+    has_begun: bool,
+    /// The chunks that are on their way, oldest first: where the bus ended when one was durable in
+    /// it, by partition; `None` until then.
+    chunks: VecDeque<Option<HashMap<Partition, u64>>>,
+}
+
+impl Pace {
+    pub(super) fn new(bus: Arc<dyn Bus>, group: &str, topics: TopicFilter) -> Self {
+        Self { bus, group: group.to_owned(), topics, has_begun: false, chunks: VecDeque::new() }
+    }
+
+    /// Whether the listener has ever been there. Before that it would not get what is sent.
+    pub(super) async fn has_begun(&mut self) -> Result<bool> {
+        if !self.has_begun {
+            let all = self.bus.progress(&self.group, &TopicFilter::default()).await?;
+            self.has_begun =
+                all.is_empty() || all.iter().any(|partition| partition.committed.is_some());
+        }
+        Ok(self.has_begun)
+    }
+
+    /// Whether another chunk may be read.
+    pub(super) async fn has_room(&mut self) -> Result<bool> {
+        if self.chunks.len() >= MAX_ON_THEIR_WAY {
+            self.look().await?;
+        }
+        Ok(self.chunks.len() < MAX_ON_THEIR_WAY)
+    }
+
+    /// A chunk was read.
+    pub(super) fn read(&mut self) {
+        self.chunks.push_back(None);
+    }
+
+    /// The chunk that was read last is not sent.
+    pub(super) fn dropped(&mut self) {
+        self.chunks.pop_back();
+    }
+
+    /// The oldest chunk that was not is durable in the bus now.
+    pub(super) async fn durable(&mut self) -> Result<()> {
+        let progress = self.bus.progress(&self.group, &self.topics).await?;
+        let ends = progress.into_iter().map(|at| (at.partition, at.end)).collect();
+        if let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.is_none()) {
+            *chunk = Some(ends);
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let progress = self.bus.progress(&self.group, &self.topics).await?;
+        let committed: HashMap<Partition, u64> =
+            progress.into_iter().filter_map(|at| Some((at.partition, at.committed?))).collect();
+        // A marker of the bus counts as an offset, and may be the last one.
+        let is_done = |(partition, end): (&Partition, &u64)| {
+            *end == 0 || committed.get(partition).is_some_and(|committed| committed + 1 >= *end)
+        };
+        while let Some(Some(ends)) = self.chunks.front()
+            && ends.iter().all(is_done)
+        {
+            self.chunks.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Keeps all tasks together below a rate.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    max_rate: u32,
+    free_at: Mutex<Instant>,
+}
+
+impl Throttle {
+    pub(crate) fn new(max_rate: u32) -> Self {
+        Self { max_rate, free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until more may be read.
+    pub(super) async fn wait(&self) {
+        let free_at = *self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        tokio::time::sleep_until(free_at).await;
+    }
+
+    /// So many rows were read.
+    pub(super) fn read(&self, rows: usize) {
+        if self.max_rate == 0 {
+            return;
+        }
+        let takes = Duration::from_secs_f64(rows as f64 / f64::from(self.max_rate));
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *free_at = (*free_at).max(Instant::now()) + takes;
+    }
+}

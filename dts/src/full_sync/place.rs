@@ -1,0 +1,54 @@
+//! How far a task is in its table: what it keeps in the checkpoint.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::cursor::Cursor;
+
+/// Where a task goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Place {
+    /// The column that the table is read by, where it is not its best key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+    /// The key of the last row that was dealt with; absent at the beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Cursor>,
+    /// Whether the end was reached.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) at_end: bool,
+    /// Stretches to be read again, since what the stream brought of them may lack columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) again: Vec<Stretch>,
+}
+
+/// Rows from behind one key up to another, which belongs to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stretch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Cursor>,
+    pub(crate) up_to: Cursor,
+}
+
+/// The beginning of a table that is read by this column.
+pub(super) fn begin_by(column: &str) -> Value {
+    json!({ "by": column })
+}
+
+impl Place {
+    /// Reads what [`Place::to_json`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When it is something else.
+    pub(crate) fn read(cursor: Option<&Value>) -> Result<Self, serde_json::Error> {
+        cursor.map_or_else(|| Ok(Self::default()), Self::deserialize)
+    }
+
+    /// What the task keeps.
+    pub(crate) fn to_json(&self) -> Option<Value> {
+        serde_json::to_value(self).ok().filter(|json| *json != json!({}))
+    }
+}

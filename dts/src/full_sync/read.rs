@@ -1,0 +1,273 @@
+//! Reads the rows of one task over a connection of its own, each chunk between its two marks.
+
+use std::sync::Arc;
+
+use full_sync::Task;
+use futures_util::StreamExt;
+use mysql_async::{
+    Conn, Params, Row,
+    prelude::{Query, Queryable, WithParams},
+};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{
+    chunk::{Chunk, ChunkKind, Cut, Rows},
+    cursor::{Bounds, Cursor},
+    feed::{Common, Piece},
+    place,
+    size::Size,
+    source::Source,
+    table::{self, Description},
+    take::{How, RowStream, take_page, take_part},
+    watermark::Marks,
+};
+use crate::{
+    error::{Error, Result},
+    position::{Place, Position},
+};
+
+/// The reading end of a task.
+pub(super) struct Reading {
+    of: Subject,
+    link: Option<Link>,
+    size: Option<Size>,
+    whole: Option<Whole>,
+}
+
+/// What is read.
+struct Subject {
+    common: Arc<Common>,
+    task: Task,
+}
+
+/// A connection to the source.
+struct Link {
+    conn: Conn,
+    marks: Marks,
+}
+
+/// One read of a whole table, of which a part was taken.
+struct Whole {
+    rows: RowStream<'static>,
+    described: Description,
+    high: Place,
+    taken: u64,
+}
+
+impl Reading {
+    pub(super) fn new(common: &Arc<Common>, task: Task) -> Self {
+        let of = Subject { common: Arc::clone(common), task };
+        Self { of, link: None, size: None, whole: None }
+    }
+
+    /// After an error: whether a read that cannot be taken up again is broken off.
+    pub(super) fn break_off(&mut self) -> bool {
+        self.link = None;
+        self.whole.take().is_some()
+    }
+
+    /// Reads a piece, such that it shows all that the stream had passed at `asked`.
+    pub(super) async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {
+        if self.whole.is_some() {
+            return self.read_part().await;
+        }
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => {
+                let mut conn = self.of.common.source.connect().await?;
+                let marks = Marks::choose(&mut conn, &self.of.common.source).await?;
+                Link { conn, marks }
+            }
+        };
+        let described = self.of.describe(&mut link.conn).await?;
+        if described.key.is_none() {
+            self.begin_whole(link, described, asked).await?;
+            return self.read_part().await;
+        }
+        let chunk = self.read_page(&mut link, &described, (asked, piece)).await?;
+        self.link = Some(link);
+        Ok(chunk)
+    }
+
+    async fn read_page(
+        &mut self,
+        Link { conn, marks }: &mut Link,
+        described: &Description,
+        (asked, piece): (&Position, &Piece),
+    ) -> Result<Chunk> {
+        let source = &self.of.common.source;
+        let mut bounds = self.of.bounds(conn, described).await?;
+        let (after, cut, kind) = match piece {
+            Piece::After(after) => (after.as_ref(), Cut::ByBytes, ChunkKind::Page),
+            Piece::Again(stretch) => {
+                bounds.last = Some(stretch.up_to.clone());
+                (stretch.after.as_ref(), Cut::EachRow, ChunkKind::Again)
+            }
+        };
+        let row_bytes = described.average_row_bytes;
+        let size = self.size.get_or_insert_with(|| Size::new(&self.of.common.config, row_bytes));
+        let limit = size.rows();
+        let query = described.page_query(after, &bounds, limit).map_err(|error| {
+            Error::refused(error.to_string(), "ask for the full sync again: its key was altered")
+        })?;
+        let names = (described.schema.as_str(), described.table.as_str());
+        marks.low((conn, source), asked, names).await?;
+        let begun = Instant::now();
+        let how = how(&self.of.common, described, cut);
+        let (rows, is_all) = match page(conn, query, how).await {
+            Ok(taken) => taken,
+            Err(super::Error::Server(error)) if Source::took_too_long(&error) => {
+                size.was_too_large();
+                info!(
+                    task = self.of.task.id,
+                    rows = size.rows(),
+                    "reading takes long: less at once"
+                );
+                return Err(source.away(error.to_string()));
+            }
+            Err(error) => return Err(source.reading(error)),
+        };
+        size.read((rows.len() as u64, rows.bytes() as u64), begun.elapsed());
+        let high = marks.high(conn, source).await?;
+        marks.release(conn, source).await?;
+        let is_last = is_all && (rows.len() as u64) < limit;
+        if is_last {
+            self.of.check_end(conn, described, (after, &bounds)).await?;
+        }
+        Ok(self.of.chunk(rows, high, (kind, is_last)))
+    }
+
+    /// Begins the one read of a table that has no key.
+    async fn begin_whole(
+        &mut self,
+        Link { mut conn, marks }: Link,
+        described: Description,
+        asked: &Position,
+    ) -> Result<()> {
+        let source = &self.of.common.source;
+        if marks == Marks::Lock || !described.is_transactional {
+            return Err(Error::refused(
+                format!(
+                    "{} has no key, and cannot be read at one moment without its lock",
+                    described.name()
+                ),
+                "give the table a primary key; or let it be of InnoDB, and turn GTIDs on or GRANT \
+                 BACKUP_ADMIN",
+            ));
+        }
+        let max_rows = self.of.common.config.max_keyless_rows;
+        if described.estimated_rows > max_rows {
+            return Err(too_many_rows(&described));
+        }
+        source.unlimit(&mut conn).await?;
+        let names = (described.schema.as_str(), described.table.as_str());
+        marks.low((&mut conn, source), asked, names).await?;
+        if marks != Marks::Snapshot {
+            let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+            conn.query_drop(begin).await.map_err(|error| source.error(error))?;
+        }
+        let high = marks.high(&mut conn, source).await?;
+        let query = described.page_query(None, &Bounds::default(), max_rows.saturating_add(1));
+        let (sql, params) = query.map_err(|error| source.reading(error))?;
+        let rows = sql.with(params).stream::<Row, _>(conn).await;
+        let rows = rows.map_err(|error| source.error(error))?.boxed();
+        self.whole = Some(Whole { rows, described, high, taken: 0 });
+        Ok(())
+    }
+
+    /// The next part of the one read.
+    async fn read_part(&mut self) -> Result<Chunk> {
+        let Some(Whole { rows, described, high, taken }) = &mut self.whole else {
+            return Err(Error::Internal("no read of the whole table is open".to_owned()));
+        };
+        let how = how(&self.of.common, described, Cut::ByBytes);
+        let part = take_part(rows, how).await;
+        let (rows, is_all) = part.map_err(|error| self.of.common.source.reading(error))?;
+        *taken += rows.len() as u64;
+        if *taken > self.of.common.config.max_keyless_rows {
+            return Err(too_many_rows(described));
+        }
+        let high = high.clone();
+        if is_all {
+            self.whole = None;
+        }
+        Ok(self.of.chunk(rows, high, (ChunkKind::Part, is_all)))
+    }
+}
+
+impl Subject {
+    /// The table as it is now.
+    async fn describe(&self, conn: &mut Conn) -> Result<Description> {
+        let Task { schema, table, .. } = &self.task;
+        let place = place::Place::read(self.task.cursor.as_ref())
+            .map_err(|error| Error::Internal(format!("the task's place: {error}")))?;
+        let described = table::describe_by(conn, (schema, table), place.by.as_deref()).await;
+        described.map_err(|error| self.common.source.reading(error))?.ok_or_else(|| {
+            Error::refused(
+                format!("{schema}.{table} is not there any more: it was dropped or renamed"),
+                "ask for a full sync of the table that is there now",
+            )
+        })
+    }
+
+    /// The first and last key that were asked for.
+    async fn bounds(&self, conn: &mut Conn, described: &Description) -> Result<Bounds> {
+        let mut bounds = Bounds::default();
+        let ends = [(&self.task.from, &mut bounds.first), (&self.task.to, &mut bounds.last)];
+        for (text, bound) in ends {
+            if let Some(text) = text {
+                let found = described.bound(conn, text).await;
+                *bound = Some(found.map_err(|error| self.common.source.reading(error))?);
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// That the end of the table is its end, and not a key that the server does not understand.
+    async fn check_end(
+        &self,
+        conn: &mut Conn,
+        described: &Description,
+        (after, bounds): (Option<&Cursor>, &Bounds),
+    ) -> Result<()> {
+        for cursor in after.into_iter().chain(&bounds.last) {
+            let checked = described.check(conn, cursor).await;
+            checked.map_err(|error| self.common.source.reading(error))?;
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, rows: Rows, high: Place, (kind, is_last): (ChunkKind, bool)) -> Chunk {
+        let server_id = self.common.source.server.variable("server_id");
+        Chunk {
+            rows,
+            high,
+            at_ms: super::now_ms(),
+            server_id: server_id.and_then(|id| id.parse().ok()).unwrap_or_default(),
+            kind,
+            is_last,
+        }
+    }
+}
+
+fn how<'a>(common: &'a Common, described: &'a Description, cut: Cut) -> How<'a> {
+    let key_columns = common.capture.key_columns(&described.schema, &described.table);
+    How { described, key_columns, cut, max_bytes: common.config.chunk_bytes }
+}
+
+async fn page(
+    conn: &mut Conn,
+    (sql, params): (String, Params),
+    how: How<'_>,
+) -> super::Result<(Rows, bool)> {
+    let rows = conn.exec_stream::<Row, _, _>(sql, params).await?;
+    take_page(rows.boxed(), how).await
+}
+
+fn too_many_rows(described: &Description) -> Error {
+    Error::refused(
+        format!("{} has no key, and more than fullSync.maxKeylessRows rows", described.name()),
+        "give the table a primary key, or raise fullSync.maxKeylessRows in dts.toml",
+    )
+}

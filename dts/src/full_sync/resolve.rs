@@ -1,0 +1,224 @@
+//! Which tables a request means, and whether they can be sent.
+
+use full_sync::{Code, Refusal, Request};
+use mysql_async::{Conn, prelude::Queryable};
+use service::glob;
+
+use super::{
+    config::FullSyncConfig,
+    cursor::Bounds,
+    feed::Common,
+    source::Source,
+    table::{self, Description},
+};
+use crate::error::Error;
+
+/// A table that a request means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    pub(crate) estimated_rows: u64,
+    /// The column that it is read by, where the request names another than its best key.
+    pub(crate) key_column: Option<String>,
+}
+
+/// Finds the tables of a request.
+pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Found>, Refusal> {
+    let Common { source, capture, config, .. } = common;
+    let mut conn = source.connect().await.map_err(away)?;
+    let all = table::tables(&mut conn).await.map_err(|error| away(source.reading(error)))?;
+    let ours = all.into_iter().filter(|(schema, table)| {
+        capture.includes(schema, table) && includes(&request.subscribe, schema, table)
+    });
+    let tables = choose(request, ours.collect())?;
+    let is_narrowed =
+        request.key_column.is_some() || request.from.is_some() || request.to.is_some();
+    if is_narrowed && tables.len() > 1 {
+        return Err(refusal(
+            Code::InvalidParameter,
+            format!("a key and its range are for one table, and {} are meant", tables.len()),
+            "name one table",
+        ));
+    }
+    let mut found = Vec::with_capacity(tables.len());
+    for (schema, table) in tables {
+        // One that is gone since is not there.
+        found.extend(look((&mut conn, source), request, (&schema, &table), config).await?);
+    }
+    let _ = conn.disconnect().await;
+    Ok(found)
+}
+
+/// Whether globs over schema and table include one; none include all.
+pub(super) fn includes(globs: &[(String, String)], schema: &str, table: &str) -> bool {
+    let fits = |(of_schema, of_table): &(String, String)| {
+        glob::matches(of_schema, schema) && glob::matches(of_table, table)
+    };
+    globs.is_empty() || globs.iter().any(fits)
+}
+
+/// Those of the listener's tables that the request names.
+fn choose(
+    request: &Request,
+    mut tables: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, Refusal> {
+    tables.sort_unstable();
+    let Some(named) = &request.tables else {
+        return if tables.is_empty() && !request.initial {
+            Err(none(request, "of its own"))
+        } else {
+            Ok(tables)
+        };
+    };
+    let is_bare = |table: &str| glob::matches(named, table);
+    // A dot may be a part of either name, so each may be the one between them.
+    let is_whole = |(schema, table): &(String, String)| {
+        let mut dots = named.match_indices('.').map(|(at, _)| named.split_at(at));
+        dots.any(|(of_schema, rest)| {
+            glob::matches(of_schema, schema) && glob::matches(&rest[1..], table)
+        })
+    };
+    tables.retain(|of| is_whole(of) || is_bare(&of.1));
+    let is_glob = named.contains(['*', '?']);
+    match tables.as_slice() {
+        [] => Err(none(request, named)),
+        [_, _, ..] if !is_glob => {
+            let names: Vec<String> =
+                tables.iter().map(|(schema, table)| format!("{schema}.{table}")).collect();
+            Err(refusal(
+                Code::AmbiguousTable,
+                format!("{named:?} may be {}", names.join(" or ")),
+                "name the schema too: schema.table",
+            ))
+        }
+        _ => Ok(tables),
+    }
+}
+
+fn none(request: &Request, named: &str) -> Refusal {
+    refusal(
+        Code::NoSuchTable,
+        format!("listener {} has no table {named:?} that exists and is captured", request.listener),
+        "check the name, the listener's subscribe, and capture.tables of dts",
+    )
+}
+
+/// Whether a table can be sent as it is asked.
+async fn look(
+    (conn, source): (&mut Conn, &Source),
+    request: &Request,
+    names: (&str, &str),
+    config: &FullSyncConfig,
+) -> Result<Option<Found>, Refusal> {
+    let not_possible = |error| refused(Code::NotPossible, source.reading(error));
+    let best = table::describe_by(conn, names, None).await.map_err(not_possible)?;
+    let Some(best) = best else { return Ok(None) };
+    let (described, by) = match request.key_column.as_deref() {
+        Some(column) if !best.is_read_by(column) => {
+            let other = table::describe_by(conn, names, Some(column)).await;
+            let other = other
+                .map_err(|error| refused(Code::InvalidParameter, source.reading(error)))?
+                .unwrap_or(best);
+            (other, Some(column.to_owned()))
+        }
+        _ => (best, None),
+    };
+    if described.key.is_none() && described.estimated_rows > config.max_keyless_rows {
+        return Err(too_many_rows(&described, config));
+    }
+    for bound in [&request.from, &request.to].into_iter().flatten() {
+        let bound = described.bound(conn, bound).await;
+        bound.map_err(|error| refused(Code::InvalidParameter, source.reading(error)))?;
+    }
+    let tried = try_out(conn, &described).await;
+    tried.map_err(|error| refused(Code::NotPossible, source.error(error)))?;
+    let Description { schema, table, estimated_rows, .. } = described;
+    Ok(Some(Found { schema, table, estimated_rows, key_column: by }))
+}
+
+/// Whether we may read it at all.
+async fn try_out(conn: &mut Conn, described: &Description) -> Result<(), mysql_async::Error> {
+    if let Ok((sql, params)) = described.page_query(None, &Bounds::default(), 0) {
+        conn.exec_drop(sql, params).await?;
+    }
+    Ok(())
+}
+
+fn too_many_rows(described: &Description, config: &FullSyncConfig) -> Refusal {
+    let message = format!(
+        "{} has no primary key and no unique key without NULL, and about {} rows: it would have to \
+         be read at once, which fullSync.maxKeylessRows = {} limits",
+        described.name(),
+        described.estimated_rows,
+        config.max_keyless_rows
+    );
+    let remedy = "give the table a primary key, or raise fullSync.maxKeylessRows in dts.toml";
+    refusal(Code::NotPossible, message, remedy)
+}
+
+fn refusal(code: Code, message: impl Into<String>, remedy: impl Into<String>) -> Refusal {
+    Refusal { code, message: message.into(), remedy: remedy.into(), task: None }
+}
+
+/// What an error means for the one who asked.
+fn refused(code: Code, error: Error) -> Refusal {
+    match error {
+        Error::Refused { problem, remedy } => refusal(code, problem, remedy),
+        other => away(other),
+    }
+}
+
+fn away(error: Error) -> Refusal {
+    match error {
+        Error::Refused { problem, remedy } => refusal(Code::NotPossible, problem, remedy),
+        other => refusal(Code::SourceAway, other.to_string(), "try again when MySQL is there"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(named: Option<&str>) -> Result<Vec<String>, Code> {
+        let request = Request {
+            id: "r".to_owned(),
+            dts: None,
+            listener: "search".to_owned(),
+            group: "g".to_owned(),
+            subscribe: Vec::new(),
+            tables: named.map(str::to_owned),
+            key_column: None,
+            from: None,
+            to: None,
+            initial: false,
+            at_ms: 1,
+        };
+        let tables = [("a", "item"), ("b", "item"), ("b", "item_x"), ("c.d", "e")];
+        let tables = tables.map(|(schema, table)| (schema.to_owned(), table.to_owned()));
+        match choose(&request, tables.to_vec()) {
+            Ok(chosen) => Ok(chosen.iter().map(|(s, t)| format!("{s}/{t}")).collect()),
+            Err(refusal) => Err(refusal.code),
+        }
+    }
+
+    #[test]
+    fn names_and_globs_choose_tables() {
+        assert_eq!(chosen(Some("item_x")), Ok(vec!["b/item_x".to_owned()]));
+        assert_eq!(chosen(Some("a.item")), Ok(vec!["a/item".to_owned()]));
+        assert_eq!(chosen(Some("c.d.e")), Ok(vec!["c.d/e".to_owned()]));
+        assert_eq!(chosen(Some("item")), Err(Code::AmbiguousTable));
+        assert_eq!(chosen(Some("b.it*")).map(|tables| tables.len()), Ok(2));
+        assert_eq!(chosen(Some("it*")).map(|tables| tables.len()), Ok(3));
+        assert_eq!(chosen(Some("nothing")), Err(Code::NoSuchTable));
+        assert_eq!(chosen(Some("item; DROP TABLE x")), Err(Code::NoSuchTable));
+        assert_eq!(chosen(None).map(|tables| tables.len()), Ok(4));
+    }
+
+    #[test]
+    fn no_globs_are_all_tables() {
+        let globs = vec![("a".to_owned(), "i*".to_owned())];
+        assert!(includes(&[], "a", "b") && includes(&globs, "a", "item"));
+        assert!(!includes(&globs, "b", "item"));
+    }
+}

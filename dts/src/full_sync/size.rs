@@ -1,0 +1,84 @@
+//! How many rows the next chunk is to have.
+
+use std::time::Duration;
+
+use super::config::FullSyncConfig;
+
+/// The first chunk has no more rows than this: it is not known yet how long they take.
+const FIRST_ROWS: u64 = 1000;
+
+/// A row is taken for no smaller than this.
+const MIN_ROW_BYTES: u64 = 64;
+
+const MAX_ROWS: u64 = 1_000_000;
+
+/// Follows the time and the bytes that chunks take.
+#[derive(Debug)]
+pub(super) struct Size {
+    rows: u64,
+    time: Duration,
+    bytes: u64,
+}
+
+impl Size {
+    /// For a table whose rows have so many bytes on average.
+    pub(super) fn new(config: &FullSyncConfig, row_bytes: u64) -> Self {
+        let bytes = config.chunk_bytes as u64;
+        let rows = (bytes / row_bytes.max(MIN_ROW_BYTES)).clamp(1, FIRST_ROWS);
+        Self { rows, time: config.chunk_time, bytes }
+    }
+
+    /// The most rows of the next chunk.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// A chunk of so many rows and bytes took so long to read.
+    pub(super) fn read(&mut self, (rows, bytes): (u64, u64), took: Duration) {
+        if rows == 0 {
+            return;
+        }
+        let by_time = rows as f64 * self.time.as_secs_f64() / took.as_secs_f64().max(1e-6);
+        let by_bytes = rows as f64 * self.bytes as f64 / bytes.max(1) as f64;
+        let next = by_time.min(by_bytes).min(rows as f64 * 2.0);
+        self.rows = (next as u64).clamp(1, MAX_ROWS);
+    }
+
+    /// The server ended the read because it took too long.
+    pub(super) fn was_too_large(&mut self) {
+        self.rows = (self.rows / 4).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(row_bytes: u64) -> Size {
+        let config = FullSyncConfig {
+            parallel: 1,
+            chunk_time: Duration::from_millis(200),
+            chunk_bytes: 1 << 20,
+            max_rate: 0,
+            max_keyless_rows: 1,
+        };
+        Size::new(&config, row_bytes)
+    }
+
+    #[test]
+    fn chunks_grow_and_shrink_with_what_they_take() {
+        let mut size_at = size(100);
+        assert_eq!(size_at.rows(), FIRST_ROWS);
+        size_at.read((1000, 100_000), Duration::from_millis(10));
+        assert_eq!(size_at.rows(), 2000, "never more than twice as many");
+        size_at.read((2000, 1 << 21), Duration::from_millis(10));
+        assert_eq!(size_at.rows(), 1000, "the bytes count");
+        size_at.read((1000, 1000), Duration::from_secs(2));
+        assert_eq!(size_at.rows(), 100, "the time counts");
+        size_at.was_too_large();
+        assert_eq!(size_at.rows(), 25);
+        size_at.read((1, 1 << 30), Duration::from_secs(9));
+        assert_eq!(size_at.rows(), 1, "one row at least");
+        assert_eq!(size(1 << 20).rows(), 1);
+    }
+}

@@ -1,0 +1,110 @@
+//! The server that tables are read from, and what its errors mean for a full sync.
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use crate::{
+    binlog::{self, Server},
+    config::SourceConfig,
+    error::{Error, Result},
+};
+
+/// No statement of ours may take longer than this, in milliseconds; MySQL ends it then.
+const MAX_EXECUTION_MILLIS: u32 = 20_000;
+
+/// What a statement of ours can be wrong with (MySQL manual, "Server Error Message Reference"): the
+/// same statement would be wrong again.
+const WRONG_STATEMENTS: [u16; 6] = [1064, 1267, 1300, 1366, 1525, 1649];
+
+/// How long the server waits for us to take more of an answer, in seconds: the listener may be
+/// paused meanwhile.
+const MAX_STANDSTILL_SECONDS: u32 = 604_800;
+
+/// The server that the stream comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) config: SourceConfig,
+    pub(crate) server: Server,
+}
+
+impl Source {
+    /// A connection to that very server, of which nothing can be changed.
+    ///
+    /// # Errors
+    ///
+    /// Away, also when another server answers.
+    pub(super) async fn connect(&self) -> Result<Conn> {
+        let (mut conn, server) = binlog::open(&self.config).await?;
+        if server.uuid != self.server.uuid {
+            let (found, expected) = (&server.uuid, &self.server.uuid);
+            let reason = format!("it is {found}, and the stream comes from {expected}");
+            return Err(self.away(reason));
+        }
+        super::session(&mut conn).await.map_err(|error| self.reading(error))?;
+        self.limit(&mut conn, MAX_EXECUTION_MILLIS).await?;
+        Ok(conn)
+    }
+
+    /// A statement that takes too long is ended, so that it does not weigh on the server.
+    async fn limit(&self, conn: &mut Conn, millis: u32) -> Result<()> {
+        let limit = match self.server.product {
+            binlog::Product::Mysql => format!("max_execution_time = {millis}"),
+            binlog::Product::Mariadb => format!("max_statement_time = {}", millis / 1000),
+        };
+        let limit = format!("SET SESSION {limit}");
+        conn.query_drop(limit).await.map_err(|error| self.error(error))
+    }
+
+    /// For a statement whose answer is read at the listener's pace.
+    pub(super) async fn unlimit(&self, conn: &mut Conn) -> Result<()> {
+        self.limit(conn, 0).await?;
+        let patience = format!("SET SESSION net_write_timeout = {MAX_STANDSTILL_SECONDS}");
+        conn.query_drop(patience).await.map_err(|error| self.error(error))
+    }
+
+    pub(super) fn away(&self, reason: String) -> Error {
+        let address = format!("{}:{}", self.config.host, self.config.port);
+        Error::SourceAway { address, reason }
+    }
+
+    /// As [`binlog::classify`], for statements that read tables.
+    pub(super) fn error(&self, error: mysql_async::Error) -> Error {
+        let mysql_async::Error::Server(said) = &error else {
+            return binlog::classify(&self.config, error);
+        };
+        let says = format!("MySQL says: {} ({})", said.message, said.code);
+        match said.code {
+            // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR
+            1044 | 1142 | 1143 => {
+                let user = &self.config.user;
+                Error::refused(says, format!("GRANT SELECT on the captured tables to {user:?}"))
+            }
+            code if WRONG_STATEMENTS.contains(&code) => Error::refused(
+                says,
+                "ask for the full sync again; if it fails so again, tell us the table's definition",
+            ),
+            _ => binlog::classify(&self.config, error),
+        }
+    }
+
+    /// What an error in reading a table means.
+    pub(super) fn reading(&self, error: super::Error) -> Error {
+        match error {
+            super::Error::Server(error) => self.error(error),
+            // It is described anew, and read again.
+            super::Error::Altered(reason) => self.away(reason),
+            super::Error::Refused { problem, remedy } => Error::Refused { problem, remedy },
+            error @ (super::Error::Gone(_) | super::Error::Bound(_)) => {
+                Error::refused(error.to_string(), "ask for the full sync again")
+            }
+            error @ super::Error::Value { .. } => {
+                Error::refused(error.to_string(), "leave the table out, and tell us of it")
+            }
+        }
+    }
+
+    /// Whether a statement took longer than it may.
+    pub(super) fn took_too_long(error: &mysql_async::Error) -> bool {
+        // ER_QUERY_TIMEOUT; MariaDB's ER_STATEMENT_TIMEOUT
+        matches!(error, mysql_async::Error::Server(error) if matches!(error.code, 3024 | 1969))
+    }
+}

@@ -1,0 +1,84 @@
+//! Takes rows from an answer of the server until there are enough of them.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use mysql_async::Row;
+
+use super::{
+    chunk::{Cut, Rows},
+    error::Result,
+    row::RowWriter,
+    table::Description,
+};
+
+/// An answer, while it is read.
+pub(super) type RowStream<'a> =
+    Pin<Box<dyn Stream<Item = std::result::Result<Row, mysql_async::Error>> + Send + 'a>>;
+
+/// Of which table rows are, and how many are enough.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    pub(super) described: &'a Description,
+    /// What the records of a table without a primary key are ordered by.
+    pub(super) key_columns: Option<&'a [String]>,
+    pub(super) cut: Cut,
+    pub(super) max_bytes: usize,
+}
+
+/// Takes enough rows and reads past the rest of the answer. Says whether there was no rest.
+pub(super) async fn take_page(mut stream: RowStream<'_>, how: How<'_>) -> Result<(Rows, bool)> {
+    let (rows, is_all) = take_part(&mut stream, how).await?;
+    let mut has_rest = false;
+    while !is_all && let Some(row) = stream.next().await {
+        row?;
+        has_rest = true;
+    }
+    Ok((rows, !has_rest))
+}
+
+/// Takes enough rows, and says whether the answer ended with them.
+pub(super) async fn take_part(stream: &mut RowStream<'_>, how: How<'_>) -> Result<(Rows, bool)> {
+    let mut taker = Taker { rows: Rows::default(), writer: None, last: None };
+    let mut is_all = false;
+    while taker.rows.bytes() < how.max_bytes {
+        let Some(row) = stream.next().await else {
+            is_all = true;
+            break;
+        };
+        taker.take(row?, how)?;
+    }
+    Ok((taker.finish()?, is_all))
+}
+
+/// Writes rows as JSON, and notes keys here and there.
+struct Taker {
+    rows: Rows,
+    writer: Option<RowWriter>,
+    last: Option<Row>,
+}
+
+impl Taker {
+    fn take(&mut self, row: Row, how: How<'_>) -> Result<()> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(RowWriter::new(row.columns_ref(), how.described, how.key_columns)?),
+        };
+        let written = writer.write(&row, self.rows.buffer())?;
+        self.rows.push(written);
+        if self.rows.is_segment_due(how.cut) {
+            self.rows.end_segment(writer.cursor(&row)?);
+        }
+        self.last = Some(row);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Rows> {
+        if self.rows.has_open_segment()
+            && let (Some(writer), Some(row)) = (&self.writer, &self.last)
+        {
+            self.rows.end_segment(writer.cursor(row)?);
+        }
+        Ok(self.rows)
+    }
+}

@@ -1,0 +1,207 @@
+//! The two marks of the binlog that a read of rows lies between.
+//!
+//! *Low*, before the read: every change that the stream had passed when the read was asked for is
+//! seen by it; otherwise a row would go backwards for good. *High*, after the read: no change that
+//! it saw lies behind it. What servers say of themselves is often neither:
+//!
+//! | | low | high |
+//! |---|---|---|
+//! | MySQL with GTIDs | `@@gtid_executed` covers what was asked | end of the binlog, after the read |
+//! | MySQL without | `performance_schema.log_status`, the same | the same |
+//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`) | the same |
+//! | else | the table's lock | end of the binlog, before the lock is given back |
+//!
+//! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
+//! lags behind it, so it is no high one.
+
+use std::time::Duration;
+
+use mysql_async::{Conn, Row, prelude::Queryable};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::source::Source;
+use crate::{
+    binlog::Product,
+    error::{Error, Result},
+    gtid::GtidSet,
+    position::{Place, Position, file_number},
+};
+
+/// How long a server may take to show what it has logged.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two looks.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// How long we wait in line for a table's lock: whoever wants to write the table waits behind us.
+const LOCK_SECONDS: u32 = 2;
+
+/// Between two tries for a table's lock.
+const LOCK_RETRY: Duration = Duration::from_secs(1);
+
+/// How a server's marks are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marks {
+    Gtids,
+    LogStatus,
+    Snapshot,
+    Lock,
+}
+
+/// Which tables' lock is taken, where it has to be.
+pub(super) type Named<'a> = (&'a str, &'a str);
+
+impl Marks {
+    /// The best that this server and our rights offer.
+    pub(super) async fn choose(conn: &mut Conn, source: &Source) -> Result<Self> {
+        if source.server.product == Product::Mariadb {
+            return Ok(Self::Snapshot);
+        }
+        if source.server.gtid_executed.is_some() {
+            return Ok(Self::Gtids);
+        }
+        match log_status(conn).await {
+            Ok(_) => Ok(Self::LogStatus),
+            // It lacks BACKUP_ADMIN, or there is no such table before MySQL 8.0.
+            Err(mysql_async::Error::Server(error)) => {
+                warn!(
+                    reason = error.message,
+                    "a full sync locks its table for each chunk: there are no GTIDs, and \
+                     performance_schema.log_status cannot be read (GRANT BACKUP_ADMIN lets it)"
+                );
+                Ok(Self::Lock)
+            }
+            Err(error) => Err(source.error(error)),
+        }
+    }
+
+    /// Makes sure that a read that follows on this connection sees all that the stream had passed
+    /// at `asked`. To be followed by [`Marks::high`] or [`Marks::release`].
+    pub(super) async fn low(
+        self,
+        (conn, source): (&mut Conn, &Source),
+        asked: &Position,
+        table: Named<'_>,
+    ) -> Result<()> {
+        if self == Self::Lock {
+            return lock(conn, source, table).await;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !self.covers(conn, source, asked).await? {
+            self.release(conn, source).await?;
+            if Instant::now() > deadline {
+                let reason = format!(
+                    "it does not show what it had logged up to {}:{} since {} s",
+                    asked.file,
+                    asked.pos,
+                    PATIENCE.as_secs()
+                );
+                return Err(source.away(reason));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        Ok(())
+    }
+
+    /// The place in the binlog behind all that was read.
+    pub(super) async fn high(self, conn: &mut Conn, source: &Source) -> Result<Place> {
+        if self == Self::Snapshot {
+            return snapshot_place(conn, source).await;
+        }
+        let end = source.server.binlog_end(conn, &source.config).await?;
+        Ok(Place { file: end.file, pos: end.pos })
+    }
+
+    /// Gives back what [`Marks::low`] took.
+    pub(super) async fn release(self, conn: &mut Conn, source: &Source) -> Result<()> {
+        let statement = match self {
+            Self::Gtids | Self::LogStatus => return Ok(()),
+            Self::Snapshot => "COMMIT",
+            Self::Lock => "UNLOCK TABLES",
+        };
+        conn.query_drop(statement).await.map_err(|error| source.error(error))
+    }
+
+    async fn covers(self, conn: &mut Conn, source: &Source, asked: &Position) -> Result<bool> {
+        let seen = match self {
+            Self::Gtids => return covers_gtids(conn, source, asked).await,
+            Self::LogStatus => log_status(conn).await.map_err(|error| source.error(error))?,
+            Self::Snapshot => {
+                let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+                conn.query_drop(begin).await.map_err(|error| source.error(error))?;
+                snapshot_place(conn, source).await?
+            }
+            Self::Lock => return Ok(true),
+        };
+        Ok(order(&seen.file, seen.pos) >= order(&asked.file, asked.pos))
+    }
+}
+
+/// By which places in one server's binlog are compared.
+pub(crate) fn order(file: &str, pos: u64) -> (Option<u64>, u64) {
+    (file_number(file), pos)
+}
+
+async fn covers_gtids(conn: &mut Conn, source: &Source, asked: &Position) -> Result<bool> {
+    let Some(wanted) = &asked.gtids else {
+        return Err(Error::Internal("the stream has no GTIDs, and the server has".to_owned()));
+    };
+    let text: Option<String> = conn
+        .query_first("SELECT @@GLOBAL.gtid_executed")
+        .await
+        .map_err(|error| source.error(error))?;
+    let executed: GtidSet = text
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| Error::Internal(format!("gtid_executed: {error}")))?;
+    Ok(wanted.minus(&executed).is_empty())
+}
+
+async fn log_status(conn: &mut Conn) -> Result<Place, mysql_async::Error> {
+    const QUERY: &str = "SELECT LOCAL->>'$.binary_log_file', LOCAL->>'$.binary_log_position' + 0 \
+                         FROM performance_schema.log_status";
+    let row: Option<(String, u64)> = conn.query_first(QUERY).await?;
+    let (file, pos) = row.unwrap_or_default();
+    Ok(Place { file, pos })
+}
+
+async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<Place> {
+    let query = "SHOW STATUS LIKE 'binlog_snapshot_%'";
+    let rows: Vec<Row> = conn.query(query).await.map_err(|error| source.error(error))?;
+    let mut place = Place { file: String::new(), pos: 0 };
+    for row in rows {
+        let (name, value): (String, String) = mysql_async::from_row_opt(row)
+            .map_err(|error| Error::Internal(format!("{query}: {error}")))?;
+        match name.to_ascii_lowercase().as_str() {
+            "binlog_snapshot_file" => place.file = value,
+            "binlog_snapshot_position" => place.pos = value.parse().unwrap_or_default(),
+            _ => {}
+        }
+    }
+    if place.file.is_empty() || place.pos == 0 {
+        return Err(source.away("its snapshot has no place in the binlog".to_owned()));
+    }
+    Ok(place)
+}
+
+async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> Result<()> {
+    const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    let wait = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}");
+    conn.query_drop(wait).await.map_err(|error| source.error(error))?;
+    let lock = format!("LOCK TABLES {}.{} READ", quote(schema), quote(table));
+    loop {
+        match conn.query_drop(&lock).await {
+            Ok(()) => return Ok(()),
+            Err(mysql_async::Error::Server(error)) if error.code == LOCK_WAIT_TIMEOUT => {
+                warn!(schema, table, "the table's lock is not to be had yet; trying again");
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            Err(error) => return Err(source.error(error)),
+        }
+    }
+}
+
+fn quote(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

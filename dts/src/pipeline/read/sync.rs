@@ -1,0 +1,34 @@
+//! Full syncs beside the stream: between two transactions chunks are asked for and merged.
+
+use super::{super::syncs::Room, MAX_BATCH_BYTES, Reader};
+use crate::status::Status;
+
+/// So much is merged before the stream is looked at again: live changes wait no longer than this
+/// takes.
+const MERGE_BYTES: usize = 256 << 10;
+
+impl Reader {
+    /// Whether the reader stands between two transactions, and all before it was published.
+    fn is_between(&self) -> bool {
+        self.behind.is_none()
+            && self.replay.is_none()
+            && !self.decoder.is_in_group()
+            && self.publisher.open_transaction().records == 0
+    }
+
+    pub(super) fn sync_some(&mut self, status: &Status) {
+        if !self.is_between() {
+            return;
+        }
+        let Self { syncs, publisher, batch, decoder, saved, .. } = self;
+        syncs.ask(&saved.position, publisher.windows());
+        let up_to = MAX_BATCH_BYTES.min(batch.bytes() + MERGE_BYTES);
+        let mut room = Room { publisher, batch, up_to };
+        status.synced(syncs.merge(decoder.position(), &mut room));
+    }
+
+    /// Whether rows can be merged at once.
+    pub(super) fn can_sync(&self) -> bool {
+        self.is_between() && self.syncs.can_merge(self.decoder.position())
+    }
+}

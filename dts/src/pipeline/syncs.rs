@@ -1,0 +1,309 @@
+//! The full syncs beside the stream: which are at work, and what is done with what they read.
+
+mod merge;
+mod run;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use event_bus::{Bus, CheckpointChange};
+use full_sync::{REQUEST_PREFIX, Refusal, Request, State, WISH_PREFIX, Wish};
+use tokio::{sync::mpsc, task::JoinSet};
+use tracing::{info, warn};
+
+pub(super) use self::merge::Room;
+use self::run::{Outcome, Run};
+use crate::{
+    decode::Definition,
+    error::Error,
+    full_sync::{Common, FeedId, Found, News, Order, Tasks, Told, now_ms, resolve},
+    position::Position,
+    publish::Windows,
+};
+
+/// What lies between the feeds and the stream.
+const MAX_NEWS: usize = 16;
+
+/// After an error of the bus its control table is looked at again.
+const CONTROL_RETRY: Duration = Duration::from_secs(1);
+
+/// All full syncs of this `dts`. Those at work end when this is dropped.
+pub(super) struct Syncs {
+    name: String,
+    common: Arc<Common>,
+    tasks: Tasks,
+    runs: BTreeMap<String, Run>,
+    runs_made: u64,
+    /// Whose chunks are wholly in the batch at hand.
+    sent: Vec<String>,
+    news: mpsc::Receiver<Told>,
+    teller: mpsc::Sender<Told>,
+    heard: mpsc::Receiver<Heard>,
+    hearer: mpsc::Sender<Heard>,
+    /// Whoever listens to the control table, and whoever looks tables up.
+    helpers: JoinSet<()>,
+}
+
+/// What others decided.
+enum Heard {
+    Control(Vec<event_bus::ControlChange>),
+    Resolved(Box<Request>, Result<Vec<Found>, Refusal>),
+}
+
+/// Something happened to a full sync.
+pub(super) struct Event(Kind);
+
+enum Kind {
+    Told(Box<Told>),
+    Heard(Heard),
+}
+
+impl Syncs {
+    /// Goes on with these.
+    pub(super) fn start(name: &str, common: Common, tasks: Tasks) -> Self {
+        let (teller, news) = mpsc::channel(MAX_NEWS);
+        let (hearer, heard) = mpsc::channel(MAX_NEWS);
+        let mut helpers = JoinSet::new();
+        helpers.spawn(hear(Arc::clone(&common.bus), hearer.clone()));
+        Self {
+            name: name.to_owned(),
+            common: Arc::new(common),
+            tasks,
+            runs: BTreeMap::new(),
+            runs_made: 0,
+            sent: Vec::new(),
+            news,
+            teller,
+            heard,
+            hearer,
+            helpers,
+        }
+    }
+
+    /// Waits until something happens to one of them. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Event {
+        // Both channels stay open: we hold a sender of each.
+        let kind = tokio::select! {
+            Some(told) = self.news.recv() => Kind::Told(Box::new(told)),
+            Some(heard) = self.heard.recv() => Kind::Heard(heard),
+            else => std::future::pending().await,
+        };
+        Event(kind)
+    }
+
+    pub(super) fn take(&mut self, event: Event, windows: &mut Windows) {
+        match event.0 {
+            Kind::Told(told) => self.told(told.0, told.1, windows),
+            Kind::Heard(Heard::Control(changes)) => {
+                for (key, value) in changes {
+                    self.control(&key, value.as_deref());
+                }
+            }
+            Kind::Heard(Heard::Resolved(request, found)) => {
+                if self.tasks.is_asked(&request.id) {
+                    self.tasks.decide(&request, found, now_ms());
+                }
+            }
+        }
+        while self.helpers.try_join_next().is_some() {}
+        self.start_and_stop(windows);
+    }
+
+    /// Starts those whose turn it is, and ends those whose turn it is not any more.
+    fn start_and_stop(&mut self, windows: &mut Windows) {
+        let due = self.tasks.due(self.common.config.parallel);
+        let over: Vec<String> = self.runs.keys().filter(|id| !due.contains(id)).cloned().collect();
+        for id in over {
+            self.end_run(&id, windows);
+        }
+        for id in due {
+            if !self.runs.contains_key(&id) {
+                self.start_run(&id);
+            }
+        }
+    }
+
+    fn start_run(&mut self, id: &str) {
+        let now = now_ms();
+        self.runs_made += 1;
+        let number = (id.to_owned(), self.runs_made);
+        let Some(task) = self.tasks.get(id) else { return };
+        match Run::start(&self.common, (number, task), self.teller.clone()) {
+            Ok(run) => {
+                info!(task = id, schema = task.schema, table = task.table, "full sync at work");
+                self.runs.insert(id.to_owned(), run);
+                if task.state != State::Running {
+                    self.tasks.change(id, now, |task| task.state = State::Running);
+                }
+            }
+            Err(error) => self.fail(id, &error),
+        }
+    }
+
+    fn end_run(&mut self, id: &str, windows: &mut Windows) {
+        self.runs.remove(id);
+        self.sent.retain(|sent| sent != id);
+        windows.close(id);
+    }
+
+    /// Begins again with the first row.
+    fn restart(&mut self, id: &str, windows: &mut Windows) {
+        info!(task = id, "full sync begins again: its one read of the table is broken off");
+        self.end_run(id, windows);
+        self.tasks.change(id, now_ms(), |task| task.rows = 0);
+    }
+
+    fn fail(&mut self, id: &str, error: &Error) {
+        warn!(task = id, %error, "full sync failed");
+        let text = error.to_string();
+        self.tasks.change(id, now_ms(), |task| {
+            task.state = State::Failed;
+            task.error = Some(text);
+        });
+    }
+
+    fn told(&mut self, (id, number): FeedId, news: News, windows: &mut Windows) {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.number == number) else { return };
+        match news {
+            News::Ready => run.is_ready = true,
+            News::Chunk(chunk) => {
+                if run.hold(*chunk) == Outcome::Restarts {
+                    self.restart(&id, windows);
+                }
+            }
+            News::Trouble(text) => self.note_trouble(&id, Some(text)),
+            News::Restart => self.restart(&id, windows),
+            News::Failed(error) => {
+                self.end_run(&id, windows);
+                self.fail(&id, &error);
+            }
+        }
+    }
+
+    fn note_trouble(&mut self, id: &str, trouble: Option<String>) {
+        if self.tasks.get(id).is_some_and(|task| task.error != trouble) {
+            self.tasks.change(id, now_ms(), |task| task.error = trouble);
+        }
+    }
+
+    fn control(&mut self, key: &str, value: Option<&[u8]>) {
+        let now = now_ms();
+        if let Some(id) = key.strip_prefix(REQUEST_PREFIX) {
+            match value.map(Request::from_bytes) {
+                None => self.tasks.withdraw(id),
+                Some(Ok(request)) => self.request(request),
+                Some(Err(error)) => warn!(id, %error, "a full sync's request cannot be read"),
+            }
+        } else if let Some(id) = key.strip_prefix(WISH_PREFIX) {
+            match value.map(Wish::from_bytes).transpose() {
+                Ok(wish) => {
+                    self.tasks.wish(id, wish, now);
+                }
+                Err(error) => warn!(id, %error, "a full sync's wish cannot be read"),
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let is_for_us = request.dts.as_ref().is_none_or(|name| *name == self.name);
+        if !is_for_us || !self.tasks.ask(&request) {
+            return;
+        }
+        let common = Arc::clone(&self.common);
+        let hearer = self.hearer.clone();
+        self.helpers.spawn(async move {
+            let found = resolve(&request, &common).await;
+            let _ = hearer.send(Heard::Resolved(Box::new(request), found)).await;
+        });
+    }
+
+    /// Asks for the chunks whose time has come, between two transactions: the stream has passed
+    /// all before `asked`, and nothing else.
+    pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
+        let overrun: Vec<String> =
+            self.runs.keys().filter(|id| windows.is_overrun(id)).cloned().collect();
+        for id in overrun {
+            self.spoil(&id, windows);
+        }
+        for run in self.runs.values_mut().filter(|run| run.may_ask()) {
+            run.ask(asked, windows);
+        }
+    }
+
+    fn spoil(&mut self, id: &str, windows: &mut Windows) {
+        let outcome = self.runs.get_mut(id).map(Run::spoil);
+        if outcome == Some(Outcome::Restarts) {
+            self.restart(id, windows);
+        }
+    }
+
+    /// A statement that may have changed the definition of a table passed.
+    pub(super) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
+        let concerned: Vec<(String, bool)> = self
+            .tasks
+            .iter()
+            .filter(|task| !task.state.is_final())
+            .filter(|task| definition.may_concern(&task.schema, &task.table))
+            .map(|task| (task.id.clone(), definition.removes_rows(&task.schema, &task.table)))
+            .collect();
+        for (id, removes_rows) in concerned {
+            if removes_rows && self.has_begun(&id) {
+                self.end_run(&id, windows);
+                self.fail(&id, &removed());
+            } else {
+                self.spoil(&id, windows);
+            }
+        }
+        self.start_and_stop(windows);
+    }
+
+    fn has_begun(&self, id: &str) -> bool {
+        self.runs.contains_key(id) || self.tasks.get(id).is_some_and(|task| task.rows > 0)
+    }
+
+    /// Whether the checkpoint lacks something that was decided.
+    pub(super) fn has_changes(&self) -> bool {
+        self.tasks.has_changes()
+    }
+
+    /// What goes with the batch at hand: changes of the checkpoint, and whose chunks are in it.
+    pub(super) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
+        (self.tasks.take_changes(), std::mem::take(&mut self.sent))
+    }
+
+    /// These chunks are durable in the bus.
+    pub(super) fn durable(&self, sent: &[String]) {
+        for run in sent.iter().filter_map(|id| self.runs.get(id)) {
+            run.feed.order(Order::Durable);
+        }
+    }
+}
+
+fn removed() -> Error {
+    Error::refused(
+        "its rows were taken away by TRUNCATE or DROP: what was sent of them is out of date",
+        "ask for the full sync again",
+    )
+}
+
+/// Listens to the control table, for ever.
+async fn hear(bus: Arc<dyn Bus>, hearer: mpsc::Sender<Heard>) {
+    loop {
+        if let Err(error) = hear_until_error(&*bus, &hearer).await {
+            warn!(%error, "the bus's control table cannot be read; trying again");
+        }
+        tokio::time::sleep(CONTROL_RETRY).await;
+    }
+}
+
+async fn hear_until_error(
+    bus: &dyn Bus,
+    hearer: &mpsc::Sender<Heard>,
+) -> Result<(), event_bus::Error> {
+    let mut control = bus.control().await?;
+    loop {
+        let changes = control.changes().await?;
+        if hearer.send(Heard::Control(changes)).await.is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Chunks find their place in the stream: behind their high mark, without the rows that changed
+//! since they were asked for.
+
+use event_bus::Batch;
+use full_sync::State;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{
+    Syncs,
+    run::{Held, Run, Stage},
+};
+use crate::{
+    decode,
+    error::{Error, Result},
+    full_sync::{ChunkKind, Segment, Stretch, now_ms, order},
+    publish::{Publisher, Touch, key_hash},
+};
+
+/// What one call may do.
+pub(in crate::pipeline) struct Room<'a> {
+    pub(in crate::pipeline) publisher: &'a mut Publisher,
+    pub(in crate::pipeline) batch: &'a mut Batch,
+    /// The batch may grow to so many bytes.
+    pub(in crate::pipeline) up_to: usize,
+}
+
+/// What became of a segment.
+#[derive(Default)]
+struct Merged {
+    published: u64,
+    dealt_with: u64,
+}
+
+impl Syncs {
+    /// Merges what the stream has come up to, between two transactions, while there is room. Gives
+    /// how many rows were published.
+    pub(in crate::pipeline) fn merge(
+        &mut self,
+        position: &decode::Position,
+        room: &mut Room<'_>,
+    ) -> u64 {
+        let now = order(&position.file, position.pos);
+        let is_reached = |held: &Held| {
+            let high = &held.chunk.high;
+            now >= order(&high.file, high.pos)
+        };
+        let due: Vec<String> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| matches!(&run.stage, Stage::Holding(held) if is_reached(held)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut published = 0;
+        for id in due {
+            match self.merge_one(&id, room) {
+                Ok(rows) => published += rows,
+                Err(error) => {
+                    self.end_run(&id, room.publisher.windows());
+                    self.fail(&id, &error);
+                }
+            }
+        }
+        if published > 0 {
+            self.start_and_stop(room.publisher.windows());
+        }
+        published
+    }
+
+    /// Whether rows wait only for room.
+    pub(in crate::pipeline) fn can_merge(&self, position: &decode::Position) -> bool {
+        let now = order(&position.file, position.pos);
+        self.runs.values().any(|run| match &run.stage {
+            Stage::Holding(held) => now >= order(&held.chunk.high.file, held.chunk.high.pos),
+            _ => false,
+        })
+    }
+
+    fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
+        let Some(run) = self.runs.get_mut(id) else { return Ok(0) };
+        let Stage::Holding(mut held) = std::mem::replace(&mut run.stage, Stage::Idle) else {
+            return Ok(0);
+        };
+        let mut merged = Merged::default();
+        while let Some(segment) = held.chunk.rows.segments().get(held.segment) {
+            if room.batch.bytes() >= room.up_to {
+                break;
+            }
+            run.merge_segment((id, &held, segment), room, &mut merged)?;
+            held.segment += 1;
+        }
+        let is_done = held.segment >= held.chunk.rows.segments().len();
+        let elapsed = run.counted.elapsed();
+        run.counted = Instant::now();
+        let mut has_ended = false;
+        if is_done {
+            run.end_chunk(&held);
+            has_ended = run.place.at_end && run.place.again.is_empty();
+            if !run.is_in_parts {
+                room.publisher.windows().close(id);
+            }
+            self.sent.push(id.to_owned());
+        } else {
+            run.stage = Stage::Holding(held);
+        }
+        let cursor = run.place.to_json();
+        self.tasks.change(id, now_ms(), |task| {
+            task.rows += merged.dealt_with;
+            task.cursor = cursor;
+            task.error = None;
+            task.active_ms += u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            if has_ended {
+                task.state = State::Done;
+            }
+        });
+        if has_ended {
+            info!(task = id, rows = self.tasks.get(id).map(|task| task.rows), "full sync done");
+            self.end_run(id, room.publisher.windows());
+        }
+        Ok(merged.published)
+    }
+}
+
+impl Run {
+    fn merge_segment(
+        &mut self,
+        (id, held, segment): (&str, &Held, &Segment),
+        room: &mut Room<'_>,
+        merged: &mut Merged,
+    ) -> Result<()> {
+        let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
+        let windows = room.publisher.windows();
+        let is_partial = |row: change_event::SyncedRow<'_>| {
+            windows.touch(id, key_hash(row.id)) == Some(Touch::Partial)
+        };
+        if rows().any(is_partial) {
+            return self.read_again(held.chunk.kind, segment);
+        }
+        for row in rows() {
+            merged.dealt_with += 1;
+            if room.publisher.windows().touch(id, key_hash(row.id)).is_none() {
+                let table = (&self.table, &held.text);
+                room.publisher.publish_synced(table, row, room.batch)?;
+                merged.published += 1;
+            }
+        }
+        self.advance(held.chunk.kind, segment);
+        Ok(())
+    }
+
+    /// What the stream brought of these rows may lack columns: they are read once more.
+    fn read_again(&mut self, kind: ChunkKind, segment: &Segment) -> Result<()> {
+        let Some(up_to) = segment.up_to.clone() else {
+            return Err(Error::refused(
+                "it has no key, and changes of it are logged without all columns",
+                "run on the server SET PERSIST binlog_row_image = FULL, or give the table a \
+                 primary key",
+            ));
+        };
+        let after = match kind {
+            ChunkKind::Again => self.place.again.first().and_then(|first| first.after.clone()),
+            ChunkKind::Page | ChunkKind::Part => self.place.after.clone(),
+        };
+        self.place.again.push(Stretch { after, up_to });
+        self.advance(kind, segment);
+        Ok(())
+    }
+
+    fn advance(&mut self, kind: ChunkKind, segment: &Segment) {
+        match (kind, self.place.again.first_mut()) {
+            (ChunkKind::Page, _) => self.place.after = segment.up_to.clone(),
+            (ChunkKind::Again, Some(first)) => first.after = segment.up_to.clone(),
+            (ChunkKind::Again | ChunkKind::Part, _) => {}
+        }
+    }
+
+    fn end_chunk(&mut self, held: &Held) {
+        match held.chunk.kind {
+            ChunkKind::Page => self.place.at_end = held.chunk.is_last,
+            ChunkKind::Again if held.chunk.is_last && !self.place.again.is_empty() => {
+                self.place.again.remove(0);
+            }
+            ChunkKind::Again => {}
+            ChunkKind::Part => {
+                self.place.at_end = held.chunk.is_last;
+                self.is_in_parts = !held.chunk.is_last;
+            }
+        }
+    }
+}
