@@ -3,6 +3,7 @@
 pub mod binlog;
 pub mod charsets;
 pub mod oracle;
+pub mod picture;
 pub mod processes;
 pub mod programs;
 pub mod proxy;
@@ -12,3 +13,4 @@ pub mod servers;
 pub mod sessions;
 pub mod topics;
 pub mod workload;
+pub mod writers;

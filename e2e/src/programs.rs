@@ -175,6 +175,17 @@ impl Site {
         Ok(std::fs::write(self.path("db_event_listener.toml"), text)?)
     }
 
+    /// Puts one text in place of another in a config that was written.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub fn amend(&self, file: &str, from: &str, to: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.path(file))?;
+        ensure!(text.contains(from), "{from:?} is not in {file}");
+        Ok(std::fs::write(self.path(file), text.replace(from, to))?)
+    }
+
     /// Starts `dts run`.
     ///
     /// # Errors
@@ -281,6 +292,17 @@ impl Site {
         get(self.worker_port, path).await
     }
 
+    /// What `event-worker` answers to a request of any kind: the status, and the JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with JSON.
+    pub async fn call_worker(&self, method: &str, path: &str) -> Result<(u16, Value)> {
+        let (status, body) = call(self.worker_port, method, path).await?;
+        let json = serde_json::from_str(&body).with_context(|| format!("{path} answered {body}"));
+        Ok((status, json?))
+    }
+
     /// Waits until the recording holds every change that `mysqlbinlog` shows, and checks that
     /// nothing was invented.
     ///
@@ -352,13 +374,21 @@ async fn get(port: u16, path: &str) -> Result<Value> {
     serde_json::from_str(&body).with_context(|| format!("{path} answered {body}"))
 }
 
-/// A GET by hand: one small request needs no client library.
 async fn fetch(port: u16, path: &str) -> Result<String> {
+    Ok(call(port, "GET", path).await?.1)
+}
+
+/// A request by hand: a small one needs no client library.
+async fn call(port: u16, method: &str, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\
+         Connection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    Ok(answer.split_once("\r\n\r\n").context("no end of the headers")?.1.to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").context("no end of the headers")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.context("no status")?, body.to_owned()))
 }

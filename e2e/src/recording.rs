@@ -50,6 +50,8 @@ pub struct Event {
     pub data: Box<RawValue>,
     pub old: Option<Box<RawValue>>,
     pub oversized: Option<u64>,
+    pub origin: String,
+    pub listener: Option<String>,
     pub ts: u64,
     pub bus: Bus,
 }

@@ -7,6 +7,7 @@ mod events;
 mod failing;
 mod failover;
 mod forged;
+mod full_sync;
 mod history;
 mod kafka;
 mod kills;

@@ -1,0 +1,78 @@
+//! A new listener gets all that its tables hold, then what changes.
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    picture::Picture,
+    processes::{PATIENCE, wait_until},
+    programs::{Site, recording_listener, seed, size},
+    writers::{Writers, create_versioned},
+};
+use mysql_async::prelude::Queryable;
+
+use super::{SCHEMA, wait_for_stream};
+
+const TABLES: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_listener_begins_with_all_of_its_tables() -> Result<()> {
+    let (site, rows) = (Site::new("full-sync-initial")?, size(3_000, 50_000));
+    let mysql = site.start_mysql().await?;
+    let mut server = mysql.connect().await?;
+    server.query_drop(format!("CREATE DATABASE {SCHEMA}")).await?;
+    for n in 0..TABLES {
+        create_versioned(&mut server, &format!("{SCHEMA}.t{n}"), rows).await?;
+    }
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    let amended = format!("start = \"latest\"\n[fullSync]\nmaxRate = {}\n[source]", rows * 2);
+    site.amend("dts.toml", "start = \"earliest\"\n[source]", &amended)?;
+    let recorded = site.path("recorded");
+    let listener = recording_listener("fresh", &recorded, &[])?;
+    site.configure_worker(&listener.replace("\"earliest\"", "\"full-sync\""))?;
+    let mut dts = site.start_dts()?;
+    wait_for_stream(&site).await?;
+    let names: Vec<String> = (0..TABLES).map(|n| format!("{SCHEMA}.t{n}")).collect();
+    let start = |name: &String| Writers::start(&mysql.url(), (name, rows), 80, seed());
+    let writers: Vec<Writers> = names.iter().map(start).collect();
+    let mut worker = site.start_worker()?;
+
+    let mut list = serde_json::Value::Null;
+    let mut states = async |wanted: usize, state: &str| {
+        wait_until("the full syncs are so far", PATIENCE * 5, async || {
+            list = site.ask_worker("/api/v1/full-syncs").await.unwrap_or_default();
+            let all = list["fullSyncs"].as_array().cloned().unwrap_or_default();
+            all.iter().filter(|task| task["state"] == state).count() >= wanted
+        })
+        .await
+        .with_context(|| list.to_string())
+    };
+    states(1, "done").await?;
+    dts.kill().await?;
+    dts = site.start_dts()?;
+    states(3, "done").await?;
+    worker.kill().await?;
+    worker = site.start_worker()?;
+    states(usize::try_from(TABLES)?, "done").await?;
+    for writer in writers {
+        writer.stop().await?;
+    }
+    for (n, name) in names.iter().enumerate() {
+        let mut last = String::new();
+        let table = format!("t{n}");
+        wait_until("the listener knows the table", PATIENCE, async || {
+            let checked = async {
+                let picture = Picture::read(&recorded, &table)?;
+                picture.check(&mut server, name).await
+            };
+            let checked = checked.await;
+            last = format!("{checked:?}");
+            checked.is_ok()
+        })
+        .await
+        .with_context(|| last.clone())?;
+    }
+    let first = Picture::read(&recorded, "t0")?;
+    ensure!(first.synced > 0 && first.synced <= rows * 2, "{} rows synced", first.synced);
+    drop((dts, worker, mysql));
+    site.wait_until_empty().await?;
+    site.remove()
+}

@@ -1,0 +1,132 @@
+//! One listener's full sync is nobody else's business, and waits for that listener alone.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::{
+    picture::Picture,
+    processes::{PATIENCE, wait_until},
+    programs::{seed, size},
+    recording::Recording,
+    writers::Writers,
+};
+
+use super::{Kind, Running, TABLE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_listeners_get_none_of_the_rows() -> Result<()> {
+    let rows = size(20_000, 1_000_000);
+    let all = ["search", "beside", "further"];
+    let running = Running::start_with("full-sync-others", (Kind::Log, rows), "", &all).await?;
+    let writers = Writers::start(&running.url, (TABLE, rows), 1000, seed());
+    tokio::time::sleep(Duration::from_secs(size(2, 10))).await;
+    let before = Recording::read(&running.site.path("beside"))?;
+    let id = running.sync("search", "").await?;
+    running.done(&id).await?;
+    let made = writers.stop().await?;
+    let picture = running.complete("search").await?;
+    ensure!(picture.synced > 0, "nothing was synced");
+    for other in &all[1..] {
+        let path = running.site.path(other);
+        wait_until("the others have all changes", PATIENCE, async || {
+            Picture::read(&path, "item").is_ok_and(|others| others.live == picture.live)
+        })
+        .await?;
+        let others = Picture::read(&path, "item")?;
+        ensure!(others.synced == 0, "{other} got {} rows", others.synced);
+    }
+    let after = Recording::read(&running.site.path("beside"))?;
+    println!(
+        "{made} changes; lag of another listener in ms, before: {}, over all: {}",
+        shown(&before),
+        shown(&after)
+    );
+    running.stop().await
+}
+
+fn shown(recording: &Recording) -> String {
+    let lags = recording.lags();
+    let at = |part: usize| lags.get(lags.len() * part / 1000).copied().unwrap_or_default();
+    format!("p50 {} p99 {}", at(500), at(990))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_listener_is_waited_for() -> Result<()> {
+    let rows = size(50_000, 500_000);
+    let chunks = "chunkBytes = \"256KiB\"";
+    let running =
+        Running::start_with("full-sync-paused", (Kind::Log, rows), chunks, &["search", "beside"])
+            .await?;
+    let pause = "/api/v1/listeners/search/pause";
+    let (status, answer) = running.site.call_worker("POST", pause).await?;
+    ensure!(status < 300, "{answer}");
+    let id = running.sync("search", "").await?;
+    let writers = Writers::start(&running.url, (TABLE, rows), 200, seed());
+    let mut sent = 0;
+    wait_until("chunks are sent", PATIENCE, async || {
+        let task = running.task(&id).await.unwrap_or_default();
+        sent = task["rows"].as_u64().unwrap_or_default();
+        sent > 0
+    })
+    .await?;
+    let made = writers.made();
+    let beside = running.site.path("beside");
+    wait_until("the other listener gets changes", PATIENCE, async || {
+        Picture::read(&beside, "item").is_ok_and(|others| others.live > made + 400)
+    })
+    .await?;
+    let task = running.task(&id).await?;
+    let waiting = task["rows"].as_u64().unwrap_or_default();
+    ensure!(waiting < rows / 2, "it does not wait for its listener: {task}");
+    println!("{waiting} of {rows} rows are sent to the paused listener; {task}");
+    let resume = "/api/v1/listeners/search/resume";
+    let (status, answer) = running.site.call_worker("POST", resume).await?;
+    ensure!(status < 300, "{answer}");
+    running.done(&id).await?;
+    writers.stop().await?;
+    running.complete("search").await?;
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_paused_resumed_and_cancelled() -> Result<()> {
+    let more = "maxRate = 2000\nchunkBytes = \"64KiB\"";
+    let mut running = Running::start("full-sync-task", (Kind::Log, 20_000), more).await?;
+    let id = running.sync("search", "").await?;
+    let (status, answer) =
+        running.site.call_worker("GET", "/?table=item&listenerid=search").await?;
+    ensure!(status == 409 && answer.to_string().contains(&id), "{status} {answer}");
+    let wish = async |running: &Running, verb: &str, state: &str| -> Result<u64> {
+        let path = format!("/api/v1/full-syncs/{id}/{verb}");
+        let (status, answer) = running.site.call_worker("POST", &path).await?;
+        ensure!(status == 202, "{status} {answer}");
+        let mut rows = 0;
+        wait_until("the task is as wished", PATIENCE, async || {
+            let task = running.task(&id).await.unwrap_or_default();
+            rows = task["rows"].as_u64().unwrap_or_default();
+            task["state"] == state
+        })
+        .await?;
+        Ok(rows)
+    };
+    let paused_at = wish(&running, "pause", "paused").await?;
+    // It stays paused over a restart.
+    running.dts.kill().await?;
+    running.dts = running.site.start_dts()?;
+    super::wait_for_stream(&running.site).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let task = running.task(&id).await?;
+    ensure!(task["state"] == "paused" && task["rows"] == paused_at, "{task}");
+    wish(&running, "resume", "running").await?;
+    running.done(&id).await?;
+    running.complete("search").await?;
+
+    let second = running.sync("search", "").await?;
+    let path = format!("/api/v1/full-syncs/{second}/cancel");
+    running.site.call_worker("POST", &path).await?;
+    let task = running.ended(&second).await?;
+    ensure!(task["state"] == "cancelled", "{task}");
+    let (status, answer) = running.site.call_worker("POST", &path).await?;
+    ensure!(status == 409, "{status} {answer}");
+    running.stop().await
+}
