@@ -47,6 +47,9 @@ pub struct Column {
     max_bytes: u64,
 }
 
+/// What an index holds of a column at most, in an engine that does not hash (MyISAM has the least).
+const MAX_INDEXED_BYTES: u64 = 1000;
+
 /// What `information_schema` says of a table that it names exactly so. (Its own comparison may
 /// not see case.)
 const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
@@ -136,8 +139,8 @@ impl Description {
             && self.key == other.key
     }
 
-    /// Whether the table is still as it was described. Asked in the transaction that a page was read
-    /// in, which keeps others from altering it, the answer holds for the page.
+    /// Whether the table is still as it was described. Asked in the transaction that a page was
+    /// read in, which keeps others from altering it, the answer holds for the page.
     ///
     /// # Errors
     ///
@@ -218,6 +221,9 @@ impl Description {
              ORDER BY INDEX_NAME, SEQ_IN_INDEX"
         );
         let found: Vec<IndexPart> = conn.exec(query, names).await?;
+        if is_mariadb(conn.server_version()) {
+            self.check_hidden_hash(&found)?;
+        }
         let indexes = found.chunk_by(|left, right| left.0 == right.0);
         Ok(indexes.filter_map(|parts| self.key(parts)).collect())
     }
@@ -238,6 +244,28 @@ impl Description {
         Ok(names.find_map(|name| fit.iter().find(|key| key.index == name).copied()))
     }
 
+    /// For a unique key over a long text MariaDB keeps a hash in a column of its own, which the
+    /// binlog has and a SELECT cannot see; it must not be a part of what tells rows apart.
+    fn check_hidden_hash(&self, parts: &[IndexPart]) -> Result<()> {
+        let has_primary = parts.iter().any(|part| part.0 == "PRIMARY");
+        let is_long = |part: &&IndexPart| {
+            let column = self.columns.iter().find(|column| Some(&column.name) == part.1.as_ref());
+            let is_hashed = part.4 == "HASH" && part.2.is_none();
+            is_hashed && column.is_some_and(|column| column.max_bytes > MAX_INDEXED_BYTES)
+        };
+        match parts.iter().find(is_long).filter(|_| !has_primary) {
+            None => Ok(()),
+            Some(part) => Err(Error::refused(
+                format!(
+                    "{} has the unique key {} over a long text and no primary key",
+                    self.name(),
+                    part.0
+                ),
+                "give the table a primary key",
+            )),
+        }
+    }
+
     fn key(&self, parts: &[IndexPart]) -> Option<Key> {
         let (index, .., kind, _) = parts.first()?;
         let mut parts: Vec<KeyPart> =
@@ -252,8 +280,8 @@ impl Description {
     }
 
     /// Whether an index has a part's values in the order in which the server compares them. In
-    /// MariaDB a CHAR is without the spaces at its end when it is compared, and with them in the index:
-    /// by a collation that does not pad they are others.
+    /// MariaDB a CHAR is without the spaces at its end when it is compared, and with them in the
+    /// index: by a collation that does not pad they are others.
     fn has_order(&self, part: &KeyPart) -> bool {
         let column = self.columns.get(part.column);
         let is_odd = column.is_some_and(|column| {
@@ -382,8 +410,8 @@ impl Column {
     }
 }
 
-/// Name, DATA_TYPE, COLUMN_TYPE, character set, collation; digits, of which behind the point; digits
-/// of fraction of a second; bytes of a string.
+/// Name, DATA_TYPE, COLUMN_TYPE, character set, collation; digits, of which behind the point;
+/// digits of fraction of a second; bytes of a string.
 type Declared = (
     String,
     String,

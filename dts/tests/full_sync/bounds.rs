@@ -313,6 +313,33 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_of_mariadb_is_refused_by_name() -> Result<()> {
+    let mut schema = Schema::new(e2e::servers::mariadb_118_url(), "refused").await?;
+    schema
+        .execute(&[
+            "CREATE TABLE versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING",
+            "CREATE SEQUENCE s",
+            "CREATE TABLE hashed (id INT, b BLOB, UNIQUE `long one` (b))",
+            "CREATE TABLE right_one (id INT PRIMARY KEY, b BLOB, UNIQUE (b))",
+        ])
+        .await?;
+    let mut conn = reader(&schema.url).await?;
+    for (table, part) in [
+        ("versioned", "keeps its history"),
+        ("s", "is a sequence"),
+        ("hashed", "the unique key long one over a long text"),
+    ] {
+        let refused = describe(&mut conn, &schema.name, table).await;
+        let Err(Error::Refused { problem, .. }) = refused else {
+            anyhow::bail!("{table}: {refused:?}")
+        };
+        ensure!(problem.contains(part), "{problem}");
+    }
+    ensure!(describe(&mut conn, &schema.name, "right_one").await?.is_some(), "has a primary key");
+    schema.drop().await
+}
+
+#[tokio::test]
 async fn nothing_can_be_written_over_the_connection() -> Result<()> {
     for url in [e2e::servers::mysql_97_url(), e2e::servers::mariadb_118_url()] {
         let mut schema = Schema::new(url, "read only").await?;

@@ -1,5 +1,5 @@
-//! What a SELECT gives of a row is, byte for byte, what the binlog gives of it: the same record key,
-//! the same `PK`, the same `Data`; for every type, edges and random values.
+//! What a SELECT gives of a row is, byte for byte, what the binlog gives of it: the same record
+//! key, the same `PK`, the same `Data`; for every type, edges and random values.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +12,8 @@ use e2e::{
     oracle::{Sample, Table, Writer, mariadb_samples, quoted, samples},
     programs::{seed, size},
 };
-use event_bus::{Batch, TopicName};
+use event_bus::{Batch, BusConfig, BusKind, LogConfig, OnOversize, TopicName};
+use event_log::StorageConfig;
 use mysql_async::prelude::Queryable as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
@@ -57,7 +58,7 @@ async fn compare_all(url: &str) -> Result<()> {
         let compared = compare(url, &table, (&mut writer, count)).await;
         rows += compared.with_context(|| format!("table {}", table.name))?;
     }
-    ensure!(rows > 0, "nothing was compared");
+    ensure!(rows > 5_000, "only {rows} rows");
     conn.query_drop(format!("DROP DATABASE {}", quoted(&schema))).await?;
     Ok(())
 }
@@ -107,9 +108,7 @@ async fn logged_rows(
     let mut decoder = Decoder::new(move |s, t| s == schema && t == name);
     decoder.restart(&start.0, start.1);
     decoder.know_types(binlog::hidden_types(url).await?);
-    let capture = Arc::new(Capture::default());
-    let topics = TopicName::new("t");
-    let mut publisher = Publisher::new(topics, capture, "uuid".to_owned(), Skip::default());
+    let mut publisher = publisher();
     let mut rows = BTreeMap::new();
     let mut batch = Batch::default();
     binlog::read(url, start, |event| {
@@ -186,13 +185,10 @@ const ODD_MYSQL: &[&[&str]] = &[
     ],
 ];
 
-const ODD_MARIADB: &[&[&str]] = &[
-    // A hidden column with a hash stands behind such a key.
-    &[
-        "CREATE TABLE t (id INT, b BLOB NOT NULL, UNIQUE (b), c TEXT COMPRESSED)",
-        "INSERT INTO t VALUES (1, 'x', REPEAT('y', 300)), (2, REPEAT('z', 5000), NULL)",
-    ],
-];
+const ODD_MARIADB: &[&[&str]] = &[&[
+    "CREATE TABLE t (id INT PRIMARY KEY, b BLOB COMPRESSED, c TEXT COMPRESSED, u UUID, UNIQUE (u))",
+    "INSERT INTO t VALUES (1, 'x', REPEAT('y', 300), UUID()), (2, REPEAT('z', 5000), NULL, NULL)",
+]];
 
 async fn compare_odd(url: &str, more: &[&[&str]]) -> Result<()> {
     let schema = format!("odd rows {}", std::process::id());
@@ -227,6 +223,70 @@ async fn odd_rows_read_as_the_binlog_has_them_on_mariadb() -> Result<()> {
     ];
     compare_odd(&e2e::servers::mariadb_1011_url(), ODD_MARIADB).await?;
     compare_odd(&e2e::servers::mariadb_118_url(), &[ODD_MARIADB[0], VECTORS]).await
+}
+
+#[tokio::test]
+async fn a_row_without_a_key_has_one_key_also_when_it_is_too_large_to_be_published() -> Result<()> {
+    let url = e2e::servers::mysql_97_url();
+    let schema = format!("odd rows large {}", std::process::id());
+    let mut conn = binlog::connect(&url).await?;
+    let quoted = quoted(&schema);
+    let statements = [&format!("CREATE DATABASE {quoted}"), &format!("USE {quoted}")];
+    e2e::servers::execute(&mut conn, &statements.map(String::as_str)).await?;
+    let start = binlog::end(&mut conn).await?;
+    let statements = [
+        "CREATE TABLE t (id INT, v TEXT)",
+        "INSERT INTO t VALUES (1, 'small'), (2, REPEAT('large', 900)), (3, REPEAT('other', 900))",
+        "UPDATE t SET id = 4 WHERE id = 2",
+        "DELETE FROM t",
+    ];
+    e2e::servers::execute(&mut conn, &statements).await?;
+    let whole = published(&url, &schema, (&start, publisher())).await?;
+    let log = LogConfig {
+        address: String::new(),
+        embedded: false,
+        storage: StorageConfig::new("unused"),
+        token: None,
+        tls: None,
+        ca_file: None,
+    };
+    let mut bus = BusConfig::new(BusKind::Log(log), "t");
+    (bus.max_row_bytes, bus.on_oversize) = (1024, OnOversize::KeysOnly);
+    let keys = published(&url, &schema, (&start, publisher().limited_by(&bus))).await?;
+    ensure!(whole.len() == 8 && whole.iter().all(|(_, oversized)| !oversized), "{whole:?}");
+    ensure!(keys.iter().filter(|(_, oversized)| *oversized).count() == 6, "{keys:?}");
+    ensure!(whole.iter().map(|(key, _)| key).eq(keys.iter().map(|(key, _)| key)), "{keys:?}");
+    ensure!(whole[0].0 != whole[1].0 && whole[1].0 != whole[2].0, "{whole:?}");
+    conn.query_drop(format!("DROP DATABASE {quoted}")).await?;
+    Ok(())
+}
+
+fn publisher() -> Publisher {
+    let (topics, capture) = (TopicName::new("t"), Arc::new(Capture::default()));
+    Publisher::new(topics, capture, "uuid".to_owned(), Skip::default())
+}
+
+/// The keys of the records since `start`, and whether only these were published.
+async fn published(
+    url: &str,
+    schema: &str,
+    (start, mut publisher): (&Place, Publisher),
+) -> Result<Vec<(String, bool)>> {
+    let schema = schema.to_owned();
+    let mut decoder = Decoder::new(move |s, _| s == schema);
+    decoder.restart(&start.0, start.1);
+    let (mut batch, mut records) = (Batch::default(), Vec::new());
+    binlog::read(url, start, |event| {
+        decoder.decode(event, &mut |row| publisher.publish(row, &mut batch))?;
+        for record in batch.records() {
+            let is_oversized = ChangeEvent::read(record.value)?.oversized.is_some();
+            records.push((String::from_utf8(record.key.to_vec())?, is_oversized));
+        }
+        batch.clear();
+        Ok(())
+    })
+    .await?;
+    Ok(records)
 }
 
 fn id_of(data: &str) -> Result<i64> {
