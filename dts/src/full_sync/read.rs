@@ -105,6 +105,7 @@ impl Reading {
                 (stretch.after.as_ref(), Cut::EachRow, ChunkKind::Again)
             }
         };
+        self.of.check_keys(conn, described, (after, &bounds)).await?;
         let row_bytes = described.average_row_bytes;
         let size = self.size.get_or_insert_with(|| Size::new(&self.of.common.config, row_bytes));
         let limit = size.rows();
@@ -132,9 +133,6 @@ impl Reading {
         let high = marks.high(conn, source).await?;
         marks.release(conn, source).await?;
         let is_last = is_all && (rows.len() as u64) < limit;
-        if is_last {
-            self.of.check_end(conn, described, (after, &bounds)).await?;
-        }
         Ok(self.of.chunk(rows, high, (kind, is_last)))
     }
 
@@ -224,14 +222,15 @@ impl Subject {
         Ok(bounds)
     }
 
-    /// That the end of the table is its end, and not a key that the server does not understand.
-    async fn check_end(
+    /// That the server reads these keys as what they are: it cuts bytes that their character set does
+    /// not allow, and a page behind such a key would lack rows.
+    async fn check_keys(
         &self,
         conn: &mut Conn,
         described: &Description,
         (after, bounds): (Option<&Cursor>, &Bounds),
     ) -> Result<()> {
-        for cursor in after.into_iter().chain(&bounds.last) {
+        for cursor in after.into_iter().chain(&bounds.first).chain(&bounds.last) {
             let checked = described.check(conn, cursor).await;
             checked.map_err(|error| self.common.source.reading(error))?;
         }
