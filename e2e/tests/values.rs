@@ -175,7 +175,8 @@ fn row_before(data: &Columns<'_>, old: &Columns<'_>) -> Result<Vec<String>> {
 fn what_is_wrong_with_one_event_is_found() {
     let table = Table::new("t", [("n".to_owned(), e2e::oracle::Domain::Int(32))]);
     let changed = |from: &str, to: &str| {
-        let right = r#"{"EvId":"e:1#0","Schema":"s","TableName":"t","Action":"update","Ts":1,
+        let right = r#"{"EvId":"e:1#0","Schema":"s","TableName":"t","Action":"update",
+            "Origin":"binlog","Ts":1,
             "PK":{"id":2},"Data":{"id":2,"n":21},"Old":{"n":20},
             "Bus":{"topic":"s.t","partition":0,"offset":0}}"#;
         assert!(right.contains(from), "{from}");

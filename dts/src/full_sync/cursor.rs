@@ -3,8 +3,8 @@
 use mysql_async::Value;
 use serde::{Deserialize, Serialize};
 
-/// The key of a row: where a page ended, or a bound. It is kept as JSON, and is of one definition of
-/// the key: of another it is refused.
+/// The key of a row: where a page ended, or a bound. It is kept as JSON, and is of one definition
+/// of the key: of another it is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// How the key was defined.

@@ -152,8 +152,8 @@ impl Description {
     /// The query for the next page: so many rows, at most, after a key, within the bounds, in the
     /// key's order. What it selects is for a [`RowWriter`](super::RowWriter) of this description.
     ///
-    /// The cursors must have passed [`Description::check`]: of one that the server misreads rows may
-    /// be lost.
+    /// The cursors must have passed [`Description::check`]: of one that the server misreads rows
+    /// may be lost.
     ///
     /// Of a table without a key it gives all rows, in no order, and neither a cursor nor bounds can
     /// be given.

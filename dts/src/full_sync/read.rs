@@ -222,8 +222,8 @@ impl Subject {
         Ok(bounds)
     }
 
-    /// That the server reads these keys as what they are: it cuts bytes that their character set does
-    /// not allow, and a page behind such a key would lack rows.
+    /// That the server reads these keys as what they are: it cuts bytes that their character set
+    /// does not allow, and a page behind such a key would lack rows.
     async fn check_keys(
         &self,
         conn: &mut Conn,

@@ -5,8 +5,8 @@ use mysql_async::{Conn, prelude::Queryable};
 use super::error::Result;
 
 /// Text comes in its column's own character set; TIMESTAMP in UTC; every date that a table can hold
-/// can be compared with; sorting looks at whole values; a page that the bus keeps waiting is not cut
-/// off; nobody's limit on the rows of a SELECT holds here.
+/// can be compared with; sorting looks at whole values; a page that the bus keeps waiting is not
+/// cut off; nobody's limit on the rows of a SELECT holds here.
 const EVERYWHERE: &str = "character_set_results = NULL, time_zone = '+00:00', \
     sql_mode = 'ALLOW_INVALID_DATES', max_sort_length = 65536, net_write_timeout = 3600, \
     sql_select_limit = 18446744073709551615";

@@ -127,8 +127,8 @@ fn write_columns(
     Ok(())
 }
 
-/// Appends the key of a row that has none, as a JSON string: a hash of `Data`, which stands in `data`;
-/// of what it would be, where the event has only the row's key.
+/// Appends the key of a row that has none, as a JSON string: a hash of `Data`, which stands in
+/// `data`; of what it would be, where the event has only the row's key.
 fn write_hash(
     plan: &TablePlan,
     row: &Row<'_>,

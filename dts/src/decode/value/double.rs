@@ -1,8 +1,8 @@
-//! A DOUBLE inside a JSON document, as the server prints it: a full sync gets only that text, in which
-//! a DECIMAL cannot be told from a DOUBLE, so that both are left as they are there.
+//! A DOUBLE inside a JSON document, as the server prints it: a full sync gets only that text, in
+//! which a DECIMAL cannot be told from a DOUBLE, so that both are left as they are there.
 //!
-//! The digits are the fewest that read back as the same number; the notation is that of `my_gcvt` in
-//! the server's `dtoa.cc`: without an exponent from 1e-15 up to 1e15, and beyond where a digit
+//! The digits are the fewest that read back as the same number; the notation is that of `my_gcvt`
+//! in the server's `dtoa.cc`: without an exponent from 1e-15 up to 1e15, and beyond where a digit
 //! stands behind the point.
 
 use change_event::json;
