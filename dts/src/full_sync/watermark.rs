@@ -6,8 +6,8 @@
 //!
 //! | | low | high |
 //! |---|---|---|
-//! | MySQL with GTIDs | `@@gtid_executed` covers what was asked | end of the binlog after the read |
-//! | MySQL without | `performance_schema.log_status`, the same | the same |
+//! | MySQL, GTIDs | `@@gtid_executed` covers what was asked | end of the binlog, after the read |
+//! | MySQL, none | `performance_schema.log_status`, the same | the same |
 //! | MariaDB | the snapshot's own position (`binlog_snapshot_*`) | the same |
 //! | else | the table's lock | end of the binlog, before the lock is given back |
 //!
