@@ -74,24 +74,25 @@ impl Running {
         self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
     }
 
-    /// How many records of the transaction that is under way are durable.
-    async fn durable(&self) -> u64 {
-        self.status().await.pointer("/position/skip").and_then(Value::as_u64).unwrap_or(0)
-    }
-
     /// Kills `dts` when more than `durable` records of the transaction are, and starts it again;
-    /// gives how many there were.
-    async fn kill_beyond(&mut self, durable: u64) -> Result<u64> {
-        let mut seen = 0;
+    /// gives how many there were, or `None` where all of them were published before that was seen.
+    async fn kill_beyond(&mut self, durable: u64, rows: u64) -> Result<Option<u64>> {
+        let (mut seen, mut is_over) = (0, false);
         wait_until("a part of the transaction is durable", LONG, async || {
-            seen = self.durable().await;
-            seen > durable
+            let status = self.status().await;
+            let count = |at: &str| status.pointer(at).and_then(Value::as_u64).unwrap_or(0);
+            seen = count("/position/skip");
+            is_over = count("/accounting/published") > rows;
+            seen > durable || is_over
         })
         .await?;
+        if is_over {
+            return Ok(None);
+        }
         self.check_memory(&format!("{seen} records durable, killed"))?;
         self.dts.kill().await?;
         self.dts = self.site.start_dts()?;
-        Ok(seen)
+        Ok(Some(seen))
     }
 
     fn check_memory(&self, when: &str) -> Result<()> {
@@ -257,10 +258,13 @@ async fn a_huge_transaction_is_there_exactly_once_though_dts_is_killed_in_the_mi
     let ticks = tick(&running.mysql, &stop);
     let began = Instant::now();
     let made = insert_all(&running.mysql, rows);
-    let mut durable = 0;
+    let (mut durable, mut kills) = (0, 0);
     for kill in 1..=KILLS {
-        durable = running.kill_beyond(durable.max(rows * kill / (KILLS + 2))).await?;
+        let beyond = durable.max(rows * kill / (KILLS + 2));
+        let Some(seen) = running.kill_beyond(beyond, rows).await? else { break };
+        (durable, kills) = (seen, kill);
     }
+    ensure!(kills > 0, "it was over before dts could be killed in its middle");
     made.await??;
     stop.store(true, Ordering::Relaxed);
     ticks.await??;
