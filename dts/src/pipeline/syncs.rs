@@ -221,8 +221,11 @@ impl Syncs {
     pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
         let overrun: Vec<String> =
             self.runs.keys().filter(|id| windows.is_overrun(id)).cloned().collect();
-        for id in overrun {
-            self.spoil(&id, windows);
+        for id in &overrun {
+            self.spoil(id, windows);
+        }
+        if !overrun.is_empty() {
+            self.start_and_stop(windows);
         }
         for run in self.runs.values_mut().filter(|run| run.may_ask()) {
             run.ask(asked, windows);

@@ -191,3 +191,20 @@ async fn a_part_of_a_table_is_sent_by_its_key() -> Result<()> {
     }
     running.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_without_rows_are_done_one_after_the_other() -> Result<()> {
+    let running = Running::start("full-sync-empty", (Kind::Log, 10), "parallel = 1").await?;
+    for n in 0..3 {
+        running.query(&format!("CREATE TABLE {SCHEMA}.empty_{n} (id INT PRIMARY KEY)")).await?;
+    }
+    let path = "/?table=empty_*&listenerid=search";
+    let (status, answer) = running.site.call_worker("GET", path).await?;
+    ensure!(status == 202, "{status} {answer}");
+    let tasks = answer["tasks"].as_array().context("no tasks")?;
+    ensure!(tasks.len() == 3, "{answer}");
+    for task in tasks {
+        running.done(task["id"].as_str().context("no id")?).await?;
+    }
+    running.stop().await
+}

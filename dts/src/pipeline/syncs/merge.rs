@@ -52,16 +52,17 @@ impl Syncs {
             .map(|(id, _)| id.clone())
             .collect();
         let mut published = 0;
-        for id in due {
-            match self.merge_one(&id, room) {
+        for id in &due {
+            match self.merge_one(id, room) {
                 Ok(rows) => published += rows,
                 Err(error) => {
-                    self.end_run(&id, room.publisher.windows());
-                    self.fail(&id, &error);
+                    self.end_run(id, room.publisher.windows());
+                    self.fail(id, &error);
                 }
             }
         }
-        if published > 0 {
+        // One that has ended, also of an empty table, makes way for the next.
+        if !due.is_empty() {
             self.start_and_stop(room.publisher.windows());
         }
         published
