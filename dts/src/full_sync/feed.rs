@@ -97,8 +97,10 @@ impl Feed {
         news: mpsc::Sender<Told>,
     ) -> Self {
         let (orders, next_order) = mpsc::channel(MAX_ORDERS);
-        let glob = (task.schema.clone(), task.table.clone());
-        let topics = common.topics.filter(&[glob]);
+        let of = |schema: &str, table: &str| {
+            common.topics.filter(&[(schema.to_owned(), table.to_owned())])
+        };
+        let topics = (of(&task.schema, &task.table), of("*", "*"));
         let feeder = Feeder {
             pace: Pace::new(Arc::clone(&common.bus), &task.group, topics),
             common: Arc::clone(common),

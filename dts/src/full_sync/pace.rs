@@ -18,7 +18,9 @@ const MAX_ON_THEIR_WAY: usize = 2;
 pub(super) struct Pace {
     bus: Arc<dyn Bus>,
     group: String,
+    /// Those of the table, and of all tables.
     topics: TopicFilter,
+    all_topics: TopicFilter,
     has_begun: bool,
     /// The chunks that are on their way, oldest first: where the bus ended when one was durable in
     /// it, by partition; `None` until then.
@@ -26,14 +28,19 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(bus: Arc<dyn Bus>, group: &str, topics: TopicFilter) -> Self {
-        Self { bus, group: group.to_owned(), topics, has_begun: false, chunks: VecDeque::new() }
+    pub(super) fn new(
+        bus: Arc<dyn Bus>,
+        group: &str,
+        (topics, all_topics): (TopicFilter, TopicFilter),
+    ) -> Self {
+        let (group, chunks) = (group.to_owned(), VecDeque::new());
+        Self { bus, group, topics, all_topics, has_begun: false, chunks }
     }
 
     /// Whether the listener has ever been there. Before that it would not get what is sent.
     pub(super) async fn has_begun(&mut self) -> Result<bool> {
         if !self.has_begun {
-            let all = self.bus.progress(&self.group, &TopicFilter::default()).await?;
+            let all = self.bus.progress(&self.group, &self.all_topics).await?;
             self.has_begun =
                 all.is_empty() || all.iter().any(|partition| partition.committed.is_some());
         }
