@@ -160,17 +160,12 @@ impl Target {
 fn request(target: Target, wanted: Wanted) -> Request {
     let now = now_ms();
     Request {
-        id: call::new_id(now),
-        dts: None,
-        listener: target.id,
-        group: target.group,
         subscribe: target.subscribe,
         tables: wanted.tables,
         key_column: wanted.key_column,
         from: wanted.from,
         to: wanted.to,
-        initial: false,
-        at_ms: now,
+        ..Request::new(&call::new_id(now), (&target.id, &target.group), now)
     }
 }
 

@@ -61,6 +61,23 @@ pub enum Wished {
 }
 
 impl Request {
+    /// For all tables of a listener, whoever answers; made at a time in milliseconds since 1970.
+    pub fn new(id: &str, (listener, group): (&str, &str), at_ms: u64) -> Self {
+        Self {
+            id: id.to_owned(),
+            dts: None,
+            listener: listener.to_owned(),
+            group: group.to_owned(),
+            subscribe: Vec::new(),
+            tables: None,
+            key_column: None,
+            from: None,
+            to: None,
+            initial: false,
+            at_ms,
+        }
+    }
+
     /// Its key in the control table.
     pub fn key(&self) -> String {
         format!("{}{}", super::REQUEST_PREFIX, self.id)

@@ -181,19 +181,8 @@ mod tests {
     use super::*;
 
     fn chosen(named: Option<&str>) -> Result<Vec<String>, Code> {
-        let request = Request {
-            id: "r".to_owned(),
-            dts: None,
-            listener: "search".to_owned(),
-            group: "g".to_owned(),
-            subscribe: Vec::new(),
-            tables: named.map(str::to_owned),
-            key_column: None,
-            from: None,
-            to: None,
-            initial: false,
-            at_ms: 1,
-        };
+        let tables = named.map(str::to_owned);
+        let request = Request { tables, ..Request::new("r", ("search", "g"), 1) };
         let tables = [("a", "item"), ("b", "item"), ("b", "item_x"), ("c.d", "e")];
         let tables = tables.map(|(schema, table)| (schema.to_owned(), table.to_owned()));
         match choose(&request, tables.to_vec()) {

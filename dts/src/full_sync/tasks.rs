@@ -279,19 +279,8 @@ mod tests {
     use super::*;
 
     fn request(id: &str, initial: bool) -> Request {
-        Request {
-            id: id.to_owned(),
-            dts: None,
-            listener: "search".to_owned(),
-            group: "g".to_owned(),
-            subscribe: vec![("s".to_owned(), "t*".to_owned())],
-            tables: None,
-            key_column: None,
-            from: None,
-            to: None,
-            initial,
-            at_ms: 1,
-        }
+        let subscribe = vec![("s".to_owned(), "t*".to_owned())];
+        Request { subscribe, initial, ..Request::new(id, ("search", "g"), 1) }
     }
 
     fn found(table: &str) -> Found {

@@ -181,19 +181,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request {
-            id: new_id(1),
-            dts: None,
-            listener: "l".into(),
-            group: "g".into(),
-            subscribe: Vec::new(),
-            tables: None,
-            key_column: None,
-            from: None,
-            to: None,
-            initial: false,
-            at_ms: 1,
-        }
+        Request::new(&new_id(1), ("l", "g"), 1)
     }
 
     async fn answer(producer: &mut dyn Producer, id: &str) {

@@ -80,19 +80,7 @@ mod tests {
     fn old_requests_and_the_wishes_of_ended_tasks_go_and_all_else_stays() {
         const NOW: u64 = 1_000_000;
         let request = |id: &str, initial: bool, at_ms: u64| {
-            let request = Request {
-                id: id.to_owned(),
-                dts: None,
-                listener: "l".into(),
-                group: "g".into(),
-                subscribe: Vec::new(),
-                tables: None,
-                key_column: None,
-                from: None,
-                to: None,
-                initial,
-                at_ms,
-            };
+            let request = Request { initial, ..Request::new(id, ("l", "g"), at_ms) };
             (request.key(), Some(request.to_bytes().into()))
         };
         let wish = |task: &str, at_ms: u64| {

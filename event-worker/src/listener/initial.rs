@@ -107,17 +107,9 @@ impl Initial {
 
 fn request(listener: &str, config: &ListenerConfig, group: &str) -> Request {
     Request {
-        id: format!("initial:{listener}"),
-        dts: None,
-        listener: listener.to_owned(),
-        group: group.to_owned(),
         subscribe: config.subscribe.clone(),
-        tables: None,
-        key_column: None,
-        from: None,
-        to: None,
         initial: true,
-        at_ms: now_ms(),
+        ..Request::new(&format!("initial:{listener}"), (listener, group), now_ms())
     }
 }
 
