@@ -3,6 +3,7 @@
 pub mod binlog;
 pub mod charsets;
 pub mod oracle;
+pub mod pair;
 pub mod picture;
 pub mod processes;
 pub mod programs;

@@ -1,7 +1,6 @@
 //! The programs of this workspace, started as processes and stopped with the test.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,6 +14,7 @@ use tokio::{
 
 use crate::{
     binlog,
+    pair::handled,
     processes::{PATIENCE, Process, children, free_port, running_in, wait_until},
     recording::Recording,
     servers::Mysql,
@@ -303,6 +303,19 @@ impl Site {
         Ok((status, json?))
     }
 
+    /// Waits until `dts` has published so many records, or more.
+    ///
+    /// # Errors
+    ///
+    /// When it does not in time.
+    pub async fn wait_for_published(&self, records: u64) -> Result<()> {
+        wait_until("dts publishes", PATIENCE, async || {
+            let status = self.ask_dts("/api/v1/status").await.unwrap_or_default();
+            status["accounting"]["published"].as_u64() >= Some(records)
+        })
+        .await
+    }
+
     /// Waits until the recording holds every change that `mysqlbinlog` shows, and checks that
     /// nothing was invented.
     ///
@@ -329,11 +342,6 @@ impl Site {
         ensure!(invented.is_empty(), "events that MySQL never made: {invented:?}");
         Ok(recording)
     }
-}
-
-fn handled(recording: &Recording) -> BTreeSet<String> {
-    let ids = recording.done_ids();
-    ids.into_iter().map(|id| binlog::without_split_mark(id).to_owned()).collect()
 }
 
 /// The process of a listener: the only child of the supervisor, in these tests.

@@ -4,27 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    binlog,
-    processes::{PATIENCE, Process, wait_until},
-    programs::{REFUSED, Site, recording_listener, seed, size},
-    rebuilt::Rebuilt,
+    pair::{Pair, SCHEMA},
+    processes::{PATIENCE, wait_until},
+    programs::{REFUSED, Site, seed, size},
     recording::Recording,
     servers::{Mysql, execute},
-    workload::{self, Workload},
+    workload::Workload,
 };
 use mysql_async::{Conn, prelude::Queryable};
-use serde_json::Value;
-
-const SCHEMA: &str = "shop";
-
-/// A source, its replica, and everything that reads from the two.
-struct Pair {
-    site: Site,
-    first: Mysql,
-    second: Mysql,
-    dts: Process,
-    worker: Process,
-}
 
 /// What the source is told, so that a commit returns only when the replica has received it.
 const SEMI_SYNCHRONOUS_SOURCE: [&str; 4] = [
@@ -45,69 +32,20 @@ const SEMI_SYNCHRONOUS_REPLICA: [&str; 5] = [
 
 const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
 
-impl Pair {
-    /// Two servers, the second a replica of the first, and `dts` with both as its hosts.
-    async fn start(test: &str, more: &str) -> Result<Self> {
-        let site = Site::new(test)?;
-        let first = start_server(&site, "first").await?;
-        let second = start_server(&site, "second").await?;
-        follow(&second, &first, "").await?;
-        workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
-        site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, more)?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
-        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-        Ok(Self { site, first, second, dts, worker })
-    }
+/// Two servers, and `dts` with both as its hosts.
+async fn start(test: &str, more: &str) -> Result<Pair> {
+    let site = Site::new(test)?;
+    let first = start_server(&site, "first").await?;
+    let second = start_server(&site, "second").await?;
+    follow(&second, &first, "").await?;
+    Pair::start(site, (first, second), more).await
+}
 
-    /// Waits until the replica has everything that its source has.
-    async fn wait_for_replica(&self) -> Result<()> {
-        let mut source = self.first.connect().await?;
-        let has: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
-        wait_for_gtids(&self.second, &has.context("no GTIDs")?).await
-    }
-
-    async fn wait_for_published(&self, records: u64) -> Result<()> {
-        wait_until("dts publishes", PATIENCE, async || {
-            let status = self.site.ask_dts("/api/v1/status").await.unwrap_or_default();
-            status["accounting"]["published"].as_u64() >= Some(records)
-        })
-        .await
-    }
-
-    async fn status(&self) -> Result<Value> {
-        self.site.ask_dts("/api/v1/status").await
-    }
-
-    /// Waits until everything that the second server has was handled, and gives what was handled
-    /// and is not there: its events.
-    async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
-        let expected = binlog::event_ids(&self.second, SCHEMA).await?;
-        let path = self.site.path("recorded");
-        let mut recording = Recording::read(&path)?;
-        wait_until("every change is handled", PATIENCE * 4, async || {
-            recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
-            let done: std::collections::BTreeSet<&str> =
-                recording.done_ids().into_iter().map(binlog::without_split_mark).collect();
-            expected.iter().all(|id| done.contains(id.as_str()))
-        })
-        .await?;
-        recording.check_ids()?;
-        recording.check_order()?;
-        let beyond = recording.done_ids().into_iter().map(binlog::without_split_mark);
-        let beyond = beyond.filter(|id| !expected.contains(*id)).map(str::to_owned).collect();
-        Ok((recording, beyond))
-    }
-
-    /// The tables rebuilt from the events are those of the second server.
-    async fn check_tables(&self, recording: &Recording) -> Result<()> {
-        let rebuilt = Rebuilt::from_recording(recording)?;
-        workload::check_tables(&rebuilt, &mut self.second.connect().await?, SCHEMA).await
-    }
-
-    fn remove(self) -> Result<()> {
-        drop((self.worker, self.dts, self.first, self.second));
-        self.site.remove()
-    }
+/// Waits until the replica has everything that its source has.
+async fn wait_for_replica(pair: &Pair) -> Result<()> {
+    let mut source = pair.first.connect().await?;
+    let has: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
+    wait_for_gtids(&pair.second, &has.context("no GTIDs")?).await
 }
 
 async fn start_server(site: &Site, name: &str) -> Result<Mysql> {
@@ -153,7 +91,7 @@ async fn rows(conn: &mut Conn, query: &str) -> Result<u64> {
 async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Result<()> {
     // What a source has sent but no replica has acknowledged, dts may have read: no application
     // was told that it is committed. That is a loss of nothing that anybody had.
-    let mut pair = Pair::start("failover-semi", ACCEPT).await?;
+    let mut pair = start("failover-semi", ACCEPT).await?;
     execute(&mut pair.first.connect().await?, &SEMI_SYNCHRONOUS_SOURCE).await?;
     execute(&mut pair.second.connect().await?, &SEMI_SYNCHRONOUS_REPLICA).await?;
     let seed = seed();
@@ -172,7 +110,7 @@ async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Resu
     Workload::start(&pair.second.url(), SCHEMA, 500, seed + 1).finish().await?;
 
     let (recording, beyond) = pair.wait_for_second().await?;
-    let (done, loss) = (recording.done().count(), &pair.status().await?["lostTransactions"]);
+    let (done, loss) = (recording.done().count(), &pair.status().await["lostTransactions"]);
     println!(
         "{acknowledged} rows acknowledged, {semi:?}, {done} events, unacknowledged {beyond:?}"
     );
@@ -191,12 +129,12 @@ async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted() -> Result<()> {
-    let mut pair = Pair::start("failover-lost", "").await?;
+    let mut pair = start("failover-lost", "").await?;
     let seed = seed();
     Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
-    pair.wait_for_replica().await?;
+    wait_for_replica(&pair).await?;
     execute(&mut pair.second.connect().await?, &["STOP REPLICA IO_THREAD"]).await?;
-    let before = pair.status().await?["accounting"]["published"].as_u64().unwrap_or_default();
+    let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
     let mut source = pair.first.connect().await?;
     execute(
         &mut source,
@@ -210,7 +148,7 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
         ],
     )
     .await?;
-    pair.wait_for_published(before + 3).await?;
+    pair.site.wait_for_published(before + 3).await?;
     let lost: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
     let lost = lost.context("no GTIDs")?;
     let (uuid, numbers) = lost.split_once(':').context("no GTIDs")?;
@@ -241,7 +179,7 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
         [format!("{uuid}:{}#0", last - 1), format!("{uuid}:{last}#0"), format!("{uuid}:{last}#1")];
     expected.sort();
     ensure!(beyond == expected, "only the lost ones are beyond: {beyond:?}");
-    let loss = pair.status().await?["lostTransactions"].clone();
+    let loss = pair.status().await["lostTransactions"].clone();
     ensure!(loss["gtidSet"] == named && loss["tables"][1] == "shop.setting", "{loss}");
     ensure!(pair.dts.output().contains("send these tables anew"), "{}", pair.dts.output());
     pair.remove()
@@ -249,14 +187,14 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
-    let mut pair = Pair::start("failover-switch", "").await?;
+    let mut pair = start("failover-switch", "").await?;
     let seed = seed();
     let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
     load.allow(size(3_000, 30_000));
     wait_until("the load is under way", PATIENCE, async || load.made() > 1_500).await?;
     execute(&mut pair.first.connect().await?, &["SET GLOBAL super_read_only = ON"]).await?;
     let _ = load.stop().await;
-    pair.wait_for_replica().await?;
+    wait_for_replica(&pair).await?;
     promote(&pair.second).await?;
     // An errant transaction: only the new source has it, under its own uuid.
     let errant = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'errant')";
@@ -273,7 +211,7 @@ async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
     ensure!(beyond.is_empty(), "invented: {beyond:?}");
     let ids = recording.done_ids().len();
     pair.check_tables(&recording).await?;
-    let status = pair.status().await?;
+    let status = pair.status().await;
     ensure!(status["source"]["address"] == pair.second.address(), "{status}");
     ensure!(status["lostTransactions"].is_null(), "{status}");
     println!("{ids} events over the switch");
@@ -304,13 +242,13 @@ async fn pair_caught_up(pair: &Pair, old: &mut Conn) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
-    let mut pair = Pair::start("failover-behind", "").await?;
-    pair.wait_for_replica().await?;
+    let mut pair = start("failover-behind", "").await?;
+    wait_for_replica(&pair).await?;
     execute(&mut pair.second.connect().await?, &["STOP REPLICA"]).await?;
     follow(&pair.second, &pair.first, ", SOURCE_DELAY = 12").await?;
     let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
     execute(&mut pair.first.connect().await?, &[insert]).await?;
-    pair.wait_for_published(1).await?;
+    pair.site.wait_for_published(1).await?;
     let mut replica = pair.second.connect().await?;
     wait_until("the replica has received it", PATIENCE, async || {
         let rows: Vec<mysql_async::Row> =
@@ -325,7 +263,7 @@ async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
     })
     .await?;
     wait_until("the replica takes over", PATIENCE, async || {
-        let status = pair.status().await.unwrap_or_default();
+        let status = pair.status().await;
         status["source"]["address"] == pair.second.address()
     })
     .await?;
@@ -341,7 +279,7 @@ async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_host_goes_on_inside_a_transaction() -> Result<()> {
     const ROWS: usize = 60_000;
-    let mut pair = Pair::start("failover-inside", "").await?;
+    let mut pair = start("failover-inside", "").await?;
     pair.dts.kill().await?;
     let mut source = pair.first.connect().await?;
     execute(
@@ -357,11 +295,11 @@ async fn another_host_goes_on_inside_a_transaction() -> Result<()> {
          WHERE i < {ROWS}) SELECT i, REPEAT(CHAR(65 + i % 26), 1000) FROM n"
     );
     execute(&mut source, &[&insert]).await?;
-    pair.wait_for_replica().await?;
+    wait_for_replica(&pair).await?;
     pair.dts = pair.site.start_dts()?;
     let mut skip = 0;
     wait_until("dts is inside the transaction", PATIENCE, async || {
-        let status = pair.status().await.unwrap_or_default();
+        let status = pair.status().await;
         skip = status["position"]["skip"].as_u64().unwrap_or_default();
         skip > 0
     })

@@ -1,92 +1,31 @@
 //! Another host takes over from a MariaDB: two real servers that replicate, by GTID in a domain.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     binlog,
-    processes::{PATIENCE, Process, wait_until},
-    programs::{REFUSED, Site, recording_listener, seed, size},
-    rebuilt::Rebuilt,
+    pair::{Pair, SCHEMA, handled},
+    processes::{PATIENCE, wait_until},
+    programs::{REFUSED, Site, seed, size},
     recording::Recording,
     servers::{Mysql, execute},
-    workload::{self, Workload},
+    workload::Workload,
 };
 use mysql_async::{Conn, Row, prelude::Queryable as _};
-use serde_json::Value;
-
-const SCHEMA: &str = "shop";
 
 const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
 
-/// A source, its replica, and everything that reads from the two.
-struct Pair {
-    site: Site,
-    first: Mysql,
-    second: Mysql,
-    dts: Process,
-    worker: Process,
+/// Two servers, and `dts` with both as its hosts.
+async fn start(test: &str, flavor: &str) -> Result<Pair> {
+    let site = Site::new(&format!("{test}-{flavor}"))?;
+    let first = start_server(&site, flavor, "first").await?;
+    let second = start_server(&site, flavor, "second").await?;
+    follow(&second, &first, "").await?;
+    Pair::start(site, (first, second), "").await
 }
 
-impl Pair {
-    async fn start(test: &str, flavor: &str) -> Result<Self> {
-        let site = Site::new(&format!("{test}-{flavor}"))?;
-        let first = start_server(&site, flavor, "first").await?;
-        let second = start_server(&site, flavor, "second").await?;
-        follow(&second, &first, "").await?;
-        workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
-        site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, "")?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
-        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-        Ok(Self { site, first, second, dts, worker })
-    }
-
-    async fn wait_for_replica(&self) -> Result<()> {
-        wait_for_gtids(&self.second, &position(&self.first).await?).await
-    }
-
-    async fn wait_for_published(&self, records: u64) -> Result<()> {
-        wait_until("dts publishes", PATIENCE, async || {
-            self.status().await["accounting"]["published"].as_u64() >= Some(records)
-        })
-        .await
-    }
-
-    async fn status(&self) -> Value {
-        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
-    }
-
-    /// Waits until everything that the second server has was handled, and gives what was handled
-    /// and is not there.
-    async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
-        let expected = binlog::event_ids(&self.second, SCHEMA).await?;
-        let path = self.site.path("recorded");
-        let mut recording = Recording::read(&path)?;
-        wait_until("every change is handled", PATIENCE * 4, async || {
-            recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
-            handled(&recording).is_superset(&expected)
-        })
-        .await?;
-        recording.check_ids()?;
-        recording.check_order()?;
-        let beyond = handled(&recording).difference(&expected).cloned().collect();
-        Ok((recording, beyond))
-    }
-
-    async fn check_tables(&self, recording: &Recording) -> Result<()> {
-        let rebuilt = Rebuilt::from_recording(recording)?;
-        workload::check_tables(&rebuilt, &mut self.second.connect().await?, SCHEMA).await
-    }
-
-    fn remove(self) -> Result<()> {
-        drop((self.worker, self.dts, self.first, self.second));
-        self.site.remove()
-    }
-}
-
-fn handled(recording: &Recording) -> BTreeSet<String> {
-    let ids = recording.done_ids();
-    ids.into_iter().map(|id| binlog::without_split_mark(id).to_owned()).collect()
+/// Waits until the replica has everything that its source has.
+async fn wait_for_replica(pair: &Pair) -> Result<()> {
+    wait_for_gtids(&pair.second, &position(&pair.first).await?).await
 }
 
 /// The user gets the right that `dts check` prints, without which a replica is not told apart.
@@ -161,7 +100,7 @@ async fn a_planned_switch_of_mariadb_under_load_loses_and_repeats_nothing() -> R
 }
 
 async fn switch(flavor: &str) -> Result<()> {
-    let mut pair = Pair::start("switch", flavor).await?;
+    let mut pair = start("switch", flavor).await?;
     let seed = seed();
     let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
     load.allow(size(3_000, 30_000));
@@ -170,7 +109,7 @@ async fn switch(flavor: &str) -> Result<()> {
     execute(&mut old, &["FLUSH TABLES WITH READ LOCK", "SET GLOBAL read_only = ON"]).await?;
     drop(load);
     end_other_sessions(&mut old).await?;
-    pair.wait_for_replica().await?;
+    wait_for_replica(&pair).await?;
     promote(&pair.second).await?;
     // A transaction that only the new source has.
     let own = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'own')";
@@ -223,14 +162,14 @@ async fn lost_transactions_of_mariadb_are_named_and_refused_or_accepted() -> Res
 }
 
 async fn lose(flavor: &str, own: u32) -> Result<()> {
-    let mut pair = Pair::start("lost", flavor).await?;
+    let mut pair = start("lost", flavor).await?;
     let seed = seed();
     Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
-    pair.wait_for_replica().await?;
+    wait_for_replica(&pair).await?;
     execute(&mut pair.second.connect().await?, &["STOP SLAVE IO_THREAD"]).await?;
     let kept = position(&pair.first).await?;
     let published = binlog::event_ids(&pair.first, SCHEMA).await?.len() as u64;
-    pair.wait_for_published(published).await?;
+    pair.site.wait_for_published(published).await?;
     let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
     execute(
         &mut pair.first.connect().await?,
@@ -244,7 +183,7 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
         ],
     )
     .await?;
-    pair.wait_for_published(before + 3).await?;
+    pair.site.wait_for_published(before + 3).await?;
     let named = position(&pair.first).await?;
     promote(&pair.second).await?;
     let mut second = pair.second.connect().await?;
@@ -288,13 +227,13 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
-    let mut pair = Pair::start("behind", "mariadb-11.8").await?;
-    pair.wait_for_replica().await?;
+    let mut pair = start("behind", "mariadb-11.8").await?;
+    wait_for_replica(&pair).await?;
     execute(&mut pair.second.connect().await?, &["STOP SLAVE"]).await?;
     follow(&pair.second, &pair.first, ", MASTER_DELAY = 12").await?;
     let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
     execute(&mut pair.first.connect().await?, &[insert]).await?;
-    pair.wait_for_published(1).await?;
+    pair.site.wait_for_published(1).await?;
     let has = position(&pair.first).await?;
     wait_until("the replica has received it", PATIENCE, async || {
         received(&pair.second).await.is_ok_and(|received| received == has)
@@ -320,7 +259,7 @@ async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit() -> Result<()> {
-    let mut pair = Pair::start("xa-elsewhere", "mariadb-11.8").await?;
+    let mut pair = start("xa-elsewhere", "mariadb-11.8").await?;
     let insert = |id: u32| format!("INSERT INTO shop.account VALUES ({id}, 1.5, NOW(3), 'row')");
     let mut first = pair.first.connect().await?;
     execute(&mut first, &[&insert(1)]).await?;
@@ -329,13 +268,13 @@ async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit(
     execute(&mut first, &prepare).await?;
     first.disconnect().await?;
     execute(&mut pair.first.connect().await?, &[&insert(3)]).await?;
-    pair.wait_for_published(2).await?;
-    pair.wait_for_replica().await?;
+    pair.site.wait_for_published(2).await?;
+    wait_for_replica(&pair).await?;
     pair.first.kill().await?;
     promote(&pair.second).await?;
     let mut second = pair.second.connect().await?;
     execute(&mut second, &[&insert(4)]).await?;
-    pair.wait_for_published(3).await?;
+    pair.site.wait_for_published(3).await?;
     execute(&mut second, &["XA COMMIT 'held'"]).await?;
     let status = pair.dts.ended().await?;
     let output = pair.dts.output();

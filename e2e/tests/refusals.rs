@@ -37,30 +37,13 @@ impl Source {
         execute(&mut self.mysql.connect().await?, statements).await
     }
 
-    /// Replaces text in `dts.toml`.
-    fn configure(&self, from: &str, to: &str) -> Result<()> {
-        let path = self.site.path("dts.toml");
-        let text = std::fs::read_to_string(&path)?;
-        ensure!(text.contains(from), "{from} is not in {text}");
-        Ok(std::fs::write(path, text.replace(from, to))?)
-    }
-
     /// Runs `dts` until its checkpoint covers everything that the server has, and stops it.
     async fn run_up_to_date(&self) -> Result<()> {
         let mut dts = self.site.start_dts()?;
-        self.wait_for_published(1).await?;
+        self.site.wait_for_published(1).await?;
         dts.signal("TERM").await?;
         ensure!(dts.ended().await?.success(), "dts did not stop cleanly: {}", dts.output());
         Ok(())
-    }
-
-    async fn wait_for_published(&self, records: u64) -> Result<()> {
-        wait_until("dts publishes", PATIENCE, async || {
-            let status = self.site.ask_dts("/api/v1/status").await.unwrap_or_default();
-            let published = status.pointer("/accounting/published");
-            published.and_then(serde_json::Value::as_u64) >= Some(records)
-        })
-        .await
     }
 
     fn remove(self) -> Result<()> {
@@ -88,9 +71,10 @@ async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_mends_it() 
 async fn a_user_that_may_not_replicate_ends_dts_with_the_grant_to_run() -> Result<()> {
     let source = Source::start("refused-user").await?;
     source.execute(&["CREATE USER 'weak' IDENTIFIED BY 'weak'"]).await?;
-    source.configure("password = \"dts\"", "password = \"wrong\"")?;
+    source.site.amend("dts.toml", "password = \"dts\"", "password = \"wrong\"")?;
     source.site.expect_refusal("wrong password", &["source.password", "1045"]).await?;
-    source.configure(
+    source.site.amend(
+        "dts.toml",
         "user = \"dts\"\npassword = \"wrong\"",
         "user = \"weak\"\npassword = \"weak\"",
     )?;
@@ -132,9 +116,9 @@ async fn a_start_that_does_not_exist_ends_dts_with_what_there_is() -> Result<()>
         ("{ file = \"binlog.000001\", pos = 200 }", "the first boundary after it is"),
         ("{ gtid = \"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5\" }", "gtid_executed"),
     ] {
-        source.configure("start = \"earliest\"", &format!("start = {start}"))?;
+        source.site.amend("dts.toml", "start = \"earliest\"", &format!("start = {start}"))?;
         source.site.expect_refusal(start, &[part]).await?;
-        source.configure(&format!("start = {start}"), "start = \"earliest\"")?;
+        source.site.amend("dts.toml", &format!("start = {start}"), "start = \"earliest\"")?;
     }
     source.remove()
 }
@@ -142,8 +126,8 @@ async fn a_start_that_does_not_exist_ends_dts_with_what_there_is() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<()> {
     let source = Source::start("refused-config").await?;
-    source.configure("name = \"e2e\"", "name = \"a b\"\nnmae = 1")?;
-    source.configure("user = \"dts\"", "uesr = \"dts\"")?;
+    source.site.amend("dts.toml", "name = \"e2e\"", "name = \"a b\"\nnmae = 1")?;
+    source.site.amend("dts.toml", "user = \"dts\"", "uesr = \"dts\"")?;
     let (status, output) = source.site.start_dts()?.told().await?;
     ensure!(status.code() == Some(64), "{status}\n{output}");
     for part in ["dts.toml: 4 mistakes", "name: ", "nmae: ", "did you mean user?", "source.user"] {
@@ -151,7 +135,7 @@ async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<
     }
     source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
     let dts = source.site.start_dts()?;
-    source.wait_for_published(1).await?;
+    source.site.wait_for_published(1).await?;
     source.site.expect_refusal("port taken", &["cannot listen on", "listen.address"]).await?;
     drop::<Process>(dts);
     source.remove()
@@ -172,7 +156,7 @@ async fn a_server_that_is_down_is_waited_for_and_check_does_not_wait() -> Result
     .await?;
     ensure!(dts.output().matches("ERROR").count() == 1, "one ERROR, then WARN: {}", dts.output());
     source.mysql.restart().await?;
-    source.wait_for_published(1).await?;
+    source.site.wait_for_published(1).await?;
     ensure!(dts.is_running()?, "dts ended: {}", dts.output());
     drop(dts);
     source.remove()
@@ -196,14 +180,14 @@ async fn a_damaged_event_ends_dts_with_its_position() -> Result<()> {
 async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Result<()> {
     let mut source = Source::start("refused-directory").await?;
     let mut dts = source.site.start_dts()?;
-    source.wait_for_published(1).await?;
+    source.site.wait_for_published(1).await?;
 
     // A second dts, with ports of its own.
     let first = std::mem::replace(&mut source.site, Site::new("refused-directory-second")?);
     source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
     let held = first.path("data/event-log").display().to_string();
     let setting = |directory: &str| format!("[bus]\ndirectory = {directory:?}");
-    source.configure("[bus]", &setting(&held))?;
+    source.site.amend("dts.toml", "[bus]", &setting(&held))?;
     let remedy = "in use by another process: stop that, or name another directory";
     source.site.expect_refusal("held", &[&held, remedy]).await?;
     ensure!(dts.is_running()?, "the first dts ended: {}", dts.output());
@@ -212,12 +196,12 @@ async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Re
 
     for wrong in ["dts.toml", "dts.toml/below"] {
         let file = source.site.path(wrong).display().to_string();
-        source.configure(&setting(&held), &setting(&file))?;
+        source.site.amend("dts.toml", &setting(&held), &setting(&file))?;
         source
             .site
             .expect_refusal(wrong, &[&file, "make it a directory that this user may"])
             .await?;
-        source.configure(&setting(&file), &setting(&held))?;
+        source.site.amend("dts.toml", &setting(&file), &setting(&held))?;
     }
     source.remove()?;
     first.remove()

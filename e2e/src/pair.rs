@@ -1,0 +1,98 @@
+//! Two servers, the second a replica of the first, and everything that reads from the two.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::{
+    binlog,
+    processes::{PATIENCE, Process, wait_until},
+    programs::{Site, recording_listener},
+    rebuilt::Rebuilt,
+    recording::Recording,
+    servers::Mysql,
+    workload,
+};
+
+/// The schema with the tables of [`workload`].
+pub const SCHEMA: &str = "shop";
+
+/// Two servers with the programs; how they replicate is the business of who starts them.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Pair {
+    pub site: Site,
+    pub first: Mysql,
+    pub second: Mysql,
+    pub dts: Process,
+    pub worker: Process,
+}
+
+impl Pair {
+    /// Makes the tables on the first, and starts `dts` with both as its hosts; `more` is what
+    /// `[source]` has besides.
+    ///
+    /// # Errors
+    ///
+    /// When a server refuses, or a program was not built.
+    pub async fn start(site: Site, (first, second): (Mysql, Mysql), more: &str) -> Result<Self> {
+        workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
+        site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, more)?;
+        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+        Ok(Self { site, first, second, dts, worker })
+    }
+
+    /// What `dts` says of itself; nothing while it does not answer.
+    pub async fn status(&self) -> Value {
+        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
+    }
+
+    /// Waits until everything that the second server has was handled, and gives what was handled
+    /// and is not there: its events.
+    ///
+    /// # Errors
+    ///
+    /// When something is missing in the end, or what was handled breaks a promise.
+    pub async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
+        let expected = binlog::event_ids(&self.second, SCHEMA).await?;
+        let path = self.site.path("recorded");
+        let mut recording = Recording::read(&path)?;
+        wait_until("every change is handled", PATIENCE * 4, async || {
+            recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
+            handled(&recording).is_superset(&expected)
+        })
+        .await?;
+        recording.check_ids()?;
+        recording.check_order()?;
+        let beyond = handled(&recording).difference(&expected).cloned().collect();
+        Ok((recording, beyond))
+    }
+
+    /// The tables rebuilt from the events are those of the second server.
+    ///
+    /// # Errors
+    ///
+    /// Names the first difference.
+    pub async fn check_tables(&self, recording: &Recording) -> Result<()> {
+        let rebuilt = Rebuilt::from_recording(recording)?;
+        workload::check_tables(&rebuilt, &mut self.second.connect().await?, SCHEMA).await
+    }
+
+    /// Ends everything, once the test has passed.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        drop((self.worker, self.dts, self.first, self.second));
+        self.site.remove()
+    }
+}
+
+/// The ids of what was handled, those of one row change as one.
+pub fn handled(recording: &Recording) -> BTreeSet<String> {
+    let ids = recording.done_ids();
+    ids.into_iter().map(|id| binlog::without_split_mark(id).to_owned()).collect()
+}
