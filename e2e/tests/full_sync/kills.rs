@@ -106,3 +106,8 @@ async fn a_full_sync_without_gtids_survives_kills() -> Result<()> {
 async fn a_full_sync_of_mariadb_survives_kills() -> Result<()> {
     survive("full-sync-mariadb", Kind::LogOfMariadb, sizes()).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_by_the_lock_of_its_table_survives_kills() -> Result<()> {
+    survive("full-sync-locks", Kind::LogWithLocks, sizes()).await
+}

@@ -29,6 +29,8 @@ enum Kind {
     Log,
     Kafka,
     LogWithoutGtids,
+    /// Nor with the right to read `performance_schema.log_status`.
+    LogWithLocks,
     LogOfMariadb,
 }
 
@@ -144,12 +146,12 @@ async fn start_source(site: &Site, kind: Kind) -> Result<Mysql> {
     let folder = site.path("mysql");
     Ok(match kind {
         Kind::Log | Kind::Kafka => Mysql::start("9.7", &folder).await?,
-        Kind::LogWithoutGtids => {
+        Kind::LogWithoutGtids | Kind::LogWithLocks => {
             let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
             let mysql = Mysql::start_with("9.7", &folder, &options).await?;
-            let mut server = mysql.connect().await?;
-            server.query_drop("GRANT BACKUP_ADMIN ON *.* TO 'dts'@'%'").await?;
-            server.query_drop("GRANT SELECT ON performance_schema.log_status TO 'dts'@'%'").await?;
+            let right = if kind == Kind::LogWithLocks { "LOCK TABLES" } else { "BACKUP_ADMIN" };
+            let grant = format!("GRANT {right} ON *.* TO 'dts'@'%'");
+            mysql.connect().await?.query_drop(grant).await?;
             mysql
         }
         Kind::LogOfMariadb => Mysql::start("mariadb-11.8", &folder).await?,
