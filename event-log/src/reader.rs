@@ -14,6 +14,7 @@ use crate::{
     },
     record::FIRST_DATA_TYPE,
     stream::Shared,
+    subscription::Subscribe,
 };
 
 /// A read that finds nothing that passes gives an account after so much.
@@ -25,20 +26,24 @@ pub(crate) struct Filter {
     topics: Option<RegexSet>,
     kinds: Vec<u32>,
     origins: Vec<u32>,
+    addressee: Option<(String, String)>,
     /// The topic of the record before, which most often is that of the next one too.
     last_topic: Option<(Bytes, bool)>,
 }
 
 impl Filter {
-    pub(crate) fn new(
-        topics: &[String],
-        kinds: Vec<u32>,
-        origins: Vec<u32>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(wanted: &Subscribe) -> Result<Self, Error> {
+        let topics = &wanted.topics;
         let whole = topics.iter().map(|topic| format!("^(?:{topic})$"));
         let set = RegexSet::new(whole)
             .map_err(|error| Error::Rejected(format!("the filter of topics is wrong: {error}")))?;
-        Ok(Self { topics: (!topics.is_empty()).then_some(set), kinds, origins, last_topic: None })
+        Ok(Self {
+            topics: (!topics.is_empty()).then_some(set),
+            kinds: wanted.kinds.clone(),
+            origins: wanted.origins.clone(),
+            addressee: wanted.addressee.clone(),
+            last_topic: None,
+        })
     }
 
     fn passes(&mut self, record: &Record) -> bool {
@@ -46,7 +51,14 @@ impl Filter {
         record.kind >= FIRST_DATA_TYPE
             && listed(&self.kinds, record.kind)
             && listed(&self.origins, record.origin)
+            && !self.is_for_others(record)
             && self.topic_passes(record)
+    }
+
+    fn is_for_others(&self, record: &Record) -> bool {
+        let Some((header, name)) = &self.addressee else { return false };
+        let mut addressed = record.headers.iter().filter(|(of, _)| of == header);
+        addressed.any(|(_, value)| **value != *name.as_bytes())
     }
 
     fn topic_passes(&mut self, record: &Record) -> bool {

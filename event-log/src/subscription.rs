@@ -41,6 +41,8 @@ pub struct Subscribe {
     pub kinds: Vec<u32>,
     /// Origins; none: all.
     pub origins: Vec<u32>,
+    /// A header by which records are addressed: one that has it with another value is left out.
+    pub addressee: Option<(String, String)>,
     /// How many bytes one delivery has, about; 0: 1 MiB.
     pub max_bytes: usize,
     /// Who this is, for humans.
@@ -101,8 +103,7 @@ impl Stream {
     ///
     /// [`Error::Rejected`] for a filter or a name that cannot be.
     pub fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, Error> {
-        let (kinds, origins) = (wanted.kinds.clone(), wanted.origins.clone());
-        let filter = Filter::new(&wanted.topics, kinds, origins)?;
+        let filter = Filter::new(&wanted)?;
         let membership = (!wanted.group.is_empty())
             .then(|| Membership::join(&self.shared, &wanted.group, &wanted.client))
             .transpose()?;

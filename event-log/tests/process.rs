@@ -119,6 +119,7 @@ pub(crate) fn subscribe(group: &str, client: &str) -> Subscribe {
         topics: Vec::new(),
         kinds: Vec::new(),
         origins: Vec::new(),
+        addressee: None,
         max_bytes: 0,
         client: client.to_owned(),
     }

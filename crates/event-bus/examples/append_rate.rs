@@ -60,6 +60,7 @@ fn subscription() -> Subscription {
         start: Start::Earliest,
         client: "rate".to_owned(),
         instance: None,
+        addressee: None,
     }
 }
 

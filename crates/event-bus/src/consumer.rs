@@ -22,6 +22,9 @@ pub struct Subscription {
     /// A name that only one process at a time has: where a bus can tell by it that this one is
     /// the one that was there before, it gets back what it had without waiting for a time-out.
     pub instance: Option<String>,
+    /// A header by which records are addressed, and our name in it: a bus that can leaves out the
+    /// records that have this header for others.
+    pub addressee: Option<(String, String)>,
 }
 
 /// Where a new group begins.

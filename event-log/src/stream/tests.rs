@@ -50,6 +50,7 @@ fn subscribe(group: &str, start: Start) -> Subscribe {
         topics: Vec::new(),
         kinds: Vec::new(),
         origins: Vec::new(),
+        addressee: None,
         max_bytes: 0,
         client: "test".to_owned(),
     }

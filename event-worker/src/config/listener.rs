@@ -78,6 +78,7 @@ impl ListenerConfig {
             start: self.start,
             client: format!("event-worker {id}, pid {}", std::process::id()),
             instance: None,
+            addressee: Some((full_sync::LISTENER_HEADER.to_owned(), id.to_owned())),
         }
     }
 }

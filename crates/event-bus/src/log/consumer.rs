@@ -123,6 +123,7 @@ impl LogConsumer {
             topics: self.wanted.topics.patterns().to_vec(),
             kinds: Vec::new(),
             origins: Vec::new(),
+            addressee: self.wanted.addressee.clone(),
             max_bytes: 0,
             client: self.wanted.client.clone(),
         }

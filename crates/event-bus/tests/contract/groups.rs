@@ -179,6 +179,7 @@ async fn groups_are_apart(backend: &dyn Backend) {
             start: Start::Earliest,
             client: group,
             instance: None,
+            addressee: None,
         };
         let consumer = bus.consumer(subscription).await.unwrap();
         let mut reader = Reader { consumer, got: Vec::new(), owned: Default::default() };

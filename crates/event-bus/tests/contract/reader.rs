@@ -78,6 +78,7 @@ impl Reader {
             start,
             client: client.into(),
             instance: None,
+            addressee: None,
         };
         let consumer = bus.consumer(subscription).await.unwrap();
         Self { consumer, got: Vec::new(), owned: BTreeMap::new() }

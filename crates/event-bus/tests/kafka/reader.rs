@@ -286,6 +286,7 @@ async fn instance(client: &str) -> Reader {
         start: Start::Earliest,
         client: client.to_owned(),
         instance: Some("node-1".to_owned()),
+        addressee: None,
     };
     let consumer = bus(&prefix(), 1).consumer(subscription).await.unwrap();
     Reader { consumer, got: Vec::new(), owned: Default::default() }
