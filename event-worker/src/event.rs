@@ -1,7 +1,7 @@
 //! An event on its way to a handler: the record's own bytes, and what the listener must know of
 //! them.
 
-use change_event::ChangeEvent;
+use change_event::{ChangeEvent, Origin};
 use event_bus::{Delivery, Partition};
 
 /// What an event needs in memory besides its text, roughly.
@@ -16,6 +16,8 @@ pub struct Event {
     partition: Partition,
     offset: u64,
     committed_ms: u64,
+    /// Whether a full sync sent it.
+    is_synced: bool,
     /// Which assignment of its partition it came with.
     pub(crate) generation: u64,
 }
@@ -29,6 +31,7 @@ impl Event {
             partition: delivery.partition.clone(),
             offset: delivery.offset,
             committed_ms: change.ts,
+            is_synced: change.origin == Origin::FullSync,
             generation,
         }
     }
@@ -51,6 +54,11 @@ impl Event {
     /// When the change was committed in the source, in ms since the Unix epoch; 0 if unknown.
     pub fn committed_ms(&self) -> u64 {
         self.committed_ms
+    }
+
+    /// Whether a full sync sent it, and not a change.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_synced
     }
 
     /// What it takes in memory.

@@ -26,6 +26,9 @@ use crate::{config::ListenerConfig, error::Error, event::Event, handler::MakeHan
 /// What is done is committed at least so often.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
+/// After so much of a full sync is done it is committed at once: the next rows wait for that.
+const COMMIT_SYNCED_BYTES: usize = 2 << 20;
+
 /// How long calls may run on when the listener stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
 
@@ -39,6 +42,8 @@ pub(super) struct Journey {
     lanes: Lanes,
     flow: Flow,
     status: Arc<Status>,
+    /// What is done of full syncs, and not committed.
+    synced_bytes: usize,
     bus_failures: Backoff,
     /// The bus failed; it is not asked before this.
     ask_bus_at: Instant,
@@ -73,6 +78,7 @@ impl Journey {
             lanes: Lanes::start(config, make_handler, status),
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
+            synced_bytes: 0,
             bus_failures: Backoff::new(BUS_RETRY),
             ask_bus_at: Instant::now(),
             bad_record: None,
@@ -134,7 +140,12 @@ impl Journey {
         match next {
             Next::Stop => {}
             Next::Pause(pause) => self.pause(pause),
-            Next::Finished(finished) => self.finished(&finished?),
+            Next::Finished(finished) => {
+                self.finished(&finished?);
+                if self.synced_bytes >= COMMIT_SYNCED_BYTES {
+                    self.commit().await?;
+                }
+            }
             Next::CommitDue => self.commit().await?,
             Next::AbortDue => self.abort_leaving(),
             Next::Polled(Err(error)) => self.bus_failed(error)?,
@@ -250,9 +261,12 @@ impl Journey {
         for event in events {
             self.tracker.finish(event);
         }
+        let synced = events.iter().filter(|event| event.is_synced());
+        self.synced_bytes += synced.map(Event::bytes).sum::<usize>();
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
+        self.synced_bytes = 0;
         loop {
             let offsets = self.tracker.uncommitted();
             if offsets.is_empty() || Instant::now() < self.ask_bus_at {
