@@ -7,8 +7,11 @@ use change_event::SyncedRow;
 use super::{cursor::Cursor, row::Encoded};
 use crate::position::Place;
 
-/// After so many bytes of rows the key is noted: a batch may end there.
+/// After so many bytes of events the key is noted: a batch may end there.
 const SEGMENT_BYTES: usize = 64 << 10;
+
+/// An event has about so much beside its row.
+const ENVELOPE_BYTES: usize = 320;
 
 /// Rows of a table between two marks of the binlog.
 #[derive(Debug)]
@@ -72,9 +75,10 @@ impl Rows {
 
     /// Whether the key of the row that was taken last is to be noted.
     pub(super) fn is_segment_due(&self, cut: Cut) -> bool {
-        let begun = self.open_rows().start;
-        let Some(first) = self.rows.get(begun) else { return false };
-        cut == Cut::EachRow || self.buffer.len() - first.data.start >= SEGMENT_BYTES
+        let open = self.open_rows();
+        let Some(first) = self.rows.get(open.start) else { return false };
+        let bytes = self.buffer.len() - first.data.start + open.len() * ENVELOPE_BYTES;
+        cut == Cut::EachRow || bytes >= SEGMENT_BYTES
     }
 
     /// Ends a segment with the row that was taken last.
@@ -113,7 +117,8 @@ impl Rows {
         self.rows.len()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.buffer.len()
+    /// About how many bytes their events have.
+    pub(crate) fn event_bytes(&self) -> usize {
+        self.buffer.len() + self.rows.len() * ENVELOPE_BYTES
     }
 }

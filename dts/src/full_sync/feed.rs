@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often the bus is asked how far the listener is.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
 const MAX_ORDERS: usize = 16;

@@ -129,7 +129,7 @@ impl Reading {
             }
             Err(error) => return Err(source.reading(error)),
         };
-        size.read((rows.len() as u64, rows.bytes() as u64), begun.elapsed());
+        size.read((rows.len() as u64, rows.event_bytes() as u64), begun.elapsed());
         let high = marks.high(conn, source).await?;
         marks.release(conn, source).await?;
         let is_last = is_all && (rows.len() as u64) < limit;

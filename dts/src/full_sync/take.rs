@@ -41,14 +41,24 @@ pub(super) async fn take_page(mut stream: RowStream<'_>, how: How<'_>) -> Result
 pub(super) async fn take_part(stream: &mut RowStream<'_>, how: How<'_>) -> Result<(Rows, bool)> {
     let mut taker = Taker { rows: Rows::default(), writer: None, last: None };
     let mut is_all = false;
-    while taker.rows.bytes() < how.max_bytes {
+    while taker.rows.event_bytes() < how.max_bytes {
         let Some(row) = stream.next().await else {
             is_all = true;
             break;
         };
-        taker.take(row?, how)?;
+        if taker.take(row?, how)? == Taken::EndOfSegment {
+            // The stream has its turn before the rest of a large chunk.
+            tokio::task::yield_now().await;
+        }
     }
     Ok((taker.finish()?, is_all))
+}
+
+/// What a row was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Row,
+    EndOfSegment,
 }
 
 /// Writes rows as JSON, and notes keys here and there.
@@ -59,18 +69,19 @@ struct Taker {
 }
 
 impl Taker {
-    fn take(&mut self, row: Row, how: How<'_>) -> Result<()> {
+    fn take(&mut self, row: Row, how: How<'_>) -> Result<Taken> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => none.insert(RowWriter::new(row.columns_ref(), how.described, how.key_columns)?),
         };
         let written = writer.write(&row, self.rows.buffer())?;
         self.rows.push(written);
-        if self.rows.is_segment_due(how.cut) {
+        let ends = self.rows.is_segment_due(how.cut);
+        if ends {
             self.rows.end_segment(writer.cursor(&row)?);
         }
         self.last = Some(row);
-        Ok(())
+        Ok(if ends { Taken::EndOfSegment } else { Taken::Row })
     }
 
     fn finish(mut self) -> Result<Rows> {

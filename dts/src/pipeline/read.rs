@@ -167,7 +167,7 @@ impl Reader {
             self.replay_some()?;
             self.sync_some(status);
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
-            let can_sync = has_room && self.can_sync();
+            let can_sync = self.can_sync();
             let is_idle = self.idle.is_some();
             let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
             let settle_by = self.settle_by.unwrap_or(checkpoint_due);

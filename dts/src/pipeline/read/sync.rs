@@ -1,11 +1,15 @@
 //! Full syncs beside the stream: between two transactions chunks are asked for and merged.
 
-use super::{super::syncs::Room, MAX_BATCH_BYTES, Reader};
+use super::{super::syncs::Room, Reader};
 use crate::status::Status;
 
 /// So much is merged before the stream is looked at again: live changes wait no longer than this
 /// takes.
-const MERGE_BYTES: usize = 256 << 10;
+const MERGE_BYTES: usize = 128 << 10;
+
+/// A batch takes no more rows when it has so much: live changes wait for the append of the batch
+/// before theirs.
+const MAX_SYNCED_BYTES: usize = 512 << 10;
 
 impl Reader {
     /// Whether the reader stands between two transactions, and all before it was published.
@@ -22,13 +26,15 @@ impl Reader {
         }
         let Self { syncs, publisher, batch, decoder, saved, .. } = self;
         syncs.ask(&saved.position, publisher.windows());
-        let up_to = MAX_BATCH_BYTES.min(batch.bytes() + MERGE_BYTES);
+        let up_to = MAX_SYNCED_BYTES.min(batch.bytes() + MERGE_BYTES);
         let mut room = Room { publisher, batch, up_to };
         status.synced(syncs.merge(decoder.position(), &mut room));
     }
 
     /// Whether rows can be merged at once.
     pub(super) fn can_sync(&self) -> bool {
-        self.is_between() && self.syncs.can_merge(self.decoder.position())
+        self.batch.bytes() < MAX_SYNCED_BYTES
+            && self.is_between()
+            && self.syncs.can_merge(self.decoder.position())
     }
 }
