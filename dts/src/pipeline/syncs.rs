@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use event_bus::{Bus, CheckpointChange};
 use full_sync::{REQUEST_PREFIX, Refusal, Request, State, WISH_PREFIX, Wish};
 use tokio::{sync::mpsc, task::JoinSet};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub(super) use self::merge::Room;
 use self::run::{Outcome, Run};
@@ -275,7 +275,8 @@ impl Syncs {
 
     /// These chunks are durable in the bus.
     pub(super) fn durable(&self, sent: &[String]) {
-        for run in sent.iter().filter_map(|id| self.runs.get(id)) {
+        for (id, run) in sent.iter().filter_map(|id| self.runs.get_key_value(id)) {
+            debug!(task = id, "chunk durable");
             run.feed.order(Order::Durable);
         }
     }

@@ -4,7 +4,7 @@
 use event_bus::Batch;
 use full_sync::State;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     Syncs,
@@ -95,6 +95,7 @@ impl Syncs {
         run.counted = Instant::now();
         let mut has_ended = false;
         if is_done {
+            debug!(task = id, published = merged.published, "chunk merged");
             run.end_chunk(&held);
             has_ended = run.place.at_end && run.place.again.is_empty();
             if !run.is_in_parts {
@@ -102,6 +103,7 @@ impl Syncs {
             }
             self.sent.push(id.to_owned());
         } else {
+            debug!(task = id, published = merged.published, "chunk merged in part");
             run.stage = Stage::Holding(held);
         }
         let cursor = run.place.to_json();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use change_event::{Source, SyncedText};
 use full_sync::Task;
 use tokio::{sync::mpsc, time::Instant};
+use tracing::debug;
 
 use crate::{
     error::{Error, Result},
@@ -110,6 +111,7 @@ impl Run {
             Some(stretch) if !is_page => Piece::Again(stretch.clone()),
             _ => Piece::After(self.place.after.clone()),
         };
+        debug!(task = self.id, file = asked.file, pos = asked.pos, "chunk asked for");
         (self.is_spoilt, self.is_ready) = (false, false);
         self.stage = Stage::Reading;
         self.feed.order(Order::Read(asked.clone(), piece));
@@ -120,6 +122,8 @@ impl Run {
         if self.is_spoilt {
             return self.drop_chunk();
         }
+        let (rows, high) = (chunk.rows.len(), &chunk.high);
+        debug!(task = self.id, rows, file = high.file, pos = high.pos, "chunk read");
         let high = Source {
             server_id: chunk.server_id,
             file: chunk.high.file.as_str().into(),
