@@ -58,7 +58,11 @@ fn subscribe(group: &str, start: Start) -> Subscribe {
 
 /// Everything from `start` to the end: payloads, and the offset after them.
 async fn read(stream: &Stream, start: Start) -> Result<(Vec<String>, u64), Error> {
-    let mut subscription = stream.subscribe(subscribe("", start))?;
+    read_as(stream, subscribe("", start)).await
+}
+
+async fn read_as(stream: &Stream, wanted: Subscribe) -> Result<(Vec<String>, u64), Error> {
+    let mut subscription = stream.subscribe(wanted)?;
     let mut payloads = Vec::new();
     loop {
         if let Event::Records { records, next_offset, end_offset } = subscription.next().await? {
@@ -404,4 +408,24 @@ fn a_stream_cannot_be_named_so_that_it_leaves_the_directory() {
     for name in ["", ".", "..", "a/b", "/etc", ".hidden", &"x".repeat(65)] {
         assert!(matches!(log.stream(name), Err(Error::Rejected(_))), "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_is_addressed_to_others_is_left_out() {
+    let directory = TempDir::new().unwrap();
+    let (_log, stream) = open(&config(&directory));
+    let headers = [None, Some("me"), Some("you")].map(|to| {
+        let to = to.map(|to| ("listener".to_owned(), to.to_owned()));
+        to.into_iter().collect::<Vec<_>>()
+    });
+    let records = headers.iter().zip([b"all", b"me ", b"you"]).map(|(headers, payload)| {
+        NewRecord { headers: NewHeaders::Text(headers), ..record(payload) }
+    });
+    stream.append(Append { producer: None, records, checkpoint: &[] }).await.unwrap();
+    let addressee = Some(("listener".to_owned(), "me".to_owned()));
+    let wanted = Subscribe { addressee, ..subscribe("", Start::Earliest) };
+    let (payloads, next) = read_as(&stream, wanted).await.unwrap();
+    assert_eq!(payloads, ["all", "me "]);
+    assert_eq!(next, stream.state().next_offset, "what is left out is passed");
+    assert_eq!(read(&stream, Start::Earliest).await.unwrap().0.len(), 3);
 }
