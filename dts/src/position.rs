@@ -225,7 +225,7 @@ impl Saved {
 
 /// The number of a binlog file, by which files are ordered: `binlog.1000000` is the one after
 /// `binlog.999999`.
-pub(crate) fn file_number(file: &str) -> Option<u64> {
+pub fn file_number(file: &str) -> Option<u64> {
     file.rsplit_once('.')?.1.parse().ok()
 }
 

@@ -32,14 +32,15 @@ pub use error::{Error, Result};
 pub use key::{Key, KeyPart};
 pub use row::{Encoded, RowWriter};
 pub use session::session;
+pub use source::Source;
 pub use table::{Column, Description, describe, describe_by, tables};
+pub use watermark::{Marks, Named};
 
 pub(crate) use chunk::{Chunk, ChunkKind, Segment};
 pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
 pub(crate) use pace::Throttle;
 pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};
-pub(crate) use source::Source;
 pub(crate) use tasks::Tasks;
 pub(crate) use watermark::order;
 

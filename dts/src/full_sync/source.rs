@@ -21,9 +21,11 @@ const MAX_STANDSTILL_SECONDS: u32 = 604_800;
 
 /// The server that the stream comes from.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
-    pub(crate) config: SourceConfig,
-    pub(crate) server: Server,
+pub struct Source {
+    /// How it is spoken to.
+    pub config: SourceConfig,
+    /// What it said of itself.
+    pub server: Server,
 }
 
 impl Source {

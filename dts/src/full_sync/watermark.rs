@@ -42,19 +42,27 @@ const LOCK_RETRY: Duration = Duration::from_secs(1);
 
 /// How a server's marks are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Marks {
+pub enum Marks {
+    /// By `@@gtid_executed`, of a MySQL with GTIDs.
     Gtids,
+    /// By `performance_schema.log_status`, of a MySQL without.
     LogStatus,
+    /// By a snapshot that knows its place in the binlog, of MariaDB.
     Snapshot,
+    /// By the lock of the table.
     Lock,
 }
 
 /// Which tables' lock is taken, where it has to be.
-pub(super) type Named<'a> = (&'a str, &'a str);
+pub type Named<'a> = (&'a str, &'a str);
 
 impl Marks {
     /// The best that this server and our rights offer.
-    pub(super) async fn choose(conn: &mut Conn, source: &Source) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When the server is away.
+    pub async fn choose(conn: &mut Conn, source: &Source) -> Result<Self> {
         if source.server.product == Product::Mariadb {
             return Ok(Self::Snapshot);
         }
@@ -78,7 +86,11 @@ impl Marks {
 
     /// Makes sure that a read that follows on this connection sees all that the stream had passed
     /// at `asked`. To be followed by [`Marks::high`] or [`Marks::release`].
-    pub(super) async fn low(
+    ///
+    /// # Errors
+    ///
+    /// When the server is away, or does not show in time what it has logged.
+    pub async fn low(
         self,
         (conn, source): (&mut Conn, &Source),
         asked: &Position,
@@ -105,7 +117,11 @@ impl Marks {
     }
 
     /// The place in the binlog behind all that was read.
-    pub(super) async fn high(self, conn: &mut Conn, source: &Source) -> Result<Place> {
+    ///
+    /// # Errors
+    ///
+    /// When the server is away.
+    pub async fn high(self, conn: &mut Conn, source: &Source) -> Result<Place> {
         if self == Self::Snapshot {
             return snapshot_place(conn, source).await;
         }
@@ -114,7 +130,11 @@ impl Marks {
     }
 
     /// Gives back what [`Marks::low`] took.
-    pub(super) async fn release(self, conn: &mut Conn, source: &Source) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When the server is away.
+    pub async fn release(self, conn: &mut Conn, source: &Source) -> Result<()> {
         let statement = match self {
             Self::Gtids | Self::LogStatus => return Ok(()),
             Self::Snapshot => "COMMIT",

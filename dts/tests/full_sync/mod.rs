@@ -1,8 +1,10 @@
 //! Reading tables for full syncs, against real servers.
 
 mod bounds;
+mod follower;
 mod keys;
 mod kinds;
+mod marks;
 mod rows;
 
 use std::ops::Range;
