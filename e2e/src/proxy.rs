@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -31,6 +32,8 @@ struct Limits {
     /// How many more bytes of answers pass before connections are cut.
     left: AtomicU64,
     cuts: AtomicU64,
+    /// How many bytes of answers pass in a second over each connection.
+    rate: AtomicU64,
     /// What is put in place of what in answers.
     damage: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
 }
@@ -45,7 +48,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (left, cuts) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        let limits = Arc::new(Limits { left, cuts, damage: Mutex::default() });
+        let rate = AtomicU64::new(u64::MAX);
+        let limits = Arc::new(Limits { left, cuts, rate, damage: Mutex::default() });
         let task = tokio::spawn(accept(listener, target, Arc::clone(&limits)));
         Ok(Self { address, limits, accepting: task.abort_handle() })
     }
@@ -58,6 +62,11 @@ impl Proxy {
     /// Cuts the connection that carries the next bytes of answers, exactly after so many of them.
     pub fn cut_after(&self, bytes: u64) {
         self.limits.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Lets no more bytes of answers pass in a second over each connection.
+    pub fn slow_down(&self, rate: u64) {
+        self.limits.rate.store(rate, Ordering::SeqCst);
     }
 
     /// Puts other bytes, as many, in place of some wherever they pass in one read of an answer.
@@ -106,6 +115,9 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limits: Option<&L
         if to.write_all(bytes).await.is_err() || allowed < length {
             return;
         }
+        if let Some(limits) = limits {
+            limits.pause(length).await;
+        }
     }
 }
 
@@ -120,6 +132,14 @@ impl Limits {
         let found = buffer.windows(whole.len()).position(|window| window == whole);
         if let Some(place) = found.and_then(|at| buffer.get_mut(at..at + damaged.len())) {
             place.copy_from_slice(damaged);
+        }
+    }
+
+    async fn pause(&self, passed: usize) {
+        let rate = self.rate.load(Ordering::SeqCst);
+        if rate < u64::MAX {
+            let micros = (passed as u64).saturating_mul(1_000_000) / rate.max(1);
+            tokio::time::sleep(Duration::from_micros(micros)).await;
         }
     }
 

@@ -1,6 +1,8 @@
 //! A whole table to one listener, while the live stream goes on.
 
+mod answers;
 mod initial;
+mod keys;
 mod kills;
 mod listeners;
 mod tables;
@@ -94,6 +96,11 @@ impl Running {
         ensure!(status == 202, "{status}: {answer}");
         let id = answer["tasks"][0]["id"].as_str();
         Ok(id.with_context(|| format!("no task in {answer}"))?.to_owned())
+    }
+
+    async fn query(&self, statement: &str) -> Result<()> {
+        let mut server = self.mysql.connect().await?;
+        server.query_drop(statement).await.with_context(|| statement.to_owned())
     }
 
     async fn task(&self, id: &str) -> Result<Value> {

@@ -25,11 +25,6 @@ impl Running {
         })
         .await
     }
-
-    async fn query(&self, statement: &str) -> Result<()> {
-        let mut server = self.mysql.connect().await?;
-        server.query_drop(statement).await.with_context(|| statement.to_owned())
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
