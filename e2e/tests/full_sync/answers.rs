@@ -1,4 +1,4 @@
-//! What the call answers when real tables are asked for, also wrongly, and with SQL in what it says.
+//! What the call answers when real tables are asked for, also wrongly, and with SQL in it all.
 
 use std::fmt::Write as _;
 
