@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     binlog::Server,
     config::SourceConfig,
+    loss::Loss,
     position::Saved,
     watch::{Purge, Sight},
 };
@@ -319,6 +320,7 @@ impl Status {
                 "skip": saved.skip.records,
             })
         });
+        let lost = state.saved.as_ref().and_then(|saved| saved.loss.as_ref());
         json!({
             "name": self.name,
             "role": role,
@@ -327,7 +329,7 @@ impl Status {
             "source": state.server.as_ref().map(Connected::to_json),
             "position": position,
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
-            "lostTransactions": state.saved.as_ref().and_then(|saved| saved.loss.as_ref()),
+            "lostTransactions": lost.map(Loss::to_json),
             "lastAppend": state.last_append.map(Appended::to_json),
             "binlog": state.sight.as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
