@@ -17,15 +17,6 @@ use super::{Kind, Running, SCHEMA, TABLE};
 const SLOW: &str = "maxRate = 5000\nchunkBytes = \"128KiB\"";
 
 impl Running {
-    /// Waits until a full sync has sent some rows, and not all.
-    async fn amid(&self, id: &str) -> Result<()> {
-        wait_until("the full sync is under way", PATIENCE, async || {
-            let task = self.task(id).await.unwrap_or_default();
-            task["rows"].as_u64().unwrap_or_default() > 1000 && task["state"] == "running"
-        })
-        .await
-    }
-
     async fn query(&self, statement: &str) -> Result<()> {
         let mut server = self.mysql.connect().await?;
         server.query_drop(statement).await.with_context(|| statement.to_owned())
