@@ -40,6 +40,7 @@ pub(crate) use pace::Throttle;
 pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};
 pub(crate) use source::Source;
+pub(crate) use table::MAX_INDEXED_BYTES;
 pub(crate) use tasks::Tasks;
 pub(crate) use watermark::order;
 

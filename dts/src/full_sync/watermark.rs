@@ -197,9 +197,25 @@ async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> R
                 warn!(schema, table, "the table's lock is not to be had yet; trying again");
                 tokio::time::sleep(LOCK_RETRY).await;
             }
+            // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
+            Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
+                return Err(may_not_lock(source, &said));
+            }
             Err(error) => return Err(source.error(error)),
         }
     }
+}
+
+fn may_not_lock(source: &Source, said: &mysql_async::ServerError) -> Error {
+    let user = &source.config.user;
+    Error::refused(
+        format!("MySQL says: {} ({})", said.message, said.code),
+        format!(
+            "without GTIDs a full sync needs BACKUP_ADMIN, and SELECT on \
+             performance_schema.log_status; or, so that tables are locked, LOCK TABLES: GRANT one \
+             of them to {user:?} (`dts check` prints how)"
+        ),
+    )
 }
 
 fn quote(name: &str) -> String {

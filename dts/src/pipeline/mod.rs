@@ -169,7 +169,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
 async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
     let binlog::Source { config: host, conn, server, .. } = source;
     let mut findings = server.findings();
-    findings.extend(check::of_source(conn, (host, &config.capture), server).await);
+    findings.extend(check::of_source(conn, (host, config), server).await);
     for finding in &findings {
         let (problem, remedy) = (finding.problem(), &finding.remedy);
         match finding.severity {
