@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | MySQL, GTIDs | `@@gtid_executed` covers what was asked | end of the binlog, after the read |
 //! | MySQL, none | `performance_schema.log_status`, the same | the same |
-//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`) | the same |
+//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs | the same |
 //! | else | the table's lock | end of the binlog, before the lock is given back |
 //!
 //! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::source::Source;
 use crate::{
-    binlog::Product,
+    binlog::{self, Product},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Place, Position, file_number},
@@ -130,7 +130,12 @@ impl Marks {
             Self::Snapshot => {
                 let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
                 conn.query_drop(begin).await.map_err(|error| source.error(error))?;
-                snapshot_place(conn, source).await?
+                let seen = snapshot_place(conn, source).await?;
+                // Nothing has come yet from a server that took over: there is no place in it.
+                if asked.file.is_empty() {
+                    return snapshot_has(conn, source, (&seen, asked)).await;
+                }
+                seen
             }
             Self::Lock => return Ok(true),
         };
@@ -183,6 +188,19 @@ async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<Place> {
         return Err(source.away("its snapshot has no place in the binlog".to_owned()));
     }
     Ok(place)
+}
+
+/// Whether a snapshot of a MariaDB shows all transactions before a position of another server.
+async fn snapshot_has(
+    conn: &mut Conn,
+    source: &Source,
+    (seen, asked): (&Place, &Position),
+) -> Result<bool> {
+    let Some(wanted) = &asked.gtids else {
+        return Err(Error::Internal("a MariaDB's position has no GTIDs".to_owned()));
+    };
+    let shown = binlog::gtids_at(conn, &source.config, (&seen.file, seen.pos)).await?;
+    Ok(wanted.minus(&shown).is_empty())
 }
 
 async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> Result<()> {
