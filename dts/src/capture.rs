@@ -114,14 +114,6 @@ impl Capture {
         self.tables.iter().map(|glob| (glob.schema.as_str(), glob.table.as_str()))
     }
 
-    /// The tables that are chosen by their whole name, as `schema.table`.
-    pub(crate) fn plain_names(&self) -> impl Iterator<Item = String> {
-        let is_plain = |text: &str| !text.contains(['*', '?']);
-        self.globs()
-            .filter(move |(schema, table)| is_plain(schema) && is_plain(table))
-            .map(|(schema, table)| format!("{schema}.{table}"))
-    }
-
     /// The columns that stand in for the primary key of a table that has none.
     pub fn key_columns(&self, schema: &str, table: &str) -> Option<&[String]> {
         self.key_columns.get(&format!("{schema}.{table}")).map(Vec::as_slice)

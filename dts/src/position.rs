@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decode::Gtid,
     gtid::{GtidSet, InvalidGtidSet},
+    loss::Loss,
     touched::{self, Touched, parse_gtid},
 };
 
@@ -88,20 +89,6 @@ pub struct Saved {
     pub touched: Touched,
     /// What was last lost and accepted.
     pub loss: Option<Loss>,
-}
-
-/// Transactions that we had read, that no server has any more, and whose loss was accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Loss {
-    /// The transactions.
-    pub gtid_set: String,
-    /// The captured tables that they changed, as far as known, as `schema.table`.
-    pub tables: Vec<String>,
-    /// Whether these are all.
-    pub all_tables_known: bool,
-    /// When it was accepted, in milliseconds since 1970.
-    pub at_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,11 +1,14 @@
 //! What `dts` says of itself: the state that the API shows, and the metrics.
 
+mod full_syncs;
+
 use std::{
     ops::AddAssign,
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use full_sync::Task;
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -19,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     binlog::Server,
     config::SourceConfig,
+    loss::Loss,
     position::Saved,
     watch::{Purge, Sight},
 };
@@ -68,6 +72,8 @@ struct State {
     last_error: Option<(SystemTime, String)>,
     last_append: Option<Appended>,
     reconnects: u64,
+    /// The full syncs that have not ended.
+    full_syncs: Vec<Task>,
 }
 
 /// A place in the binlog up to which everything is durable in the bus.
@@ -129,6 +135,7 @@ struct Metrics {
     append: LagHistogram,
     settle: LagHistogram,
     append_bytes: SizeHistogram,
+    full_syncs: full_syncs::Gauges,
 }
 
 /// A figure that was seen at the server; not a number where it is not known.
@@ -291,6 +298,12 @@ impl Status {
         self.metrics.synced.inc_by(records);
     }
 
+    /// These full syncs have not ended.
+    pub fn full_syncs(&self, open: Vec<Task>) {
+        self.metrics.full_syncs.set(&open);
+        self.lock().full_syncs = open;
+    }
+
     /// How many appends there were: whether anything moved.
     pub fn appends(&self) -> u64 {
         self.metrics.appends.get()
@@ -319,6 +332,7 @@ impl Status {
                 "skip": saved.skip.records,
             })
         });
+        let lost = state.saved.as_ref().and_then(|saved| saved.loss.as_ref());
         json!({
             "name": self.name,
             "role": role,
@@ -327,7 +341,8 @@ impl Status {
             "source": state.server.as_ref().map(Connected::to_json),
             "position": position,
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
-            "lostTransactions": state.saved.as_ref().and_then(|saved| saved.loss.as_ref()),
+            "lostTransactions": lost.map(Loss::to_json),
+            "fullSyncs": full_syncs::to_json(&state.full_syncs),
             "lastAppend": state.last_append.map(Appended::to_json),
             "binlog": state.sight.as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
@@ -380,6 +395,7 @@ impl Default for State {
             last_error: None,
             last_append: None,
             reconnects: 0,
+            full_syncs: Vec::new(),
         }
     }
 }
@@ -400,6 +416,7 @@ fn register(metrics: &Metrics) -> Registry {
     for (name, help, counter) in counters {
         registry.register(name, help, counter.clone());
     }
+    metrics.full_syncs.register(&mut registry);
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
     registry.register("leader", "1 unless this is a stand-by", metrics.leader.clone());
     let help = "Until the server deletes the binlog file that we need; +Inf: never by itself";

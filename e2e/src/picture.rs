@@ -19,6 +19,7 @@ use crate::recording::{Call, Event, Outcome};
 #[derive(Debug, Default)]
 pub struct Picture {
     rows: BTreeMap<i64, Row>,
+    versions: Versions,
     seen: HashSet<u64>,
     /// Events of a full sync, repeats left out.
     pub synced: u64,
@@ -28,8 +29,20 @@ pub struct Picture {
     pub repeated: u64,
 }
 
+/// What is demanded of the versions of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    /// None comes after a newer one.
+    #[default]
+    OnlyGrow,
+    /// The source has lost the newest, and goes on from older ones.
+    MayGoBack,
+}
+
 #[derive(Clone, Debug)]
 struct Row {
+    /// When the handler was last given it, in milliseconds since 1970.
+    handled_ms: u64,
     version: i64,
     is_there: bool,
     text: String,
@@ -50,21 +63,30 @@ impl Picture {
     ///
     /// When a row goes back to an older version, or the file cannot be read.
     pub fn read(recorded: &Path, table: &str) -> Result<Self> {
-        let mut picture = Self::default();
+        Self::read_by(recorded, table, Versions::OnlyGrow)
+    }
+
+    /// The same, where other things may be demanded of the versions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Picture::read`].
+    pub fn read_by(recorded: &Path, table: &str, versions: Versions) -> Result<Self> {
+        let mut picture = Self { versions, ..Self::default() };
         let file = std::fs::File::open(recorded)?;
         for line in std::io::BufReader::new(file).lines() {
             // One that a kill cut off was not answered.
             let Ok(call) = serde_json::from_str::<Call>(&line?) else { continue };
             if call.outcome == Outcome::Done {
                 for event in call.events.iter().filter(|event| event.table_name == table) {
-                    picture.take(event)?;
+                    picture.take(call.at, event)?;
                 }
             }
         }
         Ok(picture)
     }
 
-    fn take(&mut self, event: &Event) -> Result<()> {
+    fn take(&mut self, handled_ms: u64, event: &Event) -> Result<()> {
         let mut hasher = DefaultHasher::new();
         (event.ev_id.as_str(), event.bus.offset).hash(&mut hasher);
         if !self.seen.insert(hasher.finish()) {
@@ -79,8 +101,9 @@ impl Picture {
         }
         let is_there = event.action != "delete";
         if let Some(known) = self.rows.get(&id) {
+            let grows = (v, !is_there) >= (known.version, !known.is_there);
             ensure!(
-                (v, !is_there) >= (known.version, !known.is_there),
+                grows || self.versions == Versions::MayGoBack,
                 "row {id} goes back from version {} ({}) to {v} ({} {})",
                 known.version,
                 known.last,
@@ -89,7 +112,7 @@ impl Picture {
             );
         }
         let last = format!("{} {}", event.action, event.ev_id);
-        self.rows.insert(id, Row { version: v, is_there, text: t, last });
+        self.rows.insert(id, Row { handled_ms, version: v, is_there, text: t, last });
         Ok(())
     }
 
@@ -112,6 +135,15 @@ impl Picture {
         let more = known.next();
         ensure!(more.is_none(), "{table} has no such row: {more:?}");
         Ok(expected.len())
+    }
+
+    /// Removes the rows that no event was handled of since a moment, as a listener does that stamps
+    /// its rows. Gives their ids.
+    pub fn forget_older_than(&mut self, ms: u64) -> Vec<i64> {
+        let is_old = |row: &Row| row.is_there && row.handled_ms < ms;
+        let old = self.rows.iter().filter(|(_, row)| is_old(row)).map(|(id, _)| *id).collect();
+        self.rows.retain(|_, row| !is_old(row));
+        old
     }
 
     /// Whether it has so many rows, of whatever version.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -39,10 +39,25 @@ pub async fn create_versioned(server: &mut Conn, table: &str, rows: u64) -> Resu
     Ok(())
 }
 
+/// The server that is written to; none while all wait.
+#[derive(Clone, Debug)]
+struct Target(Arc<Mutex<Option<String>>>);
+
+impl Target {
+    fn set(&self, url: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = url.map(str::to_owned);
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Sessions at work.
 #[derive(Debug)]
 pub struct Writers {
     tasks: JoinSet<Result<()>>,
+    target: Target,
     stop: Arc<AtomicBool>,
     made: Arc<AtomicU64>,
 }
@@ -52,9 +67,10 @@ impl Writers {
     pub fn start(url: &str, (table, rows): (&str, u64), rate: u64, seed: u64) -> Self {
         let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
+        let target = Target(Arc::new(Mutex::new(Some(url.to_owned()))));
         for number in 0..SESSIONS {
             let session = Session {
-                url: url.to_owned(),
+                target: target.clone(),
                 table: table.to_owned(),
                 ids: (0..rows.cast_signed()).filter(|id| id % SESSIONS == number).collect(),
                 number,
@@ -66,7 +82,17 @@ impl Writers {
             let rate = rate / SESSIONS.cast_unsigned();
             tasks.spawn(session.run(Duration::from_micros(1_000_000 / rate.max(1))));
         }
-        Self { tasks, stop, made }
+        Self { tasks, target, stop, made }
+    }
+
+    /// Lets all sessions end the change at hand, and wait.
+    pub fn hold(&self) {
+        self.target.set(None);
+    }
+
+    /// From now on another server is written to.
+    pub fn go_to(&self, url: &str) {
+        self.target.set(Some(url));
     }
 
     /// How many changes there were.
@@ -89,7 +115,7 @@ impl Writers {
 }
 
 struct Session {
-    url: String,
+    target: Target,
     table: String,
     ids: Vec<i64>,
     number: i64,
@@ -103,11 +129,17 @@ impl Session {
     async fn run(mut self, interval: Duration) -> Result<()> {
         const DUPLICATE_KEY: u16 = 1062;
         let mut ticks = tokio::time::interval(interval);
-        let mut conn = None;
+        let (mut conn, mut connected_to) = (None, None);
         while !self.stop.load(Ordering::Relaxed) {
             ticks.tick().await;
+            let target = self.target.get();
+            if target != connected_to {
+                (conn, connected_to) = (None, target);
+            }
             let Some(open) = &mut conn else {
-                conn = crate::servers::connect(&self.url).await.ok();
+                if let Some(url) = &connected_to {
+                    conn = crate::servers::connect(url).await.ok();
+                }
                 if conn.is_none() {
                     tokio::time::sleep(RECONNECT).await;
                 }

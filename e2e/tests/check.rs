@@ -262,3 +262,76 @@ async fn count_down(flavor: &str, never: &str) -> Result<()> {
     two.await.with_context(|| format!("the stream and the poll: {connections:?}"))?;
     source.remove()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<()> {
+    let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let source = Source::start("check-full-sync", "9.7", &options).await?;
+    source
+        .execute(&[
+            "CREATE USER 'lean'@'127.0.0.1' IDENTIFIED BY 'dts'",
+            "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'lean'@'127.0.0.1'",
+            "GRANT INSERT ON shop.* TO 'lean'@'127.0.0.1'",
+            "CREATE TABLE shop.keyless (a INT)",
+            "CREATE TABLE shop.keyless_small (a INT)",
+            "CREATE TABLE shop.unique_one (a INT NOT NULL, UNIQUE KEY (a))",
+            "INSERT INTO shop.keyless VALUES (1), (2), (3), (4), (5)",
+            "INSERT INTO shop.unique_one VALUES (1), (2), (3), (4), (5)",
+            "ANALYZE TABLE shop.keyless, shop.unique_one",
+        ])
+        .await?;
+    source.site.amend("dts.toml", "user = \"dts\"", "user = \"lean\"")?;
+    source.site.amend("dts.toml", "[bus]", "[fullSync]\nmaxKeylessRows = 4\n[bus]")?;
+
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(0), "the stream works: {report:#}");
+    let refused = ["LOCK TABLES on shop", "GRANT BACKUP_ADMIN ON *.* TO 'lean'@'127.0.0.1'"];
+    expect(&report, "full_sync_privileges", "warn", &refused)?;
+    let tables = ["shop.keyless, shop.keyless_small, shop.t, shop.unique_one", "refused"];
+    expect(&report, "select", "warn", &tables)?;
+
+    source.execute(&["GRANT SELECT, LOCK TABLES ON shop.* TO 'lean'@'127.0.0.1'"]).await?;
+    let (_, report) = source.check().await?;
+    let locks = ["locks its table for each chunk", "performance_schema.log_status"];
+    expect(&report, "full_sync_privileges", "warn", &locks)?;
+    ensure!(finding(&report, "select").is_none(), "{report:#}");
+    let keyless = ["shop.keyless (about 5 rows)", "fullSync.maxKeylessRows = 4"];
+    expect(&report, "max_keyless_rows", "warn", &keyless)?;
+    let said = finding(&report, "max_keyless_rows").map(Value::to_string).unwrap_or_default();
+    ensure!(!said.contains("keyless_small") && !said.contains("unique_one"), "{said}");
+
+    let remedy = finding(&report, "full_sync_privileges").map(|of| of["remedy"].clone());
+    let remedy = remedy.as_ref().and_then(Value::as_str).context("no remedy")?;
+    let grants: Vec<&str> = remedy.split("; ").filter(|part| part.starts_with("GRANT")).collect();
+    ensure!(grants.len() == 2, "{remedy}");
+    source.execute(&grants).await?;
+    let (_, report) = source.check().await?;
+    ensure!(finding(&report, "full_sync_privileges").is_none(), "{report:#}");
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_syncs_need_no_right_but_select_with_gtids_and_on_mariadb() -> Result<()> {
+    for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
+        let source = Source::start(&format!("check-sync-{flavor}"), flavor, &[]).await?;
+        source.execute(&["CREATE TABLE shop.long_one (a TEXT NOT NULL, b INT)"]).await?;
+        source.site.amend("dts.toml", "\"shop.*\"", "\"shop.*\", \"nowhere.*\"")?;
+        if flavor.starts_with("mariadb") {
+            source.execute(&["ALTER TABLE shop.long_one ADD UNIQUE KEY the_key (a)"]).await?;
+        }
+        let (code, report) = source.check().await?;
+        ensure!(code == Some(0), "{report:#}");
+        for name in ["full_sync_privileges", "select", "max_keyless_rows"] {
+            ensure!(finding(&report, name).is_none(), "{flavor}: {report:#}");
+        }
+        expect(&report, "capture.tables", "note", &["nowhere.*", "SELECT"])?;
+        let said = finding(&report, "capture.tables").map(Value::to_string).unwrap_or_default();
+        ensure!(!said.contains("shop.*"), "{said}");
+        if flavor.starts_with("mariadb") {
+            let parts = ["shop.long_one (the_key)", "refused", "ADD PRIMARY KEY"];
+            expect(&report, "long_unique_key", "warn", &parts)?;
+        }
+        source.remove()?;
+    }
+    Ok(())
+}

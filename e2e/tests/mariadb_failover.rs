@@ -29,7 +29,7 @@ async fn wait_for_replica(pair: &Pair) -> Result<()> {
 }
 
 /// The user gets the right that `dts check` prints, without which a replica is not told apart.
-async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
+pub(crate) async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
     let folder = site.path(name);
     std::fs::create_dir_all(&folder)?;
     let server = Mysql::start(flavor, &folder).await?;
@@ -39,7 +39,7 @@ async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
 }
 
 /// Makes a server follow another, with more options of the statement.
-async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
+pub(crate) async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
     let change = format!(
         "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'dts', \
          MASTER_PASSWORD = 'dts', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, \
@@ -50,7 +50,7 @@ async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
 }
 
 /// Ends replication: the server is a source of its own from then on.
-async fn promote(server: &Mysql) -> Result<()> {
+pub(crate) async fn promote(server: &Mysql) -> Result<()> {
     let mut conn = server.connect().await?;
     execute(&mut conn, &["STOP SLAVE IO_THREAD"]).await?;
     wait_for_gtids(server, &received(server).await?).await?;
@@ -63,13 +63,13 @@ async fn received(server: &Mysql) -> Result<String> {
     Ok(rows.first().and_then(|row| row.get("Gtid_IO_Pos")).unwrap_or_default())
 }
 
-async fn position(server: &Mysql) -> Result<String> {
+pub(crate) async fn position(server: &Mysql) -> Result<String> {
     let position: Option<String> =
         server.connect().await?.query_first("SELECT @@gtid_binlog_pos").await?;
     position.context("no GTIDs")
 }
 
-async fn wait_for_gtids(server: &Mysql, gtids: &str) -> Result<()> {
+pub(crate) async fn wait_for_gtids(server: &Mysql, gtids: &str) -> Result<()> {
     let query = format!("SELECT MASTER_GTID_WAIT('{gtids}', 60)");
     let timed_out: Option<i8> = server.connect().await?.query_first(query).await?;
     ensure!(timed_out == Some(0), "the server does not get {gtids}");
@@ -221,7 +221,10 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
     ensure!(beyond == expected, "only the lost ones are beyond: {beyond:?}");
     let loss = pair.status().await["lostTransactions"].clone();
     ensure!(loss["gtidSet"] == named && loss["tables"][1] == "shop.setting", "{loss}");
-    ensure!(pair.dts.output().contains("send these tables anew"), "{}", pair.dts.output());
+    let proposed = ["account", "setting"]
+        .map(|table| format!("event-worker full-sync start LISTENER shop.{table}"));
+    ensure!(loss["fullSyncs"] == serde_json::json!(proposed), "{loss}");
+    ensure!(pair.dts.output().contains(&proposed.join("; ")), "{}", pair.dts.output());
     pair.remove()
 }
 

@@ -4,6 +4,7 @@ mod full_sync;
 mod health;
 mod listeners;
 mod metrics;
+mod openapi;
 mod reset;
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::{StatusCode, Uri},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use service::http::{ApiError, Guard};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
@@ -39,25 +40,32 @@ pub(crate) async fn serve(
 }
 
 fn router(supervisor: Arc<Supervisor>) -> Router {
-    Router::new()
-        .route("/", get(full_sync::call).post(full_sync::call))
-        .route("/api/v1/full-syncs", get(full_sync::list).post(full_sync::create))
-        .route("/api/v1/full-syncs/{id}", get(full_sync::show))
-        .route("/api/v1/full-syncs/{id}/pause", post(full_sync::pause))
-        .route("/api/v1/full-syncs/{id}/resume", post(full_sync::resume))
-        .route("/api/v1/full-syncs/{id}/cancel", post(full_sync::cancel))
-        .route("/api/v1/listeners", get(listeners::list))
-        .route("/api/v1/listeners/{id}", get(listeners::show))
-        .route("/api/v1/listeners/{id}/pause", post(listeners::pause))
-        .route("/api/v1/listeners/{id}/resume", post(listeners::resume))
-        .route("/api/v1/listeners/{id}/reset", post(reset::reset))
-        .route("/api/v1/listeners/{id}/ready", get(health::listener_ready))
-        .route("/api/v1/reload", post(reload))
-        .route("/metrics", get(metrics::show))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .fallback(not_found)
-        .with_state(supervisor)
+    let router = Router::new();
+    let router = routes().into_iter().fold(router, |router, (path, how)| router.route(path, how));
+    router.fallback(not_found).with_state(supervisor)
+}
+
+/// What is served; `openapi.json` describes it.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
+    vec![
+        ("/", get(full_sync::call).post(full_sync::call)),
+        ("/api/v1/full-syncs", get(full_sync::list).post(full_sync::create)),
+        ("/api/v1/full-syncs/{id}", get(full_sync::show)),
+        ("/api/v1/full-syncs/{id}/pause", post(full_sync::pause)),
+        ("/api/v1/full-syncs/{id}/resume", post(full_sync::resume)),
+        ("/api/v1/full-syncs/{id}/cancel", post(full_sync::cancel)),
+        ("/api/v1/listeners", get(listeners::list)),
+        ("/api/v1/listeners/{id}", get(listeners::show)),
+        ("/api/v1/listeners/{id}/pause", post(listeners::pause)),
+        ("/api/v1/listeners/{id}/resume", post(listeners::resume)),
+        ("/api/v1/listeners/{id}/reset", post(reset::reset)),
+        ("/api/v1/listeners/{id}/ready", get(health::listener_ready)),
+        ("/api/v1/reload", post(reload)),
+        ("/api/v1/openapi.json", get(openapi::show)),
+        ("/metrics", get(metrics::show)),
+        ("/healthz", get(health::alive)),
+        ("/readyz", get(health::ready)),
+    ]
 }
 
 async fn reload(State(supervisor): State<Arc<Supervisor>>) -> Result<Json<Reloaded>, ApiError> {
@@ -75,4 +83,20 @@ async fn reload(State(supervisor): State<Arc<Supervisor>>) -> Result<Json<Reload
 async fn not_found(uri: Uri) -> ApiError {
     let message = format!("there is nothing at {}", uri.path());
     ApiError::new(StatusCode::NOT_FOUND, message, "docs/listeners.md lists the paths")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_path_that_is_served_is_described_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+        let described: BTreeSet<&str> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let served: BTreeSet<&str> = routes().iter().map(|(path, _)| *path).collect();
+        assert_eq!(described, served);
+    }
 }

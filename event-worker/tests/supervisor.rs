@@ -1,6 +1,6 @@
 //! The supervisor, its processes and its API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -294,5 +294,38 @@ async fn at_its_life_time_a_listener_is_followed_by_a_new_process() {
     program.wait_for("a", |view| view["restarts"].as_u64() >= Some(2)).await;
     site.append(&["x"]).await;
     site.wait_until_committed("a").await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_api_takes_what_its_description_says_and_answers_so() {
+    let site = Site::new().await;
+    site.configure(&listener("a", &site.recorder("seen", "echo true")));
+    let program = site.run();
+    program.pid_of("a").await;
+    let (status, document) = program.call("GET /api/v1/openapi.json").await;
+    assert_eq!((status, &document["openapi"]), (200, &"3.1.0".into()));
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let is_described = operations.get(method.to_lowercase()).is_some();
+            let text = format!("{method} {}", path.replace("{id}", "nobody"));
+            let (status, answer) = program.call(&text).await;
+            assert_eq!(status != 405, is_described, "{text}: {status} {answer}");
+        }
+    }
+    for (request, schema) in [
+        ("GET /api/v1/listeners/a", "Listener"),
+        ("GET /api/v1/listeners", "ListenerList"),
+        ("POST /api/v1/reload", "Reloaded"),
+        ("GET /api/v1/full-syncs", "FullSyncList"),
+        ("GET /api/v1/listeners/nobody", "Refusal"),
+    ] {
+        let (_, answer) = program.call(request).await;
+        let described = &document["components"]["schemas"][schema]["properties"];
+        let names = |of: &Value| -> BTreeSet<String> {
+            of.as_object().into_iter().flat_map(|of| of.keys().cloned()).collect()
+        };
+        assert_eq!(names(&answer), names(described), "{request}");
+    }
     assert_eq!(program.stop().await, Some(0));
 }

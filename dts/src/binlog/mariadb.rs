@@ -72,7 +72,7 @@ async fn ask_gtids(conn: &mut Conn, config: &SourceConfig) -> Result<(GtidSet, G
 }
 
 /// The GTID position of a place in a binlog file.
-async fn gtids_at(
+pub(crate) async fn gtids_at(
     conn: &mut Conn,
     config: &SourceConfig,
     (file, pos): (&str, u64),

@@ -24,6 +24,7 @@ pub use hosts::{Hosts, Source};
 pub(crate) use hosts::{open, refuse_stops};
 pub use locate::{Depth, Place, locate};
 pub(crate) use managed::Managed;
+pub(crate) use mariadb::gtids_at;
 pub(crate) use replica::{is_replica, may_see as may_see_replication};
 pub use resume::{Resumed, check_position};
 pub(crate) use scan::file_created;

@@ -13,7 +13,8 @@ use crate::{
     decode::Gtid,
     error::{Error, Result},
     gtid::GtidSet,
-    position::{Loss, Place, Position, Saved, Skip, file_number},
+    loss::Loss,
+    position::{Place, Position, Saved, Skip, file_number},
     touched::Tables,
 };
 
@@ -206,7 +207,8 @@ impl Lacking {
             ),
             "connect to a server that has them (source.hosts); or, if they are lost for good, set \
              source.onLostTransactions = \"accept\": dts goes on with what the server has, and \
-             these tables have to be sent anew, for what was published of them did not last",
+             names the full syncs that send these tables anew, for what was published of them did \
+             not last",
         )
     }
 }

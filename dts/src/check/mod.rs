@@ -1,5 +1,6 @@
 //! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
 
+mod full_sync;
 mod privileges;
 mod settings;
 mod tables;
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 use crate::{
     binlog::{self, AtEnd, Managed, Product, Server},
     bus,
-    capture::Capture,
     config::{Config, SourceConfig},
     error::{Error, Result},
     finding::{Finding, Severity},
@@ -108,7 +108,7 @@ pub async fn check(config: &Config) -> Report {
     for source in config.source.each_host() {
         let address = format!("{}:{}", source.host, source.port);
         let mut host = Host { address, ..Host::default() };
-        let looked = look(&source, (&config.capture, saved.as_ref()), &mut host).await;
+        let looked = look(&source, (config, saved.as_ref()), &mut host).await;
         host.findings.extend(looked.err().map(finding_of));
         host.findings.sort_by_key(|finding| finding.severity);
         report.hosts.push(host);
@@ -117,13 +117,13 @@ pub async fn check(config: &Config) -> Report {
 }
 
 async fn look(
-    config: &SourceConfig,
-    (capture, saved): (&Capture, Option<&Saved>),
+    source: &SourceConfig,
+    (config, saved): (&Config, Option<&Saved>),
     host: &mut Host,
 ) -> Result<()> {
-    let mut conn = binlog::connect(config).await?;
-    host.grants = privileges::grants(&mut conn, config, capture).await;
-    let server = Server::ask(&mut conn, config).await?;
+    let mut conn = binlog::connect(source).await?;
+    host.grants = privileges::grants(&mut conn, source, &config.capture).await;
+    let server = Server::ask(&mut conn, source).await?;
     host.server = Some(Facts {
         product: server.product,
         version: server.version.clone(),
@@ -131,14 +131,14 @@ async fn look(
         managed: Managed::of(&server).name(),
     });
     host.findings = server.findings();
-    host.findings.extend(of_source(&mut conn, (config, capture), &server).await);
+    host.findings.extend(of_source(&mut conn, (source, config), &server).await);
     let place = saved.map(Place::of);
-    let sight = watch::look_once(config, place).await?;
+    let sight = watch::look_once(source, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
     if let Some(saved) = saved {
-        host.findings.extend(of_position(&mut conn, config, (&server, saved)).await);
+        host.findings.extend(of_position(&mut conn, source, (&server, saved)).await);
     }
-    try_to_replicate(config, &server, conn).await
+    try_to_replicate(source, &server, conn).await
 }
 
 /// Whether the server can go on from where we are. A replica may be behind for a moment.
@@ -156,21 +156,38 @@ async fn of_position(
 /// What is to be said about a source beyond [`Server::findings`]; what cannot be asked is left out.
 pub(crate) async fn of_source(
     conn: &mut Conn,
-    (config, capture): (&SourceConfig, &Capture),
+    (source, config): (&SourceConfig, &Config),
     server: &Server,
 ) -> Vec<Finding> {
     let mut found = settings::of_variables(server);
     found.extend(settings::of_replica(conn, server).await);
     found.extend(settings::of_rights(conn).await);
-    found.extend(settings::of_server_id(conn, config, server).await);
+    found.extend(settings::of_server_id(conn, source, server).await);
     found.extend(settings::of_clock(conn).await);
-    let tables = tables::of_tables(conn, server, capture);
+    let tables = of_tables(conn, (source, config), server);
     match tokio::time::timeout(MAX_WAIT, tables).await {
         Ok(Ok(tables)) => found.extend(tables),
         Ok(Err(error)) => tracing::debug!(%error, "the tables could not be looked at"),
         Err(_) => tracing::debug!("the tables could not be looked at in time"),
     }
     found
+}
+
+async fn of_tables(
+    conn: &mut Conn,
+    (source, config): (&SourceConfig, &Config),
+    server: &Server,
+) -> mysql_async::Result<Vec<Finding>> {
+    let mut found = tables::of_tables(conn, server, &config.capture).await?;
+    let account = privileges::account(conn, source).await;
+    let subject = full_sync::Subject {
+        server,
+        capture: &config.capture,
+        max_keyless_rows: config.full_sync.max_keyless_rows,
+        account: &account,
+    };
+    found.extend(full_sync::of_full_sync(conn, subject).await?);
+    Ok(found)
 }
 
 /// The rights are tried, not read: roles and managed servers make grants hard to read. Nobody's id

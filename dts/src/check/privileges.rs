@@ -10,11 +10,16 @@ pub(super) async fn grants(
     config: &SourceConfig,
     capture: &Capture,
 ) -> Vec<String> {
+    let account = account(conn, config).await;
+    statements(&account, global_rights(conn.server_version()), capture)
+}
+
+/// The user that we are logged in as, as a GRANT names it.
+pub(super) async fn account(conn: &mut Conn, config: &SourceConfig) -> String {
     let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.ok().flatten();
     let account = account.unwrap_or_else(|| format!("{}@%", config.user));
     let (user, host) = account.rsplit_once('@').unwrap_or((account.as_str(), "%"));
-    let global = global_rights(conn.server_version());
-    statements(&format!("{}@{}", quoted(user), quoted(host)), global, capture)
+    format!("{}@{}", quoted(user), quoted(host))
 }
 
 /// To follow the binlog, to ask where it is, and to see whether the server is itself a replica.

@@ -1,6 +1,7 @@
 //! What the definitions of captured tables say: keys, cascades, engines, charsets.
 
 use mysql_async::{Conn, prelude::Queryable};
+use service::glob;
 
 use crate::{
     binlog::{Product, Server},
@@ -12,11 +13,12 @@ use crate::{
 /// Tables that a finding names; of more only the number.
 const MAX_NAMED: usize = 10;
 
-const NOT_SYSTEM: &str = "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+pub(super) const NOT_SYSTEM: &str =
+    "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
 
 /// A captured table that something is to be said about, and what.
-struct Noted {
-    table: String,
+pub(super) struct Noted {
+    pub(super) table: String,
     detail: String,
 }
 
@@ -43,7 +45,11 @@ pub(super) async fn of_tables(
 }
 
 /// Rows of schema, table and a detail, of captured tables alone.
-async fn ask(conn: &mut Conn, capture: &Capture, query: &str) -> mysql_async::Result<Vec<Noted>> {
+pub(super) async fn ask(
+    conn: &mut Conn,
+    capture: &Capture,
+    query: &str,
+) -> mysql_async::Result<Vec<Noted>> {
     let rows: Vec<(String, String, String)> = conn.query(query).await?;
     let captured = rows.into_iter().filter(|(schema, table, _)| capture.includes(schema, table));
     Ok(captured
@@ -51,7 +57,7 @@ async fn ask(conn: &mut Conn, capture: &Capture, query: &str) -> mysql_async::Re
         .collect())
 }
 
-fn named(tables: &[Noted]) -> String {
+pub(super) fn named(tables: &[Noted]) -> String {
     let shown: Vec<String> = tables
         .iter()
         .take(MAX_NAMED)
@@ -208,25 +214,32 @@ async fn old_fractions(conn: &mut Conn, capture: &Capture) -> mysql_async::Resul
     }))
 }
 
-/// Tables that the config names, and the user does not see.
+/// Tables that the config names, or globs over them, and the user does not see.
 async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
     let query = format!(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.TABLES \
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA {NOT_SYSTEM}"
     );
-    let seen = ask(conn, capture, &query).await?;
+    let seen: Vec<(String, String)> = conn.query(query).await?;
+    let is_seen = |of_schema: &str, of_table: &str| {
+        let fits = |(schema, table): &(String, String)| {
+            glob::matches(of_schema, schema) && glob::matches(of_table, table)
+        };
+        seen.iter().any(fits)
+    };
     let unseen: Vec<Noted> = capture
-        .plain_names()
-        .filter(|name| !seen.iter().any(|noted| noted.table == *name))
-        .map(|table| Noted { table, detail: String::new() })
+        .globs()
+        .filter(|(schema, table)| !is_seen(schema, table))
+        .map(|(schema, table)| Noted { table: format!("{schema}.{table}"), detail: String::new() })
         .collect();
     Ok((!unseen.is_empty()).then(|| Finding {
         severity: Severity::Note,
         name: "capture.tables",
         what: format!("tables in capture.tables that are not seen: {}", named(&unseen)),
-        why: "they are not there, or the user may not SELECT from them, and then nothing could be \
-              said about them here"
-            .into(),
+        why:
+            "they are not there, or the user may not SELECT from them: then nothing could be said \
+              about them here, and full syncs of them are refused"
+                .into(),
         remedy: "correct the name, or run the GRANT that is printed".into(),
     }))
 }

@@ -41,6 +41,7 @@ pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
 pub(crate) use pace::Throttle;
 pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};
+pub(crate) use table::MAX_INDEXED_BYTES;
 pub(crate) use tasks::Tasks;
 pub(crate) use watermark::order;
 

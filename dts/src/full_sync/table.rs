@@ -48,7 +48,7 @@ pub struct Column {
 }
 
 /// What an index holds of a column at most, in an engine that does not hash (MyISAM has the least).
-const MAX_INDEXED_BYTES: u64 = 1000;
+pub(crate) const MAX_INDEXED_BYTES: u64 = 1000;
 
 /// What `information_schema` says of a table that it names exactly so. (Its own comparison may
 /// not see case.)

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | MySQL, GTIDs | `@@gtid_executed` covers what was asked | end of the binlog, after the read |
 //! | MySQL, none | `performance_schema.log_status`, the same | the same |
-//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`) | the same |
+//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs | the same |
 //! | else | the table's lock | end of the binlog, before the lock is given back |
 //!
 //! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::source::Source;
 use crate::{
-    binlog::Product,
+    binlog::{self, Product},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Place, Position, file_number},
@@ -150,7 +150,12 @@ impl Marks {
             Self::Snapshot => {
                 let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
                 conn.query_drop(begin).await.map_err(|error| source.error(error))?;
-                snapshot_place(conn, source).await?
+                let seen = snapshot_place(conn, source).await?;
+                // Nothing has come yet from a server that took over: there is no place in it.
+                if asked.file.is_empty() {
+                    return snapshot_has(conn, source, (&seen, asked)).await;
+                }
+                seen
             }
             Self::Lock => return Ok(true),
         };
@@ -205,6 +210,19 @@ async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<Place> {
     Ok(place)
 }
 
+/// Whether a snapshot of a MariaDB shows all transactions before a position of another server.
+async fn snapshot_has(
+    conn: &mut Conn,
+    source: &Source,
+    (seen, asked): (&Place, &Position),
+) -> Result<bool> {
+    let Some(wanted) = &asked.gtids else {
+        return Err(Error::Internal("a MariaDB's position has no GTIDs".to_owned()));
+    };
+    let shown = binlog::gtids_at(conn, &source.config, (&seen.file, seen.pos)).await?;
+    Ok(wanted.minus(&shown).is_empty())
+}
+
 async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> Result<()> {
     const LOCK_WAIT_TIMEOUT: u16 = 1205;
     let wait = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}");
@@ -217,9 +235,25 @@ async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> R
                 warn!(schema, table, "the table's lock is not to be had yet; trying again");
                 tokio::time::sleep(LOCK_RETRY).await;
             }
+            // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
+            Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
+                return Err(may_not_lock(source, &said));
+            }
             Err(error) => return Err(source.error(error)),
         }
     }
+}
+
+fn may_not_lock(source: &Source, said: &mysql_async::ServerError) -> Error {
+    let user = &source.config.user;
+    Error::refused(
+        format!("MySQL says: {} ({})", said.message, said.code),
+        format!(
+            "without GTIDs a full sync needs BACKUP_ADMIN, and SELECT on \
+             performance_schema.log_status; or, so that tables are locked, LOCK TABLES: GRANT one \
+             of them to {user:?} (`dts check` prints how)"
+        ),
+    )
 }
 
 fn quote(name: &str) -> String {

@@ -27,7 +27,7 @@ use crate::{
     error::{Error, Result},
     finding::Severity,
     full_sync::{Common, Source, Tasks, Throttle},
-    position::{Loss, POSITION_KEY, Saved},
+    position::{POSITION_KEY, Saved},
     status::{Phase, Status},
     watch::watch,
 };
@@ -169,7 +169,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
 async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
     let binlog::Source { config: host, conn, server, .. } = source;
     let mut findings = server.findings();
-    findings.extend(check::of_source(conn, (host, &config.capture), server).await);
+    findings.extend(check::of_source(conn, (host, config), server).await);
     for finding in &findings {
         let (problem, remedy) = (finding.problem(), &finding.remedy);
         match finding.severity {
@@ -221,14 +221,14 @@ async fn begin(
 async fn accept_loss(saved: &Saved, producer: &mut dyn Producer) -> Result<()> {
     append::append(producer, &event_bus::Batch::default(), (saved, Vec::new(), Pace::Settle))
         .await?;
-    if let Some(Loss { gtid_set, tables, all_tables_known, .. }) = &saved.loss {
-        let tables = tables.join(", ");
+    if let Some(loss) = &saved.loss {
         error!(
-            gtids = gtid_set,
-            tables,
-            all_tables_known,
-            "transactions that were published are lost in MySQL, which is accepted: send these \
-             tables anew"
+            gtids = loss.gtid_set,
+            tables = loss.tables.join(", "),
+            all_tables_known = loss.all_tables_known,
+            full_syncs = loss.full_syncs().join("; "),
+            "transactions that were published are lost in MySQL, which is accepted: these full \
+             syncs, for each listener of the tables, make them right again (docs/full-sync.md)"
         );
     }
     Ok(())

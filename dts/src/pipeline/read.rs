@@ -192,6 +192,9 @@ impl Reader {
     /// Takes a finished batch back, and hands the one at hand over if it is time.
     fn exchange(&mut self, appender: &mut Appender, status: &Status) {
         status.oversized(self.publisher.take_oversized());
+        if let Some(open) = self.syncs.unseen() {
+            status.full_syncs(open);
+        }
         if let Some(done) = appender.try_done() {
             self.finished(done, status);
         }

@@ -6,7 +6,7 @@ mod run;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use event_bus::{Bus, CheckpointChange};
-use full_sync::{REQUEST_PREFIX, Refusal, Request, State, WISH_PREFIX, Wish};
+use full_sync::{REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX, Wish};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
@@ -33,6 +33,8 @@ pub(super) struct Syncs {
     tasks: Tasks,
     runs: BTreeMap<String, Run>,
     runs_made: u64,
+    /// Whether a task changed since they were shown.
+    is_unseen: bool,
     /// Whose chunks are wholly in the batch at hand.
     sent: Vec<String>,
     news: mpsc::Receiver<Told>,
@@ -70,6 +72,7 @@ impl Syncs {
             tasks,
             runs: BTreeMap::new(),
             runs_made: 0,
+            is_unseen: true,
             sent: Vec::new(),
             news,
             teller,
@@ -270,7 +273,15 @@ impl Syncs {
 
     /// What goes with the batch at hand: changes of the checkpoint, and whose chunks are in it.
     pub(super) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
-        (self.tasks.take_changes(), std::mem::take(&mut self.sent))
+        let changes = self.tasks.take_changes();
+        self.is_unseen |= !changes.is_empty();
+        (changes, std::mem::take(&mut self.sent))
+    }
+
+    /// The tasks that have not ended, if any changed since this was last asked.
+    pub(super) fn unseen(&mut self) -> Option<Vec<Task>> {
+        let open = || self.tasks.iter().filter(|task| !task.state.is_final()).cloned();
+        std::mem::take(&mut self.is_unseen).then(|| open().collect())
     }
 
     /// These chunks are durable in the bus.

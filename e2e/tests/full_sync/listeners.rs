@@ -38,13 +38,13 @@ async fn other_listeners_get_none_of_the_rows() -> Result<()> {
     let after = Recording::read(&running.site.path("beside"))?;
     println!(
         "{made} changes; lag of another listener in ms, before: {}, over all: {}",
-        shown(&before),
-        shown(&after)
+        lags(&before),
+        lags(&after)
     );
     running.stop().await
 }
 
-fn shown(recording: &Recording) -> String {
+fn lags(recording: &Recording) -> String {
     let lags = recording.lags();
     let at = |part: usize| lags.get(lags.len() * part / 1000).copied().unwrap_or_default();
     format!("p50 {} p99 {}", at(500), at(990))
@@ -117,8 +117,14 @@ async fn a_task_is_paused_resumed_and_cancelled() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let task = running.task(&id).await?;
     ensure!(task["state"] == "paused" && task["rows"] == paused_at, "{task}");
+    shown(&running, &id, paused_at).await?;
     wish(&running, "resume", "running").await?;
     running.done(&id).await?;
+    wait_until("dts shows none at work", PATIENCE, async || {
+        let status = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        status["fullSyncs"].as_array().is_some_and(Vec::is_empty)
+    })
+    .await?;
     running.complete("search").await?;
 
     let second = running.sync("search", "").await?;
@@ -129,4 +135,25 @@ async fn a_task_is_paused_resumed_and_cancelled() -> Result<()> {
     let (status, answer) = running.site.call_worker("POST", &path).await?;
     ensure!(status == 409, "{status} {answer}");
     running.stop().await
+}
+
+/// `dts` shows a paused full sync in its status and its metrics.
+async fn shown(running: &Running, id: &str, rows: u64) -> Result<()> {
+    let status = running.site.ask_dts("/api/v1/status").await?;
+    let task = &status["fullSyncs"][0];
+    let is_it = task["id"] == id && task["listener"] == "search" && task["table"] == "item";
+    ensure!(is_it && task["state"] == "paused" && task["rows"] == rows, "{status}");
+    ensure!(task["rowsPerSecond"].as_f64() > Some(0.0), "{task}");
+    let metrics = running.site.ask_dts_text("/metrics").await?;
+    let labels =
+        format!("task=\"{id}\",listener=\"search\",schema=\"{}\",table=\"item\"", super::SCHEMA);
+    for line in [
+        "dts_full_syncs{state=\"paused\"} 1".to_owned(),
+        "dts_full_syncs{state=\"running\"} 0".to_owned(),
+        format!("dts_full_sync_task_rows{{{labels}}} {rows}.0"),
+        format!("dts_full_sync_task_rows_per_second{{{labels}}} {}", task["rowsPerSecond"]),
+    ] {
+        ensure!(metrics.lines().any(|other| other == line), "{line} is not in {metrics}");
+    }
+    Ok(())
 }

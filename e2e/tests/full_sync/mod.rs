@@ -1,10 +1,12 @@
 //! A whole table to one listener, while the live stream goes on.
 
 mod answers;
+mod failover;
 mod initial;
 mod keys;
 mod kills;
 mod listeners;
+mod loss;
 mod tables;
 
 use std::time::Duration;
@@ -61,9 +63,7 @@ impl Running {
     ) -> Result<Self> {
         let mut site = Site::new(test)?;
         let mysql = start_source(&site, kind).await?;
-        let mut server = mysql.connect().await?;
-        server.query_drop(format!("CREATE DATABASE {SCHEMA}")).await?;
-        create_versioned(&mut server, TABLE, rows).await?;
+        fill(&mysql, rows).await?;
         let kafka = match kind {
             Kind::Kafka => {
                 let kafka = Kafka::start(&site.path("kafka")).await?;
@@ -73,6 +73,17 @@ impl Running {
             _ => None,
         };
         site.configure_dts(&mysql.address(), SCHEMA)?;
+        Self::begin(site, (mysql, kafka), more, listeners).await
+    }
+
+    /// Starts the programs in a site whose `dts.toml` is written, and where they begin with what
+    /// comes next.
+    async fn begin(
+        site: Site,
+        (mysql, kafka): (Mysql, Option<Kafka>),
+        more: &str,
+        listeners: &[&str],
+    ) -> Result<Self> {
         let amended = format!("start = \"latest\"\n[fullSync]\n{more}\n[source]");
         site.amend("dts.toml", "start = \"earliest\"\n[source]", &amended)?;
         let listeners: Result<Vec<String>> = listeners
@@ -105,6 +116,15 @@ impl Running {
 
     async fn task(&self, id: &str) -> Result<Value> {
         Ok(self.site.call_worker("GET", &format!("/api/v1/full-syncs/{id}")).await?.1)
+    }
+
+    /// Waits until a full sync has sent some rows, and not all.
+    async fn amid(&self, id: &str) -> Result<()> {
+        wait_until("the full sync is under way", PATIENCE, async || {
+            let task = self.task(id).await.unwrap_or_default();
+            task["rows"].as_u64().unwrap_or_default() > 1000 && task["state"] == "running"
+        })
+        .await
     }
 
     /// Waits until a task is in a state that it stays in.
@@ -147,6 +167,13 @@ impl Running {
         site.wait_until_empty().await?;
         site.remove()
     }
+}
+
+/// Makes the table with versions.
+async fn fill(server: &Mysql, rows: u64) -> Result<()> {
+    let mut server = server.connect().await?;
+    server.query_drop(format!("CREATE DATABASE {SCHEMA}")).await?;
+    create_versioned(&mut server, TABLE, rows).await
 }
 
 async fn start_source(site: &Site, kind: Kind) -> Result<Mysql> {

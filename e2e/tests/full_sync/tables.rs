@@ -16,17 +16,6 @@ use super::{Kind, Running, SCHEMA, TABLE};
 /// Slow enough to do something in its middle.
 const SLOW: &str = "maxRate = 5000\nchunkBytes = \"128KiB\"";
 
-impl Running {
-    /// Waits until a full sync has sent some rows, and not all.
-    async fn amid(&self, id: &str) -> Result<()> {
-        wait_until("the full sync is under way", PATIENCE, async || {
-            let task = self.task(id).await.unwrap_or_default();
-            task["rows"].as_u64().unwrap_or_default() > 1000 && task["state"] == "running"
-        })
-        .await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_altered_is_read_on_in_its_new_shape() -> Result<()> {
     let running = Running::start("full-sync-altered", (Kind::Log, 20_000), SLOW).await?;

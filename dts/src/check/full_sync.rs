@@ -1,0 +1,194 @@
+//! What full syncs need beyond the stream: a mark in the binlog before each read, the right to read
+//! the captured tables, and keys to read them by.
+
+use std::collections::BTreeSet;
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use super::tables::{NOT_SYSTEM, Noted, ask, named};
+use crate::{
+    binlog::{Product, Server},
+    capture::Capture,
+    finding::{Finding, Severity},
+    full_sync::MAX_INDEXED_BYTES,
+};
+
+/// No table is named so: the right to lock it is looked at before whether it is there.
+const NO_TABLE: &str = "dbevent is not here";
+
+/// Base tables that have no primary key.
+const WITHOUT_PRIMARY: &str = "LEFT JOIN information_schema.TABLE_CONSTRAINTS k \
+    ON k.TABLE_SCHEMA = t.TABLE_SCHEMA AND k.TABLE_NAME = t.TABLE_NAME \
+    AND k.CONSTRAINT_TYPE = 'PRIMARY KEY' \
+    WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL";
+
+/// How the server is asked, and for which tables.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) server: &'a Server,
+    pub(super) capture: &'a Capture,
+    pub(super) max_keyless_rows: u64,
+    /// The user that we are logged in as, as a GRANT names it.
+    pub(super) account: &'a str,
+}
+
+/// What is to be said about full syncs of the captured tables.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub(super) async fn of_full_sync(
+    conn: &mut Conn,
+    subject: Subject<'_>,
+) -> mysql_async::Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    found.extend(marks(conn, subject).await?);
+    found.extend(unreadable(conn, subject.capture).await?);
+    found.extend(keyless(conn, subject).await?);
+    if subject.server.product == Product::Mariadb {
+        found.extend(hidden_keys(conn, subject.capture).await?);
+    }
+    Ok(found)
+}
+
+/// With GTIDs, and on MariaDB, the mark takes no right. Else it takes one to see it, or to lock.
+async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Option<Finding>> {
+    let Subject { server, capture, account, .. } = subject;
+    if server.product == Product::Mariadb || server.gtid_executed.is_some() {
+        return Ok(None);
+    }
+    match conn.query_drop("SELECT 1 FROM performance_schema.log_status").await {
+        Ok(()) => return Ok(None),
+        Err(mysql_async::Error::Server(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let locked = without_lock(conn, capture).await?;
+    let (what, why) = match locked.is_empty() {
+        true => (
+            "there are no GTIDs, and the user lacks BACKUP_ADMIN: a full sync locks its table for \
+             each chunk"
+                .to_owned(),
+            "whoever wants to write the table waits for the chunk",
+        ),
+        false => (
+            format!(
+                "there are no GTIDs, and the user lacks BACKUP_ADMIN, and LOCK TABLES on {}",
+                locked.join(", ")
+            ),
+            "full syncs of these tables are refused",
+        ),
+    };
+    Ok(Some(Finding {
+        severity: Severity::Warn,
+        name: "full_sync_privileges",
+        what,
+        why: why.to_owned(),
+        remedy: format!(
+            "GRANT BACKUP_ADMIN ON *.* TO {account}; \
+             GRANT SELECT ON performance_schema.log_status TO {account}; or, so that tables are \
+             locked, GRANT LOCK TABLES on the captured schemas; or turn GTIDs on"
+        ),
+    }))
+}
+
+/// The schemas whose tables we may not lock.
+async fn without_lock(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<String>> {
+    let query = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES \
+         WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA {NOT_SYSTEM}"
+    );
+    let tables: Vec<(String, String)> = conn.query(query).await?;
+    let captured = tables.into_iter().filter(|(schema, table)| capture.includes(schema, table));
+    let schemas: BTreeSet<String> = captured.map(|(schema, _)| schema).collect();
+    let mut without = Vec::new();
+    for schema in schemas {
+        let lock = format!("LOCK TABLES `{}`.`{NO_TABLE}` READ", schema.replace('`', "``"));
+        match conn.query_drop(lock).await {
+            // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
+            Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
+                without.push(schema);
+            }
+            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(without)
+}
+
+/// Tables that are seen, but may not be read.
+async fn unreadable(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
+    let query = format!(
+        "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, '' FROM information_schema.COLUMNS c \
+         JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = c.TABLE_SCHEMA \
+         AND t.TABLE_NAME = c.TABLE_NAME WHERE t.TABLE_TYPE = 'BASE TABLE' \
+         AND NOT FIND_IN_SET('select', c.PRIVILEGES) AND c.TABLE_SCHEMA {NOT_SYSTEM} \
+         GROUP BY c.TABLE_SCHEMA, c.TABLE_NAME ORDER BY 1, 2"
+    );
+    let tables = ask(conn, capture, &query).await?;
+    Ok((!tables.is_empty()).then(|| Finding {
+        severity: Severity::Warn,
+        name: "select",
+        what: format!("the user may not SELECT from captured tables: {}", named(&tables)),
+        why: "their changes come, but full syncs of them are refused".into(),
+        remedy: "run the GRANT that is printed".into(),
+    }))
+}
+
+/// Tables that have to be read at one moment, and cannot be.
+async fn keyless(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Option<Finding>> {
+    let Subject { capture, max_keyless_rows, .. } = subject;
+    let query = format!(
+        "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, \
+         IF(t.ENGINE = 'InnoDB', CONCAT('about ', t.TABLE_ROWS, ' rows'), t.ENGINE) \
+         FROM information_schema.TABLES t {WITHOUT_PRIMARY} AND t.TABLE_SCHEMA {NOT_SYSTEM} \
+         AND (t.ENGINE <> 'InnoDB' OR t.TABLE_ROWS > {max_keyless_rows}) ORDER BY 1, 2"
+    );
+    let mut tables = ask(conn, capture, &query).await?;
+    if !tables.is_empty() {
+        let unique = "SELECT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.STATISTICS \
+            WHERE NON_UNIQUE = 0 GROUP BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME \
+            HAVING SUM(NULLABLE = 'YES' OR COLUMN_NAME IS NULL) = 0";
+        let keyed = ask(conn, capture, unique).await?;
+        tables.retain(|noted| !keyed.iter().any(|other| other.table == noted.table));
+    }
+    Ok((!tables.is_empty()).then(|| Finding {
+        severity: Severity::Warn,
+        name: "max_keyless_rows",
+        what: format!(
+            "captured tables without any key, not of InnoDB or with more than \
+             fullSync.maxKeylessRows = {max_keyless_rows} rows: {}",
+            named(&tables)
+        ),
+        why: "such a table has to be read at one moment: full syncs of these are refused".into(),
+        remedy: "ALTER TABLE … ADD PRIMARY KEY (…); or ENGINE = InnoDB, and raise \
+                 fullSync.maxKeylessRows in dts.toml"
+            .into(),
+    }))
+}
+
+/// Tables whose rows a MariaDB tells apart by a column alone that it hides: a hash of long text.
+async fn hidden_keys(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
+    let query = format!(
+        "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, MIN(s.INDEX_NAME) FROM information_schema.STATISTICS s \
+         JOIN information_schema.COLUMNS c ON c.TABLE_SCHEMA = s.TABLE_SCHEMA \
+         AND c.TABLE_NAME = s.TABLE_NAME AND c.COLUMN_NAME = s.COLUMN_NAME \
+         JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = s.TABLE_SCHEMA \
+         AND t.TABLE_NAME = s.TABLE_NAME {WITHOUT_PRIMARY} AND t.TABLE_SCHEMA {NOT_SYSTEM} \
+         AND s.NON_UNIQUE = 0 AND s.INDEX_TYPE = 'HASH' AND s.SUB_PART IS NULL \
+         AND c.CHARACTER_OCTET_LENGTH > {MAX_INDEXED_BYTES} \
+         GROUP BY t.TABLE_SCHEMA, t.TABLE_NAME ORDER BY 1, 2"
+    );
+    let tables: Vec<Noted> = ask(conn, capture, &query).await?;
+    Ok((!tables.is_empty()).then(|| Finding {
+        severity: Severity::Warn,
+        name: "long_unique_key",
+        what: format!(
+            "captured tables without a primary key, and with a unique key over a long text: {}",
+            named(&tables)
+        ),
+        why: "the server tells their rows apart by a column that it hides: full syncs of them are \
+              refused"
+            .into(),
+        remedy: "ALTER TABLE … ADD PRIMARY KEY (…)".into(),
+    }))
+}

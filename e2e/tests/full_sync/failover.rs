@@ -1,0 +1,205 @@
+//! The source goes amid a full sync, and another host takes over: the full sync goes on there.
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, wait_until},
+    programs::{Site, seed, size},
+    servers::{Mysql, execute},
+    writers::Writers,
+};
+use mysql_async::prelude::Queryable;
+
+use super::{Running, SCHEMA, TABLE, fill};
+use crate::{failover, mariadb_failover};
+
+/// Changes a second.
+const RATE: u64 = 400;
+
+/// What `[source]` has besides.
+pub(super) const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
+
+/// A source with its replica, and the programs around both.
+pub(super) struct Replicated {
+    pub(super) running: Running,
+    pub(super) replica: Mysql,
+}
+
+/// How many rows the table has, and what is in `[fullSync]` so that it takes half a minute.
+pub(super) fn slow() -> (u64, String) {
+    let rows = size(20_000, 100_000);
+    (rows, format!("maxRate = {}\nchunkBytes = \"64KiB\"", rows / 20))
+}
+
+impl Replicated {
+    /// `flavor` is that of both servers; `source` is what `[source]` has besides its hosts.
+    pub(super) async fn start(test: &str, flavor: &str, source: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let first = start_server(&site, flavor, "first").await?;
+        let replica = start_server(&site, flavor, "second").await?;
+        let (rows, more) = slow();
+        fill(&first, rows).await?;
+        follow(&replica, &first).await?;
+        wait_for(&replica, &first).await?;
+        site.configure_hosts(&[&first.address(), &replica.address()], SCHEMA, source)?;
+        let running = Running::begin(site, (first, None), &more, &["search"]).await?;
+        Ok(Self { running, replica })
+    }
+
+    /// Waits until `dts` reads from what was the replica, which is the source of the test then.
+    pub(super) async fn taken_over(&mut self) -> Result<()> {
+        let running = &mut self.running;
+        let replica = self.replica.address();
+        let outcome = wait_until("the other host takes over", PATIENCE * 2, async || {
+            let status = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            status["source"]["address"] == replica && status["state"] == "streaming"
+        });
+        outcome.await.with_context(|| running.dts.output())?;
+        std::mem::swap(&mut running.mysql, &mut self.replica);
+        Ok(())
+    }
+
+    /// How many rows the full sync has sent: it is still at work.
+    async fn sent(&self, id: &str) -> Result<u64> {
+        let task = self.running.task(id).await?;
+        ensure!(task["state"] == "running", "{task}");
+        task["rows"].as_u64().with_context(|| task.to_string())
+    }
+
+    pub(super) async fn stop(self) -> Result<()> {
+        drop(self.replica);
+        self.running.stop().await
+    }
+}
+
+async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
+    match flavor {
+        "9.7" => failover::start_server(site, name).await,
+        mariadb => mariadb_failover::start_server(site, mariadb, name).await,
+    }
+}
+
+async fn follow(replica: &Mysql, source: &Mysql) -> Result<()> {
+    if source.is_mariadb() {
+        return mariadb_failover::follow(replica, source, "").await;
+    }
+    failover::follow(replica, source, "").await
+}
+
+async fn promote(replica: &Mysql) -> Result<()> {
+    if replica.is_mariadb() {
+        return mariadb_failover::promote(replica).await;
+    }
+    failover::promote(replica).await
+}
+
+/// Waits until a replica has all that its source has.
+async fn wait_for(replica: &Mysql, source: &Mysql) -> Result<()> {
+    if source.is_mariadb() {
+        let position = mariadb_failover::position(source).await?;
+        return mariadb_failover::wait_for_gtids(replica, &position).await;
+    }
+    let has: Option<String> =
+        source.connect().await?.query_first("SELECT @@GLOBAL.gtid_executed").await?;
+    failover::wait_for_gtids(replica, &has.context("no GTIDs")?).await
+}
+
+/// The sessions that write a table are let go, and none of them has a change under way.
+async fn quiet(source: &Mysql, writers: &Writers) -> Result<()> {
+    const OTHERS: &str = "SELECT COUNT(*) FROM information_schema.processlist \
+         WHERE user = 'root' AND id <> CONNECTION_ID()";
+    writers.hold();
+    let mut server = source.connect().await?;
+    wait_until("no writer is connected", PATIENCE, async || {
+        server.query_first::<u64, _>(OTHERS).await.is_ok_and(|others| others == Some(0))
+    })
+    .await
+}
+
+async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
+    let mut servers = Replicated::start(test, flavor, "").await?;
+    let (rows, _) = slow();
+    let writers = Writers::start(&servers.running.url, (TABLE, rows), RATE, seed());
+    let id = servers.running.sync("search", "").await?;
+    servers.running.amid(&id).await?;
+    let Replicated { running, replica } = &mut servers;
+    quiet(&running.mysql, &writers).await?;
+    execute(&mut running.mysql.connect().await?, &["SET GLOBAL read_only = ON"]).await?;
+    wait_for(replica, &running.mysql).await?;
+    promote(replica).await?;
+    let old = running.task(&id).await?["rows"].as_u64().unwrap_or_default();
+    if running.mysql.is_mariadb() {
+        let as_replica = "SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos";
+        execute(&mut running.mysql.connect().await?, &[as_replica]).await?;
+    }
+    follow(&running.mysql, replica).await?;
+    writers.go_to(&replica.url());
+    let made = writers.made();
+    // It is read from on, as the replica that it is now.
+    wait_until("the new source is written to, the old one is read", PATIENCE, async || {
+        let task = running.task(&id).await.unwrap_or_default();
+        writers.made() > made + RATE && task["rows"].as_u64() > Some(old)
+    })
+    .await?;
+    running.mysql.kill().await?;
+    servers.taken_over().await?;
+    let at = servers.sent(&id).await?;
+    let running = &servers.running;
+    let task = running.done(&id).await?;
+    let made = writers.stop().await?;
+    let picture = running.complete("search").await?;
+    let status = running.site.ask_dts("/api/v1/status").await?;
+    ensure!(status["lostTransactions"].is_null(), "{status}");
+    println!(
+        "{flavor}: switched at {old} rows, taken over at {at} of {}; {} rows synced, {} changes \
+         received of {made} made, {} repeated",
+        task["rows"], picture.synced, picture.live, picture.repeated
+    );
+    servers.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_goes_on_over_a_planned_switch() -> Result<()> {
+    survive_switch("full-sync-switch", "9.7").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_of_mariadb_goes_on_over_a_planned_switch() -> Result<()> {
+    survive_switch("full-sync-switch-mariadb", "mariadb-11.8").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Result<()> {
+    let mut servers = Replicated::start("full-sync-crash", "9.7", ACCEPT).await?;
+    let Replicated { running, replica } = &mut servers;
+    let source = &mut running.mysql;
+    execute(&mut source.connect().await?, &failover::SEMI_SYNCHRONOUS_SOURCE).await?;
+    execute(&mut replica.connect().await?, &failover::SEMI_SYNCHRONOUS_REPLICA).await?;
+    let (rows, _) = slow();
+    let writers = Writers::start(&running.url, (TABLE, rows), RATE, seed());
+    let id = running.sync("search", "").await?;
+    running.amid(&id).await?;
+    running.mysql.kill().await?;
+    promote(replica).await?;
+    writers.go_to(&replica.url());
+    servers.taken_over().await?;
+    let at = servers.sent(&id).await?;
+    let running = &servers.running;
+    let task = running.done(&id).await?;
+    let loss = running.loss().await?;
+    let made = writers.made();
+    let picture = if loss.is_null() {
+        writers.stop().await?;
+        running.complete("search").await?
+    } else {
+        // It was sent to us and acknowledged by nobody: no application was told that it is there.
+        let since = running.make_right(&loss).await?;
+        writers.stop().await?;
+        running.is_right(since).await?.0
+    };
+    println!(
+        "taken over at {at} of {} rows; {} rows synced, {} changes received of {made} made, \
+         lost {loss}",
+        task["rows"], picture.synced, picture.live
+    );
+    servers.stop().await
+}
