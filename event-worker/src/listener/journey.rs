@@ -237,9 +237,9 @@ impl Journey {
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
                 return Ok(());
             }
-            let change = read_change(delivery)?;
+            let (text, change) = read_change(delivery)?;
             if self.filter.wants(&change).map_err(|error| bad_record(delivery, error))? {
-                let event = Event::new(delivery, &change, generation);
+                let event = Event::new((delivery, text), change, generation);
                 self.tracker.begin(&event);
                 self.lanes.push(delivery, event);
             } else {
@@ -331,9 +331,12 @@ impl From<Broken> for Error {
     }
 }
 
-fn read_change(delivery: &Delivery) -> Result<ChangeEvent<'_>, Error> {
-    std::str::from_utf8(&delivery.value).map_err(|error| bad_record(delivery, error))?;
-    ChangeEvent::read(&delivery.value).map_err(|error| bad_record(delivery, error))
+/// The record's text, and the change that it tells of.
+fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
+    let text = std::str::from_utf8(&delivery.value);
+    let text = text.map_err(|error| bad_record(delivery, error))?;
+    let change = ChangeEvent::read_text(text).map_err(|error| bad_record(delivery, error))?;
+    Ok((text, change))
 }
 
 fn bad_record(delivery: &Delivery, reason: impl std::fmt::Display) -> Error {
