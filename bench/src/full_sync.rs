@@ -4,17 +4,17 @@ use std::{path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    processes::{PATIENCE, Process, read_growing, wait_until},
-    programs::{Site, recording_listener},
+    processes::{PATIENCE, Process, wait_until},
+    programs::Site,
     servers::{Mysql, repository},
 };
 use serde_json::Value;
 
 use crate::{
     broker::Broker,
+    counting,
     load::{Loaded, SCHEMA},
     measure::{Cost, until, until_ended},
-    steps::count,
     synced::{By, Synced},
 };
 
@@ -115,15 +115,17 @@ async fn sync(table: &Table<'_>, bus: Bus<'_>) -> Result<Cost> {
     // The first row by itself: when it is counted, everything is in its place.
     ask(&site, &format!("/?table={}&listenerid={LISTENER}&offset=0&maxOffset=0", table.name))
         .await?;
-    wait_until("the first row is counted", PATIENCE, async || rows(&counted).ok() == Some(1))
-        .await?;
+    wait_until("the first row is counted", PATIENCE, async || {
+        counting::counted(&counted).ok() == Some(1)
+    })
+    .await?;
     let began = Instant::now();
     let task = ask(&site, &format!("/?table={}&listenerid={LISTENER}", table.name)).await?;
     let cost = until(began, &[&dts, &worker], async || {
-        Ok(rows(&counted)? > table.rows && is_done(&site, &task).await?)
+        Ok(counting::counted(&counted)? > table.rows && is_done(&site, &task).await?)
     })
     .await?;
-    ensure!(rows(&counted)? == table.rows + 1, "rows came twice");
+    ensure!(counting::counted(&counted)? == table.rows + 1, "rows came twice");
     let peak_rss_kib = dts.peak_resident_kib()?;
     drop((dts, worker));
     site.wait_until_empty().await?;
@@ -135,8 +137,7 @@ async fn sync(table: &Table<'_>, bus: Bus<'_>) -> Result<Cost> {
 async fn start(site: &Site, mysql: &Mysql, counted: &Path) -> Result<(Process, Process)> {
     site.configure_dts(&mysql.address(), SCHEMA)?;
     site.amend("dts.toml", "start = \"earliest\"", "start = \"latest\"")?;
-    let listener = recording_listener(LISTENER, counted, &["--count"])?;
-    site.configure_worker(&listener.replace("\"earliest\"", "\"latest\""))?;
+    site.configure_worker(&counting::listener(LISTENER, counted)?)?;
     let dts = site.start_dts()?;
     wait_until("dts streams", PATIENCE, async || {
         let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
@@ -171,8 +172,4 @@ async fn is_done(site: &Site, task: &str) -> Result<bool> {
     let (_, task) = site.call_worker("GET", &format!("/api/v1/full-syncs/{task}")).await?;
     ensure!(task["state"] != "failed", "{task}");
     Ok(task["state"] == "done")
-}
-
-fn rows(counted: &Path) -> Result<u64> {
-    Ok(count(&read_growing(counted)?))
 }

@@ -7,6 +7,7 @@
 )]
 
 mod broker;
+mod counting;
 mod debezium;
 mod decode;
 mod full_sync;
@@ -45,6 +46,11 @@ enum Verb {
         address: String,
         /// The topic.
         from: String,
+    },
+    /// Is a handler of `event-worker` that only counts.
+    CountEvents {
+        /// Where it writes how many events each call had.
+        counted: std::path::PathBuf,
     },
     /// Decodes a whole binlog to nowhere.
     Decode {
@@ -121,6 +127,7 @@ async fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&sent.await??)?);
             Ok(())
         }
+        Verb::CountEvents { counted } => counting::count_events(&counted),
         Verb::Decode { config } => decode::to_nowhere(&config).await,
     }
 }

@@ -201,7 +201,7 @@ async fn to_handler(site: &Site, rows: u64) -> Result<Cost> {
 }
 
 /// Adds up the counts of a recording without parsing every line of it again.
-pub(crate) fn count(text: &str) -> u64 {
+fn count(text: &str) -> u64 {
     let counts = text.split("\"count\":").skip(1);
     counts.filter_map(|rest| rest.split('}').next()?.parse::<u64>().ok()).sum()
 }
