@@ -176,6 +176,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_topic_of_any_characters_is_told_as_it_is() {
+        let value = value("1");
+        for topic in ["plain.t", "a \"b\\c", "t\u{e4}\n"] {
+            let delivery = Delivery { topic: topic.into(), ..delivery(1, &value) };
+            let change = ChangeEvent::read_text(&value).unwrap();
+            let event = Event::new((&delivery, &value), change, 0);
+            let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
+            assert_eq!(parsed["Bus"]["topic"], topic);
+        }
+    }
+
+    #[test]
     fn a_record_with_line_breaks_becomes_one_line_with_the_same_meaning() {
         let value = value("1").replace(',', ",\r\n ") + "\n";
         let change = ChangeEvent::read(value.as_bytes()).unwrap();
