@@ -7,19 +7,23 @@
 )]
 
 mod broker;
+mod counting;
 mod debezium;
 mod decode;
+mod full_sync;
 mod kafka;
+mod large;
 mod load;
 mod measure;
 mod ratios;
 mod report;
 mod steps;
+mod synced;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use self::load::Load;
+use self::{full_sync::Table, load::Load};
 
 #[derive(Parser)]
 struct Arguments {
@@ -43,6 +47,11 @@ enum Verb {
         /// The topic.
         from: String,
     },
+    /// Is a handler of `event-worker` that only counts.
+    CountEvents {
+        /// Where it writes how many events each call had.
+        counted: std::path::PathBuf,
+    },
     /// Decodes a whole binlog to nowhere.
     Decode {
         /// The config of the `dts` to measure.
@@ -62,6 +71,9 @@ struct Sizes {
     /// One-row transactions of load (b).
     #[arg(long, default_value_t = 200_000)]
     transactions: u64,
+    /// Rows of 1 MB of the table that shows how much memory a full sync takes.
+    #[arg(long, default_value_t = 500)]
+    large_rows: u64,
     /// How long latency is measured.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
@@ -83,12 +95,17 @@ enum Part {
     /// What the source makes of it: many columns, compressed transactions, TLS; and the decoder of
     /// another commit.
     Source,
+    /// Whole tables to one listener, beside `mysqldump`.
+    FullSync,
 }
 
 impl Sizes {
     /// What to load, one after the other.
     fn loads(&self) -> Vec<Load> {
-        let mut loads = vec![Load::Bulk(self.rows), Load::Single(self.transactions)];
+        let mut loads = vec![Load::Bulk(self.rows)];
+        if self.only != Some(Part::FullSync) {
+            loads.push(Load::Single(self.transactions));
+        }
         if self.includes(Part::Source) {
             loads.extend([Load::Wide(self.rows), Load::Compressed(self.rows)]);
         }
@@ -110,6 +127,7 @@ async fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&sent.await??)?);
             Ok(())
         }
+        Verb::CountEvents { counted } => counting::count_events(&counted),
         Verb::Decode { config } => decode::to_nowhere(&config).await,
     }
 }
@@ -125,6 +143,13 @@ async fn all(sizes: &Sizes) -> Result<()> {
         if load.is_plain() {
             report.catch_up.extend(beside(&server, sizes).await?);
         }
+        if matches!(load, Load::Bulk(_)) && sizes.includes(Part::FullSync) {
+            let table = Table::of_load(&server);
+            report.full_sync.extend(full_sync::measure(&table, sizes.runs).await?);
+        }
+    }
+    if sizes.includes(Part::FullSync) {
+        report.full_sync.extend(large_rows(sizes).await?);
     }
     if sizes.includes(Part::Log) {
         report.latency.push(steps::latency(sizes.seconds).await?);
@@ -133,6 +158,14 @@ async fn all(sizes: &Sizes) -> Result<()> {
         report.latency.extend(kafka::latencies(sizes.seconds).await?);
     }
     if sizes.only.is_some() { report.print() } else { report.write() }
+}
+
+/// A full sync of rows of 1 MB.
+async fn large_rows(sizes: &Sizes) -> Result<Vec<synced::Synced>> {
+    let (rows, row_bytes) = (sizes.large_rows, large::ROW_BYTES as u64);
+    let mysql = large::prepare(rows).await?;
+    let table = Table { mysql: &mysql, name: large::TABLE, rows, row_bytes };
+    full_sync::measure(&table, sizes.runs).await
 }
 
 /// What is measured in turns with something else.

@@ -6,7 +6,13 @@ use anyhow::{Context, Result};
 use e2e::servers::repository;
 use serde::Serialize;
 
-use crate::{Sizes, load::Loaded, measure::Cost, ratios};
+use crate::{
+    Sizes,
+    load::Loaded,
+    measure::Cost,
+    ratios,
+    synced::{self, Synced},
+};
 
 /// Everything that one call of `bench/run.sh` found out.
 #[derive(Debug, Serialize)]
@@ -19,6 +25,7 @@ pub(crate) struct Report {
     pub(crate) server: String,
     runs: usize,
     pub(crate) catch_up: Vec<Step>,
+    pub(crate) full_sync: Vec<Synced>,
     pub(crate) latency: Vec<Latency>,
 }
 
@@ -103,6 +110,7 @@ impl Report {
             server: String::new(),
             runs: sizes.runs,
             catch_up: Vec::new(),
+            full_sync: Vec::new(),
             latency: Vec::new(),
         })
     }
@@ -147,6 +155,7 @@ impl Report {
             )?;
         }
         ratios::write(&self.catch_up, &mut text)?;
+        synced::write(&self.full_sync, &mut text)?;
         for latency in &self.latency {
             writeln!(
                 text,

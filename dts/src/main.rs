@@ -51,6 +51,7 @@ impl Verb {
 
 fn main() -> ExitCode {
     service::memory::share_heaps();
+    service::memory::limit_driver_buffers();
     let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -28,6 +28,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
+/// A response of records comes in so large parts: each takes calls of the system on both sides.
+const MAX_FRAME_BYTES: u32 = 256 << 10;
+
 /// Where a log is served, and how to be let in.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -95,7 +98,8 @@ impl Client {
             // A subscription that waits for records counts as idle, and must notice a dead server.
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(MAX_FRAME_BYTES);
         if let Some(path) = &config.ca_file {
             let pem = std::fs::read(path).map_err(Error::io("cannot read", path))?;
             let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));

@@ -20,7 +20,7 @@ use crate::{
 
 const MAX_STREAMS: usize = 100;
 /// Groups' places are written at most so often.
-const SAVE_INTERVAL: Duration = Duration::from_millis(50);
+const SAVE_INTERVAL: Duration = Duration::from_millis(20);
 /// How often retention looks for what is too old.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,8 @@
 //! An event on its way to a handler: the record's own bytes, and what the listener must know of
 //! them.
 
+use std::fmt::Write;
+
 use change_event::{ChangeEvent, Origin};
 use event_bus::{Delivery, Partition};
 
@@ -11,7 +13,7 @@ const OVERHEAD_BYTES: usize = 160;
 #[derive(Clone, Debug)]
 pub struct Event {
     /// The record's JSON as it lies on the bus, with `"Bus":{…}` added at its end; one line.
-    json: Box<str>,
+    json: String,
     ev_id: Box<str>,
     partition: Partition,
     offset: u64,
@@ -23,15 +25,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// Makes the event of a delivery, from which `change` was read.
-    pub(crate) fn new(delivery: &Delivery, change: &ChangeEvent<'_>, generation: u64) -> Self {
+    /// Makes the event of a delivery, from whose value, which is `text`, `change` was read.
+    pub(crate) fn new(
+        (delivery, text): (&Delivery, &str),
+        change: ChangeEvent<'_>,
+        generation: u64,
+    ) -> Self {
         Self {
-            json: add_bus(delivery).into_boxed_str(),
-            ev_id: change.id.as_ref().into(),
+            json: add_bus(delivery, text),
+            is_synced: change.origin == Origin::FullSync,
+            ev_id: change.id.into_owned().into_boxed_str(),
             partition: delivery.partition.clone(),
             offset: delivery.offset,
             committed_ms: change.ts,
-            is_synced: change.origin == Origin::FullSync,
             generation,
         }
     }
@@ -75,18 +81,32 @@ impl Event {
 
 /// The value with `,"Bus":{…}` before its last brace. All else stays byte by byte, but that a line
 /// break, which JSON allows between tokens only, becomes a space: an event is one line.
-fn add_bus(delivery: &Delivery) -> String {
-    let text = String::from_utf8_lossy(&delivery.value);
+fn add_bus(delivery: &Delivery, text: &str) -> String {
+    /// What is added beside the topic, with numbers as long as they can be.
+    const MAX_ADDED_BYTES: usize = 80;
     let text = text.trim_ascii_end();
     let members = text.strip_suffix('}').unwrap_or(text);
-    let topic = serde_json::Value::from(delivery.topic.as_ref());
+    let topic = delivery.topic.as_ref();
+    let mut json = String::with_capacity(members.len() + topic.len() + MAX_ADDED_BYTES);
+    json.push_str(members);
+    json.push_str(r#","Bus":{"topic":"#);
+    push_json(&mut json, topic);
     let (number, offset) = (delivery.partition.number, delivery.offset);
-    let mut json =
-        format!(r#"{members},"Bus":{{"topic":{topic},"partition":{number},"offset":{offset}}}}}"#);
+    // Writing to a string does not fail.
+    let _ = write!(json, r#","partition":{number},"offset":{offset}}}}}"#);
     if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
         json = json.replace(['\n', '\r'], " ");
     }
     json
+}
+
+fn push_json(json: &mut String, text: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        json.extend(["\"", text, "\""]);
+    } else {
+        json.push_str(&serde_json::Value::from(text).to_string());
+    }
 }
 
 /// The events as one JSON array, without line breaks.
@@ -117,7 +137,7 @@ pub(crate) mod tests {
             topic: "db.s.t".into(),
             key: Bytes::new(),
             value: Bytes::copy_from_slice(value.as_bytes()),
-            headers: Vec::new(),
+            headers: event_bus::Headers::default(),
         }
     }
 
@@ -134,13 +154,14 @@ pub(crate) mod tests {
 
     pub(crate) fn event(offset: u64, ev_id: &str) -> Event {
         let value = value(ev_id);
-        Event::new(&delivery(offset, &value), &ChangeEvent::read(value.as_bytes()).unwrap(), 0)
+        let change = ChangeEvent::read_text(&value).unwrap();
+        Event::new((&delivery(offset, &value), &value), change, 0)
     }
 
     pub(crate) fn event_of(partition: &Partition, offset: u64, generation: u64) -> Event {
         let value = value("g:1#0");
         let delivery = Delivery { partition: partition.clone(), ..delivery(offset, &value) };
-        Event::new(&delivery, &ChangeEvent::read(value.as_bytes()).unwrap(), generation)
+        Event::new((&delivery, &value), ChangeEvent::read_text(&value).unwrap(), generation)
     }
 
     #[test]
@@ -148,17 +169,29 @@ pub(crate) mod tests {
         let data = r#""Data":{ "d":1.50,"x":1e400,"u":18446744073709551615,"s":"\u0041\/" }"#;
         let value = value("g:1#0").replace(r#""Data":{}"#, data);
         let change = ChangeEvent::read(value.as_bytes()).unwrap();
-        let event = Event::new(&delivery(9, &value), &change, 0);
+        let event = Event::new((&delivery(9, &value), &value), change, 0);
         let bus = r#","Bus":{"topic":"db.s.t","partition":2,"offset":9}}"#;
         assert_eq!(event.json(), format!("{}{bus}", value.strip_suffix('}').unwrap()));
         assert_eq!((event.ev_id(), event.committed_ms()), ("g:1#0", 7));
     }
 
     #[test]
+    fn a_topic_of_any_characters_is_told_as_it_is() {
+        let value = value("1");
+        for topic in ["plain.t", "a \"b\\c", "t\u{e4}\n"] {
+            let delivery = Delivery { topic: topic.into(), ..delivery(1, &value) };
+            let change = ChangeEvent::read_text(&value).unwrap();
+            let event = Event::new((&delivery, &value), change, 0);
+            let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
+            assert_eq!(parsed["Bus"]["topic"], topic);
+        }
+    }
+
+    #[test]
     fn a_record_with_line_breaks_becomes_one_line_with_the_same_meaning() {
         let value = value("1").replace(',', ",\r\n ") + "\n";
         let change = ChangeEvent::read(value.as_bytes()).unwrap();
-        let event = Event::new(&delivery(1, &value), &change, 0);
+        let event = Event::new((&delivery(1, &value), &value), change, 0);
         assert!(!event.json().contains(['\n', '\r']));
         let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
         assert_eq!((&parsed["EvId"], &parsed["Bus"]["offset"]), (&"1".into(), &1.into()));

@@ -94,6 +94,15 @@ impl<'a> ChangeEvent<'a> {
     pub fn read(record: &'a [u8]) -> Result<Self, ReadError> {
         Ok(serde_json::from_slice(record)?)
     }
+
+    /// The same of what is known to be text.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeEvent::read`].
+    pub fn read_text(record: &'a str) -> Result<Self, ReadError> {
+        Ok(serde_json::from_str(record)?)
+    }
 }
 
 /// The columns of a [`ChangeEvent`]'s `key`, `data` or `old`, in their order, with their values

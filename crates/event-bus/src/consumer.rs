@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Result, TopicFilter};
+use crate::{Headers, Result, TopicFilter};
 
 /// What a group member wants.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct Assignment {
     pub position: u64,
 }
 
-/// A record, delivered.
+/// A record, delivered. To keep it is to keep all that it came with: what is to stay is copied.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// What to commit it by.
@@ -70,7 +70,7 @@ pub struct Delivery {
     /// As it was appended.
     pub value: Bytes,
     /// As they were appended.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
 }
 
 /// What a poll brought.

@@ -93,7 +93,7 @@ impl State {
             partition,
             key: Bytes::copy_from_slice(record.key),
             value: Bytes::copy_from_slice(record.value),
-            headers: record.headers.to_vec(),
+            headers: record.headers.into(),
         };
         records.push(Stored { at: SystemTime::now(), delivery });
     }

@@ -24,8 +24,9 @@ use crate::{
     position::Position,
 };
 
-/// How often the bus is asked how far the listener is.
-const POLL: Duration = Duration::from_millis(20);
+/// How often the bus is asked how far the listener is: less and less often while it has no room.
+const POLL: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(5), max: Duration::from_millis(25), factor: 2.0 };
 
 /// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
 const MAX_ORDERS: usize = 16;
@@ -111,6 +112,7 @@ impl Feed {
             news,
             ask: None,
             is_ready: false,
+            poll: Backoff::new(POLL),
         };
         Self { orders, task: tokio::spawn(feeder.run()) }
     }
@@ -138,6 +140,7 @@ struct Feeder {
     /// What was asked for and is not read yet.
     ask: Option<(Position, Piece)>,
     is_ready: bool,
+    poll: Backoff,
 }
 
 impl Feeder {
@@ -178,11 +181,12 @@ impl Feeder {
         }
         if !self.is_ready && self.may_go_on().await? {
             self.is_ready = true;
+            self.poll.reset();
             self.tell(News::Ready).await;
         }
         let order = match self.is_ready {
             true => self.orders.recv().await,
-            false => match tokio::time::timeout(POLL, self.orders.recv()).await {
+            false => match tokio::time::timeout(self.poll.next_wait(), self.orders.recv()).await {
                 Ok(order) => order,
                 Err(_) => return Ok(Some(())),
             },

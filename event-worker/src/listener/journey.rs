@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use change_event::ChangeEvent;
 use event_bus::{Assignment, Consumer, Delivery, Polled};
 use service::Backoff;
-use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use handover::Leaving;
@@ -26,8 +26,9 @@ use crate::{config::ListenerConfig, error::Error, event::Event, handler::MakeHan
 /// What is done is committed at least so often.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
-/// After so much of a full sync is done it is committed at once: the next rows wait for that.
-const COMMIT_SYNCED_BYTES: usize = 2 << 20;
+/// While rows of a full sync are done, it is committed so often: the next ones wait for that. A
+/// log saves places no more often, and lets those wait that do.
+const COMMIT_SYNCED_EVERY: Duration = Duration::from_millis(25);
 
 /// How long calls may run on when the listener stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
@@ -42,9 +43,10 @@ pub(super) struct Journey {
     lanes: Lanes,
     flow: Flow,
     status: Arc<Status>,
-    /// What is done of full syncs, and not committed.
-    synced_bytes: usize,
     bus_failures: Backoff,
+    /// When what is done is committed next, and when that was done last.
+    commit_at: Instant,
+    committed_at: Instant,
     /// The bus failed; it is not asked before this.
     ask_bus_at: Instant,
     /// A record that is not an event. Once all before it is done, the listener ends with it; until
@@ -78,8 +80,9 @@ impl Journey {
             lanes: Lanes::start(config, make_handler, status),
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
-            synced_bytes: 0,
             bus_failures: Backoff::new(BUS_RETRY),
+            commit_at: Instant::now(),
+            committed_at: Instant::now(),
             ask_bus_at: Instant::now(),
             bad_record: None,
             leaving: None,
@@ -87,11 +90,9 @@ impl Journey {
     }
 
     pub(super) async fn run(mut self, mut control: Control) -> Result<(), Error> {
-        let mut commit_due = tokio::time::interval(COMMIT_EVERY);
-        commit_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.pause(*control.paused.borrow_and_update());
         let ended = loop {
-            let acted = match self.next(&mut control, &mut commit_due).await {
+            let acted = match self.next(&mut control).await {
                 Next::Stop => break Ok(()),
                 next => self.act(next).await,
             };
@@ -112,7 +113,7 @@ impl Journey {
         ended
     }
 
-    async fn next(&mut self, control: &mut Control, commit_due: &mut Interval) -> Next {
+    async fn next(&mut self, control: &mut Control) -> Next {
         let leaving = self.leaving.as_ref();
         let is_ours = |event: &Event| {
             let goes = leaving.is_some_and(|leaving| leaving.holds(event.place().0));
@@ -129,7 +130,7 @@ impl Journey {
             () = control.stop.cancelled() => Next::Stop,
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             // Before the lanes, which may be quick for long: who sends waits for our commits.
-            _ = commit_due.tick() => Next::CommitDue,
+            () = tokio::time::sleep_until(self.commit_at) => Next::CommitDue,
             finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
             () = abort_due, if abort_at.is_some() => Next::AbortDue,
             polled = poll, if leaving.is_none() => Next::Polled(polled),
@@ -140,13 +141,8 @@ impl Journey {
         match next {
             Next::Stop => {}
             Next::Pause(pause) => self.pause(pause),
-            Next::Finished(finished) => {
-                self.finished(&finished?);
-                if self.synced_bytes >= COMMIT_SYNCED_BYTES {
-                    self.commit().await?;
-                }
-            }
-            Next::CommitDue => self.commit().await?,
+            Next::Finished(finished) => self.finished(&finished?),
+            Next::CommitDue => self.commit_in_time().await?,
             Next::AbortDue => self.abort_leaving(),
             Next::Polled(Err(error)) => self.bus_failed(error)?,
             Next::Polled(Ok(polled)) => self.polled(polled),
@@ -237,9 +233,9 @@ impl Journey {
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
                 return Ok(());
             }
-            let change = read_change(delivery)?;
+            let (text, change) = read_change(delivery)?;
             if self.filter.wants(&change).map_err(|error| bad_record(delivery, error))? {
-                let event = Event::new(delivery, &change, generation);
+                let event = Event::new((delivery, text), change, generation);
                 self.tracker.begin(&event);
                 self.lanes.push(delivery, event);
             } else {
@@ -261,12 +257,19 @@ impl Journey {
         for event in events {
             self.tracker.finish(event);
         }
-        let synced = events.iter().filter(|event| event.is_synced());
-        self.synced_bytes += synced.map(Event::bytes).sum::<usize>();
+        if events.iter().any(Event::is_synced) {
+            self.commit_at = self.commit_at.min(self.committed_at + COMMIT_SYNCED_EVERY);
+        }
+    }
+
+    async fn commit_in_time(&mut self) -> Result<(), Error> {
+        let outcome = self.commit().await;
+        self.committed_at = Instant::now();
+        self.commit_at = self.committed_at + COMMIT_EVERY;
+        outcome
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        self.synced_bytes = 0;
         loop {
             let offsets = self.tracker.uncommitted();
             if offsets.is_empty() || Instant::now() < self.ask_bus_at {
@@ -331,9 +334,12 @@ impl From<Broken> for Error {
     }
 }
 
-fn read_change(delivery: &Delivery) -> Result<ChangeEvent<'_>, Error> {
-    std::str::from_utf8(&delivery.value).map_err(|error| bad_record(delivery, error))?;
-    ChangeEvent::read(&delivery.value).map_err(|error| bad_record(delivery, error))
+/// The record's text, and the change that it tells of.
+fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
+    let text = std::str::from_utf8(&delivery.value);
+    let text = text.map_err(|error| bad_record(delivery, error))?;
+    let change = ChangeEvent::read_text(text).map_err(|error| bad_record(delivery, error))?;
+    Ok((text, change))
 }
 
 fn bad_record(delivery: &Delivery, reason: impl std::fmt::Display) -> Error {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Access, Place, since_epoch_ms};
 use crate::{
-    Assignment, Consumer, Delivery, Error, Partition, Polled, Result, Start, Subscription,
+    Assignment, Consumer, Delivery, Error, Headers, Partition, Polled, Result, Start, Subscription,
 };
 
 const BACKOFF: BackoffConfig =
@@ -32,6 +32,8 @@ pub(super) struct LogConsumer {
     /// No attempt to join before this.
     not_before: Option<Instant>,
     topics: TopicNames,
+    /// Of the record before.
+    headers: Headers,
 }
 
 type Joining = Pin<Box<dyn Future<Output = std::result::Result<Joined, LogError>> + Send>>;
@@ -91,6 +93,7 @@ impl LogConsumer {
             backoff: Backoff::new(BACKOFF),
             not_before: None,
             topics: TopicNames::default(),
+            headers: Headers::default(),
         }
     }
 
@@ -139,9 +142,16 @@ impl LogConsumer {
                 Polled::Assigned(vec![Assignment { partition, position }])
             }
             Event::Records { records, next_offset, .. } => {
-                let topics = &mut self.topics;
-                let deliver =
-                    |record: Record| delivery(&partition, topics.of(record.topic()), record);
+                let (topics, headers) = (&mut self.topics, &mut self.headers);
+                // Key and value stay parts of the response that they came in.
+                let deliver = |record: Record| Delivery {
+                    partition: partition.clone(),
+                    offset: record.offset,
+                    topic: topics.of(record.topic()),
+                    headers: headers_of(&record, headers),
+                    key: record.key,
+                    value: record.payload,
+                };
                 let deliveries = records.into_iter().map(deliver).collect();
                 Polled::Records { deliveries, scanned: vec![(partition, next_offset)] }
             }
@@ -177,23 +187,19 @@ fn has_records(event: &Event) -> bool {
     matches!(event, Event::Records { records, .. } if !records.is_empty())
 }
 
-/// Key and value in a buffer of their own: one record kept does not keep the whole response.
-fn delivery(partition: &Partition, topic: Arc<str>, record: Record) -> Delivery {
-    let mut buffer = Vec::with_capacity(record.key.len() + record.payload.len());
-    buffer.extend_from_slice(&record.key);
-    buffer.extend_from_slice(&record.payload);
-    let mut value = Bytes::from(buffer);
-    let key = value.split_to(record.key.len());
-    let headers = record.headers.into_iter();
-    let headers = headers.map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()));
-    Delivery {
-        partition: partition.clone(),
-        offset: record.offset,
-        topic,
-        key,
-        value,
-        headers: headers.collect(),
+/// Headers of a record, most often those of the one before: then they are the same in memory.
+fn headers_of(record: &Record, before: &mut Headers) -> Headers {
+    let is_same = |(one, other): (&(String, Bytes), &(String, String))| {
+        one.0 == other.0 && one.1 == other.1.as_bytes()
+    };
+    let headers = &record.headers;
+    if headers.len() != before.len() || !headers.iter().zip(before.iter()).all(is_same) {
+        let text = |(name, value): &(String, Bytes)| {
+            (name.clone(), String::from_utf8_lossy(value).into_owned())
+        };
+        *before = headers.iter().map(text).collect();
     }
+    Arc::clone(before)
 }
 
 #[async_trait]

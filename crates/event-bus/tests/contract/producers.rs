@@ -36,7 +36,7 @@ async fn arrives_as_appended(backend: &dyn Backend) {
     for (value, sent) in values.iter().zip(sent.records()) {
         let delivery = reader.got.iter().find(|delivery| delivery.value == *value).unwrap();
         assert_eq!((&delivery.key[..], &*delivery.topic), (*value, sent.topic));
-        assert_eq!(delivery.headers, headers);
+        assert_eq!(delivery.headers[..], headers);
     }
     let plain = reader.got.iter().find(|delivery| delivery.value == "no headers").unwrap();
     assert!(plain.key.is_empty() && plain.headers.is_empty());

@@ -1,0 +1,175 @@
+//! A full sync of a table into a counting handler, on both buses, beside `mysqldump`.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, Process, wait_until},
+    programs::Site,
+    servers::{Mysql, repository},
+};
+use serde_json::Value;
+
+use crate::{
+    broker::Broker,
+    counting,
+    load::{Loaded, SCHEMA},
+    measure::{Cost, until, until_ended},
+    synced::{By, Synced},
+};
+
+const LISTENER: &str = "count";
+
+/// A table whose rows are keyed by `id`, from 0 on.
+pub(crate) struct Table<'a> {
+    pub(crate) mysql: &'a Mysql,
+    /// In the schema of the benchmark.
+    pub(crate) name: &'a str,
+    pub(crate) rows: u64,
+    /// What the largest row takes in MySQL.
+    pub(crate) row_bytes: u64,
+}
+
+impl<'a> Table<'a> {
+    /// The one that a load has filled.
+    pub(crate) fn of_load(server: &'a Loaded) -> Self {
+        const ROW_BYTES: u64 = 200;
+        Self { mysql: &server.mysql, name: "t", rows: server.load.rows(), row_bytes: ROW_BYTES }
+    }
+}
+
+/// What the rows go through.
+#[derive(Clone, Copy)]
+enum Bus<'a> {
+    Log,
+    /// With a prefix of the run's own.
+    Kafka(&'a Broker, &'a str),
+}
+
+/// `mysqldump`, the log and Kafka in turns: what the machine does meanwhile, all feel.
+pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<Synced>> {
+    let site = Site::new("bench-broker")?;
+    let broker = Broker::start(&site, 1).await?;
+    // This warms the broker, and is not counted.
+    sync(table, Bus::Kafka(&broker, "warm")).await?;
+    let mut costs = By::ALL.map(|by| (by, Vec::new()));
+    for run in 1..=runs {
+        let prefix = format!("run{run}");
+        for (by, costs) in &mut costs {
+            let cost = match by {
+                By::Mysqldump => mysqldump(table).await,
+                By::Log => sync(table, Bus::Log).await,
+                By::Kafka => sync(table, Bus::Kafka(&broker, &prefix)).await,
+            };
+            let cost = cost.with_context(|| by.name())?;
+            eprintln!(
+                "full sync of {}, {}, run {run}: {:.2} s",
+                table.name,
+                by.name(),
+                cost.seconds
+            );
+            costs.push(cost);
+        }
+    }
+    drop(broker);
+    site.remove()?;
+    Ok(costs.into_iter().map(|(by, costs)| Synced::new(table, by, costs)).collect())
+}
+
+/// Reads the same table to nowhere.
+async fn mysqldump(table: &Table<'_>) -> Result<Cost> {
+    let site = Site::new("bench-run")?;
+    let script = repository().join("scripts/servers.sh").display().to_string();
+    let port = format!("--port={}", table.mysql.port());
+    let process = site.run(
+        "mysqldump",
+        &[
+            &script,
+            "tool",
+            "mysqldump",
+            "--single-transaction",
+            "--set-gtid-purged=OFF",
+            "--no-tablespaces",
+            "--user=root",
+            "--host=127.0.0.1",
+            &port,
+            "--result-file=/dev/null",
+            SCHEMA,
+            table.name,
+        ],
+    )?;
+    let cost = until_ended(process).await?;
+    site.remove()?;
+    Ok(cost)
+}
+
+/// From the request until the task is done and the handler has counted all rows. CPU is of all
+/// processes and of their whole life; memory is that of `dts` alone.
+async fn sync(table: &Table<'_>, bus: Bus<'_>) -> Result<Cost> {
+    let mut site = Site::new("bench-run")?;
+    if let Bus::Kafka(broker, prefix) = bus {
+        site.use_kafka_under(prefix, &broker.address(), "");
+    }
+    let counted = site.path("counted");
+    let (dts, worker) = start(&site, table.mysql, &counted).await?;
+    // The first row by itself: when it is counted, everything is in its place.
+    ask(&site, &format!("/?table={}&listenerid={LISTENER}&offset=0&maxOffset=0", table.name))
+        .await?;
+    wait_until("the first row is counted", PATIENCE, async || {
+        counting::counted(&counted).ok() == Some(1)
+    })
+    .await?;
+    let began = Instant::now();
+    let task = ask(&site, &format!("/?table={}&listenerid={LISTENER}", table.name)).await?;
+    let cost = until(began, &[&dts, &worker], async || {
+        Ok(counting::counted(&counted)? > table.rows && is_done(&site, &task).await?)
+    })
+    .await?;
+    ensure!(counting::counted(&counted)? == table.rows + 1, "rows came twice");
+    let peak_rss_kib = dts.peak_resident_kib()?;
+    drop((dts, worker));
+    site.wait_until_empty().await?;
+    site.remove()?;
+    Ok(Cost { peak_rss_kib, ..cost })
+}
+
+/// Starts both programs, behind all that the binlog holds, and waits until they are ready.
+async fn start(site: &Site, mysql: &Mysql, counted: &Path) -> Result<(Process, Process)> {
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    site.amend("dts.toml", "start = \"earliest\"", "start = \"latest\"")?;
+    site.configure_worker(&counting::listener(LISTENER, counted)?)?;
+    let dts = site.start_dts()?;
+    wait_until("dts streams", PATIENCE, async || {
+        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        status["state"] == "streaming"
+    })
+    .await?;
+    let worker = site.start_worker()?;
+    wait_until("the listener is ready", PATIENCE, async || {
+        let status = site.ask_worker("/api/v1/listeners").await.unwrap_or_default();
+        has_place(&status["listeners"][0])
+    })
+    .await?;
+    Ok((dts, worker))
+}
+
+/// A listener stands by as long as there is no topic.
+fn has_place(listener: &Value) -> bool {
+    let is_up = listener["state"] == "running" || listener["state"] == "standby";
+    let partitions = listener["partitions"].as_array();
+    is_up && partitions.is_some_and(|all| all.iter().all(|of| !of["committed"].is_null()))
+}
+
+/// Asks for a full sync; gives the id of its task.
+async fn ask(site: &Site, path: &str) -> Result<String> {
+    let (status, answer) = site.call_worker("GET", path).await?;
+    ensure!(status == 202, "{status}: {answer}");
+    let id = answer["tasks"][0]["id"].as_str();
+    Ok(id.with_context(|| format!("no task in {answer}"))?.to_owned())
+}
+
+async fn is_done(site: &Site, task: &str) -> Result<bool> {
+    let (_, task) = site.call_worker("GET", &format!("/api/v1/full-syncs/{task}")).await?;
+    ensure!(task["state"] != "failed", "{task}");
+    Ok(task["state"] == "done")
+}

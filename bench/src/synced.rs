@@ -1,0 +1,116 @@
+//! What full syncs took, beside `mysqldump` and the bound on memory.
+
+use std::fmt::{Result, Write};
+
+use serde::Serialize;
+
+use crate::{full_sync::Table, measure::Cost};
+
+/// `dts` needs no more than this and [`ROWS_IN_MEMORY`] of the largest rows.
+const MEMORY_BYTES: u64 = 64 << 20;
+const ROWS_IN_MEMORY: u64 = 4;
+
+/// Who reads the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum By {
+    Mysqldump,
+    Log,
+    Kafka,
+}
+
+impl By {
+    pub(crate) const ALL: [Self; 3] = [Self::Mysqldump, Self::Log, Self::Kafka];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mysqldump => "mysqldump --single-transaction, to nowhere",
+            Self::Log => "full sync over the event log, counting handler",
+            Self::Kafka => "full sync over Kafka, counting handler",
+        }
+    }
+}
+
+/// The runs of one of them on one table.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Synced {
+    table: String,
+    by: By,
+    rows: u64,
+    row_bytes: u64,
+    /// From the fastest to the slowest.
+    runs: Vec<Cost>,
+}
+
+impl Synced {
+    pub(crate) fn new(table: &Table<'_>, by: By, mut runs: Vec<Cost>) -> Self {
+        runs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
+        let (name, rows, row_bytes) = (table.name.to_owned(), table.rows, table.row_bytes);
+        Self { table: name, by, rows, row_bytes, runs }
+    }
+
+    fn rows_per_second(&self, cost: Option<&Cost>) -> f64 {
+        cost.map_or(f64::NAN, |cost| self.rows as f64 / cost.seconds)
+    }
+
+    fn median(&self) -> Option<&Cost> {
+        self.runs.get(self.runs.len() / 2)
+    }
+
+    fn median_speed(&self) -> f64 {
+        self.rows_per_second(self.median())
+    }
+
+    /// The most memory of any run.
+    fn peak_rss_kib(&self) -> u64 {
+        self.runs.iter().map(|cost| cost.peak_rss_kib).max().unwrap_or_default()
+    }
+
+    fn write_row(&self, text: &mut String) -> Result {
+        let cpu_seconds = self.median().map_or(f64::NAN, |cost| cost.cpu_seconds);
+        writeln!(
+            text,
+            "| `{}`, {} | {} | {:.0} ({:.0} – {:.0}) | {:.2} | {cpu_seconds:.2} | {} |",
+            self.table,
+            self.rows,
+            self.by.name(),
+            self.median_speed(),
+            self.rows_per_second(self.runs.last()),
+            self.rows_per_second(self.runs.first()),
+            self.rows as f64 / self.median_speed(),
+            self.peak_rss_kib() / 1024
+        )
+    }
+
+    /// One way to read the table beside `mysqldump`.
+    fn write_ratio(&self, all: &[Self], text: &mut String) -> Result {
+        let is_dump = |other: &&Self| other.table == self.table && other.by == By::Mysqldump;
+        let dump = all.iter().find(is_dump).map_or(f64::NAN, Self::median_speed);
+        let bound = MEMORY_BYTES + ROWS_IN_MEMORY * self.row_bytes;
+        writeln!(
+            text,
+            "\nTable `{}`, {}: {:.2} of the rows a second of mysqldump; `dts` took {:.1} MiB at \
+             most, {:.2} of 64 MiB and four rows.",
+            self.table,
+            self.by.name(),
+            self.median_speed() / dump,
+            self.peak_rss_kib() as f64 / 1024.0,
+            (self.peak_rss_kib() << 10) as f64 / bound as f64,
+        )
+    }
+}
+
+/// Writes all of them.
+pub(crate) fn write(all: &[Synced], text: &mut String) -> Result {
+    if all.is_empty() {
+        return Ok(());
+    }
+    text.push_str(
+        "\n| table, rows | full sync | rows/s | seconds | CPU s | peak RSS MiB, of `dts` alone |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    all.iter().try_for_each(|synced| synced.write_row(text))?;
+    let ours = all.iter().filter(|synced| synced.by != By::Mysqldump);
+    ours.into_iter().try_for_each(|synced| synced.write_ratio(all, text))
+}
