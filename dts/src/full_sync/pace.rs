@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::error::Result;
 
-/// So many chunks may be on their way: read or sent, and not done.
-const MAX_ON_THEIR_WAY: usize = 2;
+/// The next chunk is read when all but so many are done.
+const MAX_UNDONE: usize = 2;
 
 /// Follows one task's listener.
 pub(super) struct Pace {
@@ -49,10 +49,10 @@ impl Pace {
 
     /// Whether another chunk may be read.
     pub(super) async fn has_room(&mut self) -> Result<bool> {
-        if self.chunks.len() >= MAX_ON_THEIR_WAY {
+        if self.chunks.len() > MAX_UNDONE {
             self.look().await?;
         }
-        Ok(self.chunks.len() < MAX_ON_THEIR_WAY)
+        Ok(self.chunks.len() <= MAX_UNDONE)
     }
 
     /// A chunk was read.

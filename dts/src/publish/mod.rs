@@ -25,7 +25,7 @@ use self::{
 };
 pub use self::{
     synced::SyncedTable,
-    window::{Touch, Windows, key_hash},
+    window::{Touch, Windows},
 };
 use crate::{
     capture::Capture,

@@ -11,10 +11,10 @@ use xxhash_rust::xxh3::xxh3_128;
 const MAX_TOUCHED: usize = 200_000;
 
 /// A key, by its hash: of so many bits that two keys never have the same.
-pub(crate) type KeyHash = u128;
+type KeyHash = u128;
 
 /// The hash of a record's key.
-pub fn key_hash(key: &[u8]) -> KeyHash {
+fn key_hash(key: &[u8]) -> KeyHash {
     xxh3_128(key)
 }
 
@@ -66,9 +66,12 @@ impl Windows {
     }
 
     /// What the stream did to a key since the window was opened.
-    pub fn touch(&self, id: &str, key: KeyHash) -> Option<Touch> {
+    pub fn touch(&self, id: &str, key: &[u8]) -> Option<Touch> {
         let window = self.0.iter().find(|window| window.id == id)?;
-        window.touched.get(&key).copied()
+        if window.touched.is_empty() {
+            return None;
+        }
+        window.touched.get(&key_hash(key)).copied()
     }
 
     /// Whether a window is open over this table.
@@ -108,14 +111,13 @@ mod tests {
         windows.note(("s", "t"), b"2", Touch::Partial);
         windows.note(("s", "t"), b"3", Touch::Partial);
         windows.note(("s", "t"), b"3", Touch::Whole);
-        let touch = |windows: &Windows, id: &str, key: &[u8]| windows.touch(id, key_hash(key));
-        assert_eq!(touch(&windows, "a", b"1"), None);
-        assert_eq!(touch(&windows, "a", b"2"), Some(Touch::Partial));
-        assert_eq!(touch(&windows, "a", b"3"), Some(Touch::Whole));
-        assert_eq!(touch(&windows, "b", b"2"), None);
+        assert_eq!(windows.touch("a", b"1"), None);
+        assert_eq!(windows.touch("a", b"2"), Some(Touch::Partial));
+        assert_eq!(windows.touch("a", b"3"), Some(Touch::Whole));
+        assert_eq!(windows.touch("b", b"2"), None);
         assert!(windows.watch("s", "t") && !windows.watch("s", "v"));
         windows.open("a", "s", "t");
-        assert_eq!(touch(&windows, "a", b"2"), None, "it began anew");
+        assert_eq!(windows.touch("a", b"2"), None, "it began anew");
         windows.close("a");
         assert!(!windows.watch("s", "t"));
     }

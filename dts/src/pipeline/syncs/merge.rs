@@ -14,7 +14,7 @@ use crate::{
     decode,
     error::{Error, Result},
     full_sync::{ChunkKind, Segment, Stretch, now_ms, order},
-    publish::{Publisher, Touch, key_hash},
+    publish::{Publisher, Touch},
 };
 
 /// What one call may do.
@@ -133,15 +133,14 @@ impl Run {
     ) -> Result<()> {
         let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
         let windows = room.publisher.windows();
-        let is_partial = |row: change_event::SyncedRow<'_>| {
-            windows.touch(id, key_hash(row.id)) == Some(Touch::Partial)
-        };
+        let is_partial =
+            |row: change_event::SyncedRow<'_>| windows.touch(id, row.id) == Some(Touch::Partial);
         if rows().any(is_partial) {
             return self.read_again(held.chunk.kind, segment);
         }
         for row in rows() {
             merged.dealt_with += 1;
-            if room.publisher.windows().touch(id, key_hash(row.id)).is_none() {
+            if room.publisher.windows().touch(id, row.id).is_none() {
                 let table = (&self.table, &held.text);
                 room.publisher.publish_synced(table, row, room.batch)?;
                 merged.published += 1;
