@@ -2,13 +2,15 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{BufRead, Write},
+    io::{BufRead, BufReader, Write},
     path::Path,
 };
 
 use anyhow::{Context, Result};
 use e2e::processes::read_growing;
-use serde::de::IgnoredAny;
+
+/// What the handler reads at once.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// The TOML of a listener with it: from now on, as many calls at once as the machine has cores,
 /// with many events each.
@@ -26,11 +28,16 @@ pub(crate) fn listener(id: &str, counted: &Path) -> Result<String> {
 pub(crate) fn count_events(counted: &Path) -> Result<()> {
     let mut file: File = OpenOptions::new().create(true).append(true).open(counted)?;
     let mut answers = std::io::stdout().lock();
-    for batch in std::io::stdin().lock().lines() {
-        let events = serde_json::from_str::<Vec<IgnoredAny>>(&batch?)?;
-        file.write_all(format!("{}\n", events.len()).as_bytes())?;
+    let mut batches = BufReader::with_capacity(BUFFER_BYTES, std::io::stdin());
+    // In a string of JSON the quotes would be escaped.
+    let id = memchr::memmem::Finder::new(b"{\"EvId\":\"");
+    let mut batch = Vec::new();
+    while batches.read_until(b'\n', &mut batch)? > 0 {
+        let events = id.find_iter(&batch).count();
+        file.write_all(format!("{events}\n").as_bytes())?;
         writeln!(answers, "true")?;
         answers.flush()?;
+        batch.clear();
     }
     Ok(())
 }

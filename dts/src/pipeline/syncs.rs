@@ -271,6 +271,11 @@ impl Syncs {
         self.tasks.has_changes()
     }
 
+    /// Whether a chunk is wholly in the batch at hand.
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// What goes with the batch at hand: changes of the checkpoint, and whose chunks are in it.
     pub(super) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
         let changes = self.tasks.take_changes();

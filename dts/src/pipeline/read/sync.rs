@@ -9,7 +9,7 @@ const MERGE_BYTES: usize = 128 << 10;
 
 /// A batch takes no more rows when it has so much: live changes wait for the append of the batch
 /// before theirs.
-const MAX_SYNCED_BYTES: usize = 512 << 10;
+pub(super) const MAX_BYTES: usize = 512 << 10;
 
 impl Reader {
     /// Whether the reader stands between two transactions, and all before it was published.
@@ -26,14 +26,14 @@ impl Reader {
         }
         let Self { syncs, publisher, batch, decoder, saved, .. } = self;
         syncs.ask(&saved.position, publisher.windows());
-        let up_to = MAX_SYNCED_BYTES.min(batch.bytes() + MERGE_BYTES);
+        let up_to = MAX_BYTES.min(batch.bytes() + MERGE_BYTES);
         let mut room = Room { publisher, batch, up_to };
         status.synced(syncs.merge(decoder.position(), &mut room));
     }
 
     /// Whether rows can be merged at once.
     pub(super) fn can_sync(&self) -> bool {
-        self.batch.bytes() < MAX_SYNCED_BYTES
+        self.batch.bytes() < MAX_BYTES
             && self.is_between()
             && self.syncs.can_merge(self.decoder.position())
     }

@@ -77,6 +77,12 @@ impl Syncs {
         })
     }
 
+    /// Whether a chunk is merged in part.
+    pub(in crate::pipeline) fn is_amid_a_chunk(&self) -> bool {
+        let is_begun = |run: &Run| matches!(&run.stage, Stage::Holding(held) if held.segment > 0);
+        self.runs.values().any(is_begun)
+    }
+
     fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
         let Some(run) = self.runs.get_mut(id) else { return Ok(0) };
         let Stage::Holding(mut held) = std::mem::replace(&mut run.stage, Stage::Idle) else {
