@@ -13,6 +13,7 @@ use super::{
     chunk::Chunk,
     config::FullSyncConfig,
     cursor::Cursor,
+    live::Live,
     pace::{Pace, Throttle},
     place::Stretch,
     read::Reading,
@@ -43,6 +44,7 @@ pub(crate) struct Common {
     pub(crate) capture: Arc<Capture>,
     pub(crate) config: FullSyncConfig,
     pub(crate) throttle: Throttle,
+    pub(crate) live: Live,
 }
 
 /// What a feed is told.

@@ -10,6 +10,7 @@ mod cursor;
 mod error;
 mod feed;
 mod key;
+mod live;
 mod pace;
 mod place;
 mod read;
@@ -38,6 +39,7 @@ pub use watermark::{Marks, Named};
 
 pub(crate) use chunk::{Chunk, ChunkKind, Segment};
 pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
+pub(crate) use live::Live;
 pub(crate) use pace::Throttle;
 pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};

@@ -252,7 +252,7 @@ impl Subject {
 
 fn how<'a>(common: &'a Common, described: &'a Description, cut: Cut) -> How<'a> {
     let key_columns = common.capture.key_columns(&described.schema, &described.table);
-    How { described, key_columns, cut, max_bytes: common.config.chunk_bytes }
+    How { described, key_columns, cut, max_bytes: common.config.chunk_bytes, live: &common.live }
 }
 
 async fn page(

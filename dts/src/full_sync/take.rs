@@ -4,10 +4,12 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
 use mysql_async::Row;
+use tokio::time::Instant;
 
 use super::{
     chunk::{Cut, Rows},
     error::Result,
+    live::Live,
     row::RowWriter,
     table::Description,
 };
@@ -24,6 +26,7 @@ pub(super) struct How<'a> {
     pub(super) key_columns: Option<&'a [String]>,
     pub(super) cut: Cut,
     pub(super) max_bytes: usize,
+    pub(super) live: &'a Live,
 }
 
 /// Takes enough rows and reads past the rest of the answer. Says whether there was no rest.
@@ -40,15 +43,15 @@ pub(super) async fn take_page(mut stream: RowStream<'_>, how: How<'_>) -> Result
 /// Takes enough rows, and says whether the answer ended with them.
 pub(super) async fn take_part(stream: &mut RowStream<'_>, how: How<'_>) -> Result<(Rows, bool)> {
     let mut taker = Taker { rows: Rows::default(), writer: None, last: None };
-    let mut is_all = false;
+    let (mut is_all, mut begun) = (false, Instant::now());
     while taker.rows.event_bytes() < how.max_bytes {
         let Some(row) = stream.next().await else {
             is_all = true;
             break;
         };
         if taker.take(row?, how)? == Taken::EndOfSegment {
-            // The stream has its turn before the rest of a large chunk.
-            tokio::task::yield_now().await;
+            how.live.give_way(begun.elapsed()).await;
+            begun = Instant::now();
         }
     }
     Ok((taker.finish()?, is_all))

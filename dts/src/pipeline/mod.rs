@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     finding::Severity,
-    full_sync::{Common, Source, Tasks, Throttle},
+    full_sync::{Common, Live, Source, Tasks, Throttle},
     position::{POSITION_KEY, Saved},
     status::{Phase, Status},
     watch::watch,
@@ -123,6 +123,7 @@ fn start_syncs(ends: &Ends<'_>, source: Source, tasks: Tasks) -> Syncs {
         capture: Arc::clone(&config.capture),
         config: config.full_sync.clone(),
         throttle: Throttle::new(config.full_sync.max_rate),
+        live: Live::new(),
     };
     Syncs::start(&config.name, common, tasks)
 }

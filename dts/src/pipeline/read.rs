@@ -328,7 +328,11 @@ impl Reader {
     fn end_transaction(&mut self, end: &TransactionEnd) -> Result<()> {
         let repeated = self.repeated.take().unwrap_or_else(|| self.was_read(end.gtid.as_ref()));
         if !repeated {
-            self.saved.accounting += self.publisher.end_transaction(end.rows)?;
+            let accounting = self.publisher.end_transaction(end.rows)?;
+            if accounting.published > 0 {
+                self.syncs.passed_live();
+            }
+            self.saved.accounting += accounting;
             if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
                 gtids.add(gtid);
             }

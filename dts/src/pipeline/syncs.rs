@@ -271,6 +271,11 @@ impl Syncs {
         self.tasks.has_changes()
     }
 
+    /// A live change was published.
+    pub(super) fn passed_live(&self) {
+        self.common.live.passed();
+    }
+
     /// Whether a chunk is wholly in the batch at hand.
     pub(super) fn has_sent(&self) -> bool {
         !self.sent.is_empty()

@@ -1,0 +1,72 @@
+//! Live changes go first: while any come, rows are read half of the time only.
+//!
+//! Reading at full speed keeps the source, `dts` and the listener's handler busy, and on a small
+//! machine whoever is to be woken for a live change waits behind them.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Changes come for as long after the last one.
+const RECENT_MILLIS: u64 = 100;
+
+/// The shortest rest: timers are no finer.
+const MIN_REST: Duration = Duration::from_millis(1);
+
+/// When the last live change passed.
+#[derive(Debug)]
+pub(crate) struct Live {
+    begun: Instant,
+    /// In milliseconds since `begun`, and one more; 0 for none.
+    last: AtomicU64,
+}
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        Self { begun: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    /// A live change passed.
+    pub(crate) fn passed(&self) {
+        self.last.store(self.now() + 1, Ordering::Relaxed);
+    }
+
+    /// After work that took so long: rests as long while changes come.
+    pub(super) async fn give_way(&self, took: Duration) {
+        if self.is_busy() {
+            tokio::time::sleep(took.max(MIN_REST)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last > 0 && self.now() < last + RECENT_MILLIS
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_rests_as_long_as_it_took_while_changes_come() {
+        let (live, took) = (Live::new(), Duration::from_millis(20));
+        assert!(!live.is_busy(), "none has come yet");
+        live.give_way(took).await;
+        live.passed();
+        let begun = Instant::now();
+        live.give_way(took).await;
+        assert!(begun.elapsed() >= took);
+        tokio::time::sleep(Duration::from_millis(RECENT_MILLIS)).await;
+        assert!(!live.is_busy(), "none comes any more");
+    }
+}
