@@ -1,6 +1,6 @@
 //! A full sync of a table into a counting handler, on both buses, beside `mysqldump`.
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -18,7 +18,8 @@ use crate::{
     synced::{By, Synced},
 };
 
-const LISTENER: &str = "count";
+/// The one that counts.
+pub(crate) const LISTENER: &str = "count";
 
 /// A table whose rows are keyed by `id`, from 0 on.
 pub(crate) struct Table<'a> {
@@ -111,7 +112,8 @@ async fn sync(table: &Table<'_>, bus: Bus<'_>) -> Result<Cost> {
         site.use_kafka_under(prefix, &broker.address(), "");
     }
     let counted = site.path("counted");
-    let (dts, worker) = start(&site, table.mysql, &counted).await?;
+    let listener = counting::listener(LISTENER, &counted)?;
+    let (dts, worker) = start(&site, table.mysql, &listener).await?;
     // The first row by itself: when it is counted, everything is in its place.
     ask(&site, &format!("/?table={}&listenerid={LISTENER}&offset=0&maxOffset=0", table.name))
         .await?;
@@ -134,10 +136,14 @@ async fn sync(table: &Table<'_>, bus: Bus<'_>) -> Result<Cost> {
 }
 
 /// Starts both programs, behind all that the binlog holds, and waits until they are ready.
-async fn start(site: &Site, mysql: &Mysql, counted: &Path) -> Result<(Process, Process)> {
+pub(crate) async fn start(
+    site: &Site,
+    mysql: &Mysql,
+    listeners: &str,
+) -> Result<(Process, Process)> {
     site.configure_dts(&mysql.address(), SCHEMA)?;
     site.amend("dts.toml", "start = \"earliest\"", "start = \"latest\"")?;
-    site.configure_worker(&counting::listener(LISTENER, counted)?)?;
+    site.configure_worker(listeners)?;
     let dts = site.start_dts()?;
     wait_until("dts streams", PATIENCE, async || {
         let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
@@ -145,9 +151,10 @@ async fn start(site: &Site, mysql: &Mysql, counted: &Path) -> Result<(Process, P
     })
     .await?;
     let worker = site.start_worker()?;
-    wait_until("the listener is ready", PATIENCE, async || {
+    wait_until("the listeners are ready", PATIENCE, async || {
         let status = site.ask_worker("/api/v1/listeners").await.unwrap_or_default();
-        has_place(&status["listeners"][0])
+        let listeners = status["listeners"].as_array();
+        listeners.is_some_and(|all| !all.is_empty() && all.iter().all(has_place))
     })
     .await?;
     Ok((dts, worker))
@@ -161,14 +168,14 @@ fn has_place(listener: &Value) -> bool {
 }
 
 /// Asks for a full sync; gives the id of its task.
-async fn ask(site: &Site, path: &str) -> Result<String> {
+pub(crate) async fn ask(site: &Site, path: &str) -> Result<String> {
     let (status, answer) = site.call_worker("GET", path).await?;
     ensure!(status == 202, "{status}: {answer}");
     let id = answer["tasks"][0]["id"].as_str();
     Ok(id.with_context(|| format!("no task in {answer}"))?.to_owned())
 }
 
-async fn is_done(site: &Site, task: &str) -> Result<bool> {
+pub(crate) async fn is_done(site: &Site, task: &str) -> Result<bool> {
     let (_, task) = site.call_worker("GET", &format!("/api/v1/full-syncs/{task}")).await?;
     ensure!(task["state"] != "failed", "{task}");
     Ok(task["state"] == "done")

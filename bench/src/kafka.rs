@@ -233,7 +233,7 @@ async fn reader_latency(broker: &Broker, seconds: u64) -> Result<(f64, Vec<u64>)
     let address = broker.address();
     let reader = tokio::task::spawn_blocking(move || lags(&address, expected));
     let began = Instant::now();
-    let transactions = write_steadily(&mysql, Duration::from_secs(seconds)).await?;
+    let transactions = write_steadily(&mysql, (0, Duration::from_secs(seconds))).await?;
     let rate = transactions as f64 / began.elapsed().as_secs_f64();
     let mut lags = reader.await??;
     lags.sort_unstable();

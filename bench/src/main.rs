@@ -6,6 +6,7 @@
     reason = "progress is for the one who waits, figures for the process that asked"
 )]
 
+mod beside;
 mod broker;
 mod counting;
 mod debezium;
@@ -146,6 +147,7 @@ async fn all(sizes: &Sizes) -> Result<()> {
         if matches!(load, Load::Bulk(_)) && sizes.includes(Part::FullSync) {
             let table = Table::of_load(&server);
             report.full_sync.extend(full_sync::measure(&table, sizes.runs).await?);
+            report.latency.extend(beside::measure(&server, sizes.seconds).await?);
         }
     }
     if sizes.includes(Part::FullSync) {

@@ -231,7 +231,7 @@ pub(crate) async fn handler_latency(
     mysql.connect().await?.query_drop("CALL bench.fill(-1, 1, 1)").await?;
     wait_for_handled(&recorded, 1).await?;
     let (began, since) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
-    let transactions = write_steadily(mysql, Duration::from_secs(seconds)).await?;
+    let transactions = write_steadily(mysql, (0, Duration::from_secs(seconds))).await?;
     let rate = transactions as f64 / began.elapsed().as_secs_f64();
     let mut recording = wait_for_handled(&recorded, transactions + 1).await?;
     let warm = since.as_millis() as u64 + WARM_UP_MS;
@@ -250,8 +250,11 @@ async fn wait_for_handled(recorded: &Path, events: u64) -> Result<Recording> {
     Ok(recording)
 }
 
-/// Four connections, each with a transaction every 4 ms.
-pub(crate) async fn write_steadily(mysql: &Mysql, duration: Duration) -> Result<u64> {
+/// Four connections, each with a transaction every 4 ms, whose rows have ids from `first` on.
+pub(crate) async fn write_steadily(
+    mysql: &Mysql,
+    (first, duration): (u64, Duration),
+) -> Result<u64> {
     const WRITERS: u64 = 4;
     let each = duration.as_millis() as u64 / WRITERS;
     let mut writers = JoinSet::new();
@@ -261,7 +264,7 @@ pub(crate) async fn write_steadily(mysql: &Mysql, duration: Duration) -> Result<
             let mut ticks = tokio::time::interval(Duration::from_millis(WRITERS));
             for number in 0..each {
                 ticks.tick().await;
-                let id = number * WRITERS + writer;
+                let id = first + number * WRITERS + writer;
                 server.query_drop(format!("CALL bench.fill({id}, 1, 1)")).await?;
             }
             anyhow::Ok(())

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
     path::Path,
 };
 
@@ -146,10 +147,18 @@ impl Recording {
 
     /// Lag from commit to handler of each handled event, in milliseconds, sorted.
     pub fn lags(&self) -> Vec<u64> {
+        self.lags_between(0..u64::MAX)
+    }
+
+    /// The same of the changes that were committed in a time, in milliseconds since 1970.
+    pub fn lags_between(&self, committed: Range<u64>) -> Vec<u64> {
         let done = self.calls.iter().filter(|call| call.outcome == Outcome::Done);
-        let lag = |call: &Call, event: &Event| call.at.saturating_sub(event.ts);
-        let mut lags: Vec<u64> =
-            done.flat_map(|call| call.events.iter().map(move |event| lag(call, event))).collect();
+        let events = done.flat_map(|call| call.events.iter().map(move |event| (call.at, event)));
+        let live = events.filter(|(_, event)| event.listener.is_none());
+        let mut lags: Vec<u64> = live
+            .filter(|(_, event)| committed.contains(&event.ts))
+            .map(|(at, event)| at.saturating_sub(event.ts))
+            .collect();
         lags.sort_unstable();
         lags
     }

@@ -1,6 +1,9 @@
 //! One listener's full sync is nobody else's business, and waits for that listener alone.
 
-use std::time::Duration;
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Result, ensure};
 use e2e::{
@@ -20,9 +23,10 @@ async fn other_listeners_get_none_of_the_rows() -> Result<()> {
     let running = Running::start_with("full-sync-others", (Kind::Log, rows), "", &all).await?;
     let writers = Writers::start(&running.url, (TABLE, rows), 1000, seed());
     tokio::time::sleep(Duration::from_secs(size(2, 10))).await;
-    let before = Recording::read(&running.site.path("beside"))?;
+    let asked = now_ms()?;
     let id = running.sync("search", "").await?;
     running.done(&id).await?;
+    let done = now_ms()?;
     let made = writers.stop().await?;
     let picture = running.complete("search").await?;
     ensure!(picture.synced > 0, "nothing was synced");
@@ -35,17 +39,24 @@ async fn other_listeners_get_none_of_the_rows() -> Result<()> {
         let others = Picture::read(&path, "item")?;
         ensure!(others.synced == 0, "{other} got {} rows", others.synced);
     }
-    let after = Recording::read(&running.site.path("beside"))?;
     println!(
-        "{made} changes; lag of another listener in ms, before: {}, over all: {}",
-        lags(&before),
-        lags(&after)
+        "{made} changes; lag of live changes in ms, beside a full sync of {} ms:",
+        done - asked
     );
+    for listener in &all {
+        let recording = Recording::read(&running.site.path(listener))?;
+        let (before, beside) = (lags(&recording, 0..asked), lags(&recording, asked..done));
+        println!("{listener}: {before} before, {beside} beside it");
+    }
     running.stop().await
 }
 
-fn lags(recording: &Recording) -> String {
-    let lags = recording.lags();
+fn now_ms() -> Result<u64> {
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+fn lags(recording: &Recording, committed: Range<u64>) -> String {
+    let lags = recording.lags_between(committed);
     let at = |part: usize| lags.get(lags.len() * part / 1000).copied().unwrap_or_default();
     format!("p50 {} p99 {}", at(500), at(990))
 }
