@@ -206,19 +206,24 @@ impl Reader {
     }
 
     /// Whole transactions leave as soon as the appender is idle; a part of one only when it must,
-    /// and so does what can be settled together with what was left open. The end of a chunk is
-    /// settled at once: its listener is to have it before the next but one is read.
+    /// and so does what can be settled together with what was left open. A chunk is left open until
+    /// its end, which is settled at once: the listener is to have it before the next but one is
+    /// read.
     fn due(&self) -> Option<Pace> {
-        let (bytes, at_boundary) =
-            (self.batch.bytes(), self.publisher.open_transaction().records == 0);
-        let more_of_a_chunk =
-            at_boundary && bytes >= sync::MAX_BYTES && self.syncs.is_amid_a_chunk();
-        if bytes >= MAX_BATCH_BYTES || more_of_a_chunk {
+        let bytes = self.batch.bytes();
+        if bytes >= MAX_BATCH_BYTES {
             return Some(Pace::MoreComes);
         }
-        let is_full = !self.batch.is_empty() || self.syncs.has_changes();
-        let may_settle = self.settle_by.is_none() || self.syncs.has_sent();
-        (at_boundary && is_full && may_settle).then_some(Pace::Settle)
+        let at_boundary = self.publisher.open_transaction().records == 0;
+        let is_full = bytes > 0 || self.syncs.has_changes();
+        if !at_boundary || !is_full {
+            return None;
+        }
+        if self.syncs.is_amid_a_chunk() {
+            return (bytes >= sync::MAX_BYTES || self.settle_by.is_none())
+                .then_some(Pace::MoreComes);
+        }
+        (self.settle_by.is_none() || self.syncs.has_sent()).then_some(Pace::Settle)
     }
 
     fn hand_over(&mut self, appender: &Appender, pace: Pace) {
