@@ -26,7 +26,7 @@ pub(crate) struct Filter {
     topics: Option<RegexSet>,
     kinds: Vec<u32>,
     origins: Vec<u32>,
-    addressee: Option<(String, String)>,
+    addressee: Option<(String, Bytes)>,
     /// The topic of the record before, which most often is that of the next one too.
     last_topic: Option<(Bytes, bool)>,
 }
@@ -56,9 +56,8 @@ impl Filter {
     }
 
     fn is_for_others(&self, record: &Record) -> bool {
-        let Some((header, name)) = &self.addressee else { return false };
-        let mut addressed = record.headers.iter().filter(|(of, _)| of == header);
-        addressed.any(|(_, value)| **value != *name.as_bytes())
+        let Some((header, ours)) = &self.addressee else { return false };
+        record.headers.iter().any(|(name, value)| name == header && value != ours)
     }
 
     fn topic_passes(&mut self, record: &Record) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -42,7 +43,7 @@ pub struct Subscribe {
     /// Origins; none: all.
     pub origins: Vec<u32>,
     /// A header by which records are addressed: one that has it with another value is left out.
-    pub addressee: Option<(String, String)>,
+    pub addressee: Option<(String, Bytes)>,
     /// How many bytes one delivery has, about; 0: 1 MiB.
     pub max_bytes: usize,
     /// Who this is, for humans.

@@ -194,10 +194,7 @@ pub(crate) fn subscribe_of(request: proto::SubscribeRequest) -> (String, Subscri
         topics: request.topics,
         kinds: request.types,
         origins: request.origins,
-        addressee: request.addressee.and_then(|header| {
-            let name = String::from_utf8(header.value.to_vec()).ok()?;
-            Some((header.name, name))
-        }),
+        addressee: request.addressee.map(|header| (header.name, header.value)),
         max_bytes: request.max_response_bytes as usize,
         client: request.client,
     };
@@ -212,9 +209,7 @@ pub(crate) fn subscribe_request(stream: &str, wanted: Subscribe) -> proto::Subsc
         topics: wanted.topics,
         types: wanted.kinds,
         origins: wanted.origins,
-        addressee: wanted
-            .addressee
-            .map(|(name, value)| proto::Header { name, value: value.into_bytes().into() }),
+        addressee: wanted.addressee.map(|(name, value)| proto::Header { name, value }),
         max_response_bytes: u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX),
         client: wanted.client,
     }

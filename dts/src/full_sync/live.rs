@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Changes come for as long after the last one.
+/// Changes are taken to come for so long after the last one.
 const RECENT_MILLIS: u64 = 100;
 
 /// A rest is so many times as long as the work before it.

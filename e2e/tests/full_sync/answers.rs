@@ -146,14 +146,14 @@ async fn sql_in_any_parameter_does_no_harm() -> Result<()> {
     ensure!(running.rows().await? == Some(100), "rows are gone");
 
     // A source that does not answer is told as such, and nothing is sent later.
-    running.mysql_is_stopped().await?;
+    running.lock_out().await?;
     running.expect("table=item", 503, "source_away").await?;
     running.stop().await
 }
 
 impl Running {
     /// Takes MySQL away from full syncs alone: the stream stays, and new connections are refused.
-    async fn mysql_is_stopped(&self) -> Result<()> {
+    async fn lock_out(&self) -> Result<()> {
         self.query("ALTER USER 'dts'@'%' ACCOUNT LOCK").await?;
         wait_until("no one new is let in", PATIENCE, async || {
             let (status, _) = self.answer("table=item").await.unwrap_or_default();

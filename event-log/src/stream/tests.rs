@@ -422,7 +422,7 @@ async fn what_is_addressed_to_others_is_left_out() {
         NewRecord { headers: NewHeaders::Text(headers), ..record(payload) }
     });
     stream.append(Append { producer: None, records, checkpoint: &[] }).await.unwrap();
-    let addressee = Some(("listener".to_owned(), "me".to_owned()));
+    let addressee = Some(("listener".to_owned(), "me".into()));
     let wanted = Subscribe { addressee, ..subscribe("", Start::Earliest) };
     let (payloads, next) = read_as(&stream, wanted).await.unwrap();
     assert_eq!(payloads, ["all", "me "]);

@@ -120,13 +120,14 @@ impl LogConsumer {
             Start::Latest => event_log::Start::Latest,
             Start::Time(time) => event_log::Start::Time(since_epoch_ms(time)),
         };
+        let addressee = self.wanted.addressee.clone();
         Subscribe {
             group: self.wanted.group.clone(),
             start,
             topics: self.wanted.topics.patterns().to_vec(),
             kinds: Vec::new(),
             origins: Vec::new(),
-            addressee: self.wanted.addressee.clone(),
+            addressee: addressee.map(|(header, name)| (header, name.into())),
             max_bytes: 0,
             client: self.wanted.client.clone(),
         }
