@@ -95,7 +95,12 @@ impl Source {
             // It is described anew, and read again.
             super::Error::Altered(reason) => self.away(reason),
             super::Error::Refused { problem, remedy } => Error::Refused { problem, remedy },
-            error @ (super::Error::Gone(_) | super::Error::Bound(_)) => {
+            // The server may say so before the stream does.
+            super::Error::Gone(said) => Error::refused(
+                format!("the table was dropped or renamed: {said}"),
+                "ask for a full sync of the table that is there now",
+            ),
+            error @ super::Error::Bound(_) => {
                 Error::refused(error.to_string(), "ask for the full sync again")
             }
             error @ super::Error::Value { .. } => {
