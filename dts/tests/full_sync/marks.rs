@@ -211,13 +211,14 @@ async fn judge_one(
 ) -> Result<()> {
     let site = Site::new(test)?;
     let mysql = Mysql::start_with(flavor, &site.path("mysql"), options).await?;
-    if taken.0 == Marks::LogStatus {
-        let mut server = mysql.connect().await?;
-        execute(&mut server, &["GRANT BACKUP_ADMIN ON *.* TO 'dts'@'%'"]).await?;
-    }
-    if taken.0 == Marks::Lock {
-        let mut server = mysql.connect().await?;
-        execute(&mut server, &["GRANT LOCK TABLES ON *.* TO 'dts'@'%'"]).await?;
+    let right = match taken.0 {
+        Marks::LogStatus => Some("BACKUP_ADMIN"),
+        Marks::Lock => Some("LOCK TABLES"),
+        Marks::Gtids | Marks::Snapshot => None,
+    };
+    if let Some(right) = right {
+        let grant = format!("GRANT {right} ON *.* TO 'dts'@'%'");
+        mysql.connect().await?.query_drop(grant).await?;
     }
     let mut bench = Bench::start(&site, &mysql, &mysql).await?;
     bench.check(taken.0, taken.1).await?;

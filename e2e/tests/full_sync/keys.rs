@@ -177,15 +177,10 @@ async fn make_tables(running: &Running, rows: u64) -> Result<()> {
     running.query(&insert).await?;
     for (name, columns, values) in TABLES {
         let table = format!("{SCHEMA}.`{}`", name.replace('`', "``"));
-        let (columns, key) = columns.split_once(", PRIMARY KEY (").map_or_else(
-            || (columns.to_owned(), String::new()),
-            |(columns, key)| (columns.to_owned(), format!(", PRIMARY KEY ({key}")),
-        );
-        running
-            .query(&format!("CREATE TABLE {table} ({columns}, n INT, t VARCHAR(30){key})"))
-            .await?;
+        let create = format!("CREATE TABLE {table} (n INT, t VARCHAR(30), {columns})");
+        running.query(&create).await?;
         let fill = format!(
-            "INSERT INTO {table} SELECT {values}, n, CONCAT('row ', n) FROM {SCHEMA}.numbers"
+            "INSERT INTO {table} SELECT n, CONCAT('row ', n), {values} FROM {SCHEMA}.numbers"
         );
         running.query(&fill).await.with_context(|| fill)?;
     }
