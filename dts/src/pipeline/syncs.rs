@@ -143,9 +143,10 @@ impl Syncs {
     }
 
     fn end_run(&mut self, id: &str, windows: &mut Windows) {
-        self.runs.remove(id);
+        if let Some(run) = self.runs.remove(id) {
+            run.windows().for_each(|window| windows.close(window));
+        }
         self.sent.retain(|sent| sent != id);
-        windows.close(id);
     }
 
     /// Begins again with the first row.
@@ -222,21 +223,22 @@ impl Syncs {
     /// Asks for the chunks whose time has come, between two transactions: the stream has passed
     /// all before `asked`, and nothing else.
     pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
+        let is_overrun = |run: &Run| run.windows().any(|window| windows.is_overrun(window));
         let overrun: Vec<String> =
-            self.runs.keys().filter(|id| windows.is_overrun(id)).cloned().collect();
+            self.runs.iter().filter(|(_, run)| is_overrun(run)).map(|(id, _)| id.clone()).collect();
         for id in &overrun {
             self.spoil(id, windows);
         }
         if !overrun.is_empty() {
             self.start_and_stop(windows);
         }
-        for run in self.runs.values_mut().filter(|run| run.may_ask()) {
+        for run in self.runs.values_mut() {
             run.ask(asked, windows);
         }
     }
 
     fn spoil(&mut self, id: &str, windows: &mut Windows) {
-        let outcome = self.runs.get_mut(id).map(Run::spoil);
+        let outcome = self.runs.get_mut(id).map(|run| run.spoil(windows));
         if outcome == Some(Outcome::Restarts) {
             self.restart(id, windows);
         }

@@ -25,7 +25,7 @@ use self::{
 };
 pub use self::{
     synced::SyncedTable,
-    window::{Touch, Windows},
+    window::{Touch, WindowId, Windows},
 };
 use crate::{
     capture::Capture,

@@ -30,12 +30,18 @@ pub enum Touch {
 
 /// The windows that are open.
 #[derive(Debug, Default)]
-pub struct Windows(Vec<Window>);
+pub struct Windows {
+    open: Vec<Window>,
+    opened: u64,
+}
+
+/// Names a window; no other ever has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowId(u64);
 
 #[derive(Debug)]
 struct Window {
-    /// Whose it is.
-    id: String,
+    id: WindowId,
     schema: String,
     table: String,
     touched: HashMap<KeyHash, Touch>,
@@ -43,31 +49,33 @@ struct Window {
 }
 
 impl Windows {
-    /// Opens a window over a table; one of this id that is open begins anew.
-    pub fn open(&mut self, id: &str, schema: &str, table: &str) {
-        self.close(id);
-        self.0.push(Window {
-            id: id.to_owned(),
+    /// Opens a window over a table.
+    pub fn open(&mut self, schema: &str, table: &str) -> WindowId {
+        self.opened += 1;
+        let id = WindowId(self.opened);
+        self.open.push(Window {
+            id,
             schema: schema.to_owned(),
             table: table.to_owned(),
             touched: HashMap::new(),
             is_overrun: false,
         });
+        id
     }
 
     /// Whether more keys changed than a window remembers: what was read is of no use then.
-    pub fn is_overrun(&self, id: &str) -> bool {
-        self.0.iter().any(|window| window.id == id && window.is_overrun)
+    pub fn is_overrun(&self, id: WindowId) -> bool {
+        self.open.iter().any(|window| window.id == id && window.is_overrun)
     }
 
-    /// Closes a window.
-    pub fn close(&mut self, id: &str) {
-        self.0.retain(|window| window.id != id);
+    /// Closes a window, if it is open.
+    pub fn close(&mut self, id: WindowId) {
+        self.open.retain(|window| window.id != id);
     }
 
     /// What the stream did to a key since the window was opened.
-    pub fn touch(&self, id: &str, key: &[u8]) -> Option<Touch> {
-        let window = self.0.iter().find(|window| window.id == id)?;
+    pub fn touch(&self, id: WindowId, key: &[u8]) -> Option<Touch> {
+        let window = self.open.iter().find(|window| window.id == id)?;
         if window.touched.is_empty() {
             return None;
         }
@@ -76,14 +84,15 @@ impl Windows {
 
     /// Whether a window is open over this table.
     pub(super) fn watch(&self, schema: &str, table: &str) -> bool {
-        self.0.iter().any(|window| window.is_over(schema, table))
+        self.open.iter().any(|window| window.is_over(schema, table))
     }
 
     /// A change of a row with this key passed.
     pub(super) fn note(&mut self, (schema, table): (&str, &str), key: &[u8], touch: Touch) {
-        for window in self.0.iter_mut().filter(|window| window.is_over(schema, table)) {
+        let hash = key_hash(key);
+        for window in self.open.iter_mut().filter(|window| window.is_over(schema, table)) {
             // The last one counts: after a whole change the listener has all columns again.
-            window.touched.insert(key_hash(key), touch);
+            window.touched.insert(hash, touch);
             if window.touched.len() > MAX_TOUCHED {
                 window.is_overrun = true;
                 window.touched = HashMap::new();
@@ -106,32 +115,36 @@ mod tests {
     fn what_passes_while_a_window_is_open_is_remembered() {
         let mut windows = Windows::default();
         windows.note(("s", "t"), b"1", Touch::Whole);
-        windows.open("a", "s", "t");
-        windows.open("b", "s", "u");
+        let a = windows.open("s", "t");
+        let b = windows.open("s", "u");
         windows.note(("s", "t"), b"2", Touch::Partial);
         windows.note(("s", "t"), b"3", Touch::Partial);
         windows.note(("s", "t"), b"3", Touch::Whole);
-        assert_eq!(windows.touch("a", b"1"), None);
-        assert_eq!(windows.touch("a", b"2"), Some(Touch::Partial));
-        assert_eq!(windows.touch("a", b"3"), Some(Touch::Whole));
-        assert_eq!(windows.touch("b", b"2"), None);
+        assert_eq!(windows.touch(a, b"1"), None);
+        assert_eq!(windows.touch(a, b"2"), Some(Touch::Partial));
+        assert_eq!(windows.touch(a, b"3"), Some(Touch::Whole));
+        assert_eq!(windows.touch(b, b"2"), None);
         assert!(windows.watch("s", "t") && !windows.watch("s", "v"));
-        windows.open("a", "s", "t");
-        assert_eq!(windows.touch("a", b"2"), None, "it began anew");
-        windows.close("a");
+        let later = windows.open("s", "t");
+        windows.note(("s", "t"), b"4", Touch::Whole);
+        assert_eq!(windows.touch(later, b"2"), None, "it was opened behind that");
+        assert_eq!([a, later].map(|id| windows.touch(id, b"4")), [Some(Touch::Whole); 2]);
+        windows.close(a);
+        assert!(windows.watch("s", "t"));
+        windows.close(later);
         assert!(!windows.watch("s", "t"));
     }
 
     #[test]
     fn a_window_that_too_much_passes_says_so() {
         let mut windows = Windows::default();
-        windows.open("a", "s", "t");
+        let id = windows.open("s", "t");
         for key in 0..=MAX_TOUCHED {
-            assert!(!windows.is_overrun("a"));
+            assert!(!windows.is_overrun(id));
             windows.note(("s", "t"), &key.to_le_bytes(), Touch::Whole);
         }
-        assert!(windows.is_overrun("a"));
-        windows.open("a", "s", "t");
-        assert!(!windows.is_overrun("a"));
+        assert!(windows.is_overrun(id));
+        let another = windows.open("s", "t");
+        assert!(!windows.is_overrun(another));
     }
 }

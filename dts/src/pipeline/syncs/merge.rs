@@ -8,13 +8,13 @@ use tracing::{debug, info};
 
 use super::{
     Syncs,
-    run::{Held, Run, Stage},
+    run::{Held, Run},
 };
 use crate::{
     decode,
     error::{Error, Result},
-    full_sync::{ChunkKind, Segment, Stretch, now_ms, order},
-    publish::{Publisher, Touch},
+    full_sync::{ChunkKind, Segment, Stretch, now_ms},
+    publish::{Publisher, Touch, Windows},
 };
 
 /// What one call may do.
@@ -40,17 +40,9 @@ impl Syncs {
         position: &decode::Position,
         room: &mut Room<'_>,
     ) -> u64 {
-        let now = order(&position.file, position.pos);
-        let is_reached = |held: &Held| {
-            let high = &held.chunk.high;
-            now >= order(&high.file, high.pos)
-        };
-        let due: Vec<String> = self
-            .runs
-            .iter()
-            .filter(|(_, run)| matches!(&run.stage, Stage::Holding(held) if is_reached(held)))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let is_due = |run: &Run| run.held.front().is_some_and(|held| held.is_reached(position));
+        let due: Vec<String> =
+            self.runs.iter().filter(|(_, run)| is_due(run)).map(|(id, _)| id.clone()).collect();
         let mut published = 0;
         for id in &due {
             match self.merge_one(id, room) {
@@ -70,30 +62,25 @@ impl Syncs {
 
     /// Whether rows wait only for room.
     pub(in crate::pipeline) fn can_merge(&self, position: &decode::Position) -> bool {
-        let now = order(&position.file, position.pos);
-        self.runs.values().any(|run| match &run.stage {
-            Stage::Holding(held) => now >= order(&held.chunk.high.file, held.chunk.high.pos),
-            _ => false,
-        })
+        let is_due = |run: &Run| run.held.front().is_some_and(|held| held.is_reached(position));
+        self.runs.values().any(is_due)
     }
 
     /// Whether a chunk is merged in part.
     pub(in crate::pipeline) fn is_amid_a_chunk(&self) -> bool {
-        let is_begun = |run: &Run| matches!(&run.stage, Stage::Holding(held) if held.segment > 0);
+        let is_begun = |run: &Run| run.held.front().is_some_and(|held| held.segment > 0);
         self.runs.values().any(is_begun)
     }
 
     fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
         let Some(run) = self.runs.get_mut(id) else { return Ok(0) };
-        let Stage::Holding(mut held) = std::mem::replace(&mut run.stage, Stage::Idle) else {
-            return Ok(0);
-        };
+        let Some(mut held) = run.held.pop_front() else { return Ok(0) };
         let mut merged = Merged::default();
         while let Some(segment) = held.chunk.rows.segments().get(held.segment) {
             if room.batch.bytes() >= room.up_to {
                 break;
             }
-            run.merge_segment((id, &held, segment), room, &mut merged)?;
+            run.merge_segment((&held, segment), room, &mut merged)?;
             held.segment += 1;
         }
         let is_done = held.segment >= held.chunk.rows.segments().len();
@@ -102,15 +89,12 @@ impl Syncs {
         let mut has_ended = false;
         if is_done {
             debug!(task = id, published = merged.published, "chunk merged");
-            run.end_chunk(&held);
+            run.end_chunk(&held, room.publisher.windows());
             has_ended = run.place.at_end && run.place.again.is_empty();
-            if !run.is_in_parts {
-                room.publisher.windows().close(id);
-            }
             self.sent.push(id.to_owned());
         } else {
             debug!(task = id, published = merged.published, "chunk merged in part");
-            run.stage = Stage::Holding(held);
+            run.held.push_front(held);
         }
         let cursor = run.place.to_json();
         self.tasks.change(id, now_ms(), |task| {
@@ -133,20 +117,21 @@ impl Syncs {
 impl Run {
     fn merge_segment(
         &mut self,
-        (id, held, segment): (&str, &Held, &Segment),
+        (held, segment): (&Held, &Segment),
         room: &mut Room<'_>,
         merged: &mut Merged,
     ) -> Result<()> {
         let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
-        let windows = room.publisher.windows();
-        let is_partial =
-            |row: change_event::SyncedRow<'_>| windows.touch(id, row.id) == Some(Touch::Partial);
+        let (windows, window) = (room.publisher.windows(), held.window);
+        let is_partial = |row: change_event::SyncedRow<'_>| {
+            windows.touch(window, row.id) == Some(Touch::Partial)
+        };
         if rows().any(is_partial) {
             return self.read_again(held.chunk.kind, segment);
         }
         for row in rows() {
             merged.dealt_with += 1;
-            if room.publisher.windows().touch(id, row.id).is_none() {
+            if room.publisher.windows().touch(window, row.id).is_none() {
                 let table = (&self.table, &held.text);
                 room.publisher.publish_synced(table, row, room.batch)?;
                 merged.published += 1;
@@ -182,7 +167,7 @@ impl Run {
         }
     }
 
-    fn end_chunk(&mut self, held: &Held) {
+    fn end_chunk(&mut self, held: &Held, windows: &mut Windows) {
         match held.chunk.kind {
             ChunkKind::Page => self.place.at_end = held.chunk.is_last,
             ChunkKind::Again if held.chunk.is_last && !self.place.again.is_empty() => {
@@ -191,8 +176,11 @@ impl Run {
             ChunkKind::Again => {}
             ChunkKind::Part => {
                 self.place.at_end = held.chunk.is_last;
-                self.is_in_parts = !held.chunk.is_last;
+                self.whole = Some(held.window).filter(|_| !held.chunk.is_last);
             }
+        }
+        if self.whole.is_none() {
+            windows.close(held.window);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A full sync at work: its feed, and where it stands between the feed and the stream.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use change_event::{Source, SyncedText};
 use full_sync::Task;
@@ -8,10 +8,11 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
 use crate::{
+    decode,
     error::{Error, Result},
-    full_sync::{Chunk, ChunkKind, Common, Feed, FeedId, Order, Piece, Place, Told},
+    full_sync::{Chunk, ChunkKind, Common, Feed, FeedId, Order, Piece, Place, Told, order},
     position::Position,
-    publish::{SyncedTable, Windows},
+    publish::{SyncedTable, WindowId, Windows},
 };
 
 /// So many stretches to read again are put off until the end of the table.
@@ -27,13 +28,15 @@ pub(super) struct Run {
     schema: String,
     name: String,
     pub(super) place: Place,
-    pub(super) stage: Stage,
     /// The listener has room for another chunk.
     pub(super) is_ready: bool,
-    /// What is asked for, or held, does not count any more.
-    is_spoilt: bool,
+    /// A chunk is being read.
+    asked: Option<Asked>,
+    /// Chunks that were read, in the table's order: they wait for the stream to pass their high
+    /// marks, or are being merged.
+    pub(super) held: VecDeque<Held>,
     /// One read of the whole table is under way: its window stays open.
-    pub(super) is_in_parts: bool,
+    pub(super) whole: Option<WindowId>,
     /// Up to when its time is counted.
     pub(super) counted: Instant,
 }
@@ -47,15 +50,12 @@ pub(super) enum Outcome {
     Restarts,
 }
 
-/// Where it stands.
+/// A chunk that was asked for.
 #[derive(Debug)]
-pub(super) enum Stage {
-    /// Nothing is read.
-    Idle,
-    /// A chunk is being read.
-    Reading,
-    /// A chunk waits for the stream to pass its high mark, or is being merged.
-    Holding(Box<Held>),
+struct Asked {
+    window: WindowId,
+    /// What comes of it does not count any more.
+    is_spoilt: bool,
 }
 
 /// A chunk that was read.
@@ -63,8 +63,25 @@ pub(super) enum Stage {
 pub(super) struct Held {
     pub(super) chunk: Chunk,
     pub(super) text: SyncedText,
+    /// Open since it was asked for.
+    pub(super) window: WindowId,
     /// The first segment that is not merged yet.
     pub(super) segment: usize,
+}
+
+impl Held {
+    /// Whether the stream has passed all that the rows show.
+    pub(super) fn is_reached(&self, position: &decode::Position) -> bool {
+        let high = &self.chunk.high;
+        order(&position.file, position.pos) >= order(&high.file, high.pos)
+    }
+
+    /// Where the table goes on behind it, as far as that is known before it is merged.
+    fn next(&self) -> Option<Piece> {
+        let goes_on = self.chunk.kind == ChunkKind::Page && !self.chunk.is_last;
+        let last = self.chunk.rows.segments().last().filter(|_| goes_on)?;
+        Some(Piece::After(Some(last.up_to.clone()?)))
+    }
 }
 
 impl Run {
@@ -88,39 +105,48 @@ impl Run {
             schema: task.schema.clone(),
             name: task.table.clone(),
             place,
-            stage: Stage::Idle,
             is_ready: false,
-            is_spoilt: false,
-            is_in_parts: false,
+            asked: None,
+            held: VecDeque::new(),
+            whole: None,
             counted: Instant::now(),
         })
     }
 
-    /// Whether the next chunk may be asked for.
-    pub(super) fn may_ask(&self) -> bool {
-        self.is_ready && matches!(self.stage, Stage::Idle)
-    }
-
-    /// Asks for the next chunk: from now on the window is open.
+    /// Asks for the next chunk, if its time has come: from now on its window is open. It may be
+    /// read while the one before it waits or is merged.
     pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
-        if !self.is_in_parts {
-            windows.open(&self.id, &self.schema, &self.name);
+        if !self.is_ready || self.asked.is_some() || self.held.len() > 1 {
+            return;
         }
-        let is_page = !self.place.at_end && self.place.again.len() < MAX_AGAIN;
-        let piece = match self.place.again.first() {
-            Some(stretch) if !is_page => Piece::Again(stretch.clone()),
-            _ => Piece::After(self.place.after.clone()),
-        };
+        let Some(piece) = self.next_piece() else { return };
         debug!(task = self.id, file = asked.file, pos = asked.pos, "chunk asked for");
-        (self.is_spoilt, self.is_ready) = (false, false);
-        self.stage = Stage::Reading;
+        let window = self.whole.unwrap_or_else(|| windows.open(&self.schema, &self.name));
+        self.asked = Some(Asked { window, is_spoilt: false });
+        self.is_ready = false;
         self.feed.order(Order::Read(asked.clone(), piece));
     }
 
+    fn next_piece(&self) -> Option<Piece> {
+        let is_page = !self.place.at_end && self.place.again.len() < MAX_AGAIN;
+        match (self.held.back(), self.place.again.first()) {
+            (Some(last), _) => last.next().filter(|_| is_page),
+            (None, Some(stretch)) if !is_page => Some(Piece::Again(stretch.clone())),
+            (None, _) => Some(Piece::After(self.place.after.clone())),
+        }
+    }
+
     pub(super) fn hold(&mut self, chunk: Chunk) -> Outcome {
-        self.is_in_parts = chunk.kind == ChunkKind::Part;
-        if self.is_spoilt {
-            return self.drop_chunk();
+        let Some(Asked { window, is_spoilt }) = self.asked.take() else { return Outcome::GoesOn };
+        if chunk.kind == ChunkKind::Part {
+            self.whole = Some(window);
+        }
+        if is_spoilt && self.whole.is_some() {
+            return Outcome::Restarts;
+        }
+        if is_spoilt {
+            self.feed.order(Order::Drop);
+            return Outcome::GoesOn;
         }
         let (rows, high) = (chunk.rows.len(), &chunk.high);
         debug!(task = self.id, rows, file = high.file, pos = high.pos, "chunk read");
@@ -131,32 +157,27 @@ impl Run {
             ..Source::default()
         };
         let text = SyncedText::new((&self.id, &self.listener), chunk.at_ms, &high);
-        self.stage = Stage::Holding(Box::new(Held { chunk, text, segment: 0 }));
+        self.held.push_back(Held { chunk, text, window, segment: 0 });
         Outcome::GoesOn
     }
 
     /// The table may not be what it was, or too much changed to be remembered: what is being read
-    /// or was read is read again.
-    pub(super) fn spoil(&mut self) -> Outcome {
-        match &self.stage {
-            Stage::Idle if self.is_in_parts => Outcome::Restarts,
-            Stage::Idle => Outcome::GoesOn,
-            Stage::Reading => {
-                self.is_spoilt = true;
-                Outcome::GoesOn
-            }
-            Stage::Holding(_) => self.drop_chunk(),
-        }
-    }
-
-    /// One read of the whole table cannot be taken up again in its middle.
-    fn drop_chunk(&mut self) -> Outcome {
-        if self.is_in_parts {
+    /// or was read is read again; but one read of the whole table cannot be taken up in its middle.
+    pub(super) fn spoil(&mut self, windows: &mut Windows) -> Outcome {
+        self.windows().for_each(|window| windows.close(window));
+        if self.whole.is_some() {
             return Outcome::Restarts;
         }
-        self.is_spoilt = false;
-        self.feed.order(Order::Drop);
-        self.stage = Stage::Idle;
+        if let Some(asked) = &mut self.asked {
+            asked.is_spoilt = true;
+        }
+        self.held.drain(..).for_each(|_| self.feed.order(Order::Drop));
         Outcome::GoesOn
+    }
+
+    /// Those that are open for it.
+    pub(super) fn windows(&self) -> impl Iterator<Item = WindowId> {
+        let held = self.held.iter().map(|held| held.window);
+        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole)
     }
 }
