@@ -131,16 +131,16 @@ impl Received {
 
 /// The change that an event tells of: `Old` and `Data` together are the row before an update.
 fn change_of(table: &Table, event: &Event) -> Result<Change> {
-    let data = Columns::read(&event.data)?;
+    let data = Columns::read(event.data.get())?;
     let names: Vec<&str> = data.iter().map(|(name, _)| name).collect();
     ensure!(names == table.column_names(), "Data has the columns {names:?}");
     check_key(table, event, &data)?;
-    let row: Vec<String> = data.iter().map(|(_, value)| value.get().to_owned()).collect();
+    let row: Vec<String> = data.iter().map(|(_, value)| value.to_owned()).collect();
     match (event.action.as_str(), &event.old) {
         ("insert", None) => Ok(Change { before: None, after: Some(row) }),
         ("delete", None) => Ok(Change { before: Some(row), after: None }),
         ("update", Some(old)) => {
-            let before = row_before(&data, &Columns::read(old)?)?;
+            let before = row_before(&data, &Columns::read(old.get())?)?;
             Ok(Change { before: Some(before), after: Some(row) })
         }
         (action, old) => bail!("{action} with Old {old:?}"),
@@ -148,11 +148,11 @@ fn change_of(table: &Table, event: &Event) -> Result<Change> {
 }
 
 fn check_key(table: &Table, event: &Event, data: &Columns<'_>) -> Result<()> {
-    let key = Columns::read(&event.pk)?;
+    let key = Columns::read(event.pk.get())?;
     let names: Vec<&str> = key.iter().map(|(name, _)| name).collect();
     ensure!(names == table.key, "the primary key is {names:?}");
     let mut columns = key.iter();
-    let differs = columns.find(|(name, value)| data.get(name) != Some(value.get()));
+    let differs = columns.find(|(name, value)| data.get(name) != Some(*value));
     ensure!(differs.is_none(), "PK and Data differ: {differs:?}");
     Ok(())
 }
@@ -162,12 +162,10 @@ fn row_before(data: &Columns<'_>, old: &Columns<'_>) -> Result<Vec<String>> {
     for (name, value) in old.iter() {
         let now = data.get(name).with_context(|| format!("Old has {name}, Data has not"))?;
         // From NULL to the document `null`, or back, is a change too.
-        let changed = now != value.get() || now == "null";
+        let changed = now != value || now == "null";
         ensure!(changed, "Old has {name}, which did not change");
     }
-    let before = |(name, value): (&str, &serde_json::value::RawValue)| {
-        old.get(name).unwrap_or_else(|| value.get()).to_owned()
-    };
+    let before = |(name, value): (&str, &str)| old.get(name).unwrap_or(value).to_owned();
     Ok(data.iter().map(before).collect())
 }
 

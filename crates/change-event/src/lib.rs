@@ -3,6 +3,7 @@
 //! The native format is one JSON object per change, described in `docs/event-format.md`:
 //! [`EventWriter`] writes it, [`ChangeEvent`] reads it.
 
+mod exact;
 mod full_sync;
 pub mod json;
 mod reader;

@@ -8,12 +8,12 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::Action;
+use crate::{Action, exact};
 
 /// A change event. Text is borrowed from the record where it can be; values stay JSON text.
 ///
 /// Members that are not known are passed over: a later version may add some.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ChangeEvent<'a> {
     /// The idempotency key: one id never has two contents.
@@ -27,15 +27,15 @@ pub struct ChangeEvent<'a> {
     pub table_name: Cow<'a, str>,
     /// What happened.
     pub action: Action,
-    /// The key: an object of columns.
-    #[serde(rename = "PK", borrow)]
-    pub key: &'a RawValue,
-    /// The row after the change, or for a delete before it: an object of columns.
-    #[serde(borrow)]
-    pub data: &'a RawValue,
-    /// What the changed columns held before an update: an object of columns.
-    #[serde(borrow, default)]
-    pub old: Option<&'a RawValue>,
+    /// The key: an object of columns, as JSON text.
+    #[serde(rename = "PK", borrow, deserialize_with = "json_text")]
+    pub key: &'a str,
+    /// The row after the change, or for a delete before it: an object of columns, as JSON text.
+    #[serde(borrow, deserialize_with = "json_text")]
+    pub data: &'a str,
+    /// What the changed columns held before an update: an object of columns, as JSON text.
+    #[serde(borrow, default, deserialize_with = "optional_json_text")]
+    pub old: Option<&'a str>,
     /// How many bytes the whole event would have had: too many for the bus, so `data` holds only
     /// the key, and `old` is absent.
     #[serde(default)]
@@ -52,6 +52,17 @@ pub struct ChangeEvent<'a> {
     pub source: Source<'a>,
 }
 
+fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(RawValue::get)
+}
+
+fn optional_json_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de str>, D::Error> {
+    let value = Option::<&RawValue>::deserialize(deserializer)?;
+    Ok(value.map(RawValue::get))
+}
+
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +71,16 @@ pub enum Origin {
     Binlog,
     /// A row that was read from its table on request.
     FullSync,
+}
+
+impl Origin {
+    /// As events have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Binlog => "binlog",
+            Self::FullSync => "full_sync",
+        }
+    }
 }
 
 /// The place of a change in the binlog.
@@ -92,7 +113,11 @@ impl<'a> ChangeEvent<'a> {
     ///
     /// When it is not JSON, or not a change event; the message says what is wrong, and where.
     pub fn read(record: &'a [u8]) -> Result<Self, ReadError> {
-        Ok(serde_json::from_slice(record)?)
+        match std::str::from_utf8(record) {
+            Ok(text) => Self::read_text(text),
+            // It says where the text ends.
+            Err(_) => Ok(serde_json::from_slice(record)?),
+        }
     }
 
     /// The same of what is known to be text.
@@ -101,14 +126,17 @@ impl<'a> ChangeEvent<'a> {
     ///
     /// As [`ChangeEvent::read`].
     pub fn read_text(record: &'a str) -> Result<Self, ReadError> {
-        Ok(serde_json::from_str(record)?)
+        match exact::read(record) {
+            Some(event) => Ok(event),
+            None => Ok(serde_json::from_str(record)?),
+        }
     }
 }
 
 /// The columns of a [`ChangeEvent`]'s `key`, `data` or `old`, in their order, with their values
 /// as JSON text.
 #[derive(Clone, Debug, Default)]
-pub struct Columns<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Columns<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Columns<'a> {
     /// Reads an object of columns.
@@ -116,18 +144,18 @@ impl<'a> Columns<'a> {
     /// # Errors
     ///
     /// When it is not an object.
-    pub fn read(object: &'a RawValue) -> Result<Self, ReadError> {
-        Ok(serde_json::from_str(object.get())?)
+    pub fn read(object: &'a str) -> Result<Self, ReadError> {
+        Ok(serde_json::from_str(object)?)
     }
 
-    /// Each column's name and value.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &'a RawValue)> {
+    /// Each column's name, and its value as JSON text.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
     /// The value of a column, as JSON text; `None` where there is no such column.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value.get())
+        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 }
 
@@ -153,8 +181,8 @@ impl<'de> Visitor<'de> for ColumnsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut columns = Vec::new();
-        while let Some((Name(name), value)) = map.next_entry()? {
-            columns.push((name, value));
+        while let Some((Name(name), value)) = map.next_entry::<_, &RawValue>()? {
+            columns.push((name, value.get()));
         }
         Ok(Columns(columns))
     }
@@ -222,7 +250,7 @@ mod tests {
         assert_eq!(event.id, format!("{GTID}#2"));
         assert_eq!((&*event.schema, &*event.table_name), ("weixin", "wx \"config\""));
         assert_eq!((event.action, event.origin), (Action::Update, Origin::Binlog));
-        assert_eq!(event.key.get(), key);
+        assert_eq!(event.key, key);
         assert_eq!((event.ts, event.source.pos, event.source.row), (1_700_000_000_123, 1234, 2));
         assert!(matches!(event.schema, Cow::Borrowed(_)), "not copied");
         let old = Columns::read(event.old.unwrap()).unwrap();
