@@ -14,7 +14,7 @@ const OVERHEAD_BYTES: usize = 160;
 pub struct Event {
     /// The record's JSON as it lies on the bus, with `"Bus":{…}` added at its end; one line.
     json: String,
-    ev_id: Box<str>,
+    ev_id: String,
     partition: Partition,
     offset: u64,
     committed_ms: u64,
@@ -34,7 +34,7 @@ impl Event {
         Self {
             json: add_bus(delivery, text),
             is_synced: change.origin == Origin::FullSync,
-            ev_id: change.id.into_owned().into_boxed_str(),
+            ev_id: change.id.into_owned(),
             partition: delivery.partition.clone(),
             offset: delivery.offset,
             committed_ms: change.ts,
@@ -111,8 +111,15 @@ fn push_json(json: &mut String, text: &str) {
 
 /// The events as one JSON array, without line breaks.
 pub fn json_array(events: &[Event]) -> Vec<u8> {
+    let mut array = Vec::new();
+    write_json_array(events, &mut array);
+    array
+}
+
+/// Appends the same to a buffer.
+pub(crate) fn write_json_array(events: &[Event], array: &mut Vec<u8>) {
     let bytes: usize = events.iter().map(|event| event.json.len() + 1).sum();
-    let mut array = Vec::with_capacity(bytes + 2);
+    array.reserve(bytes + 2);
     array.push(b'[');
     for (index, event) in events.iter().enumerate() {
         if index > 0 {
@@ -121,7 +128,6 @@ pub fn json_array(events: &[Event]) -> Vec<u8> {
         array.extend_from_slice(event.json.as_bytes());
     }
     array.push(b']');
-    array
 }
 
 #[cfg(test)]

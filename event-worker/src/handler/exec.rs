@@ -8,7 +8,7 @@ use tracing::warn;
 
 use self::process::{CallError, Process};
 use super::{Answer, Batch, Handler, Outcome};
-use crate::{config::ExecConfig, event::json_array};
+use crate::{config::ExecConfig, event::write_json_array};
 
 pub(super) struct ExecHandler {
     config: ExecConfig,
@@ -18,11 +18,23 @@ pub(super) struct ExecHandler {
     process: Option<Process>,
     /// Has been given a batch. It stays here when the call is dropped.
     in_call: Option<Process>,
+    /// For the lines that batches become.
+    line: Vec<u8>,
 }
+
+/// A buffer that grew larger than this for one batch is given back.
+const MAX_KEPT_BYTES: usize = 1 << 20;
 
 impl ExecHandler {
     pub(super) fn new(config: ExecConfig, listener: &str, lane: usize) -> Self {
-        Self { config, listener: listener.to_owned(), lane, process: None, in_call: None }
+        Self {
+            config,
+            listener: listener.to_owned(),
+            lane,
+            process: None,
+            in_call: None,
+            line: Vec::new(),
+        }
     }
 
     /// The running process, or a new one where there is none, or the old one has ended or spoken
@@ -43,10 +55,12 @@ impl ExecHandler {
     async fn call(&mut self, batch: Batch<'_>) -> Result<Outcome, CallError> {
         let process = self.running().await?;
         let process = self.in_call.insert(process);
-        let mut line = json_array(batch.events);
-        line.push(b'\n');
+        self.line.clear();
+        self.line.shrink_to(MAX_KEPT_BYTES);
+        write_json_array(batch.events, &mut self.line);
+        self.line.push(b'\n');
         let timeout = self.config.timeout;
-        let answer = tokio::time::timeout(timeout, process.exchange(&line))
+        let answer = tokio::time::timeout(timeout, process.exchange(&self.line))
             .await
             .map_err(|_| CallError::TimedOut(timeout))??;
         let outcome = Answer(&answer).read().map_err(CallError::Rubbish)?;
