@@ -241,8 +241,7 @@ impl RemoteSubscription {
     pub async fn next(&mut self) -> Result<Event, Error> {
         let answer = self.responses.message().await;
         match answer.map_err(|status| wire::error_of(&status, &self.group))? {
-            Some(response) => wire::event_of(response)
-                .ok_or_else(|| Error::Rejected("the server speaks a newer protocol".to_owned())),
+            Some(response) => wire::event_of(response),
             None => Err(Error::Unavailable("the server ended the subscription".to_owned())),
         }
     }

@@ -25,7 +25,7 @@ pub use error::Error;
 pub use group::GroupState;
 pub use leader::Lead;
 pub use log::Log;
-pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, NewHeaders, NewRecord, Record};
+pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, Header, NewHeaders, NewRecord, Record};
 pub use server::{Server, ServerConfig, TlsFiles};
 pub use stream::{OpenedProducer, Stream, StreamState};
 pub use subscription::{Event, Start, Subscribe, Subscription};

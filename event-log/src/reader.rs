@@ -57,7 +57,7 @@ impl Filter {
 
     fn is_for_others(&self, record: &Record) -> bool {
         let Some((header, ours)) = &self.addressee else { return false };
-        record.headers.iter().any(|(name, value)| name == header && value != ours)
+        record.headers.iter().any(|found| found.name == *header && found.value != ours)
     }
 
     fn topic_passes(&mut self, record: &Record) -> bool {

@@ -45,30 +45,66 @@ impl NewHeaders<'_> {
     }
 }
 
-/// A record of the log. Its parts share one buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A record of the log: `Record` of `proto/event_log.proto`. Its parts share the buffer that it
+/// came in.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Record {
     /// Its place in the stream.
+    #[prost(uint64, tag = "1")]
     pub offset: u64,
     /// When the log took it in, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
     pub time_ms: u64,
     /// What the payload is.
+    #[prost(uint32, tag = "3")]
     pub kind: u32,
     /// The log where it was first appended.
+    #[prost(uint32, tag = "4")]
     pub origin: u32,
+    #[prost(bytes = "bytes", tag = "5")]
     pub(crate) topic: Bytes,
     /// As it was appended.
+    #[prost(bytes = "bytes", tag = "6")]
     pub key: Bytes,
-    /// As they were appended.
-    pub headers: Vec<(String, Bytes)>,
     /// As it was appended.
+    #[prost(bytes = "bytes", tag = "7")]
     pub payload: Bytes,
+    /// As they were appended.
+    #[prost(message, repeated, tag = "8")]
+    pub headers: Vec<Header>,
+}
+
+/// A header of a record.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Header {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) name: Bytes,
+    /// As it was appended.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: Bytes,
 }
 
 impl Record {
     /// As it was appended.
     pub fn topic(&self) -> &str {
-        // It was checked when the record was decoded.
+        // It was checked when the record came in.
         std::str::from_utf8(&self.topic).unwrap_or_default()
+    }
+
+    /// Checks what is to be text.
+    pub(crate) fn check_texts(&self) -> Result<(), &'static str> {
+        if std::str::from_utf8(&self.topic).is_err() {
+            return Err("the topic is not UTF-8");
+        }
+        let is_text = |header: &Header| std::str::from_utf8(&header.name).is_ok();
+        if self.headers.iter().all(is_text) { Ok(()) } else { Err("a header is not UTF-8") }
+    }
+}
+
+impl Header {
+    /// As it was appended.
+    pub fn name(&self) -> &str {
+        // It was checked when the record came in.
+        std::str::from_utf8(&self.name).unwrap_or_default()
     }
 }

@@ -99,39 +99,6 @@ impl<'a> From<&'a proto::NewRecord> for NewRecord<'a> {
     }
 }
 
-impl From<Record> for proto::Record {
-    fn from(record: Record) -> Self {
-        let topic = record.topic().to_owned();
-        let header = |(name, value)| proto::Header { name, value };
-        Self {
-            offset: record.offset,
-            time_ms: record.time_ms,
-            r#type: record.kind,
-            origin: record.origin,
-            topic,
-            key: record.key,
-            payload: record.payload,
-            headers: record.headers.into_iter().map(header).collect(),
-        }
-    }
-}
-
-impl From<proto::Record> for Record {
-    fn from(record: proto::Record) -> Self {
-        let header = |header: proto::Header| (header.name, header.value);
-        Self {
-            offset: record.offset,
-            time_ms: record.time_ms,
-            kind: record.r#type,
-            origin: record.origin,
-            topic: record.topic.into(),
-            key: record.key,
-            headers: record.headers.into_iter().map(header).collect(),
-            payload: record.payload,
-        }
-    }
-}
-
 impl From<Event> for proto::SubscribeResponse {
     fn from(event: Event) -> Self {
         use proto::subscribe_response::Is;
@@ -140,7 +107,6 @@ impl From<Event> for proto::SubscribeResponse {
                 Is::Assigned(proto::Assigned { member, position, resolved })
             }
             Event::Records { records, next_offset, end_offset } => {
-                let records = records.into_iter().map(Into::into).collect();
                 Is::Records(proto::Records { records, next_offset, end_offset })
             }
         };
@@ -148,17 +114,20 @@ impl From<Event> for proto::SubscribeResponse {
     }
 }
 
-/// `None` for a kind of response that this client does not know.
-pub(crate) fn event_of(response: proto::SubscribeResponse) -> Option<Event> {
+/// What a response tells; an error for one that this client does not know.
+pub(crate) fn event_of(response: proto::SubscribeResponse) -> Result<Event, Error> {
     use proto::subscribe_response::Is;
-    Some(match response.is? {
-        Is::Assigned(proto::Assigned { member, position, resolved }) => {
+    Ok(match response.is {
+        Some(Is::Assigned(proto::Assigned { member, position, resolved })) => {
             Event::Assigned { member, position, resolved }
         }
-        Is::Records(proto::Records { records, next_offset, end_offset }) => {
-            let records = records.into_iter().map(Into::into).collect();
+        Some(Is::Records(proto::Records { records, next_offset, end_offset })) => {
+            let rejected =
+                |problem: &str| Error::Rejected(format!("the server's record: {problem}"));
+            records.iter().try_for_each(Record::check_texts).map_err(rejected)?;
             Event::Records { records, next_offset, end_offset }
         }
+        None => return Err(Error::Rejected("the server speaks a newer protocol".to_owned())),
     })
 }
 

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     Error,
-    record::{FIRST_DATA_TYPE, NewRecord, Record},
+    record::{FIRST_DATA_TYPE, Header, NewRecord, Record},
 };
 
 /// The fixed part of a record.
@@ -158,10 +158,9 @@ pub(crate) fn decode(frame: Bytes) -> Result<Record, &'static str> {
     let topic = take(&mut rest, topic_bytes)?;
     let key = take(&mut rest, key_bytes)?;
     let headers = decode_headers(take(&mut rest, headers_bytes)?)?;
-    if std::str::from_utf8(&topic).is_err() {
-        return Err("the topic is not UTF-8");
-    }
-    Ok(Record { offset, time_ms, kind, origin, topic, key, headers, payload: rest })
+    let record = Record { offset, time_ms, kind, origin, topic, key, headers, payload: rest };
+    record.check_texts()?;
+    Ok(record)
 }
 
 fn take(rest: &mut Bytes, bytes: usize) -> Result<Bytes, &'static str> {
@@ -171,15 +170,14 @@ fn take(rest: &mut Bytes, bytes: usize) -> Result<Bytes, &'static str> {
     Ok(rest.split_to(bytes))
 }
 
-fn decode_headers(mut rest: Bytes) -> Result<Vec<(String, Bytes)>, &'static str> {
+fn decode_headers(mut rest: Bytes) -> Result<Vec<Header>, &'static str> {
     const SHORT: &str = "the headers are too short";
     let mut headers = Vec::new();
     while !rest.is_empty() {
         let name_bytes = usize::from(rest.try_get_u16_le().map_err(|_| SHORT)?);
         let name = take(&mut rest, name_bytes)?;
-        let name = String::from_utf8(name.to_vec()).map_err(|_| "a header is not UTF-8")?;
         let value_bytes = rest.try_get_u32_le().map_err(|_| SHORT)? as usize;
-        headers.push((name, take(&mut rest, value_bytes)?));
+        headers.push(Header { name, value: take(&mut rest, value_bytes)? });
     }
     Ok(headers)
 }

@@ -3,8 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use event_log::{Error as LogError, Event, Record, RemoteSubscription, Subscribe, proto};
+use event_log::{Error as LogError, Event, Header, Record, RemoteSubscription, Subscribe, proto};
 use service::{Backoff, BackoffConfig};
 use tokio::time::Instant;
 
@@ -190,13 +189,13 @@ fn has_records(event: &Event) -> bool {
 
 /// Headers of a record, most often those of the one before: then they are the same in memory.
 fn headers_of(record: &Record, before: &mut Headers) -> Headers {
-    let is_same = |(one, other): (&(String, Bytes), &(String, String))| {
-        one.0 == other.0 && one.1 == other.1.as_bytes()
+    let is_same = |(one, other): (&Header, &(String, String))| {
+        one.name() == other.0 && one.value == other.1.as_bytes()
     };
     let headers = &record.headers;
     if headers.len() != before.len() || !headers.iter().zip(before.iter()).all(is_same) {
-        let text = |(name, value): &(String, Bytes)| {
-            (name.clone(), String::from_utf8_lossy(value).into_owned())
+        let text = |header: &Header| {
+            (header.name().to_owned(), String::from_utf8_lossy(&header.value).into_owned())
         };
         *before = headers.iter().map(text).collect();
     }
