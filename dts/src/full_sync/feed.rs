@@ -29,6 +29,11 @@ use crate::{
 const POLL: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(5), max: Duration::from_millis(25), factor: 2.0 };
 
+/// A chunk is handed over to the stream when all before it are done but so many; and read already
+/// when one more is not done. So the listener does not run dry, and its live changes wait behind
+/// few rows.
+const MAX_UNDONE: usize = 2;
+
 /// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
 const MAX_ORDERS: usize = 16;
 
@@ -52,7 +57,7 @@ pub(crate) struct Common {
 pub(crate) enum Order {
     /// Read what comes next, such that it shows all that lies before a position.
     Read(Position, Piece),
-    /// The chunk that was read last is not used.
+    /// The chunk that was handed over last is not used.
     Drop,
     /// The oldest chunk that was not is durable in the bus now.
     Durable,
@@ -70,8 +75,9 @@ pub(crate) enum Piece {
 /// What a feed tells.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// The listener has room: the next chunk may be asked for.
+    /// The listener will have room: the next chunk may be asked for.
     Ready,
+    /// It has room for this one.
     Chunk(Box<Chunk>),
     /// It stands still, but by itself; the next chunk says that this is over.
     Trouble(String),
@@ -113,6 +119,7 @@ impl Feed {
             orders: next_order,
             news,
             ask: None,
+            read: None,
             is_ready: false,
             poll: Backoff::new(POLL),
         };
@@ -141,6 +148,8 @@ struct Feeder {
     pace: Pace,
     /// What was asked for and is not read yet.
     ask: Option<(Position, Piece)>,
+    /// What was read and is not handed over yet.
+    read: Option<Box<Chunk>>,
     is_ready: bool,
     poll: Backoff,
 }
@@ -177,11 +186,18 @@ impl Feeder {
             let chunk = self.reading.read(&asked, &piece).await?;
             self.ask = None;
             self.common.throttle.read(chunk.rows.len());
-            self.pace.read();
-            self.tell(News::Chunk(Box::new(chunk))).await;
-            return Ok(Some(()));
+            self.read = Some(Box::new(chunk));
+            self.poll.reset();
         }
-        if !self.is_ready && self.may_go_on().await? {
+        if self.read.is_some()
+            && self.pace.are_done_but(MAX_UNDONE).await?
+            && let Some(chunk) = self.read.take()
+        {
+            self.pace.handed_over();
+            self.poll.reset();
+            self.tell(News::Chunk(chunk)).await;
+        }
+        if !self.is_ready && self.read.is_none() && self.may_read().await? {
             self.is_ready = true;
             self.poll.reset();
             self.tell(News::Ready).await;
@@ -204,7 +220,7 @@ impl Feeder {
         Ok(Some(()))
     }
 
-    async fn may_go_on(&mut self) -> Result<bool> {
+    async fn may_read(&mut self) -> Result<bool> {
         if !self.pace.has_begun().await? {
             let listener = &self.listener;
             let text = format!("listener {listener} has never run: it gets the rows when it does");
@@ -212,7 +228,7 @@ impl Feeder {
             tokio::time::sleep(BACKOFF.max / 10).await;
             return Ok(false);
         }
-        if !self.pace.has_room().await? {
+        if !self.pace.are_done_but(MAX_UNDONE + 1).await? {
             return Ok(false);
         }
         self.common.throttle.wait().await;

@@ -1,4 +1,4 @@
-//! How far the listener is: the next chunk is sent when all but the last two are done.
+//! How far the listener is, and how fast all may go.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,9 +10,6 @@ use event_bus::{Bus, Partition, TopicFilter};
 use tokio::time::Instant;
 
 use crate::error::Result;
-
-/// The next chunk is read when all but so many are done.
-const MAX_UNDONE: usize = 2;
 
 /// Follows one task's listener.
 pub(super) struct Pace {
@@ -47,20 +44,20 @@ impl Pace {
         Ok(self.has_begun)
     }
 
-    /// Whether another chunk may be read.
-    pub(super) async fn has_room(&mut self) -> Result<bool> {
-        if self.chunks.len() > MAX_UNDONE {
+    /// Whether all chunks are done but so many.
+    pub(super) async fn are_done_but(&mut self, undone: usize) -> Result<bool> {
+        if self.chunks.len() > undone {
             self.look().await?;
         }
-        Ok(self.chunks.len() <= MAX_UNDONE)
+        Ok(self.chunks.len() <= undone)
     }
 
-    /// A chunk was read.
-    pub(super) fn read(&mut self) {
+    /// A chunk was handed over.
+    pub(super) fn handed_over(&mut self) {
         self.chunks.push_back(None);
     }
 
-    /// The chunk that was read last is not sent.
+    /// The chunk that was handed over last is not sent.
     pub(super) fn dropped(&mut self) {
         self.chunks.pop_back();
     }
