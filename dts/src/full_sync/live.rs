@@ -1,7 +1,9 @@
-//! Live changes go first: while any come, rows are read a quarter of the time only.
+//! Live changes go first: while any come, rows are read a quarter of the time only, and in small
+//! chunks.
 //!
 //! Reading at full speed keeps the source, `dts` and the listener's handler busy, and on a small
-//! machine whoever is to be woken for a live change waits behind them.
+//! machine whoever is to be woken for a live change waits behind them: behind all of a chunk, for it
+//! is merged, sent and handled in one go.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,6 +17,9 @@ const RECENT_MILLIS: u64 = 100;
 
 /// A rest is so many times as long as the work before it.
 const REST: u32 = 3;
+
+/// Chunks are so many times smaller.
+const SMALLER: u64 = 8;
 
 /// The shortest rest: timers are no finer.
 const MIN_REST: Duration = Duration::from_millis(1);
@@ -46,6 +51,11 @@ impl Live {
         }
     }
 
+    /// How many rows to read where there may be so many.
+    pub(super) fn limit(&self, rows: u64) -> u64 {
+        if self.is_busy() { rows.div_ceil(SMALLER) } else { rows }
+    }
+
     fn is_busy(&self) -> bool {
         let last = self.last.load(Ordering::Relaxed);
         last > 0 && self.now() < last + RECENT_MILLIS
@@ -65,7 +75,9 @@ mod tests {
         let (live, took) = (Live::new(), Duration::from_millis(20));
         assert!(!live.is_busy(), "none has come yet");
         live.give_way(took).await;
+        assert_eq!(live.limit(7), 7);
         live.passed();
+        assert_eq!((live.limit(1), live.limit(8), live.limit(9)), (1, 1, 2));
         let begun = Instant::now();
         live.give_way(took).await;
         assert!(begun.elapsed() >= took * REST);

@@ -108,7 +108,7 @@ impl Reading {
         self.of.check_keys(conn, described, (after, &bounds)).await?;
         let row_bytes = described.average_row_bytes;
         let size = self.size.get_or_insert_with(|| Size::new(&self.of.common.config, row_bytes));
-        let limit = size.rows();
+        let limit = self.of.common.live.limit(size.rows());
         let query = described.page_query(after, &bounds, limit).map_err(|error| {
             Error::refused(error.to_string(), "ask for the full sync again: its key was altered")
         })?;

@@ -40,7 +40,7 @@ impl Size {
         }
         let by_time = rows as f64 * self.time.as_secs_f64() / took.as_secs_f64().max(1e-6);
         let by_bytes = rows as f64 * self.bytes as f64 / bytes.max(1) as f64;
-        let next = by_time.min(by_bytes).min(rows as f64 * 2.0);
+        let next = by_time.min(by_bytes).min(self.rows as f64 * 2.0);
         self.rows = (next as u64).clamp(1, MAX_ROWS);
     }
 
