@@ -2,8 +2,8 @@
 //! chunks.
 //!
 //! Reading at full speed keeps the source, `dts` and the listener's handler busy, and on a small
-//! machine whoever is to be woken for a live change waits behind them: behind all of a chunk, for it
-//! is merged, sent and handled in one go.
+//! machine whoever is to be woken for a live change waits behind them: behind all of a chunk, for
+//! it is merged, sent and handled in one go.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

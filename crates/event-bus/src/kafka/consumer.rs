@@ -320,18 +320,19 @@ fn is_lost(code: Code) -> bool {
     matches!(
         code,
         Code::UnknownMemberId
-            | Code::IllegalGeneration
             | Code::FencedInstanceId
             | Code::UnknownTopicOrPartition
             | Code::AssignmentLost
     )
 }
 
-/// The same commit can succeed in a moment.
+/// The same commit can succeed in a moment. So after a generation that has passed: what is still
+/// ours in the next one the library keeps without a word (KIP-429), and what is not it tells us.
 fn is_moving(code: Code) -> bool {
     matches!(
         code,
         Code::RebalanceInProgress
+            | Code::IllegalGeneration
             | Code::CoordinatorLoadInProgress
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator
