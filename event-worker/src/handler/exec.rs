@@ -10,6 +10,9 @@ use self::process::{CallError, Process};
 use super::{Answer, Batch, Handler, Outcome};
 use crate::{config::ExecConfig, event::write_json_array};
 
+/// A buffer that grew larger than this for one batch is given back.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+
 pub(super) struct ExecHandler {
     config: ExecConfig,
     listener: String,
@@ -21,9 +24,6 @@ pub(super) struct ExecHandler {
     /// For the lines that batches become.
     line: Vec<u8>,
 }
-
-/// A buffer that grew larger than this for one batch is given back.
-const MAX_KEPT_BYTES: usize = 1 << 20;
 
 impl ExecHandler {
     pub(super) fn new(config: ExecConfig, listener: &str, lane: usize) -> Self {

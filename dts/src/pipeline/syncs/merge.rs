@@ -75,30 +75,28 @@ impl Syncs {
     fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
         let Some(run) = self.runs.get_mut(id) else { return Ok(0) };
         let Some(mut held) = run.held.pop_front() else { return Ok(0) };
-        let mut merged = Merged::default();
-        while let Some(segment) = held.chunk.rows.segments().get(held.segment) {
-            if room.batch.bytes() >= room.up_to {
-                break;
-            }
-            run.merge_segment((&held, segment), room, &mut merged)?;
-            held.segment += 1;
+        let merged = run.merge_segments(&mut held, room);
+        let is_done = held.is_done();
+        if is_done {
+            run.end_chunk(&held, room.publisher.windows());
+        } else {
+            // Also after an error: its window is closed with the others.
+            run.held.push_front(held);
         }
-        let is_done = held.segment >= held.chunk.rows.segments().len();
+        let Merged { published, dealt_with } = merged?;
         let elapsed = run.counted.elapsed();
         run.counted = Instant::now();
         let mut has_ended = false;
         if is_done {
-            debug!(task = id, published = merged.published, "chunk merged");
-            run.end_chunk(&held, room.publisher.windows());
+            debug!(task = id, published, "chunk merged");
             has_ended = run.place.at_end && run.place.again.is_empty();
             self.sent.push(id.to_owned());
         } else {
-            debug!(task = id, published = merged.published, "chunk merged in part");
-            run.held.push_front(held);
+            debug!(task = id, published, "chunk merged in part");
         }
         let cursor = run.place.to_json();
         self.tasks.change(id, now_ms(), |task| {
-            task.rows += merged.dealt_with;
+            task.rows += dealt_with;
             task.cursor = cursor;
             task.error = None;
             task.active_ms += u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -110,11 +108,23 @@ impl Syncs {
             info!(task = id, rows = self.tasks.get(id).map(|task| task.rows), "full sync done");
             self.end_run(id, room.publisher.windows());
         }
-        Ok(merged.published)
+        Ok(published)
     }
 }
 
 impl Run {
+    /// Merges what there is room for.
+    fn merge_segments(&mut self, held: &mut Held, room: &mut Room<'_>) -> Result<Merged> {
+        let mut merged = Merged::default();
+        while let Some(segment) = held.chunk.rows.segments().get(held.segment)
+            && room.batch.bytes() < room.up_to
+        {
+            self.merge_segment((held, segment), room, &mut merged)?;
+            held.segment += 1;
+        }
+        Ok(merged)
+    }
+
     fn merge_segment(
         &mut self,
         (held, segment): (&Held, &Segment),

@@ -76,6 +76,11 @@ impl Held {
         order(&position.file, position.pos) >= order(&high.file, high.pos)
     }
 
+    /// Whether all of it is merged.
+    pub(super) fn is_done(&self) -> bool {
+        self.segment >= self.chunk.rows.segments().len()
+    }
+
     /// Where the table goes on behind it, as far as that is known before it is merged.
     fn next(&self) -> Option<Piece> {
         let goes_on = self.chunk.kind == ChunkKind::Page && !self.chunk.is_last;
@@ -141,12 +146,9 @@ impl Run {
         if chunk.kind == ChunkKind::Part {
             self.whole = Some(window);
         }
-        if is_spoilt && self.whole.is_some() {
-            return Outcome::Restarts;
-        }
         if is_spoilt {
             self.feed.order(Order::Drop);
-            return Outcome::GoesOn;
+            return if self.whole.is_some() { Outcome::Restarts } else { Outcome::GoesOn };
         }
         let (rows, high) = (chunk.rows.len(), &chunk.high);
         debug!(task = self.id, rows, file = high.file, pos = high.pos, "chunk read");
