@@ -200,6 +200,25 @@ async fn partitions_that_are_added_are_read_from_their_first_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_amid_a_rebalance_loses_no_partition_that_stays() {
+    alone(async {
+        fill(&topic("a"), &["1"]).await;
+        let bus = bus(&prefix(), 1);
+        let mut reader = Reader::join(&*bus, "one").await;
+        reader.read(1).await;
+        for partitions in 2..=4 {
+            Admin::new().grow(&topic("a"), partitions).await;
+            // The group takes a new generation for each, and commits meet all of its states.
+            while reader.owned.len() < partitions {
+                reader.commit().await.unwrap();
+                reader.poll(Duration::from_millis(1)).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_for_later_begins_at_start_even_with_an_old_offset() {
     alone(async {
         for name in ["a", "b"] {
