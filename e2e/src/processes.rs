@@ -3,8 +3,15 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
+    iter::repeat_with,
+    net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -226,13 +233,20 @@ pub async fn wait_until(
     Ok(())
 }
 
-/// A TCP port of loopback that nobody listens on now.
+/// A TCP port of loopback that nobody listens on now, and that this process gives to nobody else. It
+/// lies below those that the system gives to connections (`ip_local_port_range`): while a program is
+/// down, its clients, and all others that connect, would sooner or later take it.
 ///
 /// # Errors
 ///
-/// When the system has none left.
+/// When there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const PORTS: Range<u16> = 12_000..22_000;
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| rand::random::<u32>().into());
+    let given = || PORTS.start + (NEXT.fetch_add(1, Relaxed) % PORTS.len() as u32) as u16;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = repeat_with(given).take(PORTS.len()).find(free);
+    port.with_context(|| format!("no free port in {PORTS:?}"))
 }
 
 /// Reads a whole file that another process appends to; empty when it is not there yet.

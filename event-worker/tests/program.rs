@@ -2,10 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    iter::repeat_with,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -302,8 +306,12 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool)
     timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("in time: {what}"));
 }
 
+/// A port that nobody listens on and that is given once, below those that the system gives to
+/// connections: one of them would take it while a program is down.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| rand::random_range(12_000..22_000).into());
+    let given = || NEXT.fetch_add(1, Relaxed);
+    repeat_with(given).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn client() -> reqwest::Client {

@@ -1,15 +1,12 @@
 //! Kafka: the broker that tests share, and brokers of a test's own.
 
-use std::{
-    net::TcpListener,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use super::{repository, start_instance};
-use crate::processes::{PATIENCE, Process, wait_until};
+use crate::processes::{PATIENCE, Process, free_port, wait_until};
 
 /// What a broker logs once it serves, each time that it starts.
 const STARTED: &str = "Kafka Server started";
@@ -83,7 +80,7 @@ impl Kafka {
 
     async fn open(access: Access, folder: &Path, settings: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let port = port_to_keep()?;
+        let port = free_port()?;
         let process = run(access, port, folder, settings)?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut broker = Self { access, port, folder: folder.to_owned(), settings, process };
@@ -187,13 +184,4 @@ fn run(access: Access, port: u16, folder: &Path, settings: &[&str]) -> Result<Pr
         Access::Secure => &["kafka-instance", "--secure", &port],
     };
     start_instance(folder, "kafka", verb, settings)
-}
-
-/// A free port below those that the system gives to connections (`ip_local_port_range`): while the
-/// broker is down, its clients, and all others that connect, would sooner or later take it.
-fn port_to_keep() -> Result<u16> {
-    const TRIES: usize = 100;
-    let mut candidates = (0..TRIES).map(|_| rand::random_range(12_000..22_000));
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    candidates.find(free).context("no free port between 12000 and 22000")
 }
