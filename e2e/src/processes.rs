@@ -233,9 +233,9 @@ pub async fn wait_until(
     Ok(())
 }
 
-/// A TCP port of loopback that nobody listens on now, and that this process gives to nobody else. It
-/// lies below those that the system gives to connections (`ip_local_port_range`): while a program is
-/// down, its clients, and all others that connect, would sooner or later take it.
+/// A TCP port of loopback that nobody listens on now, and that this process gives to nobody else.
+/// It lies below those that the system gives to connections (`ip_local_port_range`): while a
+/// program is down, its clients, and all others that connect, would sooner or later take it.
 ///
 /// # Errors
 ///
