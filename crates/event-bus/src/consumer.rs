@@ -1,6 +1,6 @@
 //! The reading side.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -105,6 +105,10 @@ pub struct Progress {
     pub end: u64,
 }
 
+/// A commit under way. It needs nothing of its consumer, which can be polled meanwhile. One that is
+/// dropped may be done or not.
+pub type Committing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
 /// A member of a group.
 #[async_trait]
 pub trait Consumer: Send {
@@ -118,14 +122,15 @@ pub trait Consumer: Send {
     /// [`Error::OffsetGone`]: crate::Error::OffsetGone
     async fn poll(&mut self) -> Result<Polled>;
 
-    /// Saves how far the group is: for each partition the next offset that is not finished. Durable
-    /// when it returns.
+    /// Saves how far the group is: for each partition the next offset that is not finished. It is
+    /// for partitions as they are ours now, and durable when the answer is there. The next one is
+    /// begun after that.
     ///
     /// # Errors
     ///
     /// [`Error::PartitionLost`](crate::Error::PartitionLost) when one is no longer ours: then none
     /// of that partition is saved.
-    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()>;
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing;
 
     /// Stops deliveries of these partitions, which stay ours. Idempotent.
     fn pause(&mut self, partitions: &[Partition]);

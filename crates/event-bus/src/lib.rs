@@ -29,7 +29,7 @@ pub use batch::{Batch, Headers, Record};
 pub use bus::{Bus, open};
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
-    Assignment, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
+    Assignment, Committing, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
 };
 pub use control::{Control, ControlChange};
 pub use error::Error;

@@ -6,6 +6,7 @@ mod group;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    future::ready,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -16,9 +17,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::{
-    Assignment, Batch, Bus, Checkpoint, CheckpointChange, Consumer, Control, ControlChange,
-    Delivery, Error, Partition, Polled, Producer, Progress, Record, Reset, ResetTo, Result, Start,
-    Subscription, TopicFilter,
+    Assignment, Batch, Bus, Checkpoint, CheckpointChange, Committing, Consumer, Control,
+    ControlChange, Delivery, Error, Partition, Polled, Producer, Progress, Record, Reset, ResetTo,
+    Result, Start, Subscription, TopicFilter,
 };
 use control::MemoryControl;
 use group::{Group, Step};
@@ -344,9 +345,9 @@ impl Consumer for MemoryConsumer {
         }
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()> {
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
         let lost = self.with_group(|group| group.commit(self.member, offsets));
-        lost.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))
+        Box::pin(ready(lost.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
     }
 
     fn pause(&mut self, partitions: &[Partition]) {

@@ -2,6 +2,7 @@
 //! committed.
 
 mod handover;
+mod saving;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,9 +10,10 @@ use change_event::ChangeEvent;
 use event_bus::{Assignment, Consumer, Delivery, Polled};
 use service::Backoff;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use handover::Leaving;
+use saving::{Saved, Saving};
 
 use super::{
     BUS_RETRY, Control,
@@ -22,13 +24,6 @@ use super::{
     tracker::Tracker,
 };
 use crate::{config::ListenerConfig, error::Error, event::Event, handler::MakeHandler};
-
-/// What is done is committed at least so often.
-const COMMIT_EVERY: Duration = Duration::from_millis(200);
-
-/// While rows of a full sync are done, it is committed so often: the next ones wait for that. A
-/// log saves places no more often, and lets those wait that do.
-const COMMIT_SYNCED_EVERY: Duration = Duration::from_millis(25);
 
 /// How long calls may run on when the listener stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
@@ -44,9 +39,10 @@ pub(super) struct Journey {
     flow: Flow,
     status: Arc<Status>,
     bus_failures: Backoff,
-    /// When what is done is committed next, and when that was done last.
+    /// When what is done is committed next, and when that was begun last.
     commit_at: Instant,
-    committed_at: Instant,
+    began_commit_at: Instant,
+    saving: Option<Saving>,
     /// The bus failed; it is not asked before this.
     ask_bus_at: Instant,
     /// A record that is not an event. Once all before it is done, the listener ends with it; until
@@ -62,6 +58,7 @@ enum Next {
     Pause(bool),
     Finished(Result<Vec<Event>, Broken>),
     CommitDue,
+    Saved(Saved),
     AbortDue,
     Polled(event_bus::Result<Polled>),
 }
@@ -82,7 +79,8 @@ impl Journey {
             status: Arc::clone(status),
             bus_failures: Backoff::new(BUS_RETRY),
             commit_at: Instant::now(),
-            committed_at: Instant::now(),
+            began_commit_at: Instant::now(),
+            saving: None,
             ask_bus_at: Instant::now(),
             bad_record: None,
             leaving: None,
@@ -125,12 +123,20 @@ impl Journey {
             tokio::time::sleep_until(self.ask_bus_at).await;
             self.consumer.poll().await
         };
+        let is_saving = self.saving.is_some();
+        let saved = async {
+            match &mut self.saving {
+                Some(saving) => saving.end().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = control.stop.cancelled() => Next::Stop,
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             // Before the lanes, which may be quick for long: who sends waits for our commits.
-            () = tokio::time::sleep_until(self.commit_at) => Next::CommitDue,
+            () = tokio::time::sleep_until(self.commit_at), if !is_saving => Next::CommitDue,
+            saved = saved => Next::Saved(saved),
             finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
             () = abort_due, if abort_at.is_some() => Next::AbortDue,
             polled = poll, if leaving.is_none() => Next::Polled(polled),
@@ -142,7 +148,10 @@ impl Journey {
             Next::Stop => {}
             Next::Pause(pause) => self.pause(pause),
             Next::Finished(finished) => self.finished(&finished?),
-            Next::CommitDue => self.commit_in_time().await?,
+            Next::CommitDue => self.begin_commit(),
+            Next::Saved(saved) => {
+                self.end_commit(saved)?;
+            }
             Next::AbortDue => self.abort_leaving(),
             Next::Polled(Err(error)) => self.bus_failed(error)?,
             Next::Polled(Ok(polled)) => self.polled(polled),
@@ -258,38 +267,7 @@ impl Journey {
             self.tracker.finish(event);
         }
         if events.iter().any(Event::is_synced) {
-            self.commit_at = self.commit_at.min(self.committed_at + COMMIT_SYNCED_EVERY);
-        }
-    }
-
-    async fn commit_in_time(&mut self) -> Result<(), Error> {
-        let outcome = self.commit().await;
-        self.committed_at = Instant::now();
-        self.commit_at = self.committed_at + COMMIT_EVERY;
-        outcome
-    }
-
-    async fn commit(&mut self) -> Result<(), Error> {
-        loop {
-            let offsets = self.tracker.uncommitted();
-            if offsets.is_empty() || Instant::now() < self.ask_bus_at {
-                return Ok(());
-            }
-            match timeout(BUS_DEADLINE, self.consumer.commit(&offsets)).await {
-                Ok(Ok(())) => self.tracker.committed(&offsets),
-                Ok(Err(event_bus::Error::PartitionLost(partition))) => {
-                    // The next poll says so too; what else was to be committed is tried again.
-                    debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
-                    let was_ours = self.tracker.generation(&partition).is_some();
-                    self.lost(&[partition]);
-                    if was_ours {
-                        continue;
-                    }
-                }
-                Ok(Err(error)) => return self.bus_failed(error),
-                Err(_) => warn!("the bus has not committed in {BUS_DEADLINE:?}; it is tried again"),
-            }
-            return Ok(());
+            self.hurry();
         }
     }
 

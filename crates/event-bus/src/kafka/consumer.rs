@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    future::ready,
     sync::{
         Arc, Weak,
         mpsc::{self, Sender as Working},
@@ -32,7 +33,7 @@ use super::{
     member::{self, Command, Member},
     offsets::{self, Note, Offsets},
 };
-use crate::{Consumer, Delivery, Error, Partition, Polled, Result, Subscription};
+use crate::{Committing, Consumer, Delivery, Error, Partition, Polled, Result, Subscription};
 
 /// How many batches wait for the owner.
 const MAX_WAITING: usize = 1;
@@ -237,17 +238,19 @@ impl Consumer for KafkaConsumer {
         }
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()> {
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
         let mut terms = Vec::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             let Some(term) = self.owned.get(partition) else {
-                return Err(Error::PartitionLost(partition.clone()));
+                return Box::pin(ready(Err(Error::PartitionLost(partition.clone()))));
             };
             terms.push((partition.clone(), *offset, *term));
         }
         let (member, address) = (Weak::clone(&self.member), self.address.clone());
-        let done = spawn_blocking(move || commit(&member, &terms, &address)).await;
-        done.map_err(|panic| Error::Internal(panic.to_string()))?
+        Box::pin(async move {
+            let done = spawn_blocking(move || commit(&member, &terms, &address)).await;
+            done.map_err(|panic| Error::Internal(panic.to_string()))?
+        })
     }
 
     fn pause(&mut self, partitions: &[Partition]) {

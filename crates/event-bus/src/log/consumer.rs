@@ -1,6 +1,14 @@
 //! A consumer over a log: a member of a group that joins again by itself.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use event_log::{Error as LogError, Event, Header, Record, RemoteSubscription, Subscribe, proto};
@@ -9,7 +17,8 @@ use tokio::time::Instant;
 
 use super::{Access, Place, since_epoch_ms};
 use crate::{
-    Assignment, Consumer, Delivery, Error, Headers, Partition, Polled, Result, Start, Subscription,
+    Assignment, Committing, Consumer, Delivery, Error, Headers, Partition, Polled, Result, Start,
+    Subscription,
 };
 
 const BACKOFF: BackoffConfig =
@@ -25,8 +34,8 @@ pub(super) struct LogConsumer {
     paused: bool,
     /// What came while paused.
     held: Option<Event>,
-    /// A commit was told that the place is another's.
-    is_superseded: bool,
+    /// Set when a commit of this membership was told that the place is another's.
+    is_superseded: Arc<AtomicBool>,
     backoff: Backoff,
     /// No attempt to join before this.
     not_before: Option<Instant>,
@@ -88,7 +97,7 @@ impl LogConsumer {
             member: None,
             paused: false,
             held: None,
-            is_superseded: false,
+            is_superseded: Arc::default(),
             backoff: Backoff::new(BACKOFF),
             not_before: None,
             topics: TopicNames::default(),
@@ -161,7 +170,7 @@ impl LogConsumer {
     /// The subscription is over, for whatever reason; the next attempt comes later.
     fn left(&mut self, error: LogError) -> Result<Polled> {
         self.joined = Joined::Not;
-        (self.held, self.is_superseded) = (None, false);
+        (self.held, self.is_superseded) = (None, Arc::default());
         self.not_before = Some(Instant::now() + self.backoff.next_wait());
         let was_member = self.member.take().is_some();
         match error {
@@ -209,7 +218,7 @@ impl Consumer for LogConsumer {
             if matches!(self.joined, Joined::Not) {
                 self.joined = Joined::Joining(self.join());
             }
-            if self.is_superseded {
+            if self.is_superseded.load(Relaxed) {
                 return self.left(LogError::NotMember(self.wanted.group.clone()));
             }
             if self.held.is_some() && self.paused {
@@ -228,24 +237,32 @@ impl Consumer for LogConsumer {
         }
     }
 
-    async fn commit(&mut self, offsets: &[(Partition, u64)]) -> Result<()> {
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
         let own = self.place.partition();
-        if let Some((other, _)) = offsets.iter().find(|(partition, _)| *partition != own) {
-            return Err(Error::PartitionLost(other.clone()));
+        let other = offsets.iter().find(|(partition, _)| *partition != own);
+        if let Some((other, _)) = other {
+            return Box::pin(ready(Err(Error::PartitionLost(other.clone()))));
         }
-        let Some((_, offset)) = offsets.last() else { return Ok(()) };
-        let Some(member) = self.member else { return Err(Error::PartitionLost(own)) };
-        let group = &self.wanted.group;
-        let committed = match &self.access {
-            Access::Local(stream) => stream.commit(group, member, *offset).await,
-            Access::Network(client) => {
-                let (stream, group) = (self.place.stream.to_string(), group.clone());
-                let request = proto::CommitRequest { stream, group, member, offset: *offset };
-                client.commit(request).await
-            }
+        let Some(&(_, offset)) = offsets.last() else { return Box::pin(ready(Ok(()))) };
+        let Some(member) = self.member else {
+            return Box::pin(ready(Err(Error::PartitionLost(own))));
         };
-        self.is_superseded = matches!(committed, Err(LogError::NotMember(_)));
-        committed.map_err(|error| self.place.error(error))
+        let (access, place) = (self.access.clone(), self.place.clone());
+        let group = self.wanted.group.clone();
+        let is_superseded = Arc::clone(&self.is_superseded);
+        Box::pin(async move {
+            let committed = match access {
+                Access::Local(stream) => stream.commit(&group, member, offset).await,
+                Access::Network(client) => {
+                    let stream = place.stream.to_string();
+                    client.commit(proto::CommitRequest { stream, group, member, offset }).await
+                }
+            };
+            if matches!(committed, Err(LogError::NotMember(_))) {
+                is_superseded.store(true, Relaxed);
+            }
+            committed.map_err(|error| place.error(error))
+        })
     }
 
     fn pause(&mut self, partitions: &[Partition]) {

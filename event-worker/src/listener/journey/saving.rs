@@ -1,0 +1,108 @@
+//! What is done is committed, while all else goes on.
+
+use std::{pin::Pin, time::Duration};
+
+use event_bus::{Committing, Partition};
+use tokio::time::{Instant, Timeout, error::Elapsed, timeout};
+use tracing::{debug, warn};
+
+use super::{BUS_DEADLINE, Journey};
+use crate::error::Error;
+
+/// What is done is committed at least so often.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+/// While rows of a full sync are done, it is committed so often: the next ones wait for that. A
+/// log saves places no more often, and lets those wait that do.
+const COMMIT_SYNCED_EVERY: Duration = Duration::from_millis(25);
+
+/// A commit that is under way.
+pub(super) struct Saving {
+    offsets: Vec<(Partition, u64)>,
+    /// The assignments that they are for.
+    generations: Vec<Option<u64>>,
+    answer: Pin<Box<Timeout<Committing>>>,
+}
+
+/// How it ended, in time or not.
+pub(super) type Saved = Result<event_bus::Result<()>, Elapsed>;
+
+/// Whether what it left uncommitted can be committed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    AtOnce,
+    Later,
+}
+
+impl Saving {
+    /// Waits for its end. Cancel-safe.
+    pub(super) async fn end(&mut self) -> Saved {
+        self.answer.as_mut().await
+    }
+}
+
+impl Journey {
+    /// Rows of a full sync are done.
+    pub(super) fn hurry(&mut self) {
+        self.commit_at = self.commit_at.min(self.began_commit_at + COMMIT_SYNCED_EVERY);
+    }
+
+    /// Begins to commit what is done, unless a commit is under way.
+    pub(super) fn begin_commit(&mut self) {
+        if self.saving.is_some() {
+            return;
+        }
+        self.began_commit_at = Instant::now();
+        self.commit_at = self.began_commit_at + COMMIT_EVERY;
+        let offsets = self.tracker.uncommitted();
+        if offsets.is_empty() || self.began_commit_at < self.ask_bus_at {
+            return;
+        }
+        let generation = |(partition, _): &(Partition, u64)| self.tracker.generation(partition);
+        let generations = offsets.iter().map(generation).collect();
+        let answer = Box::pin(timeout(BUS_DEADLINE, self.consumer.commit(&offsets)));
+        self.saving = Some(Saving { offsets, generations, answer });
+    }
+
+    pub(super) fn end_commit(&mut self, saved: Saved) -> Result<Rest, Error> {
+        let Some(saving) = self.saving.take() else { return Ok(Rest::Later) };
+        match saved {
+            Ok(Ok(())) => {
+                self.tracker.committed(&saving.offsets);
+                return Ok(Rest::AtOnce);
+            }
+            Ok(Err(event_bus::Error::PartitionLost(partition))) => {
+                debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
+                // The next poll says so too; but if it has, the partition may be ours again.
+                if saving.is_for(&partition, self.tracker.generation(&partition)) {
+                    self.lost(&[partition]);
+                    return Ok(Rest::AtOnce);
+                }
+            }
+            Ok(Err(error)) => self.bus_failed(error)?,
+            Err(_) => warn!("the bus has not committed in {BUS_DEADLINE:?}; it is tried again"),
+        }
+        Ok(Rest::Later)
+    }
+
+    /// Commits all that is done.
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        loop {
+            self.begin_commit();
+            let Some(saving) = &mut self.saving else { return Ok(()) };
+            let saved = saving.end().await;
+            if self.end_commit(saved)? == Rest::Later {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Saving {
+    /// Whether it is for this assignment of a partition.
+    fn is_for(&self, partition: &Partition, generation: Option<u64>) -> bool {
+        let begun = self.offsets.iter().zip(&self.generations);
+        let mut begun = begun.filter(|((committed, _), _)| committed == partition);
+        generation.is_some() && begun.any(|(_, begun)| *begun == generation)
+    }
+}
