@@ -122,9 +122,9 @@ pub trait Consumer: Send {
     /// [`Error::OffsetGone`]: crate::Error::OffsetGone
     async fn poll(&mut self) -> Result<Polled>;
 
-    /// Saves how far the group is: for each partition the next offset that is not finished. It is
-    /// for partitions as they are ours now, and durable when the answer is there. The next one is
-    /// begun after that.
+    /// Saves how far the group is: for each partition the next offset that is not finished. Counts
+    /// for the partitions as they are ours at the call. What is saved is durable when the future is
+    /// ready, and only then may the next commit be begun.
     ///
     /// # Errors
     ///

@@ -1,8 +1,14 @@
-//! Two members of a group on a bus in memory, with handlers that are real processes.
+//! Members of a group on a bus in memory, with handlers that are real processes.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, Weak},
+    time::Duration,
+};
 
-use event_bus::{Batch, MemoryBus, Producer};
+use async_trait::async_trait;
+use event_bus::{Batch, Committing, MemoryBus, Partition, Polled, Producer};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -29,6 +35,20 @@ struct Member {
 }
 
 impl Member {
+    fn start<F>(run: impl FnOnce(Control) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        let (unpaused, paused) = watch::channel(false);
+        let run = run(Control { stop: stop.clone(), paused });
+        let task = tokio::spawn(async move {
+            let _unpaused = unpaused;
+            run.await
+        });
+        Self { stop, task }
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
@@ -73,8 +93,8 @@ impl Site {
         keys
     }
 
-    /// Starts a member that handles one event a call; `act` is shell, with the batch in `$line`.
-    fn start(&self, name: &str, act: &str) -> Member {
+    /// A member that handles one event a call; `act` is shell, with the batch in `$line`.
+    fn config(&self, name: &str, act: &str) -> Config {
         let script = format!(
             "cd {}; while IFS= read -r line; do {act}; printf '%s\\n' \"$line\" >> {name}; \
              echo true; done",
@@ -84,16 +104,32 @@ impl Site {
             "[listeners.test]\nstart = 'earliest'\nworkers = 64\nbatchSize = 1\n\
              retry = {{ min = '5ms', max = '20ms' }}\nhandler = {{ exec = ['sh', '-c', '''{script}'''] }}\n"
         );
-        let config = Config::parse(Path::new("test.toml"), &text).unwrap();
+        Config::parse(Path::new("test.toml"), &text).unwrap()
+    }
+
+    fn start(&self, name: &str, act: &str) -> Member {
+        let config = self.config(name, act);
         let listener = Listener::new(&config, "test", Arc::new(self.bus.clone())).unwrap();
-        let stop = CancellationToken::new();
-        let (unpaused, paused) = watch::channel(false);
-        let control = Control { stop: stop.clone(), paused };
-        let task = tokio::spawn(async move {
-            let _unpaused = unpaused;
-            listener.run_configured(control).await
+        Member::start(|control| listener.run_configured(control))
+    }
+
+    /// Starts a member whose commits end when `open` is true; gives the one that was begun last.
+    async fn start_slow(
+        &self,
+        name: &str,
+        open: watch::Receiver<bool>,
+    ) -> (Member, Arc<Mutex<Weak<()>>>) {
+        let config = self.config(name, ":");
+        let config = (config.listener("test").unwrap().clone(), config.bus);
+        let consumer = self.bus.consumer(config.0.subscription("test", &config.1)).await.unwrap();
+        let last = Arc::default();
+        let consumer = Box::new(SlowCommits { consumer, open, last: Arc::clone(&last) });
+        let member = Member::start(|control| async move {
+            let make_handler = handler::maker(&config.0.handler, "test").unwrap().unwrap();
+            let status = Arc::default();
+            Journey::new(("test", &config.0), consumer, &*make_handler, &status).run(control).await
         });
-        Member { stop, task }
+        (member, last)
     }
 
     /// The ids that a member has handled, in order.
@@ -110,6 +146,44 @@ impl Site {
     async fn behind(&self) -> u64 {
         let progress = self.bus.progress(GROUP, &Default::default()).await.unwrap();
         progress.iter().map(|at| at.end - at.committed.unwrap_or(0)).sum()
+    }
+}
+
+/// A bus that is slow to answer commits.
+struct SlowCommits {
+    consumer: Box<dyn Consumer>,
+    open: watch::Receiver<bool>,
+    /// Lives as long as the commit that was begun last.
+    last: Arc<Mutex<Weak<()>>>,
+}
+
+#[async_trait]
+impl Consumer for SlowCommits {
+    async fn poll(&mut self) -> event_bus::Result<Polled> {
+        self.consumer.poll().await
+    }
+
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+        let (commit, mut open) = (self.consumer.commit(offsets), self.open.clone());
+        let life = Arc::new(());
+        *self.last.lock().unwrap() = Arc::downgrade(&life);
+        Box::pin(async move {
+            let _life = life;
+            open.wait_for(|open| *open).await.unwrap();
+            commit.await
+        })
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) {
+        self.consumer.pause(partitions);
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) {
+        self.consumer.resume(partitions);
+    }
+
+    async fn close(self: Box<Self>) {
+        self.consumer.close().await;
     }
 }
 
@@ -216,4 +290,33 @@ async fn a_listener_before_a_bad_record_still_hears_that_others_join() {
     assert!(!site.handled("one").contains(&wanted));
     two.stop().await;
     one.task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_commit_does_not_hold_changes_up() {
+    let mut site = Site::new().await;
+    let (open_commits, open) = watch::channel(false);
+    let (one, last) = site.start_slow("one", open).await;
+    site.append("k", 0).await;
+    let amid_a_commit = async {
+        for number in 1.. {
+            let under_way = || last.lock().unwrap().clone();
+            eventually("a commit is begun", async || under_way().strong_count() > 0).await;
+            let commit = under_way();
+            site.append("k", number).await;
+            let id = format!("k-{number}");
+            eventually("it is handled", async || site.handled("one").contains(&id)).await;
+            // One that takes too long is given up, and begun anew.
+            if commit.strong_count() > 0 {
+                return number;
+            }
+        }
+        unreachable!("there are numbers enough")
+    };
+    let number = timeout(PATIENCE, amid_a_commit).await.expect("handled amid a commit");
+    open_commits.send(true).unwrap();
+    eventually("all is committed", async || site.behind().await == 0).await;
+    one.stop().await;
+    let expected: Vec<_> = (0..=number).map(|number| format!("k-{number}")).collect();
+    assert_eq!(site.handled("one"), expected, "each once");
 }

@@ -15,6 +15,7 @@ pub(super) const SENTENCES: &[Sentence] = &[
     ("two members share the records, and none comes to both", |b| Box::pin(two_members(b))),
     ("another member takes over from one that died", |b| Box::pin(take_over(b))),
     ("a commit for a lost partition is refused", |b| Box::pin(lost_commit_is_refused(b))),
+    ("a commit goes on while its consumer is polled", |b| Box::pin(commits_amid_polls(b))),
     ("a paused partition brings nothing and loses nothing", |b| Box::pin(pause_and_resume(b))),
     ("a paused partition that is lost is told", |b| Box::pin(lost_while_paused(b))),
     ("a dropped poll loses nothing", |b| Box::pin(dropped_polls(b))),
@@ -103,6 +104,24 @@ async fn lost_commit_is_refused(backend: &dyn Backend) {
     }
     one.read(20).await;
     one.commit().await.unwrap();
+}
+
+async fn commits_amid_polls(backend: &dyn Backend) {
+    const ROUNDS: usize = 20;
+    let bus = backend.bus();
+    append(&*bus, &batch("a", numbered(10))).await;
+    let mut one = Reader::join(&*bus, "one").await;
+    one.read(10).await;
+    for round in 1..=ROUNDS {
+        append(&*bus, &batch("a", numbered(10))).await;
+        let commit = one.begin_commit();
+        let (committed, ()) = tokio::join!(commit, one.read(10 * (round + 1)));
+        committed.unwrap();
+    }
+    drop(one);
+    let mut two = Reader::join(&*bus, "two").await;
+    two.read(10).await;
+    assert_eq!(two.more().await, 0, "only the last ten were not committed");
 }
 
 async fn pause_and_resume(backend: &dyn Backend) {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use event_bus::{
-    Batch, Bus, Consumer, Delivery, Error, Partition, Polled, Start, Subscription, TopicFilter,
-    TopicName,
+    Batch, Bus, Committing, Consumer, Delivery, Error, Partition, Polled, Start, Subscription,
+    TopicFilter, TopicName,
 };
 
 tokio::task_local! {
@@ -162,8 +162,12 @@ impl Reader {
 
     /// Commits all that came.
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        self.begin_commit().await
+    }
+
+    pub(crate) fn begin_commit(&mut self) -> Committing {
         let offsets: Vec<_> = self.owned.iter().map(|(p, next)| (p.clone(), *next)).collect();
-        self.consumer.commit(&offsets).await
+        self.consumer.commit(&offsets)
     }
 
     /// The values that came, in order.
