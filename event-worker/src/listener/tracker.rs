@@ -61,6 +61,11 @@ impl Tracker {
         Some(self.partitions.get(partition)?.generation)
     }
 
+    /// The number that the next assignment will have.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.next_generation
+    }
+
     /// Whether the partition that an event came with is still ours.
     pub(super) fn holds(&self, event: &Event) -> bool {
         self.generation(event.place().0) == Some(event.generation)

@@ -239,8 +239,7 @@ impl Consumer for LogConsumer {
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
         let own = self.place.partition();
-        let other = offsets.iter().find(|(partition, _)| *partition != own);
-        if let Some((other, _)) = other {
+        if let Some((other, _)) = offsets.iter().find(|(partition, _)| *partition != own) {
             return Box::pin(ready(Err(Error::PartitionLost(other.clone()))));
         }
         let Some(&(_, offset)) = offsets.last() else { return Box::pin(ready(Ok(()))) };

@@ -40,9 +40,8 @@ impl Syncs {
         position: &decode::Position,
         room: &mut Room<'_>,
     ) -> u64 {
-        let is_due = |run: &Run| run.held.front().is_some_and(|held| held.is_reached(position));
-        let due: Vec<String> =
-            self.runs.iter().filter(|(_, run)| is_due(run)).map(|(id, _)| id.clone()).collect();
+        let due = self.runs.iter().filter(|(_, run)| run.is_due(position));
+        let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
         let mut published = 0;
         for id in &due {
             match self.merge_one(id, room) {
@@ -62,8 +61,7 @@ impl Syncs {
 
     /// Whether rows wait only for room.
     pub(in crate::pipeline) fn can_merge(&self, position: &decode::Position) -> bool {
-        let is_due = |run: &Run| run.held.front().is_some_and(|held| held.is_reached(position));
-        self.runs.values().any(is_due)
+        self.runs.values().any(|run| run.is_due(position))
     }
 
     /// Whether a chunk is merged in part.
@@ -113,6 +111,11 @@ impl Syncs {
 }
 
 impl Run {
+    /// Whether the stream has come up to its next chunk.
+    fn is_due(&self, position: &decode::Position) -> bool {
+        self.held.front().is_some_and(|held| held.is_reached(position))
+    }
+
     /// Merges what there is room for.
     fn merge_segments(&mut self, held: &mut Held, room: &mut Room<'_>) -> Result<Merged> {
         let mut merged = Merged::default();

@@ -19,8 +19,8 @@ const COMMIT_SYNCED_EVERY: Duration = Duration::from_millis(25);
 /// A commit that is under way.
 pub(super) struct Saving {
     offsets: Vec<(Partition, u64)>,
-    /// The assignments that they are for.
-    generations: Vec<Option<u64>>,
+    /// Assignments from this one on came after it was begun.
+    next_generation: u64,
     answer: Pin<Box<Timeout<Committing>>>,
 }
 
@@ -58,10 +58,9 @@ impl Journey {
         if offsets.is_empty() || self.began_commit_at < self.ask_bus_at {
             return;
         }
-        let generation = |(partition, _): &(Partition, u64)| self.tracker.generation(partition);
-        let generations = offsets.iter().map(generation).collect();
+        let next_generation = self.tracker.next_generation();
         let answer = Box::pin(timeout(BUS_DEADLINE, self.consumer.commit(&offsets)));
-        self.saving = Some(Saving { offsets, generations, answer });
+        self.saving = Some(Saving { offsets, next_generation, answer });
     }
 
     pub(super) fn end_commit(&mut self, saved: Saved) -> Result<Rest, Error> {
@@ -74,7 +73,8 @@ impl Journey {
             Ok(Err(event_bus::Error::PartitionLost(partition))) => {
                 debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
                 // The next poll says so too; but if it has, the partition may be ours again.
-                if saving.is_for(&partition, self.tracker.generation(&partition)) {
+                let is_of = |generation| generation < saving.next_generation;
+                if self.tracker.generation(&partition).is_some_and(is_of) {
                     self.lost(&[partition]);
                     return Ok(Rest::AtOnce);
                 }
@@ -95,14 +95,5 @@ impl Journey {
                 return Ok(());
             }
         }
-    }
-}
-
-impl Saving {
-    /// Whether it is for this assignment of a partition.
-    fn is_for(&self, partition: &Partition, generation: Option<u64>) -> bool {
-        let begun = self.offsets.iter().zip(&self.generations);
-        let mut begun = begun.filter(|((committed, _), _)| committed == partition);
-        generation.is_some() && begun.any(|(_, begun)| *begun == generation)
     }
 }
