@@ -21,7 +21,7 @@ use self::{
     oversize::Oversize,
     row::Row,
     skip::OpenTransaction,
-    table::Table,
+    table::{Key, Table},
 };
 pub use self::{
     synced::SyncedTable,
@@ -203,7 +203,16 @@ impl Sink<'_> {
         let key = &buffer[written.key.clone()];
         if let Some(windows) = &mut self.windows {
             let TablePlan { schema, table, .. } = &**change.table;
-            windows.note((schema, table), key, touch_of(change, &record));
+            let names = (schema.as_str(), table.as_str());
+            match &written.data {
+                _ if record.action == Action::Delete || matches!(self.table.key, Key::WholeRow) => {
+                    windows.note(names, key, Touch::Enough);
+                }
+                Some(data) if is_whole(change, &record) => {
+                    windows.row(names, key, &buffer[data.clone()]);
+                }
+                _ => windows.note(names, key, Touch::Partial),
+            }
         }
         let counted = (&*self.table.topic, record.action, key);
         let is_new = self.open.count_record(change.row, counted)?;
@@ -238,10 +247,7 @@ impl Sink<'_> {
     }
 }
 
-/// What a record tells of its row.
-fn touch_of(change: &RowChange<'_>, record: &Record<'_>) -> Touch {
-    let mut all = 0..change.table.columns.len();
-    let is_whole =
-        record.action == Action::Delete || all.all(|column| record.row.is_present(column));
-    if is_whole { Touch::Whole } else { Touch::Partial }
+/// Whether all columns of its row are known.
+fn is_whole(change: &RowChange<'_>, record: &Record<'_>) -> bool {
+    (0..change.table.columns.len()).all(|column| record.row.is_present(column))
 }

@@ -21,6 +21,8 @@ pub(super) struct Written {
     /// In the value, or behind it.
     pub(super) key: Range<usize>,
     pub(super) value: Range<usize>,
+    /// In the value, where that has all columns that are known.
+    pub(super) data: Option<Range<usize>>,
 }
 
 /// Writes records; keeps what is the same for all records of a transaction.
@@ -73,9 +75,9 @@ impl Native {
         let value = start..out.len();
         let key = match table.key {
             Key::Columns(_) => key,
-            Key::WholeRow => write_hash(plan, row, data, out)?,
+            Key::WholeRow => write_hash(plan, row, data.clone(), out)?,
         };
-        Ok(Written { start, key, value })
+        Ok(Written { start, key, value, data })
     }
 
     fn begin_transaction(&mut self, transaction: &Transaction) {

@@ -1,5 +1,5 @@
-//! Chunks find their place in the stream: behind their high mark, without the rows that changed
-//! since they were asked for.
+//! Chunks find their place in the stream: behind their high mark, with those rows that changed
+//! since they were asked for as they are now.
 
 use event_bus::Batch;
 use full_sync::State;
@@ -144,11 +144,15 @@ impl Run {
         }
         for row in rows() {
             merged.dealt_with += 1;
-            if room.publisher.windows().touch(window, row.id).is_none() {
-                let table = (&self.table, &held.text);
-                room.publisher.publish_synced(table, row, room.batch)?;
-                merged.published += 1;
-            }
+            let touch = room.publisher.windows().touch(window, row.id);
+            let data = match &touch {
+                None => row.data,
+                Some(Touch::Row(data)) => data,
+                Some(Touch::Enough | Touch::Partial) => continue,
+            };
+            let row = change_event::SyncedRow { data, ..row };
+            room.publisher.publish_synced((&self.table, &held.text), row, room.batch)?;
+            merged.published += 1;
         }
         self.advance(held.chunk.kind, segment);
         Ok(())
@@ -189,6 +193,8 @@ impl Run {
             ChunkKind::Again => {}
             ChunkKind::Part => {
                 self.place.at_end = held.chunk.is_last;
+                // Of a key that the table had: all of it was read since.
+                self.place.again.clear();
                 self.whole = Some(held.window).filter(|_| !held.chunk.is_last);
             }
         }
