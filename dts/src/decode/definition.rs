@@ -21,21 +21,36 @@ impl Definition {
         self.drops_schema(schema) || words(&self.text).any(|word| is_same(&word, table))
     }
 
-    /// Whether it takes all rows of a table away: TRUNCATE, DROP TABLE, DROP DATABASE.
+    /// Whether it takes rows of a table away, which the binlog does not name: TRUNCATE, DROP TABLE,
+    /// DROP DATABASE, MariaDB's CREATE OR REPLACE TABLE, and what ALTER TABLE does to partitions.
     pub fn removes_rows(&self, schema: &str, table: &str) -> bool {
         let (verb, rest) = first_word(&self.text);
+        let names_it = |rest| self.names(rest).any(|of| is(&of, schema, table));
         match verb.to_ascii_uppercase().as_slice() {
-            b"TRUNCATE" => self.names(after_word(rest, b"TABLE")).any(|of| is(&of, schema, table)),
+            b"TRUNCATE" => names_it(after_word(rest, b"TABLE")),
             b"DROP" if self.drops_schema(schema) => true,
-            b"DROP" => {
-                let rest = after_word(rest, b"TEMPORARY");
-                let (word, rest) = first_word(rest);
-                let is_table = word.eq_ignore_ascii_case(b"TABLE");
-                let rest = after_word(after_word(rest, b"IF"), b"EXISTS");
-                is_table && self.names(rest).any(|of| is(&of, schema, table))
+            b"DROP" => after_table(rest, [b"IF", b"EXISTS"]).is_some_and(names_it),
+            b"CREATE" => {
+                let replaced = after_words(rest, [b"OR", b"REPLACE"]);
+                replaced.and_then(|rest| after_table(rest, [])).is_some_and(names_it)
+            }
+            b"ALTER" => {
+                let rest = after_word(after_word(rest, b"ONLINE"), b"IGNORE");
+                let is_it = after_table(rest, [b"IF", b"EXISTS"]).is_some_and(names_it);
+                (is_it && self.changes_partitions(&["DROP", "TRUNCATE"]))
+                    // The other one is a table, too.
+                    || (self.changes_partitions(&["EXCHANGE"]) && self.may_concern(schema, table))
             }
             _ => false,
         }
+    }
+
+    /// Whether one of these verbs stands before PARTITION. Rather once too often: it may stand so
+    /// in a comment.
+    fn changes_partitions(&self, verbs: &[&str]) -> bool {
+        let words = || words(&self.text).map(|word| word.to_uppercase());
+        let mut pairs = words().zip(words().skip(1));
+        pairs.any(|(verb, what)| verbs.contains(&&*verb) && what == "PARTITION")
     }
 
     fn drops_schema(&self, schema: &str) -> bool {
@@ -67,6 +82,20 @@ fn is((schema, table): &(String, String), wanted_schema: &str, wanted_table: &st
 /// Some servers take names that differ only in their case for the same.
 fn is_same(a: &str, b: &str) -> bool {
     a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+/// What follows words, if the text begins with all of them.
+fn after_words<'a, const N: usize>(text: &'a [u8], words: [&[u8]; N]) -> Option<&'a [u8]> {
+    words.into_iter().try_fold(text, |text, word| {
+        let (first, rest) = first_word(text);
+        first.eq_ignore_ascii_case(word).then_some(rest)
+    })
+}
+
+/// The names behind TABLE, and behind words that may follow it. A TEMPORARY table is another.
+fn after_table<'a, const N: usize>(text: &'a [u8], optional: [&[u8]; N]) -> Option<&'a [u8]> {
+    let names = after_words(text, [b"TABLE"])?;
+    Some(after_words(names, optional).unwrap_or(names))
 }
 
 /// What follows a word, if the text begins with it; else the text.
@@ -111,7 +140,19 @@ mod tests {
             ("DROP TABLE other.item", false),
             ("DROP INDEX item ON a", false),
             ("DROP DATABASE shop", true),
+            ("DROP TEMPORARY TABLE item", false),
+            ("CREATE OR REPLACE TABLE item (a INT)", true),
+            ("CREATE OR REPLACE TABLE shop.item LIKE shop.b", true),
+            ("CREATE OR REPLACE TEMPORARY TABLE item (a INT)", false),
+            ("CREATE TABLE item (a INT)", false),
             ("ALTER TABLE item DROP COLUMN a", false),
+            ("ALTER TABLE `item` DROP PARTITION p1, p2", true),
+            ("alter table if exists shop.item truncate partition all", true),
+            ("ALTER ONLINE TABLE item DROP PARTITION p1", true),
+            ("ALTER TABLE item EXCHANGE PARTITION p1 WITH TABLE other", true),
+            ("ALTER TABLE other EXCHANGE PARTITION p1 WITH TABLE item", true),
+            ("ALTER TABLE other DROP PARTITION p1", false),
+            ("ALTER TABLE item ADD PARTITION (PARTITION p4 VALUES LESS THAN (9))", false),
         ] {
             assert_eq!(definition(text).removes_rows("shop", "item"), expected, "{text}");
         }
