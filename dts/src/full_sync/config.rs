@@ -8,7 +8,7 @@ use service::config::Section;
 /// How tables are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FullSyncConfig {
-    /// How many tables at once.
+    /// How many tables are read at once, and how many one listener gets at once.
     pub parallel: usize,
     /// How long the reading of a chunk shall take.
     pub chunk_time: Duration,

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use event_bus::{Bus, TopicName};
 use full_sync::Task;
 use service::{Backoff, BackoffConfig};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tracing::warn;
 
 use super::{
@@ -49,6 +52,8 @@ pub(crate) struct Common {
     pub(crate) capture: Arc<Capture>,
     pub(crate) config: FullSyncConfig,
     pub(crate) throttle: Throttle,
+    /// So many chunks are read at once.
+    pub(crate) turns: Semaphore,
     pub(crate) live: Live,
 }
 
@@ -166,7 +171,9 @@ impl Feeder {
                         warn!(task = self.id.0, %error, "a full sync is interrupted");
                     }
                     self.tell(News::Trouble(error.to_string())).await;
-                    if self.reading.break_off() {
+                    // Trouble with the bus says nothing of what is being read.
+                    let is_of_bus = matches!(error, Error::Bus(_));
+                    if !is_of_bus && self.reading.break_off() {
                         self.tell(News::Restart).await;
                         return;
                     }
@@ -183,7 +190,7 @@ impl Feeder {
     /// One thing after the other; `None` when nobody listens any more.
     async fn step(&mut self) -> Result<Option<()>> {
         if let Some((asked, piece)) = self.ask.clone() {
-            let chunk = self.reading.read(&asked, &piece).await?;
+            let chunk = self.read(&asked, &piece).await?;
             self.ask = None;
             self.common.throttle.read(chunk.rows.len());
             self.read = Some(Box::new(chunk));
@@ -215,9 +222,18 @@ impl Feeder {
                 (self.ask, self.is_ready) = (Some((asked, piece)), false);
             }
             Some(Order::Drop) => self.pace.dropped(),
-            Some(Order::Durable) => self.pace.durable().await?,
+            Some(Order::Durable) => {
+                self.pace.durable();
+                self.pace.look().await?;
+            }
         }
         Ok(Some(()))
+    }
+
+    async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {
+        let turn = self.common.turns.acquire().await;
+        let _turn = turn.map_err(|closed| Error::Internal(closed.to_string()))?;
+        self.reading.read(asked, piece).await
     }
 
     async fn may_read(&mut self) -> Result<bool> {

@@ -19,9 +19,19 @@ pub(super) struct Pace {
     topics: TopicFilter,
     all_topics: TopicFilter,
     has_begun: bool,
-    /// The chunks that are on their way, oldest first: where the bus ended when one was durable in
-    /// it, by partition; `None` until then.
-    chunks: VecDeque<Option<HashMap<Partition, u64>>>,
+    /// The chunks that are on their way, oldest first.
+    chunks: VecDeque<OnItsWay>,
+}
+
+/// How far a chunk is.
+#[derive(Debug, PartialEq, Eq)]
+enum OnItsWay {
+    /// With the stream, which has not published it wholly.
+    HandedOver,
+    /// In the bus; where, is not known yet.
+    Durable,
+    /// In the bus, before these ends of its partitions.
+    Before(HashMap<Partition, u64>),
 }
 
 impl Pace {
@@ -54,7 +64,7 @@ impl Pace {
 
     /// A chunk was handed over.
     pub(super) fn handed_over(&mut self) {
-        self.chunks.push_back(None);
+        self.chunks.push_back(OnItsWay::HandedOver);
     }
 
     /// The chunk that was handed over last is not sent.
@@ -63,24 +73,28 @@ impl Pace {
     }
 
     /// The oldest chunk that was not is durable in the bus now.
-    pub(super) async fn durable(&mut self) -> Result<()> {
-        let progress = self.bus.progress(&self.group, &self.topics).await?;
-        let ends = progress.into_iter().map(|at| (at.partition, at.end)).collect();
-        if let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.is_none()) {
-            *chunk = Some(ends);
+    pub(super) fn durable(&mut self) {
+        let first = self.chunks.iter_mut().find(|chunk| **chunk == OnItsWay::HandedOver);
+        if let Some(chunk) = first {
+            *chunk = OnItsWay::Durable;
         }
-        Ok(())
     }
 
-    async fn look(&mut self) -> Result<()> {
+    /// Asks the bus how far it and the listener are: finds where durable chunks end, and which are
+    /// done. An error leaves all as it was.
+    pub(super) async fn look(&mut self) -> Result<()> {
         let progress = self.bus.progress(&self.group, &self.topics).await?;
+        for chunk in self.chunks.iter_mut().filter(|chunk| **chunk == OnItsWay::Durable) {
+            let ends = progress.iter().map(|at| (at.partition.clone(), at.end));
+            *chunk = OnItsWay::Before(ends.collect());
+        }
         let committed: HashMap<Partition, u64> =
             progress.into_iter().filter_map(|at| Some((at.partition, at.committed?))).collect();
         // A marker of the bus counts as an offset, and may be the last one.
         let is_done = |(partition, end): (&Partition, &u64)| {
             *end == 0 || committed.get(partition).is_some_and(|committed| committed + 1 >= *end)
         };
-        while let Some(Some(ends)) = self.chunks.front()
+        while let Some(OnItsWay::Before(ends)) = self.chunks.front()
             && ends.iter().all(is_done)
         {
             self.chunks.pop_front();

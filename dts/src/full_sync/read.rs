@@ -109,9 +109,8 @@ impl Reading {
         let row_bytes = described.average_row_bytes;
         let size = self.size.get_or_insert_with(|| Size::new(&self.of.common.config, row_bytes));
         let limit = self.of.common.live.limit(size.rows());
-        let query = described.page_query(after, &bounds, limit).map_err(|error| {
-            Error::refused(error.to_string(), "ask for the full sync again: its key was altered")
-        })?;
+        let query = described.page_query(after, &bounds, limit);
+        let query = query.map_err(|error| self.of.key_error(error))?;
         let names = (described.schema.as_str(), described.table.as_str());
         marks.low((conn, source), asked, names).await?;
         let begun = Instant::now();
@@ -154,6 +153,8 @@ impl Reading {
                  BACKUP_ADMIN",
             ));
         }
+        // A range is of a key that it had.
+        self.of.bounds(&mut conn, &described).await?;
         let max_rows = self.of.common.config.max_keyless_rows;
         if described.estimated_rows > max_rows {
             return Err(too_many_rows(&described));
@@ -232,9 +233,19 @@ impl Subject {
     ) -> Result<()> {
         for cursor in after.into_iter().chain(&bounds.first).chain(&bounds.last) {
             let checked = described.check(conn, cursor).await;
-            checked.map_err(|error| self.common.source.reading(error))?;
+            checked.map_err(|error| self.key_error(error))?;
         }
         Ok(())
+    }
+
+    /// A place by another key is none: to describe the table anew does not help.
+    fn key_error(&self, error: super::Error) -> Error {
+        match error {
+            super::Error::Altered(reason) => {
+                Error::refused(reason, "ask for the full sync again: its key was altered")
+            }
+            error => self.common.source.reading(error),
+        }
     }
 
     fn chunk(&self, rows: Rows, high: Place, (kind, is_last): (ChunkKind, bool)) -> Chunk {

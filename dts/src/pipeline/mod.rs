@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_bus::{Bus, Checkpoint, Producer};
 use service::{Backoff, BackoffConfig};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -123,6 +124,7 @@ fn start_syncs(ends: &Ends<'_>, source: Source, tasks: Tasks) -> Syncs {
         capture: Arc::clone(&config.capture),
         config: config.full_sync.clone(),
         throttle: Throttle::new(config.full_sync.max_rate),
+        turns: Semaphore::new(config.full_sync.parallel),
         live: Live::new(),
     };
     Syncs::start(&config.name, common, tasks)
