@@ -12,6 +12,7 @@ mod tracker;
 use std::{sync::Arc, time::Duration};
 
 use event_bus::{Bus, Consumer, Subscription};
+use full_sync::Listening;
 use service::{Backoff, BackoffConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -154,7 +155,12 @@ impl Listener {
             true => Initial::prepare(self).await?,
             false => None,
         };
-        Ok((self.bus.consumer(self.subscription.clone()).await?, initial))
+        let consumer = self.bus.consumer(self.subscription.clone()).await?;
+        let listening =
+            Listening { subscribe: self.config.subscribe.clone(), at_ms: status::now_ms() };
+        let entry = (Listening::key(&self.id), Some(listening.to_bytes().into()));
+        self.bus.put_control(&[entry]).await?;
+        Ok((consumer, initial))
     }
 }
 

@@ -1,15 +1,18 @@
 //! What `event-worker` and `dts` tell each other about full syncs, through the bus.
 //!
 //! `event-worker` says what is *wanted*, in the bus's control table: a [`Request`] for each call,
-//! and a [`Wish`] for a task that is to pause, go on or end. `dts` alone decides, and keeps what
+//! and a [`Wish`] for a task that is to pause, go on or end; and to what each listener is
+//! [`Listening`]. `dts` alone decides, and keeps what
 //! *is* in its checkpoint: an [`Answer`] to each request, and a [`Task`] for each table. All are
 //! JSON; what is not known in them is passed over, so that two versions can talk.
 
 mod answer;
+mod listening;
 mod request;
 mod task;
 
 pub use answer::{Answer, Code, Refusal};
+pub use listening::Listening;
 pub use request::{Request, Wish, Wished};
 pub use task::{State, Task};
 
@@ -18,6 +21,9 @@ pub const REQUEST_PREFIX: &str = "full-sync/request/";
 
 /// In the control table, what the keys of wishes begin with; the task's id follows.
 pub const WISH_PREFIX: &str = "full-sync/wish/";
+
+/// In the control table, what the keys of [`Listening`] begin with; the listener's name follows.
+pub const LISTENING_PREFIX: &str = "full-sync/listening/";
 
 /// In the checkpoint of `dts`, what the keys of answers begin with; the request's id follows.
 pub const ANSWER_PREFIX: &str = "full-sync/answer/";

@@ -20,7 +20,7 @@ pub struct Task {
     pub table: String,
     /// How it is.
     pub state: State,
-    /// Rows that were sent, or left to the live stream.
+    /// Rows that were dealt with: sent, or found deleted.
     pub rows: u64,
     /// How many rows there are, as the server estimates.
     pub estimated_rows: u64,

@@ -21,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) estimated_rows: u64,
     /// The column that it is read by, where the request names another than its best key.
     pub(crate) key_column: Option<String>,
+    /// Why it cannot be sent: of an initial request, which nobody could ask in another way.
+    pub(crate) problem: Option<String>,
 }
 
 /// Finds the tables of a request.
@@ -43,8 +45,15 @@ pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Fo
     }
     let mut found = Vec::with_capacity(tables.len());
     for (schema, table) in tables {
-        // One that is gone since is not there.
-        found.extend(look((&mut conn, source), request, (&schema, &table), config).await?);
+        match look((&mut conn, source), request, (&schema, &table), config).await {
+            Ok(Some(table)) => found.push(table),
+            // It is gone since, so it is not there.
+            Ok(None) => {}
+            Err(refusal) if request.initial && refusal.code != Code::SourceAway => {
+                found.push(not_sent(request, (schema, table), &refusal));
+            }
+            Err(refusal) => return Err(refusal),
+        }
     }
     let _ = conn.disconnect().await;
     Ok(found)
@@ -134,7 +143,16 @@ async fn look(
     let tried = try_out(conn, &described).await;
     tried.map_err(|error| refused(Code::NotPossible, source.error(error)))?;
     let Description { schema, table, estimated_rows, .. } = described;
-    Ok(Some(Found { schema, table, estimated_rows, key_column: by }))
+    Ok(Some(Found { schema, table, estimated_rows, key_column: by, problem: None }))
+}
+
+/// A table that a new listener begins without.
+fn not_sent(request: &Request, (schema, table): (String, String), refusal: &Refusal) -> Found {
+    let problem = format!(
+        "{}; {}; then `event-worker full-sync start {} {schema}.{table}`",
+        refusal.message, refusal.remedy, request.listener
+    );
+    Found { schema, table, estimated_rows: 0, key_column: None, problem: Some(problem) }
 }
 
 /// Whether we may read it at all.

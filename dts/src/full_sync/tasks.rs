@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{
-    ANSWER_PREFIX, Answer, Code, Refusal, Request, State, TASK_PREFIX, Task, Wish, Wished,
+    ANSWER_PREFIX, Answer, Code, Listening, Refusal, Request, State, TASK_PREFIX, Task, Wish,
+    Wished,
 };
+use tracing::warn;
 
 use super::resolve::Found;
 use crate::error::{Error, Result};
@@ -22,8 +24,10 @@ pub(crate) struct Tasks {
     tasks: BTreeMap<String, Task>,
     answers: BTreeMap<String, Answer>,
     wishes: HashMap<String, Wish>,
-    /// Requests that are still there.
-    asked: BTreeSet<String>,
+    /// To what listeners listen; `None` until it was heard.
+    listening: Option<HashMap<String, Listening>>,
+    /// Requests that are still there, and when they were made: an initial one may be made anew.
+    asked: HashMap<String, u64>,
     /// The keys in the checkpoint that are to be written or removed.
     dirty: BTreeSet<String>,
 }
@@ -52,15 +56,14 @@ impl Tasks {
 
     /// Notes a request, and says whether it is to be decided about.
     pub(crate) fn ask(&mut self, request: &Request) -> bool {
-        let is_new = self.asked.insert(request.id.clone());
+        let is_new = self.asked.insert(request.id.clone(), request.at_ms) != Some(request.at_ms);
         match self.answers.get(&request.id) {
             None => is_new,
             // The listener was given other tables since.
             Some(Answer::Accepted { subscribe: Some(globs), .. }) => *globs != request.subscribe,
             Some(Answer::Accepted { .. }) => false,
-            Some(Answer::Refused { refusal, .. }) => {
-                request.initial && refusal.code == Code::SourceAway && is_new
-            }
+            // Nobody waits for the answer, who could ask again.
+            Some(Answer::Refused { .. }) => request.initial && is_new,
         }
     }
 
@@ -69,9 +72,9 @@ impl Tasks {
         self.asked.remove(request);
     }
 
-    /// Whether the request is still there.
-    pub(crate) fn is_asked(&self, request: &str) -> bool {
-        self.asked.contains(request)
+    /// Whether the request is still there, as it was made.
+    pub(crate) fn is_asked(&self, request: &Request) -> bool {
+        self.asked.get(&request.id) == Some(&request.at_ms)
     }
 
     /// Makes the tasks of a request, or refuses it as a whole.
@@ -83,7 +86,16 @@ impl Tasks {
     ) {
         let answer = match found.and_then(|found| self.refuse_second(request, found)) {
             Ok(found) => self.accept(request, found, now),
-            Err(refusal) => Answer::Refused { refusal, at_ms: now },
+            Err(refusal) => {
+                if request.initial {
+                    let Refusal { message, remedy, .. } = &refusal;
+                    warn!(
+                        listener = request.listener,
+                        remedy, "what its tables hold cannot be sent to a new listener: {message}"
+                    );
+                }
+                Answer::Refused { refusal, at_ms: now }
+            }
         };
         self.dirty.insert(format!("{ANSWER_PREFIX}{}", request.id));
         self.answers.insert(request.id.clone(), answer);
@@ -134,6 +146,9 @@ impl Tasks {
         let mut tasks = Vec::with_capacity(found.len());
         for (n, found) in found.into_iter().enumerate() {
             let task = new_task(request, found, (n, now));
+            if let Some(error) = &task.error {
+                warn!(task = task.id, error, "full sync failed");
+            }
             tasks.push(task.id.clone());
             self.dirty.insert(task.key());
             self.tasks.insert(task.id.clone(), task);
@@ -169,6 +184,37 @@ impl Tasks {
         true
     }
 
+    /// A listener listens to this from now on.
+    pub(crate) fn listens(&mut self, listener: &str, listening: Option<Listening>) {
+        let all = self.listening.get_or_insert_default();
+        match listening {
+            Some(listening) => all.insert(listener.to_owned(), listening),
+            None => all.remove(listener),
+        };
+    }
+
+    /// The control table was heard up to now: who has not said that it listens does not.
+    pub(crate) fn heard(&mut self) {
+        self.listening.get_or_insert_default();
+    }
+
+    /// Lets those wait whose listener would pass their rows over, and says so.
+    pub(crate) fn hold_unheard(&mut self, now: u64) {
+        let Some(listening) = &self.listening else { return };
+        let mut held = Vec::new();
+        for task in self.tasks.values().filter(|task| is_open(task)) {
+            let Some(why) = why_unheard(task, listening) else { continue };
+            if task.state != State::Waiting || task.error.as_ref() != Some(&why) {
+                held.push((task.id.clone(), why));
+            }
+        }
+        for (id, why) in held {
+            self.change(&id, now, |task| {
+                (task.state, task.error) = (State::Waiting, Some(why));
+            });
+        }
+    }
+
     /// Changes a task, if it is there.
     pub(crate) fn change(&mut self, id: &str, now: u64, change: impl FnOnce(&mut Task)) {
         if let Some(task) = self.tasks.get_mut(id) {
@@ -186,15 +232,20 @@ impl Tasks {
         self.tasks.values()
     }
 
-    /// The tasks whose turn it is, while so many have theirs at once: first come, first served.
+    /// The tasks whose turn it is, while so many of one listener have theirs at once: first come,
+    /// first served. A listener that stands still is in nobody else's way.
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
-        let mut open: Vec<&Task> = self
-            .tasks
-            .values()
-            .filter(|task| matches!(task.state, State::Waiting | State::Running))
-            .collect();
+        let Some(listening) = &self.listening else { return Vec::new() };
+        let is_due = |task: &&Task| is_open(task) && why_unheard(task, listening).is_none();
+        let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
         open.sort_by_key(|task| (task.state != State::Running, task.created_ms, &task.id));
-        open.into_iter().take(parallel).map(|task| task.id.clone()).collect()
+        let mut at_work: HashMap<&str, usize> = HashMap::new();
+        open.retain(|task| {
+            let of_listener = at_work.entry(&task.listener).or_default();
+            *of_listener += 1;
+            *of_listener <= parallel
+        });
+        open.into_iter().map(|task| task.id.clone()).collect()
     }
 
     pub(crate) fn has_changes(&self) -> bool {
@@ -231,7 +282,7 @@ impl Tasks {
         // One that is still asked would be carried out again.
         let is_old = |(request, answer): &(&String, &Answer)| {
             now.saturating_sub(answer.at_ms()) > ANSWER_MILLIS
-                && !self.asked.contains(*request)
+                && !self.asked.contains_key(*request)
                 && !matches!(answer, Answer::Accepted { subscribe: Some(_), .. })
         };
         let old: Vec<String> =
@@ -243,6 +294,23 @@ impl Tasks {
     }
 }
 
+fn is_open(task: &Task) -> bool {
+    matches!(task.state, State::Waiting | State::Running)
+}
+
+/// Why a task's listener would not get its rows.
+fn why_unheard(task: &Task, listening: &HashMap<String, Listening>) -> Option<String> {
+    let Task { listener, schema, table, .. } = task;
+    match listening.get(listener) {
+        None => Some(format!("listener {listener} has never run: it gets the rows when it does")),
+        Some(now) if super::resolve::includes(&now.subscribe, schema, table) => None,
+        Some(_) => Some(format!(
+            "listener {listener} runs without {schema}.{table} in its subscribe: it gets the rows \
+             when it runs with it"
+        )),
+    }
+}
+
 fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
     Task {
         id: task_id(request, &found, n),
@@ -251,13 +319,13 @@ fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
         group: request.group.clone(),
         schema: found.schema,
         table: found.table,
-        state: State::Waiting,
+        state: if found.problem.is_some() { State::Failed } else { State::Waiting },
         rows: 0,
         estimated_rows: found.estimated_rows,
         cursor: found.key_column.map(|column| super::place::begin_by(&column)),
         from: request.from.clone(),
         to: request.to.clone(),
-        error: None,
+        error: found.problem,
         created_ms: now,
         updated_ms: now,
         active_ms: 0,
@@ -275,114 +343,4 @@ fn task_id(request: &Request, found: &Found, n: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(id: &str, initial: bool) -> Request {
-        let subscribe = vec![("s".to_owned(), "t*".to_owned())];
-        Request { subscribe, initial, ..Request::new(id, ("search", "g"), 1) }
-    }
-
-    fn found(table: &str) -> Found {
-        Found {
-            schema: "s".to_owned(),
-            table: table.to_owned(),
-            estimated_rows: 3,
-            key_column: None,
-        }
-    }
-
-    fn kept(tasks: &mut Tasks, checkpoint: &mut Checkpoint) {
-        for (key, value) in tasks.take_changes() {
-            match value {
-                Some(value) => checkpoint.insert(key, value),
-                None => checkpoint.remove(&key),
-            };
-        }
-    }
-
-    fn refusal(tasks: &Tasks, request: &str) -> Option<Code> {
-        match tasks.answers.get(request)? {
-            Answer::Refused { refusal, .. } => Some(refusal.code),
-            Answer::Accepted { .. } => None,
-        }
-    }
-
-    #[test]
-    fn a_request_is_answered_once_also_after_a_restart() {
-        let (mut tasks, mut checkpoint) = (Tasks::default(), Checkpoint::new());
-        let asked = request("r", false);
-        assert!(tasks.ask(&asked));
-        assert!(!tasks.ask(&asked), "it is being decided about");
-        tasks.decide(&asked, Ok(vec![found("t1"), found("t2")]), 5);
-        assert_eq!(tasks.due(1), ["r-1"]);
-        assert_eq!(tasks.due(3), ["r-1", "r-2"]);
-        kept(&mut tasks, &mut checkpoint);
-        assert!(!tasks.has_changes());
-        let mut again = Tasks::load(&checkpoint).unwrap();
-        assert!(!again.ask(&asked));
-        assert_eq!(again.get("r-2").unwrap().table, "t2");
-        assert!(again.ask(&request("other", false)));
-    }
-
-    #[test]
-    fn a_listener_gets_a_table_once_at_a_time() {
-        let mut tasks = Tasks::default();
-        tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
-        tasks.decide(&request("b", false), Ok(vec![found("t1"), found("t2")]), 6);
-        assert_eq!(refusal(&tasks, "b"), Some(Code::AlreadyRunning));
-        assert_eq!(tasks.iter().count(), 1, "nothing of it was begun");
-        tasks.change("a-1", 7, |task| task.state = State::Done);
-        tasks.decide(&request("c", false), Ok(vec![found("t1")]), 8);
-        assert_eq!(refusal(&tasks, "c"), None);
-    }
-
-    #[test]
-    fn wishes_are_carried_out_also_when_they_come_again() {
-        let mut tasks = Tasks::default();
-        let wish = |state| Some(Wish { state, at_ms: 1 });
-        assert!(!tasks.wish("a-1", wish(Wished::Pause), 5), "there is no such task yet");
-        tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
-        assert_eq!(tasks.get("a-1").unwrap().state, State::Paused);
-        assert!(tasks.due(9).is_empty());
-        assert!(!tasks.wish("a-1", wish(Wished::Pause), 6));
-        assert!(tasks.wish("a-1", wish(Wished::Run), 6));
-        assert_eq!(tasks.due(9), ["a-1"]);
-        assert!(tasks.wish("a-1", wish(Wished::Cancel), 6));
-        assert!(!tasks.wish("a-1", wish(Wished::Run), 6));
-        assert_eq!(tasks.get("a-1").unwrap().state, State::Cancelled);
-    }
-
-    #[test]
-    fn an_initial_request_gives_each_table_once() {
-        let mut tasks = Tasks::default();
-        let mut asked = request("initial:search", true);
-        assert!(tasks.ask(&asked));
-        tasks.decide(&asked, Ok(vec![found("t1")]), 5);
-        assert_eq!(tasks.due(9), ["initial:search:s.t1"]);
-        assert!(!tasks.ask(&asked), "the same listener starts again");
-        asked.subscribe.push(("s".to_owned(), "u".to_owned()));
-        assert!(tasks.ask(&asked), "it was given another table");
-        tasks.decide(&asked, Ok(vec![found("t1"), found("t2"), found("u")]), 6);
-        // t2 was made since: all its rows came as changes.
-        assert_eq!(tasks.due(9), ["initial:search:s.t1", "initial:search:s.u"]);
-    }
-
-    #[test]
-    fn what_has_ended_is_forgotten_in_the_end() {
-        let (mut tasks, mut checkpoint) = (Tasks::default(), Checkpoint::new());
-        for n in 0..150 {
-            let asked = request(&format!("r{n:03}"), false);
-            assert!(tasks.ask(&asked));
-            tasks.decide(&asked, Ok(vec![found("t1")]), n);
-            tasks.change(&format!("r{n:03}-1"), n, |task| task.state = State::Done);
-            tasks.withdraw(&asked.id);
-            kept(&mut tasks, &mut checkpoint);
-        }
-        tasks.decide(&request("last", false), Ok(vec![found("t1")]), 2 * ANSWER_MILLIS);
-        kept(&mut tasks, &mut checkpoint);
-        let again = Tasks::load(&checkpoint).unwrap();
-        assert_eq!((again.iter().count(), again.answers.len()), (MAX_ENDED + 1, 1));
-        assert!(again.get("r149-1").is_some());
-    }
-}
+mod tests;

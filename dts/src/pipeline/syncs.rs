@@ -6,7 +6,11 @@ mod run;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use event_bus::{Bus, CheckpointChange};
-use full_sync::{REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX, Wish};
+use full_sync::{
+    Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX,
+    Wish,
+};
+use service::{Backoff, BackoffConfig};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
@@ -25,6 +29,10 @@ const MAX_NEWS: usize = 16;
 
 /// After an error of the bus its control table is looked at again.
 const CONTROL_RETRY: Duration = Duration::from_secs(1);
+
+/// How tables are looked up again for a new listener.
+const RESOLVE_RETRY: BackoffConfig =
+    BackoffConfig { min: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0 };
 
 /// All full syncs of this `dts`. Those at work end when this is dropped.
 pub(super) struct Syncs {
@@ -100,9 +108,10 @@ impl Syncs {
                 for (key, value) in changes {
                     self.control(&key, value.as_deref());
                 }
+                self.tasks.heard();
             }
             Kind::Heard(Heard::Resolved(request, found)) => {
-                if self.tasks.is_asked(&request.id) {
+                if self.tasks.is_asked(&request) {
                     self.tasks.decide(&request, found, now_ms());
                 }
             }
@@ -113,6 +122,7 @@ impl Syncs {
 
     /// Starts those whose turn it is, and ends those whose turn it is not any more.
     fn start_and_stop(&mut self, windows: &mut Windows) {
+        self.tasks.hold_unheard(now_ms());
         let due = self.tasks.due(self.common.config.parallel);
         let over: Vec<String> = self.runs.keys().filter(|id| !due.contains(id)).cloned().collect();
         for id in over {
@@ -204,6 +214,11 @@ impl Syncs {
                 }
                 Err(error) => warn!(id, %error, "a full sync's wish cannot be read"),
             }
+        } else if let Some(listener) = key.strip_prefix(LISTENING_PREFIX) {
+            match value.map(Listening::from_bytes).transpose() {
+                Ok(listening) => self.tasks.listens(listener, listening),
+                Err(error) => warn!(listener, %error, "what a listener gets cannot be read"),
+            }
         }
     }
 
@@ -215,7 +230,10 @@ impl Syncs {
         let common = Arc::clone(&self.common);
         let hearer = self.hearer.clone();
         self.helpers.spawn(async move {
-            let found = resolve(&request, &common).await;
+            let found = match request.initial {
+                true => resolve_in_the_end(&request, &common).await,
+                false => resolve(&request, &common).await,
+            };
             let _ = hearer.send(Heard::Resolved(Box::new(request), found)).await;
         });
     }
@@ -302,6 +320,21 @@ impl Syncs {
             debug!(task = id, "chunk durable");
             run.feed.order(Order::Durable);
         }
+    }
+}
+
+/// Looks until MySQL answers: nobody waits for it, who could ask again.
+async fn resolve_in_the_end(request: &Request, common: &Common) -> Result<Vec<Found>, Refusal> {
+    let mut backoff = Backoff::new(RESOLVE_RETRY);
+    loop {
+        match resolve(request, common).await {
+            Err(refusal) if refusal.code == Code::SourceAway => {
+                let (listener, error) = (&request.listener, refusal.message);
+                warn!(listener, error, "a new listener waits for its tables; trying again");
+            }
+            found => return found,
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 

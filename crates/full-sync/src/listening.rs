@@ -1,0 +1,37 @@
+//! To what a listener listens.
+
+use serde::{Deserialize, Serialize};
+
+/// What a listener gets, as it runs: said each time that it joins its group, when its place there
+/// is fixed. All else it passes over and does not come back to, so rows of other tables must not
+/// be sent to it, even if its config has them since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listening {
+    /// Globs over schema and table; empty for all tables.
+    pub subscribe: Vec<(String, String)>,
+    /// Since when, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+impl Listening {
+    /// The key of a listener's in the control table.
+    pub fn key(listener: &str) -> String {
+        format!("{}{listener}", super::LISTENING_PREFIX)
+    }
+
+    /// The bytes to keep.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Texts, numbers and lists always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are something else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}

@@ -1,0 +1,189 @@
+//! What is decided of full syncs.
+
+use super::*;
+
+/// Tasks whose listener listens to all tables.
+fn tasks() -> Tasks {
+    let mut tasks = Tasks::default();
+    tasks.listens("search", Some(Listening { subscribe: Vec::new(), at_ms: 1 }));
+    tasks
+}
+
+fn request(id: &str, initial: bool) -> Request {
+    let subscribe = vec![("s".to_owned(), "t*".to_owned())];
+    Request { subscribe, initial, ..Request::new(id, ("search", "g"), 1) }
+}
+
+fn found(table: &str) -> Found {
+    Found {
+        schema: "s".to_owned(),
+        table: table.to_owned(),
+        estimated_rows: 3,
+        key_column: None,
+        problem: None,
+    }
+}
+
+fn kept(tasks: &mut Tasks, checkpoint: &mut Checkpoint) {
+    for (key, value) in tasks.take_changes() {
+        match value {
+            Some(value) => checkpoint.insert(key, value),
+            None => checkpoint.remove(&key),
+        };
+    }
+}
+
+fn refusal(tasks: &Tasks, request: &str) -> Option<Code> {
+    match tasks.answers.get(request)? {
+        Answer::Refused { refusal, .. } => Some(refusal.code),
+        Answer::Accepted { .. } => None,
+    }
+}
+
+#[test]
+fn a_request_is_answered_once_also_after_a_restart() {
+    let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
+    let asked = request("r", false);
+    assert!(tasks.ask(&asked));
+    assert!(!tasks.ask(&asked), "it is being decided about");
+    tasks.decide(&asked, Ok(vec![found("t1"), found("t2")]), 5);
+    assert_eq!(tasks.due(1), ["r-1"]);
+    assert_eq!(tasks.due(3), ["r-1", "r-2"]);
+    kept(&mut tasks, &mut checkpoint);
+    assert!(!tasks.has_changes());
+    let mut again = Tasks::load(&checkpoint).unwrap();
+    assert!(!again.ask(&asked));
+    assert_eq!(again.get("r-2").unwrap().table, "t2");
+    assert!(again.ask(&request("other", false)));
+}
+
+#[test]
+fn a_listener_gets_a_table_once_at_a_time() {
+    let mut tasks = Tasks::default();
+    tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
+    tasks.decide(&request("b", false), Ok(vec![found("t1"), found("t2")]), 6);
+    assert_eq!(refusal(&tasks, "b"), Some(Code::AlreadyRunning));
+    assert_eq!(tasks.iter().count(), 1, "nothing of it was begun");
+    tasks.change("a-1", 7, |task| task.state = State::Done);
+    tasks.decide(&request("c", false), Ok(vec![found("t1")]), 8);
+    assert_eq!(refusal(&tasks, "c"), None);
+}
+
+#[test]
+fn a_listener_that_stands_still_is_in_nobody_elses_way() {
+    let mut tasks = tasks();
+    tasks.listens("other", Some(Listening { subscribe: Vec::new(), at_ms: 1 }));
+    tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
+    let other = Request { listener: "other".to_owned(), ..request("b", false) };
+    tasks.decide(&other, Ok(vec![found("t1")]), 6);
+    assert_eq!(tasks.due(2), ["a-1", "a-2", "b-1"]);
+}
+
+#[test]
+fn a_task_waits_until_its_listener_would_hear_of_it() {
+    let mut tasks = Tasks::default();
+    tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
+    let state = |tasks: &mut Tasks| {
+        tasks.hold_unheard(6);
+        let task = tasks.get("a-1").unwrap();
+        (task.state, task.error.as_ref().map(|error| error.contains("never run")))
+    };
+    let listens_to = |table: &str| {
+        let subscribe = vec![("s".to_owned(), table.to_owned())];
+        Some(Listening { subscribe, at_ms: 1 })
+    };
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, None)));
+    tasks.heard();
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(true))));
+    tasks.listens("search", listens_to("u"));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
+    tasks.listens("search", listens_to("t*"));
+    assert_eq!(tasks.due(2), ["a-1"]);
+    tasks.change("a-1", 7, |task| (task.state, task.error) = (State::Running, None));
+    assert_eq!(state(&mut tasks), (State::Running, None));
+    tasks.listens("search", listens_to("u"));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
+}
+
+#[test]
+fn wishes_are_carried_out_also_when_they_come_again() {
+    let mut tasks = tasks();
+    let wish = |state| Some(Wish { state, at_ms: 1 });
+    assert!(!tasks.wish("a-1", wish(Wished::Pause), 5), "there is no such task yet");
+    tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
+    assert_eq!(tasks.get("a-1").unwrap().state, State::Paused);
+    assert!(tasks.due(9).is_empty());
+    assert!(!tasks.wish("a-1", wish(Wished::Pause), 6));
+    assert!(tasks.wish("a-1", wish(Wished::Run), 6));
+    assert_eq!(tasks.due(9), ["a-1"]);
+    assert!(tasks.wish("a-1", wish(Wished::Cancel), 6));
+    assert!(!tasks.wish("a-1", wish(Wished::Run), 6));
+    assert_eq!(tasks.get("a-1").unwrap().state, State::Cancelled);
+}
+
+#[test]
+fn an_initial_request_gives_each_table_once() {
+    let mut tasks = tasks();
+    let mut asked = request("initial:search", true);
+    assert!(tasks.ask(&asked));
+    tasks.decide(&asked, Ok(vec![found("t1")]), 5);
+    assert_eq!(tasks.due(9), ["initial:search:s.t1"]);
+    assert!(!tasks.ask(&asked), "the same listener starts again");
+    asked.subscribe.push(("s".to_owned(), "u".to_owned()));
+    asked.at_ms += 1;
+    assert!(tasks.ask(&asked), "it was given another table");
+    tasks.decide(&asked, Ok(vec![found("t1"), found("t2"), found("u")]), 6);
+    // t2 was made since: all its rows came as changes.
+    assert_eq!(tasks.due(9), ["initial:search:s.t1", "initial:search:s.u"]);
+}
+
+#[test]
+fn a_new_listener_begins_without_a_table_that_cannot_be_sent() {
+    let mut tasks = tasks();
+    let asked = request("initial:search", true);
+    assert!(tasks.ask(&asked));
+    let odd = Found { problem: Some("no key".to_owned()), ..found("odd") };
+    tasks.decide(&asked, Ok(vec![odd, found("t1")]), 5);
+    assert_eq!(tasks.due(9), ["initial:search:s.t1"]);
+    let task = tasks.get("initial:search:s.odd").unwrap();
+    assert_eq!((task.state, task.error.as_deref()), (State::Failed, Some("no key")));
+}
+
+#[test]
+fn an_initial_request_that_is_made_anew_counts_as_it_is_then() {
+    let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
+    let before = request("initial:search", true);
+    let mut anew = Request { at_ms: before.at_ms + 1, ..before.clone() };
+    anew.subscribe.push(("s".to_owned(), "u".to_owned()));
+    assert!(tasks.ask(&before) && tasks.ask(&anew) && !tasks.ask(&anew));
+    assert!(!tasks.is_asked(&before) && tasks.is_asked(&anew));
+    let refusal = Refusal {
+        code: Code::NotPossible,
+        message: "no right".to_owned(),
+        remedy: "GRANT it".to_owned(),
+        task: None,
+    };
+    tasks.decide(&anew, Err(refusal), 5);
+    assert!(!tasks.ask(&anew), "it is heard again");
+    kept(&mut tasks, &mut checkpoint);
+    let mut again = Tasks::load(&checkpoint).unwrap();
+    assert!(again.ask(&anew), "the right may have been granted");
+}
+
+#[test]
+fn what_has_ended_is_forgotten_in_the_end() {
+    let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
+    for n in 0..150 {
+        let asked = request(&format!("r{n:03}"), false);
+        assert!(tasks.ask(&asked));
+        tasks.decide(&asked, Ok(vec![found("t1")]), n);
+        tasks.change(&format!("r{n:03}-1"), n, |task| task.state = State::Done);
+        tasks.withdraw(&asked.id);
+        kept(&mut tasks, &mut checkpoint);
+    }
+    tasks.decide(&request("last", false), Ok(vec![found("t1")]), 2 * ANSWER_MILLIS);
+    kept(&mut tasks, &mut checkpoint);
+    let again = Tasks::load(&checkpoint).unwrap();
+    assert_eq!((again.iter().count(), again.answers.len()), (MAX_ENDED + 1, 1));
+    assert!(again.get("r149-1").is_some());
+}
