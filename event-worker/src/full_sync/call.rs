@@ -1,9 +1,9 @@
 //! One call: a request goes into the control table, the answer comes from a checkpoint of `dts`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use event_bus::Bus;
-use full_sync::{ANSWER_PREFIX, Answer, Request};
+use full_sync::{ANSWER_PREFIX, Answer, Code, Refusal, Request};
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
@@ -21,6 +21,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 /// and how long in all: it may have been about to when that was done.
 const LATE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Once one `dts` knows the table, another may have so long: it may be one that runs no more.
+const OTHERS_DEADLINE: Duration = Duration::from_millis(500);
+
 /// How often it is looked for the answer.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -31,7 +34,7 @@ const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started, Refused> {
     let began = Instant::now();
     let deadline = began + ANSWER_DEADLINE;
-    let mut waiting = Waiting { bus, request, producers: Vec::new(), trouble: None };
+    let mut waiting = Waiting::new(bus, request);
     let put = timeout_at(deadline, waiting.put()).await;
     if let Ok(Err(_)) | Err(_) = put {
         // It may be there nevertheless.
@@ -41,19 +44,18 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started
             _ => Error::SlowBus(ANSWER_DEADLINE).into(),
         });
     }
-    let answered = timeout_at(deadline, waiting.answer()).await;
+    let is_answered = timeout_at(deadline, waiting.all_answers()).await.is_ok();
     waiting.take_back().await;
-    let answered = match answered {
-        Ok(found) => Some(found),
-        Err(_) => waiting.late_answer(began + LATE_DEADLINE).await,
-    };
+    if !is_answered {
+        waiting.late_answers(began + LATE_DEADLINE).await;
+    }
     let request = waiting.request.id.clone();
-    match answered {
-        Some(Found { answer: Answer::Accepted { .. }, tasks }) => {
+    match waiting.judge() {
+        Some(Ok(tasks)) => {
             info!(request, tasks = tasks.len(), "a full sync is accepted");
             Ok(Started { request, tasks })
         }
-        Some(Found { answer: Answer::Refused { refusal, .. }, .. }) => Err(Refused::ByDts(refusal)),
+        Some(Err(refusal)) => Err(Refused::ByDts(refusal)),
         None => Err(waiting.unanswered()),
     }
 }
@@ -64,17 +66,20 @@ struct Waiting<'a> {
     request: Request,
     /// Each `dts` that may answer.
     producers: Vec<String>,
+    /// What those said that have, by their names, with the tasks that they speak of.
+    answers: BTreeMap<String, (Answer, Vec<StartedTask>)>,
+    /// When one first said more than that it has no such table.
+    known_at: Option<Instant>,
     /// Why the bus could not be asked the last time.
     trouble: Option<event_bus::Error>,
 }
 
-/// An answer, with the tasks that it speaks of.
-struct Found {
-    answer: Answer,
-    tasks: Vec<StartedTask>,
-}
+impl<'a> Waiting<'a> {
+    fn new(bus: &'a dyn Bus, request: Request) -> Self {
+        let (producers, answers) = (Vec::new(), BTreeMap::new());
+        Self { bus, request, producers, answers, known_at: None, trouble: None }
+    }
 
-impl Waiting<'_> {
     async fn put(&mut self) -> event_bus::Result<()> {
         self.producers = self.bus.producers().await?;
         if let [only] = &self.producers[..] {
@@ -84,46 +89,70 @@ impl Waiting<'_> {
         self.bus.put_control(&[entry]).await
     }
 
-    /// Looks until an answer is there.
-    async fn answer(&mut self) -> Found {
-        loop {
-            match self.look().await {
-                Ok(Some(found)) => return found,
-                Ok(None) => self.trouble = None,
-                Err(error) => self.trouble = Some(error),
-            }
+    /// Looks until all have answered that will.
+    async fn all_answers(&mut self) {
+        while !self.look().await {
             sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn late_answer(&mut self, deadline: Instant) -> Option<Found> {
+    async fn late_answers(&mut self, deadline: Instant) {
         // Once at least, however short the time.
-        if let Ok(Ok(found @ Some(_))) = timeout(TAKE_BACK_DEADLINE, self.look()).await {
-            return found;
+        if !timeout(TAKE_BACK_DEADLINE, self.look()).await.unwrap_or_default() {
+            let _ = timeout_at(deadline, self.all_answers()).await;
         }
-        timeout_at(deadline, self.answer()).await.ok()
     }
 
-    async fn look(&mut self) -> event_bus::Result<Option<Found>> {
+    /// Looks once for answers, and says whether no more are to come.
+    async fn look(&mut self) -> bool {
+        self.trouble = self.read_answers().await.err();
+        let is_late = self.known_at.is_some_and(|at| at.elapsed() > OTHERS_DEADLINE);
+        is_late || (!self.producers.is_empty() && self.answers.len() == self.producers.len())
+    }
+
+    async fn read_answers(&mut self) -> event_bus::Result<()> {
         if self.producers.is_empty() {
             self.producers = self.bus.producers().await?;
         }
         let key = format!("{ANSWER_PREFIX}{}", self.request.id);
         for producer in &self.producers {
+            if self.answers.contains_key(producer) {
+                continue;
+            }
             let checkpoint = self.bus.checkpoint(producer).await?;
             let answer = checkpoint.get(&key).and_then(|bytes| Answer::from_bytes(bytes).ok());
-            if let Some(answer) = answer {
-                let ids = match &answer {
-                    Answer::Accepted { tasks, .. } => &tasks[..],
-                    Answer::Refused { .. } => &[],
-                };
-                let listener = &self.request.listener;
-                let kept = ids.iter().map(|id| (id, tasks::one(&checkpoint, id)));
-                let tasks = kept.map(|(id, task)| StartedTask::new(id, listener, task)).collect();
-                return Ok(Some(Found { answer, tasks }));
+            let Some(answer) = answer else { continue };
+            if !is_unknown(&answer) {
+                self.known_at.get_or_insert_with(Instant::now);
             }
+            let ids = match &answer {
+                Answer::Accepted { tasks, .. } => &tasks[..],
+                Answer::Refused { .. } => &[],
+            };
+            let listener = &self.request.listener;
+            let kept = ids.iter().map(|id| (id, tasks::one(&checkpoint, id)));
+            let tasks = kept.map(|(id, task)| StartedTask::new(id, listener, task)).collect();
+            self.answers.insert(producer.clone(), (answer, tasks));
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// What the answers mean together: each `dts` knows of the tables that it captures.
+    fn judge(&mut self) -> Option<Result<Vec<StartedTask>, Refusal>> {
+        let (mut tasks, mut refusals, mut is_accepted) = (Vec::new(), Vec::new(), false);
+        for (answer, started) in std::mem::take(&mut self.answers).into_values() {
+            match answer {
+                Answer::Accepted { .. } => is_accepted = true,
+                Answer::Refused { refusal, .. } => refusals.push(refusal),
+            }
+            tasks.extend(started);
+        }
+        if is_accepted {
+            return Some(Ok(tasks));
+        }
+        // That one has no such table says the least.
+        refusals.sort_by_key(|refusal| refusal.code == Code::NoSuchTable);
+        refusals.into_iter().next().map(Err)
     }
 
     /// Removes the request. Where that fails, the next sweep does it.
@@ -143,6 +172,10 @@ impl Waiting<'_> {
             None => Refused::Unanswered(self.producers.clone()),
         }
     }
+}
+
+fn is_unknown(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused { refusal, .. } if refusal.code == Code::NoSuchTable)
 }
 
 /// A name that no other request has; later ones are greater.
@@ -185,7 +218,19 @@ mod tests {
     }
 
     async fn answer(producer: &mut dyn Producer, id: &str) {
-        let answer = Answer::Accepted { tasks: vec!["task".into()], at_ms: 2, subscribe: None };
+        give(producer, id, accepted("task")).await;
+    }
+
+    fn accepted(task: &str) -> Answer {
+        Answer::Accepted { tasks: vec![task.to_owned()], at_ms: 2, subscribe: None }
+    }
+
+    fn refused(code: Code) -> Answer {
+        let (message, remedy) = ("no".to_owned(), "ask another".to_owned());
+        Answer::Refused { refusal: Refusal { code, message, remedy, task: None }, at_ms: 2 }
+    }
+
+    async fn give(producer: &mut dyn Producer, id: &str, answer: Answer) {
         let entry = (format!("{ANSWER_PREFIX}{id}"), Some(answer.to_bytes().into()));
         producer.append(&Batch::default(), &[entry]).await.unwrap();
     }
@@ -242,5 +287,37 @@ mod tests {
         let (called, ()) = tokio::join!(carry_out(&bus, request()), answered);
         let Started { tasks, .. } = called.unwrap();
         assert_eq!((tasks[0].id.as_str(), &tasks[0].table), ("task", &None));
+    }
+
+    /// What a caller hears when each `dts` gives its answer, one after the other.
+    async fn heard(answers: &[Answer]) -> Result<Vec<String>, Code> {
+        let bus = MemoryBus::new(1);
+        let mut producers = Vec::new();
+        for name in 0..answers.len() {
+            producers.push(bus.producer(&name.to_string()).await.unwrap().0);
+        }
+        let asked = request();
+        let id = asked.id.clone();
+        let answering = async {
+            for (producer, answer) in producers.iter_mut().zip(answers) {
+                sleep(2 * LOOK_EVERY).await;
+                give(&mut **producer, &id, answer.clone()).await;
+            }
+        };
+        match tokio::join!(carry_out(&bus, asked), answering).0 {
+            Ok(started) => Ok(started.tasks.into_iter().map(|task| task.id).collect()),
+            Err(Refused::ByDts(refusal)) => Err(refusal.code),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_of_several_dts_knows_of_its_tables_only() {
+        let none = || refused(Code::NoSuchTable);
+        assert_eq!(heard(&[none(), accepted("a")]).await, Ok(vec!["a".to_owned()]));
+        let both = heard(&[accepted("a"), accepted("b")]).await;
+        assert_eq!(both, Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(heard(&[none(), refused(Code::NotPossible)]).await, Err(Code::NotPossible));
+        assert_eq!(heard(&[none(), none()]).await, Err(Code::NoSuchTable));
     }
 }
