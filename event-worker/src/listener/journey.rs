@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use handover::Leaving;
-use saving::{Saved, Saving};
+use saving::Saving;
 
 use super::{
     BUS_RETRY, Control,
@@ -58,7 +58,7 @@ enum Next {
     Pause(bool),
     Finished(Result<Vec<Event>, Broken>),
     CommitDue,
-    Saved(Saved),
+    Saved(event_bus::Result<()>),
     AbortDue,
     Polled(event_bus::Result<Polled>),
 }

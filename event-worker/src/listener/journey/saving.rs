@@ -1,9 +1,9 @@
 //! What is done is committed, while all else goes on.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
 use event_bus::{Committing, Partition};
-use tokio::time::{Instant, Timeout, error::Elapsed, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::{BUS_DEADLINE, Journey};
@@ -21,11 +21,10 @@ pub(super) struct Saving {
     offsets: Vec<(Partition, u64)>,
     /// Assignments from this one on came after it was begun.
     next_generation: u64,
-    answer: Pin<Box<Timeout<Committing>>>,
+    answer: Committing,
+    /// When to tell that it takes long.
+    warn_at: Option<Instant>,
 }
-
-/// How it ended, in time or not.
-pub(super) type Saved = Result<event_bus::Result<()>, Elapsed>;
 
 /// Whether what it left uncommitted can be committed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +34,17 @@ pub(super) enum Rest {
 }
 
 impl Saving {
-    /// Waits for its end. Cancel-safe.
-    pub(super) async fn end(&mut self) -> Saved {
-        self.answer.as_mut().await
+    /// Waits for its end, however long that takes: it may yet be carried out, and must not come
+    /// behind a later one. Cancel-safe.
+    pub(super) async fn end(&mut self) -> event_bus::Result<()> {
+        if let Some(warn_at) = self.warn_at {
+            if let Ok(answer) = timeout_at(warn_at, &mut self.answer).await {
+                return answer;
+            }
+            warn!("the bus has not committed in {BUS_DEADLINE:?}; it is waited for");
+            self.warn_at = None;
+        }
+        (&mut self.answer).await
     }
 }
 
@@ -59,18 +66,19 @@ impl Journey {
             return;
         }
         let next_generation = self.tracker.next_generation();
-        let answer = Box::pin(timeout(BUS_DEADLINE, self.consumer.commit(&offsets)));
-        self.saving = Some(Saving { offsets, next_generation, answer });
+        let answer = self.consumer.commit(&offsets);
+        let warn_at = Some(self.began_commit_at + BUS_DEADLINE);
+        self.saving = Some(Saving { offsets, next_generation, answer, warn_at });
     }
 
-    pub(super) fn end_commit(&mut self, saved: Saved) -> Result<Rest, Error> {
+    pub(super) fn end_commit(&mut self, saved: event_bus::Result<()>) -> Result<Rest, Error> {
         let Some(saving) = self.saving.take() else { return Ok(Rest::Later) };
         match saved {
-            Ok(Ok(())) => {
+            Ok(()) => {
                 self.tracker.committed(&saving.offsets);
                 return Ok(Rest::AtOnce);
             }
-            Ok(Err(event_bus::Error::PartitionLost(partition))) => {
+            Err(event_bus::Error::PartitionLost(partition)) => {
                 debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
                 // The next poll says so too; but if it has, the partition may be ours again.
                 let is_of = |generation| generation < saving.next_generation;
@@ -79,18 +87,17 @@ impl Journey {
                     return Ok(Rest::AtOnce);
                 }
             }
-            Ok(Err(error)) => self.bus_failed(error)?,
-            Err(_) => warn!("the bus has not committed in {BUS_DEADLINE:?}; it is tried again"),
+            Err(error) => self.bus_failed(error)?,
         }
         Ok(Rest::Later)
     }
 
-    /// Commits all that is done.
+    /// Commits all that is done, if the bus takes it in time.
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
         loop {
             self.begin_commit();
             let Some(saving) = &mut self.saving else { return Ok(()) };
-            let saved = saving.end().await;
+            let Ok(saved) = timeout(BUS_DEADLINE, saving.end()).await else { return Ok(()) };
             if self.end_commit(saved)? == Rest::Later {
                 return Ok(());
             }
