@@ -76,3 +76,40 @@ async fn a_new_listener_begins_with_all_of_its_tables() -> Result<()> {
     site.wait_until_empty().await?;
     site.remove()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_sent_is_told_and_does_not_keep_the_others_back() -> Result<()> {
+    let site = Site::new("full-sync-initial-odd")?;
+    let mysql = site.start_mysql().await?;
+    let mut server = mysql.connect().await?;
+    server.query_drop(format!("CREATE DATABASE {SCHEMA}")).await?;
+    create_versioned(&mut server, &format!("{SCHEMA}.item"), 100).await?;
+    for statement in
+        ["CREATE TABLE synced.odd AS SELECT * FROM synced.item", "ANALYZE TABLE synced.odd"]
+    {
+        server.query_drop(statement).await?;
+    }
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    let amended = "start = \"latest\"\n[fullSync]\nmaxKeylessRows = 10\n[source]";
+    site.amend("dts.toml", "start = \"earliest\"\n[source]", amended)?;
+    let recorded = site.path("recorded");
+    let listener = recording_listener("fresh", &recorded, &[])?;
+    site.configure_worker(&listener.replace("\"earliest\"", "\"full-sync\""))?;
+    let dts = site.start_dts()?;
+    wait_for_stream(&site).await?;
+    let worker = site.start_worker()?;
+    wait_until("the other table comes", PATIENCE, async || {
+        Picture::read(&recorded, "item").is_ok_and(|all| all.len() == 100)
+    })
+    .await?;
+    let list = site.ask_worker("/api/v1/full-syncs?state=failed").await?;
+    let task = &list["fullSyncs"][0];
+    let error = task["error"].as_str().unwrap_or_default();
+    let is_told = ["maxKeylessRows", "event-worker full-sync start fresh synced.odd"]
+        .iter()
+        .all(|part| error.contains(part));
+    ensure!(task["table"] == "odd" && is_told, "{list}");
+    drop((dts, worker, mysql));
+    site.wait_until_empty().await?;
+    site.remove()
+}

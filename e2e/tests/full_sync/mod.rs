@@ -2,7 +2,9 @@
 
 mod answers;
 mod failover;
+mod filters;
 mod initial;
+mod isolation;
 mod keys;
 mod kills;
 mod listeners;

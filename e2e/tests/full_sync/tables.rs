@@ -65,6 +65,23 @@ async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_gets_another_key_ends_its_full_sync() -> Result<()> {
+    let running = Running::start("full-sync-key", (Kind::Log, 20_000), SLOW).await?;
+    let id = running.sync("search", "").await?;
+    running.amid(&id).await?;
+    running
+        .query(&format!("ALTER TABLE {TABLE} DROP PRIMARY KEY, ADD PRIMARY KEY (id, v)"))
+        .await?;
+    let task = running.ended(&id).await?;
+    let error = task["error"].as_str().unwrap_or_default();
+    ensure!(task["state"] == "failed" && error.contains("its key was altered"), "{task}");
+    let again = running.sync("search", "").await?;
+    running.done(&again).await?;
+    running.complete("search").await?;
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_whose_changes_lack_columns_are_read_again() -> Result<()> {
     let running = Running::start("full-sync-minimal", (Kind::Log, 20_000), SLOW).await?;
     running.query("SET GLOBAL binlog_row_image = 'MINIMAL'").await?;
