@@ -37,7 +37,7 @@ impl Definition {
             b"ALTER" => {
                 let rest = after_word(after_word(rest, b"ONLINE"), b"IGNORE");
                 let is_it = after_table(rest, [b"IF", b"EXISTS"]).is_some_and(names_it);
-                (is_it && self.changes_partitions(&["DROP", "TRUNCATE"]))
+                (is_it && self.changes_partitions(&["DROP", "TRUNCATE", "CONVERT"]))
                     // The other one is a table, too.
                     || (self.changes_partitions(&["EXCHANGE"]) && self.may_concern(schema, table))
             }
@@ -148,6 +148,7 @@ mod tests {
             ("ALTER TABLE item DROP COLUMN a", false),
             ("ALTER TABLE `item` DROP PARTITION p1, p2", true),
             ("alter table if exists shop.item truncate partition all", true),
+            ("ALTER TABLE item CONVERT PARTITION p1 TO TABLE other", true),
             ("ALTER ONLINE TABLE item DROP PARTITION p1", true),
             ("ALTER TABLE item EXCHANGE PARTITION p1 WITH TABLE other", true),
             ("ALTER TABLE other EXCHANGE PARTITION p1 WITH TABLE item", true),
