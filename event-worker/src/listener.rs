@@ -6,13 +6,13 @@ mod initial;
 mod journey;
 mod lane;
 mod lanes;
+mod listening;
 pub(crate) mod status;
 mod tracker;
 
 use std::{sync::Arc, time::Duration};
 
 use event_bus::{Bus, Consumer, Subscription};
-use full_sync::Listening;
 use service::{Backoff, BackoffConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use self::{
     initial::Initial,
     journey::Journey,
+    listening::Teller,
     status::{Problem, State, Status},
 };
 use crate::{
@@ -113,7 +114,7 @@ impl Listener {
                 let config = (self.id.as_str(), &self.config);
                 let journey = Journey::new(config, consumer, make_handler, &status);
                 let run = journey.run(Control { stop: stop.clone(), ..control });
-                run_and_ask(run, initial, &stop).await
+                run_and_tell(run, (initial, Teller::new(&self)), &stop).await
             }
             Err(error) => Err(error),
         };
@@ -155,34 +156,34 @@ impl Listener {
             true => Initial::prepare(self).await?,
             false => None,
         };
-        let consumer = self.bus.consumer(self.subscription.clone()).await?;
-        let listening =
-            Listening { subscribe: self.config.subscribe.clone(), at_ms: status::now_ms() };
-        let entry = (Listening::key(&self.id), Some(listening.to_bytes().into()));
-        self.bus.put_control(&[entry]).await?;
-        Ok((consumer, initial))
+        Ok((self.bus.consumer(self.subscription.clone()).await?, initial))
     }
 }
 
 /// A place in the group, and what is still to be asked for.
 type Entered = (Box<dyn Consumer>, Option<Initial>);
 
-/// Runs a listener, and asks meanwhile for what it gets first.
-async fn run_and_ask(
+/// Runs a listener; meanwhile asks for what it gets first, and says what it gets.
+async fn run_and_tell(
     run: impl Future<Output = Result<(), Error>>,
-    initial: Option<Initial>,
+    (initial, teller): (Option<Initial>, Teller),
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let Some(initial) = initial else { return run.await };
     tokio::pin!(run);
-    let asked = tokio::select! {
-        ended = &mut run => return ended,
-        asked = initial.ask() => asked,
+    let ask = async {
+        match initial {
+            Some(initial) => initial.ask().await,
+            None => Ok(()),
+        }
     };
-    if asked.is_err() {
-        stop.cancel();
+    let tell = async { Ok(Box::pin(teller.run()).await) };
+    tokio::select! {
+        ended = &mut run => ended,
+        Err(error) = async { tokio::try_join!(ask, tell) } => {
+            stop.cancel();
+            run.await.and(Err(error))
+        }
     }
-    run.await.and(asked)
 }
 
 /// A token that is cancelled with `stop`, or when the listener has lived long enough.

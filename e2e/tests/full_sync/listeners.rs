@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::{
     picture::Picture,
     processes::{PATIENCE, wait_until},
@@ -95,6 +95,41 @@ async fn a_paused_listener_is_waited_for() -> Result<()> {
     ensure!(status < 300, "{answer}");
     running.done(&id).await?;
     writers.stop().await?;
+    running.complete("search").await?;
+    running.stop().await
+}
+
+/// What it has to say about itself waits, and the log gets room by it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_joins_a_log_that_is_full_of_what_it_has_to_take() -> Result<()> {
+    let mut running = Running::start("full-sync-full-log", (Kind::Log, 10), "").await?;
+    running.worker.kill().await?;
+    running.dts.kill().await?;
+    running.site.amend("dts.toml", "[bus]\n", "[bus]\nmaxBytes = \"128MiB\"\n")?;
+    running.dts = running.site.start_dts()?;
+    running.query("CREATE TABLE synced.large (id INT PRIMARY KEY, t LONGTEXT)").await?;
+    for id in 0..200 {
+        let insert = format!("INSERT INTO synced.large VALUES ({id}, REPEAT('x', 1000000))");
+        running.query(&insert).await?;
+    }
+    let mut last = serde_json::Value::Null;
+    let outcome = wait_until("the log is full", PATIENCE, async || {
+        last = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        last.to_string().contains("is full")
+    })
+    .await;
+    outcome.with_context(|| last.to_string())?;
+    let subscribe = "workers = 8\nsubscribe = { synced = [\"item\"] }";
+    running.site.amend("db_event_listener.toml", "workers = 8", subscribe)?;
+    running.worker = running.site.start_worker()?;
+    super::wait_for_listeners(&running.site).await?;
+    let mut id = String::new();
+    wait_until("there is room for a request", PATIENCE, async || {
+        id = running.sync("search", "").await.unwrap_or_default();
+        !id.is_empty()
+    })
+    .await?;
+    running.done(&id).await?;
     running.complete("search").await?;
     running.stop().await
 }

@@ -227,6 +227,7 @@ impl Journey {
         let partitions: Vec<_> =
             assignments.iter().map(|assignment| assignment.partition.clone()).collect();
         self.flow.assigned(self.consumer.as_mut(), &partitions);
+        self.status.note_assigned();
     }
 
     /// Gives to the lanes what the listener wants, up to a record that is not an event.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// The upper ends of the latency histogram's buckets, in ms; one more takes the rest.
 pub(crate) const LATENCY_BUCKETS_MS: [u64; 23] = [
@@ -153,6 +154,7 @@ impl Latency {
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     report: Mutex<Report>,
+    assigned: Notify,
 }
 
 impl Status {
@@ -188,6 +190,16 @@ impl Status {
             report.done += 1;
             report.latency.add(now.saturating_sub(committed));
         }
+    }
+
+    /// Partitions were assigned.
+    pub(super) fn note_assigned(&self) {
+        self.assigned.notify_one();
+    }
+
+    /// Waits until partitions are assigned, or were since this was last waited for.
+    pub(super) async fn assigned(&self) {
+        self.assigned.notified().await;
     }
 
     pub(super) fn count_retry(&self) {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use event_bus::{Batch, Committing, MemoryBus, Partition, Polled, Producer};
+use event_bus::{Batch, Bus as _, Committing, MemoryBus, Partition, Polled, Producer};
+use full_sync::Listening;
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -57,7 +58,11 @@ impl Member {
 
 impl Site {
     async fn new() -> Self {
-        let bus = MemoryBus::new(PARTITIONS);
+        Self::with(PARTITIONS).await
+    }
+
+    async fn with(partitions: u32) -> Self {
+        let bus = MemoryBus::new(partitions);
         let (producer, _) = bus.producer("p").await.unwrap();
         Self { bus, producer, directory: tempfile::tempdir().unwrap() }
     }
@@ -108,8 +113,11 @@ impl Site {
     }
 
     fn start(&self, name: &str, act: &str) -> Member {
-        let config = self.config(name, act);
-        let listener = Listener::new(&config, "test", Arc::new(self.bus.clone())).unwrap();
+        self.start_with(&self.config(name, act))
+    }
+
+    fn start_with(&self, config: &Config) -> Member {
+        let listener = Listener::new(config, "test", Arc::new(self.bus.clone())).unwrap();
         Member::start(|control| listener.run_configured(control))
     }
 
@@ -309,4 +317,36 @@ async fn a_slow_commit_does_not_hold_changes_up() {
     eventually("all is committed", async || site.behind().await == 0).await;
     one.stop().await;
     assert_eq!(site.handled("one"), ["k-0", "k-1"]);
+}
+
+/// To what the listener is said to listen.
+async fn listening(site: &Site) -> Vec<(String, String)> {
+    let kept = site.bus.control().await.unwrap().changes().await.unwrap();
+    let told = kept.into_iter().find(|(key, _)| *key == Listening::key("test"));
+    let told = told.and_then(|(_, value)| Listening::from_bytes(&value?).ok());
+    told.map(|told| told.subscribe).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_member_that_has_the_partitions_says_what_the_listener_gets() {
+    let mut site = Site::with(1).await;
+    site.append("k", 0).await;
+    let tables = |name: &str, tables: &[&str]| {
+        let mut config = site.config(name, ":");
+        let globs = tables.iter().map(|table| ("s".to_owned(), (*table).to_owned()));
+        config.listeners.get_mut("test").unwrap().subscribe = globs.collect();
+        config
+    };
+    let globs = |config: &Config| config.listener("test").unwrap().subscribe.clone();
+    let (before, after) = (tables("one", &["t"]), tables("two", &["t", "u"]));
+    let one = site.start_with(&before);
+    eventually("it says so", async || listening(&site).await == globs(&before)).await;
+    let two = site.start_with(&after);
+    site.append("k", 1).await;
+    let is_handled = async || site.handled("one").contains(&"k-1".to_owned());
+    eventually("the first goes on", is_handled).await;
+    assert_eq!(listening(&site).await, globs(&before), "the other stands by");
+    one.stop().await;
+    eventually("the other takes over", async || listening(&site).await == globs(&after)).await;
+    two.stop().await;
 }
