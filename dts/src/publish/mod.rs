@@ -204,14 +204,10 @@ impl Sink<'_> {
         if let Some(windows) = &mut self.windows {
             let TablePlan { schema, table, .. } = &**change.table;
             let names = (schema.as_str(), table.as_str());
-            match &written.data {
-                _ if record.action == Action::Delete || matches!(self.table.key, Key::WholeRow) => {
-                    windows.note(names, key, Touch::Enough);
-                }
-                Some(data) if is_whole(change, &record) => {
-                    windows.row(names, key, &buffer[data.clone()]);
-                }
-                _ => windows.note(names, key, Touch::Partial),
+            match (&self.table.key, record.action) {
+                (_, Action::Delete) => windows.note(names, key, Touch::Gone),
+                (Key::WholeRow, _) => windows.came(names, key),
+                _ => windows.note(names, key, touch_of(change, &record, &written, buffer)),
             }
         }
         let counted = (&*self.table.topic, record.action, key);
@@ -247,7 +243,18 @@ impl Sink<'_> {
     }
 }
 
-/// Whether all columns of its row are known.
-fn is_whole(change: &RowChange<'_>, record: &Record<'_>) -> bool {
-    (0..change.table.columns.len()).all(|column| record.row.is_present(column))
+/// How a record leaves its row.
+fn touch_of(
+    change: &RowChange<'_>,
+    record: &Record<'_>,
+    written: &Written,
+    buffer: &[u8],
+) -> Touch {
+    let mut all = 0..change.table.columns.len();
+    match (&written.data, written.oversized) {
+        _ if !all.all(|column| record.row.is_present(column)) => Touch::Partial,
+        (_, Some(bytes)) => Touch::Oversized(bytes),
+        (Some(data), None) => Touch::Row(buffer[data.clone()].into()),
+        (None, None) => Touch::Partial,
+    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Written {
     pub(super) value: Range<usize>,
     /// In the value, where that has all columns that are known.
     pub(super) data: Option<Range<usize>>,
+    /// Else, how many bytes it would have had.
+    pub(super) oversized: Option<usize>,
 }
 
 /// Writes records; keeps what is the same for all records of a transaction.
@@ -77,7 +79,7 @@ impl Native {
             Key::Columns(_) => key,
             Key::WholeRow => write_hash(plan, row, data.clone(), out)?,
         };
-        Ok(Written { start, key, value, data })
+        Ok(Written { start, key, value, data, oversized: record.oversized })
     }
 
     fn begin_transaction(&mut self, transaction: &Transaction) {

@@ -11,10 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 /// A window remembers so many keys. When more changed, the stream is far behind what was read.
 const MAX_TOUCHED: usize = 200_000;
 
-/// Rows that are larger are read again, rather than kept.
-const MAX_ROW_BYTES: usize = 64 << 10;
-
-/// So do those that would be more than this, in all windows.
+/// All windows together keep so many bytes of rows, or two of the largest row.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
 /// A key, by its hash: of so many bits that two keys never have the same.
@@ -28,12 +25,13 @@ fn key_hash(key: &[u8]) -> KeyHash {
 /// What the stream did to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touch {
-    /// The change is enough: the row is no more; or it has no key, so that all of it came.
-    Enough,
+    /// The row is no more.
+    Gone,
     /// The row is so now: its columns, a JSON object.
     Row(Arc<[u8]>),
-    /// How the row is now is not known, because the server did not log all columns or they were too
-    /// large to be kept: it has to be read again.
+    /// The row makes an event of so many bytes, of which only the key may be published.
+    Oversized(usize),
+    /// The server did not log all columns: the row has to be read again.
     Partial,
 }
 
@@ -41,7 +39,7 @@ impl Touch {
     fn bytes(&self) -> usize {
         match self {
             Self::Row(data) => data.len(),
-            Self::Enough | Self::Partial => 0,
+            Self::Gone | Self::Oversized(_) | Self::Partial => 0,
         }
     }
 }
@@ -51,6 +49,7 @@ impl Touch {
 pub struct Windows {
     open: Vec<Window>,
     opened: u64,
+    largest_row: usize,
 }
 
 /// Names a window; no other ever has the same.
@@ -84,7 +83,7 @@ impl Windows {
         id
     }
 
-    /// Whether more keys changed than a window remembers: what was read is of no use then.
+    /// Whether more changed than a window remembers: what was read is of no use then.
     pub fn is_overrun(&self, id: WindowId) -> bool {
         self.open.iter().any(|window| window.id == id && window.is_overrun)
     }
@@ -108,18 +107,25 @@ impl Windows {
         self.open.iter().any(|window| window.is_over(schema, table))
     }
 
-    /// A change passed that left the row with this key so.
-    pub(super) fn row(&mut self, table: (&str, &str), key: &[u8], data: &[u8]) {
-        let kept: usize = self.open.iter().map(|window| window.kept).sum();
-        let fits = data.len() <= MAX_ROW_BYTES && kept.saturating_add(data.len()) <= MAX_KEPT_BYTES;
-        self.note(table, key, if fits { Touch::Row(data.into()) } else { Touch::Partial });
-    }
-
     /// A change of a row with this key passed.
     pub(super) fn note(&mut self, (schema, table): (&str, &str), key: &[u8], touch: Touch) {
         let hash = key_hash(key);
+        self.largest_row = self.largest_row.max(touch.bytes());
         for window in self.open.iter_mut().filter(|window| window.is_over(schema, table)) {
             window.note(hash, touch.clone());
+        }
+        let most = MAX_KEPT_BYTES.max(self.largest_row.saturating_mul(2));
+        while self.open.iter().map(|window| window.kept).sum::<usize>() > most {
+            let largest = self.open.iter_mut().max_by_key(|window| window.kept);
+            largest.into_iter().for_each(Window::overrun);
+        }
+    }
+
+    /// A row came of a table without a key: if it was read, it is as it was read.
+    pub(super) fn came(&mut self, (schema, table): (&str, &str), key: &[u8]) {
+        let hash = key_hash(key);
+        for window in self.open.iter_mut().filter(|window| window.is_over(schema, table)) {
+            window.touched.remove(&hash);
         }
     }
 }
@@ -132,8 +138,12 @@ impl Window {
             self.kept -= before.bytes();
         }
         if self.touched.len() > MAX_TOUCHED {
-            (self.touched, self.kept, self.is_overrun) = (HashMap::new(), 0, true);
+            self.overrun();
         }
+    }
+
+    fn overrun(&mut self) {
+        (self.touched, self.kept, self.is_overrun) = (HashMap::new(), 0, true);
     }
 
     fn is_over(&self, schema: &str, table: &str) -> bool {
@@ -151,23 +161,23 @@ mod tests {
     fn what_passes_while_a_window_is_open_is_remembered() {
         let row = || Some(Touch::Row(Arc::from(&b"{}"[..])));
         let mut windows = Windows::default();
-        windows.note(T, b"1", Touch::Enough);
+        windows.note(T, b"1", Touch::Gone);
         let a = windows.open("s", "t");
         let b = windows.open("s", "u");
         windows.note(T, b"2", Touch::Partial);
         windows.note(T, b"3", Touch::Partial);
-        windows.row(T, b"3", b"{}");
+        windows.note(T, b"3", row().unwrap());
         assert_eq!(windows.touch(a, b"1"), None);
         assert_eq!(windows.touch(a, b"2"), Some(Touch::Partial));
         assert_eq!(windows.touch(a, b"3"), row());
         assert_eq!(windows.touch(b, b"2"), None);
         assert!(windows.watch("s", "t") && !windows.watch("s", "v"));
         let later = windows.open("s", "t");
-        windows.row(T, b"4", b"{}");
+        windows.note(T, b"4", row().unwrap());
         assert_eq!(windows.touch(later, b"2"), None, "it was opened behind that");
         assert_eq!([a, later].map(|id| windows.touch(id, b"4")), [row(), row()]);
-        windows.note(T, b"4", Touch::Enough);
-        assert_eq!(windows.touch(later, b"4"), Some(Touch::Enough), "it was deleted");
+        windows.note(T, b"4", Touch::Gone);
+        assert_eq!(windows.touch(later, b"4"), Some(Touch::Gone), "it was deleted");
         windows.close(a);
         assert!(windows.watch("s", "t"));
         windows.close(later);
@@ -180,7 +190,7 @@ mod tests {
         let id = windows.open("s", "t");
         for key in 0..=MAX_TOUCHED {
             assert!(!windows.is_overrun(id));
-            windows.note(T, &key.to_le_bytes(), Touch::Enough);
+            windows.note(T, &key.to_le_bytes(), Touch::Gone);
         }
         assert!(windows.is_overrun(id));
         let another = windows.open("s", "t");
@@ -188,28 +198,30 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_kept_up_to_a_bound_and_those_beyond_it_are_read_again() {
+    fn the_window_that_keeps_most_makes_way_when_all_keep_too_much() {
+        const PART: usize = 16;
         let mut windows = Windows::default();
-        let ids = [windows.open("s", "t"), windows.open("s", "t")];
-        windows.row(T, b"large", &vec![b' '; MAX_ROW_BYTES + 1]);
-        assert_eq!(windows.touch(ids[0], b"large"), Some(Touch::Partial));
-        let row = vec![b' '; MAX_ROW_BYTES];
-        let is_kept = |windows: &Windows, id, key: &[u8]| {
-            matches!(windows.touch(id, key), Some(Touch::Row(_)))
-        };
-        // The one before makes way for the next.
-        for _ in 0..2 * MAX_KEPT_BYTES / MAX_ROW_BYTES {
-            windows.row(T, b"same", &row);
-            assert!(is_kept(&windows, ids[0], b"same"));
+        let (busy, quiet) = (windows.open("s", "t"), windows.open("s", "u"));
+        let row = || Touch::Row(vec![b' '; MAX_KEPT_BYTES / PART].into());
+        windows.note(("s", "u"), b"1", row());
+        for _ in 0..2 * PART {
+            windows.note(T, b"same", row());
         }
-        let most = MAX_KEPT_BYTES / MAX_ROW_BYTES / ids.len();
-        for key in 0..most {
-            windows.row(T, &key.to_le_bytes(), &row);
+        assert!(!windows.is_overrun(busy), "one takes the place of the one before");
+        for key in 0..=PART {
+            windows.note(T, &key.to_le_bytes(), row());
         }
-        let kept = (0..most).filter(|key| is_kept(&windows, ids[1], &key.to_le_bytes())).count();
-        assert_eq!(kept, most - 1, "both keep that of before, too");
-        windows.close(ids[1]);
-        windows.row(T, b"another", &row);
-        assert!(is_kept(&windows, ids[0], b"another"), "there is room again");
+        assert!(windows.is_overrun(busy) && !windows.is_overrun(quiet));
+        assert_eq!(windows.touch(quiet, b"1"), Some(row()));
+    }
+
+    #[test]
+    fn a_row_without_a_key_that_comes_again_is_as_it_was_read() {
+        let mut windows = Windows::default();
+        let id = windows.open("s", "t");
+        windows.note(T, b"1", Touch::Gone);
+        assert_eq!(windows.touch(id, b"1"), Some(Touch::Gone));
+        windows.came(T, b"1");
+        assert_eq!(windows.touch(id, b"1"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Chunks find their place in the stream: behind their high mark, with those rows that changed
 //! since they were asked for as they are now.
 
+use change_event::SyncedRow;
 use event_bus::Batch;
 use full_sync::State;
 use tokio::time::Instant;
@@ -136,21 +137,21 @@ impl Run {
     ) -> Result<()> {
         let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
         let (windows, window) = (room.publisher.windows(), held.window);
-        let is_partial = |row: change_event::SyncedRow<'_>| {
-            windows.touch(window, row.id) == Some(Touch::Partial)
-        };
+        let is_partial = |row: SyncedRow<'_>| windows.touch(window, row.id) == Some(Touch::Partial);
         if rows().any(is_partial) {
             return self.read_again(held.chunk.kind, segment);
         }
         for row in rows() {
             merged.dealt_with += 1;
             let touch = room.publisher.windows().touch(window, row.id);
-            let data = match &touch {
-                None => row.data,
-                Some(Touch::Row(data)) => data,
-                Some(Touch::Enough | Touch::Partial) => continue,
+            let row = match &touch {
+                None => row,
+                Some(Touch::Row(data)) => SyncedRow { data, ..row },
+                Some(Touch::Oversized(bytes)) => {
+                    SyncedRow { data: row.key, oversized: Some(*bytes), ..row }
+                }
+                Some(Touch::Gone | Touch::Partial) => continue,
             };
-            let row = change_event::SyncedRow { data, ..row };
             room.publisher.publish_synced((&self.table, &held.text), row, room.batch)?;
             merged.published += 1;
         }
@@ -193,8 +194,10 @@ impl Run {
             ChunkKind::Again => {}
             ChunkKind::Part => {
                 self.place.at_end = held.chunk.is_last;
-                // Of a key that the table had: all of it was read since.
-                self.place.again.clear();
+                if held.chunk.is_last {
+                    // Of a key that the table had: all of it was read since.
+                    self.place.again.clear();
+                }
                 self.whole = Some(held.window).filter(|_| !held.chunk.is_last);
             }
         }
