@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a listener gets, as it runs: said each time that it joins its group, when its place there
+/// What a listener gets, as it runs: said when it has got partitions, when its place in its group
 /// is fixed. All else it passes over and does not come back to, so rows of other tables must not
 /// be sent to it, even if its config has them since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,6 +36,9 @@ pub struct Task {
     /// Why it stands still, or what it failed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why its listener would not get its rows, as that runs: until then it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
     /// When it last changed.
@@ -87,6 +90,12 @@ impl Task {
     /// When the bytes are something else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+
+    /// What is to be told of it, if it does not go on.
+    pub fn trouble(&self) -> Option<&str> {
+        let held = self.held.as_deref().filter(|_| !self.state.is_final());
+        held.or(self.error.as_deref())
     }
 
     /// Its key in the checkpoint of `dts`.

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     finding::{Finding, Severity},
     gtid::GtidSet,
-    position::Position,
+    position::{Place, Position},
 };
 
 /// The raw type of the event that lists what came before a binlog file.
@@ -92,17 +92,23 @@ fn parse(text: &str) -> Result<GtidSet> {
     text.parse().map_err(|error| Error::Internal(format!("{error}")))
 }
 
-/// The end of the binlog at this moment: file and position first, then what leads up to there.
+/// The end of the binlog at this moment: file and position first, then what leads up to there, for
+/// which the server reads the file.
 pub(super) async fn binlog_end(conn: &mut Conn, config: &SourceConfig) -> Result<Position> {
+    let Place { file, pos } = end_place(conn, config).await?;
+    let gtids = gtids_at(conn, config, (&file, pos)).await?;
+    Ok(Position { gtids: Some(gtids), file, pos })
+}
+
+/// Where the binlog ends at this moment.
+pub(super) async fn end_place(conn: &mut Conn, config: &SourceConfig) -> Result<Place> {
     let row: Option<Row> =
         conn.query_first("SHOW MASTER STATUS").await.map_err(|error| classify(config, error))?;
     let row = row.ok_or_else(|| {
         Error::refused("the binlog is off", "start the server with --log-bin and a --server-id")
     })?;
     let file: String = row.get("File").unwrap_or_default();
-    let pos = row.get("Position").unwrap_or(FIRST_POS);
-    let gtids = gtids_at(conn, config, (&file, pos)).await?;
-    Ok(Position { gtids: Some(gtids), file, pos })
+    Ok(Place { file, pos: row.get("Position").unwrap_or(FIRST_POS) })
 }
 
 /// What a replica of MariaDB sets before a dump, to be appended to a SET: that it knows GTIDs, and

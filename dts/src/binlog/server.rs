@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     finding::{Finding, Severity},
     gtid::GtidSet,
-    position::Position,
+    position::{Place, Position},
 };
 
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', \
@@ -220,6 +220,19 @@ impl Server {
             file: text("File"),
             pos: row.get("Position").unwrap_or(4),
         })
+    }
+
+    /// Where the binlog ends at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::binlog_end`].
+    pub async fn end_place(&self, conn: &mut Conn, config: &SourceConfig) -> Result<Place> {
+        if self.product == Product::Mariadb {
+            return mariadb::end_place(conn, config).await;
+        }
+        let Position { file, pos, .. } = self.binlog_end(conn, config).await?;
+        Ok(Place { file, pos })
     }
 
     /// The binlog files that the server still has, oldest first, with their sizes.

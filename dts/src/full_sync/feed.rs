@@ -9,11 +9,12 @@ use service::{Backoff, BackoffConfig};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
+    time::Instant,
 };
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::{
-    chunk::Chunk,
+    chunk::{Chunk, ChunkKind},
     config::FullSyncConfig,
     cursor::Cursor,
     live::Live,
@@ -36,6 +37,15 @@ const POLL: BackoffConfig =
 /// when one more is not done. So the listener does not run dry, and its live changes wait behind
 /// few rows.
 const MAX_UNDONE: usize = 2;
+
+/// A chunk that was read ahead is kept in memory so long for a listener that has no room for it.
+const KEEP_AHEAD: Duration = Duration::from_secs(10);
+
+/// The window of the first chunk is open for so long before it is read, where it has to be.
+const LEAD: Duration = Duration::from_millis(50);
+
+/// One read of a whole table goes on while its listener moves at least so often.
+const STANDSTILL: Duration = Duration::from_mins(1);
 
 /// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
 const MAX_ORDERS: usize = 16;
@@ -125,6 +135,8 @@ impl Feed {
             news,
             ask: None,
             read: None,
+            keep_until: None,
+            is_put_off: false,
             is_ready: false,
             poll: Backoff::new(POLL),
         };
@@ -151,16 +163,23 @@ struct Feeder {
     orders: mpsc::Receiver<Order>,
     news: mpsc::Sender<Told>,
     pace: Pace,
-    /// What was asked for and is not read yet.
+    /// What was asked for and is not handed over yet.
     ask: Option<(Position, Piece)>,
-    /// What was read and is not handed over yet.
+    /// What was read of it.
     read: Option<Box<Chunk>>,
+    /// Until when it is kept while the listener has no room; then it is read again.
+    keep_until: Option<Instant>,
+    /// The one read of the whole table was broken off, since the listener stands still.
+    is_put_off: bool,
     is_ready: bool,
     poll: Backoff,
 }
 
 impl Feeder {
     async fn run(mut self) {
+        if !self.common.source.shows_what_it_says() {
+            tokio::time::sleep(LEAD).await;
+        }
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             match self.step().await {
@@ -189,22 +208,21 @@ impl Feeder {
 
     /// One thing after the other; `None` when nobody listens any more.
     async fn step(&mut self) -> Result<Option<()>> {
-        if let Some((asked, piece)) = self.ask.clone() {
-            let chunk = self.read(&asked, &piece).await?;
-            self.ask = None;
-            self.common.throttle.read(chunk.rows.len());
-            self.read = Some(Box::new(chunk));
-            self.poll.reset();
+        self.read_ahead().await?;
+        if self.is_put_off && self.pace.are_done_but(0).await? {
+            self.tell(News::Restart).await;
+            return Ok(None);
         }
         if self.read.is_some()
             && self.pace.are_done_but(MAX_UNDONE).await?
             && let Some(chunk) = self.read.take()
         {
+            (self.ask, self.keep_until) = (None, None);
             self.pace.handed_over();
             self.poll.reset();
             self.tell(News::Chunk(chunk)).await;
         }
-        if !self.is_ready && self.read.is_none() && self.may_read().await? {
+        if !self.is_ready && self.ask.is_none() && self.may_read().await? {
             self.is_ready = true;
             self.poll.reset();
             self.tell(News::Ready).await;
@@ -228,6 +246,42 @@ impl Feeder {
             }
         }
         Ok(Some(()))
+    }
+
+    /// Reads what was asked for, also before the listener has room for it; but does not keep it for
+    /// long then.
+    async fn read_ahead(&mut self) -> Result<()> {
+        let is_late = self.keep_until.is_some_and(|until| Instant::now() > until);
+        if is_late {
+            self.put_away();
+        }
+        let Some((asked, piece)) = self.ask.clone() else { return Ok(()) };
+        if self.is_put_off
+            || self.read.is_some()
+            || (is_late && !self.pace.are_done_but(MAX_UNDONE).await?)
+        {
+            return Ok(());
+        }
+        let chunk = self.read(&asked, &piece).await?;
+        self.common.throttle.read(chunk.rows.len());
+        self.read = Some(Box::new(chunk));
+        self.keep_until = Some(Instant::now() + KEEP_AHEAD);
+        self.poll.reset();
+        Ok(())
+    }
+
+    /// The listener has no room: what waits for it is not kept. A read of a whole table keeps
+    /// others from altering it, and is broken off when the listener stands still.
+    fn put_away(&mut self) {
+        let Some(chunk) = &self.read else { return };
+        if chunk.kind != ChunkKind::Part {
+            debug!(task = self.id.0, "what was read ahead is put away: the listener has no room");
+            self.read = None;
+        } else if self.pace.stood_still() > STANDSTILL {
+            info!(task = self.id.0, "the one read of the table ends: its listener stands still");
+            (self.read, self.is_put_off) = (None, true);
+            self.reading.break_off();
+        }
     }
 
     async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {

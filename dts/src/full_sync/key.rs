@@ -38,6 +38,8 @@ pub struct KeyPart {
     /// The column's name, quoted.
     pub(super) name: String,
     pub(super) comparison: Comparison,
+    /// What else the order of its values depends on: members, a zone.
+    pub(super) sorted_by: String,
 }
 
 /// How a value goes to the server, to be compared with a column.
@@ -74,7 +76,7 @@ impl Key {
     pub(super) fn identity(&self) -> String {
         let parts = self.parts.iter();
         parts
-            .map(|part| format!("{} {}", part.sort(), part.operand()))
+            .map(|part| format!("{} {}{}", part.sort(), part.operand(), part.sorted_by))
             .collect::<Vec<_>>()
             .join(",")
     }

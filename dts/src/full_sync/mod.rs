@@ -44,7 +44,7 @@ pub(crate) use pace::Throttle;
 pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};
 pub(crate) use table::MAX_INDEXED_BYTES;
-pub(crate) use tasks::Tasks;
+pub(crate) use tasks::{Tasks, begin_again};
 pub(crate) use watermark::order;
 
 /// Now, in milliseconds since 1970.

@@ -21,6 +21,9 @@ pub(super) struct Pace {
     has_begun: bool,
     /// The chunks that are on their way, oldest first.
     chunks: VecDeque<OnItsWay>,
+    /// How far the listener was when it was last looked at, and since when.
+    committed: HashMap<Partition, u64>,
+    moved_at: Instant,
 }
 
 /// How far a chunk is.
@@ -41,7 +44,8 @@ impl Pace {
         (topics, all_topics): (TopicFilter, TopicFilter),
     ) -> Self {
         let (group, chunks) = (group.to_owned(), VecDeque::new());
-        Self { bus, group, topics, all_topics, has_begun: false, chunks }
+        let (committed, moved_at) = (HashMap::new(), Instant::now());
+        Self { bus, group, topics, all_topics, has_begun: false, chunks, committed, moved_at }
     }
 
     /// Whether the listener has ever been there. Before that it would not get what is sent.
@@ -99,7 +103,15 @@ impl Pace {
         {
             self.chunks.pop_front();
         }
+        if self.committed != committed {
+            (self.committed, self.moved_at) = (committed, Instant::now());
+        }
         Ok(())
+    }
+
+    /// For how long the listener was not seen to move.
+    pub(super) fn stood_still(&self) -> Duration {
+        self.moved_at.elapsed()
     }
 }
 

@@ -37,6 +37,11 @@ pub(super) fn begin_by(column: &str) -> Value {
     json!({ "by": column })
 }
 
+/// The beginning of a table, read by what it was read by before.
+pub(super) fn begin_again(cursor: Option<&Value>) -> Option<Value> {
+    Place::read(cursor).ok()?.by.as_deref().map(begin_by)
+}
+
 impl Place {
     /// Reads what [`Place::to_json`] wrote.
     ///

@@ -119,6 +119,10 @@ impl Reading {
             Ok(taken) => taken,
             Err(super::Error::Server(error)) if Source::took_too_long(&error) => {
                 size.was_too_large();
+                let is_ordered = described.key.as_ref().is_some_and(|key| key.is_ordered);
+                if size.is_in_vain(is_ordered) {
+                    return Err(too_slow(described));
+                }
                 info!(
                     task = self.of.task.id,
                     rows = size.rows(),
@@ -279,5 +283,16 @@ fn too_many_rows(described: &Description) -> Error {
     Error::refused(
         format!("{} has no key, and more than fullSync.maxKeylessRows rows", described.name()),
         "give the table a primary key, or raise fullSync.maxKeylessRows in dts.toml",
+    )
+}
+
+fn too_slow(described: &Description) -> Error {
+    let key = described.key.as_ref().map_or("", |key| key.index.as_str());
+    Error::refused(
+        format!(
+            "{} cannot be read in time: each page of it by the key {key} takes the server too long",
+            described.name()
+        ),
+        "give the table a key of whole columns that are NOT NULL, which an index has in order",
     )
 }

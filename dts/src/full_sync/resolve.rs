@@ -49,7 +49,8 @@ pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Fo
             Ok(Some(table)) => found.push(table),
             // It is gone since, so it is not there.
             Ok(None) => {}
-            Err(refusal) if request.initial && refusal.code != Code::SourceAway => {
+            // An error of one table does not concern the others, as long as the server is there.
+            Err(refusal) if request.initial && conn.ping().await.is_ok() => {
                 found.push(not_sent(request, (schema, table), &refusal));
             }
             Err(refusal) => return Err(refusal),
@@ -155,8 +156,9 @@ fn not_sent(request: &Request, (schema, table): (String, String), refusal: &Refu
     Found { schema, table, estimated_rows: 0, key_column: None, problem: Some(problem) }
 }
 
-/// Whether we may read it at all.
+/// Whether we may read it, with all columns: those that we may not are not described.
 async fn try_out(conn: &mut Conn, described: &Description) -> Result<(), mysql_async::Error> {
+    conn.query_drop(format!("SELECT * FROM {} LIMIT 0", described.quoted_name())).await?;
     if let Ok((sql, params)) = described.page_query(None, &Bounds::default(), 0) {
         conn.exec_drop(sql, params).await?;
     }

@@ -18,6 +18,8 @@ pub(super) struct Size {
     rows: u64,
     time: Duration,
     bytes: u64,
+    /// How often in a row the server ended the read.
+    too_large: u32,
 }
 
 impl Size {
@@ -25,7 +27,7 @@ impl Size {
     pub(super) fn new(config: &FullSyncConfig, row_bytes: u64) -> Self {
         let bytes = config.chunk_bytes as u64;
         let rows = (bytes / row_bytes.max(MIN_ROW_BYTES)).clamp(1, FIRST_ROWS);
-        Self { rows, time: config.chunk_time, bytes }
+        Self { rows, time: config.chunk_time, bytes, too_large: 0 }
     }
 
     /// The most rows of the next chunk.
@@ -35,6 +37,7 @@ impl Size {
 
     /// A chunk of so many rows and bytes took so long to read.
     pub(super) fn read(&mut self, (rows, bytes): (u64, u64), took: Duration) {
+        self.too_large = 0;
         if rows == 0 {
             return;
         }
@@ -47,6 +50,14 @@ impl Size {
     /// The server ended the read because it took too long.
     pub(super) fn was_too_large(&mut self) {
         self.rows = (self.rows / 4).max(1);
+        self.too_large += 1;
+    }
+
+    /// Whether the server ends reads again and again, and to read less does not help: where the key
+    /// gives no order, each looks at the whole table.
+    pub(super) fn is_in_vain(&self, is_ordered: bool) -> bool {
+        const PATIENCE: u32 = 3;
+        self.too_large >= PATIENCE && (!is_ordered || self.rows == 1)
     }
 }
 
@@ -80,5 +91,19 @@ mod tests {
         size_at.read((1, 1 << 30), Duration::from_secs(9));
         assert_eq!(size_at.rows(), 1, "one row at least");
         assert_eq!(size(1 << 20).rows(), 1);
+    }
+
+    #[test]
+    fn reads_that_are_ended_again_and_again_are_in_vain() {
+        let mut size = size(100);
+        size.was_too_large();
+        size.was_too_large();
+        assert!(!size.is_in_vain(false));
+        size.was_too_large();
+        assert!(size.is_in_vain(false) && !size.is_in_vain(true));
+        size.read((1, 100), Duration::from_millis(1));
+        assert!(!size.is_in_vain(false));
+        (0..10).for_each(|_| size.was_too_large());
+        assert!(size.is_in_vain(true));
     }
 }

@@ -3,7 +3,7 @@
 use mysql_async::{Conn, prelude::Queryable};
 
 use crate::{
-    binlog::{self, Server},
+    binlog::{self, Product, Server},
     config::SourceConfig,
     error::{Error, Result},
 };
@@ -13,7 +13,7 @@ const MAX_EXECUTION_MILLIS: u32 = 20_000;
 
 /// What a statement of ours can be wrong with (MySQL manual, "Server Error Message Reference"): the
 /// same statement would be wrong again.
-const WRONG_STATEMENTS: [u16; 6] = [1064, 1267, 1300, 1366, 1525, 1649];
+const WRONG_STATEMENTS: [u16; 7] = [1038, 1064, 1267, 1300, 1366, 1525, 1649];
 
 /// How long the server waits for us to take more of an answer, in seconds: the listener may be
 /// paused meanwhile.
@@ -29,6 +29,13 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether a read shows all that the server says it does. `log_status` tells of transactions
+    /// that the engine is about to commit, and so do MariaDB's snapshots where a binlog file ends
+    /// and at the end of XA transactions: for moments, but a stream may be as quick.
+    pub fn shows_what_it_says(&self) -> bool {
+        self.server.product == Product::Mysql && self.server.gtid_executed.is_some()
+    }
+
     /// A connection to that very server, of which nothing can be changed.
     ///
     /// # Errors
@@ -49,8 +56,8 @@ impl Source {
     /// A statement that takes too long is ended, so that it does not weigh on the server.
     async fn limit(&self, conn: &mut Conn, millis: u32) -> Result<()> {
         let limit = match self.server.product {
-            binlog::Product::Mysql => format!("max_execution_time = {millis}"),
-            binlog::Product::Mariadb => format!("max_statement_time = {}", millis / 1000),
+            Product::Mysql => format!("max_execution_time = {millis}"),
+            Product::Mariadb => format!("max_statement_time = {}", millis / 1000),
         };
         let limit = format!("SET SESSION {limit}");
         conn.query_drop(limit).await.map_err(|error| self.error(error))

@@ -196,14 +196,24 @@ impl Description {
         let mut json_key = Vec::new();
         json::write_str(&mut json_key, name);
         json_key.push(b':');
-        Ok(Column {
+        let column = Column {
             name: name.clone(),
             declared: column_type.clone(),
             json_key: json_key.into(),
             form,
             collation: collation.clone(),
             max_bytes: octets.unwrap_or(8),
-        })
+        };
+        if matches!(column.form, Form::Set(_)) && column.members().contains(&String::new()) {
+            return Err(Error::refused(
+                format!(
+                    "column {name} of {} is a SET with an empty member, which SELECT does not show",
+                    self.name()
+                ),
+                "give that member a name, or leave the table out",
+            ));
+        }
+        Ok(column)
     }
 
     /// The unique keys without NULLs that the server can be made to use.
@@ -302,6 +312,7 @@ impl Description {
             descending: direction.as_deref() == Some("D"),
             name: quoted(name),
             comparison: column.comparison()?,
+            sorted_by: column.sorted_by(),
         })
     }
 
@@ -377,6 +388,16 @@ impl Column {
             }
             Form::Json => return None,
         })
+    }
+
+    /// What its values' order depends on that [`Column::comparison`] does not tell: to make a
+    /// TIMESTAMP a DATETIME moves it by the session's zone, and members may change their places.
+    fn sorted_by(&self) -> String {
+        match &self.form {
+            Form::Enum(_) | Form::Set(_) => format!(" {}", self.declared),
+            Form::Timestamp(_) => " timestamp".to_owned(),
+            _ => String::new(),
+        }
     }
 
     /// The members of an ENUM or SET, as its declaration has them.

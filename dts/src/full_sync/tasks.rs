@@ -1,6 +1,6 @@
 //! All full syncs that there are: what is decided of them, and what the checkpoint keeps.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{
@@ -193,24 +193,34 @@ impl Tasks {
         };
     }
 
-    /// The control table was heard up to now: who has not said that it listens does not.
-    pub(crate) fn heard(&mut self) {
-        self.listening.get_or_insert_default();
+    /// The whole control table is heard now, and has these requests: what else was heard before is
+    /// not in it any more.
+    pub(crate) fn hear_anew(&mut self, requests: &HashSet<&str>) {
+        self.asked.retain(|request, _| requests.contains(request.as_str()));
+        self.wishes.clear();
+        self.listening = Some(HashMap::new());
     }
 
-    /// Lets those wait whose listener would pass their rows over, and says so.
+    /// Lets those wait whose listener would pass their rows over, and says so. It may have done so
+    /// with rows that were sent, so they begin again.
     pub(crate) fn hold_unheard(&mut self, now: u64) {
         let Some(listening) = &self.listening else { return };
-        let mut held = Vec::new();
-        for task in self.tasks.values().filter(|task| is_open(task)) {
-            let Some(why) = why_unheard(task, listening) else { continue };
-            if task.state != State::Waiting || task.error.as_ref() != Some(&why) {
-                held.push((task.id.clone(), why));
-            }
-        }
-        for (id, why) in held {
+        let open = self.tasks.values().filter(|task| !task.state.is_final());
+        let now_held: Vec<(String, Option<String>)> = open
+            .map(|task| (task.id.clone(), task.held.clone(), why_unheard(task, listening)))
+            .filter(|(_, before, now)| before != now)
+            .map(|(id, _, now)| (id, now))
+            .collect();
+        for (id, held) in now_held {
             self.change(&id, now, |task| {
-                (task.state, task.error) = (State::Waiting, Some(why));
+                if held.is_some() {
+                    begin_again(task);
+                    task.state = match task.state {
+                        State::Running => State::Waiting,
+                        state => state,
+                    };
+                }
+                task.held = held;
             });
         }
     }
@@ -236,7 +246,10 @@ impl Tasks {
     /// first served. A listener that stands still is in nobody else's way.
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
-        let is_due = |task: &&Task| is_open(task) && why_unheard(task, listening).is_none();
+        let is_due = |task: &&Task| {
+            matches!(task.state, State::Waiting | State::Running)
+                && why_unheard(task, listening).is_none()
+        };
         let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
         open.sort_by_key(|task| (task.state != State::Running, task.created_ms, &task.id));
         let mut at_work: HashMap<&str, usize> = HashMap::new();
@@ -294,8 +307,10 @@ impl Tasks {
     }
 }
 
-fn is_open(task: &Task) -> bool {
-    matches!(task.state, State::Waiting | State::Running)
+/// Puts a task back to its first row.
+pub(crate) fn begin_again(task: &mut Task) {
+    (task.rows, task.active_ms) = (0, 0);
+    task.cursor = super::place::begin_again(task.cursor.as_ref());
 }
 
 /// Why a task's listener would not get its rows.
@@ -326,6 +341,7 @@ fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
         from: request.from.clone(),
         to: request.to.clone(),
         error: found.problem,
+        held: None,
         created_ms: now,
         updated_ms: now,
         active_ms: 0,

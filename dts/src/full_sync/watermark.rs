@@ -7,9 +7,12 @@
 //! | | low | high |
 //! |---|---|---|
 //! | MySQL, GTIDs | `@@gtid_executed` covers what was asked | end of the binlog, after the read |
-//! | MySQL, none | `performance_schema.log_status`, the same | the same |
-//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs | the same |
+//! | MySQL, none | `performance_schema.log_status`, the same (1) | the same |
+//! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs (1) | the same |
 //! | else | the table's lock | end of the binlog, before the lock is given back |
+//!
+//! (1) For moments this may be ahead of what can be seen, too ([`Source::shows_what_it_says`]):
+//! what the stream passed a moment before the read is taken from the stream.
 //!
 //! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
 //! lags behind it, so it is no high one.
@@ -70,6 +73,14 @@ impl Marks {
             return Ok(Self::Gtids);
         }
         match log_status(conn).await {
+            Ok(_) if waits_for_replicas(conn).await.map_err(|error| source.error(error))? => {
+                warn!(
+                    "a full sync locks its table for each chunk: there are no GTIDs, and semi-sync \
+                     replication logs what cannot be seen yet (rpl_semi_sync_source_wait_point = \
+                     AFTER_COMMIT, or GTIDs, let it do without)"
+                );
+                Ok(Self::Lock)
+            }
             Ok(_) => Ok(Self::LogStatus),
             // It lacks BACKUP_ADMIN, or there is no such table before MySQL 8.0.
             Err(mysql_async::Error::Server(error)) => {
@@ -116,17 +127,15 @@ impl Marks {
         Ok(())
     }
 
-    /// The place in the binlog behind all that was read.
+    /// The place in the binlog behind all that was read. A snapshot's own place would be a little
+    /// earlier, but holds for tables with transactions only, and a rotation can put it behind the
+    /// end of its file.
     ///
     /// # Errors
     ///
     /// When the server is away.
     pub async fn high(self, conn: &mut Conn, source: &Source) -> Result<Place> {
-        if self == Self::Snapshot {
-            return snapshot_place(conn, source).await;
-        }
-        let end = source.server.binlog_end(conn, &source.config).await?;
-        Ok(Place { file: end.file, pos: end.pos })
+        source.server.end_place(conn, &source.config).await
     }
 
     /// Gives back what [`Marks::low`] took.
@@ -189,6 +198,19 @@ async fn log_status(conn: &mut Conn) -> Result<Place, mysql_async::Error> {
     let row: Option<(String, u64)> = conn.query_first(QUERY).await?;
     let (file, pos) = row.unwrap_or_default();
     Ok(Place { file, pos })
+}
+
+/// Whether transactions are logged, and sent to us, before replicas have said that they have them;
+/// only after that can they be seen.
+async fn waits_for_replicas(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
+    let query = "SHOW GLOBAL VARIABLES WHERE Variable_name LIKE 'rpl\\_semi\\_sync\\_%enabled' \
+                 OR Variable_name LIKE 'rpl\\_semi\\_sync\\_%wait\\_point'";
+    let settings: Vec<(String, String)> = conn.query(query).await?;
+    let of_source = |(name, _): &&(String, String)| {
+        name.starts_with("rpl_semi_sync_source") || name.starts_with("rpl_semi_sync_master")
+    };
+    let is = |wanted: &str| settings.iter().filter(of_source).any(|(_, value)| value == wanted);
+    Ok(is("ON") && is("AFTER_SYNC"))
 }
 
 async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<Place> {

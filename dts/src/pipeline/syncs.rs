@@ -5,7 +5,7 @@ mod run;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use event_bus::{Bus, CheckpointChange};
+use event_bus::{Bus, CheckpointChange, ControlChange};
 use full_sync::{
     Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX,
     Wish,
@@ -19,7 +19,7 @@ use self::run::{Outcome, Run};
 use crate::{
     decode::Definition,
     error::Error,
-    full_sync::{Common, FeedId, Found, News, Order, Tasks, Told, now_ms, resolve},
+    full_sync::{Common, FeedId, Found, News, Order, Tasks, Told, begin_again, now_ms, resolve},
     position::Position,
     publish::Windows,
 };
@@ -55,7 +55,9 @@ pub(super) struct Syncs {
 
 /// What others decided.
 enum Heard {
-    Control(Vec<event_bus::ControlChange>),
+    /// The control table, as it is now.
+    All(Vec<ControlChange>),
+    Control(Vec<ControlChange>),
     Resolved(Box<Request>, Result<Vec<Found>, Refusal>),
 }
 
@@ -104,12 +106,12 @@ impl Syncs {
     pub(super) fn take(&mut self, event: Event, windows: &mut Windows) {
         match event.0 {
             Kind::Told(told) => self.told(told.0, told.1, windows),
-            Kind::Heard(Heard::Control(changes)) => {
-                for (key, value) in changes {
-                    self.control(&key, value.as_deref());
-                }
-                self.tasks.heard();
+            Kind::Heard(Heard::All(all)) => {
+                let requests = all.iter().filter_map(|(key, _)| key.strip_prefix(REQUEST_PREFIX));
+                self.tasks.hear_anew(&requests.collect());
+                self.control(&all);
             }
+            Kind::Heard(Heard::Control(changes)) => self.control(&changes),
             Kind::Heard(Heard::Resolved(request, found)) => {
                 if self.tasks.is_asked(&request) {
                     self.tasks.decide(&request, found, now_ms());
@@ -130,18 +132,19 @@ impl Syncs {
         }
         for id in due {
             if !self.runs.contains_key(&id) {
-                self.start_run(&id);
+                self.start_run(&id, windows);
             }
         }
     }
 
-    fn start_run(&mut self, id: &str) {
+    fn start_run(&mut self, id: &str, windows: &mut Windows) {
         let now = now_ms();
         self.runs_made += 1;
         let number = (id.to_owned(), self.runs_made);
         let Some(task) = self.tasks.get(id) else { return };
         match Run::start(&self.common, (number, task), self.teller.clone()) {
-            Ok(run) => {
+            Ok(mut run) => {
+                run.lead(windows);
                 info!(task = id, schema = task.schema, table = task.table, "full sync at work");
                 self.runs.insert(id.to_owned(), run);
                 if task.state != State::Running {
@@ -163,7 +166,7 @@ impl Syncs {
     fn restart(&mut self, id: &str, windows: &mut Windows) {
         info!(task = id, "full sync begins again: its one read of the table is broken off");
         self.end_run(id, windows);
-        self.tasks.change(id, now_ms(), |task| task.rows = 0);
+        self.tasks.change(id, now_ms(), begin_again);
     }
 
     fn fail(&mut self, id: &str, error: &Error) {
@@ -178,7 +181,10 @@ impl Syncs {
     fn told(&mut self, (id, number): FeedId, news: News, windows: &mut Windows) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.number == number) else { return };
         match news {
-            News::Ready => run.is_ready = true,
+            News::Ready => {
+                run.is_ready = true;
+                self.note_trouble(&id, None);
+            }
             News::Chunk(chunk) => {
                 if run.hold(*chunk) == Outcome::Restarts {
                     self.restart(&id, windows);
@@ -199,7 +205,13 @@ impl Syncs {
         }
     }
 
-    fn control(&mut self, key: &str, value: Option<&[u8]>) {
+    fn control(&mut self, changes: &[ControlChange]) {
+        for (key, value) in changes {
+            self.control_entry(key, value.as_deref());
+        }
+    }
+
+    fn control_entry(&mut self, key: &str, value: Option<&[u8]>) {
         let now = now_ms();
         if let Some(id) = key.strip_prefix(REQUEST_PREFIX) {
             match value.map(Request::from_bytes) {
@@ -340,7 +352,8 @@ async fn resolve_in_the_end(request: &Request, common: &Common) -> Result<Vec<Fo
 
 fn removed() -> Error {
     Error::refused(
-        "its rows were taken away by TRUNCATE or DROP: what was sent of them is out of date",
+        "its rows were taken away by TRUNCATE or DROP, or a statement like these: what was sent of \
+         them is out of date",
         "ask for the full sync again",
     )
 }
@@ -360,10 +373,9 @@ async fn hear_until_error(
     hearer: &mpsc::Sender<Heard>,
 ) -> Result<(), event_bus::Error> {
     let mut control = bus.control().await?;
-    loop {
-        let changes = control.changes().await?;
-        if hearer.send(Heard::Control(changes)).await.is_err() {
-            return Ok(());
-        }
+    let mut heard = Heard::All(control.changes().await?);
+    while hearer.send(heard).await.is_ok() {
+        heard = Heard::Control(control.changes().await?);
     }
+    Ok(())
 }

@@ -82,7 +82,7 @@ pub(super) fn to_json(open: &[Task]) -> Value {
             "rows": task.rows,
             "estimatedRows": task.estimated_rows,
             "rowsPerSecond": rate(task),
-            "error": task.error,
+            "error": task.trouble(),
         })
     };
     open.iter().map(shown).collect()

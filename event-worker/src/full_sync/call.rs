@@ -122,7 +122,7 @@ impl<'a> Waiting<'a> {
             let checkpoint = self.bus.checkpoint(producer).await?;
             let answer = checkpoint.get(&key).and_then(|bytes| Answer::from_bytes(bytes).ok());
             let Some(answer) = answer else { continue };
-            if !is_unknown(&answer) {
+            if !matches!(&answer, Answer::Refused { refusal, .. } if is_unknown(refusal)) {
                 self.known_at.get_or_insert_with(Instant::now);
             }
             let ids = match &answer {
@@ -148,10 +148,13 @@ impl<'a> Waiting<'a> {
             tasks.extend(started);
         }
         if is_accepted {
+            for Refusal { message, remedy, .. } in refusals.iter().filter(|one| !is_unknown(one)) {
+                warn!(request = self.request.id, remedy, "another dts refuses it: {message}");
+            }
             return Some(Ok(tasks));
         }
         // That one has no such table says the least.
-        refusals.sort_by_key(|refusal| refusal.code == Code::NoSuchTable);
+        refusals.sort_by_key(is_unknown);
         refusals.into_iter().next().map(Err)
     }
 
@@ -174,8 +177,8 @@ impl<'a> Waiting<'a> {
     }
 }
 
-fn is_unknown(answer: &Answer) -> bool {
-    matches!(answer, Answer::Refused { refusal, .. } if refusal.code == Code::NoSuchTable)
+fn is_unknown(refusal: &Refusal) -> bool {
+    refusal.code == Code::NoSuchTable
 }
 
 /// A name that no other request has; later ones are greater.
@@ -289,7 +292,7 @@ mod tests {
         assert_eq!((tasks[0].id.as_str(), &tasks[0].table), ("task", &None));
     }
 
-    /// What a caller hears when each `dts` gives its answer, one after the other.
+    /// What a caller hears when each `dts` gives its answer.
     async fn heard(answers: &[Answer]) -> Result<Vec<String>, Code> {
         let bus = MemoryBus::new(1);
         let mut producers = Vec::new();
@@ -300,8 +303,11 @@ mod tests {
         let id = asked.id.clone();
         let answering = async {
             for (producer, answer) in producers.iter_mut().zip(answers) {
-                sleep(2 * LOOK_EVERY).await;
                 give(&mut **producer, &id, answer.clone()).await;
+                // Whoever knows nothing is heard before the next one says more.
+                if *answer == refused(Code::NoSuchTable) {
+                    sleep(2 * LOOK_EVERY).await;
+                }
             }
         };
         match tokio::join!(carry_out(&bus, asked), answering).0 {

@@ -79,6 +79,7 @@ impl From<Task> for FullSyncView {
         Self {
             percent: percent(&task),
             rows_per_second: rate.map(one_decimal),
+            error: task.trouble().map(str::to_owned),
             remaining_seconds: rate.and_then(|rate| remaining_seconds(&task, rate)),
             id: task.id,
             request: task.request,
@@ -92,7 +93,6 @@ impl From<Task> for FullSyncView {
             cursor: task.cursor,
             from: task.from,
             to: task.to,
-            error: task.error,
             created_ms: task.created_ms,
             updated_ms: task.updated_ms,
         }
@@ -152,6 +152,7 @@ pub(super) mod tests {
             from: None,
             to: None,
             error: None,
+            held: None,
             created_ms: 0,
             updated_ms: 0,
             active_ms: 2000,

@@ -1,5 +1,7 @@
 //! What is decided of full syncs.
 
+use serde_json::json;
+
 use super::*;
 
 /// Tasks whose listener listens to all tables.
@@ -86,23 +88,30 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
     let state = |tasks: &mut Tasks| {
         tasks.hold_unheard(6);
         let task = tasks.get("a-1").unwrap();
-        (task.state, task.error.as_ref().map(|error| error.contains("never run")))
+        (task.state, task.trouble().map(|trouble| trouble.contains("never run")))
     };
     let listens_to = |table: &str| {
         let subscribe = vec![("s".to_owned(), table.to_owned())];
         Some(Listening { subscribe, at_ms: 1 })
     };
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, None)));
-    tasks.heard();
+    tasks.hear_anew(&HashSet::new());
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(true))));
     tasks.listens("search", listens_to("u"));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
     tasks.listens("search", listens_to("t*"));
-    assert_eq!(tasks.due(2), ["a-1"]);
-    tasks.change("a-1", 7, |task| (task.state, task.error) = (State::Running, None));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec!["a-1".into()], (State::Waiting, None)));
+    let begun = |task: &mut Task| {
+        (task.state, task.rows) = (State::Running, 7);
+        task.cursor = Some(json!({ "by": "code", "after": { "key": "k", "values": [] } }));
+    };
+    tasks.change("a-1", 7, begun);
     assert_eq!(state(&mut tasks), (State::Running, None));
+    // It may have passed over rows that were sent.
     tasks.listens("search", listens_to("u"));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
+    let task = tasks.get("a-1").unwrap();
+    assert_eq!((task.rows, &task.cursor), (0, &Some(json!({ "by": "code" }))));
 }
 
 #[test]

@@ -28,6 +28,10 @@ pub(super) struct Run {
     schema: String,
     name: String,
     pub(super) place: Place,
+    /// Where a read may not show yet what the stream passed moments ago, the window of the next
+    /// chunk is open since the one before was asked for: so those rows are known from the stream.
+    leads: bool,
+    next: Option<WindowId>,
     /// The listener has room for another chunk.
     pub(super) is_ready: bool,
     /// A chunk is being read.
@@ -110,6 +114,8 @@ impl Run {
             schema: task.schema.clone(),
             name: task.table.clone(),
             place,
+            leads: !common.source.shows_what_it_says(),
+            next: None,
             is_ready: false,
             asked: None,
             held: VecDeque::new(),
@@ -118,15 +124,22 @@ impl Run {
         })
     }
 
-    /// Asks for the next chunk, if its time has come: from now on its window is open. It may be
-    /// read while the one before it waits or is merged.
+    /// The window of the first chunk is open from now on, if it leads.
+    pub(super) fn lead(&mut self, windows: &mut Windows) {
+        self.next = self.leads.then(|| windows.open(&self.schema, &self.name));
+    }
+
+    /// Asks for the next chunk, if its time has come: from now on, at the latest, its window is
+    /// open. It may be read while the one before it waits or is merged.
     pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
         if !self.is_ready || self.asked.is_some() || self.held.len() > 1 {
             return;
         }
         let Some(piece) = self.next_piece() else { return };
         debug!(task = self.id, file = asked.file, pos = asked.pos, "chunk asked for");
-        let window = self.whole.unwrap_or_else(|| windows.open(&self.schema, &self.name));
+        let mut open = || windows.open(&self.schema, &self.name);
+        let window = self.whole.or(self.next.take()).unwrap_or_else(&mut open);
+        self.next = (self.leads && self.whole.is_none()).then(open);
         self.asked = Some(Asked { window, is_spoilt: false });
         self.is_ready = false;
         self.feed.order(Order::Read(asked.clone(), piece));
@@ -170,6 +183,7 @@ impl Run {
         if self.whole.is_some() {
             return Outcome::Restarts;
         }
+        self.next = None;
         if let Some(asked) = &mut self.asked {
             asked.is_spoilt = true;
         }
@@ -180,6 +194,6 @@ impl Run {
     /// Those that are open for it.
     pub(super) fn windows(&self) -> impl Iterator<Item = WindowId> {
         let held = self.held.iter().map(|held| held.window);
-        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole)
+        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(self.next)
     }
 }
