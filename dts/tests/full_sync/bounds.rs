@@ -272,6 +272,28 @@ async fn a_table_that_changed_is_told_apart_on_mariadb() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_place_among_values_that_got_another_order_is_none() -> Result<()> {
+    let mut schema = Schema::new(e2e::servers::mysql_97_url(), "order").await?;
+    let mut conn = reader(&schema.url).await?;
+    for (table, before, text, after) in [
+        ("members", "ENUM('a','b','c')", "b", "ENUM('c','a','b')"),
+        ("zone", "TIMESTAMP", "2020-01-01 00:00:00", "DATETIME"),
+        ("same", "VARCHAR(9)", "b", "VARCHAR(10)"),
+    ] {
+        schema.execute(&[&format!("CREATE TABLE {table} (k {before} PRIMARY KEY)")]).await?;
+        let described = describe(&mut conn, &schema.name, table).await?.context("no table")?;
+        let place = described.bound(&mut conn, text).await?;
+        let alter = format!("ALTER TABLE {table} MODIFY k {after} NOT NULL");
+        schema.execute(&[&alter]).await?;
+        let now = describe(&mut conn, &schema.name, table).await?.context("no table")?;
+        let found = now.page_query(Some(&place), &Bounds::default(), 1);
+        let is_altered = matches!(found, Err(Error::Altered(_)));
+        ensure!(is_altered == (table != "same"), "{table}: {found:?}");
+    }
+    schema.drop().await
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
     let mut schema = Schema::new(e2e::servers::mysql_97_url(), "refused").await?;
     schema
@@ -280,6 +302,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
             "CREATE VIEW v AS SELECT * FROM t",
             "CREATE TABLE g (id INT PRIMARY KEY, `where` POINT)",
             "CREATE TABLE e (id INT PRIMARY KEY, e VECTOR(3))",
+            "CREATE TABLE s (id INT PRIMARY KEY, s SET('', 'a'))",
             "CREATE TABLE p (k VARCHAR(9) CHARACTER SET utf8mb4 PRIMARY KEY)",
             "INSERT INTO p VALUES ('a')",
         ])
@@ -289,6 +312,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
         ("v", &["is a view"][..]),
         ("g", &["column where of", ".g", "POINT", "not handled yet"]),
         ("e", &["column e of", ".e", "VECTOR", "not handled yet"]),
+        ("s", &["column s of", "SET with an empty member"]),
     ] {
         let refused = describe(&mut conn, &schema.name, table).await;
         let Err(Error::Refused { problem, .. }) = refused else {
@@ -301,7 +325,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
     let listed = tables(&mut conn).await?;
     let ours: Vec<&str> =
         listed.iter().filter(|(s, _)| *s == schema.name).map(|(_, t)| &**t).collect();
-    ensure!(ours == ["e", "g", "p", "t"], "{ours:?}");
+    ensure!(ours == ["e", "g", "p", "s", "t"], "{ours:?}");
     // A cursor whose bytes are no text: the server reads it as another one, and the check says so.
     let (_, description) = open(&schema.url, &schema.name, "p").await?;
     let page = super::read_page(&mut conn, &description, (None, &Bounds::default()), 1).await?;
