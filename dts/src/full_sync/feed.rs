@@ -41,7 +41,7 @@ const MAX_UNDONE: usize = 2;
 /// A chunk that was read ahead is kept in memory so long for a listener that has no room for it.
 const KEEP_AHEAD: Duration = Duration::from_secs(10);
 
-/// The window of the first chunk is open for so long before it is read, where it has to be.
+/// The window of a chunk is open for so long before it is read, where it has to lead.
 const LEAD: Duration = Duration::from_millis(50);
 
 /// One read of a whole table goes on while its listener moves at least so often.
@@ -70,8 +70,9 @@ pub(crate) struct Common {
 /// What a feed is told.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Read what comes next, such that it shows all that lies before a position.
-    Read(Position, Piece),
+    /// Read what comes next, such that it shows all that lies before a position. Its window is
+    /// open since a moment.
+    Read { asked: Position, piece: Piece, since: Instant },
     /// The chunk that was handed over last is not used.
     Drop,
     /// The oldest chunk that was not is durable in the bus now.
@@ -177,9 +178,6 @@ struct Feeder {
 
 impl Feeder {
     async fn run(mut self) {
-        if !self.common.source.shows_what_it_says() {
-            tokio::time::sleep(LEAD).await;
-        }
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             match self.step().await {
@@ -236,8 +234,11 @@ impl Feeder {
         };
         match order {
             None => return Ok(None),
-            Some(Order::Read(asked, piece)) => {
+            Some(Order::Read { asked, piece, since }) => {
                 (self.ask, self.is_ready) = (Some((asked, piece)), false);
+                if !self.common.source.shows_what_it_says() && !self.reading.is_whole() {
+                    tokio::time::sleep_until(since + LEAD).await;
+                }
             }
             Some(Order::Drop) => self.pace.dropped(),
             Some(Order::Durable) => {
@@ -252,7 +253,8 @@ impl Feeder {
     /// long then.
     async fn read_ahead(&mut self) -> Result<()> {
         let is_late = self.keep_until.is_some_and(|until| Instant::now() > until);
-        if is_late {
+        if is_late && self.read.is_some() {
+            self.pace.look().await?;
             self.put_away();
         }
         let Some((asked, piece)) = self.ask.clone() else { return Ok(()) };
@@ -277,7 +279,7 @@ impl Feeder {
         if chunk.kind != ChunkKind::Part {
             debug!(task = self.id.0, "what was read ahead is put away: the listener has no room");
             self.read = None;
-        } else if self.pace.stood_still() > STANDSTILL {
+        } else if !chunk.is_last && self.pace.stood_still() > STANDSTILL {
             info!(task = self.id.0, "the one read of the table ends: its listener stands still");
             (self.read, self.is_put_off) = (None, true);
             self.reading.break_off();

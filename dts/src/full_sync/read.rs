@@ -61,6 +61,11 @@ impl Reading {
         Self { of, link: None, size: None, whole: None }
     }
 
+    /// Whether the one read of a whole table is under way.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
     /// After an error: whether a read that cannot be taken up again is broken off.
     pub(super) fn break_off(&mut self) -> bool {
         self.link = None;

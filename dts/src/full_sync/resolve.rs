@@ -50,9 +50,10 @@ pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Fo
             // It is gone since, so it is not there.
             Ok(None) => {}
             // An error of one table does not concern the others, as long as the server is there.
-            Err(refusal) if request.initial && conn.ping().await.is_ok() => {
-                found.push(not_sent(request, (schema, table), &refusal));
-            }
+            Err(refusal) if request.initial => match conn.ping().await {
+                Ok(()) => found.push(not_sent(request, (schema, table), &refusal)),
+                Err(error) => return Err(away(source.error(error))),
+            },
             Err(refusal) => return Err(refusal),
         }
     }

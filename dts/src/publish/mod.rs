@@ -253,8 +253,9 @@ fn touch_of(
     let mut all = 0..change.table.columns.len();
     match (&written.data, written.oversized) {
         _ if !all.all(|column| record.row.is_present(column)) => Touch::Partial,
-        (_, Some(bytes)) => Touch::Oversized(bytes),
+        // With what it was before it may be too large, and alone not.
+        (_, Some(bytes)) if record.images.is_none() => Touch::Oversized(bytes),
         (Some(data), None) => Touch::Row(buffer[data.clone()].into()),
-        (None, None) => Touch::Partial,
+        _ => Touch::Partial,
     }
 }

@@ -163,9 +163,10 @@ impl Run {
     fn read_again(&mut self, kind: ChunkKind, segment: &Segment) -> Result<()> {
         let Some(up_to) = segment.up_to.clone() else {
             return Err(Error::refused(
-                "it has no key, and changes of it are logged without all columns",
-                "run on the server SET PERSIST binlog_row_image = FULL, or give the table a \
-                 primary key",
+                "it has no key, and changes of it come without all columns: they are logged so, or \
+                 are larger than bus.maxRowBytes",
+                "run on the server SET PERSIST binlog_row_image = FULL, raise maxRowBytes, or give \
+                 the table a primary key",
             ));
         };
         let after = match kind {

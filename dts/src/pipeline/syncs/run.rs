@@ -31,7 +31,7 @@ pub(super) struct Run {
     /// Where a read may not show yet what the stream passed moments ago, the window of the next
     /// chunk is open since the one before was asked for: so those rows are known from the stream.
     leads: bool,
-    next: Option<WindowId>,
+    next: Option<(WindowId, Instant)>,
     /// The listener has room for another chunk.
     pub(super) is_ready: bool,
     /// A chunk is being read.
@@ -126,7 +126,8 @@ impl Run {
 
     /// The window of the first chunk is open from now on, if it leads.
     pub(super) fn lead(&mut self, windows: &mut Windows) {
-        self.next = self.leads.then(|| windows.open(&self.schema, &self.name));
+        let open = || (windows.open(&self.schema, &self.name), Instant::now());
+        self.next = self.leads.then(open);
     }
 
     /// Asks for the next chunk, if its time has come: from now on, at the latest, its window is
@@ -137,12 +138,17 @@ impl Run {
         }
         let Some(piece) = self.next_piece() else { return };
         debug!(task = self.id, file = asked.file, pos = asked.pos, "chunk asked for");
-        let mut open = || windows.open(&self.schema, &self.name);
-        let window = self.whole.or(self.next.take()).unwrap_or_else(&mut open);
-        self.next = (self.leads && self.whole.is_none()).then(open);
+        let mut open = || (windows.open(&self.schema, &self.name), Instant::now());
+        let (window, since) = match self.whole {
+            Some(whole) => (whole, Instant::now()),
+            None => self.next.take().unwrap_or_else(&mut open),
+        };
+        if self.leads && self.whole.is_none() {
+            self.next = Some(open());
+        }
         self.asked = Some(Asked { window, is_spoilt: false });
         self.is_ready = false;
-        self.feed.order(Order::Read(asked.clone(), piece));
+        self.feed.order(Order::Read { asked: asked.clone(), piece, since });
     }
 
     fn next_piece(&self) -> Option<Piece> {
@@ -194,6 +200,7 @@ impl Run {
     /// Those that are open for it.
     pub(super) fn windows(&self) -> impl Iterator<Item = WindowId> {
         let held = self.held.iter().map(|held| held.window);
-        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(self.next)
+        let next = self.next.map(|(window, _)| window);
+        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(next)
     }
 }
