@@ -206,11 +206,11 @@ impl Tasks {
     pub(crate) fn hold_unheard(&mut self, now: u64) {
         let Some(listening) = &self.listening else { return };
         let open = self.tasks.values().filter(|task| !task.state.is_final());
-        let now_held: Vec<(String, Option<String>)> = open
-            .map(|task| (task.id.clone(), task.held.clone(), why_unheard(task, listening)))
-            .filter(|(_, before, now)| before != now)
-            .map(|(id, _, now)| (id, now))
-            .collect();
+        let changed = open.filter_map(|task| {
+            let held = why_unheard(task, listening);
+            (task.held != held).then(|| (task.id.clone(), held))
+        });
+        let now_held: Vec<(String, Option<String>)> = changed.collect();
         for (id, held) in now_held {
             self.change(&id, now, |task| {
                 if held.is_some() {
