@@ -307,6 +307,19 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
     source.execute(&grants).await?;
     let (_, report) = source.check().await?;
     ensure!(finding(&report, "full_sync_privileges").is_none(), "{report:#}");
+
+    source
+        .execute(&[
+            "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+            "SET GLOBAL rpl_semi_sync_source_enabled = 1",
+        ])
+        .await?;
+    let (_, report) = source.check().await?;
+    let locks = ["AFTER_SYNC", "locks its table for each chunk", "to AFTER_COMMIT"];
+    expect(&report, "full_sync_privileges", "warn", &locks)?;
+    source.execute(&["SET GLOBAL rpl_semi_sync_source_wait_point = AFTER_COMMIT"]).await?;
+    let (_, report) = source.check().await?;
+    ensure!(finding(&report, "full_sync_privileges").is_none(), "{report:#}");
     source.remove()
 }
 

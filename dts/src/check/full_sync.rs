@@ -10,7 +10,7 @@ use crate::{
     binlog::{Product, Server},
     capture::Capture,
     finding::{Finding, Severity},
-    full_sync::MAX_INDEXED_BYTES,
+    full_sync::{MAX_INDEXED_BYTES, Why, why_locked},
 };
 
 /// No table is named so: the right to lock it is looked at before whether it is there.
@@ -57,24 +57,15 @@ async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Opt
     if server.product == Product::Mariadb || server.gtid_executed.is_some() {
         return Ok(None);
     }
-    match conn.query_drop("SELECT 1 FROM performance_schema.log_status").await {
-        Ok(()) => return Ok(None),
-        Err(mysql_async::Error::Server(_)) => {}
-        Err(error) => return Err(error),
-    }
+    let Some(why) = why_locked(conn).await? else { return Ok(None) };
     let locked = without_lock(conn, capture).await?;
-    let (what, why) = match locked.is_empty() {
+    let (what, consequence) = match locked.is_empty() {
         true => (
-            "there are no GTIDs, and the user lacks BACKUP_ADMIN: a full sync locks its table for \
-             each chunk"
-                .to_owned(),
+            format!("{why}: a full sync locks its table for each chunk"),
             "whoever wants to write the table waits for the chunk",
         ),
         false => (
-            format!(
-                "there are no GTIDs, and the user lacks BACKUP_ADMIN, and LOCK TABLES on {}",
-                locked.join(", ")
-            ),
+            format!("{why}; and the user lacks LOCK TABLES on {}", locked.join(", ")),
             "full syncs of these tables are refused",
         ),
     };
@@ -82,12 +73,18 @@ async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Opt
         severity: Severity::Warn,
         name: "full_sync_privileges",
         what,
-        why: why.to_owned(),
-        remedy: format!(
-            "GRANT BACKUP_ADMIN ON *.* TO {account}; \
-             GRANT SELECT ON performance_schema.log_status TO {account}; or, so that tables are \
-             locked, GRANT LOCK TABLES on the captured schemas; or turn GTIDs on"
-        ),
+        why: consequence.to_owned(),
+        remedy: match why {
+            Why::NoLogStatus => format!(
+                "GRANT BACKUP_ADMIN ON *.* TO {account}; \
+                 GRANT SELECT ON performance_schema.log_status TO {account}; or, so that tables \
+                 are locked, GRANT LOCK TABLES on the captured schemas; or turn GTIDs on"
+            ),
+            Why::SemiSync => format!(
+                "{}; or, so that tables are locked, GRANT LOCK TABLES on the captured schemas",
+                why.remedy()
+            ),
+        },
     }))
 }
 

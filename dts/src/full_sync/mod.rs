@@ -35,7 +35,7 @@ pub use row::{Encoded, RowWriter};
 pub use session::session;
 pub use source::Source;
 pub use table::{Column, Description, describe, describe_by, tables};
-pub use watermark::{Marks, Named};
+pub use watermark::{Marks, Named, Why};
 
 pub(crate) use chunk::{Chunk, ChunkKind, Segment};
 pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
@@ -45,7 +45,7 @@ pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};
 pub(crate) use table::MAX_INDEXED_BYTES;
 pub(crate) use tasks::{Tasks, begin_again};
-pub(crate) use watermark::order;
+pub(crate) use watermark::{order, why_locked};
 
 /// Now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {

@@ -152,15 +152,11 @@ impl Reading {
         asked: &Position,
     ) -> Result<()> {
         let source = &self.of.common.source;
-        if marks == Marks::Lock || !described.is_transactional {
-            return Err(Error::refused(
-                format!(
-                    "{} has no key, and cannot be read at one moment without its lock",
-                    described.name()
-                ),
-                "give the table a primary key; or let it be of InnoDB, and turn GTIDs on or GRANT \
-                 BACKUP_ADMIN",
-            ));
+        if let Marks::Lock(why) = marks {
+            return Err(not_at_one_moment(&described, why.remedy()));
+        }
+        if !described.is_transactional {
+            return Err(not_at_one_moment(&described, "let it be of InnoDB"));
         }
         // A range is of a key that it had.
         self.of.bounds(&mut conn, &described).await?;
@@ -282,6 +278,16 @@ async fn page(
 ) -> super::Result<(Rows, bool)> {
     let rows = conn.exec_stream::<Row, _, _>(sql, params).await?;
     take_page(rows.boxed(), how).await
+}
+
+fn not_at_one_moment(described: &Description, remedy: &str) -> Error {
+    Error::refused(
+        format!(
+            "{} has no key, and cannot be read at one moment without its lock",
+            described.name()
+        ),
+        format!("give the table a primary key; or {remedy}"),
+    )
 }
 
 fn too_many_rows(described: &Description) -> Error {

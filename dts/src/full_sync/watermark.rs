@@ -17,7 +17,7 @@
 //! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
 //! lags behind it, so it is no high one.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use mysql_async::{Conn, Row, prelude::Queryable};
 use tokio::time::Instant;
@@ -53,7 +53,46 @@ pub enum Marks {
     /// By a snapshot that knows its place in the binlog, of MariaDB.
     Snapshot,
     /// By the lock of the table.
-    Lock,
+    Lock(Why),
+}
+
+/// Why a table has to be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There are no GTIDs, and `log_status` cannot be read: we lack the right, or it is not there
+    /// before MySQL 8.0.
+    NoLogStatus,
+    /// There are no GTIDs, and a semi-synchronous source logs, and sends to us, what cannot be seen
+    /// before its replicas have said that they have it.
+    SemiSync,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLogStatus => {
+                "there are no GTIDs, and performance_schema.log_status cannot be read"
+            }
+            Self::SemiSync => {
+                "there are no GTIDs, and semi-sync replication at AFTER_SYNC logs what cannot be \
+                 seen yet"
+            }
+        })
+    }
+}
+
+impl Why {
+    /// What lets tables be read without their lock.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoLogStatus => {
+                "turn GTIDs on, or GRANT BACKUP_ADMIN, and SELECT on performance_schema.log_status"
+            }
+            Self::SemiSync => {
+                "turn GTIDs on, or set rpl_semi_sync_source_wait_point to AFTER_COMMIT"
+            }
+        }
+    }
 }
 
 /// Which tables' lock is taken, where it has to be.
@@ -72,27 +111,13 @@ impl Marks {
         if source.server.gtid_executed.is_some() {
             return Ok(Self::Gtids);
         }
-        match log_status(conn).await {
-            Ok(_) if waits_for_replicas(conn).await.map_err(|error| source.error(error))? => {
-                warn!(
-                    "a full sync locks its table for each chunk: there are no GTIDs, and semi-sync \
-                     replication logs what cannot be seen yet (rpl_semi_sync_source_wait_point = \
-                     AFTER_COMMIT, or GTIDs, let it do without)"
-                );
-                Ok(Self::Lock)
-            }
-            Ok(_) => Ok(Self::LogStatus),
-            // It lacks BACKUP_ADMIN, or there is no such table before MySQL 8.0.
-            Err(mysql_async::Error::Server(error)) => {
-                warn!(
-                    reason = error.message,
-                    "a full sync locks its table for each chunk: there are no GTIDs, and \
-                     performance_schema.log_status cannot be read (GRANT BACKUP_ADMIN lets it)"
-                );
-                Ok(Self::Lock)
-            }
-            Err(error) => Err(source.error(error)),
-        }
+        let why = match why_locked(conn).await {
+            Ok(Some(why)) => why,
+            Ok(None) => return Ok(Self::LogStatus),
+            Err(error) => return Err(source.error(error)),
+        };
+        warn!(remedy = why.remedy(), "a full sync locks its table for each chunk: {why}");
+        Ok(Self::Lock(why))
     }
 
     /// Makes sure that a read that follows on this connection sees all that the stream had passed
@@ -107,8 +132,8 @@ impl Marks {
         asked: &Position,
         table: Named<'_>,
     ) -> Result<()> {
-        if self == Self::Lock {
-            return lock(conn, source, table).await;
+        if let Self::Lock(why) = self {
+            return lock((conn, source), table, why).await;
         }
         let deadline = Instant::now() + PATIENCE;
         while !self.covers(conn, source, asked).await? {
@@ -147,7 +172,7 @@ impl Marks {
         let statement = match self {
             Self::Gtids | Self::LogStatus => return Ok(()),
             Self::Snapshot => "COMMIT",
-            Self::Lock => "UNLOCK TABLES",
+            Self::Lock(_) => "UNLOCK TABLES",
         };
         conn.query_drop(statement).await.map_err(|error| source.error(error))
     }
@@ -166,7 +191,7 @@ impl Marks {
                 }
                 seen
             }
-            Self::Lock => return Ok(true),
+            Self::Lock(_) => return Ok(true),
         };
         Ok(order(&seen.file, seen.pos) >= order(&asked.file, asked.pos))
     }
@@ -200,8 +225,20 @@ async fn log_status(conn: &mut Conn) -> Result<Place, mysql_async::Error> {
     Ok(Place { file, pos })
 }
 
-/// Whether transactions are logged, and sent to us, before replicas have said that they have them;
-/// only after that can they be seen.
+/// Whether a MySQL without GTIDs has to be read under locks.
+///
+/// # Errors
+///
+/// When the server is away.
+pub(crate) async fn why_locked(conn: &mut Conn) -> Result<Option<Why>, mysql_async::Error> {
+    match log_status(conn).await {
+        Ok(_) => Ok(waits_for_replicas(conn).await?.then_some(Why::SemiSync)),
+        Err(mysql_async::Error::Server(_)) => Ok(Some(Why::NoLogStatus)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a semi-synchronous source shows transactions only after its replicas have them.
 async fn waits_for_replicas(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
     let query = "SHOW GLOBAL VARIABLES WHERE Variable_name LIKE 'rpl\\_semi\\_sync\\_%enabled' \
                  OR Variable_name LIKE 'rpl\\_semi\\_sync\\_%wait\\_point'";
@@ -245,7 +282,11 @@ async fn snapshot_has(
     Ok(wanted.minus(&shown).is_empty())
 }
 
-async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> Result<()> {
+async fn lock(
+    (conn, source): (&mut Conn, &Source),
+    (schema, table): Named<'_>,
+    why: Why,
+) -> Result<()> {
     const LOCK_WAIT_TIMEOUT: u16 = 1205;
     let wait = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}");
     conn.query_drop(wait).await.map_err(|error| source.error(error))?;
@@ -259,21 +300,20 @@ async fn lock(conn: &mut Conn, source: &Source, (schema, table): Named<'_>) -> R
             }
             // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
             Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
-                return Err(may_not_lock(source, &said));
+                return Err(may_not_lock(source, &said, why));
             }
             Err(error) => return Err(source.error(error)),
         }
     }
 }
 
-fn may_not_lock(source: &Source, said: &mysql_async::ServerError) -> Error {
-    let user = &source.config.user;
+fn may_not_lock(source: &Source, said: &mysql_async::ServerError, why: Why) -> Error {
+    let (user, remedy) = (&source.config.user, why.remedy());
     Error::refused(
         format!("MySQL says: {} ({})", said.message, said.code),
         format!(
-            "without GTIDs a full sync needs BACKUP_ADMIN, and SELECT on \
-             performance_schema.log_status; or, so that tables are locked, LOCK TABLES: GRANT one \
-             of them to {user:?} (`dts check` prints how)"
+            "tables are locked for their full sync, since {why}: {remedy}; or GRANT LOCK TABLES \
+             to {user:?} (`dts check` prints how)"
         ),
     )
 }

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 use dts::{
     binlog::{self, Server},
     config::{Config, SourceConfig},
-    full_sync::{Marks, Source, session},
+    full_sync::{Marks, Source, Why, session},
     gtid::GtidSet,
     position::Position,
 };
@@ -156,7 +156,7 @@ impl Bench {
         let marks = Marks::choose(&mut self.conn, &self.source).await?;
         ensure!(marks == expected, "{marks:?} instead of {expected:?}");
         // Each waits for the table, and the writers wait behind it.
-        let probes = if marks == Marks::Lock { size(5, 20) } else { size(300, 3_000) };
+        let probes = if matches!(marks, Marks::Lock(_)) { size(5, 20) } else { size(300, 3_000) };
         let (put_in, wrong) = self.judge((Way::Ours, marks), probes).await?;
         println!("{marks:?}: {wrong} of {put_in} rows of {probes} probes went backwards");
         ensure!(wrong == 0 && put_in > 0, "{marks:?}: {wrong} of {put_in} rows went backwards");
@@ -213,7 +213,7 @@ async fn judge_one(
     let mysql = Mysql::start_with(flavor, &site.path("mysql"), options).await?;
     let right = match taken.0 {
         Marks::LogStatus => Some("BACKUP_ADMIN"),
-        Marks::Lock => Some("LOCK TABLES"),
+        Marks::Lock(_) => Some("LOCK TABLES"),
         Marks::Gtids | Marks::Snapshot => None,
     };
     if let Some(right) = right {
@@ -243,7 +243,7 @@ async fn by_the_log_status_no_row_goes_backwards() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_lock_of_the_table_no_row_goes_backwards() -> Result<()> {
     let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
-    judge_one("marks-lock", "9.7", &options, (Marks::Lock, &[])).await
+    judge_one("marks-lock", "9.7", &options, (Marks::Lock(Why::NoLogStatus), &[])).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
