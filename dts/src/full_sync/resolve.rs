@@ -51,7 +51,7 @@ pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Fo
             Ok(None) => {}
             // An error of one table does not concern the others, as long as the server is there.
             Err(refusal) if request.initial => match conn.ping().await {
-                Ok(()) => found.push(not_sent(request, (schema, table), &refusal)),
+                Ok(()) => found.push(not_looked_at(request, (schema, table), &refusal)),
                 Err(error) => return Err(away(source.error(error))),
             },
             Err(refusal) => return Err(refusal),
@@ -148,13 +148,17 @@ async fn look(
     Ok(Some(Found { schema, table, estimated_rows, key_column: by, problem: None }))
 }
 
-/// A table that a new listener begins without.
-fn not_sent(request: &Request, (schema, table): (String, String), refusal: &Refusal) -> Found {
-    let problem = format!(
-        "{}; {}; then `event-worker full-sync start {} {schema}.{table}`",
-        refusal.message, refusal.remedy, request.listener
-    );
-    Found { schema, table, estimated_rows: 0, key_column: None, problem: Some(problem) }
+/// A table of a new listener that could not be looked at: it begins without it; or, where that may
+/// pass, as when the table is locked, its task goes on trying.
+fn not_looked_at(request: &Request, (schema, table): (String, String), refusal: &Refusal) -> Found {
+    let Refusal { code, message, remedy, .. } = refusal;
+    let problem = (*code != Code::SourceAway).then(|| {
+        let listener = &request.listener;
+        format!(
+            "{message}; {remedy}; then `event-worker full-sync start {listener} {schema}.{table}`"
+        )
+    });
+    Found { schema, table, estimated_rows: 0, key_column: None, problem }
 }
 
 /// Whether we may read it, with all columns: those that we may not are not described.

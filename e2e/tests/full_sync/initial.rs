@@ -113,3 +113,48 @@ async fn a_table_that_cannot_be_sent_is_told_and_does_not_keep_the_others_back()
     site.wait_until_empty().await?;
     site.remove()
 }
+
+/// Nobody else would ask for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_locked_when_a_new_listener_asks_comes_later() -> Result<()> {
+    const ROWS: u64 = 100;
+    let site = Site::new("full-sync-initial-locked")?;
+    let mysql = site.start_mysql().await?;
+    let mut server = mysql.connect().await?;
+    server.query_drop(format!("CREATE DATABASE {SCHEMA}")).await?;
+    for table in ["item", "locked"] {
+        create_versioned(&mut server, &format!("{SCHEMA}.{table}"), ROWS).await?;
+    }
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    site.amend("dts.toml", "start = \"earliest\"", "start = \"latest\"")?;
+    let recorded = site.path("recorded");
+    let listener = recording_listener("fresh", &recorded, &[])?;
+    site.configure_worker(&listener.replace("\"earliest\"", "\"full-sync\""))?;
+    let dts = site.start_dts()?;
+    wait_for_stream(&site).await?;
+    server.query_drop(format!("LOCK TABLES {SCHEMA}.locked WRITE")).await?;
+    let worker = site.start_worker()?;
+
+    // As the server itself does, when a statement takes longer than it may.
+    let mut other = mysql.connect().await?;
+    let waits = "SELECT ID FROM information_schema.PROCESSLIST \
+                 WHERE USER = 'dts' AND STATE = 'Waiting for table metadata lock'";
+    let mut id: Option<u64> = None;
+    wait_until("a statement waits for the lock", PATIENCE, async || {
+        id = other.query_first(waits).await.unwrap_or_default();
+        id.is_some()
+    })
+    .await?;
+    other.query_drop(format!("KILL QUERY {}", id.unwrap_or_default())).await?;
+    let all_of = |table: &'static str| {
+        let recorded = &recorded;
+        async move || Picture::read(recorded, table).is_ok_and(|all| all.len() as u64 == ROWS)
+    };
+    wait_until("the other table comes", PATIENCE, all_of("item")).await?;
+    ensure!(Picture::read(&recorded, "locked")?.is_empty(), "it is locked");
+    server.query_drop("UNLOCK TABLES").await?;
+    wait_until("the table comes, too", PATIENCE, all_of("locked")).await?;
+    drop((dts, worker, mysql));
+    site.wait_until_empty().await?;
+    site.remove()
+}
