@@ -116,10 +116,12 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// Where the task `has_sent` chunks before, these are done before it goes on: however often it
+    /// begins again, a listener that stands still gets no more.
     pub(crate) fn start(
         common: &Arc<Common>,
         (id, task): (FeedId, &Task),
-        news: mpsc::Sender<Told>,
+        (news, has_sent): (mpsc::Sender<Told>, bool),
     ) -> Self {
         let (orders, next_order) = mpsc::channel(MAX_ORDERS);
         let of = |schema: &str, table: &str| {
@@ -127,7 +129,7 @@ impl Feed {
         };
         let topics = (of(&task.schema, &task.table), of("*", "*"));
         let feeder = Feeder {
-            pace: Pace::new(Arc::clone(&common.bus), &task.group, topics),
+            pace: Pace::new(Arc::clone(&common.bus), &task.group, topics, has_sent),
             common: Arc::clone(common),
             reading: Reading::new(common, task.clone()),
             listener: task.listener.clone(),
@@ -138,6 +140,7 @@ impl Feed {
             read: None,
             keep_until: None,
             is_put_off: false,
+            may_undone: if has_sent { 0 } else { MAX_UNDONE + 1 },
             is_ready: false,
             poll: Backoff::new(POLL),
         };
@@ -172,6 +175,8 @@ struct Feeder {
     keep_until: Option<Instant>,
     /// The one read of the whole table was broken off, since the listener stands still.
     is_put_off: bool,
+    /// The next chunk is asked for when all before it are done but so many.
+    may_undone: usize,
     is_ready: bool,
     poll: Backoff,
 }
@@ -300,9 +305,10 @@ impl Feeder {
             tokio::time::sleep(BACKOFF.max / 10).await;
             return Ok(false);
         }
-        if !self.pace.are_done_but(MAX_UNDONE + 1).await? {
+        if !self.pace.are_done_but(self.may_undone).await? {
             return Ok(false);
         }
+        self.may_undone = MAX_UNDONE + 1;
         self.common.throttle.wait().await;
         Ok(true)
     }

@@ -42,8 +42,10 @@ impl Pace {
         bus: Arc<dyn Bus>,
         group: &str,
         (topics, all_topics): (TopicFilter, TopicFilter),
+        has_sent: bool,
     ) -> Self {
-        let (group, chunks) = (group.to_owned(), VecDeque::new());
+        let before = has_sent.then_some(OnItsWay::Durable);
+        let (group, chunks) = (group.to_owned(), before.into_iter().collect());
         let (committed, moved_at) = (HashMap::new(), Instant::now());
         Self { bus, group, topics, all_topics, has_begun: false, chunks, committed, moved_at }
     }

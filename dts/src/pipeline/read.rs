@@ -259,7 +259,7 @@ impl Reader {
         self.settle_by = durable.is_none().then(|| Instant::now() + MAX_OPEN_WAIT);
         if let Some(Durable { saved, appended, synced }) = durable {
             status.appended(&saved, &appended);
-            self.syncs.durable(&synced);
+            self.syncs.durable(synced);
         }
     }
 

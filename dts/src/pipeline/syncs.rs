@@ -3,7 +3,11 @@
 mod merge;
 mod run;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use event_bus::{Bus, CheckpointChange, ControlChange};
 use full_sync::{
@@ -45,6 +49,8 @@ pub(super) struct Syncs {
     is_unseen: bool,
     /// Whose chunks are wholly in the batch at hand.
     sent: Vec<String>,
+    /// Those of whose chunks some are in the bus, since we began.
+    have_sent: HashSet<String>,
     news: mpsc::Receiver<Told>,
     teller: mpsc::Sender<Told>,
     heard: mpsc::Receiver<Heard>,
@@ -84,6 +90,7 @@ impl Syncs {
             runs_made: 0,
             is_unseen: true,
             sent: Vec::new(),
+            have_sent: HashSet::new(),
             news,
             teller,
             heard,
@@ -142,7 +149,8 @@ impl Syncs {
         self.runs_made += 1;
         let number = (id.to_owned(), self.runs_made);
         let Some(task) = self.tasks.get(id) else { return };
-        match Run::start(&self.common, (number, task), self.teller.clone()) {
+        let has_sent = self.have_sent.contains(id);
+        match Run::start(&self.common, (number, task), (self.teller.clone(), has_sent)) {
             Ok(mut run) => {
                 run.lead(windows);
                 info!(task = id, schema = task.schema, table = task.table, "full sync at work");
@@ -327,11 +335,14 @@ impl Syncs {
     }
 
     /// These chunks are durable in the bus.
-    pub(super) fn durable(&self, sent: &[String]) {
+    pub(super) fn durable(&mut self, sent: Vec<String>) {
         for (id, run) in sent.iter().filter_map(|id| self.runs.get_key_value(id)) {
             debug!(task = id, "chunk durable");
             run.feed.order(Order::Durable);
         }
+        self.have_sent.extend(sent);
+        let is_open = |id: &String| self.tasks.get(id).is_some_and(|task| !task.state.is_final());
+        self.have_sent.retain(is_open);
     }
 }
 

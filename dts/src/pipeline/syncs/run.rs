@@ -97,7 +97,7 @@ impl Run {
     pub(super) fn start(
         common: &Arc<Common>,
         (id, task): (FeedId, &Task),
-        news: mpsc::Sender<Told>,
+        (news, has_sent): (mpsc::Sender<Told>, bool),
     ) -> Result<Self> {
         let place = Place::read(task.cursor.as_ref()).map_err(|error| {
             Error::refused(
@@ -108,7 +108,7 @@ impl Run {
         Ok(Self {
             number: id.1,
             table: SyncedTable::new(&common.topics, (&task.schema, &task.table), &task.listener),
-            feed: Feed::start(common, (id, task), news),
+            feed: Feed::start(common, (id, task), (news, has_sent)),
             id: task.id.clone(),
             listener: task.listener.clone(),
             schema: task.schema.clone(),
@@ -143,8 +143,10 @@ impl Run {
             Some(whole) => (whole, Instant::now()),
             None => self.next.take().unwrap_or_else(&mut open),
         };
-        if self.leads && self.whole.is_none() {
-            self.next = Some(open());
+        match (self.whole, self.next.take()) {
+            (None, _) => self.next = self.leads.then(open),
+            (Some(_), Some((needless, _))) => windows.close(needless),
+            (Some(_), None) => {}
         }
         self.asked = Some(Asked { window, is_spoilt: false });
         self.is_ready = false;
