@@ -117,6 +117,7 @@ fn task(id: &str, state: State, rows: u64) -> Task {
         to: None,
         error: None,
         held: None,
+        heard_ms: None,
         created_ms: 1,
         updated_ms: 2,
         active_ms: 2000,

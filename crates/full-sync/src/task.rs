@@ -39,6 +39,9 @@ pub struct Task {
     /// Why its listener would not get its rows, as that runs: until then it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// Since when its listener gets the table, as it said when this was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_ms: Option<u64>,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
     /// When it last changed.

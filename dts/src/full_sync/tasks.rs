@@ -201,28 +201,34 @@ impl Tasks {
         self.listening = Some(HashMap::new());
     }
 
-    /// Lets those wait whose listener would pass their rows over, and says so. It may have done so
-    /// with rows that were sent, so they begin again.
-    pub(crate) fn hold_unheard(&mut self, now: u64) {
-        let Some(listening) = &self.listening else { return };
+    /// Lets those wait whose listener would pass their rows over, and says so. It may have passed
+    /// over rows that were sent, so they begin again; also where it did so unseen, and does not any
+    /// more. Gives those that begin again.
+    pub(crate) fn hold_unheard(&mut self, now: u64) -> Vec<String> {
+        let Some(listening) = &self.listening else { return Vec::new() };
         let open = self.tasks.values().filter(|task| !task.state.is_final());
         let changed = open.filter_map(|task| {
-            let held = why_unheard(task, listening);
-            (task.held != held).then(|| (task.id.clone(), held))
+            let heard = hears(task, listening);
+            let (held, since) = (heard.as_ref().err(), heard.as_ref().ok());
+            let is_same = task.held.as_ref() == held && task.heard_ms.as_ref() == since;
+            (!is_same).then(|| (task.id.clone(), heard))
         });
-        let now_held: Vec<(String, Option<String>)> = changed.collect();
-        for (id, held) in now_held {
+        let changed: Vec<(String, Result<u64, String>)> = changed.collect();
+        let mut put_back = Vec::new();
+        for (id, heard) in changed {
             self.change(&id, now, |task| {
-                if held.is_some() {
+                let is_new = task.heard_ms.is_none() && heard.is_ok();
+                if !is_new {
+                    put_back.push(id.clone());
                     begin_again(task);
-                    task.state = match task.state {
-                        State::Running => State::Waiting,
-                        state => state,
-                    };
                 }
-                task.held = held;
+                if heard.is_err() && task.state == State::Running {
+                    task.state = State::Waiting;
+                }
+                (task.heard_ms, task.held) = (heard.as_ref().ok().copied(), heard.err());
             });
         }
+        put_back
     }
 
     /// Changes a task, if it is there.
@@ -247,8 +253,7 @@ impl Tasks {
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
         let is_due = |task: &&Task| {
-            matches!(task.state, State::Waiting | State::Running)
-                && why_unheard(task, listening).is_none()
+            matches!(task.state, State::Waiting | State::Running) && hears(task, listening).is_ok()
         };
         let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
         open.sort_by_key(|task| (task.state != State::Running, task.created_ms, &task.id));
@@ -313,13 +318,13 @@ pub(crate) fn begin_again(task: &mut Task) {
     task.cursor = super::place::begin_again(task.cursor.as_ref());
 }
 
-/// Why a task's listener would not get its rows.
-fn why_unheard(task: &Task, listening: &HashMap<String, Listening>) -> Option<String> {
+/// Since when a task's listener gets its rows, or why it would not.
+fn hears(task: &Task, listening: &HashMap<String, Listening>) -> Result<u64, String> {
     let Task { listener, schema, table, .. } = task;
     match listening.get(listener) {
-        None => Some(format!("listener {listener} has never run: it gets the rows when it does")),
-        Some(now) if super::resolve::includes(&now.subscribe, schema, table) => None,
-        Some(_) => Some(format!(
+        None => Err(format!("listener {listener} has never run: it gets the rows when it does")),
+        Some(now) if super::resolve::includes(&now.subscribe, schema, table) => Ok(now.at_ms),
+        Some(_) => Err(format!(
             "listener {listener} runs without {schema}.{table} in its subscribe: it gets the rows \
              when it runs with it"
         )),
@@ -342,6 +347,7 @@ fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
         to: request.to.clone(),
         error: found.problem,
         held: None,
+        heard_ms: None,
         created_ms: now,
         updated_ms: now,
         active_ms: 0,

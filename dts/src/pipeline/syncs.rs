@@ -131,7 +131,9 @@ impl Syncs {
 
     /// Starts those whose turn it is, and ends those whose turn it is not any more.
     fn start_and_stop(&mut self, windows: &mut Windows) {
-        self.tasks.hold_unheard(now_ms());
+        for id in self.tasks.hold_unheard(now_ms()) {
+            self.end_run(&id, windows);
+        }
         let due = self.tasks.due(self.common.config.parallel);
         let over: Vec<String> = self.runs.keys().filter(|id| !due.contains(id)).cloned().collect();
         for id in over {

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{
     picture::Picture,
     processes::{PATIENCE, send, wait_until},
-    programs::listener_pid,
+    programs::{Site, listener_pid},
+    servers::Kafka,
     writers::create_versioned,
 };
 use mysql_async::prelude::Queryable;
+use serde_json::Value;
 
-use super::{Kind, Running, SCHEMA, TABLE};
+use super::{Kind, Running, SCHEMA, TABLE, fill, start_source, wait_for_listeners};
 
 const CONFIG: &str = "db_event_listener.toml";
 
@@ -103,5 +105,53 @@ async fn new_table(kind: Kind, test: &str) -> Result<()> {
     .await;
     println!("{known} rows known");
     outcome?;
+    running.stop().await
+}
+
+/// It passes over rows that were sent to it, and nobody sees that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_a_listener_loses_for_a_while_is_sent_from_its_beginning() -> Result<()> {
+    const ROWS: u64 = 20_000;
+    let mut site = Site::new("full-sync-lost-table")?;
+    let mysql = start_source(&site, Kind::Kafka).await?;
+    fill(&mysql, ROWS).await?;
+    let kafka = Kafka::start(&site.path("kafka")).await?;
+    site.use_kafka(&kafka.address(), "topicTemplate = \"{prefix}.all\"\n");
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    let more = "chunkBytes = \"64KiB\"";
+    let mut running = Running::begin(site, (mysql, Some(kafka)), more, &["search"]).await?;
+    let subscribe = |tables: &str| format!("workers = 8\nsubscribe = {{ {SCHEMA} = [{tables}] }}");
+    let (both, one) = (subscribe("\"item\", \"other\""), subscribe("\"other\""));
+    running.site.amend(CONFIG, "workers = 8", &both)?;
+    reload(&running).await?;
+    let listener = "/api/v1/listeners/search";
+    running.site.call_worker("POST", &format!("{listener}/pause")).await?;
+    let id = running.sync("search", "").await?;
+    wait_until("chunks are sent", PATIENCE, async || {
+        running.task(&id).await.is_ok_and(|task| task["rows"].as_u64() > Some(0))
+    })
+    .await?;
+    running.dts.kill().await?;
+
+    running.site.amend(CONFIG, &both, &one)?;
+    reload(&running).await?;
+    running.site.call_worker("POST", &format!("{listener}/resume")).await?;
+    let mut last = Value::Null;
+    let said = r#"listener gets tables=[("synced", "other")]"#;
+    let outcome = wait_until("the listener passes over them, and says so", PATIENCE, async || {
+        last = running.site.ask_worker(listener).await.unwrap_or_default();
+        let lag = last["lag"]["records"].as_u64();
+        lag.is_some_and(|records| last["filtered"].as_u64() > Some(records))
+            && running.worker.output().contains(said)
+    })
+    .await;
+    outcome.with_context(|| last.to_string())?;
+    running.site.amend(CONFIG, &one, &both)?;
+    reload(&running).await?;
+    wait_for_listeners(&running.site).await?;
+    running.dts = running.site.start_dts()?;
+    running.done(&id).await?;
+    let picture = running.complete("search").await?;
+    println!("{} rows came", picture.synced);
     running.stop().await
 }

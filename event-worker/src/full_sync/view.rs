@@ -153,6 +153,7 @@ pub(super) mod tests {
             to: None,
             error: None,
             held: None,
+            heard_ms: None,
             created_ms: 0,
             updated_ms: 0,
             active_ms: 2000,

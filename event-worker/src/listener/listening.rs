@@ -9,7 +9,7 @@ use std::{convert::Infallible, sync::Arc};
 use event_bus::{Bus, Subscription};
 use full_sync::Listening;
 use service::Backoff;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     BUS_RETRY, Listener,
@@ -72,10 +72,12 @@ impl Teller {
         let kept = self.bus.control().await?.changes().await?;
         let told = kept.into_iter().find(|(other, _)| *other == key).and_then(|(_, value)| value);
         let told = told.and_then(|value| Listening::from_bytes(&value).ok());
-        if told.is_some_and(|told| told.subscribe == self.subscribe) {
+        if told.as_ref().is_some_and(|told| told.subscribe == self.subscribe) {
             return Ok(());
         }
-        let listening = Listening { subscribe: self.subscribe.clone(), at_ms: now_ms() };
-        self.bus.put_control(&[(key, Some(listening.to_bytes().into()))]).await
+        let listening = Listening::after(told.as_ref(), &self.subscribe, now_ms());
+        self.bus.put_control(&[(key, Some(listening.to_bytes().into()))]).await?;
+        info!(tables = ?listening.subscribe, "full syncs know what the listener gets");
+        Ok(())
     }
 }

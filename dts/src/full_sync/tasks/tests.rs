@@ -115,6 +115,27 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
 }
 
 #[test]
+fn a_task_begins_again_whose_listener_may_have_passed_rows_over_unseen() {
+    let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
+    tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
+    assert_eq!(tasks.hold_unheard(6), Vec::<String>::new());
+    tasks.change("a-1", 7, |task| (task.state, task.rows) = (State::Running, 7));
+    kept(&mut tasks, &mut checkpoint);
+    let mut after = |at_ms: u64| {
+        let mut again = Tasks::load(&checkpoint).unwrap();
+        again.hear_anew(&HashSet::new());
+        again.listens("search", Some(Listening { subscribe: Vec::new(), at_ms }));
+        let put_back = again.hold_unheard(8);
+        let again_at_once = again.hold_unheard(9);
+        kept(&mut again, &mut checkpoint);
+        (put_back.len(), again_at_once.len(), again.get("a-1").unwrap().rows)
+    };
+    assert_eq!(after(1), (0, 0, 7));
+    assert_eq!(after(2), (1, 0, 0), "it lost a table, and got it back");
+    assert_eq!(after(2), (0, 0, 0));
+}
+
+#[test]
 fn wishes_are_carried_out_also_when_they_come_again() {
     let mut tasks = tasks();
     let wish = |state| Some(Wish { state, at_ms: 1 });
