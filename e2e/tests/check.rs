@@ -324,6 +324,24 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_binlog_is_refused() -> Result<()> {
+    let options = ["--skip-log-bin", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let source = Source::start("check-no-binlog", "9.7", &options).await?;
+    // With these it is looked at where the binlog ends.
+    source
+        .execute(&[
+            "GRANT BACKUP_ADMIN ON *.* TO 'dts'@'%'",
+            "GRANT SELECT ON performance_schema.log_status TO 'dts'@'%'",
+        ])
+        .await?;
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(REFUSED), "{code:?} {report:#}");
+    expect(&report, "log_bin", "stop", &["the binlog is off"])?;
+    source.site.expect_refusal("run", &["the binlog is off"]).await?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn full_syncs_need_no_right_but_select_with_gtids_and_on_mariadb() -> Result<()> {
     for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
         let source = Source::start(&format!("check-sync-{flavor}"), flavor, &[]).await?;

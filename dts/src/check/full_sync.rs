@@ -58,34 +58,28 @@ async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Opt
         return Ok(None);
     }
     let Some(why) = why_locked(conn).await? else { return Ok(None) };
-    let locked = without_lock(conn, capture).await?;
-    let (what, consequence) = match locked.is_empty() {
+    let schemas = without_lock(conn, capture).await?;
+    let (what, consequence, grant) = match schemas.is_empty() {
         true => (
             format!("{why}: a full sync locks its table for each chunk"),
             "whoever wants to write the table waits for the chunk",
+            "",
         ),
         false => (
-            format!("{why}; and the user lacks LOCK TABLES on {}", locked.join(", ")),
+            format!("{why}; and the user lacks LOCK TABLES on {}", schemas.join(", ")),
             "full syncs of these tables are refused",
+            "; or, so that tables are locked, GRANT LOCK TABLES on the captured schemas",
         ),
     };
-    Ok(Some(Finding {
-        severity: Severity::Warn,
-        name: "full_sync_privileges",
-        what,
-        why: consequence.to_owned(),
-        remedy: match why {
-            Why::NoLogStatus => format!(
-                "GRANT BACKUP_ADMIN ON *.* TO {account}; \
-                 GRANT SELECT ON performance_schema.log_status TO {account}; or, so that tables \
-                 are locked, GRANT LOCK TABLES on the captured schemas; or turn GTIDs on"
-            ),
-            Why::SemiSync => format!(
-                "{}; or, so that tables are locked, GRANT LOCK TABLES on the captured schemas",
-                why.remedy()
-            ),
-        },
-    }))
+    let remedy = match why {
+        Why::NoLogStatus => format!(
+            "GRANT BACKUP_ADMIN ON *.* TO {account}; GRANT SELECT ON \
+             performance_schema.log_status TO {account}; or turn GTIDs on{grant}"
+        ),
+        Why::SemiSync => format!("{}{grant}", why.remedy()),
+    };
+    let (severity, why) = (Severity::Warn, consequence.to_owned());
+    Ok(Some(Finding { severity, name: "full_sync_privileges", what, why, remedy }))
 }
 
 /// The schemas whose tables we may not lock.

@@ -6,12 +6,13 @@ use super::error::Result;
 
 /// Text comes in its column's own character set; TIMESTAMP in UTC; every date that a table can hold
 /// can be compared with; sorting looks at whole values; a page that the bus keeps waiting is not
-/// cut off; nobody's limit on a SELECT holds here; each statement shows what is committed when it
+/// cut off; where somebody has locked the table neither we nor those who come after us wait in line
+/// for long; nobody's limit on a SELECT holds here; each statement shows what is committed when it
 /// begins, and a COMMIT begins nothing.
 const EVERYWHERE: &str = "character_set_results = NULL, time_zone = '+00:00', \
     sql_mode = 'ALLOW_INVALID_DATES', max_sort_length = 65536, net_write_timeout = 3600, \
-    sql_select_limit = 18446744073709551615, sql_big_selects = 1, autocommit = 1, \
-    completion_type = 'NO_CHAIN'";
+    lock_wait_timeout = 2, sql_select_limit = 18446744073709551615, sql_big_selects = 1, \
+    autocommit = 1, completion_type = 'NO_CHAIN'";
 
 /// Nothing can be changed; nothing is read that may yet be rolled back; and a snapshot is one,
 /// which it is at this level only. A server's own default may be another.

@@ -37,12 +37,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// How long we wait in line for a table's lock: whoever wants to write the table waits behind us.
-const LOCK_SECONDS: u32 = 2;
-
-/// Between two tries for a table's lock.
-const LOCK_RETRY: Duration = Duration::from_secs(1);
-
 /// How a server's marks are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marks {
@@ -89,7 +83,9 @@ impl Why {
                 "turn GTIDs on, or GRANT BACKUP_ADMIN, and SELECT on performance_schema.log_status"
             }
             Self::SemiSync => {
-                "turn GTIDs on, or set rpl_semi_sync_source_wait_point to AFTER_COMMIT"
+                "turn GTIDs on, or set rpl_semi_sync_source_wait_point \
+                 (rpl_semi_sync_master_wait_point of the old plugin) to AFTER_COMMIT, with which a \
+                 failover may lose what others have read"
             }
         }
     }
@@ -220,9 +216,10 @@ async fn covers_gtids(conn: &mut Conn, source: &Source, asked: &Position) -> Res
 async fn log_status(conn: &mut Conn) -> Result<Place, mysql_async::Error> {
     const QUERY: &str = "SELECT LOCAL->>'$.binary_log_file', LOCAL->>'$.binary_log_position' + 0 \
                          FROM performance_schema.log_status";
-    let row: Option<(String, u64)> = conn.query_first(QUERY).await?;
+    // Without a binlog it is there, with neither.
+    let row: Option<(Option<String>, Option<u64>)> = conn.query_first(QUERY).await?;
     let (file, pos) = row.unwrap_or_default();
-    Ok(Place { file, pos })
+    Ok(Place { file: file.unwrap_or_default(), pos: pos.unwrap_or_default() })
 }
 
 /// Whether a MySQL without GTIDs has to be read under locks.
@@ -240,13 +237,12 @@ pub(crate) async fn why_locked(conn: &mut Conn) -> Result<Option<Why>, mysql_asy
 
 /// Whether a semi-synchronous source shows transactions only after its replicas have them.
 async fn waits_for_replicas(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
-    let query = "SHOW GLOBAL VARIABLES WHERE Variable_name LIKE 'rpl\\_semi\\_sync\\_%enabled' \
-                 OR Variable_name LIKE 'rpl\\_semi\\_sync\\_%wait\\_point'";
+    // A source has one of two plugins, under the new name or the old one.
+    let query = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+                 ('rpl_semi_sync_source_enabled', 'rpl_semi_sync_source_wait_point', \
+                 'rpl_semi_sync_master_enabled', 'rpl_semi_sync_master_wait_point')";
     let settings: Vec<(String, String)> = conn.query(query).await?;
-    let of_source = |(name, _): &&(String, String)| {
-        name.starts_with("rpl_semi_sync_source") || name.starts_with("rpl_semi_sync_master")
-    };
-    let is = |wanted: &str| settings.iter().filter(of_source).any(|(_, value)| value == wanted);
+    let is = |wanted: &str| settings.iter().any(|(_, value)| value == wanted);
     Ok(is("ON") && is("AFTER_SYNC"))
 }
 
@@ -287,23 +283,14 @@ async fn lock(
     (schema, table): Named<'_>,
     why: Why,
 ) -> Result<()> {
-    const LOCK_WAIT_TIMEOUT: u16 = 1205;
-    let wait = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}");
-    conn.query_drop(wait).await.map_err(|error| source.error(error))?;
     let lock = format!("LOCK TABLES {}.{} READ", quote(schema), quote(table));
-    loop {
-        match conn.query_drop(&lock).await {
-            Ok(()) => return Ok(()),
-            Err(mysql_async::Error::Server(error)) if error.code == LOCK_WAIT_TIMEOUT => {
-                warn!(schema, table, "the table's lock is not to be had yet; trying again");
-                tokio::time::sleep(LOCK_RETRY).await;
-            }
-            // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
-            Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
-                return Err(may_not_lock(source, &said, why));
-            }
-            Err(error) => return Err(source.error(error)),
+    match conn.query_drop(&lock).await {
+        Ok(()) => Ok(()),
+        // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
+        Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
+            Err(may_not_lock(source, &said, why))
         }
+        Err(error) => Err(source.error(error)),
     }
 }
 
