@@ -12,7 +12,7 @@ mod request;
 mod task;
 
 pub use answer::{Answer, Code, Refusal};
-pub use listening::Listening;
+pub use listening::{Heard, Listening};
 pub use request::{Request, Wish, Wished};
 pub use task::{State, Task};
 

@@ -8,22 +8,40 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listening {
-    /// Globs over schema and table; empty for all tables.
-    pub subscribe: Vec<(String, String)>,
-    /// Since when it gets all of these, in milliseconds since 1970: when it was first said, or
-    /// last said to be less than before.
-    pub at_ms: u64,
+    /// All of them: a table that fits none is not got.
+    pub tables: Vec<Heard>,
+}
+
+/// Tables that a listener gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heard {
+    /// A glob over schemas.
+    pub schema: String,
+    /// A glob over tables.
+    pub table: String,
+    /// Since when without a gap, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 impl Listening {
-    /// What a listener gets from now on, after what it was said to get.
+    /// What a listener gets from now on that subscribes to these globs over schema and table, none
+    /// for all tables; and since when, after what it was said to get.
     pub fn after(before: Option<&Self>, subscribe: &[(String, String)], now: u64) -> Self {
-        let has_lost = |before: &&Self| match before.subscribe.as_slice() {
-            [] => !subscribe.is_empty(),
-            globs => !subscribe.is_empty() && globs.iter().any(|glob| !subscribe.contains(glob)),
+        let before = before.map_or(&[][..], |before| &before.tables);
+        let since = |schema: &str, table: &str| {
+            let is_same = |heard: &&Heard| heard.schema == schema && heard.table == table;
+            let all = || before.iter().find(|heard| heard.schema == "*" && heard.table == "*");
+            before.iter().find(is_same).or_else(all).map_or(now, |heard| heard.since_ms)
         };
-        let kept = before.filter(|before| !has_lost(before));
-        Self { subscribe: subscribe.to_vec(), at_ms: kept.map_or(now, |before| before.at_ms) }
+        let heard = |(schema, table): (&str, &str)| Heard {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            since_ms: since(schema, table),
+        };
+        let globs = subscribe.iter().map(|(schema, table)| (schema.as_str(), table.as_str()));
+        let all = subscribe.is_empty().then_some(("*", "*"));
+        Self { tables: globs.chain(all).map(heard).collect() }
     }
 
     /// The key of a listener's in the control table.
@@ -51,24 +69,31 @@ impl Listening {
 mod tests {
     use super::*;
 
-    fn after(before: &[(&str, &str)], now: &[(&str, &str)]) -> u64 {
-        let globs = |of: &[(&str, &str)]| -> Vec<(String, String)> {
-            of.iter().map(|(schema, table)| ((*schema).into(), (*table).into())).collect()
-        };
-        let before = Listening { subscribe: globs(before), at_ms: 1 };
-        let after = Listening::after(Some(&before), &globs(now), 2);
-        assert_eq!(after.subscribe, globs(now));
-        after.at_ms
+    const ITEM: (&str, &str) = ("s", "item");
+    const OTHER: (&str, &str) = ("s", "other");
+
+    fn after(before: Option<&Listening>, subscribe: &[(&str, &str)], now: u64) -> Listening {
+        let owned = subscribe.iter().map(|(schema, table)| ((*schema).into(), (*table).into()));
+        Listening::after(before, &owned.collect::<Vec<_>>(), now)
+    }
+
+    fn since(listening: &Listening) -> Vec<(&str, u64)> {
+        listening.tables.iter().map(|heard| (heard.table.as_str(), heard.since_ms)).collect()
     }
 
     #[test]
-    fn a_listener_gets_its_tables_since_it_last_lost_one() {
-        let (item, all) = (("s", "item"), ("s", "*"));
-        assert_eq!(Listening::after(None, &[], 2).at_ms, 2);
-        assert_eq!(after(&[item], &[item]), 1);
-        assert_eq!(after(&[item], &[all, item]), 1, "it gets more");
-        assert_eq!(after(&[item], &[]), 1, "it gets all");
-        assert_eq!(after(&[], &[item]), 2);
-        assert_eq!(after(&[all, item], &[item]), 2);
+    fn each_table_is_got_since_it_was_not_for_the_last_time() {
+        let first = after(None, &[ITEM], 1);
+        assert_eq!(since(&after(Some(&first), &[ITEM, OTHER], 2)), [("item", 1), ("other", 2)]);
+        let lost = after(Some(&first), &[OTHER], 2);
+        assert_eq!(since(&after(Some(&lost), &[ITEM, OTHER], 3)), [("item", 3), ("other", 2)]);
+    }
+
+    #[test]
+    fn whoever_gets_all_tables_gets_each() {
+        let all = after(None, &[], 1);
+        assert_eq!(since(&all), [("*", 1)]);
+        assert_eq!(since(&after(Some(&all), &[ITEM], 2)), [("item", 1)]);
+        assert_eq!(since(&after(Some(&all), &[], 2)), [("*", 1)]);
     }
 }

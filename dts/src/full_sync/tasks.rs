@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{
-    ANSWER_PREFIX, Answer, Code, Listening, Refusal, Request, State, TASK_PREFIX, Task, Wish,
-    Wished,
+    ANSWER_PREFIX, Answer, Code, Heard, Listening, Refusal, Request, State, TASK_PREFIX, Task,
+    Wish, Wished,
 };
+use service::glob;
 use tracing::warn;
 
 use super::resolve::Found;
@@ -231,6 +232,21 @@ impl Tasks {
         put_back
     }
 
+    /// A task is not at work any more. One that `starts_over` does so when its turn comes again.
+    pub(crate) fn make_way(&mut self, id: &str, starts_over: bool, now: u64) {
+        if self.tasks.get(id).is_none_or(|task| task.state.is_final()) {
+            return;
+        }
+        self.change(id, now, |task| {
+            if task.state == State::Running {
+                task.state = State::Waiting;
+            }
+            if starts_over {
+                begin_again(task);
+            }
+        });
+    }
+
     /// Changes a task, if it is there.
     pub(crate) fn change(&mut self, id: &str, now: u64, change: impl FnOnce(&mut Task)) {
         if let Some(task) = self.tasks.get_mut(id) {
@@ -249,14 +265,16 @@ impl Tasks {
     }
 
     /// The tasks whose turn it is, while so many of one listener have theirs at once: first come,
-    /// first served. A listener that stands still is in nobody else's way.
+    /// first served, but one in trouble makes way. A listener that stands still is in nobody
+    /// else's way.
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
         let is_due = |task: &&Task| {
             matches!(task.state, State::Waiting | State::Running) && hears(task, listening).is_ok()
         };
         let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
-        open.sort_by_key(|task| (task.state != State::Running, task.created_ms, &task.id));
+        let rank = |task: &Task| (task.error.is_some(), task.state != State::Running);
+        open.sort_by_key(|task| (rank(task), task.created_ms, &task.id));
         let mut at_work: HashMap<&str, usize> = HashMap::new();
         open.retain(|task| {
             let of_listener = at_work.entry(&task.listener).or_default();
@@ -321,14 +339,18 @@ pub(crate) fn begin_again(task: &mut Task) {
 /// Since when a task's listener gets its rows, or why it would not.
 fn hears(task: &Task, listening: &HashMap<String, Listening>) -> Result<u64, String> {
     let Task { listener, schema, table, .. } = task;
-    match listening.get(listener) {
-        None => Err(format!("listener {listener} has never run: it gets the rows when it does")),
-        Some(now) if super::resolve::includes(&now.subscribe, schema, table) => Ok(now.at_ms),
-        Some(_) => Err(format!(
+    let Some(listening) = listening.get(listener) else {
+        return Err(format!("listener {listener} has never run: it gets the rows when it does"));
+    };
+    let fits =
+        |heard: &&Heard| glob::matches(&heard.schema, schema) && glob::matches(&heard.table, table);
+    let heard = listening.tables.iter().filter(fits);
+    heard.map(|heard| heard.since_ms).min().ok_or_else(|| {
+        format!(
             "listener {listener} runs without {schema}.{table} in its subscribe: it gets the rows \
              when it runs with it"
-        )),
-    }
+        )
+    })
 }
 
 fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {

@@ -49,7 +49,7 @@ pub(super) struct Syncs {
     is_unseen: bool,
     /// Whose chunks are wholly in the batch at hand.
     sent: Vec<String>,
-    /// Those of whose chunks some are in the bus, since we began.
+    /// Those of whose chunks some are in the bus or the batch at hand, since we began.
     have_sent: HashSet<String>,
     news: mpsc::Receiver<Told>,
     teller: mpsc::Sender<Told>,
@@ -132,12 +132,15 @@ impl Syncs {
     /// Starts those whose turn it is, and ends those whose turn it is not any more.
     fn start_and_stop(&mut self, windows: &mut Windows) {
         for id in self.tasks.hold_unheard(now_ms()) {
+            info!(task = id, "full sync begins again when its listener gets the table");
             self.end_run(&id, windows);
         }
         let due = self.tasks.due(self.common.config.parallel);
         let over: Vec<String> = self.runs.keys().filter(|id| !due.contains(id)).cloned().collect();
         for id in over {
+            let is_whole = self.runs.get(&id).is_some_and(|run| run.whole.is_some());
             self.end_run(&id, windows);
+            self.tasks.make_way(&id, is_whole, now_ms());
         }
         for id in due {
             if !self.runs.contains_key(&id) {
@@ -168,6 +171,9 @@ impl Syncs {
     fn end_run(&mut self, id: &str, windows: &mut Windows) {
         if let Some(run) = self.runs.remove(id) {
             run.windows().for_each(|window| windows.close(window));
+            if run.is_amid_a_chunk() || self.sent.iter().any(|sent| sent == id) {
+                self.have_sent.insert(id.to_owned());
+            }
         }
         self.sent.retain(|sent| sent != id);
     }

@@ -137,7 +137,7 @@ async fn a_table_that_a_listener_loses_for_a_while_is_sent_from_its_beginning() 
     reload(&running).await?;
     running.site.call_worker("POST", &format!("{listener}/resume")).await?;
     let mut last = Value::Null;
-    let said = r#"listener gets tables=[("synced", "other")]"#;
+    let said = r#"listener gets subscribe=[("synced", "other")]"#;
     let outcome = wait_until("the listener passes over them, and says so", PATIENCE, async || {
         last = running.site.ask_worker(listener).await.unwrap_or_default();
         let lag = last["lag"]["records"].as_u64();

@@ -72,12 +72,12 @@ impl Teller {
         let kept = self.bus.control().await?.changes().await?;
         let told = kept.into_iter().find(|(other, _)| *other == key).and_then(|(_, value)| value);
         let told = told.and_then(|value| Listening::from_bytes(&value).ok());
-        if told.as_ref().is_some_and(|told| told.subscribe == self.subscribe) {
+        let listening = Listening::after(told.as_ref(), &self.subscribe, now_ms());
+        if told.as_ref() == Some(&listening) {
             return Ok(());
         }
-        let listening = Listening::after(told.as_ref(), &self.subscribe, now_ms());
         self.bus.put_control(&[(key, Some(listening.to_bytes().into()))]).await?;
-        info!(tables = ?listening.subscribe, "full syncs know what the listener gets");
+        info!(subscribe = ?self.subscribe, "full syncs know what the listener gets");
         Ok(())
     }
 }

@@ -324,7 +324,8 @@ async fn listening(site: &Site) -> Vec<(String, String)> {
     let kept = site.bus.control().await.unwrap().changes().await.unwrap();
     let told = kept.into_iter().find(|(key, _)| *key == Listening::key("test"));
     let told = told.and_then(|(_, value)| Listening::from_bytes(&value?).ok());
-    told.map(|told| told.subscribe).unwrap_or_default()
+    let told = told.map(|told| told.tables).unwrap_or_default();
+    told.into_iter().map(|heard| (heard.schema, heard.table)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use super::*;
 /// Tasks whose listener listens to all tables.
 fn tasks() -> Tasks {
     let mut tasks = Tasks::default();
-    tasks.listens("search", Some(Listening { subscribe: Vec::new(), at_ms: 1 }));
+    tasks.listens("search", Some(Listening::after(None, &[], 1)));
     tasks
 }
 
@@ -74,11 +74,25 @@ fn a_listener_gets_a_table_once_at_a_time() {
 #[test]
 fn a_listener_that_stands_still_is_in_nobody_elses_way() {
     let mut tasks = tasks();
-    tasks.listens("other", Some(Listening { subscribe: Vec::new(), at_ms: 1 }));
+    tasks.listens("other", Some(Listening::after(None, &[], 1)));
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
     let other = Request { listener: "other".to_owned(), ..request("b", false) };
     tasks.decide(&other, Ok(vec![found("t1")]), 6);
     assert_eq!(tasks.due(2), ["a-1", "a-2", "b-1"]);
+}
+
+#[test]
+fn a_task_in_trouble_makes_way() {
+    let mut tasks = tasks();
+    tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2")]), 5);
+    tasks.change("a-1", 6, |task| task.state = State::Running);
+    assert_eq!(tasks.due(1), ["a-1"]);
+    tasks.change("a-1", 7, |task| task.error = Some("it is locked".to_owned()));
+    assert_eq!(tasks.due(1), ["a-2"]);
+    tasks.make_way("a-1", false, 7);
+    assert_eq!(tasks.get("a-1").unwrap().state, State::Waiting);
+    tasks.change("a-2", 8, |task| task.state = State::Done);
+    assert_eq!(tasks.due(1), ["a-1"]);
 }
 
 #[test]
@@ -92,7 +106,7 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
     };
     let listens_to = |table: &str| {
         let subscribe = vec![("s".to_owned(), table.to_owned())];
-        Some(Listening { subscribe, at_ms: 1 })
+        Some(Listening::after(None, &subscribe, 1))
     };
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, None)));
     tasks.hear_anew(&HashSet::new());
@@ -121,10 +135,10 @@ fn a_task_begins_again_whose_listener_may_have_passed_rows_over_unseen() {
     assert_eq!(tasks.hold_unheard(6), Vec::<String>::new());
     tasks.change("a-1", 7, |task| (task.state, task.rows) = (State::Running, 7));
     kept(&mut tasks, &mut checkpoint);
-    let mut after = |at_ms: u64| {
+    let mut after = |since: u64| {
         let mut again = Tasks::load(&checkpoint).unwrap();
         again.hear_anew(&HashSet::new());
-        again.listens("search", Some(Listening { subscribe: Vec::new(), at_ms }));
+        again.listens("search", Some(Listening::after(None, &[], since)));
         let put_back = again.hold_unheard(8);
         let again_at_once = again.hold_unheard(9);
         kept(&mut again, &mut checkpoint);
