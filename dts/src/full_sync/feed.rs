@@ -1,5 +1,17 @@
 //! One task at work: reads a chunk when it is told to, over a connection of its own, and says when
 //! the listener has room for another.
+//!
+//! What it and the stream say to each other of each chunk:
+//!
+//! | feed | stream | |
+//! |---|---|---|
+//! | `Ready` | | the listener will have room by the time that a chunk is read |
+//! | | `Read` | the chunk's window is open, and all before `asked` has passed |
+//! | `Chunk` | | it is read, and there is room |
+//! | | `Durable` or `Drop` | all of it is in the bus; or its rows are read again |
+//!
+//! The next `Ready` may come as soon as the chunk is handed over. `Trouble` changes nothing of it;
+//! after `Restart` and `Failed` the feed is no more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -116,8 +128,8 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Where the task `has_sent` chunks before, these are done before it goes on: however often it
-    /// begins again, a listener that stands still gets no more.
+    /// Where the task `has_sent` chunks before, since the stream began, these are done before it
+    /// goes on: however often it begins again, a listener that stands still gets no more.
     pub(crate) fn start(
         common: &Arc<Common>,
         (id, task): (FeedId, &Task),

@@ -67,8 +67,7 @@ impl Syncs {
 
     /// Whether a chunk is merged in part.
     pub(in crate::pipeline) fn is_amid_a_chunk(&self) -> bool {
-        let is_begun = |run: &Run| run.held.front().is_some_and(|held| held.segment > 0);
-        self.runs.values().any(is_begun)
+        self.runs.values().any(Run::is_amid_a_chunk)
     }
 
     fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
@@ -115,6 +114,11 @@ impl Run {
     /// Whether the stream has come up to its next chunk.
     fn is_due(&self, position: &decode::Position) -> bool {
         self.held.front().is_some_and(|held| held.is_reached(position))
+    }
+
+    /// Whether a chunk of it is merged in part.
+    pub(super) fn is_amid_a_chunk(&self) -> bool {
+        self.held.front().is_some_and(|held| held.segment > 0)
     }
 
     /// Merges what there is room for.

@@ -1,4 +1,17 @@
 //! A full sync at work: its feed, and where it stands between the feed and the stream.
+//!
+//! A chunk goes through these states. There is one at most in the first, and two in the others:
+//!
+//! | state | its window | it ends when |
+//! |---|---|---|
+//! | asked | open | the feed has read it; spoilt, it is dropped then |
+//! | held | open | the stream passes its high mark, between two transactions |
+//! | being merged, a segment at a time | open | its last segment is in a batch |
+//! | sent, no more of ours | closed | the batch is durable, and the feed is told |
+//!
+//! The task's place moves on with each segment, and is in the checkpoint that goes with the batch:
+//! so a crash in any of them loses and repeats nothing. What spoils a chunk, an altered table or a
+//! window that is overrun, drops those that are asked and held; what was merged of them stays.
 
 use std::{collections::VecDeque, sync::Arc};
 
