@@ -96,9 +96,12 @@ pub async fn describe_by(
         average_row_bytes: row_bytes.unwrap_or(0),
         is_transactional: engine.as_deref() == Some("InnoDB"),
     };
+    description.check_seen(conn).await?;
     description.check_kind(&kind)?;
     description.columns = description.read_columns(conn).await?;
+    description.check_seen(conn).await?;
     let keys = description.read_keys(conn).await?;
+    description.check_seen(conn).await?;
     if let Some(primary) = description.primary_of(conn, &keys).await? {
         description.primary_key = primary.parts.iter().map(|part| part.column).collect();
     }
@@ -152,6 +155,20 @@ impl Description {
             return Ok(());
         }
         Err(Error::Altered(format!("table {} was altered", self.name())))
+    }
+
+    /// A MariaDB leaves out of what it tells of tables those that it cannot lock in time, and only
+    /// warns of it.
+    async fn check_seen(&self, conn: &mut Conn) -> Result<()> {
+        const LOCK_WAIT_TIMEOUT: u16 = 1205;
+        if conn.get_warnings() == 0 {
+            return Ok(());
+        }
+        let warnings: Vec<(String, u16, String)> = conn.query("SHOW WARNINGS").await?;
+        match warnings.into_iter().find(|(_, code, _)| *code == LOCK_WAIT_TIMEOUT) {
+            Some((.., said)) => Err(Error::Altered(format!("{} is locked: {said}", self.name()))),
+            None => Ok(()),
+        }
     }
 
     fn check_kind(&self, kind: &str) -> Result<()> {
