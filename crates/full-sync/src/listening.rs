@@ -25,25 +25,6 @@ pub struct Heard {
 }
 
 impl Listening {
-    /// What a listener gets from now on that subscribes to these globs over schema and table, none
-    /// for all tables; and since when, after what it was said to get.
-    pub fn after(before: Option<&Self>, subscribe: &[(String, String)], now: u64) -> Self {
-        let before = before.map_or(&[][..], |before| &before.tables);
-        let since = |schema: &str, table: &str| {
-            let is_same = |heard: &&Heard| heard.schema == schema && heard.table == table;
-            let all = || before.iter().find(|heard| heard.schema == "*" && heard.table == "*");
-            before.iter().find(is_same).or_else(all).map_or(now, |heard| heard.since_ms)
-        };
-        let heard = |(schema, table): (&str, &str)| Heard {
-            schema: schema.to_owned(),
-            table: table.to_owned(),
-            since_ms: since(schema, table),
-        };
-        let globs = subscribe.iter().map(|(schema, table)| (schema.as_str(), table.as_str()));
-        let all = subscribe.is_empty().then_some(("*", "*"));
-        Self { tables: globs.chain(all).map(heard).collect() }
-    }
-
     /// The key of a listener's in the control table.
     pub fn key(listener: &str) -> String {
         format!("{}{listener}", super::LISTENING_PREFIX)
@@ -62,38 +43,5 @@ impl Listening {
     /// When the bytes are something else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ITEM: (&str, &str) = ("s", "item");
-    const OTHER: (&str, &str) = ("s", "other");
-
-    fn after(before: Option<&Listening>, subscribe: &[(&str, &str)], now: u64) -> Listening {
-        let owned = subscribe.iter().map(|(schema, table)| ((*schema).into(), (*table).into()));
-        Listening::after(before, &owned.collect::<Vec<_>>(), now)
-    }
-
-    fn since(listening: &Listening) -> Vec<(&str, u64)> {
-        listening.tables.iter().map(|heard| (heard.table.as_str(), heard.since_ms)).collect()
-    }
-
-    #[test]
-    fn each_table_is_got_since_it_was_not_for_the_last_time() {
-        let first = after(None, &[ITEM], 1);
-        assert_eq!(since(&after(Some(&first), &[ITEM, OTHER], 2)), [("item", 1), ("other", 2)]);
-        let lost = after(Some(&first), &[OTHER], 2);
-        assert_eq!(since(&after(Some(&lost), &[ITEM, OTHER], 3)), [("item", 3), ("other", 2)]);
-    }
-
-    #[test]
-    fn whoever_gets_all_tables_gets_each() {
-        let all = after(None, &[], 1);
-        assert_eq!(since(&all), [("*", 1)]);
-        assert_eq!(since(&after(Some(&all), &[ITEM], 2)), [("item", 1)]);
-        assert_eq!(since(&after(Some(&all), &[], 2)), [("*", 1)]);
     }
 }

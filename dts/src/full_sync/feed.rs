@@ -66,6 +66,9 @@ const MAX_ORDERS: usize = 16;
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
 
+/// A table that cannot be read so many times more makes way for others.
+const TRIES: u32 = 3;
+
 /// What all tasks have in common.
 pub(crate) struct Common {
     pub(crate) source: Source,
@@ -107,8 +110,9 @@ pub(crate) enum News {
     Ready,
     /// It has room for this one.
     Chunk(Box<Chunk>),
-    /// It stands still, but by itself; the next chunk says that this is over.
-    Trouble(String),
+    /// It stands still, but by itself; the next chunk says that this is over. It `is_stuck` where
+    /// that is its table's, and lasts.
+    Trouble { text: String, is_stuck: bool },
     /// A table without a key has to be read from its beginning.
     Restart,
     /// It cannot go on.
@@ -204,9 +208,11 @@ impl Feeder {
                     if backoff.failures() == 0 {
                         warn!(task = self.id.0, %error, "a full sync is interrupted");
                     }
-                    self.tell(News::Trouble(error.to_string())).await;
                     // Trouble with the bus says nothing of what is being read.
                     let is_of_bus = matches!(error, Error::Bus(_));
+                    let is_of_table = !is_of_bus && self.reading.is_connected();
+                    let is_stuck = is_of_table && backoff.failures() >= TRIES;
+                    self.tell(News::Trouble { text: error.to_string(), is_stuck }).await;
                     if !is_of_bus && self.reading.break_off() {
                         self.tell(News::Restart).await;
                         return;
@@ -313,7 +319,7 @@ impl Feeder {
         if !self.pace.has_begun().await? {
             let listener = &self.listener;
             let text = format!("listener {listener} has never run: it gets the rows when it does");
-            self.tell(News::Trouble(text)).await;
+            self.tell(News::Trouble { text, is_stuck: false }).await;
             tokio::time::sleep(BACKOFF.max / 10).await;
             return Ok(false);
         }

@@ -31,6 +31,7 @@ use crate::{
 pub(super) struct Reading {
     of: Subject,
     link: Option<Link>,
+    is_connected: bool,
     size: Option<Size>,
     whole: Option<Whole>,
 }
@@ -58,12 +59,17 @@ struct Whole {
 impl Reading {
     pub(super) fn new(common: &Arc<Common>, task: Task) -> Self {
         let of = Subject { common: Arc::clone(common), task };
-        Self { of, link: None, size: None, whole: None }
+        Self { of, link: None, is_connected: false, size: None, whole: None }
     }
 
     /// Whether the one read of a whole table is under way.
     pub(super) fn is_whole(&self) -> bool {
         self.whole.is_some()
+    }
+
+    /// After an error: whether the server answered before.
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// After an error: whether a read that cannot be taken up again is broken off.
@@ -80,8 +86,10 @@ impl Reading {
         let mut link = match self.link.take() {
             Some(link) => link,
             None => {
+                self.is_connected = false;
                 let mut conn = self.of.common.source.connect().await?;
                 let marks = Marks::choose(&mut conn, &self.of.common.source).await?;
+                self.is_connected = true;
                 Link { conn, marks }
             }
         };

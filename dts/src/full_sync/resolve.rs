@@ -197,7 +197,11 @@ fn refused(code: Code, error: Error) -> Refusal {
 fn away(error: Error) -> Refusal {
     match error {
         Error::Refused { problem, remedy } => refusal(Code::NotPossible, problem, remedy),
-        other => refusal(Code::SourceAway, other.to_string(), "try again when MySQL is there"),
+        other => refusal(
+            Code::SourceAway,
+            other.to_string(),
+            "try again when MySQL is there, and the table not locked",
+        ),
     }
 }
 

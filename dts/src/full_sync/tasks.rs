@@ -29,6 +29,8 @@ pub(crate) struct Tasks {
     listening: Option<HashMap<String, Listening>>,
     /// Requests that are still there, and when they were made: an initial one may be made anew.
     asked: HashMap<String, u64>,
+    /// Those at work whose table cannot be read for now.
+    stuck: HashSet<String>,
     /// The keys in the checkpoint that are to be written or removed.
     dirty: BTreeSet<String>,
 }
@@ -232,6 +234,16 @@ impl Tasks {
         put_back
     }
 
+    /// A task at work cannot read its table for now: others go first, if there are any.
+    pub(crate) fn note_stuck(&mut self, id: &str) {
+        self.stuck.insert(id.to_owned());
+    }
+
+    /// A task goes on, or is not at work any more.
+    pub(crate) fn note_moving(&mut self, id: &str) {
+        self.stuck.remove(id);
+    }
+
     /// A task is not at work any more. One that `starts_over` does so when its turn comes again.
     pub(crate) fn make_way(&mut self, id: &str, starts_over: bool, now: u64) {
         if self.tasks.get(id).is_none_or(|task| task.state.is_final()) {
@@ -265,7 +277,7 @@ impl Tasks {
     }
 
     /// The tasks whose turn it is, while so many of one listener have theirs at once: first come,
-    /// first served, but one in trouble makes way. A listener that stands still is in nobody
+    /// first served, but one that is stuck makes way. A listener that stands still is in nobody
     /// else's way.
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
@@ -273,7 +285,7 @@ impl Tasks {
             matches!(task.state, State::Waiting | State::Running) && hears(task, listening).is_ok()
         };
         let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
-        let rank = |task: &Task| (task.error.is_some(), task.state != State::Running);
+        let rank = |task: &Task| (self.stuck.contains(&task.id), task.state != State::Running);
         open.sort_by_key(|task| (rank(task), task.created_ms, &task.id));
         let mut at_work: HashMap<&str, usize> = HashMap::new();
         open.retain(|task| {

@@ -132,7 +132,10 @@ impl Syncs {
     /// Starts those whose turn it is, and ends those whose turn it is not any more.
     fn start_and_stop(&mut self, windows: &mut Windows) {
         for id in self.tasks.hold_unheard(now_ms()) {
-            info!(task = id, "full sync begins again when its listener gets the table");
+            info!(
+                task = id,
+                "full sync waits, or begins again: its listener did not get the table"
+            );
             self.end_run(&id, windows);
         }
         let due = self.tasks.due(self.common.config.parallel);
@@ -176,6 +179,7 @@ impl Syncs {
             }
         }
         self.sent.retain(|sent| sent != id);
+        self.tasks.note_moving(id);
     }
 
     /// Begins again with the first row.
@@ -199,6 +203,7 @@ impl Syncs {
         match news {
             News::Ready => {
                 run.is_ready = true;
+                self.tasks.note_moving(&id);
                 self.note_trouble(&id, None);
             }
             News::Chunk(chunk) => {
@@ -206,7 +211,12 @@ impl Syncs {
                     self.restart(&id, windows);
                 }
             }
-            News::Trouble(text) => self.note_trouble(&id, Some(text)),
+            News::Trouble { text, is_stuck } => {
+                if is_stuck {
+                    self.tasks.note_stuck(&id);
+                }
+                self.note_trouble(&id, Some(text));
+            }
             News::Restart => self.restart(&id, windows),
             News::Failed(error) => {
                 self.end_run(&id, windows);

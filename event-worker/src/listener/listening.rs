@@ -7,8 +7,8 @@
 use std::{convert::Infallible, sync::Arc};
 
 use event_bus::{Bus, Subscription};
-use full_sync::Listening;
-use service::Backoff;
+use full_sync::{Heard, Listening};
+use service::{Backoff, glob};
 use tracing::{info, warn};
 
 use super::{
@@ -72,12 +72,94 @@ impl Teller {
         let kept = self.bus.control().await?.changes().await?;
         let told = kept.into_iter().find(|(other, _)| *other == key).and_then(|(_, value)| value);
         let told = told.and_then(|value| Listening::from_bytes(&value).ok());
-        let listening = Listening::after(told.as_ref(), &self.subscribe, now_ms());
+        let listening = after(told.as_ref(), &self.subscribe, now_ms());
         if told.as_ref() == Some(&listening) {
             return Ok(());
         }
         self.bus.put_control(&[(key, Some(listening.to_bytes().into()))]).await?;
         info!(subscribe = ?self.subscribe, "full syncs know what the listener gets");
         Ok(())
+    }
+}
+
+/// What a listener gets that subscribes to these globs over schema and table, none for all tables;
+/// and since when, after what it was said to get.
+fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -> Listening {
+    let before = before.map_or(&[][..], |before| &before.tables);
+    let all = [("*".to_owned(), "*".to_owned())];
+    let globs = if subscribe.is_empty() { &all } else { subscribe };
+    let since = |glob: &(String, String)| {
+        let held_it = before.iter().filter(|heard| holds(heard, glob));
+        held_it.map(|heard| heard.since_ms).min().unwrap_or(now)
+    };
+    let heard = |glob: &(String, String)| Heard {
+        schema: glob.0.clone(),
+        table: glob.1.clone(),
+        since_ms: since(glob),
+    };
+    let mut tables: Vec<Heard> = globs.iter().map(heard).collect();
+    // One table that was got before, and is among more now, is got since then.
+    let is_kept = |old: &&Heard| {
+        let name = (old.schema.clone(), old.table.clone());
+        is_name(&name) && !globs.contains(&name) && tables.iter().any(|heard| holds(heard, &name))
+    };
+    let kept: Vec<Heard> = before.iter().filter(is_kept).cloned().collect();
+    tables.extend(kept);
+    Listening { tables }
+}
+
+/// Whether all that a glob fits was got: of the same glob, or all tables, or as one of several.
+fn holds(heard: &Heard, glob: &(String, String)) -> bool {
+    let Heard { schema, table, .. } = heard;
+    let is_same = (schema, table) == (&glob.0, &glob.1);
+    let is_one_of_them =
+        || is_name(glob) && glob::matches(schema, &glob.0) && glob::matches(table, &glob.1);
+    is_same || (schema == "*" && table == "*") || is_one_of_them()
+}
+
+/// Whether a glob is the name of one table.
+fn is_name((schema, table): &(String, String)) -> bool {
+    !schema.contains(['*', '?']) && !table.contains(['*', '?'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ITEM: (&str, &str) = ("s", "item");
+    const OTHER: (&str, &str) = ("s", "other");
+    const SOME: (&str, &str) = ("s", "i*");
+
+    /// Since when each is got, of one listener whose `subscribe` is each of these in turn.
+    fn since(subscribed: &[&[(&str, &str)]]) -> Vec<(String, u64)> {
+        let mut listening = None;
+        for (now, globs) in (1..).zip(subscribed) {
+            let owned = globs.iter().map(|(schema, table)| ((*schema).into(), (*table).into()));
+            let owned: Vec<(String, String)> = owned.collect();
+            let told = after(listening.as_ref(), &owned, now);
+            assert_eq!(after(Some(&told), &owned, now + 1), told, "there is nothing new");
+            listening = Some(told);
+        }
+        let tables = listening.map(|told| told.tables).unwrap_or_default();
+        tables.into_iter().map(|heard| (heard.table, heard.since_ms)).collect()
+    }
+
+    fn told<const N: usize>(tables: [(&str, u64); N]) -> Vec<(String, u64)> {
+        tables.map(|(table, since)| (table.to_owned(), since)).to_vec()
+    }
+
+    #[test]
+    fn a_table_is_got_since_it_was_not_for_the_last_time() {
+        assert_eq!(since(&[&[ITEM], &[ITEM, OTHER]]), told([("item", 1), ("other", 2)]));
+        assert_eq!(since(&[&[ITEM], &[OTHER], &[ITEM]]), told([("item", 3)]));
+    }
+
+    #[test]
+    fn a_table_that_is_one_of_several_is_not_lost() {
+        assert_eq!(since(&[&[], &[ITEM]]), told([("item", 1)]));
+        assert_eq!(since(&[&[ITEM], &[]]), told([("*", 2), ("item", 1)]));
+        assert_eq!(since(&[&[ITEM], &[SOME]]), told([("i*", 2), ("item", 1)]));
+        assert_eq!(since(&[&[SOME], &[ITEM, OTHER]]), told([("item", 1), ("other", 2)]));
+        assert_eq!(since(&[&[ITEM], &[SOME], &[OTHER]]), told([("other", 3)]));
     }
 }

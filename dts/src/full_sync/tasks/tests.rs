@@ -4,10 +4,15 @@ use serde_json::json;
 
 use super::*;
 
+fn listens_to((schema, table): (&str, &str), since_ms: u64) -> Option<Listening> {
+    let (schema, table) = (schema.to_owned(), table.to_owned());
+    Some(Listening { tables: vec![Heard { schema, table, since_ms }] })
+}
+
 /// Tasks whose listener listens to all tables.
 fn tasks() -> Tasks {
     let mut tasks = Tasks::default();
-    tasks.listens("search", Some(Listening::after(None, &[], 1)));
+    tasks.listens("search", listens_to(("*", "*"), 1));
     tasks
 }
 
@@ -74,7 +79,7 @@ fn a_listener_gets_a_table_once_at_a_time() {
 #[test]
 fn a_listener_that_stands_still_is_in_nobody_elses_way() {
     let mut tasks = tasks();
-    tasks.listens("other", Some(Listening::after(None, &[], 1)));
+    tasks.listens("other", listens_to(("*", "*"), 1));
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
     let other = Request { listener: "other".to_owned(), ..request("b", false) };
     tasks.decide(&other, Ok(vec![found("t1")]), 6);
@@ -82,16 +87,20 @@ fn a_listener_that_stands_still_is_in_nobody_elses_way() {
 }
 
 #[test]
-fn a_task_in_trouble_makes_way() {
+fn a_task_whose_table_cannot_be_read_makes_way() {
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2")]), 5);
     tasks.change("a-1", 6, |task| task.state = State::Running);
     assert_eq!(tasks.due(1), ["a-1"]);
-    tasks.change("a-1", 7, |task| task.error = Some("it is locked".to_owned()));
+    tasks.change("a-1", 7, |task| task.error = Some("the bus is away".to_owned()));
+    assert_eq!(tasks.due(1), ["a-1"], "that is not the table's");
+    tasks.note_stuck("a-1");
     assert_eq!(tasks.due(1), ["a-2"]);
     tasks.make_way("a-1", false, 7);
+    tasks.change("a-2", 8, |task| task.state = State::Running);
     assert_eq!(tasks.get("a-1").unwrap().state, State::Waiting);
-    tasks.change("a-2", 8, |task| task.state = State::Done);
+    assert_eq!(tasks.due(1), ["a-2"]);
+    tasks.change("a-2", 9, |task| task.state = State::Done);
     assert_eq!(tasks.due(1), ["a-1"]);
 }
 
@@ -104,16 +113,12 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
         let task = tasks.get("a-1").unwrap();
         (task.state, task.trouble().map(|trouble| trouble.contains("never run")))
     };
-    let listens_to = |table: &str| {
-        let subscribe = vec![("s".to_owned(), table.to_owned())];
-        Some(Listening::after(None, &subscribe, 1))
-    };
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, None)));
     tasks.hear_anew(&HashSet::new());
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(true))));
-    tasks.listens("search", listens_to("u"));
+    tasks.listens("search", listens_to(("s", "u"), 1));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
-    tasks.listens("search", listens_to("t*"));
+    tasks.listens("search", listens_to(("s", "t*"), 1));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec!["a-1".into()], (State::Waiting, None)));
     let begun = |task: &mut Task| {
         (task.state, task.rows) = (State::Running, 7);
@@ -122,7 +127,7 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
     tasks.change("a-1", 7, begun);
     assert_eq!(state(&mut tasks), (State::Running, None));
     // It may have passed over rows that were sent.
-    tasks.listens("search", listens_to("u"));
+    tasks.listens("search", listens_to(("s", "u"), 1));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
     let task = tasks.get("a-1").unwrap();
     assert_eq!((task.rows, &task.cursor), (0, &Some(json!({ "by": "code" }))));
@@ -138,7 +143,7 @@ fn a_task_begins_again_whose_listener_may_have_passed_rows_over_unseen() {
     let mut after = |since: u64| {
         let mut again = Tasks::load(&checkpoint).unwrap();
         again.hear_anew(&HashSet::new());
-        again.listens("search", Some(Listening::after(None, &[], since)));
+        again.listens("search", listens_to(("*", "*"), since));
         let put_back = again.hold_unheard(8);
         let again_at_once = again.hold_unheard(9);
         kept(&mut again, &mut checkpoint);
