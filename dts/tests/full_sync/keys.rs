@@ -104,7 +104,7 @@ impl Run<'_> {
     async fn fill(&self, conn: &mut Conn, rng: &mut StdRng) -> Result<()> {
         const BATCH: u64 = 500;
         let Kind { columns, rest, options, .. } = self.kind;
-        let rows = size(2_000, 20_000);
+        let rows = size(2_000, 20_000).min(self.kind.keys);
         let declared: Vec<String> =
             columns.iter().map(|(name, kind, _)| format!("{} {kind}", quoted(name))).collect();
         let not_null = |declared: &String| declared.replace(" NOT NULL", "") + " NOT NULL";
@@ -122,7 +122,7 @@ impl Run<'_> {
         .await?;
         let names: Vec<String> = columns.iter().map(|(name, ..)| quoted(name)).collect();
         let mut next = 0;
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             let values: Vec<String> = (next..next + BATCH)
                 .map(|n| {
                     let values: Vec<String> = columns.iter().map(|(.., of)| of(rng)).collect();
