@@ -10,7 +10,8 @@
 //! | sent, no more of ours | closed | the batch is durable, and the feed is told |
 //!
 //! The task's place moves on with each segment, and is in the checkpoint that goes with the batch:
-//! so a crash in any of them loses and repeats nothing. What spoils a chunk, an altered table or a
+//! a crash in any of them loses nothing, and repeats what the bus had without its checkpoint, which
+//! is nothing where it appends both or neither. What spoils a chunk, an altered table or a
 //! window that is overrun, drops those that are asked and held; what was merged of them stays.
 
 use std::{collections::VecDeque, sync::Arc};
