@@ -16,7 +16,7 @@ export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
 schema=dbevent_quickstart
 # A checkpoint belongs to one server: each has a folder of its own.
 site=$PWD/target/quickstart/$(cksum <<<"${MYSQL_URL:-}" | cut -d' ' -f1)
-release=${CARGO_TARGET_DIR:-$PWD/target}/release
+built=${CARGO_TARGET_DIR:-$PWD/target}/debug
 programs=$PWD/target/quickstart
 
 say() { echo "quickstart: $*"; }
@@ -85,7 +85,7 @@ TOML
 start() {
   local name=$1 file=$programs/$1.pid
   if running "$file" >/dev/null; then say "$name runs already"; return; fi
-  QUICKSTART_PASSWORD=$password setsid nohup "$release/$name" run --config "$site/$2" \
+  QUICKSTART_PASSWORD=$password setsid nohup "$built/$name" run --config "$site/$2" \
     >>"$site/$name.out" 2>>"$site/$name.log" </dev/null &
   remember "$file" $! || true
 }
@@ -136,7 +136,7 @@ esac
 mkdir -p "$programs"
 scripts/install.sh build curl
 say "building (the first time takes minutes)"
-cargo build --release --locked --quiet -p dts -p event-worker
+cargo build --locked --quiet -p dts -p event-worker
 find_mysql
 configure
 start dts dts.toml
@@ -156,5 +156,6 @@ It works. To go on:
   - how it is:  curl http://127.0.0.1:12358/api/v1/status
                 curl http://127.0.0.1:12359/api/v1/listeners
   - your own tables and your own handler: README.md, "Your own table"
+  - what is built here starts soon but is not fast; for speed:  cargo build --release
   - stop it:  scripts/quickstart.sh stop
 NEXT

@@ -48,7 +48,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     // Tests lie in `deps`, beside the programs.
     let folder = if folder.ends_with("deps") { folder.join("..") } else { folder.to_owned() };
     let path = folder.canonicalize()?.join(name);
-    ensure!(path.exists(), "{} is missing: cargo build --release first", path.display());
+    ensure!(path.exists(), "{} is missing: cargo build --workspace first", path.display());
     Ok(path)
 }
 
