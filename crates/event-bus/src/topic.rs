@@ -150,6 +150,16 @@ impl TopicFilter {
         })
     }
 
+    /// What passes this one or another.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        if self.patterns.is_empty() || other.patterns.is_empty() {
+            return Self::default();
+        }
+        let mut patterns = self.patterns.clone();
+        patterns.extend(other.patterns.iter().filter(|one| !self.patterns.contains(one)).cloned());
+        Self { patterns }
+    }
+
     /// A test for names.
     pub fn matcher(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
         let all = self.patterns.is_empty();
@@ -354,5 +364,17 @@ mod tests {
             assert_eq!(found, expected, "{schema_glob}.{table_glob} on {schema}.{table}");
         }
         assert!(TopicFilter::default().matcher()("anything"));
+    }
+
+    #[test]
+    fn what_passes_one_of_two_filters_passes_both_together() {
+        let names = TopicName::new("db");
+        let tables = |table: &str| names.filter(&[("s".to_owned(), table.to_owned())]);
+        let both = tables("a").or(&tables("b"));
+        assert!(both.matcher()("db.s.a") && both.matcher()("db.s.b") && !both.matcher()("db.s.c"));
+        assert_eq!(both.or(&tables("a")), both, "nothing is in it twice");
+        for every in [both.or(&TopicFilter::default()), TopicFilter::default().or(&both)] {
+            assert!(every.matcher()("anything"));
+        }
     }
 }

@@ -13,11 +13,14 @@
 //! | none in the whole topic | offsets were committed | the brokers forgot them: stops |
 //! | | another topic of the same name | deleted and made again: stops |
 //!
-//! A topic that `subscribe` did not match when the group began, and matches now, was added by the
-//! user: it begins at `start` as of now, even if an offset of an earlier time is still there.
+//! Which topics are new is a fact of the group, and not of one member's config: members with an
+//! older or a newer `subscribe` come and go. So what is written down of the group only grows: every
+//! pattern that a member ever asked for, and every topic that one ever read. A topic that is there
+//! and is none of these was added by the user: it begins at `start` as of now. One that left
+//! `subscribe` and comes back goes on at its offset.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -26,7 +29,7 @@ use super::{
     offsets::{self, Committed, Moment, Note, Offsets},
     topic_id::Described,
 };
-use crate::{Error, Partition, Result, Start, Subscription};
+use crate::{Error, Partition, Result, Start, Subscription, TopicFilter};
 
 /// Where a group goes on in a partition, and what its offsets are committed with.
 #[derive(Clone, Debug)]
@@ -47,30 +50,34 @@ struct Picture {
 /// Resolves where the group begins in topics that are new to it; blocks.
 pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
     let known = control::read(&offsets.place, &wanted.group)?;
-    let topics = offsets.topics(&wanted.topics)?;
-    let added: Vec<Described> =
-        topics.into_iter().filter(|topic| is_added(&known, topic)).collect();
+    let added = added(offsets, &known, offsets.topics(&wanted.topics)?)?;
     let mut changes = Changes::default();
     for (topic, begun) in resolve(offsets, &added, wanted.start)? {
         changes.topic(&wanted.group, &topic, &begun);
     }
-    if known.filter.as_ref() != Some(&wanted.topics) {
-        let passes = wanted.topics.matcher();
-        for topic in known.topics.keys().filter(|topic| !passes(topic)) {
-            changes.forget(&wanted.group, topic);
-        }
+    let before = known.filter.as_ref();
+    let filter = before.map_or_else(|| wanted.topics.clone(), |filter| filter.or(&wanted.topics));
+    if before != Some(&filter) {
         // Last: it says that what it needs is written.
-        changes.group(&wanted.group, &wanted.topics);
+        changes.group(&wanted.group, &filter);
     }
     control::write(&offsets.place, &changes)
 }
 
-/// Whether the user asked for this topic only now.
-fn is_added(known: &Known, topic: &Described) -> bool {
-    match &known.filter {
-        Some(filter) => !filter.matcher()(&topic.topic),
-        None => known.topics.get(&topic.topic).is_none_or(|begun| begun.id != topic.id),
-    }
+/// Those that the group was not asked to read before now. What it has committed counts in any case.
+fn added(offsets: &Offsets, known: &Known, mut topics: Vec<Described>) -> Result<Vec<Described>> {
+    let was_asked_for = known.filter.as_ref().map(TopicFilter::matcher);
+    topics.retain(|topic| {
+        let is_asked_for = was_asked_for.as_ref().is_some_and(|passes| passes(&topic.topic));
+        !is_asked_for && !known.topics.contains_key(&topic.topic)
+    });
+    let partitions = offsets::partitions(&topics);
+    let committed = offsets.committed(&partitions)?;
+    let all = partitions.iter().zip(&committed);
+    let read: HashSet<&str> =
+        all.filter(|(_, at)| at.is_some()).map(|(partition, _)| &*partition.topic).collect();
+    topics.retain(|topic| !read.contains(&*topic.topic));
+    Ok(topics)
 }
 
 fn resolve(offsets: &Offsets, topics: &[Described], start: Start) -> Result<Vec<(String, Begun)>> {

@@ -7,7 +7,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `group/{group}` | `{"patterns":[…]}`: the group has begun, with these topics |
+//! | `group/{group}` | `{"patterns":[…]}`: the group has begun; all topics that its members ever asked for |
 //! | `group/{group}/topic/{topic}` | [`Begun`]: with which topic, when and where it began there |
 //! | `table/{key}` | an entry of the control table |
 
@@ -38,7 +38,7 @@ pub(super) const TABLE_KEYS: &str = "table/";
 /// What is known of a group.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// What it has subscribed to; absent for one that has not begun.
+    /// All that its members ever subscribed to; absent for one that has not begun.
     pub(super) filter: Option<TopicFilter>,
     pub(super) topics: BTreeMap<String, Begun>,
 }
@@ -73,10 +73,6 @@ impl Changes {
 
     pub(super) fn topic(&mut self, group: &str, topic: &str, begun: &Begun) {
         self.put(topic_key(group, topic), begun);
-    }
-
-    pub(super) fn forget(&mut self, group: &str, topic: &str) {
-        self.0.push((topic_key(group, topic), None));
     }
 
     pub(super) fn entry(&mut self, (key, value): &ControlChange) {
