@@ -129,7 +129,10 @@ pub trait Consumer: Send {
     /// # Errors
     ///
     /// [`Error::PartitionLost`](crate::Error::PartitionLost) when one is no longer ours: then none
-    /// of that partition is saved.
+    /// of that partition is saved, and a poll says that it is gone. [`Error::Unsaved`] when the bus
+    /// takes the offsets of some partitions only; the others stay ours.
+    ///
+    /// [`Error::Unsaved`]: crate::Error::Unsaved
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing;
 
     /// Stops deliveries of these partitions, which stay ours. Idempotent.

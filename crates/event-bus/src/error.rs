@@ -29,6 +29,15 @@ pub enum Error {
     /// A commit for a partition that is not ours.
     #[error("partition {} of {} is no longer ours: another member took over", .0.number, .0.topic)]
     PartitionLost(Partition),
+    /// Offsets of partitions that are ours and that the bus did not save, while it saved those of
+    /// all others; try again later.
+    #[error("offsets in {} are not saved: {reason}", listed(partitions))]
+    Unsaved {
+        /// Those that were not saved.
+        partitions: Vec<Partition>,
+        /// What the bus said.
+        reason: String,
+    },
     /// Records that the group has not seen were deleted.
     #[error(
         "group {group} stands at offset {committed} of {}, but the oldest record kept is {first}: \
@@ -86,6 +95,11 @@ pub enum Error {
 impl Error {
     /// Whether the same call can succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Full(_))
+        matches!(self, Self::Unavailable { .. } | Self::Full(_) | Self::Unsaved { .. })
     }
+}
+
+fn listed(partitions: &[Partition]) -> String {
+    let name = |partition: &Partition| format!("{}/{}", partition.topic, partition.number);
+    partitions.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -23,6 +23,8 @@ mod member;
 mod offsets;
 mod partition;
 mod producer;
+mod rebalance;
+mod saving;
 mod scan;
 mod table;
 mod topic_id;

@@ -17,6 +17,8 @@ use tokio::{
 
 use super::*;
 
+mod commits;
+
 const PARTITIONS: u32 = 6;
 const TOPIC: &str = "dbevents.s.t";
 const GROUP: &str = "dbevents.listener.test";

@@ -11,15 +11,11 @@ use std::{
         mpsc::{self, Sender as Working},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use rdkafka::{
-    config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::RDKafkaErrorCode as Code,
-};
+use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
 use tokio::{
     sync::{mpsc as inbox, oneshot},
     task::spawn_blocking,
@@ -31,16 +27,13 @@ use super::{
     control,
     desk::{Desk, Out},
     member::{self, Command, Member},
-    offsets::{self, Note, Offsets},
+    offsets::Offsets,
+    saving,
 };
 use crate::{Committing, Consumer, Delivery, Error, Partition, Polled, Result, Subscription};
 
 /// How many batches wait for the owner.
 const MAX_WAITING: usize = 1;
-
-/// How long a commit is tried while the group or its coordinator moves.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
-const COMMIT_STEP: Duration = Duration::from_millis(50);
 
 /// How long leaving the group may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -248,7 +241,7 @@ impl Consumer for KafkaConsumer {
         }
         let (member, address) = (Weak::clone(&self.member), self.address.clone());
         Box::pin(async move {
-            let done = spawn_blocking(move || commit(&member, &terms, &address)).await;
+            let done = spawn_blocking(move || saving::commit(&member, &terms, &address)).await;
             done.map_err(|panic| Error::Internal(panic.to_string()))?
         })
     }
@@ -284,62 +277,4 @@ impl Consumer for KafkaConsumer {
             );
         }
     }
-}
-
-/// Saves offsets for partitions that are ours since those terms; blocks.
-fn commit(
-    member: &Weak<BaseConsumer<Member>>,
-    terms: &[(Partition, u64, u64)],
-    address: &str,
-) -> Result<()> {
-    let Some((first, ..)) = terms.first() else { return Ok(()) };
-    let lost = |partition: &Partition| Error::PartitionLost(partition.clone());
-    let Some(consumer) = member.upgrade() else { return Err(lost(first)) };
-    let member = consumer.context();
-    let deadline = Instant::now() + COMMIT_PATIENCE;
-    loop {
-        let note = |(partition, offset, term): &(Partition, u64, u64)| {
-            let note = member.desk.note(partition, *term).ok_or_else(|| lost(partition))?;
-            Ok((partition.clone(), *offset, note))
-        };
-        let commits: Vec<(Partition, u64, Note)> = terms.iter().map(note).collect::<Result<_>>()?;
-        let done = offsets::commit_list(&commits)
-            .and_then(|list| consumer.commit(&list, CommitMode::Sync));
-        let Err(error) = done else { return Ok(()) };
-        let code = error.rdkafka_error_code();
-        if code.is_some_and(is_lost) {
-            return Err(lost(first));
-        }
-        if !code.is_some_and(is_moving) || Instant::now() > deadline {
-            let doing = offsets::saving(&member.wanted.group, &commits);
-            return Err(member.voice.explain(&doing, &error, address));
-        }
-        thread::park_timeout(COMMIT_STEP);
-    }
-}
-
-/// The group has gone on without us, or the topic is gone.
-fn is_lost(code: Code) -> bool {
-    matches!(
-        code,
-        Code::UnknownMemberId
-            | Code::FencedInstanceId
-            | Code::UnknownTopicOrPartition
-            | Code::AssignmentLost
-    )
-}
-
-/// The same commit can succeed in a moment. So after a generation that has passed: what is still
-/// ours in the next one the library keeps without a word (KIP-429), and what is not it tells us.
-fn is_moving(code: Code) -> bool {
-    matches!(
-        code,
-        Code::RebalanceInProgress
-            | Code::IllegalGeneration
-            | Code::CoordinatorLoadInProgress
-            | Code::CoordinatorNotAvailable
-            | Code::NotCoordinator
-            | Code::WaitingForCoordinator
-            | Code::InProgress
-    )
 }

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        mpsc::{self, RecvTimeoutError, TryRecvError},
+        mpsc::{self, TryRecvError},
     },
     time::{Duration, Instant},
 };
@@ -16,16 +16,14 @@ use std::{
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
-    types::RDKafkaRespErr,
 };
-use service::{Backoff, BackoffConfig};
 
 use super::{
-    begin,
+    begin::{self, Entry},
     client::{self, Voice},
-    desk::{Desk, Out},
+    desk::{Desk, Out, Taken},
     offsets::{self, Offsets, number},
     scan,
     topic_id::Described,
@@ -35,18 +33,15 @@ use crate::{Error, Partition, Result, Subscription};
 /// How long a call into the library waits for a record: commands are seen after it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long the work on partitions that are given up may take; below `max.poll.interval.ms`.
-const REVOKE_PATIENCE: Duration = Duration::from_secs(60);
-
 /// How soon a full queue is looked at again, where nobody says that it has room.
-const STEP: Duration = Duration::from_millis(10);
+pub(super) const STEP: Duration = Duration::from_millis(10);
 
 /// How often topics are looked for, and how often until all of them are given to somebody.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_FIRST_EVERY: Duration = Duration::from_secs(1);
 
-const BACKOFF: BackoffConfig =
-    BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(2), factor: 2.0 };
+/// How often it is asked what an offset error means, until that is answered.
+const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a member asks anew for what nobody was given.
 const MAX_CLAIMS: u32 = 3;
@@ -94,130 +89,7 @@ impl ClientContext for Member {
     }
 }
 
-impl ConsumerContext for Member {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        code: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
-        self.desk.lock().events += 1;
-        let partitions = named(list);
-        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assign(consumer, &partitions, list);
-        } else {
-            self.give_up(consumer, &partitions, list);
-        }
-    }
-}
-
 impl Member {
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &[Partition],
-        list: &mut TopicPartitionList,
-    ) {
-        let entries = match self.enter(consumer, partitions) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.desk.lock().fail(error);
-                Vec::new()
-            }
-        };
-        // Also what we cannot begin with is taken, or the group would wait for us; its records are
-        // thrown away, and we leave.
-        let _ = list.set_all_offsets(rdkafka::Offset::End);
-        for entry in &entries {
-            let (topic, offset) = (&entry.partition.topic, i64::try_from(entry.offset));
-            let offset = rdkafka::Offset::Offset(offset.unwrap_or(i64::MAX));
-            let _ = list.set_partition_offset(topic, number(&entry.partition), offset);
-        }
-        let mut desk = self.desk.lock();
-        match consumer.incremental_assign(list) {
-            Ok(()) => {
-                desk.miss(partitions, &entries);
-                desk.assigned(entries);
-            }
-            Err(error) => desk.fail(self.offsets.place.error("cannot assign", &error, &self.voice)),
-        }
-    }
-
-    /// Finds out where to begin, for as long as the partitions stay ours.
-    fn enter(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &[Partition],
-    ) -> Result<Vec<begin::Entry>> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut backoff = Backoff::new(BACKOFF);
-        loop {
-            let commit = |commits: offsets::Commits<'_>| {
-                client_commit(consumer, commits).map_err(|error| {
-                    let doing = offsets::saving(&self.wanted.group, commits);
-                    self.offsets.place.error(&doing, &error, &self.voice)
-                })
-            };
-            match begin::entries(&self.offsets, partitions, commit) {
-                Err(error) if error.is_transient() => {
-                    if self.desk.is_deserted() || consumer.assignment_lost() {
-                        return Ok(Vec::new());
-                    }
-                    tracing::debug!(%error, "partitions wait for their offsets");
-                    self.desk.lock().put(Out::Trouble(error));
-                    std::thread::park_timeout(backoff.next_wait());
-                    self.desk.flush();
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    fn give_up(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &[Partition],
-        list: &TopicPartitionList,
-    ) {
-        let ours = self.desk.lock().leaving(partitions);
-        if consumer.assignment_lost() {
-            let mut desk = self.desk.lock();
-            desk.forget(partitions);
-            desk.lost(ours);
-        } else {
-            if !ours.is_empty() {
-                self.wait_for_work(ours);
-            }
-            self.desk.lock().forget(partitions);
-        }
-        self.desk.flush();
-        // A pause would outlive the assignment.
-        let _ = consumer.resume(list);
-        if let Err(error) = consumer.incremental_unassign(list) {
-            tracing::debug!(%error, "partitions were gone already");
-        }
-    }
-
-    /// Says that partitions are given up, and waits until the work on them is done.
-    fn wait_for_work(&self, partitions: Vec<Partition>) {
-        let (working, done) = mpsc::channel();
-        self.desk.lock().put(Out::Revoking(partitions, working));
-        let deadline = Instant::now() + REVOKE_PATIENCE;
-        while Instant::now() < deadline {
-            self.desk.flush();
-            if done.recv_timeout(STEP) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-        }
-        tracing::warn!(
-            group = self.wanted.group,
-            "the work on partitions that go to another member did not end within {} s",
-            REVOKE_PATIENCE.as_secs()
-        );
-    }
-
     /// Looks which topics there are now, and whether those that we read are still the same.
     fn look(&self, consumer: &BaseConsumer<Self>, joined: &mut Joined) -> Result<()> {
         let topics = self.offsets.topics(&self.wanted.topics)?;
@@ -286,17 +158,25 @@ impl Member {
         done.map_err(|error| self.offsets.place.error("cannot join", &error, &self.voice))
     }
 
+    /// Another process took our place in the group.
+    pub(super) fn fenced(&self) -> Error {
+        Error::Fenced(format!(
+            "the place of {} in group {}",
+            self.wanted.instance.as_deref().unwrap_or_default(),
+            self.wanted.group
+        ))
+    }
+
     /// What an error from `poll` means, where it means anything.
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let Some(code) = error.rdkafka_error_code() else { return Ok(()) };
         let address = &self.offsets.place.config.address;
         match code {
-            Code::FencedInstanceId => Err(Error::Fenced(format!(
-                "the place of {} in group {}",
-                self.wanted.instance.as_deref().unwrap_or_default(),
-                self.wanted.group
-            ))),
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.find_gone(),
+            Code::FencedInstanceId => Err(self.fenced()),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+                self.desk.lock().is_in_doubt = true;
+                Ok(())
+            }
             Code::AllBrokersDown => {
                 Err(self.offsets.place.error("cannot read", error, &self.voice))
             }
@@ -318,14 +198,40 @@ impl Member {
         }
     }
 
-    /// Which offset is gone: the library does not say it.
-    fn find_gone(&self) -> Result<()> {
+    /// Finds out which offset is gone: the library does not say it, and does not read on by itself.
+    /// If none is, all are read on.
+    fn explain(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
         let entries = self.desk.lock().entries();
         let ids: BTreeMap<&str, &str> =
             entries.iter().map(|entry| (&*entry.partition.topic, &*entry.note.id)).collect();
         let names: Vec<&str> = ids.keys().copied().collect();
-        begin::verify(&self.wanted.group, &ids, &self.offsets.describe(&names)?)?;
-        begin::check(&self.offsets, &entries)
+        let there = self.offsets.describe(&names)?;
+        let gone = begin::verify(&self.wanted.group, &ids, &there)?;
+        let is_there = |entry: &Entry| !gone.contains(&&*entry.partition.topic);
+        let entries: Vec<Entry> = entries.iter().filter(|entry| is_there(entry)).cloned().collect();
+        let firsts = begin::check(&self.offsets, &entries)?;
+        let partitions = entries.into_iter().map(|entry| entry.partition).zip(firsts);
+        let mut desk = self.desk.lock();
+        let again = desk.again(&partitions.collect::<Vec<_>>());
+        desk.is_in_doubt = false;
+        drop(desk);
+        self.read_again(consumer, &again)
+    }
+
+    fn read_again(&self, consumer: &BaseConsumer<Self>, again: &[(Partition, u64)]) -> Result<()> {
+        if again.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(group = self.wanted.group, count = again.len(), "reads on at its offsets");
+        let mut list = TopicPartitionList::with_capacity(again.len());
+        for (partition, offset) in again {
+            let offset = rdkafka::Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
+            // Only an offset below zero is refused.
+            let _ = list.add_partition_offset(&partition.topic, number(partition), offset);
+        }
+        let done = consumer.incremental_unassign(&list);
+        let done = done.and_then(|()| consumer.incremental_assign(&list));
+        done.map_err(|error| self.offsets.place.error("cannot read on", &error, &self.voice))
     }
 }
 
@@ -333,6 +239,7 @@ impl Member {
 pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receiver<Command>) {
     let member = Arc::clone(consumer.context());
     let (mut joined, mut next_look) = (Joined::default(), Instant::now());
+    let mut next_explain = Instant::now();
     while !member.desk.is_deserted() {
         match commands.try_recv() {
             Ok(command) => {
@@ -347,6 +254,10 @@ pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receive
             note(&member, looked);
             next_look =
                 Instant::now() + if joined.is_settled { LOOK_EVERY } else { LOOK_FIRST_EVERY };
+        }
+        if member.desk.lock().is_in_doubt && Instant::now() >= next_explain {
+            note(&member, member.explain(consumer));
+            next_explain = Instant::now() + EXPLAIN_EVERY;
         }
         if let Some(refusal) = member.voice.refusal(&member.offsets.place.config.address) {
             note(&member, Err(refusal));
@@ -370,10 +281,15 @@ fn fill(consumer: &BaseConsumer<Member>, member: &Member) {
         wait = Duration::ZERO;
         match polled {
             Some(Ok(message)) => {
-                if !member.desk.lock().take(&message) {
-                    continue;
+                let taken = member.desk.lock().take(&message);
+                match taken {
+                    Taken::More => continue,
+                    Taken::Full => {}
+                    Taken::Another(partition) => {
+                        let group = member.wanted.group.clone();
+                        note(member, Err(Error::Truncated { group, partition }));
+                    }
                 }
-                break;
             }
             Some(Err(error)) => note(member, member.judge(&error)),
             None => {
@@ -416,26 +332,10 @@ fn obey(consumer: &BaseConsumer<Member>, command: Command) {
     }
 }
 
-fn client_commit(
-    consumer: &BaseConsumer<Member>,
-    commits: offsets::Commits<'_>,
-) -> std::result::Result<(), KafkaError> {
-    let list = offsets::commit_list(commits)?;
-    consumer.commit(&list, rdkafka::consumer::CommitMode::Sync)
-}
-
 fn listed(partitions: &[Partition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition(&partition.topic, number(partition));
     }
     list
-}
-
-fn named(list: &TopicPartitionList) -> Vec<Partition> {
-    let name = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| Partition {
-        topic: element.topic().into(),
-        number: u32::try_from(element.partition()).unwrap_or(0),
-    };
-    list.elements().iter().map(name).collect()
 }

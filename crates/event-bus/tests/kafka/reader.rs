@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use event_bus::{Error, Polled, ResetTo, Start, Subscription, TopicFilter, TopicName};
+use event_bus::{Error, Partition, Polled, ResetTo, Start, Subscription, TopicFilter, TopicName};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -16,17 +16,17 @@ use crate::contract::reader::{PREFIX, Reader, group, tables, topic};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs with a prefix that nobody has used.
-async fn alone<T>(test: impl Future<Output = T>) -> T {
+pub(super) async fn alone<T>(test: impl Future<Output = T>) -> T {
     let test =
         async { tokio::time::timeout(PATIENCE * 2, test).await.expect("an end within a minute") };
     PREFIX.scope(new_prefix(), test).await
 }
 
-fn prefix() -> String {
+pub(super) fn prefix() -> String {
     crate::contract::reader::prefix()
 }
 
-fn producer(settings: &[(&str, &str)]) -> BaseProducer {
+pub(super) fn producer(settings: &[(&str, &str)]) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address()).set("message.max.bytes", "20000000");
     for (name, value) in settings {
@@ -35,7 +35,7 @@ fn producer(settings: &[(&str, &str)]) -> BaseProducer {
     config.create().unwrap()
 }
 
-fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
+pub(super) fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
     send_to(producer, topic, 0, values);
 }
 
@@ -48,13 +48,13 @@ fn send_to(producer: &BaseProducer, topic: &str, partition: i32, values: &[&str]
 }
 
 /// Makes a topic with one partition and these values.
-async fn fill(topic: &str, values: &[&str]) {
+pub(super) async fn fill(topic: &str, values: &[&str]) {
     Admin::new().create(topic, 1, &[]).await;
     send(&producer(&[]), topic, values);
 }
 
 /// The error that ends a reader.
-async fn end(reader: &mut Reader) -> Error {
+pub(super) async fn end(reader: &mut Reader) -> Error {
     loop {
         match reader.consumer.poll().await {
             Err(error) if !error.is_transient() => return error,
@@ -274,6 +274,41 @@ async fn a_topic_made_while_only_a_member_with_an_older_config_is_there_is_read_
         let mut reader = Reader::subscribe(&*bus, "one", Start::Latest, these(&["a", "b"])).await;
         reader.read(1).await;
         assert_eq!(reader.values(), ["2"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_a_deleted_topic_is_part_of_saves_all_else() {
+    alone(async {
+        for name in ["a", "b"] {
+            fill(&topic(name), &["1"]).await;
+        }
+        let bus = bus(&prefix(), 1);
+        let mut reader = Reader::join(&*bus, "one").await;
+        reader.read(2).await;
+        Admin::new().delete(&topic("b")).await;
+        let offsets: Vec<(Partition, u64)> = reader.owned.clone().into_iter().collect();
+        let (of_b, of_a): (Vec<_>, Vec<_>) =
+            offsets.iter().cloned().partition(|(at, _)| *at.topic == topic("b"));
+        // The broker forgets it at some time.
+        let saved = loop {
+            let saved = reader.consumer.commit(&of_b).await;
+            if saved.is_err() {
+                break saved;
+            }
+        };
+        let lists = |error: &Error| {
+            matches!(error, Error::Unsaved { partitions, .. }
+            if partitions.iter().eq(of_b.iter().map(|(partition, _)| partition)))
+        };
+        assert!(lists(&saved.unwrap_err()));
+        let error = reader.consumer.commit(&offsets).await.unwrap_err();
+        assert!(lists(&error), "{error}");
+        let progress = bus.progress(&group("g"), &tables("a")).await.unwrap();
+        assert_eq!(progress[0].committed, Some(of_a[0].1));
+        send(&producer(&[]), &topic("a"), &["2"]);
+        reader.read(3).await;
     })
     .await;
 }

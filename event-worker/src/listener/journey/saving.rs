@@ -80,12 +80,20 @@ impl Journey {
             }
             Err(event_bus::Error::PartitionLost(partition)) => {
                 debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
-                // The next poll says so too; but if it has, the partition may be ours again.
+                // A poll says so too, and only it knows: the partition may be ours again by then,
+                // or still. But nothing is polled while partitions go to another member, and at the end.
                 let is_of = |generation| generation < saving.next_generation;
-                if self.tracker.generation(&partition).is_some_and(is_of) {
+                let is_polled = self.leaving.is_none() && !self.flow.is_stopping;
+                if !is_polled && self.tracker.generation(&partition).is_some_and(is_of) {
                     self.lost(&[partition]);
                     return Ok(Rest::AtOnce);
                 }
+            }
+            Err(event_bus::Error::Unsaved { partitions, reason }) => {
+                debug!(count = partitions.len(), reason, "not all offsets are saved");
+                let mut saved = saving.offsets;
+                saved.retain(|(partition, _)| !partitions.contains(partition));
+                self.tracker.committed(&saved);
             }
             Err(error) => self.bus_failed(error)?,
         }
