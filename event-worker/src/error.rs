@@ -107,6 +107,7 @@ impl Error {
             Self::Bus(
                 event_bus::Error::OffsetGone { .. }
                 | event_bus::Error::TopicReplaced { .. }
+                | event_bus::Error::Truncated { .. }
                 | event_bus::Error::OffsetsExpired { .. },
             ) => {
                 "nothing is skipped by itself: decide where this listener goes on with \

@@ -65,6 +65,19 @@ pub enum Error {
         /// The topic.
         topic: String,
     },
+    /// The end of a partition is gone with records that the group had read.
+    #[error(
+        "partition {} of {} was cut off below the place of group {group}, so that other records may \
+         stand where it has read: its brokers lost records (an unclean election of a leader, or a \
+         restored disk); `event-worker listener reset` says where the group goes on",
+        .partition.number, .partition.topic
+    )]
+    Truncated {
+        /// The group.
+        group: String,
+        /// Where.
+        partition: Partition,
+    },
     /// The bus has forgotten how far the group was.
     #[error(
         "the bus has forgotten how far group {group} was in topic {topic}: it was away for longer \

@@ -12,6 +12,7 @@
 //! | none | nothing: the topic appeared later | begins with its first record |
 //! | none in the whole topic | offsets were committed | the brokers forgot them: stops |
 //! | | another topic of the same name | deleted and made again: stops |
+//! | behind the end of this topic | | its log was cut off: stops |
 //!
 //! Which topics are new is a fact of the group, and not of one member's config: members with an
 //! older or a newer `subscribe` come and go. So what is written down of the group only grows: every
@@ -27,7 +28,7 @@ use std::{
 use super::{
     control::{self, Begun, Changes, Known},
     offsets::{self, Committed, Moment, Note, Offsets},
-    topic_id::Described,
+    topic_id::{self, Described},
 };
 use crate::{Error, Partition, Result, Start, Subscription, TopicFilter};
 
@@ -129,25 +130,25 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-/// That the next record of each is still there, or yet to come.
-pub(super) fn check(offsets: &Offsets, entries: &[Entry]) -> Result<()> {
+/// That the next record of each is still there, or yet to come. Gives the oldest that is kept.
+pub(super) fn check(offsets: &Offsets, entries: &[Entry]) -> Result<Vec<u64>> {
     let partitions: Vec<Partition> = entries.iter().map(|entry| entry.partition.clone()).collect();
     let lows = offsets.at(&partitions, Moment::Earliest)?;
     let ends = offsets.at(&partitions, Moment::Latest)?;
-    for ((entry, first), end) in entries.iter().zip(lows).zip(ends) {
-        if entry.offset < first {
-            return Err(Error::OffsetGone {
-                group: offsets.group.clone(),
-                partition: entry.partition.clone(),
-                committed: entry.offset,
-                first,
-            });
+    for ((entry, first), end) in entries.iter().zip(&lows).zip(ends) {
+        let (group, partition) = (offsets.group.clone(), entry.partition.clone());
+        if entry.offset < *first {
+            let (committed, first) = (entry.offset, *first);
+            return Err(Error::OffsetGone { group, partition, committed, first });
         }
         if entry.offset > end {
-            return Err(replaced(&offsets.group, &entry.partition.topic));
+            // Where topics have no ids, this is all that tells one that was made again.
+            let has_id = !topic_id::is_none(&entry.note.id);
+            let replaced = || replaced(&group, &partition.topic);
+            return Err(if has_id { Error::Truncated { group, partition } } else { replaced() });
         }
     }
-    Ok(())
+    Ok(lows)
 }
 
 /// That topics are those that they were, by their ids. Gives the names of those that are gone.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender as Working},
     time::{Duration, Instant},
 };
@@ -56,6 +57,34 @@ pub(super) struct State {
     scanned: Vec<(Partition, u64)>,
     has_failed: bool,
     troubled: Option<Instant>,
+    /// The library stopped to read a partition, which it does not name, because of its offset.
+    pub(super) is_in_doubt: bool,
+}
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is taken, or nobody's, and there is room for more.
+    More,
+    /// The batch is full.
+    Full,
+    /// It is not the one that was read before at this offset.
+    Another(Partition),
+}
+
+/// A record that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Last {
+    offset: u64,
+    hash: u64,
+}
+
+impl Last {
+    fn of(offset: u64, key: &[u8], value: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (key, value).hash(&mut hasher);
+        Self { offset, hash: hasher.finish() }
+    }
 }
 
 struct Owned {
@@ -64,6 +93,10 @@ struct Owned {
     term: u64,
     /// The offset after all that was taken.
     next: u64,
+    /// The last record that was taken.
+    last: Option<Last>,
+    /// It is read once more, and must be the same.
+    proof: Option<Last>,
     /// The end in the last statistics, and whether it is surely one since this reading began: the
     /// library keeps what it knew of a partition when that is paused or given up.
     seen: Option<Option<u64>>,
@@ -155,6 +188,8 @@ impl State {
                 note,
                 term: self.term,
                 next: offset,
+                last: None,
+                proof: None,
                 seen: None,
                 is_fresh: self.met.insert(partition.clone()),
                 end: None,
@@ -243,20 +278,41 @@ impl State {
         owned.map(entry).collect()
     }
 
-    /// Takes a record, and says whether the batch is full.
-    pub(super) fn take(&mut self, message: &impl Message) -> bool {
+    /// Takes a record.
+    pub(super) fn take(&mut self, message: &impl Message) -> Taken {
         let number = u32::try_from(message.partition()).unwrap_or(u32::MAX);
         let of_topic = self.owned.get_mut(message.topic());
-        let Some(owned) = of_topic.and_then(|topic| topic.get_mut(&number)) else { return false };
+        let Some(owned) = of_topic.and_then(|topic| topic.get_mut(&number)) else {
+            return Taken::More;
+        };
         if owned.is_leaving {
-            return false;
+            return Taken::More;
         }
         let delivery = delivery(&owned.partition, message);
-        owned.next = delivery.offset + 1;
+        if let Some(proof) = owned.proof.take() {
+            let is_same = proof == Last::of(delivery.offset, &delivery.key, &delivery.value);
+            return if is_same { Taken::More } else { Taken::Another(delivery.partition) };
+        }
+        owned.next = owned.next.max(delivery.offset + 1);
         owned.is_fresh = true;
         self.bytes += delivery.key.len() + delivery.value.len() + RECORD_OVERHEAD_BYTES;
         self.deliveries.push(delivery);
-        self.bytes >= MAX_BATCH_BYTES
+        if self.bytes >= MAX_BATCH_BYTES { Taken::Full } else { Taken::More }
+    }
+
+    /// Where to read on in each partition whose oldest record kept is given: with the last record
+    /// that was taken, if there is one, to see that it is still the same.
+    pub(super) fn again(&mut self, firsts: &[(Partition, u64)]) -> Vec<(Partition, u64)> {
+        let mut again = Vec::with_capacity(firsts.len());
+        for (partition, first) in firsts {
+            self.each(std::slice::from_ref(partition), |owned| {
+                owned.proof = owned.last.filter(|last| last.offset >= *first);
+                let offset = owned.proof.map_or(owned.next, |last| last.offset);
+                (owned.is_fresh, owned.seen, owned.end) = (false, None, None);
+                again.push((partition.clone(), offset));
+            });
+        }
+        again
     }
 
     /// Takes the ends that the statistics tell. Statistics overtake records, so an end counts only
@@ -291,10 +347,25 @@ impl State {
         if self.deliveries.is_empty() && self.scanned.is_empty() {
             return;
         }
+        self.remember();
         self.bytes = 0;
         let deliveries = std::mem::take(&mut self.deliveries);
         let scanned = std::mem::take(&mut self.scanned);
         self.put(Out::Polled(Polled::Records { deliveries, scanned }));
+    }
+}
+
+impl State {
+    /// Keeps what the last record of each partition in the batch was.
+    fn remember(&mut self) {
+        for Delivery { partition, offset, key, value, .. } in self.deliveries.iter().rev() {
+            let of_topic = self.owned.get_mut(&partition.topic);
+            let owned = of_topic.and_then(|topic| topic.get_mut(&partition.number));
+            let Some(owned) = owned else { continue };
+            if owned.last.is_none_or(|last| last.offset < *offset) {
+                owned.last = Some(Last::of(*offset, key, value));
+            }
+        }
     }
 }
 
@@ -327,6 +398,7 @@ fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::{Timestamp, message::OwnedMessage};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -341,6 +413,37 @@ mod tests {
     }
 
     /// What is scanned when the library tells this end and has no records.
+    fn record(offset: i64, value: &str) -> OwnedMessage {
+        let (payload, key) = (Some(value.as_bytes().to_vec()), Some(b"k".to_vec()));
+        OwnedMessage::new(payload, key, "t".to_owned(), Timestamp::NotAvailable, 0, offset, None)
+    }
+
+    #[test]
+    fn after_an_offset_error_the_last_record_has_to_be_the_same() {
+        let (send, _receive) = mpsc::channel(1);
+        let desk = Desk::new(send);
+        assign(&desk, 5);
+        let mut state = desk.lock();
+        assert_eq!(state.again(&[(partition(), 0)]), [(partition(), 5)], "none was taken");
+        assert_eq!(state.take(&record(5, "a")), Taken::More);
+        assert_eq!(state.take(&record(7, "b")), Taken::More);
+        state.close_batch();
+
+        assert_eq!(state.again(&[(partition(), 0)]), [(partition(), 7)]);
+        assert_eq!(state.take(&record(7, "b")), Taken::More);
+        state.close_batch();
+        assert_eq!(state.outbox.len(), 2, "it is not delivered twice");
+        assert_eq!(state.take(&record(8, "c")), Taken::More);
+        state.close_batch();
+
+        for other in [record(8, "x"), record(9, "d")] {
+            state.again(&[(partition(), 0)]);
+            assert_eq!(state.take(&other), Taken::Another(partition()));
+        }
+        assert_eq!(state.again(&[(partition(), 9)]), [(partition(), 9)], "it was deleted since");
+        assert_eq!(state.take(&record(9, "d")), Taken::More);
+    }
+
     fn told(desk: &Desk, offset: Option<u64>) -> Vec<(Partition, u64)> {
         let mut state = desk.lock();
         state.learn(&[End { topic: "t".to_owned(), number: 0, offset }]);

@@ -43,6 +43,12 @@ pub(super) struct Described {
     pub(super) partitions: u32,
 }
 
+/// Whether this is the id that stands for none: brokers before Kafka 2.8 give their topics no ids,
+/// nor do some that only speak its protocol.
+pub(super) fn is_none(id: &str) -> bool {
+    id.bytes().all(|byte| matches!(byte, b'A' | b'='))
+}
+
 /// Asks what these names stand for; topics that are not there are left out. Blocks until the
 /// brokers have answered, or for ten seconds.
 pub(super) fn describe<C: ClientContext>(
@@ -266,3 +272,10 @@ mod tests {
         client.delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
     }
 }
+    #[test]
+    fn an_id_of_zeros_is_none() {
+        assert!(
+            is_none("") && is_none("AAAAAAAAAAAAAAAAAAAAAA") && !is_none("AAAAAAAAAAAAAAAAAAAAAQ")
+        );
+    }
+

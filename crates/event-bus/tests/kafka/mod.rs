@@ -1,8 +1,10 @@
 //! What holds on Kafka alone, on the real broker that `scripts/servers.sh` starts.
 
+mod away;
 mod contract;
 mod partitions;
 mod producer;
+mod proxy;
 mod reader;
 
 use std::{
@@ -34,8 +36,12 @@ pub(crate) fn new_prefix() -> String {
 
 /// A config for the shared broker.
 pub(crate) fn config(prefix: &str, partitions: u32) -> BusConfig {
+    config_at(&address(), prefix, partitions)
+}
+
+fn config_at(address: &str, prefix: &str, partitions: u32) -> BusConfig {
     let kafka = KafkaConfig {
-        address: address(),
+        address: address.to_owned(),
         partitions,
         replication: None,
         retention: None,
