@@ -30,6 +30,8 @@ use crate::{
 /// What `dts` is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Has not reached the bus yet, or does not hear of it any more.
+    Reaching,
     /// Waits to become the one writer of its name.
     Standby,
     /// Connects to MySQL.
@@ -43,10 +45,20 @@ pub enum Phase {
 impl Phase {
     fn word(self) -> &'static str {
         match self {
+            Self::Reaching => "reaching",
             Self::Standby => "standby",
             Self::Connecting => "connecting",
             Self::Streaming => "streaming",
             Self::Waiting => "waiting",
+        }
+    }
+
+    /// Whether it leads, is another's stand-by, or neither as far as it knows.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Reaching => "none",
+            Self::Standby => "standby",
+            Self::Connecting | Self::Streaming | Self::Waiting => "leader",
         }
     }
 }
@@ -217,7 +229,7 @@ impl Status {
             state.since = SystemTime::now();
         }
         self.metrics.streaming.set(i64::from(phase == Phase::Streaming));
-        self.metrics.leader.set(i64::from(phase != Phase::Standby));
+        self.metrics.leader.set(i64::from(phase.role() == "leader"));
     }
 
     /// The server that we are connected to.
@@ -243,6 +255,12 @@ impl Status {
         state.last_error = Some((SystemTime::now(), error.to_owned()));
         state.reconnects += 1;
         self.metrics.restarts.inc();
+    }
+
+    /// The bus is not heard of, while we stand by.
+    pub(crate) fn away(&self, why: &str) {
+        self.enter(Phase::Reaching);
+        self.lock().last_error = Some((SystemTime::now(), why.to_owned()));
     }
 
     /// Where the checkpoint is.
@@ -316,14 +334,13 @@ impl Status {
         match state.phase {
             Phase::Standby => true,
             Phase::Streaming => state.last_event.is_some_and(|at| at.elapsed() < MAX_SILENCE),
-            Phase::Connecting | Phase::Waiting => false,
+            Phase::Reaching | Phase::Connecting | Phase::Waiting => false,
         }
     }
 
     /// The body of `/api/v1/status`.
     pub fn to_json(&self) -> Value {
         let state = self.lock();
-        let role = if state.phase == Phase::Standby { "standby" } else { "leader" };
         let position = state.saved.as_ref().map(|saved| {
             json!({
                 "gtidSet": saved.position.gtids.as_ref().map(ToString::to_string),
@@ -335,7 +352,7 @@ impl Status {
         let lost = state.saved.as_ref().and_then(|saved| saved.loss.as_ref());
         json!({
             "name": self.name,
-            "role": role,
+            "role": state.phase.role(),
             "state": state.phase.word(),
             "sinceMs": millis(state.since),
             "source": state.server.as_ref().map(Connected::to_json),
@@ -385,7 +402,7 @@ impl Status {
 impl Default for State {
     fn default() -> Self {
         Self {
-            phase: Phase::Standby,
+            phase: Phase::Reaching,
             since: SystemTime::now(),
             server: None,
             sight: None,
@@ -418,7 +435,7 @@ fn register(metrics: &Metrics) -> Registry {
     }
     metrics.full_syncs.register(&mut registry);
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
-    registry.register("leader", "1 unless this is a stand-by", metrics.leader.clone());
+    registry.register("leader", "1 while this writes for its name", metrics.leader.clone());
     let help = "Until the server deletes the binlog file that we need; +Inf: never by itself";
     let countdown = metrics.purge_countdown.clone();
     registry.register_with_unit("purge_countdown", help, Unit::Seconds, countdown);

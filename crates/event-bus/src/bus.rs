@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     BusConfig, BusKind, Checkpoint, Consumer, Control, ControlChange, Producer, Progress, Reset,
-    ResetTo, Result, Subscription, TopicFilter, kafka, log,
+    ResetTo, Result, Standing, Subscription, TopicFilter, kafka, log,
 };
 
 /// Reaches the bus that a config names, over the network. Nothing is sent yet.
@@ -30,7 +30,20 @@ pub trait Bus: Send + Sync {
     /// # Errors
     ///
     /// As [`Producer::append`].
-    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)>;
+    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+        self.lead(name, &Standing::default()).await
+    }
+
+    /// The same, and says meanwhile how it stands: since when the bus is reached and heard of.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::append`].
+    async fn lead(
+        &self,
+        name: &str,
+        standing: &Standing,
+    ) -> Result<(Box<dyn Producer>, Checkpoint)>;
 
     /// What a producer has saved, without becoming it: for those who look.
     ///

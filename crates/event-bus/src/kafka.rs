@@ -30,7 +30,10 @@ mod table;
 mod topic_id;
 mod topics;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rdkafka::{ClientConfig, error::KafkaError};
@@ -42,7 +45,7 @@ use self::{
 };
 use crate::{
     Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, Producer, Progress, Reset,
-    ResetTo, Result, Subscription, TopicFilter,
+    ResetTo, Result, Standing, Subscription, TopicFilter,
 };
 pub use config::{Guarantee, KafkaConfig};
 
@@ -58,6 +61,8 @@ struct Place {
     config: Arc<KafkaConfig>,
     prefix: Arc<str>,
     max_row_bytes: usize,
+    /// How large a producer makes its batches; less since a topic took none of that size.
+    batch_bytes: Arc<AtomicUsize>,
 }
 
 impl Place {
@@ -99,6 +104,7 @@ pub(crate) fn open(kafka: &KafkaConfig, bus: &BusConfig) -> Arc<dyn Bus> {
         config: Arc::new(kafka.clone()),
         prefix: bus.topic_prefix.as_str().into(),
         max_row_bytes: bus.max_row_bytes,
+        batch_bytes: Arc::new(AtomicUsize::new(kafka.batch_bytes())),
     };
     let groups = Groups::new(&place);
     Arc::new(KafkaBus { place, groups })
@@ -111,11 +117,16 @@ struct KafkaBus {
 
 #[async_trait]
 impl Bus for KafkaBus {
-    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+    async fn lead(
+        &self,
+        name: &str,
+        standing: &Standing,
+    ) -> Result<(Box<dyn Producer>, Checkpoint)> {
         let place = &self.place;
         self.reach().await?;
         checkpoint::make_topic(place, name).await?;
-        let mut lead = Lead::join(place, name)?;
+        standing.hear();
+        let mut lead = Lead::join(place, name, standing)?;
         match place.config.guarantee {
             Guarantee::ExactlyOnce => lead.won().await?,
             Guarantee::AtLeastOnce => lead::won_alone(&mut lead, place, name).await?,

@@ -23,6 +23,7 @@ mod log;
 mod memory;
 mod producer;
 mod reset;
+mod standing;
 mod topic;
 
 pub use batch::{Batch, Headers, Record};
@@ -38,6 +39,7 @@ pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
 pub use producer::{ChangedTopic, Checkpoint, CheckpointChange, Durability, Producer, TopicChange};
 pub use reset::{Reset, ResetTo};
+pub use standing::Standing;
 pub use topic::{TopicFilter, TopicName};
 
 /// A result of the bus.

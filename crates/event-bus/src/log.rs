@@ -10,8 +10,9 @@ mod embedded;
 mod producer;
 
 use std::{
+    convert::Infallible,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -21,13 +22,16 @@ use event_log::{
 
 use crate::{
     Bus, Checkpoint, Consumer, Control, ControlChange, Error, Partition, Producer, Progress, Reset,
-    ResetTo, Result, Subscription, TopicFilter,
+    ResetTo, Result, Standing, Subscription, TopicFilter,
 };
 pub use config::LogConfig;
 use consumer::LogConsumer;
 use control::LogControl;
 pub use embedded::EmbeddedLog;
 use producer::{LocalProducer, NetworkProducer};
+
+/// How often who waits to become a writer asks whether the log is there.
+const LISTEN_EVERY: Duration = Duration::from_secs(5);
 
 /// Reaches a log over the network.
 pub(crate) fn open(config: &LogConfig, stream: &str) -> Result<Arc<dyn Bus>> {
@@ -95,10 +99,15 @@ impl Place {
 
 #[async_trait]
 impl Bus for LogBus {
-    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+    async fn lead(
+        &self,
+        name: &str,
+        standing: &Standing,
+    ) -> Result<(Box<dyn Producer>, Checkpoint)> {
         let place = self.place.clone();
         match &self.access {
             Access::Local(stream) => {
+                standing.hear();
                 let opened = stream.open_producer(name).await;
                 let mut opened = opened.map_err(|error| place.error(error))?;
                 let checkpoint = std::mem::take(&mut opened.checkpoint);
@@ -106,7 +115,10 @@ impl Bus for LogBus {
                 Ok((Box::new(producer), checkpoint))
             }
             Access::Network(client) => {
-                let opened = client.open_producer(&place.stream, name).await;
+                let opened = tokio::select! {
+                    opened = client.open_producer(&place.stream, name) => opened,
+                    never = listen(client, &place, standing) => match never {},
+                };
                 let (producer, checkpoint) = opened.map_err(|error| place.error(error))?;
                 Ok((Box::new(NetworkProducer::new(producer, place)), checkpoint))
             }
@@ -202,6 +214,17 @@ impl Bus for LogBus {
             }
         };
         set.map_err(|error| self.place.error(error))
+    }
+}
+
+/// Asks the log now and then, while something else is waited for: whether it is still there.
+async fn listen(client: &Client, place: &Place, standing: &Standing) -> Infallible {
+    loop {
+        match client.info(&place.stream).await {
+            Ok(_) => standing.hear(),
+            Err(error) => standing.fail(&place.error(error).to_string()),
+        }
+        tokio::time::sleep(LISTEN_EVERY).await;
     }
 }
 

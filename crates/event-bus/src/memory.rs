@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::{
     Assignment, Batch, Bus, Checkpoint, CheckpointChange, Committing, Consumer, Control,
     ControlChange, Delivery, Error, Partition, Polled, Producer, Progress, Record, Reset, ResetTo,
-    Result, Start, Subscription, TopicFilter,
+    Result, Standing, Start, Subscription, TopicFilter,
 };
 use control::MemoryControl;
 use group::{Group, Step};
@@ -123,8 +123,13 @@ impl State {
 
 #[async_trait]
 impl Bus for MemoryBus {
-    async fn producer(&self, name: &str) -> Result<(Box<dyn Producer>, Checkpoint)> {
+    async fn lead(
+        &self,
+        name: &str,
+        standing: &Standing,
+    ) -> Result<(Box<dyn Producer>, Checkpoint)> {
         loop {
+            standing.hear();
             let changed = self.shared.changed.notified();
             {
                 let mut state = self.shared.lock();

@@ -5,6 +5,7 @@ mod append;
 mod held;
 mod read;
 mod spool;
+mod standby;
 mod syncs;
 mod types;
 
@@ -142,8 +143,7 @@ struct Prepared {
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
 async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let Ends { config, bus, status } = ends;
-    status.enter(Phase::Standby);
-    let (mut producer, checkpoint) = bus.producer(&config.name).await?;
+    let (mut producer, checkpoint) = standby::lead(&***bus, &config.name, status).await?;
     status.enter(Phase::Connecting);
     let (saved, tasks) = (load(&checkpoint)?, Tasks::load(&checkpoint)?);
     let mut source = hosts.find(saved.as_ref()).await?;

@@ -86,6 +86,13 @@ impl KafkaConfig {
         client
     }
 
+    /// How large a batch of records may be, as the user or the library has it.
+    pub(super) fn batch_bytes(&self) -> usize {
+        const OF_THE_LIBRARY: usize = 1_000_000;
+        let set = self.properties.get("batch.size").and_then(|size| size.expose().parse().ok());
+        set.unwrap_or(OF_THE_LIBRARY)
+    }
+
     fn check(&self, section: &Section) {
         const MAX_PARTITIONS: u32 = 10_000;
         if !self.address.split(',').all(|one| event_log::is_address(one.trim())) {

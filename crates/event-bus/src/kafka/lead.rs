@@ -4,7 +4,11 @@
 //! decide who leads, notice when it is gone, and give the lead to another. A leader that was away
 //! and does not know it yet is held back by its transactional id (`producer`).
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use rdkafka::{
     ClientContext,
@@ -18,14 +22,18 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Place,
     client::{self, Voice},
+    scan,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, Standing};
 
 /// How long a silent leader keeps the lead: so that another has taken over within ten seconds.
 const SESSION_TIMEOUT_MS: &str = "8000";
 
 /// How soon a stand-by learns that the leader has left.
 const HEARTBEAT_MS: &str = "300";
+
+/// How often the library tells how many answers came.
+const STATISTICS_MS: &str = "1000";
 
 /// How long an earlier leader that died may still seem to live.
 const ALONE_PATIENCE: Duration = Duration::from_secs(20);
@@ -50,8 +58,9 @@ enum State {
 }
 
 impl Lead {
-    /// Joins the group of `name`, on its checkpoint's topic.
-    pub(super) fn join(place: &Place, name: &str) -> Result<Self> {
+    /// Joins the group of `name`, on its checkpoint's topic, and says from then on whether the
+    /// brokers are heard of.
+    pub(super) fn join(place: &Place, name: &str, standing: &Standing) -> Result<Self> {
         let (report, state) = watch::channel(State::Waiting);
         let voice = Voice::default();
         let mut config = place.client(name);
@@ -63,8 +72,15 @@ impl Lead {
             .set("enable.auto.commit", "false")
             // Nothing is read through it.
             .set("auto.offset.reset", "latest")
-            .set("allow.auto.create.topics", "false");
-        let context = Member { name: name.to_owned(), voice: voice.clone(), report };
+            .set("allow.auto.create.topics", "false")
+            .set("statistics.interval.ms", STATISTICS_MS);
+        let context = Member {
+            name: name.to_owned(),
+            voice: voice.clone(),
+            report,
+            standing: standing.clone(),
+            answers: AtomicU64::new(0),
+        };
         let failed = |error| place.error("cannot join the group of stand-bys", &error, &voice);
         let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(failed)?;
         consumer.subscribe(&[&place.checkpoint_topic(name)]).map_err(failed)?;
@@ -147,6 +163,9 @@ struct Member {
     name: String,
     voice: Voice,
     report: watch::Sender<State>,
+    standing: Standing,
+    /// How many answers of brokers came until now.
+    answers: AtomicU64,
 }
 
 impl Member {
@@ -161,7 +180,15 @@ impl ClientContext for Member {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.standing.fail(reason);
         self.voice.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let answers = scan::answers(statistics);
+        if self.answers.swap(answers, Ordering::Relaxed) < answers {
+            self.standing.hear();
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! How far partitions were read without a record: the ends that the library has seen.
+//! What the library's statistics tell: how far partitions were read without a record, and whether
+//! the brokers answer.
 //!
 //! Markers of transactions take offsets, and an aborted transaction's records are never delivered:
 //! the offset after the last record is not where a group stands once it has read all there is. The
@@ -12,6 +13,15 @@ use serde::Deserialize;
 struct Statistics {
     #[serde(default)]
     topics: HashMap<String, Topic>,
+    #[serde(default)]
+    brokers: HashMap<String, Broker>,
+}
+
+#[derive(Deserialize)]
+struct Broker {
+    /// Answers that came from it.
+    #[serde(default)]
+    rx: u64,
 }
 
 #[derive(Deserialize)]
@@ -34,15 +44,14 @@ pub(super) struct End {
     pub(super) offset: Option<u64>,
 }
 
-/// Reads the library's statistics.
+/// How many answers came from all brokers, since the client began.
+pub(super) fn answers(statistics: &[u8]) -> u64 {
+    let brokers = read(statistics).map(|read| read.brokers).unwrap_or_default();
+    brokers.into_values().map(|broker| broker.rx).sum()
+}
+
+/// The ends of partitions that the library came to.
 pub(super) fn ends(statistics: &[u8]) -> Vec<End> {
-    let statistics: Statistics = match serde_json::from_slice(statistics) {
-        Ok(statistics) => statistics,
-        Err(error) => {
-            tracing::warn!(%error, "cannot read the library's statistics");
-            return Vec::new();
-        }
-    };
     let of_topic = |(topic, partitions): (String, Topic)| {
         partitions.partitions.into_values().filter_map(move |partition| {
             // One is not a partition, but what has none yet.
@@ -51,5 +60,12 @@ pub(super) fn ends(statistics: &[u8]) -> Vec<End> {
             Some(End { topic: topic.clone(), number, offset })
         })
     };
-    statistics.topics.into_iter().flat_map(of_topic).collect()
+    let topics = read(statistics).map(|read| read.topics).unwrap_or_default();
+    topics.into_iter().flat_map(of_topic).collect()
+}
+
+fn read(statistics: &[u8]) -> Option<Statistics> {
+    serde_json::from_slice(statistics)
+        .inspect_err(|error| tracing::warn!(%error, "cannot read the library's statistics"))
+        .ok()
 }

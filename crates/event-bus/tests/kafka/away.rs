@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_bus::{Bus, Error};
+use event_bus::{Bus, Error, Standing};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -54,6 +54,37 @@ async fn an_offset_error_is_explained_as_soon_as_the_brokers_answer() {
         proxy.hold(&[]);
         let error = end(&mut reader).await;
         assert!(matches!(&error, Error::OffsetGone { committed: 1, first: 3, .. }), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_lead_says_whether_the_brokers_are_heard_of() {
+    alone(async {
+        let (leads, _) = super::bus(&prefix(), 1).producer("p").await.unwrap();
+        let proxy = Proxy::start().await;
+        let (bus, standing) = (bus_behind(&proxy), Standing::default());
+        assert_eq!(standing.silence(), None);
+        let waiting = tokio::spawn({
+            let standing = standing.clone();
+            async move { bus.lead("p", &standing).await }
+        });
+        let silence = async |enough: fn(Duration) -> bool| {
+            while !standing.silence().is_some_and(enough) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        silence(|silence| silence < Duration::from_secs(1)).await;
+        proxy.freeze(true);
+        silence(|silence| silence > Duration::from_secs(4)).await;
+        proxy.freeze(false);
+        // What it asked meanwhile gets no answer; the library asks anew when it has noticed.
+        proxy.close();
+        proxy.open();
+        silence(|silence| silence < Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        leads.close().await;
+        waiting.await.unwrap().unwrap();
     })
     .await;
 }

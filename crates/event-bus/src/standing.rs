@@ -1,0 +1,42 @@
+//! How it stands with one who waits to become the writer of a name, for those who look meanwhile.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Told by a bus while [`Bus::lead`](crate::Bus::lead) waits. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Standing(Arc<Mutex<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    last: Option<Instant>,
+    trouble: Option<String>,
+}
+
+impl Standing {
+    /// The bus was heard of, just now.
+    pub fn hear(&self) {
+        *self.lock() = Heard { last: Some(Instant::now()), trouble: None };
+    }
+
+    /// Something went wrong between us and the bus, which may pass by itself.
+    pub fn fail(&self, trouble: &str) {
+        self.lock().trouble = Some(trouble.to_owned());
+    }
+
+    /// For how long the bus has not been heard of; `None` before it was reached at all.
+    pub fn silence(&self) -> Option<Duration> {
+        self.lock().last.map(|last| last.elapsed())
+    }
+
+    /// What went wrong last since the bus was heard of.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().trouble.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
