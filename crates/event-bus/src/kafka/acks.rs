@@ -113,6 +113,11 @@ impl State {
 }
 
 impl Acks {
+    /// The first record that was refused, if one was.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.shared.lock().refused.clone()
+    }
+
     /// Counts a record that is about to be sent; gives the bytes that are not answered now.
     pub(super) fn expect(&self, bytes: usize) -> usize {
         let mut state = self.shared.lock();

@@ -4,7 +4,10 @@
 //! whatever an earlier one still sends, and ends the transaction that it left open (KIP-98). Only
 //! after that the checkpoint is read: nobody can write behind it any more.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use rdkafka::{
@@ -120,8 +123,10 @@ impl KafkaProducer {
         self.lead.check()?;
         self.learn(batch).await?;
         self.open.change(checkpoint);
-        if !batch.is_empty() {
-            block_in_place(|| self.send(batch))?;
+        if !batch.is_empty()
+            && let Err(error) = block_in_place(|| self.send(batch))
+        {
+            return Err(self.explain(error).await);
         }
         self.failed = false;
         Ok(())
@@ -129,11 +134,13 @@ impl KafkaProducer {
 
     async fn commit(&mut self) -> Result<()> {
         self.failed = true;
-        if self.verified.elapsed() > VERIFY_EVERY {
+        if self.verified.elapsed() > self.topics.verify_after(VERIFY_EVERY) {
             self.topics.verify().await?;
             self.verified = Instant::now();
         }
-        block_in_place(|| self.finish())?;
+        if let Err(error) = block_in_place(|| self.finish()) {
+            return Err(self.explain(error).await);
+        }
         self.open = Open::default();
         self.failed = false;
         Ok(())
@@ -269,15 +276,20 @@ impl KafkaProducer {
         Ok(())
     }
 
-    fn refused(&self, refused: &Refused) -> Error {
-        let Refused { topic, bytes, code } = refused;
-        if *code == Code::MessageSizeTooLarge {
-            return Error::Rejected(format!(
-                "the topic {topic} takes no record of {bytes} bytes: raise its max.message.bytes \
-                 (and then bus.maxRowBytes, if that is smaller), or set bus.onOversize = \
-                 \"keys-only\" with a smaller bus.maxRowBytes"
-            ));
+    /// What an error of a batch means, where the brokers have to be asked for that.
+    async fn explain(&self, error: Error) -> Error {
+        let refused = self.acks.refused();
+        match refused.filter(|refused| refused.code == Code::MessageSizeTooLarge) {
+            Some(refused) => {
+                let limit = self.topics.max_batch_bytes(&refused.topic).await;
+                too_large(&self.place, &refused, limit)
+            }
+            None => error,
         }
+    }
+
+    fn refused(&self, refused: &Refused) -> Error {
+        let Refused { topic, code, .. } = refused;
         let doing = format!("cannot write to the topic {topic}");
         self.error(&doing, &KafkaError::MessageProduction(*code))
     }
@@ -382,6 +394,31 @@ impl Drop for KafkaProducer {
     }
 }
 
+/// What follows when a topic, of this limit if it is known, does not take what a record came in. A
+/// batch was too large, which later ones are not, unless the record was alone in it.
+fn too_large(place: &Place, refused: &Refused, limit: Option<usize>) -> Error {
+    let Refused { topic, bytes, .. } = refused;
+    let before = place.batch_bytes.load(Ordering::Relaxed);
+    if *bytes >= before {
+        return Error::Rejected(format!(
+            "the topic {topic} takes no record of {bytes} bytes: raise its max.message.bytes \
+             (and then bus.maxRowBytes, if that is smaller), or set bus.onOversize = \
+             \"keys-only\" with a smaller bus.maxRowBytes"
+        ));
+    }
+    // A batch that cannot be compressed becomes a little larger.
+    let fitting = limit.map(|limit| limit - limit / 16).filter(|fitting| *fitting < before);
+    let batch_bytes = fitting.unwrap_or(before / 2);
+    place.batch_bytes.store(batch_bytes, Ordering::Relaxed);
+    Error::Unavailable {
+        address: place.config.address.clone(),
+        reason: format!(
+            "the topic {topic} takes no batch of {before} bytes (max.message.bytes): from now on \
+             batches have {batch_bytes} at most, which is slower; better raise it"
+        ),
+    }
+}
+
 fn headers(record: &Record<'_>) -> Option<OwnedHeaders> {
     let new = || OwnedHeaders::new_with_capacity(record.headers.len());
     (!record.headers.is_empty()).then(|| {
@@ -415,6 +452,7 @@ fn config(place: &Place, name: &str) -> ClientConfig {
         [("queue.buffering.max.kbytes", &*queued_kib), ("message.max.bytes", &*record_bytes)];
     let mut client = place.client_with(name, &[DEFAULTS, &sizes].concat());
     client.set("acks", "all").set("enable.idempotence", "true");
+    client.set("batch.size", place.batch_bytes.load(Ordering::Relaxed).max(1).to_string());
     if place.config.guarantee == Guarantee::ExactlyOnce {
         client.set("transactional.id", place.producer_id(name));
     }

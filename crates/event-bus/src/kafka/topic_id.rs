@@ -16,7 +16,7 @@ use std::{
 use rdkafka::{
     ClientContext,
     bindings::{
-        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_broker,
         rd_kafka_AdminOptions_set_request_timeout, rd_kafka_AdminOptions_t,
         rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
         rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names,
@@ -55,19 +55,32 @@ pub(super) fn describe<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
 ) -> KafkaResult<Vec<Described>> {
+    describe_by(client, None, topics)
+}
+
+/// The same, asked of one broker by its id. Brokers hear of changes one after the other.
+pub(super) fn describe_by<C: ClientContext>(
+    client: &Client<C>,
+    broker: Option<i32>,
+    topics: &[&str],
+) -> KafkaResult<Vec<Described>> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
-    let event = ask(client, topics)?;
+    let event = ask(client, broker, topics)?;
     let described = event.topics()?.iter().map(|topic| read(*topic));
     described.filter_map(Result::transpose).collect()
 }
 
 /// Sends the question, and waits for the answer.
-fn ask<C: ClientContext>(client: &Client<C>, topics: &[&str]) -> KafkaResult<Event> {
+fn ask<C: ClientContext>(
+    client: &Client<C>,
+    broker: Option<i32>,
+    topics: &[&str],
+) -> KafkaResult<Event> {
     let millis = i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX);
     let names = Names::new(topics)?;
-    let options = Options::new(client, millis)?;
+    let options = Options::new(client, broker, millis)?;
     // SAFETY: the client's pointer is that of a living client for as long as it is borrowed.
     let queue = Queue(unsafe { rd_kafka_queue_new(client.native_ptr()) });
     // SAFETY: all four are alive, of the types asked for, and made by the same client; the library
@@ -146,7 +159,11 @@ impl Drop for Names {
 struct Options(*mut rd_kafka_AdminOptions_t);
 
 impl Options {
-    fn new<C: ClientContext>(client: &Client<C>, millis: i32) -> KafkaResult<Self> {
+    fn new<C: ClientContext>(
+        client: &Client<C>,
+        broker: Option<i32>,
+        millis: i32,
+    ) -> KafkaResult<Self> {
         let operation = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         // SAFETY: the client is alive while it is borrowed; null is given for an operation that
         // the library does not know, and looked for below.
@@ -155,9 +172,14 @@ impl Options {
             return Err(KafkaError::AdminOpCreation("describing topics".to_owned()));
         }
         // SAFETY: the options are alive; a text of no length is not written to.
-        let code = unsafe {
+        let mut code = unsafe {
             rd_kafka_AdminOptions_set_request_timeout(options.0, millis, ptr::null_mut(), 0)
         };
+        if let (Some(broker), rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR) = (broker, code) {
+            // SAFETY: as above.
+            code =
+                unsafe { rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0) };
+        }
         match code {
             rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(options),
             code => Err(KafkaError::AdminOp(code.into())),
@@ -253,6 +275,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_id_of_zeros_is_none() {
+        assert!(
+            is_none("") && is_none("AAAAAAAAAAAAAAAAAAAAAA") && !is_none("AAAAAAAAAAAAAAAAAAAAAQ")
+        );
+    }
+
     #[tokio::test]
     async fn a_topic_that_is_made_again_has_another_id() {
         let client = client();
@@ -272,10 +301,3 @@ mod tests {
         client.delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
     }
 }
-    #[test]
-    fn an_id_of_zeros_is_none() {
-        assert!(
-            is_none("") && is_none("AAAAAAAAAAAAAAAAAAAAAA") && !is_none("AAAAAAAAAAAAAAAAAAAAAQ")
-        );
-    }
-

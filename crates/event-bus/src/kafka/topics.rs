@@ -3,6 +3,10 @@
 //! How many partitions a topic had, and which topic it was, is kept with the checkpoint. So keys
 //! stay where they are when partitions are added, and a topic that was deleted, and perhaps made
 //! again, is noticed: what was in it is gone, which a human has to know.
+//!
+//! Brokers hear of a topic one after the other, and one of them may not know a topic that all
+//! others have. So what one says is a doubt; it counts when it lasts and every broker that answers
+//! says it too.
 
 use std::{
     collections::HashMap,
@@ -17,6 +21,7 @@ use rdkafka::{
     error::RDKafkaErrorCode as Code,
 };
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
 use super::{
     ADMIN_TIMEOUT, Place, checkpoint,
@@ -28,6 +33,13 @@ use crate::{ChangedTopic, Checkpoint, CheckpointChange, Error, Result, TopicChan
 /// How soon a topic that was made is looked for again.
 const LOOK_STEP: Duration = Duration::from_millis(20);
 
+/// How long a topic has to be away, or another, before that may be so; an open transaction ends
+/// by itself after ten seconds.
+const MIN_DOUBT: Duration = Duration::from_secs(5);
+
+/// How soon a topic in doubt is looked at again.
+const DOUBT_STEP: Duration = Duration::from_millis(250);
+
 pub(super) struct Topics {
     place: Place,
     admin: Arc<AdminClient<Voice>>,
@@ -36,6 +48,8 @@ pub(super) struct Topics {
     open: HashMap<String, u32>,
     /// Those that have more partitions than that, with how many.
     grown: HashMap<String, u32>,
+    /// Those that were not as they are kept when they were looked at last, and since when.
+    doubts: HashMap<String, Instant>,
 }
 
 /// What is known of a topic since it was first met.
@@ -56,7 +70,8 @@ impl Topics {
         };
         let kept = own.iter().map(read).collect::<Result<_>>()?;
         let admin = admin(place)?;
-        Ok(Self { place: place.clone(), admin, kept, open: HashMap::new(), grown: HashMap::new() })
+        let (open, grown, doubts) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { place: place.clone(), admin, kept, open, grown, doubts })
     }
 
     /// Over how many partitions the keys of an open topic are spread.
@@ -66,21 +81,25 @@ impl Topics {
 
     /// Makes a topic ready to be written; gives what the checkpoint is to know of it.
     pub(super) async fn open(&mut self, topic: &str) -> Result<Option<CheckpointChange>> {
-        let found = self.look(&[topic]).await?.pop();
-        match (self.kept.get(topic), found) {
-            (Some(kept), Some(found)) if kept.id == found.id => {
-                let used = kept.partitions;
-                self.open.insert(topic.to_owned(), used);
-                self.warn_if_grown(&found, used);
-                Ok(None)
-            }
-            (Some(_), found) => Err(self.replaced(topic, found.is_some())),
-            (None, found) => {
-                let found = match found {
-                    Some(found) => found,
-                    None => self.create(topic).await?,
-                };
-                Ok(Some(self.keep(topic, found)))
+        loop {
+            let found = self.look(&[topic]).await?.pop();
+            match (self.kept.get(topic), found) {
+                (Some(kept), Some(found)) if kept.id == found.id => {
+                    let used = kept.partitions;
+                    self.open.insert(topic.to_owned(), used);
+                    self.doubts.remove(topic);
+                    self.warn_if_grown(&found, used);
+                    return Ok(None);
+                }
+                (Some(_), _) => {
+                    self.doubt(topic).await?;
+                    tokio::time::sleep(DOUBT_STEP).await;
+                }
+                (None, Some(found)) => return Ok(Some(self.keep(topic, found))),
+                (None, None) => {
+                    let made = self.create(topic).await?;
+                    return Ok(Some(self.keep(topic, made)));
+                }
             }
         }
     }
@@ -92,15 +111,60 @@ impl Topics {
         let names: Vec<&str> = open.iter().map(|(topic, _)| topic.as_str()).collect();
         let found = self.look(&names).await?;
         for (name, used) in &open {
-            let found = found.iter().find(|found| found.topic == *name);
-            if found.map(|found| &found.id) != self.kept.get(name).map(|kept| &kept.id) {
-                return Err(self.replaced(name, found.is_some()));
-            }
-            if let Some(found) = found {
-                self.warn_if_grown(found, *used);
+            let id = self.kept.get(name).map(|kept| &kept.id);
+            match found.iter().find(|found| found.topic == *name && Some(&found.id) == id) {
+                Some(found) => {
+                    self.doubts.remove(name);
+                    self.warn_if_grown(found, *used);
+                }
+                None => self.doubt(name).await?,
             }
         }
         Ok(())
+    }
+
+    /// The largest batch that a topic takes, if the brokers tell it.
+    pub(super) async fn max_batch_bytes(&self, topic: &str) -> Option<usize> {
+        let told = setting(&self.place, &self.admin, (topic, "max.message.bytes")).await;
+        told.ok().flatten()?.parse().ok()
+    }
+
+    /// How soon the topics are to be looked at again, after `usual` if nothing is in doubt.
+    pub(super) fn verify_after(&self, usual: Duration) -> Duration {
+        if self.doubts.is_empty() { usual } else { DOUBT_STEP }
+    }
+
+    /// A topic is not as it was kept, by one broker's word.
+    ///
+    /// # Errors
+    ///
+    /// When that has lasted, and all brokers that answer say it.
+    async fn doubt(&mut self, topic: &str) -> Result<()> {
+        let since = *self.doubts.entry(topic.to_owned()).or_insert_with(Instant::now);
+        if since.elapsed() < MIN_DOUBT {
+            return Ok(());
+        }
+        // What one of them says is new evidence, and what it rests on is looked at anew.
+        self.doubts.remove(topic);
+        let found = self.look_at_each(topic).await?;
+        let kept = self.kept.get(topic).map(|kept| &kept.id);
+        if found.iter().any(|found| found.as_ref().map(|found| &found.id) == kept) {
+            tracing::warn!(topic, "a broker does not know the topic as the others do");
+            return Ok(());
+        }
+        Err(self.replaced(topic, found.iter().any(Option::is_some)))
+    }
+
+    /// What each broker says of a topic.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when fewer than two of several answer.
+    async fn look_at_each(&self, topic: &str) -> Result<Vec<Option<Described>>> {
+        let (admin, place) = (Arc::clone(&self.admin), self.place.clone());
+        let name = topic.to_owned();
+        let asked = spawn_blocking(move || look_at_each(&place, &admin, &name));
+        asked.await.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 
     /// Those that are not as they were kept.
@@ -136,6 +200,7 @@ impl Topics {
                 None => {
                     self.kept.remove(name);
                     self.open.remove(name);
+                    self.doubts.remove(name);
                     (checkpoint::own_key(name), None)
                 }
             }
@@ -159,6 +224,7 @@ impl Topics {
     }
 
     fn keep(&mut self, topic: &str, found: Described) -> CheckpointChange {
+        self.doubts.remove(topic);
         let kept = Kept { partitions: found.partitions, id: found.id };
         // A struct of a number and a text always serialises.
         let value = serde_json::to_vec(&kept).unwrap_or_default();
@@ -225,7 +291,7 @@ pub(super) async fn look(
 ) -> Result<Vec<Described>> {
     let names: Vec<String> = topics.iter().map(|&name| name.to_owned()).collect();
     let asked = Arc::clone(admin);
-    let answer = tokio::task::spawn_blocking(move || {
+    let answer = spawn_blocking(move || {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         topic_id::describe(asked.inner(), &names)
     });
@@ -233,6 +299,31 @@ pub(super) async fn look(
     let voice = admin.inner().context();
     let doing = format!("cannot look at {}", client::listed(topics));
     answer.map_err(|error| place.error(&doing, &error, voice))
+}
+
+/// What each broker that answers says of a topic; blocks.
+fn look_at_each(
+    place: &Place,
+    admin: &AdminClient<Voice>,
+    topic: &str,
+) -> Result<Vec<Option<Described>>> {
+    let doing = format!("cannot ask each broker for the topic {topic}");
+    let failed = |error| place.error(&doing, &error, admin.inner().context());
+    let cluster = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT).map_err(failed)?;
+    let brokers: Vec<i32> = cluster.brokers().iter().map(|broker| broker.id()).collect();
+    let answer = |broker: &i32| topic_id::describe_by(admin.inner(), Some(*broker), &[topic]);
+    let mut answers = Vec::with_capacity(brokers.len());
+    let mut last = None;
+    for broker in &brokers {
+        match answer(broker) {
+            Ok(mut found) => answers.push(found.pop()),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) if answers.len() < brokers.len().min(2) => Err(failed(error)),
+        _ => Ok(answers),
+    }
 }
 
 /// Makes a topic: its name, its number of partitions and its settings. That it is there already is
@@ -254,6 +345,14 @@ pub(super) async fn create(
     let made = admin.create_topics([&topic], &options).await;
     match made.map_err(|error| place.error(&doing, &error, voice))?.pop() {
         None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+        // While a broker starts again there are too few for the copies; older ones say so like this.
+        Some(Err((_, code @ Code::InvalidReplicationFactor))) => Err(Error::Unavailable {
+            address: place.config.address.clone(),
+            reason: format!(
+                "{doing}: {code}; start more brokers, or set bus.replication to no more than there \
+                 are"
+            ),
+        }),
         Some(Err((_, code))) => {
             Err(client::meaning(code, format!("{doing}: {code}"), &place.config.address))
         }

@@ -13,7 +13,7 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use super::{Admin, address, bus, config, new_prefix};
+use super::{Admin, address, bus, config, config_at, new_prefix, proxy::Proxy};
 
 pub(super) fn batch(topic: &str, records: impl IntoIterator<Item = (String, String)>) -> Batch {
     let mut batch = Batch::default();
@@ -170,18 +170,57 @@ async fn a_checkpoint_topic_that_could_lose_positions_is_refused() {
     }
 }
 
+/// Text that compression makes no smaller.
+fn noise(bytes: usize) -> String {
+    let mut noise = rand::rng();
+    (0..bytes).map(|_| char::from(noise.random_range(b'!'..=b'~'))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_the_topic_does_not_take_is_rejected_with_its_size() {
+async fn a_batch_that_the_topic_does_not_take_is_split_and_no_record_is_blamed() {
     let prefix = new_prefix();
     let topic = TopicName::new(&prefix).of("s", "a");
     Admin::new().create(&topic, 1, &[("max.message.bytes", "100000")]).await;
-    let (mut producer, _) = bus(&prefix, 1).producer("p").await.unwrap();
-    // Not to be made small by compression.
-    let mut noise = rand::rng();
-    let noise: String = (0..150_000).map(|_| char::from(noise.random_range(b'!'..=b'~'))).collect();
-    let error = producer.append(&one(&topic, &noise), &[]).await.unwrap_err();
+    let bus = bus(&prefix, 1);
+    let (mut producer, _) = bus.producer("p").await.unwrap();
+    let rows = batch(&topic, (0..500).map(|n| (format!("k{n}"), noise(900))));
+    let error = producer.append(&rows, &[]).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains(&topic), "{error}");
+    drop(producer);
+    // As after every error that passes: open again, and go on from the checkpoint.
+    let (mut producer, _) = bus.producer("p").await.unwrap();
+    producer.append(&rows, &[]).await.unwrap();
+    assert_eq!(committed(&topic, 1)[&0].len(), 500);
+
+    let error = producer.append(&one(&topic, &noise(150_000)), &[]).await.unwrap_err();
     assert!(matches!(error, Error::Rejected(_)), "{error}");
-    assert!(error.to_string().contains("max.message.bytes"), "{error}");
+    assert!(error.to_string().contains("150001 bytes: raise its max.message.bytes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_one_broker_does_not_know_for_a_moment_is_not_deleted() {
+    let (prefix, proxy) = (new_prefix(), Proxy::start().await);
+    let topic = TopicName::new(&prefix).of("s", "a");
+    let bus = event_bus::open(&config_at(proxy.address(), &prefix, 1)).unwrap();
+    let (mut producer, _) = bus.producer("p").await.unwrap();
+    producer.append(&one(&topic, "1"), &[]).await.unwrap();
+    proxy.hide(Some(&topic));
+    // It is looked at every five seconds, and then until the doubt is over.
+    while proxy.hidden() < 2 {
+        producer.append(&one(&topic, "2"), &[]).await.unwrap();
+    }
+    proxy.hide(None);
+    producer.append(&one(&topic, "3"), &[]).await.unwrap();
+    producer.close().await;
+
+    proxy.hide(Some(&topic));
+    let (mut producer, _) = bus.producer("p").await.unwrap();
+    let append = tokio::spawn(async move { producer.append(&one(&topic, "4"), &[]).await });
+    while proxy.hidden() < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    proxy.hide(None);
+    append.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

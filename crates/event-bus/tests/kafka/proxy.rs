@@ -39,8 +39,20 @@ struct Shared {
 struct State {
     held: HashSet<i16>,
     asked: HashMap<i16, u64>,
+    hidden: Option<Vec<u8>>,
+    hidings: u64,
     is_frozen: bool,
     is_closed: bool,
+}
+
+impl State {
+    fn hide(&mut self, request: &mut [u8]) {
+        let Some(topic) = &self.hidden else { return };
+        if let Some(at) = request.windows(topic.len()).position(|one| one == topic) {
+            request[at + topic.len() - 1] = b'-';
+            self.hidings += 1;
+        }
+    }
 }
 
 impl Shared {
@@ -88,6 +100,16 @@ impl Proxy {
         self.shared.lock().is_closed = false;
     }
 
+    /// A topic's metadata are asked for by another name, so that the broker does not know it.
+    pub(crate) fn hide(&self, topic: Option<&str>) {
+        self.shared.lock().hidden = topic.map(|topic| topic.as_bytes().to_vec());
+    }
+
+    /// How often that was done.
+    pub(crate) fn hidden(&self) -> u64 {
+        self.shared.lock().hidings
+    }
+
     /// How often a kind of question was asked.
     pub(crate) fn asked(&self, kind: i16) -> u64 {
         self.shared.lock().asked.get(&kind).copied().unwrap_or_default()
@@ -128,11 +150,14 @@ async fn ask(
     shared: &Shared,
 ) -> std::io::Result<()> {
     loop {
-        let request = frame(&mut from).await?;
+        let mut request = frame(&mut from).await?;
         let kind = i16::from_be_bytes([request[4], request[5]]);
         let is_held = {
             let mut state = shared.lock();
             *state.asked.entry(kind).or_default() += 1;
+            if kind == METADATA {
+                state.hide(&mut request);
+            }
             state.is_frozen || state.held.contains(&kind)
         };
         if !is_held {
