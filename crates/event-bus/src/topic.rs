@@ -150,6 +150,11 @@ impl TopicFilter {
         })
     }
 
+    /// A short name for it: another one for other patterns.
+    pub(crate) fn digest(&self) -> String {
+        format!("{:016x}", fnv(self.patterns.join("\n").as_bytes()))
+    }
+
     /// What passes this one or another.
     pub(crate) fn or(&self, other: &Self) -> Self {
         if self.patterns.is_empty() || other.patterns.is_empty() {
@@ -261,10 +266,15 @@ fn flush_literal(literal: &mut String, out: &mut String) {
     literal.clear();
 }
 
+/// FNV-1a.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 fn shorten(name: &str) -> String {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv(name.as_bytes());
     let mut short = name[..MAX_TOPIC_BYTES - HASH_BYTES].to_owned();
     let _ = write!(short, "-{hash:016x}");
     short
@@ -373,6 +383,7 @@ mod tests {
         let both = tables("a").or(&tables("b"));
         assert!(both.matcher()("db.s.a") && both.matcher()("db.s.b") && !both.matcher()("db.s.c"));
         assert_eq!(both.or(&tables("a")), both, "nothing is in it twice");
+        assert_ne!(both.digest(), tables("a").digest());
         for every in [both.or(&TopicFilter::default()), TopicFilter::default().or(&both)] {
             assert!(every.matcher()("anything"));
         }

@@ -203,7 +203,10 @@ fn settings(place: &Place, wanted: &Subscription) -> rdkafka::ClientConfig {
         .set("allow.auto.create.topics", "false")
         .set("statistics.interval.ms", "1000");
     if let Some(instance) = &wanted.instance {
-        config.set("group.instance.id", instance);
+        // Who comes back under a name is given what it had, whatever it asks for now (KIP-345): so
+        // one that asks for other topics is another member.
+        let name = format!("{instance}.{}", wanted.topics.digest());
+        config.set("group.instance.id", name);
     }
     config
 }

@@ -52,7 +52,11 @@ impl Member {
         partitions: &[Partition],
         list: &mut TopicPartitionList,
     ) {
-        let entries = match self.enter(consumer, partitions) {
+        // A group may give us what we have not asked for; whoever did shall not find it read.
+        let is_wanted = self.wanted.topics.matcher();
+        let wanted: Vec<Partition> =
+            partitions.iter().filter(|partition| is_wanted(&partition.topic)).cloned().collect();
+        let entries = match self.enter(consumer, &wanted) {
             Ok(entries) => entries,
             Err(error) => {
                 self.desk.lock().fail(error);
