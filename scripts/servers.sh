@@ -6,7 +6,7 @@
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
-#   scripts/servers.sh kafka-instance [--secure] PORT FOLDER [key=value ...]        in the foreground
+#   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:

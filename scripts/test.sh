@@ -60,7 +60,7 @@ stop_servers() {
 sum_up() {
   awk '/^test result:/ { passed += $4; failed += $6; binaries++ }
     END { printf "%d passed, %d failed\n", passed, failed; exit !(binaries && !failed) }' \
-    "$logs/tests.log"
+    "$logs/tests.log" ${all:+"$logs/long.log"}
 }
 
 dependencies() {
@@ -83,6 +83,7 @@ phase servers show_servers
 # Most tests wait for servers and processes, so more of them than cores go on at once.
 phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-6}" \
   cargo test --locked --workspace --no-fail-fast
+if [ -n "$all" ]; then phase long cargo test --locked --package e2e -- --ignored; fi
 stop_servers
 echo "all phases took $SECONDS s; output is in $logs"
 if [ ${#failed[@]} -gt 0 ]; then echo "failed phases: ${failed[*]}"; fi

@@ -37,12 +37,14 @@ kafka_tool() {
   kafka_java error -Xmx256m -XX:TieredStopAtLevel=1 "$@"
 }
 
-# kafka_run [--secure] PORT FOLDER [KEY=VALUE...]: becomes a broker with its data in FOLDER, made
-# there if there is none. The settings that are given win. FOLDER/ports keeps the two other ports:
+# kafka_run [--secure | --join FIRST] PORT FOLDER [KEY=VALUE...]: becomes a broker with its data in
+# FOLDER, made there if there is none; with --join one more of the cluster whose first broker has its
+# data in FIRST and runs. The settings that are given win. FOLDER/ports keeps the two other ports:
 # that of the controller, and the admin port of a secure broker.
 kafka_run() {
-  local secure= port folder
+  local secure= first= port folder
   if [ "$1" = --secure ]; then secure=yes; shift; fi
+  if [ "$1" = --join ]; then first=$(cd "$2" && pwd); shift 2; fi
   port=$1 folder=$2
   shift 2
   locked kafka kafka_prepare
@@ -59,6 +61,7 @@ kafka_serve() {
     kafka_properties "$folder/data" "127.0.0.1:$controller"
     if [ -n "$secure" ]; then kafka_secure "$folder" "$port" "$controller" "$admin"
     else kafka_open 127.0.0.1 "$port" "$controller"; fi
+    if [ -n "${first:-}" ]; then kafka_joins "$first" "$port"; fi
     if [ $# -gt 0 ]; then printf '%s\n' "$@"; fi
   } >"$folder/server.properties"
   [ -e "$folder/data/meta.properties" ] || kafka_format "$folder"
@@ -134,6 +137,18 @@ inter.broker.listener.name=PLAINTEXT
 PROPERTIES
 }
 
+# kafka_joins FIRST PORT: a broker of a cluster whose controller is another one.
+kafka_joins() {
+  local controller
+  read -r controller _ <"$1/ports"
+  cat <<PROPERTIES
+process.roles=broker
+node.id=$2
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$2
+PROPERTIES
+}
+
 # kafka_secure FOLDER PORT CONTROLLER_PORT ADMIN_PORT: SASL_SSL on the port. On the admin port
 # nobody says who they are and may do everything: that is where a test grants rights.
 kafka_secure() {
@@ -178,12 +193,16 @@ kafka_certificates() {
 # Prepares the data folder, with the users' SCRAM secrets in it.
 kafka_format() {
   local folder=$1 user mechanism users=() id
-  for user in "${kafka_users[@]}"; do
-    for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
-      users+=(--add-scram "$mechanism=[name=$user,password=$user-secret]")
+  if [ -n "${first:-}" ]; then
+    id=$(sed -n 's/^cluster.id=//p' "$first/data/meta.properties")
+  else
+    for user in "${kafka_users[@]}"; do
+      for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+        users+=(--add-scram "$mechanism=[name=$user,password=$user-secret]")
+      done
     done
-  done
-  id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d =)
+    id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d =)
+  fi
   (kafka_java error -Xmx128m -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \
     --cluster-id "$id" --config "$folder/server.properties" "${users[@]}") >"$folder/format.log" 2>&1 ||
     fail "the data folder of Kafka cannot be prepared: $(tail -3 "$folder/format.log")"

@@ -40,10 +40,12 @@ pub struct Kafka {
     process: Process,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Access {
     Open,
     Secure,
+    /// In the cluster of a broker with its data in this folder.
+    Joined(PathBuf),
 }
 
 impl Kafka {
@@ -78,10 +80,20 @@ impl Kafka {
         Self::open(Access::Secure, folder, &[]).await
     }
 
+    /// Starts one more broker of the cluster of another, which is its controller.
+    ///
+    /// # Errors
+    ///
+    /// When it is not up in time.
+    pub async fn join(&self, folder: &Path) -> Result<Self> {
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        Self::open(Access::Joined(self.folder.clone()), folder, &settings).await
+    }
+
     async fn open(access: Access, folder: &Path, settings: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let port = free_port()?;
-        let process = run(access, port, folder, settings)?;
+        let process = run(&access, port, folder, settings)?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut broker = Self { access, port, folder: folder.to_owned(), settings, process };
         broker.serves(1).await?;
@@ -99,7 +111,7 @@ impl Kafka {
     ///
     /// When the broker's folder is gone.
     pub fn admin_address(&self) -> Result<String> {
-        if self.access == Access::Open {
+        if self.access != Access::Secure {
             return Ok(self.address());
         }
         let ports = std::fs::read_to_string(self.folder.join("ports"))?;
@@ -156,7 +168,7 @@ impl Kafka {
     pub async fn restart(&mut self) -> Result<()> {
         let before = self.starts();
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
-        self.process = run(self.access, self.port, &self.folder, &settings)?;
+        self.process = run(&self.access, self.port, &self.folder, &settings)?;
         self.serves(before + 1).await
     }
 
@@ -177,11 +189,16 @@ impl Kafka {
     }
 }
 
-fn run(access: Access, port: u16, folder: &Path, settings: &[&str]) -> Result<Process> {
+fn run(access: &Access, port: u16, folder: &Path, settings: &[&str]) -> Result<Process> {
     let port = port.to_string();
+    let first = match access {
+        Access::Joined(first) => first.to_str().context("the folder's path is not UTF-8")?,
+        Access::Open | Access::Secure => "",
+    };
     let verb: &[&str] = match access {
         Access::Open => &["kafka-instance", &port],
         Access::Secure => &["kafka-instance", "--secure", &port],
+        Access::Joined(_) => &["kafka-instance", "--join", first, &port],
     };
     start_instance(folder, "kafka", verb, settings)
 }

@@ -1,6 +1,7 @@
 //! The whole journey over Kafka, on brokers of the tests' own.
 
 mod brokers;
+mod cluster;
 mod huge;
 mod kills;
 mod offsets;

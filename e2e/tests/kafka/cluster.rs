@@ -1,0 +1,105 @@
+//! Three brokers: hundreds of new tables, a rolling restart, one broker that hangs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    binlog,
+    processes::Process,
+    programs::{Site, recording_listener},
+    servers::{Kafka, Mysql, execute},
+    topics::Topics,
+};
+
+const SCHEMA: &str = "cluster";
+const TABLES: usize = 200;
+
+/// How long a broker hangs: longer than the controller waits for it, and than our sessions last.
+const HANG: Duration = Duration::from_secs(20);
+
+/// Every topic is on all brokers, and is written while one of them is away.
+const SETTINGS: [&str; 7] = [
+    "default.replication.factor=3",
+    "min.insync.replicas=2",
+    "offsets.topic.replication.factor=3",
+    "transaction.state.log.replication.factor=3",
+    "transaction.state.log.min.isr=2",
+    "share.coordinator.state.topic.replication.factor=3",
+    "share.coordinator.state.topic.min.isr=2",
+];
+
+struct Running {
+    site: Site,
+    mysql: Mysql,
+    brokers: Vec<Kafka>,
+}
+
+impl Running {
+    async fn start() -> Result<(Self, Process, Process)> {
+        let mut site = Site::new("cluster")?;
+        let mysql = site.start_mysql().await?;
+        let first = Kafka::start_with(&site.path("kafka1"), &SETTINGS).await?;
+        let others =
+            [first.join(&site.path("kafka2")).await?, first.join(&site.path("kafka3")).await?];
+        let brokers: Vec<Kafka> = std::iter::once(first).chain(others).collect();
+        let addresses: Vec<String> = brokers.iter().map(Kafka::address).collect();
+        site.use_kafka(&addresses.join(","), "partitions = 2\nreplication = 3\n");
+        site.configure_dts(&mysql.address(), SCHEMA)?;
+        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        execute(&mut mysql.connect().await?, &["CREATE DATABASE cluster"]).await?;
+        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+        Ok((Self { site, mysql, brokers }, dts, worker))
+    }
+
+    async fn insert(&self, table: usize) -> Result<()> {
+        let statement = format!("INSERT INTO cluster.t{table} (a) VALUES (1), (2)");
+        execute(&mut self.mysql.connect().await?, &[&statement]).await
+    }
+
+    async fn all_handled(&self, what: &str) -> Result<()> {
+        let all = self.site.wait_for_all(&self.site.path("recorded"), &self.mysql, SCHEMA).await;
+        all.map(drop).with_context(|| what.to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: scripts/test.sh --all runs it"]
+async fn a_cluster_of_three_brokers_is_used_while_each_of_them_is_away_for_a_while() -> Result<()> {
+    let (mut running, dts, worker) = Running::start().await?;
+    for table in 0..TABLES {
+        let new =
+            format!("CREATE TABLE cluster.t{table} (id INT PRIMARY KEY AUTO_INCREMENT, a INT)");
+        execute(&mut running.mysql.connect().await?, &[&new]).await?;
+        running.insert(table).await?;
+    }
+    running.all_handled("the first rows of new tables").await?;
+    for broker in 0..running.brokers.len() {
+        running.brokers[broker].kill().await?;
+        running.insert(broker).await?;
+        running.brokers[broker].restart().await?;
+        running.insert(broker).await?;
+        running.all_handled("a rolling restart").await?;
+    }
+    for broker in [1, 2] {
+        running.brokers[broker].signal("STOP").await?;
+        for table in 0..20 {
+            running.insert(table).await?;
+        }
+        tokio::time::sleep(HANG).await;
+        running.all_handled("a broker hangs").await?;
+        running.brokers[broker].signal("CONT").await?;
+    }
+    running.insert(0).await?;
+    running.all_handled("all are back").await?;
+    let expected = binlog::event_ids(&running.mysql, SCHEMA).await?;
+    let address = running.brokers[0].address();
+    let topics = tokio::task::spawn_blocking(move || Topics::read(&address, "e2e.cluster."));
+    topics.await??.check_once(&expected)?;
+    for (name, process) in [("dts", &dts), ("event-worker", &worker)] {
+        ensure!(!process.output().contains(" ERROR dts: "), "{name}: {}", process.output());
+    }
+    let Running { site, mysql, brokers } = running;
+    drop((dts, worker, mysql, brokers));
+    site.wait_until_empty().await?;
+    site.remove()
+}
