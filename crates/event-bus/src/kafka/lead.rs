@@ -41,6 +41,9 @@ const ALONE_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a call into the library may take: what stops us is seen after it.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How soon after an append that failed it is known that the lead was lost, if that is why.
+const LOST_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long leaving may take.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,6 +112,16 @@ impl Lead {
         let left = async { while self.state.changed().await.is_ok() {} };
         if tokio::time::timeout(LEAVE_PATIENCE, left).await.is_err() {
             tracing::debug!("the brokers did not hear that we leave; the session will end instead");
+        }
+    }
+
+    /// That we do not lead any more, if the brokers say so within moments.
+    pub(super) async fn lost(&self) -> Option<Error> {
+        let mut state = self.state.clone();
+        let over = state.wait_for(|state| matches!(state, State::Over(_)));
+        match tokio::time::timeout(LOST_PATIENCE, over).await.ok()?.as_deref() {
+            Ok(State::Over(error)) => Some(error.clone()),
+            Ok(State::Waiting | State::Leading) | Err(_) => None,
         }
     }
 

@@ -284,6 +284,8 @@ impl KafkaProducer {
                 let limit = self.topics.max_batch_bytes(&refused.topic).await;
                 too_large(&self.place, &refused, limit)
             }
+            // A leader that was asleep hears of it in many ways; that it was fenced is why.
+            None if error.is_transient() => self.lead.lost().await.unwrap_or(error),
             None => error,
         }
     }

@@ -43,7 +43,11 @@ pub(super) fn commit(
         let Err(error) = save(&consumer, &commits, &mut refused) else {
             return unsaved(&refused, &member.wanted.group, address);
         };
-        let code = error.rdkafka_error_code();
+        let code = match error.rdkafka_error_code() {
+            // What it was is kept by the client.
+            Some(Code::Fatal) => consumer.client().fatal_error().map(|(code, _)| code),
+            code => code,
+        };
         match code {
             Some(Code::FencedInstanceId) => return Err(member.fenced()),
             Some(Code::UnknownMemberId | Code::AssignmentLost) => return Err(lost(first)),
