@@ -40,8 +40,8 @@ where
 ///
 /// As [`run`].
 pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
-    let (_unpaused, paused) = watch::channel(false);
-    open(file, id)?.run_configured(Control { stop, paused }).await
+    let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
+    open(file, id)?.run_configured(Control { stop, paused, topics }).await
 }
 
 fn open(file: &Path, id: &str) -> Result<Listener, Error> {

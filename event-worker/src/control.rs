@@ -31,6 +31,8 @@ pub(crate) enum ToListener {
     Start(Start),
     /// Rest, or go on.
     Pause(bool),
+    /// What stands for the topics of the bus, each time that they were looked at.
+    Topics(u64),
 }
 
 /// What a listener runs. The supervisor hands the config over, so that a listener that is started

@@ -47,6 +47,8 @@ pub struct Listener {
 pub(crate) struct Control {
     pub(crate) stop: CancellationToken,
     pub(crate) paused: watch::Receiver<bool>,
+    /// What stands for the topics of the bus, each time that somebody looked at them for us.
+    pub(crate) topics: watch::Receiver<u64>,
 }
 
 impl Listener {
@@ -84,8 +86,8 @@ impl Listener {
     where
         F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
     {
-        let (_unpaused, paused) = watch::channel(false);
-        self.run_controlled(&make_handler, Control { stop, paused }).await
+        let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
+        self.run_controlled(&make_handler, Control { stop, paused, topics }).await
     }
 
     /// Runs the handler that the config names.

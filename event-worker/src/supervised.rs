@@ -48,18 +48,19 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let listener = listener.known_as(instance);
     let status = listener.status();
     let (pause, paused) = watch::channel(paused);
+    let (tell_topics, topics) = watch::channel(0);
     let directory = socket.parent().unwrap_or(Path::new("."));
     let run = async {
         let _place = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             place = place::take(directory, id, place::PATIENCE) => place?,
         };
-        listener.run_configured(Control { stop: stop.clone(), paused }).await
+        listener.run_configured(Control { stop: stop.clone(), paused, topics }).await
     };
     tokio::pin!(run);
     let ended = tokio::select! {
         ended = &mut run => ended,
-        () = serve(&mut link, &status, &pause) => {
+        () = serve(&mut link, &status, (&pause, &tell_topics)) => {
             warn!("the supervisor is gone: the listener finishes what is begun and ends");
             stop.cancel();
             run.await
@@ -81,7 +82,11 @@ async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, Start)> {
 }
 
 /// Reports, and does what it is told, until the supervisor is gone.
-async fn serve(link: &mut Link, status: &Status, pause: &watch::Sender<bool>) {
+async fn serve(
+    link: &mut Link,
+    status: &Status,
+    (pause, topics): (&watch::Sender<bool>, &watch::Sender<u64>),
+) {
     let mut check = tokio::time::interval(REPORT_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = (Report::default(), Instant::now());
@@ -90,6 +95,9 @@ async fn serve(link: &mut Link, status: &Status, pause: &watch::Sender<bool>) {
             message = link.next() => match message {
                 Some(ToListener::Pause(paused)) => {
                     pause.send_replace(paused);
+                }
+                Some(ToListener::Topics(seen)) => {
+                    topics.send_replace(seen);
                 }
                 Some(ToListener::Start(_)) => {}
                 None => return,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     BusConfig, BusKind, Checkpoint, Consumer, Control, ControlChange, Producer, Progress, Reset,
-    ResetTo, Result, Standing, Subscription, TopicFilter, kafka, log,
+    ResetTo, Result, Standing, Subscription, Survey, TopicFilter, kafka, log,
 };
 
 /// Reaches the bus that a config names, over the network. Nothing is sent yet.
@@ -88,6 +88,16 @@ pub trait Bus: Send + Sync {
     ///
     /// Transient, when the bus is away.
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>>;
+
+    /// How far several groups are, each in the topics of its filter, asked with as few questions as
+    /// the bus allows: for who looks again and again.
+    async fn survey(&self, groups: &[(String, TopicFilter)]) -> Survey {
+        let mut surveyed = Vec::with_capacity(groups.len());
+        for (group, topics) in groups {
+            surveyed.push(self.progress(group, topics).await);
+        }
+        Survey { groups: surveyed, topics: None }
+    }
 
     /// What [`Bus::reset`] would have to set, in every partition of the topics. Changes nothing,
     /// and is answered also while the group has members.

@@ -103,6 +103,19 @@ pub struct Progress {
     /// The offset that the next record will get, or a later one. Markers of the bus count as
     /// offsets, so a group can be caught up with a difference that is not 0.
     pub end: u64,
+    /// The same, with records that are there and not to be read yet: those of transactions that are
+    /// open. As `end` where nobody looked.
+    pub high: u64,
+}
+
+/// How far several groups are.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Of each group, in the order asked.
+    pub groups: Vec<Result<Vec<Progress>>>,
+    /// Stands for the topics that there are, if they were looked at this time: see
+    /// [`Consumer::topics_are`].
+    pub topics: Option<u64>,
 }
 
 /// A commit under way. It needs nothing of its consumer, which can be polled meanwhile. One that is
@@ -140,6 +153,12 @@ pub trait Consumer: Send {
 
     /// Goes on where `pause` stopped. Idempotent.
     fn resume(&mut self, partitions: &[Partition]);
+
+    /// Somebody looks at the topics for all members, and says what stands for them now. While that
+    /// stays the same, and comes again and again, this member need not look at them itself.
+    fn topics_are(&mut self, topics: u64) {
+        let _ = topics;
+    }
 
     /// Leaves the group, so that another member takes over at once and not after a time-out.
     async fn close(self: Box<Self>);

@@ -19,6 +19,7 @@ mod control;
 mod desk;
 mod groups;
 mod lead;
+mod looks;
 mod member;
 mod offsets;
 mod partition;
@@ -26,6 +27,7 @@ mod producer;
 mod rebalance;
 mod saving;
 mod scan;
+mod survey;
 mod table;
 mod topic_id;
 mod topics;
@@ -45,7 +47,7 @@ use self::{
 };
 use crate::{
     Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, Producer, Progress, Reset,
-    ResetTo, Result, Standing, Subscription, TopicFilter,
+    ResetTo, Result, Standing, Subscription, Survey, TopicFilter,
 };
 pub use config::{Guarantee, KafkaConfig};
 
@@ -161,6 +163,10 @@ impl Bus for KafkaBus {
 
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
         self.groups.progress(group, topics).await
+    }
+
+    async fn survey(&self, groups: &[(String, TopicFilter)]) -> Survey {
+        self.groups.survey(groups).await
     }
 
     async fn plan_reset(

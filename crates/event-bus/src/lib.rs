@@ -31,6 +31,7 @@ pub use bus::{Bus, open};
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
     Assignment, Committing, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
+    Survey,
 };
 pub use control::{Control, ControlChange};
 pub use error::Error;

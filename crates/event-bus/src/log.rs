@@ -177,7 +177,7 @@ impl Bus for LogBus {
         };
         let committed = groups.into_iter().find(|state| state.name == group);
         let committed = committed.and_then(|state| state.committed);
-        Ok(vec![Progress { partition: self.place.partition(), committed, end }])
+        Ok(vec![Progress { partition: self.place.partition(), committed, end, high: end }])
     }
 
     async fn plan_reset(

@@ -194,6 +194,7 @@ impl Bus for MemoryBus {
         let progress = state.matching(topics).into_iter().map(|partition| Progress {
             committed: group.and_then(|group| group.committed(&partition)),
             end: state.end(&partition),
+            high: state.end(&partition),
             partition,
         });
         Ok(progress.collect())

@@ -60,12 +60,10 @@ fn why_not_ready(view: &UnitView) -> Option<(String, String)> {
     if let Some(error) = &view.lag.bus_error {
         return Some((error.clone(), "start the bus; the listener waits for it".to_owned()));
     }
-    view.lag.is_stuck().then(|| {
-        let why = format!(
-            "{} records wait, and none was finished for a minute",
-            view.lag.records.unwrap_or_default()
-        );
-        (why, "see what the handler is doing".to_owned())
+    view.lag.stuck().map(|why| {
+        let remedy = "see what the handler is doing; of a transaction that its program does not end, \
+                      what `kafka-transactions.sh find-hanging` says (docs/listeners.md)";
+        (why, remedy.to_owned())
     })
 }
 

@@ -72,6 +72,7 @@ pub(crate) struct PartitionView {
     partition: u32,
     committed: Option<u64>,
     end: u64,
+    high: u64,
 }
 
 /// All of them.
@@ -88,6 +89,7 @@ impl From<UnitView> for ListenerView {
             partition: at.partition.number,
             committed: at.committed,
             end: at.end,
+            high: at.high,
         });
         let failing = report.failing.into_iter();
         Self {

@@ -56,6 +56,7 @@ pub(super) struct Journey {
 enum Next {
     Stop,
     Pause(bool),
+    Topics(u64),
     Finished(Result<Vec<Event>, Broken>),
     CommitDue,
     Saved(event_bus::Result<()>),
@@ -133,6 +134,7 @@ impl Journey {
         tokio::select! {
             biased;
             () = control.stop.cancelled() => Next::Stop,
+            Ok(()) = control.topics.changed() => Next::Topics(*control.topics.borrow_and_update()),
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             // Before the lanes, which may be quick for long: who sends waits for our commits.
             () = tokio::time::sleep_until(self.commit_at), if !is_saving => Next::CommitDue,
@@ -147,6 +149,7 @@ impl Journey {
         match next {
             Next::Stop => {}
             Next::Pause(pause) => self.pause(pause),
+            Next::Topics(topics) => self.consumer.topics_are(topics),
             Next::Finished(finished) => self.finished(&finished?),
             Next::CommitDue => self.begin_commit(),
             Next::Saved(saved) => {
@@ -197,11 +200,17 @@ impl Journey {
         });
     }
 
-    fn polled(&mut self, polled: Polled) {
+    /// The bus answers again, if it did not.
+    fn bus_answers(&mut self) {
         if self.bus_failures.failures() > 0 {
             info!("the bus is back");
             self.bus_failures.reset();
+            self.show_state();
         }
+    }
+
+    fn polled(&mut self, polled: Polled) {
+        self.bus_answers();
         match polled {
             Polled::Assigned(assignments) => self.assigned(&assignments),
             Polled::Revoking(partitions) => self.give_up(partitions),
@@ -219,11 +228,8 @@ impl Journey {
     }
 
     fn assigned(&mut self, assignments: &[Assignment]) {
-        for assignment in assignments {
-            let Assignment { partition, position } = assignment;
-            info!(topic = %partition.topic, partition = partition.number, position, "assigned");
-            self.tracker.assign(assignment);
-        }
+        assignments.iter().for_each(|assignment| self.tracker.assign(assignment));
+        info!(count = assignments.len(), places = places(assignments), "partitions are assigned");
         let partitions: Vec<_> =
             assignments.iter().map(|assignment| assignment.partition.clone()).collect();
         self.flow.assigned(self.consumer.as_mut(), &partitions);
@@ -311,6 +317,19 @@ impl From<Broken> for Error {
     fn from(_: Broken) -> Self {
         Self::HandlerPanicked
     }
+}
+
+/// Where the first of these begin, for the log.
+fn places(assignments: &[Assignment]) -> String {
+    const MAX_SHOWN: usize = 8;
+    let shown = assignments.iter().take(MAX_SHOWN).map(|Assignment { partition, position }| {
+        format!("{}/{}:{position}", partition.topic, partition.number)
+    });
+    let mut places = shown.collect::<Vec<_>>().join(" ");
+    if assignments.len() > MAX_SHOWN {
+        places.push_str(" …");
+    }
+    places
 }
 
 /// The record's text, and the change that it tells of.

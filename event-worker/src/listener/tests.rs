@@ -43,8 +43,8 @@ impl Member {
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let stop = CancellationToken::new();
-        let (unpaused, paused) = watch::channel(false);
-        let run = run(Control { stop: stop.clone(), paused });
+        let ((unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
+        let run = run(Control { stop: stop.clone(), paused, topics });
         let task = tokio::spawn(async move {
             let _unpaused = unpaused;
             run.await

@@ -1,64 +1,59 @@
 //! How far each listener is behind, asked of the bus: also while its process is down.
 
+mod stands;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use event_bus::Progress;
-use futures_util::StreamExt as _;
+use event_bus::{Progress, TopicFilter};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::stands::Stands;
 use super::{Supervisor, Unit};
 use crate::listener::status::{Report, now_ms};
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// How many listeners are asked for at once.
-const MAX_ASKED: usize = 32;
-
 /// How long the bus may take to answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-
-/// A listener that is behind and has not committed for so long does not move.
-const STUCK_AFTER: Duration = Duration::from_secs(60);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How far a listener is behind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lag {
-    /// Records that the group has not finished; `None` while the bus does not say.
+    /// Records that the group has not finished, also those of transactions that are open; `None`
+    /// while the bus does not say.
     pub(crate) records: Option<u64>,
     /// The age of the oldest unfinished change, or an upper bound of it.
     pub(crate) seconds: f64,
     /// Why the bus does not say.
     pub(crate) bus_error: Option<String>,
     pub(crate) partitions: Vec<Progress>,
-    moved: Option<Instant>,
+    stands: Stands,
     caught_up: Option<Instant>,
 }
 
 impl Lag {
-    /// Whether it is behind and stands still.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.moved.is_some_and(|moved| moved.elapsed() > STUCK_AFTER)
+    /// Where it is behind and stands still, and why, in words, if it does.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        self.stands.stuck(Instant::now())
     }
 
     fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
         let records = records_behind(&partitions);
-        if records == 0 {
+        self.stands.look(&partitions, now);
+        let is_level = !self.stands.are_behind();
+        if is_level {
             self.caught_up = Some(now);
         }
-        let committed = |at: &Progress| (at.partition.clone(), at.committed);
-        let is_same = partitions.iter().map(committed).eq(self.partitions.iter().map(committed));
-        if records == 0 || !is_same || self.moved.is_none() {
-            self.moved = Some(now);
-        }
-        self.seconds = match report.oldest_unfinished_ms {
-            _ if records == 0 => 0.0,
+        let behind = match report.oldest_unfinished_ms {
+            _ if is_level => 0.0,
             Some(oldest) if oldest > 0 => now_ms().saturating_sub(oldest) as f64 / 1000.0,
             _ => self.caught_up.map_or(0.0, |at| (now - at).as_secs_f64()),
         };
+        self.seconds = behind.max(self.stands.held_back(now).as_secs_f64());
         self.records = Some(records);
         self.bus_error = None;
         self.partitions = partitions;
@@ -70,7 +65,7 @@ impl Lag {
 /// `start` says where.
 pub(crate) fn records_behind(partitions: &[Progress]) -> u64 {
     let has_run = partitions.iter().any(|at| at.committed.is_some());
-    let behind = |at: &Progress| at.end.saturating_sub(at.committed.unwrap_or(0));
+    let behind = |at: &Progress| at.high.saturating_sub(at.committed.unwrap_or(0));
     if has_run { partitions.iter().map(behind).sum() } else { 0 }
 }
 
@@ -83,26 +78,35 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
             () = stop.cancelled() => return,
             _ = ask.tick() => {}
         }
-        // At once, so that a bus that does not answer is waited for only once.
-        let units = futures_util::stream::iter(supervisor.fleet.units());
-        let asked = units.for_each_concurrent(MAX_ASKED, |unit| {
-            let supervisor = &supervisor;
-            async move { ask_for(supervisor, &unit).await }
-        });
         tokio::select! {
             () = stop.cancelled() => return,
-            () = asked => {}
+            () = look(&supervisor) => {}
         }
     }
 }
 
-async fn ask_for(supervisor: &Supervisor, unit: &Unit) {
-    let subscription = &unit.subscription;
-    let asked = supervisor.bus.progress(&subscription.group, &subscription.topics);
-    let answer = match timeout(ANSWER_DEADLINE, asked).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the bus did not answer within {ANSWER_DEADLINE:?}")),
+/// Asks for all listeners at once, and tells them what was seen of the topics.
+async fn look(supervisor: &Supervisor) {
+    let units = supervisor.fleet.units();
+    let groups: Vec<(String, TopicFilter)> = units
+        .iter()
+        .map(|unit| &unit.subscription)
+        .map(|s| (s.group.clone(), s.topics.clone()))
+        .collect();
+    let Ok(survey) = timeout(ANSWER_DEADLINE, supervisor.bus.survey(&groups)).await else {
+        let late = format!("the bus did not answer within {ANSWER_DEADLINE:?}");
+        units.iter().for_each(|unit| learn(unit, Err(late.clone())));
+        return;
     };
+    for (unit, progress) in units.iter().zip(survey.groups) {
+        learn(unit, progress.map_err(|error| error.to_string()));
+        if let Some(topics) = survey.topics {
+            unit.tell_topics(topics);
+        }
+    }
+}
+
+fn learn(unit: &Unit, answer: Result<Vec<Progress>, String>) {
     unit.update_lag(|lag, report| match answer {
         Ok(partitions) => lag.take(partitions, report, Instant::now()),
         Err(error) => {
@@ -119,7 +123,8 @@ mod tests {
     use super::*;
 
     fn progress(topic: &str, number: u32, committed: Option<u64>, end: u64) -> Progress {
-        Progress { partition: Partition { topic: topic.into(), number }, committed, end }
+        let partition = Partition { topic: topic.into(), number };
+        Progress { partition, committed, end, high: end }
     }
 
     #[test]
@@ -139,8 +144,23 @@ mod tests {
         lag.take((0..6).map(caught_up).collect(), &report, now);
         assert_eq!((lag.records, lag.seconds), (Some(0), 0.0));
         let mut partitions: Vec<_> = (0..6).map(caught_up).collect();
-        partitions[4].end = 4;
+        (partitions[4].end, partitions[4].high) = (4, 4);
         lag.take(partitions, &report, now + Duration::from_secs(2));
         assert_eq!((lag.records, lag.seconds), (Some(1), 2.0));
+    }
+
+    #[test]
+    fn records_of_an_open_transaction_are_lag_and_its_age_counts_once_it_holds_others_back() {
+        let (mut lag, report, now) = (Lag::default(), Report::default(), Instant::now());
+        let at = |end, high| vec![Progress { high, ..progress("a", 0, Some(end), end) }];
+        let mut take = |end, high, second| {
+            lag.take(at(end, high), &report, now + Duration::from_secs(second));
+            (lag.records, lag.seconds)
+        };
+        // Whoever writes all the time has a transaction open at every look.
+        assert_eq!(take(5, 8, 0), (Some(3), 0.0));
+        assert_eq!(take(8, 11, 1), (Some(3), 0.0));
+        assert_eq!(take(8, 20, 31), (Some(12), 30.0));
+        assert_eq!(take(20, 20, 32), (Some(0), 0.0));
     }
 }

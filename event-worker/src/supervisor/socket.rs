@@ -103,7 +103,7 @@ async fn unit_of(supervisor: &Supervisor, listener: &str, pid: u32) -> Option<Ar
 }
 
 async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
-    let mut paused = unit.paused();
+    let (mut paused, mut topics) = (unit.paused(), unit.topics());
     let start = unit.start(*paused.borrow_and_update());
     link.send(&ToListener::Start(start)).await?;
     loop {
@@ -116,6 +116,10 @@ async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
             Ok(()) = paused.changed() => {
                 let paused = *paused.borrow_and_update();
                 link.send(&ToListener::Pause(paused)).await?;
+            }
+            Ok(()) = topics.changed() => {
+                let topics = *topics.borrow_and_update();
+                link.send(&ToListener::Topics(topics)).await?;
             }
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Unit {
     /// What its process is given to run.
     start: Start,
     pause: watch::Sender<bool>,
+    /// What stands for the topics, each time that they were looked at.
+    topics: watch::Sender<u64>,
     /// The process that runs.
     pid: watch::Sender<Option<u32>>,
     /// Whether its process is connected, so that reports may still come.
@@ -74,8 +76,8 @@ impl Unit {
     pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
         let (pause, _) = watch::channel(start.paused);
         let ((connected, _), (pid, _)) = (watch::channel(false), watch::channel(None));
-        let (id, seen) = (id.to_owned(), Mutex::default());
-        Self { id, subscription, start, pause, pid, connected, seen }
+        let ((topics, _), id, seen) = (watch::channel(0), id.to_owned(), Mutex::default());
+        Self { id, subscription, start, pause, topics, pid, connected, seen }
     }
 
     /// What its process shall run.
@@ -85,6 +87,15 @@ impl Unit {
 
     pub(super) fn paused(&self) -> watch::Receiver<bool> {
         self.pause.subscribe()
+    }
+
+    pub(super) fn topics(&self) -> watch::Receiver<u64> {
+        self.topics.subscribe()
+    }
+
+    /// The topics were looked at; this stands for them.
+    pub(super) fn tell_topics(&self, topics: u64) {
+        self.topics.send_replace(topics);
     }
 
     pub(super) fn set_paused(&self, paused: bool) {

@@ -174,6 +174,17 @@ fn remedy(code: Code, reason: &str) -> Option<&'static str> {
         Code::GroupAuthorizationFailed => {
             "grant the user READ on the group (docs/operating.md lists the ACLs)"
         }
+        Code::InconsistentGroupProtocol => {
+            "other programs are in this group, with another assignor: stop them, or give the \
+             listener another name"
+        }
+        Code::InvalidSessionTimeout => {
+            "set session.timeout.ms in bus.properties to what the brokers allow \
+             (group.min.session.timeout.ms to group.max.session.timeout.ms)"
+        }
+        Code::GroupMaxSizeReached => {
+            "run the listener on fewer machines, or raise group.max.size of the brokers"
+        }
         Code::TransactionalIdAuthorizationFailed => {
             "grant the user WRITE on the transactional id (docs/operating.md lists the ACLs)"
         }

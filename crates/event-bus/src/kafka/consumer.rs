@@ -145,6 +145,8 @@ impl KafkaConsumer {
     /// Keeps back what is for paused partitions.
     fn hold(&mut self, polled: Polled) -> Option<Polled> {
         let Polled::Records { mut deliveries, mut scanned } = polled else { return Some(polled) };
+        // It says that the brokers answer again.
+        let is_news = deliveries.is_empty() && scanned.is_empty();
         if !self.paused.is_empty() {
             let (paused, held) = (&self.paused, &mut self.held);
             let kept = deliveries.extract_if(.., |one| paused.contains(&one.partition));
@@ -156,7 +158,7 @@ impl KafkaConsumer {
             }
         }
         let is_empty = deliveries.is_empty() && scanned.is_empty();
-        (!is_empty).then_some(Polled::Records { deliveries, scanned })
+        (is_news || !is_empty).then_some(Polled::Records { deliveries, scanned })
     }
 
     /// Throws away what is no longer to be delivered.
@@ -190,7 +192,6 @@ fn settings(place: &Place, wanted: &Subscription) -> rdkafka::ClientConfig {
         ("reconnect.backoff.max.ms", "1000"),
         ("session.timeout.ms", "10000"),
         ("heartbeat.interval.ms", "300"),
-        ("topic.metadata.refresh.interval.ms", "5000"),
     ];
     let mut config = place.client_with(&wanted.client, &defaults);
     config
@@ -268,6 +269,10 @@ impl Consumer for KafkaConsumer {
             self.ready.push_back(Polled::Records { deliveries, scanned });
         }
         let _ = self.commands.send(Command::Resume(partitions.to_vec()));
+    }
+
+    fn topics_are(&mut self, topics: u64) {
+        let _ = self.commands.send(Command::Topics(topics));
     }
 
     async fn close(self: Box<Self>) {

@@ -57,6 +57,8 @@ pub(super) struct State {
     scanned: Vec<(Partition, u64)>,
     has_failed: bool,
     troubled: Option<Instant>,
+    /// Trouble was told, and not that it is over.
+    pub(super) is_troubled: bool,
     /// The library stopped to read a partition, which it does not name, because of its offset.
     pub(super) is_in_doubt: bool,
 }
@@ -153,9 +155,17 @@ impl State {
             return;
         }
         if is_trouble {
-            self.troubled = Some(Instant::now());
+            (self.troubled, self.is_troubled) = (Some(Instant::now()), true);
         }
         self.outbox.push_back(out);
+    }
+
+    /// The brokers answer: tells that trouble is over, also where no record comes.
+    pub(super) fn well(&mut self) {
+        if std::mem::take(&mut self.is_troubled) {
+            let (deliveries, scanned) = (Vec::new(), Vec::new());
+            self.put(Out::Polled(Polled::Records { deliveries, scanned }));
+        }
     }
 
     pub(super) fn lost(&mut self, partitions: Vec<Partition>) {

@@ -3,28 +3,42 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use tokio::task::spawn_blocking;
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use super::{
     Place, begin, client,
     control::{self, Changes},
     offsets::{self, Moment, Note, Offsets},
+    survey::Surveyor,
 };
-use crate::{Error, Partition, Progress, Reset, ResetTo, Result, TopicFilter};
+use crate::{Error, Partition, Progress, Reset, ResetTo, Result, Survey, TopicFilter};
 
 /// The groups that were asked for, each with a client that is kept for the next time.
 pub(super) struct Groups {
     place: Place,
     clients: Arc<Mutex<Clients>>,
+    surveyor: Arc<Surveyor>,
 }
 
-type Clients = HashMap<String, Arc<Offsets>>;
+/// By group; with when each was used last.
+type Clients = HashMap<String, (Instant, Arc<Offsets>)>;
+
+/// How long the brokers may take for each half of a survey.
+const SURVEY_PATIENCE: Duration = Duration::from_secs(4);
+
+/// A client that nobody used for so long is closed.
+const MAX_IDLE: Duration = Duration::from_mins(1);
 
 impl Groups {
     pub(super) fn new(place: &Place) -> Self {
-        Self { place: place.clone(), clients: Arc::default() }
+        let surveyor = Arc::new(Surveyor::new(place));
+        Self { place: place.clone(), clients: Arc::default(), surveyor }
     }
 
     /// How far a group is in all partitions of the topics that pass the filter.
@@ -43,10 +57,40 @@ impl Groups {
                 partition,
                 committed: committed.map(|committed| committed.offset),
                 end,
+                high: end,
             });
             Ok(progress.collect())
         })
         .await
+    }
+
+    /// How far several groups are.
+    pub(super) async fn survey(&self, groups: &[(String, TopicFilter)]) -> Survey {
+        let (surveyor, asked) = (Arc::clone(&self.surveyor), groups.to_vec());
+        let looked = soon(spawn_blocking(move || surveyor.look(&asked)), &self.place).await;
+        let seen = match looked {
+            Ok(seen) => Arc::new(seen),
+            Err(error) => {
+                let groups = groups.iter().map(|_| Err(error.clone())).collect();
+                return Survey { groups, topics: None };
+            }
+        };
+        let asked = groups.iter().enumerate().map(|(at, (group, _))| {
+            let (place, group) = (self.place.clone(), group.clone());
+            let (clients, seen) = (Arc::clone(&self.clients), Arc::clone(&seen));
+            spawn_blocking(move || {
+                seen.progress(at, |of| open(&place, &group, &clients)?.committed(of))
+            })
+        });
+        // All at once, so that brokers that do not answer are waited for only once.
+        let asked: Vec<_> = asked.collect();
+        let deadline = Instant::now() + SURVEY_PATIENCE;
+        let mut groups = Vec::with_capacity(asked.len());
+        for one in asked {
+            let left = deadline.saturating_duration_since(Instant::now());
+            groups.push(within(left, one, &self.place).await);
+        }
+        Survey { groups, topics: seen.topics }
     }
 
     /// Where a group would be set, for each partition.
@@ -105,26 +149,45 @@ impl Groups {
 impl Drop for Groups {
     /// Closing a client takes a while, and nobody waits for it.
     fn drop(&mut self) {
-        let clients = Arc::clone(&self.clients);
-        std::thread::spawn(move || lock(&clients).clear());
+        let (clients, surveyor) = (Arc::clone(&self.clients), Arc::clone(&self.surveyor));
+        std::thread::spawn(move || {
+            lock(&clients).clear();
+            drop(surveyor);
+        });
+    }
+}
+
+/// Waits for what blocks, for as long as a survey may take.
+async fn soon<T>(asked: JoinHandle<Result<T>>, place: &Place) -> Result<T> {
+    within(SURVEY_PATIENCE, asked, place).await
+}
+
+async fn within<T>(patience: Duration, asked: JoinHandle<Result<T>>, place: &Place) -> Result<T> {
+    match timeout(patience, asked).await {
+        Ok(answer) => answer.map_err(|panic| Error::Internal(panic.to_string()))?,
+        Err(_) => Err(Error::Unavailable {
+            address: place.config.address.clone(),
+            reason: format!("no answer for {} s", SURVEY_PATIENCE.as_secs()),
+        }),
     }
 }
 
 /// The client of a group; blocks.
 fn open(place: &Place, group: &str, clients: &Mutex<Clients>) -> Result<Arc<Offsets>> {
-    /// Who asks for more groups than this asks for names that come from elsewhere.
-    const MAX_CLIENTS: usize = 64;
-    if let Some(client) = lock(clients).get(group) {
+    if let Some((used, client)) = lock(clients).get_mut(group) {
+        *used = Instant::now();
         return Ok(Arc::clone(client));
     }
     // What the brokers have against us is told here at once; later calls would wait for an answer.
     client::reach(place)?;
-    let mut clients = lock(clients);
-    if clients.len() >= MAX_CLIENTS {
-        clients.clear();
-    }
     let client = Arc::new(Offsets::open(place, group)?);
-    clients.insert(group.to_owned(), Arc::clone(&client));
+    let idle: Vec<_> = {
+        let mut clients = lock(clients);
+        clients.insert(group.to_owned(), (Instant::now(), Arc::clone(&client)));
+        clients.extract_if(|_, (used, _)| used.elapsed() > MAX_IDLE).collect()
+    };
+    // Closed without the lock, for that takes a while.
+    drop(idle);
     Ok(client)
 }
 

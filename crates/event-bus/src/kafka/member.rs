@@ -24,6 +24,7 @@ use super::{
     begin::{self, Entry},
     client::{self, Voice},
     desk::{Desk, Out, Taken},
+    looks::{Looks, Seen},
     offsets::{self, Offsets, number},
     scan,
     topic_id::Described,
@@ -36,9 +37,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// How soon a full queue is looked at again, where nobody says that it has room.
 pub(super) const STEP: Duration = Duration::from_millis(10);
 
-/// How often topics are looked for, and how often until all of them are given to somebody.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-const LOOK_FIRST_EVERY: Duration = Duration::from_secs(1);
+/// How long the brokers may take to list the topics.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is asked what an offset error means, until that is answered.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -50,6 +50,8 @@ const MAX_CLAIMS: u32 = 3;
 pub(super) enum Command {
     Pause(Vec<Partition>),
     Resume(Vec<Partition>),
+    /// What stands for the topics, by somebody who looks at them for all members.
+    Topics(u64),
 }
 
 /// What a member has joined its group for.
@@ -91,8 +93,10 @@ impl ClientContext for Member {
 
 impl Member {
     /// Looks which topics there are now, and whether those that we read are still the same.
-    fn look(&self, consumer: &BaseConsumer<Self>, joined: &mut Joined) -> Result<()> {
-        let topics = self.offsets.topics(&self.wanted.topics)?;
+    fn look(&self, consumer: &BaseConsumer<Self>, joined: &mut Joined) -> Result<Seen> {
+        // Asked by the member itself: so the library notices topics that have grown.
+        let listed = consumer.fetch_metadata(None, LIST_PATIENCE);
+        let topics = self.offsets.topics_of(&self.wanted.topics, listed)?;
         let ids = self.desk.lock().ids();
         let known: BTreeMap<&str, &str> = ids.iter().map(|(name, id)| (&**name, &**id)).collect();
         for topic in begin::verify(&self.wanted.group, &known, &topics)? {
@@ -105,15 +109,20 @@ impl Member {
             // The broker that was asked had not heard of it yet: joins again with the next look.
             consumer.unsubscribe();
             joined.topics.clear();
-            return Ok(());
+            return Ok(Seen::Open);
         }
         if names == joined.topics {
-            return self.claim(consumer, &topics, joined);
+            self.claim(consumer, &topics, joined)?;
+        } else {
+            self.subscribe(consumer, &names)?;
+            joined.is_settled = self.wanted.instance.is_none() && !names.is_empty();
+            joined.topics = names;
         }
-        self.subscribe(consumer, &names)?;
-        joined.is_settled = self.wanted.instance.is_none() && !names.is_empty();
-        joined.topics = names;
-        Ok(())
+        Ok(match (topics.is_empty(), joined.is_settled) {
+            (true, _) => Seen::Nothing,
+            (false, true) => Seen::Settled,
+            (false, false) => Seen::Open,
+        })
     }
 
     /// Asks for partitions that nobody in the group was given.
@@ -180,10 +189,6 @@ impl Member {
             Code::AllBrokersDown => {
                 Err(self.offsets.place.error("cannot read", error, &self.voice))
             }
-            Code::GroupAuthorizationFailed => {
-                let reason = format!("cannot join the group {}: {code}", self.wanted.group);
-                Err(client::meaning(code, reason, address))
-            }
             // The library does not say which.
             Code::TopicAuthorizationFailed => {
                 let topics = self.desk.lock().ids();
@@ -192,6 +197,10 @@ impl Member {
                 Err(client::meaning(code, reason, address))
             }
             code => {
+                let doing = format!("cannot join the group {}", self.wanted.group);
+                if let Some(refusal) = client::refusal(&doing, error, address) {
+                    return Err(refusal);
+                }
                 tracing::debug!(group = self.wanted.group, %code, "the library goes on by itself");
                 Ok(())
             }
@@ -238,22 +247,36 @@ impl Member {
 /// Reads until the consumer is gone, or nothing can be read any more.
 pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receiver<Command>) {
     let member = Arc::clone(consumer.context());
-    let (mut joined, mut next_look) = (Joined::default(), Instant::now());
+    let (mut joined, mut looks) = (Joined::default(), Looks::default());
     let mut next_explain = Instant::now();
     while !member.desk.is_deserted() {
         match commands.try_recv() {
-            Ok(command) => {
-                obey(consumer, command);
+            Ok(Command::Topics(topics)) => {
+                looks.told(topics, Instant::now());
+                continue;
+            }
+            Ok(Command::Pause(partitions)) => {
+                pause(consumer, &partitions);
+                continue;
+            }
+            Ok(Command::Resume(partitions)) => {
+                resume(consumer, &partitions);
                 continue;
             }
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {}
         }
-        if Instant::now() >= next_look {
+        if looks.are_due(Instant::now()) {
             let looked = member.look(consumer, &mut joined);
-            note(&member, looked);
-            next_look =
-                Instant::now() + if joined.is_settled { LOOK_EVERY } else { LOOK_FIRST_EVERY };
+            let seen = *looked.as_ref().unwrap_or(&Seen::Open);
+            match looked {
+                Ok(_) => member.desk.lock().well(),
+                Err(_) => note(&member, looked.map(drop)),
+            }
+            looks.looked(seen, Instant::now());
+        }
+        if member.desk.lock().is_troubled {
+            looks.soon(Instant::now());
         }
         if member.desk.lock().is_in_doubt && Instant::now() >= next_explain {
             note(&member, member.explain(consumer));
@@ -313,20 +336,19 @@ fn note(member: &Member, result: Result<()>) {
     if error.is_transient() { desk.put(Out::Trouble(error)) } else { desk.fail(error) }
 }
 
-fn obey(consumer: &BaseConsumer<Member>, command: Command) {
+fn pause(consumer: &BaseConsumer<Member>, partitions: &[Partition]) {
     let mut desk = consumer.context().desk.lock();
-    let (partitions, done) = match command {
-        Command::Pause(partitions) => {
-            desk.pause(&partitions);
-            let list = listed(&partitions);
-            (partitions, consumer.pause(&list))
-        }
-        Command::Resume(partitions) => {
-            desk.resume(&partitions);
-            let list = listed(&partitions);
-            (partitions, consumer.resume(&list))
-        }
-    };
+    desk.pause(partitions);
+    steered(consumer.pause(&listed(partitions)), partitions);
+}
+
+fn resume(consumer: &BaseConsumer<Member>, partitions: &[Partition]) {
+    let mut desk = consumer.context().desk.lock();
+    desk.resume(partitions);
+    steered(consumer.resume(&listed(partitions)), partitions);
+}
+
+fn steered(done: std::result::Result<(), KafkaError>, partitions: &[Partition]) {
     if let Err(error) = done {
         tracing::debug!(%error, ?partitions, "not all of these partitions are ours");
     }

@@ -1,6 +1,10 @@
 //! What the brokers know of a group's offsets, asked by a client that never joins the group.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -8,6 +12,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     groups::{GroupList, GroupMemberInfo},
+    metadata::Metadata,
 };
 
 use super::{
@@ -30,6 +35,15 @@ pub(super) struct Offsets {
     pub(super) group: String,
     consumer: BaseConsumer<Voice>,
     voice: Voice,
+}
+
+/// How much of a partition a client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// What lies before the first transaction that is open.
+    Committed,
+    /// Everything.
+    All,
 }
 
 /// A moment in a partition.
@@ -77,22 +91,47 @@ pub(super) type Commits<'a> = &'a [(Partition, u64, Note)];
 
 impl Offsets {
     pub(super) fn open(place: &Place, group: &str) -> Result<Self> {
+        Self::open_with(place, group, Isolation::Committed)
+    }
+
+    pub(super) fn open_with(place: &Place, group: &str, isolation: Isolation) -> Result<Self> {
+        let isolation = match isolation {
+            Isolation::Committed => "read_committed",
+            Isolation::All => "read_uncommitted",
+        };
         let voice = Voice::default();
         let mut config = place.client(&format!("{group}-offsets"));
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("allow.auto.create.topics", "false");
         let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())
             .map_err(|error| place.error("cannot reach the brokers", &error, &voice))?;
         Ok(Self { place: place.clone(), group: group.to_owned(), consumer, voice })
     }
 
-    /// The tables' topics that pass a filter, by name.
-    pub(super) fn topics(&self, filter: &TopicFilter) -> Result<Vec<Described>> {
+    /// All tables' topics that the brokers show, with their numbers of partitions.
+    pub(super) fn list(&self) -> Result<BTreeMap<String, u32>> {
         let metadata = self.consumer.fetch_metadata(None, PATIENCE);
         let metadata = self.told("cannot list the topics", metadata)?;
+        let tables = metadata.topics().iter().filter(|one| is_data(one.name(), &self.place.prefix));
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(tables.map(|one| (one.name().to_owned(), count(one.partitions().len()))).collect())
+    }
+
+    /// The tables' topics that pass a filter, by name.
+    pub(super) fn topics(&self, filter: &TopicFilter) -> Result<Vec<Described>> {
+        self.topics_of(filter, self.consumer.fetch_metadata(None, PATIENCE))
+    }
+
+    /// The same, of what another client has listed.
+    pub(super) fn topics_of(
+        &self,
+        filter: &TopicFilter,
+        listed: KafkaResult<Metadata>,
+    ) -> Result<Vec<Described>> {
+        let metadata = self.told("cannot list the topics", listed)?;
         let passes = filter.matcher();
         let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
         let named: Vec<String> = filter.literals().collect();
@@ -118,7 +157,7 @@ impl Offsets {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let list = self.list(partitions, Offset::Invalid)?;
+        let list = self.list_of(partitions, Offset::Invalid)?;
         let doing = &*format!("cannot read the offsets of the group {}", self.group);
         let found = self.told(doing, self.consumer.committed_offsets(list, PATIENCE))?;
         let read = |partition: &Partition| {
@@ -153,7 +192,7 @@ impl Offsets {
             return Ok(Vec::new());
         }
         let doing = "cannot look for offsets";
-        let list = self.list(partitions, Offset::from_raw(time))?;
+        let list = self.list_of(partitions, Offset::from_raw(time))?;
         let found = self.told(doing, self.consumer.offsets_for_times(list, PATIENCE))?;
         let read = |partition: &Partition| {
             let element = found.find_partition(&partition.topic, number(partition));
@@ -163,6 +202,27 @@ impl Offsets {
                 Offset::Offset(offset) => u64::try_from(offset).ok(),
                 _ => None,
             })
+        };
+        partitions.iter().map(read).collect()
+    }
+
+    /// Where partitions end, in the order asked; `None` for one that is not there any more.
+    pub(super) fn ends(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let doing = "cannot look for offsets";
+        let list = self.list_of(partitions, Offset::from_raw(LATEST))?;
+        let found = self.told(doing, self.consumer.offsets_for_times(list, PATIENCE))?;
+        let read = |partition: &Partition| {
+            let element = found.find_partition(&partition.topic, number(partition));
+            let Some(element) = element else { return Ok(None) };
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => Ok(u64::try_from(offset).ok()),
+                (Ok(()), _) => Ok(None),
+                (Err(error), _) if is_gone(&error) => Ok(None),
+                (error, _) => self.told(doing, error).map(|()| None),
+            }
         };
         partitions.iter().map(read).collect()
     }
@@ -208,7 +268,7 @@ impl Offsets {
         answer.map_err(|error| self.place.error(doing, &error, &self.voice))
     }
 
-    fn list(&self, partitions: &[Partition], offset: Offset) -> Result<TopicPartitionList> {
+    fn list_of(&self, partitions: &[Partition], offset: Offset) -> Result<TopicPartitionList> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             let added = list.add_partition_offset(&partition.topic, number(partition), offset);
@@ -216,6 +276,13 @@ impl Offsets {
         }
         Ok(list)
     }
+}
+
+fn is_gone(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+    )
 }
 
 /// What the library takes as offsets to commit.

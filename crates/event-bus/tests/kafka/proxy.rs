@@ -40,6 +40,8 @@ struct State {
     held: HashSet<i16>,
     asked: HashMap<i16, u64>,
     hidden: Option<Vec<u8>>,
+    /// What a hidden topic was called instead, and its name.
+    renamed: Option<(Vec<u8>, Vec<u8>)>,
     hidings: u64,
     is_frozen: bool,
     is_closed: bool,
@@ -50,6 +52,8 @@ impl State {
         let Some(topic) = &self.hidden else { return };
         if let Some(at) = request.windows(topic.len()).position(|one| one == topic) {
             request[at + topic.len() - 1] = b'-';
+            let other = request[at..at + topic.len()].to_vec();
+            self.renamed = Some((other, topic.clone()));
             self.hidings += 1;
         }
     }
@@ -129,7 +133,7 @@ async fn accept(listener: TcpListener, target: String, shared: Arc<Shared>) {
             let (broker_reads, broker_writes) = broker.into_split();
             tokio::select! {
                 _ = ask(caller_reads, broker_writes, &shared) => {}
-                _ = answer(broker_reads, caller_writes, &shared.ports) => {}
+                _ = answer(broker_reads, caller_writes, &shared) => {}
                 _ = cuts.changed() => {}
             }
         });
@@ -169,15 +173,25 @@ async fn ask(
 async fn answer(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    (target, own): &(Vec<u8>, Vec<u8>),
+    shared: &Shared,
 ) -> std::io::Result<()> {
     loop {
         let mut answer = frame(&mut from).await?;
-        let mut at = 0;
-        while let Some(found) = answer[at..].windows(target.len()).position(|one| one == target) {
-            at += found;
-            answer[at..at + own.len()].copy_from_slice(own);
+        replace(&mut answer, &shared.ports);
+        let renamed = shared.lock().renamed.clone();
+        if let Some(renamed) = renamed {
+            // The library does not live through an answer about a topic that it did not ask for.
+            replace(&mut answer, &renamed);
         }
         to.write_all(&answer).await?;
+    }
+}
+
+/// Puts one text in place of another, which is as long.
+fn replace(answer: &mut [u8], (from, to): &(Vec<u8>, Vec<u8>)) {
+    let mut at = 0;
+    while let Some(found) = answer[at..].windows(from.len()).position(|one| one == from) {
+        at += found;
+        answer[at..at + to.len()].copy_from_slice(to);
     }
 }

@@ -76,12 +76,13 @@ impl Journey {
         match saved {
             Ok(()) => {
                 self.tracker.committed(&saving.offsets);
+                self.bus_answers();
                 return Ok(Rest::AtOnce);
             }
             Err(event_bus::Error::PartitionLost(partition)) => {
                 debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
                 // A poll says so too, and only it knows: the partition may be ours again by then,
-                // or still. But nothing is polled while partitions go to another member, and at the end.
+                // or still. But nothing is polled while partitions go away, and at the end.
                 let is_of = |generation| generation < saving.next_generation;
                 let is_polled = self.leaving.is_none() && !self.flow.is_stopping;
                 if !is_polled && self.tracker.generation(&partition).is_some_and(is_of) {

@@ -1,0 +1,113 @@
+//! When a member looks which topics there are: often, unless somebody looks for all members.
+
+use std::time::{Duration, Instant};
+
+/// How often topics are looked for, and how often until all of them are given to somebody.
+const EVERY: Duration = Duration::from_secs(5);
+const FIRST_EVERY: Duration = Duration::from_secs(1);
+
+/// While somebody else looks at them: how long that is trusted after each time it says so, and how
+/// seldom this member looks itself.
+const TOLD_PATIENCE: Duration = Duration::from_secs(20);
+const SELDOM_EVERY: Duration = Duration::from_mins(5);
+
+/// After something was new, how long it is looked at as often as ever: brokers hear of a topic one
+/// after the other.
+const NEWS_TIME: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    last: Option<Instant>,
+    /// None: now.
+    next: Option<Instant>,
+    seen: Seen,
+    /// What stands for the topics, as somebody else has seen them, and since when.
+    told: Option<(u64, Instant)>,
+}
+
+/// What was found at a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Topics, and perhaps nobody is given some of their partitions.
+    #[default]
+    Open,
+    /// Topics that are given to members of the group.
+    Settled,
+    /// No topic.
+    Nothing,
+}
+
+impl Looks {
+    pub(super) fn are_due(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| now >= next)
+    }
+
+    pub(super) fn looked(&mut self, seen: Seen, now: Instant) {
+        (self.last, self.seen) = (Some(now), seen);
+        self.next = Some(now + if seen == Seen::Settled { EVERY } else { FIRST_EVERY });
+    }
+
+    /// It has to look soon: the brokers may answer again.
+    pub(super) fn soon(&mut self, now: Instant) {
+        self.next = self.next.map(|next| next.min(now + FIRST_EVERY));
+    }
+
+    /// Somebody else has looked.
+    pub(super) fn told(&mut self, topics: u64, now: Instant) {
+        let Some((_, since)) = self.told.filter(|(before, _)| *before == topics) else {
+            (self.told, self.next) = (Some((topics, now)), None);
+            return;
+        };
+        let is_old = now >= since + NEWS_TIME && self.seen != Seen::Open;
+        if let (true, Some(last), Some(next)) = (is_old, self.last, self.next) {
+            self.next = Some(next.max((now + TOLD_PATIENCE).min(last + SELDOM_EVERY)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_looks_seldom_and_at_once_when_something_is_new() {
+        let (mut looks, began) = (Looks::default(), Instant::now());
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!(looks.are_due(at(0)));
+        looks.looked(Seen::Open, at(0));
+        assert!(looks.are_due(at(1)), "not all is given to somebody");
+        looks.looked(Seen::Settled, at(1));
+        assert!(!looks.are_due(at(5)) && looks.are_due(at(6)));
+        looks.told(7, at(2));
+        assert!(looks.are_due(at(2)), "it may be new");
+        looks.looked(Seen::Settled, at(2));
+        looks.told(7, at(6));
+        assert!(looks.are_due(at(7)), "this broker may not have heard of it before");
+        looks.looked(Seen::Settled, at(12));
+        for second in (12..312).step_by(5) {
+            looks.told(7, at(second));
+            assert!(!looks.are_due(at(second)));
+        }
+        assert!(looks.are_due(at(312)), "now and then it looks itself");
+        looks.looked(Seen::Settled, at(312));
+        looks.told(7, at(313));
+        assert!(!looks.are_due(at(332)) && looks.are_due(at(333)), "nobody says so any more");
+        looks.told(8, at(320));
+        assert!(looks.are_due(at(320)));
+    }
+
+    #[test]
+    fn trouble_and_partitions_that_nobody_has_are_looked_at_soon() {
+        let (mut looks, now) = (Looks::default(), Instant::now());
+        looks.looked(Seen::Settled, now);
+        looks.soon(now);
+        assert!(looks.are_due(now + FIRST_EVERY));
+        looks.told(7, now);
+        looks.looked(Seen::Open, now);
+        looks.told(7, now + NEWS_TIME);
+        assert!(looks.are_due(now + NEWS_TIME));
+        looks.looked(Seen::Nothing, now + NEWS_TIME);
+        looks.told(7, now + NEWS_TIME);
+        assert!(!looks.are_due(now + NEWS_TIME + TOLD_PATIENCE / 2));
+    }
+}

@@ -1,0 +1,186 @@
+//! How far many groups are, asked with few questions: which topics there are is looked at now and
+//! then, and where their partitions end once for all groups.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Place, client, control,
+    offsets::{Committed, Isolation, Offsets},
+    topic_id::Described,
+};
+use crate::{Partition, Progress, Result, TopicFilter};
+
+/// How long the list of topics is good for, their ids, and that a topic is not in the list.
+const LIST_EVERY: Duration = Duration::from_secs(5);
+const IDS_EVERY: Duration = Duration::from_secs(10);
+const MISS_EVERY: Duration = Duration::from_mins(1);
+
+/// The tables' topics, with their numbers of partitions.
+pub(super) type Topics = BTreeMap<String, u32>;
+
+/// Looks at topics and ends for all groups.
+pub(super) struct Surveyor {
+    place: Place,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// What reads up to open transactions, and what reads all.
+    clients: Option<(Arc<Offsets>, Arc<Offsets>)>,
+    topics: Option<(Instant, Topics)>,
+    /// The topics that groups read, as they were when their ids were asked for, by name.
+    ids: Option<(Instant, BTreeMap<String, Described>)>,
+    /// Names that a filter asks for as they are, and that were not there.
+    missed: HashMap<String, Instant>,
+}
+
+/// What was seen at one moment.
+pub(super) struct Seen {
+    /// Of each group.
+    partitions: Vec<Result<Vec<Partition>>>,
+    ends: HashMap<Partition, (u64, u64)>,
+    /// Stands for the topics, if they were listed this time.
+    pub(super) topics: Option<u64>,
+}
+
+impl Surveyor {
+    pub(super) fn new(place: &Place) -> Self {
+        Self { place: place.clone(), kept: Mutex::default() }
+    }
+
+    /// Looks at all that these groups read; blocks.
+    pub(super) fn look(&self, groups: &[(String, TopicFilter)]) -> Result<Seen> {
+        let (readable, all) = self.clients()?;
+        let (topics, is_new) = self.topics(&all)?;
+        let mut partitions = Vec::with_capacity(groups.len());
+        for (_, filter) in groups {
+            let mut read = passing(&topics, filter);
+            let added = self.add_missing(&all, filter, (&topics, &mut read));
+            partitions.push(added.map(|()| of_topics(&read)));
+        }
+        let mut every: Vec<Partition> = partitions.iter().flatten().flatten().cloned().collect();
+        every.sort_unstable();
+        every.dedup();
+        let ends = readable.ends(&every)?.into_iter().zip(all.ends(&every)?);
+        let known = every.into_iter().zip(ends);
+        let ends = known.filter_map(|(of, (end, high))| Some((of, (end?, high?)))).collect();
+        let topics = if is_new { Some(self.fingerprint(&all, &partitions)?) } else { None };
+        Ok(Seen { partitions, ends, topics })
+    }
+
+    fn clients(&self) -> Result<(Arc<Offsets>, Arc<Offsets>)> {
+        if let Some((readable, all)) = &self.lock().clients {
+            return Ok((Arc::clone(readable), Arc::clone(all)));
+        }
+        // What the brokers have against us is told here at once; later calls wait for answers.
+        client::reach(&self.place)?;
+        // The library wants a name, and joins no group.
+        let name = control::topic_name(&self.place);
+        let open = |isolation| Offsets::open_with(&self.place, &name, isolation).map(Arc::new);
+        let opened = (open(Isolation::Committed)?, open(Isolation::All)?);
+        self.lock().clients = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// The topics, and whether they were listed just now.
+    fn topics(&self, client: &Offsets) -> Result<(Topics, bool)> {
+        if let Some((at, topics)) = &self.lock().topics
+            && at.elapsed() < LIST_EVERY
+        {
+            return Ok((topics.clone(), false));
+        }
+        let topics = client.list()?;
+        self.lock().topics = Some((Instant::now(), topics.clone()));
+        Ok((topics, true))
+    }
+
+    /// Stands for all topics that are read, with their ids and partitions.
+    fn fingerprint(&self, client: &Offsets, read: &[Result<Vec<Partition>>]) -> Result<u64> {
+        let mut counts = BTreeMap::<&str, u32>::new();
+        for partition in read.iter().flatten().flatten() {
+            let count = counts.entry(&*partition.topic).or_default();
+            *count = (*count).max(partition.number + 1);
+        }
+        let is_as_before = self.lock().ids.as_ref().is_some_and(|(at, ids)| {
+            let before = ids.iter().map(|(name, of)| (name.as_str(), of.partitions));
+            at.elapsed() < IDS_EVERY
+                && before.eq(counts.iter().map(|(name, count)| (*name, *count)))
+        });
+        if !is_as_before {
+            let names: Vec<&str> = counts.keys().copied().collect();
+            let described = client.describe(&names)?.into_iter();
+            let ids = described.map(|of| (of.topic.clone(), of)).collect();
+            self.lock().ids = Some((Instant::now(), ids));
+        }
+        let mut hasher = DefaultHasher::new();
+        if let Some((_, ids)) = &self.lock().ids {
+            ids.values().for_each(|of| (&of.topic, &of.id, of.partitions).hash(&mut hasher));
+        }
+        Ok(hasher.finish())
+    }
+
+    /// The brokers do not list what a user may not see; by its name they say so.
+    fn add_missing(
+        &self,
+        client: &Offsets,
+        filter: &TopicFilter,
+        (topics, read): (&Topics, &mut Topics),
+    ) -> Result<()> {
+        let is_missed = |name: &String| {
+            let missed = self.lock().missed.get(name).copied();
+            missed.is_some_and(|at| at.elapsed() < MISS_EVERY)
+        };
+        let names: Vec<String> = filter
+            .literals()
+            .filter(|name| !topics.contains_key(name) && !is_missed(name))
+            .collect();
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        read.extend(client.describe(&asked)?.into_iter().map(|one| (one.topic, one.partitions)));
+        let missed = names.into_iter().filter(|name| !read.contains_key(name));
+        self.lock().missed.extend(missed.map(|name| (name, Instant::now())));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// How far the group at this place of the question is, by what it has committed.
+    pub(super) fn progress(
+        &self,
+        at: usize,
+        committed: impl FnOnce(&[Partition]) -> Result<Vec<Option<Committed>>>,
+    ) -> Result<Vec<Progress>> {
+        let mut known = self.partitions.get(at).cloned().unwrap_or_else(|| Ok(Vec::new()))?;
+        known.retain(|partition| self.ends.contains_key(partition));
+        let committed = committed(&known)?;
+        let progress = known.into_iter().zip(committed).filter_map(|(partition, committed)| {
+            let (end, high) = *self.ends.get(&partition)?;
+            let committed = committed.map(|committed| committed.offset);
+            Some(Progress { partition, committed, end, high: high.max(end) })
+        });
+        Ok(progress.collect())
+    }
+}
+
+fn passing(topics: &Topics, filter: &TopicFilter) -> Topics {
+    let passes = filter.matcher();
+    let passing = topics.iter().filter(|(name, _)| passes(name));
+    passing.map(|(name, count)| (name.clone(), *count)).collect()
+}
+
+fn of_topics(topics: &Topics) -> Vec<Partition> {
+    let of_one = |(name, count): (&String, &u32)| {
+        let topic: Arc<str> = name.as_str().into();
+        (0..*count).map(move |number| Partition { topic: Arc::clone(&topic), number })
+    };
+    topics.iter().flat_map(of_one).collect()
+}
