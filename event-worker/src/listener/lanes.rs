@@ -22,6 +22,7 @@ pub(super) struct Lanes {
     limits: BatchLimits,
     reports: mpsc::Receiver<LaneReport>,
     tasks: JoinSet<()>,
+    status: Arc<Status>,
     /// Bytes of all events, waiting or in a call.
     bytes: usize,
     events: usize,
@@ -72,7 +73,8 @@ impl Lanes {
         });
         let lanes = lanes.collect();
         let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
-        Self { lanes, limits, reports, tasks, bytes: 0, events: 0 }
+        let status = Arc::clone(status);
+        Self { lanes, limits, reports, tasks, status, bytes: 0, events: 0 }
     }
 
     /// Puts an event at the end of its lane: that of its topic and key.
@@ -125,6 +127,7 @@ impl Lanes {
                 lane.queue.push_front(event);
             }
             self.forget(&dropped);
+            self.show_idle();
         }
         Ok(finished)
     }
@@ -139,6 +142,16 @@ impl Lanes {
                 keep
             });
         }
+        self.show_idle();
+    }
+
+    /// A lane that has nothing any more does not fail either: what failed there has gone.
+    fn show_idle(&self) {
+        let is_idle = |lane: &Waiting| lane.running.is_none() && lane.queue.is_empty();
+        let numbered = self.lanes.iter().enumerate();
+        numbered.filter(|(_, lane)| is_idle(lane)).for_each(|(lane, _)| {
+            self.status.lane_mended(lane);
+        });
     }
 
     /// The leashes of all batches that hold events of these partitions.

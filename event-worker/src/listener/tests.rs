@@ -18,6 +18,7 @@ use tokio::{
 use super::*;
 
 mod commits;
+mod failing;
 
 const PARTITIONS: u32 = 6;
 const TOPIC: &str = "dbevents.s.t";
