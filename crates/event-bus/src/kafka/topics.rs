@@ -345,7 +345,7 @@ pub(super) async fn create(
     let made = admin.create_topics([&topic], &options).await;
     match made.map_err(|error| place.error(&doing, &error, voice))?.pop() {
         None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
-        // While a broker starts again there are too few for the copies; older ones say so like this.
+        // Older brokers say so while one of them starts again: there are too few for the copies.
         Some(Err((_, code @ Code::InvalidReplicationFactor))) => Err(Error::Unavailable {
             address: place.config.address.clone(),
             reason: format!(
