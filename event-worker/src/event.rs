@@ -20,6 +20,10 @@ pub struct Event {
     committed_ms: u64,
     /// Whether a full sync sent it.
     is_synced: bool,
+    /// Stands for its topic and key. Two keys may share it: then the one waits for the other.
+    key: u64,
+    /// Calls that failed with it.
+    failures: u32,
     /// Which assignment of its partition it came with.
     pub(crate) generation: u64,
 }
@@ -38,6 +42,8 @@ impl Event {
             partition: delivery.partition.clone(),
             offset: delivery.offset,
             committed_ms: change.ts,
+            key: key_of(delivery),
+            failures: 0,
             generation,
         }
     }
@@ -67,6 +73,21 @@ impl Event {
         self.is_synced
     }
 
+    /// The same for all events of its topic and key.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// How many calls failed with it, since it was last taken from the bus.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// A call failed with it.
+    pub(crate) fn note_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
     /// What it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.json.len() + self.ev_id.len() + OVERHEAD_BYTES
@@ -77,6 +98,12 @@ impl Event {
         let halves = (self.ev_id.strip_suffix('d'), next.ev_id.strip_suffix('i'));
         matches!(halves, (Some(first), Some(second)) if first == second)
     }
+}
+
+fn key_of(delivery: &Delivery) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&delivery.topic, &delivery.key).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The value with `,"Bus":{…}` before its last brace. All else stays byte by byte, but that a line
@@ -158,10 +185,16 @@ pub(crate) mod tests {
         .concat()
     }
 
+    /// Each event has a key of its own.
     pub(crate) fn event(offset: u64, ev_id: &str) -> Event {
+        event_of_key(offset, ev_id, ev_id)
+    }
+
+    pub(crate) fn event_of_key(offset: u64, ev_id: &str, key: &str) -> Event {
         let value = value(ev_id);
-        let change = ChangeEvent::read_text(&value).unwrap();
-        Event::new((&delivery(offset, &value), &value), change, 0)
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let delivery = Delivery { key, ..delivery(offset, &value) };
+        Event::new((&delivery, &value), ChangeEvent::read_text(&value).unwrap(), 0)
     }
 
     pub(crate) fn event_of(partition: &Partition, offset: u64, generation: u64) -> Event {

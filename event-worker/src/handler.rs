@@ -6,7 +6,7 @@ mod http;
 mod print;
 pub(crate) mod program;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 
@@ -45,23 +45,54 @@ pub enum Outcome {
     Done,
     /// None is done: the batch comes again.
     Failed(Failure),
-    /// The events with these ids failed and come again; the others are done.
-    Partly(Vec<String>),
+    /// Events failed, and come again with every later event of their keys in the batch; the others
+    /// are done.
+    Partly {
+        /// The ids of those that failed.
+        failed: Vec<String>,
+        /// Why, as [`Failure::said`].
+        said: Option<String>,
+    },
 }
 
 /// Why a call failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     /// For the log and the API. Must hold nothing of the rows.
     pub reason: String,
+    /// What the handler itself said of it: the end of its standard error, the beginning of its
+    /// answer. It may hold values of rows; `showOutput` of the listener says whether it is shown.
+    pub said: Option<String>,
     /// Wait so long at least before the next try.
     pub retry_after: Option<Duration>,
+    /// The batch was too large: parts of it are tried at once.
+    pub is_too_large: bool,
+}
+
+impl Failure {
+    /// A failure with nothing but a reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..Self::default() }
+    }
+
+    /// The same with what the handler itself said.
+    pub fn saying(self, said: impl Into<String>) -> Self {
+        Self { said: Some(said.into()), ..self }
+    }
 }
 
 impl Outcome {
     /// A failed call.
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed(Failure { reason: reason.into(), retry_after: None })
+        Self::Failed(Failure::new(reason))
+    }
+
+    /// The same; one that failed without a word of the handler gets this one.
+    fn or_saying(mut self, words: Option<String>) -> Self {
+        if let Self::Failed(Failure { said, .. }) | Self::Partly { said, .. } = &mut self {
+            *said = said.take().or(words);
+        }
+        self
     }
 }
 

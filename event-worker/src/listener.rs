@@ -10,7 +10,7 @@ mod listening;
 pub(crate) mod status;
 mod tracker;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use event_bus::{Bus, Consumer, Subscription};
 use service::{Backoff, BackoffConfig};

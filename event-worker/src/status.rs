@@ -63,7 +63,11 @@ fn row(view: &ListenerView) -> [String; 9] {
 fn problem(view: &ListenerView) -> String {
     match &view.error {
         Some(problem) if !view.state.is_moving() && !view.paused => {
-            format!("  {}; {}\n", problem.message, problem.remedy)
+            let mut text = format!("  {}; {}\n", problem.message, problem.remedy);
+            for line in problem.said.iter().flat_map(|said| said.lines()) {
+                text.extend(["    ", line, "\n"]);
+            }
+            text
         }
         _ => String::new(),
     }

@@ -111,13 +111,13 @@ pub(crate) enum Act {
 #[derive(Clone)]
 pub(crate) struct Scripted {
     script: Arc<Mutex<VecDeque<Act>>>,
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<(Call, String)>,
 }
 
 /// The ids of a call's events, and its attempt.
 pub(crate) type Call = (Vec<String>, u32);
 
-pub(crate) struct Calls(mpsc::Receiver<Call>);
+pub(crate) struct Calls(mpsc::Receiver<(Call, String)>);
 
 pub(crate) fn scripted(script: impl IntoIterator<Item = Act>) -> (Scripted, Calls) {
     let (calls, seen) = mpsc::channel(100_000);
@@ -144,7 +144,7 @@ impl Calls {
     }
 
     pub(crate) fn try_next(&mut self) -> Option<Call> {
-        self.0.try_recv().ok()
+        self.0.try_recv().ok().map(|(call, _)| call)
     }
 }
 
@@ -152,7 +152,8 @@ impl Calls {
 impl Handler for Scripted {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
         let ids = batch.events.iter().map(|event| event.ev_id().to_owned()).collect();
-        self.calls.send((ids, batch.attempt)).await.unwrap();
+        let json = batch.events[0].json().to_owned();
+        self.calls.send(((ids, batch.attempt), json)).await.unwrap();
         let act = self.script.lock().unwrap().pop_front();
         match act {
             Some(Act::Answer(outcome)) => outcome,

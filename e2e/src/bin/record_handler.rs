@@ -75,11 +75,14 @@ fn main() -> Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(&options.file)?;
     // Each process of a listener makes its own choices, the same ones in no two of them.
     let mut random = SmallRng::seed_from_u64(options.seed ^ u64::from(std::process::id()));
-    for batch in std::io::stdin().lock().lines() {
-        let batch = batch?;
+    let (mut batches, mut line) = (std::io::stdin().lock(), String::new());
+    while batches.read_line(&mut line)? > 0 {
+        // A line without its end is no batch: the listener was killed.
+        let Some(batch) = line.strip_suffix('\n') else { break };
         let outcome = Outcome::choose(&options, &mut random);
-        record(&mut file, outcome, if options.count { None } else { Some(&batch) }, &batch)?;
+        record(&mut file, outcome, if options.count { None } else { Some(batch) }, batch)?;
         answer(outcome)?;
+        line.clear();
     }
     Ok(())
 }

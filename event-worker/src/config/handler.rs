@@ -1,6 +1,6 @@
 //! The `handler` of a listener: what is called with the events.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;

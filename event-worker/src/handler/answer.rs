@@ -3,72 +3,209 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Outcome;
+use super::{Batch, Failure, Outcome};
+use crate::event::Event;
 
 /// No answer is longer.
 pub(crate) const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// An answer's text.
+/// So much of what a handler said is shown.
+const MAX_SHOWN_CHARS: usize = 300;
+
+/// What to write instead of a line that is no answer.
+const FORMS: &str = r#"answer each batch with one line, true, false or {"failed":["<EvId>",…]}, and write everything else to standard error"#;
+
+/// An answer's text, and the batch that it was given to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Answer<'a> {
+    pub(crate) text: &'a [u8],
+    pub(crate) batch: Batch<'a>,
+}
+
+/// An answer that names what failed.
+#[derive(Deserialize)]
+struct Named {
+    failed: Which,
+    /// Why, in the handler's words.
+    #[serde(default)]
+    error: Option<Value>,
+    /// The id of the batch's last event, to say which batch is answered.
+    #[serde(default)]
+    last: Option<String>,
+}
 
 #[derive(Deserialize)]
-struct Failed {
-    failed: Vec<String>,
+#[serde(untagged)]
+enum Which {
+    All(bool),
+    These(Vec<String>),
 }
 
 impl Answer<'_> {
-    /// Done: any JSON but `false` and an object with `failed`. `{"failed":["<EvId>",…]}`: those
-    /// failed, the others are done.
+    /// The answer of a process. Done is `true` and nothing else; `{"failed":["<EvId>",…]}` names
+    /// those that failed. A debug line must never be taken for an answer.
     ///
     /// # Errors
     ///
-    /// What is wrong with an answer that cannot be understood; it counts as failed. The answer
-    /// itself may hold rows, so it is not shown.
-    pub(crate) fn read(self) -> Result<Outcome, String> {
-        match serde_json::from_slice(self.0) {
+    /// What is wrong with a line that is no answer; its batch counts as failed.
+    pub(crate) fn read_line(self) -> Result<Outcome, Failure> {
+        match serde_json::from_slice(self.text) {
+            Ok(Value::Bool(true)) => Ok(Outcome::Done),
             Ok(Value::Bool(false)) => Ok(Outcome::failed("the handler answered false")),
-            Ok(Value::Object(table)) if table.contains_key("failed") => partly(table.into()),
-            Ok(_) => Ok(Outcome::Done),
-            Err(_) if self.0.is_empty() => {
-                Err("the handler answered an empty line: write true, false or other JSON".into())
+            Ok(Value::Object(table)) if table.contains_key("failed") => {
+                self.read_named(table.into())
             }
-            Err(_) => Err(format!("the handler's answer ({} bytes) is not JSON", self.0.len())),
+            _ if self.text.trim_ascii().is_empty() => {
+                Err(Failure::new(format!("the handler answered an empty line: {FORMS}")))
+            }
+            _ => {
+                let length = self.text.len();
+                let reason =
+                    format!("the handler wrote a line of {length} bytes that is no answer");
+                Err(Failure::new(format!("{reason}: {FORMS}")).saying(shown(self.text)))
+            }
         }
+    }
+
+    /// The body that a server sent with a status of success. The status is the answer; only `false`
+    /// and an object with `failed` say otherwise.
+    pub(crate) fn read_body(self) -> Outcome {
+        match serde_json::from_slice(self.text) {
+            Ok(Value::Bool(false)) => Outcome::failed("the handler answered false"),
+            Ok(Value::Object(table)) if table.contains_key("failed") => {
+                self.read_named(table.into()).unwrap_or_else(Outcome::Failed)
+            }
+            _ => Outcome::Done,
+        }
+    }
+
+    fn read_named(self, answer: Value) -> Result<Outcome, Failure> {
+        let Named { failed, error, last } = serde_json::from_value(answer).map_err(|_| {
+            let reason = r#"the handler's answer has "failed", but not as a list of EvIds"#;
+            Failure::new(reason).saying(shown(self.text))
+        })?;
+        if last.is_some_and(|last| self.batch.events.last().map(Event::ev_id) != Some(&last)) {
+            return Err(Failure::new("the handler answered another batch, as \"last\" says"));
+        }
+        let said =
+            error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
+        let said = said.map(|said| shown(said.as_bytes())).filter(|said| !said.is_empty());
+        Ok(match failed {
+            Which::All(false) if said.is_none() => Outcome::Done,
+            Which::These(ids) if ids.is_empty() && said.is_none() => Outcome::Done,
+            Which::These(ids) if !ids.is_empty() => Outcome::Partly { failed: ids, said },
+            // An error without names is about all of them.
+            _ => {
+                Outcome::Failed(Failure { said, ..Failure::new("the handler says that it failed") })
+            }
+        })
     }
 }
 
-fn partly(answer: Value) -> Result<Outcome, String> {
-    let Failed { failed } = serde_json::from_value(answer).map_err(|_| {
-        "the handler's answer has \"failed\", but not as a list of EvIds in quotes".to_owned()
-    })?;
-    Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Partly(failed) })
+/// The beginning of what a handler said, as one line of text.
+pub(crate) fn shown(said: &[u8]) -> String {
+    let start = &said[..said.len().min(4 * MAX_SHOWN_CHARS)];
+    let text = String::from_utf8_lossy(start.trim_ascii());
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = text.chars().take(MAX_SHOWN_CHARS).map(visible).collect();
+    if said.trim_ascii().len() > shown.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::tests::event;
 
-    #[test]
-    fn any_json_but_false_and_failed_means_done() {
-        for done in ["true", "null", "0", "\"no\"", "{}", "[]", "{\"ok\":false}", " true\r"] {
-            assert_eq!(Answer(done.as_bytes()).read(), Ok(Outcome::Done), "{done}");
-        }
-        assert_eq!(Answer(b"{\"failed\":[]}").read(), Ok(Outcome::Done));
+    fn answer<T>(text: &str, read: impl FnOnce(Answer<'_>) -> T) -> T {
+        let events = [event(1, "a"), event(2, "b")];
+        read(Answer { text: text.as_bytes(), batch: Batch { events: &events, attempt: 1 } })
+    }
+
+    fn line(text: &str) -> Result<Outcome, Failure> {
+        answer(text, |answer| answer.read_line())
+    }
+
+    fn body(text: &str) -> Outcome {
+        answer(text, |answer| answer.read_body())
     }
 
     #[test]
-    fn false_means_failed_and_so_does_what_cannot_be_understood() {
-        assert!(matches!(Answer(b"false").read(), Ok(Outcome::Failed(_))));
-        for rubbish in ["", "ok", "True", "{\"failed\":", "{\"failed\":true}", "true false"] {
-            assert!(Answer(rubbish.as_bytes()).read().is_err(), "{rubbish}");
+    fn a_process_says_done_with_true_and_with_nothing_else() {
+        for done in ["true", " true\r", r#"{"failed":[]}"#, r#"{"failed":[],"error":null}"#] {
+            assert_eq!(line(done), Ok(Outcome::Done), "{done}");
         }
-        assert!(Answer(b"{\"failed\":[7]}").read().is_err());
+        let rubbish = [
+            "",
+            " ",
+            "ok",
+            "True",
+            "null",
+            "0",
+            "3",
+            "\"ok\"",
+            "[1,2]",
+            "{}",
+            "{\"ok\":true}",
+            "{\"errors\":true}",
+            "{\"failed\":",
+            "true false",
+            "{\"failed\":7}",
+            "{\"failed\":[7]}",
+        ];
+        for text in rubbish {
+            let failure = line(text).unwrap_err();
+            assert!(failure.reason.contains("the handler"), "{text}: {failure:?}");
+        }
     }
 
     #[test]
-    fn a_list_names_those_that_failed() {
-        let answer = Answer(br#"{"failed":["g:1#0","g:1#2"],"note":"x"}"#);
-        assert_eq!(answer.read(), Ok(Outcome::Partly(vec!["g:1#0".into(), "g:1#2".into()])));
+    fn a_line_that_is_no_answer_is_shown_with_what_to_write() {
+        let failure = line("[1, 2]").unwrap_err();
+        assert_eq!(failure.said.as_deref(), Some("[1, 2]"));
+        let says = |words| failure.reason.contains(words);
+        assert!(says("true, false or {\"failed\"") && says("standard error"), "{failure:?}");
+        let long = shown("\u{e4}\n".repeat(400).as_bytes());
+        assert!(long.chars().count() <= MAX_SHOWN_CHARS + 1 && long.ends_with('…'), "{long}");
+    }
+
+    #[test]
+    fn false_and_an_answer_with_failed_mean_the_same_from_a_process_and_from_a_server() {
+        let failed = |said: Option<&str>| {
+            let said = said.map(str::to_owned);
+            Outcome::Failed(Failure { said, ..Failure::new("the handler says that it failed") })
+        };
+        let partly = |said: Option<&str>| {
+            let (failed, said) = (vec!["a".into(), "b".into()], said.map(str::to_owned));
+            Outcome::Partly { failed, said }
+        };
+        for (text, outcome) in [
+            ("false", Outcome::failed("the handler answered false")),
+            (r#"{"failed":["a","b"],"note":"x"}"#, partly(None)),
+            (r#"{"failed":["a","b"],"error":"why"}"#, partly(Some("why"))),
+            (r#"{"failed":true,"error":"why"}"#, failed(Some("why"))),
+            (r#"{"failed":[],"error":"why"}"#, failed(Some("why"))),
+            (r#"{"failed":true}"#, failed(None)),
+            (r#"{"failed":false}"#, Outcome::Done),
+        ] {
+            assert_eq!(line(text), Ok(outcome.clone()), "{text}");
+            assert_eq!(body(text), outcome, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_names_the_last_event_of_another_batch_is_none() {
+        assert_eq!(line(r#"{"failed":[],"last":"b"}"#), Ok(Outcome::Done));
+        assert!(line(r#"{"failed":[],"last":"a"}"#).unwrap_err().reason.contains("another batch"));
+    }
+
+    #[test]
+    fn a_server_says_done_with_its_status_whatever_its_body() {
+        for text in ["", "OK", "null", "<html>", "{}", "{\"status\":\"error\"}", "[]", "3"] {
+            assert_eq!(body(text), Outcome::Done, "{text}");
+        }
+        assert!(matches!(body("{\"failed\":7}"), Outcome::Failed(_)));
     }
 }

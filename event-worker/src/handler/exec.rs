@@ -60,12 +60,23 @@ impl ExecHandler {
         write_json_array(batch.events, &mut self.line);
         self.line.push(b'\n');
         let timeout = self.config.timeout;
-        let answer = tokio::time::timeout(timeout, process.exchange(&self.line))
-            .await
-            .map_err(|_| CallError::TimedOut(timeout))??;
-        let outcome = Answer(&answer).read().map_err(CallError::Rubbish)?;
-        self.process = self.in_call.take();
-        Ok(outcome)
+        let deadline = Instant::now() + timeout;
+        let text = timeout_at(deadline, process.exchange(&self.line)).await;
+        let text = text.map_err(|_| CallError::TimedOut(timeout))??;
+        let outcome = Answer { text: &text, batch }.read_line().map_err(CallError::Rubbish)?;
+        let then = timeout_at(deadline, process.reads_on()).await;
+        let then = then.map_err(|_| CallError::NotReading(timeout))??;
+        let said = if outcome == Outcome::Done { None } else { process.last_words().await };
+        match then {
+            Then::ReadsOn => self.process = self.in_call.take(),
+            Then::Ended => self.in_call = None,
+        }
+        Ok(outcome.or_saying(said))
+    }
+
+    /// Ends the process of a call that failed; gives what it said last.
+    async fn end_call(&mut self) -> Option<String> {
+        self.in_call.take()?.end().await
     }
 }
 
@@ -74,16 +85,11 @@ impl Handler for ExecHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
         match self.call(batch).await {
             Ok(outcome) => outcome,
-            Err(error) => {
-                self.abandon().await;
-                Outcome::failed(error.to_string())
-            }
+            Err(error) => Outcome::Failed(error.into_failure(self.end_call().await)),
         }
     }
 
     async fn abandon(&mut self) {
-        if let Some(process) = self.in_call.take() {
-            process.end().await;
-        }
+        self.end_call().await;
     }
 }

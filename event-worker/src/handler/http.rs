@@ -1,6 +1,9 @@
 //! The handler `http`: a POST per batch.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use reqwest::{
@@ -19,6 +22,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
+/// So much is read of what a server says when it refuses a call.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
 #[derive(Clone)]
 pub(super) struct HttpHandler {
     client: Client,
@@ -28,7 +34,7 @@ pub(super) struct HttpHandler {
 
 impl HttpHandler {
     pub(super) fn new(config: HttpConfig, listener: &str) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
+        let client = route(&config, Client::builder())?
             .redirect(Policy::none())
             .timeout(config.timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
@@ -50,8 +56,8 @@ impl HttpHandler {
         }
         let response = request.body(body).send().await?;
         match response.status() {
-            status if status.is_success() => answer(response).await,
-            status => Ok(Outcome::Failed(refusal(status, &response))),
+            status if status.is_success() => answer(response, batch).await,
+            _ => Ok(Outcome::Failed(refusal(response).await)),
         }
     }
 }
@@ -92,22 +98,24 @@ fn signature(key: &hmac::Key, body: &[u8]) -> String {
     text
 }
 
-async fn answer(mut response: Response) -> reqwest::Result<Outcome> {
+/// What a call with a status of success means. A body that is too long to be read is an answer only
+/// if it may be an object.
+async fn answer(mut response: Response, batch: Batch<'_>) -> reqwest::Result<Outcome> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER_BYTES {
             let reason = format!("the handler's answer is longer than {MAX_ANSWER_BYTES} bytes");
-            return Ok(Outcome::failed(reason));
+            let may_name = body.trim_ascii_start().starts_with(b"{");
+            return Ok(if may_name { Outcome::failed(reason) } else { Outcome::Done });
         }
     }
-    if body.trim_ascii().is_empty() {
-        return Ok(Outcome::Done);
-    }
-    Ok(Answer(&body).read().unwrap_or_else(Outcome::failed))
+    Ok(Answer { text: &body, batch }.read_body())
 }
 
-fn refusal(status: StatusCode, response: &Response) -> Failure {
+/// Why a call without a status of success failed, with the beginning of its body.
+async fn refusal(mut response: Response) -> Failure {
+    let status = response.status();
     let mut reason = format!("the handler answered {status}");
     if status.is_redirection() {
         reason += "; redirects are not followed: put the final URL into the config";
@@ -118,7 +126,16 @@ fn refusal(status: StatusCode, response: &Response) -> Failure {
     let retry_after = header
         .and_then(|value| value.to_str().ok())
         .and_then(|text| read_retry_after(text, SystemTime::now()));
-    Failure { reason, retry_after }
+    let mut body = Vec::new();
+    // A body that breaks off says what it said until then.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_REFUSAL_BYTES {
+            break;
+        }
+    }
+    let said = Some(shown(&body)).filter(|said| !said.is_empty());
+    Failure { reason, said, retry_after, is_too_large: status == StatusCode::PAYLOAD_TOO_LARGE }
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.
@@ -161,6 +178,19 @@ mod tests {
             signature(&key, b"what do ya want for nothing?"),
             "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names_and_addresses() {
+        let is_loopback = |url: &str| is_loopback(&url.parse().unwrap());
+        for url in
+            ["http://127.0.0.1:8/x", "http://localhost/", "http://[::1]:9/", "http://127.9.9.9"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://example.com", "http://10.0.0.1", "http://localhost.example.com"] {
+            assert!(!is_loopback(url), "{url}");
+        }
     }
 
     #[test]

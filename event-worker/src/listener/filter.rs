@@ -1,8 +1,11 @@
 //! Which events a listener wants.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use change_event::{Action, ChangeEvent, Columns, ReadError};
 use full_sync::LISTENER_HEADER;
 use service::glob;
+use tracing::warn;
 
 use crate::config::{Actions, ListenerConfig};
 

@@ -1,5 +1,7 @@
 //! A lane: one handler, called for one batch at a time until it succeeds.
 
+mod size;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use service::{Backoff, BackoffConfig};
@@ -7,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::status::{FailingLane, Status, now_ms};
+use self::size::CallSize;
+pub(super) use self::size::uncut;
+use super::status::{FailingLane, Status};
 use crate::{
     event::Event,
     handler::{Batch, Failure, Handler, Outcome},
@@ -41,6 +45,10 @@ pub(super) struct Lane {
     pub(super) number: usize,
     pub(super) handler: Box<dyn Handler>,
     pub(super) retry: BackoffConfig,
+    /// A call gets no more events.
+    pub(super) batch_size: usize,
+    /// Whether what the handler says of its failures is shown.
+    pub(super) show_output: bool,
     pub(super) status: Arc<Status>,
     pub(super) reports: mpsc::Sender<LaneReport>,
 }
@@ -49,8 +57,9 @@ impl Lane {
     /// Works until no more batches come.
     pub(super) async fn run(mut self, mut work: mpsc::Receiver<Work>) {
         let mut failures = Failures::new(self.number, self.retry);
+        let mut size = CallSize::new(self.batch_size);
         while let Some(Work { events, leash }) = work.recv().await {
-            let rest = self.work(events, &leash, &mut failures).await;
+            let rest = self.work(events, &leash, (&mut failures, &mut size)).await;
             self.report(Vec::new(), Some(rest)).await;
         }
     }
@@ -60,33 +69,63 @@ impl Lane {
         &mut self,
         mut events: Vec<Event>,
         leash: &Leash,
-        failures: &mut Failures,
+        (failures, size): (&mut Failures, &mut CallSize),
     ) -> Vec<Event> {
-        loop {
-            let batch = Batch { events: &events, attempt: failures.backoff.failures() + 1 };
-            let outcome = tokio::select! {
-                biased;
-                () = leash.abort.cancelled() => {
-                    self.handler.abandon().await;
-                    return events;
+        while !events.is_empty() && !leash.no_retry.is_cancelled() {
+            let rest = events.split_off(size.of(&events));
+            let Some(outcome) = self.call(&events, leash).await else {
+                events.extend(rest);
+                return events;
+            };
+            let tried = events.len();
+            let Split { finished, mut failed, failure } = split(events, outcome);
+            let wait = match failure {
+                None => {
+                    size.succeeded(tried);
+                    failures.end(&self.status);
+                    None
                 }
-                outcome = self.handler.handle(batch) => outcome,
+                Some(failure) => {
+                    if failed.len() == tried {
+                        size.failed(tried);
+                    }
+                    failed.iter_mut().for_each(Event::note_failure);
+                    Some(self.note(failure, &failed, failures))
+                }
             };
-            let (finished, failed, failure) = split(events, outcome);
-            let Some(failure) = failure else {
-                failures.end(&self.status);
-                self.report(finished, None).await;
-                return Vec::new();
-            };
-            events = failed;
-            let wait = failures.add(&failure, &events, &self.status);
             self.report(finished, None).await;
+            events = failed;
+            events.extend(rest);
+            let Some(wait) = wait else { continue };
             tokio::select! {
                 () = leash.no_retry.cancelled() => return events,
                 () = leash.abort.cancelled() => return events,
                 () = tokio::time::sleep(wait) => self.status.count_retry(),
             }
         }
+        events
+    }
+
+    /// One call; `None` when it was dropped.
+    async fn call(&mut self, events: &[Event], leash: &Leash) -> Option<Outcome> {
+        let attempt = events.iter().map(Event::failures).max().unwrap_or_default() + 1;
+        tokio::select! {
+            biased;
+            () = leash.abort.cancelled() => {
+                self.handler.abandon().await;
+                None
+            }
+            outcome = self.handler.handle(Batch { events, attempt }) => Some(outcome),
+        }
+    }
+
+    /// Notes a failure; gives how long to wait. What was too large is tried in parts at once.
+    fn note(&self, mut failure: Failure, failed: &[Event], failures: &mut Failures) -> Duration {
+        if !self.show_output {
+            failure.said = None;
+        }
+        let wait = failures.add(&failure, failed, &self.status);
+        if failure.is_too_large && failed.len() > 1 { Duration::ZERO } else { wait }
     }
 
     async fn report(&mut self, finished: Vec<Event>, returned: Option<Vec<Event>>) {
@@ -97,26 +136,45 @@ impl Lane {
     }
 }
 
-/// What is done, what failed, and why, if anything failed.
-fn split(events: Vec<Event>, outcome: Outcome) -> (Vec<Event>, Vec<Event>, Option<Failure>) {
-    let failed_ids = match outcome {
-        Outcome::Done => return (events, Vec::new(), None),
-        Outcome::Failed(failure) => return (Vec::new(), events, Some(failure)),
-        Outcome::Partly(ids) => ids,
+/// What becomes of the events of a call.
+struct Split {
+    finished: Vec<Event>,
+    /// These come again.
+    failed: Vec<Event>,
+    /// Why, if any failed.
+    failure: Option<Failure>,
+}
+
+/// With an event that failed every later one of its key comes again: else the older change would be
+/// handled after the newer.
+fn split(events: Vec<Event>, outcome: Outcome) -> Split {
+    let (ids, said) = match outcome {
+        Outcome::Done => return Split { finished: events, failed: Vec::new(), failure: None },
+        Outcome::Failed(failure) => return all_failed(events, failure),
+        Outcome::Partly { failed, said } => (failed, said),
     };
     let known: HashSet<&str> = events.iter().map(Event::ev_id).collect();
-    if !failed_ids.iter().all(|id| known.contains(id.as_str())) {
+    if !ids.iter().all(|id| known.contains(id.as_str())) {
         let reason = "the handler says that events failed which it was not given";
-        return (Vec::new(), events, Some(Failure { reason: reason.into(), retry_after: None }));
+        return all_failed(events, Failure { said, ..Failure::new(reason) });
     }
-    let failed_ids: HashSet<&str> = failed_ids.iter().map(String::as_str).collect();
-    let (failed, finished): (Vec<_>, Vec<_>) =
-        events.into_iter().partition(|event| failed_ids.contains(event.ev_id()));
-    let failure = (!failed.is_empty()).then(|| Failure {
-        reason: format!("the handler says that {} of its events failed", failed.len()),
-        retry_after: None,
-    });
-    (finished, failed, failure)
+    let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    let mut keys = HashSet::new();
+    let comes_again = |event: &Event| {
+        let has_failed = ids.contains(event.ev_id());
+        if has_failed {
+            keys.insert(event.key());
+        }
+        has_failed || keys.contains(&event.key())
+    };
+    let (failed, finished): (Vec<_>, Vec<_>) = events.into_iter().partition(comes_again);
+    let reason = format!("the handler says that {} of its events failed", ids.len());
+    let failure = (!failed.is_empty()).then(|| Failure { said, ..Failure::new(reason) });
+    Split { finished, failed, failure }
+}
+
+fn all_failed(events: Vec<Event>, failure: Failure) -> Split {
+    Split { finished: Vec::new(), failed: events, failure: Some(failure) }
 }
 
 /// A series of failures of one lane.
@@ -130,29 +188,29 @@ impl Failures {
         Self { lane, backoff: Backoff::new(retry) }
     }
 
-    /// One more; gives how long to wait. Logged at the first and then at each doubling.
+    /// One more; gives how long to wait. Of all lanes together one is logged in a minute.
     fn add(&mut self, failure: &Failure, events: &[Event], status: &Status) -> Duration {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();
-        let first = events.first().map_or("", Event::ev_id);
-        if attempts.is_power_of_two() {
+        let failing = FailingLane::new(failure, events, attempts);
+        if let Some(failures) = status.lane_failed(self.lane, failing.clone()) {
+            let FailingLane { error, said, first_ev_id, topic, partition, offset, .. } = failing;
             warn!(
-                lane = self.lane, attempts, error = failure.reason, first_event = first,
-                events = events.len(), retry_in = ?wait, "the handler failed, the batch waits"
+                lane = self.lane, attempts, failures, error, said, first_event = first_ev_id,
+                topic, partition, offset, events = events.len(), retry_in = ?wait,
+                "the handler failed, the batch waits"
             );
         }
-        let (error, first_ev_id) = (failure.reason.clone(), first.to_owned());
-        let failing = FailingLane { since_ms: now_ms(), attempts, error, first_ev_id };
-        status.lane_failed(self.lane, failing);
         wait
     }
 
     fn end(&mut self, status: &Status) {
         if self.backoff.failures() > 0 {
             let attempts = self.backoff.failures() + 1;
-            info!(lane = self.lane, attempts, "the handler works again");
             self.backoff.reset();
-            status.lane_mended(self.lane);
+            if status.lane_mended(self.lane) {
+                info!(lane = self.lane, attempts, "the handler works again");
+            }
         }
     }
 }
@@ -160,25 +218,45 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::tests::event;
+    use crate::event::tests::{event, event_of_key};
 
     fn ids(events: &[Event]) -> Vec<&str> {
         events.iter().map(Event::ev_id).collect()
     }
 
+    fn partly(ids: &[&str]) -> Outcome {
+        let failed = ids.iter().map(|id| (*id).to_owned()).collect();
+        Outcome::Partly { failed, said: Some("why".to_owned()) }
+    }
+
     #[test]
     fn those_that_failed_come_again_in_their_order_and_the_others_are_done() {
         let events = vec![event(1, "a"), event(2, "b"), event(3, "c")];
-        let outcome = Outcome::Partly(vec!["c".into(), "a".into()]);
-        let (finished, failed, failure) = split(events, outcome);
+        let Split { finished, failed, failure } = split(events, partly(&["c", "a"]));
         assert_eq!((ids(&finished), ids(&failed)), (vec!["b"], vec!["a", "c"]));
-        assert!(failure.unwrap().reason.contains("2 of its events"));
+        let failure = failure.unwrap();
+        assert!(failure.reason.contains("2 of its events"));
+        assert_eq!(failure.said.as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn later_events_of_a_key_that_failed_come_again_after_it_and_earlier_ones_are_done() {
+        let keyed = |offset, id, key| event_of_key(offset, id, key);
+        let events = vec![
+            keyed(1, "a1", "a"),
+            keyed(2, "b1", "b"),
+            keyed(3, "a2", "a"),
+            keyed(4, "b2", "b"),
+            keyed(5, "a3", "a"),
+        ];
+        let Split { finished, failed, .. } = split(events, partly(&["a2"]));
+        assert_eq!((ids(&finished), ids(&failed)), (vec!["a1", "b1", "b2"], vec!["a2", "a3"]));
     }
 
     #[test]
     fn an_answer_about_unknown_events_fails_the_whole_batch() {
-        let outcome = Outcome::Partly(vec!["a".into(), "x".into()]);
-        let (finished, failed, failure) = split(vec![event(1, "a"), event(2, "b")], outcome);
+        let events = vec![event(1, "a"), event(2, "b")];
+        let Split { finished, failed, failure } = split(events, partly(&["a", "x"]));
         assert_eq!((finished.len(), ids(&failed)), (0, vec!["a", "b"]));
         assert!(failure.is_some());
     }

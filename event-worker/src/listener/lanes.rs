@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::Instrument;
 
 use super::{
-    lane::{Lane, LaneReport, Leash, Work},
+    lane::{Lane, LaneReport, Leash, Work, uncut},
     status::Status,
 };
 use crate::{config::ListenerConfig, event::Event, handler::MakeHandler};
@@ -65,11 +65,13 @@ impl Lanes {
                 number,
                 handler: make_handler(number),
                 retry: config.retry,
+                batch_size: config.batch_size,
+                show_output: config.show_output,
                 status: Arc::clone(status),
                 reports: sender.clone(),
             };
-            tasks.spawn(lane.run(from_listener).in_current_span());
-            Waiting { queue: VecDeque::new(), work, running: None }
+            let task = tasks.spawn(lane.run(from_listener).in_current_span()).id();
+            Waiting { queue: VecDeque::new(), work, running: None, task }
         });
         let lanes = lanes.collect();
         let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
@@ -78,10 +80,8 @@ impl Lanes {
     }
 
     /// Puts an event at the end of its lane: that of its topic and key.
-    pub(super) fn push(&mut self, delivery: &Delivery, event: Event) {
-        let mut hasher = DefaultHasher::new();
-        (&delivery.topic, &delivery.key).hash(&mut hasher);
-        let lane = hasher.finish() % self.lanes.len() as u64;
+    pub(super) fn push(&mut self, event: Event) {
+        let lane = event.key() % self.lanes.len() as u64;
         self.bytes += event.bytes();
         self.events += 1;
         self.lanes[usize::try_from(lane).unwrap_or_default()].queue.push_back(event);
@@ -109,7 +109,7 @@ impl Lanes {
     ///
     /// # Errors
     ///
-    /// When a lane's task ended. Cancel-safe.
+    /// When a lane's task ended: whatever it worked on is not done. Cancel-safe.
     pub(super) async fn next_finished(
         &mut self,
         is_ours: impl Fn(&Event) -> bool,
@@ -185,14 +185,11 @@ fn take_batch(queue: &mut VecDeque<Event>, limits: BatchLimits) -> Vec<Event> {
         bytes += event.json().len() + 1;
         bytes <= limits.bytes
     });
-    let mut count = fitting.count().max(1).min(queue.len());
-    let is_cut = |count: usize| match (queue.get(count.wrapping_sub(1)), queue.get(count)) {
+    let count = fitting.count().max(1).min(queue.len());
+    let count = uncut(count, |at| match (queue.get(at.wrapping_sub(1)), queue.get(at)) {
         (Some(last), Some(next)) => last.is_split_from(next),
         _ => false,
-    };
-    if is_cut(count) {
-        count = if count > 1 { count - 1 } else { 2 };
-    }
+    });
     queue.drain(..count).collect()
 }
 

@@ -4,11 +4,16 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+use crate::{event::Event, handler::Failure};
+
+/// A handler that fails is told of once in so long, however many of its calls fail.
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// The upper ends of the latency histogram's buckets, in ms; one more takes the rest.
 pub(crate) const LATENCY_BUCKETS_MS: [u64; 23] = [
@@ -97,7 +102,33 @@ pub(crate) struct FailingLane {
     pub(crate) since_ms: u64,
     pub(crate) attempts: u32,
     pub(crate) error: String,
+    /// What the handler itself said, where that may be shown.
+    pub(crate) said: Option<String>,
+    /// The first event that failed, and its place on the bus.
     pub(crate) first_ev_id: String,
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    /// How many failed together.
+    pub(crate) events: usize,
+}
+
+impl FailingLane {
+    /// These have failed just now.
+    pub(super) fn new(failure: &Failure, events: &[Event], attempts: u32) -> Self {
+        let place = events.first().map(Event::place);
+        Self {
+            since_ms: now_ms(),
+            attempts,
+            error: failure.reason.clone(),
+            said: failure.said.clone(),
+            first_ev_id: events.first().map_or("", Event::ev_id).to_owned(),
+            topic: place.map_or("", |(partition, _)| &*partition.topic).to_owned(),
+            partition: place.map_or(0, |(partition, _)| partition.number),
+            offset: place.map_or(0, |(_, offset)| offset),
+            events: events.len(),
+        }
+    }
 }
 
 /// What went wrong last, and what to do about it.
@@ -106,12 +137,16 @@ pub(crate) struct FailingLane {
 pub(crate) struct Problem {
     pub(crate) at_ms: u64,
     pub(crate) message: String,
+    /// What the handler itself said, where that may be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) said: Option<String>,
     pub(crate) remedy: String,
 }
 
 impl Problem {
     pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { at_ms: now_ms(), message: message.into(), remedy: remedy.into() }
+        let (message, remedy) = (message.into(), remedy.into());
+        Self { at_ms: now_ms(), message, said: None, remedy }
     }
 }
 
@@ -155,6 +190,30 @@ impl Latency {
 pub(crate) struct Status {
     report: Mutex<Report>,
     assigned: Notify,
+    logged: Mutex<Logged>,
+}
+
+/// What the log says of a handler that fails.
+#[derive(Debug, Default)]
+struct Logged {
+    /// When a failure was logged last.
+    at: Option<Instant>,
+    /// Failures since then.
+    failures: u64,
+    /// The log does not say yet that the handler works again.
+    is_failing: bool,
+}
+
+impl Logged {
+    /// Another failure; how many are to be logged as one, if it is time for that.
+    fn failed(&mut self, now: Instant) -> Option<u64> {
+        self.failures += 1;
+        if self.at.is_some_and(|at| now < at + LOG_EVERY) {
+            return None;
+        }
+        (self.at, self.is_failing) = (Some(now), true);
+        Some(std::mem::take(&mut self.failures))
+    }
 }
 
 impl Status {
@@ -206,20 +265,28 @@ impl Status {
         self.lock().retries += 1;
     }
 
-    /// A call failed; how long the lane has been failing already is kept.
-    pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) {
-        let remedy = "mend the handler; it is called again by itself";
+    /// A call failed; how long the lane has been failing already is kept. Gives how many failures
+    /// the log shall tell of, if it shall.
+    pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) -> Option<u64> {
+        let remedy = "fix the handler; it is called again by itself";
         let mut report = self.lock();
         report.failures += 1;
-        report.error = Some(Problem::new(failing.error.clone(), remedy));
+        let problem = Problem::new(failing.error.clone(), remedy);
+        report.error = Some(Problem { said: failing.said.clone(), ..problem });
         if let Some(before) = report.failing.get(&lane) {
             failing.since_ms = before.since_ms;
         }
         report.failing.insert(lane, failing);
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now())
     }
 
-    pub(super) fn lane_mended(&self, lane: usize) {
-        self.lock().failing.remove(&lane);
+    /// A lane does not fail any more. Gives whether the log shall say that the handler works again.
+    pub(super) fn lane_mended(&self, lane: usize) -> bool {
+        let mut report = self.lock();
+        report.failing.remove(&lane);
+        let is_well = report.failing.is_empty();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        is_well && std::mem::take(&mut logged.is_failing)
     }
 
     fn lock(&self) -> MutexGuard<'_, Report> {
@@ -236,6 +303,13 @@ pub(crate) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failing_handler_is_logged_once_in_a_minute_with_how_often_it_failed() {
+        let (mut logged, began) = (Logged::default(), Instant::now());
+        let told = (0..121).map(|second| logged.failed(began + Duration::from_secs(second)));
+        assert_eq!(told.flatten().collect::<Vec<_>>(), [1, 60, 60]);
+    }
 
     #[test]
     fn quantiles_are_the_ends_of_buckets() {

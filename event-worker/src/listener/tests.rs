@@ -136,7 +136,8 @@ impl Site {
         let last = Arc::default();
         let consumer = Box::new(SlowCommits { consumer, open, last: Arc::clone(&last) });
         let member = Member::start(|control| async move {
-            let make_handler = handler::maker(&config.0.handler, "test").unwrap().unwrap();
+            let make_handler = handler::maker(("test", &config.0), &BTreeSet::new());
+            let make_handler = make_handler.unwrap().unwrap();
             let status = Arc::default();
             Journey::new(("test", &config.0), consumer, &*make_handler, &status).run(control).await
         });

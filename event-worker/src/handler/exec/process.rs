@@ -2,6 +2,7 @@
 
 use std::{
     io::ErrorKind,
+    os::fd::AsFd,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -22,16 +23,39 @@ const MAX_LOG_LINE_BYTES: usize = 8 << 10;
 /// How long a killed process is waited for. One that hangs in the kernel may take longer.
 const DEATH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long the standard error of a killed process is still read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a process that has closed its standard output may take to end by itself.
+const END_DEADLINE: Duration = Duration::from_millis(200);
+const END_LOOK: Duration = Duration::from_millis(2);
+
+/// A batch's first byte.
+const FIRST_BYTE: &[u8] = b"[";
+
+/// A process may answer before it has read the line break at the end of its batch.
+const LINE_BREAK_BYTES: u64 = 1;
+
+/// How often it is looked at once whether a process reads on, before there are pauses between.
+const QUICK_LOOKS: u32 = 50;
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
 /// A handler process, the leader of a process group. Dropped, the whole group is killed.
 pub(super) struct Process {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    /// Lets the logging of its standard error end.
-    _alive: DropGuard,
+    stderr: Stderr,
+    /// It was given the first byte of the next batch.
+    has_first_byte: bool,
+}
+
+/// What a process does after its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It waits for the next batch.
+    ReadsOn,
+    /// It has ended, as one does that has done its work.
+    Ended,
 }
 
 /// Why a call to a process failed.
@@ -45,10 +69,43 @@ pub(super) enum CallError {
     Closed,
     #[error("the handler did not answer within {0:?}, so it was killed")]
     TimedOut(Duration),
-    #[error("{0}, so it was killed")]
-    Rubbish(String),
+    #[error(
+        "the handler answered, but did not read on within {0:?}, so it was killed: answer last, \
+         then read the next batch"
+    )]
+    NotReading(Duration),
+    #[error(
+        "the handler wrote a line before it had read its batch, so it was killed: answer each \
+         batch with one line, after the work"
+    )]
+    Early(Vec<u8>),
+    #[error(
+        "the handler wrote more than one line for a batch, so it was killed: answer each batch \
+         with one line, and write everything else to standard error"
+    )]
+    SecondLine(Vec<u8>),
+    #[error("the handler ended with a failure after its answer ({0})")]
+    EndedAfter(ExitStatus),
+    #[error("the handler's answer is longer than {MAX_ANSWER_BYTES} bytes, so it was killed")]
+    TooLong,
+    #[error("{}; it was killed", .0.reason)]
+    Rubbish(Failure),
     #[error("the pipes to the handler failed: {0}")]
     Pipe(#[from] std::io::Error),
+}
+
+impl CallError {
+    /// The failure of a call, with what the process said last on its standard error.
+    pub(super) fn into_failure(self, last_words: Option<String>) -> Failure {
+        let failure = Failure::new(self.to_string());
+        let written = match self {
+            Self::Early(line) | Self::SecondLine(line) => Some(shown(&line)),
+            Self::Rubbish(failure) => failure.said,
+            _ => None,
+        };
+        let said: Vec<String> = written.into_iter().chain(last_words).collect();
+        Failure { said: (!said.is_empty()).then(|| said.join("\n")), ..failure }
+    }
 }
 
 impl Process {
@@ -78,27 +135,77 @@ impl Process {
             return Err(start_error(ErrorKind::BrokenPipe.into()));
         };
         widen(&stdin);
-        let ended = CancellationToken::new();
-        let log = log_until_ended(stderr, lane, ended.clone()).instrument(Span::current());
-        tokio::spawn(log);
-        Ok(Self { child, stdin, stdout: BufReader::new(stdout), _alive: ended.drop_guard() })
+        let (stdout, stderr) = (BufReader::new(stdout), Stderr::read(stderr, lane));
+        Ok(Self { child, stdin, stdout, stderr, has_first_byte: false })
     }
 
-    /// Sends a line and waits for one. Both at once: a process may answer before it has read all.
-    pub(super) async fn exchange(&mut self, line: &[u8]) -> Result<Vec<u8>, CallError> {
+    /// Sends a batch, which is a line, and waits for a line. Both at once: a process that writes
+    /// before it reads must not lock us up.
+    pub(super) async fn exchange(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
+        self.stderr.begin_call();
+        let rest = if self.has_first_byte { &batch[FIRST_BYTE.len()..] } else { batch };
+        self.has_first_byte = false;
+        let (line, is_early) = self.send_and_read(rest).await?;
+        match line {
+            Line::Whole(line) if is_early || unread(&self.stdin)? > LINE_BREAK_BYTES => {
+                Err(CallError::Early(line))
+            }
+            Line::Whole(line) => Ok(line),
+            Line::Piece(_) => Err(CallError::TooLong),
+            Line::End(_) => Err(self.why_ended().await),
+        }
+    }
+
+    /// The line that it writes, and whether that came before all was sent.
+    async fn send_and_read(&mut self, bytes: &[u8]) -> std::io::Result<(Line, bool)> {
         let write = async {
-            self.stdin.write_all(line).await?;
+            self.stdin.write_all(bytes).await?;
             self.stdin.flush().await
         };
-        match tokio::try_join!(write, read_line(&mut self.stdout, MAX_ANSWER_BYTES)) {
-            Ok(((), Line::Whole(answer))) => Ok(answer),
-            Ok(((), Line::Piece(_))) => Err(CallError::Rubbish(format!(
-                "the handler's answer is longer than {MAX_ANSWER_BYTES} bytes"
-            ))),
-            Ok(((), Line::End(_))) => Err(self.why_ended().await),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(self.why_ended().await),
-            Err(error) => Err(error.into()),
+        let read = read_line(&mut self.stdout, MAX_ANSWER_BYTES);
+        tokio::pin!(write, read);
+        tokio::select! {
+            biased;
+            written = &mut write => match written {
+                Ok(()) => Ok((read.await?, false)),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    Ok((Line::End(Vec::new()), false))
+                }
+                Err(error) => Err(error),
+            },
+            line = &mut read => Ok((line?, true)),
         }
+    }
+
+    /// Waits until it reads on after an answer, or ends.
+    pub(super) async fn reads_on(&mut self) -> Result<Then, CallError> {
+        match self.stdin.write_all(FIRST_BYTE).await {
+            Ok(()) => self.has_first_byte = true,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return self.ended_after().await,
+            Err(error) => return Err(error.into()),
+        }
+        for looks in 0.. {
+            tokio::select! {
+                biased;
+                read = self.stdout.fill_buf() => {
+                    let line = read?.to_owned();
+                    if line.is_empty() {
+                        return self.ended_after().await;
+                    }
+                    return Err(CallError::SecondLine(line));
+                }
+                () = pause(looks) => {}
+            }
+            // What it has started may hold its standard output open.
+            if looks > QUICK_LOOKS && self.has_ended() {
+                return self.ended_after().await;
+            }
+            // Whatever it wrote before it read is in the pipe by now.
+            if unread(&self.stdin)? == 0 && unread(self.stdout.get_ref())? == 0 {
+                break;
+            }
+        }
+        Ok(Then::ReadsOn)
     }
 
     /// Whether it has ended, or has written something that nobody asked for.
@@ -113,9 +220,26 @@ impl Process {
         }
     }
 
+    /// What it said on its standard error during a call that failed.
+    pub(super) async fn last_words(&self) -> Option<String> {
+        self.stderr.call_failed().await
+    }
+
+    async fn ended_after(&mut self) -> Result<Then, CallError> {
+        match self.why_ended().await {
+            CallError::Ended(status) if status.success() => Ok(Then::Ended),
+            CallError::Ended(status) => Err(CallError::EndedAfter(status)),
+            other => Err(other),
+        }
+    }
+
     /// A process that is ending keeps its own status when it is killed.
     async fn why_ended(&mut self) -> CallError {
         use std::os::unix::process::ExitStatusExt;
+        let give_up = Instant::now() + END_DEADLINE;
+        while !self.has_ended() && Instant::now() < give_up {
+            tokio::time::sleep(END_LOOK).await;
+        }
         self.kill_group();
         match self.child.wait().await {
             Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => CallError::Closed,
@@ -124,19 +248,29 @@ impl Process {
         }
     }
 
-    /// Kills it and all that it started, and waits until it is dead.
-    pub(super) async fn end(mut self) {
+    /// Kills it and all that it started, and waits until it is dead. Gives what it said last.
+    pub(super) async fn end(mut self) -> Option<String> {
         self.kill_group();
-        if tokio::time::timeout(DEATH_DEADLINE, self.child.wait()).await.is_err() {
+        if timeout(DEATH_DEADLINE, self.child.wait()).await.is_err() {
             warn!("a killed handler process has not ended in {DEATH_DEADLINE:?}");
         }
+        self.stderr.last_words().await
+    }
+
+    /// Whether it has ended. It is not reaped by that.
+    fn has_ended(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.pid().is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), look), Ok(None)))
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
     }
 
     /// Kills it and all that it started. Only while it is not reaped, for then no other group can
     /// have its number.
     fn kill_group(&self) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = id.and_then(Pid::from_raw) {
+        if let Some(group) = self.pid() {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
