@@ -105,6 +105,7 @@ pub(crate) enum Act {
     Answer(Outcome),
     /// Never answers.
     Hang,
+    Panic,
 }
 
 /// A handler that tells the test of each call, and then acts as the script says; at its end, done.
@@ -158,6 +159,7 @@ impl Handler for Scripted {
         match act {
             Some(Act::Answer(outcome)) => outcome,
             Some(Act::Hang) => std::future::pending().await,
+            Some(Act::Panic) => panic!("a bug in the user's handler"),
             None => Outcome::Done,
         }
     }

@@ -43,7 +43,19 @@ async fn a_process_that_says_false_is_asked_again() {
 
 #[tokio::test]
 async fn a_process_that_prints_rubbish_is_started_anew() {
-    exec_that_first("echo got it; echo true; echo true", "is not JSON").await;
+    exec_that_first("echo got it; echo true; echo true", "that is no answer").await;
+    exec_that_first("echo null", "that is no answer").await;
+}
+
+#[tokio::test]
+async fn a_line_for_each_event_does_not_acknowledge_the_batch_with_the_first_one() {
+    exec_that_first("echo true; sleep 0.2; echo true", "more than one line for a batch").await;
+}
+
+#[tokio::test]
+async fn a_process_that_fails_or_hangs_after_its_answer_has_not_done_its_batch() {
+    exec_that_first("echo true; exit 3", "ended with a failure after its answer").await;
+    exec_that_first("echo true; sleep 1000", "did not read on within 700ms").await;
 }
 
 #[tokio::test]

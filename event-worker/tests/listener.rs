@@ -55,6 +55,82 @@ async fn only_those_that_failed_come_again_and_before_any_later_event_of_their_l
     listener.stop().await;
 }
 
+/// `{"failed":[…]}`, as from a handler.
+fn partly(ids: &[&str]) -> Outcome {
+    Outcome::Partly { failed: ids.iter().map(|id| (*id).to_owned()).collect(), said: None }
+}
+
+#[tokio::test]
+async fn the_last_that_is_handled_of_a_key_is_its_newest_event_also_if_an_older_one_failed() {
+    let mut bus = TestBus::new(1).await;
+    let (handler, mut calls) = scripted([Act::Answer(partly(&["e0"]))]);
+    bus.append(&["a", "b", "a"]).await;
+    let listener = bus.start(QUICK, &handler);
+    assert_eq!(calls.next().await, (ids(0..3), 1));
+    assert_eq!(calls.next().await, (vec!["e0".into(), "e2".into()], 2));
+    bus.wait_until_committed().await;
+    listener.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_as_a_whole_is_halved_down_to_the_event_that_fails_and_grows_again() {
+    let mut bus = TestBus::new(1).await;
+    let failed = || Act::Answer(Outcome::failed("no"));
+    let (handler, mut calls) = scripted([failed(), failed(), failed(), failed()]);
+    let keys: Vec<String> = (0..8).map(|key| format!("k{key}")).collect();
+    bus.append(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let listener = bus.start(&format!("batchSize = 8\n{QUICK}"), &handler);
+    for (attempt, end) in [(1, 8), (2, 4), (3, 2), (4, 1)] {
+        assert_eq!(calls.next().await, (ids(0..end), attempt), "it failed");
+    }
+    let then = [(5, 0..1), (4, 1..3), (3, 3..7), (2, 7..8)];
+    for (attempt, range) in then {
+        assert_eq!(calls.next().await, (ids(range), attempt), "it succeeded");
+    }
+    bus.wait_until_committed().await;
+    bus.append(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(calls.next().await, (ids(8..16), 1));
+    listener.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_tried_in_parts_without_a_wait() {
+    let mut bus = TestBus::new(1).await;
+    let too_large = Failure { is_too_large: true, ..Failure::new("too large") };
+    let (handler, mut calls) = scripted([Act::Answer(Outcome::Failed(too_large))]);
+    bus.append(&["a", "b"]).await;
+    let listener = bus.start("retry = { min = '1h', max = '1h' }\n", &handler);
+    for (attempt, range) in [(1, 0..2), (2, 0..1), (2, 1..2)] {
+        assert_eq!(calls.next().await, (ids(range), attempt));
+    }
+    listener.stop().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_ends_the_listener_with_an_error_once_the_others_have_ended() {
+    let mut bus = TestBus::new(1).await;
+    let (handler, mut calls) = scripted([Act::Panic]);
+    let keys: Vec<String> = (0..20).map(|key| format!("k{key}")).collect();
+    bus.append(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let listener = bus.start("workers = 4\nbatchSize = 1\n", &handler);
+    calls.next().await;
+    assert!(matches!(listener.end().await, Err(Error::HandlerPanicked)));
+}
+
+#[tokio::test]
+async fn big_numbers_come_as_texts_to_a_listener_that_asks_for_it() {
+    let mut bus = TestBus::new(1).await;
+    let (handler, mut calls) = scripted([]);
+    let mut records = Records::default();
+    let big =
+        event(0, "a", "insert").replace(r#""PK":{"id":"a"}"#, r#""PK":{"id":9007199254740993}"#);
+    records.push_copy(TOPIC, b"a", big.as_bytes());
+    bus.append_records(&records).await;
+    let listener = bus.start("bigint = 'string'\n", &handler);
+    assert!(calls.next_json().await.contains(r#""PK":{"id":"9007199254740993"}"#));
+    listener.stop().await;
+}
+
 #[tokio::test]
 async fn a_lane_that_hangs_does_not_hold_up_the_keys_of_the_others() {
     let mut bus = TestBus::new(1).await;

@@ -1,13 +1,12 @@
 //! The lanes of a listener: events wait for theirs in order, and go out in batches.
 
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
-use event_bus::{Delivery, Partition};
-use tokio::{sync::mpsc, task::JoinSet};
+use event_bus::Partition;
+use tokio::{
+    sync::mpsc,
+    task::{self, JoinSet},
+};
 use tracing::Instrument;
 
 use super::{
@@ -39,6 +38,7 @@ struct Waiting {
     queue: VecDeque<Event>,
     work: mpsc::Sender<Work>,
     running: Option<Running>,
+    task: task::Id,
 }
 
 struct Running {
@@ -116,7 +116,12 @@ impl Lanes {
     ) -> Result<Vec<Event>, Broken> {
         let LaneReport { lane, finished, returned } = tokio::select! {
             Some(report) = self.reports.recv() => report,
-            _ = self.tasks.join_next() => return Err(Broken),
+            Some(ended) = self.tasks.join_next_with_id() => {
+                let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
+                self.bury(task);
+                return Err(Broken);
+            }
+            else => return Err(Broken),
         };
         self.forget(&finished);
         if let Some(returned) = returned {
@@ -130,6 +135,13 @@ impl Lanes {
             self.show_idle();
         }
         Ok(finished)
+    }
+
+    /// Nothing runs any more in a lane whose task has ended.
+    fn bury(&mut self, task: task::Id) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.task == task) {
+            lane.running = None;
+        }
     }
 
     /// Drops what waits and no longer concerns us.

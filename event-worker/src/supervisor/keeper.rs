@@ -84,6 +84,11 @@ impl Keeper {
         let ended = tokio::select! {
             ended = child.wait() => ended,
             () = self.ending.stop.cancelled() => self.end(&mut child).await,
+            () = self.unit.hangs() => {
+                // However it ends now, it has hung.
+                let _ = kill(&mut child).await;
+                return Some("hung, without a report for seconds, and was killed".to_owned());
+            }
         };
         match ended {
             Ok(status) if status.success() => None,
@@ -106,25 +111,34 @@ impl Keeper {
     }
 
     async fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
-        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(pid) = pid {
+        if let Some(pid) = pid_of(child) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        tokio::select! {
+        let why = tokio::select! {
             ended = child.wait() => return ended,
-            () = self.ending.kill.cancelled() => {}
-        }
+            () = self.ending.kill.cancelled() => "did not end in time",
+            () = self.unit.hangs() => "hung, without a report for seconds,",
+        };
         let view = self.unit.view();
         warn!(
             listener = self.unit.id,
             unfinished_events = view.report.buffered_events,
-            "the listener did not end in time and is killed; its unfinished events come again"
+            "the listener {why} and is killed; its unfinished events come again"
         );
-        if let Some(pid) = pid {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-        child.wait().await
+        kill(child).await
     }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(child.id()?).ok()?)
+}
+
+/// Kills a process with its group, and waits until it is dead.
+async fn kill(child: &mut Child) -> std::io::Result<ExitStatus> {
+    if let Some(pid) = pid_of(child) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    child.wait().await
 }
 
 /// The exit codes are those of `docs/operating.md`.

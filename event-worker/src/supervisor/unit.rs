@@ -6,7 +6,10 @@ use std::{
 };
 
 use event_bus::Subscription;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, timeout},
+};
 
 use super::lag::Lag;
 use crate::{
@@ -16,6 +19,12 @@ use crate::{
 
 /// How long the last report of a process that has ended may take.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A process reports every second: after so many in a row that did not come it hangs.
+const MAX_MISSED_REPORTS: u32 = 10;
+
+/// The same before its first report: it may take a while to start.
+const MAX_MISSED_AT_START: u32 = 30;
 
 /// How long a process that says hello may be unknown.
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +42,8 @@ pub(crate) struct Unit {
     pid: watch::Sender<Option<u32>>,
     /// Whether its process is connected, so that reports may still come.
     connected: watch::Sender<bool>,
+    /// Counts its reports.
+    reports: watch::Sender<u64>,
     seen: Mutex<Seen>,
 }
 
@@ -76,8 +87,9 @@ impl Unit {
     pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
         let (pause, _) = watch::channel(start.paused);
         let ((connected, _), (pid, _)) = (watch::channel(false), watch::channel(None));
-        let ((topics, _), id, seen) = (watch::channel(0), id.to_owned(), Mutex::default());
-        Self { id, subscription, start, pause, topics, pid, connected, seen }
+        let ((topics, _), (reports, _)) = (watch::channel(0), watch::channel(0));
+        let (id, seen) = (id.to_owned(), Mutex::default());
+        Self { id, subscription, start, pause, topics, pid, connected, reports, seen }
     }
 
     /// What its process shall run.
@@ -124,6 +136,25 @@ impl Unit {
 
     pub(super) fn take_report(&self, report: Report) {
         self.lock().report = report;
+        self.reports.send_modify(|reports| *reports += 1);
+    }
+
+    /// Returns when its process hangs: it has not reported for long. Seconds in which we did not run
+    /// ourselves do not count.
+    pub(super) async fn hangs(&self) {
+        let mut reports = self.reports.subscribe();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut missed = 0;
+        loop {
+            second.tick().await;
+            missed = if reports.has_changed().unwrap_or(false) { 0 } else { missed + 1 };
+            reports.mark_unchanged();
+            let is_connected = *self.connected.borrow();
+            if missed >= if is_connected { MAX_MISSED_REPORTS } else { MAX_MISSED_AT_START } {
+                return;
+            }
+        }
     }
 
     /// A process was started.

@@ -294,83 +294,16 @@ fn widen(pipe: &ChildStdin) {
 #[cfg(not(target_os = "linux"))]
 fn widen(_: &ChildStdin) {}
 
-/// A line, or as much of it as is allowed.
-enum Line {
-    Whole(Vec<u8>),
-    Piece(Vec<u8>),
-    /// No line break comes any more; what stood before the end.
-    End(Vec<u8>),
+/// How many bytes of a pipe nobody has read.
+fn unread(pipe: impl AsFd) -> std::io::Result<u64> {
+    Ok(ioctl_fionread(pipe)?)
 }
 
-async fn read_line(from: &mut (impl AsyncBufRead + Unpin), max: usize) -> std::io::Result<Line> {
-    let mut line = Vec::new();
-    loop {
-        let bytes = from.fill_buf().await?;
-        if bytes.is_empty() {
-            return Ok(Line::End(line));
-        }
-        let end = memchr::memchr(b'\n', bytes);
-        let taken = end.unwrap_or(bytes.len()).min(max - line.len());
-        line.extend_from_slice(&bytes[..taken]);
-        if end == Some(taken) {
-            from.consume(taken + 1);
-            return Ok(Line::Whole(line));
-        }
-        from.consume(taken);
-        if line.len() == max {
-            return Ok(Line::Piece(line));
-        }
+/// The time between two looks.
+async fn pause(looks: u32) {
+    if looks < QUICK_LOOKS {
+        return tokio::task::yield_now().await;
     }
-}
-
-/// Logs what the process writes to its standard error: to the end of it, or until a moment after
-/// the process was killed, if a descendant that escaped keeps the pipe open.
-async fn log_until_ended(stderr: ChildStderr, lane: usize, ended: CancellationToken) {
-    let too_long = async {
-        ended.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    tokio::select! {
-        () = log_lines(BufReader::new(stderr), lane) => {}
-        () = too_long => {}
-    }
-}
-
-async fn log_lines(mut stderr: BufReader<ChildStderr>, lane: usize) {
-    let log = |line: &[u8]| {
-        info!(target: "handler", lane, "{}", String::from_utf8_lossy(line).trim_end());
-    };
-    loop {
-        match read_line(&mut stderr, MAX_LOG_LINE_BYTES).await {
-            Ok(Line::Whole(line) | Line::Piece(line)) => log(&line),
-            Ok(Line::End(rest)) if !rest.is_empty() => return log(&rest),
-            Ok(Line::End(_)) | Err(_) => return,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn lines(text: &str, max: usize) -> Vec<String> {
-        let mut from = BufReader::with_capacity(3, text.as_bytes());
-        let mut lines = Vec::new();
-        loop {
-            let (kind, line) = match read_line(&mut from, max).await.unwrap() {
-                Line::Whole(line) => ('=', line),
-                Line::Piece(line) => ('+', line),
-                Line::End(rest) if rest.is_empty() => return lines,
-                Line::End(rest) => ('$', rest),
-            };
-            lines.push(format!("{kind}{}", String::from_utf8(line).unwrap()));
-        }
-    }
-
-    #[tokio::test]
-    async fn lines_are_read_across_buffers_and_long_ones_in_pieces() {
-        assert_eq!(lines("true\n\nfalse\n", 8).await, ["=true", "=", "=false"]);
-        assert_eq!(lines("123456\n9\n", 4).await, ["+1234", "=56", "=9"]);
-        assert_eq!(lines("no end", 8).await, ["$no end"]);
-    }
+    let longer = Duration::from_millis(u64::from(looks - QUICK_LOOKS) + 1);
+    tokio::time::sleep(longer.min(MAX_PAUSE)).await;
 }

@@ -12,6 +12,9 @@ use crate::{error::Error, event::Event};
 /// How long calls may run on when their partitions go to another member.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long calls that are dropped may take to end.
+const ABORT_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Partitions that the next poll gives away. Until then they are ours: their calls may end, what is
 /// done is committed, and all other lanes go on.
 pub(super) struct Leaving {
@@ -98,24 +101,34 @@ impl Journey {
         }
     }
 
-    /// Lets all calls end, and aborts them at the deadline.
+    /// Lets all calls end, and aborts them at the deadline. One that does not end even then is left.
     pub(super) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
         let abort_at = tokio::time::sleep(deadline);
-        tokio::pin!(abort_at);
+        let leave_at = tokio::time::sleep(deadline + ABORT_DEADLINE);
+        tokio::pin!(abort_at, leave_at);
+        let mut settled = Ok(());
         loop {
             let leashes = self.lanes.leashes(|_, _| true);
             if leashes.is_empty() {
-                return Ok(());
+                return settled;
             }
             for leash in &leashes {
                 leash.no_retry.cancel();
             }
             let is_ours = |event: &Event| self.tracker.holds(event);
             tokio::select! {
-                finished = self.lanes.next_finished(is_ours) => self.finished(&finished?),
+                finished = self.lanes.next_finished(is_ours) => match finished {
+                    Ok(finished) => self.finished(&finished),
+                    // The other lanes end as they should.
+                    Err(broken) => settled = Err(broken.into()),
+                },
                 () = &mut abort_at, if !abort_at.is_elapsed() => {
                     warn!(calls = leashes.len(), "calls did not end in time and are dropped");
                     leashes.iter().for_each(|leash| leash.abort.cancel());
+                }
+                () = &mut leave_at => {
+                    warn!(calls = leashes.len(), "calls that were dropped have not ended; we leave");
+                    return settled;
                 }
             }
         }
