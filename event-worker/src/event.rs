@@ -1,7 +1,12 @@
 //! An event on its way to a handler: the record's own bytes, and what the listener must know of
 //! them.
 
-use std::fmt::Write;
+mod bigint;
+
+use std::{
+    fmt::Write,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use change_event::{ChangeEvent, Origin};
 use event_bus::{Delivery, Partition};
@@ -46,6 +51,11 @@ impl Event {
             failures: 0,
             generation,
         }
+    }
+
+    /// The same event with whole numbers that a double would round as texts.
+    pub(crate) fn with_texts_for_big_numbers(self) -> Self {
+        Self { json: bigint::quote(&self.json), ..self }
     }
 
     /// The JSON text: one line, without a line break.

@@ -24,7 +24,8 @@ mod table;
 pub use alone::{run, run_alone};
 pub use check::check;
 pub use config::{
-    Actions, Config, ExecConfig, HandlerConfig, HttpConfig, ListenConfig, ListenerConfig,
+    Actions, BigInt, Config, ExecConfig, HandlerConfig, HttpConfig, ListenConfig, ListenerConfig,
+    Proxy,
 };
 pub use error::Error;
 pub use event::{Event, json_array};

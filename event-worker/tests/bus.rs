@@ -128,7 +128,12 @@ pub(crate) fn scripted(script: impl IntoIterator<Item = Act>) -> (Scripted, Call
 
 impl Calls {
     pub(crate) async fn next(&mut self) -> Call {
-        timeout(PATIENCE, self.0.recv()).await.expect("a call comes in time").unwrap()
+        timeout(PATIENCE, self.0.recv()).await.expect("a call comes in time").unwrap().0
+    }
+
+    /// The JSON of the next call's first event.
+    pub(crate) async fn next_json(&mut self) -> String {
+        timeout(PATIENCE, self.0.recv()).await.expect("a call comes in time").unwrap().1
     }
 
     /// The ids of the next `count` events, over calls.

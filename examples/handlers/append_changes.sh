@@ -3,7 +3,8 @@
 #
 #   handler = { exec = ["sh", "examples/handlers/append_changes.sh", "data/changes.jsonl"] }
 #
-# Appends each batch, a JSON array, as a line to a file.
+# Appends each batch, a JSON array, as a line to a file. If you read the numbers with jq, set
+# bigint = "string" in the listener: jq rounds those beyond 2^53.
 file=${1:?usage: append_changes.sh FILE}
 while IFS= read -r batch; do
     if printf '%s\n' "$batch" >> "$file"; then

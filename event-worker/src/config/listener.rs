@@ -32,10 +32,27 @@ pub struct ListenerConfig {
     pub full_sync_first: bool,
     /// How long to wait before a failed batch is tried again.
     pub retry: BackoffConfig,
+    /// Whether it takes full syncs: `false` for work that must not be repeated for rows that did not
+    /// change.
+    pub full_sync: bool,
+    /// How whole numbers beyond 2^53 reach the handler.
+    pub big_int: BigInt,
+    /// Whether log, status and API show what a handler says of its failures: it may hold values of
+    /// rows.
+    pub show_output: bool,
     /// What is called.
     pub handler: HandlerConfig,
     /// After so long the process ends by itself and a new one takes its place.
     pub life_time: Option<Duration>,
+}
+
+/// How whole numbers that a double does not hold exactly are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BigInt {
+    /// As numbers, with all digits.
+    Number,
+    /// As texts, for languages in which every number is a double.
+    Text,
 }
 
 /// Which kinds of change a listener wants.
@@ -62,6 +79,12 @@ impl ListenerConfig {
             start: read_start(section),
             full_sync_first: is_full_sync(section),
             retry: read_retry(&section.section("retry")),
+            full_sync: read_full_sync(section),
+            big_int: match section.choice("bigint", ["number", "string"]) {
+                Some(1) => BigInt::Text,
+                _ => BigInt::Number,
+            },
+            show_output: section.or("showOutput", true),
             handler: HandlerConfig::read(section),
             life_time: section.optional("lifeTime"),
         }

@@ -32,9 +32,10 @@ fn every_form_of_every_key_is_read() {
         "[listeners.a]\nsubscribe = { weixin = ['wx_*', 'b'], all = [] }\nactions = ['delete']\n\
          columns = ['status']\nstart = { time = '2026-01-31T12:00:00Z' }\nlifeTime = '1day'\n\
          handler = { http = 'https://x/y', timeout = '5s', headers = { A-b = 'c' }, \
-         hmacSecret = 's' }\n\
+         hmacSecret = 's', proxy = 'off' }\n\
          [listeners.b]\nstart = 'earliest'\n\
-         handler = { exec = ['sh', '-c', 'x'], timeout = '1m' }\n\
+         handler = { exec = ['sh', '-c', 'x'], timeout = '1m', env = { A = 'b' } }\n\
+         fullSync = false\nbigint = 'string'\nshowOutput = false\n\
          [listeners.c]\nstart = 'full-sync'\nhandler = 'print'\n",
     )
     .unwrap();
@@ -42,7 +43,11 @@ fn every_form_of_every_key_is_read() {
     let pair = |schema: &str, table: &str| (schema.to_owned(), table.to_owned());
     assert_eq!(a.subscribe, [pair("all", "*"), pair("weixin", "wx_*"), pair("weixin", "b")]);
     assert!(matches!(a.start, Start::Time(_)) && a.actions.delete && !a.actions.insert);
-    assert!(matches!(&a.handler, HandlerConfig::Http(http) if http.headers[0].0 == "A-b"));
+    assert!(matches!(&a.handler, HandlerConfig::Http(http)
+        if http.headers[0].0 == "A-b" && http.proxy == Proxy::Off));
+    assert!(a.full_sync && a.show_output && a.big_int == BigInt::Number);
+    let b = &config.listeners["b"];
+    assert!(!b.full_sync && !b.show_output && b.big_int == BigInt::Text);
     let c = &config.listeners["c"];
     assert_eq!((c.start, c.full_sync_first), (Start::Latest, true));
     assert!(matches!(&config.listeners["b"].handler, HandlerConfig::Exec(exec)
@@ -58,7 +63,9 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
          retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = 1\n\
          [listeners.d]\nhandler = { http = 'ftp://x', timeout = '0s' }\nmaxBufferBytes = '1B'\n\
          [listeners.e]\nhandler = { http = 'http://u:p@x', exec = ['a'] }\n\
-         [listeners.f]\nhandler = { exec = [] }\nsubscribe = {}\n",
+         [listeners.f]\nhandler = { exec = [], env = { 'A=B' = 'x' } }\nsubscribe = {}\n\
+         [listeners.g]\nstart = 'full-sync'\nfullSync = false\nbigint = 'text'\n\
+         handler = { http = 'http://x', proxy = ':', caFile = '/no/such.pem' }\n",
     )
     .unwrap_err();
     for expected in [
@@ -80,7 +87,12 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
         "listeners.d.maxBufferBytes: 1 B is out of range",
         "listeners.e.handler: has both http and exec",
         "listeners.f.handler.exec: is empty",
+        "listeners.f.handler.env.A=B: cannot be the name of a variable",
         "listeners.f.subscribe: is empty",
+        "listeners.g.fullSync: is false, while `start` asks for full syncs",
+        "listeners.g.bigint: \"text\" is not known; write one of number, string",
+        "listeners.g.handler.proxy: is not the URL of a proxy",
+        "listeners.g.handler.caFile: cannot read /no/such.pem",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
     }

@@ -23,7 +23,12 @@ use super::{
     status::{Problem, State, Status},
     tracker::Tracker,
 };
-use crate::{config::ListenerConfig, error::Error, event::Event, handler::MakeHandler};
+use crate::{
+    config::{BigInt, ListenerConfig},
+    error::Error,
+    event::Event,
+    handler::MakeHandler,
+};
 
 /// How long calls may run on when the listener stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
@@ -36,6 +41,7 @@ pub(super) struct Journey {
     filter: Filter,
     tracker: Tracker,
     lanes: Lanes,
+    big_int: BigInt,
     flow: Flow,
     status: Arc<Status>,
     bus_failures: Backoff,
@@ -76,6 +82,7 @@ impl Journey {
             filter: Filter::new(id, config),
             tracker: Tracker::default(),
             lanes: Lanes::start(config, make_handler, status),
+            big_int: config.big_int,
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
             bus_failures: Backoff::new(BUS_RETRY),
@@ -251,9 +258,12 @@ impl Journey {
             }
             let (text, change) = read_change(delivery)?;
             if self.filter.wants(&change).map_err(|error| bad_record(delivery, error))? {
-                let event = Event::new((delivery, text), change, generation);
+                let mut event = Event::new((delivery, text), change, generation);
+                if self.big_int == BigInt::Text {
+                    event = event.with_texts_for_big_numbers();
+                }
                 self.tracker.begin(&event);
-                self.lanes.push(delivery, event);
+                self.lanes.push(event);
             } else {
                 filtered += 1;
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
