@@ -67,6 +67,8 @@ pub(crate) struct Target {
     pub(crate) group: String,
     /// Its globs over schema and table; none for every table.
     pub(crate) subscribe: Vec<(String, String)>,
+    /// Whether its config lets full syncs come.
+    pub(crate) takes_full_syncs: bool,
 }
 
 /// The door to the full syncs of a bus.
@@ -87,6 +89,9 @@ impl FullSyncs {
     ///
     /// When nothing of it is sent.
     pub(crate) async fn start(&self, target: Target, wanted: Wanted) -> Result<Started, Refused> {
+        if !target.takes_full_syncs {
+            return Err(Refused::NotTaken(target.id));
+        }
         if let Some(table) = wanted.tables.as_ref().filter(|table| !target.may_get(table)) {
             return Err(Refused::NotSubscribed { listener: target.id, table: table.clone() });
         }
@@ -177,7 +182,8 @@ mod tests {
     fn tables_that_no_subscription_names_are_told_before_anybody_is_asked() {
         let glob = |schema: &str, table: &str| (schema.to_owned(), table.to_owned());
         let subscribe = vec![glob("shop", "order*"), glob("a.b", "*")];
-        let target = Target { id: "l".into(), group: "g".into(), subscribe };
+        let (id, group) = ("l".into(), "g".into());
+        let target = Target { id, group, subscribe, takes_full_syncs: true };
         for table in ["orders", "shop.orders", "a.b.c", "shop.a*", "other"] {
             assert!(target.may_get(table), "{table}");
         }

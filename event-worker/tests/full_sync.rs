@@ -127,7 +127,8 @@ fn task(id: &str, state: State, rows: u64) -> Task {
 
 const LISTENERS: &str = "[listeners.a]\nsubscribe = { shop = ['order*'], other = ['x'] }\n\
                          handler = { exec = ['sh', '-c', 'while read -r l; do echo true; done'] }\n\
-                         [listeners.mine]\nhandler = 'program'\n";
+                         [listeners.mine]\nhandler = 'program'\n\
+                         [listeners.shut]\nhandler = 'program'\nfullSync = false\n";
 
 async fn start() -> (Site, StandIn, Program) {
     let mut site = Site::new().await;
@@ -218,6 +219,19 @@ async fn every_parameter_reaches_dts_as_it_was_written() {
             assert_eq!(value.as_deref(), Some(strange));
         }
     }
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_listener_that_takes_no_full_syncs_refuses_them_with_the_reason() {
+    let (_site, mut dts, program) = start().await;
+    for path in ["/?table=shop.orders&listenerid=shut", "/?listenerid=shut"] {
+        let (status, answer) = program.call(&format!("GET {path}")).await;
+        assert_eq!((status, code(&answer)), (409, "full_sync_refused"));
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("fullSync = false"), "{message}");
+    }
+    assert!(dts.wants().await.is_empty(), "dts is not asked");
     assert_eq!(program.stop().await, Some(0));
 }
 

@@ -11,14 +11,19 @@ import json
 import sys
 
 for line in sys.stdin:
-    failed = []
+    failed, failed_keys, why = [], set(), None
     for event in json.loads(line):
+        key = (event["Schema"], event["TableName"], json.dumps(event["PK"]))
+        if key in failed_keys:
+            continue  # it comes again, after the one that failed
         try:
-            # Your work goes here. It may see an event more than once: EvId is the same then, and
-            # for one key Bus.offset only grows, so it can serve as a version number.
+            # Your work goes here. It may see a change more than once: EvId is the same then. A row of
+            # a full sync (Origin "full_sync") has another EvId each time: business steps that must
+            # not be repeated for it need fullSync = false in the listener, or a look at Origin.
             print(event["Action"], event["TableName"], event["PK"], event["Data"], file=sys.stderr)
         except Exception as error:
-            print(f"{event['EvId']}: {error}", file=sys.stderr)
             failed.append(event["EvId"])
-    # Those that failed come again, before any later event of the same key.
-    print(json.dumps({"failed": failed}), flush=True)
+            failed_keys.add(key)
+            why = repr(error)
+    # Those that failed come again with all later changes of their keys; the others are done.
+    print(json.dumps({"failed": failed, "error": why}), flush=True)

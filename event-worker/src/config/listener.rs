@@ -187,6 +187,16 @@ fn is_full_sync(section: &Section) -> bool {
     section.raw("start").and_then(Value::as_str) == Some("full-sync")
 }
 
+/// Whether full syncs are taken.
+fn read_full_sync(section: &Section) -> bool {
+    let takes = section.or("fullSync", true);
+    if !takes && is_full_sync(section) {
+        let remedy = "remove it, or let it begin at another `start`";
+        section.note("fullSync", "is false, while `start` asks for full syncs", remedy);
+    }
+    takes
+}
+
 fn read_retry(section: &Section) -> BackoffConfig {
     let default = BackoffConfig::default();
     let retry = BackoffConfig {

@@ -14,6 +14,8 @@ pub(crate) enum Refused {
     ByDts(Refusal),
     /// None of these has answered; empty where there was never one.
     Unanswered(Vec<String>),
+    /// The listener takes none: its config says so.
+    NotTaken(String),
     /// The listener does not subscribe to it.
     NotSubscribed { listener: String, table: String },
     /// No task has this id.
@@ -50,6 +52,16 @@ impl From<Refused> for ApiError {
                  `table` out for all of them",
             )
             .with_code("no_such_table"),
+            Refused::NotTaken(listener) => Self::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "listener {listener} takes no full syncs (fullSync = false): its handler does \
+                     work that must not be repeated for rows that did not change"
+                ),
+                "name another listener; or see that its handler tells rows of a full sync by their \
+                 Origin, take fullSync = false out of its config, and reload",
+            )
+            .with_code("full_sync_refused"),
             Refused::NoSuchTask(id) => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("there is no full sync {id:?}"),

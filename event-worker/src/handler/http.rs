@@ -51,8 +51,11 @@ impl HttpHandler {
         let body = json_array(batch.events);
         let mut request =
             self.client.post(self.url.clone()).header("dbevent-attempt", batch.attempt);
+        let rows_of_full_syncs = batch.events.iter().filter(|event| event.is_synced()).count();
+        request = request.header("dbevent-full-sync-rows", rows_of_full_syncs);
         if let Some(key) = &self.signing_key {
-            request = request.header("dbevent-signature", signature(key, &body));
+            let second = now_ms() / 1000;
+            request = request.header("dbevent-signature", signature(key, second, &body));
         }
         let response = request.body(body).send().await?;
         match response.status() {

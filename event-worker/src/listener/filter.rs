@@ -17,6 +17,10 @@ pub(super) struct Filter {
     globs: Vec<(String, String)>,
     actions: Actions,
     columns: Vec<String>,
+    /// Whether rows of full syncs are wanted.
+    full_sync: bool,
+    /// It was told that such rows came though they are not wanted.
+    is_told: AtomicBool,
 }
 
 impl Filter {
@@ -26,6 +30,8 @@ impl Filter {
             globs: config.subscribe.clone(),
             actions: config.actions,
             columns: config.columns.clone(),
+            full_sync: config.full_sync,
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -53,7 +59,8 @@ impl Filter {
     pub(super) fn wants(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
         if let Some(listener) = &change.listener {
             let is_ours = *listener == self.listener;
-            return Ok(is_ours && self.wants_table(&change.schema, &change.table_name));
+            let wants = is_ours && self.wants_table(&change.schema, &change.table_name);
+            return Ok(wants && self.takes_full_sync());
         }
         let wants_action = match change.action {
             Action::Insert => self.actions.insert,
@@ -61,6 +68,17 @@ impl Filter {
             Action::Update => self.actions.update && self.wants_update(change)?,
         };
         Ok(wants_action && self.wants_table(&change.schema, &change.table_name))
+    }
+
+    /// A row of a full sync came for us. One that was begun before the config said so is refused too.
+    fn takes_full_sync(&self) -> bool {
+        if !self.full_sync && !self.is_told.swap(true, Relaxed) {
+            warn!(
+                "rows of a full sync came for this listener, which refuses them (fullSync = \
+                 false); its handler does not get them"
+            );
+        }
+        self.full_sync
     }
 
     fn wants_update(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
@@ -91,6 +109,8 @@ mod tests {
             globs: globs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
             actions: Actions { insert: true, update: true, delete: false },
             columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            full_sync: true,
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +157,15 @@ mod tests {
         assert!(wants("me", "a1", "insert") && wants("me", "a1", "update"));
         assert!(wants("me", "a1", "delete"), "whatever `actions` says");
         assert!(!wants("you", "a1", "insert") && !wants("me", "b", "insert"));
+    }
+
+    #[test]
+    fn a_listener_that_refuses_full_syncs_does_not_give_their_rows_to_its_handler() {
+        let refuses = Filter { full_sync: false, ..filter(&[], &[]) };
+        let wants = |value: &str| refuses.wants(&ChangeEvent::read_text(value).unwrap()).unwrap();
+        let change = value("1");
+        let row = change.replace(r#""Origin":"binlog""#, r#""Origin":"full_sync","Listener":"me""#);
+        assert!(wants(&change) && !wants(&row));
     }
 
     #[test]

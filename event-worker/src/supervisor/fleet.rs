@@ -93,6 +93,7 @@ impl Fleet {
             id: id.to_owned(),
             group: listener.subscription(id, &config.bus).group,
             subscribe: listener.subscribe.clone(),
+            takes_full_syncs: listener.full_sync,
         })
     }
 
