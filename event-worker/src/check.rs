@@ -90,8 +90,9 @@ async fn check_handler(handler: &HandlerConfig) -> Result<String, String> {
         HandlerConfig::Program => Ok("is run by a program of its own".to_owned()),
         HandlerConfig::Exec(exec) => find_program(exec.command.first().map_or("", String::as_str)),
         HandlerConfig::Http(http) => {
-            let host = http.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-            let port = http.url.port_or_known_default().unwrap_or(80);
+            let url = http.first_stop();
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            let port = url.port_or_known_default().unwrap_or(80);
             let connected = timeout(ANSWER_DEADLINE, TcpStream::connect((host, port))).await;
             match connected {
                 Ok(Ok(_)) => Ok(format!("{host}:{port} takes connections")),

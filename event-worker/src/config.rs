@@ -4,7 +4,7 @@ mod handler;
 mod listener;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -16,8 +16,8 @@ use service::{
     config::{File, Mistakes, Section},
 };
 
-pub use handler::{ExecConfig, HandlerConfig, HttpConfig};
-pub use listener::{Actions, ListenerConfig};
+pub use handler::{ExecConfig, HandlerConfig, HttpConfig, Proxy};
+pub use listener::{Actions, BigInt, ListenerConfig};
 
 use crate::error::Error;
 
@@ -34,6 +34,8 @@ pub struct Config {
     pub directory: PathBuf,
     /// The listeners by id.
     pub listeners: BTreeMap<String, ListenerConfig>,
+    /// The environment variables that secrets were taken from.
+    pub(crate) secret_variables: BTreeSet<String>,
     /// The `[bus]` section as written, to see whether a reload changes it.
     bus_as_written: Option<Value>,
 }
@@ -80,8 +82,10 @@ impl Config {
             bus: BusConfig::read(&root.section("bus")),
             directory: supervisor.or("directory", PathBuf::from("data/event-worker")),
             listeners: read_listeners(root),
+            secret_variables: BTreeSet::new(),
             bus_as_written: root.raw("bus").cloned(),
         };
+        let config = Self { secret_variables: file.secret_variables(), ..config };
         file.finish(config)
     }
 

@@ -10,7 +10,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 
-use crate::{config::HandlerConfig, event::Event};
+use self::exec::Environment;
+use crate::{
+    config::{HandlerConfig, ListenerConfig},
+    event::Event,
+};
 
 pub(crate) use answer::Answer;
 
@@ -99,23 +103,27 @@ impl Outcome {
 /// Makes the handler of each lane.
 pub(crate) type MakeHandler<'a> = dyn Fn(usize) -> Box<dyn Handler> + Send + Sync + 'a;
 
-/// What makes the handlers of a config; `None` for one that a program brings itself.
+/// What makes the handlers of the listener of this id; `None` for one that a program brings itself.
+/// The processes among them do not get these variables of our environment.
 ///
 /// # Errors
 ///
 /// When the machine has no usable trust store for HTTPS.
 pub(crate) fn maker(
-    config: &HandlerConfig,
-    listener: &str,
+    (id, config): (&str, &ListenerConfig),
+    hidden: &BTreeSet<String>,
 ) -> Result<Option<Box<MakeHandler<'static>>>, reqwest::Error> {
-    let listener = listener.to_owned();
-    Ok(Some(match config.clone() {
-        HandlerConfig::Http(config) => {
-            let http = http::HttpHandler::new(config, &listener)?;
+    Ok(Some(match &config.handler {
+        HandlerConfig::Http(http) => {
+            let http = http::HttpHandler::new(http.clone(), id)?;
             Box::new(move |_| Box::new(http.clone()))
         }
-        HandlerConfig::Exec(config) => {
-            Box::new(move |lane| Box::new(exec::ExecHandler::new(config.clone(), &listener, lane)))
+        HandlerConfig::Exec(exec) => {
+            let environment = Environment::new((id, config), exec, hidden);
+            let exec = exec.clone();
+            Box::new(move |lane| {
+                Box::new(exec::ExecHandler::new(exec.clone(), environment.clone(), lane))
+            })
         }
         HandlerConfig::Print => Box::new(|_| Box::new(print::PrintHandler)),
         HandlerConfig::Program => return Ok(None),

@@ -38,6 +38,8 @@ const BUS_RETRY: BackoffConfig =
 pub struct Listener {
     id: String,
     config: ListenerConfig,
+    /// Variables of our environment that hold secrets: no handler process gets them.
+    hidden: BTreeSet<String>,
     subscription: Subscription,
     bus: Arc<dyn Bus>,
     status: Arc<Status>,
@@ -63,6 +65,7 @@ impl Listener {
             id: id.to_owned(),
             subscription: listener.subscription(id, &config.bus),
             config: listener.clone(),
+            hidden: config.secret_variables.clone(),
             bus,
             status: Arc::default(),
         })
@@ -92,7 +95,7 @@ impl Listener {
 
     /// Runs the handler that the config names.
     pub(crate) async fn run_configured(self, control: Control) -> Result<(), Error> {
-        let Some(make_handler) = handler::maker(&self.config.handler, &self.id)? else {
+        let Some(make_handler) = handler::maker((&self.id, &self.config), &self.hidden)? else {
             return Err(Error::NoHandler(self.id));
         };
         self.run_controlled(&*make_handler, control).await

@@ -177,7 +177,8 @@ async fn http_that_first(answer: &'static str, reason: &str) -> Duration {
             "content-type: application/json",
             "x-team: search",
             "dbevent-listener: a",
-            "dbevent-signature: sha256=",
+            "dbevent-full-sync-rows: 0",
+            "dbevent-signature: t=",
         ] {
             assert!(request.head.contains(expected), "{expected} is not in {}", request.head);
         }

@@ -159,8 +159,14 @@ impl Site {
 
     /// Starts `event-worker run`.
     pub(crate) fn run(&self) -> Program {
-        let mut child =
-            self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        self.run_with(&[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)]) -> Program {
+        let mut command = self.command(&["run"]);
+        let command = command.envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, log) = mpsc::channel(100_000);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         tokio::spawn(async move {

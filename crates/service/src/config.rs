@@ -9,6 +9,7 @@ mod value;
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     rc::Rc,
@@ -54,7 +55,15 @@ impl fmt::Display for Mistakes {
     }
 }
 
-type Notes = Rc<RefCell<Vec<Mistake>>>;
+/// What is noted while a file is read.
+#[derive(Debug, Default)]
+struct Noted {
+    mistakes: RefCell<Vec<Mistake>>,
+    /// The environment variables that secrets were taken from.
+    secret_variables: RefCell<BTreeSet<String>>,
+}
+
+type Notes = Rc<Noted>;
 
 /// A config file that is being read.
 #[derive(Debug)]
@@ -112,6 +121,11 @@ impl File {
         &self.text
     }
 
+    /// The environment variables that hold secrets, of those that were asked for until now.
+    pub fn secret_variables(&self) -> BTreeSet<String> {
+        self.notes.secret_variables.borrow().clone()
+    }
+
     /// Gives `value` if nothing was wrong.
     ///
     /// # Errors
@@ -119,7 +133,7 @@ impl File {
     /// Every mistake noted while reading, and every key that was never asked for.
     pub fn finish<T>(self, value: T) -> Result<T, Mistakes> {
         self.root.note_unknown_keys();
-        let list = self.notes.take();
+        let list = self.notes.mistakes.take();
         if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
     }
 }

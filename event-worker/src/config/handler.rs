@@ -32,8 +32,23 @@ pub struct HttpConfig {
     pub timeout: Duration,
     /// Sent with each call.
     pub headers: Vec<(String, Secret)>,
-    /// Signs the body, if it is there.
+    /// Signs the call, if it is there.
     pub hmac_secret: Option<Secret>,
+    /// Which way the calls go.
+    pub proxy: Proxy,
+    /// The certificates to trust instead of the system's, in PEM.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// Which way calls go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proxy {
+    /// As `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say; straight to this machine itself.
+    Environment,
+    /// Straight to the handler.
+    Off,
+    /// By this one; its URL may hold a password.
+    Url(Secret),
 }
 
 /// A process of the user's.
@@ -43,6 +58,8 @@ pub struct ExecConfig {
     pub command: Vec<String>,
     /// How long it may take to answer a batch.
     pub timeout: Duration,
+    /// Variables of its environment besides those that it inherits.
+    pub environment: Vec<(String, Secret)>,
 }
 
 impl HandlerConfig {
@@ -75,6 +92,7 @@ impl HttpConfig {
         let timeout = read_timeout(section);
         let headers = read_headers(&section.section("headers"));
         let hmac_secret = section.secret("hmacSecret");
+        let (proxy, ca) = (Proxy::read(section), read_ca(section));
         let text: String = section.optional("http")?;
         let url = text.parse::<reqwest::Url>().ok();
         let Some(url) = url.filter(|url| matches!(url.scheme(), "http" | "https")) else {
@@ -86,7 +104,18 @@ impl HttpConfig {
             let remedy = r#"use headers = { Authorization = { env = "NAME" } }"#;
             section.note("http", "has a user or password in the URL", remedy);
         }
-        Some(Self { url, timeout, headers, hmac_secret })
+        Some(Self { url, timeout, headers, hmac_secret, proxy, ca })
+    }
+}
+
+impl HttpConfig {
+    /// Where calls connect to: the proxy that is named, else the handler.
+    pub(crate) fn first_stop(&self) -> reqwest::Url {
+        let proxy = match &self.proxy {
+            Proxy::Url(url) => url.expose().parse().ok(),
+            Proxy::Environment | Proxy::Off => None,
+        };
+        proxy.unwrap_or_else(|| self.url.clone())
     }
 }
 
@@ -96,8 +125,55 @@ impl ExecConfig {
         if command.first().is_none_or(String::is_empty) {
             section.note("exec", "is empty", r#"write ["program", "argument"]"#);
         }
-        Self { command, timeout: read_timeout(section) }
+        let environment = read_environment(&section.section("env"));
+        Self { command, timeout: read_timeout(section), environment }
     }
+}
+
+impl Proxy {
+    fn read(section: &Section) -> Self {
+        let Some(url) = section.secret("proxy") else { return Self::Environment };
+        if url.expose() == "off" {
+            return Self::Off;
+        }
+        if reqwest::Proxy::all(url.expose()).is_err() {
+            section.note(
+                "proxy",
+                "is not the URL of a proxy",
+                r#"write "http://host:3128" or "off""#,
+            );
+        }
+        Self::Url(url)
+    }
+}
+
+fn read_ca(section: &Section) -> Option<Vec<u8>> {
+    let path: PathBuf = section.optional("caFile")?;
+    let remedy = "name a file with certificates in PEM";
+    let pem = match std::fs::read(&path) {
+        Ok(pem) => pem,
+        Err(error) => {
+            section.note("caFile", &format!("cannot read {}: {error}", path.display()), remedy);
+            return None;
+        }
+    };
+    let found = reqwest::Certificate::from_pem_bundle(&pem);
+    if !found.is_ok_and(|found| !found.is_empty()) {
+        section.note("caFile", &format!("has no certificate in {}", path.display()), remedy);
+    }
+    Some(pem)
+}
+
+fn read_environment(section: &Section) -> Vec<(String, Secret)> {
+    let mut variables = Vec::new();
+    for name in section.keys() {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            section.note(name, "cannot be the name of a variable", "use letters, digits and _");
+        } else if let Some(value) = section.secret(name) {
+            variables.push((name.to_owned(), value));
+        }
+    }
+    variables
 }
 
 fn read_timeout(section: &Section) -> Duration {

@@ -51,7 +51,8 @@ fn every_form_of_every_key_is_read() {
     let c = &config.listeners["c"];
     assert_eq!((c.start, c.full_sync_first), (Start::Latest, true));
     assert!(matches!(&config.listeners["b"].handler, HandlerConfig::Exec(exec)
-        if exec.command == ["sh", "-c", "x"] && exec.timeout == Duration::from_mins(1)));
+        if exec.command == ["sh", "-c", "x"] && exec.timeout == Duration::from_mins(1)
+            && exec.environment[0].0 == "A"));
 }
 
 #[test]

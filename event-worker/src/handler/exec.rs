@@ -1,12 +1,17 @@
 //! The handler `exec`: a process of the user's, kept running. A batch is a line on its standard
 //! input, the answer a line on its standard output.
 
+mod environment;
+mod line;
 mod process;
+mod stderr;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use self::process::{CallError, Process};
+pub(super) use self::environment::Environment;
+use self::process::{CallError, Process, Then};
 use super::{Answer, Batch, Handler, Outcome};
 use crate::{config::ExecConfig, event::write_json_array};
 
@@ -15,7 +20,7 @@ const MAX_KEPT_BYTES: usize = 1 << 20;
 
 pub(super) struct ExecHandler {
     config: ExecConfig,
-    listener: String,
+    environment: Environment,
     lane: usize,
     /// Runs and waits for a batch.
     process: Option<Process>,
@@ -26,15 +31,8 @@ pub(super) struct ExecHandler {
 }
 
 impl ExecHandler {
-    pub(super) fn new(config: ExecConfig, listener: &str, lane: usize) -> Self {
-        Self {
-            config,
-            listener: listener.to_owned(),
-            lane,
-            process: None,
-            in_call: None,
-            line: Vec::new(),
-        }
+    pub(super) fn new(config: ExecConfig, environment: Environment, lane: usize) -> Self {
+        Self { config, environment, lane, process: None, in_call: None, line: Vec::new() }
     }
 
     /// The running process, or a new one where there is none, or the old one has ended or spoken
@@ -46,7 +44,7 @@ impl ExecHandler {
                 Some(what) => warn!(lane = self.lane, "{what}: it is killed and started anew"),
             }
         }
-        Process::start(&self.config.command, &self.listener, self.lane)
+        Process::start(&self.config.command, &self.environment, self.lane)
     }
 
     /// Whenever a call ends without putting the process back, the process is killed: after a

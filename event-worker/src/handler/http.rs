@@ -7,14 +7,21 @@ use std::{
 
 use async_trait::async_trait;
 use reqwest::{
-    Client, Response, StatusCode,
+    Certificate, Client, ClientBuilder, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect::Policy,
 };
 use ring::hmac;
 
-use super::{Answer, Batch, Failure, Handler, Outcome, answer::MAX_ANSWER_BYTES};
-use crate::{config::HttpConfig, event::json_array};
+use super::{
+    Answer, Batch, Failure, Handler, Outcome,
+    answer::{MAX_ANSWER_BYTES, shown},
+};
+use crate::{
+    config::{HttpConfig, Proxy},
+    event::json_array,
+    listener::status::now_ms,
+};
 
 /// However long a server asks us to wait, after this we try again.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
@@ -72,6 +79,29 @@ impl Handler for HttpHandler {
     }
 }
 
+/// Which way calls go, and whom they trust. What a proxy for the outside world is asked for must not
+/// be a call to this machine itself.
+fn route(config: &HttpConfig, builder: ClientBuilder) -> Result<ClientBuilder, reqwest::Error> {
+    let builder = match &config.proxy {
+        Proxy::Environment if !is_loopback(&config.url) => builder,
+        Proxy::Environment | Proxy::Off => builder.no_proxy(),
+        Proxy::Url(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url.expose())?),
+    };
+    match &config.ca {
+        Some(pem) => Ok(builder.tls_certs_only(Certificate::from_pem_bundle(pem)?)),
+        None => Ok(builder),
+    }
+}
+
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
 /// What is sent with each call. The config has checked that the names and values can be sent.
 fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -90,11 +120,14 @@ fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     headers
 }
 
-/// `sha256=` and the HMAC of the body in hexadecimal digits.
-fn signature(key: &hmac::Key, body: &[u8]) -> String {
-    let tag = hmac::sign(key, body);
-    let mut text = String::from("sha256=");
-    for byte in tag.as_ref() {
+/// The second in which the call was signed, and the HMAC of it, a dot and the body, in hexadecimal
+/// digits: a call that somebody has recorded is of no use later.
+fn signature(key: &hmac::Key, second: u64, body: &[u8]) -> String {
+    let mut signed = hmac::Context::with_key(key);
+    signed.update(format!("{second}.").as_bytes());
+    signed.update(body);
+    let mut text = format!("t={second},v1=");
+    for byte in signed.sign().as_ref() {
         text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
         text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
     }
@@ -174,12 +207,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_is_the_hmac_that_others_compute() {
-        // RFC 4231, test case 2.
+    fn the_signature_covers_the_second_and_the_body_as_others_compute_it() {
+        // printf '1700000000.[]' | openssl dgst -sha256 -hmac Jefe
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
         assert_eq!(
-            signature(&key, b"what do ya want for nothing?"),
-            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+            signature(&key, 1_700_000_000, b"[]"),
+            "t=1700000000,v1=42718ec36cce5340b5a05af041e58b5572bc6b2fc8fda0030119319cba986520"
         );
     }
 

@@ -78,6 +78,9 @@ impl Section {
             self.note(key, "is not a secret", FORMS);
             return None;
         };
+        if let Origin::Env(name) = &origin {
+            self.notes.secret_variables.borrow_mut().insert(name.clone());
+        }
         Secret::fetch(origin)
             .map_err(|problem| self.note(key, &problem, "or name another source"))
             .ok()
@@ -120,7 +123,7 @@ impl Section {
 
     /// Notes a mistake that the caller found.
     pub fn note(&self, key: &str, problem: &str, remedy: &str) {
-        self.notes.borrow_mut().push(Mistake {
+        self.notes.mistakes.borrow_mut().push(Mistake {
             key: self.full_key(key),
             problem: problem.to_owned(),
             remedy: remedy.to_owned(),

@@ -78,5 +78,6 @@ fn a_secret_comes_from_each_of_its_places_and_its_absence_is_noted() {
     assert!(file.root().secret("b").is_none());
     assert!(file.root().secret("c").is_none());
     assert!(file.root().secret("d").is_none());
+    assert!(file.secret_variables().contains("DBEVENT_NOT_SET"));
     assert_eq!(file.finish(()).unwrap_err().list().len(), 2);
 }

@@ -1,4 +1,9 @@
 //! One running handler process and its pipes.
+//!
+//! Which batch a line answers must be beyond doubt, though a line need say no more than `true`. So
+//! it counts as the answer only between two things that the process does: it has read the whole
+//! batch, and after the line it reads on, having written nothing else. To see the second it is
+//! given the first byte of the next batch, which is always `[`, before there is one.
 
 use std::{
     io::ErrorKind,
@@ -7,18 +12,27 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+use rustix::{
+    io::ioctl_fionread,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument, Span, info, warn};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, ChildStdout},
+    time::{Instant, timeout},
+};
+use tracing::warn;
 
-use crate::handler::{answer::MAX_ANSWER_BYTES, program};
-
-/// A longer line of its standard error is logged in pieces.
-const MAX_LOG_LINE_BYTES: usize = 8 << 10;
+use super::{
+    environment::Environment,
+    line::{Line, read_line},
+    stderr::Stderr,
+};
+use crate::handler::{
+    Failure,
+    answer::{MAX_ANSWER_BYTES, shown},
+    program,
+};
 
 /// How long a killed process is waited for. One that hangs in the kernel may take longer.
 const DEATH_DEADLINE: Duration = Duration::from_secs(5);
@@ -111,7 +125,7 @@ impl CallError {
 impl Process {
     pub(super) fn start(
         command: &[String],
-        listener: &str,
+        environment: &Environment,
         lane: usize,
     ) -> Result<Self, CallError> {
         let (program, arguments) = command.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
@@ -119,10 +133,10 @@ impl Process {
         if program::find(program).is_none() {
             return Err(start_error(ErrorKind::NotFound.into()));
         }
-        let mut child = program::mortal(program)
+        let mut process = program::mortal(program);
+        environment.give(&mut process, lane);
+        let mut child = process
             .args(arguments)
-            .env("DBEVENT_LISTENER", listener)
-            .env("DBEVENT_LANE", lane.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
