@@ -59,6 +59,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
         ("/api/v1/listeners/{id}/pause", post(listeners::pause)),
         ("/api/v1/listeners/{id}/resume", post(listeners::resume)),
         ("/api/v1/listeners/{id}/reset", post(reset::reset)),
+        ("/api/v1/listeners/{id}/skip", post(reset::skip)),
         ("/api/v1/listeners/{id}/ready", get(health::listener_ready)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/openapi.json", get(openapi::show)),

@@ -1,6 +1,7 @@
 //! Why a listener, or the whole program, cannot go on.
 
 use axum::http::StatusCode;
+use event_bus::Partition;
 use service::{config::Mistakes, exit::Exit, http::ApiError};
 
 /// What ended it.
@@ -40,10 +41,20 @@ pub enum Error {
     BadRecord {
         /// The record's topic.
         topic: String,
+        /// Where it lies.
+        partition: Partition,
         /// Its offset.
         offset: u64,
         /// What is wrong with it; nothing of its values.
         reason: String,
+        /// How to go on behind it.
+        remedy: String,
+    },
+    /// A record that was to be skipped is not the one at which its group stands.
+    #[error("only the record at which the listener stands can be skipped: {stands}")]
+    NotSkippable {
+        /// Where the listener stands, in words.
+        stands: String,
     },
     /// A handler panicked.
     #[error("the handler panicked; see the log")]
@@ -127,11 +138,12 @@ impl Error {
             Self::Bus(error) if error.is_transient() => "start the bus; the listener waits for it",
             Self::SlowBus(_) => "see whether the bus works, and try again",
             Self::Bus(_) => "see [bus] in the config: address, token, certificate",
-            Self::BadRecord { .. } => {
-                "see who else writes to this topic, and whether event-worker is older than dts; \
-                 nothing is skipped by itself"
+            Self::BadRecord { remedy, .. } => remedy,
+            Self::NotSkippable { .. } => {
+                "name it as the listener's error or `failing` does, in status and API; what lies \
+                 before it has to be done or skipped first"
             }
-            Self::HandlerPanicked => "mend the handler",
+            Self::HandlerPanicked => "fix the handler",
             Self::Io { .. } => "free it, or name another in the config",
             Self::NoAnswer { .. } => {
                 "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
@@ -154,6 +166,7 @@ impl Error {
             | Self::AlreadyRuns(_)
             | Self::NoAnswer { .. }
             | Self::ApiRefused { .. }
+            | Self::NotSkippable { .. }
             | Self::ResetInterrupted => Exit::Refused,
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
@@ -165,9 +178,9 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::Config(_) => StatusCode::BAD_REQUEST,
-            Error::Bus(event_bus::Error::GroupActive { .. }) | Error::ResetInterrupted => {
-                StatusCode::CONFLICT
-            }
+            Error::Bus(event_bus::Error::GroupActive { .. })
+            | Error::NotSkippable { .. }
+            | Error::ResetInterrupted => StatusCode::CONFLICT,
             error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -34,7 +34,7 @@ pub use full_sync::{
 };
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
-pub use reset::{ResetMode, ResetPlace, reset_listener};
+pub use reset::{ResetMode, ResetPlace, SkippedRecord, reset_listener, skip_record};
 pub use status::show_status;
 pub use supervised::run_supervised;
 pub use supervisor::supervise;

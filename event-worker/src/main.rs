@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use event_worker::{Error, FullSyncPart, FullSyncWish, ResetMode, ResetPlace};
+use event_worker::{Error, FullSyncPart, FullSyncWish, ResetMode, ResetPlace, SkippedRecord};
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span};
@@ -96,6 +96,27 @@ enum ListenerVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Lets a listener go on behind the record at which it stands, which is not handled.
+    ///
+    /// For a record that is not an event, or an event that the handler can never do. The
+    /// listener's error in `status` and API says which it is.
+    Skip {
+        /// Its id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: String,
+        /// The record's topic; on an event log its stream.
+        #[arg(long)]
+        topic: String,
+        /// The number of its partition.
+        #[arg(long, value_name = "NUMBER")]
+        partition: u32,
+        /// Its offset.
+        #[arg(long)]
+        offset: u64,
+        /// Only shows what would be set.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -175,9 +196,16 @@ async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<
 }
 
 async fn change(config: &Path, verb: ListenerVerb) -> Result<(), Error> {
-    let ListenerVerb::Reset { id, to, dry_run } = verb;
-    let mode = if dry_run { ResetMode::DryRun } else { ResetMode::Set };
-    event_worker::reset_listener(config, &id, to, mode).await
+    let mode = |dry_run| if dry_run { ResetMode::DryRun } else { ResetMode::Set };
+    match verb {
+        ListenerVerb::Reset { id, to, dry_run } => {
+            event_worker::reset_listener(config, &id, to, mode(dry_run)).await
+        }
+        ListenerVerb::Skip { id, topic, partition, offset, dry_run } => {
+            let record = SkippedRecord { topic, partition, offset };
+            event_worker::skip_record(config, &id, record, mode(dry_run)).await
+        }
+    }
 }
 
 fn stop_on_signal() -> Result<CancellationToken, Error> {

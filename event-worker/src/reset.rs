@@ -1,11 +1,11 @@
-//! `event-worker listener reset`: a listener goes on at another place of the bus.
+//! `event-worker listener reset` and `skip`: a listener goes on at another place of the bus.
 
 use std::{path::Path, str::FromStr, time::Duration};
 
-use event_bus::{Bus, Reset, ResetTo, Subscription};
+use event_bus::{Bus, Progress, Reset, ResetTo, Subscription};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
@@ -29,6 +29,27 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 pub struct ResetPlace {
     text: String,
     pub(crate) to: ResetTo,
+}
+
+/// A record that the listener is to skip: one that its handler can never do, or that is no event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SkippedRecord {
+    /// The topic as the API shows it in `partitions`: on an event log its stream.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+}
+
+/// How the place of a listener is to change.
+#[derive(Clone, Debug)]
+pub(crate) enum Move {
+    /// In every partition.
+    To(ResetPlace),
+    /// To the next record, in one partition.
+    Past(SkippedRecord),
 }
 
 /// Whether a reset is done, or only shown.
@@ -109,21 +130,37 @@ pub async fn reset_listener(
     place: ResetPlace,
     mode: ResetMode,
 ) -> Result<(), Error> {
+    carry_out(file, id, Move::To(place), mode).await
+}
+
+/// Lets the listener `id` go on behind the record at which it stands, as [`reset_listener`] does.
+///
+/// # Errors
+///
+/// The same, and when the listener stands at another record: none is left out by that.
+pub async fn skip_record(
+    file: &Path,
+    id: &str,
+    record: SkippedRecord,
+    mode: ResetMode,
+) -> Result<(), Error> {
+    carry_out(file, id, Move::Past(record), mode).await
+}
+
+async fn carry_out(file: &Path, id: &str, change: Move, mode: ResetMode) -> Result<(), Error> {
     let config = Config::open(file)?;
     let listener = config.listener(id)?;
     let is_supervised = mode == ResetMode::Set && listener.handler != HandlerConfig::Program;
     let by_supervisor =
-        if is_supervised { ask_supervisor(&config, id, &place).await? } else { None };
+        if is_supervised { ask_supervisor(&config, id, &change).await? } else { None };
     let list = match by_supervisor {
         Some(list) => list,
         None => {
             let bus = event_bus::open(&config.bus)?;
             let wanted = listener.subscription(id, &config.bus);
             match mode {
-                ResetMode::Set => set(&*bus, &wanted, place.to, RELEASE_DEADLINE).await?.into(),
-                ResetMode::DryRun => {
-                    bus.plan_reset(&wanted.group, &wanted.topics, place.to).await?.into()
-                }
+                ResetMode::Set => set(&*bus, &wanted, &change, RELEASE_DEADLINE).await?.into(),
+                ResetMode::DryRun => change.plan(&*bus, &wanted).await?.into(),
             }
         }
     };
@@ -136,11 +173,11 @@ pub async fn reset_listener(
 async fn ask_supervisor(
     config: &Config,
     id: &str,
-    place: &ResetPlace,
+    change: &Move,
 ) -> Result<Option<ResetList>, Error> {
     let api = ApiClient::new(&config.listen)?;
-    let (path, body) = (format!("/api/v1/listeners/{id}/reset"), json!({ "to": place }));
-    match api.post(&path, &body, SUPERVISOR_DEADLINE).await {
+    let (verb, body) = change.request();
+    match api.post(&format!("/api/v1/listeners/{id}/{verb}"), &body, SUPERVISOR_DEADLINE).await {
         Ok(list) => Ok(Some(list)),
         Err(NoAnswer::Nobody) => Ok(None),
         Err(NoAnswer::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
@@ -152,12 +189,12 @@ async fn ask_supervisor(
 pub(crate) async fn set(
     bus: &dyn Bus,
     wanted: &Subscription,
-    to: ResetTo,
+    change: &Move,
     patience: Duration,
 ) -> Result<Vec<Reset>, Error> {
     let give_up = Instant::now() + patience;
     loop {
-        let resets = bus.plan_reset(&wanted.group, &wanted.topics, to).await?;
+        let resets = change.plan(bus, wanted).await?;
         match bus.reset(&wanted.group, &resets).await {
             Ok(()) => return Ok(resets),
             Err(event_bus::Error::GroupActive { .. }) if Instant::now() < give_up => {
@@ -165,6 +202,48 @@ pub(crate) async fn set(
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+impl Move {
+    /// The verb of the API, and what it is given.
+    fn request(&self) -> (&'static str, Value) {
+        match self {
+            Self::To(place) => ("reset", json!({ "to": place })),
+            Self::Past(record) => ("skip", json!(record)),
+        }
+    }
+
+    async fn plan(&self, bus: &dyn Bus, wanted: &Subscription) -> Result<Vec<Reset>, Error> {
+        match self {
+            Self::To(place) => Ok(bus.plan_reset(&wanted.group, &wanted.topics, place.to).await?),
+            Self::Past(record) => {
+                let progress = bus.progress(&wanted.group, &wanted.topics).await?;
+                Ok(vec![past(record, &progress)?])
+            }
+        }
+    }
+}
+
+/// The place behind a record, if the group stands at it: what lies before is done then.
+fn past(record: &SkippedRecord, progress: &[Progress]) -> Result<Reset, Error> {
+    let SkippedRecord { topic, partition, offset } = record;
+    let is_there =
+        |at: &&Progress| *at.partition.topic == **topic && at.partition.number == *partition;
+    let not_skippable = |stands: String| Error::NotSkippable { stands };
+    let Some(at) = progress.iter().find(is_there) else {
+        return Err(not_skippable(format!("it has no partition {partition} of {topic}")));
+    };
+    match at.committed {
+        Some(committed) if committed == *offset && committed < at.end => {
+            let partition = at.partition.clone();
+            Ok(Reset { partition, from: at.committed, to: committed + 1 })
+        }
+        Some(committed) => Err(not_skippable(format!(
+            "in partition {partition} of {topic} it is at offset {committed}, the end is at {}",
+            at.end
+        ))),
+        None => Err(not_skippable(format!("it has not begun in partition {partition} of {topic}"))),
     }
 }
 
@@ -187,7 +266,26 @@ fn print(list: &ResetList, mode: ResetMode) {
 
 #[cfg(test)]
 mod tests {
+    use event_bus::Partition;
+
     use super::*;
+
+    #[test]
+    fn only_the_record_at_which_a_group_stands_can_be_skipped() {
+        let partition = Partition { topic: "t".into(), number: 2 };
+        let at = |committed| [Progress { partition: partition.clone(), committed, end: 9 }];
+        let skip = |topic: &str, offset, committed| {
+            let record = SkippedRecord { topic: topic.into(), partition: 2, offset };
+            past(&record, &at(committed)).map_err(|error| error.to_string())
+        };
+        let reset = Reset { partition: partition.clone(), from: Some(5), to: 6 };
+        assert_eq!(skip("t", 5, Some(5)), Ok(reset));
+        assert!(skip("t", 6, Some(5)).unwrap_err().contains("it is at offset 5"));
+        assert!(skip("t", 4, Some(5)).is_err());
+        assert!(skip("t", 9, Some(9)).is_err(), "there is no record");
+        assert!(skip("t", 0, None).unwrap_err().contains("has not begun"));
+        assert!(skip("u", 5, Some(5)).unwrap_err().contains("no partition 2 of u"));
+    }
 
     #[test]
     fn a_place_is_a_word_a_time_or_an_offset() {

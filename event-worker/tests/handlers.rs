@@ -98,8 +98,98 @@ async fn a_large_batch_to_a_process_that_writes_before_it_reads_neither_locks_up
          handler = {{ exec = ['sh', '-c', '''{script}'''] }}\n"
     ));
     site.append(&keys).await;
+    let mut program = site.run();
+    program.logs(&["the handler failed", "before it had read its batch"]).await;
+    let view = program.wait_for("a", |view| view["failures"].as_u64() > Some(3)).await;
+    assert_eq!(view["done"], 0);
+    assert!(site.behind("a").await >= 1000);
+    assert_eq!(program.stop().await, Some(0));
+}
+
+/// The API's view of a listener whose handler fails so, with these settings.
+async fn view_of_failing(act: &str, settings: &str) -> (Site, Program, serde_json::Value) {
+    let mut site = Site::new().await;
+    let recorder = site.recorder("seen", act);
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\n{settings}{FAST_RETRY}handler = {{ {recorder} }}\n"
+    ));
+    site.append(&["x", "y"]).await;
     let program = site.run();
+    let is_alone = |view: &serde_json::Value| view["failing"][0]["events"] == 1;
+    let view = program.wait_for("a", is_alone).await;
+    (site, program, view)
+}
+
+#[tokio::test]
+async fn why_a_handler_fails_and_for_which_event_is_in_log_and_api() {
+    let (_site, mut program, view) = view_of_failing("echo trace back >&2; exit 3", "").await;
+    program.logs(&["WARN", "handler: ", "trace back"]).await;
+    let failing = &view["failing"][0];
+    assert_eq!(
+        (&failing["said"], &view["error"]["said"]),
+        (&"trace back".into(), &failing["said"])
+    );
+    assert_eq!((&failing["firstEvId"], &failing["topic"]), (&"e0".into(), &"dbevents".into()));
+    // Its place is what `skip` takes: then the next one fails.
+    let place =
+        ["topic", "partition", "offset"].map(|name| (name.to_owned(), failing[name].clone()));
+    let body = serde_json::Value::Object(place.into_iter().collect()).to_string();
+    let skipped = program.call_with("POST /api/v1/listeners/a/skip", |call| call.body(body)).await;
+    assert_eq!((skipped.0, &skipped.1["resets"][0]["from"]), (200, &failing["offset"]));
+    program.wait_for("a", |view| view["failing"][0]["firstEvId"] == "e1").await;
+
+    let answer = r#"echo "{\"failed\":true,\"error\":\"no stock\"}""#;
+    let (_site, _program, view) = view_of_failing(answer, "").await;
+    assert_eq!(view["error"]["said"], "no stock");
+}
+
+#[tokio::test]
+async fn what_a_handler_says_is_not_shown_where_it_may_hold_rows() {
+    let act = "echo secret row >&2; echo other row";
+    let (_site, _program, view) = view_of_failing(act, "showOutput = false\n").await;
+    assert!(view["error"]["message"].as_str().unwrap().contains("is no answer"), "{view}");
+    assert!(!view.to_string().contains("row"), "{view}");
+}
+
+#[tokio::test]
+async fn a_process_does_not_inherit_our_secrets_and_is_told_what_it_is_for() {
+    let mut site = Site::new().await;
+    let recorder =
+        site.recorder("seen", &format!("env > {}; echo true", site.path("env").display()));
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\nfullSync = false\n\
+         handler = {{ {recorder}, env = {{ GIVEN = {{ env = 'SECRET_OF_A' }} }} }}\n\
+         [listeners.b]\nhandler = {{ http = 'http://127.0.0.1:1', hmacSecret = {{ env = 'SECRET_OF_B' }} }}\n"
+    ));
+    site.append(&["x"]).await;
+    let secrets = [("SECRET_OF_A", "1"), ("SECRET_OF_B", "2"), ("PLAIN", "3")];
+    let program = site.run_with(&secrets);
     site.wait_until_committed("a").await;
+    let text = std::fs::read_to_string(site.path("env")).unwrap();
+    let has = |line: &str| text.lines().any(|other| other == line);
+    assert!(has("PLAIN=3") && has("GIVEN=1") && has("DBEVENT_LISTENER=a"), "{text}");
+    assert!(has("DBEVENT_FULL_SYNC=false") && !text.contains("SECRET_OF"), "{text}");
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_proxy_for_the_outside_is_not_asked_for_a_handler_on_this_machine_but_a_named_one_is() {
+    let mut site = Site::new().await;
+    let done = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let (direct, mut called) = server(done).await;
+    let (proxy, mut asked) = server(done).await;
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\nhandler = {{ http = 'http://127.0.0.1:{direct}/a' }}\n\
+         [listeners.b]\nstart = 'earliest'\n\
+         handler = {{ http = 'http://handler.invalid/b', proxy = 'http://127.0.0.1:{proxy}' }}\n"
+    ));
+    site.append(&["x"]).await;
+    let program =
+        site.run_with(&[("HTTP_PROXY", "http://127.0.0.1:1"), ("http_proxy", "http://[::1]:1")]);
+    assert!(called.recv().await.unwrap().head.starts_with("post /a "));
+    assert!(asked.recv().await.unwrap().head.starts_with("post http://handler.invalid/b "));
+    site.wait_until_committed("a").await;
+    site.wait_until_committed("b").await;
     assert_eq!(program.stop().await, Some(0));
 }
 

@@ -288,6 +288,54 @@ async fn a_listener_that_only_a_human_can_help_is_stopped_says_why_and_is_tried_
 }
 
 #[tokio::test]
+async fn a_record_that_is_not_an_event_is_skipped_by_the_command_that_the_error_names() {
+    let mut site = Site::new().await;
+    site.configure(&listener("a", &site.recorder("seen", "echo true")));
+    site.append(&["x"]).await;
+    site.append_rubbish().await;
+    site.append(&["y"]).await;
+    let program = site.run();
+    let view = program.wait_for("a", |view| view["state"] == "stopped").await;
+    let remedy = view["error"]["remedy"].as_str().unwrap();
+    let command = remedy.split('`').nth(1).unwrap().replace("-t ID", "-t a");
+    let skip = async |command: &str| {
+        let arguments: Vec<&str> = command.split(' ').skip(1).collect();
+        let output = site.command(&arguments).output().await.unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = skip(&format!("{}9", command.trim_end())).await;
+    assert!(code == Some(69) && text.contains("only the record at which"), "{code:?} {text}");
+    let (code, text) = skip(&command).await;
+    assert_eq!(code, Some(0), "{text}");
+    site.wait_until_committed("a").await;
+    assert_eq!(site.handled("seen"), [0, 1], "{command}");
+    let (code, text) = skip(&command).await;
+    assert!(code == Some(69) && text.contains("only the record at which"), "{code:?} {text}");
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_is_killed_told_and_replaced_also_when_a_reload_wants_it_to_stop() {
+    let mut site = Site::new().await;
+    let (a, b) = (site.recorder("a", "echo true"), site.recorder("b", "echo true"));
+    site.configure(&(listener("a", &a) + &listener("b", &b)));
+    let mut program = site.run();
+    let hung = [program.pid_of("a").await, program.pid_of("b").await];
+    hung.iter().for_each(|pid| signal_process(*pid, Signal::STOP));
+    site.configure(&(listener("a", &a) + &listener("b", &b) + "workers = 2\n"));
+    program.signal(Signal::HUP);
+    site.append(&["x"]).await;
+    program.logs(&["hung, without a report for seconds"]).await;
+    program.logs(&["hung, without a report for seconds"]).await;
+    for (id, pid) in ["a", "b"].into_iter().zip(hung) {
+        program.wait_for(id, |view| view["state"] == "running" && view["pid"] != pid).await;
+        site.wait_until_committed(id).await;
+    }
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn at_its_life_time_a_listener_is_followed_by_a_new_process() {
     let mut site = Site::new().await;
     let recorder = site.recorder("seen", "echo true");

@@ -1,4 +1,4 @@
-//! `/api/v1/listeners/{id}/reset`: a listener goes on at another place.
+//! `/api/v1/listeners/{id}/reset` and `/skip`: a listener goes on at another place.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use service::http::ApiError;
 use super::listeners::find;
 use crate::{
     error::Error,
-    reset::{ResetList, ResetPlace},
+    reset::{Move, ResetList, ResetPlace, SkippedRecord},
     supervisor::Supervisor,
 };
 
@@ -35,7 +35,28 @@ pub(super) async fn reset(
         let remedy = r#"send {"to":"earliest"}, or "latest", a time, an offset as text"#;
         ApiError::new(StatusCode::BAD_REQUEST, error.to_string(), remedy)
     })?;
-    let outcome = supervisor.fleet.reset(&id, wanted.to.to)?;
+    carry_out(&supervisor, &id, Move::To(wanted.to)).await
+}
+
+pub(super) async fn skip(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<ResetList>, ApiError> {
+    find(&supervisor, &id)?;
+    let record: SkippedRecord = serde_json::from_slice(&body).map_err(|error| {
+        let remedy = r#"send {"topic":"T","partition":0,"offset":5}"#;
+        ApiError::new(StatusCode::BAD_REQUEST, error.to_string(), remedy)
+    })?;
+    carry_out(&supervisor, &id, Move::Past(record)).await
+}
+
+async fn carry_out(
+    supervisor: &Supervisor,
+    id: &str,
+    change: Move,
+) -> Result<Json<ResetList>, ApiError> {
+    let outcome = supervisor.fleet.reset(id, change)?;
     let outcome = outcome.ok_or(Error::ResetInterrupted)?;
     let resets = outcome.await.map_err(|_| Error::ResetInterrupted)??;
     Ok(Json(resets.into()))

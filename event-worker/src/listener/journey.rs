@@ -226,6 +226,10 @@ impl Journey {
             Polled::Records { deliveries, scanned } => match self.take_in(&deliveries) {
                 Ok(()) => scanned.iter().for_each(|(at, next)| self.tracker.scan(at, *next)),
                 Err(error) => {
+                    if let Error::BadRecord { partition, offset, .. } = &error {
+                        // So that what is committed in the end is its place.
+                        self.tracker.scan(partition, *offset);
+                    }
                     self.bad_record = Some(error);
                     self.flow.is_ending = true;
                 }
@@ -344,6 +348,9 @@ fn places(assignments: &[Assignment]) -> String {
 
 /// The record's text, and the change that it tells of.
 fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
+    if delivery.value.is_empty() {
+        return Err(bad_record(delivery, "it has no value, as a tombstone"));
+    }
     let text = std::str::from_utf8(&delivery.value);
     let text = text.map_err(|error| bad_record(delivery, error))?;
     let change = ChangeEvent::read_text(text).map_err(|error| bad_record(delivery, error))?;
@@ -351,9 +358,17 @@ fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
 }
 
 fn bad_record(delivery: &Delivery, reason: impl std::fmt::Display) -> Error {
+    let Delivery { partition, offset, topic, .. } = delivery;
     Error::BadRecord {
-        topic: delivery.topic.to_string(),
-        offset: delivery.offset,
+        topic: topic.to_string(),
+        offset: *offset,
         reason: reason.to_string(),
+        remedy: format!(
+            "see who else writes to this topic, and whether event-worker is older than dts; \
+             nothing is skipped by itself: `event-worker listener skip -t ID --topic {} \
+             --partition {} --offset {offset}` does it",
+            partition.topic, partition.number
+        ),
+        partition: partition.clone(),
     }
 }

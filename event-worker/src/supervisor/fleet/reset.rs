@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use event_bus::{Reset, ResetTo};
+use event_bus::Reset;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::Fleet;
-use crate::{error::Error, reset};
+use crate::{
+    error::Error,
+    reset::{self, Move},
+};
 
 /// How long the bus may take to notice that the listener has left its group. A member with a name
 /// of its own (`instance`) is missed only after the session time-out of the group.
@@ -23,7 +26,7 @@ impl Fleet {
     /// # Errors
     ///
     /// When the bus of the config cannot be; then nothing has happened.
-    pub(crate) fn reset(&self, id: &str, to: ResetTo) -> Result<Option<Outcome>, Error> {
+    pub(crate) fn reset(&self, id: &str, change: Move) -> Result<Option<Outcome>, Error> {
         let mut inner = self.lock();
         let config = &inner.accepted.config;
         let Some(listener) = config.listeners.get(id).filter(|_| inner.kept.contains_key(id))
@@ -34,9 +37,9 @@ impl Fleet {
         let bus = event_bus::open(&config.bus)?;
         let (answer_to, outcome) = oneshot::channel();
         let listener = id.to_owned();
-        info!(listener, ?to, "the listener is stopped to be set to another place");
+        info!(listener, ?change, "the listener is stopped to be set to another place");
         inner.launch_after(id, &self.socket, async move {
-            let set = reset::set(&*bus, &wanted, to, RELEASE_DEADLINE).await;
+            let set = reset::set(&*bus, &wanted, &change, RELEASE_DEADLINE).await;
             match &set {
                 Ok(resets) => info!(listener, ?resets, "the listener is set to another place"),
                 Err(error) => warn!(listener, %error, "the listener goes on where it was"),
