@@ -86,21 +86,33 @@ async fn what_a_process_writes_to_standard_error_is_in_the_log_with_its_listener
     assert_eq!(program.stop().await, Some(0));
 }
 
-#[tokio::test]
-async fn a_large_batch_to_a_process_that_writes_before_it_reads_neither_locks_up_nor_is_done() {
+/// Runs a listener with this script on a large batch until the log says that it wrote too early.
+async fn exec_that_writes_early(script: &str) -> (Site, Program) {
     let mut site = Site::new().await;
     let key = "k".repeat(2000);
     let keys = vec![key.as_str(); 1000];
-    let script =
-        r#"while :; do echo true; head -c 300000 > /dev/null || exit; read -r line || exit; done"#;
     site.configure(&format!(
         "[listeners.a]\nstart = 'earliest'\nbatchSize = 1000\n{FAST_RETRY}\
          handler = {{ exec = ['sh', '-c', '''{script}'''] }}\n"
     ));
     site.append(&keys).await;
     let mut program = site.run();
-    program.logs(&["the handler failed", "before it had read its batch"]).await;
-    let view = program.wait_for("a", |view| view["failures"].as_u64() > Some(3)).await;
+    program.logs(&["the handler failed", "before it had read its batch", "said=\"true\""]).await;
+    (site, program)
+}
+
+#[tokio::test]
+async fn a_process_that_writes_before_it_has_read_a_large_batch_does_not_lock_up() {
+    let script = "head -c 1 > /dev/null; echo true; head -c 300000 > /dev/null; read -r line";
+    let (_site, program) = exec_that_writes_early(script).await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_line_that_a_process_writes_at_its_start_acknowledges_nothing() {
+    let script = "echo true; while read -r line; do sleep 1000; done";
+    let (site, program) = exec_that_writes_early(script).await;
+    let view = program.wait_for("a", |view| view["failures"].as_u64() > Some(12)).await;
     assert_eq!(view["done"], 0);
     assert!(site.behind("a").await >= 1000);
     assert_eq!(program.stop().await, Some(0));

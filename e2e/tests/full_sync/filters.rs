@@ -94,7 +94,8 @@ async fn new_table(kind: Kind, test: &str) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let task = running.task(&id).await?;
     ensure!(task["state"] == "waiting" && task["rows"] == 0, "{task}");
-    send(pid, "CONT").await?;
+    // One that stood still for too long has been replaced.
+    let _ = send(pid, "CONT").await;
     running.done(&id).await?;
     let path = running.site.path("search");
     let mut known = 0;

@@ -59,6 +59,10 @@ impl ExecHandler {
         self.line.push(b'\n');
         let timeout = self.config.timeout;
         let deadline = Instant::now() + timeout;
+        if process.is_new() {
+            let begins = timeout_at(deadline, process.begins_to_read()).await;
+            begins.map_err(|_| CallError::TimedOut(timeout))??;
+        }
         let text = timeout_at(deadline, process.exchange(&self.line)).await;
         let text = text.map_err(|_| CallError::TimedOut(timeout))??;
         let outcome = Answer { text: &text, batch }.read_line().map_err(CallError::Rubbish)?;

@@ -1,9 +1,9 @@
 //! One running handler process and its pipes.
 //!
 //! Which batch a line answers must be beyond doubt, though a line need say no more than `true`. So
-//! it counts as the answer only between two things that the process does: it has read the whole
-//! batch, and after the line it reads on, having written nothing else. To see the second it is
-//! given the first byte of the next batch, which is always `[`, before there is one.
+//! it counts as the answer only between two things that the process does: it reads the whole batch,
+//! and after the line it reads on, having written nothing else. To see that it reads, it is given
+//! the first byte of a batch, which is always `[`, before there is one.
 
 use std::{
     io::ErrorKind,
@@ -70,6 +70,14 @@ pub(super) enum Then {
     ReadsOn,
     /// It has ended, as one does that has done its work.
     Ended,
+}
+
+/// What a process does when the first byte of a batch is in its pipe.
+enum NextMove {
+    /// It has read it: it waits for the rest.
+    Reads,
+    Writes(Vec<u8>),
+    Ends(CallError),
 }
 
 /// Why a call to a process failed.
@@ -191,12 +199,39 @@ impl Process {
         }
     }
 
+    /// Waits until a new process waits for its first batch.
+    pub(super) async fn begins_to_read(&mut self) -> Result<(), CallError> {
+        match self.next_move().await? {
+            NextMove::Reads => Ok(()),
+            NextMove::Writes(line) => Err(CallError::Early(line)),
+            NextMove::Ends(how) => Err(how),
+        }
+    }
+
     /// Waits until it reads on after an answer, or ends.
     pub(super) async fn reads_on(&mut self) -> Result<Then, CallError> {
+        match self.next_move().await? {
+            NextMove::Reads => Ok(Then::ReadsOn),
+            NextMove::Writes(line) => Err(CallError::SecondLine(line)),
+            NextMove::Ends(CallError::Ended(status)) if status.success() => Ok(Then::Ended),
+            NextMove::Ends(CallError::Ended(status)) => Err(CallError::EndedAfter(status)),
+            NextMove::Ends(how) => Err(how),
+        }
+    }
+
+    /// Whether it is new: nothing of a batch was given to it.
+    pub(super) fn is_new(&self) -> bool {
+        !self.has_first_byte
+    }
+
+    /// Gives it the first byte of a batch, and waits for what it does.
+    async fn next_move(&mut self) -> std::io::Result<NextMove> {
         match self.stdin.write_all(FIRST_BYTE).await {
             Ok(()) => self.has_first_byte = true,
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return self.ended_after().await,
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                return Ok(NextMove::Ends(self.why_ended().await));
+            }
+            Err(error) => return Err(error),
         }
         for looks in 0.. {
             tokio::select! {
@@ -204,22 +239,22 @@ impl Process {
                 read = self.stdout.fill_buf() => {
                     let line = read?.to_owned();
                     if line.is_empty() {
-                        return self.ended_after().await;
+                        return Ok(NextMove::Ends(self.why_ended().await));
                     }
-                    return Err(CallError::SecondLine(line));
+                    return Ok(NextMove::Writes(line));
                 }
                 () = pause(looks) => {}
             }
             // What it has started may hold its standard output open.
             if looks > QUICK_LOOKS && self.has_ended() {
-                return self.ended_after().await;
+                return Ok(NextMove::Ends(self.why_ended().await));
             }
             // Whatever it wrote before it read is in the pipe by now.
             if unread(&self.stdin)? == 0 && unread(self.stdout.get_ref())? == 0 {
                 break;
             }
         }
-        Ok(Then::ReadsOn)
+        Ok(NextMove::Reads)
     }
 
     /// Whether it has ended, or has written something that nobody asked for.
@@ -237,14 +272,6 @@ impl Process {
     /// What it said on its standard error during a call that failed.
     pub(super) async fn last_words(&self) -> Option<String> {
         self.stderr.call_failed().await
-    }
-
-    async fn ended_after(&mut self) -> Result<Then, CallError> {
-        match self.why_ended().await {
-            CallError::Ended(status) if status.success() => Ok(Then::Ended),
-            CallError::Ended(status) => Err(CallError::EndedAfter(status)),
-            other => Err(other),
-        }
     }
 
     /// A process that is ending keeps its own status when it is killed.
