@@ -32,8 +32,8 @@ pub struct ListenerConfig {
     pub full_sync_first: bool,
     /// How long to wait before a failed batch is tried again.
     pub retry: BackoffConfig,
-    /// Whether it takes full syncs: `false` for work that must not be repeated for rows that did not
-    /// change.
+    /// Whether it takes full syncs: `false` for work that must not be repeated for rows that did
+    /// not change.
     pub full_sync: bool,
     /// How whole numbers beyond 2^53 reach the handler.
     pub big_int: BigInt,

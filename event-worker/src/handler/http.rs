@@ -79,8 +79,8 @@ impl Handler for HttpHandler {
     }
 }
 
-/// Which way calls go, and whom they trust. What a proxy for the outside world is asked for must not
-/// be a call to this machine itself.
+/// Which way calls go, and whom they trust. What a proxy for the outside world is asked for must
+/// not be a call to this machine itself.
 fn route(config: &HttpConfig, builder: ClientBuilder) -> Result<ClientBuilder, reqwest::Error> {
     let builder = match &config.proxy {
         Proxy::Environment if !is_loopback(&config.url) => builder,

@@ -70,7 +70,8 @@ impl Filter {
         Ok(wants_action && self.wants_table(&change.schema, &change.table_name))
     }
 
-    /// A row of a full sync came for us. One that was begun before the config said so is refused too.
+    /// A row of a full sync came for us. One that was begun before the config said so is refused
+    /// too.
     fn takes_full_sync(&self) -> bool {
         if !self.full_sync && !self.is_told.swap(true, Relaxed) {
             warn!(

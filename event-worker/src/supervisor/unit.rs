@@ -139,8 +139,8 @@ impl Unit {
         self.reports.send_modify(|reports| *reports += 1);
     }
 
-    /// Returns when its process hangs: it has not reported for long. Seconds in which we did not run
-    /// ourselves do not count.
+    /// Returns when its process hangs: it has not reported for long. Seconds in which we did not
+    /// run ourselves do not count.
     pub(super) async fn hangs(&self) {
         let mut reports = self.reports.subscribe();
         let mut second = tokio::time::interval(Duration::from_secs(1));

@@ -142,8 +142,8 @@ fn lock(lines: &Shared) -> MutexGuard<'_, Lines> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads to the end of the pipe, or until a moment after the process was killed. What nobody asks for
-/// then is logged a little later.
+/// Reads to the end of the pipe, or until a moment after the process was killed. What nobody asks
+/// for then is logged a little later.
 async fn read_until_ended(
     pipe: ChildStderr,
     lines: Shared,

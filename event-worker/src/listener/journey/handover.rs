@@ -101,7 +101,8 @@ impl Journey {
         }
     }
 
-    /// Lets all calls end, and aborts them at the deadline. One that does not end even then is left.
+    /// Lets all calls end, and aborts them at the deadline. One that does not end even then is
+    /// left.
     pub(super) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
         let abort_at = tokio::time::sleep(deadline);
         let leave_at = tokio::time::sleep(deadline + ABORT_DEADLINE);
