@@ -98,7 +98,7 @@ pub(super) enum CallError {
     NotReading(Duration),
     #[error(
         "the handler wrote a line before it had read its batch, so it was killed: answer each \
-         batch with one line, after the work"
+         batch with one line, after the work, and write everything else to standard error"
     )]
     Early(Vec<u8>),
     #[error(
