@@ -273,7 +273,8 @@ mod tests {
     #[test]
     fn only_the_record_at_which_a_group_stands_can_be_skipped() {
         let partition = Partition { topic: "t".into(), number: 2 };
-        let at = |committed| [Progress { partition: partition.clone(), committed, end: 9 }];
+        let at =
+            |committed| [Progress { partition: partition.clone(), committed, end: 9, high: 9 }];
         let skip = |topic: &str, offset, committed| {
             let record = SkippedRecord { topic: topic.into(), partition: 2, offset };
             past(&record, &at(committed)).map_err(|error| error.to_string())

@@ -53,7 +53,8 @@ async fn a_refused_commit_takes_no_partition_from_a_listener_that_has_it() {
         let consumer = site.bus.consumer(subscription).await.unwrap();
         let consumer = Box::new(Answers { consumer, answers: VecDeque::from([answer]) });
         let one = Member::start(|control| async move {
-            let make_handler = handler::maker(&listener.handler, "test").unwrap().unwrap();
+            let make_handler = handler::maker(("test", &listener), &BTreeSet::new());
+            let make_handler = make_handler.unwrap().unwrap();
             let status = Arc::default();
             Journey::new(("test", &listener), consumer, &*make_handler, &status).run(control).await
         });
