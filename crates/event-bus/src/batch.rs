@@ -24,6 +24,26 @@ struct Span {
     value: Range<usize>,
 }
 
+/// A place in a batch, between two records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    records: usize,
+    bytes: usize,
+}
+
+impl Mark {
+    /// Bytes of the keys and values in front of it.
+    pub fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// Where it stands in the batch that [`Batch::split_off`] filled from `start` on.
+    #[must_use]
+    pub fn behind(self, start: Self) -> Self {
+        Self { records: self.records - start.records, bytes: self.bytes - start.bytes }
+    }
+}
+
 /// One record of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -68,6 +88,31 @@ impl Batch {
         self.push(topic.into(), None, start..middle, middle..self.buffer.len());
     }
 
+    /// Where the next record would stand.
+    pub fn end(&self) -> Mark {
+        Mark { records: self.records.len(), bytes: self.buffer.len() }
+    }
+
+    /// Takes away what was added since a mark was the end.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.records.truncate(mark.records);
+        self.buffer.truncate(mark.bytes);
+    }
+
+    /// Moves what was added since a mark was the end into an empty batch.
+    pub fn split_off(&mut self, mark: Mark, rest: &mut Self) {
+        rest.buffer.extend_from_slice(&self.buffer[mark.bytes..]);
+        let back = |range: Range<usize>| range.start - mark.bytes..range.end - mark.bytes;
+        let moved = self.records.drain(mark.records..);
+        rest.records.extend(moved.map(|Span { topic, headers, key, value }| Span {
+            topic,
+            headers,
+            key: back(key),
+            value: back(value),
+        }));
+        self.buffer.truncate(mark.bytes);
+    }
+
     /// The records, in order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
         self.records.iter().map(|span| Record {
@@ -99,5 +144,34 @@ impl Batch {
         self.records.clear();
         self.buffer.clear();
         self.buffer.shrink_to(MAX_KEPT_BYTES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(batch: &Batch) -> Vec<(&[u8], &[u8])> {
+        batch.records().map(|record| (record.key, record.value)).collect()
+    }
+
+    #[test]
+    fn what_was_added_last_is_taken_away_or_moved() {
+        let mut batch = Batch::default();
+        batch.push_copy("t", b"1", b"one");
+        let first = batch.end();
+        batch.push_copy("t", b"2", b"two");
+        let second = batch.end();
+        batch.push_copy("u", b"3", b"three");
+        batch.truncate(second);
+        batch.push_copy("u", b"4", b"four");
+        assert_eq!(batch.bytes(), 4 + 4 + 5);
+        let mut rest = Batch::default();
+        batch.split_off(first, &mut rest);
+        assert_eq!(values(&batch), [(&b"1"[..], &b"one"[..])]);
+        assert_eq!(values(&rest), [(&b"2"[..], &b"two"[..]), (b"4", b"four")]);
+        rest.truncate(second.behind(first));
+        assert_eq!(values(&rest), [(&b"2"[..], &b"two"[..])]);
+        assert_eq!((batch.bytes(), rest.bytes()), (4, 4));
     }
 }

@@ -26,7 +26,7 @@ mod reset;
 mod standing;
 mod topic;
 
-pub use batch::{Batch, Headers, Record};
+pub use batch::{Batch, Headers, Mark, Record};
 pub use bus::{Bus, open};
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{

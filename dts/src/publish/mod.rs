@@ -113,6 +113,33 @@ impl Publisher {
         self.open.so_far()
     }
 
+    /// Whether records of the transaction at hand are durable since an earlier life.
+    pub fn is_resumed(&self) -> bool {
+        self.open.is_resumed()
+    }
+
+    /// Where the rows of the transaction at hand have come to.
+    pub fn mark(&self, batch: &Batch) -> Mark {
+        Mark { batch: batch.end(), open: self.open.clone(), noted: self.windows.noted() }
+    }
+
+    /// Goes back to where the rows had come to: those behind it were taken back by the server.
+    /// Gives how many of their records are durable since an earlier life, and so cannot be.
+    pub fn go_back(&mut self, mark: &Mark, batch: &mut Batch) -> u64 {
+        let durable = self.open.durable_since(&mark.open);
+        batch.truncate(mark.batch);
+        self.open = mark.open.clone();
+        self.windows.forget_noted(mark.noted);
+        durable
+    }
+
+    /// The transaction is over, and none of its rows counts.
+    pub fn drop_transaction(&mut self) {
+        self.native.end_transaction();
+        self.windows.forget_noted(0);
+        self.open = OpenTransaction::default();
+    }
+
     /// The transaction is over: checks that all records to skip came, and gives what to account.
     ///
     /// # Errors
@@ -120,6 +147,7 @@ impl Publisher {
     /// When fewer records came than are durable already.
     pub fn end_transaction(&mut self, rows: u64) -> Result<Accounting> {
         self.native.end_transaction();
+        self.windows.settle();
         self.open.end(rows)
     }
 
@@ -150,6 +178,22 @@ impl Publisher {
         let table = Arc::new(Table::new(plan, &self.topics, key_columns)?);
         self.tables.insert(plan.serial, Arc::clone(&table));
         Ok(table)
+    }
+}
+
+/// Where the rows of a transaction had come to: in the batch, in the counts, and in the windows.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    /// In the batch.
+    pub batch: event_bus::Mark,
+    open: OpenTransaction,
+    noted: usize,
+}
+
+impl Mark {
+    /// What was published of the transaction there.
+    pub fn so_far(&self) -> Skip {
+        self.open.so_far()
     }
 }
 

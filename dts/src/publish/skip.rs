@@ -9,7 +9,7 @@ use crate::{
 
 /// Counts the records of a transaction; after a restart in its middle it holds back those that
 /// are durable already, once it has seen that they are the same.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct OpenTransaction {
     /// What must not be published again; zero when we are past it.
     skip: Skip,
@@ -55,6 +55,16 @@ impl OpenTransaction {
         Ok(self.records > self.skip.records)
     }
 
+    /// Whether some of its records are durable since an earlier life.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.skip.records > 0
+    }
+
+    /// How many records that are durable since an earlier life came behind an earlier state.
+    pub(super) fn durable_since(&self, earlier: &Self) -> u64 {
+        self.records.min(self.skip.records).saturating_sub(earlier.records)
+    }
+
     /// What was published of it.
     pub(super) fn so_far(&self) -> Skip {
         // While records are held back the durable ones are still those of before.
@@ -86,8 +96,8 @@ impl OpenTransaction {
             ),
             "undo what was changed since in [capture]; if nothing was, the server's history is \
              another one, or it logged the rows in another order than the server of before: \
-             connect to that one until the transaction is done, or begin anew with another name in \
-             dts.toml",
+             connect to that one until the transaction is done, or send it again from its first \
+             row: `dts position show` says where it begins, `dts position set` sets that anew",
         )
     }
 }

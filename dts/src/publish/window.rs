@@ -2,7 +2,8 @@
 //!
 //! A window is open from the moment that a read is asked for until its rows are merged into the
 //! stream. A row that changed meanwhile is sent as its last change left it: the listener may have
-//! got none of its changes, since it chooses among them by `actions` and `columns`.
+//! got none of its changes, since it chooses among them by `actions` and `columns`. A change counts
+//! from the end of its transaction on, for the server may take it back.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -50,6 +51,19 @@ pub struct Windows {
     open: Vec<Window>,
     opened: u64,
     largest_row: usize,
+    /// What the transaction at hand did, where a window is open.
+    noted: Vec<Noted>,
+    /// How many bytes of rows that is.
+    noted_bytes: usize,
+}
+
+/// A change of a transaction that has not ended.
+#[derive(Debug)]
+struct Noted {
+    window: WindowId,
+    hash: KeyHash,
+    /// `None` for a row of a table without a key that came again.
+    touch: Option<Touch>,
 }
 
 /// Names a window; no other ever has the same.
@@ -108,25 +122,68 @@ impl Windows {
     }
 
     /// A change of a row with this key passed.
-    pub(super) fn note(&mut self, (schema, table): (&str, &str), key: &[u8], touch: Touch) {
-        let hash = key_hash(key);
-        self.largest_row = self.largest_row.max(touch.bytes());
-        for window in self.open.iter_mut().filter(|window| window.is_over(schema, table)) {
-            window.note(hash, touch.clone());
+    pub(super) fn note(&mut self, names: (&str, &str), key: &[u8], touch: Touch) {
+        self.keep(names, key, Some(touch));
+    }
+
+    /// A row came of a table without a key: if it was read, it is as it was read.
+    pub(super) fn came(&mut self, names: (&str, &str), key: &[u8]) {
+        self.keep(names, key, None);
+    }
+
+    fn keep(&mut self, (schema, table): (&str, &str), key: &[u8], touch: Option<Touch>) {
+        let (hash, bytes) = (key_hash(key), touch.as_ref().map_or(0, Touch::bytes));
+        self.largest_row = self.largest_row.max(bytes);
+        for window in self.open.iter().filter(|window| window.is_over(schema, table)) {
+            self.noted_bytes += bytes;
+            self.noted.push(Noted { window: window.id, hash, touch: touch.clone() });
         }
-        let most = MAX_KEPT_BYTES.max(self.largest_row.saturating_mul(2));
+        if self.noted.len() > MAX_TOUCHED || self.noted_bytes > self.most_bytes() {
+            self.overrun_noted();
+        }
+    }
+
+    /// How many changes of the transaction at hand are noted.
+    pub(super) fn noted(&self) -> usize {
+        self.noted.len()
+    }
+
+    /// The server took back what was noted since there were so many.
+    pub(super) fn forget_noted(&mut self, since: usize) {
+        let forgotten = self.noted.drain(since.min(self.noted.len())..);
+        let bytes = forgotten.filter_map(|noted| noted.touch).map(|touch| touch.bytes());
+        self.noted_bytes -= bytes.sum::<usize>();
+    }
+
+    /// The transaction at hand ended: what it did counts.
+    pub(super) fn settle(&mut self) {
+        self.noted_bytes = 0;
+        for Noted { window, hash, touch } in std::mem::take(&mut self.noted) {
+            let window = self.open.iter_mut().find(|open| open.id == window);
+            match (window, touch) {
+                (Some(window), Some(touch)) => window.note(hash, touch),
+                (Some(window), None) => window.forget(hash),
+                (None, _) => {}
+            }
+        }
+        let most = self.most_bytes();
         while self.open.iter().map(|window| window.kept).sum::<usize>() > most {
             let largest = self.open.iter_mut().max_by_key(|window| window.kept);
             largest.into_iter().for_each(Window::overrun);
         }
     }
 
-    /// A row came of a table without a key: if it was read, it is as it was read.
-    pub(super) fn came(&mut self, (schema, table): (&str, &str), key: &[u8]) {
-        let hash = key_hash(key);
-        for window in self.open.iter_mut().filter(|window| window.is_over(schema, table)) {
-            window.touched.remove(&hash);
+    /// More than can be noted: the windows that it is for are of no use any more.
+    fn overrun_noted(&mut self) {
+        for Noted { window, .. } in std::mem::take(&mut self.noted) {
+            let is_it = |open: &&mut Window| open.id == window && !open.is_overrun;
+            self.open.iter_mut().filter(is_it).for_each(Window::overrun);
         }
+        self.noted_bytes = 0;
+    }
+
+    fn most_bytes(&self) -> usize {
+        MAX_KEPT_BYTES.max(self.largest_row.saturating_mul(2))
     }
 }
 
@@ -140,6 +197,11 @@ impl Window {
         if self.touched.len() > MAX_TOUCHED {
             self.overrun();
         }
+    }
+
+    fn forget(&mut self, hash: KeyHash) {
+        let before = self.touched.remove(&hash);
+        self.kept -= before.map_or(0, |before| before.bytes());
     }
 
     fn overrun(&mut self) {
@@ -157,26 +219,34 @@ mod tests {
 
     const T: (&str, &str) = ("s", "t");
 
+    impl Windows {
+        /// A transaction with one change.
+        fn change(&mut self, names: (&str, &str), key: &[u8], touch: Touch) {
+            self.note(names, key, touch);
+            self.settle();
+        }
+    }
+
     #[test]
     fn what_passes_while_a_window_is_open_is_remembered() {
         let row = || Some(Touch::Row(Arc::from(&b"{}"[..])));
         let mut windows = Windows::default();
-        windows.note(T, b"1", Touch::Gone);
+        windows.change(T, b"1", Touch::Gone);
         let a = windows.open("s", "t");
         let b = windows.open("s", "u");
-        windows.note(T, b"2", Touch::Partial);
-        windows.note(T, b"3", Touch::Partial);
-        windows.note(T, b"3", row().unwrap());
+        windows.change(T, b"2", Touch::Partial);
+        windows.change(T, b"3", Touch::Partial);
+        windows.change(T, b"3", row().unwrap());
         assert_eq!(windows.touch(a, b"1"), None);
         assert_eq!(windows.touch(a, b"2"), Some(Touch::Partial));
         assert_eq!(windows.touch(a, b"3"), row());
         assert_eq!(windows.touch(b, b"2"), None);
         assert!(windows.watch("s", "t") && !windows.watch("s", "v"));
         let later = windows.open("s", "t");
-        windows.note(T, b"4", row().unwrap());
+        windows.change(T, b"4", row().unwrap());
         assert_eq!(windows.touch(later, b"2"), None, "it was opened behind that");
         assert_eq!([a, later].map(|id| windows.touch(id, b"4")), [row(), row()]);
-        windows.note(T, b"4", Touch::Gone);
+        windows.change(T, b"4", Touch::Gone);
         assert_eq!(windows.touch(later, b"4"), Some(Touch::Gone), "it was deleted");
         windows.close(a);
         assert!(windows.watch("s", "t"));
@@ -190,7 +260,7 @@ mod tests {
         let id = windows.open("s", "t");
         for key in 0..=MAX_TOUCHED {
             assert!(!windows.is_overrun(id));
-            windows.note(T, &key.to_le_bytes(), Touch::Gone);
+            windows.change(T, &key.to_le_bytes(), Touch::Gone);
         }
         assert!(windows.is_overrun(id));
         let another = windows.open("s", "t");
@@ -203,13 +273,13 @@ mod tests {
         let mut windows = Windows::default();
         let (busy, quiet) = (windows.open("s", "t"), windows.open("s", "u"));
         let row = || Touch::Row(vec![b' '; MAX_KEPT_BYTES / PART].into());
-        windows.note(("s", "u"), b"1", row());
+        windows.change(("s", "u"), b"1", row());
         for _ in 0..2 * PART {
-            windows.note(T, b"same", row());
+            windows.change(T, b"same", row());
         }
         assert!(!windows.is_overrun(busy), "one takes the place of the one before");
         for key in 0..=PART {
-            windows.note(T, &key.to_le_bytes(), row());
+            windows.change(T, &key.to_le_bytes(), row());
         }
         assert!(windows.is_overrun(busy) && !windows.is_overrun(quiet));
         assert_eq!(windows.touch(quiet, b"1"), Some(row()));
@@ -219,9 +289,28 @@ mod tests {
     fn a_row_without_a_key_that_comes_again_is_as_it_was_read() {
         let mut windows = Windows::default();
         let id = windows.open("s", "t");
-        windows.note(T, b"1", Touch::Gone);
+        windows.change(T, b"1", Touch::Gone);
         assert_eq!(windows.touch(id, b"1"), Some(Touch::Gone));
         windows.came(T, b"1");
+        windows.settle();
         assert_eq!(windows.touch(id, b"1"), None);
+    }
+
+    #[test]
+    fn what_the_server_takes_back_is_not_remembered() {
+        let mut windows = Windows::default();
+        let id = windows.open("s", "t");
+        windows.note(T, b"1", Touch::Gone);
+        let savepoint = windows.noted();
+        windows.note(T, b"1", Touch::Partial);
+        windows.note(T, b"2", Touch::Gone);
+        windows.forget_noted(savepoint);
+        assert_eq!(windows.touch(id, b"1"), None, "its transaction may end in a rollback");
+        windows.settle();
+        assert_eq!([b"1", b"2"].map(|key| windows.touch(id, key)), [Some(Touch::Gone), None]);
+        for key in 0..=MAX_TOUCHED {
+            windows.note(T, &key.to_le_bytes(), Touch::Gone);
+        }
+        assert!(windows.is_overrun(id), "more than can be taken back");
     }
 }
