@@ -33,6 +33,14 @@ pub enum Error {
         /// What was seen.
         reason: String,
     },
+    /// A binlog file that ends in the middle of an event, for the server crashed while it wrote it.
+    #[error("the binlog file {file} ends in the middle of the event after position {pos}")]
+    Torn {
+        /// The binlog file.
+        file: String,
+        /// Where the event before it ended.
+        pos: u64,
+    },
     /// An event that we do not understand. It is never skipped.
     #[error("{0}")]
     Event(#[from] decode::Error),
@@ -59,26 +67,32 @@ impl Error {
     /// Whether the same can succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
+            Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. } => true,
             // Whoever was fenced stands by from then on.
-            Self::SourceAway { .. } | Self::Bus(event_bus::Error::Fenced(_)) => true,
+            Self::Bus(event_bus::Error::Fenced(_)) => true,
             Self::Bus(error) => error.is_transient(),
             Self::Refused { .. }
-            | Self::Damaged { .. }
             | Self::Event(_)
             | Self::Checkpoint(_)
             | Self::Internal(_) => false,
         }
     }
 
+    /// Whether the connection to MySQL broke, or brought what another one may bring whole.
+    pub fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. })
+    }
+
     /// What the process exits with when this ends it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::SourceAway { .. } | Self::Refused { .. } => Exit::Refused,
+            Self::SourceAway { .. }
+            | Self::Refused { .. }
+            | Self::Damaged { .. }
+            | Self::Torn { .. } => Exit::Refused,
             Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
             Self::Bus(_) => Exit::Refused,
-            Self::Damaged { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
-                Exit::Internal
-            }
+            Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => Exit::Internal,
         }
     }
 }

@@ -120,6 +120,11 @@ impl Touching {
         self.gtid.as_ref()
     }
 
+    /// The tables so far.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|name| &**name)
+    }
+
     /// Notes what was changed so far.
     pub fn note_in(&self, touched: &mut Touched) {
         if let Some(gtid) = &self.gtid {

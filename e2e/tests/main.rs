@@ -13,6 +13,7 @@ mod kafka;
 mod kills;
 mod mariadb;
 mod mariadb_failover;
+mod mariadb_rollback;
 mod mariadb_xa;
 mod oversize;
 mod positions;

@@ -153,6 +153,10 @@ fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> E
             "SET GLOBAL gtid_mode = ON_PERMISSIVE there, until dts has read what was written without \
              GTIDs; then ON again",
         ),
+        // What a MariaDB says of a file that it was writing when it crashed.
+        1236 if error.message.contains("truncated in the middle of event") => {
+            Error::Torn { file: String::new(), pos: 0 }
+        }
         1236 => Error::refused(
             problem,
             "the server cannot send the binlog from our position; when it was purged, the changes \

@@ -45,7 +45,7 @@ pub enum Depth {
 ///
 /// # Errors
 ///
-/// As [`connect`](super::connect()); also when an event before it is not understood.
+/// As [`connect`](super::connect()); also when an event before it, but for rows, is not understood.
 pub async fn locate(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -86,7 +86,9 @@ impl Walk {
     /// Reads an event; `false` at the end of the binlog.
     async fn step(&mut self) -> Result<bool> {
         match self.scan.step().await? {
-            Some(Step::Ended(_) | Step::Xa(..)) => self.events = 0,
+            Some(Step::Ended(_) | Step::RolledBack(_) | Step::Xa(..) | Step::TornOff) => {
+                self.events = 0;
+            }
             Some(Step::Begun) => self.events = 1,
             Some(_) if self.events > 0 => self.events += 1,
             Some(_) => {}

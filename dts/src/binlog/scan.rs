@@ -22,6 +22,7 @@ pub(super) const FIRST_POS: u64 = 4;
 
 /// A walk from the beginning of a binlog file to the end of the last one.
 pub(super) struct Scan {
+    config: SourceConfig,
     stream: Stream,
     decoder: Decoder,
     place: Position,
@@ -36,7 +37,8 @@ impl Scan {
         let stream = Stream::open(conn, config, &place, AtEnd::Stop).await?;
         let mut decoder = Decoder::new(|_, _| false);
         decoder.restart(file, FIRST_POS);
-        let mut scan = Self { stream, decoder, place, created: UNIX_EPOCH };
+        let config = config.clone();
+        let mut scan = Self { config, stream, decoder, place, created: UNIX_EPOCH };
         let previous = scan.read_head().await?;
         scan.place.gtids = server.gtid_executed.is_some().then_some(previous);
         Ok(scan)
@@ -62,10 +64,20 @@ impl Scan {
         Ok(None)
     }
 
-    /// Goes to the end of the next event; `None` at the end of the binlog.
+    /// Goes to the end of the next event; `None` at the end of the binlog. Rows are not looked into,
+    /// so nothing that is wrong with them matters.
     pub(super) async fn step(&mut self) -> Result<Option<Step>> {
-        let Some(event) = self.stream.next().await? else { return Ok(None) };
-        let step = self.decoder.decode(&event.raw(), &mut |_| Ok::<_, Error>(()))?;
+        let event = match self.stream.next().await {
+            Err(Error::Torn { .. }) => return self.go_on_in_next_file().await,
+            event => event.map_err(|error| self.with_place(error))?,
+        };
+        let Some(event) = event else { return Ok(None) };
+        let raw = event.raw();
+        if raw.has_row_data() {
+            self.decoder.pass(&raw.header);
+            return Ok(Some(Step::Nothing));
+        }
+        let step = self.decoder.decode(&raw, &mut |_| Ok::<_, Error>(()))?;
         if let Some(end) = step.end() {
             if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.place.gtids) {
                 gtids.add(gtid);
@@ -73,6 +85,30 @@ impl Scan {
             self.follow_decoder();
         }
         Ok(Some(step))
+    }
+
+    /// The file at hand ends in the middle of an event, for the server crashed then. It goes on in
+    /// the file after it.
+    async fn go_on_in_next_file(&mut self) -> Result<Option<Step>> {
+        let file = self.decoder.position().file.to_string();
+        let mut conn = connect(&self.config).await?;
+        let files = Server::binlog_files(&mut conn, &self.config).await?;
+        let mut later = files.iter().skip_while(|(name, _)| *name != file).skip(1);
+        let Some((next, _)) = later.next() else { return Ok(None) };
+        let start = Position { gtids: None, file: next.clone(), pos: FIRST_POS };
+        self.stream = Stream::open(conn, &self.config, &start, AtEnd::Stop).await?;
+        Ok(Some(Step::Nothing))
+    }
+
+    /// The stream does not know where it is; the decoder does.
+    fn with_place(&self, error: Error) -> Error {
+        match error {
+            Error::Damaged { reason, .. } => {
+                let (file, pos) = self.event_end();
+                Error::Damaged { file: file.to_owned(), pos, reason }
+            }
+            other => other,
+        }
     }
 
     /// The end of the last event, also inside a transaction.

@@ -13,6 +13,7 @@ use super::{
     heartbeat, kind, mariadb,
     reader::Reader,
     rows::{self, RowChange},
+    savepoint::SavepointName,
     statement::LoggedStatement,
     tables::{Capture, Refused, Tables},
     transaction::{FormatDescription, Position, Transaction, TransactionEnd},
@@ -45,6 +46,17 @@ pub enum Step {
     Begun,
     /// A transaction, or a statement outside of one (DDL), ended.
     Ended(TransactionEnd),
+    /// A transaction ended that the server rolled back: none of its rows, which were given out
+    /// before, ever was. MariaDB logs such a one where it changed a temporary table too.
+    RolledBack(TransactionEnd),
+    /// The transaction has a savepoint here. One of the same name before it is no more.
+    Savepoint(SavepointName),
+    /// The rows behind a savepoint, which were given out before, were rolled back.
+    BackTo(SavepointName),
+    /// The transaction breaks off, for the server crashed while it wrote it: none of its rows, which
+    /// were given out before, ever was. The stream goes on in another file;
+    /// [`Decoder::position`] says where.
+    TornOff,
     /// A group of an XA transaction ended. Its rows, which were given out before, count from its
     /// commit on only.
     Xa(XaOutcome, TransactionEnd),
@@ -60,7 +72,7 @@ impl Step {
     /// The end of a group of events, if this was one.
     pub fn end(&self) -> Option<&TransactionEnd> {
         match self {
-            Self::Ended(end) | Self::Xa(_, end) => Some(end),
+            Self::Ended(end) | Self::RolledBack(end) | Self::Xa(_, end) => Some(end),
             _ => None,
         }
     }
@@ -158,9 +170,19 @@ impl Decoder {
         self.event_start
     }
 
+    /// Row changes read in the transaction that is open.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Whether a transaction is open.
     pub fn is_in_group(&self) -> bool {
         self.group != Group::Outside
+    }
+
+    /// Whether a transaction is open that has begun to be told, and is no XA transaction.
+    pub fn is_in_body(&self) -> bool {
+        self.group == Group::Body
     }
 
     /// Whether the rows that come are those of an XA transaction.
@@ -221,10 +243,20 @@ impl Decoder {
             }
             None => self.follow(event, start, end).map_err(|refused| self.error(refused, start))?,
         };
-        if step != Step::Rotated && event.header.has_position() && !is_heartbeat(event) {
-            self.position.pos = end;
+        if event.header.kind != kind::ROTATE && !is_heartbeat(event) {
+            self.go_over(event.header.has_position().then_some(end));
         }
         Ok(step)
+    }
+
+    /// Goes over an event of which nothing is to be known.
+    pub fn pass(&mut self, header: &EventHeader) {
+        let (_, end) = self.position.bounds(header);
+        self.go_over(header.has_position().then_some(end));
+    }
+
+    fn go_over(&mut self, end: Option<u64>) {
+        self.position.pos = end.unwrap_or(self.position.pos);
     }
 
     /// Every event but rows.
@@ -254,7 +286,7 @@ impl Decoder {
             kind::ROTATE => Ok(self.rotate(event.body)?),
             kind::FORMAT_DESCRIPTION => {
                 FormatDescription::read(event.body)?;
-                Ok(self.interrupt_group().map(|()| Step::Nothing)?)
+                Ok(if self.interrupt_group() { Step::TornOff } else { Step::Nothing })
             }
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => Ok(self.heartbeat(event)?),
             kind::STOP
@@ -278,7 +310,7 @@ impl Decoder {
     }
 
     fn rotate(&mut self, body: &[u8]) -> Result<Step, Fault> {
-        self.interrupt_group()?;
+        let is_torn = self.interrupt_group();
         let mut reader = Reader::new(body);
         let pos = reader.u64()?;
         let file = file_name(reader.rest())?;
@@ -286,7 +318,7 @@ impl Decoder {
             self.position.file = file.into();
         }
         self.position.pos = pos;
-        Ok(Step::Rotated)
+        Ok(if is_torn { Step::TornOff } else { Step::Rotated })
     }
 
     fn heartbeat(&mut self, event: &RawEvent<'_>) -> Result<Step, Fault> {

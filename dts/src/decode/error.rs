@@ -29,9 +29,6 @@ pub enum Fault {
     /// The server logs too little; the text says what to set.
     #[error("{0}")]
     Setting(&'static str),
-    /// A group of events that contradicts what was given out already.
-    #[error("{0}")]
-    Group(String),
 }
 
 pub(super) fn corrupt(what: &'static str) -> Fault {

@@ -8,10 +8,12 @@ pub(super) enum Statement<'a> {
     Begin,
     Commit,
     Rollback,
-    /// Takes back a part of the transaction.
-    RollbackTo,
-    /// Changes no row: SAVEPOINT and the like.
-    Savepoint,
+    /// Takes back a part of the transaction; with the name of the savepoint.
+    RollbackTo(&'a [u8]),
+    /// With its name.
+    Savepoint(&'a [u8]),
+    /// Forgets a savepoint: changes no row.
+    Release,
     XaStart,
     XaEnd,
     /// With the name of the transaction.
@@ -147,15 +149,24 @@ impl<'a> Statement<'a> {
         match word.to_ascii_uppercase().as_slice() {
             b"BEGIN" => Self::Begin,
             b"COMMIT" => Self::Commit,
-            b"ROLLBACK" if first_word(rest).0.is_empty() => Self::Rollback,
-            b"ROLLBACK" => Self::RollbackTo,
-            b"SAVEPOINT" | b"RELEASE" => Self::Savepoint,
+            b"ROLLBACK" => Self::of_rollback(rest),
+            b"SAVEPOINT" => Self::Savepoint(rest),
+            b"RELEASE" => Self::Release,
             b"XA" => Self::of_xa(rest),
             b"CREATE" | b"ALTER" | b"DROP" | b"RENAME" | b"TRUNCATE" | b"GRANT" | b"REVOKE"
             | b"SET" | b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" | b"REPAIR" | b"CHECK" | b"CACHE"
             | b"INSTALL" | b"UNINSTALL" | b"IMPORT" | b"RESET" | b"CHANGE" | b"PURGE" | b"KILL"
             | b"LOCK" | b"UNLOCK" | b"USE" => Self::Definition,
             _ => Self::Rows,
+        }
+    }
+
+    fn of_rollback(text: &'a [u8]) -> Self {
+        let (word, rest) = first_word(text);
+        match word.to_ascii_uppercase().as_slice() {
+            b"WORK" => Self::of_rollback(rest),
+            b"TO" => Self::RollbackTo(rest),
+            _ => Self::Rollback,
         }
     }
 
@@ -310,14 +321,17 @@ mod tests {
 
     #[test]
     fn a_statement_is_told_by_its_first_words() {
-        let cases: [(&str, Statement<'_>); 21] = [
+        let cases: [(&str, Statement<'_>); 24] = [
             ("BEGIN", Statement::Begin),
             ("COMMIT", Statement::Commit),
             ("COMMIT /* implicit, from Xid_log_event */", Statement::Commit),
             ("ROLLBACK", Statement::Rollback),
             ("ROLLBACK /* why */", Statement::Rollback),
-            ("rollback to `s`", Statement::RollbackTo),
-            ("SAVEPOINT `s`", Statement::Savepoint),
+            ("rollback to `s`", Statement::RollbackTo(b" `s`")),
+            ("ROLLBACK WORK", Statement::Rollback),
+            ("ROLLBACK WORK TO s", Statement::RollbackTo(b" s")),
+            ("SAVEPOINT `s`", Statement::Savepoint(b" `s`")),
+            ("RELEASE SAVEPOINT s", Statement::Release),
             ("XA START X'31',X'',1", Statement::XaStart),
             ("XA END X'31',X'',1", Statement::XaEnd),
             ("XA COMMIT X'31',X'',1", Statement::XaCommit(b" X'31',X'',1")),

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::spool::{Spool, SpoolReader};
+use super::{
+    savepoints::Savepoints,
+    spool::{Spool, SpoolReader},
+};
 use crate::{
     config::XaConfig,
-    decode::{RawEvent, Transaction, Xid},
+    decode::{RawEvent, SavepointName, Transaction, Xid},
     error::{Error, Result},
     position::Place,
 };
@@ -26,6 +29,8 @@ pub(super) struct Held {
 struct Kept {
     spool: Spool,
     bytes: u64,
+    /// With the bytes in front of each.
+    savepoints: Savepoints<u64>,
 }
 
 impl Held {
@@ -52,9 +57,23 @@ impl Held {
         Ok(())
     }
 
+    /// The one that is being read has a savepoint here.
+    pub(super) fn savepoint(&mut self, name: SavepointName) {
+        self.reading.savepoints.set(name, self.reading.bytes);
+    }
+
+    /// What was kept of the one that is being read behind a savepoint was taken back.
+    pub(super) fn back_to(&mut self, name: &SavepointName) -> Result<()> {
+        let Kept { spool, bytes, savepoints } = &mut self.reading;
+        *bytes = savepoints.back_to(name)?;
+        let cut = spool.truncate(*bytes);
+        cut.map_err(|error| self.unusable(&error))
+    }
+
     /// The one that was read is prepared.
     pub(super) fn prepare(&mut self, xid: Xid, transaction: Transaction) {
-        let kept = std::mem::take(&mut self.reading);
+        let mut kept = std::mem::take(&mut self.reading);
+        kept.savepoints = Savepoints::default();
         self.prepared.insert(xid, (transaction, kept));
     }
 

@@ -4,6 +4,7 @@
 mod append;
 mod held;
 mod read;
+mod savepoints;
 mod spool;
 mod standby;
 mod syncs;
@@ -105,9 +106,9 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     let host = source.config.clone();
     let hides_types = source.server.hides_types();
     let syncs = start_syncs(ends, source, tasks);
-    let mut reader = Reader::new(config, (stream, syncs), (saved, &from));
+    let mut reader = Reader::new((config, &host), (stream, syncs), (saved, &from));
     if hides_types {
-        reader = reader.asking_for_types(&host);
+        reader = reader.asking_for_types();
     }
     tokio::select! {
         biased;

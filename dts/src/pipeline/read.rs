@@ -1,5 +1,7 @@
 //! The reading end of the corridor: events become records in a batch, batches go to the appender.
 
+mod fate;
+mod open;
 mod sync;
 mod xa;
 
@@ -13,7 +15,10 @@ use mysql_common::binlog::consts::EventType;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::xa::{Behind, Replay};
+use self::{
+    open::Open,
+    xa::{Behind, Replay},
+};
 use super::{
     append::{Appender, Done, Durable, Job, Pace},
     held::Held,
@@ -24,7 +29,7 @@ use crate::{
     binlog::{Event, Stream},
     capture::Capture,
     config::{Config, SourceConfig},
-    decode::{Decoder, EventHeader, Gtid, Step, TransactionEnd},
+    decode::{self, Decoder, EventHeader, Gtid, RawEvent, Step, TransactionEnd},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Position, Saved, Skip},
@@ -49,6 +54,8 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Reader {
+    /// Where the stream comes from.
+    source: SourceConfig,
     stream: Stream,
     decoder: Decoder,
     publisher: Publisher,
@@ -67,6 +74,8 @@ pub(super) struct Reader {
     repeated: Option<bool>,
     /// The tables of the transaction at hand.
     touching: Touching,
+    /// Which rows of it may be taken back.
+    open: Open,
     batch: Batch,
     newest_commit: Option<SystemTime>,
     /// The other batch, while the appender is idle.
@@ -85,7 +94,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Goes on from what is saved, with a stream that begins at or before that.
     pub(super) fn new(
-        config: &Config,
+        (config, source): (&Config, &SourceConfig),
         (stream, syncs): (Stream, Syncs),
         (saved, from): (Saved, &Position),
     ) -> Self {
@@ -101,6 +110,7 @@ impl Reader {
         )
         .limited_by(&config.bus);
         Self {
+            source: source.clone(),
             stream,
             decoder,
             publisher,
@@ -112,6 +122,7 @@ impl Reader {
             repeated: None,
             saved: Saved { skip: Skip::default(), ..saved },
             touching: Touching::default(),
+            open: Open::default(),
             batch: Batch::default(),
             newest_commit: None,
             idle: Some(Batch::default()),
@@ -124,12 +135,13 @@ impl Reader {
     }
 
     /// The same, for a server whose binlog hides some types.
-    pub(super) fn asking_for_types(self, source: &SourceConfig) -> Self {
-        Self { types: Some(Types::new(source.clone())), ..self }
+    pub(super) fn asking_for_types(self) -> Self {
+        Self { types: Some(Types::new(self.source.clone())), ..self }
     }
 
     /// Reads until it is stopped or fails. Then what was read before is appended first: so it goes
-    /// on even over a connection that breaks again and again.
+    /// on even over a connection that breaks again and again. Of the transaction at hand that is only
+    /// after a connection that broke, or a stop: whatever else ended us may be a matter of its rows.
     pub(super) async fn run(
         mut self,
         mut appender: Appender,
@@ -137,9 +149,11 @@ impl Reader {
         stop: &CancellationToken,
     ) -> Result<()> {
         let ended = self.read(&mut appender, status, stop).await;
-        // The appender itself failed.
-        if let Err(error @ (Error::Bus(_) | Error::Internal(_))) = ended {
-            return Err(error);
+        match &ended {
+            // The appender itself failed.
+            Err(Error::Bus(_) | Error::Internal(_)) => return ended,
+            Err(error) if !error.is_lost_connection() => self.leave_out_open(),
+            _ => {}
         }
         match self.leave(appender, status).await {
             // Whatever else was seen, another leads now; perhaps it was what we saw.
@@ -162,6 +176,11 @@ impl Reader {
                 let asked = Box::pin(types.refresh(&mut self.decoder));
                 let Some(asked) = stop.run_until_cancelled(asked).await else { return Ok(()) };
                 asked?;
+            }
+            if self.needs_fate() {
+                let read = Box::pin(self.read_ahead(appender, status));
+                let Some(read) = stop.run_until_cancelled(read).await else { return Ok(()) };
+                read?;
             }
             self.exchange(appender, status);
             self.replay_some()?;
@@ -227,11 +246,13 @@ impl Reader {
     }
 
     fn hand_over(&mut self, appender: &Appender, pace: Pace) {
-        let Some(empty) = self.idle.take() else { return };
+        let Some(mut next) = self.idle.take() else { return };
         let (changes, synced) = self.syncs.hand_over();
+        let saved = self.to_save();
+        self.keep_back(&mut next);
         appender.append(Job {
-            batch: std::mem::replace(&mut self.batch, empty),
-            saved: self.to_save(),
+            batch: std::mem::replace(&mut self.batch, next),
+            saved,
             newest_commit: self.newest_commit,
             pace,
             changes,
@@ -243,7 +264,7 @@ impl Reader {
 
     /// What is saved with the batch at hand.
     fn to_save(&self) -> Saved {
-        let skip = self.publisher.open_transaction();
+        let skip = self.open.so_far().unwrap_or_else(|| self.publisher.open_transaction());
         let mut saved = Saved { skip, ..self.saved.clone() };
         if skip.records == 0 {
             saved.open = None;
@@ -271,6 +292,7 @@ impl Reader {
     fn take_ready(&mut self) -> Result<()> {
         for _ in 0..MAX_EVENTS_AT_ONCE {
             if self.types_are_stale()
+                || self.needs_fate()
                 || self.batch.bytes() >= MAX_BATCH_BYTES
                 || self.replay.is_some()
                 || (self.idle.is_some() && self.due().is_some())
@@ -289,38 +311,63 @@ impl Reader {
         if self.behind.is_some() {
             return self.catch_up(&event.raw());
         }
+        let raw = event.raw();
+        let step = self.decode(&raw)?;
+        self.act_on(step)?;
+        let EventHeader { kind, timestamp, .. } = raw.header;
+        if kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && timestamp > 0 {
+            self.saved.file_created = Some(timestamp);
+        }
+        Ok(())
+    }
+
+    /// Publishes the rows of an event, or holds it, if it is of an XA transaction.
+    fn decode(&mut self, raw: &RawEvent<'_>) -> Result<Step> {
+        let is_undone = raw.has_row_data() && self.open.count();
         let Self { decoder, publisher, touching, batch, saved, may_repeat, repeated, .. } = self;
         let read = saved.position.gtids.as_ref().filter(|_| *may_repeat);
-        let (is_held, raw) = (decoder.is_in_xa(), event.raw());
+        let (is_held, rows) = (decoder.is_in_xa(), decoder.rows());
         let definitions = decoder.definitions();
-        let step = decoder.decode(&raw, &mut |change| {
+        let step = decoder.decode(raw, &mut |change| {
             let gtid = change.transaction.gtid.as_ref();
-            if is_held || read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid)) {
+            let mut is_read =
+                || read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid));
+            if is_held || is_undone || is_read() {
                 return Ok(());
             }
             touching.row(gtid, change.table);
             publisher.publish(change, batch)
         })?;
+        if is_undone {
+            self.open.took_back(self.decoder.rows() - rows);
+        }
         if is_held {
-            self.hold(&raw)?;
+            self.hold(raw, &step)?;
         } else if self.decoder.is_in_xa() {
             self.held.begin();
         }
         if self.decoder.definitions() != definitions {
             self.syncs.passed(self.decoder.definition(), self.publisher.windows());
         }
+        Ok(step)
+    }
+
+    fn act_on(&mut self, step: Step) -> Result<()> {
         match step {
-            Step::Nothing | Step::Begun => {}
+            Step::Nothing => {}
+            Step::Begun => self.begin(),
             Step::Rotated | Step::Heartbeat => self.move_on(),
             Step::Ended(end) => self.end_transaction(&end)?,
+            Step::RolledBack(end) => self.roll_back(&end)?,
+            Step::TornOff => self.tear_off()?,
+            // The events of an XA transaction are held.
+            Step::Savepoint(_) | Step::BackTo(_) if self.decoder.is_in_xa() => {}
+            Step::Savepoint(name) => self.savepoint(name),
+            Step::BackTo(name) => self.back_to(&name)?,
             Step::Xa(outcome, end) => self.settle_xa(outcome, end)?,
             Step::Statement(statement) => {
                 self.capture.judge(&statement, self.decoder.position())?;
             }
-        }
-        let EventHeader { kind, timestamp, .. } = raw.header;
-        if kind == EventType::FORMAT_DESCRIPTION_EVENT as u8 && timestamp > 0 {
-            self.saved.file_created = Some(timestamp);
         }
         Ok(())
     }
@@ -330,10 +377,15 @@ impl Reader {
         is_in(self.saved.position.gtids.as_ref().filter(|_| self.may_repeat), gtid)
     }
 
+    /// The same of the transaction that ended.
+    fn is_repeated(&mut self, end: &TransactionEnd) -> bool {
+        self.repeated.take().unwrap_or_else(|| self.was_read(end.gtid.as_ref()))
+    }
+
     fn end_transaction(&mut self, end: &TransactionEnd) -> Result<()> {
-        let repeated = self.repeated.take().unwrap_or_else(|| self.was_read(end.gtid.as_ref()));
-        if !repeated {
-            let accounting = self.publisher.end_transaction(end.rows)?;
+        let taken_back = self.open.end();
+        if !self.is_repeated(end) {
+            let accounting = self.publisher.end_transaction(end.rows - taken_back)?;
             if accounting.published > 0 {
                 self.syncs.passed_live();
             }
@@ -359,12 +411,11 @@ impl Reader {
 
     /// The stream does not know where it is; the decoder does.
     fn with_place(&self, error: Error) -> Error {
+        let decode::Position { file, pos } = self.decoder.position().clone();
+        let file = file.to_string();
         match error {
-            Error::Damaged { reason, .. } => Error::Damaged {
-                file: self.decoder.position().file.to_string(),
-                pos: self.decoder.position().pos,
-                reason,
-            },
+            Error::Damaged { reason, .. } => Error::Damaged { file, pos, reason },
+            Error::Torn { .. } => Error::Torn { file, pos },
             other => other,
         }
     }

@@ -51,6 +51,19 @@ impl Spool {
         Ok(bytes as u64)
     }
 
+    /// Takes away all behind the first `bytes`, which end with an event.
+    pub(super) fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        match &mut self.file {
+            None => self.memory.truncate(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            Some(file) => {
+                file.flush()?;
+                file.get_ref().set_len(bytes)?;
+                file.seek(io::SeekFrom::Start(bytes))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads from the first event on.
     pub(super) fn read(self) -> io::Result<SpoolReader> {
         let source: Box<dyn Read + Send> = match self.file {
@@ -98,12 +111,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for room in [0, 300, usize::MAX] {
             let mut spool = Spool::default();
+            let mut end = 0;
             let bodies: Vec<Vec<u8>> = (0..50).map(|n| vec![n; usize::from(n) * 7]).collect();
             for (body, pos) in bodies.iter().zip(100..) {
                 let header = EventHeader { kind: body.len() as u8, ..EventHeader::default() };
                 let event = RawEvent { header, body };
-                spool.push((&event, pos), room, &directory.path().join("below")).unwrap();
+                end += spool.push((&event, pos), room, &directory.path().join("below")).unwrap();
             }
+            let another = RawEvent { header: EventHeader::default(), body: b"taken back" };
+            spool.push((&another, 1), room, &directory.path().join("below")).unwrap();
+            spool.truncate(end).unwrap();
             assert!(spool.memory() <= room);
             let mut reader = spool.read().unwrap();
             for (body, pos) in bodies.iter().zip(100..) {

@@ -8,6 +8,7 @@ use super::{
         error::{Fault, corrupt},
         gtid_event::GtidEvent,
         header::EventHeader,
+        savepoint::SavepointName,
         statement::{QueryEvent, Statement},
         transaction::{Position, Transaction, TransactionEnd},
         xa::{XaOutcome, Xid},
@@ -64,15 +65,10 @@ impl Decoder {
         Ok(Step::Nothing)
     }
 
-    /// The stream begins anew: a group that is open will never be finished.
-    pub(super) fn interrupt_group(&mut self) -> Result<(), Fault> {
+    /// The stream begins anew: a group that is open will never be finished. Says whether one was.
+    pub(super) fn interrupt_group(&mut self) -> bool {
         self.outer_pos = None;
-        if self.group == Group::Body && self.rows > 0 {
-            let what = "the transaction breaks off after rows of it were read";
-            return Err(Fault::Group(what.to_owned()));
-        }
-        self.group = Group::Outside;
-        Ok(())
+        std::mem::replace(&mut self.group, Group::Outside) != Group::Outside
     }
 
     pub(super) fn query(
@@ -118,20 +114,18 @@ impl Decoder {
             Statement::XaCommit(_) | Statement::XaRollback(_) => {
                 Err(corrupt("an XA transaction ends inside of a transaction"))
             }
-            Statement::Rollback | Statement::RollbackTo if self.rows > 0 => {
-                let what = "the transaction takes back rows that were read already (it changed a \
-                            table that has no transactions)";
-                Err(Fault::Group(what.to_owned()))
+            Statement::Rollback if is_open => Ok(Step::RolledBack(self.end_group(end))),
+            Statement::Savepoint(name) if is_open => {
+                Ok(Step::Savepoint(SavepointName::read(name)?))
             }
+            Statement::RollbackTo(name) if is_open => Ok(Step::BackTo(SavepointName::read(name)?)),
             Statement::Rows if is_open => Ok(Step::Statement(Box::new(query.logged()))),
             Statement::Rows => {
                 let text = String::from_utf8_lossy(query.text);
                 let words = text.chars().take(40).collect::<String>();
                 Err(Fault::NotHandled(format!("a statement by itself that begins {words:?} is")))
             }
-            Statement::Savepoint | Statement::RollbackTo | Statement::Definition if is_open => {
-                Ok(Step::Nothing)
-            }
+            Statement::Release | Statement::Definition if is_open => Ok(Step::Nothing),
             _ => Ok(Step::Ended(self.end_group(end))),
         }
     }

@@ -45,17 +45,21 @@ impl Behind {
 }
 
 impl Reader {
-    /// Keeps the event that was decoded, if it is of an XA transaction's rows.
-    pub(super) fn hold(&mut self, event: &RawEvent<'_>) -> Result<()> {
-        if event.has_row_data() {
-            self.held.keep(event, self.decoder.event_start())
-        } else {
-            Ok(())
+    /// Keeps the event that was decoded, if it is of an XA transaction's rows, and leaves out those
+    /// that were taken back.
+    pub(super) fn hold(&mut self, event: &RawEvent<'_>, step: &Step) -> Result<()> {
+        match step {
+            Step::Savepoint(name) => self.held.savepoint(name.clone()),
+            Step::BackTo(name) => self.held.back_to(name)?,
+            _ if event.has_row_data() => self.held.keep(event, self.decoder.event_start())?,
+            _ => {}
         }
+        Ok(())
     }
 
     /// A group of an XA transaction ended.
     pub(super) fn settle_xa(&mut self, outcome: XaOutcome, end: TransactionEnd) -> Result<()> {
+        self.open.end();
         if self.was_read(end.gtid.as_ref()) {
             self.held.take_read()?;
             self.move_on();
@@ -89,6 +93,7 @@ impl Reader {
     fn replay(&mut self, transaction: Transaction, events: SpoolReader, end: TransactionEnd) {
         let prepared_as = transaction.gtid.clone();
         self.decoder.reopen(Transaction { commit_micros: end.commit_micros, ..transaction });
+        self.begin_committed();
         self.replay = Some(Replay { events, prepared_as, end });
     }
 
@@ -119,6 +124,7 @@ impl Reader {
     fn finish_replay(&mut self) -> Result<()> {
         let Some(Replay { prepared_as, end, .. }) = self.replay.take() else { return Ok(()) };
         let rows = self.decoder.close_again();
+        self.open.end();
         self.saved.accounting += self.publisher.end_transaction(rows)?;
         self.note_touched();
         self.add_gtids([prepared_as, end.gtid]);
@@ -152,7 +158,7 @@ impl Reader {
         let is_held = is_listed && self.decoder.is_in_xa();
         let step = self.decoder.decode(event, &mut |_| Ok::<_, Error>(()))?;
         if is_held {
-            self.hold(event)?;
+            self.hold(event, &step)?;
         } else if self.decoder.is_in_xa() {
             self.held.begin();
         }

@@ -1,0 +1,259 @@
+//! The transaction at hand while its rows may still be taken back.
+//!
+//! A MariaDB logs a transaction that it rolled back, with all its rows, where that changed a table
+//! that is temporary or has no transactions, and ROLLBACK TO a savepoint likewise; after a crash one
+//! may break off. Nothing in front of its end tells. So no row of a MariaDB's transaction is handed
+//! over before its end was read: either while it is in the batch, or, where that is too small,
+//! ahead of it ([`Fate`]). A MySQL cuts such rows out before it logs anything.
+
+use event_bus::Batch;
+use tracing::warn;
+
+use super::{
+    super::{
+        append::{Appender, Pace},
+        savepoints::Savepoints,
+    },
+    MAX_BATCH_BYTES, Reader,
+    fate::Fate,
+};
+use crate::{
+    decode::{Gtid, Position, SavepointName, TransactionEnd},
+    error::{Error, Result},
+    position::Skip,
+    publish::Mark,
+    status::Status,
+};
+
+/// What is known of the transaction at hand.
+#[derive(Default)]
+pub(super) struct Open {
+    /// In front of the first of its rows that is not handed over; `None` between transactions.
+    floor: Option<Place>,
+    /// Rows in front of that are handed over.
+    has_left: bool,
+    /// Its rows may be taken back, all or some.
+    is_unsure: bool,
+    savepoints: Savepoints<Place>,
+    /// What becomes of it, where that was read ahead.
+    fate: Option<Fate>,
+    /// Its events so far, counted as [`Fate`] does.
+    number: u64,
+    /// Rows that were taken back.
+    taken_back: u64,
+}
+
+/// A place between its rows.
+#[derive(Clone)]
+struct Place {
+    mark: Mark,
+    /// The rows before it, without those that were taken back.
+    rows: u64,
+    /// The number of the event that follows.
+    number: u64,
+}
+
+impl Open {
+    /// The next event has rows, or is one of SAVEPOINT and ROLLBACK TO. Says whether it was taken
+    /// back.
+    pub(super) fn count(&mut self) -> bool {
+        let number = self.number;
+        self.number += 1;
+        self.fate.as_ref().is_some_and(|fate| fate.is_undone(number))
+    }
+
+    /// So many rows were read that do not count.
+    pub(super) fn took_back(&mut self, rows: u64) {
+        self.taken_back += rows;
+    }
+
+    /// In front of the rows that must not be handed over yet.
+    fn waits_from(&self) -> Option<&Place> {
+        self.floor.as_ref().filter(|_| self.is_unsure && self.fate.is_none())
+    }
+
+    /// What is published of the transaction, if only so much of it is handed over as may be.
+    pub(super) fn so_far(&self) -> Option<Skip> {
+        self.waits_from().map(|place| place.mark.so_far())
+    }
+
+    /// The place in front of an event, if it is one that can be gone back to.
+    fn place_of(&mut self, number: u64) -> Result<Place> {
+        let mut places = self.savepoints.values().chain(&mut self.floor);
+        let found = places.find(|place| place.number == number).cloned();
+        found.ok_or_else(|| Error::Internal("a savepoint was read ahead only".to_owned()))
+    }
+
+    /// The transaction is over. Gives how many of its rows were taken back.
+    pub(super) fn end(&mut self) -> u64 {
+        std::mem::take(self).taken_back
+    }
+}
+
+impl Reader {
+    /// A transaction begins.
+    pub(super) fn begin(&mut self) {
+        let is_mariadb = matches!(self.decoder.transaction().gtid, Some(Gtid::Mariadb(_)));
+        self.open = Open { is_unsure: is_mariadb, ..Open::default() };
+        self.open.floor = Some(self.place());
+    }
+
+    /// One begins that is known to be committed.
+    pub(super) fn begin_committed(&mut self) {
+        self.open = Open { floor: Some(self.place()), ..Open::default() };
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            mark: self.publisher.mark(&self.batch),
+            rows: self.decoder.rows() - self.open.taken_back,
+            number: self.open.number,
+        }
+    }
+
+    /// The batch is handed over: what must not be yet stays, in the next one.
+    pub(super) fn keep_back(&mut self, next: &mut Batch) {
+        let floor = self.open.floor.clone();
+        let Some(Place { mark, .. }) = floor else { return };
+        if self.open.waits_from().is_some() {
+            self.batch.split_off(mark.batch, next);
+            let places = self.open.savepoints.values().chain(&mut self.open.floor);
+            places.for_each(|place| place.mark.batch = place.mark.batch.behind(mark.batch));
+        } else {
+            let mut place = self.place();
+            self.open.has_left |= self.batch.end() != mark.batch;
+            place.mark.batch = next.end();
+            self.open.floor = Some(place);
+            self.open.savepoints = Savepoints::default();
+        }
+    }
+
+    /// Whether the transaction has to be read ahead before anything else.
+    pub(super) fn needs_fate(&self) -> bool {
+        let Some(place) = self.open.waits_from() else { return false };
+        let waiting = self.batch.bytes() - place.mark.batch.bytes();
+        self.decoder.is_in_body()
+            && self.repeated != Some(true)
+            && (waiting >= MAX_BATCH_BYTES || self.publisher.is_resumed())
+    }
+
+    /// Reads ahead what becomes of the transaction. What is whole is durable first, for this may
+    /// take a while.
+    pub(super) async fn read_ahead(
+        &mut self,
+        appender: &mut Appender,
+        status: &Status,
+    ) -> Result<()> {
+        while self.idle.is_none() || self.moved || self.settle_by.is_some() {
+            if self.idle.is_some() {
+                self.hand_over(appender, Pace::Settle);
+            }
+            let done = appender.done().await?;
+            self.finished(done, status);
+        }
+        let transaction = self.decoder.transaction().clone();
+        let fate = Fate::read(&self.source, &transaction, || status.heard()).await;
+        let fate = fate.map_err(|error| self.with_place(error))?;
+        let part = fate.part_around(self.open.number);
+        let place = part.map(|first| self.open.place_of(first)).transpose()?;
+        let end = fate.end.clone();
+        self.open.fate = Some(fate);
+        self.open.savepoints = Savepoints::default();
+        place.map_or(Ok(()), |place| self.go_back(&place, end.as_ref()))
+    }
+
+    pub(super) fn savepoint(&mut self, name: SavepointName) {
+        let place = self.place();
+        self.open.count();
+        if self.open.fate.is_none() {
+            self.open.savepoints.set(name, place);
+        }
+    }
+
+    pub(super) fn back_to(&mut self, name: &SavepointName) -> Result<()> {
+        self.open.count();
+        if self.open.fate.is_some() || self.repeated == Some(true) {
+            return Ok(());
+        }
+        let place = self.open.savepoints.back_to(name)?;
+        self.go_back(&place, None)
+    }
+
+    /// The transaction was rolled back.
+    pub(super) fn roll_back(&mut self, end: &TransactionEnd) -> Result<()> {
+        if !self.is_repeated(end) {
+            self.forget(Some(&end.end))?;
+            if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
+                gtids.add(gtid);
+            }
+        }
+        self.move_on();
+        Ok(())
+    }
+
+    /// The transaction breaks off: the server crashed while it wrote it.
+    pub(super) fn tear_off(&mut self) -> Result<()> {
+        self.repeated = None;
+        let transaction = self.decoder.transaction();
+        let gtid = transaction.gtid.as_ref().map(tracing::field::display);
+        let Position { file, pos } = &transaction.start;
+        warn!(gtid, %file, pos, "a transaction breaks off in the binlog, for the server crashed \
+            while it wrote it: nothing of it was committed, and nothing is published");
+        self.forget(None)?;
+        self.move_on();
+        Ok(())
+    }
+
+    /// None of the transaction's rows counts.
+    fn forget(&mut self, end: Option<&Position>) -> Result<()> {
+        if self.open.has_left {
+            return Err(self.too_late(end));
+        }
+        if let Some(floor) = self.open.floor.clone() {
+            self.go_back(&floor, end)?;
+        }
+        self.publisher.drop_transaction();
+        self.held.begin();
+        self.touching.end();
+        self.saved.open = None;
+        self.open.end();
+        Ok(())
+    }
+
+    fn go_back(&mut self, place: &Place, end: Option<&Position>) -> Result<()> {
+        self.open.taken_back = self.decoder.rows() - place.rows;
+        match self.publisher.go_back(&place.mark, &mut self.batch) {
+            0 => Ok(()),
+            _ => Err(self.too_late(end)),
+        }
+    }
+
+    /// Takes out of the batch what is of the transaction at hand.
+    pub(super) fn leave_out_open(&mut self) {
+        if let Some(floor) = self.open.floor.take() {
+            self.publisher.go_back(&floor.mark, &mut self.batch);
+        }
+    }
+
+    /// Rows were taken back of which records are durable.
+    fn too_late(&self, end: Option<&Position>) -> Error {
+        let transaction = self.decoder.transaction();
+        let gtid = transaction.gtid.as_ref().map(|gtid| format!(" ({gtid})")).unwrap_or_default();
+        let Position { file, pos } = &transaction.start;
+        let behind = match end {
+            Some(Position { file, pos }) => format!("`dts position set --file {file} --pos {pos}`"),
+            None => "`dts position set`; SHOW BINLOG EVENTS shows where it ends".to_owned(),
+        };
+        let tables = self.touching.tables().collect::<Vec<_>>().join(", ");
+        Error::refused(
+            format!(
+                "the server rolled back the transaction at {file}:{pos}{gtid}, or a part of it, and \
+                 records of it are published already"
+            ),
+            format!(
+                "begin behind its end ({behind}), and send the tables that it changed ({tables}) \
+                 anew with a full sync"
+            ),
+        )
+    }
+}

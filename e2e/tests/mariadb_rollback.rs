@@ -1,0 +1,275 @@
+//! What a MariaDB writes into its binlog though it never was: transactions that it rolled back, in
+//! whole or to a savepoint, and one that a crash tore off.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    processes::{PATIENCE, Process, wait_until},
+    programs::{Site, recording_listener},
+    rebuilt::Rebuilt,
+    recording::{Event, Recording},
+    servers::{Mysql, execute},
+};
+use mysql_async::{Row, prelude::Queryable as _};
+
+const SCHEMA: &str = "shop";
+
+/// With it a transaction is logged though it is rolled back.
+const TEMPORARY: &str = "CREATE TEMPORARY TABLE tmp (a INT)";
+
+/// Each in a session of its own. The tables are those of [`Running::start`].
+const SESSIONS: [&[&str]; 9] = [
+    &["BEGIN", "UPDATE account SET balance = 0", "INSERT INTO account VALUES (2, 1)", TEMPORARY],
+    &["BEGIN", "INSERT INTO account VALUES (3, 1)", "DROP TEMPORARY TABLE IF EXISTS x", "ROLLBACK"],
+    &[
+        "BEGIN",
+        "INSERT INTO account VALUES (4, 4)",
+        "SAVEPOINT a",
+        "INSERT INTO account VALUES (5, 5)",
+        TEMPORARY,
+        "ROLLBACK TO A",
+        "INSERT INTO account VALUES (6, 6)",
+        "COMMIT",
+    ],
+    &[
+        "BEGIN",
+        "INSERT INTO account VALUES (7, 7)",
+        "SAVEPOINT a",
+        "INSERT INTO account VALUES (8, 8)",
+        "INSERT INTO audit VALUES (1)",
+        "ROLLBACK TO a",
+        "COMMIT",
+    ],
+    &["BEGIN", "INSERT INTO account VALUES (9, 9)", "INSERT INTO audit VALUES (2)", "ROLLBACK"],
+    &["BEGIN", "INSERT INTO other.t VALUES (1)", TEMPORARY, "ROLLBACK"],
+    // XA transactions: one that is rolled back before it is prepared, and one in part.
+    &["XA START 'x'", "INSERT INTO account VALUES (10, 1)", TEMPORARY, "XA END 'x'", "XA ROLLBACK 'x'"],
+    &[
+        "XA START 'y'",
+        "INSERT INTO account VALUES (11, 1)",
+        "SAVEPOINT a",
+        "INSERT INTO account VALUES (12, 1)",
+        TEMPORARY,
+        "ROLLBACK TO a",
+        "INSERT INTO account VALUES (13, 1)",
+        "XA END 'y'",
+        "XA PREPARE 'y'",
+        "XA COMMIT 'y'",
+    ],
+    &["INSERT INTO account VALUES (14, 14)"],
+];
+
+/// So many rows are more than a batch.
+const MANY: u32 = 12_000;
+
+struct Running {
+    site: Site,
+    server: Mysql,
+    dts: Process,
+    worker: Process,
+}
+
+impl Running {
+    async fn start(flavor: &str) -> Result<Self> {
+        let site = Site::new(&format!("maria-rollback-{flavor}"))?;
+        let server = Mysql::start(flavor, &site.path("mysql")).await?;
+        let statements = [
+            "CREATE DATABASE shop",
+            "CREATE DATABASE other",
+            "CREATE TABLE shop.account (id INT PRIMARY KEY, balance INT)",
+            "CREATE TABLE shop.audit (id INT PRIMARY KEY) ENGINE = MyISAM",
+            "CREATE TABLE other.t (id INT PRIMARY KEY)",
+            "INSERT INTO shop.account VALUES (1, 100)",
+        ];
+        execute(&mut server.connect().await?, &statements).await?;
+        site.configure_dts(&server.address(), SCHEMA)?;
+        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+        Ok(Self { site, server, dts, worker })
+    }
+
+    /// A session that ends behind these.
+    async fn session(&self, statements: &[&str]) -> Result<()> {
+        let mut conn = self.server.connect().await?;
+        execute(&mut conn, &["USE shop"]).await?;
+        execute(&mut conn, statements).await?;
+        Ok(conn.disconnect().await?)
+    }
+
+    /// File and position of the binlog's end.
+    async fn end(&self) -> Result<(String, u64)> {
+        let status = self.server.connect().await?.query_first("SHOW MASTER STATUS").await?;
+        let status: Row = status.context("no binlog")?;
+        Ok((status.get(0).context("no file")?, status.get(1).context("no position")?))
+    }
+
+    /// Changes a row, waits until that is handled, and compares the tables.
+    async fn check(&mut self, balance: u32) -> Result<Recording> {
+        let last = format!("REPLACE INTO account VALUES (1000000, {balance})");
+        self.session(&[&last]).await?;
+        let data = format!("{{\"id\":1000000,\"balance\":{balance}}}");
+        let is_last = |event: &Event| event.data.get() == data;
+        let recorded = self.site.path("recorded");
+        let outcome = wait_until("the last change is handled", PATIENCE * 4, async || {
+            Recording::read(&recorded).is_ok_and(|recording| recording.done().any(is_last))
+        })
+        .await;
+        outcome.with_context(|| self.dts.output())?;
+        let recording = Recording::read(&recorded)?;
+        recording.check_ids()?;
+        let rebuilt = Rebuilt::from_recording(&recording)?;
+        let mut conn = self.server.connect().await?;
+        for table in ["account", "audit"] {
+            rebuilt.check_table(&mut conn, SCHEMA, table).await?;
+        }
+        let numbers = self.site.ask_dts("/api/v1/status").await?["accounting"].take();
+        let number = |name: &str| numbers[name].as_u64().unwrap_or_default();
+        let published = number("read") - number("filtered") + number("split");
+        ensure!(number("published") == published, "{numbers}");
+        ensure!(self.dts.is_running()?, "{}", self.dts.output());
+        Ok(recording)
+    }
+}
+
+fn insert_many(first: u32) -> String {
+    let last = first + MANY - 1;
+    format!("INSERT INTO account SELECT seq, 1 FROM seq_{first}_to_{last}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
+    for flavor in ["mariadb-10.11", "mariadb-11.8"] {
+        let mut running = Running::start(flavor).await?;
+        for session in SESSIONS {
+            running.session(session).await?;
+        }
+        let small = running.check(1).await?;
+        let has = |id: &str| small.done().any(|event| event.pk.get() == format!("{{\"id\":{id}}}"));
+        ensure!(!["2", "3", "5", "8", "9", "10", "12"].into_iter().any(has), "rolled back");
+
+        // Larger than a batch, and read ahead: behind a kill too, which lies somewhere in these.
+        let large = [1000, 2000, 3000, 4000].map(|at| insert_many(at * 100));
+        let [a, b, c, d] = large.each_ref().map(String::as_str);
+        running.session(&["BEGIN", a, TEMPORARY, "ROLLBACK"]).await?;
+        let (file, pos) = running.end().await?;
+        let parts = ["BEGIN", b, "SAVEPOINT s", c, "UPDATE account SET balance = 2 WHERE id = 1"];
+        running.session(&[&parts[..], &[TEMPORARY, "ROLLBACK TO s", d, "COMMIT"]].concat()).await?;
+        running.dts.kill().await?;
+        running.dts = running.site.start_dts()?;
+        running.check(2).await?;
+
+        // A place behind a transaction that was rolled back can be gone on from.
+        running.dts.signal("TERM").await?;
+        running.dts.ended().await?;
+        let place = ["--file", &file, "--pos", &pos.to_string(), "--dry-run"];
+        let (code, output) =
+            running.site.run_dts(&[&["position", "set"], &place[..]].concat()).await?;
+        ensure!(code == Some(0), "{code:?} {output}");
+        let Running { site, server, worker, .. } = running;
+        drop((worker, server));
+        site.remove()?;
+    }
+    Ok(())
+}
+
+/// A group of the binlog, as it stands in the file.
+struct Group(Vec<u8>);
+
+impl Group {
+    fn read(file: &Path, start: u64) -> Result<Self> {
+        let bytes = std::fs::read(file)?;
+        Ok(Self(bytes.get(start as usize..).context("too short")?.to_vec()))
+    }
+
+    /// The same as the server would write it next: with the number and the place that follow.
+    fn next(mut self) -> Result<Self> {
+        const LOG_POS: usize = 13;
+        const SEQUENCE: usize = 19;
+        let length = self.0.len() as u64;
+        let number = self.0.get_mut(SEQUENCE..).and_then(<[u8]>::first_chunk_mut).context("number")?;
+        *number = (u64::from_le_bytes(*number) + 1).to_le_bytes();
+        let place = self.0.get_mut(LOG_POS..).and_then(<[u8]>::first_chunk_mut).context("place")?;
+        *place = ((u64::from(u32::from_le_bytes(*place)) + length) as u32).to_le_bytes();
+        Ok(self)
+    }
+}
+
+/// How a crash tears a group: in the middle of an event, or between two.
+#[derive(Clone, Copy, Debug)]
+enum Tear {
+    InEvent,
+    Between,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_a_crash_tore_off_is_never_published() -> Result<()> {
+    /// The commit, which is the last event.
+    const XID: usize = 19 + 8;
+    let site = Site::new("maria-torn")?;
+    // A checksum would have to be made anew.
+    let options = ["--binlog-checksum=NONE"];
+    let mut server = Mysql::start_with("mariadb-11.8", &site.path("mysql"), &options).await?;
+    let statements = ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"];
+    execute(&mut server.connect().await?, &statements).await?;
+    site.configure_dts(&server.address(), SCHEMA)?;
+    site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+    let mut published = 0;
+    for (tear, first) in [(Tear::InEvent, 0), (Tear::Between, 10)] {
+        let mut conn = server.connect().await?;
+        let status: Option<Row> = conn.query_first("SHOW MASTER STATUS").await?;
+        let status = status.context("no binlog")?;
+        let (file, start): (String, u64) =
+            (status.get(0).context("no file")?, status.get(1).context("no position")?);
+        let insert = format!("INSERT INTO shop.t SELECT seq + {first} FROM seq_1_to_5");
+        execute(&mut conn, &["USE shop", &insert]).await?;
+        drop(conn);
+        server.kill().await?;
+        let path = server.data().join(&file);
+        let Group(torn) = Group::read(&path, start)?.next()?;
+        let cut = match tear {
+            Tear::InEvent => torn.len() - XID - 3,
+            Tear::Between => torn.len() - XID,
+        };
+        let mut bytes = std::fs::read(&path)?;
+        bytes.extend_from_slice(&torn[..cut]);
+        std::fs::write(&path, bytes)?;
+        server.restart().await?;
+        let after = format!("INSERT INTO shop.t VALUES ({})", first + 6);
+        execute(&mut server.connect().await?, &[&after]).await?;
+        published += 6;
+        let (mut dts, worker) = (site.start_dts()?, site.start_worker()?);
+        let outcome = site.wait_for_published(published).await;
+        outcome.with_context(|| format!("{tear:?}: {}", dts.output()))?;
+        let recorded = site.path("recorded");
+        let recording = Recording::read(&recorded)?;
+        wait_until("all is handled", PATIENCE, async || {
+            Recording::read(&recorded)
+                .is_ok_and(|recording| recording.done_ids().len() as u64 >= published)
+        })
+        .await?;
+        recording.check_ids()?;
+        let recording = Recording::read(&recorded)?;
+        ensure!(recording.done_ids().len() as u64 == published, "{tear:?}: {recording:?}");
+        let rebuilt = Rebuilt::from_recording(&recording)?;
+        rebuilt.check_table(&mut server.connect().await?, SCHEMA, "t").await?;
+        let told = dts.output();
+        ensure!(dts.is_running()?, "{tear:?}: {told}");
+        let expected = match tear {
+            Tear::InEvent => "ends in the middle of the event",
+            Tear::Between => "a transaction breaks off",
+        };
+        ensure!(told.contains(expected), "{tear:?}: {told}");
+        // A place behind it can be gone on from.
+        dts.signal("TERM").await?;
+        dts.ended().await?;
+        drop(worker);
+        let (code, output) = site.run_dts(&["position", "set", "earliest", "--dry-run"]).await?;
+        ensure!(code == Some(0), "{code:?} {output}");
+        let since = ["position", "set", "--time", "2001-01-01T00:00:00Z", "--dry-run"];
+        let (code, output) = site.run_dts(&since).await?;
+        ensure!(code == Some(0), "{code:?} {output}");
+    }
+    drop(server);
+    site.remove()
+}
