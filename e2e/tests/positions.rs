@@ -316,6 +316,37 @@ async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
     Ok(())
 }
 
+/// Debezium takes a compressed transaction for one event, and stores where that stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn debezium_is_followed_from_a_compressed_transaction() -> Result<()> {
+    let source = Source::start("position-debezium-packed", "9.7").await?;
+    let (_, _, gtids) = source.end().await?;
+    let compression = "SET SESSION binlog_transaction_compression = ON";
+    source.execute(&[&[compression], &TRANSACTION[..]].concat()).await?;
+    let group = source.last_group().await?;
+    let (start, payload) = (&group[0], &group[1]);
+    ensure!(payload.kind == "Transaction_payload", "{group:?}");
+    let import = ["import", "--from", "debezium", "--offsets", "offsets"];
+    let offset = |rows: u64| json!({"file": payload.file, "pos": payload.pos, "gtids": gtids, "row": rows, "ts_sec": 1});
+    // 3 of the 13 rows are not captured, and 2 became two records each.
+    for (rows, records) in [(13, None), (3, Some(0)), (5, Some(2)), (9, Some(7))] {
+        source.write_offset(&offset(rows))?;
+        let after = source.done(&[&import[..], &["--dry-run"]].concat()).await?["after"].take();
+        let expected = if records.is_none() { payload.end } else { start.pos };
+        let skip = after["skip"]["records"].as_u64();
+        ensure!(place(&after).1 == Some(expected), "{rows} rows became {after}");
+        ensure!(skip == records.filter(|records| *records > 0), "{rows} rows became {after}");
+    }
+    source.write_offset(&offset(14))?;
+    source.refused(&import, "that event has 13 rows").await?;
+    source.write_offset(&offset(13))?;
+    source.done(&import).await?;
+    source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
+    let four = ("b".to_owned(), "insert".to_owned(), r#"{"id":4}"#.to_owned());
+    ensure!(source.events(1).await? == [four], "it did not go on from there");
+    source.remove()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn debezium_is_followed_where_the_server_has_no_gtids() -> Result<()> {
     let source = Source::start("position-no-gtids", "9.7").await?;

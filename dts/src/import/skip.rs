@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use event_bus::Batch;
+use tracing::warn;
 
 use super::Sent;
 use crate::{
     binlog::{self, AtEnd, Stream},
     config::Config,
-    decode::{Decoder, Step, TransactionEnd},
+    decode::{Decoder, Step, TRANSACTION_PAYLOAD, TransactionEnd},
     error::{Error, Result},
     position::{Saved, Skip},
     publish::Publisher,
@@ -76,6 +77,10 @@ struct Reading {
     sent: Sent,
     /// The number of the next event, from BEGIN on; `None` in front of the transaction.
     next: Option<u64>,
+    /// The transaction is compressed: the tool takes it for one event.
+    is_packed: bool,
+    /// Rows of it were rolled back.
+    has_taken_back: bool,
 }
 
 impl Reading {
@@ -89,11 +94,16 @@ impl Reading {
             saved.server_uuid.clone(),
             Skip::default(),
         );
-        Self { decoder, publisher, batch: Batch::default(), sent, next: None }
+        let (batch, next) = (Batch::default(), None);
+        Self { decoder, publisher, batch, sent, next, is_packed: false, has_taken_back: false }
     }
 
     fn take(&mut self, event: &binlog::Event) -> Result<Progress> {
-        let Self { decoder, publisher, batch, sent, next } = self;
+        self.is_packed |= event.raw().header.kind == TRANSACTION_PAYLOAD;
+        if self.is_packed {
+            return self.take_packed(event);
+        }
+        let Self { decoder, publisher, batch, sent, next, .. } = self;
         let is_last = *next == Some(sent.events);
         // No row counted means that the whole event was sent.
         let limit = if is_last && sent.rows > 0 { sent.rows } else { u64::MAX };
@@ -106,12 +116,11 @@ impl Reading {
             batch.clear();
         }
         match (step, *next) {
-            (Step::Xa(..), _) => Err(Error::refused(
-                "the tool stopped inside an XA transaction, which dts publishes at its commit only",
-                "start the tool once more, and stop it when nothing is written",
-            )),
-            (Step::Ended(end), Some(at)) if at == sent.events => Ok(Progress::Ended(end)),
-            (Step::Ended(_), at) => {
+            (Step::Xa(..), _) => Err(in_xa()),
+            (Step::Ended(end) | Step::RolledBack(end), Some(at)) if at == sent.events => {
+                Ok(Progress::Ended(end))
+            }
+            (Step::Ended(_) | Step::RolledBack(_) | Step::TornOff, at) => {
                 let at = at.unwrap_or_default() + 1;
                 Err(shorter(*sent, &format!("it has {at} events")))
             }
@@ -119,7 +128,16 @@ impl Reading {
             _ if is_last && rows > 0 && rows < sent.rows => {
                 Err(shorter(*sent, &format!("that event has {rows} rows")))
             }
+            _ if is_last && self.has_taken_back => Err(Error::refused(
+                "the tool stopped inside a transaction of which the server rolled back a part",
+                "start the tool once more, and stop it when nothing is written",
+            )),
             _ if is_last => Ok(Progress::Inside),
+            (Step::BackTo(_), at) => {
+                self.has_taken_back = true;
+                *next = at.map(|at| at + 1);
+                Ok(Progress::Before)
+            }
             (Step::Begun, _) => {
                 *next = Some(0);
                 Ok(Progress::Before)
@@ -131,7 +149,45 @@ impl Reading {
         }
     }
 
+    /// An event of a compressed transaction, to its end. The tool does not say in which of its
+    /// events it stood, only how many rows it had sent of that, so at least so many of the whole.
+    fn take_packed(&mut self, event: &binlog::Event) -> Result<Progress> {
+        let Self { decoder, publisher, batch, sent, .. } = self;
+        let step = decoder.decode(&event.raw(), &mut |change| {
+            if change.row < sent.rows { publisher.publish(change, batch) } else { Ok(()) }
+        })?;
+        if batch.bytes() > MAX_BATCH_BYTES {
+            batch.clear();
+        }
+        match step {
+            Step::Xa(..) => Err(in_xa()),
+            Step::Ended(end) if sent.events > 0 || sent.rows == end.rows => {
+                Ok(Progress::Ended(end))
+            }
+            Step::Ended(end) if sent.rows > end.rows => {
+                Err(shorter(*sent, &format!("that event has {} rows", end.rows)))
+            }
+            Step::Ended(_) => {
+                let rows = sent.rows;
+                warn!(
+                    rows,
+                    "the tool stopped inside a compressed transaction, and does not store where: \
+                     what is behind so many rows of it comes again"
+                );
+                Ok(Progress::Inside)
+            }
+            _ => Ok(Progress::Before),
+        }
+    }
+
     fn skip(&self) -> Skip {
         self.publisher.open_transaction()
     }
+}
+
+fn in_xa() -> Error {
+    Error::refused(
+        "the tool stopped inside an XA transaction, which dts publishes at its commit only",
+        "start the tool once more, and stop it when nothing is written",
+    )
 }
