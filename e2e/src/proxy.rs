@@ -35,7 +35,15 @@ struct Limits {
     /// How many bytes of answers pass in a second over each connection.
     rate: AtomicU64,
     /// What is put in place of what in answers.
-    damage: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
+    damage: Mutex<Option<Damage>>,
+}
+
+#[derive(Debug)]
+struct Damage {
+    whole: Vec<u8>,
+    damaged: Vec<u8>,
+    /// How often it is still done.
+    times: u64,
 }
 
 impl Proxy {
@@ -71,7 +79,13 @@ impl Proxy {
 
     /// Puts other bytes, as many, in place of some wherever they pass in one read of an answer.
     pub fn damage(&self, whole: &[u8], damaged: &[u8]) {
-        *self.limits.damage() = Some((whole.to_owned(), damaged.to_owned()));
+        self.damage_times((whole, damaged), u64::MAX);
+    }
+
+    /// The same so many times only.
+    pub fn damage_times(&self, (whole, damaged): (&[u8], &[u8]), times: u64) {
+        let (whole, damaged) = (whole.to_owned(), damaged.to_owned());
+        *self.limits.damage() = Some(Damage { whole, damaged, times });
     }
 
     /// How many connections it has cut.
@@ -122,16 +136,17 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limits: Option<&L
 }
 
 impl Limits {
-    fn damage(&self) -> MutexGuard<'_, Option<(Vec<u8>, Vec<u8>)>> {
+    fn damage(&self) -> MutexGuard<'_, Option<Damage>> {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn damage_in(&self, buffer: &mut [u8]) {
-        let damage = self.damage();
-        let Some((whole, damaged)) = damage.as_ref() else { return };
+        let mut damage = self.damage();
+        let Some(Damage { whole, damaged, times: times @ 1.. }) = damage.as_mut() else { return };
         let found = buffer.windows(whole.len()).position(|window| window == whole);
         if let Some(place) = found.and_then(|at| buffer.get_mut(at..at + damaged.len())) {
             place.copy_from_slice(damaged);
+            *times -= 1;
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener, seed, size},
+    programs::{REFUSED, Site, recording_listener, seed, size},
     proxy::Proxy,
     servers::{Mysql, execute},
     workload::{self, Workload},
@@ -135,4 +135,34 @@ async fn a_huge_transaction_passes_in_bounded_memory() -> Result<()> {
     ensure!(dts_kib < MAX_RESIDENT_KIB, "dts took {dts_kib} KiB");
     drop((dts, worker, mysql));
     site.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_damaged_is_read_again_and_the_same_place_once_more_ends_dts() -> Result<()> {
+    let mut running = Running::start("damaged").await?;
+    let damage: (&[u8], &[u8]) = (b"flip this", b"flip that");
+    let items = "CREATE TABLE shop.item (id INT PRIMARY KEY, v VARCHAR(60))";
+    let mut conn = running.mysql.connect().await?;
+    execute(&mut conn, &[items, "INSERT INTO shop.item VALUES (1, 'one')"]).await?;
+    running.site.wait_for_published(1).await?;
+    running.proxy.damage_times(damage, 1);
+    let inserts = ["INSERT INTO shop.item VALUES (2, 'flip this one')"];
+    execute(&mut conn, &inserts).await?;
+    running.site.wait_for_published(2).await?;
+    ensure!(running.dts.is_running()?, "{}", running.dts.output());
+    ensure!(running.dts.output().contains("is damaged: its CRC32 is wrong"), "nothing is told");
+
+    running.proxy.damage_times(damage, u64::MAX);
+    execute(&mut conn, &["INSERT INTO shop.item VALUES (3, 'flip this too')"]).await?;
+    let status = running.dts.ended().await?;
+    let output = running.dts.output();
+    ensure!(status.code() == Some(REFUSED), "{status}\n{output}");
+    ensure!(
+        output.contains("its CRC32 is wrong") && output.contains("two connections"),
+        "{output}"
+    );
+    running.proxy.damage_times(damage, 0);
+    running.dts = running.site.start_dts()?;
+    running.site.wait_for_published(3).await?;
+    running.finish().await
 }

@@ -2,6 +2,7 @@
 //! the bus, and back to the checkpoint after any error. It only wires.
 
 mod append;
+mod damage;
 mod held;
 mod read;
 mod savepoints;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 
 use self::{
     append::{Appender, Pace},
+    damage::Damage,
     read::Reader,
     syncs::Syncs,
 };
@@ -52,10 +54,12 @@ pub async fn run(
 ) -> Result<()> {
     let mut backoff = Backoff::new(BACKOFF);
     let mut hosts = Hosts::new(&config.source);
+    let mut damage = Damage::default();
     let ends = Ends { config, bus, status };
     loop {
         let before = status.appends();
-        match Box::pin(run_once(&ends, &mut hosts, stop)).await {
+        let ended = Box::pin(run_once(&ends, &mut hosts, stop)).await;
+        match ended.map_err(|error| damage.judge(error)) {
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(_) if stop.is_cancelled() => return Ok(()),

@@ -1,0 +1,66 @@
+//! What comes damaged: once it may be the line's fault, and is read again over another connection;
+//! at the same place once more it is the server's.
+
+use crate::error::Error;
+
+/// Where something came damaged last.
+#[derive(Debug, Default)]
+pub(super) struct Damage(Option<(String, u64)>);
+
+impl Damage {
+    /// What an error means, after those before it.
+    pub(super) fn judge(&mut self, error: Error) -> Error {
+        let (Error::Damaged { file, pos, .. } | Error::Torn { file, pos }) = &error else {
+            return error;
+        };
+        let place = (file.clone(), *pos);
+        if self.0.replace(place.clone()) != Some(place) {
+            return error;
+        }
+        let remedy = match &error {
+            Error::Torn { .. } => TORN_REMEDY,
+            _ => DAMAGED_REMEDY,
+        };
+        Error::refused(format!("{error}, over two connections"), remedy)
+    }
+}
+
+const DAMAGED_REMEDY: &str = "connect without the proxy, if there is one in between; else the \
+    server's binlog file is damaged there: begin behind that place (`dts position set`), and send \
+    the captured tables anew with a full sync";
+
+const TORN_REMEDY: &str = "nothing of that transaction was committed: begin with the next file \
+    that SHOW BINARY LOGS lists (`dts position set --file … --pos 4`)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged(pos: u64) -> Error {
+        Error::Damaged { file: "b.1".to_owned(), pos, reason: "its CRC32 is wrong".to_owned() }
+    }
+
+    #[test]
+    fn only_the_same_place_once_more_ends_it() {
+        let mut damage = Damage::default();
+        assert!(damage.judge(damaged(7)).is_transient());
+        assert!(damage.judge(damaged(9)).is_transient(), "another place");
+        let away = Error::SourceAway { address: String::new(), reason: String::new() };
+        assert!(damage.judge(away).is_transient());
+        let error = damage.judge(damaged(9));
+        assert!(!error.is_transient());
+        assert!(
+            error.to_string().contains("after b.1:9 is damaged: its CRC32 is wrong"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_torn_file_that_cannot_be_passed_names_the_way_on() {
+        let torn = || Error::Torn { file: "b.1".to_owned(), pos: 7 };
+        let mut damage = Damage::default();
+        assert!(damage.judge(torn()).is_transient());
+        let error = damage.judge(torn()).to_string();
+        assert!(error.contains("--pos 4"), "{error}");
+    }
+}
