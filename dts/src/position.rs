@@ -89,6 +89,8 @@ pub struct Saved {
     pub touched: Touched,
     /// What was last lost and accepted.
     pub loss: Option<Loss>,
+    /// XA transactions that were prepared are not held any more, for the server is another one.
+    pub lost_prepared: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +114,8 @@ struct Json {
     touched: touched::Json,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     loss: Option<Loss>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lost_prepared: bool,
 }
 
 /// A checkpoint that is not in the form that this version writes.
@@ -147,6 +151,7 @@ impl Saved {
             open: None,
             touched: Touched::default(),
             loss: None,
+            lost_prepared: false,
         }
     }
 
@@ -180,6 +185,7 @@ impl Saved {
             open_transaction: self.open.as_ref().map(Gtid::to_string),
             touched: (&self.touched).into(),
             loss: self.loss.clone(),
+            lost_prepared: self.lost_prepared,
         };
         // A struct of strings and numbers always serialises.
         serde_json::to_string(&json).unwrap_or_default()
@@ -206,6 +212,7 @@ impl Saved {
             open: json.open_transaction.as_deref().map(parse_gtid).transpose()?,
             touched: json.touched.try_into()?,
             loss: json.loss,
+            lost_prepared: json.lost_prepared,
         })
     }
 }
@@ -257,6 +264,7 @@ mod tests {
                 all_tables_known: true,
                 at_ms: 1,
             }),
+            lost_prepared: true,
         };
         assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
         let without_gtids = Saved {

@@ -120,6 +120,9 @@ pub(super) async fn resume(
                 // All have GTIDs, but one that is prepared and open is not sent again by them.
                 Product::Mariadb => file::has_prepared(conn, config, &mut resumed.saved).await?,
             };
+            // A MySQL sends them again, for their GTIDs are not in the position.
+            resumed.saved.lost_prepared |= server.product == Product::Mariadb
+                && resumed.saved.prepared.len() < saved.prepared.len();
             if by_file {
                 resumed.from.gtids = None;
             }

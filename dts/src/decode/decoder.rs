@@ -198,26 +198,32 @@ impl Decoder {
         self.group = Group::Body;
     }
 
-    /// Decodes an event of the transaction that was opened again, which stands at `pos`.
+    /// Decodes an event of the transaction that was opened again, which stands at `pos`, behind so
+    /// many rows.
     ///
     /// # Errors
     ///
     /// As [`Decoder::decode`].
     pub fn decode_again<E: From<Error>>(
         &mut self,
-        (event, pos): (&RawEvent<'_>, u64),
+        (event, pos, rows): (&RawEvent<'_>, u64, u64),
         row: &mut impl FnMut(&RowChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let header = EventHeader { log_pos: 0, ..event.header };
         self.outer_pos = Some(pos);
+        self.rows = rows;
         self.decode(&RawEvent { header, ..*event }, row).map(drop)
     }
 
-    /// Leaves the transaction that was opened again, and says how many row changes it had.
-    pub fn close_again(&mut self) -> u64 {
+    /// Leaves the transaction that was opened again.
+    pub fn close_again(&mut self) {
         self.group = Group::Outside;
         self.outer_pos = None;
-        self.rows
+    }
+
+    /// Whether a table map or an event with rows, which was decoded last, is of a captured table.
+    pub fn captures(&self, event: &RawEvent<'_>) -> bool {
+        self.tables.captures(event.body)
     }
 
     /// Decodes the next event and calls `row` for each row change of a captured table in it.

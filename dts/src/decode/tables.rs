@@ -95,6 +95,13 @@ impl Tables {
         Ok(())
     }
 
+    /// Whether the table is captured that a table map or a rows event is of: both begin with its
+    /// number.
+    pub(super) fn captures(&self, body: &[u8]) -> bool {
+        let mapped = table_map::table_id(body).ok().and_then(|id| self.by_id.get(&id));
+        mapped.is_some_and(|mapped| mapped.plan.is_some())
+    }
+
     /// The table of a rows event.
     pub(super) fn get(&self, id: u64) -> Result<&Mapped, Fault> {
         let mapped = self.announced.contains(&id).then(|| self.by_id.get(&id)).flatten();

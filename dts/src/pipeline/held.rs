@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     savepoints::Savepoints,
-    spool::{Spool, SpoolReader},
+    spool::{At, Spool, SpoolReader},
 };
 use crate::{
     config::XaConfig,
@@ -29,8 +29,19 @@ pub(super) struct Held {
 struct Kept {
     spool: Spool,
     bytes: u64,
-    /// With the bytes in front of each.
-    savepoints: Savepoints<u64>,
+    /// Rows that were taken back.
+    taken_back: u64,
+    /// Rows that it has, once it is prepared.
+    rows: u64,
+    /// With the bytes in front of each, and the rows that count.
+    savepoints: Savepoints<(u64, u64)>,
+}
+
+/// What is kept of a transaction that is committed.
+pub(super) struct Taken {
+    pub(super) events: SpoolReader,
+    /// Its rows, captured or not, without those that were taken back.
+    pub(super) rows: u64,
 }
 
 impl Held {
@@ -44,11 +55,11 @@ impl Held {
     }
 
     /// Keeps an event of the one that is being read.
-    pub(super) fn keep(&mut self, event: &RawEvent<'_>, pos: u64) -> Result<()> {
+    pub(super) fn keep(&mut self, event: &RawEvent<'_>, at: At) -> Result<()> {
         let elsewhere: usize = self.prepared.values().map(|(_, kept)| kept.spool.memory()).sum();
         let room = MAX_MEMORY_BYTES.saturating_sub(elsewhere);
         let directory = &self.config.directory;
-        let pushed = self.reading.spool.push((event, pos), room, directory);
+        let pushed = self.reading.spool.push((event, at), room, directory);
         self.reading.bytes += pushed.map_err(|error| self.unusable(&error))?;
         let prepared: u64 = self.prepared.values().map(|(_, kept)| kept.bytes).sum();
         if prepared + self.reading.bytes > self.config.max_bytes {
@@ -57,37 +68,46 @@ impl Held {
         Ok(())
     }
 
-    /// The one that is being read has a savepoint here.
-    pub(super) fn savepoint(&mut self, name: SavepointName) {
-        self.reading.savepoints.set(name, self.reading.bytes);
+    /// The one that is being read has a savepoint here, behind so many rows.
+    pub(super) fn savepoint(&mut self, name: SavepointName, rows: u64) {
+        let Kept { bytes, taken_back, savepoints, .. } = &mut self.reading;
+        savepoints.set(name, (*bytes, rows - *taken_back));
     }
 
-    /// What was kept of the one that is being read behind a savepoint was taken back.
-    pub(super) fn back_to(&mut self, name: &SavepointName) -> Result<()> {
-        let Kept { spool, bytes, savepoints } = &mut self.reading;
-        *bytes = savepoints.back_to(name)?;
+    /// What was kept of the one that is being read behind a savepoint was taken back, when there
+    /// were so many rows.
+    pub(super) fn back_to(&mut self, name: &SavepointName, rows: u64) -> Result<()> {
+        let Kept { spool, bytes, taken_back, savepoints, .. } = &mut self.reading;
+        let (bytes_then, rows_then) = savepoints.back_to(name)?;
+        (*bytes, *taken_back) = (bytes_then, rows - rows_then);
         let cut = spool.truncate(*bytes);
         cut.map_err(|error| self.unusable(&error))
     }
 
-    /// The one that was read is prepared.
-    pub(super) fn prepare(&mut self, xid: Xid, transaction: Transaction) {
+    /// The one that was read, of so many rows, is prepared.
+    pub(super) fn prepare(&mut self, xid: Xid, transaction: Transaction, rows: u64) {
         let mut kept = std::mem::take(&mut self.reading);
+        kept.rows = rows - kept.taken_back;
         kept.savepoints = Savepoints::default();
         self.prepared.insert(xid, (transaction, kept));
     }
 
-    /// The events of the one that was read, which is committed already.
-    pub(super) fn take_read(&mut self) -> Result<SpoolReader> {
-        let kept = std::mem::take(&mut self.reading);
-        kept.spool.read().map_err(|error| self.unusable(&error))
+    /// The events of the one that was read, of so many rows, which is committed already.
+    pub(super) fn take_read(&mut self, rows: u64) -> Result<Taken> {
+        let mut kept = std::mem::take(&mut self.reading);
+        kept.rows = rows - kept.taken_back;
+        self.read(kept)
     }
 
     /// The events of one that is committed now; `None` when it was never read.
-    pub(super) fn take(&mut self, xid: &Xid) -> Result<Option<(Transaction, SpoolReader)>> {
+    pub(super) fn take(&mut self, xid: &Xid) -> Result<Option<(Transaction, Taken)>> {
         let Some((transaction, kept)) = self.prepared.remove(xid) else { return Ok(None) };
+        Ok(Some((transaction, self.read(kept)?)))
+    }
+
+    fn read(&self, kept: Kept) -> Result<Taken> {
         let events = kept.spool.read().map_err(|error| self.unusable(&error))?;
-        Ok(Some((transaction, events)))
+        Ok(Taken { events, rows: kept.rows })
     }
 
     /// One that is rolled back; `None` when it was never read, and then nothing is lost.

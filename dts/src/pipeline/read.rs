@@ -342,7 +342,7 @@ impl Reader {
             self.open.took_back(self.decoder.rows() - rows);
         }
         if is_held {
-            self.hold(raw, &step)?;
+            self.hold(raw, &step, rows)?;
         } else if self.decoder.is_in_xa() {
             self.held.begin();
         }

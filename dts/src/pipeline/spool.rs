@@ -9,8 +9,17 @@ use std::{
 
 use crate::decode::{EventHeader, RawEvent};
 
-/// Place in the binlog file, header, length of the body.
-const HEAD_BYTES: usize = 8 + EventHeader::LEN + 4;
+/// Place in the binlog file, rows before it, header, length of the body.
+const HEAD_BYTES: usize = 8 + 8 + EventHeader::LEN + 4;
+
+/// Where an event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    /// In the binlog file.
+    pub(super) pos: u64,
+    /// Rows of its transaction that come before it.
+    pub(super) row: u64,
+}
 
 /// Events in the order in which they were pushed.
 #[derive(Debug, Default)]
@@ -25,11 +34,11 @@ impl Spool {
         self.memory.len()
     }
 
-    /// Adds an event that stands at `pos`. It goes on in a file in `directory` once it has more
+    /// Adds an event. It goes on in a file in `directory` once it has more
     /// than `room` bytes of memory. Gives the bytes that the event takes.
     pub(super) fn push(
         &mut self,
-        (event, pos): (&RawEvent<'_>, u64),
+        (event, at): (&RawEvent<'_>, At),
         room: usize,
         directory: &Path,
     ) -> io::Result<u64> {
@@ -44,7 +53,8 @@ impl Spool {
             Some(file) => file,
             None => &mut self.memory,
         };
-        out.write_all(&pos.to_le_bytes())?;
+        out.write_all(&at.pos.to_le_bytes())?;
+        out.write_all(&at.row.to_le_bytes())?;
         out.write_all(&event.header.write())?;
         out.write_all(&(event.body.len() as u32).to_le_bytes())?;
         out.write_all(event.body)?;
@@ -85,8 +95,8 @@ pub(super) struct SpoolReader {
 }
 
 impl SpoolReader {
-    /// The next event, and its place in the binlog file.
-    pub(super) fn next(&mut self) -> io::Result<Option<(RawEvent<'_>, u64)>> {
+    /// The next event, and where it stands.
+    pub(super) fn next(&mut self) -> io::Result<Option<(RawEvent<'_>, At)>> {
         let mut head = [0; HEAD_BYTES];
         if self.source.read(&mut head[..1])? == 0 {
             return Ok(None);
@@ -94,11 +104,13 @@ impl SpoolReader {
         self.source.read_exact(&mut head[1..])?;
         let invalid = || io::Error::from(io::ErrorKind::InvalidData);
         let (pos, rest) = head.split_first_chunk().ok_or_else(invalid)?;
+        let (row, rest) = rest.split_first_chunk().ok_or_else(invalid)?;
         let (rest, length) = rest.split_last_chunk().ok_or_else(invalid)?;
         let header = EventHeader::read(rest).map_err(|_| invalid())?;
         self.body.resize(u32::from_le_bytes(*length) as usize, 0);
         self.source.read_exact(&mut self.body)?;
-        Ok(Some((RawEvent { header, body: &self.body }, u64::from_le_bytes(*pos))))
+        let at = At { pos: u64::from_le_bytes(*pos), row: u64::from_le_bytes(*row) };
+        Ok(Some((RawEvent { header, body: &self.body }, at)))
     }
 }
 
@@ -116,16 +128,19 @@ mod tests {
             for (body, pos) in bodies.iter().zip(100..) {
                 let header = EventHeader { kind: body.len() as u8, ..EventHeader::default() };
                 let event = RawEvent { header, body };
-                end += spool.push((&event, pos), room, &directory.path().join("below")).unwrap();
+                let at = At { pos, row: pos / 2 };
+                end += spool.push((&event, at), room, &directory.path().join("below")).unwrap();
             }
             let another = RawEvent { header: EventHeader::default(), body: b"taken back" };
-            spool.push((&another, 1), room, &directory.path().join("below")).unwrap();
+            let at = At { pos: 1, row: 1 };
+            spool.push((&another, at), room, &directory.path().join("below")).unwrap();
             spool.truncate(end).unwrap();
             assert!(spool.memory() <= room);
             let mut reader = spool.read().unwrap();
             for (body, pos) in bodies.iter().zip(100..) {
                 let (event, at) = reader.next().unwrap().unwrap();
-                assert_eq!((event.body, event.header.kind, at), (&**body, body.len() as u8, pos));
+                assert_eq!((event.body, event.header.kind), (&**body, body.len() as u8));
+                assert_eq!(at, At { pos, row: pos / 2 });
             }
             assert!(reader.next().unwrap().is_none());
         }

@@ -11,7 +11,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::{super::spool::SpoolReader, MAX_BATCH_BYTES, Reader};
+use tracing::warn;
+
+use super::{
+    super::{held::Taken, spool::At},
+    MAX_BATCH_BYTES, Reader,
+};
 use crate::{
     decode::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid},
     error::{Error, Result},
@@ -20,7 +25,7 @@ use crate::{
 
 /// A transaction that was prepared before and is published now.
 pub(super) struct Replay {
-    events: SpoolReader,
+    taken: Taken,
     prepared_as: Option<Gtid>,
     end: TransactionEnd,
 }
@@ -45,13 +50,16 @@ impl Behind {
 }
 
 impl Reader {
-    /// Keeps the event that was decoded, if it is of an XA transaction's rows, and leaves out those
-    /// that were taken back.
-    pub(super) fn hold(&mut self, event: &RawEvent<'_>, step: &Step) -> Result<()> {
+    /// Keeps the event that was decoded, behind so many rows, if it is of an XA transaction's rows
+    /// and they are captured; leaves out those that were taken back.
+    pub(super) fn hold(&mut self, event: &RawEvent<'_>, step: &Step, row: u64) -> Result<()> {
         match step {
-            Step::Savepoint(name) => self.held.savepoint(name.clone()),
-            Step::BackTo(name) => self.held.back_to(name)?,
-            _ if event.has_row_data() => self.held.keep(event, self.decoder.event_start())?,
+            Step::Savepoint(name) => self.held.savepoint(name.clone(), row),
+            Step::BackTo(name) => self.held.back_to(name, row)?,
+            _ if event.has_row_data() && self.decoder.captures(event) => {
+                let at = At { pos: self.decoder.event_start(), row };
+                self.held.keep(event, at)?;
+            }
             _ => {}
         }
         Ok(())
@@ -61,25 +69,25 @@ impl Reader {
     pub(super) fn settle_xa(&mut self, outcome: XaOutcome, end: TransactionEnd) -> Result<()> {
         self.open.end();
         if self.was_read(end.gtid.as_ref()) {
-            self.held.take_read()?;
+            self.held.begin();
             self.move_on();
             return Ok(());
         }
         match outcome {
             XaOutcome::Prepared(xid) => {
-                self.held.prepare(xid, self.decoder.transaction().clone());
+                self.held.prepare(xid, self.decoder.transaction().clone(), end.rows);
                 self.note_prepared();
                 self.move_on();
             }
             XaOutcome::CommittedAtOnce => {
-                let events = self.held.take_read()?;
-                self.replay(self.decoder.transaction().clone(), events, end);
+                let taken = self.held.take_read(end.rows)?;
+                self.replay(self.decoder.transaction().clone(), taken, end);
             }
-            XaOutcome::Committed(xid) => {
-                let taken = self.held.take(&xid)?;
-                let (transaction, events) = taken.ok_or_else(|| never_read(&xid, &end))?;
-                self.replay(transaction, events, end);
-            }
+            XaOutcome::Committed(xid) => match self.held.take(&xid)? {
+                Some((transaction, taken)) => self.replay(transaction, taken, end),
+                None if self.saved.lost_prepared => return Err(never_read(&xid, &end)),
+                None => self.pass_over(&xid, end),
+            },
             XaOutcome::RolledBack(xid) => {
                 let prepared_as = self.held.forget(&xid).and_then(|prepared| prepared.gtid);
                 self.add_gtids([prepared_as, end.gtid]);
@@ -90,11 +98,25 @@ impl Reader {
         Ok(())
     }
 
-    fn replay(&mut self, transaction: Transaction, events: SpoolReader, end: TransactionEnd) {
+    /// One that was prepared before the place that we were started at is committed.
+    fn pass_over(&mut self, xid: &Xid, end: TransactionEnd) {
+        let gtid = end.gtid.as_ref().map(tracing::field::display);
+        let (file, pos) = (&end.end.file, end.end.pos);
+        warn!(
+            %xid, gtid, %file, pos,
+            "an XA transaction is committed whose XA PREPARE stands before the place that dts was \
+             started at: its rows are not known, and are not published; if it changed captured \
+             tables, send these anew with a full sync"
+        );
+        self.add_gtids([None, end.gtid]);
+        self.move_on();
+    }
+
+    fn replay(&mut self, transaction: Transaction, taken: Taken, end: TransactionEnd) {
         let prepared_as = transaction.gtid.clone();
         self.decoder.reopen(Transaction { commit_micros: end.commit_micros, ..transaction });
         self.begin_committed();
-        self.replay = Some(Replay { events, prepared_as, end });
+        self.replay = Some(Replay { taken, prepared_as, end });
     }
 
     /// Publishes what was held of the transaction that is committed, as far as there is room.
@@ -102,18 +124,18 @@ impl Reader {
         while self.batch.bytes() < MAX_BATCH_BYTES
             && let Some(replay) = &mut self.replay
         {
-            let event = replay.events.next().map_err(|error| {
+            let event = replay.taken.events.next().map_err(|error| {
                 Error::Internal(format!(
                     "the kept rows of an XA transaction cannot be read: {error}"
                 ))
             })?;
-            let Some((event, pos)) = event else {
+            let Some((event, At { pos, row })) = event else {
                 self.finish_replay()?;
                 break;
             };
             let commit = replay.end.gtid.as_ref();
             let Self { decoder, publisher, touching, batch, .. } = self;
-            decoder.decode_again((&event, pos), &mut |change| {
+            decoder.decode_again((&event, pos, row), &mut |change| {
                 touching.row(commit, change.table);
                 publisher.publish(change, batch)
             })?;
@@ -122,10 +144,10 @@ impl Reader {
     }
 
     fn finish_replay(&mut self) -> Result<()> {
-        let Some(Replay { prepared_as, end, .. }) = self.replay.take() else { return Ok(()) };
-        let rows = self.decoder.close_again();
+        let Some(Replay { taken, prepared_as, end }) = self.replay.take() else { return Ok(()) };
+        self.decoder.close_again();
         self.open.end();
-        self.saved.accounting += self.publisher.end_transaction(rows)?;
+        self.saved.accounting += self.publisher.end_transaction(taken.rows)?;
         self.note_touched();
         self.add_gtids([prepared_as, end.gtid]);
         self.note_prepared();
@@ -155,17 +177,17 @@ impl Reader {
         let start = &self.decoder.transaction().start;
         let is_listed =
             prepared.iter().any(|place| *place.file == *start.file && place.pos == start.pos);
-        let is_held = is_listed && self.decoder.is_in_xa();
+        let (is_held, row) = (is_listed && self.decoder.is_in_xa(), self.decoder.rows());
         let step = self.decoder.decode(event, &mut |_| Ok::<_, Error>(()))?;
         if is_held {
-            self.hold(event, &step)?;
+            self.hold(event, &step, row)?;
         } else if self.decoder.is_in_xa() {
             self.held.begin();
         }
-        if let Step::Xa(XaOutcome::Prepared(xid), _) = step
+        if let Step::Xa(XaOutcome::Prepared(xid), end) = step
             && is_held
         {
-            self.held.prepare(xid, self.decoder.transaction().clone());
+            self.held.prepare(xid, self.decoder.transaction().clone(), end.rows);
         }
         self.arrive()
     }
@@ -191,11 +213,12 @@ fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
     Error::refused(
         format!(
             "XA COMMIT {xid}{gtid} before {file}:{pos} is of rows that dts has not read: its XA \
-             PREPARE stands before the place that dts was started at"
+             PREPARE was read from the server of before, and is not sent again"
         ),
         format!(
-            "start before that XA PREPARE; or behind this commit, by `dts position set --file \
-             {file} --pos {pos}`, and load the tables that it changed anew"
+            "start before that XA PREPARE (`dts position set --gtid …`); or behind this commit \
+             (`dts position set --file {file} --pos {pos}`), and send the tables that it changed \
+             anew with a full sync"
         ),
     )
 }
