@@ -71,10 +71,9 @@ impl Error {
             // Whoever was fenced stands by from then on.
             Self::Bus(event_bus::Error::Fenced(_)) => true,
             Self::Bus(error) => error.is_transient(),
-            Self::Refused { .. }
-            | Self::Event(_)
-            | Self::Checkpoint(_)
-            | Self::Internal(_) => false,
+            Self::Refused { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
+                false
+            }
         }
     }
 
@@ -92,6 +91,7 @@ impl Error {
             | Self::Torn { .. } => Exit::Refused,
             Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
             Self::Bus(_) => Exit::Refused,
+            Self::Event(error) if error.is_for_operator() => Exit::Refused,
             Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => Exit::Internal,
         }
     }

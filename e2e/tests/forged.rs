@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::Site,
+    programs::{REFUSED, Site},
     proxy::Proxy,
     servers::{Mysql, execute},
 };
@@ -59,10 +59,10 @@ impl Source {
         Ok(())
     }
 
-    async fn ends(&self, parts: &[&str]) -> Result<()> {
+    async fn ends(&self, code: i32, parts: &[&str]) -> Result<()> {
         let (status, output) = self.site.start_dts()?.told().await?;
         println!("{}", output.lines().last().unwrap_or_default());
-        ensure!(status.code() == Some(70), "{status}\n{output}");
+        ensure!(status.code() == Some(code), "{status}\n{output}");
         for part in parts {
             ensure!(output.contains(part), "{part:?} is not in\n{output}");
         }
@@ -79,7 +79,7 @@ impl Source {
 async fn an_event_of_the_future_is_passed_over_only_if_the_server_says_so() -> Result<()> {
     let source = Source::start("forged-unknown").await?;
     source.forge(("Table_map", TABLE_MAP), UNKNOWN).await?;
-    source.ends(&["the event type 200 is not handled yet", "binlog.00000"]).await?;
+    source.ends(70, &["the event type 200 is not handled yet", "binlog.00000"]).await?;
     // The server marks this one as one that may be passed over.
     source.forge(("Rows_query", ROWS_QUERY), UNKNOWN).await?;
     let mut dts = source.site.start_dts()?;
@@ -99,9 +99,9 @@ async fn an_incident_of_the_server_stops_dts_which_says_what_to_do() -> Result<(
     let source = Source::start("forged-incident").await?;
     source.forge(("Rows_query", ROWS_QUERY), INCIDENT).await?;
     let parts = ["the server reports an incident", "send the tables anew", "binlog.00000"];
-    source.ends(&parts).await?;
+    source.ends(REFUSED, &parts).await?;
     // What was read before it is published, and that is where it stops again.
-    source.ends(&parts).await?;
+    source.ends(REFUSED, &parts).await?;
     let (code, output) = source.site.run_dts(&["position", "show"]).await?;
     ensure!(code == Some(0) && output.contains("\"published\":1"), "{code:?} {output}");
     source.remove()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener, seed, size},
+    programs::{REFUSED, Site, recording_listener, seed, size},
     rebuilt::Rebuilt,
     recording::{Event, Recording},
     servers::{Mysql, execute},
@@ -211,6 +211,46 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
     source.site.remove()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_setting_or_a_table_of_mariadb_causes_ends_dts_with_what_to_do() -> Result<()> {
+    let source = Source::start("maria-causes").await?;
+    let mut dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO maria.t VALUES (1)"]).await?;
+    source.site.wait_for_published(1).await?;
+    let metadata = |level: &str| format!("SET GLOBAL binlog_row_metadata = {level}");
+    source.execute(&[&metadata("NO_LOG"), "INSERT INTO maria.t VALUES (2)"]).await?;
+    let told = ["table maria.t", "SET GLOBAL binlog_row_metadata = FULL, and write it into"];
+    ends(&mut dts, &told).await?;
+    ensure!(!dts.output().contains("SET PERSIST"), "MariaDB has none: {}", dts.output());
+
+    source.execute(&[&metadata("FULL")]).await?;
+    source.expect(&["position", "set", "latest"], 0, &[]).await?;
+    dts = source.site.start_dts()?;
+    let history = "CREATE TABLE maria.past (id INT PRIMARY KEY, \
+                   s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, \
+                   e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, \
+                   PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING";
+    source.execute(&[history, "INSERT INTO maria.past (id) VALUES (1)"]).await?;
+    let told = ["its history is kept by transaction", "capture.exclude = [\"maria.past\"]"];
+    ends(&mut dts, &told).await?;
+    source.site.amend("dts.toml", "[bus]", "exclude = [\"maria.past\"]\n[bus]")?;
+    let _dts = source.site.start_dts()?;
+    source.execute(&["INSERT INTO maria.t VALUES (3)"]).await?;
+    source.site.wait_for_published(1).await?;
+    drop(source.server);
+    source.site.remove()
+}
+
+async fn ends(dts: &mut Process, parts: &[&str]) -> Result<()> {
+    let status = dts.ended().await?;
+    let output = dts.output();
+    ensure!(status.code() == Some(REFUSED), "{status} {output}");
+    for part in parts {
+        ensure!(output.contains(part), "{part:?} is not in {output}");
+    }
+    Ok(())
+}
+
 /// A table with a column for each type and each number of digits, and the statement that fills it
 /// with a row for each column, in which the others are NULL.
 fn every_old_fraction(table: &str) -> (String, String) {
@@ -273,7 +313,7 @@ async fn old_times_with_a_fraction_are_refused_with_the_statement_that_mends_the
     source.execute(&[&format!("CREATE TABLE {old} {columns}"), new_format, &insert(old)]).await?;
     let status = dts.ended().await?;
     let output = dts.output();
-    ensure!(status.code() == Some(70), "{status} {output}");
+    ensure!(status.code() == Some(REFUSED), "{status} {output}");
     for part in ["table maria.old, column t", "ALTER TABLE … FORCE"] {
         ensure!(output.contains(part), "{part:?} is not in {output}");
     }

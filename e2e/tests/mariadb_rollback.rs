@@ -44,7 +44,13 @@ const SESSIONS: [&[&str]; 9] = [
     &["BEGIN", "INSERT INTO account VALUES (9, 9)", "INSERT INTO audit VALUES (2)", "ROLLBACK"],
     &["BEGIN", "INSERT INTO other.t VALUES (1)", TEMPORARY, "ROLLBACK"],
     // XA transactions: one that is rolled back before it is prepared, and one in part.
-    &["XA START 'x'", "INSERT INTO account VALUES (10, 1)", TEMPORARY, "XA END 'x'", "XA ROLLBACK 'x'"],
+    &[
+        "XA START 'x'",
+        "INSERT INTO account VALUES (10, 1)",
+        TEMPORARY,
+        "XA END 'x'",
+        "XA ROLLBACK 'x'",
+    ],
     &[
         "XA START 'y'",
         "INSERT INTO account VALUES (11, 1)",
@@ -58,6 +64,17 @@ const SESSIONS: [&[&str]; 9] = [
         "XA COMMIT 'y'",
     ],
     &["INSERT INTO account VALUES (14, 14)"],
+];
+
+/// The accounts that never were.
+const ROLLED_BACK: [&str; 7] = [
+    "{\"id\":2}",
+    "{\"id\":3}",
+    "{\"id\":5}",
+    "{\"id\":8}",
+    "{\"id\":9}",
+    "{\"id\":10}",
+    "{\"id\":12}",
 ];
 
 /// So many rows are more than a batch.
@@ -145,8 +162,9 @@ async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
             running.session(session).await?;
         }
         let small = running.check(1).await?;
-        let has = |id: &str| small.done().any(|event| event.pk.get() == format!("{{\"id\":{id}}}"));
-        ensure!(!["2", "3", "5", "8", "9", "10", "12"].into_iter().any(has), "rolled back");
+        let mut ids = small.done().filter(|event| event.table_name == "account");
+        let invented = ids.find(|event| ROLLED_BACK.contains(&event.pk.get()));
+        ensure!(invented.is_none(), "{invented:?}");
 
         // Larger than a batch, and read ahead: behind a kill too, which lies somewhere in these.
         let large = [1000, 2000, 3000, 4000].map(|at| insert_many(at * 100));
@@ -187,7 +205,8 @@ impl Group {
         const LOG_POS: usize = 13;
         const SEQUENCE: usize = 19;
         let length = self.0.len() as u64;
-        let number = self.0.get_mut(SEQUENCE..).and_then(<[u8]>::first_chunk_mut).context("number")?;
+        let number =
+            self.0.get_mut(SEQUENCE..).and_then(<[u8]>::first_chunk_mut).context("number")?;
         *number = (u64::from_le_bytes(*number) + 1).to_le_bytes();
         let place = self.0.get_mut(LOG_POS..).and_then(<[u8]>::first_chunk_mut).context("place")?;
         *place = ((u64::from(u32::from_le_bytes(*place)) + length) as u32).to_le_bytes();

@@ -64,7 +64,8 @@ impl Source {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commit_of_a_transaction_that_was_prepared_before_the_start_is_told_once() -> Result<()> {
+async fn the_commit_of_a_transaction_that_was_prepared_before_the_start_is_told_once() -> Result<()>
+{
     let source = Source::start("xa-purged").await?;
     source.prepare("gone", "INSERT INTO xa.t VALUES (1, 'one'), (2, 'two')").await?;
     source.prepare("dropped", "INSERT INTO xa.t VALUES (3, 'three')").await?;

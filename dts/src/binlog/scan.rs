@@ -64,8 +64,8 @@ impl Scan {
         Ok(None)
     }
 
-    /// Goes to the end of the next event; `None` at the end of the binlog. Rows are not looked into,
-    /// so nothing that is wrong with them matters.
+    /// Goes to the end of the next event; `None` at the end of the binlog. Rows are not looked
+    /// into, so nothing that is wrong with them matters.
     pub(super) async fn step(&mut self) -> Result<Option<Step>> {
         let event = match self.stream.next().await {
             Err(Error::Torn { .. }) => return self.go_on_in_next_file().await,

@@ -7,7 +7,7 @@ mod walk;
 use self::walk::Images;
 use super::{
     definition::Definition,
-    error::{Error, Fault, corrupt},
+    error::{Error, Fault, Setting, corrupt},
     gtid_event::GtidEvent,
     header::EventHeader,
     heartbeat, kind, mariadb,
@@ -53,8 +53,8 @@ pub enum Step {
     Savepoint(SavepointName),
     /// The rows behind a savepoint, which were given out before, were rolled back.
     BackTo(SavepointName),
-    /// The transaction breaks off, for the server crashed while it wrote it: none of its rows, which
-    /// were given out before, ever was. The stream goes on in another file;
+    /// The transaction breaks off, for the server crashed while it wrote it: none of its rows,
+    /// which were given out before, ever was. The stream goes on in another file;
     /// [`Decoder::position`] says where.
     TornOff,
     /// A group of an XA transaction ended. Its rows, which were given out before, count from its
@@ -115,8 +115,11 @@ enum Group {
     Xa,
 }
 
-const INCIDENT: &str = "the server reports an incident: changes may be missing from its binlog. \
-     Start from a position after this one, and send the tables anew with a full sync";
+const INCIDENT: Setting = Setting {
+    problem: "the server reports an incident: changes may be missing from its binlog",
+    variable: None,
+    then: "start from a position after this one, and send the tables anew with a full sync",
+};
 
 impl Decoder {
     /// A decoder that hands out the changes of the tables for which `capture` says so. It is asked

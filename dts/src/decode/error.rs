@@ -26,9 +26,36 @@ pub enum Fault {
     /// Something that MySQL may write and that is not handled yet.
     #[error("{0} not handled yet")]
     NotHandled(String),
-    /// The server logs too little; the text says what to set.
+    /// The server logs too little.
     #[error("{0}")]
-    Setting(&'static str),
+    Setting(Setting),
+}
+
+/// What a server logs too little of, and what is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub(super) problem: &'static str,
+    /// A variable of the server, and the value that it needs.
+    pub(super) variable: Option<(&'static str, &'static str)>,
+    /// What else is to be done.
+    pub(super) then: &'static str,
+}
+
+impl Setting {
+    /// What to do, where `set` says how a variable is set there.
+    pub fn remedy(&self, set: impl Fn(&str, &str) -> String) -> String {
+        match self.variable {
+            Some((name, value)) => format!("{}, {}", set(name, value), self.then),
+            None => self.then.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = |name: &str, value: &str| format!("set {name} = {value} on the server");
+        write!(f, "{}; {}", self.problem, self.remedy(set))
+    }
 }
 
 pub(super) fn corrupt(what: &'static str) -> Fault {
@@ -48,6 +75,30 @@ impl Error {
     pub(super) fn of_column(mut self, column: &str) -> Self {
         self.0.column = Some(column.to_owned());
         self
+    }
+
+    /// Whether the server, or a table, has to be changed: else this program has a fault.
+    pub fn is_for_operator(&self) -> bool {
+        match self.fault() {
+            Fault::Setting(_) => true,
+            Fault::NotHandled(_) => self.table().is_some(),
+            Fault::Corrupt(_) => false,
+        }
+    }
+
+    /// What is wrong and where, and what to do about it, where that is for the operator; `set` says
+    /// how a variable is set on the server.
+    pub fn advice(&self, set: impl Fn(&str, &str) -> String) -> Option<(String, String)> {
+        match (self.fault(), self.table()) {
+            (Fault::Setting(setting), _) => {
+                Some((format!("{}: {}", Place(&self.0), setting.problem), setting.remedy(set)))
+            }
+            (Fault::NotHandled(_), Some(table)) => {
+                let remedy = format!("leave the table out (capture.exclude = [\"{table}\"])");
+                Some((self.to_string(), remedy))
+            }
+            _ => None,
+        }
     }
 
     /// What is wrong.
@@ -71,9 +122,18 @@ impl Error {
     }
 }
 
+/// Where an event stands, and what it is about.
+struct Place<'a>(&'a Details);
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Details { fault, file, pos, table, column } = &*self.0;
+        write!(f, "{}: {}", Place(&self.0), self.0.fault)
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Details { file, pos, table, column, .. } = self.0;
         write!(f, "binlog {file} position {pos}")?;
         if let Some(table) = table {
             write!(f, ", table {table}")?;
@@ -81,7 +141,7 @@ impl fmt::Display for Error {
         if let Some(column) = column {
             write!(f, ", column {column}")?;
         }
-        write!(f, ": {fault}")
+        Ok(())
     }
 }
 

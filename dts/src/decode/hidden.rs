@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::{
     column::{Kind, Layout, raw},
-    error::Fault,
+    error::{Fault, Setting},
     plan::{ColumnFault, TablePlan},
     table_map::TableMap,
 };
@@ -25,9 +25,12 @@ enum Hidden {
     },
 }
 
-const OLD_FRACTION: &str = "its fraction is stored as MariaDB did before 10.1.2, which the \
-     binlog does not say; rebuild the table (SET GLOBAL mysql56_temporal_format = ON; \
-     ALTER TABLE … FORCE), start from a position after that, and load it anew";
+const OLD_FRACTION: Setting = Setting {
+    problem: "its fraction is stored as MariaDB did before 10.1.2, which the binlog does not say",
+    variable: None,
+    then: "rebuild the table (SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE … FORCE), start \
+           from a position after that, and load it anew",
+};
 
 impl HiddenTypes {
     /// Notes a column's type as `information_schema.COLUMNS.DATA_TYPE` names it, with its digits of

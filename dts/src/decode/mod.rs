@@ -55,7 +55,7 @@ pub use charset::Charset;
 pub use column::{Column, Kind, Members};
 pub use decoder::{Decoder, RawEvent, Step};
 pub use definition::Definition;
-pub use error::{Error, Fault};
+pub use error::{Error, Fault, Setting};
 pub use header::EventHeader;
 pub use hidden::HiddenTypes;
 pub use image::Image;

@@ -5,7 +5,7 @@ use change_event::json;
 use super::{
     charset::BINARY_COLLATION,
     column::{Column, Kind, Members, RawType, charset, raw},
-    error::{Fault, corrupt},
+    error::{Fault, Setting, corrupt},
     table_map::{OptionalMetadata, TableMap},
 };
 
@@ -27,8 +27,11 @@ pub struct TablePlan {
 /// A fault and the column that it is about.
 pub(super) type ColumnFault = (Fault, Option<String>);
 
-const NO_METADATA: &str = "the binlog does not name the columns of this table; run on the server \
-     SET PERSIST binlog_row_metadata = FULL, and start from a position after that";
+const NO_METADATA: Setting = Setting {
+    problem: "the binlog does not name the columns of this table",
+    variable: Some(("binlog_row_metadata", "FULL")),
+    then: "and start from a position after that",
+};
 
 impl TablePlan {
     pub(super) fn new(serial: u64, map: &TableMap<'_>) -> Result<Self, ColumnFault> {

@@ -10,8 +10,8 @@ use super::{
 pub struct SavepointName(Box<str>);
 
 impl SavepointName {
-    /// Reads what stands behind `SAVEPOINT` or `ROLLBACK TO`: the name, quoted or not, in the second
-    /// perhaps behind the word SAVEPOINT.
+    /// Reads what stands behind `SAVEPOINT` or `ROLLBACK TO`: the name, quoted or not, in the
+    /// second perhaps behind the word SAVEPOINT.
     pub(super) fn read(text: &[u8]) -> Result<Self, Fault> {
         let mut words = words(text);
         let first = words.next().ok_or_else(|| corrupt("a savepoint without a name"))?;
@@ -35,7 +35,8 @@ impl SavepointName {
     /// Whether it depends on the server that this is another name: whether an accent counts differs
     /// between versions.
     pub fn may_be(&self, other: &Self) -> bool {
-        let may_be = |(a, b): (char, char)| !a.is_ascii() || !b.is_ascii() || a.eq_ignore_ascii_case(&b);
+        let may_be =
+            |(a, b): (char, char)| !a.is_ascii() || !b.is_ascii() || a.eq_ignore_ascii_case(&b);
         self.0.chars().count() == other.0.chars().count()
             && self.0.chars().zip(other.0.chars()).all(may_be)
     }

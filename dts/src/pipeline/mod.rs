@@ -26,7 +26,7 @@ use self::{
     syncs::Syncs,
 };
 use crate::{
-    binlog::{self, AtEnd, Hosts, Resumed, Server},
+    binlog::{self, AtEnd, Hosts, Managed, Resumed, Server},
     check,
     config::Config,
     error::{Error, Result},
@@ -109,6 +109,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     let appender = Appender::start(producer);
     let host = source.config.clone();
     let hides_types = source.server.hides_types();
+    let managed = Managed::of(&source.server);
     let syncs = start_syncs(ends, source, tasks);
     let mut reader = Reader::new((config, &host), (stream, syncs), (saved, &from));
     if hides_types {
@@ -116,8 +117,17 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     }
     tokio::select! {
         biased;
-        ended = reader.run(appender, status, stop) => ended,
+        ended = reader.run(appender, status, stop) => ended.map_err(|error| advise(error, managed)),
         never = watch(&host, status) => match never {},
+    }
+}
+
+/// Says what to do about an event in words that fit the server.
+fn advise(error: Error, managed: Managed) -> Error {
+    let Error::Event(event) = &error else { return error };
+    match event.advice(|name, value| managed.set(name, value)) {
+        Some((problem, remedy)) => Error::refused(problem, remedy),
+        None => error,
     }
 }
 

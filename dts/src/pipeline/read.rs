@@ -3,6 +3,7 @@
 mod fate;
 mod open;
 mod sync;
+mod versioned;
 mod xa;
 
 use std::{
@@ -85,6 +86,8 @@ pub(super) struct Reader {
     moved: bool,
     /// The bus left something open: it is to be settled by this time.
     settle_by: Option<Instant>,
+    /// The table of a change that was logged as a statement and is refused.
+    refused: Option<(String, String)>,
     /// For a server whose binlog hides some types.
     types: Option<Types>,
     /// The tables that are sent beside the stream.
@@ -129,6 +132,7 @@ impl Reader {
             handed_over: Instant::now(),
             moved: false,
             settle_by: None,
+            refused: None,
             types: None,
             syncs,
         }
@@ -140,15 +144,21 @@ impl Reader {
     }
 
     /// Reads until it is stopped or fails. Then what was read before is appended first: so it goes
-    /// on even over a connection that breaks again and again. Of the transaction at hand that is only
-    /// after a connection that broke, or a stop: whatever else ended us may be a matter of its rows.
+    /// on even over a connection that breaks again and again. Rows of the transaction at hand are
+    /// appended only after a stop or a lost connection: whatever else ended us may be about them.
     pub(super) async fn run(
         mut self,
         mut appender: Appender,
         status: &Status,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let ended = self.read(&mut appender, status, stop).await;
+        let mut ended = self.read(&mut appender, status, stop).await;
+        if let Some(table) = self.refused.take() {
+            ended = match ended {
+                Err(error) => Err(versioned::explain(&self.source, table, error).await),
+                ended => ended,
+            };
+        }
         match &ended {
             // The appender itself failed.
             Err(Error::Bus(_) | Error::Internal(_)) => return ended,
@@ -366,7 +376,11 @@ impl Reader {
             Step::BackTo(name) => self.back_to(&name)?,
             Step::Xa(outcome, end) => self.settle_xa(outcome, end)?,
             Step::Statement(statement) => {
-                self.capture.judge(&statement, self.decoder.position())?;
+                let judged = self.capture.judge(&statement, self.decoder.position());
+                if judged.is_err() {
+                    self.refused = statement.table;
+                }
+                judged?;
             }
         }
         Ok(())

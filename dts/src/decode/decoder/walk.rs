@@ -4,7 +4,7 @@ use change_event::Action;
 
 use super::{
     super::{
-        error::{Error, Fault, corrupt},
+        error::{Error, Fault, Setting, corrupt},
         image::{self, Diffs, Image, Span},
         reader::Reader,
         rows::{self, RowChange, RowsHead},
@@ -23,14 +23,19 @@ pub(super) struct Images {
     diffs: Vec<usize>,
 }
 
-const EMPTY_ROWS: &str = "rows were inserted of which no column was logged, so that not even their \
-     number is known; run on the server SET PERSIST binlog_row_image = FULL, start from a position \
-     after this one, and load the table anew";
+const EMPTY_ROWS: Setting = Setting {
+    problem: "rows were inserted of which no column was logged, so that not even their number is \
+              known",
+    variable: Some(("binlog_row_image", "FULL")),
+    then: "start from a position after this one, and load the table anew",
+};
 
-const NO_DOCUMENT: &str = "a JSON column was logged as a difference to a document that was not \
-     logged, so that its value is not known; run on the server SET PERSIST \
-     binlog_row_value_options = '' (or binlog_row_image = FULL), start from a position after this \
-     one, and load the table anew";
+const NO_DOCUMENT: Setting = Setting {
+    problem: "a JSON column was logged as a difference to a document that was not logged, so that \
+              its value is not known",
+    variable: Some(("binlog_row_value_options", "''")),
+    then: "or binlog_row_image = FULL; start from a position after this one, and load the table anew",
+};
 
 impl Decoder {
     pub(super) fn decode_rows<E: From<Error>>(

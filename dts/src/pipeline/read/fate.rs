@@ -1,5 +1,5 @@
-//! What becomes of a transaction, read ahead of its rows: a MariaDB says only at the end, or with each
-//! ROLLBACK TO a savepoint, which of the rows before it count.
+//! What becomes of a transaction, read ahead of its rows: a MariaDB says only at the end, or with
+//! each ROLLBACK TO a savepoint, which of the rows before it count.
 
 use super::super::savepoints::Savepoints;
 use crate::{
@@ -64,6 +64,11 @@ impl Fate {
     pub(super) fn is_undone(&self, number: u64) -> bool {
         let at = self.undone.partition_point(|(_, last)| *last < number);
         self.undone.get(at).is_some_and(|(first, _)| *first <= number)
+    }
+
+    /// Whether none of its rows counts.
+    pub(super) fn is_whole(&self) -> bool {
+        self.undone.first() == Some(&(0, u64::MAX))
     }
 
     /// The first event of the part that `next` lies in, or ends, if it is not the first itself.
@@ -190,8 +195,7 @@ mod tests {
         let fate = fate("r1 +a r2 +b r3 -b r4 -a r5 C");
         let parts: Vec<Option<u64>> = (0..10).map(|next| fate.part_around(next)).collect();
         let inside = Some(1);
-        let expected =
-            [None, None, inside, inside, inside, inside, inside, inside, None, None];
+        let expected = [None, None, inside, inside, inside, inside, inside, inside, None, None];
         assert_eq!(parts, expected);
     }
 

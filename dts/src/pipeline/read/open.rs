@@ -1,10 +1,10 @@
 //! The transaction at hand while its rows may still be taken back.
 //!
 //! A MariaDB logs a transaction that it rolled back, with all its rows, where that changed a table
-//! that is temporary or has no transactions, and ROLLBACK TO a savepoint likewise; after a crash one
-//! may break off. Nothing in front of its end tells. So no row of a MariaDB's transaction is handed
-//! over before its end was read: either while it is in the batch, or, where that is too small,
-//! ahead of it ([`Fate`]). A MySQL cuts such rows out before it logs anything.
+//! that is temporary or has no transactions, and ROLLBACK TO a savepoint likewise; after a crash
+//! one may break off. Nothing in front of its end tells. So no row of a MariaDB's transaction is
+//! handed over before its end was read: either while it is in the batch, or, where that is too
+//! small, ahead of it ([`Fate`]). A MySQL cuts such rows out before it logs anything.
 
 use event_bus::Batch;
 use tracing::warn;
@@ -157,6 +157,9 @@ impl Reader {
         let part = fate.part_around(self.open.number);
         let place = part.map(|first| self.open.place_of(first)).transpose()?;
         let end = fate.end.clone();
+        if fate.is_whole() && self.publisher.is_resumed() {
+            return Err(self.too_late(end.as_ref()));
+        }
         self.open.fate = Some(fate);
         self.open.savepoints = Savepoints::default();
         place.map_or(Ok(()), |place| self.go_back(&place, end.as_ref()))
@@ -187,6 +190,7 @@ impl Reader {
                 gtids.add(gtid);
             }
         }
+        self.open.end();
         self.move_on();
         Ok(())
     }
@@ -244,11 +248,14 @@ impl Reader {
             Some(Position { file, pos }) => format!("`dts position set --file {file} --pos {pos}`"),
             None => "`dts position set`; SHOW BINLOG EVENTS shows where it ends".to_owned(),
         };
-        let tables = self.touching.tables().collect::<Vec<_>>().join(", ");
+        let mut tables = self.touching.tables().collect::<Vec<_>>().join(", ");
+        if tables.is_empty() {
+            "all that are captured".clone_into(&mut tables);
+        }
         Error::refused(
             format!(
-                "the server rolled back the transaction at {file}:{pos}{gtid}, or a part of it, and \
-                 records of it are published already"
+                "the server rolled back the transaction at {file}:{pos}{gtid}, or a part of it, \
+                 and records of it are published already"
             ),
             format!(
                 "begin behind its end ({behind}), and send the tables that it changed ({tables}) \

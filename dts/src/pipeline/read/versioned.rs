@@ -1,0 +1,42 @@
+//! Tables whose changes a MariaDB logs as statements, whatever `binlog_format` says: those with a
+//! history that is kept by transaction.
+
+use mysql_async::prelude::Queryable as _;
+
+use crate::{
+    binlog,
+    config::SourceConfig,
+    error::{Error, Result},
+};
+
+/// Why a change of a table was logged as a statement, if it is such a table; else what was said of
+/// it already.
+pub(super) async fn explain(
+    source: &SourceConfig,
+    (schema, table): (String, String),
+    error: Error,
+) -> Error {
+    match is_by_transaction(source, (&schema, &table)).await {
+        Ok(true) => Error::refused(
+            format!(
+                "MariaDB logs the changes of table {schema}.{table} as statements, for its history \
+                 is kept by transaction (ROW START and ROW END are BIGINT), so its rows are not \
+                 known"
+            ),
+            format!(
+                "leave the table out (capture.exclude = [\"{schema}.{table}\"]), or make it anew \
+                 with a history by time (TIMESTAMP(6)) and begin behind that (`dts position set`)"
+            ),
+        ),
+        _ => error,
+    }
+}
+
+async fn is_by_transaction(source: &SourceConfig, names: (&str, &str)) -> Result<bool> {
+    let query = "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND \
+                 TABLE_NAME = ? AND DATA_TYPE = 'bigint' AND GENERATION_EXPRESSION = 'ROW START'";
+    let mut conn = binlog::connect(source).await?;
+    let found: Option<u64> =
+        conn.exec_first(query, names).await.map_err(|error| binlog::classify(source, error))?;
+    Ok(found > Some(0))
+}
