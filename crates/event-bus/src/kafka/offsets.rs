@@ -12,7 +12,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     groups::{GroupList, GroupMemberInfo},
-    metadata::Metadata,
+    metadata::{Metadata, MetadataTopic},
 };
 
 use super::{
@@ -111,13 +111,18 @@ impl Offsets {
         Ok(Self { place: place.clone(), group: group.to_owned(), consumer, voice })
     }
 
-    /// All tables' topics that the brokers show, with their numbers of partitions.
-    pub(super) fn list(&self) -> Result<BTreeMap<String, u32>> {
+    /// All tables' topics that the brokers show, with who leads their partitions, in order.
+    pub(super) fn list(&self) -> Result<BTreeMap<String, Vec<i32>>> {
         let metadata = self.consumer.fetch_metadata(None, PATIENCE);
         let metadata = self.told("cannot list the topics", metadata)?;
         let tables = metadata.topics().iter().filter(|one| is_data(one.name(), &self.place.prefix));
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(tables.map(|one| (one.name().to_owned(), count(one.partitions().len()))).collect())
+        let leaders = |topic: &MetadataTopic| {
+            let mut partitions: Vec<(i32, i32)> =
+                topic.partitions().iter().map(|one| (one.id(), one.leader())).collect();
+            partitions.sort_unstable();
+            partitions.into_iter().map(|(_, leader)| leader).collect()
+        };
+        Ok(tables.map(|one| (one.name().to_owned(), leaders(one))).collect())
     }
 
     /// The tables' topics that pass a filter, by name.
@@ -133,7 +138,7 @@ impl Offsets {
     ) -> Result<Vec<Described>> {
         let metadata = self.told("cannot list the topics", listed)?;
         let passes = filter.matcher();
-        let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+        let names = metadata.topics().iter().map(MetadataTopic::name);
         let named: Vec<String> = filter.literals().collect();
         // The brokers do not list what a user may not see; by its name they say so.
         let mut names: Vec<&str> = names

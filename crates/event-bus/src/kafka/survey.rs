@@ -20,8 +20,8 @@ const LIST_EVERY: Duration = Duration::from_secs(5);
 const IDS_EVERY: Duration = Duration::from_secs(10);
 const MISS_EVERY: Duration = Duration::from_mins(1);
 
-/// The tables' topics, with their numbers of partitions.
-pub(super) type Topics = BTreeMap<String, u32>;
+/// The tables' topics, with the brokers that lead their partitions, in order.
+pub(super) type Topics = BTreeMap<String, Vec<i32>>;
 
 /// Looks at topics and ends for all groups.
 pub(super) struct Surveyor {
@@ -34,6 +34,8 @@ struct Kept {
     /// What reads up to open transactions, and what reads all.
     clients: Option<(Arc<Offsets>, Arc<Offsets>)>,
     topics: Option<(Instant, Topics)>,
+    /// Whether the first client lists them next.
+    is_turn: bool,
     /// The topics that groups read, as they were when their ids were asked for, by name.
     ids: Option<(Instant, BTreeMap<String, Described>)>,
     /// Names that a filter asks for as they are, and that were not there.
@@ -57,7 +59,7 @@ impl Surveyor {
     /// Looks at all that these groups read; blocks.
     pub(super) fn look(&self, groups: &[(String, TopicFilter)]) -> Result<Seen> {
         let (readable, all) = self.clients()?;
-        let (topics, is_new) = self.topics(&all)?;
+        let (topics, is_new) = self.topics((&readable, &all))?;
         let mut partitions = Vec::with_capacity(groups.len());
         for (_, filter) in groups {
             let mut read = passing(&topics, filter);
@@ -70,7 +72,15 @@ impl Surveyor {
         let ends = readable.ends(&every)?.into_iter().zip(all.ends(&every)?);
         let known = every.into_iter().zip(ends);
         let ends = known.filter_map(|(of, (end, high))| Some((of, (end?, high?)))).collect();
-        let topics = if is_new { Some(self.fingerprint(&all, &partitions)?) } else { None };
+        let is_read =
+            |name: &str| partitions.iter().flatten().flatten().any(|of| *of.topic == *name);
+        let topics = match is_new {
+            true => {
+                let read: Topics = topics.into_iter().filter(|(name, _)| is_read(name)).collect();
+                Some(self.fingerprint(&all, &read)?)
+            }
+            false => None,
+        };
         Ok(Seen { partitions, ends, topics })
     }
 
@@ -89,36 +99,39 @@ impl Surveyor {
     }
 
     /// The topics, and whether they were listed just now.
-    fn topics(&self, client: &Offsets) -> Result<(Topics, bool)> {
+    fn topics(&self, (one, other): (&Offsets, &Offsets)) -> Result<(Topics, bool)> {
         if let Some((at, topics)) = &self.lock().topics
             && at.elapsed() < LIST_EVERY
         {
             return Ok((topics.clone(), false));
         }
-        let topics = client.list()?;
+        // By turns: who lists them learns which brokers lead, also when one hangs that did.
+        let is_turn = {
+            let mut kept = self.lock();
+            kept.is_turn = !kept.is_turn;
+            kept.is_turn
+        };
+        let topics = if is_turn { one } else { other }.list()?;
         self.lock().topics = Some((Instant::now(), topics.clone()));
         Ok((topics, true))
     }
 
-    /// Stands for all topics that are read, with their ids and partitions.
-    fn fingerprint(&self, client: &Offsets, read: &[Result<Vec<Partition>>]) -> Result<u64> {
-        let mut counts = BTreeMap::<&str, u32>::new();
-        for partition in read.iter().flatten().flatten() {
-            let count = counts.entry(&*partition.topic).or_default();
-            *count = (*count).max(partition.number + 1);
-        }
+    /// Stands for all topics that are read, with their ids, partitions, and who leads these: one
+    /// that waits for a broker that hangs learns of another only if it asks.
+    fn fingerprint(&self, client: &Offsets, read: &Topics) -> Result<u64> {
         let is_as_before = self.lock().ids.as_ref().is_some_and(|(at, ids)| {
-            let before = ids.iter().map(|(name, of)| (name.as_str(), of.partitions));
-            at.elapsed() < IDS_EVERY
-                && before.eq(counts.iter().map(|(name, count)| (*name, *count)))
+            let before = ids.iter().map(|(name, of)| (name, of.partitions as usize));
+            let now = read.iter().map(|(name, leaders)| (name, leaders.len()));
+            at.elapsed() < IDS_EVERY && before.eq(now)
         });
         if !is_as_before {
-            let names: Vec<&str> = counts.keys().copied().collect();
+            let names: Vec<&str> = read.keys().map(String::as_str).collect();
             let described = client.describe(&names)?.into_iter();
             let ids = described.map(|of| (of.topic.clone(), of)).collect();
             self.lock().ids = Some((Instant::now(), ids));
         }
         let mut hasher = DefaultHasher::new();
+        read.hash(&mut hasher);
         if let Some((_, ids)) = &self.lock().ids {
             ids.values().for_each(|of| (&of.topic, &of.id, of.partitions).hash(&mut hasher));
         }
@@ -141,7 +154,8 @@ impl Surveyor {
             .filter(|name| !topics.contains_key(name) && !is_missed(name))
             .collect();
         let asked: Vec<&str> = names.iter().map(String::as_str).collect();
-        read.extend(client.describe(&asked)?.into_iter().map(|one| (one.topic, one.partitions)));
+        let found = client.describe(&asked)?.into_iter();
+        read.extend(found.map(|one| (one.topic, vec![-1; one.partitions as usize])));
         let missed = names.into_iter().filter(|name| !read.contains_key(name));
         self.lock().missed.extend(missed.map(|name| (name, Instant::now())));
         Ok(())
@@ -174,13 +188,14 @@ impl Seen {
 fn passing(topics: &Topics, filter: &TopicFilter) -> Topics {
     let passes = filter.matcher();
     let passing = topics.iter().filter(|(name, _)| passes(name));
-    passing.map(|(name, count)| (name.clone(), *count)).collect()
+    passing.map(|(name, leaders)| (name.clone(), leaders.clone())).collect()
 }
 
 fn of_topics(topics: &Topics) -> Vec<Partition> {
-    let of_one = |(name, count): (&String, &u32)| {
+    let of_one = |(name, leaders): (&String, &Vec<i32>)| {
         let topic: Arc<str> = name.as_str().into();
-        (0..*count).map(move |number| Partition { topic: Arc::clone(&topic), number })
+        let count = u32::try_from(leaders.len()).unwrap_or(u32::MAX);
+        (0..count).map(move |number| Partition { topic: Arc::clone(&topic), number })
     };
     topics.iter().flat_map(of_one).collect()
 }
