@@ -6,7 +6,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// A secret value. `Debug` shows `[REDACTED]`; it has no `Display`.
 #[derive(Clone, Debug)]
-pub struct Secret(SecretString);
+pub struct Secret {
+    value: SecretString,
+    /// The file that holds it, if one does. It may get another one.
+    file: Option<PathBuf>,
+}
 
 /// Where a secret is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +33,20 @@ impl PartialEq for Secret {
 impl Secret {
     /// Wraps a value.
     pub fn new(value: String) -> Self {
-        Self(value.into())
+        Self { value: value.into(), file: None }
     }
 
     /// The value, for the one call that needs it.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.value.expose_secret()
+    }
+
+    /// What its file holds now: secrets are changed while programs run. The value of before where
+    /// no file holds it, or the file cannot be read.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        let read = self.file.clone().map(|file| Self::fetch(Origin::File(file)));
+        read.and_then(Result::ok).unwrap_or_else(|| self.clone())
     }
 
     /// Fetches the secret.
@@ -48,9 +60,13 @@ impl Secret {
             Origin::Env(name) => std::env::var(&name).map(Self::new).map_err(|_| {
                 format!("environment variable {name} is not set: set it and start again")
             }),
-            Origin::File(path) => std::fs::read_to_string(&path)
-                .map(|text| Self::new(text.trim_end_matches(['\n', '\r']).to_owned()))
-                .map_err(|error| format!("cannot read {}: {error}", path.display())),
+            Origin::File(path) => match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    let value = text.trim_end_matches(['\n', '\r']).to_owned();
+                    Ok(Self { value: value.into(), file: Some(path) })
+                }
+                Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+            },
         }
     }
 }
@@ -70,6 +86,20 @@ mod tests {
         let path = dir.path().join("password");
         std::fs::write(&path, "pa ss\r\n").unwrap();
         assert_eq!(Secret::fetch(Origin::File(path)).unwrap().expose(), "pa ss");
+    }
+
+    #[test]
+    fn what_a_file_holds_is_read_again_and_kept_when_the_file_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        std::fs::write(&path, "old").unwrap();
+        let secret = Secret::fetch(Origin::File(path.clone())).unwrap();
+        std::fs::write(&path, "new\n").unwrap();
+        let renewed = secret.renewed();
+        assert_eq!((secret.expose(), renewed.expose()), ("old", "new"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(renewed.renewed().expose(), "new");
+        assert_eq!(Secret::new("plain".into()).renewed().expose(), "plain");
     }
 
     #[test]
