@@ -15,6 +15,15 @@ pub enum Error {
         /// What was seen.
         reason: String,
     },
+    /// MySQL lets us in and does not answer, or sends nothing more: tried again, for ever, but
+    /// another host first.
+    #[error("MySQL at {address}: {reason}")]
+    SourceSilent {
+        /// The host and port.
+        address: String,
+        /// What was not answered, and for how long.
+        reason: String,
+    },
     /// MySQL refuses us, or is not set as we need it, until somebody changes something.
     #[error("{problem}; {remedy}")]
     Refused {
@@ -69,7 +78,7 @@ impl Error {
         match self {
             Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. } => true,
             // Whoever was fenced stands by from then on.
-            Self::Bus(event_bus::Error::Fenced(_)) => true,
+            Self::SourceSilent { .. } | Self::Bus(event_bus::Error::Fenced(_)) => true,
             Self::Bus(error) => error.is_transient(),
             Self::Refused { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
                 false
@@ -79,13 +88,20 @@ impl Error {
 
     /// Whether the connection to MySQL broke, or brought what another one may bring whole.
     pub fn is_lost_connection(&self) -> bool {
-        matches!(self, Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. })
+        matches!(
+            self,
+            Self::SourceAway { .. }
+                | Self::SourceSilent { .. }
+                | Self::Damaged { .. }
+                | Self::Torn { .. }
+        )
     }
 
     /// What the process exits with when this ends it.
     pub fn exit(&self) -> Exit {
         match self {
             Self::SourceAway { .. }
+            | Self::SourceSilent { .. }
             | Self::Refused { .. }
             | Self::Damaged { .. }
             | Self::Torn { .. } => Exit::Refused,

@@ -1,6 +1,7 @@
 //! What `dts` says of itself: the state that the API shows, and the metrics.
 
 mod full_syncs;
+mod source;
 
 use std::{
     ops::AddAssign,
@@ -19,8 +20,9 @@ use prometheus_client::{
 };
 use serde_json::{Value, json};
 
+use self::source::{Source, told};
 use crate::{
-    binlog::Server,
+    binlog::{Pulse, Server},
     config::SourceConfig,
     loss::Loss,
     position::Saved,
@@ -80,7 +82,7 @@ struct State {
     sight: Option<Sight>,
     saved: Option<Saved>,
     newest_commit: Option<SystemTime>,
-    last_event: Option<Instant>,
+    source: Source,
     last_error: Option<(SystemTime, String)>,
     last_append: Option<Appended>,
     reconnects: u64,
@@ -240,12 +242,33 @@ impl Status {
             uuid: server.uuid.clone(),
             version: server.version.clone(),
         });
-        state.last_event = Some(Instant::now());
+        state.source.last_event = Some(Instant::now());
+    }
+
+    /// The binlog is read, over a connection with this pulse.
+    pub(crate) fn streams(&self, pulse: Pulse) {
+        self.lock().source.pulse = Some(pulse);
+        self.enter(Phase::Streaming);
+    }
+
+    /// The server has nothing else to send for now.
+    pub(crate) fn caught_up(&self) {
+        self.lock().source.finish();
+    }
+
+    /// How often something was finished: whether anything moves.
+    pub(crate) fn finished(&self) -> u64 {
+        self.lock().source.finished()
+    }
+
+    /// The server does not answer questions, or does again.
+    pub(crate) fn unanswered(&self, reason: Option<&str>) {
+        self.lock().source.unanswered = reason.map(|text| (SystemTime::now(), text.to_owned()));
     }
 
     /// An event or a heartbeat came.
     pub fn heard(&self) {
-        self.lock().last_event = Some(Instant::now());
+        self.lock().source.last_event = Some(Instant::now());
     }
 
     /// Something failed and is tried again.
@@ -254,6 +277,7 @@ impl Status {
         let mut state = self.lock();
         state.last_error = Some((SystemTime::now(), error.to_owned()));
         state.reconnects += 1;
+        state.source.fail();
         self.metrics.restarts.inc();
     }
 
@@ -303,6 +327,11 @@ impl Status {
                 self.metrics.commit_to_bus.0.observe(lag.as_secs_f64());
             }
         }
+        let stands =
+            |before: &Saved| before.position == saved.position && before.skip == saved.skip;
+        if !state.saved.as_ref().is_some_and(stands) {
+            state.source.finish();
+        }
         state.saved = Some(saved.clone());
     }
 
@@ -322,18 +351,13 @@ impl Status {
         self.lock().full_syncs = open;
     }
 
-    /// How many appends there were: whether anything moved.
-    pub fn appends(&self) -> u64 {
-        self.metrics.appends.get()
-    }
-
-    /// Whether we are moving: streaming, and the source was heard lately; or a ready stand-by.
+    /// Whether we are moving: streaming, bytes came from the source lately, and what comes is
+    /// finished too; or a ready stand-by.
     pub fn is_ready(&self) -> bool {
-        const MAX_SILENCE: Duration = Duration::from_secs(20);
         let state = self.lock();
         match state.phase {
             Phase::Standby => true,
-            Phase::Streaming => state.last_event.is_some_and(|at| at.elapsed() < MAX_SILENCE),
+            Phase::Streaming => state.source.is_moving(),
             Phase::Reaching | Phase::Connecting | Phase::Waiting => false,
         }
     }
@@ -350,6 +374,7 @@ impl Status {
             })
         });
         let lost = state.saved.as_ref().and_then(|saved| saved.loss.as_ref());
+        let (event, byte) = state.source.heard();
         json!({
             "name": self.name,
             "role": state.phase.role(),
@@ -363,9 +388,11 @@ impl Status {
             "lastAppend": state.last_append.map(Appended::to_json),
             "binlog": state.sight.as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
-            "secondsSinceLastEvent": state.last_event.map(|at| at.elapsed().as_secs_f64()),
+            "questionsUnanswered": state.source.unanswered.as_ref().map(told),
+            "secondsSinceLastByte": byte,
+            "secondsSinceLastEvent": event,
             "restarts": state.reconnects,
-            "lastError": state.last_error.as_ref().map(|(at, text)| json!({"atMs": millis(*at), "message": text})),
+            "lastError": state.last_error.as_ref().map(told),
         })
     }
 
@@ -408,7 +435,7 @@ impl Default for State {
             sight: None,
             saved: None,
             newest_commit: None,
-            last_event: None,
+            source: Source::default(),
             last_error: None,
             last_append: None,
             reconnects: 0,
@@ -462,3 +489,6 @@ fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

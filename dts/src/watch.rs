@@ -8,12 +8,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mysql_async::{Conn, prelude::Queryable};
 use serde_json::{Value, json};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
-    binlog::{self, Server, file_created},
+    binlog::{self, Conn, Server, file_created},
     config::SourceConfig,
     error::Result,
     status::{Place, Status},
@@ -24,6 +23,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long an answer may take.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// So many questions in a row that are not answered are told.
+const SAID_AFTER: u32 = 2;
 
 /// With less time than this until our file is deleted, it is said in the log.
 const MIN_LEFT: Duration = Duration::from_hours(6);
@@ -59,15 +61,16 @@ pub enum Purge {
 
 /// Asks the server until it is dropped.
 pub async fn watch(config: &SourceConfig, status: &Status) -> Infallible {
-    let mut watcher = Watcher { config, conn: None, ended: None, is_warned: false };
+    let mut watcher = Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 };
     loop {
         match tokio::time::timeout(MAX_WAIT, watcher.look(status.place())).await {
             Ok(Ok(sight)) => {
+                watcher.answered(status);
                 watcher.warn_of(&sight);
                 status.saw(sight);
             }
-            Ok(Err(error)) => watcher.failed(&error.to_string()),
-            Err(_) => watcher.failed("no answer in time"),
+            Ok(Err(error)) => watcher.failed(&error.to_string(), status),
+            Err(_) => watcher.failed("no answer in time", status),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -79,6 +82,8 @@ struct Watcher<'a> {
     /// A binlog file, and when it ended.
     ended: Option<(String, SystemTime)>,
     is_warned: bool,
+    /// How often it was not answered, in a row.
+    failures: u32,
 }
 
 /// Asks the server once, about a place.
@@ -87,7 +92,7 @@ struct Watcher<'a> {
 ///
 /// As [`binlog::connect`].
 pub(crate) async fn look_once(config: &SourceConfig, place: Option<Place>) -> Result<Sight> {
-    Watcher { config, conn: None, ended: None, is_warned: false }.look(place).await
+    Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 }.look(place).await
 }
 
 impl Watcher<'_> {
@@ -145,10 +150,30 @@ impl Watcher<'_> {
         Some(ended)
     }
 
-    fn failed(&mut self, reason: &str) {
-        // The stream says itself when the server is away.
-        debug!(reason, "the server was not asked for its binlogs");
+    fn failed(&mut self, reason: &str, status: &Status) {
         self.conn = None;
+        self.failures += 1;
+        // The stream says itself when the server is away, and before long.
+        if self.failures < SAID_AFTER {
+            debug!(reason, "the server was not asked for its binlogs");
+            return;
+        }
+        status.unanswered(Some(reason));
+        if self.failures == SAID_AFTER {
+            warn!(
+                reason,
+                "the server sends its binlog, and answers no question beside it: how far we are \
+                 behind is not known, and full syncs wait"
+            );
+        }
+    }
+
+    fn answered(&mut self, status: &Status) {
+        if self.failures >= SAID_AFTER {
+            info!("the server answers questions again");
+            status.unanswered(None);
+        }
+        self.failures = 0;
     }
 
     fn warn_of(&mut self, sight: &Sight) {

@@ -7,3 +7,4 @@ mod full_sync;
 mod mariadb;
 mod mutation;
 mod recorded;
+mod silent;

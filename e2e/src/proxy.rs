@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,13 @@ struct Limits {
     cuts: AtomicU64,
     /// How many bytes of answers pass in a second over each connection.
     rate: AtomicU64,
+    /// After so many bytes of answers each connection gets silent, and stays open.
+    silent_after: AtomicU64,
+    /// Connections over which a binlog was asked for are silent.
+    holds_dumps: AtomicBool,
+    open: AtomicU64,
+    /// Bytes of answers that passed over the connection that was used last.
+    answered: AtomicU64,
     /// What is put in place of what in answers.
     damage: Mutex<Option<Damage>>,
 }
@@ -57,7 +64,16 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (left, cuts) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
         let rate = AtomicU64::new(u64::MAX);
-        let limits = Arc::new(Limits { left, cuts, rate, damage: Mutex::default() });
+        let limits = Arc::new(Limits {
+            left,
+            cuts,
+            rate,
+            silent_after: AtomicU64::new(u64::MAX),
+            holds_dumps: AtomicBool::new(false),
+            open: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            damage: Mutex::default(),
+        });
         let task = tokio::spawn(accept(listener, target, Arc::clone(&limits)));
         Ok(Self { address, limits, accepting: task.abort_handle() })
     }
@@ -75,6 +91,26 @@ impl Proxy {
     /// Lets no more bytes of answers pass in a second over each connection.
     pub fn slow_down(&self, rate: u64) {
         self.limits.rate.store(rate, Ordering::SeqCst);
+    }
+
+    /// Lets so many bytes of answers pass over each connection, and then none; nothing is closed.
+    pub fn silence_after(&self, bytes: u64) {
+        self.limits.silent_after.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Whether connections over which a binlog was asked for are silent. Others go on.
+    pub fn hold_dumps(&self, hold: bool) {
+        self.limits.holds_dumps.store(hold, Ordering::SeqCst);
+    }
+
+    /// How many bytes of answers have passed over the connection that was used last.
+    pub fn answered(&self) -> u64 {
+        self.limits.answered.load(Ordering::SeqCst)
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> u64 {
+        self.limits.open.load(Ordering::SeqCst)
     }
 
     /// Puts other bytes, as many, in place of some wherever they pass in one read of an answer.
@@ -112,26 +148,59 @@ async fn accept(listener: TcpListener, target: String, limits: Arc<Limits>) {
 async fn pass(caller: TcpStream, server: TcpStream, limits: Arc<Limits>) {
     let (caller_reads, caller_writes) = caller.into_split();
     let (server_reads, server_writes) = server.into_split();
+    let is_dump = AtomicBool::new(false);
+    limits.open.fetch_add(1, Ordering::SeqCst);
     tokio::select! {
-        () = copy(caller_reads, server_writes, None) => {}
-        () = copy(server_reads, caller_writes, Some(&limits)) => {}
+        () = ask(caller_reads, server_writes, &is_dump) => {}
+        () = answer(server_reads, caller_writes, (&limits, &is_dump)) => {}
+    }
+    limits.open.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Passes requests on.
+async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_dump: &AtomicBool) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        // COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID
+        if matches!(buffer.as_slice(), [_, _, _, 0, 0x12 | 0x1e, ..]) {
+            is_dump.store(true, Ordering::SeqCst);
+        }
+        let Some(bytes) = buffer.get(..length) else { return };
+        if to.write_all(bytes).await.is_err() {
+            return;
+        }
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limits: Option<&Limits>) {
+/// Passes answers on, as far as they may.
+async fn answer(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    (limits, is_dump): (&Limits, &AtomicBool),
+) {
     let mut buffer = vec![0; 16 * 1024];
+    let mut passed = 0;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let allowed = limits.map_or(length, |limits| {
-            limits.damage_in(&mut buffer);
-            limits.take(length)
-        });
-        let Some(bytes) = buffer.get(..allowed) else { return };
-        if to.write_all(bytes).await.is_err() || allowed < length {
+        limits.damage_in(&mut buffer);
+        let allowed = limits.take(length);
+        let before = limits.before_silence(passed, is_dump).min(allowed);
+        let Some((first, rest)) =
+            buffer.get(..allowed).and_then(|all| all.split_at_checked(before))
+        else {
+            return;
+        };
+        if to.write_all(first).await.is_err() {
             return;
         }
-        if let Some(limits) = limits {
-            limits.pause(length).await;
+        while limits.before_silence(passed, is_dump) < allowed {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if to.write_all(rest).await.is_err() || allowed < length {
+            return;
+        }
+        passed += allowed as u64;
+        limits.answered.store(passed, Ordering::SeqCst);
+        limits.pause(length).await;
     }
 }
 
@@ -148,6 +217,15 @@ impl Limits {
             place.copy_from_slice(damaged);
             *times -= 1;
         }
+    }
+
+    /// How many more bytes of answers may pass over a connection that so many have passed over.
+    fn before_silence(&self, passed: u64, is_dump: &AtomicBool) -> usize {
+        if self.holds_dumps.load(Ordering::SeqCst) && is_dump.load(Ordering::SeqCst) {
+            return 0;
+        }
+        let left = self.silent_after.load(Ordering::SeqCst).saturating_sub(passed);
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
     async fn pause(&self, passed: usize) {

@@ -1,10 +1,10 @@
 //! A connection to MySQL as the config says, and what its errors mean.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
-use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts, prelude::Queryable};
+use mysql_async::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 
-use super::wire::MAX_PACKET_BYTES;
+use super::{conn::Conn, wire::MAX_PACKET_BYTES};
 use crate::{
     config::{SourceConfig, Tls, TlsMode},
     error::{Error, Result},
@@ -19,13 +19,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// Away when there is no answer; refused when MySQL does not let us in or TLS fails.
 pub async fn connect(config: &SourceConfig) -> Result<Conn> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(options(config))).await {
-        Ok(Ok(mut conn)) => {
+    let client = mysql_async::Conn::new(options(config));
+    match tokio::time::timeout(CONNECT_TIMEOUT, client).await {
+        Ok(Ok(client)) => {
+            let mut conn = Conn::from(client);
             conn.query_drop("SET NAMES utf8mb4").await.map_err(|error| classify(config, error))?;
             Ok(conn)
         }
         Ok(Err(error)) => Err(classify(config, error)),
-        Err(_) => Err(away(config, format!("no answer within {CONNECT_TIMEOUT:?}"))),
+        Err(_) => Err(silent(config, format!("no answer within {CONNECT_TIMEOUT:?}"))),
     }
 }
 
@@ -72,6 +74,10 @@ pub(super) fn away(config: &SourceConfig, reason: String) -> Error {
     Error::SourceAway { address: address(config), reason }
 }
 
+pub(super) fn silent(config: &SourceConfig, reason: String) -> Error {
+    Error::SourceSilent { address: address(config), reason }
+}
+
 /// What an error of the client means: whether to try again, and what to do if not.
 pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Error {
     match error {
@@ -92,6 +98,11 @@ pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Erro
                 "give the user caching_sha2_password or mysql_native_password",
             )
         }
+        mysql_async::Error::Io(mysql_async::IoError::Io(error)) => match error.kind() {
+            ErrorKind::TimedOut => silent(config, error.to_string()),
+            _ => away(config, error.to_string()),
+        },
+        mysql_async::Error::Driver(error) => away(config, error.to_string()),
         error => away(config, error.to_string()),
     }
 }
@@ -164,5 +175,25 @@ fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> E
              the captured tables anew",
         ),
         _ => away(config, format!("{} ({})", error.message, error.code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> SourceConfig {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dts.toml");
+        std::fs::write(&path, "name = 'a'\n[source]\nuser = 'u'\n").unwrap();
+        crate::config::Config::open(&path).unwrap().source
+    }
+
+    #[test]
+    fn an_error_of_the_socket_is_told_once() {
+        let error = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset by peer");
+        let error = mysql_async::Error::Io(mysql_async::IoError::Io(error));
+        let said = classify(&source(), error).to_string();
+        assert_eq!(said, "MySQL at 127.0.0.1:3306: reset by peer");
     }
 }

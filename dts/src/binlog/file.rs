@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
 use super::{
+    conn::Conn,
     connect::classify,
     resume::Resumed,
     scan::{FIRST_POS, file_created},

@@ -1,8 +1,7 @@
 //! Asks a server for the types that its binlog hides.
 
-use mysql_async::{Conn, prelude::Queryable};
-
 use super::{
+    conn::Conn,
     connect::classify,
     server::{Product, Server},
 };

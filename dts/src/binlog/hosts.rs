@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mysql_async::Conn;
 use tracing::{info, warn};
 
 use super::{
+    conn::Conn,
     connect::{address, connect},
     replica,
     resume::{Lacking, Resumed, Unfit, resume},
@@ -34,6 +34,8 @@ pub struct Hosts {
     lacking_since: Option<Instant>,
     /// The server that was looked at last.
     looked_at: Option<String>,
+    /// Why the current host is asked after all others.
+    silent: Option<String>,
 }
 
 /// A connection to a host that can go on.
@@ -80,7 +82,14 @@ impl Hosts {
     /// All hosts of a source.
     pub fn new(config: &SourceConfig) -> Self {
         let all = config.each_host().collect();
-        Self { all, current: 0, on_lost: config.on_lost, lacking_since: None, looked_at: None }
+        Self {
+            all,
+            current: 0,
+            on_lost: config.on_lost,
+            lacking_since: None,
+            looked_at: None,
+            silent: None,
+        }
     }
 
     /// Connects to the first host that is set as we need it and can continue the saved position:
@@ -107,10 +116,19 @@ impl Hosts {
         Err(say(misses, verdict))
     }
 
-    /// Whether this is another server than when this was last asked.
-    pub fn is_new(&mut self, server: &Server) -> bool {
-        let before = self.looked_at.replace(server.uuid.clone());
-        before.as_ref() != Some(&server.uuid)
+    /// The host that was found lets us in, and is silent then: others are asked before it.
+    pub(crate) fn is_silent(&mut self, reason: String) {
+        self.silent = Some(reason);
+    }
+
+    /// Whether this is another server than the one that was looked at last.
+    pub(crate) fn is_new(&self, server: &Server) -> bool {
+        self.looked_at.as_ref() != Some(&server.uuid)
+    }
+
+    /// This server was looked at.
+    pub(crate) fn looked_at(&mut self, server: &Server) {
+        self.looked_at = Some(server.uuid.clone());
     }
 
     async fn ask_all(
@@ -119,8 +137,9 @@ impl Hosts {
         on_lost: OnLost,
     ) -> Result<Source, Vec<Miss>> {
         let mut misses = Vec::new();
+        let first = self.current + usize::from(self.silent.is_some());
         for step in 0..self.all.len() {
-            let at = (self.current + step) % self.all.len();
+            let at = (first + step) % self.all.len();
             match self.ask(at, saved.map(|saved| (saved, on_lost))).await {
                 Ok(source) => {
                     self.take(at, &misses);
@@ -137,8 +156,9 @@ impl Hosts {
 
     fn take(&mut self, at: usize, misses: &[Miss]) {
         self.lacking_since = None;
+        let silent = self.silent.take();
         if at != self.current {
-            let reason = misses.first().map(|miss| miss.error.to_string());
+            let reason = silent.or_else(|| misses.first().map(|miss| miss.error.to_string()));
             let (from, to) = (address(&self.all[self.current]), address(&self.all[at]));
             info!(from, to, reason, "another host takes over");
             self.current = at;

@@ -1,8 +1,7 @@
 //! What stands at a place in a binlog file: between which transactions it lies, or in which.
 
-use mysql_async::Conn;
-
 use super::{
+    conn::Conn,
     scan::{FIRST_POS, Scan},
     server::Server,
 };

@@ -1,10 +1,11 @@
 //! What is different with MariaDB: its settings, its GTID position, and how a dump is asked for.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
 use super::{
+    conn::Conn,
     connect::classify,
     managed::Managed,
     scan::FIRST_POS,
@@ -20,6 +21,9 @@ use crate::{
 
 /// The raw type of the event that lists what came before a binlog file.
 pub(super) const GTID_LIST: u8 = 163;
+
+/// How long the server may take to read one of its binlog files.
+const MAX_SCAN: Duration = Duration::from_mins(2);
 
 /// Whether a version is that of a MariaDB.
 pub(super) fn is_version(version: &str) -> bool {
@@ -77,10 +81,12 @@ pub(crate) async fn gtids_at(
     config: &SourceConfig,
     (file, pos): (&str, u64),
 ) -> Result<GtidSet> {
+    let usual = conn.allow(MAX_SCAN);
     let text: Option<Option<String>> = conn
         .exec_first("SELECT BINLOG_GTID_POS(?, ?)", (file, pos))
         .await
         .map_err(|error| classify(config, error))?;
+    conn.allow(usual);
     let text = text.flatten().ok_or_else(|| Error::SourceAway {
         address: super::connect::address(config),
         reason: format!("it does not say which transactions come before {file}:{pos}"),

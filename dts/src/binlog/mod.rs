@@ -3,6 +3,7 @@
 //! It knows nothing of rows and topics.
 
 mod checksum;
+mod conn;
 mod connect;
 mod file;
 mod hidden;
@@ -10,14 +11,17 @@ mod hosts;
 mod locate;
 mod managed;
 mod mariadb;
+mod pulse;
 mod replica;
 mod resume;
 mod scan;
+mod search;
 mod server;
 mod start;
 mod stream;
 mod wire;
 
+pub use conn::Conn;
 pub(crate) use connect::classify;
 pub use connect::connect;
 pub use hosts::{Hosts, Source};
@@ -25,6 +29,7 @@ pub(crate) use hosts::{open, refuse_stops};
 pub use locate::{Depth, Place, locate};
 pub(crate) use managed::Managed;
 pub(crate) use mariadb::gtids_at;
+pub(crate) use pulse::Pulse;
 pub(crate) use replica::{is_replica, may_see as may_see_replication};
 pub use resume::{Resumed, check_position};
 pub(crate) use scan::file_created;

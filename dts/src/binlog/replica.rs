@@ -1,8 +1,8 @@
 //! Is a server that lacks what we have read a replica that will still get it?
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
-use super::{mariadb, resume::Lacking};
+use super::{conn::Conn, mariadb, resume::Lacking};
 use crate::gtid::GtidSet;
 
 /// What one channel of a replica is doing.

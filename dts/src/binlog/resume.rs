@@ -1,8 +1,7 @@
 //! Can this server go on from where we stopped? Asked before every connection as a replica.
 
-use mysql_async::Conn;
-
 use super::{
+    conn::Conn,
     connect::address,
     file,
     scan::FIRST_POS,

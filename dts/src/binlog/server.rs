@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
-use super::{connect::classify, managed::Managed, mariadb};
+use super::{conn::Conn, connect::classify, managed::Managed, mariadb};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},

@@ -2,9 +2,8 @@
 
 use std::time::SystemTime;
 
-use mysql_async::Conn;
-
 use super::{
+    conn::Conn,
     locate::{Depth, locate},
     scan::{FIRST_POS, Scan},
     server::Server,

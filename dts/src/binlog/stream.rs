@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use mysql_async::{Conn, Sid, prelude::Queryable};
+use mysql_async::Sid;
 use mysql_common::packets::{BinlogDumpFlags, GnoInterval, Tag, binlog_request::BinlogRequest};
 
 use super::{
     checksum::Checksum,
-    connect::{away, classify, classify_dump},
+    conn::Conn,
+    connect::{away, classify, classify_dump, silent},
     mariadb,
+    pulse::Pulse,
     scan::FIRST_POS,
-    wire::{Wire, server_error},
+    search::{MAX_SEARCH, Search, is_head},
+    wire::{MAX_SILENCE, Wire, server_error},
 };
 use crate::{
     config::SourceConfig,
@@ -25,9 +28,6 @@ use crate::{
 
 /// How often an idle server sends a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// With no event for this long, while we wait for one, the connection is dead.
-const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// A binlog event as it came, its checksum verified and cut off.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Stream {
     config: SourceConfig,
     /// Where the server ends a dump that was asked for only up to now.
     until_end: bool,
+    /// Until the first event that had to be looked for.
+    search: Option<Search>,
 }
 
 /// Whether a dump goes on when it has reached the end.
@@ -77,13 +79,14 @@ impl Stream {
         at_end: AtEnd,
     ) -> Result<Self> {
         let opened = open_wire(conn, config, (position, at_end));
-        let wire = match tokio::time::timeout(MAX_SILENCE, opened).await {
+        let (wire, conn) = match tokio::time::timeout(MAX_SILENCE, opened).await {
             Ok(wire) => wire?,
-            Err(_) => return Err(away(config, format!("no answer within {MAX_SILENCE:?}"))),
+            Err(_) => return Err(silent(config, format!("no answer within {MAX_SILENCE:?}"))),
         };
         let (checksum, until_end) = (Checksum::default(), at_end == AtEnd::Stop);
         let (unpacker, packed, config) = (Unpacker::default(), None, config.clone());
-        Ok(Self { wire, checksum, unpacker, packed, config, until_end })
+        let search = Some(Search::begin(conn));
+        Ok(Self { wire, checksum, unpacker, packed, config, until_end, search })
     }
 
     /// Waits for the next event; `None` at the end of a dump that stops there. Cancel-safe.
@@ -96,13 +99,23 @@ impl Stream {
         if let Some(ready) = self.ready() {
             return ready;
         }
-        match tokio::time::timeout(MAX_SILENCE, self.poll_inner()).await {
-            Ok(event) => event,
-            Err(_) => Err(away(
-                &self.config,
-                format!("no event and no heartbeat for {} s", MAX_SILENCE.as_secs()),
-            )),
-        }
+        let Some(is_silent) = self.search.as_ref().map(Search::silent) else {
+            return self.poll_inner().await;
+        };
+        let event = tokio::select! {
+            biased;
+            event = self.poll_inner() => Some(event),
+            () = is_silent.cancelled() => None,
+        };
+        event.unwrap_or_else(|| {
+            let reason = "it was asked for its binlog, sent nothing, and does not answer any more";
+            Err(silent(&self.config, reason.to_owned()))
+        })
+    }
+
+    /// When the last bytes came.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.wire.pulse().clone()
     }
 
     /// The next event, if it has arrived already.
@@ -146,6 +159,10 @@ impl Stream {
         let Some(length) = self.checksum.check(&header, &bytes) else {
             return Err(damaged(format!("its CRC32 is wrong ({header:?})")));
         };
+        if self.search.is_some() && !is_head(header.kind) {
+            self.search = None;
+            self.wire.allow_silence(MAX_SILENCE);
+        }
         let body = bytes.slice(EventHeader::LEN..length);
         if header.kind == TRANSACTION_PAYLOAD {
             self.unpacker.begin(&body).map_err(|fault| damaged(fault.to_string()))?;
@@ -155,12 +172,12 @@ impl Stream {
     }
 }
 
-/// A second connection to the same server, which then is a replica's.
+/// A second connection to the same server, which then is a replica's. Gives the first one back.
 async fn open_wire(
     mut conn: Conn,
     config: &SourceConfig,
     (position, at_end): (&Position, AtEnd),
-) -> Result<Wire> {
+) -> Result<(Wire, Conn)> {
     let is_mariadb = mariadb::is_at(&conn);
     let more = if is_mariadb { mariadb::dump_settings(position) } else { String::new() };
     let heartbeat = HEARTBEAT.as_nanos();
@@ -170,9 +187,8 @@ async fn open_wire(
          SESSION net_write_timeout = 3600{more}"
     );
     let refused = |error| classify(config, error);
-    let options = conn.opts();
-    let address = (options.ip_or_hostname().to_owned(), options.tcp_port());
-    let mut wire = Wire::connect((&address.0, address.1), config).await.map_err(refused)?;
+    let address = (config.host.as_str(), config.port);
+    let mut wire = Wire::connect(address, config).await.map_err(refused)?;
     let identity = identity(&conn);
     let expected: Option<String> = conn.query_first(identity).await.map_err(refused)?;
     if Some(wire.text(identity).await.map_err(refused)?) != expected {
@@ -186,7 +202,8 @@ async fn open_wire(
         request = request.with_use_gtid(false).with_filename(b"").with_pos(FIRST_POS);
     }
     wire.dump(&request).await.map_err(|error| classify_dump(config, error))?;
-    Ok(wire)
+    wire.allow_silence(MAX_SEARCH);
+    Ok((wire, conn))
 }
 
 /// Asks who a server is.

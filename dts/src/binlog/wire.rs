@@ -9,7 +9,7 @@ mod login;
 mod packets;
 mod tls;
 
-use std::io;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use mysql_async::{DriverError, IoError, ServerError, consts::CapabilityFlags};
@@ -17,11 +17,16 @@ use mysql_common::packets::{ComRegisterSlave, binlog_request::BinlogRequest};
 use tokio::net::TcpStream;
 
 use self::{answers::Refusal, login::serialized, packets::Packets};
+use super::pulse::Pulse;
 use crate::config::SourceConfig;
 
 pub(super) use self::packets::MAX_PACKET_BYTES;
 
 type Result<T> = std::result::Result<T, mysql_async::Error>;
+
+/// With no byte for this long, while one is waited for, the connection is dead. An idle server sends
+/// heartbeats more often.
+pub(super) const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// A connection that has logged in.
 pub(super) struct Wire {
@@ -33,7 +38,7 @@ impl Wire {
     pub(super) async fn connect((host, port): (&str, u16), config: &SourceConfig) -> Result<Self> {
         let socket = TcpStream::connect((host, port)).await.map_err(io_error)?;
         socket.set_nodelay(true).map_err(io_error)?;
-        let mut packets = Packets::new(socket);
+        let mut packets = Packets::new(socket, MAX_SILENCE);
         login::log_in(&mut packets, host, config).await?;
         Ok(Self { packets })
     }
@@ -67,6 +72,16 @@ impl Wire {
         let register = serialized(&ComRegisterSlave::new(request.server_id()));
         self.answered(&register).await?;
         self.packets.command(&serialized(&request.as_cmd())).await.map_err(io_error)
+    }
+
+    /// From now on another silence is too long.
+    pub(super) fn allow_silence(&mut self, max: Duration) {
+        self.packets.allow_silence(max);
+    }
+
+    /// When the last bytes came.
+    pub(super) fn pulse(&self) -> &Pulse {
+        self.packets.pulse()
     }
 
     /// The next packet. Cancel-safe.

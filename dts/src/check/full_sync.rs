@@ -3,11 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use mysql_async::{Conn, prelude::Queryable};
-
 use super::tables::{NOT_SYSTEM, Noted, ask, named};
 use crate::{
-    binlog::{Product, Server},
+    binlog::{Conn, Product, Server},
     capture::Capture,
     finding::{Finding, Severity},
     full_sync::{MAX_INDEXED_BYTES, Why, why_locked},

@@ -7,11 +7,10 @@ mod tables;
 
 use std::time::Duration;
 
-use mysql_async::Conn;
 use serde_json::{Value, json};
 
 use crate::{
-    binlog::{self, AtEnd, Managed, Product, Server},
+    binlog::{self, AtEnd, Conn, Managed, Product, Server},
     bus,
     config::{Config, SourceConfig},
     error::{Error, Result},
@@ -164,8 +163,7 @@ pub(crate) async fn of_source(
     found.extend(settings::of_rights(conn).await);
     found.extend(settings::of_server_id(conn, source, server).await);
     found.extend(settings::of_clock(conn).await);
-    let tables = of_tables(conn, (source, config), server);
-    match tokio::time::timeout(MAX_WAIT, tables).await {
+    match tokio::time::timeout(MAX_WAIT, of_tables((source, config), server)).await {
         Ok(Ok(tables)) => found.extend(tables),
         Ok(Err(error)) => tracing::debug!(%error, "the tables could not be looked at"),
         Err(_) => tracing::debug!("the tables could not be looked at in time"),
@@ -173,7 +171,18 @@ pub(crate) async fn of_source(
     found
 }
 
+/// Over a connection of its own: a question that takes too long ends it.
 async fn of_tables(
+    (source, config): (&SourceConfig, &Config),
+    server: &Server,
+) -> Result<Vec<Finding>> {
+    let mut conn = binlog::connect(source).await?.waiting(MAX_WAIT);
+    tables_over(&mut conn, (source, config), server)
+        .await
+        .map_err(|error| binlog::classify(source, error))
+}
+
+async fn tables_over(
     conn: &mut Conn,
     (source, config): (&SourceConfig, &Config),
     server: &Server,

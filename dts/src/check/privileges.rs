@@ -1,8 +1,6 @@
 //! The smallest set of rights that `dts` needs, as the statements that give it.
 
-use mysql_async::{Conn, prelude::Queryable};
-
-use crate::{capture::Capture, config::SourceConfig};
+use crate::{binlog::Conn, capture::Capture, config::SourceConfig};
 
 /// The GRANT statements for the user that we are logged in as.
 pub(super) async fn grants(

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
 use crate::{
-    binlog::{self, Managed, Server},
+    binlog::{self, Conn, Managed, Server},
     config::SourceConfig,
     finding::{Finding, Severity},
     watch::Sight,

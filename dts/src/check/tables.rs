@@ -1,10 +1,9 @@
 //! What the definitions of captured tables say: keys, cascades, engines, charsets.
 
-use mysql_async::{Conn, prelude::Queryable};
 use service::glob;
 
 use crate::{
-    binlog::{Product, Server},
+    binlog::{Conn, Product, Server},
     capture::Capture,
     decode,
     finding::{Finding, Severity},

@@ -30,6 +30,11 @@ pub struct RawEvent<'a> {
 }
 
 impl RawEvent<'_> {
+    /// Whether the server says with it that it has nothing else to send for now.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self.header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2)
+    }
+
     /// Whether it is a table map or has rows.
     pub fn has_row_data(&self) -> bool {
         let kind = mariadb::plain_kind(self.header.kind).unwrap_or(self.header.kind);
@@ -252,7 +257,7 @@ impl Decoder {
             }
             None => self.follow(event, start, end).map_err(|refused| self.error(refused, start))?,
         };
-        if event.header.kind != kind::ROTATE && !is_heartbeat(event) {
+        if event.header.kind != kind::ROTATE && !event.is_heartbeat() {
             self.go_over(event.header.has_position().then_some(end));
         }
         Ok(step)
@@ -356,10 +361,6 @@ impl Decoder {
         }
         error
     }
-}
-
-fn is_heartbeat(event: &RawEvent<'_>) -> bool {
-    matches!(event.header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2)
 }
 
 /// The name of a binlog file: never empty, without a folder, and text.

@@ -1,7 +1,7 @@
 //! Keys that users give as text, and whether the server understands keys as they were meant.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mysql_async::{Conn, Row, Value, prelude::Queryable};
+use mysql_async::{Row, Value};
 
 use super::{
     cursor::{Cursor, KeyValue, hex_digits, read_time},
@@ -11,6 +11,7 @@ use super::{
     table::{Column, Description},
     value::Form,
 };
+use crate::binlog::Conn;
 
 impl Description {
     /// The key that a user's text means, as a bound. The text is what an event's `PK` shows,

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use full_sync::Task;
 use futures_util::StreamExt;
-use mysql_async::{
-    Conn, Params, Row,
-    prelude::{Query, Queryable, WithParams},
-};
+use mysql_async::Params;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -23,6 +20,7 @@ use super::{
     watermark::Marks,
 };
 use crate::{
+    binlog::Conn,
     error::{Error, Result},
     position::{Place, Position},
 };
@@ -182,7 +180,7 @@ impl Reading {
         let high = marks.high(&mut conn, source).await?;
         let query = described.page_query(None, &Bounds::default(), max_rows.saturating_add(1));
         let (sql, params) = query.map_err(|error| source.reading(error))?;
-        let rows = sql.with(params).stream::<Row, _>(conn).await;
+        let rows = conn.into_stream(sql, params).await;
         let rows = rows.map_err(|error| source.error(error))?.boxed();
         self.whole = Some(Whole { rows, described, high, taken: 0 });
         Ok(())
@@ -284,7 +282,7 @@ async fn page(
     (sql, params): (String, Params),
     how: How<'_>,
 ) -> super::Result<(Rows, bool)> {
-    let rows = conn.exec_stream::<Row, _, _>(sql, params).await?;
+    let rows = conn.exec_stream(sql, params).await?;
     take_page(rows.boxed(), how).await
 }
 

@@ -1,7 +1,6 @@
 //! Which tables a request means, and whether they can be sent.
 
 use full_sync::{Code, Refusal, Request};
-use mysql_async::{Conn, prelude::Queryable};
 use service::glob;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     source::Source,
     table::{self, Description},
 };
-use crate::error::Error;
+use crate::{binlog::Conn, error::Error};
 
 /// A table that a request means.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! The server that tables are read from, and what its errors mean for a full sync.
 
-use mysql_async::{Conn, prelude::Queryable};
+use std::time::Duration;
 
 use crate::{
-    binlog::{self, Product, Server},
+    binlog::{self, Conn, Product, Server},
     config::SourceConfig,
     error::{Error, Result},
 };
+
+/// How long we wait for an answer: longer than the server works on one.
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// No statement of ours may take longer than this, in milliseconds; MySQL ends it then.
 const MAX_EXECUTION_MILLIS: u32 = 20_000;
@@ -42,7 +45,8 @@ impl Source {
     ///
     /// Away, also when another server answers.
     pub(super) async fn connect(&self) -> Result<Conn> {
-        let (mut conn, server) = binlog::open(&self.config).await?;
+        let (conn, server) = binlog::open(&self.config).await?;
+        let mut conn = conn.waiting(MAX_WAIT);
         if server.uuid != self.server.uuid {
             let (found, expected) = (&server.uuid, &self.server.uuid);
             let reason = format!("it is {found}, and the stream comes from {expected}");

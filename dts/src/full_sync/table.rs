@@ -1,6 +1,6 @@
 //! A table as the server describes it now.
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
 use super::{
     error::{Error, Result},
@@ -9,6 +9,8 @@ use super::{
     value::Form,
 };
 use change_event::json;
+
+use crate::binlog::Conn;
 
 /// A table, and how it can be read.
 #[derive(Clone, Debug)]

@@ -19,13 +19,13 @@
 
 use std::{fmt, time::Duration};
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::source::Source;
 use crate::{
-    binlog::{self, Product},
+    binlog::{self, Conn, Product},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Place, Position, file_number},

@@ -5,11 +5,11 @@
 //! when Maxwell goes by GTIDs; then `gtid_set` is what it had read at that row, mostly without the
 //! transaction itself.
 
-use mysql_async::{Conn, Row, prelude::Queryable};
+use mysql_async::Row;
 
 use super::{BY_HAND, Sent, Stopped, Tool, gtids_of};
 use crate::{
-    binlog::classify,
+    binlog::{Conn, classify},
     config::SourceConfig,
     error::{Error, Result},
 };

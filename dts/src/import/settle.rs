@@ -1,11 +1,10 @@
 //! From a tool's position to ours: what the server has there, and what of it was sent already.
 
-use mysql_async::Conn;
 use tracing::warn;
 
 use super::{BY_HAND, Stopped, Tool, skip::skip_sent};
 use crate::{
-    binlog::{self, Depth, Place, Server},
+    binlog::{self, Conn, Depth, Place, Server},
     config::{Config, Start},
     error::{Error, Result},
     gtid::GtidSet,

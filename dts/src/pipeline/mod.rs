@@ -57,19 +57,22 @@ pub async fn run(
     let mut damage = Damage::default();
     let ends = Ends { config, bus, status };
     loop {
-        let before = status.appends();
+        let before = status.finished();
         let ended = Box::pin(run_once(&ends, &mut hosts, stop)).await;
         match ended.map_err(|error| damage.judge(error)) {
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(_) if stop.is_cancelled() => return Ok(()),
             Err(error) => {
-                if status.appends() > before {
+                if status.finished() > before {
                     backoff.reset();
                 }
                 let wait = backoff.next_wait();
                 log_failure(&error, backoff.failures(), wait);
                 status.failed(&error.to_string());
+                if matches!(error, Error::SourceSilent { .. }) {
+                    hosts.is_silent(error.to_string());
+                }
                 stop.run_until_cancelled(tokio::time::sleep(wait)).await;
             }
         }
@@ -98,7 +101,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     let Some(prepared) = prepared else { return Ok(()) };
     let Prepared { producer, resumed, stream, source, tasks } = prepared?;
     let Resumed { saved, from, .. } = resumed;
-    status.enter(Phase::Streaming);
+    status.streams(stream.pulse());
     info!(
         file = saved.position.file,
         pos = saved.position.pos,
@@ -165,6 +168,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     status.connected(&source.config, &source.server);
     if hosts.is_new(&source.server) {
         look(config, &mut source).await?;
+        hosts.looked_at(&source.server);
     }
     let resumed = match source.resumed.take() {
         Some(resumed) => resumed,
@@ -196,7 +200,9 @@ async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
             Severity::Note => info!(remedy, "{problem}"),
         }
     }
-    binlog::refuse_stops(&findings)
+    binlog::refuse_stops(&findings)?;
+    // What was asked by the way may not have been answered.
+    conn.ping().await.map_err(|error| binlog::classify(host, error))
 }
 
 pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {

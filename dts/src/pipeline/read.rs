@@ -206,6 +206,9 @@ impl Reader {
                 event = self.syncs.next() => self.syncs.take(event, self.publisher.windows()),
                 event = self.stream.next(), if has_room => {
                     status.heard();
+                    if matches!(&event, Ok(Some(event)) if event.raw().is_heartbeat()) {
+                        status.caught_up();
+                    }
                     self.take(event)?;
                     self.take_ready()?;
                 }

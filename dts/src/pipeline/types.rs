@@ -1,5 +1,7 @@
 //! Keeps what the decoder knows of hidden types up to date, while definitions change.
 
+use std::time::Duration;
+
 use tracing::debug;
 
 use crate::{
@@ -8,6 +10,9 @@ use crate::{
     decode::Decoder,
     error::Result,
 };
+
+/// A server of very many tables takes long to list their columns.
+const MAX_WAIT: Duration = Duration::from_mins(5);
 
 /// Asks the server at the beginning, and again after each statement that may have changed a
 /// definition. Only for servers that hide types.
@@ -28,7 +33,7 @@ impl Types {
     }
 
     pub(super) async fn refresh(&mut self, decoder: &mut Decoder) -> Result<()> {
-        let mut conn = binlog::connect(&self.config).await?;
+        let mut conn = binlog::connect(&self.config).await?.waiting(MAX_WAIT);
         decoder.know_types(Server::hidden_types(&mut conn, &self.config).await?);
         self.asked_at = Some(decoder.definitions());
         debug!("asked for the types that the binlog hides");

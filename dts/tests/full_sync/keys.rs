@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use change_event::Columns;
-use dts::full_sync::{Bounds, Cursor, Description};
+use dts::{
+    binlog::Conn,
+    full_sync::{Bounds, Cursor, Description},
+};
 use e2e::{
     oracle::quoted,
     programs::{seed, size},
 };
-use mysql_async::{Conn, Row, prelude::Queryable as _};
+use mysql_async::{Row, prelude::Queryable as _};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
@@ -72,7 +75,7 @@ impl Run<'_> {
         format!("{}.{}", quoted(self.schema), quoted(&self.kind.name))
     }
 
-    async fn check(&self, conn: &mut Conn, mut rng: StdRng) -> Result<()> {
+    async fn check(&self, conn: &mut mysql_async::Conn, mut rng: StdRng) -> Result<()> {
         self.fill(conn, &mut rng).await?;
         // As the server sorts it, not as the index has it.
         let query = format!("SELECT n FROM {} ORDER BY {}", self.full_name(), self.kind.order);
@@ -101,7 +104,7 @@ impl Run<'_> {
         self.check_search(&mut reader, &description).await
     }
 
-    async fn fill(&self, conn: &mut Conn, rng: &mut StdRng) -> Result<()> {
+    async fn fill(&self, conn: &mut mysql_async::Conn, rng: &mut StdRng) -> Result<()> {
         const BATCH: u64 = 500;
         let Kind { columns, rest, options, .. } = self.kind;
         let rows = size(2_000, 20_000).min(self.kind.keys);

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dts::{
-    binlog::{self, Server},
+    binlog::{self, Conn, Server},
     config::{Config, SourceConfig},
     full_sync::{Marks, Source, Why, session},
     gtid::GtidSet,
@@ -29,7 +29,7 @@ use e2e::{
     programs::{Site, seed, size},
     servers::{Mysql, execute},
 };
-use mysql_async::{Conn, prelude::Queryable as _};
+use mysql_async::prelude::Queryable as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use tokio::task::JoinSet;
 

@@ -10,8 +10,11 @@ mod rows;
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, ensure};
-use dts::full_sync::{Bounds, Cursor, Description, Encoded, RowWriter, describe, session};
-use mysql_async::{Conn, Row, prelude::Queryable as _};
+use dts::{
+    binlog::Conn,
+    full_sync::{Bounds, Cursor, Description, Encoded, RowWriter, describe, session},
+};
+use mysql_async::Row;
 
 /// A row as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ async fn open(url: &str, schema: &str, table: &str) -> Result<(Conn, Description
 }
 
 async fn reader(url: &str) -> Result<Conn> {
-    let mut conn = e2e::servers::connect(url).await?;
+    let mut conn = Conn::from(e2e::servers::connect(url).await?);
     session(&mut conn).await?;
     Ok(conn)
 }
@@ -47,12 +50,11 @@ async fn read_page(
     limit: u64,
 ) -> Result<Page> {
     let (sql, params) = description.page_query(after, bounds, limit)?;
-    let mut result = conn.exec_iter(&sql, params).await.with_context(|| sql.clone())?;
-    let columns = result.columns().context("no result")?;
-    let writer = RowWriter::new(&columns, description, None)?;
-    let rows: Vec<Row> = result.collect().await?;
-    let mut out = b"earlier".to_vec();
+    let rows: Vec<Row> = conn.exec(&sql, params).await.with_context(|| sql.clone())?;
     let mut page = Page { rows: Vec::new(), last: None };
+    let Some(first) = rows.first() else { return Ok(page) };
+    let writer = RowWriter::new(&first.columns(), description, None)?;
+    let mut out = b"earlier".to_vec();
     for row in &rows {
         let Encoded { key, pk, data } = writer.write(row, &mut out)?;
         let text = |range: Range<usize>| String::from_utf8(out[range].to_vec());

@@ -1,12 +1,20 @@
 //! Packets of MySQL's protocol over a socket: framed, numbered, joined where one comes in pieces
 //! ("Protocol Basics", "MySQL Packets" in the MySQL source documentation).
 
-use std::io::{self, ErrorKind};
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::Instant,
+};
 use tokio_rustls::TlsConnector;
+
+use crate::binlog::Pulse;
 
 /// The largest packet that MySQL may send: its own limit.
 pub(crate) const MAX_PACKET_BYTES: usize = 1 << 30;
@@ -22,6 +30,9 @@ const READ_BYTES: usize = 256 << 10;
 
 /// With less room than this a read is not worth its call.
 const MIN_ROOM_BYTES: usize = 16 << 10;
+
+/// Whoever did not wait for a while looks for so long for what has arrived meanwhile.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What carries the bytes: TCP, or TLS over it.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -39,12 +50,58 @@ pub(super) struct Packets {
     number: u8,
     /// The pieces so far of a packet that comes in several.
     pieces: BytesMut,
+    silence: Silence,
+}
+
+/// Since when nothing has come. Only a byte ends it: not that somebody waits anew.
+struct Silence {
+    max: Duration,
+    heard: Pulse,
+    /// When it was found to be too long for the first time, and a little more.
+    until: Option<Instant>,
+}
+
+impl Silence {
+    fn new(max: Duration, now: Instant) -> Self {
+        Self { max, heard: Pulse::new(now), until: None }
+    }
+
+    fn ends(&mut self, now: Instant) {
+        self.heard.beat(now);
+        self.until = None;
+    }
+
+    /// When it has been too long.
+    fn deadline(&mut self, now: Instant) -> Instant {
+        let due = self.heard.last() + self.max;
+        if now < due {
+            return due;
+        }
+        *self.until.get_or_insert(now + GRACE)
+    }
 }
 
 impl Packets {
-    pub(super) fn new(socket: impl Socket + 'static) -> Self {
-        let (buffer, pieces) = (BytesMut::new(), BytesMut::new());
-        Self { socket: Box::new(socket), buffer, is_grown: false, number: 0, pieces }
+    /// With no byte for `max_silence`, while one is waited for, the connection is dead.
+    pub(super) fn new(socket: impl Socket + 'static, max_silence: Duration) -> Self {
+        Self {
+            socket: Box::new(socket),
+            buffer: BytesMut::new(),
+            is_grown: false,
+            number: 0,
+            pieces: BytesMut::new(),
+            silence: Silence::new(max_silence, Instant::now()),
+        }
+    }
+
+    /// From now on another silence is too long.
+    pub(super) fn allow_silence(&mut self, max: Duration) {
+        self.silence.max = max;
+    }
+
+    /// When the last bytes came.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.silence.heard
     }
 
     /// Goes on encrypted.
@@ -88,10 +145,24 @@ impl Packets {
                 return Ok(packet);
             }
             self.make_room();
-            if self.socket.read_buf(&mut self.buffer).await? == 0 {
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the connection was closed"));
+            let deadline = self.silence.deadline(Instant::now());
+            let read = self.socket.read_buf(&mut self.buffer);
+            match tokio::time::timeout_at(deadline, read).await {
+                Ok(Ok(1..)) => self.silence.ends(Instant::now()),
+                Ok(Ok(0)) => {
+                    let text = "the connection was closed";
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(self.is_silent()),
             }
         }
+    }
+
+    fn is_silent(&self) -> io::Error {
+        let seconds = self.silence.heard.last().elapsed().as_secs();
+        let text = format!("no event and no heartbeat for {seconds} s: not one byte came");
+        io::Error::new(ErrorKind::TimedOut, text)
     }
 
     /// The next packet, if all of it was read.
@@ -165,6 +236,62 @@ mod tests {
         }
     }
 
+    fn packets_of(bytes: Vec<u8>) -> Packets {
+        let socket = tokio::io::join(io::Cursor::new(bytes), tokio::io::sink());
+        Packets::new(socket, Duration::from_secs(15))
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_byte_and_who_did_not_wait_has_a_moment_to_look() {
+        let seconds = Duration::from_secs;
+        let begun = Instant::now();
+        let mut silence = Silence::new(seconds(15), begun);
+        for passed in [0, 4, 8, 12, 14] {
+            assert_eq!(silence.deadline(begun + seconds(passed)), begun + seconds(15));
+        }
+        let late = begun + seconds(60);
+        for passed in [0, 300, 600, 900] {
+            let now = late + Duration::from_millis(passed);
+            assert_eq!(silence.deadline(now), late + GRACE, "it is not renewed by looking");
+        }
+        silence.ends(late);
+        assert_eq!(silence.deadline(late + seconds(1)), late + seconds(15));
+    }
+
+    #[tokio::test]
+    async fn a_dead_connection_is_noticed_however_often_its_wait_is_called_off() {
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let mut packets = Packets::new(ours, Duration::from_millis(300));
+        // As the other branches of a select do.
+        let called_off = async {
+            loop {
+                let step = Duration::from_millis(20);
+                if let Ok(packet) = tokio::time::timeout(step, packets.next()).await {
+                    return packet;
+                }
+            }
+        };
+        let noticed = tokio::time::timeout(Duration::from_secs(60), called_off).await;
+        assert_eq!(noticed.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_packet_may_take_longer_than_silence_may_last() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let max = Duration::from_secs(2);
+        let mut packets = Packets::new(ours, max);
+        let begun = Instant::now();
+        let sent = framed(b"slow", &mut 0);
+        tokio::spawn(async move {
+            for byte in sent {
+                tokio::time::sleep(max / 6).await;
+                theirs.write_all(&[byte]).await.unwrap();
+            }
+        });
+        assert_eq!(packets.next().await.unwrap(), "slow");
+        assert!(begun.elapsed() > max, "{:?}", begun.elapsed());
+    }
+
     #[tokio::test]
     async fn packets_of_every_length_arrive_whole_and_in_order() {
         let lengths = [0, 1, 4, 300, 70_000, MAX_PIECE_BYTES - 1, MAX_PIECE_BYTES, 40_000_000, 5];
@@ -173,7 +300,7 @@ mod tests {
         for (at, length) in lengths.iter().enumerate() {
             bytes.extend(framed(&vec![at as u8; *length], &mut number));
         }
-        let mut packets = Packets::new(tokio::io::join(io::Cursor::new(bytes), tokio::io::sink()));
+        let mut packets = packets_of(bytes);
         for (at, length) in lengths.iter().enumerate() {
             let packet = packets.next().await.unwrap();
             assert_eq!(packet.len(), *length);
@@ -186,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn a_packet_that_is_missing_is_noticed() {
         let bytes = [framed(b"a", &mut 0), framed(b"b", &mut 2)].concat();
-        let mut packets = Packets::new(tokio::io::join(io::Cursor::new(bytes), tokio::io::sink()));
+        let mut packets = packets_of(bytes);
         assert_eq!(packets.next().await.unwrap(), "a");
         assert_eq!(packets.next().await.unwrap_err().kind(), ErrorKind::InvalidData);
     }

@@ -1,8 +1,6 @@
 //! Tables whose changes a MariaDB logs as statements, whatever `binlog_format` says: those with a
 //! history that is kept by transaction.
 
-use mysql_async::prelude::Queryable as _;
-
 use crate::{
     binlog,
     config::SourceConfig,
