@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{
     conn::Conn,
     connect::{address, connect},
-    replica,
+    port, replica,
     resume::{Lacking, Resumed, Unfit, resume},
     server::Server,
 };
@@ -114,6 +114,13 @@ impl Hosts {
             return accepted.map_err(|misses| say(misses, Verdict::Refused));
         }
         Err(say(misses, verdict))
+    }
+
+    /// Waits until the port of a host answers that did not before.
+    pub(crate) async fn opened(&self) {
+        let addresses: Vec<_> =
+            self.all.iter().map(|host| (host.host.clone(), host.port)).collect();
+        port::opened(&addresses).await;
     }
 
     /// The host that was found lets us in, and is silent then: others are asked before it.

@@ -11,6 +11,7 @@ mod hosts;
 mod locate;
 mod managed;
 mod mariadb;
+mod port;
 mod pulse;
 mod replica;
 mod resume;

@@ -73,10 +73,23 @@ pub async fn run(
                 if matches!(error, Error::SourceSilent { .. }) {
                     hosts.is_silent(error.to_string());
                 }
-                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                let is_away = matches!(error, Error::SourceAway { .. });
+                stop.run_until_cancelled(pause(wait, is_away.then_some(&hosts))).await;
             }
         }
     }
+}
+
+/// Waits; not past the moment when a server that is down is up again.
+async fn pause(wait: Duration, down: Option<&Hosts>) {
+    let is_up = async {
+        match down {
+            Some(hosts) => hosts.opened().await,
+            None => std::future::pending().await,
+        }
+    };
+    // It was up already, or it is not up yet: all the same it is tried.
+    let _ = tokio::time::timeout(wait, is_up).await;
 }
 
 fn log_failure(error: &Error, failures: u32, wait: Duration) {
