@@ -115,6 +115,8 @@ pub enum TlsMode {
     Off,
     /// Encrypted; the server's certificate is not checked.
     Require,
+    /// Encrypted, and the certificate must be of an authority that is trusted, for whatever name.
+    VerifyCa,
     /// Encrypted, and the certificate must be valid and name the host.
     Verify,
 }
@@ -269,10 +271,12 @@ fn read_hosts(section: &Section, texts: &[String]) -> Vec<(String, u16)> {
 
 impl Tls {
     fn read(section: &Section, hosts: &[(String, u16)]) -> Self {
-        const MODES: [TlsMode; 3] = [TlsMode::Off, TlsMode::Require, TlsMode::Verify];
+        const MODES: [TlsMode; 4] =
+            [TlsMode::Off, TlsMode::Require, TlsMode::VerifyCa, TlsMode::Verify];
         let is_near = hosts.iter().all(|(host, _)| is_loopback(host));
         let default = if is_near { TlsMode::Off } else { TlsMode::Verify };
-        let mode = section.choice("tls", ["off", "require", "verify"]).map(|at| MODES[at]);
+        let mode = section.choice("tls", ["off", "require", "verify-ca", "verify"]);
+        let mode = mode.map_or(default, |at| MODES[at]);
         let ca_file = section.optional("caFile");
         let cert: Option<PathBuf> = section.optional("certFile");
         let key: Option<PathBuf> = section.optional("keyFile");
@@ -284,7 +288,16 @@ impl Tls {
                 section.note(key, &format!("cannot be read: {error}"), "name an existing file");
             }
         }
-        Self { mode: mode.unwrap_or(default), ca_file, client: cert.zip(key) }
+        if ca_file.is_some() && matches!(mode, TlsMode::Off | TlsMode::Require) {
+            let remedy = "set tls = \"verify\" (or \"verify-ca\", for which the host's name does not \
+                          count), or take caFile away";
+            section.note("caFile", "is of no use: this tls checks no certificate", remedy);
+        }
+        if cert.is_some() && mode == TlsMode::Off {
+            let remedy = "set tls = \"verify\", or take certFile and keyFile away";
+            section.note("certFile", "is of no use: tls is off", remedy);
+        }
+        Self { mode, ca_file, client: cert.zip(key) }
     }
 }
 
@@ -339,6 +352,28 @@ mod tests {
         assert_eq!(tls("hosts = ['db.example']"), TlsMode::Verify);
         assert_eq!(tls("hosts = ['db.example']\ntls = 'require'"), TlsMode::Require);
         assert_eq!(tls("hosts = ['[::1]:3307']"), TlsMode::Off);
+        assert_eq!(tls("tls = 'verify-ca'"), TlsMode::VerifyCa);
+    }
+
+    #[test]
+    fn a_file_that_the_tls_mode_does_not_use_is_a_mistake() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |mode: &str, keys: &[&str]| {
+            let path = file.path().display();
+            let keys: String = keys.iter().map(|key| format!("{key} = '{path}'\n")).collect();
+            read(&format!("name = 'a'\n[source]\nuser = 'u'\ntls = '{mode}'\n{keys}"))
+        };
+        for (mode, keys, is_right) in [
+            ("verify", &["caFile"][..], true),
+            ("verify-ca", &["caFile", "certFile", "keyFile"], true),
+            ("require", &["caFile"], false),
+            ("off", &["caFile"], false),
+            ("require", &["certFile", "keyFile"], true),
+            ("off", &["certFile", "keyFile"], false),
+        ] {
+            let said = read(mode, keys).map(|_| ()).map_err(|mistakes| mistakes.to_string());
+            assert_eq!(said.is_ok(), is_right, "{mode} {keys:?}: {said:?}");
+        }
     }
 
     #[test]

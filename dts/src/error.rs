@@ -32,6 +32,17 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// Another replica with our id connected, so the server ended our stream. It may be gone soon.
+    #[error(
+        "MySQL at {address} ended our connection, since another replica connected with our id, \
+         {server_id}: stop that one, or set source.serverId to a number that nobody else uses"
+    )]
+    IdTaken {
+        /// The host and port.
+        address: String,
+        /// The id.
+        server_id: u32,
+    },
     /// An event that is damaged: its checksum or its framing is wrong.
     #[error("the binlog event after {file}:{pos} is damaged: {reason}")]
     Damaged {
@@ -78,7 +89,9 @@ impl Error {
         match self {
             Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. } => true,
             // Whoever was fenced stands by from then on.
-            Self::SourceSilent { .. } | Self::Bus(event_bus::Error::Fenced(_)) => true,
+            Self::SourceSilent { .. }
+            | Self::IdTaken { .. }
+            | Self::Bus(event_bus::Error::Fenced(_)) => true,
             Self::Bus(error) => error.is_transient(),
             Self::Refused { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
                 false
@@ -92,6 +105,7 @@ impl Error {
             self,
             Self::SourceAway { .. }
                 | Self::SourceSilent { .. }
+                | Self::IdTaken { .. }
                 | Self::Damaged { .. }
                 | Self::Torn { .. }
         )
@@ -102,6 +116,7 @@ impl Error {
         match self {
             Self::SourceAway { .. }
             | Self::SourceSilent { .. }
+            | Self::IdTaken { .. }
             | Self::Refused { .. }
             | Self::Damaged { .. }
             | Self::Torn { .. } => Exit::Refused,

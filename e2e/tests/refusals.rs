@@ -9,6 +9,8 @@ use e2e::{
     proxy::Proxy,
     servers::{Mysql, execute},
 };
+use mysql_async::{BinlogStreamRequest, prelude::Queryable};
+use serde_json::Value;
 
 const SCHEMA: &str = "refused";
 
@@ -89,6 +91,115 @@ async fn a_user_that_may_not_replicate_ends_dts_with_the_grant_to_run() -> Resul
         .await?;
     source.execute(&["GRANT REPLICATION SLAVE ON *.* TO 'weak'"]).await?;
     source.run_up_to_date().await?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_needs_a_person_ends_dts_with_what_to_do() -> Result<()> {
+    let source = Source::start("refused-account").await?;
+    // With TLS demanded no other connection of ours comes in.
+    let mut server = source.mysql.connect().await?;
+    execute(
+        &mut server,
+        &[
+            "CREATE USER 'who' IDENTIFIED BY 'who'",
+            "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'who'",
+        ],
+    )
+    .await?;
+    source.site.amend(
+        "dts.toml",
+        "user = \"dts\"\npassword = \"dts\"",
+        "user = \"who\"\npassword = { file = \"password\" }",
+    )?;
+    std::fs::write(source.site.path("password"), "who\n")?;
+    for (statement, undo, parts) in [
+        (
+            "ALTER USER 'who' ACCOUNT LOCK",
+            "ALTER USER 'who' ACCOUNT UNLOCK",
+            ["(3118)", "run ALTER USER 'who'@'…' ACCOUNT UNLOCK"],
+        ),
+        (
+            "ALTER USER 'who' PASSWORD EXPIRE",
+            "ALTER USER 'who' IDENTIFIED BY 'who'",
+            ["(1862)", "the password has expired: run ALTER USER"],
+        ),
+        (
+            "SET GLOBAL require_secure_transport = ON",
+            "SET GLOBAL require_secure_transport = OFF",
+            ["(3159)", "set source.tls"],
+        ),
+    ] {
+        execute(&mut server, &[statement]).await?;
+        source.site.expect_refusal(statement, &parts).await?;
+        let (code, output) = source.site.run_dts(&["check"]).await?;
+        ensure!(code == Some(REFUSED), "{statement}: {code:?} {output}");
+        ensure!(parts.iter().all(|part| output.contains(part)), "{statement}: {output}");
+        execute(&mut server, &[undo]).await?;
+    }
+    // A password that is changed while dts runs is read again.
+    let mut dts = source.site.start_dts()?;
+    source.site.wait_for_published(1).await?;
+    std::fs::write(source.site.path("password"), "changed\n")?;
+    execute(&mut server, &["ALTER USER 'who' IDENTIFIED BY 'changed'"]).await?;
+    let connections = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'who'";
+    let connections: Vec<u64> = server.query(connections).await?;
+    for id in connections {
+        // One may have ended by itself.
+        let _ = server.query_drop(format!("KILL {id}")).await;
+    }
+    execute(&mut server, &["INSERT INTO refused.t VALUES (2, 'two')"]).await?;
+    source.site.wait_for_published(2).await?;
+    ensure!(dts.is_running()?, "dts ended: {}", dts.output());
+    drop(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_replica_with_our_id_is_waited_out() -> Result<()> {
+    let source = Source::start("refused-id").await?;
+    source.site.configure_hosts(&[&source.mysql.address()], SCHEMA, "serverId = 4711\n")?;
+    let mut dts = source.site.start_dts()?;
+    source.site.wait_for_published(1).await?;
+    let request = BinlogStreamRequest::new(4711).with_filename(b"binlog.000001").with_pos(4);
+    let other = source.mysql.connect().await?.get_binlog_stream(request).await?;
+    let mut said = Value::Null;
+    wait_until("dts says what ended its stream", PATIENCE, async || {
+        said = source.site.ask_dts("/api/v1/status").await.unwrap_or_default()["lastError"].clone();
+        !said.is_null()
+    })
+    .await?;
+    let parts = ["another replica connected with our id, 4711", "set source.serverId"];
+    ensure!(parts.iter().all(|part| said.to_string().contains(part)), "{said}");
+    drop(other);
+    source.execute(&["INSERT INTO refused.t VALUES (2, 'two')"]).await?;
+    source.site.wait_for_published(2).await?;
+    ensure!(dts.is_running()?, "dts ended: {}", dts.output());
+    drop(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_silent_behind_its_log_in_is_told_and_the_next_one_is_read() -> Result<()> {
+    let source = Source::start("silent").await?;
+    let proxy = Proxy::start(source.mysql.address()).await?;
+    // Enough for the log-in, too little for the server's variables.
+    proxy.silence_after(2500);
+    let (silent, sound) = (proxy.address(), source.mysql.address());
+    source.site.configure_hosts(&[&silent, &sound], SCHEMA, "")?;
+    let dts = source.site.start_dts()?;
+    let check = source.site.run_dts(&["check"]);
+    let read = source.site.wait_for_published(1);
+    let (checked, read) = tokio::join!(tokio::time::timeout(PATIENCE, check), read);
+    read?;
+    let (code, output) = checked??;
+    ensure!(code == Some(REFUSED), "{code:?} {output}");
+    ensure!(output.contains(&silent) && output.contains("does not answer within"), "{output}");
+    let said = dts.output();
+    ensure!(said.contains("another host takes over") && said.contains("does not answer"), "{said}");
+    let status = source.site.ask_dts("/api/v1/status").await?;
+    ensure!(status["source"]["address"] == sound.as_str(), "{status:#}");
+    drop(dts);
     source.remove()
 }
 

@@ -97,5 +97,12 @@ async fn a_certificate_of_another_host_is_refused() -> Result<()> {
     println!("{output}");
     ensure!(code == Some(REFUSED), "{code:?} {output}");
     ensure!(parts.iter().all(|part| output.contains(part)), "{output}");
+    // Where the name does not count, the authority does.
+    source.site.amend("dts.toml", "tls = \"verify\"", "tls = \"verify-ca\"")?;
+    let (code, output) = source.site.run_dts(&["check"]).await?;
+    ensure!(code == Some(0), "{code:?} {output}");
+    source.trust("other")?;
+    source.site.amend("dts.toml", "tls = \"verify\"", "tls = \"verify-ca\"")?;
+    source.site.expect_refusal("another authority", &[&failed]).await?;
     source.remove()
 }

@@ -36,7 +36,7 @@ fn options(config: &SourceConfig) -> Opts {
         .ip_or_hostname(config.host.clone())
         .tcp_port(config.port)
         .user(Some(config.user.clone()))
-        .pass(config.password.as_ref().map(|password| password.expose().to_owned()))
+        .pass(config.password.as_ref().map(|password| password.renewed().expose().to_owned()))
         .ssl_opts(ssl_options(&config.tls))
         // Without it a loopback address is silently dialled again through the server's socket.
         .prefer_socket(false)
@@ -58,11 +58,17 @@ fn ssl_options(tls: &Tls) -> Option<SslOpts> {
         let identity = ClientIdentity::new(cert.clone().into(), key.clone().into());
         options = options.with_client_identity(Some(identity));
     }
-    if tls.mode == TlsMode::Require {
-        options =
-            options.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
-    }
-    Some(options)
+    Some(match tls.mode {
+        TlsMode::Require => {
+            options.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true)
+        }
+        // The client takes a certificate for one of another name, and for nothing worse, when the
+        // error has this word in it; rustls writes the name that was wanted, and no word, into it.
+        TlsMode::VerifyCa => options
+            .with_danger_tls_hostname_override(Some("NotValidForName"))
+            .with_danger_skip_domain_validation(true),
+        TlsMode::Verify | TlsMode::Off => options,
+    })
 }
 
 /// The address, as messages name it.
@@ -116,7 +122,8 @@ fn tls_failed(config: &SourceConfig, error: &dyn std::fmt::Display) -> Error {
     Error::refused(
         format!("TLS with MySQL at {} failed: {error}", address(config)),
         "set source.caFile to the authority that signed the server's certificate and name the \
-         host as the certificate does, or set source.tls = \"require\" to encrypt unchecked",
+         host as the certificate does; or set source.tls = \"verify-ca\", for which the name does \
+         not count, or \"require\" to encrypt unchecked",
     )
 }
 
@@ -143,21 +150,60 @@ fn grant(config: &SourceConfig) -> String {
     )
 }
 
+/// What makes the server let us in, where it does not (the codes of MariaDB, where it has its own,
+/// stand behind MySQL's).
+fn let_us_in(config: &SourceConfig, error: &mysql_async::ServerError) -> Option<String> {
+    let user = &config.user;
+    Some(match error.code {
+        1045 | 1044 | 1698 | 1130 => {
+            let tls = match config.tls.mode {
+                TlsMode::Off => {
+                    "; one that was made with REQUIRE SSL needs source.tls other than \"off\""
+                }
+                _ => "",
+            };
+            format!(
+                "check source.user and source.password; user {user:?} must exist for our host{tls}"
+            )
+        }
+        // ER_ACCOUNT_HAS_BEEN_LOCKED
+        3118 | 4151 => format!("the account is locked: run ALTER USER '{user}'@'…' ACCOUNT UNLOCK"),
+        // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
+        3955 => format!(
+            "the account is locked since a wrong password was given too often: correct \
+             source.password, and run ALTER USER '{user}'@'…' ACCOUNT UNLOCK"
+        ),
+        // ER_MUST_CHANGE_PASSWORD, ER_MUST_CHANGE_PASSWORD_LOGIN
+        1820 | 1862 => format!(
+            "the password has expired: run ALTER USER '{user}'@'…' IDENTIFIED BY '…', and set \
+             source.password to it; PASSWORD EXPIRE NEVER keeps it from expiring again"
+        ),
+        // ER_SECURE_TRANSPORT_REQUIRED
+        3159 => {
+            "the server demands TLS: set source.tls = \"verify\", with source.caFile where its \
+                 certificate is of an authority of your own"
+                .to_owned()
+        }
+        // ER_HOST_IS_BLOCKED
+        1129 => "run TRUNCATE TABLE performance_schema.host_cache there (FLUSH HOSTS on MariaDB), \
+                 and find out why connections from here broke off"
+            .to_owned(),
+        _ => return None,
+    })
+}
+
 /// Server errors by number (MySQL manual, "Server Error Message Reference").
 fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> Error {
     let problem = problem(config, error);
-    let user = &config.user;
+    if let Some(remedy) = let_us_in(config, error) {
+        return Error::refused(problem, remedy);
+    }
     match error.code {
-        1045 | 1044 | 1698 | 1130 => Error::refused(
-            problem,
-            format!("check source.user and source.password; user {user:?} must exist for our host"),
-        ),
         1142 | 1227 => Error::refused(problem, grant(config)),
         // ER_MASTER_FATAL_ERROR_READING_BINLOG: many causes.
-        1236 if error.message.contains("same server_uuid/server_id") => Error::refused(
-            problem,
-            "another replica has our id: set source.serverId to a number that nobody else uses",
-        ),
+        1236 if error.message.contains("same server_uuid/server_id") => {
+            Error::IdTaken { address: address(config), server_id: config.server_id }
+        }
         // With GTIDs a server sends no transaction that has none.
         1236 if error.message.contains("anonymous") => Error::refused(
             problem,
@@ -187,6 +233,34 @@ mod tests {
         let path = dir.path().join("dts.toml");
         std::fs::write(&path, "name = 'a'\n[source]\nuser = 'u'\n").unwrap();
         crate::config::Config::open(&path).unwrap().source
+    }
+
+    fn server(code: u16, message: &str) -> mysql_async::Error {
+        let (message, state) = (message.to_owned(), "HY000".to_owned());
+        mysql_async::Error::Server(mysql_async::ServerError { code, message, state })
+    }
+
+    #[test]
+    fn what_needs_a_person_is_final_and_what_passes_by_itself_is_not() {
+        let config = source();
+        for (code, part) in [
+            (1045, "source.password"),
+            (3118, "ACCOUNT UNLOCK"),
+            (4151, "ACCOUNT UNLOCK"),
+            (1862, "IDENTIFIED BY"),
+            (3159, "source.tls"),
+            (1129, "host_cache"),
+        ] {
+            let error = classify(&config, server(code, "no"));
+            assert!(!error.is_transient() && error.to_string().contains(part), "{error}");
+        }
+        // Too many connections, a server that goes down or comes up, one that ran out of something.
+        for code in [1040, 1203, 1226, 1053, 1041] {
+            assert!(classify(&config, server(code, "no")).is_transient(), "{code}");
+        }
+        let taken = "A replica with the same server_uuid/server_id as this replica has connected";
+        let error = classify(&config, server(1236, taken));
+        assert!(error.is_transient() && error.to_string().contains("source.serverId"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the bus, and back to the checkpoint after any error. It only wires.
 
 mod append;
+mod collision;
 mod damage;
 mod held;
 mod read;
@@ -11,7 +12,10 @@ mod standby;
 mod syncs;
 mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use event_bus::{Bus, Checkpoint, Producer};
 use service::{Backoff, BackoffConfig};
@@ -21,6 +25,7 @@ use tracing::{error, info, warn};
 
 use self::{
     append::{Appender, Pace},
+    collision::Collisions,
     damage::Damage,
     read::Reader,
     syncs::Syncs,
@@ -55,6 +60,7 @@ pub async fn run(
     let mut backoff = Backoff::new(BACKOFF);
     let mut hosts = Hosts::new(&config.source);
     let mut damage = Damage::default();
+    let mut collisions = Collisions::default();
     let ends = Ends { config, bus, status };
     loop {
         let before = status.finished();
@@ -63,11 +69,14 @@ pub async fn run(
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(_) if stop.is_cancelled() => return Ok(()),
+            Err(error @ Error::IdTaken { .. }) if collisions.go_on(Instant::now()) => {
+                return Err(error);
+            }
             Err(error) => {
                 if status.finished() > before {
                     backoff.reset();
                 }
-                let wait = backoff.next_wait();
+                let wait = backoff.next_wait().max(min_wait(&error));
                 log_failure(&error, backoff.failures(), wait);
                 status.failed(&error.to_string());
                 if matches!(error, Error::SourceSilent { .. }) {
@@ -78,6 +87,10 @@ pub async fn run(
             }
         }
     }
+}
+
+fn min_wait(error: &Error) -> Duration {
+    if matches!(error, Error::IdTaken { .. }) { collision::MIN_WAIT } else { Duration::ZERO }
 }
 
 /// Waits; not past the moment when a server that is down is up again.

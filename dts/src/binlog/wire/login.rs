@@ -10,6 +10,8 @@ use mysql_common::{
     proto::MySerialize,
 };
 
+use service::Secret;
+
 use super::{
     Result,
     answers::{Challenge, Greeting},
@@ -39,9 +41,10 @@ pub(super) async fn log_in(packets: &mut Packets, host: &str, config: &SourceCon
     if wanted.contains(CapabilityFlags::CLIENT_SSL) {
         encrypt(packets, capabilities, host, config).await?;
     }
+    let password = config.password.as_ref().map(Secret::renewed);
     let mut login = Login {
         packets,
-        password: config.password.as_ref().map(|password| password.expose()),
+        password: password.as_ref().map(Secret::expose),
         challenge: greeting.challenge,
         is_secure: config.tls.mode != TlsMode::Off,
     };
