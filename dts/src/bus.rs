@@ -34,6 +34,14 @@ pub async fn host(
     Ok(bus)
 }
 
+/// Whether a bus of this kind answers where the config says.
+pub(crate) async fn answers(config: &BusConfig, name: &str) -> bool {
+    match event_bus::open(config) {
+        Ok(bus) => bus.checkpoint(name).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
 /// Reads a checkpoint without disturbing who writes it: from the running log, or, where that is
 /// ours and does not run, from its directory.
 ///

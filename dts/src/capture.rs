@@ -90,7 +90,7 @@ impl Capture {
     }
 
     /// Whether any table of a schema may be captured.
-    fn may_include(&self, schema: &str) -> bool {
+    pub(crate) fn may_include(&self, schema: &str) -> bool {
         let matches = |glob: &TableGlob| glob::matches(&glob.schema, schema);
         let wanted = match self.tables.as_slice() {
             [] => !SYSTEM_SCHEMAS.contains(&schema),

@@ -134,7 +134,7 @@ async fn check(config: &Config, arguments: &CheckArguments) -> Exit {
         for host in &report.hosts {
             print_host(host);
         }
-        report.bus.iter().for_each(print_finding);
+        report.bus.iter().chain(&report.local).for_each(print_finding);
         if report.is_good() {
             println!("ok: dts can run");
         }

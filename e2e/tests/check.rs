@@ -145,8 +145,16 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
         let path = source.site.path("dts.toml");
         let text = std::fs::read_to_string(&path)?;
         std::fs::write(&path, text.replace("user = \"dts\"", "user = \"lean\""))?;
+        let is_mariadb = flavor.starts_with("mariadb");
+        source
+            .execute(&["CREATE TABLE shop.child (id INT PRIMARY KEY, t INT, \
+                 FOREIGN KEY (t) REFERENCES shop.t (id) ON DELETE CASCADE)"])
+            .await?;
         let (code, report) = source.check().await?;
         ensure!(code == Some(REFUSED) && report["good"] == false, "{code:?} {report:#}");
+        if !is_mariadb {
+            expect(&report, "select", "warn", &["may not SELECT from all of `shop`.*"])?;
+        }
         let grants: Vec<String> = serde_json::from_value(report["hosts"][0]["grants"].clone())?;
         println!("{grants:#?}");
         ensure!(grants[0].ends_with("ON *.* TO 'lean'@'127.0.0.1'"), "{grants:?}");
@@ -157,6 +165,14 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
         let (code, report) = source.check().await?;
         ensure!(code == Some(0), "{code:?} {report:#}");
         ensure!(finding(&report, "privileges").is_none(), "{report:#}");
+        ensure!(report["hosts"][0]["grants"] == serde_json::json!([]), "{report:#}");
+        for name in ["select", "primary_key"] {
+            ensure!(finding(&report, name).is_none(), "{report:#}");
+        }
+        if is_mariadb {
+            let parts = ["shop.child (of t, ON DELETE CASCADE)"];
+            expect(&report, "foreign_key_cascade", "warn", &parts)?;
+        }
         let dts = source.site.start_dts()?;
         source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
         source.wait_for_published(1).await?;
@@ -168,7 +184,7 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result<()> {
-    let options = ["--log-replica-updates=OFF"];
+    let options = ["--log-replica-updates=OFF", "--binlog-ignore-db=ignored"];
     let source = Source::start("check-replica", "9.7", &options).await?;
     let (code, report) = source.check().await?;
     ensure!(code == Some(0), "it is no replica yet: {report:#}");
@@ -178,6 +194,10 @@ async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result
     let (code, report) = source.check().await?;
     ensure!(code == Some(REFUSED), "{report:#}");
     expect(&report, "log_replica_updates", "stop", &["--log-replica-updates", "source.hosts"])?;
+    source.execute(&["CHANGE REPLICATION FILTER REPLICATE_IGNORE_DB = (left_out)"]).await?;
+    let (_, report) = source.check().await?;
+    let filter = ["Replicate_Ignore_DB = left_out", "source.hosts"];
+    expect(&report, "replication_filter", "warn", &filter)?;
     let mut dts = source.site.start_dts()?;
     ensure!(dts.ended().await?.code() == Some(REFUSED), "{}", dts.output());
     ensure!(dts.output().contains("log_replica_updates is OFF"), "{}", dts.output());
@@ -188,6 +208,11 @@ async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result
     let (code, report) = source.check().await?;
     ensure!(code == Some(REFUSED), "{report:#}");
     expect(&report, "server_id", "stop", &["the server's own id"])?;
+    ensure!(finding(&report, "binlog_filter").is_none(), "{report:#}");
+    source.site.configure_dts(&source.mysql.address(), "ignored")?;
+    let (code, report) = source.check().await?;
+    ensure!(code == Some(REFUSED), "{report:#}");
+    expect(&report, "binlog_filter", "stop", &["does not log changes of ignored"])?;
     source.remove()
 }
 
@@ -199,7 +224,8 @@ async fn a_check_beside_a_running_dts_does_not_cut_it_off() -> Result<()> {
     source.wait_for_published(1).await?;
     let (code, report) = source.check().await?;
     ensure!(code == Some(0), "{report:#}");
-    expect(&report, "server_id", "note", &["is connected"])?;
+    ensure!(finding(&report, "server_id_taken").is_none(), "it is ours: {report:#}");
+    ensure!(report["local"]["findings"] == serde_json::json!([]), "{report:#}");
     source.execute(&["INSERT INTO shop.t VALUES (2)"]).await?;
     source.wait_for_published(2).await?;
     let status = source.status().await;

@@ -31,9 +31,12 @@ pub use locate::{Depth, Place, locate};
 pub(crate) use managed::Managed;
 pub(crate) use mariadb::gtids_at;
 pub(crate) use pulse::Pulse;
-pub(crate) use replica::{is_replica, may_see as may_see_replication};
+pub(crate) use replica::{
+    filters as replication_filters, is_replica, may_replicate, may_see as may_see_replication,
+};
 pub use resume::{Resumed, check_position};
 pub(crate) use scan::file_created;
+pub(crate) use server::binlog_filters;
 pub use server::{Product, Server};
 pub use start::resolve_start;
 pub use stream::{AtEnd, Event, Stream};

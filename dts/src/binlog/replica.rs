@@ -2,8 +2,13 @@
 
 use mysql_async::Row;
 
-use super::{conn::Conn, mariadb, resume::Lacking};
-use crate::gtid::GtidSet;
+use super::{
+    conn::Conn,
+    mariadb,
+    resume::Lacking,
+    wire::{MAX_SILENCE, Wire},
+};
+use crate::{config::SourceConfig, gtid::GtidSet};
 
 /// What one channel of a replica is doing.
 #[derive(Clone, Debug)]
@@ -35,6 +40,43 @@ pub(crate) async fn may_see(conn: &mut Conn) -> bool {
         Err(mysql_async::Error::Server(error)) => error.code != ACCESS_DENIED,
         _ => true,
     }
+}
+
+/// Whether the user may read the binlog; a server that is away does not say no. Nobody's id is
+/// used: with ours the server would cut off a dts that runs.
+pub(crate) async fn may_replicate(config: &SourceConfig) -> bool {
+    const DENIED: [u16; 2] = [1045, 1227];
+    let registered = async {
+        let mut wire = Wire::connect((config.host.as_str(), config.port), config).await?;
+        wire.register(0).await
+    };
+    match tokio::time::timeout(MAX_SILENCE, registered).await {
+        Ok(Err(mysql_async::Error::Server(said))) => !DENIED.contains(&said.code),
+        _ => true,
+    }
+}
+
+/// What a replica leaves out of what it replicates, as it says itself: "name = value".
+pub(crate) async fn filters(conn: &mut Conn) -> Vec<String> {
+    const NAMES: [&str; 6] = [
+        "Replicate_Do_DB",
+        "Replicate_Ignore_DB",
+        "Replicate_Do_Table",
+        "Replicate_Ignore_Table",
+        "Replicate_Wild_Do_Table",
+        "Replicate_Wild_Ignore_Table",
+    ];
+    let statement = statement(conn);
+    let rows: Vec<Row> = conn.query(statement).await.unwrap_or_default();
+    let set = |row: &Row, name: &str| {
+        let value: Option<String> = row.get::<Option<String>, _>(name).flatten();
+        value.filter(|value| !value.is_empty()).map(|value| format!("{name} = {value}"))
+    };
+    let mut all: Vec<String> =
+        rows.iter().flat_map(|row| NAMES.iter().filter_map(move |name| set(row, name))).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Waits until the server has the transactions, for a few seconds at most.

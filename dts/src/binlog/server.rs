@@ -103,6 +103,7 @@ impl Server {
     /// What is not as it should be, as far as the server's variables tell.
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
+        found.extend(self.too_old());
         if !self.is("log_bin", "ON") {
             found.push(Finding {
                 severity: Severity::Stop,
@@ -175,14 +176,32 @@ impl Server {
         self.variables.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
     }
 
+    /// A server without column names in its binlog; there is no setting that helps.
+    fn too_old(&self) -> Option<Finding> {
+        let (product, version) = (self.product, &self.version);
+        let needed = match product {
+            Product::Mysql => "MySQL 8.0.1",
+            Product::Mariadb => "MariaDB 10.5",
+        };
+        self.variable("binlog_row_metadata").is_none().then(|| Finding {
+            severity: Severity::Stop,
+            name: "version",
+            what: format!("{product} {version} is too old"),
+            why: "its binlog has no column names and no keys".into(),
+            remedy: format!(
+                "upgrade it to {needed} or later; or let such a server replicate from it, with \
+                 log_replica_updates (log_slave_updates) and binlog_row_metadata = FULL, and name \
+                 that one in source.hosts"
+            ),
+        })
+    }
+
     /// A finding, if the variable has not the one value that we can work with.
     fn judge(&self, setting: &Setting) -> Option<Finding> {
         let Setting { name, wanted, why } = setting;
         let value = self.variables.get(*name).map(String::as_str);
-        if value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)) {
-            return None;
-        }
-        let shown = value.unwrap_or("not known to this server");
+        // One that does not know it is too old: that is said.
+        let shown = value.filter(|value| !value.eq_ignore_ascii_case(wanted))?;
         let statement = Managed::of(self).set(name, &format!("'{wanted}'"));
         Some(Finding {
             severity: Severity::Stop,
@@ -202,14 +221,8 @@ impl Server {
         if self.product == Product::Mariadb {
             return mariadb::binlog_end(conn, config).await;
         }
-        let row = match conn.query_first::<Row, _>("SHOW BINARY LOG STATUS").await {
-            // The statement's name before MySQL 8.2.
-            Err(mysql_async::Error::Server(error)) if error.code == 1064 => {
-                conn.query_first::<Row, _>("SHOW MASTER STATUS").await
-            }
-            other => other,
-        };
-        let row = row.map_err(|error| classify(config, error))?.ok_or_else(|| {
+        let row = binlog_status(conn).await.map_err(|error| classify(config, error))?;
+        let row = row.ok_or_else(|| {
             Error::refused("the binlog is off", "start the server with --log-bin")
         })?;
         let text = |name: &str| row.get::<String, _>(name).unwrap_or_default();
@@ -250,5 +263,61 @@ impl Server {
             .iter()
             .filter_map(|row| Some((row.get("Log_name")?, row.get("File_size")?)))
             .collect())
+    }
+}
+
+/// The schemas that `--binlog-do-db` and `--binlog-ignore-db` name, as far as the server tells.
+pub(crate) async fn binlog_filters(conn: &mut Conn) -> (Vec<String>, Vec<String>) {
+    let row = binlog_status(conn).await.ok().flatten();
+    let names = |column: &str| -> Vec<String> {
+        let text = row.as_ref().and_then(|row| row.get::<Option<String>, _>(column).flatten());
+        let text = text.unwrap_or_default();
+        text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    (names("Binlog_Do_DB"), names("Binlog_Ignore_DB"))
+}
+
+async fn binlog_status(conn: &mut Conn) -> mysql_async::Result<Option<Row>> {
+    match conn.query_first::<Row, _>("SHOW BINARY LOG STATUS").await {
+        // The statement's name before MySQL 8.2, and on MariaDB.
+        Err(mysql_async::Error::Server(error)) if error.code == 1064 => {
+            conn.query_first::<Row, _>("SHOW MASTER STATUS").await
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_column_names_in_its_binlog_is_told_to_be_too_old() {
+        let server = |version: &str, more: &[(&str, &str)]| {
+            let always =
+                [("log_bin", "ON"), ("binlog_format", "ROW"), ("binlog_row_image", "FULL")];
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            Server {
+                uuid: String::new(),
+                version: version.to_owned(),
+                gtid_executed: Some(GtidSet::default()),
+                gtid_purged: GtidSet::default(),
+                product: Product::Mysql,
+                variables: always.iter().chain(more).map(owned).collect(),
+            }
+        };
+        let found = server("5.7.44-log", &[]).findings();
+        let [Finding { severity: Severity::Stop, name: "version", what, remedy, .. }] = &found[..]
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(what, "MySQL 5.7.44-log is too old");
+        assert!(!remedy.contains("SET GLOBAL"), "{remedy}");
+        let minimal = server("8.0.31", &[("binlog_row_metadata", "MINIMAL")]).findings();
+        assert_eq!(
+            minimal[0].remedy.split(',').next(),
+            Some("SET PERSIST binlog_row_metadata = 'FULL'")
+        );
+        assert!(server("8.0.31", &[("binlog_row_metadata", "FULL")]).findings().is_empty());
     }
 }

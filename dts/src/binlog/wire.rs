@@ -24,8 +24,8 @@ pub(super) use self::packets::MAX_PACKET_BYTES;
 
 type Result<T> = std::result::Result<T, mysql_async::Error>;
 
-/// With no byte for this long, while one is waited for, the connection is dead. An idle server sends
-/// heartbeats more often.
+/// With no byte for this long, while one is waited for, the connection is dead. An idle server
+/// sends heartbeats more often.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// A connection that has logged in.
@@ -67,10 +67,15 @@ impl Wire {
         text.ok_or_else(|| DriverError::UnexpectedPacket { payload: first.to_vec() }.into())
     }
 
+    /// Registers as a replica.
+    pub(super) async fn register(&mut self, server_id: u32) -> Result<()> {
+        let register = serialized(&ComRegisterSlave::new(server_id));
+        self.answered(&register).await.map(drop)
+    }
+
     /// Registers as a replica and asks for the binlog. What comes then comes by [`Self::next`].
     pub(super) async fn dump(&mut self, request: &BinlogRequest<'_>) -> Result<()> {
-        let register = serialized(&ComRegisterSlave::new(request.server_id()));
-        self.answered(&register).await?;
+        self.register(request.server_id()).await?;
         self.packets.command(&serialized(&request.as_cmd())).await.map_err(io_error)
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::tables::{NOT_SYSTEM, Noted, ask, named};
+use super::tables::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named};
 use crate::{
     binlog::{Conn, Product, Server},
     capture::Capture,
@@ -12,13 +12,7 @@ use crate::{
 };
 
 /// No table is named so: the right to lock it is looked at before whether it is there.
-const NO_TABLE: &str = "dbevent is not here";
-
-/// Base tables that have no primary key.
-const WITHOUT_PRIMARY: &str = "LEFT JOIN information_schema.TABLE_CONSTRAINTS k \
-    ON k.TABLE_SCHEMA = t.TABLE_SCHEMA AND k.TABLE_NAME = t.TABLE_NAME \
-    AND k.CONSTRAINT_TYPE = 'PRIMARY KEY' \
-    WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL";
+pub(super) const NO_TABLE: &str = "dbevent is not here";
 
 /// How the server is asked, and for which tables.
 #[derive(Clone, Copy)]

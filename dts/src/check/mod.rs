@@ -1,6 +1,7 @@
 //! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
 
 mod full_sync;
+mod local;
 mod privileges;
 mod settings;
 mod tables;
@@ -31,6 +32,8 @@ pub struct Report {
     pub hosts: Vec<Host>,
     /// What is to be said about the bus and what is saved there.
     pub bus: Vec<Finding>,
+    /// What is to be said about ports and directories here.
+    pub local: Vec<Finding>,
 }
 
 /// One host of the source.
@@ -40,7 +43,7 @@ pub struct Host {
     pub address: String,
     /// Version and identity, if it was reached.
     pub server: Option<Facts>,
-    /// The statements that give the user what it needs, and no more.
+    /// The statements that give the user what it needs and lacks.
     pub grants: Vec<String>,
     /// What should be mended; the worst first.
     pub findings: Vec<Finding>,
@@ -62,7 +65,8 @@ pub struct Facts {
 impl Report {
     /// Whether `dts run` could work, on every host.
     pub fn is_good(&self) -> bool {
-        let all = self.hosts.iter().flat_map(|host| &host.findings).chain(&self.bus);
+        let hosts = self.hosts.iter().flat_map(|host| &host.findings);
+        let all = hosts.chain(&self.bus).chain(&self.local);
         all.into_iter().all(|finding| finding.severity != Severity::Stop)
     }
 
@@ -90,17 +94,25 @@ impl Report {
             "good": self.is_good(),
             "hosts": hosts.collect::<Vec<_>>(),
             "bus": {"findings": self.bus},
+            "local": {"findings": self.local},
         })
     }
 }
 
 /// Checks every host of the source, and the bus. It never waits for a server that is down.
 pub async fn check(config: &Config) -> Report {
-    let mut report = Report::default();
-    let saved = match read_saved(config).await {
-        Ok(saved) => saved,
-        Err(error) => {
+    let (local, running) = local::look(config).await;
+    let mut report = Report { local, ..Report::default() };
+    let saved = match tokio::time::timeout(MAX_WAIT, read_saved(config)).await {
+        Ok(Ok(saved)) => saved,
+        Ok(Err(error)) => {
             report.bus.push(finding_of(error));
+            None
+        }
+        Err(_) => {
+            let error = Error::Internal(format!("the bus does not answer within {MAX_WAIT:?}"));
+            let remedy = "start the bus, or correct bus.address".to_owned();
+            report.bus.push(Finding { name: "bus", remedy, ..finding_of(error) });
             None
         }
     };
@@ -109,6 +121,10 @@ pub async fn check(config: &Config) -> Report {
         let mut host = Host { address, ..Host::default() };
         let looked = look(&source, (config, saved.as_ref()), &mut host).await;
         host.findings.extend(looked.err().map(finding_of));
+        // Ours is that of the dts that runs here.
+        if running.is_some() {
+            host.findings.retain(|finding| finding.name != "server_id_taken");
+        }
         host.findings.sort_by_key(|finding| finding.severity);
         report.hosts.push(host);
     }
@@ -121,8 +137,12 @@ async fn look(
     host: &mut Host,
 ) -> Result<()> {
     let mut conn = binlog::connect(source).await?;
-    host.grants = privileges::grants(&mut conn, source, &config.capture).await;
-    let server = Server::ask(&mut conn, source).await?;
+    let asked = Server::ask(&mut conn, source).await;
+    // Whoever does not answer is not asked on and on.
+    if !asked.as_ref().is_err_and(Error::is_transient) {
+        host.grants = privileges::missing(&mut conn, source, &config.capture).await;
+    }
+    let server = asked?;
     host.server = Some(Facts {
         product: server.product,
         version: server.version.clone(),
@@ -131,6 +151,7 @@ async fn look(
     });
     host.findings = server.findings();
     host.findings.extend(of_source(&mut conn, (source, config), &server).await);
+    host.findings.extend(settings::of_taken_id(&mut conn, source).await);
     let place = saved.map(Place::of);
     let sight = watch::look_once(source, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
@@ -161,7 +182,8 @@ pub(crate) async fn of_source(
     let mut found = settings::of_variables(server);
     found.extend(settings::of_replica(conn, server).await);
     found.extend(settings::of_rights(conn).await);
-    found.extend(settings::of_server_id(conn, source, server).await);
+    found.extend(settings::of_own_id(source, server));
+    found.extend(settings::of_filters(conn, &config.capture).await);
     found.extend(settings::of_clock(conn).await);
     match tokio::time::timeout(MAX_WAIT, of_tables((source, config), server)).await {
         Ok(Ok(tables)) => found.extend(tables),
@@ -196,6 +218,9 @@ async fn tables_over(
         account: &account,
     };
     found.extend(full_sync::of_full_sync(conn, subject).await?);
+    if !found.iter().any(|finding| finding.name == "select") {
+        found.extend(privileges::of_select(conn, &config.capture).await);
+    }
     Ok(found)
 }
 

@@ -6,6 +6,7 @@ use mysql_async::Row;
 
 use crate::{
     binlog::{self, Conn, Managed, Server},
+    capture::Capture,
     config::SourceConfig,
     finding::{Finding, Severity},
     watch::Sight,
@@ -83,22 +84,22 @@ pub(super) async fn of_rights(conn: &mut Conn) -> Option<Finding> {
     })
 }
 
-/// Whether our id is another's.
-pub(super) async fn of_server_id(
-    conn: &mut Conn,
-    config: &SourceConfig,
-    server: &Server,
-) -> Option<Finding> {
+/// Whether our id is the server's own.
+pub(super) fn of_own_id(config: &SourceConfig, server: &Server) -> Option<Finding> {
     let ours = config.server_id.to_string();
-    if server.variable("server_id") == Some(ours.as_str()) {
-        return Some(Finding {
-            severity: Severity::Stop,
-            name: "server_id",
-            what: format!("source.serverId is {ours}, which is the server's own id"),
-            why: "the server sends nothing to a replica that has its id".into(),
-            remedy: "set source.serverId to a number that nobody else uses, or leave it out".into(),
-        });
-    }
+    (server.variable("server_id") == Some(ours.as_str())).then(|| Finding {
+        severity: Severity::Stop,
+        name: "server_id",
+        what: format!("source.serverId is {ours}, which is the server's own id"),
+        why: "the server sends nothing to a replica that has its id".into(),
+        remedy: "set source.serverId to a number that nobody else uses, or leave it out".into(),
+    })
+}
+
+/// Whether our id is another replica's. A dts that runs finds out by itself: the server ends the
+/// stream of one of the two.
+pub(super) async fn of_taken_id(conn: &mut Conn, config: &SourceConfig) -> Option<Finding> {
+    let ours = config.server_id;
     let replicas: Vec<Row> = match conn.query("SHOW REPLICAS").await {
         Ok(rows) => rows,
         // The statement's name before MySQL 8.0.22.
@@ -107,12 +108,68 @@ pub(super) async fn of_server_id(
     let is_taken = |row: &Row| row.get::<u32, _>(0) == Some(config.server_id);
     replicas.iter().any(is_taken).then(|| Finding {
         severity: Severity::Note,
-        name: "server_id",
+        name: "server_id_taken",
         what: format!("a replica with our id, {ours}, is connected"),
-        why: "if that is not this dts itself, the two would cut each other off in turn".into(),
-        remedy: "stop dts and check again; if it is still there, set another source.serverId"
+        why: "no dts of this name runs behind listen.address; if the replica is not this dts at \
+              another place either, the two would cut each other off in turn"
             .into(),
+        remedy: "if nobody knows it, set another source.serverId".into(),
     })
+}
+
+/// Whether the server leaves captured schemas out of its binlog, or left some out of what it
+/// replicated into it.
+pub(super) async fn of_filters(conn: &mut Conn, capture: &Capture) -> Vec<Finding> {
+    let (only, without) = binlog::binlog_filters(conn).await;
+    let mut found: Vec<Finding> = not_logged(capture, (&only, &without))
+        .map(|(severity, what)| Finding {
+            severity,
+            name: "binlog_filter",
+            what,
+            why: "changes that are not in the binlog are never seen".into(),
+            remedy: "start the server without --binlog-do-db and --binlog-ignore-db, or leave \
+                     these schemas out of [capture]"
+                .into(),
+        })
+        .into_iter()
+        .collect();
+    let filters = binlog::replication_filters(conn).await;
+    found.extend((!filters.is_empty()).then(|| Finding {
+        severity: Severity::Warn,
+        name: "replication_filter",
+        what: format!("this replica filters what it replicates: {}", filters.join("; ")),
+        why: "changes that it leaves out are not in its binlog, so they are never seen".into(),
+        remedy: "name its source in source.hosts, or a replica without filters".into(),
+    }));
+    found
+}
+
+/// The captured schemas whose changes the server does not log, by the schemas that it logs alone
+/// (none: all) and those that it does not log.
+fn not_logged(
+    capture: &Capture,
+    (only, without): (&[String], &[String]),
+) -> Option<(Severity, String)> {
+    let is_logged = |schema: &str| {
+        let schema = schema.to_owned();
+        (only.is_empty() || only.contains(&schema)) && !without.contains(&schema)
+    };
+    let named = capture.globs().map(|(schema, _)| schema);
+    let lost: Vec<&str> =
+        named.filter(|schema| !schema.contains(['*', '?']) && !is_logged(schema)).collect();
+    if !lost.is_empty() {
+        let lost = lost.join(", ");
+        return Some((Severity::Stop, format!("the server does not log changes of {lost}")));
+    }
+    let ignored: Vec<&str> =
+        without.iter().map(String::as_str).filter(|schema| capture.may_include(schema)).collect();
+    if !ignored.is_empty() {
+        let what = format!("the server does not log changes of {}", ignored.join(", "));
+        return Some((Severity::Warn, what));
+    }
+    let is_open = capture.globs().all(|(schema, _)| schema.contains(['*', '?']));
+    (is_open && !only.is_empty())
+        .then(|| (Severity::Warn, format!("the server logs changes of {} alone", only.join(", "))))
 }
 
 /// Whether the clocks agree.
@@ -162,4 +219,41 @@ pub(super) fn of_retention(server: &Server, sight: &Sight) -> Vec<Finding> {
         });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use service::config::File;
+
+    use super::*;
+
+    fn judged(globs: &str, only: &[&str], without: &[&str]) -> Option<(Severity, String)> {
+        let text = format!("[capture]\ntables = [{globs}]\n");
+        let file = File::parse(std::path::Path::new("dts.toml"), &text).unwrap();
+        let capture = Capture::read(&file.root().section("capture"));
+        let owned =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        not_logged(&capture, (&owned(only), &owned(without)))
+    }
+
+    #[test]
+    fn schemas_that_the_binlog_lacks_stop_dts_where_they_are_named_and_are_told_elsewhere() {
+        let (stop, warn) = (Some(Severity::Stop), Some(Severity::Warn));
+        for (globs, only, without, expected) in [
+            ("'shop.*'", &[][..], &[][..], None),
+            ("'shop.*'", &[], &["shop"], stop),
+            ("'shop.*', 'a.b'", &[], &["a"], stop),
+            ("'shop.*'", &[], &["scratch"], None),
+            ("'shop.*'", &["shop"], &[], None),
+            ("'shop.*'", &["other"], &[], stop),
+            ("'s*.*'", &[], &["shop"], warn),
+            ("'s*.*'", &[], &["other"], None),
+            ("'s*.*'", &["other"], &[], warn),
+            ("", &[], &["shop"], warn),
+            ("", &[], &["mysql"], None),
+        ] {
+            let severity = judged(globs, only, without).map(|(severity, _)| severity);
+            assert_eq!(severity, expected, "{globs} {only:?} {without:?}");
+        }
+    }
 }

@@ -15,6 +15,16 @@ const MAX_NAMED: usize = 10;
 pub(super) const NOT_SYSTEM: &str =
     "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
 
+/// Of tables `t` the base tables that have no primary key. MariaDB shows constraints only to those
+/// who may do more than SELECT, and indexes to all who may do anything.
+pub(super) const WITHOUT_PRIMARY: &str = "LEFT JOIN information_schema.STATISTICS k \
+    ON k.TABLE_SCHEMA = t.TABLE_SCHEMA AND k.TABLE_NAME = t.TABLE_NAME \
+    AND k.INDEX_NAME = 'PRIMARY' AND k.SEQ_IN_INDEX = 1 \
+    WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL";
+
+/// Foreign keys are read of so many tables, one by one, where the server does not list them.
+const MAX_SHOWN: usize = 500;
+
 /// A captured table that something is to be said about, and what.
 pub(super) struct Noted {
     pub(super) table: String,
@@ -73,10 +83,7 @@ pub(super) fn named(tables: &[Noted]) -> String {
 async fn without_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
     let query = format!(
         "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, '' FROM information_schema.TABLES t \
-         LEFT JOIN information_schema.TABLE_CONSTRAINTS k ON k.TABLE_SCHEMA = t.TABLE_SCHEMA \
-         AND k.TABLE_NAME = t.TABLE_NAME AND k.CONSTRAINT_TYPE = 'PRIMARY KEY' \
-         WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL \
-         AND t.TABLE_SCHEMA {NOT_SYSTEM} ORDER BY 1, 2"
+         {WITHOUT_PRIMARY} AND t.TABLE_SCHEMA {NOT_SYSTEM} ORDER BY 1, 2"
     );
     let mut tables = ask(conn, capture, &query).await?;
     tables.retain(|noted| {
@@ -124,13 +131,10 @@ async fn cascades(
     if server.is("innodb_native_foreign_keys", "OFF") {
         return Ok(None);
     }
-    let query = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONCAT('of ', REFERENCED_TABLE_NAME, \
-        IF(DELETE_RULE IN ('CASCADE', 'SET NULL'), CONCAT(', ON DELETE ', DELETE_RULE), ''), \
-        IF(UPDATE_RULE IN ('CASCADE', 'SET NULL'), CONCAT(', ON UPDATE ', UPDATE_RULE), '')) \
-        FROM information_schema.REFERENTIAL_CONSTRAINTS \
-        WHERE DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL') \
-        ORDER BY 1, 2";
-    let tables = ask(conn, capture, query).await?;
+    let tables = match server.product {
+        Product::Mysql => listed_cascades(conn, capture).await?,
+        Product::Mariadb => shown_cascades(conn, capture).await?,
+    };
     Ok((!tables.is_empty()).then(|| Finding {
         severity: Severity::Warn,
         name: "foreign_key_cascade",
@@ -141,6 +145,62 @@ async fn cascades(
                  MySQL 9.6 or later with innodb_native_foreign_keys = OFF"
             .into(),
     }))
+}
+
+async fn listed_cascades(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<Noted>> {
+    let query = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONCAT('of ', REFERENCED_TABLE_NAME, \
+        IF(DELETE_RULE IN ('CASCADE', 'SET NULL'), CONCAT(', ON DELETE ', DELETE_RULE), ''), \
+        IF(UPDATE_RULE IN ('CASCADE', 'SET NULL'), CONCAT(', ON UPDATE ', UPDATE_RULE), '')) \
+        FROM information_schema.REFERENTIAL_CONSTRAINTS \
+        WHERE DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL') \
+        ORDER BY 1, 2";
+    ask(conn, capture, query).await
+}
+
+/// MariaDB lists the rules of foreign keys only to who may more than SELECT; but which tables have
+/// some it tells, and shows their definitions.
+async fn shown_cascades(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<Noted>> {
+    let query = format!(
+        "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.KEY_COLUMN_USAGE \
+         WHERE REFERENCED_TABLE_NAME IS NOT NULL AND TABLE_SCHEMA {NOT_SYSTEM} ORDER BY 1, 2"
+    );
+    let rows: Vec<(String, String, String)> = conn.query(query).await?;
+    let children: Vec<_> =
+        rows.into_iter().filter(|(schema, table, _)| capture.includes(schema, table)).collect();
+    let mut found = Vec::new();
+    for (schema, table, _) in children.iter().take(MAX_SHOWN) {
+        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+        let show = format!("SHOW CREATE TABLE {}.{}", quoted(schema), quoted(table));
+        let details = match conn.query_first::<(String, String), _>(show).await {
+            Ok(shown) => cascades_in(&shown.map(|(_, text)| text).unwrap_or_default()),
+            Err(mysql_async::Error::Server(_)) => vec!["its foreign keys cannot be seen".into()],
+            Err(error) => return Err(error),
+        };
+        let table = format!("{schema}.{table}");
+        found.extend(details.into_iter().map(|detail| Noted { table: table.clone(), detail }));
+    }
+    let unread = children.len().saturating_sub(MAX_SHOWN);
+    if unread > 0 {
+        let table = format!("those of {unread} more tables cannot be seen");
+        found.push(Noted { table, detail: String::new() });
+    }
+    Ok(found)
+}
+
+/// The foreign keys of a definition that change rows of its table.
+fn cascades_in(definition: &str) -> Vec<String> {
+    let lines = definition.lines().filter(|line| line.trim_start().starts_with("CONSTRAINT `"));
+    lines.filter_map(cascade_of).collect()
+}
+
+fn cascade_of(line: &str) -> Option<String> {
+    let (_, referenced) = line.split_once(" FOREIGN KEY (")?.1.split_once(" REFERENCES ")?;
+    let (parent, rest) = referenced.split_once(" (")?;
+    let rules =
+        ["ON DELETE CASCADE", "ON DELETE SET NULL", "ON UPDATE CASCADE", "ON UPDATE SET NULL"];
+    let rules: Vec<&str> = rules.into_iter().filter(|rule| rest.contains(rule)).collect();
+    let parent = parent.replace('`', "");
+    (!rules.is_empty()).then(|| format!("of {parent}, {}", rules.join(", ")))
 }
 
 /// Engines whose changes may come as statements, or cannot be rolled back.
@@ -239,6 +299,26 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
             "they are not there, or the user may not SELECT from them: then nothing could be said \
               about them here, and full syncs of them are refused"
                 .into(),
-        remedy: "correct the name, or run the GRANT that is printed".into(),
+        remedy: "correct the name, or run the GRANT that `dts check` prints".into(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_foreign_keys_that_change_rows_are_found_in_a_definition() {
+        let definition = "CREATE TABLE `child` (\n  `id` int(11) NOT NULL COMMENT 'CONSTRAINT `a` \
+            FOREIGN KEY (`p`) REFERENCES `q` (`id`) ON DELETE CASCADE',\n  PRIMARY KEY (`id`),\n  \
+            CONSTRAINT `one` FOREIGN KEY (`p`) REFERENCES `parent` (`id`) ON DELETE CASCADE,\n  \
+            CONSTRAINT `two` FOREIGN KEY (`q`) REFERENCES `other` (`id`),\n  \
+            CONSTRAINT `three` FOREIGN KEY (`r`) REFERENCES `s`.`t` (`id`) \
+            ON DELETE SET NULL ON UPDATE CASCADE\n) ENGINE=InnoDB";
+        let found = cascades_in(definition);
+        assert_eq!(
+            found,
+            ["of parent, ON DELETE CASCADE", "of s.t, ON DELETE SET NULL, ON UPDATE CASCADE",]
+        );
+    }
 }

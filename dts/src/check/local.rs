@@ -1,0 +1,163 @@
+//! What `dts run` needs here: its ports and directories.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    bus,
+    config::Config,
+    finding::{Finding, Severity},
+};
+
+/// How long a program on one of our ports may take to say who it is.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// What is to be said about this machine, and the status of the `dts` of our name that runs here.
+pub(super) async fn look(config: &Config) -> (Vec<Finding>, Option<Value>) {
+    let mut found = Vec::new();
+    let running = match TcpListener::bind(config.listen).await {
+        Ok(_) => None,
+        Err(error) => {
+            let running = running(config).await;
+            let what = format!("cannot listen on {}: {error}", config.listen);
+            let remedy =
+                "stop the program that has the port, or set another listen.address in dts.toml";
+            found.extend(running.is_none().then(|| stop("listen", what, remedy)));
+            running
+        }
+    };
+    if running.is_none() {
+        found.extend(log_port(config).await);
+        found.extend(directories(config));
+    }
+    (found, running)
+}
+
+/// The port of a log that we host.
+async fn log_port(config: &Config) -> Option<Finding> {
+    let address = &config.bus.embedded_log()?.address;
+    let error = TcpListener::bind(address).await.err()?;
+    let answers = tokio::time::timeout(MAX_WAIT, bus::answers(&config.bus, &config.name)).await;
+    // Another dts hosts it, perhaps the one that we stand by for.
+    (answers != Ok(true)).then(|| {
+        let what = format!("the event log cannot listen on {address}: {error}");
+        stop("bus.address", what, "stop the program that has the port, or set another bus.address")
+    })
+}
+
+fn directories(config: &Config) -> Vec<Finding> {
+    let log = config.bus.embedded_log().map(|log| ("bus.directory", &*log.storage.directory));
+    let all = log.into_iter().chain([("xa.directory", &*config.xa.directory)]);
+    all.filter_map(|(name, path)| directory(name, path)).collect()
+}
+
+/// Whether a directory is there or can be made, and can be written to.
+fn directory(name: &'static str, path: &Path) -> Option<Finding> {
+    let here = |path: &Path| path.as_os_str().is_empty();
+    let nearest = path.ancestors().find(|path| here(path) || path.exists())?;
+    let nearest = if here(nearest) { Path::new(".") } else { nearest };
+    let problem = match nearest.is_dir() {
+        false => format!("{} is not a directory", nearest.display()),
+        true => {
+            let written = tempfile::Builder::new().prefix(".dts-check").tempfile_in(nearest);
+            format!("cannot write to {}: {}", nearest.display(), written.err()?)
+        }
+    };
+    let what = format!("{name} = {} cannot be used: {problem}", path.display());
+    Some(stop(name, what, "make it a directory that this user may write to, or name another one"))
+}
+
+fn stop(name: &'static str, what: String, remedy: &str) -> Finding {
+    Finding { severity: Severity::Stop, name, what, why: String::new(), remedy: remedy.to_owned() }
+}
+
+/// The status of a `dts` that runs with our name behind our port.
+async fn running(config: &Config) -> Option<Value> {
+    let asked = tokio::time::timeout(MAX_WAIT, ask_status(config)).await;
+    let status = asked.ok()?.ok()?;
+    let body = status.split_once("\r\n\r\n")?.1;
+    let status: Value = serde_json::from_str(body).ok()?;
+    (status["name"] == config.name.as_str()).then_some(status)
+}
+
+async fn ask_status(config: &Config) -> std::io::Result<String> {
+    let address = reachable(config.listen);
+    let mut socket = TcpStream::connect(address).await?;
+    let token = config
+        .token
+        .as_ref()
+        .map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
+    let request = format!(
+        "GET /api/v1/status HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Where a server is called that listens everywhere.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_looked_at_without_being_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        assert!(directory("bus.directory", &deep).is_none());
+        assert!(!dir.path().join("a").exists());
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for below in [file.clone(), file.join("log")] {
+            let found = directory("bus.directory", &below).unwrap();
+            assert!(found.what.ends_with("is not a directory"), "{}", found.what);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn ports_that_others_have_stop_dts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) =
+            (TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await);
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let text = format!(
+            "name = 'a'\n[source]\nuser = 'u'\n[listen]\naddress = '{}'\n\
+             [bus]\naddress = '{}'\ndirectory = '{}'\n[xa]\ndirectory = '{}'\n",
+            one.local_addr().unwrap(),
+            other.local_addr().unwrap(),
+            dir.path().display(),
+            dir.path().display(),
+        );
+        let path = dir.path().join("dts.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Config::open(&path).unwrap();
+        // Whoever has them does not speak as we do.
+        for port in [one, other] {
+            tokio::spawn(async move { while port.accept().await.is_ok() {} });
+        }
+        let (found, running) = look(&config).await;
+        let names: Vec<&str> = found.iter().map(|finding| finding.name).collect();
+        assert_eq!(names, ["listen", "bus.address"]);
+        assert!(running.is_none());
+    }
+}
