@@ -3,10 +3,7 @@
 //!
 //! A light poll over a connection of its own, beside the stream.
 
-use std::{
-    convert::Infallible,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
@@ -14,7 +11,7 @@ use tracing::{debug, info, warn};
 use crate::{
     binlog::{self, Conn, Server, file_created},
     config::SourceConfig,
-    error::Result,
+    error::{Error, Result},
     status::{Place, Status},
 };
 
@@ -59,8 +56,9 @@ pub enum Purge {
     Unknown,
 }
 
-/// Asks the server until it is dropped.
-pub async fn watch(config: &SourceConfig, status: &Status) -> Infallible {
+/// Asks the server until it is dropped. With other hosts to read from, it returns when the server
+/// does not answer: what keeps it from that keeps it from more than from answering.
+pub async fn watch(config: &SourceConfig, status: &Status) -> Error {
     let mut watcher = Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 };
     loop {
         match tokio::time::timeout(MAX_WAIT, watcher.look(status.place())).await {
@@ -68,6 +66,11 @@ pub async fn watch(config: &SourceConfig, status: &Status) -> Infallible {
                 watcher.answered(status);
                 watcher.warn_of(&sight);
                 status.saw(sight);
+            }
+            Ok(Err(Error::SourceSilent { .. })) | Err(_) if config.hosts.len() > 1 => {
+                let address = format!("{}:{}", config.host, config.port);
+                let reason = "it sends its binlog, and answers no question beside it".to_owned();
+                return Error::SourceSilent { address, reason };
             }
             Ok(Err(error)) => watcher.failed(&error.to_string(), status),
             Err(_) => watcher.failed("no answer in time", status),

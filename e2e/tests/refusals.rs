@@ -184,7 +184,7 @@ async fn a_host_that_is_silent_behind_its_log_in_is_told_and_the_next_one_is_rea
     let source = Source::start("silent").await?;
     let proxy = Proxy::start(source.mysql.address()).await?;
     // Enough for the log-in, too little for the server's variables.
-    proxy.silence_after(2500);
+    proxy.silence_after(700);
     let (silent, sound) = (proxy.address(), source.mysql.address());
     source.site.configure_hosts(&[&silent, &sound], SCHEMA, "")?;
     let dts = source.site.start_dts()?;

@@ -144,11 +144,17 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     if hides_types {
         reader = reader.asking_for_types();
     }
-    tokio::select! {
+    let reading = stop.child_token();
+    let mut run = std::pin::pin!(reader.run(appender, status, &reading));
+    let ended = tokio::select! {
         biased;
-        ended = reader.run(appender, status, stop) => ended.map_err(|error| advise(error, managed)),
-        never = watch(&host, status) => match never {},
-    }
+        ended = &mut run => ended,
+        silent = watch(&host, status) => {
+            reading.cancel();
+            run.await.and(Err(silent))
+        }
+    };
+    ended.map_err(|error| advise(error, managed))
 }
 
 /// Says what to do about an event in words that fit the server.
