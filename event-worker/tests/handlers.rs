@@ -6,9 +6,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    time::timeout,
 };
 
-use crate::program::{Program, Site, all_of};
+use crate::{
+    bus::PATIENCE,
+    program::{Program, Site, all_of},
+};
 
 const FAST_RETRY: &str = "retry = { min = '10ms', max = '50ms' }\n";
 
@@ -198,8 +202,10 @@ async fn a_proxy_for_the_outside_is_not_asked_for_a_handler_on_this_machine_but_
     site.append(&["x"]).await;
     let program =
         site.run_with(&[("HTTP_PROXY", "http://127.0.0.1:1"), ("http_proxy", "http://[::1]:1")]);
-    assert!(called.recv().await.unwrap().head.starts_with("post /a "));
-    assert!(asked.recv().await.unwrap().head.starts_with("post http://handler.invalid/b "));
+    let call = timeout(PATIENCE, called.recv()).await.expect("the handler is called").unwrap();
+    assert!(call.head.starts_with("post /a "), "{}", call.head);
+    let call = timeout(PATIENCE, asked.recv()).await.expect("the proxy is asked").unwrap();
+    assert!(call.head.starts_with("post http://handler.invalid/b "), "{}", call.head);
     site.wait_until_committed("a").await;
     site.wait_until_committed("b").await;
     assert_eq!(program.stop().await, Some(0));
