@@ -118,7 +118,7 @@ impl Listener {
             Ok(Some((consumer, initial))) => {
                 let config = (self.id.as_str(), &self.config);
                 let journey = Journey::new(config, consumer, make_handler, &status);
-                let run = journey.run(Control { stop: stop.clone(), ..control });
+                let run = Box::pin(journey.run(Control { stop: stop.clone(), ..control }));
                 run_and_tell(run, (initial, Teller::new(&self)), &stop).await
             }
             Err(error) => Err(error),

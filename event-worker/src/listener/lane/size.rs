@@ -82,9 +82,9 @@ mod tests {
         let call = |_| {
             let count = size.events;
             if count > limit {
-                size.failed(count)
+                size.failed(count);
             } else {
-                size.succeeded(count)
+                size.succeeded(count);
             }
             count
         };
