@@ -36,6 +36,16 @@ pub struct GroupState {
     pub client: String,
     /// Members that wait to take over.
     pub waiting: u32,
+    /// The data files that are kept because it has not finished them.
+    pub held_bytes: u64,
+}
+
+/// The group that is furthest behind.
+#[derive(Clone, Debug)]
+pub(crate) struct Slowest {
+    pub(crate) name: String,
+    pub(crate) committed: u64,
+    pub(crate) has_member: bool,
 }
 
 #[derive(Debug)]
@@ -109,16 +119,18 @@ impl Groups {
             committed_ms: group.saved.map_or(0, |place| place.time_ms),
             client: group.members.front().map(|member| member.client.clone()).unwrap_or_default(),
             waiting: u32::try_from(group.members.len().saturating_sub(1)).unwrap_or(u32::MAX),
+            held_bytes: 0,
         });
         states.collect()
     }
 
-    /// The group that is furthest behind, and where it is.
-    pub(crate) fn slowest(&self) -> Option<(String, u64)> {
+    /// The group that is furthest behind.
+    pub(crate) fn slowest(&self) -> Option<Slowest> {
         let state = self.lock();
         let places = state.groups.iter().filter_map(|(name, group)| Some((name, group.saved?)));
-        let slowest = places.min_by_key(|(_, place)| place.offset);
-        slowest.map(|(name, place)| (name.clone(), place.offset))
+        let (name, place) = places.min_by_key(|(_, place)| place.offset)?;
+        let has_member = state.groups.get(name).is_some_and(|group| !group.members.is_empty());
+        Some(Slowest { name: name.clone(), committed: place.offset, has_member })
     }
 
     /// How far a group is, saved or about to be.

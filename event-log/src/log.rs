@@ -14,7 +14,7 @@ use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
     disk::{recovery, segment},
-    retention,
+    retention::{self, Held},
     stream::now_ms,
 };
 
@@ -47,6 +47,7 @@ pub(crate) struct Keeper {
     streams: Mutex<BTreeMap<String, Stream>>,
     asked: Mutex<Asked>,
     changed: Condvar,
+    held: Held,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +75,7 @@ impl Log {
             streams: Mutex::default(),
             asked: Mutex::default(),
             changed: Condvar::new(),
+            held: Held::default(),
         });
         let kept = Arc::clone(&keeper);
         let keeping = std::thread::Builder::new()
@@ -119,7 +121,7 @@ impl Log {
 fn hold(root: &Path) -> Result<File, Error> {
     segment::create_directory(root).map_err(|error| unusable(root, error))?;
     let path = root.join("lock");
-    let lock = File::options().write(true).create(true).truncate(false).open(&path);
+    let lock = service::private::options().write(true).create(true).truncate(false).open(&path);
     let lock = lock.map_err(|source| Error::Unusable { directory: root.to_owned(), source })?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -149,7 +151,12 @@ impl Keeper {
     /// Makes room for another append.
     pub(crate) fn room(&self) -> Result<(), Error> {
         let streams = self.streams();
-        retention::make_room(&self.config, &streams)
+        retention::make_room(&self.config, &streams, &self.held)
+    }
+
+    /// The data files of all streams.
+    pub(crate) fn bytes(&self) -> u64 {
+        retention::bytes(&self.streams())
     }
 
     fn run(&self) {

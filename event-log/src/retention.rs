@@ -1,6 +1,13 @@
 //! What is deleted: whole data files, by age and by size, and what groups hold back.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use tracing::{info, warn};
@@ -8,8 +15,13 @@ use tracing::{info, warn};
 use crate::{
     Error, OnFull, StorageConfig, Stream,
     disk::segment::{self, Segment},
+    group::Slowest,
     stream::Shared,
 };
+
+/// What to do about a group that holds the log.
+const REMEDY: &str = "let it go on, or, if its listener is gone for good, forget it (event-worker \
+                      groups forget, event-log groups forget), or raise maxBytes";
 
 type Streams = BTreeMap<String, Stream>;
 
@@ -29,7 +41,21 @@ pub(crate) fn expire(stream: &Arc<Shared>, retention: Duration, now_ms: u64) {
 }
 
 /// Deletes files until all streams together are below `max_bytes`, or says who holds them.
-pub(crate) fn make_room(config: &StorageConfig, streams: &Streams) -> Result<(), Error> {
+pub(crate) fn make_room(
+    config: &StorageConfig,
+    streams: &Streams,
+    held: &Held,
+) -> Result<(), Error> {
+    if let Some(holder) = held.look(config, streams) {
+        warn!(
+            held = %ByteSize::b(holder.bytes),
+            max_bytes = %ByteSize::b(config.max_bytes),
+            group = holder.group.name,
+            stream = holder.stream,
+            has_member = holder.group.has_member,
+            "the log will be full: this group is the furthest behind; {REMEDY}"
+        );
+    }
     while bytes(streams) >= config.max_bytes {
         let closed = streams.values().filter_map(|stream| {
             oldest_closed(&stream.shared).map(|oldest| (&stream.shared, oldest))
@@ -49,23 +75,71 @@ pub(crate) fn make_room(config: &StorageConfig, streams: &Streams) -> Result<(),
     Ok(())
 }
 
-fn bytes(streams: &Streams) -> u64 {
+/// The data files of all streams.
+pub(crate) fn bytes(streams: &Streams) -> u64 {
     let of = |stream: &Stream| stream.shared.segments().iter().map(|file| file.bytes).sum::<u64>();
     streams.values().map(of).sum()
+}
+
+/// Whether groups hold most of what the log may have: said before it is full.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    is_told: AtomicBool,
+}
+
+impl Held {
+    /// From this part of `max_bytes` on it is said, in percent.
+    const HIGH: u64 = 75;
+    /// Below this it may be said again.
+    const LOW: u64 = 60;
+
+    /// Who holds most, when it is to be said.
+    fn look<'a>(&self, config: &StorageConfig, streams: &'a Streams) -> Option<Holder<'a>> {
+        let part = |percent: u64| config.max_bytes / 100 * percent;
+        let is_told = self.is_told.load(Relaxed);
+        if !is_told && bytes(streams) < part(Self::HIGH) {
+            return None;
+        }
+        let holders: Vec<Holder<'_>> = streams.values().filter_map(Holder::of).collect();
+        let held: u64 = holders.iter().map(|holder| holder.bytes).sum();
+        if held < part(Self::LOW) {
+            self.is_told.store(false, Relaxed);
+        }
+        let is_due = held >= part(Self::HIGH) && !self.is_told.swap(true, Relaxed);
+        holders.into_iter().max_by_key(|holder| holder.bytes).filter(|_| is_due)
+    }
+}
+
+/// The group of a stream that is furthest behind, and what is kept for it.
+struct Holder<'a> {
+    stream: &'a str,
+    group: Slowest,
+    bytes: u64,
+}
+
+impl<'a> Holder<'a> {
+    fn of(stream: &'a Stream) -> Option<Self> {
+        let shared = &stream.shared;
+        let group = shared.groups.slowest()?;
+        Some(Self { stream: &shared.name, bytes: shared.held_by(group.committed), group })
+    }
 }
 
 fn full(config: &StorageConfig, streams: &Streams) -> Error {
     let max_bytes = ByteSize::b(config.max_bytes);
     let held = streams.values().filter_map(|stream| {
-        let (group, committed) = stream.shared.groups.slowest()?;
-        let behind = stream.shared.end().saturating_sub(committed);
-        Some((behind, group, &stream.shared.name))
+        let slowest = stream.shared.groups.slowest()?;
+        let behind = stream.shared.end().saturating_sub(slowest.committed);
+        Some((behind, slowest, &stream.shared.name))
     });
-    let holder = match held.max() {
-        Some((behind, group, stream)) => format!(
-            "group {group} of stream {stream} is the furthest behind, by {behind} offsets: let it \
-             go on or remove it, or raise maxBytes"
-        ),
+    let holder = match held.max_by_key(|(behind, ..)| *behind) {
+        Some((behind, Slowest { name, has_member, .. }, stream)) => {
+            let nobody = if has_member { "" } else { ", and nobody is in it" };
+            format!(
+                "group {name} of stream {stream} is the furthest behind, by {behind} \
+                 offsets{nobody}: {REMEDY}"
+            )
+        }
         None => "raise maxBytes".to_owned(),
     };
     Error::Full(format!("maxBytes = {max_bytes} is reached; {holder}"))
@@ -84,7 +158,7 @@ fn oldest_closed(stream: &Arc<Shared>) -> Option<OldestClosed> {
     let slowest = stream.groups.slowest();
     Some(OldestClosed {
         last_time_ms: next.first_time_ms,
-        is_needed: slowest.is_some_and(|(_, committed)| committed < next.first_offset),
+        is_needed: slowest.is_some_and(|slowest| slowest.committed < next.first_offset),
     })
 }
 
@@ -98,4 +172,43 @@ fn delete_oldest(stream: &Arc<Shared>, reason: &str) -> Result<(), Error> {
     drop(segments);
     info!(file = %file.display(), reason, "deleting a data file");
     segment::remove(&stream.directory, oldest.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Append, Log, NewHeaders, NewRecord};
+
+    async fn append(stream: &Stream) {
+        let (payload, headers) = (vec![b'x'; 500], NewHeaders::Text(&[]));
+        let record = NewRecord { kind: 1001, topic: "t", key: b"k", headers, payload: &payload };
+        let append = Append { producer: None, records: [record], checkpoint: &[] };
+        stream.append(append).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_group_that_fills_the_log_is_told_once_before_it_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = StorageConfig { segment_bytes: 2000, ..StorageConfig::new(directory.path()) };
+        let log = Log::open(storage.clone()).unwrap();
+        let stream = log.stream("s").unwrap();
+        let (held, config) = (Held::default(), StorageConfig { max_bytes: 20_000, ..storage });
+        let streams = Streams::from([("s".to_owned(), stream.clone())]);
+        let look = || held.look(&config, &streams).map(|holder| (holder.group.name, holder.bytes));
+        append(&stream).await;
+        stream.reset_group("ghost", 0).await.unwrap();
+        let mut told = Vec::new();
+        while bytes(&streams) < config.max_bytes {
+            told.extend(look());
+            append(&stream).await;
+        }
+        let [(group, held_bytes)] = &told[..] else { panic!("{told:?}") };
+        assert!(group == "ghost" && (15_000..17_000).contains(held_bytes), "{told:?}");
+        assert_eq!(stream.state().groups[0].held_bytes, bytes(&streams));
+
+        stream.reset_group("ghost", stream.state().next_offset).await.unwrap();
+        assert_eq!((look(), stream.state().groups[0].held_bytes), (None, 0));
+        stream.reset_group("ghost", 0).await.unwrap();
+        assert!(look().is_some(), "it is told again");
+    }
 }

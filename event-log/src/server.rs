@@ -271,6 +271,7 @@ impl From<StreamState> for proto::InfoResponse {
             committed_ms: group.committed_ms,
             client: group.client,
             waiting: group.waiting,
+            held_bytes: group.held_bytes,
         });
         let producers = state.producers.into_iter();
         let producers =
@@ -280,6 +281,8 @@ impl From<StreamState> for proto::InfoResponse {
             first_offset: state.first_offset,
             next_offset: state.next_offset,
             bytes: state.bytes,
+            log_bytes: state.log_bytes,
+            max_bytes: state.max_bytes,
             groups: groups.collect(),
             producers: producers.collect(),
         }

@@ -1,12 +1,12 @@
 //! A stream: what is shared between those that append, its writer, its readers and its groups.
 
 use std::{
-    fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use service::private;
 use tokio::sync::watch;
 
 use crate::{
@@ -67,6 +67,10 @@ pub struct StreamState {
     pub next_offset: u64,
     /// The data files together.
     pub bytes: u64,
+    /// The data files of all streams of the log together.
+    pub log_bytes: u64,
+    /// What these are kept below.
+    pub max_bytes: u64,
     /// Every group that has committed or has a member.
     pub groups: Vec<crate::GroupState>,
     /// Name, epoch and sequence of every producer.
@@ -182,6 +186,14 @@ impl Stream {
             let named = tail.producers.iter();
             named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
         });
+        let (log_bytes, max_bytes) = shared
+            .keeper
+            .upgrade()
+            .map_or((0, 0), |keeper| (keeper.bytes(), keeper.config.max_bytes));
+        let mut groups = shared.groups.states();
+        for group in &mut groups {
+            group.held_bytes = group.committed.map_or(0, |committed| shared.held_by(committed));
+        }
         let next_offset = shared.end();
         let segments = shared.segments();
         StreamState {
@@ -189,7 +201,9 @@ impl Stream {
             first_offset: segments.first().map_or(next_offset, |first| first.first_offset),
             next_offset,
             bytes: segments.iter().map(|segment| segment.bytes).sum(),
-            groups: shared.groups.states(),
+            log_bytes,
+            max_bytes,
+            groups,
             producers,
         }
     }
@@ -277,6 +291,17 @@ impl Shared {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The data files that hold what a group has not finished which has finished all below an
+    /// offset.
+    pub(crate) fn held_by(&self, committed: u64) -> u64 {
+        if committed >= self.end() {
+            return 0;
+        }
+        let segments = self.segments();
+        let before = segments.partition_point(|segment| segment.first_offset <= committed);
+        segments.iter().skip(before.saturating_sub(1)).map(|segment| segment.bytes).sum()
+    }
+
     pub(crate) fn last_segment(&self) -> Option<SegmentId> {
         self.segments().last().map(|last| last.id)
     }
@@ -323,7 +348,7 @@ impl Shared {
         for id in days {
             let path = id.finish(&self.directory);
             if !path.exists() {
-                File::create(&path).map_err(Error::io("cannot create", &path))?;
+                private::create(&path).map_err(Error::io("cannot create", &path))?;
                 segment::sync_directory(&id.day_directory(&self.directory))?;
             }
         }

@@ -9,7 +9,9 @@ use tokio::{
     sync::watch,
 };
 
-use crate::process::{DEADLINE, STREAM, Sender, Server, assigned, client, record, subscribe};
+use crate::process::{
+    DEADLINE, PROGRAM, STREAM, Sender, Server, assigned, client, record, subscribe,
+};
 
 /// A line to the server that can go dead while its sockets stay open, as to a stopped process.
 struct Line {
@@ -155,4 +157,33 @@ async fn a_group_is_set_to_another_place_only_while_nobody_is_in_it() {
         let refused = client.reset_group(STREAM, group, offset).await.unwrap_err();
         assert!(matches!(refused, Error::Rejected(_)), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_shows_groups_and_forgets_those_without_members() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let client = server.client();
+    let call = async |verb: &[&str]| {
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(["groups"]).args(verb).args(["--stream", STREAM, "--config", "none"]);
+        let output = command.args(["--address", &server.address]).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let mut subscription = client.subscribe(STREAM, subscribe("g", "me")).await.unwrap();
+    assigned(&mut subscription).await.unwrap();
+    let (code, text) = call(&["list"]).await;
+    let row: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!((code, row), (Some(0), vec!["g", "0", "0", "B", "me"]), "{text}");
+    let (code, text) = call(&["forget", "g"]).await;
+    assert!(code == Some(69) && text.contains("me"), "{code:?} {text}");
+    drop(subscription);
+    while call(&["forget", "g"]).await.0 != Some(0) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (_, text) = call(&["list"]).await;
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let (code, text) = call(&["forget", "g"]).await;
+    assert!(code == Some(64) && text.contains("no group g"), "{code:?} {text}");
 }

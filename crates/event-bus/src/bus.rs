@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    BusConfig, BusKind, Checkpoint, Consumer, Control, ControlChange, Producer, Progress, Reset,
-    ResetTo, Result, Standing, Subscription, Survey, TopicFilter, kafka, log,
+    BusConfig, BusKind, Checkpoint, Consumer, Control, ControlChange, KnownGroup, Producer,
+    Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter, kafka,
+    log,
 };
 
 /// Reaches the bus that a config names, over the network. Nothing is sent yet.
@@ -120,4 +121,37 @@ pub trait Bus: Send + Sync {
     /// [`Error::GroupActive`](crate::Error::GroupActive) when the group has a member, or had one
     /// that the bus still waits for; then nothing is set. Transient, when the bus is away.
     async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()>;
+
+    /// All groups of this bus that have committed or have members.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn groups(&self) -> Result<Vec<KnownGroup>>;
+
+    /// Forgets how far a group is, so that nothing is kept for it any more. Durable when it
+    /// returns. A group of that name begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::GroupActive`](crate::Error::GroupActive) when it has a member,
+    /// [`Error::Rejected`](crate::Error::Rejected) when there is none of this name. Transient, when
+    /// the bus is away.
+    async fn forget_group(&self, group: &str) -> Result<()>;
+
+    /// How much lies here, and how much may; `None` on a bus whose limits are not ours.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn room(&self) -> Result<Option<Room>>;
+
+    /// Reads topics from a place on, those too that come later, outside of any group: nobody else
+    /// notices, nothing is kept of it, it commits nothing and is given nothing but records. After a
+    /// transient error the next poll goes on where it was.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>>;
 }

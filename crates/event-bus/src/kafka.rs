@@ -18,6 +18,7 @@ mod consumer;
 mod control;
 mod desk;
 mod groups;
+mod known;
 mod lead;
 mod looks;
 mod member;
@@ -29,6 +30,7 @@ mod saving;
 mod scan;
 mod survey;
 mod table;
+mod tail;
 mod topic_id;
 mod topics;
 
@@ -43,11 +45,11 @@ use tokio::task::spawn_blocking;
 
 use self::{
     client::Voice, consumer::KafkaConsumer, groups::Groups, lead::Lead, producer::KafkaProducer,
-    table::KafkaControl,
+    table::KafkaControl, tail::KafkaTail,
 };
 use crate::{
-    Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, Producer, Progress, Reset,
-    ResetTo, Result, Standing, Subscription, Survey, TopicFilter,
+    Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Producer,
+    Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
 };
 pub use config::{Guarantee, KafkaConfig};
 
@@ -180,6 +182,25 @@ impl Bus for KafkaBus {
 
     async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
         self.groups.reset(group, resets).await
+    }
+
+    async fn groups(&self) -> Result<Vec<KnownGroup>> {
+        self.reach().await?;
+        known::list(&self.place).await
+    }
+
+    async fn forget_group(&self, group: &str) -> Result<()> {
+        self.reach().await?;
+        known::forget(&self.place, group).await
+    }
+
+    async fn room(&self) -> Result<Option<Room>> {
+        Ok(None)
+    }
+
+    async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>> {
+        self.reach().await?;
+        Ok(Box::new(KafkaTail::open(&self.place, topics, from).await?))
     }
 }
 

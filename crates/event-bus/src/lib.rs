@@ -19,6 +19,7 @@ mod consumer;
 mod control;
 mod error;
 mod kafka;
+mod known;
 mod log;
 mod memory;
 mod producer;
@@ -36,6 +37,7 @@ pub use consumer::{
 pub use control::{Control, ControlChange};
 pub use error::Error;
 pub use kafka::{Guarantee, KafkaConfig};
+pub use known::{KnownGroup, Room};
 pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
 pub use producer::{ChangedTopic, Checkpoint, CheckpointChange, Durability, Producer, TopicChange};

@@ -8,6 +8,7 @@ mod consumer;
 mod control;
 mod embedded;
 mod producer;
+mod tail;
 
 use std::{
     convert::Infallible,
@@ -21,14 +22,15 @@ use event_log::{
 };
 
 use crate::{
-    Bus, Checkpoint, Consumer, Control, ControlChange, Error, Partition, Producer, Progress, Reset,
-    ResetTo, Result, Standing, Subscription, TopicFilter,
+    Bus, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Partition, Producer,
+    Progress, Reset, ResetTo, Result, Room, Standing, Subscription, TopicFilter,
 };
 pub use config::LogConfig;
 use consumer::LogConsumer;
 use control::LogControl;
 pub use embedded::EmbeddedLog;
 use producer::{LocalProducer, NetworkProducer};
+use tail::LogTail;
 
 /// How often who waits to become a writer asks whether the log is there.
 const LISTEN_EVERY: Duration = Duration::from_secs(5);
@@ -164,20 +166,11 @@ impl Bus for LogBus {
     }
 
     async fn progress(&self, group: &str, _topics: &TopicFilter) -> Result<Vec<Progress>> {
-        let (groups, end) = match &self.access {
-            Access::Local(stream) => {
-                let state = stream.state();
-                (state.groups, state.next_offset)
-            }
-            Access::Network(client) => {
-                let answer = client.info(&self.place.stream).await;
-                let answer = answer.map_err(|error| self.place.error(error))?;
-                (answer.groups.into_iter().map(group_state).collect(), answer.next_offset)
-            }
-        };
-        let committed = groups.into_iter().find(|state| state.name == group);
+        let state = self.state().await?;
+        let committed = state.groups.into_iter().find(|state| state.name == group);
         let committed = committed.and_then(|state| state.committed);
-        Ok(vec![Progress { partition: self.place.partition(), committed, end, high: end }])
+        let partition = self.place.partition();
+        Ok(vec![Progress { partition, committed, end: state.end, high: state.end }])
     }
 
     async fn plan_reset(
@@ -186,17 +179,7 @@ impl Bus for LogBus {
         topics: &TopicFilter,
         to: ResetTo,
     ) -> Result<Vec<Reset>> {
-        let start = match to {
-            ResetTo::Earliest => LogStart::Earliest,
-            ResetTo::Latest => LogStart::Latest,
-            ResetTo::Time(time) => LogStart::Time(since_epoch_ms(time)),
-            ResetTo::Offset(offset) => LogStart::Offset(offset),
-        };
-        let located = match &self.access {
-            Access::Local(stream) => stream.locate(start),
-            Access::Network(client) => client.locate(&self.place.stream, start).await,
-        };
-        let to = located.map_err(|error| self.place.error(error))?;
+        let to = self.locate(to).await?;
         let progress = self.progress(group, topics).await?;
         let reset = |at: Progress| Reset { partition: at.partition, from: at.committed, to };
         Ok(progress.into_iter().map(reset).collect())
@@ -214,6 +197,74 @@ impl Bus for LogBus {
             }
         };
         set.map_err(|error| self.place.error(error))
+    }
+
+    async fn groups(&self) -> Result<Vec<KnownGroup>> {
+        let known = |group: GroupState| KnownGroup {
+            name: group.name,
+            members: Some(group.client).filter(|client| !client.is_empty()).into_iter().collect(),
+            waiting: group.waiting,
+            held_bytes: Some(group.held_bytes),
+        };
+        Ok(self.state().await?.groups.into_iter().map(known).collect())
+    }
+
+    async fn forget_group(&self, group: &str) -> Result<()> {
+        let forgotten = match &self.access {
+            Access::Local(stream) => stream.remove_group(group).await,
+            Access::Network(client) => client.remove_group(&self.place.stream, group).await,
+        };
+        forgotten.map_err(|error| self.place.error(error))
+    }
+
+    async fn room(&self) -> Result<Option<Room>> {
+        Ok(Some(self.state().await?.room))
+    }
+
+    async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>> {
+        let from = self.locate(from).await?;
+        let (access, place) = (self.access.clone(), self.place.clone());
+        Ok(Box::new(LogTail::new(access, place, topics.patterns().to_vec(), from)))
+    }
+}
+
+/// What of a stream's state the bus is about.
+struct State {
+    groups: Vec<GroupState>,
+    end: u64,
+    room: Room,
+}
+
+impl LogBus {
+    async fn locate(&self, to: ResetTo) -> Result<u64> {
+        let start = match to {
+            ResetTo::Earliest => LogStart::Earliest,
+            ResetTo::Latest => LogStart::Latest,
+            ResetTo::Time(time) => LogStart::Time(since_epoch_ms(time)),
+            ResetTo::Offset(offset) => LogStart::Offset(offset),
+        };
+        let located = match &self.access {
+            Access::Local(stream) => stream.locate(start),
+            Access::Network(client) => client.locate(&self.place.stream, start).await,
+        };
+        located.map_err(|error| self.place.error(error))
+    }
+
+    async fn state(&self) -> Result<State> {
+        Ok(match &self.access {
+            Access::Local(stream) => {
+                let state = stream.state();
+                let room = Room { bytes: state.log_bytes, max_bytes: state.max_bytes };
+                State { groups: state.groups, end: state.next_offset, room }
+            }
+            Access::Network(client) => {
+                let answer = client.info(&self.place.stream).await;
+                let answer = answer.map_err(|error| self.place.error(error))?;
+                let room = Room { bytes: answer.log_bytes, max_bytes: answer.max_bytes };
+                let groups = answer.groups.into_iter().map(group_state).collect();
+                State { groups, end: answer.next_offset, room }
+            }
+        })
     }
 }
 
@@ -240,5 +291,6 @@ fn group_state(group: event_log::proto::Group) -> GroupState {
         committed_ms: group.committed_ms,
         client: group.client,
         waiting: group.waiting,
+        held_bytes: group.held_bytes,
     }
 }

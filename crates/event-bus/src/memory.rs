@@ -3,6 +3,7 @@
 
 mod control;
 mod group;
+mod tail;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,11 +19,12 @@ use tokio::sync::Notify;
 
 use crate::{
     Assignment, Batch, Bus, Checkpoint, CheckpointChange, Committing, Consumer, Control,
-    ControlChange, Delivery, Error, Partition, Polled, Producer, Progress, Record, Reset, ResetTo,
-    Result, Standing, Start, Subscription, TopicFilter,
+    ControlChange, Delivery, Error, KnownGroup, Partition, Polled, Producer, Progress, Record,
+    Reset, ResetTo, Result, Room, Standing, Start, Subscription, TopicFilter,
 };
 use control::MemoryControl;
 use group::{Group, Step};
+use tail::MemoryTail;
 
 /// How many records one poll gives at most.
 const MAX_POLLED_RECORDS: usize = 500;
@@ -111,6 +113,15 @@ impl State {
                 .records
                 .get(partition)
                 .map_or(0, |records| records.partition_point(|record| record.at < time) as u64),
+        }
+    }
+
+    fn place(&self, partition: &Partition, to: ResetTo) -> u64 {
+        match to {
+            ResetTo::Earliest => self.resolve(partition, Start::Earliest),
+            ResetTo::Latest => self.resolve(partition, Start::Latest),
+            ResetTo::Time(time) => self.resolve(partition, Start::Time(time)),
+            ResetTo::Offset(offset) => offset.min(self.end(partition)),
         }
     }
 
@@ -208,15 +219,9 @@ impl Bus for MemoryBus {
     ) -> Result<Vec<Reset>> {
         let state = self.shared.lock();
         let group = state.groups.get(group);
-        let place = |partition: &Partition| match to {
-            ResetTo::Earliest => state.resolve(partition, Start::Earliest),
-            ResetTo::Latest => state.resolve(partition, Start::Latest),
-            ResetTo::Time(time) => state.resolve(partition, Start::Time(time)),
-            ResetTo::Offset(offset) => offset.min(state.end(partition)),
-        };
         let resets = state.matching(topics).into_iter().map(|partition| Reset {
             from: group.and_then(|group| group.committed(&partition)),
-            to: place(&partition),
+            to: state.place(&partition, to),
             partition,
         });
         Ok(resets.collect())
@@ -229,6 +234,36 @@ impl Bus for MemoryBus {
             return Ok(());
         }
         Err(Error::GroupActive { group: group.to_owned() })
+    }
+
+    async fn groups(&self) -> Result<Vec<KnownGroup>> {
+        let state = self.shared.lock();
+        let known = state.groups.iter().map(|(name, group)| KnownGroup {
+            name: name.clone(),
+            members: group.clients(),
+            waiting: 0,
+            held_bytes: None,
+        });
+        Ok(known.collect())
+    }
+
+    async fn forget_group(&self, group: &str) -> Result<()> {
+        let mut state = self.shared.lock();
+        match state.groups.get(group).map(|known| known.clients().is_empty()) {
+            Some(true) => drop(state.groups.remove(group)),
+            Some(false) => return Err(Error::GroupActive { group: group.to_owned() }),
+            None => return Err(Error::Rejected(format!("there is no group {group}"))),
+        }
+        Ok(())
+    }
+
+    async fn room(&self) -> Result<Option<Room>> {
+        Ok(None)
+    }
+
+    async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>> {
+        let topics = topics.clone();
+        Ok(Box::new(MemoryTail::new(&self.shared, topics, from)))
     }
 }
 

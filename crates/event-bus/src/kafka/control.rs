@@ -75,6 +75,14 @@ impl Changes {
         self.put(topic_key(group, topic), begun);
     }
 
+    pub(super) fn forget(&mut self, group: &str, topic: &str) {
+        self.0.push((topic_key(group, topic), None));
+    }
+
+    pub(super) fn forget_group(&mut self, group: &str) {
+        self.0.push((group_key(group), None));
+    }
+
     pub(super) fn entry(&mut self, (key, value): &ControlChange) {
         let value = value.as_ref().map(|value| value.to_vec());
         self.0.push((format!("{TABLE_KEYS}{key}"), value));

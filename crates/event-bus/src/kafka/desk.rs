@@ -380,7 +380,7 @@ impl State {
 }
 
 /// Key and value in a buffer of their own: the library's is one for a whole answer of a broker.
-fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
+pub(super) fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
     let key = message.key().unwrap_or_default();
     let value = message.payload().unwrap_or_default();
     let mut buffer = Vec::with_capacity(key.len() + value.len());

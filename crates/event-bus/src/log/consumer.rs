@@ -71,7 +71,7 @@ impl Joined {
 
 /// The names of the topics that came lately, each kept once.
 #[derive(Default)]
-struct TopicNames(Vec<Arc<str>>);
+pub(super) struct TopicNames(Vec<Arc<str>>);
 
 impl TopicNames {
     const MAX_KEPT: usize = 64;
@@ -152,15 +152,7 @@ impl LogConsumer {
             }
             Event::Records { records, next_offset, .. } => {
                 let (topics, headers) = (&mut self.topics, &mut self.headers);
-                // Key and value stay parts of the response that they came in.
-                let deliver = |record: Record| Delivery {
-                    partition: partition.clone(),
-                    offset: record.offset,
-                    topic: topics.of(record.topic()),
-                    headers: headers_of(&record, headers),
-                    key: record.key,
-                    value: record.payload,
-                };
+                let deliver = |record| delivery_of(record, &partition, topics, headers);
                 let deliveries = records.into_iter().map(deliver).collect();
                 Polled::Records { deliveries, scanned: vec![(partition, next_offset)] }
             }
@@ -189,6 +181,23 @@ impl LogConsumer {
             ))),
             error => Err(self.place.error(error)),
         }
+    }
+}
+
+/// Key and value stay parts of the response that they came in.
+pub(super) fn delivery_of(
+    record: Record,
+    partition: &Partition,
+    topics: &mut TopicNames,
+    headers: &mut Headers,
+) -> Delivery {
+    Delivery {
+        partition: partition.clone(),
+        offset: record.offset,
+        topic: topics.of(record.topic()),
+        headers: headers_of(&record, headers),
+        key: record.key,
+        value: record.payload,
     }
 }
 

@@ -48,6 +48,11 @@ impl Group {
         self.members.remove(&id);
     }
 
+    /// The members as they call themselves.
+    pub(super) fn clients(&self) -> Vec<String> {
+        self.members.values().map(|member| member.client.clone()).collect()
+    }
+
     pub(super) fn expel(&mut self, client: &str) {
         for member in self.members.values_mut().filter(|member| member.client == client) {
             member.revoking.clear();

@@ -2,6 +2,7 @@
 
 mod control;
 mod groups;
+mod outside;
 mod producers;
 pub(crate) mod reader;
 mod resets;
@@ -46,6 +47,7 @@ pub(crate) async fn holds<B: Backend>(make: impl AsyncFn() -> B) {
         groups::SENTENCES,
         starts::SENTENCES,
         resets::SENTENCES,
+        outside::SENTENCES,
         control::SENTENCES,
     ];
     let proved = stream::iter(parts.concat()).map(|sentence| unproved(&make, sentence));

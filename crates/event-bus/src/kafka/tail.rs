@@ -1,0 +1,146 @@
+//! A reader that is in no group: of the partitions that are there, and of those that come later.
+
+use std::{collections::HashMap, future::ready, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{Consumer as _, StreamConsumer},
+    error::KafkaError,
+};
+use tokio::time::Instant;
+
+use super::{Place, client::Voice, desk, groups::Groups, offsets};
+use crate::{Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter};
+
+/// How often it looks for topics and partitions that are new.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct KafkaTail {
+    place: Place,
+    voice: Voice,
+    consumer: StreamConsumer<Voice>,
+    groups: Groups,
+    topics: TopicFilter,
+    /// Where it begins in the partitions that it finds next.
+    from: ResetTo,
+    known: HashMap<String, HashMap<u32, Partition>>,
+    look_at: Instant,
+}
+
+/// What happens next.
+enum Next {
+    LookDue,
+    Came(std::result::Result<Polled, KafkaError>),
+}
+
+impl KafkaTail {
+    pub(super) async fn open(place: &Place, topics: &TopicFilter, from: ResetTo) -> Result<Self> {
+        let voice = Voice::default();
+        let mut config = place.client("dbevent-tail");
+        config
+            .set("group.id", group(place))
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("allow.auto.create.topics", "false");
+        let consumer = StreamConsumer::from_config_and_context(&config, voice.clone())
+            .map_err(|error| place.error("cannot reach the brokers", &error, &voice))?;
+        let mut tail = Self {
+            place: place.clone(),
+            voice,
+            consumer,
+            groups: Groups::new(place),
+            topics: topics.clone(),
+            from,
+            known: HashMap::new(),
+            look_at: Instant::now(),
+        };
+        tail.look().await?;
+        Ok(tail)
+    }
+
+    /// Takes in the partitions that are new.
+    async fn look(&mut self) -> Result<()> {
+        self.look_at = Instant::now() + LOOK_EVERY;
+        let found = self.groups.plan_reset(&group(&self.place), &self.topics, self.from).await?;
+        let is_new = |reset: &Reset| {
+            let of_topic = self.known.get(&*reset.partition.topic);
+            !of_topic.is_some_and(|known| known.contains_key(&reset.partition.number))
+        };
+        let fresh: Vec<Reset> = found.into_iter().filter(is_new).collect();
+        // What comes later is read from its beginning.
+        self.from = ResetTo::Earliest;
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let assigned = assignment(&fresh).and_then(|list| self.consumer.incremental_assign(&list));
+        assigned.map_err(|error| self.error(&error))?;
+        for Reset { partition, .. } in fresh {
+            let of_topic = self.known.entry(partition.topic.to_string()).or_default();
+            of_topic.insert(partition.number, partition);
+        }
+        Ok(())
+    }
+
+    async fn next(&self) -> Next {
+        let came = async {
+            let message = self.consumer.recv().await?;
+            let number = u32::try_from(message.partition()).unwrap_or_default();
+            let known = self.known.get(message.topic()).and_then(|known| known.get(&number));
+            let partition = known
+                .cloned()
+                .unwrap_or_else(|| Partition { topic: Arc::from(message.topic()), number });
+            let deliveries = vec![desk::delivery(&partition, &message)];
+            Ok(Polled::Records { deliveries, scanned: Vec::new() })
+        };
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(self.look_at) => Next::LookDue,
+            came = came => Next::Came(came),
+        }
+    }
+
+    fn error(&self, error: &KafkaError) -> Error {
+        self.place.error("cannot read", error, &self.voice)
+    }
+}
+
+/// The library and the rights of a user want a name. Nothing is committed under it.
+fn group(place: &Place) -> String {
+    format!("{}.tail", place.prefix)
+}
+
+fn assignment(resets: &[Reset]) -> std::result::Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(resets.len());
+    for Reset { partition, to, .. } in resets {
+        let offset = Offset::Offset(i64::try_from(*to).unwrap_or(i64::MAX));
+        list.add_partition_offset(&partition.topic, offsets::number(partition), offset)?;
+    }
+    Ok(list)
+}
+
+#[async_trait]
+impl Consumer for KafkaTail {
+    async fn poll(&mut self) -> Result<Polled> {
+        loop {
+            match self.next().await {
+                Next::LookDue => self.look().await?,
+                Next::Came(Ok(polled)) => return Ok(polled),
+                Next::Came(Err(error)) => return Err(self.error(&error)),
+            }
+        }
+    }
+
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+        let refused = offsets.first().map(|(partition, _)| partition.clone());
+        Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+    }
+
+    fn pause(&mut self, _: &[Partition]) {}
+
+    fn resume(&mut self, _: &[Partition]) {}
+
+    async fn close(self: Box<Self>) {}
+}

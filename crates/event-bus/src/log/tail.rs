@@ -1,0 +1,105 @@
+//! A reader of a log that is in no group: it keeps its place itself.
+
+use std::future::ready;
+
+use async_trait::async_trait;
+use event_log::{Error as LogError, Event, Record, RemoteSubscription, Start, Subscribe};
+
+use super::{
+    Access, Place,
+    consumer::{TopicNames, delivery_of},
+};
+use crate::{Committing, Consumer, Error, Headers, Partition, Polled, Result};
+
+pub(super) struct LogTail {
+    access: Access,
+    place: Place,
+    patterns: Vec<String>,
+    /// Where it goes on.
+    from: u64,
+    open: Option<Open>,
+    topics: TopicNames,
+    /// Of the record before.
+    headers: Headers,
+}
+
+enum Open {
+    Local(Box<event_log::Subscription>),
+    Network(Box<RemoteSubscription>),
+}
+
+impl LogTail {
+    pub(super) fn new(access: Access, place: Place, patterns: Vec<String>, from: u64) -> Self {
+        let (topics, headers) = (TopicNames::default(), Headers::default());
+        Self { access, place, patterns, from, open: None, topics, headers }
+    }
+
+    async fn subscribe(&self) -> std::result::Result<Open, LogError> {
+        let wanted = Subscribe {
+            group: String::new(),
+            start: Start::Offset(self.from),
+            topics: self.patterns.clone(),
+            kinds: Vec::new(),
+            origins: Vec::new(),
+            addressee: None,
+            max_bytes: 0,
+            client: String::new(),
+        };
+        Ok(match &self.access {
+            Access::Local(stream) => Open::Local(Box::new(stream.subscribe(wanted)?)),
+            Access::Network(client) => {
+                let opened = client.subscribe(&self.place.stream, wanted).await?;
+                Open::Network(Box::new(opened))
+            }
+        })
+    }
+
+    async fn next(&mut self) -> std::result::Result<Event, LogError> {
+        if self.open.is_none() {
+            self.open = Some(self.subscribe().await?);
+        }
+        match &mut self.open {
+            Some(Open::Local(subscription)) => subscription.next().await,
+            Some(Open::Network(subscription)) => subscription.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, records: Vec<Record>, next_offset: u64) -> Polled {
+        self.from = next_offset;
+        let partition = self.place.partition();
+        let (topics, headers) = (&mut self.topics, &mut self.headers);
+        let deliver = |record| delivery_of(record, &partition, topics, headers);
+        let deliveries = records.into_iter().map(deliver).collect();
+        Polled::Records { deliveries, scanned: vec![(partition, next_offset)] }
+    }
+}
+
+#[async_trait]
+impl Consumer for LogTail {
+    async fn poll(&mut self) -> Result<Polled> {
+        loop {
+            match self.next().await {
+                Ok(Event::Assigned { position, .. }) => self.from = position,
+                Ok(Event::Records { records, next_offset, .. }) => {
+                    return Ok(self.take(records, next_offset));
+                }
+                Err(error) => {
+                    self.open = None;
+                    return Err(self.place.error(error));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+        let refused = offsets.first().map(|(partition, _)| partition.clone());
+        Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+    }
+
+    fn pause(&mut self, _: &[Partition]) {}
+
+    fn resume(&mut self, _: &[Partition]) {}
+
+    async fn close(self: Box<Self>) {}
+}
