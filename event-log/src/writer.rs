@@ -1,12 +1,8 @@
 //! The one thread that writes a stream: a group with one write, then one sync, then the answers.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::Write,
-    os::unix::fs::FileExt,
-    sync::Arc,
-};
+use std::{fs::File, io::Write, os::unix::fs::FileExt, sync::Arc};
 
+use service::private;
 use tracing::{error, warn};
 
 use crate::{
@@ -129,10 +125,10 @@ impl Open {
 
     fn at(stream: &Shared, id: SegmentId, fresh: bool) -> Result<Self, Error> {
         let (data_path, index_path) = (id.data(&stream.directory), id.index(&stream.directory));
-        let mut options = OpenOptions::new();
+        let mut options = private::options();
         let data = options.write(true).create_new(fresh).open(&data_path);
         let data = data.map_err(Error::io("cannot create", &data_path))?;
-        let index = OpenOptions::new().append(true).create(true).open(&index_path);
+        let index = private::options().append(true).create(true).open(&index_path);
         let index = index.map_err(Error::io("cannot create", &index_path))?;
         let index_bytes = index.metadata().map_err(Error::io("cannot read", &index_path))?.len();
         Ok(Self { id, data, index, index_bytes })

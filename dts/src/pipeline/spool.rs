@@ -44,7 +44,7 @@ impl Spool {
     ) -> io::Result<u64> {
         let bytes = HEAD_BYTES + event.body.len();
         if self.file.is_none() && self.memory.len() + bytes > room {
-            std::fs::create_dir_all(directory)?;
+            service::private::create_dir_all(directory)?;
             let mut file = BufWriter::new(tempfile::tempfile_in(directory)?);
             file.write_all(&std::mem::take(&mut self.memory))?;
             self.file = Some(file);

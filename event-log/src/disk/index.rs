@@ -136,7 +136,7 @@ pub(crate) fn mend(stream: &Path, segments: &[Segment], last: &[u8]) -> Result<(
     if right == old {
         return Ok(());
     }
-    let mut file = File::create(&path).map_err(Error::io("cannot write", &path))?;
+    let mut file = service::private::create(&path).map_err(Error::io("cannot write", &path))?;
     file.write_all(&right).map_err(Error::io("cannot write", &path))
 }
 

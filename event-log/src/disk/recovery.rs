@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use service::private;
 use tracing::warn;
 
 use super::{
@@ -214,7 +215,7 @@ pub(crate) fn origin(root: &Path, fresh: u32) -> Result<u32, Error> {
 /// Replaces a small file: a crash leaves the old one or the new one.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let fresh = path.with_extension("new");
-    fs::write(&fresh, content).map_err(Error::io("cannot write", &fresh))?;
+    private::write(&fresh, content).map_err(Error::io("cannot write", &fresh))?;
     let file = fs::File::open(&fresh).map_err(Error::io("cannot open", &fresh))?;
     file.sync_all().map_err(Error::io("cannot sync", &fresh))?;
     fs::rename(&fresh, path).map_err(Error::io("cannot replace", path))?;

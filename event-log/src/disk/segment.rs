@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use service::private;
+
 use super::{day::Day, scan::Scan};
 use crate::Error;
 
@@ -87,7 +89,7 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path).map_err(Error::io("cannot create the directory", path))?;
+    private::create_dir_all(path).map_err(Error::io("cannot create the directory", path))?;
     path.parent().map_or(Ok(()), |parent| {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         sync_directory(parent)

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -25,9 +25,9 @@ pub(super) async fn take(
     listener: &str,
     patience: Duration,
 ) -> Result<File, Error> {
-    let path = directory.join(format!("listener-{listener}.lock"));
+    let path = path(directory, listener);
     let failed = || Error::io(format!("cannot lock {}", path.display()));
-    let file = File::create(&path).map_err(failed())?;
+    let file = service::private::create(&path).map_err(failed())?;
     let (began, mut is_told) = (Instant::now(), false);
     loop {
         match file.try_lock() {
@@ -47,6 +47,16 @@ pub(super) async fn take(
     }
 }
 
+/// Whether a process of the listener runs.
+pub(super) fn is_taken(directory: &Path, listener: &str) -> bool {
+    let lock = File::open(path(directory, listener));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+fn path(directory: &Path, listener: &str) -> PathBuf {
+    directory.join(format!("listener-{listener}.lock"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,7 +64,9 @@ mod tests {
     #[tokio::test]
     async fn the_next_process_waits_for_the_one_before_but_not_for_ever() {
         let directory = tempfile::tempdir().unwrap();
+        assert!(!is_taken(directory.path(), "a"));
         let first = take(directory.path(), "a", PATIENCE).await.unwrap();
+        assert!(is_taken(directory.path(), "a") && !is_taken(directory.path(), "b"));
         take(directory.path(), "b", PATIENCE).await.unwrap();
         take(directory.path(), "a", Duration::ZERO).await.unwrap();
         let second = take(directory.path(), "a", PATIENCE);

@@ -50,7 +50,7 @@ impl Pauses {
 /// the two.
 fn save(path: &Path, ids: &BTreeSet<String>) -> std::io::Result<()> {
     let fresh = path.with_extension("json.new");
-    let mut file = File::create(&fresh)?;
+    let mut file = service::private::create(&fresh)?;
     file.write_all(&serde_json::to_vec(ids)?)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;

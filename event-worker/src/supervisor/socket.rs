@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use service::private;
 use tokio::{net::UnixListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
@@ -26,13 +27,13 @@ pub(super) struct Socket {
     listener: UnixListener,
 }
 
-/// Makes the directory, for us alone, and locks it for as long as the file lives.
+/// Makes the directory, for us alone, where it is missing, and locks it for as long as the file
+/// lives.
 pub(super) fn lock(directory: &Path) -> Result<File, Error> {
     let name = directory.display();
     let open = || {
-        fs::create_dir_all(directory)?;
-        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-        File::create(directory.join("lock"))
+        private::create_dir_all(directory)?;
+        private::create(&directory.join("lock"))
     };
     let file =
         open().map_err(Error::io(format!("cannot use the directory {name} ([supervisor])")))?;
@@ -104,6 +105,7 @@ async fn unit_of(supervisor: &Supervisor, listener: &str, pid: u32) -> Option<Ar
 
 async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
     let (mut paused, mut topics) = (unit.paused(), unit.topics());
+    let mut retries = unit.retries();
     let start = unit.start(*paused.borrow_and_update());
     link.send(&ToListener::Start(start)).await?;
     loop {
@@ -121,6 +123,7 @@ async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
                 let topics = *topics.borrow_and_update();
                 link.send(&ToListener::Topics(topics)).await?;
             }
+            Ok(()) = retries.changed() => link.send(&ToListener::Retry).await?,
         }
     }
 }
