@@ -100,7 +100,7 @@ impl File {
             .add_source(source)
             .build()
             .and_then(config::Config::try_deserialize)
-            .map_err(|error| whole(path, error.to_string(), "mend the TOML syntax there"))?;
+            .map_err(|error| whole(path, syntax(&error.to_string()), "correct it there"))?;
         let notes = Notes::default();
         let root = Section::new(String::new(), tree, Rc::clone(&notes));
         Ok(Self { path: path.to_owned(), text: text.to_owned(), notes, root })
@@ -136,6 +136,20 @@ impl File {
         let list = self.notes.mistakes.take();
         if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
     }
+}
+
+/// What a TOML error says, without the line of the file that it shows: that may hold a secret.
+fn syntax(error: &str) -> String {
+    let place = error.lines().next().unwrap_or_default();
+    let place = place.split_once(" at line ").map(|(_, place)| format!(" at line {place}"));
+    // Behind the line that points at the place.
+    let is_pointer = |line: &&str| line.trim_start().starts_with('|') && line.contains('^');
+    let lines: Vec<&str> = error.lines().collect();
+    let after = lines.iter().rposition(is_pointer).map_or(lines.len(), |at| at + 1);
+    let reason: Vec<&str> =
+        lines[after..].iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let reason = if reason.is_empty() { String::new() } else { format!(": {}", reason.join(", ")) };
+    format!("is not TOML{}{reason}", place.unwrap_or_default())
 }
 
 fn whole(path: &Path, problem: String, remedy: &str) -> Mistakes {

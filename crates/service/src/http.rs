@@ -1,5 +1,6 @@
 //! What the HTTP faces of all programs share: who may call, how refusals look, how a server ends.
 
+mod connections;
 mod error;
 pub mod guard;
 
@@ -8,32 +9,31 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{Method, StatusCode, Uri},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::connections::LIMITS;
 pub use error::ApiError;
 pub use guard::Guard;
 
 /// How long requests that run at a stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Serves until `stop`, and a few seconds longer what runs then. Requests pass the guard first.
+/// Serves until `stop`, and a few seconds longer what runs then. Requests pass the guard first. So
+/// many connections may be open at most, and a client that stops in the middle is sent away.
 pub async fn serve(listener: TcpListener, router: Router, guard: Guard, stop: CancellationToken) {
     let router = router
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(connections::take_in))
         .layer(from_fn_with_state(Arc::new(guard), guard::check));
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let too_late = async {
         stop.cancelled().await;
         tokio::time::sleep(STOP_DEADLINE).await;
     };
     tokio::select! {
-        ended = async { server.await } => if let Err(error) = ended {
-            tracing::error!(%error, "the HTTP server has ended");
-        },
+        () = connections::serve(listener, router, LIMITS, stop.clone()) => {}
         () = too_late => {}
     }
 }

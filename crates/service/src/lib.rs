@@ -5,8 +5,10 @@ pub mod config;
 pub mod exit;
 pub mod glob;
 pub mod http;
+pub mod init;
 pub mod logging;
 pub mod memory;
+pub mod private;
 pub mod secret;
 pub mod shutdown;
 

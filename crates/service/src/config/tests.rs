@@ -72,6 +72,25 @@ fn a_broken_file_and_a_missing_file_are_named() {
 }
 
 #[test]
+fn what_is_no_toml_is_told_with_its_place_and_without_what_stands_there() {
+    for text in [
+        "a = 1\ntoken = \"hunter2\"secret\"\n",
+        "a = 1\ntoken = hunter2\n",
+        "a = 1\ntoken = \"hunter2\n",
+        "a = 1\ntoken = { env = hunter2 }\n",
+        "a = 1\ntoken = '''hunter2\n\n",
+        "a = 1\ntoken == \"hunter2\"\n",
+        "a = 1\n[token\nb = \"hunter2\"\n",
+        "a = 1\ntoken = \"\\hunter2\"\n",
+        "a = 1\ntoken = 'x'\ntoken = 'hunter2'\n",
+    ] {
+        let error = File::parse(Path::new("dts.toml"), text).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{text} gives {error}");
+        assert!(error.contains("is not TOML at line ") && error.contains("column"), "{error}");
+    }
+}
+
+#[test]
 fn a_secret_comes_from_each_of_its_places_and_its_absence_is_noted() {
     let file = parse("a = 'plain'\nb = { env = 'DBEVENT_NOT_SET' }\nc = { sql = 'x' }\n");
     assert_eq!(file.root().secret("a").unwrap().expose(), "plain");

@@ -1,0 +1,283 @@
+//! The connections of a server: so many at most, and none of them for ever.
+//!
+//! A client that connects and says nothing, or half a request, is sent away after a while. When all
+//! places are taken, the oldest connection on which nothing is being done gives up its own, so that
+//! whoever takes them all does not lock the others out.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Extension, Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    http::StatusCode,
+    middleware::Next,
+    response::Response,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::ApiError;
+
+/// What a client may take of a server.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// How many connections there are at most.
+    max_connections: usize,
+    /// So long it may take to send the head of a request, and so long a connection may be idle.
+    head: Duration,
+    /// So long it may then take to send its body.
+    body: Duration,
+}
+
+pub(super) const LIMITS: Limits =
+    Limits { max_connections: 256, head: Duration::from_secs(20), body: Duration::from_secs(20) };
+
+const MAX_HEAD_BYTES: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 2 << 20;
+
+/// After the system refused to accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that is open.
+pub(super) struct Open {
+    close: CancellationToken,
+    /// Requests that are whole, and are being answered.
+    answering: AtomicUsize,
+    limits: Limits,
+}
+
+struct Connections {
+    limits: Limits,
+    /// The oldest first.
+    open: Mutex<Vec<Arc<Open>>>,
+}
+
+impl Connections {
+    fn enter(&self) -> Arc<Open> {
+        let (close, answering) = (CancellationToken::new(), AtomicUsize::new(0));
+        let fresh = Arc::new(Open { close, answering, limits: self.limits });
+        self.lock().push(Arc::clone(&fresh));
+        fresh
+    }
+
+    fn leave(&self, open: &Arc<Open>) {
+        self.lock().retain(|other| !Arc::ptr_eq(open, other));
+    }
+
+    /// Makes the oldest idle one leave, if all places are taken; whether there is room then.
+    fn make_room(&self, max: usize) -> bool {
+        let mut open = self.lock();
+        if open.len() < max {
+            return true;
+        }
+        let idle = open.iter().position(|open| open.answering.load(Relaxed) == 0);
+        idle.map(|idle| open.remove(idle).close.cancel()).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Open>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves connections until `stop`, and then until each has its answer.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let connections = Arc::new(Connections { limits, open: Mutex::default() });
+    let tasks = TaskTracker::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                connections.make_room(0);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if !connections.make_room(limits.max_connections) {
+            debug!("all connections are busy: one more is refused");
+            continue;
+        }
+        let (open, connections) = (connections.enter(), Arc::clone(&connections));
+        let (router, stop) = (router.clone().layer(Extension(Arc::clone(&open))), stop.clone());
+        tasks.spawn(async move {
+            attend(stream, router, (&*open, &stop)).await;
+            connections.leave(&open);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn attend(stream: TcpStream, router: Router, (open, stop): (&Open, &CancellationToken)) {
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(open.limits.head)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        // Why a client went away is its own affair.
+        _ = &mut connection => {}
+        () = open.close.cancelled() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// Takes a request in whole before it goes on, so that the rest never waits for a client.
+///
+/// # Errors
+///
+/// The refusal of one that is too long or too slow.
+pub(super) async fn take_in(
+    Extension(open): Extension<Arc<Open>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
+    let deadline = open.limits.body;
+    let body = timeout(deadline, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_| {
+        let message = format!("the body of the request did not come within {deadline:?}");
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message, "send it in one go")
+    })?;
+    let body = body.map_err(|error| {
+        let message = format!("the body of the request cannot be read: {error}");
+        let remedy = format!("send {MAX_BODY_BYTES} bytes at most, and all that it says it has");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message, remedy)
+    })?;
+    let _answering = Answering::begin(&open);
+    Ok(next.run(Request::from_parts(head, Body::from(body))).await)
+}
+
+/// A request that is being answered, until this is dropped.
+struct Answering<'a>(&'a Open);
+
+impl<'a> Answering<'a> {
+    fn begin(open: &'a Open) -> Self {
+        open.answering.fetch_add(1, Relaxed);
+        Self(open)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    const FEW: Limits = Limits { max_connections: 20, ..LIMITS };
+
+    async fn start(router: Router, limits: Limits) -> (std::net::SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let router = router.layer(axum::middleware::from_fn(take_in));
+        tokio::spawn(serve(listener, router, limits, stop.clone()));
+        (address, stop)
+    }
+
+    async fn send(address: std::net::SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        let read = stream.read_to_string(&mut text);
+        timeout(PATIENCE, read).await.expect("it answers or is closed").unwrap_or_default();
+        text
+    }
+
+    const WHOLE: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    const HALF: &str = "GET / HTTP/1.1\r\nHost: x\r\nX: ";
+
+    #[tokio::test]
+    async fn who_takes_all_places_with_half_a_request_does_not_lock_others_out() {
+        let (address, _stop) = start(Router::new().route("/", get(|| async { "here" })), FEW).await;
+        let mut halves = Vec::new();
+        for _ in 0..2 * FEW.max_connections {
+            halves.push(send(address, HALF).await);
+        }
+        for _ in 0..3 {
+            assert!(answer(send(address, WHOLE).await).await.ends_with("here"));
+        }
+        let oldest = halves.swap_remove(0);
+        assert_eq!(answer(oldest).await, "", "its place was given away");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_being_answered_keeps_its_place() {
+        let (began, go_on) = (CancellationToken::new(), CancellationToken::new());
+        let (begins, waits) = (began.clone(), go_on.clone());
+        let slow = get(move || async move {
+            begins.cancel();
+            waits.cancelled().await;
+            "done"
+        });
+        let (address, _stop) = start(Router::new().route("/", slow), FEW).await;
+        let slow = send(address, WHOLE).await;
+        timeout(PATIENCE, began.cancelled()).await.expect("it is answered");
+        let mut halves = Vec::new();
+        for _ in 0..2 * FEW.max_connections {
+            halves.push(send(address, HALF).await);
+        }
+        go_on.cancel();
+        assert!(answer(slow).await.ends_with("done"));
+    }
+
+    #[tokio::test]
+    async fn half_a_request_ends_after_a_while_wherever_it_stops() {
+        let post = axum::routing::post(|| async { "here" });
+        let soon = Duration::from_millis(200);
+        let limits = Limits { head: soon, body: soon, ..LIMITS };
+        let (address, _stop) = start(Router::new().route("/", post), limits).await;
+        assert_eq!(answer(send(address, HALF).await).await, "");
+        let half = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nxxx";
+        let text = answer(send(address, half).await).await;
+        assert!(text.contains("408") && text.contains("did not come within"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn at_a_stop_idle_connections_end_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let serving = tokio::spawn(serve(listener, Router::new(), LIMITS, stop.clone()));
+        let idle = TcpStream::connect(address).await.unwrap();
+        stop.cancel();
+        timeout(PATIENCE, serving).await.expect("it does not wait for them").unwrap();
+        drop(idle);
+    }
+}
