@@ -26,13 +26,15 @@ pub(crate) struct Lag {
     /// Records that the group has not finished, also those of transactions that are open; `None`
     /// while the bus does not say.
     pub(crate) records: Option<u64>,
-    /// The age of the oldest unfinished change, or an upper bound of it.
+    /// The age of the oldest unfinished change. While its process does not know: the time since it
+    /// was seen to have finished all, or since the first look at it, if it was behind then already.
     pub(crate) seconds: f64,
     /// Why the bus does not say.
     pub(crate) bus_error: Option<String>,
     pub(crate) partitions: Vec<Progress>,
     stands: Stands,
-    caught_up: Option<Instant>,
+    /// When it had finished all for the last time, or was looked at for the first.
+    level: Option<Instant>,
 }
 
 impl Lag {
@@ -45,13 +47,13 @@ impl Lag {
         let records = records_behind(&partitions);
         self.stands.look(&partitions, now);
         let is_level = !self.stands.are_behind();
-        if is_level {
-            self.caught_up = Some(now);
+        if is_level || self.level.is_none() {
+            self.level = Some(now);
         }
         let behind = match report.oldest_unfinished_ms {
             _ if is_level => 0.0,
             Some(oldest) if oldest > 0 => now_ms().saturating_sub(oldest) as f64 / 1000.0,
-            _ => self.caught_up.map_or(0.0, |at| (now - at).as_secs_f64()),
+            _ => self.level.map_or(0.0, |at| (now - at).as_secs_f64()),
         };
         self.seconds = behind.max(self.stands.held_back(now).as_secs_f64());
         self.records = Some(records);
@@ -162,5 +164,19 @@ mod tests {
         assert_eq!(take(8, 11, 1), (Some(3), 0.0));
         assert_eq!(take(8, 20, 31), (Some(12), 30.0));
         assert_eq!(take(20, 20, 32), (Some(0), 0.0));
+    }
+
+    #[test]
+    fn one_that_is_behind_from_the_first_look_on_gets_older_while_it_does_not_move() {
+        let (mut lag, report, now) = (Lag::default(), Report::default(), Instant::now());
+        for seconds in [0, 1, 12] {
+            let behind = vec![progress("a", 0, Some(1), 500)];
+            lag.take(behind, &report, now + Duration::from_secs(seconds));
+            assert_eq!((lag.records, lag.seconds), (Some(499), seconds as f64));
+        }
+        let oldest_unfinished_ms = Some(now_ms() - 60_000);
+        let knows = Report { oldest_unfinished_ms, ..Report::default() };
+        lag.take(vec![progress("a", 0, Some(1), 500)], &knows, now + Duration::from_secs(13));
+        assert!((60.0..120.0).contains(&lag.seconds), "its process knows: {}", lag.seconds);
     }
 }

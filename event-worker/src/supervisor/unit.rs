@@ -25,6 +25,12 @@ const MAX_MISSED_REPORTS: u32 = 10;
 
 /// The same before its first report: it may take a while to start.
 const MAX_MISSED_AT_START: u32 = 30;
+/// After one that ended by itself: a process that works, has finished all there is and has run so
+/// long is well.
+const WELL_AFTER: Duration = Duration::from_secs(10);
+
+/// As is one that has run so long.
+const LONG_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a process that says hello may be unknown.
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
@@ -32,12 +38,14 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 /// A listener and its process.
 pub(crate) struct Unit {
     pub(crate) id: String,
-    pub(super) subscription: Subscription,
+    pub(crate) subscription: Subscription,
     /// What its process is given to run.
     start: Start,
     pause: watch::Sender<bool>,
     /// What stands for the topics, each time that they were looked at.
     topics: watch::Sender<u64>,
+    /// Counts how often somebody asked not to wait.
+    retry: watch::Sender<u64>,
     /// The process that runs.
     pid: watch::Sender<Option<u32>>,
     /// Whether its process is connected, so that reports may still come.
@@ -56,6 +64,23 @@ struct Seen {
     before: Counters,
     report: Report,
     lag: Lag,
+    trouble: Option<Trouble>,
+}
+
+/// Its processes end by themselves, and none has been well since.
+struct Trouble {
+    ends: u32,
+    /// As the last that ended left it.
+    state: State,
+    error: Option<Problem>,
+}
+
+impl Trouble {
+    /// Whether the next process will end as well, as far as one can know: one that stopped by
+    /// itself needs a human, and a crash may happen once.
+    fn lasts(&self) -> bool {
+        self.state == State::Stopped || self.ends > 1
+    }
 }
 
 /// What only grows, summed over a listener's processes.
@@ -85,11 +110,11 @@ pub(crate) struct UnitView {
 
 impl Unit {
     pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
-        let (pause, _) = watch::channel(start.paused);
+        let ((pause, _), (retry, _)) = (watch::channel(start.paused), watch::channel(0));
         let ((connected, _), (pid, _)) = (watch::channel(false), watch::channel(None));
         let ((topics, _), (reports, _)) = (watch::channel(0), watch::channel(0));
         let (id, seen) = (id.to_owned(), Mutex::default());
-        Self { id, subscription, start, pause, topics, pid, connected, reports, seen }
+        Self { id, subscription, start, pause, topics, retry, pid, connected, reports, seen }
     }
 
     /// What its process shall run.
@@ -114,6 +139,15 @@ impl Unit {
         self.pause.send_replace(paused);
     }
 
+    /// What waits after a failure is tried now: batches by its process, or the process itself.
+    pub(crate) fn retry_now(&self) {
+        self.retry.send_modify(|asked| *asked += 1);
+    }
+
+    pub(super) fn retries(&self) -> watch::Receiver<u64> {
+        self.retry.subscribe()
+    }
+
     /// Whether this is its process. One that was just started may say hello before its keeper knows
     /// its pid.
     pub(super) async fn is_process(&self, pid: u32) -> bool {
@@ -135,8 +169,12 @@ impl Unit {
     }
 
     pub(super) fn take_report(&self, report: Report) {
-        self.lock().report = report;
         self.reports.send_modify(|reports| *reports += 1);
+        let mut seen = self.lock();
+        seen.report = report;
+        if seen.is_well() {
+            seen.trouble = None;
+        }
     }
 
     /// Returns when its process hangs: it has not reported for long. Seconds in which we did not
@@ -166,28 +204,26 @@ impl Unit {
     }
 
     /// Its process has ended; `how`, if not as it should. Why a listener stopped by itself stays
-    /// visible until a later process reports.
+    /// visible until a later process is well.
     pub(super) fn ended(&self, how: Option<&str>) {
         let mut seen = self.lock();
         let last = std::mem::take(&mut seen.report);
         seen.started = None;
         self.pid.send_replace(None);
         seen.before.add(&last);
-        seen.report = match (how, last.state) {
-            (Some(_), State::Stopped) => {
-                Report { state: State::Stopped, error: last.error, ..Report::default() }
+        let (state, error) = match (how, last.state) {
+            (Some(_), State::Stopped) => (State::Stopped, last.error),
+            (Some(how), _) => {
+                let remedy = "see the log; it is started again by itself";
+                (State::Restarting, Some(Problem::new(format!("the process {how}"), remedy)))
             }
-            (how, _) => Report {
-                state: State::Restarting,
-                error: how.map(|how| {
-                    Problem::new(
-                        format!("the process {how}"),
-                        "see the log; it is started again by itself",
-                    )
-                }),
-                ..Report::default()
-            },
+            (None, _) => (State::Restarting, None),
         };
+        if how.is_some() {
+            let ends = seen.trouble.take().map_or(1, |before| before.ends.saturating_add(1));
+            seen.trouble = Some(Trouble { ends, state, error: error.clone() });
+        }
+        seen.report = Report { state, error, ..Report::default() };
     }
 
     /// Changes what is known of its lag.
@@ -207,13 +243,33 @@ impl Unit {
             up_seconds: seen.started.map_or(0, |started| started.elapsed().as_secs()),
             restarts: seen.starts.saturating_sub(1),
             counters,
-            report: seen.report.clone(),
+            report: seen.shown(),
             lag: seen.lag.clone(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// What its process says; but one that works will end as those before it did, unless it has
+    /// shown that it is well.
+    fn shown(&self) -> Report {
+        let mut report = self.report.clone();
+        if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.lasts())
+            && (report.state.is_moving() || report.state == State::Starting)
+        {
+            (report.state, report.error) = (trouble.state, trouble.error.clone());
+        }
+        report
+    }
+
+    fn is_well(&self) -> bool {
+        let lived = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        let is_level = self.report.state == State::Running && self.lag.records == Some(0);
+        lived >= LONG_AFTER || (is_level && lived >= WELL_AFTER)
     }
 }
 
@@ -225,5 +281,77 @@ impl Counters {
         self.failures += report.failures;
         self.retries += report.retries;
         self.latency.merge(&report.latency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn unit() -> Unit {
+        let text = "[listeners.a]\nhandler = 'print'\n";
+        let config = Config::parse(&PathBuf::from("l.toml"), text).unwrap();
+        let start = Start {
+            file: "l.toml".into(),
+            text: text.to_owned(),
+            paused: false,
+            instance: String::new(),
+        };
+        Unit::new("a", config.listeners["a"].subscription("a", &config.bus), start)
+    }
+
+    fn says(unit: &Unit, state: State) -> State {
+        unit.take_report(Report { state, ..Report::default() });
+        unit.view().report.state
+    }
+
+    fn stops(unit: &Unit) {
+        let error = Some(Problem::new("a bad record", "look at it"));
+        unit.take_report(Report { state: State::Stopped, error, ..Report::default() });
+        unit.ended(Some("ended: exit status: 70"));
+    }
+
+    fn is_older(unit: &Unit, by: Duration) {
+        unit.lock().started = Instant::now().checked_sub(by);
+    }
+
+    #[test]
+    fn one_that_stopped_is_stopped_until_a_later_process_is_well() {
+        let unit = unit();
+        unit.started(1);
+        stops(&unit);
+        unit.started(2);
+        for state in [State::Starting, State::Standby, State::Running] {
+            assert_eq!(says(&unit, state), State::Stopped);
+            assert_eq!(unit.view().report.error.unwrap().message, "a bad record");
+        }
+        assert_eq!(says(&unit, State::BusAway), State::BusAway, "it says why it does not move");
+        is_older(&unit, WELL_AFTER);
+        assert_eq!(says(&unit, State::Running), State::Stopped, "it is behind");
+        unit.update_lag(|lag, _| lag.records = Some(0));
+        assert_eq!(says(&unit, State::Running), State::Running);
+        stops(&unit);
+        unit.started(3);
+        assert_eq!(says(&unit, State::Standby), State::Stopped);
+        is_older(&unit, LONG_AFTER);
+        assert_eq!(says(&unit, State::Standby), State::Standby);
+    }
+
+    #[test]
+    fn a_crash_may_happen_once_and_a_second_one_is_no_chance() {
+        let unit = unit();
+        unit.started(1);
+        unit.ended(Some("ended: signal: 9"));
+        unit.started(2);
+        assert_eq!(says(&unit, State::Running), State::Running);
+        unit.ended(Some("ended: signal: 9"));
+        unit.started(3);
+        assert_eq!(says(&unit, State::Running), State::Restarting);
+        assert!(unit.view().report.error.unwrap().message.contains("signal: 9"));
+        is_older(&unit, LONG_AFTER);
+        assert_eq!(says(&unit, State::Running), State::Running);
     }
 }
