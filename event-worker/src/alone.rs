@@ -4,12 +4,14 @@ use std::path::Path;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     config::Config,
     error::Error,
     handler::Handler,
     listener::{Control, Listener},
+    supervised,
 };
 
 /// Runs the listener `id` of a config file with handlers of the caller's, one for each lane, until
@@ -41,7 +43,18 @@ where
 /// As [`run`].
 pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
     let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
-    open(file, id)?.run_configured(Control { stop, paused, topics }).await
+    let config = Config::open(file)?;
+    config.listener(id)?;
+    if let Some(directory) = supervised::runs_in(&config.directory, id) {
+        warn!(
+            directory = %directory.display(),
+            "an event-worker runs this listener already: this process is one more member of its \
+             group, and gets what that one leaves"
+        );
+    }
+    Listener::new(&config, id, event_bus::open(&config.bus)?)?
+        .run_configured(Control { stop, paused, topics })
+        .await
 }
 
 fn open(file: &Path, id: &str) -> Result<Listener, Error> {

@@ -31,6 +31,11 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the supervisor may take to answer.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The directory, if a supervisor that has it runs this listener.
+pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Path> {
+    place::is_taken(directory, listener).then_some(directory)
+}
+
 /// Runs the listener `id` for the supervisor behind `socket`, until `stop` or until the supervisor
 /// is gone.
 ///
@@ -99,6 +104,7 @@ async fn serve(
                 Some(ToListener::Topics(seen)) => {
                     topics.send_replace(seen);
                 }
+                Some(ToListener::Retry) => status.retry_now(),
                 Some(ToListener::Start(_)) => {}
                 None => return,
             },
