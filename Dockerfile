@@ -1,7 +1,7 @@
 # dts, event-worker and event-log as an image. Not run here: made where no container engine is.
 # Checked with hadolint; that the libraries are linked in was seen on a Debian 12 without an engine.
 #
-#   docker build -t dbevent .
+#   docker build --build-arg DBEVENT_COMMIT="$(git rev-parse --short=12 HEAD)" -t dbevent .
 #   docker run --rm dbevent dts --help
 
 # The compiler is the one that rust-toolchain.toml pins; rustup fetches it.
@@ -12,6 +12,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
+# What --version names: the repository itself is left out of the image.
+ARG DBEVENT_COMMIT
 # librdkafka, OpenSSL and zlib are linked in. The C library is not: a static one cannot look names up
 # without the same C library beside it.
 RUN export LIBZ_SYS_STATIC=1 OPENSSL_STATIC=1 OPENSSL_INCLUDE_DIR=/usr/include && \

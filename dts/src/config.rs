@@ -1,6 +1,6 @@
 //! `dts.toml`: what the user may say, and what it means.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use bytesize::ByteSize;
 use event_bus::BusConfig;
@@ -13,7 +13,7 @@ use service::{
 use crate::{capture::Capture, full_sync::FullSyncConfig, gtid::GtidSet};
 
 /// Everything that `dts` is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Names the checkpoint and the one producer.
     pub name: String,
@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What a request must carry, where that is not on loopback.
     pub token: Option<Secret>,
+    /// The sections as they are written, to see what a reload changes.
+    pub(crate) as_written: BTreeMap<&'static str, Value>,
 }
 
 /// Where XA transactions wait for their commit.
@@ -148,8 +150,14 @@ impl Config {
             listen,
             token,
             name,
+            as_written: as_written(root),
         }
     }
+}
+
+fn as_written(root: &Section) -> BTreeMap<&'static str, Value> {
+    const KEYS: [&str; 7] = ["name", "source", "capture", "xa", "bus", "fullSync", "listen"];
+    KEYS.iter().filter_map(|key| Some((*key, root.raw(key)?.clone()))).collect()
 }
 
 fn check_name(root: &Section, name: &str) {

@@ -1,4 +1,4 @@
-//! The HTTP face: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status`.
+//! The HTTP face: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status`, `/api/v1/reload`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use service::{
     Secret,
@@ -18,8 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
+    reload::{Reloaded, Reloader},
     status::Status,
 };
+
+/// What is served.
+#[derive(Clone)]
+struct Face {
+    status: Arc<Status>,
+    reloader: Arc<Reloader>,
+}
 
 /// A server that is bound to its address and not serving yet.
 pub struct Server {
@@ -35,9 +43,9 @@ impl Server {
     ///
     /// Refused, when another process has it.
     pub async fn bind(
-        address: SocketAddr,
-        token: Option<Secret>,
+        (address, token): (SocketAddr, Option<Secret>),
         status: Arc<Status>,
+        reloader: Arc<Reloader>,
     ) -> Result<Self> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Error::refused(
@@ -51,8 +59,9 @@ impl Server {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/api/v1/status", get(state))
+            .route("/api/v1/reload", post(reload))
             .fallback(not_found)
-            .with_state(status);
+            .with_state(Face { status, reloader });
         Ok(Self { listener, router, guard })
     }
 
@@ -62,22 +71,31 @@ impl Server {
     }
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> Response {
+async fn metrics(State(Face { status, .. }): State<Face>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, OPEN_METRICS)], status.to_metrics()).into_response()
 }
 
-async fn state(State(status): State<Arc<Status>>) -> Response {
+async fn state(State(Face { status, .. }): State<Face>) -> Response {
     Json(status.to_json()).into_response()
 }
 
-async fn ready(State(status): State<Arc<Status>>) -> Response {
+async fn ready(State(Face { status, .. }): State<Face>) -> Response {
     let body = Json(status.to_json());
     let code = if status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, body).into_response()
 }
 
+async fn reload(State(Face { reloader, .. }): State<Face>) -> Result<Json<Reloaded>, ApiError> {
+    let reloaded = reloader.reload().map_err(|mistakes| {
+        let remedy = "correct the config file; the one of before goes on";
+        ApiError::new(StatusCode::BAD_REQUEST, mistakes.to_string(), remedy)
+    });
+    reloaded.map(Json)
+}
+
 async fn not_found(uri: Uri) -> ApiError {
-    const PATHS: &str = "/metrics, /healthz, /readyz and /api/v1/status are here";
+    const PATHS: &str =
+        "/metrics, /healthz, /readyz, /api/v1/status and /api/v1/reload (POST) are here";
     ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()), PATHS)
 }

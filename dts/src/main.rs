@@ -9,8 +9,10 @@ use dts::{
     error::{Error, Result},
     finding::{Finding, Severity},
     http, pipeline,
-    status::Status,
-    verbs::{self, AdoptArguments, CheckArguments, ConfigArgument, PositionVerb, TopicsVerb},
+    reload::Reloader,
+    status::{Status, watch_room},
+    verbs::{self, CheckArguments, ConfigArgument, PositionVerb, StatusArguments, TopicsVerb},
+    version,
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,7 +20,7 @@ use tracing::{error, info};
 
 /// Captures MySQL changes from the binlog and publishes them.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = version::FULL)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -30,6 +32,10 @@ enum Verb {
     Run(ConfigArgument),
     /// Look at config and server, and say what to mend.
     Check(CheckArguments),
+    /// Show how the dts is that runs with this config.
+    Status(StatusArguments),
+    /// Have the dts that runs with this config take in changes of [capture] and [fullSync].
+    Reload(ConfigArgument),
     /// The saved position.
     #[command(subcommand)]
     Position(PositionVerb),
@@ -41,8 +47,9 @@ enum Verb {
 impl Verb {
     fn config(&self) -> &Path {
         match self {
-            Self::Run(argument) => &argument.config,
+            Self::Run(argument) | Self::Reload(argument) => &argument.config,
             Self::Check(arguments) => &arguments.config.config,
+            Self::Status(arguments) => &arguments.config.config,
             Self::Position(verb) => verb.config(),
             Self::Topics(verb) => verb.config(),
         }
@@ -97,25 +104,34 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
     match verb {
-        Verb::Run(_) => Box::pin(run(config)).await,
+        Verb::Run(argument) => Box::pin(run(&argument.config, config)).await,
+        Verb::Status(arguments) => print(verbs::status(arguments, &config).await?),
+        Verb::Reload(_) => print(verbs::reload(&config).await?),
         Verb::Check(arguments) => Ok(check(&config, arguments).await),
-        Verb::Position(verb) => position(verb, config).await,
-        Verb::Topics(TopicsVerb::Adopt(arguments)) => adopt(arguments, &config).await,
+        Verb::Position(verb) => print(verbs::carry_out(verb, config).await?),
+        Verb::Topics(TopicsVerb::Adopt(arguments)) => {
+            print(verbs::adopt(arguments, &config).await?)
+        }
     }
 }
 
 /// Takes its ports and its log first, then runs the pipeline until it is stopped.
-async fn run(config: Config) -> Result<Exit> {
+async fn run(file: &Path, config: Config) -> Result<Exit> {
+    info!(version = version::VERSION, commit = version::COMMIT, "dts starts");
     let stop = shutdown::on_signal().map_err(|error| Error::Internal(error.to_string()))?;
     let status = Arc::new(Status::new(&config.name));
-    let server =
-        http::Server::bind(config.listen, config.token.clone(), Arc::clone(&status)).await?;
+    let listen = (config.listen, config.token.clone());
+    let reloader = Arc::new(Reloader::new(file.to_owned(), config.clone()));
+    let reloads = reloader.on_hangup(stop.clone())?;
+    let server = http::Server::bind(listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
     let services = CancellationToken::new();
     let tasks = TaskTracker::new();
     let bus = bus::host(&config.bus, &services, &tasks).await?;
     tasks.spawn(server.serve(services.clone()));
+    tasks.spawn(watch_room(Arc::clone(&bus), Arc::clone(&status), services.clone()));
     info!(name = config.name, listen = %config.listen, "dts started");
-    let result = pipeline::run(&config, &bus, &status, &stop).await;
+    tasks.spawn(reloads);
+    let result = pipeline::run(reloader.config(), &bus, &status, &stop).await;
     services.cancel();
     tasks.close();
     tasks.wait().await;
@@ -166,14 +182,8 @@ fn print_finding(finding: &Finding) {
     println!("{word}: {}\n      {}", finding.problem(), finding.remedy);
 }
 
-#[expect(clippy::print_stdout, reason = "the position is what the verb is for")]
-async fn position(verb: &PositionVerb, config: Config) -> Result<Exit> {
-    println!("{}", verbs::carry_out(verb, config).await?);
-    Ok(Exit::Done)
-}
-
-#[expect(clippy::print_stdout, reason = "what was adopted is what the verb is for")]
-async fn adopt(arguments: &AdoptArguments, config: &Config) -> Result<Exit> {
-    println!("{}", verbs::adopt(arguments, config).await?);
+#[expect(clippy::print_stdout, reason = "what a verb says is what it is for")]
+fn print(said: impl std::fmt::Display) -> Result<Exit> {
+    println!("{said}");
     Ok(Exit::Done)
 }

@@ -1,6 +1,8 @@
 //! What `dts` says of itself: the state that the API shows, and the metrics.
 
 mod full_syncs;
+mod histogram;
+mod room;
 mod source;
 
 use std::{
@@ -11,21 +13,22 @@ use std::{
 
 use full_sync::Task;
 use prometheus_client::{
-    metrics::{
-        counter::Counter,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 use serde_json::{Value, json};
 
-use self::source::{Source, told};
+pub use self::room::watch_room;
+use self::{
+    histogram::{LagHistogram, SizeHistogram},
+    source::{Source, told},
+};
 use crate::{
     binlog::{Pulse, Server},
     config::SourceConfig,
     loss::Loss,
     position::Saved,
+    version,
     watch::{Purge, Sight},
 };
 
@@ -88,6 +91,7 @@ struct State {
     reconnects: u64,
     /// The full syncs that have not ended.
     full_syncs: Vec<Task>,
+    room: room::Seen,
 }
 
 /// A place in the binlog up to which everything is durable in the bus.
@@ -150,30 +154,11 @@ struct Metrics {
     settle: LagHistogram,
     append_bytes: SizeHistogram,
     full_syncs: full_syncs::Gauges,
+    room: room::Gauges,
 }
 
 /// A figure that was seen at the server; not a number where it is not known.
 type Seen = Gauge<f64, AtomicU64>;
-
-#[derive(Debug)]
-struct LagHistogram(Histogram);
-
-impl Default for LagHistogram {
-    fn default() -> Self {
-        // 0.5 ms to 4.4 min.
-        Self(Histogram::new(exponential_buckets(0.0005, 2.0, 20)))
-    }
-}
-
-#[derive(Debug)]
-struct SizeHistogram(Histogram);
-
-impl Default for SizeHistogram {
-    fn default() -> Self {
-        // 256 bytes to 64 MiB.
-        Self(Histogram::new(exponential_buckets(256.0, 4.0, 10)))
-    }
-}
 
 /// What became durable together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -385,6 +370,7 @@ impl Status {
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
             "lostTransactions": lost.map(Loss::to_json),
             "fullSyncs": full_syncs::to_json(&state.full_syncs),
+            "log": state.room.to_json(),
             "lastAppend": state.last_append.map(Appended::to_json),
             "binlog": state.sight.as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
@@ -440,12 +426,15 @@ impl Default for State {
             last_append: None,
             reconnects: 0,
             full_syncs: Vec::new(),
+            room: room::Seen::default(),
         }
     }
 }
 
 fn register(metrics: &Metrics) -> Registry {
     let mut registry = Registry::with_prefix("dts");
+    let build = vec![("version", version::VERSION), ("commit", version::COMMIT)];
+    registry.register("build", "Which version this is", Info::new(build));
     let counters = [
         ("rows_read", "Row changes read from the binlog", &metrics.read),
         ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
@@ -461,6 +450,7 @@ fn register(metrics: &Metrics) -> Registry {
         registry.register(name, help, counter.clone());
     }
     metrics.full_syncs.register(&mut registry);
+    metrics.room.register(&mut registry);
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
     registry.register("leader", "1 while this writes for its name", metrics.leader.clone());
     let help = "Until the server deletes the binlog file that we need; +Inf: never by itself";

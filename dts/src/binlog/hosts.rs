@@ -138,6 +138,11 @@ impl Hosts {
         self.looked_at = Some(server.uuid.clone());
     }
 
+    /// The next server counts as new: what is looked for has changed.
+    pub fn look_again(&mut self) {
+        self.looked_at = None;
+    }
+
     async fn ask_all(
         &mut self,
         saved: Option<&Saved>,

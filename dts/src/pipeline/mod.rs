@@ -19,7 +19,7 @@ use std::{
 
 use event_bus::{Bus, Checkpoint, Producer};
 use service::{Backoff, BackoffConfig};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -46,26 +46,45 @@ use crate::{
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(15), factor: 2.0 };
 
-/// Runs until it is stopped, through every error that can pass by itself.
+/// Runs until it is stopped, through every error that can pass by itself. When the config changes
+/// it begins again from the checkpoint, between two transactions.
 ///
 /// # Errors
 ///
 /// What needs a human.
 pub async fn run(
-    config: &Config,
+    mut configs: watch::Receiver<Arc<Config>>,
     bus: &Arc<dyn Bus>,
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<()> {
     let mut backoff = Backoff::new(BACKOFF);
-    let mut hosts = Hosts::new(&config.source);
+    let mut hosts = Hosts::new(&configs.borrow().source);
     let mut damage = Damage::default();
     let mut collisions = Collisions::default();
-    let ends = Ends { config, bus, status };
     loop {
+        let config = Arc::clone(&configs.borrow_and_update());
+        let ends = Ends { config: &config, bus, status };
         let before = status.finished();
-        let ended = Box::pin(run_once(&ends, &mut hosts, stop)).await;
+        let between = CancellationToken::new();
+        let stops = Stops { now: stop, between: &between };
+        let ended = {
+            let mut life = Box::pin(run_once(&ends, &mut hosts, stops));
+            tokio::select! {
+                ended = &mut life => ended,
+                Ok(()) = configs.changed() => {
+                    between.cancel();
+                    life.await
+                }
+            }
+        };
+        if between.is_cancelled() {
+            hosts.look_again();
+        }
         match ended.map_err(|error| damage.judge(error)) {
+            Ok(()) if between.is_cancelled() && !stop.is_cancelled() => {
+                info!("the changed config is in force");
+            }
             Ok(()) => return Ok(()),
             Err(error) if !error.is_transient() => return Err(error),
             Err(_) if stop.is_cancelled() => return Ok(()),
@@ -113,6 +132,22 @@ fn log_failure(error: &Error, failures: u32, wait: Duration) {
     }
 }
 
+/// Two ways to end a life of the pipeline.
+#[derive(Clone, Copy)]
+struct Stops<'a> {
+    /// At once.
+    now: &'a CancellationToken,
+    /// As soon as no transaction is published in part: what is captured may change then.
+    between: &'a CancellationToken,
+}
+
+impl Stops<'_> {
+    /// Does what may be broken off either way; `None` when it was.
+    async fn unless_stopped<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        self.now.run_until_cancelled(self.between.run_until_cancelled(work)).await.flatten()
+    }
+}
+
 /// What the corridor lies between.
 struct Ends<'a> {
     config: &'a Config,
@@ -121,9 +156,9 @@ struct Ends<'a> {
 }
 
 /// One life of the pipeline: ends with the first error, or when it is stopped.
-async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) -> Result<()> {
+async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Result<()> {
     let Ends { config, status, .. } = ends;
-    let prepared = stop.run_until_cancelled(Box::pin(prepare(ends, hosts))).await;
+    let prepared = stops.unless_stopped(Box::pin(prepare(ends, hosts))).await;
     let Some(prepared) = prepared else { return Ok(()) };
     let Prepared { producer, resumed, stream, source, tasks } = prepared?;
     let Resumed { saved, from, .. } = resumed;
@@ -144,8 +179,9 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stop: &CancellationToken) 
     if hides_types {
         reader = reader.asking_for_types();
     }
-    let reading = stop.child_token();
-    let mut run = std::pin::pin!(reader.run(appender, status, &reading));
+    let reading = stops.now.child_token();
+    let stops = Stops { now: &reading, ..stops };
+    let mut run = std::pin::pin!(reader.run(appender, status, stops));
     let ended = tokio::select! {
         biased;
         ended = &mut run => ended,

@@ -14,13 +14,13 @@ use std::{
 use event_bus::Batch;
 use mysql_common::binlog::consts::EventType;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use self::{
     open::Open,
     xa::{Behind, Replay},
 };
 use super::{
+    Stops,
     append::{Appender, Done, Durable, Job, Pace},
     held::Held,
     syncs::Syncs,
@@ -150,9 +150,9 @@ impl Reader {
         mut self,
         mut appender: Appender,
         status: &Status,
-        stop: &CancellationToken,
+        stops: Stops<'_>,
     ) -> Result<()> {
-        let mut ended = self.read(&mut appender, status, stop).await;
+        let mut ended = self.read(&mut appender, status, stops).await;
         if let Some(table) = self.refused.take() {
             ended = match ended {
                 Err(error) => Err(versioned::explain(&self.source, table, error).await),
@@ -176,7 +176,7 @@ impl Reader {
         &mut self,
         appender: &mut Appender,
         status: &Status,
-        stop: &CancellationToken,
+        stops: Stops<'_>,
     ) -> Result<()> {
         loop {
             if self.types_are_stale()
@@ -184,17 +184,21 @@ impl Reader {
             {
                 // It is rare and large.
                 let asked = Box::pin(types.refresh(&mut self.decoder));
-                let Some(asked) = stop.run_until_cancelled(asked).await else { return Ok(()) };
+                let Some(asked) = stops.now.run_until_cancelled(asked).await else { return Ok(()) };
                 asked?;
             }
             if self.needs_fate() {
                 let read = Box::pin(self.read_ahead(appender, status));
-                let Some(read) = stop.run_until_cancelled(read).await else { return Ok(()) };
+                let Some(read) = stops.now.run_until_cancelled(read).await else { return Ok(()) };
                 read?;
             }
             self.exchange(appender, status);
             self.replay_some()?;
             self.sync_some(status);
+            let is_between = self.is_between();
+            if is_between && stops.between.is_cancelled() {
+                return Ok(());
+            }
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
             let can_sync = self.can_sync();
             let is_idle = self.idle.is_some();
@@ -202,7 +206,8 @@ impl Reader {
             let settle_by = self.settle_by.unwrap_or(checkpoint_due);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stops.now.cancelled() => return Ok(()),
+                () = stops.between.cancelled(), if is_between => return Ok(()),
                 event = self.syncs.next() => self.syncs.take(event, self.publisher.windows()),
                 event = self.stream.next(), if has_room => {
                     status.heard();

@@ -1,4 +1,4 @@
-//! The words of `dts position …`.
+//! The words of the verbs.
 
 use std::path::PathBuf;
 
@@ -16,6 +16,17 @@ pub struct ConfigArgument {
     /// The config file.
     #[arg(long, default_value = "config/dts.toml")]
     pub config: PathBuf,
+}
+
+/// Options of `status`.
+#[derive(Args)]
+pub struct StatusArguments {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// Print all of it, as JSON (docs/operating.md describes it).
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `check`.

@@ -1,13 +1,15 @@
-//! What an operator does to a `dts` that is not running.
+//! What an operator does to a `dts`: to what it saved, while it does not run, and to one that runs.
 
 mod arguments;
 mod lead;
 mod position;
+mod running;
 mod topics;
 
 pub use arguments::{
     AdoptArguments, CheckArguments, ConfigArgument, ImportArguments, PositionVerb, ResetArguments,
-    SetArguments, TopicsVerb,
+    SetArguments, StatusArguments, TopicsVerb,
 };
 pub use position::carry_out;
+pub use running::{reload, status};
 pub use topics::adopt;

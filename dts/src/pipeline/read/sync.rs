@@ -13,7 +13,7 @@ pub(super) const MAX_BYTES: usize = 512 << 10;
 
 impl Reader {
     /// Whether the reader stands between two transactions, and all before it was published.
-    fn is_between(&self) -> bool {
+    pub(super) fn is_between(&self) -> bool {
         self.behind.is_none()
             && self.replay.is_none()
             && !self.decoder.is_in_group()

@@ -1,0 +1,173 @@
+//! `dts status` and `dts reload`: asks the `dts` that runs with a config.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use super::arguments::StatusArguments;
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    reload::Reloaded,
+};
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How a running `dts` is: as JSON, or in words.
+///
+/// # Errors
+///
+/// Refused, when none answers.
+pub async fn status(arguments: &StatusArguments, config: &Config) -> Result<String> {
+    let status = ask(config, reqwest::Method::GET, "/api/v1/status").await?;
+    Ok(if arguments.json { format!("{status:#}") } else { in_words(&status) })
+}
+
+/// Has a running `dts` take in its changed config; says what changed.
+///
+/// # Errors
+///
+/// Refused, when none answers, or the config is wrong.
+pub async fn reload(config: &Config) -> Result<String> {
+    let answer = ask(config, reqwest::Method::POST, "/api/v1/reload").await?;
+    let strange = |error| Error::refused(format!("it answers strangely: {error}"), "see its log");
+    let Reloaded { taken, needs_restart } = serde_json::from_value(answer).map_err(strange)?;
+    let mut lines = vec![match taken.is_empty() {
+        true => "nothing to take in".to_owned(),
+        false => format!("taken in: {}", taken.join(", ")),
+    }];
+    if !needs_restart.is_empty() {
+        lines.push(format!("takes effect at the next start: {}", needs_restart.join(", ")));
+    }
+    Ok(lines.join("\n"))
+}
+
+async fn ask(config: &Config, method: reqwest::Method, path: &str) -> Result<Value> {
+    let mut address = config.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let failed = |error: reqwest::Error| {
+        let reason = if error.is_connect() {
+            "nothing listens there".to_owned()
+        } else {
+            error.without_url().to_string()
+        };
+        Error::refused(
+            format!("no dts answers at {address}: {reason}"),
+            "start it (scripts/startDts.sh start), or name its config with --config",
+        )
+    };
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_DEADLINE).build();
+    let mut request = client.map_err(failed)?.request(method, format!("http://{address}{path}"));
+    if let Some(token) = &config.token {
+        request = request.bearer_auth(token.expose());
+    }
+    let response = request.send().await.map_err(failed)?;
+    let code = response.status();
+    let body = response.text().await.map_err(failed)?;
+    let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+    if code.is_success() && answer.is_object() {
+        return Ok(answer);
+    }
+    let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
+    let message = text("message").unwrap_or_else(|| format!("{code} from {address}: not a dts?"));
+    Err(Error::refused(message, text("remedy").unwrap_or_else(|| "see its log".to_owned())))
+}
+
+/// The lines that a human wants of `/api/v1/status`.
+fn in_words(status: &Value) -> String {
+    let text = |at: &Value| at.as_str().unwrap_or("-").to_owned();
+    let mut rows = vec![
+        ("dts", text(&status["name"])),
+        ("state", format!("{}, {}", text(&status["state"]), text(&status["role"]))),
+    ];
+    let source = &status["source"];
+    if source.is_object() {
+        rows.push((
+            "source",
+            format!("{} ({})", text(&source["address"]), text(&source["version"])),
+        ));
+    }
+    let position = &status["position"];
+    if position.is_object() {
+        let gtids = position["gtidSet"].as_str().map(|set| format!(", {set}")).unwrap_or_default();
+        rows.push(("position", format!("{}:{}{gtids}", text(&position["file"]), position["pos"])));
+    }
+    let binlog = &status["binlog"];
+    if binlog.is_object() {
+        let known = |at: &Value, unit: &str| match at.as_f64() {
+            Some(number) => format!("{number:.0} {unit}"),
+            None => format!("unknown {unit}"),
+        };
+        let seconds = known(&binlog["secondsBehindSource"], "seconds");
+        rows.push(("behind", format!("{seconds}, {}", known(&binlog["bytesBehind"], "bytes"))));
+    }
+    let accounting = &status["accounting"];
+    if accounting.is_object() {
+        rows.push(("published", format!("{} records", accounting["published"])));
+    }
+    let log = &status["log"];
+    if let (Some(bytes), Some(max)) = (log["bytes"].as_u64(), log["maxBytes"].as_u64()) {
+        rows.push(("log", format!("{} of {}{}", ByteSize::b(bytes), ByteSize::b(max), most(log))));
+    }
+    let open = status["fullSyncs"].as_array().map_or(0, Vec::len);
+    rows.push(("full syncs", format!("{open} not ended")));
+    if let Some(error) = status["lastError"]["message"].as_str() {
+        rows.push(("last error", error.to_owned()));
+    }
+    let lines = rows.iter().map(|(head, value)| format!("{head:<11} {value}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// For whom most of the log is kept.
+fn most(log: &Value) -> String {
+    let groups = log["groups"].as_array().into_iter().flatten();
+    let held = groups.filter_map(|group| Some((group["heldBytes"].as_u64()?, &group["name"])));
+    match held.max_by_key(|(held, _)| *held) {
+        Some((held, name)) if held > 0 => {
+            let name = name.as_str().unwrap_or("-");
+            format!("; most of it for {name}, which has not finished {}", ByteSize::b(held))
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_in_lines_and_what_is_not_known_is_left_out() {
+        let group = |name: &str, held: u64| json!({ "name": name, "heldBytes": held });
+        let status = json!({
+            "name": "shop", "role": "leader", "state": "streaming",
+            "source": { "address": "db:3306", "version": "8.0.31" },
+            "position": { "file": "b.000003", "pos": 1234, "gtidSet": "u:1-7" },
+            "binlog": { "bytesBehind": 12, "secondsBehindSource": null },
+            "accounting": { "published": 42 },
+            "log": { "bytes": 2048, "maxBytes": 4096, "groups": [group("a", 1), group("b", 1024)] },
+            "fullSyncs": [{}], "lastError": { "message": "away" },
+        });
+        let text = in_words(&status);
+        for line in [
+            "dts         shop",
+            "state       streaming, leader",
+            "source      db:3306 (8.0.31)",
+            "position    b.000003:1234, u:1-7",
+            "behind      unknown seconds, 12 bytes",
+            "published   42 records",
+            "log         2.0 KiB of 4.0 KiB; most of it for b, which has not finished 1.0 KiB",
+            "full syncs  1 not ended",
+            "last error  away",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let standby = json!({ "name": "shop", "role": "standby", "state": "standby", "log": null });
+        assert_eq!(in_words(&standby).lines().count(), 3);
+    }
+}
