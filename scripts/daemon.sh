@@ -1,6 +1,7 @@
 # Sourced by startDts.sh and startDbEventWorker.sh: one program in the background.
 #
-# Its pid and its log lie in data/run of the directory that holds scripts/, where it also runs.
+# Its pid and its log lie in data/run of the directory that holds scripts/, where it also runs. The log
+# only grows: scripts/logrotate.conf keeps it small. Under systemd: scripts/systemd/.
 # shellcheck shell=bash
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,21 +20,23 @@ program_path() {
   }
 }
 
-# daemon VERB PROGRAM ARGUMENT...: start, stop, restart or status; no verb runs it in front.
+# daemon VERB PROGRAM ARGUMENT...: start, stop, restart, reload or status; no verb runs it in front.
 daemon() {
   local verb=$1 name=$2 path
   shift 2
   path=$(program_path "$name")
   cd "$home"
-  mkdir -p data/run
+  # What lies there is ours alone.
+  mkdir -p -m 700 data data/run
   local pid_file=data/run/$name.pid log=data/run/$name.log
   case $verb in
     "") exec "$path" "$@" ;;
     start) daemon_start "$path" "$@" ;;
     stop) daemon_stop ;;
     restart) daemon_stop && daemon_start "$path" "$@" ;;
+    reload) daemon_reload ;;
     status) daemon_status ;;
-    *) echo "$0 start|stop|restart|status, or no word for the foreground" >&2; exit 64 ;;
+    *) echo "$0 start|stop|restart|reload|status, or no word for the foreground" >&2; exit 64 ;;
   esac
 }
 
@@ -41,6 +44,7 @@ daemon_start() {
   local pid outcome=0
   if pid=$(running "$pid_file"); then echo "$name runs already (pid $pid)"; return; fi
   # A session of its own: it outlives this terminal.
+  (umask 077 && touch "$log")
   setsid nohup "$@" >>"$log" 2>&1 </dev/null &
   pid=$!
   remember "$pid_file" "$pid" || true
@@ -48,7 +52,7 @@ daemon_start() {
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     if ! running "$pid_file" >/dev/null; then
       wait "$pid" || outcome=$?
-      rm -f "$pid_file"
+      forget "$pid_file"
       echo "$name ended at once with code $outcome; the end of $home/$log:" >&2
       tail -n 15 "$log" >&2
       exit "$outcome"
@@ -60,7 +64,7 @@ daemon_start() {
 
 daemon_stop() {
   local pid
-  if ! pid=$(running "$pid_file"); then rm -f "$pid_file"; echo "$name is not running"; return; fi
+  if ! pid=$(running "$pid_file"); then forget "$pid_file"; echo "$name is not running"; return; fi
   kill "$pid"
   # The programs themselves give up after 60 s, and log what they left.
   if ends_within "$pid_file" 65; then
@@ -70,7 +74,15 @@ daemon_stop() {
     tail -n 15 "$log" >&2
     kill -9 "$pid"
   fi
-  rm -f "$pid_file"
+  forget "$pid_file"
+}
+
+# Takes in a changed config; what is wrong with it stands in the log, and the old one goes on.
+daemon_reload() {
+  local pid
+  if ! pid=$(running "$pid_file"); then echo "$name is not running" >&2; return 69; fi
+  kill -HUP "$pid"
+  echo "$name reloads its config; what it took in stands in $home/$log"
 }
 
 daemon_status() {

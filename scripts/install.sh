@@ -11,6 +11,7 @@ fail() { say "$*"; exit 69; }
 have() {
   case $1 in
     libssl) pkg-config --exists openssl 2>/dev/null ;;
+    venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/$1" ] ;;
   esac
 }
@@ -29,6 +30,7 @@ package_of() {
     java) package default-jre-headless java-headless jre-openjdk-headless ;;
     setpriv | flock) package util-linux ;;
     ps) package procps procps-ng ;;
+    venv) package python3-venv python3 python ;;
     *) package "$1" ;;
   esac
 }

@@ -12,16 +12,22 @@ identity_of() {
   echo "$1 ${fields[19]} $(cat /proc/sys/kernel/random/boot_id)"
 }
 
-# remember FILE PID
-remember() { identity_of "$2" >"$1"; }
+# remember FILE PID: the file holds the pid alone, as other tools want it; which process had it then
+# stands in FILE.id.
+remember() { identity_of "$2" >"$1.id" && echo "$2" >"$1"; }
 
 # running FILE: prints the pid of the remembered process if it still runs.
 running() {
-  local known
+  local known=$1.id
   [ -s "$1" ] || return 1
-  known=$(cat "$1")
+  # What an earlier version wrote: all in one file.
+  if [ ! -s "$known" ]; then known=$1; fi
+  known=$(cat "$known")
   [ "$(identity_of "${known%% *}")" = "$known" ] && echo "${known%% *}"
 }
+
+# forget FILE
+forget() { rm -f "$1" "$1.id"; }
 
 # ends_within FILE SECONDS: waits for the remembered process to end.
 ends_within() {
