@@ -292,6 +292,15 @@ impl Site {
         get(self.worker_port, path).await
     }
 
+    /// What `event-worker` answers to a GET, as text.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn ask_worker_text(&self, path: &str) -> Result<String> {
+        fetch(self.worker_port, path).await
+    }
+
     /// What `event-worker` answers to a request of any kind: the status, and the JSON.
     ///
     /// # Errors

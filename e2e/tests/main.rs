@@ -4,6 +4,7 @@
 
 mod check;
 mod events;
+mod everyday;
 mod failing;
 mod failover;
 mod forged;

@@ -58,6 +58,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
         ("/api/v1/listeners/{id}", get(listeners::show)),
         ("/api/v1/listeners/{id}/pause", post(listeners::pause)),
         ("/api/v1/listeners/{id}/resume", post(listeners::resume)),
+        ("/api/v1/listeners/{id}/restart", post(listeners::restart)),
+        ("/api/v1/listeners/{id}/retry", post(listeners::retry)),
         ("/api/v1/listeners/{id}/reset", post(reset::reset)),
         ("/api/v1/listeners/{id}/skip", post(reset::skip)),
         ("/api/v1/listeners/{id}/ready", get(health::listener_ready)),

@@ -59,6 +59,17 @@ impl Config {
         Self::read(File::open(path)?)
     }
 
+    /// Reads a file that need not have any listener: for what is about the bus alone.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub(crate) fn open_for_bus(path: &Path) -> Result<Self, Mistakes> {
+        let file = File::open(path)?;
+        let config = Self::take(&file);
+        file.finish(config)
+    }
+
     /// Reads a text; `path` is only for messages.
     ///
     /// # Errors
@@ -74,6 +85,16 @@ impl Config {
     ///
     /// All that is wrong with it.
     pub(crate) fn read(file: File) -> Result<Self, Mistakes> {
+        let config = Self::take(&file);
+        if config.listeners.is_empty() {
+            let remedy = "add a table [listeners.NAME] with a handler; to look at changes, one \
+                          needs none: event-worker tail";
+            file.root().note("listeners", "is missing", remedy);
+        }
+        file.finish(config)
+    }
+
+    fn take(file: &File) -> Self {
         let root = file.root();
         let supervisor = root.section("supervisor");
         let config = Self {
@@ -85,8 +106,7 @@ impl Config {
             secret_variables: BTreeSet::new(),
             bus_as_written: root.raw("bus").cloned(),
         };
-        let config = Self { secret_variables: file.secret_variables(), ..config };
-        file.finish(config)
+        Self { secret_variables: file.secret_variables(), ..config }
     }
 
     /// The listener of this id.
@@ -132,9 +152,6 @@ impl ListenConfig {
 
 fn read_listeners(root: &Section) -> BTreeMap<String, ListenerConfig> {
     let section = root.section("listeners");
-    if section.keys().next().is_none() {
-        root.note("listeners", "is missing", "add a table [listeners.NAME] with a handler");
-    }
     let read = |id: &str| {
         if !is_id(id) {
             let remedy = "use up to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit";

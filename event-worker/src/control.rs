@@ -33,6 +33,8 @@ pub(crate) enum ToListener {
     Pause(bool),
     /// What stands for the topics of the bus, each time that they were looked at.
     Topics(u64),
+    /// What waits after a failure is tried now.
+    Retry,
 }
 
 /// What a listener runs. The supervisor hands the config over, so that a listener that is started

@@ -83,9 +83,26 @@ pub enum Error {
         /// What it said to do.
         remedy: String,
     },
-    /// A reset did not come to its end.
-    #[error("the listener was stopped, or its config changed, before it could be reset")]
-    ResetInterrupted,
+    /// A listener was stopped while something was asked of it.
+    #[error("the listener was stopped, or its config changed, before that could be done")]
+    ListenerStopped,
+    /// A part of a reset that is not there.
+    #[error("the listener has no {wanted}; it has: {known}")]
+    UnknownPartition {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        known: String,
+    },
+    /// What only a listener may have that the config has no more.
+    #[error("listener {0} is in the config, so it is not forgotten")]
+    ListenerInConfig(String),
+    /// A group that is not there.
+    #[error("the bus knows no group of a listener {0}")]
+    UnknownGroup(String),
+    /// What came on standard input is no batch.
+    #[error("standard input is not a batch of events: {0}")]
+    BadInput(String),
     /// Another supervisor works with the same directory.
     #[error("another event-worker runs with the directory {0}")]
     AlreadyRuns(String),
@@ -111,8 +128,13 @@ impl Error {
     pub fn remedy(&self) -> &str {
         match self {
             Self::ApiRefused { remedy, .. } => remedy,
-            Self::ResetInterrupted => "see how it is (event-worker status), and try again",
+            Self::ListenerStopped => "see how it is (event-worker status), and try again",
+            Self::UnknownPartition { .. } => "name one of these with --topic and --partition",
             Self::Config(_) | Self::UnknownListener { .. } => "mend the config file",
+            Self::ListenerInConfig(_) => {
+                "take it out of the config and reload, then forget it; to let it go on at another \
+                 place: event-worker listener reset"
+            }
             Self::NoHandler(_) => "or give the listener a handler of another kind",
             Self::HttpClient(_) => "install the system's CA certificates",
             Self::Bus(
@@ -130,6 +152,10 @@ impl Error {
                  it is called with its config there; on other machines take it out of the config \
                  and reload; end a `listener -t` or a program of your own"
             }
+            Self::BadInput(_) => {
+                "give it a JSON array of events, or a line each, as event-worker tail prints them"
+            }
+            Self::UnknownGroup(_) => "see which there are: event-worker groups list",
             Self::Bus(event_bus::Error::Fenced(_)) => {
                 "only one process at a time may be this member: see whether another event-worker \
                  runs with the same host name and [supervisor] directory; one that was left over \
@@ -158,7 +184,11 @@ impl Error {
     /// How the process ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::UnknownListener { .. } | Self::NoHandler(_) => Exit::Config,
+            Self::Config(_)
+            | Self::UnknownListener { .. }
+            | Self::ListenerInConfig(_)
+            | Self::BadInput(_)
+            | Self::NoHandler(_) => Exit::Config,
             Self::Bus(event_bus::Error::Internal(_)) => Exit::Internal,
             Self::Bus(_)
             | Self::SlowBus(_)
@@ -167,7 +197,9 @@ impl Error {
             | Self::NoAnswer { .. }
             | Self::ApiRefused { .. }
             | Self::NotSkippable { .. }
-            | Self::ResetInterrupted => Exit::Refused,
+            | Self::UnknownGroup(_)
+            | Self::UnknownPartition { .. }
+            | Self::ListenerStopped => Exit::Refused,
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
     }
@@ -180,7 +212,8 @@ impl From<Error> for ApiError {
             Error::Config(_) => StatusCode::BAD_REQUEST,
             Error::Bus(event_bus::Error::GroupActive { .. })
             | Error::NotSkippable { .. }
-            | Error::ResetInterrupted => StatusCode::CONFLICT,
+            | Error::ListenerStopped => StatusCode::CONFLICT,
+            Error::UnknownPartition { .. } => StatusCode::NOT_FOUND,
             error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

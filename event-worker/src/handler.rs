@@ -31,6 +31,9 @@ pub trait Handler: Send {
     /// A call was dropped: returns when nothing of it runs any more, as far as that can be known,
     /// and soon in any case. Only then may another member of the group get its events.
     async fn abandon(&mut self) {}
+
+    /// It is not called for a while: what the next call can get again may be given back.
+    async fn rest(&mut self) {}
 }
 
 /// What one call gets.

@@ -13,13 +13,18 @@ mod control;
 mod error;
 mod event;
 mod full_sync;
+mod groups;
 mod handler;
 mod listener;
 mod reset;
 mod status;
+mod steer;
 mod supervised;
 mod supervisor;
 mod table;
+mod tail;
+mod trial;
+pub mod version;
 
 pub use alone::{run, run_alone};
 pub use check::check;
@@ -32,9 +37,13 @@ pub use event::{Event, json_array};
 pub use full_sync::{
     FullSyncPart, FullSyncWish, list_full_syncs, start_full_sync, watch_full_syncs, wish_full_sync,
 };
+pub use groups::{forget_group, list_groups};
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
-pub use reset::{ResetMode, ResetPlace, SkippedRecord, reset_listener, skip_record};
+pub use reset::{ResetMode, ResetPart, ResetPlace, SkippedRecord, reset_listener, skip_record};
 pub use status::show_status;
+pub use steer::{Steer, steer_listener};
 pub use supervised::run_supervised;
 pub use supervisor::supervise;
+pub use tail::tail;
+pub use trial::try_handler;

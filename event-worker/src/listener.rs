@@ -7,6 +7,7 @@ mod journey;
 mod lane;
 mod lanes;
 mod listening;
+mod standby;
 pub(crate) mod status;
 mod tracker;
 
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use self::journey::read_change;
 use self::{
     initial::Initial,
     journey::Journey,
@@ -119,7 +121,12 @@ impl Listener {
                 let config = (self.id.as_str(), &self.config);
                 let journey = Journey::new(config, consumer, make_handler, &status);
                 let run = Box::pin(journey.run(Control { stop: stop.clone(), ..control }));
-                run_and_tell(run, (initial, Teller::new(&self)), &stop).await
+                let besides = Besides {
+                    initial,
+                    teller: Teller::new(&self),
+                    standby: standby::Watch::new(&self),
+                };
+                run_and_tell(run, besides, &stop).await
             }
             Err(error) => Err(error),
         };
@@ -168,10 +175,17 @@ impl Listener {
 /// A place in the group, and what is still to be asked for.
 type Entered = (Box<dyn Consumer>, Option<Initial>);
 
-/// Runs a listener; meanwhile asks for what it gets first, and says what it gets.
+/// What is done beside the journey.
+struct Besides {
+    initial: Option<Initial>,
+    teller: Teller,
+    standby: standby::Watch,
+}
+
+/// Runs a listener; meanwhile asks for what it gets first, says what it gets, and who has it all.
 async fn run_and_tell(
     run: impl Future<Output = Result<(), Error>>,
-    (initial, teller): (Option<Initial>, Teller),
+    Besides { initial, teller, standby }: Besides,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     tokio::pin!(run);
@@ -182,9 +196,10 @@ async fn run_and_tell(
         }
     };
     let tell = async { Ok(Box::pin(teller.run()).await) };
+    let watch = async { Ok(Box::pin(standby.run()).await) };
     tokio::select! {
         ended = &mut run => ended,
-        Err(error) = async { tokio::try_join!(ask, tell) } => {
+        Err(error) = async { tokio::try_join!(ask, tell, watch) } => {
             stop.cancel();
             run.await.and(Err(error))
         }

@@ -6,14 +6,17 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use event_worker::{Error, FullSyncPart, FullSyncWish, ResetMode, ResetPlace, SkippedRecord};
+use event_worker::{
+    Error, FullSyncPart, FullSyncWish, ResetMode, ResetPart, ResetPlace, SkippedRecord, Steer,
+    version,
+};
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, error_span};
+use tracing::{Instrument, error, error_span, info};
 
 /// Runs listeners: batches of MySQL changes, handlers that are called until they succeed.
 #[derive(Parser)]
-#[command(name = "event-worker", version, arg_required_else_help = true)]
+#[command(name = "event-worker", version = version::FULL, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -28,7 +31,7 @@ enum Command {
     Run,
     /// Looks whether the config is right, the bus answers and the handlers are there.
     Check,
-    /// Runs one listener in this process, or sets it to another place.
+    /// Runs one listener in this process, starts one anew, or sets it to another place.
     #[command(subcommand_negates_reqs = true)]
     Listener {
         #[command(subcommand)]
@@ -42,10 +45,42 @@ enum Command {
     },
     /// Shows the listeners of the event-worker that runs with this config.
     Status,
+    /// The places of listeners on the bus, also of those that no config has any more.
+    Groups {
+        #[command(subcommand)]
+        verb: GroupsVerb,
+    },
+    /// Shows changes as they lie on the bus, as JSON lines. No listener notices.
+    Tail {
+        /// table or schema.table, with * and ? as wildcards; all without.
+        table: Option<String>,
+        /// Where to begin: earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset.
+        #[arg(long, value_name = "PLACE", default_value = "latest")]
+        from: ResetPlace,
+    },
+    /// Calls the handler of a listener once, with the events on standard input: a JSON array, or a
+    /// line each, as `tail` prints them. Says what its answer means; changes nothing.
+    Try {
+        /// Its id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: String,
+    },
     /// Sends what tables hold to a listener, while the changes go on.
     FullSync {
         #[command(subcommand)]
         verb: FullSyncVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum GroupsVerb {
+    /// Shows who they are, how far behind, and how much the bus keeps for them.
+    List,
+    /// Forgets how far a listener is that was taken out of the config: nothing is kept for it any
+    /// more. If it comes back, it begins as `start` says.
+    Forget {
+        /// NAME of [listeners.NAME], as it was.
+        listener: String,
     },
 }
 
@@ -92,6 +127,12 @@ enum ListenerVerb {
         /// earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset.
         #[arg(long, value_name = "PLACE")]
         to: ResetPlace,
+        /// Only this topic, by its full name; all, without. A log has one place for all topics.
+        #[arg(long)]
+        topic: Option<String>,
+        /// Only this partition; all, without.
+        #[arg(long)]
+        partition: Option<u32>,
         /// Only shows what would be set.
         #[arg(long)]
         dry_run: bool,
@@ -117,6 +158,19 @@ enum ListenerVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Has the event-worker that runs a listener start it anew: its handlers too, with their new
+    /// code.
+    Restart {
+        /// Its id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: String,
+    },
+    /// Lets a listener try again now what waits after a failure, and not when `retry` says so.
+    Retry {
+        /// Its id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -130,6 +184,9 @@ fn main() -> ExitCode {
         }
     };
     logging::init();
+    if let Some(code) = service::init::run_if_first() {
+        return code;
+    }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -152,13 +209,26 @@ fn main() -> ExitCode {
 
 async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Error> {
     match command {
-        Command::Run => event_worker::supervise(&config, stop_on_signal()?).await?,
+        Command::Run => {
+            info!(version = version::VERSION, commit = version::COMMIT, "event-worker starts");
+            event_worker::supervise(&config, stop_on_signal()?).await?;
+        }
         Command::Listener { verb: Some(verb), .. } => change(&config, verb).await?,
         Command::Listener { id, supervisor, .. } => {
             listen(&config, &id.unwrap_or_default(), supervisor).await?;
         }
         Command::Check => return event_worker::check(&config).await,
+        Command::Tail { table, from } => {
+            event_worker::tail(&config, table.as_deref(), &from, stop_on_signal()?).await?;
+        }
+        Command::Try { id } => {
+            return event_worker::try_handler(&config, &id, std::io::stdin().lock()).await;
+        }
         Command::Status => event_worker::show_status(&config).await?,
+        Command::Groups { verb: GroupsVerb::List } => event_worker::list_groups(&config).await?,
+        Command::Groups { verb: GroupsVerb::Forget { listener } } => {
+            event_worker::forget_group(&config, &listener).await?;
+        }
         Command::FullSync { verb } => return full_sync(&config, verb).await,
     }
     Ok(Exit::Done)
@@ -197,15 +267,19 @@ async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<
 
 async fn change(config: &Path, verb: ListenerVerb) -> Result<(), Error> {
     let mode = |dry_run| if dry_run { ResetMode::DryRun } else { ResetMode::Set };
-    match verb {
-        ListenerVerb::Reset { id, to, dry_run } => {
-            event_worker::reset_listener(config, &id, to, mode(dry_run)).await
+    let (id, steer) = match verb {
+        ListenerVerb::Reset { id, to, topic, partition, dry_run } => {
+            let part = ResetPart { topic, partition };
+            return event_worker::reset_listener(config, &id, (to, part), mode(dry_run)).await;
         }
         ListenerVerb::Skip { id, topic, partition, offset, dry_run } => {
             let record = SkippedRecord { topic, partition, offset };
-            event_worker::skip_record(config, &id, record, mode(dry_run)).await
+            return event_worker::skip_record(config, &id, record, mode(dry_run)).await;
         }
-    }
+        ListenerVerb::Restart { id } => (id, Steer::Restart),
+        ListenerVerb::Retry { id } => (id, Steer::Retry),
+    };
+    event_worker::steer_listener(config, &id, steer).await
 }
 
 fn stop_on_signal() -> Result<CancellationToken, Error> {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, str::FromStr, time::Duration};
 
-use event_bus::{Bus, Progress, Reset, ResetTo, Subscription};
+use event_bus::{Bus, Partition, Progress, Reset, ResetTo, Subscription};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -31,6 +31,45 @@ pub struct ResetPlace {
     pub(crate) to: ResetTo,
 }
 
+/// Which of a listener's partitions a reset is about: all, unless it says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetPart {
+    /// Only those of this topic, by its full name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub topic: Option<String>,
+    /// Only those of this number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub partition: Option<u32>,
+}
+
+impl ResetPart {
+    /// Those of a plan that it is about.
+    fn of(&self, plan: Vec<Reset>) -> Result<Vec<Reset>, Error> {
+        if *self == Self::default() {
+            return Ok(plan);
+        }
+        let Self { topic, partition } = self;
+        let is_in = |at: &Partition| {
+            topic.as_ref().is_none_or(|topic| **topic == *at.topic)
+                && partition.is_none_or(|number| number == at.number)
+        };
+        let (part, others): (Vec<Reset>, Vec<Reset>) =
+            plan.into_iter().partition(|reset| is_in(&reset.partition));
+        if !part.is_empty() {
+            return Ok(part);
+        }
+        let wanted = match (topic, partition) {
+            (Some(topic), Some(number)) => format!("partition {number} of topic {topic}"),
+            (Some(topic), None) => format!("topic {topic}"),
+            (None, number) => format!("partition {}", number.unwrap_or_default()),
+        };
+        let known = others.iter().map(|reset| &reset.partition);
+        let known: Vec<String> =
+            known.map(|at| format!("partition {} of {}", at.number, at.topic)).collect();
+        Err(Error::UnknownPartition { wanted, known: known.join(", ") })
+    }
+}
+
 /// A record that the listener is to skip: one that its handler can never do, or that is no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -46,8 +85,8 @@ pub struct SkippedRecord {
 /// How the place of a listener is to change.
 #[derive(Clone, Debug)]
 pub(crate) enum Move {
-    /// In every partition.
-    To(ResetPlace),
+    /// In every partition, or a part of them.
+    To(ResetPlace, ResetPart),
     /// To the next record, in one partition.
     Past(SkippedRecord),
 }
@@ -127,10 +166,10 @@ impl From<Vec<Reset>> for ResetList {
 pub async fn reset_listener(
     file: &Path,
     id: &str,
-    place: ResetPlace,
+    (place, part): (ResetPlace, ResetPart),
     mode: ResetMode,
 ) -> Result<(), Error> {
-    carry_out(file, id, Move::To(place), mode).await
+    carry_out(file, id, Move::To(place, part), mode).await
 }
 
 /// Lets the listener `id` go on behind the record at which it stands, as [`reset_listener`] does.
@@ -180,6 +219,7 @@ async fn ask_supervisor(
     match api.post(&format!("/api/v1/listeners/{id}/{verb}"), &body, SUPERVISOR_DEADLINE).await {
         Ok(list) => Ok(Some(list)),
         Err(NoAnswer::Nobody) => Ok(None),
+        // The bus itself says the same of a partition that is not there.
         Err(NoAnswer::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
         Err(other) => Err(api.error(other)),
     }
@@ -209,14 +249,27 @@ impl Move {
     /// The verb of the API, and what it is given.
     fn request(&self) -> (&'static str, Value) {
         match self {
-            Self::To(place) => ("reset", json!({ "to": place })),
+            Self::To(place, ResetPart { topic, partition }) => {
+                ("reset", json!({ "to": place, "topic": topic, "partition": partition }))
+            }
             Self::Past(record) => ("skip", json!(record)),
         }
     }
 
-    async fn plan(&self, bus: &dyn Bus, wanted: &Subscription) -> Result<Vec<Reset>, Error> {
+    /// What it would set.
+    ///
+    /// # Errors
+    ///
+    /// When the part of it is not there, or the bus is away.
+    pub(crate) async fn plan(
+        &self,
+        bus: &dyn Bus,
+        wanted: &Subscription,
+    ) -> Result<Vec<Reset>, Error> {
         match self {
-            Self::To(place) => Ok(bus.plan_reset(&wanted.group, &wanted.topics, place.to).await?),
+            Self::To(place, part) => {
+                part.of(bus.plan_reset(&wanted.group, &wanted.topics, place.to).await?)
+            }
             Self::Past(record) => {
                 let progress = bus.progress(&wanted.group, &wanted.topics).await?;
                 Ok(vec![past(record, &progress)?])
@@ -299,5 +352,24 @@ mod tests {
         for wrong in ["", "-1", "yesterday", "2026-13-01T12:00:00Z"] {
             assert!(place(wrong).unwrap_err().contains("earliest"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_part_is_what_fits_topic_and_number_and_never_nothing() {
+        let at = |topic: &str, number| Reset {
+            partition: Partition { topic: topic.into(), number },
+            from: None,
+            to: 7,
+        };
+        let plan = || vec![at("a", 0), at("a", 1), at("b", 0)];
+        let part = |topic: Option<&str>, partition| {
+            ResetPart { topic: topic.map(str::to_owned), partition }.of(plan())
+        };
+        assert_eq!(part(None, None).unwrap(), plan());
+        assert_eq!(part(Some("a"), Some(1)).unwrap(), [at("a", 1)]);
+        assert_eq!(part(Some("a"), None).unwrap(), [at("a", 0), at("a", 1)]);
+        assert_eq!(part(None, Some(0)).unwrap(), [at("a", 0), at("b", 0)]);
+        let error = part(Some("c"), Some(1)).unwrap_err().to_string();
+        assert!(error.contains("partition 1 of topic c; it has: partition 0 of a"), "{error}");
     }
 }

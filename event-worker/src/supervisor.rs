@@ -6,6 +6,7 @@ mod keeper;
 mod lag;
 mod pauses;
 mod socket;
+mod strays;
 mod unit;
 
 use std::{
@@ -92,6 +93,7 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     let tasks = TaskTracker::new();
     tasks.spawn(socket::serve(socket, Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(lag::watch(Arc::clone(&supervisor), stop.clone()));
+    tasks.spawn(strays::watch(Arc::clone(&supervisor), stop.clone()));
     let swept = stop.clone();
     tasks.spawn(async move { full_sync::sweep(&*bus, swept).await });
     tasks.spawn(api::serve(api, Arc::clone(&supervisor), config.listen, stop.clone()));

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod bus;
+mod everyday;
 mod full_sync;
 mod full_sync_initial;
+mod groups;
 mod handlers;
 mod listener;
 mod program;

@@ -10,6 +10,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    error::Error,
     listener::status::{self, FailingLane, Problem},
     supervisor::{Supervisor, Unit, UnitView},
 };
@@ -141,6 +142,26 @@ pub(super) async fn resume(
     Path(id): Path<String>,
 ) -> Result<Json<ListenerView>, ApiError> {
     set_paused(supervisor, id, false).await
+}
+
+/// A new process takes the place of the one that runs.
+pub(super) async fn restart(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<ListenerView>, ApiError> {
+    find(&supervisor, &id)?;
+    let unit = supervisor.fleet.restart(&id).ok_or(Error::ListenerStopped)?;
+    Ok(Json(unit.view().into()))
+}
+
+/// What waits after a failure is tried now.
+pub(super) async fn retry(
+    State(supervisor): State<Arc<Supervisor>>,
+    Path(id): Path<String>,
+) -> Result<Json<ListenerView>, ApiError> {
+    let unit = find(&supervisor, &id)?;
+    unit.retry_now();
+    Ok(Json(unit.view().into()))
 }
 
 async fn set_paused(

@@ -10,13 +10,14 @@ use axum::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::{Registry, Unit as MetricUnit},
 };
 
 use crate::{
     listener::status::{LATENCY_BUCKETS_MS, Latency},
     supervisor::{Supervisor, UnitView},
+    version,
 };
 use service::http::ApiError;
 
@@ -24,13 +25,21 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 pub(super) async fn show(State(supervisor): State<Arc<Supervisor>>) -> Result<Response, ApiError> {
     let views = supervisor.fleet.units().iter().map(|unit| unit.view()).collect();
-    let mut registry = Registry::with_prefix("dbevent_listener");
-    registry.register_collector(Box::new(Listeners(views)));
-    let mut text = String::new();
-    encode(&mut text, &registry).map_err(|error| {
+    let text = page(views).map_err(|error| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "report this")
     })?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+fn page(views: Vec<UnitView>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("dbevent");
+    let build = vec![("version", version::VERSION), ("commit", version::COMMIT)];
+    registry.register("build", "Which version this is", Info::new(build));
+    let of_listeners = registry.sub_registry_with_prefix("listener");
+    of_listeners.register_collector(Box::new(Listeners(views)));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
 }
 
 /// A number of a listener, with the name and help of its metric.
@@ -105,8 +114,8 @@ impl Listeners {
 }
 
 fn histogram(latency: &Latency, mut to: MetricEncoder<'_>) -> fmt::Result {
-    let ends = LATENCY_BUCKETS_MS.iter().map(|end| *end as f64 / 1000.0).chain([f64::MAX]);
-    let buckets: Vec<(f64, u64)> = ends.zip(latency.counts).collect();
+    let ends = LATENCY_BUCKETS_MS.iter().map(|end| *end as f64 / 1000.0);
+    let buckets: Vec<(f64, u64)> = ends.chain([f64::INFINITY]).zip(latency.counts).collect();
     let count = latency.counts.iter().sum();
     to.encode_histogram::<Labels<'_>>(latency.sum_ms as f64 / 1000.0, count, &buckets, None)
 }

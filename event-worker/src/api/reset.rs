@@ -14,7 +14,7 @@ use service::http::ApiError;
 use super::listeners::find;
 use crate::{
     error::Error,
-    reset::{Move, ResetList, ResetPlace, SkippedRecord},
+    reset::{Move, ResetList, ResetPart, ResetPlace, SkippedRecord},
     supervisor::Supervisor,
 };
 
@@ -23,6 +23,10 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wanted {
     to: ResetPlace,
+    #[serde(default)]
+    topic: Option<String>,
+    #[serde(default)]
+    partition: Option<u32>,
 }
 
 pub(super) async fn reset(
@@ -31,11 +35,12 @@ pub(super) async fn reset(
     body: Bytes,
 ) -> Result<Json<ResetList>, ApiError> {
     find(&supervisor, &id)?;
-    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
+    let Wanted { to, topic, partition } = serde_json::from_slice(&body).map_err(|error| {
         let remedy = r#"send {"to":"earliest"}, or "latest", a time, an offset as text"#;
         ApiError::new(StatusCode::BAD_REQUEST, error.to_string(), remedy)
     })?;
-    carry_out(&supervisor, &id, Move::To(wanted.to)).await
+    let part = ResetPart { topic, partition };
+    carry_out(&supervisor, &id, Move::To(to, part)).await
 }
 
 pub(super) async fn skip(
@@ -56,8 +61,12 @@ async fn carry_out(
     id: &str,
     change: Move,
 ) -> Result<Json<ResetList>, ApiError> {
+    // A part that is not there stops nobody.
+    if let Move::To(..) = &change {
+        change.plan(&*supervisor.bus, &find(supervisor, id)?.subscription).await?;
+    }
     let outcome = supervisor.fleet.reset(id, change)?;
-    let outcome = outcome.ok_or(Error::ResetInterrupted)?;
-    let resets = outcome.await.map_err(|_| Error::ResetInterrupted)??;
+    let outcome = outcome.ok_or(Error::ListenerStopped)?;
+    let resets = outcome.await.map_err(|_| Error::ListenerStopped)??;
     Ok(Json(resets.into()))
 }

@@ -117,3 +117,22 @@ fn two_configs_differ_by_a_secret_or_by_the_bus() {
     assert!(one.listeners == same.listeners && one.has_same_bus(&same));
     assert!(one.listeners != secret.listeners && !one.has_same_bus(&bus));
 }
+
+#[test]
+fn the_config_that_we_ship_has_every_key_right_and_no_listener_that_holds_the_log() {
+    let shipped = include_str!("../../../config/db_event_listener.toml");
+    let path = Path::new("db_event_listener.toml");
+    let config = Config::take(&File::parse(path, shipped).unwrap());
+    assert!(config.listeners.is_empty(), "what a user never asked for would hold the log");
+    let begins = |line: &str| line.starts_with("# [listeners") || line.contains(" = ");
+    let keys = shipped.lines().skip_while(|line| !line.starts_with("# [listeners."));
+    let uncommented: String = keys
+        .filter_map(|line| line.strip_prefix("# ").filter(|_| begins(line)))
+        .filter(|line| !line.starts_with("handler") || line.contains("print\""))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let listener = &parse(&uncommented).unwrap().listeners["my-first"];
+    let defaults = &parse("[listeners.a]\nhandler = 'print'\n").unwrap().listeners["a"];
+    assert_eq!((listener.workers, listener.retry), (defaults.workers, defaults.retry));
+    assert_eq!(listener.max_buffer_bytes, defaults.max_buffer_bytes);
+}

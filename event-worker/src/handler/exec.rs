@@ -1,6 +1,7 @@
 //! The handler `exec`: a process of the user's, kept running. A batch is a line on its standard
 //! input, the answer a line on its standard output.
 
+mod code;
 mod environment;
 mod line;
 mod process;
@@ -8,10 +9,13 @@ mod stderr;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
+use tracing::{info, warn};
 
 pub(super) use self::environment::Environment;
-use self::process::{CallError, Process, Then};
+use self::{
+    code::Code,
+    process::{CallError, Process, Then},
+};
 use super::{Answer, Batch, Handler, Outcome};
 use crate::{config::ExecConfig, event::write_json_array};
 
@@ -24,6 +28,8 @@ pub(super) struct ExecHandler {
     lane: usize,
     /// Runs and waits for a batch.
     process: Option<Process>,
+    /// What it runs.
+    code: Code,
     /// Has been given a batch. It stays here when the call is dropped.
     in_call: Option<Process>,
     /// For the lines that batches become.
@@ -32,18 +38,25 @@ pub(super) struct ExecHandler {
 
 impl ExecHandler {
     pub(super) fn new(config: ExecConfig, environment: Environment, lane: usize) -> Self {
-        Self { config, environment, lane, process: None, in_call: None, line: Vec::new() }
+        let code = Code::default();
+        Self { config, environment, lane, process: None, code, in_call: None, line: Vec::new() }
     }
 
-    /// The running process, or a new one where there is none, or the old one has ended or spoken
-    /// unasked: what it said would be taken for the answer to the next batch.
+    /// The running process, or a new one where there is none, its code has changed, or the old one
+    /// has ended or spoken unasked: what it said would be taken for the answer to the next batch.
     async fn running(&mut self) -> Result<Process, CallError> {
         if let Some(mut process) = self.process.take() {
-            match process.spoke_unasked().await {
-                None => return Ok(process),
-                Some(what) => warn!(lane = self.lane, "{what}: it is killed and started anew"),
+            match (process.spoke_unasked().await, self.code.changed()) {
+                (None, None) => return Ok(process),
+                (Some(what), _) => warn!(lane = self.lane, "{what}: it is killed and started anew"),
+                (None, Some(file)) => {
+                    let file = file.display();
+                    info!(lane = self.lane, %file, "the handler's code has changed: it is started anew");
+                    process.end().await;
+                }
             }
         }
+        self.code = Code::of(&self.config.command);
         Process::start(&self.config.command, &self.environment, self.lane)
     }
 
@@ -88,6 +101,12 @@ impl Handler for ExecHandler {
         match self.call(batch).await {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Failed(error.into_failure(self.end_call().await)),
+        }
+    }
+
+    async fn rest(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.end().await;
         }
     }
 

@@ -190,6 +190,7 @@ impl Journey {
             for leash in self.lanes.leashes(|_, _| true) {
                 leash.no_retry.cancel();
             }
+            self.lanes.rest();
         } else if !pause && self.flow.is_paused {
             info!("resumed");
         }
@@ -347,7 +348,7 @@ fn places(assignments: &[Assignment]) -> String {
 }
 
 /// The record's text, and the change that it tells of.
-fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
+pub(crate) fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
     if delivery.value.is_empty() {
         return Err(bad_record(delivery, "it has no value, as a tombstone"));
     }

@@ -5,7 +5,7 @@ mod size;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use service::{Backoff, BackoffConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -51,6 +51,8 @@ pub(super) struct Lane {
     pub(super) show_output: bool,
     pub(super) status: Arc<Status>,
     pub(super) reports: mpsc::Sender<LaneReport>,
+    /// Changes when the handler may rest.
+    pub(super) rest: watch::Receiver<()>,
 }
 
 impl Lane {
@@ -58,7 +60,16 @@ impl Lane {
     pub(super) async fn run(mut self, mut work: mpsc::Receiver<Work>) {
         let mut failures = Failures::new(self.number, self.retry);
         let mut size = CallSize::new(self.batch_size);
-        while let Some(Work { events, leash }) = work.recv().await {
+        loop {
+            let next = tokio::select! {
+                biased;
+                Ok(()) = self.rest.changed() => {
+                    self.handler.rest().await;
+                    continue;
+                }
+                next = work.recv() => next,
+            };
+            let Some(Work { events, leash }) = next else { return };
             let rest = self.work(events, &leash, (&mut failures, &mut size)).await;
             self.report(Vec::new(), Some(rest)).await;
         }
@@ -100,8 +111,10 @@ impl Lane {
             tokio::select! {
                 () = leash.no_retry.cancelled() => return events,
                 () = leash.abort.cancelled() => return events,
-                () = tokio::time::sleep(wait) => self.status.count_retry(),
+                () = tokio::time::sleep(wait) => {}
+                () = self.status.retry_asked() => info!(lane = self.number, "tried again now, as asked"),
             }
+            self.status.count_retry();
         }
         events
     }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use event_bus::Partition;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{self, JoinSet},
 };
 use tracing::Instrument;
@@ -20,6 +20,7 @@ pub(super) struct Lanes {
     lanes: Vec<Waiting>,
     limits: BatchLimits,
     reports: mpsc::Receiver<LaneReport>,
+    rest: watch::Sender<()>,
     tasks: JoinSet<()>,
     status: Arc<Status>,
     /// Bytes of all events, waiting or in a call.
@@ -58,6 +59,7 @@ impl Lanes {
         status: &Arc<Status>,
     ) -> Self {
         let (sender, reports) = mpsc::channel(2 * config.workers);
+        let (rest, _) = watch::channel(());
         let mut tasks = JoinSet::new();
         let lanes = (0..config.workers).map(|number| {
             let (work, from_listener) = mpsc::channel(1);
@@ -69,6 +71,7 @@ impl Lanes {
                 show_output: config.show_output,
                 status: Arc::clone(status),
                 reports: sender.clone(),
+                rest: rest.subscribe(),
             };
             let task = tasks.spawn(lane.run(from_listener).in_current_span()).id();
             Waiting { queue: VecDeque::new(), work, running: None, task }
@@ -76,7 +79,7 @@ impl Lanes {
         let lanes = lanes.collect();
         let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
         let status = Arc::clone(status);
-        Self { lanes, limits, reports, tasks, status, bytes: 0, events: 0 }
+        Self { lanes, limits, reports, rest, tasks, status, bytes: 0, events: 0 }
     }
 
     /// Puts an event at the end of its lane: that of its topic and key.
@@ -102,6 +105,11 @@ impl Lanes {
             // A lane that is gone is found by `next_report`.
             let _ = lane.work.try_send(Work { events, leash });
         }
+    }
+
+    /// Lets the handlers rest, once the calls that run have ended.
+    pub(super) fn rest(&self) {
+        self.rest.send_replace(());
     }
 
     /// Waits until a lane has something to tell; gives the events that are done. What a lane gives

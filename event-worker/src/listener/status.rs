@@ -190,6 +190,7 @@ impl Latency {
 pub(crate) struct Status {
     report: Mutex<Report>,
     assigned: Notify,
+    retry: Notify,
     logged: Mutex<Logged>,
 }
 
@@ -259,6 +260,16 @@ impl Status {
     /// Waits until partitions are assigned, or were since this was last waited for.
     pub(super) async fn assigned(&self) {
         self.assigned.notified().await;
+    }
+
+    /// Those that wait after a failure go on now.
+    pub(crate) fn retry_now(&self) {
+        self.retry.notify_waiters();
+    }
+
+    /// Waits until somebody asks not to wait.
+    pub(super) async fn retry_asked(&self) {
+        self.retry.notified().await;
     }
 
     pub(super) fn count_retry(&self) {

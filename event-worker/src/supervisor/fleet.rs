@@ -25,6 +25,7 @@ use crate::{
     control::Start,
     error::Error,
     full_sync::Target,
+    groups::listener_of,
 };
 
 /// A config that is in force, and the text it was read from.
@@ -97,6 +98,12 @@ impl Fleet {
         })
     }
 
+    /// Whether a group of the bus is a listener's, and of none in the config.
+    pub(super) fn is_stray(&self, group: &str) -> bool {
+        let config = &self.lock().accepted.config;
+        listener_of(&config.bus, group).is_some_and(|id| !config.listeners.contains_key(id))
+    }
+
     pub(crate) fn units(&self) -> Vec<Arc<Unit>> {
         self.lock().kept.values().map(|kept| Arc::clone(&kept.unit)).collect()
     }
@@ -115,6 +122,18 @@ impl Fleet {
         inner.pauses.set(id, paused)?;
         unit.set_paused(paused);
         Ok(Some(unit))
+    }
+
+    /// Lets a listener's process finish what is begun and end, and starts a new one; `None` if
+    /// there is none of this id. Does not wait for it.
+    pub(crate) fn restart(&self, id: &str) -> Option<Arc<Unit>> {
+        let mut inner = self.lock();
+        if !inner.kept.contains_key(id) {
+            return None;
+        }
+        info!(listener = id, "the listener is started anew, as asked");
+        inner.launch(id, &self.socket);
+        Some(Arc::clone(&inner.kept.get(id)?.unit))
     }
 
     /// Reads the file again. Only the listeners that changed are stopped and started; this does not

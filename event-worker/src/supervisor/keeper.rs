@@ -65,10 +65,12 @@ impl Keeper {
         }
         let wait = backoff.next_wait();
         let (listener, failures) = (&self.unit.id, backoff.failures());
+        let mut retries = self.unit.retries();
         error!(listener, failures, restart_in = ?wait, "the listener's process {how}");
         tokio::select! {
             () = self.ending.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
+            Ok(()) = retries.changed() => info!(listener, "started again at once, as asked"),
         }
     }
 

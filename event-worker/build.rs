@@ -1,0 +1,24 @@
+//! Tells the program which commit it is built from: `DBEVENT_COMMIT`, where that is set (in an
+//! image that has no repository), else what git says.
+
+use std::process::Command;
+
+#[expect(clippy::print_stdout, reason = "cargo is told so")]
+fn main() {
+    println!("cargo:rerun-if-env-changed=DBEVENT_COMMIT");
+    // It is written at each commit and checkout.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo:rerun-if-changed={log}");
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+    let named = std::env::var("DBEVENT_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = named.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    println!("cargo:rustc-env=DBEVENT_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_owned()));
+}
+
+/// What git answers, if this is a repository.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned()).filter(|text| !text.is_empty())
+}

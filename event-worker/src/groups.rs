@@ -1,0 +1,128 @@
+//! `event-worker groups`: the listeners' places on the bus, those of listeners too that no config
+//! has any more, and forgetting them.
+
+use std::{path::Path, time::Duration};
+
+use bytesize::ByteSize;
+use event_bus::{Bus, BusConfig, KnownGroup, Progress, TopicFilter};
+use full_sync::Listening;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{config::Config, error::Error, supervisor::records_behind, table};
+
+/// How long a member that has just ended may still count for the bus.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(15);
+
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The listener whose group this is; `None` for a group that is no listener's.
+pub(crate) fn listener_of<'a>(bus: &BusConfig, group: &'a str) -> Option<&'a str> {
+    group.strip_prefix(&prefix(bus))
+}
+
+fn prefix(bus: &BusConfig) -> String {
+    format!("{}.listener.", bus.topic_prefix)
+}
+
+/// Prints the group of every listener that the bus knows.
+///
+/// # Errors
+///
+/// When the config is wrong, or the bus is away.
+pub async fn list_groups(file: &Path) -> Result<(), Error> {
+    let config = Config::open_for_bus(file)?;
+    let bus = event_bus::open(&config.bus)?;
+    let mut rows = vec![["LISTENER", "IN CONFIG", "BEHIND", "KEEPS", "MEMBERS"].map(str::to_owned)];
+    for group in bus.groups().await? {
+        let Some(listener) = listener_of(&config.bus, &group.name) else { continue };
+        let topics = topics_of(&config, listener);
+        let progress = bus.progress(&group.name, &topics).await?;
+        let is_known = config.listeners.contains_key(listener);
+        rows.push(row(listener, is_known, (&group, &progress)));
+    }
+    print(&rows);
+    Ok(())
+}
+
+/// What a listener gets; everything, if the config does not have it.
+fn topics_of(config: &Config, listener: &str) -> TopicFilter {
+    match config.listeners.get(listener) {
+        Some(found) => found.subscription(listener, &config.bus).topics,
+        None => config.bus.topics().filter(&[("*".to_owned(), "*".to_owned())]),
+    }
+}
+
+fn row(
+    listener: &str,
+    is_known: bool,
+    (group, progress): (&KnownGroup, &[Progress]),
+) -> [String; 5] {
+    let members = match (group.members.join("; "), group.waiting) {
+        (none, 0) if none.is_empty() => "none".to_owned(),
+        (members, 0) => members,
+        (members, waiting) => format!("{members}; {waiting} more stand by"),
+    };
+    // Of topics that it has never met it knows nothing: they are not its own.
+    let met: Vec<Progress> =
+        progress.iter().filter(|at| is_known || at.committed.is_some()).cloned().collect();
+    [
+        listener.to_owned(),
+        if is_known { "yes" } else { "no" }.to_owned(),
+        records_behind(&met).to_string(),
+        group.held_bytes.map_or_else(|| "-".to_owned(), |held| ByteSize::b(held).to_string()),
+        members,
+    ]
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result of this command")]
+fn print(rows: &[[String; 5]]) {
+    for line in table::aligned(rows) {
+        println!("{line}");
+    }
+}
+
+/// Forgets how far a listener is that the config does not have, so that nothing is kept for it any
+/// more.
+///
+/// # Errors
+///
+/// When the config has it, when it still runs somewhere, when the bus does not know it or is away.
+#[expect(clippy::print_stdout, reason = "what was done is the result of this command")]
+pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
+    let config = Config::open_for_bus(file)?;
+    let listener = listener_of(&config.bus, listener).unwrap_or(listener);
+    if config.listeners.contains_key(listener) {
+        return Err(Error::ListenerInConfig(listener.to_owned()));
+    }
+    let bus = event_bus::open(&config.bus)?;
+    forget(&*bus, &config.bus, listener).await?;
+    println!("forgotten: nothing is kept for {listener} any more");
+    // On a log that is full this waits until the other listeners have gone on: it is no reason to
+    // keep the group.
+    if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {
+        warn!(
+            %error,
+            "what full syncs know of the listener stays: until it is removed (the same command with \
+             a group of that name), do not use its name again"
+        );
+    }
+    Ok(())
+}
+
+/// Forgets a group as soon as nobody is in it, within a deadline.
+async fn forget(bus: &dyn Bus, config: &BusConfig, listener: &str) -> Result<(), Error> {
+    let group = format!("{}{listener}", prefix(config));
+    let give_up = Instant::now() + RELEASE_DEADLINE;
+    loop {
+        match bus.forget_group(&group).await {
+            Err(event_bus::Error::GroupActive { .. }) if Instant::now() < give_up => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(event_bus::Error::Rejected(_)) => {
+                return Err(Error::UnknownGroup(listener.to_owned()));
+            }
+            done => return Ok(done?),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Whether the code that a handler process runs was changed since the process was started.
+
+use std::{
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use crate::handler::program;
+
+/// What the name of a script ends in. Other arguments may be files that the handler itself writes.
+const SCRIPTS: [&str; 15] = [
+    "bash", "cjs", "jar", "js", "lua", "mjs", "php", "pl", "ps1", "py", "pyz", "r", "rb", "sh",
+    "ts",
+];
+
+/// The files of a command, as they were when it was started.
+#[derive(Debug, Default)]
+pub(super) struct Code(Vec<(PathBuf, Mark)>);
+
+/// What tells a file from what it was.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(path: &Path) -> Option<Self> {
+        let file = path.metadata().ok().filter(Metadata::is_file)?;
+        let changed = (file.mtime(), file.mtime_nsec());
+        Some(Self { inode: file.ino(), bytes: file.len(), changed })
+    }
+}
+
+impl Code {
+    /// The program, and the scripts among its arguments.
+    pub(super) fn of(command: &[String]) -> Self {
+        let Some((program, arguments)) = command.split_first() else { return Self::default() };
+        let scripts = arguments.iter().map(PathBuf::from).filter(|path| is_script(path));
+        let files = program::find(program).into_iter().chain(scripts);
+        Self(files.filter_map(|path| Mark::of(&path).map(|mark| (path, mark))).collect())
+    }
+
+    /// A file that is another now. One that is not there is being replaced: the next look tells.
+    pub(super) fn changed(&self) -> Option<&Path> {
+        let is_other =
+            |(path, mark): &&(PathBuf, Mark)| Mark::of(path).is_some_and(|now| now != *mark);
+        self.0.iter().find(is_other).map(|(path, _)| path.as_path())
+    }
+}
+
+fn is_script(path: &Path) -> bool {
+    let end = path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase);
+    end.is_some_and(|end| SCRIPTS.contains(&end.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_is_written_anew_is_noticed_and_what_the_handler_writes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let text = |name: &str| path(name).display().to_string();
+        for name in ["handler.py", "out.jsonl", "data"] {
+            std::fs::write(path(name), "one").unwrap();
+        }
+        let command =
+            ["sh".to_owned(), "-u".to_owned(), text("handler.py"), text("out.jsonl"), text("data")];
+        let code = Code::of(&command);
+        assert_eq!(code.changed(), None);
+        std::fs::write(path("out.jsonl"), "more").unwrap();
+        std::fs::write(path("data"), "more").unwrap();
+        assert_eq!(code.changed(), None);
+
+        std::fs::remove_file(path("handler.py")).unwrap();
+        assert_eq!(code.changed(), None, "it is being replaced");
+        std::fs::write(path("handler.py"), "two").unwrap();
+        assert_eq!(code.changed(), Some(path("handler.py").as_path()));
+        assert_eq!(Code::of(&command).changed(), None);
+    }
+
+    #[test]
+    fn the_program_itself_counts_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("handler");
+        let write = |text: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+        };
+        write("#!/bin/sh\n");
+        let code = Code::of(&[program.display().to_string()]);
+        assert_eq!(code.changed(), None);
+        write("#!/bin/sh\nexit\n");
+        assert_eq!(code.changed(), Some(program.as_path()));
+    }
+}

@@ -1,0 +1,42 @@
+//! `event-worker listener restart` and `retry`: asks the event-worker that runs a listener.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+
+use crate::{api::ListenerView, client::ApiClient, config::Config, error::Error};
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is to be done with a listener that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// A new process takes the place of the one that runs, once that has finished what is begun.
+    Restart,
+    /// What waits after a failure is tried now.
+    Retry,
+}
+
+/// Has it done by the event-worker that runs with this config, and says how the listener is.
+///
+/// # Errors
+///
+/// When the config is wrong, when nothing answers, or when that does not run the listener.
+#[expect(clippy::print_stdout, reason = "what was done is the result of this command")]
+pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), Error> {
+    let config = Config::open(file)?;
+    config.listener(id)?;
+    let api = ApiClient::new(&config.listen)?;
+    let verb = match steer {
+        Steer::Restart => "restart",
+        Steer::Retry => "retry",
+    };
+    let path = format!("/api/v1/listeners/{id}/{verb}");
+    let answer = api.post::<ListenerView>(&path, &Value::Null, ANSWER_DEADLINE).await;
+    let view = answer.map_err(|answer| api.error(answer))?;
+    match steer {
+        Steer::Restart => println!("{id} is started anew, once the calls that run have ended"),
+        Steer::Retry => println!("{id} tries again now what waits; it was {}", view.state),
+    }
+    Ok(())
+}

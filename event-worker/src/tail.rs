@@ -1,0 +1,151 @@
+//! `event-worker tail`: shows changes as they lie on the bus, as JSON lines, without a group.
+
+use std::{
+    io::{ErrorKind, Write},
+    path::Path,
+    time::Duration,
+};
+
+use event_bus::{Consumer, Delivery, Polled, TopicFilter};
+use service::{Backoff, BackoffConfig, glob};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{config::Config, error::Error, event::Event, listener::read_change, reset::ResetPlace};
+
+const BUS_RETRY: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(5), factor: 2.0 };
+
+/// Prints the changes of the tables that fit `table` (`table` or `schema.table`, with * and ? as
+/// wildcards; all without), from a place on, until `stop` or until nobody reads them any more.
+///
+/// # Errors
+///
+/// When the config is wrong, or the bus refuses us or does not answer at first.
+pub async fn tail(
+    file: &Path,
+    table: Option<&str>,
+    from: &ResetPlace,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let config = Config::open_for_bus(file)?;
+    let wanted = Wanted::new(table);
+    let bus = event_bus::open(&config.bus)?;
+    let opened = stop.run_until_cancelled(bus.tail(&wanted.topics(&config), from.to)).await;
+    let Some(opened) = opened else { return Ok(()) };
+    let mut tail = opened?;
+    let shown = stop.run_until_cancelled(show(&mut *tail, &wanted)).await;
+    tail.close().await;
+    shown.unwrap_or(Ok(()))
+}
+
+/// Which tables are shown.
+struct Wanted {
+    schema: String,
+    table: String,
+}
+
+impl Wanted {
+    fn new(table: Option<&str>) -> Self {
+        let (schema, table) = match table {
+            Some(name) => name.split_once('.').unwrap_or(("*", name)),
+            None => ("*", "*"),
+        };
+        Self { schema: schema.to_owned(), table: table.to_owned() }
+    }
+
+    fn topics(&self, config: &Config) -> TopicFilter {
+        config.bus.topics().filter(&[(self.schema.clone(), self.table.clone())])
+    }
+
+    /// One topic may hold several tables.
+    fn fits(&self, schema: &str, table: &str) -> bool {
+        glob::matches(&self.schema, schema) && glob::matches(&self.table, table)
+    }
+}
+
+async fn show(tail: &mut dyn Consumer, wanted: &Wanted) -> Result<(), Error> {
+    let mut backoff = Backoff::new(BUS_RETRY);
+    loop {
+        match tail.poll().await {
+            Ok(Polled::Records { deliveries, .. }) => {
+                backoff.reset();
+                let lines = lines(&deliveries, wanted);
+                if !lines.is_empty() && !print(lines).await? {
+                    return Ok(());
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() => {
+                if backoff.failures() == 0 {
+                    warn!(%error, "the bus is away; it is waited for");
+                }
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The events of the wanted tables, each as handlers get it.
+fn lines(deliveries: &[Delivery], wanted: &Wanted) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for delivery in deliveries {
+        let (text, change) = match read_change(delivery) {
+            Ok(read) => read,
+            Err(error) => {
+                warn!(%error, "left out");
+                continue;
+            }
+        };
+        if wanted.fits(&change.schema, &change.table_name) {
+            lines.extend_from_slice(Event::new((delivery, text), change, 0).json().as_bytes());
+            lines.push(b'\n');
+        }
+    }
+    lines
+}
+
+/// Whether somebody still reads.
+async fn print(lines: Vec<u8>) -> Result<bool, Error> {
+    // A full pipe blocks, so not on a thread that others need.
+    let written = tokio::task::spawn_blocking(move || {
+        let mut out = std::io::stdout().lock();
+        out.write_all(&lines).and_then(|()| out.flush())
+    });
+    match written.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::io("cannot write to standard output")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::{delivery, value};
+
+    #[test]
+    fn a_table_is_wanted_by_its_name_with_or_without_its_schema() {
+        let fits =
+            |wanted: &str, schema: &str, table: &str| Wanted::new(Some(wanted)).fits(schema, table);
+        assert!(fits("item", "shop", "item") && fits("shop.item", "shop", "item"));
+        assert!(fits("shop.*", "shop", "x") && !fits("shop.*", "more", "x"));
+        assert!(!fits("shop.item", "more", "item") && !fits("item", "shop", "items"));
+        assert!(Wanted::new(None).fits("any", "thing"));
+    }
+
+    #[test]
+    fn each_event_is_a_line_and_what_is_none_is_left_out() {
+        let deliveries = [delivery(1, &value("a")), delivery(2, "null"), delivery(3, &value("b"))];
+        let lines = lines(&deliveries, &Wanted::new(None));
+        let lines: Vec<serde_json::Value> = String::from_utf8(lines)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let ids: Vec<_> = lines.iter().map(|line| line["EvId"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(lines[1]["Bus"]["offset"], 3);
+    }
+}

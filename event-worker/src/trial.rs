@@ -1,0 +1,191 @@
+//! `event-worker try`: one call of a listener's handler, and what its answer means. Nothing on the
+//! bus is read or changed.
+
+use std::{io::Read, path::Path, time::Instant};
+
+use bytes::Bytes;
+use change_event::ChangeEvent;
+use event_bus::{Delivery, Headers, Partition};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use service::exit::Exit;
+
+use crate::{
+    config::Config,
+    error::Error,
+    event::Event,
+    handler::{self, Batch, Outcome},
+};
+
+/// No batch is longer.
+const MAX_INPUT_BYTES: u64 = 256 << 20;
+
+/// Where the events of a trial are said to lie, unless they say it themselves.
+const NOWHERE: &str = "try";
+
+/// Calls the handler of the listener `id` once with the events that `input` has, as a JSON array or
+/// as a line each, and prints what its answer means.
+///
+/// # Errors
+///
+/// When the config or the input is wrong, or the handler is a program that must be started itself.
+#[expect(clippy::print_stdout, reason = "the meaning is the result of this command")]
+pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit, Error> {
+    let config = Config::open(file)?;
+    let listener = config.listener(id)?;
+    let Some(make_handler) = handler::maker((id, listener), &config.secret_variables)? else {
+        return Err(Error::NoHandler(id.to_owned()));
+    };
+    let mut text = String::new();
+    let read = input.take(MAX_INPUT_BYTES).read_to_string(&mut text);
+    read.map_err(Error::io("cannot read standard input"))?;
+    let events = events(&text).map_err(Error::BadInput)?;
+    let mut handler = make_handler(0);
+    println!("called with {} ({} bytes)", count(events.len()), text.len());
+    let began = Instant::now();
+    let outcome = handler.handle(Batch { events: &events, attempt: 1 }).await;
+    println!("it answered after {:.1?}", began.elapsed());
+    drop(handler);
+    let (meaning, exit) = meaning(&outcome, &events);
+    println!("{meaning}");
+    Ok(exit)
+}
+
+fn count(events: usize) -> String {
+    if events == 1 { "1 event".to_owned() } else { format!("{events} events") }
+}
+
+/// What follows from an answer.
+fn meaning(outcome: &Outcome, events: &[Event]) -> (String, Exit) {
+    let all = count(events.len());
+    let saying = |said: &Option<String>| match said {
+        Some(said) => format!("; the handler said: {said}"),
+        None => String::new(),
+    };
+    match outcome {
+        Outcome::Done => (format!("done: {all} would be committed"), Exit::Done),
+        Outcome::Failed(failure) => {
+            let again = match failure.retry_after {
+                Some(wait) => format!("after {wait:?} at the earliest"),
+                None => "after a while (`retry`)".to_owned(),
+            };
+            let (reason, said) = (&failure.reason, saying(&failure.said));
+            (format!("failed: {reason}{said}; {all} would come again {again}"), Exit::Refused)
+        }
+        Outcome::Partly { failed: ids, said } => {
+            let is_known = |id: &&String| events.iter().any(|event| event.ev_id() == **id);
+            let strangers: Vec<&str> =
+                ids.iter().filter(|id| !is_known(id)).map(String::as_str).collect();
+            let text = match strangers.is_empty() {
+                true => format!(
+                    "failed in part: these would come again, with every later event of their keys: \
+                     {}; the others are done{}",
+                    ids.join(", "),
+                    saying(said)
+                ),
+                false => format!(
+                    "failed: it names events that it was not given ({}), so {all} would come again",
+                    strangers.join(", ")
+                ),
+            };
+            (text, Exit::Refused)
+        }
+    }
+}
+
+/// The place that an event came from, where it says so.
+#[derive(Deserialize)]
+struct Bus {
+    topic: String,
+    partition: u32,
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct Placed {
+    #[serde(rename = "Bus")]
+    bus: Option<Bus>,
+}
+
+/// The events of an array, or of one line each.
+fn events(text: &str) -> Result<Vec<Event>, String> {
+    let one =
+        |number: usize, text: &str| event(text).map_err(|why| format!("event {number}: {why}"));
+    if text.trim_start().starts_with('[') {
+        let parts: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        return (1..).zip(parts).map(|(number, part)| one(number, part.get())).collect();
+    }
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    (1..).zip(lines).map(|(number, line)| one(number, line)).collect()
+}
+
+fn event(text: &str) -> Result<Event, String> {
+    let Placed { bus } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    // It is added anew, as the last member, where it stands in what `tail` prints.
+    let record = match &bus {
+        Some(_) => {
+            let end =
+                text.rfind(",\"Bus\":").ok_or("Bus must be its last member, as tail prints it")?;
+            format!("{}}}", &text[..end])
+        }
+        None => text.to_owned(),
+    };
+    let change = ChangeEvent::read_text(&record).map_err(|error| error.to_string())?;
+    let nowhere = || Bus { topic: NOWHERE.to_owned(), partition: 0, offset: 0 };
+    let Bus { topic, partition, offset } = bus.unwrap_or_else(nowhere);
+    let topic: std::sync::Arc<str> = topic.into();
+    let delivery = Delivery {
+        partition: Partition { topic: topic.clone(), number: partition },
+        offset,
+        topic,
+        key: Bytes::new(),
+        value: Bytes::new(),
+        headers: Headers::default(),
+    };
+    Ok(Event::new((&delivery, &record), change, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::tests::value;
+
+    fn ids(text: &str) -> Result<Vec<String>, String> {
+        Ok(events(text)?.iter().map(|event| event.ev_id().to_owned()).collect())
+    }
+
+    #[test]
+    fn events_come_as_an_array_or_a_line_each() {
+        let (a, b) = (value("a"), value("b"));
+        assert_eq!(ids(&format!("[{a},\n {b}]")).unwrap(), ["a", "b"]);
+        assert_eq!(ids(&format!("{a}\n\n{b}\n")).unwrap(), ["a", "b"]);
+        assert_eq!(ids("[]\n").unwrap(), Vec::<String>::new());
+        assert!(ids("[{}]").unwrap_err().starts_with("event 1: "));
+        assert!(ids("nothing").is_err() && ids("[1").is_err());
+    }
+
+    #[test]
+    fn an_event_that_tail_printed_keeps_its_place_and_has_it_once() {
+        let bus = r#"{"topic":"db.s.t","partition":2,"offset":7}"#;
+        let printed = value("a");
+        let printed = format!("{},\"Bus\":{bus}}}", printed.strip_suffix('}').unwrap());
+        let event = &events(&printed).unwrap()[0];
+        assert_eq!(event.json(), printed);
+        assert_eq!((event.place().0.number, event.place().1), (2, 7));
+    }
+
+    #[test]
+    fn each_answer_is_told_with_what_follows() {
+        let events = events(&format!("{}\n{}", value("a"), value("b"))).unwrap();
+        let told = |outcome: Outcome| meaning(&outcome, &events);
+        let partly = |id: &str| Outcome::Partly { failed: vec![id.to_owned()], said: None };
+        assert_eq!(told(Outcome::Done), ("done: 2 events would be committed".into(), Exit::Done));
+        let (text, exit) = told(Outcome::failed("no"));
+        assert!(text.starts_with("failed: no; 2 events") && exit == Exit::Refused, "{text}");
+        let (text, _) = told(partly("b"));
+        assert!(text.contains("come again") && text.contains(": b; the others"), "{text}");
+        let (text, _) = told(partly("x"));
+        assert!(text.contains("was not given (x)"), "{text}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Which version this is, and of which commit.
+
+/// The version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from; `unknown` where there was no repository.
+pub const COMMIT: &str = env!("DBEVENT_COMMIT");
+
+/// Both, as `--version` shows them.
+pub const FULL: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("DBEVENT_COMMIT"), ")");
