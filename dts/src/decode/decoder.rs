@@ -317,7 +317,7 @@ impl Decoder {
             | mariadb::kind::BINLOG_CHECKPOINT
             | mariadb::kind::GTID_LIST
             | mariadb::kind::START_ENCRYPTION => Ok(Step::Nothing),
-            kind::INCIDENT => Err(Fault::Setting(INCIDENT).into()),
+            kind::INCIDENT => Err(Fault::Setting(&INCIDENT).into()),
             _ if header.is_ignorable() => Ok(Step::Nothing),
             other => Err(Fault::NotHandled(format!("the event type {other} is")).into()),
         }

@@ -28,7 +28,7 @@ pub enum Fault {
     NotHandled(String),
     /// The server logs too little.
     #[error("{0}")]
-    Setting(Setting),
+    Setting(&'static Setting),
 }
 
 /// What a server logs too little of, and what is to be done.

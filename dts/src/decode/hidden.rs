@@ -74,7 +74,7 @@ impl HiddenTypes {
                 (
                     Some((name, Hidden::OldFraction { .. })),
                     Kind::OldTime | Kind::OldDateTime | Kind::OldTimestamp,
-                ) => return Err((Fault::Setting(OLD_FRACTION), Some(name.clone()))),
+                ) => return Err((Fault::Setting(&OLD_FRACTION), Some(name.clone()))),
                 _ => {}
             }
         }

@@ -37,7 +37,7 @@ impl TablePlan {
     pub(super) fn new(serial: u64, map: &TableMap<'_>) -> Result<Self, ColumnFault> {
         let optional = map.optional().map_err(|fault| (fault, None))?;
         if optional.names.len() != map.types.len() {
-            return Err((Fault::Setting(NO_METADATA), None));
+            return Err((Fault::Setting(&NO_METADATA), None));
         }
         if optional.primary_key.iter().any(|&column| column >= map.types.len()) {
             return Err((corrupt("the primary key names a column that is not there"), None));

@@ -141,7 +141,7 @@ impl Images {
                 (Span::ABSENT, difference) => {
                     *after = Span::ABSENT;
                     if mapped.plan.is_some() && !difference.is_empty() {
-                        outcome = Err(Fault::Setting(NO_DOCUMENT));
+                        outcome = Err(Fault::Setting(&NO_DOCUMENT));
                     }
                 }
                 (Span::NULL, _) => outcome = Err(corrupt("a JSON difference without a document")),
@@ -182,7 +182,7 @@ fn check(mapped: &Mapped, head: &RowsHead<'_>) -> Result<(), Fault> {
         return Err(corrupt("the rows have another number of columns than their table map"));
     }
     if mapped.plan.is_some() && head.is_empty() {
-        return Err(Fault::Setting(EMPTY_ROWS));
+        return Err(Fault::Setting(&EMPTY_ROWS));
     }
     Ok(())
 }
