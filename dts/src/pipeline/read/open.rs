@@ -20,6 +20,7 @@ use super::{
 use crate::{
     decode::{Gtid, Position, SavepointName, TransactionEnd},
     error::{Error, Result},
+    gtid::GtidSet,
     position::Skip,
     publish::Mark,
     status::Status,
@@ -239,6 +240,19 @@ impl Reader {
         }
     }
 
+    /// The tables of which records of the transaction are published.
+    fn published_tables(&self) -> Vec<String> {
+        let mut tables: Vec<String> = self.touching.tables().map(str::to_owned).collect();
+        if let Some(gtid) = &self.decoder.transaction().gtid
+            && tables.is_empty()
+        {
+            let mut open = GtidSet::default();
+            open.add(gtid);
+            tables = self.saved.touched.tables_of(&open).names;
+        }
+        if tables.is_empty() { vec!["all that are captured".to_owned()] } else { tables }
+    }
+
     /// Rows were taken back of which records are durable.
     fn too_late(&self, end: Option<&Position>) -> Error {
         let transaction = self.decoder.transaction();
@@ -248,10 +262,7 @@ impl Reader {
             Some(Position { file, pos }) => format!("`dts position set --file {file} --pos {pos}`"),
             None => "`dts position set`; SHOW BINLOG EVENTS shows where it ends".to_owned(),
         };
-        let mut tables = self.touching.tables().collect::<Vec<_>>().join(", ");
-        if tables.is_empty() {
-            "all that are captured".clone_into(&mut tables);
-        }
+        let tables = self.published_tables().join(", ");
         Error::refused(
             format!(
                 "the server rolled back the transaction at {file}:{pos}{gtid}, or a part of it, \
