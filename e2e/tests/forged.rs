@@ -104,5 +104,14 @@ async fn an_incident_of_the_server_stops_dts_which_says_what_to_do() -> Result<(
     source.ends(REFUSED, &parts).await?;
     let (code, output) = source.site.run_dts(&["position", "show"]).await?;
     ensure!(code == Some(0) && output.contains("\"published\":1"), "{code:?} {output}");
+    // A place behind it can be found.
+    let end: Option<Row> =
+        source.mysql.connect().await?.query_first("SHOW BINARY LOG STATUS").await?;
+    let end = end.context("no binlog")?;
+    let (file, pos): (String, u64) =
+        (end.get("File").context("no file")?, end.get("Position").context("no position")?);
+    let behind = ["position", "set", "--file", &file, "--pos", &pos.to_string()];
+    let (code, output) = source.site.run_dts(&behind).await?;
+    ensure!(code == Some(0), "{code:?} {output}");
     source.remove()
 }

@@ -11,7 +11,7 @@ use mysql_common::binlog::consts::EventType;
 
 use crate::{
     config::SourceConfig,
-    decode::{Decoder, Step, read_gtid_list},
+    decode::{Decoder, Fault, Step, read_gtid_list},
     error::{Error, Result},
     gtid::GtidSet,
     position::Position,
@@ -65,7 +65,7 @@ impl Scan {
     }
 
     /// Goes to the end of the next event; `None` at the end of the binlog. Rows are not looked
-    /// into, so nothing that is wrong with them matters.
+    /// into, and what the stream would stop at is passed over: this finds the places behind it.
     pub(super) async fn step(&mut self) -> Result<Option<Step>> {
         let event = match self.stream.next().await {
             Err(Error::Torn { .. }) => return self.go_on_in_next_file().await,
@@ -77,7 +77,13 @@ impl Scan {
             self.decoder.pass(&raw.header);
             return Ok(Some(Step::Nothing));
         }
-        let step = self.decoder.decode(&raw, &mut |_| Ok::<_, Error>(()))?;
+        let step = match self.decoder.decode(&raw, &mut |_| Ok::<_, Error>(())) {
+            Err(Error::Event(error)) if !matches!(error.fault(), Fault::Corrupt(_)) => {
+                self.decoder.pass(&raw.header);
+                Step::Nothing
+            }
+            step => step?,
+        };
         if let Some(end) = step.end() {
             if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.place.gtids) {
                 gtids.add(gtid);
