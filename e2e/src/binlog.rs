@@ -15,8 +15,26 @@ use crate::servers::{Mysql, repository};
 ///
 /// When the server or the tool fails.
 pub async fn event_ids(server: &Mysql, schema: &str) -> Result<BTreeSet<String>> {
+    event_ids_but(server, schema, &[]).await
+}
+
+/// The same without those of these tables, each of which has its transactions for itself: of one
+/// that has a type which the tool does not know, it does not tell all rows.
+///
+/// # Errors
+///
+/// When the server or the tool fails.
+pub async fn event_ids_but(
+    server: &Mysql,
+    schema: &str,
+    tables: &[&str],
+) -> Result<BTreeSet<String>> {
     let text = verbose(server).await?;
-    Ok(collect_ids(&text, &format!("`{schema}`.")))
+    let others: Vec<String> = tables.iter().map(|table| format!("`{schema}`.`{table}`")).collect();
+    let is_wanted = |name: &str| {
+        name.starts_with(&format!("`{schema}`.")) && !others.iter().any(|other| name == other)
+    };
+    Ok(collect_ids(&text, is_wanted))
 }
 
 /// What an event's id says without the mark of a split change of a key.
@@ -41,7 +59,7 @@ async fn verbose(server: &Mysql) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn collect_ids(text: &str, wanted: &str) -> BTreeSet<String> {
+fn collect_ids(text: &str, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
     const CHANGES: [&str; 3] = ["### INSERT INTO ", "### UPDATE ", "### DELETE FROM "];
     let mut ids = BTreeSet::new();
     // Those of XA transactions count when they are committed.
@@ -69,7 +87,7 @@ fn collect_ids(text: &str, wanted: &str) -> BTreeSet<String> {
         let Some(table) = CHANGES.iter().find_map(|start| line.strip_prefix(start)) else {
             continue;
         };
-        if table.starts_with(wanted) {
+        if is_wanted(table) {
             let id = format!("{gtid}#{row}");
             match xid {
                 Some(xid) => prepared.entry(xid).or_default().push(id),
@@ -104,7 +122,8 @@ mod tests {
             gtid(6) + "### UPDATE `a`.`t`\n",
         ]
         .concat();
-        let ids: Vec<String> = collect_ids(&text, "`a`.").into_iter().collect();
+        let ids: Vec<String> =
+            collect_ids(&text, |name| name.starts_with("`a`.")).into_iter().collect();
         assert_eq!(ids, ["u:2#0", "u:3#0", "u:6#0"]);
     }
 
@@ -113,7 +132,8 @@ mod tests {
         let text = "SET @@SESSION.GTID_NEXT= 'u:1'/*!*/;\n### INSERT INTO `a`.`t`\n### SET\n\
                     ###   @1=1\n### DELETE FROM `b`.`t`\n### UPDATE `a`.`t`\n\
                     SET @@SESSION.GTID_NEXT= 'u:2'/*!*/;\n### DELETE FROM `a`.`t`\n";
-        let ids: Vec<String> = collect_ids(text, "`a`.").into_iter().collect();
+        let ids: Vec<String> =
+            collect_ids(text, |name| name.starts_with("`a`.")).into_iter().collect();
         assert_eq!(ids, ["u:1#0", "u:1#2", "u:2#0"]);
     }
 
@@ -121,7 +141,8 @@ mod tests {
     fn mariadbs_transactions_are_named_in_comments() {
         let text = "#261121 14:18:13 server id 2  end_log_pos 993 CRC32 0x1 \tGTID 0-2-3 trans\n\
                     ### INSERT INTO `a`.`t`\n#261121 server id 2 \tGTID 5-2-1\n### UPDATE `a`.`t`\n";
-        let ids: Vec<String> = collect_ids(text, "`a`.").into_iter().collect();
+        let ids: Vec<String> =
+            collect_ids(text, |name| name.starts_with("`a`.")).into_iter().collect();
         assert_eq!(ids, ["0-2-3#0", "5-2-1#0"]);
     }
 

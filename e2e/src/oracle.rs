@@ -11,6 +11,7 @@ mod history;
 mod json;
 mod mariadb;
 mod random;
+mod spatial;
 mod tables;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use e2e::{
         Change, History, MARIADB_SESSION, SESSION, Sample, Table, Writer, mariadb_samples, quoted,
         samples,
     },
+    processes::{PATIENCE, wait_until},
     programs::{Site, recording_listener, seed, size},
     recording::{Event, Recording},
     servers::{Mysql, execute},
@@ -16,6 +17,9 @@ use e2e::{
 use rand::{SeedableRng, rngs::StdRng};
 
 const SCHEMA: &str = "every type";
+
+/// Tables with types that `mysqlbinlog` does not know, and so does not tell the rows of.
+const UNTOLD: [&str; 2] = ["places", "vectors"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_receives_what_a_select_answers_on_mysql_97() -> Result<()> {
@@ -46,7 +50,16 @@ async fn compare_all(flavor: &str) -> Result<()> {
     let (_dts, _worker) = (site.start_dts()?, site.start_worker()?);
 
     let histories = write_all(&mysql, seed()).await?;
-    let recording = site.wait_for_all(&recorded, &mysql, SCHEMA).await?;
+    let mut recording = site.wait_for_all_but(&recorded, (&mysql, SCHEMA), &UNTOLD).await?;
+    for (table, history) in histories.iter().filter(|(table, _)| UNTOLD.contains(&&*table.name)) {
+        let complete = async || {
+            recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+            let received = Received::of(table, &recording);
+            received.is_ok_and(|received| history.check(table, &received.changes).is_ok())
+        };
+        // What is wrong with it is told below.
+        let _ = wait_until("every change of it is handled", PATIENCE, complete).await;
+    }
     recording.check_ids()?;
     let mut split = 0;
     for (table, history) in &histories {

@@ -74,6 +74,20 @@ pub fn decode_rows(table: usize, kind: u8, body: &[u8]) -> Vec<u8> {
     decode_all(before.into_iter().chain([map, rows]))
 }
 
+/// The JSON form of a GEOMETRY.
+pub fn geometry(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    decode::geometry::write(&mut out, bytes);
+    out
+}
+
+/// The JSON form of a VECTOR.
+pub fn vector(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    decode::vector::write(&mut out, bytes);
+    out
+}
+
 /// The events of a compressed transaction, until one is refused.
 pub fn unpack(body: &[u8]) -> Vec<(EventHeader, Vec<u8>)> {
     let mut unpacker = Unpacker::default();

@@ -129,6 +129,14 @@ fn write_escape(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
+/// Writes bytes that are not what their type says as `{"base64":"…"}`.
+#[cold]
+pub fn write_unreadable(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(b"{\"base64\":");
+    write_base64(out, bytes);
+    out.push(b'}');
+}
+
 /// Writes bytes as a string of standard base64 with padding.
 pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');

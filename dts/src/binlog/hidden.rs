@@ -9,7 +9,7 @@ use crate::{config::SourceConfig, decode::HiddenTypes, error::Result};
 
 const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, \
     IFNULL(DATETIME_PRECISION, 0) FROM information_schema.COLUMNS \
-    WHERE DATA_TYPE IN ('uuid', 'inet4', 'inet6') \
+    WHERE DATA_TYPE IN ('uuid', 'inet4', 'inet6', 'vector') \
     OR (DATETIME_PRECISION > 0 AND COLUMN_TYPE LIKE '%mariadb-5.3%')";
 
 impl Server {

@@ -61,9 +61,7 @@ impl Charset {
     /// `{"base64":"…"}`.
     pub fn write(self, out: &mut Vec<u8>, bytes: &[u8]) {
         if !self.write_text(out, bytes) {
-            out.extend_from_slice(b"{\"base64\":");
-            json::write_base64(out, bytes);
-            out.push(b'}');
+            json::write_unreadable(out, bytes);
         }
     }
 

@@ -96,6 +96,10 @@ pub enum Kind {
     /// The members as JSON strings, in the order of their bits.
     Set(Members),
     Json,
+    /// GEOMETRY, POINT and the other spatial types.
+    Geometry,
+    /// VECTOR, which MariaDB's binlog does not tell from VARBINARY.
+    Vector,
     /// COMPRESSED (MariaDB): a text or bytes, each value perhaps packed.
     Compressed(Box<Kind>),
     /// MariaDB's types that the binlog does not tell from BINARY.
@@ -239,8 +243,8 @@ impl RawType {
             raw::TIMESTAMP => Kind::Timestamp { fraction: first },
             raw::BIT => Kind::Bit,
             raw::JSON => Kind::Json,
-            raw::GEOMETRY => return Err(Fault::NotHandled("the type GEOMETRY is".to_owned())),
-            raw::VECTOR => return Err(Fault::NotHandled("the type VECTOR is".to_owned())),
+            raw::GEOMETRY => Kind::Geometry,
+            raw::VECTOR => Kind::Vector,
             raw::OLD_TIME => Kind::OldTime,
             raw::OLD_DATETIME => Kind::OldDateTime,
             raw::OLD_TIMESTAMP => Kind::OldTimestamp,

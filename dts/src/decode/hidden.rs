@@ -1,5 +1,5 @@
 //! Types that MariaDB's binlog does not tell from others: UUID, INET4 and INET6, which look like
-//! BINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if they
+//! BINARY, VECTOR, which looks like VARBINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if they
 //! had none (`mysql56_temporal_format = OFF`; `Field_time_hires` and its like).
 
 use std::collections::HashMap;
@@ -46,6 +46,7 @@ impl HiddenTypes {
             "uuid" => Hidden::Type(Kind::Uuid),
             "inet4" => Hidden::Type(Kind::Inet4),
             "inet6" => Hidden::Type(Kind::Inet6),
+            "vector" => Hidden::Type(Kind::Vector),
             // As many as the largest value needs (`time_hires_bytes`, `datetime_hires_bytes`).
             "time" => old(bytes_of([3, 4, 4, 5, 5, 5, 6], fraction)),
             "datetime" => old(bytes_of([5, 6, 6, 7, 7, 7, 8], fraction)),
@@ -70,6 +71,9 @@ impl HiddenTypes {
                     if length_of(kind) == *length =>
                 {
                     column.kind = kind.clone();
+                }
+                (Some((_, Hidden::Type(Kind::Vector))), Kind::Binary) => {
+                    column.kind = Kind::Vector;
                 }
                 (
                     Some((name, Hidden::OldFraction { .. })),

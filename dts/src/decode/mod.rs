@@ -67,7 +67,7 @@ pub use statement::LoggedStatement;
 pub use tables::Capture;
 pub use transaction::{DomainGtid, FormatDescription, Gtid, Position, Transaction, TransactionEnd};
 pub use unpack::{TRANSACTION_PAYLOAD, Unpacker};
-pub(crate) use value::temporal::plain as moments;
+pub(crate) use value::{geometry, temporal::plain as moments, vector};
 pub use xa::{XaOutcome, Xid};
 
 /// Whether text of a collation, by its number, can be decoded.

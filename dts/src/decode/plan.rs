@@ -6,7 +6,7 @@ use super::{
     charset::BINARY_COLLATION,
     column::{Column, Kind, Members, RawType, charset, raw},
     error::{Fault, Setting, corrupt},
-    table_map::{OptionalMetadata, TableMap},
+    table_map::{Dialect, OptionalMetadata, TableMap},
 };
 
 /// A captured table as one table map describes it. Another definition is another plan.
@@ -34,7 +34,11 @@ const NO_METADATA: Setting = Setting {
 };
 
 impl TablePlan {
-    pub(super) fn new(serial: u64, map: &TableMap<'_>) -> Result<Self, ColumnFault> {
+    pub(super) fn new(
+        serial: u64,
+        map: &TableMap<'_>,
+        dialect: Dialect,
+    ) -> Result<Self, ColumnFault> {
         let optional = map.optional().map_err(|fault| (fault, None))?;
         if optional.names.len() != map.types.len() {
             return Err((Fault::Setting(&NO_METADATA), None));
@@ -42,7 +46,7 @@ impl TablePlan {
         if optional.primary_key.iter().any(|&column| column >= map.types.len()) {
             return Err((corrupt("the primary key names a column that is not there"), None));
         }
-        let mut kinds = Kinds::of(&optional);
+        let mut kinds = Kinds::of(&optional, dialect);
         let mut columns = Vec::with_capacity(map.types.len());
         for (n, (raw, name)) in map.types.iter().zip(&optional.names).enumerate() {
             let kind = kinds.next(*raw).map_err(|fault| (fault, Some((*name).to_owned())))?;
@@ -71,6 +75,7 @@ impl Column {
 /// field is about, so each field has a counter of its own.
 struct Kinds<'a> {
     optional: &'a OptionalMetadata<'a>,
+    dialect: Dialect,
     numerics: usize,
     strings: usize,
     with_members: usize,
@@ -79,9 +84,9 @@ struct Kinds<'a> {
 }
 
 impl<'a> Kinds<'a> {
-    fn of(optional: &'a OptionalMetadata<'a>) -> Self {
+    fn of(optional: &'a OptionalMetadata<'a>, dialect: Dialect) -> Self {
         let (enums, sets) = (optional.enums.iter(), optional.sets.iter());
-        Self { optional, numerics: 0, strings: 0, with_members: 0, enums, sets }
+        Self { optional, dialect, numerics: 0, strings: 0, with_members: 0, enums, sets }
     }
 
     fn next(&mut self, raw: RawType) -> Result<Kind, Fault> {
@@ -89,6 +94,10 @@ impl<'a> Kinds<'a> {
             let unsigned = highest_bit_first(self.optional.unsigned, self.numerics);
             self.numerics = self.numerics.saturating_add(1);
             return raw.plain_kind(unsigned);
+        }
+        if raw.kind == raw::GEOMETRY && self.dialect == Dialect::Mariadb {
+            // MariaDB gives it a collation, and counts it (`Field_geom::binlog_type_info`).
+            self.strings = self.strings.saturating_add(1);
         }
         if raw.is_character() {
             let collation = self.optional.collations.get(self.strings);

@@ -16,6 +16,14 @@ pub(super) struct TableMap<'a> {
     optional: &'a [u8],
 }
 
+/// Whose table maps they are: some things are counted differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Dialect {
+    #[default]
+    Mysql,
+    Mariadb,
+}
+
 /// The number under which rows name their table, at the beginning of the event's body.
 pub(super) fn table_id(body: &[u8]) -> Result<u64, Fault> {
     Reader::new(body).u48()

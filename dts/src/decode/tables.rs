@@ -7,7 +7,7 @@ use super::{
     error::{Fault, corrupt},
     hidden::HiddenTypes,
     plan::{ColumnFault, TablePlan},
-    table_map::{self, TableMap},
+    table_map::{self, Dialect, TableMap},
 };
 
 /// Bytes of table maps that are remembered, which with their plans take about ten times as much.
@@ -37,6 +37,7 @@ pub(super) struct Tables {
     /// The tables of the current statement: a row may name no other.
     announced: Vec<u64>,
     plans_made: u64,
+    dialect: Dialect,
     hidden: HiddenTypes,
 }
 
@@ -56,9 +57,20 @@ impl From<Fault> for Refused {
 
 impl Tables {
     pub(super) fn new(capture: Capture) -> Self {
-        let (by_id, announced) = (HashMap::new(), Vec::new());
-        let hidden = HiddenTypes::default();
-        Self { capture, by_id, remembered_bytes: 0, announced, plans_made: 0, hidden }
+        Self {
+            capture,
+            by_id: HashMap::new(),
+            remembered_bytes: 0,
+            announced: Vec::new(),
+            plans_made: 0,
+            dialect: Dialect::default(),
+            hidden: HiddenTypes::default(),
+        }
+    }
+
+    /// Whose the maps are that come from now on.
+    pub(super) fn know_dialect(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// Plans are made anew with these.
@@ -140,7 +152,7 @@ impl Tables {
 
     fn plan(&mut self, map: &TableMap<'_>) -> Result<Arc<TablePlan>, ColumnFault> {
         self.plans_made = self.plans_made.wrapping_add(1);
-        let mut plan = TablePlan::new(self.plans_made, map)?;
+        let mut plan = TablePlan::new(self.plans_made, map, self.dialect)?;
         self.hidden.apply(&mut plan)?;
         Ok(Arc::new(plan))
     }

@@ -61,6 +61,9 @@ pub(super) enum Comparison {
     Text(String),
     /// As hexadecimal digits of bytes.
     Bytes,
+    /// The same, of what the server takes for no bytes: GEOMETRY and VECTOR, which MariaDB lets be
+    /// in a key.
+    Digits,
 }
 
 /// Which rows, seen from a key's values.
@@ -96,6 +99,7 @@ impl KeyPart {
         };
         match self.comparison {
             Comparison::Bytes => format!("CAST({begin} AS BINARY)"),
+            Comparison::Digits => format!("HEX({begin})"),
             // As a number with a sign, which the order of a SET of 64 members does not have.
             Comparison::Bits { count: 64 } => format!("CAST({begin} AS UNSIGNED)"),
             _ => begin,
@@ -125,6 +129,7 @@ impl KeyPart {
             Comparison::Member { .. } | Comparison::Bits { .. } => {
                 Some(format!("CAST({} AS UNSIGNED)", self.name))
             }
+            Comparison::Digits => Some(self.expression()),
             _ => self.prefix.map(|_| self.expression()),
         }
     }
@@ -142,9 +147,10 @@ impl KeyPart {
             }
             (Comparison::Time, KeyValue::Text(text)) => read_time(text)?,
             (Comparison::Cast(_), KeyValue::Text(text)) => Value::Bytes(text.clone().into_bytes()),
-            (Comparison::Text(_) | Comparison::Bytes, KeyValue::Bytes { hex }) => {
-                Value::Bytes(hex.clone().into_bytes())
-            }
+            (
+                Comparison::Text(_) | Comparison::Bytes | Comparison::Digits,
+                KeyValue::Bytes { hex },
+            ) => Value::Bytes(hex.clone().into_bytes()),
             _ => return None,
         })
     }

@@ -184,6 +184,9 @@ fn key_value(comparison: &Comparison, value: &Value) -> Option<KeyValue> {
         }
         (Comparison::Cast(_), Value::Date(..)) => KeyValue::Text(moment(value)?),
         (Comparison::Time, Value::Time(..)) => KeyValue::Text(moment(value)?),
+        (Comparison::Digits, Value::Bytes(hex)) => {
+            KeyValue::Bytes { hex: String::from_utf8(hex.clone()).ok()? }
+        }
         (Comparison::Text(_) | Comparison::Bytes, Value::Bytes(bytes)) => KeyValue::of_bytes(bytes),
         _ => return None,
     })

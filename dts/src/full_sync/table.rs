@@ -194,18 +194,15 @@ impl Description {
              FROM information_schema.COLUMNS WHERE {OF_TABLE} ORDER BY ORDINAL_POSITION"
         );
         let found: Vec<Declared> = conn.exec(query, names).await?;
-        let mariadb = is_mariadb(conn.server_version());
-        found.into_iter().map(|declared| self.column(declared, mariadb)).collect()
+        found.into_iter().map(|declared| self.column(declared)).collect()
     }
 
-    fn column(&self, declared: Declared, mariadb: bool) -> Result<Column> {
+    fn column(&self, declared: Declared) -> Result<Column> {
         let (name, data_type, column_type, charset, collation, ..) = &declared;
         let (.., precision, scale, fraction, octets) = &declared;
         let narrow = |n: &Option<u64>| n.and_then(|n| u8::try_from(n).ok()).unwrap_or(0);
         let numbers = (narrow(precision), narrow(scale), narrow(fraction));
         let form = Form::of((data_type, column_type), charset.as_deref(), numbers);
-        // The binlog of MariaDB has a VECTOR as its bytes.
-        let form = if mariadb && data_type == "vector" { Ok(Form::Binary) } else { form };
         let form = form.map_err(|what| {
             Error::refused(
                 format!("column {name} of {}: {what} not handled yet", self.name()),
@@ -317,7 +314,8 @@ impl Description {
             let collation = column.collation.as_deref().unwrap_or_default();
             column.declared.starts_with("char") && collation.contains("nopad")
         });
-        part.prefix.is_none() && !is_odd
+        let is_opaque = part.comparison == Comparison::Digits;
+        part.prefix.is_none() && !is_odd && !is_opaque
     }
 
     fn key_part(&self, part: &IndexPart) -> Option<KeyPart> {
@@ -405,6 +403,7 @@ impl Column {
                 let text = format!("CONVERT(UNHEX(?) USING {charset}) COLLATE {collation}");
                 Comparison::Text(text)
             }
+            Form::Geometry | Form::Vector => Comparison::Digits,
             Form::Json => return None,
         })
     }

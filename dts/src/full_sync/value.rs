@@ -8,8 +8,9 @@ use mysql_async::{
 };
 
 use crate::decode::{
-    Charset, Fault,
+    Charset, Fault, geometry,
     moments::{self, Moment, Time},
+    vector,
 };
 
 /// The type of a column, as far as its values' JSON forms depend on it.
@@ -41,6 +42,8 @@ pub(super) enum Form {
     Enum(Charset),
     Set(Charset),
     Json,
+    Geometry,
+    Vector,
     /// UUID, INET4 or INET6 of MariaDB: the server's text is the JSON string.
     Address(&'static str),
 }
@@ -80,6 +83,9 @@ impl Form {
             "enum" => Self::Enum(read()?),
             "set" => Self::Set(read()?),
             "json" => Self::Json,
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+            | "multipolygon" | "geomcollection" | "geometrycollection" => Self::Geometry,
+            "vector" => Self::Vector,
             "uuid" => Self::Address("UUID"),
             "inet4" => Self::Address("INET4"),
             "inet6" => Self::Address("INET6"),
@@ -135,6 +141,11 @@ impl Form {
             Self::Enum(_) => flags.contains(ColumnFlags::ENUM_FLAG),
             Self::Set(_) => flags.contains(ColumnFlags::SET_FLAG),
             Self::Json => kind == T::MYSQL_TYPE_JSON,
+            Self::Geometry => kind == T::MYSQL_TYPE_GEOMETRY,
+            // The second is MariaDB's.
+            Self::Vector => {
+                kind == T::MYSQL_TYPE_VECTOR || (is_string && column.character_set() == BINARY)
+            }
             Self::Address(_) => is_string && !is_member,
         }
     }
@@ -183,6 +194,8 @@ fn write_bytes(out: &mut Vec<u8>, form: &Form, bytes: &[u8]) -> Result<(), Fault
         Form::Decimal { .. } => write_decimal(out, bytes),
         Form::Json => write_document(out, bytes),
         Form::Binary => json::write_base64(out, bytes),
+        Form::Geometry => geometry::write(out, bytes),
+        Form::Vector => vector::write(out, bytes),
         Form::Bit if bytes.len() <= 8 => {
             json::write_u64(out, bytes.iter().fold(0, |n, byte| (n << 8) | u64::from(*byte)));
         }

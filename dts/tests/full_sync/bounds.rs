@@ -299,20 +299,15 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
         .execute(&[
             "CREATE TABLE t (id INT PRIMARY KEY)",
             "CREATE VIEW v AS SELECT * FROM t",
-            "CREATE TABLE g (id INT PRIMARY KEY, `where` POINT)",
-            "CREATE TABLE e (id INT PRIMARY KEY, e VECTOR(3))",
             "CREATE TABLE s (id INT PRIMARY KEY, s SET('', 'a'))",
             "CREATE TABLE p (k VARCHAR(9) CHARACTER SET utf8mb4 PRIMARY KEY)",
             "INSERT INTO p VALUES ('a')",
         ])
         .await?;
     let mut conn = reader(&schema.url).await?;
-    for (table, parts) in [
-        ("v", &["is a view"][..]),
-        ("g", &["column where of", ".g", "POINT", "not handled yet"]),
-        ("e", &["column e of", ".e", "VECTOR", "not handled yet"]),
-        ("s", &["column s of", "SET with an empty member"]),
-    ] {
+    for (table, parts) in
+        [("v", &["is a view"][..]), ("s", &["column s of", "SET with an empty member"])]
+    {
         let refused = describe(&mut conn, &schema.name, table).await;
         let Err(Error::Refused { problem, .. }) = refused else {
             anyhow::bail!("{table}: {refused:?}")
@@ -324,7 +319,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
     let listed = tables(&mut conn).await?;
     let ours: Vec<&str> =
         listed.iter().filter(|(s, _)| *s == schema.name).map(|(_, t)| &**t).collect();
-    ensure!(ours == ["e", "g", "p", "s", "t"], "{ours:?}");
+    ensure!(ours == ["p", "s", "t"], "{ours:?}");
     // A cursor whose bytes are no text: the server reads it as another one, and the check says so.
     let (_, description) = open(&schema.url, &schema.name, "p").await?;
     let page = super::read_page(&mut conn, &description, (None, &Bounds::default()), 1).await?;

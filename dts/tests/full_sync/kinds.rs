@@ -439,7 +439,13 @@ fn addresses() -> Vec<Kind> {
             .map(|()| format!("{:x}", [0, 0xffff, rng.random::<u16>()][rng.random_range(0..3)]));
         format!("'{}'", groups.join(":"))
     });
+    let point =
+        value(|rng| format!("POINT({}, {})", rng.random_range(-99..99), rng.random_range(-99..99)));
+    // Of which the server makes a key by their bytes.
+    let mut places = Kind::one("point", "POINT", point);
+    (places.order, places.is_searched) = ("HEX(LEFT(`k`, 25))".to_owned(), false);
     vec![
+        places,
         Kind::one("uuid", "UUID", uuid()),
         Kind::one("inet4", "INET4", inet4),
         Kind::one("inet6", "INET6", inet6),

@@ -185,10 +185,22 @@ const ODD_MYSQL: &[&[&str]] = &[
     ],
 ];
 
-const ODD_MARIADB: &[&[&str]] = &[&[
-    "CREATE TABLE t (id INT PRIMARY KEY, b BLOB COMPRESSED, c TEXT COMPRESSED, u UUID, UNIQUE (u))",
-    "INSERT INTO t VALUES (1, 'x', REPEAT('y', 300), UUID()), (2, REPEAT('z', 5000), NULL, NULL)",
-]];
+const ODD_MARIADB: &[&[&str]] = &[
+    &[
+        "CREATE TABLE t (id INT PRIMARY KEY, b BLOB COMPRESSED, c TEXT COMPRESSED, u UUID, \
+         UNIQUE (u))",
+        "INSERT INTO t VALUES (1, 'x', REPEAT('y', 300), UUID()), (2, REPEAT('z', 5000), NULL, NULL)",
+    ],
+    // Geometries that are none, and a key of them.
+    &[
+        "CREATE TABLE t (id INT, g POINT NOT NULL, c CHAR(5) CHARSET latin1, h GEOMETRY, \
+         PRIMARY KEY (g))",
+        "INSERT INTO t VALUES (1, POINT(1, 2), 'é', ST_GeomFromText('POINT(3 4)', 7)), \
+         (2, POINT(2, 1), 'ü', X'00000000010100000000000000000000000000F87F0000000000000000'), \
+         (3, POINT(-1, 0), NULL, X'00000000010100000000000000000000000000F03F0000000000000000FF')",
+        "UPDATE t SET g = POINT(9, 9) WHERE id = 1",
+    ],
+];
 
 async fn compare_odd(url: &str, more: &[&[&str]]) -> Result<()> {
     let schema = format!("odd rows {}", std::process::id());
@@ -218,11 +230,11 @@ async fn odd_rows_read_as_the_binlog_has_them_on_mysql() -> Result<()> {
 #[tokio::test]
 async fn odd_rows_read_as_the_binlog_has_them_on_mariadb() -> Result<()> {
     const VECTORS: &[&str] = &[
-        "CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(3) NOT NULL)",
+        "CREATE TABLE t (id INT, v VECTOR(3) NOT NULL PRIMARY KEY)",
         "INSERT INTO t VALUES (1, VEC_FromText('[1,2,-0.5]')), (2, VEC_FromText('[0,0,0]'))",
     ];
     compare_odd(&e2e::servers::mariadb_1011_url(), ODD_MARIADB).await?;
-    compare_odd(&e2e::servers::mariadb_118_url(), &[ODD_MARIADB[0], VECTORS]).await
+    compare_odd(&e2e::servers::mariadb_118_url(), &[ODD_MARIADB, &[VECTORS]].concat()).await
 }
 
 #[tokio::test]

@@ -35,6 +35,10 @@ pub enum Domain {
     Set(Vec<String>),
     /// JSON.
     Json,
+    /// GEOMETRY, or one of its kinds by its name.
+    Geometry(&'static str),
+    /// VECTOR with so many numbers.
+    Vector(usize),
     /// JSON of MariaDB, which is text.
     JsonText,
     /// TIMESTAMP with so many digits of fraction, up to 2106 (MariaDB 11.5).
@@ -121,6 +125,8 @@ impl Domain {
             Self::Enum(members) => format!("ENUM({})", member_list(members)),
             Self::Set(members) => format!("SET({})", member_list(members)),
             Self::Json | Self::JsonText => "JSON".to_owned(),
+            Self::Geometry(kind) => (*kind).to_owned(),
+            Self::Vector(dimensions) => format!("VECTOR({dimensions})"),
             Self::Uuid => "UUID".to_owned(),
             Self::Inet4 => "INET4".to_owned(),
             Self::Inet6 => "INET6".to_owned(),

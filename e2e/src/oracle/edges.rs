@@ -3,7 +3,7 @@
 use super::{
     Domain, TextCharset, charsets,
     domain::{binary_size, hex, hex_text},
-    json, mariadb,
+    json, mariadb, spatial,
 };
 
 const FLOATS: &str = "0 -0e0 0.1 -1.5 1e-45 3.4028234663852886e38 1.17549435e-38 16777217 \
@@ -47,6 +47,7 @@ pub(super) fn of(domain: &Domain) -> Vec<String> {
             values.chain(["'no such member'".to_owned()]).collect()
         }
         Domain::Json => json::edges(),
+        Domain::Geometry(_) | Domain::Vector(_) => spatial::edges(domain),
         Domain::JsonText
         | Domain::LateTimestamp(_)
         | Domain::Uuid

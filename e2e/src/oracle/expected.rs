@@ -1,10 +1,10 @@
 //! The JSON form of a value that the server answered, by the documented rule.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mysql_async::Value;
 
-use super::{Domain, same_json};
+use super::{Domain, same_json, spatial};
 
 /// What a value's JSON text must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,10 @@ pub enum Expected {
     Double(f64),
     /// This document, with its order and its digits, however it is spaced and escaped.
     Json(String),
+    /// This text, in which each number has the shortest digits that read back as it.
+    Numbers(String),
+    /// An array of the shortest digits of these.
+    Floats(Vec<f32>),
 }
 
 impl Expected {
@@ -31,6 +35,14 @@ impl Expected {
             (Domain::Float(_), Value::Float(n)) => return Ok(Self::Float(n)),
             (Domain::Double(_), Value::Double(n)) => return Ok(Self::Double(n)),
             (Domain::Json, Value::Bytes(text)) => return Ok(Self::Json(String::from_utf8(text)?)),
+            (Domain::Geometry(_), Value::Bytes(stored)) => {
+                return Ok(Self::Numbers(spatial::geojson(&stored)?));
+            }
+            (Domain::Vector(_), Value::Bytes(bytes)) => {
+                let (numbers, rest) = bytes.as_chunks();
+                ensure!(rest.is_empty(), "a vector of {} bytes", bytes.len());
+                return Ok(Self::Floats(numbers.iter().map(|n| f32::from_le_bytes(*n)).collect()));
+            }
             (Domain::Year, Value::UInt(year)) => format!("\"{year:04}\""),
             (Domain::Year, Value::Int(year)) => format!("\"{year:04}\""),
             (_, Value::Int(n)) => n.to_string(),
@@ -69,8 +81,27 @@ impl Expected {
                     && digits(found) <= digits(&format!("{n:e}"))
             }
             Self::Json(document) => same_json(found, document),
+            Self::Numbers(expected) => same_numbers(found, expected),
+            Self::Floats(numbers) => {
+                let list = found.strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+                let found: Vec<&str> = list.unwrap_or_default().split(',').collect();
+                found.len() == numbers.len()
+                    && numbers.iter().zip(found).all(|(n, found)| Self::Float(*n).matches(found))
+            }
         }
     }
+}
+
+/// Whether both are the same but for how numbers are written, which must be as short as can be.
+fn same_numbers(found: &str, expected: &str) -> bool {
+    const AROUND: [char; 7] = ['[', ']', '{', '}', ',', ':', '"'];
+    let around = |text: &str| text.matches(AROUND).collect::<String>();
+    let pieces = || found.split(AROUND).zip(expected.split(AROUND));
+    let is_same = |(found, expected): (&str, &str)| {
+        let number = expected.parse().ok().filter(|n: &f64| n.is_finite());
+        found == expected || number.is_some_and(|n| Expected::Double(n).matches(found))
+    };
+    around(found) == around(expected) && pieces().all(is_same)
 }
 
 /// How many digits a number has, without the zeros around them. (Which ones is not always said:

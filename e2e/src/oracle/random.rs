@@ -5,7 +5,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use super::{
     Domain, TextCharset, charsets,
     domain::{binary_size, hex},
-    json, mariadb,
+    json, mariadb, spatial,
 };
 
 /// One that the column can hold.
@@ -45,6 +45,7 @@ pub(super) fn value(domain: &Domain, rng: &mut StdRng) -> String {
         Domain::Enum(members) => rng.random_range(1..=members.len()).to_string(),
         Domain::Set(members) => (rng.random::<u64>() >> (64 - members.len())).to_string(),
         Domain::Json => json::random(rng),
+        Domain::Geometry(_) | Domain::Vector(_) => spatial::random(domain, rng),
         Domain::JsonText
         | Domain::LateTimestamp(_)
         | Domain::Uuid

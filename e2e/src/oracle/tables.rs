@@ -50,13 +50,17 @@ pub async fn samples(conn: &mut Conn) -> Result<Vec<Sample>> {
         (opaques(), 20),
         (without_nulls(), 20),
         (without_key(), 20),
+        (places(), 30),
     ];
+    let version = conn.server_version();
+    let has_vectors = version >= (11, 7, 0) || ((9, 0, 0)..(10, 0, 0)).contains(&version);
+    let vectors = has_vectors.then(|| (vectors(), 20));
     let in_charsets = charsets_of(conn).await?.into_iter().map(|charset| {
         let table = charsets::table(&charset.name);
         Ok((table.with_context(|| format!("{} has no samples", charset.name))?, 2))
     });
     let in_charsets: Vec<_> = in_charsets.collect::<Result<_>>()?;
-    let all = tables.into_iter().chain(in_charsets);
+    let all = tables.into_iter().chain(vectors).chain(in_charsets);
     Ok(all.map(|(table, weight)| Sample { table, weight }).collect())
 }
 
@@ -306,6 +310,35 @@ fn without_key() -> Table {
     let mut table = Table::new("without a key", each_kind());
     table.key.clear();
     table
+}
+
+/// Every kind of place, with texts between whose character sets are told by their number.
+fn places() -> Table {
+    let columns = [
+        ("g", Domain::Geometry("GEOMETRY")),
+        ("latin", Domain::Text("VARCHAR(20)", TextCharset::Latin1, 20)),
+        ("p", Domain::Geometry("POINT")),
+        ("l", Domain::Geometry("LINESTRING")),
+        ("text", Domain::Text("VARCHAR(20)", TextCharset::Utf8mb4, 20)),
+        ("pg", Domain::Geometry("POLYGON")),
+        ("mp", Domain::Geometry("MULTIPOINT")),
+        ("e", Domain::Enum(vec!["a".to_owned(), "é".to_owned()])),
+        ("ml", Domain::Geometry("MULTILINESTRING")),
+        ("mpg", Domain::Geometry("MULTIPOLYGON")),
+        ("gc", Domain::Geometry("GEOMETRYCOLLECTION")),
+        ("b", Domain::Binary("VARBINARY(20)")),
+    ];
+    Table::new("places", named(columns))
+}
+
+fn vectors() -> Table {
+    let columns = [
+        ("v3", Domain::Vector(3)),
+        ("b12", Domain::Binary("VARBINARY(12)")),
+        ("v1", Domain::Vector(1)),
+        ("v100", Domain::Vector(100)),
+    ];
+    Table::new("vectors", named(columns))
 }
 
 fn named<const N: usize>(columns: [(&str, Domain); N]) -> Vec<(String, Domain)> {

@@ -8,6 +8,7 @@ use crate::decode::{
     hidden::HiddenTypes,
     mariadb,
     rows::RowChange,
+    table_map::Dialect,
     transaction::Gtid,
 };
 
@@ -53,6 +54,7 @@ impl Decoder {
         let named = mariadb::GtidEvent::read(event.body, event.header.server_id)?;
         let gtid = GtidEvent { gtid: Some(Gtid::Mariadb(named.gtid)), commit_micros: None };
         let step = self.name_group(&event.header, gtid, start)?;
+        self.tables.know_dialect(Dialect::Mariadb);
         if named.prepares_xa {
             self.group = Group::Xa;
         } else if !named.is_standalone {

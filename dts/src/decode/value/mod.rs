@@ -3,9 +3,11 @@
 mod address;
 mod decimal;
 mod double;
+pub(crate) mod geometry;
 mod json_diff;
 mod json_text;
 pub(super) mod temporal;
+pub(crate) mod vector;
 
 use change_event::json;
 
@@ -46,6 +48,8 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, raw: &[u8]) -> Result<(), Fa
             let mut unpacked = Vec::new();
             return write(out, plain, mariadb::column_value(raw, &mut unpacked)?);
         }
+        Kind::Geometry => geometry::write(out, raw),
+        Kind::Vector => vector::write(out, raw),
         Kind::Uuid => return address::write_uuid(out, raw),
         Kind::Inet4 => return address::write_inet4(out, raw),
         Kind::Inet6 => return address::write_inet6(out, raw),
