@@ -31,10 +31,13 @@ pub(crate) async fn hidden_types(url: &str) -> Result<HiddenTypes> {
     let mut types = HiddenTypes::default();
     let mut conn = connect(url).await?;
     if is_mariadb(&conn) {
-        let columns = "SELECT table_schema, table_name, column_name, data_type \
-                       FROM information_schema.columns";
-        let rows: Vec<(String, String, String, String)> = conn.query(columns).await?;
-        for (schema, table, column, data_type) in rows {
+        let columns = "SELECT table_schema, table_name, column_name, data_type, \
+                       is_generated = 'ALWAYS' FROM information_schema.columns";
+        let rows: Vec<(String, String, String, String, bool)> = conn.query(columns).await?;
+        for (schema, table, column, data_type, is_generated) in rows {
+            if is_generated {
+                types.add_generated((schema.clone(), table.clone()), column.clone());
+            }
             types.add((schema, table), column, (&data_type, 0));
         }
     }

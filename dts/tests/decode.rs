@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use dts::decode::{Action, Decoder, Error, Image, RowChange, Step, TablePlan};
 use e2e::{
-    oracle::{Change, Domain, Sample, Table, Writer, samples},
+    oracle::{ABSENT, Change, Domain, Sample, Table, Writer, samples},
     programs::seed,
 };
 use mysql_async::prelude::Queryable as _;
@@ -139,6 +139,9 @@ fn change_of(row: &RowChange<'_>) -> Result<Change> {
 
 fn written(image: &Image<'_>, column: usize) -> Result<String, Error> {
     let mut out = Vec::new();
+    if !image.is_present(column) {
+        return Ok(ABSENT.to_owned());
+    }
     image.write_value(column, &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }

@@ -62,7 +62,12 @@ pub enum Role {
     Invisible,
     /// Its value is made by the server: the expression, and whether it is VIRTUAL or STORED.
     Generated(&'static str),
+    /// The same, of a MariaDB that may log it in INSERT alone.
+    Unlogged(&'static str),
 }
+
+/// Stands in a [`Change`] for the value of a column that was not logged.
+pub const ABSENT: &str = "absent";
 
 /// The session that makes every value possible: zero dates, invalid ENUM members, UTC.
 pub const SESSION: &str = "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00', \
@@ -183,7 +188,9 @@ impl Column {
             Role::Nullable => "NULL".to_owned(),
             Role::NotNull => "NOT NULL".to_owned(),
             Role::Invisible => "NULL INVISIBLE".to_owned(),
-            Role::Generated(expression) => format!("GENERATED ALWAYS AS {expression}"),
+            Role::Generated(expression) | Role::Unlogged(expression) => {
+                format!("GENERATED ALWAYS AS {expression}")
+            }
         };
         format!("{} {} {role}", quoted(&self.name), self.domain.declared())
     }
@@ -198,7 +205,7 @@ impl Column {
 
     fn edges(&self) -> Vec<String> {
         let mut edges = match self.role {
-            Role::Generated(_) => return vec!["DEFAULT".to_owned()],
+            Role::Generated(_) | Role::Unlogged(_) => return vec!["DEFAULT".to_owned()],
             _ => edges::of(&self.domain),
         };
         if self.role != Role::NotNull {
@@ -210,7 +217,7 @@ impl Column {
     fn random(&self, rng: &mut StdRng) -> String {
         const NULLS: f64 = 0.1;
         match self.role {
-            Role::Generated(_) => return "DEFAULT".to_owned(),
+            Role::Generated(_) | Role::Unlogged(_) => return "DEFAULT".to_owned(),
             Role::NotNull => {}
             _ if rng.random_bool(NULLS) => return "NULL".to_owned(),
             _ => {}

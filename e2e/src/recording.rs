@@ -51,6 +51,8 @@ pub struct Event {
     pub data: Box<RawValue>,
     pub old: Option<Box<RawValue>>,
     pub oversized: Option<u64>,
+    #[serde(default)]
+    pub absent: Vec<String>,
     pub origin: String,
     pub listener: Option<String>,
     pub ts: u64,

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use change_event::Columns;
 use e2e::{
     oracle::{
-        Change, History, MARIADB_SESSION, SESSION, Sample, Table, Writer, mariadb_samples, quoted,
-        samples,
+        ABSENT, Change, History, MARIADB_SESSION, SESSION, Sample, Table, Writer, mariadb_samples,
+        quoted, samples,
     },
     processes::{PATIENCE, wait_until},
     programs::{Site, recording_listener, seed, size},
@@ -146,14 +146,17 @@ impl Received {
 fn change_of(table: &Table, event: &Event) -> Result<Change> {
     let data = Columns::read(event.data.get())?;
     let names: Vec<&str> = data.iter().map(|(name, _)| name).collect();
-    ensure!(names == table.column_names(), "Data has the columns {names:?}");
+    let is_absent = |name: &str| event.absent.iter().any(|absent| absent == name);
+    let logged: Vec<&str> =
+        table.column_names().into_iter().filter(|name| !is_absent(name)).collect();
+    ensure!(names == logged, "Data has the columns {names:?}, absent are {:?}", event.absent);
     check_key(table, event, &data)?;
-    let row: Vec<String> = data.iter().map(|(_, value)| value.to_owned()).collect();
+    let row = row_of(table, &data);
     match (event.action.as_str(), &event.old) {
         ("insert", None) => Ok(Change { before: None, after: Some(row) }),
         ("delete", None) => Ok(Change { before: Some(row), after: None }),
         ("update", Some(old)) => {
-            let before = row_before(&data, &Columns::read(old.get())?)?;
+            let before = row_before(table, &data, &Columns::read(old.get())?)?;
             Ok(Change { before: Some(before), after: Some(row) })
         }
         (action, old) => bail!("{action} with Old {old:?}"),
@@ -170,7 +173,13 @@ fn check_key(table: &Table, event: &Event, data: &Columns<'_>) -> Result<()> {
     Ok(())
 }
 
-fn row_before(data: &Columns<'_>, old: &Columns<'_>) -> Result<Vec<String>> {
+/// The values of a row, in the order of its table.
+fn row_of(table: &Table, data: &Columns<'_>) -> Vec<String> {
+    let value = |name: &str| data.get(name).unwrap_or(ABSENT).to_owned();
+    table.column_names().into_iter().map(value).collect()
+}
+
+fn row_before(table: &Table, data: &Columns<'_>, old: &Columns<'_>) -> Result<Vec<String>> {
     ensure!(old.iter().len() > 0, "Old is empty");
     for (name, value) in old.iter() {
         let now = data.get(name).with_context(|| format!("Old has {name}, Data has not"))?;
@@ -178,8 +187,9 @@ fn row_before(data: &Columns<'_>, old: &Columns<'_>) -> Result<Vec<String>> {
         let changed = now != value || now == "null";
         ensure!(changed, "Old has {name}, which did not change");
     }
-    let before = |(name, value): (&str, &str)| old.get(name).unwrap_or(value).to_owned();
-    Ok(data.iter().map(before).collect())
+    let names = table.column_names().into_iter();
+    let before = |name: &str| old.get(name).or(data.get(name)).unwrap_or(ABSENT).to_owned();
+    Ok(names.map(before).collect())
 }
 
 #[test]
@@ -201,6 +211,7 @@ fn what_is_wrong_with_one_event_is_found() {
         (r#""PK":{"id":2}"#, r#""PK":{"id":3}"#),
         (r#""PK":{"id":2}"#, r#""PK":{"n":21}"#),
         (r#","n":21"#, ""),
+        (r#""Old":"#, r#""Absent":["n"],"Old":"#),
         (r#""id":2,"n":21"#, r#""n":21,"id":2"#),
         (r#""Old":{"n":20}"#, r#""Old":{"n":21}"#),
         (r#""Old":{"n":20}"#, r#""Old":{}"#),

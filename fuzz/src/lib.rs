@@ -144,7 +144,7 @@ fn header(kind: u8) -> EventHeader {
 fn hidden() -> HiddenTypes {
     let mut hidden = HiddenTypes::default();
     for (column, kind) in [("u", "uuid"), ("i4", "inet4"), ("i6", "inet6")] {
-        hidden.add(("fuzz".to_owned(), "addresses".to_owned()), column.to_owned(), kind);
+        hidden.add(("fuzz".to_owned(), "addresses".to_owned()), column.to_owned(), (kind, 0));
     }
     hidden
 }

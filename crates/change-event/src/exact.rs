@@ -29,6 +29,7 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
     let data = rest.object()?;
     let old = rest.optional(",\"Old\":", Rest::object)?;
     let oversized = rest.optional(",\"Oversized\":", Rest::number)?;
+    let absent = rest.optional(",\"Absent\":", Rest::strings)?.unwrap_or_default();
     rest.pass(",\"Origin\":")?;
     let origin = rest.one_of(&[Origin::Binlog, Origin::FullSync], Origin::as_str)?;
     let listener = rest.optional(",\"Listener\":", Rest::string)?;
@@ -46,6 +47,7 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
         data,
         old,
         oversized,
+        absent,
         origin,
         listener,
         ts,
@@ -74,6 +76,16 @@ impl<'a> Rest<'a> {
             return Some(None);
         }
         read(self).map(Some)
+    }
+
+    fn strings(&mut self) -> Option<Vec<Cow<'a, str>>> {
+        self.pass("[")?;
+        let mut strings = vec![self.string()?];
+        while self.pass(",").is_some() {
+            strings.push(self.string()?);
+        }
+        self.pass("]")?;
+        Some(strings)
     }
 
     /// The one of these words that comes next, in quotes.
@@ -245,7 +257,8 @@ mod tests {
     );
     const CHANGED: &str = concat!(
         r#"{"EvId":"3e11fa47-71ca-11e1-9e33-c80aa9429562:23#2i","Schema":"s","TableName":"t","#,
-        r#""Action":"update","PK":{},"Data":{},"Old":{"a":0},"Origin":"binlog","Ts":17,"#,
+        r#""Action":"update","PK":{},"Data":{},"Old":{"a":0},"#,
+        r#""Absent":["b","c"],"Origin":"binlog","Ts":17,"#,
         r#""Source":{"serverId":1,"gtid":"3e11:23","file":"b.1","pos":4,"row":2}}"#
     );
 

@@ -40,6 +40,10 @@ pub struct ChangeEvent<'a> {
     /// the key, and `old` is absent.
     #[serde(default)]
     pub oversized: Option<u64>,
+    /// Columns that `data` lacks though the change may have changed them. A MariaDB does not log what
+    /// it generates.
+    #[serde(borrow, default)]
+    pub absent: Vec<Cow<'a, str>>,
     /// Where the event comes from.
     pub origin: Origin,
     /// For which listener a row of a full sync is.

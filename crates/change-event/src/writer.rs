@@ -70,8 +70,8 @@ pub enum IdPart {
 }
 
 /// One event while it is written: [`begin`](Self::begin), then [`key`](Self::key),
-/// [`data`](Self::data), perhaps [`old`](Self::old) or [`oversized`](Self::oversized), and
-/// [`finish`](Self::finish).
+/// [`data`](Self::data), perhaps [`old`](Self::old), [`oversized`](Self::oversized) or
+/// [`absent`](Self::absent), and [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct EventWriter<'a> {
     out: &'a mut Vec<u8>,
@@ -141,6 +141,20 @@ impl<'a> EventWriter<'a> {
     pub fn oversized(&mut self, bytes: usize) {
         self.out.extend_from_slice(b",\"Oversized\":");
         json::write_u64(self.out, bytes as u64);
+    }
+
+    /// Writes which columns are not in the event though they may have changed: their names as JSON
+    /// strings. Writes nothing where there are none.
+    pub fn absent<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) {
+        let mut before: &[u8] = b",\"Absent\":[";
+        for name in names {
+            self.out.extend_from_slice(before);
+            self.out.extend_from_slice(name);
+            before = b",";
+        }
+        if before == b"," {
+            self.out.push(b']');
+        }
     }
 
     /// Ends the event of a row whose binlog event begins at `pos`.

@@ -1,6 +1,7 @@
 //! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
 
 mod full_sync;
+mod generated;
 mod local;
 mod privileges;
 mod settings;

@@ -2,6 +2,7 @@
 
 use service::glob;
 
+use super::generated::of_generated;
 use crate::{
     binlog::{Conn, Product, Server},
     capture::Capture,
@@ -31,6 +32,12 @@ pub(super) struct Noted {
     detail: String,
 }
 
+impl Noted {
+    pub(super) fn new(table: String, detail: String) -> Self {
+        Self { table, detail }
+    }
+}
+
 /// Looks at the tables that the user may see.
 ///
 /// # Errors
@@ -48,6 +55,7 @@ pub(super) async fn of_tables(
     found.extend(charsets(conn, capture).await?);
     if server.product == Product::Mariadb {
         found.extend(old_fractions(conn, capture).await?);
+        found.extend(of_generated(conn, capture).await?);
     }
     found.extend(unseen(conn, capture).await?);
     Ok(found)

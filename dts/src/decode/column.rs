@@ -49,6 +49,9 @@ pub struct Column {
     pub kind: Kind,
     /// Whether it may be NULL.
     pub nullable: bool,
+    /// Whether a MariaDB makes its values of those of others. It may leave it out of the changes
+    /// that it logs.
+    pub is_generated: bool,
     /// `"name":`, escaped: what stands before a value in an object.
     pub json_key: Box<[u8]>,
 }

@@ -1,4 +1,5 @@
-//! Types that MariaDB's binlog does not tell from others: UUID, INET4 and INET6, which look like
+//! What MariaDB's binlog does not say of columns: which are generated, and types that it does not
+//! tell from others: UUID, INET4 and INET6, which look like
 //! BINARY, VECTOR, which looks like VARBINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if they
 //! had none (`mysql56_temporal_format = OFF`; `Field_time_hires` and its like).
 
@@ -11,10 +12,13 @@ use super::{
     table_map::TableMap,
 };
 
-/// The columns of these types that a server has, by schema and table. What they were when an older
-/// event was logged nobody knows any more.
+/// The columns of these types that a server has, and those that it generates, by schema and table.
+/// What they were when an older event was logged nobody knows any more.
 #[derive(Debug, Default)]
-pub struct HiddenTypes(HashMap<(String, String), Vec<(String, Hidden)>>);
+pub struct HiddenTypes {
+    types: HashMap<(String, String), Vec<(String, Hidden)>>,
+    generated: HashMap<(String, String), Vec<String>>,
+}
 
 #[derive(Clone, Debug)]
 enum Hidden {
@@ -47,22 +51,33 @@ impl HiddenTypes {
             "inet4" => Hidden::Type(Kind::Inet4),
             "inet6" => Hidden::Type(Kind::Inet6),
             "vector" => Hidden::Type(Kind::Vector),
+            _ if fraction == 0 => return,
             // As many as the largest value needs (`time_hires_bytes`, `datetime_hires_bytes`).
             "time" => old(bytes_of([3, 4, 4, 5, 5, 5, 6], fraction)),
             "datetime" => old(bytes_of([5, 6, 6, 7, 7, 7, 8], fraction)),
             "timestamp" => old(bytes_of([4, 5, 5, 6, 6, 7, 7], fraction)),
             _ => return,
         };
-        self.0.entry((schema, table)).or_default().push((column, hidden));
+        self.types.entry((schema, table)).or_default().push((column, hidden));
     }
 
-    /// Whether there are none.
+    /// Notes a column whose values the server makes of others.
+    pub fn add_generated(&mut self, table: (String, String), column: String) {
+        self.generated.entry(table).or_default().push(column);
+    }
+
+    /// Whether nothing is noted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.types.is_empty() && self.generated.is_empty()
     }
 
     /// Gives the columns of a plan their types, where they can be what the server has now.
     pub(super) fn apply(&self, plan: &mut TablePlan) -> Result<(), ColumnFault> {
+        let generated = self.generated.get(&(plan.schema.clone(), plan.table.clone()));
+        for name in generated.into_iter().flatten() {
+            let columns = plan.columns.iter_mut().filter(|column| column.name == *name);
+            columns.for_each(|column| column.is_generated = true);
+        }
         let Some(hidden) = self.of(&plan.schema, &plan.table) else { return Ok(()) };
         for column in &mut plan.columns {
             let known = hidden.iter().find(|(name, _)| *name == column.name);
@@ -105,7 +120,7 @@ impl HiddenTypes {
     }
 
     fn of(&self, schema: &str, table: &str) -> Option<&[(String, Hidden)]> {
-        let hidden = self.0.get(&(schema.to_owned(), table.to_owned()));
+        let hidden = self.types.get(&(schema.to_owned(), table.to_owned()));
         hidden.map(Vec::as_slice)
     }
 }

@@ -18,7 +18,8 @@ pub struct TablePlan {
     pub schema: String,
     /// The table's name.
     pub table: String,
-    /// The columns, in the table's order.
+    /// The columns, in the table's order. The last of those that were logged may not be among
+    /// them.
     pub columns: Vec<Column>,
     /// The columns of the primary key, in its order; empty without one.
     pub primary_key: Vec<usize>,
@@ -52,6 +53,13 @@ impl TablePlan {
             let kind = kinds.next(*raw).map_err(|fault| (fault, Some((*name).to_owned())))?;
             columns.push(Column::new(name, kind, map.is_nullable(n)));
         }
+        let in_key = optional.primary_key.iter().max().map_or(0, |column| column.saturating_add(1));
+        while dialect == Dialect::Mariadb
+            && columns.len() > in_key
+            && columns.last().is_some_and(Column::is_row_hash)
+        {
+            columns.pop();
+        }
         Ok(Self {
             serial,
             schema: map.schema.to_owned(),
@@ -67,7 +75,14 @@ impl Column {
         let mut json_key = Vec::new();
         json::write_str(&mut json_key, name);
         json_key.push(b':');
-        Self { name: name.to_owned(), kind, nullable, json_key: json_key.into() }
+        let (name, json_key) = (name.to_owned(), json_key.into());
+        Self { name, kind, nullable, is_generated: false, json_key }
+    }
+
+    /// Whether it is one of those that a MariaDB adds behind all others, and no SELECT shows: the
+    /// hash of a text that is too long for a unique index.
+    fn is_row_hash(&self) -> bool {
+        self.name.starts_with("DB_ROW_HASH_") && self.kind == Kind::UnsignedInt
     }
 }
 

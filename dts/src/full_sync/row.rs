@@ -84,7 +84,15 @@ impl RowWriter {
         if !self.record_key.is_empty() {
             return Ok(Encoded { key: pk.clone(), pk, data });
         }
-        let hash = hash_of_row(&out[data.clone()]);
+        let hash = if self.columns.iter().all(|column| column.tells_apart) {
+            hash_of_row(&out[data.clone()])
+        } else {
+            let tell_apart = |at: &usize| self.columns[*at].tells_apart;
+            self.write_object((0..self.columns.len()).filter(tell_apart), row, out)?;
+            let hash = hash_of_row(&out[pk.end..]);
+            out.truncate(pk.end);
+            hash
+        };
         // Writing to a vector does not fail.
         let _ = write!(out, "\"{hash:032x}\"");
         Ok(Encoded { key: pk.end..out.len(), pk, data })

@@ -250,7 +250,7 @@ impl Sink<'_> {
             let names = (schema.as_str(), table.as_str());
             match (&self.table.key, record.action) {
                 (_, Action::Delete) => windows.note(names, key, Touch::Gone),
-                (Key::WholeRow, _) => windows.came(names, key),
+                (Key::WholeRow(_), _) => windows.came(names, key),
                 _ => windows.note(names, key, touch_of(change, &record, &written, buffer)),
             }
         }

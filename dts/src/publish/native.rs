@@ -6,7 +6,7 @@ use change_event::{EventWriter, ObjectWriter, Source, TransactionText};
 
 use super::{
     Record,
-    row::{Row, is_changed},
+    row::{Row, is_changed, unlogged},
     table::{Key, Table},
 };
 use crate::{
@@ -61,13 +61,16 @@ impl Native {
         let mut event = EventWriter::begin(out, &self.transaction, &table.text, head);
         let columns = match &table.key {
             Key::Columns(columns) => columns.as_slice(),
-            Key::WholeRow => &[],
+            Key::WholeRow(_) => &[],
         };
         let columns = || columns.iter().copied();
         let key = event.key(|object| write_columns(plan, row, columns(), object))?;
         let mut data = None;
         match record.oversized {
-            None => data = Some(write_images(&mut event, plan, record)?),
+            None => {
+                data = Some(write_images(&mut event, plan, record)?);
+                event.absent(unlogged(change, row));
+            }
             Some(bytes) => {
                 event.data(|object| write_columns(plan, row, columns(), object))?;
                 event.oversized(bytes);
@@ -75,9 +78,9 @@ impl Native {
         }
         event.finish(change.event_pos);
         let value = start..out.len();
-        let key = match table.key {
+        let key = match &table.key {
             Key::Columns(_) => key,
-            Key::WholeRow => write_hash(plan, row, data.clone(), out)?,
+            Key::WholeRow(columns) => write_hash(plan, row, (columns, data.clone()), out)?,
         };
         Ok(Written { start, key, value, data, oversized: record.oversized })
     }
@@ -131,20 +134,20 @@ fn write_columns(
     Ok(())
 }
 
-/// Appends the key of a row that has none, as a JSON string: a hash of `Data`, which stands in
-/// `data`; of what it would be, where the event has only the row's key.
+/// Appends the key of a row that has none, as a JSON string: a hash of these columns. Where they
+/// are all, the object of them stands in `data`, unless the event has only the row's key.
 fn write_hash(
     plan: &TablePlan,
     row: &Row<'_>,
-    data: Option<Range<usize>>,
+    (columns, data): (&[usize], Option<Range<usize>>),
     out: &mut Vec<u8>,
 ) -> std::result::Result<Range<usize>, decode::Error> {
     let end = out.len();
     let data = match data {
-        Some(data) => data,
-        None => {
-            let all = 0..plan.columns.len();
-            ObjectWriter::whole(out, |object| write_columns(plan, row, all, object))?
+        Some(data) if columns.len() == plan.columns.len() => data,
+        _ => {
+            let columns = columns.iter().copied();
+            ObjectWriter::whole(out, |object| write_columns(plan, row, columns, object))?
         }
     };
     let hash = hash_of_row(&out[data]);
@@ -154,8 +157,8 @@ fn write_hash(
     Ok(end..out.len())
 }
 
-/// What tells the rows of a table apart that has no key: a hash of `Data`'s text, so that it is
-/// the same whichever way the row was read.
+/// What tells the rows of a table apart that has no key: a hash of `Data`'s text, but for columns
+/// that a MariaDB generates, so that it is the same whichever way the row was read.
 pub(crate) fn hash_of_row(data: &[u8]) -> u128 {
     xxhash_rust::xxh3::xxh3_128(data)
 }

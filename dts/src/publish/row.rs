@@ -1,6 +1,6 @@
 //! A row as far as the binlog tells it.
 
-use crate::decode::{Error, Image};
+use crate::decode::{Error, Gtid, Image, RowChange};
 
 /// The row after an insert or update, or before a delete. Of an update with a partial row image, a
 /// column that the image after lacks did not change: it is taken from the image before, if that
@@ -40,6 +40,32 @@ impl<'a> Row<'a> {
             _ => self.image,
         }
     }
+}
+
+/// The columns, as JSON strings, that a change lacks though it may have changed them: those that a
+/// MariaDB generates, and of which it logs no change whatever `binlog_row_image` is.
+pub(super) fn unlogged<'a>(
+    change: &'a RowChange<'_>,
+    row: &'a Row<'_>,
+) -> impl Iterator<Item = &'a [u8]> {
+    let columns = match change.transaction.gtid {
+        Some(Gtid::Mariadb(_)) => change.table.columns.as_slice(),
+        _ => &[],
+    };
+    let lacking = columns.iter().enumerate().filter(|(at, _)| !row.is_present(*at));
+    let may_differ = lacking.filter(|(_, column)| column.is_generated || has_full_images(change));
+    may_differ.filter_map(|(_, column)| column.json_key.strip_suffix(b":"))
+}
+
+/// Whether the images look like those of `binlog_row_image = FULL`, which lack nothing that did not
+/// change. A column that was generated then may be gone since.
+fn has_full_images(change: &RowChange<'_>) -> bool {
+    let (all, key) = (0..change.table.columns.len(), &change.table.primary_key);
+    let (Some(before), after) = (&change.before, &change.after) else { return false };
+    let has_more_than_key = all.clone().any(|at| before.is_present(at) && !key.contains(&at));
+    let has_same = after
+        .is_none_or(|after| all.clone().all(|at| before.is_present(at) == after.is_present(at)));
+    has_more_than_key && has_same
 }
 
 /// Whether an update is known to have changed a column.

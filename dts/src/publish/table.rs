@@ -7,7 +7,7 @@ use event_bus::{Headers, TopicName};
 
 use super::row::{Row, is_changed};
 use crate::{
-    decode::{Image, RowChange, TablePlan},
+    decode::{Column, Gtid, Image, RowChange, TablePlan},
     error::{Error, Result},
 };
 
@@ -16,8 +16,9 @@ use crate::{
 pub(super) enum Key {
     /// The columns of the primary key, or those that the config names.
     Columns(Vec<usize>),
-    /// There is no key: a hash over the whole row stands in.
-    WholeRow,
+    /// There is no key: a hash over the whole row stands in. These columns are hashed, which are
+    /// all but those that a MariaDB generates: it may leave these out of UPDATE and DELETE.
+    WholeRow(Vec<usize>),
 }
 
 /// A captured table, as one plan of the decoder has it.
@@ -51,7 +52,7 @@ impl Table {
             Key::Columns(columns) => {
                 columns.iter().any(|&column| is_changed(column, before, after))
             }
-            Key::WholeRow => true,
+            Key::WholeRow(_) => true,
         }
     }
 
@@ -59,31 +60,42 @@ impl Table {
     pub(super) fn check_key(&self, change: &RowChange<'_>, row: &Row<'_>) -> Result<()> {
         let plan = change.table;
         let is_missing = |column: &usize| !row.is_plain(*column);
-        let missing = match &self.key {
-            Key::Columns(columns) => columns.iter().copied().find(is_missing),
-            Key::WholeRow => (0..plan.columns.len()).find(is_missing),
-        };
-        match missing {
+        let (Key::Columns(columns) | Key::WholeRow(columns)) = &self.key;
+        match columns.iter().copied().find(is_missing) {
             None => Ok(()),
-            Some(column) => Err(self.not_logged(change, &plan.columns[column].name)),
+            Some(column) => Err(self.not_logged(change, &plan.columns[column])),
         }
     }
 
     #[cold]
-    fn not_logged(&self, change: &RowChange<'_>, column: &str) -> Error {
+    fn not_logged(&self, change: &RowChange<'_>, column: &Column) -> Error {
         let TablePlan { schema, table, .. } = &**change.table;
         let (file, pos) = (&change.transaction.start.file, change.event_pos);
         let why = match self.key {
             Key::Columns(_) => "which its records are ordered by",
-            Key::WholeRow => "and the table has no primary key, so that only whole rows tell it",
+            Key::WholeRow(_) => "and the table has no primary key, so that only whole rows tell it",
+        };
+        let Column { name, is_generated, .. } = column;
+        let problem = format!(
+            "a change of {schema}.{table} at {file}:{pos} was logged without column {name}, {why}"
+        );
+        if *is_generated {
+            return Error::refused(
+                problem + ": it is generated, and this MariaDB logs such columns in INSERT alone",
+                "name other columns in capture.keyColumns, or leave the table out with \
+                 capture.exclude",
+            );
+        }
+        let set = match change.transaction.gtid {
+            Some(Gtid::Mariadb(_)) => "SET GLOBAL binlog_row_image = FULL",
+            _ => "SET PERSIST binlog_row_image = FULL",
         };
         Error::refused(
+            problem + " (binlog_row_image other than FULL)",
             format!(
-                "a change of {schema}.{table} at {file}:{pos} was logged without column {column}, \
-                 {why} (binlog_row_image other than FULL)"
+                "run on the server {set}, start from a position after that, and load the table \
+                 anew; or give the table a primary key"
             ),
-            "run on the server SET PERSIST binlog_row_image = FULL, start from a position after \
-             that, and load the table anew; or give the table a primary key",
         )
     }
 }
@@ -93,7 +105,10 @@ fn key_of(plan: &TablePlan, key_columns: Option<&[String]>) -> Result<Key> {
     if !plan.primary_key.is_empty() {
         return Ok(Key::Columns(plan.primary_key.clone()));
     }
-    let Some(names) = key_columns else { return Ok(Key::WholeRow) };
+    let Some(names) = key_columns else {
+        let is_logged = |column: &usize| !plan.columns[*column].is_generated;
+        return Ok(Key::WholeRow((0..plan.columns.len()).filter(is_logged).collect()));
+    };
     let place = |name: &String| {
         plan.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
             Error::refused(

@@ -5,7 +5,7 @@ use mysql_async::Conn;
 use rand::{RngExt as _, rngs::StdRng};
 
 use super::{
-    Domain, Sample, Table, TextCharset,
+    Domain, Role, Sample, Table, TextCharset,
     domain::hex_text,
     edges::quoted,
     random::{byte, day_time, text},
@@ -41,6 +41,9 @@ pub async fn mariadb_samples(conn: &mut Conn) -> Result<Vec<Sample>> {
     for Sample { table, .. } in &mut tables {
         for column in &mut table.columns {
             column.domain = translated(column.domain.clone());
+            if let Role::Generated(expression) = column.role {
+                column.role = Role::Unlogged(expression);
+            }
         }
     }
     tables.push(Sample { table: compressed(), weight: 60 });

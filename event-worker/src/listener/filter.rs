@@ -88,7 +88,11 @@ impl Filter {
             return Ok(true);
         }
         let old = change.old.map(Columns::read).transpose()?.unwrap_or_default();
-        Ok(self.columns.iter().any(|column| old.get(column).is_some()))
+        // So may one that a MariaDB did not log.
+        let may_have_changed = |column: &String| {
+            old.get(column).is_some() || change.absent.iter().any(|it| it == column)
+        };
+        Ok(self.columns.iter().any(may_have_changed))
     }
 
     fn wants_table(&self, schema: &str, table: &str) -> bool {
@@ -178,8 +182,15 @@ mod tests {
 
     #[test]
     fn an_update_that_does_not_tell_its_columns_is_wanted() {
-        let value =
-            value("1").replace("insert", "update").replace("\"Data\"", "\"Oversized\":9,\"Data\"");
-        assert!(filter(&[], &["b"]).wants(&ChangeEvent::read(value.as_bytes()).unwrap()).unwrap());
+        for (member, expected) in [
+            (r#""Oversized":9"#, true),
+            (r#""Absent":["c","b"]"#, true),
+            (r#""Absent":["c"]"#, false),
+        ] {
+            let value = value("1").replace("insert", "update");
+            let value = value.replace("\"Data\"", &format!("{member},\"Data\""));
+            let change = ChangeEvent::read(value.as_bytes()).unwrap();
+            assert_eq!(filter(&[], &["b"]).wants(&change).unwrap(), expected, "{member}");
+        }
     }
 }
