@@ -45,6 +45,20 @@ impl Definition {
         }
     }
 
+    /// Whether it gives a table that it names another name. Rather once too often: it may stand so in
+    /// a comment.
+    pub fn renames(&self) -> bool {
+        let (verb, _) = first_word(&self.text);
+        let words = || words(&self.text).map(|word| word.to_uppercase());
+        let mut pairs = words().zip(words().skip(1));
+        let is_of_table = |what: &str| !["COLUMN", "INDEX", "KEY"].contains(&what);
+        match verb.to_ascii_uppercase().as_slice() {
+            b"RENAME" => true,
+            b"ALTER" => pairs.any(|(verb, what)| verb == "RENAME" && is_of_table(&what)),
+            _ => false,
+        }
+    }
+
     /// Whether one of these verbs stands before PARTITION. Rather once too often: it may stand so
     /// in a comment.
     fn changes_partitions(&self, verbs: &[&str]) -> bool {
@@ -128,6 +142,20 @@ mod tests {
         }
         assert!(definition("ALTER TABLE `a``b` ADD c INT").may_concern("shop", "a`b"));
         assert!(definition("ALTER TABLE `two words` ADD c INT").may_concern("shop", "two words"));
+    }
+
+    #[test]
+    fn a_statement_that_renames_a_table_is_told() {
+        for (text, expected) in [
+            ("RENAME TABLE item TO _item_del, _item_gho TO item", true),
+            ("ALTER TABLE b RENAME TO item", true),
+            ("alter table b rename item", true),
+            ("ALTER TABLE item RENAME COLUMN a TO b, RENAME INDEX c TO d", false),
+            ("ALTER TABLE item RENAME KEY c TO d", false),
+            ("ALTER TABLE item ADD a INT", false),
+        ] {
+            assert_eq!(definition(text).renames(), expected, "{text}");
+        }
     }
 
     #[test]

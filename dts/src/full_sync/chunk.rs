@@ -24,6 +24,8 @@ pub(crate) struct Chunk {
     /// The `server_id` of the server.
     pub(crate) server_id: u32,
     pub(crate) kind: ChunkKind,
+    /// How the table was defined: rows of another shape may have other values, too.
+    pub(crate) shape: String,
     /// Nothing follows.
     pub(crate) is_last: bool,
 }

@@ -17,6 +17,7 @@ mod read;
 mod resolve;
 mod row;
 mod session;
+mod shape;
 mod size;
 mod source;
 mod table;

@@ -15,6 +15,9 @@ pub(crate) struct Place {
     /// The key of the last row that was dealt with; absent at the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<Cursor>,
+    /// How the table was defined when the rows that were dealt with were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shape: Option<String>,
     /// Whether the end was reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) at_end: bool,

@@ -147,7 +147,7 @@ impl Reading {
         let high = marks.high(conn, source).await?;
         marks.release(conn, source).await?;
         let is_last = is_all && (rows.len() as u64) < limit;
-        Ok(self.of.chunk(rows, high, (kind, is_last)))
+        Ok(self.of.chunk((rows, described), high, (kind, is_last)))
     }
 
     /// Begins the one read of a table that has no key.
@@ -198,11 +198,11 @@ impl Reading {
         if *taken > self.of.common.config.max_keyless_rows {
             return Err(too_many_rows(described));
         }
-        let high = high.clone();
+        let chunk = self.of.chunk((rows, described), high.clone(), (ChunkKind::Part, is_all));
         if is_all {
             self.whole = None;
         }
-        Ok(self.of.chunk(rows, high, (ChunkKind::Part, is_all)))
+        Ok(chunk)
     }
 }
 
@@ -259,7 +259,12 @@ impl Subject {
         }
     }
 
-    fn chunk(&self, rows: Rows, high: Place, (kind, is_last): (ChunkKind, bool)) -> Chunk {
+    fn chunk(
+        &self,
+        (rows, described): (Rows, &Description),
+        high: Place,
+        (kind, is_last): (ChunkKind, bool),
+    ) -> Chunk {
         let server_id = self.common.source.server.variable("server_id");
         Chunk {
             rows,
@@ -267,6 +272,7 @@ impl Subject {
             at_ms: super::now_ms(),
             server_id: server_id.and_then(|id| id.parse().ok()).unwrap_or_default(),
             kind,
+            shape: described.shape(),
             is_last,
         }
     }

@@ -34,6 +34,12 @@ const MAX_NEWS: usize = 16;
 /// After an error of the bus its control table is looked at again.
 const CONTROL_RETRY: Duration = Duration::from_secs(1);
 
+/// Why a full sync begins again.
+const BROKEN_OFF: &str = "its one read of the table is broken off";
+const ALTERED: &str = "its table was altered, and what was sent of it is of the table of before";
+const REPLACED: &str =
+    "a table was renamed to its name, and what was sent is of the table of before";
+
 /// How tables are looked up again for a new listener.
 const RESOLVE_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0 };
@@ -183,8 +189,8 @@ impl Syncs {
     }
 
     /// Begins again with the first row.
-    fn restart(&mut self, id: &str, windows: &mut Windows) {
-        info!(task = id, "full sync begins again: its one read of the table is broken off");
+    fn restart(&mut self, id: &str, reason: &str, windows: &mut Windows) {
+        info!(task = id, reason, "full sync begins again");
         self.end_run(id, windows);
         self.tasks.change(id, now_ms(), begin_again);
     }
@@ -208,7 +214,7 @@ impl Syncs {
             }
             News::Chunk(chunk) => {
                 if run.hold(*chunk) == Outcome::Restarts {
-                    self.restart(&id, windows);
+                    self.restart(&id, BROKEN_OFF, windows);
                 }
             }
             News::Trouble { text, is_stuck } => {
@@ -217,7 +223,7 @@ impl Syncs {
                 }
                 self.note_trouble(&id, Some(text));
             }
-            News::Restart => self.restart(&id, windows),
+            News::Restart => self.restart(&id, BROKEN_OFF, windows),
             News::Failed(error) => {
                 self.end_run(&id, windows);
                 self.fail(&id, &error);
@@ -296,25 +302,27 @@ impl Syncs {
     fn spoil(&mut self, id: &str, windows: &mut Windows) {
         let outcome = self.runs.get_mut(id).map(|run| run.spoil(windows));
         if outcome == Some(Outcome::Restarts) {
-            self.restart(id, windows);
+            self.restart(id, BROKEN_OFF, windows);
         }
     }
 
     /// A statement that may have changed the definition of a table passed.
     pub(super) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
-        let concerned: Vec<(String, bool)> = self
+        let concerned: Vec<(String, Concern)> = self
             .tasks
             .iter()
             .filter(|task| !task.state.is_final())
             .filter(|task| definition.may_concern(&task.schema, &task.table))
-            .map(|task| (task.id.clone(), definition.removes_rows(&task.schema, &task.table)))
+            .map(|task| (task.id.clone(), Concern::of(definition, task)))
             .collect();
-        for (id, removes_rows) in concerned {
-            if removes_rows && self.has_begun(&id) {
-                self.end_run(&id, windows);
-                self.fail(&id, &removed());
-            } else {
-                self.spoil(&id, windows);
+        for (id, concern) in concerned {
+            match concern {
+                Concern::Removed if self.has_begun(&id) => {
+                    self.end_run(&id, windows);
+                    self.fail(&id, &removed());
+                }
+                Concern::Replaced if self.has_begun(&id) => self.restart(&id, REPLACED, windows),
+                _ => self.spoil(&id, windows),
             }
         }
         self.start_and_stop(windows);
@@ -361,6 +369,27 @@ impl Syncs {
         self.have_sent.extend(sent);
         let is_open = |id: &String| self.tasks.get(id).is_some_and(|task| !task.state.is_final());
         self.have_sent.retain(is_open);
+    }
+}
+
+/// What a statement may have done to a task's table.
+enum Concern {
+    /// Its rows were taken away.
+    Removed,
+    /// Another table may have its name now.
+    Replaced,
+    Altered,
+}
+
+impl Concern {
+    fn of(definition: &Definition, Task { schema, table, .. }: &Task) -> Self {
+        if definition.removes_rows(schema, table) {
+            Self::Removed
+        } else if definition.renames() {
+            Self::Replaced
+        } else {
+            Self::Altered
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{
-    Syncs,
+    ALTERED, Syncs,
     run::{Held, Run},
 };
 use crate::{
@@ -72,6 +72,10 @@ impl Syncs {
 
     fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
         let Some(run) = self.runs.get_mut(id) else { return Ok(0) };
+        if run.is_of_another_shape() {
+            self.restart(id, ALTERED, room.publisher.windows());
+            return Ok(0);
+        }
         let Some(mut held) = run.held.pop_front() else { return Ok(0) };
         let merged = run.merge_segments(&mut held, room);
         let is_done = held.is_done();
@@ -116,6 +120,13 @@ impl Run {
         self.held.front().is_some_and(|held| held.is_reached(position))
     }
 
+    /// Whether its next chunk shows another table than those before it: one that was altered
+    /// meanwhile, or took its name.
+    fn is_of_another_shape(&self) -> bool {
+        let next = self.held.front().map(|held| &held.chunk.shape);
+        self.place.shape.as_ref().is_some_and(|shape| next.is_some_and(|next| next != shape))
+    }
+
     /// Whether a chunk of it is merged in part.
     pub(super) fn is_amid_a_chunk(&self) -> bool {
         self.held.front().is_some_and(|held| held.segment > 0)
@@ -124,6 +135,7 @@ impl Run {
     /// Merges what there is room for.
     fn merge_segments(&mut self, held: &mut Held, room: &mut Room<'_>) -> Result<Merged> {
         let mut merged = Merged::default();
+        self.place.shape = Some(held.chunk.shape.clone());
         while let Some(segment) = held.chunk.rows.segments().get(held.segment)
             && room.batch.bytes() < room.up_to
         {
