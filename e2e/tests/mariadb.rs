@@ -1,6 +1,6 @@
 //! MariaDB as the source: killed and started again, compressed or not, in several domains.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -200,7 +200,10 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
     let unsafe_settings =
         ["SET GLOBAL gtid_strict_mode = OFF", "SET GLOBAL binlog_expire_logs_seconds = 7200"];
     source.execute(&unsafe_settings).await?;
+    let made = "CREATE TABLE maria.made (id INT PRIMARY KEY, a INT, d INT AS (a) VIRTUAL)";
+    source.execute(&[made]).await?;
     let told = [
+        "logs in INSERT alone: maria.made (d)",
         "MariaDB 11.8",
         "gtid_strict_mode is OFF",
         "deletes binlog files after 2h",
@@ -249,6 +252,52 @@ async fn ends(dts: &mut Process, parts: &[&str]) -> Result<()> {
         ensure!(output.contains(part), "{part:?} is not in {output}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_whose_types_mariadb_hides_are_read_as_before_when_they_are_gone() -> Result<()> {
+    const UUID: &str = "123e4567-e89b-12d3-a456-426655440000";
+    let source = Source::start("maria-gone").await?;
+    let insert = |id: u32| format!("INSERT INTO maria.u (id, u) VALUES ({id}, '{UUID}')");
+    source.execute(&["CREATE TABLE maria.u (id INT PRIMARY KEY, u UUID, v UUID)"]).await?;
+    let _worker = source.site.start_worker()?;
+    let recorded = source.site.path("recorded");
+    // So many records of each row, each with the UUID.
+    let wait = async |counts: &[usize]| {
+        let mut found = Vec::new();
+        let outcome = wait_until("the rows are handled", PATIENCE, async || {
+            let Ok(recording) = Recording::read(&recorded) else { return false };
+            let row = |id: usize| {
+                let key = format!("{{\"id\":{id}}}");
+                let of_row = recording.done().filter(|event| event.pk.get() == key);
+                // A record may be delivered twice, since its bus is killed.
+                let by_record = of_row.map(|event| (event.bus.offset, event.data.get()));
+                let by_record: BTreeMap<u64, &str> = by_record.collect();
+                by_record.values().map(|data| data.contains(UUID)).collect::<Vec<bool>>()
+            };
+            found = (1..=counts.len()).map(row).collect();
+            found.iter().map(Vec::len).eq(counts.iter().copied())
+        })
+        .await;
+        outcome.with_context(|| format!("{found:?}"))?;
+        ensure!(found.iter().flatten().all(|has_uuid| *has_uuid), "{found:?}");
+        anyhow::Ok(())
+    };
+    let mut dts = source.site.start_dts()?;
+    source.execute(&[&insert(1)]).await?;
+    wait(&[1]).await?;
+    dts.kill().await?;
+    let gone = "ALTER TABLE maria.u RENAME COLUMN u TO w, DROP COLUMN v";
+    let last = format!("INSERT INTO maria.u (id, w) VALUES (3, '{UUID}')");
+    source.execute(&[&insert(2), gone, &last]).await?;
+    dts = source.site.start_dts()?;
+    wait(&[1, 1, 1]).await?;
+    dts.kill().await?;
+    source.expect(&["position", "set", "earliest"], 0, &[]).await?;
+    let dts = source.site.start_dts()?;
+    wait(&[2, 2, 2]).await?;
+    drop((dts, source.server));
+    source.site.remove()
 }
 
 /// A table with a column for each type and each number of digits, and the statement that fills it

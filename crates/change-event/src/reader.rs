@@ -40,8 +40,8 @@ pub struct ChangeEvent<'a> {
     /// the key, and `old` is absent.
     #[serde(default)]
     pub oversized: Option<u64>,
-    /// Columns that `data` lacks though the change may have changed them. A MariaDB does not log what
-    /// it generates.
+    /// Columns that `data` lacks though the change may have changed them. A MariaDB does not log
+    /// what it generates.
     #[serde(borrow, default)]
     pub absent: Vec<Cow<'a, str>>,
     /// Where the event comes from.

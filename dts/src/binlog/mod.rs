@@ -25,6 +25,7 @@ mod wire;
 pub use conn::Conn;
 pub(crate) use connect::classify;
 pub use connect::connect;
+pub use hidden::HiddenColumn;
 pub use hosts::{Hosts, Source};
 pub(crate) use hosts::{open, refuse_stops};
 pub use locate::{Depth, Place, locate};

@@ -1,9 +1,8 @@
 //! Generated columns, which newer MariaDB servers do not log with every change.
 
-use mysql_async::{Conn, prelude::Queryable};
-
 use super::tables::{NOT_SYSTEM, Noted, named};
 use crate::{
+    binlog::Conn,
     capture::Capture,
     finding::{Finding, Severity},
 };

@@ -45,8 +45,8 @@ impl Definition {
         }
     }
 
-    /// Whether it gives a table that it names another name. Rather once too often: it may stand so in
-    /// a comment.
+    /// Whether it gives a table that it names another name. Rather once too often: it may stand so
+    /// in a comment.
     pub fn renames(&self) -> bool {
         let (verb, _) = first_word(&self.text);
         let words = || words(&self.text).map(|word| word.to_uppercase());

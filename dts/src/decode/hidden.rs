@@ -1,7 +1,7 @@
 //! What MariaDB's binlog does not say of columns: which are generated, and types that it does not
-//! tell from others: UUID, INET4 and INET6, which look like
-//! BINARY, VECTOR, which looks like VARBINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if they
-//! had none (`mysql56_temporal_format = OFF`; `Field_time_hires` and its like).
+//! tell from others: UUID, INET4 and INET6, which look like BINARY, VECTOR, which looks like
+//! VARBINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if
+//! they had none (`mysql56_temporal_format = OFF`; `Field_time_hires` and its like).
 
 use std::collections::HashMap;
 

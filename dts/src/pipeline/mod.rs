@@ -29,6 +29,7 @@ use self::{
     damage::Damage,
     read::Reader,
     syncs::Syncs,
+    types::Seen,
 };
 use crate::{
     binlog::{self, AtEnd, Hosts, Managed, Resumed, Server},
@@ -160,7 +161,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let Ends { config, status, .. } = ends;
     let prepared = stops.unless_stopped(Box::pin(prepare(ends, hosts))).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, resumed, stream, source, tasks } = prepared?;
+    let Prepared { producer, resumed, stream, source, tasks, seen } = prepared?;
     let Resumed { saved, from, .. } = resumed;
     status.streams(stream.pulse());
     info!(
@@ -177,7 +178,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let syncs = start_syncs(ends, source, tasks);
     let mut reader = Reader::new((config, &host), (stream, syncs), (saved, &from));
     if hides_types {
-        reader = reader.asking_for_types();
+        reader = reader.asking_for_types(seen);
     }
     let reading = stops.now.child_token();
     let stops = Stops { now: &reading, ..stops };
@@ -224,6 +225,8 @@ struct Prepared {
     /// Where the stream comes from.
     source: Source,
     tasks: Tasks,
+    /// What was seen of columns that the binlog hides something of.
+    seen: Seen,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
@@ -232,6 +235,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let (mut producer, checkpoint) = standby::lead(&***bus, &config.name, status).await?;
     status.enter(Phase::Connecting);
     let (saved, tasks) = (load(&checkpoint)?, Tasks::load(&checkpoint)?);
+    let seen = Seen::load(&checkpoint)?;
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);
     if hosts.is_new(&source.server) {
@@ -252,7 +256,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let binlog::Source { config: host, conn, server, .. } = source;
     let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
     let source = Source { config: host, server };
-    Ok(Prepared { producer, resumed, stream, source, tasks })
+    Ok(Prepared { producer, resumed, stream, source, tasks, seen })
 }
 
 /// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.

@@ -24,7 +24,7 @@ use super::{
     append::{Appender, Done, Durable, Job, Pace},
     held::Held,
     syncs::Syncs,
-    types::Types,
+    types::{Seen, Types},
 };
 use crate::{
     binlog::{Event, Stream},
@@ -139,8 +139,9 @@ impl Reader {
     }
 
     /// The same, for a server whose binlog hides some types.
-    pub(super) fn asking_for_types(self) -> Self {
-        Self { types: Some(Types::new(self.source.clone())), ..self }
+    pub(super) fn asking_for_types(self, seen: Seen) -> Self {
+        let capture = Arc::clone(&self.capture);
+        Self { types: Some(Types::new(self.source.clone(), capture, seen)), ..self }
     }
 
     /// Reads until it is stopped or fails. Then what was read before is appended first: so it goes
@@ -265,7 +266,8 @@ impl Reader {
 
     fn hand_over(&mut self, appender: &Appender, pace: Pace) {
         let Some(mut next) = self.idle.take() else { return };
-        let (changes, synced) = self.syncs.hand_over();
+        let (mut changes, synced) = self.syncs.hand_over();
+        changes.extend(self.types.as_mut().and_then(Types::take_change));
         let saved = self.to_save();
         self.keep_back(&mut next);
         appender.append(Job {

@@ -1,13 +1,19 @@
 //! Keeps what the decoder knows of hidden types up to date, while definitions change.
 
-use std::time::Duration;
+mod seen;
 
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use event_bus::CheckpointChange;
 use tracing::debug;
 
+pub(super) use self::seen::Seen;
+use self::seen::{Fact, GENERATED};
 use crate::{
-    binlog::{self, Server},
+    binlog::{self, HiddenColumn, Server},
+    capture::Capture,
     config::SourceConfig,
-    decode::Decoder,
+    decode::{Decoder, HiddenTypes},
     error::Result,
 };
 
@@ -18,13 +24,15 @@ const MAX_WAIT: Duration = Duration::from_mins(5);
 /// definition. Only for servers that hide types.
 pub(super) struct Types {
     config: SourceConfig,
+    capture: Arc<Capture>,
+    seen: Seen,
     /// How many such statements had been read when it was last asked.
     asked_at: Option<u64>,
 }
 
 impl Types {
-    pub(super) fn new(config: SourceConfig) -> Self {
-        Self { config, asked_at: None }
+    pub(super) fn new(config: SourceConfig, capture: Arc<Capture>, seen: Seen) -> Self {
+        Self { config, capture, seen, asked_at: None }
     }
 
     /// Whether the server is to be asked before anything else is decoded.
@@ -34,9 +42,42 @@ impl Types {
 
     pub(super) async fn refresh(&mut self, decoder: &mut Decoder) -> Result<()> {
         let mut conn = binlog::connect(&self.config).await?.waiting(MAX_WAIT);
-        decoder.know_types(Server::hidden_types(&mut conn, &self.config).await?);
+        let columns = Server::hidden_columns(&mut conn, &self.config).await?;
+        let mut types = HiddenTypes::default();
+        for column in &columns {
+            let HiddenColumn { schema, table, name, data_type, fraction, .. } = column;
+            types.add((schema.clone(), table.clone()), name.clone(), (data_type, *fraction));
+        }
+        let now = self.facts(columns);
+        let beside = self.seen.tables_beside(&now);
+        let present = Server::columns_of(&mut conn, &self.config, beside).await?;
+        self.seen.take_in(now, &present);
+        self.seen.add_to(&mut types);
+        decoder.know_types(types);
         self.asked_at = Some(decoder.definitions());
         debug!("asked for the types that the binlog hides");
         Ok(())
+    }
+
+    /// What the checkpoint is to keep, since this was last asked.
+    pub(super) fn take_change(&mut self) -> Option<CheckpointChange> {
+        self.seen.take_change()
+    }
+
+    /// What is kept of these columns. (Of times with a fraction nothing can be read anyway.)
+    fn facts(&self, columns: Vec<HiddenColumn>) -> BTreeSet<Fact> {
+        let captured = |column: &HiddenColumn| self.capture.includes(&column.schema, &column.table);
+        let mut facts = BTreeSet::new();
+        for column in columns.into_iter().filter(captured) {
+            let HiddenColumn { schema, table, name, data_type, is_generated, .. } = column;
+            if is_generated {
+                let of = (schema.clone(), table.clone(), name.clone());
+                facts.insert((of.0, of.1, of.2, GENERATED.to_owned()));
+            }
+            if matches!(data_type.as_str(), "uuid" | "inet4" | "inet6" | "vector") {
+                facts.insert((schema, table, name, data_type));
+            }
+        }
+        facts
     }
 }
