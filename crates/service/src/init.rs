@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
@@ -51,7 +51,7 @@ fn run(mut program: Command, signals: impl IntoIterator<Item = Signal>) -> io::R
             tokio::spawn(hand_on(signal, pid));
         }
         loop {
-            while let Some((dead, status)) = waitpid(None, WaitOptions::NOHANG)? {
+            while let Some((dead, status)) = wait(WaitOptions::NOHANG)? {
                 if dead == pid {
                     return Ok(code_of(status));
                 }
