@@ -3,7 +3,6 @@
 
 use std::process::Command;
 
-#[expect(clippy::print_stdout, reason = "cargo is told so")]
 fn main() {
     println!("cargo:rerun-if-env-changed=DBEVENT_COMMIT");
     // It is written at each commit and checkout.
