@@ -122,9 +122,9 @@ async fn run(file: &Path, config: Config) -> Result<Exit> {
     let status = Arc::new(Status::new(&config.name));
     let listen = (config.listen, config.token.clone());
     let reloader = Arc::new(Reloader::new(file.to_owned(), config.clone()));
-    let reloads = reloader.on_hangup(stop.clone())?;
-    let server = http::Server::bind(listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
     let services = CancellationToken::new();
+    let reloads = reloader.on_hangup(services.clone())?;
+    let server = http::Server::bind(listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
     let tasks = TaskTracker::new();
     let bus = bus::host(&config.bus, &services, &tasks).await?;
     tasks.spawn(server.serve(services.clone()));
