@@ -1,35 +1,60 @@
 //! Which tables are captured, and what their records are ordered by.
 
+mod judge;
+
 use std::collections::BTreeMap;
 
 use service::{config::Section, glob};
-use tracing::warn;
 
-use crate::{
-    decode::{LoggedStatement, Position},
-    error::{Error, Result},
-};
+pub use self::judge::Told;
 
-/// Schemas that belong to the server itself.
+/// Schemas that belong to the server itself, and to whoever runs it for others.
 const SYSTEM_SCHEMAS: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
+/// Where pt-table-checksum writes what it found. It has to do so by statements, which every replica
+/// runs for itself: they say nothing of the tables that they read.
+const CHECKSUMS: (&str, &str) = ("percona", "checksums");
+
 /// The `[capture]` section.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Capture {
     tables: Vec<TableGlob>,
     exclude: Vec<TableGlob>,
     key_columns: BTreeMap<String, Vec<String>>,
-    statement_format: StatementFormat,
+    /// About a change that was logged as a statement.
+    statement_format: Reaction,
 }
 
-/// What becomes of a change of a captured table that was logged as a statement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum StatementFormat {
-    /// Its rows are not known: dts ends in front of it.
-    #[default]
+/// What to do about a change of a captured table whose rows are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaction {
+    /// dts ends in front of it.
     Stop,
     /// It is told, and passed over.
     Warn,
+}
+
+impl Reaction {
+    const WORDS: [&str; 2] = ["stop", "warn"];
+
+    fn read(section: &Section, key: &str, default: Self) -> Self {
+        match section.choice(key, Self::WORDS) {
+            Some(0) => Self::Stop,
+            Some(_) => Self::Warn,
+            None => default,
+        }
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            tables: Vec::new(),
+            exclude: Vec::new(),
+            key_columns: BTreeMap::new(),
+            statement_format: Reaction::Stop,
+        }
+    }
 }
 
 /// A glob over a schema's and a table's name.
@@ -45,68 +70,34 @@ impl Capture {
             tables: read_globs(section, "tables"),
             exclude: read_globs(section, "exclude"),
             key_columns: read_key_columns(&section.section("keyColumns")),
-            statement_format: match section.choice("statementFormat", ["stop", "warn"]) {
-                Some(1) => StatementFormat::Warn,
-                _ => StatementFormat::Stop,
-            },
-        }
-    }
-
-    /// What to do about a change that was logged as a statement, in front of `position`.
-    ///
-    /// # Errors
-    ///
-    /// Refused, when it may be of a captured table, and is not just to be told.
-    pub fn judge(&self, statement: &LoggedStatement, position: &Position) -> Result<()> {
-        if !self.may_concern(statement) {
-            return Ok(());
-        }
-        let Position { file, pos } = position;
-        let of = match &statement.table {
-            Some((schema, table)) => format!("table {schema}.{table}"),
-            None => format!("schema {}", statement.schemas.join(", ")),
-        };
-        if self.statement_format == StatementFormat::Warn {
-            warn!(%file, pos, of, "a change was logged as a statement: its rows are not published");
-            return Ok(());
-        }
-        Err(Error::refused(
-            format!(
-                "a change of {of} before {file}:{pos} was logged as a statement (a session has \
-                 binlog_format other than ROW), so its rows are not known"
-            ),
-            "find who does that; then begin behind it (`dts position set`), or set \
-             capture.statementFormat = \"warn\" to pass over such changes, and load the table anew",
-        ))
-    }
-
-    /// By its table, where that is known, else by the schemas that it used.
-    fn may_concern(&self, statement: &LoggedStatement) -> bool {
-        match &statement.table {
-            Some((schema, table)) => self.includes(schema, table),
-            None if statement.schemas.is_empty() => true,
-            None => statement.schemas.iter().any(|schema| self.may_include(schema)),
+            statement_format: Reaction::read(section, "statementFormat", Reaction::Stop),
         }
     }
 
     /// Whether any table of a schema may be captured.
     pub(crate) fn may_include(&self, schema: &str) -> bool {
-        let matches = |glob: &TableGlob| glob::matches(&glob.schema, schema);
-        let wanted = match self.tables.as_slice() {
-            [] => !SYSTEM_SCHEMAS.contains(&schema),
-            globs => globs.iter().any(matches),
+        let wanted = if self.tables.is_empty() || SYSTEM_SCHEMAS.contains(&schema) {
+            self.is_free(schema, "")
+        } else {
+            self.tables.iter().any(|glob| glob::matches(&glob.schema, schema))
         };
-        wanted && !self.exclude.iter().any(|glob| glob.table == "*" && matches(glob))
+        let is_excluded =
+            |glob: &TableGlob| glob.table == "*" && glob::matches(&glob.schema, schema);
+        wanted && !self.exclude.iter().any(is_excluded)
     }
 
     /// Whether changes of a table are published.
     pub fn includes(&self, schema: &str, table: &str) -> bool {
         let any = |globs: &[TableGlob]| globs.iter().any(|glob| glob.matches(schema, table));
-        let wanted = match self.tables.as_slice() {
-            [] => !SYSTEM_SCHEMAS.contains(&schema),
-            globs => any(globs),
-        };
-        wanted && !any(&self.exclude)
+        let wanted = self.tables.is_empty() || any(&self.tables);
+        wanted && self.is_free(schema, table) && !any(&self.exclude)
+    }
+
+    /// Whether globs alone can choose a table: not one of the server's own, or of a tool, whose
+    /// schema must be named.
+    fn is_free(&self, schema: &str, table: &str) -> bool {
+        let is_reserved = SYSTEM_SCHEMAS.contains(&schema) || (schema, table) == CHECKSUMS;
+        !is_reserved || self.tables.iter().any(|glob| glob.schema == schema)
     }
 
     /// The globs over schema and table that choose; none where all but the system's are captured.
@@ -163,7 +154,7 @@ fn read_key_columns(section: &Section) -> BTreeMap<String, Vec<String>> {
 mod tests {
     use super::*;
 
-    fn capture(text: &str) -> Capture {
+    pub(super) fn capture(text: &str) -> Capture {
         let file = service::config::File::parse(std::path::Path::new("dts.toml"), text).unwrap();
         let capture = Capture::read(&file.root().section("capture"));
         file.finish(capture).unwrap()
@@ -196,27 +187,22 @@ mod tests {
     }
 
     #[test]
-    fn statements_count_by_their_table_else_by_their_schemas() {
-        let file = "f".into();
-        let position = Position { file, pos: 4 };
-        let table = |schema: &str, table: &str| Some((schema.to_owned(), table.to_owned()));
-        let config = "[capture]\ntables = ['weixin.a*']\nexclude = ['hidden.*']\n";
-        for (schemas, table, concerns) in [
-            (vec!["weixin"], table("weixin", "abc"), true),
-            (vec!["weixin"], table("weixin", "xyz"), false),
-            (vec!["weixin", "other"], None, true),
-            (vec!["other"], None, false),
-            (vec![], None, true),
+    fn the_tables_of_the_server_and_of_tools_are_captured_only_where_their_schema_is_named() {
+        for (tables, schema, table, expected) in [
+            ("'*.*'", "shop", "item", true),
+            ("'*.*'", "mysql", "rds_heartbeat2", false),
+            ("'my*.*'", "mysql", "user", false),
+            ("'*.*', 'mysql.user'", "mysql", "user", true),
+            ("'mysql.u*'", "mysql", "user", true),
+            ("'mysql.u*'", "mysql", "db", false),
+            ("'*.*'", "percona", "checksums", false),
+            ("'*.*'", "percona", "heartbeat", true),
+            ("'percona.*'", "percona", "checksums", true),
         ] {
-            let schemas = schemas.into_iter().map(str::to_owned).collect();
-            let statement = LoggedStatement { schemas, table };
-            let judged = capture(config).judge(&statement, &position);
-            assert_eq!(judged.is_err(), concerns, "{statement:?}");
-            let told = capture(&format!("{config}statementFormat = 'warn'\n"));
-            assert!(told.judge(&statement, &position).is_ok());
+            let capture = capture(&format!("[capture]\ntables = [{tables}]\n"));
+            assert_eq!(capture.includes(schema, table), expected, "{tables}: {schema}.{table}");
         }
-        let all = capture("[capture]\nexclude = ['hidden.*', 'half.a']\n");
-        assert!(!all.may_include("hidden") && all.may_include("half") && !all.may_include("mysql"));
+        assert!(!capture("").includes("percona", "checksums"));
     }
 
     #[test]

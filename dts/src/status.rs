@@ -25,6 +25,7 @@ use self::{
 };
 use crate::{
     binlog::{Pulse, Server},
+    capture::Told,
     config::SourceConfig,
     loss::Loss,
     position::Saved,
@@ -140,6 +141,7 @@ struct Metrics {
     split: Counter,
     oversized: Counter,
     synced: Counter,
+    statements: Counter,
     published: Counter,
     bytes: Counter,
     appends: Counter,
@@ -325,6 +327,11 @@ impl Status {
         self.metrics.oversized.inc_by(records);
     }
 
+    /// So many changes passed without rows.
+    pub fn told(&self, Told { statements }: Told) {
+        self.metrics.statements.inc_by(statements);
+    }
+
     /// So many rows of full syncs were published.
     pub fn synced(&self, records: u64) {
         self.metrics.synced.inc_by(records);
@@ -440,6 +447,7 @@ fn register(metrics: &Metrics) -> Registry {
         ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
         ("updates_split", "Updates published as delete and insert", &metrics.split),
         ("records_oversized", "Records published with only their key", &metrics.oversized),
+        ("statements_passed", "Changes that were logged as statements", &metrics.statements),
         ("full_sync_rows", "Rows of full syncs published", &metrics.synced),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),

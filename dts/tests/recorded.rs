@@ -47,7 +47,7 @@ fn tell(events: &[Event]) -> Result<Told> {
                 ensure!(end.commit_micros > 1_700_000_000_000_000, "{gtid} has no commit time");
             }
             Ok(Step::Xa(outcome, end)) => told.push(format!("{outcome:?} {} rows", end.rows)),
-            Ok(Step::Statement(statement)) => told.push(format!("{statement:?}")),
+            Ok(Step::Statement(statement, _)) => told.push(format!("{statement:?}")),
             Ok(Step::RolledBack(_)) => told.push("rolled back".to_owned()),
             Ok(Step::TornOff) => {
                 told.push("torn off".to_owned());
@@ -250,8 +250,35 @@ fn a_tagged_gtid_is_told_with_its_tag() -> Result<()> {
 #[test]
 fn a_change_that_was_logged_as_a_statement_is_told_with_its_table() -> Result<()> {
     let found = told("statement")??;
-    let expected = r#"LoggedStatement { schemas: ["fx"], table: Some(("fx", "t")) }"#;
+    let expected = r#"LoggedStatement { schemas: Some(["fx"]), table: Some(("fx", "t")) }"#;
     assert_eq!(found, [expected, "end 0 rows"]);
+    Ok(())
+}
+
+/// The same without its BEGIN and its commit, as a server logs what is no transaction.
+#[test]
+fn a_statement_that_is_a_group_by_itself_is_told_and_ends_it() -> Result<()> {
+    const QUERY: u8 = 2;
+    const XID: u8 = 16;
+    let mut events = events("statement")?;
+    events.retain(|(header, body)| {
+        header.kind != XID && (header.kind != QUERY || !body.ends_with(b"BEGIN"))
+    });
+    let mut decoder = Decoder::new(|_, _| true);
+    decoder.restart("binlog.000001", 4);
+    let mut told = Vec::new();
+    for (header, body) in &events {
+        let event = RawEvent { header: *header, body };
+        if let Step::Statement(statement, end) =
+            decoder.decode(&event, &mut |_| Ok::<_, Error>(()))?
+        {
+            let end = end.context("it does not end the group")?;
+            ensure!(end.gtid.is_some() && end.end == *decoder.position(), "{end:?}");
+            told.extend(statement.table);
+        }
+    }
+    assert_eq!(told, [("fx".to_owned(), "t".to_owned())]);
+    ensure!(!decoder.is_in_group(), "the group is open");
     Ok(())
 }
 

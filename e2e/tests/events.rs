@@ -192,7 +192,33 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() ->
     running.dts = running.site.start_dts()?;
     published(&running, 9).await?;
     ensure!(running.dts.output().contains("a change was logged as a statement"), "not told");
+    // Tables that are captured are changed by what the text does not show.
+    execute(
+        &mut server,
+        &[
+            "CREATE TABLE elsewhere.log (id INT PRIMARY KEY)",
+            "CREATE TRIGGER elsewhere.copy AFTER INSERT ON elsewhere.log FOR EACH ROW \
+             INSERT INTO styles.doc (id) VALUES (NEW.id)",
+            "CREATE VIEW elsewhere.view AS SELECT id FROM styles.doc",
+            "SET SESSION binlog_format = STATEMENT",
+            "INSERT INTO elsewhere.log VALUES (50)",
+            "INSERT INTO elsewhere.view VALUES (51)",
+            "CREATE TABLE copy (PRIMARY KEY (id)) AS SELECT id FROM doc",
+            "SET SESSION binlog_format = ROW",
+            "INSERT INTO doc (id) VALUES (24)",
+        ],
+    )
+    .await?;
+    published(&running, 10).await?;
+    counts(&running, "dts_statements_passed_total", 1 + 3).await?;
     running.end()
+}
+
+async fn counts(running: &Running, counter: &str, expected: u64) -> Result<()> {
+    let metrics = running.site.ask_dts_text("/metrics").await?;
+    let line = metrics.lines().find(|line| line.starts_with(counter)).unwrap_or_default();
+    ensure!(line == format!("{counter} {expected}"), "{line:?} is not {expected}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

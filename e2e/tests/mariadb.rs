@@ -215,6 +215,45 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_mariadb_logs_without_rows_is_told() -> Result<()> {
+    let source = Source::start("maria-statements").await?;
+    let (all, one) = ("tables = [\"maria.*\"]", "tables = [\"maria.t\"]");
+    source.site.amend("dts.toml", all, &format!("{one}\nstatementFormat = \"warn\""))?;
+    let dts = source.site.start_dts()?;
+    let setup = [
+        "CREATE DATABASE elsewhere",
+        "CREATE TABLE elsewhere.log (id INT PRIMARY KEY)",
+        "CREATE TRIGGER elsewhere.copy AFTER INSERT ON elsewhere.log FOR EACH ROW \
+         INSERT INTO maria.t VALUES (NEW.id)",
+        "CREATE VIEW elsewhere.view AS SELECT * FROM maria.t",
+        "INSERT INTO maria.t VALUES (1)",
+    ];
+    source.execute(&setup).await?;
+    source.site.wait_for_published(1).await?;
+    let statements = [
+        "USE elsewhere",
+        "SET SESSION binlog_format = STATEMENT",
+        "INSERT INTO view VALUES (2)",
+        "INSERT INTO log VALUES (3)",
+        "SET STATEMENT max_statement_time = 100 FOR INSERT INTO maria.t VALUES (4)",
+        "ANALYZE INSERT INTO maria.t VALUES (5)",
+        "UPDATE maria.t AS x SET id = 6 WHERE id = 5",
+        "UPDATE maria.t x JOIN log l ON l.id = x.id SET x.id = 7",
+        "DELETE FROM mysql.help_topic WHERE help_topic_id = 0",
+        "SET SESSION binlog_format = ROW",
+        "/*M!100101 CREATE TABLE log2 (id INT) */",
+        "INSERT INTO maria.t VALUES (8)",
+    ];
+    source.execute(&statements).await?;
+    source.site.wait_for_published(2).await?;
+    let metrics = source.site.ask_dts_text("/metrics").await?;
+    let counted = "dts_statements_passed_total 6\n";
+    ensure!(metrics.contains(counted), "{metrics}\n{}", dts.output());
+    drop((dts, source.server));
+    source.site.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_setting_or_a_table_of_mariadb_causes_ends_dts_with_what_to_do() -> Result<()> {
     let source = Source::start("maria-causes").await?;
     let mut dts = source.site.start_dts()?;

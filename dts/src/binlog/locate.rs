@@ -84,14 +84,13 @@ struct Walk {
 impl Walk {
     /// Reads an event; `false` at the end of the binlog.
     async fn step(&mut self) -> Result<bool> {
-        match self.scan.step().await? {
-            Some(Step::Ended(_) | Step::RolledBack(_) | Step::Xa(..) | Step::TornOff) => {
-                self.events = 0;
-            }
-            Some(Step::Begun) => self.events = 1,
-            Some(_) if self.events > 0 => self.events += 1,
-            Some(_) => {}
-            None => return Ok(false),
+        let Some(step) = self.scan.step().await? else { return Ok(false) };
+        if step.end().is_some() || step == Step::TornOff {
+            self.events = 0;
+        } else if step == Step::Begun {
+            self.events = 1;
+        } else if self.events > 0 {
+            self.events += 1;
         }
         Ok(true)
     }

@@ -65,6 +65,12 @@ impl Charset {
         }
     }
 
+    /// The text in UTF-8; `None` when the bytes are not text.
+    pub(super) fn to_utf8(self, bytes: &[u8]) -> Option<String> {
+        let mut json = Vec::new();
+        self.write_text(&mut json, bytes).then(|| serde_json::from_slice(&json).ok())?
+    }
+
     /// Says `false`, and writes nothing, when the bytes are not text.
     fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) -> bool {
         match self {

@@ -65,8 +65,9 @@ pub enum Step {
     /// A group of an XA transaction ended. Its rows, which were given out before, count from its
     /// commit on only.
     Xa(XaOutcome, TransactionEnd),
-    /// A statement changed rows and was logged as text, so that these rows are not known.
-    Statement(Box<LoggedStatement>),
+    /// A statement changed rows and was logged as text, so that these rows are not known; and the
+    /// end of its group of events, where it is all of that.
+    Statement(Box<LoggedStatement>, Option<TransactionEnd>),
     /// The stream goes on in another file; [`Decoder::position`] says where.
     Rotated,
     /// The server has nothing new between transactions; [`Decoder::position`] is its position.
@@ -77,7 +78,10 @@ impl Step {
     /// The end of a group of events, if this was one.
     pub fn end(&self) -> Option<&TransactionEnd> {
         match self {
-            Self::Ended(end) | Self::RolledBack(end) | Self::Xa(_, end) => Some(end),
+            Self::Ended(end)
+            | Self::RolledBack(end)
+            | Self::Xa(_, end)
+            | Self::Statement(_, Some(end)) => Some(end),
             _ => None,
         }
     }

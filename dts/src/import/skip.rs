@@ -115,6 +115,10 @@ impl Reading {
         if batch.bytes() > MAX_BATCH_BYTES {
             batch.clear();
         }
+        let step = match step {
+            Step::Statement(_, Some(end)) => Step::Ended(end),
+            step => step,
+        };
         match (step, *next) {
             (Step::Xa(..), _) => Err(in_xa()),
             (Step::Ended(end) | Step::RolledBack(end), Some(at)) if at == sent.events => {

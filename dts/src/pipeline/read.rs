@@ -2,6 +2,7 @@
 
 mod fate;
 mod open;
+mod statements;
 mod sync;
 mod versioned;
 mod xa;
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     binlog::{Event, Stream},
-    capture::Capture,
+    capture::{Capture, Told},
     config::{Config, SourceConfig},
     decode::{self, Decoder, EventHeader, Gtid, RawEvent, Step, TransactionEnd},
     error::{Error, Result},
@@ -86,6 +87,8 @@ pub(super) struct Reader {
     moved: bool,
     /// The bus left something open: it is to be settled by this time.
     settle_by: Option<Instant>,
+    /// What was told of, since it was last shown.
+    told: Told,
     /// The table of a change that was logged as a statement and is refused.
     refused: Option<(String, String)>,
     /// For a server whose binlog hides some types.
@@ -132,6 +135,7 @@ impl Reader {
             handed_over: Instant::now(),
             moved: false,
             settle_by: None,
+            told: Told::default(),
             refused: None,
             types: None,
             syncs,
@@ -230,6 +234,7 @@ impl Reader {
     /// Takes a finished batch back, and hands the one at hand over if it is time.
     fn exchange(&mut self, appender: &mut Appender, status: &Status) {
         status.oversized(self.publisher.take_oversized());
+        status.told(std::mem::take(&mut self.told));
         if let Some(open) = self.syncs.unseen() {
             status.full_syncs(open);
         }
@@ -385,12 +390,9 @@ impl Reader {
             Step::Savepoint(name) => self.savepoint(name),
             Step::BackTo(name) => self.back_to(&name)?,
             Step::Xa(outcome, end) => self.settle_xa(outcome, end)?,
-            Step::Statement(statement) => {
-                let judged = self.capture.judge(&statement, self.decoder.position());
-                if judged.is_err() {
-                    self.refused = statement.table;
-                }
-                judged?;
+            Step::Statement(statement, end) => {
+                self.judge(*statement)?;
+                end.iter().try_for_each(|end| self.end_transaction(end))?;
             }
         }
         Ok(())

@@ -84,10 +84,11 @@ impl Decoder {
         }
         let opened = if was_outside { Step::Begun } else { Step::Nothing };
         let is_open = matches!(self.group, Group::Body | Group::Xa);
-        let statement = Statement::of(query.text);
-        if matches!(statement, Statement::Definition) {
+        let text = query.utf8();
+        let statement = Statement::of(&text);
+        if matches!(statement, Statement::Definition | Statement::CreateSelect) {
             self.definitions = self.definitions.wrapping_add(1);
-            self.definition = Definition::new(query.schema, query.text);
+            self.definition = Definition::new(query.schema, &text);
         }
         match statement {
             Statement::Begin | Statement::XaStart if is_open => {
@@ -119,13 +120,11 @@ impl Decoder {
                 Ok(Step::Savepoint(SavepointName::read(name)?))
             }
             Statement::RollbackTo(name) if is_open => Ok(Step::BackTo(SavepointName::read(name)?)),
-            Statement::Rows if is_open => Ok(Step::Statement(Box::new(query.logged()))),
-            Statement::Rows => {
-                let text = String::from_utf8_lossy(query.text);
-                let words = text.chars().take(40).collect::<String>();
-                Err(Fault::NotHandled(format!("a statement by itself that begins {words:?} is")))
+            Statement::Rows | Statement::CreateSelect => {
+                let end = (!is_open).then(|| self.end_group(end));
+                Ok(Step::Statement(Box::new(query.logged()), end))
             }
-            Statement::Release | Statement::Definition if is_open => Ok(Step::Nothing),
+            Statement::Nothing | Statement::Definition if is_open => Ok(Step::Nothing),
             _ => Ok(Step::Ended(self.end_group(end))),
         }
     }
@@ -135,6 +134,6 @@ impl Decoder {
         if !matches!(self.group, Group::Body | Group::Xa) {
             return Err(corrupt("LOAD DATA outside of a transaction"));
         }
-        Ok(Step::Statement(Box::new(QueryEvent::read_load(body)?.logged())))
+        Ok(Step::Statement(Box::new(QueryEvent::read_load(body)?.logged()), None))
     }
 }

@@ -105,11 +105,15 @@ impl Ahead {
             }
             Step::RolledBack(end) => return Ok(Some(self.whole(Some(end.end)))),
             Step::TornOff => return Ok(Some(self.whole(None))),
-            Step::Ended(end) | Step::Xa(_, end) => {
+            Step::Ended(end) | Step::Xa(_, end) | Step::Statement(_, Some(end)) => {
                 let undone = std::mem::take(&mut self.undone);
                 return Ok(Some(Fate { undone, end: Some(end.end) }));
             }
-            Step::Nothing | Step::Begun | Step::Rotated | Step::Heartbeat | Step::Statement(_) => {}
+            Step::Nothing
+            | Step::Begun
+            | Step::Rotated
+            | Step::Heartbeat
+            | Step::Statement(_, None) => {}
         }
         Ok(None)
     }
