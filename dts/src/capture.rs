@@ -23,6 +23,8 @@ pub struct Capture {
     key_columns: BTreeMap<String, Vec<String>>,
     /// About a change that was logged as a statement.
     statement_format: Reaction,
+    /// About a statement that takes rows away.
+    on_truncate: Reaction,
 }
 
 /// What to do about a change of a captured table whose rows are not known.
@@ -53,6 +55,7 @@ impl Default for Capture {
             exclude: Vec::new(),
             key_columns: BTreeMap::new(),
             statement_format: Reaction::Stop,
+            on_truncate: Reaction::Warn,
         }
     }
 }
@@ -71,6 +74,7 @@ impl Capture {
             exclude: read_globs(section, "exclude"),
             key_columns: read_key_columns(&section.section("keyColumns")),
             statement_format: Reaction::read(section, "statementFormat", Reaction::Stop),
+            on_truncate: Reaction::read(section, "onTruncate", Reaction::Warn),
         }
     }
 

@@ -27,7 +27,7 @@ impl Loss {
         if !self.all_tables_known {
             return vec![FULL_SYNC.to_owned()];
         }
-        self.tables.iter().map(|table| format!("{FULL_SYNC} {}", shell_word(table))).collect()
+        self.tables.iter().map(|table| full_sync_of(table)).collect()
     }
 
     /// As `/api/v1/status` shows it.
@@ -41,6 +41,11 @@ impl Loss {
             "fullSyncs": self.full_syncs(),
         })
     }
+}
+
+/// The command that sends a table, given as `schema.table`, anew to a listener.
+pub(crate) fn full_sync_of(table: &str) -> String {
+    format!("{FULL_SYNC} {}", shell_word(table))
 }
 
 /// A name, such that a shell takes it as it is.

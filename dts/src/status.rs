@@ -142,6 +142,7 @@ struct Metrics {
     oversized: Counter,
     synced: Counter,
     statements: Counter,
+    removals: Counter,
     published: Counter,
     bytes: Counter,
     appends: Counter,
@@ -328,8 +329,9 @@ impl Status {
     }
 
     /// So many changes passed without rows.
-    pub fn told(&self, Told { statements }: Told) {
+    pub fn told(&self, Told { statements, removals }: Told) {
         self.metrics.statements.inc_by(statements);
+        self.metrics.removals.inc_by(removals);
     }
 
     /// So many rows of full syncs were published.
@@ -448,6 +450,7 @@ fn register(metrics: &Metrics) -> Registry {
         ("updates_split", "Updates published as delete and insert", &metrics.split),
         ("records_oversized", "Records published with only their key", &metrics.oversized),
         ("statements_passed", "Changes that were logged as statements", &metrics.statements),
+        ("removals", "Tables of which rows went without events", &metrics.removals),
         ("full_sync_rows", "Rows of full syncs published", &metrics.synced),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),

@@ -242,13 +242,16 @@ async fn what_a_mariadb_logs_without_rows_is_told() -> Result<()> {
         "DELETE FROM mysql.help_topic WHERE help_topic_id = 0",
         "SET SESSION binlog_format = ROW",
         "/*M!100101 CREATE TABLE log2 (id INT) */",
-        "INSERT INTO maria.t VALUES (8)",
+        "TRUNCATE TABLE maria.t",
+        "CREATE OR REPLACE TABLE maria.t (id INT PRIMARY KEY)",
+        "INSERT INTO maria.t VALUES (1)",
     ];
     source.execute(&statements).await?;
     source.site.wait_for_published(2).await?;
     let metrics = source.site.ask_dts_text("/metrics").await?;
-    let counted = "dts_statements_passed_total 6\n";
-    ensure!(metrics.contains(counted), "{metrics}\n{}", dts.output());
+    for counted in ["dts_statements_passed_total 6\n", "dts_removals_total 2\n"] {
+        ensure!(metrics.contains(counted), "{counted} is not in {metrics}\n{}", dts.output());
+    }
     drop((dts, source.server));
     source.site.remove()
 }

@@ -1,12 +1,13 @@
-//! What to do about changes of captured tables whose rows the binlog does not have, since they were
-//! logged as statements.
+//! What to do about changes of captured tables whose rows the binlog does not have: statements that
+//! were logged as text, and those that take rows away as a whole.
 
 use tracing::warn;
 
 use super::{CHECKSUMS, Capture, Reaction, SYSTEM_SCHEMAS};
 use crate::{
-    decode::{LoggedStatement, Position},
+    decode::{Definition, LoggedStatement, Position, Removal},
     error::{Error, Result},
+    loss::full_sync_of,
 };
 
 /// Changes of captured tables that were told in the log, since the binlog has no rows of them.
@@ -14,6 +15,8 @@ use crate::{
 pub struct Told {
     /// Changes that were logged as statements.
     pub statements: u64,
+    /// Tables of which a statement took rows away as a whole.
+    pub removals: u64,
 }
 
 impl Capture {
@@ -79,6 +82,68 @@ impl Capture {
             (None, None) => "tables that the binlog does not name".to_owned(),
         }
     }
+
+    /// What to do about rows of captured tables that a statement in front of `position` took away,
+    /// or put in their place, and the binlog has no changes of. Says of how many tables.
+    ///
+    /// # Errors
+    ///
+    /// Refused, when there are some, and they are not just to be told.
+    pub fn judge_removals(&self, statement: &Definition, position: &Position) -> Result<u64> {
+        let Position { file, pos } = position;
+        let mut told = 0;
+        for removal in statement.removals() {
+            let Some(table) = self.concerned(&removal) else { continue };
+            let statement = statement.verb();
+            if self.on_truncate == Reaction::Stop {
+                return Err(refuse_removal(&table, &statement, position));
+            }
+            let full_sync = full_sync_of(&table);
+            warn!(
+                table,
+                %file,
+                pos,
+                statement,
+                full_sync,
+                "rows of a captured table went without events: its listeners keep what they have \
+                 of them. Empty what they filled from the table, then ask for this full sync for \
+                 each of them (docs/delivery.md)"
+            );
+            told += 1;
+        }
+        Ok(told)
+    }
+
+    /// The captured table, or tables of a schema, that a removal may be of. A server may have a
+    /// table under its name in small letters.
+    fn concerned(&self, removal: &Removal) -> Option<String> {
+        let (schema, table) = match removal {
+            Removal::Table(schema, table) => (schema, table.as_str()),
+            Removal::Schema(schema) => (schema, "*"),
+        };
+        let written = (schema.clone(), table.to_owned());
+        let small = (schema.to_lowercase(), table.to_lowercase());
+        let is_captured = |(schema, table): &(String, String)| match removal {
+            Removal::Table(..) => self.includes(schema, table),
+            Removal::Schema(_) => self.may_include(schema),
+        };
+        let found = [written, small].into_iter().find(is_captured);
+        found.map(|(schema, table)| format!("{schema}.{table}"))
+    }
+}
+
+fn refuse_removal(table: &str, statement: &str, Position { file, pos }: &Position) -> Error {
+    Error::refused(
+        format!(
+            "a statement before {file}:{pos} that begins with {statement} took rows of {table} \
+             away, and the binlog has no changes of them: listeners would keep what they have"
+        ),
+        format!(
+            "empty what the listeners filled from the table; then begin behind it (`dts position \
+             set`), or set capture.onTruncate = \"warn\" to go on, and send the table anew (`{}`)",
+            full_sync_of(table)
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -146,6 +211,35 @@ mod tests {
             let statement = LoggedStatement { schemas, table: names(table) };
             let error = capture.judge(&statement, &position()).unwrap_err().to_string();
             assert!(error.starts_with(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_that_go_without_events_are_counted_by_captured_table_or_stop() {
+        let config = "[capture]\ntables = ['shop.*']\nexclude = ['shop.tmp_*']\n";
+        let (telling, stopping) =
+            (capture(config), capture(&format!("{config}onTruncate = 'stop'\n")));
+        for (text, tables) in [
+            ("TRUNCATE TABLE item", 1),
+            ("TRUNCATE TABLE tmp_1", 0),
+            ("TRUNCATE TABLE other.item", 0),
+            ("DROP TABLE a, tmp_1, other.b, c", 2),
+            ("TRUNCATE TABLE Shop.ITEM", 1),
+            ("DROP DATABASE shop", 1),
+            ("DROP DATABASE other", 0),
+            ("ALTER TABLE other.a EXCHANGE PARTITION p WITH TABLE shop.b", 1),
+            ("ALTER TABLE item ADD a INT", 0),
+        ] {
+            let statement = Definition::new(b"shop", text.as_bytes());
+            let told = telling.judge_removals(&statement, &position()).unwrap();
+            assert_eq!(told, tables, "{text}");
+            let stopped = stopping.judge_removals(&statement, &position());
+            assert_eq!(stopped.is_err(), tables > 0, "{text}");
+        }
+        let statement = Definition::new(b"shop", b"truncate table item");
+        let error = stopping.judge_removals(&statement, &position()).unwrap_err().to_string();
+        for part in ["before binlog.000007:4 ", "TRUNCATE", "of shop.item", "LISTENER shop.item"] {
+            assert!(error.contains(part), "{part} is not in {error}");
         }
     }
 }

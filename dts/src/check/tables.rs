@@ -223,8 +223,8 @@ async fn engines(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opti
         severity: Severity::Warn,
         name: "engine",
         what: format!("captured tables without transactions: {}", named(&tables)),
-        why: "what a statement did before it failed stays, and a restart of the server empties a \
-              MEMORY table by a logged statement, not by rows: either stops dts"
+        why: "what a statement did before it failed stays, which stops dts; and a restart of the \
+              server empties a MEMORY table without a delete for each row (capture.onTruncate)"
             .into(),
         remedy: "ALTER TABLE … ENGINE = InnoDB, or leave the table out with capture.exclude".into(),
     }))

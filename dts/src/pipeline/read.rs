@@ -372,7 +372,7 @@ impl Reader {
             self.held.begin();
         }
         if self.decoder.definitions() != definitions {
-            self.syncs.passed(self.decoder.definition(), self.publisher.windows());
+            self.defined()?;
         }
         Ok(step)
     }

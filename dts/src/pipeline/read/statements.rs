@@ -1,9 +1,20 @@
-//! Statements in the stream: changes that were logged as text.
+//! Statements in the stream: those that change definitions, and changes that were logged as text.
 
 use super::Reader;
 use crate::{decode::LoggedStatement, error::Result};
 
 impl Reader {
+    /// A statement passed that may have changed definitions.
+    pub(super) fn defined(&mut self) -> Result<()> {
+        let definition = self.decoder.definition();
+        if !self.was_read(self.decoder.transaction().gtid.as_ref()) {
+            let position = self.decoder.position();
+            self.told.removals += self.capture.judge_removals(definition, position)?;
+        }
+        self.syncs.passed(definition, self.publisher.windows());
+        Ok(())
+    }
+
     /// A change passed that was logged as a statement.
     pub(super) fn judge(&mut self, statement: LoggedStatement) -> Result<()> {
         if self.was_read(self.decoder.transaction().gtid.as_ref()) {
