@@ -123,9 +123,20 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_told_apart() -
     source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
     let remedy = "begin with what is left (`dts position set earliest`)";
     source.site.expect_refusal("purged file", &["has purged our binlog file", remedy]).await?;
+    // Files that were begun in one second cannot be told apart.
+    let uptime = "SELECT VARIABLE_VALUE FROM performance_schema.global_status \
+                  WHERE VARIABLE_NAME = 'Uptime'";
+    wait_until("the clock shows another second", PATIENCE, async || {
+        source.ask(uptime).await.is_ok_and(|text| text.parse::<u64>().is_ok_and(|up| up >= 3))
+    })
+    .await?;
     source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
     let parts = ["ends at ", "before our position", "`dts position set earliest`"];
     source.site.expect_refusal("reset", &parts).await?;
+    let again = inserts(10..=40);
+    source.execute(&again.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let parts = ["was begun at ", "binlogs were reset", "`dts position set earliest`"];
+    source.site.expect_refusal("reset, and as long as before", &parts).await?;
 
     let folder = source.site.path("other");
     std::fs::create_dir_all(&folder)?;

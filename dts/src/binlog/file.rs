@@ -57,6 +57,9 @@ pub(super) async fn resume(
     }
     let files = Server::binlog_files(conn, config).await?;
     check(&files, file, *pos)?;
+    if let Some(saved_begin) = saved.file_created {
+        check_begin(file, saved_begin, file_created(config, file).await?)?;
+    }
     let mut resumed = Resumed::at(saved.clone());
     if *pos > MAX_ASKABLE {
         let rest = rest(conn, config, (file, *pos)).await?;
@@ -128,6 +131,20 @@ async fn was_begun(config: &SourceConfig, file: &str, created: u32) -> Result<bo
     Ok(begun == Some(SystemTime::UNIX_EPOCH + Duration::from_secs(created.into())))
 }
 
+/// Whether a file is the one that we read, and not another that took its name.
+fn check_begin(file: &str, saved: u32, now: Option<SystemTime>) -> Result<()> {
+    let saved = SystemTime::UNIX_EPOCH + Duration::from_secs(saved.into());
+    let Some(now) = now.filter(|now| *now != saved) else { return Ok(()) };
+    let [saved, now] = [saved, now].map(humantime::format_rfc3339_seconds);
+    Err(Error::refused(
+        format!(
+            "binlog file {file} was begun at {now}, and the one of this name that we read at \
+             {saved}: the server's binlogs were reset, or it was restored from a backup"
+        ),
+        BEGIN_ANEW,
+    ))
+}
+
 /// Whether the server has the position.
 fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
     let (oldest, newest) = match files {
@@ -169,7 +186,8 @@ fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: Rest) {
     match (rest, next) {
         (Rest::Nothing, Some((next, _))) => {
             (position.file, position.pos) = (next.clone(), FIRST_POS);
-            resumed.from = position.clone();
+            resumed.saved.file_created = None;
+            resumed.from = resumed.saved.position.clone();
         }
         _ => resumed.from.pos = FIRST_POS,
     }
@@ -209,6 +227,18 @@ mod tests {
         assert!(problem("binlog.1000000", 301).contains("ends at 300"));
         assert!(problem("binlog.999997", 4).contains("purged our binlog file"));
         assert!(problem("binlog.1000001", 4).contains("restored from a backup, or its binlogs"));
+    }
+
+    #[test]
+    fn a_file_that_was_begun_at_another_time_is_another_one() {
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let check = |now| check_begin("b.000001", 1_700_000_000, now);
+        check(at(1_700_000_000)).unwrap();
+        check(None).unwrap();
+        let problem = check(at(1_700_000_060)).unwrap_err().to_string();
+        let expected = "binlog file b.000001 was begun at 2023-11-14T22:14:20Z, and the one of \
+                        this name that we read at 2023-11-14T22:13:20Z: ";
+        assert!(problem.starts_with(expected), "{problem}");
     }
 
     #[test]
