@@ -4,6 +4,7 @@ mod fate;
 mod open;
 mod statements;
 mod sync;
+mod timing;
 mod versioned;
 mod xa;
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use self::{
     open::Open,
+    timing::Timing,
     xa::{Behind, Replay},
 };
 use super::{
@@ -43,14 +45,8 @@ use crate::{
 /// A batch this large is handed over even in the middle of a transaction. Two of them exist.
 const MAX_BATCH_BYTES: usize = 2 << 20;
 
-/// How long a batch that the bus left open may wait for more. Busy means that more comes sooner.
-const MAX_OPEN_WAIT: Duration = Duration::from_millis(50);
-
 /// Events taken in one go before anything else is looked at.
 const MAX_EVENTS_AT_ONCE: usize = 1000;
-
-/// The checkpoint moves at least this often while anything is read, captured or not.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for the append under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,11 +78,7 @@ pub(super) struct Reader {
     newest_commit: Option<SystemTime>,
     /// The other batch, while the appender is idle.
     idle: Option<Batch>,
-    /// When a checkpoint was last handed over, and whether the position moved since.
-    handed_over: Instant,
-    moved: bool,
-    /// The bus left something open: it is to be settled by this time.
-    settle_by: Option<Instant>,
+    timing: Timing,
     /// What was told of, since it was last shown.
     told: Told,
     /// The table of a change that was logged as a statement and is refused.
@@ -132,9 +124,7 @@ impl Reader {
             batch: Batch::default(),
             newest_commit: None,
             idle: Some(Batch::default()),
-            handed_over: Instant::now(),
-            moved: false,
-            settle_by: None,
+            timing: Timing::new(Instant::now()),
             told: Told::default(),
             refused: None,
             types: None,
@@ -207,8 +197,7 @@ impl Reader {
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
             let can_sync = self.can_sync();
             let is_idle = self.idle.is_some();
-            let checkpoint_due = self.handed_over + CHECKPOINT_INTERVAL;
-            let settle_by = self.settle_by.unwrap_or(checkpoint_due);
+            let idle_until = self.timing.idle_until().filter(|_| is_idle);
             tokio::select! {
                 biased;
                 () = stops.now.cancelled() => return Ok(()),
@@ -223,9 +212,8 @@ impl Reader {
                     self.take_ready()?;
                 }
                 done = appender.done(), if !is_idle => self.finished(done?, status),
-                () = tokio::time::sleep_until(settle_by.min(checkpoint_due)),
-                    if is_idle && (self.moved || self.settle_by.is_some()) =>
-                    self.hand_over(appender, Pace::Settle),
+                () = tokio::time::sleep_until(idle_until.unwrap_or_else(Instant::now)),
+                    if idle_until.is_some() => self.hand_over(appender, Pace::Settle),
                 () = std::future::ready(()), if can_sync => {}
             }
         }
@@ -241,9 +229,9 @@ impl Reader {
         if let Some(done) = appender.try_done() {
             self.finished(done, status);
         }
-        if self.idle.is_some()
-            && let Some(pace) = self.due()
-        {
+        let is_overdue = self.timing.is_overdue(Instant::now());
+        let pace = if is_overdue { Some(Pace::Settle) } else { self.due() };
+        if let (true, Some(pace)) = (self.idle.is_some(), pace) {
             self.hand_over(appender, pace);
         }
     }
@@ -263,10 +251,10 @@ impl Reader {
             return None;
         }
         if self.syncs.is_amid_a_chunk() {
-            return (bytes >= sync::MAX_BYTES || self.settle_by.is_none())
+            return (bytes >= sync::MAX_BYTES || !self.timing.has_open())
                 .then_some(Pace::MoreComes);
         }
-        (self.settle_by.is_none() || self.syncs.has_sent()).then_some(Pace::Settle)
+        (!self.timing.has_open() || self.syncs.has_sent()).then_some(Pace::Settle)
     }
 
     fn hand_over(&mut self, appender: &Appender, pace: Pace) {
@@ -283,8 +271,7 @@ impl Reader {
             changes,
             synced,
         });
-        self.handed_over = Instant::now();
-        self.moved = false;
+        self.timing.handed_over(Instant::now());
     }
 
     /// What is saved with the batch at hand.
@@ -302,7 +289,7 @@ impl Reader {
 
     fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
         self.idle = Some(batch);
-        self.settle_by = durable.is_none().then(|| Instant::now() + MAX_OPEN_WAIT);
+        self.timing.finished(Instant::now(), durable.is_none());
         if let Some(Durable { saved, appended, synced }) = durable {
             status.appended(&saved, &appended);
             self.syncs.durable(synced);
@@ -454,7 +441,7 @@ impl Reader {
             position.file.as_ref().clone_into(&mut self.saved.position.file);
             self.saved.file_created = None;
         }
-        self.moved = true;
+        self.timing.moved();
     }
 
     /// Lets the append under way finish, appends what was read since, and leaves. It appends in any

@@ -145,7 +145,7 @@ impl Reader {
         appender: &mut Appender,
         status: &Status,
     ) -> Result<()> {
-        while self.idle.is_none() || self.moved || self.settle_by.is_some() {
+        while self.idle.is_none() || self.timing.idle_until().is_some() {
             if self.idle.is_some() {
                 self.hand_over(appender, Pace::Settle);
             }
