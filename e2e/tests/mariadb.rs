@@ -215,7 +215,8 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_mariadb_logs_without_rows_is_told() -> Result<()> {
+async fn what_a_mariadb_logs_without_rows_is_told_and_other_statements_ask_for_nothing()
+-> Result<()> {
     let source = Source::start("maria-statements").await?;
     let (all, one) = ("tables = [\"maria.*\"]", "tables = [\"maria.t\"]");
     source.site.amend("dts.toml", all, &format!("{one}\nstatementFormat = \"warn\""))?;
@@ -226,6 +227,8 @@ async fn what_a_mariadb_logs_without_rows_is_told() -> Result<()> {
         "CREATE TRIGGER elsewhere.copy AFTER INSERT ON elsewhere.log FOR EACH ROW \
          INSERT INTO maria.t VALUES (NEW.id)",
         "CREATE VIEW elsewhere.view AS SELECT * FROM maria.t",
+        "CREATE USER nobody",
+        "SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON",
         "INSERT INTO maria.t VALUES (1)",
     ];
     source.execute(&setup).await?;
@@ -252,6 +255,25 @@ async fn what_a_mariadb_logs_without_rows_is_told() -> Result<()> {
     for counted in ["dts_statements_passed_total 6\n", "dts_removals_total 2\n"] {
         ensure!(metrics.contains(counted), "{counted} is not in {metrics}\n{}", dts.output());
     }
+
+    let asked = "SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE \
+                 'SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, %'";
+    let before = source.ask(asked).await?;
+    let harmless = [
+        "GRANT SELECT ON *.* TO nobody",
+        "CREATE OR REPLACE VIEW elsewhere.view AS SELECT 1",
+        "DROP TABLE elsewhere.log2",
+        "INSERT INTO maria.t VALUES (2)",
+    ];
+    source.execute(&harmless).await?;
+    source.site.wait_for_published(3).await?;
+    let after = source.ask(asked).await?;
+    ensure!(before == after, "they make dts look at tables: {before} then {after}");
+    source
+        .execute(&["ALTER TABLE maria.t ADD u UUID", "INSERT INTO maria.t VALUES (3, NULL)"])
+        .await?;
+    source.site.wait_for_published(4).await?;
+    ensure!(source.ask(asked).await? != after, "ALTER TABLE does not");
     drop((dts, source.server));
     source.site.remove()
 }

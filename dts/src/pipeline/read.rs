@@ -297,7 +297,7 @@ impl Reader {
     }
 
     fn types_are_stale(&self) -> bool {
-        self.types.as_ref().is_some_and(|types| types.are_stale(&self.decoder))
+        self.types.as_ref().is_some_and(Types::are_stale)
     }
 
     /// Takes what has arrived already, while there is room and nothing to hand over.

@@ -13,31 +13,36 @@ use crate::{
     binlog::{self, HiddenColumn, Server},
     capture::Capture,
     config::SourceConfig,
-    decode::{Decoder, HiddenTypes},
+    decode::{Decoder, Definition, HiddenTypes, Retyped},
     error::Result,
 };
 
 /// A server of very many tables takes long to list their columns.
 const MAX_WAIT: Duration = Duration::from_mins(5);
 
-/// Asks the server at the beginning, and again after each statement that may have changed a
-/// definition. Only for servers that hide types.
+/// Asks the server at the beginning, and again after each statement that may have changed the types
+/// of a table's columns. Only for servers that hide types.
 pub(super) struct Types {
     config: SourceConfig,
     capture: Arc<Capture>,
     seen: Seen,
-    /// How many such statements had been read when it was last asked.
-    asked_at: Option<u64>,
+    /// Whether such a statement passed since it was last asked.
+    are_stale: bool,
 }
 
 impl Types {
     pub(super) fn new(config: SourceConfig, capture: Arc<Capture>, seen: Seen) -> Self {
-        Self { config, capture, seen, asked_at: None }
+        Self { config, capture, seen, are_stale: true }
+    }
+
+    /// A statement passed that may have changed the definition of a table.
+    pub(super) fn passed(&mut self, definition: &Definition) {
+        self.are_stale |= definition.retyped() != Retyped::Tables(Vec::new());
     }
 
     /// Whether the server is to be asked before anything else is decoded.
-    pub(super) fn are_stale(&self, decoder: &Decoder) -> bool {
-        self.asked_at != Some(decoder.definitions())
+    pub(super) fn are_stale(&self) -> bool {
+        self.are_stale
     }
 
     pub(super) async fn refresh(&mut self, decoder: &mut Decoder) -> Result<()> {
@@ -54,7 +59,7 @@ impl Types {
         self.seen.take_in(now, &present);
         self.seen.add_to(&mut types);
         decoder.know_types(types);
-        self.asked_at = Some(decoder.definitions());
+        self.are_stale = false;
         debug!("asked for the types that the binlog hides");
         Ok(())
     }

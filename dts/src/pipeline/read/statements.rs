@@ -7,6 +7,9 @@ impl Reader {
     /// A statement passed that may have changed definitions.
     pub(super) fn defined(&mut self) -> Result<()> {
         let definition = self.decoder.definition();
+        if let Some(types) = &mut self.types {
+            types.passed(definition);
+        }
         if !self.was_read(self.decoder.transaction().gtid.as_ref()) {
             let position = self.decoder.position();
             self.told.removals += self.capture.judge_removals(definition, position)?;

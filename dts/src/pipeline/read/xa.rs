@@ -178,7 +178,13 @@ impl Reader {
         let is_listed =
             prepared.iter().any(|place| *place.file == *start.file && place.pos == start.pos);
         let (is_held, row) = (is_listed && self.decoder.is_in_xa(), self.decoder.rows());
+        let definitions = self.decoder.definitions();
         let step = self.decoder.decode(event, &mut |_| Ok::<_, Error>(()))?;
+        if let Some(types) = &mut self.types
+            && self.decoder.definitions() != definitions
+        {
+            types.passed(self.decoder.definition());
+        }
         if is_held {
             self.hold(event, &step, row)?;
         } else if self.decoder.is_in_xa() {
