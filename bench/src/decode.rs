@@ -10,6 +10,7 @@ use dts::{
     error::Error,
     position::Skip,
     publish::Publisher,
+    seq::Seq,
 };
 use event_bus::Batch;
 
@@ -51,5 +52,6 @@ fn decoder(config: &Config) -> Decoder {
 
 fn publisher(config: &Config, server_uuid: String) -> Publisher {
     let capture = Arc::clone(&config.capture);
-    Publisher::new(config.bus.topics(), capture, server_uuid, Skip::default())
+    let from = (Skip::default(), Seq::default());
+    Publisher::new(config.bus.topics(), capture, server_uuid, from)
 }

@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod position;
 pub mod publish;
 pub mod reload;
+pub mod seq;
 pub mod status;
 pub mod touched;
 pub mod verbs;

@@ -3,17 +3,22 @@
 use std::ops::AddAssign;
 
 use bytes::Bytes;
+use event_bus::{Checkpoint, CheckpointChange};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::Gtid,
     gtid::{GtidSet, InvalidGtidSet},
     loss::Loss,
+    seq::Seq,
     touched::{self, Touched, parse_gtid},
 };
 
 /// The checkpoint's key for [`Saved`].
 pub const POSITION_KEY: &str = "position";
+
+/// The checkpoint's key for the last [`Seq`] where the position was forgotten.
+const SEQ_KEY: &str = "seq";
 
 /// The boundary between two transactions of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub struct Saved {
     pub loss: Option<Loss>,
     /// XA transactions that were prepared are not held any more, for the server is another one.
     pub lost_prepared: bool,
+    /// The number of the last event that was published, if any was numbered.
+    pub seq: Option<Seq>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,6 +123,8 @@ struct Json {
     loss: Option<Loss>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     lost_prepared: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
 }
 
 /// A checkpoint that is not in the form that this version writes.
@@ -152,6 +161,7 @@ impl Saved {
             touched: Touched::default(),
             loss: None,
             lost_prepared: false,
+            seq: None,
         }
     }
 
@@ -186,6 +196,7 @@ impl Saved {
             touched: (&self.touched).into(),
             loss: self.loss.clone(),
             lost_prepared: self.lost_prepared,
+            seq: self.seq,
         };
         // A struct of strings and numbers always serialises.
         serde_json::to_string(&json).unwrap_or_default()
@@ -213,8 +224,35 @@ impl Saved {
             touched: json.touched.try_into()?,
             loss: json.loss,
             lost_prepared: json.lost_prepared,
+            seq: json.seq,
         })
     }
+}
+
+/// The position in a checkpoint.
+///
+/// # Errors
+///
+/// When it is in a form that this version does not know.
+pub fn saved_in(checkpoint: &Checkpoint) -> Result<Option<Saved>, InvalidCheckpoint> {
+    checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()
+}
+
+/// The number of the last event that was published, also where the position was forgotten since.
+///
+/// # Errors
+///
+/// As [`saved_in`].
+pub fn seq_in(checkpoint: &Checkpoint) -> Result<Option<Seq>, InvalidCheckpoint> {
+    let kept = checkpoint.get(SEQ_KEY).map(|bytes| serde_json::from_slice(bytes)).transpose()?;
+    Ok(saved_in(checkpoint)?.and_then(|saved| saved.seq).max(kept))
+}
+
+/// Puts a position into a checkpoint, or takes it away; `seq` stays in either case.
+pub fn set_position(saved: Option<&Saved>, seq: Option<Seq>) -> Vec<CheckpointChange> {
+    let position = saved.map(Saved::to_bytes);
+    let seq = seq.map(|seq| seq.get().to_string().into());
+    vec![(SEQ_KEY.to_owned(), seq), (POSITION_KEY.to_owned(), position)]
 }
 
 /// The number of a binlog file, by which files are ordered: `binlog.1000000` is the one after
@@ -265,6 +303,7 @@ mod tests {
                 at_ms: 1,
             }),
             lost_prepared: true,
+            seq: Some(Seq::at_start(None, 1_790_000_000_000)),
         };
         assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
         let without_gtids = Saved {
@@ -273,6 +312,28 @@ mod tests {
             ..saved
         };
         assert_eq!(Saved::from_bytes(&without_gtids.to_bytes()).unwrap(), without_gtids);
+    }
+
+    #[test]
+    fn the_last_number_outlives_the_position() {
+        let seq = Some(Seq::at_start(None, 1_790_000_000_000));
+        let mut checkpoint = Checkpoint::new();
+        assert_eq!(seq_in(&checkpoint).unwrap(), None);
+        let saved = Saved::new("uuid".to_owned(), Position::default());
+        for position in [Some(&saved), None, Some(&saved)] {
+            let last = seq_in(&checkpoint).unwrap().or(seq);
+            for (key, value) in set_position(position, last) {
+                match value {
+                    Some(value) => checkpoint.insert(key, value),
+                    None => checkpoint.remove(&key),
+                };
+            }
+            assert_eq!(seq_in(&checkpoint).unwrap(), seq, "{position:?}");
+            assert_eq!(saved_in(&checkpoint).unwrap().is_some(), position.is_some());
+        }
+        let newer = Saved { seq: seq.map(Seq::next), ..saved };
+        checkpoint.insert(POSITION_KEY.to_owned(), newer.to_bytes());
+        assert_eq!(seq_in(&checkpoint).unwrap(), newer.seq, "the one that was kept is older");
     }
 
     #[test]

@@ -365,6 +365,7 @@ impl Status {
                 "file": saved.position.file,
                 "pos": saved.position.pos,
                 "skip": saved.skip.records,
+                "seq": saved.seq,
             })
         });
         let lost = state.saved.as_ref().and_then(|saved| saved.loss.as_ref());

@@ -41,6 +41,7 @@ pub enum Versions {
 
 #[derive(Clone, Debug)]
 struct Row {
+    seq: Option<u64>,
     /// When the handler was last given it, in milliseconds since 1970.
     handled_ms: u64,
     version: i64,
@@ -102,6 +103,8 @@ impl Picture {
         let is_there = event.action != "delete";
         if let Some(known) = self.rows.get(&id) {
             let grows = (v, !is_there) >= (known.version, !known.is_there);
+            let numbers = (known.seq, event.seq);
+            ensure!(numbers.0 < numbers.1, "row {id} goes from Seq {numbers:?}: {}", event.ev_id);
             ensure!(
                 grows || self.versions == Versions::MayGoBack,
                 "row {id} goes back from version {} ({}) to {v} ({} {})",
@@ -112,7 +115,8 @@ impl Picture {
             );
         }
         let last = format!("{} {}", event.action, event.ev_id);
-        self.rows.insert(id, Row { handled_ms, version: v, is_there, text: t, last });
+        self.rows
+            .insert(id, Row { seq: event.seq, handled_ms, version: v, is_there, text: t, last });
         Ok(())
     }
 

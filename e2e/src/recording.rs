@@ -53,6 +53,7 @@ pub struct Event {
     pub oversized: Option<u64>,
     #[serde(default)]
     pub absent: Vec<String>,
+    pub seq: Option<u64>,
     pub origin: String,
     pub listener: Option<String>,
     pub ts: u64,
@@ -147,6 +148,25 @@ impl Recording {
         Ok(())
     }
 
+    /// In each partition, what lies later in the bus has the higher number.
+    ///
+    /// # Errors
+    ///
+    /// Names the first event that has not, or has none.
+    pub fn check_numbers(&self) -> Result<()> {
+        let mut events: Vec<&Event> = self.calls.iter().flat_map(|call| &call.events).collect();
+        events.sort_by_key(|event| &event.bus);
+        events.dedup_by_key(|event| &event.bus);
+        ensure!(events.iter().all(|event| event.seq.is_some()), "an event has no Seq");
+        for pair in events.windows(2) {
+            let is_same = pair[0].bus.partition == pair[1].bus.partition
+                && pair[0].bus.topic == pair[1].bus.topic;
+            let grows = pair[0].seq < pair[1].seq;
+            ensure!(grows || !is_same, "Seq does not grow: {:?} and {:?}", pair[0], pair[1]);
+        }
+        Ok(())
+    }
+
     /// Lag from commit to handler of each handled event, in milliseconds, sorted.
     pub fn lags(&self) -> Vec<u64> {
         self.lags_between(0..u64::MAX)
@@ -194,7 +214,7 @@ mod tests {
     fn event(id: &str, key: u32, offset: u64, price: u32) -> String {
         format!(
             r#"{{"EvId":"{id}","Schema":"s","TableName":"t","Action":"update","PK":{{"id":{key}}},
-             "Data":{{"id":{key},"price":{price}}},"Origin":"binlog","Ts":1,
+             "Data":{{"id":{key},"price":{price}}},"Seq":{offset},"Origin":"binlog","Ts":1,
              "Bus":{{"topic":"s.t","partition":0,"offset":{offset}}}}}"#
         )
     }
@@ -220,6 +240,17 @@ mod tests {
             ("done", &[(1, 10), (1, 11), (1, 12)]),
         ];
         recording(calls).check_order().unwrap();
+    }
+
+    #[test]
+    fn a_number_that_does_not_grow_is_found() {
+        let calls: &[(&str, &[(u32, u64)])] = &[("done", &[(1, 12)]), ("done", &[(1, 10)])];
+        let mut recording = recording(calls);
+        recording.check_numbers().unwrap();
+        recording.calls[0].events[0].seq = Some(9);
+        assert!(recording.check_numbers().is_err());
+        recording.calls[0].events[0].seq = None;
+        assert!(recording.check_numbers().is_err());
     }
 
     #[test]

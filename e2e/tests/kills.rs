@@ -94,6 +94,7 @@ async fn every_change_is_handled_in_order_while_everything_is_killed() -> Result
     report(&recording, made);
     recording.check_ids()?;
     recording.check_order()?;
+    recording.check_numbers()?;
     let mut server = running.mysql.connect().await?;
     let rebuilt = Rebuilt::from_recording(&recording)?;
     workload::check_tables(&rebuilt, &mut server, SCHEMA).await?;

@@ -23,4 +23,5 @@ mod source;
 mod tidy;
 mod tls;
 mod values;
+mod versions;
 mod xa;

@@ -22,6 +22,7 @@ pub struct Event {
     ev_id: String,
     partition: Partition,
     offset: u64,
+    seq: Option<u64>,
     committed_ms: u64,
     /// Whether a full sync sent it.
     is_synced: bool,
@@ -46,6 +47,7 @@ impl Event {
             ev_id: change.id.into_owned(),
             partition: delivery.partition.clone(),
             offset: delivery.offset,
+            seq: change.seq,
             committed_ms: change.ts,
             key: key_of(delivery),
             failures: 0,
@@ -68,9 +70,16 @@ impl Event {
         &self.ev_id
     }
 
-    /// Where the event lies on the bus. For one key the offset only grows.
+    /// Where the event lies on the bus. It is no version number: on another bus, or in a topic that
+    /// was made again, offsets begin again. [`Event::seq`] is one.
     pub fn place(&self) -> (&Partition, u64) {
         (&self.partition, self.offset)
+    }
+
+    /// The number of the event, which only grows over all events of one `dts`, for ever: a version
+    /// number. `None` in records of a `dts` that did not number yet.
+    pub fn seq(&self) -> Option<u64> {
+        self.seq
     }
 
     /// When the change was committed in the source, in ms since the Unix epoch; 0 if unknown.

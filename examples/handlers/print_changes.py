@@ -17,8 +17,9 @@ for line in sys.stdin:
         if key in failed_keys:
             continue  # it comes again, after the one that failed
         try:
-            # Your work goes here. It may see a change more than once: EvId is the same then. A row of
-            # a full sync (Origin "full_sync") has another EvId each time: business steps that must
+            # Your work goes here. It may see a change more than once: EvId is the same then. Seq only
+            # grows, so it can serve as a version number: write what has a higher one. A row of a
+            # full sync (Origin "full_sync") has another EvId each time: business steps that must
             # not be repeated for it need fullSync = false in the listener, or a look at Origin.
             print(event["Action"], event["TableName"], event["PK"], event["Data"], file=sys.stderr)
         except Exception as error:

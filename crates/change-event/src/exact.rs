@@ -30,6 +30,7 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
     let old = rest.optional(",\"Old\":", Rest::object)?;
     let oversized = rest.optional(",\"Oversized\":", Rest::number)?;
     let absent = rest.optional(",\"Absent\":", Rest::strings)?.unwrap_or_default();
+    let seq = rest.optional(",\"Seq\":", Rest::number)?;
     rest.pass(",\"Origin\":")?;
     let origin = rest.one_of(&[Origin::Binlog, Origin::FullSync], Origin::as_str)?;
     let listener = rest.optional(",\"Listener\":", Rest::string)?;
@@ -48,6 +49,7 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
         old,
         oversized,
         absent,
+        seq,
         origin,
         listener,
         ts,
@@ -251,7 +253,7 @@ mod tests {
     const SYNCED: &str = concat!(
         r#"{"EvId":"fs-1:b.000001:99#{\"id\":7,\"p\":\"a\\\\\"}","Schema":"shop","TableName":"t","#,
         r#""Action":"insert","PK":{"id":7},"Data":{"id":7,"a":-0.50e+3,"b":"\u00e4\n","c":null,"#,
-        r#""d":[true,false,[],{}],"e":{"x":[{"y":"ü"}]},"f":1e400},"Oversized":0,"#,
+        r#""d":[true,false,[],{}],"e":{"x":[{"y":"ü"}]},"f":1e400},"Oversized":0,"Seq":9007199254740991,"#,
         r#""Origin":"full_sync","Listener":"search","Ts":5,"#,
         r#""Source":{"serverId":7,"file":"b.000001","pos":99,"row":0}}"#
     );

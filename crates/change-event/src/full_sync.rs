@@ -49,8 +49,13 @@ impl SyncedText {
         Self { head, tail }
     }
 
-    /// Appends the event of a row, and says where it stands.
-    pub fn write(&self, out: &mut Vec<u8>, table: &TableText, row: SyncedRow<'_>) -> Range<usize> {
+    /// Appends the event of a row, which is number `seq`, and says where it stands.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        table: &TableText,
+        (row, seq): (SyncedRow<'_>, u64),
+    ) -> Range<usize> {
         let start = out.len();
         out.extend_from_slice(&self.head);
         // It was written as JSON by us, so it is text.
@@ -65,6 +70,8 @@ impl SyncedText {
             out.extend_from_slice(b",\"Oversized\":");
             json::write_u64(out, bytes as u64);
         }
+        out.extend_from_slice(b",\"Seq\":");
+        json::write_u64(out, seq);
         out.extend_from_slice(&self.tail);
         start..out.len()
     }
@@ -87,12 +94,12 @@ mod tests {
             oversized: None,
         };
         let mut out = b"x".to_vec();
-        let at = text.write(&mut out, &table, row);
+        let at = text.write(&mut out, &table, (row, 12));
         let event = ChangeEvent::read(&out[at]).unwrap();
         assert_eq!(event.id, r#"t"1:b.000001:99#{"id":"a\"b"}"#);
         assert_eq!((&*event.schema, &*event.table_name), ("shop", "item"));
         assert_eq!((event.origin, event.action), (Origin::FullSync, Action::Insert));
-        assert_eq!(event.listener.as_deref(), Some("search"));
+        assert_eq!((event.listener.as_deref(), event.seq), (Some("search"), Some(12)));
         assert_eq!(Columns::read(event.data).unwrap().get("n"), Some("1"));
         assert_eq!((event.source.server_id, event.source.pos, event.ts), (7, 99, 5));
     }

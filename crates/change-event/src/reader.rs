@@ -44,6 +44,10 @@ pub struct ChangeEvent<'a> {
     /// what it generates.
     #[serde(borrow, default)]
     pub absent: Vec<Cow<'a, str>>,
+    /// The number of the event: of two events of one `dts` the later one has the higher number, for
+    /// ever. Below 2^63. Absent in records of versions that did not number.
+    #[serde(default)]
+    pub seq: Option<u64>,
     /// Where the event comes from.
     pub origin: Origin,
     /// For which listener a row of a full sync is.
@@ -226,7 +230,7 @@ mod tests {
             })
             .unwrap();
         event.old(|object| object.member(b"\"n\\\"\":", number)).unwrap();
-        event.finish(1234);
+        event.finish(77, 1234);
         let out = String::from_utf8(out).unwrap();
         let key = out[key].to_owned();
         (out, key)
@@ -238,8 +242,9 @@ mod tests {
             r#"{"EvId":"3e11fa47-71ca-11e1-9e33-c80aa9429562:23#2","Schema":"weixin","#,
             r#""TableName":"wx \"config\"","Action":"update","PK":{"id":18446744073709551615},"#,
             r#""Data":{"id":18446744073709551615,"n\"":18446744073709551615},"#,
-            r#""Old":{"n\"":18446744073709551615},"Origin":"binlog","Ts":1700000000123,"#,
-            r#""Source":{"serverId":1,"gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:23","#,
+            r#""Old":{"n\"":18446744073709551615},"Seq":77,"Origin":"binlog","#,
+            r#""Ts":1700000000123,"Source":{"serverId":1,"#,
+            r#""gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:23","#,
             r#""file":"binlog.000003","pos":1234,"row":2}}"#
         );
         let (event, key) = written();
@@ -254,7 +259,7 @@ mod tests {
         assert_eq!(event.id, format!("{GTID}#2"));
         assert_eq!((&*event.schema, &*event.table_name), ("weixin", "wx \"config\""));
         assert_eq!((event.action, event.origin), (Action::Update, Origin::Binlog));
-        assert_eq!(event.key, key);
+        assert_eq!((event.key, event.seq), (&*key, Some(77)));
         assert_eq!((event.ts, event.source.pos, event.source.row), (1_700_000_000_123, 1234, 2));
         assert!(matches!(event.schema, Cow::Borrowed(_)), "not copied");
         let old = Columns::read(event.old.unwrap()).unwrap();
@@ -262,6 +267,15 @@ mod tests {
         assert_eq!(old.get("id"), None);
         let data = Columns::read(event.data).unwrap();
         assert_eq!(data.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["id", "n\""]);
+    }
+
+    #[test]
+    fn an_event_of_before_there_were_numbers_is_read() {
+        let text = written().0.replace(r#""Seq":77,"#, "");
+        for text in [text.clone(), text.replace(',', ", ")] {
+            let event = ChangeEvent::read(text.as_bytes()).unwrap();
+            assert_eq!((event.seq, event.ts), (None, 1_700_000_000_123), "{text}");
+        }
     }
 
     #[test]
@@ -275,7 +289,7 @@ mod tests {
         event.key(|_| Ok::<_, Infallible>(())).unwrap();
         event.data(|_| Ok::<_, Infallible>(())).unwrap();
         event.oversized(20 << 20);
-        event.finish(4);
+        event.finish(1, 4);
         let event = ChangeEvent::read(&out).unwrap();
         assert_eq!((event.oversized, event.old.is_none()), (Some(20 << 20), true));
         let (whole, _) = written();

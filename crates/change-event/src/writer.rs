@@ -157,8 +157,10 @@ impl<'a> EventWriter<'a> {
         }
     }
 
-    /// Ends the event of a row whose binlog event begins at `pos`.
-    pub fn finish(self, pos: u64) {
+    /// Ends the event, which is number `seq`, of a row whose binlog event begins at `pos`.
+    pub fn finish(self, seq: u64, pos: u64) {
+        self.out.extend_from_slice(b",\"Seq\":");
+        json::write_u64(self.out, seq);
         self.out.extend_from_slice(&self.transaction.tail);
         json::write_u64(self.out, pos);
         self.out.extend_from_slice(b",\"row\":");

@@ -17,8 +17,7 @@ use crate::{
     config::{Config, SourceConfig},
     error::{Error, Result},
     finding::{Finding, Severity},
-    pipeline,
-    position::Saved,
+    position::{Saved, saved_in},
     status::Place,
     watch,
 };
@@ -238,7 +237,7 @@ async fn try_to_replicate(config: &SourceConfig, server: &Server, mut conn: Conn
 /// Reads the checkpoint, which every start begins with: without taking the lead.
 async fn read_saved(config: &Config) -> Result<Option<Saved>> {
     let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
-    pipeline::load(&checkpoint)
+    Ok(saved_in(&checkpoint)?)
 }
 
 fn finding_of(error: Error) -> Finding {

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     position::{Saved, Skip},
     publish::Publisher,
+    seq::Seq,
 };
 
 /// Records are only counted here; this many bytes of them are kept at most.
@@ -92,7 +93,7 @@ impl Reading {
             config.bus.topics(),
             Arc::clone(&config.capture),
             saved.server_uuid.clone(),
-            Skip::default(),
+            (Skip::default(), Seq::default()),
         );
         let (batch, next) = (Batch::default(), None);
         Self { decoder, publisher, batch, sent, next, is_packed: false, has_taken_back: false }

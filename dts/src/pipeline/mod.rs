@@ -38,7 +38,7 @@ use crate::{
     error::{Error, Result},
     finding::Severity,
     full_sync::{Common, Live, Source, Tasks, Throttle},
-    position::{POSITION_KEY, Saved},
+    position::{Saved, saved_in, seq_in},
     status::{Phase, Status},
     watch::watch,
 };
@@ -234,7 +234,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let Ends { config, bus, status } = ends;
     let (mut producer, checkpoint) = standby::lead(&***bus, &config.name, status).await?;
     status.enter(Phase::Connecting);
-    let (saved, tasks) = (load(&checkpoint)?, Tasks::load(&checkpoint)?);
+    let (saved, tasks) = (saved_in(&checkpoint)?, Tasks::load(&checkpoint)?);
     let seen = Seen::load(&checkpoint)?;
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);
@@ -246,7 +246,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
         Some(resumed) => resumed,
         None => {
             refuse_shared_prefix(config, &***bus, &source.server).await?;
-            begin(config, &mut source, &mut *producer).await?
+            begin(config, &mut source, (&mut *producer, &checkpoint)).await?
         }
     };
     if resumed.has_lost {
@@ -277,14 +277,10 @@ async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
     conn.ping().await.map_err(|error| binlog::classify(host, error))
 }
 
-pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
-    Ok(checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()?)
-}
-
 /// Two sources under one prefix would mix the tables that they have names of in common.
 async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -> Result<()> {
     for name in bus.producers().await?.into_iter().filter(|name| *name != config.name) {
-        let Some(other) = load(&bus.checkpoint(&name).await?)? else { continue };
+        let Some(other) = saved_in(&bus.checkpoint(&name).await?)? else { continue };
         if other.server_uuid != server.uuid {
             let prefix = &config.bus.topic_prefix;
             return Err(Error::refused(
@@ -302,11 +298,12 @@ async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -
 async fn begin(
     config: &Config,
     source: &mut binlog::Source,
-    producer: &mut dyn Producer,
+    (producer, checkpoint): (&mut dyn Producer, &Checkpoint),
 ) -> Result<Resumed> {
     let binlog::Source { config: host, conn, server, .. } = source;
     let position = binlog::resolve_start(conn, host, server, &config.start).await?;
-    let saved = Saved::new(server.uuid.clone(), position);
+    let mut saved = Saved::new(server.uuid.clone(), position);
+    saved.seq = seq_in(checkpoint)?;
     append::append(producer, &event_bus::Batch::default(), (&saved, Vec::new(), Pace::Settle))
         .await?;
     info!(start = ?config.start, file = saved.position.file, pos = saved.position.pos, "first start");

@@ -35,9 +35,11 @@ use crate::{
     config::{Config, SourceConfig},
     decode::{self, Decoder, EventHeader, Gtid, RawEvent, Step, TransactionEnd},
     error::{Error, Result},
+    full_sync::now_ms,
     gtid::GtidSet,
     position::{Position, Saved, Skip},
     publish::Publisher,
+    seq::Seq,
     status::Status,
     touched::Touching,
 };
@@ -104,7 +106,7 @@ impl Reader {
             config.bus.topics(),
             Arc::clone(&config.capture),
             saved.server_uuid.clone(),
-            saved.skip,
+            (saved.skip, Seq::at_start(saved.seq, now_ms())),
         )
         .limited_by(&config.bus);
         Self {
@@ -277,7 +279,8 @@ impl Reader {
     /// What is saved with the batch at hand.
     fn to_save(&self) -> Saved {
         let skip = self.open.so_far().unwrap_or_else(|| self.publisher.open_transaction());
-        let mut saved = Saved { skip, ..self.saved.clone() };
+        let seq = Some(self.publisher.seq());
+        let mut saved = Saved { skip, seq, ..self.saved.clone() };
         if skip.records == 0 {
             saved.open = None;
         } else {

@@ -32,6 +32,7 @@ use crate::{
     decode::{Image, RowChange, TablePlan},
     error::{Error, Result},
     position::{Accounting, Skip},
+    seq::Seq,
 };
 
 pub(crate) use self::native::hash_of_row;
@@ -51,12 +52,19 @@ pub struct Publisher {
     open: OpenTransaction,
     oversize: Oversize,
     windows: Windows,
+    /// The number of the last record.
+    seq: Seq,
 }
 
 impl Publisher {
     /// A publisher that goes on from a checkpoint: the records that `skip` counts are durable
-    /// already, and must come again just so.
-    pub fn new(topics: TopicName, capture: Arc<Capture>, server_uuid: String, skip: Skip) -> Self {
+    /// already, and must come again just so. The next record is the one after number `seq`.
+    pub fn new(
+        topics: TopicName,
+        capture: Arc<Capture>,
+        server_uuid: String,
+        (skip, seq): (Skip, Seq),
+    ) -> Self {
         Self {
             topics,
             capture,
@@ -66,6 +74,7 @@ impl Publisher {
             open: OpenTransaction::resuming(skip),
             oversize: Oversize::default(),
             windows: Windows::default(),
+            seq,
         }
     }
 
@@ -88,9 +97,9 @@ impl Publisher {
     /// those of before. Then nothing of the record at hand is in the batch or counted.
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
         let table = self.table(change.table)?;
-        let Self { open, native, oversize, windows, .. } = self;
+        let Self { open, native, oversize, windows, seq, .. } = self;
         let windows = windows.watch(&change.table.schema, &change.table.table).then_some(windows);
-        let mut sink = Sink { table: &table, open, native, oversize, windows, batch };
+        let mut sink = Sink { table: &table, open, native, oversize, windows, seq, batch };
         sink.open.count_row();
         match (change.action, &change.before, &change.after) {
             (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
@@ -138,6 +147,11 @@ impl Publisher {
         self.native.end_transaction();
         self.windows.forget_noted(0);
         self.open = OpenTransaction::default();
+    }
+
+    /// The number of the last record that is in a batch.
+    pub fn seq(&self) -> Seq {
+        self.seq
     }
 
     /// The transaction is over: checks that all records to skip came, and gives what to account.
@@ -237,6 +251,7 @@ struct Sink<'a> {
     oversize: &'a mut Oversize,
     /// Where one is open over the table.
     windows: Option<&'a mut Windows>,
+    seq: &'a mut Seq,
     batch: &'a mut Batch,
 }
 
@@ -257,6 +272,7 @@ impl Sink<'_> {
         let counted = (&*self.table.topic, record.action, key);
         let is_new = self.open.count_record(change.row, counted)?;
         if is_new {
+            *self.seq = self.seq.next();
             let topic = Arc::clone(&self.table.topic);
             self.batch.push(topic, self.table.headers.clone(), written.key, written.value);
         } else {
@@ -269,7 +285,9 @@ impl Sink<'_> {
     fn write(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<Written> {
         self.table.check_key(change, &record.row)?;
         let buffer = self.batch.buffer();
-        let written = self.native.write(change, &record, self.table, buffer)?;
+        // Of a record that is durable already it is another one, and is not used.
+        let seq = self.seq.next();
+        let written = self.native.write(change, (&record, seq), self.table, buffer)?;
         let bytes = written.value.len();
         if self.oversize.fits(bytes) || !self.open.is_past_skip() {
             return Ok(written);
@@ -277,7 +295,7 @@ impl Sink<'_> {
         buffer.truncate(written.start);
         self.oversize.judge(change, bytes)?;
         let shortened = Record { oversized: Some(bytes), ..record };
-        let written = self.native.write(change, &shortened, self.table, buffer)?;
+        let written = self.native.write(change, (&shortened, seq), self.table, buffer)?;
         if !self.oversize.fits(written.value.len()) {
             buffer.truncate(written.start);
             return Err(self.oversize.refuse(change, bytes));

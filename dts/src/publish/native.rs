@@ -12,6 +12,7 @@ use super::{
 use crate::{
     decode::{self, RowChange, TablePlan, Transaction},
     error::Result,
+    seq::Seq,
 };
 
 /// Where a record's parts stand in the buffer.
@@ -48,7 +49,7 @@ impl Native {
     pub(super) fn write(
         &mut self,
         change: &RowChange<'_>,
-        record: &Record<'_>,
+        (record, seq): (&Record<'_>, Seq),
         table: &Table,
         out: &mut Vec<u8>,
     ) -> Result<Written> {
@@ -76,7 +77,7 @@ impl Native {
                 event.oversized(bytes);
             }
         }
-        event.finish(change.event_pos);
+        event.finish(seq.get(), change.event_pos);
         let value = start..out.len();
         let key = match &table.key {
             Key::Columns(_) => key,

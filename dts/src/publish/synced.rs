@@ -47,17 +47,19 @@ impl Publisher {
         let start = buffer.len();
         buffer.extend_from_slice(row.id);
         let key = start..buffer.len();
-        let mut value = text.write(buffer, &table.text, row);
+        let seq = self.seq.next();
+        let mut value = text.write(buffer, &table.text, (row, seq.get()));
         let bytes = value.len();
         if !self.oversize.fits(bytes) {
             buffer.truncate(key.end);
             let shortened = SyncedRow { data: row.key, oversized: Some(bytes), ..row };
-            value = text.write(buffer, &table.text, shortened);
+            value = text.write(buffer, &table.text, (shortened, seq.get()));
             if self.oversize.policy() == OnOversize::Stop || !self.oversize.fits(value.len()) {
                 buffer.truncate(start);
                 return Err(too_large(table, row.id, (bytes, self.oversize.max_bytes())));
             }
         }
+        self.seq = seq;
         batch.push(Arc::clone(&table.topic), Some(Arc::clone(&table.headers)), key, value);
         Ok(())
     }

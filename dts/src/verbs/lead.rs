@@ -7,7 +7,8 @@ use event_bus::{Batch, Bus, ChangedTopic, Checkpoint, EmbeddedLog, LogConfig, Pr
 use crate::{
     config::Config,
     error::{Error, Result},
-    position::{POSITION_KEY, Saved},
+    position::{Saved, set_position},
+    seq::Seq,
 };
 
 /// A little more than a bus needs to see that a leader is gone.
@@ -63,22 +64,18 @@ impl Lead {
     }
 
     /// What is saved now.
-    ///
-    /// # Errors
-    ///
-    /// When it is in a form that this version does not know.
-    pub(super) fn saved(&self) -> Result<Option<Saved>> {
-        saved_in(&self.checkpoint)
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
-    /// Saves a position, or forgets it. Durable when this returns.
+    /// Saves a position, or forgets it; events are numbered on in any case. Durable when this returns.
     ///
     /// # Errors
     ///
     /// Those of the bus; after one it is not known what is saved.
-    pub(super) async fn save(&mut self, saved: Option<&Saved>) -> Result<()> {
-        let change = (POSITION_KEY.to_owned(), saved.map(Saved::to_bytes));
-        Ok(self.producer.append(&Batch::default(), &[change]).await?)
+    pub(super) async fn save(&mut self, saved: Option<&Saved>, seq: Option<Seq>) -> Result<()> {
+        let changes = set_position(saved, seq);
+        Ok(self.producer.append(&Batch::default(), &changes).await?)
     }
 }
 
@@ -90,9 +87,4 @@ async fn open(bus: &dyn Bus, name: &str) -> Result<(Box<dyn Producer>, Checkpoin
             "stop it first, and those that stand by for it",
         )),
     }
-}
-
-/// The position in a checkpoint.
-pub(super) fn saved_in(checkpoint: &Checkpoint) -> Result<Option<Saved>> {
-    Ok(checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()?)
 }

@@ -1,10 +1,11 @@
 //! `dts position`: shows, sets, forgets and imports the saved position.
 
+use event_bus::Checkpoint;
 use serde_json::{Value, json};
 
 use super::{
     arguments::{ImportArguments, PositionVerb},
-    lead::{Lead, saved_in},
+    lead::Lead,
 };
 use crate::{
     binlog::{self, Hosts, Source},
@@ -12,7 +13,8 @@ use crate::{
     config::{Config, Start},
     error::{Error, Result},
     import::{self, Stopped, Tool},
-    position::Saved,
+    position::{Saved, saved_in, seq_in},
+    seq::Seq,
 };
 
 /// Carries a verb out and gives what to print: the saved position, or what it was and is.
@@ -23,7 +25,10 @@ use crate::{
 /// position would be replaced unasked.
 pub async fn carry_out(verb: &PositionVerb, config: Config) -> Result<Value> {
     match verb {
-        PositionVerb::Show(_) => Ok(shown(look(&config).await?.as_ref())),
+        PositionVerb::Show(_) => {
+            let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
+            Ok(shown(saved_in(&checkpoint)?.as_ref()))
+        }
         PositionVerb::Set(arguments) => {
             let hold = Hold::new(&config, arguments.dry_run).await?;
             let after = place_of(config, &arguments.start()).await?;
@@ -80,34 +85,39 @@ fn read_stored(arguments: &ImportArguments) -> Result<Option<Stopped>> {
 /// The saved position, and the right to change it unless this is a dry run, which only looks.
 struct Hold {
     before: Option<Saved>,
+    seq: Option<Seq>,
     lead: Option<Lead>,
 }
 
 impl Hold {
     async fn new(config: &Config, dry_run: bool) -> Result<Self> {
         if dry_run {
-            return Ok(Self { before: look(config).await?, lead: None });
+            let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
+            return Self::of(&checkpoint, None);
         }
         let lead = Lead::take(config).await?;
-        Ok(Self { before: lead.saved()?, lead: Some(lead) })
+        let checkpoint = lead.checkpoint().clone();
+        Self::of(&checkpoint, Some(lead))
+    }
+
+    fn of(checkpoint: &Checkpoint, lead: Option<Lead>) -> Result<Self> {
+        Ok(Self { before: saved_in(checkpoint)?, seq: seq_in(checkpoint)?, lead })
     }
 
     async fn change(self, after: Option<Saved>) -> Result<Value> {
+        // As it will be saved: events are numbered on.
+        let after = after.map(|after| Saved { seq: self.seq, ..after });
         let answer = json!({
             "before": shown(self.before.as_ref()),
             "after": shown(after.as_ref()),
             "saved": self.lead.is_some(),
         });
         if let Some(mut lead) = self.lead {
-            lead.save(after.as_ref()).await?;
+            lead.save(after.as_ref(), self.seq).await?;
             lead.give_back().await;
         }
         Ok(answer)
     }
-}
-
-async fn look(config: &Config) -> Result<Option<Saved>> {
-    saved_in(&bus::read_checkpoint(&config.bus, &config.name).await?)
 }
 
 fn shown(saved: Option<&Saved>) -> Value {

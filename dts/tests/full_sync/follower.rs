@@ -15,6 +15,7 @@ use dts::{
     gtid::GtidSet,
     position::{Position, Skip, file_number},
     publish::Publisher,
+    seq::Seq,
 };
 use e2e::processes::wait_until;
 use event_bus::Batch;
@@ -101,7 +102,8 @@ impl Follower {
         let mut decoder = Decoder::new(move |schema, table| capture.includes(schema, table));
         decoder.restart(&from.file, from.pos);
         let (topics, capture) = (config.bus.topics(), Arc::clone(&config.capture));
-        let publisher = Publisher::new(topics, capture, server.uuid, Skip::default());
+        let begun = (Skip::default(), Seq::default());
+        let publisher = Publisher::new(topics, capture, server.uuid, begun);
         let history = History { position: from, passed: Vec::new(), of_row: HashMap::new() };
         let history = Arc::new(Mutex::new(history));
         let task = tokio::spawn(follow((stream, decoder), publisher, Arc::clone(&history)));

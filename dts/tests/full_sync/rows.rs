@@ -14,6 +14,7 @@ use dts::{
     full_sync::{Bounds, Error, describe},
     position::Skip,
     publish::Publisher,
+    seq::Seq,
 };
 use e2e::{
     oracle::{Sample, Table, Writer, mariadb_samples, quoted, samples},
@@ -374,7 +375,8 @@ async fn a_row_without_a_key_has_one_key_also_when_it_is_too_large_to_be_publish
 
 fn publisher() -> Publisher {
     let (topics, capture) = (TopicName::new("t"), Arc::new(Capture::default()));
-    Publisher::new(topics, capture, "uuid".to_owned(), Skip::default())
+    let from = (Skip::default(), Seq::default());
+    Publisher::new(topics, capture, "uuid".to_owned(), from)
 }
 
 /// A record of the binlog.

@@ -118,6 +118,7 @@ async fn every_change_is_on_its_topic_exactly_once_while_everything_is_killed() 
     println!("{made} changes, {} handled with repeats", recording.done().count());
     recording.check_ids()?;
     recording.check_order()?;
+    recording.check_numbers()?;
     running.check_topics().await?;
     running.check_tables(&Rebuilt::from_recording(&recording)?).await?;
     let Running { site, mysql, kafka, dts, supervisor } = running;
