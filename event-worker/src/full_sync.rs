@@ -10,11 +10,12 @@ mod tasks;
 mod view;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use event_bus::Bus;
 use full_sync::{Request, Task, WISH_PREFIX, Wish, Wished};
 use service::glob;
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::task::TaskTracker;
 
 pub use self::{
@@ -28,6 +29,9 @@ pub(crate) use self::{
 };
 use self::{refusal::Refused, tasks::within_deadline};
 use crate::{error::Error, listener::status::now_ms};
+
+/// A call is answered within this, whatever `dts` and the bus do.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is to become of a full sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +101,14 @@ impl FullSyncs {
         }
         let bus = Arc::clone(&self.bus);
         let request = request(target, wanted);
+        let (answer_to, answer) = oneshot::channel();
         // Not dropped with the caller: a request that nobody waits for has to be taken back.
-        let call = self.calls.spawn(async move { call::carry_out(&*bus, request).await });
-        call.await.map_err(|error| Refused::Broken(error.to_string()))?
+        self.calls.spawn(async move { call::carry_out(&*bus, request, answer_to).await });
+        match timeout(CALL_DEADLINE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Refused::Broken("the call ended without an answer".to_owned())),
+            Err(_) => Err(Refused::Unknown),
+        }
     }
 
     /// All that `dts` keeps, the newest first.
@@ -127,10 +136,12 @@ impl FullSyncs {
     ///
     /// # Errors
     ///
-    /// When there is none of this id, when it has ended, or when the bus does not answer.
+    /// When there is none of this id, when it has ended, or all of it is sent and it is not to be
+    /// cancelled, or when the bus does not answer.
     pub(crate) async fn wish(&self, id: &str, wish: FullSyncWish) -> Result<Task, Refused> {
         let task = self.task(id).await?;
-        if task.state.is_final() {
+        let is_too_late = wish != FullSyncWish::Cancel && !task.state.is_to_send();
+        if task.state.is_final() || is_too_late {
             return Err(Refused::Ended(Box::new(task)));
         }
         let kept = Wish { state: wish.wished(), at_ms: now_ms() };
@@ -176,7 +187,31 @@ fn request(target: Target, wanted: Wanted) -> Request {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{net::TcpListener, time::Instant};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_answered_in_time_also_where_the_bus_is_silent() {
+        // Connections are taken, and nothing is ever said.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let toml = format!("[bus]\naddress = '{}'\n", silent.local_addr().unwrap());
+        let text = format!("{toml}[listeners.l]\nhandler = 'print'\n");
+        let config = crate::Config::parse(std::path::Path::new("l.toml"), &text).unwrap();
+        let full_syncs = FullSyncs::new(event_bus::open(&config.bus).unwrap());
+        let target = Target {
+            id: "l".into(),
+            group: "g".into(),
+            subscribe: Vec::new(),
+            takes_full_syncs: true,
+        };
+        let parameters = [("listenerId".to_owned(), "l".to_owned())];
+        let wanted = Wanted::read(&parameters, LISTENER_IN_BODY).unwrap();
+        let began = Instant::now();
+        let refused = full_syncs.start(target, wanted).await.unwrap_err();
+        assert!(began.elapsed() <= CALL_DEADLINE, "{:?}", began.elapsed());
+        assert!(matches!(refused, Refused::Unknown | Refused::Failed(_)), "{refused:?}");
+    }
 
     #[test]
     fn tables_that_no_subscription_names_are_told_before_anybody_is_asked() {

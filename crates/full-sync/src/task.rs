@@ -20,7 +20,7 @@ pub struct Task {
     pub table: String,
     /// How it is.
     pub state: State,
-    /// Rows that were dealt with: sent, or found deleted.
+    /// Rows that were sent.
     pub rows: u64,
     /// How many rows there are, as the server estimates.
     pub estimated_rows: u64,
@@ -64,7 +64,9 @@ pub enum State {
     Running,
     /// It stands still because somebody said so.
     Paused,
-    /// All rows were sent.
+    /// All rows are durable in the bus; the listener has not finished them.
+    Sent,
+    /// The listener has finished all rows.
     Done,
     /// It ended because somebody said so.
     Cancelled,
@@ -76,6 +78,11 @@ impl State {
     /// Whether nothing more comes.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled | Self::Failed)
+    }
+
+    /// Whether rows are still to be sent.
+    pub fn is_to_send(self) -> bool {
+        !self.is_final() && self != Self::Sent
     }
 }
 

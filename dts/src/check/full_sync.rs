@@ -8,11 +8,8 @@ use crate::{
     binlog::{Conn, Product, Server},
     capture::Capture,
     finding::{Finding, Severity},
-    full_sync::{MAX_INDEXED_BYTES, Why, why_locked},
+    full_sync::{MAX_INDEXED_BYTES, Why, lack_of_lock, why_locked},
 };
-
-/// No table is named so: the right to lock it is looked at before whether it is there.
-pub(super) const NO_TABLE: &str = "dbevent is not here";
 
 /// How the server is asked, and for which tables.
 #[derive(Clone, Copy)]
@@ -85,14 +82,8 @@ async fn without_lock(conn: &mut Conn, capture: &Capture) -> mysql_async::Result
     let schemas: BTreeSet<String> = captured.map(|(schema, _)| schema).collect();
     let mut without = Vec::new();
     for schema in schemas {
-        let lock = format!("LOCK TABLES `{}`.`{NO_TABLE}` READ", schema.replace('`', "``"));
-        match conn.query_drop(lock).await {
-            // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
-            Err(mysql_async::Error::Server(said)) if [1044, 1142].contains(&said.code) => {
-                without.push(schema);
-            }
-            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
-            Err(error) => return Err(error),
+        if lack_of_lock(conn, &schema).await?.is_some() {
+            without.push(schema);
         }
     }
     Ok(without)

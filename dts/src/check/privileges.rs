@@ -4,12 +4,13 @@
 
 use mysql_async::Error;
 
-use super::{full_sync::NO_TABLE, tables::NOT_SYSTEM};
+use super::tables::NOT_SYSTEM;
 use crate::{
     binlog::{self, Conn},
     capture::Capture,
     config::SourceConfig,
     finding::{Finding, Severity},
+    full_sync::NO_TABLE,
 };
 
 /// The GRANT statements for what the user that we are logged in as lacks.

@@ -140,12 +140,8 @@ impl Feed {
         (news, has_sent): (mpsc::Sender<Told>, bool),
     ) -> Self {
         let (orders, next_order) = mpsc::channel(MAX_ORDERS);
-        let of = |schema: &str, table: &str| {
-            common.topics.filter(&[(schema.to_owned(), table.to_owned())])
-        };
-        let topics = (of(&task.schema, &task.table), of("*", "*"));
         let feeder = Feeder {
-            pace: Pace::new(Arc::clone(&common.bus), &task.group, topics, has_sent),
+            pace: Pace::of((&common.bus, &common.topics), task, has_sent),
             common: Arc::clone(common),
             reading: Reading::new(common, task.clone()),
             listener: task.listener.clone(),

@@ -41,12 +41,12 @@ pub use watermark::{Marks, Named, Why};
 pub(crate) use chunk::{Chunk, ChunkKind, Segment};
 pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
 pub(crate) use live::Live;
-pub(crate) use pace::Throttle;
+pub(crate) use pace::{Throttle, until_handled};
 pub(crate) use place::{Place, Stretch};
 pub(crate) use resolve::{Found, resolve};
 pub(crate) use table::MAX_INDEXED_BYTES;
 pub(crate) use tasks::{Tasks, begin_again};
-pub(crate) use watermark::{order, why_locked};
+pub(crate) use watermark::{NO_TABLE, lack_of_lock, order, why_locked};
 
 /// Now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {

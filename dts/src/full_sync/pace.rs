@@ -6,10 +6,16 @@ use std::{
     time::Duration,
 };
 
-use event_bus::{Bus, Partition, TopicFilter};
+use event_bus::{Bus, Partition, TopicFilter, TopicName};
+use full_sync::Task;
+use service::{Backoff, BackoffConfig};
 use tokio::time::Instant;
 
 use crate::error::Result;
+
+/// How often the bus is asked whether a listener has finished what was sent: less and less often.
+const FOLLOW: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(50), max: Duration::from_secs(2), factor: 1.5 };
 
 /// Follows one task's listener.
 pub(super) struct Pace {
@@ -38,16 +44,24 @@ enum OnItsWay {
 }
 
 impl Pace {
-    pub(super) fn new(
-        bus: Arc<dyn Bus>,
-        group: &str,
-        (topics, all_topics): (TopicFilter, TopicFilter),
+    /// Where the task `has_sent` chunks before, these are on their way.
+    pub(super) fn of(
+        (bus, topics): (&Arc<dyn Bus>, &TopicName),
+        task: &Task,
         has_sent: bool,
     ) -> Self {
-        let before = has_sent.then_some(OnItsWay::Durable);
-        let (group, chunks) = (group.to_owned(), before.into_iter().collect());
-        let (committed, moved_at) = (HashMap::new(), Instant::now());
-        Self { bus, group, topics, all_topics, has_begun: false, chunks, committed, moved_at }
+        let of =
+            |schema: &str, table: &str| topics.filter(&[(schema.to_owned(), table.to_owned())]);
+        Self {
+            bus: Arc::clone(bus),
+            group: task.group.clone(),
+            topics: of(&task.schema, &task.table),
+            all_topics: of("*", "*"),
+            has_begun: false,
+            chunks: has_sent.then_some(OnItsWay::Durable).into_iter().collect(),
+            committed: HashMap::new(),
+            moved_at: Instant::now(),
+        }
     }
 
     /// Whether the listener has ever been there. Before that it would not get what is sent.
@@ -114,6 +128,16 @@ impl Pace {
     /// For how long the listener was not seen to move.
     pub(super) fn stood_still(&self) -> Duration {
         self.moved_at.elapsed()
+    }
+}
+
+/// Waits until a task's listener has finished all that the bus has of its table now. A bus that
+/// does not answer is asked again.
+pub(crate) async fn until_handled(bus: &Arc<dyn Bus>, topics: &TopicName, task: &Task) {
+    let mut pace = Pace::of((bus, topics), task, true);
+    let mut poll = Backoff::new(FOLLOW);
+    while !matches!(pace.are_done_but(0).await, Ok(true)) {
+        tokio::time::sleep(poll.next_wait()).await;
     }
 }
 

@@ -158,12 +158,7 @@ impl Reading {
         asked: &Position,
     ) -> Result<()> {
         let source = &self.of.common.source;
-        if let Marks::Lock(why) = marks {
-            return Err(not_at_one_moment(&described, why.remedy()));
-        }
-        if !described.is_transactional {
-            return Err(not_at_one_moment(&described, "let it be of InnoDB"));
-        }
+        check_whole(&described, marks)?;
         // A range is of a key that it had.
         self.of.bounds(&mut conn, &described).await?;
         let max_rows = self.of.common.config.max_keyless_rows;
@@ -290,6 +285,17 @@ async fn page(
 ) -> super::Result<(Rows, bool)> {
     let rows = conn.exec_stream(sql, params).await?;
     take_page(rows.boxed(), how).await
+}
+
+/// Refuses a table without a key that cannot be read at one moment.
+pub(super) fn check_whole(described: &Description, marks: Marks) -> Result<()> {
+    match marks {
+        Marks::Lock(why) => Err(not_at_one_moment(described, why.remedy())),
+        _ if !described.is_transactional => {
+            Err(not_at_one_moment(described, "let it be of InnoDB"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_at_one_moment(described: &Description, remedy: &str) -> Error {

@@ -7,8 +7,10 @@ use super::{
     config::FullSyncConfig,
     cursor::Bounds,
     feed::Common,
+    read::check_whole,
     source::Source,
     table::{self, Description},
+    watermark::Marks,
 };
 use crate::{binlog::Conn, error::Error};
 
@@ -143,6 +145,8 @@ async fn look(
     }
     let tried = try_out(conn, &described).await;
     tried.map_err(|error| refused(Code::NotPossible, source.error(error)))?;
+    let is_right = check_marks(conn, source, &described).await;
+    is_right.map_err(|error| refused(Code::NotPossible, error))?;
     let Description { schema, table, estimated_rows, .. } = described;
     Ok(Some(Found { schema, table, estimated_rows, key_column: by, problem: None }))
 }
@@ -167,6 +171,17 @@ async fn try_out(conn: &mut Conn, described: &Description) -> Result<(), mysql_a
         conn.exec_drop(sql, params).await?;
     }
     Ok(())
+}
+
+/// Whether its chunks can be put into the stream, as this server and our rights are.
+async fn check_marks(
+    conn: &mut Conn,
+    source: &Source,
+    described: &Description,
+) -> Result<(), Error> {
+    let marks = Marks::of(conn, source).await?;
+    marks.check_right(conn, source, &described.schema).await?;
+    if described.key.is_none() { check_whole(described, marks) } else { Ok(()) }
 }
 
 fn too_many_rows(described: &Description, config: &FullSyncConfig) -> Refusal {

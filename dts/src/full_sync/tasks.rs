@@ -117,7 +117,9 @@ impl Tasks {
         }
         let is_open = |task: &&Task| {
             let is_same = |found: &Found| task.schema == found.schema && task.table == found.table;
-            !task.state.is_final() && task.listener == request.listener && found.iter().any(is_same)
+            task.state.is_to_send()
+                && task.listener == request.listener
+                && found.iter().any(is_same)
         };
         match self.tasks.values().find(is_open) {
             None => Ok(found),
@@ -225,7 +227,9 @@ impl Tasks {
                     put_back.push(id.clone());
                     begin_again(task);
                 }
-                if heard.is_err() && task.state == State::Running {
+                // Also of what it was sent wholly it may not have taken all.
+                let is_put_back = !is_new && task.state == State::Sent;
+                if is_put_back || (heard.is_err() && task.state == State::Running) {
                     task.state = State::Waiting;
                 }
                 (task.heard_ms, task.held) = (heard.as_ref().ok().copied(), heard.err());

@@ -100,20 +100,46 @@ impl Marks {
     /// # Errors
     ///
     /// When the server is away.
-    pub async fn choose(conn: &mut Conn, source: &Source) -> Result<Self> {
+    pub async fn of(conn: &mut Conn, source: &Source) -> Result<Self> {
         if source.server.product == Product::Mariadb {
             return Ok(Self::Snapshot);
         }
         if source.server.gtid_executed.is_some() {
             return Ok(Self::Gtids);
         }
-        let why = match why_locked(conn).await {
-            Ok(Some(why)) => why,
-            Ok(None) => return Ok(Self::LogStatus),
-            Err(error) => return Err(source.error(error)),
-        };
-        warn!(remedy = why.remedy(), "a full sync locks its table for each chunk: {why}");
-        Ok(Self::Lock(why))
+        let why = why_locked(conn).await.map_err(|error| source.error(error))?;
+        Ok(why.map_or(Self::LogStatus, Self::Lock))
+    }
+
+    /// The same, for whoever takes them: locks are told of.
+    ///
+    /// # Errors
+    ///
+    /// As [`Marks::of`].
+    pub async fn choose(conn: &mut Conn, source: &Source) -> Result<Self> {
+        let marks = Self::of(conn, source).await?;
+        if let Self::Lock(why) = marks {
+            warn!(remedy = why.remedy(), "a full sync locks its table for each chunk: {why}");
+        }
+        Ok(marks)
+    }
+
+    /// Refuses tables of a schema that would have to be locked, and may not.
+    ///
+    /// # Errors
+    ///
+    /// Refused, with the right that is lacking; or when the server is away.
+    pub(super) async fn check_right(
+        self,
+        conn: &mut Conn,
+        source: &Source,
+        schema: &str,
+    ) -> Result<()> {
+        let Self::Lock(why) = self else { return Ok(()) };
+        match lack_of_lock(conn, schema).await.map_err(|error| source.error(error))? {
+            Some(said) => Err(may_not_lock(source, &said, why)),
+            None => Ok(()),
+        }
     }
 
     /// Makes sure that a read that follows on this connection sees all that the stream had passed
@@ -231,6 +257,26 @@ pub(crate) async fn why_locked(conn: &mut Conn) -> Result<Option<Why>, mysql_asy
     match log_status(conn).await {
         Ok(_) => Ok(waits_for_replicas(conn).await?.then_some(Why::SemiSync)),
         Err(mysql_async::Error::Server(_)) => Ok(Some(Why::NoLogStatus)),
+        Err(error) => Err(error),
+    }
+}
+
+/// No table is named so: a right to it is looked at before whether it is there.
+pub(crate) const NO_TABLE: &str = "dbevent is not here";
+
+/// What the server says where we may not lock tables of a schema. Nothing is locked.
+///
+/// # Errors
+///
+/// When the server is away.
+pub(crate) async fn lack_of_lock(
+    conn: &mut Conn,
+    schema: &str,
+) -> Result<Option<mysql_async::ServerError>, mysql_async::Error> {
+    match conn.query_drop(format!("LOCK TABLES {}.{} READ", quote(schema), quote(NO_TABLE))).await {
+        // ER_DBACCESS_DENIED_ERROR: tables are locked by a right of their schema.
+        Err(mysql_async::Error::Server(said)) if said.code == 1044 => Ok(Some(said)),
+        Ok(()) | Err(mysql_async::Error::Server(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

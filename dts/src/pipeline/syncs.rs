@@ -1,5 +1,6 @@
 //! The full syncs beside the stream: which are at work, and what is done with what they read.
 
+mod follow;
 mod merge;
 mod run;
 
@@ -19,7 +20,10 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
 pub(super) use self::merge::Room;
-use self::run::{Outcome, Run};
+use self::{
+    follow::Follow,
+    run::{Outcome, Run},
+};
 use crate::{
     decode::Definition,
     error::Error,
@@ -55,6 +59,8 @@ pub(super) struct Syncs {
     is_unseen: bool,
     /// Whose chunks are wholly in the batch at hand.
     sent: Vec<String>,
+    /// Those of which all is in the bus, or will be with the batch that is under way.
+    follows: BTreeMap<String, Option<Follow>>,
     /// Those of whose chunks some are in the bus or the batch at hand, since we began.
     have_sent: HashSet<String>,
     news: mpsc::Receiver<Told>,
@@ -71,6 +77,8 @@ enum Heard {
     All(Vec<ControlChange>),
     Control(Vec<ControlChange>),
     Resolved(Box<Request>, Result<Vec<Found>, Refusal>),
+    /// The listener of this task has finished it.
+    Handled(String),
 }
 
 /// Something happened to a full sync.
@@ -96,6 +104,7 @@ impl Syncs {
             runs_made: 0,
             is_unseen: true,
             sent: Vec::new(),
+            follows: BTreeMap::new(),
             have_sent: HashSet::new(),
             news,
             teller,
@@ -130,6 +139,7 @@ impl Syncs {
                     self.tasks.decide(&request, found, now_ms());
                 }
             }
+            Kind::Heard(Heard::Handled(id)) => self.handled(&id),
         }
         while self.helpers.try_join_next().is_some() {}
         self.start_and_stop(windows);
@@ -137,6 +147,7 @@ impl Syncs {
 
     /// Starts those whose turn it is, and ends those whose turn it is not any more.
     fn start_and_stop(&mut self, windows: &mut Windows) {
+        self.follow_sent();
         for id in self.tasks.hold_unheard(now_ms()) {
             info!(
                 task = id,
@@ -311,7 +322,7 @@ impl Syncs {
         let concerned: Vec<(String, Concern)> = self
             .tasks
             .iter()
-            .filter(|task| !task.state.is_final())
+            .filter(|task| task.state.is_to_send())
             .filter(|task| definition.may_concern(&task.schema, &task.table))
             .map(|task| (task.id.clone(), Concern::of(definition, task)))
             .collect();
@@ -365,6 +376,9 @@ impl Syncs {
         for (id, run) in sent.iter().filter_map(|id| self.runs.get_key_value(id)) {
             debug!(task = id, "chunk durable");
             run.feed.order(Order::Durable);
+        }
+        for id in &sent {
+            self.follow(id);
         }
         self.have_sent.extend(sent);
         let is_open = |id: &String| self.tasks.get(id).is_some_and(|task| !task.state.is_final());

@@ -12,8 +12,12 @@ use serde_json::{Value, json};
 type Labels = Vec<(&'static str, String)>;
 
 /// The states of one that has not ended, as the API names them.
-const STATES: [(State, &str); 3] =
-    [(State::Waiting, "waiting"), (State::Running, "running"), (State::Paused, "paused")];
+const STATES: [(State, &str); 4] = [
+    (State::Waiting, "waiting"),
+    (State::Running, "running"),
+    (State::Paused, "paused"),
+    (State::Sent, "sent"),
+];
 
 /// Gauges that are set anew whenever a task changes.
 #[derive(Debug, Default)]

@@ -119,6 +119,17 @@ async fn every_wrong_request_is_told_what_is_wrong() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_lacks_a_right_is_refused_at_once() -> Result<()> {
+    let running = Running::start("full-sync-right", (Kind::LogWithoutRight, 10), "").await?;
+    let refused = running.expect("table=item", 422, "not_possible").await?;
+    let remedy = refused["error"]["remedy"].as_str().unwrap_or_default();
+    ensure!(remedy.contains("GRANT BACKUP_ADMIN"), "{refused}");
+    let list = running.site.ask_worker("/api/v1/full-syncs").await?;
+    ensure!(list["fullSyncs"].as_array().is_some_and(Vec::is_empty), "{list}");
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sql_in_any_parameter_does_no_harm() -> Result<()> {
     let running = Running::start("full-sync-injections", (Kind::Log, 100), "").await?;
     running

@@ -13,8 +13,36 @@ use e2e::{
     recording::Recording,
     writers::Writers,
 };
+use serde_json::Value;
 
 use super::{Kind, Running, TABLE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_is_done_only_when_its_listener_has_finished_it() -> Result<()> {
+    let running = Running::start("full-sync-sent", (Kind::Log, 100), "").await?;
+    let steer = async |verb: &str| {
+        let path = format!("/api/v1/listeners/search/{verb}");
+        running.site.call_worker("POST", &path).await
+    };
+    ensure!(steer("pause").await?.0 == 200, "it is not paused");
+    let id = running.sync("search", "").await?;
+    let mut task = Value::Null;
+    let outcome = wait_until("all is sent", PATIENCE, async || {
+        task = running.task(&id).await.unwrap_or_default();
+        task["state"] == "sent"
+    })
+    .await;
+    outcome.with_context(|| task.to_string())?;
+    ensure!(task["rows"] == 100 && task["percent"].as_f64() < Some(100.0), "{task}");
+    let handled = Picture::read(&running.site.path("search"), "item").map_or(0, |all| all.len());
+    ensure!(handled == 0, "a paused listener has handled {handled} rows");
+    ensure!(steer("resume").await?.0 == 200, "it is not resumed");
+    let task = running.done(&id).await?;
+    ensure!(task["percent"] == 100.0, "{task}");
+    let handled = Picture::read(&running.site.path("search"), "item")?.len();
+    ensure!(handled == 100, "it is done, and {handled} rows are handled");
+    running.stop().await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_listeners_get_none_of_the_rows() -> Result<()> {

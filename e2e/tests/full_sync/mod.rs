@@ -37,6 +37,8 @@ enum Kind {
     LogWithoutGtids,
     /// Nor with the right to read `performance_schema.log_status`.
     LogWithLocks,
+    /// Nor with any right that a full sync could do with instead.
+    LogWithoutRight,
     LogOfMariadb,
 }
 
@@ -189,6 +191,10 @@ async fn start_source(site: &Site, kind: Kind) -> Result<Mysql> {
             let grant = format!("GRANT {right} ON *.* TO 'dts'@'%'");
             mysql.connect().await?.query_drop(grant).await?;
             mysql
+        }
+        Kind::LogWithoutRight => {
+            let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+            Mysql::start_with("9.7", &folder, &options).await?
         }
         Kind::LogOfMariadb => Mysql::start("mariadb-11.8", &folder).await?,
     })

@@ -133,7 +133,8 @@ struct Filter {
 
 impl Filter {
     fn read(parameters: Vec<(String, String)>) -> Result<Self, ApiError> {
-        const STATES: [&str; 6] = ["waiting", "running", "paused", "done", "cancelled", "failed"];
+        const STATES: [&str; 7] =
+            ["waiting", "running", "paused", "sent", "done", "cancelled", "failed"];
         let mut filter = Self::default();
         let mut mistakes = Vec::new();
         for (name, value) in parameters {

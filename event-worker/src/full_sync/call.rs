@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use event_bus::Bus;
 use full_sync::{ANSWER_PREFIX, Answer, Code, Refusal, Request};
 use rand::RngExt as _;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -19,7 +22,7 @@ use crate::error::Error;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 
 /// and how long in all: it may have been about to when that was done.
-const LATE_DEADLINE: Duration = Duration::from_secs(5);
+const LATE_DEADLINE: Duration = Duration::from_millis(4800);
 
 /// Once one `dts` knows the table, another may have so long: it may be one that runs no more.
 const OTHERS_DEADLINE: Duration = Duration::from_millis(500);
@@ -30,33 +33,40 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the bus may take to take a request back.
 const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Puts the request, waits for the answer, and removes the request, whatever came.
-pub(super) async fn carry_out(bus: &dyn Bus, request: Request) -> Result<Started, Refused> {
+/// Where the answer goes; whoever asked may be gone.
+type AnswerTo = oneshot::Sender<Result<Started, Refused>>;
+
+/// Puts the request, waits for the answer and passes it on, and removes the request, whatever came.
+pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: AnswerTo) {
     let began = Instant::now();
     let deadline = began + ANSWER_DEADLINE;
     let mut waiting = Waiting::new(bus, request);
-    let put = timeout_at(deadline, waiting.put()).await;
-    if let Ok(Err(_)) | Err(_) = put {
-        // It may be there nevertheless.
-        waiting.take_back().await;
-        return Err(match put {
-            Ok(Err(error)) => error.into(),
-            _ => Error::SlowBus(ANSWER_DEADLINE).into(),
-        });
-    }
-    let is_answered = timeout_at(deadline, waiting.all_answers()).await.is_ok();
-    waiting.take_back().await;
-    if !is_answered {
-        waiting.late_answers(began + LATE_DEADLINE).await;
-    }
-    let request = waiting.request.id.clone();
-    match waiting.judge() {
-        Some(Ok(tasks)) => {
-            info!(request, tasks = tasks.len(), "a full sync is accepted");
-            Ok(Started { request, tasks })
+    match timeout_at(deadline, waiting.put()).await {
+        Ok(Ok(())) if timeout_at(deadline, waiting.all_answers()).await.is_ok() => {
+            let _ = answer_to.send(waiting.answer());
+            waiting.take_back().await;
         }
-        Some(Err(refusal)) => Err(Refused::ByDts(refusal)),
-        None => Err(waiting.unanswered()),
+        Ok(Ok(())) => {
+            let is_gone = waiting.take_back().await;
+            waiting.late_answers(began + LATE_DEADLINE).await;
+            let answer = match waiting.answer() {
+                Err(Refused::Unanswered(_) | Refused::Failed(_)) if !is_gone => {
+                    Err(Refused::Unknown)
+                }
+                answer => answer,
+            };
+            let _ = answer_to.send(answer);
+        }
+        failed => {
+            // It may be there nevertheless.
+            let is_gone = !waiting.may_be_there || waiting.take_back().await;
+            let refused = match failed {
+                _ if !is_gone => Refused::Unknown,
+                Ok(Err(error)) => error.into(),
+                _ => Error::SlowBus(ANSWER_DEADLINE).into(),
+            };
+            let _ = answer_to.send(Err(refused));
+        }
     }
 }
 
@@ -68,6 +78,8 @@ struct Waiting<'a> {
     producers: Vec<String>,
     /// What those said that have, by their names, with the tasks that they speak of.
     answers: BTreeMap<String, (Answer, Vec<StartedTask>)>,
+    /// Whether the bus was given the request.
+    may_be_there: bool,
     /// When one first said more than that it has no such table.
     known_at: Option<Instant>,
     /// Why the bus could not be asked the last time.
@@ -76,8 +88,15 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(bus: &'a dyn Bus, request: Request) -> Self {
-        let (producers, answers) = (Vec::new(), BTreeMap::new());
-        Self { bus, request, producers, answers, known_at: None, trouble: None }
+        Self {
+            bus,
+            request,
+            producers: Vec::new(),
+            answers: BTreeMap::new(),
+            may_be_there: false,
+            known_at: None,
+            trouble: None,
+        }
     }
 
     async fn put(&mut self) -> event_bus::Result<()> {
@@ -86,6 +105,7 @@ impl<'a> Waiting<'a> {
             self.request.dts = Some(only.clone());
         }
         let entry = (self.request.key(), Some(self.request.to_bytes().into()));
+        self.may_be_there = true;
         self.bus.put_control(&[entry]).await
     }
 
@@ -158,15 +178,29 @@ impl<'a> Waiting<'a> {
         refusals.into_iter().next().map(Err)
     }
 
-    /// Removes the request. Where that fails, the next sweep does it.
-    async fn take_back(&self) {
+    /// What is to be told of what was answered so far.
+    fn answer(&mut self) -> Result<Started, Refused> {
+        let request = self.request.id.clone();
+        match self.judge() {
+            Some(Ok(tasks)) => {
+                info!(request, tasks = tasks.len(), "a full sync is accepted");
+                Ok(Started { request, tasks })
+            }
+            Some(Err(refusal)) => Err(Refused::ByDts(refusal)),
+            None => Err(self.unanswered()),
+        }
+    }
+
+    /// Removes the request, and says whether it is gone. Where that fails, the next sweep does it.
+    async fn take_back(&self) -> bool {
         let entry = (self.request.key(), None);
         let removed = timeout(TAKE_BACK_DEADLINE, self.bus.put_control(&[entry])).await;
         match removed {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => warn!(request = self.request.id, %error, "a request stays for now"),
             Err(_) => warn!(request = self.request.id, "a request stays for now: the bus is slow"),
         }
+        false
     }
 
     fn unanswered(&self) -> Refused {
@@ -220,6 +254,13 @@ mod tests {
         Request::new(&new_id(1), ("l", "g"), 1)
     }
 
+    /// Carries a request out, and gives what was answered.
+    async fn call(bus: &MemoryBus, request: Request) -> Result<Started, Refused> {
+        let (answer_to, answer) = oneshot::channel();
+        carry_out(bus, request, answer_to).await;
+        answer.await.unwrap()
+    }
+
     async fn answer(producer: &mut dyn Producer, id: &str) {
         give(producer, id, accepted("task")).await;
     }
@@ -258,7 +299,7 @@ mod tests {
                 }
             }
         };
-        let (called, ()) = tokio::join!(carry_out(&bus, request()), late);
+        let (called, ()) = tokio::join!(call(&bus, request()), late);
         assert_eq!(called.unwrap().tasks[0].id, "task");
         assert_eq!(kept(&bus).await, 0);
     }
@@ -266,10 +307,10 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_nobody_answers_is_taken_back() {
         let bus = MemoryBus::new(1);
-        let refused = carry_out(&bus, request()).await.unwrap_err();
+        let refused = call(&bus, request()).await.unwrap_err();
         assert!(matches!(&refused, Refused::Unanswered(names) if names.is_empty()), "{refused:?}");
         let _producer = bus.producer("shop").await.unwrap();
-        let refused = carry_out(&bus, request()).await.unwrap_err();
+        let refused = call(&bus, request()).await.unwrap_err();
         assert!(matches!(&refused, Refused::Unanswered(names) if *names == ["shop"]));
         assert_eq!(kept(&bus).await, 0);
     }
@@ -287,7 +328,7 @@ mod tests {
             assert_eq!(request.dts, None, "any may answer");
             answer(&mut *two, &request.id).await;
         };
-        let (called, ()) = tokio::join!(carry_out(&bus, request()), answered);
+        let (called, ()) = tokio::join!(call(&bus, request()), answered);
         let Started { tasks, .. } = called.unwrap();
         assert_eq!((tasks[0].id.as_str(), &tasks[0].table), ("task", &None));
     }
@@ -310,7 +351,7 @@ mod tests {
                 }
             }
         };
-        match tokio::join!(carry_out(&bus, asked), answering).0 {
+        match tokio::join!(call(&bus, asked), answering).0 {
             Ok(started) => Ok(started.tasks.into_iter().map(|task| task.id).collect()),
             Err(Refused::ByDts(refusal)) => Err(refusal.code),
             Err(other) => panic!("{other:?}"),

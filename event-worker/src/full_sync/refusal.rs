@@ -16,6 +16,8 @@ pub(crate) enum Refused {
     Unanswered(Vec<String>),
     /// The listener takes none: its config says so.
     NotTaken(String),
+    /// The request could not be taken back in time: `dts` may carry it out yet.
+    Unknown,
     /// The listener does not subscribe to it.
     NotSubscribed { listener: String, table: String },
     /// No task has this id.
@@ -45,6 +47,13 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::ByDts(refusal) => by_dts(refusal),
             Refused::Unanswered(producers) => unanswered(&producers),
+            Refused::Unknown => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the bus did not answer within 5 s; dts may have the request, and carry it out",
+                "see that the bus is well; then look whether `event-worker full-sync list` has it, \
+                 before you ask again",
+            )
+            .with_code("no_answer"),
             Refused::NotSubscribed { listener, table } => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("listener {listener} does not subscribe to a table {table:?}"),
@@ -69,8 +78,12 @@ impl From<Refused> for ApiError {
             ),
             Refused::Ended(task) => Self::new(
                 StatusCode::CONFLICT,
-                format!("the full sync {} has ended: it is {}", task.id, view::word(task.state)),
-                "start another one",
+                format!(
+                    "the full sync {} has nothing more to send: it is {}",
+                    task.id,
+                    view::word(task.state)
+                ),
+                "start another one; rows that are sent are the listener's, which can be paused",
             )
             .with_code("already_ended")
             .with("task", task.id),

@@ -49,7 +49,7 @@ pub(crate) struct FullSyncView {
     pub(crate) initial: bool,
     pub(crate) rows: u64,
     pub(crate) estimated_rows: u64,
-    /// By the estimate, which may be wrong: below 100 until it is done.
+    /// By the estimate, which may be wrong: below 100 until the listener has finished it.
     pub(crate) percent: Option<f64>,
     /// Over all the time that it was running.
     pub(crate) rows_per_second: Option<f64>,
@@ -127,6 +127,7 @@ pub(crate) fn word(state: State) -> &'static str {
         State::Waiting => "waiting",
         State::Running => "running",
         State::Paused => "paused",
+        State::Sent => "sent",
         State::Done => "done",
         State::Cancelled => "cancelled",
         State::Failed => "failed",
@@ -171,13 +172,14 @@ pub(super) mod tests {
         assert_eq!(shown(State::Running, 500, 2000), (Some(25.0), Some(250.0), Some(6)));
         assert_eq!(shown(State::Paused, 500, 2000), (Some(25.0), Some(250.0), None));
         assert_eq!(shown(State::Running, 2100, 2000), (Some(99.9), Some(1050.0), None));
+        assert_eq!(shown(State::Sent, 1999, 1999), (Some(99.9), Some(999.5), None));
         assert_eq!(shown(State::Done, 2100, 2000), (Some(100.0), Some(1050.0), None));
         assert_eq!(shown(State::Waiting, 0, 0), (None, Some(0.0), None));
     }
 
     #[test]
     fn the_words_of_states_are_those_of_the_json() {
-        for state in [State::Waiting, State::Running, State::Paused, State::Done] {
+        for state in [State::Waiting, State::Running, State::Paused, State::Sent, State::Done] {
             assert_eq!(serde_json::to_value(state).unwrap(), word(state));
         }
         for state in [State::Cancelled, State::Failed] {

@@ -27,7 +27,8 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 const MAX_UNANSWERED: u32 = 60;
 
 /// Shows one full sync, or all that have not ended, until they have: as bars on a terminal, else as
-/// a line for each change. [`Exit::Refused`] when one was not sent to its end.
+/// a line for each change. [`Exit::Refused`] when one has not ended as done: sent to its end, and
+/// finished by its listener.
 ///
 /// # Errors
 ///
@@ -150,7 +151,7 @@ fn new_bar(all: &MultiProgress, view: &FullSyncView) -> ProgressBar {
 fn draw(bar: &ProgressBar, view: &FullSyncView) {
     // The estimate may be wrong either way.
     let length = match view.state {
-        State::Done => view.rows,
+        State::Sent | State::Done => view.rows,
         _ => view.estimated_rows.max(view.rows),
     };
     bar.set_length(length);
@@ -169,6 +170,7 @@ fn pace(view: &FullSyncView) -> String {
     let state = word(view.state);
     let mut text = match (view.state, view.rows_per_second) {
         (State::Running, Some(rate)) => format!("{rate:.0} rows/s"),
+        (State::Sent, _) => "sent, not yet done by the listener".to_owned(),
         _ => state.to_owned(),
     };
     if let Some(left) = view.remaining_seconds {

@@ -26,13 +26,6 @@ pub(in crate::pipeline) struct Room<'a> {
     pub(in crate::pipeline) up_to: usize,
 }
 
-/// What became of a segment.
-#[derive(Default)]
-struct Merged {
-    published: u64,
-    dealt_with: u64,
-}
-
 impl Syncs {
     /// Merges what the stream has come up to, between two transactions, while there is room. Gives
     /// how many rows were published.
@@ -85,7 +78,7 @@ impl Syncs {
             // Also after an error: its window is closed with the others.
             run.held.push_front(held);
         }
-        let Merged { published, dealt_with } = merged?;
+        let published = merged?;
         let elapsed = run.counted.elapsed();
         run.counted = Instant::now();
         let mut has_ended = false;
@@ -98,17 +91,19 @@ impl Syncs {
         }
         let cursor = run.place.to_json();
         self.tasks.change(id, now_ms(), |task| {
-            task.rows += dealt_with;
+            task.rows += published;
             task.cursor = cursor;
             task.error = None;
             task.active_ms += u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             if has_ended {
-                task.state = State::Done;
+                task.state = State::Sent;
             }
         });
         if has_ended {
-            info!(task = id, rows = self.tasks.get(id).map(|task| task.rows), "full sync done");
+            let rows = self.tasks.get(id).map(|task| task.rows);
+            info!(task = id, rows, "full sync sent; it is done when its listener has finished it");
             self.end_run(id, room.publisher.windows());
+            self.note_sent(id);
         }
         Ok(published)
     }
@@ -132,33 +127,33 @@ impl Run {
         self.held.front().is_some_and(|held| held.segment > 0)
     }
 
-    /// Merges what there is room for.
-    fn merge_segments(&mut self, held: &mut Held, room: &mut Room<'_>) -> Result<Merged> {
-        let mut merged = Merged::default();
+    /// Merges what there is room for, and gives how many rows were published.
+    fn merge_segments(&mut self, held: &mut Held, room: &mut Room<'_>) -> Result<u64> {
+        let mut published = 0;
         self.place.shape = Some(held.chunk.shape.clone());
         while let Some(segment) = held.chunk.rows.segments().get(held.segment)
             && room.batch.bytes() < room.up_to
         {
-            self.merge_segment((held, segment), room, &mut merged)?;
+            published += self.merge_segment((held, segment), room)?;
             held.segment += 1;
         }
-        Ok(merged)
+        Ok(published)
     }
 
     fn merge_segment(
         &mut self,
         (held, segment): (&Held, &Segment),
         room: &mut Room<'_>,
-        merged: &mut Merged,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
         let (windows, window) = (room.publisher.windows(), held.window);
         let is_partial = |row: SyncedRow<'_>| windows.touch(window, row.id) == Some(Touch::Partial);
         if rows().any(is_partial) {
-            return self.read_again(held.chunk.kind, segment);
+            self.read_again(held.chunk.kind, segment)?;
+            return Ok(0);
         }
+        let mut published = 0;
         for row in rows() {
-            merged.dealt_with += 1;
             let touch = room.publisher.windows().touch(window, row.id);
             let row = match &touch {
                 None => row,
@@ -169,10 +164,10 @@ impl Run {
                 Some(Touch::Gone | Touch::Partial) => continue,
             };
             room.publisher.publish_synced((&self.table, &held.text), row, room.batch)?;
-            merged.published += 1;
+            published += 1;
         }
         self.advance(held.chunk.kind, segment);
-        Ok(())
+        Ok(published)
     }
 
     /// What the stream brought of these rows may lack columns: they are read once more.

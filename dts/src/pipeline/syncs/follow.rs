@@ -1,0 +1,63 @@
+//! Full syncs of which all is in the bus: each is done when its listener has finished it.
+
+use std::sync::Arc;
+
+use full_sync::{State, Task};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tracing::info;
+
+use super::{Heard, Syncs};
+use crate::full_sync::{Common, now_ms, until_handled};
+
+/// Waits for a listener, until this is dropped.
+pub(super) struct Follow(JoinHandle<()>);
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Syncs {
+    /// The last rows of a task are in the batch at hand: when that is durable, its listener is
+    /// followed.
+    pub(super) fn note_sent(&mut self, id: &str) {
+        self.sent.push(id.to_owned());
+        self.follows.insert(id.to_owned(), None);
+    }
+
+    /// Follows those that were sent before we began, and no others any more than those that are.
+    pub(super) fn follow_sent(&mut self) {
+        let is_sent = |id: &str| self.tasks.get(id).is_some_and(|task| task.state == State::Sent);
+        self.follows.retain(|id, _| is_sent(id));
+        let sent = self.tasks.iter().filter(|task| task.state == State::Sent);
+        let new = sent.map(|task| &task.id).filter(|id| !self.follows.contains_key(*id));
+        let new: Vec<String> = new.cloned().collect();
+        for id in new {
+            self.follows.insert(id.clone(), None);
+            self.follow(&id);
+        }
+    }
+
+    /// What was sent of a task is durable: follows its listener, if that was all.
+    pub(super) fn follow(&mut self, id: &str) {
+        let Some(task) = self.tasks.get(id).filter(|task| task.state == State::Sent) else {
+            return;
+        };
+        let Some(follow @ None) = self.follows.get_mut(id) else { return };
+        let (common, hearer) = (Arc::clone(&self.common), self.hearer.clone());
+        *follow = Some(Follow(tokio::spawn(tell(common, task.clone(), hearer))));
+    }
+
+    pub(super) fn handled(&mut self, id: &str) {
+        if self.tasks.get(id).is_some_and(|task| task.state == State::Sent) {
+            info!(task = id, "full sync done");
+            self.tasks.change(id, now_ms(), |task| task.state = State::Done);
+        }
+    }
+}
+
+async fn tell(common: Arc<Common>, task: Task, hearer: mpsc::Sender<Heard>) {
+    until_handled(&common.bus, &common.topics, &task).await;
+    let _ = hearer.send(Heard::Handled(task.id)).await;
+}
