@@ -4,16 +4,10 @@ mod judge;
 
 use std::collections::BTreeMap;
 
+use full_sync::{CHECKSUMS, Captured, SYSTEM_SCHEMAS};
 use service::{config::Section, glob};
 
 pub use self::judge::Told;
-
-/// Schemas that belong to the server itself, and to whoever runs it for others.
-const SYSTEM_SCHEMAS: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
-
-/// Where pt-table-checksum writes what it found. It has to do so by statements, which every replica
-/// runs for itself: they say nothing of the tables that they read.
-const CHECKSUMS: (&str, &str) = ("percona", "checksums");
 
 /// The `[capture]` section.
 #[derive(Debug)]
@@ -109,6 +103,15 @@ impl Capture {
         self.tables.iter().map(|glob| (glob.schema.as_str(), glob.table.as_str()))
     }
 
+    /// The same, as others are told of it.
+    pub(crate) fn captured(&self) -> Captured {
+        let pair = |glob: &TableGlob| (glob.schema.clone(), glob.table.clone());
+        Captured {
+            tables: self.tables.iter().map(pair).collect(),
+            exclude: self.exclude.iter().map(pair).collect(),
+        }
+    }
+
     /// The columns that stand in for the primary key of a table that has none.
     pub fn key_columns(&self, schema: &str, table: &str) -> Option<&[String]> {
         self.key_columns.get(&format!("{schema}.{table}")).map(Vec::as_slice)
@@ -170,6 +173,7 @@ mod tests {
         assert!(capture.includes("shop", "orders"));
         assert!(!capture.includes("mysql", "user"));
         assert!(!capture.includes("sys", "version"));
+        assert!(!capture.captured().includes("sys", "version"));
     }
 
     #[test]
@@ -187,6 +191,7 @@ mod tests {
             ("Weixin", "anything", false),
         ] {
             assert_eq!(capture.includes(schema, table), expected, "{schema}.{table}");
+            assert_eq!(capture.captured().includes(schema, table), expected, "{schema}.{table}");
         }
     }
 

@@ -87,7 +87,7 @@ impl StandIn {
             self.keep(task).await;
         }
         let tasks = tasks.iter().map(|task| task.id.clone()).collect();
-        let answer = Answer::Accepted { tasks, at_ms: 1, subscribe: None };
+        let answer = Answer::Accepted { tasks, at_ms: 1, subscribe: None, captured: None };
         self.save(format!("{ANSWER_PREFIX}{}", request.id), answer.to_bytes()).await;
     }
 

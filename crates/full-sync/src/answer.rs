@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Captured;
+
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,6 +18,9 @@ pub enum Answer {
         /// Of an initial request, the globs that it was made with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subscribe: Option<Vec<(String, String)>>,
+        /// Of an initial request, which tables were captured then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        captured: Option<Captured>,
     },
     /// It is not carried out.
     #[serde(rename_all = "camelCase")]

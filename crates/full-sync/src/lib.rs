@@ -1,4 +1,5 @@
-//! What `event-worker` and `dts` tell each other about full syncs, through the bus.
+//! What `event-worker` and `dts` tell each other through the bus: about full syncs, and about the
+//! tables that there are.
 //!
 //! `event-worker` says what is *wanted*, in the bus's control table: a [`Request`] for each call,
 //! and a [`Wish`] for a task that is to pause, go on or end; and to what each listener is
@@ -7,11 +8,13 @@
 //! JSON; what is not known in them is passed over, so that two versions can talk.
 
 mod answer;
+mod catalog;
 mod listening;
 mod request;
 mod task;
 
 pub use answer::{Answer, Code, Refusal};
+pub use catalog::{CHECKSUMS, Captured, Catalog, SYSTEM_SCHEMAS, Table};
 pub use listening::{Heard, Listening};
 pub use request::{Request, Wish, Wished};
 pub use task::{State, Task};
@@ -30,6 +33,12 @@ pub const ANSWER_PREFIX: &str = "full-sync/answer/";
 
 /// In the checkpoint of `dts`, what the keys of tasks begin with; the id follows.
 pub const TASK_PREFIX: &str = "full-sync/task/";
+
+/// In the checkpoint of `dts`, the key of its [`Catalog`].
+pub const CAPTURED_KEY: &str = "catalog/captured";
+
+/// In the checkpoint of `dts`, what the keys of each [`Table`] begin with; schema and table follow.
+pub const TABLE_PREFIX: &str = "catalog/table/";
 
 /// The header of a record that is for one listener only, and for which.
 pub const LISTENER_HEADER: &str = "listener";

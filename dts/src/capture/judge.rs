@@ -3,7 +3,9 @@
 
 use tracing::warn;
 
-use super::{CHECKSUMS, Capture, Reaction, SYSTEM_SCHEMAS};
+use full_sync::{CHECKSUMS, SYSTEM_SCHEMAS};
+
+use super::{Capture, Reaction};
 use crate::{
     decode::{Definition, LoggedStatement, Position, Removal},
     error::{Error, Result},

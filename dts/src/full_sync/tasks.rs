@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{
-    ANSWER_PREFIX, Answer, Code, Heard, Listening, Refusal, Request, State, TASK_PREFIX, Task,
-    Wish, Wished,
+    ANSWER_PREFIX, Answer, Captured, Code, Heard, Listening, Refusal, Request, State, TASK_PREFIX,
+    Task, Wish, Wished,
 };
 use service::glob;
 use tracing::warn;
@@ -29,6 +29,8 @@ pub(crate) struct Tasks {
     listening: Option<HashMap<String, Listening>>,
     /// Requests that are still there, and when they were made: an initial one may be made anew.
     asked: HashMap<String, u64>,
+    /// What is captured now.
+    captured: Captured,
     /// Those at work whose table cannot be read for now.
     stuck: HashSet<String>,
     /// The keys in the checkpoint that are to be written or removed.
@@ -36,13 +38,13 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Reads them from the checkpoint.
+    /// Reads them from the checkpoint, while this is captured.
     ///
     /// # Errors
     ///
     /// When they are not in the form that this version writes.
-    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self> {
-        let mut all = Self::default();
+    pub(crate) fn load(checkpoint: &Checkpoint, captured: Captured) -> Result<Self> {
+        let mut all = Self { captured, ..Self::default() };
         for (key, bytes) in checkpoint {
             let unreadable =
                 |error| Error::Internal(format!("the checkpoint's {key} cannot be read: {error}"));
@@ -62,8 +64,10 @@ impl Tasks {
         let is_new = self.asked.insert(request.id.clone(), request.at_ms) != Some(request.at_ms);
         match self.answers.get(&request.id) {
             None => is_new,
-            // The listener was given other tables since.
-            Some(Answer::Accepted { subscribe: Some(globs), .. }) => *globs != request.subscribe,
+            // The listener was given other tables since, or others are captured.
+            Some(Answer::Accepted { subscribe: Some(globs), captured, .. }) => {
+                *globs != request.subscribe || captured.as_ref() != Some(&self.captured)
+            }
             Some(Answer::Accepted { .. }) => false,
             // Nobody waits for the answer, who could ask again.
             Some(Answer::Refused { .. }) => request.initial && is_new,
@@ -135,16 +139,22 @@ impl Tasks {
         }
     }
 
-    /// Whether an initial request has this table already, or the listener had it before: then it
-    /// got its rows as they changed.
+    /// Whether an initial request has this table already, or the listener had it before, while it
+    /// was captured: then it got its rows as they changed.
     fn was_begun(&self, request: &Request, found: &Found) -> bool {
         let id = task_id(request, found, 0);
-        let before = match self.answers.get(&request.id) {
-            Some(Answer::Accepted { subscribe: Some(globs), .. }) => globs.as_slice(),
-            _ => return self.tasks.contains_key(&id),
+        if self.tasks.contains_key(&id) {
+            return true;
+        }
+        let Some(Answer::Accepted { subscribe: Some(before), captured, .. }) =
+            self.answers.get(&request.id)
+        else {
+            return false;
         };
-        self.tasks.contains_key(&id)
-            || super::resolve::includes(before, &found.schema, &found.table)
+        let Found { schema, table, .. } = found;
+        // An earlier version did not keep what was captured.
+        let was_captured = captured.as_ref().is_none_or(|all| all.includes(schema, table));
+        was_captured && super::resolve::includes(before, schema, table)
     }
 
     fn accept(&mut self, request: &Request, found: Vec<Found>, now: u64) -> Answer {
@@ -163,7 +173,8 @@ impl Tasks {
         for id in ids {
             self.carry_out_wish(&id, now);
         }
-        Answer::Accepted { tasks, at_ms: now, subscribe }
+        let captured = request.initial.then(|| self.captured.clone());
+        Answer::Accepted { tasks, at_ms: now, subscribe, captured }
     }
 
     /// Takes a wish in, and says whether it changed a task.

@@ -234,7 +234,8 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let Ends { config, bus, status } = ends;
     let (mut producer, checkpoint) = standby::lead(&***bus, &config.name, status).await?;
     status.enter(Phase::Connecting);
-    let (saved, tasks) = (saved_in(&checkpoint)?, Tasks::load(&checkpoint)?);
+    let (saved, tasks) =
+        (saved_in(&checkpoint)?, Tasks::load(&checkpoint, config.capture.captured())?);
     let seen = Seen::load(&checkpoint)?;
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);

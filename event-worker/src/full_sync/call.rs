@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn accepted(task: &str) -> Answer {
-        Answer::Accepted { tasks: vec![task.to_owned()], at_ms: 2, subscribe: None }
+        Answer::Accepted { tasks: vec![task.to_owned()], at_ms: 2, subscribe: None, captured: None }
     }
 
     fn refused(code: Code) -> Answer {

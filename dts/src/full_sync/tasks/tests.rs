@@ -40,6 +40,10 @@ fn kept(tasks: &mut Tasks, checkpoint: &mut Checkpoint) {
     }
 }
 
+fn load(checkpoint: &Checkpoint) -> Tasks {
+    Tasks::load(checkpoint, Captured::default()).unwrap()
+}
+
 fn refusal(tasks: &Tasks, request: &str) -> Option<Code> {
     match tasks.answers.get(request)? {
         Answer::Refused { refusal, .. } => Some(refusal.code),
@@ -58,7 +62,7 @@ fn a_request_is_answered_once_also_after_a_restart() {
     assert_eq!(tasks.due(3), ["r-1", "r-2"]);
     kept(&mut tasks, &mut checkpoint);
     assert!(!tasks.has_changes());
-    let mut again = Tasks::load(&checkpoint).unwrap();
+    let mut again = load(&checkpoint);
     assert!(!again.ask(&asked));
     assert_eq!(again.get("r-2").unwrap().table, "t2");
     assert!(again.ask(&request("other", false)));
@@ -141,7 +145,7 @@ fn a_task_begins_again_whose_listener_may_have_passed_rows_over_unseen() {
     tasks.change("a-1", 7, |task| (task.state, task.rows) = (State::Running, 7));
     kept(&mut tasks, &mut checkpoint);
     let mut after = |since: u64| {
-        let mut again = Tasks::load(&checkpoint).unwrap();
+        let mut again = load(&checkpoint);
         again.hear_anew(&HashSet::new());
         again.listens("search", listens_to(("*", "*"), since));
         let put_back = again.hold_unheard(8);
@@ -187,6 +191,75 @@ fn an_initial_request_gives_each_table_once() {
 }
 
 #[test]
+fn a_table_that_is_captured_only_later_comes_then() {
+    let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
+    let only = |table: &str| Captured {
+        tables: vec![("s".to_owned(), table.to_owned())],
+        ..Captured::default()
+    };
+    tasks.captured = only("t1");
+    let asked = request("initial:search", true);
+    assert!(tasks.ask(&asked));
+    tasks.decide(&asked, Ok(vec![found("t1")]), 5);
+    kept(&mut tasks, &mut checkpoint);
+    let mut same = Tasks::load(&checkpoint, only("t1")).unwrap();
+    assert!(!same.ask(&asked));
+    let mut more = Tasks::load(&checkpoint, only("t*")).unwrap();
+    assert!(more.ask(&asked), "others are captured now");
+    more.decide(&asked, Ok(vec![found("t1"), found("t2")]), 6);
+    kept(&mut more, &mut checkpoint);
+    assert!(more.get("initial:search:s.t2").is_some());
+    let mut again = Tasks::load(&checkpoint, only("t*")).unwrap();
+    assert!(!again.ask(&asked), "it is answered");
+    // t3 was made since, and captured from its first row on.
+    let mut exclusive = only("t*");
+    exclusive.exclude.push(("s".to_owned(), "x".to_owned()));
+    let mut exclusive = Tasks::load(&checkpoint, exclusive).unwrap();
+    assert!(exclusive.ask(&asked));
+    exclusive.decide(&asked, Ok(vec![found("t1"), found("t2"), found("t3")]), 7);
+    assert!(exclusive.get("initial:search:s.t3").is_none());
+}
+
+#[test]
+fn what_an_earlier_version_answered_counts_as_captured() {
+    let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
+    let asked = request("initial:search", true);
+    tasks.decide(&asked, Ok(vec![found("t1")]), 5);
+    kept(&mut tasks, &mut checkpoint);
+    let key = format!("{ANSWER_PREFIX}{}", asked.id);
+    let Ok(Answer::Accepted { tasks, at_ms, subscribe, .. }) =
+        Answer::from_bytes(&checkpoint[&key])
+    else {
+        panic!("not accepted")
+    };
+    let old = Answer::Accepted { tasks, at_ms, subscribe, captured: None };
+    checkpoint.insert(key, old.to_bytes().into());
+    let mut again = load(&checkpoint);
+    assert!(again.ask(&asked));
+    again.decide(&asked, Ok(vec![found("t1"), found("t2")]), 6);
+    assert!(again.get("initial:search:s.t2").is_none());
+}
+
+#[test]
+fn a_task_that_is_sent_is_in_nobodys_way_until_its_listener_may_have_passed_it_over() {
+    let mut tasks = tasks();
+    tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
+    assert!(tasks.hold_unheard(6).is_empty());
+    tasks.change("a-1", 7, |task| (task.state, task.rows) = (State::Sent, 7));
+    assert!(tasks.due(9).is_empty());
+    let pause = Wish { state: Wished::Pause, at_ms: 1 };
+    assert!(!tasks.wish("a-1", Some(pause), 8), "there is nothing more to send");
+    tasks.decide(&request("b", false), Ok(vec![found("t1")]), 9);
+    assert_eq!(refusal(&tasks, "b"), None);
+    // It got the table anew since: it may not have taken what lay before that.
+    tasks.listens("search", listens_to(("*", "*"), 2));
+    assert!(tasks.hold_unheard(10).contains(&"a-1".to_owned()));
+    let task = tasks.get("a-1").unwrap();
+    assert_eq!((task.state, task.rows), (State::Waiting, 0));
+    assert!(tasks.due(9).contains(&"a-1".to_owned()));
+}
+
+#[test]
 fn a_new_listener_begins_without_a_table_that_cannot_be_sent() {
     let mut tasks = tasks();
     let asked = request("initial:search", true);
@@ -215,7 +288,7 @@ fn an_initial_request_that_is_made_anew_counts_as_it_is_then() {
     tasks.decide(&anew, Err(refusal), 5);
     assert!(!tasks.ask(&anew), "it is heard again");
     kept(&mut tasks, &mut checkpoint);
-    let mut again = Tasks::load(&checkpoint).unwrap();
+    let mut again = load(&checkpoint);
     assert!(again.ask(&anew), "the right may have been granted");
 }
 
@@ -232,7 +305,7 @@ fn what_has_ended_is_forgotten_in_the_end() {
     }
     tasks.decide(&request("last", false), Ok(vec![found("t1")]), 2 * ANSWER_MILLIS);
     kept(&mut tasks, &mut checkpoint);
-    let again = Tasks::load(&checkpoint).unwrap();
+    let again = load(&checkpoint);
     assert_eq!((again.iter().count(), again.answers.len()), (MAX_ENDED + 1, 1));
     assert!(again.get("r149-1").is_some());
 }
