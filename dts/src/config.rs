@@ -17,6 +17,8 @@ use crate::{capture::Capture, full_sync::FullSyncConfig, gtid::GtidSet};
 pub struct Config {
     /// Names the checkpoint and the one producer.
     pub name: String,
+    /// Where `dts` notes what is not in the checkpoint.
+    pub directory: PathBuf,
     /// Where to begin when there is no checkpoint.
     pub start: Start,
     /// The MySQL to read.
@@ -140,6 +142,7 @@ impl Config {
         check_name(root, &name);
         let (listen, token) = read_listen(&root.section("listen"));
         Self {
+            directory: root.or("directory", PathBuf::from("data/dts")),
             start: read_start(root),
             // Two of one name may stand by for each other, on one machine too.
             source: SourceConfig::read(&root.section("source"), &format!("{name} {listen}")),

@@ -16,6 +16,7 @@ pub mod full_sync;
 pub mod gtid;
 pub mod http;
 pub mod import;
+pub mod last_bus;
 pub mod loss;
 pub mod pipeline;
 pub mod position;

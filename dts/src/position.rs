@@ -244,7 +244,8 @@ pub fn saved_in(checkpoint: &Checkpoint) -> Result<Option<Saved>, InvalidCheckpo
 ///
 /// As [`saved_in`].
 pub fn seq_in(checkpoint: &Checkpoint) -> Result<Option<Seq>, InvalidCheckpoint> {
-    let kept = checkpoint.get(SEQ_KEY).map(|bytes| serde_json::from_slice(bytes)).transpose()?;
+    let kept = checkpoint.get(SEQ_KEY).map(|bytes| serde_json::from_slice::<Seq>(bytes));
+    let kept = kept.transpose()?;
     Ok(saved_in(checkpoint)?.and_then(|saved| saved.seq).max(kept))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The checkpoint keeps the last one that was given, and it goes with the records that it counts:
 //! both are durable or neither. At each start from the checkpoint the number is set forward to the
-//! clock, never back, and then counts records. One millisecond is worth [`PER_MILLI`] records: more
-//! than can be published in one, so the number stays behind the clock. Therefore it also grows where
+//! clock, never back, and then counts records. A millisecond is worth [`PER_MILLI`] records: more
+//! than can be published in one, so the number stays behind the clock. So it also grows where
 //! the bus is lost with its checkpoint, or comes back from a backup.
 
 use serde::{Deserialize, Serialize};

@@ -155,8 +155,8 @@ impl Recording {
     /// Names the first event that has not, or has none.
     pub fn check_numbers(&self) -> Result<()> {
         let mut events: Vec<&Event> = self.calls.iter().flat_map(|call| &call.events).collect();
-        events.sort_by_key(|event| &event.bus);
-        events.dedup_by_key(|event| &event.bus);
+        events.sort_by(|one, other| one.bus.cmp(&other.bus));
+        events.dedup_by(|one, other| one.bus == other.bus);
         ensure!(events.iter().all(|event| event.seq.is_some()), "an event has no Seq");
         for pair in events.windows(2) {
             let is_same = pair[0].bus.partition == pair[1].bus.partition

@@ -180,6 +180,27 @@ async fn a_position_is_set_to_any_place_that_the_server_has_and_forgotten() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_bus_is_noticed_and_the_position_is_taken_over() -> Result<()> {
+    let source = Source::start("position-take-over", "9.7").await?;
+    ensure!(source.events(1).await?.len() == 1, "more than one event");
+    source.execute(&["INSERT INTO shop.a VALUES (1, 'between')"]).await?;
+    let site = &source.site;
+    site.amend("dts.toml", "kind = \"log\"", "kind = \"log\"\ndirectory = \"data/other\"")?;
+    let parts = ["data/event-log", "`dts position take-over`", "`dts position set latest`"];
+    site.expect_refusal("another bus", &parts).await?;
+    let dry = source.done(&["take-over", "--dry-run"]).await?;
+    ensure!(dry["saved"] == false && dry["after"]["accounting"]["published"] == 1, "{dry}");
+    let taken = source.done(&["take-over"]).await?;
+    ensure!(taken["before"].is_null() && taken["after"] == dry["after"], "{taken}");
+    ensure!(taken["after"]["seq"].as_u64() > Some(0), "events are not numbered on: {taken}");
+    source.refused(&["take-over"], "has a position already").await?;
+    std::fs::remove_file(site.path("events"))?;
+    let between = ("a".to_owned(), "insert".to_owned(), r#"{"id":1}"#.to_owned());
+    ensure!(source.events(1).await? == [between], "it did not go on from there");
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_position_is_not_changed_under_a_running_dts() -> Result<()> {
     let source = Source::start("position-fenced", "9.7").await?;
     let mut dts = source.site.start_dts()?;

@@ -253,8 +253,8 @@ mod tests {
     const SYNCED: &str = concat!(
         r#"{"EvId":"fs-1:b.000001:99#{\"id\":7,\"p\":\"a\\\\\"}","Schema":"shop","TableName":"t","#,
         r#""Action":"insert","PK":{"id":7},"Data":{"id":7,"a":-0.50e+3,"b":"\u00e4\n","c":null,"#,
-        r#""d":[true,false,[],{}],"e":{"x":[{"y":"ü"}]},"f":1e400},"Oversized":0,"Seq":9007199254740991,"#,
-        r#""Origin":"full_sync","Listener":"search","Ts":5,"#,
+        r#""d":[true,false,[],{}],"e":{"x":[{"y":"ü"}]},"f":1e400},"Oversized":0,"#,
+        r#""Seq":9007199254740991,"Origin":"full_sync","Listener":"search","Ts":5,"#,
         r#""Source":{"serverId":7,"file":"b.000001","pos":99,"row":0}}"#
     );
     const CHANGED: &str = concat!(

@@ -38,6 +38,7 @@ use crate::{
     error::{Error, Result},
     finding::Severity,
     full_sync::{Common, Live, Source, Tasks, Throttle},
+    last_bus::LastBus,
     position::{Saved, saved_in, seq_in},
     status::{Phase, Status},
     watch::watch,
@@ -246,6 +247,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let resumed = match source.resumed.take() {
         Some(resumed) => resumed,
         None => {
+            LastBus::refuse_other(config).await?;
             refuse_shared_prefix(config, &***bus, &source.server).await?;
             begin(config, &mut source, (&mut *producer, &checkpoint)).await?
         }
@@ -253,6 +255,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     if resumed.has_lost {
         accept_loss(&resumed.saved, &mut *producer).await?;
     }
+    LastBus::note(config).await;
     status.at(&resumed.saved);
     let binlog::Source { config: host, conn, server, .. } = source;
     let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;

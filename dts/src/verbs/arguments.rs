@@ -52,6 +52,8 @@ pub enum PositionVerb {
     Reset(ResetArguments),
     /// Go on where another tool stopped.
     Import(ImportArguments),
+    /// Go on where `dts` stopped on another bus.
+    TakeOver(TakeOverArguments),
 }
 
 impl PositionVerb {
@@ -60,7 +62,8 @@ impl PositionVerb {
         let (Self::Show(argument)
         | Self::Set(SetArguments { config: argument, .. })
         | Self::Reset(ResetArguments { config: argument, .. })
-        | Self::Import(ImportArguments { config: argument, .. })) = self;
+        | Self::Import(ImportArguments { config: argument, .. })
+        | Self::TakeOver(TakeOverArguments { config: argument, .. })) = self;
         &argument.config
     }
 
@@ -172,6 +175,22 @@ pub struct ImportArguments {
     #[arg(long)]
     pub(super) destination: Option<String>,
     /// Replace a position that dts has saved already.
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Look and print; save nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// Options of `take-over`.
+#[derive(Args)]
+pub struct TakeOverArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The config file that `dts` ran with on the other bus [default: the log that it noted].
+    #[arg(long)]
+    pub(super) from: Option<PathBuf>,
+    /// Replace a position that dts has saved on this bus already.
     #[arg(long)]
     pub(super) replace: bool,
     /// Look and print; save nothing.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use event_bus::{Batch, Bus, ChangedTopic, Checkpoint, EmbeddedLog, LogConfig, Producer};
+use event_bus::{
+    Batch, Bus, BusConfig, ChangedTopic, Checkpoint, EmbeddedLog, LogConfig, Producer,
+};
 
 use crate::{
-    config::Config,
     error::{Error, Result},
     position::{Saved, set_position},
     seq::Seq,
@@ -23,16 +24,16 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    /// Becomes the one writer of the config's name.
+    /// Becomes the one writer of a name on a bus.
     ///
     /// # Errors
     ///
     /// Refused, while a `dts` of this name runs; transient, when the bus is elsewhere and away.
-    pub(super) async fn take(config: &Config) -> Result<Self> {
-        let bus = event_bus::open(&config.bus)?;
-        match (open(&*bus, &config.name).await, config.bus.embedded_log()) {
+    pub(super) async fn take(config: &BusConfig, name: &str) -> Result<Self> {
+        let bus = event_bus::open(config)?;
+        match (open(&*bus, name).await, config.embedded_log()) {
             (Err(Error::Bus(error)), Some(hosted)) if error.is_transient() => {
-                Self::host(config, hosted).await
+                Self::host((hosted, &config.topic_prefix), name).await
             }
             (opened, _) => {
                 let (producer, checkpoint) = opened?;
@@ -42,9 +43,9 @@ impl Lead {
     }
 
     /// As [`Lead::take`], on a log whose `dts` does not run: from its directory.
-    async fn host(config: &Config, hosted: &LogConfig) -> Result<Self> {
-        let log = EmbeddedLog::open(hosted, &config.bus.topic_prefix).await?;
-        let (producer, checkpoint) = open(&*log.bus(), &config.name).await?;
+    async fn host((hosted, stream): (&LogConfig, &str), name: &str) -> Result<Self> {
+        let log = EmbeddedLog::open(hosted, stream).await?;
+        let (producer, checkpoint) = open(&*log.bus(), name).await?;
         Ok(Self { producer, checkpoint, _log: Some(log) })
     }
 
@@ -68,7 +69,8 @@ impl Lead {
         &self.checkpoint
     }
 
-    /// Saves a position, or forgets it; events are numbered on in any case. Durable when this returns.
+    /// Saves a position, or forgets it; events are numbered on in any case. Durable when this
+    /// returns.
     ///
     /// # Errors
     ///

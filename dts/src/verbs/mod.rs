@@ -1,14 +1,16 @@
 //! What an operator does to a `dts`: to what it saved, while it does not run, and to one that runs.
 
 mod arguments;
+mod hold;
 mod lead;
 mod position;
 mod running;
+mod take_over;
 mod topics;
 
 pub use arguments::{
     AdoptArguments, CheckArguments, ConfigArgument, ImportArguments, PositionVerb, ResetArguments,
-    SetArguments, StatusArguments, TopicsVerb,
+    SetArguments, StatusArguments, TakeOverArguments, TopicsVerb,
 };
 pub use position::carry_out;
 pub use running::{reload, status};

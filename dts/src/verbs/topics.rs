@@ -11,7 +11,7 @@ use crate::{config::Config, error::Result};
 ///
 /// Refused, while a `dts` of this name runs; those of the bus.
 pub async fn adopt(arguments: &AdoptArguments, config: &Config) -> Result<String> {
-    let mut lead = Lead::take(config).await?;
+    let mut lead = Lead::take(&config.bus, &config.name).await?;
     let changed = lead.changed_topics().await?;
     if !arguments.dry_run {
         lead.adopt_topics(&changed).await?;

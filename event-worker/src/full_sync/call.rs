@@ -41,11 +41,14 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
     let began = Instant::now();
     let deadline = began + ANSWER_DEADLINE;
     let mut waiting = Waiting::new(bus, request);
-    match timeout_at(deadline, waiting.put()).await {
-        Ok(Ok(())) if timeout_at(deadline, waiting.all_answers()).await.is_ok() => {
-            let _ = answer_to.send(waiting.answer());
-            waiting.take_back().await;
-        }
+    let put = timeout_at(deadline, waiting.put()).await;
+    let is_put = matches!(put, Ok(Ok(())));
+    if is_put && timeout_at(deadline, waiting.all_answers()).await.is_ok() {
+        let _ = answer_to.send(waiting.answer());
+        waiting.take_back().await;
+        return;
+    }
+    match put {
         Ok(Ok(())) => {
             let is_gone = waiting.take_back().await;
             waiting.late_answers(began + LATE_DEADLINE).await;

@@ -44,7 +44,8 @@ impl Syncs {
         let Some(task) = self.tasks.get(id).filter(|task| task.state == State::Sent) else {
             return;
         };
-        let Some(follow @ None) = self.follows.get_mut(id) else { return };
+        let follow = self.follows.get_mut(id).filter(|follow| follow.is_none());
+        let Some(follow) = follow else { return };
         let (common, hearer) = (Arc::clone(&self.common), self.hearer.clone());
         *follow = Some(Follow(tokio::spawn(tell(common, task.clone(), hearer))));
     }

@@ -1,0 +1,76 @@
+//! The saved position while a verb looks at it or changes it.
+
+use event_bus::Checkpoint;
+use serde_json::{Value, json};
+
+use super::lead::Lead;
+use crate::{
+    binlog::{Hosts, Source},
+    bus,
+    config::Config,
+    error::{Error, Result},
+    position::{Saved, saved_in, seq_in},
+    seq::Seq,
+};
+
+/// The saved position, and the right to change it unless this is a dry run, which only looks.
+pub(super) struct Hold {
+    before: Option<Saved>,
+    /// The number of the last event.
+    pub(super) seq: Option<Seq>,
+    lead: Option<Lead>,
+}
+
+impl Hold {
+    pub(super) async fn new(config: &Config, dry_run: bool) -> Result<Self> {
+        if dry_run {
+            let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
+            return Self::of(&checkpoint, None);
+        }
+        let lead = Lead::take(&config.bus, &config.name).await?;
+        let checkpoint = lead.checkpoint().clone();
+        Self::of(&checkpoint, Some(lead))
+    }
+
+    fn of(checkpoint: &Checkpoint, lead: Option<Lead>) -> Result<Self> {
+        Ok(Self { before: saved_in(checkpoint)?, seq: seq_in(checkpoint)?, lead })
+    }
+
+    /// A position that is there is not replaced unasked.
+    pub(super) fn refuse_replacing(&self, name: &str, may_replace: bool) -> Result<()> {
+        match &self.before {
+            Some(before) if !may_replace => Err(Error::refused(
+                format!("dts {name} has a position already: {}", before.to_json()),
+                "give --replace to go on from the other one instead",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn change(self, after: Option<Saved>) -> Result<Value> {
+        // As it will be saved: events are numbered on.
+        let after = after.map(|after| Saved { seq: self.seq, ..after });
+        let answer = json!({
+            "before": shown(self.before.as_ref()),
+            "after": shown(after.as_ref()),
+            "saved": self.lead.is_some(),
+        });
+        if let Some(mut lead) = self.lead {
+            lead.save(after.as_ref(), self.seq).await?;
+            lead.give_back().await;
+        }
+        Ok(answer)
+    }
+}
+
+pub(super) fn shown(saved: Option<&Saved>) -> Value {
+    // What we wrote ourselves is JSON.
+    saved.map_or(Value::Null, |saved| serde_json::from_str(&saved.to_json()).unwrap_or_default())
+}
+
+/// Connects to the first host that does, which is the config's source from then on.
+pub(super) async fn ask(config: &mut Config) -> Result<Source> {
+    let source = Hosts::new(&config.source).find(None).await?;
+    config.source = source.config.clone();
+    Ok(source)
+}

@@ -1,0 +1,81 @@
+//! `dts position take-over`: goes on, on the bus of the config, where `dts` stopped on another one.
+
+use event_bus::{BusConfig, BusKind, Checkpoint, LogConfig};
+use event_log::StorageConfig;
+use serde_json::Value;
+
+use super::{
+    arguments::TakeOverArguments,
+    hold::{Hold, ask},
+    lead::Lead,
+};
+use crate::{
+    binlog::{self, Source},
+    bus,
+    config::Config,
+    error::{Error, Result},
+    last_bus::LastBus,
+    position::{Saved, Skip, saved_in, seq_in},
+};
+
+/// Takes the position and the number of the last event over. A transaction that was published in
+/// part is published wholly on the new bus.
+///
+/// # Errors
+///
+/// Refused, while a `dts` runs on either bus, when there is nothing to take over, when MySQL does
+/// not have the place any more, or when a position would be replaced unasked.
+pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments) -> Result<Value> {
+    let (bus, name) = before(&config, arguments).await?;
+    let checkpoint = read(&bus, &name, arguments.dry_run).await?;
+    let Some(saved) = saved_in(&checkpoint)? else {
+        return Err(Error::refused(
+            format!("there is no position of dts {name} on the bus of before"),
+            "name the config file that dts ran with there: --from FILE",
+        ));
+    };
+    let mut hold = Hold::new(&config, arguments.dry_run).await?;
+    hold.refuse_replacing(&config.name, arguments.replace)?;
+    hold.seq = hold.seq.max(seq_in(&checkpoint)?);
+    let after = Saved { skip: Skip::default(), open: None, ..saved };
+    let Source { mut conn, server, .. } = ask(&mut config).await?;
+    binlog::check_position(&mut conn, &config.source, &server, &after).await?;
+    hold.change(Some(after)).await
+}
+
+/// The bus of before, and the name there.
+async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusConfig, String)> {
+    const NAME_IT: &str = "name the config file that dts ran with on the other bus: --from FILE";
+    if let Some(file) = &arguments.from {
+        let before = Config::open(file);
+        let before = before.map_err(|mistakes| Error::refused(mistakes.to_string(), NAME_IT))?;
+        return Ok((before.bus, before.name));
+    }
+    match LastBus::noted(config).await {
+        Some(LastBus::EmbeddedLog { directory, topic_prefix }) => {
+            let log = LogConfig {
+                // Nobody listens there, so it is read from its directory.
+                address: "127.0.0.1:0".to_owned(),
+                embedded: true,
+                storage: StorageConfig::new(directory),
+                token: None,
+                tls: None,
+                ca_file: None,
+            };
+            Ok((BusConfig::new(BusKind::Log(log), &topic_prefix), config.name.clone()))
+        }
+        Some(other) => Err(Error::refused(format!("the position was on {other}"), NAME_IT)),
+        None => Err(Error::refused("on which bus the position was is not noted here", NAME_IT)),
+    }
+}
+
+/// What was saved there; nobody writes it any more, but for a dry run.
+async fn read(bus: &BusConfig, name: &str, dry_run: bool) -> Result<Checkpoint> {
+    if dry_run {
+        return bus::read_checkpoint(bus, name).await;
+    }
+    let lead = Lead::take(bus, name).await?;
+    let checkpoint = lead.checkpoint().clone();
+    lead.give_back().await;
+    Ok(checkpoint)
+}
