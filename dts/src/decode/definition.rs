@@ -143,6 +143,16 @@ impl Definition {
         verb.is("RENAME")
     }
 
+    /// Whether it may have made, changed, renamed or dropped a table, or many. Rather once too often.
+    pub fn is_of_tables(&self) -> bool {
+        const VERBS: [&str; 4] = ["CREATE", "ALTER", "DROP", "RENAME"];
+        const WHAT: [&str; 3] = ["TABLE", "DATABASE", "SCHEMA"];
+        let mut tokens = self.tokens();
+        let Some(verb) = tokens.next() else { return false };
+        VERBS.iter().any(|known| verb.is(known))
+            && tokens.any(|token| WHAT.iter().any(|what| token.is(what)))
+    }
+
     fn tokens(&self) -> Tokens<'_> {
         Tokens::of_statement(&self.text)
     }
@@ -286,6 +296,21 @@ mod tests {
             ("ALTER TABLE item ADD a INT", false),
         ] {
             assert_eq!(definition(text).renames(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_about_tables_are_told_from_others() {
+        for (text, expected) in [
+            ("ALTER TABLE item ADD x INT", true),
+            ("create table `a` (id INT)", true),
+            ("RENAME TABLE a TO b", true),
+            ("DROP SCHEMA shop", true),
+            ("CREATE VIEW v AS SELECT * FROM item", false),
+            ("GRANT SELECT ON TABLE shop.item TO u", false),
+            ("TRUNCATE TABLE item", false),
+        ] {
+            assert_eq!(definition(text).is_of_tables(), expected, "{text}");
         }
     }
 

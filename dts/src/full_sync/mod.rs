@@ -4,6 +4,7 @@
 //! [`RowWriter`] makes of every row the JSON that the binlog decoder makes of the same row.
 
 mod bound;
+mod catalog;
 mod chunk;
 mod config;
 mod cursor;
@@ -38,6 +39,7 @@ pub use source::Source;
 pub use table::{Column, Description, describe, describe_by, tables};
 pub use watermark::{Marks, Named, Why};
 
+pub(crate) use catalog::{Catalog, Entries};
 pub(crate) use chunk::{Chunk, ChunkKind, Segment};
 pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
 pub(crate) use live::Live;

@@ -37,7 +37,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     finding::Severity,
-    full_sync::{Common, Live, Source, Tasks, Throttle},
+    full_sync::{Catalog, Common, Entries, Live, Source, Tasks, Throttle},
     last_bus::LastBus,
     position::{Saved, saved_in, seq_in},
     status::{Phase, Status},
@@ -162,7 +162,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let Ends { config, status, .. } = ends;
     let prepared = stops.unless_stopped(Box::pin(prepare(ends, hosts))).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, resumed, stream, source, tasks, seen } = prepared?;
+    let Prepared { producer, resumed, stream, source, kept, seen } = prepared?;
     let Resumed { saved, from, .. } = resumed;
     status.streams(stream.pulse());
     info!(
@@ -176,7 +176,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let host = source.config.clone();
     let hides_types = source.server.hides_types();
     let managed = Managed::of(&source.server);
-    let syncs = start_syncs(ends, source, tasks);
+    let syncs = start_syncs(ends, source, kept);
     let mut reader = Reader::new((config, &host), (stream, syncs), (saved, &from));
     if hides_types {
         reader = reader.asking_for_types(seen);
@@ -204,7 +204,7 @@ fn advise(error: Error, managed: Managed) -> Error {
     }
 }
 
-fn start_syncs(ends: &Ends<'_>, source: Source, tasks: Tasks) -> Syncs {
+fn start_syncs(ends: &Ends<'_>, source: Source, kept: (Tasks, Entries)) -> Syncs {
     let Ends { config, bus, .. } = ends;
     let common = Common {
         source,
@@ -216,7 +216,7 @@ fn start_syncs(ends: &Ends<'_>, source: Source, tasks: Tasks) -> Syncs {
         turns: Semaphore::new(config.full_sync.parallel),
         live: Live::new(),
     };
-    Syncs::start(&config.name, common, tasks)
+    Syncs::start(&config.name, common, kept)
 }
 
 struct Prepared {
@@ -225,7 +225,8 @@ struct Prepared {
     stream: binlog::Stream,
     /// Where the stream comes from.
     source: Source,
-    tasks: Tasks,
+    /// What the checkpoint has of full syncs, and of the tables.
+    kept: (Tasks, Entries),
     /// What was seen of columns that the binlog hides something of.
     seen: Seen,
 }
@@ -260,7 +261,8 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let binlog::Source { config: host, conn, server, .. } = source;
     let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
     let source = Source { config: host, server };
-    Ok(Prepared { producer, resumed, stream, source, tasks, seen })
+    let kept = (tasks, Catalog::kept(&checkpoint));
+    Ok(Prepared { producer, resumed, stream, source, kept, seen })
 }
 
 /// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.

@@ -27,7 +27,10 @@ use self::{
 use crate::{
     decode::Definition,
     error::Error,
-    full_sync::{Common, FeedId, Found, News, Order, Tasks, Told, begin_again, now_ms, resolve},
+    full_sync::{
+        Catalog, Common, Entries, FeedId, Found, News, Order, Tasks, Told, begin_again, now_ms,
+        resolve,
+    },
     position::Position,
     publish::Windows,
 };
@@ -53,6 +56,8 @@ pub(super) struct Syncs {
     name: String,
     common: Arc<Common>,
     tasks: Tasks,
+    /// What others are told of the tables.
+    catalog: Catalog,
     runs: BTreeMap<String, Run>,
     runs_made: u64,
     /// Whether a task changed since they were shown.
@@ -87,19 +92,22 @@ pub(super) struct Event(Kind);
 enum Kind {
     Told(Box<Told>),
     Heard(Heard),
+    Looked(Entries),
 }
 
 impl Syncs {
     /// Goes on with these.
-    pub(super) fn start(name: &str, common: Common, tasks: Tasks) -> Self {
+    pub(super) fn start(name: &str, common: Common, (tasks, catalog): (Tasks, Entries)) -> Self {
         let (teller, news) = mpsc::channel(MAX_NEWS);
         let (hearer, heard) = mpsc::channel(MAX_NEWS);
         let mut helpers = JoinSet::new();
         helpers.spawn(hear(Arc::clone(&common.bus), hearer.clone()));
+        let (source, capture) = (common.source.clone(), Arc::clone(&common.capture));
         Self {
             name: name.to_owned(),
             common: Arc::new(common),
             tasks,
+            catalog: Catalog::start(catalog, source, capture),
             runs: BTreeMap::new(),
             runs_made: 0,
             is_unseen: true,
@@ -120,6 +128,7 @@ impl Syncs {
         let kind = tokio::select! {
             Some(told) = self.news.recv() => Kind::Told(Box::new(told)),
             Some(heard) = self.heard.recv() => Kind::Heard(heard),
+            found = self.catalog.next() => Kind::Looked(found),
             else => std::future::pending().await,
         };
         Event(kind)
@@ -140,6 +149,7 @@ impl Syncs {
                 }
             }
             Kind::Heard(Heard::Handled(id)) => self.handled(&id),
+            Kind::Looked(found) => self.catalog.take(found),
         }
         while self.helpers.try_join_next().is_some() {}
         self.start_and_stop(windows);
@@ -319,6 +329,7 @@ impl Syncs {
 
     /// A statement that may have changed the definition of a table passed.
     pub(super) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
+        self.catalog.passed(definition);
         let concerned: Vec<(String, Concern)> = self
             .tasks
             .iter()
@@ -345,7 +356,7 @@ impl Syncs {
 
     /// Whether the checkpoint lacks something that was decided.
     pub(super) fn has_changes(&self) -> bool {
-        self.tasks.has_changes()
+        self.tasks.has_changes() || self.catalog.has_changes()
     }
 
     /// A live change was published.
@@ -360,8 +371,9 @@ impl Syncs {
 
     /// What goes with the batch at hand: changes of the checkpoint, and whose chunks are in it.
     pub(super) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
-        let changes = self.tasks.take_changes();
+        let mut changes = self.tasks.take_changes();
         self.is_unseen |= !changes.is_empty();
+        changes.extend(self.catalog.take_changes());
         (changes, std::mem::take(&mut self.sent))
     }
 

@@ -1,0 +1,274 @@
+//! What others are told of the captured tables: which there are, and how they are defined.
+//!
+//! It lies in the checkpoint, a [`Table`] for each. It is looked up at the server when the stream
+//! begins, and again when a statement has passed that may have made, changed or dropped one. It has
+//! little room: where that is not enough, columns are left out, and in the end tables.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use event_bus::{Checkpoint, CheckpointChange};
+use full_sync::{CAPTURED_KEY, Catalog as Told, TABLE_PREFIX, Table};
+use futures_util::TryStreamExt as _;
+use service::{Backoff, BackoffConfig};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+use tracing::debug;
+
+use super::{source::Source, table::tables};
+use crate::{binlog::Conn, capture::Capture, decode::Definition, error::Result};
+
+/// All entries together: whoever asks for a full sync reads them with the checkpoint.
+const MAX_BYTES: usize = 512 << 10;
+
+/// A type is cut off behind this: one of an ENUM may be long.
+const MAX_TYPE_CHARS: usize = 100;
+
+/// Statements that come together are waited for, so that one look is enough.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Two looks are at least so far apart: a server may have many tables.
+const MIN_BETWEEN: Duration = Duration::from_secs(10);
+
+/// Waits while the server cannot be asked.
+const RETRY: BackoffConfig =
+    BackoffConfig { min: Duration::from_secs(1), max: Duration::from_mins(1), factor: 2.0 };
+
+/// What the checkpoint keeps, by key.
+pub(crate) type Entries = BTreeMap<String, Bytes>;
+
+/// The entries, and whoever looks them up; that ends when this is dropped.
+pub(crate) struct Catalog {
+    kept: Entries,
+    /// The keys that are to be written or removed.
+    dirty: BTreeSet<String>,
+    stale: Arc<Notify>,
+    found: mpsc::Receiver<Entries>,
+    looking: JoinHandle<()>,
+}
+
+impl Catalog {
+    /// What a checkpoint has of it.
+    pub(crate) fn kept(checkpoint: &Checkpoint) -> Entries {
+        let is_ours = |key: &str| key == CAPTURED_KEY || key.starts_with(TABLE_PREFIX);
+        let ours = checkpoint.iter().filter(|(key, _)| is_ours(key));
+        ours.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Goes on with what is kept, and begins to look.
+    pub(crate) fn start(kept: Entries, source: Source, capture: Arc<Capture>) -> Self {
+        let (stale, (teller, found)) = (Arc::new(Notify::new()), mpsc::channel(1));
+        let looking = tokio::spawn(keep_looking(source, capture, (Arc::clone(&stale), teller)));
+        Self { kept, dirty: BTreeSet::new(), stale, found, looking }
+    }
+
+    /// Waits until it was looked up. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Entries {
+        match self.found.recv().await {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes what was found.
+    pub(crate) fn take(&mut self, found: Entries) {
+        let is_other = |key: &&String| self.kept.get(*key) != found.get(*key);
+        let changed: Vec<String> =
+            self.kept.keys().chain(found.keys()).filter(is_other).cloned().collect();
+        self.dirty.extend(changed);
+        self.kept = found;
+    }
+
+    /// A statement passed.
+    pub(crate) fn passed(&self, definition: &Definition) {
+        if definition.is_of_tables() {
+            self.stale.notify_one();
+        }
+    }
+
+    /// Whether the checkpoint lacks something.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// What the checkpoint is to keep, since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<CheckpointChange> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.into_iter().map(|key| (key.clone(), self.kept.get(&key).cloned())).collect()
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+async fn keep_looking(
+    source: Source,
+    capture: Arc<Capture>,
+    (stale, teller): (Arc<Notify>, mpsc::Sender<Entries>),
+) {
+    let mut backoff = Backoff::new(RETRY);
+    loop {
+        match look(&source, &capture).await {
+            Ok(tables) => {
+                backoff.reset();
+                if teller.send(entries(&capture, tables)).await.is_err() {
+                    return;
+                }
+                let pause = tokio::time::sleep(MIN_BETWEEN);
+                stale.notified().await;
+                pause.await;
+                tokio::time::sleep(SETTLE).await;
+            }
+            Err(error) => {
+                debug!(%error, "the captured tables cannot be looked up now");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+        }
+    }
+}
+
+/// The captured tables that the server has.
+async fn look(source: &Source, capture: &Capture) -> Result<Vec<Table>> {
+    let mut conn = source.connect().await?;
+    let found = tables(&mut conn).await.map_err(|error| source.reading(error))?;
+    let captured = found.into_iter().filter(|(schema, table)| capture.includes(schema, table));
+    let mut found: BTreeMap<(String, String), Table> = captured
+        .map(|(schema, table)| {
+            let names = (schema.clone(), table.clone());
+            (names, Table { schema, table, ..Table::default() })
+        })
+        .collect();
+    let schemas: BTreeSet<String> = found.keys().map(|(schema, _)| schema.clone()).collect();
+    let mut room = MAX_BYTES;
+    for schema in schemas {
+        let read = columns(&mut conn, &schema, (&mut found, &mut room)).await;
+        read.map_err(|error| source.error(error))?;
+    }
+    if room == 0 {
+        found.values_mut().for_each(leave_columns_out);
+    }
+    let _ = conn.disconnect().await;
+    Ok(found.into_values().collect())
+}
+
+/// Adds the columns of a schema's tables, while there is room.
+async fn columns(
+    conn: &mut Conn,
+    schema: &str,
+    (found, room): (&mut BTreeMap<(String, String), Table>, &mut usize),
+) -> mysql_async::Result<()> {
+    const QUERY: &str = "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COLUMN_KEY = 'PRI' \
+        FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? \
+        ORDER BY TABLE_NAME, ORDINAL_POSITION";
+    let mut rows = std::pin::pin!(conn.exec_stream(QUERY, (schema,)).await?);
+    while let Some(row) = rows.try_next().await? {
+        let (table, name, declared, is_key): (String, String, String, bool) =
+            mysql_async::from_row(row);
+        let Some(table) = found.get_mut(&(schema.to_owned(), table)) else { continue };
+        let declared: String = declared.chars().take(MAX_TYPE_CHARS).collect();
+        // With quotes, brackets and commas, and once more where it is of the key.
+        let bytes = 2 * name.len() + declared.len() + 16;
+        *room = room.saturating_sub(bytes);
+        if *room == 0 {
+            continue;
+        }
+        if is_key {
+            table.primary_key.push(name.clone());
+        }
+        table.columns.get_or_insert_default().push((name, declared));
+    }
+    Ok(())
+}
+
+fn leave_columns_out(table: &mut Table) {
+    (table.columns, table.primary_key) = (None, Vec::new());
+}
+
+/// What is to be kept of these tables.
+fn entries(capture: &Capture, mut tables: Vec<Table>) -> Entries {
+    let size = |tables: &[Table]| {
+        tables.iter().map(|table| table.key().len() + table.to_bytes().len()).sum::<usize>()
+    };
+    if size(&tables) > MAX_BYTES {
+        tables.iter_mut().for_each(leave_columns_out);
+    }
+    let mut room = MAX_BYTES;
+    let count = tables.len();
+    tables.retain(|table| {
+        let bytes = table.key().len() + table.to_bytes().len();
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    });
+    let told = Told { captured: capture.captured(), is_whole: tables.len() == count };
+    let tables = tables.iter().map(|table| (table.key(), table.to_bytes().into()));
+    std::iter::once((CAPTURED_KEY.to_owned(), told.to_bytes().into())).chain(tables).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, columns: usize) -> Table {
+        let column = |n| (format!("column_{n}"), "varchar(255)".to_owned());
+        Table {
+            schema: "s".to_owned(),
+            table: name.to_owned(),
+            columns: Some((0..columns).map(column).collect()),
+            primary_key: vec!["column_0".to_owned()],
+        }
+    }
+
+    fn of(tables: Vec<Table>) -> Entries {
+        entries(&Capture::default(), tables)
+    }
+
+    fn told(entries: &Entries) -> Told {
+        Told::from_bytes(&entries[CAPTURED_KEY]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_what_has_changed_goes_into_the_checkpoint() {
+        let (_teller, found) = mpsc::channel(1);
+        let mut catalog = Catalog {
+            kept: of(vec![table("a", 1), table("b", 1)]),
+            dirty: BTreeSet::new(),
+            stale: Arc::default(),
+            found,
+            looking: tokio::spawn(async {}),
+        };
+        catalog.take(of(vec![table("a", 1), table("b", 1)]));
+        assert!(!catalog.has_changes());
+        catalog.take(of(vec![table("b", 2), table("c", 1)]));
+        let changes = catalog.take_changes();
+        let keys: Vec<(&str, bool)> =
+            changes.iter().map(|(key, value)| (key.as_str(), value.is_some())).collect();
+        let of = |name: &str| format!("{TABLE_PREFIX}s.{name}");
+        assert_eq!(keys, [(&*of("a"), false), (&*of("b"), true), (&*of("c"), true)]);
+        assert!(!catalog.has_changes());
+    }
+
+    #[test]
+    fn it_stays_small_however_many_tables_there_are() {
+        let few = of(vec![table("a", 20)]);
+        let bytes = &few[&table("a", 20).key()];
+        assert_eq!(Table::from_bytes(bytes).unwrap(), table("a", 20));
+        let many = of((0..3000).map(|n| table(&format!("t{n}"), 20)).collect());
+        assert_eq!((many.len(), told(&many).is_whole), (3001, true));
+        let first = Table::from_bytes(&many[&table("t0", 1).key()]).unwrap();
+        assert_eq!(first.columns, None, "there is no room");
+        let most = of((0..30_000).map(|n| table(&format!("t{n}"), 1)).collect());
+        assert!(most.len() < 20_000 && !told(&most).is_whole, "{}", most.len());
+        let bytes: usize = most.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(bytes < MAX_BYTES + 1000, "{bytes}");
+    }
+}
