@@ -10,6 +10,7 @@ use crate::{
     config::{Config, HandlerConfig},
     error::Error,
     handler::program,
+    reach::{Catalogs, Reach, Reason},
     supervisor::records_behind,
 };
 
@@ -29,6 +30,11 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
     if let Err(wrong) = &bus {
         findings.add("bus", Err(wrong.clone()));
     }
+    let catalogs = match &bus {
+        Ok(bus) => timeout(ANSWER_DEADLINE, Catalogs::read(bus.as_ref())).await.ok(),
+        Err(_) => None,
+    };
+    let catalogs = catalogs.and_then(Result::ok);
     // At once, so that what does not answer is waited for only once.
     let checks = config.listeners.iter().map(async |(id, listener)| {
         let handler = check_handler(&listener.handler).await;
@@ -43,6 +49,12 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
         findings.add(&what, handler);
         group.into_iter().for_each(|group| findings.add(&what, group));
     }
+    if let Some(catalogs) = catalogs {
+        for (id, listener) in &config.listeners {
+            let reach = catalogs.reach(listener, &config.bus.topic_prefix);
+            findings.reach(&format!("listener {id}"), &reach);
+        }
+    }
     Ok(if findings.bad == 0 { Exit::Done } else { Exit::Refused })
 }
 
@@ -53,6 +65,17 @@ struct Findings {
 }
 
 impl Findings {
+    /// What a listener's subscription fits. A pattern that fits nothing may do so later.
+    #[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
+    fn reach(&self, what: &str, reach: &Reach) {
+        if !reach.tables.is_empty() {
+            println!("ok    {what}: gets {}", reach.names());
+        }
+        for Reason { message, remedy } in &reach.reasons {
+            println!("warn  {what}: {message}; {remedy}");
+        }
+    }
+
     #[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
     fn add(&mut self, what: &str, found: Result<String, String>) {
         match found {

@@ -16,6 +16,7 @@ mod full_sync;
 mod groups;
 mod handler;
 mod listener;
+mod reach;
 mod reset;
 mod status;
 mod steer;

@@ -9,6 +9,7 @@ mod lanes;
 mod listening;
 mod standby;
 pub(crate) mod status;
+pub(crate) mod table_counts;
 mod tracker;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -29,7 +29,7 @@ pub async fn show_status(file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// One line per listener, and below it why it does not run.
+/// One line per listener, and below it why it does not run, or gets less than its config names.
 fn table(listeners: &[ListenerView]) -> String {
     let heads =
         ["LISTENER", "STATE", "PID", "DONE", "LAG", "SECONDS", "P99", "RETRIES", "RESTARTS"];
@@ -61,7 +61,7 @@ fn row(view: &ListenerView) -> [String; 9] {
 }
 
 fn problem(view: &ListenerView) -> String {
-    match &view.error {
+    let mut text = match &view.error {
         Some(problem) if !view.state.is_moving() && !view.paused => {
             let mut text = format!("  {}; {}\n", problem.message, problem.remedy);
             for line in problem.said.iter().flat_map(|said| said.lines()) {
@@ -70,5 +70,11 @@ fn problem(view: &ListenerView) -> String {
             text
         }
         _ => String::new(),
+    };
+    for reason in &view.reasons {
+        if !text.contains(reason) {
+            text.extend(["  ", reason.as_str(), "\n"]);
+        }
     }
+    text
 }

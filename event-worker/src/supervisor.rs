@@ -5,6 +5,7 @@ mod instance;
 mod keeper;
 mod lag;
 mod pauses;
+mod reach;
 mod socket;
 mod strays;
 mod unit;
@@ -19,7 +20,7 @@ use event_bus::Bus;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -63,6 +64,8 @@ pub(crate) struct Supervisor {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) full_syncs: FullSyncs,
     pub(crate) reloads: mpsc::Sender<Reload>,
+    /// The listeners are others: what they reach is to be looked up.
+    reloaded: Notify,
 }
 
 /// Runs the listeners of a config file until `stop`; then lets them finish what is begun, at most
@@ -89,11 +92,13 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
         full_syncs: FullSyncs::new(Arc::clone(&bus)),
         bus: Arc::clone(&bus),
         reloads,
+        reloaded: Notify::new(),
     });
     let tasks = TaskTracker::new();
     tasks.spawn(socket::serve(socket, Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(lag::watch(Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(strays::watch(Arc::clone(&supervisor), stop.clone()));
+    tasks.spawn(reach::watch(Arc::clone(&supervisor), stop.clone()));
     let swept = stop.clone();
     tasks.spawn(async move { full_sync::sweep(&*bus, swept).await });
     tasks.spawn(api::serve(api, Arc::clone(&supervisor), config.listen, stop.clone()));
@@ -123,7 +128,10 @@ async fn reload_when_asked(
         };
         let reloaded = supervisor.fleet.reload(&supervisor.file);
         match &reloaded {
-            Ok(reloaded) => tell(reloaded),
+            Ok(reloaded) => {
+                tell(reloaded);
+                supervisor.reloaded.notify_one();
+            }
             Err(error) => error!("the config is not reloaded, the old one goes on: {error}"),
         }
         if let Some(answer_to) = answer_to {

@@ -77,6 +77,55 @@ async fn a_new_listener_begins_with_all_of_its_tables() -> Result<()> {
     site.remove()
 }
 
+/// Its rows would come in no other way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_captured_only_later_is_waited_for_and_comes_then() -> Result<()> {
+    const ROWS: u64 = 100;
+    let site = Site::new("full-sync-initial-later")?;
+    let mysql = site.start_mysql().await?;
+    let mut server = mysql.connect().await?;
+    server.query_drop(format!("CREATE DATABASE {SCHEMA}")).await?;
+    for table in ["item", "later"] {
+        create_versioned(&mut server, &format!("{SCHEMA}.{table}"), ROWS).await?;
+    }
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    site.amend("dts.toml", "start = \"earliest\"", "start = \"latest\"")?;
+    let (all, one) = (format!("{SCHEMA}.*"), format!("{SCHEMA}.item"));
+    site.amend("dts.toml", &all, &one)?;
+    let recorded = site.path("recorded");
+    let listener = recording_listener("fresh", &recorded, &[])?;
+    let listener = listener.replace("\"earliest\"", "\"full-sync\"");
+    let subscribe = format!("subscribe = {{ {SCHEMA} = [\"later\"] }}\nworkers");
+    site.configure_worker(&listener.replace("workers", &subscribe))?;
+    let mut dts = site.start_dts()?;
+    wait_for_stream(&site).await?;
+    let worker = site.start_worker()?;
+    let mut view = serde_json::Value::Null;
+    let mut wait_for_reasons = async |expected: usize| {
+        let outcome = wait_until("it says why nothing comes", PATIENCE, async || {
+            view = site.ask_worker("/api/v1/listeners/fresh").await.unwrap_or_default();
+            view["reasons"].as_array().is_some_and(|reasons| reasons.len() == expected)
+        });
+        outcome.await.with_context(|| view.to_string())?;
+        Ok::<_, anyhow::Error>(view["reasons"][0].to_string())
+    };
+    let reason = wait_for_reasons(1).await?;
+    let parts = [one.as_str(), "capture.tables of dts e2e", "its first full sync waits"];
+    ensure!(parts.iter().all(|part| reason.contains(*part)), "{reason}");
+
+    dts.kill().await?;
+    site.amend("dts.toml", &one, &all)?;
+    dts = site.start_dts()?;
+    wait_until("its rows come", PATIENCE, async || {
+        Picture::read(&recorded, "later").is_ok_and(|all| all.len() as u64 == ROWS)
+    })
+    .await?;
+    wait_for_reasons(0).await?;
+    drop((dts, worker, mysql));
+    site.wait_until_empty().await?;
+    site.remove()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_cannot_be_sent_is_told_and_does_not_keep_the_others_back() -> Result<()> {
     let site = Site::new("full-sync-initial-odd")?;

@@ -1,6 +1,6 @@
 //! `/api/v1/listeners`: how they are, pause and resume.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Error,
-    listener::status::{self, FailingLane, Problem},
+    listener::{
+        status::{self, FailingLane, Problem},
+        table_counts::TableCounts,
+    },
+    reach::{Reach, Reason},
     supervisor::{Supervisor, Unit, UnitView},
 };
 use service::http::ApiError;
@@ -38,6 +42,21 @@ pub(crate) struct ListenerView {
     pub(crate) latency: LatencyView,
     pub(crate) failing: Vec<FailingView>,
     pub(crate) partitions: Vec<PartitionView>,
+    /// The tables that it gets, and what came of each.
+    #[serde(default)]
+    pub(crate) tables: Vec<TableView>,
+    /// Why a part of what its config names brings nothing.
+    #[serde(default)]
+    pub(crate) reasons: Vec<String>,
+}
+
+/// A table that a listener gets.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TableView {
+    /// `schema.table`.
+    pub(crate) table: String,
+    pub(crate) received: u64,
+    pub(crate) filtered: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,7 +103,11 @@ pub(crate) struct ListenerList {
 
 impl From<UnitView> for ListenerView {
     fn from(unit: UnitView) -> Self {
-        let UnitView { counters, report, lag, .. } = unit;
+        let UnitView { counters, report, lag, reach, .. } = unit;
+        let reasons = reach.reasons.iter();
+        let reasons = reasons.map(|Reason { message, remedy }| format!("{message}; {remedy}"));
+        let why_nothing = reach.reasons.first();
+        let why_nothing = why_nothing.map(|reason| Problem::new(&*reason.message, &*reason.remedy));
         let partitions = lag.partitions.iter().map(|at| PartitionView {
             topic: at.partition.topic.to_string(),
             partition: at.partition.number,
@@ -97,7 +120,7 @@ impl From<UnitView> for ListenerView {
             id: unit.id,
             state: report.state,
             paused: unit.paused,
-            error: report.error,
+            error: report.error.or(why_nothing),
             pid: unit.pid,
             up_seconds: unit.up_seconds,
             restarts: unit.restarts,
@@ -113,9 +136,22 @@ impl From<UnitView> for ListenerView {
             },
             failing: failing.map(|(lane, failing)| FailingView { lane, failing }).collect(),
             partitions: partitions.collect(),
+            tables: tables(&reach, &counters.tables),
+            reasons: reasons.collect(),
             lag: LagView { records: lag.records, seconds: lag.seconds },
         }
     }
+}
+
+/// Those that it gets, also where nothing came of them yet, and those that something came of.
+fn tables(reach: &Reach, counts: &TableCounts) -> Vec<TableView> {
+    let mut tables: BTreeMap<String, (u64, u64)> =
+        reach.tables.iter().map(|table| (table.clone(), (0, 0))).collect();
+    for of in counts.iter() {
+        tables.insert(format!("{}.{}", of.schema, of.table), (of.received, of.filtered));
+    }
+    let view = |(table, (received, filtered))| TableView { table, received, filtered };
+    tables.into_iter().map(view).collect()
 }
 
 pub(super) async fn list(State(supervisor): State<Arc<Supervisor>>) -> Json<ListenerList> {

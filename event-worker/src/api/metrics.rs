@@ -15,7 +15,10 @@ use prometheus_client::{
 };
 
 use crate::{
-    listener::status::{LATENCY_BUCKETS_MS, Latency},
+    listener::{
+        status::{LATENCY_BUCKETS_MS, Latency},
+        table_counts::Counted,
+    },
     supervisor::{Supervisor, UnitView},
     version,
 };
@@ -52,6 +55,14 @@ const COUNTERS: [Figure<u64>; 6] = [
     ("failures", "Handler calls that failed", |view| view.counters.failures),
     ("retries", "Handler calls for events that had failed", |view| view.counters.retries),
     ("restarts", "Times the process was started again", |view| view.restarts),
+];
+
+/// Of each table that something came of.
+type OfTable = (&'static str, &'static str, fn(&Counted) -> u64);
+
+const OF_TABLES: [OfTable; 2] = [
+    ("table_received", "Events of a table that came", |of| of.received),
+    ("table_filtered", "Events of a table that are not wanted", |of| of.filtered),
 ];
 
 /// `None` while it is not known.
@@ -94,11 +105,26 @@ impl Collector for Listeners {
                 ConstGauge::new(value).encode(family.encode_family(&labels(view))?)?;
             }
         }
+        self.tables(&mut to)?;
         self.latency(&mut to)
     }
 }
 
 impl Listeners {
+    fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in OF_TABLES {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for view in &self.0 {
+                for of in view.counters.tables.iter() {
+                    let table = format!("{}.{}", of.schema, of.table);
+                    let labels = [("listener", view.id.as_str()), ("table", table.as_str())];
+                    ConstCounter::new(value(of)).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = to.encode_descriptor(
             "latency",

@@ -21,6 +21,7 @@ use super::{
     flow::Flow,
     lanes::{Broken, Lanes},
     status::{Problem, State, Status},
+    table_counts::TableCounts,
     tracker::Tracker,
 };
 use crate::{
@@ -250,7 +251,7 @@ impl Journey {
 
     /// Gives to the lanes what the listener wants, up to a record that is not an event.
     fn take_in(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
-        let (mut received, mut filtered) = (0, 0);
+        let (mut received, mut filtered, mut tables) = (0, 0, TableCounts::default());
         let mut take = |delivery: &Delivery| {
             let Some(generation) = self.tracker.generation(&delivery.partition) else {
                 return Ok(());
@@ -262,7 +263,10 @@ impl Journey {
                 return Ok(());
             }
             let (text, change) = read_change(delivery)?;
-            if self.filter.wants(&change).map_err(|error| bad_record(delivery, error))? {
+            let is_wanted = self.filter.wants(&change);
+            let is_wanted = is_wanted.map_err(|error| bad_record(delivery, error))?;
+            tables.count((&change.schema, &change.table_name), is_wanted);
+            if is_wanted {
                 let mut event = Event::new((delivery, text), change, generation);
                 if self.big_int == BigInt::Text {
                     event = event.with_texts_for_big_numbers();
@@ -279,6 +283,7 @@ impl Journey {
         self.status.update(|report| {
             report.received += received;
             report.filtered += filtered;
+            report.tables.merge(&tables);
         });
         taken
     }

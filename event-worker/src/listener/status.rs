@@ -10,6 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::table_counts::TableCounts;
 use crate::{event::Event, handler::Failure};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
@@ -93,6 +94,7 @@ pub(crate) struct Report {
     /// Why it is not running, or the last handler failure.
     pub(crate) error: Option<Problem>,
     pub(crate) latency: Latency,
+    pub(crate) tables: TableCounts,
 }
 
 /// A lane whose handler fails.

@@ -26,6 +26,7 @@ use crate::{
     error::Error,
     full_sync::Target,
     groups::listener_of,
+    reach::Catalogs,
 };
 
 /// A config that is in force, and the text it was read from.
@@ -106,6 +107,20 @@ impl Fleet {
 
     pub(crate) fn units(&self) -> Vec<Arc<Unit>> {
         self.lock().kept.values().map(|kept| Arc::clone(&kept.unit)).collect()
+    }
+
+    /// Takes what each `dts` says of its tables, and says whether each listener gets what it names.
+    pub(super) fn reach(&self, catalogs: &Catalogs) -> bool {
+        let inner = self.lock();
+        let config = &inner.accepted.config;
+        let mut all_fit = true;
+        for (id, kept) in &inner.kept {
+            let Some(listener) = config.listeners.get(id) else { continue };
+            let reach = catalogs.reach(listener, &config.bus.topic_prefix);
+            all_fit &= reach.reasons.is_empty();
+            kept.unit.take_reach(reach);
+        }
+        all_fit
     }
 
     /// Pauses a listener, or lets it go on; `None` if there is none of this id. Survives a restart

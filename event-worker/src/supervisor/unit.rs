@@ -10,11 +10,16 @@ use tokio::{
     sync::watch,
     time::{MissedTickBehavior, timeout},
 };
+use tracing::{info, warn};
 
 use super::lag::Lag;
 use crate::{
     control::Start,
-    listener::status::{Latency, Problem, Report, State},
+    listener::{
+        status::{Latency, Problem, Report, State},
+        table_counts::TableCounts,
+    },
+    reach::{Reach, Reason},
 };
 
 /// How long the last report of a process that has ended may take.
@@ -64,6 +69,7 @@ struct Seen {
     before: Counters,
     report: Report,
     lag: Lag,
+    reach: Reach,
     trouble: Option<Trouble>,
 }
 
@@ -92,6 +98,7 @@ pub(crate) struct Counters {
     pub(crate) failures: u64,
     pub(crate) retries: u64,
     pub(crate) latency: Latency,
+    pub(crate) tables: TableCounts,
 }
 
 /// How a listener is, for the API.
@@ -106,6 +113,8 @@ pub(crate) struct UnitView {
     /// Of the process that runs; its state also when none does.
     pub(crate) report: Report,
     pub(crate) lag: Lag,
+    /// Which tables it gets, and why no others.
+    pub(crate) reach: Reach,
 }
 
 impl Unit {
@@ -232,6 +241,23 @@ impl Unit {
         change(&mut seen.lag, &seen.report);
     }
 
+    /// Takes which tables it gets; what is new of that is logged.
+    pub(super) fn take_reach(&self, reach: Reach) {
+        let before = std::mem::replace(&mut self.lock().reach, reach.clone());
+        for Reason { message, remedy } in &reach.reasons {
+            if !before.reasons.iter().any(|known| known.message == *message) {
+                warn!(listener = self.id, remedy, "{message}");
+            }
+        }
+        if !before.reasons.is_empty() && reach.reasons.is_empty() {
+            info!(
+                listener = self.id,
+                tables = reach.tables.len(),
+                "all that it names is there now"
+            );
+        }
+    }
+
     pub(crate) fn view(&self) -> UnitView {
         let seen = self.lock();
         let mut counters = seen.before.clone();
@@ -245,6 +271,7 @@ impl Unit {
             counters,
             report: seen.shown(),
             lag: seen.lag.clone(),
+            reach: seen.reach.clone(),
         }
     }
 
@@ -281,6 +308,7 @@ impl Counters {
         self.failures += report.failures;
         self.retries += report.retries;
         self.latency.merge(&report.latency);
+        self.tables.merge(&report.tables);
     }
 }
 
