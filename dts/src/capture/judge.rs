@@ -1,9 +1,8 @@
 //! What to do about changes of captured tables whose rows the binlog does not have: statements that
 //! were logged as text, and those that take rows away as a whole.
 
-use tracing::warn;
-
 use full_sync::{CHECKSUMS, SYSTEM_SCHEMAS};
+use tracing::warn;
 
 use super::{Capture, Reaction};
 use crate::{
