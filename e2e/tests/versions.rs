@@ -10,7 +10,7 @@ use e2e::{
 };
 use mysql_async::prelude::Queryable as _;
 
-/// The number of each event that the handler was given, in this order. One that was given once more,
+/// The number of each event that the handler was given, in this order. One that was given again,
 /// since its commit was lost in a kill, counts once.
 fn numbers(site: &Site) -> Vec<u64> {
     let Ok(recording) = Recording::read(&site.path("recorded")) else { return Vec::new() };
