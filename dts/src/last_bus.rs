@@ -1,5 +1,5 @@
-//! On which bus the checkpoint was last: noted in the directory of `dts`, so that it is noticed when
-//! the config names another bus, which has no checkpoint of this name.
+//! On which bus the checkpoint was last: noted in the directory of `dts`, so that it is noticed
+//! when the config names another bus, which has no checkpoint of this name.
 
 use std::{
     fmt,
