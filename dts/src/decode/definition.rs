@@ -143,7 +143,7 @@ impl Definition {
         verb.is("RENAME")
     }
 
-    /// Whether it may have made, changed, renamed or dropped a table, or many. Rather once too often.
+    /// Whether it may have made, changed, renamed or dropped a table, or many: rather too often.
     pub fn is_of_tables(&self) -> bool {
         const VERBS: [&str; 4] = ["CREATE", "ALTER", "DROP", "RENAME"];
         const WHAT: [&str; 3] = ["TABLE", "DATABASE", "SCHEMA"];
