@@ -30,11 +30,6 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
     if let Err(wrong) = &bus {
         findings.add("bus", Err(wrong.clone()));
     }
-    let catalogs = match &bus {
-        Ok(bus) => timeout(ANSWER_DEADLINE, Catalogs::read(bus.as_ref())).await.ok(),
-        Err(_) => None,
-    };
-    let catalogs = catalogs.and_then(Result::ok);
     // At once, so that what does not answer is waited for only once.
     let checks = config.listeners.iter().map(async |(id, listener)| {
         let handler = check_handler(&listener.handler).await;
@@ -45,11 +40,18 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
         };
         (format!("listener {id}"), handler, group)
     });
+    let mut is_reached = false;
     for (what, handler, group) in futures_util::future::join_all(checks).await {
         findings.add(&what, handler);
+        is_reached |= matches!(group, Some(Ok(_)));
         group.into_iter().for_each(|group| findings.add(&what, group));
     }
-    if let Some(catalogs) = catalogs {
+    // A bus that let nobody in is not asked once more.
+    let catalogs = match &bus {
+        Ok(bus) if is_reached => timeout(ANSWER_DEADLINE, Catalogs::read(bus.as_ref())).await.ok(),
+        _ => None,
+    };
+    if let Some(Ok(catalogs)) = catalogs {
         for (id, listener) in &config.listeners {
             let reach = catalogs.reach(listener, &config.bus.topic_prefix);
             findings.reach(&format!("listener {id}"), &reach);
