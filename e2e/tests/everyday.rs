@@ -126,7 +126,10 @@ async fn a_hangup_takes_in_what_is_captured_and_nobody_else_notices() -> Result<
     .await?;
     let statements = ["INSERT INTO more.t VALUES (1)", "INSERT INTO shop.t VALUES (2)"];
     execute(&mut mysql.connect().await?, &statements).await?;
-    ensure!(handled(&site, 3).await? == ["shop", "more", "shop"]);
+    let mut schemas = handled(&site, 3).await?;
+    // Rows of two tables have no order.
+    schemas.sort();
+    ensure!(schemas == ["more", "shop", "shop"], "{schemas:?}");
     ensure!(!worker.output().contains("lost the place"), "the log went on:\n{}", worker.output());
 
     let (code, text) = site.run_dts(&["reload"]).await?;

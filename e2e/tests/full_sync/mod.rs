@@ -104,13 +104,22 @@ impl Running {
         Ok(Self { site, mysql, kafka, dts, worker, url })
     }
 
-    /// Asks for a full sync, as one does by curl; gives the task's id.
+    /// Asks for a full sync, as one does by curl, until it is answered; gives the task's id. A bus
+    /// on a busy machine may need more than the five seconds that a call has, and the request may
+    /// be carried out nevertheless.
     async fn sync(&self, listener: &str, more: &str) -> Result<String> {
         let path = format!("/?table=item&listenerid={listener}{more}");
-        let (status, answer) = self.site.call_worker("GET", &path).await?;
-        ensure!(status == 202, "{status}: {answer}");
-        let id = answer["tasks"][0]["id"].as_str();
-        Ok(id.with_context(|| format!("no task in {answer}"))?.to_owned())
+        let mut answered = (0, Value::Null);
+        wait_until("the full sync is answered", PATIENCE, async || {
+            answered = self.site.call_worker("GET", &path).await.unwrap_or_default();
+            !(answered.0 == 503 && answered.1["error"]["code"] == "no_answer")
+        })
+        .await?;
+        let (status, answer) = answered;
+        // An earlier call was carried out.
+        let known = (status == 409).then(|| answer["error"]["task"].as_str()).flatten();
+        let id = answer["tasks"][0]["id"].as_str().or(known);
+        Ok(id.with_context(|| format!("{status}: no task in {answer}"))?.to_owned())
     }
 
     async fn query(&self, statement: &str) -> Result<()> {
