@@ -228,15 +228,16 @@ fn makes_table_of_query(mut tokens: Tokens<'_>) -> bool {
             // A name, whatever it is.
             Token::Sign(b'.') => drop(tokens.next()),
             Token::Word(_) if token.is("SELECT") || token.is("TABLE") => return true,
-            Token::Word(_) if token.is("VALUES") => {
-                if !tokens.accept("LESS") && !tokens.accept("IN") {
-                    return true;
-                }
-            }
+            Token::Word(_) if token.is("VALUES") && !is_bound(tokens.clone()) => return true,
             _ => {}
         }
     }
     false
+}
+
+/// Whether VALUES was that of a partition's bound: VALUES LESS THAN, VALUES IN.
+fn is_bound(mut tokens: Tokens<'_>) -> bool {
+    tokens.accept("LESS") || tokens.accept("IN")
 }
 
 /// The table that a statement changes, with its schema if the text has it. `None` when there may be
