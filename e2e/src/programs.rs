@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    io::ErrorKind,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -28,6 +29,9 @@ pub fn seed() -> u64 {
     println!("TEST_SEED={seed}");
     seed
 }
+
+/// How soon a folder that is not empty yet is removed again.
+const REMOVE_RETRY: Duration = Duration::from_millis(50);
 
 /// The exit code of a program that another one refused.
 pub const REFUSED: i32 = 69;
@@ -102,8 +106,21 @@ impl Site {
     /// # Errors
     ///
     /// When something cannot be removed.
+    #[expect(clippy::disallowed_methods, reason = "the test has passed: nobody else waits")]
     pub fn remove(self) -> Result<()> {
-        Ok(std::fs::remove_dir_all(self.folder)?)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match std::fs::remove_dir_all(&self.folder) {
+                // A handler whose listener was killed may still write what it was given.
+                Err(error)
+                    if error.kind() == ErrorKind::DirectoryNotEmpty
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(REMOVE_RETRY);
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 
     /// Waits until no process runs in the site any more, once its programs were stopped or killed.
