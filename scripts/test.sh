@@ -81,7 +81,7 @@ servers_outcome=0
 wait "$starting" || servers_outcome=$?
 phase servers show_servers
 # Most tests wait for servers and processes, so more of them than cores go on at once.
-phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-6}" \
+phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}" \
   cargo test --locked --workspace --no-fail-fast
 if [ -n "$all" ]; then phase long cargo test --locked --package e2e -- --ignored; fi
 stop_servers
