@@ -75,6 +75,9 @@ impl KafkaConfig {
 
     /// What a client of these brokers is made from: the user's properties go before `defaults`.
     pub(super) fn client(&self, defaults: &[(&str, &str)]) -> ClientConfig {
+        // OpenSSL takes itself down when the process exits, under the threads of clients that nobody
+        // waits for. The first to call it decides, and this call leaves that out.
+        openssl_sys::init();
         let mut client = ClientConfig::new();
         for (name, value) in defaults {
             client.set(*name, *value);
@@ -140,6 +143,7 @@ fn property_problem(name: &str, value: &Secret) -> Option<(String, String)> {
     if OURS.contains(&name) {
         return Some(("is set by this program itself".to_owned(), "remove it".to_owned()));
     }
+    openssl_sys::init();
     let mut probe = ClientConfig::new();
     probe.set(name, value.expose());
     let error = probe.create_native_config().err()?;
