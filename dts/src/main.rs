@@ -11,7 +11,10 @@ use dts::{
     http, pipeline,
     reload::Reloader,
     status::{Status, watch_room},
-    verbs::{self, CheckArguments, ConfigArgument, PositionVerb, StatusArguments, TopicsVerb},
+    verbs::{
+        self, CheckArguments, ConfigArgument, HealthyArguments, PositionVerb, StatusArguments,
+        TopicsVerb,
+    },
     version,
 };
 use service::{exit::Exit, logging, shutdown};
@@ -34,6 +37,8 @@ enum Verb {
     Check(CheckArguments),
     /// Show how the dts is that runs with this config.
     Status(StatusArguments),
+    /// Whether the dts that runs with this config is ready: for a health check. Exits with 0, or 69.
+    Healthy(HealthyArguments),
     /// Have the dts that runs with this config take in changes of [capture] and [fullSync].
     Reload(ConfigArgument),
     /// The saved position.
@@ -50,6 +55,7 @@ impl Verb {
             Self::Run(argument) | Self::Reload(argument) => &argument.config,
             Self::Check(arguments) => &arguments.config.config,
             Self::Status(arguments) => &arguments.config.config,
+            Self::Healthy(arguments) => &arguments.config.config,
             Self::Position(verb) => verb.config(),
             Self::Topics(verb) => verb.config(),
         }
@@ -77,7 +83,12 @@ fn main() -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(carry_out(&arguments.verb, config)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(carry_out(&arguments.verb, config));
+            // A client that still asks brokers that are away cannot be called back.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(Error::Internal(format!("cannot start the runtime: {error}"))),
     };
     match result {
@@ -106,6 +117,7 @@ async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
     match verb {
         Verb::Run(argument) => Box::pin(run(&argument.config, config)).await,
         Verb::Status(arguments) => print(verbs::status(arguments, &config).await?),
+        Verb::Healthy(arguments) => print(verbs::healthy(arguments, &config).await?),
         Verb::Reload(_) => print(verbs::reload(&config).await?),
         Verb::Check(arguments) => Ok(check(&config, arguments).await),
         Verb::Position(verb) => print(verbs::carry_out(verb, config).await?),

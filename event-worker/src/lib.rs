@@ -42,7 +42,7 @@ pub use groups::{forget_group, list_groups};
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
 pub use reset::{ResetMode, ResetPart, ResetPlace, SkippedRecord, reset_listener, skip_record};
-pub use status::show_status;
+pub use status::{healthy, show_status};
 pub use steer::{Steer, steer_listener};
 pub use supervised::run_supervised;
 pub use supervisor::supervise;

@@ -45,6 +45,16 @@ enum Command {
     },
     /// Shows the listeners of the event-worker that runs with this config.
     Status,
+    /// Whether the event-worker that runs with this config is ready: for a health check. Exits with
+    /// 0, or 69.
+    Healthy {
+        /// Whether this listener is: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID")]
+        id: Option<String>,
+        /// Only whether it answers, and not whether the bus does.
+        #[arg(long, conflicts_with = "id")]
+        alive: bool,
+    },
     /// The places of listeners on the bus, also of those that no config has any more.
     Groups {
         #[command(subcommand)]
@@ -225,6 +235,9 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
             return event_worker::try_handler(&config, &id, std::io::stdin().lock()).await;
         }
         Command::Status => event_worker::show_status(&config).await?,
+        Command::Healthy { id, alive } => {
+            event_worker::healthy(&config, id.as_deref(), alive).await?;
+        }
         Command::Groups { verb: GroupsVerb::List } => event_worker::list_groups(&config).await?,
         Command::Groups { verb: GroupsVerb::Forget { listener } } => {
             event_worker::forget_group(&config, &listener).await?;

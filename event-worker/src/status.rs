@@ -1,6 +1,8 @@
-//! `event-worker status`: asks the API of the event-worker that runs, and prints a table.
+//! `event-worker status` and `event-worker healthy`: asks the API of the event-worker that runs.
 
 use std::{path::Path, time::Duration};
+
+use serde_json::Value;
 
 use crate::{
     api::{ListenerList, ListenerView},
@@ -26,6 +28,31 @@ pub async fn show_status(file: &Path) -> Result<(), Error> {
     {
         print!("{}", table(&list.listeners));
     }
+    Ok(())
+}
+
+/// Says whether the event-worker that runs with this config is ready, or this listener of it; or
+/// whether it is alive at least.
+///
+/// # Errors
+///
+/// When the config is wrong, nothing answers, or it is not ready: then why, and what to do.
+#[expect(clippy::print_stdout, reason = "the answer is the result of this command")]
+pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), Error> {
+    let config = Config::open(file)?;
+    let path = match id {
+        _ if alive => "/healthz".to_owned(),
+        Some(id) => {
+            config.listener(id)?;
+            format!("/api/v1/listeners/{id}/ready")
+        }
+        None => "/readyz".to_owned(),
+    };
+    let api = ApiClient::new(&config.listen)?;
+    let answer = api.get::<Value>(&path, ANSWER_DEADLINE).await;
+    let answer = answer.map_err(|answer| api.error(answer))?;
+    let state = answer["state"].as_str().map(|state| format!(": {state}")).unwrap_or_default();
+    println!("{}{state}", answer["status"].as_str().unwrap_or("ready"));
     Ok(())
 }
 

@@ -29,6 +29,17 @@ pub struct StatusArguments {
     pub json: bool,
 }
 
+/// Options of `healthy`.
+#[derive(Args)]
+pub struct HealthyArguments {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// Only whether it answers, and not whether changes move.
+    #[arg(long)]
+    pub alive: bool,
+}
+
 /// Options of `check`.
 #[derive(Args)]
 pub struct CheckArguments {

@@ -9,9 +9,9 @@ mod take_over;
 mod topics;
 
 pub use arguments::{
-    AdoptArguments, CheckArguments, ConfigArgument, ImportArguments, PositionVerb, ResetArguments,
-    SetArguments, StatusArguments, TakeOverArguments, TopicsVerb,
+    AdoptArguments, CheckArguments, ConfigArgument, HealthyArguments, ImportArguments,
+    PositionVerb, ResetArguments, SetArguments, StatusArguments, TakeOverArguments, TopicsVerb,
 };
 pub use position::carry_out;
-pub use running::{reload, status};
+pub use running::{healthy, reload, status};
 pub use topics::adopt;

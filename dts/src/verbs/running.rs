@@ -1,11 +1,11 @@
-//! `dts status` and `dts reload`: asks the `dts` that runs with a config.
+//! `dts status`, `dts healthy` and `dts reload`: asks the `dts` that runs with a config.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use super::arguments::StatusArguments;
+use super::arguments::{HealthyArguments, StatusArguments};
 use crate::{
     config::Config,
     error::{Error, Result},
@@ -22,6 +22,38 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 pub async fn status(arguments: &StatusArguments, config: &Config) -> Result<String> {
     let status = ask(config, reqwest::Method::GET, "/api/v1/status").await?;
     Ok(if arguments.json { format!("{status:#}") } else { in_words(&status) })
+}
+
+/// Whether a running `dts` is ready, or alive at least; says how it is.
+///
+/// # Errors
+///
+/// Refused, when it is not, or none answers.
+pub async fn healthy(arguments: &HealthyArguments, config: &Config) -> Result<String> {
+    let path = if arguments.alive { "/healthz" } else { "/readyz" };
+    let (code, body) = call(config, reqwest::Method::GET, path).await?;
+    if arguments.alive && code.is_success() {
+        return Ok("alive".to_owned());
+    }
+    let status = serde_json::from_str(&body).unwrap_or_default();
+    if code.is_success() {
+        Ok(format!("ready: {}", state(&status)))
+    } else {
+        Err(not_ready(&status))
+    }
+}
+
+fn state(status: &Value) -> &str {
+    status["state"].as_str().unwrap_or("of another program")
+}
+
+fn not_ready(status: &Value) -> Error {
+    let why = match status["lastError"]["message"].as_str() {
+        Some(error) => format!("; the last error was: {error}"),
+        None => String::new(),
+    };
+    let remedy = "wait, if it has just started; else see `dts status` and its log";
+    Error::refused(format!("dts is not ready: it is {}{why}", state(status)), remedy)
 }
 
 /// Has a running `dts` take in its changed config; says what changed.
@@ -44,6 +76,23 @@ pub async fn reload(config: &Config) -> Result<String> {
 }
 
 async fn ask(config: &Config, method: reqwest::Method, path: &str) -> Result<Value> {
+    let (code, body) = call(config, method, path).await?;
+    let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+    if code.is_success() && answer.is_object() {
+        return Ok(answer);
+    }
+    let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
+    let message =
+        text("message").unwrap_or_else(|| format!("{code} from {}: not a dts?", config.listen));
+    Err(Error::refused(message, text("remedy").unwrap_or_else(|| "see its log".to_owned())))
+}
+
+/// The answer of the `dts` that listens where the config says.
+async fn call(
+    config: &Config,
+    method: reqwest::Method,
+    path: &str,
+) -> Result<(reqwest::StatusCode, String)> {
     let mut address = config.listen;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -67,14 +116,7 @@ async fn ask(config: &Config, method: reqwest::Method, path: &str) -> Result<Val
     }
     let response = request.send().await.map_err(failed)?;
     let code = response.status();
-    let body = response.text().await.map_err(failed)?;
-    let answer: Value = serde_json::from_str(&body).unwrap_or_default();
-    if code.is_success() && answer.is_object() {
-        return Ok(answer);
-    }
-    let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
-    let message = text("message").unwrap_or_else(|| format!("{code} from {address}: not a dts?"));
-    Err(Error::refused(message, text("remedy").unwrap_or_else(|| "see its log".to_owned())))
+    Ok((code, response.text().await.map_err(failed)?))
 }
 
 /// The lines that a human wants of `/api/v1/status`.
@@ -140,6 +182,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn who_is_not_ready_says_how_it_is_and_why() {
+        let waiting = json!({ "state": "waiting", "lastError": { "message": "db:3306 is away" } });
+        let said = not_ready(&waiting).to_string();
+        assert!(said.contains("it is waiting; the last error was: db:3306 is away"), "{said}");
+        let connecting = not_ready(&json!({ "state": "connecting", "lastError": null }));
+        assert!(connecting.to_string().starts_with("dts is not ready: it is connecting; wait"));
+    }
 
     #[test]
     fn a_status_is_told_in_lines_and_what_is_not_known_is_left_out() {
