@@ -5,6 +5,8 @@
 #   scripts/test.sh --all    the same, and what takes longer:
 #                              - every test at its full size (DBEVENT_TEST_SIZE=full): a million rows,
 #                                ten kills, all keys and values, long waits
+#                              - three brokers: hundreds of tables, a rolling restart, one that hangs
+#                              - the README's section on containers, where Docker runs
 #                              - licences, banned and duplicate crates (cargo-deny)
 #
 # Tools that are missing are installed (it says so first); real servers, MySQL, MariaDB and Kafka, are
@@ -60,12 +62,21 @@ stop_servers() {
 sum_up() {
   awk '/^test result:/ { passed += $4; failed += $6; binaries++ }
     END { printf "%d passed, %d failed\n", passed, failed; exit !(binaries && !failed) }' \
-    "$logs/tests.log" ${all:+"$logs/long.log"}
+    "$logs/tests.log" ${all:+"$logs/long.log" "$logs/containers.log"}
 }
 
 dependencies() {
   command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
   cargo deny --locked check licenses bans sources
+}
+
+# The README's section on containers, where a container engine is.
+containers() {
+  if docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
+    cargo test --locked --package e2e -- --ignored containers::
+  else
+    echo "not run: Docker does not answer here, or has no Compose"
+  fi
 }
 
 mkdir -p "$logs"
@@ -83,7 +94,10 @@ phase servers show_servers
 # Most tests wait for servers and processes, so more of them than cores go on at once.
 phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}" \
   cargo test --locked --workspace --no-fail-fast
-if [ -n "$all" ]; then phase long cargo test --locked --package e2e -- --ignored; fi
+if [ -n "$all" ]; then
+  phase long cargo test --locked --package e2e -- --ignored --skip containers::
+  phase containers containers
+fi
 stop_servers
 echo "all phases took $SECONDS s; output is in $logs"
 if [ ${#failed[@]} -gt 0 ]; then echo "failed phases: ${failed[*]}"; fi

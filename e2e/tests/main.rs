@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the figures of a run belong to its output")]
 
 mod check;
+mod containers;
 mod events;
 mod everyday;
 mod failing;
