@@ -253,8 +253,26 @@ impl Site {
     ///
     /// When it does not end.
     pub async fn run_dts(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
-        let path = program("dts")?.display().to_string();
-        let command = [&[path.as_str()], words, &["--config", "dts.toml"]].concat();
+        self.run_verb("dts", words, "dts.toml").await
+    }
+
+    /// Runs a verb of `event-worker` to its end: its exit code, and what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end.
+    pub async fn run_worker(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
+        self.run_verb("event-worker", words, "db_event_listener.toml").await
+    }
+
+    async fn run_verb(
+        &self,
+        name: &str,
+        words: &[&str],
+        config: &str,
+    ) -> Result<(Option<i32>, String)> {
+        let path = program(name)?.display().to_string();
+        let command = [&[path.as_str()], words, &["--config", config]].concat();
         let (status, output) = self.run("verb", &command)?.told().await?;
         Ok((status.code(), output))
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, program, recording_listener},
+    programs::{REFUSED, Site, program, recording_listener},
     recording::Recording,
     servers::{Mysql, execute, repository},
 };
@@ -106,6 +106,40 @@ async fn metrics_are_what_the_reference_parser_takes_and_all_of_them_are_documen
         ensure!(page.contains(sample), "{sample} is not in\n{page}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_tell_by_their_exit_code_whether_changes_move() -> Result<()> {
+    let Running { site, mysql, dts, worker } = start("everyday_healthy").await?;
+    let expect = async |program: &str, words: &[&str], code: i32, part: &str| {
+        let words = [&["healthy"], words].concat();
+        let told = match program {
+            "dts" => site.run_dts(&words).await?,
+            _ => site.run_worker(&words).await?,
+        };
+        let is_so = told.0 == Some(code) && told.1.contains(part);
+        ensure!(is_so, "{program} {words:?}: not {code} and {part:?}, but {told:?}");
+        anyhow::Ok(())
+    };
+    expect("dts", &[], 0, "ready: streaming").await?;
+    wait_until("the bus is seen", PATIENCE, async || {
+        site.call_worker("GET", "/readyz").await.is_ok_and(|(status, _)| status == 200)
+    })
+    .await?;
+    expect("event-worker", &[], 0, "ready").await?;
+    expect("event-worker", &["-t", "all"], 0, "ready: running").await?;
+    expect("event-worker", &["-t", "al"], 64, "it has: all").await?;
+    drop(mysql);
+    wait_until("dts says so", PATIENCE, async || {
+        site.ask_dts("/api/v1/status").await.unwrap_or_default()["state"] == "waiting"
+    })
+    .await?;
+    expect("dts", &[], REFUSED, "dts is not ready: it is waiting; the last error was: ").await?;
+    expect("dts", &["--alive"], 0, "alive").await?;
+    drop((dts, worker));
+    expect("dts", &["--alive"], REFUSED, "nothing listens there").await?;
+    expect("event-worker", &["--alive"], REFUSED, "no event-worker answers").await?;
+    site.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
