@@ -23,7 +23,7 @@ pub use self::{
     watch::watch_full_syncs,
 };
 pub(crate) use self::{
-    form::{LISTENER_IN_BODY, LISTENER_IN_QUERY, Wanted},
+    form::{IN_BODY, IN_QUERY, Wanted},
     sweep::sweep,
     view::{FullSyncList, FullSyncView, Started, word},
 };
@@ -205,8 +205,8 @@ mod tests {
             subscribe: Vec::new(),
             takes_full_syncs: true,
         };
-        let parameters = [("listenerId".to_owned(), "l".to_owned())];
-        let wanted = Wanted::read(&parameters, LISTENER_IN_BODY).unwrap();
+        let parameters = [("listener".to_owned(), "l".to_owned())];
+        let wanted = Wanted::read(&parameters, &IN_BODY).unwrap();
         let began = Instant::now();
         let refused = full_syncs.start(target, wanted).await.unwrap_err();
         // Far from the nine seconds that two waits would take, on a machine that is busy.

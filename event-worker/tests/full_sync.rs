@@ -274,7 +274,7 @@ async fn what_is_asked_wrongly_is_told_at_once_and_never_reaches_dts() {
         ("GET /?table=orders", 400, &["listenerid is missing"]),
         ("GET /?table=&listenerid=", 400, &["table is blank", "listenerid is blank"]),
         ("GET /?table=orders&listenerid=a&listenerid=a", 400, &["listenerid is there more than"]),
-        ("GET /?tabel=orders&listenerId=a", 400, &["\"tabel\" is not", "\"listenerId\" is not"]),
+        ("GET /?tabel=orders&listenerID=a", 400, &["\"tabel\" is not", "\"listenerID\" is not"]),
         ("GET /?listenerid=a&offset=1", 400, &["offset and maxOffset are about one table"]),
         ("POST /?table=order*&listenerid=a&pk=id", 400, &["are about one table"]),
         ("GET /?table=orders&listenerid=b", 404, &["there is no listener \"b\""]),
@@ -303,7 +303,7 @@ async fn what_is_asked_wrongly_is_told_at_once_and_never_reaches_dts() {
         (json!([]), "invalid type"),
         (json!({ "listenerId": "a", "tables": "x" }), "\"tables\" is not known"),
         (json!({ "listenerId": "a", "table": ["x"] }), "table is neither a text nor a number"),
-        (json!({ "listenerid": "a" }), "listenerId is missing"),
+        (json!({ "listenerID": "a" }), "listener is missing"),
         (json!({ "listenerId": "a", "table": " " }), "table is blank"),
     ] {
         let change = |request: reqwest::RequestBuilder| request.body(body.to_string());

@@ -13,8 +13,7 @@ use service::http::ApiError;
 
 use crate::{
     full_sync::{
-        FullSyncList, FullSyncView, FullSyncWish, LISTENER_IN_BODY, LISTENER_IN_QUERY, Started,
-        Target, Wanted, word,
+        FullSyncList, FullSyncView, FullSyncWish, IN_BODY, IN_QUERY, Started, Target, Wanted, word,
     },
     supervisor::Supervisor,
 };
@@ -37,7 +36,7 @@ pub(super) async fn call(
                       /api/v1/listeners shows the listeners, /metrics the metrics";
         return Err(bad_request("nothing here without parameters", remedy));
     }
-    let wanted = Wanted::read(&parameters, LISTENER_IN_QUERY).map_err(|mistakes| {
+    let wanted = Wanted::read(&parameters, &IN_QUERY).map_err(|mistakes| {
         let remedy = "write /?table=TABLE&listenerid=LISTENER, and for a part of the table \
                       pk=COLUMN, offset=FIRST, maxOffset=LAST";
         bad_request(mistakes, remedy)
@@ -50,8 +49,8 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
     let wanted = read_body(&body).map_err(|mistakes| {
-        let remedy = "send {\"listenerId\":\"LISTENER\",\"table\":\"TABLE\"}, and for a part of the \
-                      table pk, offset and maxOffset";
+        let remedy = "send {\"listener\":\"LISTENER\",\"table\":\"TABLE\"}, and for a part of the \
+                      table pk, from and to";
         bad_request(mistakes, remedy)
     })?;
     start(&supervisor, wanted).await
@@ -185,7 +184,7 @@ fn read_body(body: &[u8]) -> Result<Wanted, String> {
             _ => return Err(format!("{name} is neither a text nor a number")),
         }
     }
-    Wanted::read(&parameters, LISTENER_IN_BODY)
+    Wanted::read(&parameters, &IN_BODY)
 }
 
 fn bad_request(message: impl Into<String>, remedy: &str) -> ApiError {

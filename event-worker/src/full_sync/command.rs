@@ -42,7 +42,7 @@ pub async fn start_full_sync(
     let api = ApiClient::new(&config.listen)?;
     let FullSyncPart { key_column, from, to } = part;
     let body = json!({
-        "listenerId": listener, "table": table, "pk": key_column, "offset": from, "maxOffset": to,
+        "listener": listener, "table": table, "pk": key_column, "from": from, "to": to,
     });
     let started = api.post::<Started>(LIST, &body, ANSWER_DEADLINE).await;
     let Started { tasks, .. } = started.map_err(|answer| api.error(answer))?;

@@ -1,10 +1,22 @@
 //! What a caller may ask for, and what is wrong with how it was asked.
 
-/// How the listener is named in `/?table=…&listenerid=…`.
-pub(crate) const LISTENER_IN_QUERY: &str = "listenerid";
+/// What parameters are called. All names are taken everywhere; these are those that are told.
+pub(crate) struct Names {
+    listener: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
 
-/// How it is named in a JSON body.
-pub(crate) const LISTENER_IN_BODY: &str = "listenerId";
+/// In `/?table=…&listenerid=…`.
+pub(crate) const IN_QUERY: Names =
+    Names { listener: "listenerid", from: "offset", to: "maxOffset" };
+
+/// In a JSON body, as in the JSON of a full sync.
+pub(crate) const IN_BODY: Names = Names { listener: "listener", from: "from", to: "to" };
+
+const LISTENER: &[&str] = &["listener", "listenerId", "listenerid"];
+const FROM: &[&str] = &["from", "offset"];
+const TO: &[&str] = &["to", "maxOffset"];
 
 /// Rows that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,26 +33,26 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads parameters, in which the listener is called `listener`. No value is looked into: what
-    /// a key or a name may be, `dts` asks MySQL.
+    /// Reads parameters. No value is looked into: what a key or a name may be, `dts` asks MySQL.
     ///
     /// # Errors
     ///
     /// All that is wrong with them, in words.
-    pub(crate) fn read(parameters: &[(String, String)], listener: &str) -> Result<Self, String> {
-        let names = ["table", listener, "pk", "offset", "maxOffset"];
+    pub(crate) fn read(parameters: &[(String, String)], told: &Names) -> Result<Self, String> {
+        let names: [&[&str]; 5] = [&["table"], LISTENER, &["pk"], FROM, TO];
         let mut mistakes = Vec::new();
-        let values = names.map(|name| take(parameters, name, &mut mistakes));
-        for (name, _) in parameters.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+        let values = names.map(|names| take(parameters, names, &mut mistakes));
+        for (name, _) in parameters.iter().filter(|(name, _)| !names.concat().contains(&&**name)) {
             mistakes.push(format!("{name:?} is not known"));
         }
-        if !parameters.iter().any(|(name, _)| name == listener) {
-            mistakes.push(format!("{listener} is missing"));
-        }
         let [tables, listener, key_column, from, to] = values;
+        if listener.is_none() {
+            mistakes.push(format!("{} is missing", told.listener));
+        }
         let is_part = key_column.is_some() || from.is_some() || to.is_some();
         if is_part && tables.as_ref().is_none_or(|tables| tables.contains(['*', '?'])) {
-            mistakes.push("pk, offset and maxOffset are about one table, and none is named".into());
+            let Names { from, to, .. } = told;
+            mistakes.push(format!("pk, {from} and {to} are about one table, and none is named"));
         }
         match listener {
             Some(listener) if mistakes.is_empty() => {
@@ -51,12 +63,20 @@ impl Wanted {
     }
 }
 
-/// The one value of a parameter, if there is one.
-fn take(parameters: &[(String, String)], name: &str, mistakes: &mut Vec<String>) -> Option<String> {
-    let mut values = parameters.iter().filter(|(found, _)| found == name).map(|(_, value)| value);
-    let value = values.next()?;
-    if values.next().is_some() {
-        mistakes.push(format!("{name} is there more than once"));
+/// The one value of a parameter, if there is one, whichever of its names it goes by.
+fn take(
+    parameters: &[(String, String)],
+    names: &[&str],
+    mistakes: &mut Vec<String>,
+) -> Option<String> {
+    let mut values = parameters.iter().filter(|(name, _)| names.contains(&&**name));
+    let (name, value) = values.next()?;
+    match values.next() {
+        Some((other, _)) if other == name => {
+            mistakes.push(format!("{name} is there more than once"));
+        }
+        Some((other, _)) => mistakes.push(format!("{name} and {other} are the same: give one")),
+        None => {}
     }
     if value.trim().is_empty() {
         mistakes.push(format!("{name} is blank"));
@@ -74,7 +94,7 @@ mod tests {
             (name.to_owned(), value.to_owned())
         };
         let parameters: Vec<_> = query.split('&').map(pair).collect();
-        Wanted::read(&parameters, LISTENER_IN_QUERY)
+        Wanted::read(&parameters, &IN_QUERY)
     }
 
     #[test]
@@ -85,6 +105,16 @@ mod tests {
         assert_eq!((wanted.key_column, wanted.from), (text("`id`"), text("1' OR 1=1")));
         assert_eq!(wanted.to, text(" 9"));
         assert_eq!(read("listenerid=l").unwrap().tables, None);
+    }
+
+    #[test]
+    fn a_parameter_may_go_by_each_of_its_names() {
+        let wanted = read("table=t&listenerid=l&offset=1&maxOffset=2").unwrap();
+        for query in ["table=t&listener=l&from=1&to=2", "table=t&listenerId=l&offset=1&to=2"] {
+            assert_eq!(read(query).unwrap(), wanted, "{query}");
+        }
+        let told = read("listener=l&listenerid=l").unwrap_err();
+        assert_eq!(told, "listener and listenerid are the same: give one");
     }
 
     #[test]
