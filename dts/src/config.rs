@@ -1,13 +1,14 @@
 //! `dts.toml`: what the user may say, and what it means.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use bytesize::ByteSize;
 use event_bus::BusConfig;
 use serde_json::Value;
 use service::{
-    Secret,
+    Listen, Secret,
     config::{File, Mistakes, Section},
+    listen::is_loopback,
 };
 
 use crate::{capture::Capture, full_sync::FullSyncConfig, gtid::GtidSet};
@@ -32,9 +33,7 @@ pub struct Config {
     /// How tables are sent on request.
     pub full_sync: FullSyncConfig,
     /// Where status and metrics are served.
-    pub listen: SocketAddr,
-    /// What a request must carry, where that is not on loopback.
-    pub token: Option<Secret>,
+    pub listen: Listen,
     /// The sections as they are written, to see what a reload changes.
     pub(crate) as_written: BTreeMap<&'static str, Value>,
 }
@@ -140,18 +139,18 @@ impl Config {
     fn read(root: &Section) -> Self {
         let name: String = root.required("name", "dts".to_owned());
         check_name(root, &name);
-        let (listen, token) = read_listen(&root.section("listen"));
+        let listen = Listen::read(&root.section("listen"), 12358);
+        // Two of one name may stand by for each other, on one machine too.
+        let process = format!("{name} {}", listen.address);
         Self {
             directory: root.or("directory", PathBuf::from("data/dts")),
             start: read_start(root),
-            // Two of one name may stand by for each other, on one machine too.
-            source: SourceConfig::read(&root.section("source"), &format!("{name} {listen}")),
+            source: SourceConfig::read(&root.section("source"), &process),
             capture: Arc::new(Capture::read(&root.section("capture"))),
             xa: XaConfig::read(&root.section("xa")),
             bus: BusConfig::read(&root.section("bus")),
             full_sync: FullSyncConfig::read(&root.section("fullSync")),
             listen,
-            token,
             name,
             as_written: as_written(root),
         }
@@ -169,25 +168,6 @@ fn check_name(root: &Section, name: &str) {
         let remedy = "use 1 to 100 letters, digits, '.', '_' and '-'";
         root.note("name", &format!("{name:?} is not a name"), remedy);
     }
-}
-
-fn read_listen(section: &Section) -> (SocketAddr, Option<Secret>) {
-    let default = SocketAddr::from(([127, 0, 0, 1], 12358));
-    let text: String = section.or("address", default.to_string());
-    let token = section.secret("token");
-    let address = text.parse().unwrap_or_else(|_| {
-        section.note(
-            "address",
-            &format!("{text:?} is not an address"),
-            "write \"127.0.0.1:12358\"",
-        );
-        default
-    });
-    if !address.ip().is_loopback() && token.is_none() {
-        let remedy = "set token = { env = \"DTS_TOKEN\" }, or listen on 127.0.0.1";
-        section.note("token", "is missing, and the address is not on loopback", remedy);
-    }
-    (address, token)
 }
 
 fn read_start(root: &Section) -> Start {
@@ -312,10 +292,6 @@ impl Tls {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
 /// `host`, `host:port`, `[v6]:port`.
 fn split_address(text: &str) -> Option<(String, u16)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -352,7 +328,7 @@ mod tests {
         assert_eq!((config.source.host.as_str(), config.source.port), ("127.0.0.1", 3306));
         assert_eq!(config.source.tls.mode, TlsMode::Off);
         assert!(config.source.server_id >= 1 << 31);
-        assert_eq!(config.listen.to_string(), "127.0.0.1:12358");
+        assert_eq!(config.listen.address.to_string(), "127.0.0.1:12358");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The HTTP face: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status`, `/api/v1/reload`.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use service::{
-    Secret,
+    Listen,
     http::{ApiError, Guard},
 };
 use tokio::net::TcpListener;
@@ -43,17 +43,16 @@ impl Server {
     ///
     /// Refused, when another process has it.
     pub async fn bind(
-        (address, token): (SocketAddr, Option<Secret>),
+        listen: &Listen,
         status: Arc<Status>,
         reloader: Arc<Reloader>,
     ) -> Result<Self> {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let (listener, guard) = listen.bind().await.map_err(|error| {
             Error::refused(
-                format!("cannot listen on {address}: {error}"),
+                format!("cannot listen on {}: {error}", listen.address),
                 "stop the program that has the port, or set another listen.address in dts.toml",
             )
         })?;
-        let guard = Guard::new(address, token.as_ref());
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))

@@ -132,16 +132,16 @@ async fn run(file: &Path, config: Config) -> Result<Exit> {
     info!(version = version::VERSION, commit = version::COMMIT, "dts starts");
     let stop = shutdown::on_signal().map_err(|error| Error::Internal(error.to_string()))?;
     let status = Arc::new(Status::new(&config.name));
-    let listen = (config.listen, config.token.clone());
     let reloader = Arc::new(Reloader::new(file.to_owned(), config.clone()));
     let services = CancellationToken::new();
     let reloads = reloader.on_hangup(services.clone())?;
-    let server = http::Server::bind(listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
+    let server =
+        http::Server::bind(&config.listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
     let tasks = TaskTracker::new();
     let bus = bus::host(&config.bus, &services, &tasks).await?;
     tasks.spawn(server.serve(services.clone()));
     tasks.spawn(watch_room(Arc::clone(&bus), Arc::clone(&status), services.clone()));
-    info!(name = config.name, listen = %config.listen, "dts started");
+    info!(name = config.name, listen = %config.listen.address, "dts started");
     tasks.spawn(reloads);
     let result = pipeline::run(reloader.config(), &bus, &status, &stop).await;
     services.cancel();

@@ -64,19 +64,6 @@ impl StorageConfig {
     }
 }
 
-/// Whether it is `host:port`.
-pub fn is_address(text: &str) -> bool {
-    text.rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-/// Whether an address can be reached from this machine only.
-pub fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 /// Whether a stream may be called so: it is the name of a directory and the beginning of topics.
 pub fn is_stream_name(name: &str) -> bool {
     let first = name.bytes().next();

@@ -19,7 +19,7 @@ mod wire;
 mod writer;
 
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
-pub use config::{OnFull, StorageConfig, is_address, is_loopback, is_stream_name};
+pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use disk::own::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;

@@ -1,4 +1,5 @@
-//! What every program needs: configuration, globs, HTTP, logging, shutdown, backoff, exit codes.
+//! What every program needs: configuration, addresses, globs, HTTP, logging, shutdown, backoff,
+//! exit codes.
 
 pub mod backoff;
 pub mod config;
@@ -6,6 +7,7 @@ pub mod exit;
 pub mod glob;
 pub mod http;
 pub mod init;
+pub mod listen;
 pub mod logging;
 pub mod memory;
 pub mod private;
@@ -13,4 +15,5 @@ pub mod secret;
 pub mod shutdown;
 
 pub use backoff::{Backoff, BackoffConfig};
+pub use listen::{Address, Listen};
 pub use secret::Secret;

@@ -1,10 +1,6 @@
 //! What `dts run` needs here: its ports and directories.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -24,11 +20,11 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// What is to be said about this machine, and the status of the `dts` of our name that runs here.
 pub(super) async fn look(config: &Config) -> (Vec<Finding>, Option<Value>) {
     let mut found = Vec::new();
-    let running = match TcpListener::bind(config.listen).await {
+    let running = match config.listen.bind().await {
         Ok(_) => None,
         Err(error) => {
             let running = running(config).await;
-            let what = format!("cannot listen on {}: {error}", config.listen);
+            let what = format!("cannot listen on {}: {error}", config.listen.address);
             let remedy =
                 "stop the program that has the port, or set another listen.address in dts.toml";
             found.extend(running.is_none().then(|| stop("listen", what, remedy)));
@@ -90,12 +86,12 @@ async fn running(config: &Config) -> Option<Value> {
 }
 
 async fn ask_status(config: &Config) -> std::io::Result<String> {
-    let address = reachable(config.listen);
-    let mut socket = TcpStream::connect(address).await?;
-    let token = config
-        .token
-        .as_ref()
-        .map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
+    let address = config.listen.address.from_here().to_string();
+    let mut socket = TcpStream::connect(&address).await?;
+    let token =
+        config.listen.token.as_ref().map_or_else(String::new, |token| {
+            format!("Authorization: Bearer {}\r\n", token.expose())
+        });
     let request = format!(
         "GET /api/v1/status HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n"
     );
@@ -103,16 +99,6 @@ async fn ask_status(config: &Config) -> std::io::Result<String> {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;
     Ok(answer)
-}
-
-/// Where a server is called that listens everywhere.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

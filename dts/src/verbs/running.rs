@@ -82,8 +82,8 @@ async fn ask(config: &Config, method: reqwest::Method, path: &str) -> Result<Val
         return Ok(answer);
     }
     let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
-    let message =
-        text("message").unwrap_or_else(|| format!("{code} from {}: not a dts?", config.listen));
+    let message = text("message")
+        .unwrap_or_else(|| format!("{code} from {}: not a dts?", config.listen.address));
     Err(Error::refused(message, text("remedy").unwrap_or_else(|| "see its log".to_owned())))
 }
 
@@ -93,10 +93,7 @@ async fn call(
     method: reqwest::Method,
     path: &str,
 ) -> Result<(reqwest::StatusCode, String)> {
-    let mut address = config.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
+    let address = config.listen.address.from_here();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let failed = |error: reqwest::Error| {
         let reason = if error.is_connect() {
@@ -111,7 +108,7 @@ async fn call(
     };
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_DEADLINE).build();
     let mut request = client.map_err(failed)?.request(method, format!("http://{address}{path}"));
-    if let Some(token) = &config.token {
+    if let Some(token) = &config.listen.token {
         request = request.bearer_auth(token.expose());
     }
     let response = request.send().await.map_err(failed)?;

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use service::{Secret, config::Section};
-
-use crate::config::{is_address, is_loopback};
+use service::{Listen, Secret, config::Section};
 
 /// Where the server listens, and whom it lets in.
 #[derive(Clone, Debug)]
@@ -29,17 +27,8 @@ pub struct TlsFiles {
 impl ServerConfig {
     /// Reads `address`, `token`, `certFile` and `keyFile`; mistakes are noted there.
     pub fn read(section: &Section) -> Self {
-        let address = section.or("address", "127.0.0.1:19288".to_owned());
-        let token = section.secret("token");
-        if !is_address(&address) {
-            let problem = format!("{address:?} is not an address");
-            section.note("address", &problem, "write host:port, for example 127.0.0.1:19288");
-        } else if !is_loopback(&address) && token.is_none() {
-            let problem = format!("is missing, while {address} can be reached from outside");
-            let remedy = r#"set token = { env = "NAME" }, or listen on 127.0.0.1"#;
-            section.note("token", &problem, remedy);
-        }
-        Self { address, token, tls: TlsFiles::read(section) }
+        let Listen { address, token } = Listen::read(section, 19288);
+        Self { address: address.to_string(), token, tls: TlsFiles::read(section) }
     }
 }
 

@@ -75,8 +75,8 @@ impl KafkaConfig {
 
     /// What a client of these brokers is made from: the user's properties go before `defaults`.
     pub(super) fn client(&self, defaults: &[(&str, &str)]) -> ClientConfig {
-        // OpenSSL takes itself down when the process exits, under the threads of clients that nobody
-        // waits for. The first to call it decides, and this call leaves that out.
+        // OpenSSL takes itself down when the process exits, under the threads of clients that
+        // nobody waits for. The first to call it decides, and this call leaves that out.
         openssl_sys::init();
         let mut client = ClientConfig::new();
         for (name, value) in defaults {
@@ -98,7 +98,7 @@ impl KafkaConfig {
 
     fn check(&self, section: &Section) {
         const MAX_PARTITIONS: u32 = 10_000;
-        if !self.address.split(',').all(|one| event_log::is_address(one.trim())) {
+        if !self.address.split(',').all(|one| is_address(one.trim())) {
             let problem = format!("{:?} is not a list of addresses", self.address);
             section.note("address", &problem, "write host:port, separated by commas");
         }
@@ -116,6 +116,12 @@ impl KafkaConfig {
             }
         }
     }
+}
+
+/// Whether it is `host:port`, as Kafka's clients write it: `PROTOCOL://` may stand before it.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// Collects `"a.b" = "c"` and `a.b = "c"` alike: TOML makes tables of the second.

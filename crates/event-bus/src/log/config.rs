@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use event_log::{StorageConfig, TlsFiles};
-use service::{Secret, config::Section};
+use service::{Address, Secret, config::Section};
 
 /// An event log as the bus.
 #[derive(Clone, Debug)]
@@ -37,17 +37,15 @@ impl LogConfig {
     }
 
     fn check(&self, section: &Section) {
-        if !event_log::is_address(&self.address) {
+        let Ok(address) = self.address.parse::<Address>() else {
             let problem = format!("{:?} is not an address", self.address);
             section.note("address", &problem, "write host:port, for example 127.0.0.1:19288");
-        }
-        if self.embedded && !event_log::is_loopback(&self.address) && self.token.is_none() {
-            let problem = format!("is missing, while {} can be reached from outside", self.address);
-            section.note(
-                "token",
-                &problem,
-                r#"set token = { env = "NAME" }, or listen on 127.0.0.1"#,
-            );
+            return;
+        };
+        if self.embedded && !address.is_loopback() && self.token.is_none() {
+            let problem = format!("is missing, while {address} can be reached from outside");
+            let remedy = r#"set token = { env = "NAME" }, or listen on 127.0.0.1"#;
+            section.note("token", &problem, remedy);
         }
     }
 }

@@ -1,9 +1,6 @@
 //! Who may call the API: holders of the token; on loopback nobody through a foreign web page.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -15,7 +12,7 @@ use rand::RngExt;
 use ring::hmac;
 
 use super::ApiError;
-use crate::Secret;
+use crate::{Secret, listen::is_loopback};
 
 /// What a request is checked against.
 pub struct Guard {
@@ -113,8 +110,7 @@ fn is_loopback_host(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    let is_loopback = |ip: IpAddr| ip.is_loopback();
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+    is_loopback(name)
 }
 
 #[cfg(test)]

@@ -1,0 +1,200 @@
+//! Where a program listens, and who may call it: the section `[listen]`, which all programs share.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use tokio::net::TcpListener;
+
+use crate::{Secret, config::Section, http::Guard};
+
+/// Where a program listens, and who may call it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    /// The address; port 0 takes a free one.
+    pub address: Address,
+    /// What callers must show; `None` only on loopback.
+    pub token: Option<Secret>,
+}
+
+/// `host:port`. The host is a name or an IP address, one of version 6 in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+}
+
+impl Listen {
+    /// Reads `address`, on loopback where it is not set, and `token`; mistakes are noted there.
+    pub fn read(section: &Section, default_port: u16) -> Self {
+        let default = Address::on_loopback(default_port);
+        let text = section.or("address", default.to_string());
+        let address = text.parse().unwrap_or_else(|NotAnAddress| {
+            let problem = format!("{text:?} is not an address");
+            section.note("address", &problem, &format!("write host:port, for example {default}"));
+            default
+        });
+        Self::at(address, section)
+    }
+
+    /// Reads `token`, for a program that listens there.
+    pub fn at(address: Address, section: &Section) -> Self {
+        let token = section.secret("token");
+        if !address.is_loopback() && token.is_none() && !section.has("token") {
+            let problem = format!("is missing, while {address} can be reached from outside");
+            let remedy = r#"set token = { env = "NAME" }, or listen on 127.0.0.1"#;
+            section.note("token", &problem, remedy);
+        }
+        if token.as_ref().is_some_and(|token| token.expose().is_empty()) {
+            section.note("token", "is empty", "set one that nobody guesses");
+        }
+        Self { address, token }
+    }
+
+    /// Takes the port.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for example when another program has it; and when a name that should
+    /// be this machine's own is another, so that a token would be needed.
+    pub async fn bind(&self) -> io::Result<(TcpListener, Guard)> {
+        let Address { host, port } = &self.address;
+        let listener = TcpListener::bind((host.as_str(), *port)).await?;
+        let bound = listener.local_addr()?;
+        if !bound.ip().is_loopback() && self.token.is_none() {
+            let why = format!("{bound} can be reached from outside, so a token is needed");
+            return Err(io::Error::other(why));
+        }
+        Ok((listener, Guard::new(bound, self.token.as_ref())))
+    }
+}
+
+impl Address {
+    /// The address of a host, which is without brackets; `None` when there can be no such host.
+    pub fn new(host: &str, port: u16) -> Option<Self> {
+        let host = match host.parse::<IpAddr>() {
+            Ok(ip) => ip.to_string(),
+            Err(_) if host.is_empty() => return None,
+            Err(_) if host.contains([':', '[', ']', '/', ' ']) => return None,
+            Err(_) => host.to_owned(),
+        };
+        Some(Self { host, port })
+    }
+
+    fn on_loopback(port: u16) -> Self {
+        Self { host: Ipv4Addr::LOCALHOST.to_string(), port }
+    }
+
+    /// Whether only this machine reaches it.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+
+    /// How a program on this machine calls it: one that listens everywhere, on loopback.
+    #[must_use]
+    pub fn from_here(&self) -> Self {
+        let host = match self.host.parse() {
+            Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+            _ => self.host.clone(),
+        };
+        Self { host, port: self.port }
+    }
+}
+
+/// Whether a host, without brackets, is this machine, over a network that nobody else is in.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// A text that is not `host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not host:port")]
+pub struct NotAnAddress;
+
+impl FromStr for Address {
+    type Err = NotAnAddress;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
+        let (host, port) = text.rsplit_once(':').ok_or(NotAnAddress)?;
+        let port = port.parse().map_err(|_| NotAnAddress)?;
+        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = match in_brackets {
+            Some(host) => host,
+            None if host.contains(':') => return Err(NotAnAddress),
+            None => host,
+        };
+        Self::new(host, port).ok_or(NotAnAddress)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.contains(':') {
+            true => write!(out, "[{host}]:{port}"),
+            false => write!(out, "{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{File, Mistakes};
+
+    fn read(text: &str) -> Result<Listen, Mistakes> {
+        let file = File::parse(Path::new("dts.toml"), &format!("[listen]\n{text}")).unwrap();
+        let listen = Listen::read(&file.root().section("listen"), 12358);
+        file.finish(listen)
+    }
+
+    #[test]
+    fn an_address_is_a_host_by_name_or_number_and_a_port() {
+        for (text, shown) in [
+            ("", "127.0.0.1:12358"),
+            ("address = 'localhost:1'", "localhost:1"),
+            ("address = '[0:0:0:0:0:0:0:1]:65535'", "[::1]:65535"),
+            ("address = 'db-1.example:80'\ntoken = 't'", "db-1.example:80"),
+            ("address = '0.0.0.0:0'\ntoken = 't'", "0.0.0.0:0"),
+        ] {
+            assert_eq!(read(text).unwrap().address.to_string(), shown, "{text}");
+        }
+        for text in ["127.0.0.1", "127.0.0.1:", ":1", "::1:1", "a:65536", "http://a:1", "[a:1"] {
+            let said = read(&format!("address = '{text}'")).unwrap_err().to_string();
+            assert!(said.contains("write host:port, for example 127.0.0.1:12358"), "{said}");
+        }
+    }
+
+    #[test]
+    fn who_can_be_reached_from_outside_needs_a_token_that_is_not_empty() {
+        for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "localhost.example:1"] {
+            let text = format!("address = '{address}'\n");
+            let said = read(&text).unwrap_err().to_string();
+            let expected = format!("listen.token: is missing, while {address} can be reached");
+            assert!(said.contains(&expected), "{said}");
+            assert!(read(&format!("{text}token = 't'")).is_ok(), "{address}");
+        }
+        assert!(read("token = ''").unwrap_err().to_string().contains("listen.token: is empty"));
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_called_on_loopback() {
+        let called = |text: &str| text.parse::<Address>().unwrap().from_here().to_string();
+        assert_eq!(called("0.0.0.0:1"), "127.0.0.1:1");
+        assert_eq!(called("[::]:1"), "[::1]:1");
+        assert_eq!(called("db:1"), "db:1");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_listened_on_and_its_port_is_taken_once() {
+        let (listener, _guard) = read("address = 'localhost:0'").unwrap().bind().await.unwrap();
+        let taken = listener.local_addr().unwrap();
+        let again = read(&format!("address = '{taken}'")).unwrap().bind().await;
+        assert_eq!(again.err().unwrap().kind(), io::ErrorKind::AddrInUse);
+    }
+}
