@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What sends the tables of a listener; its id takes the place of the last word.
-const FULL_SYNC: &str = "event-worker full-sync start LISTENER";
+const FULL_SYNC: &str = "event-worker full-sync start -t LISTENER";
 
 /// Transactions that we had read, that no server has any more, and whose loss was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,13 +66,13 @@ mod tests {
         let tables = ["shop.item", "shop.order$ d'été"].map(str::to_owned).to_vec();
         let known = Loss { gtid_set: String::new(), tables, all_tables_known: true, at_ms: 1 };
         let proposed = [
-            "event-worker full-sync start LISTENER shop.item",
-            r"event-worker full-sync start LISTENER 'shop.order$ d'\''été'",
+            "event-worker full-sync start -t LISTENER shop.item",
+            r"event-worker full-sync start -t LISTENER 'shop.order$ d'\''été'",
         ];
         assert_eq!(known.full_syncs(), proposed);
         assert_eq!(known.to_json()["fullSyncs"], json!(proposed));
         let unknown = Loss { all_tables_known: false, ..known.clone() };
-        assert_eq!(unknown.full_syncs(), ["event-worker full-sync start LISTENER"]);
+        assert_eq!(unknown.full_syncs(), ["event-worker full-sync start -t LISTENER"]);
         assert!(Loss { tables: vec![], ..known }.full_syncs().is_empty());
     }
 }

@@ -1,6 +1,10 @@
 //! `dts`: captures MySQL changes and publishes them.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use dts::{
@@ -11,10 +15,7 @@ use dts::{
     http, pipeline,
     reload::Reloader,
     status::{Status, watch_room},
-    verbs::{
-        self, CheckArguments, ConfigArgument, HealthyArguments, PositionVerb, StatusArguments,
-        TopicsVerb,
-    },
+    verbs::{self, CheckArguments, HealthyArguments, PositionVerb, StatusArguments, TopicsVerb},
     version,
 };
 use service::{exit::Exit, logging, shutdown};
@@ -27,39 +28,30 @@ use tracing::{error, info};
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
+    /// The config file.
+    #[arg(long, short, global = true, default_value = "config/dts.toml")]
+    config: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Verb {
     /// Run until stopped.
-    Run(ConfigArgument),
+    Run,
     /// Look at config and server, and say what to mend.
     Check(CheckArguments),
     /// Show how the dts is that runs with this config.
     Status(StatusArguments),
-    /// Whether the dts that runs with this config is ready: for a health check. Exits with 0, or 69.
+    /// Whether the dts that runs with this config is ready: for a health check. Exits with 0, or
+    /// 69.
     Healthy(HealthyArguments),
     /// Have the dts that runs with this config take in changes of [capture] and [fullSync].
-    Reload(ConfigArgument),
+    Reload,
     /// The saved position.
     #[command(subcommand)]
     Position(PositionVerb),
     /// The topics of a Kafka bus.
     #[command(subcommand)]
     Topics(TopicsVerb),
-}
-
-impl Verb {
-    fn config(&self) -> &Path {
-        match self {
-            Self::Run(argument) | Self::Reload(argument) => &argument.config,
-            Self::Check(arguments) => &arguments.config.config,
-            Self::Status(arguments) => &arguments.config.config,
-            Self::Healthy(arguments) => &arguments.config.config,
-            Self::Position(verb) => verb.config(),
-            Self::Topics(verb) => verb.config(),
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -73,7 +65,8 @@ fn main() -> ExitCode {
         }
     };
     logging::init();
-    let config = match Config::open(arguments.verb.config()) {
+    let Arguments { verb, config: file } = arguments;
+    let config = match Config::open(&file) {
         Ok(config) => config,
         Err(mistakes) => {
             error!("{mistakes}");
@@ -84,7 +77,7 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let ended = runtime.block_on(carry_out(&arguments.verb, config));
+            let ended = runtime.block_on(carry_out(&verb, &file, config));
             // A client that still asks brokers that are away cannot be called back.
             runtime.shutdown_background();
             ended
@@ -113,12 +106,12 @@ fn parse() -> Result<Arguments, clap::Error> {
     }
 }
 
-async fn carry_out(verb: &Verb, config: Config) -> Result<Exit> {
+async fn carry_out(verb: &Verb, file: &Path, config: Config) -> Result<Exit> {
     match verb {
-        Verb::Run(argument) => Box::pin(run(&argument.config, config)).await,
+        Verb::Run => Box::pin(run(file, config)).await,
         Verb::Status(arguments) => print(verbs::status(arguments, &config).await?),
         Verb::Healthy(arguments) => print(verbs::healthy(arguments, &config).await?),
-        Verb::Reload(_) => print(verbs::reload(&config).await?),
+        Verb::Reload => print(verbs::reload(&config).await?),
         Verb::Check(arguments) => Ok(check(&config, arguments).await),
         Verb::Position(verb) => print(verbs::carry_out(verb, config).await?),
         Verb::Topics(TopicsVerb::Adopt(arguments)) => {
@@ -198,4 +191,22 @@ fn print_finding(finding: &Finding) {
 fn print(said: impl std::fmt::Display) -> Result<Exit> {
     println!("{said}");
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_is_named_before_or_behind_each_verb() {
+        Arguments::command().debug_assert();
+        for verb in ["run", "check --json", "status", "reload", "position show", "topics adopt"] {
+            for line in [format!("dts -c FILE {verb}"), format!("dts {verb} --config FILE")] {
+                let parsed = Arguments::try_parse_from(line.split(' ')).unwrap();
+                assert_eq!(parsed.config, Path::new("FILE"), "{line}");
+            }
+            let parsed = Arguments::try_parse_from(format!("dts {verb}").split(' ')).unwrap();
+            assert_eq!(parsed.config, Path::new("config/dts.toml"));
+        }
+    }
 }

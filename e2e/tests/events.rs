@@ -184,7 +184,7 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() ->
     let told = output.lines().filter(|line| line.contains("went without events"));
     let told: Vec<&str> = told.filter(|line| line.contains("styles.copy")).collect();
     ensure!(told.len() == 2, "TRUNCATE and DROP are not told: {output}");
-    ensure!(told.iter().all(|line| line.contains("full-sync start LISTENER styles.copy")));
+    ensure!(told.iter().all(|line| line.contains("full-sync start -t LISTENER styles.copy")));
     counts(&running, "dts_removals_total", 2).await?;
     execute(
         &mut server,

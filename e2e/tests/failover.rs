@@ -182,7 +182,7 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
     let loss = pair.status().await["lostTransactions"].clone();
     ensure!(loss["gtidSet"] == named && loss["tables"][1] == "shop.setting", "{loss}");
     let proposed = ["account", "setting"]
-        .map(|table| format!("event-worker full-sync start LISTENER shop.{table}"));
+        .map(|table| format!("event-worker full-sync start -t LISTENER shop.{table}"));
     ensure!(loss["fullSyncs"] == serde_json::json!(proposed), "{loss}");
     ensure!(pair.dts.output().contains(&proposed.join("; ")), "{}", pair.dts.output());
     pair.remove()

@@ -7,7 +7,11 @@ use std::{
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
-use event_log::{Client, ClientConfig, Compress, Error, Log, Server, ServerConfig, StorageConfig};
+use event_log::{
+    Client, ClientConfig, Compress, Error, Log, Server, ServerConfig, StorageConfig,
+    proto::InfoResponse,
+};
+use serde_json::json;
 use service::{config, exit::Exit, logging, shutdown};
 use tracing::{error, info};
 
@@ -17,16 +21,15 @@ use tracing::{error, info};
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
+    /// The config file of the log, as it is served.
+    #[arg(long, short, global = true, default_value = "config/event-log.toml")]
+    config: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Verb {
     /// Serves the log in a directory until SIGTERM or SIGINT.
-    Serve {
-        /// The config file.
-        #[arg(long, default_value = "config/event-log.toml")]
-        config: PathBuf,
-    },
+    Serve,
     /// The groups of a log that is served.
     Groups {
         #[command(subcommand)]
@@ -37,7 +40,13 @@ enum Verb {
 #[derive(Subcommand)]
 enum GroupsVerb {
     /// Shows how far each is, and how much is kept for it.
-    List(Where),
+    List {
+        #[command(flatten)]
+        at: Where,
+        /// Print it as JSON, with the names of the HTTP API of dts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Forgets one that nobody is in: nothing is kept for it any more.
     Forget {
         /// Its name, as `list` shows it.
@@ -50,9 +59,6 @@ enum GroupsVerb {
 /// Which stream of which log.
 #[derive(Args)]
 struct Where {
-    /// The config file that the log is served with.
-    #[arg(long, default_value = "config/event-log.toml")]
-    config: PathBuf,
     /// Another address than that of the config, as host:port.
     #[arg(long)]
     address: Option<String>,
@@ -78,7 +84,7 @@ fn main() -> ExitCode {
         }
     };
     logging::init();
-    match carry_out(arguments.verb) {
+    match carry_out(arguments) {
         Ok(()) => Exit::Done.into(),
         Err(Failure::Config(mistakes)) => {
             error!("{mistakes}");
@@ -110,12 +116,15 @@ impl From<Error> for Failure {
 }
 
 #[tokio::main]
-async fn carry_out(verb: Verb) -> Result<(), Failure> {
+async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure> {
     match verb {
-        Verb::Serve { config } => serve(read(&config)?).await?,
-        Verb::Groups { verb: GroupsVerb::List(at) } => list(&at, &client(&at)?).await?,
+        Verb::Serve => serve(read(&config)?).await?,
+        Verb::Groups { verb: GroupsVerb::List { at, json } } => {
+            let held = client(&config, &at)?.info(&at.stream).await?;
+            if json { print_json(&held) } else { print(held) }
+        }
         Verb::Groups { verb: GroupsVerb::Forget { group, at } } => {
-            client(&at)?.remove_group(&at.stream, &group).await?;
+            client(&config, &at)?.remove_group(&at.stream, &group).await?;
         }
     }
     Ok(())
@@ -142,12 +151,12 @@ async fn serve(config: Config) -> Result<(), Error> {
 }
 
 /// Where the log is served, as its config says, unless the command line says otherwise.
-fn client(at: &Where) -> Result<Client, Failure> {
+fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
     let listen = match &at.address {
-        Some(address) if !at.config.exists() => {
+        Some(address) if !config.exists() => {
             ServerConfig { address: address.clone(), token: None, tls: None }
         }
-        _ => read(&at.config)?.listen,
+        _ => read(config)?.listen,
     };
     let config = ClientConfig {
         address: at.address.clone().unwrap_or(listen.address),
@@ -159,16 +168,33 @@ fn client(at: &Where) -> Result<Client, Failure> {
 }
 
 #[expect(clippy::print_stdout, reason = "the groups are the result of this command")]
-async fn list(at: &Where, client: &Client) -> Result<(), Error> {
-    let held = client.info(&at.stream).await?;
+fn print(held: InfoResponse) {
     println!("{:48} {:>10} {:>10}  MEMBER", "GROUP", "BEHIND", "KEEPS");
     for group in held.groups {
-        let behind = held.next_offset.saturating_sub(group.committed.unwrap_or_default());
+        let behind = behind(held.next_offset, group.committed);
         let keeps = ByteSize::b(group.held_bytes).to_string();
         let member = if group.client.is_empty() { "none" } else { &group.client };
         println!("{:48} {behind:>10} {keeps:>10}  {member}", group.name);
     }
-    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the groups are the result of this command")]
+fn print_json(held: &InfoResponse) {
+    let groups = held.groups.iter().map(|group| {
+        let members: Vec<&str> =
+            Some(&*group.client).filter(|client| !client.is_empty()).into_iter().collect();
+        json!({
+            "name": group.name,
+            "lag": { "records": behind(held.next_offset, group.committed) },
+            "heldBytes": group.held_bytes,
+            "members": members,
+        })
+    });
+    println!("{:#}", json!({ "groups": groups.collect::<Vec<_>>() }));
+}
+
+fn behind(next_offset: u64, committed: Option<u64>) -> u64 {
+    next_offset.saturating_sub(committed.unwrap_or_default())
 }
 
 fn exit_of(problem: &Error) -> Exit {

@@ -21,7 +21,7 @@ use crate::{
 
 /// What to do about a group that holds the log.
 const REMEDY: &str = "let it go on, or, if its listener is gone for good, forget it (event-worker \
-                      groups forget, event-log groups forget), or raise maxBytes";
+                      groups forget -t ID, event-log groups forget GROUP), or raise maxBytes";
 
 type Streams = BTreeMap<String, Stream>;
 

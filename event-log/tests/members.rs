@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use event_log::{Error, Event, Start, proto::CommitRequest};
+use serde_json::json;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -176,6 +177,10 @@ async fn the_command_shows_groups_and_forgets_those_without_members() {
     let (code, text) = call(&["list"]).await;
     let row: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
     assert_eq!((code, row), (Some(0), vec!["g", "0", "0", "B", "me"]), "{text}");
+    let (_, text) = call(&["list", "--json"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let group = json!({ "name": "g", "lag": { "records": 0 }, "heldBytes": 0, "members": ["me"] });
+    assert_eq!(shown, json!({ "groups": [group] }));
     let (code, text) = call(&["forget", "g"]).await;
     assert!(code == Some(69) && text.contains("me"), "{code:?} {text}");
     drop(subscription);

@@ -3,6 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use event_bus::{Bus, Subscription};
+use serde::Serialize;
+use serde_json::json;
 use service::exit::Exit;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -10,6 +12,7 @@ use crate::{
     config::{Config, HandlerConfig},
     error::Error,
     handler::program,
+    output::{Output, print_json},
     reach::{Catalogs, Reach, Reason},
     supervisor::records_behind,
 };
@@ -22,11 +25,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// All mistakes of the config.
-pub async fn check(file: &Path) -> Result<Exit, Error> {
+pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
     let config = Config::open(file)?;
-    let mut findings = Findings::default();
+    let mut findings = Findings { output, list: Vec::new() };
     findings.add("config", Ok(format!("{} is right", file.display())));
-    let bus = event_bus::open(&config.bus).map_err(finding);
+    let bus = event_bus::open(&config.bus).map_err(wrong_bus);
     if let Err(wrong) = &bus {
         findings.add("bus", Err(wrong.clone()));
     }
@@ -41,10 +44,10 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
         (format!("listener {id}"), handler, group)
     });
     let mut is_reached = false;
-    for (what, handler, group) in futures_util::future::join_all(checks).await {
-        findings.add(&what, handler);
+    for (name, handler, group) in futures_util::future::join_all(checks).await {
+        findings.add(&name, handler);
         is_reached |= matches!(group, Some(Ok(_)));
-        group.into_iter().for_each(|group| findings.add(&what, group));
+        group.into_iter().for_each(|group| findings.add(&name, group));
     }
     // A bus that let nobody in is not asked once more.
     let catalogs = match &bus {
@@ -57,45 +60,98 @@ pub async fn check(file: &Path) -> Result<Exit, Error> {
             findings.reach(&format!("listener {id}"), &reach);
         }
     }
-    Ok(if findings.bad == 0 { Exit::Done } else { Exit::Refused })
+    Ok(findings.end())
 }
 
-/// Findings are printed as they come.
-#[derive(Default)]
+/// What was found: as words it is printed as it comes, as JSON at the end.
 struct Findings {
-    bad: usize,
+    output: Output,
+    list: Vec<Finding>,
+}
+
+/// One thing that was found, with the words of `dts check --json`.
+#[derive(Serialize)]
+struct Finding {
+    severity: Severity,
+    /// What it is about: `config`, `bus`, `listener ID`.
+    name: String,
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Stop,
+    Warn,
+    Ok,
+}
+
+/// What is wrong, and what to do about it.
+#[derive(Clone)]
+struct Wrong {
+    what: String,
+    remedy: String,
+}
+
+impl Wrong {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
 }
 
 impl Findings {
     /// What a listener's subscription fits. A pattern that fits nothing may do so later.
-    #[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
-    fn reach(&self, what: &str, reach: &Reach) {
+    fn reach(&mut self, name: &str, reach: &Reach) {
         if !reach.tables.is_empty() {
-            println!("ok    {what}: gets {}", reach.names());
+            self.add(name, Ok(format!("gets {}", reach.names())));
         }
         for Reason { message, remedy } in &reach.reasons {
-            println!("warn  {what}: {message}; {remedy}");
+            self.push(Severity::Warn, name, message.clone(), Some(remedy.clone()));
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
-    fn add(&mut self, what: &str, found: Result<String, String>) {
+    fn add(&mut self, name: &str, found: Result<String, Wrong>) {
         match found {
-            Ok(good) => println!("ok    {what}: {good}"),
-            Err(bad) => {
-                self.bad += 1;
-                println!("wrong {what}: {bad}");
-            }
+            Ok(good) => self.push(Severity::Ok, name, good, None),
+            Err(Wrong { what, remedy }) => self.push(Severity::Stop, name, what, Some(remedy)),
         }
+    }
+
+    fn push(&mut self, severity: Severity, name: &str, what: String, remedy: Option<String>) {
+        let finding = Finding { severity, name: name.to_owned(), what, remedy };
+        if self.output == Output::Words {
+            print_finding(&finding);
+        }
+        self.list.push(finding);
+    }
+
+    fn end(self) -> Exit {
+        let is_good = self.list.iter().all(|finding| finding.severity != Severity::Stop);
+        if self.output == Output::Json {
+            print_json(&json!({ "good": is_good, "findings": self.list }));
+        }
+        if is_good { Exit::Done } else { Exit::Refused }
     }
 }
 
-async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<String, String> {
+#[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
+fn print_finding(Finding { severity, name, what, remedy }: &Finding) {
+    let word = match severity {
+        Severity::Ok => "ok   ",
+        Severity::Warn => "warn ",
+        Severity::Stop => "wrong",
+    };
+    let remedy = remedy.as_ref().map_or_else(String::new, |remedy| format!("; {remedy}"));
+    println!("{word} {name}: {what}{remedy}");
+}
+
+async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<String, Wrong> {
     let asked = bus.progress(&subscription.group, &subscription.topics);
-    let progress = timeout(ANSWER_DEADLINE, asked)
-        .await
-        .map_err(|_| format!("the bus did not answer within {ANSWER_DEADLINE:?}; start it"))?
-        .map_err(finding)?;
+    let late =
+        |_| Wrong::new(format!("the bus did not answer within {ANSWER_DEADLINE:?}"), "start it");
+    let progress = timeout(ANSWER_DEADLINE, asked).await.map_err(late)?.map_err(wrong_bus)?;
     if progress.iter().all(|at| at.committed.is_none()) {
         return Ok("the bus answers; it has never run, and begins as `start` says".to_owned());
     }
@@ -104,12 +160,12 @@ async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<Strin
 }
 
 /// What is wrong with the bus, and what to do about it.
-fn finding(error: event_bus::Error) -> String {
+fn wrong_bus(error: event_bus::Error) -> Wrong {
     let error = Error::from(error);
-    format!("{error}; {}", error.remedy())
+    Wrong::new(error.to_string(), error.remedy())
 }
 
-async fn check_handler(handler: &HandlerConfig) -> Result<String, String> {
+async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
     match handler {
         HandlerConfig::Print => Ok("prints".to_owned()),
         HandlerConfig::Program => Ok("is run by a program of its own".to_owned()),
@@ -122,16 +178,22 @@ async fn check_handler(handler: &HandlerConfig) -> Result<String, String> {
             match connected {
                 Ok(Ok(_)) => Ok(format!("{host}:{port} takes connections")),
                 Ok(Err(error)) => {
-                    Err(format!("cannot connect to {host}:{port}: {error}; start it"))
+                    Err(Wrong::new(format!("cannot connect to {host}:{port}: {error}"), "start it"))
                 }
-                Err(_) => Err(format!("{host}:{port} does not answer; see network and firewall")),
+                Err(_) => Err(Wrong::new(
+                    format!("{host}:{port} does not answer"),
+                    "see network and firewall",
+                )),
             }
         }
     }
 }
 
-fn find_program(name: &str) -> Result<String, String> {
+fn find_program(name: &str) -> Result<String, Wrong> {
     program::find(name).map(|path| format!("calls {}", path.display())).ok_or_else(|| {
-        format!("{name:?} is not an executable file here or in PATH; install it or mend `exec`")
+        Wrong::new(
+            format!("{name:?} is not an executable file here or in PATH"),
+            "install it or correct `exec`",
+        )
     })
 }

@@ -4,12 +4,19 @@
 use std::{path::Path, time::Duration};
 
 use bytesize::ByteSize;
-use event_bus::{Bus, BusConfig, KnownGroup, Progress, TopicFilter};
+use event_bus::{Bus, BusConfig, KnownGroup, TopicFilter};
 use full_sync::Listening;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{config::Config, error::Error, supervisor::records_behind, table};
+use crate::{
+    config::Config,
+    error::Error,
+    output::{Output, print_json},
+    supervisor::records_behind,
+    table,
+};
 
 /// How long a member that has just ended may still count for the bus.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(15);
@@ -30,19 +37,68 @@ fn prefix(bus: &BusConfig) -> String {
 /// # Errors
 ///
 /// When the config is wrong, or the bus is away.
-pub async fn list_groups(file: &Path) -> Result<(), Error> {
+pub async fn list_groups(file: &Path, output: Output) -> Result<(), Error> {
     let config = Config::open_for_bus(file)?;
     let bus = event_bus::open(&config.bus)?;
-    let mut rows = vec![["LISTENER", "IN CONFIG", "BEHIND", "KEEPS", "MEMBERS"].map(str::to_owned)];
+    let mut places = Vec::new();
     for group in bus.groups().await? {
         let Some(listener) = listener_of(&config.bus, &group.name) else { continue };
-        let topics = topics_of(&config, listener);
-        let progress = bus.progress(&group.name, &topics).await?;
-        let is_known = config.listeners.contains_key(listener);
-        rows.push(row(listener, is_known, (&group, &progress)));
+        let listener = listener.to_owned();
+        let progress = bus.progress(&group.name, &topics_of(&config, &listener)).await?;
+        let is_in_config = config.listeners.contains_key(&listener);
+        // Of topics that it has never met it knows nothing: they are not its own.
+        let met = progress.into_iter().filter(|at| is_in_config || at.committed.is_some());
+        let behind = records_behind(&met.collect::<Vec<_>>());
+        places.push(Place { listener, is_in_config, behind, group });
     }
-    print(&rows);
+    match output {
+        Output::Json => {
+            let groups: Vec<Value> = places.iter().map(Place::to_json).collect();
+            print_json(&json!({ "groups": groups }));
+        }
+        Output::Words => print(&places),
+    }
     Ok(())
+}
+
+/// Where a listener is, by its group on the bus.
+struct Place {
+    listener: String,
+    is_in_config: bool,
+    /// Records.
+    behind: u64,
+    group: KnownGroup,
+}
+
+impl Place {
+    fn to_json(&self) -> Value {
+        let KnownGroup { name, members, waiting, held_bytes } = &self.group;
+        json!({
+            "name": name,
+            "listener": self.listener,
+            "inConfig": self.is_in_config,
+            "lag": { "records": self.behind },
+            "heldBytes": held_bytes,
+            "members": members,
+            "waiting": waiting,
+        })
+    }
+
+    fn row(&self) -> [String; 5] {
+        let KnownGroup { members, waiting, held_bytes, .. } = &self.group;
+        let members = match (members.join("; "), waiting) {
+            (none, 0) if none.is_empty() => "none".to_owned(),
+            (members, 0) => members,
+            (members, waiting) => format!("{members}; {waiting} more stand by"),
+        };
+        [
+            self.listener.clone(),
+            if self.is_in_config { "yes" } else { "no" }.to_owned(),
+            self.behind.to_string(),
+            held_bytes.map_or_else(|| "-".to_owned(), |held| ByteSize::b(held).to_string()),
+            members,
+        ]
+    }
 }
 
 /// What a listener gets; everything, if the config does not have it.
@@ -53,31 +109,11 @@ fn topics_of(config: &Config, listener: &str) -> TopicFilter {
     }
 }
 
-fn row(
-    listener: &str,
-    is_known: bool,
-    (group, progress): (&KnownGroup, &[Progress]),
-) -> [String; 5] {
-    let members = match (group.members.join("; "), group.waiting) {
-        (none, 0) if none.is_empty() => "none".to_owned(),
-        (members, 0) => members,
-        (members, waiting) => format!("{members}; {waiting} more stand by"),
-    };
-    // Of topics that it has never met it knows nothing: they are not its own.
-    let met: Vec<Progress> =
-        progress.iter().filter(|at| is_known || at.committed.is_some()).cloned().collect();
-    [
-        listener.to_owned(),
-        if is_known { "yes" } else { "no" }.to_owned(),
-        records_behind(&met).to_string(),
-        group.held_bytes.map_or_else(|| "-".to_owned(), |held| ByteSize::b(held).to_string()),
-        members,
-    ]
-}
-
 #[expect(clippy::print_stdout, reason = "the table is the result of this command")]
-fn print(rows: &[[String; 5]]) {
-    for line in table::aligned(rows) {
+fn print(places: &[Place]) {
+    let heads = ["LISTENER", "IN CONFIG", "BEHIND", "KEEPS", "MEMBERS"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(heads).chain(places.iter().map(Place::row)).collect();
+    for line in table::aligned(&rows) {
         println!("{line}");
     }
 }

@@ -16,6 +16,7 @@ mod full_sync;
 mod groups;
 mod handler;
 mod listener;
+mod output;
 mod reach;
 mod reset;
 mod status;
@@ -41,6 +42,7 @@ pub use full_sync::{
 pub use groups::{forget_group, list_groups};
 pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
+pub use output::Output;
 pub use reset::{ResetMode, ResetPart, ResetPlace, SkippedRecord, reset_listener, skip_record};
 pub use status::{healthy, show_status};
 pub use steer::{Steer, steer_listener};

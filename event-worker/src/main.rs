@@ -5,14 +5,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use event_worker::{
-    Error, FullSyncPart, FullSyncWish, ResetMode, ResetPart, ResetPlace, SkippedRecord, Steer,
-    version,
+    Error, FullSyncPart, FullSyncWish, Output, ResetMode, ResetPart, ResetPlace, SkippedRecord,
+    Steer, version,
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, error_span, info};
+use tracing::{Instrument, error, error_span, info, warn};
 
 /// Runs listeners: batches of MySQL changes, handlers that are called until they succeed.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ enum Command {
     /// Runs all listeners of the config, each as a process of its own, and the HTTP API.
     Run,
     /// Looks whether the config is right, the bus answers and the handlers are there.
-    Check,
+    Check(Form),
     /// Runs one listener in this process, starts one anew, or sets it to another place.
     #[command(subcommand_negates_reqs = true)]
     Listener {
@@ -44,7 +44,7 @@ enum Command {
         supervisor: Option<PathBuf>,
     },
     /// Shows the listeners of the event-worker that runs with this config.
-    Status,
+    Status(Form),
     /// Whether the event-worker that runs with this config is ready: for a health check. Exits with
     /// 0, or 69.
     Healthy {
@@ -82,26 +82,50 @@ enum Command {
     },
 }
 
+/// How the result is shown.
+#[derive(Args)]
+struct Form {
+    /// Print it as JSON, with the names of the HTTP API.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Form {
+    fn output(&self) -> Output {
+        Output::json(self.json)
+    }
+}
+
 #[derive(Subcommand)]
 enum GroupsVerb {
     /// Shows who they are, how far behind, and how much the bus keeps for them.
-    List,
+    List(Form),
     /// Forgets how far a listener is that was taken out of the config: nothing is kept for it any
     /// more. If it comes back, it begins as `start` says.
+    #[command(override_usage = "event-worker groups forget [OPTIONS] -t <ID>")]
     Forget {
-        /// NAME of [listeners.NAME], as it was.
-        listener: String,
+        /// Its id: NAME of [listeners.NAME], as it was.
+        #[arg(short = 't', long = "id", value_name = "ID", required_unless_present = "word")]
+        id: Option<String>,
+        /// The id, as it was written before there was -t.
+        #[arg(hide = true, conflicts_with = "id")]
+        word: Option<String>,
     },
 }
 
 #[derive(Subcommand)]
 enum FullSyncVerb {
     /// Has a table sent to a listener.
+    #[command(override_usage = "event-worker full-sync start [OPTIONS] -t <ID> [TABLE]")]
     Start {
-        /// NAME of [listeners.NAME].
-        listener: String,
+        /// The listener's id: NAME of [listeners.NAME].
+        #[arg(short = 't', long = "id", value_name = "ID", required_unless_present = "table")]
+        id: Option<String>,
         /// table or schema.table, with * and ? as wildcards; all that it subscribes to, without.
         table: Option<String>,
+        /// The table, where the first word is the listener, as it was before there was -t.
+        #[arg(hide = true, conflicts_with = "id")]
+        word: Option<String>,
         /// The column that --from and --to are about: the table's key.
         #[arg(long, value_name = "COLUMN", requires = "table")]
         pk: Option<String>,
@@ -111,9 +135,11 @@ enum FullSyncVerb {
         /// The last key to send.
         #[arg(long, value_name = "KEY", requires = "table", allow_hyphen_values = true)]
         to: Option<String>,
+        #[command(flatten)]
+        form: Form,
     },
     /// Shows all that dts keeps, also those that have ended.
-    List,
+    List(Form),
     /// Lets one stand still.
     Pause { id: String },
     /// Lets one go on.
@@ -227,19 +253,22 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
         Command::Listener { id, supervisor, .. } => {
             listen(&config, &id.unwrap_or_default(), supervisor).await?;
         }
-        Command::Check => return event_worker::check(&config).await,
+        Command::Check(form) => return event_worker::check(&config, form.output()).await,
         Command::Tail { table, from } => {
             event_worker::tail(&config, table.as_deref(), &from, stop_on_signal()?).await?;
         }
         Command::Try { id } => {
             return event_worker::try_handler(&config, &id, std::io::stdin().lock()).await;
         }
-        Command::Status => event_worker::show_status(&config).await?,
+        Command::Status(form) => event_worker::show_status(&config, form.output()).await?,
         Command::Healthy { id, alive } => {
             event_worker::healthy(&config, id.as_deref(), alive).await?;
         }
-        Command::Groups { verb: GroupsVerb::List } => event_worker::list_groups(&config).await?,
-        Command::Groups { verb: GroupsVerb::Forget { listener } } => {
+        Command::Groups { verb: GroupsVerb::List(form) } => {
+            event_worker::list_groups(&config, form.output()).await?;
+        }
+        Command::Groups { verb: GroupsVerb::Forget { id, word } } => {
+            let listener = id.unwrap_or_else(|| old_form("groups forget", word));
             event_worker::forget_group(&config, &listener).await?;
         }
         Command::FullSync { verb } => return full_sync(&config, verb).await,
@@ -249,13 +278,17 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
 
 async fn full_sync(config: &Path, verb: FullSyncVerb) -> Result<Exit, Error> {
     let (id, wish) = match verb {
-        FullSyncVerb::Start { listener, table, pk, from, to } => {
-            let part = FullSyncPart { key_column: pk, from, to };
-            event_worker::start_full_sync(config, &listener, table.as_deref(), part).await?;
+        FullSyncVerb::Start { id, table, word, pk, from, to, form } => {
+            let (listener, table) = match id {
+                Some(id) => (id, table),
+                None => (old_form("full-sync start", table), word),
+            };
+            let part = FullSyncPart { table, key_column: pk, from, to };
+            event_worker::start_full_sync(config, &listener, part, form.output()).await?;
             return Ok(Exit::Done);
         }
-        FullSyncVerb::List => {
-            event_worker::list_full_syncs(config).await?;
+        FullSyncVerb::List(form) => {
+            event_worker::list_full_syncs(config, form.output()).await?;
             return Ok(Exit::Done);
         }
         FullSyncVerb::Watch { id } => {
@@ -267,6 +300,13 @@ async fn full_sync(config: &Path, verb: FullSyncVerb) -> Result<Exit, Error> {
     };
     event_worker::wish_full_sync(config, &id, wish).await?;
     Ok(Exit::Done)
+}
+
+/// A listener that is named as it was before there was -t: by the first word of the command.
+fn old_form(command: &str, word: Option<String>) -> String {
+    let id = word.unwrap_or_default();
+    warn!("a listener without -t is the old form; write event-worker {command} -t {id} instead");
+    id
 }
 
 async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<(), Error> {
@@ -298,4 +338,31 @@ async fn change(config: &Path, verb: ListenerVerb) -> Result<(), Error> {
 fn stop_on_signal() -> Result<CancellationToken, Error> {
     shutdown::on_signal()
         .map_err(|source| Error::Io { what: "cannot register for signals".to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_is_named_by_a_flag_and_the_word_of_before_is_taken() {
+        Arguments::command().debug_assert();
+        let start = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Command::FullSync { verb: FullSyncVerb::Start { id, table, word, .. } } => {
+                [id, table, word].map(Option::unwrap_or_default)
+            }
+            _ => panic!("{line}"),
+        };
+        assert_eq!(start("event-worker full-sync start -t a"), ["a", "", ""]);
+        assert_eq!(start("event-worker full-sync start x --id a --json"), ["a", "x", ""]);
+        assert_eq!(start("event-worker full-sync start a x"), ["", "a", "x"]);
+        for line in
+            ["full-sync start", "full-sync start -t a x y", "groups forget", "groups forget a -t b"]
+        {
+            let line = format!("event-worker {line}");
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::{
     client::ApiClient,
     config::Config,
     error::Error,
+    output::{Output, print_json},
     table::aligned,
 };
 
@@ -19,10 +20,16 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// When the config is wrong, or nothing answers.
-pub async fn show_status(file: &Path) -> Result<(), Error> {
+pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
+    const LIST: &str = "/api/v1/listeners";
     let config = Config::open(file)?;
     let api = ApiClient::new(&config.listen)?;
-    let list = api.get::<ListenerList>("/api/v1/listeners", ANSWER_DEADLINE).await;
+    if output == Output::Json {
+        let list = api.get::<Value>(LIST, ANSWER_DEADLINE).await;
+        print_json(&list.map_err(|answer| api.error(answer))?);
+        return Ok(());
+    }
+    let list = api.get::<ListenerList>(LIST, ANSWER_DEADLINE).await;
     let list = list.map_err(|answer| api.error(answer))?;
     #[expect(clippy::print_stdout, reason = "the table is the result of this command")]
     {

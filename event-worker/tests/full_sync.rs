@@ -414,7 +414,7 @@ async fn the_command_starts_lists_and_changes_them_through_the_running_worker() 
         dts.until_gone(&request).await;
         request
     };
-    let arguments = ["start", "a", "shop.orders", "--pk", "id", "--from", "-5", "--to", "9"];
+    let arguments = ["start", "-t", "a", "shop.orders", "--pk", "id", "--from", "-5", "--to", "9"];
     let ((status, text), request) = tokio::join!(run(&site, &arguments), accepted);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains(id) && text.contains("shop.orders") && text.contains("1000"), "{text}");
@@ -427,6 +427,9 @@ async fn the_command_starts_lists_and_changes_them_through_the_running_worker() 
     let row: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(status, Some(0), "{text}");
     assert_eq!(row, [id, "a", "shop.orders", "running", "10", "1000", "5", "198"]);
+    let (_, text) = run(&site, &["list", "--json"]).await;
+    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(list, program.call("GET /api/v1/full-syncs").await.1);
     for (verb, wished) in
         [("pause", Wished::Pause), ("resume", Wished::Run), ("cancel", Wished::Cancel)]
     {
@@ -435,9 +438,13 @@ async fn the_command_starts_lists_and_changes_them_through_the_running_worker() 
         dts.wish(id, wished).await;
     }
     for (arguments, code, words) in [
-        (&["start", "b"][..], 69, "there is no listener \"b\""),
-        (&["start", "a", "items"], 69, "does not subscribe"),
-        (&["start", "a", "--from", "1"], 64, "TABLE"),
+        (&["start", "-t", "b"][..], 69, "there is no listener \"b\""),
+        (&["start", "--id", "a", "items"], 69, "does not subscribe"),
+        (&["start", "-t", "a", "--from", "1"], 64, "TABLE"),
+        (&["start", "-t", "a", "items", "more"], 64, "cannot be used with"),
+        (&["start"], 64, "--id <ID>"),
+        (&["start", "a", "items"], 69, "full-sync start -t a instead"),
+        (&["start", "a", "items"], 69, "does not subscribe to a table \"items\""),
         (&["pause", "none"], 69, "no full sync \"none\""),
         (&["watch", "none"], 69, "no full sync \"none\""),
         (&["pause"], 64, "required"),

@@ -112,7 +112,7 @@ async fn a_listener_that_has_run_before_is_told_how_it_gets_the_rows() {
     program.pid_of("a").await;
     site.configure(&listener(&site, "a", "start = 'full-sync'\n"));
     assert_eq!(program.call("POST /api/v1/reload").await.0, 200);
-    program.logs(&["has run before", "event-worker full-sync start a"]).await;
+    program.logs(&["has run before", "event-worker full-sync start -t a"]).await;
     site.append(&["x"]).await;
     site.wait_until_committed("a").await;
     assert_eq!(control(&site).await, []);

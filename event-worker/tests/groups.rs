@@ -47,12 +47,13 @@ async fn a_listener_that_left_the_config_is_told_of_and_can_be_forgotten() {
     assert_eq!((found[1][0].as_str(), found[1][1].as_str()), ("good", "yes"));
     assert!(found[1].join(" ").contains("event-worker good, pid"), "{found:?}");
 
-    let (code, text) = call(&["groups", "forget", "good"]).await;
+    let (code, text) = call(&["groups", "forget", "-t", "good"]).await;
     assert!(code == Some(64) && text.contains("take it out of the config"), "{code:?} {text}");
     let (code, text) = call(&["groups", "forget", "ghost"]).await;
     assert!(code == Some(0) && text.contains("forgotten"), "{code:?} {text}");
+    assert!(text.contains("write event-worker groups forget -t ghost instead"), "{text}");
     assert_eq!(rows().await.len(), 1);
-    let (code, text) = call(&["groups", "forget", "ghost"]).await;
+    let (code, text) = call(&["groups", "forget", "--id", "ghost"]).await;
     assert!(code == Some(69) && text.contains("no group of a listener ghost"), "{code:?} {text}");
     assert_eq!(program.stop().await, Some(0));
 }

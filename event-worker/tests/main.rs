@@ -9,6 +9,7 @@ mod full_sync_initial;
 mod groups;
 mod handlers;
 mod listener;
+mod names;
 mod program;
 mod reset;
 mod supervisor;

@@ -158,7 +158,7 @@ fn not_looked_at(request: &Request, (schema, table): (String, String), refusal: 
     let problem = (*code != Code::SourceAway).then(|| {
         let listener = &request.listener;
         format!(
-            "{message}; {remedy}; then `event-worker full-sync start {listener} {schema}.{table}`"
+            "{message}; {remedy}; then `event-worker full-sync start -t {listener} {schema}.{table}`"
         )
     });
     Found { schema, table, estimated_rows: 0, key_column: None, problem }

@@ -10,20 +10,9 @@ use crate::{
     import::{MaxwellRow, Tool},
 };
 
-/// Where the config is.
-#[derive(Args)]
-pub struct ConfigArgument {
-    /// The config file.
-    #[arg(long, default_value = "config/dts.toml")]
-    pub config: PathBuf,
-}
-
 /// Options of `status`.
 #[derive(Args)]
 pub struct StatusArguments {
-    /// Where the config is.
-    #[command(flatten)]
-    pub config: ConfigArgument,
     /// Print all of it, as JSON (docs/operating.md describes it).
     #[arg(long)]
     pub json: bool,
@@ -32,9 +21,6 @@ pub struct StatusArguments {
 /// Options of `healthy`.
 #[derive(Args)]
 pub struct HealthyArguments {
-    /// Where the config is.
-    #[command(flatten)]
-    pub config: ConfigArgument,
     /// Only whether it answers, and not whether changes move.
     #[arg(long)]
     pub alive: bool,
@@ -43,9 +29,6 @@ pub struct HealthyArguments {
 /// Options of `check`.
 #[derive(Args)]
 pub struct CheckArguments {
-    /// Where the config is.
-    #[command(flatten)]
-    pub config: ConfigArgument,
     /// Print the report as JSON (docs/operating.md describes it).
     #[arg(long)]
     pub json: bool,
@@ -56,7 +39,7 @@ pub struct CheckArguments {
 #[derive(Subcommand)]
 pub enum PositionVerb {
     /// Show it, as JSON.
-    Show(ConfigArgument),
+    Show,
     /// Go on from another place of the server's binlog.
     Set(SetArguments),
     /// Forget it: the next start begins as `start` in the config says.
@@ -68,16 +51,6 @@ pub enum PositionVerb {
 }
 
 impl PositionVerb {
-    /// Where the config is.
-    pub fn config(&self) -> &PathBuf {
-        let (Self::Show(argument)
-        | Self::Set(SetArguments { config: argument, .. })
-        | Self::Reset(ResetArguments { config: argument, .. })
-        | Self::Import(ImportArguments { config: argument, .. })
-        | Self::TakeOver(TakeOverArguments { config: argument, .. })) = self;
-        &argument.config
-    }
-
     /// What the command line says wrongly, though each word is right.
     pub fn mistake(&self) -> Option<String> {
         match self {
@@ -95,19 +68,9 @@ pub enum TopicsVerb {
     Adopt(AdoptArguments),
 }
 
-impl TopicsVerb {
-    /// Where the config is.
-    pub fn config(&self) -> &PathBuf {
-        let Self::Adopt(arguments) = self;
-        &arguments.config.config
-    }
-}
-
 /// Options of `adopt`.
 #[derive(Args)]
 pub struct AdoptArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
     /// Look and print; adopt nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -117,8 +80,6 @@ pub struct AdoptArguments {
 #[derive(Args)]
 #[command(group(ArgGroup::new("place").required(true).args(["word", "gtid", "time", "file"])))]
 pub struct SetArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
     /// "earliest": what the server still has; "latest": what comes after now.
     #[arg(value_parser = parse_word)]
     word: Option<Start>,
@@ -151,8 +112,6 @@ impl SetArguments {
 /// Options of `reset`.
 #[derive(Args)]
 pub struct ResetArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
     /// Look and print; forget nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -161,8 +120,6 @@ pub struct ResetArguments {
 /// Which tool, and where it stored its position.
 #[derive(Args)]
 pub struct ImportArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
     /// The tool, which must be stopped.
     #[arg(long, value_enum)]
     from: From,
@@ -196,8 +153,6 @@ pub struct ImportArguments {
 /// Options of `take-over`.
 #[derive(Args)]
 pub struct TakeOverArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
     /// The config file that `dts` ran with on the other bus [default: the log that it noted].
     #[arg(long)]
     pub(super) from: Option<PathBuf>,

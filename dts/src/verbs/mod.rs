@@ -9,8 +9,8 @@ mod take_over;
 mod topics;
 
 pub use arguments::{
-    AdoptArguments, CheckArguments, ConfigArgument, HealthyArguments, ImportArguments,
-    PositionVerb, ResetArguments, SetArguments, StatusArguments, TakeOverArguments, TopicsVerb,
+    AdoptArguments, CheckArguments, HealthyArguments, ImportArguments, PositionVerb,
+    ResetArguments, SetArguments, StatusArguments, TakeOverArguments, TopicsVerb,
 };
 pub use position::carry_out;
 pub use running::{healthy, reload, status};

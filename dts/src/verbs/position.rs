@@ -24,7 +24,7 @@ use crate::{
 /// position would be replaced unasked.
 pub async fn carry_out(verb: &PositionVerb, config: Config) -> Result<Value> {
     match verb {
-        PositionVerb::Show(_) => {
+        PositionVerb::Show => {
             let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
             Ok(shown(saved_in(&checkpoint)?.as_ref()))
         }

@@ -154,7 +154,7 @@ async fn a_table_that_cannot_be_sent_is_told_and_does_not_keep_the_others_back()
     let list = site.ask_worker("/api/v1/full-syncs?state=failed").await?;
     let task = &list["fullSyncs"][0];
     let error = task["error"].as_str().unwrap_or_default();
-    let is_told = ["maxKeylessRows", "event-worker full-sync start fresh synced.odd"]
+    let is_told = ["maxKeylessRows", "event-worker full-sync start -t fresh synced.odd"]
         .iter()
         .all(|part| error.contains(part));
     ensure!(task["table"] == "odd" && is_told, "{list}");

@@ -136,7 +136,7 @@ async fn lose(test: &str, flavor: &str) -> Result<()> {
     let (rows, _) = slow();
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), 100, seed());
     let loss = running.loss().await?;
-    let proposed = "event-worker full-sync start LISTENER synced.item";
+    let proposed = "event-worker full-sync start -t LISTENER synced.item";
     ensure!(loss["fullSyncs"] == json!([proposed]), "{loss}");
     ensure!(running.dts.output().contains(proposed), "{}", running.dts.output());
     let since = running.make_right(&loss).await?;

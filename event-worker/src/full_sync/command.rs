@@ -9,16 +9,24 @@ use super::{
     FullSyncWish,
     view::{FullSyncList, FullSyncView, Started, word},
 };
-use crate::{client::ApiClient, config::Config, error::Error, table};
+use crate::{
+    client::{ApiClient, NoAnswer},
+    config::Config,
+    error::Error,
+    output::{Output, print_json},
+    table,
+};
 
 /// More than the other side waits for `dts` and the bus.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) const LIST: &str = "/api/v1/full-syncs";
 
-/// The part of a table that is to be sent; without any of these, all of it.
+/// What is to be sent; without any of these, all that the listener subscribes to.
 #[derive(Clone, Debug, Default)]
 pub struct FullSyncPart {
+    /// `table` or `schema.table`, with wildcards.
+    pub table: Option<String>,
     /// The column that the bounds are about: the table's key.
     pub key_column: Option<String>,
     /// The first key.
@@ -35,17 +43,23 @@ pub struct FullSyncPart {
 pub async fn start_full_sync(
     file: &Path,
     listener: &str,
-    table: Option<&str>,
     part: FullSyncPart,
+    output: Output,
 ) -> Result<(), Error> {
     let config = Config::open(file)?;
     let api = ApiClient::new(&config.listen)?;
-    let FullSyncPart { key_column, from, to } = part;
+    let FullSyncPart { table, key_column, from, to } = part;
     let body = json!({
         "listener": listener, "table": table, "pk": key_column, "from": from, "to": to,
     });
-    let started = api.post::<Started>(LIST, &body, ANSWER_DEADLINE).await;
-    let Started { tasks, .. } = started.map_err(|answer| api.error(answer))?;
+    let started = api.post::<Value>(LIST, &body, ANSWER_DEADLINE).await;
+    let started = started.map_err(|answer| api.error(answer))?;
+    if output == Output::Json {
+        print_json(&started);
+        return Ok(());
+    }
+    let strange = |error: serde_json::Error| api.error(NoAnswer::Strange(error.to_string()));
+    let Started { tasks, .. } = serde_json::from_value(started).map_err(strange)?;
     let mut rows = vec![["ID", "TABLE", "ESTIMATED ROWS"].map(str::to_owned)];
     rows.extend(tasks.into_iter().map(|task| {
         let name = task.schema.zip(task.table);
@@ -62,9 +76,14 @@ pub async fn start_full_sync(
 /// # Errors
 ///
 /// When the config is wrong, or nothing answers.
-pub async fn list_full_syncs(file: &Path) -> Result<(), Error> {
+pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
     let config = Config::open(file)?;
     let api = ApiClient::new(&config.listen)?;
+    if output == Output::Json {
+        let list = api.get::<Value>(LIST, ANSWER_DEADLINE).await;
+        print_json(&list.map_err(|answer| api.error(answer))?);
+        return Ok(());
+    }
     let list = api.get::<FullSyncList>(LIST, ANSWER_DEADLINE).await;
     let list = list.map_err(|answer| api.error(answer))?;
     print(&lines(&list.full_syncs));

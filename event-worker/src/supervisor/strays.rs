@@ -48,7 +48,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
                 keeps = %ByteSize::b(held),
                 "no listener of this config has this group, and nobody is in it: the log keeps \
                  all that comes for it, until it is full; if it is gone for good: event-worker \
-                 groups forget"
+                 groups forget -t ID"
             );
         }
     }
