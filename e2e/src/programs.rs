@@ -188,7 +188,8 @@ impl Site {
     /// When the disk is full.
     pub fn configure_worker(&self, listeners: &str) -> Result<()> {
         let Self { bus, worker_port, .. } = self;
-        let text = format!("[listen]\nport = {worker_port}\n[bus]\n{bus}{listeners}");
+        let text =
+            format!("[listen]\naddress = \"127.0.0.1:{worker_port}\"\n[bus]\n{bus}{listeners}");
         Ok(std::fs::write(self.path("db_event_listener.toml"), text)?)
     }
 

@@ -44,6 +44,7 @@ where
 pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
     let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
     let config = Config::open(file)?;
+    config.warn_of_old_names();
     config.listener(id)?;
     if let Some(directory) = supervised::runs_in(&config.directory, id) {
         warn!(

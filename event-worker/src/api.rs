@@ -20,22 +20,17 @@ use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::listeners::{ListenerList, ListenerView};
-use crate::{
-    config::ListenConfig,
-    supervisor::{Reloaded, Supervisor},
-};
+use crate::supervisor::{Reloaded, Supervisor};
 
 /// How long a reload may take.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, guard): (TcpListener, Guard),
     supervisor: Arc<Supervisor>,
-    listen: ListenConfig,
     stop: CancellationToken,
 ) {
-    let guard = Guard::new(listen.address, listen.token.as_ref());
     service::http::serve(listener, router(supervisor), guard, stop).await;
 }
 

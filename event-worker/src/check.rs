@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use event_bus::{Bus, Subscription};
 use serde::Serialize;
 use serde_json::json;
-use service::exit::Exit;
+use service::{config::OldName, exit::Exit};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -29,6 +29,7 @@ pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
     let config = Config::open(file)?;
     let mut findings = Findings { output, list: Vec::new() };
     findings.add("config", Ok(format!("{} is right", file.display())));
+    config.old_names.iter().for_each(|old| findings.old_name(old));
     let bus = event_bus::open(&config.bus).map_err(wrong_bus);
     if let Err(wrong) = &bus {
         findings.add("bus", Err(wrong.clone()));
@@ -110,6 +111,11 @@ impl Findings {
         for Reason { message, remedy } in &reach.reasons {
             self.push(Severity::Warn, name, message.clone(), Some(remedy.clone()));
         }
+    }
+
+    /// What is written in the config by a name of before.
+    fn old_name(&mut self, OldName { what, remedy }: &OldName) {
+        self.push(Severity::Warn, "config", what.clone(), Some(remedy.clone()));
     }
 
     fn add(&mut self, name: &str, found: Result<String, Wrong>) {

@@ -1,21 +1,19 @@
 //! The API of an event-worker that runs, as the other commands call it.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use service::{Address, Listen};
 
-use crate::{config::ListenConfig, error::Error};
+use crate::error::Error;
 
 /// Reaches the API at one address.
 pub(crate) struct ApiClient<'a> {
-    listen: &'a ListenConfig,
+    listen: &'a Listen,
     client: reqwest::Client,
-    address: SocketAddr,
+    address: Address,
 }
 
 /// A call without the answer that was hoped for.
@@ -39,11 +37,8 @@ impl NoAnswer {
 }
 
 impl<'a> ApiClient<'a> {
-    pub(crate) fn new(listen: &'a ListenConfig) -> Result<Self, Error> {
-        let mut address = listen.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
+    pub(crate) fn new(listen: &'a Listen) -> Result<Self, Error> {
+        let address = listen.address.from_here();
         let client = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { listen, client, address })
     }
@@ -105,6 +100,6 @@ impl<'a> ApiClient<'a> {
                 return Error::ApiRefused { message, remedy };
             }
         };
-        Error::NoAnswer { address: self.address, reason }
+        Error::NoAnswer { address: self.address.clone(), reason }
     }
 }

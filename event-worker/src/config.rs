@@ -5,21 +5,23 @@ mod listener;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use event_bus::BusConfig;
 use serde_json::Value;
 use service::{
-    Secret,
-    config::{File, Mistakes, Section},
+    Address, Listen,
+    config::{File, Mistakes, OldName, Section},
 };
+use tracing::warn;
 
 pub use handler::{ExecConfig, HandlerConfig, HttpConfig, Proxy};
 pub use listener::{Actions, BigInt, ListenerConfig};
 
 use crate::error::Error;
+
+const DEFAULT_PORT: u16 = 12359;
 
 /// A whole config file.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
     /// Where the HTTP API listens.
-    pub listen: ListenConfig,
+    pub listen: Listen,
     /// Where the changes come from.
     pub bus: BusConfig,
     /// Where the supervisor keeps what must survive a restart.
@@ -36,17 +38,10 @@ pub struct Config {
     pub listeners: BTreeMap<String, ListenerConfig>,
     /// The environment variables that secrets were taken from.
     pub(crate) secret_variables: BTreeSet<String>,
+    /// What is written by names of before, and what to write instead.
+    pub(crate) old_names: Vec<OldName>,
     /// The `[bus]` section as written, to see whether a reload changes it.
     bus_as_written: Option<Value>,
-}
-
-/// Where the HTTP API listens, and who may call it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListenConfig {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// What callers must show; `None` only on loopback.
-    pub token: Option<Secret>,
 }
 
 impl Config {
@@ -99,14 +94,16 @@ impl Config {
         let supervisor = root.section("supervisor");
         let config = Self {
             path: file.path().to_owned(),
-            listen: ListenConfig::read(&root.section("listen")),
+            listen: read_listen(&root.section("listen")),
             bus: BusConfig::read(&root.section("bus")),
             directory: supervisor.or("directory", PathBuf::from("data/event-worker")),
             listeners: read_listeners(root),
             secret_variables: BTreeSet::new(),
+            old_names: Vec::new(),
             bus_as_written: root.raw("bus").cloned(),
         };
-        Self { secret_variables: file.secret_variables(), ..config }
+        let (secret_variables, old_names) = (file.secret_variables(), file.old_names());
+        Self { secret_variables, old_names, ..config }
     }
 
     /// The listener of this id.
@@ -122,32 +119,44 @@ impl Config {
         })
     }
 
+    /// Warns of what is written by names of before.
+    pub(crate) fn warn_of_old_names(&self) {
+        for old in &self.old_names {
+            warn!("{}: {old}", self.path.display());
+        }
+    }
+
     /// Whether the bus is the same as in `other`.
     pub fn has_same_bus(&self, other: &Self) -> bool {
         self.bus_as_written == other.bus_as_written
     }
 }
 
-impl ListenConfig {
-    fn read(section: &Section) -> Self {
-        const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let ip = section.optional::<String>("ip").map_or(LOOPBACK, |text| {
-            text.parse().unwrap_or_else(|_| {
-                let problem = format!("{text:?} is not an IP address");
-                section.note("ip", &problem, "write one, for example 127.0.0.1 or 0.0.0.0");
-                LOOPBACK
-            })
-        });
-        let token = section.secret("token");
-        if !ip.is_loopback() && token.is_none() && !section.has("token") {
-            let problem = format!("is missing, while {ip} can be reached from outside");
-            section.note("token", &problem, r#"set token = { env = "NAME" }, or ip = "127.0.0.1""#);
-        }
-        if token.as_ref().is_some_and(|token| token.expose().is_empty()) {
-            section.note("token", "is empty", "set one that nobody guesses");
-        }
-        Self { address: SocketAddr::new(ip, section.or("port", 12359)), token }
+fn read_listen(section: &Section) -> Listen {
+    match read_old_address(section) {
+        Some(address) => Listen::at(address, section),
+        None => Listen::read(section, DEFAULT_PORT),
     }
+}
+
+/// `ip` and `port`, which had the place of `address` before.
+fn read_old_address(section: &Section) -> Option<Address> {
+    const OLD: [&str; 2] = ["ip", "port"];
+    if !OLD.iter().any(|old| section.has(old)) {
+        return None;
+    }
+    let ip: String = section.or("ip", "127.0.0.1".to_owned());
+    let address = Address::new(&ip, section.or("port", DEFAULT_PORT));
+    let Some(address) = address else {
+        let problem = format!("{ip:?} is not an address");
+        let remedy = format!("write address = \"127.0.0.1:{DEFAULT_PORT}\" instead");
+        section.note("ip", &problem, &remedy);
+        return None;
+    };
+    section.note_old(&OLD, "address", &format!("address = \"{address}\""));
+    // Both together were noted: the mistake is one, and not that `address` is no key.
+    section.raw("address");
+    Some(address)
 }
 
 fn read_listeners(root: &Section) -> BTreeMap<String, ListenerConfig> {

@@ -71,7 +71,7 @@ pub enum Error {
     #[error("no event-worker answers at {address}: {reason}")]
     NoAnswer {
         /// Where it was asked.
-        address: std::net::SocketAddr,
+        address: service::Address,
         /// What came instead.
         reason: String,
     },

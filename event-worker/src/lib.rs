@@ -31,8 +31,7 @@ pub mod version;
 pub use alone::{run, run_alone};
 pub use check::check;
 pub use config::{
-    Actions, BigInt, Config, ExecConfig, HandlerConfig, HttpConfig, ListenConfig, ListenerConfig,
-    Proxy,
+    Actions, BigInt, Config, ExecConfig, HandlerConfig, HttpConfig, ListenerConfig, Proxy,
 };
 pub use error::Error;
 pub use event::{Event, json_array};

@@ -18,7 +18,6 @@ use std::{
 
 use event_bus::Bus;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc, oneshot},
 };
@@ -78,11 +77,10 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     let text = fleet::Accepted::open(file)?;
     let config = text.config.clone();
     let _lock = socket::lock(&config.directory)?;
-    let address = config.listen.address;
-    let api = TcpListener::bind(address).await.map_err(Error::io(format!(
-        "cannot listen on {address} ([listen] in {})",
-        file.display()
-    )))?;
+    config.warn_of_old_names();
+    let address = &config.listen.address;
+    let cannot = format!("cannot listen on {address} ([listen] in {})", file.display());
+    let api = config.listen.bind().await.map_err(Error::io(cannot))?;
     let socket = socket::listen(&config.directory)?;
     let (reloads, asked) = mpsc::channel(MAX_WAITING_RELOADS);
     let bus = event_bus::open(&config.bus)?;
@@ -101,7 +99,7 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     tasks.spawn(reach::watch(Arc::clone(&supervisor), stop.clone()));
     let swept = stop.clone();
     tasks.spawn(async move { full_sync::sweep(&*bus, swept).await });
-    tasks.spawn(api::serve(api, Arc::clone(&supervisor), config.listen, stop.clone()));
+    tasks.spawn(api::serve(api, Arc::clone(&supervisor), stop.clone()));
     info!(%address, listeners = supervisor.fleet.units().len(), "running; the API is up");
     reload_when_asked(&supervisor, asked, &stop).await?;
     supervisor.fleet.stop_all(STOP_DEADLINE).await;

@@ -20,6 +20,33 @@ async fn json_of(command: &mut Command) -> Value {
 }
 
 #[tokio::test]
+async fn a_config_with_names_of_before_runs_and_is_told_of_once() {
+    let site = Site::new().await;
+    site.configure(LISTENER);
+    let text = std::fs::read_to_string(site.config_file()).unwrap();
+    let new = format!("address = '127.0.0.1:{}'", site.api_port);
+    assert!(text.contains(&new), "{text}");
+    let old = format!("ip = '127.0.0.1'\nport = {}", site.api_port);
+    std::fs::write(site.config_file(), text.replace(&new, &old)).unwrap();
+    let what = "listen.ip and port are old names that still work";
+    let instead = format!("write address = \"127.0.0.1:{}\" instead", site.api_port);
+
+    let mut program = site.run();
+    let line = program.logs(&["WARN", what]).await;
+    assert!(line.contains(&instead), "{line}");
+    program.pid_of("a").await;
+    let (code, shown, log) = told(&mut site.command(&["check"])).await;
+    assert!(code == Some(0) && log.is_empty(), "{log}");
+    assert!(shown.contains(&format!("warn  config: {what}; {instead}\n")), "{shown}");
+    let report = json_of(&mut site.command(&["check", "--json"])).await;
+    assert_eq!(report["good"], true);
+    let warning = json!({ "severity": "warn", "name": "config", "what": what, "remedy": instead });
+    assert_eq!(report["findings"][1], warning);
+    assert_eq!(report["findings"][2]["name"], "listener a");
+    assert_eq!(program.rest_of_log().await.matches(what).count(), 0, "once is enough");
+}
+
+#[tokio::test]
 async fn json_has_the_names_of_the_api_and_the_config_is_named_before_or_behind_the_verb() {
     let mut site = Site::new().await;
     site.configure(LISTENER);

@@ -96,7 +96,7 @@ impl Site {
     /// Writes the config; `listeners` are its `[listeners.…]` tables.
     pub(crate) fn configure(&self, listeners: &str) {
         let text = format!(
-            "{}[listen]\nport = {}\n[supervisor]\ndirectory = '{}'\n{listeners}",
+            "{}[listen]\naddress = '127.0.0.1:{}'\n[supervisor]\ndirectory = '{}'\n{listeners}",
             self.bus_section(),
             self.api_port,
             self.path("state").display()
@@ -238,6 +238,18 @@ impl Program {
     pub(crate) async fn stop(mut self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
         self.ended().await
+    }
+
+    /// Asks it to stop; gives the rest of its log.
+    pub(crate) async fn rest_of_log(mut self) -> String {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.ended().await, Some(0));
+        let mut rest = String::new();
+        while let Some(line) = self.log.recv().await {
+            rest.push_str(&line);
+            rest.push('\n');
+        }
+        rest
     }
 
     pub(crate) async fn ended(&mut self) -> Option<i32> {

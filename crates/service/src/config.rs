@@ -2,7 +2,8 @@
 //!
 //! A program takes its values out of a [`Section`] one by one. What is missing, of a wrong kind or
 //! out of range is noted and replaced by a stand-in; keys that nobody asked for are noted too.
-//! [`File::finish`] then gives the value, or every mistake with file, key and remedy.
+//! [`File::finish`] then gives the value, or every mistake with file, key and remedy. What goes by
+//! a name of before is no mistake: [`File::old_names`] has it, to be told as a warning.
 
 mod section;
 mod value;
@@ -25,6 +26,15 @@ pub struct Mistake {
     /// What is wrong.
     pub problem: String,
     /// What to do about it.
+    pub remedy: String,
+}
+
+/// Something in a config file that goes by a name of before: it works, and is to be warned of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldName {
+    /// What does.
+    pub what: String,
+    /// What to write instead.
     pub remedy: String,
 }
 
@@ -55,10 +65,18 @@ impl fmt::Display for Mistakes {
     }
 }
 
+impl fmt::Display for OldName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}; {}", self.what, self.remedy)
+    }
+}
+
 /// What is noted while a file is read.
 #[derive(Debug, Default)]
 struct Noted {
     mistakes: RefCell<Vec<Mistake>>,
+    /// Keys by names of before.
+    old_names: RefCell<Vec<OldName>>,
     /// The environment variables that secrets were taken from.
     secret_variables: RefCell<BTreeSet<String>>,
 }
@@ -124,6 +142,11 @@ impl File {
     /// The environment variables that hold secrets, of those that were asked for until now.
     pub fn secret_variables(&self) -> BTreeSet<String> {
         self.notes.secret_variables.borrow().clone()
+    }
+
+    /// The keys that go by names of before, of those that were asked for until now.
+    pub fn old_names(&self) -> Vec<OldName> {
+        self.notes.old_names.borrow().clone()
     }
 
     /// Gives `value` if nothing was wrong.

@@ -58,7 +58,7 @@ fn every_form_of_every_key_is_read() {
 #[test]
 fn all_mistakes_of_a_bad_file_are_told_at_once() {
     let text = parse(
-        "[listen]\nip = '0.0.0.0'\nports = 1\n[bus]\nkind = 'pigeon'\n\
+        "[listen]\naddress = '0.0.0.0:1'\nadress = 1\n[bus]\nkind = 'pigeon'\n\
          [listeners.'a.b']\nhandler = 'print'\n\
          [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full'\nactions = ['upsert']\n\
          retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = 1\n\
@@ -70,8 +70,8 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
     )
     .unwrap_err();
     for expected in [
-        "listen.token: is missing, while 0.0.0.0 can be reached from outside",
-        "listen.ports: is not a known key; did you mean port?",
+        "listen.token: is missing, while 0.0.0.0:1 can be reached from outside",
+        "listen.adress: is not a known key; did you mean address?",
         "bus.kind: \"pigeon\" is not known; write one of log, kafka",
         "listeners.a.b: cannot be the name of a listener",
         "listeners.c.workers: 0 is out of range; write a number from 1 to 256",
@@ -116,6 +116,38 @@ fn two_configs_differ_by_a_secret_or_by_the_bus() {
     let (one, same, secret, bus) = (with("s", 1), with("s", 1), with("t", 1), with("s", 2));
     assert!(one.listeners == same.listeners && one.has_same_bus(&same));
     assert!(one.listeners != secret.listeners && !one.has_same_bus(&bus));
+}
+
+#[test]
+fn the_ip_and_the_port_of_before_work_and_are_told_with_what_to_write_instead() {
+    for (old, instead) in [
+        (
+            "port = 1",
+            "listen.port is an old name that still works; write address = \"127.0.0.1:1\"",
+        ),
+        (
+            "ip = '::1'",
+            "listen.ip is an old name that still works; write address = \"[::1]:12359\"",
+        ),
+        (
+            "ip = '127.0.0.2'\nport = 2",
+            "and port are old names that still work; write address = \"127.0.0.2:2\"",
+        ),
+    ] {
+        let config =
+            parse(&format!("[listen]\n{old}\n[listeners.a]\nhandler = 'print'\n")).unwrap();
+        let told = &config.old_names[0].to_string();
+        assert!(config.old_names.len() == 1 && told.contains(instead), "{old}: {told}");
+        assert!(told.contains(&config.listen.address.to_string()), "{told}");
+    }
+    let text = parse("[listen]\nport = 1\naddress = 'localhost:2'\nip = '0.0.0.0'\n").unwrap_err();
+    for expected in [
+        "listen.ip: and port are old names of address, which is there too; keep address",
+        "listen.token: is missing",
+        "l.toml: 3 mistakes",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
+    }
 }
 
 #[test]

@@ -313,7 +313,7 @@ mod tests {
              [listeners.gone]\nhandler='print'\n[listeners.mine]\nhandler='program'\n",
         );
         let new = config(
-            "[listen]\nport=1\n[listeners.same]\nhandler = 'print'\n\
+            "[listen]\naddress='localhost:1'\n[listeners.same]\nhandler = 'print'\n\
              [listeners.fresh]\nhandler='print'\n\
              [listeners.changed]\nhandler='print'\nworkers=2\n[listeners.mine]\nhandler='print'\n",
         );

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Mistake, Notes, value::FromConfig};
+use super::{Mistake, Notes, OldName, value::FromConfig};
 use crate::secret::{Origin, Secret};
 
 /// A table. Asking for a key marks it as known; what is wrong with it is noted.
@@ -127,6 +127,26 @@ impl Section {
             key: self.full_key(key),
             problem: problem.to_owned(),
             remedy: remedy.to_owned(),
+        });
+    }
+
+    /// Notes that keys go by names of before: a warning, with what to write instead. `key` is what
+    /// they are called now; beside it they are a mistake.
+    pub fn note_old(&self, old: &[&str], key: &str, instead: &str) {
+        let found: Vec<&str> = old.iter().copied().filter(|old| self.has(old)).collect();
+        let Some((first, others)) = found.split_first() else { return };
+        let (names, work) = match others.is_empty() {
+            true => ("is an old name".to_owned(), "works"),
+            false => (format!("and {} are old names", others.join(" and ")), "work"),
+        };
+        if self.has(key) {
+            let remedy = format!("keep {key}, and remove what goes by an old name");
+            self.note(first, &format!("{names} of {key}, which is there too"), &remedy);
+            return;
+        }
+        self.notes.old_names.borrow_mut().push(OldName {
+            what: format!("{} {names} that still {work}", self.full_key(first)),
+            remedy: format!("write {instead} instead"),
         });
     }
 

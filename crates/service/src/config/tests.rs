@@ -100,3 +100,31 @@ fn a_secret_comes_from_each_of_its_places_and_its_absence_is_noted() {
     assert!(file.secret_variables().contains("DBEVENT_NOT_SET"));
     assert_eq!(file.finish(()).unwrap_err().list().len(), 2);
 }
+
+#[test]
+fn a_name_of_before_works_and_is_told_with_what_to_write_instead() {
+    let read = |text: &str| {
+        let file = parse(&format!("[listen]\n{text}"));
+        let section = file.root().section("listen");
+        for key in ["ip", "port", "address"] {
+            section.raw(key);
+        }
+        section.note_old(&["ip", "port"], "address", "address = \"a:1\"");
+        let told: Vec<String> = file.old_names().iter().map(ToString::to_string).collect();
+        (told, file.finish(()).map_err(|mistakes| mistakes.to_string()))
+    };
+    let (told, done) = read("port = 1\n");
+    assert_eq!(
+        told,
+        ["listen.port is an old name that still works; write address = \"a:1\" instead"]
+    );
+    done.unwrap();
+    let (told, done) = read("port = 1\nip = 'b'\n");
+    let expected = "listen.ip and port are old names that still work; write";
+    assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+    done.unwrap();
+    assert_eq!(read("address = 'a:1'\n").0, Vec::<String>::new());
+    let (told, done) = read("port = 1\naddress = 'a:1'\n");
+    assert!(told.is_empty());
+    assert!(done.unwrap_err().contains("listen.port: is an old name of address, which is there"));
+}
