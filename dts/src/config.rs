@@ -313,6 +313,10 @@ fn derive_server_id(process: &str, address: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use service::config::commented::{
+        Commented, blocks_of_docs, commented_keys, is_wrong, plain_keys, without_environment,
+    };
+
     use super::*;
 
     fn read(text: &str) -> Result<Config, Mistakes> {
@@ -408,5 +412,44 @@ mod tests {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains("listen.token"), "{error}");
         assert!(read(&format!("{text}token = 't'\n")).is_ok());
+    }
+
+    /// What a text means.
+    fn meaning(text: &str) -> Result<String, String> {
+        let config = read(text).map_err(|mistakes| mistakes.to_string())?;
+        Ok(format!("{:?}", Config { as_written: BTreeMap::new(), ..config }))
+    }
+
+    #[test]
+    fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
+        let shipped = include_str!("../../config/dts.toml");
+        assert_eq!(plain_keys(shipped), ["name", "source.user", "source.password"]);
+        meaning(&without_environment(shipped)).unwrap();
+        let keys = commented_keys(shipped);
+        for Commented { key, shows_default, without, with } in &keys {
+            let with = meaning(with);
+            if *shows_default {
+                assert!(with.is_ok(), "{key}: {with:?}");
+                assert_eq!(with, meaning(without), "{key}");
+            }
+            let said = with.err().unwrap_or_default();
+            assert!(!is_wrong(&said), "{key}: {said}");
+        }
+        let defaults = keys.iter().filter(|key| key.shows_default).count();
+        assert!((28..keys.len()).contains(&defaults), "{defaults} of {}", keys.len());
+    }
+
+    #[test]
+    fn the_configs_of_the_containers_and_of_the_docs_have_every_key_right() {
+        let compose = include_str!("../../config/compose/dts.toml");
+        meaning(&without_environment(compose)).unwrap();
+        let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let blocks = blocks_of_docs(repository).unwrap().into_iter();
+        let ours: Vec<String> = blocks.filter(|block| !block.contains("[listeners.")).collect();
+        assert!(ours.len() >= 4, "{ours:?}");
+        for block in ours {
+            let said = meaning(&block).err().unwrap_or_default();
+            assert!(!is_wrong(&said), "{block}: {said}");
+        }
     }
 }

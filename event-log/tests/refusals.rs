@@ -1,12 +1,19 @@
 //! What the server does not do, and how it says so.
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
-use event_log::Error;
+use event_log::{Error, ServerConfig, StorageConfig};
+use service::config::{
+    File,
+    commented::{Commented, commented_keys, is_wrong, plain_keys},
+};
 
 use crate::process::{PROGRAM, STREAM, Sender, Server, client, record, write_config};
 
-fn serve(config: &std::path::Path) -> Output {
+fn serve(config: &Path) -> Output {
     Command::new(PROGRAM).arg("serve").arg("--config").arg(config).output().unwrap()
 }
 
@@ -61,16 +68,46 @@ fn all_mistakes_of_the_config_are_told_at_once() {
     }
 }
 
+const SHIPPED: &str = include_str!("../../config/event-log.toml");
+
+/// What a config means.
+fn meaning(text: &str) -> Result<String, String> {
+    let file = File::parse(Path::new("event-log.toml"), text).unwrap();
+    let listen = ServerConfig::read(&file.root().section("listen"));
+    let storage = StorageConfig::read(&file.root().section("storage"));
+    let meaning = format!("{listen:?} {storage:?}");
+    file.finish(meaning).map_err(|mistakes| mistakes.to_string())
+}
+
 #[test]
-fn the_commented_example_is_a_right_config() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/event-log.toml");
-    let text = std::fs::read_to_string(path).unwrap();
+fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
+    assert_eq!(plain_keys(SHIPPED), Vec::<String>::new());
+    assert_eq!(meaning(SHIPPED), meaning(""));
+    let keys = commented_keys(SHIPPED);
+    for Commented { key, shows_default, without, with } in &keys {
+        let with = meaning(with);
+        if *shows_default {
+            assert!(with.is_ok(), "{key}: {with:?}");
+            assert_eq!(with, meaning(without), "{key}");
+        }
+        let said = with.err().unwrap_or_default();
+        assert!(!is_wrong(&said), "{key}: {said}");
+    }
+    let defaults = keys.iter().filter(|key| key.shows_default).count();
+    assert_eq!((defaults, keys.len()), (5, 8));
+}
+
+#[test]
+fn the_config_that_we_ship_serves_a_log_wherever_the_flag_stands() {
     let directory = tempfile::tempdir().unwrap();
-    let data = format!("{:?}", directory.path().join("data"));
-    let text = text.replace("\"data/event-log\"", &data).replace(":19288", ":0");
+    let data = format!("directory = {:?}", directory.path().join("data"));
+    let text = SHIPPED
+        .replace("# directory = \"data/event-log\"", &data)
+        .replace("# address = \"127.0.0.1:19288\"", "address = \"localhost:0\"");
     let config = directory.path().join("event-log.toml");
     std::fs::write(&config, text).unwrap();
-    Server::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
+    Server::start_by(Command::new(PROGRAM).arg("-c").arg(&config).arg("serve"));
+    Server::start_by(Command::new(PROGRAM).args(["serve", "--config"]).arg(config));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! [`File::finish`] then gives the value, or every mistake with file, key and remedy. What goes by
 //! a name of before is no mistake: [`File::old_names`] has it, to be told as a warning.
 
+pub mod commented;
 mod section;
 mod value;
 

@@ -3,6 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use event_bus::Start;
+use service::config::commented::{
+    Commented, blocks_of_docs, commented_keys, is_wrong, plain_keys, with_table,
+    without_environment,
+};
 
 use super::*;
 
@@ -150,21 +154,71 @@ fn the_ip_and_the_port_of_before_work_and_are_told_with_what_to_write_instead() 
     }
 }
 
+const SHIPPED: &str = include_str!("../../../config/db_event_listener.toml");
+
+/// What a text means, whether it has listeners or not.
+fn meaning(text: &str) -> Result<String, String> {
+    let file = File::parse(Path::new("l.toml"), text).map_err(|mistakes| mistakes.to_string())?;
+    let config = Config::take(&file);
+    let config = Config { secret_variables: BTreeSet::new(), bus_as_written: None, ..config };
+    let meaning = format!("{config:?}");
+    file.finish(meaning).map_err(|mistakes| mistakes.to_string())
+}
+
 #[test]
-fn the_config_that_we_ship_has_every_key_right_and_no_listener_that_holds_the_log() {
-    let shipped = include_str!("../../../config/db_event_listener.toml");
-    let path = Path::new("db_event_listener.toml");
-    let config = Config::take(&File::parse(path, shipped).unwrap());
-    assert!(config.listeners.is_empty(), "what a user never asked for would hold the log");
-    let begins = |line: &str| line.starts_with("# [listeners") || line.contains(" = ");
-    let keys = shipped.lines().skip_while(|line| !line.starts_with("# [listeners."));
-    let uncommented: String = keys
-        .filter_map(|line| line.strip_prefix("# ").filter(|_| begins(line)))
-        .filter(|line| !line.starts_with("handler") || line.contains("print\""))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let listener = &parse(&uncommented).unwrap().listeners["my-first"];
-    let defaults = &parse("[listeners.a]\nhandler = 'print'\n").unwrap().listeners["a"];
-    assert_eq!((listener.workers, listener.retry), (defaults.workers, defaults.retry));
-    assert_eq!(listener.max_buffer_bytes, defaults.max_buffer_bytes);
+fn the_config_that_we_ship_is_all_comments_and_has_no_listener_that_holds_the_log() {
+    assert_eq!(plain_keys(SHIPPED), Vec::<String>::new());
+    assert_eq!(meaning(SHIPPED), meaning(""));
+    let mistakes = parse(SHIPPED).unwrap_err();
+    assert!(mistakes.contains("1 mistake\n") && mistakes.contains("listeners: is missing"));
+}
+
+#[test]
+fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
+    let keys = commented_keys(SHIPPED);
+    for Commented { key, shows_default, without, with } in &keys {
+        let with = meaning(with);
+        if *shows_default {
+            assert!(with.is_ok(), "{key}: {with:?}");
+            assert_eq!(with, meaning(without), "{key}");
+        }
+        let said = with.err().unwrap_or_default();
+        assert!(!is_wrong(&said), "{key}: {said}");
+    }
+    let defaults = keys.iter().filter(|key| key.shows_default).count();
+    assert!((17..keys.len()).contains(&defaults), "{defaults} of {}", keys.len());
+}
+
+#[test]
+fn the_listener_that_we_ship_works_when_its_lines_are_taken_in() {
+    for (handler, is_it) in [
+        ("exec = ", (|it| matches!(it, HandlerConfig::Exec(_))) as fn(&HandlerConfig) -> bool),
+        ("http = ", |it| matches!(it, HandlerConfig::Http(_))),
+        ("\"print\"", |it| *it == HandlerConfig::Print),
+        ("\"program\"", |it| *it == HandlerConfig::Program),
+    ] {
+        let config = parse(&with_table(SHIPPED, "listeners.my-first", handler)).unwrap();
+        let listener = &config.listeners["my-first"];
+        assert!(is_it(&listener.handler), "{handler}: {:?}", listener.handler);
+        assert!(listener.life_time.is_some() && listener.subscribe.len() == 3);
+    }
+}
+
+#[test]
+fn the_configs_of_the_containers_and_of_the_docs_have_every_key_right() {
+    for text in [
+        include_str!("../../../config/compose/db_event_listener.toml"),
+        include_str!("../../../examples/container/db_event_listener.toml"),
+    ] {
+        assert_eq!(parse(&without_environment(text)).unwrap().old_names, []);
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let blocks = blocks_of_docs(repository).unwrap().into_iter();
+    let ours = |block: &String| block.contains("[listeners.") || block.starts_with("[bus]");
+    let ours: Vec<String> = blocks.filter(ours).collect();
+    assert!(ours.len() >= 6, "{ours:?}");
+    for block in ours {
+        let said = meaning(&block).err().unwrap_or_default();
+        assert!(!is_wrong(&said), "{block}: {said}");
+    }
 }
