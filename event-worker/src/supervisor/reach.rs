@@ -12,7 +12,7 @@ use crate::reach::Catalogs;
 /// How often it is looked up while every pattern fits a table,
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// and while one does not, or the bus could not be asked.
+/// and how soon when one does not, or the bus could not be asked; each time later, up to the above.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the bus may take to answer.
@@ -21,16 +21,24 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Looks until `stop`.
 pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) {
     let look = async {
+        let mut in_vain = 0;
         loop {
-            let all_fit = look_once(&supervisor).await;
-            let wait = if all_fit { LOOK_EVERY } else { LOOK_AGAIN };
-            // In vain: a reload need not be waited for.
-            let _ = timeout(wait, supervisor.reloaded.notified()).await;
+            in_vain = if look_once(&supervisor).await { 0 } else { in_vain + 1 };
+            if timeout(until_next(in_vain), supervisor.reloaded.notified()).await.is_ok() {
+                in_vain = 0;
+            }
         }
     };
     tokio::select! {
         () = stop.cancelled() => {}
         () = look => {}
+    }
+}
+
+fn until_next(in_vain: u32) -> Duration {
+    match in_vain {
+        0 => LOOK_EVERY,
+        1.. => LOOK_AGAIN.saturating_mul(1 << (in_vain - 1).min(8)).min(LOOK_EVERY),
     }
 }
 
@@ -43,5 +51,16 @@ async fn look_once(supervisor: &Supervisor) -> bool {
             false
         }
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_for_in_vain_is_looked_for_soon_and_then_seldom() {
+        let waits = [1, 2, 3, 4, 100, 0].map(|in_vain| until_next(in_vain).as_secs());
+        assert_eq!(waits, [5, 10, 20, 30, 30, 30]);
     }
 }
