@@ -4,6 +4,7 @@
 #   scripts/quickstart.sh         again whenever you like; the second time takes seconds
 #   scripts/quickstart.sh stop    stops what it started (the data stays in target/quickstart)
 #
+# It needs the ports 12358, 12359 and 19288, which must be free.
 # It starts a MySQL of its own (scripts/servers.sh), unless MYSQL_URL names one:
 #   MYSQL_URL=mysql://user:password@host:3306 scripts/quickstart.sh
 # The user needs REPLICATION SLAVE, REPLICATION CLIENT and SELECT, and for the schema
@@ -18,6 +19,10 @@ schema=dbevent_quickstart
 site=$PWD/target/quickstart/$(cksum <<<"${MYSQL_URL:-}" | cut -d' ' -f1)
 built=${CARGO_TARGET_DIR:-$PWD/target}/debug
 programs=$PWD/target/quickstart
+free_ports="
+  If a port is taken, stop the program that has it, then run this again. One of dbevent is stopped in
+  its folder, by scripts/quickstart.sh stop, or by scripts/startDbEventWorker.sh stop and then
+  scripts/startDts.sh stop."
 
 say() { echo "quickstart: $*"; }
 fail() { echo "quickstart: $*" >&2; exit 1; }
@@ -81,29 +86,43 @@ handler = "print"
 TOML
 }
 
-# start NAME CONFIG: runs a program that is not running yet; its stdout is kept apart.
+# start NAME CONFIG PORT...: runs a program that is not running yet; its stdout is kept apart.
 start() {
-  local name=$1 file=$programs/$1.pid
+  local name=$1 config=$2 file=$programs/$1.pid port
+  shift 2
   if running "$file" >/dev/null; then say "$name runs already"; return; fi
-  QUICKSTART_PASSWORD=$password setsid nohup "$built/$name" run --config "$site/$2" \
+  for port in "$@"; do free "$name" "$port"; done
+  QUICKSTART_PASSWORD=$password setsid nohup "$built/$name" run --config "$site/$config" \
     >>"$site/$name.out" 2>>"$site/$name.log" </dev/null &
   remember "$file" $! || true
 }
 
-# ready NAME PORT: waits until the program says that it moves.
+# free NAME PORT: ends where another program listens on the port. It would answer in our place.
+free() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null || return 0
+  if command -v ss >/dev/null; then ss -Hltnp "sport = :$2" >&2 || true; fi
+  fail "$1 cannot start: another program listens on port $2 of this machine.$free_ports"
+}
+
+# ready NAME PORT: waits until the program that we started says that it moves.
 ready() {
   local waited=0
-  until curl -sf -o /dev/null "http://127.0.0.1:$2/readyz"; do
-    running "$programs/$1.pid" >/dev/null || broken "$1" "ended"
+  until curl -sf -o /dev/null "http://127.0.0.1:$2/readyz" && lives "$1"; do
+    lives "$1" || ended "$1"
     [ $((waited++)) -lt 300 ] || broken "$1" "is not ready after 60 s"
     sleep 0.2
   done
   say "$1 is up: http://127.0.0.1:$2"
 }
 
+lives() { running "$programs/$1.pid" >/dev/null; }
+
+ended() { broken "$1" "has ended, and the lines above say why.$free_ports"; }
+
 broken() {
   tail -n 10 "$site/$1.log" >&2
-  fail "$1 $2; all of its log is in $site/$1.log"
+  fail "$1 $2
+  All of its log is in $site/$1.log"
 }
 
 change_a_row() {
@@ -118,8 +137,9 @@ change_a_row() {
 
 # Prints what the listener printed after the given line, once it is three events.
 show_events() {
-  local before=$1 waited=0
+  local before=$1 waited=0 name
   until [ "$(events)" -ge $((before + 3)) ]; do
+    for name in dts event-worker; do lives "$name" || ended "$name"; done
     [ $((waited++)) -lt 300 ] || broken event-worker "handled no event within 60 s"
     sleep 0.2
   done
@@ -139,9 +159,9 @@ say "building (the first time takes minutes)"
 cargo build --locked --quiet -p dts -p event-worker
 find_mysql
 configure
-start dts dts.toml
+start dts dts.toml 12358 19288
 ready dts 12358
-start event-worker db_event_listener.toml
+start event-worker db_event_listener.toml 12359
 ready event-worker 12359
 before=$(events)
 say "inserting, updating and deleting a row of $schema.wx_config"
