@@ -18,7 +18,8 @@ for line in sys.stdin:
             continue  # it comes again, after the one that failed
         try:
             # Your work goes here. It may see a change more than once: EvId is the same then. Seq only
-            # grows, so it can serve as a version number: write what has a higher one. A row of a
+            # grows, so it can serve as a version number: write what has a higher one, and keep that
+            # of a deleted row, too (docs/delivery.md, "Seq and deletes"). A row of a
             # full sync (Origin "full_sync") has another EvId each time: business steps that must
             # not be repeated for it need fullSync = false in the listener, or a look at Origin.
             print(event["Action"], event["TableName"], event["PK"], event["Data"], file=sys.stderr)
