@@ -8,7 +8,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use change_event::{ChangeEvent, Origin};
+use change_event::{ChangeEvent, Origin, order_key};
 use event_bus::{Delivery, Partition};
 
 /// What an event needs in memory besides its text, roughly.
@@ -26,7 +26,8 @@ pub struct Event {
     committed_ms: u64,
     /// Whether a full sync sent it.
     is_synced: bool,
-    /// Stands for its topic and key. Two keys may share it: then the one waits for the other.
+    /// Stands for its topic and key, and all keys that may be of the same row. Others may share it:
+    /// then the one waits for the other.
     key: u64,
     /// Calls that failed with it.
     failures: u32,
@@ -121,7 +122,7 @@ impl Event {
 
 fn key_of(delivery: &Delivery) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&delivery.topic, &delivery.key).hash(&mut hasher);
+    (&delivery.topic, order_key(&delivery.key)).hash(&mut hasher);
     hasher.finish()
 }
 

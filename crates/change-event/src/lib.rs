@@ -6,10 +6,12 @@
 mod exact;
 mod full_sync;
 pub mod json;
+mod order;
 mod reader;
 mod writer;
 
 pub use full_sync::{SyncedRow, SyncedText};
+pub use order::order_key;
 pub use reader::{ChangeEvent, Columns, Origin, ReadError, Source};
 pub use writer::{EventWriter, IdPart, ObjectWriter, TableText, TransactionText};
 

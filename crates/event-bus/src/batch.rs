@@ -22,6 +22,8 @@ struct Span {
     headers: Option<Headers>,
     key: Range<usize>,
     value: Range<usize>,
+    /// Where that is not the key.
+    order: Option<Box<[u8]>>,
 }
 
 /// A place in a batch, between two records.
@@ -49,8 +51,10 @@ impl Mark {
 pub struct Record<'a> {
     /// The topic's full, escaped name.
     pub topic: &'a str,
-    /// Records with equal keys keep their order.
+    /// What consumers get as the key.
     pub key: &'a [u8],
+    /// Records in which this is equal keep their order: the key, for most.
+    pub order: &'a [u8],
     /// The bytes that consumers get.
     pub value: &'a [u8],
     /// Empty for most.
@@ -76,7 +80,15 @@ impl Batch {
         value: Range<usize>,
     ) {
         assert!(key.end <= self.buffer.len() && value.end <= self.buffer.len());
-        self.records.push(Span { topic, headers, key, value });
+        self.records.push(Span { topic, headers, key, value, order: None });
+    }
+
+    /// Has the record that was added last keep its order with those of these bytes, and not only
+    /// with those of its own key.
+    pub fn order_last(&mut self, order: Vec<u8>) {
+        if let Some(last) = self.records.last_mut() {
+            last.order = Some(order.into());
+        }
     }
 
     /// Adds a record by copying its parts: for tests and rare records.
@@ -104,11 +116,10 @@ impl Batch {
         rest.buffer.extend_from_slice(&self.buffer[mark.bytes..]);
         let back = |range: Range<usize>| range.start - mark.bytes..range.end - mark.bytes;
         let moved = self.records.drain(mark.records..);
-        rest.records.extend(moved.map(|Span { topic, headers, key, value }| Span {
-            topic,
-            headers,
-            key: back(key),
-            value: back(value),
+        rest.records.extend(moved.map(|span| Span {
+            key: back(span.key),
+            value: back(span.value),
+            ..span
         }));
         self.buffer.truncate(mark.bytes);
     }
@@ -118,6 +129,7 @@ impl Batch {
         self.records.iter().map(|span| Record {
             topic: &span.topic,
             key: &self.buffer[span.key.clone()],
+            order: span.order.as_deref().unwrap_or(&self.buffer[span.key.clone()]),
             value: &self.buffer[span.value.clone()],
             headers: span.headers.as_deref().unwrap_or_default(),
         })
@@ -153,6 +165,19 @@ mod tests {
 
     fn values(batch: &Batch) -> Vec<(&[u8], &[u8])> {
         batch.records().map(|record| (record.key, record.value)).collect()
+    }
+
+    #[test]
+    fn what_keeps_its_order_by_other_bytes_is_moved_with_them() {
+        let mut batch = Batch::default();
+        batch.push_copy("t", b"A", b"one");
+        let first = batch.end();
+        batch.push_copy("t", b"B", b"two");
+        batch.order_last(b"b".to_vec());
+        let mut rest = Batch::default();
+        batch.split_off(first, &mut rest);
+        let order = |batch: &Batch| batch.records().next().map(|record| record.order.to_vec());
+        assert_eq!((order(&batch), order(&rest)), (Some(b"A".to_vec()), Some(b"b".to_vec())));
     }
 
     #[test]

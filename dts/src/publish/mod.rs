@@ -11,10 +11,10 @@ mod synced;
 mod table;
 mod window;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 
-use change_event::{Action, IdPart};
-use event_bus::{Batch, BusConfig, TopicName};
+use change_event::{Action, IdPart, order_key};
+use event_bus::{Batch, BusConfig, Headers, TopicName};
 
 use self::{
     native::{Native, Written},
@@ -274,7 +274,8 @@ impl Sink<'_> {
         if is_new {
             *self.seq = self.seq.next();
             let topic = Arc::clone(&self.table.topic);
-            self.batch.push(topic, self.table.headers.clone(), written.key, written.value);
+            let Written { key, value, .. } = written;
+            add(self.batch, (topic, self.table.headers.clone()), key, value);
         } else {
             buffer.truncate(written.start);
         }
@@ -319,5 +320,23 @@ fn touch_of(
         (_, Some(bytes)) if record.images.is_none() => Touch::Oversized(bytes),
         (Some(data), None) => Touch::Row(buffer[data.clone()].into()),
         _ => Touch::Partial,
+    }
+}
+
+/// Adds a record that stands in the batch's buffer. It keeps its order with all that may be of the
+/// same row.
+fn add(
+    batch: &mut Batch,
+    (topic, headers): (Arc<str>, Option<Headers>),
+    key: Range<usize>,
+    value: Range<usize>,
+) {
+    let order = match order_key(&batch.buffer()[key.clone()]) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(order) => Some(order),
+    };
+    batch.push(topic, headers, key, value);
+    if let Some(order) = order {
+        batch.order_last(order);
     }
 }

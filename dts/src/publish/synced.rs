@@ -6,7 +6,7 @@ use change_event::{SyncedRow, SyncedText, TableText};
 use event_bus::{Batch, Headers, OnOversize, TopicName};
 use full_sync::LISTENER_HEADER;
 
-use super::Publisher;
+use super::{Publisher, add};
 use crate::error::{Error, Result};
 
 /// What is the same for all rows that one listener gets of a table.
@@ -60,7 +60,7 @@ impl Publisher {
             }
         }
         self.seq = seq;
-        batch.push(Arc::clone(&table.topic), Some(Arc::clone(&table.headers)), key, value);
+        add(batch, (Arc::clone(&table.topic), Some(Arc::clone(&table.headers))), key, value);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod cluster;
+mod equal_keys;
 mod huge;
 mod kills;
 mod offsets;

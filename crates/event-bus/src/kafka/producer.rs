@@ -167,7 +167,7 @@ impl KafkaProducer {
                 topic = record.topic;
                 partitions = self.topics.partitions(topic).unwrap_or(1);
             }
-            let partition = partition::of(record.key, partitions).cast_signed();
+            let partition = partition::of(record.order, partitions).cast_signed();
             let mut sent = BaseRecord::to(topic).partition(partition).payload(record.value);
             sent.headers = headers(&record);
             self.send_one(sent.key(record.key))?;
