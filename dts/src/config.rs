@@ -136,6 +136,27 @@ impl Config {
         file.finish(config)
     }
 
+    /// Reads a config file to call the `dts` that runs, maybe with what the file was before: only
+    /// `[listen]` need be right, and only its secrets are fetched.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in `[listen]`.
+    pub fn open_to_call(path: &std::path::Path) -> Result<Self, Mistakes> {
+        let file = File::open(path)?.with_secrets_of("listen");
+        let config = Self::read(file.root());
+        file.finish_of("listen", config)
+    }
+
+    /// The same under another server id, for a verb beside the `dts` that runs: of two replicas with
+    /// one id a server sends one away.
+    #[must_use]
+    pub fn beside(mut self) -> Self {
+        let process = format!("{} {}", std::process::id(), self.source.server_id);
+        self.source.server_id = derive_server_id(&process, &self.source.host);
+        self
+    }
+
     fn read(root: &Section) -> Self {
         let name: String = root.required("name", "dts".to_owned());
         check_name(root, &name);

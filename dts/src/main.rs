@@ -18,7 +18,7 @@ use dts::{
     verbs::{self, CheckArguments, HealthyArguments, PositionVerb, StatusArguments, TopicsVerb},
     version,
 };
-use service::{exit::Exit, logging, shutdown};
+use service::{exit::Exit, logging, say, shutdown};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
@@ -66,7 +66,11 @@ fn main() -> ExitCode {
     };
     logging::init();
     let Arguments { verb, config: file } = arguments;
-    let config = match Config::open(&file) {
+    let opened = match &verb {
+        Verb::Status(_) | Verb::Healthy(_) | Verb::Reload => Config::open_to_call(&file),
+        _ => Config::open(&file),
+    };
+    let config = match opened {
         Ok(config) => config,
         Err(mistakes) => {
             error!("{mistakes}");
@@ -113,7 +117,7 @@ async fn carry_out(verb: &Verb, file: &Path, config: Config) -> Result<Exit> {
         Verb::Healthy(arguments) => print(verbs::healthy(arguments, &config).await?),
         Verb::Reload => print(verbs::reload(&config).await?),
         Verb::Check(arguments) => Ok(check(&config, arguments).await),
-        Verb::Position(verb) => print(verbs::carry_out(verb, config).await?),
+        Verb::Position(verb) => print(verbs::carry_out(verb, config.beside()).await?),
         Verb::Topics(TopicsVerb::Adopt(arguments)) => {
             print(verbs::adopt(arguments, &config).await?)
         }
@@ -146,50 +150,46 @@ async fn run(file: &Path, config: Config) -> Result<Exit> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
 async fn check(config: &Config, arguments: &CheckArguments) -> Exit {
     let report = check::check(config).await;
     if arguments.json {
-        println!("{:#}", report.to_json());
+        say!("{:#}", report.to_json());
     } else {
         for host in &report.hosts {
             print_host(host);
         }
         report.bus.iter().chain(&report.local).for_each(print_finding);
         if report.is_good() {
-            println!("ok: dts can run");
+            say!("ok: dts can run");
         }
     }
     if report.is_good() { Exit::Done } else { Exit::Refused }
 }
 
-#[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
 fn print_host(host: &check::Host) {
     match &host.server {
         Some(check::Facts { product, version, uuid, .. }) => {
-            println!("server: {product} {version} at {} ({uuid})", host.address);
+            say!("server: {product} {version} at {} ({uuid})", host.address);
         }
-        None => println!("server: {}", host.address),
+        None => say!("server: {}", host.address),
     }
     for grant in &host.grants {
-        println!("needs:  {grant}");
+        say!("needs:  {grant}");
     }
     host.findings.iter().for_each(print_finding);
 }
 
-#[expect(clippy::print_stdout, reason = "the report is what the verb is for")]
 fn print_finding(finding: &Finding) {
     let word = match finding.severity {
         Severity::Stop => "STOP",
         Severity::Warn => "warn",
         Severity::Note => "note",
     };
-    println!("{word}: {}\n      {}", finding.problem(), finding.remedy);
+    say!("{word}: {}\n      {}", finding.problem(), finding.remedy);
 }
 
-#[expect(clippy::print_stdout, reason = "what a verb says is what it is for")]
 fn print(said: impl std::fmt::Display) -> Result<Exit> {
-    println!("{said}");
+    say!("{said}");
     Ok(Exit::Done)
 }
 

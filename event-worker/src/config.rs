@@ -65,6 +65,18 @@ impl Config {
         file.finish(config)
     }
 
+    /// Reads a file to call the program that runs, maybe with what the file was before: nothing but
+    /// `[listen]` need be right, and only its secrets are fetched.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong in `[listen]`.
+    pub(crate) fn open_to_call(path: &Path) -> Result<Self, Mistakes> {
+        let file = File::open(path)?.with_secrets_of("listen");
+        let config = Self::take(&file);
+        file.finish_of("listen", config)
+    }
+
     /// Reads a text; `path` is only for messages.
     ///
     /// # Errors

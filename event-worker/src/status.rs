@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use serde_json::Value;
+use service::say;
 
 use crate::{
     api::{ListenerList, ListenerView},
@@ -22,7 +23,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// When the config is wrong, or nothing answers.
 pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
     const LIST: &str = "/api/v1/listeners";
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
         let list = api.get::<Value>(LIST, ANSWER_DEADLINE).await;
@@ -31,9 +32,8 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
     }
     let list = api.get::<ListenerList>(LIST, ANSWER_DEADLINE).await;
     let list = list.map_err(|answer| api.error(answer))?;
-    #[expect(clippy::print_stdout, reason = "the table is the result of this command")]
     {
-        print!("{}", table(&list.listeners));
+        say!("{}", table(&list.listeners).trim_end());
     }
     Ok(())
 }
@@ -44,9 +44,8 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
 /// # Errors
 ///
 /// When the config is wrong, nothing answers, or it is not ready: then why, and what to do.
-#[expect(clippy::print_stdout, reason = "the answer is the result of this command")]
 pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     let path = match id {
         _ if alive => "/healthz".to_owned(),
         Some(id) => {
@@ -59,7 +58,7 @@ pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), E
     let answer = api.get::<Value>(&path, ANSWER_DEADLINE).await;
     let answer = answer.map_err(|answer| api.error(answer))?;
     let state = answer["state"].as_str().map(|state| format!(": {state}")).unwrap_or_default();
-    println!("{}{state}", answer["status"].as_str().unwrap_or("ready"));
+    say!("{}{state}", answer["status"].as_str().unwrap_or("ready"));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ mod section;
 mod value;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
@@ -47,6 +47,11 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
+    /// One, of a file that has no others.
+    pub fn one(file: &Path, mistake: Mistake) -> Self {
+        Self { file: file.to_owned(), list: vec![mistake] }
+    }
+
     /// The mistakes, in the order in which they were met.
     pub fn list(&self) -> &[Mistake] {
         &self.list
@@ -80,6 +85,8 @@ struct Noted {
     old_names: RefCell<Vec<OldName>>,
     /// The environment variables that secrets were taken from.
     secret_variables: RefCell<BTreeSet<String>>,
+    /// The only table whose secrets are fetched, if not all are.
+    secrets_of: Cell<Option<&'static str>>,
 }
 
 type Notes = Rc<Noted>;
@@ -125,6 +132,14 @@ impl File {
         Ok(Self { path: path.to_owned(), text: text.to_owned(), notes, root })
     }
 
+    /// Fetches the secrets of this table alone: for a caller that uses no others, and may not have
+    /// them. A text that means nothing stands for the others.
+    #[must_use]
+    pub fn with_secrets_of(self, table: &'static str) -> Self {
+        self.notes.secrets_of.set(Some(table));
+        self
+    }
+
     /// The top of the file.
     pub fn root(&self) -> &Section {
         &self.root
@@ -148,6 +163,21 @@ impl File {
     /// The keys that go by names of before, of those that were asked for until now.
     pub fn old_names(&self) -> Vec<OldName> {
         self.notes.old_names.borrow().clone()
+    }
+
+    /// Gives `value` if nothing was wrong in this table.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it.
+    pub fn finish_of<T>(self, table: &str, value: T) -> Result<T, Mistakes> {
+        self.root.note_unknown_keys();
+        let mut list = self.notes.mistakes.take();
+        list.retain(|mistake| {
+            let rest = mistake.key.strip_prefix(table);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
     }
 
     /// Gives `value` if nothing was wrong.
@@ -177,8 +207,7 @@ fn syntax(error: &str) -> String {
 }
 
 fn whole(path: &Path, problem: String, remedy: &str) -> Mistakes {
-    let mistake = Mistake { key: String::new(), problem, remedy: remedy.to_owned() };
-    Mistakes { file: path.to_owned(), list: vec![mistake] }
+    Mistakes::one(path, Mistake { key: String::new(), problem, remedy: remedy.to_owned() })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use reqwest::Url;
 use serde_json::{Value, json};
+use service::say;
 
 use super::{
     FullSyncWish,
@@ -46,7 +47,7 @@ pub async fn start_full_sync(
     part: FullSyncPart,
     output: Output,
 ) -> Result<(), Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     let FullSyncPart { table, key_column, from, to } = part;
     let body = json!({
@@ -77,7 +78,7 @@ pub async fn start_full_sync(
 ///
 /// When the config is wrong, or nothing answers.
 pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
         let list = api.get::<Value>(LIST, ANSWER_DEADLINE).await;
@@ -96,7 +97,7 @@ pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
 ///
 /// When the config is wrong, nothing answers, or there is none of this id that has not ended.
 pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result<(), Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     let path = format!("{}/{}", path_of(id), wish.verb());
     let view = api.post::<FullSyncView>(&path, &Value::Null, ANSWER_DEADLINE).await;
@@ -147,10 +148,9 @@ fn row(view: &FullSyncView) -> [String; 8] {
     ]
 }
 
-#[expect(clippy::print_stdout, reason = "the lines are the result of this command")]
 fn print(lines: &[String]) {
     for line in lines {
-        println!("{line}");
+        say!("{line}");
     }
 }
 

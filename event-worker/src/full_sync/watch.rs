@@ -9,7 +9,7 @@ use std::{
 
 use full_sync::State;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use service::exit::Exit;
+use service::{exit::Exit, say};
 
 use super::{
     command::{ANSWER_DEADLINE, LIST, path_of},
@@ -34,7 +34,7 @@ const MAX_UNANSWERED: u32 = 60;
 ///
 /// When the config is wrong, nothing answers, or there is none of this id.
 pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     let mut watch = Watch { id, seen: BTreeMap::new() };
     let mut screen = Screen::new();
@@ -183,7 +183,6 @@ fn pace(view: &FullSyncView) -> String {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the lines are the result of this command")]
 fn print(line: &str) {
-    println!("{line}");
+    say!("{line}");
 }

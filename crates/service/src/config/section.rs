@@ -81,6 +81,9 @@ impl Section {
         if let Origin::Env(name) = &origin {
             self.notes.secret_variables.borrow_mut().insert(name.clone());
         }
+        if self.notes.secrets_of.get().is_some_and(|table| table != self.path) {
+            return Some(Secret::new("not fetched".to_owned()));
+        }
         Secret::fetch(origin)
             .map_err(|problem| self.note(key, &problem, "or name another source"))
             .ok()

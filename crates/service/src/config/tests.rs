@@ -91,6 +91,17 @@ fn what_is_no_toml_is_told_with_its_place_and_without_what_stands_there() {
 }
 
 #[test]
+fn who_calls_a_program_needs_no_secrets_but_those_of_the_call() {
+    let text =
+        "[listen]\na = { env = 'DBEVENT_NOT_SET' }\n[bus]\nb = { env = 'DBEVENT_NOT_SET' }\n";
+    let file = parse(text).with_secrets_of("listen");
+    assert!(file.root().section("listen").secret("a").is_none());
+    assert!(file.root().section("bus").secret("b").is_some());
+    let mistakes = file.finish(()).unwrap_err().to_string();
+    assert!(mistakes.contains("listen.a") && !mistakes.contains("bus.b"), "{mistakes}");
+}
+
+#[test]
 fn a_secret_comes_from_each_of_its_places_and_its_absence_is_noted() {
     let file = parse("a = 'plain'\nb = { env = 'DBEVENT_NOT_SET' }\nc = { sql = 'x' }\n");
     assert_eq!(file.root().secret("a").unwrap().expose(), "plain");
