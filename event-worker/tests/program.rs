@@ -152,7 +152,11 @@ impl Site {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_event-worker"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_event-worker")), arguments)
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).arg("--config").arg(self.config_file()).kill_on_drop(true);
         command
     }
@@ -165,7 +169,16 @@ impl Site {
     /// The same with these variables in its environment.
     pub(crate) fn run_with(&self, variables: &[(&str, &str)]) -> Program {
         let mut command = self.command(&["run"]);
-        let command = command.envs(variables.iter().copied());
+        command.envs(variables.iter().copied());
+        self.run_command(command)
+    }
+
+    /// The same with a copy of the program.
+    pub(crate) fn run_copy(&self, program: &Path) -> Program {
+        self.run_command(self.command_of(program, &["run"]))
+    }
+
+    fn run_command(&self, mut command: Command) -> Program {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, log) = mpsc::channel(100_000);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -234,7 +234,7 @@ async fn what_cannot_start_says_why_and_exits_with_the_documented_code() {
     assert!(code == Some(64) && text.contains("cannot read the file"), "{code:?} {text}");
 
     site.configure("[listeners.a]\nworkers = 0\nstart = 'full'\n");
-    for command in ["run", "check", "status"] {
+    for command in ["run", "check"] {
         let (code, text) = ends(&[command]).await;
         assert_eq!(code, Some(64), "{text}");
         for expected in ["3 mistakes", "listeners.a.workers", "listeners.a.start", "a.handler"] {
@@ -333,6 +333,23 @@ async fn a_process_that_hangs_is_killed_told_and_replaced_also_when_a_reload_wan
         site.wait_until_committed(id).await;
     }
     assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_listener_comes_back_also_when_the_programs_file_was_replaced() {
+    let mut site = Site::new().await;
+    let recorder = site.recorder("seen", "echo true");
+    site.configure(&listener("a", &recorder));
+    let copy = site.path("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_event-worker"), &copy).unwrap();
+    let program = site.run_copy(&copy);
+    let pid = program.pid_of("a").await;
+    std::fs::write(site.path("new"), "not a program").unwrap();
+    std::fs::rename(site.path("new"), &copy).unwrap();
+    signal_process(pid, Signal::KILL);
+    site.append(&["x"]).await;
+    program.wait_for("a", |view| view["state"] == "running" && view["pid"] != pid).await;
+    site.wait_until_committed("a").await;
 }
 
 #[tokio::test]

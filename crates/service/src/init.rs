@@ -4,6 +4,7 @@
 use std::{
     io,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -21,7 +22,7 @@ const HANDED_ON: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::
 /// `main`, after logging.
 pub fn run_if_first() -> Option<ExitCode> {
     (std::process::id() == 1).then(|| {
-        let code = itself().and_then(|program| run(program, HANDED_ON));
+        let code = again().and_then(|program| run(program, HANDED_ON));
         code.map_or_else(
             |error| {
                 error!(%error, "cannot run as process 1");
@@ -32,8 +33,23 @@ pub fn run_if_first() -> Option<ExitCode> {
     })
 }
 
-fn itself() -> io::Result<Command> {
-    let mut program = Command::new(std::env::current_exe()?);
+/// This same program, without its arguments. Its file may be another one by now, or gone: what is
+/// new is for the next start.
+///
+/// # Errors
+///
+/// When the system does not say which file it is.
+pub fn itself() -> io::Result<Command> {
+    const RUNNING: &str = "/proc/self/exe";
+    let file = std::env::current_exe()?;
+    let mut program =
+        Command::new(if Path::new(RUNNING).exists() { RUNNING.as_ref() } else { &*file });
+    program.arg0(std::env::args_os().next().unwrap_or_else(|| file.into()));
+    Ok(program)
+}
+
+fn again() -> io::Result<Command> {
+    let mut program = itself()?;
     program.args(std::env::args_os().skip(1));
     Ok(program)
 }

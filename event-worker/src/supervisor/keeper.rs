@@ -101,7 +101,7 @@ impl Keeper {
 
     /// In a process group of its own: what is typed at our terminal is for us alone.
     fn spawn(&self) -> std::io::Result<Child> {
-        Command::new(std::env::current_exe()?)
+        Command::from(service::init::itself()?)
             .args(["listener", "-t", &self.unit.id, "--config"])
             .arg(&self.config)
             .arg("--supervisor")
