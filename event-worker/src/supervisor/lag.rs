@@ -1,5 +1,6 @@
 //! How far each listener is behind, asked of the bus: also while its process is down.
 
+mod ages;
 mod stands;
 
 use std::{
@@ -11,7 +12,7 @@ use event_bus::{Progress, TopicFilter};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::stands::Stands;
+use self::{ages::Ages, stands::Stands};
 use super::{Supervisor, Unit};
 use crate::listener::status::{Report, now_ms};
 
@@ -26,15 +27,14 @@ pub(crate) struct Lag {
     /// Records that the group has not finished, also those of transactions that are open; `None`
     /// while the bus does not say.
     pub(crate) records: Option<u64>,
-    /// The age of the oldest unfinished change. While its process does not know: the time since it
-    /// was seen to have finished all, or since the first look at it, if it was behind then already.
+    /// The age of the oldest unfinished change. While its process has none in hand: since when the
+    /// bus is seen to have records that it has not finished.
     pub(crate) seconds: f64,
     /// Why the bus does not say.
     pub(crate) bus_error: Option<String>,
     pub(crate) partitions: Vec<Progress>,
     stands: Stands,
-    /// When it had finished all for the last time, or was looked at for the first.
-    level: Option<Instant>,
+    ages: Ages,
 }
 
 impl Lag {
@@ -46,14 +46,11 @@ impl Lag {
     fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
         let records = records_behind(&partitions);
         self.stands.look(&partitions, now);
-        let is_level = !self.stands.are_behind();
-        if is_level || self.level.is_none() {
-            self.level = Some(now);
-        }
+        self.ages.look(&partitions, now);
         let behind = match report.oldest_unfinished_ms {
-            _ if is_level => 0.0,
+            _ if !self.stands.are_behind() => 0.0,
             Some(oldest) if oldest > 0 => now_ms().saturating_sub(oldest) as f64 / 1000.0,
-            _ => self.level.map_or(0.0, |at| (now - at).as_secs_f64()),
+            _ => self.ages.oldest(now).as_secs_f64(),
         };
         self.seconds = behind.max(self.stands.held_back(now).as_secs_f64());
         self.records = Some(records);
