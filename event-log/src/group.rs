@@ -36,7 +36,7 @@ pub struct GroupState {
     pub client: String,
     /// Members that wait to take over.
     pub waiting: u32,
-    /// The data files that are kept because it has not finished them.
+    /// What it has not finished, and some records more. Only whole data files are deleted.
     pub held_bytes: u64,
 }
 

@@ -187,6 +187,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_group_that_has_nearly_finished_a_file_is_not_told_to_hold_all_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(StorageConfig::new(directory.path())).unwrap();
+        let stream = log.stream("s").unwrap();
+        for _ in 0..400 {
+            append(&stream).await;
+        }
+        stream.reset_group("close", stream.state().next_offset - 3).await.unwrap();
+        let (held, all) = (stream.state().groups[0].held_bytes, stream.state().bytes);
+        assert!(held > 0 && held < all / 2, "{held} of {all}");
+    }
+
+    #[tokio::test]
     async fn a_group_that_fills_the_log_is_told_once_before_it_is_full() {
         let directory = tempfile::tempdir().unwrap();
         let storage = StorageConfig { segment_bytes: 2000, ..StorageConfig::new(directory.path()) };

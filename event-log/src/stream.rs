@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     Append, Appended, Checkpoint, Error, Start,
     disk::{
+        index::{self, Sought},
         recovery::{self, Recovered},
         segment::{self, Segment, SegmentId},
     },
@@ -192,7 +193,7 @@ impl Stream {
             .map_or((0, 0), |keeper| (keeper.bytes(), keeper.config.max_bytes));
         let mut groups = shared.groups.states();
         for group in &mut groups {
-            group.held_bytes = group.committed.map_or(0, |committed| shared.held_by(committed));
+            group.held_bytes = group.committed.map_or(0, |committed| shared.bytes_from(committed));
         }
         let next_offset = shared.end();
         let segments = shared.segments();
@@ -300,6 +301,19 @@ impl Shared {
         let segments = self.segments();
         let before = segments.partition_point(|segment| segment.first_offset <= committed);
         segments.iter().skip(before.saturating_sub(1)).map(|segment| segment.bytes).sum()
+    }
+
+    /// What lies there from an offset on, up to some records more.
+    fn bytes_from(&self, offset: u64) -> u64 {
+        let files = self.held_by(offset);
+        let segments = self.segments();
+        let at = segments.partition_point(|segment| segment.first_offset <= offset);
+        let first = at.checked_sub(1).and_then(|at| segments.get(at)).copied();
+        drop(segments);
+        let before = first.filter(|_| files > 0).map_or(0, |first| {
+            index::seek(&self.directory, first.id, Sought::Offset(offset)).min(first.bytes)
+        });
+        files.saturating_sub(before)
     }
 
     pub(crate) fn last_segment(&self) -> Option<SegmentId> {
