@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use service::config::File;
+use service::config::{File, Mistake, Mistakes};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -160,6 +160,7 @@ impl Fleet {
     pub(super) fn reload(&self, file: &Path) -> Result<Reloaded, Error> {
         let accepted = Accepted::open(file)?;
         let mut inner = self.lock();
+        refuse_other_bus(&inner.accepted.config, &accepted.config)?;
         let reloaded = compare(&inner.accepted.config, &accepted.config);
         inner.accepted = accepted;
         for id in reloaded.started.iter().chain(&reloaded.restarted) {
@@ -271,26 +272,34 @@ impl Inner {
 /// What changes from one config to another.
 fn compare(old: &Config, new: &Config) -> Reloaded {
     let ours = |config: &Config, id: &str| config.listeners.get(id).cloned().filter(is_ours);
-    let same_bus = old.has_same_bus(new);
     let mut reloaded = Reloaded::default();
     for id in new.listeners.keys() {
         match (ours(old, id), ours(new, id)) {
             (_, None) => {}
             (None, Some(_)) => reloaded.started.push(id.clone()),
-            (Some(old), Some(new)) if old == new && same_bus => {}
+            (Some(old), Some(new)) if old == new => {}
             (Some(_), Some(_)) => reloaded.restarted.push(id.clone()),
         }
     }
     let gone = |id: &&String| ours(old, id).is_some() && ours(new, id).is_none();
     reloaded.stopped = old.listeners.keys().filter(gone).cloned().collect();
-    let changes = [
-        ("[listen]", old.listen != new.listen),
-        ("[supervisor]", old.directory != new.directory),
-        ("[bus], as far as the supervisor itself asks for lag,", !same_bus),
-    ];
+    let changes =
+        [("[listen]", old.listen != new.listen), ("[supervisor]", old.directory != new.directory)];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
     reloaded.needs_restart = changed.map(|(name, _)| name).collect();
     reloaded
+}
+
+/// Another bus has other places, other full syncs, another `dts`: what has begun would never end.
+fn refuse_other_bus(old: &Config, new: &Config) -> Result<(), Mistakes> {
+    if old.has_same_bus(new) {
+        return Ok(());
+    }
+    let problem =
+        "has changed, which is taken in at a start alone; nothing of this file is taken in";
+    let remedy = "restart event-worker, or set it as it was and reload";
+    let (key, problem, remedy) = ("bus".to_owned(), problem.to_owned(), remedy.to_owned());
+    Err(Mistakes::one(&new.path, Mistake { key, problem, remedy }))
 }
 
 /// Whether the supervisor runs it, and not a program of the user's.
@@ -324,9 +333,11 @@ mod tests {
     }
 
     #[test]
-    fn another_bus_restarts_every_listener() {
+    fn another_bus_is_not_taken_in() {
         let old = config("[listeners.a]\nhandler='print'\n");
         let new = config("[bus]\naddress='127.0.0.1:1'\n[listeners.a]\nhandler='print'\n");
-        assert_eq!(compare(&old, &new).restarted, ["a"]);
+        let refused = refuse_other_bus(&old, &new).unwrap_err().to_string();
+        assert!(refused.contains("bus: has changed") && refused.contains("restart"), "{refused}");
+        refuse_other_bus(&old, &old.clone()).unwrap();
     }
 }
