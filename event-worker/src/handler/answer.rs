@@ -70,10 +70,17 @@ impl Answer<'_> {
     /// The body that a server sent with a status of success. The status is the answer; only `false`
     /// and an object with `failed` say otherwise.
     pub(crate) fn read_body(self) -> Outcome {
-        match serde_json::from_slice(self.text) {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        let text = self.text.strip_prefix(MARK).unwrap_or(self.text);
+        match serde_json::from_slice(text) {
             Ok(Value::Bool(false)) => Outcome::failed("the handler answered false"),
             Ok(Value::Object(table)) if table.contains_key("failed") => {
                 self.read_named(table.into()).unwrap_or_else(Outcome::Failed)
+            }
+            Err(_) if names_failed(text) => {
+                let reason =
+                    r#"the handler's answer names "failed", but is not one JSON value in UTF-8"#;
+                Outcome::Failed(Failure::new(reason).saying(shown(text)))
             }
             _ => Outcome::Done,
         }
@@ -100,6 +107,13 @@ impl Answer<'_> {
             }
         })
     }
+}
+
+/// Whether a text that is no JSON speaks of events that failed: an answer that was cut off, or is
+/// written in UTF-16.
+fn names_failed(text: &[u8]) -> bool {
+    let letters: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
+    memchr::memmem::find(&letters, br#""failed""#).is_some()
 }
 
 /// The beginning of what a handler said, as one line of text.
@@ -207,5 +221,20 @@ mod tests {
             assert_eq!(body(text), Outcome::Done, "{text}");
         }
         assert!(matches!(body("{\"failed\":7}"), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn a_body_that_names_what_failed_is_never_done_however_it_is_written() {
+        let named = r#"{"failed":["a"]}"#;
+        let of_a = body(named);
+        assert!(matches!(of_a, Outcome::Partly { .. }));
+        assert_eq!(body(&format!("\u{feff}{named}")), of_a);
+        assert_eq!(body("\u{feff}false"), body("false"));
+        for broken in [r#"{"failed":["a""#, r#"{"ok":1}{"failed":["a"]}"#, r#"x {"failed":[]}"#] {
+            assert!(matches!(body(broken), Outcome::Failed(_)), "{broken}");
+        }
+        let wide: Vec<u8> = named.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let batch = Batch { events: &[event(1, "a")], attempt: 1 };
+        assert!(matches!(Answer { text: &wide, batch }.read_body(), Outcome::Failed(_)));
     }
 }
