@@ -218,6 +218,9 @@ impl Status {
             state.phase = phase;
             state.since = SystemTime::now();
         }
+        // How far who leads is behind is not for us to say.
+        state.sight = state.sight.take().filter(|_| phase.role() == "leader");
+        drop(state);
         self.metrics.streaming.set(i64::from(phase == Phase::Streaming));
         self.metrics.leader.set(i64::from(phase.role() == "leader"));
     }

@@ -12,7 +12,7 @@ use event_log::{
     proto::InfoResponse,
 };
 use serde_json::json;
-use service::{config, exit::Exit, logging, shutdown};
+use service::{config, exit::Exit, logging, say, shutdown};
 use tracing::{error, info};
 
 /// A durable log on disk, with a network face.
@@ -167,18 +167,16 @@ fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
     Ok(Client::new(&config)?)
 }
 
-#[expect(clippy::print_stdout, reason = "the groups are the result of this command")]
 fn print(held: InfoResponse) {
-    println!("{:48} {:>10} {:>10}  MEMBER", "GROUP", "BEHIND", "KEEPS");
+    say!("{:48} {:>10} {:>10}  MEMBER", "GROUP", "BEHIND", "KEEPS");
     for group in held.groups {
         let behind = behind(held.next_offset, group.committed);
         let keeps = ByteSize::b(group.held_bytes).to_string();
         let member = if group.client.is_empty() { "none" } else { &group.client };
-        println!("{:48} {behind:>10} {keeps:>10}  {member}", group.name);
+        say!("{:48} {behind:>10} {keeps:>10}  {member}", group.name);
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the groups are the result of this command")]
 fn print_json(held: &InfoResponse) {
     let groups = held.groups.iter().map(|group| {
         let members: Vec<&str> =
@@ -190,7 +188,7 @@ fn print_json(held: &InfoResponse) {
             "members": members,
         })
     });
-    println!("{:#}", json!({ "groups": groups.collect::<Vec<_>>() }));
+    say!("{:#}", json!({ "groups": groups.collect::<Vec<_>>() }));
 }
 
 fn behind(next_offset: u64, committed: Option<u64>) -> u64 {

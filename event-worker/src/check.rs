@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use event_bus::{Bus, Subscription};
 use serde::Serialize;
 use serde_json::json;
-use service::{config::OldName, exit::Exit};
+use service::{config::OldName, exit::Exit, say};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -142,7 +142,6 @@ impl Findings {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the findings are the result of this command")]
 fn print_finding(Finding { severity, name, what, remedy }: &Finding) {
     let word = match severity {
         Severity::Ok => "ok   ",
@@ -150,7 +149,7 @@ fn print_finding(Finding { severity, name, what, remedy }: &Finding) {
         Severity::Stop => "wrong",
     };
     let remedy = remedy.as_ref().map_or_else(String::new, |remedy| format!("; {remedy}"));
-    println!("{word} {name}: {what}{remedy}");
+    say!("{word} {name}: {what}{remedy}");
 }
 
 async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<String, Wrong> {

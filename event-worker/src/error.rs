@@ -161,7 +161,9 @@ impl Error {
                  runs with the same host name and [supervisor] directory; one that was left over \
                  ends by itself"
             }
-            Self::Bus(error) if error.is_transient() => "start the bus; the listener waits for it",
+            Self::Bus(error) if error.is_transient() => {
+                "start the bus (dts, where it hosts the log); the listener waits for it"
+            }
             Self::SlowBus(_) => "see whether the bus works, and try again",
             Self::Bus(_) => "see [bus] in the config: address, token, certificate",
             Self::BadRecord { remedy, .. } => remedy,

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use event_bus::{Bus, BusConfig, KnownGroup, TopicFilter};
 use full_sync::Listening;
 use serde_json::{Value, json};
+use service::say;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -109,12 +110,11 @@ fn topics_of(config: &Config, listener: &str) -> TopicFilter {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is the result of this command")]
 fn print(places: &[Place]) {
     let heads = ["LISTENER", "IN CONFIG", "BEHIND", "KEEPS", "MEMBERS"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heads).chain(places.iter().map(Place::row)).collect();
     for line in table::aligned(&rows) {
-        println!("{line}");
+        say!("{line}");
     }
 }
 
@@ -124,7 +124,6 @@ fn print(places: &[Place]) {
 /// # Errors
 ///
 /// When the config has it, when it still runs somewhere, when the bus does not know it or is away.
-#[expect(clippy::print_stdout, reason = "what was done is the result of this command")]
 pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     let config = Config::open_for_bus(file)?;
     let listener = listener_of(&config.bus, listener).unwrap_or(listener);
@@ -133,7 +132,7 @@ pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     }
     let bus = event_bus::open(&config.bus)?;
     forget(&*bus, &config.bus, listener).await?;
-    println!("forgotten: nothing is kept for {listener} any more");
+    say!("forgotten: nothing is kept for {listener} any more");
     // On a log that is full this waits until the other listeners have gone on: it is no reason to
     // keep the group.
     if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {

@@ -1,6 +1,7 @@
 //! How a command shows its result: in words, or as JSON.
 
 use serde_json::Value;
+use service::say;
 
 /// How a command shows its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,6 @@ impl Output {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the JSON is the result of a command")]
 pub(crate) fn print_json(shown: &Value) {
-    println!("{shown:#}");
+    say!("{shown:#}");
 }

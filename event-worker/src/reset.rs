@@ -6,6 +6,7 @@ use event_bus::{Bus, Partition, Progress, Reset, ResetTo, Subscription};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use service::say;
 use tokio::time::Instant;
 
 use crate::{
@@ -300,7 +301,6 @@ fn past(record: &SkippedRecord, progress: &[Progress]) -> Result<Reset, Error> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is the result of this command")]
 fn print(list: &ResetList, mode: ResetMode) {
     let mut rows = vec![["TOPIC", "PARTITION", "FROM", "TO"].map(str::to_owned)];
     rows.extend(list.resets.iter().map(|reset| {
@@ -308,11 +308,11 @@ fn print(list: &ResetList, mode: ResetMode) {
         [reset.topic.clone(), reset.partition.to_string(), from, reset.to.to_string()]
     }));
     for line in table::aligned(&rows) {
-        println!("{line}");
+        say!("{line}");
     }
     match (list.resets.is_empty(), mode) {
-        (true, _) => println!("its topics are not there yet: nothing to set"),
-        (false, ResetMode::DryRun) => println!("nothing is changed: this is what would be set"),
+        (true, _) => say!("its topics are not there yet: nothing to set"),
+        (false, ResetMode::DryRun) => say!("nothing is changed: this is what would be set"),
         (false, ResetMode::Set) => {}
     }
 }

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use serde_json::Value;
+use service::say;
 
 use crate::{api::ListenerView, client::ApiClient, config::Config, error::Error};
 
@@ -22,9 +23,8 @@ pub enum Steer {
 /// # Errors
 ///
 /// When the config is wrong, when nothing answers, or when that does not run the listener.
-#[expect(clippy::print_stdout, reason = "what was done is the result of this command")]
 pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_to_call(file)?;
     config.listener(id)?;
     let api = ApiClient::new(&config.listen)?;
     let verb = match steer {
@@ -35,8 +35,8 @@ pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), E
     let answer = api.post::<ListenerView>(&path, &Value::Null, ANSWER_DEADLINE).await;
     let view = answer.map_err(|answer| api.error(answer))?;
     match steer {
-        Steer::Restart => println!("{id} is started anew, once the calls that run have ended"),
-        Steer::Retry => println!("{id} tries again now what waits; it was {}", view.state),
+        Steer::Restart => say!("{id} is started anew, once the calls that run have ended"),
+        Steer::Retry => say!("{id} tries again now what waits; it was {}", view.state),
     }
     Ok(())
 }

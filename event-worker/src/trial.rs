@@ -8,10 +8,10 @@ use change_event::ChangeEvent;
 use event_bus::{Delivery, Headers, Partition};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use service::exit::Exit;
+use service::{exit::Exit, say};
 
 use crate::{
-    config::Config,
+    config::{BigInt, Config},
     error::Error,
     event::Event,
     handler::{self, Batch, Outcome},
@@ -29,7 +29,6 @@ const NOWHERE: &str = "try";
 /// # Errors
 ///
 /// When the config or the input is wrong, or the handler is a program that must be started itself.
-#[expect(clippy::print_stdout, reason = "the meaning is the result of this command")]
 pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit, Error> {
     let config = Config::open(file)?;
     let listener = config.listener(id)?;
@@ -39,15 +38,21 @@ pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit
     let mut text = String::new();
     let read = input.take(MAX_INPUT_BYTES).read_to_string(&mut text);
     read.map_err(Error::io("cannot read standard input"))?;
-    let events = events(&text).map_err(Error::BadInput)?;
+    let mut events = events(&text).map_err(Error::BadInput)?;
+    if events.is_empty() {
+        return Err(Error::BadInput("there is no event in it".to_owned()));
+    }
+    if listener.big_int == BigInt::Text {
+        events = events.into_iter().map(Event::with_texts_for_big_numbers).collect();
+    }
     let mut handler = make_handler(0);
-    println!("called with {} ({} bytes)", count(events.len()), text.len());
+    say!("called with {} ({} bytes)", count(events.len()), text.len());
     let began = Instant::now();
     let outcome = handler.handle(Batch { events: &events, attempt: 1 }).await;
-    println!("it answered after {:.1?}", began.elapsed());
+    say!("it answered after {:.1?}", began.elapsed());
     drop(handler);
     let (meaning, exit) = meaning(&outcome, &events);
-    println!("{meaning}");
+    say!("{meaning}");
     Ok(exit)
 }
 

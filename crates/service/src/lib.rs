@@ -11,6 +11,7 @@ pub mod listen;
 pub mod logging;
 pub mod memory;
 pub mod private;
+pub mod said;
 pub mod secret;
 pub mod shutdown;
 

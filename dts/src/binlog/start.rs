@@ -57,7 +57,7 @@ async fn after_gtids(
     if !unknown.is_empty() {
         return Err(Error::refused(
             format!("the place to start has transactions that the server does not have: {unknown}"),
-            "take a set from this server's gtid_executed",
+            "take a set from this server's gtid_executed (on MariaDB gtid_binlog_pos)",
         ));
     }
     let missed = server.gtid_purged.minus(gtids);

@@ -17,6 +17,7 @@ use crate::{
     config::{Config, SourceConfig},
     error::{Error, Result},
     finding::{Finding, Severity},
+    last_bus::LastBus,
     position::{Saved, saved_in},
     status::Place,
     watch,
@@ -104,6 +105,11 @@ pub async fn check(config: &Config) -> Report {
     let (local, running) = local::look(config).await;
     let mut report = Report { local, ..Report::default() };
     let saved = match tokio::time::timeout(MAX_WAIT, read_saved(config)).await {
+        Ok(Ok(None)) => {
+            let moved = LastBus::refuse_other(config).await.err();
+            report.bus.extend(moved.map(|e| Finding { name: "bus_changed", ..finding_of(e) }));
+            None
+        }
         Ok(Ok(saved)) => saved,
         Ok(Err(error)) => {
             report.bus.push(finding_of(error));

@@ -300,7 +300,7 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
         .map(|(schema, table)| Noted { table: format!("{schema}.{table}"), detail: String::new() })
         .collect();
     Ok((!unseen.is_empty()).then(|| Finding {
-        severity: Severity::Note,
+        severity: Severity::Warn,
         name: "capture.tables",
         what: format!("tables in capture.tables that are not seen: {}", named(&unseen)),
         why:

@@ -13,6 +13,19 @@ pub struct Cursor {
     pub(super) values: Vec<KeyValue>,
 }
 
+impl Cursor {
+    /// Whether both are a whole number, and this one is larger.
+    pub(super) fn is_larger_number(&self, other: &Self) -> bool {
+        match (self.values.as_slice(), other.values.as_slice()) {
+            ([one], [other]) => match (one.whole_number(), other.whole_number()) {
+                (Some(one), Some(other)) => one > other,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 /// The first and the last key that are read, both included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
@@ -43,6 +56,14 @@ pub(super) enum KeyValue {
 }
 
 impl KeyValue {
+    fn whole_number(&self) -> Option<i128> {
+        match self {
+            Self::Unsigned(n) => Some((*n).into()),
+            Self::Signed(n) => Some((*n).into()),
+            _ => None,
+        }
+    }
+
     pub(super) fn of_bytes(bytes: &[u8]) -> Self {
         Self::Bytes { hex: hex_digits(bytes) }
     }

@@ -139,9 +139,16 @@ async fn look(
     if described.key.is_none() && described.estimated_rows > config.max_keyless_rows {
         return Err(too_many_rows(&described, config));
     }
+    let mut bounds = Vec::new();
     for bound in [&request.from, &request.to].into_iter().flatten() {
         let bound = described.bound(conn, bound).await;
-        bound.map_err(|error| refused(Code::InvalidParameter, source.reading(error)))?;
+        bounds.push(bound.map_err(|error| refused(Code::InvalidParameter, source.reading(error)))?);
+    }
+    if let [from, to] = bounds.as_slice()
+        && from.is_larger_number(to)
+    {
+        let problem = "the first key is larger than the last, so no row is between them";
+        return Err(refusal(Code::InvalidParameter, problem, "exchange them"));
     }
     let tried = try_out(conn, &described).await;
     tried.map_err(|error| refused(Code::NotPossible, source.error(error)))?;

@@ -112,7 +112,9 @@ impl Source {
                 "ask for a full sync of the table that is there now",
             ),
             error @ super::Error::Bound(_) => {
-                Error::refused(error.to_string(), "ask for the full sync again")
+                let remedy =
+                    "write keys as `PK` has them in events, of a table with one key column";
+                Error::refused(error.to_string(), remedy)
             }
             error @ super::Error::Value { .. } => {
                 Error::refused(error.to_string(), "leave the table out, and tell us of it")

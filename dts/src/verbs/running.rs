@@ -1,6 +1,6 @@
 //! `dts status`, `dts healthy` and `dts reload`: asks the `dts` that runs with a config.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use serde_json::Value;
@@ -96,6 +96,13 @@ async fn call(
     let address = config.listen.address.from_here();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let failed = |error: reqwest::Error| {
+        if error.is_timeout() {
+            return Error::refused(
+                format!("the dts at {address} does not answer within {ANSWER_DEADLINE:?}"),
+                "it hangs, or was stopped (SIGSTOP): see its process; kill it if need be, nothing \
+                 is lost",
+            );
+        }
         let reason = if error.is_connect() {
             "nothing listens there".to_owned()
         } else {
@@ -154,8 +161,12 @@ fn in_words(status: &Value) -> String {
     }
     let open = status["fullSyncs"].as_array().map_or(0, Vec::len);
     rows.push(("full syncs", format!("{open} not ended")));
-    if let Some(error) = status["lastError"]["message"].as_str() {
-        rows.push(("last error", error.to_owned()));
+    let last = &status["lastError"];
+    if let Some(error) = last["message"].as_str() {
+        let at = last["atMs"].as_u64().map(|at| UNIX_EPOCH + Duration::from_millis(at));
+        let age = at.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let ago = age.map(|age| format!(" ({} s ago)", age.as_secs())).unwrap_or_default();
+        rows.push(("last error", format!("{error}{ago}")));
     }
     let lines = rows.iter().map(|(head, value)| format!("{head:<11} {value}"));
     lines.collect::<Vec<_>>().join("\n")

@@ -29,7 +29,10 @@ pub(super) async fn ready(
         None => Ok(Json(json!({ "status": "ready" }))),
         Some(lag) => {
             let why = lag.bus_error.unwrap_or_else(|| "the bus has not answered yet".to_owned());
-            Err(not_ready(why, "start the bus; the listeners wait for it"))
+            Err(not_ready(
+                why,
+                "start the bus (dts, where it hosts the log); the listeners wait for it",
+            ))
         }
     }
 }
@@ -58,7 +61,10 @@ fn why_not_ready(view: &UnitView) -> Option<(String, String)> {
         return Some(("the listener is not running yet".to_owned(), "wait a moment".to_owned()));
     }
     if let Some(error) = &view.lag.bus_error {
-        return Some((error.clone(), "start the bus; the listener waits for it".to_owned()));
+        return Some((
+            error.clone(),
+            "start the bus (dts, where it hosts the log); the listener waits for it".to_owned(),
+        ));
     }
     view.lag.stuck().map(|why| {
         let remedy = "see what the handler is doing; of a transaction that its program does not end, \

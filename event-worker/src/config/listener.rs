@@ -86,7 +86,7 @@ impl ListenerConfig {
             },
             show_output: section.or("showOutput", true),
             handler: HandlerConfig::read(section),
-            life_time: section.optional("lifeTime"),
+            life_time: read_life_time(section),
         }
     }
 
@@ -185,6 +185,15 @@ fn read_start(section: &Section) -> Start {
 
 fn is_full_sync(section: &Section) -> bool {
     section.raw("start").and_then(Value::as_str) == Some("full-sync")
+}
+
+/// Shorter, and it would do nothing but start.
+fn read_life_time(section: &Section) -> Option<Duration> {
+    let life_time = section.optional("lifeTime")?;
+    if life_time < Duration::from_secs(1) {
+        section.note("lifeTime", "is below a second", "leave it out, or write one of hours");
+    }
+    Some(life_time)
 }
 
 /// Whether full syncs are taken.

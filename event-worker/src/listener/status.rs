@@ -116,6 +116,19 @@ pub(crate) struct FailingLane {
 }
 
 impl FailingLane {
+    /// An event that fails alone can be left out.
+    fn remedy(&self) -> String {
+        const FIX: &str = "fix the handler; it is called again by itself";
+        let Self { topic, partition, offset, .. } = self;
+        match self.events {
+            1 => format!(
+                "{FIX}. To go on without this event: event-worker listener skip -t ID --topic \
+                 {topic} --partition {partition} --offset {offset}"
+            ),
+            _ => FIX.to_owned(),
+        }
+    }
+
     /// These have failed just now.
     pub(super) fn new(failure: &Failure, events: &[Event], attempts: u32) -> Self {
         let place = events.first().map(Event::place);
@@ -281,7 +294,7 @@ impl Status {
     /// A call failed; how long the lane has been failing already is kept. Gives how many failures
     /// the log shall tell of, if it shall.
     pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) -> Option<u64> {
-        let remedy = "fix the handler; it is called again by itself";
+        let remedy = failing.remedy();
         let mut report = self.lock();
         report.failures += 1;
         let problem = Problem::new(failing.error.clone(), remedy);
