@@ -79,11 +79,8 @@ impl Catalogs {
     /// What a listener reaches on a bus with this topic prefix.
     pub(crate) fn reach(&self, listener: &ListenerConfig, prefix: &str) -> Reach {
         let mut reach = Reach::default();
-        if self.told.is_empty() && self.silent.is_empty() {
-            reach.reasons.push(Reason::new(
-                format!("no dts has ever published on this bus with topicPrefix {prefix:?}"),
-                "start dts; or see that [bus] says the same here and in dts.toml",
-            ));
+        if let Some(nobody) = self.nobody(prefix) {
+            reach.reasons.push(nobody);
             return reach;
         }
         let all = [("*".to_owned(), "*".to_owned())];
@@ -99,6 +96,30 @@ impl Catalogs {
         reach.reasons.extend(listener.columns.iter().filter_map(|name| lacks(&reached, name)));
         reach.tables = reached.into_iter().map(name_of).collect();
         reach
+    }
+
+    fn nobody(&self, prefix: &str) -> Option<Reason> {
+        let is_none = self.told.is_empty() && self.silent.is_empty();
+        is_none.then(|| {
+            Reason::new(
+                format!("no dts has ever published on this bus with topicPrefix {prefix:?}"),
+                "start dts; or see that [bus] says the same here and in dts.toml",
+            )
+        })
+    }
+
+    /// Why nothing comes of the tables that fit, if that is so.
+    pub(crate) fn why_nothing(&self, glob: &(String, String), prefix: &str) -> Option<Reason> {
+        let none_fits = || self.knows_all() && !self.tables.iter().any(|table| fits(glob, table));
+        self.nobody(prefix).or_else(|| {
+            let (schema, table) = glob;
+            none_fits().then(|| {
+                Reason::new(
+                    format!("{schema}.{table} fits no table that is captured"),
+                    "upper and lower case count; see capture.tables in dts.toml",
+                )
+            })
+        })
     }
 
     /// Whether there is no table that is not told of.
@@ -276,6 +297,18 @@ mod tests {
     fn one_pattern_of_several_is_told() {
         let reach = reach(&catalogs(), "subscribe = { shop = ['item', 'itme'], x = [] }");
         assert_eq!((names(&reach), reach.reasons.len()), (vec!["shop.item"], 2));
+    }
+
+    #[test]
+    fn a_glob_that_fits_nothing_is_told() {
+        let none = |catalogs: &Catalogs, schema: &str, table: &str| {
+            let why = catalogs.why_nothing(&(schema.to_owned(), table.to_owned()), "dbevents");
+            why.map(|why| why.message)
+        };
+        let known = catalogs();
+        assert_eq!((none(&known, "shop", "i*"), none(&known, "*", "*")), (None, None));
+        assert!(none(&known, "shop", "itm").unwrap().contains("shop.itm fits no table"));
+        assert!(none(&Catalogs::default(), "*", "*").unwrap().contains("topicPrefix"));
     }
 
     #[test]

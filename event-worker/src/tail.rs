@@ -6,12 +6,19 @@ use std::{
     time::Duration,
 };
 
-use event_bus::{Consumer, Delivery, Polled, TopicFilter};
+use event_bus::{Bus, Consumer, Delivery, Polled, TopicFilter};
 use service::{Backoff, BackoffConfig, glob};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{config::Config, error::Error, event::Event, listener::read_change, reset::ResetPlace};
+use crate::{
+    config::Config, error::Error, event::Event, listener::read_change, reach::Catalogs,
+    reset::ResetPlace,
+};
+
+/// What is captured is looked up for so long.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 const BUS_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(5), factor: 2.0 };
@@ -34,6 +41,7 @@ pub async fn tail(
     let opened = stop.run_until_cancelled(bus.tail(&wanted.topics(&config), from.to)).await;
     let Some(opened) = opened else { return Ok(()) };
     let mut tail = opened?;
+    stop.run_until_cancelled(wanted.warn(&*bus, &config)).await;
     let shown = stop.run_until_cancelled(show(&mut *tail, &wanted)).await;
     tail.close().await;
     shown.unwrap_or(Ok(()))
@@ -52,6 +60,16 @@ impl Wanted {
             None => ("*", "*"),
         };
         Self { schema: schema.to_owned(), table: table.to_owned() }
+    }
+
+    /// Says so where nothing will come.
+    async fn warn(&self, bus: &dyn Bus, config: &Config) {
+        let looked = timeout(LOOK_DEADLINE, Catalogs::read(bus)).await;
+        let Ok(Ok(catalogs)) = looked else { return };
+        let glob = (self.schema.clone(), self.table.clone());
+        if let Some(why) = catalogs.why_nothing(&glob, &config.bus.topic_prefix) {
+            warn!(remedy = why.remedy, "{}; waiting for it", why.message);
+        }
     }
 
     fn topics(&self, config: &Config) -> TopicFilter {

@@ -107,9 +107,17 @@ struct Bus {
 }
 
 #[derive(Deserialize)]
-struct Placed {
-    #[serde(rename = "Bus")]
-    bus: Option<Bus>,
+struct Placed<'a> {
+    #[serde(borrow, rename = "Bus")]
+    bus: Option<&'a RawValue>,
+}
+
+/// The event without its last member, which is `bus`.
+fn without(text: &str, bus: &RawValue) -> Option<String> {
+    let (before, after) = text.rsplit_once(bus.get())?;
+    let before = before.trim_end().strip_suffix(':')?.trim_end().strip_suffix("\"Bus\"")?;
+    let before = before.trim_end().strip_suffix(',')?;
+    (after.trim() == "}").then(|| format!("{before}}}"))
 }
 
 /// The events of an array, or of one line each.
@@ -128,14 +136,12 @@ fn events(text: &str) -> Result<Vec<Event>, String> {
 fn event(text: &str) -> Result<Event, String> {
     let Placed { bus } = serde_json::from_str(text).map_err(|error| error.to_string())?;
     // It is added anew, as the last member, where it stands in what `tail` prints.
-    let record = match &bus {
-        Some(_) => {
-            let end =
-                text.rfind(",\"Bus\":").ok_or("Bus must be its last member, as tail prints it")?;
-            format!("{}}}", &text[..end])
-        }
+    let record = match bus {
+        Some(bus) => without(text, bus).ok_or("Bus must be its last member, as tail prints it")?,
         None => text.to_owned(),
     };
+    let bus = bus.map(|bus| serde_json::from_str(bus.get())).transpose();
+    let bus: Option<Bus> = bus.map_err(|error| format!("Bus: {error}"))?;
     let change = ChangeEvent::read_text(&record).map_err(|error| error.to_string())?;
     let nowhere = || Bus { topic: NOWHERE.to_owned(), partition: 0, offset: 0 };
     let Bus { topic, partition, offset } = bus.unwrap_or_else(nowhere);
@@ -177,6 +183,10 @@ mod tests {
         let printed = format!("{},\"Bus\":{bus}}}", printed.strip_suffix('}').unwrap());
         let event = &events(&printed).unwrap()[0];
         assert_eq!(event.json(), printed);
+        let spaced = printed.replace(",\"Bus\":", ", \"Bus\": ");
+        assert_eq!(events(&spaced).unwrap()[0].json(), printed);
+        let moved = format!("{{\"Bus\":{bus},{}", &value("a")[1..]);
+        assert!(events(&moved).unwrap_err().contains("last member"));
         assert_eq!((event.place().0.number, event.place().1), (2, 7));
     }
 

@@ -126,6 +126,11 @@ impl Actions {
 }
 
 fn read_subscribe(section: &Section) -> Vec<(String, String)> {
+    if matches!(section.raw("subscribe"), Some(Value::Array(_) | Value::String(_))) {
+        let remedy = "name tables below their schema: subscribe = { shop = [\"item\"] }";
+        section.note("subscribe", "is no table of schemas", remedy);
+        return Vec::new();
+    }
     let subscribe = section.section("subscribe");
     if subscribe.is_present() && subscribe.keys().next().is_none() {
         section.note("subscribe", "is empty", "name a schema, or leave it out for every table");

@@ -233,6 +233,11 @@ impl Inner {
         };
         let unit = Arc::new(Unit::new(id, listener.subscription(id, &config.bus), start));
         let before = self.kept.remove(id);
+        if let Some(before) = &before {
+            // The bus has answered already.
+            let lag = before.unit.view().lag;
+            unit.update_lag(|of_new, _| *of_new = lag);
+        }
         let ending = before.as_ref().map_or_else(Ending::default, |before| {
             before.ending.stop.cancel();
             Ending { stop: CancellationToken::new(), kill: before.ending.kill.clone() }
