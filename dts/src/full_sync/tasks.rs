@@ -274,6 +274,23 @@ impl Tasks {
         });
     }
 
+    /// Ends those of tables that are not captured any more: their changes do not come, so their rows
+    /// would soon be wrong.
+    pub(crate) fn end_uncaptured(&mut self, now: u64) {
+        let is_out = |task: &&Task| {
+            task.state.is_to_send() && !self.captured.includes(&task.schema, &task.table)
+        };
+        let out: Vec<String> =
+            self.tasks.values().filter(is_out).map(|task| task.id.clone()).collect();
+        for id in out {
+            warn!(task = id, "the full sync ends: its table is not captured any more");
+            self.change(&id, now, |task| {
+                task.state = State::Failed;
+                task.error = Some("the table is not captured any more ([capture])".to_owned());
+            });
+        }
+    }
+
     /// Changes a task, if it is there.
     pub(crate) fn change(&mut self, id: &str, now: u64, change: impl FnOnce(&mut Task)) {
         if let Some(task) = self.tasks.get_mut(id) {

@@ -97,7 +97,9 @@ enum Kind {
 
 impl Syncs {
     /// Goes on with these.
-    pub(super) fn start(name: &str, common: Common, (tasks, catalog): (Tasks, Entries)) -> Self {
+    pub(super) fn start(name: &str, common: Common, kept: (Tasks, Entries)) -> Self {
+        let (mut tasks, catalog) = kept;
+        tasks.end_uncaptured(now_ms());
         let (teller, news) = mpsc::channel(MAX_NEWS);
         let (hearer, heard) = mpsc::channel(MAX_NEWS);
         let mut helpers = JoinSet::new();

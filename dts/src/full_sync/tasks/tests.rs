@@ -260,6 +260,20 @@ fn a_task_that_is_sent_is_in_nobodys_way_until_its_listener_may_have_passed_it_o
 }
 
 #[test]
+fn a_task_ends_whose_table_is_not_captured_any_more() {
+    let mut tasks = tasks();
+    tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
+    tasks.change("a-3", 6, |task| task.state = State::Sent);
+    let t1 = vec![("s".to_owned(), "t1".to_owned())];
+    tasks.captured = Captured { tables: t1, ..Captured::default() };
+    tasks.end_uncaptured(7);
+    let states = ["a-1", "a-2", "a-3"].map(|id| tasks.get(id).unwrap().state);
+    assert_eq!(states, [State::Waiting, State::Failed, State::Sent]);
+    let why = tasks.get("a-2").unwrap().error.as_deref().unwrap_or_default();
+    assert!(why.contains("not captured any more"), "{why}");
+}
+
+#[test]
 fn a_new_listener_begins_without_a_table_that_cannot_be_sent() {
     let mut tasks = tasks();
     let asked = request("initial:search", true);
