@@ -148,8 +148,8 @@ impl Config {
         file.finish_of("listen", config)
     }
 
-    /// The same under another server id, for a verb beside the `dts` that runs: of two replicas with
-    /// one id a server sends one away.
+    /// The same under another server id, for a verb beside the `dts` that runs: of two replicas
+    /// with one id a server sends one away.
     #[must_use]
     pub fn beside(mut self) -> Self {
         let process = format!("{} {}", std::process::id(), self.source.server_id);

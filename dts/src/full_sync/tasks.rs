@@ -274,7 +274,7 @@ impl Tasks {
         });
     }
 
-    /// Ends those of tables that are not captured any more: their changes do not come, so their rows
+    /// Ends those of tables that are not captured any more: their changes do not come, so that rows
     /// would soon be wrong.
     pub(crate) fn end_uncaptured(&mut self, now: u64) {
         let is_out = |task: &&Task| {
