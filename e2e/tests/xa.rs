@@ -18,8 +18,12 @@ struct Source {
 
 impl Source {
     async fn start(test: &str) -> Result<Self> {
+        Self::start_with(test, &[]).await
+    }
+
+    async fn start_with(test: &str, options: &[&str]) -> Result<Self> {
         let site = Site::new(test)?;
-        let mysql = site.start_mysql().await?;
+        let mysql = Mysql::start_with("9.7", &site.path("mysql"), options).await?;
         let source = Self { site, mysql };
         let table = "CREATE TABLE xa.t (id INT PRIMARY KEY, text LONGTEXT)";
         source.execute(&["CREATE DATABASE xa", table]).await?;
@@ -101,6 +105,29 @@ async fn rows_of_a_prepared_transaction_that_are_not_captured_are_not_held() -> 
     source.wait_for_published(2).await?;
     let accounting = source.status().await["accounting"].take();
     ensure!(accounting["read"] == 4 && accounting["filtered"] == 2, "{accounting}");
+    drop(dts);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_transaction_before_the_saved_place_is_read_over_for_what_is_prepared()
+-> Result<()> {
+    // By file, all that lies behind the XA PREPARE comes again.
+    let by_file = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let source = Source::start_with("xa-compressed", &by_file).await?;
+    let dts = source.site.start_dts()?;
+    source.prepare("open", "INSERT INTO xa.t VALUES (1, 'one')").await?;
+    let several =
+        ["BEGIN", "INSERT INTO xa.t VALUES (2, 'two')", "INSERT INTO xa.t VALUES (3, '')"];
+    let compressed = [&["SET binlog_transaction_compression = ON"], &several[..], &["COMMIT"]];
+    source.execute(&compressed.concat()).await?;
+    source.wait_for_published(2).await?;
+    drop(dts);
+    let dts = source.site.start_dts()?;
+    wait_until("dts reads on", PATIENCE, async || source.status().await["state"] == "streaming")
+        .await?;
+    source.execute(&["XA COMMIT 'open'"]).await?;
+    source.wait_for_published(3).await?;
     drop(dts);
     source.remove()
 }

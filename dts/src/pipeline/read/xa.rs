@@ -204,8 +204,10 @@ impl Reader {
         let now = self.decoder.position();
         match (file_number(&now.file), now.pos).cmp(&(file_number(file), *pos)) {
             Ordering::Less => {}
-            Ordering::Equal if !self.decoder.is_in_group() => self.behind = None,
-            Ordering::Equal | Ordering::Greater => {
+            // All events in a compressed transaction end where it does.
+            Ordering::Equal if self.decoder.is_in_group() => {}
+            Ordering::Equal => self.behind = None,
+            Ordering::Greater => {
                 return Err(Error::Internal(format!("no transaction ends at {file}:{pos}")));
             }
         }
