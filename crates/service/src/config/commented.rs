@@ -61,6 +61,23 @@ pub fn commented_keys(file: &str) -> Vec<Commented> {
     outs.filter_map(|(at, line)| commented(&lines, at, line)).collect()
 }
 
+/// What is wrong with the keys that are commented out, if a text means what `meaning` makes of it:
+/// those that show no default though they say so, and those that a program does not know.
+pub fn wrong_keys(
+    keys: &[Commented],
+    meaning: impl Fn(&str) -> Result<String, String>,
+) -> Vec<String> {
+    let wrong = |Commented { key, shows_default, without, with }: &Commented| {
+        let with = meaning(with);
+        let is_right = match &with {
+            Ok(_) => !shows_default || with == meaning(without),
+            Err(said) => !shows_default && !is_wrong(said),
+        };
+        (!is_right).then(|| format!("{key}: {with:?}"))
+    };
+    keys.iter().filter_map(wrong).collect()
+}
+
 /// The keys that are not commented out.
 pub fn plain_keys(file: &str) -> Vec<String> {
     let key = |line: Line<'_>| match line.what {
