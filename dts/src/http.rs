@@ -87,7 +87,7 @@ async fn ready(State(Face { status, .. }): State<Face>) -> Response {
 
 async fn reload(State(Face { reloader, .. }): State<Face>) -> Result<Json<Reloaded>, ApiError> {
     let reloaded = reloader.reload().map_err(|mistakes| {
-        let remedy = "correct the config file; the one of before goes on";
+        let remedy = "correct the config file; the old one stays in force";
         ApiError::new(StatusCode::BAD_REQUEST, mistakes.to_string(), remedy)
     });
     reloaded.map(Json)

@@ -91,7 +91,7 @@ impl LastBus {
         };
         let verb = match last {
             Self::EmbeddedLog { .. } => "dts position take-over",
-            _ => "dts position take-over --from THE-CONFIG-OF-BEFORE",
+            _ => "dts position take-over --from THE-EARLIER-CONFIG",
         };
         Err(Error::refused(
             format!(

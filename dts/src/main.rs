@@ -37,7 +37,7 @@ struct Arguments {
 enum Verb {
     /// Run until stopped.
     Run,
-    /// Look at config and server, and say what to mend.
+    /// Look at config and server, and say what to fix.
     Check(CheckArguments),
     /// Show how the dts is that runs with this config.
     Status(StatusArguments),

@@ -54,7 +54,7 @@ impl Reloader {
     ///
     /// # Errors
     ///
-    /// All its mistakes; then the config of before goes on.
+    /// All its mistakes; then the old config stays in force.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let fresh = Config::open(&self.file).inspect_err(|mistakes| {
             error!("the config is not reloaded, the old one goes on: {mistakes}");

@@ -143,7 +143,7 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_told_apart() -
     let other = Mysql::start_with("9.7", &folder, &["--gtid-mode=OFF"]).await?;
     let (here, there) = (source.mysql.address(), other.address());
     source.site.configure_dts(&there, "shop")?;
-    let parts = ["this is server ", "without GTIDs it means nothing here", "the server of before"];
+    let parts = ["this is server ", "without GTIDs it means nothing here", "the earlier server"];
     source.site.expect_refusal("another server", &parts).await?;
     source.site.configure_hosts(&[&here, &there], "shop", "")?;
     let parts = ["source.hosts names 2 hosts", "gtid_mode is not ON", "or name one host"];

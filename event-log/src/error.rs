@@ -77,7 +77,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A write or sync failed so that the file cannot be trusted until it is read again.
-    #[error("the event log stopped after a failed write ({0}): mend the disk and start again")]
+    #[error("the event log stopped after a failed write ({0}): repair the disk and start again")]
     Poisoned(String),
     /// What a server says about itself: it is damaged, or stopped after a failed write.
     #[error("{0}")]

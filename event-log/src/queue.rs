@@ -152,16 +152,16 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
-    /// For the writer: this group and all that were put after it are not kept. `mend` says how the
+    /// For the writer: this group and all that were put after it are not kept. `repair` says how the
     /// stream ends then; where it cannot, nothing more is taken.
     pub(crate) fn failed(
         &self,
         first: Pending,
         failure: Failure,
-        mend: impl FnOnce() -> Result<Tail, Error>,
+        repair: impl FnOnce() -> Result<Tail, Error>,
     ) {
         let mut state = self.lock();
-        let failure = match mend() {
+        let failure = match repair() {
             Ok(tail) => {
                 state.tail = tail;
                 failure

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// What only a human can mend. A bus that is away is waited for.
+/// What only a human can fix. A bus that is away is waited for.
 pub async fn run<F>(
     file: &Path,
     id: &str,

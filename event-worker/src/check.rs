@@ -113,7 +113,7 @@ impl Findings {
         }
     }
 
-    /// What is written in the config by a name of before.
+    /// What is written in the config by an old name.
     fn old_name(&mut self, OldName { what, remedy }: &OldName) {
         self.push(Severity::Warn, "config", what.clone(), Some(remedy.clone()));
     }

@@ -38,7 +38,7 @@ pub struct Config {
     pub listeners: BTreeMap<String, ListenerConfig>,
     /// The environment variables that secrets were taken from.
     pub(crate) secret_variables: BTreeSet<String>,
-    /// What is written by names of before, and what to write instead.
+    /// What is written by old names, and what to write instead.
     pub(crate) old_names: Vec<OldName>,
     /// The `[bus]` section as written, to see whether a reload changes it.
     bus_as_written: Option<Value>,
@@ -131,7 +131,7 @@ impl Config {
         })
     }
 
-    /// Warns of what is written by names of before.
+    /// Warns of what is written by old names.
     pub(crate) fn warn_of_old_names(&self) {
         for old in &self.old_names {
             warn!("{}: {old}", self.path.display());

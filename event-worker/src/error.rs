@@ -130,7 +130,7 @@ impl Error {
             Self::ApiRefused { remedy, .. } => remedy,
             Self::ListenerStopped => "see how it is (event-worker status), and try again",
             Self::UnknownPartition { .. } => "name one of these with --topic and --partition",
-            Self::Config(_) | Self::UnknownListener { .. } => "mend the config file",
+            Self::Config(_) | Self::UnknownListener { .. } => "correct the config file",
             Self::ListenerInConfig(_) => {
                 "take it out of the config and reload, then forget it; to let it go on at another \
                  place: event-worker listener reset"

@@ -87,7 +87,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// What only a human can mend. A bus that is away is waited for.
+    /// What only a human can fix. A bus that is away is waited for.
     pub async fn run<F>(self, make_handler: F, stop: CancellationToken) -> Result<(), Error>
     where
         F: Fn(usize) -> Box<dyn Handler> + Send + Sync,

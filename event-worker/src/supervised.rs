@@ -41,7 +41,7 @@ pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Pat
 ///
 /// # Errors
 ///
-/// What only a human can mend.
+/// What only a human can fix.
 pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
     let what = format!("cannot reach the supervisor at {}", socket.display());
     let started = timeout(START_DEADLINE, start(socket, id)).await;

@@ -1,4 +1,4 @@
-//! What the commands take and print: flags, JSON with the names of the API, and names of before.
+//! What the commands take and print: flags, JSON with the names of the API, and old names.
 
 use serde_json::{Value, json};
 use tokio::process::Command;

@@ -37,7 +37,7 @@ async fn the_supervisor_and_a_listener_may_be_killed_at_any_time_and_nothing_is_
         }
     }
     site.wait_until_committed("a").await;
-    // The listener of before may have done it all; then the last one may yet be starting.
+    // The earlier listener may have done it all; then the last one may yet be starting.
     program.pid_of("a").await;
     assert_eq!(program.stop().await, Some(0));
     let handled = site.handled("seen");

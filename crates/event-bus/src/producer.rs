@@ -104,6 +104,6 @@ pub enum TopicChange {
 pub enum Durability {
     /// It is, with all that was open before.
     Durable,
-    /// Not yet; the checkpoint is still that of before.
+    /// Not yet; the checkpoint is still the earlier one.
     Open,
 }

@@ -3,7 +3,7 @@
 //! A program takes its values out of a [`Section`] one by one. What is missing, of a wrong kind or
 //! out of range is noted and replaced by a stand-in; keys that nobody asked for are noted too.
 //! [`File::finish`] then gives the value, or every mistake with file, key and remedy. What goes by
-//! a name of before is no mistake: [`File::old_names`] has it, to be told as a warning.
+//! an old name is no mistake: [`File::old_names`] has it, to be told as a warning.
 
 pub mod commented;
 mod section;
@@ -30,7 +30,7 @@ pub struct Mistake {
     pub remedy: String,
 }
 
-/// Something in a config file that goes by a name of before: it works, and is to be warned of.
+/// Something in a config file that goes by an old name: it works, and is to be warned of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldName {
     /// What does.
@@ -81,7 +81,7 @@ impl fmt::Display for OldName {
 #[derive(Debug, Default)]
 struct Noted {
     mistakes: RefCell<Vec<Mistake>>,
-    /// Keys by names of before.
+    /// Keys by old names.
     old_names: RefCell<Vec<OldName>>,
     /// The environment variables that secrets were taken from.
     secret_variables: RefCell<BTreeSet<String>>,
@@ -160,7 +160,7 @@ impl File {
         self.notes.secret_variables.borrow().clone()
     }
 
-    /// The keys that go by names of before, of those that were asked for until now.
+    /// The keys that go by old names, of those that were asked for until now.
     pub fn old_names(&self) -> Vec<OldName> {
         self.notes.old_names.borrow().clone()
     }

@@ -41,7 +41,7 @@ impl Secret {
         self.value.expose_secret()
     }
 
-    /// What its file holds now: secrets are changed while programs run. The value of before where
+    /// What its file holds now: secrets are changed while programs run. The earlier value where
     /// no file holds it, or the file cannot be read.
     #[must_use]
     pub fn renewed(&self) -> Self {

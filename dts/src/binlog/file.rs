@@ -20,7 +20,7 @@ use crate::{
 /// The last position that a server can be asked for: its protocol has 32 bits for it.
 const MAX_ASKABLE: u64 = u32::MAX as u64;
 
-const BEGIN_ANEW: &str = "bring the server of before back; or begin with what this one has \
+const BEGIN_ANEW: &str = "bring the earlier server back; or begin with what this one has \
     (`dts position set earliest`) and send the captured tables anew";
 
 /// What stands in a file at a position.
@@ -51,7 +51,7 @@ pub(super) async fn resume(
                  it means nothing here",
                 server.uuid, saved.server_uuid
             ),
-            "connect to the server of before; or begin with what this one has (`dts position set \
+            "connect to the earlier server; or begin with what this one has (`dts position set \
              earliest`) and send the captured tables anew",
         ));
     }

@@ -26,7 +26,7 @@ pub struct HiddenColumn {
     pub name: String,
     /// Its type, as `information_schema.COLUMNS.DATA_TYPE` names it.
     pub data_type: String,
-    /// The digits of fraction of a time in the format of before MariaDB 10.1.2; else 0.
+    /// The digits of fraction of a time in the format before MariaDB 10.1.2; else 0.
     pub fraction: u8,
     /// Whether the server makes its values of others.
     pub is_generated: bool,

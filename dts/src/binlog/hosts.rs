@@ -1,4 +1,4 @@
-//! Which of several hosts is read from: the one of before, else the next that has all we have read.
+//! Which of several hosts is read from: the earlier one, else the next that has all we have read.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ impl Hosts {
     }
 
     /// Connects to the first host that is set as we need it and can continue the saved position:
-    /// the one of before is asked first.
+    /// the earlier one is asked first.
     ///
     /// # Errors
     ///
@@ -227,7 +227,7 @@ pub(crate) async fn open(config: &SourceConfig) -> Result<(Conn, Server)> {
 ///
 /// # Errors
 ///
-/// Refused, with all that has to be mended.
+/// Refused, with all that has to be fixed.
 pub(crate) fn refuse_stops(findings: &[Finding]) -> Result<()> {
     let stops: Vec<&Finding> =
         findings.iter().filter(|finding| finding.severity == Severity::Stop).collect();
@@ -289,7 +289,7 @@ fn say(mut misses: Vec<Miss>, verdict: Verdict) -> Error {
         Verdict::Wait => Error::SourceAway { address, reason: texts.join("; ") },
         Verdict::Lost | Verdict::Refused => Error::refused(
             format!("no host can go on: {}", texts.join("; ")),
-            "mend one of them, and start dts again",
+            "fix one of them, and start dts again",
         ),
     }
 }

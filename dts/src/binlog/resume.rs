@@ -163,7 +163,7 @@ fn by_gtids(server: &Server, mut saved: Saved, lacking: &Lacking) -> Result<Resu
                  checkpoint does not say which transaction it was",
                 saved.server_uuid, server.uuid
             ),
-            "connect to the server of before until that transaction is done",
+            "connect to the earlier server until that transaction is done",
         ));
     }
     if has_lost || saved.server_uuid != server.uuid {

@@ -46,7 +46,7 @@ pub struct Host {
     pub server: Option<Facts>,
     /// The statements that give the user what it needs and lacks.
     pub grants: Vec<String>,
-    /// What should be mended; the worst first.
+    /// What should be fixed; the worst first.
     pub findings: Vec<Finding>,
 }
 

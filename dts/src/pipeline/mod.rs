@@ -293,7 +293,7 @@ async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -
                 format!(
                     "the topics of {prefix} are those of dts {name}, which reads another MySQL"
                 ),
-                "set another bus.topicPrefix; or, if that is the MySQL of before, the name of before",
+                "set another bus.topicPrefix; or, if that is the earlier MySQL, the earlier name",
             ));
         }
     }

@@ -43,9 +43,8 @@ const CONTROL_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a full sync begins again.
 const BROKEN_OFF: &str = "its one read of the table is broken off";
-const ALTERED: &str = "its table was altered, and what was sent of it is of the table of before";
-const REPLACED: &str =
-    "a table was renamed to its name, and what was sent is of the table of before";
+const ALTERED: &str = "its table was altered, and what was sent of it is of the earlier table";
+const REPLACED: &str = "a table was renamed to its name, and what was sent is of the earlier table";
 
 /// How tables are looked up again for a new listener.
 const RESOLVE_RETRY: BackoffConfig =

@@ -94,7 +94,7 @@ impl Publisher {
     /// # Errors
     ///
     /// When a value cannot be written or is too large for the bus, or the records to skip are not
-    /// those of before. Then nothing of the record at hand is in the batch or counted.
+    /// the earlier ones. Then nothing of the record at hand is in the batch or counted.
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
         let table = self.table(change.table)?;
         let Self { open, native, oversize, windows, seq, .. } = self;

@@ -67,7 +67,7 @@ impl OpenTransaction {
 
     /// What was published of it.
     pub(super) fn so_far(&self) -> Skip {
-        // While records are held back the durable ones are still those of before.
+        // While records are held back the durable ones are still the earlier ones.
         if self.records <= self.skip.records {
             return self.skip;
         }
@@ -95,7 +95,7 @@ impl OpenTransaction {
                 self.skip.records
             ),
             "undo what was changed since in [capture]; if nothing was, the server's history is \
-             another one, or it logged the rows in another order than the server of before: \
+             another one, or it logged the rows in another order than the earlier server: \
              connect to that one until the transaction is done, or send it again from its first \
              row: `dts position show` says where it begins, `dts position set` sets that anew",
         )

@@ -30,7 +30,7 @@ pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments)
     let checkpoint = read(&bus, &name, arguments.dry_run).await?;
     let Some(saved) = saved_in(&checkpoint)? else {
         return Err(Error::refused(
-            format!("there is no position of dts {name} on the bus of before"),
+            format!("there is no position of dts {name} on the earlier bus"),
             "name the config file that dts ran with there: --from FILE",
         ));
     };
@@ -43,7 +43,7 @@ pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments)
     hold.change(Some(after)).await
 }
 
-/// The bus of before, and the name there.
+/// The earlier bus, and the name there.
 async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusConfig, String)> {
     const NAME_IT: &str = "name the config file that dts ran with on the other bus: --from FILE";
     if let Some(file) = &arguments.from {

@@ -238,7 +238,7 @@ async fn changes_are_told(url: String) -> Result<()> {
         let found = described.check_unchanged(&mut conn).await;
         ensure!(matches!(found, Err(Error::Altered(_))), "{alteration}: {found:?}");
     }
-    // Read by the description of before, and gone on with the cursor of before.
+    // Read by the earlier description, and gone on with the earlier cursor.
     let found = read_all(&mut conn, &before, &Bounds::default(), (9, 9)).await;
     let error = found.err().context("it was read")?;
     ensure!(error.chain().any(|e| e.to_string().contains("'v'")), "{error:?}");

@@ -121,7 +121,7 @@ fn search(index: &Path, file: u32, sought: Sought) -> io::Result<Option<u64>> {
 
 /// Makes the index of a day what its data files say. `last` are the right entries of the day's last
 /// file; those of the others are read from the data only when the index lacks them.
-pub(crate) fn mend(stream: &Path, segments: &[Segment], last: &[u8]) -> Result<(), Error> {
+pub(crate) fn repair(stream: &Path, segments: &[Segment], last: &[u8]) -> Result<(), Error> {
     let Some((open, closed)) = segments.split_last() else { return Ok(()) };
     let path = open.id.index(stream);
     let old = fs::read(&path).unwrap_or_default();

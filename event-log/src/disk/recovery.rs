@@ -34,7 +34,7 @@ pub(crate) fn recover(stream: &Path, origin: u32) -> Result<Recovered, Error> {
         }
         let tail = Tail { origin, ..last.tail };
         segments.push(last.segment);
-        index::mend(stream, &segments, &last.entries)?;
+        index::repair(stream, &segments, &last.entries)?;
         return Ok(Recovered { segments, tail });
     }
     Ok(Recovered { segments: Vec::new(), tail: Tail::new(origin) })

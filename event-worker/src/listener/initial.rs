@@ -69,7 +69,7 @@ impl Initial {
     ///
     /// # Errors
     ///
-    /// What only a human can mend.
+    /// What only a human can fix.
     pub(super) async fn ask(self) -> Result<(), Error> {
         let mut backoff = Backoff::new(LOOK);
         let mut is_told = false;

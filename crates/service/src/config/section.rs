@@ -133,7 +133,7 @@ impl Section {
         });
     }
 
-    /// Notes that keys go by names of before: a warning, with what to write instead. `key` is what
+    /// Notes that keys go by old names: a warning, with what to write instead. `key` is what
     /// they are called now; beside it they are a mistake.
     pub fn note_old(&self, old: &[&str], key: &str, instead: &str) {
         let found: Vec<&str> = old.iter().copied().filter(|old| self.has(old)).collect();

@@ -221,7 +221,7 @@ fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
     Error::refused(
         format!(
             "XA COMMIT {xid}{gtid} before {file}:{pos} is of rows that dts has not read: its XA \
-             PREPARE was read from the server of before, and is not sent again"
+             PREPARE was read from the earlier server, and is not sent again"
         ),
         format!(
             "start before that XA PREPARE (`dts position set --gtid …`); or behind this commit \
