@@ -152,8 +152,8 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
-    /// For the writer: this group and all that were put after it are not kept. `repair` says how the
-    /// stream ends then; where it cannot, nothing more is taken.
+    /// For the writer: this group and all that were put after it are not kept. `repair` says how
+    /// the stream ends then; where it cannot, nothing more is taken.
     pub(crate) fn failed(
         &self,
         first: Pending,
