@@ -2,19 +2,24 @@
 //!
 //! It is said when this member has got partitions, and so speaks for the group: of two members with
 //! different configs the one that has them counts. Where there is no topic yet nobody gets any, and
-//! whoever joined begins with the first record.
+//! whoever joined begins with the first record. It is looked now and then whether it still stands
+//! there: the topic that keeps it may have been deleted.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use event_bus::{Bus, Subscription};
 use full_sync::{Heard, Listening};
 use service::{Backoff, glob};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
     BUS_RETRY, Listener,
-    status::{Status, now_ms},
+    status::{State, Status, now_ms},
 };
+
+/// How often it is looked whether it still stands there.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 pub(super) struct Teller {
     bus: Arc<dyn Bus>,
@@ -50,7 +55,10 @@ impl Teller {
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
-            self.status.assigned().await;
+            // Who stands by has nothing to say.
+            while timeout(SAY_AGAIN, self.status.assigned()).await.is_err()
+                && self.status.report().state == State::Standby
+            {}
         }
     }
 

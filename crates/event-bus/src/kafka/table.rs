@@ -1,8 +1,8 @@
 //! The control table on Kafka: entries of the compacted topic `{prefix}.control`.
 //!
 //! Who listens reads the topic from its beginning, alone, on a thread of its own. When the brokers
-//! no longer have the place where it is, because the topic was made anew, it begins again: all
-//! entries come once more, and whoever listens folds them by key.
+//! no longer have the place where it is, or the topic has another id, because it was made anew, it
+//! begins again: all entries come once more, and whoever listens folds them by key.
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,7 @@ use super::{
     Place,
     client::Voice,
     control::{self, Changes, TABLE_KEYS},
+    topic_id,
 };
 use crate::{Control, ControlChange, Error, Result};
 
@@ -32,6 +33,11 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// How often trouble that passes by itself is told.
 const TROUBLE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the topic is still the same, and how many looks in a row find none
+/// before it counts as deleted: brokers hear of a topic one after the other.
+const VERIFY_EVERY: Duration = Duration::from_secs(10);
+const MAX_MISSING: u32 = 2;
 
 /// What is tried, for messages.
 const DOING: &str = "cannot read the control table";
@@ -96,6 +102,12 @@ struct Reading {
     /// Whether the topic's end was reached once, and all before it told.
     is_level: bool,
     troubled: Option<Instant>,
+    /// When it was looked whether the topic is still the same.
+    verified: Option<Instant>,
+    /// The topic's id, once it was seen.
+    id: Option<String>,
+    /// Looks in a row that found no topic.
+    missing: u32,
 }
 
 impl Reading {
@@ -110,6 +122,9 @@ impl Reading {
             fresh: BTreeMap::new(),
             is_level: false,
             troubled: None,
+            verified: None,
+            id: None,
+            missing: 0,
         };
         let read = move || while reading.step().is_some() {};
         let spawned = thread::Builder::new().name("kafka-control".to_owned()).spawn(read);
@@ -121,6 +136,10 @@ impl Reading {
     fn step(&mut self) -> Option<()> {
         if self.send.is_closed() {
             return None;
+        }
+        if self.verified.is_none_or(|looked| looked.elapsed() > VERIFY_EVERY) {
+            self.verify()?;
+            self.verified = Some(Instant::now());
         }
         // The end is told with an answer that has no records, which the brokers keep back.
         let is_waiting = self.is_level && !self.fresh.is_empty();
@@ -146,6 +165,46 @@ impl Reading {
         match self.voice.refusal(&self.place.config.address) {
             Some(refusal) => self.trouble(refusal),
             None => Some(()),
+        }
+    }
+
+    /// Begins again where the topic is another one, and tells where there is none. The library does
+    /// not notice either by itself: it waits behind the end of the one that was.
+    fn verify(&mut self) -> Option<()> {
+        let topic = control::topic_name(&self.place);
+        // Brokers that are away are told of by what is read.
+        let Ok(described) = topic_id::describe(self.consumer.client(), &[&topic]) else {
+            return Some(());
+        };
+        let Some(now) = described.into_iter().next() else {
+            self.missing += 1;
+            let address = self.place.config.address.clone();
+            let reason = format!("the topic {topic} was deleted");
+            let is_gone = self.missing >= MAX_MISSING;
+            return if is_gone {
+                self.trouble(Error::Unavailable { address, reason })
+            } else {
+                Some(())
+            };
+        };
+        self.missing = 0;
+        if topic_id::is_none(&now.id) {
+            return Some(());
+        }
+        let before = self.id.replace(now.id);
+        if before.is_none() || before == self.id {
+            return Some(());
+        }
+        tracing::warn!(
+            topic,
+            "the topic was deleted and made again: it is read from its beginning"
+        );
+        match open(&self.place, &self.voice) {
+            Ok(consumer) => {
+                self.consumer = consumer;
+                Some(())
+            }
+            Err(error) => self.trouble(self.place.error(DOING, &error, &self.voice)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod away;
 mod contract;
+mod control;
 mod partitions;
 mod producer;
 mod proxy;

@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 /// Kinds of requests, by their keys (https://kafka.apache.org/protocol).
+pub(crate) const FETCH: i16 = 1;
 pub(crate) const LIST_OFFSETS: i16 = 2;
 pub(crate) const METADATA: i16 = 3;
 
