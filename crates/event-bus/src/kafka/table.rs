@@ -34,8 +34,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often trouble that passes by itself is told.
 const TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the topic is still the same, and how many looks in a row find none
-/// before it counts as deleted: brokers hear of a topic one after the other.
+/// How often it is looked whether the topic is still the same, and how many looks in a row find
+/// none before it counts as deleted: brokers hear of a topic one after the other.
 const VERIFY_EVERY: Duration = Duration::from_secs(10);
 const MAX_MISSING: u32 = 2;
 
