@@ -347,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_named_by_a_flag_and_the_word_of_before_is_taken() {
+    fn a_listener_is_named_by_a_flag_and_the_old_form_is_taken() {
         Arguments::command().debug_assert();
         let start = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::FullSync { verb: FullSyncVerb::Start { id, table, word, .. } } => {

@@ -32,9 +32,7 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
     }
     let list = api.get::<ListenerList>(LIST, ANSWER_DEADLINE).await;
     let list = list.map_err(|answer| api.error(answer))?;
-    {
-        say!("{}", table(&list.listeners).trim_end());
-    }
+    say!("{}", table(&list.listeners).trim_end());
     Ok(())
 }
 

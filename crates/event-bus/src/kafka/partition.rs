@@ -2,6 +2,8 @@
 
 /// The partition of a key among `partitions`.
 ///
+/// Of a record it is [`crate::Record::order`] that counts: its key, for most.
+///
 /// The rule is that of `BuiltInPartitioner.partitionForKey` in Kafka's Java client: murmur2 of the
 /// key's bytes, without its sign bit, modulo the count. So whoever writes to the same topic with
 /// that client, or joins two topics by key, finds the same partition.
