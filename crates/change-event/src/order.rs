@@ -59,17 +59,16 @@ fn text_end(text: &str) -> usize {
 
 fn fold(text: &str, folded: &mut String) {
     let marks = CanonicalCombiningClassMapBorrowed::new();
-    let decomposed =
-        DecomposingNormalizerBorrowed::new_nfkd().normalize(text.trim_end_matches(' '));
+    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(text);
     let mut last = '\0';
-    for c in decomposed.chars().flat_map(char::to_lowercase).map(kana) {
+    for c in decomposed.chars().flat_map(char::to_lowercase).map(twin) {
         // ß is ss to some and s to others.
         let is_second_s = (last, c) == ('s', 's');
         if marks.get_u8(c) != 0 || is_ignorable(c) || is_second_s {
             continue;
         }
         folded.push_str(base(c).unwrap_or(c.encode_utf8(&mut [0; 4])));
-        last = if c == 'ß' { 's' } else { c };
+        last = c;
     }
     let end = folded.trim_end_matches(' ').len();
     folded.truncate(end);
@@ -81,7 +80,6 @@ fn base(c: char) -> Option<&'static str> {
         'æ' => "ae",
         'œ' => "oe",
         'ø' => "o",
-        'ß' => "s",
         'đ' | 'ð' => "d",
         'ł' => "l",
         'ħ' => "h",
@@ -91,9 +89,10 @@ fn base(c: char) -> Option<&'static str> {
     })
 }
 
-/// Hiragana as Katakana.
-fn kana(c: char) -> char {
+/// Hiragana as Katakana, and ß as s.
+fn twin(c: char) -> char {
     match c {
+        'ß' => 's',
         'ぁ'..='ゖ' => char::from_u32(u32::from(c) + 0x60).unwrap_or(c),
         _ => c,
     }
@@ -121,7 +120,8 @@ mod tests {
             ["strasse", "Straße"],
             ["strase", "straße"],
             ["muller", "MÜLLER"],
-            ["ßs", "ss"],
+            ["ßs", "sß"],
+            ["sss", "sß"],
             ["encyclopaedia", "Encyclopædia"],
             ["lodz", "Łódź"],
             ["ａｂｃ１", "abc1"],
