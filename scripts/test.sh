@@ -58,6 +58,13 @@ stop_servers() {
   started=()
 }
 
+# What the failed tests said, once more, where a reader of the end finds it: 30 lines of each.
+tell_failures() {
+  awk '/^---- .* stdout ----$/ { left = 30 }
+    /^failures:$/ { left = 0 }
+    left-- > 0' "$logs"/{tests,long,containers}.log 2>/dev/null || true
+}
+
 # Adds up the lines that each test binary ends with.
 sum_up() {
   awk '/^test result:/ { passed += $4; failed += $6; binaries++ }
@@ -80,6 +87,7 @@ containers() {
 }
 
 mkdir -p "$logs"
+rm -f "$logs"/*.log
 phase tools ./scripts/install.sh build curl python3 setpriv flock java mvn openssl
 trap stop_servers EXIT
 trap 'exit 130' INT TERM
@@ -100,6 +108,9 @@ if [ -n "$all" ]; then
 fi
 stop_servers
 echo "all phases took $SECONDS s; output is in $logs"
-if [ ${#failed[@]} -gt 0 ]; then echo "failed phases: ${failed[*]}"; fi
+if [ ${#failed[@]} -gt 0 ]; then
+  tell_failures
+  echo "failed phases: ${failed[*]}"
+fi
 sum_up
 [ ${#failed[@]} -eq 0 ]
