@@ -12,7 +12,7 @@ use crate::reach::Catalogs;
 /// How often it is looked up while every pattern fits a table,
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// and how soon when one does not, or the bus could not be asked; each time later, up to the above.
+/// and how soon once more when one does not, or the bus could not be asked.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the bus may take to answer.
@@ -36,10 +36,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
 }
 
 fn until_next(in_vain: u32) -> Duration {
-    match in_vain {
-        0 => LOOK_EVERY,
-        1.. => LOOK_AGAIN.saturating_mul(1 << (in_vain - 1).min(8)).min(LOOK_EVERY),
-    }
+    if in_vain == 1 { LOOK_AGAIN } else { LOOK_EVERY }
 }
 
 /// Whether every pattern fits a table.
@@ -60,7 +57,7 @@ mod tests {
 
     #[test]
     fn what_is_looked_for_in_vain_is_looked_for_soon_and_then_seldom() {
-        let waits = [1, 2, 3, 4, 100, 0].map(|in_vain| until_next(in_vain).as_secs());
-        assert_eq!(waits, [5, 10, 20, 30, 30, 30]);
+        let waits = [1, 2, 100, 0].map(|in_vain| until_next(in_vain).as_secs());
+        assert_eq!(waits, [5, 30, 30, 30]);
     }
 }

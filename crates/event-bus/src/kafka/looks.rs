@@ -11,9 +11,9 @@ const FIRST_EVERY: Duration = Duration::from_secs(1);
 const TOLD_PATIENCE: Duration = Duration::from_secs(20);
 const SELDOM_EVERY: Duration = Duration::from_mins(5);
 
-/// After something was new, how long it is looked at as often as ever: brokers hear of a topic one
+/// After something was new it is looked at once more, so much later: brokers hear of a topic one
 /// after the other.
-const NEWS_TIME: Duration = Duration::from_secs(10);
+const NEWS_TIME: Duration = EVERY;
 
 #[derive(Debug, Default)]
 pub(super) struct Looks {
@@ -21,8 +21,16 @@ pub(super) struct Looks {
     /// None: now.
     next: Option<Instant>,
     seen: Seen,
-    /// What stands for the topics, as somebody else has seen them, and since when.
-    told: Option<(u64, Instant)>,
+    told: Option<Told>,
+}
+
+/// What somebody else has seen.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// Stands for the topics.
+    topics: u64,
+    since: Instant,
+    last: Instant,
 }
 
 /// What was found at a look.
@@ -45,6 +53,7 @@ impl Looks {
     pub(super) fn looked(&mut self, seen: Seen, now: Instant) {
         (self.last, self.seen) = (Some(now), seen);
         self.next = Some(now + if seen == Seen::Settled { EVERY } else { FIRST_EVERY });
+        self.trust(now);
     }
 
     /// It has to look soon: the brokers may answer again.
@@ -54,13 +63,26 @@ impl Looks {
 
     /// Somebody else has looked.
     pub(super) fn told(&mut self, topics: u64, now: Instant) {
-        let Some((_, since)) = self.told.filter(|(before, _)| *before == topics) else {
-            (self.told, self.next) = (Some((topics, now)), None);
+        match &mut self.told {
+            Some(told) if told.topics == topics => told.last = now,
+            _ => {
+                self.told = Some(Told { topics, since: now, last: now });
+                self.next = None;
+            }
+        }
+        self.trust(now);
+    }
+
+    /// The next look is late, if this member has looked once more since the news, and another does.
+    fn trust(&mut self, now: Instant) {
+        let (Some(told), Some(last), Some(next)) = (self.told, self.last, self.next) else {
             return;
         };
-        let is_old = now >= since + NEWS_TIME && self.seen != Seen::Open;
-        if let (true, Some(last), Some(next)) = (is_old, self.last, self.next) {
-            self.next = Some(next.max((now + TOLD_PATIENCE).min(last + SELDOM_EVERY)));
+        if self.seen != Seen::Open
+            && last >= told.since + NEWS_TIME
+            && now < told.last + TOLD_PATIENCE
+        {
+            self.next = Some(next.max((told.last + TOLD_PATIENCE).min(last + SELDOM_EVERY)));
         }
     }
 }

@@ -34,9 +34,13 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often trouble that passes by itself is told.
 const TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the topic is still the same, and how many looks in a row find
-/// none before it counts as deleted: brokers hear of a topic one after the other.
-const VERIFY_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether the topic is still the same: each look is a request, and every
+/// listener has one who reads.
+const VERIFY_EVERY: Duration = Duration::from_mins(1);
+
+/// How soon it is looked again when there is none, and how many such looks in a row there are before
+/// it counts as deleted: brokers hear of a topic one after the other.
+const VERIFY_AGAIN: Duration = Duration::from_secs(10);
 const MAX_MISSING: u32 = 2;
 
 /// What is tried, for messages.
@@ -137,7 +141,8 @@ impl Reading {
         if self.send.is_closed() {
             return None;
         }
-        if self.verified.is_none_or(|looked| looked.elapsed() > VERIFY_EVERY) {
+        let verify_after = if self.missing == 0 { VERIFY_EVERY } else { VERIFY_AGAIN };
+        if self.verified.is_none_or(|looked| looked.elapsed() > verify_after) {
             self.verify()?;
             self.verified = Some(Instant::now());
         }

@@ -10,7 +10,7 @@ use super::{
     proxy::{FETCH, Proxy},
 };
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn entry(key: &str) -> ControlChange {
     (key.to_owned(), Some(Bytes::from_static(b"value")))
