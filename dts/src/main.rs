@@ -56,6 +56,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     service::memory::share_heaps();
+    service::init::take_name();
     service::memory::limit_driver_buffers();
     let arguments = match parse() {
         Ok(arguments) => arguments,

@@ -211,6 +211,7 @@ enum ListenerVerb {
 
 fn main() -> ExitCode {
     service::memory::share_heaps();
+    service::init::take_name();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -350,6 +350,8 @@ async fn a_listener_comes_back_also_when_the_programs_file_was_replaced() {
     site.append(&["x"]).await;
     program.wait_for("a", |view| view["state"] == "running" && view["pid"] != pid).await;
     site.wait_until_committed("a").await;
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", program.pid_of("a").await));
+    assert_eq!(name.unwrap(), "program\n", "not exe, as the system has it");
 }
 
 #[tokio::test]

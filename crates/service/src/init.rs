@@ -48,6 +48,17 @@ pub fn itself() -> io::Result<Command> {
     Ok(program)
 }
 
+/// Takes the program's name, as `ps` and `pgrep` show it: to the system a program that was started
+/// as [`itself`] is called `exe`.
+pub fn take_name() {
+    if let Some(program) = std::env::args_os().next()
+        && let Some(name) = Path::new(&program).file_name()
+    {
+        // Where there is no such file the name is right already.
+        let _ = std::fs::write("/proc/self/comm", name.as_encoded_bytes());
+    }
+}
+
 fn again() -> io::Result<Command> {
     let mut program = itself()?;
     program.args(std::env::args_os().skip(1));
