@@ -15,14 +15,22 @@ use icu_normalizer::{
 
 /// What a record's key has in common with all keys that may be of the same row: itself for most.
 pub fn order_key(key: &[u8]) -> Cow<'_, [u8]> {
-    let folds = |byte: &u8| !byte.is_ascii() || byte.is_ascii_uppercase();
-    if !key.iter().any(folds) && !key.windows(2).any(|two| two == b"ss" || two == b" \"") {
+    if !may_fold(key) {
         return Cow::Borrowed(key);
     }
     match std::str::from_utf8(key).map(fold_values) {
         Ok(folded) if folded.as_bytes() != key => Cow::Owned(folded.into_bytes()),
         _ => Cow::Borrowed(key),
     }
+}
+
+/// Whether there is anything to fold: in one pass, for in most keys there is not.
+fn may_fold(key: &[u8]) -> bool {
+    let mut last = 0;
+    key.iter().any(|&byte| {
+        let pair = (std::mem::replace(&mut last, byte), byte);
+        !byte.is_ascii() || byte.is_ascii_uppercase() || matches!(pair, (b's', b's') | (b' ', b'"'))
+    })
 }
 
 /// The JSON with the texts in it folded; names of members stay.

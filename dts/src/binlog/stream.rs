@@ -120,17 +120,32 @@ impl Stream {
 
     /// The next event, if it has arrived already.
     pub fn ready(&mut self) -> Option<Result<Option<Event>>> {
-        self.poll_inner().now_or_never()
+        // Most lie in what was read before, and need no future.
+        self.buffered().transpose().or_else(|| self.poll_inner().now_or_never())
+    }
+
+    /// The next event of what was read before; or the end of the dump.
+    fn buffered(&mut self) -> Result<Option<Option<Event>>> {
+        if let Some(event) = self.unpack()? {
+            return Ok(Some(Some(event)));
+        }
+        let packet = self.wire.buffered().map_err(|error| classify(&self.config, error))?;
+        packet.map(|packet| self.take(packet)).transpose()
     }
 
     async fn poll_inner(&mut self) -> Result<Option<Event>> {
-        const EVENT: u8 = 0;
-        const END: u8 = 0xfe;
-        const ERROR: u8 = 0xff;
         if let Some(event) = self.unpack()? {
             return Ok(Some(event));
         }
         let packet = self.wire.next().await.map_err(|error| classify(&self.config, error))?;
+        self.take(packet)
+    }
+
+    /// What a packet holds.
+    fn take(&mut self, packet: Bytes) -> Result<Option<Event>> {
+        const EVENT: u8 = 0;
+        const END: u8 = 0xfe;
+        const ERROR: u8 = 0xff;
         match packet.first() {
             Some(&EVENT) => self.event(packet.slice(1..)).map(Some),
             Some(&ERROR) => Err(classify_dump(&self.config, server_error(&packet))),

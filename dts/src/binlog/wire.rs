@@ -94,6 +94,11 @@ impl Wire {
         self.packets.next().await.map_err(io_error)
     }
 
+    /// The next packet, if all of it was read before.
+    pub(super) fn buffered(&mut self) -> Result<Option<Bytes>> {
+        self.packets.buffered().map_err(io_error)
+    }
+
     async fn query(&mut self, statement: &str) -> Result<Bytes> {
         const QUERY: &[u8] = &[3];
         self.answered(&[QUERY, statement.as_bytes()].concat()).await

@@ -82,7 +82,10 @@ impl<'a> QueryEvent<'a> {
 
     /// The text in UTF-8, where it is text.
     pub(super) fn utf8(&self) -> Cow<'a, [u8]> {
-        let charset = client_charset(self.variables).filter(|_| !self.text.is_ascii());
+        if self.text.is_ascii() {
+            return Cow::Borrowed(self.text);
+        }
+        let charset = client_charset(self.variables);
         let text = charset.and_then(|charset| charset.to_utf8(self.text));
         text.map_or(Cow::Borrowed(self.text), |text| Cow::Owned(text.into_bytes()))
     }

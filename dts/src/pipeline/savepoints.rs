@@ -1,6 +1,6 @@
 //! The savepoints of a transaction, as far as the server can still go back to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::{
     decode::SavepointName,
@@ -15,7 +15,7 @@ const MAX_SAVEPOINTS: usize = 50_000;
 pub(super) struct Savepoints<T> {
     /// In the order in which they were made.
     made: BTreeMap<u64, (SavepointName, T)>,
-    names: HashMap<String, u64>,
+    names: BTreeMap<String, u64>,
     /// How many were made.
     count: u64,
     /// How many of them have names that are not plain.
@@ -24,7 +24,7 @@ pub(super) struct Savepoints<T> {
 
 impl<T> Default for Savepoints<T> {
     fn default() -> Self {
-        Self { made: BTreeMap::new(), names: HashMap::new(), count: 0, special: 0 }
+        Self { made: BTreeMap::new(), names: BTreeMap::new(), count: 0, special: 0 }
     }
 }
 

@@ -141,7 +141,7 @@ impl Packets {
     /// Waits for the next packet. Cancel-safe: what has arrived is kept.
     pub(super) async fn next(&mut self) -> io::Result<Bytes> {
         loop {
-            if let Some(packet) = self.take()? {
+            if let Some(packet) = self.buffered()? {
                 return Ok(packet);
             }
             self.make_room();
@@ -165,8 +165,8 @@ impl Packets {
         io::Error::new(ErrorKind::TimedOut, text)
     }
 
-    /// The next packet, if all of it was read.
-    fn take(&mut self) -> io::Result<Option<Bytes>> {
+    /// The next packet, if all of it was read before.
+    pub(super) fn buffered(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(length) = self.piece_length()
             && self.buffer.len() >= HEAD_BYTES + length
         {

@@ -343,6 +343,8 @@ fn unread(pipe: impl AsFd) -> std::io::Result<u64> {
 /// The time between two looks.
 async fn pause(looks: u32) {
     if looks < QUICK_LOOKS {
+        // The process may wait for this very core.
+        std::thread::yield_now();
         return tokio::task::yield_now().await;
     }
     let longer = Duration::from_millis(u64::from(looks - QUICK_LOOKS) + 1);
