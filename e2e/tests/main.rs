@@ -4,6 +4,7 @@
 
 mod check;
 mod containers;
+mod equal_texts;
 mod events;
 mod everyday;
 mod failing;

@@ -22,6 +22,8 @@ pub(crate) enum NoAnswer {
     Nobody,
     /// It answered with an error.
     Refused { status: StatusCode, message: String, remedy: String },
+    /// It took the call, and said nothing in time.
+    Hangs,
     /// Something else than an event-worker, or one that is in trouble.
     Strange(String),
 }
@@ -30,7 +32,7 @@ impl NoAnswer {
     /// Whether the same call may be answered later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Nobody | Self::Strange(_) => true,
+            Self::Nobody | Self::Hangs | Self::Strange(_) => true,
             Self::Refused { status, .. } => status.is_server_error(),
         }
     }
@@ -72,13 +74,14 @@ impl<'a> ApiClient<'a> {
         if let Some(token) = &self.listen.token {
             request = request.bearer_auth(token.expose());
         }
-        let strange = |error: reqwest::Error| NoAnswer::Strange(error.to_string());
-        let response = request
-            .send()
-            .await
-            .map_err(|error| if error.is_connect() { NoAnswer::Nobody } else { strange(error) })?;
+        let failed = |error: reqwest::Error| match &error {
+            _ if error.is_connect() => NoAnswer::Nobody,
+            _ if error.is_timeout() => NoAnswer::Hangs,
+            _ => NoAnswer::Strange(error.to_string()),
+        };
+        let response = request.send().await.map_err(failed)?;
         let status = response.status();
-        let body = response.text().await.map_err(strange)?;
+        let body = response.text().await.map_err(failed)?;
         if status.is_success() {
             let foreign = "it does not answer as event-worker";
             return serde_json::from_str(&body).map_err(|_| NoAnswer::Strange(foreign.into()));
@@ -95,6 +98,7 @@ impl<'a> ApiClient<'a> {
     pub(crate) fn error(&self, answer: NoAnswer) -> Error {
         let reason = match answer {
             NoAnswer::Nobody => "nothing listens there".to_owned(),
+            NoAnswer::Hangs => return Error::Hangs(self.address.clone()),
             NoAnswer::Strange(reason) => reason,
             NoAnswer::Refused { message, remedy, .. } => {
                 return Error::ApiRefused { message, remedy };

@@ -75,6 +75,9 @@ pub enum Error {
         /// What came instead.
         reason: String,
     },
+    /// Something took the call at the address of the config, and did not answer.
+    #[error("the event-worker at {0} does not answer")]
+    Hangs(service::Address),
     /// An event-worker that runs refused what it was asked for.
     #[error("{message}")]
     ApiRefused {
@@ -176,6 +179,10 @@ impl Error {
             Self::NoAnswer { .. } => {
                 "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
             }
+            Self::Hangs(_) => {
+                "it hangs, or was stopped (SIGSTOP): see its process; kill it if need be, nothing \
+                 is lost"
+            }
             Self::AlreadyRuns(_) => {
                 "stop that one (scripts/startDbEventWorker.sh stop), or set another directory in \
                  [supervisor]"
@@ -197,6 +204,7 @@ impl Error {
             | Self::Io { .. }
             | Self::AlreadyRuns(_)
             | Self::NoAnswer { .. }
+            | Self::Hangs(_)
             | Self::ApiRefused { .. }
             | Self::NotSkippable { .. }
             | Self::UnknownGroup(_)

@@ -83,6 +83,17 @@ pub struct SkippedRecord {
     pub offset: u64,
 }
 
+impl SkippedRecord {
+    /// What to type so that a listener goes on behind this record.
+    pub(crate) fn command(listener: &str, (partition, offset): (&Partition, u64)) -> String {
+        let Partition { topic, number } = partition;
+        format!(
+            "event-worker listener skip -t {listener} --topic {topic} --partition {number} \
+             --offset {offset}"
+        )
+    }
+}
+
 /// How the place of a listener is to change.
 #[derive(Clone, Debug)]
 pub(crate) enum Move {

@@ -109,7 +109,7 @@ async fn show(tail: &mut dyn Consumer, wanted: &Wanted) -> Result<(), Error> {
 fn lines(deliveries: &[Delivery], wanted: &Wanted) -> Vec<u8> {
     let mut lines = Vec::new();
     for delivery in deliveries {
-        let (text, change) = match read_change(delivery) {
+        let (text, change) = match read_change(("ID", delivery)) {
             Ok(read) => read,
             Err(error) => {
                 warn!(%error, "left out");

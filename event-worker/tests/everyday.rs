@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -10,7 +11,7 @@ use tokio::{
 
 use crate::{
     bus::{PATIENCE, event},
-    program::Site,
+    program::{Site, signal_process},
 };
 
 /// A listener whose handler, a shell script, is called for a line each.
@@ -141,6 +142,20 @@ async fn a_tail_shows_what_was_and_what_comes_and_leaves_nothing_behind() {
     let nothing = timeout(std::time::Duration::from_millis(300), shown.next_line()).await;
     assert!(nothing.is_err(), "{nothing:?}");
     other.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_outlives_whoever_reads_its_log() {
+    let mut site = Site::new().await;
+    site.configure(&listener("a", &["sh", "-c", "while read -r line; do echo true; done"]));
+    let mut command = site.command(&["run"]);
+    let mut program = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(program.stderr.take());
+    site.append(&["x"]).await;
+    site.wait_until_committed("a").await;
+    signal_process(program.id().unwrap(), Signal::TERM);
+    let ended = timeout(PATIENCE, program.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test]

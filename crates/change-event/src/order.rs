@@ -29,7 +29,8 @@ fn may_fold(key: &[u8]) -> bool {
     let mut last = 0;
     key.iter().any(|&byte| {
         let pair = (std::mem::replace(&mut last, byte), byte);
-        !byte.is_ascii() || byte.is_ascii_uppercase() || matches!(pair, (b's', b's') | (b' ', b'"'))
+        let is_other = !byte.is_ascii() || byte.is_ascii_uppercase() || byte.is_ascii_control();
+        is_other || matches!(pair, (b's', b's') | (b' ', b'"') | (_, b'\\'))
     })
 }
 
@@ -44,7 +45,7 @@ fn fold_values(json: &str) -> String {
         if after.starts_with("\":") {
             folded.push_str(text);
         } else {
-            fold(text, &mut folded);
+            fold(&unescape(text), &mut folded);
         }
         let end = after.len().min(1);
         folded.push_str(&after[..end]);
@@ -65,15 +66,29 @@ fn text_end(text: &str) -> usize {
     text.bytes().position(is_end).unwrap_or(text.len())
 }
 
+/// The text that stands in a JSON string.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let text = serde_json::from_str(&format!("\"{text}\"")).unwrap_or_else(|_| text.to_owned());
+    Cow::Owned(text)
+}
+
 fn fold(text: &str, folded: &mut String) {
     let marks = CanonicalCombiningClassMapBorrowed::new();
-    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(text);
+    // Alone it is an iota, and below a letter nothing.
+    let text = text.replace('ͺ', "ι");
+    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(&text);
     let mut last = '\0';
     for c in decomposed.chars().flat_map(char::to_lowercase).map(twin) {
         // ß is ss to some and s to others.
         let is_second_s = (last, c) == ('s', 's');
         if marks.get_u8(c) != 0 || is_ignorable(c) || is_second_s {
             continue;
+        }
+        if matches!(c, '"' | '\\') {
+            folded.push('\\');
         }
         folded.push_str(base(c).unwrap_or(c.encode_utf8(&mut [0; 4])));
         last = c;
@@ -87,21 +102,40 @@ fn base(c: char) -> Option<&'static str> {
     Some(match c {
         'æ' => "ae",
         'œ' => "oe",
-        'ø' => "o",
-        'đ' | 'ð' => "d",
-        'ł' => "l",
-        'ħ' => "h",
-        'ı' => "i",
-        'ς' => "σ",
+        'ʣ' => "dz",
+        'ʦ' | 'ƾ' => "ts",
         _ => return None,
     })
 }
 
-/// Hiragana as Katakana, and ß as s.
+/// The letter that another one is taken for.
 fn twin(c: char) -> char {
+    let moved = |by: u32| char::from_u32(u32::from(c).wrapping_add(by)).unwrap_or(c);
     match c {
         'ß' => 's',
-        'ぁ'..='ゖ' => char::from_u32(u32::from(c) + 0x60).unwrap_or(c),
+        'ø' => 'o',
+        'đ' | 'ð' => 'd',
+        'ł' => 'l',
+        'ħ' => 'h',
+        'ı' => 'i',
+        'ς' => 'σ',
+        'ґ' => 'г',
+        // Hiragana as Katakana, small as large.
+        'ぁ'..='ゖ' | 'ゝ' | 'ゞ' => twin(moved(0x60)),
+        'ァ' | 'ィ' | 'ゥ' | 'ェ' | 'ォ' | 'ッ' | 'ャ' | 'ュ' | 'ョ' | 'ヮ' => moved(1),
+        'ヵ' => 'カ',
+        'ヶ' => 'ケ',
+        // Hebrew letters at the end of a word.
+        'ך' | 'ם' | 'ן' | 'ף' | 'ץ' => moved(1),
+        // Digits.
+        '\u{660}'..='\u{669}' => moved(0x30_u32.wrapping_sub(0x660)),
+        '\u{6f0}'..='\u{6f9}' => moved(0x30_u32.wrapping_sub(0x6f0)),
+        '\u{966}'..='\u{96f}' => moved(0x30_u32.wrapping_sub(0x966)),
+        '\u{e50}'..='\u{e59}' => moved(0x30_u32.wrapping_sub(0xe50)),
+        // Georgian: the capitals of old.
+        '\u{2d00}'..='\u{2d25}' => moved(0x10d0_u32.wrapping_sub(0x2d00)),
+        // To some all of these are the same.
+        '\u{10000}'.. => '\u{fffd}',
         _ => c,
     }
 }
@@ -110,9 +144,10 @@ fn twin(c: char) -> char {
 fn is_ignorable(c: char) -> bool {
     let is_format = matches!(
         c,
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}'
+        '\u{ad}' | '\u{34f}' | '\u{488}' | '\u{489}' | '\u{61c}' | '\u{640}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}'
     );
-    is_format || c.is_control()
+    // The middle dot is a part of ŀ.
+    is_format || c.is_control() || c == '·'
 }
 
 #[cfg(test)]
@@ -140,6 +175,16 @@ mod tests {
             ["ΟΔΟΣ", "οδος"],
             ["a\u{200b}b", "ab"],
             ["a \u{301} ", "a"],
+            ["かつた", "かった"],
+            ["ヵ月", "カ月"],
+            ["ґанна", "ГАННА"],
+            ["paral·lel", "paraŀlel"],
+            ["Ⴂ", "გ"],
+            ["😀", "🎉"],
+            [r"a\u0000b", "ab"],
+            ["＂a＼", r#"\"a\\"#],
+            ["٣", "3"],
+            ["שלום", "שלומ"],
         ] {
             let [one, two] = equal.map(|text| format!(r#"{{"Code":"{text}","n":1}}"#));
             assert_eq!(order_key(one.as_bytes()), order_key(two.as_bytes()), "{equal:?}");

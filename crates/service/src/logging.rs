@@ -2,7 +2,7 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::IsTerminal,
+    io::{self, IsTerminal, Write},
 };
 
 use tracing::{error, warn};
@@ -19,7 +19,7 @@ const LEVEL: [&str; 2] = ["LOG", "RUST_LOG"];
 /// Standard output is left to what a program prints as its result.
 pub fn init() {
     let (filter, mistake) = filter(|name| std::env::var(name).ok());
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt().with_env_filter(filter).with_writer(|| Lines);
     if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "json") {
         lines.json().flatten_event(true).init();
     } else {
@@ -29,6 +29,22 @@ pub fn init() {
         warn!("{mistake}; logging at info");
     }
     log_panics();
+}
+
+/// Standard error, as far as somebody reads it: a program outlives the reader of its log, and a
+/// full disk.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Told again, it would be told on standard error.
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The filter that the environment names, and what is wrong with it.

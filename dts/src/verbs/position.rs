@@ -8,7 +8,7 @@ use super::{
     take_over,
 };
 use crate::{
-    binlog::{self, Source},
+    binlog::{self, Server, Source},
     bus,
     config::{Config, Start},
     error::{Error, Result},
@@ -82,6 +82,8 @@ async fn place_of(mut config: Config, start: &Start) -> Result<Saved> {
     let Source { mut conn, server, .. } = ask(&mut config).await?;
     let position = binlog::resolve_start(&mut conn, &config.source, &server, start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
+    // It has gone on since it was asked: "latest" may be newer than what it had then.
+    let server = Server::ask(&mut conn, &config.source).await?;
     binlog::check_position(&mut conn, &config.source, &server, &saved).await?;
     Ok(saved)
 }

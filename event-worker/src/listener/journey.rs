@@ -29,6 +29,7 @@ use crate::{
     error::Error,
     event::Event,
     handler::MakeHandler,
+    reset::SkippedRecord,
 };
 
 /// How long calls may run on when the listener stops.
@@ -38,6 +39,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(45);
 const BUS_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) struct Journey {
+    id: String,
     consumer: Box<dyn Consumer>,
     filter: Filter,
     tracker: Tracker,
@@ -79,10 +81,11 @@ impl Journey {
         status: &Arc<Status>,
     ) -> Self {
         Self {
+            id: id.to_owned(),
             consumer,
             filter: Filter::new(id, config),
             tracker: Tracker::default(),
-            lanes: Lanes::start(config, make_handler, status),
+            lanes: Lanes::start((id, config), make_handler, status),
             big_int: config.big_int,
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
@@ -262,9 +265,9 @@ impl Journey {
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
                 return Ok(());
             }
-            let (text, change) = read_change(delivery)?;
+            let (text, change) = read_change((&self.id, delivery))?;
             let is_wanted = self.filter.wants(&change);
-            let is_wanted = is_wanted.map_err(|error| bad_record(delivery, error))?;
+            let is_wanted = is_wanted.map_err(|error| bad_record((&self.id, delivery), error))?;
             tables.count((&change.schema, &change.table_name), is_wanted);
             if is_wanted {
                 let mut event = Event::new((delivery, text), change, generation);
@@ -353,17 +356,20 @@ fn places(assignments: &[Assignment]) -> String {
 }
 
 /// The record's text, and the change that it tells of.
-pub(crate) fn read_change(delivery: &Delivery) -> Result<(&str, ChangeEvent<'_>), Error> {
+pub(crate) fn read_change<'a>(
+    (listener, delivery): (&str, &'a Delivery),
+) -> Result<(&'a str, ChangeEvent<'a>), Error> {
+    let bad_record = |reason: &dyn std::fmt::Display| bad_record((listener, delivery), reason);
     if delivery.value.is_empty() {
-        return Err(bad_record(delivery, "it has no value, as a tombstone"));
+        return Err(bad_record(&"it has no value, as a tombstone"));
     }
     let text = std::str::from_utf8(&delivery.value);
-    let text = text.map_err(|error| bad_record(delivery, error))?;
-    let change = ChangeEvent::read_text(text).map_err(|error| bad_record(delivery, error))?;
+    let text = text.map_err(|error| bad_record(&error))?;
+    let change = ChangeEvent::read_text(text).map_err(|error| bad_record(&error))?;
     Ok((text, change))
 }
 
-fn bad_record(delivery: &Delivery, reason: impl std::fmt::Display) -> Error {
+fn bad_record((listener, delivery): (&str, &Delivery), reason: impl std::fmt::Display) -> Error {
     let Delivery { partition, offset, topic, .. } = delivery;
     Error::BadRecord {
         topic: topic.to_string(),
@@ -371,9 +377,8 @@ fn bad_record(delivery: &Delivery, reason: impl std::fmt::Display) -> Error {
         reason: reason.to_string(),
         remedy: format!(
             "see who else writes to this topic, and whether event-worker is older than dts; \
-             nothing is skipped by itself: `event-worker listener skip -t ID --topic {} \
-             --partition {} --offset {offset}` does it",
-            partition.topic, partition.number
+             nothing is skipped by itself: `{}` does it",
+            SkippedRecord::command(listener, (partition, *offset))
         ),
         partition: partition.clone(),
     }

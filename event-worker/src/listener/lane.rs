@@ -43,6 +43,8 @@ pub(super) struct LaneReport {
 
 pub(super) struct Lane {
     pub(super) number: usize,
+    /// Whose it is.
+    pub(super) listener: Arc<str>,
     pub(super) handler: Box<dyn Handler>,
     pub(super) retry: BackoffConfig,
     /// A call gets no more events.
@@ -58,7 +60,7 @@ pub(super) struct Lane {
 impl Lane {
     /// Works until no more batches come.
     pub(super) async fn run(mut self, mut work: mpsc::Receiver<Work>) {
-        let mut failures = Failures::new(self.number, self.retry);
+        let mut failures = Failures::new((&self.listener, self.number), self.retry);
         let mut size = CallSize::new(self.batch_size);
         loop {
             let next = tokio::select! {
@@ -192,25 +194,27 @@ fn all_failed(events: Vec<Event>, failure: Failure) -> Split {
 
 /// A series of failures of one lane.
 struct Failures {
+    listener: Arc<str>,
     lane: usize,
     backoff: Backoff,
 }
 
 impl Failures {
-    fn new(lane: usize, retry: BackoffConfig) -> Self {
-        Self { lane, backoff: Backoff::new(retry) }
+    fn new((listener, lane): (&Arc<str>, usize), retry: BackoffConfig) -> Self {
+        Self { listener: Arc::clone(listener), lane, backoff: Backoff::new(retry) }
     }
 
     /// One more; gives how long to wait. Of all lanes together one is logged in a minute.
     fn add(&mut self, failure: &Failure, events: &[Event], status: &Status) -> Duration {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();
-        let failing = FailingLane::new(failure, events, attempts);
+        let failing = FailingLane::new(failure, (&self.listener, events), attempts);
         if let Some(failures) = status.lane_failed(self.lane, failing.clone()) {
-            let FailingLane { error, said, first_ev_id, topic, partition, offset, .. } = failing;
+            let FailingLane { error, said, first_ev_id, topic, partition, offset, remedy, .. } =
+                failing;
             warn!(
                 lane = self.lane, attempts, failures, error, said, first_event = first_ev_id,
-                topic, partition, offset, events = events.len(), retry_in = ?wait,
+                topic, partition, offset, events = events.len(), retry_in = ?wait, remedy,
                 "the handler failed, the batch waits"
             );
         }

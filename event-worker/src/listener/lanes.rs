@@ -54,17 +54,18 @@ pub(super) struct Broken;
 impl Lanes {
     /// Starts the lanes.
     pub(super) fn start(
-        config: &ListenerConfig,
+        (id, config): (&str, &ListenerConfig),
         make_handler: &MakeHandler<'_>,
         status: &Arc<Status>,
     ) -> Self {
         let (sender, reports) = mpsc::channel(2 * config.workers);
         let (rest, _) = watch::channel(());
-        let mut tasks = JoinSet::new();
+        let (mut tasks, listener) = (JoinSet::new(), Arc::<str>::from(id));
         let lanes = (0..config.workers).map(|number| {
             let (work, from_listener) = mpsc::channel(1);
             let lane = Lane {
                 number,
+                listener: Arc::clone(&listener),
                 handler: make_handler(number),
                 retry: config.retry,
                 batch_size: config.batch_size,

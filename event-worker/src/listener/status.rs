@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::table_counts::TableCounts;
-use crate::{event::Event, handler::Failure};
+use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
 const LOG_EVERY: Duration = Duration::from_mins(1);
@@ -113,24 +113,17 @@ pub(crate) struct FailingLane {
     pub(crate) offset: u64,
     /// How many failed together.
     pub(crate) events: usize,
+    /// What to do.
+    pub(crate) remedy: String,
 }
 
 impl FailingLane {
-    /// An event that fails alone can be left out.
-    fn remedy(&self) -> String {
-        const FIX: &str = "fix the handler; it is called again by itself";
-        let Self { topic, partition, offset, .. } = self;
-        match self.events {
-            1 => format!(
-                "{FIX}. To go on without this event: event-worker listener skip -t ID --topic \
-                 {topic} --partition {partition} --offset {offset}"
-            ),
-            _ => FIX.to_owned(),
-        }
-    }
-
-    /// These have failed just now.
-    pub(super) fn new(failure: &Failure, events: &[Event], attempts: u32) -> Self {
+    /// These events of a listener have failed just now.
+    pub(super) fn new(
+        failure: &Failure,
+        (listener, events): (&str, &[Event]),
+        attempts: u32,
+    ) -> Self {
         let place = events.first().map(Event::place);
         Self {
             since_ms: now_ms(),
@@ -142,7 +135,21 @@ impl FailingLane {
             partition: place.map_or(0, |(partition, _)| partition.number),
             offset: place.map_or(0, |(_, offset)| offset),
             events: events.len(),
+            remedy: remedy(listener, events),
         }
+    }
+}
+
+/// An event that fails alone can be left out.
+fn remedy(listener: &str, events: &[Event]) -> String {
+    const FIX: &str = "fix the handler; it is called again by itself";
+    match events {
+        [alone] => {
+            let (partition, offset) = alone.place();
+            let command = SkippedRecord::command(listener, (partition, offset));
+            format!("{FIX}. To go on without this event: {command}")
+        }
+        _ => FIX.to_owned(),
     }
 }
 
@@ -294,10 +301,9 @@ impl Status {
     /// A call failed; how long the lane has been failing already is kept. Gives how many failures
     /// the log shall tell of, if it shall.
     pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) -> Option<u64> {
-        let remedy = failing.remedy();
         let mut report = self.lock();
         report.failures += 1;
-        let problem = Problem::new(failing.error.clone(), remedy);
+        let problem = Problem::new(failing.error.clone(), failing.remedy.clone());
         report.error = Some(Problem { said: failing.said.clone(), ..problem });
         if let Some(before) = report.failing.get(&lane) {
             failing.since_ms = before.since_ms;

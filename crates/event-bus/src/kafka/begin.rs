@@ -10,6 +10,7 @@
 //! | there, but older than what is written down | begun again since | begins where that says |
 //! | none | begins at an offset | begins there |
 //! | none | nothing: the topic appeared later | begins with its first record |
+//! | of others of its topics only | nothing of the group at all | begins with its first record |
 //! | none in the whole topic | offsets were committed | the brokers forgot them: stops |
 //! | | another topic of the same name | deleted and made again: stops |
 //! | behind the end of this topic | | its log was cut off: stops |
@@ -51,9 +52,21 @@ struct Picture {
 /// Resolves where the group begins in topics that are new to it; blocks.
 pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
     let known = control::read(&offsets.place, &wanted.group)?;
-    let added = added(offsets, &known, offsets.topics(&wanted.topics)?)?;
+    let (added, has_committed) = added(offsets, &known, offsets.topics(&wanted.topics)?)?;
+    let mut start = wanted.start;
+    if known.filter.is_none() && has_committed {
+        // What is new to the group and what came while nobody read cannot be told apart any more.
+        start = Start::Earliest;
+        let topics: Vec<&str> = added.iter().map(|topic| &*topic.topic).collect();
+        tracing::warn!(
+            topics = topics.join(" "),
+            "the group has committed offsets, and the topic {} does not know it: was it deleted? \
+             Topics that the group has not read are read from their beginning",
+            control::topic_name(&offsets.place)
+        );
+    }
     let mut changes = Changes::default();
-    for (topic, begun) in resolve(offsets, &added, wanted.start)? {
+    for (topic, begun) in resolve(offsets, &added, start)? {
         changes.topic(&wanted.group, &topic, &begun);
     }
     let before = known.filter.as_ref();
@@ -65,8 +78,13 @@ pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
     control::write(&offsets.place, &changes)
 }
 
-/// Those that the group was not asked to read before now. What it has committed counts in any case.
-fn added(offsets: &Offsets, known: &Known, mut topics: Vec<Described>) -> Result<Vec<Described>> {
+/// Those that the group was not asked to read before now. What it has committed counts in any case;
+/// says whether a member of ours did that.
+fn added(
+    offsets: &Offsets,
+    known: &Known,
+    mut topics: Vec<Described>,
+) -> Result<(Vec<Described>, bool)> {
     let was_asked_for = known.filter.as_ref().map(TopicFilter::matcher);
     topics.retain(|topic| {
         let is_asked_for = was_asked_for.as_ref().is_some_and(|passes| passes(&topic.topic));
@@ -74,11 +92,12 @@ fn added(offsets: &Offsets, known: &Known, mut topics: Vec<Described>) -> Result
     });
     let partitions = offsets::partitions(&topics);
     let committed = offsets.committed(&partitions)?;
+    let by_us = committed.iter().flatten().any(|at| !at.note.id.is_empty());
     let all = partitions.iter().zip(&committed);
     let read: HashSet<&str> =
         all.filter(|(_, at)| at.is_some()).map(|(partition, _)| &*partition.topic).collect();
     topics.retain(|topic| !read.contains(&*topic.topic));
-    Ok(topics)
+    Ok((topics, by_us))
 }
 
 fn resolve(offsets: &Offsets, topics: &[Described], start: Start) -> Result<Vec<(String, Begun)>> {

@@ -16,7 +16,7 @@ use rdkafka::{
     Message, Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer as _},
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 use tokio::{sync::mpsc, task::spawn_blocking};
 
@@ -38,8 +38,8 @@ const TROUBLE_EVERY: Duration = Duration::from_secs(1);
 /// listener has one who reads.
 const VERIFY_EVERY: Duration = Duration::from_mins(1);
 
-/// How soon it is looked again when there is none, and how many such looks in a row there are before
-/// it counts as deleted: brokers hear of a topic one after the other.
+/// How soon it is looked again when there is none, and how many such looks in a row there are
+/// before it counts as deleted: brokers hear of a topic one after the other.
 const VERIFY_AGAIN: Duration = Duration::from_secs(10);
 const MAX_MISSING: u32 = 2;
 
@@ -153,7 +153,14 @@ impl Reading {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => self.tell()?,
             Some(Err(error)) => {
-                let error = self.place.error(DOING, &error, &self.voice);
+                let error = match error.rdkafka_error_code() {
+                    Some(
+                        RDKafkaErrorCode::UnknownTopicOrPartition
+                        | RDKafkaErrorCode::UnknownTopic
+                        | RDKafkaErrorCode::UnknownPartition,
+                    ) => self.deleted(),
+                    _ => self.place.error(DOING, &error, &self.voice),
+                };
                 return self.trouble(error);
             }
             Some(Ok(message)) => {
@@ -183,14 +190,8 @@ impl Reading {
         };
         let Some(now) = described.into_iter().next() else {
             self.missing += 1;
-            let address = self.place.config.address.clone();
-            let reason = format!("the topic {topic} was deleted");
             let is_gone = self.missing >= MAX_MISSING;
-            return if is_gone {
-                self.trouble(Error::Unavailable { address, reason })
-            } else {
-                Some(())
-            };
+            return if is_gone { self.trouble(self.deleted()) } else { Some(()) };
         };
         self.missing = 0;
         if topic_id::is_none(&now.id) {
@@ -210,6 +211,14 @@ impl Reading {
                 Some(())
             }
             Err(error) => self.trouble(self.place.error(DOING, &error, &self.voice)),
+        }
+    }
+
+    fn deleted(&self) -> Error {
+        let topic = control::topic_name(&self.place);
+        Error::Unavailable {
+            address: self.place.config.address.clone(),
+            reason: format!("the topic {topic} is not there: was it deleted? It is made again"),
         }
     }
 

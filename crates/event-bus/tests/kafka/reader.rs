@@ -409,6 +409,28 @@ async fn what_is_made_while_a_member_with_an_instance_name_is_away_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_nobody_read_is_read_though_the_control_topic_was_deleted() {
+    alone(async {
+        let bus = bus(&prefix(), 1);
+        fill(&topic("a"), &["1"]).await;
+        let mut first = Reader::join_from(&*bus, "one", Start::Latest).await;
+        first.assigned().await;
+        send_to(&producer(&[]), &topic("a"), 0, &["2"]);
+        first.read(1).await;
+        first.commit().await.unwrap();
+        first.consumer.close().await;
+        Admin::new().delete(&format!("{}.control", prefix())).await;
+        fill(&topic("b"), &["3"]).await;
+
+        let mut second = Reader::join_from(&*bus, "two", Start::Latest).await;
+        second.read(1).await;
+        assert_eq!(second.got[0].value, "3");
+        second.consumer.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_with_an_instance_name_reads_nothing_that_it_does_not_ask_for_any_more() {
     alone(async {
         for name in ["a", "b"] {
