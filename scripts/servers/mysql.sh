@@ -121,7 +121,9 @@ mysql_run() {
     cp -a "$place/dist/$(mysql_name "$flavor")/template/data" "$folder/data.new"
     mv "$folder/data.new" "$folder/data"
   fi
-  # The path of a socket is limited to 107 bytes: it lies where paths are short.
+  # The path of a socket is limited to 107 bytes: it lies where paths are short. One that a killed
+  # server left names a process that may be another one by now.
+  rm -f "/tmp/dbevent-mysql-$port.sock" "/tmp/dbevent-mysql-$port.sock.lock"
   set -- --datadir="$folder/data" --tmpdir="$folder/tmp" \
     --socket="/tmp/dbevent-mysql-$port.sock" --pid-file="$folder/mysqld.pid" \
     --port="$port" --bind-address=127.0.0.1 --skip-name-resolve \
