@@ -29,8 +29,8 @@ fn may_fold(key: &[u8]) -> bool {
     let mut last = 0;
     key.iter().any(|&byte| {
         let pair = (std::mem::replace(&mut last, byte), byte);
-        let is_other = !byte.is_ascii() || byte.is_ascii_uppercase() || byte.is_ascii_control();
-        is_other || matches!(pair, (b's', b's') | (b' ', b'"') | (_, b'\\'))
+        let folds = matches!(byte, b'A'..=b'Z' | b'\\' | 0x80..) || byte.is_ascii_control();
+        folds || matches!(pair, (b's', b's') | (b' ', b'"'))
     })
 }
 

@@ -100,11 +100,11 @@ impl Stream {
             return ready;
         }
         let Some(is_silent) = self.search.as_ref().map(Search::silent) else {
-            return self.poll_inner().await;
+            return self.receive().await;
         };
         let event = tokio::select! {
             biased;
-            event = self.poll_inner() => Some(event),
+            event = self.receive() => Some(event),
             () = is_silent.cancelled() => None,
         };
         event.unwrap_or_else(|| {
@@ -121,7 +121,7 @@ impl Stream {
     /// The next event, if it has arrived already.
     pub fn ready(&mut self) -> Option<Result<Option<Event>>> {
         // Most lie in what was read before, and need no future.
-        self.buffered().transpose().or_else(|| self.poll_inner().now_or_never())
+        self.buffered().transpose().or_else(|| self.receive().now_or_never())
     }
 
     /// The next event of what was read before; or the end of the dump.
@@ -133,10 +133,8 @@ impl Stream {
         packet.map(|packet| self.take(packet)).transpose()
     }
 
-    async fn poll_inner(&mut self) -> Result<Option<Event>> {
-        if let Some(event) = self.unpack()? {
-            return Ok(Some(event));
-        }
+    /// Waits for the next packet, once nothing is buffered.
+    async fn receive(&mut self) -> Result<Option<Event>> {
         let packet = self.wire.next().await.map_err(|error| classify(&self.config, error))?;
         self.take(packet)
     }
