@@ -4,12 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Result;
 use dts::{
-    binlog::{self, AtEnd, Server, Stream},
     config::Config,
     decode::{Decoder, Step},
     error::Error,
     position::Skip,
     publish::Publisher,
+    replica::{self, AtEnd, Server, Stream},
     seq::Seq,
 };
 use event_bus::Batch;
@@ -21,9 +21,10 @@ const BATCH_BYTES: usize = 2 << 20;
 #[expect(clippy::print_stderr, reason = "what was done, for the one who looks")]
 pub(crate) async fn to_nowhere(config: &Path) -> Result<()> {
     let config = Config::open(config)?;
-    let mut conn = binlog::connect(&config.source).await?;
+    let mut conn = replica::connect(&config.source).await?;
     let server = Server::ask(&mut conn, &config.source).await?;
-    let position = binlog::resolve_start(&mut conn, &config.source, &server, &config.start).await?;
+    let position =
+        replica::resolve_start(&mut conn, &config.source, &server, &config.start).await?;
     let mut stream = Stream::open(conn, &config.source, &position, AtEnd::Stop).await?;
     let mut decoder = decoder(&config);
     decoder.restart(&position.file, position.pos);

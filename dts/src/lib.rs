@@ -1,9 +1,8 @@
 //! Captures MySQL changes from the binlog and publishes them.
 //!
-//! The rooms of a change's journey: [`binlog`] stays connected as a replica, [`decode`] gives the
+//! The rooms of a change's journey: [`replica`] stays connected as a replica, [`decode`] gives the
 //! events meaning, [`publish`] makes records of them; [`pipeline`] is the corridor between.
 
-pub mod binlog;
 pub mod bus;
 pub mod capture;
 pub mod check;
@@ -22,6 +21,7 @@ pub mod pipeline;
 pub mod position;
 pub mod publish;
 pub mod reload;
+pub mod replica;
 pub mod seq;
 pub mod status;
 pub mod touched;

@@ -24,11 +24,11 @@ use self::{
     source::{Source, told},
 };
 use crate::{
-    binlog::{Pulse, Server},
     capture::Told,
     config::SourceConfig,
     loss::Loss,
     position::Saved,
+    replica::{Pulse, Server},
     version,
     watch::{Purge, Sight},
 };

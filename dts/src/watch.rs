@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use crate::{
-    binlog::{self, Conn, Server, file_created},
     config::SourceConfig,
     error::{Error, Result},
+    replica::{self, Conn, Server, file_created},
     status::{Place, Status},
 };
 
@@ -93,7 +93,7 @@ struct Watcher<'a> {
 ///
 /// # Errors
 ///
-/// As [`binlog::connect`].
+/// As [`replica::connect`].
 pub(crate) async fn look_once(config: &SourceConfig, place: Option<Place>) -> Result<Sight> {
     Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 }.look(place).await
 }
@@ -103,7 +103,7 @@ impl Watcher<'_> {
         let config = self.config;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => binlog::connect(config).await?,
+            None => replica::connect(config).await?,
         };
         let files = Server::binlog_files(&mut conn, config).await?;
         let (now, expires_after) = ask(&mut conn, config).await?;
@@ -197,7 +197,7 @@ impl Watcher<'_> {
 async fn ask(conn: &mut Conn, config: &SourceConfig) -> Result<(SystemTime, Option<Duration>)> {
     const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
         ('binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'expire_logs_days')";
-    let classify = |error| binlog::classify(config, error);
+    let classify = |error| replica::classify(config, error);
     let now: Option<f64> =
         conn.query_first("SELECT UNIX_TIMESTAMP(NOW(6)) + 0E0").await.map_err(classify)?;
     let variables: Vec<(String, String)> = conn.query(VARIABLES).await.map_err(classify)?;

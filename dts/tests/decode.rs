@@ -9,7 +9,7 @@ use e2e::{
 use mysql_async::prelude::Queryable as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
-use crate::binlog::{self, Place};
+use crate::source::{self, Place};
 
 /// Random rows on each server.
 const ROWS: usize = 50_000;
@@ -25,13 +25,13 @@ async fn every_type_reads_as_a_select_answers_on_mysql_80() -> Result<()> {
 }
 
 async fn compare(url: &str) -> Result<()> {
-    let samples = samples(&mut binlog::connect(url).await?).await?;
+    let samples = samples(&mut source::connect(url).await?).await?;
     compare_all(url, seed(), samples).await
 }
 
 pub(crate) async fn compare_all(url: &str, seed: u64, samples: Vec<Sample>) -> Result<()> {
     let schema = format!("decode `{}`", std::process::id());
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     let quoted = e2e::oracle::quoted(&schema);
     conn.query_drop(format!("CREATE DATABASE {quoted}")).await?;
     let mut rng = StdRng::seed_from_u64(seed);
@@ -57,7 +57,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn compare(&self, mut writer: Writer<'_>, random_rows: usize) -> Result<()> {
         writer.conn.query_drop(self.table.create(self.schema)).await?;
-        let start = binlog::end(writer.conn).await?;
+        let start = source::end(writer.conn).await?;
         let history = writer.write(self.table, random_rows).await?;
         history.check(self.table, &self.changes(&start).await?)
     }
@@ -66,10 +66,10 @@ impl Run<'_> {
         let (schema, table) = (self.schema.to_owned(), self.table.name.clone());
         let mut decoder = Decoder::new(move |s, t| s == schema && t == table);
         decoder.restart(&start.0, start.1);
-        decoder.know_types(binlog::hidden_types(self.url).await?);
+        decoder.know_types(source::hidden_types(self.url).await?);
         let mut changes = Vec::new();
         let mut transactions = 0;
-        binlog::read(self.url, start, |event| {
+        source::read(self.url, start, |event| {
             let step = decoder.decode(event, &mut |row| {
                 self.check_plan(row.table)?;
                 changes.push(change_of(row)?);
@@ -98,14 +98,14 @@ impl Run<'_> {
 async fn a_document_as_large_as_a_packet_reads_whole() -> Result<()> {
     const LETTERS: usize = 60_000_000;
     let url = e2e::servers::mysql_97_url();
-    let mut conn = binlog::connect(&url).await?;
+    let mut conn = source::connect(&url).await?;
     let schema = format!("document {}", std::process::id());
     let table = Table::new("documents", [("j".to_owned(), Domain::Json)]);
     let name = table.full_name(&schema);
     let quoted = e2e::oracle::quoted(&schema);
     conn.query_drop(format!("CREATE DATABASE {quoted}")).await?;
     conn.query_drop(table.create(&schema)).await?;
-    let start = binlog::end(&mut conn).await?;
+    let start = source::end(&mut conn).await?;
     let expression = format!("JSON_OBJECT('k', 1, 'long', REPEAT('é', {}))", LETTERS / 2);
     conn.query_drop(format!("INSERT INTO {name} VALUES (1, {expression})")).await?;
     let run = Run { url: &url, schema: &schema, table: &table };

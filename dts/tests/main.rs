@@ -1,6 +1,5 @@
 //! Tests of the parts of `dts` against real servers.
 
-mod binlog;
 mod charsets;
 mod decode;
 mod full_sync;
@@ -8,3 +7,4 @@ mod mariadb;
 mod mutation;
 mod recorded;
 mod silent;
+mod source;

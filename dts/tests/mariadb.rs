@@ -3,7 +3,7 @@
 use anyhow::Result;
 use e2e::{oracle::mariadb_samples, programs::seed};
 
-use crate::{binlog, decode::compare_all};
+use crate::{decode::compare_all, source};
 
 #[tokio::test]
 async fn every_type_reads_as_a_select_answers_on_mariadb_1011() -> Result<()> {
@@ -16,6 +16,6 @@ async fn every_type_reads_as_a_select_answers_on_mariadb_118() -> Result<()> {
 }
 
 async fn compare(url: &str) -> Result<()> {
-    let samples = mariadb_samples(&mut binlog::connect(url).await?).await?;
+    let samples = mariadb_samples(&mut source::connect(url).await?).await?;
     compare_all(url, seed(), samples).await
 }

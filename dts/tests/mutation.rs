@@ -16,8 +16,8 @@ use mysql_async::prelude::Queryable as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    binlog,
     recorded::{self, Event},
+    source,
 };
 
 /// Raw event types of MariaDB alone, and those of them that are compressed.
@@ -37,7 +37,7 @@ async fn damaged_events_never_panic_hang_or_grow() -> Result<()> {
     let seed = seed();
     let mut groups = Vec::new();
     for url in [e2e::servers::mysql_97_url(), e2e::servers::mysql_80_url()] {
-        let samples = samples(&mut binlog::connect(&url).await?).await?;
+        let samples = samples(&mut source::connect(&url).await?).await?;
         groups.extend(record(&url, seed, samples).await.context("recording")?);
     }
     for url in [e2e::servers::mariadb_1011_url(), e2e::servers::mariadb_118_url()] {
@@ -76,7 +76,7 @@ fn damage_all(groups: &[Vec<Event>], seed: u64, run: Duration) -> Result<u64> {
 
 /// The same on a MariaDB, with and without compressed events.
 async fn record_mariadb(url: &str, seed: u64) -> Result<Vec<Vec<Event>>> {
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     let samples = mariadb_samples(&mut conn).await?;
     let mut groups = record(url, seed, samples.clone()).await?;
     conn.query_drop("SET GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10")
@@ -92,13 +92,13 @@ async fn record_mariadb(url: &str, seed: u64) -> Result<Vec<Vec<Event>>> {
 /// The transactions that fill a table of each sample, one group each.
 async fn record(url: &str, seed: u64, samples: Vec<Sample>) -> Result<Vec<Vec<Event>>> {
     let schema = format!("mutation {}", std::process::id());
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     conn.query_drop(format!("CREATE DATABASE {}", e2e::oracle::quoted(&schema))).await?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut groups = Vec::new();
     for Sample { table, .. } in samples {
         conn.query_drop(table.create(&schema)).await?;
-        let start = binlog::end(&mut conn).await?;
+        let start = source::end(&mut conn).await?;
         conn.query_drop("BEGIN").await?;
         let mut rows = table.edges();
         rows.extend((0..5).map(|_| table.random_row(&mut rng)));
@@ -108,7 +108,7 @@ async fn record(url: &str, seed: u64, samples: Vec<Sample>) -> Result<Vec<Vec<Ev
         conn.query_drop(table.update(&schema, 1, &mut rng)).await?;
         conn.query_drop("COMMIT").await?;
         let mut group = Vec::new();
-        binlog::read(url, &start, |event| {
+        source::read(url, &start, |event| {
             if event.body.len() <= MAX_BODY_BYTES {
                 group.push((event.header, event.body.to_vec()));
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use dts::{
-    binlog::{self, AtEnd, Conn, Server, Stream},
     config::{Config, Start},
+    replica::{self, AtEnd, Conn, Server, Stream},
 };
 use e2e::{
     processes::{PATIENCE, wait_until},
@@ -57,11 +57,11 @@ async fn a_server_may_look_for_the_first_event_for_as_long_as_it_answers_questio
     let (site, proxy, config) = proxied("silent-search").await?;
     let open = async || -> Result<Stream> {
         proxy.hold_dumps(true);
-        let conn = binlog::connect(&config.source).await?;
+        let conn = replica::connect(&config.source).await?;
         let mut conn = conn.waiting(Duration::from_secs(5));
         let server = Server::ask(&mut conn, &config.source).await?;
         let from =
-            binlog::resolve_start(&mut conn, &config.source, &server, &Start::Latest).await?;
+            replica::resolve_start(&mut conn, &config.source, &server, &Start::Latest).await?;
         Ok(Stream::open(conn, &config.source, &from, AtEnd::Wait).await?)
     };
     let mut stream = open().await?;

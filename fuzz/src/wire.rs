@@ -12,11 +12,11 @@ use tokio::io::AsyncReadExt as _;
 use crate::decode::EventHeader;
 use crate::{Event, decode_all};
 
-#[path = "../../dts/src/binlog/wire/answers.rs"]
+#[path = "../../dts/src/replica/wire/answers.rs"]
 mod answers;
-#[path = "../../dts/src/binlog/checksum.rs"]
+#[path = "../../dts/src/replica/checksum.rs"]
 mod checksum;
-#[path = "../../dts/src/binlog/wire/packets.rs"]
+#[path = "../../dts/src/replica/wire/packets.rs"]
 #[expect(dead_code, reason = "nothing is sent here")]
 mod packets;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use super::tables::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named};
 use crate::{
-    binlog::{Conn, Product, Server},
     capture::Capture,
     finding::{Finding, Severity},
     full_sync::{MAX_INDEXED_BYTES, Why, lack_of_lock, why_locked},
+    replica::{Conn, Product, Server},
 };
 
 /// How the server is asked, and for which tables.

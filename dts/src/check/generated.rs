@@ -2,9 +2,9 @@
 
 use super::tables::{NOT_SYSTEM, Noted, named};
 use crate::{
-    binlog::Conn,
     capture::Capture,
     finding::{Finding, Severity},
+    replica::Conn,
 };
 
 /// From here on a MariaDB logs generated columns in INSERT alone. 11.8.9 does so, also with

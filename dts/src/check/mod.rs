@@ -12,13 +12,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    binlog::{self, AtEnd, Conn, Managed, Product, Server},
     bus,
     config::{Config, SourceConfig},
     error::{Error, Result},
     finding::{Finding, Severity},
     last_bus::LastBus,
     position::{Saved, saved_in},
+    replica::{self, AtEnd, Conn, Managed, Product, Server},
     status::Place,
     watch,
 };
@@ -142,7 +142,7 @@ async fn look(
     (config, saved): (&Config, Option<&Saved>),
     host: &mut Host,
 ) -> Result<()> {
-    let mut conn = binlog::connect(source).await?;
+    let mut conn = replica::connect(source).await?;
     let asked = Server::ask(&mut conn, source).await;
     // Whoever does not answer is not asked on and on.
     if !asked.as_ref().is_err_and(Error::is_transient) {
@@ -173,8 +173,8 @@ async fn of_position(
     config: &SourceConfig,
     (server, saved): (&Server, &Saved),
 ) -> Option<Finding> {
-    let error = binlog::check_position(conn, config, server, saved).await.err()?;
-    let is_replica = binlog::is_replica(conn).await;
+    let error = replica::check_position(conn, config, server, saved).await.err()?;
+    let is_replica = replica::is_replica(conn).await;
     let severity = if is_replica { Severity::Warn } else { Severity::Stop };
     Some(Finding { severity, name: "position", ..finding_of(error) })
 }
@@ -204,10 +204,10 @@ async fn of_tables(
     (source, config): (&SourceConfig, &Config),
     server: &Server,
 ) -> Result<Vec<Finding>> {
-    let mut conn = binlog::connect(source).await?.waiting(MAX_WAIT);
+    let mut conn = replica::connect(source).await?.waiting(MAX_WAIT);
     tables_over(&mut conn, (source, config), server)
         .await
-        .map_err(|error| binlog::classify(source, error))
+        .map_err(|error| replica::classify(source, error))
 }
 
 async fn tables_over(
@@ -235,7 +235,7 @@ async fn tables_over(
 async fn try_to_replicate(config: &SourceConfig, server: &Server, mut conn: Conn) -> Result<()> {
     let nobody = SourceConfig { server_id: 0, ..config.clone() };
     let end = server.binlog_end(&mut conn, config).await?;
-    let mut stream = binlog::Stream::open(conn, &nobody, &end, AtEnd::Stop).await?;
+    let mut stream = replica::Stream::open(conn, &nobody, &end, AtEnd::Stop).await?;
     stream.next().await?;
     Ok(())
 }

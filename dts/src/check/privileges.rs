@@ -6,11 +6,11 @@ use mysql_async::Error;
 
 use super::tables::NOT_SYSTEM;
 use crate::{
-    binlog::{self, Conn},
     capture::Capture,
     config::SourceConfig,
     finding::{Finding, Severity},
     full_sync::NO_TABLE,
+    replica::{self, Conn},
 };
 
 /// The GRANT statements for what the user that we are logged in as lacks.
@@ -45,9 +45,9 @@ pub(super) async fn account(conn: &mut Conn, config: &SourceConfig) -> String {
 async fn missing_global(conn: &mut Conn, config: &SourceConfig) -> Vec<&'static str> {
     let (logs, replica) = monitor_rights(conn.server_version());
     let tried = [
-        (binlog::may_replicate(config).await, "REPLICATION SLAVE"),
+        (replica::may_replicate(config).await, "REPLICATION SLAVE"),
         (!is_denied(conn, "SHOW BINARY LOGS").await, logs),
-        (binlog::may_see_replication(conn).await, replica),
+        (replica::may_see_replication(conn).await, replica),
     ];
     let mut missing: Vec<&str> =
         tried.into_iter().filter(|(may, _)| !may).map(|(_, right)| right).collect();

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use mysql_async::Row;
 
 use crate::{
-    binlog::{self, Conn, Managed, Server},
     capture::Capture,
     config::SourceConfig,
     finding::{Finding, Severity},
+    replica::{self, Conn, Managed, Server},
     watch::Sight,
 };
 
@@ -60,7 +60,7 @@ pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
 /// A replica that does not log what it replicates has nothing for us to read.
 pub(super) async fn of_replica(conn: &mut Conn, server: &Server) -> Option<Finding> {
     let is_off = server.is("log_replica_updates", "OFF") || server.is("log_slave_updates", "OFF");
-    (is_off && binlog::is_replica(conn).await).then(|| Finding {
+    (is_off && replica::is_replica(conn).await).then(|| Finding {
         severity: Severity::Stop,
         name: "log_replica_updates",
         what: "this is a replica, and log_replica_updates is OFF".into(),
@@ -73,7 +73,7 @@ pub(super) async fn of_replica(conn: &mut Conn, server: &Server) -> Option<Findi
 
 /// Whether we could tell a replica that is behind from a server that lost transactions.
 pub(super) async fn of_rights(conn: &mut Conn) -> Option<Finding> {
-    (!binlog::may_see_replication(conn).await).then(|| Finding {
+    (!replica::may_see_replication(conn).await).then(|| Finding {
         severity: Severity::Warn,
         name: "privileges",
         what: "the user may not see whether the server is a replica, and how far it is".into(),
@@ -120,7 +120,7 @@ pub(super) async fn of_taken_id(conn: &mut Conn, config: &SourceConfig) -> Optio
 /// Whether the server leaves captured schemas out of its binlog, or left some out of what it
 /// replicated into it.
 pub(super) async fn of_filters(conn: &mut Conn, capture: &Capture) -> Vec<Finding> {
-    let (only, without) = binlog::binlog_filters(conn).await;
+    let (only, without) = replica::binlog_filters(conn).await;
     let mut found: Vec<Finding> = not_logged(capture, (&only, &without))
         .map(|(severity, what)| Finding {
             severity,
@@ -133,7 +133,7 @@ pub(super) async fn of_filters(conn: &mut Conn, capture: &Capture) -> Vec<Findin
         })
         .into_iter()
         .collect();
-    let filters = binlog::replication_filters(conn).await;
+    let filters = replica::replication_filters(conn).await;
     found.extend((!filters.is_empty()).then(|| Finding {
         severity: Severity::Warn,
         name: "replication_filter",

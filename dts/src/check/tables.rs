@@ -4,10 +4,10 @@ use service::glob;
 
 use super::generated::of_generated;
 use crate::{
-    binlog::{Conn, Product, Server},
     capture::Capture,
     decode,
     finding::{Finding, Severity},
+    replica::{Conn, Product, Server},
 };
 
 /// Tables that a finding names; of more only the number.

@@ -11,7 +11,7 @@ use super::{
     table::{Column, Description},
     value::Form,
 };
-use crate::binlog::Conn;
+use crate::replica::Conn;
 
 impl Description {
     /// The key that a user's text means, as a bound. The text is what an event's `PK` shows,

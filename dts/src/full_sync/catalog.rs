@@ -22,7 +22,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{source::Source, table::tables};
-use crate::{binlog::Conn, capture::Capture, decode::Definition, error::Result};
+use crate::{capture::Capture, decode::Definition, error::Result, replica::Conn};
 
 /// All entries together: whoever asks for a full sync reads them with the checkpoint.
 const MAX_BYTES: usize = 512 << 10;

@@ -20,9 +20,9 @@ use super::{
     watermark::Marks,
 };
 use crate::{
-    binlog::Conn,
     error::{Error, Result},
     position::{Place, Position},
+    replica::Conn,
 };
 
 /// The reading end of a task.

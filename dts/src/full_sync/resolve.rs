@@ -12,7 +12,7 @@ use super::{
     table::{self, Description},
     watermark::Marks,
 };
-use crate::{binlog::Conn, error::Error};
+use crate::{error::Error, replica::Conn};
 
 /// A table that a request means.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a connection is set to before tables are read over it.
 
 use super::error::Result;
-use crate::binlog::Conn;
+use crate::replica::Conn;
 
 /// Text comes in its column's own character set; TIMESTAMP in UTC; every date that a table can hold
 /// can be compared with; sorting looks at whole values; a page that the bus keeps waiting is not

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    binlog::{self, Conn, Product, Server},
     config::SourceConfig,
     error::{Error, Result},
+    replica::{self, Conn, Product, Server},
 };
 
 /// How long we wait for an answer: longer than the server works on one.
@@ -45,7 +45,7 @@ impl Source {
     ///
     /// Away, also when another server answers.
     pub(super) async fn connect(&self) -> Result<Conn> {
-        let (conn, server) = binlog::open(&self.config).await?;
+        let (conn, server) = replica::open(&self.config).await?;
         let mut conn = conn.waiting(MAX_WAIT);
         if server.uuid != self.server.uuid {
             let (found, expected) = (&server.uuid, &self.server.uuid);
@@ -79,10 +79,10 @@ impl Source {
         Error::SourceAway { address, reason }
     }
 
-    /// As [`binlog::classify`], for statements that read tables.
+    /// As [`replica::classify`], for statements that read tables.
     pub(super) fn error(&self, error: mysql_async::Error) -> Error {
         let mysql_async::Error::Server(said) = &error else {
-            return binlog::classify(&self.config, error);
+            return replica::classify(&self.config, error);
         };
         let says = format!("MySQL says: {} ({})", said.message, said.code);
         match said.code {
@@ -95,7 +95,7 @@ impl Source {
                 says,
                 "ask for the full sync again; if it fails so again, tell us the table's definition",
             ),
-            _ => binlog::classify(&self.config, error),
+            _ => replica::classify(&self.config, error),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use change_event::json;
 
-use crate::binlog::Conn;
+use crate::replica::Conn;
 
 /// A table, and how it can be read.
 #[derive(Clone, Debug)]

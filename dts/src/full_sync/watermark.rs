@@ -25,10 +25,10 @@ use tracing::warn;
 
 use super::source::Source;
 use crate::{
-    binlog::{self, Conn, Product},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Place, Position, file_number},
+    replica::{self, Conn, Product},
 };
 
 /// How long a server may take to show what it has logged.
@@ -320,7 +320,7 @@ async fn snapshot_has(
     let Some(wanted) = &asked.gtids else {
         return Err(Error::Internal("a MariaDB's position has no GTIDs".to_owned()));
     };
-    let shown = binlog::gtids_at(conn, &source.config, (&seen.file, seen.pos)).await?;
+    let shown = replica::gtids_at(conn, &source.config, (&seen.file, seen.pos)).await?;
     Ok(wanted.minus(&shown).is_empty())
 }
 

@@ -9,9 +9,9 @@ use mysql_async::Row;
 
 use super::{BY_HAND, Sent, Stopped, Tool, gtids_of};
 use crate::{
-    binlog::{Conn, classify},
     config::SourceConfig,
     error::{Error, Result},
+    replica::{Conn, classify},
 };
 
 /// Which row it is.

@@ -4,11 +4,11 @@ use tracing::warn;
 
 use super::{BY_HAND, Stopped, Tool, skip::skip_sent};
 use crate::{
-    binlog::{self, Conn, Depth, Place, Server},
     config::{Config, Start},
     error::{Error, Result},
     gtid::GtidSet,
     position::{Position, Saved},
+    replica::{self, Conn, Depth, Place, Server},
 };
 
 /// A tool may store a GTID set that is behind its own file and position by one transaction:
@@ -29,7 +29,7 @@ pub async fn settle(
     stopped: &Stopped,
 ) -> Result<Saved> {
     let at = (stopped.file.as_str(), stopped.pos);
-    let place = binlog::locate(conn, &config.source, server, at).await?;
+    let place = replica::locate(conn, &config.source, server, at).await?;
     let by_file = place.as_ref().and_then(|place| boundary(stopped, place));
     let position = match (&stopped.gtids, &server.gtid_executed, by_file) {
         (Some(gtids), Some(_), Some(position)) => agree(gtids, position, stopped)?,
@@ -37,7 +37,7 @@ pub async fn settle(
             let Stopped { file, pos, .. } = stopped;
             warn!("{file}:{pos} is no place on this server; going by the GTID set alone");
             let start = Start::Gtid(gtids.clone());
-            binlog::resolve_start(conn, &config.source, server, &start).await?
+            replica::resolve_start(conn, &config.source, server, &start).await?
         }
         (_, _, Some(position)) => position,
         _ => return Err(no_place(stopped, place.as_ref())),
@@ -46,7 +46,7 @@ pub async fn settle(
     if !stopped.sent.is_nothing() {
         saved = skip_sent(config, saved, stopped.sent).await?;
     }
-    binlog::check_position(conn, &config.source, server, &saved).await?;
+    replica::check_position(conn, &config.source, server, &saved).await?;
     Ok(saved)
 }
 

@@ -7,12 +7,12 @@ use tracing::warn;
 
 use super::Sent;
 use crate::{
-    binlog::{self, AtEnd, Stream},
     config::Config,
     decode::{Decoder, Step, TRANSACTION_PAYLOAD, TransactionEnd},
     error::{Error, Result},
     position::{Saved, Skip},
     publish::Publisher,
+    replica::{self, AtEnd, Stream},
     seq::Seq,
 };
 
@@ -26,7 +26,7 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 ///
 /// Refused, when the transaction is shorter than what was sent of it.
 pub(super) async fn skip_sent(config: &Config, saved: Saved, sent: Sent) -> Result<Saved> {
-    let conn = binlog::connect(&config.source).await?;
+    let conn = replica::connect(&config.source).await?;
     let mut stream = Stream::open(conn, &config.source, &saved.position, AtEnd::Stop).await?;
     let mut reading = Reading::new(config, &saved, sent);
     while let Some(event) = stream.next().await? {
@@ -99,7 +99,7 @@ impl Reading {
         Self { decoder, publisher, batch, sent, next, is_packed: false, has_taken_back: false }
     }
 
-    fn take(&mut self, event: &binlog::Event) -> Result<Progress> {
+    fn take(&mut self, event: &replica::Event) -> Result<Progress> {
         self.is_packed |= event.raw().header.kind == TRANSACTION_PAYLOAD;
         if self.is_packed {
             return self.take_packed(event);
@@ -156,7 +156,7 @@ impl Reading {
 
     /// An event of a compressed transaction, to its end. The tool does not say in which of its
     /// events it stood, only how many rows it had sent of that, so at least so many of the whole.
-    fn take_packed(&mut self, event: &binlog::Event) -> Result<Progress> {
+    fn take_packed(&mut self, event: &replica::Event) -> Result<Progress> {
         let Self { decoder, publisher, batch, sent, .. } = self;
         let step = decoder.decode(&event.raw(), &mut |change| {
             if change.row < sent.rows { publisher.publish(change, batch) } else { Ok(()) }

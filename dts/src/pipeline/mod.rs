@@ -32,7 +32,6 @@ use self::{
     types::Seen,
 };
 use crate::{
-    binlog::{self, AtEnd, Hosts, Managed, Resumed, Server},
     check,
     config::Config,
     error::{Error, Result},
@@ -40,6 +39,7 @@ use crate::{
     full_sync::{Catalog, Common, Entries, Live, Source, Tasks, Throttle},
     last_bus::LastBus,
     position::{Saved, saved_in, seq_in},
+    replica::{self, AtEnd, Hosts, Managed, Resumed, Server},
     status::{Phase, Status},
     watch::watch,
 };
@@ -222,7 +222,7 @@ fn start_syncs(ends: &Ends<'_>, source: Source, kept: (Tasks, Entries)) -> Syncs
 struct Prepared {
     producer: Box<dyn Producer>,
     resumed: Resumed,
-    stream: binlog::Stream,
+    stream: replica::Stream,
     /// Where the stream comes from.
     source: Source,
     /// What the checkpoint has of full syncs, and of the tables.
@@ -258,16 +258,16 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     }
     LastBus::note(config).await;
     status.at(&resumed.saved);
-    let binlog::Source { config: host, conn, server, .. } = source;
-    let stream = binlog::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
+    let replica::Source { config: host, conn, server, .. } = source;
+    let stream = replica::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
     let source = Source { config: host, server };
     let kept = (tasks, Catalog::kept(&checkpoint));
     Ok(Prepared { producer, resumed, stream, source, kept, seen })
 }
 
 /// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.
-async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
-    let binlog::Source { config: host, conn, server, .. } = source;
+async fn look(config: &Config, source: &mut replica::Source) -> Result<()> {
+    let replica::Source { config: host, conn, server, .. } = source;
     let mut findings = server.findings();
     findings.extend(check::of_source(conn, (host, config), server).await);
     for finding in &findings {
@@ -278,9 +278,9 @@ async fn look(config: &Config, source: &mut binlog::Source) -> Result<()> {
             Severity::Note => info!(remedy, "{problem}"),
         }
     }
-    binlog::refuse_stops(&findings)?;
+    replica::refuse_stops(&findings)?;
     // What was asked by the way may not have been answered.
-    conn.ping().await.map_err(|error| binlog::classify(host, error))
+    conn.ping().await.map_err(|error| replica::classify(host, error))
 }
 
 /// Two sources under one prefix would mix the tables that they have names of in common.
@@ -303,11 +303,11 @@ async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -
 /// The first start: resolves the configured place once, and saves it before anything is read.
 async fn begin(
     config: &Config,
-    source: &mut binlog::Source,
+    source: &mut replica::Source,
     (producer, checkpoint): (&mut dyn Producer, &Checkpoint),
 ) -> Result<Resumed> {
-    let binlog::Source { config: host, conn, server, .. } = source;
-    let position = binlog::resolve_start(conn, host, server, &config.start).await?;
+    let replica::Source { config: host, conn, server, .. } = source;
+    let position = replica::resolve_start(conn, host, server, &config.start).await?;
     let mut saved = Saved::new(server.uuid.clone(), position);
     saved.seq = seq_in(checkpoint)?;
     append::append(producer, &event_bus::Batch::default(), (&saved, Vec::new(), Pace::Settle))

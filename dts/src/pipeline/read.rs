@@ -30,7 +30,6 @@ use super::{
     types::{Seen, Types},
 };
 use crate::{
-    binlog::{Event, Stream},
     capture::{Capture, Told},
     config::{Config, SourceConfig},
     decode::{self, Decoder, EventHeader, Gtid, RawEvent, Step, TransactionEnd},
@@ -39,6 +38,7 @@ use crate::{
     gtid::GtidSet,
     position::{Position, Saved, Skip},
     publish::Publisher,
+    replica::{Event, Stream},
     seq::Seq,
     status::Status,
     touched::Touching,

@@ -10,11 +10,11 @@ use tracing::debug;
 pub(super) use self::seen::Seen;
 use self::seen::{Fact, GENERATED};
 use crate::{
-    binlog::{self, HiddenColumn, Server},
     capture::Capture,
     config::SourceConfig,
     decode::{Decoder, Definition, HiddenTypes, Retyped},
     error::Result,
+    replica::{self, HiddenColumn, Server},
 };
 
 /// A server of very many tables takes long to list their columns.
@@ -46,7 +46,7 @@ impl Types {
     }
 
     pub(super) async fn refresh(&mut self, decoder: &mut Decoder) -> Result<()> {
-        let mut conn = binlog::connect(&self.config).await?.waiting(MAX_WAIT);
+        let mut conn = replica::connect(&self.config).await?.waiting(MAX_WAIT);
         let columns = Server::hidden_columns(&mut conn, &self.config).await?;
         let mut types = HiddenTypes::default();
         for column in &columns {

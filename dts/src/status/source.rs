@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::binlog::Pulse;
+use crate::replica::Pulse;
 
 /// A source from which no byte came for this long is not heard.
 const MAX_SILENCE: Duration = Duration::from_secs(20);

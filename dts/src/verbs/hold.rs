@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::lead::Lead;
 use crate::{
-    binlog::{Hosts, Source},
     bus,
     config::Config,
     error::{Error, Result},
     position::{Saved, saved_in, seq_in},
+    replica::{Hosts, Source},
     seq::Seq,
 };
 

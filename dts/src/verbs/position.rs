@@ -8,12 +8,12 @@ use super::{
     take_over,
 };
 use crate::{
-    binlog::{self, Server, Source},
     bus,
     config::{Config, Start},
     error::{Error, Result},
     import::{self, Stopped, Tool},
     position::{Saved, saved_in},
+    replica::{self, Server, Source},
 };
 
 /// Carries a verb out and gives what to print: the saved position, or what it was and is.
@@ -80,10 +80,10 @@ fn read_stored(arguments: &ImportArguments) -> Result<Option<Stopped>> {
 /// A place that the server has, as a first start there would save it.
 async fn place_of(mut config: Config, start: &Start) -> Result<Saved> {
     let Source { mut conn, server, .. } = ask(&mut config).await?;
-    let position = binlog::resolve_start(&mut conn, &config.source, &server, start).await?;
+    let position = replica::resolve_start(&mut conn, &config.source, &server, start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
     // It has gone on since it was asked: "latest" may be newer than what it had then.
     let server = Server::ask(&mut conn, &config.source).await?;
-    binlog::check_position(&mut conn, &config.source, &server, &saved).await?;
+    replica::check_position(&mut conn, &config.source, &server, &saved).await?;
     Ok(saved)
 }

@@ -10,12 +10,12 @@ use super::{
     lead::Lead,
 };
 use crate::{
-    binlog::{self, Source},
     bus,
     config::Config,
     error::{Error, Result},
     last_bus::LastBus,
     position::{Saved, Skip, saved_in, seq_in},
+    replica::{self, Source},
 };
 
 /// Takes the position and the number of the last event over. A transaction that was published in
@@ -39,7 +39,7 @@ pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments)
     hold.seq = hold.seq.max(seq_in(&checkpoint)?);
     let after = Saved { skip: Skip::default(), open: None, ..saved };
     let Source { mut conn, server, .. } = ask(&mut config).await?;
-    binlog::check_position(&mut conn, &config.source, &server, &after).await?;
+    replica::check_position(&mut conn, &config.source, &server, &after).await?;
     hold.change(Some(after)).await
 }
 

@@ -6,7 +6,7 @@ use e2e::{oracle::quoted, servers::execute};
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 
 use super::{open, read_all, reader};
-use crate::binlog;
+use crate::source;
 
 /// A schema that goes with the test.
 struct Schema {
@@ -18,7 +18,7 @@ struct Schema {
 impl Schema {
     async fn new(url: String, name: &str) -> Result<Self> {
         let name = format!("{name} {}", std::process::id());
-        let mut conn = binlog::connect(&url).await?;
+        let mut conn = source::connect(&url).await?;
         let statements =
             [format!("CREATE DATABASE {}", quoted(&name)), format!("USE {}", quoted(&name))];
         execute(&mut conn, &statements.each_ref().map(String::as_str)).await?;

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use dts::{
-    binlog::{self, AtEnd, Server, Stream},
     config::Config,
     decode::{Decoder, Gtid, Step},
     error::Error,
     gtid::GtidSet,
     position::{Position, Skip, file_number},
     publish::Publisher,
+    replica::{self, AtEnd, Server, Stream},
     seq::Seq,
 };
 use e2e::processes::wait_until;
@@ -94,9 +94,10 @@ impl Passed {
 
 impl Follower {
     pub(super) async fn start(config: &Config) -> Result<Self> {
-        let mut conn = binlog::connect(&config.source).await?;
+        let mut conn = replica::connect(&config.source).await?;
         let server = Server::ask(&mut conn, &config.source).await?;
-        let from = binlog::resolve_start(&mut conn, &config.source, &server, &config.start).await?;
+        let from =
+            replica::resolve_start(&mut conn, &config.source, &server, &config.start).await?;
         let stream = Stream::open(conn, &config.source, &from, AtEnd::Wait).await?;
         let capture = Arc::clone(&config.capture);
         let mut decoder = Decoder::new(move |schema, table| capture.includes(schema, table));

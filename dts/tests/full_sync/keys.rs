@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, bail, ensure};
 use change_event::Columns;
 use dts::{
-    binlog::Conn,
     full_sync::{Bounds, Cursor, Description},
+    replica::Conn,
 };
 use e2e::{
     oracle::quoted,
@@ -21,7 +21,7 @@ use super::{
     kinds::{Kind, kinds},
     open, read_all, read_page,
 };
-use crate::binlog;
+use crate::source;
 
 #[tokio::test]
 async fn tables_of_every_key_are_read_whole_on_mysql_97() -> Result<()> {
@@ -46,7 +46,7 @@ async fn tables_of_every_key_are_read_whole_on_mariadb_118() -> Result<()> {
 async fn read_every_kind(url: &str) -> Result<()> {
     let seed = seed();
     let schema = format!("keys `{}\" é", std::process::id());
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     conn.query_drop(format!("CREATE DATABASE {}", quoted(&schema))).await?;
     // What fails in one kind says nothing of the others.
     let mut failed = Vec::new();

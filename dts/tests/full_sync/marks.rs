@@ -18,11 +18,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dts::{
-    binlog::{self, Conn, Server},
     config::{Config, SourceConfig},
     full_sync::{Marks, Source, Why, session},
     gtid::GtidSet,
     position::Position,
+    replica::{self, Conn, Server},
 };
 use e2e::{
     processes::wait_until,
@@ -91,7 +91,7 @@ impl Bench {
             follower.passed() >= ROWS as usize
         })
         .await?;
-        let mut conn = binlog::connect(&config.source).await?;
+        let mut conn = replica::connect(&config.source).await?;
         session(&mut conn).await?;
         let server = Server::ask(&mut conn, &config.source).await?;
         let source = Source { config: config.source.clone(), server };

@@ -11,8 +11,8 @@ use std::ops::Range;
 
 use anyhow::{Context as _, Result, ensure};
 use dts::{
-    binlog::Conn,
     full_sync::{Bounds, Cursor, Description, Encoded, RowWriter, describe, session},
+    replica::Conn,
 };
 use mysql_async::Row;
 

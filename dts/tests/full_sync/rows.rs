@@ -26,7 +26,7 @@ use mysql_async::prelude::Queryable as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{ReadRow, open, read_all, reader};
-use crate::binlog::{self, Place};
+use crate::source::{self, Place};
 
 #[tokio::test]
 async fn a_row_reads_as_the_binlog_has_it_on_mysql_97() -> Result<()> {
@@ -51,7 +51,7 @@ async fn a_row_reads_as_the_binlog_has_it_on_mariadb_118() -> Result<()> {
 async fn compare_all(url: &str) -> Result<()> {
     let schema = format!("rows `{}`", std::process::id());
     let of = usize::try_from(size(10_000, 100_000))?;
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     conn.query_drop(format!("CREATE DATABASE {}", quoted(&schema))).await?;
     let mut rng = StdRng::seed_from_u64(seed());
     let samples = match conn.server_version() {
@@ -78,7 +78,7 @@ async fn compare(
 ) -> Result<usize> {
     let schema = writer.schema;
     writer.conn.query_drop(table.create(schema)).await?;
-    let start = binlog::end(writer.conn).await?;
+    let start = source::end(writer.conn).await?;
     writer.write(table, count).await?;
     let expected = logged_rows(url, (schema, &table.name), &start).await?;
     compare_rows(url, (schema, &table.name), &expected).await
@@ -135,11 +135,11 @@ async fn logged_rows(
     let (schema, name) = (schema.to_owned(), table.to_owned());
     let mut decoder = Decoder::new(move |s, t| s == schema && t == name);
     decoder.restart(&start.0, start.1);
-    decoder.know_types(binlog::hidden_types(url).await?);
+    decoder.know_types(source::hidden_types(url).await?);
     let mut publisher = publisher();
     let mut rows = BTreeMap::new();
     let mut batch = Batch::default();
-    binlog::read(url, start, |event| {
+    source::read(url, start, |event| {
         decoder.decode(event, &mut |row| publisher.publish(row, &mut batch))?;
         for record in batch.records() {
             let event = ChangeEvent::read(record.value)?;
@@ -233,12 +233,12 @@ const ODD_MARIADB: &[&[&str]] = &[
 
 async fn compare_odd(url: &str, more: &[&[&str]]) -> Result<()> {
     let schema = format!("odd rows {}", std::process::id());
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     for statements in ODD.iter().chain(more) {
         let schema = quoted(&schema);
         conn.query_drop(format!("CREATE DATABASE {schema}")).await?;
         conn.query_drop(format!("USE {schema}")).await?;
-        let start = binlog::end(&mut conn).await?;
+        let start = source::end(&mut conn).await?;
         e2e::servers::execute(&mut conn, statements).await?;
         let names = (schema.trim_matches('`'), "t");
         let expected =
@@ -302,11 +302,11 @@ async fn keys_of(
     statements: &[&str],
 ) -> Result<(Option<BTreeSet<String>>, BTreeSet<String>)> {
     let schema = format!("odd rows keys {}", std::process::id());
-    let mut conn = binlog::connect(url).await?;
+    let mut conn = source::connect(url).await?;
     let name = quoted(&schema);
     let begin = [&format!("CREATE DATABASE {name}"), &format!("USE {name}")];
     e2e::servers::execute(&mut conn, &begin.map(String::as_str)).await?;
-    let start = binlog::end(&mut conn).await?;
+    let start = source::end(&mut conn).await?;
     e2e::servers::execute(&mut conn, statements).await?;
     let mut logged = BTreeSet::new();
     for Published { key, action, absent, data, .. } in
@@ -340,11 +340,11 @@ async fn keys_of(
 async fn a_row_without_a_key_has_one_key_also_when_it_is_too_large_to_be_published() -> Result<()> {
     let url = e2e::servers::mysql_97_url();
     let schema = format!("odd rows large {}", std::process::id());
-    let mut conn = binlog::connect(&url).await?;
+    let mut conn = source::connect(&url).await?;
     let quoted = quoted(&schema);
     let statements = [&format!("CREATE DATABASE {quoted}"), &format!("USE {quoted}")];
     e2e::servers::execute(&mut conn, &statements.map(String::as_str)).await?;
-    let start = binlog::end(&mut conn).await?;
+    let start = source::end(&mut conn).await?;
     let statements = [
         "CREATE TABLE t (id INT, v TEXT)",
         "INSERT INTO t VALUES (1, 'small'), (2, REPEAT('large', 900)), (3, REPEAT('other', 900))",
@@ -398,9 +398,9 @@ async fn published(
     let schema = schema.to_owned();
     let mut decoder = Decoder::new(move |s, _| s == schema);
     decoder.restart(&start.0, start.1);
-    decoder.know_types(binlog::hidden_types(url).await?);
+    decoder.know_types(source::hidden_types(url).await?);
     let (mut batch, mut records) = (Batch::default(), Vec::new());
-    binlog::read(url, start, |event| {
+    source::read(url, start, |event| {
         decoder.decode(event, &mut |row| publisher.publish(row, &mut batch))?;
         for record in batch.records() {
             let event = ChangeEvent::read(record.value)?;

@@ -3,11 +3,11 @@
 
 use super::super::savepoints::Savepoints;
 use crate::{
-    binlog::{self, AtEnd, Stream},
     config::SourceConfig,
     decode::{Decoder, Position, Step, Transaction},
     error::{Error, Result},
     position,
+    replica::{self, AtEnd, Stream},
 };
 
 /// More parts of one transaction are not taken back.
@@ -35,7 +35,7 @@ impl Fate {
         let nobody = SourceConfig { server_id: 0, ..source.clone() };
         let (file, pos) = (of.start.file.to_string(), of.start.pos);
         let start = position::Position { gtids: None, file, pos };
-        let conn = binlog::connect(&nobody).await?;
+        let conn = replica::connect(&nobody).await?;
         let mut stream = Stream::open(conn, &nobody, &start, AtEnd::Stop).await?;
         let mut decoder = Decoder::new(|_, _| false);
         decoder.restart(&start.file, start.pos);

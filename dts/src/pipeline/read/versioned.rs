@@ -2,9 +2,9 @@
 //! history that is kept by transaction.
 
 use crate::{
-    binlog,
     config::SourceConfig,
     error::{Error, Result},
+    replica,
 };
 
 /// Why a change of a table was logged as a statement, if it is such a table; else what was said of
@@ -33,8 +33,8 @@ pub(super) async fn explain(
 async fn is_by_transaction(source: &SourceConfig, names: (&str, &str)) -> Result<bool> {
     let query = "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND \
                  TABLE_NAME = ? AND DATA_TYPE = 'bigint' AND GENERATION_EXPRESSION = 'ROW START'";
-    let mut conn = binlog::connect(source).await?;
+    let mut conn = replica::connect(source).await?;
     let found: Option<u64> =
-        conn.exec_first(query, names).await.map_err(|error| binlog::classify(source, error))?;
+        conn.exec_first(query, names).await.map_err(|error| replica::classify(source, error))?;
     Ok(found > Some(0))
 }

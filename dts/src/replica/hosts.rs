@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{
     conn::Conn,
     connect::{address, connect},
-    port, replica,
+    port, replication,
     resume::{Lacking, Resumed, Unfit, resume},
     server::Server,
 };
@@ -203,9 +203,9 @@ impl Hosts {
 
     /// A replica that is not promoted may get what it lacks; one alone is what there is.
     async fn reason_of_lack(&self, conn: &mut Conn, server: &Server, lacking: &Lacking) -> Reason {
-        if replica::is_catching_up(conn, lacking).await {
+        if replication::is_catching_up(conn, lacking).await {
             warn!(gtids = %lacking.gtids, "the replica is behind what we have read: waiting for it");
-            replica::wait_for(conn, lacking).await;
+            replication::wait_for(conn, lacking).await;
             return Reason::Behind;
         }
         if self.all.len() > 1 && !server.is_writable() { Reason::Behind } else { Reason::Lacks }

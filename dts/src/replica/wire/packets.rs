@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::binlog::Pulse;
+use crate::replica::Pulse;
 
 /// The largest packet that MySQL may send: its own limit.
 pub(crate) const MAX_PACKET_BYTES: usize = 1 << 30;

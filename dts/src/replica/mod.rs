@@ -13,7 +13,7 @@ mod managed;
 mod mariadb;
 mod port;
 mod pulse;
-mod replica;
+mod replication;
 mod resume;
 mod scan;
 mod search;
@@ -32,7 +32,7 @@ pub use locate::{Depth, Place, locate};
 pub(crate) use managed::Managed;
 pub(crate) use mariadb::gtids_at;
 pub(crate) use pulse::Pulse;
-pub(crate) use replica::{
+pub(crate) use replication::{
     filters as replication_filters, is_replica, may_replicate, may_see as may_see_replication,
 };
 pub use resume::{Resumed, check_position};
