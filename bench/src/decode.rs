@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Result;
+use binlog::{Decoder, Step};
 use dts::{
     config::Config,
-    decode::{Decoder, Step},
     error::Error,
     position::Skip,
     publish::Publisher,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
+use binlog::GtidSet;
 use bytesize::ByteSize;
 use event_bus::BusConfig;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use service::{
     listen::is_loopback,
 };
 
-use crate::{capture::Capture, full_sync::FullSyncConfig, gtid::GtidSet};
+use crate::{capture::Capture, full_sync::FullSyncConfig};
 
 /// Everything that `dts` is told.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use service::exit::Exit;
 
-use crate::{decode, position::InvalidCheckpoint};
+use crate::position::InvalidCheckpoint;
 
 /// An error of `dts`.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// An event that we do not understand. It is never skipped.
     #[error("{0}")]
-    Event(#[from] decode::Error),
+    Event(#[from] binlog::Error),
     /// The bus.
     #[error("{0}")]
     Bus(#[from] event_bus::Error),

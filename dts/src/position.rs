@@ -2,16 +2,15 @@
 
 use std::ops::AddAssign;
 
+use binlog::{Gtid, GtidSet, InvalidGtidSet};
 use bytes::Bytes;
 use event_bus::{Checkpoint, CheckpointChange};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decode::Gtid,
-    gtid::{GtidSet, InvalidGtidSet},
     loss::Loss,
     seq::Seq,
-    touched::{self, Touched, parse_gtid},
+    touched::{self, Touched},
 };
 
 /// The checkpoint's key for [`Saved`].
@@ -220,7 +219,7 @@ impl Saved {
             accounting: json.accounting,
             prepared: json.prepared,
             file_created: json.file_created,
-            open: json.open_transaction.as_deref().map(parse_gtid).transpose()?,
+            open: json.open_transaction.as_deref().map(str::parse).transpose()?,
             touched: json.touched.try_into()?,
             loss: json.loss,
             lost_prepared: json.lost_prepared,
@@ -295,7 +294,7 @@ mod tests {
             accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
             prepared: vec![Place { file: "binlog.000002".to_owned(), pos: 4 }],
             file_created: Some(1_700_000_000),
-            open: Some(parse_gtid("3e11fa47-71ca-11e1-9e33-c80aa9429562:6").unwrap()),
+            open: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:6".parse().unwrap()),
             touched: Touched::default(),
             loss: Some(Loss {
                 gtid_set: "3e11fa47-71ca-11e1-9e33-c80aa9429562:8-9".to_owned(),

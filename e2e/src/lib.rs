@@ -12,6 +12,7 @@ pub mod rebuilt;
 pub mod recording;
 pub mod servers;
 pub mod sessions;
+pub mod source;
 pub mod topics;
 pub mod workload;
 pub mod writers;

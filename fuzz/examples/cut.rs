@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fuzz::{Event, decode::EventHeader};
+use binlog::EventHeader;
+use fuzz::Event;
 
 /// More of one kind say nothing new.
 const MAX_OF_A_KIND: usize = 3;

@@ -1,7 +1,7 @@
 //! Sets of GTIDs: as text, and as PREVIOUS_GTIDS and GTID_LIST events have them.
 #![no_main]
 
-use fuzz::{decode::read_gtid_list, gtid::GtidSet};
+use binlog::{GtidSet, read_gtid_list};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

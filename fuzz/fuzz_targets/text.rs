@@ -1,7 +1,7 @@
 //! Text of any bytes, in the character set of any collation.
 #![no_main]
 
-use fuzz::decode::Charset;
+use binlog::Charset;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -1,20 +1,16 @@
 //! What the fuzz targets share: decoding with every value written, real table maps, and a server's
 //! packets.
 
-// The decoder's own files, without the rest of `dts`: that would be ten minutes of building TLS and
-// gRPC with a compiler that nothing else uses.
-#[path = "../../dts/src/decode/mod.rs"]
-pub mod decode;
-#[path = "../../dts/src/domains.rs"]
-#[expect(dead_code, reason = "what is not parsing has no use here")]
-mod domains;
-#[path = "../../dts/src/gtid.rs"]
-#[expect(dead_code, reason = "so here")]
-pub mod gtid;
 pub mod mariadb;
+#[path = "../../dts/src/replica/pulse.rs"]
+mod pulse;
+/// The room of `dts` that the packets are from.
+mod replica {
+    pub(crate) use crate::pulse::Pulse;
+}
 pub mod wire;
 
-use decode::{Decoder, Error, EventHeader, HiddenTypes, Image, RawEvent, RowChange, Unpacker};
+use binlog::{Decoder, Error, EventHeader, HiddenTypes, Image, RawEvent, RowChange, Unpacker};
 
 const TABLE_MAP: u8 = 19;
 
@@ -77,14 +73,14 @@ pub fn decode_rows(table: usize, kind: u8, body: &[u8]) -> Vec<u8> {
 /// The JSON form of a GEOMETRY.
 pub fn geometry(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    decode::geometry::write(&mut out, bytes);
+    binlog::geometry::write(&mut out, bytes);
     out
 }
 
 /// The JSON form of a VECTOR.
 pub fn vector(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    decode::vector::write(&mut out, bytes);
+    binlog::vector::write(&mut out, bytes);
     out
 }
 

@@ -3,29 +3,44 @@
 use std::{
     io::Cursor,
     pin::pin,
+    sync::OnceLock,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
+use binlog::{Checksum, EventHeader};
 use mysql_common::constants::CapabilityFlags;
-use tokio::io::AsyncReadExt as _;
+use tokio::{
+    io::AsyncReadExt as _,
+    runtime::{Builder, Runtime},
+};
 
-use crate::decode::EventHeader;
 use crate::{Event, decode_all};
 
+// These two files alone: all of `dts` would be ten minutes of building TLS and gRPC with a compiler
+// that nothing else uses.
 #[path = "../../dts/src/replica/wire/answers.rs"]
 mod answers;
-#[path = "../../dts/src/replica/checksum.rs"]
-mod checksum;
 #[path = "../../dts/src/replica/wire/packets.rs"]
 #[expect(dead_code, reason = "nothing is sent here")]
 mod packets;
 
+/// What the packets wait for at most; nothing waits here.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
+
+/// Has the timers that a wait with a deadline needs.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Builder::new_current_thread().enable_time().build().expect("a runtime"))
+}
+
 /// Reads what a server sends, arriving in two parts, until it is refused; says how many bytes the
 /// packets have.
 pub fn read_stream(first: &[u8], second: &[u8]) -> usize {
+    let _timers = runtime().enter();
     let arriving = Cursor::new(first.to_vec()).chain(Cursor::new(second.to_vec()));
-    let mut packets = packets::Packets::new(tokio::io::join(arriving, tokio::io::sink()));
-    let mut checksum = checksum::Checksum::default();
+    let mut packets = packets::Packets::new(tokio::io::join(arriving, tokio::io::sink()), MAX_SILENCE);
+    let mut checksum = Checksum::default();
     let mut read = Vec::new();
     // What is read is there already, so that nothing waits.
     while let Poll::Ready(Ok(packet)) =
@@ -59,7 +74,7 @@ fn read_answer(packet: &[u8]) {
 }
 
 /// The event of a packet, as the stream takes it.
-fn event<'a>(packet: &'a [u8], checksum: &mut checksum::Checksum) -> Option<Event<'a>> {
+fn event<'a>(packet: &'a [u8], checksum: &mut Checksum) -> Option<Event<'a>> {
     let event = packet.strip_prefix(b"\0")?;
     let header = EventHeader::read(event).ok()?;
     if header.size as usize != event.len() {

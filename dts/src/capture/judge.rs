@@ -1,12 +1,12 @@
 //! What to do about changes of captured tables whose rows the binlog does not have: statements that
 //! were logged as text, and those that take rows away as a whole.
 
+use binlog::{Definition, FilePosition, LoggedStatement, Removal};
 use full_sync::{CHECKSUMS, SYSTEM_SCHEMAS};
 use tracing::warn;
 
 use super::{Capture, Reaction};
 use crate::{
-    decode::{Definition, LoggedStatement, Position, Removal},
     error::{Error, Result},
     loss::full_sync_of,
 };
@@ -27,11 +27,11 @@ impl Capture {
     /// # Errors
     ///
     /// Refused, when it may be of a captured table, and is not just to be told.
-    pub fn judge(&self, statement: &LoggedStatement, position: &Position) -> Result<bool> {
+    pub fn judge(&self, statement: &LoggedStatement, position: &FilePosition) -> Result<bool> {
         if !self.may_concern(statement) {
             return Ok(false);
         }
-        let Position { file, pos } = position;
+        let FilePosition { file, pos } = position;
         let of = self.describe(statement);
         if self.statement_format == Reaction::Warn {
             warn!(%file, pos, of, "a change was logged as a statement: its rows are not published");
@@ -90,8 +90,8 @@ impl Capture {
     /// # Errors
     ///
     /// Refused, when there are some, and they are not just to be told.
-    pub fn judge_removals(&self, statement: &Definition, position: &Position) -> Result<u64> {
-        let Position { file, pos } = position;
+    pub fn judge_removals(&self, statement: &Definition, position: &FilePosition) -> Result<u64> {
+        let FilePosition { file, pos } = position;
         let mut told = 0;
         for removal in statement.removals() {
             let Some(table) = self.concerned(&removal) else { continue };
@@ -133,7 +133,11 @@ impl Capture {
     }
 }
 
-fn refuse_removal(table: &str, statement: &str, Position { file, pos }: &Position) -> Error {
+fn refuse_removal(
+    table: &str,
+    statement: &str,
+    FilePosition { file, pos }: &FilePosition,
+) -> Error {
     Error::refused(
         format!(
             "a statement before {file}:{pos} that begins with {statement} took rows of {table} \
@@ -151,8 +155,8 @@ fn refuse_removal(table: &str, statement: &str, Position { file, pos }: &Positio
 mod tests {
     use super::{super::tests::capture, *};
 
-    fn position() -> Position {
-        Position { file: "binlog.000007".into(), pos: 4 }
+    fn position() -> FilePosition {
+        FilePosition { file: "binlog.000007".into(), pos: 4 }
     }
 
     fn names(table: &str) -> Option<(String, String)> {

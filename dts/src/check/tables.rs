@@ -5,7 +5,6 @@ use service::glob;
 use super::generated::of_generated;
 use crate::{
     capture::Capture,
-    decode,
     finding::{Finding, Severity},
     replica::{Conn, Product, Server},
 };
@@ -241,7 +240,7 @@ async fn charsets(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opt
     let tables: Vec<Noted> = rows
         .into_iter()
         .filter(|(schema, table, _, _, collation)| {
-            !decode::knows_collation(*collation) && capture.includes(schema, table)
+            !binlog::knows_collation(*collation) && capture.includes(schema, table)
         })
         .map(|(schema, table, column, charset, _)| Noted {
             table: format!("{schema}.{table}.{column}"),

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use binlog::Definition;
 use bytes::Bytes;
 use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{CAPTURED_KEY, Catalog as Told, TABLE_PREFIX, Table};
@@ -22,7 +23,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{source::Source, table::tables};
-use crate::{capture::Capture, decode::Definition, error::Result, replica::Conn};
+use crate::{capture::Capture, error::Result, replica::Conn};
 
 /// All entries together: whoever asks for a full sync reads them with the checkpoint.
 const MAX_BYTES: usize = 512 << 10;

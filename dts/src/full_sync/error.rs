@@ -1,6 +1,6 @@
 //! Why a table cannot be read.
 
-use crate::decode::Fault;
+use binlog::Fault;
 
 /// An error while a table is read.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, ops::Range};
 
+use binlog::Fault;
 use mysql_async::{Row, Value};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     table::{Column, Description},
     value,
 };
-use crate::{decode::Fault, publish::hash_of_row};
+use crate::publish::hash_of_row;
 
 /// Writes the rows of a [`Description::page_query`].
 #[derive(Clone, Debug)]

@@ -1,16 +1,15 @@
 //! From a value that a SELECT gave to its JSON form: the one that the binlog decoder writes for the
 //! same value (`docs/event-format.md`).
 
+use binlog::{
+    Charset, Fault, geometry,
+    moments::{self, Moment, Time},
+    vector,
+};
 use change_event::json;
 use mysql_async::{
     Value,
     consts::{ColumnFlags, ColumnType},
-};
-
-use crate::decode::{
-    Charset, Fault, geometry,
-    moments::{self, Moment, Time},
-    vector,
 };
 
 /// The type of a column, as far as its values' JSON forms depend on it.

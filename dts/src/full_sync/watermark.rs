@@ -19,6 +19,7 @@
 
 use std::{fmt, time::Duration};
 
+use binlog::GtidSet;
 use mysql_async::Row;
 use tokio::time::Instant;
 use tracing::warn;
@@ -26,7 +27,6 @@ use tracing::warn;
 use super::source::Source;
 use crate::{
     error::{Error, Result},
-    gtid::GtidSet,
     position::{Place, Position, file_number},
     replica::{self, Conn, Product},
 };

@@ -12,15 +12,14 @@ mod skip;
 
 use std::{io::Read as _, path::Path};
 
+use binlog::GtidSet;
+
 pub use canal::read_canal;
 pub use debezium::read_debezium;
 pub use maxwell::{MaxwellRow, read_maxwell};
 pub use settle::settle;
 
-use crate::{
-    error::{Error, Result},
-    gtid::GtidSet,
-};
+use crate::error::{Error, Result};
 
 /// A file that is larger than this is not what these tools write.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -125,7 +124,7 @@ struct Choice {
 fn gtids_of(text: Option<&str>) -> Result<Option<GtidSet>> {
     match text.map(str::trim) {
         None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|error: crate::gtid::InvalidGtidSet| {
+        Some(text) => text.parse().map(Some).map_err(|error: binlog::InvalidGtidSet| {
             Error::refused(format!("the stored GTID set is none: {error}"), BY_HAND)
         }),
     }

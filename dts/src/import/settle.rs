@@ -1,12 +1,12 @@
 //! From a tool's position to ours: what the server has there, and what of it was sent already.
 
+use binlog::GtidSet;
 use tracing::warn;
 
 use super::{BY_HAND, Stopped, Tool, skip::skip_sent};
 use crate::{
     config::{Config, Start},
     error::{Error, Result},
-    gtid::GtidSet,
     position::{Position, Saved},
     replica::{self, Conn, Depth, Place, Server},
 };

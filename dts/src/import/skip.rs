@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use binlog::{Decoder, Step, TRANSACTION_PAYLOAD, TransactionEnd};
 use event_bus::Batch;
 use tracing::warn;
 
 use super::Sent;
 use crate::{
     config::Config,
-    decode::{Decoder, Step, TRANSACTION_PAYLOAD, TransactionEnd},
     error::{Error, Result},
     position::{Saved, Skip},
     publish::Publisher,

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use binlog::{RawEvent, SavepointName, Transaction, Xid};
+
 use super::{
     savepoints::Savepoints,
     spool::{At, Spool, SpoolReader},
 };
 use crate::{
     config::XaConfig,
-    decode::{RawEvent, SavepointName, Transaction, Xid},
     error::{Error, Result},
     position::Place,
 };

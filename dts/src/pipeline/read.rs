@@ -13,6 +13,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use binlog::{Decoder, EventHeader, Gtid, GtidSet, RawEvent, Step, TransactionEnd};
 use event_bus::Batch;
 use mysql_common::binlog::consts::EventType;
 use tokio::time::Instant;
@@ -32,10 +33,8 @@ use super::{
 use crate::{
     capture::{Capture, Told},
     config::{Config, SourceConfig},
-    decode::{self, Decoder, EventHeader, Gtid, RawEvent, Step, TransactionEnd},
     error::{Error, Result},
     full_sync::now_ms,
-    gtid::GtidSet,
     position::{Position, Saved, Skip},
     publish::Publisher,
     replica::{Event, Stream},
@@ -427,7 +426,7 @@ impl Reader {
 
     /// The stream does not know where it is; the decoder does.
     fn with_place(&self, error: Error) -> Error {
-        let decode::Position { file, pos } = self.decoder.position().clone();
+        let binlog::FilePosition { file, pos } = self.decoder.position().clone();
         let file = file.to_string();
         match error {
             Error::Damaged { reason, .. } => Error::Damaged { file, pos, reason },

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    decode::SavepointName,
-    error::{Error, Result},
-};
+use binlog::SavepointName;
+
+use crate::error::{Error, Result};
 
 /// So many are remembered, the last ones: clients that make one after the other seldom go back.
 const MAX_SAVEPOINTS: usize = 50_000;

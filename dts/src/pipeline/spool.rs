@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::decode::{EventHeader, RawEvent};
+use binlog::{EventHeader, RawEvent};
 
 /// Place in the binlog file, rows before it, header, length of the body.
 const HEAD_BYTES: usize = 8 + 8 + EventHeader::LEN + 4;

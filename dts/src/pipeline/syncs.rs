@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use binlog::Definition;
 use event_bus::{Bus, CheckpointChange, ControlChange};
 use full_sync::{
     Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX,
@@ -25,7 +26,6 @@ use self::{
     run::{Outcome, Run},
 };
 use crate::{
-    decode::Definition,
     error::Error,
     full_sync::{
         Catalog, Common, Entries, FeedId, Found, News, Order, Tasks, Told, begin_again, now_ms,

@@ -4,6 +4,7 @@ mod seen;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use binlog::{Decoder, Definition, HiddenTypes, Retyped};
 use event_bus::CheckpointChange;
 use tracing::debug;
 
@@ -12,7 +13,6 @@ use self::seen::{Fact, GENERATED};
 use crate::{
     capture::Capture,
     config::SourceConfig,
-    decode::{Decoder, Definition, HiddenTypes, Retyped},
     error::Result,
     replica::{self, HiddenColumn, Server},
 };

@@ -13,6 +13,7 @@ mod window;
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 
+use binlog::{Image, RowChange, TablePlan};
 use change_event::{Action, IdPart, order_key};
 use event_bus::{Batch, BusConfig, Headers, TopicName};
 
@@ -29,7 +30,6 @@ pub use self::{
 };
 use crate::{
     capture::Capture,
-    decode::{Image, RowChange, TablePlan},
     error::{Error, Result},
     position::{Accounting, Skip},
     seq::Seq,

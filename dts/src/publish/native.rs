@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, ops::Range};
 
+use binlog::{RowChange, TablePlan, Transaction};
 use change_event::{EventWriter, ObjectWriter, Source, TransactionText};
 
 use super::{
@@ -9,11 +10,7 @@ use super::{
     row::{Row, is_changed, unlogged},
     table::{Key, Table},
 };
-use crate::{
-    decode::{self, RowChange, TablePlan, Transaction},
-    error::Result,
-    seq::Seq,
-};
+use crate::{error::Result, seq::Seq};
 
 /// Where a record's parts stand in the buffer.
 pub(super) struct Written {
@@ -110,7 +107,7 @@ fn write_images(
     event: &mut EventWriter<'_>,
     plan: &TablePlan,
     record: &Record<'_>,
-) -> std::result::Result<Range<usize>, decode::Error> {
+) -> std::result::Result<Range<usize>, binlog::Error> {
     let row = &record.row;
     let all = 0..plan.columns.len();
     let present = all.clone().filter(|at| row.is_present(*at));
@@ -128,7 +125,7 @@ fn write_columns(
     row: &Row<'_>,
     columns: impl Iterator<Item = usize>,
     object: &mut ObjectWriter<'_>,
-) -> std::result::Result<(), decode::Error> {
+) -> std::result::Result<(), binlog::Error> {
     for column in columns {
         object.member(&plan.columns[column].json_key, |out| row.write_value(column, out))?;
     }
@@ -142,7 +139,7 @@ fn write_hash(
     row: &Row<'_>,
     (columns, data): (&[usize], Option<Range<usize>>),
     out: &mut Vec<u8>,
-) -> std::result::Result<Range<usize>, decode::Error> {
+) -> std::result::Result<Range<usize>, binlog::Error> {
     let end = out.len();
     let data = match data {
         Some(data) if columns.len() == plan.columns.len() => data,

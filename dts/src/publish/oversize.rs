@@ -6,13 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use binlog::{RowChange, TablePlan};
 use event_bus::{BusConfig, OnOversize};
 use tracing::warn;
 
-use crate::{
-    decode::{RowChange, TablePlan},
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// A table's large rows are told this often, at most.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);

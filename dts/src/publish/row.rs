@@ -1,6 +1,6 @@
 //! A row as far as the binlog tells it.
 
-use crate::decode::{Error, Gtid, Image, RowChange};
+use binlog::{Error, Gtid, Image, RowChange};
 
 /// The row after an insert or update, or before a delete. Of an update with a partial row image, a
 /// column that the image after lacks did not change: it is taken from the image before, if that

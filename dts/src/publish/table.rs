@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
+use binlog::{Column, Gtid, Image, RowChange, TablePlan};
 use change_event::TableText;
 use event_bus::{Headers, TopicName};
 
 use super::row::{Row, is_changed};
-use crate::{
-    decode::{Column, Gtid, Image, RowChange, TablePlan},
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// What records of a table are ordered by.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! What stands at a place in a binlog file: between which transactions it lies, or in which.
 
+use binlog::Step;
+
 use super::{
     conn::Conn,
     scan::{FIRST_POS, Scan},
@@ -7,7 +9,6 @@ use super::{
 };
 use crate::{
     config::SourceConfig,
-    decode::Step,
     error::{Error, Result},
     position::Position,
 };

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use binlog::GtidSet;
 use mysql_async::Row;
 
 use super::{
@@ -15,7 +16,6 @@ use crate::{
     config::SourceConfig,
     error::{Error, Result},
     finding::{Finding, Severity},
-    gtid::GtidSet,
     position::{Place, Position},
 };
 

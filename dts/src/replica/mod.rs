@@ -2,7 +2,6 @@
 //!
 //! It knows nothing of rows and topics.
 
-mod checksum;
 mod conn;
 mod connect;
 mod file;

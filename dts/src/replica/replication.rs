@@ -1,5 +1,6 @@
 //! Is a server that lacks what we have read a replica that will still get it?
 
+use binlog::GtidSet;
 use mysql_async::Row;
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
     resume::Lacking,
     wire::{MAX_SILENCE, Wire},
 };
-use crate::{config::SourceConfig, gtid::GtidSet};
+use crate::config::SourceConfig;
 
 /// What one channel of a replica is doing.
 #[derive(Clone, Debug)]

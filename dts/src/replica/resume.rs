@@ -1,5 +1,7 @@
 //! Can this server go on from where we stopped? Asked before every connection as a replica.
 
+use binlog::{Gtid, GtidSet};
+
 use super::{
     conn::Conn,
     connect::address,
@@ -9,9 +11,7 @@ use super::{
 };
 use crate::{
     config::{OnLost, SourceConfig},
-    decode::Gtid,
     error::{Error, Result},
-    gtid::GtidSet,
     loss::Loss,
     position::{Place, Position, Saved, Skip, file_number},
     touched::Tables,
@@ -230,7 +230,6 @@ impl std::fmt::Display for Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::touched::parse_gtid;
 
     const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
@@ -240,7 +239,7 @@ mod tests {
 
     fn saved(read: &str, open: Option<u64>) -> Saved {
         let position = Position { gtids: Some(set(read)), file: "f".to_owned(), pos: 4 };
-        let open = open.map(|gno| parse_gtid(&format!("{A}:{gno}")).unwrap());
+        let open = open.map(|gno| format!("{A}:{gno}").parse().unwrap());
         let skip = Skip { records: u64::from(open.is_some()), crc: 1 };
         Saved { open, skip, ..Saved::new(A.to_owned(), position) }
     }
@@ -271,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_transaction_read_in_part_is_lost_too() {
-        let open = parse_gtid(&format!("{A}:9")).unwrap();
+        let open = format!("{A}:9").parse().unwrap();
         assert_eq!(lost(&set("1-8"), Some(&open), &set("1-6")), set("7-9"));
         assert_eq!(lost(&set("1-8"), Some(&open), &set("1-9")), GtidSet::default());
     }

@@ -7,13 +7,12 @@ use super::{
     server::Server,
     stream::{AtEnd, Stream},
 };
+use binlog::{Decoder, Fault, GtidSet, Step, read_gtid_list};
 use mysql_common::binlog::consts::EventType;
 
 use crate::{
     config::SourceConfig,
-    decode::{Decoder, Fault, Step, read_gtid_list},
     error::{Error, Result},
-    gtid::GtidSet,
     position::Position,
 };
 

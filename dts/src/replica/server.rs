@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use binlog::GtidSet;
 use mysql_async::Row;
 
 use super::{conn::Conn, connect::classify, managed::Managed, mariadb};
@@ -9,7 +10,6 @@ use crate::{
     config::SourceConfig,
     error::{Error, Result},
     finding::{Finding, Severity},
-    gtid::GtidSet,
     position::{Place, Position},
 };
 

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use binlog::GtidSet;
+
 use super::{
     conn::Conn,
     locate::{Depth, locate},
@@ -11,7 +13,6 @@ use super::{
 use crate::{
     config::{SourceConfig, Start},
     error::{Error, Result},
-    gtid::GtidSet,
     position::Position,
 };
 

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use binlog::{Checksum, EventHeader, GtidSet, Origin, RawEvent, TRANSACTION_PAYLOAD, Unpacker};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use mysql_async::Sid;
 use mysql_common::packets::{BinlogDumpFlags, GnoInterval, Tag, binlog_request::BinlogRequest};
 
 use super::{
-    checksum::Checksum,
     conn::Conn,
     connect::{away, classify, classify_dump, silent},
     mariadb,
@@ -20,9 +20,7 @@ use super::{
 };
 use crate::{
     config::SourceConfig,
-    decode::{EventHeader, RawEvent, TRANSACTION_PAYLOAD, Unpacker},
     error::{Error, Result},
-    gtid::{GtidSet, Origin},
     position::Position,
 };
 

@@ -2,11 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use dts::full_sync::{Bounds, Cursor, Error, RowWriter, describe, tables};
-use e2e::{oracle::quoted, servers::execute};
+use e2e::{oracle::quoted, servers::execute, source};
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 
 use super::{open, read_all, reader};
-use crate::source;
 
 /// A schema that goes with the test.
 struct Schema {

@@ -7,11 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use binlog::{Decoder, Gtid, GtidSet, Step};
 use dts::{
     config::Config,
-    decode::{Decoder, Gtid, Step},
     error::Error,
-    gtid::GtidSet,
     position::{Position, Skip, file_number},
     publish::Publisher,
     replica::{self, AtEnd, Server, Stream},

@@ -12,6 +12,7 @@ use dts::{
 use e2e::{
     oracle::quoted,
     programs::{seed, size},
+    source,
 };
 use mysql_async::{Row, prelude::Queryable as _};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -21,7 +22,6 @@ use super::{
     kinds::{Kind, kinds},
     open, read_all, read_page,
 };
-use crate::source;
 
 #[tokio::test]
 async fn tables_of_every_key_are_read_whole_on_mysql_97() -> Result<()> {

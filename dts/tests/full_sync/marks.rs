@@ -17,10 +17,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use binlog::GtidSet;
 use dts::{
     config::{Config, SourceConfig},
     full_sync::{Marks, Source, Why, session},
-    gtid::GtidSet,
     position::Position,
     replica::{self, Conn, Server},
 };

@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use binlog::Decoder;
 use change_event::{Action, ChangeEvent, Columns};
 use dts::{
     capture::Capture,
-    decode::Decoder,
     full_sync::{Bounds, Error, describe},
     position::Skip,
     publish::Publisher,
@@ -19,6 +19,7 @@ use dts::{
 use e2e::{
     oracle::{Sample, Table, Writer, mariadb_samples, quoted, samples},
     programs::{seed, size},
+    source::{self, Place},
 };
 use event_bus::{Batch, BusConfig, BusKind, LogConfig, OnOversize, TopicName};
 use event_log::StorageConfig;
@@ -26,7 +27,6 @@ use mysql_async::prelude::Queryable as _;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{ReadRow, open, read_all, reader};
-use crate::source::{self, Place};
 
 #[tokio::test]
 async fn a_row_reads_as_the_binlog_has_it_on_mysql_97() -> Result<()> {

@@ -3,7 +3,7 @@
 //!     cargo run --release --bin charset-tables -- mysql://root@127.0.0.1:23397 [URL]...
 //!
 //! The first server says what the bytes mean, all of them which collations there are. The format of
-//! `tables.bin` is described in `dts/src/decode/charset/table.rs`.
+//! `tables.bin` is described in `crates/binlog/src/charset/table.rs`.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
@@ -35,7 +35,7 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let folder = servers::repository().join("dts/src/decode/charset");
+    let folder = servers::repository().join("crates/binlog/src/charset");
     let urls = Options::parse().urls;
     write_collations(&urls, &folder.join("collations.rs")).await?;
     write_tables(&urls[0], &folder.join("tables.bin")).await

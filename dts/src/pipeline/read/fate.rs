@@ -1,10 +1,11 @@
 //! What becomes of a transaction, read ahead of its rows: a MariaDB says only at the end, or with
 //! each ROLLBACK TO a savepoint, which of the rows before it count.
 
+use binlog::{Decoder, FilePosition, Step, Transaction};
+
 use super::super::savepoints::Savepoints;
 use crate::{
     config::SourceConfig,
-    decode::{Decoder, Position, Step, Transaction},
     error::{Error, Result},
     position,
     replica::{self, AtEnd, Stream},
@@ -20,7 +21,7 @@ pub(super) struct Fate {
     /// The first event and the last of each part, in order.
     undone: Vec<(u64, u64)>,
     /// Where the transaction ends; `None` where it breaks off.
-    pub(super) end: Option<Position>,
+    pub(super) end: Option<FilePosition>,
 }
 
 impl Fate {
@@ -119,13 +120,13 @@ impl Ahead {
     }
 
     /// None of its rows counts.
-    fn whole(&self, end: Option<Position>) -> Fate {
+    fn whole(&self, end: Option<FilePosition>) -> Fate {
         Fate { undone: vec![(0, u64::MAX)], end }
     }
 }
 
 fn elsewhere(source: &SourceConfig, of: &Transaction) -> Error {
-    let Position { file, pos } = &of.start;
+    let FilePosition { file, pos } = &of.start;
     Error::SourceAway {
         address: format!("{}:{}", source.host, source.port),
         reason: format!("another connection does not have the transaction at {file}:{pos}"),
@@ -143,7 +144,7 @@ fn too_many() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{SavepointName, TransactionEnd};
+    use binlog::{SavepointName, TransactionEnd};
 
     /// `r` is an event with rows, `+a` a savepoint, `-a` goes back to it, `C` and `R` end it.
     fn fate(events: &str) -> Fate {
@@ -151,7 +152,7 @@ mod tests {
         for event in events.split(' ') {
             let end = || TransactionEnd {
                 gtid: None,
-                end: Position { file: "b.1".into(), pos: 9 },
+                end: FilePosition { file: "b.1".into(), pos: 9 },
                 commit_micros: 0,
                 rows: 0,
             };

@@ -6,6 +6,7 @@
 //! handed over before its end was read: either while it is in the batch, or, where that is too
 //! small, ahead of it ([`Fate`]). A MySQL cuts such rows out before it logs anything.
 
+use binlog::{FilePosition, Gtid, GtidSet, SavepointName, TransactionEnd};
 use event_bus::Batch;
 use tracing::warn;
 
@@ -18,9 +19,7 @@ use super::{
     fate::Fate,
 };
 use crate::{
-    decode::{Gtid, Position, SavepointName, TransactionEnd},
     error::{Error, Result},
-    gtid::GtidSet,
     position::Skip,
     publish::Mark,
     status::Status,
@@ -201,7 +200,7 @@ impl Reader {
         self.repeated = None;
         let transaction = self.decoder.transaction();
         let gtid = transaction.gtid.as_ref().map(tracing::field::display);
-        let Position { file, pos } = &transaction.start;
+        let FilePosition { file, pos } = &transaction.start;
         warn!(gtid, %file, pos, "a transaction breaks off in the binlog, for the server crashed \
             while it wrote it: nothing of it was committed, and nothing is published");
         self.forget(None)?;
@@ -210,7 +209,7 @@ impl Reader {
     }
 
     /// None of the transaction's rows counts.
-    fn forget(&mut self, end: Option<&Position>) -> Result<()> {
+    fn forget(&mut self, end: Option<&FilePosition>) -> Result<()> {
         if self.open.has_left {
             return Err(self.too_late(end));
         }
@@ -225,7 +224,7 @@ impl Reader {
         Ok(())
     }
 
-    fn go_back(&mut self, place: &Place, end: Option<&Position>) -> Result<()> {
+    fn go_back(&mut self, place: &Place, end: Option<&FilePosition>) -> Result<()> {
         self.open.taken_back = self.decoder.rows() - place.rows;
         match self.publisher.go_back(&place.mark, &mut self.batch) {
             0 => Ok(()),
@@ -254,12 +253,14 @@ impl Reader {
     }
 
     /// Rows were taken back of which records are durable.
-    fn too_late(&self, end: Option<&Position>) -> Error {
+    fn too_late(&self, end: Option<&FilePosition>) -> Error {
         let transaction = self.decoder.transaction();
         let gtid = transaction.gtid.as_ref().map(|gtid| format!(" ({gtid})")).unwrap_or_default();
-        let Position { file, pos } = &transaction.start;
+        let FilePosition { file, pos } = &transaction.start;
         let behind = match end {
-            Some(Position { file, pos }) => format!("`dts position set --file {file} --pos {pos}`"),
+            Some(FilePosition { file, pos }) => {
+                format!("`dts position set --file {file} --pos {pos}`")
+            }
             None => "`dts position set`; SHOW BINLOG EVENTS shows where it ends".to_owned(),
         };
         let tables = self.published_tables().join(", ");

@@ -1,7 +1,9 @@
 //! Statements in the stream: those that change definitions, and changes that were logged as text.
 
+use binlog::LoggedStatement;
+
 use super::Reader;
-use crate::{decode::LoggedStatement, error::Result};
+use crate::error::Result;
 
 impl Reader {
     /// A statement passed that may have changed definitions.

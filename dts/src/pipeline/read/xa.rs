@@ -11,6 +11,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use binlog::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid};
 use tracing::warn;
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
     MAX_BATCH_BYTES, Reader,
 };
 use crate::{
-    decode::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid},
     error::{Error, Result},
     position::{Place, Position, Saved, file_number},
 };

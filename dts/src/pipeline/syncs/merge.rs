@@ -12,7 +12,6 @@ use super::{
     run::{Held, Run},
 };
 use crate::{
-    decode,
     error::{Error, Result},
     full_sync::{ChunkKind, Segment, Stretch, now_ms},
     publish::{Publisher, Touch, Windows},
@@ -31,7 +30,7 @@ impl Syncs {
     /// how many rows were published.
     pub(in crate::pipeline) fn merge(
         &mut self,
-        position: &decode::Position,
+        position: &binlog::FilePosition,
         room: &mut Room<'_>,
     ) -> u64 {
         let due = self.runs.iter().filter(|(_, run)| run.is_due(position));
@@ -54,7 +53,7 @@ impl Syncs {
     }
 
     /// Whether rows wait only for room.
-    pub(in crate::pipeline) fn can_merge(&self, position: &decode::Position) -> bool {
+    pub(in crate::pipeline) fn can_merge(&self, position: &binlog::FilePosition) -> bool {
         self.runs.values().any(|run| run.is_due(position))
     }
 
@@ -111,7 +110,7 @@ impl Syncs {
 
 impl Run {
     /// Whether the stream has come up to its next chunk.
-    fn is_due(&self, position: &decode::Position) -> bool {
+    fn is_due(&self, position: &binlog::FilePosition) -> bool {
         self.held.front().is_some_and(|held| held.is_reached(position))
     }
 

@@ -22,7 +22,6 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
 use crate::{
-    decode,
     error::{Error, Result},
     full_sync::{Chunk, ChunkKind, Common, Feed, FeedId, Order, Piece, Place, Told, order},
     position::Position,
@@ -89,7 +88,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Whether the stream has passed all that the rows show.
-    pub(super) fn is_reached(&self, position: &decode::Position) -> bool {
+    pub(super) fn is_reached(&self, position: &binlog::FilePosition) -> bool {
         let high = &self.chunk.high;
         order(&position.file, position.pos) >= order(&high.file, high.pos)
     }

@@ -3,12 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use binlog::HiddenTypes;
 use event_bus::{Checkpoint, CheckpointChange};
 
-use crate::{
-    decode::HiddenTypes,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 /// Where the checkpoint has them.
 const KEY: &str = "hidden-types";

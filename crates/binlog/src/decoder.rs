@@ -1,0 +1,380 @@
+//! The events of a connection in order: groups, positions, and the rows in them.
+
+mod groups;
+mod mariadb_events;
+mod walk;
+
+use self::walk::Images;
+use super::{
+    definition::Definition,
+    error::{Error, Fault, Setting, corrupt},
+    format_description::FormatDescription,
+    gtid_event::GtidEvent,
+    header::EventHeader,
+    heartbeat, kind, mariadb,
+    position::FilePosition,
+    reader::Reader,
+    rows::{self, RowChange},
+    savepoint::SavepointName,
+    statement::LoggedStatement,
+    tables::{Capture, Refused, Tables},
+    transaction::{Transaction, TransactionEnd},
+    xa::XaOutcome,
+};
+
+/// An event as the server sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawEvent<'a> {
+    /// Its header.
+    pub header: EventHeader,
+    /// What follows the header, without the checksum, which was compared already.
+    pub body: &'a [u8],
+}
+
+impl RawEvent<'_> {
+    /// Whether the server says with it that it has nothing else to send for now.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self.header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2)
+    }
+
+    /// Whether it is a table map or has rows.
+    pub fn has_row_data(&self) -> bool {
+        let kind = mariadb::plain_kind(self.header.kind).unwrap_or(self.header.kind);
+        kind == kind::TABLE_MAP || rows::action_of(kind).is_some()
+    }
+}
+
+/// What an event meant, apart from its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing that a reader acts on.
+    Nothing,
+    /// A transaction began.
+    Begun,
+    /// A transaction, or a statement outside of one (DDL), ended.
+    Ended(TransactionEnd),
+    /// A transaction ended that the server rolled back: none of its rows, which were given out
+    /// before, ever was. MariaDB logs such a one where it changed a temporary table too.
+    RolledBack(TransactionEnd),
+    /// The transaction has a savepoint here. One of the same name before it is no more.
+    Savepoint(SavepointName),
+    /// The rows behind a savepoint, which were given out before, were rolled back.
+    BackTo(SavepointName),
+    /// The transaction breaks off, for the server crashed while it wrote it: none of its rows,
+    /// which were given out before, ever was. The stream goes on in another file;
+    /// [`Decoder::position`] says where.
+    TornOff,
+    /// A group of an XA transaction ended. Its rows, which were given out before, count from its
+    /// commit on only.
+    Xa(XaOutcome, TransactionEnd),
+    /// A statement changed rows and was logged as text, so that these rows are not known; and the
+    /// end of its group of events, where it is all of that.
+    Statement(Box<LoggedStatement>, Option<TransactionEnd>),
+    /// The stream goes on in another file; [`Decoder::position`] says where.
+    Rotated,
+    /// The server has nothing new between transactions; [`Decoder::position`] is its position.
+    Heartbeat,
+}
+
+impl Step {
+    /// The end of a group of events, if this was one.
+    pub fn end(&self) -> Option<&TransactionEnd> {
+        match self {
+            Self::Ended(end)
+            | Self::RolledBack(end)
+            | Self::Xa(_, end)
+            | Self::Statement(_, Some(end)) => Some(end),
+            _ => None,
+        }
+    }
+}
+
+/// Turns events into row changes.
+///
+/// After an error it must be given a new beginning with [`Decoder::restart`].
+#[derive(Debug)]
+pub struct Decoder {
+    tables: Tables,
+    position: FilePosition,
+    group: Group,
+    transaction: Transaction,
+    /// Row changes read in the transaction so far.
+    rows: u64,
+    /// Where the event stands that those without a position of their own came in.
+    outer_pos: Option<u64>,
+    /// Where the last event began.
+    event_start: u64,
+    images: Images,
+    /// The event that a compressed one of MariaDB stands for.
+    unpacked: Vec<u8>,
+    /// Statements that may have changed the definition of a table.
+    definitions: u64,
+    /// The last of these.
+    definition: Definition,
+}
+
+/// Where in a group of events the stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// Between two groups: what comes next begins one.
+    Outside,
+    /// After its GTID event.
+    Named,
+    /// After BEGIN.
+    Body,
+    /// After XA START.
+    Xa,
+}
+
+const INCIDENT: Setting = Setting {
+    problem: "the server reports an incident: changes may be missing from its binlog",
+    variable: None,
+    then: "start from a position after this one, and send the tables anew with a full sync",
+};
+
+impl Decoder {
+    /// A decoder that hands out the changes of the tables for which `capture` says so. It is asked
+    /// once for every new table map, by schema and table.
+    pub fn new(capture: impl Fn(&str, &str) -> bool + Send + 'static) -> Self {
+        let position = FilePosition { file: "".into(), pos: 4 };
+        let start = position.clone();
+        Self {
+            tables: Tables::new(Box::new(capture) as Capture),
+            position,
+            group: Group::Outside,
+            transaction: Transaction { gtid: None, start, commit_micros: 0, server_id: 0 },
+            rows: 0,
+            outer_pos: None,
+            event_start: 4,
+            images: Images::default(),
+            unpacked: Vec::new(),
+            definitions: 0,
+            definition: Definition::default(),
+        }
+    }
+
+    /// Begins anew with a connection that starts at this place, where a transaction begins.
+    /// Forgets what the connection before said about tables.
+    pub fn restart(&mut self, file: &str, pos: u64) {
+        self.position = FilePosition { file: file.into(), pos };
+        self.tables.forget();
+        self.group = Group::Outside;
+        self.rows = 0;
+        self.outer_pos = None;
+    }
+
+    /// The end of the last event that was decoded.
+    pub fn position(&self) -> &FilePosition {
+        &self.position
+    }
+
+    /// The transaction that is open, or was open last.
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// The last statement that may have changed the definition of a table.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Where the last event began in its binlog file; inside of a compressed transaction, where
+    /// that began.
+    pub fn event_start(&self) -> u64 {
+        self.event_start
+    }
+
+    /// Row changes read in the transaction that is open.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether a transaction is open.
+    pub fn is_in_group(&self) -> bool {
+        self.group != Group::Outside
+    }
+
+    /// Whether a transaction is open that has begun to be told, and is no XA transaction.
+    pub fn is_in_body(&self) -> bool {
+        self.group == Group::Body
+    }
+
+    /// Whether the rows that come are those of an XA transaction.
+    pub fn is_in_xa(&self) -> bool {
+        self.group == Group::Xa
+    }
+
+    /// Between two groups: goes back into a transaction that was read before, to decode its table
+    /// maps and rows once more by [`Decoder::decode_again`].
+    pub fn reopen(&mut self, transaction: Transaction) {
+        self.transaction = transaction;
+        self.rows = 0;
+        self.group = Group::Body;
+    }
+
+    /// Decodes an event of the transaction that was opened again, which stands at `pos`, behind so
+    /// many rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::decode`].
+    pub fn decode_again<E: From<Error>>(
+        &mut self,
+        (event, pos, rows): (&RawEvent<'_>, u64, u64),
+        row: &mut impl FnMut(&RowChange<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let header = EventHeader { log_pos: 0, ..event.header };
+        self.outer_pos = Some(pos);
+        self.rows = rows;
+        self.decode(&RawEvent { header, ..*event }, row).map(drop)
+    }
+
+    /// Leaves the transaction that was opened again.
+    pub fn close_again(&mut self) {
+        self.group = Group::Outside;
+        self.outer_pos = None;
+    }
+
+    /// Whether a table map or an event with rows, which was decoded last, is of a captured table.
+    pub fn captures(&self, event: &RawEvent<'_>) -> bool {
+        self.tables.captures(event.body)
+    }
+
+    /// Decodes the next event and calls `row` for each row change of a captured table in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], converted, when the event is not understood; and whatever `row` returns.
+    pub fn decode<E: From<Error>>(
+        &mut self,
+        event: &RawEvent<'_>,
+        row: &mut impl FnMut(&RowChange<'_>) -> Result<(), E>,
+    ) -> Result<Step, E> {
+        if let Some(plain) = mariadb::plain_kind(event.header.kind) {
+            return self.decode_compressed(event, plain, row);
+        }
+        let (start, end) = self.position.bounds(&event.header);
+        let start = self.outer_pos.filter(|_| event.header.log_pos == 0).unwrap_or(start);
+        self.event_start = start;
+        let step = match rows::action_of(event.header.kind) {
+            Some(_) => {
+                self.decode_rows(event, start, row)?;
+                Step::Nothing
+            }
+            None => self.follow(event, start, end).map_err(|refused| self.error(refused, start))?,
+        };
+        if event.header.kind != kind::ROTATE && !event.is_heartbeat() {
+            self.go_over(event.header.has_position().then_some(end));
+        }
+        Ok(step)
+    }
+
+    /// Goes over an event of which nothing is to be known.
+    pub fn pass(&mut self, header: &EventHeader) {
+        let (_, end) = self.position.bounds(header);
+        self.go_over(header.has_position().then_some(end));
+    }
+
+    fn go_over(&mut self, end: Option<u64>) {
+        self.position.pos = end.unwrap_or(self.position.pos);
+    }
+
+    /// Every event but rows.
+    fn follow(&mut self, event: &RawEvent<'_>, start: u64, end: u64) -> Result<Step, Refused> {
+        let header = &event.header;
+        match header.kind {
+            kind::TABLE_MAP => self.tables.announce(event.body).map(|()| Step::Nothing),
+            kind::GTID => Ok(self.name_group(header, GtidEvent::read(event.body)?, start)?),
+            kind::ANONYMOUS_GTID => {
+                let anonymous = GtidEvent { gtid: None, ..GtidEvent::read(event.body)? };
+                Ok(self.name_group(header, anonymous, start)?)
+            }
+            kind::GTID_TAGGED => {
+                Ok(self.name_group(header, GtidEvent::read_tagged(event.body)?, start)?)
+            }
+            mariadb::kind::GTID => Ok(self.name_mariadb_group(event, start)?),
+            kind::TRANSACTION_PAYLOAD => Ok(self.open_payload(start)?),
+            kind::QUERY => Ok(self.query(event, start, end)?),
+            kind::EXECUTE_LOAD_QUERY => Ok(self.load(event.body)?),
+            kind::XA_PREPARE if self.group == Group::Xa => {
+                let outcome = XaOutcome::read(event.body)?;
+                Ok(Step::Xa(outcome, self.end_group(end)))
+            }
+            kind::XA_PREPARE => Err(corrupt("an XA PREPARE without its XA START").into()),
+            kind::XID if self.group == Group::Body => Ok(Step::Ended(self.end_group(end))),
+            kind::XID => Err(corrupt("a commit outside of a transaction").into()),
+            kind::ROTATE => Ok(self.rotate(event.body)?),
+            kind::FORMAT_DESCRIPTION => {
+                FormatDescription::read(event.body)?;
+                Ok(if self.interrupt_group() { Step::TornOff } else { Step::Nothing })
+            }
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => Ok(self.heartbeat(event)?),
+            kind::STOP
+            | kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::APPEND_BLOCK..=kind::DELETE_FILE
+            | kind::BEGIN_LOAD_QUERY
+            | kind::ROWS_QUERY
+            | kind::PREVIOUS_GTIDS
+            | kind::TRANSACTION_CONTEXT
+            | kind::VIEW_CHANGE
+            | mariadb::kind::ANNOTATE_ROWS
+            | mariadb::kind::BINLOG_CHECKPOINT
+            | mariadb::kind::GTID_LIST
+            | mariadb::kind::START_ENCRYPTION => Ok(Step::Nothing),
+            kind::INCIDENT => Err(Fault::Setting(&INCIDENT).into()),
+            _ if header.is_ignorable() => Ok(Step::Nothing),
+            other => Err(Fault::NotHandled(format!("the event type {other} is")).into()),
+        }
+    }
+
+    fn rotate(&mut self, body: &[u8]) -> Result<Step, Fault> {
+        let is_torn = self.interrupt_group();
+        let mut reader = Reader::new(body);
+        let pos = reader.u64()?;
+        let file = file_name(reader.rest())?;
+        if *self.position.file != *file {
+            self.position.file = file.into();
+        }
+        self.position.pos = pos;
+        Ok(if is_torn { Step::TornOff } else { Step::Rotated })
+    }
+
+    fn heartbeat(&mut self, event: &RawEvent<'_>) -> Result<Step, Fault> {
+        let (file, pos) = match event.header.kind {
+            kind::HEARTBEAT => (event.body, None),
+            _ => heartbeat::read_v2(event.body)?,
+        };
+        if self.group != Group::Outside || self.position.file.as_bytes() != file {
+            return Ok(Step::Nothing);
+        }
+        match pos {
+            Some(pos) => self.position.pos = self.position.pos.max(pos),
+            None => self.position.advance_to(event.header.log_pos),
+        }
+        Ok(Step::Heartbeat)
+    }
+
+    #[cold]
+    fn error(&self, refused: Refused, start: u64) -> Error {
+        let mut error = Error::new(refused.fault, &self.position.file, start);
+        if let Some((schema, table)) = refused.table {
+            error = error.of_table(&schema, &table);
+        }
+        if let Some(column) = refused.column {
+            error = error.of_column(&column);
+        }
+        error
+    }
+}
+
+/// The name of a binlog file: never empty, without a folder, and text.
+fn file_name(bytes: &[u8]) -> Result<&str, Fault> {
+    const MAX_BYTES: usize = 512;
+    let plain = |byte: &u8| *byte > b' ' && *byte != b'/' && *byte != 0x7f;
+    match std::str::from_utf8(bytes) {
+        Ok(name) if matches!(bytes.len(), 1..=MAX_BYTES) && bytes.iter().all(plain) => Ok(name),
+        _ => Err(corrupt("the next binlog file has no proper name")),
+    }
+}
