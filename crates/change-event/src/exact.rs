@@ -1,5 +1,5 @@
 //! Reads an event that stands exactly as [`EventWriter`](crate::EventWriter) and
-//! [`SyncedText`](crate::SyncedText) write it: known members, in their order, without a space
+//! [`FullSyncText`](crate::FullSyncText) write it: known members, in their order, without a space
 //! between tokens. Whoever reads millions of events reads them so; all others serde reads.
 
 use std::borrow::Cow;

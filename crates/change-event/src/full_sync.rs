@@ -6,14 +6,14 @@ use crate::{Action, Source, TableText, json};
 
 /// The parts of an event that are the same for all rows that were read at once.
 #[derive(Clone, Debug, Default)]
-pub struct SyncedText {
+pub struct FullSyncText {
     head: Vec<u8>,
     tail: Vec<u8>,
 }
 
 /// A row that was read from its table.
 #[derive(Clone, Copy, Debug)]
-pub struct SyncedRow<'a> {
+pub struct FullSyncRow<'a> {
     /// The canonical JSON of its key.
     pub id: &'a [u8],
     /// The columns of its primary key: a JSON object.
@@ -24,7 +24,7 @@ pub struct SyncedRow<'a> {
     pub oversized: Option<usize>,
 }
 
-impl SyncedText {
+impl FullSyncText {
     /// Of rows that `task` read for `listener` at a time in milliseconds since 1970, and that show
     /// no change behind the place in the binlog that `high` has. Its row is not used.
     pub fn new((task, listener): (&str, &str), millis: u64, high: &Source<'_>) -> Self {
@@ -54,7 +54,7 @@ impl SyncedText {
         &self,
         out: &mut Vec<u8>,
         table: &TableText,
-        (row, seq): (SyncedRow<'_>, u64),
+        (row, seq): (FullSyncRow<'_>, u64),
     ) -> Range<usize> {
         let start = out.len();
         out.extend_from_slice(&self.head);
@@ -85,9 +85,9 @@ mod tests {
     #[test]
     fn a_row_is_read_as_it_was_written() {
         let high = Source { server_id: 7, file: "b.000001".into(), pos: 99, ..Source::default() };
-        let text = SyncedText::new(("t\"1", "search"), 5, &high);
+        let text = FullSyncText::new(("t\"1", "search"), 5, &high);
         let table = TableText::new("shop", "item");
-        let row = SyncedRow {
+        let row = FullSyncRow {
             id: br#"{"id":"a\"b"}"#,
             key: br#"{"id":"a\"b"}"#,
             data: br#"{"id":"a\"b","n":1}"#,

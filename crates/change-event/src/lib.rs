@@ -10,7 +10,7 @@ mod order;
 mod reader;
 mod writer;
 
-pub use full_sync::{SyncedRow, SyncedText};
+pub use full_sync::{FullSyncRow, FullSyncText};
 pub use order::order_key;
 pub use reader::{ChangeEvent, Columns, Origin, ReadError, Source};
 pub use writer::{EventWriter, IdPart, ObjectWriter, TableText, TransactionText};

@@ -1,54 +1,51 @@
 //! Full sync: reads a whole table for one listener, while the live stream goes on.
 //!
+//! | room | its one job |
+//! |---|---|
+//! | [`sql`] | what is said to MySQL: describe tables, select pages, make JSON of their rows |
+//! | [`feed`] | one task at work: reads a chunk when the stream asks for it and the listener has room |
+//! | [`tasks`] | which full syncs there are, what is decided of them, what the checkpoint keeps |
+//! | [`stream`] | merges chunks into the live stream, between two transactions; called by the pipeline |
+//!
 //! A table is read in pages of its key's order, each a [`Description::page_query`]; a
 //! [`RowWriter`] makes of every row the JSON that the binlog decoder makes of the same row.
 
-mod bound;
-mod catalog;
-mod chunk;
 mod config;
-mod cursor;
-mod error;
 mod feed;
-mod key;
-mod live;
-mod pace;
-mod place;
-mod read;
-mod resolve;
-mod row;
-mod session;
-mod shape;
-mod size;
 mod source;
-mod table;
-mod take;
+mod sql;
+mod stream;
 mod tasks;
-mod value;
-mod watermark;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use config::FullSyncConfig;
-pub use cursor::{Bounds, Cursor};
-pub use error::{Error, Result};
-pub use key::{Key, KeyPart};
-pub use row::{Encoded, RowWriter};
-pub use session::session;
-pub use source::Source;
-pub use table::{Column, Description, describe, describe_by, tables};
-pub use watermark::{Marks, Named, Why};
 
-pub(crate) use catalog::{Catalog, Entries};
-pub(crate) use chunk::{Chunk, ChunkKind, Segment};
-pub(crate) use feed::{Common, Feed, FeedId, News, Order, Piece, Told};
-pub(crate) use live::Live;
-pub(crate) use pace::{Throttle, until_handled};
-pub(crate) use place::{Place, Stretch};
-pub(crate) use resolve::{Found, resolve};
-pub(crate) use table::MAX_INDEXED_BYTES;
-pub(crate) use tasks::{Tasks, begin_again};
-pub(crate) use watermark::{NO_TABLE, lack_of_lock, order, why_locked};
+pub use source::Source;
+pub use sql::{
+    cursor::{Bounds, Cursor},
+    error::{TableError, TableResult},
+    key::{Key, KeyPart},
+    row::{Encoded, RowWriter},
+    session::session,
+    table::{Column, Description, describe, describe_by, tables},
+    watermark::{Marks, Named, Why},
+};
+pub use stream::{
+    row_record::FullSyncTable,
+    window::{Touch, WindowId, Windows},
+};
+
+pub(crate) use feed::{common::Common, live::Live, pace::Throttle};
+pub(crate) use sql::{
+    table::MAX_INDEXED_BYTES,
+    watermark::{NO_TABLE, lack_of_lock, why_locked},
+};
+pub(crate) use stream::{Syncs, merge::Room};
+pub(crate) use tasks::{
+    Tasks,
+    catalog::{Catalog, Entries},
+};
 
 /// Now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
+    full_sync::sql::{error::TableError, session::session},
     replica::{self, Conn, Product, Server},
 };
 
@@ -52,7 +53,7 @@ impl Source {
             let reason = format!("it is {found}, and the stream comes from {expected}");
             return Err(self.away(reason));
         }
-        super::session(&mut conn).await.map_err(|error| self.reading(error))?;
+        session(&mut conn).await.map_err(|error| self.reading(error))?;
         self.limit(&mut conn, MAX_EXECUTION_MILLIS).await?;
         Ok(conn)
     }
@@ -100,23 +101,23 @@ impl Source {
     }
 
     /// What an error in reading a table means.
-    pub(super) fn reading(&self, error: super::Error) -> Error {
+    pub(super) fn reading(&self, error: TableError) -> Error {
         match error {
-            super::Error::Server(error) => self.error(error),
+            TableError::Server(error) => self.error(error),
             // It is described anew, and read again.
-            super::Error::Altered(reason) => self.away(reason),
-            super::Error::Refused { problem, remedy } => Error::Refused { problem, remedy },
+            TableError::Altered(reason) => self.away(reason),
+            TableError::Refused { problem, remedy } => Error::Refused { problem, remedy },
             // The server may say so before the stream does.
-            super::Error::Gone(said) => Error::refused(
+            TableError::Gone(said) => Error::refused(
                 format!("the table was dropped or renamed: {said}"),
                 "ask for a full sync of the table that is there now",
             ),
-            error @ super::Error::Bound(_) => {
+            error @ TableError::Bound(_) => {
                 let remedy =
                     "write keys as `PK` has them in events, of a table with one key column";
                 Error::refused(error.to_string(), remedy)
             }
-            error @ super::Error::Value { .. } => {
+            error @ TableError::Value { .. } => {
                 Error::refused(error.to_string(), "leave the table out, and tell us of it")
             }
         }

@@ -9,7 +9,6 @@ mod read;
 mod savepoints;
 mod spool;
 mod standby;
-mod syncs;
 mod types;
 
 use std::{
@@ -28,7 +27,6 @@ use self::{
     collision::Collisions,
     damage::Damage,
     read::Reader,
-    syncs::Syncs,
     types::Seen,
 };
 use crate::{
@@ -36,7 +34,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     finding::Severity,
-    full_sync::{Catalog, Common, Entries, Live, Source, Tasks, Throttle},
+    full_sync::{Catalog, Common, Entries, Live, Source, Syncs, Tasks, Throttle},
     last_bus::LastBus,
     position::{Saved, saved_in, seq_in},
     replica::{self, AtEnd, Hosts, Managed, Resumed, Server},

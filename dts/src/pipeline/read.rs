@@ -27,14 +27,13 @@ use super::{
     Stops,
     append::{Appender, Done, Durable, Job, Pace},
     held::Held,
-    syncs::Syncs,
     types::{Seen, Types},
 };
 use crate::{
     capture::{Capture, Told},
     config::{Config, SourceConfig},
     error::{Error, Result},
-    full_sync::now_ms,
+    full_sync::{Syncs, now_ms},
     position::{Position, Saved, Skip},
     publish::Publisher,
     replica::{Event, Stream},

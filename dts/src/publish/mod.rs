@@ -7,9 +7,7 @@ mod native;
 mod oversize;
 mod row;
 mod skip;
-mod synced;
 mod table;
-mod window;
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 
@@ -19,23 +17,19 @@ use event_bus::{Batch, BusConfig, Headers, TopicName};
 
 use self::{
     native::{Native, Written},
-    oversize::Oversize,
     row::Row,
     skip::OpenTransaction,
     table::{Key, Table},
 };
-pub use self::{
-    synced::SyncedTable,
-    window::{Touch, WindowId, Windows},
-};
 use crate::{
     capture::Capture,
     error::{Error, Result},
+    full_sync::{Touch, Windows},
     position::{Accounting, Skip},
     seq::Seq,
 };
 
-pub(crate) use self::native::hash_of_row;
+pub(crate) use self::{native::hash_of_row, oversize::Oversize};
 
 /// Plans of tables that are remembered; more are forgotten and made anew.
 const MAX_TABLES: usize = 10_000;
@@ -163,6 +157,12 @@ impl Publisher {
         self.native.end_transaction();
         self.windows.settle();
         self.open.end(rows)
+    }
+
+    /// What the rows of full syncs have in common with these records: they are numbered together, and
+    /// the bus limits their size.
+    pub(crate) fn numbers_and_limit(&mut self) -> (&mut Seq, &Oversize) {
+        (&mut self.seq, &self.oversize)
     }
 
     /// What passes while rows of a full sync are read.
@@ -325,7 +325,7 @@ fn touch_of(
 
 /// Adds a record that stands in the batch's buffer. It keeps its order with all that may be of the
 /// same row.
-fn add(
+pub(crate) fn add(
     batch: &mut Batch,
     (topic, headers): (Arc<str>, Option<Headers>),
     key: Range<usize>,

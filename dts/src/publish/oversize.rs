@@ -20,7 +20,7 @@ const MAX_TABLES: usize = 1000;
 
 /// The limit, and what was done about it.
 #[derive(Debug)]
-pub(super) struct Oversize {
+pub(crate) struct Oversize {
     max_bytes: usize,
     policy: OnOversize,
     /// Not reported yet.
@@ -37,24 +37,24 @@ impl Default for Oversize {
 }
 
 impl Oversize {
-    pub(super) fn new(bus: &BusConfig) -> Self {
+    pub(crate) fn new(bus: &BusConfig) -> Self {
         Self { max_bytes: bus.max_row_bytes, policy: bus.on_oversize, ..Self::default() }
     }
 
-    pub(super) fn fits(&self, bytes: usize) -> bool {
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
         bytes <= self.max_bytes
     }
 
-    pub(super) fn max_bytes(&self) -> usize {
+    pub(crate) fn max_bytes(&self) -> usize {
         self.max_bytes
     }
 
-    pub(super) fn policy(&self) -> OnOversize {
+    pub(crate) fn policy(&self) -> OnOversize {
         self.policy
     }
 
     /// Whether a record that does not fit may be published with its key only.
-    pub(super) fn judge(&self, change: &RowChange<'_>, bytes: usize) -> Result<()> {
+    pub(crate) fn judge(&self, change: &RowChange<'_>, bytes: usize) -> Result<()> {
         match self.policy {
             OnOversize::KeysOnly => Ok(()),
             OnOversize::Stop => Err(self.refuse(change, bytes)),
@@ -62,7 +62,7 @@ impl Oversize {
     }
 
     /// The error that stops the stream in front of the record.
-    pub(super) fn refuse(&self, change: &RowChange<'_>, bytes: usize) -> Error {
+    pub(crate) fn refuse(&self, change: &RowChange<'_>, bytes: usize) -> Error {
         let TablePlan { schema, table, .. } = &**change.table;
         let transaction = change.transaction;
         let gtid = transaction.gtid.as_ref().map(|gtid| format!(", transaction {gtid}"));
@@ -81,7 +81,7 @@ impl Oversize {
     }
 
     /// Counts a record of which only the key is published, and tells of it.
-    pub(super) fn published(&mut self, change: &RowChange<'_>, bytes: usize) {
+    pub(crate) fn published(&mut self, change: &RowChange<'_>, bytes: usize) {
         self.published += 1;
         let TablePlan { schema, table, .. } = &**change.table;
         let name = (schema.as_str().into(), table.as_str().into());
@@ -103,7 +103,7 @@ impl Oversize {
     }
 
     /// How many there were since this was last asked.
-    pub(super) fn take_published(&mut self) -> u64 {
+    pub(crate) fn take_published(&mut self) -> u64 {
         std::mem::take(&mut self.published)
     }
 }

@@ -1,7 +1,7 @@
 //! Keys that users give, tables that cannot be read, and tables that change while they are read.
 
 use anyhow::{Context as _, Result, ensure};
-use dts::full_sync::{Bounds, Cursor, Error, RowWriter, describe, tables};
+use dts::full_sync::{Bounds, Cursor, RowWriter, TableError, describe, tables};
 use e2e::{oracle::quoted, servers::execute, source};
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 
@@ -162,7 +162,7 @@ async fn bounds_of_text(url: String) -> Result<()> {
         for (text, expected) in *texts {
             let bound = match (description.bound(&mut conn, text).await, expected) {
                 (Ok(bound), Some(_)) => bound,
-                (Err(Error::Bound(said)), None) => {
+                (Err(TableError::Bound(said)), None) => {
                     let is_clear = said.contains(&format!("{text:?}")) && said.contains("column k");
                     ensure!(is_clear, "{table} {text:?}: {said}");
                     continue;
@@ -190,7 +190,7 @@ async fn bounds_of_text(url: String) -> Result<()> {
     for table in ["two", "none"] {
         let (mut conn, description) = open(&schema.url, &schema.name, table).await?;
         let refused = description.bound(&mut conn, "1").await;
-        ensure!(matches!(refused, Err(Error::Bound(_))), "{table}: {refused:?}");
+        ensure!(matches!(refused, Err(TableError::Bound(_))), "{table}: {refused:?}");
     }
     schema.drop().await
 }
@@ -235,7 +235,7 @@ async fn changes_are_told(url: String) -> Result<()> {
         described.check_unchanged(&mut conn).await?;
         schema.execute(&[alteration]).await?;
         let found = described.check_unchanged(&mut conn).await;
-        ensure!(matches!(found, Err(Error::Altered(_))), "{alteration}: {found:?}");
+        ensure!(matches!(found, Err(TableError::Altered(_))), "{alteration}: {found:?}");
     }
     // Read by the earlier description, and gone on with the earlier cursor.
     let found = read_all(&mut conn, &before, &Bounds::default(), (9, 9)).await;
@@ -243,18 +243,18 @@ async fn changes_are_told(url: String) -> Result<()> {
     ensure!(error.chain().any(|e| e.to_string().contains("'v'")), "{error:?}");
     let now = describe(&mut conn, &schema.name, "t").await?.context("no table")?;
     let found = now.page_query(Some(&cursor), &Bounds::default(), 1);
-    ensure!(matches!(found, Err(Error::Altered(_))), "{found:?}");
+    ensure!(matches!(found, Err(TableError::Altered(_))), "{found:?}");
     // A result that is not of the description.
     let other = format!("SELECT w, id FROM {}.t LIMIT 1", quoted(&schema.name));
     let other: Row = conn.query_first(other).await?.context("no row")?;
     let found = RowWriter::new(&other.columns(), &now, None);
-    ensure!(matches!(found, Err(Error::Altered(_))), "{found:?}");
+    ensure!(matches!(found, Err(TableError::Altered(_))), "{found:?}");
     schema.execute(&["RENAME TABLE t TO u"]).await?;
     let found = now.check_unchanged(&mut conn).await;
-    ensure!(matches!(found, Err(Error::Gone(_))), "{found:?}");
+    ensure!(matches!(found, Err(TableError::Gone(_))), "{found:?}");
     let (sql, params) = now.page_query(None, &Bounds::default(), 1)?;
-    let found: Error = conn.exec_drop(sql, params).await.err().context("it is there")?.into();
-    ensure!(matches!(found, Error::Gone(_)), "{found:?}");
+    let found: TableError = conn.exec_drop(sql, params).await.err().context("it is there")?.into();
+    ensure!(matches!(found, TableError::Gone(_)), "{found:?}");
     schema.drop().await
 }
 
@@ -285,7 +285,7 @@ async fn a_place_among_values_that_got_another_order_is_none() -> Result<()> {
         schema.execute(&[&alter]).await?;
         let now = describe(&mut conn, &schema.name, table).await?.context("no table")?;
         let found = now.page_query(Some(&place), &Bounds::default(), 1);
-        let is_altered = matches!(found, Err(Error::Altered(_)));
+        let is_altered = matches!(found, Err(TableError::Altered(_)));
         ensure!(is_altered == (table != "same"), "{table}: {found:?}");
     }
     schema.drop().await
@@ -308,7 +308,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
         [("v", &["is a view"][..]), ("s", &["column s of", "SET with an empty member"])]
     {
         let refused = describe(&mut conn, &schema.name, table).await;
-        let Err(Error::Refused { problem, .. }) = refused else {
+        let Err(TableError::Refused { problem, .. }) = refused else {
             anyhow::bail!("{table}: {refused:?}")
         };
         ensure!(parts.iter().all(|part| problem.contains(part)), "{problem}");
@@ -325,7 +325,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
     let cursor = serde_json::to_string(&page.last.context("no cursor")?)?;
     let broken: Cursor = serde_json::from_str(&cursor.replace("\"61\"", "\"FF\""))?;
     let refused = description.check(&mut conn, &broken).await;
-    ensure!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    ensure!(matches!(refused, Err(TableError::Refused { .. })), "{refused:?}");
     schema.drop().await
 }
 
@@ -347,7 +347,7 @@ async fn what_cannot_be_read_of_mariadb_is_refused_by_name() -> Result<()> {
         ("hashed", "the unique key long one over a long text"),
     ] {
         let refused = describe(&mut conn, &schema.name, table).await;
-        let Err(Error::Refused { problem, .. }) = refused else {
+        let Err(TableError::Refused { problem, .. }) = refused else {
             anyhow::bail!("{table}: {refused:?}")
         };
         ensure!(problem.contains(part), "{problem}");

@@ -11,7 +11,7 @@ use binlog::Decoder;
 use change_event::{Action, ChangeEvent, Columns};
 use dts::{
     capture::Capture,
-    full_sync::{Bounds, Error, describe},
+    full_sync::{Bounds, TableError, describe},
     position::Skip,
     publish::Publisher,
     seq::Seq,
@@ -323,7 +323,7 @@ async fn keys_of(
     }
     let description = describe(&mut reader(url).await?, &schema, "t").await;
     let read = match description {
-        Err(Error::Refused { .. }) => None,
+        Err(TableError::Refused { .. }) => None,
         other => {
             let description = other?.context("no table")?;
             let all = (u64::MAX, usize::MAX);

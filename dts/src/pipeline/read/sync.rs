@@ -1,7 +1,7 @@
 //! Full syncs beside the stream: between two transactions chunks are asked for and merged.
 
-use super::{super::syncs::Room, Reader};
-use crate::status::Status;
+use super::Reader;
+use crate::{full_sync::Room, status::Status};
 
 /// So much is merged before the stream is looked at again: live changes wait no longer than this
 /// takes.

@@ -18,7 +18,7 @@ const FOLLOW: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(50), max: Duration::from_secs(2), factor: 1.5 };
 
 /// Follows one task's listener.
-pub(super) struct Pace {
+pub(crate) struct Pace {
     bus: Arc<dyn Bus>,
     group: String,
     /// Those of the table, and of all tables.
@@ -45,7 +45,7 @@ enum OnItsWay {
 
 impl Pace {
     /// Where the task `has_sent` chunks before, these are on their way.
-    pub(super) fn of(
+    pub(crate) fn of(
         (bus, topics): (&Arc<dyn Bus>, &TopicName),
         task: &Task,
         has_sent: bool,
@@ -65,7 +65,7 @@ impl Pace {
     }
 
     /// Whether the listener has ever been there. Before that it would not get what is sent.
-    pub(super) async fn has_begun(&mut self) -> Result<bool> {
+    pub(crate) async fn has_begun(&mut self) -> Result<bool> {
         if !self.has_begun {
             let all = self.bus.progress(&self.group, &self.all_topics).await?;
             self.has_begun =
@@ -75,7 +75,7 @@ impl Pace {
     }
 
     /// Whether all chunks are done but so many.
-    pub(super) async fn are_done_but(&mut self, undone: usize) -> Result<bool> {
+    pub(crate) async fn are_done_but(&mut self, undone: usize) -> Result<bool> {
         if self.chunks.len() > undone {
             self.look().await?;
         }
@@ -83,17 +83,17 @@ impl Pace {
     }
 
     /// A chunk was handed over.
-    pub(super) fn handed_over(&mut self) {
+    pub(crate) fn handed_over(&mut self) {
         self.chunks.push_back(OnItsWay::HandedOver);
     }
 
     /// The chunk that was handed over last is not sent.
-    pub(super) fn dropped(&mut self) {
+    pub(crate) fn dropped(&mut self) {
         self.chunks.pop_back();
     }
 
     /// The oldest chunk that was not is durable in the bus now.
-    pub(super) fn durable(&mut self) {
+    pub(crate) fn durable(&mut self) {
         let first = self.chunks.iter_mut().find(|chunk| **chunk == OnItsWay::HandedOver);
         if let Some(chunk) = first {
             *chunk = OnItsWay::Durable;
@@ -102,7 +102,7 @@ impl Pace {
 
     /// Asks the bus how far it and the listener are: finds where durable chunks end, and which are
     /// done. An error leaves all as it was.
-    pub(super) async fn look(&mut self) -> Result<()> {
+    pub(crate) async fn look(&mut self) -> Result<()> {
         let progress = self.bus.progress(&self.group, &self.topics).await?;
         for chunk in self.chunks.iter_mut().filter(|chunk| **chunk == OnItsWay::Durable) {
             let ends = progress.iter().map(|at| (at.partition.clone(), at.end));
@@ -126,7 +126,7 @@ impl Pace {
     }
 
     /// For how long the listener was not seen to move.
-    pub(super) fn stood_still(&self) -> Duration {
+    pub(crate) fn stood_still(&self) -> Duration {
         self.moved_at.elapsed()
     }
 }
@@ -154,13 +154,13 @@ impl Throttle {
     }
 
     /// Waits until more may be read.
-    pub(super) async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let free_at = *self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         tokio::time::sleep_until(free_at).await;
     }
 
     /// So many rows were read.
-    pub(super) fn read(&self, rows: usize) {
+    pub(crate) fn read(&self, rows: usize) {
         if self.max_rate == 0 {
             return;
         }

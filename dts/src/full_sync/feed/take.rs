@@ -8,29 +8,30 @@ use tokio::time::Instant;
 
 use super::{
     chunk::{Cut, Rows},
-    error::Result,
     live::Live,
-    row::RowWriter,
-    table::Description,
 };
+use crate::full_sync::sql::{error::TableResult, row::RowWriter, table::Description};
 
 /// An answer, while it is read.
-pub(super) type RowStream<'a> =
+pub(crate) type RowStream<'a> =
     Pin<Box<dyn Stream<Item = std::result::Result<Row, mysql_async::Error>> + Send + 'a>>;
 
 /// Of which table rows are, and how many are enough.
 #[derive(Clone, Copy)]
-pub(super) struct How<'a> {
-    pub(super) described: &'a Description,
+pub(crate) struct How<'a> {
+    pub(crate) described: &'a Description,
     /// What the records of a table without a primary key are ordered by.
-    pub(super) key_columns: Option<&'a [String]>,
-    pub(super) cut: Cut,
-    pub(super) max_bytes: usize,
-    pub(super) live: &'a Live,
+    pub(crate) key_columns: Option<&'a [String]>,
+    pub(crate) cut: Cut,
+    pub(crate) max_bytes: usize,
+    pub(crate) live: &'a Live,
 }
 
 /// Takes enough rows and reads past the rest of the answer. Says whether there was no rest.
-pub(super) async fn take_page(mut stream: RowStream<'_>, how: How<'_>) -> Result<(Rows, bool)> {
+pub(crate) async fn take_page(
+    mut stream: RowStream<'_>,
+    how: How<'_>,
+) -> TableResult<(Rows, bool)> {
     let (rows, is_all) = take_part(&mut stream, how).await?;
     let mut has_rest = false;
     while !is_all && let Some(row) = stream.next().await {
@@ -41,7 +42,10 @@ pub(super) async fn take_page(mut stream: RowStream<'_>, how: How<'_>) -> Result
 }
 
 /// Takes enough rows, and says whether the answer ended with them.
-pub(super) async fn take_part(stream: &mut RowStream<'_>, how: How<'_>) -> Result<(Rows, bool)> {
+pub(crate) async fn take_part(
+    stream: &mut RowStream<'_>,
+    how: How<'_>,
+) -> TableResult<(Rows, bool)> {
     let mut taker = Taker { rows: Rows::default(), writer: None, last: None };
     let (mut is_all, mut begun) = (false, Instant::now());
     while taker.rows.event_bytes() < how.max_bytes {
@@ -72,7 +76,7 @@ struct Taker {
 }
 
 impl Taker {
-    fn take(&mut self, row: Row, how: How<'_>) -> Result<Taken> {
+    fn take(&mut self, row: Row, how: How<'_>) -> TableResult<Taken> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => none.insert(RowWriter::new(row.columns_ref(), how.described, how.key_columns)?),
@@ -87,7 +91,7 @@ impl Taker {
         Ok(if ends { Taken::EndOfSegment } else { Taken::Row })
     }
 
-    fn finish(mut self) -> Result<Rows> {
+    fn finish(mut self) -> TableResult<Rows> {
         if self.rows.has_open_segment()
             && let (Some(writer), Some(row)) = (&self.writer, &self.last)
         {

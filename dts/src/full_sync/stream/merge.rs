@@ -1,7 +1,7 @@
 //! Chunks find their place in the stream: behind their high mark, with those rows that changed
 //! since they were asked for as they are now.
 
-use change_event::SyncedRow;
+use change_event::FullSyncRow;
 use event_bus::Batch;
 use full_sync::State;
 use tokio::time::Instant;
@@ -9,30 +9,32 @@ use tracing::{debug, info};
 
 use super::{
     ALTERED, Syncs,
+    row_record::publish_row,
     run::{Held, Run},
+    window::{Touch, Windows},
 };
 use crate::{
     error::{Error, Result},
-    full_sync::{ChunkKind, Segment, Stretch, now_ms},
-    publish::{Publisher, Touch, Windows},
+    full_sync::{
+        feed::chunk::{ChunkKind, Segment},
+        now_ms,
+        tasks::place::Stretch,
+    },
+    publish::Publisher,
 };
 
 /// What one call may do.
-pub(in crate::pipeline) struct Room<'a> {
-    pub(in crate::pipeline) publisher: &'a mut Publisher,
-    pub(in crate::pipeline) batch: &'a mut Batch,
+pub(crate) struct Room<'a> {
+    pub(crate) publisher: &'a mut Publisher,
+    pub(crate) batch: &'a mut Batch,
     /// The batch may grow to so many bytes.
-    pub(in crate::pipeline) up_to: usize,
+    pub(crate) up_to: usize,
 }
 
 impl Syncs {
     /// Merges what the stream has come up to, between two transactions, while there is room. Gives
     /// how many rows were published.
-    pub(in crate::pipeline) fn merge(
-        &mut self,
-        position: &binlog::FilePosition,
-        room: &mut Room<'_>,
-    ) -> u64 {
+    pub(crate) fn merge(&mut self, position: &binlog::FilePosition, room: &mut Room<'_>) -> u64 {
         let due = self.runs.iter().filter(|(_, run)| run.is_due(position));
         let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
         let mut published = 0;
@@ -53,12 +55,12 @@ impl Syncs {
     }
 
     /// Whether rows wait only for room.
-    pub(in crate::pipeline) fn can_merge(&self, position: &binlog::FilePosition) -> bool {
+    pub(crate) fn can_merge(&self, position: &binlog::FilePosition) -> bool {
         self.runs.values().any(|run| run.is_due(position))
     }
 
     /// Whether a chunk is merged in part.
-    pub(in crate::pipeline) fn is_amid_a_chunk(&self) -> bool {
+    pub(crate) fn is_amid_a_chunk(&self) -> bool {
         self.runs.values().any(Run::is_amid_a_chunk)
     }
 
@@ -146,7 +148,8 @@ impl Run {
     ) -> Result<u64> {
         let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
         let (windows, window) = (room.publisher.windows(), held.window);
-        let is_partial = |row: SyncedRow<'_>| windows.touch(window, row.id) == Some(Touch::Partial);
+        let is_partial =
+            |row: FullSyncRow<'_>| windows.touch(window, row.id) == Some(Touch::Partial);
         if rows().any(is_partial) {
             self.read_again(held.chunk.kind, segment)?;
             return Ok(0);
@@ -156,13 +159,13 @@ impl Run {
             let touch = room.publisher.windows().touch(window, row.id);
             let row = match &touch {
                 None => row,
-                Some(Touch::Row(data)) => SyncedRow { data, ..row },
+                Some(Touch::Row(data)) => FullSyncRow { data, ..row },
                 Some(Touch::Oversized(bytes)) => {
-                    SyncedRow { data: row.key, oversized: Some(*bytes), ..row }
+                    FullSyncRow { data: row.key, oversized: Some(*bytes), ..row }
                 }
                 Some(Touch::Gone | Touch::Partial) => continue,
             };
-            room.publisher.publish_synced((&self.table, &held.text), row, room.batch)?;
+            publish_row(room.publisher, (&self.table, &held.text), row, room.batch)?;
             published += 1;
         }
         self.advance(held.chunk.kind, segment);

@@ -5,13 +5,15 @@ use mysql_async::{Row, Value};
 
 use super::{
     cursor::{Cursor, KeyValue, hex_digits, read_time},
-    error::{Error, Result},
     key::Comparison,
     row::moment,
     table::{Column, Description},
     value::Form,
 };
-use crate::replica::Conn;
+use crate::{
+    full_sync::sql::error::{TableError, TableResult},
+    replica::Conn,
+};
 
 impl Description {
     /// The key that a user's text means, as a bound. The text is what an event's `PK` shows,
@@ -19,30 +21,30 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// [`Error::Bound`], when the key has several columns or none, or the text is not exactly a
+    /// [`TableError::Bound`], when the key has several columns or none, or the text is not exactly a
     /// value of its type.
-    pub async fn bound(&self, conn: &mut Conn, text: &str) -> Result<Cursor> {
+    pub async fn bound(&self, conn: &mut Conn, text: &str) -> TableResult<Cursor> {
         let key = self.key.as_ref().ok_or_else(|| {
-            Error::Bound(format!("{} has no key that it could be read from to", self.name()))
+            TableError::Bound(format!("{} has no key that it could be read from to", self.name()))
         })?;
         let [part] = key.parts.as_slice() else {
             let problem = format!("the key {} of {} has several columns", key.index, self.name());
-            return Err(Error::Bound(problem));
+            return Err(TableError::Bound(problem));
         };
         if part.prefix.is_some() {
             let problem =
                 format!("the key {} of {} has a part of a column", key.index, self.name());
-            return Err(Error::Bound(problem));
+            return Err(TableError::Bound(problem));
         }
         let wrong = |column: &Column| {
             let (name, declared) = (&column.name, &column.declared);
             let table = self.name();
-            Error::Bound(format!(
+            TableError::Bound(format!(
                 "{text:?} is not a value of column {name} ({declared}) of {table}"
             ))
         };
         let column = self.columns.get(part.column).ok_or_else(|| {
-            Error::Bound(format!("the key {} of {} has no column", key.index, self.name()))
+            TableError::Bound(format!("the key {} of {} has no column", key.index, self.name()))
         })?;
         let value = match &column.form {
             Form::Date | Form::DateTime(_) | Form::Timestamp(_) => {
@@ -64,8 +66,8 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// Refused, when it does not; [`Error::Altered`], when the cursor is of another key.
-    pub async fn check(&self, conn: &mut Conn, cursor: &Cursor) -> Result<()> {
+    /// Refused, when it does not; [`TableError::Altered`], when the cursor is of another key.
+    pub async fn check(&self, conn: &mut Conn, cursor: &Cursor) -> TableResult<()> {
         let key = self.key_of(cursor)?;
         for (part, value) in key.parts.iter().zip(&cursor.values) {
             let (Comparison::Text(operand), KeyValue::Bytes { hex }) = (&part.comparison, value)
@@ -81,7 +83,7 @@ impl Description {
                 continue;
             }
             let (name, table) = (&part.name, self.name());
-            return Err(Error::refused(
+            return Err(TableError::refused(
                 format!("{name} of a row of {table} is not text in its character set: X'{hex}'"),
                 "correct that row, by which the table is read",
             ));
@@ -158,13 +160,13 @@ fn is_decimal(text: &str, (precision, scale): (u8, u8)) -> bool {
 }
 
 /// What the server makes of a text by an expression with one parameter; `None` when it complains.
-async fn ask(conn: &mut Conn, expression: &str, text: &str) -> Result<Option<Value>> {
+async fn ask(conn: &mut Conn, expression: &str, text: &str) -> TableResult<Option<Value>> {
     let answer: Option<Row> = conn.exec_first(format!("SELECT {expression}"), (text,)).await?;
     let is_right = conn.get_warnings() == 0;
     Ok(answer.and_then(|mut row| row.take::<Value, _>(0)).filter(|_| is_right))
 }
 
-async fn ask_moment(conn: &mut Conn, form: &Form, text: &str) -> Result<Option<KeyValue>> {
+async fn ask_moment(conn: &mut Conn, form: &Form, text: &str) -> TableResult<Option<KeyValue>> {
     let fraction = match form {
         Form::DateTime(fraction) | Form::Timestamp(fraction) => *fraction,
         _ => 0,
@@ -190,7 +192,7 @@ fn unit_micros(digits: u8) -> u32 {
 
 /// The bytes of a text in a character set, if it has all the characters. The text goes as digits: a
 /// parameter may be taken for text in another character set.
-async fn ask_text(conn: &mut Conn, charset: &str, text: &str) -> Result<Option<KeyValue>> {
+async fn ask_text(conn: &mut Conn, charset: &str, text: &str) -> TableResult<Option<KeyValue>> {
     let converted = format!("CONVERT(CONVERT(UNHEX(?) USING utf8mb4) USING {charset})");
     let query = format!(
         "SELECT CAST({converted} AS BINARY), CAST(CONVERT({converted} USING utf8mb4) AS BINARY)"

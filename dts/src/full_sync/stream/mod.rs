@@ -1,8 +1,10 @@
 //! The full syncs beside the stream: which are at work, and what is done with what they read.
 
 mod follow;
-mod merge;
+pub(super) mod merge;
+pub(super) mod row_record;
 mod run;
+pub(super) mod window;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,19 +22,23 @@ use service::{Backoff, BackoffConfig};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
-pub(super) use self::merge::Room;
 use self::{
     follow::Follow,
     run::{Outcome, Run},
+    window::Windows,
 };
 use crate::{
     error::Error,
     full_sync::{
-        Catalog, Common, Entries, FeedId, Found, News, Order, Tasks, Told, begin_again, now_ms,
-        resolve,
+        feed::{FeedId, News, Order, Told, common::Common},
+        now_ms,
+        tasks::{
+            Tasks, begin_again,
+            catalog::{Catalog, Entries},
+            resolve::{Found, resolve},
+        },
     },
     position::Position,
-    publish::Windows,
 };
 
 /// What lies between the feeds and the stream.
@@ -51,7 +57,7 @@ const RESOLVE_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0 };
 
 /// All full syncs of this `dts`. Those at work end when this is dropped.
-pub(super) struct Syncs {
+pub(crate) struct Syncs {
     name: String,
     common: Arc<Common>,
     tasks: Tasks,
@@ -86,7 +92,7 @@ enum Heard {
 }
 
 /// Something happened to a full sync.
-pub(super) struct Event(Kind);
+pub(crate) struct Event(Kind);
 
 enum Kind {
     Told(Box<Told>),
@@ -96,7 +102,7 @@ enum Kind {
 
 impl Syncs {
     /// Goes on with these.
-    pub(super) fn start(name: &str, common: Common, kept: (Tasks, Entries)) -> Self {
+    pub(crate) fn start(name: &str, common: Common, kept: (Tasks, Entries)) -> Self {
         let (mut tasks, catalog) = kept;
         tasks.end_uncaptured(now_ms());
         let (teller, news) = mpsc::channel(MAX_NEWS);
@@ -124,7 +130,7 @@ impl Syncs {
     }
 
     /// Waits until something happens to one of them. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         // Both channels stay open: we hold a sender of each.
         let kind = tokio::select! {
             Some(told) = self.news.recv() => Kind::Told(Box::new(told)),
@@ -135,7 +141,7 @@ impl Syncs {
         Event(kind)
     }
 
-    pub(super) fn take(&mut self, event: Event, windows: &mut Windows) {
+    pub(crate) fn take(&mut self, event: Event, windows: &mut Windows) {
         match event.0 {
             Kind::Told(told) => self.told(told.0, told.1, windows),
             Kind::Heard(Heard::All(all)) => {
@@ -306,7 +312,7 @@ impl Syncs {
 
     /// Asks for the chunks whose time has come, between two transactions: the stream has passed
     /// all before `asked`, and nothing else.
-    pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
+    pub(crate) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
         let is_overrun = |run: &Run| run.windows().any(|window| windows.is_overrun(window));
         let overrun: Vec<String> =
             self.runs.iter().filter(|(_, run)| is_overrun(run)).map(|(id, _)| id.clone()).collect();
@@ -329,7 +335,7 @@ impl Syncs {
     }
 
     /// A statement that may have changed the definition of a table passed.
-    pub(super) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
+    pub(crate) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
         self.catalog.passed(definition);
         let concerned: Vec<(String, Concern)> = self
             .tasks
@@ -356,22 +362,22 @@ impl Syncs {
     }
 
     /// Whether the checkpoint lacks something that was decided.
-    pub(super) fn has_changes(&self) -> bool {
+    pub(crate) fn has_changes(&self) -> bool {
         self.tasks.has_changes() || self.catalog.has_changes()
     }
 
     /// A live change was published.
-    pub(super) fn passed_live(&self) {
+    pub(crate) fn passed_live(&self) {
         self.common.live.passed();
     }
 
     /// Whether a chunk is wholly in the batch at hand.
-    pub(super) fn has_sent(&self) -> bool {
+    pub(crate) fn has_sent(&self) -> bool {
         !self.sent.is_empty()
     }
 
     /// What goes with the batch at hand: changes of the checkpoint, and whose chunks are in it.
-    pub(super) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
+    pub(crate) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
         let mut changes = self.tasks.take_changes();
         self.is_unseen |= !changes.is_empty();
         changes.extend(self.catalog.take_changes());
@@ -379,13 +385,13 @@ impl Syncs {
     }
 
     /// The tasks that have not ended, if any changed since this was last asked.
-    pub(super) fn unseen(&mut self) -> Option<Vec<Task>> {
+    pub(crate) fn unseen(&mut self) -> Option<Vec<Task>> {
         let open = || self.tasks.iter().filter(|task| !task.state.is_final()).cloned();
         std::mem::take(&mut self.is_unseen).then(|| open().collect())
     }
 
     /// These chunks are durable in the bus.
-    pub(super) fn durable(&mut self, sent: Vec<String>) {
+    pub(crate) fn durable(&mut self, sent: Vec<String>) {
         for (id, run) in sent.iter().filter_map(|id| self.runs.get_key_value(id)) {
             debug!(task = id, "chunk durable");
             run.feed.order(Order::Durable);

@@ -7,12 +7,14 @@ use mysql_async::{Row, Value};
 
 use super::{
     cursor::{Cursor, KeyValue},
-    error::{Error, Result},
     key::{Comparison, Key},
     table::{Column, Description},
     value,
 };
-use crate::publish::hash_of_row;
+use crate::{
+    full_sync::sql::error::{TableError, TableResult},
+    publish::hash_of_row,
+};
 
 /// Writes the rows of a [`Description::page_query`].
 #[derive(Clone, Debug)]
@@ -50,13 +52,13 @@ impl RowWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::Altered`], when the result's columns are not those described; refused, when the
+    /// [`TableError::Altered`], when the result's columns are not those described; refused, when the
     /// table has no column that `key_columns` names.
     pub fn new(
         result: &[mysql_async::Column],
         description: &Description,
         key_columns: Option<&[String]>,
-    ) -> Result<Self> {
+    ) -> TableResult<Self> {
         let columns = &description.columns;
         let fits = |(found, described): (&mysql_async::Column, &Column)| {
             found.name_ref() == described.name.as_bytes() && described.form.fits(found)
@@ -76,7 +78,7 @@ impl RowWriter {
     /// # Errors
     ///
     /// When a value is not what its column's type can be. `out` may then hold a part of the row.
-    pub fn write(&self, row: &Row, out: &mut Vec<u8>) -> Result<Encoded> {
+    pub fn write(&self, row: &Row, out: &mut Vec<u8>) -> TableResult<Encoded> {
         let start = out.len();
         self.write_object(0..self.columns.len(), row, out)?;
         let data = start..out.len();
@@ -104,13 +106,13 @@ impl RowWriter {
     /// # Errors
     ///
     /// When a value is not what the key's type can be.
-    pub fn cursor(&self, row: &Row) -> Result<Option<Cursor>> {
+    pub fn cursor(&self, row: &Row) -> TableResult<Option<Cursor>> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let value = |(at, comparison): &(usize, Comparison)| {
             let value = row.as_ref(*at).and_then(|value| key_value(comparison, value));
             value.ok_or_else(|| self.fault(*at, &Fault::Corrupt("it cannot be a key")))
         };
-        let values = cursor.parts.iter().map(value).collect::<Result<_>>()?;
+        let values = cursor.parts.iter().map(value).collect::<TableResult<_>>()?;
         Ok(Some(Cursor { key: cursor.identity.clone(), values }))
     }
 
@@ -119,7 +121,7 @@ impl RowWriter {
         columns: impl Iterator<Item = usize>,
         row: &Row,
         out: &mut Vec<u8>,
-    ) -> Result<()> {
+    ) -> TableResult<()> {
         out.push(b'{');
         let mut is_first = true;
         for at in columns {
@@ -138,9 +140,9 @@ impl RowWriter {
     }
 
     #[cold]
-    fn fault(&self, at: usize, fault: &Fault) -> Error {
+    fn fault(&self, at: usize, fault: &Fault) -> TableError {
         let column = self.columns.get(at).map_or("", |column| &column.name);
-        Error::value(&self.name, column, fault)
+        TableError::value(&self.name, column, fault)
     }
 }
 
@@ -166,13 +168,16 @@ impl CursorOf {
 }
 
 /// The columns that records are ordered by, as for those of the binlog.
-fn record_key(description: &Description, key_columns: Option<&[String]>) -> Result<Vec<usize>> {
+fn record_key(
+    description: &Description,
+    key_columns: Option<&[String]>,
+) -> TableResult<Vec<usize>> {
     if !description.primary_key.is_empty() {
         return Ok(description.primary_key.clone());
     }
     let place = |name: &String| {
         description.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
-            Error::refused(
+            TableError::refused(
                 format!("table {} has no column {name}", description.name()),
                 "correct capture.keyColumns in dts.toml",
             )
@@ -216,7 +221,7 @@ fn number(value: &Value) -> Option<KeyValue> {
 }
 
 /// As the server reads a date or a time.
-pub(super) fn moment(value: &Value) -> Option<String> {
+pub(crate) fn moment(value: &Value) -> Option<String> {
     Some(match *value {
         Value::Date(year, month, day, hour, minute, second, micros) => {
             format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06}")
@@ -231,7 +236,7 @@ pub(super) fn moment(value: &Value) -> Option<String> {
 }
 
 #[cold]
-fn altered(result: &[mysql_async::Column], description: &Description) -> Error {
+fn altered(result: &[mysql_async::Column], description: &Description) -> TableError {
     let columns = result.iter().zip(&description.columns);
     let mut unlike = columns.filter(|(found, described)| {
         found.name_ref() != described.name.as_bytes() || !described.form.fits(found)
@@ -247,5 +252,5 @@ fn altered(result: &[mysql_async::Column], description: &Description) -> Error {
             found.decimals()
         )
     });
-    Error::Altered(format!("table {} is not as it was described{which}", description.name()))
+    TableError::Altered(format!("table {} is not as it was described{which}", description.name()))
 }

@@ -1,5 +1,11 @@
 //! All full syncs that there are: what is decided of them, and what the checkpoint keeps.
 
+pub(super) mod catalog;
+pub(super) mod place;
+pub(super) mod resolve;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use event_bus::{Checkpoint, CheckpointChange};
@@ -10,7 +16,7 @@ use full_sync::{
 use service::glob;
 use tracing::warn;
 
-use super::resolve::Found;
+use self::resolve::Found;
 use crate::error::{Error, Result};
 
 /// So many tasks that have ended are kept, the newest, besides those of initial requests.
@@ -154,7 +160,7 @@ impl Tasks {
         let Found { schema, table, .. } = found;
         // An earlier version did not keep what was captured.
         let was_captured = captured.as_ref().is_none_or(|all| all.includes(schema, table));
-        was_captured && super::resolve::includes(before, schema, table)
+        was_captured && resolve::includes(before, schema, table)
     }
 
     fn accept(&mut self, request: &Request, found: Vec<Found>, now: u64) -> Answer {
@@ -377,7 +383,7 @@ impl Tasks {
 /// Puts a task back to its first row.
 pub(crate) fn begin_again(task: &mut Task) {
     (task.rows, task.active_ms) = (0, 0);
-    task.cursor = super::place::begin_again(task.cursor.as_ref());
+    task.cursor = place::begin_again(task.cursor.as_ref());
 }
 
 /// Since when a task's listener gets its rows, or why it would not.
@@ -408,7 +414,7 @@ fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
         state: if found.problem.is_some() { State::Failed } else { State::Waiting },
         rows: 0,
         estimated_rows: found.estimated_rows,
-        cursor: found.key_column.map(|column| super::place::begin_by(&column)),
+        cursor: found.key_column.map(|column| place::begin_by(&column)),
         from: request.from.clone(),
         to: request.to.clone(),
         error: found.problem,
@@ -429,6 +435,3 @@ fn task_id(request: &Request, found: &Found, n: usize) -> String {
         format!("{}-{}", request.id, n + 1)
     }
 }
-
-#[cfg(test)]
-mod tests;

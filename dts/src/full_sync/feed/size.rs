@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::FullSyncConfig;
+use crate::full_sync::config::FullSyncConfig;
 
 /// The first chunk has no more rows than this: it is not known yet how long they take.
 const FIRST_ROWS: u64 = 1000;
@@ -14,7 +14,7 @@ const MAX_ROWS: u64 = 1_000_000;
 
 /// Follows the time and the bytes that chunks take.
 #[derive(Debug)]
-pub(super) struct Size {
+pub(crate) struct Size {
     rows: u64,
     time: Duration,
     bytes: u64,
@@ -24,19 +24,19 @@ pub(super) struct Size {
 
 impl Size {
     /// For a table whose rows have so many bytes on average.
-    pub(super) fn new(config: &FullSyncConfig, row_bytes: u64) -> Self {
+    pub(crate) fn new(config: &FullSyncConfig, row_bytes: u64) -> Self {
         let bytes = config.chunk_bytes as u64;
         let rows = (bytes / row_bytes.max(MIN_ROW_BYTES)).clamp(1, FIRST_ROWS);
         Self { rows, time: config.chunk_time, bytes, too_large: 0 }
     }
 
     /// The most rows of the next chunk.
-    pub(super) fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
     /// A chunk of so many rows and bytes took so long to read.
-    pub(super) fn read(&mut self, (rows, bytes): (u64, u64), took: Duration) {
+    pub(crate) fn read(&mut self, (rows, bytes): (u64, u64), took: Duration) {
         self.too_large = 0;
         if rows == 0 {
             return;
@@ -48,14 +48,14 @@ impl Size {
     }
 
     /// The server ended the read because it took too long.
-    pub(super) fn was_too_large(&mut self) {
+    pub(crate) fn was_too_large(&mut self) {
         self.rows = (self.rows / 4).max(1);
         self.too_large += 1;
     }
 
     /// Whether the server ends reads again and again, and to read less does not help: where the key
     /// gives no order, each looks at the whole table.
-    pub(super) fn is_in_vain(&self, is_ordered: bool) -> bool {
+    pub(crate) fn is_in_vain(&self, is_ordered: bool) -> bool {
         const PATIENCE: u32 = 3;
         self.too_large >= PATIENCE && (!is_ordered || self.rows == 1)
     }

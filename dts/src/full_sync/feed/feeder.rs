@@ -1,42 +1,20 @@
-//! One task at work: reads a chunk when it is told to, over a connection of its own, and says when
-//! the listener has room for another.
-//!
-//! What it and the stream say to each other of each chunk:
-//!
-//! | feed | stream | |
-//! |---|---|---|
-//! | `Ready` | | the listener will have room by the time that a chunk is read |
-//! | | `Read` | the chunk's window is open, and all before `asked` has passed |
-//! | `Chunk` | | it is read, and there is room |
-//! | | `Durable` or `Drop` | all of it is in the bus; or its rows are read again |
-//!
-//! The next `Ready` may come as soon as the chunk is handed over. `Trouble` changes nothing of it;
-//! after `Restart` and `Failed` the feed is no more.
+//! What a feed does: one thing after the other, until nobody listens any more.
 
 use std::{sync::Arc, time::Duration};
 
-use event_bus::{Bus, TopicName};
 use full_sync::Task;
 use service::{Backoff, BackoffConfig};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 
 use super::{
+    FeedId, News, Order, Told,
     chunk::{Chunk, ChunkKind},
-    config::FullSyncConfig,
-    cursor::Cursor,
-    live::Live,
-    pace::{Pace, Throttle},
-    place::Stretch,
+    common::{Common, Piece},
+    pace::Pace,
     read::Reading,
-    source::Source,
 };
 use crate::{
-    capture::Capture,
     error::{Error, Result},
     position::Position,
 };
@@ -59,9 +37,6 @@ const LEAD: Duration = Duration::from_millis(50);
 /// One read of a whole table goes on while its listener moves at least so often.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
-/// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
-const MAX_ORDERS: usize = 16;
-
 /// Waits after an error that may pass.
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
@@ -69,109 +44,8 @@ const BACKOFF: BackoffConfig =
 /// A table that cannot be read so many times more makes way for others.
 const TRIES: u32 = 3;
 
-/// What all tasks have in common.
-pub(crate) struct Common {
-    pub(crate) source: Source,
-    pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) topics: TopicName,
-    pub(crate) capture: Arc<Capture>,
-    pub(crate) config: FullSyncConfig,
-    pub(crate) throttle: Throttle,
-    /// So many chunks are read at once.
-    pub(crate) turns: Semaphore,
-    pub(crate) live: Live,
-}
-
-/// What a feed is told.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Read what comes next, such that it shows all that lies before a position. Its window is
-    /// open since a moment.
-    Read { asked: Position, piece: Piece, since: Instant },
-    /// The chunk that was handed over last is not used.
-    Drop,
-    /// The oldest chunk that was not is durable in the bus now.
-    Durable,
-}
-
-/// What to read.
-#[derive(Clone, Debug)]
-pub(crate) enum Piece {
-    /// The rows behind a key; or the next part of a table without one.
-    After(Option<Cursor>),
-    /// These rows, again.
-    Again(Stretch),
-}
-
-/// What a feed tells.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// The listener will have room: the next chunk may be asked for.
-    Ready,
-    /// It has room for this one.
-    Chunk(Box<Chunk>),
-    /// It stands still, but by itself; the next chunk says that this is over. It `is_stuck` where
-    /// that is its table's, and lasts.
-    Trouble { text: String, is_stuck: bool },
-    /// A table without a key has to be read from its beginning.
-    Restart,
-    /// It cannot go on.
-    Failed(Error),
-}
-
-/// From which feed, and what.
-pub(crate) type Told = (FeedId, News);
-
-/// The task, and a number that no other feed of it has.
-pub(crate) type FeedId = (String, u64);
-
-/// The reader's end of a feed. It ends when this is dropped.
-pub(crate) struct Feed {
-    orders: mpsc::Sender<Order>,
-    task: JoinHandle<()>,
-}
-
-impl Feed {
-    /// Where the task `has_sent` chunks before, since the stream began, these are done before it
-    /// goes on: however often it begins again, a listener that stands still gets no more.
-    pub(crate) fn start(
-        common: &Arc<Common>,
-        (id, task): (FeedId, &Task),
-        (news, has_sent): (mpsc::Sender<Told>, bool),
-    ) -> Self {
-        let (orders, next_order) = mpsc::channel(MAX_ORDERS);
-        let feeder = Feeder {
-            pace: Pace::of((&common.bus, &common.topics), task, has_sent),
-            common: Arc::clone(common),
-            reading: Reading::new(common, task.clone()),
-            listener: task.listener.clone(),
-            id,
-            orders: next_order,
-            news,
-            ask: None,
-            read: None,
-            keep_until: None,
-            is_put_off: false,
-            may_undone: if has_sent { 0 } else { MAX_UNDONE + 1 },
-            is_ready: false,
-            poll: Backoff::new(POLL),
-        };
-        Self { orders, task: tokio::spawn(feeder.run()) }
-    }
-
-    pub(crate) fn order(&self, order: Order) {
-        // One that has failed says so by its news; and one is never told more than it has room for.
-        let _ = self.orders.try_send(order);
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Feeder {
+/// Does the work of one feed.
+pub(super) struct Feeder {
     common: Arc<Common>,
     reading: Reading,
     listener: String,
@@ -194,7 +68,31 @@ struct Feeder {
 }
 
 impl Feeder {
-    async fn run(mut self) {
+    pub(super) fn new(
+        common: &Arc<Common>,
+        (id, task): (FeedId, &Task),
+        (orders, news): (mpsc::Receiver<Order>, mpsc::Sender<Told>),
+        has_sent: bool,
+    ) -> Self {
+        Self {
+            pace: Pace::of((&common.bus, &common.topics), task, has_sent),
+            common: Arc::clone(common),
+            reading: Reading::new(common, task.clone()),
+            listener: task.listener.clone(),
+            id,
+            orders,
+            news,
+            ask: None,
+            read: None,
+            keep_until: None,
+            is_put_off: false,
+            may_undone: if has_sent { 0 } else { MAX_UNDONE + 1 },
+            is_ready: false,
+            poll: Backoff::new(POLL),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             match self.step().await {

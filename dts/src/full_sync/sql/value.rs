@@ -14,7 +14,7 @@ use mysql_async::{
 
 /// The type of a column, as far as its values' JSON forms depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Integer {
         unsigned: bool,
     },
@@ -50,7 +50,7 @@ pub(super) enum Form {
 impl Form {
     /// By `information_schema.COLUMNS`: DATA_TYPE and COLUMN_TYPE; the character set; precision,
     /// scale and digits of fraction. What is wrong with a type that is not handled otherwise.
-    pub(super) fn of(
+    pub(crate) fn of(
         (data_type, column_type): (&str, &str),
         charset: Option<&str>,
         (precision, scale, fraction): (u8, u8, u8),
@@ -93,7 +93,7 @@ impl Form {
     }
 
     /// Whether the column of a result is of this type.
-    pub(super) fn fits(&self, column: &mysql_async::Column) -> bool {
+    pub(crate) fn fits(&self, column: &mysql_async::Column) -> bool {
         use ColumnType as T;
         let (kind, flags) = (column.column_type(), column.flags());
         let is_text = |read: &Charset| Charset::of_collation(column.character_set()) == Some(*read);
@@ -155,7 +155,7 @@ const BINARY: u16 = 63;
 
 /// Writes a value; `null` for NULL.
 #[inline]
-pub(super) fn write(out: &mut Vec<u8>, form: &Form, value: &Value) -> Result<(), Fault> {
+pub(crate) fn write(out: &mut Vec<u8>, form: &Form, value: &Value) -> Result<(), Fault> {
     match value {
         Value::NULL => out.extend_from_slice(b"null"),
         Value::Bytes(bytes) => return write_bytes(out, form, bytes),

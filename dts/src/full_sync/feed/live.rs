@@ -43,7 +43,7 @@ impl Live {
     }
 
     /// After work that took so long: rests while changes come.
-    pub(super) async fn give_way(&self, took: Duration) {
+    pub(crate) async fn give_way(&self, took: Duration) {
         if self.is_busy() {
             tokio::time::sleep((took * REST).max(MIN_REST)).await;
         } else {
@@ -52,7 +52,7 @@ impl Live {
     }
 
     /// How many rows to read where there may be so many.
-    pub(super) fn limit(&self, rows: u64) -> u64 {
+    pub(crate) fn limit(&self, rows: u64) -> u64 {
         if self.is_busy() { rows.div_ceil(SMALLER) } else { rows }
     }
 

@@ -117,17 +117,17 @@ impl Windows {
     }
 
     /// Whether a window is open over this table.
-    pub(super) fn watch(&self, schema: &str, table: &str) -> bool {
+    pub(crate) fn watch(&self, schema: &str, table: &str) -> bool {
         self.open.iter().any(|window| window.is_over(schema, table))
     }
 
     /// A change of a row with this key passed.
-    pub(super) fn note(&mut self, names: (&str, &str), key: &[u8], touch: Touch) {
+    pub(crate) fn note(&mut self, names: (&str, &str), key: &[u8], touch: Touch) {
         self.keep(names, key, Some(touch));
     }
 
     /// A row came of a table without a key: if it was read, it is as it was read.
-    pub(super) fn came(&mut self, names: (&str, &str), key: &[u8]) {
+    pub(crate) fn came(&mut self, names: (&str, &str), key: &[u8]) {
         self.keep(names, key, None);
     }
 
@@ -144,19 +144,19 @@ impl Windows {
     }
 
     /// How many changes of the transaction at hand are noted.
-    pub(super) fn noted(&self) -> usize {
+    pub(crate) fn noted(&self) -> usize {
         self.noted.len()
     }
 
     /// The server took back what was noted since there were so many.
-    pub(super) fn forget_noted(&mut self, since: usize) {
+    pub(crate) fn forget_noted(&mut self, since: usize) {
         let forgotten = self.noted.drain(since.min(self.noted.len())..);
         let bytes = forgotten.filter_map(|noted| noted.touch).map(|touch| touch.bytes());
         self.noted_bytes -= bytes.sum::<usize>();
     }
 
     /// The transaction at hand ended: what it did counts.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.noted_bytes = 0;
         for Noted { window, hash, touch } in std::mem::take(&mut self.noted) {
             let window = self.open.iter_mut().find(|open| open.id == window);

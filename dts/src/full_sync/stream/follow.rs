@@ -7,7 +7,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::info;
 
 use super::{Heard, Syncs};
-use crate::full_sync::{Common, now_ms, until_handled};
+use crate::full_sync::{
+    feed::{common::Common, pace::until_handled},
+    now_ms,
+};
 
 /// Waits for a listener, until this is dropped.
 pub(super) struct Follow(JoinHandle<()>);

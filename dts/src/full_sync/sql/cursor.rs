@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// How the key was defined.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// One for each of its parts.
-    pub(super) values: Vec<KeyValue>,
+    pub(crate) values: Vec<KeyValue>,
 }
 
 impl Cursor {
     /// Whether both are a whole number, and this one is larger.
-    pub(super) fn is_larger_number(&self, other: &Self) -> bool {
+    pub(crate) fn is_larger_number(&self, other: &Self) -> bool {
         match (self.values.as_slice(), other.values.as_slice()) {
             ([one], [other]) => match (one.whole_number(), other.whole_number()) {
                 (Some(one), Some(other)) => one > other,
@@ -40,7 +40,7 @@ pub struct Bounds {
 /// A value as it is given back to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum KeyValue {
+pub(crate) enum KeyValue {
     Unsigned(u64),
     Signed(i64),
     /// What the server itself turns into the type: a decimal, a date, an address.
@@ -64,24 +64,24 @@ impl KeyValue {
         }
     }
 
-    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         Self::Bytes { hex: hex_digits(bytes) }
     }
 
-    pub(super) fn of_double(n: f64) -> Self {
+    pub(crate) fn of_double(n: f64) -> Self {
         Self::Double { double: format!("{n:e}") }
     }
 }
 
 /// As `HEX` of the server writes them.
-pub(super) fn hex_digits(bytes: &[u8]) -> String {
+pub(crate) fn hex_digits(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A TIME of the form `-838:59:59.000000`; the sign and the fraction may be absent.
-pub(super) fn read_time(text: &str) -> Option<Value> {
+pub(crate) fn read_time(text: &str) -> Option<Value> {
     const MAX_HOURS: u32 = 838;
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (hms, fraction) = digits.split_once('.').unwrap_or((digits, "0"));

@@ -4,7 +4,7 @@ use binlog::Fault;
 
 /// An error while a table is read.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TableError {
     /// The server does not answer, or refuses.
     #[error("{0}")]
     Server(mysql_async::Error),
@@ -38,15 +38,15 @@ pub enum Error {
 }
 
 /// A result of reading a table.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type TableResult<T, E = TableError> = std::result::Result<T, E>;
 
-impl Error {
-    pub(super) fn refused(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+impl TableError {
+    pub(crate) fn refused(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused { problem: problem.into(), remedy: remedy.into() }
     }
 
     #[cold]
-    pub(super) fn value(table: &str, column: &str, fault: &Fault) -> Self {
+    pub(crate) fn value(table: &str, column: &str, fault: &Fault) -> Self {
         let reason = match fault {
             Fault::Corrupt(reason) => (*reason).to_owned(),
             other => other.to_string(),
@@ -61,7 +61,7 @@ const ALTERED: [u16; 5] = [1054, 1072, 1082, 1176, 1412];
 /// An unknown database or table.
 const GONE: [u16; 3] = [1049, 1051, 1146];
 
-impl From<mysql_async::Error> for Error {
+impl From<mysql_async::Error> for TableError {
     fn from(error: mysql_async::Error) -> Self {
         match &error {
             mysql_async::Error::Server(said) if ALTERED.contains(&said.code) => {

@@ -3,16 +3,20 @@
 use full_sync::{Code, Refusal, Request};
 use service::glob;
 
-use super::{
-    config::FullSyncConfig,
-    cursor::Bounds,
-    feed::Common,
-    read::check_whole,
-    source::Source,
-    table::{self, Description},
-    watermark::Marks,
+use crate::{
+    error::Error,
+    full_sync::{
+        config::FullSyncConfig,
+        feed::{common::Common, read::check_whole},
+        source::Source,
+        sql::{
+            cursor::Bounds,
+            table::{self, Description},
+            watermark::Marks,
+        },
+    },
+    replica::Conn,
 };
-use crate::{error::Error, replica::Conn};
 
 /// A table that a request means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +67,7 @@ pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Fo
 }
 
 /// Whether globs over schema and table include one; none include all.
-pub(super) fn includes(globs: &[(String, String)], schema: &str, table: &str) -> bool {
+pub(crate) fn includes(globs: &[(String, String)], schema: &str, table: &str) -> bool {
     let fits = |(of_schema, of_table): &(String, String)| {
         glob::matches(of_schema, schema) && glob::matches(of_table, table)
     };

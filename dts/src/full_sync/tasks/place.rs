@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::cursor::Cursor;
+use crate::full_sync::sql::cursor::Cursor;
 
 /// Where a task goes on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,12 +36,12 @@ pub(crate) struct Stretch {
 }
 
 /// The beginning of a table that is read by this column.
-pub(super) fn begin_by(column: &str) -> Value {
+pub(crate) fn begin_by(column: &str) -> Value {
     json!({ "by": column })
 }
 
 /// The beginning of a table, read by what it was read by before.
-pub(super) fn begin_again(cursor: Option<&Value>) -> Option<Value> {
+pub(crate) fn begin_again(cursor: Option<&Value>) -> Option<Value> {
     Place::read(cursor).ok()?.by.as_deref().map(begin_by)
 }
 

@@ -16,16 +16,27 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use change_event::{Source, SyncedText};
+use change_event::{FullSyncText, Source};
 use full_sync::Task;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
+use super::{
+    row_record::FullSyncTable,
+    window::{WindowId, Windows},
+};
 use crate::{
     error::{Error, Result},
-    full_sync::{Chunk, ChunkKind, Common, Feed, FeedId, Order, Piece, Place, Told, order},
+    full_sync::{
+        feed::{
+            Feed, FeedId, Order, Told,
+            chunk::{Chunk, ChunkKind},
+            common::{Common, Piece},
+        },
+        sql::watermark::order,
+        tasks::place::Place,
+    },
     position::Position,
-    publish::{SyncedTable, WindowId, Windows},
 };
 
 /// So many stretches to read again are put off until the end of the table.
@@ -35,7 +46,7 @@ pub(super) struct Run {
     /// Tells its feed from one before.
     pub(super) number: u64,
     pub(super) feed: Feed,
-    pub(super) table: SyncedTable,
+    pub(super) table: FullSyncTable,
     id: String,
     listener: String,
     schema: String,
@@ -79,7 +90,7 @@ struct Asked {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) chunk: Chunk,
-    pub(super) text: SyncedText,
+    pub(super) text: FullSyncText,
     /// Open since it was asked for.
     pub(super) window: WindowId,
     /// The first segment that is not merged yet.
@@ -120,7 +131,7 @@ impl Run {
         })?;
         Ok(Self {
             number: id.1,
-            table: SyncedTable::new(&common.topics, (&task.schema, &task.table), &task.listener),
+            table: FullSyncTable::new(&common.topics, (&task.schema, &task.table), &task.listener),
             feed: Feed::start(common, (id, task), (news, has_sent)),
             id: task.id.clone(),
             listener: task.listener.clone(),
@@ -192,7 +203,7 @@ impl Run {
             pos: chunk.high.pos,
             ..Source::default()
         };
-        let text = SyncedText::new((&self.id, &self.listener), chunk.at_ms, &high);
+        let text = FullSyncText::new((&self.id, &self.listener), chunk.at_ms, &high);
         self.held.push_back(Held { chunk, text, window, segment: 0 });
         Outcome::GoesOn
     }

@@ -3,14 +3,15 @@
 use mysql_async::Row;
 
 use super::{
-    error::{Error, Result},
     key::{Comparison, Key, KeyPart, quoted},
     session::is_mariadb,
     value::Form,
 };
+use crate::{
+    full_sync::sql::error::{TableError, TableResult},
+    replica::Conn,
+};
 use change_event::json;
-
-use crate::replica::Conn;
 
 /// A table, and how it can be read.
 #[derive(Clone, Debug)]
@@ -43,15 +44,15 @@ pub struct Column {
     /// Its type, as CREATE TABLE has it.
     pub declared: String,
     /// `"name":`, escaped: what stands before a value in an object.
-    pub(super) json_key: Box<[u8]>,
-    pub(super) form: Form,
-    pub(super) collation: Option<String>,
-    pub(super) nullable: bool,
+    pub(crate) json_key: Box<[u8]>,
+    pub(crate) form: Form,
+    pub(crate) collation: Option<String>,
+    pub(crate) nullable: bool,
     /// The expression that its values are made by, of others.
-    pub(super) generated: Option<String>,
+    pub(crate) generated: Option<String>,
     /// Whether it belongs to what tells the rows of a table apart that has no key: what a MariaDB
     /// generates does not, since it may not log it.
-    pub(super) tells_apart: bool,
+    pub(crate) tells_apart: bool,
     max_bytes: u64,
 }
 
@@ -71,7 +72,11 @@ const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
 ///
 /// When the server does not answer; refused, when it is no table that the binlog tells of (a view),
 /// or has a column of a type that is not handled.
-pub async fn describe(conn: &mut Conn, schema: &str, table: &str) -> Result<Option<Description>> {
+pub async fn describe(
+    conn: &mut Conn,
+    schema: &str,
+    table: &str,
+) -> TableResult<Option<Description>> {
     describe_by(conn, (schema, table), None).await
 }
 
@@ -84,7 +89,7 @@ pub async fn describe_by(
     conn: &mut Conn,
     (schema, table): (&str, &str),
     by: Option<&str>,
-) -> Result<Option<Description>> {
+) -> TableResult<Option<Description>> {
     let names = (schema, table, schema, table);
     let query = format!(
         "SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH, ENGINE FROM information_schema.TABLES \
@@ -125,7 +130,7 @@ pub async fn describe_by(
 /// # Errors
 ///
 /// When the server does not answer.
-pub async fn tables(conn: &mut Conn) -> Result<Vec<(String, String)>> {
+pub async fn tables(conn: &mut Conn) -> TableResult<Vec<(String, String)>> {
     let query = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES \
         WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA \
         NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') ORDER BY 1, 2";
@@ -138,7 +143,7 @@ impl Description {
         format!("{}.{}", self.schema, self.table)
     }
 
-    pub(super) fn quoted_name(&self) -> String {
+    pub(crate) fn quoted_name(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.table))
     }
 
@@ -155,44 +160,46 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`] and [`Error::Altered`] tell that it is not; others as [`describe`].
-    pub async fn check_unchanged(&self, conn: &mut Conn) -> Result<()> {
+    /// [`TableError::Gone`] and [`TableError::Altered`] tell that it is not; others as [`describe`].
+    pub async fn check_unchanged(&self, conn: &mut Conn) -> TableResult<()> {
         let now = describe(conn, &self.schema, &self.table).await?;
-        let now = now.ok_or_else(|| Error::Gone(format!("table {} is gone", self.name())))?;
+        let now = now.ok_or_else(|| TableError::Gone(format!("table {} is gone", self.name())))?;
         if self.is_same_definition(&now) {
             return Ok(());
         }
-        Err(Error::Altered(format!("table {} was altered", self.name())))
+        Err(TableError::Altered(format!("table {} was altered", self.name())))
     }
 
     /// A MariaDB leaves out of what it tells of tables those that it cannot lock in time, and only
     /// warns of it.
-    async fn check_seen(&self, conn: &mut Conn) -> Result<()> {
+    async fn check_seen(&self, conn: &mut Conn) -> TableResult<()> {
         const LOCK_WAIT_TIMEOUT: u16 = 1205;
         if conn.get_warnings() == 0 {
             return Ok(());
         }
         let warnings: Vec<(String, u16, String)> = conn.query("SHOW WARNINGS").await?;
         match warnings.into_iter().find(|(_, code, _)| *code == LOCK_WAIT_TIMEOUT) {
-            Some((.., said)) => Err(Error::Altered(format!("{} is locked: {said}", self.name()))),
+            Some((.., said)) => {
+                Err(TableError::Altered(format!("{} is locked: {said}", self.name())))
+            }
             None => Ok(()),
         }
     }
 
-    fn check_kind(&self, kind: &str) -> Result<()> {
+    fn check_kind(&self, kind: &str) -> TableResult<()> {
         let what = match kind {
             "BASE TABLE" => return Ok(()),
             "SYSTEM VERSIONED" => "keeps its history, which the binlog has as rows, too",
             "SEQUENCE" => "is a sequence",
             _ => "is a view",
         };
-        Err(Error::refused(
+        Err(TableError::refused(
             format!("{} {what}", self.name()),
             "a full sync reads a plain table; name one",
         ))
     }
 
-    async fn read_columns(&self, conn: &mut Conn) -> Result<Vec<Column>> {
+    async fn read_columns(&self, conn: &mut Conn) -> TableResult<Vec<Column>> {
         let names = (&self.schema, &self.table, &self.schema, &self.table);
         let query = format!(
             "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME, \
@@ -201,21 +208,21 @@ impl Description {
         );
         let found: Vec<Declared> = conn.exec(query, names).await?;
         let mut columns: Vec<Column> =
-            found.into_iter().map(|declared| self.column(declared)).collect::<Result<_>>()?;
+            found.into_iter().map(|declared| self.column(declared)).collect::<TableResult<_>>()?;
         if is_mariadb(conn.server_version()) {
             columns.iter_mut().for_each(|column| column.tells_apart = column.generated.is_none());
         }
         Ok(columns)
     }
 
-    fn column(&self, declared: Declared) -> Result<Column> {
+    fn column(&self, declared: Declared) -> TableResult<Column> {
         let (name, data_type, column_type, charset, collation, ..) = &declared;
         let (.., precision, scale, fraction, octets, generated, nullable) = &declared;
         let narrow = |n: &Option<u64>| n.and_then(|n| u8::try_from(n).ok()).unwrap_or(0);
         let numbers = (narrow(precision), narrow(scale), narrow(fraction));
         let form = Form::of((data_type, column_type), charset.as_deref(), numbers);
         let form = form.map_err(|what| {
-            Error::refused(
+            TableError::refused(
                 format!("column {name} of {}: {what} not handled yet", self.name()),
                 "leave the table out",
             )
@@ -235,7 +242,7 @@ impl Description {
             max_bytes: octets.unwrap_or(8),
         };
         if matches!(column.form, Form::Set(_)) && column.members().contains(&String::new()) {
-            return Err(Error::refused(
+            return Err(TableError::refused(
                 format!(
                     "column {name} of {} is a SET with an empty member, which SELECT does not show",
                     self.name()
@@ -247,7 +254,7 @@ impl Description {
     }
 
     /// The unique keys without NULLs that the server can be made to use.
-    async fn read_keys(&self, conn: &mut Conn) -> Result<Vec<Key>> {
+    async fn read_keys(&self, conn: &mut Conn) -> TableResult<Vec<Key>> {
         let names = (&self.schema, &self.table, &self.schema, &self.table);
         // A functional part has no column name, so that such a key is left out below.
         let hidden = match conn.server_version() {
@@ -270,7 +277,11 @@ impl Description {
 
     /// The primary key; else what the server takes for it: the first, in its own order, of the
     /// unique keys whose columns are all whole and without NULL.
-    async fn primary_of<'a>(&self, conn: &mut Conn, keys: &'a [Key]) -> Result<Option<&'a Key>> {
+    async fn primary_of<'a>(
+        &self,
+        conn: &mut Conn,
+        keys: &'a [Key],
+    ) -> TableResult<Option<&'a Key>> {
         if let Some(primary) = keys.iter().find(|key| key.index == "PRIMARY") {
             return Ok(Some(primary));
         }
@@ -286,7 +297,7 @@ impl Description {
 
     /// For a unique key over a long text MariaDB keeps a hash in a column of its own, which the
     /// binlog has and a SELECT cannot see; it must not be a part of what tells rows apart.
-    fn check_hidden_hash(&self, parts: &[IndexPart]) -> Result<()> {
+    fn check_hidden_hash(&self, parts: &[IndexPart]) -> TableResult<()> {
         let has_primary = parts.iter().any(|part| part.0 == "PRIMARY");
         let is_long = |part: &&IndexPart| {
             let column = self.columns.iter().find(|column| Some(&column.name) == part.1.as_ref());
@@ -295,7 +306,7 @@ impl Description {
         };
         match parts.iter().find(is_long).filter(|_| !has_primary) {
             None => Ok(()),
-            Some(part) => Err(Error::refused(
+            Some(part) => Err(TableError::refused(
                 format!(
                     "{} has the unique key {} over a long text and no primary key",
                     self.name(),
@@ -348,7 +359,7 @@ impl Description {
     }
 
     /// The key that is just this column.
-    fn only_of(&self, keys: Vec<Key>, column: &str) -> Result<Key> {
+    fn only_of(&self, keys: Vec<Key>, column: &str) -> TableResult<Key> {
         let is_it = |key: &Key| match key.parts.as_slice() {
             [part] => {
                 self.columns.get(part.column).is_some_and(|of| is_same_name(&of.name, column))
@@ -357,7 +368,7 @@ impl Description {
         };
         keys.into_iter().find(is_it).ok_or_else(|| {
             let best = self.key_columns().join(", ");
-            Error::refused(
+            TableError::refused(
                 format!(
                     "{column:?} is not the key of {}, nor a column that has a unique index of its \
                      own and no NULL",
@@ -433,7 +444,7 @@ impl Column {
     }
 
     /// The members of an ENUM or SET, as its declaration has them.
-    pub(super) fn members(&self) -> Vec<String> {
+    pub(crate) fn members(&self) -> Vec<String> {
         let mut members = Vec::new();
         let mut rest = self.declared.as_str();
         while let Some((_, quoted)) = rest.split_once('\'') {

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use change_event::SyncedRow;
+use change_event::FullSyncRow;
 
-use super::{cursor::Cursor, row::Encoded};
-use crate::position::Place;
+use crate::{
+    full_sync::sql::{cursor::Cursor, row::Encoded},
+    position::Place,
+};
 
 /// After so many bytes of events the key is noted: a batch may end there.
 const SEGMENT_BYTES: usize = 64 << 10;
@@ -60,23 +62,23 @@ pub(crate) struct Segment {
 
 /// How fine rows are cut into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     ByBytes,
     EachRow,
 }
 
 impl Rows {
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
     /// Takes a row that was written to the buffer.
-    pub(super) fn push(&mut self, row: Encoded) {
+    pub(crate) fn push(&mut self, row: Encoded) {
         self.rows.push(row);
     }
 
     /// Whether the key of the row that was taken last is to be noted.
-    pub(super) fn is_segment_due(&self, cut: Cut) -> bool {
+    pub(crate) fn is_segment_due(&self, cut: Cut) -> bool {
         let open = self.open_rows();
         let Some(first) = self.rows.get(open.start) else { return false };
         let bytes = self.buffer.len() - first.data.start + open.len() * ENVELOPE_BYTES;
@@ -84,7 +86,7 @@ impl Rows {
     }
 
     /// Ends a segment with the row that was taken last.
-    pub(super) fn end_segment(&mut self, up_to: Option<Cursor>) {
+    pub(crate) fn end_segment(&mut self, up_to: Option<Cursor>) {
         let rows = self.open_rows();
         if !rows.is_empty() {
             self.segments.push(Segment { rows, up_to });
@@ -92,7 +94,7 @@ impl Rows {
     }
 
     /// Whether rows were taken since the last segment ended.
-    pub(super) fn has_open_segment(&self) -> bool {
+    pub(crate) fn has_open_segment(&self) -> bool {
         !self.open_rows().is_empty()
     }
 
@@ -105,9 +107,9 @@ impl Rows {
         &self.segments
     }
 
-    pub(crate) fn row(&self, at: usize) -> Option<SyncedRow<'_>> {
+    pub(crate) fn row(&self, at: usize) -> Option<FullSyncRow<'_>> {
         let Encoded { key, pk, data } = self.rows.get(at)?;
-        Some(SyncedRow {
+        Some(FullSyncRow {
             id: self.buffer.get(key.clone())?,
             key: self.buffer.get(pk.clone())?,
             data: self.buffer.get(data.clone())?,

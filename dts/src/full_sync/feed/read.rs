@@ -10,23 +10,29 @@ use tracing::info;
 
 use super::{
     chunk::{Chunk, ChunkKind, Cut, Rows},
-    cursor::{Bounds, Cursor},
-    feed::{Common, Piece},
-    place,
+    common::{Common, Piece},
     size::Size,
-    source::Source,
-    table::{self, Description},
     take::{How, RowStream, take_page, take_part},
-    watermark::Marks,
 };
 use crate::{
     error::{Error, Result},
+    full_sync::{
+        now_ms,
+        source::Source,
+        sql::{
+            cursor::{Bounds, Cursor},
+            error::{TableError, TableResult},
+            table::{self, Description},
+            watermark::Marks,
+        },
+        tasks::place,
+    },
     position::{Place, Position},
     replica::Conn,
 };
 
 /// The reading end of a task.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     of: Subject,
     link: Option<Link>,
     is_connected: bool,
@@ -55,29 +61,29 @@ struct Whole {
 }
 
 impl Reading {
-    pub(super) fn new(common: &Arc<Common>, task: Task) -> Self {
+    pub(crate) fn new(common: &Arc<Common>, task: Task) -> Self {
         let of = Subject { common: Arc::clone(common), task };
         Self { of, link: None, is_connected: false, size: None, whole: None }
     }
 
     /// Whether the one read of a whole table is under way.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.whole.is_some()
     }
 
     /// After an error: whether the server answered before.
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.is_connected
     }
 
     /// After an error: whether a read that cannot be taken up again is broken off.
-    pub(super) fn break_off(&mut self) -> bool {
+    pub(crate) fn break_off(&mut self) -> bool {
         self.link = None;
         self.whole.take().is_some()
     }
 
     /// Reads a piece, such that it shows all that the stream had passed at `asked`.
-    pub(super) async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {
+    pub(crate) async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {
         if self.whole.is_some() {
             return self.read_part().await;
         }
@@ -128,7 +134,7 @@ impl Reading {
         let how = how(&self.of.common, described, cut);
         let (rows, is_all) = match page(conn, query, how).await {
             Ok(taken) => taken,
-            Err(super::Error::Server(error)) if Source::took_too_long(&error) => {
+            Err(TableError::Server(error)) if Source::took_too_long(&error) => {
                 size.was_too_large();
                 let is_ordered = described.key.as_ref().is_some_and(|key| key.is_ordered);
                 if size.is_in_vain(is_ordered) {
@@ -245,9 +251,9 @@ impl Subject {
     }
 
     /// A place by another key is none: to describe the table anew does not help.
-    fn key_error(&self, error: super::Error) -> Error {
+    fn key_error(&self, error: TableError) -> Error {
         match error {
-            super::Error::Altered(reason) => {
+            TableError::Altered(reason) => {
                 Error::refused(reason, "ask for the full sync again: its key was altered")
             }
             error => self.common.source.reading(error),
@@ -264,7 +270,7 @@ impl Subject {
         Chunk {
             rows,
             high,
-            at_ms: super::now_ms(),
+            at_ms: now_ms(),
             server_id: server_id.and_then(|id| id.parse().ok()).unwrap_or_default(),
             kind,
             shape: described.shape(),
@@ -282,13 +288,13 @@ async fn page(
     conn: &mut Conn,
     (sql, params): (String, Params),
     how: How<'_>,
-) -> super::Result<(Rows, bool)> {
+) -> TableResult<(Rows, bool)> {
     let rows = conn.exec_stream(sql, params).await?;
     take_page(rows.boxed(), how).await
 }
 
 /// Refuses a table without a key that cannot be read at one moment.
-pub(super) fn check_whole(described: &Description, marks: Marks) -> Result<()> {
+pub(crate) fn check_whole(described: &Description, marks: Marks) -> Result<()> {
     match marks {
         Marks::Lock(why) => Err(not_at_one_moment(described, why.remedy())),
         _ if !described.is_transactional => {

@@ -22,8 +22,12 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{source::Source, table::tables};
-use crate::{capture::Capture, error::Result, replica::Conn};
+use crate::{
+    capture::Capture,
+    error::Result,
+    full_sync::{source::Source, sql::table::tables},
+    replica::Conn,
+};
 
 /// All entries together: whoever asks for a full sync reads them with the checkpoint.
 const MAX_BYTES: usize = 512 << 10;

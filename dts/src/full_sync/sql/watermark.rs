@@ -24,9 +24,9 @@ use mysql_async::Row;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::source::Source;
 use crate::{
     error::{Error, Result},
+    full_sync::source::Source,
     position::{Place, Position, file_number},
     replica::{self, Conn, Product},
 };
@@ -129,7 +129,7 @@ impl Marks {
     /// # Errors
     ///
     /// Refused, with the right that is lacking; or when the server is away.
-    pub(super) async fn check_right(
+    pub(crate) async fn check_right(
         self,
         conn: &mut Conn,
         source: &Source,

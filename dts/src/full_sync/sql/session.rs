@@ -1,6 +1,6 @@
 //! What a connection is set to before tables are read over it.
 
-use super::error::Result;
+use super::error::TableResult;
 use crate::replica::Conn;
 
 /// Text comes in its column's own character set; TIMESTAMP in UTC; every date that a table can hold
@@ -22,7 +22,7 @@ const TRANSACTION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE RE
 /// # Errors
 ///
 /// When the server does not answer, or refuses.
-pub async fn session(conn: &mut Conn) -> Result<()> {
+pub async fn session(conn: &mut Conn) -> TableResult<()> {
     // Statistics as they are now, not of yesterday; and keys that the server made by itself.
     let own = match conn.server_version() {
         version if is_mariadb(version) => "",
@@ -39,6 +39,6 @@ pub async fn session(conn: &mut Conn) -> Result<()> {
 }
 
 /// MySQL's versions are below 10, MariaDB's since 10.0 are not.
-pub(super) fn is_mariadb(version: (u16, u16, u16)) -> bool {
+pub(crate) fn is_mariadb(version: (u16, u16, u16)) -> bool {
     version >= (10, 0, 0)
 }
