@@ -5,12 +5,11 @@ use std::{path::Path, sync::Arc};
 use anyhow::Result;
 use binlog::{Decoder, Step};
 use dts::{
+    checkpoint::{Seq, Skip},
     config::Config,
     error::Error,
-    position::Skip,
     publish::Publisher,
     replica::{self, AtEnd, Server, Stream},
-    seq::Seq,
 };
 use event_bus::Batch;
 

@@ -2,7 +2,7 @@
 
 use service::exit::Exit;
 
-use crate::position::InvalidCheckpoint;
+use crate::checkpoint::InvalidCheckpoint;
 
 /// An error of `dts`.
 #[derive(Debug, thiserror::Error)]

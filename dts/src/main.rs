@@ -8,10 +8,10 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use dts::{
-    bus, check,
+    bus,
+    check::{self, Finding, Severity},
     config::Config,
     error::{Error, Result},
-    finding::{Finding, Severity},
     http, pipeline,
     reload::Reloader,
     status::{Status, watch_room},

@@ -25,12 +25,11 @@ use self::{
 };
 use crate::{
     capture::Told,
+    checkpoint::{Loss, Saved},
     config::SourceConfig,
-    loss::Loss,
-    position::Saved,
     replica::{Pulse, Server},
     version,
-    watch::{Purge, Sight},
+    watch::{DurablePlace, Purge, Sight},
 };
 
 /// What `dts` is doing.
@@ -93,29 +92,6 @@ struct State {
     /// The full syncs that have not ended.
     full_syncs: Vec<Task>,
     room: room::Seen,
-}
-
-/// A place in the binlog up to which everything is durable in the bus.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) file: String,
-    pub(crate) pos: u64,
-    /// The oldest file that is still needed; it may be an older one.
-    pub(crate) oldest_file: String,
-    /// When the last transaction before it was committed, if one was read.
-    pub(crate) newest_commit: Option<SystemTime>,
-}
-
-impl Place {
-    /// Where a checkpoint is.
-    pub(crate) fn of(saved: &Saved) -> Self {
-        Self {
-            file: saved.position.file.clone(),
-            pos: saved.position.pos,
-            oldest_file: saved.oldest_file().to_owned(),
-            newest_commit: None,
-        }
-    }
 }
 
 /// The server that is read from.
@@ -284,10 +260,10 @@ impl Status {
     }
 
     /// Where the checkpoint is in the binlog.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<DurablePlace> {
         let state = self.lock();
         let saved = state.saved.as_ref()?;
-        Some(Place { newest_commit: state.newest_commit, ..Place::of(saved) })
+        Some(DurablePlace { newest_commit: state.newest_commit, ..DurablePlace::of(saved) })
     }
 
     /// The server was asked how far we are.

@@ -86,7 +86,7 @@ pub use hidden::HiddenTypes;
 pub use image::Image;
 pub use mariadb::read_gtid_list;
 pub use plan::TablePlan;
-pub use position::FilePosition;
+pub use position::{FilePosition, file_number};
 pub use rows::RowChange;
 pub use savepoint::SavepointName;
 pub use statement::LoggedStatement;

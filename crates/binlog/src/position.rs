@@ -37,6 +37,13 @@ impl FilePosition {
     }
 }
 
+/// The number of a binlog file, by which files are ordered: `binlog.1000000` is the one after
+/// `binlog.999999`.
+#[must_use]
+pub fn file_number(file: &str) -> Option<u64> {
+    file.rsplit_once('.')?.1.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,8 @@ use tracing::warn;
 
 use super::{Capture, Reaction};
 use crate::{
+    checkpoint::full_sync_of,
     error::{Error, Result},
-    loss::full_sync_of,
 };
 
 /// Changes of captured tables that were told in the log, since the binlog has no rows of them.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::tables::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named};
 use crate::{
     capture::Capture,
-    finding::{Finding, Severity},
+    check::{Finding, Severity},
     full_sync::{MAX_INDEXED_BYTES, Why, lack_of_lock, why_locked},
     replica::{Conn, Product, Server},
 };

@@ -3,7 +3,7 @@
 use super::tables::{NOT_SYSTEM, Noted, named};
 use crate::{
     capture::Capture,
-    finding::{Finding, Severity},
+    check::{Finding, Severity},
     replica::Conn,
 };
 

@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::{
     bus,
+    check::{Finding, Severity},
     config::Config,
-    finding::{Finding, Severity},
 };
 
 /// How long a program on one of our ports may take to say who it is.

@@ -1,5 +1,6 @@
 //! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
 
+mod finding;
 mod full_sync;
 mod generated;
 mod local;
@@ -11,16 +12,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use self::finding::{Finding, Severity};
+
 use crate::{
-    bus,
+    bus::{self, LastBus},
+    checkpoint::{Saved, saved_in},
     config::{Config, SourceConfig},
     error::{Error, Result},
-    finding::{Finding, Severity},
-    last_bus::LastBus,
-    position::{Saved, saved_in},
     replica::{self, AtEnd, Conn, Managed, Product, Server},
-    status::Place,
-    watch,
+    watch::{self, DurablePlace},
 };
 
 /// How long the questions about tables may take; with very many tables they are slow.
@@ -158,7 +158,7 @@ async fn look(
     host.findings = server.findings();
     host.findings.extend(of_source(&mut conn, (source, config), &server).await);
     host.findings.extend(settings::of_taken_id(&mut conn, source).await);
-    let place = saved.map(Place::of);
+    let place = saved.map(DurablePlace::of);
     let sight = watch::look_once(source, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
     if let Some(saved) = saved {

@@ -7,8 +7,8 @@ use mysql_async::Error;
 use super::tables::NOT_SYSTEM;
 use crate::{
     capture::Capture,
+    check::{Finding, Severity},
     config::SourceConfig,
-    finding::{Finding, Severity},
     full_sync::NO_TABLE,
     replica::{self, Conn},
 };

@@ -6,8 +6,8 @@ use mysql_async::Row;
 
 use crate::{
     capture::Capture,
+    check::{Finding, Severity},
     config::SourceConfig,
-    finding::{Finding, Severity},
     replica::{self, Conn, Managed, Server},
     watch::Sight,
 };

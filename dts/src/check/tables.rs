@@ -5,7 +5,7 @@ use service::glob;
 use super::generated::of_generated;
 use crate::{
     capture::Capture,
-    finding::{Finding, Severity},
+    check::{Finding, Severity},
     replica::{Conn, Product, Server},
 };
 

@@ -5,9 +5,9 @@ use tracing::warn;
 
 use super::{BY_HAND, Stopped, Tool, skip::skip_sent};
 use crate::{
+    checkpoint::{Saved, SourcePosition},
     config::{Config, Start},
     error::{Error, Result},
-    position::{Position, Saved},
     replica::{self, Conn, Depth, Place, Server},
 };
 
@@ -51,7 +51,7 @@ pub async fn settle(
 }
 
 /// The boundary that a tool means by a place; `None` when it means none.
-fn boundary(stopped: &Stopped, place: &Place) -> Option<Position> {
+fn boundary(stopped: &Stopped, place: &Place) -> Option<SourcePosition> {
     let Place { before, after, depth } = place.clone();
     match (stopped.tool, depth) {
         (_, Depth::Torn) => None,
@@ -69,7 +69,7 @@ fn boundary(stopped: &Stopped, place: &Place) -> Option<Position> {
 }
 
 /// Goes by the file, which is exact, where the GTID set says the same but for what tools leave out.
-fn agree(gtids: &GtidSet, position: Position, stopped: &Stopped) -> Result<Position> {
+fn agree(gtids: &GtidSet, position: SourcePosition, stopped: &Stopped) -> Result<SourcePosition> {
     let here = position.gtids.clone().unwrap_or_default();
     let (missing, more) = (here.minus(gtids), gtids.minus(&here));
     if missing.count().saturating_add(more.count()) <= MAX_APART {

@@ -8,12 +8,11 @@ use tracing::warn;
 
 use super::Sent;
 use crate::{
+    checkpoint::{Saved, Seq, Skip},
     config::Config,
     error::{Error, Result},
-    position::{Saved, Skip},
     publish::Publisher,
     replica::{self, AtEnd, Stream},
-    seq::Seq,
 };
 
 /// Records are only counted here; this many bytes of them are kept at most.

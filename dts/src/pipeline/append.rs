@@ -6,8 +6,8 @@ use event_bus::{Batch, CheckpointChange, Durability, Producer};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
+    checkpoint::{POSITION_KEY, Saved},
     error::{Error, Result},
-    position::{POSITION_KEY, Saved},
     status::Appended,
 };
 

@@ -9,9 +9,9 @@ use super::{
     spool::{At, Spool, SpoolReader},
 };
 use crate::{
+    checkpoint::BinlogPlace,
     config::XaConfig,
     error::{Error, Result},
-    position::Place,
 };
 
 /// Memory that all together may take; what is more goes into files.
@@ -117,10 +117,10 @@ impl Held {
     }
 
     /// Where those that are prepared begin.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<BinlogPlace> {
         let place = |transaction: &Transaction| {
             let start = &transaction.start;
-            Place { file: start.file.to_string(), pos: start.pos }
+            BinlogPlace { file: start.file.to_string(), pos: start.pos }
         };
         self.prepared.values().map(|(transaction, _)| place(transaction)).collect()
     }

@@ -30,13 +30,12 @@ use self::{
     types::Seen,
 };
 use crate::{
-    check,
+    bus::LastBus,
+    check::{self, Severity},
+    checkpoint::{Saved, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
-    finding::Severity,
     full_sync::{Catalog, Common, Entries, Live, Source, Syncs, Tasks, Throttle},
-    last_bus::LastBus,
-    position::{Saved, saved_in, seq_in},
     replica::{self, AtEnd, Hosts, Managed, Resumed, Server},
     status::{Phase, Status},
     watch::watch,

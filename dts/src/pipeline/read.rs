@@ -31,15 +31,13 @@ use super::{
 };
 use crate::{
     capture::{Capture, Told},
+    checkpoint::{Saved, Seq, Skip, SourcePosition, Touching},
     config::{Config, SourceConfig},
     error::{Error, Result},
     full_sync::{Syncs, now_ms},
-    position::{Position, Saved, Skip},
     publish::Publisher,
     replica::{Event, Stream},
-    seq::Seq,
     status::Status,
-    touched::Touching,
 };
 
 /// A batch this large is handed over even in the middle of a transaction. Two of them exist.
@@ -94,7 +92,7 @@ impl Reader {
     pub(super) fn new(
         (config, source): (&Config, &SourceConfig),
         (stream, syncs): (Stream, Syncs),
-        (saved, from): (Saved, &Position),
+        (saved, from): (Saved, &SourcePosition),
     ) -> Self {
         let capture = Arc::clone(&config.capture);
         let captured = move |schema: &str, table: &str| capture.includes(schema, table);

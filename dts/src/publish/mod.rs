@@ -23,10 +23,9 @@ use self::{
 };
 use crate::{
     capture::Capture,
+    checkpoint::{Accounting, Seq, Skip},
     error::{Error, Result},
     full_sync::{Touch, Windows},
-    position::{Accounting, Skip},
-    seq::Seq,
 };
 
 pub(crate) use self::{native::hash_of_row, oversize::Oversize};

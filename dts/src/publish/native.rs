@@ -10,7 +10,7 @@ use super::{
     row::{Row, is_changed, unlogged},
     table::{Key, Table},
 };
-use crate::{error::Result, seq::Seq};
+use crate::{checkpoint::Seq, error::Result};
 
 /// Where a record's parts stand in the buffer.
 pub(super) struct Written {

@@ -3,8 +3,8 @@
 use change_event::Action;
 
 use crate::{
+    checkpoint::{Accounting, Skip},
     error::{Error, Result},
-    position::{Accounting, Skip},
 };
 
 /// Counts the records of a transaction; after a restart in its middle it holds back those that

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use binlog::file_number;
 use mysql_async::Row;
 
 use super::{
@@ -12,9 +13,9 @@ use super::{
     server::Server,
 };
 use crate::{
+    checkpoint::{Saved, SourcePosition},
     config::SourceConfig,
     error::{Error, Result},
-    position::{Position, Saved, file_number},
 };
 
 /// The last position that a server can be asked for: its protocol has 32 bits for it.
@@ -43,7 +44,7 @@ pub(super) async fn resume(
     server: &Server,
     saved: &Saved,
 ) -> Result<Resumed> {
-    let Position { file, pos, .. } = &saved.position;
+    let SourcePosition { file, pos, .. } = &saved.position;
     if saved.server_uuid != server.uuid {
         return Err(Error::refused(
             format!(
@@ -85,7 +86,7 @@ pub(super) async fn is_exact(
     saved: &Saved,
 ) -> Result<bool> {
     let Some(created) = saved.file_created else { return Ok(false) };
-    let Position { file, pos, .. } = &saved.position;
+    let SourcePosition { file, pos, .. } = &saved.position;
     let files = Server::binlog_files(conn, config).await?;
     match files.iter().rev().skip(1).find(|(name, _)| name == file) {
         Some((_, size)) if *pos <= *size && *size <= MAX_ASKABLE => {
@@ -111,7 +112,7 @@ pub(super) async fn has_prepared(
         return Ok(false);
     }
     let files = Server::binlog_files(conn, config).await?;
-    let Position { file, pos, .. } = &saved.position;
+    let SourcePosition { file, pos, .. } = &saved.position;
     for (file, pos) in [(saved.oldest_file(), FIRST_POS), (file, *pos)] {
         check(&files, file, pos)?;
     }
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn past_4_gib_the_next_file_follows_or_the_file_is_read_again() {
         let at = |pos| {
-            let position = Position { gtids: None, file: "binlog.999999".to_owned(), pos };
+            let position = SourcePosition { gtids: None, file: "binlog.999999".to_owned(), pos };
             Resumed::at(Saved::new("uuid".to_owned(), position))
         };
         let mut ended = at(5 << 30);

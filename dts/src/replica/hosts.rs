@@ -12,10 +12,10 @@ use super::{
     server::Server,
 };
 use crate::{
+    check::{Finding, Severity},
+    checkpoint::Saved,
     config::{OnLost, SourceConfig},
     error::{Error, Result},
-    finding::{Finding, Severity},
-    position::Saved,
 };
 
 /// How long hosts that are away may take to come back before what they alone have counts as lost.

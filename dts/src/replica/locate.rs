@@ -8,18 +8,18 @@ use super::{
     server::Server,
 };
 use crate::{
+    checkpoint::SourcePosition,
     config::SourceConfig,
     error::{Error, Result},
-    position::Position,
 };
 
 /// A place in a binlog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The boundary between transactions at or before it.
-    pub before: Position,
+    pub before: SourcePosition,
     /// The boundary at or after it.
-    pub after: Position,
+    pub after: SourcePosition,
     /// How deep it lies in the transaction between the two.
     pub depth: Depth,
 }
@@ -97,13 +97,13 @@ impl Walk {
     }
 
     /// Where the walk is, between two transactions.
-    fn boundary(&self) -> Position {
+    fn boundary(&self) -> SourcePosition {
         let (file, pos) = self.scan.event_end();
-        Position { gtids: self.scan.place().gtids.clone(), file: file.to_owned(), pos }
+        SourcePosition { gtids: self.scan.place().gtids.clone(), file: file.to_owned(), pos }
     }
 
     /// Goes to the end of the transaction at hand, and says how deep in it the walk was.
-    async fn finish(mut self) -> Result<(Position, Depth)> {
+    async fn finish(mut self) -> Result<(SourcePosition, Depth)> {
         let begun = self.events;
         let mut further = 0;
         while self.events > 0 {

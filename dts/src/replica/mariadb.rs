@@ -13,10 +13,10 @@ use super::{
     server::{Product, Server},
 };
 use crate::{
+    check::{Finding, Severity},
+    checkpoint::{BinlogPlace, SourcePosition},
     config::SourceConfig,
     error::{Error, Result},
-    finding::{Finding, Severity},
-    position::{Place, Position},
 };
 
 /// The raw type of the event that lists what came before a binlog file.
@@ -100,26 +100,26 @@ fn parse(text: &str) -> Result<GtidSet> {
 
 /// The end of the binlog at this moment: file and position first, then what leads up to there, for
 /// which the server reads the file.
-pub(super) async fn binlog_end(conn: &mut Conn, config: &SourceConfig) -> Result<Position> {
-    let Place { file, pos } = end_place(conn, config).await?;
+pub(super) async fn binlog_end(conn: &mut Conn, config: &SourceConfig) -> Result<SourcePosition> {
+    let BinlogPlace { file, pos } = end_place(conn, config).await?;
     let gtids = gtids_at(conn, config, (&file, pos)).await?;
-    Ok(Position { gtids: Some(gtids), file, pos })
+    Ok(SourcePosition { gtids: Some(gtids), file, pos })
 }
 
 /// Where the binlog ends at this moment.
-pub(super) async fn end_place(conn: &mut Conn, config: &SourceConfig) -> Result<Place> {
+pub(super) async fn end_place(conn: &mut Conn, config: &SourceConfig) -> Result<BinlogPlace> {
     let row: Option<Row> =
         conn.query_first("SHOW MASTER STATUS").await.map_err(|error| classify(config, error))?;
     let row = row.ok_or_else(|| {
         Error::refused("the binlog is off", "start the server with --log-bin and a --server-id")
     })?;
     let file: String = row.get("File").unwrap_or_default();
-    Ok(Place { file, pos: row.get("Position").unwrap_or(FIRST_POS) })
+    Ok(BinlogPlace { file, pos: row.get("Position").unwrap_or(FIRST_POS) })
 }
 
 /// What a replica of MariaDB sets before a dump, to be appended to a SET: that it knows GTIDs, and
 /// where it stands. The names are those that the server reads (`sql/sql_repl.cc`).
-pub(super) fn dump_settings(position: &Position) -> String {
+pub(super) fn dump_settings(position: &SourcePosition) -> String {
     const KNOWS_GTIDS: u8 = 4;
     let from = position.gtids.as_ref().map_or_else(String::new, |gtids| {
         format!(

@@ -1,6 +1,6 @@
 //! Can this server go on from where we stopped? Asked before every connection as a replica.
 
-use binlog::{Gtid, GtidSet};
+use binlog::{Gtid, GtidSet, file_number};
 
 use super::{
     conn::Conn,
@@ -10,11 +10,9 @@ use super::{
     server::{Product, Server},
 };
 use crate::{
+    checkpoint::{BinlogPlace, Loss, Saved, Skip, SourcePosition, TouchedTables},
     config::{OnLost, SourceConfig},
     error::{Error, Result},
-    loss::Loss,
-    position::{Place, Position, Saved, Skip, file_number},
-    touched::Tables,
 };
 
 const PURGED_REMEDY: &str = "the changes in between are lost to dts: name a host in source.hosts \
@@ -29,7 +27,7 @@ pub struct Resumed {
     /// Where the dump begins: the position; or, where the server cannot be asked for that, a
     /// place before it in the file. What is whole before the position is passed over. Without
     /// GTIDs it is asked for by file, though there may be GTIDs in the position.
-    pub from: Position,
+    pub from: SourcePosition,
     /// Whether something was lost that was not before, and is accepted.
     pub has_lost: bool,
 }
@@ -47,7 +45,7 @@ pub(super) enum Unfit {
 #[derive(Clone, Debug)]
 pub(super) struct Lacking {
     pub(super) gtids: GtidSet,
-    pub(super) tables: Tables,
+    pub(super) tables: TouchedTables,
 }
 
 impl From<Error> for Unfit {
@@ -67,8 +65,8 @@ impl Resumed {
     /// by file; by GTID it sends such a one again by itself.
     fn before_prepared(mut self) -> Self {
         let order = |file: &str, pos: u64| (file_number(file), pos);
-        let of_files = |place: &&Place| order(&place.file, place.pos);
-        if let Some(Place { file, pos }) = self.saved.prepared.iter().min_by_key(of_files)
+        let of_files = |place: &&BinlogPlace| order(&place.file, place.pos);
+        if let Some(BinlogPlace { file, pos }) = self.saved.prepared.iter().min_by_key(of_files)
             && self.from.gtids.is_none()
             && order(file, *pos) < order(&self.from.file, self.from.pos)
         {
@@ -215,7 +213,7 @@ impl Lacking {
     }
 }
 
-impl std::fmt::Display for Tables {
+impl std::fmt::Display for TouchedTables {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = self.names.join(", ");
         match (self.names.is_empty(), self.complete) {
@@ -238,7 +236,7 @@ mod tests {
     }
 
     fn saved(read: &str, open: Option<u64>) -> Saved {
-        let position = Position { gtids: Some(set(read)), file: "f".to_owned(), pos: 4 };
+        let position = SourcePosition { gtids: Some(set(read)), file: "f".to_owned(), pos: 4 };
         let open = open.map(|gno| format!("{A}:{gno}").parse().unwrap());
         let skip = Skip { records: u64::from(open.is_some()), crc: 1 };
         Saved { open, skip, ..Saved::new(A.to_owned(), position) }
@@ -254,8 +252,8 @@ mod tests {
 
     #[test]
     fn by_file_reading_begins_at_the_first_that_is_prepared() {
-        let place = |file: &str, pos| Place { file: file.to_owned(), pos };
-        let position = Position { gtids: None, file: "b.1000000".to_owned(), pos: 700 };
+        let place = |file: &str, pos| BinlogPlace { file: file.to_owned(), pos };
+        let position = SourcePosition { gtids: None, file: "b.1000000".to_owned(), pos: 700 };
         let mut saved = Saved::new(String::new(), position.clone());
         assert_eq!(Resumed::at(saved.clone()).before_prepared().from, position);
         saved.prepared = vec![place("b.1000000", 4), place("b.999999", 90), place("b.999999", 77)];

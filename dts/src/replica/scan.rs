@@ -11,9 +11,9 @@ use binlog::{Decoder, Fault, GtidSet, Step, read_gtid_list};
 use mysql_common::binlog::consts::EventType;
 
 use crate::{
+    checkpoint::SourcePosition,
     config::SourceConfig,
     error::{Error, Result},
-    position::Position,
 };
 
 /// The first event's position in every binlog file.
@@ -24,7 +24,7 @@ pub(super) struct Scan {
     config: SourceConfig,
     stream: Stream,
     decoder: Decoder,
-    place: Position,
+    place: SourcePosition,
     created: SystemTime,
 }
 
@@ -32,7 +32,7 @@ impl Scan {
     /// Begins in front of the file's first transaction.
     pub(super) async fn open(config: &SourceConfig, server: &Server, file: &str) -> Result<Self> {
         let conn = connect(config).await?;
-        let place = Position { gtids: None, file: file.to_owned(), pos: FIRST_POS };
+        let place = SourcePosition { gtids: None, file: file.to_owned(), pos: FIRST_POS };
         let stream = Stream::open(conn, config, &place, AtEnd::Stop).await?;
         let mut decoder = Decoder::new(|_, _| false);
         decoder.restart(file, FIRST_POS);
@@ -44,7 +44,7 @@ impl Scan {
     }
 
     /// Where the walk is: between two transactions.
-    pub(super) fn place(&self) -> &Position {
+    pub(super) fn place(&self) -> &SourcePosition {
         &self.place
     }
 
@@ -100,7 +100,7 @@ impl Scan {
         let files = Server::binlog_files(&mut conn, &self.config).await?;
         let mut later = files.iter().skip_while(|(name, _)| *name != file).skip(1);
         let Some((next, _)) = later.next() else { return Ok(None) };
-        let start = Position { gtids: None, file: next.clone(), pos: FIRST_POS };
+        let start = SourcePosition { gtids: None, file: next.clone(), pos: FIRST_POS };
         self.stream = Stream::open(conn, &self.config, &start, AtEnd::Stop).await?;
         Ok(Some(Step::Nothing))
     }
@@ -164,7 +164,7 @@ impl Scan {
 /// As [`connect`](super::connect()).
 pub(crate) async fn file_created(config: &SourceConfig, file: &str) -> Result<Option<SystemTime>> {
     let nobody = SourceConfig { server_id: 0, ..config.clone() };
-    let start = Position { gtids: None, file: file.to_owned(), pos: FIRST_POS };
+    let start = SourcePosition { gtids: None, file: file.to_owned(), pos: FIRST_POS };
     let conn = connect(&nobody).await?;
     let mut stream = Stream::open(conn, &nobody, &start, AtEnd::Stop).await?;
     while let Some(event) = stream.next().await? {

@@ -7,10 +7,10 @@ use mysql_async::Row;
 
 use super::{conn::Conn, connect::classify, managed::Managed, mariadb};
 use crate::{
+    check::{Finding, Severity},
+    checkpoint::{BinlogPlace, SourcePosition},
     config::SourceConfig,
     error::{Error, Result},
-    finding::{Finding, Severity},
-    position::{Place, Position},
 };
 
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'version', \
@@ -217,7 +217,11 @@ impl Server {
     /// # Errors
     ///
     /// As [`connect`](super::connect()); also when the binlog is off.
-    pub async fn binlog_end(&self, conn: &mut Conn, config: &SourceConfig) -> Result<Position> {
+    pub async fn binlog_end(
+        &self,
+        conn: &mut Conn,
+        config: &SourceConfig,
+    ) -> Result<SourcePosition> {
         if self.product == Product::Mariadb {
             return mariadb::binlog_end(conn, config).await;
         }
@@ -228,7 +232,7 @@ impl Server {
         let text = |name: &str| row.get::<String, _>(name).unwrap_or_default();
         let executed = text("Executed_Gtid_Set").parse();
         let executed = executed.map_err(|error| Error::Internal(format!("{error}")))?;
-        Ok(Position {
+        Ok(SourcePosition {
             gtids: self.gtid_executed.is_some().then_some(executed),
             file: text("File"),
             pos: row.get("Position").unwrap_or(4),
@@ -240,12 +244,12 @@ impl Server {
     /// # Errors
     ///
     /// As [`Server::binlog_end`].
-    pub async fn end_place(&self, conn: &mut Conn, config: &SourceConfig) -> Result<Place> {
+    pub async fn end_place(&self, conn: &mut Conn, config: &SourceConfig) -> Result<BinlogPlace> {
         if self.product == Product::Mariadb {
             return mariadb::end_place(conn, config).await;
         }
-        let Position { file, pos, .. } = self.binlog_end(conn, config).await?;
-        Ok(Place { file, pos })
+        let SourcePosition { file, pos, .. } = self.binlog_end(conn, config).await?;
+        Ok(BinlogPlace { file, pos })
     }
 
     /// The binlog files that the server still has, oldest first, with their sizes.

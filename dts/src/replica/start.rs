@@ -11,9 +11,9 @@ use super::{
     server::Server,
 };
 use crate::{
+    checkpoint::SourcePosition,
     config::{SourceConfig, Start},
     error::{Error, Result},
-    position::Position,
 };
 
 /// Resolves where a first start begins.
@@ -26,7 +26,7 @@ pub async fn resolve_start(
     config: &SourceConfig,
     server: &Server,
     start: &Start,
-) -> Result<Position> {
+) -> Result<SourcePosition> {
     match start {
         Start::Latest => server.binlog_end(conn, config).await,
         Start::Earliest => earliest(conn, config, server).await,
@@ -36,10 +36,14 @@ pub async fn resolve_start(
     }
 }
 
-async fn earliest(conn: &mut Conn, config: &SourceConfig, server: &Server) -> Result<Position> {
+async fn earliest(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    server: &Server,
+) -> Result<SourcePosition> {
     let files = Server::binlog_files(conn, config).await?;
     let gtids = server.gtid_executed.as_ref().map(|_| server.gtid_purged.clone());
-    Ok(Position { gtids, file: oldest(&files)?, pos: FIRST_POS })
+    Ok(SourcePosition { gtids, file: oldest(&files)?, pos: FIRST_POS })
 }
 
 async fn after_gtids(
@@ -47,7 +51,7 @@ async fn after_gtids(
     config: &SourceConfig,
     server: &Server,
     gtids: &GtidSet,
-) -> Result<Position> {
+) -> Result<SourcePosition> {
     let Some(executed) = &server.gtid_executed else {
         return Err(Error::refused(
             "the place to start names GTIDs, and the server has GTIDs off",
@@ -69,7 +73,7 @@ async fn after_gtids(
         ));
     }
     let files = Server::binlog_files(conn, config).await?;
-    Ok(Position { gtids: Some(gtids.clone()), file: oldest(&files)?, pos: FIRST_POS })
+    Ok(SourcePosition { gtids: Some(gtids.clone()), file: oldest(&files)?, pos: FIRST_POS })
 }
 
 fn oldest(files: &[(String, u64)]) -> Result<String> {
@@ -84,7 +88,7 @@ async fn at_file(
     config: &SourceConfig,
     server: &Server,
     (file, pos): (&str, u64),
-) -> Result<Position> {
+) -> Result<SourcePosition> {
     let Some(place) = locate(conn, config, server, (file, pos)).await? else {
         let files = Server::binlog_files(conn, config).await?;
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
@@ -94,7 +98,7 @@ async fn at_file(
         ));
     };
     if place.depth != Depth::Boundary {
-        let Position { file: next, pos: end, .. } = place.after;
+        let SourcePosition { file: next, pos: end, .. } = place.after;
         return Err(Error::refused(
             format!("{file}:{pos} is not a boundary between transactions"),
             format!("the first boundary after it is {next}:{end}"),
@@ -108,7 +112,7 @@ async fn at_time(
     config: &SourceConfig,
     server: &Server,
     time: SystemTime,
-) -> Result<Position> {
+) -> Result<SourcePosition> {
     let files = Server::binlog_files(conn, config).await?;
     let mut scan = Scan::open(config, server, &oldest(&files)?).await?;
     for (file, _) in files.iter().skip(1).rev() {

@@ -19,9 +19,9 @@ use super::{
     wire::{MAX_SILENCE, Wire, server_error},
 };
 use crate::{
+    checkpoint::SourcePosition,
     config::SourceConfig,
     error::{Error, Result},
-    position::Position,
 };
 
 /// How often an idle server sends a sign of life.
@@ -73,7 +73,7 @@ impl Stream {
     pub async fn open(
         conn: Conn,
         config: &SourceConfig,
-        position: &Position,
+        position: &SourcePosition,
         at_end: AtEnd,
     ) -> Result<Self> {
         let opened = open_wire(conn, config, (position, at_end));
@@ -187,7 +187,7 @@ impl Stream {
 async fn open_wire(
     mut conn: Conn,
     config: &SourceConfig,
-    (position, at_end): (&Position, AtEnd),
+    (position, at_end): (&SourcePosition, AtEnd),
 ) -> Result<(Wire, Conn)> {
     let is_mariadb = mariadb::is_at(&conn);
     let more = if is_mariadb { mariadb::dump_settings(position) } else { String::new() };
@@ -228,7 +228,7 @@ fn identity(conn: &Conn) -> &'static str {
 
 fn request<'a>(
     config: &SourceConfig,
-    position: &'a Position,
+    position: &'a SourcePosition,
     at_end: AtEnd,
 ) -> Result<BinlogRequest<'a>> {
     let mut request = BinlogRequest::new(config.server_id);

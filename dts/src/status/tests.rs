@@ -1,13 +1,13 @@
 //! What counts as moving.
 
 use super::*;
-use crate::position::Position;
+use crate::checkpoint::SourcePosition;
 
 #[test]
 fn only_a_position_that_moves_or_a_source_without_more_is_something_finished() {
     let status = Status::new("a");
     let at = |pos| {
-        let position = Position { gtids: None, file: "b.000001".to_owned(), pos };
+        let position = SourcePosition { gtids: None, file: "b.000001".to_owned(), pos };
         Saved::new("server".to_owned(), position)
     };
     status.at(&at(4));

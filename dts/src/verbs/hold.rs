@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 use super::lead::Lead;
 use crate::{
     bus,
+    checkpoint::{Saved, Seq, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
-    position::{Saved, saved_in, seq_in},
     replica::{Hosts, Source},
-    seq::Seq,
 };
 
 /// The saved position, and the right to change it unless this is a dry run, which only looks.

@@ -7,9 +7,8 @@ use event_bus::{
 };
 
 use crate::{
+    checkpoint::{Saved, Seq, set_position},
     error::{Error, Result},
-    position::{Saved, set_position},
-    seq::Seq,
 };
 
 /// A little more than a bus needs to see that a leader is gone.

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     bus,
+    checkpoint::{Saved, saved_in},
     config::{Config, Start},
     error::{Error, Result},
     import::{self, Stopped, Tool},
-    position::{Saved, saved_in},
     replica::{self, Server, Source},
 };
 

@@ -10,11 +10,10 @@ use super::{
     lead::Lead,
 };
 use crate::{
-    bus,
+    bus::{self, LastBus},
+    checkpoint::{Saved, Skip, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
-    last_bus::LastBus,
-    position::{Saved, Skip, saved_in, seq_in},
     replica::{self, Source},
 };
 

@@ -7,14 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use binlog::{Decoder, Gtid, GtidSet, Step};
+use binlog::{Decoder, Gtid, GtidSet, Step, file_number};
 use dts::{
+    checkpoint::{Seq, Skip, SourcePosition},
     config::Config,
     error::Error,
-    position::{Position, Skip, file_number},
     publish::Publisher,
     replica::{self, AtEnd, Server, Stream},
-    seq::Seq,
 };
 use e2e::processes::wait_until;
 use event_bus::Batch;
@@ -37,7 +36,7 @@ struct Passed {
 
 /// All that was passed.
 pub(super) struct History {
-    position: Position,
+    position: SourcePosition,
     passed: Vec<Passed>,
     /// Of each row, which of these are its changes.
     of_row: HashMap<u32, Vec<usize>>,
@@ -72,7 +71,7 @@ impl History {
         (version, last.is_some_and(|index| *index >= passed))
     }
 
-    fn take(&mut self, rows: Vec<Row>, gtid: Option<Gtid>, end: &Position) {
+    fn take(&mut self, rows: Vec<Row>, gtid: Option<Gtid>, end: &SourcePosition) {
         for Row { id, v } in rows {
             self.of_row.entry(id).or_default().push(self.passed.len());
             let end = (file_number(&end.file), end.pos);
@@ -120,7 +119,7 @@ impl Follower {
     }
 
     /// Where the stream is, and how many changes were passed.
-    pub(super) fn now(&self) -> (Position, usize) {
+    pub(super) fn now(&self) -> (SourcePosition, usize) {
         let history = self.history();
         (history.position.clone(), history.passed.len())
     }
@@ -164,7 +163,7 @@ async fn follow(
         if let (Some(gtids), Some(gtid)) = (&mut gtids, &end.gtid) {
             gtids.add(gtid);
         }
-        let position = Position { gtids, file: end.end.file.to_string(), pos: end.end.pos };
+        let position = SourcePosition { gtids, file: end.end.file.to_string(), pos: end.end.pos };
         history.take(rows?, end.gtid, &position);
     }
     Ok(())

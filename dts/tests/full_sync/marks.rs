@@ -19,9 +19,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use binlog::GtidSet;
 use dts::{
+    checkpoint::SourcePosition,
     config::{Config, SourceConfig},
     full_sync::{Marks, Source, Why, session},
-    position::Position,
     replica::{self, Conn, Server},
 };
 use e2e::{
@@ -116,7 +116,7 @@ impl Bench {
             }
             Way::LowByLogged => {
                 let server = &self.source.server;
-                let Position { file, pos, .. } =
+                let SourcePosition { file, pos, .. } =
                     server.binlog_end(&mut self.conn, &self.config).await?;
                 Reach::Place(file, pos)
             }

@@ -11,10 +11,9 @@ use binlog::Decoder;
 use change_event::{Action, ChangeEvent, Columns};
 use dts::{
     capture::Capture,
+    checkpoint::{Seq, Skip},
     full_sync::{Bounds, TableError, describe},
-    position::Skip,
     publish::Publisher,
-    seq::Seq,
 };
 use e2e::{
     oracle::{Sample, Table, Writer, mariadb_samples, quoted, samples},

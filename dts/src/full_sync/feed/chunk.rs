@@ -5,8 +5,8 @@ use std::ops::Range;
 use change_event::FullSyncRow;
 
 use crate::{
+    checkpoint::BinlogPlace,
     full_sync::sql::{cursor::Cursor, row::Encoded},
-    position::Place,
 };
 
 /// After so many bytes of events the key is noted: a batch may end there.
@@ -20,7 +20,7 @@ const ENVELOPE_BYTES: usize = 320;
 pub(crate) struct Chunk {
     pub(crate) rows: Rows,
     /// No change that the rows show lies behind it.
-    pub(crate) high: Place,
+    pub(crate) high: BinlogPlace,
     /// When they were read, in milliseconds since 1970.
     pub(crate) at_ms: u64,
     /// The `server_id` of the server.

@@ -15,8 +15,8 @@ use super::{
     read::Reading,
 };
 use crate::{
+    checkpoint::SourcePosition,
     error::{Error, Result},
-    position::Position,
 };
 
 /// How often the bus is asked how far the listener is: less and less often while it has no room.
@@ -54,7 +54,7 @@ pub(super) struct Feeder {
     news: mpsc::Sender<Told>,
     pace: Pace,
     /// What was asked for and is not handed over yet.
-    ask: Option<(Position, Piece)>,
+    ask: Option<(SourcePosition, Piece)>,
     /// What was read of it.
     read: Option<Box<Chunk>>,
     /// Until when it is kept while the listener has no room; then it is read again.
@@ -203,7 +203,7 @@ impl Feeder {
         }
     }
 
-    async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {
+    async fn read(&mut self, asked: &SourcePosition, piece: &Piece) -> Result<Chunk> {
         let turn = self.common.turns.acquire().await;
         let _turn = turn.map_err(|closed| Error::Internal(closed.to_string()))?;
         self.reading.read(asked, piece).await

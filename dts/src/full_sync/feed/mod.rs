@@ -32,7 +32,7 @@ use self::{
     common::{Common, Piece},
     feeder::Feeder,
 };
-use crate::{error::Error, position::Position};
+use crate::{checkpoint::SourcePosition, error::Error};
 
 /// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
 const MAX_ORDERS: usize = 16;
@@ -42,7 +42,7 @@ const MAX_ORDERS: usize = 16;
 pub(crate) enum Order {
     /// Read what comes next, such that it shows all that lies before a position. Its window is
     /// open since a moment.
-    Read { asked: Position, piece: Piece, since: Instant },
+    Read { asked: SourcePosition, piece: Piece, since: Instant },
     /// The chunk that was handed over last is not used.
     Drop,
     /// The oldest chunk that was not is durable in the bus now.

@@ -15,6 +15,7 @@ use super::{
     take::{How, RowStream, take_page, take_part},
 };
 use crate::{
+    checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
     full_sync::{
         now_ms,
@@ -27,7 +28,6 @@ use crate::{
         },
         tasks::place,
     },
-    position::{Place, Position},
     replica::Conn,
 };
 
@@ -56,7 +56,7 @@ struct Link {
 struct Whole {
     rows: RowStream<'static>,
     described: Description,
-    high: Place,
+    high: BinlogPlace,
     taken: u64,
 }
 
@@ -83,7 +83,7 @@ impl Reading {
     }
 
     /// Reads a piece, such that it shows all that the stream had passed at `asked`.
-    pub(crate) async fn read(&mut self, asked: &Position, piece: &Piece) -> Result<Chunk> {
+    pub(crate) async fn read(&mut self, asked: &SourcePosition, piece: &Piece) -> Result<Chunk> {
         if self.whole.is_some() {
             return self.read_part().await;
         }
@@ -111,7 +111,7 @@ impl Reading {
         &mut self,
         Link { conn, marks }: &mut Link,
         described: &Description,
-        (asked, piece): (&Position, &Piece),
+        (asked, piece): (&SourcePosition, &Piece),
     ) -> Result<Chunk> {
         let source = &self.of.common.source;
         let mut bounds = self.of.bounds(conn, described).await?;
@@ -161,7 +161,7 @@ impl Reading {
         &mut self,
         Link { mut conn, marks }: Link,
         described: Description,
-        asked: &Position,
+        asked: &SourcePosition,
     ) -> Result<()> {
         let source = &self.of.common.source;
         check_whole(&described, marks)?;
@@ -263,7 +263,7 @@ impl Subject {
     fn chunk(
         &self,
         (rows, described): (Rows, &Description),
-        high: Place,
+        high: BinlogPlace,
         (kind, is_last): (ChunkKind, bool),
     ) -> Chunk {
         let server_id = self.common.source.server.variable("server_id");

@@ -19,15 +19,15 @@
 
 use std::{fmt, time::Duration};
 
-use binlog::GtidSet;
+use binlog::{GtidSet, file_number};
 use mysql_async::Row;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
+    checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
     full_sync::source::Source,
-    position::{Place, Position, file_number},
     replica::{self, Conn, Product},
 };
 
@@ -151,7 +151,7 @@ impl Marks {
     pub async fn low(
         self,
         (conn, source): (&mut Conn, &Source),
-        asked: &Position,
+        asked: &SourcePosition,
         table: Named<'_>,
     ) -> Result<()> {
         if let Self::Lock(why) = self {
@@ -181,7 +181,7 @@ impl Marks {
     /// # Errors
     ///
     /// When the server is away.
-    pub async fn high(self, conn: &mut Conn, source: &Source) -> Result<Place> {
+    pub async fn high(self, conn: &mut Conn, source: &Source) -> Result<BinlogPlace> {
         source.server.end_place(conn, &source.config).await
     }
 
@@ -199,7 +199,12 @@ impl Marks {
         conn.query_drop(statement).await.map_err(|error| source.error(error))
     }
 
-    async fn covers(self, conn: &mut Conn, source: &Source, asked: &Position) -> Result<bool> {
+    async fn covers(
+        self,
+        conn: &mut Conn,
+        source: &Source,
+        asked: &SourcePosition,
+    ) -> Result<bool> {
         let seen = match self {
             Self::Gtids => return covers_gtids(conn, source, asked).await,
             Self::LogStatus => log_status(conn).await.map_err(|error| source.error(error))?,
@@ -224,7 +229,7 @@ pub(crate) fn order(file: &str, pos: u64) -> (Option<u64>, u64) {
     (file_number(file), pos)
 }
 
-async fn covers_gtids(conn: &mut Conn, source: &Source, asked: &Position) -> Result<bool> {
+async fn covers_gtids(conn: &mut Conn, source: &Source, asked: &SourcePosition) -> Result<bool> {
     let Some(wanted) = &asked.gtids else {
         return Err(Error::Internal("the stream has no GTIDs, and the server has".to_owned()));
     };
@@ -239,13 +244,13 @@ async fn covers_gtids(conn: &mut Conn, source: &Source, asked: &Position) -> Res
     Ok(wanted.minus(&executed).is_empty())
 }
 
-async fn log_status(conn: &mut Conn) -> Result<Place, mysql_async::Error> {
+async fn log_status(conn: &mut Conn) -> Result<BinlogPlace, mysql_async::Error> {
     const QUERY: &str = "SELECT LOCAL->>'$.binary_log_file', LOCAL->>'$.binary_log_position' + 0 \
                          FROM performance_schema.log_status";
     // Without a binlog it is there, with neither.
     let row: Option<(Option<String>, Option<u64>)> = conn.query_first(QUERY).await?;
     let (file, pos) = row.unwrap_or_default();
-    Ok(Place { file: file.unwrap_or_default(), pos: pos.unwrap_or_default() })
+    Ok(BinlogPlace { file: file.unwrap_or_default(), pos: pos.unwrap_or_default() })
 }
 
 /// Whether a MySQL without GTIDs has to be read under locks.
@@ -292,10 +297,10 @@ async fn waits_for_replicas(conn: &mut Conn) -> Result<bool, mysql_async::Error>
     Ok(is("ON") && is("AFTER_SYNC"))
 }
 
-async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<Place> {
+async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<BinlogPlace> {
     let query = "SHOW STATUS LIKE 'binlog_snapshot_%'";
     let rows: Vec<Row> = conn.query(query).await.map_err(|error| source.error(error))?;
-    let mut place = Place { file: String::new(), pos: 0 };
+    let mut place = BinlogPlace { file: String::new(), pos: 0 };
     for row in rows {
         let (name, value): (String, String) = mysql_async::from_row_opt(row)
             .map_err(|error| Error::Internal(format!("{query}: {error}")))?;
@@ -315,7 +320,7 @@ async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<Place> {
 async fn snapshot_has(
     conn: &mut Conn,
     source: &Source,
-    (seen, asked): (&Place, &Position),
+    (seen, asked): (&BinlogPlace, &SourcePosition),
 ) -> Result<bool> {
     let Some(wanted) = &asked.gtids else {
         return Err(Error::Internal("a MariaDB's position has no GTIDs".to_owned()));

@@ -28,6 +28,7 @@ use self::{
     window::Windows,
 };
 use crate::{
+    checkpoint::SourcePosition,
     error::Error,
     full_sync::{
         feed::{FeedId, News, Order, Told, common::Common},
@@ -38,7 +39,6 @@ use crate::{
             resolve::{Found, resolve},
         },
     },
-    position::Position,
 };
 
 /// What lies between the feeds and the stream.
@@ -312,7 +312,7 @@ impl Syncs {
 
     /// Asks for the chunks whose time has come, between two transactions: the stream has passed
     /// all before `asked`, and nothing else.
-    pub(crate) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
+    pub(crate) fn ask(&mut self, asked: &SourcePosition, windows: &mut Windows) {
         let is_overrun = |run: &Run| run.windows().any(|window| windows.is_overrun(window));
         let overrun: Vec<String> =
             self.runs.iter().filter(|(_, run)| is_overrun(run)).map(|(id, _)| id.clone()).collect();

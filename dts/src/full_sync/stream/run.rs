@@ -26,6 +26,7 @@ use super::{
     window::{WindowId, Windows},
 };
 use crate::{
+    checkpoint::SourcePosition,
     error::{Error, Result},
     full_sync::{
         feed::{
@@ -36,7 +37,6 @@ use crate::{
         sql::watermark::order,
         tasks::place::Place,
     },
-    position::Position,
 };
 
 /// So many stretches to read again are put off until the end of the table.
@@ -156,7 +156,7 @@ impl Run {
 
     /// Asks for the next chunk, if its time has come: from now on, at the latest, its window is
     /// open. It may be read while the one before it waits or is merged.
-    pub(super) fn ask(&mut self, asked: &Position, windows: &mut Windows) {
+    pub(super) fn ask(&mut self, asked: &SourcePosition, windows: &mut Windows) {
         if !self.is_ready || self.asked.is_some() || self.held.len() > 1 {
             return;
         }

@@ -7,7 +7,6 @@ use super::super::savepoints::Savepoints;
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
-    position,
     replica::{self, AtEnd, Stream},
 };
 
@@ -35,7 +34,7 @@ impl Fate {
         // A reader with the id 0 is nobody's replica, and the server ends no other for it.
         let nobody = SourceConfig { server_id: 0, ..source.clone() };
         let (file, pos) = (of.start.file.to_string(), of.start.pos);
-        let start = position::Position { gtids: None, file, pos };
+        let start = crate::checkpoint::SourcePosition { gtids: None, file, pos };
         let conn = replica::connect(&nobody).await?;
         let mut stream = Stream::open(conn, &nobody, &start, AtEnd::Stop).await?;
         let mut decoder = Decoder::new(|_, _| false);

@@ -19,8 +19,8 @@ use super::{
     fate::Fate,
 };
 use crate::{
+    checkpoint::Skip,
     error::{Error, Result},
-    position::Skip,
     publish::Mark,
     status::Status,
 };

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use binlog::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid};
+use binlog::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid, file_number};
 use tracing::warn;
 
 use super::{
@@ -19,8 +19,8 @@ use super::{
     MAX_BATCH_BYTES, Reader,
 };
 use crate::{
+    checkpoint::{BinlogPlace, Saved, SourcePosition},
     error::{Error, Result},
-    position::{Place, Position, Saved, file_number},
 };
 
 /// A transaction that was prepared before and is published now.
@@ -34,13 +34,13 @@ pub(super) struct Replay {
 pub(super) struct Behind {
     until: (String, u64),
     /// What of it is not passed over: XA transactions that are prepared and open.
-    prepared: Vec<Place>,
+    prepared: Vec<BinlogPlace>,
 }
 
 impl Behind {
     /// What is to be read again of a stream that begins at `from`, if anything is.
-    pub(super) fn of(saved: &Saved, from: &Position) -> Option<Self> {
-        let order = |position: &Position| (file_number(&position.file), position.pos);
+    pub(super) fn of(saved: &Saved, from: &SourcePosition) -> Option<Self> {
+        let order = |position: &SourcePosition| (file_number(&position.file), position.pos);
         let applies = from.gtids.is_none() && order(from) < order(&saved.position);
         applies.then(|| Self {
             until: (saved.position.file.clone(), saved.position.pos),

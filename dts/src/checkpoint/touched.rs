@@ -24,7 +24,7 @@ pub struct Touched {
 
 /// The tables that some transactions changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tables {
+pub struct TouchedTables {
     /// As `schema.table`, sorted. None that was changed is missing where `complete`.
     pub names: Vec<String>,
     /// Whether these are all.
@@ -53,13 +53,13 @@ impl Touched {
 
     /// The tables that these transactions changed. Where they are the last ones of their origin, as
     /// those that a crash loses are, the answer is exact; else a table too many may be named.
-    pub fn tables_of(&self, gtids: &GtidSet) -> Tables {
+    pub fn tables_of(&self, gtids: &GtidSet) -> TouchedTables {
         let reached = |last: &Gtid| reaches(gtids, last);
         let touched = self.tables.iter().filter(|(_, last)| reached(last));
         let mut names: Vec<String> = touched.map(|(name, _)| name.to_string()).collect();
         names.sort();
         let complete = !self.tables.is_empty() && !self.forgotten.as_ref().is_some_and(reached);
-        Tables { names, complete }
+        TouchedTables { names, complete }
     }
 }
 
@@ -141,21 +141,21 @@ impl Touching {
 /// How [`Touched`] stands in the checkpoint: by origin, the number of each table's last
 /// transaction.
 #[derive(Serialize, Deserialize, Default)]
-pub(crate) struct Json {
+pub(crate) struct TouchedJson {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     tables: BTreeMap<String, BTreeMap<String, u64>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forgotten: Option<String>,
 }
 
-impl Json {
+impl TouchedJson {
     /// Whether there is nothing to keep.
     pub(crate) fn is_empty(&self) -> bool {
         self.tables.is_empty() && self.forgotten.is_none()
     }
 }
 
-impl From<&Touched> for Json {
+impl From<&Touched> for TouchedJson {
     fn from(touched: &Touched) -> Self {
         let mut tables: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         for (name, gtid) in &touched.tables {
@@ -166,10 +166,10 @@ impl From<&Touched> for Json {
     }
 }
 
-impl TryFrom<Json> for Touched {
+impl TryFrom<TouchedJson> for Touched {
     type Error = InvalidGtidSet;
 
-    fn try_from(json: Json) -> Result<Self, InvalidGtidSet> {
+    fn try_from(json: TouchedJson) -> Result<Self, InvalidGtidSet> {
         let mut tables = Vec::new();
         for (origin, numbers) in json.tables {
             for (name, gno) in numbers {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn names(touched: &Touched, lost: &str) -> (Vec<String>, bool) {
-        let Tables { names, complete } = touched.tables_of(&lost.parse().unwrap());
+        let TouchedTables { names, complete } = touched.tables_of(&lost.parse().unwrap());
         (names, complete)
     }
 
@@ -257,7 +257,8 @@ mod tests {
             touched(&[("s.a", "0-1-5"), ("s.b", "0-1-6"), ("s.c", "7-1-2"), ("s.d", "0-2-9")]);
         let lost = |read: &str, executed: &str| {
             let set = |text: &str| text.parse::<GtidSet>().unwrap();
-            let Tables { names, complete } = memory.tables_of(&set(read).minus(&set(executed)));
+            let TouchedTables { names, complete } =
+                memory.tables_of(&set(read).minus(&set(executed)));
             (names.join(" "), complete)
         };
         for (read, executed, tables) in [
@@ -269,9 +270,9 @@ mod tests {
         ] {
             assert_eq!(lost(read, executed), (tables.to_owned(), true), "{read} - {executed}");
         }
-        let text = serde_json::to_string(&Json::from(&memory)).unwrap();
+        let text = serde_json::to_string(&TouchedJson::from(&memory)).unwrap();
         assert!(text.contains(r#""0-1":{"s.a":5,"s.b":6}"#), "{text}");
-        let back = Touched::try_from(serde_json::from_str::<Json>(&text).unwrap()).unwrap();
+        let back = Touched::try_from(serde_json::from_str::<TouchedJson>(&text).unwrap()).unwrap();
         assert_eq!(back.tables_of(&"0-2-9".parse().unwrap()).names, ["s.a", "s.b", "s.d"]);
     }
 
@@ -282,8 +283,8 @@ mod tests {
             ("s.b", &format!("{A}:blue:7")),
             ("s.c", &format!("{B}:9")),
         ]);
-        let text = serde_json::to_string(&Json::from(&memory)).unwrap();
-        let back = Touched::try_from(serde_json::from_str::<Json>(&text).unwrap()).unwrap();
+        let text = serde_json::to_string(&TouchedJson::from(&memory)).unwrap();
+        let back = Touched::try_from(serde_json::from_str::<TouchedJson>(&text).unwrap()).unwrap();
         assert_eq!(back, memory);
     }
 }

@@ -1,16 +1,24 @@
-//! Where in the source's history we are, and how that is kept in the checkpoint.
+//! What `dts` keeps in the bus to go on from: the position, and what belongs to it.
+
+mod loss;
+mod position;
+mod seq;
+mod touched;
 
 use std::ops::AddAssign;
 
-use binlog::{Gtid, GtidSet, InvalidGtidSet};
+use binlog::{Gtid, GtidSet, InvalidGtidSet, file_number};
 use bytes::Bytes;
 use event_bus::{Checkpoint, CheckpointChange};
 use serde::{Deserialize, Serialize};
 
-use crate::{
+pub(crate) use self::loss::full_sync_of;
+use self::touched::TouchedJson;
+pub use self::{
     loss::Loss,
+    position::{BinlogPlace, SourcePosition},
     seq::Seq,
-    touched::{self, Touched},
+    touched::{Touched, TouchedTables, Touching},
 };
 
 /// The checkpoint's key for [`Saved`].
@@ -18,34 +26,6 @@ pub const POSITION_KEY: &str = "position";
 
 /// The checkpoint's key for the last [`Seq`] where the position was forgotten.
 const SEQ_KEY: &str = "seq";
-
-/// The boundary between two transactions of a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// All transactions before it, where the server has GTIDs.
-    pub gtids: Option<GtidSet>,
-    /// The binlog file.
-    pub file: String,
-    /// The offset in the file, counted in 64 bits.
-    pub pos: u64,
-}
-
-impl Position {
-    /// Whether it knows of each transaction by itself whether that lies before it. A MariaDB's
-    /// knows the last of each domain alone.
-    pub(crate) fn has_gtid_gaps(&self) -> bool {
-        self.gtids.as_ref().is_some_and(|gtids| !gtids.has_domains())
-    }
-}
-
-/// Where a transaction begins in a binlog file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// The binlog file.
-    pub file: String,
-    /// The offset in the file.
-    pub pos: u64,
-}
 
 /// How much of the transaction that follows a position is already durable in the bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,14 +56,14 @@ pub struct Saved {
     /// The server that the position was read from.
     pub server_uuid: String,
     /// The end of the last whole transaction.
-    pub position: Position,
+    pub position: SourcePosition,
     /// What of the next transaction is durable; zero for none.
     pub skip: Skip,
     /// Up to the position, from the first start on.
     pub accounting: Accounting,
     /// XA transactions before the position that are prepared, and neither committed nor rolled
     /// back. Read again where the server is asked by file; by GTID it sends them by itself.
-    pub prepared: Vec<Place>,
+    pub prepared: Vec<BinlogPlace>,
     /// When the server began the position's file, in seconds since 1970, if that was seen: a file
     /// of this name that was begun at another time is another file.
     pub file_created: Option<u32>,
@@ -101,7 +81,7 @@ pub struct Saved {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Json {
+struct SavedJson {
     server_uuid: String,
     gtid_set: Option<String>,
     file: String,
@@ -111,13 +91,13 @@ struct Json {
     #[serde(default)]
     accounting: Accounting,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    prepared: Vec<Place>,
+    prepared: Vec<BinlogPlace>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file_created: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     open_transaction: Option<String>,
-    #[serde(default, skip_serializing_if = "touched::Json::is_empty")]
-    touched: touched::Json,
+    #[serde(default, skip_serializing_if = "TouchedJson::is_empty")]
+    touched: TouchedJson,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     loss: Option<Loss>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -148,7 +128,7 @@ impl AddAssign for Accounting {
 
 impl Saved {
     /// The checkpoint of a first start.
-    pub fn new(server_uuid: String, position: Position) -> Self {
+    pub fn new(server_uuid: String, position: SourcePosition) -> Self {
         Self {
             server_uuid,
             position,
@@ -182,7 +162,7 @@ impl Saved {
 
     /// One JSON object.
     pub fn to_json(&self) -> String {
-        let json = Json {
+        let json = SavedJson {
             server_uuid: self.server_uuid.clone(),
             gtid_set: self.position.gtids.as_ref().map(GtidSet::to_string),
             file: self.position.file.clone(),
@@ -207,10 +187,10 @@ impl Saved {
     ///
     /// When the bytes are something else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidCheckpoint> {
-        let json: Json = serde_json::from_slice(bytes)?;
+        let json: SavedJson = serde_json::from_slice(bytes)?;
         Ok(Self {
             server_uuid: json.server_uuid,
-            position: Position {
+            position: SourcePosition {
                 gtids: json.gtid_set.as_deref().map(str::parse).transpose()?,
                 file: json.file,
                 pos: json.pos,
@@ -255,19 +235,13 @@ pub fn set_position(saved: Option<&Saved>, seq: Option<Seq>) -> Vec<CheckpointCh
     vec![(SEQ_KEY.to_owned(), seq), (POSITION_KEY.to_owned(), position)]
 }
 
-/// The number of a binlog file, by which files are ordered: `binlog.1000000` is the one after
-/// `binlog.999999`.
-pub fn file_number(file: &str) -> Option<u64> {
-    file.rsplit_once('.')?.1.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_oldest_file_that_is_needed_may_be_that_of_a_prepared_transaction() {
-        let position = Position { file: "b.1000000".to_owned(), ..Position::default() };
+        let position = SourcePosition { file: "b.1000000".to_owned(), ..SourcePosition::default() };
         let mut saved = Saved::new(String::new(), position);
         assert_eq!(saved.oldest_file(), "b.1000000");
         for (file, oldest) in [
@@ -276,7 +250,7 @@ mod tests {
             ("b.999998", "b.999998"),
             ("b.999999", "b.999998"),
         ] {
-            saved.prepared.push(Place { file: file.to_owned(), pos: 4 });
+            saved.prepared.push(BinlogPlace { file: file.to_owned(), pos: 4 });
             assert_eq!(saved.oldest_file(), oldest);
         }
     }
@@ -285,14 +259,14 @@ mod tests {
     fn a_checkpoint_is_read_as_it_was_written() {
         let saved = Saved {
             server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".to_owned(),
-            position: Position {
+            position: SourcePosition {
                 gtids: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7".parse().unwrap()),
                 file: "binlog.000003".to_owned(),
                 pos: 1 << 33,
             },
             skip: Skip { records: 3, crc: 9 },
             accounting: Accounting { read: 5, filtered: 1, split: 2, published: 6 },
-            prepared: vec![Place { file: "binlog.000002".to_owned(), pos: 4 }],
+            prepared: vec![BinlogPlace { file: "binlog.000002".to_owned(), pos: 4 }],
             file_created: Some(1_700_000_000),
             open: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:6".parse().unwrap()),
             touched: Touched::default(),
@@ -307,7 +281,7 @@ mod tests {
         };
         assert_eq!(Saved::from_bytes(&saved.to_bytes()).unwrap(), saved);
         let without_gtids = Saved {
-            position: Position { gtids: None, ..saved.position.clone() },
+            position: SourcePosition { gtids: None, ..saved.position.clone() },
             skip: Skip::default(),
             ..saved
         };
@@ -319,7 +293,7 @@ mod tests {
         let seq = Some(Seq::at_start(None, 1_790_000_000_000));
         let mut checkpoint = Checkpoint::new();
         assert_eq!(seq_in(&checkpoint).unwrap(), None);
-        let saved = Saved::new("uuid".to_owned(), Position::default());
+        let saved = Saved::new("uuid".to_owned(), SourcePosition::default());
         for position in [Some(&saved), None, Some(&saved)] {
             let last = seq_in(&checkpoint).unwrap().or(seq);
             for (key, value) in set_position(position, last) {

@@ -3,16 +3,18 @@
 //!
 //! A light poll over a connection of its own, beside the stream.
 
+mod sight;
+
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
+pub(crate) use self::sight::{DurablePlace, Purge, Sight};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
     replica::{self, Conn, Server, file_created},
-    status::{Place, Status},
+    status::Status,
 };
 
 /// How often the server is asked.
@@ -23,38 +25,6 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// So many questions in a row that are not answered are told.
 const SAID_AFTER: u32 = 2;
-
-/// With less time than this until our file is deleted, it is said in the log.
-const MIN_LEFT: Duration = Duration::from_hours(6);
-
-/// What was seen at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sight {
-    /// When that was.
-    at: Instant,
-    /// Bytes of binlog behind our position; unknown while the server does not have our file.
-    bytes_behind: Option<u64>,
-    /// From the commit of the last transaction that is durable in the bus to the server's present;
-    /// zero at the end of the binlog.
-    seconds_behind: Option<f64>,
-    purge: Purge,
-    /// The oldest file that we need.
-    oldest_file: String,
-    /// How long the server keeps a file that it does not write to any more; `None`: for ever.
-    expires_after: Option<Duration>,
-}
-
-/// When the server deletes the oldest binlog file that we need: that of our position, or of an XA
-/// transaction that is prepared and open.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Purge {
-    /// It does not by itself: automatic purging is off.
-    Never,
-    /// In this time at the earliest.
-    In(Duration),
-    /// The file is not there, or it is not known when it ended.
-    Unknown,
-}
 
 /// Asks the server until it is dropped. With other hosts to read from, it returns when the server
 /// does not answer: what keeps it from that keeps it from more than from answering.
@@ -94,12 +64,12 @@ struct Watcher<'a> {
 /// # Errors
 ///
 /// As [`replica::connect`].
-pub(crate) async fn look_once(config: &SourceConfig, place: Option<Place>) -> Result<Sight> {
+pub(crate) async fn look_once(config: &SourceConfig, place: Option<DurablePlace>) -> Result<Sight> {
     Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 }.look(place).await
 }
 
 impl Watcher<'_> {
-    async fn look(&mut self, place: Option<Place>) -> Result<Sight> {
+    async fn look(&mut self, place: Option<DurablePlace>) -> Result<Sight> {
         let config = self.config;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -110,7 +80,7 @@ impl Watcher<'_> {
         self.conn = Some(conn);
         let oldest_file = place.as_ref().map(|place| place.oldest_file.clone()).unwrap_or_default();
         let purge = self.purge(&files, &oldest_file, (now, expires_after)).await;
-        let behind = |place: &Place| bytes_behind(&files, &place.file, place.pos);
+        let behind = |place: &DurablePlace| bytes_behind(&files, &place.file, place.pos);
         let bytes_behind = place.as_ref().and_then(behind);
         let commit = place.as_ref().and_then(|place| place.newest_commit);
         let seconds_behind = match (bytes_behind, commit) {
@@ -227,54 +197,6 @@ fn bytes_behind(files: &[(String, u64)], file: &str, pos: u64) -> Option<u64> {
 
 fn left(ended: SystemTime, after: Duration, now: SystemTime) -> Duration {
     (ended + after).duration_since(now).unwrap_or_default()
-}
-
-impl Sight {
-    /// The time left, less what has passed since.
-    pub(crate) fn purge_in(&self) -> Purge {
-        match self.purge {
-            Purge::In(left) => Purge::In(left.saturating_sub(self.at.elapsed())),
-            other => other,
-        }
-    }
-
-    /// The time left, where it is little: also of the time that the server keeps a file.
-    pub(crate) fn purge_is_near(&self) -> Option<Duration> {
-        let Purge::In(left) = self.purge_in() else { return None };
-        let kept = self.expires_after.unwrap_or(Duration::MAX);
-        (left < MIN_LEFT.min(kept / 2)).then_some(left)
-    }
-
-    /// See [`Sight::bytes_behind`].
-    pub(crate) fn bytes_behind(&self) -> Option<u64> {
-        self.bytes_behind
-    }
-
-    /// See [`Sight::seconds_behind`].
-    pub(crate) fn seconds_behind(&self) -> Option<f64> {
-        self.seconds_behind
-    }
-
-    /// See [`Sight::expires_after`].
-    pub(crate) fn expires_after(&self) -> Option<Duration> {
-        self.expires_after
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        let (purge, left) = match self.purge_in() {
-            Purge::Never => ("never", None),
-            Purge::In(left) => ("in", Some(left.as_secs())),
-            Purge::Unknown => ("unknown", None),
-        };
-        json!({
-            "bytesBehind": self.bytes_behind,
-            "secondsBehindSource": self.seconds_behind,
-            "purge": purge,
-            "purgeInSeconds": left,
-            "oldestFileNeeded": self.oldest_file,
-            "askedSecondsAgo": self.at.elapsed().as_secs_f64(),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The bus that a config names: a log that we host ourselves, or one elsewhere.
 
+mod last;
+
 use std::sync::Arc;
 
 use event_bus::{Bus, BusConfig, Checkpoint, EmbeddedLog};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info};
 
+pub use self::last::LastBus;
 use crate::error::Result;
 
 /// Opens the bus. Where the log is embedded it is served to others until `stop`; that task ends
