@@ -267,7 +267,7 @@ impl Status {
     }
 
     /// The server was asked how far we are.
-    pub fn saw(&self, sight: Sight) {
+    pub(crate) fn saw(&self, sight: Sight) {
         self.lock().sight = Some(sight);
     }
 
