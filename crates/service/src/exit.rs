@@ -1,4 +1,4 @@
-//! The exit codes of every program (`docs/operating.md`).
+//! The exit codes of every program (`docs/running.md`).
 
 use std::process::ExitCode;
 

@@ -100,7 +100,7 @@ impl LastBus {
                 config.name
             ),
             format!(
-                "run `{verb}` to go on from there (docs/operating.md); or `dts position set latest` \
+                "run `{verb}` to go on from there (docs/kafka.md); or `dts position set latest` \
                  to begin with what comes next; or set [bus] as it was"
             ),
         ))

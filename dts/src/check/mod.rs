@@ -71,7 +71,7 @@ impl Report {
         all.into_iter().all(|finding| finding.severity != Severity::Stop)
     }
 
-    /// The report for programs; `docs/operating.md` describes it.
+    /// The report for programs; `docs/running.md` describes it.
     pub fn to_json(&self) -> Value {
         let server = |facts: &Facts| {
             let Facts { product, version, uuid, managed } = facts;

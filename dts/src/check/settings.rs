@@ -28,7 +28,7 @@ pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
             name: "managed",
             what: format!("this is {name}"),
             why: "settings are made in its console or by its own procedures, not by SET".into(),
-            remedy: "docs/operating.md, \"Managed servers\", says which is where".into(),
+            remedy: "docs/mysql.md, \"Managed servers\", says which is where".into(),
         });
     }
     for (name, why) in [

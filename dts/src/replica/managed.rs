@@ -1,5 +1,5 @@
 //! Servers that a provider runs: how they are recognized, and what takes the place of a statement
-//! there (docs/operating.md has the table).
+//! there (docs/mysql.md has the table).
 
 use super::server::Server;
 

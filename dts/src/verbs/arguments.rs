@@ -13,7 +13,7 @@ use crate::{
 /// Options of `status`.
 #[derive(Args)]
 pub struct StatusArguments {
-    /// Print all of it, as JSON (docs/operating.md describes it).
+    /// Print all of it, as JSON (docs/running.md describes it).
     #[arg(long)]
     pub json: bool,
 }
@@ -29,7 +29,7 @@ pub struct HealthyArguments {
 /// Options of `check`.
 #[derive(Args)]
 pub struct CheckArguments {
-    /// Print the report as JSON (docs/operating.md describes it).
+    /// Print the report as JSON (docs/running.md describes it).
     #[arg(long)]
     pub json: bool,
 }

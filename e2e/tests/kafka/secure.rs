@@ -13,7 +13,7 @@ use serde_json::Value;
 const SCHEMA: &str = "locked";
 
 /// A kind of resource and a name, as `AclCommand` takes them, and what is allowed there. Together
-/// these are the tables of `docs/operating.md`.
+/// these are the tables of `docs/kafka.md`.
 struct Right {
     resource: &'static [&'static str],
     operations: &'static [&'static str],

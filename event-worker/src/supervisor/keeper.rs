@@ -143,7 +143,7 @@ async fn kill(child: &mut Child) -> std::io::Result<ExitStatus> {
     child.wait().await
 }
 
-/// The exit codes are those of `docs/operating.md`.
+/// The exit codes are those of `docs/running.md`.
 fn describe(status: ExitStatus) -> String {
     match status.code() {
         Some(64) => format!("{status}, the config is wrong"),
