@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run, or sourced, by MySQL's image when it makes its data folder: the user that dts connects as.
+# MySQL's image runs or sources this file when it makes its data folder. It creates the user of dts.
 MYSQL_PWD=$MYSQL_ROOT_PASSWORD mysql -uroot --protocol=socket <<SQL
 CREATE USER 'dts'@'%' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';
 GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'dts'@'%';

@@ -5,7 +5,7 @@
 //   handler = { exec = ["node", "examples/handlers/delete_cache_keys.mjs"] }
 //
 // Without bigint = "string" JSON.parse rounds numbers beyond 2^53, and the wrong key is deleted.
-// console.log would be taken for an answer: what is printed for people goes to console.error.
+// A line from console.log would count as an answer: use console.error for what people should read.
 import { createInterface } from "node:readline";
 
 // Your work goes here.
@@ -21,7 +21,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   for (const event of batch) {
     // String() is right for a number and for a text.
     const key = [event.Schema, event.TableName, ...Object.values(event.PK).map(String)].join(":");
-    if (failedKeys.has(key)) continue; // it comes again, after the one that failed
+    if (failedKeys.has(key)) continue; // this event comes again, after the one that failed
     try {
       await deleteFromCache(key);
     } catch (reason) {
@@ -30,6 +30,6 @@ for await (const line of createInterface({ input: process.stdin })) {
       error = String(reason);
     }
   }
-  // The work is done: only now the answer, once, and for which batch.
+  // The work is done. Only now answer, once, and say for which batch.
   console.log(JSON.stringify({ failed, error, last: batch.at(-1).EvId }));
 }

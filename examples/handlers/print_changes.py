@@ -15,17 +15,17 @@ for line in sys.stdin:
     for event in json.loads(line):
         key = (event["Schema"], event["TableName"], json.dumps(event["PK"]))
         if key in failed_keys:
-            continue  # it comes again, after the one that failed
+            continue  # this event comes again, after the one that failed
         try:
-            # Your work goes here. It may see a change more than once: EvId is the same then. Seq only
-            # grows, so it can serve as a version number: write what has a higher one, and keep that
-            # of a deleted row, too (docs/delivery.md, "Seq and deletes"). A row of a
-            # full sync (Origin "full_sync") has another EvId each time: business steps that must
-            # not be repeated for it need fullSync = false in the listener, or a look at Origin.
+            # Your work goes here. A change may come more than once: EvId is the same then. Seq only
+            # grows, so it can be a version number: write only what has a higher Seq, and keep the
+            # Seq of a deleted row, too (docs/delivery.md, "Seq and deletes"). A row of a full sync
+            # (Origin "full_sync") has another EvId each time. If business steps must not be repeated
+            # for such rows, set fullSync = false in the listener, or look at Origin.
             print(event["Action"], event["TableName"], event["PK"], event["Data"], file=sys.stderr)
         except Exception as error:
             failed.append(event["EvId"])
             failed_keys.add(key)
             why = repr(error)
-    # Those that failed come again with all later changes of their keys; the others are done.
+    # The failed events come again, with all later changes of their keys. The others are done.
     print(json.dumps({"failed": failed, "error": why}), flush=True)
