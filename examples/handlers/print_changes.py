@@ -20,8 +20,8 @@ for line in sys.stdin:
             # Your work goes here. A change may come more than once: EvId is the same then. Seq only
             # grows, so it can be a version number: write only what has a higher Seq, and keep the
             # Seq of a deleted row, too (docs/delivery.md, "Seq and deletes"). A row of a full sync
-            # (Origin "full_sync") has another EvId each time. If business steps must not be repeated
-            # for such rows, set fullSync = false in the listener, or look at Origin.
+            # (Origin "full_sync") has another EvId each time. If business steps must not be
+            # repeated for such rows, set fullSync = false in the listener, or look at Origin.
             print(event["Action"], event["TableName"], event["PK"], event["Data"], file=sys.stderr)
         except Exception as error:
             failed.append(event["EvId"])
