@@ -10,12 +10,15 @@ use super::{
     statement::QueryEvent,
 };
 
+/// The raw type of the event that lists which transactions come before a binlog file.
+pub const GTID_LIST: u8 = 163;
+
 /// Raw event types.
 pub(super) mod kind {
     pub(crate) const ANNOTATE_ROWS: u8 = 160;
     pub(crate) const BINLOG_CHECKPOINT: u8 = 161;
     pub(crate) const GTID: u8 = 162;
-    pub(crate) const GTID_LIST: u8 = 163;
+    pub(crate) use super::GTID_LIST;
     pub(crate) const START_ENCRYPTION: u8 = 164;
     pub(crate) const QUERY_COMPRESSED: u8 = 165;
 }

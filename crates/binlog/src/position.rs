@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::header::EventHeader;
 
+/// The first event's position in every binlog file.
+pub const FIRST_POS: u64 = 4;
+
 /// A place in the binlog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePosition {

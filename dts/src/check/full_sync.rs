@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::tables::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named};
+use super::noted::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named};
 use crate::{
     capture::Capture,
     check::{Finding, Severity},

@@ -1,6 +1,6 @@
 //! Generated columns, which newer MariaDB servers do not log with every change.
 
-use super::tables::{NOT_SYSTEM, Noted, named};
+use super::noted::{NOT_SYSTEM, Noted, named};
 use crate::{
     capture::Capture,
     check::{Finding, Severity},

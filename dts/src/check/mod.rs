@@ -4,6 +4,7 @@ mod finding;
 mod full_sync;
 mod generated;
 mod local;
+mod noted;
 mod privileges;
 mod settings;
 mod tables;

@@ -4,7 +4,7 @@
 
 use mysql_async::Error;
 
-use super::tables::NOT_SYSTEM;
+use super::noted::NOT_SYSTEM;
 use crate::{
     capture::Capture,
     check::{Finding, Severity},

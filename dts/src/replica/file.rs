@@ -2,16 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use binlog::file_number;
+use binlog::{FIRST_POS, file_number};
 use mysql_async::Row;
 
-use super::{
-    conn::Conn,
-    connect::classify,
-    resume::Resumed,
-    scan::{FIRST_POS, file_created},
-    server::Server,
-};
+use super::{conn::Conn, connect::classify, resumed::Resumed, scan::file_created, server::Server};
 use crate::{
     checkpoint::{Saved, SourcePosition},
     config::SourceConfig,

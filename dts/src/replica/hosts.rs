@@ -8,7 +8,8 @@ use super::{
     conn::Conn,
     connect::{address, connect},
     port, replication,
-    resume::{Lacking, Resumed, Unfit, resume},
+    resume::{Lacking, Unfit, resume},
+    resumed::Resumed,
     server::Server,
 };
 use crate::{

@@ -1,12 +1,8 @@
 //! What stands at a place in a binlog file: between which transactions it lies, or in which.
 
-use binlog::Step;
+use binlog::{FIRST_POS, Step};
 
-use super::{
-    conn::Conn,
-    scan::{FIRST_POS, Scan},
-    server::Server,
-};
+use super::{conn::Conn, scan::Scan, server::Server};
 use crate::{
     checkpoint::SourcePosition,
     config::SourceConfig,

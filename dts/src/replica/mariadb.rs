@@ -2,14 +2,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use binlog::GtidSet;
+use binlog::{FIRST_POS, GtidSet};
 use mysql_async::Row;
 
 use super::{
     conn::Conn,
     connect::classify,
     managed::Managed,
-    scan::FIRST_POS,
     server::{Product, Server},
 };
 use crate::{
@@ -18,9 +17,6 @@ use crate::{
     config::SourceConfig,
     error::{Error, Result},
 };
-
-/// The raw type of the event that lists what came before a binlog file.
-pub(super) const GTID_LIST: u8 = 163;
 
 /// How long the server may take to read one of its binlog files.
 const MAX_SCAN: Duration = Duration::from_mins(2);

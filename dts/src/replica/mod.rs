@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of rows and topics.
 
+mod ask;
 mod conn;
 mod connect;
 mod file;
@@ -14,13 +15,16 @@ mod port;
 mod pulse;
 mod replication;
 mod resume;
+mod resumed;
 mod scan;
 mod search;
 mod server;
+mod settings;
 mod start;
 mod stream;
 mod wire;
 
+pub(crate) use ask::binlog_filters;
 pub use conn::Conn;
 pub(crate) use connect::classify;
 pub use connect::connect;
@@ -34,9 +38,9 @@ pub(crate) use pulse::Pulse;
 pub(crate) use replication::{
     filters as replication_filters, is_replica, may_replicate, may_see as may_see_replication,
 };
-pub use resume::{Resumed, check_position};
+pub use resume::check_position;
+pub use resumed::Resumed;
 pub(crate) use scan::file_created;
-pub(crate) use server::binlog_filters;
 pub use server::{Product, Server};
 pub use start::resolve_start;
 pub use stream::{AtEnd, Event, Stream};

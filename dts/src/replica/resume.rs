@@ -1,16 +1,16 @@
 //! Can this server go on from where we stopped? Asked before every connection as a replica.
 
-use binlog::{Gtid, GtidSet, file_number};
+use binlog::{FIRST_POS, Gtid, GtidSet};
 
 use super::{
     conn::Conn,
     connect::address,
     file,
-    scan::FIRST_POS,
+    resumed::Resumed,
     server::{Product, Server},
 };
 use crate::{
-    checkpoint::{BinlogPlace, Loss, Saved, Skip, SourcePosition, TouchedTables},
+    checkpoint::{Loss, Saved, Skip, TouchedTables},
     config::{OnLost, SourceConfig},
     error::{Error, Result},
 };
@@ -18,19 +18,6 @@ use crate::{
 const PURGED_REMEDY: &str = "the changes in between are lost to dts: name a host in source.hosts \
     that still has them, or begin with what is left (`dts position set earliest`) and send the \
     captured tables anew; to be safe from it, raise binlog_expire_logs_seconds";
-
-/// A saved position, as it is continued on a server.
-#[derive(Clone, Debug)]
-pub struct Resumed {
-    /// What is saved now. Without what was lost, if that is accepted.
-    pub saved: Saved,
-    /// Where the dump begins: the position; or, where the server cannot be asked for that, a
-    /// place before it in the file. What is whole before the position is passed over. Without
-    /// GTIDs it is asked for by file, though there may be GTIDs in the position.
-    pub from: SourcePosition,
-    /// Whether something was lost that was not before, and is accepted.
-    pub has_lost: bool,
-}
 
 /// Why a server does not do.
 #[derive(Debug)]
@@ -51,30 +38,6 @@ pub(super) struct Lacking {
 impl From<Error> for Unfit {
     fn from(error: Error) -> Self {
         Self::Other(error)
-    }
-}
-
-impl Resumed {
-    /// Goes on from a position that the server has.
-    pub fn at(saved: Saved) -> Self {
-        let from = saved.position.clone();
-        Self { saved, from, has_lost: false }
-    }
-
-    /// Goes back to the first XA transaction that is prepared and open, where the server is asked
-    /// by file; by GTID it sends such a one again by itself.
-    fn before_prepared(mut self) -> Self {
-        let order = |file: &str, pos: u64| (file_number(file), pos);
-        let of_files = |place: &&BinlogPlace| order(&place.file, place.pos);
-        if let Some(BinlogPlace { file, pos }) = self.saved.prepared.iter().min_by_key(of_files)
-            && self.from.gtids.is_none()
-            && order(file, *pos) < order(&self.from.file, self.from.pos)
-        {
-            let can_be_asked_for = u32::try_from(*pos).is_ok();
-            self.from.pos = if can_be_asked_for { *pos } else { FIRST_POS };
-            self.from.file.clone_from(file);
-        }
-        self
     }
 }
 
@@ -228,6 +191,7 @@ impl std::fmt::Display for TouchedTables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{BinlogPlace, SourcePosition};
 
     const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 

@@ -2,22 +2,19 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use binlog::{Decoder, FIRST_POS, Fault, GTID_LIST, GtidSet, Step, read_gtid_list};
+use mysql_common::binlog::consts::EventType;
+
 use super::{
-    connect, mariadb,
+    connect,
     server::Server,
     stream::{AtEnd, Stream},
 };
-use binlog::{Decoder, Fault, GtidSet, Step, read_gtid_list};
-use mysql_common::binlog::consts::EventType;
-
 use crate::{
     checkpoint::SourcePosition,
     config::SourceConfig,
     error::{Error, Result},
 };
-
-/// The first event's position in every binlog file.
-pub(super) const FIRST_POS: u64 = 4;
 
 /// A walk from the beginning of a binlog file to the end of the last one.
 pub(super) struct Scan {
@@ -138,7 +135,7 @@ impl Scan {
                     Error::Internal(format!("{}: its list of GTIDs is damaged", self.place.file))
                 });
             }
-            if raw.header.kind == mariadb::GTID_LIST && raw.header.has_position() {
+            if raw.header.kind == GTID_LIST && raw.header.has_position() {
                 self.follow_decoder();
                 let list = read_gtid_list(raw.body).map_err(|fault| {
                     Error::Internal(format!("{}: its list of GTIDs: {fault}", self.place.file))

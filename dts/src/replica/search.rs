@@ -10,7 +10,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{conn::Conn, mariadb};
+use super::conn::Conn;
 
 /// How long a server may look for the first event, as long as it answers.
 pub(super) const MAX_SEARCH: Duration = Duration::from_mins(30);
@@ -74,6 +74,6 @@ pub(super) fn is_head(kind: u8) -> bool {
         EventType::PREVIOUS_GTIDS_EVENT,
     ];
     heads.iter().any(|head| *head as u8 == kind)
-        || kind == mariadb::GTID_LIST
+        || kind == binlog::GTID_LIST
         || OF_MARIADB.contains(&kind)
 }

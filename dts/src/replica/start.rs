@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use binlog::GtidSet;
+use binlog::{FIRST_POS, GtidSet};
 
 use super::{
     conn::Conn,
     locate::{Depth, locate},
-    scan::{FIRST_POS, Scan},
+    scan::Scan,
     server::Server,
 };
 use crate::{

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use binlog::{Checksum, EventHeader, GtidSet, Origin, RawEvent, TRANSACTION_PAYLOAD, Unpacker};
+use binlog::{
+    Checksum, EventHeader, FIRST_POS, GtidSet, Origin, RawEvent, TRANSACTION_PAYLOAD, Unpacker,
+};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use mysql_async::Sid;
@@ -14,7 +16,6 @@ use super::{
     connect::{away, classify, classify_dump, silent},
     mariadb,
     pulse::Pulse,
-    scan::FIRST_POS,
     search::{MAX_SEARCH, Search, is_head},
     wire::{MAX_SILENCE, Wire, server_error},
 };

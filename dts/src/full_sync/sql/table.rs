@@ -1,5 +1,6 @@
 //! A table as the server describes it now.
 
+use change_event::json;
 use mysql_async::Row;
 
 use super::{
@@ -11,7 +12,6 @@ use crate::{
     full_sync::sql::error::{TableError, TableResult},
     replica::Conn,
 };
-use change_event::json;
 
 /// A table, and how it can be read.
 #[derive(Clone, Debug)]

@@ -1,0 +1,56 @@
+//! Captured tables that something is to be said about: how they are asked for and named.
+
+use crate::{capture::Capture, replica::Conn};
+
+/// Tables that a finding names; of more only the number.
+const MAX_NAMED: usize = 10;
+
+pub(super) const NOT_SYSTEM: &str =
+    "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+
+/// Of tables `t` the base tables that have no primary key. MariaDB shows constraints only to those
+/// who may do more than SELECT, and indexes to all who may do anything.
+pub(super) const WITHOUT_PRIMARY: &str = "LEFT JOIN information_schema.STATISTICS k \
+    ON k.TABLE_SCHEMA = t.TABLE_SCHEMA AND k.TABLE_NAME = t.TABLE_NAME \
+    AND k.INDEX_NAME = 'PRIMARY' AND k.SEQ_IN_INDEX = 1 \
+    WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL";
+
+/// A captured table that something is to be said about, and what.
+pub(super) struct Noted {
+    pub(super) table: String,
+    pub(super) detail: String,
+}
+
+impl Noted {
+    pub(super) fn new(table: String, detail: String) -> Self {
+        Self { table, detail }
+    }
+}
+
+/// Rows of schema, table and a detail, of captured tables alone.
+pub(super) async fn ask(
+    conn: &mut Conn,
+    capture: &Capture,
+    query: &str,
+) -> mysql_async::Result<Vec<Noted>> {
+    let rows: Vec<(String, String, String)> = conn.query(query).await?;
+    let captured = rows.into_iter().filter(|(schema, table, _)| capture.includes(schema, table));
+    Ok(captured
+        .map(|(schema, table, detail)| Noted { table: format!("{schema}.{table}"), detail })
+        .collect())
+}
+
+/// The first of them by name, and how many more there are.
+pub(super) fn named(tables: &[Noted]) -> String {
+    let shown: Vec<String> = tables
+        .iter()
+        .take(MAX_NAMED)
+        .map(|Noted { table, detail }| match detail.as_str() {
+            "" => table.clone(),
+            detail => format!("{table} ({detail})"),
+        })
+        .collect();
+    let more = tables.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
+}
