@@ -305,19 +305,22 @@ impl Sink<'_> {
     }
 }
 
-/// How a record leaves its row.
+/// How a record leaves its row, for those who read the row from its table at the same time.
 fn touch_of(
     change: &RowChange<'_>,
     record: &Record<'_>,
     written: &Written,
     buffer: &[u8],
 ) -> Touch {
-    let mut all = 0..change.table.columns.len();
+    let mut columns = 0..change.table.columns.len();
+    if !columns.all(|column| record.row.is_present(column)) {
+        return Touch::Partial;
+    }
     match (&written.data, written.oversized) {
-        _ if !all.all(|column| record.row.is_present(column)) => Touch::Partial,
-        // With what it was before it may be too large, and alone not.
-        (_, Some(bytes)) if record.images.is_none() => Touch::Oversized(bytes),
         (Some(data), None) => Touch::Row(buffer[data.clone()].into()),
+        // An insert is as large as the row alone.
+        (_, Some(bytes)) if record.images.is_none() => Touch::Oversized(bytes),
+        // An update has the row before in it, too. The row alone may be small enough.
         _ => Touch::Partial,
     }
 }

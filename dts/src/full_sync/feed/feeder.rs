@@ -1,4 +1,17 @@
-//! What a feed does: one thing after the other, until nobody listens any more.
+//! What a feed does: brings one chunk after the other to where the listener has room for it.
+//!
+//! | state | it ends when | then |
+//! |---|---|---|
+//! | `NoRoom` | all chunks before are done but so many | the stream is told, `Ready` |
+//! | `Ready` | the stream asks for a chunk | `Asked` |
+//! | `Asked` | the chunk is read | `Held` |
+//! | `Held` | the listener has room for it | it is handed over, `NoRoom` |
+//! | | it had none for a while | `PutAway`; a part of one read of a whole table stays `Held` |
+//! | | the listener of such a read does not move | `GivenUp` |
+//! | `PutAway` | the listener has room | the chunk is read again, `Held` |
+//! | `GivenUp` | all chunks before are done | the feed ends, and the full sync begins again |
+//!
+//! An error leaves the state as it was: the same step is tried again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,18 +66,43 @@ pub(super) struct Feeder {
     orders: mpsc::Receiver<Order>,
     news: mpsc::Sender<Told>,
     pace: Pace,
-    /// What was asked for and is not handed over yet.
-    ask: Option<(SourcePosition, Piece)>,
-    /// What was read of it.
-    read: Option<Box<Chunk>>,
-    /// Until when it is kept while the listener has no room; then it is read again.
-    keep_until: Option<Instant>,
-    /// The one read of the whole table was broken off, since the listener stands still.
-    is_put_off: bool,
-    /// The next chunk is asked for when all before it are done but so many.
+    state: FeedState,
+    /// The next chunk may be asked for when all before it are done but so many.
     may_undone: usize,
-    is_ready: bool,
     poll: Backoff,
+}
+
+/// Where a feed is with its next chunk.
+enum FeedState {
+    /// The listener has no room for another one.
+    NoRoom,
+    /// It will have room, and the stream was told.
+    Ready,
+    /// The stream asked for one.
+    Asked(Ask),
+    /// It is read, before the listener has room for it.
+    Held { ask: Ask, chunk: Box<Chunk>, keep_until: Instant },
+    /// It was kept for long enough. It is read again when there is room.
+    PutAway(Ask),
+    /// The one read of a whole table was broken off.
+    GivenUp,
+}
+
+/// What the stream asked for.
+#[derive(Clone)]
+struct Ask {
+    asked: SourcePosition,
+    piece: Piece,
+}
+
+/// What came of a step.
+#[derive(PartialEq, Eq)]
+enum Moved {
+    On,
+    /// Only an order, or the listener, brings it on.
+    Waits,
+    /// The feed has ended.
+    Over,
 }
 
 impl Feeder {
@@ -82,12 +120,8 @@ impl Feeder {
             id,
             orders,
             news,
-            ask: None,
-            read: None,
-            keep_until: None,
-            is_put_off: false,
+            state: FeedState::NoRoom,
             may_undone: if has_sent { 0 } else { MAX_UNDONE + 1 },
-            is_ready: false,
             poll: Backoff::new(POLL),
         }
     }
@@ -121,86 +155,135 @@ impl Feeder {
         }
     }
 
-    /// One thing after the other; `None` when nobody listens any more.
+    /// Goes on as far as it can, and takes one order; `None` when the feed has ended.
     async fn step(&mut self) -> Result<Option<()>> {
-        self.read_ahead().await?;
-        if self.is_put_off && self.pace.are_done_but(0).await? {
-            self.tell(News::Restart).await;
-            return Ok(None);
+        loop {
+            match self.advance().await? {
+                Moved::On => {}
+                Moved::Waits => break,
+                Moved::Over => return Ok(None),
+            }
         }
-        if self.read.is_some()
-            && self.pace.are_done_but(MAX_UNDONE).await?
-            && let Some(chunk) = self.read.take()
-        {
-            (self.ask, self.keep_until) = (None, None);
-            self.pace.handed_over();
-            self.poll.reset();
-            self.tell(News::Chunk(chunk)).await;
-        }
-        if !self.is_ready && self.ask.is_none() && self.may_read().await? {
-            self.is_ready = true;
-            self.poll.reset();
-            self.tell(News::Ready).await;
-        }
-        let order = match self.is_ready {
-            true => self.orders.recv().await,
-            false => match tokio::time::timeout(self.poll.next_wait(), self.orders.recv()).await {
+        let order = match self.state {
+            FeedState::Ready => self.orders.recv().await,
+            _ => match tokio::time::timeout(self.poll.next_wait(), self.orders.recv()).await {
                 Ok(order) => order,
                 Err(_) => return Ok(Some(())),
             },
         };
+        let Some(order) = order else { return Ok(None) };
+        self.obey(order).await?;
+        Ok(Some(()))
+    }
+
+    /// Does what can be done without an order.
+    async fn advance(&mut self) -> Result<Moved> {
+        match &self.state {
+            FeedState::NoRoom => {
+                if !self.may_read().await? {
+                    return Ok(Moved::Waits);
+                }
+                self.state = FeedState::Ready;
+                self.poll.reset();
+                self.tell(News::Ready).await;
+            }
+            FeedState::Ready => return Ok(Moved::Waits),
+            FeedState::Asked(ask) => {
+                let ask = ask.clone();
+                self.read_ahead(ask).await?;
+            }
+            FeedState::Held { keep_until, .. } => {
+                let is_late = Instant::now() > *keep_until;
+                return self.hand_over(is_late).await;
+            }
+            FeedState::PutAway(ask) => {
+                let ask = ask.clone();
+                if !self.pace.are_done_but(MAX_UNDONE).await? {
+                    return Ok(Moved::Waits);
+                }
+                self.read_ahead(ask).await?;
+            }
+            FeedState::GivenUp => {
+                if !self.pace.are_done_but(0).await? {
+                    return Ok(Moved::Waits);
+                }
+                self.tell(News::Restart).await;
+                return Ok(Moved::Over);
+            }
+        }
+        Ok(Moved::On)
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<()> {
         match order {
-            None => return Ok(None),
-            Some(Order::Read { asked, piece, since }) => {
-                (self.ask, self.is_ready) = (Some((asked, piece)), false);
+            Order::Read { asked, piece, since } => {
+                self.state = FeedState::Asked(Ask { asked, piece });
                 if !self.common.source.shows_what_it_says() && !self.reading.is_whole() {
                     tokio::time::sleep_until(since + LEAD).await;
                 }
             }
-            Some(Order::Drop) => self.pace.dropped(),
-            Some(Order::Durable) => {
+            Order::Drop => self.pace.dropped(),
+            Order::Durable => {
                 self.pace.durable();
                 self.pace.look().await?;
             }
         }
-        Ok(Some(()))
+        Ok(())
     }
 
-    /// Reads what was asked for, also before the listener has room for it; but does not keep it for
-    /// long then.
-    async fn read_ahead(&mut self) -> Result<()> {
-        let is_late = self.keep_until.is_some_and(|until| Instant::now() > until);
-        if is_late && self.read.is_some() {
-            self.pace.look().await?;
-            self.put_away();
-        }
-        let Some((asked, piece)) = self.ask.clone() else { return Ok(()) };
-        if self.is_put_off
-            || self.read.is_some()
-            || (is_late && !self.pace.are_done_but(MAX_UNDONE).await?)
-        {
-            return Ok(());
-        }
-        let chunk = self.read(&asked, &piece).await?;
+    /// Reads what was asked for, also before the listener has room for it.
+    async fn read_ahead(&mut self, ask: Ask) -> Result<()> {
+        let chunk = Box::new(self.read(&ask.asked, &ask.piece).await?);
         self.common.throttle.read(chunk.rows.len());
-        self.read = Some(Box::new(chunk));
-        self.keep_until = Some(Instant::now() + KEEP_AHEAD);
+        self.state = FeedState::Held { ask, chunk, keep_until: Instant::now() + KEEP_AHEAD };
         self.poll.reset();
         Ok(())
     }
 
-    /// The listener has no room: what waits for it is not kept. A read of a whole table keeps
-    /// others from altering it, and is broken off when the listener stands still.
-    fn put_away(&mut self) {
-        let Some(chunk) = &self.read else { return };
-        if chunk.kind != ChunkKind::Part {
-            debug!(task = self.id.0, "what was read ahead is put away: the listener has no room");
-            self.read = None;
-        } else if !chunk.is_last && self.pace.stood_still() > STANDSTILL {
-            info!(task = self.id.0, "the one read of the table ends: its listener stands still");
-            (self.read, self.is_put_off) = (None, true);
-            self.reading.break_off();
+    /// Gives the chunk to the stream if the listener has room; puts it away if that comes too late.
+    async fn hand_over(&mut self, is_late: bool) -> Result<Moved> {
+        if is_late {
+            self.pace.look().await?;
+            self.put_away();
         }
+        if !matches!(self.state, FeedState::Held { .. }) {
+            return Ok(Moved::On);
+        }
+        if !self.pace.are_done_but(MAX_UNDONE).await? {
+            return Ok(Moved::Waits);
+        }
+        let held = std::mem::replace(&mut self.state, FeedState::NoRoom);
+        if let FeedState::Held { chunk, .. } = held {
+            self.pace.handed_over();
+            self.poll.reset();
+            self.tell(News::Chunk(chunk)).await;
+        }
+        Ok(Moved::On)
+    }
+
+    /// The listener has no room: what waits for it is not kept. A read of a whole table keeps
+    /// others from altering it, and is broken off when the listener does not move.
+    fn put_away(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, FeedState::NoRoom) {
+            FeedState::Held { ask, chunk, .. } if chunk.kind != ChunkKind::Part => {
+                debug!(
+                    task = self.id.0,
+                    "what was read ahead is put away: the listener has no room"
+                );
+                FeedState::PutAway(ask)
+            }
+            FeedState::Held { chunk, .. }
+                if !chunk.is_last && self.pace.stood_still() > STANDSTILL =>
+            {
+                info!(
+                    task = self.id.0,
+                    "the one read of the table ends: its listener stands still"
+                );
+                self.reading.break_off();
+                FeedState::GivenUp
+            }
+            kept => kept,
+        };
     }
 
     async fn read(&mut self, asked: &SourcePosition, piece: &Piece) -> Result<Chunk> {

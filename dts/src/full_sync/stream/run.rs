@@ -55,7 +55,7 @@ pub(super) struct Run {
     /// Where a read may not show yet what the stream passed moments ago, the window of the next
     /// chunk is open since the one before was asked for: so those rows are known from the stream.
     leads: bool,
-    next: Option<(WindowId, Instant)>,
+    leading: Option<(WindowId, Instant)>,
     /// The listener has room for another chunk.
     pub(super) is_ready: bool,
     /// A chunk is being read.
@@ -139,7 +139,7 @@ impl Run {
             name: task.table.clone(),
             place,
             leads: !common.source.shows_what_it_says(),
-            next: None,
+            leading: None,
             is_ready: false,
             asked: None,
             held: VecDeque::new(),
@@ -148,10 +148,9 @@ impl Run {
         })
     }
 
-    /// The window of the first chunk is open from now on, if it leads.
+    /// From now on a window is open for the next chunk, if it leads.
     pub(super) fn lead(&mut self, windows: &mut Windows) {
-        let open = || (windows.open(&self.schema, &self.name), Instant::now());
-        self.next = self.leads.then(open);
+        self.leading = self.leads.then(|| self.open_window(windows));
     }
 
     /// Asks for the next chunk, if its time has come: from now on, at the latest, its window is
@@ -162,19 +161,27 @@ impl Run {
         }
         let Some(piece) = self.next_piece() else { return };
         debug!(task = self.id, file = asked.file, pos = asked.pos, "chunk asked for");
-        let mut open = || (windows.open(&self.schema, &self.name), Instant::now());
-        let (window, since) = match self.whole {
-            Some(whole) => (whole, Instant::now()),
-            None => self.next.take().unwrap_or_else(&mut open),
-        };
-        match (self.whole, self.next.take()) {
-            (None, _) => self.next = self.leads.then(open),
-            (Some(_), Some((needless, _))) => windows.close(needless),
-            (Some(_), None) => {}
-        }
+        let (window, since) = self.window_of_next(windows);
         self.asked = Some(Asked { window, is_spoilt: false });
         self.is_ready = false;
         self.feed.order(Order::Read { asked: asked.clone(), piece, since });
+    }
+
+    /// The window of the next chunk, and since when it is open.
+    fn window_of_next(&mut self, windows: &mut Windows) -> (WindowId, Instant) {
+        let leading = self.leading.take();
+        if let Some(whole) = self.whole {
+            // All parts of the one read have one window.
+            leading.into_iter().for_each(|(needless, _)| windows.close(needless));
+            return (whole, Instant::now());
+        }
+        let window = leading.unwrap_or_else(|| self.open_window(windows));
+        self.lead(windows);
+        window
+    }
+
+    fn open_window(&self, windows: &mut Windows) -> (WindowId, Instant) {
+        (windows.open(&self.schema, &self.name), Instant::now())
     }
 
     fn next_piece(&self) -> Option<Piece> {
@@ -187,7 +194,9 @@ impl Run {
     }
 
     pub(super) fn hold(&mut self, chunk: Chunk) -> Outcome {
-        let Some(Asked { window, is_spoilt }) = self.asked.take() else { return Outcome::GoesOn };
+        let Some(Asked { window, is_spoilt }) = self.asked.take() else {
+            return Outcome::GoesOn;
+        };
         if chunk.kind == ChunkKind::Part {
             self.whole = Some(window);
         }
@@ -215,7 +224,7 @@ impl Run {
         if self.whole.is_some() {
             return Outcome::Restarts;
         }
-        self.next = None;
+        self.leading = None;
         if let Some(asked) = &mut self.asked {
             asked.is_spoilt = true;
         }
@@ -226,7 +235,7 @@ impl Run {
     /// Those that are open for it.
     pub(super) fn windows(&self) -> impl Iterator<Item = WindowId> {
         let held = self.held.iter().map(|held| held.window);
-        let next = self.next.map(|(window, _)| window);
-        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(next)
+        let leading = self.leading.map(|(window, _)| window);
+        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(leading)
     }
 }
