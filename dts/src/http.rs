@@ -30,13 +30,13 @@ struct Face {
 }
 
 /// A server that is bound to its address and not serving yet.
-pub struct Server {
+pub struct HttpServer {
     listener: TcpListener,
     router: Router,
     guard: Guard,
 }
 
-impl Server {
+impl HttpServer {
     /// Takes the port.
     ///
     /// # Errors

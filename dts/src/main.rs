@@ -134,7 +134,7 @@ async fn run(file: &Path, config: Config) -> Result<Exit> {
     let services = CancellationToken::new();
     let reloads = reloader.on_hangup(services.clone())?;
     let server =
-        http::Server::bind(&config.listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
+        http::HttpServer::bind(&config.listen, Arc::clone(&status), Arc::clone(&reloader)).await?;
     let tasks = TaskTracker::new();
     let bus = bus::host(&config.bus, &services, &tasks).await?;
     tasks.spawn(server.serve(services.clone()));

@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 pub use self::room::watch_room;
 use self::{
     histogram::{LagHistogram, SizeHistogram},
-    source::{Source, told},
+    source::{SourceHealth, told},
 };
 use crate::{
-    capture::Told,
+    capture::SaidInLog,
     checkpoint::{Loss, Saved},
     config::SourceConfig,
     replica::{Pulse, Server},
@@ -72,26 +72,26 @@ impl Phase {
 #[derive(Debug)]
 pub struct Status {
     name: String,
-    state: Mutex<State>,
+    state: Mutex<StatusFacts>,
     registry: Registry,
     metrics: Metrics,
 }
 
 #[derive(Debug)]
-struct State {
+struct StatusFacts {
     phase: Phase,
     since: SystemTime,
     server: Option<Connected>,
     sight: Option<Sight>,
     saved: Option<Saved>,
     newest_commit: Option<SystemTime>,
-    source: Source,
+    source: SourceHealth,
     last_error: Option<(SystemTime, String)>,
     last_append: Option<Appended>,
     reconnects: u64,
     /// The full syncs that have not ended.
     full_syncs: Vec<Task>,
-    room: room::Seen,
+    room: room::SeenRoom,
 }
 
 /// The server that is read from.
@@ -116,7 +116,7 @@ struct Metrics {
     filtered: Counter,
     split: Counter,
     oversized: Counter,
-    synced: Counter,
+    full_sync_rows: Counter,
     statements: Counter,
     removals: Counter,
     published: Counter,
@@ -125,19 +125,19 @@ struct Metrics {
     restarts: Counter,
     streaming: Gauge,
     leader: Gauge,
-    purge_countdown: Seen,
-    bytes_behind: Seen,
-    seconds_behind: Seen,
+    purge_countdown: SeenFigure,
+    bytes_behind: SeenFigure,
+    seconds_behind: SeenFigure,
     commit_to_bus: LagHistogram,
     append: LagHistogram,
     settle: LagHistogram,
     append_bytes: SizeHistogram,
-    full_syncs: full_syncs::Gauges,
-    room: room::Gauges,
+    full_syncs: full_syncs::FullSyncGauges,
+    room: room::RoomGauges,
 }
 
 /// A figure that was seen at the server; not a number where it is not known.
-type Seen = Gauge<f64, AtomicU64>;
+type SeenFigure = Gauge<f64, AtomicU64>;
 
 /// What became durable together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -308,14 +308,14 @@ impl Status {
     }
 
     /// So many changes passed without rows.
-    pub fn told(&self, Told { statements, removals }: Told) {
+    pub fn told(&self, SaidInLog { statements, removals }: SaidInLog) {
         self.metrics.statements.inc_by(statements);
         self.metrics.removals.inc_by(removals);
     }
 
     /// So many rows of full syncs were published.
-    pub fn synced(&self, records: u64) {
-        self.metrics.synced.inc_by(records);
+    pub fn full_sync_rows(&self, records: u64) {
+        self.metrics.full_sync_rows.inc_by(records);
     }
 
     /// These full syncs have not ended.
@@ -396,12 +396,12 @@ impl Status {
         self.metrics.seconds_behind.set(seconds);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StatusFacts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for State {
+impl Default for StatusFacts {
     fn default() -> Self {
         Self {
             phase: Phase::Reaching,
@@ -410,12 +410,12 @@ impl Default for State {
             sight: None,
             saved: None,
             newest_commit: None,
-            source: Source::default(),
+            source: SourceHealth::default(),
             last_error: None,
             last_append: None,
             reconnects: 0,
             full_syncs: Vec::new(),
-            room: room::Seen::default(),
+            room: room::SeenRoom::default(),
         }
     }
 }
@@ -431,7 +431,7 @@ fn register(metrics: &Metrics) -> Registry {
         ("records_oversized", "Records published with only their key", &metrics.oversized),
         ("statements_passed", "Changes that were logged as statements", &metrics.statements),
         ("removals", "Tables of which rows went without events", &metrics.removals),
-        ("full_sync_rows", "Rows of full syncs published", &metrics.synced),
+        ("full_sync_rows", "Rows of full syncs published", &metrics.full_sync_rows),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
         ("appends", "Appends to the bus, each with a checkpoint", &metrics.appends),

@@ -1,7 +1,7 @@
 //! The character sets that text is read in: every one that MySQL and MariaDB have.
 //!
 //! What the bytes mean is what the server's own conversion says. The sets of one byte, and the
-//! Asian ones, are read by [`Table`]s that a real server was asked for
+//! Asian ones, are read by [`CharsetTable`]s that a real server was asked for
 //! (`e2e/src/bin/charset_tables.rs`, which also writes `charset/collations.rs`); those of Unicode
 //! are read here.
 
@@ -10,7 +10,7 @@ mod table;
 
 use change_event::json;
 
-pub(super) use table::Table;
+pub(super) use table::CharsetTable;
 
 /// How the bytes of a text column are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Charset {
     /// utf32, the high byte first.
     Utf32,
     /// Any other.
-    Table(Table),
+    Table(CharsetTable),
 }
 
 /// The collation id of bytes that are not text.
@@ -53,7 +53,7 @@ impl Charset {
             "utf16" => Self::Utf16,
             "utf16le" => Self::Utf16Le,
             "utf32" => Self::Utf32,
-            _ => Self::Table(Table::named(name)?),
+            _ => Self::Table(CharsetTable::named(name)?),
         })
     }
 

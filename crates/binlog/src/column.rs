@@ -3,7 +3,7 @@
 use super::{
     charset::{BINARY_COLLATION, Charset},
     error::{Fault, corrupt},
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// The raw type bytes of a table map (`enum_field_types`).
@@ -133,7 +133,7 @@ pub(super) struct RawType {
 
 impl RawType {
     /// Reads the metadata of one column ("Table_map_event" in the MySQL source documentation).
-    pub(super) fn read(kind: u8, metadata: &mut Reader<'_>) -> Result<Self, Fault> {
+    pub(super) fn read(kind: u8, metadata: &mut FieldReader<'_>) -> Result<Self, Fault> {
         let meta = match kind {
             raw::FLOAT | raw::DOUBLE | raw::JSON | raw::VECTOR | raw::GEOMETRY => {
                 [metadata.u8()?, 0]
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     fn layout(kind: u8, metadata: &[u8]) -> Layout {
-        RawType::read(kind, &mut Reader::new(metadata)).unwrap().layout().unwrap()
+        RawType::read(kind, &mut FieldReader::new(metadata)).unwrap().layout().unwrap()
     }
 
     #[test]

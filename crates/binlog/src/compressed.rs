@@ -5,7 +5,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{
     error::{Fault, corrupt},
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// The largest event that a server may have made: its limit for a packet.
@@ -14,7 +14,7 @@ const MAX_EVENT_BYTES: usize = 1 << 30;
 /// Appends what was compressed by `binlog_buf_compress`: a byte with the algorithm and the length
 /// of the length, the length with its highest byte first, and a zlib stream.
 pub(super) fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut reader = Reader::new(packed);
+    let mut reader = FieldReader::new(packed);
     let first = reader.u8()?;
     if first & 0xf0 != 0x80 {
         return Err(corrupt("it is compressed in a way that is not known"));
@@ -24,7 +24,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
 }
 
 /// A length of one to four bytes, the highest first.
-fn read_length(reader: &mut Reader<'_>, bytes: u8) -> Result<usize, Fault> {
+fn read_length(reader: &mut FieldReader<'_>, bytes: u8) -> Result<usize, Fault> {
     if !(1..=4).contains(&bytes) {
         return Err(corrupt("the length of what is compressed has no length"));
     }
@@ -75,7 +75,7 @@ fn inflate(packed: &[u8], (wrap, length): (Wrap, usize), out: &mut Vec<u8>) -> R
 /// zero and the value itself, or the method with the length, and a stream ("Field_longstr").
 pub(super) fn column_value<'a>(raw: &'a [u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
     const NO_HEADER: u8 = 8;
-    let mut reader = Reader::new(raw);
+    let mut reader = FieldReader::new(raw);
     if reader.is_empty() {
         return Ok(raw);
     }

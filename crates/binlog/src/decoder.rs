@@ -13,11 +13,11 @@ use super::{
     header::EventHeader,
     heartbeat, kind, mariadb,
     position::FilePosition,
-    reader::Reader,
+    reader::FieldReader,
     rows::{self, RowChange},
     savepoint::SavepointName,
     statement::LoggedStatement,
-    tables::{Capture, Refused, Tables},
+    tables::{CaptureFilter, RefusedTable, Tables},
     transaction::{Transaction, TransactionEnd},
     xa::XaOutcome,
 };
@@ -96,7 +96,7 @@ impl Step {
 pub struct Decoder {
     tables: Tables,
     position: FilePosition,
-    group: Group,
+    group: EventGroup,
     transaction: Transaction,
     /// Row changes read in the transaction so far.
     rows: u64,
@@ -115,7 +115,7 @@ pub struct Decoder {
 
 /// Where in a group of events the stream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Group {
+enum EventGroup {
     /// Between two groups: what comes next begins one.
     Outside,
     /// After its GTID event.
@@ -139,9 +139,9 @@ impl Decoder {
         let position = FilePosition { file: "".into(), pos: 4 };
         let start = position.clone();
         Self {
-            tables: Tables::new(Box::new(capture) as Capture),
+            tables: Tables::new(Box::new(capture) as CaptureFilter),
             position,
-            group: Group::Outside,
+            group: EventGroup::Outside,
             transaction: Transaction { gtid: None, start, commit_micros: 0, server_id: 0 },
             rows: 0,
             outer_pos: None,
@@ -158,7 +158,7 @@ impl Decoder {
     pub fn restart(&mut self, file: &str, pos: u64) {
         self.position = FilePosition { file: file.into(), pos };
         self.tables.forget();
-        self.group = Group::Outside;
+        self.group = EventGroup::Outside;
         self.rows = 0;
         self.outer_pos = None;
     }
@@ -191,17 +191,17 @@ impl Decoder {
 
     /// Whether a transaction is open.
     pub fn is_in_group(&self) -> bool {
-        self.group != Group::Outside
+        self.group != EventGroup::Outside
     }
 
     /// Whether a transaction is open that has begun to be told, and is no XA transaction.
     pub fn is_in_body(&self) -> bool {
-        self.group == Group::Body
+        self.group == EventGroup::Body
     }
 
     /// Whether the rows that come are those of an XA transaction.
     pub fn is_in_xa(&self) -> bool {
-        self.group == Group::Xa
+        self.group == EventGroup::Xa
     }
 
     /// Between two groups: goes back into a transaction that was read before, to decode its table
@@ -209,7 +209,7 @@ impl Decoder {
     pub fn reopen(&mut self, transaction: Transaction) {
         self.transaction = transaction;
         self.rows = 0;
-        self.group = Group::Body;
+        self.group = EventGroup::Body;
     }
 
     /// Decodes an event of the transaction that was opened again, which stands at `pos`, behind so
@@ -231,7 +231,7 @@ impl Decoder {
 
     /// Leaves the transaction that was opened again.
     pub fn close_again(&mut self) {
-        self.group = Group::Outside;
+        self.group = EventGroup::Outside;
         self.outer_pos = None;
     }
 
@@ -280,7 +280,7 @@ impl Decoder {
     }
 
     /// Every event but rows.
-    fn follow(&mut self, event: &RawEvent<'_>, start: u64, end: u64) -> Result<Step, Refused> {
+    fn follow(&mut self, event: &RawEvent<'_>, start: u64, end: u64) -> Result<Step, RefusedTable> {
         let header = &event.header;
         match header.kind {
             kind::TABLE_MAP => self.tables.announce(event.body).map(|()| Step::Nothing),
@@ -296,12 +296,12 @@ impl Decoder {
             kind::TRANSACTION_PAYLOAD => Ok(self.open_payload(start)?),
             kind::QUERY => Ok(self.query(event, start, end)?),
             kind::EXECUTE_LOAD_QUERY => Ok(self.load(event.body)?),
-            kind::XA_PREPARE if self.group == Group::Xa => {
+            kind::XA_PREPARE if self.group == EventGroup::Xa => {
                 let outcome = XaOutcome::read(event.body)?;
                 Ok(Step::Xa(outcome, self.end_group(end)))
             }
             kind::XA_PREPARE => Err(corrupt("an XA PREPARE without its XA START").into()),
-            kind::XID if self.group == Group::Body => Ok(Step::Ended(self.end_group(end))),
+            kind::XID if self.group == EventGroup::Body => Ok(Step::Ended(self.end_group(end))),
             kind::XID => Err(corrupt("a commit outside of a transaction").into()),
             kind::ROTATE => Ok(self.rotate(event.body)?),
             kind::FORMAT_DESCRIPTION => {
@@ -331,7 +331,7 @@ impl Decoder {
 
     fn rotate(&mut self, body: &[u8]) -> Result<Step, Fault> {
         let is_torn = self.interrupt_group();
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         let pos = reader.u64()?;
         let file = file_name(reader.rest())?;
         if *self.position.file != *file {
@@ -346,7 +346,7 @@ impl Decoder {
             kind::HEARTBEAT => (event.body, None),
             _ => heartbeat::read_v2(event.body)?,
         };
-        if self.group != Group::Outside || self.position.file.as_bytes() != file {
+        if self.group != EventGroup::Outside || self.position.file.as_bytes() != file {
             return Ok(Step::Nothing);
         }
         match pos {
@@ -357,7 +357,7 @@ impl Decoder {
     }
 
     #[cold]
-    fn error(&self, refused: Refused, start: u64) -> Error {
+    fn error(&self, refused: RefusedTable, start: u64) -> Error {
         let mut error = Error::new(refused.fault, &self.position.file, start);
         if let Some((schema, table)) = refused.table {
             error = error.of_table(&schema, &table);

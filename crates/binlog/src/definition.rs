@@ -1,7 +1,7 @@
 //! Statements that change definitions (DDL): which tables they are about.
 
 use super::{
-    sql::{Name, Token, Tokens},
+    sql::{Name, SqlToken, Tokens},
     statement::skip_to_created_table,
 };
 
@@ -53,7 +53,7 @@ impl Definition {
     /// Its first word.
     pub fn verb(&self) -> String {
         match self.tokens().next() {
-            Some(Token::Word(word)) => String::from_utf8_lossy(word).to_uppercase(),
+            Some(SqlToken::Word(word)) => String::from_utf8_lossy(word).to_uppercase(),
             _ => String::new(),
         }
     }
@@ -61,10 +61,10 @@ impl Definition {
     /// Whether it may be about a table: it names one so, or drops a schema of this name. Rather
     /// once too often: the schema of a name is not looked at.
     pub fn may_concern(&self, schema: &str, table: &str) -> bool {
-        let is_it = |token: Token<'_>| match token {
-            Token::Word(word) => is_same(&String::from_utf8_lossy(word), table),
-            Token::Quoted(name) => is_same(&name, table),
-            Token::Text | Token::Sign(_) => false,
+        let is_it = |token: SqlToken<'_>| match token {
+            SqlToken::Word(word) => is_same(&String::from_utf8_lossy(word), table),
+            SqlToken::Quoted(name) => is_same(&name, table),
+            SqlToken::Text | SqlToken::Sign(_) => false,
         };
         self.dropped_schema().is_some_and(|dropped| is_same(&dropped, schema))
             || self.tokens().any(is_it)

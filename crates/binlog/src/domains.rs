@@ -12,11 +12,11 @@ use super::gtid::DomainGtid;
 /// For each domain, a stretch of its history. What a server has executed begins at the beginning. A
 /// difference of two begins after the one that was taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Domains(BTreeMap<u32, Stretch>);
+pub(crate) struct Domains(BTreeMap<u32, DomainStretch>);
 
 /// The transactions of a domain after one and up to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stretch {
+struct DomainStretch {
     /// `None`: from the first on.
     after: Option<DomainGtid>,
     last: DomainGtid,
@@ -24,7 +24,7 @@ struct Stretch {
     writers: BTreeMap<u32, u64>,
 }
 
-impl Stretch {
+impl DomainStretch {
     /// The number of the transaction before the stretch; 0 where there is none.
     fn start(&self) -> u64 {
         self.after.map_or(0, |after| after.sequence)
@@ -107,7 +107,7 @@ impl Domains {
 
     /// Goes on to a transaction, the next of its domain.
     pub(crate) fn add(&mut self, gtid: DomainGtid) {
-        let new = || Stretch { after: None, last: gtid, writers: BTreeMap::new() };
+        let new = || DomainStretch { after: None, last: gtid, writers: BTreeMap::new() };
         self.0.entry(gtid.domain).or_insert_with(new).last = gtid;
     }
 

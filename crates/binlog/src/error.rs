@@ -91,7 +91,7 @@ impl Error {
     pub fn advice(&self, set: impl Fn(&str, &str) -> String) -> Option<(String, String)> {
         match (self.fault(), self.table()) {
             (Fault::Setting(setting), _) => {
-                Some((format!("{}: {}", Place(&self.0), setting.problem), setting.remedy(set)))
+                Some((format!("{}: {}", EventPlace(&self.0), setting.problem), setting.remedy(set)))
             }
             (Fault::NotHandled(_), Some(table)) => {
                 let remedy = format!("leave the table out (capture.exclude = [\"{table}\"])");
@@ -123,15 +123,15 @@ impl Error {
 }
 
 /// Where an event stands, and what it is about.
-struct Place<'a>(&'a Details);
+struct EventPlace<'a>(&'a Details);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", Place(&self.0), self.0.fault)
+        write!(f, "{}: {}", EventPlace(&self.0), self.0.fault)
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for EventPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Details { file, pos, table, column, .. } = self.0;
         write!(f, "binlog {file} position {pos}")?;

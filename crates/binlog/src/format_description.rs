@@ -4,7 +4,7 @@
 use super::{
     error::{Fault, corrupt},
     header::EventHeader,
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// The FORMAT_DESCRIPTION event, which begins every binlog file.
@@ -24,7 +24,7 @@ impl FormatDescription {
     /// When the file is of a format from before MySQL 5.6, or its event headers are not as long
     /// as this decoder takes them to be.
     pub fn read(body: &[u8]) -> Result<Self, Fault> {
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         let format = reader.u16()?;
         let version = reader.array::<50>()?;
         reader.u32()?;

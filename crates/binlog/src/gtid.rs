@@ -35,20 +35,20 @@ pub struct DomainGtid {
 
 /// Who wrote a transaction: a server's UUID and, on servers that use them, a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
+pub struct GtidOrigin {
     /// The server's UUID.
     pub uuid: [u8; 16],
     /// Lower case; empty when there is none.
     pub tag: String,
 }
 
-impl Origin {
+impl GtidOrigin {
     pub(super) fn is(&self, uuid: [u8; 16], tag: &str) -> bool {
         self.uuid == uuid && self.tag == tag
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for GtidOrigin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&format_uuid(self.uuid))?;
         if self.tag.is_empty() { Ok(()) } else { write!(out, ":{}", self.tag) }

@@ -3,7 +3,7 @@
 use super::{
     error::{Fault, corrupt},
     gtid::Gtid,
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// What such an event says, as far as we need it.
@@ -20,7 +20,7 @@ impl GtidEvent {
     pub(super) fn read(body: &[u8]) -> Result<Self, Fault> {
         const LOGICAL_CLOCK: u8 = 2;
         const HAS_ORIGINAL: u64 = 1 << 55;
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         reader.u8()?;
         let gtid = Some(Gtid::Mysql { uuid: reader.array()?, tag: None, gno: reader.u64()? });
         let has_clock = !reader.is_empty() && reader.u8()? == LOGICAL_CLOCK;
@@ -42,7 +42,7 @@ impl GtidEvent {
     /// then the fields, each behind its number.
     pub(super) fn read_tagged(body: &[u8]) -> Result<Self, Fault> {
         const VERSION: u64 = 1;
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         if reader.varlen()? != VERSION {
             return Err(Fault::NotHandled("this version of a tagged GTID event is".to_owned()));
         }
@@ -80,7 +80,7 @@ mod field {
 impl Tagged {
     fn read(fields: &[u8], last_needed: u64) -> Result<Self, Fault> {
         let mut found = Self::default();
-        let mut reader = Reader::new(fields);
+        let mut reader = FieldReader::new(fields);
         while !reader.is_empty() {
             match reader.varlen()? {
                 // Each of its bytes is a number of its own.
@@ -123,7 +123,7 @@ impl Tagged {
 }
 
 /// Letters, digits and underscores, at most 32.
-fn read_tag(reader: &mut Reader<'_>) -> Result<Box<str>, Fault> {
+fn read_tag(reader: &mut FieldReader<'_>) -> Result<Box<str>, Fault> {
     const MAX_BYTES: u64 = 32;
     let length = reader.varlen()?;
     if length > MAX_BYTES {
@@ -180,12 +180,12 @@ mod tests {
 
     #[test]
     fn numbers_of_every_length_are_read() {
-        let read = |bytes: &[u8]| Reader::new(bytes).varlen().unwrap();
+        let read = |bytes: &[u8]| FieldReader::new(bytes).varlen().unwrap();
         assert_eq!(read(&[0b1111_1110]), 127);
         assert_eq!(read(&[0b0000_0001, 0b10]), 128);
         assert_eq!(read(&[0xff, 1, 0, 0, 0, 0, 0, 0, 0x80]), (1 << 63) + 1);
         assert_eq!(read(&[0x7f, 0, 0, 0, 0, 0, 0, 1]), 1 << 48);
-        let signed = |bytes: &[u8]| Reader::new(bytes).signed_varlen();
+        let signed = |bytes: &[u8]| FieldReader::new(bytes).signed_varlen();
         assert_eq!(signed(&[5 << 2]).unwrap(), 5);
         assert!(signed(&[0b110]).is_err(), "negative");
     }

@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use super::{
     domains::Domains,
-    gtid::{DomainGtid, Gtid, Origin, parse_tag, parse_uuid},
+    gtid::{DomainGtid, Gtid, GtidOrigin, parse_tag, parse_uuid},
     intervals::Intervals,
 };
 
@@ -15,7 +15,7 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GtidSet {
     /// MySQL's, sorted by origin; no entry is empty.
-    entries: Vec<(Origin, Intervals)>,
+    entries: Vec<(GtidOrigin, Intervals)>,
     /// MariaDB's.
     domains: Domains,
 }
@@ -42,7 +42,7 @@ impl GtidSet {
         let known = self.entries.iter_mut().find(|(origin, _)| origin.is(uuid, tag));
         match known {
             Some((_, intervals)) => intervals.add(gno, gno),
-            None => self.add_interval(&Origin { uuid, tag: tag.to_owned() }, gno, gno),
+            None => self.add_interval(&GtidOrigin { uuid, tag: tag.to_owned() }, gno, gno),
         }
     }
 
@@ -84,15 +84,15 @@ impl GtidSet {
     }
 
     /// The intervals of MySQL's by origin, both ends inclusive.
-    pub fn intervals(&self) -> impl Iterator<Item = (&Origin, &[(u64, u64)])> {
+    pub fn intervals(&self) -> impl Iterator<Item = (&GtidOrigin, &[(u64, u64)])> {
         self.entries.iter().map(|(origin, intervals)| (origin, intervals.as_slice()))
     }
 
-    fn find(&self, origin: &Origin) -> Option<&Intervals> {
+    fn find(&self, origin: &GtidOrigin) -> Option<&Intervals> {
         self.entries.iter().find(|(known, _)| known == origin).map(|(_, intervals)| intervals)
     }
 
-    fn add_interval(&mut self, origin: &Origin, first: u64, last: u64) {
+    fn add_interval(&mut self, origin: &GtidOrigin, first: u64, last: u64) {
         if let Some((_, intervals)) = self.entries.iter_mut().find(|(known, _)| known == origin) {
             intervals.add(first, last);
             return;
@@ -122,14 +122,14 @@ impl GtidSet {
                 let (text, after) = after.split_at_checked(usize::from(length >> 1))?;
                 (tag, rest) = (std::str::from_utf8(text).ok()?, after);
             }
-            let origin = Origin { uuid: *uuid, tag: tag.to_owned() };
+            let origin = GtidOrigin { uuid: *uuid, tag: tag.to_owned() };
             rest = set.decode_intervals(&origin, rest)?;
         }
         rest.is_empty().then_some(set)
     }
 
     /// Reads one origin's intervals, whose ends are exclusive, and gives what follows them.
-    fn decode_intervals<'a>(&mut self, origin: &Origin, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    fn decode_intervals<'a>(&mut self, origin: &GtidOrigin, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (count, mut rest) = bytes.split_first_chunk::<8>()?;
         for _ in 0..u64::from_le_bytes(*count) {
             let (first, after) = rest.split_first_chunk::<8>()?;
@@ -156,7 +156,7 @@ impl FromIterator<DomainGtid> for GtidSet {
 
 impl fmt::Display for GtidSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut before: Option<&Origin> = None;
+        let mut before: Option<&GtidOrigin> = None;
         for (origin, intervals) in &self.entries {
             match before {
                 Some(known) if known.uuid == origin.uuid => write!(out, ":{}", origin.tag)?,
@@ -196,7 +196,7 @@ impl GtidSet {
         }
         let mut fields = part.split(':').map(str::trim);
         let uuid = parse_uuid(fields.next()?)?;
-        let mut origin = Origin { uuid, tag: String::new() };
+        let mut origin = GtidOrigin { uuid, tag: String::new() };
         let mut is_empty = true;
         for field in fields {
             if field.starts_with(|c: char| c.is_ascii_digit()) {

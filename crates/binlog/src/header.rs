@@ -1,6 +1,6 @@
 //! The 19 bytes that begin every binlog event.
 
-use super::{error::Fault, reader::Reader};
+use super::{error::Fault, reader::FieldReader};
 
 /// Written by the server for a replica only, not in the binlog file: it moves no position.
 const ARTIFICIAL: u16 = 0x20;
@@ -34,7 +34,7 @@ impl EventHeader {
     ///
     /// When there are fewer than [`Self::LEN`] bytes.
     pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         Ok(Self {
             timestamp: reader.u32()?,
             kind: reader.u8()?,

@@ -12,12 +12,12 @@ use super::{
 
 /// Where a value stands in the event's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct ValueSpan {
     start: u32,
     end: u32,
 }
 
-impl Span {
+impl ValueSpan {
     /// No value: starts behind its end, as no value does.
     pub(super) const NULL: Self = Self { start: u32::MAX, end: 0 };
     /// The server did not log the column.
@@ -34,7 +34,7 @@ impl Span {
 pub struct Image<'a> {
     pub(super) plan: &'a TablePlan,
     pub(super) body: &'a [u8],
-    pub(super) spans: &'a [Span],
+    pub(super) spans: &'a [ValueSpan],
     pub(super) file: &'a Arc<str>,
     pub(super) pos: u64,
     pub(super) diffs: Option<Diffs<'a>>,
@@ -44,18 +44,18 @@ pub struct Image<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Diffs<'a> {
     pub(super) columns: &'a [usize],
-    pub(super) before: &'a [Span],
+    pub(super) before: &'a [ValueSpan],
 }
 
 impl<'a> Image<'a> {
     /// Whether the server logged the column. With a full row image it logged all.
     pub fn is_present(&self, column: usize) -> bool {
-        self.span(column) != Span::ABSENT
+        self.span(column) != ValueSpan::ABSENT
     }
 
     /// Whether the column is there and NULL.
     pub fn is_null(&self, column: usize) -> bool {
-        self.span(column) == Span::NULL
+        self.span(column) == ValueSpan::NULL
     }
 
     /// Whether the server logged only how the column differs from the image before.
@@ -74,7 +74,7 @@ impl<'a> Image<'a> {
     /// The bytes of a value that is there and not NULL, as the server logged them. Two values of
     /// one plan's column are equal when these are, if neither is a difference.
     pub fn raw(&self, column: usize) -> Option<&'a [u8]> {
-        let Span { start, end } = self.span(column);
+        let ValueSpan { start, end } = self.span(column);
         self.body.get(start as usize..end as usize)
     }
 
@@ -99,12 +99,12 @@ impl<'a> Image<'a> {
     /// The document that the column's differences are of.
     fn base(&self, column: usize) -> Option<&'a [u8]> {
         let diffs = self.diffs.filter(|diffs| diffs.columns.contains(&column))?;
-        let Span { start, end } = *diffs.before.get(column)?;
+        let ValueSpan { start, end } = *diffs.before.get(column)?;
         self.body.get(start as usize..end as usize)
     }
 
-    fn span(&self, column: usize) -> Span {
-        self.spans.get(column).copied().unwrap_or(Span::ABSENT)
+    fn span(&self, column: usize) -> ValueSpan {
+        self.spans.get(column).copied().unwrap_or(ValueSpan::ABSENT)
     }
 
     #[cold]
@@ -139,7 +139,7 @@ pub(super) fn scan(
     layouts: &[Layout],
     present: Present<'_>,
     (body, start): (&[u8], usize),
-    spans: &mut Vec<Span>,
+    spans: &mut Vec<ValueSpan>,
 ) -> Result<usize, Fault> {
     spans.clear();
     let mut at = start.saturating_add(present.null_bytes());
@@ -147,18 +147,18 @@ pub(super) fn scan(
     let mut null_bit = 0_usize;
     for (n, layout) in layouts.iter().enumerate() {
         if !present.all && !super::table_map::bit(present.bitmap, n) {
-            spans.push(Span::ABSENT);
+            spans.push(ValueSpan::ABSENT);
             continue;
         }
         let is_null = super::table_map::bit(nulls, null_bit);
         null_bit = null_bit.wrapping_add(1);
         if is_null {
-            spans.push(Span::NULL);
+            spans.push(ValueSpan::NULL);
             continue;
         }
         let (value, end) = value_at(*layout, body, at)?;
         // An event's size is a u32, so is every place in it.
-        spans.push(Span { start: value as u32, end: end as u32 });
+        spans.push(ValueSpan { start: value as u32, end: end as u32 });
         at = end;
     }
     Ok(at)

@@ -5,7 +5,7 @@ use super::{
     compressed::unpack,
     error::{Fault, corrupt},
     gtid::DomainGtid,
-    reader::Reader,
+    reader::FieldReader,
     rows::{RowsHead, action_of},
     statement::QueryEvent,
 };
@@ -25,7 +25,7 @@ pub(super) mod kind {
 
 /// The GTID event, which begins every group of events.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct GtidEvent {
+pub(super) struct MariadbGtid {
     pub(super) gtid: DomainGtid,
     /// One statement is all of the group, such as a definition or XA COMMIT; otherwise this event
     /// stands for its BEGIN.
@@ -34,12 +34,12 @@ pub(super) struct GtidEvent {
     pub(super) prepares_xa: bool,
 }
 
-impl GtidEvent {
+impl MariadbGtid {
     /// Reads the body ("Gtid_log_event"); the server's id stands in the header.
     pub(super) fn read(body: &[u8], server_id: u32) -> Result<Self, Fault> {
         const STANDALONE: u8 = 0x01;
         const PREPARED_XA: u8 = 0x40;
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         let (sequence, domain, flags) = (reader.u64()?, reader.u32()?, reader.u8()?);
         Ok(Self {
             gtid: DomainGtid { domain, server_id, sequence },
@@ -57,7 +57,7 @@ impl GtidEvent {
 /// When the body is damaged.
 pub fn read_gtid_list(body: &[u8]) -> Result<Vec<DomainGtid>, Fault> {
     const COUNT: u32 = 0x0fff_ffff;
-    let mut reader = Reader::new(body);
+    let mut reader = FieldReader::new(body);
     let count = reader.u32()? & COUNT;
     let mut list = Vec::new();
     for _ in 0..count {
@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn a_gtid_event_names_its_transaction() {
         let body = [5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0x2d, 0, 0, 0, 0, 0, 0];
-        let event = GtidEvent::read(&body, 9).unwrap();
+        let event = MariadbGtid::read(&body, 9).unwrap();
         assert_eq!(event.gtid, DomainGtid { domain: 7, server_id: 9, sequence: 5 });
         assert!(event.is_standalone && !event.prepares_xa);
-        assert!(GtidEvent::read(&body[..12], 9).is_err());
+        assert!(MariadbGtid::read(&body[..12], 9).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     error::{Fault, corrupt},
     image::{Image, Present},
     plan::TablePlan,
-    reader::Reader,
+    reader::FieldReader,
     transaction::Transaction,
 };
 
@@ -32,21 +32,21 @@ pub struct RowChange<'a> {
 }
 
 /// Which rows event, and in which version, a raw event type is.
-pub(super) fn action_of(kind: u8) -> Option<(Action, Version)> {
+pub(super) fn action_of(kind: u8) -> Option<(Action, RowsVersion)> {
     Some(match kind {
-        23 => (Action::Insert, Version::One),
-        24 => (Action::Update, Version::One),
-        25 => (Action::Delete, Version::One),
-        30 => (Action::Insert, Version::Two),
-        31 => (Action::Update, Version::Two),
-        32 => (Action::Delete, Version::Two),
-        39 => (Action::Update, Version::Partial),
+        23 => (Action::Insert, RowsVersion::One),
+        24 => (Action::Update, RowsVersion::One),
+        25 => (Action::Delete, RowsVersion::One),
+        30 => (Action::Insert, RowsVersion::Two),
+        31 => (Action::Update, RowsVersion::Two),
+        32 => (Action::Delete, RowsVersion::Two),
+        39 => (Action::Update, RowsVersion::Partial),
         _ => return None,
     })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum RowsVersion {
     One,
     /// With extra data (MySQL 5.6).
     Two,
@@ -76,12 +76,16 @@ pub(super) struct RowsHead<'a> {
 
 impl<'a> RowsHead<'a> {
     /// Reads the head ("Rows_event" in the MySQL source documentation).
-    pub(super) fn read(body: &'a [u8], action: Action, version: Version) -> Result<Self, Fault> {
+    pub(super) fn read(
+        body: &'a [u8],
+        action: Action,
+        version: RowsVersion,
+    ) -> Result<Self, Fault> {
         const STATEMENT_END: u16 = 1;
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         let table_id = reader.u48()?;
         let flags = reader.u16()?;
-        if version != Version::One {
+        if version != RowsVersion::One {
             let length = usize::from(reader.u16()?);
             let extra = length.checked_sub(2);
             reader.take(extra.ok_or_else(|| corrupt("the rows' extra data has no length"))?)?;
@@ -100,7 +104,7 @@ impl<'a> RowsHead<'a> {
             columns,
             first,
             second,
-            may_have_diffs: version == Version::Partial,
+            may_have_diffs: version == RowsVersion::Partial,
             rows_start: body.len().saturating_sub(reader.rest().len()),
         })
     }

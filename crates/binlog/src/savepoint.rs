@@ -2,7 +2,7 @@
 
 use super::{
     error::{Fault, corrupt},
-    sql::{Token, Tokens},
+    sql::{SqlToken, Tokens},
 };
 
 /// What a savepoint is called.
@@ -13,7 +13,7 @@ impl SavepointName {
     /// Reads what stands behind `SAVEPOINT` or `ROLLBACK TO`: the name, quoted or not, in the
     /// second perhaps behind the word SAVEPOINT.
     pub(super) fn read(text: &[u8]) -> Result<Self, Fault> {
-        let mut words = Tokens::of(text).filter_map(Token::into_name);
+        let mut words = Tokens::of(text).filter_map(SqlToken::into_name);
         let first = words.next().ok_or_else(|| corrupt("a savepoint without a name"))?;
         let name = match words.next() {
             Some(second) if first.eq_ignore_ascii_case("savepoint") => second,

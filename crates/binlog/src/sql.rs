@@ -9,7 +9,7 @@ pub(super) type Name = (Option<String>, String);
 
 /// A piece of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(super) enum SqlToken<'a> {
     /// A keyword, a name or a number, without quotes.
     Word(&'a [u8]),
     /// What stands in backquotes; or in double quotes, where it may also be a string.
@@ -20,7 +20,7 @@ pub(super) enum Token<'a> {
     Sign(u8),
 }
 
-impl Token<'_> {
+impl SqlToken<'_> {
     /// Whether it is this keyword.
     pub(super) fn is(&self, keyword: &str) -> bool {
         matches!(self, Self::Word(word) if word.eq_ignore_ascii_case(keyword.as_bytes()))
@@ -94,7 +94,7 @@ impl<'a> Tokens<'a> {
 
     /// Takes the next one if it is this sign.
     pub(super) fn take_sign(&mut self, sign: u8) -> bool {
-        self.take_if(|token| *token == Token::Sign(sign))
+        self.take_if(|token| *token == SqlToken::Sign(sign))
     }
 
     /// Takes `name` or `schema.name`.
@@ -115,8 +115,8 @@ impl<'a> Tokens<'a> {
         let mut depth = 0_usize;
         for token in self.by_ref() {
             match token {
-                Token::Sign(b'(') => depth = depth.saturating_add(1),
-                Token::Sign(b')') => depth = depth.saturating_sub(1),
+                SqlToken::Sign(b'(') => depth = depth.saturating_add(1),
+                SqlToken::Sign(b')') => depth = depth.saturating_sub(1),
                 token if depth == 0 && token.is(keyword) => return true,
                 _ => {}
             }
@@ -124,7 +124,7 @@ impl<'a> Tokens<'a> {
         false
     }
 
-    fn take_if(&mut self, fits: impl FnOnce(&Token<'a>) -> bool) -> bool {
+    fn take_if(&mut self, fits: impl FnOnce(&SqlToken<'a>) -> bool) -> bool {
         let mut ahead = self.clone();
         let is_next = ahead.next().is_some_and(|token| fits(&token));
         if is_next {
@@ -135,28 +135,28 @@ impl<'a> Tokens<'a> {
 }
 
 impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
+    type Item = SqlToken<'a>;
 
-    fn next(&mut self) -> Option<Token<'a>> {
+    fn next(&mut self) -> Option<SqlToken<'a>> {
         let text = without_blanks(self.rest);
         let (&first, after) = text.split_first()?;
         let token;
         (token, self.rest) = match first {
             b'`' => {
                 let (name, rest) = quoted(after, b'`', Escapes::None);
-                (Token::Quoted(name), rest)
+                (SqlToken::Quoted(name), rest)
             }
             b'"' => {
                 let (name, rest) = quoted(after, b'"', Escapes::Backslash);
-                (Token::Quoted(name), rest)
+                (SqlToken::Quoted(name), rest)
             }
-            b'\'' => (Token::Text, quoted(after, b'\'', Escapes::Backslash).1),
+            b'\'' => (SqlToken::Text, quoted(after, b'\'', Escapes::Backslash).1),
             byte if is_part(byte) => {
                 let end = text.iter().position(|&byte| !is_part(byte)).unwrap_or(text.len());
                 let (word, rest) = text.split_at_checked(end).unwrap_or_default();
-                (Token::Word(word), rest)
+                (SqlToken::Word(word), rest)
             }
-            sign => (Token::Sign(sign), after),
+            sign => (SqlToken::Sign(sign), after),
         };
         Some(token)
     }
@@ -229,10 +229,10 @@ mod tests {
     /// The tokens of a text: words and signs as they are, names in brackets, strings as `'`.
     fn tokens(text: &str) -> String {
         let written = Tokens::of(text.as_bytes()).map(|token| match token {
-            Token::Word(word) => String::from_utf8_lossy(word).into_owned(),
-            Token::Quoted(name) => format!("[{name}]"),
-            Token::Text => "'".to_owned(),
-            Token::Sign(sign) => char::from(sign).to_string(),
+            SqlToken::Word(word) => String::from_utf8_lossy(word).into_owned(),
+            SqlToken::Quoted(name) => format!("[{name}]"),
+            SqlToken::Text => "'".to_owned(),
+            SqlToken::Sign(sign) => char::from(sign).to_string(),
         });
         written.collect::<Vec<_>>().join(" ")
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::{
     charset::Charset,
     error::Fault,
-    reader::Reader,
-    sql::{Name, Token, Tokens},
+    reader::FieldReader,
+    sql::{Name, SqlToken, Tokens},
 };
 
 /// What a logged statement does to the group of events that it stands in.
@@ -67,7 +67,7 @@ impl<'a> QueryEvent<'a> {
     }
 
     fn read_with(body: &'a [u8], more_bytes: usize) -> Result<Self, Fault> {
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         reader.u32()?;
         reader.u32()?;
         let schema_length = reader.u8()?;
@@ -120,8 +120,8 @@ fn client_charset(variables: &[u8]) -> Option<Charset> {
 }
 
 /// What stands behind the code of a status variable, if it is there and all before it are known.
-fn variable(variables: &[u8], wanted: u8) -> Option<Reader<'_>> {
-    let mut reader = Reader::new(variables);
+fn variable(variables: &[u8], wanted: u8) -> Option<FieldReader<'_>> {
+    let mut reader = FieldReader::new(variables);
     while !reader.is_empty() {
         let code = reader.u8().ok()?;
         if code == wanted {
@@ -133,7 +133,7 @@ fn variable(variables: &[u8], wanted: u8) -> Option<Reader<'_>> {
 }
 
 /// Passes over a status variable; `false` when its length is not known.
-fn pass_variable(code: u8, reader: &mut Reader<'_>) -> Result<bool, Fault> {
+fn pass_variable(code: u8, reader: &mut FieldReader<'_>) -> Result<bool, Fault> {
     let length = match code {
         // flags2, auto_increment, master_data_written
         0 | 3 | 10 => 4,
@@ -170,7 +170,7 @@ impl<'a> Statement<'a> {
         }
         let mut tokens = Tokens::of_statement(text);
         let Some(first) = tokens.next() else { return Self::Nothing };
-        let Token::Word(word) = first else { return Self::Rows };
+        let SqlToken::Word(word) = first else { return Self::Rows };
         match word.to_ascii_uppercase().as_slice() {
             b"BEGIN" => Self::Begin,
             b"COMMIT" => Self::Commit,
@@ -229,9 +229,9 @@ fn makes_table_of_query(mut tokens: Tokens<'_>) -> bool {
     while let Some(token) = tokens.next() {
         match token {
             // A name, whatever it is.
-            Token::Sign(b'.') => drop(tokens.next()),
-            Token::Word(_) if token.is("SELECT") || token.is("TABLE") => return true,
-            Token::Word(_) if token.is("VALUES") && !is_bound(tokens.clone()) => return true,
+            SqlToken::Sign(b'.') => drop(tokens.next()),
+            SqlToken::Word(_) if token.is("SELECT") || token.is("TABLE") => return true,
+            SqlToken::Word(_) if token.is("VALUES") && !is_bound(tokens.clone()) => return true,
             _ => {}
         }
     }

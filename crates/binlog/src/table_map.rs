@@ -3,7 +3,7 @@
 use super::{
     column::RawType,
     error::{Fault, corrupt},
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// A table map, read as far as every table needs: enough to walk over its rows.
@@ -26,19 +26,19 @@ pub(super) enum Dialect {
 
 /// The number under which rows name their table, at the beginning of the event's body.
 pub(super) fn table_id(body: &[u8]) -> Result<u64, Fault> {
-    Reader::new(body).u48()
+    FieldReader::new(body).u48()
 }
 
 impl<'a> TableMap<'a> {
     pub(super) fn read(body: &'a [u8]) -> Result<Self, Fault> {
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         reader.u48()?;
         reader.u16()?;
         let schema = read_name(&mut reader)?;
         let table = read_name(&mut reader)?;
         let count = reader.length()?;
         let kinds = reader.take(count)?;
-        let mut metadata = Reader::new(reader.string()?);
+        let mut metadata = FieldReader::new(reader.string()?);
         let types = kinds.iter().map(|&kind| RawType::read(kind, &mut metadata));
         let types = types.collect::<Result<_, _>>().map_err(|fault| at(schema, table, fault))?;
         if !metadata.is_empty() {
@@ -71,7 +71,7 @@ pub(super) fn bit(bitmap: &[u8], n: usize) -> bool {
 }
 
 /// A name behind one byte of length, and a zero after it.
-fn read_name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Fault> {
+fn read_name<'a>(reader: &mut FieldReader<'a>) -> Result<&'a str, Fault> {
     let length = reader.u8()?;
     let name = reader.take(usize::from(length))?;
     if reader.u8()? != 0 {
@@ -127,7 +127,7 @@ mod field {
 impl<'a> OptionalMetadata<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, Fault> {
         let mut found = Self::default();
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         while !reader.is_empty() {
             let kind = reader.u8()?;
             let value = reader.string()?;
@@ -137,7 +137,7 @@ impl<'a> OptionalMetadata<'a> {
     }
 
     fn read_field(&mut self, kind: u8, value: &'a [u8]) -> Result<(), Fault> {
-        let value = Reader::new(value);
+        let value = FieldReader::new(value);
         match kind {
             field::SIGNEDNESS => self.unsigned = value.rest(),
             field::DEFAULT_CHARSET => self.collations = Collations::with_default(value)?,
@@ -151,7 +151,7 @@ impl<'a> OptionalMetadata<'a> {
             field::COLUMN_NAME => self.names = read_all(value, |it| utf8_name(it.string()?))?,
             field::SET_STR_VALUE => self.sets = read_all(value, read_members)?,
             field::ENUM_STR_VALUE => self.enums = read_all(value, read_members)?,
-            field::SIMPLE_PRIMARY_KEY => self.primary_key = read_all(value, Reader::length)?,
+            field::SIMPLE_PRIMARY_KEY => self.primary_key = read_all(value, FieldReader::length)?,
             field::PRIMARY_KEY_WITH_PREFIX => {
                 self.primary_key = read_all(value, |it| {
                     let column = it.length()?;
@@ -173,32 +173,32 @@ impl Collations {
         own.and_then(|at| self.by_column.get(at)).map(|&(_, id)| id).or(self.default)
     }
 
-    fn with_default(mut value: Reader<'_>) -> Result<Self, Fault> {
+    fn with_default(mut value: FieldReader<'_>) -> Result<Self, Fault> {
         let default = Some(read_collation(&mut value)?);
         let mut by_column = read_all(value, |it| Ok((it.length()?, read_collation(it)?)))?;
         by_column.sort_unstable();
         Ok(Self { default, by_column })
     }
 
-    fn for_each(value: Reader<'_>) -> Result<Self, Fault> {
+    fn for_each(value: FieldReader<'_>) -> Result<Self, Fault> {
         let ids = read_all(value, read_collation)?;
         Ok(Self { default: None, by_column: ids.into_iter().enumerate().collect() })
     }
 }
 
-fn read_collation(value: &mut Reader<'_>) -> Result<u16, Fault> {
+fn read_collation(value: &mut FieldReader<'_>) -> Result<u16, Fault> {
     u16::try_from(value.length()?).map_err(|_| corrupt("a collation id is over 65535"))
 }
 
-fn read_members<'a>(value: &mut Reader<'a>) -> Result<Vec<&'a [u8]>, Fault> {
+fn read_members<'a>(value: &mut FieldReader<'a>) -> Result<Vec<&'a [u8]>, Fault> {
     let count = value.length()?;
     (0..count).map(|_| value.string()).collect()
 }
 
 /// Reads items until the field ends. Each takes at least a byte, so there are no more than bytes.
 fn read_all<'a, T>(
-    mut value: Reader<'a>,
-    mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Fault>,
+    mut value: FieldReader<'a>,
+    mut read: impl FnMut(&mut FieldReader<'a>) -> Result<T, Fault>,
 ) -> Result<Vec<T>, Fault> {
     let mut items = Vec::new();
     while !value.is_empty() {

@@ -17,7 +17,7 @@ const MAX_REMEMBERED_BYTES: usize = 2 << 20;
 const MAX_ANNOUNCED: usize = 4096;
 
 /// Says whether a table, by schema and name, is captured.
-pub type Capture = Box<dyn Fn(&str, &str) -> bool + Send>;
+pub type CaptureFilter = Box<dyn Fn(&str, &str) -> bool + Send>;
 
 /// A table map that was read before.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Mapped {
 }
 
 pub(super) struct Tables {
-    capture: Capture,
+    capture: CaptureFilter,
     by_id: HashMap<u64, Mapped>,
     remembered_bytes: usize,
     /// The tables of the current statement: a row may name no other.
@@ -43,20 +43,20 @@ pub(super) struct Tables {
 
 /// Why a table map was not taken, with the table that it is about if that could be read.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedTable {
     pub(super) fault: Fault,
     pub(super) table: Option<(String, String)>,
     pub(super) column: Option<String>,
 }
 
-impl From<Fault> for Refused {
+impl From<Fault> for RefusedTable {
     fn from(fault: Fault) -> Self {
         Self { fault, table: None, column: None }
     }
 }
 
 impl Tables {
-    pub(super) fn new(capture: Capture) -> Self {
+    pub(super) fn new(capture: CaptureFilter) -> Self {
         Self {
             capture,
             by_id: HashMap::new(),
@@ -92,7 +92,7 @@ impl Tables {
     }
 
     /// Takes in a TABLE_MAP event.
-    pub(super) fn announce(&mut self, body: &[u8]) -> Result<(), Refused> {
+    pub(super) fn announce(&mut self, body: &[u8]) -> Result<(), RefusedTable> {
         let id = table_map::table_id(body)?;
         let known = self.by_id.get(&id).is_some_and(|mapped| *mapped.body == *body);
         if !known {
@@ -120,9 +120,9 @@ impl Tables {
         mapped.ok_or_else(|| corrupt("rows of a table that no table map names before them"))
     }
 
-    fn map(&mut self, id: u64, body: &[u8]) -> Result<(), Refused> {
+    fn map(&mut self, id: u64, body: &[u8]) -> Result<(), RefusedTable> {
         let map = TableMap::read(body)?;
-        let mapped = self.read(&map, body).map_err(|(fault, column)| Refused {
+        let mapped = self.read(&map, body).map_err(|(fault, column)| RefusedTable {
             fault,
             table: Some((map.schema.to_owned(), map.table.to_owned())),
             column,

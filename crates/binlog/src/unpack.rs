@@ -8,7 +8,7 @@ use zstd::stream::raw::{Decoder, Operation};
 use super::{
     error::{Fault, corrupt},
     header::EventHeader,
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// The raw type of the event.
@@ -156,14 +156,14 @@ impl Head {
         const PAYLOAD_BYTES: u64 = 1;
         const COMPRESSION: u64 = 2;
         const UNPACKED_BYTES: u64 = 3;
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         let (mut payload, mut compression, mut unpacked) = (None, None, None);
         loop {
             let field = reader.length_encoded()?;
             if field == END {
                 break;
             }
-            let mut value = Reader::new(reader.string()?);
+            let mut value = FieldReader::new(reader.string()?);
             match field {
                 PAYLOAD_BYTES => payload = Some(value.length_encoded()?),
                 COMPRESSION => compression = Some(value.length_encoded()?),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     error::{Fault, corrupt},
-    reader::Reader,
+    reader::FieldReader,
 };
 
 /// What an XA transaction is called by its clients.
@@ -34,7 +34,7 @@ const MAX_PART_BYTES: usize = 64;
 impl XaOutcome {
     /// Reads the body of an XA_PREPARE event (`XA_prepare_event` in the server's source).
     pub(super) fn read(body: &[u8]) -> Result<Self, Fault> {
-        let mut reader = Reader::new(body);
+        let mut reader = FieldReader::new(body);
         let one_phase = reader.u8()?;
         let format = reader.u32()?;
         let (global, branch) = (reader.u32()? as usize, reader.u32()? as usize);

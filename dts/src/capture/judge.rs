@@ -13,7 +13,7 @@ use crate::{
 
 /// Changes of captured tables that were told in the log, since the binlog has no rows of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct SaidInLog {
     /// Changes that were logged as statements.
     pub statements: u64,
     /// Tables of which a statement took rows away as a whole.

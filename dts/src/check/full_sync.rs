@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::noted::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named};
+use super::noted::{NOT_SYSTEM, NotedTable, WITHOUT_PRIMARY, ask, named};
 use crate::{
     capture::Capture,
     check::{Finding, Severity},
@@ -152,7 +152,7 @@ async fn hidden_keys(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
          AND c.CHARACTER_OCTET_LENGTH > {MAX_INDEXED_BYTES} \
          GROUP BY t.TABLE_SCHEMA, t.TABLE_NAME ORDER BY 1, 2"
     );
-    let tables: Vec<Noted> = ask(conn, capture, &query).await?;
+    let tables: Vec<NotedTable> = ask(conn, capture, &query).await?;
     Ok((!tables.is_empty()).then(|| Finding {
         severity: Severity::Warn,
         name: "long_unique_key",

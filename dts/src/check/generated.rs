@@ -1,6 +1,6 @@
 //! Generated columns, which newer MariaDB servers do not log with every change.
 
-use super::noted::{NOT_SYSTEM, Noted, named};
+use super::noted::{NOT_SYSTEM, NotedTable, named};
 use crate::{
     capture::Capture,
     check::{Finding, Severity},
@@ -34,11 +34,11 @@ pub(super) async fn of_generated(
 
 fn not_logged(rows: &[(String, String, String)]) -> Option<Finding> {
     let of_tables = rows.chunk_by(|a, b| (&a.0, &a.1) == (&b.0, &b.1));
-    let tables: Vec<Noted> = of_tables
+    let tables: Vec<NotedTable> = of_tables
         .filter_map(|columns| {
             let (schema, table, _) = columns.first()?;
             let names: Vec<&str> = columns.iter().map(|(.., column)| column.as_str()).collect();
-            Some(Noted::new(format!("{schema}.{table}"), names.join(", ")))
+            Some(NotedTable::new(format!("{schema}.{table}"), names.join(", ")))
         })
         .collect();
     (!tables.is_empty()).then(|| Finding {
@@ -64,11 +64,11 @@ fn in_keys(rows: &[(String, String, String)], capture: &Capture) -> Option<Findi
     let is_named = |(schema, table, column): &&(String, String, String)| {
         capture.key_columns(schema, table).is_some_and(|key| key.contains(column))
     };
-    let columns: Vec<Noted> = rows
+    let columns: Vec<NotedTable> = rows
         .iter()
         .filter(is_named)
         .map(|(schema, table, column)| {
-            Noted::new(format!("{schema}.{table}.{column}"), String::new())
+            NotedTable::new(format!("{schema}.{table}.{column}"), String::new())
         })
         .collect();
     (!columns.is_empty()).then(|| Finding {

@@ -16,12 +16,12 @@ pub(super) const WITHOUT_PRIMARY: &str = "LEFT JOIN information_schema.STATISTIC
     WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL";
 
 /// A captured table that something is to be said about, and what.
-pub(super) struct Noted {
+pub(super) struct NotedTable {
     pub(super) table: String,
     pub(super) detail: String,
 }
 
-impl Noted {
+impl NotedTable {
     pub(super) fn new(table: String, detail: String) -> Self {
         Self { table, detail }
     }
@@ -32,20 +32,20 @@ pub(super) async fn ask(
     conn: &mut Conn,
     capture: &Capture,
     query: &str,
-) -> mysql_async::Result<Vec<Noted>> {
+) -> mysql_async::Result<Vec<NotedTable>> {
     let rows: Vec<(String, String, String)> = conn.query(query).await?;
     let captured = rows.into_iter().filter(|(schema, table, _)| capture.includes(schema, table));
     Ok(captured
-        .map(|(schema, table, detail)| Noted { table: format!("{schema}.{table}"), detail })
+        .map(|(schema, table, detail)| NotedTable { table: format!("{schema}.{table}"), detail })
         .collect())
 }
 
 /// The first of them by name, and how many more there are.
-pub(super) fn named(tables: &[Noted]) -> String {
+pub(super) fn named(tables: &[NotedTable]) -> String {
     let shown: Vec<String> = tables
         .iter()
         .take(MAX_NAMED)
-        .map(|Noted { table, detail }| match detail.as_str() {
+        .map(|NotedTable { table, detail }| match detail.as_str() {
             "" => table.clone(),
             detail => format!("{table} ({detail})"),
         })

@@ -4,7 +4,7 @@ use service::glob;
 
 use super::{
     generated::of_generated,
-    noted::{NOT_SYSTEM, Noted, WITHOUT_PRIMARY, ask, named},
+    noted::{NOT_SYSTEM, NotedTable, WITHOUT_PRIMARY, ask, named},
 };
 use crate::{
     capture::Capture,
@@ -70,7 +70,10 @@ async fn without_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
 
 /// Tables with a unique key that a server takes for the primary one where there is none, also in
 /// its binlog: of whole columns that cannot be NULL.
-async fn with_unique_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<Noted>> {
+async fn with_unique_key(
+    conn: &mut Conn,
+    capture: &Capture,
+) -> mysql_async::Result<Vec<NotedTable>> {
     let query = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.STATISTICS \
          WHERE NON_UNIQUE = 0 AND INDEX_NAME <> 'PRIMARY' AND TABLE_SCHEMA {NOT_SYSTEM} \
@@ -105,7 +108,10 @@ async fn cascades(
     }))
 }
 
-async fn listed_cascades(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<Noted>> {
+async fn listed_cascades(
+    conn: &mut Conn,
+    capture: &Capture,
+) -> mysql_async::Result<Vec<NotedTable>> {
     let query = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONCAT('of ', REFERENCED_TABLE_NAME, \
         IF(DELETE_RULE IN ('CASCADE', 'SET NULL'), CONCAT(', ON DELETE ', DELETE_RULE), ''), \
         IF(UPDATE_RULE IN ('CASCADE', 'SET NULL'), CONCAT(', ON UPDATE ', UPDATE_RULE), '')) \
@@ -117,7 +123,10 @@ async fn listed_cascades(conn: &mut Conn, capture: &Capture) -> mysql_async::Res
 
 /// MariaDB lists the rules of foreign keys only to who may more than SELECT; but which tables have
 /// some it tells, and shows their definitions.
-async fn shown_cascades(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Vec<Noted>> {
+async fn shown_cascades(
+    conn: &mut Conn,
+    capture: &Capture,
+) -> mysql_async::Result<Vec<NotedTable>> {
     let query = format!(
         "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME, '' FROM information_schema.KEY_COLUMN_USAGE \
          WHERE REFERENCED_TABLE_NAME IS NOT NULL AND TABLE_SCHEMA {NOT_SYSTEM} ORDER BY 1, 2"
@@ -135,12 +144,12 @@ async fn shown_cascades(conn: &mut Conn, capture: &Capture) -> mysql_async::Resu
             Err(error) => return Err(error),
         };
         let table = format!("{schema}.{table}");
-        found.extend(details.into_iter().map(|detail| Noted { table: table.clone(), detail }));
+        found.extend(details.into_iter().map(|detail| NotedTable { table: table.clone(), detail }));
     }
     let unread = children.len().saturating_sub(MAX_SHOWN);
     if unread > 0 {
         let table = format!("those of {unread} more tables cannot be seen");
-        found.push(Noted { table, detail: String::new() });
+        found.push(NotedTable { table, detail: String::new() });
     }
     Ok(found)
 }
@@ -188,12 +197,12 @@ async fn charsets(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opt
          WHERE c.TABLE_SCHEMA {NOT_SYSTEM} ORDER BY 1, 2, 3"
     );
     let rows: Vec<(String, String, String, String, u16)> = conn.query(query).await?;
-    let tables: Vec<Noted> = rows
+    let tables: Vec<NotedTable> = rows
         .into_iter()
         .filter(|(schema, table, _, _, collation)| {
             !binlog::knows_collation(*collation) && capture.includes(schema, table)
         })
-        .map(|(schema, table, column, charset, _)| Noted {
+        .map(|(schema, table, column, charset, _)| NotedTable {
             table: format!("{schema}.{table}.{column}"),
             detail: charset,
         })
@@ -244,10 +253,13 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
         };
         seen.iter().any(fits)
     };
-    let unseen: Vec<Noted> = capture
+    let unseen: Vec<NotedTable> = capture
         .globs()
         .filter(|(schema, table)| !is_seen(schema, table))
-        .map(|(schema, table)| Noted { table: format!("{schema}.{table}"), detail: String::new() })
+        .map(|(schema, table)| NotedTable {
+            table: format!("{schema}.{table}"),
+            detail: String::new(),
+        })
         .collect();
     Ok((!unseen.is_empty()).then(|| Finding {
         severity: Severity::Warn,

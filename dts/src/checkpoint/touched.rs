@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use binlog::{DomainGtid, Gtid, GtidSet, InvalidGtidSet, Origin, TablePlan};
+use binlog::{DomainGtid, Gtid, GtidOrigin, GtidSet, InvalidGtidSet, TablePlan};
 use serde::{Deserialize, Serialize};
 
 /// Tables that are remembered: those changed last. What is lost is nearly always the last second or
@@ -186,7 +186,7 @@ fn parts(gtid: &Gtid) -> (String, u64) {
     match gtid {
         Gtid::Mysql { uuid, tag, gno } => {
             let tag = tag.as_deref().unwrap_or_default().to_owned();
-            (Origin { uuid: *uuid, tag }.to_string(), *gno)
+            (GtidOrigin { uuid: *uuid, tag }.to_string(), *gno)
         }
         Gtid::Mariadb(DomainGtid { domain, server_id, sequence }) => {
             (format!("{domain}-{server_id}"), *sequence)

@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use config::FullSyncConfig;
 
-pub use source::Source;
+pub use source::TableSource;
 pub use sql::{
     cursor::{Bounds, Cursor},
     error::{TableError, TableResult},
@@ -41,10 +41,10 @@ pub(crate) use sql::{
     table::MAX_INDEXED_BYTES,
     watermark::{NO_TABLE, lack_of_lock, why_locked},
 };
-pub(crate) use stream::{Syncs, merge::Room};
+pub(crate) use stream::{FullSyncs, merge::MergeRoom};
 pub(crate) use tasks::{
     Tasks,
-    catalog::{Catalog, Entries},
+    catalog::{CatalogEntries, TableCatalog},
 };
 
 /// Now, in milliseconds since 1970.

@@ -25,14 +25,14 @@ const MAX_STANDSTILL_SECONDS: u32 = 604_800;
 
 /// The server that the stream comes from.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct TableSource {
     /// How it is spoken to.
     pub config: SourceConfig,
     /// What it said of itself.
     pub server: Server,
 }
 
-impl Source {
+impl TableSource {
     /// Whether a read shows all that the server says it does. `log_status` tells of transactions
     /// that the engine is about to commit, and so do MariaDB's snapshots where a binlog file ends
     /// and at the end of XA transactions: for moments, but a stream may be as quick.

@@ -13,18 +13,18 @@ use crate::error::{Error, Result};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Instance {
+struct CanalInstance {
     destination: String,
     #[serde(default)]
-    client_datas: Vec<Client>,
+    client_datas: Vec<CanalClient>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Client {
+struct CanalClient {
     client_identity: Identity,
     #[serde(default)]
-    cursor: Option<Cursor>,
+    cursor: Option<CanalCursor>,
 }
 
 #[derive(Deserialize)]
@@ -35,14 +35,14 @@ struct Identity {
 }
 
 #[derive(Deserialize)]
-struct Cursor {
+struct CanalCursor {
     #[serde(alias = "position")]
-    postion: Entry,
+    postion: CanalEntry,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct CanalEntry {
     journal_name: String,
     position: u64,
     #[serde(default)]
@@ -73,13 +73,13 @@ pub fn read_canal(bytes: &[u8], destination: Option<&str>) -> Result<Stopped> {
 }
 
 /// Adds the cursors of one JSON value: an instance has one per client, and its name.
-fn collect(value: Value, found: &mut Vec<(String, Entry)>) -> serde_json::Result<()> {
+fn collect(value: Value, found: &mut Vec<(String, CanalEntry)>) -> serde_json::Result<()> {
     if value.get("clientDatas").is_none() {
-        let cursor: Cursor = serde_json::from_value(value)?;
+        let cursor: CanalCursor = serde_json::from_value(value)?;
         found.push((String::new(), cursor.postion));
         return Ok(());
     }
-    let Instance { destination, client_datas } = serde_json::from_value(value)?;
+    let CanalInstance { destination, client_datas } = serde_json::from_value(value)?;
     let several = client_datas.len() > 1;
     for client in client_datas {
         let Some(cursor) = client.cursor else { continue };

@@ -36,10 +36,10 @@ pub fn read_debezium(bytes: &[u8], server: Option<&str>) -> Result<Stopped> {
     stopped(choose(found, server, what)?)
 }
 
-type Entries = Vec<(String, Option<Map<String, Value>>)>;
+type OffsetEntries = Vec<(String, Option<Map<String, Value>>)>;
 
-fn read_java(bytes: &[u8]) -> Result<Entries, String> {
-    let mut entries = Entries::new();
+fn read_java(bytes: &[u8]) -> Result<OffsetEntries, String> {
+    let mut entries = OffsetEntries::new();
     for (key, value) in java_map::read(bytes)? {
         let Some(server) = server_of(key)? else { continue };
         entries.push((server, value.map(read_object).transpose()?));
@@ -48,9 +48,9 @@ fn read_java(bytes: &[u8]) -> Result<Entries, String> {
 }
 
 /// Lines of key, tab and value, as Kafka's console consumer prints them with `print.key=true`.
-fn read_lines(bytes: &[u8]) -> Result<Entries, String> {
+fn read_lines(bytes: &[u8]) -> Result<OffsetEntries, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-    let mut entries = Entries::new();
+    let mut entries = OffsetEntries::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let place = |reason: String| format!("line {}: {reason}", at + 1);
         let (key, value) =

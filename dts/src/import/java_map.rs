@@ -48,11 +48,11 @@ const BYTES_HANDLE: u32 = 0x007e_0002;
 const MAX_ENTRIES: u32 = 100_000;
 
 /// A key and its value; a value that was removed is `None`.
-pub(super) type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
+pub(super) type JavaEntry<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The map's entries, in the order of the file; an error says what was found where.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
-    let mut reader = Reader { rest: bytes, length: bytes.len(), knows_bytes: false };
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<JavaEntry<'_>>, String> {
+    let mut reader = JavaReader { rest: bytes, length: bytes.len(), knows_bytes: false };
     reader.expect(&MAGIC, "a Java object stream")?;
     reader.expect(&[OBJECT, CLASS], "an object")?;
     reader.expect_name(MAP_NAME)?;
@@ -77,7 +77,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
     Ok(found)
 }
 
-struct Reader<'a> {
+struct JavaReader<'a> {
     rest: &'a [u8],
     /// Of the whole.
     length: usize,
@@ -85,7 +85,7 @@ struct Reader<'a> {
     knows_bytes: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JavaReader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
         let split = self.rest.split_at_checked(length);
         let (taken, rest) =

@@ -24,7 +24,7 @@ pub struct MaxwellRow {
 }
 
 /// A row of the table.
-struct Stored {
+struct MaxwellPosition {
     server_id: u64,
     file: Option<String>,
     pos: Option<u64>,
@@ -63,7 +63,7 @@ async fn read_rows(
     conn: &mut Conn,
     config: &SourceConfig,
     row: &MaxwellRow,
-) -> Result<Vec<Stored>> {
+) -> Result<Vec<MaxwellPosition>> {
     let schema = row.schema.replace('`', "``");
     let statement = format!(
         "SELECT server_id, binlog_file, binlog_position, gtid_set FROM `{schema}`.positions \
@@ -88,8 +88,8 @@ async fn read_rows(
     Ok(rows.iter().map(stored).collect())
 }
 
-fn stored(row: &Row) -> Stored {
-    Stored {
+fn stored(row: &Row) -> MaxwellPosition {
+    MaxwellPosition {
         server_id: row.get("server_id").unwrap_or_default(),
         file: row.get::<Option<String>, _>("binlog_file").flatten(),
         pos: row.get::<Option<u64>, _>("binlog_position").flatten(),
@@ -98,14 +98,18 @@ fn stored(row: &Row) -> Stored {
 }
 
 /// The row of this server, or the one that holds for any because it goes by GTIDs.
-fn choose_row(found: Vec<Stored>, server_id: u64, row: &MaxwellRow) -> Result<Stored> {
+fn choose_row(
+    found: Vec<MaxwellPosition>,
+    server_id: u64,
+    row: &MaxwellRow,
+) -> Result<MaxwellPosition> {
     let MaxwellRow { schema, client_id } = row;
     let others: Vec<String> = found.iter().map(|stored| stored.server_id.to_string()).collect();
-    let fits = |stored: &Stored| {
+    let fits = |stored: &MaxwellPosition| {
         let by_gtids = stored.gtids.as_deref().is_some_and(|gtids| !gtids.is_empty());
         stored.server_id == server_id || (stored.server_id == 0 && by_gtids)
     };
-    let mut fitting: Vec<Stored> = found.into_iter().filter(fits).collect();
+    let mut fitting: Vec<MaxwellPosition> = found.into_iter().filter(fits).collect();
     match fitting.len() {
         1 => Ok(fitting.remove(0)),
         0 if others.is_empty() => Err(Error::refused(

@@ -8,7 +8,7 @@ use crate::{
     checkpoint::{Saved, SourcePosition},
     config::{Config, Start},
     error::{Error, Result},
-    replica::{self, Conn, Depth, Place, Server},
+    replica::{self, Conn, Depth, LocatedPlace, Server},
 };
 
 /// A tool may store a GTID set that is behind its own file and position by one transaction:
@@ -51,8 +51,8 @@ pub async fn settle(
 }
 
 /// The boundary that a tool means by a place; `None` when it means none.
-fn boundary(stopped: &Stopped, place: &Place) -> Option<SourcePosition> {
-    let Place { before, after, depth } = place.clone();
+fn boundary(stopped: &Stopped, place: &LocatedPlace) -> Option<SourcePosition> {
+    let LocatedPlace { before, after, depth } = place.clone();
     match (stopped.tool, depth) {
         (_, Depth::Torn) => None,
         (_, Depth::Boundary) if stopped.sent.is_nothing() => Some(before),
@@ -90,7 +90,7 @@ fn agree(gtids: &GtidSet, position: SourcePosition, stopped: &Stopped) -> Result
     ))
 }
 
-fn no_place(stopped: &Stopped, place: Option<&Place>) -> Error {
+fn no_place(stopped: &Stopped, place: Option<&LocatedPlace>) -> Error {
     let Stopped { file, pos, sent, .. } = stopped;
     match place {
         None => Error::refused(

@@ -27,12 +27,12 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 pub(super) async fn skip_sent(config: &Config, saved: Saved, sent: Sent) -> Result<Saved> {
     let conn = replica::connect(&config.source).await?;
     let mut stream = Stream::open(conn, &config.source, &saved.position, AtEnd::Stop).await?;
-    let mut reading = Reading::new(config, &saved, sent);
+    let mut reading = SentReading::new(config, &saved, sent);
     while let Some(event) = stream.next().await? {
         match reading.take(&event)? {
-            Progress::Before => {}
-            Progress::Inside => return Ok(Saved { skip: reading.skip(), ..saved }),
-            Progress::Ended(end) => return whole(saved, &end),
+            SentPart::Before => {}
+            SentPart::Inside => return Ok(Saved { skip: reading.skip(), ..saved }),
+            SentPart::Ended(end) => return whole(saved, &end),
         }
     }
     Err(shorter(sent, "it is not there"))
@@ -61,7 +61,7 @@ fn shorter(sent: Sent, found: &str) -> Error {
 }
 
 /// Where an event left us.
-enum Progress {
+enum SentPart {
     /// There is more that was sent.
     Before,
     /// This was the last event of which something was sent.
@@ -70,7 +70,7 @@ enum Progress {
     Ended(TransactionEnd),
 }
 
-struct Reading {
+struct SentReading {
     decoder: Decoder,
     publisher: Publisher,
     batch: Batch,
@@ -83,7 +83,7 @@ struct Reading {
     has_taken_back: bool,
 }
 
-impl Reading {
+impl SentReading {
     fn new(config: &Config, saved: &Saved, sent: Sent) -> Self {
         let capture = Arc::clone(&config.capture);
         let mut decoder = Decoder::new(move |schema, table| capture.includes(schema, table));
@@ -98,7 +98,7 @@ impl Reading {
         Self { decoder, publisher, batch, sent, next, is_packed: false, has_taken_back: false }
     }
 
-    fn take(&mut self, event: &replica::Event) -> Result<Progress> {
+    fn take(&mut self, event: &replica::Event) -> Result<SentPart> {
         self.is_packed |= event.raw().header.kind == TRANSACTION_PAYLOAD;
         if self.is_packed {
             return self.take_packed(event);
@@ -122,7 +122,7 @@ impl Reading {
         match (step, *next) {
             (Step::Xa(..), _) => Err(in_xa()),
             (Step::Ended(end) | Step::RolledBack(end), Some(at)) if at == sent.events => {
-                Ok(Progress::Ended(end))
+                Ok(SentPart::Ended(end))
             }
             (Step::Ended(_) | Step::RolledBack(_) | Step::TornOff, at) => {
                 let at = at.unwrap_or_default() + 1;
@@ -136,26 +136,26 @@ impl Reading {
                 "the tool stopped inside a transaction of which the server rolled back a part",
                 "start the tool once more, and stop it when nothing is written",
             )),
-            _ if is_last => Ok(Progress::Inside),
+            _ if is_last => Ok(SentPart::Inside),
             (Step::BackTo(_), at) => {
                 self.has_taken_back = true;
                 *next = at.map(|at| at + 1);
-                Ok(Progress::Before)
+                Ok(SentPart::Before)
             }
             (Step::Begun, _) => {
                 *next = Some(0);
-                Ok(Progress::Before)
+                Ok(SentPart::Before)
             }
             (_, at) => {
                 *next = at.map(|at| at + 1);
-                Ok(Progress::Before)
+                Ok(SentPart::Before)
             }
         }
     }
 
     /// An event of a compressed transaction, to its end. The tool does not say in which of its
     /// events it stood, only how many rows it had sent of that, so at least so many of the whole.
-    fn take_packed(&mut self, event: &replica::Event) -> Result<Progress> {
+    fn take_packed(&mut self, event: &replica::Event) -> Result<SentPart> {
         let Self { decoder, publisher, batch, sent, .. } = self;
         let step = decoder.decode(&event.raw(), &mut |change| {
             if change.row < sent.rows { publisher.publish(change, batch) } else { Ok(()) }
@@ -166,7 +166,7 @@ impl Reading {
         match step {
             Step::Xa(..) => Err(in_xa()),
             Step::Ended(end) if sent.events > 0 || sent.rows == end.rows => {
-                Ok(Progress::Ended(end))
+                Ok(SentPart::Ended(end))
             }
             Step::Ended(end) if sent.rows > end.rows => {
                 Err(shorter(*sent, &format!("that event has {} rows", end.rows)))
@@ -178,9 +178,9 @@ impl Reading {
                     "the tool stopped inside a compressed transaction, and does not store where: \
                      what is behind so many rows of it comes again"
                 );
-                Ok(Progress::Inside)
+                Ok(SentPart::Inside)
             }
-            _ => Ok(Progress::Before),
+            _ => Ok(SentPart::Before),
         }
     }
 

@@ -17,16 +17,16 @@ pub(super) struct Job {
     pub(super) saved: Saved,
     /// Commit time of the newest transaction in it.
     pub(super) newest_commit: Option<SystemTime>,
-    pub(super) pace: Pace,
+    pub(super) pace: AppendPace,
     /// What else the checkpoint is to have.
     pub(super) changes: Vec<CheckpointChange>,
     /// The full syncs of which a chunk is complete with it.
-    pub(super) synced: Vec<String>,
+    pub(super) full_syncs: Vec<String>,
 }
 
 /// What the bus may do with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(super) enum AppendPace {
     /// Make it durable now: nothing else comes for the moment.
     Settle,
     /// Leave it open, so that one commit covers what comes next too.
@@ -45,7 +45,7 @@ pub(super) struct Durable {
     pub(super) saved: Saved,
     pub(super) appended: Appended,
     /// The full syncs of which a chunk is durable now.
-    pub(super) synced: Vec<String>,
+    pub(super) full_syncs: Vec<String>,
 }
 
 /// The task that owns the producer. At most one job is under way.
@@ -107,12 +107,12 @@ async fn append_all(
     mut jobs: mpsc::Receiver<Job>,
     report: mpsc::Sender<Done>,
 ) -> Result<()> {
-    let (mut open, mut open_synced) = (Appended::default(), Vec::new());
+    let (mut open, mut open_full_syncs) = (Appended::default(), Vec::new());
     while let Some(job) = jobs.recv().await {
-        let Job { mut batch, saved, newest_commit, pace, changes, synced } = job;
+        let Job { mut batch, saved, newest_commit, pace, changes, full_syncs } = job;
         let begun = Instant::now();
         let durability = append(&mut *producer, &batch, (&saved, changes, pace)).await?;
-        open_synced.extend(synced);
+        open_full_syncs.extend(full_syncs);
         let took = begun.elapsed();
         open += Appended {
             records: batch.len(),
@@ -125,7 +125,7 @@ async fn append_all(
         let durable = (durability == Durability::Durable).then(|| Durable {
             saved,
             appended: std::mem::take(&mut open),
-            synced: std::mem::take(&mut open_synced),
+            full_syncs: std::mem::take(&mut open_full_syncs),
         });
         if report.send(Done { batch, durable }).await.is_err() {
             break;
@@ -139,12 +139,12 @@ async fn append_all(
 pub(super) async fn append(
     producer: &mut dyn Producer,
     batch: &Batch,
-    (saved, mut changes, pace): (&Saved, Vec<CheckpointChange>, Pace),
+    (saved, mut changes, pace): (&Saved, Vec<CheckpointChange>, AppendPace),
 ) -> Result<Durability> {
     changes.push((POSITION_KEY.to_owned(), Some(saved.to_bytes())));
     match pace {
-        Pace::MoreComes => Ok(producer.append_more(batch, &changes).await?),
-        Pace::Settle => {
+        AppendPace::MoreComes => Ok(producer.append_more(batch, &changes).await?),
+        AppendPace::Settle => {
             producer.append(batch, &changes).await?;
             Ok(Durability::Durable)
         }

@@ -19,15 +19,15 @@ const MAX_MEMORY_BYTES: usize = 4 << 20;
 
 /// Those that are open.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldXa {
     config: XaConfig,
     /// Being read, and not prepared yet.
-    reading: Kept,
-    prepared: HashMap<Xid, (Transaction, Kept)>,
+    reading: KeptEvents,
+    prepared: HashMap<Xid, (Transaction, KeptEvents)>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptEvents {
     spool: Spool,
     bytes: u64,
     /// Rows that were taken back.
@@ -39,20 +39,20 @@ struct Kept {
 }
 
 /// What is kept of a transaction that is committed.
-pub(super) struct Taken {
+pub(super) struct TakenXa {
     pub(super) events: SpoolReader,
     /// Its rows, captured or not, without those that were taken back.
     pub(super) rows: u64,
 }
 
-impl Held {
+impl HeldXa {
     pub(super) fn new(config: &XaConfig) -> Self {
-        Self { config: config.clone(), reading: Kept::default(), prepared: HashMap::new() }
+        Self { config: config.clone(), reading: KeptEvents::default(), prepared: HashMap::new() }
     }
 
     /// Another one is read from here on. What was read of one that broke off does not count.
     pub(super) fn begin(&mut self) {
-        self.reading = Kept::default();
+        self.reading = KeptEvents::default();
     }
 
     /// Keeps an event of the one that is being read.
@@ -71,14 +71,14 @@ impl Held {
 
     /// The one that is being read has a savepoint here, behind so many rows.
     pub(super) fn savepoint(&mut self, name: SavepointName, rows: u64) {
-        let Kept { bytes, taken_back, savepoints, .. } = &mut self.reading;
+        let KeptEvents { bytes, taken_back, savepoints, .. } = &mut self.reading;
         savepoints.set(name, (*bytes, rows - *taken_back));
     }
 
     /// What was kept of the one that is being read behind a savepoint was taken back, when there
     /// were so many rows.
     pub(super) fn back_to(&mut self, name: &SavepointName, rows: u64) -> Result<()> {
-        let Kept { spool, bytes, taken_back, savepoints, .. } = &mut self.reading;
+        let KeptEvents { spool, bytes, taken_back, savepoints, .. } = &mut self.reading;
         let (bytes_then, rows_then) = savepoints.back_to(name)?;
         (*bytes, *taken_back) = (bytes_then, rows - rows_then);
         let cut = spool.truncate(*bytes);
@@ -94,21 +94,21 @@ impl Held {
     }
 
     /// The events of the one that was read, of so many rows, which is committed already.
-    pub(super) fn take_read(&mut self, rows: u64) -> Result<Taken> {
+    pub(super) fn take_read(&mut self, rows: u64) -> Result<TakenXa> {
         let mut kept = std::mem::take(&mut self.reading);
         kept.rows = rows - kept.taken_back;
         self.read(kept)
     }
 
     /// The events of one that is committed now; `None` when it was never read.
-    pub(super) fn take(&mut self, xid: &Xid) -> Result<Option<(Transaction, Taken)>> {
+    pub(super) fn take(&mut self, xid: &Xid) -> Result<Option<(Transaction, TakenXa)>> {
         let Some((transaction, kept)) = self.prepared.remove(xid) else { return Ok(None) };
         Ok(Some((transaction, self.read(kept)?)))
     }
 
-    fn read(&self, kept: Kept) -> Result<Taken> {
+    fn read(&self, kept: KeptEvents) -> Result<TakenXa> {
         let events = kept.spool.read().map_err(|error| self.unusable(&error))?;
-        Ok(Taken { events, rows: kept.rows })
+        Ok(TakenXa { events, rows: kept.rows })
     }
 
     /// One that is rolled back; `None` when it was never read, and then nothing is lost.

@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::{
-    append::{Appender, Pace},
+    append::{AppendPace, Appender},
     collision::Collisions,
     damage::Damage,
-    read::Reader,
-    types::Seen,
+    read::StreamReader,
+    types::SeenTypes,
 };
 use crate::{
     bus::LastBus,
@@ -35,7 +35,9 @@ use crate::{
     checkpoint::{Saved, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
-    full_sync::{Catalog, Common, Entries, Live, Source, Syncs, Tasks, Throttle},
+    full_sync::{
+        CatalogEntries, Common, FullSyncs, Live, TableCatalog, TableSource, Tasks, Throttle,
+    },
     replica::{self, AtEnd, Hosts, Managed, Resumed, Server},
     status::{Phase, Status},
     watch::watch,
@@ -173,8 +175,8 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let host = source.config.clone();
     let hides_types = source.server.hides_types();
     let managed = Managed::of(&source.server);
-    let syncs = start_syncs(ends, source, kept);
-    let mut reader = Reader::new((config, &host), (stream, syncs), (saved, &from));
+    let full_syncs = start_full_syncs(ends, source, kept);
+    let mut reader = StreamReader::new((config, &host), (stream, full_syncs), (saved, &from));
     if hides_types {
         reader = reader.asking_for_types(seen);
     }
@@ -201,7 +203,11 @@ fn advise(error: Error, managed: Managed) -> Error {
     }
 }
 
-fn start_syncs(ends: &Ends<'_>, source: Source, kept: (Tasks, Entries)) -> Syncs {
+fn start_full_syncs(
+    ends: &Ends<'_>,
+    source: TableSource,
+    kept: (Tasks, CatalogEntries),
+) -> FullSyncs {
     let Ends { config, bus, .. } = ends;
     let common = Common {
         source,
@@ -213,7 +219,7 @@ fn start_syncs(ends: &Ends<'_>, source: Source, kept: (Tasks, Entries)) -> Syncs
         turns: Semaphore::new(config.full_sync.parallel),
         live: Live::new(),
     };
-    Syncs::start(&config.name, common, kept)
+    FullSyncs::start(&config.name, common, kept)
 }
 
 struct Prepared {
@@ -221,11 +227,11 @@ struct Prepared {
     resumed: Resumed,
     stream: replica::Stream,
     /// Where the stream comes from.
-    source: Source,
+    source: TableSource,
     /// What the checkpoint has of full syncs, and of the tables.
-    kept: (Tasks, Entries),
+    kept: (Tasks, CatalogEntries),
     /// What was seen of columns that the binlog hides something of.
-    seen: Seen,
+    seen: SeenTypes,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
@@ -235,7 +241,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     status.enter(Phase::Connecting);
     let (saved, tasks) =
         (saved_in(&checkpoint)?, Tasks::load(&checkpoint, config.capture.captured())?);
-    let seen = Seen::load(&checkpoint)?;
+    let seen = SeenTypes::load(&checkpoint)?;
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);
     if hosts.is_new(&source.server) {
@@ -255,16 +261,16 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     }
     LastBus::note(config).await;
     status.at(&resumed.saved);
-    let replica::Source { config: host, conn, server, .. } = source;
+    let replica::OpenSource { config: host, conn, server, .. } = source;
     let stream = replica::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
-    let source = Source { config: host, server };
-    let kept = (tasks, Catalog::kept(&checkpoint));
+    let source = TableSource { config: host, server };
+    let kept = (tasks, TableCatalog::kept(&checkpoint));
     Ok(Prepared { producer, resumed, stream, source, kept, seen })
 }
 
 /// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.
-async fn look(config: &Config, source: &mut replica::Source) -> Result<()> {
-    let replica::Source { config: host, conn, server, .. } = source;
+async fn look(config: &Config, source: &mut replica::OpenSource) -> Result<()> {
+    let replica::OpenSource { config: host, conn, server, .. } = source;
     let mut findings = server.findings();
     findings.extend(check::of_source(conn, (host, config), server).await);
     for finding in &findings {
@@ -300,22 +306,26 @@ async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -
 /// The first start: resolves the configured place once, and saves it before anything is read.
 async fn begin(
     config: &Config,
-    source: &mut replica::Source,
+    source: &mut replica::OpenSource,
     (producer, checkpoint): (&mut dyn Producer, &Checkpoint),
 ) -> Result<Resumed> {
-    let replica::Source { config: host, conn, server, .. } = source;
+    let replica::OpenSource { config: host, conn, server, .. } = source;
     let position = replica::resolve_start(conn, host, server, &config.start).await?;
     let mut saved = Saved::new(server.uuid.clone(), position);
     saved.seq = seq_in(checkpoint)?;
-    append::append(producer, &event_bus::Batch::default(), (&saved, Vec::new(), Pace::Settle))
-        .await?;
+    append::append(
+        producer,
+        &event_bus::Batch::default(),
+        (&saved, Vec::new(), AppendPace::Settle),
+    )
+    .await?;
     info!(start = ?config.start, file = saved.position.file, pos = saved.position.pos, "first start");
     Ok(Resumed::at(saved))
 }
 
 /// Says once what is lost, and saves the position without it before anything is read.
 async fn accept_loss(saved: &Saved, producer: &mut dyn Producer) -> Result<()> {
-    append::append(producer, &event_bus::Batch::default(), (saved, Vec::new(), Pace::Settle))
+    append::append(producer, &event_bus::Batch::default(), (saved, Vec::new(), AppendPace::Settle))
         .await?;
     if let Some(loss) = &saved.loss {
         error!(

@@ -1,9 +1,9 @@
 //! The reading end of the corridor: events become records in a batch, batches go to the appender.
 
 mod fate;
+mod full_syncs;
 mod open;
 mod statements;
-mod sync;
 mod timing;
 mod versioned;
 mod xa;
@@ -19,22 +19,22 @@ use mysql_common::binlog::consts::EventType;
 use tokio::time::Instant;
 
 use self::{
-    open::Open,
+    open::OpenState,
     timing::Timing,
     xa::{Behind, Replay},
 };
 use super::{
     Stops,
-    append::{Appender, Done, Durable, Job, Pace},
-    held::Held,
-    types::{Seen, Types},
+    append::{AppendPace, Appender, Done, Durable, Job},
+    held::HeldXa,
+    types::{SeenTypes, Types},
 };
 use crate::{
-    capture::{Capture, Told},
+    capture::{Capture, SaidInLog},
     checkpoint::{Saved, Seq, Skip, SourcePosition, Touching},
     config::{Config, SourceConfig},
     error::{Error, Result},
-    full_sync::{Syncs, now_ms},
+    full_sync::{FullSyncs, now_ms},
     publish::Publisher,
     replica::{Event, Stream},
     status::Status,
@@ -49,7 +49,7 @@ const MAX_EVENTS_AT_ONCE: usize = 1000;
 /// How long a stop waits for the append under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Reader {
+pub(super) struct StreamReader {
     /// Where the stream comes from.
     source: SourceConfig,
     stream: Stream,
@@ -57,7 +57,7 @@ pub(super) struct Reader {
     publisher: Publisher,
     capture: Arc<Capture>,
     /// XA transactions that are prepared.
-    held: Held,
+    held: HeldXa,
     /// One of these that is committed, while it is published: nothing else is read meanwhile.
     replay: Option<Replay>,
     /// While we read what lies before the saved position.
@@ -71,27 +71,27 @@ pub(super) struct Reader {
     /// The tables of the transaction at hand.
     touching: Touching,
     /// Which rows of it may be taken back.
-    open: Open,
+    open: OpenState,
     batch: Batch,
     newest_commit: Option<SystemTime>,
     /// The other batch, while the appender is idle.
     idle: Option<Batch>,
     timing: Timing,
     /// What was told of, since it was last shown.
-    told: Told,
+    told: SaidInLog,
     /// The table of a change that was logged as a statement and is refused.
     refused: Option<(String, String)>,
     /// For a server whose binlog hides some types.
     types: Option<Types>,
     /// The tables that are sent beside the stream.
-    syncs: Syncs,
+    full_syncs: FullSyncs,
 }
 
-impl Reader {
+impl StreamReader {
     /// Goes on from what is saved, with a stream that begins at or before that.
     pub(super) fn new(
         (config, source): (&Config, &SourceConfig),
-        (stream, syncs): (Stream, Syncs),
+        (stream, full_syncs): (Stream, FullSyncs),
         (saved, from): (Saved, &SourcePosition),
     ) -> Self {
         let capture = Arc::clone(&config.capture);
@@ -111,27 +111,27 @@ impl Reader {
             decoder,
             publisher,
             capture: Arc::clone(&config.capture),
-            held: Held::new(&config.xa),
+            held: HeldXa::new(&config.xa),
             replay: None,
             behind: Behind::of(&saved, from),
             may_repeat: from.gtids.is_none() && saved.position.has_gtid_gaps(),
             repeated: None,
             saved: Saved { skip: Skip::default(), ..saved },
             touching: Touching::default(),
-            open: Open::default(),
+            open: OpenState::default(),
             batch: Batch::default(),
             newest_commit: None,
             idle: Some(Batch::default()),
             timing: Timing::new(Instant::now()),
-            told: Told::default(),
+            told: SaidInLog::default(),
             refused: None,
             types: None,
-            syncs,
+            full_syncs,
         }
     }
 
     /// The same, for a server whose binlog hides some types.
-    pub(super) fn asking_for_types(self, seen: Seen) -> Self {
+    pub(super) fn asking_for_types(self, seen: SeenTypes) -> Self {
         let capture = Arc::clone(&self.capture);
         Self { types: Some(Types::new(self.source.clone(), capture, seen)), ..self }
     }
@@ -187,20 +187,20 @@ impl Reader {
             }
             self.exchange(appender, status);
             self.replay_some()?;
-            self.sync_some(status);
+            self.merge_full_syncs(status);
             let is_between = self.is_between();
             if is_between && stops.between.is_cancelled() {
                 return Ok(());
             }
             let has_room = self.batch.bytes() < MAX_BATCH_BYTES && self.replay.is_none();
-            let can_sync = self.can_sync();
+            let can_merge = self.can_merge();
             let is_idle = self.idle.is_some();
             let idle_until = self.timing.idle_until().filter(|_| is_idle);
             tokio::select! {
                 biased;
                 () = stops.now.cancelled() => return Ok(()),
                 () = stops.between.cancelled(), if is_between => return Ok(()),
-                event = self.syncs.next() => self.syncs.take(event, self.publisher.windows()),
+                event = self.full_syncs.next() => self.full_syncs.take(event, self.publisher.windows()),
                 event = self.stream.next(), if has_room => {
                     status.heard();
                     if matches!(&event, Ok(Some(event)) if event.raw().is_heartbeat()) {
@@ -211,8 +211,8 @@ impl Reader {
                 }
                 done = appender.done(), if !is_idle => self.finished(done?, status),
                 () = tokio::time::sleep_until(idle_until.unwrap_or_else(Instant::now)),
-                    if idle_until.is_some() => self.hand_over(appender, Pace::Settle),
-                () = std::future::ready(()), if can_sync => {}
+                    if idle_until.is_some() => self.hand_over(appender, AppendPace::Settle),
+                () = std::future::ready(()), if can_merge => {}
             }
         }
     }
@@ -221,14 +221,14 @@ impl Reader {
     fn exchange(&mut self, appender: &mut Appender, status: &Status) {
         status.oversized(self.publisher.take_oversized());
         status.told(std::mem::take(&mut self.told));
-        if let Some(open) = self.syncs.unseen() {
+        if let Some(open) = self.full_syncs.unseen() {
             status.full_syncs(open);
         }
         if let Some(done) = appender.try_done() {
             self.finished(done, status);
         }
         let is_overdue = self.timing.is_overdue(Instant::now());
-        let pace = if is_overdue { Some(Pace::Settle) } else { self.due() };
+        let pace = if is_overdue { Some(AppendPace::Settle) } else { self.due() };
         if let (true, Some(pace)) = (self.idle.is_some(), pace) {
             self.hand_over(appender, pace);
         }
@@ -238,26 +238,26 @@ impl Reader {
     /// and so does what can be settled together with what was left open. A chunk is left open until
     /// its end, which is settled at once: the listener is to have it before the next but one is
     /// read.
-    fn due(&self) -> Option<Pace> {
+    fn due(&self) -> Option<AppendPace> {
         let bytes = self.batch.bytes();
         if bytes >= MAX_BATCH_BYTES {
-            return Some(Pace::MoreComes);
+            return Some(AppendPace::MoreComes);
         }
         let at_boundary = self.publisher.open_transaction().records == 0;
-        let is_full = bytes > 0 || self.syncs.has_changes();
+        let is_full = bytes > 0 || self.full_syncs.has_changes();
         if !at_boundary || !is_full {
             return None;
         }
-        if self.syncs.is_amid_a_chunk() {
-            return (bytes >= sync::MAX_BYTES || !self.timing.has_open())
-                .then_some(Pace::MoreComes);
+        if self.full_syncs.is_amid_a_chunk() {
+            return (bytes >= full_syncs::MAX_BYTES || !self.timing.has_open())
+                .then_some(AppendPace::MoreComes);
         }
-        (!self.timing.has_open() || self.syncs.has_sent()).then_some(Pace::Settle)
+        (!self.timing.has_open() || self.full_syncs.has_sent()).then_some(AppendPace::Settle)
     }
 
-    fn hand_over(&mut self, appender: &Appender, pace: Pace) {
+    fn hand_over(&mut self, appender: &Appender, pace: AppendPace) {
         let Some(mut next) = self.idle.take() else { return };
-        let (mut changes, synced) = self.syncs.hand_over();
+        let (mut changes, full_syncs) = self.full_syncs.hand_over();
         changes.extend(self.types.as_mut().and_then(Types::take_change));
         let saved = self.to_save();
         self.keep_back(&mut next);
@@ -267,7 +267,7 @@ impl Reader {
             newest_commit: self.newest_commit,
             pace,
             changes,
-            synced,
+            full_syncs,
         });
         self.timing.handed_over(Instant::now());
     }
@@ -289,9 +289,9 @@ impl Reader {
     fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
         self.idle = Some(batch);
         self.timing.finished(Instant::now(), durable.is_none());
-        if let Some(Durable { saved, appended, synced }) = durable {
+        if let Some(Durable { saved, appended, full_syncs }) = durable {
             status.appended(&saved, &appended);
-            self.syncs.durable(synced);
+            self.full_syncs.durable(full_syncs);
         }
     }
 
@@ -399,7 +399,7 @@ impl Reader {
         if !self.is_repeated(end) {
             let accounting = self.publisher.end_transaction(end.rows - taken_back)?;
             if accounting.published > 0 {
-                self.syncs.passed_live();
+                self.full_syncs.passed_live();
             }
             self.saved.accounting += accounting;
             if let (Some(gtid), Some(gtids)) = (&end.gtid, &mut self.saved.position.gtids) {
@@ -451,7 +451,7 @@ impl Reader {
                 let done = appender.done().await?;
                 self.finished(done, status);
             }
-            self.hand_over(&appender, Pace::Settle);
+            self.hand_over(&appender, AppendPace::Settle);
             let done = appender.done().await?;
             self.finished(done, status);
             appender.close().await;

@@ -8,7 +8,7 @@ use binlog::{Decoder, Definition, HiddenTypes, Retyped};
 use event_bus::CheckpointChange;
 use tracing::debug;
 
-pub(super) use self::seen::Seen;
+pub(super) use self::seen::SeenTypes;
 use self::seen::{Fact, GENERATED};
 use crate::{
     capture::Capture,
@@ -25,13 +25,13 @@ const MAX_WAIT: Duration = Duration::from_mins(5);
 pub(super) struct Types {
     config: SourceConfig,
     capture: Arc<Capture>,
-    seen: Seen,
+    seen: SeenTypes,
     /// Whether such a statement passed since it was last asked.
     are_stale: bool,
 }
 
 impl Types {
-    pub(super) fn new(config: SourceConfig, capture: Arc<Capture>, seen: Seen) -> Self {
+    pub(super) fn new(config: SourceConfig, capture: Arc<Capture>, seen: SeenTypes) -> Self {
         Self { config, capture, seen, are_stale: true }
     }
 

@@ -17,9 +17,9 @@ use event_bus::{Batch, BusConfig, Headers, TopicName};
 
 use self::{
     native::{Native, Written},
-    row::Row,
+    row::KnownRow,
     skip::OpenTransaction,
-    table::{Key, Table},
+    table::{PublishedTable, RecordKey},
 };
 use crate::{
     capture::Capture,
@@ -38,9 +38,9 @@ pub struct Publisher {
     topics: TopicName,
     capture: Arc<Capture>,
     /// By the serial number of the decoder's plan.
-    tables: HashMap<u64, Arc<Table>>,
+    tables: HashMap<u64, Arc<PublishedTable>>,
     /// The one of the row before: most rows are of the same table.
-    last: Option<(u64, Arc<Table>)>,
+    last: Option<(u64, Arc<PublishedTable>)>,
     native: Native,
     open: OpenTransaction,
     oversize: Oversize,
@@ -95,16 +95,22 @@ impl Publisher {
         let mut sink = Sink { table: &table, open, native, oversize, windows, seq, batch };
         sink.open.count_row();
         match (change.action, &change.before, &change.after) {
-            (Action::Insert, None, Some(after)) => sink.add(change, Record::insert(after)),
-            (Action::Delete, Some(before), None) => sink.add(change, Record::delete(before)),
+            (Action::Insert, None, Some(after)) => sink.add(change, RecordDraft::insert(after)),
+            (Action::Delete, Some(before), None) => sink.add(change, RecordDraft::delete(before)),
             (Action::Update, Some(before), Some(after)) if table.key_differs(before, after) => {
                 sink.open.count_split();
-                sink.add(change, Record { part: IdPart::OldKey, ..Record::delete(before) })?;
-                let row = Row::after(after, before);
-                sink.add(change, Record { part: IdPart::NewKey, row, ..Record::insert(after) })
+                sink.add(
+                    change,
+                    RecordDraft { part: IdPart::OldKey, ..RecordDraft::delete(before) },
+                )?;
+                let row = KnownRow::after(after, before);
+                sink.add(
+                    change,
+                    RecordDraft { part: IdPart::NewKey, row, ..RecordDraft::insert(after) },
+                )
             }
             (Action::Update, Some(before), Some(after)) => {
-                sink.add(change, Record::update(before, after))
+                sink.add(change, RecordDraft::update(before, after))
             }
             _ => Err(Error::Internal("a row change without its image".to_owned())),
         }
@@ -121,13 +127,13 @@ impl Publisher {
     }
 
     /// Where the rows of the transaction at hand have come to.
-    pub fn mark(&self, batch: &Batch) -> Mark {
-        Mark { batch: batch.end(), open: self.open.clone(), noted: self.windows.noted() }
+    pub fn mark(&self, batch: &Batch) -> RowMark {
+        RowMark { batch: batch.end(), open: self.open.clone(), noted: self.windows.noted() }
     }
 
     /// Goes back to where the rows had come to: those behind it were taken back by the server.
     /// Gives how many of their records are durable since an earlier life, and so cannot be.
-    pub fn go_back(&mut self, mark: &Mark, batch: &mut Batch) -> u64 {
+    pub fn go_back(&mut self, mark: &RowMark, batch: &mut Batch) -> u64 {
         let durable = self.open.durable_since(&mark.open);
         batch.truncate(mark.batch);
         self.open = mark.open.clone();
@@ -169,7 +175,7 @@ impl Publisher {
         &mut self.windows
     }
 
-    fn table(&mut self, plan: &TablePlan) -> Result<Arc<Table>> {
+    fn table(&mut self, plan: &TablePlan) -> Result<Arc<PublishedTable>> {
         match &self.last {
             Some((serial, table)) if *serial == plan.serial => Ok(Arc::clone(table)),
             _ => {
@@ -180,7 +186,7 @@ impl Publisher {
         }
     }
 
-    fn find_table(&mut self, plan: &TablePlan) -> Result<Arc<Table>> {
+    fn find_table(&mut self, plan: &TablePlan) -> Result<Arc<PublishedTable>> {
         if let Some(table) = self.tables.get(&plan.serial) {
             return Ok(Arc::clone(table));
         }
@@ -188,7 +194,7 @@ impl Publisher {
             self.tables.clear();
         }
         let key_columns = self.capture.key_columns(&plan.schema, &plan.table);
-        let table = Arc::new(Table::new(plan, &self.topics, key_columns)?);
+        let table = Arc::new(PublishedTable::new(plan, &self.topics, key_columns)?);
         self.tables.insert(plan.serial, Arc::clone(&table));
         Ok(table)
     }
@@ -196,14 +202,14 @@ impl Publisher {
 
 /// Where the rows of a transaction had come to: in the batch, in the counts, and in the windows.
 #[derive(Clone, Debug)]
-pub struct Mark {
+pub struct RowMark {
     /// In the batch.
     pub batch: event_bus::Mark,
     open: OpenTransaction,
     noted: usize,
 }
 
-impl Mark {
+impl RowMark {
     /// What was published of the transaction there.
     pub fn so_far(&self) -> Skip {
         self.open.so_far()
@@ -212,39 +218,39 @@ impl Mark {
 
 /// One record to write.
 #[derive(Clone, Copy)]
-struct Record<'a> {
+struct RecordDraft<'a> {
     action: Action,
     part: IdPart,
     /// The row after, for a delete the row before.
-    row: Row<'a>,
+    row: KnownRow<'a>,
     /// For an update, the images before and after.
     images: Option<(&'a Image<'a>, &'a Image<'a>)>,
     /// Only the key is written, because the whole has this many bytes.
     oversized: Option<usize>,
 }
 
-impl<'a> Record<'a> {
-    fn new(action: Action, row: Row<'a>) -> Self {
+impl<'a> RecordDraft<'a> {
+    fn new(action: Action, row: KnownRow<'a>) -> Self {
         Self { action, part: IdPart::Whole, row, images: None, oversized: None }
     }
 
     fn insert(row: &'a Image<'a>) -> Self {
-        Self::new(Action::Insert, Row::of(row))
+        Self::new(Action::Insert, KnownRow::of(row))
     }
 
     fn update(before: &'a Image<'a>, after: &'a Image<'a>) -> Self {
         let images = Some((before, after));
-        Self { images, ..Self::new(Action::Update, Row::after(after, before)) }
+        Self { images, ..Self::new(Action::Update, KnownRow::after(after, before)) }
     }
 
     fn delete(row: &'a Image<'a>) -> Self {
-        Self::new(Action::Delete, Row::of(row))
+        Self::new(Action::Delete, KnownRow::of(row))
     }
 }
 
 /// Where the records of one row change go.
 struct Sink<'a> {
-    table: &'a Table,
+    table: &'a PublishedTable,
     open: &'a mut OpenTransaction,
     native: &'a mut Native,
     oversize: &'a mut Oversize,
@@ -255,7 +261,7 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn add(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<()> {
+    fn add(&mut self, change: &RowChange<'_>, record: RecordDraft<'_>) -> Result<()> {
         let written = self.write(change, record)?;
         let buffer = self.batch.buffer();
         let key = &buffer[written.key.clone()];
@@ -264,7 +270,7 @@ impl Sink<'_> {
             let names = (schema.as_str(), table.as_str());
             match (&self.table.key, record.action) {
                 (_, Action::Delete) => windows.note(names, key, Touch::Gone),
-                (Key::WholeRow(_), _) => windows.came(names, key),
+                (RecordKey::WholeRow(_), _) => windows.came(names, key),
                 _ => windows.note(names, key, touch_of(change, &record, &written, buffer)),
             }
         }
@@ -282,7 +288,7 @@ impl Sink<'_> {
     }
 
     /// Writes the record, or its key alone where the whole is too large.
-    fn write(&mut self, change: &RowChange<'_>, record: Record<'_>) -> Result<Written> {
+    fn write(&mut self, change: &RowChange<'_>, record: RecordDraft<'_>) -> Result<Written> {
         self.table.check_key(change, &record.row)?;
         let buffer = self.batch.buffer();
         // Of a record that is durable already it is another one, and is not used.
@@ -294,7 +300,7 @@ impl Sink<'_> {
         }
         buffer.truncate(written.start);
         self.oversize.judge(change, bytes)?;
-        let shortened = Record { oversized: Some(bytes), ..record };
+        let shortened = RecordDraft { oversized: Some(bytes), ..record };
         let written = self.native.write(change, (&shortened, seq), self.table, buffer)?;
         if !self.oversize.fits(written.value.len()) {
             buffer.truncate(written.start);
@@ -308,7 +314,7 @@ impl Sink<'_> {
 /// How a record leaves its row, for those who read the row from its table at the same time.
 fn touch_of(
     change: &RowChange<'_>,
-    record: &Record<'_>,
+    record: &RecordDraft<'_>,
     written: &Written,
     buffer: &[u8],
 ) -> Touch {

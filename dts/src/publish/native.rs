@@ -6,9 +6,9 @@ use binlog::{RowChange, TablePlan, Transaction};
 use change_event::{EventWriter, ObjectWriter, Source, TransactionText};
 
 use super::{
-    Record,
-    row::{Row, is_changed, unlogged},
-    table::{Key, Table},
+    RecordDraft,
+    row::{KnownRow, is_changed, unlogged},
+    table::{PublishedTable, RecordKey},
 };
 use crate::{checkpoint::Seq, error::Result};
 
@@ -46,8 +46,8 @@ impl Native {
     pub(super) fn write(
         &mut self,
         change: &RowChange<'_>,
-        (record, seq): (&Record<'_>, Seq),
-        table: &Table,
+        (record, seq): (&RecordDraft<'_>, Seq),
+        table: &PublishedTable,
         out: &mut Vec<u8>,
     ) -> Result<Written> {
         if !self.begun {
@@ -58,8 +58,8 @@ impl Native {
         let head = (change.row, record.part, record.action);
         let mut event = EventWriter::begin(out, &self.transaction, &table.text, head);
         let columns = match &table.key {
-            Key::Columns(columns) => columns.as_slice(),
-            Key::WholeRow(_) => &[],
+            RecordKey::Columns(columns) => columns.as_slice(),
+            RecordKey::WholeRow(_) => &[],
         };
         let columns = || columns.iter().copied();
         let key = event.key(|object| write_columns(plan, row, columns(), object))?;
@@ -77,8 +77,8 @@ impl Native {
         event.finish(seq.get(), change.event_pos);
         let value = start..out.len();
         let key = match &table.key {
-            Key::Columns(_) => key,
-            Key::WholeRow(columns) => write_hash(plan, row, (columns, data.clone()), out)?,
+            RecordKey::Columns(_) => key,
+            RecordKey::WholeRow(columns) => write_hash(plan, row, (columns, data.clone()), out)?,
         };
         Ok(Written { start, key, value, data, oversized: record.oversized })
     }
@@ -106,7 +106,7 @@ impl Native {
 fn write_images(
     event: &mut EventWriter<'_>,
     plan: &TablePlan,
-    record: &Record<'_>,
+    record: &RecordDraft<'_>,
 ) -> std::result::Result<Range<usize>, binlog::Error> {
     let row = &record.row;
     let all = 0..plan.columns.len();
@@ -114,7 +114,7 @@ fn write_images(
     let data = event.data(|object| write_columns(plan, row, present, object))?;
     if let Some((before, after)) = record.images {
         let changed = all.filter(|at| is_changed(*at, before, after));
-        event.old(|object| write_columns(plan, &Row::of(before), changed, object))?;
+        event.old(|object| write_columns(plan, &KnownRow::of(before), changed, object))?;
     }
     Ok(data)
 }
@@ -122,7 +122,7 @@ fn write_images(
 /// Writes some columns of an image as members of an object.
 fn write_columns(
     plan: &TablePlan,
-    row: &Row<'_>,
+    row: &KnownRow<'_>,
     columns: impl Iterator<Item = usize>,
     object: &mut ObjectWriter<'_>,
 ) -> std::result::Result<(), binlog::Error> {
@@ -136,7 +136,7 @@ fn write_columns(
 /// are all, the object of them stands in `data`, unless the event has only the row's key.
 fn write_hash(
     plan: &TablePlan,
-    row: &Row<'_>,
+    row: &KnownRow<'_>,
     (columns, data): (&[usize], Option<Range<usize>>),
     out: &mut Vec<u8>,
 ) -> std::result::Result<Range<usize>, binlog::Error> {

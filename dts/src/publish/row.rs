@@ -6,12 +6,12 @@ use binlog::{Error, Gtid, Image, RowChange};
 /// column that the image after lacks did not change: it is taken from the image before, if that
 /// has it. What neither has is absent.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
+pub(super) struct KnownRow<'a> {
     image: &'a Image<'a>,
     unchanged: Option<&'a Image<'a>>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> KnownRow<'a> {
     pub(super) fn of(image: &'a Image<'a>) -> Self {
         Self { image, unchanged: None }
     }
@@ -46,7 +46,7 @@ impl<'a> Row<'a> {
 /// MariaDB generates, and of which it logs no change whatever `binlog_row_image` is.
 pub(super) fn unlogged<'a>(
     change: &'a RowChange<'_>,
-    row: &'a Row<'_>,
+    row: &'a KnownRow<'_>,
 ) -> impl Iterator<Item = &'a [u8]> {
     let columns = match change.transaction.gtid {
         Some(Gtid::Mariadb(_)) => change.table.columns.as_slice(),

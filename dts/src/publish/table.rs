@@ -6,12 +6,12 @@ use binlog::{Column, Gtid, Image, RowChange, TablePlan};
 use change_event::TableText;
 use event_bus::{Headers, TopicName};
 
-use super::row::{Row, is_changed};
+use super::row::{KnownRow, is_changed};
 use crate::error::{Error, Result};
 
 /// What records of a table are ordered by.
 #[derive(Debug)]
-pub(super) enum Key {
+pub(super) enum RecordKey {
     /// The columns of the primary key, or those that the config names.
     Columns(Vec<usize>),
     /// There is no key: a hash over the whole row stands in. These columns are hashed, which are
@@ -21,15 +21,15 @@ pub(super) enum Key {
 
 /// A captured table, as one plan of the decoder has it.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct PublishedTable {
     pub(super) topic: Arc<str>,
     /// Which table it is, where the topic does not tell.
     pub(super) headers: Option<Headers>,
-    pub(super) key: Key,
+    pub(super) key: RecordKey,
     pub(super) text: TableText,
 }
 
-impl Table {
+impl PublishedTable {
     pub(super) fn new(
         plan: &TablePlan,
         topics: &TopicName,
@@ -47,18 +47,18 @@ impl Table {
     /// Whether an update moves the row to another key, and so has to become two records.
     pub(super) fn key_differs(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
         match &self.key {
-            Key::Columns(columns) => {
+            RecordKey::Columns(columns) => {
                 columns.iter().any(|&column| is_changed(column, before, after))
             }
-            Key::WholeRow(_) => true,
+            RecordKey::WholeRow(_) => true,
         }
     }
 
     /// The columns that the key is made of must have been logged.
-    pub(super) fn check_key(&self, change: &RowChange<'_>, row: &Row<'_>) -> Result<()> {
+    pub(super) fn check_key(&self, change: &RowChange<'_>, row: &KnownRow<'_>) -> Result<()> {
         let plan = change.table;
         let is_missing = |column: &usize| !row.is_plain(*column);
-        let (Key::Columns(columns) | Key::WholeRow(columns)) = &self.key;
+        let (RecordKey::Columns(columns) | RecordKey::WholeRow(columns)) = &self.key;
         match columns.iter().copied().find(is_missing) {
             None => Ok(()),
             Some(column) => Err(self.not_logged(change, &plan.columns[column])),
@@ -70,8 +70,10 @@ impl Table {
         let TablePlan { schema, table, .. } = &**change.table;
         let (file, pos) = (&change.transaction.start.file, change.event_pos);
         let why = match self.key {
-            Key::Columns(_) => "which its records are ordered by",
-            Key::WholeRow(_) => "and the table has no primary key, so that only whole rows tell it",
+            RecordKey::Columns(_) => "which its records are ordered by",
+            RecordKey::WholeRow(_) => {
+                "and the table has no primary key, so that only whole rows tell it"
+            }
         };
         let Column { name, is_generated, .. } = column;
         let problem = format!(
@@ -99,13 +101,13 @@ impl Table {
 }
 
 /// The primary key; else the columns that the config names; else none.
-fn key_of(plan: &TablePlan, key_columns: Option<&[String]>) -> Result<Key> {
+fn key_of(plan: &TablePlan, key_columns: Option<&[String]>) -> Result<RecordKey> {
     if !plan.primary_key.is_empty() {
-        return Ok(Key::Columns(plan.primary_key.clone()));
+        return Ok(RecordKey::Columns(plan.primary_key.clone()));
     }
     let Some(names) = key_columns else {
         let is_logged = |column: &usize| !plan.columns[*column].is_generated;
-        return Ok(Key::WholeRow((0..plan.columns.len()).filter(is_logged).collect()));
+        return Ok(RecordKey::WholeRow((0..plan.columns.len()).filter(is_logged).collect()));
     };
     let place = |name: &String| {
         plan.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
@@ -115,5 +117,5 @@ fn key_of(plan: &TablePlan, key_columns: Option<&[String]>) -> Result<Key> {
             )
         })
     };
-    Ok(Key::Columns(names.iter().map(place).collect::<Result<_>>()?))
+    Ok(RecordKey::Columns(names.iter().map(place).collect::<Result<_>>()?))
 }

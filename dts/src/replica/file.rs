@@ -20,7 +20,7 @@ const BEGIN_ANEW: &str = "bring the earlier server back; or begin with what this
 
 /// What stands in a file at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
+enum FileRest {
     /// Only what ends the file.
     Nothing,
     /// Transactions.
@@ -174,12 +174,12 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
 /// Goes to the next file where this one is read to its end; else reads it from its beginning, and
 /// passes over what is whole before the position. So large a file has one huge transaction and
 /// little else, for the server begins another as soon as it can.
-fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: Rest) {
+fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: FileRest) {
     let position = &mut resumed.saved.position;
     let at = files.iter().position(|(name, _)| *name == position.file);
     let next = at.and_then(|at| files.get(at + 1));
     match (rest, next) {
-        (Rest::Nothing, Some((next, _))) => {
+        (FileRest::Nothing, Some((next, _))) => {
             (position.file, position.pos) = (next.clone(), FIRST_POS);
             resumed.saved.file_created = None;
             resumed.from = resumed.saved.position.clone();
@@ -189,15 +189,19 @@ fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: Rest) {
 }
 
 /// Looks at what follows a position; unlike the dump, this statement knows 64 bits.
-async fn rest(conn: &mut Conn, config: &SourceConfig, (file, pos): (&str, u64)) -> Result<Rest> {
+async fn rest(
+    conn: &mut Conn,
+    config: &SourceConfig,
+    (file, pos): (&str, u64),
+) -> Result<FileRest> {
     let file = file.replace('\'', "''");
     let query = format!("SHOW BINLOG EVENTS IN '{file}' FROM {pos} LIMIT 1");
     let row: Option<Row> =
         conn.query_first(query).await.map_err(|error| classify(config, error))?;
     let kind: Option<String> = row.and_then(|row| row.get("Event_type"));
     Ok(match kind.as_deref() {
-        None | Some("Rotate" | "Stop") => Rest::Nothing,
-        Some(_) => Rest::Events,
+        None | Some("Rotate" | "Stop") => FileRest::Nothing,
+        Some(_) => FileRest::Events,
     })
 }
 
@@ -243,11 +247,11 @@ mod tests {
             Resumed::at(Saved::new("uuid".to_owned(), position))
         };
         let mut ended = at(5 << 30);
-        past_4_gib(&mut ended, &files(), Rest::Nothing);
+        past_4_gib(&mut ended, &files(), FileRest::Nothing);
         assert_eq!((ended.from.file.as_str(), ended.from.pos), ("binlog.1000000", 4));
         assert_eq!(ended.saved.position, ended.from);
         let mut inside = at((5 << 30) - 100);
-        past_4_gib(&mut inside, &files(), Rest::Events);
+        past_4_gib(&mut inside, &files(), FileRest::Events);
         assert_eq!((inside.from.file.as_str(), inside.from.pos), ("binlog.999999", 4));
         assert_eq!(inside.saved.position.pos, (5 << 30) - 100);
     }

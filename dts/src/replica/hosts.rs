@@ -40,7 +40,7 @@ pub struct Hosts {
 }
 
 /// A connection to a host that can go on.
-pub struct Source {
+pub struct OpenSource {
     /// The config, for this host.
     pub config: SourceConfig,
     /// The connection.
@@ -100,7 +100,7 @@ impl Hosts {
     ///
     /// Away, when a host that does not answer, or is behind, may be the right one; refused, when
     /// none is.
-    pub async fn find(&mut self, saved: Option<&Saved>) -> Result<Source> {
+    pub async fn find(&mut self, saved: Option<&Saved>) -> Result<OpenSource> {
         let misses = match self.ask_all(saved, OnLost::Stop).await {
             Ok(source) => return Ok(source),
             Err(misses) => misses,
@@ -148,7 +148,7 @@ impl Hosts {
         &mut self,
         saved: Option<&Saved>,
         on_lost: OnLost,
-    ) -> Result<Source, Vec<Miss>> {
+    ) -> Result<OpenSource, Vec<Miss>> {
         let mut misses = Vec::new();
         let first = self.current + usize::from(self.silent.is_some());
         for step in 0..self.all.len() {
@@ -182,7 +182,7 @@ impl Hosts {
         &self,
         at: usize,
         saved: Option<(&Saved, OnLost)>,
-    ) -> Result<Source, (Reason, Error)> {
+    ) -> Result<OpenSource, (Reason, Error)> {
         let config = self.all[at].clone();
         let (mut conn, server) = open(&config).await.map_err(reason_of)?;
         refuse_stops(&server.findings()).map_err(reason_of)?;
@@ -190,10 +190,10 @@ impl Hosts {
             return Err((Reason::Refused, no_gtids(self.all.len())));
         }
         let Some(saved) = saved else {
-            return Ok(Source { config, conn, server, resumed: None });
+            return Ok(OpenSource { config, conn, server, resumed: None });
         };
         match resume(&mut conn, &config, &server, saved).await {
-            Ok(resumed) => Ok(Source { config, conn, server, resumed: Some(resumed) }),
+            Ok(resumed) => Ok(OpenSource { config, conn, server, resumed: Some(resumed) }),
             Err(Unfit::Other(error)) => Err(reason_of(error)),
             Err(Unfit::Lacks(lacking)) => {
                 let reason = self.reason_of_lack(&mut conn, &server, &lacking).await;

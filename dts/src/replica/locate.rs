@@ -11,7 +11,7 @@ use crate::{
 
 /// A place in a binlog file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LocatedPlace {
     /// The boundary between transactions at or before it.
     pub before: SourcePosition,
     /// The boundary at or after it.
@@ -47,7 +47,7 @@ pub async fn locate(
     config: &SourceConfig,
     server: &Server,
     (file, pos): (&str, u64),
-) -> Result<Option<Place>> {
+) -> Result<Option<LocatedPlace>> {
     let files = Server::binlog_files(conn, config).await?;
     if !files.iter().any(|(name, size)| name == file && pos <= *size) {
         return Ok(None);
@@ -68,7 +68,7 @@ pub async fn locate(
     let is_torn = walk.scan.event_end() != (file, pos);
     let (after, depth) = walk.finish().await?;
     let depth = if is_torn { Depth::Torn } else { depth };
-    Ok(Some(Place { before: boundary, after, depth }))
+    Ok(Some(LocatedPlace { before: boundary, after, depth }))
 }
 
 /// A walk over events that counts those of the transaction at hand.

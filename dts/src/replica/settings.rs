@@ -8,15 +8,19 @@ use super::{
 use crate::check::{Finding, Severity};
 
 /// A variable that must have one value.
-struct Setting {
+struct RequiredSetting {
     name: &'static str,
     wanted: &'static str,
     why: &'static str,
 }
 
-const SETTINGS: [Setting; 2] = [
-    Setting { name: "binlog_format", wanted: "ROW", why: "other formats log statements, not rows" },
-    Setting {
+const SETTINGS: [RequiredSetting; 2] = [
+    RequiredSetting {
+        name: "binlog_format",
+        wanted: "ROW",
+        why: "other formats log statements, not rows",
+    },
+    RequiredSetting {
         name: "binlog_row_metadata",
         wanted: "FULL",
         why: "without it the binlog has no column names and no keys (MySQL 8.0.1 and \
@@ -103,8 +107,8 @@ impl Server {
     }
 
     /// A finding, if the variable has not the one value that we can work with.
-    fn judge(&self, setting: &Setting) -> Option<Finding> {
-        let Setting { name, wanted, why } = setting;
+    fn judge(&self, setting: &RequiredSetting) -> Option<Finding> {
+        let RequiredSetting { name, wanted, why } = setting;
         let value = self.variables.get(*name).map(String::as_str);
         // One that does not know it is too old: that is said.
         let shown = value.filter(|value| !value.eq_ignore_ascii_case(wanted))?;

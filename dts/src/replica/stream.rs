@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use binlog::{
-    Checksum, EventHeader, FIRST_POS, GtidSet, Origin, RawEvent, TRANSACTION_PAYLOAD, Unpacker,
+    Checksum, EventHeader, FIRST_POS, GtidOrigin, GtidSet, RawEvent, TRANSACTION_PAYLOAD, Unpacker,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -250,7 +250,7 @@ fn sids(gtids: &GtidSet) -> Result<Vec<Sid<'static>>> {
     gtids.intervals().map(|(origin, intervals)| sid(origin, intervals)).collect()
 }
 
-fn sid(origin: &Origin, intervals: &[(u64, u64)]) -> Result<Sid<'static>> {
+fn sid(origin: &GtidOrigin, intervals: &[(u64, u64)]) -> Result<Sid<'static>> {
     let mut sid = Sid::new(origin.uuid);
     if !origin.tag.is_empty() {
         let tag = Tag::new(origin.tag.clone());

@@ -19,16 +19,16 @@ const STATES: [(State, &str); 4] = [
     (State::Sent, "sent"),
 ];
 
-/// Gauges that are set anew whenever a task changes.
+/// FullSyncGauges that are set anew whenever a task changes.
 #[derive(Debug, Default)]
-pub(super) struct Gauges {
+pub(super) struct FullSyncGauges {
     tasks: Family<Labels, Gauge>,
     rows: Family<Labels, Gauge<f64, AtomicU64>>,
     estimated_rows: Family<Labels, Gauge<f64, AtomicU64>>,
     rows_per_second: Family<Labels, Gauge<f64, AtomicU64>>,
 }
 
-impl Gauges {
+impl FullSyncGauges {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Full syncs that have not ended, by their state";
         registry.register("full_syncs", help, self.tasks.clone());

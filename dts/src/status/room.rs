@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What was seen at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenRoom {
     room: Option<Room>,
     groups: Vec<KnownGroup>,
 }
@@ -29,13 +29,13 @@ type Labels = Vec<(&'static str, String)>;
 type Bytes = Gauge<f64, AtomicU64>;
 
 #[derive(Debug, Default)]
-pub(super) struct Gauges {
+pub(super) struct RoomGauges {
     bytes: Family<Labels, Bytes>,
     max_bytes: Family<Labels, Bytes>,
     held: Family<Labels, Bytes>,
 }
 
-impl Gauges {
+impl RoomGauges {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "What lies in the event log; absent on Kafka";
         registry.register_with_unit("log", help, Unit::Bytes, self.bytes.clone());
@@ -45,7 +45,7 @@ impl Gauges {
         registry.register_with_unit("log_held", help, Unit::Bytes, self.held.clone());
     }
 
-    fn set(&self, seen: &Seen) {
+    fn set(&self, seen: &SeenRoom) {
         // The bytes of a log are far below 2^52.
         if let Some(Room { bytes, max_bytes }) = seen.room {
             self.bytes.get_or_create(&Labels::new()).set(bytes as f64);
@@ -59,7 +59,7 @@ impl Gauges {
     }
 }
 
-impl Seen {
+impl SeenRoom {
     /// As `/api/v1/status` shows it.
     pub(super) fn to_json(&self) -> Value {
         let Some(Room { bytes, max_bytes }) = self.room else { return Value::Null };
@@ -83,7 +83,7 @@ pub async fn watch_room(bus: Arc<dyn Bus>, status: Arc<Status>, stop: Cancellati
             if let Ok(Some(room)) = bus.room().await
                 && let Ok(groups) = bus.groups().await
             {
-                let seen = Seen { room: Some(room), groups };
+                let seen = SeenRoom { room: Some(room), groups };
                 status.metrics.room.set(&seen);
                 status.lock().room = seen;
             }

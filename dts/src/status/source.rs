@@ -14,7 +14,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(20);
 const MAX_FRUITLESS: u32 = 3;
 
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct SourceHealth {
     pub(super) last_event: Option<Instant>,
     /// Of the connection that the binlog comes over.
     pub(super) pulse: Option<Pulse>,
@@ -26,7 +26,7 @@ pub(super) struct Source {
     pub(super) unanswered: Option<(SystemTime, String)>,
 }
 
-impl Source {
+impl SourceHealth {
     /// The position moved, or the server has nothing else to send.
     pub(super) fn finish(&mut self) {
         self.finished += 1;
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn nothing_moves_after_several_starts_in_vain_until_something_is_finished() {
         let pulse = Some(Pulse::new(tokio::time::Instant::now()));
-        let mut source = Source { pulse, ..Source::default() };
+        let mut source = SourceHealth { pulse, ..SourceHealth::default() };
         for _ in 1..MAX_FRUITLESS {
             source.fail();
         }

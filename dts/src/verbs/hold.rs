@@ -3,13 +3,13 @@
 use event_bus::Checkpoint;
 use serde_json::{Value, json};
 
-use super::lead::Lead;
+use super::lead::HeldLead;
 use crate::{
     bus,
     checkpoint::{Saved, Seq, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
-    replica::{Hosts, Source},
+    replica::{Hosts, OpenSource},
 };
 
 /// The saved position, and the right to change it unless this is a dry run, which only looks.
@@ -17,7 +17,7 @@ pub(super) struct Hold {
     before: Option<Saved>,
     /// The number of the last event.
     pub(super) seq: Option<Seq>,
-    lead: Option<Lead>,
+    lead: Option<HeldLead>,
 }
 
 impl Hold {
@@ -26,12 +26,12 @@ impl Hold {
             let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
             return Self::of(&checkpoint, None);
         }
-        let lead = Lead::take(&config.bus, &config.name).await?;
+        let lead = HeldLead::take(&config.bus, &config.name).await?;
         let checkpoint = lead.checkpoint().clone();
         Self::of(&checkpoint, Some(lead))
     }
 
-    fn of(checkpoint: &Checkpoint, lead: Option<Lead>) -> Result<Self> {
+    fn of(checkpoint: &Checkpoint, lead: Option<HeldLead>) -> Result<Self> {
         Ok(Self { before: saved_in(checkpoint)?, seq: seq_in(checkpoint)?, lead })
     }
 
@@ -68,7 +68,7 @@ pub(super) fn shown(saved: Option<&Saved>) -> Value {
 }
 
 /// Connects to the first host that does, which is the config's source from then on.
-pub(super) async fn ask(config: &mut Config) -> Result<Source> {
+pub(super) async fn ask(config: &mut Config) -> Result<OpenSource> {
     let source = Hosts::new(&config.source).find(None).await?;
     config.source = source.config.clone();
     Ok(source)

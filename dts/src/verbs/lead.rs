@@ -15,14 +15,14 @@ use crate::{
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
 /// The lead of a name; given back when it is dropped.
-pub(super) struct Lead {
+pub(super) struct HeldLead {
     producer: Box<dyn Producer>,
     checkpoint: Checkpoint,
     /// Ours while nobody else hosts it.
     _log: Option<EmbeddedLog>,
 }
 
-impl Lead {
+impl HeldLead {
     /// Becomes the one writer of a name on a bus.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Lead {
         }
     }
 
-    /// As [`Lead::take`], on a log whose `dts` does not run: from its directory.
+    /// As [`HeldLead::take`], on a log whose `dts` does not run: from its directory.
     async fn host((hosted, stream): (&LogConfig, &str), name: &str) -> Result<Self> {
         let log = EmbeddedLog::open(hosted, stream).await?;
         let (producer, checkpoint) = open(&*log.bus(), name).await?;

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Start},
     error::{Error, Result},
     import::{self, Stopped, Tool},
-    replica::{self, Server, Source},
+    replica::{self, OpenSource, Server},
 };
 
 /// Carries a verb out and gives what to print: the saved position, or what it was and is.
@@ -46,7 +46,7 @@ async fn import(mut config: Config, arguments: &ImportArguments) -> Result<Value
     let stored = read_stored(arguments)?;
     let hold = Hold::new(&config, arguments.dry_run).await?;
     hold.refuse_replacing(&config.name, arguments.replace)?;
-    let Source { mut conn, server, .. } = ask(&mut config).await?;
+    let OpenSource { mut conn, server, .. } = ask(&mut config).await?;
     let stopped = match stored {
         Some(stopped) => stopped,
         None => {
@@ -79,7 +79,7 @@ fn read_stored(arguments: &ImportArguments) -> Result<Option<Stopped>> {
 
 /// A place that the server has, as a first start there would save it.
 async fn place_of(mut config: Config, start: &Start) -> Result<Saved> {
-    let Source { mut conn, server, .. } = ask(&mut config).await?;
+    let OpenSource { mut conn, server, .. } = ask(&mut config).await?;
     let position = replica::resolve_start(&mut conn, &config.source, &server, start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
     // It has gone on since it was asked: "latest" may be newer than what it had then.

@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::{
     arguments::TakeOverArguments,
     hold::{Hold, ask},
-    lead::Lead,
+    lead::HeldLead,
 };
 use crate::{
     bus::{self, LastBus},
     checkpoint::{Saved, Skip, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
-    replica::{self, Source},
+    replica::{self, OpenSource},
 };
 
 /// Takes the position and the number of the last event over. A transaction that was published in
@@ -37,7 +37,7 @@ pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments)
     hold.refuse_replacing(&config.name, arguments.replace)?;
     hold.seq = hold.seq.max(seq_in(&checkpoint)?);
     let after = Saved { skip: Skip::default(), open: None, ..saved };
-    let Source { mut conn, server, .. } = ask(&mut config).await?;
+    let OpenSource { mut conn, server, .. } = ask(&mut config).await?;
     replica::check_position(&mut conn, &config.source, &server, &after).await?;
     hold.change(Some(after)).await
 }
@@ -73,7 +73,7 @@ async fn read(bus: &BusConfig, name: &str, dry_run: bool) -> Result<Checkpoint> 
     if dry_run {
         return bus::read_checkpoint(bus, name).await;
     }
-    let lead = Lead::take(bus, name).await?;
+    let lead = HeldLead::take(bus, name).await?;
     let checkpoint = lead.checkpoint().clone();
     lead.give_back().await;
     Ok(checkpoint)

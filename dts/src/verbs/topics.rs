@@ -2,7 +2,7 @@
 
 use event_bus::{ChangedTopic, TopicChange};
 
-use super::{arguments::AdoptArguments, lead::Lead};
+use super::{arguments::AdoptArguments, lead::HeldLead};
 use crate::{config::Config, error::Result};
 
 /// Takes every topic that was changed as it is now, and says what that means; a dry run only says.
@@ -11,7 +11,7 @@ use crate::{config::Config, error::Result};
 ///
 /// Refused, while a `dts` of this name runs; those of the bus.
 pub async fn adopt(arguments: &AdoptArguments, config: &Config) -> Result<String> {
-    let mut lead = Lead::take(&config.bus, &config.name).await?;
+    let mut lead = HeldLead::take(&config.bus, &config.name).await?;
     let changed = lead.changed_topics().await?;
     if !arguments.dry_run {
         lead.adopt_topics(&changed).await?;

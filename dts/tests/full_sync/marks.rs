@@ -21,7 +21,7 @@ use binlog::GtidSet;
 use dts::{
     checkpoint::SourcePosition,
     config::{Config, SourceConfig},
-    full_sync::{Marks, Source, Why, session},
+    full_sync::{Marks, TableSource, Why, session},
     replica::{self, Conn, Server},
 };
 use e2e::{
@@ -71,7 +71,7 @@ struct Bench {
     follower: Follower,
     config: SourceConfig,
     conn: Conn,
-    source: Source,
+    source: TableSource,
     stop: Arc<AtomicBool>,
     writers: JoinSet<Result<()>>,
 }
@@ -94,7 +94,7 @@ impl Bench {
         let mut conn = replica::connect(&config.source).await?;
         session(&mut conn).await?;
         let server = Server::ask(&mut conn, &config.source).await?;
-        let source = Source { config: config.source.clone(), server };
+        let source = TableSource { config: config.source.clone(), server };
         let stop = Arc::new(AtomicBool::new(false));
         let writers = start_writers(&written.url(), &stop);
         Ok(Self { follower, config: config.source, conn, source, stop, writers })

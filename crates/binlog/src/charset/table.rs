@@ -18,7 +18,7 @@ use std::fmt;
 
 use change_event::json;
 
-use super::super::reader::Reader;
+use super::super::reader::FieldReader;
 
 static TABLES: &[u8] = include_bytes!("tables.bin");
 
@@ -27,21 +27,21 @@ const NAME_BYTES: usize = 8;
 const ENTRY_BYTES: usize = NAME_BYTES + 2;
 const SEGMENT_BYTES: usize = 12;
 
-type Segment = [u8; SEGMENT_BYTES];
-type Leads = [[u8; 2]; 256];
+type CodeSegment = [u8; SEGMENT_BYTES];
+type LeadBytes = [[u8; 2]; 256];
 
 /// Where a table stands in the file.
 #[derive(Clone, Copy)]
-struct Parts {
+struct TableParts {
     /// How many segments begin with a byte, or with a lower one.
-    leads: &'static Leads,
-    segments: &'static [Segment],
+    leads: &'static LeadBytes,
+    segments: &'static [CodeSegment],
     pool: &'static [[u8; 2]],
 }
 
 /// A character set that is read by a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Table {
+pub struct CharsetTable {
     /// Its place among the character sets.
     place: u16,
     /// Its segments among all.
@@ -51,9 +51,9 @@ pub struct Table {
     has_ascii: bool,
 }
 
-impl Table {
+impl CharsetTable {
     pub(super) fn named(wanted: &str) -> Option<Self> {
-        let mut reader = Reader::new(TABLES.get(HEAD_BYTES..)?);
+        let mut reader = FieldReader::new(TABLES.get(HEAD_BYTES..)?);
         let mut first = 0_u16;
         for place in 0..head()?.0 {
             let name = reader.take(NAME_BYTES).ok()?;
@@ -74,16 +74,16 @@ impl Table {
         text(TABLES.get(at..at.saturating_add(NAME_BYTES)).unwrap_or_default())
     }
 
-    fn parts(self) -> Option<Parts> {
+    fn parts(self) -> Option<TableParts> {
         let (charsets, segments) = head()?;
         let charsets = usize::from(charsets);
         let (_, rest) = TABLES.split_at_checked(HEAD_BYTES)?;
         let (_, rest) = rest.split_at_checked(charsets.checked_mul(ENTRY_BYTES)?)?;
-        let (leads, rest) = rest.split_at_checked(charsets.checked_mul(size_of::<Leads>())?)?;
+        let (leads, rest) = rest.split_at_checked(charsets.checked_mul(size_of::<LeadBytes>())?)?;
         let (all, pool) =
             rest.split_at_checked(usize::from(segments).checked_mul(SEGMENT_BYTES)?)?;
         let (first, count) = (usize::from(self.first), usize::from(self.count));
-        Some(Parts {
+        Some(TableParts {
             leads: leads.as_chunks().0.as_chunks().0.get(usize::from(self.place))?,
             segments: all.as_chunks().0.get(first..first.checked_add(count)?)?,
             pool: pool.as_chunks().0,
@@ -131,7 +131,7 @@ impl Table {
     }
 }
 
-impl Parts {
+impl TableParts {
     /// The first character of the text, and of how many bytes it is.
     fn first_character(self, text: &[u8]) -> Option<(char, usize)> {
         let code = u32::from_be_bytes(text.first_chunk().copied().unwrap_or_else(|| padded(text)));
@@ -146,7 +146,7 @@ impl Parts {
 
     /// The last segment that does not begin behind the code: of those with its first byte, or the
     /// one before them.
-    fn segment(self, code: u32) -> Option<&'static Segment> {
+    fn segment(self, code: u32) -> Option<&'static CodeSegment> {
         let lead = (code >> 24) as usize;
         let up_to = |lead: usize| Some(usize::from(u16::from_le_bytes(*self.leads.get(lead)?)));
         let end = up_to(lead)?;
@@ -180,12 +180,12 @@ fn plain_ascii(bytes: &[u8]) -> usize {
     bytes.iter().position(special).unwrap_or(bytes.len())
 }
 
-fn fields(segment: &Segment) -> [u32; 3] {
+fn fields(segment: &CodeSegment) -> [u32; 3] {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *segment;
     [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes)
 }
 
-fn first_code(segment: &Segment) -> u32 {
+fn first_code(segment: &CodeSegment) -> u32 {
     let [code, ..] = fields(segment);
     code
 }
@@ -211,7 +211,7 @@ fn number(code: u32, bytes: usize) -> Option<u32> {
 
 const IN_ORDER: u32 = 1 << 31;
 
-fn has_ascii(segments: &[Segment]) -> bool {
+fn has_ascii(segments: &[CodeSegment]) -> bool {
     let first = segments.first().map(fields);
     first.is_some_and(|[code, shape, place]| {
         code == 0 && shape >> 28 == 1 && shape & 0x0fff_ffff >= 128 && place == IN_ORDER
@@ -229,7 +229,7 @@ fn text(name: &[u8]) -> &str {
     std::str::from_utf8(name).unwrap_or_default().trim_end_matches('\0')
 }
 
-impl fmt::Debug for Table {
+impl fmt::Debug for CharsetTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

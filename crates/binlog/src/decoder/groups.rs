@@ -14,7 +14,7 @@ use super::{
         transaction::{Transaction, TransactionEnd},
         xa::{XaOutcome, Xid},
     },
-    Decoder, Group, RawEvent, Step,
+    Decoder, EventGroup, RawEvent, Step,
 };
 
 impl Decoder {
@@ -24,11 +24,11 @@ impl Decoder {
         named: GtidEvent,
         start: u64,
     ) -> Result<Step, Fault> {
-        if self.group != Group::Outside {
+        if self.group != EventGroup::Outside {
             return Err(corrupt("a transaction begins before the last one ended"));
         }
         self.begin_group(header, start);
-        self.group = Group::Named;
+        self.group = EventGroup::Named;
         self.transaction.gtid = named.gtid;
         if let Some(micros) = named.commit_micros {
             self.transaction.commit_micros = micros;
@@ -47,7 +47,7 @@ impl Decoder {
     }
 
     pub(super) fn end_group(&mut self, end: u64) -> TransactionEnd {
-        self.group = Group::Outside;
+        self.group = EventGroup::Outside;
         self.outer_pos = None;
         TransactionEnd {
             gtid: self.transaction.gtid.clone(),
@@ -59,7 +59,7 @@ impl Decoder {
 
     /// The events that follow came in one that stands at `start`, compressed.
     pub(super) fn open_payload(&mut self, start: u64) -> Result<Step, Fault> {
-        if self.group != Group::Named || self.outer_pos.is_some() {
+        if self.group != EventGroup::Named || self.outer_pos.is_some() {
             return Err(corrupt("a compressed transaction outside of a group"));
         }
         self.outer_pos = Some(start);
@@ -69,7 +69,7 @@ impl Decoder {
     /// The stream begins anew: a group that is open will never be finished. Says whether one was.
     pub(super) fn interrupt_group(&mut self) -> bool {
         self.outer_pos = None;
-        std::mem::replace(&mut self.group, Group::Outside) != Group::Outside
+        std::mem::replace(&mut self.group, EventGroup::Outside) != EventGroup::Outside
     }
 
     pub(super) fn query(
@@ -79,12 +79,12 @@ impl Decoder {
         end: u64,
     ) -> Result<Step, Fault> {
         let query = QueryEvent::read(event.body)?;
-        let was_outside = self.group == Group::Outside;
+        let was_outside = self.group == EventGroup::Outside;
         if was_outside {
             self.begin_group(&event.header, start);
         }
         let opened = if was_outside { Step::Begun } else { Step::Nothing };
-        let is_open = matches!(self.group, Group::Body | Group::Xa);
+        let is_open = matches!(self.group, EventGroup::Body | EventGroup::Xa);
         let text = query.utf8();
         let statement = Statement::of(&text);
         if matches!(statement, Statement::Definition | Statement::CreateSelect) {
@@ -96,14 +96,14 @@ impl Decoder {
                 Err(corrupt("a transaction begins before the last one ended"))
             }
             Statement::Begin => {
-                self.group = Group::Body;
+                self.group = EventGroup::Body;
                 Ok(opened)
             }
             Statement::XaStart => {
-                self.group = Group::Xa;
+                self.group = EventGroup::Xa;
                 Ok(opened)
             }
-            Statement::XaEnd if self.group == Group::Xa => Ok(Step::Nothing),
+            Statement::XaEnd if self.group == EventGroup::Xa => Ok(Step::Nothing),
             Statement::XaEnd => Err(corrupt("an XA END without its XA START")),
             Statement::XaCommit(name) if !is_open => {
                 let outcome = XaOutcome::Committed(Xid::parse(name)?);
@@ -132,7 +132,7 @@ impl Decoder {
 
     /// LOAD DATA that was logged with its file, instead of as rows.
     pub(super) fn load(&mut self, body: &[u8]) -> Result<Step, Fault> {
-        if !matches!(self.group, Group::Body | Group::Xa) {
+        if !matches!(self.group, EventGroup::Body | EventGroup::Xa) {
             return Err(corrupt("LOAD DATA outside of a transaction"));
         }
         Ok(Step::Statement(Box::new(QueryEvent::read_load(body)?.logged()), None))

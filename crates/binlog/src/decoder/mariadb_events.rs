@@ -1,6 +1,6 @@
 //! MariaDB's own events, and what its binlog does not say.
 
-use super::{Decoder, Group, RawEvent, Step};
+use super::{Decoder, EventGroup, RawEvent, Step};
 use crate::{
     error::{Error, Fault},
     gtid::Gtid,
@@ -51,14 +51,14 @@ impl Decoder {
         event: &RawEvent<'_>,
         start: u64,
     ) -> Result<Step, Fault> {
-        let named = mariadb::GtidEvent::read(event.body, event.header.server_id)?;
+        let named = mariadb::MariadbGtid::read(event.body, event.header.server_id)?;
         let gtid = GtidEvent { gtid: Some(Gtid::Mariadb(named.gtid)), commit_micros: None };
         let step = self.name_group(&event.header, gtid, start)?;
         self.tables.know_dialect(Dialect::Mariadb);
         if named.prepares_xa {
-            self.group = Group::Xa;
+            self.group = EventGroup::Xa;
         } else if !named.is_standalone {
-            self.group = Group::Body;
+            self.group = EventGroup::Body;
         }
         Ok(step)
     }

@@ -5,20 +5,20 @@ use change_event::Action;
 use super::{
     super::{
         error::{Error, Fault, Setting, corrupt},
-        image::{self, Diffs, Image, Span},
+        image::{self, Diffs, Image, ValueSpan},
         position::FilePosition,
-        reader::Reader,
+        reader::FieldReader,
         rows::{self, RowChange, RowsHead},
         tables::Mapped,
     },
-    Decoder, Group, RawEvent,
+    Decoder, EventGroup, RawEvent,
 };
 
 /// Where the values of the row at hand are. Kept, so that a row needs no allocation.
 #[derive(Debug, Default)]
 pub(super) struct Images {
-    first: Vec<Span>,
-    second: Vec<Span>,
+    first: Vec<ValueSpan>,
+    second: Vec<ValueSpan>,
     /// The columns of which the second image has differences, instead of a value.
     diffs: Vec<usize>,
 }
@@ -56,7 +56,7 @@ impl Decoder {
     /// The head of a rows event; `None` for one without rows.
     fn rows_head<'a>(&mut self, event: &RawEvent<'a>) -> Result<Option<RowsHead<'a>>, Fault> {
         let Some((action, version)) = rows::action_of(event.header.kind) else { return Ok(None) };
-        if !matches!(self.group, Group::Body | Group::Xa) {
+        if !matches!(self.group, EventGroup::Body | EventGroup::Xa) {
             return Err(corrupt("rows outside of a transaction"));
         }
         let head = RowsHead::read(event.body, action, version)?;
@@ -137,17 +137,19 @@ impl Images {
                 return false;
             };
             match (*before, *after) {
-                (_, Span::ABSENT | Span::NULL) => return false,
-                (Span::ABSENT, difference) => {
-                    *after = Span::ABSENT;
+                (_, ValueSpan::ABSENT | ValueSpan::NULL) => return false,
+                (ValueSpan::ABSENT, difference) => {
+                    *after = ValueSpan::ABSENT;
                     if mapped.plan.is_some() && !difference.is_empty() {
                         outcome = Err(Fault::Setting(&NO_DOCUMENT));
                     }
                 }
-                (Span::NULL, _) => outcome = Err(corrupt("a JSON difference without a document")),
+                (ValueSpan::NULL, _) => {
+                    outcome = Err(corrupt("a JSON difference without a document"));
+                }
                 _ => {}
             }
-            *after != Span::ABSENT
+            *after != ValueSpan::ABSENT
         });
         outcome
     }
@@ -161,7 +163,7 @@ fn read_options(
     diffs: &mut Vec<usize>,
 ) -> Result<usize, Fault> {
     const PARTIAL_JSON: u64 = 1;
-    let mut reader = Reader::new(body.get(at..).unwrap_or_default());
+    let mut reader = FieldReader::new(body.get(at..).unwrap_or_default());
     let options = reader.length_encoded()?;
     if options & !PARTIAL_JSON != 0 {
         return Err(Fault::NotHandled("an update with a new kind of partial value is".to_owned()));

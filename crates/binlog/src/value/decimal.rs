@@ -24,7 +24,7 @@ pub(super) fn write(
     let whole = precision.checked_sub(scale).ok_or_else(impossible)?;
     let (whole, fraction) = digits.split_at_mut_checked(whole.into()).ok_or_else(impossible)?;
     let negative = raw.first().is_some_and(|byte| byte & 0x80 == 0);
-    let mut groups = Groups { rest: raw, flip: if negative { 0xff } else { 0 }, sign: 0x80 };
+    let mut groups = DigitGroups { rest: raw, flip: if negative { 0xff } else { 0 }, sign: 0x80 };
     let left_over = whole.len() % 9;
     let (first, whole_groups) = whole.split_at_mut_checked(left_over).ok_or_else(impossible)?;
     groups.read(first)?;
@@ -54,7 +54,7 @@ fn write_digits(out: &mut Vec<u8>, whole: &[u8], fraction: &[u8]) {
 }
 
 /// Takes the groups of digits off the front.
-struct Groups<'a> {
+struct DigitGroups<'a> {
     rest: &'a [u8],
     /// Every bit of a negative number is turned over,
     flip: u8,
@@ -62,7 +62,7 @@ struct Groups<'a> {
     sign: u8,
 }
 
-impl Groups<'_> {
+impl DigitGroups<'_> {
     /// Reads the next group, of so many digits as there is room for.
     fn read(&mut self, digits: &mut [u8]) -> Result<(), Fault> {
         let length = DIGITS_BYTES.get(digits.len()).copied().unwrap_or(4);

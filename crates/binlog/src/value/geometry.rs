@@ -5,7 +5,7 @@
 
 use change_event::json;
 
-use crate::reader::Reader;
+use crate::reader::FieldReader;
 
 /// Collections in collections, which are followed so far. None that is of use is deeper.
 const MAX_DEPTH: u32 = 64;
@@ -31,7 +31,7 @@ pub fn write(out: &mut Vec<u8>, raw: &[u8]) {
 }
 
 fn write_whole(out: &mut Vec<u8>, raw: &[u8]) -> Option<()> {
-    let mut wkb = Reader::new(raw);
+    let mut wkb = FieldReader::new(raw);
     let srid = wkb.u32().ok()?;
     write_open(out, &mut wkb, MAX_DEPTH)?;
     out.extend_from_slice(b",\"srid\":");
@@ -41,7 +41,7 @@ fn write_whole(out: &mut Vec<u8>, raw: &[u8]) -> Option<()> {
 }
 
 /// Writes a geometry as an object that is not closed yet.
-fn write_open(out: &mut Vec<u8>, wkb: &mut Reader<'_>, depth: u32) -> Option<()> {
+fn write_open(out: &mut Vec<u8>, wkb: &mut FieldReader<'_>, depth: u32) -> Option<()> {
     let kind = read_head(wkb)?;
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(name(kind)?);
@@ -79,16 +79,16 @@ fn name(kind: u32) -> Option<&'static [u8]> {
 }
 
 /// The byte order and the kind, which stand before each geometry, also inside of another.
-fn read_head(wkb: &mut Reader<'_>) -> Option<u32> {
+fn read_head(wkb: &mut FieldReader<'_>) -> Option<u32> {
     const LITTLE_ENDIAN: u8 = 1;
     (wkb.u8().ok()? == LITTLE_ENDIAN).then_some(())?;
     wkb.u32().ok()
 }
 
 /// How the coordinates of a kind are written.
-type Write = fn(&mut Vec<u8>, &mut Reader<'_>) -> Option<()>;
+type Write = fn(&mut Vec<u8>, &mut FieldReader<'_>) -> Option<()>;
 
-fn write_point(out: &mut Vec<u8>, wkb: &mut Reader<'_>) -> Option<()> {
+fn write_point(out: &mut Vec<u8>, wkb: &mut FieldReader<'_>) -> Option<()> {
     let mut coordinate = || wkb.array().ok().map(f64::from_le_bytes).filter(|n| n.is_finite());
     let (x, y) = (coordinate()?, coordinate()?);
     out.push(b'[');
@@ -99,18 +99,18 @@ fn write_point(out: &mut Vec<u8>, wkb: &mut Reader<'_>) -> Option<()> {
     Some(())
 }
 
-fn write_line(out: &mut Vec<u8>, wkb: &mut Reader<'_>) -> Option<()> {
+fn write_line(out: &mut Vec<u8>, wkb: &mut FieldReader<'_>) -> Option<()> {
     write_list(out, wkb, write_point)
 }
 
-fn write_polygon(out: &mut Vec<u8>, wkb: &mut Reader<'_>) -> Option<()> {
+fn write_polygon(out: &mut Vec<u8>, wkb: &mut FieldReader<'_>) -> Option<()> {
     write_list(out, wkb, write_line)
 }
 
 /// Geometries that are all of one kind.
 fn write_members(
     out: &mut Vec<u8>,
-    wkb: &mut Reader<'_>,
+    wkb: &mut FieldReader<'_>,
     (kind, write): (u32, Write),
 ) -> Option<()> {
     write_list(out, wkb, |out, wkb| {
@@ -122,8 +122,8 @@ fn write_members(
 /// A number of things, and then so many of them.
 fn write_list(
     out: &mut Vec<u8>,
-    wkb: &mut Reader<'_>,
-    write: impl Fn(&mut Vec<u8>, &mut Reader<'_>) -> Option<()>,
+    wkb: &mut FieldReader<'_>,
+    write: impl Fn(&mut Vec<u8>, &mut FieldReader<'_>) -> Option<()>,
 ) -> Option<()> {
     out.push(b'[');
     // Each takes bytes, so that a number of any size ends with them.

@@ -10,7 +10,7 @@ use change_event::json;
 use super::{
     super::{
         error::{Fault, corrupt},
-        reader::Reader,
+        reader::FieldReader,
     },
     json_text,
 };
@@ -24,7 +24,7 @@ mod operation {
 /// Writes the document as it is after the differences.
 pub(super) fn write(out: &mut Vec<u8>, document: &[u8], diffs: &[u8]) -> Result<(), Fault> {
     let mut root = Node::of_document(document)?;
-    let mut reader = Reader::new(diffs);
+    let mut reader = FieldReader::new(diffs);
     while !reader.is_empty() {
         apply(&mut root, &mut reader)?;
     }
@@ -33,7 +33,7 @@ pub(super) fn write(out: &mut Vec<u8>, document: &[u8], diffs: &[u8]) -> Result<
 }
 
 /// Applies one difference: operation, path, and a value where it needs one.
-fn apply(root: &mut Node, reader: &mut Reader<'_>) -> Result<(), Fault> {
+fn apply(root: &mut Node, reader: &mut FieldReader<'_>) -> Result<(), Fault> {
     let operation = reader.u8()?;
     let mut path = read_path(reader.string()?)?;
     let last = path.pop();

@@ -11,7 +11,7 @@ use super::{
     super::{
         column::raw,
         error::{Fault, corrupt},
-        reader::Reader,
+        reader::FieldReader,
     },
     decimal, double,
     temporal::packed,
@@ -43,10 +43,10 @@ pub(super) fn write(out: &mut Vec<u8>, document: &[u8]) -> Result<(), Fault> {
         out.extend_from_slice(b"null");
         return Ok(());
     };
-    Writer { out, budget: document.len() }.value(kind, value, MAX_DEPTH)
+    DocumentWriter { out, budget: document.len() }.value(kind, value, MAX_DEPTH)
 }
 
-struct Writer<'a> {
+struct DocumentWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Bytes of the document that may still be used. No two values share bytes in a document that
     /// a server made; in one that is damaged they could, and grow without end.
@@ -67,9 +67,9 @@ enum Width {
     Large,
 }
 
-impl Writer<'_> {
+impl DocumentWriter<'_> {
     fn value(&mut self, kind: u8, bytes: &[u8], depth: u32) -> Result<(), Fault> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         match kind {
             kind::SMALL_OBJECT | kind::LARGE_OBJECT => {
                 return self.object(Container::read(kind, bytes)?, depth);
@@ -210,16 +210,16 @@ impl<'a> Container<'a> {
             kind::SMALL_OBJECT | kind::SMALL_ARRAY => Width::Small,
             _ => Width::Large,
         };
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         let count = width.read(&mut reader)?;
         let size = width.read(&mut reader)?;
         let bytes = bytes.get(..size).ok_or_else(|| corrupt("a JSON document is cut short"))?;
         Ok(Self { bytes, width, count })
     }
 
-    fn from(&self, offset: usize) -> Result<Reader<'a>, Fault> {
+    fn from(&self, offset: usize) -> Result<FieldReader<'a>, Fault> {
         let rest = self.bytes.get(offset..);
-        rest.map(Reader::new).ok_or_else(|| corrupt("a JSON document points past its end"))
+        rest.map(FieldReader::new).ok_or_else(|| corrupt("a JSON document points past its end"))
     }
 
     /// Where the entries of so many keys end.
@@ -249,7 +249,7 @@ impl Width {
         self.bytes().saturating_add(1)
     }
 
-    fn read(self, reader: &mut Reader<'_>) -> Result<usize, Fault> {
+    fn read(self, reader: &mut FieldReader<'_>) -> Result<usize, Fault> {
         match self {
             Self::Small => reader.u16().map(usize::from),
             Self::Large => reader.u32().map(|n| n as usize),
@@ -277,7 +277,7 @@ fn literal(byte: u8) -> Result<&'static [u8], Fault> {
 
 /// Bytes behind a length of seven bits a byte, lowest first, with the highest bit set on all but
 /// the last.
-fn read_string<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Fault> {
+fn read_string<'a>(reader: &mut FieldReader<'a>) -> Result<&'a [u8], Fault> {
     let mut length = 0_usize;
     for shift in [0, 7, 14, 21, 28] {
         let byte = reader.u8()?;

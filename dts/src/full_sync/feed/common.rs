@@ -9,13 +9,13 @@ use super::{live::Live, pace::Throttle};
 use crate::{
     capture::Capture,
     full_sync::{
-        config::FullSyncConfig, source::Source, sql::cursor::Cursor, tasks::place::Stretch,
+        config::FullSyncConfig, source::TableSource, sql::cursor::Cursor, tasks::place::KeyRange,
     },
 };
 
 /// What all tasks have in common.
 pub(crate) struct Common {
-    pub(crate) source: Source,
+    pub(crate) source: TableSource,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) topics: TopicName,
     pub(crate) capture: Arc<Capture>,
@@ -28,9 +28,9 @@ pub(crate) struct Common {
 
 /// What to read.
 #[derive(Clone, Debug)]
-pub(crate) enum Piece {
+pub(crate) enum ReadPiece {
     /// The rows behind a key; or the next part of a table without one.
     After(Option<Cursor>),
     /// These rows, again.
-    Again(Stretch),
+    Again(KeyRange),
 }

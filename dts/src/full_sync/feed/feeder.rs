@@ -21,11 +21,11 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 
 use super::{
-    FeedId, News, Order, Told,
+    FeedId, FeedNews, News, Order,
     chunk::{Chunk, ChunkKind},
-    common::{Common, Piece},
-    pace::Pace,
-    read::Reading,
+    common::{Common, ReadPiece},
+    pace::ListenerPace,
+    read::TableReader,
 };
 use crate::{
     checkpoint::SourcePosition,
@@ -60,12 +60,12 @@ const TRIES: u32 = 3;
 /// Does the work of one feed.
 pub(super) struct Feeder {
     common: Arc<Common>,
-    reading: Reading,
+    reading: TableReader,
     listener: String,
     id: FeedId,
     orders: mpsc::Receiver<Order>,
-    news: mpsc::Sender<Told>,
-    pace: Pace,
+    news: mpsc::Sender<FeedNews>,
+    pace: ListenerPace,
     state: FeedState,
     /// The next chunk may be asked for when all before it are done but so many.
     may_undone: usize,
@@ -92,7 +92,7 @@ enum FeedState {
 #[derive(Clone)]
 struct Ask {
     asked: SourcePosition,
-    piece: Piece,
+    piece: ReadPiece,
 }
 
 /// What came of a step.
@@ -109,13 +109,13 @@ impl Feeder {
     pub(super) fn new(
         common: &Arc<Common>,
         (id, task): (FeedId, &Task),
-        (orders, news): (mpsc::Receiver<Order>, mpsc::Sender<Told>),
+        (orders, news): (mpsc::Receiver<Order>, mpsc::Sender<FeedNews>),
         has_sent: bool,
     ) -> Self {
         Self {
-            pace: Pace::of((&common.bus, &common.topics), task, has_sent),
+            pace: ListenerPace::of((&common.bus, &common.topics), task, has_sent),
             common: Arc::clone(common),
-            reading: Reading::new(common, task.clone()),
+            reading: TableReader::new(common, task.clone()),
             listener: task.listener.clone(),
             id,
             orders,
@@ -286,7 +286,7 @@ impl Feeder {
         };
     }
 
-    async fn read(&mut self, asked: &SourcePosition, piece: &Piece) -> Result<Chunk> {
+    async fn read(&mut self, asked: &SourcePosition, piece: &ReadPiece) -> Result<Chunk> {
         let turn = self.common.turns.acquire().await;
         let _turn = turn.map_err(|closed| Error::Internal(closed.to_string()))?;
         self.reading.read(asked, piece).await

@@ -29,7 +29,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use self::{
     chunk::Chunk,
-    common::{Common, Piece},
+    common::{Common, ReadPiece},
     feeder::Feeder,
 };
 use crate::{checkpoint::SourcePosition, error::Error};
@@ -42,7 +42,7 @@ const MAX_ORDERS: usize = 16;
 pub(crate) enum Order {
     /// Read what comes next, such that it shows all that lies before a position. Its window is
     /// open since a moment.
-    Read { asked: SourcePosition, piece: Piece, since: Instant },
+    Read { asked: SourcePosition, piece: ReadPiece, since: Instant },
     /// The chunk that was handed over last is not used.
     Drop,
     /// The oldest chunk that was not is durable in the bus now.
@@ -66,7 +66,7 @@ pub(crate) enum News {
 }
 
 /// From which feed, and what.
-pub(crate) type Told = (FeedId, News);
+pub(crate) type FeedNews = (FeedId, News);
 
 /// The task, and a number that no other feed of it has.
 pub(crate) type FeedId = (String, u64);
@@ -83,7 +83,7 @@ impl Feed {
     pub(crate) fn start(
         common: &Arc<Common>,
         (id, task): (FeedId, &Task),
-        (news, has_sent): (mpsc::Sender<Told>, bool),
+        (news, has_sent): (mpsc::Sender<FeedNews>, bool),
     ) -> Self {
         let (orders, next_order) = mpsc::channel(MAX_ORDERS);
         let feeder = Feeder::new(common, (id, task), (next_order, news), has_sent);

@@ -18,7 +18,7 @@ const FOLLOW: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(50), max: Duration::from_secs(2), factor: 1.5 };
 
 /// Follows one task's listener.
-pub(crate) struct Pace {
+pub(crate) struct ListenerPace {
     bus: Arc<dyn Bus>,
     group: String,
     /// Those of the table, and of all tables.
@@ -43,7 +43,7 @@ enum OnItsWay {
     Before(HashMap<Partition, u64>),
 }
 
-impl Pace {
+impl ListenerPace {
     /// Where the task `has_sent` chunks before, these are on their way.
     pub(crate) fn of(
         (bus, topics): (&Arc<dyn Bus>, &TopicName),
@@ -134,7 +134,7 @@ impl Pace {
 /// Waits until a task's listener has finished all that the bus has of its table now. A bus that
 /// does not answer is asked again.
 pub(crate) async fn until_handled(bus: &Arc<dyn Bus>, topics: &TopicName, task: &Task) {
-    let mut pace = Pace::of((bus, topics), task, true);
+    let mut pace = ListenerPace::of((bus, topics), task, true);
     let mut poll = Backoff::new(FOLLOW);
     while !matches!(pace.are_done_but(0).await, Ok(true)) {
         tokio::time::sleep(poll.next_wait()).await;

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::{
     chunk::{Chunk, ChunkKind, Cut, Rows},
-    common::{Common, Piece},
+    common::{Common, ReadPiece},
     size::Size,
     take::{How, RowStream, take_page, take_part},
 };
@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     full_sync::{
         now_ms,
-        source::Source,
+        source::TableSource,
         sql::{
             cursor::{Bounds, Cursor},
             error::{TableError, TableResult},
@@ -32,22 +32,22 @@ use crate::{
 };
 
 /// The reading end of a task.
-pub(crate) struct Reading {
-    of: Subject,
-    link: Option<Link>,
+pub(crate) struct TableReader {
+    of: ReadTask,
+    link: Option<SourceLink>,
     is_connected: bool,
     size: Option<Size>,
     whole: Option<Whole>,
 }
 
 /// What is read.
-struct Subject {
+struct ReadTask {
     common: Arc<Common>,
     task: Task,
 }
 
 /// A connection to the source.
-struct Link {
+struct SourceLink {
     conn: Conn,
     marks: Marks,
 }
@@ -60,9 +60,9 @@ struct Whole {
     taken: u64,
 }
 
-impl Reading {
+impl TableReader {
     pub(crate) fn new(common: &Arc<Common>, task: Task) -> Self {
-        let of = Subject { common: Arc::clone(common), task };
+        let of = ReadTask { common: Arc::clone(common), task };
         Self { of, link: None, is_connected: false, size: None, whole: None }
     }
 
@@ -83,7 +83,11 @@ impl Reading {
     }
 
     /// Reads a piece, such that it shows all that the stream had passed at `asked`.
-    pub(crate) async fn read(&mut self, asked: &SourcePosition, piece: &Piece) -> Result<Chunk> {
+    pub(crate) async fn read(
+        &mut self,
+        asked: &SourcePosition,
+        piece: &ReadPiece,
+    ) -> Result<Chunk> {
         if self.whole.is_some() {
             return self.read_part().await;
         }
@@ -94,7 +98,7 @@ impl Reading {
                 let mut conn = self.of.common.source.connect().await?;
                 let marks = Marks::choose(&mut conn, &self.of.common.source).await?;
                 self.is_connected = true;
-                Link { conn, marks }
+                SourceLink { conn, marks }
             }
         };
         let described = self.of.describe(&mut link.conn).await?;
@@ -109,15 +113,15 @@ impl Reading {
 
     async fn read_page(
         &mut self,
-        Link { conn, marks }: &mut Link,
+        SourceLink { conn, marks }: &mut SourceLink,
         described: &Description,
-        (asked, piece): (&SourcePosition, &Piece),
+        (asked, piece): (&SourcePosition, &ReadPiece),
     ) -> Result<Chunk> {
         let source = &self.of.common.source;
         let mut bounds = self.of.bounds(conn, described).await?;
         let (after, cut, kind) = match piece {
-            Piece::After(after) => (after.as_ref(), Cut::ByBytes, ChunkKind::Page),
-            Piece::Again(stretch) => {
+            ReadPiece::After(after) => (after.as_ref(), Cut::ByBytes, ChunkKind::Page),
+            ReadPiece::Again(stretch) => {
                 bounds.last = Some(stretch.up_to.clone());
                 (stretch.after.as_ref(), Cut::EachRow, ChunkKind::Again)
             }
@@ -134,7 +138,7 @@ impl Reading {
         let how = how(&self.of.common, described, cut);
         let (rows, is_all) = match page(conn, query, how).await {
             Ok(taken) => taken,
-            Err(TableError::Server(error)) if Source::took_too_long(&error) => {
+            Err(TableError::Server(error)) if TableSource::took_too_long(&error) => {
                 size.was_too_large();
                 let is_ordered = described.key.as_ref().is_some_and(|key| key.is_ordered);
                 if size.is_in_vain(is_ordered) {
@@ -159,7 +163,7 @@ impl Reading {
     /// Begins the one read of a table that has no key.
     async fn begin_whole(
         &mut self,
-        Link { mut conn, marks }: Link,
+        SourceLink { mut conn, marks }: SourceLink,
         described: Description,
         asked: &SourcePosition,
     ) -> Result<()> {
@@ -207,11 +211,11 @@ impl Reading {
     }
 }
 
-impl Subject {
+impl ReadTask {
     /// The table as it is now.
     async fn describe(&self, conn: &mut Conn) -> Result<Description> {
         let Task { schema, table, .. } = &self.task;
-        let place = place::Place::read(self.task.cursor.as_ref())
+        let place = place::TablePlace::read(self.task.cursor.as_ref())
             .map_err(|error| Error::Internal(format!("the task's place: {error}")))?;
         let described = table::describe_by(conn, (schema, table), place.by.as_deref()).await;
         described.map_err(|error| self.common.source.reading(error))?.ok_or_else(|| {

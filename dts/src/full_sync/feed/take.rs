@@ -53,7 +53,7 @@ pub(crate) async fn take_part(
             is_all = true;
             break;
         };
-        if taker.take(row?, how)? == Taken::EndOfSegment {
+        if taker.take(row?, how)? == TakenRow::EndOfSegment {
             how.live.give_way(begun.elapsed()).await;
             begun = Instant::now();
         }
@@ -63,7 +63,7 @@ pub(crate) async fn take_part(
 
 /// What a row was.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
+enum TakenRow {
     Row,
     EndOfSegment,
 }
@@ -76,7 +76,7 @@ struct Taker {
 }
 
 impl Taker {
-    fn take(&mut self, row: Row, how: How<'_>) -> TableResult<Taken> {
+    fn take(&mut self, row: Row, how: How<'_>) -> TableResult<TakenRow> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => none.insert(RowWriter::new(row.columns_ref(), how.described, how.key_columns)?),
@@ -88,7 +88,7 @@ impl Taker {
             self.rows.end_segment(writer.cursor(&row)?);
         }
         self.last = Some(row);
-        Ok(if ends { Taken::EndOfSegment } else { Taken::Row })
+        Ok(if ends { TakenRow::EndOfSegment } else { TakenRow::Row })
     }
 
     fn finish(mut self) -> TableResult<Rows> {

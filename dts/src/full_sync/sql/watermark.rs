@@ -11,7 +11,7 @@
 //! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs (1) | the same |
 //! | else | the table's lock | end of the binlog, before the lock is given back |
 //!
-//! (1) For moments this may be ahead of what can be seen, too ([`Source::shows_what_it_says`]):
+//! (1) For moments this may be ahead of what can be seen, too ([`TableSource::shows_what_it_says`]):
 //! what the stream passed a moment before the read is taken from the stream.
 //!
 //! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
@@ -27,7 +27,7 @@ use tracing::warn;
 use crate::{
     checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
-    full_sync::source::Source,
+    full_sync::source::TableSource,
     replica::{self, Conn, Product},
 };
 
@@ -100,7 +100,7 @@ impl Marks {
     /// # Errors
     ///
     /// When the server is away.
-    pub async fn of(conn: &mut Conn, source: &Source) -> Result<Self> {
+    pub async fn of(conn: &mut Conn, source: &TableSource) -> Result<Self> {
         if source.server.product == Product::Mariadb {
             return Ok(Self::Snapshot);
         }
@@ -116,7 +116,7 @@ impl Marks {
     /// # Errors
     ///
     /// As [`Marks::of`].
-    pub async fn choose(conn: &mut Conn, source: &Source) -> Result<Self> {
+    pub async fn choose(conn: &mut Conn, source: &TableSource) -> Result<Self> {
         let marks = Self::of(conn, source).await?;
         if let Self::Lock(why) = marks {
             warn!(remedy = why.remedy(), "a full sync locks its table for each chunk: {why}");
@@ -132,7 +132,7 @@ impl Marks {
     pub(crate) async fn check_right(
         self,
         conn: &mut Conn,
-        source: &Source,
+        source: &TableSource,
         schema: &str,
     ) -> Result<()> {
         let Self::Lock(why) = self else { return Ok(()) };
@@ -150,7 +150,7 @@ impl Marks {
     /// When the server is away, or does not show in time what it has logged.
     pub async fn low(
         self,
-        (conn, source): (&mut Conn, &Source),
+        (conn, source): (&mut Conn, &TableSource),
         asked: &SourcePosition,
         table: Named<'_>,
     ) -> Result<()> {
@@ -181,7 +181,7 @@ impl Marks {
     /// # Errors
     ///
     /// When the server is away.
-    pub async fn high(self, conn: &mut Conn, source: &Source) -> Result<BinlogPlace> {
+    pub async fn high(self, conn: &mut Conn, source: &TableSource) -> Result<BinlogPlace> {
         source.server.end_place(conn, &source.config).await
     }
 
@@ -190,7 +190,7 @@ impl Marks {
     /// # Errors
     ///
     /// When the server is away.
-    pub async fn release(self, conn: &mut Conn, source: &Source) -> Result<()> {
+    pub async fn release(self, conn: &mut Conn, source: &TableSource) -> Result<()> {
         let statement = match self {
             Self::Gtids | Self::LogStatus => return Ok(()),
             Self::Snapshot => "COMMIT",
@@ -202,7 +202,7 @@ impl Marks {
     async fn covers(
         self,
         conn: &mut Conn,
-        source: &Source,
+        source: &TableSource,
         asked: &SourcePosition,
     ) -> Result<bool> {
         let seen = match self {
@@ -229,7 +229,11 @@ pub(crate) fn order(file: &str, pos: u64) -> (Option<u64>, u64) {
     (file_number(file), pos)
 }
 
-async fn covers_gtids(conn: &mut Conn, source: &Source, asked: &SourcePosition) -> Result<bool> {
+async fn covers_gtids(
+    conn: &mut Conn,
+    source: &TableSource,
+    asked: &SourcePosition,
+) -> Result<bool> {
     let Some(wanted) = &asked.gtids else {
         return Err(Error::Internal("the stream has no GTIDs, and the server has".to_owned()));
     };
@@ -297,7 +301,7 @@ async fn waits_for_replicas(conn: &mut Conn) -> Result<bool, mysql_async::Error>
     Ok(is("ON") && is("AFTER_SYNC"))
 }
 
-async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<BinlogPlace> {
+async fn snapshot_place(conn: &mut Conn, source: &TableSource) -> Result<BinlogPlace> {
     let query = "SHOW STATUS LIKE 'binlog_snapshot_%'";
     let rows: Vec<Row> = conn.query(query).await.map_err(|error| source.error(error))?;
     let mut place = BinlogPlace { file: String::new(), pos: 0 };
@@ -319,7 +323,7 @@ async fn snapshot_place(conn: &mut Conn, source: &Source) -> Result<BinlogPlace>
 /// Whether a snapshot of a MariaDB shows all transactions before a position of another server.
 async fn snapshot_has(
     conn: &mut Conn,
-    source: &Source,
+    source: &TableSource,
     (seen, asked): (&BinlogPlace, &SourcePosition),
 ) -> Result<bool> {
     let Some(wanted) = &asked.gtids else {
@@ -330,7 +334,7 @@ async fn snapshot_has(
 }
 
 async fn lock(
-    (conn, source): (&mut Conn, &Source),
+    (conn, source): (&mut Conn, &TableSource),
     (schema, table): Named<'_>,
     why: Why,
 ) -> Result<()> {
@@ -345,7 +349,7 @@ async fn lock(
     }
 }
 
-fn may_not_lock(source: &Source, said: &mysql_async::ServerError, why: Why) -> Error {
+fn may_not_lock(source: &TableSource, said: &mysql_async::ServerError, why: Why) -> Error {
     let (user, remedy) = (&source.config.user, why.remedy());
     Error::refused(
         format!("MySQL says: {} ({})", said.message, said.code),

@@ -6,7 +6,7 @@ use full_sync::{State, Task};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::info;
 
-use super::{Heard, Syncs};
+use super::{ControlNews, FullSyncs};
 use crate::full_sync::{
     feed::{common::Common, pace::until_handled},
     now_ms,
@@ -21,7 +21,7 @@ impl Drop for Follow {
     }
 }
 
-impl Syncs {
+impl FullSyncs {
     /// The last rows of a task are in the batch at hand: when that is durable, its listener is
     /// followed.
     pub(super) fn note_sent(&mut self, id: &str) {
@@ -61,7 +61,7 @@ impl Syncs {
     }
 }
 
-async fn tell(common: Arc<Common>, task: Task, hearer: mpsc::Sender<Heard>) {
+async fn tell(common: Arc<Common>, task: Task, hearer: mpsc::Sender<ControlNews>) {
     until_handled(&common.bus, &common.topics, &task).await;
-    let _ = hearer.send(Heard::Handled(task.id)).await;
+    let _ = hearer.send(ControlNews::Handled(task.id)).await;
 }

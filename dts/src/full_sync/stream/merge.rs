@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{
-    ALTERED, Syncs,
+    ALTERED, FullSyncs,
     row_record::publish_row,
-    run::{Held, Run},
+    run::{FullSyncRun, HeldChunk},
     window::{Touch, Windows},
 };
 use crate::{
@@ -18,23 +18,27 @@ use crate::{
     full_sync::{
         feed::chunk::{ChunkKind, Segment},
         now_ms,
-        tasks::place::Stretch,
+        tasks::place::KeyRange,
     },
     publish::Publisher,
 };
 
 /// What one call may do.
-pub(crate) struct Room<'a> {
+pub(crate) struct MergeRoom<'a> {
     pub(crate) publisher: &'a mut Publisher,
     pub(crate) batch: &'a mut Batch,
     /// The batch may grow to so many bytes.
     pub(crate) up_to: usize,
 }
 
-impl Syncs {
+impl FullSyncs {
     /// Merges what the stream has come up to, between two transactions, while there is room. Gives
     /// how many rows were published.
-    pub(crate) fn merge(&mut self, position: &binlog::FilePosition, room: &mut Room<'_>) -> u64 {
+    pub(crate) fn merge(
+        &mut self,
+        position: &binlog::FilePosition,
+        room: &mut MergeRoom<'_>,
+    ) -> u64 {
         let due = self.runs.iter().filter(|(_, run)| run.is_due(position));
         let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
         let mut published = 0;
@@ -61,10 +65,10 @@ impl Syncs {
 
     /// Whether a chunk is merged in part.
     pub(crate) fn is_amid_a_chunk(&self) -> bool {
-        self.runs.values().any(Run::is_amid_a_chunk)
+        self.runs.values().any(FullSyncRun::is_amid_a_chunk)
     }
 
-    fn merge_one(&mut self, id: &str, room: &mut Room<'_>) -> Result<u64> {
+    fn merge_one(&mut self, id: &str, room: &mut MergeRoom<'_>) -> Result<u64> {
         let Some(run) = self.runs.get_mut(id) else { return Ok(0) };
         if run.is_of_another_shape() {
             self.restart(id, ALTERED, room.publisher.windows());
@@ -110,7 +114,7 @@ impl Syncs {
     }
 }
 
-impl Run {
+impl FullSyncRun {
     /// Whether the stream has come up to its next chunk.
     fn is_due(&self, position: &binlog::FilePosition) -> bool {
         self.held.front().is_some_and(|held| held.is_reached(position))
@@ -129,7 +133,7 @@ impl Run {
     }
 
     /// Merges what there is room for, and gives how many rows were published.
-    fn merge_segments(&mut self, held: &mut Held, room: &mut Room<'_>) -> Result<u64> {
+    fn merge_segments(&mut self, held: &mut HeldChunk, room: &mut MergeRoom<'_>) -> Result<u64> {
         let mut published = 0;
         self.place.shape = Some(held.chunk.shape.clone());
         while let Some(segment) = held.chunk.rows.segments().get(held.segment)
@@ -143,8 +147,8 @@ impl Run {
 
     fn merge_segment(
         &mut self,
-        (held, segment): (&Held, &Segment),
-        room: &mut Room<'_>,
+        (held, segment): (&HeldChunk, &Segment),
+        room: &mut MergeRoom<'_>,
     ) -> Result<u64> {
         let rows = || segment.rows.clone().filter_map(|at| held.chunk.rows.row(at));
         let (windows, window) = (room.publisher.windows(), held.window);
@@ -186,7 +190,7 @@ impl Run {
             ChunkKind::Again => self.place.again.first().and_then(|first| first.after.clone()),
             ChunkKind::Page | ChunkKind::Part => self.place.after.clone(),
         };
-        self.place.again.push(Stretch { after, up_to });
+        self.place.again.push(KeyRange { after, up_to });
         self.advance(kind, segment);
         Ok(())
     }
@@ -199,7 +203,7 @@ impl Run {
         }
     }
 
-    fn end_chunk(&mut self, held: &Held, windows: &mut Windows) {
+    fn end_chunk(&mut self, held: &HeldChunk, windows: &mut Windows) {
         match held.chunk.kind {
             ChunkKind::Page => self.place.at_end = held.chunk.is_last,
             ChunkKind::Again if held.chunk.is_last && !self.place.again.is_empty() => {

@@ -24,18 +24,18 @@ use tracing::{debug, info, warn};
 
 use self::{
     follow::Follow,
-    run::{Outcome, Run},
+    run::{FullSyncRun, RunOutcome},
     window::Windows,
 };
 use crate::{
     checkpoint::SourcePosition,
     error::Error,
     full_sync::{
-        feed::{FeedId, News, Order, Told, common::Common},
+        feed::{FeedId, FeedNews, News, Order, common::Common},
         now_ms,
         tasks::{
             Tasks, begin_again,
-            catalog::{Catalog, Entries},
+            catalog::{CatalogEntries, TableCatalog},
             resolve::{Found, resolve},
         },
     },
@@ -57,13 +57,13 @@ const RESOLVE_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0 };
 
 /// All full syncs of this `dts`. Those at work end when this is dropped.
-pub(crate) struct Syncs {
+pub(crate) struct FullSyncs {
     name: String,
     common: Arc<Common>,
     tasks: Tasks,
     /// What others are told of the tables.
-    catalog: Catalog,
-    runs: BTreeMap<String, Run>,
+    catalog: TableCatalog,
+    runs: BTreeMap<String, FullSyncRun>,
     runs_made: u64,
     /// Whether a task changed since they were shown.
     is_unseen: bool,
@@ -73,16 +73,16 @@ pub(crate) struct Syncs {
     follows: BTreeMap<String, Option<Follow>>,
     /// Those of whose chunks some are in the bus or the batch at hand, since we began.
     have_sent: HashSet<String>,
-    news: mpsc::Receiver<Told>,
-    teller: mpsc::Sender<Told>,
-    heard: mpsc::Receiver<Heard>,
-    hearer: mpsc::Sender<Heard>,
+    news: mpsc::Receiver<FeedNews>,
+    teller: mpsc::Sender<FeedNews>,
+    heard: mpsc::Receiver<ControlNews>,
+    hearer: mpsc::Sender<ControlNews>,
     /// Whoever listens to the control table, and whoever looks tables up.
     helpers: JoinSet<()>,
 }
 
 /// What others decided.
-enum Heard {
+enum ControlNews {
     /// The control table, as it is now.
     All(Vec<ControlChange>),
     Control(Vec<ControlChange>),
@@ -92,17 +92,17 @@ enum Heard {
 }
 
 /// Something happened to a full sync.
-pub(crate) struct Event(Kind);
+pub(crate) struct FullSyncEvent(EventKind);
 
-enum Kind {
-    Told(Box<Told>),
-    Heard(Heard),
-    Looked(Entries),
+enum EventKind {
+    Told(Box<FeedNews>),
+    Heard(ControlNews),
+    Looked(CatalogEntries),
 }
 
-impl Syncs {
+impl FullSyncs {
     /// Goes on with these.
-    pub(crate) fn start(name: &str, common: Common, kept: (Tasks, Entries)) -> Self {
+    pub(crate) fn start(name: &str, common: Common, kept: (Tasks, CatalogEntries)) -> Self {
         let (mut tasks, catalog) = kept;
         tasks.end_uncaptured(now_ms());
         let (teller, news) = mpsc::channel(MAX_NEWS);
@@ -114,7 +114,7 @@ impl Syncs {
             name: name.to_owned(),
             common: Arc::new(common),
             tasks,
-            catalog: Catalog::start(catalog, source, capture),
+            catalog: TableCatalog::start(catalog, source, capture),
             runs: BTreeMap::new(),
             runs_made: 0,
             is_unseen: true,
@@ -130,33 +130,33 @@ impl Syncs {
     }
 
     /// Waits until something happens to one of them. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> FullSyncEvent {
         // Both channels stay open: we hold a sender of each.
         let kind = tokio::select! {
-            Some(told) = self.news.recv() => Kind::Told(Box::new(told)),
-            Some(heard) = self.heard.recv() => Kind::Heard(heard),
-            found = self.catalog.next() => Kind::Looked(found),
+            Some(told) = self.news.recv() => EventKind::Told(Box::new(told)),
+            Some(heard) = self.heard.recv() => EventKind::Heard(heard),
+            found = self.catalog.next() => EventKind::Looked(found),
             else => std::future::pending().await,
         };
-        Event(kind)
+        FullSyncEvent(kind)
     }
 
-    pub(crate) fn take(&mut self, event: Event, windows: &mut Windows) {
+    pub(crate) fn take(&mut self, event: FullSyncEvent, windows: &mut Windows) {
         match event.0 {
-            Kind::Told(told) => self.told(told.0, told.1, windows),
-            Kind::Heard(Heard::All(all)) => {
+            EventKind::Told(told) => self.told(told.0, told.1, windows),
+            EventKind::Heard(ControlNews::All(all)) => {
                 let requests = all.iter().filter_map(|(key, _)| key.strip_prefix(REQUEST_PREFIX));
                 self.tasks.hear_anew(&requests.collect());
                 self.control(&all);
             }
-            Kind::Heard(Heard::Control(changes)) => self.control(&changes),
-            Kind::Heard(Heard::Resolved(request, found)) => {
+            EventKind::Heard(ControlNews::Control(changes)) => self.control(&changes),
+            EventKind::Heard(ControlNews::Resolved(request, found)) => {
                 if self.tasks.is_asked(&request) {
                     self.tasks.decide(&request, found, now_ms());
                 }
             }
-            Kind::Heard(Heard::Handled(id)) => self.handled(&id),
-            Kind::Looked(found) => self.catalog.take(found),
+            EventKind::Heard(ControlNews::Handled(id)) => self.handled(&id),
+            EventKind::Looked(found) => self.catalog.take(found),
         }
         while self.helpers.try_join_next().is_some() {}
         self.start_and_stop(windows);
@@ -192,7 +192,7 @@ impl Syncs {
         let number = (id.to_owned(), self.runs_made);
         let Some(task) = self.tasks.get(id) else { return };
         let has_sent = self.have_sent.contains(id);
-        match Run::start(&self.common, (number, task), (self.teller.clone(), has_sent)) {
+        match FullSyncRun::start(&self.common, (number, task), (self.teller.clone(), has_sent)) {
             Ok(mut run) => {
                 run.lead(windows);
                 info!(task = id, schema = task.schema, table = task.table, "full sync at work");
@@ -241,7 +241,7 @@ impl Syncs {
                 self.note_trouble(&id, None);
             }
             News::Chunk(chunk) => {
-                if run.hold(*chunk) == Outcome::Restarts {
+                if run.hold(*chunk) == RunOutcome::Restarts {
                     self.restart(&id, BROKEN_OFF, windows);
                 }
             }
@@ -306,14 +306,14 @@ impl Syncs {
                 true => resolve_in_the_end(&request, &common).await,
                 false => resolve(&request, &common).await,
             };
-            let _ = hearer.send(Heard::Resolved(Box::new(request), found)).await;
+            let _ = hearer.send(ControlNews::Resolved(Box::new(request), found)).await;
         });
     }
 
     /// Asks for the chunks whose time has come, between two transactions: the stream has passed
     /// all before `asked`, and nothing else.
     pub(crate) fn ask(&mut self, asked: &SourcePosition, windows: &mut Windows) {
-        let is_overrun = |run: &Run| run.windows().any(|window| windows.is_overrun(window));
+        let is_overrun = |run: &FullSyncRun| run.windows().any(|window| windows.is_overrun(window));
         let overrun: Vec<String> =
             self.runs.iter().filter(|(_, run)| is_overrun(run)).map(|(id, _)| id.clone()).collect();
         for id in &overrun {
@@ -329,7 +329,7 @@ impl Syncs {
 
     fn spoil(&mut self, id: &str, windows: &mut Windows) {
         let outcome = self.runs.get_mut(id).map(|run| run.spoil(windows));
-        if outcome == Some(Outcome::Restarts) {
+        if outcome == Some(RunOutcome::Restarts) {
             self.restart(id, BROKEN_OFF, windows);
         }
     }
@@ -450,7 +450,7 @@ fn removed() -> Error {
 }
 
 /// Listens to the control table, for ever.
-async fn hear(bus: Arc<dyn Bus>, hearer: mpsc::Sender<Heard>) {
+async fn hear(bus: Arc<dyn Bus>, hearer: mpsc::Sender<ControlNews>) {
     loop {
         if let Err(error) = hear_until_error(&*bus, &hearer).await {
             warn!(%error, "the bus's control table cannot be read; trying again");
@@ -461,12 +461,12 @@ async fn hear(bus: Arc<dyn Bus>, hearer: mpsc::Sender<Heard>) {
 
 async fn hear_until_error(
     bus: &dyn Bus,
-    hearer: &mpsc::Sender<Heard>,
+    hearer: &mpsc::Sender<ControlNews>,
 ) -> Result<(), event_bus::Error> {
     let mut control = bus.control().await?;
-    let mut heard = Heard::All(control.changes().await?);
+    let mut heard = ControlNews::All(control.changes().await?);
     while hearer.send(heard).await.is_ok() {
-        heard = Heard::Control(control.changes().await?);
+        heard = ControlNews::Control(control.changes().await?);
     }
     Ok(())
 }

@@ -30,19 +30,19 @@ use crate::{
     error::{Error, Result},
     full_sync::{
         feed::{
-            Feed, FeedId, Order, Told,
+            Feed, FeedId, FeedNews, Order,
             chunk::{Chunk, ChunkKind},
-            common::{Common, Piece},
+            common::{Common, ReadPiece},
         },
         sql::watermark::order,
-        tasks::place::Place,
+        tasks::place::TablePlace,
     },
 };
 
 /// So many stretches to read again are put off until the end of the table.
 const MAX_AGAIN: usize = 100;
 
-pub(super) struct Run {
+pub(super) struct FullSyncRun {
     /// Tells its feed from one before.
     pub(super) number: u64,
     pub(super) feed: Feed,
@@ -51,7 +51,7 @@ pub(super) struct Run {
     listener: String,
     schema: String,
     name: String,
-    pub(super) place: Place,
+    pub(super) place: TablePlace,
     /// Where a read may not show yet what the stream passed moments ago, the window of the next
     /// chunk is open since the one before was asked for: so those rows are known from the stream.
     leads: bool,
@@ -59,10 +59,10 @@ pub(super) struct Run {
     /// The listener has room for another chunk.
     pub(super) is_ready: bool,
     /// A chunk is being read.
-    asked: Option<Asked>,
+    asked: Option<AskedChunk>,
     /// Chunks that were read, in the table's order: they wait for the stream to pass their high
     /// marks, or are being merged.
-    pub(super) held: VecDeque<Held>,
+    pub(super) held: VecDeque<HeldChunk>,
     /// One read of the whole table is under way: its window stays open.
     pub(super) whole: Option<WindowId>,
     /// Up to when its time is counted.
@@ -72,7 +72,7 @@ pub(super) struct Run {
 /// Whether it can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Outcome {
+pub(super) enum RunOutcome {
     GoesOn,
     /// It has to begin again.
     Restarts,
@@ -80,7 +80,7 @@ pub(super) enum Outcome {
 
 /// A chunk that was asked for.
 #[derive(Debug)]
-struct Asked {
+struct AskedChunk {
     window: WindowId,
     /// What comes of it does not count any more.
     is_spoilt: bool,
@@ -88,7 +88,7 @@ struct Asked {
 
 /// A chunk that was read.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldChunk {
     pub(super) chunk: Chunk,
     pub(super) text: FullSyncText,
     /// Open since it was asked for.
@@ -97,7 +97,7 @@ pub(super) struct Held {
     pub(super) segment: usize,
 }
 
-impl Held {
+impl HeldChunk {
     /// Whether the stream has passed all that the rows show.
     pub(super) fn is_reached(&self, position: &binlog::FilePosition) -> bool {
         let high = &self.chunk.high;
@@ -110,20 +110,20 @@ impl Held {
     }
 
     /// Where the table goes on behind it, as far as that is known before it is merged.
-    fn next(&self) -> Option<Piece> {
+    fn next(&self) -> Option<ReadPiece> {
         let goes_on = self.chunk.kind == ChunkKind::Page && !self.chunk.is_last;
         let last = self.chunk.rows.segments().last().filter(|_| goes_on)?;
-        Some(Piece::After(Some(last.up_to.clone()?)))
+        Some(ReadPiece::After(Some(last.up_to.clone()?)))
     }
 }
 
-impl Run {
+impl FullSyncRun {
     pub(super) fn start(
         common: &Arc<Common>,
         (id, task): (FeedId, &Task),
-        (news, has_sent): (mpsc::Sender<Told>, bool),
+        (news, has_sent): (mpsc::Sender<FeedNews>, bool),
     ) -> Result<Self> {
-        let place = Place::read(task.cursor.as_ref()).map_err(|error| {
+        let place = TablePlace::read(task.cursor.as_ref()).map_err(|error| {
             Error::refused(
                 format!("its place cannot be read: {error}"),
                 "cancel it, and ask for the full sync again",
@@ -162,7 +162,7 @@ impl Run {
         let Some(piece) = self.next_piece() else { return };
         debug!(task = self.id, file = asked.file, pos = asked.pos, "chunk asked for");
         let (window, since) = self.window_of_next(windows);
-        self.asked = Some(Asked { window, is_spoilt: false });
+        self.asked = Some(AskedChunk { window, is_spoilt: false });
         self.is_ready = false;
         self.feed.order(Order::Read { asked: asked.clone(), piece, since });
     }
@@ -184,25 +184,25 @@ impl Run {
         (windows.open(&self.schema, &self.name), Instant::now())
     }
 
-    fn next_piece(&self) -> Option<Piece> {
+    fn next_piece(&self) -> Option<ReadPiece> {
         let is_page = !self.place.at_end && self.place.again.len() < MAX_AGAIN;
         match (self.held.back(), self.place.again.first()) {
             (Some(last), _) => last.next().filter(|_| is_page),
-            (None, Some(stretch)) if !is_page => Some(Piece::Again(stretch.clone())),
-            (None, _) => Some(Piece::After(self.place.after.clone())),
+            (None, Some(stretch)) if !is_page => Some(ReadPiece::Again(stretch.clone())),
+            (None, _) => Some(ReadPiece::After(self.place.after.clone())),
         }
     }
 
-    pub(super) fn hold(&mut self, chunk: Chunk) -> Outcome {
-        let Some(Asked { window, is_spoilt }) = self.asked.take() else {
-            return Outcome::GoesOn;
+    pub(super) fn hold(&mut self, chunk: Chunk) -> RunOutcome {
+        let Some(AskedChunk { window, is_spoilt }) = self.asked.take() else {
+            return RunOutcome::GoesOn;
         };
         if chunk.kind == ChunkKind::Part {
             self.whole = Some(window);
         }
         if is_spoilt {
             self.feed.order(Order::Drop);
-            return if self.whole.is_some() { Outcome::Restarts } else { Outcome::GoesOn };
+            return if self.whole.is_some() { RunOutcome::Restarts } else { RunOutcome::GoesOn };
         }
         let (rows, high) = (chunk.rows.len(), &chunk.high);
         debug!(task = self.id, rows, file = high.file, pos = high.pos, "chunk read");
@@ -213,23 +213,23 @@ impl Run {
             ..Source::default()
         };
         let text = FullSyncText::new((&self.id, &self.listener), chunk.at_ms, &high);
-        self.held.push_back(Held { chunk, text, window, segment: 0 });
-        Outcome::GoesOn
+        self.held.push_back(HeldChunk { chunk, text, window, segment: 0 });
+        RunOutcome::GoesOn
     }
 
     /// The table may not be what it was, or too much changed to be remembered: what is being read
     /// or was read is read again; but one read of the whole table cannot be taken up in its middle.
-    pub(super) fn spoil(&mut self, windows: &mut Windows) -> Outcome {
+    pub(super) fn spoil(&mut self, windows: &mut Windows) -> RunOutcome {
         self.windows().for_each(|window| windows.close(window));
         if self.whole.is_some() {
-            return Outcome::Restarts;
+            return RunOutcome::Restarts;
         }
         self.leading = None;
         if let Some(asked) = &mut self.asked {
             asked.is_spoilt = true;
         }
         self.held.drain(..).for_each(|_| self.feed.order(Order::Drop));
-        Outcome::GoesOn
+        RunOutcome::GoesOn
     }
 
     /// Those that are open for it.

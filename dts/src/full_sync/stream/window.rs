@@ -52,14 +52,14 @@ pub struct Windows {
     opened: u64,
     largest_row: usize,
     /// What the transaction at hand did, where a window is open.
-    noted: Vec<Noted>,
+    noted: Vec<NotedTouch>,
     /// How many bytes of rows that is.
     noted_bytes: usize,
 }
 
 /// A change of a transaction that has not ended.
 #[derive(Debug)]
-struct Noted {
+struct NotedTouch {
     window: WindowId,
     hash: KeyHash,
     /// `None` for a row of a table without a key that came again.
@@ -136,7 +136,7 @@ impl Windows {
         self.largest_row = self.largest_row.max(bytes);
         for window in self.open.iter().filter(|window| window.is_over(schema, table)) {
             self.noted_bytes += bytes;
-            self.noted.push(Noted { window: window.id, hash, touch: touch.clone() });
+            self.noted.push(NotedTouch { window: window.id, hash, touch: touch.clone() });
         }
         if self.noted.len() > MAX_TOUCHED || self.noted_bytes > self.most_bytes() {
             self.overrun_noted();
@@ -158,7 +158,7 @@ impl Windows {
     /// The transaction at hand ended: what it did counts.
     pub(crate) fn settle(&mut self) {
         self.noted_bytes = 0;
-        for Noted { window, hash, touch } in std::mem::take(&mut self.noted) {
+        for NotedTouch { window, hash, touch } in std::mem::take(&mut self.noted) {
             let window = self.open.iter_mut().find(|open| open.id == window);
             match (window, touch) {
                 (Some(window), Some(touch)) => window.note(hash, touch),
@@ -175,7 +175,7 @@ impl Windows {
 
     /// More than can be noted: the windows that it is for are of no use any more.
     fn overrun_noted(&mut self) {
-        for Noted { window, .. } in std::mem::take(&mut self.noted) {
+        for NotedTouch { window, .. } in std::mem::take(&mut self.noted) {
             let is_it = |open: &&mut Window| open.id == window && !open.is_overrun;
             self.open.iter_mut().filter(is_it).for_each(Window::overrun);
         }

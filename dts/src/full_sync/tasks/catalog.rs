@@ -13,7 +13,7 @@ use std::{
 use binlog::Definition;
 use bytes::Bytes;
 use event_bus::{Checkpoint, CheckpointChange};
-use full_sync::{CAPTURED_KEY, Catalog as Told, TABLE_PREFIX, Table};
+use full_sync::{CAPTURED_KEY, Catalog, TABLE_PREFIX, Table};
 use futures_util::TryStreamExt as _;
 use service::{Backoff, BackoffConfig};
 use tokio::{
@@ -25,7 +25,7 @@ use tracing::debug;
 use crate::{
     capture::Capture,
     error::Result,
-    full_sync::{source::Source, sql::table::tables},
+    full_sync::{source::TableSource, sql::table::tables},
     replica::Conn,
 };
 
@@ -46,35 +46,35 @@ const RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_mins(1), factor: 2.0 };
 
 /// What the checkpoint keeps, by key.
-pub(crate) type Entries = BTreeMap<String, Bytes>;
+pub(crate) type CatalogEntries = BTreeMap<String, Bytes>;
 
 /// The entries, and whoever looks them up; that ends when this is dropped.
-pub(crate) struct Catalog {
-    kept: Entries,
+pub(crate) struct TableCatalog {
+    kept: CatalogEntries,
     /// The keys that are to be written or removed.
     dirty: BTreeSet<String>,
     stale: Arc<Notify>,
-    found: mpsc::Receiver<Entries>,
+    found: mpsc::Receiver<CatalogEntries>,
     looking: JoinHandle<()>,
 }
 
-impl Catalog {
+impl TableCatalog {
     /// What a checkpoint has of it.
-    pub(crate) fn kept(checkpoint: &Checkpoint) -> Entries {
+    pub(crate) fn kept(checkpoint: &Checkpoint) -> CatalogEntries {
         let is_ours = |key: &str| key == CAPTURED_KEY || key.starts_with(TABLE_PREFIX);
         let ours = checkpoint.iter().filter(|(key, _)| is_ours(key));
         ours.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Goes on with what is kept, and begins to look.
-    pub(crate) fn start(kept: Entries, source: Source, capture: Arc<Capture>) -> Self {
+    pub(crate) fn start(kept: CatalogEntries, source: TableSource, capture: Arc<Capture>) -> Self {
         let (stale, (teller, found)) = (Arc::new(Notify::new()), mpsc::channel(1));
         let looking = tokio::spawn(keep_looking(source, capture, (Arc::clone(&stale), teller)));
         Self { kept, dirty: BTreeSet::new(), stale, found, looking }
     }
 
     /// Waits until it was looked up. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Entries {
+    pub(crate) async fn next(&mut self) -> CatalogEntries {
         match self.found.recv().await {
             Some(found) => found,
             None => std::future::pending().await,
@@ -82,7 +82,7 @@ impl Catalog {
     }
 
     /// Takes what was found.
-    pub(crate) fn take(&mut self, found: Entries) {
+    pub(crate) fn take(&mut self, found: CatalogEntries) {
         let is_other = |key: &&String| self.kept.get(*key) != found.get(*key);
         let changed: Vec<String> =
             self.kept.keys().chain(found.keys()).filter(is_other).cloned().collect();
@@ -109,16 +109,16 @@ impl Catalog {
     }
 }
 
-impl Drop for Catalog {
+impl Drop for TableCatalog {
     fn drop(&mut self) {
         self.looking.abort();
     }
 }
 
 async fn keep_looking(
-    source: Source,
+    source: TableSource,
     capture: Arc<Capture>,
-    (stale, teller): (Arc<Notify>, mpsc::Sender<Entries>),
+    (stale, teller): (Arc<Notify>, mpsc::Sender<CatalogEntries>),
 ) {
     let mut backoff = Backoff::new(RETRY);
     loop {
@@ -142,7 +142,7 @@ async fn keep_looking(
 }
 
 /// The captured tables that the server has.
-async fn look(source: &Source, capture: &Capture) -> Result<Vec<Table>> {
+async fn look(source: &TableSource, capture: &Capture) -> Result<Vec<Table>> {
     let mut conn = source.connect().await?;
     let found = tables(&mut conn).await.map_err(|error| source.reading(error))?;
     let captured = found.into_iter().filter(|(schema, table)| capture.includes(schema, table));
@@ -199,7 +199,7 @@ fn leave_columns_out(table: &mut Table) {
 }
 
 /// What is to be kept of these tables.
-fn entries(capture: &Capture, mut tables: Vec<Table>) -> Entries {
+fn entries(capture: &Capture, mut tables: Vec<Table>) -> CatalogEntries {
     let size = |tables: &[Table]| {
         tables.iter().map(|table| table.key().len() + table.to_bytes().len()).sum::<usize>()
     };
@@ -214,7 +214,7 @@ fn entries(capture: &Capture, mut tables: Vec<Table>) -> Entries {
         room = room.saturating_sub(bytes);
         fits
     });
-    let told = Told { captured: capture.captured(), is_whole: tables.len() == count };
+    let told = Catalog { captured: capture.captured(), is_whole: tables.len() == count };
     let tables = tables.iter().map(|table| (table.key(), table.to_bytes().into()));
     std::iter::once((CAPTURED_KEY.to_owned(), told.to_bytes().into())).chain(tables).collect()
 }
@@ -233,18 +233,18 @@ mod tests {
         }
     }
 
-    fn of(tables: Vec<Table>) -> Entries {
+    fn of(tables: Vec<Table>) -> CatalogEntries {
         entries(&Capture::default(), tables)
     }
 
-    fn told(entries: &Entries) -> Told {
-        Told::from_bytes(&entries[CAPTURED_KEY]).unwrap()
+    fn told(entries: &CatalogEntries) -> Catalog {
+        Catalog::from_bytes(&entries[CAPTURED_KEY]).unwrap()
     }
 
     #[tokio::test]
     async fn only_what_has_changed_goes_into_the_checkpoint() {
         let (_teller, found) = mpsc::channel(1);
-        let mut catalog = Catalog {
+        let mut catalog = TableCatalog {
             kept: of(vec![table("a", 1), table("b", 1)]),
             dirty: BTreeSet::new(),
             stale: Arc::default(),

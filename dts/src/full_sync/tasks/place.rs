@@ -8,7 +8,7 @@ use crate::full_sync::sql::cursor::Cursor;
 /// Where a task goes on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Place {
+pub(crate) struct TablePlace {
     /// The column that the table is read by, where it is not its best key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<String>,
@@ -23,13 +23,13 @@ pub(crate) struct Place {
     pub(crate) at_end: bool,
     /// Stretches to be read again, since what the stream brought of them may lack columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) again: Vec<Stretch>,
+    pub(crate) again: Vec<KeyRange>,
 }
 
 /// Rows from behind one key up to another, which belongs to them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Stretch {
+pub(crate) struct KeyRange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<Cursor>,
     pub(crate) up_to: Cursor,
@@ -42,11 +42,11 @@ pub(crate) fn begin_by(column: &str) -> Value {
 
 /// The beginning of a table, read by what it was read by before.
 pub(crate) fn begin_again(cursor: Option<&Value>) -> Option<Value> {
-    Place::read(cursor).ok()?.by.as_deref().map(begin_by)
+    TablePlace::read(cursor).ok()?.by.as_deref().map(begin_by)
 }
 
-impl Place {
-    /// Reads what [`Place::to_json`] wrote.
+impl TablePlace {
+    /// Reads what [`TablePlace::to_json`] wrote.
     ///
     /// # Errors
     ///

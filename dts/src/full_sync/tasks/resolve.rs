@@ -8,7 +8,7 @@ use crate::{
     full_sync::{
         config::FullSyncConfig,
         feed::{common::Common, read::check_whole},
-        source::Source,
+        source::TableSource,
         sql::{
             cursor::Bounds,
             table::{self, Description},
@@ -122,7 +122,7 @@ fn none(request: &Request, named: &str) -> Refusal {
 
 /// Whether a table can be sent as it is asked.
 async fn look(
-    (conn, source): (&mut Conn, &Source),
+    (conn, source): (&mut Conn, &TableSource),
     request: &Request,
     names: (&str, &str),
     config: &FullSyncConfig,
@@ -187,7 +187,7 @@ async fn try_out(conn: &mut Conn, described: &Description) -> Result<(), mysql_a
 /// Whether its chunks can be put into the stream, as this server and our rights are.
 async fn check_marks(
     conn: &mut Conn,
-    source: &Source,
+    source: &TableSource,
     described: &Description,
 ) -> Result<(), Error> {
     let marks = Marks::of(conn, source).await?;

@@ -12,22 +12,22 @@ use tracing::warn;
 
 use super::{
     super::{
-        append::{Appender, Pace},
+        append::{AppendPace, Appender},
         savepoints::Savepoints,
     },
-    MAX_BATCH_BYTES, Reader,
+    MAX_BATCH_BYTES, StreamReader,
     fate::Fate,
 };
 use crate::{
     checkpoint::Skip,
     error::{Error, Result},
-    publish::Mark,
+    publish::RowMark,
     status::Status,
 };
 
 /// What is known of the transaction at hand.
 #[derive(Default)]
-pub(super) struct Open {
+pub(super) struct OpenState {
     /// In front of the first of its rows that is not handed over; `None` between transactions.
     floor: Option<Place>,
     /// Rows in front of that are handed over.
@@ -46,14 +46,14 @@ pub(super) struct Open {
 /// A place between its rows.
 #[derive(Clone)]
 struct Place {
-    mark: Mark,
+    mark: RowMark,
     /// The rows before it, without those that were taken back.
     rows: u64,
     /// The number of the event that follows.
     number: u64,
 }
 
-impl Open {
+impl OpenState {
     /// The next event has rows, or is one of SAVEPOINT and ROLLBACK TO. Says whether it was taken
     /// back.
     pub(super) fn count(&mut self) -> bool {
@@ -90,17 +90,17 @@ impl Open {
     }
 }
 
-impl Reader {
+impl StreamReader {
     /// A transaction begins.
     pub(super) fn begin(&mut self) {
         let is_mariadb = matches!(self.decoder.transaction().gtid, Some(Gtid::Mariadb(_)));
-        self.open = Open { is_unsure: is_mariadb, ..Open::default() };
+        self.open = OpenState { is_unsure: is_mariadb, ..OpenState::default() };
         self.open.floor = Some(self.place());
     }
 
     /// One begins that is known to be committed.
     pub(super) fn begin_committed(&mut self) {
-        self.open = Open { floor: Some(self.place()), ..Open::default() };
+        self.open = OpenState { floor: Some(self.place()), ..OpenState::default() };
     }
 
     fn place(&self) -> Place {
@@ -146,7 +146,7 @@ impl Reader {
     ) -> Result<()> {
         while self.idle.is_none() || self.timing.idle_until().is_some() {
             if self.idle.is_some() {
-                self.hand_over(appender, Pace::Settle);
+                self.hand_over(appender, AppendPace::Settle);
             }
             let done = appender.done().await?;
             self.finished(done, status);

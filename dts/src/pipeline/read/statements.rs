@@ -2,10 +2,10 @@
 
 use binlog::LoggedStatement;
 
-use super::Reader;
+use super::StreamReader;
 use crate::error::Result;
 
-impl Reader {
+impl StreamReader {
     /// A statement passed that may have changed definitions.
     pub(super) fn defined(&mut self) -> Result<()> {
         let definition = self.decoder.definition();
@@ -16,7 +16,7 @@ impl Reader {
             let position = self.decoder.position();
             self.told.removals += self.capture.judge_removals(definition, position)?;
         }
-        self.syncs.passed(definition, self.publisher.windows());
+        self.full_syncs.passed(definition, self.publisher.windows());
         Ok(())
     }
 

@@ -15,8 +15,8 @@ use binlog::{Gtid, RawEvent, Step, Transaction, TransactionEnd, XaOutcome, Xid, 
 use tracing::warn;
 
 use super::{
-    super::{held::Taken, spool::At},
-    MAX_BATCH_BYTES, Reader,
+    super::{held::TakenXa, spool::At},
+    MAX_BATCH_BYTES, StreamReader,
 };
 use crate::{
     checkpoint::{BinlogPlace, Saved, SourcePosition},
@@ -25,7 +25,7 @@ use crate::{
 
 /// A transaction that was prepared before and is published now.
 pub(super) struct Replay {
-    taken: Taken,
+    taken: TakenXa,
     prepared_as: Option<Gtid>,
     end: TransactionEnd,
 }
@@ -49,7 +49,7 @@ impl Behind {
     }
 }
 
-impl Reader {
+impl StreamReader {
     /// Keeps the event that was decoded, behind so many rows, if it is of an XA transaction's rows
     /// and they are captured; leaves out those that were taken back.
     pub(super) fn hold(&mut self, event: &RawEvent<'_>, step: &Step, row: u64) -> Result<()> {
@@ -112,7 +112,7 @@ impl Reader {
         self.move_on();
     }
 
-    fn replay(&mut self, transaction: Transaction, taken: Taken, end: TransactionEnd) {
+    fn replay(&mut self, transaction: Transaction, taken: TakenXa, end: TransactionEnd) {
         let prepared_as = transaction.gtid.clone();
         self.decoder.reopen(Transaction { commit_micros: end.commit_micros, ..transaction });
         self.begin_committed();

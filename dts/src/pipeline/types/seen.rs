@@ -22,13 +22,13 @@ pub(super) const GENERATED: &str = "generated";
 pub(super) type Fact = (String, String, String, String);
 
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Seen {
+pub(in crate::pipeline) struct SeenTypes {
     facts: BTreeSet<Fact>,
     /// Whether the checkpoint lacks something.
     is_new: bool,
 }
 
-impl Seen {
+impl SeenTypes {
     /// Reads them from the checkpoint.
     ///
     /// # Errors
@@ -99,11 +99,11 @@ mod tests {
 
     #[test]
     fn a_column_that_is_gone_stays_what_it_was_over_a_restart() {
-        let mut seen = Seen::default();
+        let mut seen = SeenTypes::default();
         seen.take_in([fact("u", "uuid"), fact("g", GENERATED)].into(), &present(&[]));
         let (key, value) = seen.take_change().unwrap();
         assert!(seen.take_change().is_none(), "it is written once");
-        let mut seen = Seen::load(&Checkpoint::from([(key, value.unwrap())])).unwrap();
+        let mut seen = SeenTypes::load(&Checkpoint::from([(key, value.unwrap())])).unwrap();
         // It was renamed to `w`.
         let now = BTreeSet::from([fact("w", "uuid")]);
         assert_eq!(seen.tables_beside(&now).len(), 1);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_column_that_is_another_now_is_not_what_it_was() {
-        let mut seen = Seen::default();
+        let mut seen = SeenTypes::default();
         seen.take_in([fact("u", "uuid")].into(), &present(&[]));
         // BINARY(16) now, or INET6.
         seen.take_in(BTreeSet::new(), &present(&["id", "u"]));

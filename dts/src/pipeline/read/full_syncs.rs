@@ -1,7 +1,7 @@
 //! Full syncs beside the stream: between two transactions chunks are asked for and merged.
 
-use super::Reader;
-use crate::{full_sync::Room, status::Status};
+use super::StreamReader;
+use crate::{full_sync::MergeRoom, status::Status};
 
 /// So much is merged before the stream is looked at again: live changes wait no longer than this
 /// takes.
@@ -11,7 +11,7 @@ const MERGE_BYTES: usize = 128 << 10;
 /// before theirs.
 pub(super) const MAX_BYTES: usize = 512 << 10;
 
-impl Reader {
+impl StreamReader {
     /// Whether the reader stands between two transactions, and all before it was published.
     pub(super) fn is_between(&self) -> bool {
         self.behind.is_none()
@@ -20,21 +20,21 @@ impl Reader {
             && self.publisher.open_transaction().records == 0
     }
 
-    pub(super) fn sync_some(&mut self, status: &Status) {
+    pub(super) fn merge_full_syncs(&mut self, status: &Status) {
         if !self.is_between() {
             return;
         }
-        let Self { syncs, publisher, batch, decoder, saved, .. } = self;
-        syncs.ask(&saved.position, publisher.windows());
+        let Self { full_syncs, publisher, batch, decoder, saved, .. } = self;
+        full_syncs.ask(&saved.position, publisher.windows());
         let up_to = MAX_BYTES.min(batch.bytes() + MERGE_BYTES);
-        let mut room = Room { publisher, batch, up_to };
-        status.synced(syncs.merge(decoder.position(), &mut room));
+        let mut room = MergeRoom { publisher, batch, up_to };
+        status.full_sync_rows(full_syncs.merge(decoder.position(), &mut room));
     }
 
     /// Whether rows can be merged at once.
-    pub(super) fn can_sync(&self) -> bool {
+    pub(super) fn can_merge(&self) -> bool {
         self.batch.bytes() < MAX_BYTES
             && self.is_between()
-            && self.syncs.can_merge(self.decoder.position())
+            && self.full_syncs.can_merge(self.decoder.position())
     }
 }
