@@ -10,7 +10,7 @@ use crate::{
     check::{Finding, Severity},
     config::SourceConfig,
     full_sync::NO_TABLE,
-    replica::{self, Conn},
+    replica::{self, Conn, quote},
 };
 
 /// The GRANT statements for what the user that we are logged in as lacks.
@@ -38,7 +38,7 @@ pub(super) async fn account(conn: &mut Conn, config: &SourceConfig) -> String {
     let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.ok().flatten();
     let account = account.unwrap_or_else(|| format!("{}@%", config.user));
     let (user, host) = account.rsplit_once('@').unwrap_or((account.as_str(), "%"));
-    format!("{}@{}", quoted(user), quoted(host))
+    format!("{}@{}", quote::text(user), quote::text(host))
 }
 
 /// To follow the binlog, to ask where it is, and to see whether the server is itself a replica.
@@ -147,10 +147,6 @@ fn place(schema: &str, table: &str) -> String {
     if is_pattern(schema) { "*.*".to_owned() } else { format!("`{schema}`.`{table}`") }
 }
 
-fn quoted(name: &str) -> String {
-    format!("'{}'", name.replace('\'', "''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +165,5 @@ mod tests {
         assert_eq!(all[0], "GRANT REPLICATION SLAVE, x ON *.* TO 'dts'@'%'");
         assert_eq!(all[1], "GRANT SELECT ON `shop`.* TO 'dts'@'%'");
         assert!(statements(account, &[], &[]).is_empty());
-        assert_eq!(quoted("o'neil"), "'o''neil'");
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     capture::Capture,
     check::{Finding, Severity},
-    replica::{Conn, Product, Server},
+    replica::{Conn, Product, Server, quote::identifier},
 };
 
 /// Foreign keys are read of so many tables, one by one, where the server does not list them.
@@ -136,8 +136,7 @@ async fn shown_cascades(
         rows.into_iter().filter(|(schema, table, _)| capture.includes(schema, table)).collect();
     let mut found = Vec::new();
     for (schema, table, _) in children.iter().take(MAX_SHOWN) {
-        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
-        let show = format!("SHOW CREATE TABLE {}.{}", quoted(schema), quoted(table));
+        let show = format!("SHOW CREATE TABLE {}.{}", identifier(schema), identifier(table));
         let details = match conn.query_first::<(String, String), _>(show).await {
             Ok(shown) => cascades_in(&shown.map(|(_, text)| text).unwrap_or_default()),
             Err(mysql_async::Error::Server(_)) => vec!["its foreign keys cannot be seen".into()],

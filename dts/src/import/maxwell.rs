@@ -11,7 +11,7 @@ use super::{BY_HAND, Sent, Stopped, Tool, gtids_of};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
-    replica::{Conn, classify},
+    replica::{Conn, classify, quote::identifier},
 };
 
 /// Which row it is.
@@ -64,9 +64,9 @@ async fn read_rows(
     config: &SourceConfig,
     row: &MaxwellRow,
 ) -> Result<Vec<MaxwellPosition>> {
-    let schema = row.schema.replace('`', "``");
+    let schema = identifier(&row.schema);
     let statement = format!(
-        "SELECT server_id, binlog_file, binlog_position, gtid_set FROM `{schema}`.positions \
+        "SELECT server_id, binlog_file, binlog_position, gtid_set FROM {schema}.positions \
          WHERE client_id = ? ORDER BY server_id"
     );
     let rows: Vec<Row> = match conn.exec(statement, (row.client_id.as_str(),)).await {

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use binlog::{FIRST_POS, file_number};
 use mysql_async::Row;
 
-use super::{conn::Conn, connect::classify, resumed::Resumed, scan::file_created, server::Server};
+use super::{
+    conn::Conn, connect::classify, quote, resumed::Resumed, scan::file_created, server::Server,
+};
 use crate::{
     checkpoint::{Saved, SourcePosition},
     config::SourceConfig,
@@ -194,8 +196,7 @@ async fn rest(
     config: &SourceConfig,
     (file, pos): (&str, u64),
 ) -> Result<FileRest> {
-    let file = file.replace('\'', "''");
-    let query = format!("SHOW BINLOG EVENTS IN '{file}' FROM {pos} LIMIT 1");
+    let query = format!("SHOW BINLOG EVENTS IN {} FROM {pos} LIMIT 1", quote::text(file));
     let row: Option<Row> =
         conn.query_first(query).await.map_err(|error| classify(config, error))?;
     let kind: Option<String> = row.and_then(|row| row.get("Event_type"));

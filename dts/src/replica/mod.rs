@@ -13,6 +13,7 @@ mod managed;
 mod mariadb;
 mod port;
 mod pulse;
+pub(crate) mod quote;
 mod replication;
 mod resume;
 mod resumed;

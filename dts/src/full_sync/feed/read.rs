@@ -23,6 +23,7 @@ use crate::{
         sql::{
             cursor::{Bounds, Cursor},
             error::{TableError, TableResult},
+            session::BEGIN_SNAPSHOT,
             table::{self, Description},
             watermark::Marks,
         },
@@ -179,8 +180,7 @@ impl TableReader {
         let names = (described.schema.as_str(), described.table.as_str());
         marks.low((&mut conn, source), asked, names).await?;
         if marks != Marks::Snapshot {
-            let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
-            conn.query_drop(begin).await.map_err(|error| source.error(error))?;
+            conn.query_drop(BEGIN_SNAPSHOT).await.map_err(|error| source.error(error))?;
         }
         let high = marks.high(&mut conn, source).await?;
         let query = described.page_query(None, &Bounds::default(), max_rows.saturating_add(1));

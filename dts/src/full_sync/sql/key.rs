@@ -140,8 +140,3 @@ impl KeyPart {
         })
     }
 }
-
-/// A name as an SQL identifier.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}

@@ -4,10 +4,11 @@ use mysql_async::{Params, Value};
 
 use super::{
     cursor::{Bounds, Cursor, KeyValue},
-    key::{Comparison, Key, KeyPart, quoted},
+    error::{TableError, TableResult},
+    key::{Comparison, Key, KeyPart},
     table::Description,
 };
-use crate::full_sync::sql::error::{TableError, TableResult};
+use crate::replica::quote::identifier;
 
 /// A larger ENUM is compared as a number, which the server cannot search its index by.
 const MAX_LISTED_MEMBERS: u64 = 1000;
@@ -44,7 +45,7 @@ impl Description {
         query.add(&self.select_list());
         query.add(&format!(" FROM {}", self.quoted_name()));
         if let Some(key) = self.key.as_ref().filter(|key| key.is_ordered) {
-            query.add(&format!(" FORCE INDEX ({})", quoted(&key.index)));
+            query.add(&format!(" FORCE INDEX ({})", identifier(&key.index)));
         }
         let first = match after {
             Some(cursor) => Some((cursor, Side::After)),
@@ -87,7 +88,7 @@ impl Description {
 
     /// All columns, then what else the key needs.
     fn select_list(&self) -> String {
-        let columns = self.columns.iter().map(|column| quoted(&column.name));
+        let columns = self.columns.iter().map(|column| identifier(&column.name));
         let parts = self.key.iter().flat_map(|key| &key.parts);
         columns.chain(parts.filter_map(KeyPart::selected_apart)).collect::<Vec<_>>().join(", ")
     }

@@ -17,6 +17,9 @@ const EVERYWHERE: &str = "character_set_results = NULL, time_zone = '+00:00', \
 /// which it is at this level only. A server's own default may be another.
 const TRANSACTION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
+/// Begins a transaction that shows the tables as they are now.
+pub(crate) const BEGIN_SNAPSHOT: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
 /// MariaDB's `max_statement_time` and MySQL's `max_execution_time` are left to the caller.
 ///
 /// # Errors

@@ -4,13 +4,13 @@ use change_event::json;
 use mysql_async::Row;
 
 use super::{
-    key::{Comparison, Key, KeyPart, quoted},
+    key::{Comparison, Key, KeyPart},
     session::is_mariadb,
     value::Form,
 };
 use crate::{
     full_sync::sql::error::{TableError, TableResult},
-    replica::Conn,
+    replica::{Conn, quote::identifier},
 };
 
 /// A table, and how it can be read.
@@ -144,7 +144,7 @@ impl Description {
     }
 
     pub(crate) fn quoted_name(&self) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(&self.table))
+        format!("{}.{}", identifier(&self.schema), identifier(&self.table))
     }
 
     /// Whether both are the same definition, whatever the tables hold.
@@ -352,7 +352,7 @@ impl Description {
             column: place,
             prefix: *prefix,
             descending: direction.as_deref() == Some("D"),
-            name: quoted(name),
+            name: identifier(name),
             comparison: column.comparison()?,
             sorted_by: column.sorted_by(),
         })

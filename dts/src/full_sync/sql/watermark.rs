@@ -24,11 +24,12 @@ use mysql_async::Row;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::session::BEGIN_SNAPSHOT;
 use crate::{
     checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
     full_sync::source::TableSource,
-    replica::{self, Conn, Product},
+    replica::{self, Conn, Product, quote::identifier},
 };
 
 /// How long a server may take to show what it has logged.
@@ -209,8 +210,7 @@ impl Marks {
             Self::Gtids => return covers_gtids(conn, source, asked).await,
             Self::LogStatus => log_status(conn).await.map_err(|error| source.error(error))?,
             Self::Snapshot => {
-                let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
-                conn.query_drop(begin).await.map_err(|error| source.error(error))?;
+                conn.query_drop(BEGIN_SNAPSHOT).await.map_err(|error| source.error(error))?;
                 let seen = snapshot_place(conn, source).await?;
                 // Nothing has come yet from a server that took over: there is no place in it.
                 if asked.file.is_empty() {
@@ -282,7 +282,10 @@ pub(crate) async fn lack_of_lock(
     conn: &mut Conn,
     schema: &str,
 ) -> Result<Option<mysql_async::ServerError>, mysql_async::Error> {
-    match conn.query_drop(format!("LOCK TABLES {}.{} READ", quote(schema), quote(NO_TABLE))).await {
+    match conn
+        .query_drop(format!("LOCK TABLES {}.{} READ", identifier(schema), identifier(NO_TABLE)))
+        .await
+    {
         // ER_DBACCESS_DENIED_ERROR: tables are locked by a right of their schema.
         Err(mysql_async::Error::Server(said)) if said.code == 1044 => Ok(Some(said)),
         Ok(()) | Err(mysql_async::Error::Server(_)) => Ok(None),
@@ -338,7 +341,7 @@ async fn lock(
     (schema, table): Named<'_>,
     why: Why,
 ) -> Result<()> {
-    let lock = format!("LOCK TABLES {}.{} READ", quote(schema), quote(table));
+    let lock = format!("LOCK TABLES {}.{} READ", identifier(schema), identifier(table));
     match conn.query_drop(&lock).await {
         Ok(()) => Ok(()),
         // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
@@ -358,8 +361,4 @@ fn may_not_lock(source: &TableSource, said: &mysql_async::ServerError, why: Why)
              to {user:?} (`dts check` prints how)"
         ),
     )
-}
-
-fn quote(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
