@@ -10,6 +10,7 @@ mod expected;
 mod history;
 mod json;
 mod mariadb;
+mod pieces;
 mod random;
 mod spatial;
 mod tables;

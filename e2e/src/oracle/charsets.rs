@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mysql_async::Value;
 use rand::{RngExt as _, rngs::StdRng};
 
-use super::{Domain, Expected, Table, TextCharset, domain::hex, random};
+use super::{Domain, Expected, Table, TextCharset, domain::hex, pieces};
 use crate::charsets::whole_text;
 
 /// The character sets of MySQL and MariaDB, and characters that they have.
@@ -117,7 +117,7 @@ pub(super) fn random(charset: &'static str, fits: usize, rng: &mut StdRng) -> St
     }
     let own = SAMPLES.iter().find(|(name, _)| *name == charset).map_or("", |(_, sample)| *sample);
     let own: Vec<char> = own.chars().collect();
-    let text = random::text(rng, length);
+    let text = pieces::text(rng, length);
     let mixed = text.chars().map(|other| {
         if rng.random_bool(0.5) { own[rng.random_range(0..own.len())] } else { other }
     });
@@ -132,7 +132,7 @@ fn character(charset: &str, rng: &mut StdRng) -> Vec<u8> {
         ("ucs2" | "utf16", _) => vec![rng.random(), rng.random()],
         ("utf16le", _) => vec![rng.random(), rng.random()],
         ("utf32", _) => vec![0, rng.random_range(0..=0x10), rng.random(), rng.random()],
-        ("utf8mb3" | "utf8mb4", _) => random::text(rng, 1).into_bytes(),
+        ("utf8mb3" | "utf8mb4", _) => pieces::text(rng, 1).into_bytes(),
         ("gb18030", 0) => vec![lead, rng.random_range(0x30..=0x39), trail, 0x30],
         ("ujis" | "eucjpms", 0) => vec![0x8f, lead, trail],
         ("ujis" | "eucjpms", 1) => vec![0x8e, trail],

@@ -159,6 +159,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     format!("X'{digits}'")
 }
 
+/// The words of a list, each as a literal.
+pub(super) fn quoted(list: &str) -> Vec<String> {
+    list.split(' ').map(|value| format!("'{value}'")).collect()
+}
+
 /// How many bytes the declared type holds; 255 where it does not say.
 pub(super) fn binary_size(kind: &str) -> usize {
     let number: String = kind.chars().filter(char::is_ascii_digit).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     Domain, TextCharset, charsets,
-    domain::{binary_size, hex, hex_text},
+    domain::{binary_size, hex, hex_text, quoted},
     json, mariadb, spatial,
 };
 
@@ -58,10 +58,6 @@ pub(super) fn of(domain: &Domain) -> Vec<String> {
 
 fn words(list: &str) -> Vec<String> {
     list.split(' ').map(str::to_owned).collect()
-}
-
-pub(super) fn quoted(list: &str) -> Vec<String> {
-    list.split(' ').map(|value| format!("'{value}'")).collect()
 }
 
 fn numbers<T: ToString>(values: &[T]) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand::{RngExt as _, rngs::StdRng};
 use serde_json::value::RawValue;
 
-use super::{domain::hex_text, random};
+use super::{domain::hex_text, pieces};
 
 /// Whether two texts are the same document: the same members in the same order, the same strings,
 /// and numbers that are written alike or are the same `f64` with a point or an exponent.
@@ -135,11 +135,11 @@ pub(super) fn random(rng: &mut StdRng) -> String {
                 rng.random::<i32>(),
                 rng.random_range(0..1000)
             ),
-            format!("TIME'{}'", random::time(rng)),
-            format!("DATE'{}'", random::date(rng)),
+            format!("TIME'{}'", pieces::time(rng)),
+            format!("DATE'{}'", pieces::date(rng)),
             format!(
                 "TIMESTAMP'{} {:02}:00:59.{:06}'",
-                random::date(rng),
+                pieces::date(rng),
                 rng.random_range(0..24),
                 rng.random_range(0..1_000_000)
             ),
@@ -157,7 +157,7 @@ pub(super) fn random(rng: &mut StdRng) -> String {
 fn text(rng: &mut StdRng, depth: u32) -> String {
     let string = |rng: &mut StdRng| {
         let length = rng.random_range(0..20);
-        serde_json::Value::from(random::text(rng, length)).to_string()
+        serde_json::Value::from(pieces::text(rng, length)).to_string()
     };
     match rng.random_range(0..if depth == 0 { 6 } else { 8 }) {
         0 => ["null", "true", "false"][rng.random_range(0..3)].to_owned(),

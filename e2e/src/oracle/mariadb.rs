@@ -6,9 +6,8 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use super::{
     Domain, Role, Sample, Table, TextCharset,
-    domain::hex_text,
-    edges::quoted,
-    random::{byte, day_time, text},
+    domain::{hex_text, quoted},
+    pieces::{byte, day_time, text},
     samples,
 };
 
