@@ -2,6 +2,7 @@
 
 pub mod binlog;
 pub mod charsets;
+mod http;
 pub mod imports;
 pub mod oracle;
 pub mod pair;

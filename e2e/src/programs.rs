@@ -9,13 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use crate::{
     binlog,
+    http::{call, fetch, get},
     processes::{PATIENCE, Process, children, free_port, running_in, wait_until},
     recording::Recording,
     servers::Mysql,
@@ -437,29 +434,4 @@ pub fn recording_listener(id: &str, file: &Path, options: &[&str]) -> Result<Str
          retry = {{ min = \"20ms\", max = \"1s\" }}\n\
          handler = {{ exec = {command:?}, timeout = \"1s\" }}\n"
     ))
-}
-
-async fn get(port: u16, path: &str) -> Result<Value> {
-    const LIMIT: Duration = Duration::from_secs(10);
-    let body = tokio::time::timeout(LIMIT, fetch(port, path)).await??;
-    serde_json::from_str(&body).with_context(|| format!("{path} answered {body}"))
-}
-
-async fn fetch(port: u16, path: &str) -> Result<String> {
-    Ok(call(port, "GET", path).await?.1)
-}
-
-/// A request by hand: a small one needs no client library.
-async fn call(port: u16, method: &str, path: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\
-         Connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no end of the headers")?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok((status.context("no status")?, body.to_owned()))
 }
