@@ -12,6 +12,7 @@ pub mod programs;
 pub mod proxy;
 pub mod rebuilt;
 pub mod recording;
+pub mod running;
 pub mod servers;
 pub mod sessions;
 pub mod source;

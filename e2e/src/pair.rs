@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     binlog,
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener},
+    programs::Site,
     rebuilt::Rebuilt,
     recording::Recording,
     servers::Mysql,
@@ -39,14 +39,14 @@ impl Pair {
     pub async fn start(site: Site, (first, second): (Mysql, Mysql), more: &str) -> Result<Self> {
         workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
         site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, more)?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        site.record(&[])?;
         let (dts, worker) = (site.start_dts()?, site.start_worker()?);
         Ok(Self { site, first, second, dts, worker })
     }
 
     /// What `dts` says of itself; nothing while it does not answer.
     pub async fn status(&self) -> Value {
-        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
+        self.site.status().await
     }
 
     /// Waits until everything that the second server has was handled, and gives what was handled
@@ -57,10 +57,9 @@ impl Pair {
     /// When something is missing in the end, or what was handled breaks a promise.
     pub async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
         let expected = binlog::event_ids(&self.second, SCHEMA).await?;
-        let path = self.site.path("recorded");
-        let mut recording = Recording::read(&path)?;
+        let mut recording = Recording::default();
         wait_until("every change is handled", PATIENCE * 4, async || {
-            recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
+            recording = self.site.recording();
             handled(&recording).is_superset(&expected)
         })
         .await?;

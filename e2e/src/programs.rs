@@ -190,6 +190,26 @@ impl Site {
         Ok(std::fs::write(self.path("db_event_listener.toml"), text)?)
     }
 
+    /// The same with the only listener `all`, which records in [`Site::recorded`] with these options
+    /// of `record-handler`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk is full.
+    pub fn record(&self, options: &[&str]) -> Result<()> {
+        self.configure_worker(&recording_listener("all", &self.recorded(), options)?)
+    }
+
+    /// Where the listener `all` records what it is given.
+    pub fn recorded(&self) -> PathBuf {
+        self.path("recorded")
+    }
+
+    /// What the listener `all` has recorded so far.
+    pub fn recording(&self) -> Recording {
+        Recording::read(&self.recorded()).unwrap_or_default()
+    }
+
     /// Puts one text in place of another in a config that was written.
     ///
     /// # Errors
@@ -298,6 +318,11 @@ impl Site {
         get(self.dts_port, path).await
     }
 
+    /// What `dts` says of itself; nothing while it does not answer.
+    pub async fn status(&self) -> Value {
+        self.ask_dts("/api/v1/status").await.unwrap_or_default()
+    }
+
     /// What `dts` answers to a GET, as text.
     ///
     /// # Errors
@@ -351,11 +376,40 @@ impl Site {
     ///
     /// When it does not in time.
     pub async fn wait_for_published(&self, records: u64) -> Result<()> {
-        wait_until("dts publishes", PATIENCE, async || {
-            let status = self.ask_dts("/api/v1/status").await.unwrap_or_default();
-            status["accounting"]["published"].as_u64() >= Some(records)
-        })
-        .await
+        self.wait_for_publishing(|published| published >= records).await
+    }
+
+    /// Waits until `dts` has published so many records, and no more.
+    ///
+    /// # Errors
+    ///
+    /// When it does not in time.
+    pub async fn wait_for_exactly(&self, records: u64) -> Result<()> {
+        self.wait_for_publishing(|published| published == records).await
+    }
+
+    async fn wait_for_publishing(&self, is_enough: impl Fn(u64) -> bool) -> Result<()> {
+        let mut status = Value::Null;
+        let outcome = wait_until("dts publishes", PATIENCE, async || {
+            status = self.status().await;
+            status["accounting"]["published"].as_u64().is_some_and(&is_enough)
+        });
+        outcome.await.with_context(|| status.to_string())
+    }
+
+    /// Waits until the listener `all` has handled so many events, or more; gives its recording.
+    ///
+    /// # Errors
+    ///
+    /// When it has not in time.
+    pub async fn wait_for_handled(&self, events: usize) -> Result<Recording> {
+        let mut recording = Recording::default();
+        let outcome = wait_until("the events are handled", PATIENCE, async || {
+            recording = self.recording();
+            recording.done_ids().len() >= events
+        });
+        outcome.await.with_context(|| format!("{events} expected: {:?}", recording.done_ids()))?;
+        Ok(recording)
     }
 
     /// Waits until the recording holds every change that `mysqlbinlog` shows, and checks that
@@ -391,7 +445,7 @@ impl Site {
         };
         let mut recording = Recording::read(recorded)?;
         let complete = async || {
-            recording = Recording::read(recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+            recording = Recording::read(recorded).unwrap_or_default();
             handled(&recording).is_superset(&expected)
         };
         let outcome = wait_until("every change is handled", PATIENCE * 4, complete).await;

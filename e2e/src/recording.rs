@@ -83,7 +83,7 @@ impl Event {
 }
 
 /// All calls of a recording, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recording {
     /// The calls, oldest first.
     pub calls: Vec<Call>,

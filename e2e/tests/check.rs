@@ -3,56 +3,24 @@
 use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::{REFUSED, Site},
-    servers::{Mysql, execute},
+    programs::REFUSED,
+    running::Source,
 };
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
-struct Source {
-    site: Site,
-    mysql: Mysql,
+/// A server with a table that `dts` captures.
+async fn start(test: &str, flavor: &str, options: &[&str]) -> Result<Source> {
+    let statements = ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"];
+    Source::start_on(test, (flavor, options)).await?.capture("shop", &statements).await
 }
 
-impl Source {
-    async fn start(test: &str, flavor: &str, options: &[&str]) -> Result<Self> {
-        let site = Site::new(test)?;
-        let mysql = Mysql::start_with(flavor, &site.path("mysql"), options).await?;
-        let source = Self { site, mysql };
-        source.site.configure_dts(&source.mysql.address(), "shop")?;
-        source
-            .execute(&["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"])
-            .await?;
-        Ok(source)
-    }
-
-    async fn execute(&self, statements: &[&str]) -> Result<()> {
-        execute(&mut self.mysql.connect().await?, statements).await
-    }
-
-    /// What `dts check --json` says, and its exit code.
-    async fn check(&self) -> Result<(Option<i32>, Value)> {
-        let (code, output) = self.site.run_dts(&["check", "--json"]).await?;
-        let report = output.find("{\n").map(|at| &output[at..]).context(output.clone())?;
-        let report = serde_json::from_str(report).with_context(|| output.clone())?;
-        Ok((code, report))
-    }
-
-    async fn status(&self) -> Value {
-        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
-    }
-
-    async fn wait_for_published(&self, records: u64) -> Result<()> {
-        wait_until("dts publishes", PATIENCE, async || {
-            self.status().await["accounting"]["published"].as_u64() >= Some(records)
-        })
-        .await
-    }
-
-    fn remove(self) -> Result<()> {
-        drop(self.mysql);
-        self.site.remove()
-    }
+/// What `dts check --json` says, and its exit code.
+async fn check(source: &Source) -> Result<(Option<i32>, Value)> {
+    let (code, output) = source.site.run_dts(&["check", "--json"]).await?;
+    let report = output.find("{\n").map(|at| &output[at..]).context(output.clone())?;
+    let report = serde_json::from_str(report).with_context(|| output.clone())?;
+    Ok((code, report))
 }
 
 /// The finding of a name on the first host.
@@ -81,7 +49,7 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
         "--binlog-expire-logs-seconds=3600",
     ];
     for flavor in ["9.7", "8.0"] {
-        let source = Source::start(&format!("check-findings-{flavor}"), flavor, &options).await?;
+        let source = start(&format!("check-findings-{flavor}"), flavor, &options).await?;
         source
             .execute(&[
                 "CREATE TABLE shop.keyless (a INT, UNIQUE KEY (a))",
@@ -94,7 +62,7 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
                 "CREATE TABLE elsewhere.keyless_too (a INT)",
             ])
             .await?;
-        let (code, report) = source.check().await?;
+        let (code, report) = check(&source).await?;
         ensure!(code == Some(0) && report["good"] == true, "{code:?} {report:#}");
         expect(&report, "sync_binlog", "warn", &["SET PERSIST sync_binlog = 1"])?;
         expect(&report, "innodb_flush_log_at_trx_commit", "warn", &["is 2", "SET PERSIST"])?;
@@ -119,16 +87,16 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
         // What is behind and about to be deleted is told from the lag.
         let mut dts = source.site.start_dts()?;
         source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
-        source.wait_for_published(1).await?;
+        source.site.wait_for_published(1).await?;
         let said = dts.output();
         ensure!(said.contains("or a unique one that is NOT NULL: shop.keyless"), "{said}");
         dts.kill().await?;
         source.execute(&["INSERT INTO shop.t VALUES (2)", "FLUSH BINARY LOGS"]).await?;
-        let (_, report) = source.check().await?;
+        let (_, report) = check(&source).await?;
         ensure!(finding(&report, "purge").is_none(), "an hour is left of an hour: {report:#}");
         source.execute(&["SET GLOBAL binlog_expire_logs_seconds = 1"]).await?;
         wait_until("the file is due", PATIENCE, async || {
-            let report = source.check().await.map(|(_, report)| report).unwrap_or_default();
+            let report = check(&source).await.map(|(_, report)| report).unwrap_or_default();
             finding(&report, "purge").is_some_and(|finding| finding.to_string().contains("in 0s"))
         })
         .await?;
@@ -140,7 +108,7 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()> {
     for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
-        let source = Source::start(&format!("check-rights-{flavor}"), flavor, &[]).await?;
+        let source = start(&format!("check-rights-{flavor}"), flavor, &[]).await?;
         source.execute(&["CREATE USER 'lean'@'127.0.0.1' IDENTIFIED BY 'dts'"]).await?;
         let path = source.site.path("dts.toml");
         let text = std::fs::read_to_string(&path)?;
@@ -150,7 +118,7 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
             .execute(&["CREATE TABLE shop.child (id INT PRIMARY KEY, t INT, \
                  FOREIGN KEY (t) REFERENCES shop.t (id) ON DELETE CASCADE)"])
             .await?;
-        let (code, report) = source.check().await?;
+        let (code, report) = check(&source).await?;
         ensure!(code == Some(REFUSED) && report["good"] == false, "{code:?} {report:#}");
         if !is_mariadb {
             expect(&report, "select", "warn", &["may not SELECT from all of `shop`.*"])?;
@@ -162,7 +130,7 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
         for grant in &grants {
             source.execute(&[grant]).await?;
         }
-        let (code, report) = source.check().await?;
+        let (code, report) = check(&source).await?;
         ensure!(code == Some(0), "{code:?} {report:#}");
         ensure!(finding(&report, "privileges").is_none(), "{report:#}");
         ensure!(report["hosts"][0]["grants"] == serde_json::json!([]), "{report:#}");
@@ -175,7 +143,7 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
         }
         let dts = source.site.start_dts()?;
         source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
-        source.wait_for_published(1).await?;
+        source.site.wait_for_published(1).await?;
         drop(dts);
         source.remove()?;
     }
@@ -185,17 +153,17 @@ async fn the_rights_that_are_printed_are_enough_and_fewer_are_not() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result<()> {
     let options = ["--log-replica-updates=OFF", "--binlog-ignore-db=ignored"];
-    let source = Source::start("check-replica", "9.7", &options).await?;
-    let (code, report) = source.check().await?;
+    let source = start("check-replica", "9.7", &options).await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(0), "it is no replica yet: {report:#}");
     source
         .execute(&["CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1"])
         .await?;
-    let (code, report) = source.check().await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(REFUSED), "{report:#}");
     expect(&report, "log_replica_updates", "stop", &["--log-replica-updates", "source.hosts"])?;
     source.execute(&["CHANGE REPLICATION FILTER REPLICATE_IGNORE_DB = (left_out)"]).await?;
-    let (_, report) = source.check().await?;
+    let (_, report) = check(&source).await?;
     let filter = ["Replicate_Ignore_DB = left_out", "source.hosts"];
     expect(&report, "replication_filter", "warn", &filter)?;
     let mut dts = source.site.start_dts()?;
@@ -205,12 +173,12 @@ async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result
     source.execute(&["RESET REPLICA ALL"]).await?;
     let id = format!("serverId = {}\n", source.mysql.port());
     source.site.configure_hosts(&[&source.mysql.address()], "shop", &id)?;
-    let (code, report) = source.check().await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(REFUSED), "{report:#}");
     expect(&report, "server_id", "stop", &["the server's own id"])?;
     ensure!(finding(&report, "binlog_filter").is_none(), "{report:#}");
     source.site.configure_dts(&source.mysql.address(), "ignored")?;
-    let (code, report) = source.check().await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(REFUSED), "{report:#}");
     expect(&report, "binlog_filter", "stop", &["does not log changes of ignored"])?;
     source.remove()
@@ -218,17 +186,17 @@ async fn a_replica_that_logs_nothing_and_the_servers_own_id_stop_dts() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_beside_a_running_dts_does_not_cut_it_off() -> Result<()> {
-    let source = Source::start("check-beside", "9.7", &[]).await?;
+    let source = start("check-beside", "9.7", &[]).await?;
     let _dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
-    source.wait_for_published(1).await?;
-    let (code, report) = source.check().await?;
+    source.site.wait_for_published(1).await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(0), "{report:#}");
     ensure!(finding(&report, "server_id_taken").is_none(), "it is ours: {report:#}");
     ensure!(report["local"]["findings"] == serde_json::json!([]), "{report:#}");
     source.execute(&["INSERT INTO shop.t VALUES (2)"]).await?;
-    source.wait_for_published(2).await?;
-    let status = source.status().await;
+    source.site.wait_for_published(2).await?;
+    let status = source.site.status().await;
     ensure!(status["restarts"] == 0, "{status:#}");
     source.remove()
 }
@@ -244,13 +212,13 @@ async fn the_time_until_the_server_deletes_our_binlog_file_is_counted_down() -> 
 
 async fn count_down(flavor: &str, never: &str) -> Result<()> {
     let options = ["--binlog-expire-logs-seconds=7200"];
-    let mut source = Source::start(&format!("check-countdown-{flavor}"), flavor, &options).await?;
+    let mut source = start(&format!("check-countdown-{flavor}"), flavor, &options).await?;
     let _dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
-    source.wait_for_published(1).await?;
+    source.site.wait_for_published(1).await?;
     let mut binlog = Value::Null;
     wait_until("the server was asked", PATIENCE, async || {
-        binlog = source.status().await["binlog"].clone();
+        binlog = source.site.status().await["binlog"].clone();
         binlog["bytesBehind"] == 0
     })
     .await?;
@@ -268,13 +236,19 @@ async fn count_down(flavor: &str, never: &str) -> Result<()> {
         ensure!(expected.contains(&value), "{name}{value}");
     }
     source.mysql.kill().await?;
-    wait_until("dts has noticed", PATIENCE, async || source.status().await["state"] == "waiting")
-        .await?;
-    ensure!(source.status().await["binlog"]["purge"] == "in", "{}", source.status().await);
+    wait_until("dts has noticed", PATIENCE, async || {
+        source.site.status().await["state"] == "waiting"
+    })
+    .await?;
+    ensure!(
+        source.site.status().await["binlog"]["purge"] == "in",
+        "{}",
+        source.site.status().await
+    );
     source.mysql.restart().await?;
     source.execute(&[never]).await?;
     wait_until("the server was asked again", PATIENCE, async || {
-        source.status().await["binlog"]["purge"] == "never"
+        source.site.status().await["binlog"]["purge"] == "never"
     })
     .await?;
     let query = "SELECT CONCAT_WS(' ', ID, COMMAND, TIME, INFO) \
@@ -292,7 +266,7 @@ async fn count_down(flavor: &str, never: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<()> {
     let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
-    let source = Source::start("check-full-sync", "9.7", &options).await?;
+    let source = start("check-full-sync", "9.7", &options).await?;
     source
         .execute(&[
             "CREATE USER 'lean'@'127.0.0.1' IDENTIFIED BY 'dts'",
@@ -309,7 +283,7 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
     source.site.amend("dts.toml", "user = \"dts\"", "user = \"lean\"")?;
     source.site.amend("dts.toml", "[bus]", "[fullSync]\nmaxKeylessRows = 4\n[bus]")?;
 
-    let (code, report) = source.check().await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(0), "the stream works: {report:#}");
     let refused = ["LOCK TABLES on shop", "GRANT BACKUP_ADMIN ON *.* TO 'lean'@'127.0.0.1'"];
     expect(&report, "full_sync_privileges", "warn", &refused)?;
@@ -317,7 +291,7 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
     expect(&report, "select", "warn", &tables)?;
 
     source.execute(&["GRANT SELECT, LOCK TABLES ON shop.* TO 'lean'@'127.0.0.1'"]).await?;
-    let (_, report) = source.check().await?;
+    let (_, report) = check(&source).await?;
     let locks = ["locks its table for each chunk", "performance_schema.log_status"];
     expect(&report, "full_sync_privileges", "warn", &locks)?;
     ensure!(finding(&report, "select").is_none(), "{report:#}");
@@ -331,7 +305,7 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
     let grants: Vec<&str> = remedy.split("; ").filter(|part| part.starts_with("GRANT")).collect();
     ensure!(grants.len() == 2, "{remedy}");
     source.execute(&grants).await?;
-    let (_, report) = source.check().await?;
+    let (_, report) = check(&source).await?;
     ensure!(finding(&report, "full_sync_privileges").is_none(), "{report:#}");
 
     source
@@ -340,11 +314,11 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
             "SET GLOBAL rpl_semi_sync_source_enabled = 1",
         ])
         .await?;
-    let (_, report) = source.check().await?;
+    let (_, report) = check(&source).await?;
     let locks = ["AFTER_SYNC", "locks its table for each chunk", "to AFTER_COMMIT"];
     expect(&report, "full_sync_privileges", "warn", &locks)?;
     source.execute(&["SET GLOBAL rpl_semi_sync_source_wait_point = AFTER_COMMIT"]).await?;
-    let (_, report) = source.check().await?;
+    let (_, report) = check(&source).await?;
     ensure!(finding(&report, "full_sync_privileges").is_none(), "{report:#}");
     source.remove()
 }
@@ -352,7 +326,7 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_binlog_is_refused() -> Result<()> {
     let options = ["--skip-log-bin", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
-    let source = Source::start("check-no-binlog", "9.7", &options).await?;
+    let source = start("check-no-binlog", "9.7", &options).await?;
     // With these it is looked at where the binlog ends.
     source
         .execute(&[
@@ -360,7 +334,7 @@ async fn a_server_without_a_binlog_is_refused() -> Result<()> {
             "GRANT SELECT ON performance_schema.log_status TO 'dts'@'%'",
         ])
         .await?;
-    let (code, report) = source.check().await?;
+    let (code, report) = check(&source).await?;
     ensure!(code == Some(REFUSED), "{code:?} {report:#}");
     expect(&report, "log_bin", "stop", &["the binlog is off"])?;
     source.site.expect_refusal("run", &["the binlog is off"]).await?;
@@ -370,13 +344,13 @@ async fn a_server_without_a_binlog_is_refused() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn full_syncs_need_no_right_but_select_with_gtids_and_on_mariadb() -> Result<()> {
     for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
-        let source = Source::start(&format!("check-sync-{flavor}"), flavor, &[]).await?;
+        let source = start(&format!("check-sync-{flavor}"), flavor, &[]).await?;
         source.execute(&["CREATE TABLE shop.long_one (a TEXT NOT NULL, b INT)"]).await?;
         source.site.amend("dts.toml", "\"shop.*\"", "\"shop.*\", \"nowhere.*\"")?;
         if flavor.starts_with("mariadb") {
             source.execute(&["ALTER TABLE shop.long_one ADD UNIQUE KEY the_key (a)"]).await?;
         }
-        let (code, report) = source.check().await?;
+        let (code, report) = check(&source).await?;
         ensure!(code == Some(0), "{report:#}");
         for name in ["full_sync_privileges", "select", "max_keyless_rows"] {
             ensure!(finding(&report, name).is_none(), "{flavor}: {report:#}");

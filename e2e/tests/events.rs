@@ -4,59 +4,32 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener, seed, size},
+    processes::PATIENCE,
+    programs::{seed, size},
     rebuilt::Rebuilt,
-    recording::{Event, Recording},
-    servers::{Mysql, execute},
+    recording::Event,
+    running::{Running, Source, Victim},
+    servers::execute,
     sessions::{self, Style, TABLE},
 };
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 
 const SCHEMA: &str = "styles";
 
-struct Running {
-    site: Site,
-    mysql: Mysql,
-    dts: Process,
-    worker: Process,
+async fn start(test: &str) -> Result<Running> {
+    start_on(test, ("9.7", &[])).await
 }
 
-impl Running {
-    async fn start(test: &str) -> Result<Self> {
-        Self::start_on(test, ("9.7", &[])).await
-    }
+async fn start_on(test: &str, server: (&str, &[&str])) -> Result<Running> {
+    let source = Source::start_on(test, server).await?.capture(SCHEMA, &[]).await?;
+    sessions::create_table(&mut source.mysql.connect().await?, SCHEMA).await?;
+    source.run()
+}
 
-    async fn start_on(test: &str, (flavor, options): (&str, &[&str])) -> Result<Self> {
-        let site = Site::new(test)?;
-        let mysql = Mysql::start_with(flavor, &site.path("mysql"), options).await?;
-        sessions::create_table(&mut mysql.connect().await?, SCHEMA).await?;
-        site.configure_dts(&mysql.address(), SCHEMA)?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
-        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-        Ok(Self { site, mysql, dts, worker })
-    }
-
-    async fn kill_dts(&mut self) -> Result<()> {
-        self.dts.kill().await?;
-        self.dts = self.site.start_dts()?;
-        Ok(())
-    }
-
-    /// Every change is handled, and the table is MySQL's.
-    async fn check(&self) -> Result<usize> {
-        let recorded = self.site.path("recorded");
-        let recording = self.site.wait_for_all(&recorded, &self.mysql, SCHEMA).await?;
-        recording.check_ids()?;
-        recording.check_order()?;
-        let rebuilt = Rebuilt::from_recording(&recording)?;
-        rebuilt.check_table(&mut self.mysql.connect().await?, SCHEMA, TABLE).await
-    }
-
-    fn end(self) -> Result<()> {
-        drop((self.worker, self.dts, self.mysql));
-        self.site.remove()
-    }
+/// Every change is handled, and the table is MySQL's.
+async fn check(running: &Running) -> Result<usize> {
+    let rebuilt = Rebuilt::from_recording(&running.all_handled(SCHEMA).await?)?;
+    rebuilt.check_table(&mut running.mysql.connect().await?, SCHEMA, TABLE).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,28 +49,28 @@ async fn tables_are_rebuilt_from_every_style_of_mariadb_118() -> Result<()> {
 
 async fn rebuild_from(flavor: &str, styles: &[Style]) -> Result<()> {
     let (seed, statements) = (seed(), size(600, 5_000));
-    let mut running = Running::start_on(&format!("styles-{flavor}"), (flavor, &[])).await?;
+    let mut running = start_on(&format!("styles-{flavor}"), (flavor, &[])).await?;
     let url = format!("{}/{SCHEMA}", running.mysql.url());
     for (number, style) in (0_u64..).zip(styles) {
         for (half, checksum) in [(0, "CRC32"), (1, "NONE")] {
             let mut server = running.mysql.connect().await?;
             server.query_drop(format!("SET GLOBAL binlog_checksum = {checksum}")).await?;
             let load = sessions::run(&url, (*style, statements / 2), seed + 10 * number + half);
-            let (made, killed) = tokio::join!(load, running.kill_dts());
+            let (made, killed) = tokio::join!(load, running.kill(Victim::Dts));
             made.with_context(|| format!("{style:?}"))?;
             killed?;
         }
-        let rows = running.check().await.with_context(|| format!("{style:?}"))?;
+        let rows = check(&running).await.with_context(|| format!("{style:?}"))?;
         println!("{flavor} {style:?}: {statements} statements, {rows} rows");
         ensure!(rows > 0, "{style:?}: the table is empty, which proves nothing");
     }
-    running.end()
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_xa_transaction_is_published_at_its_commit_with_the_ids_of_its_prepare() -> Result<()> {
     for gtid_mode in ["ON", "OFF_PERMISSIVE"] {
-        let mut running = Running::start(&format!("xa-{gtid_mode}")).await?;
+        let mut running = start(&format!("xa-{gtid_mode}")).await?;
         let mut server = running.mysql.connect().await?;
         if gtid_mode != "ON" {
             for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE"] {
@@ -120,34 +93,25 @@ async fn an_xa_transaction_is_published_at_its_commit_with_the_ids_of_its_prepar
             ],
         )
         .await?;
-        published(&running, 1).await?;
-        running.kill_dts().await?;
+        running.site.wait_for_exactly(1).await?;
+        running.kill(Victim::Dts).await?;
         execute(&mut server, &["XA ROLLBACK 'dropped'", "XA COMMIT 'held'"]).await?;
-        published(&running, 3).await?;
-        running.kill_dts().await?;
+        running.site.wait_for_exactly(3).await?;
+        running.kill(Victim::Dts).await?;
         execute(&mut server, &["INSERT INTO doc (id, number) VALUES (5, 5)"]).await?;
-        published(&running, 4).await?;
+        running.site.wait_for_exactly(4).await?;
         ensure!(running.dts.is_running()?, "{}", running.dts.output());
         if gtid_mode == "ON" {
-            ensure!(running.check().await? == 4);
+            ensure!(check(&running).await? == 4);
         }
-        running.end()?;
+        running.end().await?;
     }
     Ok(())
 }
 
-async fn published(running: &Running, records: u64) -> Result<()> {
-    wait_until("so many records are published", PATIENCE, async || {
-        let status = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
-        let published = status.pointer("/accounting/published");
-        published.and_then(serde_json::Value::as_u64) == Some(records)
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() -> Result<()> {
-    let mut running = Running::start("groups").await?;
+    let mut running = start("groups").await?;
     let mut server = running.mysql.connect().await?;
     let file = running.site.path("rows.csv");
     std::fs::write(&file, "10,1\n11,2\n12,3\n")?;
@@ -179,7 +143,7 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() ->
         ],
     )
     .await?;
-    published(&running, 3 + 3 + 1 + 1).await?;
+    running.site.wait_for_exactly(3 + 3 + 1 + 1).await?;
     let output = running.dts.output();
     let told = output.lines().filter(|line| line.contains("went without events"));
     let told: Vec<&str> = told.filter(|line| line.contains("styles.copy")).collect();
@@ -194,9 +158,9 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() ->
     execute(&mut server, &["SET SESSION binlog_format = ROW", "INSERT INTO doc (id) VALUES (23)"])
         .await?;
     stops(&mut running, "a change of table styles.doc before binlog.").await?;
-    change_config(&running, "tables = ", "statementFormat = \"warn\"\ntables = ")?;
+    running.site.amend("dts.toml", "tables = ", "statementFormat = \"warn\"\ntables = ")?;
     running.dts = running.site.start_dts()?;
-    published(&running, 9).await?;
+    running.site.wait_for_exactly(9).await?;
     ensure!(running.dts.output().contains("a change was logged as a statement"), "not told");
     // Tables that are captured are changed by what the text does not show.
     execute(
@@ -215,9 +179,9 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() ->
         ],
     )
     .await?;
-    published(&running, 10).await?;
+    running.site.wait_for_exactly(10).await?;
     counts(&running, "dts_statements_passed_total", 1 + 3).await?;
-    running.end()
+    running.end().await
 }
 
 async fn counts(running: &Running, counter: &str, expected: u64) -> Result<()> {
@@ -231,7 +195,7 @@ async fn counts(running: &Running, counter: &str, expected: u64) -> Result<()> {
 async fn a_table_made_of_a_select_in_two_groups_is_read() -> Result<()> {
     // An engine without transactions makes the table in one group and fills it in another.
     let options: &[&str] = &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
-    let mut running = Running::start_on("select-in-two", ("8.0", options)).await?;
+    let mut running = start_on("select-in-two", ("8.0", options)).await?;
     let mut server = running.mysql.connect().await?;
     let copy = "CREATE TABLE copy (PRIMARY KEY (id)) ENGINE = MyISAM AS SELECT id, number FROM doc";
     let insert = "INSERT INTO doc (id, number) VALUES (1, 1), (2, 2), (3, 3)";
@@ -244,26 +208,20 @@ async fn a_table_made_of_a_select_in_two_groups_is_read() -> Result<()> {
     let before = groups(&mut server).await?;
     execute(&mut server, &[copy]).await?;
     ensure!(groups(&mut server).await? == before + 2, "not in two groups");
-    published(&running, 6).await?;
-    running.kill_dts().await?;
+    running.site.wait_for_exactly(6).await?;
+    running.kill(Victim::Dts).await?;
     execute(&mut server, &["INSERT INTO doc (id) VALUES (4)"]).await?;
-    published(&running, 7).await?;
-    let recorded = running.site.path("recorded");
-    let mut recording = Recording::read(&recorded)?;
-    wait_until("every change is handled", PATIENCE, async || {
-        recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
-        recording.done_ids().len() == 7
-    })
-    .await?;
+    running.site.wait_for_exactly(7).await?;
+    let recording = running.site.wait_for_handled(7).await?;
     let rebuilt = Rebuilt::from_recording(&recording)?;
     ensure!(rebuilt.check_table(&mut server, SCHEMA, "copy").await? == 3, "the copy differs");
-    running.end()
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unique_key_that_cannot_be_null_stands_in_for_the_primary_one() -> Result<()> {
     for flavor in ["9.7", "8.0", "mariadb-10.11", "mariadb-11.8"] {
-        let running = Running::start_on(&format!("unique-{flavor}"), (flavor, &[])).await?;
+        let running = start_on(&format!("unique-{flavor}"), (flavor, &[])).await?;
         let mut server = running.mysql.connect().await?;
         let table = "CREATE TABLE keyed (note TEXT, a INT NOT NULL, b INT NOT NULL, c INT, \
                      UNIQUE KEY (c), UNIQUE KEY (b, a), UNIQUE KEY (a))";
@@ -271,13 +229,7 @@ async fn a_unique_key_that_cannot_be_null_stands_in_for_the_primary_one() -> Res
         let update = "UPDATE keyed SET note = 'two'";
         let split = "UPDATE keyed SET a = 5";
         execute(&mut server, &["USE styles", table, insert, update, split]).await?;
-        let recorded = running.site.path("recorded");
-        let mut recording = Recording::read(&recorded)?;
-        wait_until("every change is handled", PATIENCE, async || {
-            recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
-            recording.done_ids().len() == 4
-        })
-        .await?;
+        let recording = running.site.wait_for_handled(4).await?;
         // In the order of the bus: only that of each key is the handler's too.
         let events: BTreeMap<u64, &Event> =
             recording.done().map(|event| (event.bus.offset, event)).collect();
@@ -287,7 +239,7 @@ async fn a_unique_key_that_cannot_be_null_stands_in_for_the_primary_one() -> Res
         let expected =
             [("insert", first), ("update", first), ("delete", first), ("insert", second)];
         ensure!(seen == expected, "{flavor}: {seen:?}");
-        running.end()?;
+        running.end().await?;
     }
     Ok(())
 }
@@ -312,12 +264,12 @@ async fn what_cannot_be_known_of_a_partial_row_stops() -> Result<()> {
             "was logged without column",
         ),
     ] {
-        let mut running = Running::start("partial").await?;
+        let mut running = start("partial").await?;
         let mut server = running.mysql.connect().await?;
         server.query_drop("USE styles").await?;
         execute(&mut server, &statements).await?;
         stops(&mut running, message).await?;
-        running.end()?;
+        running.end().await?;
     }
     Ok(())
 }
@@ -325,7 +277,7 @@ async fn what_cannot_be_known_of_a_partial_row_stops() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_compressed_transaction_passes_in_bounded_memory() -> Result<()> {
     const MAX_RESIDENT_KIB: u64 = 64 * 1024;
-    let running = Running::start("huge-compressed").await?;
+    let running = start("huge-compressed").await?;
     let mut server = running.mysql.connect().await?;
     let rows = size(128, 1024) * 1024;
     let insert = format!(
@@ -336,11 +288,11 @@ async fn a_huge_compressed_transaction_passes_in_bounded_memory() -> Result<()> 
     let settings = "SET SESSION cte_max_recursion_depth = 10000000, \
                     SESSION binlog_transaction_compression = ON";
     execute(&mut server, &["USE styles", settings, &insert]).await?;
-    published(&running, rows).await?;
+    running.site.wait_for_exactly(rows).await?;
     let kib = running.dts.peak_resident_kib()?;
     println!("{rows} rows; peak RSS of dts: {kib} KiB");
     ensure!(kib < MAX_RESIDENT_KIB, "dts took {kib} KiB");
-    running.end()
+    running.end().await
 }
 
 /// `dts` ends by itself, and says so.
@@ -349,11 +301,4 @@ async fn stops(running: &mut Running, message: &str) -> Result<()> {
     let output = running.dts.output();
     ensure!(!status.success() && output.contains(message), "{message}: {status}\n{output}");
     Ok(())
-}
-
-fn change_config(running: &Running, from: &str, to: &str) -> Result<()> {
-    let path = running.site.path("dts.toml");
-    let text = std::fs::read_to_string(&path)?;
-    ensure!(text.contains(from), "{from} is not in {text}");
-    Ok(std::fs::write(path, text.replacen(from, to, 1))?)
 }

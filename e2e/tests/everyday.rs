@@ -4,24 +4,15 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    processes::{PATIENCE, Process, wait_until},
-    programs::{REFUSED, Site, program, recording_listener},
-    recording::Recording,
-    servers::{Mysql, execute, repository},
+    processes::{PATIENCE, wait_until},
+    programs::{REFUSED, Site, program},
+    running::{Running, Source},
+    servers::repository,
 };
 use tokio::process::Command;
 
-/// A `dts` and an `event-worker` that have handled a row of the schema `shop`; `more` is beside it.
-struct Running {
-    site: Site,
-    mysql: Mysql,
-    dts: Process,
-    worker: Process,
-}
-
+/// All runs, and has handled a row of the schema `shop`; `more` is beside it.
 async fn start(test: &str) -> Result<Running> {
-    let site = Site::new(test)?;
-    let mysql = site.start_mysql().await?;
     let statements = [
         "CREATE DATABASE shop",
         "CREATE DATABASE more",
@@ -29,25 +20,9 @@ async fn start(test: &str) -> Result<Running> {
         "CREATE TABLE more.t (id INT PRIMARY KEY)",
         "INSERT INTO shop.t VALUES (1)",
     ];
-    execute(&mut mysql.connect().await?, &statements).await?;
-    site.configure_dts(&mysql.address(), "shop")?;
-    site.configure_worker(&recording_listener("all", &site.path("events"), &[])?)?;
-    let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-    handled(&site, 1).await?;
-    Ok(Running { site, mysql, dts, worker })
-}
-
-/// Waits until so many events are handled; gives the schemas of all.
-async fn handled(site: &Site, count: usize) -> Result<Vec<String>> {
-    let mut schemas = Vec::new();
-    wait_until("the events are handled", PATIENCE, async || {
-        let Ok(read) = Recording::read(&site.path("events")) else { return false };
-        let events = read.calls.into_iter().flat_map(|call| call.events);
-        schemas = events.map(|event| event.schema).collect();
-        schemas.len() >= count
-    })
-    .await?;
-    Ok(schemas)
+    let running = Source::start(test).await?.capture("shop", &statements).await?.run()?;
+    running.site.wait_for_handled(1).await?;
+    Ok(running)
 }
 
 /// The families of a page, as Prometheus' reference parser reads it.
@@ -80,10 +55,10 @@ fn documented(prefix: &str) -> Result<BTreeSet<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_what_the_reference_parser_takes_and_all_of_them_are_documented() -> Result<()>
 {
-    let Running { site, mysql: _mysql, dts: _dts, worker: _worker } =
-        start("everyday_metrics").await?;
+    let running = start("everyday_metrics").await?;
+    let site = &running.site;
     wait_until("the room of the log is known", PATIENCE, async || {
-        let log = &site.ask_dts("/api/v1/status").await.unwrap_or_default()["log"];
+        let log = &site.status().await["log"];
         log["groups"][0]["name"] == "dbevents.listener.all"
     })
     .await?;
@@ -110,7 +85,7 @@ async fn metrics_are_what_the_reference_parser_takes_and_all_of_them_are_documen
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_checks_tell_by_their_exit_code_whether_changes_move() -> Result<()> {
-    let Running { site, mysql, dts, worker } = start("everyday_healthy").await?;
+    let Running { site, mysql, dts, worker, .. } = start("everyday_healthy").await?;
     let expect = async |program: &str, words: &[&str], code: i32, part: &str| {
         let words = [&["healthy"], words].concat();
         let told = match program {
@@ -130,10 +105,7 @@ async fn health_checks_tell_by_their_exit_code_whether_changes_move() -> Result<
     expect("event-worker", &["-t", "all"], 0, "ready: ").await?;
     expect("event-worker", &["-t", "al"], 64, "it has: all").await?;
     drop(mysql);
-    wait_until("dts says so", PATIENCE, async || {
-        site.ask_dts("/api/v1/status").await.unwrap_or_default()["state"] == "waiting"
-    })
-    .await?;
+    wait_until("dts says so", PATIENCE, async || site.status().await["state"] == "waiting").await?;
     expect("dts", &[], REFUSED, "dts is not ready: it is waiting; the last error was: ").await?;
     expect("dts", &["--alive"], 0, "alive").await?;
     drop((dts, worker));
@@ -144,7 +116,7 @@ async fn health_checks_tell_by_their_exit_code_whether_changes_move() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_takes_in_what_is_captured_and_nobody_else_notices() -> Result<()> {
-    let Running { site, mysql, mut dts, worker } = start("everyday_reload").await?;
+    let Running { site, mysql, mut dts, worker, .. } = start("everyday_reload").await?;
     let (code, text) = site.run_dts(&["status"]).await?;
     ensure!(code == Some(0) && text.contains("streaming, leader"), "{code:?} {text}");
 
@@ -154,13 +126,12 @@ async fn a_hangup_takes_in_what_is_captured_and_nobody_else_notices() -> Result<
         dts.output().contains("the changed config is in force")
     })
     .await?;
-    wait_until("it reads again", PATIENCE, async || {
-        site.ask_dts("/api/v1/status").await.unwrap_or_default()["state"] == "streaming"
-    })
-    .await?;
+    wait_until("it reads again", PATIENCE, async || site.status().await["state"] == "streaming")
+        .await?;
     let statements = ["INSERT INTO more.t VALUES (1)", "INSERT INTO shop.t VALUES (2)"];
-    execute(&mut mysql.connect().await?, &statements).await?;
-    let mut schemas = handled(&site, 3).await?;
+    mysql.execute(&statements).await?;
+    let recording = site.wait_for_handled(3).await?;
+    let mut schemas: Vec<&str> = recording.done().map(|event| &*event.schema).collect();
     // Rows of two tables have no order.
     schemas.sort();
     ensure!(schemas == ["more", "shop", "shop"], "{schemas:?}");

@@ -62,7 +62,7 @@ pub(crate) async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Resul
          SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1{more}",
         source.port()
     );
-    execute(&mut replica.connect().await?, &[&change, "START REPLICA"]).await
+    replica.execute(&[&change, "START REPLICA"]).await
 }
 
 /// Ends replication: the server is a source of its own from then on.
@@ -92,8 +92,8 @@ async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Resu
     // What a source has sent but no replica has acknowledged, dts may have read: no application
     // was told that it is committed. That is a loss of nothing that anybody had.
     let mut pair = start("failover-semi", ACCEPT).await?;
-    execute(&mut pair.first.connect().await?, &SEMI_SYNCHRONOUS_SOURCE).await?;
-    execute(&mut pair.second.connect().await?, &SEMI_SYNCHRONOUS_REPLICA).await?;
+    pair.first.execute(&SEMI_SYNCHRONOUS_SOURCE).await?;
+    pair.second.execute(&SEMI_SYNCHRONOUS_REPLICA).await?;
     let seed = seed();
     let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
     load.allow(size(3_000, 30_000));
@@ -133,7 +133,7 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
     let seed = seed();
     Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
     wait_for_replica(&pair).await?;
-    execute(&mut pair.second.connect().await?, &["STOP REPLICA IO_THREAD"]).await?;
+    pair.second.execute(&["STOP REPLICA IO_THREAD"]).await?;
     let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
     let mut source = pair.first.connect().await?;
     execute(
@@ -195,13 +195,13 @@ async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
     let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
     load.allow(size(3_000, 30_000));
     wait_until("the load is under way", PATIENCE, async || load.made() > 1_500).await?;
-    execute(&mut pair.first.connect().await?, &["SET GLOBAL super_read_only = ON"]).await?;
+    pair.first.execute(&["SET GLOBAL super_read_only = ON"]).await?;
     let _ = load.stop().await;
     wait_for_replica(&pair).await?;
     promote(&pair.second).await?;
     // An errant transaction: only the new source has it, under its own uuid.
     let errant = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'errant')";
-    execute(&mut pair.second.connect().await?, &[errant]).await?;
+    pair.second.execute(&[errant]).await?;
     let load = Workload::start(&pair.second.url(), SCHEMA, u64::MAX / 4, seed + 1);
     load.allow(2_000);
     follow(&pair.first, &pair.second, "").await?;
@@ -247,10 +247,10 @@ async fn pair_caught_up(pair: &Pair, old: &mut Conn) -> Result<()> {
 async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
     let mut pair = start("failover-behind", "").await?;
     wait_for_replica(&pair).await?;
-    execute(&mut pair.second.connect().await?, &["STOP REPLICA"]).await?;
+    pair.second.execute(&["STOP REPLICA"]).await?;
     follow(&pair.second, &pair.first, ", SOURCE_DELAY = 12").await?;
     let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
-    execute(&mut pair.first.connect().await?, &[insert]).await?;
+    pair.first.execute(&[insert]).await?;
     pair.site.wait_for_published(1).await?;
     let mut replica = pair.second.connect().await?;
     wait_until("the replica has received it", PATIENCE, async || {
@@ -356,7 +356,7 @@ async fn a_restored_older_backup_is_noticed() -> Result<()> {
         site.configure_dts(&mysql.address(), "shop")?;
         let mut dts = site.start_dts()?;
         wait_until("dts publishes", PATIENCE, async || {
-            let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            let status = site.status().await;
             status["accounting"]["published"] == 2
         })
         .await?;

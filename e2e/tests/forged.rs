@@ -1,12 +1,7 @@
 //! Events that no server here can be made to write: a proxy changes the type of one that it did.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{
-    processes::{PATIENCE, wait_until},
-    programs::{REFUSED, Site},
-    proxy::Proxy,
-    servers::{Mysql, execute},
-};
+use e2e::{programs::REFUSED, proxy::Proxy, running::Source};
 use mysql_async::{Row, prelude::Queryable as _};
 
 const SCHEMA: &str = "forged";
@@ -17,78 +12,62 @@ const INCIDENT: u8 = 26;
 /// Of no server so far.
 const UNKNOWN: u8 = 200;
 
-/// A server with a change whose statement is logged beside it, and `dts` behind a proxy.
-struct Source {
-    site: Site,
-    mysql: Mysql,
-    proxy: Proxy,
+/// A server with a change whose statement is logged beside it, and a proxy before `dts`.
+async fn start(test: &str) -> Result<(Source, Proxy)> {
+    let statements = [
+        "CREATE DATABASE forged",
+        "CREATE TABLE forged.t (id INT PRIMARY KEY)",
+        "INSERT INTO forged.t VALUES (1)",
+        "SET SESSION binlog_rows_query_log_events = ON",
+        "INSERT INTO forged.t VALUES (2)",
+    ];
+    // A checksum would tell.
+    let options = ["--binlog-checksum=NONE"];
+    let source = Source::start_on(test, ("9.7", &options)).await?;
+    let source = source.capture(SCHEMA, &statements).await?;
+    let proxy = Proxy::start(source.mysql.address()).await?;
+    source.site.configure_dts(&proxy.address(), SCHEMA)?;
+    Ok((source, proxy))
 }
 
-impl Source {
-    async fn start(test: &str) -> Result<Self> {
-        let site = Site::new(test)?;
-        // A checksum would tell.
-        let options = ["--binlog-checksum=NONE"];
-        let mysql = Mysql::start_with("9.7", &site.path("mysql"), &options).await?;
-        let statements = [
-            "CREATE DATABASE forged",
-            "CREATE TABLE forged.t (id INT PRIMARY KEY)",
-            "INSERT INTO forged.t VALUES (1)",
-            "SET SESSION binlog_rows_query_log_events = ON",
-            "INSERT INTO forged.t VALUES (2)",
-        ];
-        execute(&mut mysql.connect().await?, &statements).await?;
-        let proxy = Proxy::start(mysql.address()).await?;
-        site.configure_dts(&proxy.address(), SCHEMA)?;
-        Ok(Self { site, mysql, proxy })
-    }
+/// The last event of a type comes as one of another, with the flags that it has.
+async fn forge(
+    (source, proxy): (&Source, &Proxy),
+    (name, kind): (&str, u8),
+    as_kind: u8,
+) -> Result<()> {
+    let mut conn = source.mysql.connect().await?;
+    let file: Row = conn.query_first("SHOW BINARY LOG STATUS").await?.context("no binlog")?;
+    let file: String = file.get("File").context("no file")?;
+    let events: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
+    let is_it = |row: &&Row| row.get::<String, _>("Event_type").as_deref() == Some(name);
+    let event = events.iter().rfind(is_it).with_context(|| format!("no {name} event"))?;
+    let number = |column: &str| event.get::<u32, _>(column).context("not a number");
+    let (start, server, end) = (number("Pos")?, number("Server_id")?, number("End_log_pos")?);
+    let rest: Vec<u8> = [server, end - start, end].iter().flat_map(|n| n.to_le_bytes()).collect();
+    proxy.damage(&[&[kind], &*rest].concat(), &[&[as_kind], &*rest].concat());
+    Ok(())
+}
 
-    /// The last event of a type comes as one of another, with the flags that it has.
-    async fn forge(&self, (name, kind): (&str, u8), as_kind: u8) -> Result<()> {
-        let mut conn = self.mysql.connect().await?;
-        let file: Row = conn.query_first("SHOW BINARY LOG STATUS").await?.context("no binlog")?;
-        let file: String = file.get("File").context("no file")?;
-        let events: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
-        let is_it = |row: &&Row| row.get::<String, _>("Event_type").as_deref() == Some(name);
-        let event = events.iter().rfind(is_it).with_context(|| format!("no {name} event"))?;
-        let number = |column: &str| event.get::<u32, _>(column).context("not a number");
-        let (start, server, end) = (number("Pos")?, number("Server_id")?, number("End_log_pos")?);
-        let rest: Vec<u8> =
-            [server, end - start, end].iter().flat_map(|n| n.to_le_bytes()).collect();
-        self.proxy.damage(&[&[kind], &*rest].concat(), &[&[as_kind], &*rest].concat());
-        Ok(())
+async fn ends(source: &Source, code: i32, parts: &[&str]) -> Result<()> {
+    let (status, output) = source.site.start_dts()?.told().await?;
+    println!("{}", output.lines().last().unwrap_or_default());
+    ensure!(status.code() == Some(code), "{status}\n{output}");
+    for part in parts {
+        ensure!(output.contains(part), "{part:?} is not in\n{output}");
     }
-
-    async fn ends(&self, code: i32, parts: &[&str]) -> Result<()> {
-        let (status, output) = self.site.start_dts()?.told().await?;
-        println!("{}", output.lines().last().unwrap_or_default());
-        ensure!(status.code() == Some(code), "{status}\n{output}");
-        for part in parts {
-            ensure!(output.contains(part), "{part:?} is not in\n{output}");
-        }
-        Ok(())
-    }
-
-    fn remove(self) -> Result<()> {
-        drop(self.mysql);
-        self.site.remove()
-    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_the_future_is_passed_over_only_if_the_server_says_so() -> Result<()> {
-    let source = Source::start("forged-unknown").await?;
-    source.forge(("Table_map", TABLE_MAP), UNKNOWN).await?;
-    source.ends(70, &["the event type 200 is not handled yet", "binlog.00000"]).await?;
+    let (source, proxy) = start("forged-unknown").await?;
+    forge((&source, &proxy), ("Table_map", TABLE_MAP), UNKNOWN).await?;
+    ends(&source, 70, &["the event type 200 is not handled yet", "binlog.00000"]).await?;
     // The server marks this one as one that may be passed over.
-    source.forge(("Rows_query", ROWS_QUERY), UNKNOWN).await?;
+    forge((&source, &proxy), ("Rows_query", ROWS_QUERY), UNKNOWN).await?;
     let mut dts = source.site.start_dts()?;
-    let mut status = serde_json::Value::Null;
-    wait_until("both rows are published", PATIENCE, async || {
-        status = source.site.ask_dts("/api/v1/status").await.unwrap_or_default();
-        status["accounting"]["published"] == 2
-    })
-    .await?;
+    source.site.wait_for_exactly(2).await?;
     ensure!(dts.is_running()?, "{}", dts.output());
     drop(dts);
     source.remove()
@@ -96,12 +75,12 @@ async fn an_event_of_the_future_is_passed_over_only_if_the_server_says_so() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incident_of_the_server_stops_dts_which_says_what_to_do() -> Result<()> {
-    let source = Source::start("forged-incident").await?;
-    source.forge(("Rows_query", ROWS_QUERY), INCIDENT).await?;
+    let (source, proxy) = start("forged-incident").await?;
+    forge((&source, &proxy), ("Rows_query", ROWS_QUERY), INCIDENT).await?;
     let parts = ["the server reports an incident", "send the tables anew", "binlog.00000"];
-    source.ends(REFUSED, &parts).await?;
+    ends(&source, REFUSED, &parts).await?;
     // What was read before it is published, and that is where it stops again.
-    source.ends(REFUSED, &parts).await?;
+    ends(&source, REFUSED, &parts).await?;
     let (code, output) = source.site.run_dts(&["position", "show"]).await?;
     ensure!(code == Some(0) && output.contains("\"published\":1"), "{code:?} {output}");
     // A place behind it can be found.

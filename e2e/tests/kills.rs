@@ -2,78 +2,24 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use e2e::{
-    processes::{Process, running_in, send},
-    programs::{Site, listener_pid, recording_listener, seed, size},
+    processes::running_in,
+    programs::{seed, size},
     rebuilt::Rebuilt,
     recording::Recording,
-    servers::Mysql,
+    running::{Running, Source, Victim},
     workload::{self, Workload},
 };
 use rand::{SeedableRng, rngs::SmallRng};
 
 const SCHEMA: &str = "chaos";
 
-#[derive(Clone, Copy, Debug)]
-enum Victim {
-    Dts,
-    Listener,
-    Supervisor,
-    Mysql,
-}
-
-struct Running {
-    site: Site,
-    mysql: Mysql,
-    dts: Process,
-    supervisor: Process,
-}
-
-impl Running {
-    async fn start(seed: u64) -> Result<Self> {
-        let site = Site::new("kills")?;
-        let mysql = site.start_mysql().await?;
-        workload::create_tables(&mut mysql.connect().await?, SCHEMA).await?;
-        site.configure_dts(&mysql.address(), SCHEMA)?;
-        let seed = format!("--seed={seed}");
-        let options = ["--fail-one-in=10", "--hang-one-in=100", &seed];
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &options)?)?;
-        let (dts, supervisor) = (site.start_dts()?, site.start_worker()?);
-        Ok(Self { site, mysql, dts, supervisor })
-    }
-
-    async fn kill(&mut self, victim: Victim) -> Result<()> {
-        match victim {
-            Victim::Dts => {
-                self.dts.kill().await?;
-                self.dts = self.site.start_dts()?;
-            }
-            // The supervisor starts another one.
-            Victim::Listener => send(listener_pid(&self.supervisor).await?, "KILL").await?,
-            Victim::Supervisor => {
-                self.supervisor.kill().await?;
-                self.supervisor = self.site.start_worker()?;
-            }
-            Victim::Mysql => {
-                self.mysql.kill().await?;
-                self.mysql.restart().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Kills all, after which not even a handler that hangs may be left.
-    async fn end(self) -> Result<()> {
-        let Self { site, mysql, dts, supervisor } = self;
-        anyhow::ensure!(
-            !running_in(&site.path(""))?.is_empty(),
-            "nobody runs in the site's folder"
-        );
-        drop((mysql, dts, supervisor));
-        site.wait_until_empty().await?;
-        site.remove()
-    }
+async fn start(seed: u64) -> Result<Running> {
+    let source = Source::start("kills").await?.capture(SCHEMA, &[]).await?;
+    workload::create_tables(&mut source.mysql.connect().await?, SCHEMA).await?;
+    source.site.record(&["--fail-one-in=10", "--hang-one-in=100", &format!("--seed={seed}")])?;
+    source.run()
 }
 
 const VICTIMS: [Victim; 4] = [Victim::Dts, Victim::Listener, Victim::Supervisor, Victim::Mysql];
@@ -82,22 +28,21 @@ const VICTIMS: [Victim; 4] = [Victim::Dts, Victim::Listener, Victim::Supervisor,
 async fn every_change_is_handled_in_order_while_everything_is_killed() -> Result<()> {
     let (seed, changes, kills) = (seed(), size(20_000, 100_000), size(2, 6));
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut running = Running::start(seed).await?;
+    let mut running = start(seed).await?;
     let load = Workload::start(&running.mysql.url(), SCHEMA, changes, seed);
     let victims = workload::shuffled(&VICTIMS, kills, &mut random);
     let killed = (&*victims, Duration::from_millis(1500));
     let made =
         load.finish_amid_kills(killed, &mut random, async |victim| running.kill(victim).await);
     let made = made.await?;
-    let recorded = running.site.path("recorded");
-    let recording = running.site.wait_for_all(&recorded, &running.mysql, SCHEMA).await?;
+    let recording = running.all_handled(SCHEMA).await?;
     report(&recording, made);
-    recording.check_ids()?;
-    recording.check_order()?;
     recording.check_numbers()?;
     let mut server = running.mysql.connect().await?;
     let rebuilt = Rebuilt::from_recording(&recording)?;
     workload::check_tables(&rebuilt, &mut server, SCHEMA).await?;
+    let left = running_in(&running.site.path(""))?;
+    ensure!(!left.is_empty(), "nobody runs in the site's folder");
     running.end().await
 }
 

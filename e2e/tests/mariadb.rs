@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{REFUSED, Site, recording_listener, seed, size},
+    programs::{REFUSED, seed, size},
     rebuilt::Rebuilt,
     recording::{Event, Recording},
-    servers::{Mysql, execute},
+    running::{Running, Source, Victim},
+    servers::execute,
     workload::{self, Workload},
 };
 use mysql_async::prelude::Queryable as _;
@@ -17,82 +18,52 @@ use serde_json::Value;
 
 const SCHEMA: &str = "maria";
 
-#[derive(Clone, Copy, Debug)]
-enum Victim {
-    Dts,
-    Server,
+async fn start_with_workload(flavor: &str) -> Result<Running> {
+    let source = Source::start_on(&format!("maria-{flavor}"), (flavor, &[])).await?;
+    let source = source.capture(SCHEMA, &[]).await?;
+    workload::create_tables(&mut source.mysql.connect().await?, SCHEMA).await?;
+    let addresses = "CREATE TABLE maria.address (id INT PRIMARY KEY AUTO_INCREMENT, owner UUID, \
+                     host INET6, short INET4, note VARCHAR(300) COMPRESSED)";
+    source.execute(&[addresses, "SET GLOBAL log_bin_compress_min_len = 10"]).await?;
+    source.run()
 }
 
-struct Running {
-    site: Site,
-    server: Mysql,
-    dts: Process,
-    worker: Process,
-    kills: u32,
+/// A kill, between changes in two more domains; compression is switched each time.
+async fn kill(running: &mut Running, victim: Victim, number: u32) -> Result<()> {
+    change_elsewhere(running, number).await?;
+    match victim {
+        Victim::Dts => {
+            running.dts.kill().await?;
+            change_elsewhere(running, number).await?;
+            running.dts = running.site.start_dts()?;
+        }
+        other => running.kill(other).await?,
+    }
+    let compress = number % 2;
+    let switch =
+        format!("SET GLOBAL log_bin_compress = {compress}, GLOBAL log_bin_compress_min_len = 10");
+    running.execute(&[&switch]).await
 }
 
-impl Running {
-    async fn start(flavor: &str) -> Result<Self> {
-        let site = Site::new(&format!("maria-{flavor}"))?;
-        let server = Mysql::start(flavor, &site.path("mysql")).await?;
-        let mut conn = server.connect().await?;
-        workload::create_tables(&mut conn, SCHEMA).await?;
-        let addresses = "CREATE TABLE address (id INT PRIMARY KEY AUTO_INCREMENT, owner UUID, \
-                         host INET6, short INET4, note VARCHAR(300) COMPRESSED)";
-        execute(&mut conn, &[addresses, "SET GLOBAL log_bin_compress_min_len = 10"]).await?;
-        site.configure_dts(&server.address(), SCHEMA)?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
-        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-        Ok(Self { site, server, dts, worker, kills: 0 })
+/// Changes in domains of their own, between statements that change definitions.
+async fn change_elsewhere(running: &Running, kills: u32) -> Result<()> {
+    let mut conn = running.mysql.connect().await?;
+    let column = format!("ALTER TABLE {SCHEMA}.address COMMENT = 'kill {kills}'");
+    let insert = format!(
+        "INSERT INTO {SCHEMA}.address (owner, host, short, note) \
+         SELECT UUID(), '2001:db8::', '10.0.0.0', REPEAT('long ', seq) \
+         FROM {SCHEMA}.seq_1_to_40"
+    );
+    let update =
+        format!("UPDATE {SCHEMA}.address SET host = '::1', note = 'short' WHERE id % 3 = 0");
+    // FULL_NODUP came with 11.4: what did not change is left out of the image after.
+    let newest = if conn.server_version() >= (11, 4, 0) { "FULL_NODUP" } else { "FULL" };
+    for (domain, image) in [(7, "MINIMAL"), (5, "NOBLOB"), (5, newest)] {
+        let session =
+            format!("SET SESSION gtid_domain_id = {domain}, SESSION binlog_row_image = {image}");
+        execute(&mut conn, &[&session, &column, &insert, &update]).await?;
     }
-
-    /// A kill, between changes in two more domains; compression is switched each time.
-    async fn kill(&mut self, victim: Victim) -> Result<()> {
-        self.kills += 1;
-        self.change_elsewhere().await?;
-        match victim {
-            Victim::Dts => {
-                self.dts.kill().await?;
-                self.change_elsewhere().await?;
-                self.dts = self.site.start_dts()?;
-            }
-            Victim::Server => {
-                self.server.kill().await?;
-                self.server.restart().await?;
-            }
-        }
-        let compress = self.kills % 2;
-        let switch = format!(
-            "SET GLOBAL log_bin_compress = {compress}, GLOBAL log_bin_compress_min_len = 10"
-        );
-        execute(&mut self.server.connect().await?, &[&switch]).await
-    }
-
-    /// Changes in domains of their own, between statements that change definitions.
-    async fn change_elsewhere(&self) -> Result<()> {
-        let mut conn = self.server.connect().await?;
-        let column = format!("ALTER TABLE {SCHEMA}.address COMMENT = 'kill {}'", self.kills);
-        let insert = format!(
-            "INSERT INTO {SCHEMA}.address (owner, host, short, note) \
-             SELECT UUID(), '2001:db8::', '10.0.0.0', REPEAT('long ', seq) \
-             FROM {SCHEMA}.seq_1_to_40"
-        );
-        let update =
-            format!("UPDATE {SCHEMA}.address SET host = '::1', note = 'short' WHERE id % 3 = 0");
-        // FULL_NODUP came with 11.4: what did not change is left out of the image after.
-        let newest = if conn.server_version() >= (11, 4, 0) { "FULL_NODUP" } else { "FULL" };
-        for (domain, image) in [(7, "MINIMAL"), (5, "NOBLOB"), (5, newest)] {
-            let session = format!(
-                "SET SESSION gtid_domain_id = {domain}, SESSION binlog_row_image = {image}"
-            );
-            execute(&mut conn, &[&session, &column, &insert, &update]).await?;
-        }
-        Ok(())
-    }
-
-    async fn published(&self) -> Result<Value> {
-        self.site.ask_dts("/api/v1/status").await
-    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,34 +79,34 @@ async fn every_change_of_mariadb_118_is_handled_amid_kills() -> Result<()> {
 async fn amid_kills(flavor: &str) -> Result<()> {
     let (seed, changes) = (seed(), size(8_000, 50_000));
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut running = Running::start(flavor).await?;
-    let load = Workload::start(&running.server.url(), SCHEMA, changes, seed);
+    let mut running = start_with_workload(flavor).await?;
+    let load = Workload::start(&running.mysql.url(), SCHEMA, changes, seed);
     let victims =
-        workload::shuffled(&[Victim::Dts, Victim::Server, Victim::Dts], size(1, 4), &mut random);
+        workload::shuffled(&[Victim::Dts, Victim::Mysql, Victim::Dts], size(1, 4), &mut random);
     let killed = (&*victims, Duration::from_millis(800));
-    let kill = async |victim| running.kill(victim).await;
-    load.finish_amid_kills(killed, &mut random, kill).await?;
-    running.change_elsewhere().await?;
-    let recorded = running.site.path("recorded");
-    let recording = running.site.wait_for_all(&recorded, &running.server, SCHEMA).await?;
-    recording.check_ids()?;
-    recording.check_order()?;
+    let mut kills = 0;
+    let kill_one = async |victim| {
+        kills += 1;
+        kill(&mut running, victim, kills).await
+    };
+    load.finish_amid_kills(killed, &mut random, kill_one).await?;
+    change_elsewhere(&running, kills).await?;
+    let recording = running.all_handled(SCHEMA).await?;
     let rebuilt = Rebuilt::from_recording(&recording)?;
-    let mut conn = running.server.connect().await?;
+    let mut conn = running.mysql.connect().await?;
     workload::check_tables(&rebuilt, &mut conn, SCHEMA).await?;
     ensure!(rebuilt.check_table(&mut conn, SCHEMA, "address").await? > 0, "no addresses");
     let end: String = conn.query_first("SELECT @@gtid_binlog_pos").await?.context("no GTIDs")?;
     let end = sorted(&end);
     ensure!(end.len() == 3, "three domains: {end:?}");
     wait_until("the checkpoint is at the end", PATIENCE, async || {
-        let status = running.published().await.unwrap_or_default();
+        let status = running.site.status().await;
         let read = status.pointer("/position/gtidSet").and_then(Value::as_str);
         sorted(read.unwrap_or_default()) == end
     })
     .await?;
     println!("{} events of {flavor}, up to {end:?}", recording.done_ids().len());
-    drop((running.worker, running.dts, running.server));
-    running.site.remove()
+    running.end().await
 }
 
 /// The GTIDs of a position.
@@ -145,48 +116,25 @@ fn sorted(position: &str) -> Vec<&str> {
     gtids
 }
 
-/// A MariaDB with a table, and a `dts` that captures it.
-struct Source {
-    site: Site,
-    server: Mysql,
+/// A MariaDB with a table, and the config of a `dts` that captures it.
+async fn start(test: &str) -> Result<Source> {
+    let statements = ["CREATE DATABASE maria", "CREATE TABLE maria.t (id INT PRIMARY KEY)"];
+    let source = Source::start_on(test, ("mariadb-11.8", &[])).await?;
+    source.capture(SCHEMA, &statements).await
 }
 
-impl Source {
-    async fn start(test: &str) -> Result<Self> {
-        let site = Site::new(test)?;
-        let server = Mysql::start("mariadb-11.8", &site.path("mysql")).await?;
-        let source = Self { site, server };
-        source
-            .execute(&["CREATE DATABASE maria", "CREATE TABLE maria.t (id INT PRIMARY KEY)"])
-            .await?;
-        source.site.configure_dts(&source.server.address(), SCHEMA)?;
-        let listener = recording_listener("all", &source.site.path("recorded"), &[])?;
-        source.site.configure_worker(&listener)?;
-        Ok(source)
+async fn expect(source: &Source, words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
+    let (found, output) = source.site.run_dts(words).await?;
+    ensure!(found == Some(code), "{words:?}: {found:?}\n{output}");
+    for part in parts {
+        ensure!(output.contains(part), "{words:?}: {part:?} is not in\n{output}");
     }
-
-    async fn execute(&self, statements: &[&str]) -> Result<()> {
-        execute(&mut self.server.connect().await?, statements).await
-    }
-
-    async fn ask(&self, query: &str) -> Result<String> {
-        let answer: Option<String> = self.server.connect().await?.query_first(query).await?;
-        answer.with_context(|| query.to_owned())
-    }
-
-    async fn expect(&self, words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
-        let (found, output) = self.site.run_dts(words).await?;
-        ensure!(found == Some(code), "{words:?}: {found:?}\n{output}");
-        for part in parts {
-            ensure!(output.contains(part), "{words:?}: {part:?} is not in\n{output}");
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() -> Result<()> {
-    let source = Source::start("maria-refused").await?;
+    let source = start("maria-refused").await?;
     for (variable, wrong, right) in [
         ("binlog_row_metadata", "NO_LOG", "FULL"),
         ("binlog_row_metadata", "MINIMAL", "FULL"),
@@ -194,7 +142,7 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
     ] {
         source.execute(&[&format!("SET GLOBAL {variable} = {wrong}")]).await?;
         let remedy = format!("SET GLOBAL {variable} = '{right}', and write it into");
-        source.expect(&["check"], 69, &[variable, wrong, &remedy]).await?;
+        expect(&source, &["check"], 69, &[variable, wrong, &remedy]).await?;
         source.execute(&[&format!("SET GLOBAL {variable} = {right}")]).await?;
     }
     let unsafe_settings =
@@ -209,15 +157,14 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
         "deletes binlog files after 2h",
         "SET GLOBAL expire_logs_days = 7",
     ];
-    source.expect(&["check"], 0, &told).await?;
-    drop(source.server);
-    source.site.remove()
+    expect(&source, &["check"], 0, &told).await?;
+    source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_mariadb_logs_without_rows_is_told_and_other_statements_ask_for_nothing()
 -> Result<()> {
-    let source = Source::start("maria-statements").await?;
+    let source = start("maria-statements").await?;
     let (all, one) = ("tables = [\"maria.*\"]", "tables = [\"maria.t\"]");
     source.site.amend("dts.toml", all, &format!("{one}\nstatementFormat = \"warn\""))?;
     let dts = source.site.start_dts()?;
@@ -258,7 +205,7 @@ async fn what_a_mariadb_logs_without_rows_is_told_and_other_statements_ask_for_n
 
     let asked = "SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE \
                  'SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, %'";
-    let before = source.ask(asked).await?;
+    let before = source.mysql.ask(asked).await?;
     let harmless = [
         "GRANT SELECT ON *.* TO nobody",
         "CREATE OR REPLACE VIEW elsewhere.view AS SELECT 1",
@@ -267,20 +214,20 @@ async fn what_a_mariadb_logs_without_rows_is_told_and_other_statements_ask_for_n
     ];
     source.execute(&harmless).await?;
     source.site.wait_for_published(3).await?;
-    let after = source.ask(asked).await?;
+    let after = source.mysql.ask(asked).await?;
     ensure!(before == after, "they make dts look at tables: {before} then {after}");
     source
         .execute(&["ALTER TABLE maria.t ADD u UUID", "INSERT INTO maria.t VALUES (3, NULL)"])
         .await?;
     source.site.wait_for_published(4).await?;
-    ensure!(source.ask(asked).await? != after, "ALTER TABLE does not");
-    drop((dts, source.server));
-    source.site.remove()
+    ensure!(source.mysql.ask(asked).await? != after, "ALTER TABLE does not");
+    drop(dts);
+    source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_setting_or_a_table_of_mariadb_causes_ends_dts_with_what_to_do() -> Result<()> {
-    let source = Source::start("maria-causes").await?;
+    let source = start("maria-causes").await?;
     let mut dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO maria.t VALUES (1)"]).await?;
     source.site.wait_for_published(1).await?;
@@ -291,7 +238,7 @@ async fn what_a_setting_or_a_table_of_mariadb_causes_ends_dts_with_what_to_do() 
     ensure!(!dts.output().contains("SET PERSIST"), "MariaDB has none: {}", dts.output());
 
     source.execute(&[&metadata("FULL")]).await?;
-    source.expect(&["position", "set", "latest"], 0, &[]).await?;
+    expect(&source, &["position", "set", "latest"], 0, &[]).await?;
     dts = source.site.start_dts()?;
     let history = "CREATE TABLE maria.past (id INT PRIMARY KEY, \
                    s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, \
@@ -304,8 +251,7 @@ async fn what_a_setting_or_a_table_of_mariadb_causes_ends_dts_with_what_to_do() 
     let _dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO maria.t VALUES (3)"]).await?;
     source.site.wait_for_published(1).await?;
-    drop(source.server);
-    source.site.remove()
+    source.remove()
 }
 
 async fn ends(dts: &mut Process, parts: &[&str]) -> Result<()> {
@@ -321,11 +267,11 @@ async fn ends(dts: &mut Process, parts: &[&str]) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_whose_types_mariadb_hides_are_read_as_before_when_they_are_gone() -> Result<()> {
     const UUID: &str = "123e4567-e89b-12d3-a456-426655440000";
-    let source = Source::start("maria-gone").await?;
+    let source = start("maria-gone").await?;
     let insert = |id: u32| format!("INSERT INTO maria.u (id, u) VALUES ({id}, '{UUID}')");
     source.execute(&["CREATE TABLE maria.u (id INT PRIMARY KEY, u UUID, v UUID)"]).await?;
     let _worker = source.site.start_worker()?;
-    let recorded = source.site.path("recorded");
+    let recorded = source.site.recorded();
     // So many records of each row, each with the UUID.
     let wait = async |counts: &[usize]| {
         let mut found = Vec::new();
@@ -357,11 +303,11 @@ async fn columns_whose_types_mariadb_hides_are_read_as_before_when_they_are_gone
     dts = source.site.start_dts()?;
     wait(&[1, 1, 1]).await?;
     dts.kill().await?;
-    source.expect(&["position", "set", "earliest"], 0, &[]).await?;
+    expect(&source, &["position", "set", "earliest"], 0, &[]).await?;
     let dts = source.site.start_dts()?;
     wait(&[2, 2, 2]).await?;
-    drop((dts, source.server));
-    source.site.remove()
+    drop(dts);
+    source.remove()
 }
 
 /// A table with a column for each type and each number of digits, and the statement that fills it
@@ -389,7 +335,7 @@ fn every_old_fraction(table: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_times_with_a_fraction_are_refused_with_the_statement_that_mends_them() -> Result<()> {
-    let source = Source::start("maria-old-times").await?;
+    let source = start("maria-old-times").await?;
     let columns = "(id INT PRIMARY KEY, t TIME(1), d DATETIME(3), ts TIMESTAMP(5) NULL, \
                    plain DATETIME)";
     let insert = |table: &str| {
@@ -406,10 +352,10 @@ async fn old_times_with_a_fraction_are_refused_with_the_statement_that_mends_the
     source.execute(&["BEGIN", &fill, "INSERT INTO maria.t VALUES (7)", "COMMIT"]).await?;
     source.execute(&["CREATE TABLE maria.plain_old (id INT PRIMARY KEY, d DATETIME)"]).await?;
     source.execute(&["INSERT INTO maria.plain_old VALUES (1, '2026-01-02 03:04:05')"]).await?;
-    source.expect(&["check"], 0, &[]).await?;
+    expect(&source, &["check"], 0, &[]).await?;
     let mut dts = source.site.start_dts()?;
     let worker = source.site.start_worker()?;
-    let recorded = source.site.path("recorded");
+    let recorded = source.site.recorded();
     // The server's own tool cannot read such a binlog.
     let mut ids = Vec::new();
     wait_until("two rows are handled", PATIENCE, async || {
@@ -431,11 +377,11 @@ async fn old_times_with_a_fraction_are_refused_with_the_statement_that_mends_the
         ensure!(output.contains(part), "{part:?} is not in {output}");
     }
     let told = ["mysql56_temporal_format", "maria.old (t,d,ts)", "ALTER TABLE … FORCE"];
-    source.expect(&["check"], 69, &told).await?;
-    source.expect(&["run"], 69, &told).await?;
+    expect(&source, &["check"], 69, &told).await?;
+    expect(&source, &["run"], 69, &told).await?;
     // The remedy: rebuilt, and begun anew behind that.
     source.execute(&["ALTER TABLE maria.old FORCE"]).await?;
-    source.expect(&["position", "set", "latest"], 0, &[]).await?;
+    expect(&source, &["position", "set", "latest"], 0, &[]).await?;
     dts = source.site.start_dts()?;
     source.execute(&["UPDATE maria.old SET d = '2026-01-02 03:04:05.999' WHERE id = 1"]).await?;
     wait_until("the new value is handled", PATIENCE, async || {
@@ -444,19 +390,19 @@ async fn old_times_with_a_fraction_are_refused_with_the_statement_that_mends_the
         recording.is_ok_and(|recording| recording.done().any(is_it))
     })
     .await?;
-    drop((worker, dts, source.server));
-    source.site.remove()
+    drop((worker, dts));
+    source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_in_domains_is_set_and_refused_once_it_is_purged() -> Result<()> {
-    let source = Source::start("maria-position").await?;
+    let source = start("maria-position").await?;
     let domain = "SET SESSION gtid_domain_id = 3";
     source.execute(&[domain, "INSERT INTO maria.t VALUES (1), (2)"]).await?;
-    let middle = source.ask("SELECT @@gtid_binlog_pos").await?;
+    let middle = source.mysql.ask("SELECT @@gtid_binlog_pos").await?;
     source.execute(&["FLUSH BINARY LOGS", domain, "DELETE FROM maria.t WHERE id = 1"]).await?;
     source.execute(&["INSERT INTO maria.t VALUES (7)"]).await?;
-    let end = source.ask("SELECT @@gtid_binlog_pos").await?;
+    let end = source.mysql.ask("SELECT @@gtid_binlog_pos").await?;
     let set = ["position", "set", "--dry-run"];
     let shown = |gtids: &str| sorted(gtids).join(",");
     for (words, gtids) in [
@@ -466,21 +412,20 @@ async fn a_position_in_domains_is_set_and_refused_once_it_is_purged() -> Result<
         (vec!["--time", "2001-01-01T00:00:00Z"], String::new()),
     ] {
         let part = format!("\"gtidSet\":\"{gtids}\"");
-        source.expect(&[&set[..], &words].concat(), 0, &[&part]).await?;
+        expect(&source, &[&set[..], &words].concat(), 0, &[&part]).await?;
     }
-    source.expect(&[&set[..], &["--gtid", "3-9-999"]].concat(), 69, &["3-9-999"]).await?;
+    expect(&source, &[&set[..], &["--gtid", "3-9-999"]].concat(), 69, &["3-9-999"]).await?;
     source.execute(&["FLUSH BINARY LOGS"]).await?;
     // A file stays until the server has noted that it does not need it after a crash.
     wait_until("the older files are purged", PATIENCE, async || {
         let purged = source.execute(&["PURGE BINARY LOGS TO 'binlog.000003'"]).await;
         let second = "SELECT IFNULL(BINLOG_GTID_POS('binlog.000002', 4), 'purged')";
-        purged.is_ok() && source.ask(second).await.is_ok_and(|answer| answer == "purged")
+        purged.is_ok() && source.mysql.ask(second).await.is_ok_and(|answer| answer == "purged")
     })
     .await?;
     let purged = ["purged transactions after the place to start"];
-    source.expect(&[&set[..], &["--gtid", &middle]].concat(), 69, &purged).await?;
+    expect(&source, &[&set[..], &["--gtid", &middle]].concat(), 69, &purged).await?;
     let part = format!("\"gtidSet\":\"{}\"", shown(&end));
-    source.expect(&[&set[..], &["earliest"]].concat(), 0, &[&part]).await?;
-    drop(source.server);
-    source.site.remove()
+    expect(&source, &[&set[..], &["earliest"]].concat(), 0, &[&part]).await?;
+    source.remove()
 }

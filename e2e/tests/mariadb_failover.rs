@@ -34,7 +34,7 @@ pub(crate) async fn start_server(site: &Site, flavor: &str, name: &str) -> Resul
     std::fs::create_dir_all(&folder)?;
     let server = Mysql::start(flavor, &folder).await?;
     let grant = ["SET SESSION sql_log_bin = 0", "GRANT REPLICA MONITOR ON *.* TO 'dts'@'%'"];
-    execute(&mut server.connect().await?, &grant).await?;
+    server.execute(&grant).await?;
     Ok(server)
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Resul
          MASTER_SSL = 0, MASTER_SSL_VERIFY_SERVER_CERT = 0{more}",
         source.port()
     );
-    execute(&mut replica.connect().await?, &[&change, "START SLAVE"]).await
+    replica.execute(&[&change, "START SLAVE"]).await
 }
 
 /// Ends replication: the server is a source of its own from then on.
@@ -113,7 +113,7 @@ async fn switch(flavor: &str) -> Result<()> {
     promote(&pair.second).await?;
     // A transaction that only the new source has.
     let own = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'own')";
-    execute(&mut pair.second.connect().await?, &[own]).await?;
+    pair.second.execute(&[own]).await?;
     let load = Workload::start(&pair.second.url(), SCHEMA, u64::MAX / 4, seed + 1);
     load.allow(2_000);
     execute(&mut old, &["UNLOCK TABLES", "SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos"]).await?;
@@ -166,7 +166,7 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
     let seed = seed();
     Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
     wait_for_replica(&pair).await?;
-    execute(&mut pair.second.connect().await?, &["STOP SLAVE IO_THREAD"]).await?;
+    pair.second.execute(&["STOP SLAVE IO_THREAD"]).await?;
     let kept = position(&pair.first).await?;
     let published = binlog::event_ids(&pair.first, SCHEMA).await?.len() as u64;
     pair.site.wait_for_published(published).await?;
@@ -232,10 +232,10 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
 async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
     let mut pair = start("behind", "mariadb-11.8").await?;
     wait_for_replica(&pair).await?;
-    execute(&mut pair.second.connect().await?, &["STOP SLAVE"]).await?;
+    pair.second.execute(&["STOP SLAVE"]).await?;
     follow(&pair.second, &pair.first, ", MASTER_DELAY = 12").await?;
     let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
-    execute(&mut pair.first.connect().await?, &[insert]).await?;
+    pair.first.execute(&[insert]).await?;
     pair.site.wait_for_published(1).await?;
     let has = position(&pair.first).await?;
     wait_until("the replica has received it", PATIENCE, async || {
@@ -253,7 +253,7 @@ async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
     .await?;
     promote(&pair.second).await?;
     let insert = "INSERT INTO shop.account VALUES (2, 1.5, NOW(3), 'after')";
-    execute(&mut pair.second.connect().await?, &[insert]).await?;
+    pair.second.execute(&[insert]).await?;
     let (recording, beyond) = pair.wait_for_second().await?;
     ensure!(beyond.is_empty() && recording.done_ids().len() == 2, "{beyond:?}");
     ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
@@ -270,7 +270,7 @@ async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit(
     let prepare = ["XA START 'held'", &insert(2), "XA END 'held'", "XA PREPARE 'held'"];
     execute(&mut first, &prepare).await?;
     first.disconnect().await?;
-    execute(&mut pair.first.connect().await?, &[&insert(3)]).await?;
+    pair.first.execute(&[&insert(3)]).await?;
     pair.site.wait_for_published(2).await?;
     wait_for_replica(&pair).await?;
     pair.first.kill().await?;

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    processes::{PATIENCE, Process, wait_until},
-    programs::{Site, recording_listener},
+    processes::{PATIENCE, wait_until},
     rebuilt::Rebuilt,
     recording::{Event, Recording},
+    running::{Running, Source, Victim},
     servers::{Mysql, execute},
 };
 use mysql_async::{Row, prelude::Queryable as _};
@@ -18,7 +18,7 @@ const SCHEMA: &str = "shop";
 /// With it a transaction is logged though it is rolled back.
 const TEMPORARY: &str = "CREATE TEMPORARY TABLE tmp (a INT)";
 
-/// Each in a session of its own. The tables are those of [`Running::start`].
+/// Each in a session of its own. The tables are those of [`start`].
 const SESSIONS: [&[&str]; 9] = [
     &["BEGIN", "UPDATE account SET balance = 0", "INSERT INTO account VALUES (2, 1)", TEMPORARY],
     &["BEGIN", "INSERT INTO account VALUES (3, 1)", "DROP TEMPORARY TABLE IF EXISTS x", "ROLLBACK"],
@@ -80,73 +80,58 @@ const ROLLED_BACK: [&str; 7] = [
 /// So many rows are more than a batch.
 const MANY: u32 = 12_000;
 
-struct Running {
-    site: Site,
-    server: Mysql,
-    dts: Process,
-    worker: Process,
+async fn start(flavor: &str) -> Result<Running> {
+    let statements = [
+        "CREATE DATABASE shop",
+        "CREATE DATABASE other",
+        "CREATE TABLE shop.account (id INT PRIMARY KEY, balance INT)",
+        "CREATE TABLE shop.audit (id INT PRIMARY KEY) ENGINE = MyISAM",
+        "CREATE TABLE other.t (id INT PRIMARY KEY)",
+        "INSERT INTO shop.account VALUES (1, 100)",
+    ];
+    let source = Source::start_on(&format!("maria-rollback-{flavor}"), (flavor, &[])).await?;
+    source.capture(SCHEMA, &statements).await?.run()
 }
 
-impl Running {
-    async fn start(flavor: &str) -> Result<Self> {
-        let site = Site::new(&format!("maria-rollback-{flavor}"))?;
-        let server = Mysql::start(flavor, &site.path("mysql")).await?;
-        let statements = [
-            "CREATE DATABASE shop",
-            "CREATE DATABASE other",
-            "CREATE TABLE shop.account (id INT PRIMARY KEY, balance INT)",
-            "CREATE TABLE shop.audit (id INT PRIMARY KEY) ENGINE = MyISAM",
-            "CREATE TABLE other.t (id INT PRIMARY KEY)",
-            "INSERT INTO shop.account VALUES (1, 100)",
-        ];
-        execute(&mut server.connect().await?, &statements).await?;
-        site.configure_dts(&server.address(), SCHEMA)?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
-        let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-        Ok(Self { site, server, dts, worker })
-    }
+/// A session that ends after these.
+async fn session(running: &Running, statements: &[&str]) -> Result<()> {
+    let mut conn = running.mysql.connect().await?;
+    execute(&mut conn, &["USE shop"]).await?;
+    execute(&mut conn, statements).await?;
+    Ok(conn.disconnect().await?)
+}
 
-    /// A session that ends behind these.
-    async fn session(&self, statements: &[&str]) -> Result<()> {
-        let mut conn = self.server.connect().await?;
-        execute(&mut conn, &["USE shop"]).await?;
-        execute(&mut conn, statements).await?;
-        Ok(conn.disconnect().await?)
-    }
+/// File and position of the binlog's end.
+async fn end(server: &Mysql) -> Result<(String, u64)> {
+    let status = server.connect().await?.query_first("SHOW MASTER STATUS").await?;
+    let status: Row = status.context("no binlog")?;
+    Ok((status.get(0).context("no file")?, status.get(1).context("no position")?))
+}
 
-    /// File and position of the binlog's end.
-    async fn end(&self) -> Result<(String, u64)> {
-        let status = self.server.connect().await?.query_first("SHOW MASTER STATUS").await?;
-        let status: Row = status.context("no binlog")?;
-        Ok((status.get(0).context("no file")?, status.get(1).context("no position")?))
+/// Changes a row, waits until that is handled, and compares the tables.
+async fn check(running: &mut Running, balance: u32) -> Result<Recording> {
+    let last = format!("REPLACE INTO account VALUES (1000000, {balance})");
+    session(running, &[&last]).await?;
+    let data = format!("{{\"id\":1000000,\"balance\":{balance}}}");
+    let is_last = |event: &Event| event.data.get() == data;
+    let outcome = wait_until("the last change is handled", PATIENCE * 4, async || {
+        running.site.recording().done().any(is_last)
+    })
+    .await;
+    outcome.with_context(|| running.dts.output())?;
+    let recording = Recording::read(&running.site.recorded())?;
+    recording.check_ids()?;
+    let rebuilt = Rebuilt::from_recording(&recording)?;
+    let mut conn = running.mysql.connect().await?;
+    for table in ["account", "audit"] {
+        rebuilt.check_table(&mut conn, SCHEMA, table).await?;
     }
-
-    /// Changes a row, waits until that is handled, and compares the tables.
-    async fn check(&mut self, balance: u32) -> Result<Recording> {
-        let last = format!("REPLACE INTO account VALUES (1000000, {balance})");
-        self.session(&[&last]).await?;
-        let data = format!("{{\"id\":1000000,\"balance\":{balance}}}");
-        let is_last = |event: &Event| event.data.get() == data;
-        let recorded = self.site.path("recorded");
-        let outcome = wait_until("the last change is handled", PATIENCE * 4, async || {
-            Recording::read(&recorded).is_ok_and(|recording| recording.done().any(is_last))
-        })
-        .await;
-        outcome.with_context(|| self.dts.output())?;
-        let recording = Recording::read(&recorded)?;
-        recording.check_ids()?;
-        let rebuilt = Rebuilt::from_recording(&recording)?;
-        let mut conn = self.server.connect().await?;
-        for table in ["account", "audit"] {
-            rebuilt.check_table(&mut conn, SCHEMA, table).await?;
-        }
-        let numbers = self.site.ask_dts("/api/v1/status").await?["accounting"].take();
-        let number = |name: &str| numbers[name].as_u64().unwrap_or_default();
-        let published = number("read") - number("filtered") + number("split");
-        ensure!(number("published") == published, "{numbers}");
-        ensure!(self.dts.is_running()?, "{}", self.dts.output());
-        Ok(recording)
-    }
+    let numbers = running.site.ask_dts("/api/v1/status").await?["accounting"].take();
+    let number = |name: &str| numbers[name].as_u64().unwrap_or_default();
+    let published = number("read") - number("filtered") + number("split");
+    ensure!(number("published") == published, "{numbers}");
+    ensure!(running.dts.is_running()?, "{}", running.dts.output());
+    Ok(recording)
 }
 
 fn insert_many(first: u32) -> String {
@@ -157,11 +142,11 @@ fn insert_many(first: u32) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
     for flavor in ["mariadb-10.11", "mariadb-11.8"] {
-        let mut running = Running::start(flavor).await?;
-        for session in SESSIONS {
-            running.session(session).await?;
+        let mut running = start(flavor).await?;
+        for statements in SESSIONS {
+            session(&running, statements).await?;
         }
-        let small = running.check(1).await?;
+        let small = check(&mut running, 1).await?;
         let mut ids = small.done().filter(|event| event.table_name == "account");
         let invented = ids.find(|event| ROLLED_BACK.contains(&event.pk.get()));
         ensure!(invented.is_none(), "{invented:?}");
@@ -169,13 +154,13 @@ async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
         // Larger than a batch, and read ahead: behind a kill too, which lies somewhere in these.
         let large = [1000, 2000, 3000, 4000].map(|at| insert_many(at * 100));
         let [a, b, c, d] = large.each_ref().map(String::as_str);
-        running.session(&["BEGIN", a, TEMPORARY, "ROLLBACK"]).await?;
-        let (file, pos) = running.end().await?;
+        session(&running, &["BEGIN", a, TEMPORARY, "ROLLBACK"]).await?;
+        let (file, pos) = end(&running.mysql).await?;
         let parts = ["BEGIN", b, "SAVEPOINT s", c, "UPDATE account SET balance = 2 WHERE id = 1"];
-        running.session(&[&parts[..], &[TEMPORARY, "ROLLBACK TO s", d, "COMMIT"]].concat()).await?;
-        running.dts.kill().await?;
-        running.dts = running.site.start_dts()?;
-        running.check(2).await?;
+        session(&running, &[&parts[..], &[TEMPORARY, "ROLLBACK TO s", d, "COMMIT"]].concat())
+            .await?;
+        running.kill(Victim::Dts).await?;
+        check(&mut running, 2).await?;
 
         // A place behind a transaction that was rolled back can be gone on from.
         running.dts.signal("TERM").await?;
@@ -184,9 +169,7 @@ async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
         let (code, output) =
             running.site.run_dts(&[&["position", "set"], &place[..]].concat()).await?;
         ensure!(code == Some(0), "{code:?} {output}");
-        let Running { site, server, worker, .. } = running;
-        drop((worker, server));
-        site.remove()?;
+        running.end().await?;
     }
     Ok(())
 }
@@ -225,24 +208,16 @@ enum Tear {
 async fn a_transaction_that_a_crash_tore_off_is_never_published() -> Result<()> {
     /// The commit, which is the last event.
     const XID: usize = 19 + 8;
-    let site = Site::new("maria-torn")?;
     // A checksum would have to be made anew.
-    let options = ["--binlog-checksum=NONE"];
-    let mut server = Mysql::start_with("mariadb-11.8", &site.path("mysql"), &options).await?;
+    let server = ("mariadb-11.8", &["--binlog-checksum=NONE"][..]);
     let statements = ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"];
-    execute(&mut server.connect().await?, &statements).await?;
-    site.configure_dts(&server.address(), SCHEMA)?;
-    site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+    let source = Source::start_on("maria-torn", server).await?.capture(SCHEMA, &statements).await?;
+    let Source { site, mysql: mut server, .. } = source;
     let mut published = 0;
     for (tear, first) in [(Tear::InEvent, 0), (Tear::Between, 10)] {
-        let mut conn = server.connect().await?;
-        let status: Option<Row> = conn.query_first("SHOW MASTER STATUS").await?;
-        let status = status.context("no binlog")?;
-        let (file, start): (String, u64) =
-            (status.get(0).context("no file")?, status.get(1).context("no position")?);
+        let (file, start) = end(&server).await?;
         let insert = format!("INSERT INTO shop.t SELECT seq + {first} FROM seq_1_to_5");
-        execute(&mut conn, &["USE shop", &insert]).await?;
-        drop(conn);
+        server.execute(&["USE shop", &insert]).await?;
         server.kill().await?;
         let path = server.data().join(&file);
         let Group(torn) = Group::read(&path, start)?.next()?;
@@ -255,20 +230,13 @@ async fn a_transaction_that_a_crash_tore_off_is_never_published() -> Result<()> 
         std::fs::write(&path, bytes)?;
         server.restart().await?;
         let after = format!("INSERT INTO shop.t VALUES ({})", first + 6);
-        execute(&mut server.connect().await?, &[&after]).await?;
+        server.execute(&[&after]).await?;
         published += 6;
         let (mut dts, worker) = (site.start_dts()?, site.start_worker()?);
         let outcome = site.wait_for_published(published).await;
         outcome.with_context(|| format!("{tear:?}: {}", dts.output()))?;
-        let recorded = site.path("recorded");
-        let recording = Recording::read(&recorded)?;
-        wait_until("all is handled", PATIENCE, async || {
-            Recording::read(&recorded)
-                .is_ok_and(|recording| recording.done_ids().len() as u64 >= published)
-        })
-        .await?;
+        let recording = site.wait_for_handled(usize::try_from(published)?).await?;
         recording.check_ids()?;
-        let recording = Recording::read(&recorded)?;
         ensure!(recording.done_ids().len() as u64 == published, "{tear:?}: {recording:?}");
         let rebuilt = Rebuilt::from_recording(&recording)?;
         rebuilt.check_table(&mut server.connect().await?, SCHEMA, "t").await?;

@@ -18,7 +18,7 @@ fn replace(site: &Site, from: &str, to: &str) -> Result<()> {
 
 /// What was handled, in the order of the bus, once there are so many.
 async fn handled(site: &Site, count: usize) -> Result<Recording> {
-    let mut recording = Recording { calls: vec![], torn: 0 };
+    let mut recording = Recording::default();
     wait_until("the events are handled", PATIENCE, async || {
         let Ok(read) = Recording::read(&site.path("events")) else { return false };
         recording = read;
@@ -89,7 +89,7 @@ async fn check_report(site: &Site, dts: &Process) -> Result<()> {
     let warnings = dts.output().matches("a record is larger than maxRowBytes").count();
     ensure!(warnings == 1, "{warnings} warnings:\n{}", dts.output());
     wait_until("all is accounted for", PATIENCE, async || {
-        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        let status = site.status().await;
         status["accounting"]["published"] == 8
     })
     .await?;

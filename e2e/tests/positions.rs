@@ -5,18 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::{REFUSED, Site, recording_listener},
-    recording::Recording,
-    servers::{Mysql, execute},
+    programs::REFUSED,
+    running::Source,
 };
 use mysql_async::{Row, prelude::Queryable as _};
 use serde_json::{Value, json};
-
-/// A site with a MySQL of its own, whose schema `shop` is captured and `other` is not.
-struct Source {
-    site: Site,
-    mysql: Mysql,
-}
 
 /// An event of the binlog, from SHOW BINLOG EVENTS.
 #[derive(Clone, Debug)]
@@ -27,95 +20,75 @@ struct Event {
     end: u64,
 }
 
-impl Source {
-    async fn start(test: &str, flavor: &str) -> Result<Self> {
-        let site = Site::new(test)?;
-        let mysql = Mysql::start(flavor, &site.path("mysql")).await?;
-        let source = Self { site, mysql };
-        source
-            .execute(&[
-                "CREATE DATABASE shop",
-                "CREATE DATABASE other",
-                "CREATE TABLE shop.a (id INT PRIMARY KEY, text VARCHAR(20))",
-                "CREATE TABLE shop.b (id INT PRIMARY KEY)",
-                "CREATE TABLE other.x (id INT PRIMARY KEY)",
-                "INSERT INTO shop.a VALUES (1000, 'before')",
-            ])
-            .await?;
-        source.site.configure_dts(&source.mysql.address(), "shop")?;
-        let listener = recording_listener("all", &source.site.path("events"), &[])?;
-        source.site.configure_worker(&listener)?;
-        Ok(source)
-    }
+/// A server whose schema `shop` is captured and `other` is not.
+async fn start(test: &str, flavor: &str) -> Result<Source> {
+    let statements = [
+        "CREATE DATABASE shop",
+        "CREATE DATABASE other",
+        "CREATE TABLE shop.a (id INT PRIMARY KEY, text VARCHAR(20))",
+        "CREATE TABLE shop.b (id INT PRIMARY KEY)",
+        "CREATE TABLE other.x (id INT PRIMARY KEY)",
+        "INSERT INTO shop.a VALUES (1000, 'before')",
+    ];
+    Source::start_on(test, (flavor, &[])).await?.capture("shop", &statements).await
+}
 
-    async fn execute(&self, statements: &[&str]) -> Result<()> {
-        execute(&mut self.mysql.connect().await?, statements).await
-    }
+/// The events of the last transaction or statement, from its GTID event on.
+async fn last_group(source: &Source) -> Result<Vec<Event>> {
+    let mut conn = source.mysql.connect().await?;
+    let (file, _, _) = end(source).await?;
+    let rows: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
+    let events: Vec<Event> = rows.iter().filter_map(event).collect();
+    let is_start = |event: &Event| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
+    let start = events.iter().rposition(is_start).context("no transaction")?;
+    Ok(events[start..].to_vec())
+}
 
-    /// The events of the last transaction or statement, from its GTID event on.
-    async fn last_group(&self) -> Result<Vec<Event>> {
-        let mut conn = self.mysql.connect().await?;
-        let (file, _, _) = self.end().await?;
-        let rows: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
-        let events: Vec<Event> = rows.iter().filter_map(event).collect();
-        let is_start =
-            |event: &Event| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
-        let start = events.iter().rposition(is_start).context("no transaction")?;
-        Ok(events[start..].to_vec())
-    }
+/// File, position and GTID set of the binlog's end.
+async fn end(source: &Source) -> Result<(String, u64, String)> {
+    let mut conn = source.mysql.connect().await?;
+    let new = conn.server_version() >= (8, 4, 0);
+    let status = if new { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    let row: Row = conn.query_first(status).await?.context("no binlog")?;
+    let text = |name: &str| row.get::<String, _>(name).unwrap_or_default();
+    Ok((text("File"), row.get("Position").unwrap_or_default(), text("Executed_Gtid_Set")))
+}
 
-    /// File, position and GTID set of the binlog's end.
-    async fn end(&self) -> Result<(String, u64, String)> {
-        let mut conn = self.mysql.connect().await?;
-        let new = conn.server_version() >= (8, 4, 0);
-        let status = if new { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-        let row: Row = conn.query_first(status).await?.context("no binlog")?;
-        let text = |name: &str| row.get::<String, _>(name).unwrap_or_default();
-        Ok((text("File"), row.get("Position").unwrap_or_default(), text("Executed_Gtid_Set")))
-    }
+/// Runs `dts position …` to its end: exit code, and all that it said.
+async fn position(source: &Source, words: &[&str]) -> Result<(Option<i32>, String)> {
+    source.site.run_dts(&[&["position"], words].concat()).await
+}
 
-    /// Runs `dts position …` to its end: exit code, and all that it said.
-    async fn position(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
-        self.site.run_dts(&[&["position"], words].concat()).await
-    }
+/// What a verb printed, which must succeed.
+async fn done(source: &Source, words: &[&str]) -> Result<Value> {
+    let (code, output) = position(source, words).await?;
+    ensure!(code == Some(0), "{words:?}: {code:?}\n{output}");
+    let printed = output.lines().rfind(|line| line.starts_with(['{', 'n']));
+    Ok(serde_json::from_str(printed.context("nothing was printed")?)?)
+}
 
-    /// What a verb printed, which must succeed.
-    async fn done(&self, words: &[&str]) -> Result<Value> {
-        let (code, output) = self.position(words).await?;
-        ensure!(code == Some(0), "{words:?}: {code:?}\n{output}");
-        let printed = output.lines().rfind(|line| line.starts_with(['{', 'n']));
-        Ok(serde_json::from_str(printed.context("nothing was printed")?)?)
-    }
+async fn refused(source: &Source, words: &[&str], part: &str) -> Result<()> {
+    let (code, output) = position(source, words).await?;
+    ensure!(code == Some(REFUSED) && output.contains(part), "{words:?}: {code:?}\n{output}");
+    Ok(())
+}
 
-    async fn refused(&self, words: &[&str], part: &str) -> Result<()> {
-        let (code, output) = self.position(words).await?;
-        ensure!(code == Some(REFUSED) && output.contains(part), "{words:?}: {code:?}\n{output}");
-        Ok(())
-    }
-
-    /// Runs `dts` and a listener until so many events were handled, and gives these.
-    async fn events(&self, count: usize) -> Result<Vec<(String, String, String)>> {
-        let (_dts, _worker) = (self.site.start_dts()?, self.site.start_worker()?);
-        let path = self.site.path("events");
-        let mut seen = Vec::new();
-        wait_until("the events are handled", PATIENCE, async || {
-            let recording = Recording::read(&path).unwrap_or(Recording { calls: vec![], torn: 0 });
-            let events = recording.calls.iter().flat_map(|call| &call.events);
-            let mut found: Vec<_> = events.map(|event| (event.bus.offset, brief(event))).collect();
-            found.sort();
-            found.dedup();
-            seen = found.into_iter().map(|(_, event)| event).collect();
-            seen.len() >= count
-        })
-        .await
-        .with_context(|| format!("{count} expected: {seen:?}"))?;
-        Ok(seen)
-    }
-
-    fn remove(self) -> Result<()> {
-        drop(self.mysql);
-        self.site.remove()
-    }
+/// Runs `dts` and a listener until so many events were handled, and gives these.
+async fn events(source: &Source, count: usize) -> Result<Vec<(String, String, String)>> {
+    let (_dts, _worker) = (source.site.start_dts()?, source.site.start_worker()?);
+    let mut seen = Vec::new();
+    wait_until("the events are handled", PATIENCE, async || {
+        let recording = source.site.recording();
+        let events = recording.calls.iter().flat_map(|call| &call.events);
+        let mut found: Vec<_> = events.map(|event| (event.bus.offset, brief(event))).collect();
+        found.sort();
+        found.dedup();
+        seen = found.into_iter().map(|(_, event)| event).collect();
+        seen.len() >= count
+    })
+    .await
+    .with_context(|| format!("{count} expected: {seen:?}"))?;
+    Ok(seen)
 }
 
 fn event(row: &Row) -> Option<Event> {
@@ -138,88 +111,88 @@ fn place(printed: &Value) -> (Option<&str>, Option<u64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_is_set_to_any_place_that_the_server_has_and_forgotten() -> Result<()> {
-    let source = Source::start("position-set", "9.7").await?;
-    ensure!(source.done(&["show"]).await? == Value::Null, "there is a position");
-    let (file, pos, gtids) = source.end().await?;
+    let source = start("position-set", "9.7").await?;
+    ensure!(done(&source, &["show"]).await? == Value::Null, "there is a position");
+    let (file, pos, gtids) = end(&source).await?;
     source.execute(&["INSERT INTO shop.a VALUES (1, 'one')"]).await?;
-    let group = source.last_group().await?;
+    let group = last_group(&source).await?;
 
     let text = pos.to_string();
     for words in [vec!["--gtid", &gtids], vec!["--file", &file, "--pos", &text]] {
-        let dry = source.done(&[&["set"], words.as_slice(), &["--dry-run"]].concat()).await?;
+        let dry = done(&source, &[&["set"], words.as_slice(), &["--dry-run"]].concat()).await?;
         ensure!(dry["saved"] == false && dry["before"] == Value::Null, "{dry}");
         ensure!(dry["after"]["gtidSet"] == gtids.as_str(), "{dry}");
-        ensure!(source.done(&["show"]).await? == Value::Null, "a dry run saved");
+        ensure!(done(&source, &["show"]).await? == Value::Null, "a dry run saved");
     }
     let inside = group[1].pos.to_string();
     let at = ["set", "--file", &file, "--pos", &inside];
-    source.refused(&at, "is not a boundary between transactions").await?;
-    source.refused(&["set", "--file", "binlog.000099", "--pos", "4"], "SHOW BINARY LOGS").await?;
+    refused(&source, &at, "is not a boundary between transactions").await?;
+    refused(&source, &["set", "--file", "binlog.000099", "--pos", "4"], "SHOW BINARY LOGS").await?;
     let foreign = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5";
-    source.refused(&["set", "--gtid", foreign], "does not have").await?;
-    let (code, output) = source.position(&["set", "--gtid", "rubbish"]).await?;
+    refused(&source, &["set", "--gtid", foreign], "does not have").await?;
+    let (code, output) = position(&source, &["set", "--gtid", "rubbish"]).await?;
     ensure!(code == Some(64), "{code:?} {output}");
-    let (code, output) = source.position(&["set"]).await?;
+    let (code, output) = position(&source, &["set"]).await?;
     ensure!(code == Some(64), "{code:?} {output}");
 
-    let latest = source.done(&["set", "latest"]).await?;
+    let latest = done(&source, &["set", "latest"]).await?;
     let end = group.last().context("an empty group")?.end;
     ensure!(place(&latest["after"]) == (Some(&file), Some(end)), "{latest}");
-    let set = source.done(&["set", "--file", &file, "--pos", &text]).await?;
+    let set = done(&source, &["set", "--file", &file, "--pos", &text]).await?;
     ensure!(set["before"] == latest["after"] && set["saved"] == true, "{set}");
-    ensure!(source.done(&["show"]).await? == set["after"], "{set}");
+    ensure!(done(&source, &["show"]).await? == set["after"], "{set}");
     let one = ("a".to_owned(), "insert".to_owned(), r#"{"id":1}"#.to_owned());
-    ensure!(source.events(1).await? == [one], "it did not go on from there");
+    ensure!(events(&source, 1).await? == [one], "it did not go on from there");
 
-    let forgotten = source.done(&["reset"]).await?;
+    let forgotten = done(&source, &["reset"]).await?;
     ensure!(forgotten["before"]["accounting"]["published"] == 1, "{forgotten}");
-    ensure!(source.done(&["show"]).await? == Value::Null, "it was not forgotten");
-    let early = source.done(&["set", "--time", "2001-01-01T00:00:00Z", "--dry-run"]).await?;
+    ensure!(done(&source, &["show"]).await? == Value::Null, "it was not forgotten");
+    let early = done(&source, &["set", "--time", "2001-01-01T00:00:00Z", "--dry-run"]).await?;
     ensure!(place(&early["after"]).0 == Some("binlog.000001"), "{early}");
     source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_bus_is_noticed_and_the_position_is_taken_over() -> Result<()> {
-    let source = Source::start("position-take-over", "9.7").await?;
-    ensure!(source.events(1).await?.len() == 1, "more than one event");
+    let source = start("position-take-over", "9.7").await?;
+    ensure!(events(&source, 1).await?.len() == 1, "more than one event");
     source.execute(&["INSERT INTO shop.a VALUES (1, 'between')"]).await?;
     let site = &source.site;
     site.amend("dts.toml", "kind = \"log\"", "kind = \"log\"\ndirectory = \"data/other\"")?;
     let parts = ["data/event-log", "`dts position take-over`", "`dts position set latest`"];
     site.expect_refusal("another bus", &parts).await?;
-    let dry = source.done(&["take-over", "--dry-run"]).await?;
+    let dry = done(&source, &["take-over", "--dry-run"]).await?;
     ensure!(dry["saved"] == false && dry["after"]["accounting"]["published"] == 1, "{dry}");
-    let taken = source.done(&["take-over"]).await?;
+    let taken = done(&source, &["take-over"]).await?;
     ensure!(taken["before"].is_null() && taken["after"] == dry["after"], "{taken}");
     ensure!(taken["after"]["seq"].as_u64() > Some(0), "events are not numbered on: {taken}");
-    source.refused(&["take-over"], "has a position already").await?;
-    std::fs::remove_file(site.path("events"))?;
+    refused(&source, &["take-over"], "has a position already").await?;
+    std::fs::remove_file(site.recorded())?;
     let between = ("a".to_owned(), "insert".to_owned(), r#"{"id":1}"#.to_owned());
-    ensure!(source.events(1).await? == [between], "it did not go on from there");
+    ensure!(events(&source, 1).await? == [between], "it did not go on from there");
     source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_is_not_changed_under_a_running_dts() -> Result<()> {
-    let source = Source::start("position-fenced", "9.7").await?;
+    let source = start("position-fenced", "9.7").await?;
     let mut dts = source.site.start_dts()?;
     wait_until("dts publishes", PATIENCE, async || {
-        let status = source.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        let status = source.site.status().await;
         status["accounting"]["published"] == 1
     })
     .await?;
     let begun = Instant::now();
     for words in [vec!["set", "latest"], vec!["reset"]] {
-        source.refused(&words, "a dts named e2e is running; stop it first").await?;
+        refused(&source, &words, "a dts named e2e is running; stop it first").await?;
     }
     ensure!(begun.elapsed() < Duration::from_secs(45), "it waited {:?}", begun.elapsed());
-    let dry = source.done(&["reset", "--dry-run"]).await?;
+    let dry = done(&source, &["reset", "--dry-run"]).await?;
     ensure!(dry["saved"] == false && dry["before"] != Value::Null, "{dry}");
     ensure!(dts.is_running()?, "dts was fenced: {}", dts.output());
     dts.signal("TERM").await?;
     ensure!(dts.ended().await?.success(), "{}", dts.output());
-    source.done(&["reset"]).await?;
+    done(&source, &["reset"]).await?;
     source.remove()
 }
 
@@ -247,72 +220,70 @@ const SENT: [(u64, u64, Option<u64>); 9] = [
     (9, 0, None),
 ];
 
-impl Source {
-    /// Writes what the topic `connect-offsets` would have.
-    fn write_offset(&self, offset: &Value) -> Result<()> {
-        let line = format!("[\"connector\",{{\"server\":\"shop\"}}]\t{offset}\n");
-        Ok(std::fs::write(self.site.path("offsets"), line)?)
-    }
+/// Writes what the topic `connect-offsets` would have.
+fn write_offset(source: &Source, offset: &Value) -> Result<()> {
+    let line = format!("[\"connector\",{{\"server\":\"shop\"}}]\t{offset}\n");
+    Ok(std::fs::write(source.site.path("offsets"), line)?)
+}
 
-    /// Debezium stopped at each place of [`SENT`] in the last transaction.
-    async fn stop_debezium_everywhere(&self, gtids: Option<&str>) -> Result<()> {
-        const DRY: [&str; 7] =
-            ["import", "--from", "debezium", "--offsets", "offsets", "--dry-run", "--replace"];
-        let group = self.last_group().await?;
-        let (start, begin) = (&group[0], &group[1]);
-        for (events, rows, records) in SENT {
-            let mut offset = json!({"file": begin.file, "pos": begin.pos, "ts_sec": 1});
-            let members = [("event", events), ("row", rows)];
-            for (name, count) in members.into_iter().filter(|(_, count)| *count > 0) {
-                offset[name] = count.into();
-            }
-            if let Some(gtids) = gtids {
-                offset["gtids"] = gtids.into();
-            }
-            self.write_offset(&offset)?;
-            let after = self.done(&DRY).await?["after"].take();
-            let end = group.last().map(|event| event.end);
-            let expected = records.map_or(end, |_| Some(start.pos));
-            ensure!(place(&after).1 == expected, "{offset} became {after}");
-            let skip = after["skip"]["records"].as_u64().unwrap_or(0);
-            ensure!(skip == records.unwrap_or(0), "{offset} became {after}");
+/// Debezium stopped at each place of [`SENT`] in the last transaction.
+async fn stop_debezium_everywhere(source: &Source, gtids: Option<&str>) -> Result<()> {
+    const DRY: [&str; 7] =
+        ["import", "--from", "debezium", "--offsets", "offsets", "--dry-run", "--replace"];
+    let group = last_group(source).await?;
+    let (start, begin) = (&group[0], &group[1]);
+    for (events, rows, records) in SENT {
+        let mut offset = json!({"file": begin.file, "pos": begin.pos, "ts_sec": 1});
+        let members = [("event", events), ("row", rows)];
+        for (name, count) in members.into_iter().filter(|(_, count)| *count > 0) {
+            offset[name] = count.into();
         }
-        for (members, part) in [
-            (json!({"event": 20}), "it has 10 events"),
-            (json!({"event": 4, "row": 9}), "that event has 5 rows"),
-            (json!({"snapshot": "INITIAL"}), "snapshot was not finished"),
-            (json!({"pos": begin.pos + 1}), "lies inside a transaction"),
-            (json!({"file": "binlog.000099"}), "purged, or another server"),
-        ] {
-            let mut offset = json!({"file": begin.file, "pos": begin.pos});
-            for (name, value) in members.as_object().into_iter().flatten() {
-                offset[name] = value.clone();
-            }
-            self.write_offset(&offset)?;
-            self.refused(&DRY, part).await?;
+        if let Some(gtids) = gtids {
+            offset["gtids"] = gtids.into();
         }
-        Ok(())
+        write_offset(source, &offset)?;
+        let after = done(source, &DRY).await?["after"].take();
+        let end = group.last().map(|event| event.end);
+        let expected = records.map_or(end, |_| Some(start.pos));
+        ensure!(place(&after).1 == expected, "{offset} became {after}");
+        let skip = after["skip"]["records"].as_u64().unwrap_or(0);
+        ensure!(skip == records.unwrap_or(0), "{offset} became {after}");
     }
+    for (members, part) in [
+        (json!({"event": 20}), "it has 10 events"),
+        (json!({"event": 4, "row": 9}), "that event has 5 rows"),
+        (json!({"snapshot": "INITIAL"}), "snapshot was not finished"),
+        (json!({"pos": begin.pos + 1}), "lies inside a transaction"),
+        (json!({"file": "binlog.000099"}), "purged, or another server"),
+    ] {
+        let mut offset = json!({"file": begin.file, "pos": begin.pos});
+        for (name, value) in members.as_object().into_iter().flatten() {
+            offset[name] = value.clone();
+        }
+        write_offset(source, &offset)?;
+        refused(source, &DRY, part).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
     for flavor in ["9.7", "8.0"] {
-        let source = Source::start(&format!("position-debezium-{flavor}"), flavor).await?;
-        let (_, _, gtids) = source.end().await?;
+        let source = start(&format!("position-debezium-{flavor}"), flavor).await?;
+        let (_, _, gtids) = end(&source).await?;
         source.execute(&TRANSACTION).await?;
-        source.stop_debezium_everywhere(Some(&gtids)).await?;
-        source.stop_debezium_everywhere(None).await?;
+        stop_debezium_everywhere(&source, Some(&gtids)).await?;
+        stop_debezium_everywhere(&source, None).await?;
 
-        let group = source.last_group().await?;
+        let group = last_group(&source).await?;
         let mut offset = json!({"file": group[1].file, "pos": group[1].pos, "event": 6, "row": 1});
         offset["gtids"] = gtids.clone().into();
-        source.write_offset(&offset)?;
+        write_offset(&source, &offset)?;
         let import = ["import", "--from", "debezium", "--offsets", "offsets"];
-        source.done(&import).await?;
-        source.refused(&import, "give --replace").await?;
+        done(&source, &import).await?;
+        refused(&source, &import, "give --replace").await?;
         source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
-        let rest = source.events(6).await?;
+        let rest = events(&source, 6).await?;
         let line =
             |(table, action, key): &(String, String, String)| format!("{table} {action} {key}");
         let keys: Vec<String> = rest.iter().map(line).collect();
@@ -329,9 +300,9 @@ async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
         );
         let (uuid, _) = gtids.split_once(':').context("no GTID set")?;
         offset["gtids"] = format!("{uuid}:1-2").into();
-        source.write_offset(&offset)?;
+        write_offset(&source, &offset)?;
         let again = [&import[..], &["--replace"]].concat();
-        source.refused(&again, "are two different places on this server").await?;
+        refused(&source, &again, "are two different places on this server").await?;
         source.remove()?;
     }
     Ok(())
@@ -340,42 +311,42 @@ async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
 /// Debezium takes a compressed transaction for one event, and stores where that stands.
 #[tokio::test(flavor = "multi_thread")]
 async fn debezium_is_followed_from_a_compressed_transaction() -> Result<()> {
-    let source = Source::start("position-debezium-packed", "9.7").await?;
-    let (_, _, gtids) = source.end().await?;
+    let source = start("position-debezium-packed", "9.7").await?;
+    let (_, _, gtids) = end(&source).await?;
     let compression = "SET SESSION binlog_transaction_compression = ON";
     source.execute(&[&[compression], &TRANSACTION[..]].concat()).await?;
-    let group = source.last_group().await?;
+    let group = last_group(&source).await?;
     let (start, payload) = (&group[0], &group[1]);
     ensure!(payload.kind == "Transaction_payload", "{group:?}");
     let import = ["import", "--from", "debezium", "--offsets", "offsets"];
     let offset = |rows: u64| json!({"file": payload.file, "pos": payload.pos, "gtids": gtids, "row": rows, "ts_sec": 1});
     // 3 of the 13 rows are not captured, and 2 became two records each.
     for (rows, records) in [(13, None), (3, Some(0)), (5, Some(2)), (9, Some(7))] {
-        source.write_offset(&offset(rows))?;
-        let after = source.done(&[&import[..], &["--dry-run"]].concat()).await?["after"].take();
+        write_offset(&source, &offset(rows))?;
+        let after = done(&source, &[&import[..], &["--dry-run"]].concat()).await?["after"].take();
         let expected = if records.is_none() { payload.end } else { start.pos };
         let skip = after["skip"]["records"].as_u64();
         ensure!(place(&after).1 == Some(expected), "{rows} rows became {after}");
         ensure!(skip == records.filter(|records| *records > 0), "{rows} rows became {after}");
     }
-    source.write_offset(&offset(14))?;
-    source.refused(&import, "that event has 13 rows").await?;
-    source.write_offset(&offset(13))?;
-    source.done(&import).await?;
+    write_offset(&source, &offset(14))?;
+    refused(&source, &import, "that event has 13 rows").await?;
+    write_offset(&source, &offset(13))?;
+    done(&source, &import).await?;
     source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
     let four = ("b".to_owned(), "insert".to_owned(), r#"{"id":4}"#.to_owned());
-    ensure!(source.events(1).await? == [four], "it did not go on from there");
+    ensure!(events(&source, 1).await? == [four], "it did not go on from there");
     source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn debezium_is_followed_where_the_server_has_no_gtids() -> Result<()> {
-    let source = Source::start("position-no-gtids", "9.7").await?;
+    let source = start("position-no-gtids", "9.7").await?;
     for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
         source.execute(&[&format!("SET GLOBAL gtid_mode = {mode}")]).await?;
     }
     source.execute(&TRANSACTION).await?;
-    source.stop_debezium_everywhere(None).await?;
+    stop_debezium_everywhere(&source, None).await?;
     source.remove()
 }
 
@@ -392,14 +363,14 @@ const MAXWELL: [&str; 2] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
     for flavor in ["9.7", "8.0"] {
-        let source = Source::start(&format!("position-maxwell-{flavor}"), flavor).await?;
+        let source = start(&format!("position-maxwell-{flavor}"), flavor).await?;
         let import = ["import", "--from", "maxwell"];
-        source.refused(&import, "name its schema by --schema").await?;
+        refused(&source, &import, "name its schema by --schema").await?;
         source.execute(&MAXWELL).await?;
-        source.refused(&import, "no row of client maxwell").await?;
-        let (_, _, gtids) = source.end().await?;
+        refused(&source, &import, "no row of client maxwell").await?;
+        let (_, _, gtids) = end(&source).await?;
         source.execute(&TRANSACTION).await?;
-        let group = source.last_group().await?;
+        let group = last_group(&source).await?;
         let after = group.last().map(|event| event.end);
         let save = async |server: &str, event: &Event, gtids: &str| {
             let (file, pos) = (&event.file, event.pos);
@@ -419,16 +390,16 @@ async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
             [("@@server_id", 10, "NULL"), ("@@server_id", 8, "NULL"), ("0", 10, gtids.as_str())]
         {
             save(server, &group[event], gtids).await?;
-            let printed = source.done(&[&import[..], &["--dry-run"]].concat()).await?;
+            let printed = done(&source, &[&import[..], &["--dry-run"]].concat()).await?;
             ensure!(place(&printed["after"]).1 == after, "{printed}");
         }
         save("4711", &group[10], "NULL").await?;
-        source.refused(&import, "but for server_id 4711").await?;
+        refused(&source, &import, "but for server_id 4711").await?;
         save("@@server_id", &group[10], "NULL").await?;
         source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
-        source.done(&import).await?;
+        done(&source, &import).await?;
         let four = ("b".to_owned(), "insert".to_owned(), r#"{"id":4}"#.to_owned());
-        ensure!(source.events(1).await? == [four], "it did not go on from there");
+        ensure!(events(&source, 1).await? == [four], "it did not go on from there");
         source.remove()?;
     }
     Ok(())
@@ -437,12 +408,12 @@ async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn canal_is_followed_from_its_cursor() -> Result<()> {
     for flavor in ["9.7", "8.0"] {
-        let source = Source::start(&format!("position-canal-{flavor}"), flavor).await?;
+        let source = start(&format!("position-canal-{flavor}"), flavor).await?;
         source.execute(&["CREATE TABLE shop.c (id INT PRIMARY KEY)"]).await?;
-        let ddl = source.last_group().await?;
+        let ddl = last_group(&source).await?;
         source.execute(&TRANSACTION).await?;
-        let group = source.last_group().await?;
-        let (_, _, gtids) = source.end().await?;
+        let group = last_group(&source).await?;
+        let (_, _, gtids) = end(&source).await?;
         let (begin, commit) = (&group[1], &group[10]);
         let import = ["import", "--from", "canal", "--meta", "meta.dat"];
         for (event, gtid, expected) in [
@@ -452,18 +423,18 @@ async fn canal_is_followed_from_its_cursor() -> Result<()> {
             (&ddl[1], "", ddl[1].end),
         ] {
             write_cursor(&source, event, gtid)?;
-            let printed = source.done(&[&import[..], &["--dry-run"]].concat()).await?;
+            let printed = done(&source, &[&import[..], &["--dry-run"]].concat()).await?;
             ensure!(place(&printed["after"]).1 == Some(expected), "{event:?}: {printed}");
         }
         write_cursor(&source, &group[5], "")?;
-        source.refused(&import, "lies inside a transaction").await?;
+        refused(&source, &import, "lies inside a transaction").await?;
         write_cursor(&source, commit, "")?;
         source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
         let other = [&import[..], &["--destination", "other"]].concat();
-        source.refused(&other, "there is no destination other").await?;
-        source.done(&import).await?;
+        refused(&source, &other, "there is no destination other").await?;
+        done(&source, &import).await?;
         let four = ("b".to_owned(), "insert".to_owned(), r#"{"id":4}"#.to_owned());
-        ensure!(source.events(1).await? == [four], "it did not go on from there");
+        ensure!(events(&source, 1).await? == [four], "it did not go on from there");
         source.remove()?;
     }
     Ok(())

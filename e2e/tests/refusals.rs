@@ -7,56 +7,26 @@ use e2e::{
     processes::{PATIENCE, Process, wait_until},
     programs::{REFUSED, Site},
     proxy::Proxy,
-    servers::{Mysql, execute},
+    running::Source,
+    servers::execute,
 };
 use mysql_async::{BinlogStreamRequest, prelude::Queryable};
 use serde_json::Value;
 
 const SCHEMA: &str = "refused";
 
-struct Source {
-    site: Site,
-    mysql: Mysql,
-}
-
-impl Source {
-    async fn start(test: &str) -> Result<Self> {
-        let site = Site::new(test)?;
-        let mysql = site.start_mysql().await?;
-        let source = Self { site, mysql };
-        source
-            .execute(&[
-                "CREATE DATABASE refused",
-                "CREATE TABLE refused.t (id INT PRIMARY KEY, text VARCHAR(100))",
-                "INSERT INTO refused.t VALUES (1, 'one')",
-            ])
-            .await?;
-        source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
-        Ok(source)
-    }
-
-    async fn execute(&self, statements: &[&str]) -> Result<()> {
-        execute(&mut self.mysql.connect().await?, statements).await
-    }
-
-    /// Runs `dts` until its checkpoint covers everything that the server has, and stops it.
-    async fn run_up_to_date(&self) -> Result<()> {
-        let mut dts = self.site.start_dts()?;
-        self.site.wait_for_published(1).await?;
-        dts.signal("TERM").await?;
-        ensure!(dts.ended().await?.success(), "dts did not stop cleanly: {}", dts.output());
-        Ok(())
-    }
-
-    fn remove(self) -> Result<()> {
-        drop(self.mysql);
-        self.site.remove()
-    }
+async fn start(test: &str) -> Result<Source> {
+    let statements = [
+        "CREATE DATABASE refused",
+        "CREATE TABLE refused.t (id INT PRIMARY KEY, text VARCHAR(100))",
+        "INSERT INTO refused.t VALUES (1, 'one')",
+    ];
+    Source::start(test).await?.capture(SCHEMA, &statements).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_mends_it() -> Result<()> {
-    let source = Source::start("refused-settings").await?;
+    let source = start("refused-settings").await?;
     for (variable, wrong, right) in
         [("binlog_row_metadata", "MINIMAL", "FULL"), ("binlog_format", "STATEMENT", "ROW")]
     {
@@ -65,13 +35,13 @@ async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_mends_it() 
         source.site.expect_refusal(variable, &[variable, wrong, &remedy]).await?;
         source.execute(&[&format!("SET GLOBAL {variable} = {right}")]).await?;
     }
-    source.run_up_to_date().await?;
+    source.run_up_to(1).await?;
     source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_may_not_replicate_ends_dts_with_the_grant_to_run() -> Result<()> {
-    let source = Source::start("refused-user").await?;
+    let source = start("refused-user").await?;
     source.execute(&["CREATE USER 'weak' IDENTIFIED BY 'weak'"]).await?;
     source.site.amend("dts.toml", "password = \"dts\"", "password = \"wrong\"")?;
     source.site.expect_refusal("wrong password", &["source.password", "1045"]).await?;
@@ -90,13 +60,13 @@ async fn a_user_that_may_not_replicate_ends_dts_with_the_grant_to_run() -> Resul
         .expect_refusal("half of it", &["GRANT REPLICATION SLAVE, REPLICATION CLIENT"])
         .await?;
     source.execute(&["GRANT REPLICATION SLAVE ON *.* TO 'weak'"]).await?;
-    source.run_up_to_date().await?;
+    source.run_up_to(1).await?;
     source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_needs_a_person_ends_dts_with_what_to_do() -> Result<()> {
-    let source = Source::start("refused-account").await?;
+    let source = start("refused-account").await?;
     // With TLS demanded no other connection of ours comes in.
     let mut server = source.mysql.connect().await?;
     execute(
@@ -157,7 +127,7 @@ async fn an_account_that_needs_a_person_ends_dts_with_what_to_do() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_replica_with_our_id_is_waited_out() -> Result<()> {
-    let source = Source::start("refused-id").await?;
+    let source = start("refused-id").await?;
     source.site.configure_hosts(&[&source.mysql.address()], SCHEMA, "serverId = 4711\n")?;
     let mut dts = source.site.start_dts()?;
     source.site.wait_for_published(1).await?;
@@ -165,7 +135,7 @@ async fn another_replica_with_our_id_is_waited_out() -> Result<()> {
     let other = source.mysql.connect().await?.get_binlog_stream(request).await?;
     let mut said = Value::Null;
     wait_until("dts says what ended its stream", PATIENCE, async || {
-        said = source.site.ask_dts("/api/v1/status").await.unwrap_or_default()["lastError"].clone();
+        said = source.site.status().await["lastError"].clone();
         !said.is_null()
     })
     .await?;
@@ -181,7 +151,7 @@ async fn another_replica_with_our_id_is_waited_out() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_silent_behind_its_log_in_is_told_and_the_next_one_is_read() -> Result<()> {
-    let source = Source::start("silent").await?;
+    let source = start("silent").await?;
     let proxy = Proxy::start(source.mysql.address()).await?;
     // Enough for the log-in, too little for the server's variables.
     proxy.silence_after(700);
@@ -191,7 +161,7 @@ async fn a_host_that_is_silent_behind_its_log_in_is_told_and_the_next_one_is_rea
     let check = source.site.run_dts(&["check"]);
     // A question has half a minute, and the silent host may be asked more than one.
     let read = wait_until("the next host is read", PATIENCE * 3, async || {
-        let status = source.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        let status = source.site.status().await;
         status["accounting"]["published"].as_u64() >= Some(1)
     });
     let (checked, read) = tokio::join!(tokio::time::timeout(PATIENCE * 3, check), read);
@@ -209,8 +179,8 @@ async fn a_host_that_is_silent_behind_its_log_in_is_told_and_the_next_one_is_rea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_that_the_server_has_no_more_ends_dts() -> Result<()> {
-    let source = Source::start("refused-position").await?;
-    source.run_up_to_date().await?;
+    let source = start("refused-position").await?;
+    source.run_up_to(1).await?;
     source.execute(&["INSERT INTO refused.t VALUES (2, 'missed')", "FLUSH BINARY LOGS"]).await?;
     source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
     source
@@ -225,7 +195,7 @@ async fn a_position_that_the_server_has_no_more_ends_dts() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_does_not_exist_ends_dts_with_what_there_is() -> Result<()> {
-    let source = Source::start("refused-start").await?;
+    let source = start("refused-start").await?;
     for (start, part) in [
         ("{ file = \"binlog.000077\", pos = 4 }", "SHOW BINARY LOGS"),
         ("{ file = \"binlog.000001\", pos = 200 }", "the first boundary after it is"),
@@ -240,7 +210,7 @@ async fn a_start_that_does_not_exist_ends_dts_with_what_there_is() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<()> {
-    let source = Source::start("refused-config").await?;
+    let source = start("refused-config").await?;
     source.site.amend("dts.toml", "name = \"e2e\"", "name = \"a b\"\nnmae = 1")?;
     source.site.amend("dts.toml", "user = \"dts\"", "uesr = \"dts\"")?;
     let (status, output) = source.site.start_dts()?.told().await?;
@@ -258,7 +228,7 @@ async fn a_config_tells_all_its_mistakes_and_what_is_taken_is_named() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_down_is_waited_for_and_check_does_not_wait() -> Result<()> {
-    let mut source = Source::start("down").await?;
+    let mut source = start("down").await?;
     source.mysql.kill().await?;
     let check = source.site.run_dts(&["check"]);
     let (code, output) = tokio::time::timeout(Duration::from_secs(15), check).await??;
@@ -279,7 +249,7 @@ async fn a_server_that_is_down_is_waited_for_and_check_does_not_wait() -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_event_ends_dts_with_its_position() -> Result<()> {
-    let source = Source::start("damaged").await?;
+    let source = start("damaged").await?;
     source.execute(&["INSERT INTO refused.t VALUES (3, 'intact')"]).await?;
     let proxy = Proxy::start(source.mysql.address()).await?;
     proxy.damage(b"intact", b"broken");
@@ -294,7 +264,7 @@ async fn a_damaged_event_ends_dts_with_its_position() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Result<()> {
-    let mut source = Source::start("refused-directory").await?;
+    let mut source = start("refused-directory").await?;
     let mut dts = source.site.start_dts()?;
     source.site.wait_for_published(1).await?;
 
@@ -308,7 +278,7 @@ async fn a_log_directory_that_is_held_or_is_a_file_ends_dts_and_is_named() -> Re
     source.site.expect_refusal("held", &[&held, remedy]).await?;
     ensure!(dts.is_running()?, "the first dts ended: {}", dts.output());
     dts.kill().await?;
-    source.run_up_to_date().await?;
+    source.run_up_to(1).await?;
 
     for wrong in ["dts.toml", "dts.toml/below"] {
         let file = source.site.path(wrong).display().to_string();

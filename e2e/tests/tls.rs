@@ -4,9 +4,9 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 use e2e::{
-    processes::{PATIENCE, wait_until},
     programs::{REFUSED, Site},
-    servers::{Mysql, execute},
+    running::Source,
+    servers::Mysql,
 };
 
 const SCHEMA: &str = "tls";
@@ -30,66 +30,45 @@ fn make_certificate(folder: &Path, names: &str) -> Result<()> {
     Ok(())
 }
 
-struct Source {
-    site: Site,
-    mysql: Mysql,
+/// A server with a certificate for these names, and another authority beside its own.
+async fn start(test: &str, names: &str) -> Result<Source> {
+    let site = Site::new(test)?;
+    make_certificate(&site.path("own"), names)?;
+    make_certificate(&site.path("other"), names)?;
+    let options = [("ca", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")]
+        .map(|(option, file)| format!("--ssl-{option}={}", site.path("own").join(file).display()));
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mysql = Mysql::start_with("9.7", &site.path("mysql"), &options).await?;
+    let source = Source { site, mysql, kafka: None };
+    source.execute(&["CREATE DATABASE tls", "CREATE TABLE tls.t (id INT PRIMARY KEY)"]).await?;
+    Ok(source)
 }
 
-impl Source {
-    /// A server with a certificate for these names, and another authority beside its own.
-    async fn start(test: &str, names: &str) -> Result<Self> {
-        let site = Site::new(test)?;
-        make_certificate(&site.path("own"), names)?;
-        make_certificate(&site.path("other"), names)?;
-        let options = [("ca", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")].map(
-            |(option, file)| format!("--ssl-{option}={}", site.path("own").join(file).display()),
-        );
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let mysql = Mysql::start_with("9.7", &site.path("mysql"), &options).await?;
-        let source = Self { site, mysql };
-        source.execute(&["CREATE DATABASE tls", "CREATE TABLE tls.t (id INT PRIMARY KEY)"]).await?;
-        Ok(source)
-    }
-
-    async fn execute(&self, statements: &[&str]) -> Result<()> {
-        execute(&mut self.mysql.connect().await?, statements).await
-    }
-
-    /// The certificate is checked against this authority.
-    fn trust(&self, authority: &str) -> Result<()> {
-        let path = self.site.path(authority).join("ca.pem");
-        let more = format!("tls = \"verify\"\ncaFile = \"{}\"\n", path.display());
-        self.site.configure_hosts(&[&self.mysql.address()], SCHEMA, &more)
-    }
-
-    fn remove(self) -> Result<()> {
-        drop(self.mysql);
-        self.site.remove()
-    }
+/// The certificate is checked against this authority.
+fn trust(source: &Source, authority: &str) -> Result<()> {
+    let path = source.site.path(authority).join("ca.pem");
+    let more = format!("tls = \"verify\"\ncaFile = \"{}\"\n", path.display());
+    source.site.configure_hosts(&[&source.mysql.address()], SCHEMA, &more)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_names_the_host_is_taken_of_its_authority_alone() -> Result<()> {
-    let source = Source::start("tls-own", "IP:127.0.0.1").await?;
-    source.trust("other")?;
+    let source = start("tls-own", "IP:127.0.0.1").await?;
+    trust(&source, "other")?;
     let failed = format!("TLS with MySQL at {} failed", source.mysql.address());
     source.site.expect_refusal("another authority", &[&failed, "source.caFile"]).await?;
-    source.trust("own")?;
+    trust(&source, "own")?;
     let dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO tls.t VALUES (1)"]).await?;
-    wait_until("dts publishes over TLS", PATIENCE, async || {
-        let status = source.site.ask_dts("/api/v1/status").await.unwrap_or_default();
-        status["accounting"]["published"] == 1
-    })
-    .await?;
+    source.site.wait_for_exactly(1).await?;
     drop(dts);
     source.remove()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_another_host_is_refused() -> Result<()> {
-    let source = Source::start("tls-other", "DNS:db.example.com").await?;
-    source.trust("own")?;
+    let source = start("tls-other", "DNS:db.example.com").await?;
+    trust(&source, "own")?;
     let failed = format!("TLS with MySQL at {} failed", source.mysql.address());
     let parts = [&*failed, "db.example.com", "name the host as the certificate does"];
     source.site.expect_refusal("another host", &parts).await?;
@@ -101,7 +80,7 @@ async fn a_certificate_of_another_host_is_refused() -> Result<()> {
     source.site.amend("dts.toml", "tls = \"verify\"", "tls = \"verify-ca\"")?;
     let (code, output) = source.site.run_dts(&["check"]).await?;
     ensure!(code == Some(0), "{code:?} {output}");
-    source.trust("other")?;
+    trust(&source, "other")?;
     source.site.amend("dts.toml", "tls = \"verify\"", "tls = \"verify-ca\"")?;
     source.site.expect_refusal("another authority", &[&failed]).await?;
     source.remove()

@@ -53,7 +53,7 @@ async fn compare_all(flavor: &str) -> Result<()> {
     let mut recording = site.wait_for_all_but(&recorded, (&mysql, SCHEMA), &UNTOLD).await?;
     for (table, history) in histories.iter().filter(|(table, _)| UNTOLD.contains(&&*table.name)) {
         let complete = async || {
-            recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
+            recording = Recording::read(&recorded).unwrap_or_default();
             let received = Received::of(table, &recording);
             received.is_ok_and(|received| history.check(table, &received.changes).is_ok())
         };

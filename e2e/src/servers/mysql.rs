@@ -118,6 +118,25 @@ impl Mysql {
         Ok(connect(&self.url()).await?)
     }
 
+    /// Runs statements one after the other, over a connection of their own as root.
+    ///
+    /// # Errors
+    ///
+    /// The first that the server refuses.
+    pub async fn execute(&self, statements: &[&str]) -> Result<()> {
+        execute(&mut self.connect().await?, statements).await
+    }
+
+    /// The text that a query answers.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer.
+    pub async fn ask(&self, query: &str) -> Result<String> {
+        let answer: Option<String> = self.connect().await?.query_first(query).await?;
+        answer.with_context(|| format!("no answer to {query}"))
+    }
+
     async fn answers(&mut self) -> Result<()> {
         let (url, process) = (self.url(), &mut self.process);
         let mut ended = false;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
     programs::{Site, seed, size},
-    servers::{Mysql, execute},
+    servers::Mysql,
     writers::Writers,
 };
 use mysql_async::prelude::Queryable;
@@ -50,7 +50,7 @@ impl Replicated {
         let running = &mut self.running;
         let replica = self.replica.address();
         let outcome = wait_until("the other host takes over", PATIENCE * 2, async || {
-            let status = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            let status = running.site.status().await;
             status["source"]["address"] == replica && status["state"] == "streaming"
         });
         outcome.await.with_context(|| running.dts.output())?;
@@ -123,13 +123,13 @@ async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
     servers.running.amid(&id).await?;
     let Replicated { running, replica } = &mut servers;
     quiet(&running.mysql, &writers).await?;
-    execute(&mut running.mysql.connect().await?, &["SET GLOBAL read_only = ON"]).await?;
+    running.mysql.execute(&["SET GLOBAL read_only = ON"]).await?;
     wait_for(replica, &running.mysql).await?;
     promote(replica).await?;
     let old = running.task(&id).await?["rows"].as_u64().unwrap_or_default();
     if running.mysql.is_mariadb() {
         let as_replica = "SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos";
-        execute(&mut running.mysql.connect().await?, &[as_replica]).await?;
+        running.mysql.execute(&[as_replica]).await?;
     }
     follow(&running.mysql, replica).await?;
     writers.go_to(&replica.url());
@@ -172,8 +172,8 @@ async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Res
     let mut servers = Replicated::start("full-sync-crash", "9.7", ACCEPT).await?;
     let Replicated { running, replica } = &mut servers;
     let source = &mut running.mysql;
-    execute(&mut source.connect().await?, &failover::SEMI_SYNCHRONOUS_SOURCE).await?;
-    execute(&mut replica.connect().await?, &failover::SEMI_SYNCHRONOUS_REPLICA).await?;
+    source.execute(&failover::SEMI_SYNCHRONOUS_SOURCE).await?;
+    replica.execute(&failover::SEMI_SYNCHRONOUS_REPLICA).await?;
     let (rows, _) = slow();
     let writers = Writers::start(&running.url, (TABLE, rows), RATE, seed());
     let id = running.sync("search", "").await?;

@@ -153,7 +153,7 @@ async fn a_listener_joins_a_log_that_is_full_of_what_it_has_to_take() -> Result<
     }
     let mut last = serde_json::Value::Null;
     let outcome = wait_until("the log is full", PATIENCE, async || {
-        last = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        last = running.site.status().await;
         last.to_string().contains("is full")
     })
     .await;
@@ -206,7 +206,7 @@ async fn a_task_is_paused_resumed_and_cancelled() -> Result<()> {
     wish(&running, "resume", "running").await?;
     running.done(&id).await?;
     wait_until("dts shows none at work", PATIENCE, async || {
-        let status = running.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        let status = running.site.status().await;
         status["fullSyncs"].as_array().is_some_and(Vec::is_empty)
     })
     .await?;

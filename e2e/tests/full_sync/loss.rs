@@ -116,7 +116,7 @@ async fn lose(test: &str, flavor: &str) -> Result<()> {
     let id = running.sync("search", "").await?;
     running.done(&id).await?;
     let stop = if replica.is_mariadb() { "STOP SLAVE IO_THREAD" } else { "STOP REPLICA IO_THREAD" };
-    execute(&mut replica.connect().await?, &[stop]).await?;
+    replica.execute(&[stop]).await?;
     let mut source = running.mysql.connect().await?;
     execute(&mut source, &LOST).await?;
     for n in 0..LOST_ROWS {

@@ -211,7 +211,7 @@ async fn start_source(site: &Site, kind: Kind) -> Result<Mysql> {
 
 async fn wait_for_stream(site: &Site) -> Result<()> {
     wait_until("dts streams", PATIENCE, async || {
-        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        let status = site.status().await;
         status["state"] == "streaming"
     })
     .await

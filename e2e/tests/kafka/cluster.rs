@@ -7,7 +7,7 @@ use e2e::{
     binlog,
     processes::Process,
     programs::{Site, recording_listener},
-    servers::{Kafka, Mysql, execute},
+    servers::{Kafka, Mysql},
     topics::Topics,
 };
 
@@ -46,14 +46,14 @@ impl Running {
         site.use_kafka(&addresses.join(","), "partitions = 2\nreplication = 3\n");
         site.configure_dts(&mysql.address(), SCHEMA)?;
         site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
-        execute(&mut mysql.connect().await?, &["CREATE DATABASE cluster"]).await?;
+        mysql.execute(&["CREATE DATABASE cluster"]).await?;
         let (dts, worker) = (site.start_dts()?, site.start_worker()?);
         Ok((Self { site, mysql, brokers }, dts, worker))
     }
 
     async fn insert(&self, table: usize) -> Result<()> {
         let statement = format!("INSERT INTO cluster.t{table} (a) VALUES (1), (2)");
-        execute(&mut self.mysql.connect().await?, &[&statement]).await
+        self.mysql.execute(&[&statement]).await
     }
 
     async fn all_handled(&self, what: &str) -> Result<()> {
@@ -69,7 +69,7 @@ async fn a_cluster_of_three_brokers_is_used_while_each_of_them_is_away_for_a_whi
     for table in 0..TABLES {
         let new =
             format!("CREATE TABLE cluster.t{table} (id INT PRIMARY KEY AUTO_INCREMENT, a INT)");
-        execute(&mut running.mysql.connect().await?, &[&new]).await?;
+        running.mysql.execute(&[&new]).await?;
         running.insert(table).await?;
     }
     running.all_handled("the first rows of new tables").await?;

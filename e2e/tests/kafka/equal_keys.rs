@@ -7,7 +7,7 @@ use e2e::{
     processes::{PATIENCE, wait_until},
     programs::{Site, recording_listener},
     recording::{Event, Recording},
-    servers::{Kafka, execute},
+    servers::Kafka,
 };
 
 const ROWS: usize = 40;
@@ -50,7 +50,7 @@ async fn keys_that_differ_in_case_or_accents_keep_their_order() -> Result<()> {
         ]);
     }
     let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
-    execute(&mut mysql.connect().await?, &statements).await?;
+    mysql.execute(&statements).await?;
     site.configure_dts(&mysql.address(), "same")?;
     let recorded = site.path("recorded");
     site.configure_worker(&recording_listener("all", &recorded, &[])?)?;

@@ -57,7 +57,7 @@ impl Running {
             "CREATE TABLE huge.other (id INT PRIMARY KEY AUTO_INCREMENT, a INT)",
             "INSERT INTO huge.other (a) VALUES (0)",
         ];
-        execute(&mut mysql.connect().await?, &tables).await?;
+        mysql.execute(&tables).await?;
         site.use_kafka(&kafka.address(), "");
         site.configure_dts(&mysql.address(), SCHEMA)?;
         let dts = site.start_dts()?;
@@ -71,7 +71,7 @@ impl Running {
     }
 
     async fn status(&self) -> Value {
-        self.site.ask_dts("/api/v1/status").await.unwrap_or_default()
+        self.site.status().await
     }
 
     /// Kills `dts` when more than `durable` records of the transaction are, and starts it again;

@@ -6,7 +6,7 @@ use e2e::{
     processes::{PATIENCE, Process, wait_until},
     programs::{Site, program, recording_listener},
     recording::Recording,
-    servers::{Kafka, Mysql, execute, kafka_tool},
+    servers::{Kafka, Mysql, kafka_tool},
 };
 use rdkafka::{
     ClientConfig,
@@ -40,7 +40,7 @@ impl Running {
         let listener = recording_listener("all", &site.path("recorded"), &[])?;
         let listener = listener.replace("start = \"earliest\"", "start = \"latest\"");
         site.configure_worker(&format!("{listener}subscribe = {{ moves = [\"*\"] }}\n"))?;
-        execute(&mut mysql.connect().await?, &["CREATE DATABASE moves"]).await?;
+        mysql.execute(&["CREATE DATABASE moves"]).await?;
         Ok(Self { site, mysql, kafka })
     }
 
@@ -57,7 +57,7 @@ impl Running {
     }
 
     async fn execute(&self, statement: &str) -> Result<()> {
-        execute(&mut self.mysql.connect().await?, &[statement]).await
+        self.mysql.execute(&[statement]).await
     }
 
     async fn insert(&self, table: &str, rows: usize) -> Result<()> {
@@ -73,7 +73,7 @@ impl Running {
 
     async fn published(&self, records: u64) -> Result<()> {
         wait_until("it is published", PATIENCE, async || {
-            let status = self.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+            let status = self.site.status().await;
             status.pointer("/accounting/published").and_then(Value::as_u64) == Some(records)
         })
         .await

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
     programs::{REFUSED, Site, program, recording_listener},
-    servers::{Kafka, Mysql, execute},
+    servers::{Kafka, Mysql},
 };
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ impl Secure {
             "CREATE TABLE locked.t (id INT PRIMARY KEY, a INT)",
             "INSERT INTO locked.t VALUES (1, 1), (2, 2)",
         ];
-        execute(&mut mysql.connect().await?, &tables).await?;
+        mysql.execute(&tables).await?;
         Ok(Self { site, mysql, kafka })
     }
 
@@ -190,7 +190,7 @@ async fn a_dts_names_each_right_that_it_lacks_and_runs_with_no_more_than_these()
     }
     let mut dts = secure.site.start_dts()?;
     wait_until("dts publishes", PATIENCE, async || {
-        let status = secure.site.ask_dts("/api/v1/status").await.unwrap_or_default();
+        let status = secure.site.status().await;
         status.pointer("/accounting/published").and_then(Value::as_u64) == Some(2)
     })
     .await?;

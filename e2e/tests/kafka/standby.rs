@@ -7,7 +7,7 @@ use e2e::{
     binlog,
     processes::{PATIENCE, Process, wait_until},
     programs::Site,
-    servers::{Kafka, Mysql, execute},
+    servers::{Kafka, Mysql},
     topics::Topics,
 };
 
@@ -31,7 +31,7 @@ impl Pair {
             "CREATE DATABASE pair",
             "CREATE TABLE pair.t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(40))",
         ];
-        execute(&mut mysql.connect().await?, &tables).await?;
+        mysql.execute(&tables).await?;
         site.use_kafka(&kafka.address(), "");
         site.configure_dts(&mysql.address(), SCHEMA)?;
         let first = site.start_dts()?;
@@ -52,7 +52,7 @@ impl Pair {
 
     async fn insert(&self, text: &str) -> Result<()> {
         let statement = format!("INSERT INTO pair.t (a) VALUES ('{text}')");
-        execute(&mut self.mysql.connect().await?, &[&statement]).await
+        self.mysql.execute(&[&statement]).await
     }
 
     /// Waits until one of them has published so many records, by the accounting of the name.
