@@ -1,6 +1,8 @@
 //! What most tests begin with: a server of their own, the configs, and the programs.
 
-use anyhow::{Result, ensure};
+pub mod syncs;
+
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     processes::{Process, send},
@@ -124,6 +126,27 @@ impl Source {
         Ok(())
     }
 
+    /// The Kafka that was taken as the bus.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn kafka(&self) -> Result<&Kafka> {
+        self.kafka.as_ref().context("the test has no Kafka")
+    }
+
+    /// Ends the servers, after which no program may be left; and removes the site, once the test has
+    /// passed.
+    ///
+    /// # Errors
+    ///
+    /// Names the processes that were left behind.
+    pub async fn end(self) -> Result<()> {
+        drop((self.mysql, self.kafka));
+        self.site.wait_until_empty().await?;
+        self.site.remove()
+    }
+
     /// Ends the servers and removes the site, once the test has passed.
     ///
     /// # Errors
@@ -173,7 +196,7 @@ impl Running {
                 kafka.kill().await?;
                 kafka.restart().await?;
             }
-            (absent, ..) => anyhow::bail!("the test has no {absent:?}"),
+            (absent, ..) => bail!("the test has no {absent:?}"),
         }
         Ok(())
     }
@@ -199,8 +222,7 @@ impl Running {
     /// Names the processes that were left behind.
     pub async fn end(self) -> Result<()> {
         let Self { site, mysql, kafka, dts, standby, worker } = self;
-        drop((mysql, kafka, dts, standby, worker));
-        site.wait_until_empty().await?;
-        site.remove()
+        drop((dts, standby, worker));
+        Source { site, mysql, kafka }.end().await
     }
 }

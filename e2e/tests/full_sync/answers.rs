@@ -7,7 +7,7 @@ use e2e::processes::{PATIENCE, wait_until};
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
-use super::{Kind, Running, SCHEMA, TABLE, wait_for_stream};
+use super::{Kind, Running, SCHEMA, TABLE, start, wait_for_stream};
 
 /// SQL that must never be run, in every quote that MySQL has.
 const INJECTIONS: [&str; 6] = [
@@ -30,27 +30,24 @@ fn encoded(text: &str) -> String {
     })
 }
 
-impl Running {
-    async fn answer(&self, query: &str) -> Result<(u16, Value)> {
-        self.site.call_worker("GET", &format!("/?listenerid=search&{query}")).await
-    }
+async fn answer(running: &Running, query: &str) -> Result<(u16, Value)> {
+    running.site.call_worker("GET", &format!("/?listenerid=search&{query}")).await
+}
 
-    async fn expect(&self, query: &str, status: u16, code: &str) -> Result<Value> {
-        let answer = self.answer(query).await?;
-        let found = answer.1["error"]["code"].as_str().unwrap_or_default();
-        ensure!((answer.0, found) == (status, code), "{query}: {} {}", answer.0, answer.1);
-        if status != 202 {
-            let has_text =
-                |part: &str| answer.1["error"][part].as_str().is_some_and(|s| s.len() > 9);
-            ensure!(has_text("message") && has_text("remedy"), "{query}: {}", answer.1);
-        }
-        Ok(answer.1)
+async fn expect(running: &Running, query: &str, status: u16, code: &str) -> Result<Value> {
+    let answer = answer(running, query).await?;
+    let found = answer.1["error"]["code"].as_str().unwrap_or_default();
+    ensure!((answer.0, found) == (status, code), "{query}: {} {}", answer.0, answer.1);
+    if status != 202 {
+        let has_text = |part: &str| answer.1["error"][part].as_str().is_some_and(|s| s.len() > 9);
+        ensure!(has_text("message") && has_text("remedy"), "{query}: {}", answer.1);
     }
+    Ok(answer.1)
+}
 
-    async fn rows(&self) -> Result<Option<u64>> {
-        let mut server = self.mysql.connect().await?;
-        Ok(server.query_first(format!("SELECT COUNT(*) FROM {TABLE}")).await?)
-    }
+async fn rows(running: &Running) -> Result<Option<u64>> {
+    let mut server = running.mysql.connect().await?;
+    Ok(server.query_first(format!("SELECT COUNT(*) FROM {TABLE}")).await?)
 }
 
 /// Tables that can be asked for wrongly.
@@ -69,7 +66,7 @@ async fn make_tables(running: &Running) -> Result<()> {
         "CREATE TABLE synced.coded (id INT PRIMARY KEY, code VARCHAR(9) NOT NULL UNIQUE, \
          name VARCHAR(9) UNIQUE)",
     ] {
-        running.query(statement).await?;
+        running.execute(&[statement]).await?;
     }
     Ok(())
 }
@@ -77,7 +74,7 @@ async fn make_tables(running: &Running) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_wrong_request_is_told_what_is_wrong() -> Result<()> {
     let more = "maxKeylessRows = 100\nmaxRate = 500";
-    let mut running = Running::start("full-sync-answers", (Kind::Log, 3_000), more).await?;
+    let mut running = start("full-sync-answers", (Kind::Log, 3_000), more).await?;
     make_tables(&running).await?;
     let both = format!("tables = [\"{SCHEMA}.*\", \"other.*\"]");
     running.site.amend("dts.toml", &format!("tables = [\"{SCHEMA}.*\"]"), &both)?;
@@ -100,42 +97,44 @@ async fn every_wrong_request_is_told_what_is_wrong() -> Result<()> {
         ("table=keyless&offset=1", 400, "invalid_parameter"),
         ("table=synced.*&offset=1", 400, "bad_request"),
     ] {
-        running.expect(query, status, code).await?;
+        expect(&running, query, status, code).await?;
     }
     for query in ["table=synced.twice", "table=other.twice", "table=keyless", "table=coded&pk=code"]
     {
-        let answer = running.expect(query, 202, "").await?;
+        let answer = expect(&running, query, 202, "").await?;
         let id = answer["tasks"][0]["id"].as_str().unwrap_or_default().to_owned();
         running.done(&id).await?;
     }
     let id = running.sync("search", "&pk=id&offset=-5&maxOffset=2999").await?;
-    let second = running.expect("table=item", 409, "already_running").await?;
+    let second = expect(&running, "table=item", 409, "already_running").await?;
     ensure!(second["error"]["task"] == id.as_str(), "{second}");
-    let glob = running.expect("table=it*", 409, "already_running").await?;
+    let glob = expect(&running, "table=it*", 409, "already_running").await?;
     ensure!(glob["error"]["task"] == id.as_str(), "{glob}");
     running.done(&id).await?;
     running.complete("search").await?;
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_lacks_a_right_is_refused_at_once() -> Result<()> {
-    let running = Running::start("full-sync-right", (Kind::LogWithoutRight, 10), "").await?;
-    let refused = running.expect("table=item", 422, "not_possible").await?;
+    let running = start("full-sync-right", (Kind::LogWithoutRight, 10), "").await?;
+    let refused = expect(&running, "table=item", 422, "not_possible").await?;
     let remedy = refused["error"]["remedy"].as_str().unwrap_or_default();
     ensure!(remedy.contains("GRANT BACKUP_ADMIN"), "{refused}");
     let list = running.site.ask_worker("/api/v1/full-syncs").await?;
     ensure!(list["fullSyncs"].as_array().is_some_and(Vec::is_empty), "{list}");
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_in_any_parameter_does_no_harm() -> Result<()> {
-    let running = Running::start("full-sync-injections", (Kind::Log, 100), "").await?;
+    let running = start("full-sync-injections", (Kind::Log, 100), "").await?;
     running
-        .query("CREATE TABLE synced.`x' OR 1=1; --` (`k`` OR 1=1` VARCHAR(90) PRIMARY KEY)")
+        .execute(&["CREATE TABLE synced.`x' OR 1=1; --` (`k`` OR 1=1` VARCHAR(90) PRIMARY KEY)"])
         .await?;
-    running.query("INSERT INTO synced.`x' OR 1=1; --` VALUES ('1'' OR ''1''=''1'), ('z')").await?;
+    running
+        .execute(&["INSERT INTO synced.`x' OR 1=1; --` VALUES ('1'' OR ''1''=''1'), ('z')"])
+        .await?;
     for text in INJECTIONS.map(encoded) {
         for query in [
             format!("table={text}"),
@@ -143,33 +142,31 @@ async fn sql_in_any_parameter_does_no_harm() -> Result<()> {
             format!("table=item&offset={text}"),
             format!("table=item&maxOffset={text}"),
         ] {
-            let (status, answer) = running.answer(&query).await?;
+            let (status, answer) = answer(&running, &query).await?;
             ensure!([400, 404].contains(&status), "{query}: {status} {answer}");
         }
     }
     let (table, key) = (encoded("x' OR 1=1; --"), encoded("k` OR 1=1"));
     let last = encoded(INJECTIONS[1]);
     let (status, answer) =
-        running.answer(&format!("table={table}&pk={key}&maxOffset={last}")).await?;
+        answer(&running, &format!("table={table}&pk={key}&maxOffset={last}")).await?;
     ensure!(status == 202, "{status} {answer}");
     let task = running.done(answer["tasks"][0]["id"].as_str().unwrap_or_default()).await?;
     ensure!(task["rows"] == 1, "one key is not behind the last: {task}");
-    ensure!(running.rows().await? == Some(100), "rows are gone");
+    ensure!(rows(&running).await? == Some(100), "rows are gone");
 
     // A source that does not answer is told as such, and nothing is sent later.
-    running.lock_out().await?;
-    running.expect("table=item", 503, "source_away").await?;
-    running.stop().await
+    lock_out(&running).await?;
+    expect(&running, "table=item", 503, "source_away").await?;
+    running.end().await
 }
 
-impl Running {
-    /// Takes MySQL away from full syncs alone: the stream stays, and new connections are refused.
-    async fn lock_out(&self) -> Result<()> {
-        self.query("SET GLOBAL max_connections = 1").await?;
-        wait_until("no one new is let in", PATIENCE, async || {
-            let (status, _) = self.answer("table=item").await.unwrap_or_default();
-            status == 503
-        })
-        .await
-    }
+/// Takes MySQL away from full syncs alone: the stream stays, and new connections are refused.
+async fn lock_out(running: &Running) -> Result<()> {
+    running.execute(&["SET GLOBAL max_connections = 1"]).await?;
+    wait_until("no one new is let in", PATIENCE, async || {
+        let (status, _) = answer(running, "table=item").await.unwrap_or_default();
+        status == 503
+    })
+    .await
 }

@@ -9,7 +9,10 @@ use e2e::{
 };
 use mysql_async::prelude::Queryable;
 
-use super::{Running, SCHEMA, TABLE, fill};
+use super::{
+    Running, SCHEMA, Source, TABLE, begin, fill,
+    loss::{is_right, loss, make_right},
+};
 use crate::{failover, mariadb_failover};
 
 /// Changes a second.
@@ -41,7 +44,7 @@ impl Replicated {
         follow(&replica, &first).await?;
         wait_for(&replica, &first).await?;
         site.configure_hosts(&[&first.address(), &replica.address()], SCHEMA, source)?;
-        let running = Running::begin(site, (first, None), &more, &["search"]).await?;
+        let running = begin(Source { site, mysql: first, kafka: None }, &more, &["search"]).await?;
         Ok(Self { running, replica })
     }
 
@@ -67,7 +70,7 @@ impl Replicated {
 
     pub(super) async fn stop(self) -> Result<()> {
         drop(self.replica);
-        self.running.stop().await
+        self.running.end().await
     }
 }
 
@@ -118,7 +121,7 @@ async fn quiet(source: &Mysql, writers: &Writers) -> Result<()> {
 async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
     let mut servers = Replicated::start(test, flavor, "").await?;
     let (rows, _) = slow();
-    let writers = Writers::start(&servers.running.url, (TABLE, rows), RATE, seed());
+    let writers = Writers::start(&servers.running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = servers.running.sync("search", "").await?;
     servers.running.amid(&id).await?;
     let Replicated { running, replica } = &mut servers;
@@ -175,7 +178,7 @@ async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Res
     source.execute(&failover::SEMI_SYNCHRONOUS_SOURCE).await?;
     replica.execute(&failover::SEMI_SYNCHRONOUS_REPLICA).await?;
     let (rows, _) = slow();
-    let writers = Writers::start(&running.url, (TABLE, rows), RATE, seed());
+    let writers = Writers::start(&running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = running.sync("search", "").await?;
     running.amid(&id).await?;
     running.mysql.kill().await?;
@@ -185,16 +188,16 @@ async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Res
     let at = servers.sent(&id).await?;
     let running = &servers.running;
     let task = running.done(&id).await?;
-    let loss = running.loss().await?;
+    let loss = loss(running).await?;
     let made = writers.made();
     let picture = if loss.is_null() {
         writers.stop().await?;
         running.complete("search").await?
     } else {
         // It was sent to us and acknowledged by nobody: no application was told that it is there.
-        let since = running.make_right(&loss).await?;
+        let since = make_right(running, &loss).await?;
         writers.stop().await?;
-        running.is_right(since).await?.0
+        is_right(running, since).await?.0
     };
     println!(
         "taken over at {at} of {} rows; {} rows synced, {} changes received of {made} made, \

@@ -6,14 +6,13 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{
     picture::Picture,
     processes::{PATIENCE, send, wait_until},
-    programs::{Site, listener_pid},
-    servers::Kafka,
+    programs::listener_pid,
     writers::create_versioned,
 };
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
-use super::{Kind, Running, SCHEMA, TABLE, fill, start_source, wait_for_listeners};
+use super::{Kind, Running, SCHEMA, Source, TABLE, begin, fill, start, wait_for_listeners};
 
 const CONFIG: &str = "db_event_listener.toml";
 
@@ -21,8 +20,7 @@ const CONFIG: &str = "db_event_listener.toml";
 async fn rows_that_change_while_they_are_read_come_to_a_listener_that_wants_no_changes()
 -> Result<()> {
     const ROWS: u64 = 20_000;
-    let running =
-        Running::start("full-sync-filters", (Kind::Log, ROWS), "chunkBytes = \"128KiB\"").await?;
+    let running = start("full-sync-filters", (Kind::Log, ROWS), "chunkBytes = \"128KiB\"").await?;
     running.site.amend(CONFIG, "workers = 8", "workers = 8\nactions = [\"delete\"]")?;
     reload(&running).await?;
     let id = running.sync("search", "").await?;
@@ -45,7 +43,7 @@ async fn rows_that_change_while_they_are_read_come_to_a_listener_that_wants_no_c
     println!("{updates} updates; {known:?} rows known, and synced");
     outcome?;
     Picture::read(&path, "item")?;
-    running.stop().await
+    running.end().await
 }
 
 async fn reload(running: &Running) -> Result<()> {
@@ -66,7 +64,7 @@ async fn a_table_that_is_new_to_a_listener_is_sent_when_it_runs_with_it_on_kafka
 
 async fn new_table(kind: Kind, test: &str) -> Result<()> {
     const ROWS: u64 = 5_000;
-    let running = Running::start(test, (kind, 10), "chunkBytes = \"128KiB\"").await?;
+    let running = start(test, (kind, 10), "chunkBytes = \"128KiB\"").await?;
     let subscribe = |tables: &str| format!("workers = 8\nsubscribe = {{ {SCHEMA} = [{tables}] }}");
     let (before, after) = (subscribe("\"item\""), subscribe("\"item\", \"other\""));
     running.site.amend(CONFIG, "workers = 8", &before)?;
@@ -106,21 +104,18 @@ async fn new_table(kind: Kind, test: &str) -> Result<()> {
     .await;
     println!("{known} rows known");
     outcome?;
-    running.stop().await
+    running.end().await
 }
 
 /// It passes over rows that were sent to it, and nobody sees that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_a_listener_loses_for_a_while_is_sent_from_its_beginning() -> Result<()> {
     const ROWS: u64 = 20_000;
-    let mut site = Site::new("full-sync-lost-table")?;
-    let mysql = start_source(&site, Kind::Kafka).await?;
-    fill(&mysql, ROWS).await?;
-    let kafka = Kafka::start(&site.path("kafka")).await?;
-    site.use_kafka(&kafka.address(), "topicTemplate = \"{prefix}.all\"\n");
-    site.configure_dts(&mysql.address(), SCHEMA)?;
-    let more = "chunkBytes = \"64KiB\"";
-    let mut running = Running::begin(site, (mysql, Some(kafka)), more, &["search"]).await?;
+    let source = Source::start("full-sync-lost-table").await?;
+    fill(&source.mysql, ROWS).await?;
+    let source = source.over_kafka("topicTemplate = \"{prefix}.all\"\n").await?;
+    source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
+    let mut running = begin(source, "chunkBytes = \"64KiB\"", &["search"]).await?;
     let subscribe = |tables: &str| format!("workers = 8\nsubscribe = {{ {SCHEMA} = [{tables}] }}");
     let (both, one) = (subscribe("\"item\", \"other\""), subscribe("\"other\""));
     running.site.amend(CONFIG, "workers = 8", &both)?;
@@ -154,5 +149,5 @@ async fn a_table_that_a_listener_loses_for_a_while_is_sent_from_its_beginning() 
     running.done(&id).await?;
     let picture = running.complete("search").await?;
     println!("{} rows came", picture.synced);
-    running.stop().await
+    running.end().await
 }

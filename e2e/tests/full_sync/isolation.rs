@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use e2e::{programs::seed, servers::connect, writers::Writers};
 use mysql_async::prelude::Queryable;
 
-use super::{Kind, Running, TABLE};
+use super::{Kind, TABLE, start};
 
 const ROWS: u64 = 20_000;
 
@@ -24,17 +24,17 @@ async fn nothing_is_read_that_is_rolled_back_or_comes_later_on_mariadb() -> Resu
 }
 
 async fn under_odd_sessions(test: &str, kind: Kind) -> Result<()> {
-    let running = Running::start(test, (kind, ROWS), "chunkBytes = \"128KiB\"").await?;
-    let writers = Writers::start(&running.url, (TABLE, ROWS), 1000, seed());
+    let running = start(test, (kind, ROWS), "chunkBytes = \"128KiB\"").await?;
+    let writers = Writers::start(&running.mysql.url(), (TABLE, ROWS), 1000, seed());
     let stop = Arc::new(AtomicBool::new(false));
-    let undone = tokio::spawn(roll_back(running.url.clone(), Arc::clone(&stop)));
+    let undone = tokio::spawn(roll_back(running.mysql.url(), Arc::clone(&stop)));
     for level in ["READ-UNCOMMITTED", "READ-COMMITTED", "SERIALIZABLE"] {
         // Of all users but those with all rights.
         running
-            .query(&format!(
+            .execute(&[&format!(
                 "SET GLOBAL init_connect = 'SET autocommit = 0, completion_type = \"CHAIN\", \
                  SESSION transaction_isolation = \"{level}\"'"
-            ))
+            )])
             .await?;
         let id = running.sync("search", "").await?;
         running.done(&id).await?;
@@ -45,7 +45,7 @@ async fn under_odd_sessions(test: &str, kind: Kind) -> Result<()> {
     let picture = running.complete("search").await?;
     println!("{undone} transactions rolled back; {} rows synced", picture.synced);
     ensure!(undone > 10 && picture.synced >= 3 * ROWS / 2, "{undone} {}", picture.synced);
-    running.stop().await
+    running.end().await
 }
 
 /// Changes rows and makes others, and takes it back.

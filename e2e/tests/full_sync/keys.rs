@@ -20,7 +20,7 @@ use mysql_async::prelude::Queryable;
 use serde::Deserialize;
 use tokio::task::AbortHandle;
 
-use super::{Kind, Running, SCHEMA, wait_for_stream};
+use super::{Kind, Running, SCHEMA, start, wait_for_stream};
 
 /// Tables: their key's columns and the key, and what the columns have in the row of number `n`.
 const TABLES: [(&str, &str, &str); 16] = [
@@ -115,27 +115,29 @@ impl Told {
     }
 }
 
-impl Running {
-    /// Starts `dts` such that it tells of each chunk, in JSON.
-    fn start_telling_dts(&mut self) -> Result<()> {
-        let dts = program("dts")?.display().to_string();
-        let command = ["env", "LOG=info,dts=debug", "LOG_FORMAT=json", &dts, "run", "--config"];
-        self.dts = self.site.run("dts", &[&command[..], &["dts.toml"]].concat())?;
-        Ok(())
-    }
+/// Starts `dts` such that it tells of each chunk, in JSON.
+fn start_telling_dts(running: &mut Running) -> Result<()> {
+    let dts = program("dts")?.display().to_string();
+    let command = ["env", "LOG=info,dts=debug", "LOG_FORMAT=json", &dts, "run", "--config"];
+    running.dts = running.site.run("dts", &[&command[..], &["dts.toml"]].concat())?;
+    Ok(())
+}
 
-    /// Kills `dts` as soon as a chunk is in a state, if one will be. Gives the state that it was in
-    /// then, which may be a later one.
-    async fn kill_amid_a_chunk(&mut self, told: &mut Told, state: usize) -> Result<Option<usize>> {
-        if !told.reached(state).await? {
-            return Ok(None);
-        }
-        self.dts.kill().await?;
-        let state = told.states()?.last().copied().unwrap_or(state);
-        self.start_telling_dts()?;
-        wait_for_stream(&self.site).await?;
-        Ok(Some(state))
+/// Kills `dts` as soon as a chunk is in a state, if one will be. Gives the state that it was in
+/// then, which may be a later one.
+async fn kill_amid_a_chunk(
+    running: &mut Running,
+    told: &mut Told,
+    state: usize,
+) -> Result<Option<usize>> {
+    if !told.reached(state).await? {
+        return Ok(None);
     }
+    running.dts.kill().await?;
+    let state = told.states()?.last().copied().unwrap_or(state);
+    start_telling_dts(running)?;
+    wait_for_stream(&running.site).await?;
+    Ok(Some(state))
 }
 
 #[derive(Deserialize)]
@@ -171,18 +173,18 @@ fn came(recording: &Recording) -> Result<BTreeMap<String, Came>> {
 }
 
 async fn make_tables(running: &Running, rows: u64) -> Result<()> {
-    running.query(&format!("CREATE TABLE {SCHEMA}.numbers (n INT PRIMARY KEY)")).await?;
+    running.execute(&[&format!("CREATE TABLE {SCHEMA}.numbers (n INT PRIMARY KEY)")]).await?;
     let values: Vec<String> = (0..rows).map(|n| format!("({n})")).collect();
     let insert = format!("INSERT INTO {SCHEMA}.numbers VALUES {}", values.join(","));
-    running.query(&insert).await?;
+    running.execute(&[&insert]).await?;
     for (name, columns, values) in TABLES {
         let table = format!("{SCHEMA}.`{}`", name.replace('`', "``"));
         let create = format!("CREATE TABLE {table} (n INT, t VARCHAR(30), {columns})");
-        running.query(&create).await?;
+        running.execute(&[&create]).await?;
         let fill = format!(
             "INSERT INTO {table} SELECT n, CONCAT('row ', n), {values} FROM {SCHEMA}.numbers"
         );
-        running.query(&fill).await.with_context(|| fill)?;
+        running.execute(&[&fill]).await.with_context(|| fill)?;
     }
     Ok(())
 }
@@ -191,7 +193,7 @@ async fn make_tables(running: &Running, rows: u64) -> Result<()> {
 async fn tables_of_every_key_come_whole_whatever_a_chunk_was_at_when_dts_was_killed() -> Result<()>
 {
     let (rows, kills) = (size(3_000, 20_000), usize::try_from(size(2, 6))?);
-    let mut running = Running::start("full-sync-keys", (Kind::Log, 1), "").await?;
+    let mut running = start("full-sync-keys", (Kind::Log, 1), "").await?;
     make_tables(&running, rows).await?;
     let recorded = running.site.path("search");
     wait_until("all changes came", PATIENCE * 4, async || {
@@ -206,7 +208,7 @@ async fn tables_of_every_key_come_whole_whatever_a_chunk_was_at_when_dts_was_kil
     running.dts.kill().await?;
     let proxy = Proxy::start(running.mysql.address()).await?;
     running.site.amend("dts.toml", &running.mysql.address(), &proxy.address())?;
-    running.start_telling_dts()?;
+    start_telling_dts(&mut running)?;
     wait_for_stream(&running.site).await?;
     proxy.slow_down(RATE);
     let others = write_large_rows(&running).await?;
@@ -218,7 +220,7 @@ async fn tables_of_every_key_come_whole_whatever_a_chunk_was_at_when_dts_was_kil
             let id = sync(&running, table).await?;
             for _ in 0..kills {
                 let rarest = (0..STATES.len()).min_by_key(|state| met[*state]).unwrap_or(0);
-                if let Some(state) = running.kill_amid_a_chunk(&mut told, rarest).await? {
+                if let Some(state) = kill_amid_a_chunk(&mut running, &mut told, rarest).await? {
                     met[state] += 1;
                 }
             }
@@ -234,7 +236,7 @@ async fn tables_of_every_key_come_whole_whatever_a_chunk_was_at_when_dts_was_kil
     }
     others.abort();
     println!("kills by state: {:?}", STATES.iter().zip(met).collect::<Vec<_>>());
-    running.stop().await
+    running.end().await
 }
 
 /// Somebody else writes large rows, one after the other, until it is stopped.
@@ -244,7 +246,7 @@ async fn write_large_rows(running: &Running) -> Result<AbortHandle> {
         "CREATE TABLE elsewhere.large (id INT PRIMARY KEY, t LONGTEXT)",
         "INSERT INTO elsewhere.large VALUES (1, '')",
     ] {
-        running.query(statement).await?;
+        running.execute(&[statement]).await?;
     }
     let mut server = running.mysql.connect().await?;
     let task = tokio::spawn(async move {

@@ -5,55 +5,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::{
-    processes::send,
-    programs::{listener_pid, seed, size},
+    programs::{seed, size},
+    running::Victim,
     workload::shuffled,
     writers::Writers,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::{Kind, Running, TABLE, wait_for_stream};
+use super::{Kind, TABLE, start, wait_for_stream};
 
 /// Changes a second: inserts, updates, deletes, and updates of keys.
 const RATE: u64 = 2000;
-
-#[derive(Clone, Copy, Debug)]
-enum Victim {
-    Dts,
-    Listener,
-    Supervisor,
-    Mysql,
-    Kafka,
-}
-
-impl Running {
-    async fn kill(&mut self, victim: Victim) -> Result<()> {
-        match victim {
-            Victim::Dts => {
-                self.dts.kill().await?;
-                self.dts = self.site.start_dts()?;
-                wait_for_stream(&self.site).await?;
-            }
-            // The supervisor starts another one.
-            Victim::Listener => send(listener_pid(&self.worker).await?, "KILL").await?,
-            Victim::Supervisor => {
-                self.worker.kill().await?;
-                self.worker = self.site.start_worker()?;
-            }
-            Victim::Mysql => {
-                self.mysql.kill().await?;
-                self.mysql.restart().await?;
-            }
-            Victim::Kafka => {
-                if let Some(kafka) = &mut self.kafka {
-                    kafka.kill().await?;
-                    kafka.restart().await?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Sends a table, with so many kills on the way, evenly among the victims.
 async fn survive(test: &str, kind: Kind, (rows, kills): (u64, u64)) -> Result<()> {
@@ -61,8 +23,8 @@ async fn survive(test: &str, kind: Kind, (rows, kills): (u64, u64)) -> Result<()
     let mut random = SmallRng::seed_from_u64(seed);
     // It lasts as long as the kills take.
     let rate = rows / (2 * kills).max(1);
-    let mut running = Running::start(test, (kind, rows), &format!("maxRate = {rate}")).await?;
-    let writers = Writers::start(&running.url, (TABLE, rows), RATE, seed);
+    let mut running = start(test, (kind, rows), &format!("maxRate = {rate}")).await?;
+    let writers = Writers::start(&running.mysql.url(), (TABLE, rows), RATE, seed);
     let id = running.sync("search", "").await?;
     let mut victims = vec![Victim::Dts, Victim::Dts, Victim::Listener, Victim::Supervisor];
     victims.push(if kind == Kind::Kafka { Victim::Kafka } else { Victim::Mysql });
@@ -72,6 +34,9 @@ async fn survive(test: &str, kind: Kind, (rows, kills): (u64, u64)) -> Result<()
         let task = running.task(&id).await.unwrap_or_default();
         println!("killing {victim:?} at {} rows ({})", task["rows"], task["state"]);
         running.kill(victim).await?;
+        if victim == Victim::Dts {
+            wait_for_stream(&running.site).await?;
+        }
     }
     let task = running.done(&id).await?;
     let made = writers.stop().await?;
@@ -80,7 +45,7 @@ async fn survive(test: &str, kind: Kind, (rows, kills): (u64, u64)) -> Result<()
         "{kind:?}: {} rows synced, {} changes received of {made} made, {} repeated; {task}",
         picture.synced, picture.live, picture.repeated
     );
-    running.stop().await
+    running.end().await
 }
 
 fn sizes() -> (u64, u64) {

@@ -15,11 +15,11 @@ use e2e::{
 };
 use serde_json::Value;
 
-use super::{Kind, Running, TABLE};
+use super::{Kind, Running, TABLE, start, start_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_sync_is_done_only_when_its_listener_has_finished_it() -> Result<()> {
-    let running = Running::start("full-sync-sent", (Kind::Log, 100), "").await?;
+    let running = start("full-sync-sent", (Kind::Log, 100), "").await?;
     let steer = async |verb: &str| {
         let path = format!("/api/v1/listeners/search/{verb}");
         running.site.call_worker("POST", &path).await
@@ -41,15 +41,15 @@ async fn a_full_sync_is_done_only_when_its_listener_has_finished_it() -> Result<
     ensure!(task["percent"] == 100.0, "{task}");
     let handled = Picture::read(&running.site.path("search"), "item")?.len();
     ensure!(handled == 100, "it is done, and {handled} rows are handled");
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_listeners_get_none_of_the_rows() -> Result<()> {
     let rows = size(20_000, 1_000_000);
     let all = ["search", "beside", "further"];
-    let running = Running::start_with("full-sync-others", (Kind::Log, rows), "", &all).await?;
-    let writers = Writers::start(&running.url, (TABLE, rows), 1000, seed());
+    let running = start_with("full-sync-others", (Kind::Log, rows), "", &all).await?;
+    let writers = Writers::start(&running.mysql.url(), (TABLE, rows), 1000, seed());
     tokio::time::sleep(Duration::from_secs(size(2, 10))).await;
     let asked = now_ms()?;
     let id = running.sync("search", "").await?;
@@ -76,7 +76,7 @@ async fn other_listeners_get_none_of_the_rows() -> Result<()> {
         let (before, beside) = (lags(&recording, 0..asked), lags(&recording, asked..done));
         println!("{listener}: {before} before, {beside} beside it");
     }
-    running.stop().await
+    running.end().await
 }
 
 fn now_ms() -> Result<u64> {
@@ -94,13 +94,12 @@ async fn a_paused_listener_is_waited_for() -> Result<()> {
     let rows = size(50_000, 500_000);
     let chunks = "chunkBytes = \"256KiB\"";
     let running =
-        Running::start_with("full-sync-paused", (Kind::Log, rows), chunks, &["search", "beside"])
-            .await?;
+        start_with("full-sync-paused", (Kind::Log, rows), chunks, &["search", "beside"]).await?;
     let pause = "/api/v1/listeners/search/pause";
     let (status, answer) = running.site.call_worker("POST", pause).await?;
     ensure!(status < 300, "{answer}");
     let id = running.sync("search", "").await?;
-    let writers = Writers::start(&running.url, (TABLE, rows), 200, seed());
+    let writers = Writers::start(&running.mysql.url(), (TABLE, rows), 200, seed());
     let mut sent = 0;
     wait_until("chunks are sent", PATIENCE, async || {
         let task = running.task(&id).await.unwrap_or_default();
@@ -135,21 +134,21 @@ async fn a_paused_listener_is_waited_for() -> Result<()> {
     running.done(&id).await?;
     writers.stop().await?;
     running.complete("search").await?;
-    running.stop().await
+    running.end().await
 }
 
 /// What it has to say about itself waits, and the log gets room by it alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_joins_a_log_that_is_full_of_what_it_has_to_take() -> Result<()> {
-    let mut running = Running::start("full-sync-full-log", (Kind::Log, 10), "").await?;
+    let mut running = start("full-sync-full-log", (Kind::Log, 10), "").await?;
     running.worker.kill().await?;
     running.dts.kill().await?;
     running.site.amend("dts.toml", "[bus]\n", "[bus]\nmaxBytes = \"128MiB\"\n")?;
     running.dts = running.site.start_dts()?;
-    running.query("CREATE TABLE synced.large (id INT PRIMARY KEY, t LONGTEXT)").await?;
+    running.execute(&["CREATE TABLE synced.large (id INT PRIMARY KEY, t LONGTEXT)"]).await?;
     for id in 0..200 {
         let insert = format!("INSERT INTO synced.large VALUES ({id}, REPEAT('x', 1000000))");
-        running.query(&insert).await?;
+        running.execute(&[&insert]).await?;
     }
     let mut last = serde_json::Value::Null;
     let outcome = wait_until("the log is full", PATIENCE, async || {
@@ -170,13 +169,13 @@ async fn a_listener_joins_a_log_that_is_full_of_what_it_has_to_take() -> Result<
     .await?;
     running.done(&id).await?;
     running.complete("search").await?;
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_paused_resumed_and_cancelled() -> Result<()> {
     let more = "maxRate = 2000\nchunkBytes = \"64KiB\"";
-    let mut running = Running::start("full-sync-task", (Kind::Log, 20_000), more).await?;
+    let mut running = start("full-sync-task", (Kind::Log, 20_000), more).await?;
     let id = running.sync("search", "").await?;
     let (status, answer) =
         running.site.call_worker("GET", "/?table=item&listenerid=search").await?;
@@ -219,7 +218,7 @@ async fn a_task_is_paused_resumed_and_cancelled() -> Result<()> {
     ensure!(task["state"] == "cancelled", "{task}");
     let (status, answer) = running.site.call_worker("POST", &path).await?;
     ensure!(status == 409, "{status} {answer}");
-    running.stop().await
+    running.end().await
 }
 
 /// `dts` shows a paused full sync in its status and its metrics.

@@ -25,76 +25,73 @@ use crate::{failover, mariadb_failover};
 /// How often `event-worker` asks how far its listeners are.
 const LAG_ASKED_EVERY: Duration = Duration::from_secs(1);
 
-impl Running {
-    /// What `dts` says that was lost.
-    pub(super) async fn loss(&self) -> Result<Value> {
-        Ok(self.site.ask_dts("/api/v1/status").await?["lostTransactions"].clone())
-    }
+/// What `dts` says that was lost.
+pub(super) async fn loss(running: &Running) -> Result<Value> {
+    Ok(running.site.ask_dts("/api/v1/status").await?["lostTransactions"].clone())
+}
 
-    /// Does as `docs/full-sync.md` says: lets the listener come to where the bus ends now, carries
-    /// out what is proposed, and gives since when whatever is there was handled.
-    pub(super) async fn make_right(&self, loss: &Value) -> Result<u64> {
-        self.catch_up().await?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        let proposed = loss["fullSyncs"].as_array().context("nothing is proposed")?;
-        for command in proposed.iter().filter_map(Value::as_str) {
-            self.carry_out(&command.replace("LISTENER", "search")).await?;
-        }
-        self.carry_out("event-worker full-sync watch").await?;
-        self.catch_up().await?;
-        Ok(u64::try_from(since)?)
+/// Does as `docs/full-sync.md` says: lets the listener come to where the bus ends now, carries
+/// out what is proposed, and gives since when whatever is there was handled.
+pub(super) async fn make_right(running: &Running, loss: &Value) -> Result<u64> {
+    catch_up(running).await?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let proposed = loss["fullSyncs"].as_array().context("nothing is proposed")?;
+    for command in proposed.iter().filter_map(Value::as_str) {
+        carry_out(running, &command.replace("LISTENER", "search")).await?;
     }
+    carry_out(running, "event-worker full-sync watch").await?;
+    catch_up(running).await?;
+    Ok(u64::try_from(since)?)
+}
 
-    /// Runs a command as one does who copies it.
-    async fn carry_out(&self, command: &str) -> Result<()> {
-        let programs = program("event-worker")?;
-        let programs = programs.parent().context("no folder")?.display().to_string();
-        let line = format!("PATH={programs}:$PATH {command} --config db_event_listener.toml");
-        let (status, output) = self.site.run("command", &["sh", "-c", &line])?.told().await?;
-        ensure!(status.success(), "{command}: {status}\n{output}");
-        Ok(())
-    }
+/// Runs a command as one does who copies it.
+async fn carry_out(running: &Running, command: &str) -> Result<()> {
+    let programs = program("event-worker")?;
+    let programs = programs.parent().context("no folder")?.display().to_string();
+    let line = format!("PATH={programs}:$PATH {command} --config db_event_listener.toml");
+    let (status, output) = running.site.run("command", &["sh", "-c", &line])?.told().await?;
+    ensure!(status.success(), "{command}: {status}\n{output}");
+    Ok(())
+}
 
-    /// Waits until the listener has handled all that is in the bus now.
-    async fn catch_up(&self) -> Result<()> {
-        tokio::time::sleep(LAG_ASKED_EVERY * 2).await;
-        let ends = self.partitions("end").await?;
-        wait_until("the listener catches up", PATIENCE, async || {
-            let committed = self.partitions("committed").await.unwrap_or_default();
-            ends.iter().all(|(partition, end)| committed.get(partition) >= Some(end))
-        })
-        .await
-    }
+/// Waits until the listener has handled all that is in the bus now.
+async fn catch_up(running: &Running) -> Result<()> {
+    tokio::time::sleep(LAG_ASKED_EVERY * 2).await;
+    let ends = partitions(running, "end").await?;
+    wait_until("the listener catches up", PATIENCE, async || {
+        let committed = partitions(running, "committed").await.unwrap_or_default();
+        ends.iter().all(|(partition, end)| committed.get(partition) >= Some(end))
+    })
+    .await
+}
 
-    async fn partitions(&self, what: &str) -> Result<BTreeMap<String, u64>> {
-        let listener = self.site.ask_worker("/api/v1/listeners/search").await?;
-        let all = listener["partitions"].as_array().with_context(|| listener.to_string())?;
-        let place =
-            |of: &Value| (format!("{} {}", of["topic"], of["partition"]), of[what].as_u64());
-        Ok(all.iter().map(place).filter_map(|(name, at)| Some((name, at?))).collect())
-    }
+async fn partitions(running: &Running, what: &str) -> Result<BTreeMap<String, u64>> {
+    let listener = running.site.ask_worker("/api/v1/listeners/search").await?;
+    let all = listener["partitions"].as_array().with_context(|| listener.to_string())?;
+    let place = |of: &Value| (format!("{} {}", of["topic"], of["partition"]), of[what].as_u64());
+    Ok(all.iter().map(place).filter_map(|(name, at)| Some((name, at?))).collect())
+}
 
-    /// The listener's picture, without the rows that it was given nothing of since a moment, is the
-    /// table. Gives also the rows that were left out.
-    pub(super) async fn is_right(&self, since: u64) -> Result<(Picture, Vec<i64>)> {
-        let mut server = self.mysql.connect().await?;
-        let recorded = self.site.path("search");
-        let mut last = None;
-        let outcome = wait_until("the listener knows the table", PATIENCE, async || {
-            let Ok(mut picture) = Picture::read_by(&recorded, "item", Versions::MayGoBack) else {
-                return false;
-            };
-            let gone = picture.forget_older_than(since);
-            let checked = picture.check(&mut server, TABLE).await;
-            let is_right = checked.is_ok();
-            last = Some((checked, picture, gone));
-            is_right
-        })
-        .await;
-        let (checked, picture, gone) = last.context("nothing is recorded")?;
-        checked?;
-        outcome.map(|()| (picture, gone))
-    }
+/// The listener's picture, without the rows that it was given nothing of since a moment, is the
+/// table. Gives also the rows that were left out.
+pub(super) async fn is_right(running: &Running, since: u64) -> Result<(Picture, Vec<i64>)> {
+    let mut server = running.mysql.connect().await?;
+    let recorded = running.site.path("search");
+    let mut last = None;
+    let outcome = wait_until("the listener knows the table", PATIENCE, async || {
+        let Ok(mut picture) = Picture::read_by(&recorded, "item", Versions::MayGoBack) else {
+            return false;
+        };
+        let gone = picture.forget_older_than(since);
+        let checked = picture.check(&mut server, TABLE).await;
+        let is_right = checked.is_ok();
+        last = Some((checked, picture, gone));
+        is_right
+    })
+    .await;
+    let (checked, picture, gone) = last.context("nothing is recorded")?;
+    checked?;
+    outcome.map(|()| (picture, gone))
 }
 
 /// What is lost: rows changed, deleted, given other keys, and made.
@@ -135,13 +132,13 @@ async fn lose(test: &str, flavor: &str) -> Result<()> {
     let running = &servers.running;
     let (rows, _) = slow();
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), 100, seed());
-    let loss = running.loss().await?;
+    let loss = loss(running).await?;
     let proposed = "event-worker full-sync start -t LISTENER synced.item";
     ensure!(loss["fullSyncs"] == json!([proposed]), "{loss}");
     ensure!(running.dts.output().contains(proposed), "{}", running.dts.output());
-    let since = running.make_right(&loss).await?;
+    let since = make_right(running, &loss).await?;
     writers.stop().await?;
-    let (picture, gone) = running.is_right(since).await?;
+    let (picture, gone) = is_right(running, since).await?;
     // Neither a full sync nor a change tells of these: they never were, on this server.
     let changed_keys = i64::try_from(rows)? / 100;
     println!("{flavor}: {} rows synced, {} removed, {loss}", picture.synced, gone.len());

@@ -11,19 +11,19 @@ use e2e::{
 };
 use mysql_async::prelude::Queryable;
 
-use super::{Kind, Running, SCHEMA, TABLE};
+use super::{Kind, Running, SCHEMA, TABLE, start};
 
 /// Slow enough to do something in its middle.
 const SLOW: &str = "maxRate = 5000\nchunkBytes = \"128KiB\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_altered_is_read_again_in_its_new_shape() -> Result<()> {
-    let running = Running::start("full-sync-altered", (Kind::Log, 20_000), SLOW).await?;
-    let writers = Writers::start(&running.url, (TABLE, 20_000), 500, seed());
+    let running = start("full-sync-altered", (Kind::Log, 20_000), SLOW).await?;
+    let writers = Writers::start(&running.mysql.url(), (TABLE, 20_000), 500, seed());
     let id = running.sync("search", "").await?;
     running.amid(&id).await?;
-    running.query(&format!("ALTER TABLE {TABLE} ADD note VARCHAR(9) DEFAULT 'new'")).await?;
-    running.query(&format!("CREATE TABLE {SCHEMA}.elsewhere (a INT)")).await?;
+    running.execute(&[&format!("ALTER TABLE {TABLE} ADD note VARCHAR(9) DEFAULT 'new'")]).await?;
+    running.execute(&[&format!("CREATE TABLE {SCHEMA}.elsewhere (a INT)")]).await?;
     running.done(&id).await?;
     // The writers name no columns.
     let _ = writers.stop().await;
@@ -37,27 +37,31 @@ async fn a_table_that_is_altered_is_read_again_in_its_new_shape() -> Result<()> 
     newest.retain(|_, (action, _)| *action != "delete");
     let older = newest.iter().find(|(_, (_, data))| !data.contains("\"note\":\"new\""));
     ensure!(older.is_none() && newest.len() > 10_000, "{older:?} of {}", newest.len());
-    running.stop().await
+    running.end().await
 }
 
 /// As gh-ost does it: the binlog has the rows of the new table under another name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_another_takes_the_place_of_is_sent_again() -> Result<()> {
-    let running = Running::start("full-sync-swapped", (Kind::Log, 20_000), SLOW).await?;
-    running.query(&format!("CREATE TABLE {SCHEMA}.new LIKE {TABLE}")).await?;
-    running.query(&format!("INSERT INTO {SCHEMA}.new SELECT id, v + 1, t FROM {TABLE}")).await?;
+    let running = start("full-sync-swapped", (Kind::Log, 20_000), SLOW).await?;
+    running.execute(&[&format!("CREATE TABLE {SCHEMA}.new LIKE {TABLE}")]).await?;
+    running
+        .execute(&[&format!("INSERT INTO {SCHEMA}.new SELECT id, v + 1, t FROM {TABLE}")])
+        .await?;
     let id = running.sync("search", "").await?;
     running.amid(&id).await?;
-    running.query(&format!("RENAME TABLE {TABLE} TO synced.old, synced.new TO {TABLE}")).await?;
+    running
+        .execute(&[&format!("RENAME TABLE {TABLE} TO synced.old, synced.new TO {TABLE}")])
+        .await?;
     let task = running.done(&id).await?;
     ensure!(task["rows"] == 20_000, "{task}");
     running.complete("search").await?;
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
-    let running = Running::start("full-sync-dropped", (Kind::Log, 20_000), SLOW).await?;
+    let running = start("full-sync-dropped", (Kind::Log, 20_000), SLOW).await?;
     for (statement, reasons) in [
         ("TRUNCATE TABLE synced.item", &["TRUNCATE or DROP"][..]),
         // Whoever says so first, the stream or the server.
@@ -65,31 +69,31 @@ async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
     ] {
         let id = running.sync("search", "").await?;
         running.amid(&id).await?;
-        running.query(statement).await?;
+        running.execute(&[statement]).await?;
         let task = running.ended(&id).await?;
         let error = task["error"].as_str().unwrap_or_default();
         let is_told = reasons.iter().any(|reason| error.contains(reason));
         ensure!(task["state"] == "failed" && is_told, "{task}");
-        running.query(&format!("DROP TABLE IF EXISTS {TABLE}")).await?;
+        running.execute(&[&format!("DROP TABLE IF EXISTS {TABLE}")]).await?;
         let mut server = running.mysql.connect().await?;
         e2e::writers::create_versioned(&mut server, TABLE, 20_000).await?;
     }
     let id = running.sync("search", "").await?;
     running.amid(&id).await?;
-    running.query(&format!("RENAME TABLE {TABLE} TO {SCHEMA}.other")).await?;
+    running.execute(&[&format!("RENAME TABLE {TABLE} TO {SCHEMA}.other")]).await?;
     let task = running.ended(&id).await?;
     let error = task["error"].as_str().unwrap_or_default();
     ensure!(task["state"] == "failed" && error.contains("dropped or renamed"), "{task}");
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_gets_another_key_ends_its_full_sync() -> Result<()> {
-    let running = Running::start("full-sync-key", (Kind::Log, 20_000), SLOW).await?;
+    let running = start("full-sync-key", (Kind::Log, 20_000), SLOW).await?;
     let id = running.sync("search", "").await?;
     running.amid(&id).await?;
     running
-        .query(&format!("ALTER TABLE {TABLE} DROP PRIMARY KEY, ADD PRIMARY KEY (id, v)"))
+        .execute(&[&format!("ALTER TABLE {TABLE} DROP PRIMARY KEY, ADD PRIMARY KEY (id, v)")])
         .await?;
     let task = running.ended(&id).await?;
     let error = task["error"].as_str().unwrap_or_default();
@@ -97,13 +101,13 @@ async fn a_table_that_gets_another_key_ends_its_full_sync() -> Result<()> {
     let again = running.sync("search", "").await?;
     running.done(&again).await?;
     running.complete("search").await?;
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_whose_changes_lack_columns_are_read_again() -> Result<()> {
-    let running = Running::start("full-sync-minimal", (Kind::Log, 20_000), SLOW).await?;
-    running.query("SET GLOBAL binlog_row_image = 'MINIMAL'").await?;
+    let running = start("full-sync-minimal", (Kind::Log, 20_000), SLOW).await?;
+    running.execute(&["SET GLOBAL binlog_row_image = 'MINIMAL'"]).await?;
     let id = running.sync("search", "").await?;
     let mut server = running.mysql.connect().await?;
     // Updates that log only `v`, everywhere in the table, while it is read.
@@ -124,7 +128,7 @@ async fn rows_whose_changes_lack_columns_are_read_again() -> Result<()> {
     })
     .await;
     outcome.with_context(|| format!("{last:?}, expected {expected:?}; {version} updates"))?;
-    running.stop().await
+    running.end().await
 }
 
 /// How many rows are known, the sum of their versions, and how many have their text.
@@ -143,9 +147,11 @@ fn whole(recording: &Recording) -> (i64, i64, i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_without_a_key_is_read_at_one_moment() -> Result<()> {
     let more = "chunkBytes = \"128KiB\"\nmaxKeylessRows = 30000";
-    let mut running = Running::start("full-sync-keyless", (Kind::Log, 20_000), more).await?;
-    running.query(&format!("ALTER TABLE {TABLE} DROP PRIMARY KEY, MODIFY id BIGINT NULL")).await?;
-    let writers = Writers::start(&running.url, (TABLE, 20_000), 20, seed());
+    let mut running = start("full-sync-keyless", (Kind::Log, 20_000), more).await?;
+    running
+        .execute(&[&format!("ALTER TABLE {TABLE} DROP PRIMARY KEY, MODIFY id BIGINT NULL")])
+        .await?;
+    let writers = Writers::start(&running.mysql.url(), (TABLE, 20_000), 20, seed());
     let id = running.sync("search", "").await?;
     running.amid(&id).await.ok();
     running.dts.kill().await?;
@@ -161,7 +167,7 @@ async fn a_table_without_a_key_is_read_at_one_moment() -> Result<()> {
         running.site.call_worker("GET", "/?table=item&listenerid=search").await?
     };
     ensure!(status == 422 && answer.to_string().contains("maxKeylessRows"), "{status} {answer}");
-    running.stop().await
+    running.end().await
 }
 
 /// Waits until the listener knows the rows of a table without a key, each by all that it has.
@@ -193,7 +199,7 @@ async fn wait_for_rows(running: &Running) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_table_is_sent_by_its_key() -> Result<()> {
-    let running = Running::start("full-sync-part", (Kind::Log, 5_000), "").await?;
+    let running = start("full-sync-part", (Kind::Log, 5_000), "").await?;
     let id = running.sync("search", "&pk=id&offset=1000&maxOffset=1999").await?;
     let task = running.done(&id).await?;
     ensure!(task["rows"] == 1000, "{task}");
@@ -214,14 +220,16 @@ async fn a_part_of_a_table_is_sent_by_its_key() -> Result<()> {
         let (found, answer) = running.site.call_worker("GET", &path).await?;
         ensure!(found == status, "{more}: {found} {answer}");
     }
-    running.stop().await
+    running.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_without_rows_are_done_one_after_the_other() -> Result<()> {
-    let running = Running::start("full-sync-empty", (Kind::Log, 10), "parallel = 1").await?;
+    let running = start("full-sync-empty", (Kind::Log, 10), "parallel = 1").await?;
     for n in 0..3 {
-        running.query(&format!("CREATE TABLE {SCHEMA}.empty_{n} (id INT PRIMARY KEY)")).await?;
+        running
+            .execute(&[&format!("CREATE TABLE {SCHEMA}.empty_{n} (id INT PRIMARY KEY)")])
+            .await?;
     }
     let path = "/?table=empty_*&listenerid=search";
     let (status, answer) = running.site.call_worker("GET", path).await?;
@@ -231,5 +239,5 @@ async fn tables_without_rows_are_done_one_after_the_other() -> Result<()> {
     for task in tasks {
         running.done(task["id"].as_str().context("no id")?).await?;
     }
-    running.stop().await
+    running.end().await
 }
