@@ -42,6 +42,15 @@ impl Topics {
         Ok(Self { events })
     }
 
+    /// The same without blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Topics::read`].
+    pub async fn read_aside(address: String, prefix: &'static str) -> Result<Self> {
+        tokio::task::spawn_blocking(move || Self::read(&address, prefix)).await?
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.events.len()

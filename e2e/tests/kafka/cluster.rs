@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     binlog,
     processes::Process,
-    programs::{Site, recording_listener},
+    programs::Site,
     servers::{Kafka, Mysql},
     topics::Topics,
 };
@@ -28,13 +28,13 @@ const SETTINGS: [&str; 7] = [
     "share.coordinator.state.topic.min.isr=2",
 ];
 
-struct Running {
+struct Cluster {
     site: Site,
     mysql: Mysql,
     brokers: Vec<Kafka>,
 }
 
-impl Running {
+impl Cluster {
     async fn start() -> Result<(Self, Process, Process)> {
         let mut site = Site::new("cluster")?;
         let mysql = site.start_mysql().await?;
@@ -45,7 +45,7 @@ impl Running {
         let addresses: Vec<String> = brokers.iter().map(Kafka::address).collect();
         site.use_kafka(&addresses.join(","), "partitions = 2\nreplication = 3\n");
         site.configure_dts(&mysql.address(), SCHEMA)?;
-        site.configure_worker(&recording_listener("all", &site.path("recorded"), &[])?)?;
+        site.record(&[])?;
         mysql.execute(&["CREATE DATABASE cluster"]).await?;
         let (dts, worker) = (site.start_dts()?, site.start_worker()?);
         Ok((Self { site, mysql, brokers }, dts, worker))
@@ -57,7 +57,7 @@ impl Running {
     }
 
     async fn all_handled(&self, what: &str) -> Result<()> {
-        let all = self.site.wait_for_all(&self.site.path("recorded"), &self.mysql, SCHEMA).await;
+        let all = self.site.wait_for_all(&self.site.recorded(), &self.mysql, SCHEMA).await;
         all.map(drop).with_context(|| what.to_owned())
     }
 }
@@ -65,40 +65,39 @@ impl Running {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: scripts/test.sh --all runs it"]
 async fn a_cluster_of_three_brokers_is_used_while_each_of_them_is_away_for_a_while() -> Result<()> {
-    let (mut running, dts, worker) = Running::start().await?;
+    let (mut cluster, dts, worker) = Cluster::start().await?;
     for table in 0..TABLES {
         let new =
             format!("CREATE TABLE cluster.t{table} (id INT PRIMARY KEY AUTO_INCREMENT, a INT)");
-        running.mysql.execute(&[&new]).await?;
-        running.insert(table).await?;
+        cluster.mysql.execute(&[&new]).await?;
+        cluster.insert(table).await?;
     }
-    running.all_handled("the first rows of new tables").await?;
-    for broker in 0..running.brokers.len() {
-        running.brokers[broker].kill().await?;
-        running.insert(broker).await?;
-        running.brokers[broker].restart().await?;
-        running.insert(broker).await?;
-        running.all_handled("a rolling restart").await?;
+    cluster.all_handled("the first rows of new tables").await?;
+    for broker in 0..cluster.brokers.len() {
+        cluster.brokers[broker].kill().await?;
+        cluster.insert(broker).await?;
+        cluster.brokers[broker].restart().await?;
+        cluster.insert(broker).await?;
+        cluster.all_handled("a rolling restart").await?;
     }
     for broker in [1, 2] {
-        running.brokers[broker].signal("STOP").await?;
+        cluster.brokers[broker].signal("STOP").await?;
         for table in 0..20 {
-            running.insert(table).await?;
+            cluster.insert(table).await?;
         }
         tokio::time::sleep(HANG).await;
-        running.all_handled("a broker hangs").await?;
-        running.brokers[broker].signal("CONT").await?;
+        cluster.all_handled("a broker hangs").await?;
+        cluster.brokers[broker].signal("CONT").await?;
     }
-    running.insert(0).await?;
-    running.all_handled("all are back").await?;
-    let expected = binlog::event_ids(&running.mysql, SCHEMA).await?;
-    let address = running.brokers[0].address();
-    let topics = tokio::task::spawn_blocking(move || Topics::read(&address, "e2e.cluster."));
-    topics.await??.check_once(&expected)?;
+    cluster.insert(0).await?;
+    cluster.all_handled("all are back").await?;
+    let expected = binlog::event_ids(&cluster.mysql, SCHEMA).await?;
+    let address = cluster.brokers[0].address();
+    Topics::read_aside(address, "e2e.cluster.").await?.check_once(&expected)?;
     for (name, process) in [("dts", &dts), ("event-worker", &worker)] {
         ensure!(!process.output().contains(" ERROR dts: "), "{name}: {}", process.output());
     }
-    let Running { site, mysql, brokers } = running;
+    let Cluster { site, mysql, brokers } = cluster;
     drop((dts, worker, mysql, brokers));
     site.wait_until_empty().await?;
     site.remove()

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
-    programs::{Site, recording_listener},
     recording::{Event, Recording},
-    servers::Kafka,
+    running::Source,
 };
 
 const ROWS: usize = 40;
@@ -18,9 +17,8 @@ fn keys(row: usize) -> [String; 4] {
 }
 
 /// Of all events, those of each row in the order in which they were handled.
-fn by_row(recorded: &std::path::Path) -> BTreeMap<usize, Vec<Event>> {
+fn by_row(recording: Recording) -> BTreeMap<usize, Vec<Event>> {
     let mut rows: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
-    let Ok(recording) = Recording::read(recorded) else { return rows };
     for event in recording.calls.into_iter().flat_map(|call| call.events) {
         let digits = event.pk.get().chars().filter(char::is_ascii_digit);
         let row = digits.collect::<String>().parse().unwrap_or(ROWS);
@@ -31,10 +29,7 @@ fn by_row(recorded: &std::path::Path) -> BTreeMap<usize, Vec<Event>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_differ_in_case_or_accents_keep_their_order() -> Result<()> {
-    let mut site = Site::new("kafka-equal-keys")?;
-    let mysql = site.start_mysql().await?;
-    let kafka = Kafka::start(&site.path("kafka")).await?;
-    site.use_kafka(&kafka.address(), "");
+    let source = Source::start("kafka-equal-keys").await?.over_kafka("").await?;
     let mut statements = vec![
         "CREATE DATABASE same".to_owned(),
         "CREATE TABLE same.t (code VARCHAR(40) PRIMARY KEY, n INT) CHARSET utf8mb4".to_owned(),
@@ -50,14 +45,10 @@ async fn keys_that_differ_in_case_or_accents_keep_their_order() -> Result<()> {
         ]);
     }
     let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
-    mysql.execute(&statements).await?;
-    site.configure_dts(&mysql.address(), "same")?;
-    let recorded = site.path("recorded");
-    site.configure_worker(&recording_listener("all", &recorded, &[])?)?;
-    let (dts, worker) = (site.start_dts()?, site.start_worker()?);
+    let running = source.capture("same", &statements).await?.run()?;
     let mut rows = BTreeMap::new();
     wait_until("all is handled", PATIENCE, async || {
-        rows = by_row(&recorded);
+        rows = by_row(running.site.recording());
         let last = |events: &Vec<Event>| events.iter().any(|event| event.data.get().contains(":3"));
         rows.len() == ROWS && rows.values().all(last)
     })
@@ -69,6 +60,5 @@ async fn keys_that_differ_in_case_or_accents_keep_their_order() -> Result<()> {
         let partition = events[0].bus.partition;
         ensure!(events.iter().all(|event| event.bus.partition == partition), "{row}: {told:?}");
     }
-    drop((dts, worker, kafka, mysql));
-    site.remove()
+    running.end().await
 }

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     binlog,
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, size},
+    programs::size,
+    running::Source,
     servers::{Kafka, Mysql, execute},
     topics::{Topics, read_records},
 };
@@ -39,39 +40,25 @@ const TICK: Duration = Duration::from_millis(100);
 /// MySQL makes a transaction of gigabytes in minutes.
 const LONG: Duration = Duration::from_mins(20);
 
-struct Running {
-    site: Site,
-    mysql: Mysql,
-    kafka: Kafka,
+/// A source, and a `dts` that has published one row of it.
+struct Huge {
+    source: Source,
     dts: Process,
 }
 
-impl Running {
+impl Huge {
     async fn start() -> Result<Self> {
-        let mut site = Site::new("kafka-huge")?;
-        let mysql = site.start_mysql().await?;
-        let kafka = Kafka::start(&site.path("kafka")).await?;
         let tables = [
             "CREATE DATABASE huge",
             "CREATE TABLE huge.big (id INT PRIMARY KEY, text VARCHAR(1100) CHARSET ascii)",
             "CREATE TABLE huge.other (id INT PRIMARY KEY AUTO_INCREMENT, a INT)",
             "INSERT INTO huge.other (a) VALUES (0)",
         ];
-        mysql.execute(&tables).await?;
-        site.use_kafka(&kafka.address(), "");
-        site.configure_dts(&mysql.address(), SCHEMA)?;
-        let dts = site.start_dts()?;
-        let running = Self { site, mysql, kafka, dts };
-        wait_until("dts publishes", PATIENCE, async || {
-            running.status().await.pointer("/accounting/published").and_then(Value::as_u64)
-                == Some(1)
-        })
-        .await?;
-        Ok(running)
-    }
-
-    async fn status(&self) -> Value {
-        self.site.status().await
+        let source = Source::start("kafka-huge").await?.over_kafka("").await?;
+        let source = source.capture(SCHEMA, &tables).await?;
+        let dts = source.site.start_dts()?;
+        source.site.wait_for_exactly(1).await?;
+        Ok(Self { source, dts })
     }
 
     /// Kills `dts` when more than `durable` records of the transaction are, and starts it again;
@@ -79,7 +66,7 @@ impl Running {
     async fn kill_beyond(&mut self, durable: u64, rows: u64) -> Result<Option<u64>> {
         let (mut seen, mut is_over) = (0, false);
         wait_until("a part of the transaction is durable", LONG, async || {
-            let status = self.status().await;
+            let status = self.source.site.status().await;
             let count = |at: &str| status.pointer(at).and_then(Value::as_u64).unwrap_or(0);
             seen = count("/position/skip");
             is_over = count("/accounting/published") > rows;
@@ -91,7 +78,7 @@ impl Running {
         }
         self.check_memory(&format!("{seen} records durable, killed"))?;
         self.dts.kill().await?;
-        self.dts = self.site.start_dts()?;
+        self.dts = self.source.site.start_dts()?;
         Ok(Some(seen))
     }
 
@@ -104,7 +91,7 @@ impl Running {
 
     async fn count(&self, table: &str) -> Result<u64> {
         let query = format!("SELECT COUNT(*) FROM huge.{table}");
-        let count: Option<u64> = self.mysql.connect().await?.query_first(query).await?;
+        let count: Option<u64> = self.source.mysql.connect().await?.query_first(query).await?;
         count.context("no count")
     }
 }
@@ -252,43 +239,41 @@ async fn a_huge_transaction_is_there_exactly_once_though_dts_is_killed_in_the_mi
 {
     let bytes = size(200 << 20, 3 << 30);
     let rows = bytes / ROW_BYTES;
-    let mut running = Running::start().await?;
+    let mut huge = Huge::start().await?;
     let (stop, other_rows) = (Arc::new(AtomicBool::new(false)), Arc::default());
-    let watched = watch(&running.kafka, Arc::clone(&other_rows));
-    let ticks = tick(&running.mysql, &stop);
+    let watched = watch(huge.source.kafka()?, Arc::clone(&other_rows));
+    let ticks = tick(&huge.source.mysql, &stop);
     let began = Instant::now();
-    let made = insert_all(&running.mysql, rows);
+    let made = insert_all(&huge.source.mysql, rows);
     let (mut durable, mut kills) = (0, 0);
     for kill in 1..=KILLS {
         let beyond = durable.max(rows * kill / (KILLS + 2));
-        let Some(seen) = running.kill_beyond(beyond, rows).await? else { break };
+        let Some(seen) = huge.kill_beyond(beyond, rows).await? else { break };
         (durable, kills) = (seen, kill);
     }
     ensure!(kills > 0, "it was over before dts could be killed in its middle");
     made.await??;
     stop.store(true, Ordering::Relaxed);
     ticks.await??;
-    let expected = rows + running.count("other").await?;
+    let expected = rows + huge.count("other").await?;
     wait_until("all is published", LONG, async || {
-        let status = running.status().await;
+        let status = huge.source.site.status().await;
         status.pointer("/accounting/published").and_then(Value::as_u64) == Some(expected)
     })
     .await?;
     println!("{rows} rows, {} MiB, made and published in {:.1?}", bytes >> 20, began.elapsed());
-    running.check_memory("at the end")?;
+    huge.check_memory("at the end")?;
     let _ = other_rows.set(expected - rows);
     let lags = watched.await??;
-    let address = running.kafka.address();
+    let address = huge.source.kafka()?.address();
     let found = tokio::task::spawn_blocking(move || check_big(&address, rows)).await??;
     check_lags(lags, found.committed)?;
     if bytes < 1 << 30 {
-        let ids = binlog::event_ids(&running.mysql, SCHEMA).await?;
-        let address = running.kafka.address();
-        let topics = tokio::task::spawn_blocking(move || Topics::read(&address, "e2e.huge."));
-        topics.await??.check_once(&ids)?;
+        let ids = binlog::event_ids(&huge.source.mysql, SCHEMA).await?;
+        let address = huge.source.kafka()?.address();
+        Topics::read_aside(address, "e2e.huge.").await?.check_once(&ids)?;
     }
-    let Running { site, mysql, kafka, dts } = running;
-    drop((mysql, kafka, dts));
-    site.wait_until_empty().await?;
-    site.remove()
+    let Huge { source, dts } = huge;
+    drop(dts);
+    source.end().await
 }

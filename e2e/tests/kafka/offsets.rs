@@ -4,9 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
-    programs::{Site, program, recording_listener},
-    recording::Recording,
-    servers::{Kafka, Mysql, kafka_tool},
+    programs::{REFUSED, program},
+    running::Source,
+    servers::kafka_tool,
 };
 use rdkafka::{
     ClientConfig,
@@ -17,47 +17,42 @@ use serde_json::Value;
 const SCHEMA: &str = "moves";
 const TOPIC: &str = "e2e.moves.t";
 const GROUP: &str = "e2e.listener.all";
-const REFUSED: i32 = 69;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 
-struct Running {
-    site: Site,
-    mysql: Mysql,
-    kafka: Kafka,
+/// A table whose topic is moved about.
+struct Moves {
+    source: Source,
 }
 
-impl Running {
+impl Moves {
     /// Servers and configs; no program runs yet. The listener begins with what comes from now on.
     async fn prepare(test: &str) -> Result<Self> {
-        let mut site = Site::new(test)?;
-        let mysql = site.start_mysql().await?;
-        let kafka = Kafka::start(&site.path("kafka")).await?;
-        site.use_kafka(&kafka.address(), "partitions = 3\n");
-        site.configure_dts(&mysql.address(), SCHEMA)?;
-        let listener = recording_listener("all", &site.path("recorded"), &[])?;
-        let listener = listener.replace("start = \"earliest\"", "start = \"latest\"");
-        site.configure_worker(&format!("{listener}subscribe = {{ moves = [\"*\"] }}\n"))?;
-        mysql.execute(&["CREATE DATABASE moves"]).await?;
-        Ok(Self { site, mysql, kafka })
+        let source = Source::start(test).await?.over_kafka("partitions = 3\n").await?;
+        let source = source.capture(SCHEMA, &["CREATE DATABASE moves"]).await?;
+        let config = "db_event_listener.toml";
+        source.site.amend(config, "start = \"earliest\"", "start = \"latest\"")?;
+        let subscribed = "subscribe = { moves = [\"*\"] }\nworkers = ";
+        source.site.amend(config, "workers = ", subscribed)?;
+        Ok(Self { source })
     }
 
     /// `dts` and the listener run, and have handled some rows of one table.
     async fn start(test: &str) -> Result<(Self, Process, Process)> {
-        let running = Self::prepare(test).await?;
-        let worker = running.site.start_worker()?;
-        running.listener("standby", &[]).await?;
-        running.execute("CREATE TABLE moves.t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)").await?;
-        running.insert("t", 20).await?;
-        let dts = running.site.start_dts()?;
-        running.all_handled().await?;
-        Ok((running, dts, worker))
+        let moves = Self::prepare(test).await?;
+        let worker = moves.source.site.start_worker()?;
+        moves.listener("standby", &[]).await?;
+        moves.execute("CREATE TABLE moves.t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)").await?;
+        moves.insert("t", 20).await?;
+        let dts = moves.source.site.start_dts()?;
+        moves.all_handled().await?;
+        Ok((moves, dts, worker))
     }
 
     async fn execute(&self, statement: &str) -> Result<()> {
-        self.mysql.execute(&[statement]).await
+        self.source.execute(&[statement]).await
     }
 
     async fn insert(&self, table: &str, rows: usize) -> Result<()> {
@@ -67,23 +62,18 @@ impl Running {
 
     /// Every change that MySQL made was given to the handler.
     async fn all_handled(&self) -> Result<()> {
-        self.site.wait_for_all(&self.site.path("recorded"), &self.mysql, SCHEMA).await?;
+        self.source
+            .site
+            .wait_for_all(&self.source.site.recorded(), &self.source.mysql, SCHEMA)
+            .await?;
         Ok(())
-    }
-
-    async fn published(&self, records: u64) -> Result<()> {
-        wait_until("it is published", PATIENCE, async || {
-            let status = self.site.status().await;
-            status.pointer("/accounting/published").and_then(Value::as_u64) == Some(records)
-        })
-        .await
     }
 
     /// Waits until the listener is in this state, and its error, if it has one, says all of this.
     async fn listener(&self, state: &str, said: &[&str]) -> Result<()> {
         let mut last = Value::Null;
         let outcome = wait_until("the listener says how it is", PATIENCE, async || {
-            last = self.site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
+            last = self.source.site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
             let error = last["error"].to_string();
             last["state"] == state && said.iter().all(|part| error.contains(part))
         });
@@ -95,7 +85,7 @@ impl Running {
     }
 
     async fn tool(&self, class: &str, arguments: &[&str]) -> Result<String> {
-        let address = self.kafka.address();
+        let address = self.source.kafka()?.address();
         kafka_tool(class, &[&["--bootstrap-server", &address], arguments].concat()).await
     }
 
@@ -105,7 +95,7 @@ impl Running {
         let verb = ["listener", "reset", "-t", "all", "--to", to];
         let config = ["--config", "db_event_listener.toml"];
         let command = [&[path.as_str()], &verb[..], &config].concat();
-        let mut reset = self.site.run("reset", &command)?;
+        let mut reset = self.source.site.run("reset", &command)?;
         ensure!(reset.ended().await?.success(), "{}", reset.output());
         println!("{}", reset.output());
         Ok(())
@@ -124,8 +114,9 @@ impl Running {
 
     /// Writes a change of another program into a partition.
     fn write_by_hand(&self, partition: i32, id: &str) -> Result<()> {
-        let producer: BaseProducer =
-            ClientConfig::new().set("bootstrap.servers", self.kafka.address()).create()?;
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", self.source.kafka()?.address())
+            .create()?;
         let event = format!(
             r#"{{"EvId":"{id}","Schema":"moves","TableName":"t","Action":"insert","PK":{{"id":0}},"Data":{{"id":0,"a":1}},"Origin":"binlog","Ts":1700000000123,"Source":{{"serverId":1,"file":"binlog.000001","pos":4,"row":0}}}}"#
         );
@@ -136,18 +127,10 @@ impl Running {
     }
 
     async fn handled_by_hand(&self, id: &str) -> Result<()> {
-        let path = self.site.path("recorded");
         wait_until("the record is handled", PATIENCE, async || {
-            Recording::read(&path).is_ok_and(|recording| recording.done_ids().contains(id))
+            self.source.site.recording().done_ids().contains(id)
         })
         .await
-    }
-
-    async fn end(self) -> Result<()> {
-        let Self { site, mysql, kafka } = self;
-        drop((mysql, kafka));
-        site.wait_until_empty().await?;
-        site.remove()
     }
 }
 
@@ -159,97 +142,97 @@ async fn stop(mut process: Process) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_after_the_listener_began_is_handled_from_its_first_record() -> Result<()> {
-    let (running, dts, worker) = Running::start("moves-later").await?;
-    running.execute("CREATE TABLE moves.later (id INT PRIMARY KEY AUTO_INCREMENT, a INT)").await?;
-    running.insert("later", 50).await?;
-    running.all_handled().await?;
+    let (moves, dts, worker) = Moves::start("moves-later").await?;
+    moves.execute("CREATE TABLE moves.later (id INT PRIMARY KEY AUTO_INCREMENT, a INT)").await?;
+    moves.insert("later", 50).await?;
+    moves.all_handled().await?;
     drop((dts, worker));
-    running.end().await
+    moves.source.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_has_grown_keeps_its_keys_in_place_and_is_read_whole() -> Result<()> {
-    let (running, dts, worker) = Running::start("moves-grown").await?;
-    running.tool(TOPICS, &["--alter", "--topic", TOPIC, "--partitions", "7"]).await?;
+    let (moves, dts, worker) = Moves::start("moves-grown").await?;
+    moves.tool(TOPICS, &["--alter", "--topic", TOPIC, "--partitions", "7"]).await?;
     wait_until("dts says that the topic has grown", PATIENCE, async || {
-        running.execute("UPDATE moves.t SET a = a + 1").await.is_ok()
+        moves.execute("UPDATE moves.t SET a = a + 1").await.is_ok()
             && dts.output().contains("the topic has grown")
     })
     .await?;
     ensure!(dts.output().contains("dts topics adopt"), "{}", dts.output());
     stop(dts).await?;
-    let dts = running.site.start_dts()?;
-    running.insert("t", 100).await?;
-    running.all_handled().await?;
-    let recording = Recording::read(&running.site.path("recorded"))?;
+    let dts = moves.source.site.start_dts()?;
+    moves.insert("t", 100).await?;
+    moves.all_handled().await?;
+    let recording = moves.source.site.recording();
     recording.check_order()?;
     ensure!(recording.done().all(|event| event.bus.partition < 3), "a key has moved");
     ensure!(dts.output().matches("the topic has grown").count() == 2, "{}", dts.output());
 
-    running.write_by_hand(6, "by-hand#0")?;
-    running.handled_by_hand("by-hand#0").await?;
+    moves.write_by_hand(6, "by-hand#0")?;
+    moves.handled_by_hand("by-hand#0").await?;
     drop((dts, worker));
-    running.end().await
+    moves.source.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_again_stops_dts_and_the_listener() -> Result<()> {
-    let (running, mut dts, worker) = Running::start("moves-again").await?;
-    running.tool(TOPICS, &["--delete", "--topic", TOPIC]).await?;
-    running.tool(TOPICS, &["--create", "--topic", TOPIC, "--partitions", "3"]).await?;
-    running.insert("t", 20).await?;
+    let (moves, mut dts, worker) = Moves::start("moves-again").await?;
+    moves.tool(TOPICS, &["--delete", "--topic", TOPIC]).await?;
+    moves.tool(TOPICS, &["--create", "--topic", TOPIC, "--partitions", "3"]).await?;
+    moves.insert("t", 20).await?;
     let ended = dts.ended().await?;
     ensure!(ended.code() == Some(REFUSED), "{ended}: {}", dts.output());
     for part in [TOPIC, "was deleted", "dts topics adopt"] {
         ensure!(dts.output().contains(part), "{part} is not in {}", dts.output());
     }
     let said = [TOPIC, GROUP, "deleted and made again", "event-worker listener reset"];
-    running.listener("stopped", &said).await?;
-    running.reset("earliest").await?;
-    running.listener("running", &[]).await?;
-    running.write_by_hand(1, "by-hand#0")?;
-    running.handled_by_hand("by-hand#0").await?;
+    moves.listener("stopped", &said).await?;
+    moves.reset("earliest").await?;
+    moves.listener("running", &[]).await?;
+    moves.write_by_hand(1, "by-hand#0")?;
+    moves.handled_by_hand("by-hand#0").await?;
     drop(worker);
-    running.end().await
+    moves.source.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_that_the_brokers_forgot_stop_the_listener_until_it_is_reset() -> Result<()> {
-    let (running, dts, worker) = Running::start("moves-expired").await?;
+    let (moves, dts, worker) = Moves::start("moves-expired").await?;
     stop(worker).await?;
-    running.insert("t", 20).await?;
-    running.published(40).await?;
-    running.forget_group().await?;
-    let worker = running.site.start_worker()?;
+    moves.insert("t", 20).await?;
+    moves.source.site.wait_for_exactly(40).await?;
+    moves.forget_group().await?;
+    let worker = moves.source.site.start_worker()?;
     let said = [TOPIC, GROUP, "forgotten how far", "event-worker listener reset"];
-    running.listener("stopped", &said).await?;
-    running.reset("earliest").await?;
-    running.all_handled().await?;
+    moves.listener("stopped", &said).await?;
+    moves.reset("earliest").await?;
+    moves.all_handled().await?;
     drop((dts, worker));
-    running.end().await
+    moves.source.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_retention_took_stop_the_listener_until_it_is_reset() -> Result<()> {
-    let (running, dts, worker) = Running::start("moves-retention").await?;
+    let (moves, dts, worker) = Moves::start("moves-retention").await?;
     stop(worker).await?;
-    running.insert("t", 100).await?;
-    running.published(120).await?;
+    moves.insert("t", 100).await?;
+    moves.source.site.wait_for_exactly(120).await?;
     let partitions: Vec<String> = (0..3)
         .map(|number| format!(r#"{{"topic":"{TOPIC}","partition":{number},"offset":-1}}"#))
         .collect();
-    let file = running.site.path("delete.json");
+    let file = moves.source.site.path("delete.json");
     let list = format!(r#"{{"version":1,"partitions":[{}]}}"#, partitions.join(","));
     std::fs::write(&file, list)?;
     let file = file.display().to_string();
-    running.tool(DELETE_RECORDS, &["--offset-json-file", &file]).await?;
-    let worker = running.site.start_worker()?;
+    moves.tool(DELETE_RECORDS, &["--offset-json-file", &file]).await?;
+    let worker = moves.source.site.start_worker()?;
     let said = [TOPIC, GROUP, "deleted by retention", "event-worker listener reset", "retention"];
-    running.listener("stopped", &said).await?;
-    running.reset("earliest").await?;
-    running.listener("running", &[]).await?;
-    running.write_by_hand(1, "by-hand#0")?;
-    running.handled_by_hand("by-hand#0").await?;
+    moves.listener("stopped", &said).await?;
+    moves.reset("earliest").await?;
+    moves.listener("running", &[]).await?;
+    moves.write_by_hand(1, "by-hand#0")?;
+    moves.handled_by_hand("by-hand#0").await?;
     drop((dts, worker));
-    running.end().await
+    moves.source.end().await
 }
