@@ -7,7 +7,7 @@ use e2e::{
     pair::{Pair, SCHEMA},
     processes::{PATIENCE, wait_until},
     programs::{REFUSED, Site, seed, size},
-    recording::Recording,
+    running::Source,
     servers::{Mysql, execute},
     workload::Workload,
 };
@@ -227,8 +227,7 @@ async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
     execute(&mut old, &["STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL read_only = OFF"]).await?;
     execute(&mut old, &["INSERT INTO shop.account VALUES (9002, 1.5, NOW(3), 'back')"]).await?;
     wait_until("the first host is read again", PATIENCE, async || {
-        let recording = Recording::read(&pair.site.path("recorded"));
-        recording.is_ok_and(|recording| recording.done_ids().len() == ids + 1)
+        pair.site.recording().done_ids().len() == ids + 1
     })
     .await?;
     ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());
@@ -339,27 +338,17 @@ async fn a_restored_older_backup_is_noticed() -> Result<()> {
         ("gtid", vec![], ["is a restored backup. They changed shop.t", "onLostTransactions"]),
         ("file", vec!["--gtid-mode=OFF"], ["restored from a backup", "dts position set earliest"]),
     ] {
-        let site = Site::new(&format!("restored-{name}"))?;
-        let mut mysql = Mysql::start_with("9.7", &site.path("mysql"), &options).await?;
-        let mut conn = mysql.connect().await?;
-        execute(&mut conn, &["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"])
-            .await?;
-        drop(conn);
+        let tables = ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"];
+        let source = Source::start_on(&format!("restored-{name}"), ("9.7", &options)).await?;
+        let Source { site, mut mysql, .. } = source.capture("shop", &tables).await?;
         mysql.kill().await?;
         let (data, backup) = (mysql.data(), site.path("backup"));
         copy(&data, &backup)?;
         mysql.restart().await?;
-        let mut conn = mysql.connect().await?;
-        execute(&mut conn, &["INSERT INTO shop.t VALUES (1)", "FLUSH BINARY LOGS"]).await?;
-        execute(&mut conn, &["FLUSH BINARY LOGS", "INSERT INTO shop.t VALUES (2)"]).await?;
-        drop(conn);
-        site.configure_dts(&mysql.address(), "shop")?;
+        mysql.execute(&["INSERT INTO shop.t VALUES (1)", "FLUSH BINARY LOGS"]).await?;
+        mysql.execute(&["FLUSH BINARY LOGS", "INSERT INTO shop.t VALUES (2)"]).await?;
         let mut dts = site.start_dts()?;
-        wait_until("dts publishes", PATIENCE, async || {
-            let status = site.status().await;
-            status["accounting"]["published"] == 2
-        })
-        .await?;
+        site.wait_for_exactly(2).await?;
         mysql.kill().await?;
         std::fs::remove_dir_all(&data)?;
         copy(&backup, &data)?;

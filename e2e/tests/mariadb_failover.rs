@@ -144,8 +144,7 @@ async fn switch(flavor: &str) -> Result<()> {
     execute(&mut old, &["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF"]).await?;
     execute(&mut old, &["INSERT INTO shop.account VALUES (9002, 1.5, NOW(3), 'back')"]).await?;
     wait_until("the first host is read again", PATIENCE, async || {
-        let recording = Recording::read(&pair.site.path("recorded"));
-        recording.is_ok_and(|recording| recording.done_ids().len() == ids + 1)
+        pair.site.recording().done_ids().len() == ids + 1
     })
     .await?;
     ensure!(pair.dts.is_running()?, "dts ended: {}", pair.dts.output());

@@ -2,31 +2,13 @@
 
 use anyhow::{Result, ensure};
 use e2e::{
-    processes::{PATIENCE, Process, wait_until},
-    programs::{REFUSED, Site, recording_listener},
-    recording::{Event, Recording},
-    servers::execute,
+    processes::Process,
+    programs::{REFUSED, Site},
+    recording::Event,
+    running::Source,
 };
 
 const LARGE_BYTES: u64 = 20 << 20;
-
-fn replace(site: &Site, from: &str, to: &str) -> Result<()> {
-    let text = std::fs::read_to_string(site.path("dts.toml"))?;
-    ensure!(text.contains(from), "{from} is not in {text}");
-    Ok(std::fs::write(site.path("dts.toml"), text.replace(from, to))?)
-}
-
-/// What was handled, in the order of the bus, once there are so many.
-async fn handled(site: &Site, count: usize) -> Result<Recording> {
-    let mut recording = Recording::default();
-    wait_until("the events are handled", PATIENCE, async || {
-        let Ok(read) = Recording::read(&site.path("events")) else { return false };
-        recording = read;
-        recording.calls.iter().map(|call| call.events.len()).sum::<usize>() >= count
-    })
-    .await?;
-    Ok(recording)
-}
 
 /// 64 MB, and four times the largest row change as MySQL logs it.
 fn check_memory(dts: &Process, change_bytes: u64) -> Result<()> {
@@ -38,9 +20,6 @@ fn check_memory(dts: &Process, change_bytes: u64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_too_large_stops_the_stream_or_comes_as_its_key() -> Result<()> {
-    let site = Site::new("oversize")?;
-    let mysql = site.start_mysql().await?;
-    let mut conn = mysql.connect().await?;
     let large = format!("INSERT INTO oversize.t VALUES (2, 1, REPEAT('x', {LARGE_BYTES}))");
     let statements = [
         "CREATE DATABASE oversize",
@@ -51,8 +30,8 @@ async fn a_row_that_is_too_large_stops_the_stream_or_comes_as_its_key() -> Resul
         "INSERT INTO oversize.t VALUES (3, 1, 'small')",
         "COMMIT",
     ];
-    execute(&mut conn, &statements).await?;
-    site.configure_dts(&mysql.address(), "oversize")?;
+    let source = Source::start("oversize").await?.capture("oversize", &statements).await?;
+    let site = &source.site;
     let mut dts = site.start_dts()?;
     let status = dts.ended().await?;
     ensure!(status.code() == Some(REFUSED), "{status}\n{}", dts.output());
@@ -60,10 +39,9 @@ async fn a_row_that_is_too_large_stops_the_stream_or_comes_as_its_key() -> Resul
         ensure!(dts.output().contains(part), "{part:?} is not in\n{}", dts.output());
     }
 
-    replace(&site, "kind = \"log\"", "kind = \"log\"\nonOversize = \"keys-only\"")?;
-    site.configure_worker(&recording_listener("all", &site.path("events"), &[])?)?;
+    site.amend("dts.toml", "kind = \"log\"", "kind = \"log\"\nonOversize = \"keys-only\"")?;
     let (dts, _worker) = (site.start_dts()?, site.start_worker()?);
-    handled(&site, 3).await?;
+    site.wait_for_handled(3).await?;
     check_memory(&dts, LARGE_BYTES)?;
     let statements = [
         "UPDATE oversize.t SET a = 2 WHERE id = 2",
@@ -71,28 +49,23 @@ async fn a_row_that_is_too_large_stops_the_stream_or_comes_as_its_key() -> Resul
         "DELETE FROM oversize.t WHERE id = 4",
         "INSERT INTO oversize.t VALUES (5, 1, 'small')",
     ];
-    execute(&mut conn, &statements).await?;
-    let recording = handled(&site, 8).await?;
+    source.execute(&statements).await?;
+    let recording = site.wait_for_handled(8).await?;
     // An update has the row before and the row after.
     check_memory(&dts, 2 * LARGE_BYTES)?;
     recording.check_ids()?;
     let mut events: Vec<&Event> = recording.calls.iter().flat_map(|call| &call.events).collect();
     events.sort_by_key(|event| event.bus.offset);
     check(&events)?;
-    check_report(&site, &dts).await?;
-    drop(mysql);
-    site.remove()
+    check_report(site, &dts).await?;
+    source.remove()
 }
 
 /// Every record is accounted for; the metrics count the large ones, and the log tells of one.
 async fn check_report(site: &Site, dts: &Process) -> Result<()> {
     let warnings = dts.output().matches("a record is larger than maxRowBytes").count();
     ensure!(warnings == 1, "{warnings} warnings:\n{}", dts.output());
-    wait_until("all is accounted for", PATIENCE, async || {
-        let status = site.status().await;
-        status["accounting"]["published"] == 8
-    })
-    .await?;
+    site.wait_for_exactly(8).await?;
     let metrics = site.ask_dts_text("/metrics").await?;
     ensure!(metrics.contains("dts_records_oversized_total 5"), "{metrics}");
     Ok(())

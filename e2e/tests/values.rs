@@ -10,8 +10,9 @@ use e2e::{
         quoted, samples,
     },
     processes::{PATIENCE, wait_until},
-    programs::{Site, recording_listener, seed, size},
+    programs::{seed, size},
     recording::{Event, Recording},
+    running::Source,
     servers::{Mysql, execute},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -42,18 +43,16 @@ async fn a_listener_receives_what_a_select_answers_on_mariadb_118() -> Result<()
 }
 
 async fn compare_all(flavor: &str) -> Result<()> {
-    let site = Site::new(&format!("values-{flavor}"))?;
-    let mysql = Mysql::start(flavor, &site.path("mysql")).await?;
-    let recorded = site.path("recorded");
-    site.configure_dts(&mysql.address(), SCHEMA)?;
-    site.configure_worker(&recording_listener("all", &recorded, &[])?)?;
-    let (_dts, _worker) = (site.start_dts()?, site.start_worker()?);
+    let source = Source::start_on(&format!("values-{flavor}"), (flavor, &[])).await?;
+    let running = source.capture(SCHEMA, &[]).await?.run()?;
+    let (site, mysql) = (&running.site, &running.mysql);
 
-    let histories = write_all(&mysql, seed()).await?;
-    let mut recording = site.wait_for_all_but(&recorded, (&mysql, SCHEMA), &UNTOLD).await?;
+    let histories = write_all(mysql, seed()).await?;
+    let server = (mysql, SCHEMA);
+    let mut recording = site.wait_for_all_but(&site.recorded(), server, &UNTOLD).await?;
     for (table, history) in histories.iter().filter(|(table, _)| UNTOLD.contains(&&*table.name)) {
         let complete = async || {
-            recording = Recording::read(&recorded).unwrap_or_default();
+            recording = site.recording();
             let received = Received::of(table, &recording);
             received.is_ok_and(|received| history.check(table, &received.changes).is_ok())
         };
@@ -69,7 +68,7 @@ async fn compare_all(flavor: &str) -> Result<()> {
     }
     ensure!(split > 0, "no update changed a primary key");
     println!("{} events, {split} changes of a key", recording.done_ids().len());
-    site.remove()
+    running.end().await
 }
 
 async fn write_all(mysql: &Mysql, seed: u64) -> Result<Vec<(Table, History)>> {
