@@ -1,4 +1,4 @@
-//! Two servers, the second a replica of the first, and everything that reads from the two.
+//! Two servers, the second a replica of the first, and the programs that read from them.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,7 @@ use crate::{
     programs::Site,
     rebuilt::Rebuilt,
     recording::Recording,
+    replication::{follow, start_server, wait_for},
     servers::Mysql,
     workload,
 };
@@ -18,7 +19,7 @@ use crate::{
 /// The schema with the tables of [`workload`].
 pub const SCHEMA: &str = "shop";
 
-/// Two servers with the programs; how they replicate is the business of who starts them.
+/// Two servers with the programs.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Pair {
@@ -30,18 +31,31 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Makes the tables on the first, and starts `dts` with both as its hosts; `more` is what
-    /// `[source]` has besides.
+    /// Two servers of a flavor, the workload's tables, and `dts` with both servers as its hosts;
+    /// `more` is what `[source]` has besides.
     ///
     /// # Errors
     ///
     /// When a server refuses, or a program was not built.
-    pub async fn start(site: Site, (first, second): (Mysql, Mysql), more: &str) -> Result<Self> {
+    pub async fn start(test: &str, flavor: &str, more: &str) -> Result<Self> {
+        let site = Site::new(test)?;
+        let first = start_server(&site, flavor, "first").await?;
+        let second = start_server(&site, flavor, "second").await?;
+        follow(&second, &first, "").await?;
         workload::create_tables(&mut first.connect().await?, SCHEMA).await?;
         site.configure_hosts(&[&first.address(), &second.address()], SCHEMA, more)?;
         site.record(&[])?;
         let (dts, worker) = (site.start_dts()?, site.start_worker()?);
         Ok(Self { site, first, second, dts, worker })
+    }
+
+    /// Waits until the second server has everything that the first has.
+    ///
+    /// # Errors
+    ///
+    /// When it has not in time.
+    pub async fn wait_for_replica(&self) -> Result<()> {
+        wait_for(&self.second, &self.first).await
     }
 
     /// What `dts` says of itself; nothing while it does not answer.

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     pair::{Pair, SCHEMA},
     processes::{PATIENCE, wait_until},
-    programs::{REFUSED, Site, seed, size},
+    programs::{REFUSED, seed, size},
+    replication::{follow, gtids, promote, received, wait_for},
     running::Source,
-    servers::{Mysql, execute},
+    servers::execute,
     workload::Workload,
 };
 use mysql_async::{Conn, prelude::Queryable};
@@ -32,57 +33,6 @@ pub(crate) const SEMI_SYNCHRONOUS_REPLICA: [&str; 5] = [
 
 const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
 
-/// Two servers, and `dts` with both as its hosts.
-async fn start(test: &str, more: &str) -> Result<Pair> {
-    let site = Site::new(test)?;
-    let first = start_server(&site, "first").await?;
-    let second = start_server(&site, "second").await?;
-    follow(&second, &first, "").await?;
-    Pair::start(site, (first, second), more).await
-}
-
-/// Waits until the replica has everything that its source has.
-async fn wait_for_replica(pair: &Pair) -> Result<()> {
-    let mut source = pair.first.connect().await?;
-    let has: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
-    wait_for_gtids(&pair.second, &has.context("no GTIDs")?).await
-}
-
-pub(crate) async fn start_server(site: &Site, name: &str) -> Result<Mysql> {
-    let folder = site.path(name);
-    std::fs::create_dir_all(&folder)?;
-    Mysql::start("9.7", &folder).await
-}
-
-/// Makes a server follow another, with more options of the statement.
-pub(crate) async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
-    let change = format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, \
-         SOURCE_USER = 'dts', SOURCE_PASSWORD = 'dts', GET_SOURCE_PUBLIC_KEY = 1, \
-         SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1{more}",
-        source.port()
-    );
-    replica.execute(&[&change, "START REPLICA"]).await
-}
-
-/// Ends replication: the server is a source of its own from then on.
-pub(crate) async fn promote(server: &Mysql) -> Result<()> {
-    let mut conn = server.connect().await?;
-    execute(&mut conn, &["STOP REPLICA IO_THREAD"]).await?;
-    let received: Vec<mysql_async::Row> = conn.query("SHOW REPLICA STATUS").await?;
-    let received: Option<String> = received.first().and_then(|row| row.get("Retrieved_Gtid_Set"));
-    wait_for_gtids(server, &received.unwrap_or_default()).await?;
-    execute(&mut conn, &["STOP REPLICA", "RESET REPLICA ALL"]).await
-}
-
-pub(crate) async fn wait_for_gtids(server: &Mysql, gtids: &str) -> Result<()> {
-    let mut conn = server.connect().await?;
-    let query = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 60)");
-    let timed_out: Option<u8> = conn.query_first(query).await?;
-    ensure!(timed_out == Some(0), "the server does not get {gtids}");
-    Ok(())
-}
-
 async fn rows(conn: &mut Conn, query: &str) -> Result<u64> {
     Ok(conn.query_first::<u64, _>(query).await?.unwrap_or_default())
 }
@@ -91,7 +41,7 @@ async fn rows(conn: &mut Conn, query: &str) -> Result<u64> {
 async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Result<()> {
     // What a source has sent but no replica has acknowledged, dts may have read: no application
     // was told that it is committed. That is a loss of nothing that anybody had.
-    let mut pair = start("failover-semi", ACCEPT).await?;
+    let mut pair = Pair::start("failover-semi", "9.7", ACCEPT).await?;
     pair.first.execute(&SEMI_SYNCHRONOUS_SOURCE).await?;
     pair.second.execute(&SEMI_SYNCHRONOUS_REPLICA).await?;
     let seed = seed();
@@ -129,10 +79,10 @@ async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted() -> Result<()> {
-    let mut pair = start("failover-lost", "").await?;
+    let mut pair = Pair::start("failover-lost", "9.7", "").await?;
     let seed = seed();
     Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     pair.second.execute(&["STOP REPLICA IO_THREAD"]).await?;
     let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
     let mut source = pair.first.connect().await?;
@@ -149,8 +99,7 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
     )
     .await?;
     pair.site.wait_for_published(before + 3).await?;
-    let lost: Option<String> = source.query_first("SELECT @@GLOBAL.gtid_executed").await?;
-    let lost = lost.context("no GTIDs")?;
+    let lost = gtids(&pair.first).await?;
     let (uuid, numbers) = lost.split_once(':').context("no GTIDs")?;
     let last: u64 = numbers.rsplit_once('-').context("no interval")?.1.parse()?;
     drop(source);
@@ -190,14 +139,14 @@ async fn lost_transactions_are_named_with_their_tables_and_refused_or_accepted()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
-    let mut pair = start("failover-switch", "").await?;
+    let mut pair = Pair::start("failover-switch", "9.7", "").await?;
     let seed = seed();
     let load = Workload::start(&pair.first.url(), SCHEMA, u64::MAX / 4, seed);
     load.allow(size(3_000, 30_000));
     wait_until("the load is under way", PATIENCE, async || load.made() > 1_500).await?;
     pair.first.execute(&["SET GLOBAL super_read_only = ON"]).await?;
     let _ = load.stop().await;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     promote(&pair.second).await?;
     // An errant transaction: only the new source has it, under its own uuid.
     let errant = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'errant')";
@@ -222,7 +171,8 @@ async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
     // And back: the old source comes again as a replica, and the new one goes.
     pair.first.restart().await?;
     let mut old = pair.first.connect().await?;
-    pair_caught_up(&pair, &mut old).await?;
+    wait_for(&pair.first, &pair.second).await?;
+    ensure!(rows(&mut old, "SELECT COUNT(*) FROM shop.account WHERE id = 9001").await? == 1);
     pair.second.kill().await?;
     execute(&mut old, &["STOP REPLICA", "RESET REPLICA ALL", "SET GLOBAL read_only = OFF"]).await?;
     execute(&mut old, &["INSERT INTO shop.account VALUES (9002, 1.5, NOW(3), 'back')"]).await?;
@@ -234,18 +184,10 @@ async fn a_planned_switch_under_load_loses_and_repeats_nothing() -> Result<()> {
     pair.remove()
 }
 
-async fn pair_caught_up(pair: &Pair, old: &mut Conn) -> Result<()> {
-    let mut new = pair.second.connect().await?;
-    let has: Option<String> = new.query_first("SELECT @@GLOBAL.gtid_executed").await?;
-    wait_for_gtids(&pair.first, &has.context("no GTIDs")?).await?;
-    ensure!(rows(old, "SELECT COUNT(*) FROM shop.account WHERE id = 9001").await? == 1, "errant");
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
-    let mut pair = start("failover-behind", "").await?;
-    wait_for_replica(&pair).await?;
+    let mut pair = Pair::start("failover-behind", "9.7", "").await?;
+    pair.wait_for_replica().await?;
     pair.second.execute(&["STOP REPLICA"]).await?;
     follow(&pair.second, &pair.first, ", SOURCE_DELAY = 12").await?;
     let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
@@ -253,10 +195,7 @@ async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
     pair.site.wait_for_published(1).await?;
     let mut replica = pair.second.connect().await?;
     wait_until("the replica has received it", PATIENCE, async || {
-        let rows: Vec<mysql_async::Row> =
-            replica.query("SHOW REPLICA STATUS").await.unwrap_or_default();
-        let set: Option<String> = rows.first().and_then(|row| row.get("Retrieved_Gtid_Set"));
-        set.is_some_and(|set| !set.is_empty())
+        received(&pair.second).await.is_ok_and(|set| !set.is_empty())
     })
     .await?;
     pair.first.kill().await?;
@@ -281,7 +220,7 @@ async fn a_replica_that_is_behind_is_waited_for() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_host_goes_on_inside_a_transaction() -> Result<()> {
     const ROWS: usize = 60_000;
-    let mut pair = start("failover-inside", "").await?;
+    let mut pair = Pair::start("failover-inside", "9.7", "").await?;
     pair.dts.kill().await?;
     let mut source = pair.first.connect().await?;
     execute(
@@ -297,7 +236,7 @@ async fn another_host_goes_on_inside_a_transaction() -> Result<()> {
          WHERE i < {ROWS}) SELECT i, REPEAT(CHAR(65 + i % 26), 1000) FROM n"
     );
     execute(&mut source, &[&insert]).await?;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     pair.dts = pair.site.start_dts()?;
     let mut skip = 0;
     wait_until("dts is inside the transaction", PATIENCE, async || {

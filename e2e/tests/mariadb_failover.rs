@@ -5,75 +5,18 @@ use e2e::{
     binlog,
     pair::{Pair, SCHEMA, handled},
     processes::{PATIENCE, wait_until},
-    programs::{REFUSED, Site, seed, size},
-    recording::Recording,
-    servers::{Mysql, execute},
+    programs::{REFUSED, seed, size},
+    replication::{follow, gtids, promote, received, wait_for},
+    servers::execute,
     workload::Workload,
 };
-use mysql_async::{Conn, Row, prelude::Queryable as _};
+use mysql_async::{Conn, prelude::Queryable as _};
 
 const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
 
 /// Two servers, and `dts` with both as its hosts.
 async fn start(test: &str, flavor: &str) -> Result<Pair> {
-    let site = Site::new(&format!("{test}-{flavor}"))?;
-    let first = start_server(&site, flavor, "first").await?;
-    let second = start_server(&site, flavor, "second").await?;
-    follow(&second, &first, "").await?;
-    Pair::start(site, (first, second), "").await
-}
-
-/// Waits until the replica has everything that its source has.
-async fn wait_for_replica(pair: &Pair) -> Result<()> {
-    wait_for_gtids(&pair.second, &position(&pair.first).await?).await
-}
-
-/// The user gets the right that `dts check` prints, without which a replica is not told apart.
-pub(crate) async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
-    let folder = site.path(name);
-    std::fs::create_dir_all(&folder)?;
-    let server = Mysql::start(flavor, &folder).await?;
-    let grant = ["SET SESSION sql_log_bin = 0", "GRANT REPLICA MONITOR ON *.* TO 'dts'@'%'"];
-    server.execute(&grant).await?;
-    Ok(server)
-}
-
-/// Makes a server follow another, with more options of the statement.
-pub(crate) async fn follow(replica: &Mysql, source: &Mysql, more: &str) -> Result<()> {
-    let change = format!(
-        "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'dts', \
-         MASTER_PASSWORD = 'dts', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, \
-         MASTER_SSL = 0, MASTER_SSL_VERIFY_SERVER_CERT = 0{more}",
-        source.port()
-    );
-    replica.execute(&[&change, "START SLAVE"]).await
-}
-
-/// Ends replication: the server is a source of its own from then on.
-pub(crate) async fn promote(server: &Mysql) -> Result<()> {
-    let mut conn = server.connect().await?;
-    execute(&mut conn, &["STOP SLAVE IO_THREAD"]).await?;
-    wait_for_gtids(server, &received(server).await?).await?;
-    execute(&mut conn, &["STOP SLAVE", "RESET SLAVE ALL"]).await
-}
-
-/// What a replica has received.
-async fn received(server: &Mysql) -> Result<String> {
-    let rows: Vec<Row> = server.connect().await?.query("SHOW SLAVE STATUS").await?;
-    Ok(rows.first().and_then(|row| row.get("Gtid_IO_Pos")).unwrap_or_default())
-}
-
-pub(crate) async fn position(server: &Mysql) -> Result<String> {
-    let position: Option<String> =
-        server.connect().await?.query_first("SELECT @@gtid_binlog_pos").await?;
-    position.context("no GTIDs")
-}
-
-pub(crate) async fn wait_for_gtids(server: &Mysql, gtids: &str) -> Result<()> {
-    let query = format!("SELECT MASTER_GTID_WAIT('{gtids}', 60)");
-    let timed_out: Option<i8> = server.connect().await?.query_first(query).await?;
-    ensure!(timed_out == Some(0), "the server does not get {gtids}");
-    Ok(())
+    Pair::start(&format!("{test}-{flavor}"), flavor, "").await
 }
 
 /// No writer is left that would go on once tables are unlocked.
@@ -109,7 +52,7 @@ async fn switch(flavor: &str) -> Result<()> {
     execute(&mut old, &["FLUSH TABLES WITH READ LOCK", "SET GLOBAL read_only = ON"]).await?;
     drop(load);
     end_other_sessions(&mut old).await?;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     promote(&pair.second).await?;
     // A transaction that only the new source has.
     let own = "INSERT INTO shop.account VALUES (9001, 1.5, NOW(3), 'own')";
@@ -134,9 +77,8 @@ async fn switch(flavor: &str) -> Result<()> {
 
     // And back: the old source comes again as a replica, and the new one goes.
     pair.first.restart().await?;
-    let has = position(&pair.second).await?;
     wait_until("the old source has all", PATIENCE, async || {
-        wait_for_gtids(&pair.first, &has).await.is_ok()
+        wait_for(&pair.first, &pair.second).await.is_ok()
     })
     .await?;
     pair.second.kill().await?;
@@ -164,9 +106,9 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
     let mut pair = start("lost", flavor).await?;
     let seed = seed();
     Workload::start(&pair.first.url(), SCHEMA, 500, seed).finish().await?;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     pair.second.execute(&["STOP SLAVE IO_THREAD"]).await?;
-    let kept = position(&pair.first).await?;
+    let kept = gtids(&pair.first).await?;
     let published = binlog::event_ids(&pair.first, SCHEMA).await?.len() as u64;
     pair.site.wait_for_published(published).await?;
     let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
@@ -183,7 +125,7 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
     )
     .await?;
     pair.site.wait_for_published(before + 3).await?;
-    let named = position(&pair.first).await?;
+    let named = gtids(&pair.first).await?;
     promote(&pair.second).await?;
     let mut second = pair.second.connect().await?;
     for n in 0..own {
@@ -230,13 +172,13 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
     let mut pair = start("behind", "mariadb-11.8").await?;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     pair.second.execute(&["STOP SLAVE"]).await?;
     follow(&pair.second, &pair.first, ", MASTER_DELAY = 12").await?;
     let insert = "INSERT INTO shop.account VALUES (1, 1.5, NOW(3), 'late')";
     pair.first.execute(&[insert]).await?;
     pair.site.wait_for_published(1).await?;
-    let has = position(&pair.first).await?;
+    let has = gtids(&pair.first).await?;
     wait_until("the replica has received it", PATIENCE, async || {
         received(&pair.second).await.is_ok_and(|received| received == has)
     })
@@ -265,13 +207,13 @@ async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit(
     let insert = |id: u32| format!("INSERT INTO shop.account VALUES ({id}, 1.5, NOW(3), 'row')");
     let mut first = pair.first.connect().await?;
     execute(&mut first, &[&insert(1)]).await?;
-    let before = position(&pair.first).await?;
+    let before = gtids(&pair.first).await?;
     let prepare = ["XA START 'held'", &insert(2), "XA END 'held'", "XA PREPARE 'held'"];
     execute(&mut first, &prepare).await?;
     first.disconnect().await?;
     pair.first.execute(&[&insert(3)]).await?;
     pair.site.wait_for_published(2).await?;
-    wait_for_replica(&pair).await?;
+    pair.wait_for_replica().await?;
     pair.first.kill().await?;
     promote(&pair.second).await?;
     let mut second = pair.second.connect().await?;
@@ -291,8 +233,7 @@ async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit(
     // From there on all comes again, under the ids that it had.
     let expected = binlog::event_ids(&pair.second, SCHEMA).await?;
     wait_until("every change is handled", PATIENCE, async || {
-        let recording = Recording::read(&pair.site.path("recorded"));
-        recording.is_ok_and(|recording| handled(&recording) == expected)
+        handled(&pair.site.recording()) == expected
     })
     .await?;
     ensure!(expected.len() == 4, "{expected:?}");

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
     programs::{Site, seed, size},
+    replication::{follow, promote, start_server, wait_for},
     servers::Mysql,
     writers::Writers,
 };
@@ -13,7 +14,7 @@ use super::{
     Running, SCHEMA, Source, TABLE, begin, fill,
     loss::{is_right, loss, make_right},
 };
-use crate::{failover, mariadb_failover};
+use crate::failover::{SEMI_SYNCHRONOUS_REPLICA, SEMI_SYNCHRONOUS_SOURCE};
 
 /// Changes a second.
 const RATE: u64 = 400;
@@ -41,7 +42,7 @@ impl Replicated {
         let replica = start_server(&site, flavor, "second").await?;
         let (rows, more) = slow();
         fill(&first, rows).await?;
-        follow(&replica, &first).await?;
+        follow(&replica, &first, "").await?;
         wait_for(&replica, &first).await?;
         site.configure_hosts(&[&first.address(), &replica.address()], SCHEMA, source)?;
         let running = begin(Source { site, mysql: first, kafka: None }, &more, &["search"]).await?;
@@ -74,38 +75,6 @@ impl Replicated {
     }
 }
 
-async fn start_server(site: &Site, flavor: &str, name: &str) -> Result<Mysql> {
-    match flavor {
-        "9.7" => failover::start_server(site, name).await,
-        mariadb => mariadb_failover::start_server(site, mariadb, name).await,
-    }
-}
-
-async fn follow(replica: &Mysql, source: &Mysql) -> Result<()> {
-    if source.is_mariadb() {
-        return mariadb_failover::follow(replica, source, "").await;
-    }
-    failover::follow(replica, source, "").await
-}
-
-async fn promote(replica: &Mysql) -> Result<()> {
-    if replica.is_mariadb() {
-        return mariadb_failover::promote(replica).await;
-    }
-    failover::promote(replica).await
-}
-
-/// Waits until a replica has all that its source has.
-async fn wait_for(replica: &Mysql, source: &Mysql) -> Result<()> {
-    if source.is_mariadb() {
-        let position = mariadb_failover::position(source).await?;
-        return mariadb_failover::wait_for_gtids(replica, &position).await;
-    }
-    let has: Option<String> =
-        source.connect().await?.query_first("SELECT @@GLOBAL.gtid_executed").await?;
-    failover::wait_for_gtids(replica, &has.context("no GTIDs")?).await
-}
-
 /// The sessions that write a table are let go, and none of them has a change under way.
 async fn quiet(source: &Mysql, writers: &Writers) -> Result<()> {
     const OTHERS: &str = "SELECT COUNT(*) FROM information_schema.processlist \
@@ -134,7 +103,7 @@ async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
         let as_replica = "SET GLOBAL gtid_slave_pos = @@gtid_binlog_pos";
         running.mysql.execute(&[as_replica]).await?;
     }
-    follow(&running.mysql, replica).await?;
+    follow(&running.mysql, replica, "").await?;
     writers.go_to(&replica.url());
     let made = writers.made();
     // It is read from on, as the replica that it is now.
@@ -175,8 +144,8 @@ async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Res
     let mut servers = Replicated::start("full-sync-crash", "9.7", ACCEPT).await?;
     let Replicated { running, replica } = &mut servers;
     let source = &mut running.mysql;
-    source.execute(&failover::SEMI_SYNCHRONOUS_SOURCE).await?;
-    replica.execute(&failover::SEMI_SYNCHRONOUS_REPLICA).await?;
+    source.execute(&SEMI_SYNCHRONOUS_SOURCE).await?;
+    replica.execute(&SEMI_SYNCHRONOUS_REPLICA).await?;
     let (rows, _) = slow();
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = running.sync("search", "").await?;

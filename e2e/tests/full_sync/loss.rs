@@ -10,6 +10,7 @@ use e2e::{
     picture::{Picture, Versions},
     processes::{PATIENCE, wait_until},
     programs::{program, seed},
+    replication::promote,
     servers::execute,
     writers::Writers,
 };
@@ -20,7 +21,6 @@ use super::{
     Running, TABLE,
     failover::{ACCEPT, Replicated, slow},
 };
-use crate::{failover, mariadb_failover};
 
 /// How often `event-worker` asks how far its listeners are.
 const LAG_ASKED_EVERY: Duration = Duration::from_secs(1);
@@ -123,10 +123,7 @@ async fn lose(test: &str, flavor: &str) -> Result<()> {
     drop(source);
     running.complete("search").await?;
     running.mysql.kill().await?;
-    match replica.is_mariadb() {
-        true => mariadb_failover::promote(replica).await?,
-        false => failover::promote(replica).await?,
-    }
+    promote(replica).await?;
     servers.taken_over().await?;
 
     let running = &servers.running;
