@@ -36,9 +36,8 @@ async fn forge(
     (name, kind): (&str, u8),
     as_kind: u8,
 ) -> Result<()> {
+    let (file, _) = source.mysql.binlog_end().await?;
     let mut conn = source.mysql.connect().await?;
-    let file: Row = conn.query_first("SHOW BINARY LOG STATUS").await?.context("no binlog")?;
-    let file: String = file.get("File").context("no file")?;
     let events: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
     let is_it = |row: &&Row| row.get::<String, _>("Event_type").as_deref() == Some(name);
     let event = events.iter().rfind(is_it).with_context(|| format!("no {name} event"))?;
@@ -84,11 +83,7 @@ async fn an_incident_of_the_server_stops_dts_which_says_what_to_do() -> Result<(
     let (code, output) = source.site.run_dts(&["position", "show"]).await?;
     ensure!(code == Some(0) && output.contains("\"published\":1"), "{code:?} {output}");
     // A place behind it can be found.
-    let end: Option<Row> =
-        source.mysql.connect().await?.query_first("SHOW BINARY LOG STATUS").await?;
-    let end = end.context("no binlog")?;
-    let (file, pos): (String, u64) =
-        (end.get("File").context("no file")?, end.get("Position").context("no position")?);
+    let (file, pos) = source.mysql.binlog_end().await?;
     let behind = ["position", "set", "--file", &file, "--pos", &pos.to_string()];
     let (code, output) = source.site.run_dts(&behind).await?;
     ensure!(code == Some(0), "{code:?} {output}");

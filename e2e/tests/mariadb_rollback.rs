@@ -9,9 +9,8 @@ use e2e::{
     rebuilt::Rebuilt,
     recording::{Event, Recording},
     running::{Running, Source, Victim},
-    servers::{Mysql, execute},
+    servers::execute,
 };
-use mysql_async::{Row, prelude::Queryable as _};
 
 const SCHEMA: &str = "shop";
 
@@ -101,13 +100,6 @@ async fn session(running: &Running, statements: &[&str]) -> Result<()> {
     Ok(conn.disconnect().await?)
 }
 
-/// File and position of the binlog's end.
-async fn end(server: &Mysql) -> Result<(String, u64)> {
-    let status = server.connect().await?.query_first("SHOW MASTER STATUS").await?;
-    let status: Row = status.context("no binlog")?;
-    Ok((status.get(0).context("no file")?, status.get(1).context("no position")?))
-}
-
 /// Changes a row, waits until that is handled, and compares the tables.
 async fn check(running: &mut Running, balance: u32) -> Result<Recording> {
     let last = format!("REPLACE INTO account VALUES (1000000, {balance})");
@@ -155,7 +147,7 @@ async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
         let large = [1000, 2000, 3000, 4000].map(|at| insert_many(at * 100));
         let [a, b, c, d] = large.each_ref().map(String::as_str);
         session(&running, &["BEGIN", a, TEMPORARY, "ROLLBACK"]).await?;
-        let (file, pos) = end(&running.mysql).await?;
+        let (file, pos) = running.mysql.binlog_end().await?;
         let parts = ["BEGIN", b, "SAVEPOINT s", c, "UPDATE account SET balance = 2 WHERE id = 1"];
         session(&running, &[&parts[..], &[TEMPORARY, "ROLLBACK TO s", d, "COMMIT"]].concat())
             .await?;
@@ -215,7 +207,7 @@ async fn a_transaction_that_a_crash_tore_off_is_never_published() -> Result<()> 
     let Source { site, mysql: mut server, .. } = source;
     let mut published = 0;
     for (tear, first) in [(Tear::InEvent, 0), (Tear::Between, 10)] {
-        let (file, start) = end(&server).await?;
+        let (file, start) = server.binlog_end().await?;
         let insert = format!("INSERT INTO shop.t SELECT seq + {first} FROM seq_1_to_5");
         server.execute(&["USE shop", &insert]).await?;
         server.kill().await?;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
     programs::REFUSED,
+    replication::gtids,
     running::Source,
 };
 use mysql_async::{Row, prelude::Queryable as _};
@@ -36,22 +37,12 @@ async fn start(test: &str, flavor: &str) -> Result<Source> {
 /// The events of the last transaction or statement, from its GTID event on.
 async fn last_group(source: &Source) -> Result<Vec<Event>> {
     let mut conn = source.mysql.connect().await?;
-    let (file, _, _) = end(source).await?;
+    let (file, _) = source.mysql.binlog_end().await?;
     let rows: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
     let events: Vec<Event> = rows.iter().filter_map(event).collect();
     let is_start = |event: &Event| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
     let start = events.iter().rposition(is_start).context("no transaction")?;
     Ok(events[start..].to_vec())
-}
-
-/// File, position and GTID set of the binlog's end.
-async fn end(source: &Source) -> Result<(String, u64, String)> {
-    let mut conn = source.mysql.connect().await?;
-    let new = conn.server_version() >= (8, 4, 0);
-    let status = if new { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-    let row: Row = conn.query_first(status).await?.context("no binlog")?;
-    let text = |name: &str| row.get::<String, _>(name).unwrap_or_default();
-    Ok((text("File"), row.get("Position").unwrap_or_default(), text("Executed_Gtid_Set")))
 }
 
 /// Runs `dts position …` to its end: exit code, and all that it said.
@@ -113,7 +104,8 @@ fn place(printed: &Value) -> (Option<&str>, Option<u64>) {
 async fn a_position_is_set_to_any_place_that_the_server_has_and_forgotten() -> Result<()> {
     let source = start("position-set", "9.7").await?;
     ensure!(done(&source, &["show"]).await? == Value::Null, "there is a position");
-    let (file, pos, gtids) = end(&source).await?;
+    let (file, pos) = source.mysql.binlog_end().await?;
+    let gtids = gtids(&source.mysql).await?;
     source.execute(&["INSERT INTO shop.a VALUES (1, 'one')"]).await?;
     let group = last_group(&source).await?;
 
@@ -270,7 +262,7 @@ async fn stop_debezium_everywhere(source: &Source, gtids: Option<&str>) -> Resul
 async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
     for flavor in ["9.7", "8.0"] {
         let source = start(&format!("position-debezium-{flavor}"), flavor).await?;
-        let (_, _, gtids) = end(&source).await?;
+        let gtids = gtids(&source.mysql).await?;
         source.execute(&TRANSACTION).await?;
         stop_debezium_everywhere(&source, Some(&gtids)).await?;
         stop_debezium_everywhere(&source, None).await?;
@@ -312,7 +304,7 @@ async fn debezium_is_followed_from_the_middle_of_a_transaction() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn debezium_is_followed_from_a_compressed_transaction() -> Result<()> {
     let source = start("position-debezium-packed", "9.7").await?;
-    let (_, _, gtids) = end(&source).await?;
+    let gtids = gtids(&source.mysql).await?;
     let compression = "SET SESSION binlog_transaction_compression = ON";
     source.execute(&[&[compression], &TRANSACTION[..]].concat()).await?;
     let group = last_group(&source).await?;
@@ -368,7 +360,7 @@ async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
         refused(&source, &import, "name its schema by --schema").await?;
         source.execute(&MAXWELL).await?;
         refused(&source, &import, "no row of client maxwell").await?;
-        let (_, _, gtids) = end(&source).await?;
+        let gtids = gtids(&source.mysql).await?;
         source.execute(&TRANSACTION).await?;
         let group = last_group(&source).await?;
         let after = group.last().map(|event| event.end);
@@ -413,7 +405,7 @@ async fn canal_is_followed_from_its_cursor() -> Result<()> {
         let ddl = last_group(&source).await?;
         source.execute(&TRANSACTION).await?;
         let group = last_group(&source).await?;
-        let (_, _, gtids) = end(&source).await?;
+        let gtids = gtids(&source.mysql).await?;
         let (begin, commit) = (&group[1], &group[10]);
         let import = ["import", "--from", "canal", "--meta", "meta.dat"];
         for (event, gtid, expected) in [

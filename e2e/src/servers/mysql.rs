@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use mysql_async::{Conn, Opts, prelude::Queryable};
+use mysql_async::{Conn, Opts, Row, prelude::Queryable};
 
 use super::start_instance;
 use crate::processes::{PATIENCE, Process, free_port, wait_until};
@@ -135,6 +135,19 @@ impl Mysql {
     pub async fn ask(&self, query: &str) -> Result<String> {
         let answer: Option<String> = self.connect().await?.query_first(query).await?;
         answer.with_context(|| format!("no answer to {query}"))
+    }
+
+    /// File and position of the binlog's end.
+    ///
+    /// # Errors
+    ///
+    /// When it writes none.
+    pub async fn binlog_end(&self) -> Result<(String, u64)> {
+        let mut conn = self.connect().await?;
+        let is_new = !self.is_mariadb() && conn.server_version() >= (8, 4, 0);
+        let query = if is_new { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+        let row: Row = conn.query_first(query).await?.context("no binlog")?;
+        Ok((row.get("File").context("no file")?, row.get("Position").context("no position")?))
     }
 
     async fn answers(&mut self) -> Result<()> {
