@@ -125,7 +125,7 @@ impl Workload {
     /// # Errors
     ///
     /// As [`Workload::finish`], and when a kill fails.
-    pub async fn finish_amid_kills<V: Copy + Debug>(
+    pub async fn finish_during_kills<V: Copy + Debug>(
         self,
         (victims, pause): (&[V], Duration),
         random: &mut SmallRng,

@@ -42,7 +42,7 @@ fn expect(report: &Value, name: &str, severity: &str, parts: &[&str]) -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_surprise_is_found_with_why_it_matters_and_what_mends_it() -> Result<()> {
+async fn what_may_surprise_is_found_with_why_it_matters_and_what_fixes_it() -> Result<()> {
     let options = [
         "--sync-binlog=0",
         "--innodb-flush-log-at-trx-commit=2",
@@ -264,7 +264,7 @@ async fn count_down(flavor: &str, never: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_full_syncs_lack_is_found_with_the_grant_that_mends_it() -> Result<()> {
+async fn what_full_syncs_lack_is_found_with_the_grant_that_fixes_it() -> Result<()> {
     let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
     let source = start("check-full-sync", "9.7", &options).await?;
     source

@@ -110,7 +110,7 @@ async fn an_xa_transaction_is_published_at_its_commit_with_the_ids_of_its_prepar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_told() -> Result<()> {
+async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_reported() -> Result<()> {
     let mut running = start("groups").await?;
     let mut server = running.mysql.connect().await?;
     let file = running.site.path("rows.csv");

@@ -13,7 +13,7 @@ use e2e::{
 const SCHEMA: &str = "failing";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_listener_leaves_the_lag_of_others_alone_and_goes_on_when_mended() -> Result<()> {
+async fn a_failing_listener_leaves_the_lag_of_others_alone_and_goes_on_when_fixed() -> Result<()> {
     let site = Site::new("failing")?;
     let mysql = site.start_mysql().await?;
     workload::create_tables(&mut mysql.connect().await?, SCHEMA).await?;

@@ -59,7 +59,7 @@ async fn ends(source: &Source, code: i32, parts: &[&str]) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_the_future_is_passed_over_only_if_the_server_says_so() -> Result<()> {
+async fn an_event_of_the_future_is_skipped_only_if_the_server_says_so() -> Result<()> {
     let (source, proxy) = start("forged-unknown").await?;
     forge((&source, &proxy), ("Table_map", TABLE_MAP), UNKNOWN).await?;
     ends(&source, 70, &["the event type 200 is not handled yet", "binlog.00000"]).await?;

@@ -51,7 +51,7 @@ fn inserts(keys: std::ops::RangeInclusive<i64>) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_gtids_a_file_that_is_gone_and_another_server_are_told_apart() -> Result<()> {
+async fn without_gtids_a_file_that_is_gone_and_another_server_are_distinguished() -> Result<()> {
     let source = start("history-file", &["--gtid-mode=OFF"]).await?;
     source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
     source.run_up_to(1).await?;
@@ -258,7 +258,7 @@ async fn the_millionth_binlog_file_follows_the_one_before() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_past_4_gib_are_gone_on_from_by_file() -> Result<()> {
     if e2e::programs::size(0, 1) == 0 {
-        return small_transactions_are_passed_over().await;
+        return small_transactions_are_skipped().await;
     }
     let options = ["--gtid-mode=OFF", "--max-allowed-packet=64M"];
     let source = start("history-4-gib", &options).await?;
@@ -356,7 +356,7 @@ async fn go_on_at(source: &Source, pos: u64) -> Result<()> {
 
 /// Without GTIDs a restart goes on at the exact place; the one past 4 GiB is proven with its
 /// decision in `dts/src/binlog/file.rs`.
-async fn small_transactions_are_passed_over() -> Result<()> {
+async fn small_transactions_are_skipped() -> Result<()> {
     let source = start("history-by-file", &["--gtid-mode=OFF"]).await?;
     for round in 0..3 {
         let statements = inserts(round * 10 + 1..=round * 10 + 10);

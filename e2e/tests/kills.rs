@@ -33,7 +33,7 @@ async fn every_change_is_handled_in_order_while_everything_is_killed() -> Result
     let victims = workload::shuffled(&VICTIMS, kills, &mut random);
     let killed = (&*victims, Duration::from_millis(1500));
     let made =
-        load.finish_amid_kills(killed, &mut random, async |victim| running.kill(victim).await);
+        load.finish_during_kills(killed, &mut random, async |victim| running.kill(victim).await);
     let made = made.await?;
     let recording = running.all_handled(SCHEMA).await?;
     report(&recording, made);

@@ -67,16 +67,16 @@ async fn change_elsewhere(running: &Running, kills: u32) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_change_of_mariadb_1011_is_handled_amid_kills() -> Result<()> {
-    amid_kills("mariadb-10.11").await
+async fn every_change_of_mariadb_1011_is_handled_during_kills() -> Result<()> {
+    during_kills("mariadb-10.11").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_change_of_mariadb_118_is_handled_amid_kills() -> Result<()> {
-    amid_kills("mariadb-11.8").await
+async fn every_change_of_mariadb_118_is_handled_during_kills() -> Result<()> {
+    during_kills("mariadb-11.8").await
 }
 
-async fn amid_kills(flavor: &str) -> Result<()> {
+async fn during_kills(flavor: &str) -> Result<()> {
     let (seed, changes) = (seed(), size(8_000, 50_000));
     let mut random = SmallRng::seed_from_u64(seed);
     let mut running = start_with_workload(flavor).await?;
@@ -89,7 +89,7 @@ async fn amid_kills(flavor: &str) -> Result<()> {
         kills += 1;
         kill(&mut running, victim, kills).await
     };
-    load.finish_amid_kills(killed, &mut random, kill_one).await?;
+    load.finish_during_kills(killed, &mut random, kill_one).await?;
     change_elsewhere(&running, kills).await?;
     let recording = running.all_handled(SCHEMA).await?;
     let rebuilt = Rebuilt::from_recording(&recording)?;
@@ -133,7 +133,7 @@ async fn expect(source: &Source, words: &[&str], code: i32, parts: &[&str]) -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() -> Result<()> {
+async fn a_mariadb_that_does_not_fit_is_reported_with_the_statement_that_fixes_it() -> Result<()> {
     let source = start("maria-refused").await?;
     for (variable, wrong, right) in [
         ("binlog_row_metadata", "NO_LOG", "FULL"),
@@ -162,7 +162,7 @@ async fn a_mariadb_that_does_not_fit_is_told_with_the_statement_that_mends_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_mariadb_logs_without_rows_is_told_and_other_statements_ask_for_nothing()
+async fn what_a_mariadb_logs_without_rows_is_reported_and_other_statements_ask_for_nothing()
 -> Result<()> {
     let source = start("maria-statements").await?;
     let (all, one) = ("tables = [\"maria.*\"]", "tables = [\"maria.t\"]");
@@ -334,7 +334,7 @@ fn every_old_fraction(table: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_times_with_a_fraction_are_refused_with_the_statement_that_mends_them() -> Result<()> {
+async fn old_times_with_a_fraction_are_refused_with_the_statement_that_fixes_them() -> Result<()> {
     let source = start("maria-old-times").await?;
     let columns = "(id INT PRIMARY KEY, t TIME(1), d DATETIME(3), ts TIMESTAMP(5) NULL, \
                    plain DATETIME)";

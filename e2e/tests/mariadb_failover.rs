@@ -202,7 +202,7 @@ async fn a_replica_of_mariadb_that_is_behind_is_waited_for() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_xa_transaction_prepared_on_the_server_of_before_stops_at_its_commit() -> Result<()> {
+async fn an_xa_transaction_prepared_on_the_earlier_server_stops_at_its_commit() -> Result<()> {
     let mut pair = start("xa-elsewhere", "mariadb-11.8").await?;
     let insert = |id: u32| format!("INSERT INTO shop.account VALUES ({id}, 1.5, NOW(3), 'row')");
     let mut first = pair.first.connect().await?;

@@ -25,7 +25,7 @@ async fn start(test: &str) -> Result<Source> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_mends_it() -> Result<()> {
+async fn a_server_that_does_not_fit_ends_dts_with_the_statement_that_fixes_it() -> Result<()> {
     let source = start("refused-settings").await?;
     for (variable, wrong, right) in
         [("binlog_row_metadata", "MINIMAL", "FULL"), ("binlog_format", "STATEMENT", "ROW")]
@@ -150,7 +150,7 @@ async fn another_replica_with_our_id_is_waited_out() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_silent_behind_its_log_in_is_told_and_the_next_one_is_read() -> Result<()> {
+async fn a_host_that_is_silent_after_its_log_in_is_named_and_the_next_one_is_read() -> Result<()> {
     let source = start("silent").await?;
     let proxy = Proxy::start(source.mysql.address()).await?;
     // Enough for the log-in, too little for the server's variables.

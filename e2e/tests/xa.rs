@@ -33,8 +33,8 @@ async fn purge(server: &Mysql) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commit_of_a_transaction_that_was_prepared_before_the_start_is_told_once() -> Result<()>
-{
+async fn the_commit_of_a_transaction_that_was_prepared_before_the_start_is_reported_once()
+-> Result<()> {
     let source = start("xa-purged", &[]).await?;
     prepare(&source, "gone", "INSERT INTO xa.t VALUES (1, 'one'), (2, 'two')").await?;
     prepare(&source, "dropped", "INSERT INTO xa.t VALUES (3, 'three')").await?;

@@ -54,7 +54,7 @@ impl Running {
     /// # Errors
     ///
     /// When it has not in time.
-    pub async fn amid(&self, id: &str) -> Result<()> {
+    pub async fn under_way(&self, id: &str) -> Result<()> {
         wait_until("the full sync is under way", PATIENCE, async || {
             let task = self.task(id).await.unwrap_or_default();
             task["rows"].as_u64().unwrap_or_default() > 1000 && task["state"] == "running"

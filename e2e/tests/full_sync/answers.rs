@@ -72,7 +72,7 @@ async fn make_tables(running: &Running) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_wrong_request_is_told_what_is_wrong() -> Result<()> {
+async fn every_wrong_request_is_answered_with_what_is_wrong() -> Result<()> {
     let more = "maxKeylessRows = 100\nmaxRate = 500";
     let mut running = start("full-sync-answers", (Kind::Log, 3_000), more).await?;
     make_tables(&running).await?;

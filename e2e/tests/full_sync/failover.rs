@@ -92,7 +92,7 @@ async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
     let (rows, _) = slow();
     let writers = Writers::start(&servers.running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = servers.running.sync("search", "").await?;
-    servers.running.amid(&id).await?;
+    servers.running.under_way(&id).await?;
     let Replicated { running, replica } = &mut servers;
     quiet(&running.mysql, &writers).await?;
     running.mysql.execute(&["SET GLOBAL read_only = ON"]).await?;
@@ -149,7 +149,7 @@ async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Res
     let (rows, _) = slow();
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = running.sync("search", "").await?;
-    running.amid(&id).await?;
+    running.under_way(&id).await?;
     running.mysql.kill().await?;
     promote(replica).await?;
     writers.go_to(&replica.url());

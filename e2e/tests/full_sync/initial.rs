@@ -127,7 +127,7 @@ async fn a_table_that_is_captured_only_later_is_waited_for_and_comes_then() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_cannot_be_sent_is_told_and_does_not_keep_the_others_back() -> Result<()> {
+async fn a_table_that_cannot_be_sent_is_reported_and_does_not_keep_the_others_back() -> Result<()> {
     let site = Site::new("full-sync-initial-odd")?;
     let mysql = site.start_mysql().await?;
     let mut server = mysql.connect().await?;

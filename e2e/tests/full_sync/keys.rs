@@ -125,7 +125,7 @@ fn start_telling_dts(running: &mut Running) -> Result<()> {
 
 /// Kills `dts` as soon as a chunk is in a state, if one will be. Gives the state that it was in
 /// then, which may be a later one.
-async fn kill_amid_a_chunk(
+async fn kill_during_a_chunk(
     running: &mut Running,
     told: &mut Told,
     state: usize,
@@ -220,7 +220,7 @@ async fn tables_of_every_key_come_whole_whatever_a_chunk_was_at_when_dts_was_kil
             let id = sync(&running, table).await?;
             for _ in 0..kills {
                 let rarest = (0..STATES.len()).min_by_key(|state| met[*state]).unwrap_or(0);
-                if let Some(state) = kill_amid_a_chunk(&mut running, &mut told, rarest).await? {
+                if let Some(state) = kill_during_a_chunk(&mut running, &mut told, rarest).await? {
                     met[state] += 1;
                 }
             }

@@ -21,7 +21,7 @@ async fn a_table_that_is_altered_is_read_again_in_its_new_shape() -> Result<()> 
     let running = start("full-sync-altered", (Kind::Log, 20_000), SLOW).await?;
     let writers = Writers::start(&running.mysql.url(), (TABLE, 20_000), 500, seed());
     let id = running.sync("search", "").await?;
-    running.amid(&id).await?;
+    running.under_way(&id).await?;
     running.execute(&[&format!("ALTER TABLE {TABLE} ADD note VARCHAR(9) DEFAULT 'new'")]).await?;
     running.execute(&[&format!("CREATE TABLE {SCHEMA}.elsewhere (a INT)")]).await?;
     running.done(&id).await?;
@@ -49,7 +49,7 @@ async fn a_table_that_another_takes_the_place_of_is_sent_again() -> Result<()> {
         .execute(&[&format!("INSERT INTO {SCHEMA}.new SELECT id, v + 1, t FROM {TABLE}")])
         .await?;
     let id = running.sync("search", "").await?;
-    running.amid(&id).await?;
+    running.under_way(&id).await?;
     running
         .execute(&[&format!("RENAME TABLE {TABLE} TO synced.old, synced.new TO {TABLE}")])
         .await?;
@@ -68,7 +68,7 @@ async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
         ("DROP TABLE synced.item", &["TRUNCATE or DROP", "dropped or renamed"]),
     ] {
         let id = running.sync("search", "").await?;
-        running.amid(&id).await?;
+        running.under_way(&id).await?;
         running.execute(&[statement]).await?;
         let task = running.ended(&id).await?;
         let error = task["error"].as_str().unwrap_or_default();
@@ -79,7 +79,7 @@ async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
         e2e::writers::create_versioned(&mut server, TABLE, 20_000).await?;
     }
     let id = running.sync("search", "").await?;
-    running.amid(&id).await?;
+    running.under_way(&id).await?;
     running.execute(&[&format!("RENAME TABLE {TABLE} TO {SCHEMA}.other")]).await?;
     let task = running.ended(&id).await?;
     let error = task["error"].as_str().unwrap_or_default();
@@ -91,7 +91,7 @@ async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
 async fn a_table_that_gets_another_key_ends_its_full_sync() -> Result<()> {
     let running = start("full-sync-key", (Kind::Log, 20_000), SLOW).await?;
     let id = running.sync("search", "").await?;
-    running.amid(&id).await?;
+    running.under_way(&id).await?;
     running
         .execute(&[&format!("ALTER TABLE {TABLE} DROP PRIMARY KEY, ADD PRIMARY KEY (id, v)")])
         .await?;
@@ -153,7 +153,7 @@ async fn a_table_without_a_key_is_read_at_one_moment() -> Result<()> {
         .await?;
     let writers = Writers::start(&running.mysql.url(), (TABLE, 20_000), 20, seed());
     let id = running.sync("search", "").await?;
-    running.amid(&id).await.ok();
+    running.under_way(&id).await.ok();
     running.dts.kill().await?;
     running.dts = running.site.start_dts()?;
     running.done(&id).await?;

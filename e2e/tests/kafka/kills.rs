@@ -61,7 +61,7 @@ async fn every_change_is_on_its_topic_exactly_once_while_everything_is_killed() 
     let victims = workload::shuffled(&VICTIMS, kills, &mut random);
     let killed = (&*victims, Duration::from_secs(3));
     let made =
-        load.finish_amid_kills(killed, &mut random, async |victim| running.kill(victim).await);
+        load.finish_during_kills(killed, &mut random, async |victim| running.kill(victim).await);
     let made = made.await?;
     let recording = running.all_handled(SCHEMA).await?;
     println!("{made} changes, {} handled with repeats", recording.done().count());
