@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=$(dirname "$here")
 . "$here/process.sh"
 
-# The program beside the scripts, or as cargo built it, or on the PATH.
+# The program where it was installed, or as cargo built it, or on the PATH.
 program_path() {
   local path
   for path in "$home/bin/$1" "$home/$1" "${CARGO_TARGET_DIR:-$home/target}/release/$1"; do

@@ -99,7 +99,7 @@ if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?
 phase servers show_servers
-# Most tests wait for servers and processes, so more of them than cores go on at once.
+# Most tests wait for servers and processes, so more of them than cores run at once.
 phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}" \
   cargo test --locked --workspace --no-fail-fast
 if [ -n "$all" ]; then

@@ -13,7 +13,7 @@ packages=(prometheus-client==0.26.0)
 mkdir -p "$place"
 place=$(cd "$place" && pwd)
 venv=$place/venv
-# What it holds stands in a file that is written last: half of one is made anew.
+# The file with its contents is written last, so that half of a folder is made again.
 (
   flock 9
   if [ "$(cat "$venv/packages" 2>/dev/null)" != "${packages[*]}" ]; then

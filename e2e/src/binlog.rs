@@ -1,4 +1,4 @@
-//! Which changes there were, as MySQL's own `mysqlbinlog` tells them.
+//! Which changes there were, as MySQL's own `mysqlbinlog` shows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,8 @@ pub async fn event_ids(server: &Mysql, schema: &str) -> Result<BTreeSet<String>>
     event_ids_but(server, schema, &[]).await
 }
 
-/// The same without those of these tables, each of which has its transactions for itself: of one
-/// that has a type which the tool does not know, it does not tell all rows.
+/// The same without the changes of some tables. The tool does not show all rows of a transaction
+/// with a type that it does not know, so no transaction may change these tables and others.
 ///
 /// # Errors
 ///

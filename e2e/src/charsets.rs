@@ -1,4 +1,4 @@
-//! What a server reads the bytes of its character sets as: asked for every sequence of bytes.
+//! Asks a server which text each sequence of bytes is in each of its character sets.
 
 use std::ops::RangeInclusive;
 
@@ -92,7 +92,7 @@ fn patterns_with(charset: &str, leads: &[RangeInclusive<u8>]) -> Vec<Pattern> {
     }
 }
 
-/// What a server reads every sequence of a pattern as, in no order.
+/// The text that each sequence of a pattern is, by the server; in no order.
 ///
 /// # Errors
 ///
@@ -134,9 +134,9 @@ fn reading(charset: &str, row: Row) -> Result<Reading> {
 
 /// The text, if a server found a character for all of its bytes when it converted them to UTF-8.
 ///
-/// What is not text it may cut off, or write as UTF-8 that no surrogate may have; for what it
-/// cannot convert it puts question marks. So there must be as many characters as it counted, and no
-/// more question marks than the bytes have.
+/// A server may cut off what is not text, or write a surrogate as UTF-8; and for a character that
+/// cannot be converted the server writes a question mark. So the text must have as many characters
+/// as the server counted, and no more question marks than the bytes have.
 pub fn whole_text(
     charset: &str,
     (bytes, length): (&[u8], u64),

@@ -52,7 +52,7 @@ pub struct Column {
     pub role: Role,
 }
 
-/// What a column is, beside its type.
+/// What a column is, apart from its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It may be NULL.

@@ -32,7 +32,7 @@ pub struct Pair {
 
 impl Pair {
     /// Two servers of a flavor, the workload's tables, and `dts` with both servers as its hosts;
-    /// `more` is what `[source]` has besides.
+    /// `more` is added to `[source]`.
     ///
     /// # Errors
     ///

@@ -15,7 +15,8 @@ use crate::recording::{Call, Event, Outcome};
 
 /// The rows of one table, as its events made them one after the other.
 ///
-/// Each row has an `id` and a version `v`, which only grows while a key lives and dies.
+/// Each row has an `id` and a version `v`, which only grows, also when the row is deleted and comes
+/// again.
 #[derive(Debug, Default)]
 pub struct Picture {
     rows: BTreeMap<i64, Row>,

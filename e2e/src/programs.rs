@@ -18,7 +18,7 @@ use crate::{
     servers::Mysql,
 };
 
-/// The seed of a random test: `TEST_SEED`, else one from the clock. It is printed.
+/// The seed of a random test, which is printed: `TEST_SEED`, else one from the clock.
 #[expect(clippy::print_stdout, reason = "a failed test shows its output, and so its seed")]
 pub fn seed() -> u64 {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -46,7 +46,7 @@ pub fn size(small: u64, full: u64) -> u64 {
 pub fn program(name: &str) -> Result<PathBuf> {
     let caller = std::env::current_exe()?;
     let folder = caller.parent().context("the caller has no folder")?;
-    // Tests lie in `deps`, beside the programs.
+    // Tests are in `deps`, which is in the folder of the programs.
     let folder = if folder.ends_with("deps") { folder.join("..") } else { folder.to_owned() };
     let path = folder.canonicalize()?.join(name);
     ensure!(path.exists(), "{} is missing: cargo build --workspace first", path.display());
@@ -295,7 +295,7 @@ impl Site {
         Ok((status.code(), output))
     }
 
-    /// Runs `dts` until it ends by itself, which must be as refused.
+    /// Runs `dts` until it ends by itself, with [`REFUSED`].
     ///
     /// # Errors
     ///
@@ -427,7 +427,7 @@ impl Site {
         self.wait_for_all_but(recorded, (server, schema), &[]).await
     }
 
-    /// The same, without the changes of these tables, of which `mysqlbinlog` does not tell all.
+    /// The same without the changes of some tables, of which `mysqlbinlog` does not show all.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// Passes every byte on until it is told otherwise; ends when it is dropped.
+/// Passes every byte on, unless one of its limits is set; ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,

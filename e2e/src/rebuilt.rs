@@ -1,4 +1,4 @@
-//! Tables put together again from what a handler received, to be compared with MySQL's own.
+//! Tables rebuilt from what a handler received, and compared with MySQL's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub struct Rebuilt {
     rows: BTreeMap<(String, String), Version>,
 }
 
-/// The newest that is known of a row; no values once it is deleted.
+/// The newest version of a row; without values once the row is deleted.
 #[derive(Debug)]
 struct Version {
     offset: u64,
@@ -25,8 +25,8 @@ struct Version {
 type Values = BTreeMap<String, String>;
 
 impl Rebuilt {
-    /// Applies each handled event unless a newer one of its key was applied before: a consumer
-    /// must take repeats, and the offset in the bus is what it may go by.
+    /// Applies each handled event, unless a newer one of its key was applied already: a consumer
+    /// must expect repeats, and recognises them by the offset in the bus.
     ///
     /// # Errors
     ///

@@ -70,7 +70,7 @@ pub struct Bus {
 }
 
 impl Event {
-    /// What tells the rows of all tables apart.
+    /// What a row is recognised by, among those of all tables.
     pub fn key(&self) -> (&str, &str) {
         (&self.table_name, self.pk.get())
     }
@@ -92,7 +92,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads what is there now. The last line may be still in the making: it counts as torn.
+    /// Reads what is there now. A last line that is not yet whole counts as torn.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Recording {
         self.done().map(|event| event.ev_id.as_str()).collect()
     }
 
-    /// No id ever has two contents, and none lies twice in the bus.
+    /// No id has two contents, and none is twice in the bus.
     ///
     /// # Errors
     ///
@@ -131,8 +131,8 @@ impl Recording {
         Ok(())
     }
 
-    /// For each key: the handler never sees an event before all earlier ones of the key are done,
-    /// or stand before it in the same call.
+    /// The handler sees an event only when all earlier events of its key are done, or come before
+    /// that event in the same call.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ const WRITERS: u64 = 4;
 /// Few enough that each row is changed often.
 const KEYS: u32 = 60;
 
-/// XA transactions that are prepared and left to another session: not many more.
+/// About how many XA transactions are prepared and wait for another session.
 const MAX_PREPARED: usize = 3;
 
 /// How sessions log.
@@ -339,16 +339,16 @@ impl Session {
     }
 }
 
-/// Waits until InnoDB has what a session that ended had prepared on its own. MariaDB offers it to
-/// others a moment before that: an XA COMMIT then is logged, and answered with OK, and changes
-/// nothing.
+/// Waits until InnoDB holds a prepared transaction without the session that prepared it. MariaDB
+/// lets other sessions have the transaction a moment too early: an XA COMMIT is then logged and
+/// answered with OK, and changes nothing.
 async fn wait_until_let_go(conn: &mut Conn, holder: u32) -> Result<()> {
     let began = Instant::now();
     loop {
         let status: Option<(String, String, String)> =
             conn.query_first("SHOW ENGINE INNODB STATUS").await?;
         let (_, _, status) = status.context("InnoDB has no status")?;
-        // What stands in front of that is of the last deadlock.
+        // What comes before that is about the last deadlock.
         let (_, open) = status.split_once("\nTRANSACTIONS\n").context("InnoDB shows none")?;
         if !open.contains(&format!("thread id {holder},")) {
             return Ok(());

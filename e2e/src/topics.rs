@@ -1,5 +1,5 @@
-//! What lies on Kafka's topics, as a reader at `read_committed` finds it, and what must be true of
-//! it.
+//! What a reader at `read_committed` finds on Kafka's topics, and what must be true of the events
+//! there.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -86,19 +86,19 @@ impl Topics {
         Ok(())
     }
 
-    /// The events of each key stand in the order in which MySQL committed them: that of their
-    /// transactions' numbers.
+    /// The events of each key are in the order in which MySQL committed them, which is that of the
+    /// numbers of their transactions.
     ///
     /// # Errors
     ///
-    /// Names the first event that stands behind a later one.
+    /// Names the first event that comes after a later one.
     pub fn check_order(&self) -> Result<()> {
         let mut last: HashMap<(&str, &str), &Event> = HashMap::new();
         for event in &self.events {
             if let Some(before) = last.insert(event.key(), event) {
                 ensure!(before.bus.partition == event.bus.partition, "{:?} moved", event.key());
                 let in_order = place(&before.ev_id)? < place(&event.ev_id)?;
-                ensure!(in_order, "{} stands behind {}", event.ev_id, before.ev_id);
+                ensure!(in_order, "{} comes after {}", event.ev_id, before.ev_id);
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Sessions that change the rows of a table with versions, at a rate, through every trouble.
+//! Sessions that change the rows of a table with versions at a rate, and outlive lost connections.
 
 use std::{
     sync::{
@@ -13,10 +13,10 @@ use mysql_async::{Conn, prelude::Queryable};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::task::JoinSet;
 
-/// How many sessions there are. Each has the ids of its own, so that it knows their versions.
+/// How many sessions there are. Each changes its own ids, so that it knows their versions.
 const SESSIONS: i64 = 8;
 
-/// What a broken connection waits before it is made again.
+/// How long a session waits before it connects again.
 const RECONNECT: Duration = Duration::from_millis(200);
 
 /// Makes a table `(id, v, t)` with so many rows, all of version 0.
@@ -104,7 +104,7 @@ impl Writers {
     ///
     /// # Errors
     ///
-    /// What a session failed with, other than a broken connection.
+    /// The error that ended a session, other than a lost connection.
     pub async fn stop(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {

@@ -84,7 +84,7 @@ async fn what_may_surprise_is_found_with_why_it_matters_and_what_fixes_it() -> R
         let hosts = &report["hosts"][0];
         ensure!(hosts["server"]["serverUuid"].as_str().map(str::len) == Some(36), "{hosts:#}");
 
-        // What is behind and about to be deleted is told from the lag.
+        // The lag shows what is behind and soon deleted.
         let mut dts = source.site.start_dts()?;
         source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
         source.site.wait_for_published(1).await?;

@@ -39,7 +39,7 @@ impl Project {
     fn shell(&self, words: &str) -> Command {
         let mut command = Command::new("bash");
         command.args(["-o", "pipefail", "-c", words]).current_dir(&self.folder);
-        // Docker before 23 builds without caches unless it is told.
+        // Docker before 23 has caches of builds only with this.
         command.env("DOCKER_BUILDKIT", "1");
         command.env("COMPOSE_PROJECT_NAME", "dbevent-test").stdin(Stdio::null());
         command

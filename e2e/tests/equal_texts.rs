@@ -1,4 +1,4 @@
-//! Texts that a server takes for equal have one order key, whatever the collation.
+//! Texts that are equal to a server have one order key, whatever the collation.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use change_event::order_key;
 use e2e::servers::{connect, mariadb_118_url, mysql_97_url};
 use mysql_async::{Conn, prelude::Queryable as _};
 
-/// Those in daily use: the defaults of each server, and what their languages are told to take.
+/// Those in daily use: the defaults of each server, and those that are recommended for a language.
 const OF_MYSQL: [&str; 7] = [
     "utf8mb4_0900_ai_ci",
     "utf8mb4_0900_as_ci",
@@ -57,7 +57,7 @@ fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Those that are equal to the server, and not to us.
+/// Pairs of characters that are equal to the server, and not to us.
 async fn split(conn: &mut Conn, collation: &str) -> Result<Vec<(char, char)>> {
     let weights: Vec<(String, Vec<u8>)> = conn
         .query(format!(

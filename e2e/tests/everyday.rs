@@ -11,7 +11,7 @@ use e2e::{
 };
 use tokio::process::Command;
 
-/// All runs, and has handled a row of the schema `shop`; `more` is beside it.
+/// Everything runs and has handled a row of the schema `shop`; there is a schema `more`, too.
 async fn start(test: &str) -> Result<Running> {
     let statements = [
         "CREATE DATABASE shop",
@@ -47,7 +47,7 @@ fn documented(prefix: &str) -> Result<BTreeSet<String>> {
         ["info", "gauge", "counter", "histogram"].iter().any(|kind| rest.starts_with(kind))
     });
     let names = rows.map(|(name, _)| name).filter(|name| name.starts_with(prefix));
-    // The parser knows an info by its name without what stands behind it.
+    // The parser gives an info its name without the suffix.
     let family = |name: &str| name.strip_suffix("_info").unwrap_or(name).to_owned();
     Ok(names.map(family).collect())
 }

@@ -67,7 +67,7 @@ async fn lags_of(
     Ok(recording.lags())
 }
 
-/// Its own state tells of the failure; the other's does not.
+/// The state of the listener shows the failure.
 async fn says_why(site: &Site) -> Result<()> {
     let began = Instant::now();
     let mut state = String::new();
@@ -87,7 +87,7 @@ fn compare(calm: &[u64], beside: &[u64]) -> Result<()> {
         let at = |lags: &[u64]| lags.get(lags.len() * percent / 100).copied().context("no lags");
         let (calm, beside) = (at(calm)?, at(beside)?);
         println!("lag {name}: {calm} ms, beside a failing listener {beside} ms");
-        // Milliseconds of the scheduler are no effect; a queue behind the other would be seconds.
+        // Milliseconds are the scheduler's; waiting for the other listener would take seconds.
         ensure!(beside <= 2 * calm + 50, "the lag went from {calm} ms to {beside} ms ({name})");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Another host takes over: two real servers that replicate, and what becomes of the stream.
+//! Another host takes over: two real servers that replicate, and what happens to the stream.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use e2e::{
 };
 use mysql_async::{Conn, prelude::Queryable};
 
-/// What the source is told, so that a commit returns only when the replica has received it.
+/// Run on the source, so that a commit returns only when the replica has received it.
 pub(crate) const SEMI_SYNCHRONOUS_SOURCE: [&str; 4] = [
     "SET sql_log_bin = 0",
     "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
@@ -22,7 +22,7 @@ pub(crate) const SEMI_SYNCHRONOUS_SOURCE: [&str; 4] = [
     "SET GLOBAL rpl_semi_sync_source_timeout = 600000",
 ];
 
-/// And its replica.
+/// Run on its replica.
 pub(crate) const SEMI_SYNCHRONOUS_REPLICA: [&str; 5] = [
     "SET sql_log_bin = 0",
     "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
@@ -39,8 +39,8 @@ async fn rows(conn: &mut Conn, query: &str) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_of_a_semi_synchronous_source_nothing_is_missing() -> Result<()> {
-    // What a source has sent but no replica has acknowledged, dts may have read: no application
-    // was told that it is committed. That is a loss of nothing that anybody had.
+    // dts may have read what no replica has acknowledged. No application was answered that this
+    // is committed, so nothing is lost that anybody had.
     let mut pair = Pair::start("failover-semi", "9.7", ACCEPT).await?;
     pair.first.execute(&SEMI_SYNCHRONOUS_SOURCE).await?;
     pair.second.execute(&SEMI_SYNCHRONOUS_REPLICA).await?;

@@ -12,7 +12,7 @@ const INCIDENT: u8 = 26;
 /// Of no server so far.
 const UNKNOWN: u8 = 200;
 
-/// A server with a change whose statement is logged beside it, and a proxy before `dts`.
+/// A server with a change that is logged with its statement, and `dts` reads over a proxy.
 async fn start(test: &str) -> Result<(Source, Proxy)> {
     let statements = [
         "CREATE DATABASE forged",
@@ -30,7 +30,7 @@ async fn start(test: &str) -> Result<(Source, Proxy)> {
     Ok((source, proxy))
 }
 
-/// The last event of a type comes as one of another, with the flags that it has.
+/// The proxy gives the last event of a type another type; its flags stay.
 async fn forge(
     (source, proxy): (&Source, &Proxy),
     (name, kind): (&str, u8),
@@ -63,7 +63,7 @@ async fn an_event_of_the_future_is_skipped_only_if_the_server_says_so() -> Resul
     let (source, proxy) = start("forged-unknown").await?;
     forge((&source, &proxy), ("Table_map", TABLE_MAP), UNKNOWN).await?;
     ends(&source, 70, &["the event type 200 is not handled yet", "binlog.00000"]).await?;
-    // The server marks this one as one that may be passed over.
+    // The server marks this one as one that may be skipped.
     forge((&source, &proxy), ("Rows_query", ROWS_QUERY), UNKNOWN).await?;
     let mut dts = source.site.start_dts()?;
     source.site.wait_for_exactly(2).await?;
@@ -82,10 +82,10 @@ async fn an_incident_of_the_server_stops_dts_which_says_what_to_do() -> Result<(
     ends(&source, REFUSED, &parts).await?;
     let (code, output) = source.site.run_dts(&["position", "show"]).await?;
     ensure!(code == Some(0) && output.contains("\"published\":1"), "{code:?} {output}");
-    // A place behind it can be found.
+    // A place after it can be found.
     let (file, pos) = source.mysql.binlog_end().await?;
-    let behind = ["position", "set", "--file", &file, "--pos", &pos.to_string()];
-    let (code, output) = source.site.run_dts(&behind).await?;
+    let after = ["position", "set", "--file", &file, "--pos", &pos.to_string()];
+    let (code, output) = source.site.run_dts(&after).await?;
     ensure!(code == Some(0), "{code:?} {output}");
     source.remove()
 }

@@ -59,7 +59,7 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_distinguished(
     source.execute(&["PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"]).await?;
     let remedy = "begin with what is left (`dts position set earliest`)";
     source.site.expect_refusal("purged file", &["has purged our binlog file", remedy]).await?;
-    // Files that were begun in one second cannot be told apart.
+    // Files that were begun in one second look the same.
     let uptime = "SELECT VARIABLE_VALUE FROM performance_schema.global_status \
                   WHERE VARIABLE_NAME = 'Uptime'";
     wait_until("the clock shows another second", PATIENCE, async || {
@@ -210,8 +210,8 @@ async fn anonymous_and_gtid_transactions_in_one_binlog_are_all_read() -> Result<
     source.execute(&["SET GLOBAL gtid_mode = ON", "INSERT INTO shop.t VALUES (10)"]).await?;
     source.run_up_to(10).await?;
 
-    // Anonymous ones that were written while dts was away, in a file before which and behind
-    // which we have all GTIDs: a dump by GTID would pass over them.
+    // Anonymous transactions that were written while dts was away. We have all GTIDs before and
+    // after their file, so a dump by GTID would skip that file.
     source
         .execute(&[
             "SET GLOBAL gtid_mode = ON_PERMISSIVE",
@@ -266,12 +266,12 @@ async fn positions_past_4_gib_are_gone_on_from_by_file() -> Result<()> {
     source.execute(&["INSERT INTO shop.t VALUES (1000)"]).await?;
     let ends = commits_past_4_gib(&source).await?;
     println!("small transactions up to {last}; boundaries past 4 GiB: {ends:?}");
-    ensure!(ends.len() >= 2, "nothing was written behind the huge transaction: {ends:?}");
+    ensure!(ends.len() >= 2, "nothing was written after the huge transaction: {ends:?}");
 
     let end = *ends.last().context("no end")?;
     let (before, in_file) =
         (small_before(&source, ends[0]).await?, small_before(&source, end).await?);
-    // Behind the huge transaction: what follows in the file, and the next file.
+    // After the huge transaction: what follows in the file, and the next file.
     let mut expected: Vec<i64> = (before + 1..=last).chain([1000]).collect();
     go_on_at(&source, ends[0]).await?;
     expect_keys(&source, &expected).await?;
@@ -282,8 +282,8 @@ async fn positions_past_4_gib_are_gone_on_from_by_file() -> Result<()> {
     source.remove()
 }
 
-/// Writes one transaction of more than 4 GiB into the first file, and small ones meanwhile, of
-/// which some come behind it; gives the key of the last that was written while it was.
+/// Writes one transaction of more than 4 GiB into the first file, and small ones at the same time,
+/// of which some come after the large one; gives the key of the last small one.
 async fn write_past_4_gib(source: &Source) -> Result<i64> {
     // A table that stores nothing: only the binlog gets large. With the delay a commit that
     // comes soon after the huge one is written before the file is changed.
@@ -354,8 +354,7 @@ async fn go_on_at(source: &Source, pos: u64) -> Result<()> {
     Ok(())
 }
 
-/// Without GTIDs a restart goes on at the exact place; the one past 4 GiB is proven with its
-/// decision in `dts/src/binlog/file.rs`.
+/// Without GTIDs a restart continues at the exact place. That this holds past 4 GiB is tested in `dts/src/binlog/file.rs`.
 async fn small_transactions_are_skipped() -> Result<()> {
     let source = start("history-by-file", &["--gtid-mode=OFF"]).await?;
     for round in 0..3 {

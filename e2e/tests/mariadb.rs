@@ -56,7 +56,7 @@ async fn change_elsewhere(running: &Running, kills: u32) -> Result<()> {
     );
     let update =
         format!("UPDATE {SCHEMA}.address SET host = '::1', note = 'short' WHERE id % 3 = 0");
-    // FULL_NODUP came with 11.4: what did not change is left out of the image after.
+    // FULL_NODUP came with 11.4: the row after lacks what did not change.
     let newest = if conn.server_version() >= (11, 4, 0) { "FULL_NODUP" } else { "FULL" };
     for (domain, image) in [(7, "MINIMAL"), (5, "NOBLOB"), (5, newest)] {
         let session =
@@ -367,7 +367,7 @@ async fn old_times_with_a_fraction_are_refused_with_the_statement_that_fixes_the
     .await?;
     ensure!(ids.iter().any(|id| id.ends_with("#18")), "{ids:?}");
 
-    // A captured one that is made meanwhile stops at its first change.
+    // A captured table that is made meanwhile stops dts at its first change.
     let old = "maria.old";
     source.execute(&[&format!("CREATE TABLE {old} {columns}"), new_format, &insert(old)]).await?;
     let status = dts.ended().await?;
@@ -379,7 +379,7 @@ async fn old_times_with_a_fraction_are_refused_with_the_statement_that_fixes_the
     let told = ["mysql56_temporal_format", "maria.old (t,d,ts)", "ALTER TABLE … FORCE"];
     expect(&source, &["check"], 69, &told).await?;
     expect(&source, &["run"], 69, &told).await?;
-    // The remedy: rebuilt, and begun anew behind that.
+    // The remedy: rebuild the table, and start after that.
     source.execute(&["ALTER TABLE maria.old FORCE"]).await?;
     expect(&source, &["position", "set", "latest"], 0, &[]).await?;
     dts = source.site.start_dts()?;

@@ -19,14 +19,14 @@ async fn start(test: &str, flavor: &str) -> Result<Pair> {
     Pair::start(&format!("{test}-{flavor}"), flavor, "").await
 }
 
-/// No writer is left that would go on once tables are unlocked.
+/// Ends the writers, which would continue once the tables are unlocked.
 async fn end_other_sessions(conn: &mut Conn) -> Result<()> {
     const OTHERS: &str = "SELECT id FROM information_schema.processlist \
          WHERE user = 'root' AND id <> CONNECTION_ID()";
     wait_until("no other session is there", PATIENCE, async || {
         let others: Vec<u64> = conn.query(OTHERS).await.unwrap_or_default();
         for id in &others {
-            // One that has ended meanwhile is as well.
+            // One that has ended meanwhile is fine, too.
             let _ = conn.query_drop(format!("KILL {id}")).await;
         }
         others.is_empty()

@@ -1,5 +1,5 @@
-//! What a MariaDB writes into its binlog though it never was: transactions that it rolled back, in
-//! whole or to a savepoint, and one that a crash tore off.
+//! Changes that a MariaDB logs though they were never committed: transactions that it rolled back,
+//! in whole or to a savepoint, and one that a crash cut off.
 
 use std::path::Path;
 
@@ -65,7 +65,7 @@ const SESSIONS: [&[&str]; 9] = [
     &["INSERT INTO account VALUES (14, 14)"],
 ];
 
-/// The accounts that never were.
+/// The accounts that were never committed.
 const ROLLED_BACK: [&str; 7] = [
     "{\"id\":2}",
     "{\"id\":3}",
@@ -143,7 +143,7 @@ async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
         let invented = ids.find(|event| ROLLED_BACK.contains(&event.pk.get()));
         ensure!(invented.is_none(), "{invented:?}");
 
-        // Larger than a batch, and read ahead: behind a kill too, which lies somewhere in these.
+        // Larger than a batch, and read ahead; dts is killed somewhere in these.
         let large = [1000, 2000, 3000, 4000].map(|at| insert_many(at * 100));
         let [a, b, c, d] = large.each_ref().map(String::as_str);
         session(&running, &["BEGIN", a, TEMPORARY, "ROLLBACK"]).await?;
@@ -154,7 +154,7 @@ async fn what_mariadb_rolled_back_is_never_published() -> Result<()> {
         running.kill(Victim::Dts).await?;
         check(&mut running, 2).await?;
 
-        // A place behind a transaction that was rolled back can be gone on from.
+        // dts can start at a place after a transaction that was rolled back.
         running.dts.signal("TERM").await?;
         running.dts.ended().await?;
         let place = ["--file", &file, "--pos", &pos.to_string(), "--dry-run"];
@@ -200,7 +200,7 @@ enum Tear {
 async fn a_transaction_that_a_crash_tore_off_is_never_published() -> Result<()> {
     /// The commit, which is the last event.
     const XID: usize = 19 + 8;
-    // A checksum would have to be made anew.
+    // A checksum would have to be computed again.
     let server = ("mariadb-11.8", &["--binlog-checksum=NONE"][..]);
     let statements = ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"];
     let source = Source::start_on("maria-torn", server).await?.capture(SCHEMA, &statements).await?;
@@ -239,7 +239,7 @@ async fn a_transaction_that_a_crash_tore_off_is_never_published() -> Result<()> 
             Tear::Between => "a transaction breaks off",
         };
         ensure!(told.contains(expected), "{tear:?}: {told}");
-        // A place behind it can be gone on from.
+        // dts can start at a place after it.
         dts.signal("TERM").await?;
         dts.ended().await?;
         drop(worker);

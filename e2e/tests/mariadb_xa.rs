@@ -21,7 +21,7 @@ async fn start(test: &str, flavor: &str) -> Result<Running> {
     source.capture(SCHEMA, &statements).await?.run()
 }
 
-/// Prepares one in a domain, and lets go of it.
+/// Prepares a transaction in a domain, and ends the session.
 async fn prepare(running: &Running, (name, domain): (&str, u32), change: &str) -> Result<()> {
     let domain = format!("SET SESSION gtid_domain_id = {domain}");
     let [start, end, prepare] =
@@ -29,7 +29,7 @@ async fn prepare(running: &Running, (name, domain): (&str, u32), change: &str) -
     running.execute(&[&domain, &start, change, &end, &prepare]).await
 }
 
-/// Ends one, once the session that prepared it is gone.
+/// Commits or rolls back a transaction, once the session that prepared it is gone.
 async fn settle(running: &Running, verb: &str, name: &str) -> Result<()> {
     let statement = format!("XA {verb} '{name}'");
     wait_until("the transaction is let go of", PATIENCE, async || {
@@ -38,7 +38,7 @@ async fn settle(running: &Running, verb: &str, name: &str) -> Result<()> {
     .await
 }
 
-/// The saved position is behind everything that the server has.
+/// Waits until the position is after everything that the server has.
 async fn is_at_the_end(running: &Running) -> Result<()> {
     let end = sorted(&running.mysql.ask("SELECT @@gtid_binlog_pos").await?);
     wait_until("the position is that of the server", PATIENCE, async || {
@@ -112,7 +112,7 @@ async fn a_prepared_transaction_of_mariadb_whose_file_is_purged_is_refused() -> 
     .await?;
     let part = "has purged our binlog file binlog.000001";
     running.site.expect_refusal("purged", &[part, "dts position set"]).await?;
-    // The operator decides to go on without it; should it be committed, that is told.
+    // The operator decides to continue without the transaction; its commit is then reported.
     let (code, output) = running.site.run_dts(&["position", "set", "latest"]).await?;
     ensure!(code == Some(0), "{code:?} {output}");
     running.dts = running.site.start_dts()?;

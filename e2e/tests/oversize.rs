@@ -61,7 +61,7 @@ async fn a_row_that_is_too_large_stops_the_stream_or_comes_as_its_key() -> Resul
     source.remove()
 }
 
-/// Every record is accounted for; the metrics count the large ones, and the log tells of one.
+/// Every record is accounted for; the metrics count the large ones, and the log has a line for one.
 async fn check_report(site: &Site, dts: &Process) -> Result<()> {
     let warnings = dts.output().matches("a record is larger than maxRowBytes").count();
     ensure!(warnings == 1, "{warnings} warnings:\n{}", dts.output());

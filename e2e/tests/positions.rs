@@ -377,7 +377,7 @@ async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
                 .await
         };
         let gtids = format!("'{gtids}'");
-        // In front of the commit; in front of rows that Maxwell filters; by GTIDs, one behind.
+        // Before the commit; before rows that Maxwell filters; and by GTIDs, without the last one.
         for (server, event, gtids) in
             [("@@server_id", 10, "NULL"), ("@@server_id", 8, "NULL"), ("0", 10, gtids.as_str())]
         {

@@ -1,4 +1,4 @@
-//! What happens to the source of changes, and how `dts` goes on by itself.
+//! What may happen to the source of changes, and that `dts` continues by itself.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 const SCHEMA: &str = "shop";
 
-/// Everything started, with the workload's tables, and a proxy before `dts`.
+/// Starts everything, with the workload's tables; `dts` reads over a proxy.
 async fn start(test: &str) -> Result<(Running, Proxy)> {
     let source = Source::start(test).await?.capture(SCHEMA, &[]).await?;
     workload::create_tables(&mut source.mysql.connect().await?, SCHEMA).await?;

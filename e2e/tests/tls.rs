@@ -1,4 +1,4 @@
-//! TLS to MySQL with the certificate checked: what is refused is said.
+//! TLS to MySQL with the certificate checked: each refusal is explained.
 
 use std::{path::Path, process::Command};
 
@@ -30,7 +30,7 @@ fn make_certificate(folder: &Path, names: &str) -> Result<()> {
     Ok(())
 }
 
-/// A server with a certificate for these names, and another authority beside its own.
+/// A server with a certificate for these names, and a second authority that did not sign it.
 async fn start(test: &str, names: &str) -> Result<Source> {
     let site = Site::new(test)?;
     make_certificate(&site.path("own"), names)?;

@@ -19,7 +19,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 const SCHEMA: &str = "every type";
 
-/// Tables with types that `mysqlbinlog` does not know, and so does not tell the rows of.
+/// Tables with types that `mysqlbinlog` does not know, so that it does not show their rows.
 const UNTOLD: [&str; 2] = ["places", "vectors"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn compare_all(flavor: &str) -> Result<()> {
             let received = Received::of(table, &recording);
             received.is_ok_and(|received| history.check(table, &received.changes).is_ok())
         };
-        // What is wrong with it is told below.
+        // The check below says what is wrong.
         let _ = wait_until("every change of it is handled", PATIENCE, complete).await;
     }
     recording.check_ids()?;
@@ -94,7 +94,7 @@ async fn write_all(mysql: &Mysql, seed: u64) -> Result<Vec<(Table, History)>> {
     Ok(histories)
 }
 
-/// What the listener was told of one table.
+/// What the listener received of one table.
 #[derive(Debug, Default)]
 struct Received {
     changes: Vec<Change>,
@@ -141,7 +141,7 @@ impl Received {
     }
 }
 
-/// The change that an event tells of: `Old` and `Data` together are the row before an update.
+/// The change that an event describes: `Old` and `Data` together are the row before an update.
 fn change_of(table: &Table, event: &Event) -> Result<Change> {
     let data = Columns::read(event.data.get())?;
     let names: Vec<&str> = data.iter().map(|(name, _)| name).collect();

@@ -1,4 +1,4 @@
-//! XA transactions of MySQL where something is missing: their XA PREPARE, or room to keep them.
+//! XA transactions of MySQL without their XA PREPARE, or without room to keep them.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
@@ -42,7 +42,7 @@ async fn the_commit_of_a_transaction_that_was_prepared_before_the_start_is_repor
     let dts = source.site.start_dts()?;
     source.execute(&["INSERT INTO xa.t VALUES (4, 'four')"]).await?;
     source.site.wait_for_exactly(1).await?;
-    // Of one that never was, nothing is lost.
+    // Of a transaction that was rolled back, nothing is lost.
     source.execute(&["XA ROLLBACK 'dropped'", "INSERT INTO xa.t VALUES (5, 'five')"]).await?;
     source.site.wait_for_exactly(2).await?;
     source.execute(&["XA COMMIT 'gone'", "INSERT INTO xa.t VALUES (6, 'six')"]).await?;
@@ -75,7 +75,7 @@ async fn rows_of_a_prepared_transaction_that_are_not_captured_are_not_held() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_transaction_before_the_saved_place_is_read_over_for_what_is_prepared()
 -> Result<()> {
-    // By file, all that lies behind the XA PREPARE comes again.
+    // By file, all that comes after the XA PREPARE is read again.
     let by_file = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
     let source = start("xa-compressed", &by_file).await?;
     let dts = source.site.start_dts()?;

@@ -76,7 +76,7 @@ pub(super) fn table(charset: &str) -> Option<Table> {
     Some(table)
 }
 
-/// What a SELECT needs beside a text, to tell whether the server could convert it.
+/// What a SELECT also asks for, to show whether the server could convert a text.
 pub(super) fn proof(column: &str) -> String {
     format!(", CONVERT({column} USING binary), CHAR_LENGTH({column})")
 }
@@ -124,7 +124,7 @@ pub(super) fn random(charset: &'static str, fits: usize, rng: &mut StdRng) -> St
     TextCharset::Named(charset).literal(&mixed.collect::<String>())
 }
 
-/// Bytes that may be a character. What the server finds not to be one is cut off with all after it.
+/// Bytes that may be a character. The server cuts a text off at bytes that are none.
 fn character(charset: &str, rng: &mut StdRng) -> Vec<u8> {
     let ascii = rng.random_range(0..0x80);
     let (lead, trail) = (rng.random_range(0xa1..=0xfe), rng.random_range(0xa1..=0xfe));

@@ -1,4 +1,4 @@
-//! Tables that are filled, changed and emptied, and whether changes tell all of it rightly.
+//! Fills, changes and empties tables, and checks that the changes show all of that.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! JSON documents: edge cases, random ones, and when two texts are the same document.
+//! JSON documents: edge cases, random ones, and whether two texts are the same document.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! What random values are put together of: dates, times, texts and bytes.
+//! Random dates, times, texts and bytes, which random values are made of.
 
 use rand::{RngExt as _, rngs::StdRng};
 

@@ -312,7 +312,8 @@ fn without_key() -> Table {
     table
 }
 
-/// Every kind of place, with texts between whose character sets are told by their number.
+/// Every kind of geometry, and texts between them, so that each column must find its own
+/// character set.
 fn places() -> Table {
     let columns = [
         ("g", Domain::Geometry("GEOMETRY")),

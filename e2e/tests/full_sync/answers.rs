@@ -1,4 +1,5 @@
-//! What the call answers when real tables are asked for, also wrongly, and with SQL in it all.
+//! What the call answers when real tables are asked for, also with mistakes and with SQL in every
+//! part.
 
 use std::fmt::Write as _;
 
@@ -155,7 +156,7 @@ async fn sql_in_any_parameter_does_no_harm() -> Result<()> {
     ensure!(task["rows"] == 1, "one key is not behind the last: {task}");
     ensure!(rows(&running).await? == Some(100), "rows are gone");
 
-    // A source that does not answer is told as such, and nothing is sent later.
+    // The answer says that the source does not answer, and nothing is sent later.
     lock_out(&running).await?;
     expect(&running, "table=item", 503, "source_away").await?;
     running.end().await

@@ -1,4 +1,4 @@
-//! The source goes amid a full sync, and another host takes over: the full sync goes on there.
+//! The source stops during a full sync, and another host takes over: the full sync continues there.
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -19,7 +19,7 @@ use crate::failover::{SEMI_SYNCHRONOUS_REPLICA, SEMI_SYNCHRONOUS_SOURCE};
 /// Changes a second.
 const RATE: u64 = 400;
 
-/// What `[source]` has besides.
+/// Added to `[source]`.
 pub(super) const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
 
 /// A source with its replica, and the programs around both.
@@ -35,7 +35,7 @@ pub(super) fn slow() -> (u64, String) {
 }
 
 impl Replicated {
-    /// `flavor` is that of both servers; `source` is what `[source]` has besides its hosts.
+    /// `flavor` is that of both servers; `source` is added to `[source]`, after its hosts.
     pub(super) async fn start(test: &str, flavor: &str, source: &str) -> Result<Self> {
         let site = Site::new(test)?;
         let first = start_server(&site, flavor, "first").await?;
@@ -106,7 +106,7 @@ async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
     follow(&running.mysql, replica, "").await?;
     writers.go_to(&replica.url());
     let made = writers.made();
-    // It is read from on, as the replica that it is now.
+    // The full sync still reads the old source, which is a replica now.
     wait_until("the new source is written to, the old one is read", PATIENCE, async || {
         let task = running.task(&id).await.unwrap_or_default();
         writers.made() > made + RATE && task["rows"].as_u64() > Some(old)
@@ -163,7 +163,7 @@ async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Res
         writers.stop().await?;
         running.complete("search").await?
     } else {
-        // It was sent to us and acknowledged by nobody: no application was told that it is there.
+        // It was sent to us and no replica acknowledged it, so no application knows of the commit.
         let since = make_right(running, &loss).await?;
         writers.stop().await?;
         is_right(running, since).await?.0

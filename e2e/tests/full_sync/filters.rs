@@ -75,7 +75,7 @@ async fn new_table(kind: Kind, test: &str) -> Result<()> {
     let other = format!("{SCHEMA}.other");
     create_versioned(&mut server, &other, ROWS).await?;
 
-    // The listener, as it runs, does not get as far as to end.
+    // The process of the listener is stopped, so that it cannot end.
     let pid = listener_pid(&running.worker).await?;
     send(pid, "STOP").await?;
     running.site.amend(CONFIG, &before, &after)?;
@@ -92,7 +92,7 @@ async fn new_table(kind: Kind, test: &str) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let task = running.task(&id).await?;
     ensure!(task["state"] == "waiting" && task["rows"] == 0, "{task}");
-    // One that stood still for too long has been replaced.
+    // A process that was stopped for too long has been replaced.
     let _ = send(pid, "CONT").await;
     running.done(&id).await?;
     let path = running.site.path("search");
@@ -107,7 +107,7 @@ async fn new_table(kind: Kind, test: &str) -> Result<()> {
     running.end().await
 }
 
-/// It passes over rows that were sent to it, and nobody sees that.
+/// The listener skips rows that were sent to it, and nobody sees that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_a_listener_loses_for_a_while_is_sent_from_its_beginning() -> Result<()> {
     const ROWS: u64 = 20_000;

@@ -62,7 +62,7 @@ const TABLES: [(&str, &str, &str); 16] = [
     ("unique_only", "k VARCHAR(20) NOT NULL UNIQUE", "CONCAT(n)"),
 ];
 
-/// The states of a chunk, as `dts` tells them.
+/// The states of a chunk, as `dts` logs them.
 const STATES: [&str; 5] = [
     "\"chunk asked for\"",
     "\"chunk read\"",
@@ -71,7 +71,7 @@ const STATES: [&str; 5] = [
     "\"chunk durable\"",
 ];
 
-/// Whose chunks come to no state in this time has all.
+/// When no chunk has reached a state in this time, the full sync is at its end.
 const NO_MORE: Duration = Duration::from_secs(2);
 
 /// So many bytes a second come from MySQL over each connection: the stream is busy with the large
@@ -91,7 +91,7 @@ struct Told {
 }
 
 impl Told {
-    /// Which states were told since this was last asked, in their order.
+    /// Which states were logged since the last question, in their order.
     fn states(&mut self) -> Result<Vec<usize>> {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(self.read))?;
@@ -115,7 +115,7 @@ impl Told {
     }
 }
 
-/// Starts `dts` such that it tells of each chunk, in JSON.
+/// Starts `dts` so that it logs each chunk, in JSON.
 fn start_telling_dts(running: &mut Running) -> Result<()> {
     let dts = program("dts")?.display().to_string();
     let command = ["env", "LOG=info,dts=debug", "LOG_FORMAT=json", &dts, "run", "--config"];

@@ -114,7 +114,7 @@ async fn a_paused_listener_is_waited_for() -> Result<()> {
             Picture::read(&beside, "item").is_ok_and(|others| others.live > made + 100)
         })
         .await?;
-        // Nor does it get more when the task begins anew.
+        // Nor does it get more when the task begins again.
         for (verb, state) in [("pause", "paused"), ("resume", "running")] {
             let path = format!("/api/v1/full-syncs/{id}/{verb}");
             running.site.call_worker("POST", &path).await?;
@@ -137,7 +137,7 @@ async fn a_paused_listener_is_waited_for() -> Result<()> {
     running.end().await
 }
 
-/// What it has to say about itself waits, and the log gets room by it alone.
+/// What the listener publishes about itself waits, and only this listener makes room in the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_joins_a_log_that_is_full_of_what_it_has_to_take() -> Result<()> {
     let mut running = start("full-sync-full-log", (Kind::Log, 10), "").await?;

@@ -1,4 +1,4 @@
-//! Tables that change their shape amid a full sync, and those without a proper key.
+//! Tables that change their shape during a full sync, and tables without a proper key.
 
 use std::collections::{BTreeMap, BTreeSet};
 

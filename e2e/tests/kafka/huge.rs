@@ -34,7 +34,7 @@ const OTHER: &str = "e2e.huge.other";
 const ROW_BYTES: u64 = 1040;
 const KILLS: u64 = 3;
 const MAX_RESIDENT_KIB: u64 = 64 << 10;
-/// The brokers end the transaction of a killed `dts` only when they are told, or after 10 s.
+/// The brokers end the transaction of a killed `dts` when the next one fences it, or after 10 s.
 const MAX_LAG_BEFORE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(100);
 /// MySQL makes a transaction of gigabytes in minutes.
@@ -113,7 +113,7 @@ fn insert_all(mysql: &Mysql, rows: u64) -> JoinHandle<Result<()>> {
     })
 }
 
-/// Inserts into `other` again and again until it is told to stop.
+/// Inserts into `other` again and again until `stop` is set.
 fn tick(mysql: &Mysql, stop: &Arc<AtomicBool>) -> JoinHandle<Result<()>> {
     let (url, stop) = (mysql.url(), Arc::clone(stop));
     tokio::spawn(async move {
@@ -227,7 +227,7 @@ fn check_lags(lags: Lags, committed: u64) -> Result<()> {
         "{count_before} rows of another table before it: lag p50 {middle:.1?}, max {longest:.1?}"
     );
     println!(
-        "{count_after} rows of another table behind it: lag p50 {middle_after:.1?}, max \
+        "{count_after} rows of another table after it: lag p50 {middle_after:.1?}, max \
          {longest_after:.1?}"
     );
     ensure!(longest < MAX_LAG_BEFORE, "what was committed before it came {longest:.1?} late");
