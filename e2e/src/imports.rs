@@ -1,7 +1,7 @@
 //! The imports between the files of one crate, and the circles that they make.
 //!
-//! A name is followed through re-exports to the file that defines it. A file and the files in its own
-//! folder are one family: imports inside a family are not counted. Nor are those of unit tests.
+//! A name is followed through re-exports to the file that defines it. A file and the files in its
+//! own folder are one family: imports inside a family are not counted. Nor are those of unit tests.
 
 mod source;
 #[cfg(test)]

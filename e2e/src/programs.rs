@@ -190,8 +190,8 @@ impl Site {
         Ok(std::fs::write(self.path("db_event_listener.toml"), text)?)
     }
 
-    /// The same with the only listener `all`, which records in [`Site::recorded`] with these options
-    /// of `record-handler`.
+    /// The same with the only listener `all`, which records in [`Site::recorded`]; with options of
+    /// `record-handler`.
     ///
     /// # Errors
     ///

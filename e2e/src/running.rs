@@ -135,8 +135,8 @@ impl Source {
         self.kafka.as_ref().context("the test has no Kafka")
     }
 
-    /// Ends the servers, after which no program may be left; and removes the site, once the test has
-    /// passed.
+    /// Ends the servers, after which no program may be left, and removes the site, once the test
+    /// has passed.
     ///
     /// # Errors
     ///

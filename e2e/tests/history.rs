@@ -354,7 +354,8 @@ async fn go_on_at(source: &Source, pos: u64) -> Result<()> {
     Ok(())
 }
 
-/// Without GTIDs a restart continues at the exact place. That this holds past 4 GiB is tested in `dts/src/binlog/file.rs`.
+/// Without GTIDs a restart continues at the exact place. That this holds past 4 GiB is tested in
+/// `dts/src/binlog/file.rs`.
 async fn small_transactions_are_skipped() -> Result<()> {
     let source = start("history-by-file", &["--gtid-mode=OFF"]).await?;
     for round in 0..3 {

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --bin charset-tables -- mysql://root@127.0.0.1:23397 [URL]...
 //!
-//! The first server says what the bytes mean; all servers say which collations there are. The format
-//! of `tables.bin` is described in `crates/binlog/src/charset/table.rs`.
+//! The first server says what the bytes mean; all servers say which collations there are. The
+//! format of `tables.bin` is described in `crates/binlog/src/charset/table.rs`.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 

@@ -1,4 +1,5 @@
-//! A handler for `exec` that writes down what it was given, and fails, hangs or dies where its options say so.
+//! A handler for `exec` that writes down what it was given, and fails, hangs or dies where its
+//! options say so.
 //!
 //! Each call is one line of the file, `{"at":ms,"outcome":"done","events":[…]}`, written with one
 //! `write` before the answer is given: what was answered is written. A line begins with a line

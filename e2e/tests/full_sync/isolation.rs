@@ -63,7 +63,7 @@ async fn roll_back(url: String, stop: Arc<AtomicBool>) -> Result<u64> {
             "DO SLEEP(0.02)".to_owned(),
             "ROLLBACK".to_owned(),
         ] {
-            // Another session may hold the rows, and the server may choose us as the deadlock's victim.
+            // In a deadlock with another session the server may choose us.
             let _ = server.query_drop(statement).await;
         }
     }

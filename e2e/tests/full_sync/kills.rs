@@ -1,5 +1,5 @@
-//! Whatever is killed with -9 during a full sync: the listener's picture equals the table, and no row
-//! goes back to an older version.
+//! Whatever is killed with -9 during a full sync: the listener's picture equals the table, and no
+//! row goes back to an older version.
 
 use std::time::Duration;
 
