@@ -37,6 +37,39 @@ pub async fn event_ids_but(
     Ok(collect_ids(&text, is_wanted))
 }
 
+/// An event of the binlog, as SHOW BINLOG EVENTS lists it.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the statement")]
+pub struct BinlogEvent {
+    pub file: String,
+    pub pos: u64,
+    pub kind: String,
+    pub server_id: u32,
+    /// Modulo 4 GiB.
+    pub end: u64,
+    pub info: String,
+}
+
+/// The events of a binlog file.
+///
+/// # Errors
+///
+/// When the server does not have it.
+pub async fn events(server: &Mysql, file: &str) -> Result<Vec<BinlogEvent>> {
+    let query = format!("SHOW BINLOG EVENTS IN '{file}'");
+    let rows: Vec<(String, u64, String, u32, u64, String)> =
+        server.connect().await?.query(query).await?;
+    let event = |(file, pos, kind, server_id, end, info)| BinlogEvent {
+        file,
+        pos,
+        kind,
+        server_id,
+        end,
+        info,
+    };
+    Ok(rows.into_iter().map(event).collect())
+}
+
 /// What an event's id says without the mark of a split change of a key.
 pub fn without_split_mark(id: &str) -> &str {
     id.strip_suffix("d").or_else(|| id.strip_suffix("i")).unwrap_or(id)

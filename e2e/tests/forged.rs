@@ -1,8 +1,12 @@
 //! Events that no server here can be made to write: a proxy changes the type of one that it did.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{programs::REFUSED, proxy::Proxy, running::Source};
-use mysql_async::{Row, prelude::Queryable as _};
+use e2e::{
+    binlog::{self, BinlogEvent},
+    programs::REFUSED,
+    proxy::Proxy,
+    running::Source,
+};
 
 const SCHEMA: &str = "forged";
 
@@ -37,13 +41,12 @@ async fn forge(
     as_kind: u8,
 ) -> Result<()> {
     let (file, _) = source.mysql.binlog_end().await?;
-    let mut conn = source.mysql.connect().await?;
-    let events: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
-    let is_it = |row: &&Row| row.get::<String, _>("Event_type").as_deref() == Some(name);
-    let event = events.iter().rfind(is_it).with_context(|| format!("no {name} event"))?;
-    let number = |column: &str| event.get::<u32, _>(column).context("not a number");
-    let (start, server, end) = (number("Pos")?, number("Server_id")?, number("End_log_pos")?);
-    let rest: Vec<u8> = [server, end - start, end].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let events = binlog::events(&source.mysql, &file).await?;
+    let event = events.iter().rfind(|event| event.kind == name);
+    let BinlogEvent { pos, server_id, end, .. } =
+        event.with_context(|| format!("no {name} event"))?;
+    let header = [*server_id, u32::try_from(end - pos)?, u32::try_from(*end)?];
+    let rest: Vec<u8> = header.iter().flat_map(|n| n.to_le_bytes()).collect();
     proxy.damage(&[&[kind], &*rest].concat(), &[&[as_kind], &*rest].concat());
     Ok(())
 }

@@ -2,16 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
+    binlog::{self, BinlogEvent},
     processes::{PATIENCE, wait_until},
     recording::Recording,
     running::Source,
     servers::{Mysql, execute},
 };
-use mysql_async::prelude::Queryable;
 use serde_json::Value;
-
-/// File, begin, type, server, end modulo 4 GiB, description.
-type BinlogEvent = (String, u64, String, u32, u64, String);
 
 /// A server with a table that `dts` and a listener read.
 async fn start(test: &str, options: &[&str]) -> Result<Source> {
@@ -322,25 +319,20 @@ async fn write_past_4_gib(source: &Source) -> Result<i64> {
 async fn small_before(source: &Source, pos: u64) -> Result<i64> {
     // The 550 large rows are events of their own, and the numbers are one.
     const OTHERS: i64 = 551;
-    let events = first_file_from(source, 4).await?;
-    let is_rows = |event: &&BinlogEvent| event.2 == "Write_rows" && event.1 < pos;
+    let events = binlog::events(&source.mysql, "binlog.000001").await?;
+    let is_rows = |event: &&BinlogEvent| event.kind == "Write_rows" && event.pos < pos;
     Ok(i64::try_from(events.iter().filter(is_rows).count())? - OTHERS)
-}
-
-async fn first_file_from(source: &Source, pos: u64) -> Result<Vec<BinlogEvent>> {
-    let query = format!("SHOW BINLOG EVENTS IN 'binlog.000001' FROM {pos}");
-    Ok(source.mysql.connect().await?.query(query).await?)
 }
 
 /// Where transactions end in the first file, past 4 GiB. The server prints the ends modulo 4
 /// GiB, so the begin of the next event is taken.
 async fn commits_past_4_gib(source: &Source) -> Result<Vec<u64>> {
-    let events = first_file_from(source, 4).await?;
+    let events = binlog::events(&source.mysql, "binlog.000001").await?;
     let mut ends = Vec::new();
     for pair in events.windows(2) {
-        let is_end = pair[0].2 == "Xid" || pair[0].5 == "COMMIT";
-        if is_end && pair[1].1 > u64::from(u32::MAX) {
-            ends.push(pair[1].1);
+        let is_end = pair[0].kind == "Xid" || pair[0].info == "COMMIT";
+        if is_end && pair[1].pos > u64::from(u32::MAX) {
+            ends.push(pair[1].pos);
         }
     }
     Ok(ends)

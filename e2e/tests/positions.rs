@@ -4,22 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
+    binlog::{self, BinlogEvent},
     processes::{PATIENCE, wait_until},
     programs::REFUSED,
+    recording::Event,
     replication::gtids,
     running::Source,
 };
-use mysql_async::{Row, prelude::Queryable as _};
 use serde_json::{Value, json};
-
-/// An event of the binlog, from SHOW BINLOG EVENTS.
-#[derive(Clone, Debug)]
-struct Event {
-    file: String,
-    pos: u64,
-    kind: String,
-    end: u64,
-}
 
 /// A server whose schema `shop` is captured and `other` is not.
 async fn start(test: &str, flavor: &str) -> Result<Source> {
@@ -35,12 +27,11 @@ async fn start(test: &str, flavor: &str) -> Result<Source> {
 }
 
 /// The events of the last transaction or statement, from its GTID event on.
-async fn last_group(source: &Source) -> Result<Vec<Event>> {
-    let mut conn = source.mysql.connect().await?;
+async fn last_group(source: &Source) -> Result<Vec<BinlogEvent>> {
     let (file, _) = source.mysql.binlog_end().await?;
-    let rows: Vec<Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
-    let events: Vec<Event> = rows.iter().filter_map(event).collect();
-    let is_start = |event: &Event| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
+    let events = binlog::events(&source.mysql, &file).await?;
+    let is_start =
+        |event: &BinlogEvent| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
     let start = events.iter().rposition(is_start).context("no transaction")?;
     Ok(events[start..].to_vec())
 }
@@ -82,16 +73,7 @@ async fn events(source: &Source, count: usize) -> Result<Vec<(String, String, St
     Ok(seen)
 }
 
-fn event(row: &Row) -> Option<Event> {
-    Some(Event {
-        file: row.get("Log_name")?,
-        pos: row.get("Pos")?,
-        kind: row.get("Event_type")?,
-        end: row.get("End_log_pos")?,
-    })
-}
-
-fn brief(event: &e2e::recording::Event) -> (String, String, String) {
+fn brief(event: &Event) -> (String, String, String) {
     (event.table_name.clone(), event.action.clone(), event.pk.get().to_owned())
 }
 
@@ -364,7 +346,7 @@ async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
         source.execute(&TRANSACTION).await?;
         let group = last_group(&source).await?;
         let after = group.last().map(|event| event.end);
-        let save = async |server: &str, event: &Event, gtids: &str| {
+        let save = async |server: &str, event: &BinlogEvent, gtids: &str| {
             let (file, pos) = (&event.file, event.pos);
             source
                 .execute(&[
@@ -433,7 +415,7 @@ async fn canal_is_followed_from_its_cursor() -> Result<()> {
 }
 
 /// `meta.dat` as FileMixedMetaManager writes it.
-fn write_cursor(source: &Source, event: &Event, gtid: &str) -> Result<()> {
+fn write_cursor(source: &Source, event: &BinlogEvent, gtid: &str) -> Result<()> {
     let identity = json!({"slaveId": -1, "sourceAddress": {"address": "127.0.0.1", "port": 3306}});
     let position = json!({"gtid": gtid, "included": false, "journalName": event.file,
         "position": event.pos, "serverId": 1, "timestamp": 1_627_268_042_000_u64});
