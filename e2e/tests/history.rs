@@ -18,14 +18,17 @@ async fn start(test: &str, options: &[&str]) -> Result<Source> {
 
 /// Runs everything until these keys were handled, each once.
 async fn expect_keys(source: &Source, expected: &[i64]) -> Result<()> {
-    let (_dts, _worker) = (source.site.start_dts()?, source.site.start_worker()?);
+    let (mut dts, mut worker) = (source.site.start_dts()?, source.site.start_worker()?);
     let mut keys = Vec::new();
     wait_until("the events are handled", PATIENCE, async || {
         keys = keys_of(&source.site.recording());
         keys == expected
     })
     .await
-    .with_context(|| format!("{expected:?} expected: {keys:?}"))
+    .with_context(|| format!("{expected:?} expected: {keys:?}"))?;
+    // Their ports are free before the next ones start.
+    dts.kill().await?;
+    worker.kill().await
 }
 
 /// The keys in the bus, in its order: only one table, and one event for each.

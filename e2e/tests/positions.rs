@@ -57,7 +57,7 @@ async fn refused(source: &Source, words: &[&str], part: &str) -> Result<()> {
 
 /// Runs `dts` and a listener until so many events were handled, and gives these.
 async fn events(source: &Source, count: usize) -> Result<Vec<(String, String, String)>> {
-    let (_dts, _worker) = (source.site.start_dts()?, source.site.start_worker()?);
+    let (mut dts, mut worker) = (source.site.start_dts()?, source.site.start_worker()?);
     let mut seen = Vec::new();
     wait_until("the events are handled", PATIENCE, async || {
         let recording = source.site.recording();
@@ -70,6 +70,9 @@ async fn events(source: &Source, count: usize) -> Result<Vec<(String, String, St
     })
     .await
     .with_context(|| format!("{count} expected: {seen:?}"))?;
+    // Their ports are free before the next ones start.
+    dts.kill().await?;
+    worker.kill().await?;
     Ok(seen)
 }
 

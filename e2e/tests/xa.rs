@@ -78,14 +78,14 @@ async fn a_compressed_transaction_before_the_saved_place_is_read_over_for_what_i
     // By file, all that comes after the XA PREPARE is read again.
     let by_file = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
     let source = start("xa-compressed", &by_file).await?;
-    let dts = source.site.start_dts()?;
+    let mut dts = source.site.start_dts()?;
     prepare(&source, "open", "INSERT INTO xa.t VALUES (1, 'one')").await?;
     let several =
         ["BEGIN", "INSERT INTO xa.t VALUES (2, 'two')", "INSERT INTO xa.t VALUES (3, '')"];
     let compressed = [&["SET binlog_transaction_compression = ON"], &several[..], &["COMMIT"]];
     source.execute(&compressed.concat()).await?;
     source.site.wait_for_exactly(2).await?;
-    drop(dts);
+    dts.kill().await?;
     let dts = source.site.start_dts()?;
     wait_until("dts reads on", PATIENCE, async || {
         source.site.status().await["state"] == "streaming"
