@@ -7,6 +7,12 @@ use e2e::servers::repository;
 const MAX_LINES: usize = 500;
 const MAX_COLUMNS: usize = 100;
 
+/// The section of ARCHITECTURE.md that leads from questions to files.
+const MAP_SECTION: &str = "## Question → file";
+const MIN_QUESTIONS: usize = 25;
+/// ARCHITECTURE.md has fewer lines than this.
+const MAX_MAP_LINES: usize = 250;
+
 /// Words that say nothing about what a file is for.
 const EMPTY_NAMES: [&str; 8] =
     ["util", "utils", "common", "misc", "manager", "helper", "helpers", "base"];
@@ -61,16 +67,85 @@ fn every_name_says_something() {
     });
 }
 
+#[test]
+fn the_map_leads_to_files_and_names_that_are_there() {
+    let text = read(&repository().join("ARCHITECTURE.md"));
+    let lines = text.lines().count();
+    assert!(lines < MAX_MAP_LINES, "ARCHITECTURE.md has {lines} lines");
+    let section = text.split_once(MAP_SECTION).map(|(_, section)| section);
+    let section = section.unwrap_or_else(|| panic!("ARCHITECTURE.md has no {MAP_SECTION}"));
+    let rows: Vec<&str> = section
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with('#'))
+        .filter(|line| line.starts_with('|'))
+        // The names of the columns, and the line under them.
+        .skip(2)
+        .collect();
+    assert!(rows.len() >= MIN_QUESTIONS, "{} questions are answered", rows.len());
+    let complaints: Vec<String> = rows
+        .iter()
+        .filter_map(|row| Some(format!("{row} {}", wrong_answer(row, &repository())?)))
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What is wrong with a row `| question | `path` `name` |` of the map.
+fn wrong_answer(row: &str, root: &Path) -> Option<String> {
+    let Some((_, answer)) = row.trim().trim_matches('|').split_once('|') else {
+        return Some("has no second column".to_owned());
+    };
+    let quoted: Vec<&str> = answer.split('`').skip(1).step_by(2).collect();
+    let (path, name) = match quoted[..] {
+        [path] => (path, None),
+        [path, name] => (path, Some(name)),
+        _ => return Some("has not one path, or one path and one name".to_owned()),
+    };
+    let file = root.join(path);
+    if !file.exists() {
+        return Some(format!("leads to {path}, which is not there"));
+    }
+    let name = name?;
+    let is_there = file.is_file() && defines(&read(&file), name);
+    (!is_there).then(|| format!("leads to {name}, which is not in {path}"))
+}
+
+fn defines(text: &str, name: &str) -> bool {
+    ["fn", "struct", "enum", "trait", "const"].iter().any(|keyword| {
+        text.match_indices(&format!("{keyword} {name}")).any(|(at, definition)| {
+            let after = text[at + definition.len()..].chars().next();
+            !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        })
+    })
+}
+
+#[test]
+fn a_wrong_answer_of_the_map_is_found() {
+    let root = repository();
+    let wrong = |answer: &str| wrong_answer(&format!("| Where? | {answer} |"), &root);
+    for right in ["`e2e/src`", "`e2e/tests/tidy.rs`", "`e2e/tests/tidy.rs` `MAX_LINES`"] {
+        assert_eq!(wrong(right), None);
+    }
+    for mistake in ["", "e2e/src", "`e2e/none.rs`", "`e2e/tests/tidy.rs` `MAX_LINE`", "`e2e` `fn`"]
+    {
+        assert!(wrong(mistake).is_some(), "{mistake}");
+    }
+}
+
 /// Fails with everything that `rule` finds wrong in the Rust files of the repository.
 fn complain_about(rule: impl Fn(&Path, &str) -> Option<String>) {
     let (mut files, mut complaints) = (Vec::new(), Vec::new());
     collect(&repository(), &mut files).expect("the repository can be read");
     assert!(files.len() > 20, "the repository has more files than these: {files:?}");
     for path in files {
-        let text = std::fs::read_to_string(&path).expect("a source file is UTF-8");
-        complaints.extend(rule(&path, &text).map(|wrong| format!("{} {wrong}", path.display())));
+        complaints
+            .extend(rule(&path, &read(&path)).map(|wrong| format!("{} {wrong}", path.display())));
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file of the repository is UTF-8")
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
