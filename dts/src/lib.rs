@@ -1,7 +1,7 @@
 //! Captures MySQL changes from the binlog and publishes them.
 //!
-//! The rooms of a change's journey: [`replica`] stays connected as a replica, [`decode`] gives the
-//! events meaning, [`publish`] makes records of them; [`pipeline`] is the corridor between.
+//! The rooms of a change's journey: [`replica`] stays connected as a replica, the crate [`binlog`]
+//! gives the events meaning, [`publish`] turns them into records. [`pipeline`] is the corridor between.
 
 pub mod bus;
 pub mod capture;

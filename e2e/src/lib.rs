@@ -1,9 +1,9 @@
 //! What the tests of whole programs share: real servers, the programs as processes, the oracle.
 
-pub mod binlog;
 pub mod charsets;
 mod http;
 pub mod imports;
+pub mod mysqlbinlog;
 pub mod oracle;
 pub mod pair;
 pub mod picture;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::{
-    binlog,
+    mysqlbinlog,
     processes::{PATIENCE, Process, wait_until},
     programs::Site,
     rebuilt::Rebuilt,
@@ -70,7 +70,7 @@ impl Pair {
     ///
     /// When something is missing in the end, or what was handled breaks a promise.
     pub async fn wait_for_second(&self) -> Result<(Recording, Vec<String>)> {
-        let expected = binlog::event_ids(&self.second, SCHEMA).await?;
+        let expected = mysqlbinlog::event_ids(&self.second, SCHEMA).await?;
         let mut recording = Recording::default();
         wait_until("every change is handled", PATIENCE * 4, async || {
             recording = self.site.recording();
@@ -107,5 +107,5 @@ impl Pair {
 /// The ids of what was handled, those of one row change as one.
 pub fn handled(recording: &Recording) -> BTreeSet<String> {
     let ids = recording.done_ids();
-    ids.into_iter().map(|id| binlog::without_split_mark(id).to_owned()).collect()
+    ids.into_iter().map(|id| mysqlbinlog::without_split_mark(id).to_owned()).collect()
 }

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    binlog,
     http::{call, fetch, get},
+    mysqlbinlog,
     processes::{PATIENCE, Process, children, free_port, running_in, wait_until},
     recording::Recording,
     servers::Mysql,
@@ -438,10 +438,10 @@ impl Site {
         (server, schema): (&Mysql, &str),
         tables: &[&str],
     ) -> Result<Recording> {
-        let expected = binlog::event_ids_but(server, schema, tables).await?;
+        let expected = mysqlbinlog::event_ids_but(server, schema, tables).await?;
         let handled = |recording: &Recording| -> BTreeSet<String> {
             let told = recording.done().filter(|event| !tables.contains(&&*event.table_name));
-            told.map(|event| binlog::without_split_mark(&event.ev_id).to_owned()).collect()
+            told.map(|event| mysqlbinlog::without_split_mark(&event.ev_id).to_owned()).collect()
         };
         let mut recording = Recording::read(recorded)?;
         let complete = async || {

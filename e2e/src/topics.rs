@@ -14,7 +14,7 @@ use rdkafka::{
 };
 
 use crate::{
-    binlog,
+    mysqlbinlog,
     recording::{Call, Event, Outcome, Recording},
 };
 
@@ -73,7 +73,8 @@ impl Topics {
                 anyhow::bail!("{} is there twice: {:?}, {:?}", event.ev_id, first.bus, event.bus);
             }
         }
-        let found: BTreeSet<&str> = seen.keys().map(|id| binlog::without_split_mark(id)).collect();
+        let found: BTreeSet<&str> =
+            seen.keys().map(|id| mysqlbinlog::without_split_mark(id)).collect();
         let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
         let lost: Vec<_> = expected.difference(&found).take(5).collect();
         let invented: Vec<_> = found.difference(&expected).take(5).collect();
@@ -226,7 +227,7 @@ fn event(record: &dyn RecordView) -> Result<Event> {
 fn place(id: &str) -> Result<(u64, u64, &str)> {
     let (gtid, row) = id.split_once('#').context("no row in the id")?;
     let number = gtid.rsplit(':').next().context("no number in the id")?;
-    let plain = binlog::without_split_mark(row);
+    let plain = mysqlbinlog::without_split_mark(row);
     Ok((number.parse()?, plain.parse()?, &row[plain.len()..]))
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    binlog::{self, BinlogEvent},
+    mysqlbinlog::{self, BinlogEvent},
     programs::REFUSED,
     proxy::Proxy,
     running::Source,
@@ -41,7 +41,7 @@ async fn forge(
     as_kind: u8,
 ) -> Result<()> {
     let (file, _) = source.mysql.binlog_end().await?;
-    let events = binlog::events(&source.mysql, &file).await?;
+    let events = mysqlbinlog::events(&source.mysql, &file).await?;
     let event = events.iter().rfind(|event| event.kind == name);
     let BinlogEvent { pos, server_id, end, .. } =
         event.with_context(|| format!("no {name} event"))?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    binlog::{self, BinlogEvent},
+    mysqlbinlog::{self, BinlogEvent},
     processes::{PATIENCE, wait_until},
     recording::Recording,
     running::Source,
@@ -322,7 +322,7 @@ async fn write_past_4_gib(source: &Source) -> Result<i64> {
 async fn small_before(source: &Source, pos: u64) -> Result<i64> {
     // The 550 large rows are events of their own, and the numbers are one.
     const OTHERS: i64 = 551;
-    let events = binlog::events(&source.mysql, "binlog.000001").await?;
+    let events = mysqlbinlog::events(&source.mysql, "binlog.000001").await?;
     let is_rows = |event: &&BinlogEvent| event.kind == "Write_rows" && event.pos < pos;
     Ok(i64::try_from(events.iter().filter(is_rows).count())? - OTHERS)
 }
@@ -330,7 +330,7 @@ async fn small_before(source: &Source, pos: u64) -> Result<i64> {
 /// Where transactions end in the first file, past 4 GiB. The server prints the ends modulo 4
 /// GiB, so the begin of the next event is taken.
 async fn commits_past_4_gib(source: &Source) -> Result<Vec<u64>> {
-    let events = binlog::events(&source.mysql, "binlog.000001").await?;
+    let events = mysqlbinlog::events(&source.mysql, "binlog.000001").await?;
     let mut ends = Vec::new();
     for pair in events.windows(2) {
         let is_end = pair[0].kind == "Xid" || pair[0].info == "COMMIT";

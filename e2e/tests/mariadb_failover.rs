@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
-    binlog,
+    mysqlbinlog,
     pair::{Pair, SCHEMA, handled},
     processes::{PATIENCE, wait_until},
     programs::{REFUSED, seed, size},
@@ -109,7 +109,7 @@ async fn lose(flavor: &str, own: u32) -> Result<()> {
     pair.wait_for_replica().await?;
     pair.second.execute(&["STOP SLAVE IO_THREAD"]).await?;
     let kept = gtids(&pair.first).await?;
-    let published = binlog::event_ids(&pair.first, SCHEMA).await?.len() as u64;
+    let published = mysqlbinlog::event_ids(&pair.first, SCHEMA).await?.len() as u64;
     pair.site.wait_for_published(published).await?;
     let before = pair.status().await["accounting"]["published"].as_u64().unwrap_or_default();
     execute(
@@ -231,7 +231,7 @@ async fn an_xa_transaction_prepared_on_the_earlier_server_stops_at_its_commit() 
     ensure!(code == Some(0), "{code:?} {output}");
     pair.dts = pair.site.start_dts()?;
     // From there on all comes again, under the ids that it had.
-    let expected = binlog::event_ids(&pair.second, SCHEMA).await?;
+    let expected = mysqlbinlog::event_ids(&pair.second, SCHEMA).await?;
     wait_until("every change is handled", PATIENCE, async || {
         handled(&pair.site.recording()) == expected
     })

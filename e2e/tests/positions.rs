@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    binlog::{self, BinlogEvent},
+    mysqlbinlog::{self, BinlogEvent},
     processes::{PATIENCE, wait_until},
     programs::REFUSED,
     recording::Event,
@@ -29,7 +29,7 @@ async fn start(test: &str, flavor: &str) -> Result<Source> {
 /// The events of the last transaction or statement, from its GTID event on.
 async fn last_group(source: &Source) -> Result<Vec<BinlogEvent>> {
     let (file, _) = source.mysql.binlog_end().await?;
-    let events = binlog::events(&source.mysql, &file).await?;
+    let events = mysqlbinlog::events(&source.mysql, &file).await?;
     let is_start =
         |event: &BinlogEvent| event.kind.contains("Gtid") && event.kind != "Previous_gtids";
     let start = events.iter().rposition(is_start).context("no transaction")?;

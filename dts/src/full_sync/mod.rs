@@ -2,10 +2,10 @@
 //!
 //! | room | its one job |
 //! |---|---|
-//! | [`sql`] | what is said to MySQL: describe tables, select pages, make JSON of their rows |
-//! | [`feed`] | one task at work: reads a chunk when the stream asks for it and the listener has room |
-//! | [`tasks`] | which full syncs there are, what is decided of them, what the checkpoint keeps |
-//! | [`stream`] | merges chunks into the live stream, between two transactions; called by the pipeline |
+//! | `sql` | what is said to MySQL: describe tables, select pages, make JSON of their rows |
+//! | `feed` | one task at work: reads a chunk when it is asked for and the listener has room |
+//! | `tasks` | which full syncs there are, what is decided of them, what the checkpoint keeps |
+//! | `stream` | merges chunks into the live stream, between two transactions; called by the pipeline |
 //!
 //! A table is read in pages of its key's order, each a [`Description::page_query`]; a
 //! [`RowWriter`] makes of every row the JSON that the binlog decoder makes of the same row.
@@ -36,7 +36,7 @@ pub use stream::{
     window::{Touch, WindowId, Windows},
 };
 
-pub(crate) use feed::{common::Common, live::Live, pace::Throttle};
+pub(crate) use feed::{context::FeedContext, live::Live, pace::Throttle};
 pub(crate) use sql::{
     table::MAX_INDEXED_BYTES,
     watermark::{NO_TABLE, lack_of_lock, why_locked},

@@ -36,7 +36,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     full_sync::{
-        CatalogEntries, Common, FullSyncs, Live, TableCatalog, TableSource, Tasks, Throttle,
+        CatalogEntries, FeedContext, FullSyncs, Live, TableCatalog, TableSource, Tasks, Throttle,
     },
     replica::{self, AtEnd, Hosts, Managed, Resumed, Server},
     status::{Phase, Status},
@@ -209,7 +209,7 @@ fn start_full_syncs(
     kept: (Tasks, CatalogEntries),
 ) -> FullSyncs {
     let Ends { config, bus, .. } = ends;
-    let common = Common {
+    let common = FeedContext {
         source,
         bus: Arc::clone(bus),
         topics: config.bus.topics(),

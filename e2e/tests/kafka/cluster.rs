@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    binlog,
+    mysqlbinlog,
     processes::Process,
     programs::Site,
     servers::{Kafka, Mysql},
@@ -91,7 +91,7 @@ async fn a_cluster_of_three_brokers_is_used_while_each_of_them_is_away_for_a_whi
     }
     cluster.insert(0).await?;
     cluster.all_handled("all are back").await?;
-    let expected = binlog::event_ids(&cluster.mysql, SCHEMA).await?;
+    let expected = mysqlbinlog::event_ids(&cluster.mysql, SCHEMA).await?;
     let address = cluster.brokers[0].address();
     Topics::read_aside(address, "e2e.cluster.").await?.check_once(&expected)?;
     for (name, process) in [("dts", &dts), ("event-worker", &worker)] {

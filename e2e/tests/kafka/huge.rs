@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    binlog,
+    mysqlbinlog,
     processes::{PATIENCE, Process, wait_until},
     programs::size,
     running::Source,
@@ -269,7 +269,7 @@ async fn a_huge_transaction_is_there_exactly_once_though_dts_is_killed_in_the_mi
     let found = tokio::task::spawn_blocking(move || check_big(&address, rows)).await??;
     check_lags(lags, found.committed)?;
     if bytes < 1 << 30 {
-        let ids = binlog::event_ids(&huge.source.mysql, SCHEMA).await?;
+        let ids = mysqlbinlog::event_ids(&huge.source.mysql, SCHEMA).await?;
         let address = huge.source.kafka()?.address();
         Topics::read_aside(address, "e2e.huge.").await?.check_once(&ids)?;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use e2e::{
-    binlog,
+    mysqlbinlog,
     programs::{seed, size},
     rebuilt::Rebuilt,
     recording::Recording,
@@ -29,7 +29,7 @@ async fn start(seed: u64) -> Result<Running> {
 
 /// What a reader finds on the topics is what MySQL did, exactly once.
 async fn check_topics(running: &Running) -> Result<()> {
-    let expected = binlog::event_ids(&running.mysql, SCHEMA).await?;
+    let expected = mysqlbinlog::event_ids(&running.mysql, SCHEMA).await?;
     let address = running.kafka.as_ref().map(Kafka::address).unwrap_or_default();
     let topics = Topics::read_aside(address, "e2e.chaos.").await?;
     println!("{} records on the topics, {} row changes", topics.len(), expected.len());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    binlog,
+    mysqlbinlog,
     processes::{PATIENCE, Process, wait_until},
     programs::Site,
     running::Source,
@@ -68,7 +68,7 @@ impl Twins {
     }
 
     async fn check_topics(&self) -> Result<()> {
-        let expected = binlog::event_ids(&self.source.mysql, SCHEMA).await?;
+        let expected = mysqlbinlog::event_ids(&self.source.mysql, SCHEMA).await?;
         let address = self.source.kafka()?.address();
         Topics::read_aside(address, "e2e.pair.").await?.check_once(&expected)
     }

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use super::{
     FeedId, FeedNews, News, Order,
     chunk::{Chunk, ChunkKind},
-    common::{Common, ReadPiece},
+    context::{FeedContext, ReadPiece},
     pace::ListenerPace,
     read::TableReader,
 };
@@ -59,7 +59,7 @@ const TRIES: u32 = 3;
 
 /// Does the work of one feed.
 pub(super) struct Feeder {
-    common: Arc<Common>,
+    common: Arc<FeedContext>,
     reading: TableReader,
     listener: String,
     id: FeedId,
@@ -107,7 +107,7 @@ enum Moved {
 
 impl Feeder {
     pub(super) fn new(
-        common: &Arc<Common>,
+        common: &Arc<FeedContext>,
         (id, task): (FeedId, &Task),
         (orders, news): (mpsc::Receiver<Order>, mpsc::Sender<FeedNews>),
         has_sent: bool,

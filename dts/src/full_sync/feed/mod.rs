@@ -14,7 +14,7 @@
 //! after `Restart` and `Failed` the feed is no more.
 
 pub(super) mod chunk;
-pub(super) mod common;
+pub(super) mod context;
 mod feeder;
 pub(super) mod live;
 pub(super) mod pace;
@@ -29,7 +29,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use self::{
     chunk::Chunk,
-    common::{Common, ReadPiece},
+    context::{FeedContext, ReadPiece},
     feeder::Feeder,
 };
 use crate::{checkpoint::SourcePosition, error::Error};
@@ -81,7 +81,7 @@ impl Feed {
     /// Where the task `has_sent` chunks before, since the stream began, these are done before it
     /// goes on: however often it begins again, a listener that stands still gets no more.
     pub(crate) fn start(
-        common: &Arc<Common>,
+        common: &Arc<FeedContext>,
         (id, task): (FeedId, &Task),
         (news, has_sent): (mpsc::Sender<FeedNews>, bool),
     ) -> Self {

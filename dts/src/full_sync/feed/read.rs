@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::{
     chunk::{Chunk, ChunkKind, Cut, Rows},
-    common::{Common, ReadPiece},
+    context::{FeedContext, ReadPiece},
     size::Size,
     take::{How, RowStream, take_page, take_part},
 };
@@ -43,7 +43,7 @@ pub(crate) struct TableReader {
 
 /// What is read.
 struct ReadTask {
-    common: Arc<Common>,
+    common: Arc<FeedContext>,
     task: Task,
 }
 
@@ -62,7 +62,7 @@ struct Whole {
 }
 
 impl TableReader {
-    pub(crate) fn new(common: &Arc<Common>, task: Task) -> Self {
+    pub(crate) fn new(common: &Arc<FeedContext>, task: Task) -> Self {
         let of = ReadTask { common: Arc::clone(common), task };
         Self { of, link: None, is_connected: false, size: None, whole: None }
     }
@@ -283,7 +283,7 @@ impl ReadTask {
     }
 }
 
-fn how<'a>(common: &'a Common, described: &'a Description, cut: Cut) -> How<'a> {
+fn how<'a>(common: &'a FeedContext, described: &'a Description, cut: Cut) -> How<'a> {
     let key_columns = common.capture.key_columns(&described.schema, &described.table);
     How { described, key_columns, cut, max_bytes: common.config.chunk_bytes, live: &common.live }
 }

@@ -52,8 +52,8 @@ impl RowWriter {
     ///
     /// # Errors
     ///
-    /// [`TableError::Altered`], when the result's columns are not those described; refused, when the
-    /// table has no column that `key_columns` names.
+    /// [`TableError::Altered`], when the result's columns are not those described; refused, when
+    /// the table has no column that `key_columns` names.
     pub fn new(
         result: &[mysql_async::Column],
         description: &Description,

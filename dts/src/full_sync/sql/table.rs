@@ -66,7 +66,7 @@ const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
     AND CAST(TABLE_NAME AS BINARY) = CAST(? AS BINARY)";
 
 /// Describes a table; `None` when there is none of this name, in just this case. The connection is
-/// set as [`session`](super::session()) does.
+/// set as [`session`](super::session::session()) does.
 ///
 /// # Errors
 ///
@@ -160,7 +160,8 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// [`TableError::Gone`] and [`TableError::Altered`] tell that it is not; others as [`describe`].
+    /// [`TableError::Gone`] and [`TableError::Altered`] say that it is not; others as
+    /// [`describe`].
     pub async fn check_unchanged(&self, conn: &mut Conn) -> TableResult<()> {
         let now = describe(conn, &self.schema, &self.table).await?;
         let now = now.ok_or_else(|| TableError::Gone(format!("table {} is gone", self.name())))?;

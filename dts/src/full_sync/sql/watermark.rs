@@ -11,7 +11,8 @@
 //! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs (1) | the same |
 //! | else | the table's lock | end of the binlog, before the lock is given back |
 //!
-//! (1) For moments this may be ahead of what can be seen, too ([`TableSource::shows_what_it_says`]):
+//! (1) For moments this may be ahead of what can be seen, too
+//! ([`TableSource::shows_what_it_says`]):
 //! what the stream passed a moment before the read is taken from the stream.
 //!
 //! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`

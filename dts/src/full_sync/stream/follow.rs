@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{ControlNews, FullSyncs};
 use crate::full_sync::{
-    feed::{common::Common, pace::until_handled},
+    feed::{context::FeedContext, pace::until_handled},
     now_ms,
 };
 
@@ -61,7 +61,7 @@ impl FullSyncs {
     }
 }
 
-async fn tell(common: Arc<Common>, task: Task, hearer: mpsc::Sender<ControlNews>) {
+async fn tell(common: Arc<FeedContext>, task: Task, hearer: mpsc::Sender<ControlNews>) {
     until_handled(&common.bus, &common.topics, &task).await;
     let _ = hearer.send(ControlNews::Handled(task.id)).await;
 }

@@ -31,7 +31,7 @@ use crate::{
     checkpoint::SourcePosition,
     error::Error,
     full_sync::{
-        feed::{FeedId, FeedNews, News, Order, common::Common},
+        feed::{FeedId, FeedNews, News, Order, context::FeedContext},
         now_ms,
         tasks::{
             Tasks, begin_again,
@@ -59,7 +59,7 @@ const RESOLVE_RETRY: BackoffConfig =
 /// All full syncs of this `dts`. Those at work end when this is dropped.
 pub(crate) struct FullSyncs {
     name: String,
-    common: Arc<Common>,
+    common: Arc<FeedContext>,
     tasks: Tasks,
     /// What others are told of the tables.
     catalog: TableCatalog,
@@ -102,7 +102,7 @@ enum EventKind {
 
 impl FullSyncs {
     /// Goes on with these.
-    pub(crate) fn start(name: &str, common: Common, kept: (Tasks, CatalogEntries)) -> Self {
+    pub(crate) fn start(name: &str, common: FeedContext, kept: (Tasks, CatalogEntries)) -> Self {
         let (mut tasks, catalog) = kept;
         tasks.end_uncaptured(now_ms());
         let (teller, news) = mpsc::channel(MAX_NEWS);
@@ -427,7 +427,10 @@ impl Concern {
 }
 
 /// Looks until MySQL answers: nobody waits for it, who could ask again.
-async fn resolve_in_the_end(request: &Request, common: &Common) -> Result<Vec<Found>, Refusal> {
+async fn resolve_in_the_end(
+    request: &Request,
+    common: &FeedContext,
+) -> Result<Vec<Found>, Refusal> {
     let mut backoff = Backoff::new(RESOLVE_RETRY);
     loop {
         match resolve(request, common).await {

@@ -32,7 +32,7 @@ use crate::{
         feed::{
             Feed, FeedId, FeedNews, Order,
             chunk::{Chunk, ChunkKind},
-            common::{Common, ReadPiece},
+            context::{FeedContext, ReadPiece},
         },
         sql::watermark::order,
         tasks::place::TablePlace,
@@ -119,7 +119,7 @@ impl HeldChunk {
 
 impl FullSyncRun {
     pub(super) fn start(
-        common: &Arc<Common>,
+        common: &Arc<FeedContext>,
         (id, task): (FeedId, &Task),
         (news, has_sent): (mpsc::Sender<FeedNews>, bool),
     ) -> Result<Self> {

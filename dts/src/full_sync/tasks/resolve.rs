@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     full_sync::{
         config::FullSyncConfig,
-        feed::{common::Common, read::check_whole},
+        feed::{context::FeedContext, read::check_whole},
         source::TableSource,
         sql::{
             cursor::Bounds,
@@ -31,8 +31,11 @@ pub(crate) struct Found {
 }
 
 /// Finds the tables of a request.
-pub(crate) async fn resolve(request: &Request, common: &Common) -> Result<Vec<Found>, Refusal> {
-    let Common { source, capture, config, .. } = common;
+pub(crate) async fn resolve(
+    request: &Request,
+    common: &FeedContext,
+) -> Result<Vec<Found>, Refusal> {
+    let FeedContext { source, capture, config, .. } = common;
     let mut conn = source.connect().await.map_err(away)?;
     let all = table::tables(&mut conn).await.map_err(|error| away(source.reading(error)))?;
     let ours = all.into_iter().filter(|(schema, table)| {

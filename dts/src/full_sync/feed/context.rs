@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What all tasks have in common.
-pub(crate) struct Common {
+pub(crate) struct FeedContext {
     pub(crate) source: TableSource,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) topics: TopicName,
