@@ -1,7 +1,8 @@
 //! Captures MySQL changes from the binlog and publishes them.
 //!
 //! The rooms of a change's journey: [`replica`] stays connected as a replica, the crate [`binlog`]
-//! gives the events meaning, [`publish`] turns them into records. [`pipeline`] is the corridor between.
+//! gives the events meaning, [`publish`] turns them into records. [`pipeline`] is the corridor
+//! between.
 
 pub mod bus;
 pub mod capture;

@@ -5,7 +5,7 @@
 //! | `sql` | what is said to MySQL: describe tables, select pages, make JSON of their rows |
 //! | `feed` | one task at work: reads a chunk when it is asked for and the listener has room |
 //! | `tasks` | which full syncs there are, what is decided of them, what the checkpoint keeps |
-//! | `stream` | merges chunks into the live stream, between two transactions; called by the pipeline |
+//! | `stream` | merges chunks into the live stream; called by the pipeline |
 //!
 //! A table is read in pages of its key's order, each a [`Description::page_query`]; a
 //! [`RowWriter`] makes of every row the JSON that the binlog decoder makes of the same row.
