@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use service::clock::now_ms;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::{
     Error,
     disk::recovery,
     queue::{Durable, Failure},
-    stream::{Shared, now_ms},
+    stream::Shared,
 };
 
 const MAX_GROUPS: usize = 1000;

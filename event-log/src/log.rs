@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use service::clock::now_ms;
+
 use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
     disk::{recovery, segment},
     retention::{self, Held},
-    stream::now_ms,
 };
 
 const MAX_STREAMS: usize = 100;

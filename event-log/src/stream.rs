@@ -3,10 +3,9 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use service::private;
+use service::{clock::now_ms, private};
 use tokio::sync::watch;
 
 use crate::{
@@ -372,12 +371,6 @@ impl Shared {
 
 pub(crate) async fn wait(durable: Durable) -> Result<(), Error> {
     durable.await.unwrap_or(Err(Failure::Closed)).map_err(Error::from)
-}
-
-/// The time now, in milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

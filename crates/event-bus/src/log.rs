@@ -10,16 +10,13 @@ mod embedded;
 mod producer;
 mod tail;
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use event_log::{
     Client, ClientConfig, Compress, Error as LogError, GroupState, Start as LogStart, Stream,
 };
+use service::clock::since_epoch_ms;
 
 use crate::{
     Bus, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Partition, Producer,
@@ -277,11 +274,6 @@ async fn listen(client: &Client, place: &Place, standing: &Standing) -> Infallib
         }
         tokio::time::sleep(LISTEN_EVERY).await;
     }
-}
-
-fn since_epoch_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn group_state(group: event_log::proto::Group) -> GroupState {

@@ -1,7 +1,8 @@
-//! What every program needs: configuration, addresses, globs, HTTP, logging, shutdown, backoff,
-//! exit codes.
+//! What every program needs: configuration, addresses, globs, HTTP, the clock, logging, shutdown,
+//! backoff, exit codes.
 
 pub mod backoff;
+pub mod clock;
 pub mod config;
 pub mod exit;
 pub mod glob;

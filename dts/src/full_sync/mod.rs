@@ -17,8 +17,6 @@ mod sql;
 mod stream;
 mod tasks;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 pub use config::FullSyncConfig;
 
 pub use source::TableSource;
@@ -46,9 +44,3 @@ pub(crate) use tasks::{
     Tasks,
     catalog::{CatalogEntries, TableCatalog},
 };
-
-/// Now, in milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}

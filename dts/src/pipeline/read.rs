@@ -16,6 +16,7 @@ use std::{
 use binlog::{Decoder, EventHeader, Gtid, GtidSet, RawEvent, Step, TransactionEnd};
 use event_bus::Batch;
 use mysql_common::binlog::consts::EventType;
+use service::clock::now_ms;
 use tokio::time::Instant;
 
 use self::{
@@ -34,7 +35,7 @@ use crate::{
     checkpoint::{Saved, Seq, Skip, SourcePosition, Touching},
     config::{Config, SourceConfig},
     error::{Error, Result},
-    full_sync::{FullSyncs, now_ms},
+    full_sync::FullSyncs,
     publish::Publisher,
     replica::{Event, Stream},
     status::Status,

@@ -23,8 +23,10 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
+
+use service::clock::{now_ms, since_epoch_ms};
 
 use super::{
     control::{self, Begun, Changes, Known},
@@ -107,7 +109,7 @@ fn resolve(offsets: &Offsets, topics: &[Described], start: Start) -> Result<Vec<
         Start::Time(time) => Moment::Time(millis(time)),
     };
     let mut from = offsets.at(&offsets::partitions(topics), moment)?.into_iter();
-    let since = now();
+    let since = now_ms();
     let begun = topics.iter().map(|topic| {
         let from = from.by_ref().take(topic.partitions as usize).collect();
         let begun = Begun { id: topic.id.clone(), since, from, committed: false };
@@ -272,15 +274,9 @@ fn replaced(group: &str, topic: &str) -> Error {
     Error::TopicReplaced { group: group.to_owned(), topic: topic.to_owned() }
 }
 
-/// The time that commits from now on count from.
-pub(super) fn now() -> u64 {
-    u64::try_from(millis(SystemTime::now())).unwrap_or(0)
-}
-
 /// In ms since 1970.
 pub(super) fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_epoch_ms(time)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use service::clock::now_ms;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::timeout,
@@ -213,7 +214,7 @@ fn reset(offsets: &Offsets, resets: &[Reset]) -> Result<()> {
         let Some(wanted) = by_topic.get(&*topic.topic) else { continue };
         // Partitions that are not set keep their place, if they have one in this very topic.
         let before = known.topics.get(&topic.topic).filter(|begun| begun.id == topic.id);
-        let since = before.map_or_else(begin::now, |begun| begun.since);
+        let since = before.map_or_else(now_ms, |begun| begun.since);
         let mut from = before.map_or_else(Vec::new, |begun| begun.from.clone());
         for (number, offset) in wanted {
             let at = *number as usize;

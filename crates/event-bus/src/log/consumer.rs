@@ -12,10 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use event_log::{Error as LogError, Event, Header, Record, RemoteSubscription, Subscribe, proto};
-use service::{Backoff, BackoffConfig};
+use service::{Backoff, BackoffConfig, clock::since_epoch_ms};
 use tokio::time::Instant;
 
-use super::{Access, Place, since_epoch_ms};
+use super::{Access, Place};
 use crate::{
     Assignment, Committing, Consumer, Delivery, Error, Headers, Partition, Polled, Result, Start,
     Subscription,

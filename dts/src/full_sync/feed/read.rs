@@ -5,6 +5,7 @@ use std::sync::Arc;
 use full_sync::Task;
 use futures_util::StreamExt;
 use mysql_async::Params;
+use service::clock::now_ms;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -18,7 +19,6 @@ use crate::{
     checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
     full_sync::{
-        now_ms,
         source::TableSource,
         sql::{
             cursor::{Bounds, Cursor},

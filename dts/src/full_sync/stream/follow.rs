@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use full_sync::{State, Task};
+use service::clock::now_ms;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::info;
 
 use super::{ControlNews, FullSyncs};
-use crate::full_sync::{
-    feed::{context::FeedContext, pace::until_handled},
-    now_ms,
-};
+use crate::full_sync::feed::{context::FeedContext, pace::until_handled};
 
 /// Waits for a listener, until this is dropped.
 pub(super) struct Follow(JoinHandle<()>);

@@ -4,6 +4,7 @@
 use change_event::FullSyncRow;
 use event_bus::Batch;
 use full_sync::State;
+use service::clock::now_ms;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -17,7 +18,6 @@ use crate::{
     error::{Error, Result},
     full_sync::{
         feed::chunk::{ChunkKind, Segment},
-        now_ms,
         tasks::place::KeyRange,
     },
     publish::Publisher,

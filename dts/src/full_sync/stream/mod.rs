@@ -18,7 +18,7 @@ use full_sync::{
     Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX,
     Wish,
 };
-use service::{Backoff, BackoffConfig};
+use service::{Backoff, BackoffConfig, clock::now_ms};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, info, warn};
 
@@ -32,7 +32,6 @@ use crate::{
     error::Error,
     full_sync::{
         feed::{FeedId, FeedNews, News, Order, context::FeedContext},
-        now_ms,
         tasks::{
             Tasks, begin_again,
             catalog::{CatalogEntries, TableCatalog},
