@@ -16,7 +16,6 @@ use crate::{
     Error,
     disk::recovery,
     queue::{Durable, Failure},
-    stream::Shared,
 };
 
 const MAX_GROUPS: usize = 1000;
@@ -261,7 +260,7 @@ fn write(path: &Path, places: &Places) -> Result<(), Failure> {
 /// A place in a group's queue, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    stream: Arc<Shared>,
+    groups: Arc<Groups>,
     group: String,
     pub(crate) id: u64,
     /// Cancelled when the group has given the place to another.
@@ -270,8 +269,8 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// Joins at the end of the queue.
-    pub(crate) fn join(stream: &Arc<Shared>, group: &str, client: &str) -> Result<Self, Error> {
-        let mut state = stream.groups.lock();
+    pub(crate) fn join(groups: &Arc<Groups>, group: &str, client: &str) -> Result<Self, Error> {
+        let mut state = groups.lock();
         state.next_member += 1;
         let (id, lost) = (state.next_member, CancellationToken::new());
         let members = &mut state.group(group)?.members;
@@ -281,15 +280,15 @@ impl Membership {
         let client = client.chars().take(MAX_NAME_BYTES).collect();
         members.push_back(Member { id, client, lost: lost.clone() });
         drop(state);
-        Ok(Self { stream: Arc::clone(stream), group: group.to_owned(), id, lost })
+        Ok(Self { groups: Arc::clone(groups), group: group.to_owned(), id, lost })
     }
 
     /// Waits until it is the active one.
     pub(crate) async fn active(&self) {
         loop {
-            let changed = self.stream.groups.changed.notified();
+            let changed = self.groups.changed.notified();
             let active = |group: &Group| group.members.front().map(|member| member.id);
-            if self.stream.groups.lock().groups.get(&self.group).and_then(active) == Some(self.id) {
+            if self.groups.lock().groups.get(&self.group).and_then(active) == Some(self.id) {
                 return;
             }
             changed.await;
@@ -299,7 +298,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let mut state = self.stream.groups.lock();
+        let mut state = self.groups.lock();
         if let Some(group) = state.groups.get_mut(&self.group) {
             group.members.retain(|member| member.id != self.id);
             if group.members.is_empty() && group.committed.is_none() {
@@ -307,6 +306,6 @@ impl Drop for Membership {
             }
         }
         drop(state);
-        self.stream.groups.changed.notify_waiters();
+        self.groups.changed.notify_waiters();
     }
 }

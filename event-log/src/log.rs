@@ -1,29 +1,21 @@
 //! A log: a directory of streams, held by one process, with its keeper.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     hash::{BuildHasher, Hasher, RandomState},
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::{Duration, Instant},
 };
-
-use service::clock::now_ms;
 
 use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
     disk::{recovery, segment},
-    retention::{self, Held},
+    keeper::Keeper,
 };
 
 const MAX_STREAMS: usize = 100;
-/// Groups' places are written at most so often.
-const SAVE_INTERVAL: Duration = Duration::from_millis(20);
-/// How often retention looks for what is too old.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An open log. Clones are the same log; when the last is dropped, what was appended is written and
 /// the directory is free again.
@@ -40,23 +32,6 @@ struct Open {
     _lock: File,
 }
 
-/// What all streams share: it saves the groups' places and deletes what is too old.
-#[derive(Debug)]
-pub(crate) struct Keeper {
-    pub(crate) config: StorageConfig,
-    pub(crate) origin: u32,
-    streams: Mutex<BTreeMap<String, Stream>>,
-    asked: Mutex<Asked>,
-    changed: Condvar,
-    held: Held,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    to_save: bool,
-    to_stop: bool,
-}
-
 impl Log {
     /// Opens the log in a directory, or makes one.
     ///
@@ -70,14 +45,7 @@ impl Log {
         let lock = hold(&root)?;
         let fresh = RandomState::new().build_hasher().finish();
         let fresh = u32::try_from(fresh % u64::from(u32::MAX)).unwrap_or_default() + 1;
-        let keeper = Arc::new(Keeper {
-            origin: recovery::origin(&root, fresh)?,
-            config,
-            streams: Mutex::default(),
-            asked: Mutex::default(),
-            changed: Condvar::new(),
-            held: Held::default(),
-        });
+        let keeper = Arc::new(Keeper::new(config, recovery::origin(&root, fresh)?));
         let kept = Arc::clone(&keeper);
         let keeping = std::thread::Builder::new()
             .name("log keeper".to_owned())
@@ -103,17 +71,18 @@ impl Log {
             let rule = "up to 64 of A-Z a-z 0-9 _ - ., beginning with a letter or digit";
             return Err(Error::Rejected(format!("{name:?} cannot name a stream: use {rule}")));
         }
-        let mut streams = self.open.keeper.streams();
-        if let Some(stream) = streams.get(name) {
-            return Ok(stream.clone());
+        let keeper = &self.open.keeper;
+        let mut streams = keeper.streams();
+        if let Some(shared) = streams.get(name) {
+            return Ok(Stream::new(Arc::clone(shared), keeper));
         }
         if streams.len() >= MAX_STREAMS {
             let reason = format!("the log has {MAX_STREAMS} streams, the most there can be");
             return Err(Error::Rejected(reason));
         }
-        let (stream, thread) = Stream::open(name, &self.open.keeper)?;
-        lock(&self.open.threads).push(thread);
-        streams.insert(name.to_owned(), stream.clone());
+        let (stream, thread) = Stream::open(name, keeper)?;
+        self.open.threads().push(thread);
+        streams.insert(name.to_owned(), Arc::clone(&stream.shared));
         Ok(stream)
     }
 }
@@ -138,84 +107,13 @@ fn unusable(root: &Path, error: Error) -> Error {
     }
 }
 
-impl Keeper {
-    pub(crate) fn streams(&self) -> MutexGuard<'_, BTreeMap<String, Stream>> {
-        lock(&self.streams)
-    }
-
-    /// Asks for the places of the groups to be saved.
-    pub(crate) fn poke(&self) {
-        lock(&self.asked).to_save = true;
-        self.changed.notify_all();
-    }
-
-    /// Makes room for another append.
-    pub(crate) fn room(&self) -> Result<(), Error> {
-        let streams = self.streams();
-        retention::make_room(&self.config, &streams, &self.held)
-    }
-
-    /// The data files of all streams.
-    pub(crate) fn bytes(&self) -> u64 {
-        retention::bytes(&self.streams())
-    }
-
-    fn run(&self) {
-        let mut last_retention: Option<Instant> = None;
-        let mut last_save: Option<Instant> = None;
-        while self.wait(last_save) {
-            let streams: Vec<Stream> = self.streams().values().cloned().collect();
-            for stream in &streams {
-                stream.shared.groups.save();
-            }
-            last_save = Some(Instant::now());
-            if last_retention.is_none_or(|last| last.elapsed() >= RETENTION_INTERVAL) {
-                last_retention = Some(Instant::now());
-                for stream in &streams {
-                    retention::expire(&stream.shared, self.config.retention, now_ms());
-                }
-            }
-        }
-    }
-
-    /// Waits until there is something to do; `false`: to stop.
-    fn wait(&self, last_save: Option<Instant>) -> bool {
-        let mut asked = lock(&self.asked);
-        let mut limit = RETENTION_INTERVAL;
-        loop {
-            if asked.to_stop && !asked.to_save {
-                return false;
-            }
-            let since_save = last_save.map_or(SAVE_INTERVAL, |last| last.elapsed());
-            if asked.to_save && since_save >= SAVE_INTERVAL {
-                asked.to_save = false;
-                return true;
-            }
-            if asked.to_save {
-                limit = SAVE_INTERVAL.saturating_sub(since_save);
-            }
-            let waited = self.changed.wait_timeout(asked, limit);
-            let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            asked = next;
-            if timeout.timed_out() && !asked.to_save && !asked.to_stop {
-                return true;
-            }
-        }
-    }
-
-    fn stop(&self) {
-        lock(&self.asked).to_stop = true;
-        self.changed.notify_all();
-    }
-}
-
 impl Drop for Open {
     fn drop(&mut self) {
         for stream in self.keeper.streams().values() {
-            stream.shared.queue.close();
+            stream.queue.close();
         }
         self.keeper.stop();
-        let threads = std::mem::take(&mut *lock(&self.threads));
+        let threads = std::mem::take(&mut *self.threads());
         for thread in threads.into_iter().chain(self.keeping.take()) {
             // A panic was reported where it happened.
             let _ = thread.join();
@@ -223,6 +121,8 @@ impl Drop for Open {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Open {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

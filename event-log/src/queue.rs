@@ -40,6 +40,11 @@ impl From<Failure> for Error {
 /// Says whether the group that was waited for is durable.
 pub(crate) type Durable = oneshot::Receiver<Result<(), Failure>>;
 
+/// Waits until it is.
+pub(crate) async fn wait(durable: Durable) -> Result<(), Error> {
+    durable.await.unwrap_or(Err(Failure::Closed)).map_err(Error::from)
+}
+
 /// A group, with those that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use regex::RegexSet;
-
 use crate::{
     Error, Record,
     disk::{
@@ -12,66 +9,12 @@ use crate::{
         scan::Scan,
         segment::{Segment, SegmentId},
     },
-    record::FIRST_DATA_TYPE,
-    stream::Shared,
-    subscription::Subscribe,
+    filter::Filter,
+    shared::Shared,
 };
 
 /// A read that finds nothing that passes gives an account after so much.
 const MAX_SCANNED_BYTES: usize = 8 << 20;
-
-/// Which records are wanted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    topics: Option<RegexSet>,
-    kinds: Vec<u32>,
-    origins: Vec<u32>,
-    addressee: Option<(String, Bytes)>,
-    /// The topic of the record before, which most often is that of the next one too.
-    last_topic: Option<(Bytes, bool)>,
-}
-
-impl Filter {
-    pub(crate) fn new(wanted: &Subscribe) -> Result<Self, Error> {
-        let topics = &wanted.topics;
-        let whole = topics.iter().map(|topic| format!("^(?:{topic})$"));
-        let set = RegexSet::new(whole)
-            .map_err(|error| Error::Rejected(format!("the filter of topics is wrong: {error}")))?;
-        Ok(Self {
-            topics: (!topics.is_empty()).then_some(set),
-            kinds: wanted.kinds.clone(),
-            origins: wanted.origins.clone(),
-            addressee: wanted.addressee.clone(),
-            last_topic: None,
-        })
-    }
-
-    fn passes(&mut self, record: &Record) -> bool {
-        let listed = |list: &[u32], value| list.is_empty() || list.contains(&value);
-        record.kind >= FIRST_DATA_TYPE
-            && listed(&self.kinds, record.kind)
-            && listed(&self.origins, record.origin)
-            && !self.is_for_others(record)
-            && self.topic_passes(record)
-    }
-
-    fn is_for_others(&self, record: &Record) -> bool {
-        let Some((header, ours)) = &self.addressee else { return false };
-        record.headers.iter().any(|found| found.name == *header && found.value != ours)
-    }
-
-    fn topic_passes(&mut self, record: &Record) -> bool {
-        let Some(topics) = &self.topics else { return true };
-        if let Some((topic, passes)) = &self.last_topic
-            && *topic == record.topic
-        {
-            return *passes;
-        }
-        let passes = topics.is_match(record.topic());
-        self.last_topic = Some((Bytes::copy_from_slice(&record.topic), passes));
-        passes
-    }
-}
 
 /// What one read gave.
 #[derive(Debug, Default)]

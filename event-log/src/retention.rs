@@ -13,17 +13,17 @@ use bytesize::ByteSize;
 use tracing::{info, warn};
 
 use crate::{
-    Error, OnFull, StorageConfig, Stream,
+    Error, OnFull, StorageConfig,
     disk::segment::{self, Segment},
     group::Slowest,
-    stream::Shared,
+    shared::Shared,
 };
 
 /// What to do about a group that holds the log.
 const REMEDY: &str = "let it go on, or, if its listener is gone for good, forget it (event-worker \
                       groups forget -t ID, event-log groups forget GROUP), or raise maxBytes";
 
-type Streams = BTreeMap<String, Stream>;
+pub(crate) type Streams = BTreeMap<String, Arc<Shared>>;
 
 /// Deletes the files whose every record is older than `retention` and that no group needs.
 pub(crate) fn expire(stream: &Arc<Shared>, retention: Duration, now_ms: u64) {
@@ -57,9 +57,9 @@ pub(crate) fn make_room(
         );
     }
     while bytes(streams) >= config.max_bytes {
-        let closed = streams.values().filter_map(|stream| {
-            oldest_closed(&stream.shared).map(|oldest| (&stream.shared, oldest))
-        });
+        let closed = streams
+            .values()
+            .filter_map(|stream| oldest_closed(stream).map(|oldest| (stream, oldest)));
         // Those that nobody needs go first.
         let next = closed.min_by_key(|(_, oldest)| (oldest.is_needed, oldest.last_time_ms));
         match next {
@@ -77,7 +77,7 @@ pub(crate) fn make_room(
 
 /// The data files of all streams.
 pub(crate) fn bytes(streams: &Streams) -> u64 {
-    let of = |stream: &Stream| stream.shared.segments().iter().map(|file| file.bytes).sum::<u64>();
+    let of = |stream: &Arc<Shared>| stream.segments().iter().map(|file| file.bytes).sum::<u64>();
     streams.values().map(of).sum()
 }
 
@@ -118,19 +118,18 @@ struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    fn of(stream: &'a Stream) -> Option<Self> {
-        let shared = &stream.shared;
-        let group = shared.groups.slowest()?;
-        Some(Self { stream: &shared.name, bytes: shared.held_by(group.committed), group })
+    fn of(stream: &'a Arc<Shared>) -> Option<Self> {
+        let group = stream.groups.slowest()?;
+        Some(Self { stream: &stream.name, bytes: stream.held_by(group.committed), group })
     }
 }
 
 fn full(config: &StorageConfig, streams: &Streams) -> Error {
     let max_bytes = ByteSize::b(config.max_bytes);
     let held = streams.values().filter_map(|stream| {
-        let slowest = stream.shared.groups.slowest()?;
-        let behind = stream.shared.end().saturating_sub(slowest.committed);
-        Some((behind, slowest, &stream.shared.name))
+        let slowest = stream.groups.slowest()?;
+        let behind = stream.end().saturating_sub(slowest.committed);
+        Some((behind, slowest, &stream.name))
     });
     let holder = match held.max_by_key(|(behind, ..)| *behind) {
         Some((behind, Slowest { name, has_member, .. }, stream)) => {
@@ -177,7 +176,7 @@ fn delete_oldest(stream: &Arc<Shared>, reason: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Append, Log, NewHeaders, NewRecord};
+    use crate::{Append, Log, NewHeaders, NewRecord, Stream};
 
     async fn append(stream: &Stream) {
         let (payload, headers) = (vec![b'x'; 500], NewHeaders::Text(&[]));
@@ -206,7 +205,7 @@ mod tests {
         let log = Log::open(storage.clone()).unwrap();
         let stream = log.stream("s").unwrap();
         let (held, config) = (Held::default(), StorageConfig { max_bytes: 20_000, ..storage });
-        let streams = Streams::from([("s".to_owned(), stream.clone())]);
+        let streams = Streams::from([("s".to_owned(), Arc::clone(&stream.shared))]);
         let look = || held.look(&config, &streams).map(|holder| (holder.group.name, holder.bytes));
         append(&stream).await;
         stream.reset_group("ghost", 0).await.unwrap();

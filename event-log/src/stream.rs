@@ -1,27 +1,21 @@
-//! A stream: what is shared between those that append, its writer, its readers and its groups.
+//! A stream: appending to it, opening producers, and how far its groups are.
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
+    thread::JoinHandle,
 };
 
-use service::{clock::now_ms, private};
-use tokio::sync::watch;
+use service::clock::now_ms;
 
 use crate::{
     Append, Appended, Checkpoint, Error, Start,
-    disk::{
-        index::{self, Sought},
-        recovery::{self, Recovered},
-        segment::{self, Segment, SegmentId},
-    },
-    group::Groups,
-    leader::{Lead, Leaders},
-    log::Keeper,
-    queue::{Durable, Failure, Queue},
+    keeper::Keeper,
+    leader::Lead,
+    queue::{self, Durable},
     reader,
     record::NewRecord,
-    tail::{Group, Tail},
+    shared::Shared,
+    tail::Tail,
     writer,
 };
 
@@ -29,20 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub(crate) shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) name: String,
-    pub(crate) directory: PathBuf,
-    pub(crate) origin: u32,
-    pub(crate) queue: Queue,
-    segments: Mutex<Vec<Segment>>,
-    /// The synced end: readers never see past it.
-    end: watch::Sender<u64>,
-    pub(crate) groups: Groups,
-    pub(crate) leaders: Arc<Leaders>,
-    pub(crate) keeper: Weak<Keeper>,
+    keeper: Weak<Keeper>,
 }
 
 /// A producer that was opened; it leads until this is dropped.
@@ -78,34 +59,19 @@ pub struct StreamState {
 }
 
 impl Stream {
-    pub(crate) fn open(
-        name: &str,
-        keeper: &Arc<Keeper>,
-    ) -> Result<(Self, std::thread::JoinHandle<()>), Error> {
-        let directory = keeper.config.directory.join(name);
-        segment::create_directory(&directory)?;
-        let Recovered { segments, tail } = recovery::recover(&directory, keeper.origin)?;
-        let groups = Groups::open(&directory, tail.next_offset)?;
-        let shared = Arc::new(Shared {
-            name: name.to_owned(),
-            directory,
-            origin: keeper.origin,
-            end: watch::Sender::new(tail.next_offset),
-            queue: Queue::new(tail, keeper.config.segment_bytes),
-            segments: Mutex::new(segments),
-            groups,
-            leaders: Arc::default(),
-            keeper: Arc::downgrade(keeper),
-        });
-        if let Some(last) = shared.last_segment() {
-            shared.finish_days_before(last)?;
-        }
+    pub(crate) fn new(shared: Arc<Shared>, keeper: &Arc<Keeper>) -> Self {
+        Self { shared, keeper: Arc::downgrade(keeper) }
+    }
+
+    /// Opens the stream of a name, or makes one, and starts its writer.
+    pub(crate) fn open(name: &str, keeper: &Arc<Keeper>) -> Result<(Self, JoinHandle<()>), Error> {
+        let shared = Arc::new(Shared::open(name, &keeper.config, keeper.origin)?);
         let written = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("log {name:.10}"))
             .spawn(move || writer::run(&written))
             .map_err(Error::io("cannot start the writer of", &shared.directory))?;
-        Ok((Self { shared }, thread))
+        Ok((Self::new(shared, keeper), thread))
     }
 
     /// Appends a batch, whole or not at all. It is durable, and readers see it, when this returns.
@@ -128,7 +94,7 @@ impl Stream {
         now_ms: u64,
     ) -> Result<Appended, Error> {
         let (durable, appended) = self.queue_at(append, now_ms).await?;
-        wait(durable).await?;
+        queue::wait(durable).await?;
         Ok(appended)
     }
 
@@ -145,7 +111,7 @@ impl Stream {
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,
     ) -> Result<(Durable, Appended), Error> {
-        self.shared.room().await?;
+        self.room().await?;
         self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append))
     }
 
@@ -165,10 +131,10 @@ impl Stream {
     /// As [`Stream::append`].
     pub async fn open_producer(&self, name: &str) -> Result<OpenedProducer, Error> {
         let lead = self.shared.leaders.lead(name).await;
-        self.shared.room().await?;
+        self.room().await?;
         let put = self.shared.queue.put(now_ms(), |tail, group| tail.open_producer(group, name));
         let (durable, (epoch, checkpoint)) = put?;
-        wait(durable).await?;
+        queue::wait(durable).await?;
         Ok(OpenedProducer { epoch, checkpoint, lead })
     }
 
@@ -186,10 +152,9 @@ impl Stream {
             let named = tail.producers.iter();
             named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
         });
-        let (log_bytes, max_bytes) = shared
-            .keeper
-            .upgrade()
-            .map_or((0, 0), |keeper| (keeper.bytes(), keeper.config.max_bytes));
+        let keeper = self.keeper.upgrade();
+        let (log_bytes, max_bytes) =
+            keeper.map_or((0, 0), |keeper| (keeper.bytes(), keeper.config.max_bytes));
         let mut groups = shared.groups.states();
         for group in &mut groups {
             group.held_bytes = group.committed.map_or(0, |committed| shared.bytes_from(committed));
@@ -215,8 +180,8 @@ impl Stream {
     /// [`Error::Rejected`] when it is not known, [`Error::GroupActive`] when it has a member.
     pub async fn remove_group(&self, group: &str) -> Result<(), Error> {
         let saved = self.shared.groups.remove(group)?;
-        self.shared.poke_keeper();
-        wait(saved).await
+        self.poke_keeper();
+        queue::wait(saved).await
     }
 
     /// What offset a start means now. An offset that is not there becomes the nearest one that is.
@@ -246,8 +211,8 @@ impl Stream {
     pub async fn reset_group(&self, group: &str, offset: u64) -> Result<(), Error> {
         self.check_end(offset)?;
         let saved = self.shared.groups.reset(group, offset)?;
-        self.shared.poke_keeper();
-        wait(saved).await
+        self.poke_keeper();
+        queue::wait(saved).await
     }
 
     /// Ends the membership of a group's active member; the next one takes over.
@@ -263,8 +228,23 @@ impl Stream {
     pub async fn commit(&self, group: &str, member: u64, offset: u64) -> Result<(), Error> {
         self.check_end(offset)?;
         let saved = self.shared.groups.commit(group, member, offset)?;
-        self.shared.poke_keeper();
-        wait(saved).await
+        self.poke_keeper();
+        queue::wait(saved).await
+    }
+
+    /// Waits until the queue and the log have room.
+    async fn room(&self) -> Result<(), Error> {
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.room()?;
+        }
+        self.shared.queue.room().await;
+        Ok(())
+    }
+
+    fn poke_keeper(&self) {
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.poke();
+        }
     }
 
     fn check_end(&self, offset: u64) -> Result<(), Error> {
@@ -275,102 +255,6 @@ impl Stream {
         let reason = format!("cannot commit offset {offset}: the stream ends at {end}");
         Err(Error::Rejected(reason))
     }
-}
-
-impl Shared {
-    /// The synced end.
-    pub(crate) fn end(&self) -> u64 {
-        *self.end.borrow()
-    }
-
-    pub(crate) fn watch_end(&self) -> watch::Receiver<u64> {
-        self.end.subscribe()
-    }
-
-    pub(crate) fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The data files that hold what a group has not finished which has finished all below an
-    /// offset.
-    pub(crate) fn held_by(&self, committed: u64) -> u64 {
-        if committed >= self.end() {
-            return 0;
-        }
-        let segments = self.segments();
-        let before = segments.partition_point(|segment| segment.first_offset <= committed);
-        segments.iter().skip(before.saturating_sub(1)).map(|segment| segment.bytes).sum()
-    }
-
-    /// What lies there from an offset on, up to some records more.
-    fn bytes_from(&self, offset: u64) -> u64 {
-        let files = self.held_by(offset);
-        let segments = self.segments();
-        let at = segments.partition_point(|segment| segment.first_offset <= offset);
-        let first = at.checked_sub(1).and_then(|at| segments.get(at)).copied();
-        drop(segments);
-        let before = first.filter(|_| files > 0).map_or(0, |first| {
-            index::seek(&self.directory, first.id, Sought::Offset(offset)).min(first.bytes)
-        });
-        files.saturating_sub(before)
-    }
-
-    pub(crate) fn last_segment(&self) -> Option<SegmentId> {
-        self.segments().last().map(|last| last.id)
-    }
-
-    /// A group is synced: shows it to readers.
-    pub(crate) fn publish(&self, group: &Group) {
-        if group.data.is_empty() {
-            return;
-        }
-        let mut segments = self.segments();
-        let after = writer::segment_after(group, segments.last());
-        if group.opens.is_none() {
-            segments.pop();
-        }
-        segments.extend(after);
-        drop(segments);
-        self.end.send_replace(group.next_offset);
-    }
-
-    /// Waits until the queue and the log have room.
-    async fn room(&self) -> Result<(), Error> {
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.room()?;
-        }
-        self.queue.room().await;
-        Ok(())
-    }
-
-    pub(crate) fn poke_keeper(&self) {
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.poke();
-        }
-    }
-
-    /// Marks all days before that of `last` as complete.
-    pub(crate) fn finish_days_before(&self, last: SegmentId) -> Result<(), Error> {
-        let days: Vec<SegmentId> = self
-            .segments()
-            .chunk_by(|one, next| one.id.day == next.id.day)
-            .filter_map(|day| day.first())
-            .map(|segment| segment.id)
-            .filter(|id| id.day < last.day)
-            .collect();
-        for id in days {
-            let path = id.finish(&self.directory);
-            if !path.exists() {
-                private::create(&path).map_err(Error::io("cannot create", &path))?;
-                segment::sync_directory(&id.day_directory(&self.directory))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-pub(crate) async fn wait(durable: Durable) -> Result<(), Error> {
-    durable.await.unwrap_or(Err(Failure::Closed)).map_err(Error::from)
 }
 
 #[cfg(test)]

@@ -1,54 +1,17 @@
 //! A subscription: records as they become durable, alone or as the active member of a group.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    Error, Record, Stream,
+    Error, Record, Start, Stream, Subscribe,
+    filter::Filter,
     group::Membership,
-    reader::{Chunk, Filter, Reader},
-    stream::{self, Shared},
+    reader::{Chunk, Reader},
 };
 
 /// One delivery holds about so much, unless asked otherwise.
 const DEFAULT_RESPONSE_BYTES: usize = 1 << 20;
 const MAX_RESPONSE_BYTES: usize = 16 << 20;
-
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the oldest record kept.
-    Earliest,
-    /// With the first record after now.
-    Latest,
-    /// With this offset.
-    Offset(u64),
-    /// With the first record taken in at this time or later: milliseconds since the Unix epoch.
-    Time(u64),
-}
-
-/// What is wanted.
-#[derive(Clone, Debug)]
-pub struct Subscribe {
-    /// With a group, the place is kept by the log and only one member is active; empty: alone.
-    pub group: String,
-    /// Where to begin; with a group only the first time.
-    pub start: Start,
-    /// Regular expressions for whole topics; none: all.
-    pub topics: Vec<String>,
-    /// Types; none: all.
-    pub kinds: Vec<u32>,
-    /// Origins; none: all.
-    pub origins: Vec<u32>,
-    /// A header by which records are addressed: one that has it with another value is left out.
-    pub addressee: Option<(String, Bytes)>,
-    /// How many bytes one delivery has, about; 0: 1 MiB.
-    pub max_bytes: usize,
-    /// Who this is, for humans.
-    pub client: String,
-}
 
 /// What a subscription gives.
 #[derive(Debug)]
@@ -76,7 +39,7 @@ pub enum Event {
 /// A subscription. Dropping it leaves the group.
 #[derive(Debug)]
 pub struct Subscription {
-    stream: Arc<Shared>,
+    stream: Stream,
     wanted: Subscribe,
     filter: Filter,
     membership: Option<Membership>,
@@ -106,10 +69,10 @@ impl Stream {
     pub fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, Error> {
         let filter = Filter::new(&wanted)?;
         let membership = (!wanted.group.is_empty())
-            .then(|| Membership::join(&self.shared, &wanted.group, &wanted.client))
+            .then(|| Membership::join(&self.shared.groups, &wanted.group, &wanted.client))
             .transpose()?;
         Ok(Subscription {
-            stream: Arc::clone(&self.shared),
+            stream: self.clone(),
             wanted,
             filter,
             membership,
@@ -145,7 +108,7 @@ impl Subscription {
                     if let Some(membership) = &self.membership {
                         membership.active().await;
                     }
-                    let committed = self.stream.groups.committed(&self.wanted.group);
+                    let committed = self.stream.shared.groups.committed(&self.wanted.group);
                     if let Some(position) = committed.filter(|_| self.membership.is_some()) {
                         return Ok(self.assigned(position, false));
                     }
@@ -155,9 +118,7 @@ impl Subscription {
                     let position = *position;
                     if let Some(membership) = &self.membership {
                         let group = &self.wanted.group;
-                        let saved = self.stream.groups.commit(group, membership.id, position)?;
-                        self.stream.poke_keeper();
-                        stream::wait(saved).await?;
+                        self.stream.commit(group, membership.id, position).await?;
                     }
                     return Ok(self.assigned(position, true));
                 }
@@ -180,19 +141,19 @@ impl Subscription {
 
     fn resolve(&self) -> Result<u64, Error> {
         match self.wanted.start {
-            Start::Offset(offset) if offset <= self.stream.end() => Ok(offset),
+            Start::Offset(offset) if offset <= self.stream.shared.end() => Ok(offset),
             Start::Offset(offset) => {
-                let end = self.stream.end();
+                let end = self.stream.shared.end();
                 Err(Error::Rejected(format!(
                     "offset {offset} is past the end of the stream, {end}"
                 )))
             }
-            start => Stream { shared: Arc::clone(&self.stream) }.locate(start),
+            start => self.stream.locate(start),
         }
     }
 
     fn assigned(&mut self, position: u64, resolved: bool) -> Event {
-        let reader = Reader::new(&self.stream, self.filter.clone(), position);
+        let reader = Reader::new(&self.stream.shared, self.filter.clone(), position);
         self.phase = Phase::Idle(Box::new(reader));
         let member = self.membership.as_ref().map_or(0, |membership| membership.id);
         Event::Assigned { member, position, resolved }
@@ -219,7 +180,7 @@ impl Subscription {
         let (reader, chunk) = ended.map_err(|error| Error::Unavailable(error.to_string()))?;
         self.phase = Phase::Idle(reader);
         let Chunk { records, next_offset } = chunk?;
-        let end_offset = self.stream.end();
+        let end_offset = self.stream.shared.end();
         let caught_up = next_offset >= end_offset;
         self.told = caught_up.then_some(end_offset);
         Ok(Event::Records { records, next_offset, end_offset })

@@ -7,7 +7,7 @@ use crate::{
         frame::{self, Stamp},
         index::{Entry, Steps},
         own::{self, Checkpoint, CheckpointChange, End, ProducerState, Producers},
-        segment::SegmentId,
+        segment::{Segment, SegmentId},
     },
     record::NewRecord,
 };
@@ -67,6 +67,22 @@ pub(crate) struct Group {
     pub(crate) next_offset: u64,
     pub(crate) data: Vec<u8>,
     pub(crate) index: Vec<u8>,
+}
+
+impl Group {
+    /// The file as it stands after the group; `last` is the one before.
+    pub(crate) fn segment_after(&self, last: Option<&Segment>) -> Option<Segment> {
+        let bytes = self.start + self.data.len() as u64;
+        match self.opens {
+            Some(id) => Some(Segment {
+                id,
+                first_offset: self.first_offset,
+                first_time_ms: self.first_time_ms,
+                bytes,
+            }),
+            None => last.map(|last| Segment { bytes, ..*last }),
+        }
+    }
 }
 
 /// What the next batch needs to know of all before it.

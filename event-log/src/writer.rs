@@ -9,10 +9,10 @@ use crate::{
     Error,
     disk::{
         recovery,
-        segment::{self, Segment, SegmentId},
+        segment::{self, SegmentId},
     },
     queue::Failure,
-    stream::Shared,
+    shared::Shared,
     tail::{Group, Tail},
 };
 
@@ -132,19 +132,5 @@ impl Open {
         let index = index.map_err(Error::io("cannot create", &index_path))?;
         let index_bytes = index.metadata().map_err(Error::io("cannot read", &index_path))?.len();
         Ok(Self { id, data, index, index_bytes })
-    }
-}
-
-/// The file as it stands after a group.
-pub(crate) fn segment_after(group: &Group, last: Option<&Segment>) -> Option<Segment> {
-    let bytes = group.start + group.data.len() as u64;
-    match group.opens {
-        Some(id) => Some(Segment {
-            id,
-            first_offset: group.first_offset,
-            first_time_ms: group.first_time_ms,
-            bytes,
-        }),
-        None => last.map(|last| Segment { bytes, ..*last }),
     }
 }

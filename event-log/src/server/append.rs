@@ -9,7 +9,7 @@ use tonic::{Status, Streaming};
 use crate::{
     Append, Appended, Error, Lead, Log, NewRecord, ProducerSequence,
     proto::{AppendRequest, AppendResponse},
-    wire,
+    queue, wire,
 };
 
 /// Batches of one call that wait for the disk.
@@ -65,7 +65,7 @@ async fn queue(log: &Log, request: AppendRequest, held: &mut Held) -> Result<Ans
     };
     let (durable, appended) = stream.queue(append).await?;
     Ok(async move {
-        crate::stream::wait(durable).await?;
+        queue::wait(durable).await?;
         answer(sequence, appended).await
     }
     .boxed())

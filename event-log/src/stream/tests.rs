@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     Event, Log, NewHeaders, OnFull, ProducerSequence, Start, StorageConfig, Subscribe,
-    Subscription, retention,
+    Subscription, disk::segment, retention,
 };
 
 const DAY_MS: u64 = 86_400_000;

@@ -1,0 +1,124 @@
+//! The thread of a log that saves how far groups are, and deletes what is too old.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use service::clock::now_ms;
+
+use crate::{
+    Error, StorageConfig,
+    retention::{self, Held, Streams},
+    shared::Shared,
+};
+
+/// Groups' places are written at most so often.
+const SAVE_INTERVAL: Duration = Duration::from_millis(20);
+/// How often retention looks for what is too old.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What all streams share: it saves the groups' places and deletes what is too old.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) config: StorageConfig,
+    pub(crate) origin: u32,
+    streams: Mutex<Streams>,
+    asked: Mutex<Asked>,
+    changed: Condvar,
+    held: Held,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    to_save: bool,
+    to_stop: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(config: StorageConfig, origin: u32) -> Self {
+        Self {
+            config,
+            origin,
+            streams: Mutex::default(),
+            asked: Mutex::default(),
+            changed: Condvar::new(),
+            held: Held::default(),
+        }
+    }
+
+    pub(crate) fn streams(&self) -> MutexGuard<'_, Streams> {
+        lock(&self.streams)
+    }
+
+    /// Asks for the places of the groups to be saved.
+    pub(crate) fn poke(&self) {
+        lock(&self.asked).to_save = true;
+        self.changed.notify_all();
+    }
+
+    /// Makes room for another append.
+    pub(crate) fn room(&self) -> Result<(), Error> {
+        let streams = self.streams();
+        retention::make_room(&self.config, &streams, &self.held)
+    }
+
+    /// The data files of all streams.
+    pub(crate) fn bytes(&self) -> u64 {
+        retention::bytes(&self.streams())
+    }
+
+    /// Keeps the streams until it is told to stop.
+    pub(crate) fn run(&self) {
+        let mut last_retention: Option<Instant> = None;
+        let mut last_save: Option<Instant> = None;
+        while self.wait(last_save) {
+            let streams: Vec<Arc<Shared>> = self.streams().values().cloned().collect();
+            for stream in &streams {
+                stream.groups.save();
+            }
+            last_save = Some(Instant::now());
+            if last_retention.is_none_or(|last| last.elapsed() >= RETENTION_INTERVAL) {
+                last_retention = Some(Instant::now());
+                for stream in &streams {
+                    retention::expire(stream, self.config.retention, now_ms());
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do; `false`: to stop.
+    fn wait(&self, last_save: Option<Instant>) -> bool {
+        let mut asked = lock(&self.asked);
+        let mut limit = RETENTION_INTERVAL;
+        loop {
+            if asked.to_stop && !asked.to_save {
+                return false;
+            }
+            let since_save = last_save.map_or(SAVE_INTERVAL, |last| last.elapsed());
+            if asked.to_save && since_save >= SAVE_INTERVAL {
+                asked.to_save = false;
+                return true;
+            }
+            if asked.to_save {
+                limit = SAVE_INTERVAL.saturating_sub(since_save);
+            }
+            let waited = self.changed.wait_timeout(asked, limit);
+            let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            asked = next;
+            if timeout.timed_out() && !asked.to_save && !asked.to_stop {
+                return true;
+            }
+        }
+    }
+
+    /// Saves what is asked for, and ends.
+    pub(crate) fn stop(&self) {
+        lock(&self.asked).to_stop = true;
+        self.changed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
