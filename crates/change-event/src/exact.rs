@@ -4,10 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::{
-    Action,
-    reader::{ChangeEvent, Origin, Source},
-};
+use crate::{Action, ChangeEvent, Origin, Source};
 
 /// Values may hold others so deep. What is deeper serde judges.
 const MAX_DEPTH: usize = 64;

@@ -3,6 +3,7 @@
 //! The native format is one JSON object per change, described in `docs/event-format.md`:
 //! [`EventWriter`] writes it, [`ChangeEvent`] reads it.
 
+mod event;
 mod exact;
 mod full_sync;
 pub mod json;
@@ -10,9 +11,10 @@ mod order;
 mod reader;
 mod writer;
 
+pub use event::{ChangeEvent, Origin, Source};
 pub use full_sync::{FullSyncRow, FullSyncText};
 pub use order::order_key;
-pub use reader::{ChangeEvent, Columns, Origin, ReadError, Source};
+pub use reader::{Columns, ReadError};
 pub use writer::{EventWriter, IdPart, ObjectWriter, TableText, TransactionText};
 
 /// What happened to a row.

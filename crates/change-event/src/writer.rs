@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::{Action, json, reader::Source};
+use crate::{Action, Source, json};
 
 /// The part of an event that names its table.
 #[derive(Clone, Debug)]
