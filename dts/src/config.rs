@@ -8,8 +8,8 @@ use event_bus::BusConfig;
 use serde_json::Value;
 use service::{
     Listen, Secret,
+    address::is_loopback,
     config::{File, Mistakes, Section},
-    listen::is_loopback,
 };
 
 use crate::{capture::Capture, full_sync::FullSyncConfig};

@@ -1,6 +1,7 @@
 //! What every program needs: configuration, addresses, globs, HTTP, the clock, logging, shutdown,
 //! backoff, exit codes.
 
+pub mod address;
 pub mod backoff;
 pub mod clock;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod said;
 pub mod secret;
 pub mod shutdown;
 
+pub use address::Address;
 pub use backoff::{Backoff, BackoffConfig};
-pub use listen::{Address, Listen};
+pub use listen::Listen;
 pub use secret::Secret;

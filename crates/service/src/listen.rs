@@ -1,14 +1,15 @@
 //! Where a program listens, and who may call it: the section `[listen]`, which all programs share.
 
-use std::{
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use std::io;
 
 use tokio::net::TcpListener;
 
-use crate::{Secret, config::Section, http::Guard};
+use crate::{
+    Secret,
+    address::{Address, NotAnAddress},
+    config::Section,
+    http::Guard,
+};
 
 /// Where a program listens, and who may call it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,13 +18,6 @@ pub struct Listen {
     pub address: Address,
     /// What callers must show; `None` only on loopback.
     pub token: Option<Secret>,
-}
-
-/// `host:port`. The host is a name or an IP address, one of version 6 in brackets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    host: String,
-    port: u16,
 }
 
 impl Listen {
@@ -60,83 +54,13 @@ impl Listen {
     /// What the system says, for example when another program has it; and when a name that should
     /// be this machine's own is another, so that a token would be needed.
     pub async fn bind(&self) -> io::Result<(TcpListener, Guard)> {
-        let Address { host, port } = &self.address;
-        let listener = TcpListener::bind((host.as_str(), *port)).await?;
+        let listener = TcpListener::bind(self.address.host_and_port()).await?;
         let bound = listener.local_addr()?;
         if !bound.ip().is_loopback() && self.token.is_none() {
             let why = format!("{bound} can be reached from outside, so a token is needed");
             return Err(io::Error::other(why));
         }
         Ok((listener, Guard::new(bound, self.token.as_ref())))
-    }
-}
-
-impl Address {
-    /// The address of a host, which is without brackets; `None` when there can be no such host.
-    pub fn new(host: &str, port: u16) -> Option<Self> {
-        let host = match host.parse::<IpAddr>() {
-            Ok(ip) => ip.to_string(),
-            Err(_) if host.is_empty() => return None,
-            Err(_) if host.contains([':', '[', ']', '/', ' ']) => return None,
-            Err(_) => host.to_owned(),
-        };
-        Some(Self { host, port })
-    }
-
-    fn on_loopback(port: u16) -> Self {
-        Self { host: Ipv4Addr::LOCALHOST.to_string(), port }
-    }
-
-    /// Whether only this machine reaches it.
-    pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
-    }
-
-    /// How a program on this machine calls it: one that listens everywhere, on loopback.
-    #[must_use]
-    pub fn from_here(&self) -> Self {
-        let host = match self.host.parse() {
-            Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-            Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
-            _ => self.host.clone(),
-        };
-        Self { host, port: self.port }
-    }
-}
-
-/// Whether a host, without brackets, is this machine, over a network that nobody else is in.
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
-/// A text that is not `host:port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not host:port")]
-pub struct NotAnAddress;
-
-impl FromStr for Address {
-    type Err = NotAnAddress;
-
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let (host, port) = text.rsplit_once(':').ok_or(NotAnAddress)?;
-        let port = port.parse().map_err(|_| NotAnAddress)?;
-        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = match in_brackets {
-            Some(host) => host,
-            None if host.contains(':') => return Err(NotAnAddress),
-            None => host,
-        };
-        Self::new(host, port).ok_or(NotAnAddress)
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        match host.contains(':') {
-            true => write!(out, "[{host}]:{port}"),
-            false => write!(out, "{host}:{port}"),
-        }
     }
 }
 
@@ -180,14 +104,6 @@ mod tests {
             assert!(read(&format!("{text}token = 't'")).is_ok(), "{address}");
         }
         assert!(read("token = ''").unwrap_err().to_string().contains("listen.token: is empty"));
-    }
-
-    #[test]
-    fn who_listens_everywhere_is_called_on_loopback() {
-        let called = |text: &str| text.parse::<Address>().unwrap().from_here().to_string();
-        assert_eq!(called("0.0.0.0:1"), "127.0.0.1:1");
-        assert_eq!(called("[::]:1"), "[::1]:1");
-        assert_eq!(called("db:1"), "db:1");
     }
 
     #[tokio::test]

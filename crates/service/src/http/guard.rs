@@ -12,7 +12,7 @@ use rand::RngExt;
 use ring::hmac;
 
 use super::ApiError;
-use crate::{Secret, listen::is_loopback};
+use crate::{Secret, address::is_loopback};
 
 /// What a request is checked against.
 pub struct Guard {
