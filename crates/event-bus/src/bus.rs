@@ -1,26 +1,11 @@
-//! The door to a backend.
-
-use std::sync::Arc;
+//! What every backend does.
 
 use async_trait::async_trait;
 
 use crate::{
-    BusConfig, BusKind, Checkpoint, Consumer, Control, ControlChange, KnownGroup, Producer,
-    Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter, kafka,
-    log,
+    Checkpoint, Consumer, Control, ControlChange, KnownGroup, Producer, Progress, Reset, ResetTo,
+    Result, Room, Standing, Subscription, Survey, TopicFilter,
 };
-
-/// Reaches the bus that a config names, over the network. Nothing is sent yet.
-///
-/// # Errors
-///
-/// [`Error::Refused`](crate::Error::Refused) for a setting that cannot be.
-pub fn open(config: &BusConfig) -> Result<Arc<dyn Bus>> {
-    match &config.kind {
-        BusKind::Log(log) => log::open(log, &config.topic_prefix),
-        BusKind::Kafka(kafka) => Ok(kafka::open(kafka, config)),
-    }
-}
 
 /// A backend: Kafka, the event log, or memory.
 #[async_trait]

@@ -22,13 +22,14 @@ mod kafka;
 mod known;
 mod log;
 mod memory;
+mod open;
 mod producer;
 mod reset;
 mod standing;
 mod topic;
 
 pub use batch::{Batch, Headers, Mark, Record};
-pub use bus::{Bus, open};
+pub use bus::Bus;
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
     Assignment, Committing, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
@@ -40,6 +41,7 @@ pub use kafka::{Guarantee, KafkaConfig};
 pub use known::{KnownGroup, Room};
 pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
+pub use open::open;
 pub use producer::{ChangedTopic, Checkpoint, CheckpointChange, Durability, Producer, TopicChange};
 pub use reset::{Reset, ResetTo};
 pub use standing::Standing;
