@@ -8,6 +8,7 @@
 //! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
 mod acks;
+mod admin;
 mod assignment;
 mod begin;
 mod checkpoint;

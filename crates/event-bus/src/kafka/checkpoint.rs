@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ADMIN_TIMEOUT, Place, compacted, topics};
+use super::{ADMIN_TIMEOUT, Place, admin, compacted};
 use crate::{Checkpoint, Error, Result};
 
 /// Keys of this backend's own begin with this; the producer's own never do.
@@ -51,9 +51,9 @@ pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
 
 /// Makes the topic where it is missing, and looks whether it is fit to keep a checkpoint.
 pub(super) async fn make_topic(place: &Place, name: &str) -> Result<()> {
-    let admin = topics::admin(place)?;
+    let admin = admin::client(place)?;
     let topic = place.checkpoint_topic(name);
-    let found = topics::look(place, &admin, &[&topic]).await?.pop();
+    let found = admin::look(place, &admin, &[&topic]).await?.pop();
     let Some(found) = found else {
         let max_bytes = place.max_record_bytes().to_string();
         let settings = [
@@ -63,12 +63,12 @@ pub(super) async fn make_topic(place: &Place, name: &str) -> Result<()> {
             ("min.cleanable.dirty.ratio", "0.1"),
             ("max.message.bytes", &*max_bytes),
         ];
-        return topics::create(place, &admin, (&topic, 1, &settings)).await;
+        return admin::create(place, &admin, (&topic, 1, &settings)).await;
     };
     if found.partitions != 1 {
         return Err(unfit(&topic, place, &format!("has {} partitions", found.partitions)));
     }
-    let policy = topics::setting(place, &admin, (&topic, "cleanup.policy")).await?;
+    let policy = admin::setting(place, &admin, (&topic, "cleanup.policy")).await?;
     match policy.as_deref() {
         None | Some("compact") => Ok(()),
         Some(policy) => Err(unfit(&topic, place, &format!("has cleanup.policy={policy}"))),
@@ -77,9 +77,9 @@ pub(super) async fn make_topic(place: &Place, name: &str) -> Result<()> {
 
 /// What a checkpoint holds now, whoever writes it.
 pub(super) async fn look(place: &Place, name: &str) -> Result<Checkpoint> {
-    let admin = topics::admin(place)?;
+    let admin = admin::client(place)?;
     let topic = place.checkpoint_topic(name);
-    if topics::look(place, &admin, &[&topic]).await?.is_empty() {
+    if admin::look(place, &admin, &[&topic]).await?.is_empty() {
         return Ok(Checkpoint::default());
     }
     let (place, name) = (place.clone(), name.to_owned());
@@ -90,7 +90,7 @@ pub(super) async fn look(place: &Place, name: &str) -> Result<Checkpoint> {
 /// The names of all producers of this prefix.
 pub(super) async fn names(place: &Place) -> Result<Vec<String>> {
     let start = place.checkpoint_topic("");
-    let (place, admin) = (place.clone(), topics::admin(place)?);
+    let (place, admin) = (place.clone(), admin::client(place)?);
     let listed = tokio::task::spawn_blocking(move || {
         let listed = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT);
         let listed = listed.map_err(|error| {

@@ -26,7 +26,7 @@ use rdkafka::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Place, client::Voice, compacted, topics};
+use super::{Place, admin, client::Voice, compacted};
 use crate::{ControlChange, Error, Result, TopicFilter};
 
 /// How long the brokers may take to take what is written.
@@ -108,11 +108,11 @@ pub(super) fn topic_name(place: &Place) -> String {
 
 /// Makes the topic where it is missing.
 pub(super) async fn make_topic(place: &Place) -> Result<()> {
-    let admin = topics::admin(place)?;
+    let admin = admin::client(place)?;
     let topic = topic_name(place);
-    if topics::look(place, &admin, &[&topic]).await?.is_empty() {
+    if admin::look(place, &admin, &[&topic]).await?.is_empty() {
         let settings = [("cleanup.policy", "compact")];
-        topics::create(place, &admin, (&topic, 1, &settings)).await?;
+        admin::create(place, &admin, (&topic, 1, &settings)).await?;
     }
     Ok(())
 }

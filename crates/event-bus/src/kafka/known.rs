@@ -9,10 +9,9 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    ADMIN_TIMEOUT, Place,
+    ADMIN_TIMEOUT, Place, admin,
     client::Voice,
     control::{self, Changes},
-    topics,
 };
 use crate::{Error, KnownGroup, Result};
 
@@ -55,7 +54,7 @@ fn known(group: &GroupInfo) -> KnownGroup {
 
 /// Removes a group that has no members, and what is written down of it.
 pub(super) async fn forget(place: &Place, group: &str) -> Result<()> {
-    let admin = topics::admin(place)?;
+    let admin = admin::client(place)?;
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let deleted = admin.delete_groups(&[group], &options).await;
     let doing = format!("cannot delete the group {group}");

@@ -15,19 +15,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
-    config::FromClientConfigAndContext,
-    error::RDKafkaErrorCode as Code,
-};
+use rdkafka::admin::AdminClient;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use super::{
-    ADMIN_TIMEOUT, Place, checkpoint,
-    client::{self, Voice},
-    topic_id::{self, Described},
-};
+use super::{ADMIN_TIMEOUT, Place, admin, checkpoint, client::Voice, topic_id::Described};
 use crate::{ChangedTopic, Checkpoint, CheckpointChange, Error, Result, TopicChange};
 
 /// How soon a topic that was made is looked for again.
@@ -69,7 +61,7 @@ impl Topics {
             Ok((topic.clone(), kept))
         };
         let kept = own.iter().map(read).collect::<Result<_>>()?;
-        let admin = admin(place)?;
+        let admin = admin::client(place)?;
         let (open, grown, doubts) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self { place: place.clone(), admin, kept, open, grown, doubts })
     }
@@ -125,7 +117,7 @@ impl Topics {
 
     /// The largest batch that a topic takes, if the brokers tell it.
     pub(super) async fn max_batch_bytes(&self, topic: &str) -> Option<usize> {
-        let told = setting(&self.place, &self.admin, (topic, "max.message.bytes")).await;
+        let told = admin::setting(&self.place, &self.admin, (topic, "max.message.bytes")).await;
         told.ok().flatten()?.parse().ok()
     }
 
@@ -163,7 +155,7 @@ impl Topics {
     async fn look_at_each(&self, topic: &str) -> Result<Vec<Option<Described>>> {
         let (admin, place) = (Arc::clone(&self.admin), self.place.clone());
         let name = topic.to_owned();
-        let asked = spawn_blocking(move || look_at_each(&place, &admin, &name));
+        let asked = spawn_blocking(move || admin::look_at_each(&place, &admin, &name));
         asked.await.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 
@@ -239,7 +231,7 @@ impl Topics {
         let retention = self.place.config.retention.map(|time| time.as_millis().to_string());
         settings.extend(retention.as_deref().map(|time| ("retention.ms", time)));
         let partitions = self.place.config.partitions;
-        create(&self.place, &self.admin, (topic, partitions, &settings)).await?;
+        admin::create(&self.place, &self.admin, (topic, partitions, &settings)).await?;
         tracing::info!(topic, partitions, "made the topic");
         // Not every broker has heard of it yet.
         let deadline = Instant::now() + ADMIN_TIMEOUT;
@@ -258,7 +250,7 @@ impl Topics {
     }
 
     async fn look(&self, topics: &[&str]) -> Result<Vec<Described>> {
-        look(&self.place, &self.admin, topics).await
+        admin::look(&self.place, &self.admin, topics).await
     }
 
     fn replaced(&self, topic: &str, is_there_again: bool) -> Error {
@@ -271,109 +263,5 @@ impl Topics {
                  rows back to the listeners that need them"
             ),
         }
-    }
-}
-
-/// A client for what the administrator of a cluster does.
-pub(super) fn admin(place: &Place) -> Result<Arc<AdminClient<Voice>>> {
-    let voice = Voice::default();
-    let failed = |error| place.error("cannot reach the brokers", &error, &voice);
-    let client = place.client("dbevent-admin");
-    let admin = AdminClient::from_config_and_context(&client, voice.clone()).map_err(failed)?;
-    Ok(Arc::new(admin))
-}
-
-/// What the brokers know of these topics; those that are not there are left out.
-pub(super) async fn look(
-    place: &Place,
-    admin: &Arc<AdminClient<Voice>>,
-    topics: &[&str],
-) -> Result<Vec<Described>> {
-    let names: Vec<String> = topics.iter().map(|&name| name.to_owned()).collect();
-    let asked = Arc::clone(admin);
-    let answer = spawn_blocking(move || {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        topic_id::describe(asked.inner(), &names)
-    });
-    let answer = answer.await.map_err(|panic| Error::Internal(panic.to_string()))?;
-    let voice = admin.inner().context();
-    let doing = format!("cannot look at {}", client::listed(topics));
-    answer.map_err(|error| place.error(&doing, &error, voice))
-}
-
-/// What each broker that answers says of a topic; blocks.
-fn look_at_each(
-    place: &Place,
-    admin: &AdminClient<Voice>,
-    topic: &str,
-) -> Result<Vec<Option<Described>>> {
-    let doing = format!("cannot ask each broker for the topic {topic}");
-    let failed = |error| place.error(&doing, &error, admin.inner().context());
-    let cluster = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT).map_err(failed)?;
-    let brokers: Vec<i32> = cluster.brokers().iter().map(|broker| broker.id()).collect();
-    let answer = |broker: &i32| topic_id::describe_by(admin.inner(), Some(*broker), &[topic]);
-    let mut answers = Vec::with_capacity(brokers.len());
-    let mut last = None;
-    for broker in &brokers {
-        match answer(broker) {
-            Ok(mut found) => answers.push(found.pop()),
-            Err(error) => last = Some(error),
-        }
-    }
-    match last {
-        Some(error) if answers.len() < brokers.len().min(2) => Err(failed(error)),
-        _ => Ok(answers),
-    }
-}
-
-/// Makes a topic: its name, its number of partitions and its settings. That it is there already is
-/// no failure.
-pub(super) async fn create(
-    place: &Place,
-    admin: &AdminClient<Voice>,
-    (name, partitions, settings): (&str, u32, &[(&str, &str)]),
-) -> Result<()> {
-    let replication = place.config.replication.map_or(-1, i32::from);
-    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
-    topic.config.extend_from_slice(settings);
-    let options = AdminOptions::new()
-        .request_timeout(Some(ADMIN_TIMEOUT))
-        .operation_timeout(Some(ADMIN_TIMEOUT));
-    let doing = format!("cannot make the topic {name}");
-    let voice = admin.inner().context();
-    let made = admin.create_topics([&topic], &options).await;
-    match made.map_err(|error| place.error(&doing, &error, voice))?.pop() {
-        None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
-        // Older brokers say so while one of them starts again: there are too few for the copies.
-        Some(Err((_, code @ Code::InvalidReplicationFactor))) => Err(Error::Unavailable {
-            address: place.config.address.clone(),
-            reason: format!(
-                "{doing}: {code}; start more brokers, or set bus.replication to no more than there \
-                 are"
-            ),
-        }),
-        Some(Err((_, code))) => {
-            Err(client::meaning(code, format!("{doing}: {code}"), &place.config.address))
-        }
-    }
-}
-
-/// A setting of a topic as it is now; `None` when the brokers do not tell it.
-pub(super) async fn setting(
-    place: &Place,
-    admin: &AdminClient<Voice>,
-    (topic, setting): (&str, &str),
-) -> Result<Option<String>> {
-    let doing = format!("cannot look at the settings of the topic {topic}");
-    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
-    let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-    let voice = admin.inner().context();
-    match asked.map_err(|error| place.error(&doing, &error, voice))?.pop() {
-        Some(Ok(told)) => Ok(told.get(setting).and_then(|entry| entry.value.clone())),
-        Some(Err(code)) => {
-            Err(client::meaning(code, format!("{doing}: {code}"), &place.config.address))
-        }
-        None => Ok(None),
     }
 }
