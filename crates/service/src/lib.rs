@@ -16,8 +16,10 @@ pub mod private;
 pub mod said;
 pub mod secret;
 pub mod shutdown;
+pub mod token;
 
 pub use address::Address;
 pub use backoff::{Backoff, BackoffConfig};
 pub use listen::Listen;
 pub use secret::Secret;
+pub use token::Token;

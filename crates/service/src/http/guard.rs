@@ -8,11 +8,9 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use rand::RngExt;
-use ring::hmac;
 
 use super::ApiError;
-use crate::{Secret, address::is_loopback};
+use crate::{Secret, address::is_loopback, token::Token};
 
 /// What a request is checked against.
 pub struct Guard {
@@ -20,29 +18,10 @@ pub struct Guard {
     is_on_loopback: bool,
 }
 
-/// A token, compared in constant time: both sides are hashed with a key that nobody knows.
-struct Token {
-    key: hmac::Key,
-    tag: hmac::Tag,
-}
-
-impl Token {
-    fn new(text: &str) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &rand::rng().random::<[u8; 32]>());
-        let tag = hmac::sign(&key, text.as_bytes());
-        Self { key, tag }
-    }
-
-    fn is(&self, text: &str) -> bool {
-        hmac::verify(&self.key, text.as_bytes(), self.tag.as_ref()).is_ok()
-    }
-}
-
 impl Guard {
     /// For a server that listens at `address` and, if there is a token, asks for it.
     pub fn new(address: SocketAddr, token: Option<&Secret>) -> Self {
-        let token = token.map(|token| Token::new(token.expose()));
-        Self { token, is_on_loopback: address.ip().is_loopback() }
+        Self { token: token.map(Token::new), is_on_loopback: address.ip().is_loopback() }
     }
 
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -60,7 +39,7 @@ impl Guard {
         }
         let is_probe = matches!(uri.path(), "/healthz" | "/readyz");
         match &self.token {
-            Some(token) if !is_probe && !bearer(headers).is_some_and(|text| token.is(text)) => {
+            Some(token) if !is_probe && !token.is_shown_by(authorization(headers)) => {
                 Err(ApiError::new(
                     StatusCode::UNAUTHORIZED,
                     "the token is missing or wrong",
@@ -90,8 +69,8 @@ fn forbidden(message: &str, remedy: &str) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, message, remedy)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+fn authorization(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::AUTHORIZATION).map_or(b"", header::HeaderValue::as_bytes)
 }
 
 /// The `Origin` and `Sec-Fetch-Site` headers that browsers set, and that pages cannot change.
