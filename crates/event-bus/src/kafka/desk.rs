@@ -1,8 +1,9 @@
 //! What lies between the library's callbacks and the consumer: what is ours, and what came for it.
 
+mod owned;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender as Working},
     time::{Duration, Instant},
 };
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use rdkafka::{Message, message::Headers as _};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
+use self::owned::{LastRecord, Owned, ToldEnd};
 use super::{begin::Entry, offsets::Note, scan::End};
 use crate::{Assignment, Delivery, Error, Partition, Polled};
 
@@ -72,41 +74,6 @@ pub(super) enum Taken {
     Full,
     /// It is not the one that was read before at this offset.
     Another(Partition),
-}
-
-/// A record that was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Last {
-    offset: u64,
-    hash: u64,
-}
-
-impl Last {
-    fn of(offset: u64, key: &[u8], value: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (key, value).hash(&mut hasher);
-        Self { offset, hash: hasher.finish() }
-    }
-}
-
-struct Owned {
-    partition: Partition,
-    note: Note,
-    term: u64,
-    /// The offset after all that was taken.
-    next: u64,
-    /// The last record that was taken.
-    last: Option<Last>,
-    /// It is read once more, and must be the same.
-    proof: Option<Last>,
-    /// The end in the last statistics, and whether it is surely one since this reading began: the
-    /// library keeps what it knew of a partition when that is paused or given up.
-    seen: Option<Option<u64>>,
-    is_fresh: bool,
-    /// An end that counts as soon as no record is left in the library's queue.
-    end: Option<u64>,
-    is_paused: bool,
-    is_leaving: bool,
 }
 
 impl Desk {
@@ -200,7 +167,7 @@ impl State {
                 next: offset,
                 last: None,
                 proof: None,
-                seen: None,
+                told: ToldEnd::NotYet,
                 is_fresh: self.met.insert(partition.clone()),
                 end: None,
                 is_paused: false,
@@ -254,8 +221,9 @@ impl State {
 
     pub(super) fn resume(&mut self, partitions: &[Partition]) {
         self.each(partitions, |owned| {
-            // The library begins again after the last record that was taken.
-            (owned.is_paused, owned.is_fresh, owned.seen) = (false, false, None);
+            // It begins after the last record that was taken.
+            owned.is_paused = false;
+            owned.begin_reading();
         });
     }
 
@@ -300,7 +268,7 @@ impl State {
         }
         let delivery = delivery(&owned.partition, message);
         if let Some(proof) = owned.proof.take() {
-            let is_same = proof == Last::of(delivery.offset, &delivery.key, &delivery.value);
+            let is_same = proof == LastRecord::of(delivery.offset, &delivery.key, &delivery.value);
             return if is_same { Taken::More } else { Taken::Another(delivery.partition) };
         }
         owned.next = owned.next.max(delivery.offset + 1);
@@ -318,7 +286,8 @@ impl State {
             self.each(std::slice::from_ref(partition), |owned| {
                 owned.proof = owned.last.filter(|last| last.offset >= *first);
                 let offset = owned.proof.map_or(owned.next, |last| last.offset);
-                (owned.is_fresh, owned.seen, owned.end) = (false, None, None);
+                owned.end = None;
+                owned.begin_reading();
                 again.push((partition.clone(), offset));
             });
         }
@@ -331,13 +300,8 @@ impl State {
         for end in ends {
             let of_topic = self.owned.get_mut(end.topic.as_str());
             let owned = of_topic.and_then(|topic| topic.get_mut(&end.number));
-            let Some(owned) = owned.filter(|owned| !owned.is_paused && !owned.is_leaving) else {
-                continue;
-            };
-            owned.is_fresh |= owned.seen.is_some_and(|seen| seen != end.offset);
-            owned.seen = Some(end.offset);
-            if owned.is_fresh {
-                owned.end = end.offset.filter(|end| *end > owned.next);
+            if let Some(owned) = owned.filter(|owned| !owned.is_paused && !owned.is_leaving) {
+                owned.learn(end.offset.map_or(ToldEnd::Unknown, ToldEnd::At));
             }
         }
     }
@@ -363,9 +327,7 @@ impl State {
         let scanned = std::mem::take(&mut self.scanned);
         self.put(Out::Polled(Polled::Records { deliveries, scanned }));
     }
-}
 
-impl State {
     /// Keeps what the last record of each partition in the batch was.
     fn remember(&mut self) {
         for Delivery { partition, offset, key, value, .. } in self.deliveries.iter().rev() {
@@ -373,7 +335,7 @@ impl State {
             let owned = of_topic.and_then(|topic| topic.get_mut(&partition.number));
             let Some(owned) = owned else { continue };
             if owned.last.is_none_or(|last| last.offset < *offset) {
-                owned.last = Some(Last::of(*offset, key, value));
+                owned.last = Some(LastRecord::of(*offset, key, value));
             }
         }
     }
