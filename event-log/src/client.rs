@@ -54,13 +54,13 @@ pub enum Compress {
     Zstd,
 }
 
-type Service = EventLogClient<InterceptedService<Channel, Bearer>>;
+type RemoteService = EventLogClient<InterceptedService<Channel, Bearer>>;
 
 /// A client. Clones share its connection, which is made when it is first needed, and made again
 /// after it broke.
 #[derive(Clone, Debug)]
 pub struct Client {
-    service: Service,
+    service: RemoteService,
 }
 
 /// Shows the token with every call.

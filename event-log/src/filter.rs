@@ -7,7 +7,7 @@ use crate::{Error, Record, record::FIRST_DATA_TYPE, subscribe::Subscribe};
 
 /// Which records are wanted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
+pub(crate) struct RecordFilter {
     topics: Option<RegexSet>,
     kinds: Vec<u32>,
     origins: Vec<u32>,
@@ -16,7 +16,7 @@ pub(crate) struct Filter {
     last_topic: Option<(Bytes, bool)>,
 }
 
-impl Filter {
+impl RecordFilter {
     pub(crate) fn new(wanted: &Subscribe) -> Result<Self, Error> {
         let topics = &wanted.topics;
         let whole = topics.iter().map(|topic| format!("^(?:{topic})$"));

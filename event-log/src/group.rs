@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     disk::recovery,
-    queue::{Durable, Failure},
+    queue::{DurableAnswer, WriteFailure},
 };
 
 const MAX_GROUPS: usize = 1000;
@@ -51,42 +51,42 @@ pub(crate) struct Slowest {
 #[derive(Debug)]
 pub(crate) struct Groups {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<GroupTable>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GroupTable {
     groups: BTreeMap<String, Group>,
     next_member: u64,
     /// Those that wait until the file is written; when there is one, it has to be.
-    waiting: Vec<oneshot::Sender<Result<(), Failure>>>,
+    waiting: Vec<oneshot::Sender<Result<(), WriteFailure>>>,
 }
 
 #[derive(Debug, Default)]
 struct Group {
-    committed: Option<Place>,
+    committed: Option<GroupOffset>,
     /// As the file has it: what retention goes by.
-    saved: Option<Place>,
+    saved: Option<GroupOffset>,
     /// The first is the active one.
-    members: VecDeque<Member>,
+    members: VecDeque<GroupMember>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Place {
+struct GroupOffset {
     offset: u64,
     time_ms: u64,
 }
 
 #[derive(Debug)]
-struct Member {
+struct GroupMember {
     id: u64,
     client: String,
     lost: CancellationToken,
 }
 
-type Places = BTreeMap<String, Place>;
+type GroupOffsets = BTreeMap<String, GroupOffset>;
 
 impl Groups {
     /// Reads the places of the groups of a stream that ends at `end`.
@@ -107,7 +107,7 @@ impl Groups {
         });
         // Ids of members do not repeat after a restart: a stale one must not commit.
         let state =
-            State { groups: groups.collect(), next_member: now_ms() << 16, waiting: vec![] };
+            GroupTable { groups: groups.collect(), next_member: now_ms() << 16, waiting: vec![] };
         Ok(Self { path, state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -138,16 +138,21 @@ impl Groups {
         self.lock().groups.get(group).and_then(|group| group.committed).map(|place| place.offset)
     }
 
-    pub(crate) fn commit(&self, name: &str, member: u64, offset: u64) -> Result<Durable, Error> {
+    pub(crate) fn commit(
+        &self,
+        name: &str,
+        member: u64,
+        offset: u64,
+    ) -> Result<DurableAnswer, Error> {
         let mut state = self.lock();
         let group = state.groups.get_mut(name);
         let active = group.filter(|group| group.members.front().is_some_and(|m| m.id == member));
         let Some(group) = active else { return Err(Error::NotMember(name.to_owned())) };
-        group.committed = Some(Place { offset, time_ms: now_ms() });
+        group.committed = Some(GroupOffset { offset, time_ms: now_ms() });
         Ok(state.wait_for_file())
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<Durable, Error> {
+    pub(crate) fn remove(&self, name: &str) -> Result<DurableAnswer, Error> {
         let mut state = self.lock();
         let Some(group) = state.groups.get(name) else {
             return Err(Error::Rejected(format!("there is no group {name}")));
@@ -158,11 +163,11 @@ impl Groups {
     }
 
     /// Sets the place of a group, known or new, that has no member.
-    pub(crate) fn reset(&self, name: &str, offset: u64) -> Result<Durable, Error> {
+    pub(crate) fn reset(&self, name: &str, offset: u64) -> Result<DurableAnswer, Error> {
         let mut state = self.lock();
         let group = state.group(name)?;
         group.check_empty(name)?;
-        group.committed = Some(Place { offset, time_ms: now_ms() });
+        group.committed = Some(GroupOffset { offset, time_ms: now_ms() });
         Ok(state.wait_for_file())
     }
 
@@ -184,7 +189,7 @@ impl Groups {
         }
         let places = state.groups.iter();
         let places = places.filter_map(|(name, group)| Some((name.clone(), group.committed?)));
-        let places: Places = places.collect();
+        let places: GroupOffsets = places.collect();
         drop(state);
         let outcome = write(&self.path, &places);
         if outcome.is_ok() {
@@ -201,7 +206,7 @@ impl Groups {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GroupTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -218,7 +223,7 @@ impl Group {
     }
 }
 
-impl State {
+impl GroupTable {
     /// A group, known or new.
     fn group(&mut self, name: &str) -> Result<&mut Group, Error> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
@@ -232,17 +237,19 @@ impl State {
         Ok(self.groups.entry(name.to_owned()).or_default())
     }
 
-    fn wait_for_file(&mut self) -> Durable {
+    fn wait_for_file(&mut self) -> DurableAnswer {
         let (sender, durable) = oneshot::channel();
         self.waiting.push(sender);
         durable
     }
 }
 
-fn read(path: &Path) -> Result<Places, Error> {
+fn read(path: &Path) -> Result<GroupOffsets, Error> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Places::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(GroupOffsets::new());
+        }
         Err(error) => return Err(Error::io("cannot read", path)(error)),
     };
     serde_json::from_slice(&text).map_err(|error| Error::Damaged {
@@ -252,9 +259,9 @@ fn read(path: &Path) -> Result<Places, Error> {
     })
 }
 
-fn write(path: &Path, places: &Places) -> Result<(), Failure> {
+fn write(path: &Path, places: &GroupOffsets) -> Result<(), WriteFailure> {
     let text = serde_json::to_vec_pretty(places).unwrap_or_default();
-    recovery::replace(path, &text).map_err(|error| Failure::Full(error.to_string()))
+    recovery::replace(path, &text).map_err(|error| WriteFailure::Full(error.to_string()))
 }
 
 /// A place in a group's queue, until it is dropped.
@@ -278,7 +285,7 @@ impl Membership {
             return Err(Error::Rejected(format!("group {group} has {MAX_MEMBERS} members")));
         }
         let client = client.chars().take(MAX_NAME_BYTES).collect();
-        members.push_back(Member { id, client, lost: lost.clone() });
+        members.push_back(GroupMember { id, client, lost: lost.clone() });
         drop(state);
         Ok(Self { groups: Arc::clone(groups), group: group.to_owned(), id, lost })
     }

@@ -9,8 +9,8 @@ use service::clock::now_ms;
 
 use crate::{
     Error, StorageConfig,
-    retention::{self, Held, Streams},
-    shared::Shared,
+    retention::{self, FullWarning, Streams},
+    shared::SharedStream,
 };
 
 /// Groups' places are written at most so often.
@@ -24,13 +24,13 @@ pub(crate) struct Keeper {
     pub(crate) config: StorageConfig,
     pub(crate) origin: u32,
     streams: Mutex<Streams>,
-    asked: Mutex<Asked>,
+    requests: Mutex<KeeperRequests>,
     changed: Condvar,
-    held: Held,
+    warning: FullWarning,
 }
 
 #[derive(Debug, Default)]
-struct Asked {
+struct KeeperRequests {
     to_save: bool,
     to_stop: bool,
 }
@@ -41,9 +41,9 @@ impl Keeper {
             config,
             origin,
             streams: Mutex::default(),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             changed: Condvar::new(),
-            held: Held::default(),
+            warning: FullWarning::default(),
         }
     }
 
@@ -53,14 +53,14 @@ impl Keeper {
 
     /// Asks for the places of the groups to be saved.
     pub(crate) fn poke(&self) {
-        lock(&self.asked).to_save = true;
+        lock(&self.requests).to_save = true;
         self.changed.notify_all();
     }
 
     /// Makes room for another append.
     pub(crate) fn room(&self) -> Result<(), Error> {
         let streams = self.streams();
-        retention::make_room(&self.config, &streams, &self.held)
+        retention::make_room(&self.config, &streams, &self.warning)
     }
 
     /// The data files of all streams.
@@ -73,7 +73,7 @@ impl Keeper {
         let mut last_retention: Option<Instant> = None;
         let mut last_save: Option<Instant> = None;
         while self.wait(last_save) {
-            let streams: Vec<Arc<Shared>> = self.streams().values().cloned().collect();
+            let streams: Vec<Arc<SharedStream>> = self.streams().values().cloned().collect();
             for stream in &streams {
                 stream.groups.save();
             }
@@ -89,24 +89,24 @@ impl Keeper {
 
     /// Waits until there is something to do; `false`: to stop.
     fn wait(&self, last_save: Option<Instant>) -> bool {
-        let mut asked = lock(&self.asked);
+        let mut requests = lock(&self.requests);
         let mut limit = RETENTION_INTERVAL;
         loop {
-            if asked.to_stop && !asked.to_save {
+            if requests.to_stop && !requests.to_save {
                 return false;
             }
             let since_save = last_save.map_or(SAVE_INTERVAL, |last| last.elapsed());
-            if asked.to_save && since_save >= SAVE_INTERVAL {
-                asked.to_save = false;
+            if requests.to_save && since_save >= SAVE_INTERVAL {
+                requests.to_save = false;
                 return true;
             }
-            if asked.to_save {
+            if requests.to_save {
                 limit = SAVE_INTERVAL.saturating_sub(since_save);
             }
-            let waited = self.changed.wait_timeout(asked, limit);
+            let waited = self.changed.wait_timeout(requests, limit);
             let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            asked = next;
-            if timeout.timed_out() && !asked.to_save && !asked.to_stop {
+            requests = next;
+            if timeout.timed_out() && !requests.to_save && !requests.to_stop {
                 return true;
             }
         }
@@ -114,7 +114,7 @@ impl Keeper {
 
     /// Saves what is asked for, and ends.
     pub(crate) fn stop(&self) {
-        lock(&self.asked).to_stop = true;
+        lock(&self.requests).to_stop = true;
         self.changed.notify_all();
     }
 }

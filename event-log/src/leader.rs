@@ -10,19 +10,19 @@ use tokio::sync::Notify;
 /// The leaders of a stream's producers.
 #[derive(Debug, Default)]
 pub(crate) struct Leaders {
-    leads: Mutex<Leads>,
+    leads: Mutex<LeadTable>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Leads {
+struct LeadTable {
     next: u64,
     by_producer: HashMap<String, u64>,
 }
 
 /// Leads a producer until it is dropped.
 #[derive(Debug)]
-pub struct Lead {
+pub struct ProducerLead {
     leaders: Arc<Leaders>,
     producer: String,
     id: u64,
@@ -30,7 +30,7 @@ pub struct Lead {
 
 impl Leaders {
     /// Waits until nobody leads the producer, and then does.
-    pub(crate) async fn lead(self: &Arc<Self>, producer: &str) -> Lead {
+    pub(crate) async fn lead(self: &Arc<Self>, producer: &str) -> ProducerLead {
         loop {
             let changed = self.changed.notified();
             if !self.lock().by_producer.contains_key(producer) {
@@ -41,20 +41,20 @@ impl Leaders {
     }
 
     /// Leads the producer from now on, whoever did before.
-    pub(crate) fn take(self: &Arc<Self>, producer: &str) -> Lead {
+    pub(crate) fn take(self: &Arc<Self>, producer: &str) -> ProducerLead {
         let mut leads = self.lock();
         leads.next += 1;
         let id = leads.next;
         leads.by_producer.insert(producer.to_owned(), id);
-        Lead { leaders: Arc::clone(self), producer: producer.to_owned(), id }
+        ProducerLead { leaders: Arc::clone(self), producer: producer.to_owned(), id }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Leads> {
+    fn lock(&self) -> MutexGuard<'_, LeadTable> {
         self.leads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Lead {
+impl Drop for ProducerLead {
     fn drop(&mut self) {
         let mut leads = self.leaders.lock();
         if leads.by_producer.get(&self.producer) == Some(&self.id) {

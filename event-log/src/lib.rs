@@ -27,7 +27,7 @@ pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use disk::own::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;
-pub use leader::Lead;
+pub use leader::ProducerLead;
 pub use log::Log;
 pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, Header, NewHeaders, NewRecord, Record};
 pub use server::{Server, ServerConfig, TlsFiles};

@@ -21,11 +21,11 @@ const MAX_STREAMS: usize = 100;
 /// the directory is free again.
 #[derive(Clone, Debug)]
 pub struct Log {
-    open: Arc<Open>,
+    open: Arc<OpenLog>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenLog {
     keeper: Arc<Keeper>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeping: Option<JoinHandle<()>>,
@@ -51,7 +51,8 @@ impl Log {
             .name("log keeper".to_owned())
             .spawn(move || kept.run())
             .map_err(Error::io("cannot start the keeper of", &root))?;
-        let open = Open { keeper, threads: Mutex::default(), keeping: Some(keeping), _lock: lock };
+        let open =
+            OpenLog { keeper, threads: Mutex::default(), keeping: Some(keeping), _lock: lock };
         let log = Self { open: Arc::new(open) };
         for name in segment::names(&root)? {
             if is_stream_name(&name) && root.join(&name).is_dir() {
@@ -107,7 +108,7 @@ fn unusable(root: &Path, error: Error) -> Error {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenLog {
     fn drop(&mut self) {
         for stream in self.keeper.streams().values() {
             stream.queue.close();
@@ -121,7 +122,7 @@ impl Drop for Open {
     }
 }
 
-impl Open {
+impl OpenLog {
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }

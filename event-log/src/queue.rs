@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     Error,
-    tail::{Group, Tail},
+    tail::{Tail, WriteGroup},
 };
 
 /// While more than this waits to be written, appends wait too.
@@ -21,39 +21,39 @@ const MAX_KEPT_BYTES: usize = 8 << 20;
 
 /// Why nothing of a group was kept.
 #[derive(Clone, Debug)]
-pub(crate) enum Failure {
+pub(crate) enum WriteFailure {
     Full(String),
     Poisoned(String),
     Closed,
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<WriteFailure> for Error {
+    fn from(failure: WriteFailure) -> Self {
         match failure {
-            Failure::Full(reason) => Self::Full(reason),
-            Failure::Poisoned(reason) => Self::Poisoned(reason),
-            Failure::Closed => Self::Unavailable("it is stopping".to_owned()),
+            WriteFailure::Full(reason) => Self::Full(reason),
+            WriteFailure::Poisoned(reason) => Self::Poisoned(reason),
+            WriteFailure::Closed => Self::Unavailable("it is stopping".to_owned()),
         }
     }
 }
 
 /// Says whether the group that was waited for is durable.
-pub(crate) type Durable = oneshot::Receiver<Result<(), Failure>>;
+pub(crate) type DurableAnswer = oneshot::Receiver<Result<(), WriteFailure>>;
 
 /// Waits until it is.
-pub(crate) async fn wait(durable: Durable) -> Result<(), Error> {
-    durable.await.unwrap_or(Err(Failure::Closed)).map_err(Error::from)
+pub(crate) async fn wait(durable: DurableAnswer) -> Result<(), Error> {
+    durable.await.unwrap_or(Err(WriteFailure::Closed)).map_err(Error::from)
 }
 
 /// A group, with those that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    pub(crate) group: Group,
-    waiting: Vec<oneshot::Sender<Result<(), Failure>>>,
+    pub(crate) group: WriteGroup,
+    waiting: Vec<oneshot::Sender<Result<(), WriteFailure>>>,
 }
 
 impl Pending {
-    pub(crate) fn answer(&mut self, outcome: &Result<(), Failure>) {
+    pub(crate) fn answer(&mut self, outcome: &Result<(), WriteFailure>) {
         for waiting in self.waiting.drain(..) {
             // Whoever stopped waiting does not want to know.
             let _ = waiting.send(outcome.clone());
@@ -65,24 +65,24 @@ impl Pending {
 #[derive(Debug)]
 pub(crate) struct Queue {
     segment_bytes: u64,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     tail: Tail,
     pending: VecDeque<Pending>,
     bytes: usize,
-    stopped: Option<Failure>,
-    spare: Option<Group>,
+    stopped: Option<WriteFailure>,
+    spare: Option<WriteGroup>,
 }
 
 impl Queue {
     pub(crate) fn new(tail: Tail, segment_bytes: u64) -> Self {
         let (pending, spare) = (VecDeque::new(), None);
-        let state = State { tail, pending, bytes: 0, stopped: None, spare };
+        let state = QueueState { tail, pending, bytes: 0, stopped: None, spare };
         let (filled, emptied) = (Condvar::new(), Notify::new());
         Self { segment_bytes, state: Mutex::new(state), filled, emptied }
     }
@@ -102,10 +102,10 @@ impl Queue {
     pub(crate) fn put<T>(
         &self,
         now_ms: u64,
-        put: impl FnOnce(&mut Tail, &mut Group) -> Result<T, Error>,
-    ) -> Result<(Durable, T), Error> {
+        put: impl FnOnce(&mut Tail, &mut WriteGroup) -> Result<T, Error>,
+    ) -> Result<(DurableAnswer, T), Error> {
         let mut state = self.lock();
-        let State { tail, pending, bytes, stopped, spare } = &mut *state;
+        let QueueState { tail, pending, bytes, stopped, spare } = &mut *state;
         if let Some(failure) = stopped {
             return Err(failure.clone().into());
         }
@@ -118,7 +118,7 @@ impl Queue {
             *bytes += fresh.group.data.len();
             pending.push_back(fresh);
         }
-        let Some(last) = pending.back_mut() else { return Err(Failure::Closed.into()) };
+        let Some(last) = pending.back_mut() else { return Err(WriteFailure::Closed.into()) };
         let before = last.group.data.len();
         let value = put(tail, &mut last.group)?;
         *bytes += last.group.data.len() - before;
@@ -162,7 +162,7 @@ impl Queue {
     pub(crate) fn failed(
         &self,
         first: Pending,
-        failure: Failure,
+        failure: WriteFailure,
         repair: impl FnOnce() -> Result<Tail, Error>,
     ) {
         let mut state = self.lock();
@@ -172,7 +172,7 @@ impl Queue {
                 failure
             }
             Err(error) => {
-                let failure = Failure::Poisoned(error.to_string());
+                let failure = WriteFailure::Poisoned(error.to_string());
                 state.stopped = Some(failure.clone());
                 failure
             }
@@ -188,7 +188,7 @@ impl Queue {
 
     /// Takes no more; what was put is still written.
     pub(crate) fn close(&self) {
-        self.lock().stopped.get_or_insert(Failure::Closed);
+        self.lock().stopped.get_or_insert(WriteFailure::Closed);
         self.filled.notify_all();
     }
 
@@ -197,7 +197,7 @@ impl Queue {
         look(&self.lock().tail)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

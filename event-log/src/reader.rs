@@ -9,8 +9,8 @@ use crate::{
         scan::Scan,
         segment::{Segment, SegmentId},
     },
-    filter::Filter,
-    shared::Shared,
+    filter::RecordFilter,
+    shared::SharedStream,
 };
 
 /// A read that finds nothing that passes gives an account after so much.
@@ -18,7 +18,7 @@ const MAX_SCANNED_BYTES: usize = 8 << 20;
 
 /// What one read gave.
 #[derive(Debug, Default)]
-pub(crate) struct Chunk {
+pub(crate) struct ReadChunk {
     pub(crate) records: Vec<Record>,
     /// All below was scanned.
     pub(crate) next_offset: u64,
@@ -37,16 +37,16 @@ impl Budget {
 }
 
 #[derive(Debug)]
-pub(crate) struct Reader {
-    stream: Arc<Shared>,
-    filter: Filter,
+pub(crate) struct StreamReader {
+    stream: Arc<SharedStream>,
+    filter: RecordFilter,
     /// The next offset that is wanted.
     offset: u64,
     open: Option<(SegmentId, Scan)>,
 }
 
-impl Reader {
-    pub(crate) fn new(stream: &Arc<Shared>, filter: Filter, offset: u64) -> Self {
+impl StreamReader {
+    pub(crate) fn new(stream: &Arc<SharedStream>, filter: RecordFilter, offset: u64) -> Self {
         Self { stream: Arc::clone(stream), filter, offset, open: None }
     }
 
@@ -55,7 +55,7 @@ impl Reader {
     }
 
     /// Reads on, until so many bytes have passed the filter or the synced end is reached.
-    pub(crate) fn read(&mut self, max_bytes: usize) -> Result<Chunk, Error> {
+    pub(crate) fn read(&mut self, max_bytes: usize) -> Result<ReadChunk, Error> {
         let mut budget = Budget { left: max_bytes, scan_left: MAX_SCANNED_BYTES };
         let mut records = Vec::new();
         while budget.is_left() && self.offset < self.stream.end() {
@@ -69,7 +69,7 @@ impl Reader {
             }
             self.open = Some((segment.id, scan));
         }
-        Ok(Chunk { records, next_offset: self.offset })
+        Ok(ReadChunk { records, next_offset: self.offset })
     }
 
     fn read_segment(
@@ -135,7 +135,7 @@ impl Reader {
 }
 
 /// The first offset of a record that was taken in at `time_ms` or later.
-pub(crate) fn offset_at(stream: &Arc<Shared>, time_ms: u64) -> Result<u64, Error> {
+pub(crate) fn offset_at(stream: &Arc<SharedStream>, time_ms: u64) -> Result<u64, Error> {
     let end = stream.end();
     let segment = {
         let segments = stream.segments();

@@ -16,17 +16,17 @@ use crate::{
     Error, OnFull, StorageConfig,
     disk::segment::{self, Segment},
     group::Slowest,
-    shared::Shared,
+    shared::SharedStream,
 };
 
 /// What to do about a group that holds the log.
 const REMEDY: &str = "let it go on, or, if its listener is gone for good, forget it (event-worker \
                       groups forget -t ID, event-log groups forget GROUP), or raise maxBytes";
 
-pub(crate) type Streams = BTreeMap<String, Arc<Shared>>;
+pub(crate) type Streams = BTreeMap<String, Arc<SharedStream>>;
 
 /// Deletes the files whose every record is older than `retention` and that no group needs.
-pub(crate) fn expire(stream: &Arc<Shared>, retention: Duration, now_ms: u64) {
+pub(crate) fn expire(stream: &Arc<SharedStream>, retention: Duration, now_ms: u64) {
     let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
     let oldest_kept_ms = now_ms.saturating_sub(retention_ms);
     while let Some(oldest) = oldest_closed(stream)
@@ -44,7 +44,7 @@ pub(crate) fn expire(stream: &Arc<Shared>, retention: Duration, now_ms: u64) {
 pub(crate) fn make_room(
     config: &StorageConfig,
     streams: &Streams,
-    held: &Held,
+    held: &FullWarning,
 ) -> Result<(), Error> {
     if let Some(holder) = held.look(config, streams) {
         warn!(
@@ -77,17 +77,18 @@ pub(crate) fn make_room(
 
 /// The data files of all streams.
 pub(crate) fn bytes(streams: &Streams) -> u64 {
-    let of = |stream: &Arc<Shared>| stream.segments().iter().map(|file| file.bytes).sum::<u64>();
+    let of =
+        |stream: &Arc<SharedStream>| stream.segments().iter().map(|file| file.bytes).sum::<u64>();
     streams.values().map(of).sum()
 }
 
 /// Whether groups hold most of what the log may have: said before it is full.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct FullWarning {
     is_told: AtomicBool,
 }
 
-impl Held {
+impl FullWarning {
     /// From this part of `max_bytes` on it is said, in percent.
     const HIGH: u64 = 75;
     /// Below this it may be said again.
@@ -118,7 +119,7 @@ struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    fn of(stream: &'a Arc<Shared>) -> Option<Self> {
+    fn of(stream: &'a Arc<SharedStream>) -> Option<Self> {
         let group = stream.groups.slowest()?;
         Some(Self { stream: &stream.name, bytes: stream.held_by(group.committed), group })
     }
@@ -152,7 +153,7 @@ struct OldestClosed {
     is_needed: bool,
 }
 
-fn oldest_closed(stream: &Arc<Shared>) -> Option<OldestClosed> {
+fn oldest_closed(stream: &Arc<SharedStream>) -> Option<OldestClosed> {
     let next: Segment = *stream.segments().get(1)?;
     let slowest = stream.groups.slowest();
     Some(OldestClosed {
@@ -161,7 +162,7 @@ fn oldest_closed(stream: &Arc<Shared>) -> Option<OldestClosed> {
     })
 }
 
-fn delete_oldest(stream: &Arc<Shared>, reason: &str) -> Result<(), Error> {
+fn delete_oldest(stream: &Arc<SharedStream>, reason: &str) -> Result<(), Error> {
     let mut segments = stream.segments();
     if segments.len() < 2 {
         return Ok(());
@@ -204,7 +205,8 @@ mod tests {
         let storage = StorageConfig { segment_bytes: 2000, ..StorageConfig::new(directory.path()) };
         let log = Log::open(storage.clone()).unwrap();
         let stream = log.stream("s").unwrap();
-        let (held, config) = (Held::default(), StorageConfig { max_bytes: 20_000, ..storage });
+        let (held, config) =
+            (FullWarning::default(), StorageConfig { max_bytes: 20_000, ..storage });
         let streams = Streams::from([("s".to_owned(), Arc::clone(&stream.shared))]);
         let look = || held.look(&config, &streams).map(|holder| (holder.group.name, holder.bytes));
         append(&stream).await;

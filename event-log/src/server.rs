@@ -80,7 +80,7 @@ impl Server {
     pub async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
         let address = self.address.to_string();
         let failed = |reason: String| Error::Listen { address: address.clone(), reason };
-        let service = Service { log: self.log, stop: stop.clone() };
+        let service = LogService { log: self.log, stop: stop.clone() };
         let service = event_log_server::EventLogServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
@@ -123,12 +123,12 @@ fn identity(files: &TlsFiles) -> Result<Identity, Error> {
 
 type Boxed<T> = Pin<Box<dyn Responses<Item = Result<T, Status>> + Send>>;
 
-struct Service {
+struct LogService {
     log: Log,
     stop: CancellationToken,
 }
 
-impl Service {
+impl LogService {
     fn stream(&self, name: &str) -> Result<Stream, Status> {
         Ok(self.log.stream(name)?)
     }
@@ -150,7 +150,7 @@ fn stopping() -> Status {
 }
 
 #[tonic::async_trait]
-impl event_log_server::EventLog for Service {
+impl event_log_server::EventLog for LogService {
     type AppendStream = Boxed<proto::AppendResponse>;
     type SubscribeStream = Boxed<proto::SubscribeResponse>;
 

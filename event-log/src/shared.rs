@@ -18,11 +18,11 @@ use crate::{
     group::Groups,
     leader::Leaders,
     queue::Queue,
-    tail::Group,
+    tail::WriteGroup,
 };
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedStream {
     pub(crate) name: String,
     pub(crate) directory: PathBuf,
     pub(crate) origin: u32,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) leaders: Arc<Leaders>,
 }
 
-impl Shared {
+impl SharedStream {
     /// Opens the stream of a name, or makes one.
     pub(crate) fn open(name: &str, config: &StorageConfig, origin: u32) -> Result<Self, Error> {
         let directory = config.directory.join(name);
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     /// A group is synced: shows it to readers.
-    pub(crate) fn publish(&self, group: &Group) {
+    pub(crate) fn publish(&self, group: &WriteGroup) {
         if group.data.is_empty() {
             return;
         }

@@ -10,11 +10,11 @@ use service::clock::now_ms;
 use crate::{
     Append, Appended, Checkpoint, Error, Start,
     keeper::Keeper,
-    leader::Lead,
-    queue::{self, Durable},
+    leader::ProducerLead,
+    queue::{self, DurableAnswer},
     reader,
     record::NewRecord,
-    shared::Shared,
+    shared::SharedStream,
     tail::Tail,
     writer,
 };
@@ -22,7 +22,7 @@ use crate::{
 /// A stream of a log. Clones are the same stream.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedStream>,
     keeper: Weak<Keeper>,
 }
 
@@ -34,7 +34,7 @@ pub struct OpenedProducer {
     /// All that it saved.
     pub checkpoint: Checkpoint,
     /// While this lives, others that open the producer wait.
-    pub lead: Lead,
+    pub lead: ProducerLead,
 }
 
 /// What a stream holds.
@@ -59,13 +59,13 @@ pub struct StreamState {
 }
 
 impl Stream {
-    pub(crate) fn new(shared: Arc<Shared>, keeper: &Arc<Keeper>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedStream>, keeper: &Arc<Keeper>) -> Self {
         Self { shared, keeper: Arc::downgrade(keeper) }
     }
 
     /// Opens the stream of a name, or makes one, and starts its writer.
     pub(crate) fn open(name: &str, keeper: &Arc<Keeper>) -> Result<(Self, JoinHandle<()>), Error> {
-        let shared = Arc::new(Shared::open(name, &keeper.config, keeper.origin)?);
+        let shared = Arc::new(SharedStream::open(name, &keeper.config, keeper.origin)?);
         let written = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name(format!("log {name:.10}"))
@@ -102,7 +102,7 @@ impl Stream {
     pub(crate) async fn queue<'a>(
         &self,
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
-    ) -> Result<(Durable, Appended), Error> {
+    ) -> Result<(DurableAnswer, Appended), Error> {
         self.queue_at(append, now_ms()).await
     }
 
@@ -110,7 +110,7 @@ impl Stream {
         &self,
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,
-    ) -> Result<(Durable, Appended), Error> {
+    ) -> Result<(DurableAnswer, Appended), Error> {
         self.room().await?;
         self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append))
     }
@@ -124,7 +124,7 @@ impl Stream {
         }
     }
 
-    /// Becomes the leader of a producer: waits while another holds its [`Lead`], then opens it.
+    /// Becomes the leader of a producer: waits while another holds its [`ProducerLead`], then opens it.
     ///
     /// # Errors
     ///

@@ -4,9 +4,9 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Error, Record, Start, Stream, Subscribe,
-    filter::Filter,
+    filter::RecordFilter,
     group::Membership,
-    reader::{Chunk, Reader},
+    reader::{ReadChunk, StreamReader},
 };
 
 /// One delivery holds about so much, unless asked otherwise.
@@ -41,7 +41,7 @@ pub enum Event {
 pub struct Subscription {
     stream: Stream,
     wanted: Subscribe,
-    filter: Filter,
+    filter: RecordFilter,
     membership: Option<Membership>,
     end: watch::Receiver<u64>,
     phase: Phase,
@@ -49,14 +49,14 @@ pub struct Subscription {
     told: Option<u64>,
 }
 
-type ReadEnded = (Box<Reader>, Result<Chunk, Error>);
+type ReadEnded = (Box<StreamReader>, Result<ReadChunk, Error>);
 
 #[derive(Debug)]
 enum Phase {
     Waiting,
     /// The place of a new group is being saved.
     Resolved(u64),
-    Idle(Box<Reader>),
+    Idle(Box<StreamReader>),
     Reading(JoinHandle<ReadEnded>),
 }
 
@@ -67,7 +67,7 @@ impl Stream {
     ///
     /// [`Error::Rejected`] for a filter or a name that cannot be.
     pub fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, Error> {
-        let filter = Filter::new(&wanted)?;
+        let filter = RecordFilter::new(&wanted)?;
         let membership = (!wanted.group.is_empty())
             .then(|| Membership::join(&self.shared.groups, &wanted.group, &wanted.client))
             .transpose()?;
@@ -153,7 +153,7 @@ impl Subscription {
     }
 
     fn assigned(&mut self, position: u64, resolved: bool) -> Event {
-        let reader = Reader::new(&self.stream.shared, self.filter.clone(), position);
+        let reader = StreamReader::new(&self.stream.shared, self.filter.clone(), position);
         self.phase = Phase::Idle(Box::new(reader));
         let member = self.membership.as_ref().map_or(0, |membership| membership.id);
         Event::Assigned { member, position, resolved }
@@ -179,7 +179,7 @@ impl Subscription {
     ) -> Result<Event, Error> {
         let (reader, chunk) = ended.map_err(|error| Error::Unavailable(error.to_string()))?;
         self.phase = Phase::Idle(reader);
-        let Chunk { records, next_offset } = chunk?;
+        let ReadChunk { records, next_offset } = chunk?;
         let end_offset = self.stream.shared.end();
         let caught_up = next_offset >= end_offset;
         self.told = caught_up.then_some(end_offset);

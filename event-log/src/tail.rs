@@ -5,7 +5,7 @@ use crate::{
     disk::{
         day::Day,
         frame::{self, Stamp},
-        index::{Entry, Steps},
+        index::{IndexEntry, Steps},
         own::{self, Checkpoint, CheckpointChange, End, ProducerState, Producers},
         segment::{Segment, SegmentId},
     },
@@ -57,7 +57,7 @@ pub struct Appended {
 
 /// Bytes to be written with one write and one sync.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub(crate) struct WriteGroup {
     /// The file that this group begins, if it does.
     pub(crate) opens: Option<SegmentId>,
     /// Where it begins in its file.
@@ -69,7 +69,7 @@ pub(crate) struct Group {
     pub(crate) index: Vec<u8>,
 }
 
-impl Group {
+impl WriteGroup {
     /// The file as it stands after the group; `last` is the one before.
     pub(crate) fn segment_after(&self, last: Option<&Segment>) -> Option<Segment> {
         let bytes = self.start + self.data.len() as u64;
@@ -130,7 +130,12 @@ impl Tail {
     }
 
     /// Begins a group, and with it a file when one is given.
-    pub(crate) fn begin_group(&mut self, group: &mut Group, now_ms: u64, opens: Option<SegmentId>) {
+    pub(crate) fn begin_group(
+        &mut self,
+        group: &mut WriteGroup,
+        now_ms: u64,
+        opens: Option<SegmentId>,
+    ) {
         self.time_ms = self.time_ms.max(now_ms);
         if opens.is_some() {
             (self.segment, self.position) = (opens, 0);
@@ -154,7 +159,7 @@ impl Tail {
     /// Puts a batch at the end of the group; on error nothing is changed.
     pub(crate) fn append<'a>(
         &mut self,
-        group: &mut Group,
+        group: &mut WriteGroup,
         now_ms: u64,
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
     ) -> Result<Appended, Error> {
@@ -183,7 +188,7 @@ impl Tail {
     /// Opens a producer: every older epoch of it is refused from now on.
     pub(crate) fn open_producer(
         &mut self,
-        group: &mut Group,
+        group: &mut WriteGroup,
         name: &str,
     ) -> Result<(u64, Checkpoint), Error> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
@@ -242,7 +247,7 @@ impl Tail {
 
     fn put_records<'a>(
         &mut self,
-        group: &mut Group,
+        group: &mut WriteGroup,
         records: impl IntoIterator<Item = NewRecord<'a>>,
     ) -> Result<u64, Error> {
         let (first_offset, start) = (self.next_offset, group.data.len());
@@ -259,7 +264,7 @@ impl Tail {
         Ok(first_offset)
     }
 
-    fn put_end(&mut self, group: &mut Group, end: End) {
+    fn put_end(&mut self, group: &mut WriteGroup, end: End) {
         let end = End { group_start: group.start, ..end };
         let (stamp, at) = (self.stamp(), group.data.len());
         self.note(group, at);
@@ -273,17 +278,17 @@ impl Tail {
     }
 
     /// Gives the record that begins at `at` its entry in the index, if it gets one.
-    fn note(&mut self, group: &mut Group, at: usize) {
+    fn note(&mut self, group: &mut WriteGroup, at: usize) {
         let file = self.segment.map_or(0, |segment| segment.number);
         let position = group.start + at as u64;
         if self.steps.wants(file, position) {
             let Stamp { offset, time_ms, .. } = self.stamp();
-            Entry { file, offset, time_ms, position }.encode(&mut group.index);
+            IndexEntry { file, offset, time_ms, position }.encode(&mut group.index);
         }
     }
 
     /// A record was put from `at` on.
-    fn advance(&mut self, group: &mut Group, at: usize) {
+    fn advance(&mut self, group: &mut WriteGroup, at: usize) {
         self.next_offset += 1;
         self.position += (group.data.len() - at) as u64;
         group.next_offset = self.next_offset;
@@ -306,8 +311,8 @@ impl Tail {
         Appended { first_offset: next_offset, last_offset: next_offset, next_offset, duplicate }
     }
 
-    fn mark(&self, group: &Group) -> Mark {
-        Mark {
+    fn mark(&self, group: &WriteGroup) -> TailMark {
+        TailMark {
             data: group.data.len(),
             index: group.index.len(),
             position: self.position,
@@ -316,7 +321,7 @@ impl Tail {
         }
     }
 
-    fn reset(&mut self, group: &mut Group, mark: Mark) {
+    fn reset(&mut self, group: &mut WriteGroup, mark: TailMark) {
         group.data.truncate(mark.data);
         group.index.truncate(mark.index);
         (self.position, self.next_offset) = (mark.position, mark.next_offset);
@@ -326,7 +331,7 @@ impl Tail {
 }
 
 /// Where a batch began.
-struct Mark {
+struct TailMark {
     data: usize,
     index: usize,
     position: u64,

@@ -11,14 +11,14 @@ use crate::{
         recovery,
         segment::{self, SegmentId},
     },
-    queue::Failure,
-    shared::Shared,
-    tail::{Group, Tail},
+    queue::WriteFailure,
+    shared::SharedStream,
+    tail::{Tail, WriteGroup},
 };
 
 /// Writes until the queue is closed and empty.
-pub(crate) fn run(stream: &Arc<Shared>) {
-    let mut writer = Writer { stream: Arc::clone(stream), open: None };
+pub(crate) fn run(stream: &Arc<SharedStream>) {
+    let mut writer = StreamWriter { stream: Arc::clone(stream), open: None };
     while let Some(pending) = stream.queue.take() {
         match writer.write(&pending.group) {
             Ok(()) => {
@@ -27,35 +27,35 @@ pub(crate) fn run(stream: &Arc<Shared>) {
             }
             Err(problem) if problem.is_out_of_room() => {
                 warn!(stream = stream.name, %problem, "the disk is full: appends are refused");
-                let failure = Failure::Full(problem.to_string());
+                let failure = WriteFailure::Full(problem.to_string());
                 let start = pending.group.start;
                 let opens = pending.group.opens;
                 stream.queue.failed(pending, failure, || writer.take_back(start, opens));
             }
             Err(problem) => {
                 error!(stream = stream.name, %problem, "a write failed: no more appends are taken");
-                let failure = Failure::Poisoned(problem.to_string());
+                let failure = WriteFailure::Poisoned(problem.to_string());
                 stream.queue.failed(pending, failure, || Err(problem));
             }
         }
     }
 }
 
-struct Writer {
-    stream: Arc<Shared>,
-    open: Option<Open>,
+struct StreamWriter {
+    stream: Arc<SharedStream>,
+    open: Option<OpenFile>,
 }
 
 /// The file that is written to, and the index of its day.
-struct Open {
+struct OpenFile {
     id: SegmentId,
     data: File,
     index: File,
     index_bytes: u64,
 }
 
-impl Writer {
-    fn write(&mut self, group: &Group) -> Result<(), Error> {
+impl StreamWriter {
+    fn write(&mut self, group: &WriteGroup) -> Result<(), Error> {
         if group.data.is_empty() {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl Writer {
         let directory = &self.stream.directory;
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(Open::existing(&self.stream)?),
+            None => self.open.insert(OpenFile::existing(&self.stream)?),
         };
         let path = open.id.data(directory);
         open.data
@@ -91,7 +91,7 @@ impl Writer {
             before.index.sync_data().map_err(Error::io("cannot sync", path))?;
         }
         segment::create_directory(&id.day_directory(directory))?;
-        self.open = Some(Open::at(&self.stream, id, true)?);
+        self.open = Some(OpenFile::at(&self.stream, id, true)?);
         segment::sync_directory(&id.day_directory(directory))
     }
 
@@ -99,12 +99,12 @@ impl Writer {
     fn take_back(&mut self, start: u64, opens: Option<SegmentId>) -> Result<Tail, Error> {
         let directory = &self.stream.directory;
         let open = self.open.take();
-        if let Some(Open { id, index, index_bytes, .. }) = &open {
+        if let Some(OpenFile { id, index, index_bytes, .. }) = &open {
             index.set_len(*index_bytes).map_err(Error::io("cannot cut", id.index(directory)))?;
         }
         match (opens, &open) {
             (Some(id), _) if id.data(directory).exists() => segment::remove(directory, id)?,
-            (None, Some(Open { id, data, .. })) => {
+            (None, Some(OpenFile { id, data, .. })) => {
                 let path = id.data(directory);
                 data.set_len(start).map_err(Error::io("cannot cut", &path))?;
                 data.sync_all().map_err(Error::io("cannot sync", &path))?;
@@ -115,15 +115,15 @@ impl Writer {
     }
 }
 
-impl Open {
-    fn existing(stream: &Shared) -> Result<Self, Error> {
+impl OpenFile {
+    fn existing(stream: &SharedStream) -> Result<Self, Error> {
         let Some(id) = stream.last_segment() else {
             return Err(Error::Poisoned("a batch came before its file".to_owned()));
         };
         Self::at(stream, id, false)
     }
 
-    fn at(stream: &Shared, id: SegmentId, fresh: bool) -> Result<Self, Error> {
+    fn at(stream: &SharedStream, id: SegmentId, fresh: bool) -> Result<Self, Error> {
         let (data_path, index_path) = (id.data(&stream.directory), id.index(&stream.directory));
         let mut options = private::options();
         let data = options.write(true).create_new(fresh).open(&data_path);

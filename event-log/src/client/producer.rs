@@ -20,12 +20,12 @@ pub struct RemoteProducer {
     epoch: u64,
     sequence: u64,
     /// `None` after a connection broke.
-    call: Option<Call>,
+    call: Option<AppendCall>,
     failed: bool,
 }
 
 #[derive(Debug)]
-struct Call {
+struct AppendCall {
     requests: mpsc::Sender<AppendRequest>,
     responses: Streaming<AppendResponse>,
 }
@@ -117,10 +117,10 @@ impl RemoteProducer {
         answer.ok_or_else(gone)
     }
 
-    async fn connect(&self) -> Result<Call, Error> {
+    async fn connect(&self) -> Result<AppendCall, Error> {
         let (requests, receiver) = mpsc::channel(1);
         let call = self.client.service.clone().append(ReceiverStream::new(receiver)).await;
         let responses = call.map_err(|status| wire::error_of(&status, &self.name))?.into_inner();
-        Ok(Call { requests, responses })
+        Ok(AppendCall { requests, responses })
     }
 }

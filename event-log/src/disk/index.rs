@@ -21,7 +21,7 @@ const STEP_BYTES: u64 = 64 << 10;
 
 /// Where a record begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct IndexEntry {
     pub(crate) file: u32,
     pub(crate) offset: u64,
     pub(crate) time_ms: u64,
@@ -56,7 +56,7 @@ impl Steps {
     }
 }
 
-impl Entry {
+impl IndexEntry {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
@@ -108,7 +108,7 @@ fn search(index: &Path, file: u32, sought: Sought) -> io::Result<Option<u64>> {
         let middle = low + (high - low) / 2;
         let mut bytes = [0; ENTRY_BYTES];
         entries.read_exact_at(&mut bytes, middle * ENTRY_BYTES as u64)?;
-        let Some(entry) = Entry::decode(&bytes) else { return Ok(None) };
+        let Some(entry) = IndexEntry::decode(&bytes) else { return Ok(None) };
         if entry.is_before(file, sought) {
             found = (entry.file == file).then_some(entry.position);
             low = middle + 1;
@@ -145,7 +145,7 @@ pub(crate) fn repair(stream: &Path, segments: &[Segment], last: &[u8]) -> Result
 fn kept_entries(index: &[u8], file: u32) -> Option<&[u8]> {
     let (mut from, mut to) = (None, None);
     for (number, bytes) in index.chunks_exact(ENTRY_BYTES).enumerate() {
-        let entry = Entry::decode(bytes)?;
+        let entry = IndexEntry::decode(bytes)?;
         if entry.file == file && entry.position == 0 {
             from = Some(number * ENTRY_BYTES);
         }
@@ -162,7 +162,8 @@ fn entries_of(stream: &Path, segment: &Segment) -> Result<Vec<u8>, Error> {
     while let Some((position, record)) = scan.next(segment.bytes)? {
         let file = segment.id.number;
         if steps.wants(file, position) {
-            let entry = Entry { file, offset: record.offset, time_ms: record.time_ms, position };
+            let entry =
+                IndexEntry { file, offset: record.offset, time_ms: record.time_ms, position };
             entry.encode(&mut entries);
         }
     }

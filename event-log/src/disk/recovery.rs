@@ -10,7 +10,7 @@ use service::private;
 use tracing::warn;
 
 use super::{
-    index::{self, Entry, Steps},
+    index::{self, IndexEntry, Steps},
     own::{self, End, Producers},
     scan::Scan,
     segment::{self, Segment, SegmentId},
@@ -47,18 +47,18 @@ pub(crate) fn reread(stream: &Path, last: Option<SegmentId>, origin: u32) -> Res
 }
 
 /// The last data file, read to the end of its last whole batch.
-struct Last {
+struct LastFile {
     segment: Segment,
     tail: Tail,
     entries: Vec<u8>,
 }
 
 /// Reads the file and cuts it. `None`: it did not come as far as its STATE, and is deleted.
-fn read_last(stream: &Path, id: SegmentId) -> Result<Option<Last>, Error> {
+fn read_last(stream: &Path, id: SegmentId) -> Result<Option<LastFile>, Error> {
     let path = id.data(stream);
     let mut scan = Scan::open(&path, 0)?;
     let file_bytes = scan.file_bytes()?;
-    let mut reading = Reading::new(id);
+    let mut reading = FileReading::new(id);
     loop {
         match scan.next(file_bytes) {
             Ok(None) => break,
@@ -101,7 +101,7 @@ fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
 }
 
 /// What was read so far of the last file.
-struct Reading {
+struct FileReading {
     id: SegmentId,
     first: Option<(u64, u64)>,
     /// Where the last whole batch ends, and what it left behind.
@@ -118,7 +118,7 @@ struct Reading {
     entries: Vec<u8>,
 }
 
-impl Reading {
+impl FileReading {
     fn new(id: SegmentId) -> Self {
         Self {
             id,
@@ -143,7 +143,7 @@ impl Reading {
             return Err("an offset does not follow the one before it");
         }
         if self.reading_steps.wants(self.id.number, position) {
-            let entry = Entry { file: self.id.number, offset, time_ms, position };
+            let entry = IndexEntry { file: self.id.number, offset, time_ms, position };
             entry.encode(&mut self.entries);
         }
         match (position, record.kind) {
@@ -177,7 +177,7 @@ impl Reading {
         self.records = 0;
     }
 
-    fn finish(mut self) -> Option<Last> {
+    fn finish(mut self) -> Option<LastFile> {
         let (first_offset, first_time_ms) = self.first?;
         self.entries.truncate(self.whole_entries);
         let tail = Tail {
@@ -191,7 +191,7 @@ impl Reading {
         };
         let bytes = self.whole_bytes;
         let segment = Segment { id: self.id, first_offset, first_time_ms, bytes };
-        Some(Last { segment, tail, entries: self.entries })
+        Some(LastFile { segment, tail, entries: self.entries })
     }
 }
 

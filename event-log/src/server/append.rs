@@ -7,7 +7,7 @@ use futures_util::{
 use tonic::{Status, Streaming};
 
 use crate::{
-    Append, Appended, Error, Lead, Log, NewRecord, ProducerSequence,
+    Append, Appended, Error, Log, NewRecord, ProducerLead, ProducerSequence,
     proto::{AppendRequest, AppendResponse},
     queue, wire,
 };
@@ -16,9 +16,9 @@ use crate::{
 const MAX_PIPELINED: usize = 32;
 
 /// The producer that the call belongs to, with the proof that it lives.
-type Held = Option<(String, Lead)>;
+type HeldLead = Option<(String, ProducerLead)>;
 
-type Answer = BoxFuture<'static, Result<AppendResponse, Status>>;
+type PendingAnswer = BoxFuture<'static, Result<AppendResponse, Status>>;
 
 pub(super) fn responses(
     log: Log,
@@ -38,12 +38,16 @@ pub(super) fn responses(
     .buffered(MAX_PIPELINED)
 }
 
-fn failed(status: Status) -> Answer {
+fn failed(status: Status) -> PendingAnswer {
     async move { Err(status) }.boxed()
 }
 
 /// Puts a batch into the queue; its answer comes when it is durable.
-async fn queue(log: &Log, request: AppendRequest, held: &mut Held) -> Result<Answer, Error> {
+async fn queue(
+    log: &Log,
+    request: AppendRequest,
+    held: &mut HeldLead,
+) -> Result<PendingAnswer, Error> {
     let AppendRequest { stream, producer, epoch, sequence, records, checkpoint } = request;
     let stream = log.stream(&stream)?;
     let is_held = held.as_ref().is_some_and(|(name, _)| *name == producer);
