@@ -124,7 +124,8 @@ impl Stream {
         }
     }
 
-    /// Becomes the leader of a producer: waits while another holds its [`ProducerLead`], then opens it.
+    /// Becomes the leader of a producer: waits while another holds its [`ProducerLead`], then opens
+    /// the producer.
     ///
     /// # Errors
     ///

@@ -13,11 +13,11 @@ pub type Headers = Arc<[(String, String)]>;
 #[derive(Debug, Default)]
 pub struct Batch {
     buffer: Vec<u8>,
-    records: Vec<Span>,
+    records: Vec<RecordSpan>,
 }
 
 #[derive(Debug)]
-struct Span {
+struct RecordSpan {
     topic: Arc<str>,
     headers: Option<Headers>,
     key: Range<usize>,
@@ -28,12 +28,12 @@ struct Span {
 
 /// A place in a batch, between two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct BatchMark {
     records: usize,
     bytes: usize,
 }
 
-impl Mark {
+impl BatchMark {
     /// Bytes of the keys and values in front of it.
     pub fn bytes(self) -> usize {
         self.bytes
@@ -80,7 +80,7 @@ impl Batch {
         value: Range<usize>,
     ) {
         assert!(key.end <= self.buffer.len() && value.end <= self.buffer.len());
-        self.records.push(Span { topic, headers, key, value, order: None });
+        self.records.push(RecordSpan { topic, headers, key, value, order: None });
     }
 
     /// Has the record that was added last keep its order with those of these bytes, and not only
@@ -101,22 +101,22 @@ impl Batch {
     }
 
     /// Where the next record would stand.
-    pub fn end(&self) -> Mark {
-        Mark { records: self.records.len(), bytes: self.buffer.len() }
+    pub fn end(&self) -> BatchMark {
+        BatchMark { records: self.records.len(), bytes: self.buffer.len() }
     }
 
     /// Takes away what was added since a mark was the end.
-    pub fn truncate(&mut self, mark: Mark) {
+    pub fn truncate(&mut self, mark: BatchMark) {
         self.records.truncate(mark.records);
         self.buffer.truncate(mark.bytes);
     }
 
     /// Moves what was added since a mark was the end into an empty batch.
-    pub fn split_off(&mut self, mark: Mark, rest: &mut Self) {
+    pub fn split_off(&mut self, mark: BatchMark, rest: &mut Self) {
         rest.buffer.extend_from_slice(&self.buffer[mark.bytes..]);
         let back = |range: Range<usize>| range.start - mark.bytes..range.end - mark.bytes;
         let moved = self.records.drain(mark.records..);
-        rest.records.extend(moved.map(|span| Span {
+        rest.records.extend(moved.map(|span| RecordSpan {
             key: back(span.key),
             value: back(span.value),
             ..span

@@ -24,9 +24,9 @@ pub trait Control: Send {
 
 /// The table as it was told last, where a bus gives it whole.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Option<Checkpoint>);
+pub(crate) struct ToldTable(Option<Checkpoint>);
 
-impl Told {
+impl ToldTable {
     /// What is to be told of the table as it is now; `None` where that is nothing new.
     pub(crate) fn tell(&mut self, now: Checkpoint) -> Option<Vec<ControlChange>> {
         let is_first = self.0.is_none();
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn all_is_told_first_and_then_what_changes() {
-        let mut told = Told::default();
+        let mut told = ToldTable::default();
         assert_eq!(told.tell(table(&[])), Some(vec![]), "the first time also of nothing");
         assert_eq!(told.tell(table(&[])), None);
         let put = |key: &str, value: &'static str| (key.to_owned(), Some(Bytes::from(value)));

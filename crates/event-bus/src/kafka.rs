@@ -45,8 +45,8 @@ use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::task::spawn_blocking;
 
 use self::{
-    client::Voice, consumer::KafkaConsumer, groups::Groups, lead::Lead, producer::KafkaProducer,
-    table::KafkaControl, tail::KafkaTail,
+    client::Voice, consumer::KafkaConsumer, groups::KafkaGroups, lead::Candidacy,
+    producer::KafkaProducer, table::KafkaControl, tail::KafkaTail,
 };
 use crate::{
     Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Producer,
@@ -62,7 +62,7 @@ const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// Which brokers, and under which prefix: what every part of this backend starts from.
 #[derive(Clone, Debug)]
-struct Place {
+struct Cluster {
     config: Arc<KafkaConfig>,
     prefix: Arc<str>,
     max_row_bytes: usize,
@@ -70,7 +70,7 @@ struct Place {
     batch_bytes: Arc<AtomicUsize>,
 }
 
-impl Place {
+impl Cluster {
     /// What a client of these brokers is made from; `name` is what the brokers know it by.
     fn client(&self, name: &str) -> ClientConfig {
         self.client_with(name, &[])
@@ -105,19 +105,19 @@ impl Place {
 
 /// Names the brokers; nothing is sent yet.
 pub(crate) fn open(kafka: &KafkaConfig, bus: &BusConfig) -> Arc<dyn Bus> {
-    let place = Place {
+    let cluster = Cluster {
         config: Arc::new(kafka.clone()),
         prefix: bus.topic_prefix.as_str().into(),
         max_row_bytes: bus.max_row_bytes,
         batch_bytes: Arc::new(AtomicUsize::new(kafka.batch_bytes())),
     };
-    let groups = Groups::new(&place);
-    Arc::new(KafkaBus { place, groups })
+    let groups = KafkaGroups::new(&cluster);
+    Arc::new(KafkaBus { cluster, groups })
 }
 
 struct KafkaBus {
-    place: Place,
-    groups: Groups,
+    cluster: Cluster,
+    groups: KafkaGroups,
 }
 
 #[async_trait]
@@ -127,41 +127,41 @@ impl Bus for KafkaBus {
         name: &str,
         standing: &Standing,
     ) -> Result<(Box<dyn Producer>, Checkpoint)> {
-        let place = &self.place;
+        let cluster = &self.cluster;
         self.reach().await?;
-        checkpoint::make_topic(place, name).await?;
+        checkpoint::make_topic(cluster, name).await?;
         standing.hear();
-        let mut lead = Lead::join(place, name, standing)?;
-        match place.config.guarantee {
+        let mut lead = Candidacy::join(cluster, name, standing)?;
+        match cluster.config.guarantee {
             Guarantee::ExactlyOnce => lead.won().await?,
-            Guarantee::AtLeastOnce => lead::won_alone(&mut lead, place, name).await?,
+            Guarantee::AtLeastOnce => lead::won_alone(&mut lead, cluster, name).await?,
         }
-        let (producer, checkpoint) = KafkaProducer::open(place, name, lead).await?;
+        let (producer, checkpoint) = KafkaProducer::open(cluster, name, lead).await?;
         Ok((Box::new(producer), checkpoint))
     }
 
     async fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
         self.reach().await?;
-        checkpoint::look(&self.place, name).await
+        checkpoint::look(&self.cluster, name).await
     }
 
     async fn producers(&self) -> Result<Vec<String>> {
-        checkpoint::names(&self.place).await
+        checkpoint::names(&self.cluster).await
     }
 
     async fn put_control(&self, entries: &[ControlChange]) -> Result<()> {
         self.reach().await?;
-        table::put(&self.place, entries).await
+        table::put(&self.cluster, entries).await
     }
 
     async fn control(&self) -> Result<Box<dyn Control>> {
         self.reach().await?;
-        Ok(Box::new(KafkaControl::open(&self.place).await?))
+        Ok(Box::new(KafkaControl::open(&self.cluster).await?))
     }
 
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
         self.reach().await?;
-        Ok(Box::new(KafkaConsumer::join(&self.place, subscription).await?))
+        Ok(Box::new(KafkaConsumer::join(&self.cluster, subscription).await?))
     }
 
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
@@ -187,12 +187,12 @@ impl Bus for KafkaBus {
 
     async fn groups(&self) -> Result<Vec<KnownGroup>> {
         self.reach().await?;
-        known::list(&self.place).await
+        known::list(&self.cluster).await
     }
 
     async fn forget_group(&self, group: &str) -> Result<()> {
         self.reach().await?;
-        known::forget(&self.place, group).await
+        known::forget(&self.cluster, group).await
     }
 
     async fn room(&self) -> Result<Option<Room>> {
@@ -201,15 +201,15 @@ impl Bus for KafkaBus {
 
     async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>> {
         self.reach().await?;
-        Ok(Box::new(KafkaTail::open(&self.place, topics, from).await?))
+        Ok(Box::new(KafkaTail::open(&self.cluster, topics, from).await?))
     }
 }
 
 impl KafkaBus {
     /// Waits a little until the brokers know us: what they have against us they tell here.
     async fn reach(&self) -> Result<()> {
-        let place = self.place.clone();
-        let reached = spawn_blocking(move || client::reach(&place)).await;
+        let cluster = self.cluster.clone();
+        let reached = spawn_blocking(move || client::reach(&cluster)).await;
         reached.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 }

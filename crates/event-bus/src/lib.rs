@@ -28,7 +28,7 @@ mod reset;
 mod standing;
 mod topic;
 
-pub use batch::{Batch, Headers, Mark, Record};
+pub use batch::{Batch, BatchMark, Headers, Record};
 pub use bus::Bus;
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{

@@ -40,16 +40,16 @@ pub(crate) fn open(config: &LogConfig, stream: &str) -> Result<Arc<dyn Bus>> {
         ca_file: config.ca_file.clone(),
         compress: Compress::Off,
     });
-    let place = Place { address: config.address.as_str().into(), stream: stream.into() };
-    let client = client.map_err(|error| place.error(error))?;
-    Ok(Arc::new(LogBus { access: Access::Network(Box::new(client)), place }))
+    let address = StreamAddress { server: config.address.as_str().into(), stream: stream.into() };
+    let client = client.map_err(|error| address.error(error))?;
+    Ok(Arc::new(LogBus { access: Access::Network(Box::new(client)), address }))
 }
 
 /// The bus over a log.
 #[derive(Clone)]
 struct LogBus {
     access: Access,
-    place: Place,
+    address: StreamAddress,
 }
 
 /// Where the log is.
@@ -61,19 +61,20 @@ enum Access {
 
 /// Which stream, and where, for messages.
 #[derive(Clone)]
-struct Place {
-    address: Arc<str>,
+struct StreamAddress {
+    /// `host:port`.
+    server: Arc<str>,
     stream: Arc<str>,
 }
 
-impl Place {
+impl StreamAddress {
     fn partition(&self) -> Partition {
         Partition { topic: Arc::clone(&self.stream), number: 0 }
     }
 
     /// What an error of the log means on the bus.
     fn error(&self, error: LogError) -> Error {
-        let address = self.address.to_string();
+        let address = self.server.to_string();
         let reason = error.to_string();
         match error {
             LogError::Unavailable(reason) => Error::Unavailable { address, reason },
@@ -103,23 +104,23 @@ impl Bus for LogBus {
         name: &str,
         standing: &Standing,
     ) -> Result<(Box<dyn Producer>, Checkpoint)> {
-        let place = self.place.clone();
+        let address = self.address.clone();
         match &self.access {
             Access::Local(stream) => {
                 standing.hear();
                 let opened = stream.open_producer(name).await;
-                let mut opened = opened.map_err(|error| place.error(error))?;
+                let mut opened = opened.map_err(|error| address.error(error))?;
                 let checkpoint = std::mem::take(&mut opened.checkpoint);
-                let producer = LocalProducer::new(stream.clone(), name, opened, place);
+                let producer = LocalProducer::new(stream.clone(), name, opened, address);
                 Ok((Box::new(producer), checkpoint))
             }
             Access::Network(client) => {
                 let opened = tokio::select! {
-                    opened = client.open_producer(&place.stream, name) => opened,
-                    never = listen(client, &place, standing) => match never {},
+                    opened = client.open_producer(&address.stream, name) => opened,
+                    never = listen(client, &address, standing) => match never {},
                 };
-                let (producer, checkpoint) = opened.map_err(|error| place.error(error))?;
-                Ok((Box::new(NetworkProducer::new(producer, place)), checkpoint))
+                let (producer, checkpoint) = opened.map_err(|error| address.error(error))?;
+                Ok((Box::new(NetworkProducer::new(producer, address)), checkpoint))
             }
         }
     }
@@ -128,8 +129,8 @@ impl Bus for LogBus {
         match &self.access {
             Access::Local(stream) => Ok(stream.checkpoint(name)),
             Access::Network(client) => {
-                let saved = client.checkpoint(&self.place.stream, name).await;
-                saved.map_err(|error| self.place.error(error))
+                let saved = client.checkpoint(&self.address.stream, name).await;
+                saved.map_err(|error| self.address.error(error))
             }
         }
     }
@@ -140,8 +141,8 @@ impl Bus for LogBus {
                 stream.state().producers.into_iter().map(|(name, ..)| name).collect()
             }
             Access::Network(client) => {
-                let answer = client.info(&self.place.stream).await;
-                let answer = answer.map_err(|error| self.place.error(error))?;
+                let answer = client.info(&self.address.stream).await;
+                let answer = answer.map_err(|error| self.address.error(error))?;
                 answer.producers.into_iter().map(|producer| producer.name).collect()
             }
         };
@@ -157,8 +158,8 @@ impl Bus for LogBus {
     }
 
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
-        let (access, place) = (self.access.clone(), self.place.clone());
-        let consumer = LogConsumer::new(access, place, subscription);
+        let (access, address) = (self.access.clone(), self.address.clone());
+        let consumer = LogConsumer::new(access, address, subscription);
         Ok(Box::new(consumer))
     }
 
@@ -166,7 +167,7 @@ impl Bus for LogBus {
         let state = self.state().await?;
         let committed = state.groups.into_iter().find(|state| state.name == group);
         let committed = committed.and_then(|state| state.committed);
-        let partition = self.place.partition();
+        let partition = self.address.partition();
         Ok(vec![Progress { partition, committed, end: state.end, high: state.end }])
     }
 
@@ -183,17 +184,17 @@ impl Bus for LogBus {
     }
 
     async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
-        let own = self.place.partition();
+        let own = self.address.partition();
         let Some(reset) = resets.iter().rfind(|reset| reset.partition == own) else {
             return Ok(());
         };
         let set = match &self.access {
             Access::Local(stream) => stream.reset_group(group, reset.to).await,
             Access::Network(client) => {
-                client.reset_group(&self.place.stream, group, reset.to).await
+                client.reset_group(&self.address.stream, group, reset.to).await
             }
         };
-        set.map_err(|error| self.place.error(error))
+        set.map_err(|error| self.address.error(error))
     }
 
     async fn groups(&self) -> Result<Vec<KnownGroup>> {
@@ -209,9 +210,9 @@ impl Bus for LogBus {
     async fn forget_group(&self, group: &str) -> Result<()> {
         let forgotten = match &self.access {
             Access::Local(stream) => stream.remove_group(group).await,
-            Access::Network(client) => client.remove_group(&self.place.stream, group).await,
+            Access::Network(client) => client.remove_group(&self.address.stream, group).await,
         };
-        forgotten.map_err(|error| self.place.error(error))
+        forgotten.map_err(|error| self.address.error(error))
     }
 
     async fn room(&self) -> Result<Option<Room>> {
@@ -220,13 +221,13 @@ impl Bus for LogBus {
 
     async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>> {
         let from = self.locate(from).await?;
-        let (access, place) = (self.access.clone(), self.place.clone());
-        Ok(Box::new(LogTail::new(access, place, topics.patterns().to_vec(), from)))
+        let (access, address) = (self.access.clone(), self.address.clone());
+        Ok(Box::new(LogTail::new(access, address, topics.patterns().to_vec(), from)))
     }
 }
 
 /// What of a stream's state the bus is about.
-struct State {
+struct LogState {
     groups: Vec<GroupState>,
     end: u64,
     room: Room,
@@ -242,35 +243,35 @@ impl LogBus {
         };
         let located = match &self.access {
             Access::Local(stream) => stream.locate(start),
-            Access::Network(client) => client.locate(&self.place.stream, start).await,
+            Access::Network(client) => client.locate(&self.address.stream, start).await,
         };
-        located.map_err(|error| self.place.error(error))
+        located.map_err(|error| self.address.error(error))
     }
 
-    async fn state(&self) -> Result<State> {
+    async fn state(&self) -> Result<LogState> {
         Ok(match &self.access {
             Access::Local(stream) => {
                 let state = stream.state();
                 let room = Room { bytes: state.log_bytes, max_bytes: state.max_bytes };
-                State { groups: state.groups, end: state.next_offset, room }
+                LogState { groups: state.groups, end: state.next_offset, room }
             }
             Access::Network(client) => {
-                let answer = client.info(&self.place.stream).await;
-                let answer = answer.map_err(|error| self.place.error(error))?;
+                let answer = client.info(&self.address.stream).await;
+                let answer = answer.map_err(|error| self.address.error(error))?;
                 let room = Room { bytes: answer.log_bytes, max_bytes: answer.max_bytes };
                 let groups = answer.groups.into_iter().map(group_state).collect();
-                State { groups, end: answer.next_offset, room }
+                LogState { groups, end: answer.next_offset, room }
             }
         })
     }
 }
 
 /// Asks the log now and then, while something else is waited for: whether it is still there.
-async fn listen(client: &Client, place: &Place, standing: &Standing) -> Infallible {
+async fn listen(client: &Client, address: &StreamAddress, standing: &Standing) -> Infallible {
     loop {
-        match client.info(&place.stream).await {
+        match client.info(&address.stream).await {
             Ok(_) => standing.hear(),
-            Err(error) => standing.fail(&place.error(error).to_string()),
+            Err(error) => standing.fail(&address.error(error).to_string()),
         }
         tokio::time::sleep(LISTEN_EVERY).await;
     }

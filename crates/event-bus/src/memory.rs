@@ -23,7 +23,7 @@ use crate::{
     Reset, ResetTo, Result, Room, Standing, Start, Subscription, TopicFilter,
 };
 use control::MemoryControl;
-use group::{Group, Step};
+use group::{MemberStep, MemoryGroup};
 use tail::MemoryTail;
 
 /// How many records one poll gives at most.
@@ -32,27 +32,27 @@ const MAX_POLLED_RECORDS: usize = 500;
 /// A bus in memory. Clones are the same bus.
 #[derive(Clone, Debug)]
 pub struct MemoryBus {
-    shared: Arc<Shared>,
+    shared: Arc<SharedBus>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedBus {
     partitions: u32,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    records: BTreeMap<Partition, Vec<Stored>>,
-    groups: HashMap<String, Group>,
+struct MemoryState {
+    records: BTreeMap<Partition, Vec<StoredRecord>>,
+    groups: HashMap<String, MemoryGroup>,
     producers: HashMap<String, Leader>,
     control: Checkpoint,
     next_member: u64,
 }
 
 #[derive(Debug)]
-struct Stored {
+struct StoredRecord {
     at: SystemTime,
     delivery: Delivery,
 }
@@ -67,7 +67,7 @@ struct Leader {
 impl MemoryBus {
     /// An empty bus whose topics have so many partitions.
     pub fn new(partitions: u32) -> Self {
-        let shared = Shared { partitions, state: Mutex::default(), changed: Notify::new() };
+        let shared = SharedBus { partitions, state: Mutex::default(), changed: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -81,13 +81,13 @@ impl MemoryBus {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedBus {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl MemoryState {
     fn append(&mut self, record: Record<'_>, partition: Partition) {
         let records = self.records.entry(partition.clone()).or_default();
         let delivery = Delivery {
@@ -98,7 +98,7 @@ impl State {
             value: Bytes::copy_from_slice(record.value),
             headers: record.headers.into(),
         };
-        records.push(Stored { at: SystemTime::now(), delivery });
+        records.push(StoredRecord { at: SystemTime::now(), delivery });
     }
 
     fn end(&self, partition: &Partition) -> u64 {
@@ -187,7 +187,7 @@ impl Bus for MemoryBus {
                 let place = state.resolve(&partition, subscription.start);
                 (partition, place)
             });
-            let group = Group::new(places.collect());
+            let group = MemoryGroup::new(places.collect());
             state.groups.insert(subscription.group.clone(), group);
         }
         let member = state.next_member;
@@ -278,7 +278,7 @@ fn change(table: &mut Checkpoint, changes: &[(String, Option<Bytes>)]) {
 }
 
 struct MemoryProducer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedBus>,
     name: String,
     epoch: u64,
 }
@@ -323,7 +323,7 @@ impl Drop for MemoryProducer {
 }
 
 struct MemoryConsumer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedBus>,
     subscription: Subscription,
     member: u64,
 }
@@ -335,23 +335,23 @@ impl MemoryConsumer {
         let partitions = state.matching(&self.subscription.topics);
         let group = state.groups.get_mut(&self.subscription.group)?;
         match group.step(self.member, &partitions) {
-            Step::Nothing => self.records(&mut state),
-            Step::Released => {
+            MemberStep::Nothing => self.records(&mut state),
+            MemberStep::Released => {
                 self.shared.changed.notify_waiters();
                 self.records(&mut state)
             }
-            Step::Assigned(assigned) => {
+            MemberStep::Assigned(assigned) => {
                 let assignments = assigned
                     .into_iter()
                     .map(|(partition, position)| Assignment { partition, position });
                 Some(Polled::Assigned(assignments.collect()))
             }
-            Step::Revoking(partitions) => Some(Polled::Revoking(partitions)),
-            Step::Lost(partitions) => Some(Polled::Lost(partitions)),
+            MemberStep::Revoking(partitions) => Some(Polled::Revoking(partitions)),
+            MemberStep::Lost(partitions) => Some(Polled::Lost(partitions)),
         }
     }
 
-    fn records(&self, state: &mut State) -> Option<Polled> {
+    fn records(&self, state: &mut MemoryState) -> Option<Polled> {
         let group = state.groups.get_mut(&self.subscription.group)?;
         let mut deliveries = Vec::new();
         for (partition, position) in group.readable(self.member) {
@@ -366,7 +366,7 @@ impl MemoryConsumer {
         (!deliveries.is_empty()).then_some(Polled::Records { deliveries, scanned })
     }
 
-    fn with_group<T: Default>(&self, act: impl FnOnce(&mut Group) -> T) -> T {
+    fn with_group<T: Default>(&self, act: impl FnOnce(&mut MemoryGroup) -> T) -> T {
         let mut state = self.shared.lock();
         let answer = state.groups.get_mut(&self.subscription.group).map(act).unwrap_or_default();
         self.shared.changed.notify_waiters();

@@ -7,10 +7,10 @@ use std::{
 
 /// Told by a bus while [`Bus::lead`](crate::Bus::lead) waits. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Standing(Arc<Mutex<Heard>>);
+pub struct Standing(Arc<Mutex<LastHeard>>);
 
 #[derive(Debug, Default)]
-struct Heard {
+struct LastHeard {
     last: Option<Instant>,
     trouble: Option<String>,
 }
@@ -18,7 +18,7 @@ struct Heard {
 impl Standing {
     /// The bus was heard of, just now.
     pub fn hear(&self) {
-        *self.lock() = Heard { last: Some(Instant::now()), trouble: None };
+        *self.lock() = LastHeard { last: Some(Instant::now()), trouble: None };
     }
 
     /// Something went wrong between us and the bus, which may pass by itself.
@@ -36,7 +36,7 @@ impl Standing {
         self.lock().trouble.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
+    fn lock(&self) -> MutexGuard<'_, LastHeard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

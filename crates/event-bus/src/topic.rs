@@ -24,11 +24,11 @@ const HASH_BYTES: usize = 17;
 pub struct TopicName {
     prefix: String,
     /// What follows the prefix and its dot.
-    pieces: Vec<Piece>,
+    pieces: Vec<PatternPiece>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum PatternPiece {
     Text(String),
     Schema,
     Table,
@@ -40,7 +40,8 @@ pub(crate) const DEFAULT_TEMPLATE: &str = "{prefix}.{schema}.{table}";
 impl TopicName {
     /// Names under a prefix: a topic for each table.
     pub fn new(prefix: &str) -> Self {
-        let pieces = vec![Piece::Schema, Piece::Text(".".to_owned()), Piece::Table];
+        let pieces =
+            vec![PatternPiece::Schema, PatternPiece::Text(".".to_owned()), PatternPiece::Table];
         Self { prefix: prefix.to_owned(), pieces }
     }
 
@@ -57,7 +58,7 @@ impl TopicName {
         let pieces = parse_pieces(rest)?;
         match pieces.first() {
             None => Err("names nothing after the prefix".to_owned()),
-            Some(Piece::Text(text)) if is_taken(text) => {
+            Some(PatternPiece::Text(text)) if is_taken(text) => {
                 Err(format!("begins with {text}, which is for topics that are not tables'"))
             }
             Some(_) => Ok(Self { prefix: prefix.to_owned(), pieces }),
@@ -66,7 +67,7 @@ impl TopicName {
 
     /// Whether a topic holds several tables: then its name does not tell which.
     pub fn is_shared(&self) -> bool {
-        !self.pieces.contains(&Piece::Schema) || !self.pieces.contains(&Piece::Table)
+        !self.pieces.contains(&PatternPiece::Schema) || !self.pieces.contains(&PatternPiece::Table)
     }
 
     /// The topic of a table.
@@ -74,9 +75,9 @@ impl TopicName {
         let mut rest = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Text(text) => rest.push_str(text),
-                Piece::Schema => escape(schema, &mut rest),
-                Piece::Table => escape(table, &mut rest),
+                PatternPiece::Text(text) => rest.push_str(text),
+                PatternPiece::Schema => escape(schema, &mut rest),
+                PatternPiece::Table => escape(table, &mut rest),
             }
         }
         let mut name = format!("{}.", self.prefix);
@@ -98,9 +99,9 @@ impl TopicName {
             let mut pattern = format!("{prefix}\\.");
             for piece in &self.pieces {
                 match piece {
-                    Piece::Text(text) => pattern.push_str(&regex::escape(text)),
-                    Piece::Schema => escape_glob(schema, &mut pattern),
-                    Piece::Table => escape_glob(table, &mut pattern),
+                    PatternPiece::Text(text) => pattern.push_str(&regex::escape(text)),
+                    PatternPiece::Schema => escape_glob(schema, &mut pattern),
+                    PatternPiece::Table => escape_glob(table, &mut pattern),
                 }
             }
             pattern
@@ -177,10 +178,10 @@ impl TopicFilter {
     }
 }
 
-fn parse_pieces(mut rest: &str) -> Result<Vec<Piece>, String> {
+fn parse_pieces(mut rest: &str) -> Result<Vec<PatternPiece>, String> {
     let mut pieces = Vec::new();
     while !rest.is_empty() {
-        let placeholders = [("{schema}", Piece::Schema), ("{table}", Piece::Table)];
+        let placeholders = [("{schema}", PatternPiece::Schema), ("{table}", PatternPiece::Table)];
         let found = placeholders.into_iter().find(|(text, _)| rest.starts_with(text));
         if let Some((text, piece)) = found {
             rest = &rest[text.len()..];
@@ -192,7 +193,7 @@ fn parse_pieces(mut rest: &str) -> Result<Vec<Piece>, String> {
         if text.is_empty() || !text.chars().all(|c| is_plain(c) || c == '.') {
             return Err(format!("has {rest:?}, which is no part of a topic's name"));
         }
-        pieces.push(Piece::Text(text.to_owned()));
+        pieces.push(PatternPiece::Text(text.to_owned()));
         rest = &rest[length..];
     }
     Ok(pieces)

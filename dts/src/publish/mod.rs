@@ -204,7 +204,7 @@ impl Publisher {
 #[derive(Clone, Debug)]
 pub struct RowMark {
     /// In the batch.
-    pub batch: event_bus::Mark,
+    pub batch: event_bus::BatchMark,
     open: OpenTransaction,
     noted: usize,
 }

@@ -18,23 +18,23 @@ use super::client::Voice;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Acks {
     pub(super) voice: Voice,
-    shared: Arc<Shared>,
+    shared: Arc<SharedAcks>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedAcks {
+    state: Mutex<AckState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AckState {
     /// Records that were sent and not answered, and their bytes.
     records: u64,
     bytes: usize,
     awaited: Option<Goal>,
     /// The first refusal.
-    refused: Option<Refused>,
+    refused: Option<RefusedRecord>,
 }
 
 /// What a sender waits for.
@@ -48,13 +48,13 @@ pub(super) enum Goal {
 
 /// A record that was not taken.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedRecord {
     pub(super) topic: String,
     pub(super) bytes: usize,
     pub(super) code: Code,
 }
 
-impl Refused {
+impl RefusedRecord {
     /// Whether it was given up because of another record, whose answer says more.
     fn was_thrown_away(&self) -> bool {
         matches!(self.code, Code::PurgeQueue | Code::PurgeInflight)
@@ -82,9 +82,9 @@ impl ProducerContext for Acks {
         state.records = state.records.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(bytes);
         if let Err((error, message)) = result
-            && state.refused.as_ref().is_none_or(Refused::was_thrown_away)
+            && state.refused.as_ref().is_none_or(RefusedRecord::was_thrown_away)
         {
-            state.refused = Some(Refused {
+            state.refused = Some(RefusedRecord {
                 topic: message.topic().to_owned(),
                 bytes,
                 code: error.rdkafka_error_code().unwrap_or(Code::Fail),
@@ -97,13 +97,13 @@ impl ProducerContext for Acks {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedAcks {
+    fn lock(&self) -> MutexGuard<'_, AckState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl AckState {
     fn has_reached(&self, goal: Goal) -> bool {
         match goal {
             Goal::All => self.records == 0,
@@ -114,7 +114,7 @@ impl State {
 
 impl Acks {
     /// The first record that was refused, if one was.
-    pub(super) fn refused(&self) -> Option<Refused> {
+    pub(super) fn refused(&self) -> Option<RefusedRecord> {
         self.shared.lock().refused.clone()
     }
 
@@ -131,7 +131,7 @@ impl Acks {
     /// # Errors
     ///
     /// The first record that was refused, as soon as it is known.
-    pub(super) fn wait(&self, goal: Goal, patience: Duration) -> Result<bool, Refused> {
+    pub(super) fn wait(&self, goal: Goal, patience: Duration) -> Result<bool, RefusedRecord> {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         state.awaited = Some(goal);

@@ -10,24 +10,24 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    ADMIN_TIMEOUT, Place,
+    ADMIN_TIMEOUT, Cluster,
     client::{Voice, listed, meaning},
     topic_id::{self, Described},
 };
 use crate::{Error, Result};
 
 /// A client for what the administrator of a cluster does.
-pub(super) fn client(place: &Place) -> Result<Arc<AdminClient<Voice>>> {
+pub(super) fn client(cluster: &Cluster) -> Result<Arc<AdminClient<Voice>>> {
     let voice = Voice::default();
-    let failed = |error| place.error("cannot reach the brokers", &error, &voice);
-    let client = place.client("dbevent-admin");
+    let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
+    let client = cluster.client("dbevent-admin");
     let admin = AdminClient::from_config_and_context(&client, voice.clone()).map_err(failed)?;
     Ok(Arc::new(admin))
 }
 
 /// What the brokers know of these topics; those that are not there are left out.
 pub(super) async fn look(
-    place: &Place,
+    cluster: &Cluster,
     admin: &Arc<AdminClient<Voice>>,
     topics: &[&str],
 ) -> Result<Vec<Described>> {
@@ -40,7 +40,7 @@ pub(super) async fn look(
     let answer = answer.await.map_err(|panic| Error::Internal(panic.to_string()))?;
     let voice = admin.inner().context();
     let doing = format!("cannot look at {}", listed(topics));
-    answer.map_err(|error| place.error(&doing, &error, voice))
+    answer.map_err(|error| cluster.error(&doing, &error, voice))
 }
 
 /// What each broker that answers says of a topic; blocks.
@@ -49,14 +49,14 @@ pub(super) async fn look(
 ///
 /// Transient, when fewer than two of several answer.
 pub(super) fn look_at_each(
-    place: &Place,
+    cluster: &Cluster,
     admin: &AdminClient<Voice>,
     topic: &str,
 ) -> Result<Vec<Option<Described>>> {
     let doing = format!("cannot ask each broker for the topic {topic}");
-    let failed = |error| place.error(&doing, &error, admin.inner().context());
-    let cluster = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT).map_err(failed)?;
-    let brokers: Vec<i32> = cluster.brokers().iter().map(|broker| broker.id()).collect();
+    let failed = |error| cluster.error(&doing, &error, admin.inner().context());
+    let metadata = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT).map_err(failed)?;
+    let brokers: Vec<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
     let answer = |broker: &i32| topic_id::describe_by(admin.inner(), Some(*broker), &[topic]);
     let mut answers = Vec::with_capacity(brokers.len());
     let mut last = None;
@@ -75,11 +75,11 @@ pub(super) fn look_at_each(
 /// Makes a topic: its name, its number of partitions and its settings. That it is there already is
 /// no failure.
 pub(super) async fn create(
-    place: &Place,
+    cluster: &Cluster,
     admin: &AdminClient<Voice>,
     (name, partitions, settings): (&str, u32, &[(&str, &str)]),
 ) -> Result<()> {
-    let replication = place.config.replication.map_or(-1, i32::from);
+    let replication = cluster.config.replication.map_or(-1, i32::from);
     let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
     topic.config.extend_from_slice(settings);
@@ -89,25 +89,25 @@ pub(super) async fn create(
     let doing = format!("cannot make the topic {name}");
     let voice = admin.inner().context();
     let made = admin.create_topics([&topic], &options).await;
-    match made.map_err(|error| place.error(&doing, &error, voice))?.pop() {
+    match made.map_err(|error| cluster.error(&doing, &error, voice))?.pop() {
         None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
         // Older brokers say so while one of them starts again: there are too few for the copies.
         Some(Err((_, code @ Code::InvalidReplicationFactor))) => Err(Error::Unavailable {
-            address: place.config.address.clone(),
+            address: cluster.config.address.clone(),
             reason: format!(
                 "{doing}: {code}; start more brokers, or set bus.replication to no more than there \
                  are"
             ),
         }),
         Some(Err((_, code))) => {
-            Err(meaning(code, format!("{doing}: {code}"), &place.config.address))
+            Err(meaning(code, format!("{doing}: {code}"), &cluster.config.address))
         }
     }
 }
 
 /// A setting of a topic as it is now; `None` when the brokers do not tell it.
 pub(super) async fn setting(
-    place: &Place,
+    cluster: &Cluster,
     admin: &AdminClient<Voice>,
     (topic, setting): (&str, &str),
 ) -> Result<Option<String>> {
@@ -115,9 +115,9 @@ pub(super) async fn setting(
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
     let voice = admin.inner().context();
-    match asked.map_err(|error| place.error(&doing, &error, voice))?.pop() {
+    match asked.map_err(|error| cluster.error(&doing, &error, voice))?.pop() {
         Some(Ok(told)) => Ok(told.get(setting).and_then(|entry| entry.value.clone())),
-        Some(Err(code)) => Err(meaning(code, format!("{doing}: {code}"), &place.config.address)),
+        Some(Err(code)) => Err(meaning(code, format!("{doing}: {code}"), &cluster.config.address)),
         None => Ok(None),
     }
 }

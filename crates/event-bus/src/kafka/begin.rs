@@ -29,7 +29,7 @@ use std::{
 use service::clock::{now_ms, since_epoch_ms};
 
 use super::{
-    control::{self, Begun, Changes, Known},
+    control::{self, Begun, Changes, GroupRecords},
     offsets::{self, Committed, Moment, Note, Offsets},
     topic_id::{self, Described},
 };
@@ -37,7 +37,7 @@ use crate::{Error, Partition, Result, Start, Subscription, TopicFilter};
 
 /// Where a group goes on in a partition, and what its offsets are committed with.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct PartitionStart {
     pub(super) partition: Partition,
     pub(super) offset: u64,
     pub(super) note: Note,
@@ -45,7 +45,7 @@ pub(super) struct Entry {
 
 /// What is known of topics when some of their partitions are assigned.
 #[derive(Debug, Default)]
-struct Picture {
+struct GroupPicture {
     topics: BTreeMap<String, Described>,
     committed: BTreeMap<Partition, Committed>,
     begun: BTreeMap<String, Begun>,
@@ -53,7 +53,7 @@ struct Picture {
 
 /// Resolves where the group begins in topics that are new to it; blocks.
 pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
-    let known = control::read(&offsets.place, &wanted.group)?;
+    let known = control::read(&offsets.cluster, &wanted.group)?;
     let (added, has_committed) = added(offsets, &known, offsets.topics(&wanted.topics)?)?;
     let mut start = wanted.start;
     if known.filter.is_none() && has_committed {
@@ -64,7 +64,7 @@ pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
             topics = topics.join(" "),
             "the group has committed offsets, and the topic {} does not know it: was it deleted? \
              Topics that the group has not read are read from their beginning",
-            control::topic_name(&offsets.place)
+            control::topic_name(&offsets.cluster)
         );
     }
     let mut changes = Changes::default();
@@ -77,14 +77,14 @@ pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
         // Last: it says that what it needs is written.
         changes.group(&wanted.group, &filter);
     }
-    control::write(&offsets.place, &changes)
+    control::write(&offsets.cluster, &changes)
 }
 
 /// Those that the group was not asked to read before now. What it has committed counts in any case;
 /// says whether a member of ours did that.
 fn added(
     offsets: &Offsets,
-    known: &Known,
+    known: &GroupRecords,
     mut topics: Vec<Described>,
 ) -> Result<(Vec<Described>, bool)> {
     let was_asked_for = known.filter.as_ref().map(TopicFilter::matcher);
@@ -124,8 +124,8 @@ pub(super) fn entries(
     offsets: &Offsets,
     assigned: &[Partition],
     commit: impl Fn(offsets::Commits<'_>) -> Result<()>,
-) -> Result<Vec<Entry>> {
-    let picture = Picture::take(offsets, assigned)?;
+) -> Result<Vec<PartitionStart>> {
+    let picture = GroupPicture::take(offsets, assigned)?;
     let group = &offsets.group;
     let mut entries = Vec::with_capacity(assigned.len());
     let mut new = Vec::new();
@@ -141,7 +141,7 @@ pub(super) fn entries(
                 first
             }
         };
-        entries.push(Entry { partition: partition.clone(), offset, note });
+        entries.push(PartitionStart { partition: partition.clone(), offset, note });
     }
     check(offsets, &entries)?;
     if !new.is_empty() {
@@ -152,7 +152,7 @@ pub(super) fn entries(
 }
 
 /// That the next record of each is still there, or yet to come. Gives the oldest that is kept.
-pub(super) fn check(offsets: &Offsets, entries: &[Entry]) -> Result<Vec<u64>> {
+pub(super) fn check(offsets: &Offsets, entries: &[PartitionStart]) -> Result<Vec<u64>> {
     let partitions: Vec<Partition> = entries.iter().map(|entry| entry.partition.clone()).collect();
     let lows = offsets.at(&partitions, Moment::Earliest)?;
     let ends = offsets.at(&partitions, Moment::Latest)?;
@@ -189,7 +189,7 @@ pub(super) fn verify<'a>(
     Ok(gone)
 }
 
-impl Picture {
+impl GroupPicture {
     /// Asks for everything of the topics, not only for what is assigned: another member may have
     /// committed the rest.
     fn take(offsets: &Offsets, assigned: &[Partition]) -> Result<Self> {
@@ -203,7 +203,7 @@ impl Picture {
         Ok(Self {
             committed: committed.filter_map(|(of, found)| Some((of, found?))).collect(),
             topics: topics.into_iter().map(|topic| (topic.topic.clone(), topic)).collect(),
-            begun: control::read(&offsets.place, &offsets.group)?.topics,
+            begun: control::read(&offsets.cluster, &offsets.group)?.topics,
         })
     }
 
@@ -248,7 +248,7 @@ impl Picture {
     }
 
     /// Keeps that offsets of these topics were committed.
-    fn write_down(&self, offsets: &Offsets, entries: &[Entry]) -> Result<()> {
+    fn write_down(&self, offsets: &Offsets, entries: &[PartitionStart]) -> Result<()> {
         let mut new = BTreeMap::new();
         for entry in entries.iter().filter(|entry| !entry.note.id.is_empty()) {
             let topic = &*entry.partition.topic;
@@ -266,7 +266,7 @@ impl Picture {
         for (topic, begun) in new {
             changes.topic(&offsets.group, topic, &begun);
         }
-        control::write(&offsets.place, &changes)
+        control::write(&offsets.cluster, &changes)
     }
 }
 
@@ -290,13 +290,17 @@ mod tests {
     }
 
     /// Topic `t` with an id, what was written down of it, and offsets committed with notes.
-    fn picture(id: &str, begun: Option<Begun>, committed: &[(u32, u64, &str, u64)]) -> Picture {
+    fn picture(
+        id: &str,
+        begun: Option<Begun>,
+        committed: &[(u32, u64, &str, u64)],
+    ) -> GroupPicture {
         let topic = Described { topic: "t".to_owned(), id: id.to_owned(), partitions: 3 };
         let committed = committed.iter().map(|(number, offset, id, since)| {
             let note = Note { id: (*id).to_owned(), since: *since };
             (partition(*number), Committed { offset: *offset, note })
         });
-        Picture {
+        GroupPicture {
             topics: [("t".to_owned(), topic)].into(),
             committed: committed.collect(),
             begun: begun.map(|begun| ("t".to_owned(), begun)).into_iter().collect(),
@@ -307,7 +311,7 @@ mod tests {
         Some(Begun { id: id.to_owned(), since, from: vec![10, 20], committed })
     }
 
-    fn place(picture: &Picture, number: u32) -> Result<u64> {
+    fn offset_in(picture: &GroupPicture, number: u32) -> Result<u64> {
         let partition = partition(number);
         picture.note(GROUP, &partition)?;
         match picture.kept(GROUP, &partition)? {
@@ -328,7 +332,7 @@ mod tests {
             ("by hand", picture("x", begun("x", 5, true), &[(1, 3, "", 0)]), 1, 3),
         ];
         for (what, picture, number, expected) in cases {
-            assert_eq!(place(&picture, number).unwrap(), expected, "{what}");
+            assert_eq!(offset_in(&picture, number).unwrap(), expected, "{what}");
         }
     }
 
@@ -340,11 +344,11 @@ mod tests {
             picture("y", None, &[(0, 25, "x", 0)]),
         ];
         for picture in replaced {
-            let error = place(&picture, 0).unwrap_err();
+            let error = offset_in(&picture, 0).unwrap_err();
             assert!(matches!(error, Error::TopicReplaced { .. }), "{error}");
         }
         for committed in [&[][..], &[(1, 25, "x", 4)]] {
-            let error = place(&picture("x", begun("x", 5, true), committed), 0).unwrap_err();
+            let error = offset_in(&picture("x", begun("x", 5, true), committed), 0).unwrap_err();
             assert!(matches!(error, Error::OffsetsExpired { .. }), "{error}");
         }
     }

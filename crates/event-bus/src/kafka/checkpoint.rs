@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ADMIN_TIMEOUT, Place, admin, compacted};
+use super::{ADMIN_TIMEOUT, Cluster, admin, compacted};
 use crate::{Checkpoint, Error, Result};
 
 /// Keys of this backend's own begin with this; the producer's own never do.
@@ -10,7 +10,7 @@ const OWN_KEYS: &str = "bus/";
 
 /// What the topic holds.
 #[derive(Debug, Default)]
-pub(super) struct Saved {
+pub(super) struct SavedCheckpoint {
     /// What the producer has saved.
     pub(super) checkpoint: Checkpoint,
     /// What this backend has saved, by keys of its own.
@@ -22,7 +22,7 @@ pub(super) fn own_key(key: &str) -> String {
     format!("{OWN_KEYS}{key}")
 }
 
-impl Saved {
+impl SavedCheckpoint {
     fn take(&mut self, key: &str, value: Option<&[u8]>) {
         let (map, key) = match key.strip_prefix(OWN_KEYS) {
             Some(own) => (&mut self.own, own),
@@ -39,10 +39,10 @@ impl Saved {
 ///
 /// After `init_transactions` no transaction of the one writer is open any more, so that this is all
 /// that will ever have been written before.
-pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
-    let mut saved = Saved::default();
-    let (topic, group) = (place.checkpoint_topic(name), place.producer_id(name));
-    compacted::read(place, (&topic, &group), |key, value| {
+pub(super) fn read(cluster: &Cluster, name: &str) -> Result<SavedCheckpoint> {
+    let mut saved = SavedCheckpoint::default();
+    let (topic, group) = (cluster.checkpoint_topic(name), cluster.producer_id(name));
+    compacted::read(cluster, (&topic, &group), |key, value| {
         saved.take(key, value);
         Ok(())
     })?;
@@ -50,12 +50,12 @@ pub(super) fn read(place: &Place, name: &str) -> Result<Saved> {
 }
 
 /// Makes the topic where it is missing, and looks whether it is fit to keep a checkpoint.
-pub(super) async fn make_topic(place: &Place, name: &str) -> Result<()> {
-    let admin = admin::client(place)?;
-    let topic = place.checkpoint_topic(name);
-    let found = admin::look(place, &admin, &[&topic]).await?.pop();
+pub(super) async fn make_topic(cluster: &Cluster, name: &str) -> Result<()> {
+    let admin = admin::client(cluster)?;
+    let topic = cluster.checkpoint_topic(name);
+    let found = admin::look(cluster, &admin, &[&topic]).await?.pop();
     let Some(found) = found else {
-        let max_bytes = place.max_record_bytes().to_string();
+        let max_bytes = cluster.max_record_bytes().to_string();
         let settings = [
             ("cleanup.policy", "compact"),
             // So that a take-over has little to read.
@@ -63,38 +63,38 @@ pub(super) async fn make_topic(place: &Place, name: &str) -> Result<()> {
             ("min.cleanable.dirty.ratio", "0.1"),
             ("max.message.bytes", &*max_bytes),
         ];
-        return admin::create(place, &admin, (&topic, 1, &settings)).await;
+        return admin::create(cluster, &admin, (&topic, 1, &settings)).await;
     };
     if found.partitions != 1 {
-        return Err(unfit(&topic, place, &format!("has {} partitions", found.partitions)));
+        return Err(unfit(&topic, cluster, &format!("has {} partitions", found.partitions)));
     }
-    let policy = admin::setting(place, &admin, (&topic, "cleanup.policy")).await?;
+    let policy = admin::setting(cluster, &admin, (&topic, "cleanup.policy")).await?;
     match policy.as_deref() {
         None | Some("compact") => Ok(()),
-        Some(policy) => Err(unfit(&topic, place, &format!("has cleanup.policy={policy}"))),
+        Some(policy) => Err(unfit(&topic, cluster, &format!("has cleanup.policy={policy}"))),
     }
 }
 
 /// What a checkpoint holds now, whoever writes it.
-pub(super) async fn look(place: &Place, name: &str) -> Result<Checkpoint> {
-    let admin = admin::client(place)?;
-    let topic = place.checkpoint_topic(name);
-    if admin::look(place, &admin, &[&topic]).await?.is_empty() {
+pub(super) async fn look(cluster: &Cluster, name: &str) -> Result<Checkpoint> {
+    let admin = admin::client(cluster)?;
+    let topic = cluster.checkpoint_topic(name);
+    if admin::look(cluster, &admin, &[&topic]).await?.is_empty() {
         return Ok(Checkpoint::default());
     }
-    let (place, name) = (place.clone(), name.to_owned());
-    let saved = tokio::task::spawn_blocking(move || read(&place, &name)).await;
+    let (cluster, name) = (cluster.clone(), name.to_owned());
+    let saved = tokio::task::spawn_blocking(move || read(&cluster, &name)).await;
     Ok(saved.map_err(|panic| Error::Internal(panic.to_string()))??.checkpoint)
 }
 
 /// The names of all producers of this prefix.
-pub(super) async fn names(place: &Place) -> Result<Vec<String>> {
-    let start = place.checkpoint_topic("");
-    let (place, admin) = (place.clone(), admin::client(place)?);
+pub(super) async fn names(cluster: &Cluster) -> Result<Vec<String>> {
+    let start = cluster.checkpoint_topic("");
+    let (cluster, admin) = (cluster.clone(), admin::client(cluster)?);
     let listed = tokio::task::spawn_blocking(move || {
         let listed = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT);
         let listed = listed.map_err(|error| {
-            place.error("cannot list the topics", &error, admin.inner().context())
+            cluster.error("cannot list the topics", &error, admin.inner().context())
         })?;
         let names = listed.topics().iter().filter_map(|topic| topic.name().strip_prefix(&start));
         Ok(names.map(str::to_owned).collect())
@@ -102,9 +102,9 @@ pub(super) async fn names(place: &Place) -> Result<Vec<String>> {
     listed.await.map_err(|panic| Error::Internal(panic.to_string()))?
 }
 
-fn unfit(topic: &str, place: &Place, problem: &str) -> Error {
+fn unfit(topic: &str, cluster: &Cluster, problem: &str) -> Error {
     Error::Refused {
-        address: place.config.address.clone(),
+        address: cluster.config.address.clone(),
         reason: format!(
             "the topic {topic} keeps the checkpoint and {problem}: positions would be lost; give \
              it one partition and cleanup.policy=compact, or delete it if it was never used"

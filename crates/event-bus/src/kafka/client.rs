@@ -12,7 +12,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
-use super::Place;
+use super::Cluster;
 use crate::{Error, Result};
 
 /// How long the brokers may take to let us in, and how often it is looked.
@@ -77,10 +77,10 @@ impl Voice {
 }
 
 /// Waits until the brokers have let us in; blocks.
-pub(super) fn reach(place: &Place) -> Result<()> {
+pub(super) fn reach(cluster: &Cluster) -> Result<()> {
     let voice = Voice::default();
-    let failed = |error| place.error("cannot reach the brokers", &error, &voice);
-    let config = place.client("dbevent");
+    let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
+    let config = cluster.client("dbevent");
     let consumer: BaseConsumer<Voice> =
         BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
     let deadline = Instant::now() + REACH_PATIENCE;
@@ -90,7 +90,7 @@ pub(super) fn reach(place: &Place) -> Result<()> {
         }
         // What the client has to say comes out of its queue of events.
         let _ = consumer.poll(Duration::ZERO);
-        if let Some(refusal) = voice.refusal(&place.config.address) {
+        if let Some(refusal) = voice.refusal(&cluster.config.address) {
             return Err(refusal);
         }
         if Instant::now() > deadline {

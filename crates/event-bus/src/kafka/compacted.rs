@@ -10,7 +10,7 @@ use rdkafka::{
 };
 
 use super::{
-    Place,
+    Cluster,
     client::{self, Voice},
 };
 use crate::Result;
@@ -23,14 +23,14 @@ const POLL: Duration = Duration::from_millis(100);
 /// Gives all that is committed on a topic, up to its end as it is now: keys, and values or `None`
 /// where the key was removed. It reads in the name of a group that it does not join. Blocks.
 pub(super) fn read(
-    place: &Place,
+    cluster: &Cluster,
     (topic, group): (&str, &str),
     mut take: impl FnMut(&str, Option<&[u8]>) -> Result<()>,
 ) -> Result<()> {
     let voice = Voice::default();
     let doing = format!("cannot read the topic {topic} as the group {group}");
-    let failed = |error| place.error(&doing, &error, &voice);
-    let consumer = open(place, (topic, group), &voice).map_err(failed)?;
+    let failed = |error| cluster.error(&doing, &error, &voice);
+    let consumer = open(cluster, (topic, group), &voice).map_err(failed)?;
     let mut heard = Instant::now();
     loop {
         match consumer.poll(POLL) {
@@ -41,13 +41,13 @@ pub(super) fn read(
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => {
-                if let Some(refusal) = client::refusal(&doing, &error, &place.config.address) {
+                if let Some(refusal) = client::refusal(&doing, &error, &cluster.config.address) {
                     return Err(refusal);
                 }
             }
             None => {}
         }
-        if let Some(refusal) = voice.refusal(&place.config.address) {
+        if let Some(refusal) = voice.refusal(&cluster.config.address) {
             return Err(refusal);
         }
         if heard.elapsed() > PATIENCE {
@@ -57,11 +57,11 @@ pub(super) fn read(
 }
 
 fn open(
-    place: &Place,
+    cluster: &Cluster,
     (topic, group): (&str, &str),
     voice: &Voice,
 ) -> KafkaResult<BaseConsumer<Voice>> {
-    let mut config = place.client(group);
+    let mut config = cluster.client(group);
     config
         .set("group.id", group)
         .set("isolation.level", "read_committed")

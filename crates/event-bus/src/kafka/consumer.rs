@@ -22,11 +22,11 @@ use tokio::{
 };
 
 use super::{
-    Place, begin,
+    Cluster, begin,
     client::Voice,
     control,
     desk::{Desk, Out},
-    member::{self, Command, Member},
+    member::{self, Command, MemberCallbacks},
     offsets::Offsets,
     saving,
 };
@@ -43,7 +43,7 @@ pub(super) struct KafkaConsumer {
     commands: mpsc::Sender<Command>,
     reading: thread::Thread,
     left: oneshot::Receiver<()>,
-    member: Weak<BaseConsumer<Member>>,
+    member: Weak<BaseConsumer<MemberCallbacks>>,
     address: String,
     /// What the owner was told to be its own, with the term of each.
     owned: HashMap<Partition, u64>,
@@ -51,39 +51,40 @@ pub(super) struct KafkaConsumer {
     revoking: Option<(Vec<Partition>, Working<()>)>,
     paused: HashSet<Partition>,
     /// What had come for partitions before they were paused.
-    held: HashMap<Partition, Held>,
+    held: HashMap<Partition, HeldPartition>,
     ready: VecDeque<Polled>,
     over: Option<Error>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldPartition {
     deliveries: Vec<Delivery>,
     scanned: Option<u64>,
 }
 
 impl KafkaConsumer {
     /// Resolves where the group begins, if it is new, and joins it.
-    pub(super) async fn join(place: &Place, wanted: Subscription) -> Result<Self> {
-        control::make_topic(place).await?;
-        let place = place.clone();
+    pub(super) async fn join(cluster: &Cluster, wanted: Subscription) -> Result<Self> {
+        control::make_topic(cluster).await?;
+        let cluster = cluster.clone();
         let joined = spawn_blocking(move || {
-            let offsets = Offsets::open(&place, &wanted.group)?;
+            let offsets = Offsets::open(&cluster, &wanted.group)?;
             begin::begin(&offsets, &wanted)?;
-            Self::start(&place, wanted, offsets)
+            Self::start(&cluster, wanted, offsets)
         });
         joined.await.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 
-    fn start(place: &Place, wanted: Subscription, offsets: Offsets) -> Result<Self> {
+    fn start(cluster: &Cluster, wanted: Subscription, offsets: Offsets) -> Result<Self> {
         let (send, inbox) = inbox::channel(MAX_WAITING);
         let (commands, obeyed) = mpsc::channel();
         let (leave, left) = oneshot::channel();
         let voice = Voice::default();
-        let config = settings(place, &wanted);
-        let member = Member { wanted, offsets, desk: Desk::new(send), voice: voice.clone() };
+        let config = settings(cluster, &wanted);
+        let member =
+            MemberCallbacks { wanted, offsets, desk: Desk::new(send), voice: voice.clone() };
         let consumer = BaseConsumer::from_config_and_context(&config, member)
-            .map_err(|error| place.error("cannot join the group", &error, &voice))?;
+            .map_err(|error| cluster.error("cannot join the group", &error, &voice))?;
         let consumer = Arc::new(consumer);
         let member = Arc::downgrade(&consumer);
         let reading = thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || {
@@ -99,7 +100,7 @@ impl KafkaConsumer {
             reading: reading.thread().clone(),
             left,
             member,
-            address: place.config.address.clone(),
+            address: cluster.config.address.clone(),
             owned: HashMap::new(),
             revoking: None,
             paused: HashSet::new(),
@@ -119,8 +120,9 @@ impl KafkaConsumer {
     fn take(&mut self, out: Out) -> Result<Option<Polled>> {
         match out {
             Out::Assigned(assigned) => {
-                let terms = assigned.iter().map(|(one, term)| (one.partition.clone(), *term));
-                self.owned.extend(terms);
+                let generations =
+                    assigned.iter().map(|(one, generation)| (one.partition.clone(), *generation));
+                self.owned.extend(generations);
                 let assigned = assigned.into_iter().map(|(assignment, _)| assignment).collect();
                 Ok(Some(Polled::Assigned(assigned)))
             }
@@ -182,7 +184,7 @@ impl KafkaConsumer {
 }
 
 /// What the promises of a consumer rest on.
-fn settings(place: &Place, wanted: &Subscription) -> rdkafka::ClientConfig {
+fn settings(cluster: &Cluster, wanted: &Subscription) -> rdkafka::ClientConfig {
     // A larger record still comes: it is then the only one of its answer.
     let defaults = [
         ("queued.max.messages.kbytes", "4096"),
@@ -193,7 +195,7 @@ fn settings(place: &Place, wanted: &Subscription) -> rdkafka::ClientConfig {
         ("session.timeout.ms", "10000"),
         ("heartbeat.interval.ms", "300"),
     ];
-    let mut config = place.client_with(&wanted.client, &defaults);
+    let mut config = cluster.client_with(&wanted.client, &defaults);
     config
         .set("group.id", &wanted.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
@@ -236,16 +238,17 @@ impl Consumer for KafkaConsumer {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let mut terms = Vec::with_capacity(offsets.len());
+        let mut generations = Vec::with_capacity(offsets.len());
         for (partition, offset) in offsets {
-            let Some(term) = self.owned.get(partition) else {
+            let Some(generation) = self.owned.get(partition) else {
                 return Box::pin(ready(Err(Error::PartitionLost(partition.clone()))));
             };
-            terms.push((partition.clone(), *offset, *term));
+            generations.push((partition.clone(), *offset, *generation));
         }
         let (member, address) = (Weak::clone(&self.member), self.address.clone());
         Box::pin(async move {
-            let done = spawn_blocking(move || saving::commit(&member, &terms, &address)).await;
+            let done =
+                spawn_blocking(move || saving::commit(&member, &generations, &address)).await;
             done.map_err(|panic| Error::Internal(panic.to_string()))?
         })
     }

@@ -26,7 +26,7 @@ use rdkafka::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Place, admin, client::Voice, compacted};
+use super::{Cluster, admin, client::Voice, compacted};
 use crate::{ControlChange, Error, Result, TopicFilter};
 
 /// How long the brokers may take to take what is written.
@@ -37,7 +37,7 @@ pub(super) const TABLE_KEYS: &str = "table/";
 
 /// What is known of a group.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct GroupRecords {
     /// All that its members ever subscribed to; absent for one that has not begun.
     pub(super) filter: Option<TopicFilter>,
     pub(super) topics: BTreeMap<String, Begun>,
@@ -57,7 +57,7 @@ pub(super) struct Begun {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Group {
+struct GroupRecord {
     patterns: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Changes(Vec<(String, Option<Vec<u8>>)>);
 
 impl Changes {
     pub(super) fn group(&mut self, group: &str, filter: &TopicFilter) {
-        let value = Group { patterns: filter.patterns().to_vec() };
+        let value = GroupRecord { patterns: filter.patterns().to_vec() };
         self.put(group_key(group), &value);
     }
 
@@ -102,30 +102,30 @@ fn topic_key(group: &str, topic: &str) -> String {
     format!("group/{group}/topic/{topic}")
 }
 
-pub(super) fn topic_name(place: &Place) -> String {
-    format!("{}.control", place.prefix)
+pub(super) fn topic_name(cluster: &Cluster) -> String {
+    format!("{}.control", cluster.prefix)
 }
 
 /// Makes the topic where it is missing.
-pub(super) async fn make_topic(place: &Place) -> Result<()> {
-    let admin = admin::client(place)?;
-    let topic = topic_name(place);
-    if admin::look(place, &admin, &[&topic]).await?.is_empty() {
+pub(super) async fn make_topic(cluster: &Cluster) -> Result<()> {
+    let admin = admin::client(cluster)?;
+    let topic = topic_name(cluster);
+    if admin::look(cluster, &admin, &[&topic]).await?.is_empty() {
         let settings = [("cleanup.policy", "compact")];
-        admin::create(place, &admin, (&topic, 1, &settings)).await?;
+        admin::create(cluster, &admin, (&topic, 1, &settings)).await?;
     }
     Ok(())
 }
 
 /// Reads what is known of a group, up to the topic's end as it is now; blocks.
-pub(super) fn read(place: &Place, group: &str) -> Result<Known> {
-    let mut known = Known::default();
+pub(super) fn read(cluster: &Cluster, group: &str) -> Result<GroupRecords> {
+    let mut known = GroupRecords::default();
     let topic_keys = topic_key(group, "");
-    let topic = topic_name(place);
-    compacted::read(place, (&topic, group), |key, value| {
+    let topic = topic_name(cluster);
+    compacted::read(cluster, (&topic, group), |key, value| {
         let unfit = |error| Error::Internal(format!("{topic}, record {key}: {error}"));
         if key == group_key(group) {
-            let group: Option<Group> =
+            let group: Option<GroupRecord> =
                 value.map(serde_json::from_slice).transpose().map_err(unfit)?;
             known.filter = group.map(|group| TopicFilter::of(group.patterns));
         } else if let Some(name) = key.strip_prefix(&topic_keys) {
@@ -140,15 +140,15 @@ pub(super) fn read(place: &Place, group: &str) -> Result<Known> {
 }
 
 /// Writes changes, in order, and waits until all are durable; blocks.
-pub(super) fn write(place: &Place, changes: &Changes) -> Result<()> {
+pub(super) fn write(cluster: &Cluster, changes: &Changes) -> Result<()> {
     if changes.0.is_empty() {
         return Ok(());
     }
     let reports = Reports::default();
-    let topic = topic_name(place);
+    let topic = topic_name(cluster);
     let doing = format!("cannot write the topic {topic}");
-    let failed = |error| place.error(&doing, &error, &reports.voice);
-    let mut config = place.client("dbevent-control");
+    let failed = |error| cluster.error(&doing, &error, &reports.voice);
+    let mut config = cluster.client("dbevent-control");
     config.set("enable.idempotence", "true").set("acks", "all");
     let producer: BaseProducer<Reports> =
         BaseProducer::from_config_and_context(&config, reports.clone()).map_err(failed)?;

@@ -13,7 +13,7 @@ use rdkafka::{Message, message::Headers as _};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 use self::owned::{LastRecord, Owned, ToldEnd};
-use super::{begin::Entry, offsets::Note, scan::End};
+use super::{begin::PartitionStart, offsets::Note, scan::PartitionEnd};
 use crate::{Assignment, Delivery, Error, Partition, Polled};
 
 /// How large a batch may become before it is handed over; one record may be larger.
@@ -39,12 +39,12 @@ pub(super) enum Out {
 }
 
 pub(super) struct Desk {
-    state: Mutex<State>,
+    state: Mutex<DeskState>,
     consumer: Sender<Out>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct DeskState {
     /// How often something else than a record came.
     pub(super) events: u64,
     owned: HashMap<Arc<str>, HashMap<u32, Owned>>,
@@ -52,7 +52,7 @@ pub(super) struct State {
     met: HashSet<Partition>,
     /// Assigned, but not known to the brokers when they were: not ours.
     missing: HashSet<Partition>,
-    term: u64,
+    generation: u64,
     outbox: VecDeque<Out>,
     deliveries: Vec<Delivery>,
     bytes: usize,
@@ -67,7 +67,7 @@ pub(super) struct State {
 
 /// What became of a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum RecordFate {
     /// It is taken, or nobody's, and there is room for more.
     More,
     /// The batch is full.
@@ -81,7 +81,7 @@ impl Desk {
         Self { state: Mutex::default(), consumer }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, DeskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,14 +107,14 @@ impl Desk {
     }
 
     /// What to commit an offset with, if the partition is still ours as it was in that term.
-    pub(super) fn note(&self, partition: &Partition, term: u64) -> Option<Note> {
+    pub(super) fn note(&self, partition: &Partition, generation: u64) -> Option<Note> {
         let state = self.lock();
         let owned = state.owned.get(&partition.topic)?.get(&partition.number)?;
-        (owned.term == term).then(|| owned.note.clone())
+        (owned.generation == generation).then(|| owned.note.clone())
     }
 }
 
-impl State {
+impl DeskState {
     pub(super) fn put(&mut self, out: Out) {
         // The library repeats itself for as long as the brokers are away.
         let is_trouble = matches!(out, Out::Trouble(_));
@@ -152,18 +152,20 @@ impl State {
         self.has_failed
     }
 
-    pub(super) fn assigned(&mut self, entries: Vec<Entry>) {
+    pub(super) fn assigned(&mut self, entries: Vec<PartitionStart>) {
         if entries.is_empty() {
             return;
         }
-        self.term += 1;
+        self.generation += 1;
         let mut assigned = Vec::with_capacity(entries.len());
-        for Entry { partition, offset, note } in entries {
-            assigned
-                .push((Assignment { partition: partition.clone(), position: offset }, self.term));
+        for PartitionStart { partition, offset, note } in entries {
+            assigned.push((
+                Assignment { partition: partition.clone(), position: offset },
+                self.generation,
+            ));
             let owned = Owned {
                 note,
-                term: self.term,
+                generation: self.generation,
                 next: offset,
                 last: None,
                 proof: None,
@@ -181,7 +183,7 @@ impl State {
     }
 
     /// Remembers those of the assigned that could not be entered.
-    pub(super) fn miss(&mut self, assigned: &[Partition], entries: &[Entry]) {
+    pub(super) fn miss(&mut self, assigned: &[Partition], entries: &[PartitionStart]) {
         let is_entered = |one: &&Partition| entries.iter().any(|entry| entry.partition == **one);
         self.missing.extend(assigned.iter().filter(|one| !is_entered(one)).cloned());
     }
@@ -246,9 +248,9 @@ impl State {
     }
 
     /// Where each partition is now.
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<PartitionStart> {
         let owned = self.owned.values().flat_map(HashMap::values);
-        let entry = |owned: &Owned| Entry {
+        let entry = |owned: &Owned| PartitionStart {
             partition: owned.partition.clone(),
             offset: owned.next,
             note: owned.note.clone(),
@@ -257,25 +259,29 @@ impl State {
     }
 
     /// Takes a record.
-    pub(super) fn take(&mut self, message: &impl Message) -> Taken {
+    pub(super) fn take(&mut self, message: &impl Message) -> RecordFate {
         let number = u32::try_from(message.partition()).unwrap_or(u32::MAX);
         let of_topic = self.owned.get_mut(message.topic());
         let Some(owned) = of_topic.and_then(|topic| topic.get_mut(&number)) else {
-            return Taken::More;
+            return RecordFate::More;
         };
         if owned.is_leaving {
-            return Taken::More;
+            return RecordFate::More;
         }
         let delivery = delivery(&owned.partition, message);
         if let Some(proof) = owned.proof.take() {
             let is_same = proof == LastRecord::of(delivery.offset, &delivery.key, &delivery.value);
-            return if is_same { Taken::More } else { Taken::Another(delivery.partition) };
+            return if is_same {
+                RecordFate::More
+            } else {
+                RecordFate::Another(delivery.partition)
+            };
         }
         owned.next = owned.next.max(delivery.offset + 1);
         owned.is_fresh = true;
         self.bytes += delivery.key.len() + delivery.value.len() + RECORD_OVERHEAD_BYTES;
         self.deliveries.push(delivery);
-        if self.bytes >= MAX_BATCH_BYTES { Taken::Full } else { Taken::More }
+        if self.bytes >= MAX_BATCH_BYTES { RecordFate::Full } else { RecordFate::More }
     }
 
     /// Where to read on in each partition whose oldest record kept is given: with the last record
@@ -295,8 +301,8 @@ impl State {
     }
 
     /// Takes the ends that the statistics tell. Statistics overtake records, so an end counts only
-    /// later, by [`State::scanned`].
-    pub(super) fn learn(&mut self, ends: &[End]) {
+    /// later, by [`DeskState::scanned`].
+    pub(super) fn learn(&mut self, ends: &[PartitionEnd]) {
         for end in ends {
             let of_topic = self.owned.get_mut(end.topic.as_str());
             let owned = of_topic.and_then(|topic| topic.get_mut(&end.number));
@@ -381,7 +387,7 @@ mod tests {
 
     fn assign(desk: &Desk, offset: u64) {
         let note = Note { id: "id".to_owned(), since: 0 };
-        desk.lock().assigned(vec![Entry { partition: partition(), offset, note }]);
+        desk.lock().assigned(vec![PartitionStart { partition: partition(), offset, note }]);
     }
 
     /// What is scanned when the library tells this end and has no records.
@@ -397,28 +403,28 @@ mod tests {
         assign(&desk, 5);
         let mut state = desk.lock();
         assert_eq!(state.again(&[(partition(), 0)]), [(partition(), 5)], "none was taken");
-        assert_eq!(state.take(&record(5, "a")), Taken::More);
-        assert_eq!(state.take(&record(7, "b")), Taken::More);
+        assert_eq!(state.take(&record(5, "a")), RecordFate::More);
+        assert_eq!(state.take(&record(7, "b")), RecordFate::More);
         state.close_batch();
 
         assert_eq!(state.again(&[(partition(), 0)]), [(partition(), 7)]);
-        assert_eq!(state.take(&record(7, "b")), Taken::More);
+        assert_eq!(state.take(&record(7, "b")), RecordFate::More);
         state.close_batch();
         assert_eq!(state.outbox.len(), 2, "it is not delivered twice");
-        assert_eq!(state.take(&record(8, "c")), Taken::More);
+        assert_eq!(state.take(&record(8, "c")), RecordFate::More);
         state.close_batch();
 
         for other in [record(8, "x"), record(9, "d")] {
             state.again(&[(partition(), 0)]);
-            assert_eq!(state.take(&other), Taken::Another(partition()));
+            assert_eq!(state.take(&other), RecordFate::Another(partition()));
         }
         assert_eq!(state.again(&[(partition(), 9)]), [(partition(), 9)], "it was deleted since");
-        assert_eq!(state.take(&record(9, "d")), Taken::More);
+        assert_eq!(state.take(&record(9, "d")), RecordFate::More);
     }
 
     fn told(desk: &Desk, offset: Option<u64>) -> Vec<(Partition, u64)> {
         let mut state = desk.lock();
-        state.learn(&[End { topic: "t".to_owned(), number: 0, offset }]);
+        state.learn(&[PartitionEnd { topic: "t".to_owned(), number: 0, offset }]);
         state.scanned();
         std::mem::take(&mut state.scanned)
     }

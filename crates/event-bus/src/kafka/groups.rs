@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Place, begin, client,
+    Cluster, begin, client,
     control::{self, Changes},
     offsets::{self, Moment, Note, Offsets},
     survey::Surveyor,
@@ -21,8 +21,8 @@ use super::{
 use crate::{Error, Partition, Progress, Reset, ResetTo, Result, Survey, TopicFilter};
 
 /// The groups that were asked for, each with a client that is kept for the next time.
-pub(super) struct Groups {
-    place: Place,
+pub(super) struct KafkaGroups {
+    cluster: Cluster,
     clients: Arc<Mutex<Clients>>,
     surveyor: Arc<Surveyor>,
 }
@@ -36,10 +36,10 @@ const SURVEY_PATIENCE: Duration = Duration::from_secs(4);
 /// A client that nobody used for so long is closed.
 const MAX_IDLE: Duration = Duration::from_mins(1);
 
-impl Groups {
-    pub(super) fn new(place: &Place) -> Self {
-        let surveyor = Arc::new(Surveyor::new(place));
-        Self { place: place.clone(), clients: Arc::default(), surveyor }
+impl KafkaGroups {
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        let surveyor = Arc::new(Surveyor::new(cluster));
+        Self { cluster: cluster.clone(), clients: Arc::default(), surveyor }
     }
 
     /// How far a group is in all partitions of the topics that pass the filter.
@@ -68,7 +68,7 @@ impl Groups {
     /// How far several groups are.
     pub(super) async fn survey(&self, groups: &[(String, TopicFilter)]) -> Survey {
         let (surveyor, asked) = (Arc::clone(&self.surveyor), groups.to_vec());
-        let looked = soon(spawn_blocking(move || surveyor.look(&asked)), &self.place).await;
+        let looked = soon(spawn_blocking(move || surveyor.look(&asked)), &self.cluster).await;
         let seen = match looked {
             Ok(seen) => Arc::new(seen),
             Err(error) => {
@@ -77,10 +77,10 @@ impl Groups {
             }
         };
         let asked = groups.iter().enumerate().map(|(at, (group, _))| {
-            let (place, group) = (self.place.clone(), group.clone());
+            let (cluster, group) = (self.cluster.clone(), group.clone());
             let (clients, seen) = (Arc::clone(&self.clients), Arc::clone(&seen));
             spawn_blocking(move || {
-                seen.progress(at, |of| open(&place, &group, &clients)?.committed(of))
+                seen.progress(at, |of| open(&cluster, &group, &clients)?.committed(of))
             })
         });
         // All at once, so that brokers that do not answer are waited for only once.
@@ -89,7 +89,7 @@ impl Groups {
         let mut groups = Vec::with_capacity(asked.len());
         for one in asked {
             let left = deadline.saturating_duration_since(Instant::now());
-            groups.push(within(left, one, &self.place).await);
+            groups.push(within(left, one, &self.cluster).await);
         }
         Survey { groups, topics: seen.topics }
     }
@@ -130,7 +130,7 @@ impl Groups {
 
     /// Sets a group that has no members.
     pub(super) async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
-        control::make_topic(&self.place).await?;
+        control::make_topic(&self.cluster).await?;
         let resets = resets.to_vec();
         self.ask(group, move |offsets| reset(offsets, &resets)).await
     }
@@ -140,14 +140,14 @@ impl Groups {
         group: &str,
         question: impl FnOnce(&Offsets) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (place, group) = (self.place.clone(), group.to_owned());
+        let (cluster, group) = (self.cluster.clone(), group.to_owned());
         let clients = Arc::clone(&self.clients);
-        let asked = spawn_blocking(move || question(&*open(&place, &group, &clients)?)).await;
+        let asked = spawn_blocking(move || question(&*open(&cluster, &group, &clients)?)).await;
         asked.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 }
 
-impl Drop for Groups {
+impl Drop for KafkaGroups {
     /// Closing a client takes a while, and nobody waits for it.
     fn drop(&mut self) {
         let (clients, surveyor) = (Arc::clone(&self.clients), Arc::clone(&self.surveyor));
@@ -159,29 +159,33 @@ impl Drop for Groups {
 }
 
 /// Waits for what blocks, for as long as a survey may take.
-async fn soon<T>(asked: JoinHandle<Result<T>>, place: &Place) -> Result<T> {
-    within(SURVEY_PATIENCE, asked, place).await
+async fn soon<T>(asked: JoinHandle<Result<T>>, cluster: &Cluster) -> Result<T> {
+    within(SURVEY_PATIENCE, asked, cluster).await
 }
 
-async fn within<T>(patience: Duration, asked: JoinHandle<Result<T>>, place: &Place) -> Result<T> {
+async fn within<T>(
+    patience: Duration,
+    asked: JoinHandle<Result<T>>,
+    cluster: &Cluster,
+) -> Result<T> {
     match timeout(patience, asked).await {
         Ok(answer) => answer.map_err(|panic| Error::Internal(panic.to_string()))?,
         Err(_) => Err(Error::Unavailable {
-            address: place.config.address.clone(),
+            address: cluster.config.address.clone(),
             reason: format!("no answer for {} s", SURVEY_PATIENCE.as_secs()),
         }),
     }
 }
 
 /// The client of a group; blocks.
-fn open(place: &Place, group: &str, clients: &Mutex<Clients>) -> Result<Arc<Offsets>> {
+fn open(cluster: &Cluster, group: &str, clients: &Mutex<Clients>) -> Result<Arc<Offsets>> {
     if let Some((used, client)) = lock(clients).get_mut(group) {
         *used = Instant::now();
         return Ok(Arc::clone(client));
     }
     // What the brokers have against us is told here at once; later calls would wait for an answer.
-    client::reach(place)?;
-    let client = Arc::new(Offsets::open(place, group)?);
+    client::reach(cluster)?;
+    let client = Arc::new(Offsets::open(cluster, group)?);
     let idle: Vec<_> = {
         let mut clients = lock(clients);
         clients.insert(group.to_owned(), (Instant::now(), Arc::clone(&client)));
@@ -203,7 +207,7 @@ fn reset(offsets: &Offsets, resets: &[Reset]) -> Result<()> {
     if offsets.is_active()? {
         return Err(Error::GroupActive { group: group.clone() });
     }
-    let known = control::read(&offsets.place, group)?;
+    let known = control::read(&offsets.cluster, group)?;
     let mut by_topic: BTreeMap<&str, BTreeMap<u32, u64>> = BTreeMap::new();
     for Reset { partition, to, .. } in resets {
         by_topic.entry(&partition.topic).or_default().insert(partition.number, *to);
@@ -228,5 +232,5 @@ fn reset(offsets: &Offsets, resets: &[Reset]) -> Result<()> {
         changes.topic(group, &topic.topic, &begun);
     }
     offsets.commit(&commits)?;
-    control::write(&offsets.place, &changes)
+    control::write(&offsets.cluster, &changes)
 }

@@ -9,7 +9,7 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    ADMIN_TIMEOUT, Place, admin,
+    ADMIN_TIMEOUT, Cluster, admin,
     client::Voice,
     control::{self, Changes},
 };
@@ -19,22 +19,22 @@ use crate::{Error, KnownGroup, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All groups under the prefix.
-pub(super) async fn list(place: &Place) -> Result<Vec<KnownGroup>> {
-    let place = place.clone();
-    let listed = spawn_blocking(move || list_now(&place)).await;
+pub(super) async fn list(cluster: &Cluster) -> Result<Vec<KnownGroup>> {
+    let cluster = cluster.clone();
+    let listed = spawn_blocking(move || list_now(&cluster)).await;
     listed.map_err(|panic| Error::Internal(panic.to_string()))?
 }
 
-fn list_now(place: &Place) -> Result<Vec<KnownGroup>> {
+fn list_now(cluster: &Cluster) -> Result<Vec<KnownGroup>> {
     let voice = Voice::default();
-    let failed = |error| place.error("cannot list the groups", &error, &voice);
-    let mut config = place.client("dbevent-groups");
+    let failed = |error| cluster.error("cannot list the groups", &error, &voice);
+    let mut config = cluster.client("dbevent-groups");
     // The library wants a name, and joins no group.
-    config.set("group.id", format!("{}.look", place.prefix));
+    config.set("group.id", format!("{}.look", cluster.prefix));
     let consumer: BaseConsumer<Voice> =
         BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
     let listed = consumer.fetch_group_list(None, PATIENCE).map_err(failed)?;
-    let own = format!("{}.", place.prefix);
+    let own = format!("{}.", cluster.prefix);
     let groups = listed.groups().iter().filter(|group| group.name().starts_with(&own));
     Ok(groups.map(known).collect())
 }
@@ -53,12 +53,12 @@ fn known(group: &GroupInfo) -> KnownGroup {
 }
 
 /// Removes a group that has no members, and what is written down of it.
-pub(super) async fn forget(place: &Place, group: &str) -> Result<()> {
-    let admin = admin::client(place)?;
+pub(super) async fn forget(cluster: &Cluster, group: &str) -> Result<()> {
+    let admin = admin::client(cluster)?;
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let deleted = admin.delete_groups(&[group], &options).await;
     let doing = format!("cannot delete the group {group}");
-    let failed = |error| place.error(&doing, &error, &Voice::default());
+    let failed = |error| cluster.error(&doing, &error, &Voice::default());
     match deleted.map_err(failed)?.into_iter().next() {
         Some(Err((_, Code::NonEmptyGroup))) => {
             return Err(Error::GroupActive { group: group.to_owned() });
@@ -69,15 +69,15 @@ pub(super) async fn forget(place: &Place, group: &str) -> Result<()> {
         Some(Err((_, code))) => return Err(failed(rdkafka::error::KafkaError::AdminOp(code))),
         Some(Ok(_)) | None => {}
     }
-    let (place, group) = (place.clone(), group.to_owned());
+    let (cluster, group) = (cluster.clone(), group.to_owned());
     let forgotten = spawn_blocking(move || {
-        let known = control::read(&place, &group)?;
+        let known = control::read(&cluster, &group)?;
         let mut changes = Changes::default();
         for topic in known.topics.keys() {
             changes.forget(&group, topic);
         }
         changes.forget_group(&group);
-        control::write(&place, &changes)
+        control::write(&cluster, &changes)
     });
     forgotten.await.map_err(|panic| Error::Internal(panic.to_string()))?
 }

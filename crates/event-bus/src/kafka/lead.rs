@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Place,
+    Cluster,
     client::{self, Voice},
     scan,
 };
@@ -48,27 +48,27 @@ const LOST_PATIENCE: Duration = Duration::from_millis(500);
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A place in the group; leading, or waiting for it. Dropping it leaves soon, and waits for nobody.
-pub(super) struct Lead {
-    state: watch::Receiver<State>,
+pub(super) struct Candidacy {
+    state: watch::Receiver<ElectionState>,
     leave: CancellationToken,
 }
 
 #[derive(Clone, Debug)]
-enum State {
+enum ElectionState {
     Waiting,
     Leading,
     Over(Error),
 }
 
-impl Lead {
+impl Candidacy {
     /// Joins the group of `name`, on its checkpoint's topic, and says from then on whether the
     /// brokers are heard of.
-    pub(super) fn join(place: &Place, name: &str, standing: &Standing) -> Result<Self> {
-        let (report, state) = watch::channel(State::Waiting);
+    pub(super) fn join(cluster: &Cluster, name: &str, standing: &Standing) -> Result<Self> {
+        let (report, state) = watch::channel(ElectionState::Waiting);
         let voice = Voice::default();
-        let mut config = place.client(name);
+        let mut config = cluster.client(name);
         config
-            .set("group.id", place.producer_id(name))
+            .set("group.id", cluster.producer_id(name))
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
             .set("heartbeat.interval.ms", HEARTBEAT_MS)
             .set("partition.assignment.strategy", "cooperative-sticky")
@@ -77,19 +77,19 @@ impl Lead {
             .set("auto.offset.reset", "latest")
             .set("allow.auto.create.topics", "false")
             .set("statistics.interval.ms", STATISTICS_MS);
-        let context = Member {
+        let context = StandByCallbacks {
             name: name.to_owned(),
             voice: voice.clone(),
             report,
             standing: standing.clone(),
             answers: AtomicU64::new(0),
         };
-        let failed = |error| place.error("cannot join the group of stand-bys", &error, &voice);
+        let failed = |error| cluster.error("cannot join the group of stand-bys", &error, &voice);
         let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(failed)?;
-        consumer.subscribe(&[&place.checkpoint_topic(name)]).map_err(failed)?;
-        let (leave, place) = (CancellationToken::new(), place.clone());
+        consumer.subscribe(&[&cluster.checkpoint_topic(name)]).map_err(failed)?;
+        let (leave, cluster) = (CancellationToken::new(), cluster.clone());
         let left = leave.clone();
-        let stay = move || stay(&consumer, &place, &left);
+        let stay = move || stay(&consumer, &cluster, &left);
         let spawned = thread::Builder::new().name("lead".to_owned()).spawn(stay);
         spawned.map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
         Ok(Self { state, leave })
@@ -97,10 +97,10 @@ impl Lead {
 
     /// Waits until we lead.
     pub(super) async fn won(&mut self) -> Result<()> {
-        let decided = self.state.wait_for(|state| !matches!(state, State::Waiting)).await;
+        let decided = self.state.wait_for(|state| !matches!(state, ElectionState::Waiting)).await;
         match decided.as_deref() {
-            Ok(State::Over(error)) => Err(error.clone()),
-            Ok(State::Waiting | State::Leading) => Ok(()),
+            Ok(ElectionState::Over(error)) => Err(error.clone()),
+            Ok(ElectionState::Waiting | ElectionState::Leading) => Ok(()),
             Err(_) => Err(Error::Internal("the thread that keeps the lead has failed".to_owned())),
         }
     }
@@ -118,33 +118,33 @@ impl Lead {
     /// That we do not lead any more, if the brokers say so within moments.
     pub(super) async fn lost(&self) -> Option<Error> {
         let mut state = self.state.clone();
-        let over = state.wait_for(|state| matches!(state, State::Over(_)));
+        let over = state.wait_for(|state| matches!(state, ElectionState::Over(_)));
         match tokio::time::timeout(LOST_PATIENCE, over).await.ok()?.as_deref() {
-            Ok(State::Over(error)) => Some(error.clone()),
-            Ok(State::Waiting | State::Leading) | Err(_) => None,
+            Ok(ElectionState::Over(error)) => Some(error.clone()),
+            Ok(ElectionState::Waiting | ElectionState::Leading) | Err(_) => None,
         }
     }
 
     /// Whether we still lead, as far as the brokers have told us.
     pub(super) fn check(&self) -> Result<()> {
         match &*self.state.borrow() {
-            State::Over(error) => Err(error.clone()),
-            State::Waiting | State::Leading => Ok(()),
+            ElectionState::Over(error) => Err(error.clone()),
+            ElectionState::Waiting | ElectionState::Leading => Ok(()),
         }
     }
 }
 
-impl Drop for Lead {
+impl Drop for Candidacy {
     fn drop(&mut self) {
         self.leave.cancel();
     }
 }
 
 /// Waits until we lead where there are no stand-bys: another leader is a mistake.
-pub(super) async fn won_alone(lead: &mut Lead, place: &Place, name: &str) -> Result<()> {
+pub(super) async fn won_alone(lead: &mut Candidacy, cluster: &Cluster, name: &str) -> Result<()> {
     let Ok(won) = tokio::time::timeout(ALONE_PATIENCE, lead.won()).await else {
         return Err(Error::Refused {
-            address: place.config.address.clone(),
+            address: cluster.config.address.clone(),
             reason: format!(
                 "another process runs with the name {name}, and with delivery = \"at-least-once\" \
                  there are no stand-bys: stop one, or use \"exactly-once\""
@@ -155,39 +155,39 @@ pub(super) async fn won_alone(lead: &mut Lead, place: &Place, name: &str) -> Res
 }
 
 /// Keeps the place until it is lost or given up. Dropping the consumer then leaves the group.
-fn stay(consumer: &BaseConsumer<Member>, place: &Place, left: &CancellationToken) {
+fn stay(consumer: &BaseConsumer<StandByCallbacks>, cluster: &Cluster, left: &CancellationToken) {
     let member = consumer.context();
-    let doing = format!("cannot join the group {} of stand-bys", place.producer_id(&member.name));
-    while !left.is_cancelled() && !matches!(*member.report.borrow(), State::Over(_)) {
+    let doing = format!("cannot join the group {} of stand-bys", cluster.producer_id(&member.name));
+    while !left.is_cancelled() && !matches!(*member.report.borrow(), ElectionState::Over(_)) {
         let polled = consumer.poll(POLL);
-        let refused = |error| client::refusal(&doing, error, &place.config.address);
+        let refused = |error| client::refusal(&doing, error, &cluster.config.address);
         if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = &polled {
-            member.over(place.error("lost the place among the stand-bys", error, &member.voice));
+            member.over(cluster.error("lost the place among the stand-bys", error, &member.voice));
         } else if let Some(refusal) = polled.as_ref().and_then(|one| refused(one.as_ref().err()?)) {
             member.over(refusal);
-        } else if let Some(refusal) = member.voice.refusal(&place.config.address) {
+        } else if let Some(refusal) = member.voice.refusal(&cluster.config.address) {
             member.over(refusal);
         }
     }
 }
 
 /// Hears what the group decides.
-struct Member {
+struct StandByCallbacks {
     name: String,
     voice: Voice,
-    report: watch::Sender<State>,
+    report: watch::Sender<ElectionState>,
     standing: Standing,
     /// How many answers of brokers came until now.
     answers: AtomicU64,
 }
 
-impl Member {
+impl StandByCallbacks {
     fn over(&self, error: Error) {
-        self.report.send_replace(State::Over(error));
+        self.report.send_replace(ElectionState::Over(error));
     }
 }
 
-impl ClientContext for Member {
+impl ClientContext for StandByCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.voice.log(level, facility, message);
     }
@@ -205,7 +205,7 @@ impl ClientContext for Member {
     }
 }
 
-impl ConsumerContext for Member {
+impl ConsumerContext for StandByCallbacks {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(partitions) if partitions.count() > 0 => {
@@ -213,7 +213,7 @@ impl ConsumerContext for Member {
                 if let Err(error) = consumer.pause(partitions) {
                     tracing::debug!(%error, "the checkpoint's topic is read in vain");
                 }
-                self.report.send_replace(State::Leading);
+                self.report.send_replace(ElectionState::Leading);
             }
             Rebalance::Revoke(partitions) if partitions.count() > 0 => {
                 self.over(Error::Fenced(self.name.clone()));

@@ -20,13 +20,13 @@ pub(super) struct Looks {
     last: Option<Instant>,
     /// None: now.
     next: Option<Instant>,
-    seen: Seen,
-    told: Option<Told>,
+    seen: TopicsSeen,
+    told: Option<SeenByOthers>,
 }
 
 /// What somebody else has seen.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct SeenByOthers {
     /// Stands for the topics.
     topics: u64,
     since: Instant,
@@ -35,7 +35,7 @@ struct Told {
 
 /// What was found at a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum TopicsSeen {
     /// Topics, and perhaps nobody is given some of their partitions.
     #[default]
     Open,
@@ -50,9 +50,9 @@ impl Looks {
         self.next.is_none_or(|next| now >= next)
     }
 
-    pub(super) fn looked(&mut self, seen: Seen, now: Instant) {
+    pub(super) fn looked(&mut self, seen: TopicsSeen, now: Instant) {
         (self.last, self.seen) = (Some(now), seen);
-        self.next = Some(now + if seen == Seen::Settled { EVERY } else { FIRST_EVERY });
+        self.next = Some(now + if seen == TopicsSeen::Settled { EVERY } else { FIRST_EVERY });
         self.trust(now);
     }
 
@@ -66,7 +66,7 @@ impl Looks {
         match &mut self.told {
             Some(told) if told.topics == topics => told.last = now,
             _ => {
-                self.told = Some(Told { topics, since: now, last: now });
+                self.told = Some(SeenByOthers { topics, since: now, last: now });
                 self.next = None;
             }
         }
@@ -78,7 +78,7 @@ impl Looks {
         let (Some(told), Some(last), Some(next)) = (self.told, self.last, self.next) else {
             return;
         };
-        if self.seen != Seen::Open
+        if self.seen != TopicsSeen::Open
             && last >= told.since + NEWS_TIME
             && now < told.last + TOLD_PATIENCE
         {
@@ -96,22 +96,22 @@ mod tests {
         let (mut looks, began) = (Looks::default(), Instant::now());
         let at = |seconds| began + Duration::from_secs(seconds);
         assert!(looks.are_due(at(0)));
-        looks.looked(Seen::Open, at(0));
+        looks.looked(TopicsSeen::Open, at(0));
         assert!(looks.are_due(at(1)), "not all is given to somebody");
-        looks.looked(Seen::Settled, at(1));
+        looks.looked(TopicsSeen::Settled, at(1));
         assert!(!looks.are_due(at(5)) && looks.are_due(at(6)));
         looks.told(7, at(2));
         assert!(looks.are_due(at(2)), "it may be new");
-        looks.looked(Seen::Settled, at(2));
+        looks.looked(TopicsSeen::Settled, at(2));
         looks.told(7, at(6));
         assert!(looks.are_due(at(7)), "this broker may not have heard of it before");
-        looks.looked(Seen::Settled, at(12));
+        looks.looked(TopicsSeen::Settled, at(12));
         for second in (12..312).step_by(5) {
             looks.told(7, at(second));
             assert!(!looks.are_due(at(second)));
         }
         assert!(looks.are_due(at(312)), "now and then it looks itself");
-        looks.looked(Seen::Settled, at(312));
+        looks.looked(TopicsSeen::Settled, at(312));
         looks.told(7, at(313));
         assert!(!looks.are_due(at(332)) && looks.are_due(at(333)), "nobody says so any more");
         looks.told(8, at(320));
@@ -121,14 +121,14 @@ mod tests {
     #[test]
     fn trouble_and_partitions_that_nobody_has_are_looked_at_soon() {
         let (mut looks, now) = (Looks::default(), Instant::now());
-        looks.looked(Seen::Settled, now);
+        looks.looked(TopicsSeen::Settled, now);
         looks.soon(now);
         assert!(looks.are_due(now + FIRST_EVERY));
         looks.told(7, now);
-        looks.looked(Seen::Open, now);
+        looks.looked(TopicsSeen::Open, now);
         looks.told(7, now + NEWS_TIME);
         assert!(looks.are_due(now + NEWS_TIME));
-        looks.looked(Seen::Nothing, now + NEWS_TIME);
+        looks.looked(TopicsSeen::Nothing, now + NEWS_TIME);
         looks.told(7, now + NEWS_TIME);
         assert!(!looks.are_due(now + NEWS_TIME + TOLD_PATIENCE / 2));
     }

@@ -21,10 +21,10 @@ use rdkafka::{
 };
 
 use super::{
-    begin::{self, Entry},
+    begin::{self, PartitionStart},
     client::{self, Voice},
-    desk::{Desk, Out, Taken},
-    looks::{Looks, Seen},
+    desk::{Desk, Out, RecordFate},
+    looks::{Looks, TopicsSeen},
     offsets::{self, Offsets, number},
     scan,
     topic_id::Described,
@@ -56,7 +56,7 @@ pub(super) enum Command {
 
 /// What a member has joined its group for.
 #[derive(Default)]
-struct Joined {
+struct JoinedTopics {
     topics: Vec<String>,
     /// That each of their partitions is given to some member need not be looked after.
     is_settled: bool,
@@ -65,14 +65,14 @@ struct Joined {
 }
 
 /// What the library calls back.
-pub(super) struct Member {
+pub(super) struct MemberCallbacks {
     pub(super) wanted: Subscription,
     pub(super) offsets: Offsets,
     pub(super) desk: Desk,
     pub(super) voice: Voice,
 }
 
-impl ClientContext for Member {
+impl ClientContext for MemberCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.desk.lock().events += 1;
         self.voice.log(level, facility, message);
@@ -91,9 +91,9 @@ impl ClientContext for Member {
     }
 }
 
-impl Member {
+impl MemberCallbacks {
     /// Looks which topics there are now, and whether those that we read are still the same.
-    fn look(&self, consumer: &BaseConsumer<Self>, joined: &mut Joined) -> Result<Seen> {
+    fn look(&self, consumer: &BaseConsumer<Self>, joined: &mut JoinedTopics) -> Result<TopicsSeen> {
         // Asked by the member itself: so the library notices topics that have grown.
         let listed = consumer.fetch_metadata(None, LIST_PATIENCE);
         let topics = self.offsets.topics_of(&self.wanted.topics, listed)?;
@@ -109,7 +109,7 @@ impl Member {
             // The broker that was asked had not heard of it yet: joins again with the next look.
             consumer.unsubscribe();
             joined.topics.clear();
-            return Ok(Seen::Open);
+            return Ok(TopicsSeen::Open);
         }
         if names == joined.topics {
             self.claim(consumer, &topics, joined)?;
@@ -119,9 +119,9 @@ impl Member {
             joined.topics = names;
         }
         Ok(match (topics.is_empty(), joined.is_settled) {
-            (true, _) => Seen::Nothing,
-            (false, true) => Seen::Settled,
-            (false, false) => Seen::Open,
+            (true, _) => TopicsSeen::Nothing,
+            (false, true) => TopicsSeen::Settled,
+            (false, false) => TopicsSeen::Open,
         })
     }
 
@@ -135,7 +135,7 @@ impl Member {
         &self,
         consumer: &BaseConsumer<Self>,
         topics: &[Described],
-        joined: &mut Joined,
+        joined: &mut JoinedTopics,
     ) -> Result<()> {
         if joined.is_settled || topics.is_empty() {
             return Ok(());
@@ -164,7 +164,7 @@ impl Member {
         }
         let list: Vec<&str> = topics.iter().map(String::as_str).collect();
         let done = consumer.subscribe(&list);
-        done.map_err(|error| self.offsets.place.error("cannot join", &error, &self.voice))
+        done.map_err(|error| self.offsets.cluster.error("cannot join", &error, &self.voice))
     }
 
     /// Another process took our place in the group.
@@ -179,7 +179,7 @@ impl Member {
     /// What an error from `poll` means, where it means anything.
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let Some(code) = error.rdkafka_error_code() else { return Ok(()) };
-        let address = &self.offsets.place.config.address;
+        let address = &self.offsets.cluster.config.address;
         match code {
             Code::FencedInstanceId => Err(self.fenced()),
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
@@ -187,7 +187,7 @@ impl Member {
                 Ok(())
             }
             Code::AllBrokersDown => {
-                Err(self.offsets.place.error("cannot read", error, &self.voice))
+                Err(self.offsets.cluster.error("cannot read", error, &self.voice))
             }
             // The library does not say which.
             Code::TopicAuthorizationFailed => {
@@ -216,8 +216,9 @@ impl Member {
         let names: Vec<&str> = ids.keys().copied().collect();
         let there = self.offsets.describe(&names)?;
         let gone = begin::verify(&self.wanted.group, &ids, &there)?;
-        let is_there = |entry: &Entry| !gone.contains(&&*entry.partition.topic);
-        let entries: Vec<Entry> = entries.iter().filter(|entry| is_there(entry)).cloned().collect();
+        let is_there = |entry: &PartitionStart| !gone.contains(&&*entry.partition.topic);
+        let entries: Vec<PartitionStart> =
+            entries.iter().filter(|entry| is_there(entry)).cloned().collect();
         let firsts = begin::check(&self.offsets, &entries)?;
         let partitions = entries.into_iter().map(|entry| entry.partition).zip(firsts);
         let mut desk = self.desk.lock();
@@ -240,14 +241,17 @@ impl Member {
         }
         let done = consumer.incremental_unassign(&list);
         let done = done.and_then(|()| consumer.incremental_assign(&list));
-        done.map_err(|error| self.offsets.place.error("cannot read on", &error, &self.voice))
+        done.map_err(|error| self.offsets.cluster.error("cannot read on", &error, &self.voice))
     }
 }
 
 /// Reads until the consumer is gone, or nothing can be read any more.
-pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receiver<Command>) {
+pub(super) fn run(
+    consumer: &Arc<BaseConsumer<MemberCallbacks>>,
+    commands: &mpsc::Receiver<Command>,
+) {
     let member = Arc::clone(consumer.context());
-    let (mut joined, mut looks) = (Joined::default(), Looks::default());
+    let (mut joined, mut looks) = (JoinedTopics::default(), Looks::default());
     let mut next_explain = Instant::now();
     while !member.desk.is_deserted() {
         match commands.try_recv() {
@@ -268,7 +272,7 @@ pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receive
         }
         if looks.are_due(Instant::now()) {
             let looked = member.look(consumer, &mut joined);
-            let seen = *looked.as_ref().unwrap_or(&Seen::Open);
+            let seen = *looked.as_ref().unwrap_or(&TopicsSeen::Open);
             match looked {
                 Ok(_) => member.desk.lock().well(),
                 Err(_) => note(&member, looked.map(drop)),
@@ -282,7 +286,7 @@ pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receive
             note(&member, member.explain(consumer));
             next_explain = Instant::now() + EXPLAIN_EVERY;
         }
-        if let Some(refusal) = member.voice.refusal(&member.offsets.place.config.address) {
+        if let Some(refusal) = member.voice.refusal(&member.offsets.cluster.config.address) {
             note(&member, Err(refusal));
         }
         if !member.desk.flush() {
@@ -296,7 +300,7 @@ pub(super) fn run(consumer: &Arc<BaseConsumer<Member>>, commands: &mpsc::Receive
 }
 
 /// Polls until something is there, and then for all that is there too.
-fn fill(consumer: &BaseConsumer<Member>, member: &Member) {
+fn fill(consumer: &BaseConsumer<MemberCallbacks>, member: &MemberCallbacks) {
     let mut wait = POLL;
     loop {
         let before = member.desk.lock().events;
@@ -306,9 +310,9 @@ fn fill(consumer: &BaseConsumer<Member>, member: &Member) {
             Some(Ok(message)) => {
                 let taken = member.desk.lock().take(&message);
                 match taken {
-                    Taken::More => continue,
-                    Taken::Full => {}
-                    Taken::Another(partition) => {
+                    RecordFate::More => continue,
+                    RecordFate::Full => {}
+                    RecordFate::Another(partition) => {
                         let group = member.wanted.group.clone();
                         note(member, Err(Error::Truncated { group, partition }));
                     }
@@ -330,19 +334,19 @@ fn fill(consumer: &BaseConsumer<Member>, member: &Member) {
 }
 
 /// Tells the consumer of what went wrong; what does not pass by itself is the end.
-fn note(member: &Member, result: Result<()>) {
+fn note(member: &MemberCallbacks, result: Result<()>) {
     let Err(error) = result else { return };
     let mut desk = member.desk.lock();
     if error.is_transient() { desk.put(Out::Trouble(error)) } else { desk.fail(error) }
 }
 
-fn pause(consumer: &BaseConsumer<Member>, partitions: &[Partition]) {
+fn pause(consumer: &BaseConsumer<MemberCallbacks>, partitions: &[Partition]) {
     let mut desk = consumer.context().desk.lock();
     desk.pause(partitions);
     steered(consumer.pause(&listed(partitions)), partitions);
 }
 
-fn resume(consumer: &BaseConsumer<Member>, partitions: &[Partition]) {
+fn resume(consumer: &BaseConsumer<MemberCallbacks>, partitions: &[Partition]) {
     let mut desk = consumer.context().desk.lock();
     desk.resume(partitions);
     steered(consumer.resume(&listed(partitions)), partitions);

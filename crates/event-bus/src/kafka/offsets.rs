@@ -16,7 +16,7 @@ use rdkafka::{
 };
 
 use super::{
-    Place, assignment,
+    Cluster, assignment,
     client::{self, Voice},
     topic_id::{self, Described},
 };
@@ -31,7 +31,7 @@ const LATEST: i64 = -1;
 
 /// A client of one group. Every call blocks until the brokers have answered.
 pub(super) struct Offsets {
-    pub(super) place: Place,
+    pub(super) cluster: Cluster,
     pub(super) group: String,
     consumer: BaseConsumer<Voice>,
     voice: Voice,
@@ -90,32 +90,33 @@ impl Note {
 pub(super) type Commits<'a> = &'a [(Partition, u64, Note)];
 
 impl Offsets {
-    pub(super) fn open(place: &Place, group: &str) -> Result<Self> {
-        Self::open_with(place, group, Isolation::Committed)
+    pub(super) fn open(cluster: &Cluster, group: &str) -> Result<Self> {
+        Self::open_with(cluster, group, Isolation::Committed)
     }
 
-    pub(super) fn open_with(place: &Place, group: &str, isolation: Isolation) -> Result<Self> {
+    pub(super) fn open_with(cluster: &Cluster, group: &str, isolation: Isolation) -> Result<Self> {
         let isolation = match isolation {
             Isolation::Committed => "read_committed",
             Isolation::All => "read_uncommitted",
         };
         let voice = Voice::default();
-        let mut config = place.client(&format!("{group}-offsets"));
+        let mut config = cluster.client(&format!("{group}-offsets"));
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("isolation.level", isolation)
             .set("allow.auto.create.topics", "false");
         let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())
-            .map_err(|error| place.error("cannot reach the brokers", &error, &voice))?;
-        Ok(Self { place: place.clone(), group: group.to_owned(), consumer, voice })
+            .map_err(|error| cluster.error("cannot reach the brokers", &error, &voice))?;
+        Ok(Self { cluster: cluster.clone(), group: group.to_owned(), consumer, voice })
     }
 
     /// All tables' topics that the brokers show, with who leads their partitions, in order.
     pub(super) fn list(&self) -> Result<BTreeMap<String, Vec<i32>>> {
         let metadata = self.consumer.fetch_metadata(None, PATIENCE);
         let metadata = self.told("cannot list the topics", metadata)?;
-        let tables = metadata.topics().iter().filter(|one| is_data(one.name(), &self.place.prefix));
+        let tables =
+            metadata.topics().iter().filter(|one| is_data(one.name(), &self.cluster.prefix));
         let leaders = |topic: &MetadataTopic| {
             let mut partitions: Vec<(i32, i32)> =
                 topic.partitions().iter().map(|one| (one.id(), one.leader())).collect();
@@ -144,7 +145,7 @@ impl Offsets {
         let mut names: Vec<&str> = names
             .filter(|name| passes(name))
             .chain(named.iter().map(String::as_str))
-            .filter(|name| is_data(name, &self.place.prefix))
+            .filter(|name| is_data(name, &self.cluster.prefix))
             .collect();
         names.sort_unstable();
         names.dedup();
@@ -270,7 +271,7 @@ impl Offsets {
         for _ in 0..MAX_EVENTS {
             let _ = self.consumer.poll(Duration::ZERO);
         }
-        answer.map_err(|error| self.place.error(doing, &error, &self.voice))
+        answer.map_err(|error| self.cluster.error(doing, &error, &self.voice))
     }
 
     fn list_of(&self, partitions: &[Partition], offset: Offset) -> Result<TopicPartitionList> {

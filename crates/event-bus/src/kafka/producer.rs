@@ -20,13 +20,13 @@ use rdkafka::{
 use tokio::task::block_in_place;
 
 use super::{
-    Guarantee, Place,
-    acks::{Acks, Goal, Refused},
-    checkpoint::{self, Saved},
+    Cluster, Guarantee,
+    acks::{Acks, Goal, RefusedRecord},
+    checkpoint::{self, SavedCheckpoint},
     client,
-    lead::Lead,
+    lead::Candidacy,
     partition,
-    topics::Topics,
+    topics::ProducerTopics,
 };
 use crate::{
     Batch, ChangedTopic, Checkpoint, CheckpointChange, Durability, Error, Producer, Record, Result,
@@ -71,22 +71,22 @@ const FORGET_POLL: Duration = Duration::from_micros(100);
 const FORGET_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(super) struct KafkaProducer {
-    place: Place,
+    cluster: Cluster,
     name: String,
     /// `None` only while it is dropped.
     client: Option<ThreadedProducer<Acks>>,
     acks: Acks,
-    lead: Lead,
-    topics: Topics,
+    lead: Candidacy,
+    topics: ProducerTopics,
     verified: Instant,
-    open: Open,
+    open: OpenTransaction,
     /// After an error, or a call that was dropped half-way, nothing more is written.
     failed: bool,
 }
 
 /// What was sent and is not committed.
 #[derive(Default)]
-struct Open {
+struct OpenTransaction {
     since: Option<Instant>,
     bytes: usize,
     checkpoint: Vec<CheckpointChange>,
@@ -94,21 +94,25 @@ struct Open {
 
 impl KafkaProducer {
     /// Takes over from whoever led before: none of them can write any more when it returns.
-    pub(super) async fn open(place: &Place, name: &str, lead: Lead) -> Result<(Self, Checkpoint)> {
+    pub(super) async fn open(
+        cluster: &Cluster,
+        name: &str,
+        lead: Candidacy,
+    ) -> Result<(Self, Checkpoint)> {
         let (client, acks, saved) = {
-            let (place, name) = (place.clone(), name.to_owned());
-            let opened = tokio::task::spawn_blocking(move || take_over(&place, &name));
+            let (cluster, name) = (cluster.clone(), name.to_owned());
+            let opened = tokio::task::spawn_blocking(move || take_over(&cluster, &name));
             opened.await.map_err(|panic| Error::Internal(panic.to_string()))??
         };
         let producer = Self {
-            place: place.clone(),
+            cluster: cluster.clone(),
             name: name.to_owned(),
             client: Some(client),
             acks,
             lead,
-            topics: Topics::new(place, &saved.own)?,
+            topics: ProducerTopics::new(cluster, &saved.own)?,
             verified: Instant::now(),
-            open: Open::default(),
+            open: OpenTransaction::default(),
             failed: false,
         };
         Ok((producer, saved.checkpoint))
@@ -141,7 +145,7 @@ impl KafkaProducer {
         if let Err(error) = block_in_place(|| self.finish()) {
             return Err(self.explain(error).await);
         }
-        self.open = Open::default();
+        self.open = OpenTransaction::default();
         self.failed = false;
         Ok(())
     }
@@ -219,7 +223,7 @@ impl KafkaProducer {
             // The checkpoint must not be there before what it covers.
             self.wait(Goal::All)?;
         }
-        let topic = self.place.checkpoint_topic(&self.name);
+        let topic = self.cluster.checkpoint_topic(&self.name);
         for (key, value) in std::mem::take(&mut self.open.checkpoint) {
             let mut record = BaseRecord::to(&topic).partition(0).key(key.as_bytes());
             record.payload = value.as_deref();
@@ -282,7 +286,7 @@ impl KafkaProducer {
         match refused.filter(|refused| refused.code == Code::MessageSizeTooLarge) {
             Some(refused) => {
                 let limit = self.topics.max_batch_bytes(&refused.topic).await;
-                too_large(&self.place, &refused, limit)
+                too_large(&self.cluster, &refused, limit)
             }
             // A leader that was asleep hears of it in many ways; that it was fenced is why.
             None if error.is_transient() => self.lead.lost().await.unwrap_or(error),
@@ -290,8 +294,8 @@ impl KafkaProducer {
         }
     }
 
-    fn refused(&self, refused: &Refused) -> Error {
-        let Refused { topic, code, .. } = refused;
+    fn refused(&self, refused: &RefusedRecord) -> Error {
+        let RefusedRecord { topic, code, .. } = refused;
         let doing = format!("cannot write to the topic {topic}");
         self.error(&doing, &KafkaError::MessageProduction(*code))
     }
@@ -312,13 +316,13 @@ impl KafkaProducer {
             ) => Error::Fenced(self.name.clone()),
             (_, Some((code, reason))) => {
                 let reason = format!("{doing}: {reason}");
-                client::meaning(code, reason, &self.place.config.address)
+                client::meaning(code, reason, &self.cluster.config.address)
             }
             (Some(Code::PurgeQueue | Code::PurgeInflight), None) => {
                 let reason = self.transaction_error();
-                self.place.error(doing, reason.as_ref().unwrap_or(error), &self.acks.voice)
+                self.cluster.error(doing, reason.as_ref().unwrap_or(error), &self.acks.voice)
             }
-            _ => self.place.error(doing, error, &self.acks.voice),
+            _ => self.cluster.error(doing, error, &self.acks.voice),
         }
     }
 
@@ -335,11 +339,11 @@ impl KafkaProducer {
     }
 
     fn is_transactional(&self) -> bool {
-        self.place.config.guarantee == Guarantee::ExactlyOnce
+        self.cluster.config.guarantee == Guarantee::ExactlyOnce
     }
 }
 
-impl Open {
+impl OpenTransaction {
     /// The last value of a key wins; what is changed last is written last.
     fn change(&mut self, changes: &[CheckpointChange]) {
         for (key, value) in changes {
@@ -398,9 +402,9 @@ impl Drop for KafkaProducer {
 
 /// What follows when a topic, of this limit if it is known, does not take what a record came in. A
 /// batch was too large, which later ones are not, unless the record was alone in it.
-fn too_large(place: &Place, refused: &Refused, limit: Option<usize>) -> Error {
-    let Refused { topic, bytes, .. } = refused;
-    let before = place.batch_bytes.load(Ordering::Relaxed);
+fn too_large(cluster: &Cluster, refused: &RefusedRecord, limit: Option<usize>) -> Error {
+    let RefusedRecord { topic, bytes, .. } = refused;
+    let before = cluster.batch_bytes.load(Ordering::Relaxed);
     if *bytes >= before {
         return Error::Rejected(format!(
             "the topic {topic} takes no record of {bytes} bytes: raise its max.message.bytes \
@@ -411,9 +415,9 @@ fn too_large(place: &Place, refused: &Refused, limit: Option<usize>) -> Error {
     // A batch that cannot be compressed becomes a little larger.
     let fitting = limit.map(|limit| limit - limit / 16).filter(|fitting| *fitting < before);
     let batch_bytes = fitting.unwrap_or(before / 2);
-    place.batch_bytes.store(batch_bytes, Ordering::Relaxed);
+    cluster.batch_bytes.store(batch_bytes, Ordering::Relaxed);
     Error::Unavailable {
-        address: place.config.address.clone(),
+        address: cluster.config.address.clone(),
         reason: format!(
             "the topic {topic} takes no batch of {before} bytes (max.message.bytes): from now on \
              batches have {batch_bytes} at most, which is slower; better raise it"
@@ -432,31 +436,34 @@ fn headers(record: &Record<'_>) -> Option<OwnedHeaders> {
 }
 
 /// Fences all earlier producers of the name, and reads what they left; blocks.
-fn take_over(place: &Place, name: &str) -> Result<(ThreadedProducer<Acks>, Acks, Saved)> {
+fn take_over(
+    cluster: &Cluster,
+    name: &str,
+) -> Result<(ThreadedProducer<Acks>, Acks, SavedCheckpoint)> {
     let acks = Acks::default();
-    let failed = |error| place.error("cannot open the producer", &error, &acks.voice);
-    let client = config(place, name);
+    let failed = |error| cluster.error("cannot open the producer", &error, &acks.voice);
+    let client = config(cluster, name);
     let client: ThreadedProducer<Acks> =
         ThreadedProducer::from_config_and_context(&client, acks.clone()).map_err(failed)?;
-    if place.config.guarantee == Guarantee::ExactlyOnce {
+    if cluster.config.guarantee == Guarantee::ExactlyOnce {
         let begun = client.init_transactions(TAKE_OVER_PATIENCE);
-        let doing = format!("cannot take the transactional id {}", place.producer_id(name));
-        begun.map_err(|error| place.error(&doing, &error, &acks.voice))?;
+        let doing = format!("cannot take the transactional id {}", cluster.producer_id(name));
+        begun.map_err(|error| cluster.error(&doing, &error, &acks.voice))?;
     }
-    Ok((client, acks, checkpoint::read(place, name)?))
+    Ok((client, acks, checkpoint::read(cluster, name)?))
 }
 
-fn config(place: &Place, name: &str) -> ClientConfig {
-    let record_bytes = place.max_record_bytes();
+fn config(cluster: &Cluster, name: &str) -> ClientConfig {
+    let record_bytes = cluster.max_record_bytes();
     let queued_kib = MAX_QUEUED_BYTES.max(record_bytes).div_ceil(1024).to_string();
     let record_bytes = record_bytes.to_string();
     let sizes =
         [("queue.buffering.max.kbytes", &*queued_kib), ("message.max.bytes", &*record_bytes)];
-    let mut client = place.client_with(name, &[DEFAULTS, &sizes].concat());
+    let mut client = cluster.client_with(name, &[DEFAULTS, &sizes].concat());
     client.set("acks", "all").set("enable.idempotence", "true");
-    client.set("batch.size", place.batch_bytes.load(Ordering::Relaxed).max(1).to_string());
-    if place.config.guarantee == Guarantee::ExactlyOnce {
-        client.set("transactional.id", place.producer_id(name));
+    client.set("batch.size", cluster.batch_bytes.load(Ordering::Relaxed).max(1).to_string());
+    if cluster.config.guarantee == Guarantee::ExactlyOnce {
+        client.set("transactional.id", cluster.producer_id(name));
     }
     client
 }

@@ -17,7 +17,7 @@ use service::{Backoff, BackoffConfig};
 use super::{
     begin,
     desk::Out,
-    member::{Member, STEP},
+    member::{MemberCallbacks, STEP},
     offsets::{self, number},
 };
 use crate::{Partition, Result};
@@ -28,7 +28,7 @@ const REVOKE_PATIENCE: Duration = Duration::from_secs(60);
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(2), factor: 2.0 };
 
-impl ConsumerContext for Member {
+impl ConsumerContext for MemberCallbacks {
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -45,7 +45,7 @@ impl ConsumerContext for Member {
     }
 }
 
-impl Member {
+impl MemberCallbacks {
     fn assign(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -77,7 +77,9 @@ impl Member {
                 desk.miss(partitions, &entries);
                 desk.assigned(entries);
             }
-            Err(error) => desk.fail(self.offsets.place.error("cannot assign", &error, &self.voice)),
+            Err(error) => {
+                desk.fail(self.offsets.cluster.error("cannot assign", &error, &self.voice))
+            }
         }
     }
 
@@ -86,7 +88,7 @@ impl Member {
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &[Partition],
-    ) -> Result<Vec<begin::Entry>> {
+    ) -> Result<Vec<begin::PartitionStart>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -95,7 +97,7 @@ impl Member {
             let commit = |commits: offsets::Commits<'_>| {
                 client_commit(consumer, commits).map_err(|error| {
                     let doing = offsets::saving(&self.wanted.group, commits);
-                    self.offsets.place.error(&doing, &error, &self.voice)
+                    self.offsets.cluster.error(&doing, &error, &self.voice)
                 })
             };
             match begin::entries(&self.offsets, partitions, commit) {
@@ -158,7 +160,7 @@ impl Member {
 }
 
 fn client_commit(
-    consumer: &BaseConsumer<Member>,
+    consumer: &BaseConsumer<MemberCallbacks>,
     commits: offsets::Commits<'_>,
 ) -> std::result::Result<(), KafkaError> {
     let list = offsets::commit_list(commits)?;

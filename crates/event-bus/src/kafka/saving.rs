@@ -13,7 +13,7 @@ use rdkafka::{
 
 use super::{
     client,
-    member::Member,
+    member::MemberCallbacks,
     offsets::{self, Commits, Note},
 };
 use crate::{Error, Partition, Result};
@@ -24,21 +24,22 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// Saves offsets for partitions that are ours since those terms; blocks.
 pub(super) fn commit(
-    member: &Weak<BaseConsumer<Member>>,
-    terms: &[(Partition, u64, u64)],
+    member: &Weak<BaseConsumer<MemberCallbacks>>,
+    generations: &[(Partition, u64, u64)],
     address: &str,
 ) -> Result<()> {
-    let Some((first, ..)) = terms.first() else { return Ok(()) };
+    let Some((first, ..)) = generations.first() else { return Ok(()) };
     let lost = |partition: &Partition| Error::PartitionLost(partition.clone());
     let Some(consumer) = member.upgrade() else { return Err(lost(first)) };
     let member = consumer.context();
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let note = |(partition, offset, term): &(Partition, u64, u64)| {
-            let note = member.desk.note(partition, *term).ok_or_else(|| lost(partition))?;
+        let note = |(partition, offset, generation): &(Partition, u64, u64)| {
+            let note = member.desk.note(partition, *generation).ok_or_else(|| lost(partition))?;
             Ok((partition.clone(), *offset, note))
         };
-        let commits: Vec<(Partition, u64, Note)> = terms.iter().map(note).collect::<Result<_>>()?;
+        let commits: Vec<(Partition, u64, Note)> =
+            generations.iter().map(note).collect::<Result<_>>()?;
         let mut refused = Vec::new();
         let Err(error) = save(&consumer, &commits, &mut refused) else {
             return unsaved(&refused, &member.wanted.group, address);
@@ -64,7 +65,7 @@ pub(super) fn commit(
 /// Commits, in halves where the brokers do not take some of it: the library gives one error for
 /// all partitions then, also where it saved the others.
 fn save(
-    consumer: &BaseConsumer<Member>,
+    consumer: &BaseConsumer<MemberCallbacks>,
     commits: Commits<'_>,
     refused: &mut Vec<(Partition, Code)>,
 ) -> std::result::Result<(), KafkaError> {

@@ -12,32 +12,32 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Statistics {
     #[serde(default)]
-    topics: HashMap<String, Topic>,
+    topics: HashMap<String, TopicStatistics>,
     #[serde(default)]
-    brokers: HashMap<String, Broker>,
+    brokers: HashMap<String, BrokerStatistics>,
 }
 
 #[derive(Deserialize)]
-struct Broker {
+struct BrokerStatistics {
     /// Answers that came from it.
     #[serde(default)]
     rx: u64,
 }
 
 #[derive(Deserialize)]
-struct Topic {
+struct TopicStatistics {
     #[serde(default)]
-    partitions: HashMap<String, Partition>,
+    partitions: HashMap<String, PartitionStatistics>,
 }
 
 #[derive(Deserialize)]
-struct Partition {
+struct PartitionStatistics {
     partition: i64,
     eof_offset: i64,
 }
 
 /// The end of a partition that the library came to.
-pub(super) struct End {
+pub(super) struct PartitionEnd {
     pub(super) topic: String,
     pub(super) number: u32,
     /// `None` for one that it did not come to since it began to read.
@@ -51,13 +51,13 @@ pub(super) fn answers(statistics: &[u8]) -> u64 {
 }
 
 /// The ends of partitions that the library came to.
-pub(super) fn ends(statistics: &[u8]) -> Vec<End> {
-    let of_topic = |(topic, partitions): (String, Topic)| {
+pub(super) fn ends(statistics: &[u8]) -> Vec<PartitionEnd> {
+    let of_topic = |(topic, partitions): (String, TopicStatistics)| {
         partitions.partitions.into_values().filter_map(move |partition| {
             // One is not a partition, but what has none yet.
             let number = u32::try_from(partition.partition).ok()?;
             let offset = u64::try_from(partition.eof_offset).ok();
-            Some(End { topic: topic.clone(), number, offset })
+            Some(PartitionEnd { topic: topic.clone(), number, offset })
         })
     };
     let topics = read(statistics).map(|read| read.topics).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Place, client, control,
+    Cluster, client, control,
     offsets::{Committed, Isolation, Offsets},
     topic_id::Described,
 };
@@ -21,19 +21,19 @@ const IDS_EVERY: Duration = Duration::from_secs(10);
 const MISS_EVERY: Duration = Duration::from_mins(1);
 
 /// The tables' topics, with the brokers that lead their partitions, in order.
-pub(super) type Topics = BTreeMap<String, Vec<i32>>;
+pub(super) type TopicLeaders = BTreeMap<String, Vec<i32>>;
 
 /// Looks at topics and ends for all groups.
 pub(super) struct Surveyor {
-    place: Place,
-    kept: Mutex<Kept>,
+    cluster: Cluster,
+    kept: Mutex<SurveyCache>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct SurveyCache {
     /// What reads up to open transactions, and what reads all.
     clients: Option<(Arc<Offsets>, Arc<Offsets>)>,
-    topics: Option<(Instant, Topics)>,
+    topics: Option<(Instant, TopicLeaders)>,
     /// Whether the first client lists them next.
     is_turn: bool,
     /// The topics that groups read, as they were when their ids were asked for, by name.
@@ -43,7 +43,7 @@ struct Kept {
 }
 
 /// What was seen at one moment.
-pub(super) struct Seen {
+pub(super) struct Surveyed {
     /// Of each group.
     partitions: Vec<Result<Vec<Partition>>>,
     ends: HashMap<Partition, (u64, u64)>,
@@ -52,12 +52,12 @@ pub(super) struct Seen {
 }
 
 impl Surveyor {
-    pub(super) fn new(place: &Place) -> Self {
-        Self { place: place.clone(), kept: Mutex::default() }
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        Self { cluster: cluster.clone(), kept: Mutex::default() }
     }
 
     /// Looks at all that these groups read; blocks.
-    pub(super) fn look(&self, groups: &[(String, TopicFilter)]) -> Result<Seen> {
+    pub(super) fn look(&self, groups: &[(String, TopicFilter)]) -> Result<Surveyed> {
         let (readable, all) = self.clients()?;
         let (topics, is_new) = self.topics((&readable, &all))?;
         let mut partitions = Vec::with_capacity(groups.len());
@@ -76,12 +76,13 @@ impl Surveyor {
             |name: &str| partitions.iter().flatten().flatten().any(|of| *of.topic == *name);
         let topics = match is_new {
             true => {
-                let read: Topics = topics.into_iter().filter(|(name, _)| is_read(name)).collect();
+                let read: TopicLeaders =
+                    topics.into_iter().filter(|(name, _)| is_read(name)).collect();
                 Some(self.fingerprint(&all, &read)?)
             }
             false => None,
         };
-        Ok(Seen { partitions, ends, topics })
+        Ok(Surveyed { partitions, ends, topics })
     }
 
     fn clients(&self) -> Result<(Arc<Offsets>, Arc<Offsets>)> {
@@ -89,17 +90,17 @@ impl Surveyor {
             return Ok((Arc::clone(readable), Arc::clone(all)));
         }
         // What the brokers have against us is told here at once; later calls wait for answers.
-        client::reach(&self.place)?;
+        client::reach(&self.cluster)?;
         // The library wants a name, and joins no group.
-        let name = control::topic_name(&self.place);
-        let open = |isolation| Offsets::open_with(&self.place, &name, isolation).map(Arc::new);
+        let name = control::topic_name(&self.cluster);
+        let open = |isolation| Offsets::open_with(&self.cluster, &name, isolation).map(Arc::new);
         let opened = (open(Isolation::Committed)?, open(Isolation::All)?);
         self.lock().clients = Some(opened.clone());
         Ok(opened)
     }
 
     /// The topics, and whether they were listed just now.
-    fn topics(&self, (one, other): (&Offsets, &Offsets)) -> Result<(Topics, bool)> {
+    fn topics(&self, (one, other): (&Offsets, &Offsets)) -> Result<(TopicLeaders, bool)> {
         if let Some((at, topics)) = &self.lock().topics
             && at.elapsed() < LIST_EVERY
         {
@@ -118,7 +119,7 @@ impl Surveyor {
 
     /// Stands for all topics that are read, with their ids, partitions, and who leads these: one
     /// that waits for a broker that hangs learns of another only if it asks.
-    fn fingerprint(&self, client: &Offsets, read: &Topics) -> Result<u64> {
+    fn fingerprint(&self, client: &Offsets, read: &TopicLeaders) -> Result<u64> {
         let is_as_before = self.lock().ids.as_ref().is_some_and(|(at, ids)| {
             let before = ids.iter().map(|(name, of)| (name, of.partitions as usize));
             let now = read.iter().map(|(name, leaders)| (name, leaders.len()));
@@ -143,7 +144,7 @@ impl Surveyor {
         &self,
         client: &Offsets,
         filter: &TopicFilter,
-        (topics, read): (&Topics, &mut Topics),
+        (topics, read): (&TopicLeaders, &mut TopicLeaders),
     ) -> Result<()> {
         let is_missed = |name: &String| {
             let missed = self.lock().missed.get(name).copied();
@@ -161,12 +162,12 @@ impl Surveyor {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, SurveyCache> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seen {
+impl Surveyed {
     /// How far the group at this place of the question is, by what it has committed.
     pub(super) fn progress(
         &self,
@@ -185,13 +186,13 @@ impl Seen {
     }
 }
 
-fn passing(topics: &Topics, filter: &TopicFilter) -> Topics {
+fn passing(topics: &TopicLeaders, filter: &TopicFilter) -> TopicLeaders {
     let passes = filter.matcher();
     let passing = topics.iter().filter(|(name, _)| passes(name));
     passing.map(|(name, leaders)| (name.clone(), leaders.clone())).collect()
 }
 
-fn of_topics(topics: &Topics) -> Vec<Partition> {
+fn of_topics(topics: &TopicLeaders) -> Vec<Partition> {
     let of_one = |(name, leaders): (&String, &Vec<i32>)| {
         let topic: Arc<str> = name.as_str().into();
         let count = u32::try_from(leaders.len()).unwrap_or(u32::MAX);

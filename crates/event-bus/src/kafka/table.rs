@@ -21,7 +21,7 @@ use rdkafka::{
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    Place,
+    Cluster,
     client::Voice,
     control::{self, Changes, TABLE_KEYS},
     topic_id,
@@ -50,12 +50,12 @@ const DOING: &str = "cannot read the control table";
 const MAX_TOLD: usize = 1000;
 
 /// Puts the entries and waits until they are durable.
-pub(super) async fn put(place: &Place, entries: &[ControlChange]) -> Result<()> {
-    control::make_topic(place).await?;
+pub(super) async fn put(cluster: &Cluster, entries: &[ControlChange]) -> Result<()> {
+    control::make_topic(cluster).await?;
     let mut changes = Changes::default();
     entries.iter().for_each(|entry| changes.entry(entry));
-    let place = place.clone();
-    let written = spawn_blocking(move || control::write(&place, &changes)).await;
+    let cluster = cluster.clone();
+    let written = spawn_blocking(move || control::write(&cluster, &changes)).await;
     written.map_err(|panic| Error::Internal(panic.to_string()))?
 }
 
@@ -67,11 +67,11 @@ pub(super) struct KafkaControl {
 }
 
 impl KafkaControl {
-    pub(super) async fn open(place: &Place) -> Result<Self> {
-        control::make_topic(place).await?;
+    pub(super) async fn open(cluster: &Cluster) -> Result<Self> {
+        control::make_topic(cluster).await?;
         let (send, inbox) = mpsc::channel(1);
-        let place = place.clone();
-        let opened = spawn_blocking(move || Reading::begin(&place, send)).await;
+        let cluster = cluster.clone();
+        let opened = spawn_blocking(move || TableReading::begin(&cluster, send)).await;
         opened.map_err(|panic| Error::Internal(panic.to_string()))??;
         Ok(Self { inbox, over: None })
     }
@@ -96,8 +96,8 @@ impl Control for KafkaControl {
 }
 
 /// The thread's side.
-struct Reading {
-    place: Place,
+struct TableReading {
+    cluster: Cluster,
     consumer: BaseConsumer<Voice>,
     voice: Voice,
     send: mpsc::Sender<Result<Vec<ControlChange>>>,
@@ -114,12 +114,13 @@ struct Reading {
     missing: u32,
 }
 
-impl Reading {
-    fn begin(place: &Place, send: mpsc::Sender<Result<Vec<ControlChange>>>) -> Result<()> {
+impl TableReading {
+    fn begin(cluster: &Cluster, send: mpsc::Sender<Result<Vec<ControlChange>>>) -> Result<()> {
         let voice = Voice::default();
-        let consumer = open(place, &voice).map_err(|error| place.error(DOING, &error, &voice))?;
+        let consumer =
+            open(cluster, &voice).map_err(|error| cluster.error(DOING, &error, &voice))?;
         let mut reading = Self {
-            place: place.clone(),
+            cluster: cluster.clone(),
             consumer,
             voice,
             send,
@@ -159,7 +160,7 @@ impl Reading {
                         | RDKafkaErrorCode::UnknownTopic
                         | RDKafkaErrorCode::UnknownPartition,
                     ) => self.deleted(),
-                    _ => self.place.error(DOING, &error, &self.voice),
+                    _ => self.cluster.error(DOING, &error, &self.voice),
                 };
                 return self.trouble(error);
             }
@@ -174,7 +175,7 @@ impl Reading {
                 }
             }
         }
-        match self.voice.refusal(&self.place.config.address) {
+        match self.voice.refusal(&self.cluster.config.address) {
             Some(refusal) => self.trouble(refusal),
             None => Some(()),
         }
@@ -183,7 +184,7 @@ impl Reading {
     /// Begins again where the topic is another one, and tells where there is none. The library does
     /// not notice either by itself: it waits behind the end of the one that was.
     fn verify(&mut self) -> Option<()> {
-        let topic = control::topic_name(&self.place);
+        let topic = control::topic_name(&self.cluster);
         // Brokers that are away are told of by what is read.
         let Ok(described) = topic_id::describe(self.consumer.client(), &[&topic]) else {
             return Some(());
@@ -205,19 +206,19 @@ impl Reading {
             topic,
             "the topic was deleted and made again: it is read from its beginning"
         );
-        match open(&self.place, &self.voice) {
+        match open(&self.cluster, &self.voice) {
             Ok(consumer) => {
                 self.consumer = consumer;
                 Some(())
             }
-            Err(error) => self.trouble(self.place.error(DOING, &error, &self.voice)),
+            Err(error) => self.trouble(self.cluster.error(DOING, &error, &self.voice)),
         }
     }
 
     fn deleted(&self) -> Error {
-        let topic = control::topic_name(&self.place);
+        let topic = control::topic_name(&self.cluster);
         Error::Unavailable {
-            address: self.place.config.address.clone(),
+            address: self.cluster.config.address.clone(),
             reason: format!("the topic {topic} is not there: was it deleted? It is made again"),
         }
     }
@@ -249,9 +250,9 @@ impl Reading {
     }
 }
 
-fn open(place: &Place, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
-    let topic = control::topic_name(place);
-    let mut config = place.client("dbevent-control");
+fn open(cluster: &Cluster, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
+    let topic = control::topic_name(cluster);
+    let mut config = cluster.client("dbevent-control");
     config
         // The library wants a name, and joins no group.
         .set("group.id", &topic)

@@ -11,17 +11,17 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
-use super::{Place, client::Voice, desk, groups::Groups, offsets};
+use super::{Cluster, client::Voice, desk, groups::KafkaGroups, offsets};
 use crate::{Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter};
 
 /// How often it looks for topics and partitions that are new.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct KafkaTail {
-    place: Place,
+    cluster: Cluster,
     voice: Voice,
     consumer: StreamConsumer<Voice>,
-    groups: Groups,
+    groups: KafkaGroups,
     topics: TopicFilter,
     /// Where it begins in the partitions that it finds next.
     from: ResetTo,
@@ -36,22 +36,26 @@ enum Next {
 }
 
 impl KafkaTail {
-    pub(super) async fn open(place: &Place, topics: &TopicFilter, from: ResetTo) -> Result<Self> {
+    pub(super) async fn open(
+        cluster: &Cluster,
+        topics: &TopicFilter,
+        from: ResetTo,
+    ) -> Result<Self> {
         let voice = Voice::default();
-        let mut config = place.client("dbevent-tail");
+        let mut config = cluster.client("dbevent-tail");
         config
-            .set("group.id", group(place))
+            .set("group.id", group(cluster))
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false");
         let consumer = StreamConsumer::from_config_and_context(&config, voice.clone())
-            .map_err(|error| place.error("cannot reach the brokers", &error, &voice))?;
+            .map_err(|error| cluster.error("cannot reach the brokers", &error, &voice))?;
         let mut tail = Self {
-            place: place.clone(),
+            cluster: cluster.clone(),
             voice,
             consumer,
-            groups: Groups::new(place),
+            groups: KafkaGroups::new(cluster),
             topics: topics.clone(),
             from,
             known: HashMap::new(),
@@ -64,7 +68,7 @@ impl KafkaTail {
     /// Takes in the partitions that are new.
     async fn look(&mut self) -> Result<()> {
         self.look_at = Instant::now() + LOOK_EVERY;
-        let found = self.groups.plan_reset(&group(&self.place), &self.topics, self.from).await?;
+        let found = self.groups.plan_reset(&group(&self.cluster), &self.topics, self.from).await?;
         let is_new = |reset: &Reset| {
             let of_topic = self.known.get(&*reset.partition.topic);
             !of_topic.is_some_and(|known| known.contains_key(&reset.partition.number))
@@ -103,13 +107,13 @@ impl KafkaTail {
     }
 
     fn error(&self, error: &KafkaError) -> Error {
-        self.place.error("cannot read", error, &self.voice)
+        self.cluster.error("cannot read", error, &self.voice)
     }
 }
 
 /// The library and the rights of a user want a name. Nothing is committed under it.
-fn group(place: &Place) -> String {
-    format!("{}.tail", place.prefix)
+fn group(cluster: &Cluster) -> String {
+    format!("{}.tail", cluster.prefix)
 }
 
 fn assignment(resets: &[Reset]) -> std::result::Result<TopicPartitionList, KafkaError> {

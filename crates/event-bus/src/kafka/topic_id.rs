@@ -77,12 +77,12 @@ fn ask<C: ClientContext>(
     client: &Client<C>,
     broker: Option<i32>,
     topics: &[&str],
-) -> KafkaResult<Event> {
+) -> KafkaResult<AnswerEvent> {
     let millis = i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-    let names = Names::new(topics)?;
-    let options = Options::new(client, broker, millis)?;
+    let names = NameList::new(topics)?;
+    let options = RequestOptions::new(client, broker, millis)?;
     // SAFETY: the client's pointer is that of a living client for as long as it is borrowed.
-    let queue = Queue(unsafe { rd_kafka_queue_new(client.native_ptr()) });
+    let queue = AnswerQueue(unsafe { rd_kafka_queue_new(client.native_ptr()) });
     // SAFETY: all four are alive, of the types asked for, and made by the same client; the library
     // copies names and options before it returns, and holds the queue by a count of its own.
     unsafe { rd_kafka_DescribeTopics(client.native_ptr(), names.0, options.0, queue.0) };
@@ -93,7 +93,7 @@ fn ask<C: ClientContext>(
     if event.is_null() {
         Err(KafkaError::AdminOp(Code::OperationTimedOut))
     } else {
-        Ok(Event(event))
+        Ok(AnswerEvent(event))
     }
 }
 
@@ -134,9 +134,9 @@ unsafe fn text(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-struct Names(*mut rd_kafka_TopicCollection_t);
+struct NameList(*mut rd_kafka_TopicCollection_t);
 
-impl Names {
+impl NameList {
     fn new(topics: &[&str]) -> KafkaResult<Self> {
         let owned: Vec<CString> =
             topics.iter().map(|&name| CString::new(name)).collect::<Result<_, _>>()?;
@@ -149,16 +149,16 @@ impl Names {
     }
 }
 
-impl Drop for Names {
+impl Drop for NameList {
     fn drop(&mut self) {
         // SAFETY: made by `new`, destroyed here only.
         unsafe { rd_kafka_TopicCollection_destroy(self.0) };
     }
 }
 
-struct Options(*mut rd_kafka_AdminOptions_t);
+struct RequestOptions(*mut rd_kafka_AdminOptions_t);
 
-impl Options {
+impl RequestOptions {
     fn new<C: ClientContext>(
         client: &Client<C>,
         broker: Option<i32>,
@@ -187,7 +187,7 @@ impl Options {
     }
 }
 
-impl Drop for Options {
+impl Drop for RequestOptions {
     fn drop(&mut self) {
         if !self.0.is_null() {
             // SAFETY: made by `new`, destroyed here only.
@@ -196,9 +196,9 @@ impl Drop for Options {
     }
 }
 
-struct Queue(*mut rd_kafka_queue_t);
+struct AnswerQueue(*mut rd_kafka_queue_t);
 
-impl Drop for Queue {
+impl Drop for AnswerQueue {
     fn drop(&mut self) {
         // SAFETY: made by `ask`, destroyed here only; an answer that comes later is thrown away.
         unsafe { rd_kafka_queue_destroy(self.0) };
@@ -206,9 +206,9 @@ impl Drop for Queue {
 }
 
 /// An answer. Not null.
-struct Event(*mut rd_kafka_event_t);
+struct AnswerEvent(*mut rd_kafka_event_t);
 
-impl Event {
+impl AnswerEvent {
     /// The answer's elements, which live as long as it does.
     fn topics(&self) -> KafkaResult<&[*const rd_kafka_TopicDescription_t]> {
         // SAFETY: the event is alive as long as `self`.
@@ -233,7 +233,7 @@ impl Event {
     }
 }
 
-impl Drop for Event {
+impl Drop for AnswerEvent {
     fn drop(&mut self) {
         // SAFETY: given to us by the queue, destroyed here only.
         unsafe { rd_kafka_event_destroy(self.0) };

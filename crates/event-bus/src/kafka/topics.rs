@@ -19,7 +19,7 @@ use rdkafka::admin::AdminClient;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use super::{ADMIN_TIMEOUT, Place, admin, checkpoint, client::Voice, topic_id::Described};
+use super::{ADMIN_TIMEOUT, Cluster, admin, checkpoint, client::Voice, topic_id::Described};
 use crate::{ChangedTopic, Checkpoint, CheckpointChange, Error, Result, TopicChange};
 
 /// How soon a topic that was made is looked for again.
@@ -32,10 +32,10 @@ const MIN_DOUBT: Duration = Duration::from_secs(5);
 /// How soon a topic in doubt is looked at again.
 const DOUBT_STEP: Duration = Duration::from_millis(250);
 
-pub(super) struct Topics {
-    place: Place,
+pub(super) struct ProducerTopics {
+    cluster: Cluster,
     admin: Arc<AdminClient<Voice>>,
-    kept: HashMap<String, Kept>,
+    kept: HashMap<String, KeptTopic>,
     /// Those of this life, with the number of partitions that keys are spread over.
     open: HashMap<String, u32>,
     /// Those that have more partitions than that, with how many.
@@ -46,14 +46,14 @@ pub(super) struct Topics {
 
 /// What is known of a topic since it was first met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+struct KeptTopic {
     partitions: u32,
     id: String,
 }
 
-impl Topics {
+impl ProducerTopics {
     /// Those that the checkpoint knows.
-    pub(super) fn new(place: &Place, own: &Checkpoint) -> Result<Self> {
+    pub(super) fn new(cluster: &Cluster, own: &Checkpoint) -> Result<Self> {
         let read = |(topic, value): (&String, &Bytes)| {
             let kept = serde_json::from_slice(value).map_err(|error| {
                 Error::Internal(format!("the checkpoint's entry for topic {topic}: {error}"))
@@ -61,9 +61,9 @@ impl Topics {
             Ok((topic.clone(), kept))
         };
         let kept = own.iter().map(read).collect::<Result<_>>()?;
-        let admin = admin::client(place)?;
+        let admin = admin::client(cluster)?;
         let (open, grown, doubts) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Self { place: place.clone(), admin, kept, open, grown, doubts })
+        Ok(Self { cluster: cluster.clone(), admin, kept, open, grown, doubts })
     }
 
     /// Over how many partitions the keys of an open topic are spread.
@@ -117,7 +117,7 @@ impl Topics {
 
     /// The largest batch that a topic takes, if the brokers tell it.
     pub(super) async fn max_batch_bytes(&self, topic: &str) -> Option<usize> {
-        let told = admin::setting(&self.place, &self.admin, (topic, "max.message.bytes")).await;
+        let told = admin::setting(&self.cluster, &self.admin, (topic, "max.message.bytes")).await;
         told.ok().flatten()?.parse().ok()
     }
 
@@ -153,9 +153,9 @@ impl Topics {
     ///
     /// Transient, when fewer than two of several answer.
     async fn look_at_each(&self, topic: &str) -> Result<Vec<Option<Described>>> {
-        let (admin, place) = (Arc::clone(&self.admin), self.place.clone());
+        let (admin, cluster) = (Arc::clone(&self.admin), self.cluster.clone());
         let name = topic.to_owned();
-        let asked = spawn_blocking(move || admin::look_at_each(&place, &admin, &name));
+        let asked = spawn_blocking(move || admin::look_at_each(&cluster, &admin, &name));
         asked.await.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 
@@ -217,7 +217,7 @@ impl Topics {
 
     fn keep(&mut self, topic: &str, found: Described) -> CheckpointChange {
         self.doubts.remove(topic);
-        let kept = Kept { partitions: found.partitions, id: found.id };
+        let kept = KeptTopic { partitions: found.partitions, id: found.id };
         // A struct of a number and a text always serialises.
         let value = serde_json::to_vec(&kept).unwrap_or_default();
         self.open.insert(topic.to_owned(), kept.partitions);
@@ -226,12 +226,12 @@ impl Topics {
     }
 
     async fn create(&self, topic: &str) -> Result<Described> {
-        let max_bytes = self.place.max_record_bytes().to_string();
+        let max_bytes = self.cluster.max_record_bytes().to_string();
         let mut settings = vec![("cleanup.policy", "delete"), ("max.message.bytes", &*max_bytes)];
-        let retention = self.place.config.retention.map(|time| time.as_millis().to_string());
+        let retention = self.cluster.config.retention.map(|time| time.as_millis().to_string());
         settings.extend(retention.as_deref().map(|time| ("retention.ms", time)));
-        let partitions = self.place.config.partitions;
-        admin::create(&self.place, &self.admin, (topic, partitions, &settings)).await?;
+        let partitions = self.cluster.config.partitions;
+        admin::create(&self.cluster, &self.admin, (topic, partitions, &settings)).await?;
         tracing::info!(topic, partitions, "made the topic");
         // Not every broker has heard of it yet.
         let deadline = Instant::now() + ADMIN_TIMEOUT;
@@ -241,7 +241,7 @@ impl Topics {
             }
             if Instant::now() > deadline {
                 return Err(Error::Unavailable {
-                    address: self.place.config.address.clone(),
+                    address: self.cluster.config.address.clone(),
                     reason: format!("the topic {topic} was made and is not to be seen"),
                 });
             }
@@ -250,13 +250,13 @@ impl Topics {
     }
 
     async fn look(&self, topics: &[&str]) -> Result<Vec<Described>> {
-        admin::look(&self.place, &self.admin, topics).await
+        admin::look(&self.cluster, &self.admin, topics).await
     }
 
     fn replaced(&self, topic: &str, is_there_again: bool) -> Error {
         let what = if is_there_again { "deleted and made again" } else { "deleted" };
         Error::Refused {
-            address: self.place.config.address.clone(),
+            address: self.cluster.config.address.clone(),
             reason: format!(
                 "the topic {topic} was {what}: what listeners had not read of it is lost; if that \
                  was meant, `dts topics adopt` takes it as it is now, and a full sync brings its \

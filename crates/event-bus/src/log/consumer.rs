@@ -15,7 +15,7 @@ use event_log::{Error as LogError, Event, Header, Record, RemoteSubscription, Su
 use service::{Backoff, BackoffConfig, clock::since_epoch_ms};
 use tokio::time::Instant;
 
-use super::{Access, Place};
+use super::{Access, StreamAddress};
 use crate::{
     Assignment, Committing, Consumer, Delivery, Error, Headers, Partition, Polled, Result, Start,
     Subscription,
@@ -26,9 +26,9 @@ const BACKOFF: BackoffConfig =
 
 pub(super) struct LogConsumer {
     access: Access,
-    place: Place,
+    address: StreamAddress,
     wanted: Subscription,
-    joined: Joined,
+    joined: JoinState,
     /// Owned, and not yet told to be lost.
     member: Option<u64>,
     paused: bool,
@@ -44,17 +44,17 @@ pub(super) struct LogConsumer {
     headers: Headers,
 }
 
-type Joining = Pin<Box<dyn Future<Output = std::result::Result<Joined, LogError>> + Send>>;
+type Joining = Pin<Box<dyn Future<Output = std::result::Result<JoinState, LogError>> + Send>>;
 
 /// How far the way into the group is.
-enum Joined {
+enum JoinState {
     Not,
     Joining(Joining),
     Local(Box<event_log::Subscription>),
     Network(Box<RemoteSubscription>),
 }
 
-impl Joined {
+impl JoinState {
     /// The next event, or `None` for a step on the way in.
     async fn next(&mut self) -> std::result::Result<Option<Event>, LogError> {
         match self {
@@ -88,12 +88,12 @@ impl TopicNames {
 }
 
 impl LogConsumer {
-    pub(super) fn new(access: Access, place: Place, wanted: Subscription) -> Self {
+    pub(super) fn new(access: Access, address: StreamAddress, wanted: Subscription) -> Self {
         Self {
             access,
-            place,
+            address,
             wanted,
-            joined: Joined::Not,
+            joined: JoinState::Not,
             member: None,
             paused: false,
             held: None,
@@ -107,16 +107,16 @@ impl LogConsumer {
 
     /// Waits its turn and asks to be let in. Kept between polls, since a poll may be dropped.
     fn join(&self) -> Joining {
-        let (access, stream) = (self.access.clone(), Arc::clone(&self.place.stream));
+        let (access, stream) = (self.access.clone(), Arc::clone(&self.address.stream));
         let (wanted, not_before) = (self.subscribe(), self.not_before);
         Box::pin(async move {
             if let Some(not_before) = not_before {
                 tokio::time::sleep_until(not_before).await;
             }
             Ok(match access {
-                Access::Local(stream) => Joined::Local(Box::new(stream.subscribe(wanted)?)),
+                Access::Local(stream) => JoinState::Local(Box::new(stream.subscribe(wanted)?)),
                 Access::Network(client) => {
-                    Joined::Network(Box::new(client.subscribe(&stream, wanted).await?))
+                    JoinState::Network(Box::new(client.subscribe(&stream, wanted).await?))
                 }
             })
         })
@@ -142,7 +142,7 @@ impl LogConsumer {
     }
 
     fn take(&mut self, event: Event) -> Polled {
-        let partition = self.place.partition();
+        let partition = self.address.partition();
         match event {
             Event::Assigned { member, position, .. } => {
                 (self.member, self.paused) = (Some(member), false);
@@ -161,25 +161,25 @@ impl LogConsumer {
 
     /// The subscription is over, for whatever reason; the next attempt comes later.
     fn left(&mut self, error: LogError) -> Result<Polled> {
-        self.joined = Joined::Not;
+        self.joined = JoinState::Not;
         (self.held, self.is_superseded) = (None, Arc::default());
         self.not_before = Some(Instant::now() + self.backoff.next_wait());
         let was_member = self.member.take().is_some();
         match error {
             LogError::OffsetGone { offset, first } => Err(Error::OffsetGone {
                 group: self.wanted.group.clone(),
-                partition: self.place.partition(),
+                partition: self.address.partition(),
                 committed: offset,
                 first,
             }),
             LogError::NotMember(_) | LogError::Unavailable(_) if was_member => {
                 tracing::warn!(group = self.wanted.group, %error, "lost the place in the group");
-                Ok(Polled::Lost(vec![self.place.partition()]))
+                Ok(Polled::Lost(vec![self.address.partition()]))
             }
-            LogError::NotMember(_) => Err(self.place.error(LogError::Unavailable(
+            LogError::NotMember(_) => Err(self.address.error(LogError::Unavailable(
                 "this member was sent away before its turn came".to_owned(),
             ))),
-            error => Err(self.place.error(error)),
+            error => Err(self.address.error(error)),
         }
     }
 }
@@ -224,8 +224,8 @@ fn headers_of(record: &Record, before: &mut Headers) -> Headers {
 impl Consumer for LogConsumer {
     async fn poll(&mut self) -> Result<Polled> {
         loop {
-            if matches!(self.joined, Joined::Not) {
-                self.joined = Joined::Joining(self.join());
+            if matches!(self.joined, JoinState::Not) {
+                self.joined = JoinState::Joining(self.join());
             }
             if self.is_superseded.load(Relaxed) {
                 return self.left(LogError::NotMember(self.wanted.group.clone()));
@@ -247,7 +247,7 @@ impl Consumer for LogConsumer {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let own = self.place.partition();
+        let own = self.address.partition();
         if let Some((other, _)) = offsets.iter().find(|(partition, _)| *partition != own) {
             return Box::pin(ready(Err(Error::PartitionLost(other.clone()))));
         }
@@ -255,30 +255,30 @@ impl Consumer for LogConsumer {
         let Some(member) = self.member else {
             return Box::pin(ready(Err(Error::PartitionLost(own))));
         };
-        let (access, place) = (self.access.clone(), self.place.clone());
+        let (access, address) = (self.access.clone(), self.address.clone());
         let group = self.wanted.group.clone();
         let is_superseded = Arc::clone(&self.is_superseded);
         Box::pin(async move {
             let committed = match access {
                 Access::Local(stream) => stream.commit(&group, member, offset).await,
                 Access::Network(client) => {
-                    let stream = place.stream.to_string();
+                    let stream = address.stream.to_string();
                     client.commit(proto::CommitRequest { stream, group, member, offset }).await
                 }
             };
             if matches!(committed, Err(LogError::NotMember(_))) {
                 is_superseded.store(true, Relaxed);
             }
-            committed.map_err(|error| place.error(error))
+            committed.map_err(|error| address.error(error))
         })
     }
 
     fn pause(&mut self, partitions: &[Partition]) {
-        self.paused |= partitions.contains(&self.place.partition());
+        self.paused |= partitions.contains(&self.address.partition());
     }
 
     fn resume(&mut self, partitions: &[Partition]) {
-        self.paused &= !partitions.contains(&self.place.partition());
+        self.paused &= !partitions.contains(&self.address.partition());
     }
 
     async fn close(self: Box<Self>) {}

@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::LogBus;
-use crate::{Batch, Bus, Control, ControlChange, Error, Result, control::Told};
+use crate::{Batch, Bus, Control, ControlChange, Error, Result, control::ToldTable};
 
 /// Producers of our own begin with this; no `dts` can be named so.
 const OWN_PRODUCERS: &str = "bus/";
@@ -49,13 +49,13 @@ async fn put_once(bus: &LogBus, entries: &[ControlChange]) -> Result<()> {
 
 pub(super) struct LogControl {
     bus: LogBus,
-    told: Told,
+    told: ToldTable,
     look_at: Instant,
 }
 
 impl LogControl {
     pub(super) fn new(bus: LogBus) -> Self {
-        Self { bus, told: Told::default(), look_at: Instant::now() }
+        Self { bus, told: ToldTable::default(), look_at: Instant::now() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use event_log::{Log, Server, ServerConfig, Stream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, LogBus, Place};
+use super::{Access, LogBus, StreamAddress};
 use crate::{Bus, LogConfig, Result};
 
 /// An open log, with its address taken.
@@ -13,7 +13,7 @@ pub struct EmbeddedLog {
     bus: Arc<LogBus>,
     stream: Stream,
     server: Server,
-    place: Place,
+    address: StreamAddress,
 }
 
 impl EmbeddedLog {
@@ -25,7 +25,8 @@ impl EmbeddedLog {
     /// process. [`Error::Internal`](crate::Error::Internal): the directory cannot be used, or what
     /// is in it is damaged.
     pub async fn open(config: &LogConfig, stream: &str) -> Result<Self> {
-        let place = Place { address: config.address.as_str().into(), stream: stream.into() };
+        let address =
+            StreamAddress { server: config.address.as_str().into(), stream: stream.into() };
         let server = ServerConfig {
             address: config.address.clone(),
             token: config.token.clone(),
@@ -33,12 +34,13 @@ impl EmbeddedLog {
         };
         let opened = async {
             let log = Log::open(config.storage.clone())?;
-            let stream = log.stream(&place.stream)?;
+            let stream = log.stream(&address.stream)?;
             Ok((stream, Server::bind(log, server).await?))
         };
-        let (stream, server) = opened.await.map_err(|error| place.error(error))?;
-        let bus = Arc::new(LogBus { access: Access::Local(stream.clone()), place: place.clone() });
-        Ok(Self { bus, stream, server, place })
+        let (stream, server) = opened.await.map_err(|error| address.error(error))?;
+        let bus =
+            Arc::new(LogBus { access: Access::Local(stream.clone()), address: address.clone() });
+        Ok(Self { bus, stream, server, address })
     }
 
     /// The bus, for this process.
@@ -63,7 +65,7 @@ impl EmbeddedLog {
     ///
     /// [`Error::Refused`](crate::Error::Refused) when the certificate cannot be used.
     pub async fn serve(self, stop: CancellationToken) -> Result<()> {
-        let Self { server, place, .. } = self;
-        server.serve(stop).await.map_err(|error| place.error(error))
+        let Self { server, address, .. } = self;
+        server.serve(stop).await.map_err(|error| address.error(error))
     }
 }

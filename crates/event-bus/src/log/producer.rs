@@ -7,7 +7,7 @@ use event_log::{
     RemoteProducer, Stream, proto,
 };
 
-use super::Place;
+use super::StreamAddress;
 use crate::{Batch, CheckpointChange, Error, Producer, Record, Result};
 
 /// Appends to a log in this process: records go from the batch into the log's buffer.
@@ -18,12 +18,17 @@ pub(super) struct LocalProducer {
     opened: OpenedProducer,
     sequence: u64,
     failed: bool,
-    place: Place,
+    address: StreamAddress,
 }
 
 impl LocalProducer {
-    pub(super) fn new(stream: Stream, name: &str, opened: OpenedProducer, place: Place) -> Self {
-        Self { stream, name: name.to_owned(), opened, sequence: 0, failed: false, place }
+    pub(super) fn new(
+        stream: Stream,
+        name: &str,
+        opened: OpenedProducer,
+        address: StreamAddress,
+    ) -> Self {
+        Self { stream, name: name.to_owned(), opened, sequence: 0, failed: false, address }
     }
 }
 
@@ -40,7 +45,7 @@ impl Producer for LocalProducer {
         let records = batch.records().map(new_record);
         let append = Append { producer: Some(producer), records, checkpoint };
         let appended = self.stream.append(append).await;
-        appended.map_err(|error| self.place.error(error))?;
+        appended.map_err(|error| self.address.error(error))?;
         (self.sequence, self.failed) = (sequence, false);
         Ok(())
     }
@@ -59,12 +64,12 @@ fn new_record(record: Record<'_>) -> NewRecord<'_> {
 /// Appends over the network.
 pub(super) struct NetworkProducer {
     remote: RemoteProducer,
-    place: Place,
+    address: StreamAddress,
 }
 
 impl NetworkProducer {
-    pub(super) fn new(remote: RemoteProducer, place: Place) -> Self {
-        Self { remote, place }
+    pub(super) fn new(remote: RemoteProducer, address: StreamAddress) -> Self {
+        Self { remote, address }
     }
 }
 
@@ -79,7 +84,7 @@ impl Producer for NetworkProducer {
             headers: record.headers.iter().map(header).collect(),
         });
         let appended = self.remote.append(records.collect(), checkpoint.to_vec()).await;
-        appended.map(|_| ()).map_err(|error| self.place.error(error))
+        appended.map(|_| ()).map_err(|error| self.address.error(error))
     }
 }
 

@@ -6,35 +6,40 @@ use async_trait::async_trait;
 use event_log::{Error as LogError, Event, Record, RemoteSubscription, Start, Subscribe};
 
 use super::{
-    Access, Place,
+    Access, StreamAddress,
     consumer::{TopicNames, delivery_of},
 };
 use crate::{Committing, Consumer, Error, Headers, Partition, Polled, Result};
 
 pub(super) struct LogTail {
     access: Access,
-    place: Place,
+    address: StreamAddress,
     patterns: Vec<String>,
     /// Where it goes on.
     from: u64,
-    open: Option<Open>,
+    open: Option<OpenTail>,
     topics: TopicNames,
     /// Of the record before.
     headers: Headers,
 }
 
-enum Open {
+enum OpenTail {
     Local(Box<event_log::Subscription>),
     Network(Box<RemoteSubscription>),
 }
 
 impl LogTail {
-    pub(super) fn new(access: Access, place: Place, patterns: Vec<String>, from: u64) -> Self {
+    pub(super) fn new(
+        access: Access,
+        address: StreamAddress,
+        patterns: Vec<String>,
+        from: u64,
+    ) -> Self {
         let (topics, headers) = (TopicNames::default(), Headers::default());
-        Self { access, place, patterns, from, open: None, topics, headers }
+        Self { access, address, patterns, from, open: None, topics, headers }
     }
 
-    async fn subscribe(&self) -> std::result::Result<Open, LogError> {
+    async fn subscribe(&self) -> std::result::Result<OpenTail, LogError> {
         let wanted = Subscribe {
             group: String::new(),
             start: Start::Offset(self.from),
@@ -46,10 +51,10 @@ impl LogTail {
             client: String::new(),
         };
         Ok(match &self.access {
-            Access::Local(stream) => Open::Local(Box::new(stream.subscribe(wanted)?)),
+            Access::Local(stream) => OpenTail::Local(Box::new(stream.subscribe(wanted)?)),
             Access::Network(client) => {
-                let opened = client.subscribe(&self.place.stream, wanted).await?;
-                Open::Network(Box::new(opened))
+                let opened = client.subscribe(&self.address.stream, wanted).await?;
+                OpenTail::Network(Box::new(opened))
             }
         })
     }
@@ -59,15 +64,15 @@ impl LogTail {
             self.open = Some(self.subscribe().await?);
         }
         match &mut self.open {
-            Some(Open::Local(subscription)) => subscription.next().await,
-            Some(Open::Network(subscription)) => subscription.next().await,
+            Some(OpenTail::Local(subscription)) => subscription.next().await,
+            Some(OpenTail::Network(subscription)) => subscription.next().await,
             None => std::future::pending().await,
         }
     }
 
     fn take(&mut self, records: Vec<Record>, next_offset: u64) -> Polled {
         self.from = next_offset;
-        let partition = self.place.partition();
+        let partition = self.address.partition();
         let (topics, headers) = (&mut self.topics, &mut self.headers);
         let deliver = |record| delivery_of(record, &partition, topics, headers);
         let deliveries = records.into_iter().map(deliver).collect();
@@ -86,7 +91,7 @@ impl Consumer for LogTail {
                 }
                 Err(error) => {
                     self.open = None;
-                    return Err(self.place.error(error));
+                    return Err(self.address.error(error));
                 }
             }
         }

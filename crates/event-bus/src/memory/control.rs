@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Shared;
-use crate::{Control, ControlChange, Result, control::Told};
+use super::SharedBus;
+use crate::{Control, ControlChange, Result, control::ToldTable};
 
 pub(super) struct MemoryControl {
-    shared: Arc<Shared>,
-    told: Told,
+    shared: Arc<SharedBus>,
+    told: ToldTable,
 }
 
 impl MemoryControl {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), told: Told::default() }
+    pub(super) fn new(shared: &Arc<SharedBus>) -> Self {
+        Self { shared: Arc::clone(shared), told: ToldTable::default() }
     }
 }
 

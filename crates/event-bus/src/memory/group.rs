@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::{Partition, Reset};
 
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(super) struct MemoryGroup {
     committed: HashMap<Partition, u64>,
-    members: BTreeMap<u64, Member>,
+    members: BTreeMap<u64, MemoryMember>,
 }
 
 #[derive(Debug, Default)]
-struct Member {
+struct MemoryMember {
     client: String,
     /// The next offset to deliver, of each partition that is owned.
     owned: BTreeMap<Partition, u64>,
@@ -23,7 +23,7 @@ struct Member {
 }
 
 /// What a poll finds before it looks for records.
-pub(super) enum Step {
+pub(super) enum MemberStep {
     Nothing,
     Released,
     Assigned(Vec<(Partition, u64)>),
@@ -31,7 +31,7 @@ pub(super) enum Step {
     Lost(Vec<Partition>),
 }
 
-impl Group {
+impl MemoryGroup {
     pub(super) fn new(committed: HashMap<Partition, u64>) -> Self {
         Self { committed, members: BTreeMap::new() }
     }
@@ -41,7 +41,8 @@ impl Group {
     }
 
     pub(super) fn join(&mut self, id: u64, client: &str) {
-        self.members.insert(id, Member { client: client.to_owned(), ..Member::default() });
+        self.members
+            .insert(id, MemoryMember { client: client.to_owned(), ..MemoryMember::default() });
     }
 
     pub(super) fn leave(&mut self, id: u64) {
@@ -62,30 +63,30 @@ impl Group {
     }
 
     /// Brings one member's ownership nearer to what it should be.
-    pub(super) fn step(&mut self, id: u64, partitions: &[Partition]) -> Step {
-        let Some(member) = self.members.get_mut(&id) else { return Step::Nothing };
+    pub(super) fn step(&mut self, id: u64, partitions: &[Partition]) -> MemberStep {
+        let Some(member) = self.members.get_mut(&id) else { return MemberStep::Nothing };
         if !member.lost.is_empty() {
-            return Step::Lost(std::mem::take(&mut member.lost));
+            return MemberStep::Lost(std::mem::take(&mut member.lost));
         }
         if !member.revoking.is_empty() {
             for partition in std::mem::take(&mut member.revoking) {
                 member.owned.remove(&partition);
                 member.paused.remove(&partition);
             }
-            return Step::Released;
+            return MemberStep::Released;
         }
         let wanted = self.wanted(id, partitions);
         self.approach(id, &wanted)
     }
 
-    fn approach(&mut self, id: u64, wanted: &[Partition]) -> Step {
+    fn approach(&mut self, id: u64, wanted: &[Partition]) -> MemberStep {
         let taken: HashSet<Partition> =
             self.members.values().flat_map(|member| member.owned.keys().cloned()).collect();
-        let Some(member) = self.members.get_mut(&id) else { return Step::Nothing };
+        let Some(member) = self.members.get_mut(&id) else { return MemberStep::Nothing };
         member.revoking =
             member.owned.keys().filter(|owned| !wanted.contains(owned)).cloned().collect();
         if !member.revoking.is_empty() {
-            return Step::Revoking(member.revoking.clone());
+            return MemberStep::Revoking(member.revoking.clone());
         }
         let mut assigned = Vec::new();
         for partition in wanted.iter().filter(|wanted| !taken.contains(wanted)) {
@@ -93,7 +94,7 @@ impl Group {
             member.owned.insert(partition.clone(), position);
             assigned.push((partition.clone(), position));
         }
-        if assigned.is_empty() { Step::Nothing } else { Step::Assigned(assigned) }
+        if assigned.is_empty() { MemberStep::Nothing } else { MemberStep::Assigned(assigned) }
     }
 
     /// Every n-th partition is for the n-th member.

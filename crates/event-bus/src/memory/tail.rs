@@ -4,11 +4,11 @@ use std::{collections::HashMap, future::ready, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::Shared;
+use super::SharedBus;
 use crate::{Committing, Consumer, Error, Partition, Polled, ResetTo, Result, TopicFilter};
 
 pub(super) struct MemoryTail {
-    shared: Arc<Shared>,
+    shared: Arc<SharedBus>,
     topics: TopicFilter,
     /// Where it begins in the partitions that it finds next.
     from: ResetTo,
@@ -17,7 +17,7 @@ pub(super) struct MemoryTail {
 }
 
 impl MemoryTail {
-    pub(super) fn new(shared: &Arc<Shared>, topics: TopicFilter, from: ResetTo) -> Self {
+    pub(super) fn new(shared: &Arc<SharedBus>, topics: TopicFilter, from: ResetTo) -> Self {
         let mut tail = Self { shared: Arc::clone(shared), topics, from, places: HashMap::new() };
         tail.look();
         // What comes later is read from its beginning.

@@ -25,19 +25,19 @@ pub(crate) const METADATA: i16 = 3;
 
 pub(crate) struct Proxy {
     address: String,
-    shared: Arc<Shared>,
+    shared: Arc<SharedProxy>,
     _accepting: AbortOnDropHandle<()>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct SharedProxy {
+    state: Mutex<ProxyState>,
     /// Counts how often all connections were cut.
     cuts: watch::Sender<u64>,
     ports: (Vec<u8>, Vec<u8>),
 }
 
 #[derive(Default)]
-struct State {
+struct ProxyState {
     held: HashSet<i16>,
     asked: HashMap<i16, u64>,
     hidden: Option<Vec<u8>>,
@@ -48,7 +48,7 @@ struct State {
     is_closed: bool,
 }
 
-impl State {
+impl ProxyState {
     fn hide(&mut self, request: &mut [u8]) {
         let Some(topic) = &self.hidden else { return };
         if let Some(at) = request.windows(topic.len()).position(|one| one == topic) {
@@ -60,8 +60,8 @@ impl State {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedProxy {
+    fn lock(&self) -> MutexGuard<'_, ProxyState> {
         self.state.lock().unwrap()
     }
 }
@@ -75,7 +75,7 @@ impl Proxy {
         let place = |port: u16| [host.as_bytes(), &u32::from(port).to_be_bytes()].concat();
         let ports = (place(port.parse().unwrap()), place(address.port()));
         let shared =
-            Arc::new(Shared { state: Mutex::default(), cuts: watch::Sender::new(0), ports });
+            Arc::new(SharedProxy { state: Mutex::default(), cuts: watch::Sender::new(0), ports });
         let accepting = tokio::spawn(accept(listener, target.clone(), Arc::clone(&shared)));
         let address = address.to_string();
         Self { address, shared, _accepting: AbortOnDropHandle::new(accepting) }
@@ -121,7 +121,7 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, target: String, shared: Arc<SharedProxy>) {
     while let Ok((caller, _)) = listener.accept().await {
         if shared.lock().is_closed {
             continue;
@@ -152,7 +152,7 @@ async fn frame(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
 async fn ask(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    shared: &Shared,
+    shared: &SharedProxy,
 ) -> std::io::Result<()> {
     loop {
         let mut request = frame(&mut from).await?;
@@ -174,7 +174,7 @@ async fn ask(
 async fn answer(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    shared: &Shared,
+    shared: &SharedProxy,
 ) -> std::io::Result<()> {
     loop {
         let mut answer = frame(&mut from).await?;

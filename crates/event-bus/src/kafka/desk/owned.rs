@@ -37,7 +37,7 @@ pub(super) enum ToldEnd {
 pub(super) struct Owned {
     pub(super) partition: Partition,
     pub(super) note: Note,
-    pub(super) term: u64,
+    pub(super) generation: u64,
     /// The offset after all that was taken.
     pub(super) next: u64,
     /// The last record that was taken.
