@@ -13,6 +13,7 @@ mod assignment;
 mod begin;
 mod checkpoint;
 mod client;
+mod cluster;
 mod compacted;
 mod config;
 mod consumer;
@@ -35,17 +36,13 @@ mod tail;
 mod topic_id;
 mod topics;
 
-use std::{
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::task::spawn_blocking;
 
 use self::{
-    client::Voice, consumer::KafkaConsumer, groups::KafkaGroups, lead::Candidacy,
+    cluster::Cluster, consumer::KafkaConsumer, groups::KafkaGroups, lead::Candidacy,
     producer::KafkaProducer, table::KafkaControl, tail::KafkaTail,
 };
 use crate::{
@@ -57,60 +54,9 @@ pub use config::{Guarantee, KafkaConfig};
 /// How long the brokers may take for what an administrator asks.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a record needs on a topic besides its value.
-const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
-
-/// Which brokers, and under which prefix: what every part of this backend starts from.
-#[derive(Clone, Debug)]
-struct Cluster {
-    config: Arc<KafkaConfig>,
-    prefix: Arc<str>,
-    max_row_bytes: usize,
-    /// How large a producer makes its batches; less since a topic took none of that size.
-    batch_bytes: Arc<AtomicUsize>,
-}
-
-impl Cluster {
-    /// What a client of these brokers is made from; `name` is what the brokers know it by.
-    fn client(&self, name: &str) -> ClientConfig {
-        self.client_with(name, &[])
-    }
-
-    /// The same, with properties that the user may overrule.
-    fn client_with(&self, name: &str, defaults: &[(&str, &str)]) -> ClientConfig {
-        let mut client = self.config.client(defaults);
-        client.set("client.id", name);
-        client
-    }
-
-    /// What an error means, with what its client said besides.
-    fn error(&self, doing: &str, error: &KafkaError, voice: &Voice) -> Error {
-        voice.explain(doing, error, &self.config.address)
-    }
-
-    /// The group of a producer and its stand-bys, and its transactional id.
-    fn producer_id(&self, name: &str) -> String {
-        format!("{}.dts.{name}", self.prefix)
-    }
-
-    fn checkpoint_topic(&self, name: &str) -> String {
-        format!("{}.dts-checkpoint.{name}", self.prefix)
-    }
-
-    /// The largest record that a topic must take.
-    fn max_record_bytes(&self) -> usize {
-        self.max_row_bytes + RECORD_OVERHEAD_BYTES
-    }
-}
-
 /// Names the brokers; nothing is sent yet.
 pub(crate) fn open(kafka: &KafkaConfig, bus: &BusConfig) -> Arc<dyn Bus> {
-    let cluster = Cluster {
-        config: Arc::new(kafka.clone()),
-        prefix: bus.topic_prefix.as_str().into(),
-        max_row_bytes: bus.max_row_bytes,
-        batch_bytes: Arc::new(AtomicUsize::new(kafka.batch_bytes())),
-    };
+    let cluster = Cluster::new(kafka, bus);
     let groups = KafkaGroups::new(&cluster);
     Arc::new(KafkaBus { cluster, groups })
 }

@@ -1,0 +1,63 @@
+//! The brokers and the prefix: what every part of this backend starts from.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use rdkafka::{ClientConfig, error::KafkaError};
+
+use super::{KafkaConfig, client::Voice};
+use crate::{BusConfig, Error};
+
+/// What a record needs on a topic besides its value.
+const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// Which brokers, and under which prefix: what every part of this backend starts from.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    pub(super) config: Arc<KafkaConfig>,
+    pub(super) prefix: Arc<str>,
+    max_row_bytes: usize,
+    /// How large a producer makes its batches; less since a topic took none of that size.
+    pub(super) batch_bytes: Arc<AtomicUsize>,
+}
+
+impl Cluster {
+    pub(super) fn new(kafka: &KafkaConfig, bus: &BusConfig) -> Self {
+        Self {
+            config: Arc::new(kafka.clone()),
+            prefix: bus.topic_prefix.as_str().into(),
+            max_row_bytes: bus.max_row_bytes,
+            batch_bytes: Arc::new(AtomicUsize::new(kafka.batch_bytes())),
+        }
+    }
+
+    /// What a client of these brokers is made from; `name` is what the brokers know it by.
+    pub(super) fn client(&self, name: &str) -> ClientConfig {
+        self.client_with(name, &[])
+    }
+
+    /// The same, with properties that the user may overrule.
+    pub(super) fn client_with(&self, name: &str, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut client = self.config.client(defaults);
+        client.set("client.id", name);
+        client
+    }
+
+    /// What an error means, with what its client said besides.
+    pub(super) fn error(&self, doing: &str, error: &KafkaError, voice: &Voice) -> Error {
+        voice.explain(doing, error, &self.config.address)
+    }
+
+    /// The group of a producer and its stand-bys, and its transactional id.
+    pub(super) fn producer_id(&self, name: &str) -> String {
+        format!("{}.dts.{name}", self.prefix)
+    }
+
+    pub(super) fn checkpoint_topic(&self, name: &str) -> String {
+        format!("{}.dts-checkpoint.{name}", self.prefix)
+    }
+
+    /// The largest record that a topic must take.
+    pub(super) fn max_record_bytes(&self) -> usize {
+        self.max_row_bytes + RECORD_OVERHEAD_BYTES
+    }
+}
