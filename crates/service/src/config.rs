@@ -79,7 +79,7 @@ impl fmt::Display for OldName {
 
 /// What is noted while a file is read.
 #[derive(Debug, Default)]
-struct Noted {
+struct FileNotes {
     mistakes: RefCell<Vec<Mistake>>,
     /// Keys by old names.
     old_names: RefCell<Vec<OldName>>,
@@ -89,7 +89,7 @@ struct Noted {
     secrets_of: Cell<Option<&'static str>>,
 }
 
-type Notes = Rc<Noted>;
+type Notes = Rc<FileNotes>;
 
 /// A config file that is being read.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ pub struct Secret {
 
 /// Where a secret is to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SecretOrigin {
     /// It stands in the config file itself.
     Plain(String),
     /// An environment variable holds it.
@@ -45,7 +45,7 @@ impl Secret {
     /// no file holds it, or the file cannot be read.
     #[must_use]
     pub fn renewed(&self) -> Self {
-        let read = self.file.clone().map(|file| Self::fetch(Origin::File(file)));
+        let read = self.file.clone().map(|file| Self::fetch(SecretOrigin::File(file)));
         read.and_then(Result::ok).unwrap_or_else(|| self.clone())
     }
 
@@ -54,13 +54,13 @@ impl Secret {
     /// # Errors
     ///
     /// What is missing and what to do about it, in words.
-    pub fn fetch(origin: Origin) -> Result<Self, String> {
+    pub fn fetch(origin: SecretOrigin) -> Result<Self, String> {
         match origin {
-            Origin::Plain(value) => Ok(Self::new(value)),
-            Origin::Env(name) => std::env::var(&name).map(Self::new).map_err(|_| {
+            SecretOrigin::Plain(value) => Ok(Self::new(value)),
+            SecretOrigin::Env(name) => std::env::var(&name).map(Self::new).map_err(|_| {
                 format!("environment variable {name} is not set: set it and start again")
             }),
-            Origin::File(path) => match std::fs::read_to_string(&path) {
+            SecretOrigin::File(path) => match std::fs::read_to_string(&path) {
                 Ok(text) => {
                     let value = text.trim_end_matches(['\n', '\r']).to_owned();
                     Ok(Self { value: value.into(), file: Some(path) })
@@ -85,7 +85,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         std::fs::write(&path, "pa ss\r\n").unwrap();
-        assert_eq!(Secret::fetch(Origin::File(path)).unwrap().expose(), "pa ss");
+        assert_eq!(Secret::fetch(SecretOrigin::File(path)).unwrap().expose(), "pa ss");
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         std::fs::write(&path, "old").unwrap();
-        let secret = Secret::fetch(Origin::File(path.clone())).unwrap();
+        let secret = Secret::fetch(SecretOrigin::File(path.clone())).unwrap();
         std::fs::write(&path, "new\n").unwrap();
         let renewed = secret.renewed();
         assert_eq!((secret.expose(), renewed.expose()), ("old", "new"));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_missing_variable_is_named() {
-        let error = Secret::fetch(Origin::Env("DBEVENT_NOT_SET".into())).unwrap_err();
+        let error = Secret::fetch(SecretOrigin::Env("DBEVENT_NOT_SET".into())).unwrap_err();
         assert!(error.contains("DBEVENT_NOT_SET"), "{error}");
     }
 }

@@ -23,15 +23,15 @@ pub struct Commented {
 
 /// A line of the file.
 #[derive(Clone, Debug)]
-struct Line<'a> {
+struct ConfigLine<'a> {
     /// As TOML, without the comment mark if it is commented out.
     toml: &'a str,
-    what: What<'a>,
+    what: LineKind<'a>,
     is_out: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What<'a> {
+enum LineKind<'a> {
     Table(&'a str),
     Key {
         table: &'a str,
@@ -80,8 +80,8 @@ pub fn wrong_keys(
 
 /// The keys that are not commented out.
 pub fn plain_keys(file: &str) -> Vec<String> {
-    let key = |line: Line<'_>| match line.what {
-        What::Key { table, name, .. } if !line.is_out => Some(full_key(table, name)),
+    let key = |line: ConfigLine<'_>| match line.what {
+        LineKind::Key { table, name, .. } if !line.is_out => Some(full_key(table, name)),
         _ => None,
     };
     read(file).into_iter().filter_map(key).collect()
@@ -93,7 +93,7 @@ pub fn with_table(file: &str, wanted: &str, chosen: &str) -> String {
     let file = without_environment(file);
     let mut taken: Vec<(&str, &str)> = Vec::new();
     for line in read(&file) {
-        let What::Key { table, name, is_in_commented_table: true, .. } = line.what else {
+        let LineKind::Key { table, name, is_in_commented_table: true, .. } = line.what else {
             continue;
         };
         let place = taken.iter_mut().find(|(taken, _)| *taken == name);
@@ -155,8 +155,8 @@ pub fn without_environment(text: &str) -> String {
     whole
 }
 
-fn commented(lines: &[Line<'_>], at: usize, line: &Line<'_>) -> Option<Commented> {
-    let What::Key { table, is_in_commented_table, name, given, about } = line.what else {
+fn commented(lines: &[ConfigLine<'_>], at: usize, line: &ConfigLine<'_>) -> Option<Commented> {
+    let LineKind::Key { table, is_in_commented_table, name, given, about } = line.what else {
         return None;
     };
     let as_it_is = || lines.iter().filter(|line| !line.is_out).map(|line| line.toml);
@@ -185,13 +185,11 @@ fn commented(lines: &[Line<'_>], at: usize, line: &Line<'_>) -> Option<Commented
 }
 
 /// A key that a commented table must have.
-fn needed<'a>(line: &Line<'a>, wanted: &str) -> Option<(&'a str, &'a str)> {
+fn needed<'a>(line: &ConfigLine<'a>, wanted: &str) -> Option<(&'a str, &'a str)> {
     match line.what {
-        What::Key { table, name, about: About::Required, is_in_commented_table: true, .. }
-            if table == wanted =>
-        {
-            Some((name, line.toml))
-        }
+        LineKind::Key {
+            table, name, about: About::Required, is_in_commented_table: true, ..
+        } if table == wanted => Some((name, line.toml)),
         _ => None,
     }
 }
@@ -200,7 +198,7 @@ fn full_key(table: &str, name: &str) -> String {
     if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") }
 }
 
-fn read(file: &str) -> Vec<Line<'_>> {
+fn read(file: &str) -> Vec<ConfigLine<'_>> {
     let (mut table, mut is_in_commented_table, mut given) = ("", false, None);
     // What the comment says above the key that comes next.
     let mut above = About::Default;
@@ -210,18 +208,18 @@ fn read(file: &str) -> Vec<Line<'_>> {
         let (toml, is_out) = (commented.unwrap_or(line), commented.is_some());
         let what = if let Some(name) = table_name(toml) {
             (table, is_in_commented_table, given, above) = (name, is_out, None, About::Default);
-            What::Table(name)
+            LineKind::Table(name)
         } else if let Some((name, behind)) = key(toml) {
             let about = about(behind).unwrap_or(above);
             above = About::Default;
-            What::Key { table, is_in_commented_table, name, given, about }
+            LineKind::Key { table, is_in_commented_table, name, given, about }
         } else {
             given = toml.strip_prefix("With ").and_then(setting).or(given);
             above = if is_out { about(toml).unwrap_or(above) } else { About::Default };
-            What::Other
+            LineKind::Other
         };
         let is_out = is_out || line.starts_with('#');
-        lines.push(Line { toml, what, is_out });
+        lines.push(ConfigLine { toml, what, is_out });
     }
     lines
 }

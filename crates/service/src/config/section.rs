@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{Mistake, Notes, OldName, value::FromConfig};
-use crate::secret::{Origin, Secret};
+use crate::secret::{Secret, SecretOrigin};
 
 /// A table. Asking for a key marks it as known; what is wrong with it is noted.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Section {
             self.note(key, "is not a secret", FORMS);
             return None;
         };
-        if let Origin::Env(name) = &origin {
+        if let SecretOrigin::Env(name) = &origin {
             self.notes.secret_variables.borrow_mut().insert(name.clone());
         }
         if self.notes.secrets_of.get().is_some_and(|table| table != self.path) {
@@ -186,15 +186,15 @@ impl Section {
     }
 }
 
-fn secret_origin(value: &Value) -> Option<Origin> {
+fn secret_origin(value: &Value) -> Option<SecretOrigin> {
     let table = match value {
-        Value::String(text) => return Some(Origin::Plain(text.clone())),
+        Value::String(text) => return Some(SecretOrigin::Plain(text.clone())),
         Value::Object(table) if table.len() == 1 => table,
         _ => return None,
     };
     match table.iter().next()? {
-        (kind, Value::String(name)) if kind == "env" => Some(Origin::Env(name.clone())),
-        (kind, Value::String(name)) if kind == "file" => Some(Origin::File(name.into())),
+        (kind, Value::String(name)) if kind == "env" => Some(SecretOrigin::Env(name.clone())),
+        (kind, Value::String(name)) if kind == "file" => Some(SecretOrigin::File(name.into())),
         _ => None,
     }
 }

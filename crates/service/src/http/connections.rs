@@ -36,7 +36,7 @@ use super::ApiError;
 
 /// What a client may take of a server.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     /// How many connections there are at most.
     max_connections: usize,
     /// So long it may take to send the head of a request, and so long a connection may be idle.
@@ -45,8 +45,11 @@ pub(super) struct Limits {
     body: Duration,
 }
 
-pub(super) const LIMITS: Limits =
-    Limits { max_connections: 256, head: Duration::from_secs(20), body: Duration::from_secs(20) };
+pub(super) const LIMITS: ConnectionLimits = ConnectionLimits {
+    max_connections: 256,
+    head: Duration::from_secs(20),
+    body: Duration::from_secs(20),
+};
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_BODY_BYTES: usize = 2 << 20;
@@ -55,28 +58,28 @@ const MAX_BODY_BYTES: usize = 2 << 20;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that is open.
-pub(super) struct Open {
+pub(super) struct OpenConnection {
     close: CancellationToken,
     /// Requests that are whole, and are being answered.
     answering: AtomicUsize,
-    limits: Limits,
+    limits: ConnectionLimits,
 }
 
 struct Connections {
-    limits: Limits,
+    limits: ConnectionLimits,
     /// The oldest first.
-    open: Mutex<Vec<Arc<Open>>>,
+    open: Mutex<Vec<Arc<OpenConnection>>>,
 }
 
 impl Connections {
-    fn enter(&self) -> Arc<Open> {
+    fn enter(&self) -> Arc<OpenConnection> {
         let (close, answering) = (CancellationToken::new(), AtomicUsize::new(0));
-        let fresh = Arc::new(Open { close, answering, limits: self.limits });
+        let fresh = Arc::new(OpenConnection { close, answering, limits: self.limits });
         self.lock().push(Arc::clone(&fresh));
         fresh
     }
 
-    fn leave(&self, open: &Arc<Open>) {
+    fn leave(&self, open: &Arc<OpenConnection>) {
         self.lock().retain(|other| !Arc::ptr_eq(open, other));
     }
 
@@ -90,7 +93,7 @@ impl Connections {
         idle.map(|idle| open.remove(idle).close.cancel()).is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Open>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<OpenConnection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,7 +102,7 @@ impl Connections {
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
     let connections = Arc::new(Connections { limits, open: Mutex::default() });
@@ -129,7 +132,11 @@ pub(super) async fn serve(
     tasks.wait().await;
 }
 
-async fn attend(stream: TcpStream, router: Router, (open, stop): (&Open, &CancellationToken)) {
+async fn attend(
+    stream: TcpStream,
+    router: Router,
+    (open, stop): (&OpenConnection, &CancellationToken),
+) {
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -154,7 +161,7 @@ async fn attend(stream: TcpStream, router: Router, (open, stop): (&Open, &Cancel
 ///
 /// The refusal of one that is too long or too slow.
 pub(super) async fn take_in(
-    Extension(open): Extension<Arc<Open>>,
+    Extension(open): Extension<Arc<OpenConnection>>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
@@ -174,10 +181,10 @@ pub(super) async fn take_in(
 }
 
 /// A request that is being answered, until this is dropped.
-struct Answering<'a>(&'a Open);
+struct Answering<'a>(&'a OpenConnection);
 
 impl<'a> Answering<'a> {
-    fn begin(open: &'a Open) -> Self {
+    fn begin(open: &'a OpenConnection) -> Self {
         open.answering.fetch_add(1, Relaxed);
         Self(open)
     }
@@ -198,9 +205,12 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    const FEW: Limits = Limits { max_connections: 20, ..LIMITS };
+    const FEW: ConnectionLimits = ConnectionLimits { max_connections: 20, ..LIMITS };
 
-    async fn start(router: Router, limits: Limits) -> (std::net::SocketAddr, CancellationToken) {
+    async fn start(
+        router: Router,
+        limits: ConnectionLimits,
+    ) -> (std::net::SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = router.layer(axum::middleware::from_fn(take_in));
@@ -262,7 +272,7 @@ mod tests {
     async fn half_a_request_ends_after_a_while_wherever_it_stops() {
         let post = axum::routing::post(|| async { "here" });
         let soon = Duration::from_millis(200);
-        let limits = Limits { head: soon, body: soon, ..LIMITS };
+        let limits = ConnectionLimits { head: soon, body: soon, ..LIMITS };
         let (address, _stop) = start(Router::new().route("/", post), limits).await;
         assert_eq!(answer(send(address, HALF).await).await, "");
         let half = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nxxx";
