@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 64;
 
 /// The event; `None` for what is not exactly of that form, whether or not it is an event.
 pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
-    let mut rest = Rest(text);
+    let mut rest = UnreadText(text);
     rest.pass("{\"EvId\":")?;
     let id = rest.string()?;
     rest.pass(",\"Schema\":")?;
@@ -24,13 +24,13 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
     let key = rest.object()?;
     rest.pass(",\"Data\":")?;
     let data = rest.object()?;
-    let old = rest.optional(",\"Old\":", Rest::object)?;
-    let oversized = rest.optional(",\"Oversized\":", Rest::number)?;
-    let absent = rest.optional(",\"Absent\":", Rest::strings)?.unwrap_or_default();
-    let seq = rest.optional(",\"Seq\":", Rest::number)?;
+    let old = rest.optional(",\"Old\":", UnreadText::object)?;
+    let oversized = rest.optional(",\"Oversized\":", UnreadText::number)?;
+    let absent = rest.optional(",\"Absent\":", UnreadText::strings)?.unwrap_or_default();
+    let seq = rest.optional(",\"Seq\":", UnreadText::number)?;
     rest.pass(",\"Origin\":")?;
     let origin = rest.one_of(&[Origin::Binlog, Origin::FullSync], Origin::as_str)?;
-    let listener = rest.optional(",\"Listener\":", Rest::string)?;
+    let listener = rest.optional(",\"Listener\":", UnreadText::string)?;
     rest.pass(",\"Ts\":")?;
     let ts = rest.number()?;
     rest.pass(",\"Source\":")?;
@@ -57,9 +57,9 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
 
 /// What is not read yet. Where a method gives `None`, nothing of it is of use any more.
 #[derive(Clone, Copy)]
-struct Rest<'a>(&'a str);
+struct UnreadText<'a>(&'a str);
 
-impl<'a> Rest<'a> {
+impl<'a> UnreadText<'a> {
     fn pass(&mut self, expected: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(expected)?;
         Some(())

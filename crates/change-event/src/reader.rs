@@ -77,7 +77,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
 /// A name that is borrowed where it has no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct ColumnName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct ColumnsVisitor;
 
@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for ColumnsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut columns = Vec::new();
-        while let Some((Name(name), value)) = map.next_entry::<_, &RawValue>()? {
+        while let Some((ColumnName(name), value)) = map.next_entry::<_, &RawValue>()? {
             columns.push((name, value.get()));
         }
         Ok(Columns(columns))
