@@ -39,29 +39,33 @@
 //! outlive the deletion of old files. Files and days change between batches only. The day of a file
 //! is the UTC day of its first record, and never before that of the file before it.
 //!
-//! # Groups of batches, and what recovery may cut
+//! # Write groups, and what recovery may cut
 //!
-//! The writer takes all batches that wait, writes them with one write and syncs once: a *group*. It
-//! writes a group only after the one before it is synced. Each END says at which byte its group
-//! began. So, when the last file has a record that is damaged or cut short at byte *p*:
+//! The writer takes all batches that wait, writes them with one write, and calls fsync once: these
+//! batches are a *write group*. The writer begins one only after the one before is durable. Each
+//! END says at which byte its write group began. So, when the last file has a record that is
+//! damaged or cut short at byte *p*:
 //!
-//! - If any later END is whole and its group began after *p*, then *p* was synced before it was
-//!   written. What was synced is now damaged: the stream is refused, with file and position.
-//! - Otherwise *p* lies in the last group. A crash can leave any page of it unwritten, in
-//!   any order, and none of its batches may have been acknowledged. The file is cut after the last
+//! - If any later END is whole and its write group began after *p*, then *p* was durable before
+//!   that END was written. So durable bytes are damaged: the stream is refused, with file and
+//!   position.
+//! - Otherwise *p* lies in the last write group. A crash can leave any page of it unwritten, in any
+//!   order, and none of its batches may have been acknowledged. The file is cut after the last
 //!   whole batch before *p*.
 //!
-//! Damage in any other file is always refused. Since a group's offset is saved only below what was
-//! synced and read, a group that stands beyond the end of its stream also proves a loss, and is
-//! refused. (What this cannot tell from a crash: the last group alone being damaged afterwards,
-//! before anybody committed it. Then the checkpoint goes back together with the records.)
+//! Damage in any other file is always refused. The offset that a consumer group saves is never past
+//! the durable end. So a consumer group that is past the end of its stream also proves a loss, and
+//! the stream is refused. (One case looks like a crash: only the last write group is damaged later,
+//! before anybody committed an offset in it. Then the checkpoint goes back together with the
+//! records.)
 //!
 //! # Index
 //!
 //! Entries of 32 bytes: u32 CRC32C of the rest, u32 data file, u64 offset, u64 time, u64 position.
 //! One for the first record of each file, then for the first that begins 64 KiB or more after
-//! the last entry's. It follows from the data, so it is not synced with it; opening mends it, and a
-//! reader that meets a bad entry reads from the beginning of the file.
+//! the last entry's. The index follows from the data, so it needs no fsync of its own; opening the
+//! stream repairs the index, and a reader that meets a bad entry reads from the beginning of the
+//! file.
 
 pub(crate) mod day;
 pub(crate) mod frame;

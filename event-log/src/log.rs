@@ -38,8 +38,8 @@ impl Log {
     /// # Errors
     ///
     /// [`Error::Held`] when another process has it open; [`Error::Unusable`] when the directory
-    /// cannot be made or not be written in; [`Error::Damaged`] when what was synced is not what was
-    /// written.
+    /// cannot be made or not be written in; [`Error::Damaged`] when durable records are not what
+    /// was written.
     pub fn open(config: StorageConfig) -> Result<Self, Error> {
         let root = config.directory.clone();
         let lock = hold(&root)?;

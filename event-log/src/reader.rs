@@ -1,4 +1,4 @@
-//! Reading a stream from an offset on, across its files, up to its synced end.
+//! Reading a stream from an offset on, across its files, up to its durable end.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl StreamReader {
         self.offset
     }
 
-    /// Reads on, until so many bytes have passed the filter or the synced end is reached.
+    /// Reads on, until so many bytes have passed the filter or the durable end is reached.
     pub(crate) fn read(&mut self, max_bytes: usize) -> Result<ReadChunk, Error> {
         let mut budget = Budget { left: max_bytes, scan_left: MAX_SCANNED_BYTES };
         let mut records = Vec::new();

@@ -28,7 +28,7 @@ pub(crate) struct SharedStream {
     pub(crate) origin: u32,
     pub(crate) queue: Queue,
     segments: Mutex<Vec<Segment>>,
-    /// The synced end: readers never see past it.
+    /// The durable end: readers never see past it.
     end: watch::Sender<u64>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) leaders: Arc<Leaders>,
@@ -57,7 +57,7 @@ impl SharedStream {
         Ok(shared)
     }
 
-    /// The synced end.
+    /// The durable end.
     pub(crate) fn end(&self) -> u64 {
         *self.end.borrow()
     }
@@ -98,7 +98,7 @@ impl SharedStream {
         self.segments().last().map(|last| last.id)
     }
 
-    /// A group is synced: shows it to readers.
+    /// A group is durable: shows it to readers.
     pub(crate) fn publish(&self, group: &WriteGroup) {
         if group.data.is_empty() {
             return;

@@ -44,7 +44,7 @@ pub struct StreamState {
     pub origin: u32,
     /// The oldest offset kept.
     pub first_offset: u64,
-    /// The synced end.
+    /// The durable end.
     pub next_offset: u64,
     /// The data files together.
     pub bytes: u64,

@@ -31,7 +31,7 @@ pub enum Event {
         records: Vec<Record>,
         /// Everything below was scanned.
         next_offset: u64,
-        /// The synced end; equal to `next_offset` means caught up.
+        /// The durable end; equal to `next_offset` means caught up.
         end_offset: u64,
     },
 }

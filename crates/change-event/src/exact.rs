@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    const SYNCED: &str = concat!(
+    const FULL_SYNC: &str = concat!(
         r#"{"EvId":"fs-1:b.000001:99#{\"id\":7,\"p\":\"a\\\\\"}","Schema":"shop","TableName":"t","#,
         r#""Action":"insert","PK":{"id":7},"Data":{"id":7,"a":-0.50e+3,"b":"\u00e4\n","c":null,"#,
         r#""d":[true,false,[],{}],"e":{"x":[{"y":"ü"}]},"f":1e400},"Oversized":0,"#,
@@ -267,11 +267,11 @@ mod tests {
 
     #[test]
     fn what_we_write_is_read_so() {
-        for text in [SYNCED, CHANGED] {
+        for text in [FULL_SYNC, CHANGED] {
             let event = read(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(Some(event), by_serde(text));
         }
-        assert_eq!(read(SYNCED).unwrap().id, r#"fs-1:b.000001:99#{"id":7,"p":"a\\"}"#);
+        assert_eq!(read(FULL_SYNC).unwrap().id, r#"fs-1:b.000001:99#{"id":7,"p":"a\\"}"#);
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
         let mut read_so = 0;
-        for text in [SYNCED, CHANGED].iter().cycle().take(100_000) {
+        for text in [FULL_SYNC, CHANGED].iter().cycle().take(100_000) {
             let mut text: Vec<char> = text.chars().collect();
             for _ in 0..random.random_range(1..4) {
                 let (at, piece) =

@@ -23,7 +23,7 @@ pub(crate) struct Recovered {
     pub(crate) tail: Tail,
 }
 
-/// Opens the stream in a directory. What it gives is synced.
+/// Opens the stream in a directory. What it gives is durable.
 pub(crate) fn recover(stream: &Path, origin: u32) -> Result<Recovered, Error> {
     let mut ids = segment::list(stream)?;
     while let Some(id) = ids.pop() {

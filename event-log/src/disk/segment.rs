@@ -17,7 +17,7 @@ pub(crate) struct SegmentId {
     pub(crate) number: u32,
 }
 
-/// A data file, as far as it is synced.
+/// A data file, as far as it is durable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub(crate) id: SegmentId,

@@ -216,7 +216,7 @@ async fn pages_of_the_last_group_that_were_not_written_cost_that_group_only() {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_in_what_was_synced_is_refused_with_file_and_position() {
+async fn a_flipped_byte_in_what_was_durable_is_refused_with_file_and_position() {
     let directory = tempfile::tempdir().unwrap();
     let (path, bytes, ends) = three_batches(&directory).await;
     for at in 0..ends[1] {
