@@ -9,7 +9,6 @@ fn main() {
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={log}");
     }
-    println!("cargo:rerun-if-changed=build.rs");
     let named = std::env::var("DBEVENT_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = named.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo:rustc-env=DBEVENT_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_owned()));
