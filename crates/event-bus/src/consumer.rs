@@ -1,11 +1,11 @@
 //! The reading side.
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{future::ready, pin::Pin, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Headers, Result, TopicFilter};
+use crate::{Error, Headers, Result, TopicFilter};
 
 /// What a group member wants.
 #[derive(Clone, Debug)]
@@ -121,6 +121,12 @@ pub struct Survey {
 /// A commit under way. It needs nothing of its consumer, which can be polled meanwhile. One that is
 /// dropped may be done or not.
 pub type Committing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// What a consumer that is in no group answers to a commit: no partition is its own.
+pub(crate) fn commit_outside_of_groups(offsets: &[(Partition, u64)]) -> Committing {
+    let refused = offsets.first().map(|(partition, _)| partition.clone());
+    Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+}
 
 /// A member of a group.
 #[async_trait]

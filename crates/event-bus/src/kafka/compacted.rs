@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    ClientConfig, Message, Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
@@ -71,7 +71,16 @@ fn open(
         // The end is told with an answer that has no records, and the brokers keep that back.
         .set("fetch.wait.max.ms", "10")
         .set("allow.auto.create.topics", "false");
-    let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())?;
+    from_beginning(&config, topic, voice)
+}
+
+/// A client that reads the one partition of a topic from its beginning, alone.
+pub(super) fn from_beginning(
+    config: &ClientConfig,
+    topic: &str,
+    voice: &Voice,
+) -> KafkaResult<BaseConsumer<Voice>> {
+    let consumer = BaseConsumer::from_config_and_context(config, voice.clone())?;
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::Beginning)?;
     consumer.assign(&from)?;

@@ -184,16 +184,28 @@ impl Offsets {
             Moment::Latest => LATEST,
             Moment::Time(time) => time.max(0),
         };
-        let found = self.ask_times(partitions, time)?;
+        let found = self.ask_times(partitions, time, |_| false)?;
         if found.iter().all(Option::is_some) {
             return Ok(found.into_iter().flatten().collect());
         }
-        let ends = self.ask_times(partitions, LATEST)?;
+        let ends = self.ask_times(partitions, LATEST, |_| false)?;
         let either = found.into_iter().zip(ends);
         Ok(either.map(|(found, end)| found.or(end).unwrap_or(0)).collect())
     }
 
-    fn ask_times(&self, partitions: &[Partition], time: i64) -> Result<Vec<Option<u64>>> {
+    /// Where partitions end, in the order asked; `None` for one that is not there any more.
+    pub(super) fn ends(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>> {
+        self.ask_times(partitions, LATEST, is_gone)
+    }
+
+    /// Where a time is, in the order asked; `None` where no record is so late, and for a partition
+    /// whose error is excused.
+    fn ask_times(
+        &self,
+        partitions: &[Partition],
+        time: i64,
+        is_excused: impl Fn(&KafkaError) -> bool,
+    ) -> Result<Vec<Option<u64>>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -203,30 +215,10 @@ impl Offsets {
         let read = |partition: &Partition| {
             let element = found.find_partition(&partition.topic, number(partition));
             let Some(element) = element else { return Ok(None) };
-            self.told(doing, element.error())?;
-            Ok(match element.offset() {
-                Offset::Offset(offset) => u64::try_from(offset).ok(),
-                _ => None,
-            })
-        };
-        partitions.iter().map(read).collect()
-    }
-
-    /// Where partitions end, in the order asked; `None` for one that is not there any more.
-    pub(super) fn ends(&self, partitions: &[Partition]) -> Result<Vec<Option<u64>>> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let doing = "cannot look for offsets";
-        let list = self.list_of(partitions, Offset::from_raw(LATEST))?;
-        let found = self.told(doing, self.consumer.offsets_for_times(list, PATIENCE))?;
-        let read = |partition: &Partition| {
-            let element = found.find_partition(&partition.topic, number(partition));
-            let Some(element) = element else { return Ok(None) };
             match (element.error(), element.offset()) {
                 (Ok(()), Offset::Offset(offset)) => Ok(u64::try_from(offset).ok()),
                 (Ok(()), _) => Ok(None),
-                (Err(error), _) if is_gone(&error) => Ok(None),
+                (Err(error), _) if is_excused(&error) => Ok(None),
                 (error, _) => self.told(doing, error).map(|()| None),
             }
         };

@@ -13,8 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    config::FromClientConfigAndContext,
+    Message,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
@@ -23,6 +22,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use super::{
     Cluster,
     client::Voice,
+    compacted,
     control::{self, Changes, TABLE_KEYS},
     topic_id,
 };
@@ -262,9 +262,5 @@ fn open(cluster: &Cluster, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false");
-    let consumer = BaseConsumer::from_config_and_context(&config, voice.clone())?;
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(&topic, 0, Offset::Beginning)?;
-    consumer.assign(&from)?;
-    Ok(consumer)
+    compacted::from_beginning(&config, &topic, voice)
 }

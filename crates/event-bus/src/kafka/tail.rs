@@ -1,6 +1,6 @@
 //! A reader that is in no group: of the partitions that are there, and of those that come later.
 
-use std::{collections::HashMap, future::ready, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rdkafka::{
@@ -12,7 +12,10 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use super::{Cluster, client::Voice, desk, groups::KafkaGroups, offsets};
-use crate::{Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter};
+use crate::{
+    Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter,
+    consumer::commit_outside_of_groups,
+};
 
 /// How often it looks for topics and partitions that are new.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -138,8 +141,7 @@ impl Consumer for KafkaTail {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let refused = offsets.first().map(|(partition, _)| partition.clone());
-        Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+        commit_outside_of_groups(offsets)
     }
 
     fn pause(&mut self, _: &[Partition]) {}

@@ -1,7 +1,5 @@
 //! A reader of a log that is in no group: it keeps its place itself.
 
-use std::future::ready;
-
 use async_trait::async_trait;
 use event_log::{Error as LogError, Event, Record, RemoteSubscription, Start, Subscribe};
 
@@ -9,7 +7,9 @@ use super::{
     Access, StreamAddress,
     consumer::{TopicNames, delivery_of},
 };
-use crate::{Committing, Consumer, Error, Headers, Partition, Polled, Result};
+use crate::{
+    Committing, Consumer, Headers, Partition, Polled, Result, consumer::commit_outside_of_groups,
+};
 
 pub(super) struct LogTail {
     access: Access,
@@ -98,8 +98,7 @@ impl Consumer for LogTail {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let refused = offsets.first().map(|(partition, _)| partition.clone());
-        Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+        commit_outside_of_groups(offsets)
     }
 
     fn pause(&mut self, _: &[Partition]) {}

@@ -1,11 +1,14 @@
 //! A reader of the memory bus that is in no group.
 
-use std::{collections::HashMap, future::ready, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::SharedBus;
-use crate::{Committing, Consumer, Error, Partition, Polled, ResetTo, Result, TopicFilter};
+use crate::{
+    Committing, Consumer, Partition, Polled, ResetTo, Result, TopicFilter,
+    consumer::commit_outside_of_groups,
+};
 
 pub(super) struct MemoryTail {
     shared: Arc<SharedBus>,
@@ -62,8 +65,7 @@ impl Consumer for MemoryTail {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let refused = offsets.first().map(|(partition, _)| partition.clone());
-        Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+        commit_outside_of_groups(offsets)
     }
 
     fn pause(&mut self, _: &[Partition]) {}

@@ -23,6 +23,15 @@ fn bus_behind(proxy: &Proxy) -> std::sync::Arc<dyn Bus> {
     event_bus::open(&config_at(proxy.address(), &prefix(), 1)).unwrap()
 }
 
+/// A member that has read the one record of topic `a`, with all its connections over a proxy.
+async fn reader_behind_proxy() -> (Proxy, Reader) {
+    fill(&topic("a"), &["1"]).await;
+    let proxy = Proxy::start().await;
+    let mut reader = Reader::join(&*bus_behind(&proxy), "one").await;
+    reader.read(1).await;
+    (proxy, reader)
+}
+
 /// Deletes what lies below an offset of topic `a`.
 async fn delete_below(offset: i64) {
     let admin: AdminClient<DefaultClientContext> =
@@ -35,11 +44,7 @@ async fn delete_below(offset: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_error_is_explained_as_soon_as_the_brokers_answer() {
     alone(async {
-        fill(&topic("a"), &["1"]).await;
-        let proxy = Proxy::start().await;
-        let bus = bus_behind(&proxy);
-        let mut reader = Reader::join(&*bus, "one").await;
-        reader.read(1).await;
+        let (proxy, mut reader) = reader_behind_proxy().await;
         let owned: Vec<_> = reader.owned.keys().cloned().collect();
         reader.consumer.pause(&owned);
         // The library lets go of what it was about to read.
@@ -104,11 +109,7 @@ async fn tell(reader: &mut Reader, topics: u64, time: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_told_of_the_topics_does_not_ask_for_them_and_groups_are_surveyed_at_once() {
     alone(async {
-        fill(&topic("a"), &["1"]).await;
-        let proxy = Proxy::start().await;
-        let bus = bus_behind(&proxy);
-        let mut reader = Reader::join(&*bus, "one").await;
-        reader.read(1).await;
+        let (proxy, mut reader) = reader_behind_proxy().await;
         reader.commit().await.unwrap();
         // For a while it looks again: one broker hears of a topic later than another.
         tell(&mut reader, 7, Duration::from_secs(11)).await;
@@ -116,6 +117,7 @@ async fn who_is_told_of_the_topics_does_not_ask_for_them_and_groups_are_surveyed
         tell(&mut reader, 7, Duration::from_secs(7)).await;
         assert_eq!(proxy.asked(METADATA), before);
 
+        let bus = bus_behind(&proxy);
         let groups = ["g", "other", "third"].map(|name| (group(name), tables("*")));
         for round in 0..4 {
             let survey = bus.survey(&groups).await;
@@ -138,11 +140,7 @@ async fn who_is_told_of_the_topics_does_not_ask_for_them_and_groups_are_surveyed
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_consumer_says_that_the_brokers_are_back() {
     alone(async {
-        fill(&topic("a"), &["1"]).await;
-        let proxy = Proxy::start().await;
-        let bus = bus_behind(&proxy);
-        let mut reader = Reader::join(&*bus, "one").await;
-        reader.read(1).await;
+        let (proxy, mut reader) = reader_behind_proxy().await;
         proxy.close();
         let error = loop {
             if let Err(error) = reader.consumer.poll().await {
