@@ -1,5 +1,8 @@
 //! A full sync of a table into a counting handler, on both buses, beside `mysqldump`.
 
+mod table;
+mod table_runs;
+
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -10,34 +13,20 @@ use e2e::{
 };
 use serde_json::Value;
 
+use self::table_runs::By;
+pub(crate) use self::{
+    table::Table,
+    table_runs::{TableRuns, write},
+};
 use crate::{
     broker::Broker,
     counting,
-    load::{Loaded, SCHEMA},
+    load::SCHEMA,
     measure::{Cost, until, until_ended},
-    synced::{By, Synced},
 };
 
 /// The one that counts.
 pub(crate) const LISTENER: &str = "count";
-
-/// A table whose rows are keyed by `id`, from 0 on.
-pub(crate) struct Table<'a> {
-    pub(crate) mysql: &'a Mysql,
-    /// In the schema of the benchmark.
-    pub(crate) name: &'a str,
-    pub(crate) rows: u64,
-    /// What the largest row takes in MySQL.
-    pub(crate) row_bytes: u64,
-}
-
-impl<'a> Table<'a> {
-    /// The one that a load has filled.
-    pub(crate) fn of_load(server: &'a Loaded) -> Self {
-        const ROW_BYTES: u64 = 200;
-        Self { mysql: &server.mysql, name: "t", rows: server.load.rows(), row_bytes: ROW_BYTES }
-    }
-}
 
 /// What the rows go through.
 #[derive(Clone, Copy)]
@@ -48,7 +37,7 @@ enum Bus<'a> {
 }
 
 /// `mysqldump`, the log and Kafka in turns: what the machine does meanwhile, all feel.
-pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<Synced>> {
+pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<TableRuns>> {
     let site = Site::new("bench-broker")?;
     let broker = Broker::start(&site, 1).await?;
     // This warms the broker, and is not counted.
@@ -74,7 +63,7 @@ pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<Synced
     }
     drop(broker);
     site.remove()?;
-    Ok(costs.into_iter().map(|(by, costs)| Synced::new(table, by, costs)).collect())
+    Ok(costs.into_iter().map(|(by, costs)| TableRuns::new(table, by, costs)).collect())
 }
 
 /// Reads the same table to nowhere.

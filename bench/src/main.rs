@@ -19,7 +19,6 @@ mod measure;
 mod ratios;
 mod report;
 mod steps;
-mod synced;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -163,7 +162,7 @@ async fn all(sizes: &Sizes) -> Result<()> {
 }
 
 /// A full sync of rows of 1 MB.
-async fn large_rows(sizes: &Sizes) -> Result<Vec<synced::Synced>> {
+async fn large_rows(sizes: &Sizes) -> Result<Vec<full_sync::TableRuns>> {
     let (rows, row_bytes) = (sizes.large_rows, large::ROW_BYTES as u64);
     let mysql = large::prepare(rows).await?;
     let table = Table { mysql: &mysql, name: large::TABLE, rows, row_bytes };

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::{
     Sizes,
+    full_sync::{self, TableRuns},
     load::Loaded,
     measure::Cost,
     ratios,
-    synced::{self, Synced},
 };
 
 /// Everything that one call of `bench/run.sh` found out.
@@ -25,7 +25,7 @@ pub(crate) struct Report {
     pub(crate) server: String,
     runs: usize,
     pub(crate) catch_up: Vec<Step>,
-    pub(crate) full_sync: Vec<Synced>,
+    pub(crate) full_sync: Vec<TableRuns>,
     pub(crate) latency: Vec<Latency>,
 }
 
@@ -155,7 +155,7 @@ impl Report {
             )?;
         }
         ratios::write(&self.catch_up, &mut text)?;
-        synced::write(&self.full_sync, &mut text)?;
+        full_sync::write(&self.full_sync, &mut text)?;
         for latency in &self.latency {
             writeln!(
                 text,

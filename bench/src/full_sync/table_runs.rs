@@ -4,7 +4,8 @@ use std::fmt::{Result, Write};
 
 use serde::Serialize;
 
-use crate::{full_sync::Table, measure::Cost};
+use super::table::Table;
+use crate::measure::Cost;
 
 /// `dts` needs no more than this and [`ROWS_IN_MEMORY`] of the largest rows.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -34,7 +35,7 @@ impl By {
 /// The runs of one of them on one table.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Synced {
+pub(crate) struct TableRuns {
     table: String,
     by: By,
     rows: u64,
@@ -43,7 +44,7 @@ pub(crate) struct Synced {
     runs: Vec<Cost>,
 }
 
-impl Synced {
+impl TableRuns {
     pub(crate) fn new(table: &Table<'_>, by: By, mut runs: Vec<Cost>) -> Self {
         runs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
         let (name, rows, row_bytes) = (table.name.to_owned(), table.rows, table.row_bytes);
@@ -102,7 +103,7 @@ impl Synced {
 }
 
 /// Writes all of them.
-pub(crate) fn write(all: &[Synced], text: &mut String) -> Result {
+pub(crate) fn write(all: &[TableRuns], text: &mut String) -> Result {
     if all.is_empty() {
         return Ok(());
     }
@@ -110,7 +111,7 @@ pub(crate) fn write(all: &[Synced], text: &mut String) -> Result {
         "\n| table, rows | full sync | rows/s | seconds | CPU s | peak RSS MiB, of `dts` alone |\n\
          |---|---|---|---|---|---|\n",
     );
-    all.iter().try_for_each(|synced| synced.write_row(text))?;
-    let ours = all.iter().filter(|synced| synced.by != By::Mysqldump);
-    ours.into_iter().try_for_each(|synced| synced.write_ratio(all, text))
+    all.iter().try_for_each(|runs| runs.write_row(text))?;
+    let ours = all.iter().filter(|runs| runs.by != By::Mysqldump);
+    ours.into_iter().try_for_each(|runs| runs.write_ratio(all, text))
 }
