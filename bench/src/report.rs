@@ -1,16 +1,17 @@
 //! What was measured, as JSON for machines and Markdown for people.
 
+mod step;
+
 use std::{fmt::Write, process::Command};
 
 use anyhow::{Context, Result};
 use e2e::servers::repository;
 use serde::Serialize;
 
+pub(crate) use self::step::Step;
 use crate::{
     Sizes,
     full_sync::{self, TableRuns},
-    load::Loaded,
-    measure::Cost,
     ratios,
 };
 
@@ -27,20 +28,6 @@ pub(crate) struct Report {
     pub(crate) catch_up: Vec<Step>,
     pub(crate) full_sync: Vec<TableRuns>,
     pub(crate) latency: Vec<Latency>,
-}
-
-/// The runs of one step on one load.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Step {
-    pub(crate) load: String,
-    pub(crate) step: String,
-    pub(crate) rows: u64,
-    pub(crate) binlog_bytes: u64,
-    pub(crate) rows_per_second: f64,
-    slowest_rows_per_second: f64,
-    fastest_rows_per_second: f64,
-    runs: Vec<Cost>,
 }
 
 /// From commit to where an event is used.
@@ -70,33 +57,6 @@ impl Latency {
             p99_ms: at(0.99),
             max_ms: at(1.0),
         }
-    }
-}
-
-impl Step {
-    pub(crate) fn new(server: &Loaded, step: &str, mut runs: Vec<Cost>) -> Self {
-        runs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
-        let rows = server.load.rows();
-        let speed = |cost: Option<&Cost>| cost.map_or(0.0, |cost| rows as f64 / cost.seconds);
-        Self {
-            load: server.load.name().to_owned(),
-            step: step.to_owned(),
-            rows,
-            binlog_bytes: server.binlog_bytes,
-            rows_per_second: speed(runs.get(runs.len() / 2)),
-            slowest_rows_per_second: speed(runs.last()),
-            fastest_rows_per_second: speed(runs.first()),
-            runs,
-        }
-    }
-
-    /// Bytes of the binlog a second.
-    pub(crate) fn bytes_per_second(&self) -> f64 {
-        self.rows_per_second * self.binlog_bytes as f64 / self.rows as f64
-    }
-
-    fn median(&self) -> Option<&Cost> {
-        self.runs.get(self.runs.len() / 2)
     }
 }
 

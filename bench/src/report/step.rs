@@ -1,0 +1,46 @@
+//! One step of a catch-up, as often as it was run.
+
+use serde::Serialize;
+
+use crate::{load::Loaded, measure::Cost};
+
+/// The runs of one step on one load.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Step {
+    pub(crate) load: String,
+    pub(crate) step: String,
+    pub(crate) rows: u64,
+    pub(crate) binlog_bytes: u64,
+    pub(crate) rows_per_second: f64,
+    pub(super) slowest_rows_per_second: f64,
+    pub(super) fastest_rows_per_second: f64,
+    runs: Vec<Cost>,
+}
+
+impl Step {
+    pub(crate) fn new(server: &Loaded, step: &str, mut runs: Vec<Cost>) -> Self {
+        runs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
+        let rows = server.load.rows();
+        let speed = |cost: Option<&Cost>| cost.map_or(0.0, |cost| rows as f64 / cost.seconds);
+        Self {
+            load: server.load.name().to_owned(),
+            step: step.to_owned(),
+            rows,
+            binlog_bytes: server.binlog_bytes,
+            rows_per_second: speed(runs.get(runs.len() / 2)),
+            slowest_rows_per_second: speed(runs.last()),
+            fastest_rows_per_second: speed(runs.first()),
+            runs,
+        }
+    }
+
+    /// Bytes of the binlog a second.
+    pub(crate) fn bytes_per_second(&self) -> f64 {
+        self.rows_per_second * self.binlog_bytes as f64 / self.rows as f64
+    }
+
+    pub(super) fn median(&self) -> Option<&Cost> {
+        self.runs.get(self.runs.len() / 2)
+    }
+}
