@@ -5,29 +5,27 @@ mod instance;
 mod keeper;
 mod lag;
 mod pauses;
+mod progress;
 mod reach;
+mod shared;
 mod socket;
 mod strays;
 mod unit;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use event_bus::Bus;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use self::instance::Instance;
+use self::{fleet::Fleet, instance::Instance, shared::Reload};
 pub(crate) use self::{
-    fleet::Fleet,
+    fleet::Reloaded,
     lag::records_behind,
+    shared::Supervisor,
     unit::{Unit, UnitView},
 };
 use crate::{
@@ -41,31 +39,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(55);
 
 /// Reloads that wait for their turn.
 const MAX_WAITING_RELOADS: usize = 8;
-
-/// Asks for a reload; the answer says what changed, or why nothing did.
-pub(crate) type Reload = oneshot::Sender<Result<Reloaded, Error>>;
-
-/// What a reload did.
-#[derive(Debug, Default, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Reloaded {
-    pub(crate) started: Vec<String>,
-    pub(crate) restarted: Vec<String>,
-    pub(crate) stopped: Vec<String>,
-    /// What takes effect only when the whole program is started again.
-    pub(crate) needs_restart: Vec<&'static str>,
-}
-
-/// What the supervisor, its API and its tasks share.
-pub(crate) struct Supervisor {
-    pub(crate) file: PathBuf,
-    pub(crate) fleet: Fleet,
-    pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) full_syncs: FullSyncs,
-    pub(crate) reloads: mpsc::Sender<Reload>,
-    /// The listeners are others: what they reach is to be looked up.
-    reloaded: Notify,
-}
 
 /// Runs the listeners of a config file until `stop`; then lets them finish what is begun, at most
 /// 55 s, and kills those that do not.
@@ -94,7 +67,7 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     });
     let tasks = TaskTracker::new();
     tasks.spawn(socket::serve(socket, Arc::clone(&supervisor), stop.clone()));
-    tasks.spawn(lag::watch(Arc::clone(&supervisor), stop.clone()));
+    tasks.spawn(progress::watch(Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(strays::watch(Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(reach::watch(Arc::clone(&supervisor), stop.clone()));
     let swept = stop.clone();

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
-    Reloaded, Unit,
     instance::Instance,
     keeper::{Ending, Keeper},
     pauses::Pauses,
+    unit::Unit,
 };
 use crate::{
     config::{Config, HandlerConfig, ListenerConfig},
@@ -41,6 +41,17 @@ impl Accepted {
         let text = file.text().to_owned();
         Ok(Self { config: Config::read(file)?, text })
     }
+}
+
+/// What a reload did.
+#[derive(Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reloaded {
+    pub(crate) started: Vec<String>,
+    pub(crate) restarted: Vec<String>,
+    pub(crate) stopped: Vec<String>,
+    /// What takes effect only when the whole program is started again.
+    pub(crate) needs_restart: Vec<&'static str>,
 }
 
 /// The listeners and their processes.

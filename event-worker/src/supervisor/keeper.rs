@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Unit;
+use super::unit::Unit;
 
 /// How a listener that ends by itself is started again.
 const RESTART: BackoffConfig =

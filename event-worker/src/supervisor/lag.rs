@@ -1,25 +1,14 @@
-//! How far each listener is behind, asked of the bus: also while its process is down.
+//! How far a listener is behind, and why, from what the bus and its process say.
 
 mod ages;
 mod stands;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use event_bus::{Progress, TopicFilter};
-use tokio::time::{MissedTickBehavior, timeout};
-use tokio_util::sync::CancellationToken;
+use event_bus::Progress;
 
 use self::{ages::Ages, stands::Stands};
-use super::{Supervisor, Unit};
 use crate::listener::status::{Report, now_ms};
-
-const ASK_EVERY: Duration = Duration::from_secs(1);
-
-/// How long the bus may take to answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How far a listener is behind.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +32,7 @@ impl Lag {
         self.stands.stuck(Instant::now())
     }
 
-    fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
+    pub(super) fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
         let records = records_behind(&partitions);
         self.stands.look(&partitions, now);
         self.ages.look(&partitions, now);
@@ -68,55 +57,10 @@ pub(crate) fn records_behind(partitions: &[Progress]) -> u64 {
     if has_run { partitions.iter().map(behind).sum() } else { 0 }
 }
 
-/// Asks for every listener, again and again, until `stop`.
-pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) {
-    let mut ask = tokio::time::interval(ASK_EVERY);
-    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ask.tick() => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = look(&supervisor) => {}
-        }
-    }
-}
-
-/// Asks for all listeners at once, and tells them what was seen of the topics.
-async fn look(supervisor: &Supervisor) {
-    let units = supervisor.fleet.units();
-    let groups: Vec<(String, TopicFilter)> = units
-        .iter()
-        .map(|unit| &unit.subscription)
-        .map(|s| (s.group.clone(), s.topics.clone()))
-        .collect();
-    let Ok(survey) = timeout(ANSWER_DEADLINE, supervisor.bus.survey(&groups)).await else {
-        let late = format!("the bus did not answer within {ANSWER_DEADLINE:?}");
-        units.iter().for_each(|unit| learn(unit, Err(late.clone())));
-        return;
-    };
-    for (unit, progress) in units.iter().zip(survey.groups) {
-        learn(unit, progress.map_err(|error| error.to_string()));
-        if let Some(topics) = survey.topics {
-            unit.tell_topics(topics);
-        }
-    }
-}
-
-fn learn(unit: &Unit, answer: Result<Vec<Progress>, String>) {
-    unit.update_lag(|lag, report| match answer {
-        Ok(partitions) => lag.take(partitions, report, Instant::now()),
-        Err(error) => {
-            lag.records = None;
-            lag.bus_error = Some(error);
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use event_bus::Partition;
 
     use super::*;

@@ -13,7 +13,7 @@ use tokio::{net::UnixListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use super::{Supervisor, Unit};
+use super::{Supervisor, unit::Unit};
 use crate::{
     control::{FromListener, Link, ToListener},
     error::Error,

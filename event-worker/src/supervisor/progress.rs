@@ -1,0 +1,64 @@
+//! Asks the bus how far each listener is, also while its process is down.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use event_bus::{Progress, TopicFilter};
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Supervisor, unit::Unit};
+
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the bus may take to answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Asks for every listener, again and again, until `stop`.
+pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) {
+    let mut ask = tokio::time::interval(ASK_EVERY);
+    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ask.tick() => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = look(&supervisor) => {}
+        }
+    }
+}
+
+/// Asks for all listeners at once, and tells them what was seen of the topics.
+async fn look(supervisor: &Supervisor) {
+    let units = supervisor.fleet.units();
+    let groups: Vec<(String, TopicFilter)> = units
+        .iter()
+        .map(|unit| &unit.subscription)
+        .map(|s| (s.group.clone(), s.topics.clone()))
+        .collect();
+    let Ok(survey) = timeout(ANSWER_DEADLINE, supervisor.bus.survey(&groups)).await else {
+        let late = format!("the bus did not answer within {ANSWER_DEADLINE:?}");
+        units.iter().for_each(|unit| learn(unit, Err(late.clone())));
+        return;
+    };
+    for (unit, progress) in units.iter().zip(survey.groups) {
+        learn(unit, progress.map_err(|error| error.to_string()));
+        if let Some(topics) = survey.topics {
+            unit.tell_topics(topics);
+        }
+    }
+}
+
+fn learn(unit: &Unit, answer: Result<Vec<Progress>, String>) {
+    unit.update_lag(|lag, report| match answer {
+        Ok(partitions) => lag.take(partitions, report, Instant::now()),
+        Err(error) => {
+            lag.records = None;
+            lag.bus_error = Some(error);
+        }
+    });
+}
