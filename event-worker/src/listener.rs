@@ -6,6 +6,7 @@ mod initial;
 mod journey;
 mod lane;
 mod lanes;
+pub(crate) mod latency;
 mod listening;
 mod standby;
 pub(crate) mod status;

@@ -16,7 +16,7 @@ use prometheus_client::{
 
 use crate::{
     listener::{
-        status::{LATENCY_BUCKETS_MS, Latency},
+        latency::{BUCKETS_MS, Latency},
         table_counts::Counted,
     },
     supervisor::{Supervisor, UnitView},
@@ -140,7 +140,7 @@ impl Listeners {
 }
 
 fn histogram(latency: &Latency, mut to: MetricEncoder<'_>) -> fmt::Result {
-    let ends = LATENCY_BUCKETS_MS.iter().map(|end| *end as f64 / 1000.0);
+    let ends = BUCKETS_MS.iter().map(|end| *end as f64 / 1000.0);
     let buckets: Vec<(f64, u64)> = ends.chain([f64::INFINITY]).zip(latency.counts).collect();
     let count = latency.counts.iter().sum();
     to.encode_histogram::<Labels<'_>>(latency.sum_ms as f64 / 1000.0, count, &buckets, None)

@@ -10,17 +10,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::table_counts::TableCounts;
+use super::{latency::Latency, table_counts::TableCounts};
 use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
 const LOG_EVERY: Duration = Duration::from_mins(1);
-
-/// The upper ends of the latency histogram's buckets, in ms; one more takes the rest.
-pub(crate) const LATENCY_BUCKETS_MS: [u64; 23] = [
-    1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000,
-    30_000, 60_000, 600_000,
-];
 
 /// What a listener is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,41 +166,6 @@ impl Problem {
     }
 }
 
-/// Times from the commit in the source until the handler was done.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    /// Events per bucket of [`LATENCY_BUCKETS_MS`], and the rest.
-    pub(crate) counts: [u64; LATENCY_BUCKETS_MS.len() + 1],
-    pub(crate) sum_ms: u64,
-}
-
-impl Latency {
-    fn add(&mut self, took_ms: u64) {
-        let bucket = LATENCY_BUCKETS_MS.partition_point(|end| *end < took_ms);
-        self.counts[bucket] += 1;
-        self.sum_ms += took_ms;
-    }
-
-    pub(crate) fn merge(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts) {
-            *count += more;
-        }
-        self.sum_ms += other.sum_ms;
-    }
-
-    /// The upper end of the bucket that the quantile falls into, in ms, the last end for what is
-    /// beyond it; `None` without events.
-    pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
-        let total: u64 = self.counts.iter().sum();
-        let mut seen = 0;
-        let bucket = self.counts.iter().position(|count| {
-            seen += count;
-            total > 0 && seen as f64 >= quantile * total as f64
-        })?;
-        Some(LATENCY_BUCKETS_MS[bucket.min(LATENCY_BUCKETS_MS.len() - 1)])
-    }
-}
-
 /// A listener's figures, shared between those who count and those who show.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
@@ -341,17 +300,5 @@ mod tests {
         let (mut logged, began) = (Logged::default(), Instant::now());
         let told = (0..121).map(|second| logged.failed(began + Duration::from_secs(second)));
         assert_eq!(told.flatten().collect::<Vec<_>>(), [1, 60, 60]);
-    }
-
-    #[test]
-    fn quantiles_are_the_ends_of_buckets() {
-        let mut latency = Latency::default();
-        assert_eq!(latency.quantile(0.5), None);
-        for took in [1, 1, 4, 1000] {
-            latency.add(took);
-        }
-        assert_eq!((latency.quantile(0.5), latency.quantile(0.99)), (Some(1), Some(1_000)));
-        latency.add(u64::MAX / 2);
-        assert_eq!(latency.quantile(1.0), Some(600_000));
     }
 }

@@ -16,7 +16,8 @@ use super::lag::Lag;
 use crate::{
     control::Start,
     listener::{
-        status::{Latency, Problem, Report, State},
+        latency::Latency,
+        status::{Problem, Report, State},
         table_counts::TableCounts,
     },
     reach::{Reach, Reason},
