@@ -5,6 +5,7 @@ mod health;
 mod listeners;
 mod metrics;
 mod openapi;
+mod refusal;
 mod reset;
 
 use std::{sync::Arc, time::Duration};

@@ -1,8 +1,7 @@
 //! Why a listener, or the whole program, cannot go on.
 
-use axum::http::StatusCode;
 use event_bus::Partition;
-use service::{config::Mistakes, exit::Exit, http::ApiError};
+use service::{config::Mistakes, exit::Exit};
 
 /// What ended it.
 #[derive(Debug, thiserror::Error)]
@@ -212,21 +211,5 @@ impl Error {
             | Self::ListenerStopped => Exit::Refused,
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
-    }
-}
-
-/// As an answer of the API.
-impl From<Error> for ApiError {
-    fn from(error: Error) -> Self {
-        let status = match &error {
-            Error::Config(_) => StatusCode::BAD_REQUEST,
-            Error::Bus(event_bus::Error::GroupActive { .. })
-            | Error::NotSkippable { .. }
-            | Error::ListenerStopped => StatusCode::CONFLICT,
-            Error::UnknownPartition { .. } => StatusCode::NOT_FOUND,
-            error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error.to_string(), error.remedy())
     }
 }

@@ -18,16 +18,17 @@ use service::glob;
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::task::TaskTracker;
 
+use self::tasks::within_deadline;
 pub use self::{
     command::{FullSyncPart, list_full_syncs, start_full_sync, wish_full_sync},
     watch::watch_full_syncs,
 };
 pub(crate) use self::{
     form::{IN_BODY, IN_QUERY, Wanted},
+    refusal::Refused,
     sweep::sweep,
     view::{FullSyncList, FullSyncView, Started, word},
 };
-use self::{refusal::Refused, tasks::within_deadline};
 use crate::{error::Error, listener::status::now_ms};
 
 /// A call is answered within this, whatever `dts` and the bus do.

@@ -1,0 +1,114 @@
+//! How the API says that a call is not carried out: the status, and the code where there is one.
+
+use axum::http::StatusCode;
+use full_sync::{Code, Refusal};
+use service::http::ApiError;
+
+use crate::{
+    error::Error,
+    full_sync::{Refused, word},
+};
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Config(_) => StatusCode::BAD_REQUEST,
+            Error::Bus(event_bus::Error::GroupActive { .. })
+            | Error::NotSkippable { .. }
+            | Error::ListenerStopped => StatusCode::CONFLICT,
+            Error::UnknownPartition { .. } => StatusCode::NOT_FOUND,
+            error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string(), error.remedy())
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::ByDts(refusal) => by_dts(refusal),
+            Refused::Unanswered(producers) => unanswered(&producers),
+            Refused::Unknown => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the bus did not answer within 5 s; dts may have the request, and carry it out",
+                "see that the bus is well; then look whether `event-worker full-sync list` has it, \
+                 before you ask again",
+            )
+            .with_code("no_answer"),
+            Refused::NotSubscribed { listener, table } => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("listener {listener} does not subscribe to a table {table:?}"),
+                "name one that its `subscribe` lets pass, as table or schema.table, or leave \
+                 `table` out for all of them",
+            )
+            .with_code("no_such_table"),
+            Refused::NotTaken(listener) => Self::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "listener {listener} takes no full syncs (fullSync = false): its handler does \
+                     work that must not be repeated for rows that did not change"
+                ),
+                "name another listener; or see that its handler tells rows of a full sync by their \
+                 Origin, take fullSync = false out of its config, and reload",
+            )
+            .with_code("full_sync_refused"),
+            Refused::NoSuchTask(id) => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no full sync {id:?}"),
+                "GET /api/v1/full-syncs lists them; dts forgets old ones",
+            ),
+            Refused::Ended(task) => Self::new(
+                StatusCode::CONFLICT,
+                format!(
+                    "the full sync {} has nothing more to send: it is {}",
+                    task.id,
+                    word(task.state)
+                ),
+                "start another one; rows that are sent are the listener's, which can be paused",
+            )
+            .with_code("already_ended")
+            .with("task", task.id),
+            Refused::Failed(error) => error.into(),
+            Refused::Broken(message) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, message, "see the log")
+            }
+        }
+    }
+}
+
+fn by_dts(Refusal { code, message, remedy, task }: Refusal) -> ApiError {
+    let (status, code) = match code {
+        Code::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter"),
+        Code::NoSuchTable => (StatusCode::NOT_FOUND, "no_such_table"),
+        Code::AmbiguousTable => (StatusCode::CONFLICT, "ambiguous_table"),
+        Code::AlreadyRunning => (StatusCode::CONFLICT, "already_running"),
+        Code::NotPossible => (StatusCode::UNPROCESSABLE_ENTITY, "not_possible"),
+        Code::SourceAway => (StatusCode::SERVICE_UNAVAILABLE, "source_away"),
+    };
+    let error = ApiError::new(status, message, remedy).with_code(code);
+    match task {
+        Some(task) => error.with("task", task),
+        None => error,
+    }
+}
+
+fn unanswered(producers: &[String]) -> ApiError {
+    let (message, remedy) = match producers {
+        [] => (
+            "no dts has ever written to this bus, so none can send the rows".to_owned(),
+            "start dts, and see that [bus] says the same in dts.toml and here".to_owned(),
+        ),
+        [name] => (
+            format!("dts {name} has not answered within 5 s; nothing is sent"),
+            "start it, or see in its log and its /api/v1/status whether it reaches MySQL; then ask \
+             again"
+                .to_owned(),
+        ),
+        names => (
+            format!("none of the dts {} has answered within 5 s", names.join(", ")),
+            "start the one that reads this table, and ask again".to_owned(),
+        ),
+    };
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message, remedy).with_code("no_answer")
+}
