@@ -1,5 +1,6 @@
 //! A listener: from the bus to the handler, and a commit for what is done.
 
+pub(crate) mod counters;
 mod filter;
 mod flow;
 mod initial;

@@ -284,9 +284,9 @@ impl Journey {
         };
         let taken = deliveries.iter().try_for_each(&mut take);
         self.status.update(|report| {
-            report.received += received;
-            report.filtered += filtered;
-            report.tables.merge(&tables);
+            report.counters.received += received;
+            report.counters.filtered += filtered;
+            report.counters.tables.merge(&tables);
         });
         taken
     }

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::{latency::Latency, table_counts::TableCounts};
+use super::counters::Counters;
 use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
@@ -69,16 +69,8 @@ impl fmt::Display for State {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Report {
     pub(crate) state: State,
-    /// Deliveries from the bus.
-    pub(crate) received: u64,
-    /// Events that the handler has done.
-    pub(crate) done: u64,
-    /// Deliveries that the listener does not want.
-    pub(crate) filtered: u64,
-    /// Handler calls that failed.
-    pub(crate) failures: u64,
-    /// Calls for events that had failed before.
-    pub(crate) retries: u64,
+    #[serde(flatten)]
+    pub(crate) counters: Counters,
     pub(crate) buffered_events: u64,
     pub(crate) buffered_bytes: u64,
     /// When the oldest unfinished event was committed in the source, in ms since the Unix epoch.
@@ -87,8 +79,6 @@ pub(crate) struct Report {
     pub(crate) failing: BTreeMap<usize, FailingLane>,
     /// Why it is not running, or the last handler failure.
     pub(crate) error: Option<Problem>,
-    pub(crate) latency: Latency,
-    pub(crate) tables: TableCounts,
 }
 
 /// A lane whose handler fails.
@@ -226,10 +216,10 @@ impl Status {
 
     pub(crate) fn count_done(&self, committed_ms: impl Iterator<Item = u64>) {
         let now = now_ms();
-        let mut report = self.lock();
+        let counters = &mut self.lock().counters;
         for committed in committed_ms {
-            report.done += 1;
-            report.latency.add(now.saturating_sub(committed));
+            counters.done += 1;
+            counters.latency.add(now.saturating_sub(committed));
         }
     }
 
@@ -254,14 +244,14 @@ impl Status {
     }
 
     pub(super) fn count_retry(&self) {
-        self.lock().retries += 1;
+        self.lock().counters.retries += 1;
     }
 
     /// A call failed; how long the lane has been failing already is kept. Gives how many failures
     /// the log shall tell of, if it shall.
     pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) -> Option<u64> {
         let mut report = self.lock();
-        report.failures += 1;
+        report.counters.failures += 1;
         let problem = Problem::new(failing.error.clone(), failing.remedy.clone());
         report.error = Some(Problem { said: failing.said.clone(), ..problem });
         if let Some(before) = report.failing.get(&lane) {

@@ -16,9 +16,8 @@ use super::lag::Lag;
 use crate::{
     control::Start,
     listener::{
-        latency::Latency,
+        counters::Counters,
         status::{Problem, Report, State},
-        table_counts::TableCounts,
     },
     reach::{Reach, Reason},
 };
@@ -90,18 +89,6 @@ impl Trouble {
     }
 }
 
-/// What only grows, summed over a listener's processes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) received: u64,
-    pub(crate) done: u64,
-    pub(crate) filtered: u64,
-    pub(crate) failures: u64,
-    pub(crate) retries: u64,
-    pub(crate) latency: Latency,
-    pub(crate) tables: TableCounts,
-}
-
 /// How a listener is, for the API.
 #[derive(Clone, Debug)]
 pub(crate) struct UnitView {
@@ -110,6 +97,7 @@ pub(crate) struct UnitView {
     pub(crate) pid: Option<u32>,
     pub(crate) up_seconds: u64,
     pub(crate) restarts: u64,
+    /// Summed over its processes.
     pub(crate) counters: Counters,
     /// Of the process that runs; its state also when none does.
     pub(crate) report: Report,
@@ -220,7 +208,7 @@ impl Unit {
         let last = std::mem::take(&mut seen.report);
         seen.started = None;
         self.pid.send_replace(None);
-        seen.before.add(&last);
+        seen.before.add(&last.counters);
         let (state, error) = match (how, last.state) {
             (Some(_), State::Stopped) => (State::Stopped, last.error),
             (Some(how), _) => {
@@ -262,7 +250,7 @@ impl Unit {
     pub(crate) fn view(&self) -> UnitView {
         let seen = self.lock();
         let mut counters = seen.before.clone();
-        counters.add(&seen.report);
+        counters.add(&seen.report.counters);
         UnitView {
             id: self.id.clone(),
             paused: *self.pause.borrow(),
@@ -298,18 +286,6 @@ impl Seen {
         let lived = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         let is_level = self.report.state == State::Running && self.lag.records == Some(0);
         lived >= LONG_AFTER || (is_level && lived >= WELL_AFTER)
-    }
-}
-
-impl Counters {
-    fn add(&mut self, report: &Report) {
-        self.received += report.received;
-        self.done += report.done;
-        self.filtered += report.filtered;
-        self.failures += report.failures;
-        self.retries += report.retries;
-        self.latency.merge(&report.latency);
-        self.tables.merge(&report.tables);
     }
 }
 

@@ -1,0 +1,36 @@
+//! What a listener counts, from the beginning of its process on.
+
+use serde::{Deserialize, Serialize};
+
+use super::{latency::Latency, table_counts::TableCounts};
+
+/// Figures that only grow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counters {
+    /// Deliveries from the bus.
+    pub(crate) received: u64,
+    /// Events that the handler has done.
+    pub(crate) done: u64,
+    /// Deliveries that the listener does not want.
+    pub(crate) filtered: u64,
+    /// Handler calls that failed.
+    pub(crate) failures: u64,
+    /// Calls for events that had failed before.
+    pub(crate) retries: u64,
+    pub(crate) latency: Latency,
+    pub(crate) tables: TableCounts,
+}
+
+impl Counters {
+    /// Adds those of another process.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.done += other.done;
+        self.filtered += other.filtered;
+        self.failures += other.failures;
+        self.retries += other.retries;
+        self.latency.merge(&other.latency);
+        self.tables.merge(&other.tables);
+    }
+}
