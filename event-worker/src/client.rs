@@ -19,20 +19,20 @@ pub(crate) struct ApiClient<'a> {
 /// A call without the answer that was hoped for.
 pub(crate) enum NoAnswer {
     /// Nothing listens there.
-    Nobody,
+    Nobody(Address),
     /// It answered with an error.
     Refused { status: StatusCode, message: String, remedy: String },
     /// It took the call, and said nothing in time.
-    Hangs,
-    /// Something else than an event-worker, or one that is in trouble.
-    Strange(String),
+    Hangs(Address),
+    /// Something else than an event-worker, or one that is in trouble: why we think so.
+    Strange(Address, String),
 }
 
 impl NoAnswer {
     /// Whether the same call may be answered later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Nobody | Self::Hangs | Self::Strange(_) => true,
+            Self::Nobody(_) | Self::Hangs(_) | Self::Strange(..) => true,
             Self::Refused { status, .. } => status.is_server_error(),
         }
     }
@@ -75,35 +75,41 @@ impl<'a> ApiClient<'a> {
             request = request.bearer_auth(token.expose());
         }
         let failed = |error: reqwest::Error| match &error {
-            _ if error.is_connect() => NoAnswer::Nobody,
-            _ if error.is_timeout() => NoAnswer::Hangs,
-            _ => NoAnswer::Strange(error.to_string()),
+            _ if error.is_connect() => NoAnswer::Nobody(self.address.clone()),
+            _ if error.is_timeout() => NoAnswer::Hangs(self.address.clone()),
+            _ => self.strange(error.to_string()),
         };
         let response = request.send().await.map_err(failed)?;
         let status = response.status();
         let body = response.text().await.map_err(failed)?;
         if status.is_success() {
             let foreign = "it does not answer as event-worker";
-            return serde_json::from_str(&body).map_err(|_| NoAnswer::Strange(foreign.into()));
+            return serde_json::from_str(&body).map_err(|_| self.strange(foreign));
         }
         let answer: Value = serde_json::from_str(&body).unwrap_or_default();
         let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
         match (text("message"), text("remedy")) {
             (Some(message), Some(remedy)) => Err(NoAnswer::Refused { status, message, remedy }),
-            _ => Err(NoAnswer::Strange(format!("{status}: not event-worker?"))),
+            _ => Err(self.strange(format!("{status}: not event-worker?"))),
         }
     }
 
-    /// What to tell the user.
-    pub(crate) fn error(&self, answer: NoAnswer) -> Error {
-        let reason = match answer {
-            NoAnswer::Nobody => "nothing listens there".to_owned(),
-            NoAnswer::Hangs => return Error::Hangs(self.address.clone()),
-            NoAnswer::Strange(reason) => reason,
+    /// Whatever answers is not an event-worker as we know them.
+    pub(crate) fn strange(&self, why: impl Into<String>) -> NoAnswer {
+        NoAnswer::Strange(self.address.clone(), why.into())
+    }
+}
+
+impl From<NoAnswer> for Error {
+    fn from(answer: NoAnswer) -> Self {
+        let (address, reason) = match answer {
+            NoAnswer::Nobody(address) => (address, "nothing listens there".to_owned()),
+            NoAnswer::Hangs(address) => return Self::Hangs(address),
+            NoAnswer::Strange(address, reason) => (address, reason),
             NoAnswer::Refused { message, remedy, .. } => {
-                return Error::ApiRefused { message, remedy };
+                return Self::ApiRefused { message, remedy };
             }
         };
-        Error::NoAnswer { address: self.address.clone(), reason }
+        Self::NoAnswer { address, reason }
     }
 }

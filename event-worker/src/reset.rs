@@ -230,10 +230,10 @@ async fn ask_supervisor(
     let (verb, body) = change.request();
     match api.post(&format!("/api/v1/listeners/{id}/{verb}"), &body, SUPERVISOR_DEADLINE).await {
         Ok(list) => Ok(Some(list)),
-        Err(NoAnswer::Nobody) => Ok(None),
+        Err(NoAnswer::Nobody(_)) => Ok(None),
         // The bus itself says the same of a partition that is not there.
         Err(NoAnswer::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
-        Err(other) => Err(api.error(other)),
+        Err(other) => Err(other.into()),
     }
 }
 

@@ -26,12 +26,10 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
     let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
-        let list = api.get::<Value>(LIST, ANSWER_DEADLINE).await;
-        print_json(&list.map_err(|answer| api.error(answer))?);
+        print_json(&api.get::<Value>(LIST, ANSWER_DEADLINE).await?);
         return Ok(());
     }
-    let list = api.get::<ListenerList>(LIST, ANSWER_DEADLINE).await;
-    let list = list.map_err(|answer| api.error(answer))?;
+    let list = api.get::<ListenerList>(LIST, ANSWER_DEADLINE).await?;
     say!("{}", table(&list.listeners).trim_end());
     Ok(())
 }
@@ -53,8 +51,7 @@ pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), E
         None => "/readyz".to_owned(),
     };
     let api = ApiClient::new(&config.listen)?;
-    let answer = api.get::<Value>(&path, ANSWER_DEADLINE).await;
-    let answer = answer.map_err(|answer| api.error(answer))?;
+    let answer = api.get::<Value>(&path, ANSWER_DEADLINE).await?;
     let state = answer["state"].as_str().map(|state| format!(": {state}")).unwrap_or_default();
     say!("{}{state}", answer["status"].as_str().unwrap_or("ready"));
     Ok(())

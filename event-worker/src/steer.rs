@@ -32,8 +32,7 @@ pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), E
         Steer::Retry => "retry",
     };
     let path = format!("/api/v1/listeners/{id}/{verb}");
-    let answer = api.post::<ListenerView>(&path, &Value::Null, ANSWER_DEADLINE).await;
-    let view = answer.map_err(|answer| api.error(answer))?;
+    let view = api.post::<ListenerView>(&path, &Value::Null, ANSWER_DEADLINE).await?;
     match steer {
         Steer::Restart => say!("{id} is started anew, once the calls that run have ended"),
         Steer::Retry => say!("{id} tries again now what waits; it was {}", view.state),

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use service::http::ApiError;
 
 use super::listeners::find;
@@ -35,10 +35,8 @@ pub(super) async fn reset(
     body: Bytes,
 ) -> Result<Json<ResetList>, ApiError> {
     find(&supervisor, &id)?;
-    let Wanted { to, topic, partition } = serde_json::from_slice(&body).map_err(|error| {
-        let remedy = r#"send {"to":"earliest"}, or "latest", a time, an offset as text"#;
-        ApiError::new(StatusCode::BAD_REQUEST, error.to_string(), remedy)
-    })?;
+    let remedy = r#"send {"to":"earliest"}, or "latest", a time, an offset as text"#;
+    let Wanted { to, topic, partition } = read(&body, remedy)?;
     let part = ResetPart { topic, partition };
     carry_out(&supervisor, &id, Move::To(to, part)).await
 }
@@ -49,11 +47,13 @@ pub(super) async fn skip(
     body: Bytes,
 ) -> Result<Json<ResetList>, ApiError> {
     find(&supervisor, &id)?;
-    let record: SkippedRecord = serde_json::from_slice(&body).map_err(|error| {
-        let remedy = r#"send {"topic":"T","partition":0,"offset":5}"#;
-        ApiError::new(StatusCode::BAD_REQUEST, error.to_string(), remedy)
-    })?;
+    let record: SkippedRecord = read(&body, r#"send {"topic":"T","partition":0,"offset":5}"#)?;
     carry_out(&supervisor, &id, Move::Past(record)).await
+}
+
+fn read<T: DeserializeOwned>(body: &[u8], remedy: &str) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, error.to_string(), remedy))
 }
 
 async fn carry_out(

@@ -11,7 +11,7 @@ use super::{
     view::{FullSyncList, FullSyncView, Started, word},
 };
 use crate::{
-    client::{ApiClient, NoAnswer},
+    client::ApiClient,
     config::Config,
     error::Error,
     output::{Output, print_json},
@@ -53,13 +53,12 @@ pub async fn start_full_sync(
     let body = json!({
         "listener": listener, "table": table, "pk": key_column, "from": from, "to": to,
     });
-    let started = api.post::<Value>(LIST, &body, ANSWER_DEADLINE).await;
-    let started = started.map_err(|answer| api.error(answer))?;
+    let started = api.post::<Value>(LIST, &body, ANSWER_DEADLINE).await?;
     if output == Output::Json {
         print_json(&started);
         return Ok(());
     }
-    let strange = |error: serde_json::Error| api.error(NoAnswer::Strange(error.to_string()));
+    let strange = |error: serde_json::Error| api.strange(error.to_string());
     let Started { tasks, .. } = serde_json::from_value(started).map_err(strange)?;
     let mut rows = vec![["ID", "TABLE", "ESTIMATED ROWS"].map(str::to_owned)];
     rows.extend(tasks.into_iter().map(|task| {
@@ -81,12 +80,10 @@ pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
     let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
-        let list = api.get::<Value>(LIST, ANSWER_DEADLINE).await;
-        print_json(&list.map_err(|answer| api.error(answer))?);
+        print_json(&api.get::<Value>(LIST, ANSWER_DEADLINE).await?);
         return Ok(());
     }
-    let list = api.get::<FullSyncList>(LIST, ANSWER_DEADLINE).await;
-    let list = list.map_err(|answer| api.error(answer))?;
+    let list = api.get::<FullSyncList>(LIST, ANSWER_DEADLINE).await?;
     print(&lines(&list.full_syncs));
     Ok(())
 }
@@ -100,8 +97,7 @@ pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result
     let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
     let path = format!("{}/{}", path_of(id), wish.verb());
-    let view = api.post::<FullSyncView>(&path, &Value::Null, ANSWER_DEADLINE).await;
-    let view = view.map_err(|answer| api.error(answer))?;
+    let view = api.post::<FullSyncView>(&path, &Value::Null, ANSWER_DEADLINE).await?;
     let what = match wish {
         FullSyncWish::Pause => "stands still",
         FullSyncWish::Resume => "goes on",

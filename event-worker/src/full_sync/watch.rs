@@ -57,7 +57,7 @@ pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Err
             {
                 unanswered += 1;
             }
-            Err(answer) => return Err(api.error(answer)),
+            Err(answer) => return Err(answer.into()),
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
