@@ -7,17 +7,18 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use event_bus::{Batch, Bus as _, Committing, MemoryBus, Partition, Polled, Producer};
+use event_bus::{Batch, Bus as _, Committing, MemoryBus, Partition, Producer};
 use full_sync::Listening;
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
 
+use self::committer::{Commit, Committer};
 use super::*;
 
 mod commits;
+mod committer;
 mod failing;
 
 const PARTITIONS: u32 = 6;
@@ -124,24 +125,40 @@ impl Site {
         Member::start(|control| listener.run_configured(control))
     }
 
+    /// Starts a member that commits in a way of its own.
+    async fn start_committing<C: Commit>(&self, name: &str, commit: C) -> Member {
+        let config = self.config(name, ":");
+        let (listener, bus) = (config.listener("test").unwrap().clone(), config.bus);
+        let consumer = self.bus.consumer(listener.subscription("test", &bus)).await.unwrap();
+        let consumer = Box::new(Committer { consumer, commit });
+        Member::start(|control| async move {
+            let make_handler = handler::maker(("test", &listener), &BTreeSet::new());
+            let make_handler = make_handler.unwrap().unwrap();
+            let status = Arc::default();
+            Journey::new(("test", &listener), consumer, &*make_handler, &status).run(control).await
+        })
+    }
+
     /// Starts a member whose commits end when `open` is true; gives the one that was begun last.
     async fn start_slow(
         &self,
         name: &str,
         open: watch::Receiver<bool>,
     ) -> (Member, Arc<Mutex<Weak<()>>>) {
-        let config = self.config(name, ":");
-        let config = (config.listener("test").unwrap().clone(), config.bus);
-        let consumer = self.bus.consumer(config.0.subscription("test", &config.1)).await.unwrap();
-        let last = Arc::default();
-        let consumer = Box::new(SlowCommits { consumer, open, last: Arc::clone(&last) });
-        let member = Member::start(|control| async move {
-            let make_handler = handler::maker(("test", &config.0), &BTreeSet::new());
-            let make_handler = make_handler.unwrap().unwrap();
-            let status = Arc::default();
-            Journey::new(("test", &config.0), consumer, &*make_handler, &status).run(control).await
-        });
-        (member, last)
+        let last = Arc::<Mutex<Weak<()>>>::default();
+        let begun = Arc::clone(&last);
+        let commit = move |consumer: &mut dyn Consumer, offsets: &[(Partition, u64)]| {
+            let (commit, mut open) = (consumer.commit(offsets), open.clone());
+            // Lives as long as the commit.
+            let life = Arc::new(());
+            *begun.lock().unwrap() = Arc::downgrade(&life);
+            Box::pin(async move {
+                let _life = life;
+                open.wait_for(|open| *open).await.unwrap();
+                commit.await
+            }) as Committing
+        };
+        (self.start_committing(name, commit).await, last)
     }
 
     /// The ids that a member has handled, in order.
@@ -158,44 +175,6 @@ impl Site {
     async fn behind(&self) -> u64 {
         let progress = self.bus.progress(GROUP, &Default::default()).await.unwrap();
         progress.iter().map(|at| at.end - at.committed.unwrap_or(0)).sum()
-    }
-}
-
-/// A bus that is slow to answer commits.
-struct SlowCommits {
-    consumer: Box<dyn Consumer>,
-    open: watch::Receiver<bool>,
-    /// Lives as long as the commit that was begun last.
-    last: Arc<Mutex<Weak<()>>>,
-}
-
-#[async_trait]
-impl Consumer for SlowCommits {
-    async fn poll(&mut self) -> event_bus::Result<Polled> {
-        self.consumer.poll().await
-    }
-
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let (commit, mut open) = (self.consumer.commit(offsets), self.open.clone());
-        let life = Arc::new(());
-        *self.last.lock().unwrap() = Arc::downgrade(&life);
-        Box::pin(async move {
-            let _life = life;
-            open.wait_for(|open| *open).await.unwrap();
-            commit.await
-        })
-    }
-
-    fn pause(&mut self, partitions: &[Partition]) {
-        self.consumer.pause(partitions);
-    }
-
-    fn resume(&mut self, partitions: &[Partition]) {
-        self.consumer.resume(partitions);
-    }
-
-    async fn close(self: Box<Self>) {
-        self.consumer.close().await;
     }
 }
 
