@@ -20,7 +20,7 @@ pub(crate) use self::{
 };
 use crate::{
     broker::Broker,
-    counting,
+    counting, dts,
     load::SCHEMA,
     measure::{Cost, until, until_ended},
 };
@@ -133,12 +133,7 @@ pub(crate) async fn start(
     site.configure_dts(&mysql.address(), SCHEMA)?;
     site.amend("dts.toml", "start = \"earliest\"", "start = \"latest\"")?;
     site.configure_worker(listeners)?;
-    let dts = site.start_dts()?;
-    wait_until("dts streams", PATIENCE, async || {
-        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
-        status["state"] == "streaming"
-    })
-    .await?;
+    let dts = dts::start(site).await?;
     let worker = site.start_worker()?;
     wait_until("the listeners are ready", PATIENCE, async || {
         let status = site.ask_worker("/api/v1/listeners").await.unwrap_or_default();

@@ -10,12 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use change_event::ChangeEvent;
-use e2e::{
-    processes::{PATIENCE, Process, wait_until},
-    programs::Site,
-    servers::Mysql,
-    topics::read_records,
-};
+use e2e::{processes::Process, programs::Site, servers::Mysql, topics::read_records};
 use rdkafka::{
     ClientConfig, ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
@@ -24,6 +19,7 @@ use rdkafka::{
 
 use crate::{
     broker::Broker,
+    dts,
     load::{self, Loaded, SCHEMA},
     measure::{Cost, until, until_ended},
     report::{Latency, Step},
@@ -138,13 +134,7 @@ async fn stream(
     let more = format!("partitions = {partitions}\ndelivery = \"{delivery}\"\n");
     site.use_kafka_under(prefix, &broker.address(), &more);
     site.configure_dts(&mysql.address(), SCHEMA)?;
-    let dts = site.start_dts()?;
-    wait_until("dts streams", PATIENCE, async || {
-        let status = site.ask_dts("/api/v1/status").await.unwrap_or_default();
-        status["state"] == "streaming"
-    })
-    .await?;
-    Ok(dts)
+    dts::start(site).await
 }
 
 /// How many records of the bare producer the broker did not take.

@@ -11,6 +11,7 @@ mod broker;
 mod counting;
 mod debezium;
 mod decode;
+mod dts;
 mod full_sync;
 mod kafka;
 mod large;
