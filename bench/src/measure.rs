@@ -15,6 +15,35 @@ pub(crate) struct Cost {
     pub(crate) peak_rss_kib: u64,
 }
 
+/// What each run of one thing took, from the fastest to the slowest.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Runs(Vec<Cost>);
+
+impl Runs {
+    pub(crate) fn new(mut costs: Vec<Cost>) -> Self {
+        costs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
+        Self(costs)
+    }
+
+    pub(crate) fn median(&self) -> Option<&Cost> {
+        self.0.get(self.0.len() / 2)
+    }
+
+    pub(crate) fn fastest(&self) -> Option<&Cost> {
+        self.0.first()
+    }
+
+    pub(crate) fn slowest(&self) -> Option<&Cost> {
+        self.0.last()
+    }
+
+    /// The most memory of any of them.
+    pub(crate) fn peak_rss_kib(&self) -> u64 {
+        self.0.iter().map(|cost| cost.peak_rss_kib).max().unwrap_or_default()
+    }
+}
+
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(2);
 

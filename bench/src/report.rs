@@ -101,7 +101,7 @@ impl Report {
             self.date, self.commit, self.rustc, self.server, self.machine, self.runs
         );
         for step in &self.catch_up {
-            let cost = step.median().context("a step without runs")?;
+            let cost = step.runs.median().context("a step without runs")?;
             let Step { load, step: name, rows_per_second, .. } = step;
             let (slowest, fastest) = (step.slowest_rows_per_second, step.fastest_rows_per_second);
             writeln!(

@@ -5,7 +5,7 @@ use std::fmt::{Result, Write};
 use serde::Serialize;
 
 use super::table::Table;
-use crate::measure::Cost;
+use crate::measure::{Cost, Runs};
 
 /// `dts` needs no more than this and [`ROWS_IN_MEMORY`] of the largest rows.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -40,13 +40,12 @@ pub(crate) struct TableRuns {
     by: By,
     rows: u64,
     row_bytes: u64,
-    /// From the fastest to the slowest.
-    runs: Vec<Cost>,
+    runs: Runs,
 }
 
 impl TableRuns {
-    pub(crate) fn new(table: &Table<'_>, by: By, mut runs: Vec<Cost>) -> Self {
-        runs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
+    pub(crate) fn new(table: &Table<'_>, by: By, costs: Vec<Cost>) -> Self {
+        let runs = Runs::new(costs);
         let (name, rows, row_bytes) = (table.name.to_owned(), table.rows, table.row_bytes);
         Self { table: name, by, rows, row_bytes, runs }
     }
@@ -55,21 +54,12 @@ impl TableRuns {
         cost.map_or(f64::NAN, |cost| self.rows as f64 / cost.seconds)
     }
 
-    fn median(&self) -> Option<&Cost> {
-        self.runs.get(self.runs.len() / 2)
-    }
-
     fn median_speed(&self) -> f64 {
-        self.rows_per_second(self.median())
-    }
-
-    /// The most memory of any run.
-    fn peak_rss_kib(&self) -> u64 {
-        self.runs.iter().map(|cost| cost.peak_rss_kib).max().unwrap_or_default()
+        self.rows_per_second(self.runs.median())
     }
 
     fn write_row(&self, text: &mut String) -> Result {
-        let cpu_seconds = self.median().map_or(f64::NAN, |cost| cost.cpu_seconds);
+        let cpu_seconds = self.runs.median().map_or(f64::NAN, |cost| cost.cpu_seconds);
         writeln!(
             text,
             "| `{}`, {} | {} | {:.0} ({:.0} – {:.0}) | {:.2} | {cpu_seconds:.2} | {} |",
@@ -77,10 +67,10 @@ impl TableRuns {
             self.rows,
             self.by.name(),
             self.median_speed(),
-            self.rows_per_second(self.runs.last()),
-            self.rows_per_second(self.runs.first()),
+            self.rows_per_second(self.runs.slowest()),
+            self.rows_per_second(self.runs.fastest()),
             self.rows as f64 / self.median_speed(),
-            self.peak_rss_kib() / 1024
+            self.runs.peak_rss_kib() / 1024
         )
     }
 
@@ -96,8 +86,8 @@ impl TableRuns {
             self.table,
             self.by.name(),
             self.median_speed() / dump,
-            self.peak_rss_kib() as f64 / 1024.0,
-            (self.peak_rss_kib() << 10) as f64 / bound as f64,
+            self.runs.peak_rss_kib() as f64 / 1024.0,
+            (self.runs.peak_rss_kib() << 10) as f64 / bound as f64,
         )
     }
 }

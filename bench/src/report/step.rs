@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{load::Loaded, measure::Cost};
+use crate::{
+    load::Loaded,
+    measure::{Cost, Runs},
+};
 
 /// The runs of one step on one load.
 #[derive(Debug, Serialize)]
@@ -15,12 +18,12 @@ pub(crate) struct Step {
     pub(crate) rows_per_second: f64,
     pub(super) slowest_rows_per_second: f64,
     pub(super) fastest_rows_per_second: f64,
-    runs: Vec<Cost>,
+    pub(super) runs: Runs,
 }
 
 impl Step {
-    pub(crate) fn new(server: &Loaded, step: &str, mut runs: Vec<Cost>) -> Self {
-        runs.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
+    pub(crate) fn new(server: &Loaded, step: &str, costs: Vec<Cost>) -> Self {
+        let runs = Runs::new(costs);
         let rows = server.load.rows();
         let speed = |cost: Option<&Cost>| cost.map_or(0.0, |cost| rows as f64 / cost.seconds);
         Self {
@@ -28,9 +31,9 @@ impl Step {
             step: step.to_owned(),
             rows,
             binlog_bytes: server.binlog_bytes,
-            rows_per_second: speed(runs.get(runs.len() / 2)),
-            slowest_rows_per_second: speed(runs.last()),
-            fastest_rows_per_second: speed(runs.first()),
+            rows_per_second: speed(runs.median()),
+            slowest_rows_per_second: speed(runs.slowest()),
+            fastest_rows_per_second: speed(runs.fastest()),
             runs,
         }
     }
@@ -38,9 +41,5 @@ impl Step {
     /// Bytes of the binlog a second.
     pub(crate) fn bytes_per_second(&self) -> f64 {
         self.rows_per_second * self.binlog_bytes as f64 / self.rows as f64
-    }
-
-    pub(super) fn median(&self) -> Option<&Cost> {
-        self.runs.get(self.runs.len() / 2)
     }
 }
