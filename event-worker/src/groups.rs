@@ -1,5 +1,5 @@
-//! `event-worker groups`: the listeners' places on the bus, those of listeners too that no config
-//! has any more, and forgetting them.
+//! `event-worker groups`: shows how far each listener is on the bus, also those that no config has
+//! any more, and forgets these.
 
 use std::{path::Path, time::Duration};
 
@@ -41,7 +41,7 @@ fn prefix(bus: &BusConfig) -> String {
 pub async fn list_groups(file: &Path, output: Output) -> Result<(), Error> {
     let config = Config::open_for_bus(file)?;
     let bus = event_bus::open(&config.bus)?;
-    let mut places = Vec::new();
+    let mut groups = Vec::new();
     for group in bus.groups().await? {
         let Some(listener) = listener_of(&config.bus, &group.name) else { continue };
         let listener = listener.to_owned();
@@ -50,20 +50,20 @@ pub async fn list_groups(file: &Path, output: Output) -> Result<(), Error> {
         // Of topics that it has never met it knows nothing: they are not its own.
         let met = progress.into_iter().filter(|at| is_in_config || at.committed.is_some());
         let behind = records_behind(&met.collect::<Vec<_>>());
-        places.push(Place { listener, is_in_config, behind, group });
+        groups.push(ListenerGroup { listener, is_in_config, behind, group });
     }
     match output {
         Output::Json => {
-            let groups: Vec<Value> = places.iter().map(Place::to_json).collect();
-            print_json(&json!({ "groups": groups }));
+            let shown: Vec<Value> = groups.iter().map(ListenerGroup::to_json).collect();
+            print_json(&json!({ "groups": shown }));
         }
-        Output::Words => print(&places),
+        Output::Words => print(&groups),
     }
     Ok(())
 }
 
 /// Where a listener is, by its group on the bus.
-struct Place {
+struct ListenerGroup {
     listener: String,
     is_in_config: bool,
     /// Records.
@@ -71,7 +71,7 @@ struct Place {
     group: KnownGroup,
 }
 
-impl Place {
+impl ListenerGroup {
     fn to_json(&self) -> Value {
         let KnownGroup { name, members, waiting, held_bytes } = &self.group;
         json!({
@@ -110,9 +110,10 @@ fn topics_of(config: &Config, listener: &str) -> TopicFilter {
     }
 }
 
-fn print(places: &[Place]) {
+fn print(groups: &[ListenerGroup]) {
     let heads = ["LISTENER", "IN CONFIG", "BEHIND", "KEEPS", "MEMBERS"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(heads).chain(places.iter().map(Place::row)).collect();
+    let rows: Vec<_> =
+        std::iter::once(heads).chain(groups.iter().map(ListenerGroup::row)).collect();
     for line in table::aligned(&rows) {
         say!("{line}");
     }

@@ -1,7 +1,7 @@
 //! A listener as a child of the supervisor: runs what it is told, reports, and stops by itself
 //! when the supervisor is gone.
 
-mod place;
+mod lock;
 
 use std::{path::Path, time::Duration};
 
@@ -33,7 +33,7 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The directory, if a supervisor that has it runs this listener.
 pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Path> {
-    place::is_taken(directory, listener).then_some(directory)
+    lock::is_taken(directory, listener).then_some(directory)
 }
 
 /// Runs the listener `id` for the supervisor behind `socket`, until `stop` or until the supervisor
@@ -56,9 +56,9 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let (tell_topics, topics) = watch::channel(0);
     let directory = socket.parent().unwrap_or(Path::new("."));
     let run = async {
-        let _place = tokio::select! {
+        let _lock = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            place = place::take(directory, id, place::PATIENCE) => place?,
+            lock = lock::take(directory, id, lock::PATIENCE) => lock?,
         };
         listener.run_configured(Control { stop: stop.clone(), paused, topics }).await
     };

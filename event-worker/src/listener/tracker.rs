@@ -9,12 +9,12 @@ use crate::event::Event;
 /// The partitions that are ours, and the unfinished events of each.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
-    partitions: BTreeMap<Partition, Place>,
+    partitions: BTreeMap<Partition, TrackedPartition>,
     next_generation: u64,
 }
 
 #[derive(Debug)]
-struct Place {
+struct TrackedPartition {
     generation: u64,
     /// Events from the first unfinished one on, in order of their offsets.
     events: VecDeque<Tracked>,
@@ -30,7 +30,7 @@ struct Tracked {
     is_done: bool,
 }
 
-impl Place {
+impl TrackedPartition {
     /// The next offset that is not finished.
     fn position(&self) -> u64 {
         self.events.front().map_or(self.scanned, |event| event.offset)
@@ -41,14 +41,14 @@ impl Tracker {
     /// The partition is ours. What is still unfinished from an earlier assignment no longer counts.
     pub(super) fn assign(&mut self, assignment: &Assignment) {
         let Assignment { partition, position } = assignment;
-        let place = Place {
+        let tracked = TrackedPartition {
             generation: self.next_generation,
             events: VecDeque::new(),
             scanned: *position,
             committed: *position,
         };
         self.next_generation += 1;
-        self.partitions.insert(partition.clone(), place);
+        self.partitions.insert(partition.clone(), tracked);
     }
 
     /// The partition is not ours any more.
@@ -74,17 +74,17 @@ impl Tracker {
     /// An event was met that must be finished.
     pub(super) fn begin(&mut self, event: &Event) {
         let (partition, offset) = event.place();
-        if let Some(place) = self.partitions.get_mut(partition) {
+        if let Some(tracked) = self.partitions.get_mut(partition) {
             let committed_ms = event.committed_ms();
-            place.events.push_back(Tracked { offset, committed_ms, is_done: false });
-            place.scanned = place.scanned.max(offset + 1);
+            tracked.events.push_back(Tracked { offset, committed_ms, is_done: false });
+            tracked.scanned = tracked.scanned.max(offset + 1);
         }
     }
 
     /// All offsets below `next` were met; those that did not begin need nothing.
     pub(super) fn scan(&mut self, partition: &Partition, next: u64) {
-        if let Some(place) = self.partitions.get_mut(partition) {
-            place.scanned = place.scanned.max(next);
+        if let Some(tracked) = self.partitions.get_mut(partition) {
+            tracked.scanned = tracked.scanned.max(next);
         }
     }
 
@@ -92,36 +92,37 @@ impl Tracker {
     /// news.
     pub(super) fn finish(&mut self, event: &Event) {
         let (partition, offset) = event.place();
-        let Some(place) = self.partitions.get_mut(partition) else { return };
-        if place.generation != event.generation {
+        let Some(tracked) = self.partitions.get_mut(partition) else { return };
+        if tracked.generation != event.generation {
             return;
         }
-        if let Ok(index) = place.events.binary_search_by_key(&offset, |event| event.offset) {
-            place.events[index].is_done = true;
+        if let Ok(index) = tracked.events.binary_search_by_key(&offset, |event| event.offset) {
+            tracked.events[index].is_done = true;
         }
-        while place.events.front().is_some_and(|event| event.is_done) {
-            place.events.pop_front();
+        while tracked.events.front().is_some_and(|event| event.is_done) {
+            tracked.events.pop_front();
         }
     }
 
     /// The partitions that moved since they were last committed, and how far.
     pub(super) fn uncommitted(&self) -> Vec<(Partition, u64)> {
-        let moved = self.partitions.iter().filter(|(_, place)| place.position() > place.committed);
-        moved.map(|(partition, place)| (partition.clone(), place.position())).collect()
+        let moved =
+            self.partitions.iter().filter(|(_, tracked)| tracked.position() > tracked.committed);
+        moved.map(|(partition, tracked)| (partition.clone(), tracked.position())).collect()
     }
 
     /// These were committed.
     pub(super) fn committed(&mut self, offsets: &[(Partition, u64)]) {
         for (partition, offset) in offsets {
-            if let Some(place) = self.partitions.get_mut(partition) {
-                place.committed = place.committed.max(*offset);
+            if let Some(tracked) = self.partitions.get_mut(partition) {
+                tracked.committed = tracked.committed.max(*offset);
             }
         }
     }
 
     /// When the oldest unfinished event was committed in the source, in ms since the Unix epoch.
     pub(super) fn oldest_unfinished_ms(&self) -> Option<u64> {
-        let fronts = self.partitions.values().filter_map(|place| place.events.front());
+        let fronts = self.partitions.values().filter_map(|tracked| tracked.events.front());
         fronts.map(|event| event.committed_ms).min()
     }
 
