@@ -27,7 +27,7 @@ use self::{
     initial::Initial,
     journey::Journey,
     listening::Teller,
-    status::{Problem, State, Status},
+    status::{ListenerState, Problem, Status},
 };
 use crate::{
     config::{Config, ListenerConfig},
@@ -135,7 +135,7 @@ impl Listener {
         };
         if let Err(error) = &ended {
             let problem = Problem::new(error.to_string(), error.remedy());
-            status.set_problem(State::Stopped, problem);
+            status.set_problem(ListenerState::Stopped, problem);
         }
         ended
     }
@@ -158,7 +158,7 @@ impl Listener {
                 warn!(%error, "the bus is away; the listener waits for it");
             }
             let problem = Problem::new(error.to_string(), error.remedy());
-            self.status.set_problem(State::BusAway, problem);
+            self.status.set_problem(ListenerState::BusAway, problem);
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 () = tokio::time::sleep(backoff.next_wait()) => {}

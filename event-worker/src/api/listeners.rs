@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Error,
     listener::{
-        status::{self, FailingLane, Problem},
+        status::{FailingLane, ListenerState, Problem},
         table_counts::TableCounts,
     },
     reach::{Reach, Reason},
@@ -25,7 +25,7 @@ use service::http::ApiError;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ListenerView {
     pub(crate) id: String,
-    pub(crate) state: status::State,
+    pub(crate) state: ListenerState,
     pub(crate) paused: bool,
     pub(crate) error: Option<Problem>,
     pub(crate) pid: Option<u32>,

@@ -20,7 +20,7 @@ use super::{
     filter::Filter,
     flow::Flow,
     lanes::{Broken, Lanes},
-    status::{Problem, State, Status},
+    status::{ListenerState, Problem, Status},
     table_counts::TableCounts,
     tracker::Tracker,
 };
@@ -205,10 +205,10 @@ impl Journey {
     fn show_state(&self) {
         let has_partitions = self.tracker.partitions().next().is_some();
         self.status.set_state(match (self.flow.is_stopping, self.flow.is_paused) {
-            (true, _) => State::Stopping,
-            (false, true) => State::Paused,
-            (false, false) if !has_partitions => State::Standby,
-            (false, false) => State::Running,
+            (true, _) => ListenerState::Stopping,
+            (false, true) => ListenerState::Paused,
+            (false, false) if !has_partitions => ListenerState::Standby,
+            (false, false) => ListenerState::Running,
         });
     }
 
@@ -312,7 +312,7 @@ impl Journey {
         }
         self.ask_bus_at = Instant::now() + self.bus_failures.next_wait();
         let problem = Problem::new(error.to_string(), error.remedy());
-        self.status.set_problem(State::BusAway, problem);
+        self.status.set_problem(ListenerState::BusAway, problem);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     BUS_RETRY, Listener,
-    status::{State, Status, now_ms},
+    status::{ListenerState, Status, now_ms},
 };
 
 /// How often it is looked whether it still stands there.
@@ -57,7 +57,7 @@ impl Teller {
             }
             // Who stands by has nothing to say.
             while timeout(SAY_AGAIN, self.status.assigned()).await.is_err()
-                && self.status.report().state == State::Standby
+                && self.status.report().state == ListenerState::Standby
             {}
         }
     }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{
     Listener,
-    status::{State, Status},
+    status::{ListenerState, Status},
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ impl Watch {
 
     /// Waits until it stands by, or does not any more.
     async fn until(&self, stands_by: bool) {
-        while (self.status.report().state == State::Standby) != stands_by {
+        while (self.status.report().state == ListenerState::Standby) != stands_by {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

@@ -19,7 +19,7 @@ const LOG_EVERY: Duration = Duration::from_mins(1);
 /// What a listener is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum State {
+pub(crate) enum ListenerState {
     /// It has not joined its group yet.
     #[default]
     Starting,
@@ -41,14 +41,14 @@ pub(crate) enum State {
     Restarting,
 }
 
-impl State {
+impl ListenerState {
     /// Whether it works, or would if there were something to do.
     pub(crate) fn is_moving(self) -> bool {
         matches!(self, Self::Running | Self::Standby)
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for ListenerState {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Starting => "starting",
@@ -68,7 +68,7 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Report {
-    pub(crate) state: State,
+    pub(crate) state: ListenerState,
     #[serde(flatten)]
     pub(crate) counters: Counters,
     pub(crate) buffered_events: u64,
@@ -191,8 +191,8 @@ impl Logged {
 impl Status {
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().clone();
-        if report.state == State::Running && !report.failing.is_empty() {
-            report.state = State::Failing;
+        if report.state == ListenerState::Running && !report.failing.is_empty() {
+            report.state = ListenerState::Failing;
         }
         report
     }
@@ -203,12 +203,12 @@ impl Status {
     }
 
     /// Sets the state.
-    pub(crate) fn set_state(&self, state: State) {
+    pub(crate) fn set_state(&self, state: ListenerState) {
         self.lock().state = state;
     }
 
     /// What went wrong.
-    pub(crate) fn set_problem(&self, state: State, problem: Problem) {
+    pub(crate) fn set_problem(&self, state: ListenerState, problem: Problem) {
         let mut report = self.lock();
         report.state = state;
         report.error = Some(problem);

@@ -17,7 +17,7 @@ use crate::{
     control::Start,
     listener::{
         counters::Counters,
-        status::{Problem, Report, State},
+        status::{ListenerState, Problem, Report},
     },
     reach::{Reach, Reason},
 };
@@ -77,7 +77,7 @@ struct Seen {
 struct Trouble {
     ends: u32,
     /// As the last that ended left it.
-    state: State,
+    state: ListenerState,
     error: Option<Problem>,
 }
 
@@ -85,7 +85,7 @@ impl Trouble {
     /// Whether the next process will end as well, as far as one can know: one that stopped by
     /// itself needs a human, and a crash may happen once.
     fn lasts(&self) -> bool {
-        self.state == State::Stopped || self.ends > 1
+        self.state == ListenerState::Stopped || self.ends > 1
     }
 }
 
@@ -210,12 +210,15 @@ impl Unit {
         self.pid.send_replace(None);
         seen.before.add(&last.counters);
         let (state, error) = match (how, last.state) {
-            (Some(_), State::Stopped) => (State::Stopped, last.error),
+            (Some(_), ListenerState::Stopped) => (ListenerState::Stopped, last.error),
             (Some(how), _) => {
                 let remedy = "see the log; it is started again by itself";
-                (State::Restarting, Some(Problem::new(format!("the process {how}"), remedy)))
+                (
+                    ListenerState::Restarting,
+                    Some(Problem::new(format!("the process {how}"), remedy)),
+                )
             }
-            (None, _) => (State::Restarting, None),
+            (None, _) => (ListenerState::Restarting, None),
         };
         if how.is_some() {
             let ends = seen.trouble.take().map_or(1, |before| before.ends.saturating_add(1));
@@ -275,7 +278,7 @@ impl Seen {
     fn shown(&self) -> Report {
         let mut report = self.report.clone();
         if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.lasts())
-            && (report.state.is_moving() || report.state == State::Starting)
+            && (report.state.is_moving() || report.state == ListenerState::Starting)
         {
             (report.state, report.error) = (trouble.state, trouble.error.clone());
         }
@@ -284,7 +287,7 @@ impl Seen {
 
     fn is_well(&self) -> bool {
         let lived = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-        let is_level = self.report.state == State::Running && self.lag.records == Some(0);
+        let is_level = self.report.state == ListenerState::Running && self.lag.records == Some(0);
         lived >= LONG_AFTER || (is_level && lived >= WELL_AFTER)
     }
 }
@@ -308,14 +311,14 @@ mod tests {
         Unit::new("a", config.listeners["a"].subscription("a", &config.bus), start)
     }
 
-    fn says(unit: &Unit, state: State) -> State {
+    fn says(unit: &Unit, state: ListenerState) -> ListenerState {
         unit.take_report(Report { state, ..Report::default() });
         unit.view().report.state
     }
 
     fn stops(unit: &Unit) {
         let error = Some(Problem::new("a bad record", "look at it"));
-        unit.take_report(Report { state: State::Stopped, error, ..Report::default() });
+        unit.take_report(Report { state: ListenerState::Stopped, error, ..Report::default() });
         unit.ended(Some("ended: exit status: 70"));
     }
 
@@ -329,20 +332,24 @@ mod tests {
         unit.started(1);
         stops(&unit);
         unit.started(2);
-        for state in [State::Starting, State::Standby, State::Running] {
-            assert_eq!(says(&unit, state), State::Stopped);
+        for state in [ListenerState::Starting, ListenerState::Standby, ListenerState::Running] {
+            assert_eq!(says(&unit, state), ListenerState::Stopped);
             assert_eq!(unit.view().report.error.unwrap().message, "a bad record");
         }
-        assert_eq!(says(&unit, State::BusAway), State::BusAway, "it says why it does not move");
+        assert_eq!(
+            says(&unit, ListenerState::BusAway),
+            ListenerState::BusAway,
+            "it says why it does not move"
+        );
         is_older(&unit, WELL_AFTER);
-        assert_eq!(says(&unit, State::Running), State::Stopped, "it is behind");
+        assert_eq!(says(&unit, ListenerState::Running), ListenerState::Stopped, "it is behind");
         unit.update_lag(|lag, _| lag.records = Some(0));
-        assert_eq!(says(&unit, State::Running), State::Running);
+        assert_eq!(says(&unit, ListenerState::Running), ListenerState::Running);
         stops(&unit);
         unit.started(3);
-        assert_eq!(says(&unit, State::Standby), State::Stopped);
+        assert_eq!(says(&unit, ListenerState::Standby), ListenerState::Stopped);
         is_older(&unit, LONG_AFTER);
-        assert_eq!(says(&unit, State::Standby), State::Standby);
+        assert_eq!(says(&unit, ListenerState::Standby), ListenerState::Standby);
     }
 
     #[test]
@@ -351,12 +358,12 @@ mod tests {
         unit.started(1);
         unit.ended(Some("ended: signal: 9"));
         unit.started(2);
-        assert_eq!(says(&unit, State::Running), State::Running);
+        assert_eq!(says(&unit, ListenerState::Running), ListenerState::Running);
         unit.ended(Some("ended: signal: 9"));
         unit.started(3);
-        assert_eq!(says(&unit, State::Running), State::Restarting);
+        assert_eq!(says(&unit, ListenerState::Running), ListenerState::Restarting);
         assert!(unit.view().report.error.unwrap().message.contains("signal: 9"));
         is_older(&unit, LONG_AFTER);
-        assert_eq!(says(&unit, State::Running), State::Running);
+        assert_eq!(says(&unit, ListenerState::Running), ListenerState::Running);
     }
 }

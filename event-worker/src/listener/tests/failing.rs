@@ -15,10 +15,10 @@ async fn a_member_does_not_fail_any_more_once_what_failed_has_gone_to_another() 
     let one = Member::start(|control| listener.run_configured(control));
     eventually("all is committed", async || site.behind().await == 0).await;
     site.append(goes, 7).await;
-    eventually("it fails", async || status.report().state == State::Failing).await;
+    eventually("it fails", async || status.report().state == ListenerState::Failing).await;
     let two = site.start("two", ":");
     eventually("the other has done it", async || site.behind().await == 0).await;
-    eventually("it is well", async || status.report().state == State::Running).await;
+    eventually("it is well", async || status.report().state == ListenerState::Running).await;
     assert!(status.report().failing.is_empty());
     two.stop().await;
     one.stop().await;
