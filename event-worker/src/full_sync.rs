@@ -24,8 +24,8 @@ pub use self::{
     watch::watch_full_syncs,
 };
 pub(crate) use self::{
-    form::{IN_BODY, IN_QUERY, Wanted},
-    refusal::Refused,
+    form::{IN_BODY, IN_QUERY, WantedRows},
+    refusal::RefusedCall,
     sweep::sweep,
     view::{FullSyncList, FullSyncView, Started, word},
 };
@@ -93,12 +93,16 @@ impl FullSyncs {
     /// # Errors
     ///
     /// When nothing of it is sent.
-    pub(crate) async fn start(&self, target: Target, wanted: Wanted) -> Result<Started, Refused> {
+    pub(crate) async fn start(
+        &self,
+        target: Target,
+        wanted: WantedRows,
+    ) -> Result<Started, RefusedCall> {
         if !target.takes_full_syncs {
-            return Err(Refused::NotTaken(target.id));
+            return Err(RefusedCall::NotTaken(target.id));
         }
         if let Some(table) = wanted.tables.as_ref().filter(|table| !target.may_get(table)) {
-            return Err(Refused::NotSubscribed { listener: target.id, table: table.clone() });
+            return Err(RefusedCall::NotSubscribed { listener: target.id, table: table.clone() });
         }
         let bus = Arc::clone(&self.bus);
         let request = request(target, wanted);
@@ -107,8 +111,8 @@ impl FullSyncs {
         self.calls.spawn(async move { call::carry_out(&*bus, request, answer_to).await });
         match timeout(CALL_DEADLINE, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Refused::Broken("the call ended without an answer".to_owned())),
-            Err(_) => Err(Refused::Unknown),
+            Ok(Err(_)) => Err(RefusedCall::Broken("the call ended without an answer".to_owned())),
+            Err(_) => Err(RefusedCall::Unknown),
         }
     }
 
@@ -128,9 +132,9 @@ impl FullSyncs {
     /// # Errors
     ///
     /// When there is none of this id, or the bus does not answer.
-    pub(crate) async fn task(&self, id: &str) -> Result<Task, Refused> {
+    pub(crate) async fn task(&self, id: &str) -> Result<Task, RefusedCall> {
         let found = self.tasks().await?.into_iter().find(|task| task.id == id);
-        found.ok_or_else(|| Refused::NoSuchTask(id.to_owned()))
+        found.ok_or_else(|| RefusedCall::NoSuchTask(id.to_owned()))
     }
 
     /// Says what is to become of one; durable when it returns. `dts` follows within moments.
@@ -139,11 +143,11 @@ impl FullSyncs {
     ///
     /// When there is none of this id, when it has ended, or all of it is sent and it is not to be
     /// cancelled, or when the bus does not answer.
-    pub(crate) async fn wish(&self, id: &str, wish: FullSyncWish) -> Result<Task, Refused> {
+    pub(crate) async fn wish(&self, id: &str, wish: FullSyncWish) -> Result<Task, RefusedCall> {
         let task = self.task(id).await?;
         let is_too_late = wish != FullSyncWish::Cancel && !task.state.is_to_send();
         if task.state.is_final() || is_too_late {
-            return Err(Refused::Ended(Box::new(task)));
+            return Err(RefusedCall::Ended(Box::new(task)));
         }
         let kept = Wish { state: wish.wished(), at_ms: now_ms() };
         let entry = (format!("{WISH_PREFIX}{id}"), Some(kept.to_bytes().into()));
@@ -174,7 +178,7 @@ impl Target {
     }
 }
 
-fn request(target: Target, wanted: Wanted) -> Request {
+fn request(target: Target, wanted: WantedRows) -> Request {
     let now = now_ms();
     Request {
         subscribe: target.subscribe,
@@ -207,12 +211,12 @@ mod tests {
             takes_full_syncs: true,
         };
         let parameters = [("listener".to_owned(), "l".to_owned())];
-        let wanted = Wanted::read(&parameters, &IN_BODY).unwrap();
+        let wanted = WantedRows::read(&parameters, &IN_BODY).unwrap();
         let began = Instant::now();
         let refused = full_syncs.start(target, wanted).await.unwrap_err();
         // Far from the nine seconds that two waits would take, on a machine that is busy.
         assert!(began.elapsed() < CALL_DEADLINE + CALL_DEADLINE / 2, "{:?}", began.elapsed());
-        assert!(matches!(refused, Refused::Unknown | Refused::Failed(_)), "{refused:?}");
+        assert!(matches!(refused, RefusedCall::Unknown | RefusedCall::Failed(_)), "{refused:?}");
     }
 
     #[test]

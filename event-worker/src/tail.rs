@@ -36,7 +36,7 @@ pub async fn tail(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let config = Config::open_for_bus(file)?;
-    let wanted = Wanted::new(table);
+    let wanted = ShownTables::new(table);
     let bus = event_bus::open(&config.bus)?;
     let opened = stop.run_until_cancelled(bus.tail(&wanted.topics(&config), from.to)).await;
     let Some(opened) = opened else { return Ok(()) };
@@ -48,12 +48,12 @@ pub async fn tail(
 }
 
 /// Which tables are shown.
-struct Wanted {
+struct ShownTables {
     schema: String,
     table: String,
 }
 
-impl Wanted {
+impl ShownTables {
     fn new(table: Option<&str>) -> Self {
         let (schema, table) = match table {
             Some(name) => name.split_once('.').unwrap_or(("*", name)),
@@ -82,7 +82,7 @@ impl Wanted {
     }
 }
 
-async fn show(tail: &mut dyn Consumer, wanted: &Wanted) -> Result<(), Error> {
+async fn show(tail: &mut dyn Consumer, wanted: &ShownTables) -> Result<(), Error> {
     let mut backoff = Backoff::new(BUS_RETRY);
     loop {
         match tail.poll().await {
@@ -106,7 +106,7 @@ async fn show(tail: &mut dyn Consumer, wanted: &Wanted) -> Result<(), Error> {
 }
 
 /// The events of the wanted tables, each as handlers get it.
-fn lines(deliveries: &[Delivery], wanted: &Wanted) -> Vec<u8> {
+fn lines(deliveries: &[Delivery], wanted: &ShownTables) -> Vec<u8> {
     let mut lines = Vec::new();
     for delivery in deliveries {
         let (text, change) = match read_change(("ID", delivery)) {
@@ -145,18 +145,19 @@ mod tests {
 
     #[test]
     fn a_table_is_wanted_by_its_name_with_or_without_its_schema() {
-        let fits =
-            |wanted: &str, schema: &str, table: &str| Wanted::new(Some(wanted)).fits(schema, table);
+        let fits = |wanted: &str, schema: &str, table: &str| {
+            ShownTables::new(Some(wanted)).fits(schema, table)
+        };
         assert!(fits("item", "shop", "item") && fits("shop.item", "shop", "item"));
         assert!(fits("shop.*", "shop", "x") && !fits("shop.*", "more", "x"));
         assert!(!fits("shop.item", "more", "item") && !fits("item", "shop", "items"));
-        assert!(Wanted::new(None).fits("any", "thing"));
+        assert!(ShownTables::new(None).fits("any", "thing"));
     }
 
     #[test]
     fn each_event_is_a_line_and_what_is_none_is_left_out() {
         let deliveries = [delivery(1, &value("a")), delivery(2, "null"), delivery(3, &value("b"))];
-        let lines = lines(&deliveries, &Wanted::new(None));
+        let lines = lines(&deliveries, &ShownTables::new(None));
         let lines: Vec<serde_json::Value> = String::from_utf8(lines)
             .unwrap()
             .lines()

@@ -13,7 +13,8 @@ use service::http::ApiError;
 
 use crate::{
     full_sync::{
-        FullSyncList, FullSyncView, FullSyncWish, IN_BODY, IN_QUERY, Started, Target, Wanted, word,
+        FullSyncList, FullSyncView, FullSyncWish, IN_BODY, IN_QUERY, Started, Target, WantedRows,
+        word,
     },
     supervisor::Supervisor,
 };
@@ -36,7 +37,7 @@ pub(super) async fn call(
                       /api/v1/listeners shows the listeners, /metrics the metrics";
         return Err(bad_request("nothing here without parameters", remedy));
     }
-    let wanted = Wanted::read(&parameters, &IN_QUERY).map_err(|mistakes| {
+    let wanted = WantedRows::read(&parameters, &IN_QUERY).map_err(|mistakes| {
         let remedy = "write /?table=TABLE&listenerid=LISTENER, and for a part of the table \
                       pk=COLUMN, offset=FIRST, maxOffset=LAST";
         bad_request(mistakes, remedy)
@@ -58,7 +59,7 @@ pub(super) async fn create(
 
 async fn start(
     supervisor: &Supervisor,
-    wanted: Wanted,
+    wanted: WantedRows,
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
     let target = target(supervisor, &wanted.listener)?;
     let started = supervisor.full_syncs.start(target, wanted).await?;
@@ -69,7 +70,7 @@ pub(super) async fn list(
     State(supervisor): State<Arc<Supervisor>>,
     parameters: Parameters,
 ) -> Result<Json<FullSyncList>, ApiError> {
-    let filter = Filter::read(read_query(parameters)?)?;
+    let filter = TaskFilter::read(read_query(parameters)?)?;
     let tasks = supervisor.full_syncs.tasks().await?.into_iter();
     let full_syncs = tasks.map(FullSyncView::from).filter(|view| filter.passes(view)).collect();
     Ok(Json(FullSyncList { full_syncs }))
@@ -125,12 +126,12 @@ fn target(supervisor: &Supervisor, listener: &str) -> Result<Target, ApiError> {
 
 /// What of the list is wanted.
 #[derive(Default)]
-struct Filter {
+struct TaskFilter {
     listener: Option<String>,
     state: Option<String>,
 }
 
-impl Filter {
+impl TaskFilter {
     fn read(parameters: Vec<(String, String)>) -> Result<Self, ApiError> {
         const STATES: [&str; 7] =
             ["waiting", "running", "paused", "sent", "done", "cancelled", "failed"];
@@ -172,7 +173,7 @@ fn read_query(parameters: Parameters) -> Result<Vec<(String, String)>, ApiError>
 }
 
 /// A JSON object of texts; a key may be a number too.
-fn read_body(body: &[u8]) -> Result<Wanted, String> {
+fn read_body(body: &[u8]) -> Result<WantedRows, String> {
     let members: BTreeMap<String, Value> =
         serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut parameters = Vec::new();
@@ -184,7 +185,7 @@ fn read_body(body: &[u8]) -> Result<Wanted, String> {
             _ => return Err(format!("{name} is neither a text nor a number")),
         }
     }
-    Wanted::read(&parameters, &IN_BODY)
+    WantedRows::read(&parameters, &IN_BODY)
 }
 
 fn bad_request(message: impl Into<String>, remedy: &str) -> ApiError {

@@ -6,7 +6,7 @@ use service::http::ApiError;
 
 use crate::{
     error::Error,
-    full_sync::{Refused, word},
+    full_sync::{RefusedCall, word},
 };
 
 impl From<Error> for ApiError {
@@ -24,26 +24,26 @@ impl From<Error> for ApiError {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl From<RefusedCall> for ApiError {
+    fn from(refused: RefusedCall) -> Self {
         match refused {
-            Refused::ByDts(refusal) => by_dts(refusal),
-            Refused::Unanswered(producers) => unanswered(&producers),
-            Refused::Unknown => Self::new(
+            RefusedCall::ByDts(refusal) => by_dts(refusal),
+            RefusedCall::Unanswered(producers) => unanswered(&producers),
+            RefusedCall::Unknown => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the bus did not answer within 5 s; dts may have the request, and carry it out",
                 "see that the bus is well; then look whether `event-worker full-sync list` has it, \
                  before you ask again",
             )
             .with_code("no_answer"),
-            Refused::NotSubscribed { listener, table } => Self::new(
+            RefusedCall::NotSubscribed { listener, table } => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("listener {listener} does not subscribe to a table {table:?}"),
                 "name one that its `subscribe` lets pass, as table or schema.table, or leave \
                  `table` out for all of them",
             )
             .with_code("no_such_table"),
-            Refused::NotTaken(listener) => Self::new(
+            RefusedCall::NotTaken(listener) => Self::new(
                 StatusCode::CONFLICT,
                 format!(
                     "listener {listener} takes no full syncs (fullSync = false): its handler does \
@@ -53,12 +53,12 @@ impl From<Refused> for ApiError {
                  Origin, take fullSync = false out of its config, and reload",
             )
             .with_code("full_sync_refused"),
-            Refused::NoSuchTask(id) => Self::new(
+            RefusedCall::NoSuchTask(id) => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("there is no full sync {id:?}"),
                 "GET /api/v1/full-syncs lists them; dts forgets old ones",
             ),
-            Refused::Ended(task) => Self::new(
+            RefusedCall::Ended(task) => Self::new(
                 StatusCode::CONFLICT,
                 format!(
                     "the full sync {} has nothing more to send: it is {}",
@@ -69,8 +69,8 @@ impl From<Refused> for ApiError {
             )
             .with_code("already_ended")
             .with("task", task.id),
-            Refused::Failed(error) => error.into(),
-            Refused::Broken(message) => {
+            RefusedCall::Failed(error) => error.into(),
+            RefusedCall::Broken(message) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, message, "see the log")
             }
         }

@@ -21,7 +21,7 @@ use crate::{
 /// What is asked for.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wanted {
+struct ResetForm {
     to: ResetPlace,
     #[serde(default)]
     topic: Option<String>,
@@ -36,7 +36,7 @@ pub(super) async fn reset(
 ) -> Result<Json<ResetList>, ApiError> {
     find(&supervisor, &id)?;
     let remedy = r#"send {"to":"earliest"}, or "latest", a time, an offset as text"#;
-    let Wanted { to, topic, partition } = read(&body, remedy)?;
+    let ResetForm { to, topic, partition } = read(&body, remedy)?;
     let part = ResetPart { topic, partition };
     carry_out(&supervisor, &id, Move::To(to, part)).await
 }

@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    refusal::Refused,
+    refusal::RefusedCall,
     tasks,
     view::{Started, StartedTask},
 };
@@ -34,13 +34,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where the answer goes; whoever asked may be gone.
-type AnswerTo = oneshot::Sender<Result<Started, Refused>>;
+type AnswerTo = oneshot::Sender<Result<Started, RefusedCall>>;
 
 /// Puts the request, waits for the answer and passes it on, and removes the request, whatever came.
 pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: AnswerTo) {
     let began = Instant::now();
     let deadline = began + ANSWER_DEADLINE;
-    let mut waiting = Waiting::new(bus, request);
+    let mut waiting = PendingRequest::new(bus, request);
     let put = timeout_at(deadline, waiting.put()).await;
     let is_put = matches!(put, Ok(Ok(())));
     if is_put && timeout_at(deadline, waiting.all_answers()).await.is_ok() {
@@ -53,8 +53,8 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
             let is_gone = waiting.take_back().await;
             waiting.late_answers(began + LATE_DEADLINE).await;
             let answer = match waiting.answer() {
-                Err(Refused::Unanswered(_) | Refused::Failed(_)) if !is_gone => {
-                    Err(Refused::Unknown)
+                Err(RefusedCall::Unanswered(_) | RefusedCall::Failed(_)) if !is_gone => {
+                    Err(RefusedCall::Unknown)
                 }
                 answer => answer,
             };
@@ -64,7 +64,7 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
             // It may be there nevertheless.
             let is_gone = !waiting.may_be_there || waiting.take_back().await;
             let refused = match failed {
-                _ if !is_gone => Refused::Unknown,
+                _ if !is_gone => RefusedCall::Unknown,
                 Ok(Err(error)) => error.into(),
                 _ => Error::SlowBus(ANSWER_DEADLINE).into(),
             };
@@ -74,7 +74,7 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
 }
 
 /// A request whose answer has not come.
-struct Waiting<'a> {
+struct PendingRequest<'a> {
     bus: &'a dyn Bus,
     request: Request,
     /// Each `dts` that may answer.
@@ -89,7 +89,7 @@ struct Waiting<'a> {
     trouble: Option<event_bus::Error>,
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> PendingRequest<'a> {
     fn new(bus: &'a dyn Bus, request: Request) -> Self {
         Self {
             bus,
@@ -182,14 +182,14 @@ impl<'a> Waiting<'a> {
     }
 
     /// What is to be told of what was answered so far.
-    fn answer(&mut self) -> Result<Started, Refused> {
+    fn answer(&mut self) -> Result<Started, RefusedCall> {
         let request = self.request.id.clone();
         match self.judge() {
             Some(Ok(tasks)) => {
                 info!(request, tasks = tasks.len(), "a full sync is accepted");
                 Ok(Started { request, tasks })
             }
-            Some(Err(refusal)) => Err(Refused::ByDts(refusal)),
+            Some(Err(refusal)) => Err(RefusedCall::ByDts(refusal)),
             None => Err(self.unanswered()),
         }
     }
@@ -206,10 +206,10 @@ impl<'a> Waiting<'a> {
         false
     }
 
-    fn unanswered(&self) -> Refused {
+    fn unanswered(&self) -> RefusedCall {
         match &self.trouble {
             Some(error) => error.clone().into(),
-            None => Refused::Unanswered(self.producers.clone()),
+            None => RefusedCall::Unanswered(self.producers.clone()),
         }
     }
 }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     /// Carries a request out, and gives what was answered.
-    async fn call(bus: &MemoryBus, request: Request) -> Result<Started, Refused> {
+    async fn call(bus: &MemoryBus, request: Request) -> Result<Started, RefusedCall> {
         let (answer_to, answer) = oneshot::channel();
         carry_out(bus, request, answer_to).await;
         answer.await.unwrap()
@@ -311,10 +311,13 @@ mod tests {
     async fn a_request_that_nobody_answers_is_taken_back() {
         let bus = MemoryBus::new(1);
         let refused = call(&bus, request()).await.unwrap_err();
-        assert!(matches!(&refused, Refused::Unanswered(names) if names.is_empty()), "{refused:?}");
+        assert!(
+            matches!(&refused, RefusedCall::Unanswered(names) if names.is_empty()),
+            "{refused:?}"
+        );
         let _producer = bus.producer("shop").await.unwrap();
         let refused = call(&bus, request()).await.unwrap_err();
-        assert!(matches!(&refused, Refused::Unanswered(names) if *names == ["shop"]));
+        assert!(matches!(&refused, RefusedCall::Unanswered(names) if *names == ["shop"]));
         assert_eq!(kept(&bus).await, 0);
     }
 
@@ -356,7 +359,7 @@ mod tests {
         };
         match tokio::join!(call(&bus, asked), answering).0 {
             Ok(started) => Ok(started.tasks.into_iter().map(|task| task.id).collect()),
-            Err(Refused::ByDts(refusal)) => Err(refusal.code),
+            Err(RefusedCall::ByDts(refusal)) => Err(refusal.code),
             Err(other) => panic!("{other:?}"),
         }
     }

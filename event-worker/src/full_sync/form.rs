@@ -1,18 +1,19 @@
 //! What a caller may ask for, and what is wrong with how it was asked.
 
 /// What parameters are called. All names are taken everywhere; these are those that are told.
-pub(crate) struct Names {
+pub(crate) struct ParameterNames {
     listener: &'static str,
     from: &'static str,
     to: &'static str,
 }
 
 /// In `/?table=…&listenerid=…`.
-pub(crate) const IN_QUERY: Names =
-    Names { listener: "listenerid", from: "offset", to: "maxOffset" };
+pub(crate) const IN_QUERY: ParameterNames =
+    ParameterNames { listener: "listenerid", from: "offset", to: "maxOffset" };
 
 /// In a JSON body, as in the JSON of a full sync.
-pub(crate) const IN_BODY: Names = Names { listener: "listener", from: "from", to: "to" };
+pub(crate) const IN_BODY: ParameterNames =
+    ParameterNames { listener: "listener", from: "from", to: "to" };
 
 const LISTENER: &[&str] = &["listener", "listenerId", "listenerid"];
 const FROM: &[&str] = &["from", "offset"];
@@ -20,7 +21,7 @@ const TO: &[&str] = &["to", "maxOffset"];
 
 /// Rows that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedRows {
     pub(crate) listener: String,
     /// `table`, `schema.table`, with wildcards; absent for all that the listener subscribes to.
     pub(crate) tables: Option<String>,
@@ -32,13 +33,16 @@ pub(crate) struct Wanted {
     pub(crate) to: Option<String>,
 }
 
-impl Wanted {
+impl WantedRows {
     /// Reads parameters. No value is looked into: what a key or a name may be, `dts` asks MySQL.
     ///
     /// # Errors
     ///
     /// All that is wrong with them, in words.
-    pub(crate) fn read(parameters: &[(String, String)], told: &Names) -> Result<Self, String> {
+    pub(crate) fn read(
+        parameters: &[(String, String)],
+        told: &ParameterNames,
+    ) -> Result<Self, String> {
         let names: [&[&str]; 5] = [&["table"], LISTENER, &["pk"], FROM, TO];
         let mut mistakes = Vec::new();
         let values = names.map(|names| take(parameters, names, &mut mistakes));
@@ -51,7 +55,7 @@ impl Wanted {
         }
         let is_part = key_column.is_some() || from.is_some() || to.is_some();
         if is_part && tables.as_ref().is_none_or(|tables| tables.contains(['*', '?'])) {
-            let Names { from, to, .. } = told;
+            let ParameterNames { from, to, .. } = told;
             mistakes.push(format!("pk, {from} and {to} are about one table, and none is named"));
         }
         match listener {
@@ -88,13 +92,13 @@ fn take(
 mod tests {
     use super::*;
 
-    fn read(query: &str) -> Result<Wanted, String> {
+    fn read(query: &str) -> Result<WantedRows, String> {
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (name.to_owned(), value.to_owned())
         };
         let parameters: Vec<_> = query.split('&').map(pair).collect();
-        Wanted::read(&parameters, &IN_QUERY)
+        WantedRows::read(&parameters, &IN_QUERY)
     }
 
     #[test]

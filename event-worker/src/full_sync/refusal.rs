@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// A call that is not carried out.
 #[derive(Debug)]
-pub(crate) enum Refused {
+pub(crate) enum RefusedCall {
     /// `dts` says why.
     ByDts(Refusal),
     /// None of these has answered; empty where there was never one.
@@ -27,13 +27,13 @@ pub(crate) enum Refused {
     Broken(String),
 }
 
-impl From<Error> for Refused {
+impl From<Error> for RefusedCall {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<event_bus::Error> for Refused {
+impl From<event_bus::Error> for RefusedCall {
     fn from(error: event_bus::Error) -> Self {
         Self::Failed(error.into())
     }

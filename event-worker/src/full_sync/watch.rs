@@ -36,7 +36,7 @@ const MAX_UNANSWERED: u32 = 60;
 pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Error> {
     let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
-    let mut watch = Watch { id, seen: BTreeMap::new() };
+    let mut watch = WatchedTasks { id, seen: BTreeMap::new() };
     let mut screen = Screen::new();
     let mut unanswered = 0;
     loop {
@@ -71,12 +71,12 @@ async fn ask(api: &ApiClient<'_>, id: Option<&str>) -> Result<Vec<FullSyncView>,
 }
 
 /// What is watched, by when it was made and its id.
-struct Watch<'a> {
+struct WatchedTasks<'a> {
     id: Option<&'a str>,
     seen: BTreeMap<(u64, String), FullSyncView>,
 }
 
-impl Watch<'_> {
+impl WatchedTasks<'_> {
     /// Takes those that are asked for, those that go on, and the end of those that went on.
     fn take(&mut self, views: Vec<FullSyncView>) {
         for view in views {
