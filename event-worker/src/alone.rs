@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     error::Error,
     handler::Handler,
-    listener::{Control, Listener},
+    listener::{Listener, ListenerControl},
     supervised,
 };
 
@@ -54,7 +54,7 @@ pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result
         );
     }
     Listener::new(&config, id, event_bus::open(&config.bus)?)?
-        .run_configured(Control { stop, paused, topics })
+        .run_configured(ListenerControl { stop, paused, topics })
         .await
 }
 

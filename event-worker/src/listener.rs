@@ -51,7 +51,7 @@ pub struct Listener {
 }
 
 /// How a running listener is told what to do.
-pub(crate) struct Control {
+pub(crate) struct ListenerControl {
     pub(crate) stop: CancellationToken,
     pub(crate) paused: watch::Receiver<bool>,
     /// What stands for the topics of the bus, each time that somebody looked at them for us.
@@ -95,11 +95,11 @@ impl Listener {
         F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
     {
         let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
-        self.run_controlled(&make_handler, Control { stop, paused, topics }).await
+        self.run_controlled(&make_handler, ListenerControl { stop, paused, topics }).await
     }
 
     /// Runs the handler that the config names.
-    pub(crate) async fn run_configured(self, control: Control) -> Result<(), Error> {
+    pub(crate) async fn run_configured(self, control: ListenerControl) -> Result<(), Error> {
         let Some(make_handler) = handler::maker((&self.id, &self.config), &self.hidden)? else {
             return Err(Error::NoHandler(self.id));
         };
@@ -114,7 +114,7 @@ impl Listener {
     async fn run_controlled(
         self,
         make_handler: &MakeHandler<'_>,
-        control: Control,
+        control: ListenerControl,
     ) -> Result<(), Error> {
         let status = self.status();
         let stop = end_of_life(&control.stop, self.config.life_time);
@@ -123,11 +123,11 @@ impl Listener {
             Ok(Some((consumer, initial))) => {
                 let config = (self.id.as_str(), &self.config);
                 let journey = Journey::new(config, consumer, make_handler, &status);
-                let run = Box::pin(journey.run(Control { stop: stop.clone(), ..control }));
+                let run = Box::pin(journey.run(ListenerControl { stop: stop.clone(), ..control }));
                 let besides = Besides {
                     initial,
                     teller: Teller::new(&self),
-                    standby: standby::Watch::new(&self),
+                    standby: standby::StandbyWatch::new(&self),
                 };
                 run_and_tell(run, besides, &stop).await
             }
@@ -182,7 +182,7 @@ type Entered = (Box<dyn Consumer>, Option<Initial>);
 struct Besides {
     initial: Option<Initial>,
     teller: Teller,
-    standby: standby::Watch,
+    standby: standby::StandbyWatch,
 }
 
 /// Runs a listener; meanwhile asks for what it gets first, says what it gets, and who has it all.

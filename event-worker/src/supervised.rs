@@ -17,7 +17,7 @@ use crate::{
     control::{FromListener, Link, Start, ToListener},
     error::Error,
     listener::{
-        Control, Listener,
+        Listener, ListenerControl,
         status::{Report, Status},
     },
 };
@@ -60,7 +60,7 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
             () = stop.cancelled() => return Ok(()),
             lock = lock::take(directory, id, lock::PATIENCE) => lock?,
         };
-        listener.run_configured(Control { stop: stop.clone(), paused, topics }).await
+        listener.run_configured(ListenerControl { stop: stop.clone(), paused, topics }).await
     };
     tokio::pin!(run);
     let ended = tokio::select! {

@@ -30,7 +30,7 @@ pub(super) struct Initial {
 
 /// What the control table says of a listener.
 #[derive(Debug, PartialEq, Eq)]
-enum Known {
+enum InitialNote {
     /// Nothing.
     Nothing,
     /// It is new, and has not asked yet.
@@ -46,10 +46,10 @@ impl Initial {
         let Listener { id, config, subscription, bus, .. } = listener;
         let kept = bus.control().await?.changes().await?;
         let request = request(id, config, &subscription.group);
-        match known(id, kept) {
-            Known::Asked(before) if before.subscribe == request.subscribe => return Ok(None),
-            Known::Asked(_) | Known::New => {}
-            Known::Nothing => {
+        match note_of(id, kept) {
+            InitialNote::Asked(before) if before.subscribe == request.subscribe => return Ok(None),
+            InitialNote::Asked(_) | InitialNote::New => {}
+            InitialNote::Nothing => {
                 let progress = bus.progress(&subscription.group, &subscription.topics).await?;
                 if progress.iter().any(|at| at.committed.is_some()) {
                     info!(
@@ -113,17 +113,17 @@ fn request(listener: &str, config: &ListenerConfig, group: &str) -> Request {
     }
 }
 
-fn known(listener: &str, kept: Vec<ControlChange>) -> Known {
+fn note_of(listener: &str, kept: Vec<ControlChange>) -> InitialNote {
     let kept: BTreeMap<_, _> = kept.into_iter().collect();
     let request_key = format!("{}initial:{listener}", full_sync::REQUEST_PREFIX);
     if let Some(Some(bytes)) = kept.get(&request_key)
         && let Ok(request) = Request::from_bytes(bytes)
     {
-        return Known::Asked(Box::new(request));
+        return InitialNote::Asked(Box::new(request));
     }
     match kept.get(&note_key(listener)) {
-        Some(Some(_)) => Known::New,
-        _ => Known::Nothing,
+        Some(Some(_)) => InitialNote::New,
+        _ => InitialNote::Nothing,
     }
 }
 

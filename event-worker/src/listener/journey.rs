@@ -16,7 +16,7 @@ use handover::Leaving;
 use saving::Saving;
 
 use super::{
-    BUS_RETRY, Control,
+    BUS_RETRY, ListenerControl,
     filter::Filter,
     flow::Flow,
     lanes::{Broken, Lanes},
@@ -99,7 +99,7 @@ impl Journey {
         }
     }
 
-    pub(super) async fn run(mut self, mut control: Control) -> Result<(), Error> {
+    pub(super) async fn run(mut self, mut control: ListenerControl) -> Result<(), Error> {
         self.pause(*control.paused.borrow_and_update());
         let ended = loop {
             let acted = match self.next(&mut control).await {
@@ -123,7 +123,7 @@ impl Journey {
         ended
     }
 
-    async fn next(&mut self, control: &mut Control) -> Next {
+    async fn next(&mut self, control: &mut ListenerControl) -> Next {
         let leaving = self.leaving.as_ref();
         let is_ours = |event: &Event| {
             let goes = leaving.is_some_and(|leaving| leaving.holds(event.place().0));

@@ -17,7 +17,7 @@ use crate::{config::ListenerConfig, event::Event, handler::MakeHandler};
 
 /// All lanes, and what waits for them.
 pub(super) struct Lanes {
-    lanes: Vec<Waiting>,
+    lanes: Vec<LaneQueue>,
     limits: BatchLimits,
     reports: mpsc::Receiver<LaneReport>,
     rest: watch::Sender<()>,
@@ -35,14 +35,14 @@ struct BatchLimits {
 }
 
 /// One lane, seen from outside.
-struct Waiting {
+struct LaneQueue {
     queue: VecDeque<Event>,
     work: mpsc::Sender<Work>,
-    running: Option<Running>,
+    running: Option<RunningBatch>,
     task: task::Id,
 }
 
-struct Running {
+struct RunningBatch {
     leash: Leash,
     partitions: Vec<(Partition, u64)>,
 }
@@ -75,7 +75,7 @@ impl Lanes {
                 rest: rest.subscribe(),
             };
             let task = tasks.spawn(lane.run(from_listener).in_current_span()).id();
-            Waiting { queue: VecDeque::new(), work, running: None, task }
+            LaneQueue { queue: VecDeque::new(), work, running: None, task }
         });
         let lanes = lanes.collect();
         let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
@@ -102,7 +102,7 @@ impl Lanes {
             let mut partitions: Vec<_> =
                 events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
             partitions.dedup();
-            lane.running = Some(Running { leash: leash.clone(), partitions });
+            lane.running = Some(RunningBatch { leash: leash.clone(), partitions });
             // A lane that is gone is found by `next_report`.
             let _ = lane.work.try_send(Work { events, leash });
         }
@@ -168,7 +168,7 @@ impl Lanes {
 
     /// A lane that has nothing any more does not fail either: what failed there has gone.
     fn show_idle(&self) {
-        let is_idle = |lane: &Waiting| lane.running.is_none() && lane.queue.is_empty();
+        let is_idle = |lane: &LaneQueue| lane.running.is_none() && lane.queue.is_empty();
         let numbered = self.lanes.iter().enumerate();
         numbered.filter(|(_, lane)| is_idle(lane)).for_each(|(lane, _)| {
             self.status.lane_mended(lane);

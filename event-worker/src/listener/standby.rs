@@ -18,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// The bus is asked at least so often, until it names somebody.
 const MAX_WAIT: Duration = Duration::from_mins(5);
 
-pub(super) struct Watch {
+pub(super) struct StandbyWatch {
     bus: Arc<dyn Bus>,
     subscription: Subscription,
     status: Arc<Status>,
 }
 
-impl Watch {
+impl StandbyWatch {
     pub(super) fn new(listener: &Listener) -> Self {
         Self {
             bus: Arc::clone(&listener.bus),

@@ -40,13 +40,13 @@ struct Member {
 }
 
 impl Member {
-    fn start<F>(run: impl FnOnce(Control) -> F) -> Self
+    fn start<F>(run: impl FnOnce(ListenerControl) -> F) -> Self
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let stop = CancellationToken::new();
         let ((unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
-        let run = run(Control { stop: stop.clone(), paused, topics });
+        let run = run(ListenerControl { stop: stop.clone(), paused, topics });
         let task = tokio::spawn(async move {
             let _unpaused = unpaused;
             run.await

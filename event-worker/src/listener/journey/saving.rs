@@ -28,7 +28,7 @@ pub(super) struct Saving {
 
 /// Whether what it left uncommitted can be committed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum NextCommit {
     AtOnce,
     Later,
 }
@@ -71,13 +71,13 @@ impl Journey {
         self.saving = Some(Saving { offsets, next_generation, answer, warn_at });
     }
 
-    pub(super) fn end_commit(&mut self, saved: event_bus::Result<()>) -> Result<Rest, Error> {
-        let Some(saving) = self.saving.take() else { return Ok(Rest::Later) };
+    pub(super) fn end_commit(&mut self, saved: event_bus::Result<()>) -> Result<NextCommit, Error> {
+        let Some(saving) = self.saving.take() else { return Ok(NextCommit::Later) };
         match saved {
             Ok(()) => {
                 self.tracker.committed(&saving.offsets);
                 self.bus_answers();
-                return Ok(Rest::AtOnce);
+                return Ok(NextCommit::AtOnce);
             }
             Err(event_bus::Error::PartitionLost(partition)) => {
                 debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
@@ -87,7 +87,7 @@ impl Journey {
                 let is_polled = self.leaving.is_none() && !self.flow.is_stopping;
                 if !is_polled && self.tracker.generation(&partition).is_some_and(is_of) {
                     self.lost(&[partition]);
-                    return Ok(Rest::AtOnce);
+                    return Ok(NextCommit::AtOnce);
                 }
             }
             Err(event_bus::Error::Unsaved { partitions, reason }) => {
@@ -98,7 +98,7 @@ impl Journey {
             }
             Err(error) => self.bus_failed(error)?,
         }
-        Ok(Rest::Later)
+        Ok(NextCommit::Later)
     }
 
     /// Commits all that is done, if the bus takes it in time.
@@ -107,7 +107,7 @@ impl Journey {
             self.begin_commit();
             let Some(saving) = &mut self.saving else { return Ok(()) };
             let Ok(saved) = timeout(BUS_DEADLINE, saving.end()).await else { return Ok(()) };
-            if self.end_commit(saved)? == Rest::Later {
+            if self.end_commit(saved)? == NextCommit::Later {
                 return Ok(());
             }
         }
