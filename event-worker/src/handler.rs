@@ -16,7 +16,7 @@ use crate::{
     event::Event,
 };
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::HandlerAnswer;
 
 /// The user's work. Each lane has a handler of its own, and calls it for one batch after another.
 ///

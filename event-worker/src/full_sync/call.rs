@@ -40,19 +40,19 @@ type AnswerTo = oneshot::Sender<Result<Started, RefusedCall>>;
 pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: AnswerTo) {
     let began = Instant::now();
     let deadline = began + ANSWER_DEADLINE;
-    let mut waiting = PendingRequest::new(bus, request);
-    let put = timeout_at(deadline, waiting.put()).await;
+    let mut pending = PendingRequest::new(bus, request);
+    let put = timeout_at(deadline, pending.put()).await;
     let is_put = matches!(put, Ok(Ok(())));
-    if is_put && timeout_at(deadline, waiting.all_answers()).await.is_ok() {
-        let _ = answer_to.send(waiting.answer());
-        waiting.take_back().await;
+    if is_put && timeout_at(deadline, pending.all_answers()).await.is_ok() {
+        let _ = answer_to.send(pending.answer());
+        pending.take_back().await;
         return;
     }
     match put {
         Ok(Ok(())) => {
-            let is_gone = waiting.take_back().await;
-            waiting.late_answers(began + LATE_DEADLINE).await;
-            let answer = match waiting.answer() {
+            let is_gone = pending.take_back().await;
+            pending.late_answers(began + LATE_DEADLINE).await;
+            let answer = match pending.answer() {
                 Err(RefusedCall::Unanswered(_) | RefusedCall::Failed(_)) if !is_gone => {
                     Err(RefusedCall::Unknown)
                 }
@@ -62,7 +62,7 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
         }
         failed => {
             // It may be there nevertheless.
-            let is_gone = !waiting.may_be_there || waiting.take_back().await;
+            let is_gone = !pending.may_be_there || pending.take_back().await;
             let refused = match failed {
                 _ if !is_gone => RefusedCall::Unknown,
                 Ok(Err(error)) => error.into(),

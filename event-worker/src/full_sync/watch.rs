@@ -36,23 +36,23 @@ const MAX_UNANSWERED: u32 = 60;
 pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Error> {
     let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
-    let mut watch = WatchedTasks { id, seen: BTreeMap::new() };
+    let mut watched = WatchedTasks { id, seen: BTreeMap::new() };
     let mut screen = Screen::new();
     let mut unanswered = 0;
     loop {
         match ask(&api, id).await {
             Ok(views) => {
                 unanswered = 0;
-                watch.take(views);
-                screen.show(watch.seen.values());
-                if watch.is_over() {
-                    return Ok(screen.end(watch.seen.values()));
+                watched.take(views);
+                screen.show(watched.seen.values());
+                if watched.is_over() {
+                    return Ok(screen.end(watched.seen.values()));
                 }
             }
             // It may have been started again, but has to have been there.
             Err(answer)
                 if answer.is_transient()
-                    && !watch.seen.is_empty()
+                    && !watched.seen.is_empty()
                     && unanswered < MAX_UNANSWERED =>
             {
                 unanswered += 1;

@@ -17,15 +17,15 @@ const FORMS: &str = r#"answer each batch with one line, true, false or {"failed"
 
 /// An answer's text, and the batch that it was given to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct HandlerAnswer<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) batch: Batch<'a>,
 }
 
 /// An answer that names what failed.
 #[derive(Deserialize)]
-struct Named {
-    failed: Which,
+struct NamedAnswer {
+    failed: FailedEvents,
     /// Why, in the handler's words.
     #[serde(default)]
     error: Option<Value>,
@@ -36,12 +36,12 @@ struct Named {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Which {
+enum FailedEvents {
     All(bool),
     These(Vec<String>),
 }
 
-impl Answer<'_> {
+impl HandlerAnswer<'_> {
     /// The answer of a process. Done is `true` and nothing else; `{"failed":["<EvId>",…]}` names
     /// those that failed. A debug line must never be taken for an answer.
     ///
@@ -87,7 +87,7 @@ impl Answer<'_> {
     }
 
     fn read_named(self, answer: Value) -> Result<Outcome, Failure> {
-        let Named { failed, error, last } = serde_json::from_value(answer).map_err(|_| {
+        let NamedAnswer { failed, error, last } = serde_json::from_value(answer).map_err(|_| {
             let reason = r#"the handler's answer has "failed", but not as a list of EvIds"#;
             Failure::new(reason).saying(shown(self.text))
         })?;
@@ -98,9 +98,9 @@ impl Answer<'_> {
             error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
         let said = said.map(|said| shown(said.as_bytes())).filter(|said| !said.is_empty());
         Ok(match failed {
-            Which::All(false) if said.is_none() => Outcome::Done,
-            Which::These(ids) if ids.is_empty() && said.is_none() => Outcome::Done,
-            Which::These(ids) if !ids.is_empty() => Outcome::Partly { failed: ids, said },
+            FailedEvents::All(false) if said.is_none() => Outcome::Done,
+            FailedEvents::These(ids) if ids.is_empty() && said.is_none() => Outcome::Done,
+            FailedEvents::These(ids) if !ids.is_empty() => Outcome::Partly { failed: ids, said },
             // An error without names is about all of them.
             _ => {
                 Outcome::Failed(Failure { said, ..Failure::new("the handler says that it failed") })
@@ -133,9 +133,9 @@ mod tests {
     use super::*;
     use crate::event::tests::event;
 
-    fn answer<T>(text: &str, read: impl FnOnce(Answer<'_>) -> T) -> T {
+    fn answer<T>(text: &str, read: impl FnOnce(HandlerAnswer<'_>) -> T) -> T {
         let events = [event(1, "a"), event(2, "b")];
-        read(Answer { text: text.as_bytes(), batch: Batch { events: &events, attempt: 1 } })
+        read(HandlerAnswer { text: text.as_bytes(), batch: Batch { events: &events, attempt: 1 } })
     }
 
     fn line(text: &str) -> Result<Outcome, Failure> {
@@ -235,6 +235,6 @@ mod tests {
         }
         let wide: Vec<u8> = named.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let batch = Batch { events: &[event(1, "a")], attempt: 1 };
-        assert!(matches!(Answer { text: &wide, batch }.read_body(), Outcome::Failed(_)));
+        assert!(matches!(HandlerAnswer { text: &wide, batch }.read_body(), Outcome::Failed(_)));
     }
 }

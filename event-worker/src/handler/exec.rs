@@ -16,7 +16,7 @@ use self::{
     code::Code,
     process::{CallError, Process, Then},
 };
-use super::{Answer, Batch, Handler, Outcome};
+use super::{Batch, Handler, HandlerAnswer, Outcome};
 use crate::{config::ExecConfig, event::write_json_array};
 
 /// A buffer that grew larger than this for one batch is given back.
@@ -78,7 +78,8 @@ impl ExecHandler {
         }
         let text = timeout_at(deadline, process.exchange(&self.line)).await;
         let text = text.map_err(|_| CallError::TimedOut(timeout))??;
-        let outcome = Answer { text: &text, batch }.read_line().map_err(CallError::Rubbish)?;
+        let outcome =
+            HandlerAnswer { text: &text, batch }.read_line().map_err(CallError::Rubbish)?;
         let then = timeout_at(deadline, process.reads_on()).await;
         let then = then.map_err(|_| CallError::NotReading(timeout))??;
         let said = if outcome == Outcome::Done { None } else { process.last_words().await };

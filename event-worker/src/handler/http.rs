@@ -14,7 +14,7 @@ use reqwest::{
 use ring::hmac;
 
 use super::{
-    Answer, Batch, Failure, Handler, Outcome,
+    Batch, Failure, Handler, HandlerAnswer, Outcome,
     answer::{MAX_ANSWER_BYTES, shown},
 };
 use crate::{
@@ -146,7 +146,7 @@ async fn answer(mut response: Response, batch: Batch<'_>) -> reqwest::Result<Out
             return Ok(if may_name { Outcome::failed(reason) } else { Outcome::Done });
         }
     }
-    Ok(Answer { text: &body, batch }.read_body())
+    Ok(HandlerAnswer { text: &body, batch }.read_body())
 }
 
 /// Why a call without a status of success failed, with the beginning of its body.

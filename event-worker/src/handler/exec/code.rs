@@ -16,17 +16,17 @@ const SCRIPTS: [&str; 15] = [
 
 /// The files of a command, as they were when it was started.
 #[derive(Debug, Default)]
-pub(super) struct Code(Vec<(PathBuf, Mark)>);
+pub(super) struct Code(Vec<(PathBuf, FileVersion)>);
 
 /// What tells a file from what it was.
 #[derive(Debug, PartialEq, Eq)]
-struct Mark {
+struct FileVersion {
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
 }
 
-impl Mark {
+impl FileVersion {
     fn of(path: &Path) -> Option<Self> {
         let file = path.metadata().ok().filter(Metadata::is_file)?;
         let changed = (file.mtime(), file.mtime_nsec());
@@ -40,13 +40,18 @@ impl Code {
         let Some((program, arguments)) = command.split_first() else { return Self::default() };
         let scripts = arguments.iter().map(PathBuf::from).filter(|path| is_script(path));
         let files = program::find(program).into_iter().chain(scripts);
-        Self(files.filter_map(|path| Mark::of(&path).map(|mark| (path, mark))).collect())
+        Self(
+            files
+                .filter_map(|path| FileVersion::of(&path).map(|version| (path, version)))
+                .collect(),
+        )
     }
 
     /// A file that is another now. One that is not there is being replaced: the next look tells.
     pub(super) fn changed(&self) -> Option<&Path> {
-        let is_other =
-            |(path, mark): &&(PathBuf, Mark)| Mark::of(path).is_some_and(|now| now != *mark);
+        let is_other = |(path, version): &&(PathBuf, FileVersion)| {
+            FileVersion::of(path).is_some_and(|now| now != *version)
+        };
         self.0.iter().find(is_other).map(|(path, _)| path.as_path())
     }
 }

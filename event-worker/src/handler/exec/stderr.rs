@@ -42,15 +42,15 @@ const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
 /// The standard error of a process. Dropped, the process counts as killed.
 pub(super) struct Stderr {
-    lines: Shared,
+    lines: SharedLines,
     /// All was read.
     over: CancellationToken,
     _alive: DropGuard,
 }
 
-type Shared = Arc<Mutex<Lines>>;
+type SharedLines = Arc<Mutex<StderrLines>>;
 
-struct Lines {
+struct StderrLines {
     lane: usize,
     /// Not logged yet.
     held: VecDeque<String>,
@@ -62,7 +62,7 @@ struct Lines {
 impl Stderr {
     pub(super) fn read(pipe: ChildStderr, lane: usize) -> Self {
         let (ended, over) = (CancellationToken::new(), CancellationToken::new());
-        let lines = Arc::new(Mutex::new(Lines::of(lane)));
+        let lines = Arc::new(Mutex::new(StderrLines::of(lane)));
         let reading = read_until_ended(pipe, Arc::clone(&lines), (ended.clone(), over.clone()));
         tokio::spawn(reading.instrument(Span::current()));
         Self { lines, over, _alive: ended.drop_guard() }
@@ -96,7 +96,7 @@ impl Stderr {
     }
 }
 
-impl Lines {
+impl StderrLines {
     fn of(lane: usize) -> Self {
         Self { lane, held: VecDeque::new(), last: VecDeque::new(), has_failed: false }
     }
@@ -138,7 +138,7 @@ impl Lines {
     }
 }
 
-fn lock(lines: &Shared) -> MutexGuard<'_, Lines> {
+fn lock(lines: &SharedLines) -> MutexGuard<'_, StderrLines> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -146,7 +146,7 @@ fn lock(lines: &Shared) -> MutexGuard<'_, Lines> {
 /// for then is logged a little later.
 async fn read_until_ended(
     pipe: ChildStderr,
-    lines: Shared,
+    lines: SharedLines,
     (ended, over): (CancellationToken, CancellationToken),
 ) {
     let too_long = async {
@@ -162,7 +162,7 @@ async fn read_until_ended(
     lock(&lines).log();
 }
 
-async fn read_lines(mut pipe: impl AsyncBufRead + Unpin, lines: &Shared) {
+async fn read_lines(mut pipe: impl AsyncBufRead + Unpin, lines: &SharedLines) {
     loop {
         match line_or_quiet(&mut pipe, lines).await {
             Ok(Line::Whole(line) | Line::Piece(line)) => lock(lines).push(&line),
@@ -175,7 +175,7 @@ async fn read_lines(mut pipe: impl AsyncBufRead + Unpin, lines: &Shared) {
 /// The next line. When it does not come soon, those before it are logged.
 async fn line_or_quiet(
     pipe: &mut (impl AsyncBufRead + Unpin),
-    lines: &Shared,
+    lines: &SharedLines,
 ) -> std::io::Result<Line> {
     let line = read_line(pipe, MAX_LINE_BYTES);
     tokio::pin!(line);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_the_reason_and_never_more_than_is_shown() {
-        let mut lines = Lines::of(0);
+        let mut lines = StderrLines::of(0);
         assert_eq!(lines.said(), None);
         (0..30).for_each(|number| lines.push(format!("line {number}\n").as_bytes()));
         let said = lines.said().unwrap();
