@@ -14,8 +14,8 @@ use tracing::warn;
 
 use crate::{
     config::Config,
-    control::{FromListener, Link, Start, ToListener},
     error::Error,
+    link::{FromListener, Link, ListenerStart, ToListener},
     listener::{
         Listener, ListenerControl,
         status::{Report, Status},
@@ -45,7 +45,7 @@ pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Pat
 pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
     let what = format!("cannot reach the supervisor at {}", socket.display());
     let started = timeout(START_DEADLINE, start(socket, id)).await;
-    let (mut link, Start { file, text, paused, instance }) = started
+    let (mut link, ListenerStart { file, text, paused, instance }) = started
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
         .map_err(Error::io(what))?;
     let config = Config::parse(&file, &text)?;
@@ -76,7 +76,7 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     ended
 }
 
-async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, Start)> {
+async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, ListenerStart)> {
     let mut link = Link::connect(socket).await?;
     let hello = FromListener::Hello { listener: id.to_owned(), pid: std::process::id() };
     link.send(&hello).await?;

@@ -22,10 +22,10 @@ use super::{
 };
 use crate::{
     config::{Config, HandlerConfig, ListenerConfig},
-    control::Start,
     error::Error,
     full_sync::Target,
     groups::listener_of,
+    link::ListenerStart,
     reach::Catalogs,
 };
 
@@ -64,13 +64,13 @@ struct Inner {
     accepted: Accepted,
     instance: Instance,
     pauses: Pauses,
-    kept: BTreeMap<String, Kept>,
+    kept: BTreeMap<String, KeptListener>,
     /// Those that the config no longer has, until they have ended.
-    leaving: Vec<Kept>,
+    leaving: Vec<KeptListener>,
 }
 
 /// A listener and the task that keeps its process.
-struct Kept {
+struct KeptListener {
     unit: Arc<Unit>,
     ending: Ending,
     task: JoinHandle<()>,
@@ -236,7 +236,7 @@ impl Inner {
             info!(listener = id, "its handler is \"program\": that program runs it, not we");
             return;
         }
-        let start = Start {
+        let start = ListenerStart {
             file: config.path.clone(),
             text: self.accepted.text.clone(),
             paused: self.pauses.contains(id),
@@ -272,7 +272,7 @@ impl Inner {
             }
             keeper.run().await;
         });
-        self.kept.insert(id.to_owned(), Kept { unit, ending, task });
+        self.kept.insert(id.to_owned(), KeptListener { unit, ending, task });
     }
 
     /// Lets a listener end.

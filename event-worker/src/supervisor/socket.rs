@@ -15,8 +15,8 @@ use tracing::warn;
 
 use super::{Supervisor, unit::Unit};
 use crate::{
-    control::{FromListener, Link, ToListener},
     error::Error,
+    link::{FromListener, Link, ToListener},
 };
 
 /// How long a process that connects may take to say who it is.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::lag::Lag;
 use crate::{
-    control::Start,
+    link::ListenerStart,
     listener::{
         counters::Counters,
         status::{ListenerState, Problem, Report},
@@ -45,7 +45,7 @@ pub(crate) struct Unit {
     pub(crate) id: String,
     pub(crate) subscription: Subscription,
     /// What its process is given to run.
-    start: Start,
+    start: ListenerStart,
     pause: watch::Sender<bool>,
     /// What stands for the topics, each time that they were looked at.
     topics: watch::Sender<u64>,
@@ -57,12 +57,12 @@ pub(crate) struct Unit {
     connected: watch::Sender<bool>,
     /// Counts its reports.
     reports: watch::Sender<u64>,
-    seen: Mutex<Seen>,
+    history: Mutex<ProcessHistory>,
 }
 
-/// What was seen of it, over all its processes.
+/// What was seen of a listener, over all its processes.
 #[derive(Default)]
-struct Seen {
+struct ProcessHistory {
     started: Option<Instant>,
     starts: u64,
     /// Of the processes before this one.
@@ -107,17 +107,17 @@ pub(crate) struct UnitView {
 }
 
 impl Unit {
-    pub(super) fn new(id: &str, subscription: Subscription, start: Start) -> Self {
+    pub(super) fn new(id: &str, subscription: Subscription, start: ListenerStart) -> Self {
         let ((pause, _), (retry, _)) = (watch::channel(start.paused), watch::channel(0));
         let ((connected, _), (pid, _)) = (watch::channel(false), watch::channel(None));
         let ((topics, _), (reports, _)) = (watch::channel(0), watch::channel(0));
-        let (id, seen) = (id.to_owned(), Mutex::default());
-        Self { id, subscription, start, pause, topics, retry, pid, connected, reports, seen }
+        let (id, history) = (id.to_owned(), Mutex::default());
+        Self { id, subscription, start, pause, topics, retry, pid, connected, reports, history }
     }
 
     /// What its process shall run.
-    pub(super) fn start(&self, paused: bool) -> Start {
-        Start { paused, ..self.start.clone() }
+    pub(super) fn start(&self, paused: bool) -> ListenerStart {
+        ListenerStart { paused, ..self.start.clone() }
     }
 
     pub(super) fn paused(&self) -> watch::Receiver<bool> {
@@ -168,10 +168,10 @@ impl Unit {
 
     pub(super) fn take_report(&self, report: Report) {
         self.reports.send_modify(|reports| *reports += 1);
-        let mut seen = self.lock();
-        seen.report = report;
-        if seen.is_well() {
-            seen.trouble = None;
+        let mut history = self.lock();
+        history.report = report;
+        if history.is_well() {
+            history.trouble = None;
         }
     }
 
@@ -195,20 +195,20 @@ impl Unit {
 
     /// A process was started.
     pub(super) fn started(&self, pid: u32) {
-        let mut seen = self.lock();
-        seen.starts += 1;
-        seen.started = Some(Instant::now());
+        let mut history = self.lock();
+        history.starts += 1;
+        history.started = Some(Instant::now());
         self.pid.send_replace(Some(pid));
     }
 
     /// Its process has ended; `how`, if not as it should. Why a listener stopped by itself stays
     /// visible until a later process is well.
     pub(super) fn ended(&self, how: Option<&str>) {
-        let mut seen = self.lock();
-        let last = std::mem::take(&mut seen.report);
-        seen.started = None;
+        let mut history = self.lock();
+        let last = std::mem::take(&mut history.report);
+        history.started = None;
         self.pid.send_replace(None);
-        seen.before.add(&last.counters);
+        history.before.add(&last.counters);
         let (state, error) = match (how, last.state) {
             (Some(_), ListenerState::Stopped) => (ListenerState::Stopped, last.error),
             (Some(how), _) => {
@@ -221,16 +221,16 @@ impl Unit {
             (None, _) => (ListenerState::Restarting, None),
         };
         if how.is_some() {
-            let ends = seen.trouble.take().map_or(1, |before| before.ends.saturating_add(1));
-            seen.trouble = Some(Trouble { ends, state, error: error.clone() });
+            let ends = history.trouble.take().map_or(1, |before| before.ends.saturating_add(1));
+            history.trouble = Some(Trouble { ends, state, error: error.clone() });
         }
-        seen.report = Report { state, error, ..Report::default() };
+        history.report = Report { state, error, ..Report::default() };
     }
 
     /// Changes what is known of its lag.
     pub(super) fn update_lag(&self, change: impl FnOnce(&mut Lag, &Report)) {
-        let seen = &mut *self.lock();
-        change(&mut seen.lag, &seen.report);
+        let history = &mut *self.lock();
+        change(&mut history.lag, &history.report);
     }
 
     /// Takes which tables it gets; what is new of that is logged.
@@ -251,28 +251,28 @@ impl Unit {
     }
 
     pub(crate) fn view(&self) -> UnitView {
-        let seen = self.lock();
-        let mut counters = seen.before.clone();
-        counters.add(&seen.report.counters);
+        let history = self.lock();
+        let mut counters = history.before.clone();
+        counters.add(&history.report.counters);
         UnitView {
             id: self.id.clone(),
             paused: *self.pause.borrow(),
             pid: *self.pid.borrow(),
-            up_seconds: seen.started.map_or(0, |started| started.elapsed().as_secs()),
-            restarts: seen.starts.saturating_sub(1),
+            up_seconds: history.started.map_or(0, |started| started.elapsed().as_secs()),
+            restarts: history.starts.saturating_sub(1),
             counters,
-            report: seen.shown(),
-            lag: seen.lag.clone(),
-            reach: seen.reach.clone(),
+            report: history.shown(),
+            lag: history.lag.clone(),
+            reach: history.reach.clone(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ProcessHistory> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seen {
+impl ProcessHistory {
     /// What its process says; but one that works will end as those before it did, unless it has
     /// shown that it is well.
     fn shown(&self) -> Report {
@@ -302,7 +302,7 @@ mod tests {
     fn unit() -> Unit {
         let text = "[listeners.a]\nhandler = 'print'\n";
         let config = Config::parse(&PathBuf::from("l.toml"), text).unwrap();
-        let start = Start {
+        let start = ListenerStart {
             file: "l.toml".into(),
             text: text.to_owned(),
             paused: false,

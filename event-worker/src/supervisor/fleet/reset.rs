@@ -17,7 +17,7 @@ use crate::{
 const RELEASE_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What became of a reset; dropped when the listener is stopped meanwhile.
-type Outcome = oneshot::Receiver<Result<Vec<Reset>, Error>>;
+type ResetAnswer = oneshot::Receiver<Result<Vec<Reset>, Error>>;
 
 impl Fleet {
     /// Lets a listener's process end, sets its group, and starts it again, whether that succeeded
@@ -26,7 +26,7 @@ impl Fleet {
     /// # Errors
     ///
     /// When the bus of the config cannot be; then nothing has happened.
-    pub(crate) fn reset(&self, id: &str, change: Move) -> Result<Option<Outcome>, Error> {
+    pub(crate) fn reset(&self, id: &str, change: Move) -> Result<Option<ResetAnswer>, Error> {
         let mut inner = self.lock();
         let config = &inner.accepted.config;
         let Some(listener) = config.listeners.get(id).filter(|_| inner.kept.contains_key(id))

@@ -28,7 +28,7 @@ pub(crate) enum FromListener {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToListener {
     /// First of all: what to run.
-    Start(Start),
+    Start(ListenerStart),
     /// Rest, or go on.
     Pause(bool),
     /// What stands for the topics of the bus, each time that they were looked at.
@@ -40,7 +40,7 @@ pub(crate) enum ToListener {
 /// What a listener runs. The supervisor hands the config over, so that a listener that is started
 /// again runs what was accepted, whatever has become of the file since.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Start {
+pub(crate) struct ListenerStart {
     /// The config file's name, for messages.
     pub(crate) file: PathBuf,
     /// Its text.
