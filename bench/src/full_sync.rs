@@ -30,7 +30,7 @@ pub(crate) const LISTENER: &str = "count";
 
 /// What the rows go through.
 #[derive(Clone, Copy)]
-enum Bus<'a> {
+enum ChosenBus<'a> {
     Log,
     /// With a prefix of the run's own.
     Kafka(&'a Broker, &'a str),
@@ -41,15 +41,15 @@ pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<TableR
     let site = Site::new("bench-broker")?;
     let broker = Broker::start(&site, 1).await?;
     // This warms the broker, and is not counted.
-    sync(table, Bus::Kafka(&broker, "warm")).await?;
+    sync(table, ChosenBus::Kafka(&broker, "warm")).await?;
     let mut costs = By::ALL.map(|by| (by, Vec::new()));
     for run in 1..=runs {
         let prefix = format!("run{run}");
         for (by, costs) in &mut costs {
             let cost = match by {
                 By::Mysqldump => mysqldump(table).await,
-                By::Log => sync(table, Bus::Log).await,
-                By::Kafka => sync(table, Bus::Kafka(&broker, &prefix)).await,
+                By::Log => sync(table, ChosenBus::Log).await,
+                By::Kafka => sync(table, ChosenBus::Kafka(&broker, &prefix)).await,
             };
             let cost = cost.with_context(|| by.name())?;
             eprintln!(
@@ -95,9 +95,9 @@ async fn mysqldump(table: &Table<'_>) -> Result<Cost> {
 
 /// From the request until the task is done and the handler has counted all rows. CPU is of all
 /// processes and of their whole life; memory is that of `dts` alone.
-async fn sync(table: &Table<'_>, bus: Bus<'_>) -> Result<Cost> {
+async fn sync(table: &Table<'_>, bus: ChosenBus<'_>) -> Result<Cost> {
     let mut site = Site::new("bench-run")?;
-    if let Bus::Kafka(broker, prefix) = bus {
+    if let ChosenBus::Kafka(broker, prefix) = bus {
         site.use_kafka_under(prefix, &broker.address(), "");
     }
     let counted = site.path("counted");

@@ -91,7 +91,7 @@ impl<'a> Trial<'a> {
     async fn publish(&mut self, delivery: &str) -> Result<Cost> {
         let Self { site, broker, server, partitions, published } = self;
         *published += 1;
-        let bus = Bus { prefix: &prefix(*published), delivery, partitions: *partitions };
+        let bus = BusSettings { prefix: &prefix(*published), delivery, partitions: *partitions };
         let dts = stream(site, &server.mysql, (broker, bus)).await?;
         let (site, rows) = (&*site, server.load.rows());
         until(Instant::now(), &[&dts], async || {
@@ -109,7 +109,7 @@ impl<'a> Trial<'a> {
 }
 
 /// What stands in `[bus]`.
-struct Bus<'a> {
+struct BusSettings<'a> {
     prefix: &'a str,
     delivery: &'a str,
     partitions: u32,
@@ -128,9 +128,9 @@ fn topic(published: u32) -> String {
 async fn stream(
     site: &mut Site,
     mysql: &Mysql,
-    (broker, bus): (&Broker, Bus<'_>),
+    (broker, bus): (&Broker, BusSettings<'_>),
 ) -> Result<Process> {
-    let Bus { prefix, delivery, partitions } = bus;
+    let BusSettings { prefix, delivery, partitions } = bus;
     let more = format!("partitions = {partitions}\ndelivery = \"{delivery}\"\n");
     site.use_kafka_under(prefix, &broker.address(), &more);
     site.configure_dts(&mysql.address(), SCHEMA)?;
@@ -139,11 +139,11 @@ async fn stream(
 
 /// How many records of the bare producer the broker did not take.
 #[derive(Clone, Default)]
-struct Refused(Arc<AtomicU64>);
+struct RefusedRecords(Arc<AtomicU64>);
 
-impl ClientContext for Refused {}
+impl ClientContext for RefusedRecords {}
 
-impl ProducerContext for Refused {
+impl ProducerContext for RefusedRecords {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -159,8 +159,8 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
         records.push((partition, record.key().to_vec(), record.value().to_vec()));
         Ok(())
     })?;
-    let refused = Refused::default();
-    let producer: ThreadedProducer<Refused> = ClientConfig::new()
+    let refused = RefusedRecords::default();
+    let producer: ThreadedProducer<RefusedRecords> = ClientConfig::new()
         .set("bootstrap.servers", address)
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
@@ -217,7 +217,7 @@ async fn fresh() -> Result<(Site, Mysql)> {
 
 async fn reader_latency(broker: &Broker, seconds: u64) -> Result<(f64, Vec<u64>)> {
     let (mut site, mysql) = fresh().await?;
-    let bus = Bus { prefix: &prefix(1), delivery: "exactly-once", partitions: 1 };
+    let bus = BusSettings { prefix: &prefix(1), delivery: "exactly-once", partitions: 1 };
     let dts = stream(&mut site, &mysql, (broker, bus)).await?;
     let expected = seconds * 1000;
     let address = broker.address();

@@ -27,20 +27,21 @@ use crate::{
 /// All steps of catching up with a loaded binlog.
 pub(crate) async fn catch_up(server: &Loaded, sizes: &Sizes) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for what in What::of(server.load, sizes) {
+    for step in MeasuredStep::of(server.load, sizes) {
         let mut costs = Vec::new();
         for run in 1..=sizes.runs {
-            let cost = what.measure(server).await.with_context(|| what.name())?;
-            eprintln!("{}, {}, run {run}: {:.2} s", server.load.name(), what.name(), cost.seconds);
+            let cost = step.measure(server).await.with_context(|| step.name())?;
+            eprintln!("{}, {}, run {run}: {:.2} s", server.load.name(), step.name(), cost.seconds);
             costs.push(cost);
         }
-        steps.push(Step::new(server, what.name(), costs));
+        steps.push(Step::new(server, step.name(), costs));
     }
     Ok(steps)
 }
 
+/// A step of catching up, by what does it and to where.
 #[derive(Clone, Copy)]
-enum What {
+enum MeasuredStep {
     Raw,
     Bare,
     Decode,
@@ -51,7 +52,7 @@ enum What {
     Debezium,
 }
 
-impl What {
+impl MeasuredStep {
     /// What is measured on a load.
     fn of(load: Load, sizes: &Sizes) -> Vec<Self> {
         let (log, source) = (sizes.includes(Part::Log), sizes.includes(Part::Source));
