@@ -48,13 +48,13 @@ impl TestBus {
     }
 
     /// Starts the listener `test` of this config text.
-    pub(crate) fn start(&self, settings: &str, handler: &Scripted) -> Running {
+    pub(crate) fn start(&self, settings: &str, handler: &Scripted) -> RunningListener {
         let text = format!("[listeners.test]\nstart = 'earliest'\nhandler = 'program'\n{settings}");
         let config = Config::parse(Path::new("test.toml"), &text).unwrap();
         let listener = Listener::new(&config, "test", Arc::new(self.bus.clone())).unwrap();
         let (stop, handler) = (CancellationToken::new(), handler.clone());
         let run = listener.run(move |_| Box::new(handler.clone()), stop.clone());
-        Running { stop, task: tokio::spawn(run) }
+        RunningListener { stop, task: tokio::spawn(run) }
     }
 
     /// How many records the group has not finished.
@@ -84,12 +84,12 @@ pub(crate) fn event(id: u64, key: &str, action: &str) -> String {
 }
 
 /// A listener that runs; stopped by the test.
-pub(crate) struct Running {
+pub(crate) struct RunningListener {
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), Error>>,
 }
 
-impl Running {
+impl RunningListener {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.end().await.expect("the listener ends cleanly");
