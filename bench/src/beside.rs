@@ -1,4 +1,4 @@
-//! How late the changes of another listener come, without and beside a full sync.
+//! How late a full sync makes the changes of another listener.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

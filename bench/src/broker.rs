@@ -1,4 +1,4 @@
-//! The Kafka of the benchmark: a new broker for every run, and what its topics hold.
+//! The Kafka of the benchmark: a new broker for every run. Reads what its topics hold, too.
 
 use std::{
     path::{Path, PathBuf},

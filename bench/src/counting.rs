@@ -1,4 +1,4 @@
-//! The handler that only counts: as quick as a handler can be, so that it is not what is measured.
+//! A handler that only counts. A handler cannot be faster, so the handler is not what is measured.
 
 use std::{
     fs::{File, OpenOptions},

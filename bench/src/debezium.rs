@@ -1,4 +1,4 @@
-//! Debezium on the same binlog, for comparison: `bench/debezium.sh` fetches, tunes and starts it.
+//! Debezium on the same binlog, for comparison. `bench/debezium.sh` downloads, tunes and starts it.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Decodes a binlog from the configured start to its end, to nowhere: the ceiling of `dts`.
+//! Decodes a binlog and throws the events away: `dts` cannot be faster than this.
 
 use std::{path::Path, sync::Arc};
 

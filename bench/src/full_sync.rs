@@ -1,4 +1,4 @@
-//! A full sync of a table into a counting handler, on both buses, beside `mysqldump`.
+//! A full sync of a table to a counting handler, over each bus, and `mysqldump` for comparison.
 
 mod table;
 mod table_runs;

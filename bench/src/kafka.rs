@@ -1,4 +1,4 @@
-//! Into Kafka: `dts`, and beside it a bare producer that sends the same records.
+//! Into Kafka: `dts`, and for comparison a bare producer that sends the same records.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! A table of large rows: a MySQL of its own.
+//! A table of large rows, in a MySQL of its own.
 
 use anyhow::Result;
 use e2e::{

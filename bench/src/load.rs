@@ -1,4 +1,4 @@
-//! The loads: a MySQL each, whose binlog holds nothing else.
+//! The loads. Each has a MySQL of its own, whose binlog holds nothing else.
 
 use anyhow::{Context, Result};
 use e2e::{

@@ -1,4 +1,4 @@
-//! Measures catch-up and latency on a real MySQL, beside the tools that set the limit.
+//! Measures catch-up and latency on a real MySQL, and for comparison the tools that set the limit.
 
 #![expect(
     clippy::print_stderr,

@@ -1,4 +1,4 @@
-//! Time, CPU and memory of processes, while something goes on.
+//! Measures the time, CPU and memory of processes.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What the figures say beside each other, in sentences.
+//! Compares the figures, in sentences.
 
 use std::fmt::{Result, Write};
 

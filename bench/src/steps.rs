@@ -1,4 +1,4 @@
-//! The steps of the benchmark, each measured as processes of their own.
+//! The steps of the benchmark. Each runs in processes of its own.
 
 use std::{
     path::Path,

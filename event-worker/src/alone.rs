@@ -1,4 +1,4 @@
-//! A listener in this process, without a supervisor.
+//! Runs a listener in this process, without a supervisor.
 
 use std::path::Path;
 

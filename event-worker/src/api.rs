@@ -1,4 +1,4 @@
-//! The HTTP API: how the listeners are, pause and resume, full syncs, reload, metrics and health.
+//! The HTTP API: state of the listeners, pause and resume, full syncs, reload, metrics and health.
 
 mod full_sync;
 mod health;

@@ -1,4 +1,4 @@
-//! `event-worker check`: what would go wrong, before anything runs.
+//! `event-worker check`: finds what would go wrong, before anything runs.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The API of an event-worker that runs, as the other commands call it.
+//! Calls the API of a running event-worker, for the other commands.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! An event on its way to a handler: the record's own bytes, and what the listener must know of
-//! them.
+//! An event on its way to a handler: the bytes of the record, and what the listener needs to know
+//! of it.
 
 mod bigint;
 

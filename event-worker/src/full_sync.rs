@@ -1,5 +1,5 @@
-//! Full syncs as `event-worker` sees them: it says what is wanted in the bus's control table, and
-//! reads in the checkpoint of `dts` what is.
+//! Full syncs as `event-worker` sees them. It writes its requests into the bus's control table, and
+//! reads the state of the tasks in the checkpoint of `dts`.
 
 mod call;
 mod command;

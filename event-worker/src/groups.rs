@@ -1,5 +1,5 @@
-//! `event-worker groups`: shows how far each listener is on the bus, also those that no config has
-//! any more, and forgets these.
+//! `event-worker groups`: shows how far each listener is on the bus, and forgets a listener that
+//! was removed from the config.
 
 use std::{path::Path, time::Duration};
 

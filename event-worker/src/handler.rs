@@ -1,4 +1,4 @@
-//! What is called with events, until it succeeds.
+//! The handler of a listener: what the listener calls with events until it succeeds.
 
 mod answer;
 mod exec;

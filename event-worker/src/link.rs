@@ -1,7 +1,7 @@
 //! How the supervisor and its listeners talk: JSON lines over a unix socket in the supervisor's
-//! directory. The listener connects and says who it is; the supervisor answers with the config to
-//! run; from then on reports go one way and commands the other. When the connection ends, whoever
-//! is left knows that the other is gone, even after a `kill -9`.
+//! directory. The listener connects and says which listener it is. The supervisor answers with the
+//! config to run. After that the listener sends reports, and the supervisor sends commands. When
+//! the connection ends, each side knows that the other is gone, also after a `kill -9`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A listener: from the bus to the handler, and a commit for what is done.
+//! A listener: takes events from the bus, gives them to the handler, and commits what is done.
 
 pub(crate) mod counters;
 mod filter;

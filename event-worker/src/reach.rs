@@ -1,5 +1,5 @@
-//! Which tables a listener reaches, and why it may get nothing: what its config names, held against
-//! what each `dts` of the bus says that it captures.
+//! Which tables a listener gets, and why it may get none: compares the names in its config with the
+//! tables that each `dts` of the bus captures.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `event-worker listener reset` and `skip`: a listener goes on at another place of the bus.
+//! `event-worker listener reset` and `skip`: a listener continues at another place of the bus.
 
 use std::{path::Path, str::FromStr, time::Duration};
 

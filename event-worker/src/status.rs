@@ -1,4 +1,4 @@
-//! `event-worker status` and `event-worker healthy`: asks the API of the event-worker that runs.
+//! `event-worker status` and `event-worker healthy`: ask the API of the running event-worker.
 
 use std::{path::Path, time::Duration};
 

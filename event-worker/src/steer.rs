@@ -1,4 +1,4 @@
-//! `event-worker listener restart` and `retry`: asks the event-worker that runs a listener.
+//! `event-worker listener restart` and `retry`: ask the event-worker that runs the listener.
 
 use std::{path::Path, time::Duration};
 

@@ -1,5 +1,5 @@
-//! A listener as a child of the supervisor: runs what it is told, reports, and stops by itself
-//! when the supervisor is gone.
+//! A listener as a child of the supervisor: runs the config that it gets, reports, and stops by
+//! itself when the supervisor is gone.
 
 mod lock;
 

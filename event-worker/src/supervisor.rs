@@ -1,4 +1,4 @@
-//! Runs every listener as a process of its own, and starts again those that end.
+//! Runs every listener in a process of its own, and restarts those that end.
 
 mod fleet;
 mod instance;

@@ -1,4 +1,4 @@
-//! `event-worker tail`: shows changes as they lie on the bus, as JSON lines, without a group.
+//! `event-worker tail`: shows changes on the bus as JSON lines, without a group.
 
 use std::{
     io::{ErrorKind, Write},

@@ -1,5 +1,5 @@
-//! `event-worker try`: one call of a listener's handler, and what its answer means. Nothing on the
-//! bus is read or changed.
+//! `event-worker try`: calls a listener's handler once, and says what the answer means. Nothing on
+//! the bus is read or changed.
 
 use std::{io::Read, path::Path, time::Instant};
 

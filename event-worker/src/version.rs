@@ -1,4 +1,4 @@
-//! Which version this is, and of which commit.
+//! The version of this program, and the commit that it was built from.
 
 /// The version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

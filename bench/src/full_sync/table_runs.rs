@@ -1,4 +1,4 @@
-//! What full syncs took, beside `mysqldump` and the bound on memory.
+//! What full syncs took, next to `mysqldump` and the limit on memory.
 
 use std::fmt::{Result, Write};
 

@@ -1,4 +1,4 @@
-//! One step of a catch-up, as often as it was run.
+//! One step of a catch-up, with all its runs.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! `/?table=…&listenerid=…` and `/api/v1/full-syncs`: a table to one listener.
+//! `/?table=…&listenerid=…` and `/api/v1/full-syncs`: sends a table to one listener.
 
 use std::{collections::BTreeMap, sync::Arc};
 

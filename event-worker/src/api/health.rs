@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and a listener's own `ready`. Ready means moving.
+//! `/healthz`, `/readyz` and the `ready` of one listener. Ready means that the listeners work.
 
 use std::sync::Arc;
 

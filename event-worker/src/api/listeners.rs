@@ -1,4 +1,4 @@
-//! `/api/v1/listeners`: how they are, pause and resume.
+//! `/api/v1/listeners`: shows, pauses, resumes, restarts and retries listeners.
 
 use std::{collections::BTreeMap, sync::Arc};
 

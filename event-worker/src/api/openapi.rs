@@ -1,4 +1,4 @@
-//! `/api/v1/openapi.json`: what this API takes and answers, as OpenAPI 3.1.
+//! `/api/v1/openapi.json`: describes this API as OpenAPI 3.1.
 
 use axum::{
     http::header::CONTENT_TYPE,

@@ -1,4 +1,4 @@
-//! How the API says that a call is not carried out: the status, and the code where there is one.
+//! How the API says that a call is refused: the status, and a code where there is one.
 
 use axum::http::StatusCode;
 use full_sync::{Code, Refusal};

@@ -1,4 +1,4 @@
-//! `/api/v1/listeners/{id}/reset` and `/skip`: a listener goes on at another place.
+//! `/api/v1/listeners/{id}/reset` and `/skip`: a listener continues at another place.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The `handler` of a listener: what is called with the events.
+//! The `handler` of a listener: what the listener calls with the events.
 
 use std::{path::PathBuf, time::Duration};
 

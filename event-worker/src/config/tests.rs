@@ -1,4 +1,4 @@
-//! What a config file may say, and what is told of its mistakes.
+//! What a config file may say, and how its mistakes are reported.
 
 use std::{path::Path, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Whole numbers that a double does not hold exactly, as texts: JavaScript, jq and others read
-//! every number of JSON as a double.
+//! Writes whole numbers that a double does not hold exactly as texts. JavaScript, jq and others
+//! read every number of JSON as a double.
 
 /// The text of the largest whole number below which doubles leave none out: 2^53 - 1.
 const MAX_SAFE: &str = "9007199254740991";

@@ -1,4 +1,4 @@
-//! One call: a request goes into the control table, the answer comes from a checkpoint of `dts`.
+//! One call: the request goes into the control table, the answer comes in a checkpoint of `dts`.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `event-worker full-sync start|list|pause|resume|cancel`: asks the event-worker that runs.
+//! `event-worker full-sync start|list|pause|resume|cancel`: asks the running event-worker.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a caller may ask for, and what is wrong with how it was asked.
+//! The parameters of a full sync: reads them, and says what is wrong with them.
 
 /// What parameters are called. All names are taken everywhere; these are those that are told.
 pub(crate) struct ParameterNames {

@@ -1,4 +1,4 @@
-//! Why a call about full syncs is not carried out.
+//! Why a call about full syncs is refused.
 
 use full_sync::{Refusal, Task};
 

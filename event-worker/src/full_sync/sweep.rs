@@ -1,5 +1,5 @@
-//! Removes from the control table what nobody needs any more: requests of a process that was killed
-//! while it waited for the answer, and wishes for tasks that have ended.
+//! Removes old entries from the control table: requests of a process that was killed before the
+//! answer came, and wishes for tasks that have ended.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What `dts` keeps of full syncs, read from its checkpoints.
+//! Reads the tasks that `dts` keeps in its checkpoints.
 
 use std::time::Duration;
 

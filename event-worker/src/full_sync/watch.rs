@@ -1,4 +1,4 @@
-//! `event-worker full-sync watch`: how full syncs go on, until they have ended.
+//! `event-worker full-sync watch`: shows the progress of full syncs until they have ended.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

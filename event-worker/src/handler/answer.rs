@@ -1,4 +1,4 @@
-//! What a handler's answer means, whichever way it came.
+//! What a handler's answer means, from a process and from a server.
 
 use serde::Deserialize;
 use serde_json::Value;

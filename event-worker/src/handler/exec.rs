@@ -1,5 +1,5 @@
-//! The handler `exec`: a process of the user's, kept running. A batch is a line on its standard
-//! input, the answer a line on its standard output.
+//! The handler `exec`: a process of the user that keeps running. A batch is a line on its standard
+//! input, the answer is a line on its standard output.
 
 mod code;
 mod environment;

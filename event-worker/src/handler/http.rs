@@ -1,4 +1,4 @@
-//! The handler `http`: a POST per batch.
+//! The handler `http`: one POST per batch.
 
 use std::{
     net::IpAddr,

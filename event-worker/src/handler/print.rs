@@ -1,4 +1,4 @@
-//! The handler `print`: a line per event on standard output.
+//! The handler `print`: prints one line per event on standard output.
 
 use std::io::Write;
 

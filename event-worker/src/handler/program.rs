@@ -1,4 +1,4 @@
-//! Finding a program, and tying its life to ours.
+//! Finds a program, and makes it end when we end.
 
 use std::{
     env,

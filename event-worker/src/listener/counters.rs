@@ -1,4 +1,4 @@
-//! What a listener counts, from the beginning of its process on.
+//! What a listener counts since its process began.
 
 use serde::{Deserialize, Serialize};
 

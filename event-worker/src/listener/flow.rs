@@ -1,4 +1,4 @@
-//! When a listener takes in and when it gives out.
+//! When a listener takes more from the bus, and when its handlers are called.
 
 use event_bus::{Consumer, Partition};
 

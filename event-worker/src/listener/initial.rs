@@ -1,11 +1,11 @@
-//! `start = "full-sync"`: a new listener gets all that its tables hold, once.
+//! `start = "full-sync"`: a new listener gets all rows of its tables, once.
 //!
-//! It begins with the changes that come after now, and as soon as the bus keeps that place it asks
-//! `dts` for the rows: what lies before the place comes with them. Two things in the bus's control
-//! table make that happen whatever is killed in between: a note that the listener is new, made
-//! before it joins its group; and the request, which stays, so that it is made once in the life of
-//! the listener. It is made again when the listener subscribes to something else; then `dts` sends
-//! those tables that it has not sent yet.
+//! The listener begins with the changes that come from now on. As soon as the bus keeps that place,
+//! the listener asks `dts` for the rows: they contain what happened before the place. This happens
+//! once, whatever is killed meanwhile, because two entries in the bus's control table say how far
+//! it is: a note that the listener is new, written before the listener joins its group; and the
+//! request, which stays. When the listener subscribes to something else, it writes the request
+//! again, and `dts` sends the tables that it has not sent yet.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

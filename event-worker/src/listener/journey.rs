@@ -1,4 +1,4 @@
-//! The loop of a listener: what the bus brings goes to the lanes, what the lanes have done is
+//! The loop of a listener: deliveries of the bus go to the lanes, and what the lanes have done is
 //! committed.
 
 mod handover;

@@ -1,4 +1,4 @@
-//! A lane: one handler, called for one batch at a time until it succeeds.
+//! A lane: has one handler, and calls it with one batch at a time until it succeeds.
 
 mod size;
 

@@ -1,9 +1,10 @@
-//! Says what a listener gets as it runs, so that no full sync sends it what it would pass over.
+//! Tells `dts` what a running listener gets, so that no full sync sends rows that the listener
+//! skips.
 //!
-//! It is said when this member has got partitions, and so speaks for the group: of two members with
-//! different configs the one that has them counts. Where there is no topic yet nobody gets any, and
-//! whoever joined begins with the first record. It is looked now and then whether it still stands
-//! there: the topic that keeps it may have been deleted.
+//! A member tells this when it has got partitions, so it speaks for the group: of two members with
+//! different configs, the one that has partitions counts. Before there is a topic nobody has
+//! partitions; then a member that has joined begins with the first record, and tells. Now and then
+//! the member looks whether the entry is still there: its topic may have been deleted.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

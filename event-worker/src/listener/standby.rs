@@ -1,4 +1,4 @@
-//! Says who has all partitions of a listener while this process stands by.
+//! Says which member has all partitions of a listener while this process stands by.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

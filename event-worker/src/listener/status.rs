@@ -1,4 +1,4 @@
-//! How a listener is: counted where the work is done, shown by the API.
+//! The state and the figures of a listener: its parts write them, the API shows them.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! How many events came of each table.
+//! Counts the events of each table.
 
 use serde::{Deserialize, Serialize};
 

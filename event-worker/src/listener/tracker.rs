@@ -1,4 +1,4 @@
-//! Which events are unfinished, and so how far each partition may be committed.
+//! Knows which events are unfinished, and so how far each partition may be committed.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,6 +1,6 @@
-//! One process per listener and supervisor's directory, also when the supervisor was killed and
-//! its listeners still finish what is begun: a new one under the same name would push them out of
-//! the group while their handlers run.
+//! Only one process per listener and directory runs at a time, also after the supervisor was killed
+//! and its listeners still finish their calls. Otherwise a new process with the same name would
+//! push the old one out of the group while its handlers run.
 
 use std::{
     fs::{File, TryLockError},

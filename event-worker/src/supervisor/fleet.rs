@@ -1,4 +1,4 @@
-//! All listeners of the config, and what becomes of them when it changes.
+//! All listeners of the config, and what happens to them when the config changes.
 
 mod reset;
 

@@ -1,5 +1,5 @@
-//! The names under which the bus knows the listeners of this supervisor again: after a restart a
-//! listener gets back the partitions that it had, without waiting until it is missed.
+//! The names of this supervisor's listeners on the bus. They are the same after a restart, so a
+//! listener gets its partitions back at once, and the bus does not wait for a time-out.
 
 use std::{
     fmt::Write as _,

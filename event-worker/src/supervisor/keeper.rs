@@ -1,4 +1,4 @@
-//! Keeps one listener's process running: starts it, waits for it, starts it again.
+//! Keeps the process of one listener running: starts it, waits for it, starts it again.
 
 use std::{
     path::PathBuf,

@@ -1,4 +1,4 @@
-//! How far a listener is behind, and why, from what the bus and its process say.
+//! How far a listener is behind, and why. The bus and the process of the listener say it.
 
 mod ages;
 mod stands;

@@ -1,4 +1,4 @@
-//! Which listeners a human has paused: kept in a file, for a pause survives a restart.
+//! Which listeners a human has paused. They are kept in a file, because a pause survives a restart.
 
 use std::{
     collections::BTreeSet,

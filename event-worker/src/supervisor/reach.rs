@@ -1,4 +1,4 @@
-//! Which tables each listener reaches: looked up now and then, and told when that changes.
+//! Looks now and then which tables each listener gets, and says when that changes.
 
 use std::{sync::Arc, time::Duration};
 

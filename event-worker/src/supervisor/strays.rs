@@ -1,4 +1,4 @@
-//! Says which groups hold the log back though no listener of theirs is left: before it is full.
+//! Warns of groups that hold back a log although their listener is gone, before the log is full.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! One listener as the supervisor sees it: what it shall run, and how it is.
+//! One listener as the supervisor sees it: what its process runs, and how it is.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

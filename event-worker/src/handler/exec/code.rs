@@ -1,4 +1,4 @@
-//! Whether the code that a handler process runs was changed since the process was started.
+//! Sees that the code of a handler process was changed after the process was started.
 
 use std::{
     fs::Metadata,

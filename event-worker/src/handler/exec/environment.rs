@@ -1,4 +1,4 @@
-//! The environment of a handler process: ours, without our secrets, and what the process is told.
+//! The environment of a handler process: ours without our secrets, and a few variables more.
 
 use std::{collections::BTreeSet, sync::Arc};
 

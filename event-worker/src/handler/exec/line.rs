@@ -1,4 +1,4 @@
-//! Lines from a process, never longer than is allowed.
+//! Reads lines from a process, up to a maximal length.
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 

@@ -1,9 +1,9 @@
 //! One running handler process and its pipes.
 //!
-//! Which batch a line answers must be beyond doubt, though a line need say no more than `true`. So
-//! it counts as the answer only between two things that the process does: it reads the whole batch,
-//! and after the line it reads on, having written nothing else. To see that it reads, it is given
-//! the first byte of a batch, which is always `[`, before there is one.
+//! It must be certain which batch a line answers, although the line may be just `true`. So a line
+//! is the answer only between two things that the process does: first the process reads the whole
+//! batch; after the line the process reads again, without writing more. To see that a process
+//! reads, we give it the first byte of the next batch early. That byte is always `[`.
 
 use std::{
     io::ErrorKind,

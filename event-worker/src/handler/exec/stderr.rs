@@ -1,8 +1,8 @@
-//! What a handler process writes to its standard error: lines of our log, and the last of them as
-//! the reason when a call fails.
+//! What a handler process writes to its standard error: all lines go to our log, and the last ones
+//! are the reason when a call fails.
 //!
-//! Whether a line is of a call that failed is known only at the call's end. So lines are held back
-//! for a moment: a traceback comes just before the end.
+//! Whether a line belongs to a failed call is known only at the end of the call. So lines wait for
+//! a moment before they are logged: a traceback comes just before the end.
 
 use std::{
     collections::VecDeque,

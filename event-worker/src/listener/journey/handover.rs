@@ -1,4 +1,4 @@
-//! Partitions go to other members of the group: what becomes of the work on them.
+//! What happens to the work on partitions that go to another member of the group.
 
 use std::time::Duration;
 

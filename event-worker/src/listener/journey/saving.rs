@@ -1,4 +1,4 @@
-//! What is done is committed, while all else goes on.
+//! Commits what is done, while the rest of the listener goes on.
 
 use std::time::Duration;
 

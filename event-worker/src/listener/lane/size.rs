@@ -1,6 +1,6 @@
-//! How many events a lane gives to one call: half of them after a call that failed without saying
-//! which, so that what is too much gets smaller and an event that always fails stands alone in the
-//! end; and twice as many again once calls succeed.
+//! How many events a lane gives to one call. A call that failed without saying which events failed
+//! halves the number: a batch that is too large gets smaller, and an event that always fails is
+//! alone in the end. When calls succeed, the number doubles again.
 
 use crate::event::Event;
 

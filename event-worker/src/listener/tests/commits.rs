@@ -1,4 +1,4 @@
-//! Commits that the bus does not take whole.
+//! Commits that the bus takes only in part.
 
 use std::future::ready;
 

@@ -1,4 +1,4 @@
-//! A consumer of a real bus that commits in a way of its own.
+//! A consumer of a real bus that commits as a test says.
 
 use async_trait::async_trait;
 use event_bus::{Committing, Consumer, Partition, Polled};

@@ -1,4 +1,4 @@
-//! Setting a listener to another place: it ends for that, and starts again.
+//! Sets a listener to another place: its process ends first, and starts again after that.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! For how long the oldest unfinished record of each partition has lain there, as far as it was
-//! seen: when its end first went beyond what the group has committed.
+//! How long the oldest unfinished record of each partition has waited, as far as it was seen: since
+//! the end of the partition was first seen after the place that the group has committed.
 
 use std::{
     collections::{HashMap, VecDeque},

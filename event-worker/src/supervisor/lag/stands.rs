@@ -1,5 +1,5 @@
-//! Since when each partition of a group stands where it is: one that stands still is not seen in a
-//! sum over all, in which the others move.
+//! Since when each partition of a group does not move. A sum over all partitions would not show one
+//! that does not move while the others do.
 
 use std::{
     collections::HashMap,
