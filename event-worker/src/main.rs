@@ -1,4 +1,4 @@
-//! `event-worker`: runs listeners, each as a process of its own.
+//! The program `event-worker`: its commands and their arguments.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span, info, warn};
 
-/// Runs listeners: batches of MySQL changes, handlers that are called until they succeed.
+/// Runs listeners: gives MySQL changes to handlers in batches, until the handlers succeed.
 #[derive(Parser)]
 #[command(name = "event-worker", version = version::FULL, arg_required_else_help = true)]
 struct Arguments {
@@ -27,65 +27,66 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs all listeners of the config, each as a process of its own, and the HTTP API.
+    /// Runs all listeners of the config, each in a process of its own, and the HTTP API.
     Run,
-    /// Looks whether the config is right, the bus answers and the handlers are there.
+    /// Checks that the config is right, the bus answers and the handlers are there.
     Check(Form),
-    /// Runs one listener in this process, starts one anew, or sets it to another place.
+    /// Runs one listener in this process, or resets, restarts or retries one, or skips a record.
     #[command(subcommand_negates_reqs = true)]
     Listener {
         #[command(subcommand)]
         verb: Option<ListenerVerb>,
-        /// Its id: NAME of [listeners.NAME].
+        /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID", required = true)]
         id: Option<String>,
-        /// The supervisor's socket: it says what to run.
+        /// The socket of the supervisor, which says what to run.
         #[arg(long, hide = true)]
         supervisor: Option<PathBuf>,
     },
-    /// Shows the listeners of the event-worker that runs with this config.
+    /// Shows the listeners of the running event-worker of this config.
     Status(Form),
-    /// Whether the event-worker that runs with this config is ready: for a health check. Exits with
-    /// 0, or 69.
+    /// Asks whether the running event-worker of this config is ready, for a health check. Exits
+    /// with 0 if so, else with 69.
     Healthy {
-        /// Whether this listener is: NAME of [listeners.NAME].
+        /// Ask only about this listener: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: Option<String>,
-        /// Only whether it answers, and not whether the bus does.
+        /// Ask only whether event-worker answers, not whether the bus does.
         #[arg(long, conflicts_with = "id")]
         alive: bool,
     },
-    /// The places of listeners on the bus, also of those that no config has any more.
+    /// Shows or forgets how far listeners are on the bus, also those removed from the config.
     Groups {
         #[command(subcommand)]
         verb: GroupsVerb,
     },
-    /// Shows changes as they lie on the bus, as JSON lines. No listener notices.
+    /// Shows the changes on the bus as JSON lines. This does not affect any listener.
     Tail {
-        /// table or schema.table, with * and ? as wildcards; all without.
+        /// table or schema.table, with * and ? as wildcards. Default: all tables.
         table: Option<String>,
-        /// Where to begin: earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset.
+        /// Where to begin: earliest, latest, a time like 2026-01-31T12:00:00Z, or an offset.
         #[arg(long, value_name = "PLACE", default_value = "latest")]
         from: ResetPlace,
     },
-    /// Calls the handler of a listener once, with the events on standard input: a JSON array, or a
-    /// line each, as `tail` prints them. Says what its answer means; changes nothing.
+    /// Calls the handler of a listener once, and says what its answer means. The events come from
+    /// standard input, as a JSON array or one per line, as `tail` prints them. Nothing on the bus
+    /// changes.
     Try {
-        /// Its id: NAME of [listeners.NAME].
+        /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: String,
     },
-    /// Sends what tables hold to a listener, while the changes go on.
+    /// Sends all rows of tables to a listener. Changes continue to come meanwhile.
     FullSync {
         #[command(subcommand)]
         verb: FullSyncVerb,
     },
 }
 
-/// How the result is shown.
+/// How to show the result.
 #[derive(Args)]
 struct Form {
-    /// Print it as JSON, with the names of the HTTP API.
+    /// Print the result as JSON, with the names of the HTTP API.
     #[arg(long)]
     json: bool,
 }
@@ -98,16 +99,16 @@ impl Form {
 
 #[derive(Subcommand)]
 enum GroupsVerb {
-    /// Shows who they are, how far behind, and how much the bus keeps for them.
+    /// Shows each listener's group: how far it is behind, and how much the bus keeps for it.
     List(Form),
-    /// Forgets how far a listener is that was taken out of the config: nothing is kept for it any
-    /// more. If it comes back, it begins as `start` says.
+    /// Forgets how far a listener is that was removed from the config. The bus then keeps nothing
+    /// for that listener. If the listener comes back, it begins as `start` says.
     #[command(override_usage = "event-worker groups forget [OPTIONS] -t <ID>")]
     Forget {
-        /// Its id: NAME of [listeners.NAME], as it was.
+        /// The listener's id: NAME of [listeners.NAME], as it was in the config.
         #[arg(short = 't', long = "id", value_name = "ID", required_unless_present = "word")]
         id: Option<String>,
-        /// The id, as it was written before there was -t.
+        /// The id in the old form, without -t.
         #[arg(hide = true, conflicts_with = "id")]
         word: Option<String>,
     },
@@ -115,18 +116,18 @@ enum GroupsVerb {
 
 #[derive(Subcommand)]
 enum FullSyncVerb {
-    /// Has a table sent to a listener.
+    /// Sends all rows of a table to a listener.
     #[command(override_usage = "event-worker full-sync start [OPTIONS] -t <ID> [TABLE]")]
     Start {
         /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID", required_unless_present = "table")]
         id: Option<String>,
-        /// table or schema.table, with * and ? as wildcards; all that it subscribes to, without.
+        /// table or schema.table, with * and ? as wildcards. Default: all tables of the listener.
         table: Option<String>,
-        /// The table, where the first word is the listener, as it was before there was -t.
+        /// The table in the old form, in which the first word is the listener.
         #[arg(hide = true, conflicts_with = "id")]
         word: Option<String>,
-        /// The column that --from and --to are about: the table's key.
+        /// The key column of the table, for --from and --to.
         #[arg(long, value_name = "COLUMN", requires = "table")]
         pk: Option<String>,
         /// The first key to send.
@@ -138,72 +139,71 @@ enum FullSyncVerb {
         #[command(flatten)]
         form: Form,
     },
-    /// Shows all that dts keeps, also those that have ended.
+    /// Shows all full syncs that dts knows, also those that have ended.
     List(Form),
-    /// Lets one stand still.
+    /// Pauses a full sync.
     Pause { id: String },
-    /// Lets one go on.
+    /// Resumes a paused full sync.
     Resume { id: String },
-    /// Ends one where it is.
+    /// Cancels a full sync: no more rows are sent.
     Cancel { id: String },
-    /// Shows how one goes on, or all that have not ended, until they have.
+    /// Shows the progress of one full sync, or of all that run, until they have ended.
     Watch { id: Option<String> },
 }
 
 #[derive(Subcommand)]
 enum ListenerVerb {
-    /// Lets a listener go on at another place of the bus, and says from where to where.
+    /// Sets a listener to another place on the bus, and prints the old and the new place.
     ///
-    /// The event-worker that runs it stops it for that and starts it again. From an earlier place
-    /// on all is handled again; what a later place leaves out is not handled.
+    /// The event-worker that runs the listener stops it, sets the place, and starts it again. After
+    /// an earlier place all events are handled again. Events before a later place are not handled.
     Reset {
-        /// Its id: NAME of [listeners.NAME].
+        /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: String,
-        /// earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset.
+        /// earliest, latest, a time like 2026-01-31T12:00:00Z, or an offset.
         #[arg(long, value_name = "PLACE")]
         to: ResetPlace,
-        /// Only this topic, by its full name; all, without. A log has one place for all topics.
+        /// Only this topic, by its full name. Default: all. An event log has only one place.
         #[arg(long)]
         topic: Option<String>,
-        /// Only this partition; all, without.
+        /// Only this partition. Default: all.
         #[arg(long)]
         partition: Option<u32>,
-        /// Only shows what would be set.
+        /// Only show what would change.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Lets a listener go on behind the record at which it stands, which is not handled.
+    /// Skips the record at which a listener waits: the record is not handled.
     ///
-    /// For a record that is not an event, or an event that the handler can never do. The
-    /// listener's error in `status` and API says which it is.
+    /// For a record that is not an event, or an event that the handler can never do. The error of
+    /// the listener, in `status` and in the API, names the record.
     Skip {
-        /// Its id: NAME of [listeners.NAME].
+        /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: String,
-        /// The record's topic; on an event log its stream.
+        /// The topic of the record; on an event log, its stream.
         #[arg(long)]
         topic: String,
-        /// The number of its partition.
+        /// The partition of the record.
         #[arg(long, value_name = "NUMBER")]
         partition: u32,
-        /// Its offset.
+        /// The offset of the record.
         #[arg(long)]
         offset: u64,
-        /// Only shows what would be set.
+        /// Only show what would change.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Has the event-worker that runs a listener start it anew: its handlers too, with their new
-    /// code.
+    /// Restarts a listener of the running event-worker, and its handlers, with their new code.
     Restart {
-        /// Its id: NAME of [listeners.NAME].
+        /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: String,
     },
-    /// Lets a listener try again now what waits after a failure, and not when `retry` says so.
+    /// Makes a listener retry failed events now, without waiting as `retry` in the config says.
     Retry {
-        /// Its id: NAME of [listeners.NAME].
+        /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: String,
     },
@@ -215,7 +215,8 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help on standard output, or a mistake on standard error: nothing to do if that fails.
+            // Prints help on standard output, or a mistake on standard error. If that fails, we can
+            // do nothing.
             let _ = error.print();
             return if error.use_stderr() { Exit::Config } else { Exit::Done }.into();
         }
@@ -233,7 +234,7 @@ fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(carry_out(arguments));
-    // A write to a full pipe cannot be called back, so nobody waits for it.
+    // A write to a full pipe cannot be cancelled, so we do not wait for it.
     runtime.shutdown_background();
     match ended {
         Ok(exit) => exit.into(),
@@ -303,7 +304,7 @@ async fn full_sync(config: &Path, verb: FullSyncVerb) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// A listener that is named as it was before there was -t: by the first word of the command.
+/// The id of a listener in the old form, without -t: the first word of the command.
 fn old_form(command: &str, word: Option<String>) -> String {
     let id = word.unwrap_or_default();
     warn!("a listener without -t is the old form; write event-worker {command} -t {id} instead");
