@@ -69,7 +69,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
 
 async fn reload(State(supervisor): State<Arc<Supervisor>>) -> Result<Json<Reloaded>, ApiError> {
     let busy = || {
-        let remedy = "try again when it runs and the reload before is done";
+        let remedy = "try again when event-worker runs and the earlier reload is done";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no reload is possible now", remedy)
     };
     let (answer_to, answer) = oneshot::channel();

@@ -158,7 +158,7 @@ async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<Strin
         |_| Wrong::new(format!("the bus did not answer within {ANSWER_DEADLINE:?}"), "start it");
     let progress = timeout(ANSWER_DEADLINE, asked).await.map_err(late)?.map_err(wrong_bus)?;
     if progress.iter().all(|at| at.committed.is_none()) {
-        return Ok("the bus answers; it has never run, and begins as `start` says".to_owned());
+        return Ok("the bus answers; it has never run: it begins as `start` says".to_owned());
     }
     let (records, partitions) = (records_behind(&progress), progress.len());
     Ok(format!("the bus answers; it is {records} records behind in {partitions} partitions"))
@@ -173,7 +173,7 @@ fn wrong_bus(error: event_bus::Error) -> Wrong {
 async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
     match handler {
         HandlerConfig::Print => Ok("prints".to_owned()),
-        HandlerConfig::Program => Ok("is run by a program of its own".to_owned()),
+        HandlerConfig::Program => Ok("a program of your own runs it".to_owned()),
         HandlerConfig::Exec(exec) => find_program(exec.command.first().map_or("", String::as_str)),
         HandlerConfig::Http(http) => {
             let url = http.first_stop();
@@ -187,7 +187,7 @@ async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
                 }
                 Err(_) => Err(Wrong::new(
                     format!("{host}:{port} does not answer"),
-                    "see network and firewall",
+                    "check the network and the firewall",
                 )),
             }
         }

@@ -130,14 +130,14 @@ impl Error {
     pub fn remedy(&self) -> &str {
         match self {
             Self::ApiRefused { remedy, .. } => remedy,
-            Self::ListenerStopped => "see how it is (event-worker status), and try again",
+            Self::ListenerStopped => "see its state (event-worker status), and try again",
             Self::UnknownPartition { .. } => "name one of these with --topic and --partition",
             Self::Config(_) | Self::UnknownListener { .. } => "correct the config file",
             Self::ListenerInConfig(_) => {
                 "take it out of the config and reload, then forget it; to let it go on at another \
                  place: event-worker listener reset"
             }
-            Self::NoHandler(_) => "or give the listener a handler of another kind",
+            Self::NoHandler(_) => "or give the listener another kind of handler",
             Self::HttpClient(_) => "install the system's CA certificates",
             Self::Bus(
                 event_bus::Error::OffsetGone { .. }
@@ -155,7 +155,7 @@ impl Error {
                  and reload; end a `listener -t` or a program of your own"
             }
             Self::BadInput(_) => {
-                "give it a JSON array of events, or a line each, as event-worker tail prints them"
+                "give a JSON array of events, or one event per line, as event-worker tail prints"
             }
             Self::UnknownGroup(_) => "see which there are: event-worker groups list",
             Self::Bus(event_bus::Error::Fenced(_)) => {
@@ -174,7 +174,7 @@ impl Error {
                  before it has to be done or skipped first"
             }
             Self::HandlerPanicked => "fix the handler",
-            Self::Io { .. } => "free it, or name another in the config",
+            Self::Io { .. } => "make it available, or name another one in the config",
             Self::NoAnswer { .. } => {
                 "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
             }

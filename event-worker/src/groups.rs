@@ -90,7 +90,7 @@ impl ListenerGroup {
         let members = match (members.join("; "), waiting) {
             (none, 0) if none.is_empty() => "none".to_owned(),
             (members, 0) => members,
-            (members, waiting) => format!("{members}; {waiting} more stand by"),
+            (members, waiting) => format!("{members}; {waiting} more on standby"),
         };
         [
             self.listener.clone(),
@@ -133,7 +133,7 @@ pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     }
     let bus = event_bus::open(&config.bus)?;
     forget(&*bus, &config.bus, listener).await?;
-    say!("forgotten: nothing is kept for {listener} any more");
+    say!("forgotten: the bus keeps nothing for {listener} any more");
     // On a log that is full this waits until the other listeners have gone on: it is no reason to
     // keep the group.
     if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {

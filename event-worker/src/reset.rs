@@ -138,7 +138,7 @@ impl FromStr for ResetPlace {
             _ => text.parse().ok().map(ResetTo::Offset).or_else(time),
         };
         let text = text.to_owned();
-        let forms = "write earliest, latest, a time as 2026-01-31T12:00:00Z, or an offset";
+        let forms = "write earliest, latest, a time like 2026-01-31T12:00:00Z, or an offset";
         to.map(|to| Self { to, text }).ok_or_else(|| forms.to_owned())
     }
 }
@@ -322,7 +322,7 @@ fn print(list: &ResetList, mode: ResetMode) {
         say!("{line}");
     }
     match (list.resets.is_empty(), mode) {
-        (true, _) => say!("its topics are not there yet: nothing to set"),
+        (true, _) => say!("its topics do not exist yet: there is nothing to set"),
         (false, ResetMode::DryRun) => say!("nothing is changed: this is what would be set"),
         (false, ResetMode::Set) => {}
     }

@@ -34,8 +34,8 @@ pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), E
     let path = format!("/api/v1/listeners/{id}/{verb}");
     let view = api.post::<ListenerView>(&path, &Value::Null, ANSWER_DEADLINE).await?;
     match steer {
-        Steer::Restart => say!("{id} is started anew, once the calls that run have ended"),
-        Steer::Retry => say!("{id} tries again now what waits; it was {}", view.state),
+        Steer::Restart => say!("{id} restarts as soon as its running calls have ended"),
+        Steer::Retry => say!("{id} retries its failed events now; it was {}", view.state),
     }
     Ok(())
 }

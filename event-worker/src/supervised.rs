@@ -66,7 +66,7 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let ended = tokio::select! {
         ended = &mut run => ended,
         () = serve(&mut link, &status, (&pause, &tell_topics)) => {
-            warn!("the supervisor is gone: the listener finishes what is begun and ends");
+            warn!("the supervisor is gone: the listener finishes its running calls and ends");
             stop.cancel();
             run.await
         }

@@ -96,7 +96,7 @@ async fn show(tail: &mut dyn Consumer, wanted: &ShownTables) -> Result<(), Error
             Ok(_) => {}
             Err(error) if error.is_transient() => {
                 if backoff.failures() == 0 {
-                    warn!(%error, "the bus is away; it is waited for");
+                    warn!(%error, "the bus is away; waiting for it");
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
@@ -112,7 +112,7 @@ fn lines(deliveries: &[Delivery], wanted: &ShownTables) -> Vec<u8> {
         let (text, change) = match read_change(("ID", delivery)) {
             Ok(read) => read,
             Err(error) => {
-                warn!(%error, "left out");
+                warn!(%error, "a record is skipped");
                 continue;
             }
         };

@@ -326,8 +326,8 @@ async fn a_process_that_hangs_is_killed_told_and_replaced_also_when_a_reload_wan
     site.configure(&(listener("a", &a) + &listener("b", &b) + "workers = 2\n"));
     program.signal(Signal::HUP);
     site.append(&["x"]).await;
-    program.logs(&["hung, without a report for seconds"]).await;
-    program.logs(&["hung, without a report for seconds"]).await;
+    program.logs(&["hung: it sent no report for seconds"]).await;
+    program.logs(&["hung: it sent no report for seconds"]).await;
     for (id, pid) in ["a", "b"].into_iter().zip(hung) {
         program.wait_for(id, |view| view["state"] == "running" && view["pid"] != pid).await;
         site.wait_until_committed(id).await;

@@ -150,7 +150,7 @@ impl TaskFilter {
                 mistakes.push(format!("{value:?} is no state"));
             }
             if place.replace(value).is_some() {
-                mistakes.push(format!("{name} is there more than once"));
+                mistakes.push(format!("{name} is given more than once"));
             }
         }
         if mistakes.is_empty() {

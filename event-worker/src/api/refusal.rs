@@ -39,8 +39,8 @@ impl From<RefusedCall> for ApiError {
             RefusedCall::NotSubscribed { listener, table } => Self::new(
                 StatusCode::NOT_FOUND,
                 format!("listener {listener} does not subscribe to a table {table:?}"),
-                "name one that its `subscribe` lets pass, as table or schema.table, or leave \
-                 `table` out for all of them",
+                "name a table that its `subscribe` names, as table or schema.table, or leave out \
+                 `table` for all of them",
             )
             .with_code("no_such_table"),
             RefusedCall::NotTaken(listener) => Self::new(
@@ -65,7 +65,7 @@ impl From<RefusedCall> for ApiError {
                     task.id,
                     word(task.state)
                 ),
-                "start another one; rows that are sent are the listener's, which can be paused",
+                "start another full sync; to stop rows that are sent already, pause the listener",
             )
             .with_code("already_ended")
             .with("task", task.id),

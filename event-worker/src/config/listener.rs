@@ -118,7 +118,7 @@ impl Actions {
             }
         }
         if words.is_empty() {
-            section.note("actions", "is empty", "name one at least, or leave it out for all");
+            section.note("actions", "is empty", "name at least one, or leave it out for all");
         }
         let has = |word: &str| words.iter().any(|other| other == word);
         Self { insert: has("insert"), update: has("update"), delete: has("delete") }

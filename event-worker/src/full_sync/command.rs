@@ -99,11 +99,11 @@ pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result
     let path = format!("{}/{}", path_of(id), wish.verb());
     let view = api.post::<FullSyncView>(&path, &Value::Null, ANSWER_DEADLINE).await?;
     let what = match wish {
-        FullSyncWish::Pause => "stands still",
-        FullSyncWish::Resume => "goes on",
-        FullSyncWish::Cancel => "ends",
+        FullSyncWish::Pause => "is paused",
+        FullSyncWish::Resume => "is resumed",
+        FullSyncWish::Cancel => "is cancelled",
     };
-    print(&[format!("{} {what} as soon as dts has heard of it", view.id)]);
+    print(&[format!("{} {what} as soon as dts reads the request", view.id)]);
     Ok(())
 }
 

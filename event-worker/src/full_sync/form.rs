@@ -77,7 +77,7 @@ fn take(
     let (name, value) = values.next()?;
     match values.next() {
         Some((other, _)) if other == name => {
-            mistakes.push(format!("{name} is there more than once"));
+            mistakes.push(format!("{name} is given more than once"));
         }
         Some((other, _)) => mistakes.push(format!("{name} and {other} are the same: give one")),
         None => {}
@@ -126,7 +126,7 @@ mod tests {
         for (query, mistakes) in [
             ("table=t", "listenerid is missing"),
             ("listenerid=&table= ", "table is blank; listenerid is blank"),
-            ("listenerid=l&table=a&table=b", "table is there more than once"),
+            ("listenerid=l&table=a&table=b", "table is given more than once"),
             ("tabel=t&listenerid", "listenerid is blank; \"tabel\" is not known"),
             ("listenerid=l&offset=1", "pk, offset and maxOffset are about one table, and none is"),
             ("listenerid=l&table=a*&pk=id", "pk, offset and maxOffset are about one table"),

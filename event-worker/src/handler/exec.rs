@@ -48,10 +48,10 @@ impl ExecHandler {
         if let Some(mut process) = self.process.take() {
             match (process.spoke_unasked().await, self.code.changed()) {
                 (None, None) => return Ok(process),
-                (Some(what), _) => warn!(lane = self.lane, "{what}: it is killed and started anew"),
+                (Some(what), _) => warn!(lane = self.lane, "{what}: it is killed and restarted"),
                 (None, Some(file)) => {
                     let file = file.display();
-                    info!(lane = self.lane, %file, "the handler's code has changed: it is started anew");
+                    info!(lane = self.lane, %file, "the handler's code changed: it is restarted");
                     process.end().await;
                 }
             }

@@ -76,13 +76,13 @@ impl Initial {
         loop {
             match self.try_to_ask().await.map_err(Error::from) {
                 Ok(true) => {
-                    info!("the listener begins, and has asked for what its tables hold");
+                    info!("the listener begins, and has asked for all rows of its tables");
                     return Ok(());
                 }
                 Ok(false) => {}
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) if !is_told => {
-                    warn!(%error, "cannot ask for what the tables hold; it is tried again");
+                    warn!(%error, "cannot ask for the rows of the tables; tried again");
                     is_told = true;
                 }
                 Err(_) => {}

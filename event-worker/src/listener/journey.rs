@@ -190,7 +190,7 @@ impl Journey {
 
     fn pause(&mut self, pause: bool) {
         if pause && !self.flow.is_paused {
-            info!("paused: calls that run may end, no new ones begin");
+            info!("paused: running calls may end, no new calls begin");
             for leash in self.lanes.leashes(|_, _| true) {
                 leash.no_retry.cancel();
             }
@@ -324,14 +324,14 @@ impl Journey {
             warn!("a handler panicked while the listener stopped");
         }
         if let Err(error) = self.commit().await {
-            warn!(%error, "the last commit failed; the events come again");
+            warn!(%error, "the last commit failed; the events are delivered again");
         }
         let left = self.lanes.events();
         if left > 0 {
-            info!(events = left, "waiting events are left; they are delivered again");
+            info!(events = left, "waiting events are not handled; they are delivered again");
         }
         if timeout(BUS_DEADLINE, self.consumer.close()).await.is_err() {
-            warn!("the bus did not let us go in {BUS_DEADLINE:?}");
+            warn!("the bus did not close the connection within {BUS_DEADLINE:?}");
         }
     }
 }
@@ -361,7 +361,7 @@ pub(crate) fn read_change<'a>(
 ) -> Result<(&'a str, ChangeEvent<'a>), Error> {
     let bad_record = |reason: &dyn std::fmt::Display| bad_record((listener, delivery), reason);
     if delivery.value.is_empty() {
-        return Err(bad_record(&"it has no value, as a tombstone"));
+        return Err(bad_record(&"it has no value, like a tombstone"));
     }
     let text = std::str::from_utf8(&delivery.value);
     let text = text.map_err(|error| bad_record(&error))?;

@@ -114,7 +114,7 @@ impl Lane {
                 () = leash.no_retry.cancelled() => return events,
                 () = leash.abort.cancelled() => return events,
                 () = tokio::time::sleep(wait) => {}
-                () = self.status.retry_asked() => info!(lane = self.number, "tried again now, as asked"),
+                () = self.status.retry_asked() => info!(lane = self.number, "tried again, as asked"),
             }
             self.status.count_retry();
         }
@@ -170,7 +170,7 @@ fn split(events: Vec<Event>, outcome: Outcome) -> Split {
     };
     let known: HashSet<&str> = events.iter().map(Event::ev_id).collect();
     if !ids.iter().all(|id| known.contains(id.as_str())) {
-        let reason = "the handler says that events failed which it was not given";
+        let reason = "the handler says that events failed that it did not get";
         return all_failed(events, Failure { said, ..Failure::new(reason) });
     }
     let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();

@@ -52,7 +52,7 @@ impl Teller {
             let mut backoff = Backoff::new(BUS_RETRY);
             while let Err(error) = self.tell().await {
                 if backoff.failures() == 0 {
-                    warn!(%error, "cannot say what the listener gets; full syncs wait for that");
+                    warn!(%error, "cannot tell dts what the listener gets; full syncs wait");
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
@@ -86,7 +86,7 @@ impl Teller {
             return Ok(());
         }
         self.bus.put_control(&[(key, Some(listening.to_bytes().into()))]).await?;
-        info!(subscribe = ?self.subscribe, "full syncs know what the listener gets");
+        info!(subscribe = ?self.subscribe, "dts knows what the listener gets");
         Ok(())
     }
 }

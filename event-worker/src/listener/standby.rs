@@ -78,7 +78,7 @@ impl StandbyWatch {
         // A supervisor's listener is meant to have others beside it; who starts one by hand is not
         // told otherwise.
         if instance.is_some() {
-            info!(members, "others have all that there is: this one stands by for them");
+            info!(members, "other members have all partitions: this one stands by");
         } else {
             warn!(
                 members,

@@ -34,13 +34,13 @@ pub(super) async fn take(
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(failed()(error)),
             Err(TryLockError::WouldBlock) if began.elapsed() >= patience => {
-                warn!("a process of this listener from before does not end; we go on beside it");
+                warn!("an earlier process of this listener does not end; it is not waited for");
                 return Ok(file);
             }
             Err(TryLockError::WouldBlock) => {}
         }
         if !is_told {
-            info!("a process of this listener from before has not ended yet; we wait for it");
+            info!("an earlier process of this listener has not ended yet; this one waits");
             is_told = true;
         }
         tokio::time::sleep(ASK_AGAIN).await;

@@ -157,7 +157,7 @@ impl Fleet {
         if !inner.kept.contains_key(id) {
             return None;
         }
-        info!(listener = id, "the listener is started anew, as asked");
+        info!(listener = id, "the listener is restarted, as asked");
         inner.launch(id, &self.socket);
         Some(Arc::clone(&inner.kept.get(id)?.unit))
     }
@@ -233,7 +233,7 @@ impl Inner {
         let config = &self.accepted.config;
         let Some(listener) = config.listeners.get(id) else { return };
         if !is_ours(listener) {
-            info!(listener = id, "its handler is \"program\": that program runs it, not we");
+            info!(listener = id, "its handler is \"program\": your program runs this listener");
             return;
         }
         let start = ListenerStart {
@@ -311,9 +311,8 @@ fn refuse_other_bus(old: &Config, new: &Config) -> Result<(), Mistakes> {
     if old.has_same_bus(new) {
         return Ok(());
     }
-    let problem =
-        "has changed, which is taken in at a start alone; nothing of this file is taken in";
-    let remedy = "restart event-worker, or set it as it was and reload";
+    let problem = "has changed, which needs a restart; nothing of this file takes effect";
+    let remedy = "restart event-worker, or undo this change and reload";
     let (key, problem, remedy) = ("bus".to_owned(), problem.to_owned(), remedy.to_owned());
     Err(Mistakes::one(&new.path, Mistake { key, problem, remedy }))
 }

@@ -89,13 +89,13 @@ impl Keeper {
             () = self.unit.hangs() => {
                 // However it ends now, it has hung.
                 let _ = kill(&mut child).await;
-                return Some("hung, without a report for seconds, and was killed".to_owned());
+                return Some("hung: it sent no report for seconds, and was killed".to_owned());
             }
         };
         match ended {
             Ok(status) if status.success() => None,
             Ok(status) => Some(format!("ended: {}", describe(status))),
-            Err(error) => Some(format!("cannot be waited for: {error}")),
+            Err(error) => Some(format!("cannot be watched: {error}")),
         }
     }
 
@@ -125,7 +125,7 @@ impl Keeper {
         warn!(
             listener = self.unit.id,
             unfinished_events = view.report.buffered_events,
-            "the listener {why} and is killed; its unfinished events come again"
+            "the listener {why} and is killed; its unfinished events are delivered again"
         );
         kill(child).await
     }
@@ -147,7 +147,7 @@ async fn kill(child: &mut Child) -> std::io::Result<ExitStatus> {
 fn describe(status: ExitStatus) -> String {
     match status.code() {
         Some(64) => format!("{status}, the config is wrong"),
-        Some(69) => format!("{status}, refused by a service or stopped until somebody helps"),
+        Some(69) => format!("{status}, refused by a service, or stopped for a human to fix"),
         _ => status.to_string(),
     }
 }

@@ -87,7 +87,7 @@ async fn attend(mut link: Link, supervisor: Arc<Supervisor>) {
     let hello = timeout(HELLO_DEADLINE, link.next()).await;
     let Ok(Some(FromListener::Hello { listener, pid })) = hello else { return };
     let Some(unit) = unit_of(&supervisor, &listener, pid).await else {
-        warn!(listener, pid, "a process that we did not start wanted to report; it is sent away");
+        warn!(listener, pid, "a process that we did not start wanted to report; it is refused");
         return;
     };
     unit.set_connected(true);

@@ -212,7 +212,7 @@ impl Unit {
         let (state, error) = match (how, last.state) {
             (Some(_), ListenerState::Stopped) => (ListenerState::Stopped, last.error),
             (Some(how), _) => {
-                let remedy = "see the log; it is started again by itself";
+                let remedy = "see the log; the supervisor starts it again";
                 (
                     ListenerState::Restarting,
                     Some(Problem::new(format!("the process {how}"), remedy)),
@@ -245,7 +245,7 @@ impl Unit {
             info!(
                 listener = self.id,
                 tables = reach.tables.len(),
-                "all that it names is there now"
+                "all tables that the listener names are there now"
             );
         }
     }

@@ -80,7 +80,7 @@ impl Journey {
 
     /// Partitions are gone: whatever their calls bring does not count any more.
     pub(super) fn lost(&mut self, partitions: &[Partition]) {
-        warn!(count = partitions.len(), "partitions were lost; their events come again");
+        warn!(count = partitions.len(), "partitions were lost; their events are delivered again");
         for partition in partitions {
             self.tracker.remove(partition);
         }
@@ -128,7 +128,7 @@ impl Journey {
                     leashes.iter().for_each(|leash| leash.abort.cancel());
                 }
                 () = &mut leave_at => {
-                    warn!(calls = leashes.len(), "calls that were dropped have not ended; we leave");
+                    warn!(calls = leashes.len(), "dropped calls have not ended; the listener ends");
                     return settled;
                 }
             }

@@ -41,7 +41,7 @@ impl Saving {
             if let Ok(answer) = timeout_at(warn_at, &mut self.answer).await {
                 return answer;
             }
-            warn!("the bus has not committed in {BUS_DEADLINE:?}; it is waited for");
+            warn!("the bus has not committed within {BUS_DEADLINE:?}; the listener waits for it");
             self.warn_at = None;
         }
         (&mut self.answer).await

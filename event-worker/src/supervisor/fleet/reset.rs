@@ -37,12 +37,12 @@ impl Fleet {
         let bus = event_bus::open(&config.bus)?;
         let (answer_to, outcome) = oneshot::channel();
         let listener = id.to_owned();
-        info!(listener, ?change, "the listener is stopped to be set to another place");
+        info!(listener, ?change, "the listener is stopped, to set it to another place");
         inner.launch_after(id, &self.socket, async move {
             let set = reset::set(&*bus, &wanted, &change, RELEASE_DEADLINE).await;
             match &set {
                 Ok(resets) => info!(listener, ?resets, "the listener is set to another place"),
-                Err(error) => warn!(listener, %error, "the listener goes on where it was"),
+                Err(error) => warn!(listener, %error, "the listener continues at its old place"),
             }
             // Whoever asked may be gone.
             let _ = answer_to.send(set);
