@@ -14,15 +14,16 @@ use crate::{
     supervised,
 };
 
-/// Runs the listener `id` of a config file with handlers of the caller's, one for each lane, until
-/// `stop`. In the file the handler is `"program"`, so that no supervisor runs it too. A member of
-/// the same group elsewhere shares the work, or waits to take over.
+/// Runs the listener `id` of a config file with the handlers that the caller makes, one for each
+/// lane, until `stop`. In the file the handler is `"program"`, so that no supervisor runs this
+/// listener too. Other members of the same group share the work, or wait to take over.
 ///
-/// Returns when the calls that were begun have ended, or 45 s later, and what is done is committed.
+/// Returns when all running calls have ended, but after 45 s at the latest, and when what is done
+/// is committed.
 ///
 /// # Errors
 ///
-/// What only a human can fix. A bus that is away is waited for.
+/// What only a human can fix. When the bus is away, the listener waits for it.
 pub async fn run<F>(
     file: &Path,
     id: &str,
@@ -35,8 +36,8 @@ where
     open(file, id)?.run(make_handler, stop).await
 }
 
-/// Runs the listener `id` of a config file with the handler that the file names, until `stop`.
-/// Whether the supervisor's API has paused it does not matter here.
+/// Runs the listener `id` of a config file with the handler that the file names, until `stop`. Runs
+/// also when the listener was paused over the supervisor's API.
 ///
 /// # Errors
 ///

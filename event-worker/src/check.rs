@@ -19,8 +19,8 @@ use crate::{
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Looks whether the config is right, the bus answers and the handlers are there, prints what it
-/// found, and never waits longer than some seconds.
+/// Checks that the config is right, that the bus answers and that the handlers are there. Prints
+/// what it found. Takes some seconds at the most.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
     if let Err(wrong) = &bus {
         findings.add("bus", Err(wrong.clone()));
     }
-    // At once, so that what does not answer is waited for only once.
+    // All at the same time, so that several that do not answer cost one deadline.
     let checks = config.listeners.iter().map(async |(id, listener)| {
         let handler = check_handler(&listener.handler).await;
         let subscription = listener.subscription(id, &config.bus);
@@ -50,7 +50,7 @@ pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
         is_reached |= matches!(group, Some(Ok(_)));
         group.into_iter().for_each(|group| findings.add(&name, group));
     }
-    // A bus that let nobody in is not asked once more.
+    // A bus that refused all listeners is not asked again.
     let catalogs = match &bus {
         Ok(bus) if is_reached => timeout(ANSWER_DEADLINE, Catalogs::read(bus.as_ref())).await.ok(),
         _ => None,
@@ -64,13 +64,13 @@ pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
     Ok(findings.end())
 }
 
-/// What was found: as words it is printed as it comes, as JSON at the end.
+/// What was found. Words are printed at once, JSON at the end.
 struct Findings {
     output: Output,
     list: Vec<Finding>,
 }
 
-/// One thing that was found, with the words of `dts check --json`.
+/// One thing that was found, with the keys of `dts check --json`.
 #[derive(Serialize)]
 struct Finding {
     severity: Severity,
@@ -103,7 +103,8 @@ impl Wrong {
 }
 
 impl Findings {
-    /// What a listener's subscription fits. A pattern that fits nothing may do so later.
+    /// Which tables a listener's subscription matches. A pattern that matches nothing is only a
+    /// warning: the table may come later.
     fn reach(&mut self, name: &str, reach: &Reach) {
         if !reach.tables.is_empty() {
             self.add(name, Ok(format!("gets {}", reach.names())));
@@ -113,7 +114,7 @@ impl Findings {
         }
     }
 
-    /// What is written in the config by an old name.
+    /// The config uses an old name.
     fn old_name(&mut self, OldName { what, remedy }: &OldName) {
         self.push(Severity::Warn, "config", what.clone(), Some(remedy.clone()));
     }

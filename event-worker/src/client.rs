@@ -9,27 +9,27 @@ use service::{Address, Listen};
 
 use crate::error::Error;
 
-/// Reaches the API at one address.
+/// Calls the API at one address.
 pub(crate) struct ApiClient<'a> {
     listen: &'a Listen,
     client: reqwest::Client,
     address: Address,
 }
 
-/// A call without the answer that was hoped for.
+/// Why a call did not succeed.
 pub(crate) enum NoAnswer {
     /// Nothing listens there.
     Nobody(Address),
     /// It answered with an error.
     Refused { status: StatusCode, message: String, remedy: String },
-    /// It took the call, and said nothing in time.
+    /// It took the call, but did not answer in time.
     Hangs(Address),
-    /// Something else than an event-worker, or one that is in trouble: why we think so.
+    /// What answers is not an event-worker, or not a healthy one; with the reason.
     Strange(Address, String),
 }
 
 impl NoAnswer {
-    /// Whether the same call may be answered later.
+    /// Whether the same call may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Nobody(_) | Self::Hangs(_) | Self::Strange(..) => true,
@@ -94,7 +94,7 @@ impl<'a> ApiClient<'a> {
         }
     }
 
-    /// Whatever answers is not an event-worker as we know them.
+    /// What answers is not an event-worker, or not a healthy one.
     pub(crate) fn strange(&self, why: impl Into<String>) -> NoAnswer {
         NoAnswer::Strange(self.address.clone(), why.into())
     }

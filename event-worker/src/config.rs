@@ -36,9 +36,9 @@ pub struct Config {
     pub directory: PathBuf,
     /// The listeners by id.
     pub listeners: BTreeMap<String, ListenerConfig>,
-    /// The environment variables that secrets were taken from.
+    /// The environment variables that hold the secrets of this config.
     pub(crate) secret_variables: BTreeSet<String>,
-    /// What is written by old names, and what to write instead.
+    /// The old names that the file uses, and what to write instead.
     pub(crate) old_names: Vec<OldName>,
     /// The `[bus]` section as written, to see whether a reload changes it.
     bus_as_written: Option<Value>,
@@ -54,7 +54,7 @@ impl Config {
         Self::read(File::open(path)?)
     }
 
-    /// Reads a file that need not have any listener: for what is about the bus alone.
+    /// Reads a file that need not have a listener, for commands that need only the bus.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ impl Config {
         file.finish(config)
     }
 
-    /// Reads a file to call the program that runs, maybe with what the file was before: nothing but
-    /// `[listen]` need be right, and only its secrets are fetched.
+    /// Reads a file in order to call the running program, which may have an earlier version of the
+    /// file. Only `[listen]` must be right, and only its secrets are read.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Config {
         })
     }
 
-    /// Warns of what is written by old names.
+    /// Warns of each old name.
     pub(crate) fn warn_of_old_names(&self) {
         for old in &self.old_names {
             warn!("{}: {old}", self.path.display());
@@ -151,7 +151,7 @@ fn read_listen(section: &Section) -> Listen {
     }
 }
 
-/// `ip` and `port`, which had the place of `address` before.
+/// `ip` and `port`: the old names of `address`.
 fn read_old_address(section: &Section) -> Option<Address> {
     const OLD: [&str; 2] = ["ip", "port"];
     if !OLD.iter().any(|old| section.has(old)) {
@@ -166,7 +166,8 @@ fn read_old_address(section: &Section) -> Option<Address> {
         return None;
     };
     section.note_old(&OLD, "address", &format!("address = \"{address}\""));
-    // Both together were noted: the mistake is one, and not that `address` is no key.
+    // That both are given is reported already. The mistake is that, and not an unknown key
+    // `address`.
     section.raw("address");
     Some(address)
 }

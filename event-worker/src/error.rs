@@ -19,7 +19,7 @@ pub enum Error {
         /// The ids that are there.
         known: String,
     },
-    /// The handler of the listener is a Rust program, and this is not it.
+    /// The handler of the listener is a Rust program, and this is another program.
     #[error(
         "the handler of listener {0} is \"program\": start that program, which calls it itself"
     )]
@@ -46,13 +46,13 @@ pub enum Error {
         offset: u64,
         /// What is wrong with it; nothing of its values.
         reason: String,
-        /// How to go on behind it.
+        /// How to continue after this record.
         remedy: String,
     },
-    /// A record that was to be skipped is not the one at which its group stands.
+    /// A record was to be skipped, but the group waits at another one.
     #[error("only the record at which the listener stands can be skipped: {stands}")]
     NotSkippable {
-        /// Where the listener stands, in words.
+        /// Where the listener waits, in words.
         stands: String,
     },
     /// A handler panicked.
@@ -71,13 +71,13 @@ pub enum Error {
     NoAnswer {
         /// Where it was asked.
         address: service::Address,
-        /// What came instead.
+        /// What happened instead of an answer.
         reason: String,
     },
-    /// Something took the call at the address of the config, and did not answer.
+    /// Something took the call at the address of the config, but did not answer.
     #[error("the event-worker at {0} does not answer")]
     Hangs(service::Address),
-    /// An event-worker that runs refused what it was asked for.
+    /// The running event-worker refused the call.
     #[error("{message}")]
     ApiRefused {
         /// What it said.
@@ -85,10 +85,10 @@ pub enum Error {
         /// What it said to do.
         remedy: String,
     },
-    /// A listener was stopped while something was asked of it.
+    /// A listener was stopped before a request was carried out.
     #[error("the listener was stopped, or its config changed, before that could be done")]
     ListenerStopped,
-    /// A part of a reset that is not there.
+    /// A reset names a partition that does not exist.
     #[error("the listener has no {wanted}; it has: {known}")]
     UnknownPartition {
         /// What was asked for.
@@ -96,13 +96,13 @@ pub enum Error {
         /// What there is.
         known: String,
     },
-    /// What only a listener may have that the config has no more.
+    /// A listener that is still in the config cannot be forgotten.
     #[error("listener {0} is in the config, so it is not forgotten")]
     ListenerInConfig(String),
-    /// A group that is not there.
+    /// The bus does not know the group.
     #[error("the bus knows no group of a listener {0}")]
     UnknownGroup(String),
-    /// What came on standard input is no batch.
+    /// Standard input is not a batch.
     #[error("standard input is not a batch of events: {0}")]
     BadInput(String),
     /// Another supervisor works with the same directory.
@@ -111,13 +111,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error of the system, and what was tried.
+    /// An error of the operating system, and what was tried.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
-    /// Whether it can go away without anybody changing anything.
+    /// Whether trying again may help although nobody changes anything.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Bus(error) => error.is_transient(),

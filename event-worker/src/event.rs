@@ -26,8 +26,8 @@ pub struct Event {
     committed_ms: u64,
     /// Whether a full sync sent it.
     is_synced: bool,
-    /// Stands for its topic and key, and all keys that may be of the same row. Others may share it:
-    /// then the one waits for the other.
+    /// A hash of its topic and key. All keys that may mean the same row have the same hash. When
+    /// other keys share the hash, one event waits for the other.
     key: u64,
     /// Calls that failed with it.
     failures: u32,
@@ -36,7 +36,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// Makes the event of a delivery, from whose value, which is `text`, `change` was read.
+    /// Makes the event of a delivery. `text` is the value of the delivery, and `change` was read
+    /// from it.
     pub(crate) fn new(
         (delivery, text): (&Delivery, &str),
         change: ChangeEvent<'_>,
@@ -71,14 +72,14 @@ impl Event {
         &self.ev_id
     }
 
-    /// Where the event lies on the bus. It is no version number: on another bus, or in a topic that
-    /// was made again, offsets begin again. [`Event::seq`] is one.
+    /// Where the event is on the bus. The offset is not a version number: on another bus, or in a
+    /// topic that was created again, offsets begin again. [`Event::seq`] is a version number.
     pub fn place(&self) -> (&Partition, u64) {
         (&self.partition, self.offset)
     }
 
-    /// The number of the event, which only grows over all events of one `dts`, for ever: a version
-    /// number. `None` in records of a `dts` that did not number yet.
+    /// The number of the event: a version number, which only grows over all events of one `dts`.
+    /// `None` in records of an old `dts` that wrote no numbers.
     pub fn seq(&self) -> Option<u64> {
         self.seq
     }
@@ -126,8 +127,9 @@ fn key_of(delivery: &Delivery) -> u64 {
     hasher.finish()
 }
 
-/// The value with `,"Bus":{…}` before its last brace. All else stays byte by byte, but that a line
-/// break, which JSON allows between tokens only, becomes a space: an event is one line.
+/// The value with `,"Bus":{…}` before its last brace. Everything else stays the same, byte by byte,
+/// except that a line break becomes a space, because an event is one line. JSON allows line breaks
+/// only between tokens.
 fn add_bus(delivery: &Delivery, text: &str) -> String {
     /// What is added beside the topic, with numbers as long as they can be.
     const MAX_ADDED_BYTES: usize = 80;

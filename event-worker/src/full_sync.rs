@@ -34,14 +34,14 @@ use crate::{error::Error, listener::status::now_ms};
 /// A call is answered within this, whatever `dts` and the bus do.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is to become of a full sync.
+/// What a user wants a full sync to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FullSyncWish {
-    /// It is to stand still.
+    /// To pause.
     Pause,
-    /// It is to go on.
+    /// To go on after a pause.
     Resume,
-    /// It is to end where it is.
+    /// To end without sending the rest.
     Cancel,
 }
 
@@ -70,16 +70,16 @@ pub(crate) struct Target {
     pub(crate) id: String,
     /// Its group on the bus.
     pub(crate) group: String,
-    /// Its globs over schema and table; none for every table.
+    /// Its patterns for schema and table; empty means every table.
     pub(crate) subscribe: Vec<(String, String)>,
-    /// Whether its config lets full syncs come.
+    /// Whether its config allows full syncs.
     pub(crate) takes_full_syncs: bool,
 }
 
-/// The door to the full syncs of a bus.
+/// Starts, shows and changes the full syncs of a bus.
 pub(crate) struct FullSyncs {
     bus: Arc<dyn Bus>,
-    /// Calls that wait for `dts`: each ends by itself, also when nobody waits for it any more.
+    /// Calls that wait for `dts`. Each ends by itself, also when its caller is gone.
     calls: TaskTracker,
 }
 
@@ -88,11 +88,11 @@ impl FullSyncs {
         Self { bus, calls: TaskTracker::new() }
     }
 
-    /// Asks `dts` to send what is wanted, and waits for what it says.
+    /// Asks `dts` to send rows, and waits for its answer.
     ///
     /// # Errors
     ///
-    /// When nothing of it is sent.
+    /// When nothing is sent.
     pub(crate) async fn start(
         &self,
         target: Target,
@@ -107,7 +107,7 @@ impl FullSyncs {
         let bus = Arc::clone(&self.bus);
         let request = request(target, wanted);
         let (answer_to, answer) = oneshot::channel();
-        // Not dropped with the caller: a request that nobody waits for has to be taken back.
+        // Not dropped when the caller is gone: then the request has to be removed from the bus.
         self.calls.spawn(async move { call::carry_out(&*bus, request, answer_to).await });
         match timeout(CALL_DEADLINE, answer).await {
             Ok(Ok(answer)) => answer,
@@ -137,7 +137,7 @@ impl FullSyncs {
         found.ok_or_else(|| RefusedCall::NoSuchTask(id.to_owned()))
     }
 
-    /// Says what is to become of one; durable when it returns. `dts` follows within moments.
+    /// Writes down a wish for a full sync; durable when this returns. `dts` follows within moments.
     ///
     /// # Errors
     ///
@@ -163,11 +163,12 @@ impl FullSyncs {
 }
 
 impl Target {
-    /// Whether a table, `table` or `schema.table`, may be one of its own; what has wildcards may.
+    /// Whether the listener may get a table, named as `table` or `schema.table`. A name with
+    /// wildcards always may.
     fn may_get(&self, table: &str) -> bool {
         let has_wildcard = table.contains(['*', '?']);
         let fits = |(schema_glob, table_glob): &(String, String)| {
-            // A dot may be a part of either name, so each may be the one between them.
+            // Both names may contain dots, so each dot may be the separator.
             let mut dots = table.match_indices('.').map(|(at, _)| table.split_at(at));
             glob::matches(table_glob, table)
                 || dots.any(|(schema, rest)| {

@@ -19,12 +19,12 @@ use crate::{
     table,
 };
 
-/// How long a member that has just ended may still count for the bus.
+/// How long the bus may still count a member that has just ended.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(15);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// The listener whose group this is; `None` for a group that is no listener's.
+/// The listener of a group; `None` when the group does not belong to a listener.
 pub(crate) fn listener_of<'a>(bus: &BusConfig, group: &'a str) -> Option<&'a str> {
     group.strip_prefix(&prefix(bus))
 }
@@ -47,7 +47,7 @@ pub async fn list_groups(file: &Path, output: Output) -> Result<(), Error> {
         let listener = listener.to_owned();
         let progress = bus.progress(&group.name, &topics_of(&config, &listener)).await?;
         let is_in_config = config.listeners.contains_key(&listener);
-        // Of topics that it has never met it knows nothing: they are not its own.
+        // A removed listener has no lag in topics that it never read.
         let met = progress.into_iter().filter(|at| is_in_config || at.committed.is_some());
         let behind = records_behind(&met.collect::<Vec<_>>());
         groups.push(ListenerGroup { listener, is_in_config, behind, group });
@@ -62,7 +62,7 @@ pub async fn list_groups(file: &Path, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where a listener is, by its group on the bus.
+/// The group of a listener, and how far it is.
 struct ListenerGroup {
     listener: String,
     is_in_config: bool,
@@ -102,7 +102,7 @@ impl ListenerGroup {
     }
 }
 
-/// What a listener gets; everything, if the config does not have it.
+/// The topics of a listener; all topics, if the config does not have the listener.
 fn topics_of(config: &Config, listener: &str) -> TopicFilter {
     match config.listeners.get(listener) {
         Some(found) => found.subscription(listener, &config.bus).topics,
@@ -119,12 +119,12 @@ fn print(groups: &[ListenerGroup]) {
     }
 }
 
-/// Forgets how far a listener is that the config does not have, so that nothing is kept for it any
-/// more.
+/// Forgets how far a removed listener is, so that the bus keeps nothing for it any more.
 ///
 /// # Errors
 ///
-/// When the config has it, when it still runs somewhere, when the bus does not know it or is away.
+/// When the listener is in the config, when it still runs somewhere, when the bus does not know it,
+/// or when the bus is away.
 pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     let config = Config::open_for_bus(file)?;
     let listener = listener_of(&config.bus, listener).unwrap_or(listener);
@@ -134,8 +134,8 @@ pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     let bus = event_bus::open(&config.bus)?;
     forget(&*bus, &config.bus, listener).await?;
     say!("forgotten: the bus keeps nothing for {listener} any more");
-    // On a log that is full this waits until the other listeners have gone on: it is no reason to
-    // keep the group.
+    // On a full log this waits until other listeners have read more. That is no reason to keep the
+    // group.
     if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {
         warn!(
             %error,

@@ -20,19 +20,20 @@ pub(crate) use answer::HandlerAnswer;
 
 /// The user's work. Each lane has a handler of its own, and calls it for one batch after another.
 ///
-/// The same events come again when a call failed, and after a crash even when it succeeded: at
-/// least once. Events with the same key always come in the order of their changes. A call is
-/// dropped (in the sense of Rust) when its events are taken away or the listener must stop.
+/// The same events come again when a call failed. After a crash they come again even when the call
+/// succeeded: at least once. Events with the same key always come in the order of their changes. A
+/// call is dropped (in the sense of Rust) when its events are taken away or the listener must stop.
 #[async_trait]
 pub trait Handler: Send {
     /// Does the work for a batch; it is never empty.
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome;
 
-    /// A call was dropped: returns when nothing of it runs any more, as far as that can be known,
-    /// and soon in any case. Only then may another member of the group get its events.
+    /// A call was dropped. Returns when nothing of the call runs any more, as far as the handler
+    /// can know, and soon in any case. Only after that may another member of the group get the
+    /// events.
     async fn abandon(&mut self) {}
 
-    /// It is not called for a while: what the next call can get again may be given back.
+    /// The handler is not called for a while: it may free what the next call can make again.
     async fn rest(&mut self) {}
 }
 
@@ -70,7 +71,7 @@ pub struct Failure {
     /// What the handler itself said of it: the end of its standard error, the beginning of its
     /// answer. It may hold values of rows; `showOutput` of the listener says whether it is shown.
     pub said: Option<String>,
-    /// Wait so long at least before the next try.
+    /// How long to wait at least before the next try.
     pub retry_after: Option<Duration>,
     /// The batch was too large: parts of it are tried at once.
     pub is_too_large: bool,
@@ -94,7 +95,7 @@ impl Outcome {
         Self::Failed(Failure::new(reason))
     }
 
-    /// The same; one that failed without a word of the handler gets this one.
+    /// Adds the handler's words to a failure that has none.
     fn or_saying(mut self, words: Option<String>) -> Self {
         if let Self::Failed(Failure { said, .. }) | Self::Partly { said, .. } = &mut self {
             *said = said.take().or(words);
@@ -106,8 +107,8 @@ impl Outcome {
 /// Makes the handler of each lane.
 pub(crate) type MakeHandler<'a> = dyn Fn(usize) -> Box<dyn Handler> + Send + Sync + 'a;
 
-/// What makes the handlers of the listener of this id; `None` for one that a program brings itself.
-/// The processes among them do not get these variables of our environment.
+/// Gives a function that makes the handlers of the listener `id`; `None` when a program brings its
+/// own handlers. Handler processes do not get the `hidden` variables of our environment.
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use crate::listener::status::Report;
 
-/// No message is longer; the longest carries a config file.
+/// No message is longer. The longest contains a config file.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// What a listener says.
@@ -29,16 +29,16 @@ pub(crate) enum FromListener {
 pub(crate) enum ToListener {
     /// First of all: what to run.
     Start(ListenerStart),
-    /// Rest, or go on.
+    /// Pause, or go on.
     Pause(bool),
-    /// What stands for the topics of the bus, each time that they were looked at.
+    /// A number that changes when the topics of the bus change; sent after each look at the topics.
     Topics(u64),
-    /// What waits after a failure is tried now.
+    /// Retry now what waits after a failure.
     Retry,
 }
 
-/// What a listener runs. The supervisor hands the config over, so that a listener that is started
-/// again runs what was accepted, whatever has become of the file since.
+/// What a listener runs. The supervisor sends the config, so that a restarted listener runs the
+/// config that was accepted, even if the file has changed since.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ListenerStart {
     /// The config file's name, for messages.
@@ -46,7 +46,7 @@ pub(crate) struct ListenerStart {
     /// Its text.
     pub(crate) text: String,
     pub(crate) paused: bool,
-    /// The name of the group's member: the same after a restart, and nobody else's.
+    /// The name of the member in its group: unique, and the same after a restart.
     pub(crate) instance: String,
 }
 
@@ -64,7 +64,7 @@ impl Link {
         Ok(Self::new(UnixStream::connect(socket).await?))
     }
 
-    /// The next message; `None` when the other is gone or does not speak as we do. Cancel-safe.
+    /// The next message; `None` when the other side is gone or sends something else. Cancel-safe.
     pub(crate) async fn next<M: DeserializeOwned>(&mut self) -> Option<M> {
         serde_json::from_str(&self.lines.next().await?.ok()?).ok()
     }

@@ -50,11 +50,11 @@ pub struct Listener {
     status: Arc<Status>,
 }
 
-/// How a running listener is told what to do.
+/// Tells a running listener what to do.
 pub(crate) struct ListenerControl {
     pub(crate) stop: CancellationToken,
     pub(crate) paused: watch::Receiver<bool>,
-    /// What stands for the topics of the bus, each time that somebody looked at them for us.
+    /// A number that changes when the topics of the bus change; the supervisor sends it.
     pub(crate) topics: watch::Receiver<u64>,
 }
 
@@ -76,20 +76,19 @@ impl Listener {
         })
     }
 
-    /// Gives it a name in its group that no other process has, and that it has again after a
-    /// restart: where the bus can tell by it, it gets back its partitions without waiting for a
-    /// time-out.
+    /// Gives the listener a name in its group: unique, and the same after a restart. A bus that
+    /// uses such names gives the listener its partitions back without waiting for a time-out.
     pub(crate) fn known_as(mut self, instance: String) -> Self {
         self.subscription.instance = Some(instance);
         self
     }
 
-    /// Calls the handlers, one for each lane, until `stop`. Returns when the calls that were begun
-    /// have ended (or 45 s later) and what is done is committed.
+    /// Calls the handlers, one for each lane, until `stop`. Returns when all running calls have
+    /// ended, after 45 s at the latest, and what is done is committed.
     ///
     /// # Errors
     ///
-    /// What only a human can fix. A bus that is away is waited for.
+    /// What only a human can fix. When the bus is away, the listener waits for it.
     pub async fn run<F>(self, make_handler: F, stop: CancellationToken) -> Result<(), Error>
     where
         F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
@@ -140,8 +139,8 @@ impl Listener {
         ended
     }
 
-    /// Joins the group, however long the bus is away; `None` when it is stopped before. Gives what
-    /// is then to be asked for, too.
+    /// Joins the group, however long the bus is away; `None` when stopped before that. Also gives
+    /// the full sync that is still to be requested.
     async fn join(&self, stop: &CancellationToken) -> Result<Option<Entered>, Error> {
         let mut backoff = Backoff::new(BUS_RETRY);
         loop {
@@ -175,17 +174,18 @@ impl Listener {
     }
 }
 
-/// A place in the group, and what is still to be asked for.
+/// A member of the group, and the full sync that is still to be requested.
 type Entered = (Box<dyn Consumer>, Option<Initial>);
 
-/// What is done beside the journey.
+/// What runs next to the journey.
 struct Besides {
     initial: Option<Initial>,
     teller: Teller,
     standby: standby::StandbyWatch,
 }
 
-/// Runs a listener; meanwhile asks for what it gets first, says what it gets, and who has it all.
+/// Runs a listener. Meanwhile requests the first full sync, tells `dts` what the listener gets, and
+/// logs which member has all partitions.
 async fn run_and_tell(
     run: impl Future<Output = Result<(), Error>>,
     Besides { initial, teller, standby }: Besides,

@@ -13,7 +13,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// `--json` was said, or not.
+    /// JSON if `--json` was given, else words.
     pub fn json(is_said: bool) -> Self {
         if is_said { Self::Json } else { Self::Words }
     }

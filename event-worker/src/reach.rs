@@ -9,20 +9,20 @@ use service::glob;
 
 use crate::config::ListenerConfig;
 
-/// So many names are told at most.
+/// A message lists so many names at the most.
 const MAX_NAMES: usize = 8;
 
-/// What every `dts` of a bus says.
+/// What every `dts` of a bus captures.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogs {
     /// By the name of the `dts`.
     told: Vec<(String, Catalog)>,
-    /// What these capture is not known: they are of an earlier version, or have just begun.
+    /// It is not known what these capture: they have an older version, or have just begun.
     silent: Vec<String>,
     tables: Vec<Table>,
 }
 
-/// What a listener reaches.
+/// Which tables a listener gets, and why no others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// The tables, as `schema.table`.
@@ -37,7 +37,7 @@ impl Reach {
     }
 }
 
-/// Why a part of what its config names brings nothing.
+/// Why a part of the listener's config gets no events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) message: String,
@@ -76,7 +76,7 @@ impl Catalogs {
         self.tables.extend(tables.filter_map(|(_, bytes)| Table::from_bytes(bytes).ok()));
     }
 
-    /// What a listener reaches on a bus with this topic prefix.
+    /// Which tables a listener gets on a bus with this topic prefix.
     pub(crate) fn reach(&self, listener: &ListenerConfig, prefix: &str) -> Reach {
         let mut reach = Reach::default();
         if let Some(nobody) = self.nobody(prefix) {
@@ -108,7 +108,7 @@ impl Catalogs {
         })
     }
 
-    /// Why nothing comes of the tables that fit, if that is so.
+    /// Why no events come of the tables that match a pattern, if none can come.
     pub(crate) fn why_nothing(&self, glob: &(String, String), prefix: &str) -> Option<Reason> {
         let none_fits = || self.knows_all() && !self.tables.iter().any(|table| fits(glob, table));
         self.nobody(prefix).or_else(|| {
@@ -122,7 +122,7 @@ impl Catalogs {
         })
     }
 
-    /// Whether there is no table that is not told of.
+    /// Whether every `dts` has told its tables.
     fn knows_all(&self) -> bool {
         self.silent.is_empty() && self.told.iter().all(|(_, catalog)| catalog.is_whole)
     }
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// One `dts`, which captures all of `shop` but `shop.secret`, and `a.b`.
+    /// One `dts`, which captures `a.b`, and all of `shop` except `shop.secret`.
     fn catalogs() -> Catalogs {
         let glob = |schema: &str, table: &str| (schema.to_owned(), table.to_owned());
         let captured = Captured {
