@@ -23,13 +23,13 @@ use crate::{
     listener::status::now_ms,
 };
 
-/// However long a server asks us to wait, after this we try again.
+/// We never wait longer, even if the server asks for it.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
-/// So much is read of what a server says when it refuses a call.
+/// How much we read of the body when a server refuses a call.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 #[derive(Clone)]
@@ -79,8 +79,8 @@ impl Handler for HttpHandler {
     }
 }
 
-/// Which way calls go, and whom they trust. What a proxy for the outside world is asked for must
-/// not be a call to this machine itself.
+/// The proxy and the trusted certificates of the calls. A call to this machine never goes through a
+/// proxy of the environment.
 fn route(config: &HttpConfig, builder: ClientBuilder) -> Result<ClientBuilder, reqwest::Error> {
     let builder = match &config.proxy {
         Proxy::Environment if !is_loopback(&config.url) => builder,
@@ -102,7 +102,7 @@ fn is_loopback(url: &reqwest::Url) -> bool {
     }
 }
 
-/// What is sent with each call. The config has checked that the names and values can be sent.
+/// The headers of each call. The config has checked that the names and values can be sent.
 fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -120,8 +120,8 @@ fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     headers
 }
 
-/// The second in which the call was signed, and the HMAC of it, a dot and the body, in hexadecimal
-/// digits: a call that somebody has recorded is of no use later.
+/// The time of the signature in seconds, and the HMAC in hexadecimal digits of that time, a dot and
+/// the body. Because of the time, a recorded call is of no use later.
 fn signature(key: &hmac::Key, second: u64, body: &[u8]) -> String {
     let mut signed = hmac::Context::with_key(key);
     signed.update(format!("{second}.").as_bytes());
@@ -163,7 +163,7 @@ async fn refusal(mut response: Response) -> Failure {
         .and_then(|value| value.to_str().ok())
         .and_then(|text| read_retry_after(text, SystemTime::now()));
     let mut body = Vec::new();
-    // A body that breaks off says what it said until then.
+    // Of an incomplete body we use what has come.
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_REFUSAL_BYTES {
@@ -183,7 +183,7 @@ fn read_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// The error with its causes. The URL may hold a secret in its query, so it is left out.
+/// The error with its causes, without the URL: its query may contain a secret.
 fn describe(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
         "the handler did not answer in time; the call may still run there".to_owned()

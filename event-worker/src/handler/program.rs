@@ -23,9 +23,9 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// A command that the kernel kills when this process dies, even by `kill -9`: else a handler that
-/// hangs would go on beside its successor. It takes `setpriv` of util-linux to ask the kernel for
-/// it; where there is none, such a handler lives on until it ends by itself.
+/// A command that the kernel kills when this process dies, even by `kill -9`. Otherwise a handler
+/// that hangs would run next to its successor. This needs `setpriv` of util-linux. Without
+/// `setpriv` such a handler runs until it ends by itself.
 pub(super) fn mortal(program: &str) -> Command {
     match find("setpriv") {
         Some(setpriv) => {

@@ -9,17 +9,17 @@ use tracing::warn;
 
 use crate::config::{Actions, ListenerConfig};
 
-/// The wishes of a listener, looked up once per event.
+/// What a listener wants, compared with each event.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// Who we are: the rows of a full sync are for one listener only.
+    /// Our id: the rows of a full sync are for one listener only.
     listener: String,
     globs: Vec<(String, String)>,
     actions: Actions,
     columns: Vec<String>,
     /// Whether rows of full syncs are wanted.
     full_sync: bool,
-    /// It was told that such rows came though they are not wanted.
+    /// It was logged that such rows came although the listener does not want them.
     is_told: AtomicBool,
 }
 
@@ -35,22 +35,22 @@ impl Filter {
         }
     }
 
-    /// Whether a record's headers tell already that the listener does not want it.
+    /// Whether the headers of a record already show that the listener does not want it.
     pub(super) fn is_foreign(&self, headers: &[(String, String)]) -> bool {
         let value = |wanted: &str| headers.iter().find(|(name, _)| name == wanted);
         if value(LISTENER_HEADER).is_some_and(|(_, listener)| *listener != self.listener) {
             return true;
         }
         let table = value("table");
-        // A dot may be a part of either name, so each may be the one between them.
+        // Both names may contain dots, so each dot may be the separator.
         table.is_some_and(|(_, table)| {
             let mut dots = table.match_indices('.').map(|(at, _)| table.split_at(at));
             !dots.any(|(schema, rest)| self.wants_table(schema, &rest[1..]))
         })
     }
 
-    /// Whether the listener wants this change. The topic alone does not tell: one topic may hold
-    /// several tables. The rows of its own full syncs it has asked for, whatever `actions` and
+    /// Whether the listener wants this change. The topic alone does not say that: one topic may
+    /// have several tables. Rows of its own full syncs are always wanted, whatever `actions` and
     /// `columns` say.
     ///
     /// # Errors
@@ -70,8 +70,8 @@ impl Filter {
         Ok(wants_action && self.wants_table(&change.schema, &change.table_name))
     }
 
-    /// A row of a full sync came for us. One that was begun before the config said so is refused
-    /// too.
+    /// A row of a full sync came for us, but the config does not take full syncs. A full sync that
+    /// began before this config is refused too.
     fn takes_full_sync(&self) -> bool {
         if !self.full_sync && !self.is_told.swap(true, Relaxed) {
             warn!(
@@ -83,12 +83,12 @@ impl Filter {
     }
 
     fn wants_update(&self, change: &ChangeEvent<'_>) -> Result<bool, ReadError> {
-        // What a large row changed is not told, so it may be one of these columns.
+        // For a large row it is not known what changed, so one of these columns may have changed.
         if self.columns.is_empty() || change.oversized.is_some() {
             return Ok(true);
         }
         let old = change.old.map(Columns::read).transpose()?.unwrap_or_default();
-        // So may one that a MariaDB did not log.
+        // The same holds for a column that a MariaDB did not log.
         let may_have_changed = |column: &String| {
             old.get(column).is_some() || change.absent.iter().any(|it| it == column)
         };

@@ -2,18 +2,18 @@
 
 use event_bus::{Consumer, Partition};
 
-/// Whether deliveries flow in and batches flow out.
+/// Whether deliveries come in and calls go out.
 #[derive(Debug)]
 pub(super) struct Flow {
     max_buffer_bytes: usize,
     is_full: bool,
-    /// A human wants it to rest.
+    /// A human has paused the listener.
     pub(super) is_paused: bool,
-    /// It came to a record that it cannot pass, and takes in no more.
+    /// The listener cannot go past a bad record, and takes no more.
     pub(super) is_ending: bool,
-    /// It stops for good.
+    /// The listener ends.
     pub(super) is_stopping: bool,
-    /// What the consumer was told last.
+    /// Whether the partitions of the consumer are paused.
     is_held: bool,
 }
 
@@ -34,8 +34,8 @@ impl Flow {
         !self.is_paused && !self.is_stopping
     }
 
-    /// Holds our partitions while the buffer is full, a human wants it, or nothing more may come
-    /// in; lets them go below half.
+    /// Pauses our partitions while the buffer is full, while a human has paused the listener, or at
+    /// a bad record. After a full buffer they go on below half of it.
     pub(super) fn steer<'a>(
         &mut self,
         buffered_bytes: usize,
@@ -53,7 +53,7 @@ impl Flow {
         if holds { consumer.pause(&partitions) } else { consumer.resume(&partitions) }
     }
 
-    /// New partitions are held like the others.
+    /// New partitions are paused like the others.
     pub(super) fn assigned(&self, consumer: &mut dyn Consumer, partitions: &[Partition]) {
         if self.is_held {
             consumer.pause(partitions);

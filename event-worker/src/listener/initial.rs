@@ -17,11 +17,11 @@ use tracing::{info, warn};
 use super::{Listener, status::now_ms};
 use crate::{config::ListenerConfig, error::Error};
 
-/// How often it is looked whether the bus keeps the place where the listener begins.
+/// How often we look whether the bus keeps the place where the listener begins.
 const LOOK: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(100), max: Duration::from_secs(2), factor: 1.5 };
 
-/// What is still to be asked for.
+/// A full sync that is still to be requested.
 pub(super) struct Initial {
     bus: Arc<dyn Bus>,
     subscription: Subscription,
@@ -33,15 +33,15 @@ pub(super) struct Initial {
 enum InitialNote {
     /// Nothing.
     Nothing,
-    /// It is new, and has not asked yet.
+    /// It is new, and has not requested a full sync yet.
     New,
-    /// It has asked, for what it subscribed to then.
+    /// It has requested a full sync of what it subscribed to then.
     Asked(Box<Request>),
 }
 
 impl Initial {
-    /// Looks whether the listener is new, and keeps that it is: to be called before it joins its
-    /// group. `None` where there is nothing to ask for.
+    /// Looks whether the listener is new, and writes that down. Must be called before the listener
+    /// joins its group. `None` when there is nothing to request.
     pub(super) async fn prepare(listener: &Listener) -> event_bus::Result<Option<Self>> {
         let Listener { id, config, subscription, bus, .. } = listener;
         let kept = bus.control().await?.changes().await?;
@@ -65,7 +65,8 @@ impl Initial {
         Ok(Some(Self { bus: Arc::clone(bus), subscription: subscription.clone(), request }))
     }
 
-    /// Asks, as soon as the bus keeps the place where the listener begins, however long that takes.
+    /// Requests the full sync as soon as the bus keeps the place where the listener begins, however
+    /// long that takes.
     ///
     /// # Errors
     ///
@@ -91,7 +92,7 @@ impl Initial {
         }
     }
 
-    /// Whether it could be asked.
+    /// Whether the request is written.
     async fn try_to_ask(&self) -> event_bus::Result<bool> {
         let Subscription { group, topics, .. } = &self.subscription;
         let progress = self.bus.progress(group, topics).await?;

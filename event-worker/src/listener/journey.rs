@@ -32,10 +32,10 @@ use crate::{
     reset::SkippedRecord,
 };
 
-/// How long calls may run on when the listener stops.
+/// How long running calls may take when the listener stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
 
-/// How long the bus may take to commit or to let us go.
+/// How long the bus may take to commit, or to close the connection.
 const BUS_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) struct Journey {
@@ -48,14 +48,14 @@ pub(super) struct Journey {
     flow: Flow,
     status: Arc<Status>,
     bus_failures: Backoff,
-    /// When what is done is committed next, and when that was begun last.
+    /// When the next commit is due, and when the last one began.
     commit_at: Instant,
     began_commit_at: Instant,
     saving: Option<Saving>,
-    /// The bus failed; it is not asked before this.
+    /// The bus failed: when to ask again at the earliest.
     ask_bus_at: Instant,
-    /// A record that is not an event. Once all before it is done, the listener ends with it; until
-    /// then it takes in nothing more, but stays a member that the bus hears from.
+    /// A record that is not an event. When everything before it is done, the listener ends with
+    /// this error. Until then the listener takes no more records, but stays a member of its group.
     bad_record: Option<Error>,
     /// Set while partitions go to another member.
     leaving: Option<Leaving>,
@@ -147,7 +147,8 @@ impl Journey {
             () = control.stop.cancelled() => Next::Stop,
             Ok(()) = control.topics.changed() => Next::Topics(*control.topics.borrow_and_update()),
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
-            // Before the lanes, which may be quick for long: who sends waits for our commits.
+            // Before the lanes, which may finish work all the time: a full sync waits for our
+            // commits.
             () = tokio::time::sleep_until(self.commit_at), if !is_saving => Next::CommitDue,
             saved = saved => Next::Saved(saved),
             finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
@@ -173,7 +174,7 @@ impl Journey {
         self.hand_over().await
     }
 
-    /// After everything that happens: hold or release the partitions, give work to free lanes.
+    /// After each event: pauses or resumes the partitions, and gives work to free lanes.
     fn go_on(&mut self) {
         self.flow.steer(self.lanes.bytes(), self.consumer.as_mut(), self.tracker.partitions());
         if self.flow.goes_out() {
@@ -212,7 +213,7 @@ impl Journey {
         });
     }
 
-    /// The bus answers again, if it did not.
+    /// The bus answers, perhaps after a failure.
     fn bus_answers(&mut self) {
         if self.bus_failures.failures() > 0 {
             info!("the bus is back");
@@ -252,7 +253,7 @@ impl Journey {
         self.status.note_assigned();
     }
 
-    /// Gives to the lanes what the listener wants, up to a record that is not an event.
+    /// Gives the wanted events to the lanes, until a record is not an event.
     fn take_in(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
         let (mut received, mut filtered, mut tables) = (0, 0, TableCounts::default());
         let mut take = |delivery: &Delivery| {
@@ -301,7 +302,7 @@ impl Journey {
         }
     }
 
-    /// A bus that is away is waited for; anything else ends the listener.
+    /// When the bus is away, the listener waits. Any other error ends the listener.
     fn bus_failed(&mut self, error: event_bus::Error) -> Result<(), Error> {
         let error = Error::from(error);
         if !error.is_transient() {
@@ -316,7 +317,7 @@ impl Journey {
         Ok(())
     }
 
-    /// Finish what is begun, save, leave.
+    /// Lets running calls end, commits, and leaves the group.
     async fn finish(mut self) {
         self.flow.is_stopping = true;
         self.show_state();
@@ -355,7 +356,7 @@ fn places(assignments: &[Assignment]) -> String {
     places
 }
 
-/// The record's text, and the change that it tells of.
+/// The text of a record, and the change that was read from it.
 pub(crate) fn read_change<'a>(
     (listener, delivery): (&str, &'a Delivery),
 ) -> Result<(&'a str, ChangeEvent<'a>), Error> {

@@ -23,21 +23,21 @@ pub(super) struct Work {
     pub(super) leash: Leash,
 }
 
-/// How a batch that is being worked on is called back.
+/// How the work on a batch is stopped early.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leash {
-    /// The call that runs may end, but there is no further try.
+    /// The running call may end, but nothing is tried again.
     pub(super) no_retry: CancellationToken,
-    /// The call that runs is dropped.
+    /// The running call is dropped.
     pub(super) abort: CancellationToken,
 }
 
-/// What a lane tells.
+/// What a lane reports.
 pub(super) struct LaneReport {
     pub(super) lane: usize,
     /// These are done.
     pub(super) finished: Vec<Event>,
-    /// `Some` when the lane is free again: what of the batch is not done, in order.
+    /// `Some` when the lane is free again: the events of the batch that are not done, in order.
     pub(super) returned: Option<Vec<Event>>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Lane {
     pub(super) listener: Arc<str>,
     pub(super) handler: Box<dyn Handler>,
     pub(super) retry: BackoffConfig,
-    /// A call gets no more events.
+    /// The most events of one call.
     pub(super) batch_size: usize,
     /// Whether what the handler says of its failures is shown.
     pub(super) show_output: bool,
@@ -77,7 +77,8 @@ impl Lane {
         }
     }
 
-    /// Calls the handler until all is done or the batch is called back; gives what is not done.
+    /// Calls the handler until all events are done or the batch is stopped. Gives the events that
+    /// are not done.
     async fn work(
         &mut self,
         mut events: Vec<Event>,
@@ -134,7 +135,8 @@ impl Lane {
         }
     }
 
-    /// Notes a failure; gives how long to wait. What was too large is tried in parts at once.
+    /// Notes a failure, and gives how long to wait. After a batch that was too large there is no
+    /// wait.
     fn note(&self, mut failure: Failure, failed: &[Event], failures: &mut Failures) -> Duration {
         if !self.show_output {
             failure.said = None;
@@ -145,13 +147,13 @@ impl Lane {
 
     async fn report(&mut self, finished: Vec<Event>, returned: Option<Vec<Event>>) {
         if !finished.is_empty() || returned.is_some() {
-            // An error means that the listener is gone, and with it whoever gives us work.
+            // An error means that the listener is gone, and that no more work comes.
             let _ = self.reports.send(LaneReport { lane: self.number, finished, returned }).await;
         }
     }
 }
 
-/// What becomes of the events of a call.
+/// What happens to the events of a call.
 struct Split {
     finished: Vec<Event>,
     /// These come again.
@@ -160,8 +162,8 @@ struct Split {
     failure: Option<Failure>,
 }
 
-/// With an event that failed every later one of its key comes again: else the older change would be
-/// handled after the newer.
+/// When an event failed, all later events of its key come again, too: otherwise the older change
+/// would be handled after the newer one.
 fn split(events: Vec<Event>, outcome: Outcome) -> Split {
     let (ids, said) = match outcome {
         Outcome::Done => return Split { finished: events, failed: Vec::new(), failure: None },
@@ -204,7 +206,8 @@ impl Failures {
         Self { listener: Arc::clone(listener), lane, backoff: Backoff::new(retry) }
     }
 
-    /// One more; gives how long to wait. Of all lanes together one is logged in a minute.
+    /// One more failure; gives how long to wait. For all lanes together, one failure a minute is
+    /// logged.
     fn add(&mut self, failure: &Failure, events: &[Event], status: &Status) -> Duration {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();

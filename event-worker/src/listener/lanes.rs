@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{config::ListenerConfig, event::Event, handler::MakeHandler};
 
-/// All lanes, and what waits for them.
+/// All lanes, and the events that wait for them.
 pub(super) struct Lanes {
     lanes: Vec<LaneQueue>,
     limits: BatchLimits,
@@ -83,7 +83,7 @@ impl Lanes {
         Self { lanes, limits, reports, rest, tasks, status, bytes: 0, events: 0 }
     }
 
-    /// Puts an event at the end of its lane: that of its topic and key.
+    /// Puts an event at the end of its lane. Topic and key say which lane that is.
     pub(super) fn push(&mut self, event: Event) {
         let lane = event.key() % self.lanes.len() as u64;
         self.bytes += event.bytes();
@@ -103,22 +103,22 @@ impl Lanes {
                 events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
             partitions.dedup();
             lane.running = Some(RunningBatch { leash: leash.clone(), partitions });
-            // A lane that is gone is found by `next_report`.
+            // `next_finished` notices a lane that is gone.
             let _ = lane.work.try_send(Work { events, leash });
         }
     }
 
-    /// Lets the handlers rest, once the calls that run have ended.
+    /// Lets the handlers rest as soon as the running calls have ended.
     pub(super) fn rest(&self) {
         self.rest.send_replace(());
     }
 
-    /// Waits until a lane has something to tell; gives the events that are done. What a lane gives
-    /// back goes to the front of its queue, if `is_ours` says that it still concerns us.
+    /// Waits for the next report of a lane, and gives the events that are done. Events that the
+    /// lane gives back go to the front of its queue, if `is_ours` says that they are still ours.
     ///
     /// # Errors
     ///
-    /// When a lane's task ended: whatever it worked on is not done. Cancel-safe.
+    /// When the task of a lane ended: the events of that lane are not done. Cancel-safe.
     pub(super) async fn next_finished(
         &mut self,
         is_ours: impl Fn(&Event) -> bool,
@@ -153,7 +153,7 @@ impl Lanes {
         }
     }
 
-    /// Drops what waits and no longer concerns us.
+    /// Drops waiting events that are no longer ours.
     pub(super) fn retain(&mut self, is_ours: impl Fn(&Partition, u64) -> bool) {
         for lane in &mut self.lanes {
             lane.queue.retain(|event| {
@@ -166,7 +166,7 @@ impl Lanes {
         self.show_idle();
     }
 
-    /// A lane that has nothing any more does not fail either: what failed there has gone.
+    /// A lane without events does not fail any more: its failed events are gone.
     fn show_idle(&self) {
         let is_idle = |lane: &LaneQueue| lane.running.is_none() && lane.queue.is_empty();
         let numbered = self.lanes.iter().enumerate();
@@ -198,8 +198,8 @@ impl Lanes {
     }
 }
 
-/// Takes what fits into one call: at least one event, and never the first half of a changed key
-/// without the second when that one is next.
+/// Takes the events of one call: as many as fit, and at least one. Never takes the first half of a
+/// changed key without the second, when the second is next.
 fn take_batch(queue: &mut VecDeque<Event>, limits: BatchLimits) -> Vec<Event> {
     let mut bytes = 0;
     let fitting = queue.iter().take(limits.events).take_while(|event| {

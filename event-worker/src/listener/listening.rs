@@ -19,7 +19,7 @@ use super::{
     status::{ListenerState, Status, now_ms},
 };
 
-/// How often it is looked whether it still stands there.
+/// How often we look whether the entry is still there.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 pub(super) struct Teller {
@@ -41,8 +41,8 @@ impl Teller {
         }
     }
 
-    /// Says it at each assignment, beside the listener: a bus that does not take it, since it is
-    /// away or full, holds no change up.
+    /// Tells it after each assignment, next to the listener: a bus that is away or full delays no
+    /// change.
     pub(super) async fn run(self) -> Infallible {
         tokio::select! {
             () = self.status.assigned() => {}
@@ -56,14 +56,14 @@ impl Teller {
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
-            // Who stands by has nothing to say.
+            // A member on standby has nothing to tell.
             while timeout(SAY_AGAIN, self.status.assigned()).await.is_err()
                 && self.status.report().state == ListenerState::Standby
             {}
         }
     }
 
-    /// Returns if there is no topic that it could get.
+    /// Returns when there is no topic for the listener yet; otherwise never.
     async fn no_topic(&self) {
         let Subscription { group, topics, .. } = &self.subscription;
         let mut backoff = Backoff::new(BUS_RETRY);
@@ -91,8 +91,8 @@ impl Teller {
     }
 }
 
-/// What a listener gets that subscribes to these globs over schema and table, none for all tables;
-/// and since when, after what it was said to get.
+/// What a listener gets that subscribes to these patterns of schema and table (none: all tables),
+/// and since when. `before` says what it got earlier.
 fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -> Listening {
     let before = before.map_or(&[][..], |before| &before.tables);
     let all = [("*".to_owned(), "*".to_owned())];
@@ -107,7 +107,7 @@ fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -
         since_ms: since(glob),
     };
     let mut tables: Vec<Heard> = globs.iter().map(heard).collect();
-    // One table that was got before, and is among more now, is got since then.
+    // A table that the listener got before, and gets now through a wider pattern, keeps its time.
     let is_kept = |old: &&Heard| {
         let name = (old.schema.clone(), old.table.clone());
         is_name(&name) && !globs.contains(&name) && tables.iter().any(|heard| holds(heard, &name))
@@ -117,7 +117,8 @@ fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -
     Listening { tables }
 }
 
-/// Whether all that a glob fits was got: of the same glob, or all tables, or as one of several.
+/// Whether the listener got all tables of a pattern before: by the same pattern, by all tables, or,
+/// for the name of one table, by a pattern that matches the name.
 fn holds(heard: &Heard, glob: &(String, String)) -> bool {
     let Heard { schema, table, .. } = heard;
     let is_same = (schema, table) == (&glob.0, &glob.1);
@@ -126,7 +127,7 @@ fn holds(heard: &Heard, glob: &(String, String)) -> bool {
     is_same || (schema == "*" && table == "*") || is_one_of_them()
 }
 
-/// Whether a glob is the name of one table.
+/// Whether a pattern is the name of one table.
 fn is_name((schema, table): &(String, String)) -> bool {
     !schema.contains(['*', '?']) && !table.contains(['*', '?'])
 }

@@ -12,10 +12,10 @@ use super::{
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A member may wait for so long until its group gives it something.
+/// A new member may wait so long for its first partitions.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The bus is asked at least so often, until it names somebody.
+/// We ask the bus at least so often, until it names another member.
 const MAX_WAIT: Duration = Duration::from_mins(5);
 
 pub(super) struct StandbyWatch {
@@ -33,7 +33,7 @@ impl StandbyWatch {
         }
     }
 
-    /// Says it once each time that it stands by for a while.
+    /// Logs it once, each time that the listener stands by for a while.
     pub(super) async fn run(self) -> Infallible {
         loop {
             self.until(true).await;
@@ -54,14 +54,14 @@ impl StandbyWatch {
         }
     }
 
-    /// Waits until it stands by, or does not any more.
+    /// Waits until the listener stands by, or until it does not any more.
     async fn until(&self, stands_by: bool) {
         while (self.status.report().state == ListenerState::Standby) != stands_by {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Whether there was somebody to tell of.
+    /// Logs the other members; `false` when there are none.
     async fn tell(&self) -> bool {
         let Subscription { group, client, instance, .. } = &self.subscription;
         let Ok(groups) = self.bus.groups().await else { return false };
@@ -75,8 +75,8 @@ impl StandbyWatch {
             return false;
         }
         let members = others.join("; ");
-        // A supervisor's listener is meant to have others beside it; who starts one by hand is not
-        // told otherwise.
+        // For a listener of a supervisor other members are normal. Somebody who starts one by hand
+        // may not know of them.
         if instance.is_some() {
             info!(members, "other members have all partitions: this one stands by");
         } else {

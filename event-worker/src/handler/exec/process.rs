@@ -34,20 +34,20 @@ use crate::handler::{
     program,
 };
 
-/// How long a killed process is waited for. One that hangs in the kernel may take longer.
+/// How long we wait for a killed process. A process that hangs in the kernel may take longer.
 const DEATH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a process that has closed its standard output may take to end by itself.
 const END_DEADLINE: Duration = Duration::from_millis(200);
 const END_LOOK: Duration = Duration::from_millis(2);
 
-/// A batch's first byte.
+/// The first byte of every batch.
 const FIRST_BYTE: &[u8] = b"[";
 
 /// A process may answer before it has read the line break at the end of its batch.
 const LINE_BREAK_BYTES: u64 = 1;
 
-/// How often it is looked at once whether a process reads on, before there are pauses between.
+/// How often we look without a pause whether a process reads. After that there are pauses.
 const QUICK_LOOKS: u32 = 50;
 
 /// The longest pause.
@@ -59,7 +59,7 @@ pub(super) struct Process {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     stderr: Stderr,
-    /// It was given the first byte of the next batch.
+    /// It has got the first byte of the next batch.
     has_first_byte: bool,
 }
 
@@ -68,13 +68,13 @@ pub(super) struct Process {
 pub(super) enum Then {
     /// It waits for the next batch.
     ReadsOn,
-    /// It has ended, as one does that has done its work.
+    /// It has ended with success.
     Ended,
 }
 
 /// What a process does when the first byte of a batch is in its pipe.
 enum NextMove {
-    /// It has read it: it waits for the rest.
+    /// The process has read the byte: it waits for the rest.
     Reads,
     Writes(Vec<u8>),
     Ends(CallError),
@@ -161,8 +161,8 @@ impl Process {
         Ok(Self { child, stdin, stdout, stderr, has_first_byte: false })
     }
 
-    /// Sends a batch, which is a line, and waits for a line. Both at once: a process that writes
-    /// before it reads must not lock us up.
+    /// Sends a batch, which is one line, and waits for one line. Does both at the same time:
+    /// otherwise a process that writes before it reads would block us for ever.
     pub(super) async fn exchange(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
         self.stderr.begin_call();
         let rest = if self.has_first_byte { &batch[FIRST_BYTE.len()..] } else { batch };
@@ -178,7 +178,7 @@ impl Process {
         }
     }
 
-    /// The line that it writes, and whether that came before all was sent.
+    /// The line that the process writes, and whether the line came before all was sent.
     async fn send_and_read(&mut self, bytes: &[u8]) -> std::io::Result<(Line, bool)> {
         let write = async {
             self.stdin.write_all(bytes).await?;
@@ -208,7 +208,7 @@ impl Process {
         }
     }
 
-    /// Waits until it reads on after an answer, or ends.
+    /// Waits until the process reads again after an answer, or ends.
     pub(super) async fn reads_on(&mut self) -> Result<Then, CallError> {
         match self.next_move().await? {
             NextMove::Reads => Ok(Then::ReadsOn),
@@ -219,12 +219,12 @@ impl Process {
         }
     }
 
-    /// Whether it is new: nothing of a batch was given to it.
+    /// Whether the process is new: it has got no byte of a batch.
     pub(super) fn is_new(&self) -> bool {
         !self.has_first_byte
     }
 
-    /// Gives it the first byte of a batch, and waits for what it does.
+    /// Sends the first byte of a batch, and waits for what the process does.
     async fn next_move(&mut self) -> std::io::Result<NextMove> {
         match self.stdin.write_all(FIRST_BYTE).await {
             Ok(()) => self.has_first_byte = true,
@@ -245,11 +245,11 @@ impl Process {
                 }
                 () = pause(looks) => {}
             }
-            // What it has started may hold its standard output open.
+            // A process that it started may hold its standard output open.
             if looks > QUICK_LOOKS && self.has_ended() {
                 return Ok(NextMove::Ends(self.why_ended().await));
             }
-            // Whatever it wrote before it read is in the pipe by now.
+            // What it wrote before it read is in the pipe by now.
             if unread(&self.stdin)? == 0 && unread(self.stdout.get_ref())? == 0 {
                 break;
             }
@@ -257,7 +257,8 @@ impl Process {
         Ok(NextMove::Reads)
     }
 
-    /// Whether it has ended, or has written something that nobody asked for.
+    /// Why it cannot take the next batch, if so: it has ended, or has written a line without a
+    /// batch.
     pub(super) async fn spoke_unasked(&mut self) -> Option<&'static str> {
         tokio::select! {
             biased;
@@ -269,12 +270,12 @@ impl Process {
         }
     }
 
-    /// What it said on its standard error during a call that failed.
+    /// What the process wrote to its standard error during a failed call.
     pub(super) async fn last_words(&self) -> Option<String> {
         self.stderr.call_failed().await
     }
 
-    /// A process that is ending keeps its own status when it is killed.
+    /// A process that is just ending keeps its own exit status when it is killed.
     async fn why_ended(&mut self) -> CallError {
         use std::os::unix::process::ExitStatusExt;
         let give_up = Instant::now() + END_DEADLINE;
@@ -289,7 +290,8 @@ impl Process {
         }
     }
 
-    /// Kills it and all that it started, and waits until it is dead. Gives what it said last.
+    /// Kills the process and all that it started, and waits until it is dead. Gives the last lines
+    /// of its standard error.
     pub(super) async fn end(mut self) -> Option<String> {
         self.kill_group();
         if timeout(DEATH_DEADLINE, self.child.wait()).await.is_err() {
@@ -298,7 +300,7 @@ impl Process {
         self.stderr.last_words().await
     }
 
-    /// Whether it has ended. It is not reaped by that.
+    /// Whether the process has ended. This does not reap the process.
     fn has_ended(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         self.pid().is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), look), Ok(None)))
@@ -308,8 +310,8 @@ impl Process {
         Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
     }
 
-    /// Kills it and all that it started. Only while it is not reaped, for then no other group can
-    /// have its number.
+    /// Kills the process and all that it started. Only before the process is reaped: until then no
+    /// other group can have its number.
     fn kill_group(&self) {
         if let Some(group) = self.pid() {
             let _ = kill_process_group(group, Signal::KILL);
@@ -323,19 +325,19 @@ impl Drop for Process {
     }
 }
 
-/// Lets a pipe hold more than its 64 KiB, so that a large batch takes fewer changes of processes.
+/// Makes a pipe larger than its 64 KiB, so that a large batch needs fewer context switches.
 #[cfg(target_os = "linux")]
 fn widen(pipe: &ChildStdin) {
     const PIPE_BYTES: usize = 256 << 10;
-    // A user with very many pipes is refused more (pipe(7)): then this one stays as it is.
+    // The kernel refuses this to a user with very many pipes (pipe(7)). Then the size stays.
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
 }
 
-/// Only Linux lets us choose.
+/// Only Linux can change the size.
 #[cfg(not(target_os = "linux"))]
 fn widen(_: &ChildStdin) {}
 
-/// How many bytes of a pipe nobody has read.
+/// How many bytes of a pipe are unread.
 fn unread(pipe: impl AsFd) -> std::io::Result<u64> {
     Ok(ioctl_fionread(pipe)?)
 }
@@ -343,7 +345,7 @@ fn unread(pipe: impl AsFd) -> std::io::Result<u64> {
 /// The time between two looks.
 async fn pause(looks: u32) {
     if looks < QUICK_LOOKS {
-        // The process may wait for this very core.
+        // The process may wait for the core that we run on.
         std::thread::yield_now();
         return tokio::task::yield_now().await;
     }

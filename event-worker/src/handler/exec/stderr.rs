@@ -23,24 +23,24 @@ use super::line::{Line, read_line};
 /// A longer line is logged in pieces.
 const MAX_LINE_BYTES: usize = 8 << 10;
 
-/// After so long without another line those that wait are logged, whatever becomes of the call.
+/// After so long without another line the waiting lines are logged, before the call has ended.
 const HOLD: Duration = Duration::from_millis(500);
 
-/// No more lines wait.
+/// At most so many lines wait.
 const MAX_HELD_LINES: usize = 100;
 
-/// So many lines, and bytes of them, are the reason of a failure.
+/// At most so many lines and bytes are shown as the reason of a failure.
 const MAX_SAID_LINES: usize = 20;
 const MAX_SAID_BYTES: usize = 2 << 10;
 
-/// How long the standard error of a process that was killed is still read: a descendant that
-/// escaped may keep it open.
+/// How long we still read the standard error of a killed process: a descendant that escaped may
+/// keep the pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What a process that goes on wrote before its answer has come after so long.
+/// After so long we have all that a running process wrote before its answer.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
-/// The standard error of a process. Dropped, the process counts as killed.
+/// The standard error of a process. When this is dropped, the process counts as killed.
 pub(super) struct Stderr {
     lines: SharedLines,
     /// All was read.
@@ -54,7 +54,7 @@ struct StderrLines {
     lane: usize,
     /// Not logged yet.
     held: VecDeque<String>,
-    /// The last of this call, logged or not.
+    /// The last lines of this call, logged or not.
     last: VecDeque<String>,
     has_failed: bool,
 }
@@ -68,14 +68,14 @@ impl Stderr {
         Self { lines, over, _alive: ended.drop_guard() }
     }
 
-    /// A call begins: what was said before belongs to others.
+    /// A call begins: earlier lines belong to earlier calls.
     pub(super) fn begin_call(&self) {
         let mut lines = lock(&self.lines);
         lines.log();
         lines.last.clear();
     }
 
-    /// A call failed, and the process goes on; gives what it said last.
+    /// A call failed, and the process goes on. Gives the last lines.
     pub(super) async fn call_failed(&self) -> Option<String> {
         tokio::time::sleep(ON_ITS_WAY).await;
         let mut lines = lock(&self.lines);
@@ -85,7 +85,7 @@ impl Stderr {
         lines.said()
     }
 
-    /// The process is dead after a call that failed; gives what it said last.
+    /// The process is dead after a failed call. Gives the last lines.
     pub(super) async fn last_words(&self) -> Option<String> {
         lock(&self.lines).has_failed = true;
         // A descendant that escaped may keep it open.
@@ -142,8 +142,8 @@ fn lock(lines: &SharedLines) -> MutexGuard<'_, StderrLines> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads to the end of the pipe, or until a moment after the process was killed. What nobody asks
-/// for then is logged a little later.
+/// Reads to the end of the pipe, or until a moment after the process was killed. Lines that no call
+/// asks for are logged a little later.
 async fn read_until_ended(
     pipe: ChildStderr,
     lines: SharedLines,
@@ -172,7 +172,7 @@ async fn read_lines(mut pipe: impl AsyncBufRead + Unpin, lines: &SharedLines) {
     }
 }
 
-/// The next line. When it does not come soon, those before it are logged.
+/// The next line. When it does not come soon, the lines before it are logged.
 async fn line_or_quiet(
     pipe: &mut (impl AsyncBufRead + Unpin),
     lines: &SharedLines,

@@ -9,14 +9,14 @@ use tracing::{info, warn};
 use super::Journey;
 use crate::{error::Error, event::Event};
 
-/// How long calls may run on when their partitions go to another member.
+/// How long running calls may take when their partitions go to another member.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long calls that are dropped may take to end.
+/// How long dropped calls may take to end.
 const ABORT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Partitions that the next poll gives away. Until then they are ours: their calls may end, what is
-/// done is committed, and all other lanes go on.
+/// Partitions that the next poll gives away. Until then they are ours: their running calls may end,
+/// what is done is committed, and all other lanes go on.
 pub(super) struct Leaving {
     partitions: Vec<Partition>,
     abort_at: Instant,
@@ -28,14 +28,14 @@ impl Leaving {
         self.partitions.contains(partition)
     }
 
-    /// When the calls that still run have to be dropped, if they are not yet.
+    /// When the running calls must be dropped; `None` when that is done.
     pub(super) fn abort_at(&self) -> Option<Instant> {
         (!self.is_aborted).then_some(self.abort_at)
     }
 }
 
 impl Journey {
-    /// Partitions go to another member: their calls may end, but no new ones begin.
+    /// Partitions go to another member: their running calls may end, but no new calls begin.
     pub(super) fn give_up(&mut self, partitions: Vec<Partition>) {
         info!(count = partitions.len(), "partitions go to another member of the group");
         let held = |partition: &Partition, _| partitions.contains(partition);
@@ -47,7 +47,7 @@ impl Journey {
         self.leaving = Some(Leaving { partitions, abort_at, is_aborted: false });
     }
 
-    /// The calls for partitions that go have had their time.
+    /// The calls for these partitions did not end in time.
     pub(super) fn abort_leaving(&mut self) {
         let Some(leaving) = &mut self.leaving else { return };
         leaving.is_aborted = true;
@@ -58,8 +58,9 @@ impl Journey {
         leashes.iter().for_each(|leash| leash.abort.cancel());
     }
 
-    /// Once nothing runs any more for the partitions that go: saves what is done, and lets go. A
-    /// bus that is away is asked again for as long as the calls might have taken.
+    /// When no call runs any more for these partitions: commits what is done, and lets the
+    /// partitions go. When the bus is away, the commit is tried again until the deadline of the
+    /// calls.
     pub(super) async fn hand_over(&mut self) -> Result<(), Error> {
         let Some(leaving) = &self.leaving else { return Ok(()) };
         if !self.lanes.leashes(|partition, _| leaving.holds(partition)).is_empty() {
@@ -78,7 +79,7 @@ impl Journey {
         committed
     }
 
-    /// Partitions are gone: whatever their calls bring does not count any more.
+    /// Partitions are gone: results of their calls do not count any more.
     pub(super) fn lost(&mut self, partitions: &[Partition]) {
         warn!(count = partitions.len(), "partitions were lost; their events are delivered again");
         for partition in partitions {
@@ -93,7 +94,7 @@ impl Journey {
         self.lanes.retain(|partition, generation| !is_lost(partition, generation));
     }
 
-    /// Another process goes on in our place: nothing here may run beside it.
+    /// Another process works in our place: no call may run next to it.
     pub(super) fn fenced(&mut self) {
         let all: Vec<Partition> = self.tracker.partitions().cloned().collect();
         if !all.is_empty() {
@@ -101,8 +102,8 @@ impl Journey {
         }
     }
 
-    /// Lets all calls end, and aborts them at the deadline. One that does not end even then is
-    /// left.
+    /// Lets all calls end, and drops them at the deadline. A call that does not end after that is
+    /// not waited for.
     pub(super) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
         let abort_at = tokio::time::sleep(deadline);
         let leave_at = tokio::time::sleep(deadline + ABORT_DEADLINE);
@@ -120,7 +121,7 @@ impl Journey {
             tokio::select! {
                 finished = self.lanes.next_finished(is_ours) => match finished {
                     Ok(finished) => self.finished(&finished),
-                    // The other lanes end as they should.
+                    // The other lanes end in the normal way.
                     Err(broken) => settled = Err(broken.into()),
                 },
                 () = &mut abort_at, if !abort_at.is_elapsed() => {

@@ -12,21 +12,21 @@ use crate::error::Error;
 /// What is done is committed at least so often.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
-/// While rows of a full sync are done, it is committed so often: the next ones wait for that. A
-/// log saves places no more often, and lets those wait that do.
+/// While rows of a full sync are done, they are committed so often, because the next rows wait for
+/// the commit. An event log does not save offsets more often: a more frequent commit would wait.
 const COMMIT_SYNCED_EVERY: Duration = Duration::from_millis(25);
 
 /// A commit that is under way.
 pub(super) struct Saving {
     offsets: Vec<(Partition, u64)>,
-    /// Assignments from this one on came after it was begun.
+    /// Assignments with this number or a higher one came after the commit began.
     next_generation: u64,
     answer: Committing,
-    /// When to tell that it takes long.
+    /// When to log that the commit takes long.
     warn_at: Option<Instant>,
 }
 
-/// Whether what it left uncommitted can be committed at once.
+/// Whether the rest can be committed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextCommit {
     AtOnce,
@@ -34,8 +34,8 @@ pub(super) enum NextCommit {
 }
 
 impl Saving {
-    /// Waits for its end, however long that takes: it may yet be carried out, and must not come
-    /// behind a later one. Cancel-safe.
+    /// Waits for the end of the commit, however long that takes: the bus may still carry it out,
+    /// and a later commit must come after it. Cancel-safe.
     pub(super) async fn end(&mut self) -> event_bus::Result<()> {
         if let Some(warn_at) = self.warn_at {
             if let Ok(answer) = timeout_at(warn_at, &mut self.answer).await {
@@ -81,8 +81,8 @@ impl Journey {
             }
             Err(event_bus::Error::PartitionLost(partition)) => {
                 debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
-                // A poll says so too, and only it knows: the partition may be ours again by then,
-                // or still. But nothing is polled while partitions go away, and at the end.
+                // A poll says this too, and is the better source: the partition may still be ours,
+                // or ours again. But nothing polls while partitions go away, and at the end.
                 let is_of = |generation| generation < saving.next_generation;
                 let is_polled = self.leaving.is_none() && !self.flow.is_stopping;
                 if !is_polled && self.tracker.generation(&partition).is_some_and(is_of) {

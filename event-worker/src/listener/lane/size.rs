@@ -4,18 +4,18 @@
 
 use crate::event::Event;
 
-/// After so many calls at most a larger one is tried again.
+/// After at most so many successful calls the size grows again.
 const MAX_PATIENCE: u32 = 1024;
 
 #[derive(Debug)]
 pub(super) struct CallSize {
     max: usize,
     events: usize,
-    /// Calls of this size that succeeded.
+    /// Successful calls of this size.
     successes: u32,
-    /// After so many of them it grows. It waits twice as long each time that a larger call failed.
+    /// After so many of them the size grows. Doubles each time that a larger call fails.
     patience: u32,
-    /// It has grown, and no call of the new size has succeeded yet.
+    /// The size has grown, and no call of the new size has succeeded yet.
     has_grown: bool,
 }
 
@@ -24,7 +24,7 @@ impl CallSize {
         Self { max, events: max, successes: 0, patience: 1, has_grown: false }
     }
 
-    /// How many of these go into the next call.
+    /// How many of these events go into the next call.
     pub(super) fn of(&self, events: &[Event]) -> usize {
         let fits = if self.events < self.max { self.events } else { events.len() };
         uncut(fits.min(events.len()), |at| match (events.get(at.wrapping_sub(1)), events.get(at)) {
@@ -33,7 +33,7 @@ impl CallSize {
         })
     }
 
-    /// A call with so many succeeded.
+    /// A call with so many events succeeded.
     pub(super) fn succeeded(&mut self, count: usize) {
         if count < self.events || self.events == self.max {
             return;
@@ -50,7 +50,7 @@ impl CallSize {
         }
     }
 
-    /// A call with so many failed, and nobody knows because of which.
+    /// A call with so many events failed, and it is not known because of which.
     pub(super) fn failed(&mut self, count: usize) {
         if self.has_grown {
             self.patience = (2 * self.patience).min(MAX_PATIENCE);
@@ -61,8 +61,8 @@ impl CallSize {
     }
 }
 
-/// The number of events, or one that does not cut the first half of a changed key from the second:
-/// `is_cut` says whether a cut at a place does.
+/// The number of events, or a number close to it that does not separate the two halves of a changed
+/// key. `is_cut` says whether a cut at a place does so.
 pub(in crate::listener) fn uncut(count: usize, is_cut: impl Fn(usize) -> bool) -> usize {
     match (is_cut(count), count) {
         (false, _) => count,
