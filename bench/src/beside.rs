@@ -28,11 +28,11 @@ pub(crate) async fn measure(server: &Loaded, seconds: u64) -> Result<Vec<Latency
     let listeners = counting::listener(LISTENER, &site.path("counted"))? + &other;
     let (dts, worker) = start(&site, &server.mysql, &listeners).await?;
     let (mysql, first) = (&server.mysql, server.load.rows());
-    let (written, synced) = tokio::join!(
+    let (written, full_sync) = tokio::join!(
         write_steadily(mysql, (first, WARM_UP + Duration::from_secs(2 * seconds))),
-        sync_after(&site, WARM_UP + Duration::from_secs(seconds)),
+        full_sync_after(&site, WARM_UP + Duration::from_secs(seconds)),
     );
-    let (transactions, (asked, done)) = (written?, synced?);
+    let (transactions, (asked, done)) = (written?, full_sync?);
     let mut recording = Recording { calls: vec![], torn: 0 };
     wait_until("all is handled", PATIENCE, async || {
         recording = Recording::read(&recorded).unwrap_or(Recording { calls: vec![], torn: 0 });
@@ -56,7 +56,7 @@ pub(crate) async fn measure(server: &Loaded, seconds: u64) -> Result<Vec<Latency
 
 /// Sends the table after a while. Gives when it was asked for and when it was done, in milliseconds
 /// since 1970.
-async fn sync_after(site: &Site, wait: Duration) -> Result<(u64, u64)> {
+async fn full_sync_after(site: &Site, wait: Duration) -> Result<(u64, u64)> {
     tokio::time::sleep(wait).await;
     let asked = now_ms()?;
     let task = ask(site, &format!("/?table=t&listenerid={LISTENER}")).await?;

@@ -25,7 +25,7 @@ pub struct Event {
     seq: Option<u64>,
     committed_ms: u64,
     /// Whether a full sync sent it.
-    is_synced: bool,
+    is_of_full_sync: bool,
     /// A hash of its topic and key. All keys that may mean the same row have the same hash. When
     /// other keys share the hash, one event waits for the other.
     key: u64,
@@ -45,7 +45,7 @@ impl Event {
     ) -> Self {
         Self {
             json: add_bus(delivery, text),
-            is_synced: change.origin == Origin::FullSync,
+            is_of_full_sync: change.origin == Origin::FullSync,
             ev_id: change.id.into_owned(),
             partition: delivery.partition.clone(),
             offset: delivery.offset,
@@ -90,8 +90,8 @@ impl Event {
     }
 
     /// Whether a full sync sent it, and not a change.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.is_synced
+    pub(crate) fn is_of_full_sync(&self) -> bool {
+        self.is_of_full_sync
     }
 
     /// The same for all events of its topic and key.

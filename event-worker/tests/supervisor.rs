@@ -59,8 +59,8 @@ fn in_order_per_key(handled: &[u64], key_of: impl Fn(u64) -> u64) {
 async fn a_listener_that_always_fails_says_why_hurts_no_other_and_goes_on_where_it_was() {
     let mut site = Site::new().await;
     let good = site.recorder("good", "echo true");
-    let bad = site.recorder("bad", "if [ -e mended ]; then echo true; else echo false; fi");
-    let bad = bad.replace("mended", &site.path("mended").display().to_string());
+    let bad = site.recorder("bad", "if [ -e fixed ]; then echo true; else echo false; fi");
+    let bad = bad.replace("fixed", &site.path("fixed").display().to_string());
     site.configure(&(listener("good", &good) + &listener("bad", &bad)));
     let program = site.run();
     for _ in 0..20 {
@@ -75,7 +75,7 @@ async fn a_listener_that_always_fails_says_why_hurts_no_other_and_goes_on_where_
     assert_eq!(program.call("GET /readyz").await.0, 200);
     let (status, answer) = program.call("GET /api/v1/listeners/bad/ready").await;
     assert_eq!((status, &answer["error"]["code"]), (503, &"service_unavailable".into()));
-    std::fs::write(site.path("mended"), "").unwrap();
+    std::fs::write(site.path("fixed"), "").unwrap();
     site.wait_until_committed("bad").await;
     program.wait_for("bad", |view| view["state"] == "running").await;
     assert_eq!(all_of(&site.handled("bad")), (0..60).collect());

@@ -58,7 +58,8 @@ impl HttpHandler {
         let body = json_array(batch.events);
         let mut request =
             self.client.post(self.url.clone()).header("dbevent-attempt", batch.attempt);
-        let rows_of_full_syncs = batch.events.iter().filter(|event| event.is_synced()).count();
+        let rows_of_full_syncs =
+            batch.events.iter().filter(|event| event.is_of_full_sync()).count();
         request = request.header("dbevent-full-sync-rows", rows_of_full_syncs);
         if let Some(key) = &self.signing_key {
             let second = now_ms() / 1000;

@@ -297,7 +297,7 @@ impl Journey {
         for event in events {
             self.tracker.finish(event);
         }
-        if events.iter().any(Event::is_synced) {
+        if events.iter().any(Event::is_of_full_sync) {
             self.hurry();
         }
     }

@@ -228,7 +228,7 @@ impl Failures {
         if self.backoff.failures() > 0 {
             let attempts = self.backoff.failures() + 1;
             self.backoff.reset();
-            if status.lane_mended(self.lane) {
+            if status.lane_recovered(self.lane) {
                 info!(lane = self.lane, attempts, "the handler works again");
             }
         }

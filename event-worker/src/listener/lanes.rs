@@ -171,7 +171,7 @@ impl Lanes {
         let is_idle = |lane: &LaneQueue| lane.running.is_none() && lane.queue.is_empty();
         let numbered = self.lanes.iter().enumerate();
         numbered.filter(|(_, lane)| is_idle(lane)).for_each(|(lane, _)| {
-            self.status.lane_mended(lane);
+            self.status.lane_recovered(lane);
         });
     }
 

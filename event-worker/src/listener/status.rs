@@ -262,7 +262,7 @@ impl Status {
     }
 
     /// A lane does not fail any more. Gives whether the log shall say that the handler works again.
-    pub(super) fn lane_mended(&self, lane: usize) -> bool {
+    pub(super) fn lane_recovered(&self, lane: usize) -> bool {
         let mut report = self.lock();
         report.failing.remove(&lane);
         let is_well = report.failing.is_empty();

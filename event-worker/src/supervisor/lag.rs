@@ -27,7 +27,7 @@ pub(crate) struct Lag {
 }
 
 impl Lag {
-    /// Where it is behind and stands still, and why, in words, if it does.
+    /// Which partition is behind and does not move, and why, in words, if one is stuck.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.stands.stuck(Instant::now())
     }

@@ -14,7 +14,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// While rows of a full sync are done, they are committed so often, because the next rows wait for
 /// the commit. An event log does not save offsets more often: a more frequent commit would wait.
-const COMMIT_SYNCED_EVERY: Duration = Duration::from_millis(25);
+const COMMIT_FULL_SYNC_EVERY: Duration = Duration::from_millis(25);
 
 /// A commit that is under way.
 pub(super) struct Saving {
@@ -51,7 +51,7 @@ impl Saving {
 impl Journey {
     /// Rows of a full sync are done.
     pub(super) fn hurry(&mut self) {
-        self.commit_at = self.commit_at.min(self.began_commit_at + COMMIT_SYNCED_EVERY);
+        self.commit_at = self.commit_at.min(self.began_commit_at + COMMIT_FULL_SYNC_EVERY);
     }
 
     /// Begins to commit what is done, unless a commit is under way.
