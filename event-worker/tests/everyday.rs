@@ -80,7 +80,7 @@ async fn at_resume_and_at_restart_handlers_are_started_anew() {
     std::fs::write(&word, "three").unwrap();
     let first = program.pid_of("a").await;
     let (code, text) = call(&site, &["listener", "restart", "-t", "a"]).await;
-    assert!(code == Some(0) && text.contains("started anew"), "{code:?} {text}");
+    assert!(code == Some(0) && text.contains("restarts as soon as"), "{code:?} {text}");
     program.wait_for("a", |view| view["state"] == "running" && view["pid"] != first).await;
     site.append(&["x"]).await;
     site.wait_until_committed("a").await;

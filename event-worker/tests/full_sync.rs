@@ -273,7 +273,7 @@ async fn what_is_asked_wrongly_is_told_at_once_and_never_reaches_dts() {
         ("GET /", 400, &["nothing here without parameters"][..]),
         ("GET /?table=orders", 400, &["listenerid is missing"]),
         ("GET /?table=&listenerid=", 400, &["table is blank", "listenerid is blank"]),
-        ("GET /?table=orders&listenerid=a&listenerid=a", 400, &["listenerid is there more than"]),
+        ("GET /?table=orders&listenerid=a&listenerid=a", 400, &["listenerid is given more than"]),
         ("GET /?tabel=orders&listenerID=a", 400, &["\"tabel\" is not", "\"listenerID\" is not"]),
         ("GET /?listenerid=a&offset=1", 400, &["offset and maxOffset are about one table"]),
         ("POST /?table=order*&listenerid=a&pk=id", 400, &["are about one table"]),

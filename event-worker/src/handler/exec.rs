@@ -51,7 +51,7 @@ impl ExecHandler {
                 (Some(what), _) => warn!(lane = self.lane, "{what}: it is killed and restarted"),
                 (None, Some(file)) => {
                     let file = file.display();
-                    info!(lane = self.lane, %file, "the handler's code changed: it is restarted");
+                    info!(lane = self.lane, %file, "the handler's code has changed: it is restarted");
                     process.end().await;
                 }
             }

@@ -119,7 +119,7 @@ impl Keeper {
         let why = tokio::select! {
             ended = child.wait() => return ended,
             () = self.ending.kill.cancelled() => "did not end in time",
-            () = self.unit.hangs() => "hung, without a report for seconds,",
+            () = self.unit.hangs() => "hung: it sent no report for seconds,",
         };
         let view = self.unit.view();
         warn!(
