@@ -1,8 +1,11 @@
 //! The rules of how this code looks that rustfmt and clippy do not know.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use e2e::servers::repository;
+use e2e::{imports::Crate, servers::repository};
 
 const MAX_LINES: usize = 500;
 const MAX_COLUMNS: usize = 100;
@@ -132,16 +135,41 @@ fn a_wrong_answer_of_the_map_is_found() {
     }
 }
 
+#[test]
+fn no_two_files_import_each_other() {
+    let mut crates: BTreeMap<PathBuf, BTreeMap<String, String>> = BTreeMap::new();
+    let root = repository();
+    for file in rust_files() {
+        let path = file.strip_prefix(&root).expect("a file of the repository");
+        let Some(src) = path.ancestors().find(|folder| folder.ends_with("src")) else { continue };
+        let name = path.strip_prefix(src).expect("an ancestor").display().to_string();
+        crates.entry(src.to_owned()).or_default().insert(name, read(&file));
+    }
+    assert!(crates.len() > 5, "the repository has more crates than these: {:?}", crates.keys());
+    let circles = crates.iter().flat_map(|(src, texts)| {
+        let circles = Crate::new(texts).circles().into_iter();
+        circles.map(|circle| format!("in {}: {circle}", src.display()))
+    });
+    let circles: Vec<String> = circles.collect();
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
 /// Fails with everything that `rule` finds wrong in the Rust files of the repository.
 fn complain_about(rule: impl Fn(&Path, &str) -> Option<String>) {
-    let (mut files, mut complaints) = (Vec::new(), Vec::new());
+    let complaints = rust_files().into_iter().filter_map(|path| {
+        let wrong = rule(&path, &read(&path))?;
+        Some(format!("{} {wrong}", path.display()))
+    });
+    let complaints: Vec<String> = complaints.collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// The Rust files of the repository.
+fn rust_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
     collect(&repository(), &mut files).expect("the repository can be read");
     assert!(files.len() > 20, "the repository has more files than these: {files:?}");
-    for path in files {
-        complaints
-            .extend(rule(&path, &read(&path)).map(|wrong| format!("{} {wrong}", path.display())));
-    }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    files
 }
 
 fn read(path: &Path) -> String {
