@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::Mutex;
 
-use crate::process::{DEADLINE, Sender, Server, read_all, record};
+use crate::process::{DEADLINE, Sender, ServerProcess, read_all, record};
 
 const KILLS: usize = 8;
 
@@ -26,7 +26,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged_and_repeats_nothing() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let directory = tempfile::tempdir().unwrap();
-    let server = Arc::new(Mutex::new(Server::start(directory.path())));
+    let server = Arc::new(Mutex::new(ServerProcess::start(directory.path())));
     let sender = Sender::open(&*server.lock().await).await;
     let (killed, path) = (Arc::clone(&server), directory.path().to_owned());
     let killing = tokio::spawn(async move {
@@ -37,7 +37,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged_and_repeats_nothing() {
             std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
             let mut server = killed.lock().await;
             server.kill();
-            *server = Server::start(&path);
+            *server = ServerProcess::start(&path);
         }
     });
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::process::{PROGRAM, Sender, Server, read_all, record, write_config};
+use crate::process::{PROGRAM, Sender, ServerProcess, read_all, record, write_config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_appends_keeps_the_rest_and_goes_on_when_there_is_room() {
@@ -11,7 +11,7 @@ async fn a_full_disk_refuses_appends_keeps_the_rest_and_goes_on_when_there_is_ro
     // In blocks of 512 bytes or 1 KiB, as the shell likes.
     let script =
         format!("trap '' XFSZ; ulimit -S -f 500; exec {PROGRAM} serve --config {config:?}");
-    let server = Server::start_by(Command::new("sh").args(["-c", &script]));
+    let server = ServerProcess::start_by(Command::new("sh").args(["-c", &script]));
     let sender = Sender::open(&server).await;
     let payload = |sequence: u64| format!("{sequence}{}", "x".repeat(30_000));
     let batch = |sequence| vec![record(payload(sequence).into()), record(Vec::new())];
@@ -44,6 +44,6 @@ async fn a_full_disk_refuses_appends_keeps_the_rest_and_goes_on_when_there_is_ro
     assert_eq!(all[..kept.len()], kept);
 
     drop(server);
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     assert_eq!(read_all(&server.client()).await, all);
 }

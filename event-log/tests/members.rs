@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::process::{
-    DEADLINE, PROGRAM, STREAM, Sender, Server, assigned, client, record, subscribe,
+    DEADLINE, PROGRAM, STREAM, Sender, ServerProcess, assigned, client, record, subscribe,
 };
 
 /// A line to the server that can go dead while its sockets stay open, as to a stopped process.
@@ -21,7 +21,7 @@ struct Line {
 }
 
 impl Line {
-    async fn to(server: &Server) -> Self {
+    async fn to(server: &ServerProcess) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (hang, hung) = watch::channel(());
@@ -56,7 +56,7 @@ async fn next_records(subscription: &mut event_log::RemoteSubscription) -> (usiz
 #[tokio::test(flavor = "multi_thread")]
 async fn another_member_takes_over_when_one_goes_and_begins_where_it_committed() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let sender = Sender::open(&server).await;
     sender.send(&server, 1, vec![record(b"one".to_vec())]).await.unwrap();
     let client = server.client();
@@ -86,7 +86,7 @@ async fn another_member_takes_over_when_one_goes_and_begins_where_it_committed()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_hangs_loses_its_place_within_fifteen_seconds() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let line = Line::to(&server).await;
     let mut hung =
         client(&line.address, None).subscribe(STREAM, subscribe("g", "hung")).await.unwrap();
@@ -111,14 +111,14 @@ async fn a_member_that_hangs_loses_its_place_within_fifteen_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_survive_a_kill() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start(directory.path());
+    let mut server = ServerProcess::start(directory.path());
     let sender = Sender::open(&server).await;
     sender.send(&server, 1, vec![record(b"one".to_vec()), record(b"two".to_vec())]).await.unwrap();
     let mut subscription = server.client().subscribe(STREAM, subscribe("g", "a")).await.unwrap();
     let (member, _) = assigned(&mut subscription).await.unwrap();
     server.client().commit(commit(member, 2)).await.unwrap();
     server.kill();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let mut subscription = server.client().subscribe(STREAM, subscribe("g", "b")).await.unwrap();
     assert_eq!(assigned(&mut subscription).await.unwrap().1, 2);
     let stale = server.client().commit(commit(member, 2)).await.unwrap_err();
@@ -128,7 +128,7 @@ async fn commits_survive_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_set_to_another_place_only_while_nobody_is_in_it() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let sender = Sender::open(&server).await;
     sender.send(&server, 1, vec![record(b"one".to_vec()), record(b"two".to_vec())]).await.unwrap();
     let client = server.client();
@@ -163,7 +163,7 @@ async fn a_group_is_set_to_another_place_only_while_nobody_is_in_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_shows_groups_and_forgets_those_without_members() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let client = server.client();
     let call = async |verb: &[&str]| {
         let mut command = tokio::process::Command::new(PROGRAM);

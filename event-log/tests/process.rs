@@ -26,12 +26,12 @@ pub(crate) const STREAM: &str = "s";
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_event-log");
 
 /// A server; killed when it is dropped.
-pub(crate) struct Server {
+pub(crate) struct ServerProcess {
     child: Child,
     pub(crate) address: String,
 }
 
-impl Server {
+impl ServerProcess {
     pub(crate) fn start(directory: &Path) -> Self {
         let config = write_config(directory, "", "");
         Self::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config))
@@ -75,7 +75,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -158,7 +158,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) async fn open(server: &Server) -> Self {
+    pub(crate) async fn open(server: &ServerProcess) -> Self {
         let request = OpenProducerRequest { stream: STREAM.to_owned(), producer: "p".to_owned() };
         let answer = server.raw().await.unwrap().open_producer(request).await.unwrap();
         Self { epoch: answer.into_inner().epoch }
@@ -167,7 +167,7 @@ impl Sender {
     /// Sends one batch over a call of its own.
     pub(crate) async fn send(
         &self,
-        server: &Server,
+        server: &ServerProcess,
         sequence: u64,
         records: Vec<NewRecord>,
     ) -> Result<AppendResponse, Status> {

@@ -11,7 +11,7 @@ use service::config::{
     commented::{commented_keys, plain_keys, wrong_keys},
 };
 
-use crate::process::{PROGRAM, STREAM, Sender, Server, client, record, write_config};
+use crate::process::{PROGRAM, STREAM, Sender, ServerProcess, client, record, write_config};
 
 fn serve(config: &Path) -> Output {
     Command::new(PROGRAM).arg("serve").arg("--config").arg(config).output().unwrap()
@@ -25,7 +25,8 @@ fn said(output: &Output) -> String {
 async fn a_wrong_token_is_refused_and_the_right_one_let_in() {
     let directory = tempfile::tempdir().unwrap();
     let config = write_config(directory.path(), "token = \"right\"", "");
-    let server = Server::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
+    let server =
+        ServerProcess::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
     for token in [None, Some("wrong"), Some("righ"), Some("right2"), Some("")] {
         let error = client(&server.address, token).info(STREAM).await.unwrap_err();
         assert!(matches!(error, Error::Refused(_)), "{token:?}: {error}");
@@ -36,7 +37,7 @@ async fn a_wrong_token_is_refused_and_the_right_one_let_in() {
 #[test]
 fn a_second_process_on_the_directory_is_told_which_directory() {
     let directory = tempfile::tempdir().unwrap();
-    let _server = Server::start(directory.path());
+    let _server = ServerProcess::start(directory.path());
     let output = serve(&write_config(directory.path(), "", ""));
     assert_eq!(output.status.code(), Some(69));
     let data = directory.path().join("data").display().to_string();
@@ -47,7 +48,7 @@ fn a_second_process_on_the_directory_is_told_which_directory() {
 #[test]
 fn a_taken_port_is_named() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let server = Server::start(directories[0].path());
+    let server = ServerProcess::start(directories[0].path());
     let listen = format!("address = \"{}\"", server.address);
     let output = serve(&write_config(directories[1].path(), &listen, ""));
     assert_eq!(output.status.code(), Some(69));
@@ -98,8 +99,8 @@ fn the_config_that_we_ship_serves_a_log_wherever_the_flag_stands() {
         .replace("# address = \"127.0.0.1:19288\"", "address = \"localhost:0\"");
     let config = directory.path().join("event-log.toml");
     std::fs::write(&config, text).unwrap();
-    Server::start_by(Command::new(PROGRAM).arg("-c").arg(&config).arg("serve"));
-    Server::start_by(Command::new(PROGRAM).args(["serve", "--config"]).arg(config));
+    ServerProcess::start_by(Command::new(PROGRAM).arg("-c").arg(&config).arg("serve"));
+    ServerProcess::start_by(Command::new(PROGRAM).args(["serve", "--config"]).arg(config));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_term_ends_the_server_with_exit_code_0() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_epoch_a_gap_and_a_record_of_the_logs_own_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let old = Sender::open(&server).await;
     let sender = Sender::open(&server).await;
     let batch = || vec![record(b"x".to_vec())];

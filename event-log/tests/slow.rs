@@ -2,7 +2,7 @@
 
 use event_log::Event;
 
-use crate::process::{STREAM, Sender, Server, assigned, record, subscribe};
+use crate::process::{STREAM, Sender, ServerProcess, assigned, record, subscribe};
 
 const BATCHES: u64 = 100;
 const RECORDS: usize = 1000;
@@ -10,7 +10,7 @@ const PAYLOAD_BYTES: usize = 2000;
 /// Far below the 200 MB that are appended.
 const MAX_GROWTH_KIB: u64 = 48 << 10;
 
-fn resident_kib(server: &Server) -> u64 {
+fn resident_kib(server: &ServerProcess) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -19,7 +19,7 @@ fn resident_kib(server: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_subscriber_costs_the_server_no_memory_and_gets_everything() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = ServerProcess::start(directory.path());
     let sender = Sender::open(&server).await;
     let batch = || (0..RECORDS).map(|_| record(vec![b'x'; PAYLOAD_BYTES])).collect();
     sender.send(&server, 1, batch()).await.unwrap();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use event_log::{Client, ClientConfig, Compress, Error};
 
-use crate::process::{PROGRAM, STREAM, Server, client, write_config};
+use crate::process::{PROGRAM, STREAM, ServerProcess, client, write_config};
 
 fn make_certificate(directory: &std::path::Path) {
     let arguments = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 \
@@ -23,7 +23,8 @@ async fn a_client_with_the_certificate_is_answered_and_one_without_tls_is_not() 
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| directory.path().join(name));
     let listen = format!("certFile = {cert:?}\nkeyFile = {key:?}");
     let config = write_config(directory.path(), &listen, "");
-    let server = Server::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
+    let server =
+        ServerProcess::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config));
     let with_tls = Client::new(&ClientConfig {
         address: server.address.clone(),
         token: None,

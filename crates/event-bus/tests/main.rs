@@ -35,14 +35,14 @@ async fn the_memory_bus_with_many_partitions_keeps_the_contract() {
 }
 
 /// A log on disk that is served, with one of its two doors.
-struct Log {
+struct ServedLog {
     bus: Arc<dyn Bus>,
     stream: event_log::Stream,
     _serving: AbortOnDropHandle<event_bus::Result<()>>,
     _directory: tempfile::TempDir,
 }
 
-impl Log {
+impl ServedLog {
     async fn open() -> (Self, LogConfig) {
         let directory = tempfile::tempdir().unwrap();
         let mut config = log_config(directory.path());
@@ -80,7 +80,7 @@ fn log_config(directory: &Path) -> LogConfig {
 }
 
 #[async_trait::async_trait]
-impl contract::Backend for Log {
+impl contract::Backend for ServedLog {
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::clone(&self.bus)
     }
@@ -92,12 +92,12 @@ impl contract::Backend for Log {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_log_keeps_the_contract() {
-    contract::holds(Log::embedded).await;
+    contract::holds(ServedLog::embedded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_over_the_network_keeps_the_contract() {
-    contract::holds(Log::remote).await;
+    contract::holds(ServedLog::remote).await;
 }
 
 /// Serves a directory until the token is cancelled, and then waits until it is free again.

@@ -79,14 +79,14 @@ pub(super) struct KafkaProducer {
     lead: Candidacy,
     topics: ProducerTopics,
     verified: Instant,
-    open: OpenTransaction,
+    open: Uncommitted,
     /// After an error, or a call that was dropped half-way, nothing more is written.
     failed: bool,
 }
 
 /// What was sent and is not committed.
 #[derive(Default)]
-struct OpenTransaction {
+struct Uncommitted {
     since: Option<Instant>,
     bytes: usize,
     checkpoint: Vec<CheckpointChange>,
@@ -112,7 +112,7 @@ impl KafkaProducer {
             lead,
             topics: ProducerTopics::new(cluster, &saved.own)?,
             verified: Instant::now(),
-            open: OpenTransaction::default(),
+            open: Uncommitted::default(),
             failed: false,
         };
         Ok((producer, saved.checkpoint))
@@ -145,7 +145,7 @@ impl KafkaProducer {
         if let Err(error) = block_in_place(|| self.finish()) {
             return Err(self.explain(error).await);
         }
-        self.open = OpenTransaction::default();
+        self.open = Uncommitted::default();
         self.failed = false;
         Ok(())
     }
@@ -343,7 +343,7 @@ impl KafkaProducer {
     }
 }
 
-impl OpenTransaction {
+impl Uncommitted {
     /// The last value of a key wins; what is changed last is written last.
     fn change(&mut self, changes: &[CheckpointChange]) {
         for (key, value) in changes {

@@ -33,7 +33,7 @@ pub(super) struct KafkaTail {
 }
 
 /// What happens next.
-enum Next {
+enum TailStep {
     LookDue,
     Came(std::result::Result<Polled, KafkaError>),
 }
@@ -91,7 +91,7 @@ impl KafkaTail {
         Ok(())
     }
 
-    async fn next(&self) -> Next {
+    async fn next(&self) -> TailStep {
         let came = async {
             let message = self.consumer.recv().await?;
             let number = u32::try_from(message.partition()).unwrap_or_default();
@@ -104,8 +104,8 @@ impl KafkaTail {
         };
         tokio::select! {
             biased;
-            () = tokio::time::sleep_until(self.look_at) => Next::LookDue,
-            came = came => Next::Came(came),
+            () = tokio::time::sleep_until(self.look_at) => TailStep::LookDue,
+            came = came => TailStep::Came(came),
         }
     }
 
@@ -133,9 +133,9 @@ impl Consumer for KafkaTail {
     async fn poll(&mut self) -> Result<Polled> {
         loop {
             match self.next().await {
-                Next::LookDue => self.look().await?,
-                Next::Came(Ok(polled)) => return Ok(polled),
-                Next::Came(Err(error)) => return Err(self.error(&error)),
+                TailStep::LookDue => self.look().await?,
+                TailStep::Came(Ok(polled)) => return Ok(polled),
+                TailStep::Came(Err(error)) => return Err(self.error(&error)),
             }
         }
     }
