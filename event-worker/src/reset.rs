@@ -16,15 +16,16 @@ use crate::{
     table,
 };
 
-/// A supervisor has to let the listener end first, and the bus to notice it.
+/// The listener has to end first, and the bus has to notice that.
 const SUPERVISOR_DEADLINE: Duration = Duration::from_mins(3);
 
-/// How long members that have just ended may still count for the bus.
+/// How long the bus may still count members that have just ended.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(15);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Where a listener shall go on, as users write it: `earliest`, `latest`, a time or an offset.
+/// The place where a listener continues, as users write it: `earliest`, `latest`, a time or an
+/// offset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResetPlace {
@@ -32,19 +33,19 @@ pub struct ResetPlace {
     pub(crate) to: ResetTo,
 }
 
-/// Which of a listener's partitions a reset is about: all, unless it says so.
+/// Which partitions of a listener are reset. Default: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetPart {
-    /// Only those of this topic, by its full name.
+    /// Only partitions of this topic, by its full name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub topic: Option<String>,
-    /// Only those of this number.
+    /// Only partitions with this number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub partition: Option<u32>,
 }
 
 impl ResetPart {
-    /// Those of a plan that it is about.
+    /// The part of a plan for these partitions.
     fn of(&self, plan: Vec<Reset>) -> Result<Vec<Reset>, Error> {
         if *self == Self::default() {
             return Ok(plan);
@@ -71,7 +72,7 @@ impl ResetPart {
     }
 }
 
-/// A record that the listener is to skip: one that its handler can never do, or that is no event.
+/// A record that the listener skips: its handler can never do it, or it is not an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SkippedRecord {
@@ -84,7 +85,7 @@ pub struct SkippedRecord {
 }
 
 impl SkippedRecord {
-    /// What to type so that a listener goes on behind this record.
+    /// The command that skips this record.
     pub(crate) fn command(listener: &str, (partition, offset): (&Partition, u64)) -> String {
         let Partition { topic, number } = partition;
         format!(
@@ -94,16 +95,16 @@ impl SkippedRecord {
     }
 }
 
-/// How the place of a listener is to change.
+/// How to change the place of a listener.
 #[derive(Clone, Debug)]
 pub(crate) enum Move {
-    /// In every partition, or a part of them.
+    /// To a place, in all partitions or some of them.
     To(ResetPlace, ResetPart),
-    /// To the next record, in one partition.
+    /// To the record after this one, in one partition.
     Past(SkippedRecord),
 }
 
-/// Whether a reset is done, or only shown.
+/// Whether to do a reset, or only to show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetMode {
     /// It is done.
@@ -169,8 +170,8 @@ impl From<Vec<Reset>> for ResetList {
     }
 }
 
-/// Sets the listener `id` of a config file to another place, and prints from where to where. One
-/// that a supervisor runs with this config is stopped by it for that, and started again.
+/// Sets the listener `id` of a config file to another place, and prints the old and the new place.
+/// If a supervisor runs the listener with this config, the supervisor stops it and starts it again.
 ///
 /// # Errors
 ///
@@ -184,11 +185,11 @@ pub async fn reset_listener(
     carry_out(file, id, Move::To(place, part), mode).await
 }
 
-/// Lets the listener `id` go on behind the record at which it stands, as [`reset_listener`] does.
+/// Lets the listener `id` skip the record at which it waits, in the way of [`reset_listener`].
 ///
 /// # Errors
 ///
-/// The same, and when the listener stands at another record: none is left out by that.
+/// The same; also when the listener waits at another record. Then no record is skipped.
 pub async fn skip_record(
     file: &Path,
     id: &str,
@@ -219,8 +220,8 @@ async fn carry_out(file: &Path, id: &str, change: Move, mode: ResetMode) -> Resu
     Ok(())
 }
 
-/// Asks the supervisor that runs with this config; `None` when there is none, or when it does not
-/// run this listener.
+/// Asks the supervisor of this config; `None` when none runs, or when it does not run this
+/// listener.
 async fn ask_supervisor(
     config: &Config,
     id: &str,
@@ -231,7 +232,7 @@ async fn ask_supervisor(
     match api.post(&format!("/api/v1/listeners/{id}/{verb}"), &body, SUPERVISOR_DEADLINE).await {
         Ok(list) => Ok(Some(list)),
         Err(NoAnswer::Nobody(_)) => Ok(None),
-        // The bus itself says the same of a partition that is not there.
+        // If a partition does not exist, the bus will say so.
         Err(NoAnswer::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
         Err(other) => Err(other.into()),
     }
@@ -258,7 +259,7 @@ pub(crate) async fn set(
 }
 
 impl Move {
-    /// The verb of the API, and what it is given.
+    /// The verb of the API, and the body of the call.
     fn request(&self) -> (&'static str, Value) {
         match self {
             Self::To(place, ResetPart { topic, partition }) => {
@@ -268,11 +269,11 @@ impl Move {
         }
     }
 
-    /// What it would set.
+    /// The places that it would set.
     ///
     /// # Errors
     ///
-    /// When the part of it is not there, or the bus is away.
+    /// When its topic or partition does not exist, or the bus is away.
     pub(crate) async fn plan(
         &self,
         bus: &dyn Bus,
@@ -290,7 +291,7 @@ impl Move {
     }
 }
 
-/// The place behind a record, if the group stands at it: what lies before is done then.
+/// The place after a record, if the group waits at the record: then all records before it are done.
 fn past(record: &SkippedRecord, progress: &[Progress]) -> Result<Reset, Error> {
     let SkippedRecord { topic, partition, offset } = record;
     let is_there =

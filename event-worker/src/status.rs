@@ -16,7 +16,7 @@ use crate::{
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Prints how the listeners are that run with this config.
+/// Prints the state of the listeners of this config.
 ///
 /// # Errors
 ///
@@ -34,12 +34,13 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says whether the event-worker that runs with this config is ready, or this listener of it; or
-/// whether it is alive at least.
+/// Says whether the event-worker of this config is ready, or one listener of it; or only whether it
+/// is alive.
 ///
 /// # Errors
 ///
-/// When the config is wrong, nothing answers, or it is not ready: then why, and what to do.
+/// When the config is wrong, nothing answers, or it is not ready. The error says why, and what to
+/// do.
 pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), Error> {
     let config = Config::open_to_call(file)?;
     let path = match id {
@@ -57,7 +58,8 @@ pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), E
     Ok(())
 }
 
-/// One line per listener, and below it why it does not run, or gets less than its config names.
+/// One line per listener. Below it: why the listener does not run, or gets less than its config
+/// names.
 fn table(listeners: &[ListenerView]) -> String {
     let heads =
         ["LISTENER", "STATE", "PID", "DONE", "LAG", "SECONDS", "P99", "RETRIES", "RESTARTS"];

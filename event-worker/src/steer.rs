@@ -9,20 +9,20 @@ use crate::{api::ListenerView, client::ApiClient, config::Config, error::Error};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is to be done with a listener that runs.
+/// What to do with a running listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steer {
-    /// A new process takes the place of the one that runs, once that has finished what is begun.
+    /// Start a new process, as soon as the running one has finished its calls.
     Restart,
-    /// What waits after a failure is tried now.
+    /// Retry now what waits after a failure.
     Retry,
 }
 
-/// Has it done by the event-worker that runs with this config, and says how the listener is.
+/// Asks the running event-worker of this config to do it, and prints what happens.
 ///
 /// # Errors
 ///
-/// When the config is wrong, when nothing answers, or when that does not run the listener.
+/// When the config is wrong, when nothing answers, or when event-worker does not run the listener.
 pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), Error> {
     let config = Config::open_to_call(file)?;
     config.listener(id)?;

@@ -22,22 +22,22 @@ use crate::{
     },
 };
 
-/// How often it looks whether there is something new to report.
+/// How often to look whether there is something new to report.
 const REPORT_CHECK: Duration = Duration::from_millis(200);
 
-/// It reports at least so often.
+/// Reports are sent at least so often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the supervisor may take to answer.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The directory, if a supervisor that has it runs this listener.
+/// The directory, if a supervisor with this directory runs the listener.
 pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Path> {
     lock::is_taken(directory, listener).then_some(directory)
 }
 
-/// Runs the listener `id` for the supervisor behind `socket`, until `stop` or until the supervisor
-/// is gone.
+/// Runs the listener `id` for the supervisor at `socket`, until `stop` or until the supervisor is
+/// gone.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
             run.await
         }
     };
-    // The last words; nobody may hear them.
+    // The last report. The supervisor may be gone.
     let _ = link.send(&FromListener::Report(Box::new(status.report()))).await;
     ended
 }
@@ -86,7 +86,7 @@ async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, ListenerStart)
     }
 }
 
-/// Reports, and does what it is told, until the supervisor is gone.
+/// Sends reports and carries out commands, until the supervisor is gone.
 async fn serve(
     link: &mut Link,
     status: &Status,

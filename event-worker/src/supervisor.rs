@@ -34,13 +34,13 @@ use crate::{
     full_sync::{self, FullSyncs},
 };
 
-/// How long all listeners together may take to stop; then they are killed.
+/// How long all listeners together may take to stop. After that they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(55);
 
 /// Reloads that wait for their turn.
 const MAX_WAITING_RELOADS: usize = 8;
 
-/// Runs the listeners of a config file until `stop`; then lets them finish what is begun, at most
+/// Runs the listeners of a config file until `stop`. Then lets them finish their calls for at most
 /// 55 s, and kills those that do not.
 ///
 /// # Errors
@@ -83,7 +83,7 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     Ok(())
 }
 
-/// Reloads when it is asked to, until `stop`.
+/// Reloads at SIGHUP or when the API asks, until `stop`.
 async fn reload_when_asked(
     supervisor: &Supervisor,
     mut asked: mpsc::Receiver<Reload>,
@@ -106,7 +106,7 @@ async fn reload_when_asked(
             Err(error) => error!("the config is not reloaded, the old one goes on: {error}"),
         }
         if let Some(answer_to) = answer_to {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = answer_to.send(reloaded);
         }
     }

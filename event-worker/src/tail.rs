@@ -17,18 +17,19 @@ use crate::{
     reset::ResetPlace,
 };
 
-/// What is captured is looked up for so long.
+/// How long to wait for the list of captured tables.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 const BUS_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(5), factor: 2.0 };
 
-/// Prints the changes of the tables that fit `table` (`table` or `schema.table`, with * and ? as
-/// wildcards; all without), from a place on, until `stop` or until nobody reads them any more.
+/// Prints the changes of the tables that match `table` (`table` or `schema.table`, with * and ? as
+/// wildcards; `None`: all tables), from a place on, until `stop` or until nobody reads them any
+/// more.
 ///
 /// # Errors
 ///
-/// When the config is wrong, or the bus refuses us or does not answer at first.
+/// When the config is wrong, or when the bus refuses us or does not answer at the start.
 pub async fn tail(
     file: &Path,
     table: Option<&str>,
@@ -62,7 +63,7 @@ impl ShownTables {
         Self { schema: schema.to_owned(), table: table.to_owned() }
     }
 
-    /// Says so where nothing will come.
+    /// Warns when no changes can come.
     async fn warn(&self, bus: &dyn Bus, config: &Config) {
         let looked = timeout(LOOK_DEADLINE, Catalogs::read(bus)).await;
         let Ok(Ok(catalogs)) = looked else { return };
@@ -76,7 +77,7 @@ impl ShownTables {
         config.bus.topics().filter(&[(self.schema.clone(), self.table.clone())])
     }
 
-    /// One topic may hold several tables.
+    /// One topic may have several tables.
     fn fits(&self, schema: &str, table: &str) -> bool {
         glob::matches(&self.schema, schema) && glob::matches(&self.table, table)
     }
@@ -105,7 +106,7 @@ async fn show(tail: &mut dyn Consumer, wanted: &ShownTables) -> Result<(), Error
     }
 }
 
-/// The events of the wanted tables, each as handlers get it.
+/// The events of these tables, as handlers get them, one per line.
 fn lines(deliveries: &[Delivery], wanted: &ShownTables) -> Vec<u8> {
     let mut lines = Vec::new();
     for delivery in deliveries {
@@ -124,9 +125,9 @@ fn lines(deliveries: &[Delivery], wanted: &ShownTables) -> Vec<u8> {
     lines
 }
 
-/// Whether somebody still reads.
+/// Prints; `false` when nobody reads any more.
 async fn print(lines: Vec<u8>) -> Result<bool, Error> {
-    // A full pipe blocks, so not on a thread that others need.
+    // A full pipe blocks, so this is not done on a thread of the runtime.
     let written = tokio::task::spawn_blocking(move || {
         let mut out = std::io::stdout().lock();
         out.write_all(&lines).and_then(|()| out.flush())

@@ -17,18 +17,18 @@ use crate::{
     handler::{self, Batch, Outcome},
 };
 
-/// No batch is longer.
+/// The most bytes of a batch.
 const MAX_INPUT_BYTES: u64 = 256 << 20;
 
-/// Where the events of a trial are said to lie, unless they say it themselves.
+/// The topic of events that do not name their topic.
 const NOWHERE: &str = "try";
 
-/// Calls the handler of the listener `id` once with the events that `input` has, as a JSON array or
-/// as a line each, and prints what its answer means.
+/// Calls the handler of the listener `id` once with the events of `input` (a JSON array, or one
+/// event per line), and prints what the answer means.
 ///
 /// # Errors
 ///
-/// When the config or the input is wrong, or the handler is a program that must be started itself.
+/// When the config or the input is wrong, or when the handler is a program of the user's.
 pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit, Error> {
     let config = Config::open(file)?;
     let listener = config.listener(id)?;
@@ -60,7 +60,7 @@ fn count(events: usize) -> String {
     if events == 1 { "1 event".to_owned() } else { format!("{events} events") }
 }
 
-/// What follows from an answer.
+/// What an answer means, in words, and the exit code.
 fn meaning(outcome: &Outcome, events: &[Event]) -> (String, Exit) {
     let all = count(events.len());
     let saying = |said: &Option<String>| match said {
@@ -98,7 +98,7 @@ fn meaning(outcome: &Outcome, events: &[Event]) -> (String, Exit) {
     }
 }
 
-/// The place that an event came from, where it says so.
+/// The place on the bus that an event names.
 #[derive(Deserialize)]
 struct Bus {
     topic: String,
@@ -135,7 +135,7 @@ fn events(text: &str) -> Result<Vec<Event>, String> {
 
 fn event(text: &str) -> Result<Event, String> {
     let Placed { bus } = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    // It is added anew, as the last member, where it stands in what `tail` prints.
+    // `Bus` is added again as the last member, where `tail` prints it.
     let record = match bus {
         Some(bus) => without(text, bus).ok_or("Bus must be its last member, as tail prints it")?,
         None => text.to_owned(),

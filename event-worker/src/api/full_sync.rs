@@ -21,7 +21,7 @@ use crate::{
 
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// `/?table=T&listenerid=L`, with GET too, so that an address is all that one needs.
+/// `/?table=T&listenerid=L`. GET works too, so that a URL is enough.
 pub(super) async fn call(
     State(supervisor): State<Arc<Supervisor>>,
     method: Method,
@@ -124,7 +124,7 @@ fn target(supervisor: &Supervisor, listener: &str) -> Result<Target, ApiError> {
     })
 }
 
-/// What of the list is wanted.
+/// Which full syncs of the list to show.
 #[derive(Default)]
 struct TaskFilter {
     listener: Option<String>,
@@ -172,7 +172,7 @@ fn read_query(parameters: Parameters) -> Result<Vec<(String, String)>, ApiError>
     Ok(parameters)
 }
 
-/// A JSON object of texts; a key may be a number too.
+/// Reads a JSON object of texts; a number is taken as a text.
 fn read_body(body: &[u8]) -> Result<WantedRows, String> {
     let members: BTreeMap<String, Value> =
         serde_json::from_slice(body).map_err(|error| error.to_string())?;

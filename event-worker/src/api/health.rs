@@ -19,7 +19,7 @@ pub(super) async fn alive() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }
 
-/// The bus answers. What a listener does is its own affair.
+/// Ready when the bus answers, whatever the listeners do.
 pub(super) async fn ready(
     State(supervisor): State<Arc<Supervisor>>,
 ) -> Result<Json<Value>, ApiError> {
@@ -37,7 +37,7 @@ pub(super) async fn ready(
     }
 }
 
-/// The listener moves, or a human has paused it.
+/// Ready when the listener works, or when a human has paused it.
 pub(super) async fn listener_ready(
     State(supervisor): State<Arc<Supervisor>>,
     Path(id): Path<String>,

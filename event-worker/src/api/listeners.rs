@@ -42,10 +42,10 @@ pub(crate) struct ListenerView {
     pub(crate) latency: LatencyView,
     pub(crate) failing: Vec<FailingView>,
     pub(crate) partitions: Vec<PartitionView>,
-    /// The tables that it gets, and what came of each.
+    /// The tables that the listener gets, and how many events came of each.
     #[serde(default)]
     pub(crate) tables: Vec<TableView>,
-    /// Why a part of what its config names brings nothing.
+    /// Why a part of its config gets no events.
     #[serde(default)]
     pub(crate) reasons: Vec<String>,
 }
@@ -143,7 +143,7 @@ impl From<UnitView> for ListenerView {
     }
 }
 
-/// Those that it gets, also where nothing came of them yet, and those that something came of.
+/// All tables that the listener gets, and all tables of which events came.
 fn tables(reach: &Reach, counts: &TableCounts) -> Vec<TableView> {
     let mut tables: BTreeMap<String, (u64, u64)> =
         reach.tables.iter().map(|table| (table.clone(), (0, 0))).collect();
@@ -180,7 +180,7 @@ pub(super) async fn resume(
     set_paused(supervisor, id, false).await
 }
 
-/// A new process takes the place of the one that runs.
+/// A new process replaces the running one.
 pub(super) async fn restart(
     State(supervisor): State<Arc<Supervisor>>,
     Path(id): Path<String>,
@@ -190,7 +190,7 @@ pub(super) async fn restart(
     Ok(Json(unit.view().into()))
 }
 
-/// What waits after a failure is tried now.
+/// Retries now what waits after a failure.
 pub(super) async fn retry(
     State(supervisor): State<Arc<Supervisor>>,
     Path(id): Path<String>,
@@ -206,7 +206,7 @@ async fn set_paused(
     paused: bool,
 ) -> Result<Json<ListenerView>, ApiError> {
     let unit = find(&supervisor, &id)?;
-    // It is synced to disk.
+    // The pause is written to disk.
     let set = tokio::task::spawn_blocking(move || supervisor.fleet.set_paused(&id, paused)).await;
     set.map_err(|error| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "see the log")

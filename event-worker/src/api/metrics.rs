@@ -45,7 +45,7 @@ fn page(views: Vec<UnitView>) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// A number of a listener, with the name and help of its metric.
+/// A metric of each listener: name, help and value.
 type Figure<N> = (&'static str, &'static str, fn(&UnitView) -> N);
 
 const COUNTERS: [Figure<u64>; 6] = [
@@ -57,7 +57,7 @@ const COUNTERS: [Figure<u64>; 6] = [
     ("restarts", "Times the process was started again", |view| view.restarts),
 ];
 
-/// Of each table that something came of.
+/// A metric of each table of which events came.
 type OfTable = (&'static str, &'static str, fn(&Counted) -> u64);
 
 const OF_TABLES: [OfTable; 2] = [

@@ -61,7 +61,7 @@ async fn carry_out(
     id: &str,
     change: Move,
 ) -> Result<Json<ResetList>, ApiError> {
-    // A part that is not there stops nobody.
+    // A wrong topic or partition is refused before the listener is stopped.
     if let Move::To(..) = &change {
         change.plan(&*supervisor.bus, &find(supervisor, id)?.subscription).await?;
     }

@@ -10,16 +10,17 @@ const FORMS: &str = r#"write { http = "http://…" }, { exec = ["program", "argu
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is called with the events.
+/// What the listener calls with the events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HandlerConfig {
     /// POST to a URL.
     Http(HttpConfig),
-    /// A process of the user's, kept running.
+    /// A process of the user that keeps running.
     Exec(ExecConfig),
-    /// A line per event on standard output.
+    /// Prints one line per event on standard output.
     Print,
-    /// A Rust program that calls [`run`](crate::run) itself; the supervisor leaves it alone.
+    /// A Rust program that calls [`run`](crate::run) itself. The supervisor does not run this
+    /// listener.
     Program,
 }
 
@@ -28,37 +29,37 @@ pub enum HandlerConfig {
 pub struct HttpConfig {
     /// `http` or `https`.
     pub url: reqwest::Url,
-    /// How long a call may take, from connecting to the answer's last byte.
+    /// How long a call may take, from connecting to the last byte of the answer.
     pub timeout: Duration,
-    /// Sent with each call.
+    /// The headers of each call.
     pub headers: Vec<(String, Secret)>,
-    /// Signs the call, if it is there.
+    /// The key that signs each call, if there is one.
     pub hmac_secret: Option<Secret>,
-    /// Which way the calls go.
+    /// The proxy of the calls.
     pub proxy: Proxy,
     /// The certificates to trust instead of the system's, in PEM.
     pub ca: Option<Vec<u8>>,
 }
 
-/// Which way calls go.
+/// The proxy of the calls.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Proxy {
-    /// As `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say; straight to this machine itself.
+    /// As `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say; no proxy for this machine itself.
     Environment,
-    /// Straight to the handler.
+    /// No proxy.
     Off,
-    /// By this one; its URL may hold a password.
+    /// This proxy. Its URL may contain a password.
     Url(Secret),
 }
 
-/// A process of the user's.
+/// A process of the user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExecConfig {
     /// The program and its arguments.
     pub command: Vec<String>,
     /// How long it may take to answer a batch.
     pub timeout: Duration,
-    /// Variables of its environment besides those that it inherits.
+    /// Variables of its environment, added to those that it inherits.
     pub environment: Vec<(String, Secret)>,
 }
 
@@ -109,7 +110,7 @@ impl HttpConfig {
 }
 
 impl HttpConfig {
-    /// Where calls connect to: the proxy that is named, else the handler.
+    /// Where calls connect to: the proxy of the config, else the handler.
     pub(crate) fn first_stop(&self) -> reqwest::Url {
         let proxy = match &self.proxy {
             Proxy::Url(url) => url.expose().parse().ok(),

@@ -9,14 +9,14 @@ use service::{BackoffConfig, config::Section};
 
 use super::HandlerConfig;
 
-/// What a listener wants and how it works.
+/// The config of a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerConfig {
-    /// Globs over (schema, table); none means every table.
+    /// Patterns of schema and table; empty means every table.
     pub subscribe: Vec<(String, String)>,
     /// Which kinds of change.
     pub actions: Actions,
-    /// If not empty: only those updates that change one of these columns.
+    /// If not empty: only updates that change one of these columns.
     pub columns: Vec<String>,
     /// How many handler calls may run at once.
     pub workers: usize,
@@ -24,25 +24,25 @@ pub struct ListenerConfig {
     pub batch_size: usize,
     /// How many bytes of events a call gets at most; one event may be larger.
     pub batch_bytes: usize,
-    /// How many bytes of events wait for their handler at most, but for what one poll brings.
+    /// How many bytes of events may wait for the handler. One poll may bring more.
     pub max_buffer_bytes: usize,
-    /// Where a listener begins that has never run.
+    /// Where a new listener begins.
     pub start: Start,
-    /// Whether one that has never run gets all that its tables hold first, by full syncs.
+    /// Whether a new listener first gets all rows of its tables, by full syncs.
     pub full_sync_first: bool,
     /// How long to wait before a failed batch is tried again.
     pub retry: BackoffConfig,
-    /// Whether it takes full syncs: `false` for work that must not be repeated for rows that did
-    /// not change.
+    /// Whether the listener takes full syncs. `false` for a handler that must not repeat its work
+    /// for rows that did not change.
     pub full_sync: bool,
-    /// How whole numbers beyond 2^53 reach the handler.
+    /// How whole numbers above 2^53 reach the handler.
     pub big_int: BigInt,
-    /// Whether log, status and API show what a handler says of its failures: it may hold values of
-    /// rows.
+    /// Whether log, status and API show what a handler says of its failures. That may contain
+    /// values of rows.
     pub show_output: bool,
     /// What is called.
     pub handler: HandlerConfig,
-    /// After so long the process ends by itself and a new one takes its place.
+    /// After so long the process ends by itself, and a new one replaces it.
     pub life_time: Option<Duration>,
 }
 
@@ -90,8 +90,8 @@ impl ListenerConfig {
         }
     }
 
-    /// What to ask the bus for, as the listener of this id. Only a supervisor gives its member an
-    /// `instance`: of one that is started by hand there may be two.
+    /// The subscription of this listener. Only a supervisor sets `instance`, because somebody may
+    /// start the same listener twice by hand.
     pub fn subscription(&self, id: &str, bus: &BusConfig) -> Subscription {
         let everything = [("*".to_owned(), "*".to_owned())];
         let globs = if self.subscribe.is_empty() { &everything[..] } else { &self.subscribe };
@@ -176,7 +176,7 @@ fn read_start(section: &Section) -> Start {
         None => return Start::Latest,
         Some(Value::String(word)) if word == "latest" => return Start::Latest,
         Some(Value::String(word)) if word == "earliest" => return Start::Earliest,
-        // The rows that are there come besides.
+        // The existing rows come by full syncs.
         Some(Value::String(_)) if is_full_sync(section) => return Start::Latest,
         Some(Value::Object(table)) => match time(table) {
             Some(time) => return Start::Time(time),
@@ -192,7 +192,7 @@ fn is_full_sync(section: &Section) -> bool {
     section.raw("start").and_then(Value::as_str) == Some("full-sync")
 }
 
-/// Shorter, and it would do nothing but start.
+/// With a shorter life the process would only start and end.
 fn read_life_time(section: &Section) -> Option<Duration> {
     let life_time = section.optional("lifeTime")?;
     if life_time < Duration::from_secs(1) {
@@ -201,7 +201,7 @@ fn read_life_time(section: &Section) -> Option<Duration> {
     Some(life_time)
 }
 
-/// Whether full syncs are taken.
+/// Whether the listener takes full syncs.
 fn read_full_sync(section: &Section) -> bool {
     let takes = section.or("fullSync", true);
     if !takes && is_full_sync(section) {

@@ -1,11 +1,12 @@
 //! Writes whole numbers that a double does not hold exactly as texts. JavaScript, jq and others
 //! read every number of JSON as a double.
 
-/// The text of the largest whole number below which doubles leave none out: 2^53 - 1.
+/// The largest whole number up to which a double holds every whole number: 2^53 - 1.
 const MAX_SAFE: &str = "9007199254740991";
 
-/// The JSON text with every whole number beyond 2^53 - 1, above or below zero, in quotes. All else
-/// stays byte by byte. Numbers with a fraction or an exponent are doubles in the source already.
+/// The JSON text, with quotes around each whole number above 2^53 - 1 or below the negative of
+/// that. Everything else stays the same, byte by byte. Numbers with a fraction or an exponent are
+/// doubles in the source already.
 pub(super) fn quote(json: &str) -> String {
     let mut quoted = String::with_capacity(json.len() + 16);
     let mut rest = json;
@@ -26,7 +27,7 @@ pub(super) fn quote(json: &str) -> String {
     quoted
 }
 
-/// The length of the text that `json` begins with, quotes included.
+/// The length of the text at the start of `json`, with its quotes.
 fn text_end(json: &str) -> usize {
     let bytes = json.as_bytes();
     let mut at = 1;
@@ -35,7 +36,7 @@ fn text_end(json: &str) -> usize {
         if bytes[at] == b'"' {
             return at + 1;
         }
-        // What is escaped is one byte, or `u` and digits.
+        // After a backslash comes one byte, or `u` and digits.
         at += 2;
     }
     json.len()

@@ -18,25 +18,25 @@ use super::{
 };
 use crate::error::Error;
 
-/// How long `dts` may take to answer, before the request is taken back,
+/// How long `dts` may take to answer, before the request is removed,
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 
-/// and how long in all: it may have been about to when that was done.
+/// and how long in total: `dts` may have read the request just before that.
 const LATE_DEADLINE: Duration = Duration::from_millis(4800);
 
-/// Once one `dts` knows the table, another may have so long: it may be one that runs no more.
+/// How long to wait for the others when one `dts` knows the table: they may not run any more.
 const OTHERS_DEADLINE: Duration = Duration::from_millis(500);
 
-/// How often it is looked for the answer.
+/// How often we look for the answer.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long the bus may take to take a request back.
+/// How long the bus may take to remove a request.
 const TAKE_BACK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where the answer goes; whoever asked may be gone.
+/// Where the answer goes. The caller may be gone.
 type AnswerTo = oneshot::Sender<Result<Started, RefusedCall>>;
 
-/// Puts the request, waits for the answer and passes it on, and removes the request, whatever came.
+/// Writes the request, waits for the answer and gives it to the caller. Always removes the request.
 pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: AnswerTo) {
     let began = Instant::now();
     let deadline = began + ANSWER_DEADLINE;
@@ -61,7 +61,7 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
             let _ = answer_to.send(answer);
         }
         failed => {
-            // It may be there nevertheless.
+            // The bus may have written it all the same.
             let is_gone = !pending.may_be_there || pending.take_back().await;
             let refused = match failed {
                 _ if !is_gone => RefusedCall::Unknown,
@@ -73,19 +73,19 @@ pub(super) async fn carry_out(bus: &dyn Bus, request: Request, answer_to: Answer
     }
 }
 
-/// A request whose answer has not come.
+/// A request that waits for its answer.
 struct PendingRequest<'a> {
     bus: &'a dyn Bus,
     request: Request,
     /// Each `dts` that may answer.
     producers: Vec<String>,
-    /// What those said that have, by their names, with the tasks that they speak of.
+    /// The answers that came, by the name of the `dts`, with the tasks that each names.
     answers: BTreeMap<String, (Answer, Vec<StartedTask>)>,
-    /// Whether the bus was given the request.
+    /// Whether the request may be on the bus.
     may_be_there: bool,
-    /// When one first said more than that it has no such table.
+    /// When the first answer came that is not "no such table".
     known_at: Option<Instant>,
-    /// Why the bus could not be asked the last time.
+    /// Why the last look at the bus failed.
     trouble: Option<event_bus::Error>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> PendingRequest<'a> {
         self.bus.put_control(&[entry]).await
     }
 
-    /// Looks until all have answered that will.
+    /// Looks until no more answers are expected.
     async fn all_answers(&mut self) {
         while !self.look().await {
             sleep(LOOK_EVERY).await;
@@ -120,13 +120,13 @@ impl<'a> PendingRequest<'a> {
     }
 
     async fn late_answers(&mut self, deadline: Instant) {
-        // Once at least, however short the time.
+        // At least once, even when there is no time left.
         if !timeout(TAKE_BACK_DEADLINE, self.look()).await.unwrap_or_default() {
             let _ = timeout_at(deadline, self.all_answers()).await;
         }
     }
 
-    /// Looks once for answers, and says whether no more are to come.
+    /// Looks once for answers; `true` when no more are expected.
     async fn look(&mut self) -> bool {
         self.trouble = self.read_answers().await.err();
         let is_late = self.known_at.is_some_and(|at| at.elapsed() > OTHERS_DEADLINE);
@@ -160,7 +160,7 @@ impl<'a> PendingRequest<'a> {
         Ok(())
     }
 
-    /// What the answers mean together: each `dts` knows of the tables that it captures.
+    /// What the answers mean together. Each `dts` knows only the tables that it captures.
     fn judge(&mut self) -> Option<Result<Vec<StartedTask>, Refusal>> {
         let (mut tasks, mut refusals, mut is_accepted) = (Vec::new(), Vec::new(), false);
         for (answer, started) in std::mem::take(&mut self.answers).into_values() {
@@ -176,12 +176,12 @@ impl<'a> PendingRequest<'a> {
             }
             return Some(Ok(tasks));
         }
-        // That one has no such table says the least.
+        // "No such table" says the least, so it comes last.
         refusals.sort_by_key(is_unknown);
         refusals.into_iter().next().map(Err)
     }
 
-    /// What is to be told of what was answered so far.
+    /// The answer for the caller, from the answers so far.
     fn answer(&mut self) -> Result<Started, RefusedCall> {
         let request = self.request.id.clone();
         match self.judge() {
@@ -194,7 +194,7 @@ impl<'a> PendingRequest<'a> {
         }
     }
 
-    /// Removes the request, and says whether it is gone. Where that fails, the next sweep does it.
+    /// Removes the request; `true` when it is removed. Otherwise the next sweep removes it.
     async fn take_back(&self) -> bool {
         let entry = (self.request.key(), None);
         let removed = timeout(TAKE_BACK_DEADLINE, self.bus.put_control(&[entry])).await;
@@ -218,7 +218,7 @@ fn is_unknown(refusal: &Refusal) -> bool {
     refusal.code == Code::NoSuchTable
 }
 
-/// A name that no other request has; later ones are greater.
+/// A unique id. Later ids are greater.
 pub(super) fn new_id(now_ms: u64) -> String {
     const RANDOM_DIGITS: usize = 6;
     const TIME_DIGITS: usize = 9;
@@ -282,7 +282,7 @@ mod tests {
         producer.append(&Batch::default(), &[entry]).await.unwrap();
     }
 
-    /// The requests that are kept in the end.
+    /// How many requests are left in the end.
     async fn kept(bus: &MemoryBus) -> usize {
         bus.control().await.unwrap().changes().await.unwrap().len()
     }

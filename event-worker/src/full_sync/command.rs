@@ -18,17 +18,17 @@ use crate::{
     table,
 };
 
-/// More than the other side waits for `dts` and the bus.
+/// Longer than event-worker waits for `dts` and the bus.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) const LIST: &str = "/api/v1/full-syncs";
 
-/// What is to be sent; without any of these, all that the listener subscribes to.
+/// Which rows to send. Without any of these, all tables of the listener.
 #[derive(Clone, Debug, Default)]
 pub struct FullSyncPart {
     /// `table` or `schema.table`, with wildcards.
     pub table: Option<String>,
-    /// The column that the bounds are about: the table's key.
+    /// The key column of the table, for `from` and `to`.
     pub key_column: Option<String>,
     /// The first key.
     pub from: Option<String>,
@@ -36,7 +36,7 @@ pub struct FullSyncPart {
     pub to: Option<String>,
 }
 
-/// Has a table, or all tables of a listener, sent to it.
+/// Asks for a full sync of one table, or of all tables of a listener.
 ///
 /// # Errors
 ///
@@ -88,11 +88,11 @@ pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says what is to become of a full sync; `dts` follows within moments.
+/// Pauses, resumes or cancels a full sync; `dts` follows within moments.
 ///
 /// # Errors
 ///
-/// When the config is wrong, nothing answers, or there is none of this id that has not ended.
+/// When the config is wrong, nothing answers, or no running full sync has this id.
 pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result<(), Error> {
     let config = Config::open_to_call(file)?;
     let api = ApiClient::new(&config.listen)?;
@@ -107,7 +107,7 @@ pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result
     Ok(())
 }
 
-/// The path of one, whatever its id is made of.
+/// The path of a full sync. Its id may contain any characters.
 pub(super) fn path_of(id: &str) -> String {
     let mut url = Url::parse("http://localhost/api/v1/full-syncs").ok();
     if let Some(mut segments) = url.as_mut().and_then(|url| url.path_segments_mut().ok()) {
@@ -116,7 +116,7 @@ pub(super) fn path_of(id: &str) -> String {
     url.map_or_else(|| LIST.to_owned(), |url| url.path().to_owned())
 }
 
-/// One line for each, and below it why it stands still or failed.
+/// One line for each full sync, and below it why it waits or has failed.
 fn lines(views: &[FullSyncView]) -> Vec<String> {
     let heads = ["ID", "LISTENER", "TABLE", "STATE", "ROWS", "OF ABOUT", "ROWS/S", "SECONDS LEFT"];
     let mut rows = vec![heads.map(str::to_owned)];

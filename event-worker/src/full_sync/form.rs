@@ -1,6 +1,6 @@
 //! The parameters of a full sync: reads them, and says what is wrong with them.
 
-/// What parameters are called. All names are taken everywhere; these are those that are told.
+/// The names of the parameters in messages. All names are accepted everywhere.
 pub(crate) struct ParameterNames {
     listener: &'static str,
     from: &'static str,
@@ -19,13 +19,13 @@ const LISTENER: &[&str] = &["listener", "listenerId", "listenerid"];
 const FROM: &[&str] = &["from", "offset"];
 const TO: &[&str] = &["to", "maxOffset"];
 
-/// Rows that somebody wants.
+/// Which rows to send to which listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WantedRows {
     pub(crate) listener: String,
     /// `table`, `schema.table`, with wildcards; absent for all that the listener subscribes to.
     pub(crate) tables: Option<String>,
-    /// The column that the bounds are about.
+    /// The key column, for `from` and `to`.
     pub(crate) key_column: Option<String>,
     /// The first key.
     pub(crate) from: Option<String>,
@@ -34,11 +34,11 @@ pub(crate) struct WantedRows {
 }
 
 impl WantedRows {
-    /// Reads parameters. No value is looked into: what a key or a name may be, `dts` asks MySQL.
+    /// Reads parameters. Does not check the values: `dts` asks MySQL what a key or a name may be.
     ///
     /// # Errors
     ///
-    /// All that is wrong with them, in words.
+    /// All mistakes, in words.
     pub(crate) fn read(
         parameters: &[(String, String)],
         told: &ParameterNames,
@@ -67,7 +67,7 @@ impl WantedRows {
     }
 }
 
-/// The one value of a parameter, if there is one, whichever of its names it goes by.
+/// The value of a parameter, if there is one, under any of its names.
 fn take(
     parameters: &[(String, String)],
     names: &[&str],

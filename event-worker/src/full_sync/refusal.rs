@@ -4,24 +4,24 @@ use full_sync::{Refusal, Task};
 
 use crate::error::Error;
 
-/// A call that is not carried out.
+/// Why a call is refused.
 #[derive(Debug)]
 pub(crate) enum RefusedCall {
     /// `dts` says why.
     ByDts(Refusal),
-    /// None of these has answered; empty where there was never one.
+    /// None of these `dts` has answered; empty when there was never one.
     Unanswered(Vec<String>),
-    /// The listener takes none: its config says so.
+    /// The listener takes no full syncs: its config says so.
     NotTaken(String),
-    /// The request could not be taken back in time: `dts` may carry it out yet.
+    /// The request could not be removed in time: `dts` may still carry it out.
     Unknown,
-    /// The listener does not subscribe to it.
+    /// The listener does not subscribe to the table.
     NotSubscribed { listener: String, table: String },
     /// No task has this id.
     NoSuchTask(String),
-    /// It has ended already.
+    /// The task has ended already.
     Ended(Box<Task>),
-    /// The bus was asked in vain.
+    /// The bus did not answer, or answered with an error.
     Failed(Error),
     /// A bug.
     Broken(String),

@@ -13,10 +13,10 @@ use crate::listener::status::now_ms;
 
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
-/// How soon it is tried again when the bus is away.
+/// When to try again after the bus was away.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Nobody waits for an answer for so long.
+/// After so long nobody waits for the answer any more.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// Sweeps now and then until `stop`.
@@ -44,7 +44,7 @@ async fn sweep_once(bus: &dyn Bus) -> event_bus::Result<()> {
     if kept.is_empty() {
         return Ok(());
     }
-    // After the table: a wish is made for a task that is there.
+    // Read after the control table: a wish is written only for an existing task.
     let tasks = tasks::all(bus).await?;
     let removed = needless(kept, &tasks, now_ms());
     if !removed.is_empty() {

@@ -35,7 +35,7 @@ fn read(key: &str, bytes: &[u8]) -> Option<Task> {
     task.inspect_err(|error| debug!(key, %error, "a task that we do not understand")).ok()
 }
 
-/// What the bus answers; one that takes too long is away.
+/// The answer of the bus; a bus that takes too long counts as away.
 pub(super) async fn within_deadline<T>(
     asked: impl Future<Output = event_bus::Result<T>>,
 ) -> Result<T, Error> {

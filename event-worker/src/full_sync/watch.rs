@@ -23,12 +23,12 @@ use crate::{
 
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// So often it may fail to answer in a row, once it has: it may have been started again.
+/// How many calls in a row may fail after the first answer: event-worker may be restarting.
 const MAX_UNANSWERED: u32 = 60;
 
-/// Shows one full sync, or all that have not ended, until they have: as bars on a terminal, else as
-/// a line for each change. [`Exit::Refused`] when one has not ended as done: sent to its end, and
-/// finished by its listener.
+/// Shows one full sync, or all that run, until they have ended: as bars on a terminal, else as one
+/// line for each change. [`Exit::Refused`] when one has ended in another state than done. Done
+/// means: everything is sent, and the listener has finished it.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Err
                     return Ok(screen.end(watched.seen.values()));
                 }
             }
-            // It may have been started again, but has to have been there.
+            // event-worker may be restarting, but only if it has answered before.
             Err(answer)
                 if answer.is_transient()
                     && !watched.seen.is_empty()
@@ -70,14 +70,14 @@ async fn ask(api: &ApiClient<'_>, id: Option<&str>) -> Result<Vec<FullSyncView>,
     }
 }
 
-/// What is watched, by when it was made and its id.
+/// The watched full syncs, by creation time and id.
 struct WatchedTasks<'a> {
     id: Option<&'a str>,
     seen: BTreeMap<(u64, String), FullSyncView>,
 }
 
 impl WatchedTasks<'_> {
-    /// Takes those that are asked for, those that go on, and the end of those that went on.
+    /// Takes the one that was asked for, those that run, and the end of those that ran.
     fn take(&mut self, views: Vec<FullSyncView>) {
         for view in views {
             let key = (view.created_ms, view.id.clone());
@@ -92,10 +92,10 @@ impl WatchedTasks<'_> {
     }
 }
 
-/// Where it is shown.
+/// Where the progress is shown.
 enum Screen {
     Bars(MultiProgress, BTreeMap<String, ProgressBar>),
-    /// What is not a terminal: the last line of each.
+    /// Not a terminal: the last line of each full sync.
     Lines(BTreeMap<String, String>),
 }
 
@@ -126,7 +126,7 @@ impl Screen {
         }
     }
 
-    /// The last words, and how the command ends.
+    /// Prints the result, and gives the exit code.
     fn end<'a>(self, views: impl Iterator<Item = &'a FullSyncView>) -> Exit {
         if let Self::Bars(_, bars) = &self {
             bars.values().for_each(ProgressBar::abandon);
@@ -149,7 +149,7 @@ fn new_bar(all: &MultiProgress, view: &FullSyncView) -> ProgressBar {
 }
 
 fn draw(bar: &ProgressBar, view: &FullSyncView) {
-    // The estimate may be wrong either way.
+    // The estimate may be too low or too high.
     let length = match view.state {
         State::Sent | State::Done => view.rows,
         _ => view.estimated_rows.max(view.rows),
@@ -165,7 +165,7 @@ fn line(view: &FullSyncView) -> String {
     format!("{id} {schema}.{table} to {listener}:{percent} {rows}/{estimated_rows} {}", pace(view))
 }
 
-/// How it is, in words.
+/// The state in words.
 fn pace(view: &FullSyncView) -> String {
     let state = word(view.state);
     let mut text = match (view.state, view.rows_per_second) {

@@ -9,27 +9,27 @@ use crate::event::Event;
 /// No answer is longer.
 pub(crate) const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// So much of what a handler said is shown.
+/// At most so much of a handler's words is shown.
 const MAX_SHOWN_CHARS: usize = 300;
 
-/// What to write instead of a line that is no answer.
+/// What a handler should write instead of a line that is not an answer.
 const FORMS: &str = r#"answer each batch with one line, true, false or {"failed":["<EvId>",…]}, and write everything else to standard error"#;
 
-/// An answer's text, and the batch that it was given to.
+/// The text of an answer, and the batch that it answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HandlerAnswer<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) batch: Batch<'a>,
 }
 
-/// An answer that names what failed.
+/// An answer that names the failed events.
 #[derive(Deserialize)]
 struct NamedAnswer {
     failed: FailedEvents,
-    /// Why, in the handler's words.
+    /// The reason, in the handler's words.
     #[serde(default)]
     error: Option<Value>,
-    /// The id of the batch's last event, to say which batch is answered.
+    /// The id of the last event of the batch, to name the batch that is answered.
     #[serde(default)]
     last: Option<String>,
 }
@@ -42,12 +42,12 @@ enum FailedEvents {
 }
 
 impl HandlerAnswer<'_> {
-    /// The answer of a process. Done is `true` and nothing else; `{"failed":["<EvId>",…]}` names
-    /// those that failed. A debug line must never be taken for an answer.
+    /// Reads the answer of a process. Only `true` means done; `{"failed":["<EvId>",…]}` names the
+    /// failed events. A debug line must never count as an answer.
     ///
     /// # Errors
     ///
-    /// What is wrong with a line that is no answer; its batch counts as failed.
+    /// What is wrong with a line that is not an answer. Its batch counts as failed.
     pub(crate) fn read_line(self) -> Result<Outcome, Failure> {
         match serde_json::from_slice(self.text) {
             Ok(Value::Bool(true)) => Ok(Outcome::Done),
@@ -67,8 +67,8 @@ impl HandlerAnswer<'_> {
         }
     }
 
-    /// The body that a server sent with a status of success. The status is the answer; only `false`
-    /// and an object with `failed` say otherwise.
+    /// Reads the body that a server sent with a status of success. The status means done, unless
+    /// the body is `false` or an object with `failed`.
     pub(crate) fn read_body(self) -> Outcome {
         const MARK: &[u8] = b"\xef\xbb\xbf";
         let text = self.text.strip_prefix(MARK).unwrap_or(self.text);
@@ -101,7 +101,7 @@ impl HandlerAnswer<'_> {
             FailedEvents::All(false) if said.is_none() => Outcome::Done,
             FailedEvents::These(ids) if ids.is_empty() && said.is_none() => Outcome::Done,
             FailedEvents::These(ids) if !ids.is_empty() => Outcome::Partly { failed: ids, said },
-            // An error without names is about all of them.
+            // An error without names is about all events.
             _ => {
                 Outcome::Failed(Failure { said, ..Failure::new("the handler says that it failed") })
             }
@@ -109,8 +109,8 @@ impl HandlerAnswer<'_> {
     }
 }
 
-/// Whether a text that is no JSON speaks of events that failed: an answer that was cut off, or is
-/// written in UTF-16.
+/// Whether a text that is not JSON contains `"failed"`: an answer that was cut off, or that is in
+/// UTF-16.
 fn names_failed(text: &[u8]) -> bool {
     let letters: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
     memchr::memmem::find(&letters, br#""failed""#).is_some()

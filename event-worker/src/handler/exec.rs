@@ -19,7 +19,7 @@ use self::{
 use super::{Batch, Handler, HandlerAnswer, Outcome};
 use crate::{config::ExecConfig, event::write_json_array};
 
-/// A buffer that grew larger than this for one batch is given back.
+/// A buffer larger than this is freed after its batch.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
 pub(super) struct ExecHandler {
@@ -28,11 +28,11 @@ pub(super) struct ExecHandler {
     lane: usize,
     /// Runs and waits for a batch.
     process: Option<Process>,
-    /// What it runs.
+    /// The code that it runs.
     code: Code,
-    /// Has been given a batch. It stays here when the call is dropped.
+    /// The process that has a batch. It stays here when the call is dropped.
     in_call: Option<Process>,
-    /// For the lines that batches become.
+    /// The buffer for the line of a batch.
     line: Vec<u8>,
 }
 
@@ -42,8 +42,9 @@ impl ExecHandler {
         Self { config, environment, lane, process: None, code, in_call: None, line: Vec::new() }
     }
 
-    /// The running process, or a new one where there is none, its code has changed, or the old one
-    /// has ended or spoken unasked: what it said would be taken for the answer to the next batch.
+    /// The running process, or a new one. A new one starts when there is none, when its code has
+    /// changed, when the old one has ended, or when the old one wrote a line without a batch: that
+    /// line would count as the answer to the next batch.
     async fn running(&mut self) -> Result<Process, CallError> {
         if let Some(mut process) = self.process.take() {
             match (process.spoke_unasked().await, self.code.changed()) {
@@ -60,9 +61,9 @@ impl ExecHandler {
         Process::start(&self.config.command, &self.environment, self.lane)
     }
 
-    /// Whenever a call ends without putting the process back, the process is killed: after a
-    /// time-out, when the events are taken away, and when it answers what cannot be understood, for
-    /// then its next line may be the rest of that.
+    /// A call that does not put the process back kills it: after a time-out, when the events are
+    /// taken away, and after an answer that is not understood. In the last case the next line may
+    /// be the rest of that answer.
     async fn call(&mut self, batch: Batch<'_>) -> Result<Outcome, CallError> {
         let process = self.running().await?;
         let process = self.in_call.insert(process);
@@ -90,7 +91,7 @@ impl ExecHandler {
         Ok(outcome.or_saying(said))
     }
 
-    /// Ends the process of a call that failed; gives what it said last.
+    /// Ends the process of a failed call, and gives the last lines of its standard error.
     async fn end_call(&mut self) -> Option<String> {
         self.in_call.take()?.end().await
     }

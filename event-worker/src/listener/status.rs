@@ -42,7 +42,7 @@ pub(crate) enum ListenerState {
 }
 
 impl ListenerState {
-    /// Whether it works, or would if there were something to do.
+    /// Whether it works, or would work if there were events.
     pub(crate) fn is_moving(self) -> bool {
         matches!(self, Self::Running | Self::Standby)
     }
@@ -95,7 +95,7 @@ pub(crate) struct FailingLane {
     pub(crate) topic: String,
     pub(crate) partition: u32,
     pub(crate) offset: u64,
-    /// How many failed together.
+    /// How many events failed together.
     pub(crate) events: usize,
     /// What to do.
     pub(crate) remedy: String,
@@ -124,7 +124,7 @@ impl FailingLane {
     }
 }
 
-/// An event that fails alone can be left out.
+/// A single event that fails can be skipped.
 fn remedy(listener: &str, events: &[Event]) -> String {
     const FIX: &str = "fix the handler; it is called again by itself";
     match events {
@@ -156,7 +156,7 @@ impl Problem {
     }
 }
 
-/// A listener's figures, shared between those who count and those who show.
+/// A listener's figures, shared by the tasks that count and those that show.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     report: Mutex<Report>,
@@ -177,7 +177,7 @@ struct Logged {
 }
 
 impl Logged {
-    /// Another failure; how many are to be logged as one, if it is time for that.
+    /// Notes a failure. Gives how many failures to log as one, if it is time to log.
     fn failed(&mut self, now: Instant) -> Option<u64> {
         self.failures += 1;
         if self.at.is_some_and(|at| now < at + LOG_EVERY) {
@@ -228,17 +228,17 @@ impl Status {
         self.assigned.notify_one();
     }
 
-    /// Waits until partitions are assigned, or were since this was last waited for.
+    /// Waits until partitions are assigned; returns at once if they were since the last call.
     pub(super) async fn assigned(&self) {
         self.assigned.notified().await;
     }
 
-    /// Those that wait after a failure go on now.
+    /// Ends all waits after failures.
     pub(crate) fn retry_now(&self) {
         self.retry.notify_waiters();
     }
 
-    /// Waits until somebody asks not to wait.
+    /// Waits until somebody asks for a retry.
     pub(super) async fn retry_asked(&self) {
         self.retry.notified().await;
     }
@@ -247,8 +247,8 @@ impl Status {
         self.lock().counters.retries += 1;
     }
 
-    /// A call failed; how long the lane has been failing already is kept. Gives how many failures
-    /// the log shall tell of, if it shall.
+    /// A call failed. Keeps the time since which the lane fails. Gives how many failures to log, if
+    /// it is time to log.
     pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) -> Option<u64> {
         let mut report = self.lock();
         report.counters.failures += 1;
@@ -261,7 +261,7 @@ impl Status {
         self.logged.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now())
     }
 
-    /// A lane does not fail any more. Gives whether the log shall say that the handler works again.
+    /// A lane does not fail any more. `true` if the log should say that the handler works again.
     pub(super) fn lane_recovered(&self, lane: usize) -> bool {
         let mut report = self.lock();
         report.failing.remove(&lane);

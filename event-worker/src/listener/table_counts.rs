@@ -2,21 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Of so many tables; what comes of others is not counted here.
+/// Counts at most so many tables. Events of other tables are not counted here.
 const MAX_TABLES: usize = 300;
 
-/// Counts, a table each.
+/// The counts of each table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TableCounts(Vec<Counted>);
 
-/// What came of one table.
+/// The counts of one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) schema: String,
     pub(crate) table: String,
     /// Events that came.
     pub(crate) received: u64,
-    /// Those of them that are not wanted.
+    /// Events of those that the listener does not want.
     pub(crate) filtered: u64,
 }
 
@@ -42,8 +42,8 @@ impl TableCounts {
         self.0.iter()
     }
 
-    /// The counts of a table. The one that was asked for last stands first: most events are of the
-    /// same table as the one before.
+    /// The counts of a table. The last used table is first, because most events have the same table
+    /// as the event before.
     fn of(&mut self, schema: &str, table: &str) -> Option<&mut Counted> {
         let is_it = |of: &Counted| of.table == table && of.schema == schema;
         match self.0.iter().position(is_it) {

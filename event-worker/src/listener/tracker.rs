@@ -18,7 +18,7 @@ struct TrackedPartition {
     generation: u64,
     /// Events from the first unfinished one on, in order of their offsets.
     events: VecDeque<Tracked>,
-    /// All offsets below were met.
+    /// All offsets below this were seen.
     scanned: u64,
     committed: u64,
 }
@@ -38,7 +38,7 @@ impl TrackedPartition {
 }
 
 impl Tracker {
-    /// The partition is ours. What is still unfinished from an earlier assignment no longer counts.
+    /// The partition is ours. Unfinished events of an earlier assignment do not count any more.
     pub(super) fn assign(&mut self, assignment: &Assignment) {
         let Assignment { partition, position } = assignment;
         let tracked = TrackedPartition {
@@ -71,7 +71,7 @@ impl Tracker {
         self.generation(event.place().0) == Some(event.generation)
     }
 
-    /// An event was met that must be finished.
+    /// An event came that must be finished.
     pub(super) fn begin(&mut self, event: &Event) {
         let (partition, offset) = event.place();
         if let Some(tracked) = self.partitions.get_mut(partition) {
@@ -81,15 +81,15 @@ impl Tracker {
         }
     }
 
-    /// All offsets below `next` were met; those that did not begin need nothing.
+    /// All offsets below `next` were seen. Those for which `begin` was not called need no work.
     pub(super) fn scan(&mut self, partition: &Partition, next: u64) {
         if let Some(tracked) = self.partitions.get_mut(partition) {
             tracked.scanned = tracked.scanned.max(next);
         }
     }
 
-    /// An event is finished. One of an earlier assignment, or one that is finished already, is no
-    /// news.
+    /// An event is finished. Ignores an event of an earlier assignment, and one that is finished
+    /// already.
     pub(super) fn finish(&mut self, event: &Event) {
         let (partition, offset) = event.place();
         let Some(tracked) = self.partitions.get_mut(partition) else { return };

@@ -13,13 +13,13 @@ use tracing::{info, warn};
 
 use crate::error::Error;
 
-/// More than a listener needs to stop.
+/// Longer than a listener needs to stop.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Waits until no other process of the listener runs; the file is to be kept for as long as this
-/// one does. One that does not end in time is not waited for: the bus pushes it out.
+/// Waits until no other process of the listener runs. The caller must keep the file while this
+/// process runs. After `patience` we do not wait any more: the bus pushes the other process out.
 pub(super) async fn take(
     directory: &Path,
     listener: &str,

@@ -29,7 +29,7 @@ use crate::{
     reach::Catalogs,
 };
 
-/// A config that is in force, and the text it was read from.
+/// The config that is in force, and its text.
 pub(super) struct Accepted {
     pub(super) config: Config,
     text: String,
@@ -50,7 +50,7 @@ pub(crate) struct Reloaded {
     pub(crate) started: Vec<String>,
     pub(crate) restarted: Vec<String>,
     pub(crate) stopped: Vec<String>,
-    /// What takes effect only when the whole program is started again.
+    /// The sections whose changes need a restart of the whole program.
     pub(crate) needs_restart: Vec<&'static str>,
 }
 
@@ -65,7 +65,7 @@ struct Inner {
     instance: Instance,
     pauses: Pauses,
     kept: BTreeMap<String, KeptListener>,
-    /// Those that the config no longer has, until they have ended.
+    /// Listeners that are no longer in the config, until they have ended.
     leaving: Vec<KeptListener>,
 }
 
@@ -98,7 +98,7 @@ impl Fleet {
         Some(Arc::clone(&self.lock().kept.get(id)?.unit))
     }
 
-    /// The listener of this id as one that may ask for full syncs, whoever runs it.
+    /// The listener of this id as a target of full syncs, whoever runs the listener.
     pub(crate) fn target(&self, id: &str) -> Option<Target> {
         let config = &self.lock().accepted.config;
         let listener = config.listeners.get(id)?;
@@ -110,7 +110,7 @@ impl Fleet {
         })
     }
 
-    /// Whether a group of the bus is a listener's, and of none in the config.
+    /// Whether a group belongs to a listener that is not in the config.
     pub(super) fn is_stray(&self, group: &str) -> bool {
         let config = &self.lock().accepted.config;
         listener_of(&config.bus, group).is_some_and(|id| !config.listeners.contains_key(id))
@@ -120,7 +120,8 @@ impl Fleet {
         self.lock().kept.values().map(|kept| Arc::clone(&kept.unit)).collect()
     }
 
-    /// Takes what each `dts` says of its tables, and says whether each listener gets what it names.
+    /// Compares the config of each listener with the captured tables; `true` if each listener gets
+    /// all that it names.
     pub(super) fn reach(&self, catalogs: &Catalogs) -> bool {
         let inner = self.lock();
         let config = &inner.accepted.config;
@@ -134,12 +135,12 @@ impl Fleet {
         all_fit
     }
 
-    /// Pauses a listener, or lets it go on; `None` if there is none of this id. Survives a restart
-    /// when it returns. The listener itself follows within moments.
+    /// Pauses a listener, or lets it go on; `None` if there is none of this id. When this returns,
+    /// the change survives a restart. The listener itself follows within moments.
     ///
     /// # Errors
     ///
-    /// When it cannot be written down; then nothing has changed.
+    /// When the change cannot be written to disk. Then nothing has changed.
     pub(crate) fn set_paused(&self, id: &str, paused: bool) -> Result<Option<Arc<Unit>>, Error> {
         let mut inner = self.lock();
         let Some(unit) = inner.kept.get(id).map(|kept| Arc::clone(&kept.unit)) else {
@@ -150,8 +151,8 @@ impl Fleet {
         Ok(Some(unit))
     }
 
-    /// Lets a listener's process finish what is begun and end, and starts a new one; `None` if
-    /// there is none of this id. Does not wait for it.
+    /// Lets a listener's process finish its calls and end, and starts a new one; `None` if there is
+    /// none of this id. Does not wait for that.
     pub(crate) fn restart(&self, id: &str) -> Option<Arc<Unit>> {
         let mut inner = self.lock();
         if !inner.kept.contains_key(id) {
@@ -167,7 +168,7 @@ impl Fleet {
     ///
     /// # Errors
     ///
-    /// All mistakes of the file; then nothing has changed.
+    /// All mistakes of the file. Then nothing has changed.
     pub(super) fn reload(&self, file: &Path) -> Result<Reloaded, Error> {
         let accepted = Accepted::open(file)?;
         let mut inner = self.lock();
@@ -183,7 +184,7 @@ impl Fleet {
         Ok(reloaded)
     }
 
-    /// Stops all, and kills those that have not ended after a while.
+    /// Stops all listeners, and kills those that have not ended by the deadline.
     pub(super) async fn stop_all(&self, deadline: Duration) {
         let kept = {
             let mut inner = self.lock();
@@ -201,7 +202,7 @@ impl Fleet {
         };
         let all_ended = async {
             for kept in kept {
-                // A keeper ends once its process has; it panics only by a bug of ours.
+                // A keeper ends when its process has ended. It panics only by a bug of ours.
                 let _ = kept.task.await;
             }
         };
@@ -217,13 +218,13 @@ impl Fleet {
 }
 
 impl Inner {
-    /// Starts to keep a listener's process. One that is kept already ends first.
+    /// Starts to keep a listener's process. An old process ends first.
     fn launch(&mut self, id: &str, socket: &Path) {
         self.launch_after(id, socket, std::future::ready(()));
     }
 
-    /// As `launch`, and between the end of the old process and the start of the new one does
-    /// something, unless the listener is stopped then.
+    /// Like `launch`. Runs `interlude` between the end of the old process and the start of the new
+    /// one, unless the listener is stopped by then.
     fn launch_after(
         &mut self,
         id: &str,
@@ -245,7 +246,7 @@ impl Inner {
         let unit = Arc::new(Unit::new(id, listener.subscription(id, &config.bus), start));
         let before = self.kept.remove(id);
         if let Some(before) = &before {
-            // The bus has answered already.
+            // The lag is known already.
             let lag = before.unit.view().lag;
             unit.update_lag(|of_new, _| *of_new = lag);
         }
@@ -262,7 +263,7 @@ impl Inner {
         let stop = ending.stop.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
-                // It was told to stop; it panics only by a bug of ours.
+                // It has been told to stop. It panics only by a bug of ours.
                 let _ = before.task.await;
             }
             tokio::select! {
@@ -306,7 +307,8 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
     reloaded
 }
 
-/// Another bus has other places, other full syncs, another `dts`: what has begun would never end.
+/// Another bus has other places, other full syncs and another `dts`: running full syncs would never
+/// end.
 fn refuse_other_bus(old: &Config, new: &Config) -> Result<(), Mistakes> {
     if old.has_same_bus(new) {
         return Ok(());
@@ -317,7 +319,7 @@ fn refuse_other_bus(old: &Config, new: &Config) -> Result<(), Mistakes> {
     Err(Mistakes::one(&new.path, Mistake { key, problem, remedy }))
 }
 
-/// Whether the supervisor runs it, and not a program of the user's.
+/// Whether the supervisor runs the listener, and not a program of the user's.
 fn is_ours(listener: &ListenerConfig) -> bool {
     listener.handler != HandlerConfig::Program
 }

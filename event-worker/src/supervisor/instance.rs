@@ -12,15 +12,16 @@ use ring::digest::{Context, SHA256};
 
 use crate::error::Error;
 
-/// So much of the host's name is shown; all of it is in the hash.
+/// At most so much of the host name is shown. The hash contains all of it.
 const MAX_HOST_CHARS: usize = 64;
 
-/// What tells this supervisor from every other: two processes of one name would fence each other
-/// again and again. The directory is locked, so there is one of us per host and directory.
+/// What is unique to this supervisor. Two processes with the same name would fence each other again
+/// and again. The directory is locked, so there is only one supervisor per host and directory.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
     host: String,
-    /// Copies of a virtual machine have the host name in common more often than this.
+    /// Copies of a virtual machine often have the same host name, and less often the same machine
+    /// id.
     machine: Vec<u8>,
     directory: PathBuf,
 }

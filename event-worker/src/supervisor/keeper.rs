@@ -15,17 +15,17 @@ use tracing::{error, info, warn};
 
 use super::unit::Unit;
 
-/// How a listener that ends by itself is started again.
+/// The waits before a listener that ended by itself is started again.
 const RESTART: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_mins(5), factor: 2.0 };
 
-/// A process that ran so long was well: the next failure counts as the first.
+/// A process that ran so long was healthy: the next failure counts as the first.
 const WELL_AFTER: Duration = Duration::from_mins(1);
 
 /// Ways to end a keeper and its process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ending {
-    /// Finish what is begun, then end.
+    /// Finish the running calls, then end.
     pub(super) stop: CancellationToken,
     /// End now.
     pub(super) kill: CancellationToken,
@@ -40,7 +40,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Until it is stopped and its process has ended.
+    /// Runs until it is stopped and its process has ended.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::new(RESTART);
         while !self.ending.stop.is_cancelled() {
@@ -52,7 +52,7 @@ impl Keeper {
             if lived >= WELL_AFTER {
                 backoff.reset();
             }
-            // One that reached its `lifeTime` is followed at once.
+            // After a process that reached its `lifeTime` the next one starts at once.
             if how.is_some() || lived < RESTART.min {
                 self.wait_after(how.as_deref().unwrap_or("ended at once"), &mut backoff).await;
             }
@@ -74,7 +74,7 @@ impl Keeper {
         }
     }
 
-    /// Runs a process to its end; `None` when it ended as it should, else how it ended.
+    /// Runs a process to its end; `None` when the process ended with success, else how it ended.
     async fn run_process(&self) -> Option<String> {
         let mut child = match self.spawn() {
             Ok(child) => child,
@@ -87,7 +87,7 @@ impl Keeper {
             ended = child.wait() => ended,
             () = self.ending.stop.cancelled() => self.end(&mut child).await,
             () = self.unit.hangs() => {
-                // However it ends now, it has hung.
+                // It has hung, so its exit status does not matter.
                 let _ = kill(&mut child).await;
                 return Some("hung: it sent no report for seconds, and was killed".to_owned());
             }
@@ -99,7 +99,7 @@ impl Keeper {
         }
     }
 
-    /// In a process group of its own: what is typed at our terminal is for us alone.
+    /// In a process group of its own: signals of our terminal (Ctrl-C) come to us alone.
     fn spawn(&self) -> std::io::Result<Child> {
         Command::from(service::init::itself()?)
             .args(["listener", "-t", &self.unit.id, "--config"])

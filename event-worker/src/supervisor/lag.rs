@@ -13,13 +13,13 @@ use crate::listener::status::{Report, now_ms};
 /// How far a listener is behind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lag {
-    /// Records that the group has not finished, also those of transactions that are open; `None`
-    /// while the bus does not say.
+    /// Records that the group has not finished, also those of open transactions; `None` while the
+    /// bus does not say.
     pub(crate) records: Option<u64>,
-    /// The age of the oldest unfinished change. While its process has none in hand: since when the
-    /// bus is seen to have records that it has not finished.
+    /// The age of the oldest unfinished change. While the process has no change: how long we have
+    /// seen unfinished records on the bus.
     pub(crate) seconds: f64,
-    /// Why the bus does not say.
+    /// Why the bus does not say it.
     pub(crate) bus_error: Option<String>,
     pub(crate) partitions: Vec<Progress>,
     stands: Stands,
@@ -48,9 +48,9 @@ impl Lag {
     }
 }
 
-/// How many records a group has not finished, over all its partitions. In one that came after its
-/// first commit it begins with the first record. Before its first commit it has not begun anywhere:
-/// `start` says where.
+/// How many records a group has not finished, over all its partitions. In a partition that came
+/// after the group's first commit, the group begins with the first record. Before its first commit
+/// the count is 0: `start` will say where the group begins.
 pub(crate) fn records_behind(partitions: &[Progress]) -> u64 {
     let has_run = partitions.iter().any(|at| at.committed.is_some());
     let behind = |at: &Progress| at.high.saturating_sub(at.committed.unwrap_or(0));
@@ -100,7 +100,7 @@ mod tests {
             lag.take(at(end, high), &report, now + Duration::from_secs(second));
             (lag.records, lag.seconds)
         };
-        // Whoever writes all the time has a transaction open at every look.
+        // A busy writer has an open transaction at every look.
         assert_eq!(take(5, 8, 0), (Some(3), 0.0));
         assert_eq!(take(8, 11, 1), (Some(3), 0.0));
         assert_eq!(take(8, 20, 31), (Some(12), 30.0));

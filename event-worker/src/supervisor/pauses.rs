@@ -9,7 +9,7 @@ use std::{
 
 use crate::error::Error;
 
-/// The paused listeners, as they are on disk.
+/// The paused listeners, as on disk.
 #[derive(Debug)]
 pub(super) struct Pauses {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// Reads the file; without one nothing is paused.
+    /// Reads the file. Without a file no listener is paused.
     pub(super) fn open(directory: &Path) -> Result<Self, Error> {
         let path = directory.join("paused.json");
         let ids = match fs::read(&path) {
@@ -33,7 +33,7 @@ impl Pauses {
         self.ids.contains(id)
     }
 
-    /// Remembers it; durable when it returns. On an error nothing has changed.
+    /// Writes the change down; durable when this returns. On an error nothing has changed.
     pub(super) fn set(&mut self, id: &str, paused: bool) -> Result<(), Error> {
         let mut ids = self.ids.clone();
         let changed = if paused { ids.insert(id.to_owned()) } else { ids.remove(id) };
@@ -46,8 +46,8 @@ impl Pauses {
     }
 }
 
-/// Writes a new file beside the old one and puts it in its place, so that a crash leaves one of
-/// the two.
+/// Writes a new file and renames it over the old one, so that after a crash one of the two is
+/// there.
 fn save(path: &Path, ids: &BTreeSet<String>) -> std::io::Result<()> {
     let fresh = path.with_extension("json.new");
     let mut file = service::private::create(&fresh)?;

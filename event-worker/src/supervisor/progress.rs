@@ -16,7 +16,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long the bus may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Asks for every listener, again and again, until `stop`.
+/// Asks for all listeners, again and again, until `stop`.
 pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) {
     let mut ask = tokio::time::interval(ASK_EVERY);
     ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -32,7 +32,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
     }
 }
 
-/// Asks for all listeners at once, and tells them what was seen of the topics.
+/// Asks once for all listeners, and tells them the state of the topics.
 async fn look(supervisor: &Supervisor) {
     let units = supervisor.fleet.units();
     let groups: Vec<(String, TopicFilter)> = units

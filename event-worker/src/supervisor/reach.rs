@@ -9,10 +9,10 @@ use tracing::debug;
 use super::Supervisor;
 use crate::reach::Catalogs;
 
-/// How often it is looked up while every pattern fits a table,
+/// How often to look while every pattern matches a table,
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// and how soon once more when one does not, or the bus could not be asked.
+/// and how soon to look once more when one does not, or the bus did not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the bus may take to answer.
@@ -39,7 +39,7 @@ fn until_next(in_vain: u32) -> Duration {
     if in_vain == 1 { LOOK_AGAIN } else { LOOK_EVERY }
 }
 
-/// Whether every pattern fits a table.
+/// Looks once; `true` if every pattern matches a table.
 async fn look_once(supervisor: &Supervisor) -> bool {
     match timeout(ANSWER_DEADLINE, Catalogs::read(&*supervisor.bus)).await {
         Ok(Ok(catalogs)) => supervisor.fleet.reach(&catalogs),

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::fleet::{Fleet, Reloaded};
 use crate::{error::Error, full_sync::FullSyncs};
 
-/// Asks for a reload; the answer says what changed, or why nothing did.
+/// A request for a reload. The answer says what changed, or why nothing changed.
 pub(crate) type Reload = oneshot::Sender<Result<Reloaded, Error>>;
 
 /// What the supervisor, its API and its tasks share.
@@ -18,6 +18,6 @@ pub(crate) struct Supervisor {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) full_syncs: FullSyncs,
     pub(crate) reloads: mpsc::Sender<Reload>,
-    /// The listeners are others: what they reach is to be looked up.
+    /// The config was reloaded: the tables of the listeners must be looked up again.
     pub(super) reloaded: Notify,
 }

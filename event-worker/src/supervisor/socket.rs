@@ -27,8 +27,8 @@ pub(super) struct Socket {
     listener: UnixListener,
 }
 
-/// Makes the directory, for us alone, where it is missing, and locks it for as long as the file
-/// lives.
+/// Creates the directory, readable by us alone, if it is missing. Locks it as long as the file is
+/// open.
 pub(super) fn lock(directory: &Path) -> Result<File, Error> {
     let name = directory.display();
     let open = || {
@@ -44,7 +44,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the socket. An old one is nobody's: the directory is locked.
+/// Opens the socket. Nobody uses an old one, because the directory is locked.
 pub(super) fn listen(directory: &Path) -> Result<Socket, Error> {
     let path = directory.join("supervisor.sock");
     let open = || {
@@ -60,7 +60,7 @@ pub(super) fn listen(directory: &Path) -> Result<Socket, Error> {
     Ok(Socket { path, listener })
 }
 
-/// Takes the listeners' connections until `stop`, and then until each listener has ended.
+/// Takes connections of listeners until `stop`, and after that until each listener has ended.
 pub(super) async fn serve(socket: Socket, supervisor: Arc<Supervisor>, stop: CancellationToken) {
     let links = TaskTracker::new();
     loop {

@@ -14,14 +14,13 @@ use tracing::warn;
 
 use super::Supervisor;
 
-/// A group counts as left alone when two looks in a row find it so: its process may just be
-/// starting again.
+/// A group counts as a stray after two looks in a row: its process may be restarting.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the bus may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// It is said again after so long.
+/// After so long the warning is repeated.
 const TELL_EVERY: Duration = Duration::from_hours(6);
 
 /// Looks again and again, until `stop`.
@@ -38,7 +37,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
         let groups = match stop.run_until_cancelled(asked).await {
             Some(Ok(Ok(Some(groups)))) => groups,
             Some(Ok(Ok(None))) => return,
-            // A bus that is away is told of elsewhere.
+            // Other parts say that the bus is away.
             _ => continue,
         };
         let is_stray = |group: &str| supervisor.fleet.is_stray(group);
@@ -54,8 +53,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
     }
 }
 
-/// The groups of a bus that has a limit of its own; `None` of another one, which keeps nothing for
-/// them.
+/// The groups of a bus with a size limit; `None` for another bus, which keeps nothing for groups.
 async fn known(supervisor: &Supervisor) -> event_bus::Result<Option<Vec<KnownGroup>>> {
     match supervisor.bus.room().await? {
         Some(_) => supervisor.bus.groups().await.map(Some),
@@ -63,7 +61,7 @@ async fn known(supervisor: &Supervisor) -> event_bus::Result<Option<Vec<KnownGro
     }
 }
 
-/// What earlier looks have found.
+/// What earlier looks found.
 #[derive(Default)]
 struct Strays {
     found: BTreeSet<String>,
@@ -71,7 +69,7 @@ struct Strays {
 }
 
 impl Strays {
-    /// Those that are to be told now, with what is kept for them.
+    /// The groups to warn of now, with the bytes that are kept for them.
     fn look<'a>(
         &mut self,
         groups: &'a [KnownGroup],

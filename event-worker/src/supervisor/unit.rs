@@ -22,34 +22,33 @@ use crate::{
     reach::{Reach, Reason},
 };
 
-/// How long the last report of a process that has ended may take.
+/// How long to wait for the last report of a process that has ended.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
-/// A process reports every second: after so many in a row that did not come it hangs.
+/// A process reports every second. It hangs when so many reports in a row do not come.
 const MAX_MISSED_REPORTS: u32 = 10;
 
-/// The same before its first report: it may take a while to start.
+/// The same before its first report, because a process may take a while to start.
 const MAX_MISSED_AT_START: u32 = 30;
-/// After one that ended by itself: a process that works, has finished all there is and has run so
-/// long is well.
+/// A process that works, is not behind and has run so long is healthy.
 const WELL_AFTER: Duration = Duration::from_secs(10);
 
-/// As is one that has run so long.
+/// A process that has run so long is healthy, whatever it does.
 const LONG_AFTER: Duration = Duration::from_mins(1);
 
-/// How long a process that says hello may be unknown.
+/// How long to wait until the pid of a process that says hello is known.
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A listener and its process.
 pub(crate) struct Unit {
     pub(crate) id: String,
     pub(crate) subscription: Subscription,
-    /// What its process is given to run.
+    /// What its process runs.
     start: ListenerStart,
     pause: watch::Sender<bool>,
-    /// What stands for the topics, each time that they were looked at.
+    /// A number that changes when the topics change; sent after each look at them.
     topics: watch::Sender<u64>,
-    /// Counts how often somebody asked not to wait.
+    /// Counts the requests for a retry.
     retry: watch::Sender<u64>,
     /// The process that runs.
     pid: watch::Sender<Option<u32>>,
@@ -73,17 +72,17 @@ struct ProcessHistory {
     trouble: Option<Trouble>,
 }
 
-/// Its processes end by themselves, and none has been well since.
+/// Its processes end by themselves, and none has been healthy since.
 struct Trouble {
     ends: u32,
-    /// As the last that ended left it.
+    /// The state that the last process left.
     state: ListenerState,
     error: Option<Problem>,
 }
 
 impl Trouble {
-    /// Whether the next process will end as well, as far as one can know: one that stopped by
-    /// itself needs a human, and a crash may happen once.
+    /// Whether we expect the next process to end, too: a listener that stopped by itself needs a
+    /// human, but a crash may happen once.
     fn lasts(&self) -> bool {
         self.state == ListenerState::Stopped || self.ends > 1
     }
@@ -128,7 +127,7 @@ impl Unit {
         self.topics.subscribe()
     }
 
-    /// The topics were looked at; this stands for them.
+    /// Tells the state of the topics after a look at them.
     pub(super) fn tell_topics(&self, topics: u64) {
         self.topics.send_replace(topics);
     }
@@ -137,7 +136,8 @@ impl Unit {
         self.pause.send_replace(paused);
     }
 
-    /// What waits after a failure is tried now: batches by its process, or the process itself.
+    /// Ends a wait after a failure: its process retries batches, or the process itself is started
+    /// again.
     pub(crate) fn retry_now(&self) {
         self.retry.send_modify(|asked| *asked += 1);
     }
@@ -146,8 +146,7 @@ impl Unit {
         self.retry.subscribe()
     }
 
-    /// Whether this is its process. One that was just started may say hello before its keeper knows
-    /// its pid.
+    /// Whether this is its process. A new process may say hello before its keeper knows its pid.
     pub(super) async fn is_process(&self, pid: u32) -> bool {
         let mut running = self.pid.subscribe();
         let is_known = running.wait_for(|running| *running == Some(pid));
@@ -158,7 +157,7 @@ impl Unit {
         self.connected.send_replace(connected);
     }
 
-    /// Waits until the last words of a process that has ended are heard.
+    /// Waits for the last report of a process that has ended.
     pub(super) async fn last_words(&self) {
         let mut connected = self.connected.subscribe();
         let gone = connected.wait_for(|connected| !connected);
@@ -175,8 +174,8 @@ impl Unit {
         }
     }
 
-    /// Returns when its process hangs: it has not reported for long. Seconds in which we did not
-    /// run ourselves do not count.
+    /// Returns when its process hangs: no report has come for long. Seconds in which this program
+    /// did not run do not count.
     pub(super) async fn hangs(&self) {
         let mut reports = self.reports.subscribe();
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -201,8 +200,8 @@ impl Unit {
         self.pid.send_replace(Some(pid));
     }
 
-    /// Its process has ended; `how`, if not as it should. Why a listener stopped by itself stays
-    /// visible until a later process is well.
+    /// Its process has ended; `how` is set unless it ended with success. The reason why a listener
+    /// stopped by itself stays visible until a later process is healthy.
     pub(super) fn ended(&self, how: Option<&str>) {
         let mut history = self.lock();
         let last = std::mem::take(&mut history.report);
@@ -227,13 +226,13 @@ impl Unit {
         history.report = Report { state, error, ..Report::default() };
     }
 
-    /// Changes what is known of its lag.
+    /// Changes its lag.
     pub(super) fn update_lag(&self, change: impl FnOnce(&mut Lag, &Report)) {
         let history = &mut *self.lock();
         change(&mut history.lag, &history.report);
     }
 
-    /// Takes which tables it gets; what is new of that is logged.
+    /// Takes the tables that it gets, and logs what is new.
     pub(super) fn take_reach(&self, reach: Reach) {
         let before = std::mem::replace(&mut self.lock().reach, reach.clone());
         for Reason { message, remedy } in &reach.reasons {
@@ -273,8 +272,8 @@ impl Unit {
 }
 
 impl ProcessHistory {
-    /// What its process says; but one that works will end as those before it did, unless it has
-    /// shown that it is well.
+    /// The report of its process. While we expect the process to end like those before it, the
+    /// report shows their state and error.
     fn shown(&self) -> Report {
         let mut report = self.report.clone();
         if let Some(trouble) = self.trouble.as_ref().filter(|trouble| trouble.lasts())

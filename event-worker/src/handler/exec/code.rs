@@ -8,7 +8,7 @@ use std::{
 
 use crate::handler::program;
 
-/// What the name of a script ends in. Other arguments may be files that the handler itself writes.
+/// The extensions of scripts. Other arguments may be files that the handler itself writes.
 const SCRIPTS: [&str; 15] = [
     "bash", "cjs", "jar", "js", "lua", "mjs", "php", "pl", "ps1", "py", "pyz", "r", "rb", "sh",
     "ts",
@@ -18,7 +18,7 @@ const SCRIPTS: [&str; 15] = [
 #[derive(Debug, Default)]
 pub(super) struct Code(Vec<(PathBuf, FileVersion)>);
 
-/// What tells a file from what it was.
+/// What changes when a file is replaced or written.
 #[derive(Debug, PartialEq, Eq)]
 struct FileVersion {
     inode: u64,
@@ -47,7 +47,8 @@ impl Code {
         )
     }
 
-    /// A file that is another now. One that is not there is being replaced: the next look tells.
+    /// A file that has changed. A missing file is just being replaced: the next look sees the new
+    /// one.
     pub(super) fn changed(&self) -> Option<&Path> {
         let is_other = |(path, version): &&(PathBuf, FileVersion)| {
             FileVersion::of(path).is_some_and(|now| now != *version)

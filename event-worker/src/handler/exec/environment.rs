@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::config::{ExecConfig, ListenerConfig};
 
-/// What is taken out of our environment, and what is put in.
+/// What is removed from our environment, and what is added.
 #[derive(Clone, Debug)]
 pub(in crate::handler) struct Environment {
     hidden: Arc<BTreeSet<String>>,

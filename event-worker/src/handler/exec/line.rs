@@ -6,11 +6,11 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 pub(super) enum Line {
     Whole(Vec<u8>),
     Piece(Vec<u8>),
-    /// No line break comes any more; what stood before the end.
+    /// The input has ended: what came after the last line break.
     End(Vec<u8>),
 }
 
-/// Not cancel-safe: dropped, it loses what it has read.
+/// Not cancel-safe: when dropped, it loses what it has read.
 pub(super) async fn read_line(
     from: &mut (impl AsyncBufRead + Unpin),
     max: usize,

@@ -12,20 +12,20 @@ use crate::{
     reset::{self, Move},
 };
 
-/// How long the bus may take to notice that the listener has left its group. A member with a name
-/// of its own (`instance`) is missed only after the session time-out of the group.
+/// How long the bus may take to notice that the listener has left its group. For a member with a
+/// name (`instance`), the bus notices it only after the session time-out of the group.
 const RELEASE_DEADLINE: Duration = Duration::from_mins(1);
 
-/// What became of a reset; dropped when the listener is stopped meanwhile.
+/// The result of a reset. Dropped when the listener is stopped before that.
 type ResetAnswer = oneshot::Receiver<Result<Vec<Reset>, Error>>;
 
 impl Fleet {
-    /// Lets a listener's process end, sets its group, and starts it again, whether that succeeded
-    /// or not; `None` if there is none of this id.
+    /// Lets a listener's process end, sets its group, and starts it again, also when that failed;
+    /// `None` if there is none of this id.
     ///
     /// # Errors
     ///
-    /// When the bus of the config cannot be; then nothing has happened.
+    /// When the bus of the config cannot be opened. Then nothing has happened.
     pub(crate) fn reset(&self, id: &str, change: Move) -> Result<Option<ResetAnswer>, Error> {
         let mut inner = self.lock();
         let config = &inner.accepted.config;
@@ -44,7 +44,7 @@ impl Fleet {
                 Ok(resets) => info!(listener, ?resets, "the listener is set to another place"),
                 Err(error) => warn!(listener, %error, "the listener continues at its old place"),
             }
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = answer_to.send(set);
         });
         Ok(Some(outcome))

@@ -8,8 +8,9 @@ use std::{
 
 use event_bus::{Partition, Progress};
 
-/// Looks are remembered that lie this part of the oldest one's age apart: so the age is too high by
-/// as much at most, and a partition that stands for days has a hundred of them.
+/// The distance between two remembered looks is this part of the age of the oldest one. So the age
+/// is too high by at most this part, and a partition that does not move for days has a hundred
+/// looks.
 const PART: u32 = 8;
 
 #[derive(Clone, Debug, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Ages {
     last: Option<Instant>,
 }
 
-/// Where a partition ended, and the look before, when it did not end there yet.
+/// The end of a partition, and the time of the look before, when the end was lower.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     end: u64,
@@ -26,7 +27,7 @@ struct Look {
 }
 
 impl Ages {
-    /// The partitions as they are now. A group that has never committed has not begun anywhere.
+    /// Takes the partitions as they are now. A group that has never committed has not begun.
     pub(super) fn look(&mut self, partitions: &[Progress], now: Instant) {
         let has_run = partitions.iter().any(|at| at.committed.is_some());
         let after = self.last.replace(now).unwrap_or(now);

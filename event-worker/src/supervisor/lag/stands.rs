@@ -14,13 +14,13 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stands(HashMap<Partition, Stand>);
 
-/// Where a group stands in a partition.
+/// The place of a group in a partition.
 #[derive(Clone, Debug)]
 struct Stand {
     committed: u64,
     end: u64,
     high: u64,
-    /// When it moved for the last time, or was level.
+    /// When the group last moved, or had everything.
     since: Instant,
 }
 
@@ -30,7 +30,7 @@ impl Stand {
         self.committed < self.end
     }
 
-    /// There are records that it cannot have, since a transaction before them is open.
+    /// There are records that the group cannot have, because a transaction before them is open.
     fn is_held_back(&self) -> bool {
         !self.is_behind() && self.end < self.high
     }
@@ -41,7 +41,7 @@ impl Stand {
 }
 
 impl Stands {
-    /// The partitions as they are now. A group that has never committed has not begun anywhere.
+    /// Takes the partitions as they are now. A group that has never committed has not begun.
     pub(super) fn look(&mut self, partitions: &[Progress], now: Instant) {
         let has_run = partitions.iter().any(|at| at.committed.is_some());
         let stand = |at: &Progress| {
@@ -64,13 +64,13 @@ impl Stands {
         self.0.values().any(Stand::is_behind)
     }
 
-    /// For how long the oldest open transaction has been seen to hold records back.
+    /// For how long we have seen the oldest open transaction hold back records.
     pub(super) fn held_back(&self, now: Instant) -> Duration {
         let held = self.0.values().filter(|stand| stand.is_held_back());
         held.map(|stand| now.saturating_duration_since(stand.since)).max().unwrap_or_default()
     }
 
-    /// Which partition has stood still for longest, and why, if one is stuck.
+    /// If a partition is stuck: which one has not moved for longest, and why.
     pub(super) fn stuck(&self, now: Instant) -> Option<String> {
         let still = |stand: &Stand| now.saturating_duration_since(stand.since);
         let waiting = self.0.iter().filter(|(_, stand)| stand.is_behind() || stand.is_held_back());
@@ -84,7 +84,7 @@ impl Stands {
             "a transaction before them is open"
         };
         Some(format!(
-            "partition {number} of {topic} stands still: {records} records wait there, and {why} \
+            "partition {number} of {topic} does not move: {records} records wait there, and {why} \
              for {seconds} s"
         ))
     }
@@ -118,7 +118,7 @@ mod tests {
         let (mut stands, began) = (Stands::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
         for second in 0..=100 {
-            // This one ends after a second each time.
+            // This transaction ends after a second each time.
             stands
                 .look(&[at(0, 5, 5, 9 + second), at(1, second, second, second + 3)], after(second));
         }
