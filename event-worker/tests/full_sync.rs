@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use event_bus::{Batch, Control, ControlChange, Producer};
 use full_sync::{
-    ANSWER_PREFIX, Answer, Code, LISTENING_PREFIX, REQUEST_PREFIX, Refusal, Request, State, Task,
-    WISH_PREFIX, Wish, Wished,
+    ANSWER_PREFIX, Answer, Code, LISTENING_PREFIX, REQUEST_PREFIX, Refusal, Request, Task,
+    TaskState, WISH_PREFIX, Wish, Wished,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -101,7 +101,7 @@ impl StandIn {
     }
 }
 
-fn task(id: &str, state: State, rows: u64) -> Task {
+fn task(id: &str, state: TaskState, rows: u64) -> Task {
     Task {
         id: id.to_owned(),
         request: "fs-1".to_owned(),
@@ -152,7 +152,7 @@ async fn a_call_is_answered_with_the_tasks_that_dts_has_made() {
             let request = dts.request().await;
             dts.accept(
                 &request,
-                &[task(&format!("{}-shop.orders", request.id), State::Waiting, 0)],
+                &[task(&format!("{}-shop.orders", request.id), TaskState::Waiting, 0)],
             )
             .await;
             dts.until_gone(&request).await;
@@ -358,10 +358,11 @@ async fn full_syncs_are_listed_shown_paused_resumed_and_cancelled() {
     let (_site, mut dts, program) = start().await;
     assert_eq!(program.call("GET /api/v1/full-syncs").await, (200, json!({ "fullSyncs": [] })));
     let id = "fs-2-shop.a/b c";
-    let mut going = Task { listener: "b".into(), created_ms: 5, ..task(id, State::Running, 250) };
+    let mut going =
+        Task { listener: "b".into(), created_ms: 5, ..task(id, TaskState::Running, 250) };
     dts.keep(&going).await;
     let failed =
-        Task { error: Some("the table was dropped".into()), ..task("fs-1", State::Failed, 9) };
+        Task { error: Some("the table was dropped".into()), ..task("fs-1", TaskState::Failed, 9) };
     dts.keep(&failed).await;
     let (_, list) = program.call("GET /api/v1/full-syncs").await;
     let ids: Vec<_> =
@@ -387,7 +388,7 @@ async fn full_syncs_are_listed_shown_paused_resumed_and_cancelled() {
         assert_eq!((status, &view["id"]), (202, &id.into()), "{view}");
         assert!(dts.wish(id, wished).await.at_ms > 0);
     }
-    going.state = State::Cancelled;
+    going.state = TaskState::Cancelled;
     dts.keep(&going).await;
     let (status, answer) = program.call(&format!("POST {path}/resume")).await;
     assert_eq!((status, code(&answer)), (409, "already_ended"), "{answer}");
@@ -410,7 +411,7 @@ async fn the_command_starts_lists_and_changes_them_through_the_running_worker() 
     let id = "fs-1-shop.orders";
     let accepted = async {
         let request = dts.request().await;
-        dts.accept(&request, &[task(id, State::Running, 10)]).await;
+        dts.accept(&request, &[task(id, TaskState::Running, 10)]).await;
         dts.until_gone(&request).await;
         request
     };
@@ -462,9 +463,9 @@ async fn watch_prints_a_line_for_each_change_until_all_have_ended() {
     let (site, mut dts, program) = start().await;
     let (status, text) = run(&site, &["watch"]).await;
     assert!(status == Some(0) && text.contains("no full sync is under way"), "{status:?} {text}");
-    dts.keep(&task("fs-0", State::Done, 1000)).await;
-    dts.keep(&task("fs-1", State::Running, 100)).await;
-    dts.keep(&task("fs-2", State::Waiting, 0)).await;
+    dts.keep(&task("fs-0", TaskState::Done, 1000)).await;
+    dts.keep(&task("fs-1", TaskState::Running, 100)).await;
+    dts.keep(&task("fs-2", TaskState::Waiting, 0)).await;
     let child = |arguments: &[&str]| {
         let arguments = [&["full-sync", "watch"], arguments].concat();
         let mut command = site.command(&arguments);
@@ -477,11 +478,12 @@ async fn watch_prints_a_line_for_each_change_until_all_have_ended() {
     };
     let first = lines.next_line().await.unwrap().unwrap();
     assert_eq!(first, "fs-1 shop.orders to a: 10.0% 100/1000 50 rows/s, 18s left");
-    dts.keep(&task("fs-1", State::Done, 1010)).await;
+    dts.keep(&task("fs-1", TaskState::Done, 1010)).await;
     let last = lines.next_line().await.unwrap().unwrap();
     assert_eq!(last, "fs-1 shop.orders to a: 100.0% 1010/1000 done");
     assert_eq!(one.wait().await.unwrap().code(), Some(0));
-    let failed = Task { error: Some("it was dropped".into()), ..task("fs-2", State::Failed, 0) };
+    let failed =
+        Task { error: Some("it was dropped".into()), ..task("fs-2", TaskState::Failed, 0) };
     dts.keep(&failed).await;
     let output = timeout(PATIENCE, all.wait_with_output()).await.unwrap().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -494,7 +496,7 @@ async fn watch_prints_a_line_for_each_change_until_all_have_ended() {
 #[tokio::test]
 async fn watch_draws_a_bar_on_a_terminal() {
     let (site, mut dts, program) = start().await;
-    dts.keep(&task("fs-1", State::Running, 100)).await;
+    dts.keep(&task("fs-1", TaskState::Running, 100)).await;
     // Gives the command a terminal, and writes down what it shows there.
     let command = format!(
         "{} full-sync watch --config {}",
@@ -511,7 +513,7 @@ async fn watch_draws_a_bar_on_a_terminal() {
     };
     eventually("a bar is drawn", async || shows("shop.orders to a [===>")).await;
     eventually("with numbers", async || shows(" 10% 100/1000 50 rows/s, 18s left")).await;
-    dts.keep(&task("fs-1", State::Done, 1010)).await;
+    dts.keep(&task("fs-1", TaskState::Done, 1010)).await;
     assert_eq!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code(), Some(0));
     assert!(shows("100% 1010/1010 done"), "{}", std::fs::read_to_string(&shown).unwrap());
     assert_eq!(program.stop().await, Some(0));

@@ -15,9 +15,9 @@ mod task;
 
 pub use answer::{Answer, Code, Refusal};
 pub use catalog::{CHECKSUMS, Captured, Catalog, SYSTEM_SCHEMAS, Table};
-pub use listening::{Heard, Listening};
+pub use listening::{HeardTables, Listening};
 pub use request::{Request, Wish, Wished};
-pub use task::{State, Task};
+pub use task::{Task, TaskState};
 
 /// In the control table, what the keys of requests begin with; the id follows.
 pub const REQUEST_PREFIX: &str = "full-sync/request/";

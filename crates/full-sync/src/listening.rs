@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Listening {
     /// All of them: a table that fits none is not got.
-    pub tables: Vec<Heard>,
+    pub tables: Vec<HeardTables>,
 }
 
 /// Tables that a listener gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Heard {
+pub struct HeardTables {
     /// A glob over schemas.
     pub schema: String,
     /// A glob over tables.

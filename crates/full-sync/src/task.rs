@@ -19,7 +19,7 @@ pub struct Task {
     /// The table.
     pub table: String,
     /// How it is.
-    pub state: State,
+    pub state: TaskState,
     /// Rows that were sent.
     pub rows: u64,
     /// How many rows there are, as the server estimates.
@@ -57,7 +57,7 @@ pub struct Task {
 /// How a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum State {
+pub enum TaskState {
     /// Its turn has not come.
     Waiting,
     /// Chunks are read and sent.
@@ -74,7 +74,7 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl TaskState {
     /// Whether nothing more comes.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled | Self::Failed)

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use full_sync::{State, Task};
+use full_sync::{Task, TaskState};
 use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 type Labels = Vec<(&'static str, String)>;
 
 /// The states of one that has not ended, as the API names them.
-const STATES: [(State, &str); 4] = [
-    (State::Waiting, "waiting"),
-    (State::Running, "running"),
-    (State::Paused, "paused"),
-    (State::Sent, "sent"),
+const STATES: [(TaskState, &str); 4] = [
+    (TaskState::Waiting, "waiting"),
+    (TaskState::Running, "running"),
+    (TaskState::Paused, "paused"),
+    (TaskState::Sent, "sent"),
 ];
 
 /// FullSyncGauges that are set anew whenever a task changes.

@@ -71,7 +71,7 @@ fn needless(kept: Vec<ControlChange>, tasks: &[Task], now_ms: u64) -> Vec<Contro
 
 #[cfg(test)]
 mod tests {
-    use full_sync::{State, Wished};
+    use full_sync::{TaskState, Wished};
 
     use super::*;
     use crate::full_sync::view::tests::task;
@@ -103,7 +103,7 @@ mod tests {
         };
         let old = format!("{REQUEST_PREFIX}old");
         let (ended, gone) = (format!("{WISH_PREFIX}fs-1-s.t"), format!("{WISH_PREFIX}gone"));
-        assert_eq!(removed(State::Running), [old.clone(), gone.clone()]);
-        assert_eq!(removed(State::Done), [old, ended, gone]);
+        assert_eq!(removed(TaskState::Running), [old.clone(), gone.clone()]);
+        assert_eq!(removed(TaskState::Done), [old, ended, gone]);
     }
 }

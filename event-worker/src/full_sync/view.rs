@@ -1,10 +1,10 @@
 //! Full syncs as the API shows them.
 
-use full_sync::{State, Task};
+use full_sync::{Task, TaskState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a call has started.
+/// What a call has begun.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Started {
@@ -12,14 +12,14 @@ pub(crate) struct Started {
     pub(crate) tasks: Vec<StartedTask>,
 }
 
-/// A full sync of one table that has just started.
+/// One table on its way, as it begins.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StartedTask {
     pub(crate) id: String,
-    pub(crate) state: State,
+    pub(crate) state: TaskState,
     pub(crate) listener: String,
-    /// Absent when `dts` does not keep the task any more, like the fields below.
+    /// Absent, as what follows, where `dts` does not keep it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub(crate) struct FullSyncList {
     pub(crate) full_syncs: Vec<FullSyncView>,
 }
 
-/// A full sync of one table to one listener.
+/// One table on its way to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FullSyncView {
@@ -44,14 +44,14 @@ pub(crate) struct FullSyncView {
     pub(crate) listener: String,
     pub(crate) schema: String,
     pub(crate) table: String,
-    pub(crate) state: State,
+    pub(crate) state: TaskState,
     /// Whether `start = "full-sync"` asked for it.
     pub(crate) initial: bool,
     pub(crate) rows: u64,
     pub(crate) estimated_rows: u64,
-    /// From the estimate, which may be wrong. Below 100 until the listener has finished.
+    /// By the estimate, which may be wrong: below 100 until the listener has finished it.
     pub(crate) percent: Option<f64>,
-    /// Over all the time that the full sync was running.
+    /// Over all the time that it was running.
     pub(crate) rows_per_second: Option<f64>,
     pub(crate) remaining_seconds: Option<u64>,
     /// The last key that was read.
@@ -66,7 +66,7 @@ pub(crate) struct FullSyncView {
 impl StartedTask {
     pub(super) fn new(id: &str, listener: &str, task: Option<Task>) -> Self {
         let (id, listener) = (id.to_owned(), listener.to_owned());
-        let state = task.as_ref().map_or(State::Waiting, |task| task.state);
+        let state = task.as_ref().map_or(TaskState::Waiting, |task| task.state);
         let estimated_rows = task.as_ref().map(|task| task.estimated_rows);
         let (schema, table) = task.map(|task| (task.schema, task.table)).unzip();
         Self { id, state, listener, schema, table, estimated_rows }
@@ -100,7 +100,7 @@ impl From<Task> for FullSyncView {
 }
 
 fn percent(task: &Task) -> Option<f64> {
-    if task.state == State::Done {
+    if task.state == TaskState::Done {
         return Some(100.0);
     }
     let share = task.rows as f64 / task.estimated_rows as f64;
@@ -114,23 +114,23 @@ fn rate(task: &Task) -> Option<f64> {
 
 fn remaining_seconds(task: &Task, rate: f64) -> Option<u64> {
     let left = task.estimated_rows.checked_sub(task.rows)? as f64;
-    (task.state == State::Running && rate > 0.0).then(|| (left / rate).ceil() as u64)
+    (task.state == TaskState::Running && rate > 0.0).then(|| (left / rate).ceil() as u64)
 }
 
 fn one_decimal(number: f64) -> f64 {
     (number * 10.0).floor() / 10.0
 }
 
-/// The word for a state in JSON.
-pub(crate) fn word(state: State) -> &'static str {
+/// A state as the JSON has it.
+pub(crate) fn word(state: TaskState) -> &'static str {
     match state {
-        State::Waiting => "waiting",
-        State::Running => "running",
-        State::Paused => "paused",
-        State::Sent => "sent",
-        State::Done => "done",
-        State::Cancelled => "cancelled",
-        State::Failed => "failed",
+        TaskState::Waiting => "waiting",
+        TaskState::Running => "running",
+        TaskState::Paused => "paused",
+        TaskState::Sent => "sent",
+        TaskState::Done => "done",
+        TaskState::Cancelled => "cancelled",
+        TaskState::Failed => "failed",
     }
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn word(state: State) -> &'static str {
 pub(super) mod tests {
     use super::*;
 
-    pub(crate) fn task(state: State, rows: u64, estimated_rows: u64) -> Task {
+    pub(crate) fn task(state: TaskState, rows: u64, estimated_rows: u64) -> Task {
         Task {
             id: "fs-1-s.t".into(),
             request: "fs-1".into(),
@@ -162,27 +162,37 @@ pub(super) mod tests {
         }
     }
 
-    fn shown(state: State, rows: u64, estimated: u64) -> (Option<f64>, Option<f64>, Option<u64>) {
+    fn shown(
+        state: TaskState,
+        rows: u64,
+        estimated: u64,
+    ) -> (Option<f64>, Option<f64>, Option<u64>) {
         let view = FullSyncView::from(task(state, rows, estimated));
         (view.percent, view.rows_per_second, view.remaining_seconds)
     }
 
     #[test]
     fn progress_follows_from_rows_time_and_estimate() {
-        assert_eq!(shown(State::Running, 500, 2000), (Some(25.0), Some(250.0), Some(6)));
-        assert_eq!(shown(State::Paused, 500, 2000), (Some(25.0), Some(250.0), None));
-        assert_eq!(shown(State::Running, 2100, 2000), (Some(99.9), Some(1050.0), None));
-        assert_eq!(shown(State::Sent, 1999, 1999), (Some(99.9), Some(999.5), None));
-        assert_eq!(shown(State::Done, 2100, 2000), (Some(100.0), Some(1050.0), None));
-        assert_eq!(shown(State::Waiting, 0, 0), (None, Some(0.0), None));
+        assert_eq!(shown(TaskState::Running, 500, 2000), (Some(25.0), Some(250.0), Some(6)));
+        assert_eq!(shown(TaskState::Paused, 500, 2000), (Some(25.0), Some(250.0), None));
+        assert_eq!(shown(TaskState::Running, 2100, 2000), (Some(99.9), Some(1050.0), None));
+        assert_eq!(shown(TaskState::Sent, 1999, 1999), (Some(99.9), Some(999.5), None));
+        assert_eq!(shown(TaskState::Done, 2100, 2000), (Some(100.0), Some(1050.0), None));
+        assert_eq!(shown(TaskState::Waiting, 0, 0), (None, Some(0.0), None));
     }
 
     #[test]
     fn the_words_of_states_are_those_of_the_json() {
-        for state in [State::Waiting, State::Running, State::Paused, State::Sent, State::Done] {
+        for state in [
+            TaskState::Waiting,
+            TaskState::Running,
+            TaskState::Paused,
+            TaskState::Sent,
+            TaskState::Done,
+        ] {
             assert_eq!(serde_json::to_value(state).unwrap(), word(state));
         }
-        for state in [State::Cancelled, State::Failed] {
+        for state in [TaskState::Cancelled, TaskState::Failed] {
             assert_eq!(serde_json::to_value(state).unwrap(), word(state));
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use full_sync::State;
+use full_sync::TaskState;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service::{exit::Exit, say};
 
@@ -135,7 +135,7 @@ impl Screen {
         if states.is_empty() {
             print("no full sync is under way");
         }
-        let all_done = states.iter().all(|state| *state == word(State::Done));
+        let all_done = states.iter().all(|state| *state == word(TaskState::Done));
         if all_done { Exit::Done } else { Exit::Refused }
     }
 }
@@ -151,7 +151,7 @@ fn new_bar(all: &MultiProgress, view: &FullSyncView) -> ProgressBar {
 fn draw(bar: &ProgressBar, view: &FullSyncView) {
     // The estimate may be too low or too high.
     let length = match view.state {
-        State::Sent | State::Done => view.rows,
+        TaskState::Sent | TaskState::Done => view.rows,
         _ => view.estimated_rows.max(view.rows),
     };
     bar.set_length(length);
@@ -169,8 +169,8 @@ fn line(view: &FullSyncView) -> String {
 fn pace(view: &FullSyncView) -> String {
     let state = word(view.state);
     let mut text = match (view.state, view.rows_per_second) {
-        (State::Running, Some(rate)) => format!("{rate:.0} rows/s"),
-        (State::Sent, _) => "sent, not yet done by the listener".to_owned(),
+        (TaskState::Running, Some(rate)) => format!("{rate:.0} rows/s"),
+        (TaskState::Sent, _) => "sent, not yet done by the listener".to_owned(),
         _ => state.to_owned(),
     };
     if let Some(left) = view.remaining_seconds {

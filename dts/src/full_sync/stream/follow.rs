@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use full_sync::{State, Task};
+use full_sync::{Task, TaskState};
 use service::clock::now_ms;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::info;
@@ -29,9 +29,10 @@ impl FullSyncs {
 
     /// Follows those that were sent before we began, and no others any more than those that are.
     pub(super) fn follow_sent(&mut self) {
-        let is_sent = |id: &str| self.tasks.get(id).is_some_and(|task| task.state == State::Sent);
+        let is_sent =
+            |id: &str| self.tasks.get(id).is_some_and(|task| task.state == TaskState::Sent);
         self.follows.retain(|id, _| is_sent(id));
-        let sent = self.tasks.iter().filter(|task| task.state == State::Sent);
+        let sent = self.tasks.iter().filter(|task| task.state == TaskState::Sent);
         let new = sent.map(|task| &task.id).filter(|id| !self.follows.contains_key(*id));
         let new: Vec<String> = new.cloned().collect();
         for id in new {
@@ -42,7 +43,7 @@ impl FullSyncs {
 
     /// What was sent of a task is durable: follows its listener, if that was all.
     pub(super) fn follow(&mut self, id: &str) {
-        let Some(task) = self.tasks.get(id).filter(|task| task.state == State::Sent) else {
+        let Some(task) = self.tasks.get(id).filter(|task| task.state == TaskState::Sent) else {
             return;
         };
         let follow = self.follows.get_mut(id).filter(|follow| follow.is_none());
@@ -52,9 +53,9 @@ impl FullSyncs {
     }
 
     pub(super) fn handled(&mut self, id: &str) {
-        if self.tasks.get(id).is_some_and(|task| task.state == State::Sent) {
+        if self.tasks.get(id).is_some_and(|task| task.state == TaskState::Sent) {
             info!(task = id, "full sync done");
-            self.tasks.change(id, now_ms(), |task| task.state = State::Done);
+            self.tasks.change(id, now_ms(), |task| task.state = TaskState::Done);
         }
     }
 }

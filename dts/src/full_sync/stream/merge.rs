@@ -3,7 +3,7 @@
 
 use change_event::FullSyncRow;
 use event_bus::Batch;
-use full_sync::State;
+use full_sync::TaskState;
 use service::clock::now_ms;
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -101,7 +101,7 @@ impl FullSyncs {
             task.error = None;
             task.active_ms += u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             if has_ended {
-                task.state = State::Sent;
+                task.state = TaskState::Sent;
             }
         });
         if has_ended {

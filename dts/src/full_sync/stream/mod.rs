@@ -15,8 +15,8 @@ use std::{
 use binlog::Definition;
 use event_bus::{Bus, CheckpointChange, ControlChange};
 use full_sync::{
-    Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, State, Task, WISH_PREFIX,
-    Wish,
+    Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, Task, TaskState,
+    WISH_PREFIX, Wish,
 };
 use service::{Backoff, BackoffConfig, clock::now_ms};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -196,8 +196,8 @@ impl FullSyncs {
                 run.lead(windows);
                 info!(task = id, schema = task.schema, table = task.table, "full sync at work");
                 self.runs.insert(id.to_owned(), run);
-                if task.state != State::Running {
-                    self.tasks.change(id, now, |task| task.state = State::Running);
+                if task.state != TaskState::Running {
+                    self.tasks.change(id, now, |task| task.state = TaskState::Running);
                 }
             }
             Err(error) => self.fail(id, &error),
@@ -226,7 +226,7 @@ impl FullSyncs {
         warn!(task = id, %error, "full sync failed");
         let text = error.to_string();
         self.tasks.change(id, now_ms(), |task| {
-            task.state = State::Failed;
+            task.state = TaskState::Failed;
             task.error = Some(text);
         });
     }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{
-    ANSWER_PREFIX, Answer, Captured, Code, Heard, Listening, Refusal, Request, State, TASK_PREFIX,
-    Task, Wish, Wished,
+    ANSWER_PREFIX, Answer, Captured, Code, HeardTables, Listening, Refusal, Request, TASK_PREFIX,
+    Task, TaskState, Wish, Wished,
 };
 use service::glob;
 use tracing::warn;
@@ -197,9 +197,9 @@ impl Tasks {
         let Some(task) = self.tasks.get(id) else { return false };
         let state = match (wish.state, task.state) {
             (_, state) if state.is_final() => return false,
-            (Wished::Cancel, _) => State::Cancelled,
-            (Wished::Pause, State::Waiting | State::Running) => State::Paused,
-            (Wished::Run, State::Paused) => State::Waiting,
+            (Wished::Cancel, _) => TaskState::Cancelled,
+            (Wished::Pause, TaskState::Waiting | TaskState::Running) => TaskState::Paused,
+            (Wished::Run, TaskState::Paused) => TaskState::Waiting,
             _ => return false,
         };
         self.change(id, now, |task| task.state = state);
@@ -245,9 +245,9 @@ impl Tasks {
                     begin_again(task);
                 }
                 // Also of what it was sent wholly it may not have taken all.
-                let is_put_back = !is_new && task.state == State::Sent;
-                if is_put_back || (heard.is_err() && task.state == State::Running) {
-                    task.state = State::Waiting;
+                let is_put_back = !is_new && task.state == TaskState::Sent;
+                if is_put_back || (heard.is_err() && task.state == TaskState::Running) {
+                    task.state = TaskState::Waiting;
                 }
                 (task.heard_ms, task.held) = (heard.as_ref().ok().copied(), heard.err());
             });
@@ -271,8 +271,8 @@ impl Tasks {
             return;
         }
         self.change(id, now, |task| {
-            if task.state == State::Running {
-                task.state = State::Waiting;
+            if task.state == TaskState::Running {
+                task.state = TaskState::Waiting;
             }
             if starts_over {
                 begin_again(task);
@@ -291,7 +291,7 @@ impl Tasks {
         for id in out {
             warn!(task = id, "the full sync ends: its table is not captured any more");
             self.change(&id, now, |task| {
-                task.state = State::Failed;
+                task.state = TaskState::Failed;
                 task.error = Some("the table is not captured any more ([capture])".to_owned());
             });
         }
@@ -320,10 +320,11 @@ impl Tasks {
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
         let is_due = |task: &&Task| {
-            matches!(task.state, State::Waiting | State::Running) && hears(task, listening).is_ok()
+            matches!(task.state, TaskState::Waiting | TaskState::Running)
+                && hears(task, listening).is_ok()
         };
         let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
-        let rank = |task: &Task| (self.stuck.contains(&task.id), task.state != State::Running);
+        let rank = |task: &Task| (self.stuck.contains(&task.id), task.state != TaskState::Running);
         open.sort_by_key(|task| (rank(task), task.created_ms, &task.id));
         let mut at_work: HashMap<&str, usize> = HashMap::new();
         open.retain(|task| {
@@ -392,8 +393,9 @@ fn hears(task: &Task, listening: &HashMap<String, Listening>) -> Result<u64, Str
     let Some(listening) = listening.get(listener) else {
         return Err(format!("listener {listener} has never run: it gets the rows when it does"));
     };
-    let fits =
-        |heard: &&Heard| glob::matches(&heard.schema, schema) && glob::matches(&heard.table, table);
+    let fits = |heard: &&HeardTables| {
+        glob::matches(&heard.schema, schema) && glob::matches(&heard.table, table)
+    };
     let heard = listening.tables.iter().filter(fits);
     heard.map(|heard| heard.since_ms).min().ok_or_else(|| {
         format!(
@@ -411,7 +413,7 @@ fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
         group: request.group.clone(),
         schema: found.schema,
         table: found.table,
-        state: if found.problem.is_some() { State::Failed } else { State::Waiting },
+        state: if found.problem.is_some() { TaskState::Failed } else { TaskState::Waiting },
         rows: 0,
         estimated_rows: found.estimated_rows,
         cursor: found.key_column.map(|column| place::begin_by(&column)),

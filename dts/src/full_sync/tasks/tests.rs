@@ -6,7 +6,7 @@ use super::*;
 
 fn listens_to((schema, table): (&str, &str), since_ms: u64) -> Option<Listening> {
     let (schema, table) = (schema.to_owned(), table.to_owned());
-    Some(Listening { tables: vec![Heard { schema, table, since_ms }] })
+    Some(Listening { tables: vec![HeardTables { schema, table, since_ms }] })
 }
 
 /// Tasks whose listener listens to all tables.
@@ -75,7 +75,7 @@ fn a_listener_gets_a_table_once_at_a_time() {
     tasks.decide(&request("b", false), Ok(vec![found("t1"), found("t2")]), 6);
     assert_eq!(refusal(&tasks, "b"), Some(Code::AlreadyRunning));
     assert_eq!(tasks.iter().count(), 1, "nothing of it was begun");
-    tasks.change("a-1", 7, |task| task.state = State::Done);
+    tasks.change("a-1", 7, |task| task.state = TaskState::Done);
     tasks.decide(&request("c", false), Ok(vec![found("t1")]), 8);
     assert_eq!(refusal(&tasks, "c"), None);
 }
@@ -94,17 +94,17 @@ fn a_listener_that_stands_still_is_in_nobody_elses_way() {
 fn a_task_whose_table_cannot_be_read_makes_way() {
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2")]), 5);
-    tasks.change("a-1", 6, |task| task.state = State::Running);
+    tasks.change("a-1", 6, |task| task.state = TaskState::Running);
     assert_eq!(tasks.due(1), ["a-1"]);
     tasks.change("a-1", 7, |task| task.error = Some("the bus is away".to_owned()));
     assert_eq!(tasks.due(1), ["a-1"], "that is not the table's");
     tasks.note_stuck("a-1");
     assert_eq!(tasks.due(1), ["a-2"]);
     tasks.make_way("a-1", false, 7);
-    tasks.change("a-2", 8, |task| task.state = State::Running);
-    assert_eq!(tasks.get("a-1").unwrap().state, State::Waiting);
+    tasks.change("a-2", 8, |task| task.state = TaskState::Running);
+    assert_eq!(tasks.get("a-1").unwrap().state, TaskState::Waiting);
     assert_eq!(tasks.due(1), ["a-2"]);
-    tasks.change("a-2", 9, |task| task.state = State::Done);
+    tasks.change("a-2", 9, |task| task.state = TaskState::Done);
     assert_eq!(tasks.due(1), ["a-1"]);
 }
 
@@ -117,22 +117,22 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
         let task = tasks.get("a-1").unwrap();
         (task.state, task.trouble().map(|trouble| trouble.contains("never run")))
     };
-    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, None)));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, None)));
     tasks.hear_anew(&HashSet::new());
-    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(true))));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, Some(true))));
     tasks.listens("search", listens_to(("s", "u"), 1));
-    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, Some(false))));
     tasks.listens("search", listens_to(("s", "t*"), 1));
-    assert_eq!((tasks.due(2), state(&mut tasks)), (vec!["a-1".into()], (State::Waiting, None)));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec!["a-1".into()], (TaskState::Waiting, None)));
     let begun = |task: &mut Task| {
-        (task.state, task.rows) = (State::Running, 7);
+        (task.state, task.rows) = (TaskState::Running, 7);
         task.cursor = Some(json!({ "by": "code", "after": { "key": "k", "values": [] } }));
     };
     tasks.change("a-1", 7, begun);
-    assert_eq!(state(&mut tasks), (State::Running, None));
+    assert_eq!(state(&mut tasks), (TaskState::Running, None));
     // It may have passed over rows that were sent.
     tasks.listens("search", listens_to(("s", "u"), 1));
-    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (State::Waiting, Some(false))));
+    assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, Some(false))));
     let task = tasks.get("a-1").unwrap();
     assert_eq!((task.rows, &task.cursor), (0, &Some(json!({ "by": "code" }))));
 }
@@ -142,7 +142,7 @@ fn a_task_begins_again_whose_listener_may_have_passed_rows_over_unseen() {
     let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
     tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
     assert_eq!(tasks.hold_unheard(6), Vec::<String>::new());
-    tasks.change("a-1", 7, |task| (task.state, task.rows) = (State::Running, 7));
+    tasks.change("a-1", 7, |task| (task.state, task.rows) = (TaskState::Running, 7));
     kept(&mut tasks, &mut checkpoint);
     let mut after = |since: u64| {
         let mut again = load(&checkpoint);
@@ -164,14 +164,14 @@ fn wishes_are_carried_out_also_when_they_come_again() {
     let wish = |state| Some(Wish { state, at_ms: 1 });
     assert!(!tasks.wish("a-1", wish(Wished::Pause), 5), "there is no such task yet");
     tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
-    assert_eq!(tasks.get("a-1").unwrap().state, State::Paused);
+    assert_eq!(tasks.get("a-1").unwrap().state, TaskState::Paused);
     assert!(tasks.due(9).is_empty());
     assert!(!tasks.wish("a-1", wish(Wished::Pause), 6));
     assert!(tasks.wish("a-1", wish(Wished::Run), 6));
     assert_eq!(tasks.due(9), ["a-1"]);
     assert!(tasks.wish("a-1", wish(Wished::Cancel), 6));
     assert!(!tasks.wish("a-1", wish(Wished::Run), 6));
-    assert_eq!(tasks.get("a-1").unwrap().state, State::Cancelled);
+    assert_eq!(tasks.get("a-1").unwrap().state, TaskState::Cancelled);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_task_that_is_sent_is_in_nobodys_way_until_its_listener_may_have_passed_it_o
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
     assert!(tasks.hold_unheard(6).is_empty());
-    tasks.change("a-1", 7, |task| (task.state, task.rows) = (State::Sent, 7));
+    tasks.change("a-1", 7, |task| (task.state, task.rows) = (TaskState::Sent, 7));
     assert!(tasks.due(9).is_empty());
     let pause = Wish { state: Wished::Pause, at_ms: 1 };
     assert!(!tasks.wish("a-1", Some(pause), 8), "there is nothing more to send");
@@ -255,7 +255,7 @@ fn a_task_that_is_sent_is_in_nobodys_way_until_its_listener_may_have_passed_it_o
     tasks.listens("search", listens_to(("*", "*"), 2));
     assert!(tasks.hold_unheard(10).contains(&"a-1".to_owned()));
     let task = tasks.get("a-1").unwrap();
-    assert_eq!((task.state, task.rows), (State::Waiting, 0));
+    assert_eq!((task.state, task.rows), (TaskState::Waiting, 0));
     assert!(tasks.due(9).contains(&"a-1".to_owned()));
 }
 
@@ -263,12 +263,12 @@ fn a_task_that_is_sent_is_in_nobodys_way_until_its_listener_may_have_passed_it_o
 fn a_task_ends_whose_table_is_not_captured_any_more() {
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
-    tasks.change("a-3", 6, |task| task.state = State::Sent);
+    tasks.change("a-3", 6, |task| task.state = TaskState::Sent);
     let t1 = vec![("s".to_owned(), "t1".to_owned())];
     tasks.captured = Captured { tables: t1, ..Captured::default() };
     tasks.end_uncaptured(7);
     let states = ["a-1", "a-2", "a-3"].map(|id| tasks.get(id).unwrap().state);
-    assert_eq!(states, [State::Waiting, State::Failed, State::Sent]);
+    assert_eq!(states, [TaskState::Waiting, TaskState::Failed, TaskState::Sent]);
     let why = tasks.get("a-2").unwrap().error.as_deref().unwrap_or_default();
     assert!(why.contains("not captured any more"), "{why}");
 }
@@ -282,7 +282,7 @@ fn a_new_listener_begins_without_a_table_that_cannot_be_sent() {
     tasks.decide(&asked, Ok(vec![odd, found("t1")]), 5);
     assert_eq!(tasks.due(9), ["initial:search:s.t1"]);
     let task = tasks.get("initial:search:s.odd").unwrap();
-    assert_eq!((task.state, task.error.as_deref()), (State::Failed, Some("no key")));
+    assert_eq!((task.state, task.error.as_deref()), (TaskState::Failed, Some("no key")));
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn what_has_ended_is_forgotten_in_the_end() {
         let asked = request(&format!("r{n:03}"), false);
         assert!(tasks.ask(&asked));
         tasks.decide(&asked, Ok(vec![found("t1")]), n);
-        tasks.change(&format!("r{n:03}-1"), n, |task| task.state = State::Done);
+        tasks.change(&format!("r{n:03}-1"), n, |task| task.state = TaskState::Done);
         tasks.withdraw(&asked.id);
         kept(&mut tasks, &mut checkpoint);
     }
