@@ -5,7 +5,7 @@ use std::{future::ready, pin::Pin, sync::Arc, time::SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Error, Headers, Result, TopicFilter};
+use crate::{Error, Headers, Partition, Result, TopicFilter};
 
 /// What a group member wants.
 #[derive(Clone, Debug)]
@@ -36,15 +36,6 @@ pub enum Start {
     Latest,
     /// With the first record appended at or after a time.
     Time(SystemTime),
-}
-
-/// The unit of order, of assignment and of commit: a Kafka partition, or a whole log stream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Partition {
-    /// The topic, or the name of the log stream.
-    pub topic: Arc<str>,
-    /// The partition's number; 0 in a log.
-    pub number: u32,
 }
 
 /// A partition that the group gave to this member.

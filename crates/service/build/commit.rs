@@ -1,6 +1,8 @@
 //! Tells the program which commit it is built from: `DBEVENT_COMMIT`, where that is set (in an
 //! image that has no repository), else what git says.
 
+#![expect(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
+
 use std::process::Command;
 
 fn main() {

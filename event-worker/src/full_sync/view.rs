@@ -4,7 +4,7 @@ use full_sync::{Task, TaskState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a call has begun.
+/// What a call has started.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Started {
@@ -12,14 +12,14 @@ pub(crate) struct Started {
     pub(crate) tasks: Vec<StartedTask>,
 }
 
-/// One table on its way, as it begins.
+/// A full sync of one table that has just started.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StartedTask {
     pub(crate) id: String,
     pub(crate) state: TaskState,
     pub(crate) listener: String,
-    /// Absent, as what follows, where `dts` does not keep it any more.
+    /// Absent when `dts` does not keep the task any more, like the fields below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub(crate) struct FullSyncList {
     pub(crate) full_syncs: Vec<FullSyncView>,
 }
 
-/// One table on its way to one listener.
+/// A full sync of one table to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FullSyncView {
@@ -49,9 +49,9 @@ pub(crate) struct FullSyncView {
     pub(crate) initial: bool,
     pub(crate) rows: u64,
     pub(crate) estimated_rows: u64,
-    /// By the estimate, which may be wrong: below 100 until the listener has finished it.
+    /// From the estimate, which may be wrong. Below 100 until the listener has finished.
     pub(crate) percent: Option<f64>,
-    /// Over all the time that it was running.
+    /// Over all the time that the full sync was running.
     pub(crate) rows_per_second: Option<f64>,
     pub(crate) remaining_seconds: Option<u64>,
     /// The last key that was read.
@@ -121,7 +121,7 @@ fn one_decimal(number: f64) -> f64 {
     (number * 10.0).floor() / 10.0
 }
 
-/// A state as the JSON has it.
+/// The word for a state in JSON.
 pub(crate) fn word(state: TaskState) -> &'static str {
     match state {
         TaskState::Waiting => "waiting",

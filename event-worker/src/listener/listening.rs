@@ -1,9 +1,10 @@
-//! Says what a listener gets as it runs, so that no full sync sends it what it would pass over.
+//! Tells `dts` what a running listener gets, so that no full sync sends rows that the listener
+//! skips.
 //!
-//! It is said when this member has got partitions, and so speaks for the group: of two members with
-//! different configs the one that has them counts. Where there is no topic yet nobody gets any, and
-//! whoever joined begins with the first record. It is looked now and then whether it still stands
-//! there: the topic that keeps it may have been deleted.
+//! A member tells this when it has got partitions, so it speaks for the group: of two members with
+//! different configs, the one that has partitions counts. Before there is a topic nobody has
+//! partitions; then a member that has joined begins with the first record, and tells. Now and then
+//! the member looks whether the entry is still there: its topic may have been deleted.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,10 +16,10 @@ use tracing::{info, warn};
 
 use super::{
     BUS_RETRY, Listener,
-    status::{State, Status, now_ms},
+    status::{ListenerState, Status, now_ms},
 };
 
-/// How often it is looked whether it still stands there.
+/// How often we look whether the entry is still there.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 pub(super) struct Teller {
@@ -40,8 +41,8 @@ impl Teller {
         }
     }
 
-    /// Says it at each assignment, beside the listener: a bus that does not take it, since it is
-    /// away or full, holds no change up.
+    /// Tells it after each assignment, next to the listener: a bus that is away or full delays no
+    /// change.
     pub(super) async fn run(self) -> Infallible {
         tokio::select! {
             () = self.status.assigned() => {}
@@ -51,18 +52,18 @@ impl Teller {
             let mut backoff = Backoff::new(BUS_RETRY);
             while let Err(error) = self.tell().await {
                 if backoff.failures() == 0 {
-                    warn!(%error, "cannot say what the listener gets; full syncs wait for that");
+                    warn!(%error, "cannot tell dts what the listener gets; full syncs wait");
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
-            // Who stands by has nothing to say.
+            // A member on standby has nothing to tell.
             while timeout(SAY_AGAIN, self.status.assigned()).await.is_err()
-                && self.status.report().state == State::Standby
+                && self.status.report().state == ListenerState::Standby
             {}
         }
     }
 
-    /// Returns if there is no topic that it could get.
+    /// Returns when there is no topic for the listener yet; otherwise never.
     async fn no_topic(&self) {
         let Subscription { group, topics, .. } = &self.subscription;
         let mut backoff = Backoff::new(BUS_RETRY);
@@ -85,13 +86,13 @@ impl Teller {
             return Ok(());
         }
         self.bus.put_control(&[(key, Some(listening.to_bytes().into()))]).await?;
-        info!(subscribe = ?self.subscribe, "full syncs know what the listener gets");
+        info!(subscribe = ?self.subscribe, "dts knows what the listener gets");
         Ok(())
     }
 }
 
-/// What a listener gets that subscribes to these globs over schema and table, none for all tables;
-/// and since when, after what it was said to get.
+/// What a listener gets that subscribes to these patterns of schema and table (none: all tables),
+/// and since when. `before` says what it got earlier.
 fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -> Listening {
     let before = before.map_or(&[][..], |before| &before.tables);
     let all = [("*".to_owned(), "*".to_owned())];
@@ -106,7 +107,7 @@ fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -
         since_ms: since(glob),
     };
     let mut tables: Vec<HeardTables> = globs.iter().map(heard).collect();
-    // One table that was got before, and is among more now, is got since then.
+    // A table that the listener got before, and gets now through a wider pattern, keeps its time.
     let is_kept = |old: &&HeardTables| {
         let name = (old.schema.clone(), old.table.clone());
         is_name(&name) && !globs.contains(&name) && tables.iter().any(|heard| holds(heard, &name))
@@ -116,7 +117,8 @@ fn after(before: Option<&Listening>, subscribe: &[(String, String)], now: u64) -
     Listening { tables }
 }
 
-/// Whether all that a glob fits was got: of the same glob, or all tables, or as one of several.
+/// Whether the listener got all tables of a pattern before: by the same pattern, by all tables, or,
+/// for the name of one table, by a pattern that matches the name.
 fn holds(heard: &HeardTables, glob: &(String, String)) -> bool {
     let HeardTables { schema, table, .. } = heard;
     let is_same = (schema, table) == (&glob.0, &glob.1);
@@ -125,7 +127,7 @@ fn holds(heard: &HeardTables, glob: &(String, String)) -> bool {
     is_same || (schema == "*" && table == "*") || is_one_of_them()
 }
 
-/// Whether a glob is the name of one table.
+/// Whether a pattern is the name of one table.
 fn is_name((schema, table): &(String, String)) -> bool {
     !schema.contains(['*', '?']) && !table.contains(['*', '?'])
 }

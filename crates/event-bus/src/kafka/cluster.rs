@@ -1,11 +1,23 @@
 //! The brokers and the prefix: what every part of this backend starts from.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
 
-use rdkafka::{ClientConfig, error::KafkaError};
+use rdkafka::{
+    ClientConfig,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
 
 use super::{KafkaConfig, client::Voice};
-use crate::{BusConfig, Error};
+use crate::{BusConfig, Error, Result};
+
+/// How long the brokers may take to let us in, and how often it is looked.
+const REACH_PATIENCE: Duration = Duration::from_secs(10);
+const REACH_STEP: Duration = Duration::from_millis(200);
 
 /// What a record needs on a topic besides its value.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
@@ -59,5 +71,28 @@ impl Cluster {
     /// The largest record that a topic must take.
     pub(super) fn max_record_bytes(&self) -> usize {
         self.max_row_bytes + RECORD_OVERHEAD_BYTES
+    }
+}
+
+/// Waits until the brokers have let us in; blocks.
+pub(super) fn reach(cluster: &Cluster) -> Result<()> {
+    let voice = Voice::default();
+    let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
+    let config = cluster.client("dbevent");
+    let consumer: BaseConsumer<Voice> =
+        BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
+    let deadline = Instant::now() + REACH_PATIENCE;
+    loop {
+        if consumer.client().fetch_cluster_id(REACH_STEP).is_some() {
+            return Ok(());
+        }
+        // What the client has to say comes out of its queue of events.
+        let _ = consumer.poll(Duration::ZERO);
+        if let Some(refusal) = voice.refusal(&cluster.config.address) {
+            return Err(refusal);
+        }
+        if Instant::now() > deadline {
+            return Err(failed(KafkaError::Global(Code::BrokerTransportFailure)));
+        }
     }
 }

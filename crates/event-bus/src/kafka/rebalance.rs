@@ -78,7 +78,7 @@ impl MemberCallbacks {
                 desk.assigned(entries);
             }
             Err(error) => {
-                desk.fail(self.offsets.cluster.error("cannot assign", &error, &self.voice))
+                desk.fail(self.offsets.cluster.error("cannot assign", &error, &self.voice));
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Cluster, client, control,
+    Cluster, cluster, control,
     offsets::{Committed, Isolation, Offsets},
     topic_id::Described,
 };
@@ -90,7 +90,7 @@ impl Surveyor {
             return Ok((Arc::clone(readable), Arc::clone(all)));
         }
         // What the brokers have against us is told here at once; later calls wait for answers.
-        client::reach(&self.cluster)?;
+        cluster::reach(&self.cluster)?;
         // The library wants a name, and joins no group.
         let name = control::topic_name(&self.cluster);
         let open = |isolation| Offsets::open_with(&self.cluster, &name, isolation).map(Arc::new);
