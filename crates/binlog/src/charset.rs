@@ -1,9 +1,9 @@
 //! The character sets that text is read in: every one that MySQL and MariaDB have.
 //!
-//! What the bytes mean is what the server's own conversion says. The sets of one byte, and the
-//! Asian ones, are read by [`CharsetTable`]s that a real server was asked for
-//! (`e2e/src/bin/charset_tables.rs`, which also writes `charset/collations.rs`); those of Unicode
-//! are read here.
+//! The server's own conversion decides what the bytes mean. The character sets of one byte and the
+//! Asian ones are read by [`CharsetTable`]s, which were made by asking a real server
+//! (`e2e/src/bin/charset_tables.rs`, which also writes `charset/collations.rs`). The character sets
+//! of Unicode are read here.
 
 mod collations;
 mod table;
@@ -71,7 +71,7 @@ impl Charset {
         self.write_text(&mut json, bytes).then(|| serde_json::from_slice(&json).ok())?
     }
 
-    /// Says `false`, and writes nothing, when the bytes are not text.
+    /// Returns `false`, and writes nothing, when the bytes are not text.
     fn write_text(self, out: &mut Vec<u8>, bytes: &[u8]) -> bool {
         match self {
             Self::Utf8mb4 => json::write_utf8(out, bytes),
@@ -93,7 +93,7 @@ impl Charset {
     }
 }
 
-/// Whether UTF-8 has a character past U+FFFF, all of which begin with such a byte.
+/// Whether UTF-8 text has a character above U+FFFF: each of them begins with such a byte.
 fn has_four_bytes(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, &byte| found | (byte >= 0xf0))
 }
@@ -102,7 +102,7 @@ fn utf16(units: impl Iterator<Item = u16>) -> Option<String> {
     char::decode_utf16(units).map(Result::ok).collect()
 }
 
-/// Writes text whose units are of `N` bytes.
+/// Writes text whose units have `N` bytes.
 fn write_units<const N: usize>(
     out: &mut Vec<u8>,
     bytes: &[u8],
@@ -137,7 +137,8 @@ mod tests {
             ("ucs2", b"\xd8\x3d\xde\x00", r#"{"base64":"2D3eAA=="}"#),
             ("utf16le", b"a\0b", r#"{"base64":"YQBi"}"#),
             ("utf32", b"\0\x11\0\0", r#"{"base64":"ABEAAA=="}"#),
-            // A lead byte at the end, a pair that is no character, and a cut one of four bytes.
+            // A first byte at the end, a pair that is no character, and a character of four bytes
+            // cut short.
             ("gbk", b"a\xc4", r#"{"base64":"YcQ="}"#),
             ("gbk", b"\xa2\xa0", r#"{"base64":"oqA="}"#),
             ("gb18030", b"\x81\x30\x81", r#"{"base64":"gTCB"}"#),

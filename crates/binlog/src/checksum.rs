@@ -1,11 +1,12 @@
-//! The CRC32 at the end of binlog events, which may be on in one file and off in the next.
+//! The CRC32 at the end of binlog events ("Log_event_footer" in the MySQL source documentation).
+//! One file may have them, and the next may not.
 
 use super::header::EventHeader;
 
 const BYTES: usize = 4;
 const FORMAT_DESCRIPTION: u8 = 15;
 
-/// Whether the events of the file at hand have one.
+/// Whether the events of the current file have a checksum.
 #[derive(Debug, Default)]
 pub struct Checksum {
     /// `None` before the first format description, which says so.
@@ -13,7 +14,7 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// How long the event is without its checksum; `None` when that is wrong.
+    /// The length of the event without its checksum; `None` when the checksum is wrong.
     pub fn check(&mut self, header: &EventHeader, event: &[u8]) -> Option<usize> {
         if header.kind == FORMAT_DESCRIPTION {
             return self.check_description(event);
@@ -27,7 +28,7 @@ impl Checksum {
                 let is_right = crc32fast::hash(rest) == u32::from_le_bytes(*sum);
                 match is_on {
                     _ if is_right => Some(rest.len()),
-                    // The name of the first file, from a server that does not protect it.
+                    // The name of the first file, from a server that writes no checksums.
                     None => Some(event.len()),
                     Some(_) => None,
                 }
@@ -35,10 +36,11 @@ impl Checksum {
         }
     }
 
-    /// The format description says how the events after it are protected, and has room for a
-    /// checksum in any case.
+    /// The format description says whether the events after it have a checksum. It always has room
+    /// for one itself.
     fn check_description(&mut self, event: &[u8]) -> Option<usize> {
-        /// `BINLOG_IN_USE`, set in the file that is being written, and not in the checksum.
+        /// `BINLOG_IN_USE`: set while the file is written. The checksum is computed without
+        /// this flag.
         const IN_USE: u8 = 1;
         const FLAGS_AT: usize = 17;
         const CRC32: u8 = 1;

@@ -1,4 +1,5 @@
-//! A column of a table map: its type, and how long its values are.
+//! A column of a table map: its type, and how long its values are ("Table_map_event" in the MySQL
+//! source documentation, and the fields' `sql/field.cc`).
 
 use super::{
     charset::{BINARY_COLLATION, Charset},
@@ -49,14 +50,14 @@ pub struct Column {
     pub kind: Kind,
     /// Whether it may be NULL.
     pub nullable: bool,
-    /// Whether a MariaDB makes its values of those of others. It may leave it out of the changes
-    /// that it logs.
+    /// Whether a MariaDB computes its values from other columns. The server may leave the column
+    /// out of the changes that it logs.
     pub is_generated: bool,
-    /// `"name":`, escaped: what stands before a value in an object.
+    /// `"name":`, escaped: the text before a value in an object.
     pub json_key: Box<[u8]>,
 }
 
-/// The type of a column, as far as its values' bytes depend on it.
+/// The type of a column, with all that the bytes of its values depend on.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     missing_docs,
@@ -82,13 +83,13 @@ pub enum Kind {
     Timestamp {
         fraction: u8,
     },
-    /// As before MySQL 5.6.4, which had no fractions; so the two below.
+    /// The format before MySQL 5.6.4, which had no fractions. The same holds for the next two.
     OldTime,
     OldDateTime,
     OldTimestamp,
     Bit,
     Text(Charset),
-    /// BINARY(n): the server cuts trailing zero bytes, which belong to the value.
+    /// BINARY(n): the server cuts zero bytes at the end, which belong to the value.
     FixedBinary {
         length: u16,
     },
@@ -101,11 +102,11 @@ pub enum Kind {
     Json,
     /// GEOMETRY, POINT and the other spatial types.
     Geometry,
-    /// VECTOR, which MariaDB's binlog does not tell from VARBINARY.
+    /// VECTOR. In MariaDB's binlog it looks like VARBINARY.
     Vector,
-    /// COMPRESSED (MariaDB): a text or bytes, each value perhaps packed.
+    /// COMPRESSED (MariaDB): text or bytes; each value may be compressed or not.
     Compressed(Box<Kind>),
-    /// MariaDB's types that the binlog does not tell from BINARY.
+    /// MariaDB's types that look like BINARY in the binlog.
     Uuid,
     Inet4,
     Inet6,
@@ -114,12 +115,12 @@ pub enum Kind {
 /// The members of an ENUM or SET, each a JSON string with its quotes.
 pub type Members = Box<[Box<[u8]>]>;
 
-/// How to find the end of a value: enough to walk over a row of any table.
+/// How to find the end of a value: enough to skip over a row of any table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// So many bytes.
+    /// A fixed number of bytes.
     Fixed(u32),
-    /// A length of so many bytes, little-endian, then the value.
+    /// A length in this many bytes, little-endian, then the value.
     Prefixed(u8),
 }
 
@@ -127,7 +128,7 @@ pub(super) enum Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RawType {
     pub(super) kind: u8,
-    /// The two metadata bytes as they stand; one-byte metadata in the first.
+    /// The two metadata bytes as they were logged; metadata of one byte is in the first.
     pub(super) meta: [u8; 2],
 }
 
@@ -151,8 +152,8 @@ impl RawType {
         Ok(Self { kind, meta })
     }
 
-    /// CHAR, BINARY, ENUM and SET share a type byte; the real one stands in the metadata, mixed
-    /// with the length's two high bits where a CHAR is longer than 255 bytes
+    /// CHAR, BINARY, ENUM and SET share a type byte. The metadata has the real type, mixed with the
+    /// two high bits of the length where a CHAR is longer than 255 bytes
     /// (`Field_string::do_save_field_metadata`).
     fn read_string([first, low]: [u8; 2]) -> Result<Self, Fault> {
         let kind = if first & 0x30 == 0x30 { first } else { first | 0x30 };
@@ -204,7 +205,8 @@ impl RawType {
         })
     }
 
-    /// Whether the metadata says if it is signed (`is_numeric_type` in the server's source).
+    /// Whether the optional metadata says if it is signed (`is_numeric_type` in the server's
+    /// source).
     pub(super) fn is_numeric(self) -> bool {
         matches!(
             self.kind,
@@ -212,7 +214,7 @@ impl RawType {
         )
     }
 
-    /// Whether the metadata gives its collation (`is_character_type`).
+    /// Whether the optional metadata gives its collation (`is_character_type`).
     pub(super) fn is_character(self) -> bool {
         matches!(
             self.kind,
@@ -282,7 +284,7 @@ pub(super) fn charset(collation: u16) -> Result<Charset, Fault> {
     })
 }
 
-/// Bytes that the fraction of a TIME, DATETIME or TIMESTAMP takes.
+/// The number of bytes that the fraction of a TIME, DATETIME or TIMESTAMP takes.
 fn fraction_bytes(digits: u8) -> Result<u32, Fault> {
     match digits {
         0..=6 => Ok(u32::from(digits.div_ceil(2))),
@@ -290,7 +292,8 @@ fn fraction_bytes(digits: u8) -> Result<u32, Fault> {
     }
 }
 
-/// Bytes that so many decimal digits, less than nine, take.
+/// The number of bytes that a number of decimal digits takes, by that number: fewer than nine
+/// digits.
 pub(super) const DIGITS_BYTES: [u8; 9] = [0, 1, 1, 2, 2, 3, 3, 4, 4];
 
 fn decimal_bytes(precision: u8, scale: u8) -> Result<u32, Fault> {
@@ -299,7 +302,8 @@ fn decimal_bytes(precision: u8, scale: u8) -> Result<u32, Fault> {
     Ok(part_bytes(whole).wrapping_add(part_bytes(scale)))
 }
 
-/// Bytes of one side of the point: four for every nine digits, and fewer for those left over.
+/// The number of bytes for one side of the point: four for every nine digits, and fewer for the
+/// rest.
 fn part_bytes(digits: u8) -> u32 {
     let left_over = DIGITS_BYTES.get(usize::from(digits % 9)).copied().unwrap_or_default();
     u32::from(digits / 9).wrapping_mul(4).wrapping_add(u32::from(left_over))
@@ -323,7 +327,7 @@ mod tests {
         assert_eq!(layout(raw::BIT, &[0, 8]), Layout::Fixed(8));
         assert_eq!(layout(raw::STRING, &[raw::ENUM, 2]), Layout::Fixed(2));
         assert_eq!(layout(raw::STRING, &[raw::STRING, 255]), Layout::Prefixed(1));
-        // CHAR(255) in utf8mb4 is 1020 bytes: its bits 8 and 9 stand, turned over, in the type.
+        // CHAR(255) in utf8mb4 is 1020 bytes: bits 8 and 9 of that are in the type, inverted.
         assert_eq!(layout(raw::STRING, &[0xce, 0xfc]), Layout::Prefixed(2));
         assert_eq!(layout(raw::VARCHAR, &[0, 1]), Layout::Prefixed(2));
     }

@@ -11,8 +11,8 @@ use super::{
 /// The largest event that a server may have made: its limit for a packet.
 const MAX_EVENT_BYTES: usize = 1 << 30;
 
-/// Appends what was compressed by `binlog_buf_compress`: a byte with the algorithm and the length
-/// of the length, the length with its highest byte first, and a zlib stream.
+/// Appends what `binlog_buf_compress` compressed: a byte with the algorithm and the number of
+/// length bytes, the length with its highest byte first, and a zlib stream.
 pub(super) fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut reader = FieldReader::new(packed);
     let first = reader.u8()?;
@@ -23,16 +23,16 @@ pub(super) fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     inflate(reader.rest(), (Wrap::Zlib, length), out)
 }
 
-/// A length of one to four bytes, the highest first.
+/// A length of one to four bytes, the highest byte first.
 fn read_length(reader: &mut FieldReader<'_>, bytes: u8) -> Result<usize, Fault> {
     if !(1..=4).contains(&bytes) {
-        return Err(corrupt("the length of what is compressed has no length"));
+        return Err(corrupt("the length of the compressed bytes has no bytes"));
     }
     let bytes = reader.take(usize::from(bytes))?;
     Ok(bytes.iter().fold(0, |length, &byte| (length << 8) | usize::from(byte)))
 }
 
-/// What stands around a deflated stream.
+/// What is around a deflated stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrap {
     /// Header and checksum of zlib.
@@ -41,8 +41,8 @@ enum Wrap {
     Raw,
 }
 
-/// Appends exactly `length` bytes that a stream holds. Memory is taken as bytes come out of it, so
-/// a length that is not true costs nothing.
+/// Appends exactly `length` bytes from a stream. Memory is taken only as bytes are unpacked, so a
+/// wrong length costs nothing.
 fn inflate(packed: &[u8], (wrap, length): (Wrap, usize), out: &mut Vec<u8>) -> Result<(), Fault> {
     const STEP_BYTES: usize = 64 << 10;
     if length > MAX_EVENT_BYTES {
@@ -51,7 +51,7 @@ fn inflate(packed: &[u8], (wrap, length): (Wrap, usize), out: &mut Vec<u8>) -> R
     let mut stream = Decompress::new(wrap == Wrap::Zlib);
     let end = out.len().saturating_add(length);
     loop {
-        // A byte more than promised would be seen, and refused.
+        // One byte more than the length says is noticed and refused.
         let room = end.saturating_sub(out.len()).saturating_add(1);
         out.reserve(room.min(STEP_BYTES));
         let taken = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
@@ -71,8 +71,9 @@ fn inflate(packed: &[u8], (wrap, length): (Wrap, usize), out: &mut Vec<u8>) -> R
     }
 }
 
-/// Gives the value of a COMPRESSED column, unpacked into `out` if it was compressed: a byte of
-/// zero and the value itself, or the method with the length, and a stream ("Field_longstr").
+/// Gives the value of a COMPRESSED column. If it was compressed, it is unpacked into `out`. The
+/// bytes are a zero and the value itself, or the method with the length, and a stream
+/// ("Field_longstr").
 pub(super) fn column_value<'a>(raw: &'a [u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
     const NO_HEADER: u8 = 8;
     let mut reader = FieldReader::new(raw);
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_packed_is_unpacked_behind_what_is_there() {
+    fn unpacked_bytes_are_appended_to_what_is_there() {
         for length in [0, 1, 1000, 64 << 10, (64 << 10) + 1, 1_000_000] {
             let text: Vec<u8> = (0..length).map(|n| ((n % 251) * (n % 251) % 251) as u8).collect();
             let mut out = b"head".to_vec();

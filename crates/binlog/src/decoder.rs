@@ -1,4 +1,6 @@
-//! The events of a connection in order: groups, positions, and the rows in them.
+//! The events of a connection in order: groups, positions, and the rows in them ("Rotate_event" in
+//! the MySQL source documentation for the change of files; the other events have files of their
+//! own).
 
 mod groups;
 mod mariadb_events;
@@ -27,12 +29,12 @@ use super::{
 pub struct RawEvent<'a> {
     /// Its header.
     pub header: EventHeader,
-    /// What follows the header, without the checksum, which was compared already.
+    /// The bytes after the header, without the checksum, which was checked before.
     pub body: &'a [u8],
 }
 
 impl RawEvent<'_> {
-    /// Whether the server says with it that it has nothing else to send for now.
+    /// Whether the server says with this event that it has nothing else to send now.
     pub fn is_heartbeat(&self) -> bool {
         matches!(self.header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2)
     }
@@ -47,28 +49,28 @@ impl RawEvent<'_> {
 /// What an event meant, apart from its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing that a reader acts on.
+    /// Nothing that a reader must act on.
     Nothing,
     /// A transaction began.
     Begun,
     /// A transaction, or a statement outside of one (DDL), ended.
     Ended(TransactionEnd),
-    /// A transaction ended that the server rolled back: none of its rows, which were given out
-    /// before, ever was. MariaDB logs such a one where it changed a temporary table too.
+    /// The server rolled a transaction back. Its rows, which the decoder gave out before, never
+    /// were in the tables. MariaDB logs such a transaction where it also changed a temporary table.
     RolledBack(TransactionEnd),
-    /// The transaction has a savepoint here. One of the same name before it is no more.
+    /// The transaction has a savepoint here. It replaces an earlier one of the same name.
     Savepoint(SavepointName),
-    /// The rows behind a savepoint, which were given out before, were rolled back.
+    /// The rows after a savepoint, which the decoder gave out before, were rolled back.
     BackTo(SavepointName),
-    /// The transaction breaks off, for the server crashed while it wrote it: none of its rows,
-    /// which were given out before, ever was. The stream goes on in another file;
-    /// [`Decoder::position`] says where.
+    /// The transaction has no end, because the server crashed while it wrote the transaction. Its
+    /// rows, which the decoder gave out before, never were in the tables. The stream goes on in
+    /// another file; [`Decoder::position`] says where.
     TornOff,
-    /// A group of an XA transaction ended. Its rows, which were given out before, count from its
-    /// commit on only.
+    /// A group of an XA transaction ended. Its rows, which the decoder gave out before, count only
+    /// after the transaction's commit.
     Xa(XaOutcome, TransactionEnd),
-    /// A statement changed rows and was logged as text, so that these rows are not known; and the
-    /// end of its group of events, where it is all of that.
+    /// A statement changed rows and was logged as text, so these rows are not known. If the
+    /// statement is the whole group of events, this has the group's end.
     Statement(Box<LoggedStatement>, Option<TransactionEnd>),
     /// The stream goes on in another file; [`Decoder::position`] says where.
     Rotated,
@@ -77,7 +79,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The end of a group of events, if this was one.
+    /// The end of a group of events, if this step is one.
     pub fn end(&self) -> Option<&TransactionEnd> {
         match self {
             Self::Ended(end)
@@ -91,7 +93,7 @@ impl Step {
 
 /// Turns events into row changes.
 ///
-/// After an error it must be given a new beginning with [`Decoder::restart`].
+/// After an error, call [`Decoder::restart`] before the next event.
 #[derive(Debug)]
 pub struct Decoder {
     tables: Tables,
@@ -100,23 +102,24 @@ pub struct Decoder {
     transaction: Transaction,
     /// Row changes read in the transaction so far.
     rows: u64,
-    /// Where the event stands that those without a position of their own came in.
+    /// Where a compressed transaction begins, while its events are decoded: they have no position
+    /// of their own.
     outer_pos: Option<u64>,
     /// Where the last event began.
     event_start: u64,
     images: Images,
-    /// The event that a compressed one of MariaDB stands for.
+    /// The plain event made from a compressed one of MariaDB.
     unpacked: Vec<u8>,
     /// Statements that may have changed the definition of a table.
     definitions: u64,
-    /// The last of these.
+    /// The last of these statements.
     definition: Definition,
 }
 
-/// Where in a group of events the stream stands.
+/// The part of a group of events that the stream has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EventGroup {
-    /// Between two groups: what comes next begins one.
+    /// Between two groups: the next event begins one.
     Outside,
     /// After its GTID event.
     Named,
@@ -133,8 +136,8 @@ const INCIDENT: Setting = Setting {
 };
 
 impl Decoder {
-    /// A decoder that hands out the changes of the tables for which `capture` says so. It is asked
-    /// once for every new table map, by schema and table.
+    /// A decoder that hands out the changes of the tables for which `capture` returns true. It is
+    /// called once for every new table map, with schema and table.
     pub fn new(capture: impl Fn(&str, &str) -> bool + Send + 'static) -> Self {
         let position = FilePosition { file: "".into(), pos: 4 };
         let start = position.clone();
@@ -153,8 +156,8 @@ impl Decoder {
         }
     }
 
-    /// Begins anew with a connection that starts at this place, where a transaction begins.
-    /// Forgets what the connection before said about tables.
+    /// Prepares for a new connection that starts at this place, where a transaction begins. Forgets
+    /// what the earlier connection said about tables.
     pub fn restart(&mut self, file: &str, pos: u64) {
         self.position = FilePosition { file: file.into(), pos };
         self.tables.forget();
@@ -168,7 +171,7 @@ impl Decoder {
         &self.position
     }
 
-    /// The transaction that is open, or was open last.
+    /// The transaction that is open, or the last one.
     pub fn transaction(&self) -> &Transaction {
         &self.transaction
     }
@@ -178,13 +181,13 @@ impl Decoder {
         &self.definition
     }
 
-    /// Where the last event began in its binlog file; inside of a compressed transaction, where
-    /// that began.
+    /// Where the last event began in its binlog file. For an event in a compressed transaction:
+    /// where the compressed transaction began.
     pub fn event_start(&self) -> u64 {
         self.event_start
     }
 
-    /// Row changes read in the transaction that is open.
+    /// Row changes read in the open transaction.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -194,26 +197,26 @@ impl Decoder {
         self.group != EventGroup::Outside
     }
 
-    /// Whether a transaction is open that has begun to be told, and is no XA transaction.
+    /// Whether a transaction is open and its BEGIN was read. An XA transaction does not count.
     pub fn is_in_body(&self) -> bool {
         self.group == EventGroup::Body
     }
 
-    /// Whether the rows that come are those of an XA transaction.
+    /// Whether an XA transaction is open, before its end.
     pub fn is_in_xa(&self) -> bool {
         self.group == EventGroup::Xa
     }
 
-    /// Between two groups: goes back into a transaction that was read before, to decode its table
-    /// maps and rows once more by [`Decoder::decode_again`].
+    /// Between two groups: opens a transaction again that was read before, to decode its table maps
+    /// and rows once more by [`Decoder::decode_again`].
     pub fn reopen(&mut self, transaction: Transaction) {
         self.transaction = transaction;
         self.rows = 0;
         self.group = EventGroup::Body;
     }
 
-    /// Decodes an event of the transaction that was opened again, which stands at `pos`, behind so
-    /// many rows.
+    /// Decodes an event of the transaction that was opened again. The event is at `pos`, and this
+    /// many rows of the transaction come before it.
     ///
     /// # Errors
     ///
@@ -229,13 +232,13 @@ impl Decoder {
         self.decode(&RawEvent { header, ..*event }, row).map(drop)
     }
 
-    /// Leaves the transaction that was opened again.
+    /// Closes the transaction that was opened again.
     pub fn close_again(&mut self) {
         self.group = EventGroup::Outside;
         self.outer_pos = None;
     }
 
-    /// Whether a table map or an event with rows, which was decoded last, is of a captured table.
+    /// Whether the last decoded event, a table map or rows, is of a captured table.
     pub fn captures(&self, event: &RawEvent<'_>) -> bool {
         self.tables.captures(event.body)
     }
@@ -269,8 +272,8 @@ impl Decoder {
         Ok(step)
     }
 
-    /// Goes over an event of which nothing is to be known.
-    pub fn pass(&mut self, header: &EventHeader) {
+    /// Skips an event without decoding it.
+    pub fn skip(&mut self, header: &EventHeader) {
         let (_, end) = self.position.bounds(header);
         self.go_over(header.has_position().then_some(end));
     }
@@ -279,7 +282,7 @@ impl Decoder {
         self.position.pos = end.unwrap_or(self.position.pos);
     }
 
-    /// Every event but rows.
+    /// Decodes every event other than rows.
     fn follow(&mut self, event: &RawEvent<'_>, start: u64, end: u64) -> Result<Step, RefusedTable> {
         let header = &event.header;
         match header.kind {

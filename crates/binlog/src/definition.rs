@@ -1,11 +1,12 @@
-//! Statements that change definitions (DDL): which tables they are about.
+//! Statements that change definitions (DDL): which tables they are about ("Data Definition
+//! Statements" in the manuals of MySQL and MariaDB).
 
 use super::{
     sql::{Name, SqlToken, Tokens},
     statement::skip_to_created_table,
 };
 
-/// A statement that changes more tables may have changed any.
+/// A statement that names more tables than this counts as one that may have changed any table.
 const MAX_RETYPED: usize = 16;
 
 /// A statement that may have changed the definition of a table, as it was logged.
@@ -16,7 +17,7 @@ pub struct Definition {
     text: Vec<u8>,
 }
 
-/// What a statement took rows away from, or put rows into, that the binlog has no changes of.
+/// A table whose rows a statement removed or added without logging them in the binlog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// Schema and table.
@@ -25,17 +26,17 @@ pub enum Removal {
     Schema(String),
 }
 
-/// The tables that a statement may have made, or given columns of other types.
+/// The tables that a statement may have made, or whose columns it may have given other types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retyped {
     /// Schema and table of each; often none.
     Tables(Vec<(String, String)>),
-    /// The text does not show which.
+    /// The text does not show which tables.
     Any,
 }
 
 impl Removal {
-    /// Whether a table is meant.
+    /// Whether this removal is of the given table.
     pub fn is_of(&self, schema: &str, table: &str) -> bool {
         match self {
             Self::Table(of, name) => is_same(of, schema) && is_same(name, table),
@@ -45,7 +46,7 @@ impl Removal {
 }
 
 impl Definition {
-    /// A statement as it stands in a QUERY event, with the schema that it was run in.
+    /// A statement as a QUERY event has it, with the schema of its session.
     pub fn new(schema: &[u8], text: &[u8]) -> Self {
         Self { schema: String::from_utf8_lossy(schema).into_owned(), text: text.to_vec() }
     }
@@ -58,8 +59,9 @@ impl Definition {
         }
     }
 
-    /// Whether it may be about a table: it names one so, or drops a schema of this name. Rather
-    /// once too often: the schema of a name is not looked at.
+    /// Whether it may be about a table: it names a table like this, or drops a schema of this name.
+    /// The schema in front of a name is not compared, so this may be true too often, but never too
+    /// rarely.
     pub fn may_concern(&self, schema: &str, table: &str) -> bool {
         let is_it = |token: SqlToken<'_>| match token {
             SqlToken::Word(word) => is_same(&String::from_utf8_lossy(word), table),
@@ -70,14 +72,14 @@ impl Definition {
             || self.tokens().any(is_it)
     }
 
-    /// Whether it takes rows of a table away: see [`Definition::removals`].
+    /// Whether it removes rows of a table: see [`Definition::removals`].
     pub fn removes_rows(&self, schema: &str, table: &str) -> bool {
         self.removals().iter().any(|removal| removal.is_of(schema, table))
     }
 
-    /// Of which tables it takes rows away, or puts them in, which the binlog does not name:
-    /// TRUNCATE, DROP TABLE, DROP DATABASE, MariaDB's CREATE OR REPLACE TABLE, and what ALTER TABLE
-    /// does to partitions and tablespaces.
+    /// The tables whose rows it removes or adds, while the binlog does not have the rows: TRUNCATE,
+    /// DROP TABLE, DROP DATABASE, MariaDB's CREATE OR REPLACE TABLE, and what ALTER TABLE does to
+    /// partitions and tablespaces.
     pub fn removals(&self) -> Vec<Removal> {
         let mut tokens = self.tokens();
         let Some(verb) = tokens.next() else { return Vec::new() };
@@ -98,7 +100,7 @@ impl Definition {
         if verb.is("ALTER") { self.removals_by_alter(tokens) } else { Vec::new() }
     }
 
-    /// The tables that it may have made, or whose columns may have other types since.
+    /// The tables that it may have made, or whose columns may have other types now.
     pub fn retyped(&self) -> Retyped {
         let mut tokens = self.tokens();
         let Some(verb) = tokens.next() else { return Retyped::Tables(Vec::new()) };
@@ -131,7 +133,7 @@ impl Definition {
         tables.map_or(Retyped::Any, Retyped::Tables)
     }
 
-    /// Whether it gives a table that it names another name.
+    /// Whether it gives another name to a table that it names.
     pub fn renames(&self) -> bool {
         let mut tokens = self.tokens();
         let Some(verb) = tokens.next() else { return false };
@@ -144,7 +146,8 @@ impl Definition {
         verb.is("RENAME")
     }
 
-    /// Whether it may have made, changed, renamed or dropped a table, or many: rather too often.
+    /// Whether it may have made, changed, renamed or dropped a table, or many. It may be true too
+    /// often, but never too rarely.
     pub fn is_of_tables(&self) -> bool {
         const VERBS: [&str; 4] = ["CREATE", "ALTER", "DROP", "RENAME"];
         const WHAT: [&str; 3] = ["TABLE", "DATABASE", "SCHEMA"];
@@ -212,12 +215,12 @@ impl Definition {
     }
 }
 
-/// Some servers take names that differ only in their case for the same.
+/// Some servers ignore case in the names of tables.
 pub(super) fn is_same(a: &str, b: &str) -> bool {
     a == b || a.to_lowercase() == b.to_lowercase()
 }
 
-/// Takes TABLE, and what may stand between it and the first name. A TEMPORARY table is another.
+/// Takes TABLE, and what may be between it and the first name. A TEMPORARY table is not taken.
 fn take_table(tokens: &mut Tokens<'_>) -> bool {
     let is_table = tokens.accept("TABLE") || tokens.accept("TABLES");
     tokens.take_all(&["IF", "EXISTS"]);
@@ -229,14 +232,14 @@ fn skip_to_altered_table(tokens: &mut Tokens<'_>) -> bool {
     take_table(tokens)
 }
 
-/// Whether what follows CREATE or DROP is an index.
+/// Whether CREATE or DROP is followed by an index.
 fn is_of_index(mut tokens: Tokens<'_>) -> bool {
     tokens.take_all(&["OR", "REPLACE"]);
     tokens.skip_any(&["ONLINE", "OFFLINE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR"]);
     tokens.accept("INDEX")
 }
 
-/// The table that a partition is exchanged with, or becomes.
+/// The table that a partition is exchanged with, or that a partition becomes.
 fn other_table(mut tokens: Tokens<'_>) -> Option<Name> {
     tokens.accept("PARTITION");
     tokens.take_name()?;
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_renames_a_table_is_told() {
+    fn a_statement_that_renames_a_table_is_recognised() {
         for (text, expected) in [
             ("RENAME TABLE item TO _item_del, _item_gho TO item", true),
             ("ALTER TABLE b RENAME TO item", true),
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_about_tables_are_told_from_others() {
+    fn statements_about_tables_are_recognised() {
         for (text, expected) in [
             ("ALTER TABLE item ADD x INT", true),
             ("create table `a` (id INT)", true),
@@ -316,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_takes_the_rows_away_is_told() {
+    fn a_statement_that_removes_rows_is_recognised() {
         for (text, expected) in [
             ("TRUNCATE item", true),
             ("truncate table `shop` . `item`", true),

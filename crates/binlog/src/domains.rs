@@ -1,26 +1,29 @@
 //! The GTID position of MariaDB: the last transaction of each domain.
 //!
 //! A domain is one line of history: with `gtid_strict_mode` its numbers only grow. So a position
-//! stands for all transactions up to it, and positions can be compared by their numbers. Only where
-//! a server took over without the last of another, numbers are given twice: so of what a server has
-//! executed we know the last of each writer too.
+//! means all transactions up to it, and positions can be compared by their numbers. There is one
+//! exception: if a server took over without the last transactions of another, the same numbers are
+//! used twice. So for what a server has executed, we also know the last transaction of each writer.
+//!
+//! Source: "Global Transaction ID" in the MariaDB manual.
 
 use std::{collections::BTreeMap, fmt};
 
 use super::gtid::DomainGtid;
 
-/// For each domain, a stretch of its history. What a server has executed begins at the beginning. A
-/// difference of two begins after the one that was taken away.
+/// For each domain, a stretch of its history. What a server has executed begins with the domain's
+/// first transaction. A difference of two begins after the last transaction of the one that was
+/// subtracted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Domains(BTreeMap<u32, DomainStretch>);
 
-/// The transactions of a domain after one and up to another.
+/// The transactions of a domain after one transaction, up to and with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DomainStretch {
-    /// `None`: from the first on.
+    /// `None`: from the first transaction on.
     after: Option<DomainGtid>,
     last: DomainGtid,
-    /// The number of the last transaction of each writer, by `server_id`; empty where not known.
+    /// The number of the last transaction of each writer, by `server_id`; empty if it is not known.
     writers: BTreeMap<u32, u64>,
 }
 
@@ -30,7 +33,7 @@ impl DomainStretch {
         self.after.map_or(0, |after| after.sequence)
     }
 
-    /// What is left of it without `taken`, on the number line of the domain:
+    /// The part of the stretch that is not in `taken`, on the number line of the domain:
     ///
     /// ```text
     /// self              (------------]
@@ -41,8 +44,8 @@ impl DomainStretch {
     /// taken       (-----------------------]     nothing
     /// ```
     ///
-    /// `taken` never lies in the middle: it begins at the beginning of the domain, or it is a
-    /// difference, and ends where `self` does or later.
+    /// `taken` never lies in the middle. It begins with the domain's first transaction; or it is a
+    /// difference, and ends where `self` ends or later.
     fn minus(&self, taken: &Self) -> Option<Self> {
         if self.last.sequence <= self.start() {
             return None;
@@ -68,15 +71,15 @@ impl DomainStretch {
         Self { after: Some(gtid), ..self.clone() }
     }
 
-    /// The part up to a transaction, and with it.
+    /// The part up to and with a transaction.
     fn up_to(&self, last: DomainGtid) -> Option<Self> {
         (last.sequence > self.start()).then(|| Self { last, ..self.clone() })
     }
 
     /// Two servers wrote under the same numbers, and `other` ends on a line of history that `self`
     /// does not have. The fork is the last transaction of that line that `self` has too, as far as
-    /// the writer of `other`'s last one tells. Transactions of other writers may follow on the
-    /// common line: they are read again, none is left out.
+    /// the writer of `other`'s last transaction shows it. Transactions of other writers may follow
+    /// on the common line: they are read again, and none is left out.
     fn fork(&self, other: &Self) -> Option<DomainGtid> {
         let sequence = *self.writers.get(&other.last.server_id)?;
         (sequence < other.last.sequence).then_some(DomainGtid { sequence, ..other.last })
@@ -88,7 +91,7 @@ impl Domains {
         self.0.is_empty()
     }
 
-    /// How many transactions it stands for, if no number was left out.
+    /// The number of transactions, if no number was left out.
     pub(crate) fn count(&self) -> u64 {
         let counts = self.0.values().map(|it| it.last.sequence.saturating_sub(it.start()));
         counts.fold(0, u64::saturating_add)
@@ -100,18 +103,18 @@ impl Domains {
         stretch.is_some_and(|it| it.start() < gtid.sequence && gtid.sequence <= it.last.sequence)
     }
 
-    /// Whether its domain's stretch begins with a transaction or before it.
+    /// Whether its domain's stretch begins with this transaction or before it.
     pub(crate) fn begins_by(&self, gtid: &DomainGtid) -> bool {
         self.0.get(&gtid.domain).is_some_and(|stretch| stretch.start() < gtid.sequence)
     }
 
-    /// Goes on to a transaction, the next of its domain.
+    /// Adds a transaction, the next of its domain.
     pub(crate) fn add(&mut self, gtid: DomainGtid) {
         let new = || DomainStretch { after: None, last: gtid, writers: BTreeMap::new() };
         self.0.entry(gtid.domain).or_insert_with(new).last = gtid;
     }
 
-    /// Of what a server has executed: the last transaction of a writer in its domain.
+    /// For what a server has executed: notes the last transaction of a writer in its domain.
     pub(crate) fn note_writer(&mut self, last: DomainGtid) {
         if let Some(stretch) = self.0.get_mut(&last.domain) {
             stretch.writers.insert(last.server_id, last.sequence);
@@ -216,7 +219,7 @@ mod tests {
             ("0-1-7", "", "0-1-7"),
             ("0-2-12", "", "0-2-12"),
             ("0-2-13", "0-2-13", "0-2-12"),
-            // Of a writer that is not known, the numbers tell.
+            // If the writer is not known, the numbers decide.
             ("0-3-11", "", "0-3-11"),
             ("0-3-14", "0-3-14", "0-2-12"),
         ] {

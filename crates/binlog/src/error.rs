@@ -1,9 +1,9 @@
-//! Why an event could not be understood, and where it stands.
+//! Why an event could not be understood, and where it is.
 
 use std::{fmt, sync::Arc};
 
-/// A binlog event that cannot be turned into changes. It is never skipped: the stream stops here,
-/// and reading it again gives the same error until somebody does what the message says.
+/// A binlog event that cannot be turned into changes. It is never skipped: the stream stops here.
+/// Reading the event again gives the same error until somebody does what the message says.
 #[derive(Debug)]
 pub struct Error(Box<Details>);
 
@@ -19,11 +19,11 @@ struct Details {
 /// What is wrong with an event.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// Bytes that the format does not allow. The checksum was right, so the server, or this
-    /// decoder, is wrong about the format.
+    /// Bytes that the format does not allow. The checksum was right, so either the server or this
+    /// decoder has the format wrong.
     #[error("the event is not understood: {0}")]
     Corrupt(&'static str),
-    /// Something that MySQL may write and that is not handled yet.
+    /// Something that a server may write and that this decoder cannot handle yet.
     #[error("{0} not handled yet")]
     NotHandled(String),
     /// The server logs too little.
@@ -31,18 +31,18 @@ pub enum Fault {
     Setting(&'static Setting),
 }
 
-/// What a server logs too little of, and what is to be done.
+/// What the server does not log, and what to do about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub(super) problem: &'static str,
     /// A variable of the server, and the value that it needs.
     pub(super) variable: Option<(&'static str, &'static str)>,
-    /// What else is to be done.
+    /// What else to do.
     pub(super) then: &'static str,
 }
 
 impl Setting {
-    /// What to do, where `set` says how a variable is set there.
+    /// What to do; `set` returns how a variable is set on this server.
     pub fn remedy(&self, set: impl Fn(&str, &str) -> String) -> String {
         match self.variable {
             Some((name, value)) => format!("{}, {}", set(name, value), self.then),
@@ -77,7 +77,7 @@ impl Error {
         self
     }
 
-    /// Whether the server, or a table, has to be changed: else this program has a fault.
+    /// Whether somebody must change the server or a table; if not, this program has a fault.
     pub fn is_for_operator(&self) -> bool {
         match self.fault() {
             Fault::Setting(_) => true,
@@ -86,8 +86,8 @@ impl Error {
         }
     }
 
-    /// What is wrong and where, and what to do about it, where that is for the operator; `set` says
-    /// how a variable is set on the server.
+    /// What is wrong and where, and what to do, if the operator can do something; `set` returns how
+    /// a variable is set on the server.
     pub fn advice(&self, set: impl Fn(&str, &str) -> String) -> Option<(String, String)> {
         match (self.fault(), self.table()) {
             (Fault::Setting(setting), _) => {
@@ -111,18 +111,18 @@ impl Error {
         (&self.0.file, self.0.pos)
     }
 
-    /// `schema.table`, where one is concerned.
+    /// `schema.table`, if the error is about one.
     pub fn table(&self) -> Option<&str> {
         self.0.table.as_deref()
     }
 
-    /// The column, where one is concerned.
+    /// The column, if the error is about one.
     pub fn column(&self) -> Option<&str> {
         self.0.column.as_deref()
     }
 }
 
-/// Where an event stands, and what it is about.
+/// Where an event is, and which table and column it is about.
 struct EventPlace<'a>(&'a Details);
 
 impl fmt::Display for Error {

@@ -12,7 +12,7 @@ use super::{
 pub struct FormatDescription {
     /// The server's version, as `SELECT VERSION()` has it.
     pub server_version: String,
-    /// How the events of the file are protected: 0 not at all, 1 by a CRC32 at their end.
+    /// The checksum of the file's events: 0 for none, 1 for a CRC32 at their end.
     pub checksum: u8,
 }
 
@@ -21,8 +21,8 @@ impl FormatDescription {
     ///
     /// # Errors
     ///
-    /// When the file is of a format from before MySQL 5.6, or its event headers are not as long
-    /// as this decoder takes them to be.
+    /// When the file has a format older than MySQL 5.6, or the event headers have a length other
+    /// than this decoder expects.
     pub fn read(body: &[u8]) -> Result<Self, Fault> {
         let mut reader = FieldReader::new(body);
         let format = reader.u16()?;
@@ -45,19 +45,19 @@ impl FormatDescription {
     }
 }
 
-/// The fixed part of each event type must be as long as we read it.
+/// The fixed part of each event type must have the length that this decoder reads.
 fn check_lengths(lengths: &[u8]) -> Result<(), Fault> {
     /// Event type, length of its fixed part.
     const EXPECTED: [(usize, u8); 9] =
         [(2, 13), (4, 8), (19, 8), (23, 8), (24, 8), (25, 8), (30, 10), (31, 10), (32, 10)];
     let fits = |&(kind, expected): &(usize, u8)| {
         let length = lengths.get(kind.wrapping_sub(1));
-        // 0: the server does not write such events (9.7 and the rows of version 1).
+        // 0: the server does not write this event type (9.7 writes no rows events of version 1).
         length.is_none_or(|&length| length == expected || length == 0)
     };
     if EXPECTED.iter().all(fits) {
         Ok(())
     } else {
-        Err(corrupt("an event type's fixed part has another length than since MySQL 5.6"))
+        Err(corrupt("the fixed part of an event type has a length other than since MySQL 5.6"))
     }
 }

@@ -1,4 +1,5 @@
-//! The events that name a transaction: GTID, ANONYMOUS_GTID, and GTID_TAGGED_LOG of MySQL 8.3.
+//! The events that name a transaction: GTID, ANONYMOUS_GTID, and GTID_TAGGED_LOG of MySQL 8.3
+//! ("Gtid_event" in the MySQL source documentation).
 
 use super::{
     error::{Fault, corrupt},
@@ -6,17 +7,17 @@ use super::{
     reader::FieldReader,
 };
 
-/// What such an event says, as far as we need it.
+/// What such an event says, as far as we need to know.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GtidEvent {
-    /// `None` once it is known to be anonymous.
+    /// `None` for an anonymous transaction.
     pub(super) gtid: Option<Gtid>,
-    /// Where the server has them (8.0.1).
+    /// When it was committed, where the server says so (since 8.0.1).
     pub(super) commit_micros: Option<u64>,
 }
 
 impl GtidEvent {
-    /// Reads the body ("Gtid_event" in the MySQL source documentation).
+    /// Reads the body of a GTID or ANONYMOUS_GTID event.
     pub(super) fn read(body: &[u8]) -> Result<Self, Fault> {
         const LOGICAL_CLOCK: u8 = 2;
         const HAS_ORIGINAL: u64 = 1 << 55;
@@ -38,8 +39,8 @@ impl GtidEvent {
     }
 
     /// Reads the body of a GTID_TAGGED_LOG event, a message of the server's serialization library
-    /// (`libs/mysql/serialization`): version, size, number of the last field that must be known,
-    /// then the fields, each behind its number.
+    /// (`libs/mysql/serialization`): version, size, the number of the last field that a reader must
+    /// know, then the fields, each after its number.
     pub(super) fn read_tagged(body: &[u8]) -> Result<Self, Fault> {
         const VERSION: u64 = 1;
         let mut reader = FieldReader::new(body);
@@ -83,7 +84,7 @@ impl Tagged {
         let mut reader = FieldReader::new(fields);
         while !reader.is_empty() {
             match reader.varlen()? {
-                // Each of its bytes is a number of its own.
+                // Each byte of the UUID is a number of its own.
                 field::UUID => {
                     let mut uuid = [0; 16];
                     for byte in &mut uuid {
@@ -143,7 +144,8 @@ fn wrong() -> Fault {
 mod tests {
     use super::*;
 
-    /// Made by MySQL 9.7: `SET gtid_next = 'AUTOMATIC:blue'`, shortened to the fields that count.
+    /// Made by MySQL 9.7: `SET gtid_next = 'AUTOMATIC:blue'`, shortened to the fields that are
+    /// needed.
     fn fields(last_needed: u8, more: &[u8]) -> Vec<u8> {
         let mut fields = vec![0, 2, 2];
         fields.extend_from_slice(&(0..16).map(|byte| byte * 2).collect::<Vec<u8>>());
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_later_servers_are_passed_over_if_they_say_so() {
+    fn fields_of_later_servers_are_skipped_if_the_event_allows_it() {
         assert!(GtidEvent::read_tagged(&fields(9, &[200, 1, 2])).is_ok());
         let error = GtidEvent::read_tagged(&fields(100, &[200, 1, 2])).unwrap_err();
         assert!(error.to_string().contains("must be known"), "{error}");

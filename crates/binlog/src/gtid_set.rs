@@ -1,4 +1,4 @@
-//! GTID sets of MySQL: `uuid[:tag]:1-5:7,…`, kept interval by interval; and what stands for them on
+//! GTID sets of MySQL: `uuid[:tag]:1-5:7,…`, kept interval by interval; and the equivalent of
 //! MariaDB, a position in each domain: `0-1-5,…`.
 //!
 //! The text form is that of the manuals ("GTID Format and Storage", "Global Transaction ID").
@@ -11,12 +11,12 @@ use super::{
     intervals::Intervals,
 };
 
-/// A set of transactions. Those of one server are either MySQL's or MariaDB's.
+/// A set of transactions. A set has transactions of MySQL or of MariaDB, not of both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GtidSet {
-    /// MySQL's, sorted by origin; no entry is empty.
+    /// Those of MySQL, sorted by origin; no entry is empty.
     entries: Vec<(GtidOrigin, Intervals)>,
-    /// MariaDB's.
+    /// Those of MariaDB.
     domains: Domains,
 }
 
@@ -38,7 +38,7 @@ impl GtidSet {
             Gtid::Mysql { uuid, tag, gno } => (*uuid, tag.as_deref().unwrap_or_default(), *gno),
             Gtid::Mariadb(gtid) => return self.domains.add(*gtid),
         };
-        // Few origins, and most transactions are of one: a scan beats a tree.
+        // There are few origins, and most transactions have the same: a scan is faster than a tree.
         let known = self.entries.iter_mut().find(|(origin, _)| origin.is(uuid, tag));
         match known {
             Some((_, intervals)) => intervals.add(gno, gno),
@@ -56,17 +56,17 @@ impl GtidSet {
         one.minus(self).is_empty()
     }
 
-    /// Of what a MariaDB has executed: the last transaction of a writer in its domain.
+    /// For what a MariaDB has executed: notes the last transaction of a writer in its domain.
     pub fn note_writer(&mut self, last: DomainGtid) {
         self.domains.note_writer(last);
     }
 
-    /// Whether it is of a MariaDB: a position in each domain, which has no gaps.
+    /// Whether it is from MariaDB: a position in each domain, which has no gaps.
     pub fn has_domains(&self) -> bool {
         !self.domains.is_empty()
     }
 
-    /// Whether it holds this transaction of MariaDB, or one before it in its domain.
+    /// Whether it holds this transaction of MariaDB, or an earlier one of the same domain.
     pub fn begins_by(&self, gtid: &DomainGtid) -> bool {
         self.domains.begins_by(gtid)
     }
@@ -83,7 +83,7 @@ impl GtidSet {
         Self { entries: entries.collect(), domains: self.domains.minus(&other.domains) }
     }
 
-    /// The intervals of MySQL's by origin, both ends inclusive.
+    /// The intervals of MySQL's transactions by origin, both ends inclusive.
     pub fn intervals(&self) -> impl Iterator<Item = (&GtidOrigin, &[(u64, u64)])> {
         self.entries.iter().map(|(origin, intervals)| (origin, intervals.as_slice()))
     }
@@ -104,11 +104,12 @@ impl GtidSet {
 
 impl GtidSet {
     /// Reads the body of a PREVIOUS_GTIDS event: the binary form, with or without tags (see
-    /// `Gtid_set::encode` in the server's source). `None` when it is damaged.
+    /// `Gtid_set::encode` in the server's source). `None` when the body is damaged.
     pub fn decode(body: &[u8]) -> Option<Self> {
         let mut set = Self::default();
         let (count, mut rest) = body.split_first_chunk::<8>()?;
-        // The tagged form repeats its number, 1, in the first and last byte around the count.
+        // The tagged form has its number, 1, in the first byte and in the last, and the count
+        // between.
         let tagged = count[7] == 1;
         let count = u64::from_le_bytes(*count);
         let count = if tagged { (count << 8) >> 16 } else { count };
@@ -128,7 +129,7 @@ impl GtidSet {
         rest.is_empty().then_some(set)
     }
 
-    /// Reads one origin's intervals, whose ends are exclusive, and gives what follows them.
+    /// Reads one origin's intervals, whose ends are exclusive, and returns the bytes after them.
     fn decode_intervals<'a>(&mut self, origin: &GtidOrigin, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (count, mut rest) = bytes.split_first_chunk::<8>()?;
         for _ in 0..u64::from_le_bytes(*count) {
@@ -146,7 +147,7 @@ impl GtidSet {
 }
 
 impl FromIterator<DomainGtid> for GtidSet {
-    /// The position that these lead to, the last of each domain.
+    /// The position after these transactions: the last of each domain.
     fn from_iter<I: IntoIterator<Item = DomainGtid>>(gtids: I) -> Self {
         let mut set = Self::default();
         gtids.into_iter().for_each(|gtid| set.domains.add(gtid));

@@ -1,10 +1,12 @@
-//! The 19 bytes that begin every binlog event.
+//! The 19 bytes that begin every binlog event ("Log_event_header" in the MySQL source
+//! documentation).
 
 use super::{error::Fault, reader::FieldReader};
 
-/// Written by the server for a replica only, not in the binlog file: it moves no position.
+/// Written by the server for a replica only; the event is not in the binlog file and moves no
+/// position.
 const ARTIFICIAL: u16 = 0x20;
-/// A reader that does not know the event may pass over it.
+/// A reader that does not know the event may skip it.
 const IGNORABLE: u16 = 0x80;
 
 /// The common header of an event ("Binlog Event Header" in the MySQL internals manual).
@@ -25,7 +27,7 @@ pub struct EventHeader {
 }
 
 impl EventHeader {
-    /// Length on the wire.
+    /// The number of bytes of the header.
     pub const LEN: usize = 19;
 
     /// Reads the header at the beginning of `bytes`.
@@ -45,7 +47,7 @@ impl EventHeader {
         })
     }
 
-    /// The bytes as they came, for the checksum.
+    /// The bytes as they were read, for the checksum.
     pub fn write(&self) -> [u8; Self::LEN] {
         let [t0, t1, t2, t3] = self.timestamp.to_le_bytes();
         let [i0, i1, i2, i3] = self.server_id.to_le_bytes();
@@ -55,7 +57,7 @@ impl EventHeader {
         [t0, t1, t2, t3, self.kind, i0, i1, i2, i3, s0, s1, s2, s3, p0, p1, p2, p3, f0, f1]
     }
 
-    /// Whether the event stands at a place in the binlog file, so that reading it moves us on.
+    /// Whether the event has a place in the binlog file, so that reading it moves the position.
     pub fn has_position(&self) -> bool {
         self.log_pos != 0 && self.flags & ARTIFICIAL == 0
     }

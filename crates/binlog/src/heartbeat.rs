@@ -1,8 +1,9 @@
-//! The heartbeats that an idle server sends, in both versions.
+//! The heartbeats that an idle server sends, in both versions ("Heartbeat_event" and
+//! "Heartbeat_event_v2" in the MySQL source documentation).
 
 use super::{error::Fault, reader::FieldReader};
 
-/// File name and 64-bit position of a HEARTBEAT_V2 ("Heartbeat_event_v2").
+/// File name and 64-bit position of a HEARTBEAT_V2.
 pub(super) fn read_v2(body: &[u8]) -> Result<(&[u8], Option<u64>), Fault> {
     const END: u64 = 0;
     const FILE_NAME: u64 = 1;

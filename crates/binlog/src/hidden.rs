@@ -1,7 +1,11 @@
-//! What MariaDB's binlog does not say of columns: which are generated, and types that it does not
-//! tell from others: UUID, INET4 and INET6, which look like BINARY, VECTOR, which looks like
-//! VARBINARY, and TIME, DATETIME and TIMESTAMP as before 10.1.2 with a fraction, which look as if
-//! they had none (`mysql56_temporal_format = OFF`; `Field_time_hires` and its like).
+//! What MariaDB's binlog does not say of columns (see `sql/field.cc` in its source):
+//!
+//! - which columns are generated;
+//! - UUID, INET4 and INET6, which look like BINARY;
+//! - VECTOR, which looks like VARBINARY;
+//! - TIME, DATETIME and TIMESTAMP with a fraction in the format before 10.1.2
+//!   (`mysql56_temporal_format = OFF`; `Field_time_hires` and similar). They look as if they had no
+//!   fraction.
 
 use std::collections::HashMap;
 
@@ -12,8 +16,8 @@ use super::{
     table_map::TableMap,
 };
 
-/// The columns of these types that a server has, and those that it generates, by schema and table.
-/// What they were when an older event was logged nobody knows any more.
+/// The columns of these types that a server has now, and those that it generates, by schema and
+/// table. Nobody knows any more what they were when an older event was logged.
 #[derive(Debug, Default)]
 pub struct HiddenTypes {
     types: HashMap<(String, String), Vec<(String, Hidden)>>,
@@ -23,22 +27,22 @@ pub struct HiddenTypes {
 #[derive(Clone, Debug)]
 enum Hidden {
     Type(Kind),
-    /// A value takes so many bytes.
+    /// A value takes this many bytes.
     OldFraction {
         bytes: u32,
     },
 }
 
 const OLD_FRACTION: Setting = Setting {
-    problem: "its fraction is stored as MariaDB did before 10.1.2, which the binlog does not say",
+    problem: "its fraction is stored as MariaDB did before 10.1.2, and the binlog does not show this",
     variable: None,
     then: "rebuild the table (SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE … FORCE), start \
            from a position after that, and load it anew",
 };
 
 impl HiddenTypes {
-    /// Notes a column's type as `information_schema.COLUMNS.DATA_TYPE` names it, with its digits of
-    /// fraction; others than these count as not hidden. A time must be one of the old format.
+    /// Notes a column's type as `information_schema.COLUMNS.DATA_TYPE` names it, and its digits of
+    /// fraction. A type that the binlog shows is ignored. A time must be in the old format.
     pub fn add(
         &mut self,
         (schema, table): (String, String),
@@ -52,7 +56,8 @@ impl HiddenTypes {
             "inet6" => Hidden::Type(Kind::Inet6),
             "vector" => Hidden::Type(Kind::Vector),
             _ if fraction == 0 => return,
-            // As many as the largest value needs (`time_hires_bytes`, `datetime_hires_bytes`).
+            // As many bytes as the largest value needs (`time_hires_bytes`,
+            // `datetime_hires_bytes`).
             "time" => old(bytes_of([3, 4, 4, 5, 5, 5, 6], fraction)),
             "datetime" => old(bytes_of([5, 6, 6, 7, 7, 7, 8], fraction)),
             "timestamp" => old(bytes_of([4, 5, 5, 6, 6, 7, 7], fraction)),
@@ -61,7 +66,7 @@ impl HiddenTypes {
         self.types.entry((schema, table)).or_default().push((column, hidden));
     }
 
-    /// Notes a column whose values the server makes of others.
+    /// Notes a column whose values the server computes from other columns.
     pub fn add_generated(&mut self, table: (String, String), column: String) {
         self.generated.entry(table).or_default().push(column);
     }
@@ -71,7 +76,7 @@ impl HiddenTypes {
         self.types.is_empty() && self.generated.is_empty()
     }
 
-    /// Gives the columns of a plan their types, where they can be what the server has now.
+    /// Sets the types of a plan's columns, if these can be the types that the server has now.
     pub(super) fn apply(&self, plan: &mut TablePlan) -> Result<(), ColumnFault> {
         let generated = self.generated.get(&(plan.schema.clone(), plan.table.clone()));
         for name in generated.into_iter().flatten() {
@@ -100,7 +105,7 @@ impl HiddenTypes {
         Ok(())
     }
 
-    /// Corrects the lengths of values, so that the rows of a table can be walked over.
+    /// Corrects the lengths of values, so that the rows of a table can be skipped over.
     pub(super) fn correct(
         &self,
         map: &TableMap<'_>,
@@ -125,7 +130,7 @@ impl HiddenTypes {
     }
 }
 
-/// The bytes of a value with so many digits of fraction.
+/// The number of bytes of a value with this many digits of fraction.
 fn bytes_of(by_fraction: [u32; 7], fraction: u8) -> u32 {
     let [.., most] = by_fraction;
     by_fraction.get(usize::from(fraction)).copied().unwrap_or(most)

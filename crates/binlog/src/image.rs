@@ -1,4 +1,5 @@
-//! A row as it stands in an event: where each value begins and ends, and its JSON form.
+//! A row in an event: where each value begins and ends, and its JSON form ("Rows_event" in the
+//! MySQL source documentation; the lengths of values are those of `sql/field.cc`).
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::{
     value,
 };
 
-/// Where a value stands in the event's body.
+/// Where a value is in the event's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ValueSpan {
     start: u32,
@@ -18,12 +19,12 @@ pub(super) struct ValueSpan {
 }
 
 impl ValueSpan {
-    /// No value: starts behind its end, as no value does.
+    /// No value: it starts after its end, as no value does.
     pub(super) const NULL: Self = Self { start: u32::MAX, end: 0 };
     /// The server did not log the column.
     pub(super) const ABSENT: Self = Self { start: u32::MAX, end: 1 };
 
-    /// Whether it is a value of no bytes.
+    /// Whether it is a value without bytes.
     pub(super) fn is_empty(self) -> bool {
         self.start == self.end
     }
@@ -40,7 +41,7 @@ pub struct Image<'a> {
     pub(super) diffs: Option<Diffs<'a>>,
 }
 
-/// The JSON columns of which the server logged only how they differ from the image before.
+/// The JSON columns for which the server logged only the differences from the image before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Diffs<'a> {
     pub(super) columns: &'a [usize],
@@ -48,22 +49,22 @@ pub(super) struct Diffs<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Whether the server logged the column. With a full row image it logged all.
+    /// Whether the server logged the column. A full row image has all columns.
     pub fn is_present(&self, column: usize) -> bool {
         self.span(column) != ValueSpan::ABSENT
     }
 
-    /// Whether the column is there and NULL.
+    /// Whether the column was logged and is NULL.
     pub fn is_null(&self, column: usize) -> bool {
         self.span(column) == ValueSpan::NULL
     }
 
-    /// Whether the server logged only how the column differs from the image before.
+    /// Whether the server logged only the column's differences from the image before.
     pub fn is_difference(&self, column: usize) -> bool {
         self.diffs.is_some_and(|diffs| diffs.columns.contains(&column))
     }
 
-    /// Whether a column that both images have differs from the one before.
+    /// Whether a column that both images have differs from the one in `before`.
     pub fn differs_from(&self, before: &Self, column: usize) -> bool {
         match self.raw(column) {
             Some(diffs) if self.is_difference(column) => !diffs.is_empty(),
@@ -71,19 +72,20 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The bytes of a value that is there and not NULL, as the server logged them. Two values of
-    /// one plan's column are equal when these are, if neither is a difference.
+    /// The bytes of a value as the server logged them; `None` if the column is absent or NULL. Two
+    /// values of one plan's column are equal when their bytes are, if neither is a difference.
     pub fn raw(&self, column: usize) -> Option<&'a [u8]> {
         let ValueSpan { start, end } = self.span(column);
         self.body.get(start as usize..end as usize)
     }
 
-    /// Appends the JSON form of a value (`docs/event-format.md`); `null` for NULL, and for a
-    /// column that is absent.
+    /// Appends the JSON form of a value (`docs/event-format.md`); `null` for NULL, and for an
+    /// absent column.
     ///
     /// # Errors
     ///
-    /// When the bytes are not a value of the column's type. `out` may then hold a part of it.
+    /// When the bytes are not a value of the column's type. `out` may then hold a part of the
+    /// value.
     pub fn write_value(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         let (Some(raw), Some(declared)) = (self.raw(column), self.plan.columns.get(column)) else {
             out.extend_from_slice(b"null");
@@ -96,7 +98,7 @@ impl<'a> Image<'a> {
         written.map_err(|fault| self.error(fault, &declared.name))
     }
 
-    /// The document that the column's differences are of.
+    /// The document that the column's differences apply to.
     fn base(&self, column: usize) -> Option<&'a [u8]> {
         let diffs = self.diffs.filter(|diffs| diffs.columns.contains(&column))?;
         let ValueSpan { start, end } = *diffs.before.get(column)?;
@@ -114,7 +116,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Which columns an image has: a bitmap from the event, and how many bits of it are set.
+/// Which columns an image has: a bitmap from the event, and the number of its set bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Present<'a> {
     bitmap: &'a [u8],
@@ -128,13 +130,14 @@ impl<'a> Present<'a> {
         Self { bitmap, count, all: count == columns }
     }
 
-    /// Bytes of the NULL bitmap before each image; 0 when no column is there at all.
+    /// Bytes of the NULL bitmap before each image; 0 when the image has no column.
     pub(super) fn null_bytes(&self) -> usize {
         self.count.div_ceil(8)
     }
 }
 
-/// Walks over one image that begins at `start`, notes where its values are, and says where it ends.
+/// Goes over one image that begins at `start`, notes where its values are, and returns where it
+/// ends.
 pub(super) fn scan(
     layouts: &[Layout],
     present: Present<'_>,
@@ -157,14 +160,14 @@ pub(super) fn scan(
             continue;
         }
         let (value, end) = value_at(*layout, body, at)?;
-        // An event's size is a u32, so is every place in it.
+        // The size of an event is a u32, so every place in it is a u32 too.
         spans.push(ValueSpan { start: value as u32, end: end as u32 });
         at = end;
     }
     Ok(at)
 }
 
-/// Where the value that stands at `at` begins and ends, its length prefix left out.
+/// Where the value at `at` begins and ends, without its length prefix.
 #[inline]
 fn value_at(layout: Layout, body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
     let (start, length) = match layout {

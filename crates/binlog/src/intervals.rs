@@ -1,6 +1,7 @@
 //! Sets of numbers, as intervals.
 
-/// Numbers as sorted, disjoint, not adjacent intervals, whose ends both belong to them.
+/// Numbers as sorted intervals. Each interval has both of its ends; between two intervals at least
+/// one number is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Intervals(Vec<(u64, u64)>);
 
@@ -18,14 +19,14 @@ impl Intervals {
         &self.0
     }
 
-    /// How many numbers they hold.
+    /// How many numbers the intervals hold.
     pub(super) fn count(&self) -> u64 {
         self.0.iter().fold(0, |sum: u64, (first, last)| {
             sum.saturating_add(last.saturating_sub(*first)).saturating_add(1)
         })
     }
 
-    /// Adds an interval, and joins what it touches:
+    /// Adds an interval, and joins the intervals that it touches:
     ///
     /// ```text
     /// self     [1---3]     [7--8]   [20-22]
@@ -33,7 +34,7 @@ impl Intervals {
     /// result   [1------------8]    [20-22]
     /// ```
     pub(super) fn add(&mut self, first: u64, last: u64) {
-        // Numbers mostly come in order: the last interval grows.
+        // Numbers mostly come in order, so the last interval grows.
         if let Some((_, end)) = self.0.last_mut()
             && first == end.saturating_add(1)
         {

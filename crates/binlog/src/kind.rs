@@ -1,5 +1,5 @@
-//! Raw event types (`Log_event_type` in the server's source), but for the rows events and
-//! MariaDB's own.
+//! Raw event types (`Log_event_type` in the server's source), without the rows events and MariaDB's
+//! own.
 
 pub(super) const QUERY: u8 = 2;
 pub(super) const STOP: u8 = 3;

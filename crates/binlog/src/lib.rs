@@ -1,16 +1,17 @@
 //! The binlog of MySQL and MariaDB, decoded: from raw events to row changes.
 //!
-//! There is no I/O and no clock in this crate, and nothing in it panics on what it is given. The
-//! events may come over a replication connection or from a file: `examples/print_changes.rs` prints
-//! the changes of a binlog file.
+//! This crate does no I/O, reads no clock, and does not panic on any input. The events may come
+//! over a replication connection or from a file: `examples/print_changes.rs` prints the changes of
+//! a binlog file.
 //!
-//! A [`Decoder`] takes the events of one stream in order. It follows where the stream stands, which
-//! transaction is open and which tables its numbers mean. Each row change of a captured table goes
-//! to a callback, as a view into the event: a [`RowChange`]. What the decoder does not understand is
-//! an [`Error`] that names the place; it skips only what the server itself marks as ignorable.
+//! A [`Decoder`] takes the events of one stream in order. It keeps track of the position, the open
+//! transaction and the table that each table number means. Each row change of a captured table goes
+//! to a callback, as a view into the event: a [`RowChange`]. What the decoder does not understand
+//! is an [`Error`] that names the place. The decoder skips only what the server itself marks as
+//! ignorable.
 //!
-//! Bytes become JSON in [`Image::write_value`], each value from its own slice, by the column's
-//! [`Kind`]; nothing is allocated per row. The forms are those of `docs/event-format.md`.
+//! [`Image::write_value`] turns bytes into JSON, each value from its own slice, by the column's
+//! [`Kind`]. Nothing is allocated per row. `docs/event-format.md` describes the forms.
 //!
 //! Beside the decoder:
 //!

@@ -1,5 +1,5 @@
-//! What only MariaDB writes: its GTID events, and events whose end is compressed (`sql/log_event.h`
-//! and `sql/log_event.cc` in the server's source).
+//! Events that only MariaDB writes: its GTID events, and events whose end is compressed
+//! (`sql/log_event.h` and `sql/log_event.cc` in the MariaDB source).
 
 use super::{
     compressed::unpack,
@@ -27,15 +27,15 @@ pub(super) mod kind {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MariadbGtid {
     pub(super) gtid: DomainGtid,
-    /// One statement is all of the group, such as a definition or XA COMMIT; otherwise this event
-    /// stands for its BEGIN.
+    /// The group is a single statement, such as a definition or XA COMMIT. If not, this event
+    /// replaces the BEGIN of the group.
     pub(super) is_standalone: bool,
-    /// The group prepares an XA transaction, and this event stands for its XA START.
+    /// The group prepares an XA transaction, and this event replaces its XA START.
     pub(super) prepares_xa: bool,
 }
 
 impl MariadbGtid {
-    /// Reads the body ("Gtid_log_event"); the server's id stands in the header.
+    /// Reads the body ("Gtid_log_event"); the server's id is in the header.
     pub(super) fn read(body: &[u8], server_id: u32) -> Result<Self, Fault> {
         const STANDALONE: u8 = 0x01;
         const PREPARED_XA: u8 = 0x40;
@@ -49,8 +49,8 @@ impl MariadbGtid {
     }
 }
 
-/// Reads the body of a GTID_LIST event, which begins every binlog file: the last transactions of
-/// each domain and server before it. The last one of a domain comes last.
+/// Reads the body of a GTID_LIST event, which begins every binlog file: for each domain and server,
+/// the last transaction before the file. In a domain, the last transaction of all is listed last.
 ///
 /// # Errors
 ///
@@ -72,7 +72,7 @@ pub fn read_gtid_list(body: &[u8]) -> Result<Vec<DomainGtid>, Fault> {
     }
 }
 
-/// The type of the plain event that a compressed one stands for.
+/// The type of the plain event that was compressed to an event of this type.
 pub(super) fn plain_kind(compressed: u8) -> Option<u8> {
     Some(match compressed {
         kind::QUERY_COMPRESSED => 2,
@@ -82,8 +82,8 @@ pub(super) fn plain_kind(compressed: u8) -> Option<u8> {
     })
 }
 
-/// Writes the body of the plain event of type `plain` into `out`: what stands in front is taken as
-/// it is, the text of a statement or the rows are unpacked.
+/// Writes the body of the plain event of type `plain` into `out`. The beginning is copied; the text
+/// of a statement or the rows are unpacked.
 pub(super) fn unpack_event(plain: u8, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let head = match action_of(plain) {
         Some((action, version)) => RowsHead::read(body, action, version)?.rows_start,

@@ -1,4 +1,5 @@
-//! The plan of a captured table: all that its rows need to be written, made once per table map.
+//! The plan of a captured table: all that is needed to write its rows, made once per table map
+//! ("Table_map_event" in the MySQL source documentation has the order of the optional metadata).
 
 use change_event::json;
 
@@ -9,17 +10,18 @@ use super::{
     table_map::{Dialect, OptionalMetadata, TableMap},
 };
 
-/// A captured table as one table map describes it. Another definition is another plan.
+/// A captured table as one table map describes it. Another definition has another plan.
 #[derive(Debug, PartialEq)]
 pub struct TablePlan {
-    /// Unique among the plans of a decoder: what is prepared for a plan can be kept by it.
+    /// Unique among the plans of a decoder, so that others can remember what they prepared for a
+    /// plan.
     pub serial: u64,
     /// The schema's name.
     pub schema: String,
     /// The table's name.
     pub table: String,
-    /// The columns, in the table's order. The last of those that were logged may not be among
-    /// them.
+    /// The columns, in the table's order. The last logged columns may be missing here: MariaDB's
+    /// hidden ones.
     pub columns: Vec<Column>,
     /// The columns of the primary key, in its order; empty without one.
     pub primary_key: Vec<usize>,
@@ -79,15 +81,15 @@ impl Column {
         Self { name, kind, nullable, is_generated: false, json_key }
     }
 
-    /// Whether it is one of those that a MariaDB adds behind all others, and no SELECT shows: the
-    /// hash of a text that is too long for a unique index.
+    /// Whether it is a column that MariaDB adds after all others and that no SELECT shows: the hash
+    /// of a text that is too long for a unique index.
     fn is_row_hash(&self) -> bool {
         self.name.starts_with("DB_ROW_HASH_") && self.kind == Kind::UnsignedInt
     }
 }
 
-/// Gives each column its kind, in order. The optional metadata counts only the columns that a
-/// field is about, so each field has a counter of its own.
+/// Gives each column its kind, in order. Each field of the optional metadata counts only the
+/// columns that it is about, so each field has its own counter.
 struct Kinds<'a> {
     optional: &'a OptionalMetadata<'a>,
     dialect: Dialect,
@@ -111,7 +113,7 @@ impl<'a> Kinds<'a> {
             return raw.plain_kind(unsigned);
         }
         if raw.kind == raw::GEOMETRY && self.dialect == Dialect::Mariadb {
-            // MariaDB gives it a collation, and counts it (`Field_geom::binlog_type_info`).
+            // MariaDB gives a geometry a collation, and counts it (`Field_geom::binlog_type_info`).
             self.strings = self.strings.saturating_add(1);
         }
         if raw.is_character() {

@@ -1,4 +1,5 @@
-//! A place in the binlog, and the arithmetic of places: events give only the low 32 bits of theirs.
+//! A place in the binlog, and the arithmetic of places: events give only the low 32 bits
+//! ("Log_event_header" in the MySQL source documentation).
 
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ pub struct FilePosition {
 }
 
 impl FilePosition {
-    /// Where the event of this header begins and ends, if `self` is not behind its beginning. The
-    /// header has only the low 32 bits of the end; we know the high ones, for events come in order.
+    /// Where the event with this header begins and ends, if `self` is not after its beginning. The
+    /// header has only the low 32 bits of the end. We know the high ones, because events come in
+    /// order.
     pub(super) fn bounds(&self, header: &EventHeader) -> (u64, u64) {
         if !header.has_position() {
             return (self.pos, self.pos);
@@ -30,8 +32,8 @@ impl FilePosition {
         (end.saturating_sub(size), end)
     }
 
-    /// Moves to where a heartbeat says that the server is. It says so when it skips transactions
-    /// that we have; it never goes back.
+    /// Moves to the server's place, as a heartbeat says it. The server sends such heartbeats when
+    /// it skips transactions that we have. The place never moves back.
     pub(super) fn advance_to(&mut self, log_pos: u32) {
         let ahead = log_pos.wrapping_sub(self.pos as u32);
         if ahead < 1 << 31 {
@@ -40,7 +42,7 @@ impl FilePosition {
     }
 }
 
-/// The number of a binlog file, by which files are ordered: `binlog.1000000` is the one after
+/// The number of a binlog file, which gives the order of files: `binlog.1000000` comes after
 /// `binlog.999999`.
 #[must_use]
 pub fn file_number(file: &str) -> Option<u64> {

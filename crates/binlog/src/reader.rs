@@ -1,4 +1,4 @@
-//! Reads little-endian fields off the front of a slice; every shortage is an error.
+//! Reads little-endian fields from the front of a slice; too few bytes are an error.
 
 use super::error::{Fault, corrupt};
 
@@ -72,8 +72,8 @@ impl<'a> FieldReader<'a> {
         usize::try_from(self.length_encoded()?).map_err(|_| cut_short())
     }
 
-    /// A number of the server's serialization library: the ones at the low end of its first byte
-    /// count the bytes that follow (`variable_length_integers.h`).
+    /// A number of the server's serialization library: the one bits at the low end of its first
+    /// byte count the bytes that follow (`variable_length_integers.h`).
     pub(super) fn varlen(&mut self) -> Result<u64, Fault> {
         let first = self.u8()?;
         let more = first.trailing_ones();
@@ -92,7 +92,7 @@ impl<'a> FieldReader<'a> {
         if both & 1 == 0 { Ok(both >> 1) } else { Err(corrupt("a number is negative")) }
     }
 
-    /// A string behind its length-encoded length.
+    /// A string after its length-encoded length.
     pub(super) fn string(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.length()?;
         self.take(length)

@@ -1,4 +1,5 @@
-//! The rows events: WRITE, UPDATE and DELETE, in both versions.
+//! The rows events: WRITE, UPDATE and DELETE, in both versions ("Rows_event" in the MySQL source
+//! documentation).
 
 use std::sync::Arc;
 
@@ -25,13 +26,13 @@ pub struct RowChange<'a> {
     pub before: Option<Image<'a>>,
     /// The row after, for an insert or an update.
     pub after: Option<Image<'a>>,
-    /// The transaction that it is part of.
+    /// The transaction that has this change.
     pub transaction: &'a Transaction,
     /// Where the event with the row begins in the binlog file.
     pub event_pos: u64,
 }
 
-/// Which rows event, and in which version, a raw event type is.
+/// The action and the version of a raw event type, if it is a rows event.
 pub(super) fn action_of(kind: u8) -> Option<(Action, RowsVersion)> {
     Some(match kind {
         23 => (Action::Insert, RowsVersion::One),
@@ -54,28 +55,28 @@ pub(super) enum RowsVersion {
     Partial,
 }
 
-/// What stands before the rows.
+/// What is before the rows.
 #[derive(Debug)]
 pub(super) struct RowsHead<'a> {
     pub(super) action: Action,
-    /// The event's body, in which everything stands.
+    /// The event's body.
     pub(super) body: &'a [u8],
     pub(super) table_id: u64,
     /// The last rows event of its statement.
     pub(super) ends_statement: bool,
     pub(super) columns: usize,
-    /// The columns of the only image, or of the one before.
+    /// The columns of the only image, or of the image before an update.
     pub(super) first: Present<'a>,
     /// The columns of the image after an update.
     pub(super) second: Option<Present<'a>>,
-    /// Whether options stand before each image after an update.
+    /// Whether each image after an update has options before it.
     pub(super) may_have_diffs: bool,
     /// Where the first row begins in the body.
     pub(super) rows_start: usize,
 }
 
 impl<'a> RowsHead<'a> {
-    /// Reads the head ("Rows_event" in the MySQL source documentation).
+    /// Reads the head.
     pub(super) fn read(
         body: &'a [u8],
         action: Action,
@@ -109,13 +110,13 @@ impl<'a> RowsHead<'a> {
         })
     }
 
-    /// A rows event that only ends its statement and is of no table.
+    /// Whether this rows event only ends its statement and has no table.
     pub(super) fn is_dummy(&self) -> bool {
         const NO_TABLE: [u64; 2] = [0xff_ffff, 0xffff_ffff_ffff];
         NO_TABLE.contains(&self.table_id) && self.ends_statement
     }
 
-    /// There is no row whose end could be seen: its columns are all left out.
+    /// Whether no column is in the event: then the end of a row cannot be recognised.
     pub(super) fn is_empty(&self) -> bool {
         self.rows_start == self.body.len()
     }

@@ -1,17 +1,18 @@
-//! The names of savepoints, in SAVEPOINT and in ROLLBACK TO.
+//! The names of savepoints, in SAVEPOINT and in ROLLBACK TO ("SAVEPOINT, ROLLBACK TO SAVEPOINT, and
+//! RELEASE SAVEPOINT Statements" in the MySQL manual).
 
 use super::{
     error::{Fault, corrupt},
     sql::{SqlToken, Tokens},
 };
 
-/// What a savepoint is called.
+/// The name of a savepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavepointName(Box<str>);
 
 impl SavepointName {
-    /// Reads what stands behind `SAVEPOINT` or `ROLLBACK TO`: the name, quoted or not, in the
-    /// second perhaps behind the word SAVEPOINT.
+    /// Reads the text after `SAVEPOINT` or `ROLLBACK TO`: the name, quoted or not. After ROLLBACK
+    /// TO, the word SAVEPOINT may come before the name.
     pub(super) fn read(text: &[u8]) -> Result<Self, Fault> {
         let mut words = Tokens::of(text).filter_map(SqlToken::into_name);
         let first = words.next().ok_or_else(|| corrupt("a savepoint without a name"))?;
@@ -27,13 +28,13 @@ impl SavepointName {
         Self(name.into())
     }
 
-    /// The name in lower case, for case does not count.
+    /// The name in lower case, because case does not count.
     pub fn folded(&self) -> String {
         self.0.to_lowercase()
     }
 
-    /// Whether it depends on the server that this is another name: whether an accent counts differs
-    /// between versions.
+    /// Whether some servers take both for the same name, and others do not: server versions differ
+    /// in whether accents count.
     pub fn may_be(&self, other: &Self) -> bool {
         let may_be =
             |(a, b): (char, char)| !a.is_ascii() || !b.is_ascii() || a.eq_ignore_ascii_case(&b);
@@ -41,7 +42,7 @@ impl SavepointName {
             && self.0.chars().zip(other.0.chars()).all(may_be)
     }
 
-    /// Whether it has letters that only the server knows the case and the accents of.
+    /// Whether it has no letters whose case and accents only the server knows.
     pub fn is_plain(&self) -> bool {
         self.0.is_ascii()
     }
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_apart_where_that_does_not_depend_on_the_server() {
+    fn names_are_compared_where_all_servers_agree() {
         assert_eq!(name("`Ab`").folded(), name("aB").folded());
         assert!(name("é1").may_be(&name("e1")) && name("e1").may_be(&name("É1")));
         assert!(!name("é1").may_be(&name("e2")) && !name("é").may_be(&name("ee")));

@@ -1,10 +1,10 @@
-//! The words of a statement: as much of SQL's rules as tells keywords and names from strings and
-//! comments ("Language Structure" in the MySQL manual).
+//! The words of a statement: as much of SQL's rules as is needed to distinguish keywords and
+//! names from strings and comments ("Language Structure" in the MySQL manual).
 //!
-//! What stands in a comment that a server runs (`/*!80000 … */`, `/*M!100101 … */`) counts,
-//! whatever its version.
+//! The text of a comment that a server runs (`/*!80000 … */`, `/*M!100101 … */`) counts, whatever
+//! version the comment names.
 
-/// A schema, where one is written, and a table.
+/// A schema, if one is written, and a table.
 pub(super) type Name = (Option<String>, String);
 
 /// A piece of a statement.
@@ -12,7 +12,7 @@ pub(super) type Name = (Option<String>, String);
 pub(super) enum SqlToken<'a> {
     /// A keyword, a name or a number, without quotes.
     Word(&'a [u8]),
-    /// What stands in backquotes; or in double quotes, where it may also be a string.
+    /// Text in backquotes; or in double quotes, where it may also be a string.
     Quoted(String),
     /// A string in single quotes.
     Text,
@@ -26,7 +26,7 @@ impl SqlToken<'_> {
         matches!(self, Self::Word(word) if word.eq_ignore_ascii_case(keyword.as_bytes()))
     }
 
-    /// The name that it may be.
+    /// The name that the token may be.
     pub(super) fn into_name(self) -> Option<String> {
         match self {
             Self::Word(word) => Some(String::from_utf8_lossy(word).into_owned()),
@@ -36,7 +36,7 @@ impl SqlToken<'_> {
     }
 }
 
-/// The tokens of a statement, from one on.
+/// The tokens of a statement, from one of them on.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a> {
     rest: &'a [u8],
@@ -48,8 +48,7 @@ impl<'a> Tokens<'a> {
         Self { rest: text }
     }
 
-    /// Those of a statement, without what may stand in front of it: brackets, and MariaDB's
-    /// `SET STATEMENT … FOR`.
+    /// The tokens of a statement, without brackets and MariaDB's `SET STATEMENT … FOR` before it.
     pub(super) fn of_statement(text: &'a [u8]) -> Self {
         let mut tokens = Self::of(text);
         loop {
@@ -62,22 +61,22 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The text that is left.
+    /// The text that is not read yet.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Whether none is left.
+    /// Whether nothing is left to read.
     pub(super) fn is_empty(&self) -> bool {
         self.clone().next().is_none()
     }
 
-    /// Takes the next one if it is this keyword.
+    /// Takes the next token if it is this keyword.
     pub(super) fn accept(&mut self, keyword: &str) -> bool {
         self.take_if(|token| token.is(keyword))
     }
 
-    /// Takes the next ones if they are these keywords.
+    /// Takes the next tokens if they are these keywords.
     pub(super) fn take_all(&mut self, keywords: &[&str]) -> bool {
         let mut ahead = self.clone();
         let are_next = keywords.iter().all(|keyword| ahead.accept(keyword));
@@ -87,12 +86,12 @@ impl<'a> Tokens<'a> {
         are_next
     }
 
-    /// Takes all that follow of these keywords.
+    /// Takes the next tokens as long as each is one of these keywords.
     pub(super) fn skip_any(&mut self, keywords: &[&str]) {
         while keywords.iter().any(|keyword| self.accept(keyword)) {}
     }
 
-    /// Takes the next one if it is this sign.
+    /// Takes the next token if it is this sign.
     pub(super) fn take_sign(&mut self, sign: u8) -> bool {
         self.take_if(|token| *token == SqlToken::Sign(sign))
     }
@@ -110,7 +109,8 @@ impl<'a> Tokens<'a> {
         Some((Some(first), second))
     }
 
-    /// Goes behind the next such keyword outside of brackets; if there is none, to the end.
+    /// Moves to the place after the next such keyword outside of brackets; if there is none, to the
+    /// end.
     pub(super) fn skip_past(&mut self, keyword: &str) -> bool {
         let mut depth = 0_usize;
         for token in self.by_ref() {
@@ -166,7 +166,7 @@ fn is_part(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
 }
 
-/// Passes over blanks and comments, and over the marks of a comment that a server runs.
+/// Skips blanks and comments, and the marks of a comment that a server runs.
 fn without_blanks(mut text: &[u8]) -> &[u8] {
     loop {
         text = text.trim_ascii_start();
@@ -190,15 +190,15 @@ fn after<'a>(text: &'a [u8], end: &[u8]) -> &'a [u8] {
     at.and_then(|at| text.get(at.saturating_add(end.len())..)).unwrap_or_default()
 }
 
-/// How a sign in quotes may be written.
+/// How a quote may be written inside of quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escapes {
     None,
     Backslash,
 }
 
-/// What stands in front of the closing quote, and what follows that. A doubled quote is one that
-/// belongs to it; one that does not end takes the rest.
+/// The text before the closing quote, and what follows that quote. A doubled quote is one quote of
+/// the text. Without a closing quote, the text goes to the end.
 fn quoted(text: &[u8], quote: u8, escapes: Escapes) -> (String, &[u8]) {
     let (mut inner, mut rest) = (Vec::new(), text);
     while let Some((&byte, after)) = rest.split_first() {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn names_strings_and_comments_are_told_apart() {
+    fn names_strings_and_comments_are_recognised() {
         for (text, expected) in [
             ("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES ( 1 )"),
             ("a.`b c`.\"d\"", "a . [b c] . [d]"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_front_of_a_statement_is_passed_over() {
+    fn what_comes_before_a_statement_is_skipped() {
         for (text, expected) in [
             ("(SELECT 1)", "SELECT"),
             ("; /* a */ ( (UPDATE t", "UPDATE"),

@@ -1,4 +1,5 @@
-//! The QUERY event: what its statement means for the rows around it.
+//! The QUERY event: what its statement means for the rows around it ("Query_event" in the MySQL
+//! source documentation).
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use super::{
     sql::{Name, SqlToken, Tokens},
 };
 
-/// What a logged statement does to the group of events that it stands in.
+/// What a logged statement does to its group of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Statement<'a> {
     Begin,
@@ -19,7 +20,7 @@ pub(super) enum Statement<'a> {
     RollbackTo(&'a [u8]),
     /// With its name.
     Savepoint(&'a [u8]),
-    /// Changes no row: RELEASE SAVEPOINT, or nothing but a comment.
+    /// Changes no row: RELEASE SAVEPOINT, or only a comment.
     Nothing,
     XaStart,
     XaEnd,
@@ -27,7 +28,7 @@ pub(super) enum Statement<'a> {
     XaCommit(&'a [u8]),
     /// With the name of the transaction.
     XaRollback(&'a [u8]),
-    /// DDL and administration: a group of its own, or beside the rows of one (CREATE … SELECT).
+    /// DDL and administration: a group of its own, or beside the rows of a group (CREATE … SELECT).
     Definition,
     /// Makes a table and fills it, without logging rows.
     CreateSelect,
@@ -38,16 +39,16 @@ pub(super) enum Statement<'a> {
 /// A statement that changed rows and was logged as text, and what it may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoggedStatement {
-    /// The schemas of all tables that it used, in its triggers and functions too. `None` where the
-    /// server does not say: MariaDB never does, MySQL not of more than 16, and not of the parents
-    /// of foreign keys.
+    /// The schemas of all tables that it used, also in its triggers and functions. `None` where the
+    /// server does not say this: MariaDB never does. MySQL does not when there are more than 16, or
+    /// for the parent tables of foreign keys.
     pub schemas: Option<Vec<String>>,
-    /// Schema and name of the table that it says it changes, where it has just one and the text
-    /// shows which. It may be a view, and have triggers.
+    /// Schema and name of the table that the text says it changes, if the text shows just one. The
+    /// table may be a view, and have triggers.
     pub table: Option<(String, String)>,
 }
 
-/// A QUERY event ("Query_event" in the MySQL source documentation).
+/// A QUERY event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct QueryEvent<'a> {
     pub(super) schema: &'a [u8],
@@ -60,7 +61,8 @@ impl<'a> QueryEvent<'a> {
         Self::read_with(body, 0)
     }
 
-    /// An EXECUTE_LOAD_QUERY event: the same with more numbers in front.
+    /// An EXECUTE_LOAD_QUERY event: the same with more numbers before the text
+    /// ("Execute_load_query_event").
     pub(super) fn read_load(body: &'a [u8]) -> Result<Self, Fault> {
         const MORE_BYTES: usize = 13;
         Self::read_with(body, MORE_BYTES)
@@ -80,7 +82,7 @@ impl<'a> QueryEvent<'a> {
         Ok(Self { schema, variables, text: reader.rest() })
     }
 
-    /// The text in UTF-8, where it is text.
+    /// The text in UTF-8, if it can be read as text.
     pub(super) fn utf8(&self) -> Cow<'a, [u8]> {
         if self.text.is_ascii() {
             return Cow::Borrowed(self.text);
@@ -90,7 +92,7 @@ impl<'a> QueryEvent<'a> {
         text.map_or(Cow::Borrowed(self.text), |text| Cow::Owned(text.into_bytes()))
     }
 
-    /// What a statement of this text may have changed.
+    /// What a statement with this text may have changed.
     pub(super) fn logged(&self) -> LoggedStatement {
         let own = String::from_utf8_lossy(self.schema).into_owned();
         let table = target(&self.utf8()).and_then(|(schema, table)| {
@@ -102,7 +104,7 @@ impl<'a> QueryEvent<'a> {
 }
 
 /// `Q_UPDATED_DB_NAMES` among the status variables: which schemas the statement used. `None` when
-/// the server does not say, or there were too many.
+/// the server does not say, or there are too many.
 fn used_schemas(variables: &[u8]) -> Option<Vec<String>> {
     const UPDATED_DB_NAMES: u8 = 12;
     const TOO_MANY: u8 = 254;
@@ -113,13 +115,13 @@ fn used_schemas(variables: &[u8]) -> Option<Vec<String>> {
     (!names.is_empty() && !names.iter().any(String::is_empty)).then_some(names)
 }
 
-/// `Q_CHARSET`: what the client wrote the statement in.
+/// `Q_CHARSET`: the character set in which the client wrote the statement.
 fn client_charset(variables: &[u8]) -> Option<Charset> {
     const CHARSET: u8 = 4;
     Charset::of_collation(variable(variables, CHARSET)?.u16().ok()?)
 }
 
-/// What stands behind the code of a status variable, if it is there and all before it are known.
+/// The value of a status variable, if it is there and all variables before it are known.
 fn variable(variables: &[u8], wanted: u8) -> Option<FieldReader<'_>> {
     let mut reader = FieldReader::new(variables);
     while !reader.is_empty() {
@@ -127,13 +129,13 @@ fn variable(variables: &[u8], wanted: u8) -> Option<FieldReader<'_>> {
         if code == wanted {
             return Some(reader);
         }
-        pass_variable(code, &mut reader).ok().filter(|is_known| *is_known)?;
+        skip_variable(code, &mut reader).ok().filter(|is_known| *is_known)?;
     }
     None
 }
 
-/// Passes over a status variable; `false` when its length is not known.
-fn pass_variable(code: u8, reader: &mut FieldReader<'_>) -> Result<bool, Fault> {
+/// Skips a status variable; `false` when its length is not known.
+fn skip_variable(code: u8, reader: &mut FieldReader<'_>) -> Result<bool, Fault> {
     let length = match code {
         // flags2, auto_increment, master_data_written
         0 | 3 | 10 => 4,
@@ -160,8 +162,8 @@ fn pass_variable(code: u8, reader: &mut FieldReader<'_>) -> Result<bool, Fault> 
 }
 
 impl<'a> Statement<'a> {
-    /// Tells a statement by its first words. One that is not known to leave rows alone counts as
-    /// changing them.
+    /// Recognises a statement by its first words. An unknown statement counts as one that changes
+    /// rows.
     pub(super) fn of(text: &'a [u8]) -> Self {
         match text {
             b"BEGIN" => return Self::Begin,
@@ -179,7 +181,7 @@ impl<'a> Statement<'a> {
             b"RELEASE" => Self::Nothing,
             b"XA" => Self::of_xa(tokens),
             b"CREATE" if makes_table_of_query(tokens.clone()) => Self::CreateSelect,
-            // MariaDB's shows how a statement is run that it runs, too.
+            // MariaDB's ANALYZE of a statement runs the statement, and shows how.
             b"ANALYZE" if !is_of_tables(tokens) => Self::Rows,
             b"CREATE" | b"ALTER" | b"DROP" | b"RENAME" | b"TRUNCATE" | b"GRANT" | b"REVOKE"
             | b"SET" | b"FLUSH" | b"ANALYZE" | b"OPTIMIZE" | b"REPAIR" | b"CHECK" | b"CACHE"
@@ -205,13 +207,13 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Whether what follows ANALYZE are the tables whose keys are looked through.
+/// Whether ANALYZE is followed by tables, whose keys are then analysed.
 fn is_of_tables(mut tokens: Tokens<'_>) -> bool {
     tokens.skip_any(&["LOCAL", "NO_WRITE_TO_BINLOG"]);
     tokens.accept("TABLE") || tokens.accept("TABLES")
 }
 
-/// Goes from CREATE to the name of a table; `false` where something else is made.
+/// Moves from CREATE to the name of a table; `false` where something other than a table is made.
 pub(super) fn skip_to_created_table(tokens: &mut Tokens<'_>) -> bool {
     tokens.take_all(&["OR", "REPLACE"]);
     tokens.accept("TEMPORARY");
@@ -220,15 +222,15 @@ pub(super) fn skip_to_created_table(tokens: &mut Tokens<'_>) -> bool {
     is_table
 }
 
-/// Whether what follows CREATE is a table with the rows of a query: SELECT, TABLE or VALUES. None
-/// of these stands in another definition, but for the bounds of partitions.
+/// Whether CREATE is followed by a table with the rows of a query: SELECT, TABLE or VALUES. No
+/// other definition has one of these words, apart from VALUES in the bounds of partitions.
 fn makes_table_of_query(mut tokens: Tokens<'_>) -> bool {
     if !skip_to_created_table(&mut tokens) || tokens.take_name().is_none() {
         return false;
     }
     while let Some(token) = tokens.next() {
         match token {
-            // A name, whatever it is.
+            // A name, even if it looks like a keyword.
             SqlToken::Sign(b'.') => drop(tokens.next()),
             SqlToken::Word(_) if token.is("SELECT") || token.is("TABLE") => return true,
             SqlToken::Word(_) if token.is("VALUES") && !is_bound(tokens.clone()) => return true,
@@ -238,17 +240,17 @@ fn makes_table_of_query(mut tokens: Tokens<'_>) -> bool {
     false
 }
 
-/// Whether VALUES was that of a partition's bound: VALUES LESS THAN, VALUES IN.
+/// Whether VALUES belongs to a partition's bound: VALUES LESS THAN, VALUES IN.
 fn is_bound(mut tokens: Tokens<'_>) -> bool {
     tokens.accept("LESS") || tokens.accept("IN")
 }
 
-/// The table that a statement changes, with its schema if the text has it. `None` when there may be
-/// more than one, or the text is not plain.
+/// The table that a statement changes, with its schema if the text has one. `None` when there may
+/// be more than one table, or the text is not plain.
 fn target(text: &[u8]) -> Option<Name> {
     const MODIFIERS: &[&str] =
         &["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "QUICK", "IGNORE", "INTO", "FROM"];
-    /// What may follow the name where it is the only one.
+    /// What may follow the name where it is the only table.
     const NEXT: &[&str] = &["SET", "WHERE", "ORDER", "LIMIT", "RETURNING"];
     let mut tokens = Tokens::of_statement(text);
     if tokens.accept("ANALYZE") && tokens.accept("FORMAT") {
@@ -276,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_told_by_its_first_words() {
+    fn a_statement_is_recognised_by_its_first_words() {
         let cases = [
             ("BEGIN", Statement::Begin),
             ("COMMIT", Statement::Commit),
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_made_of_a_query_is_told_from_others() {
+    fn a_table_that_is_made_from_a_query_is_recognised() {
         for (text, expected) in [
             ("CREATE TABLE t (id INT PRIMARY KEY) SELECT id FROM u", true),
             ("create or replace table s.t as (select 1)", true),
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_a_statement_is_told_where_it_is_plain() {
+    fn the_table_of_a_plain_statement_is_found() {
         for (text, expected) in [
             ("INSERT INTO t VALUES (1)", Some((None, "t"))),
             ("insert low_priority ignore `a b`.`c` select * from x", Some((Some("a b"), "c"))),
@@ -384,7 +386,7 @@ mod tests {
 
     #[test]
     fn names_are_read_in_the_charset_of_the_client() {
-        // SET NAMES gbk, whose second bytes may be backquotes; the text is 表`s`.
+        // SET NAMES gbk: second bytes of characters may be backquotes. The text is 表`s`.
         let text = b"INSERT INTO `s`.`\x81\x60\xb1\xed` VALUES (1)";
         let variables = [0, 0, 0, 0, 0, 4, 28, 0, 28, 0, 255, 0];
         let table = |variables: &[u8], text: &[u8]| {
@@ -406,7 +408,7 @@ mod tests {
         for (variables, why) in [
             (&[12, 254][..], "too many"),
             (&[12, 1, 0], "any, for a foreign key"),
-            (&[200, 1], "behind what is not known"),
+            (&[200, 1], "after an unknown one"),
             (&[0, 1], "cut short"),
             (&[], "MariaDB"),
         ] {

@@ -1,4 +1,5 @@
-//! The TABLE_MAP event: which table the following rows are of, and what they are made of.
+//! The TABLE_MAP event: which table the following rows are of, and its columns ("Table_map_event"
+//! in the MySQL source documentation).
 
 use super::{
     column::RawType,
@@ -6,7 +7,7 @@ use super::{
     reader::FieldReader,
 };
 
-/// A table map, read as far as every table needs: enough to walk over its rows.
+/// A table map, read as far as every table needs: enough to skip over its rows.
 #[derive(Debug)]
 pub(super) struct TableMap<'a> {
     pub(super) schema: &'a str,
@@ -16,7 +17,7 @@ pub(super) struct TableMap<'a> {
     optional: &'a [u8],
 }
 
-/// Whose table maps they are: some things are counted differently.
+/// Which product wrote the table maps: some things are counted differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Dialect {
     #[default]
@@ -24,7 +25,7 @@ pub(super) enum Dialect {
     Mariadb,
 }
 
-/// The number under which rows name their table, at the beginning of the event's body.
+/// The number by which rows name their table, at the beginning of the event's body.
 pub(super) fn table_id(body: &[u8]) -> Result<u64, Fault> {
     FieldReader::new(body).u48()
 }
@@ -57,7 +58,7 @@ impl<'a> TableMap<'a> {
     }
 }
 
-/// Names the table of a column type that cannot even be walked over.
+/// Adds the table's name to a fault about a column type whose length is unknown.
 fn at(schema: &str, table: &str, fault: Fault) -> Fault {
     match fault {
         Fault::NotHandled(what) => Fault::NotHandled(format!("table {schema}.{table}: {what}")),
@@ -65,12 +66,12 @@ fn at(schema: &str, table: &str, fault: Fault) -> Fault {
     }
 }
 
-/// Bit `n` of a bitmap that begins with the lowest bit.
+/// Bit `n` of a bitmap; the lowest bit is the first.
 pub(super) fn bit(bitmap: &[u8], n: usize) -> bool {
     bitmap.get(n / 8).is_some_and(|byte| byte & 1_u8.wrapping_shl((n % 8) as u32) != 0)
 }
 
-/// A name behind one byte of length, and a zero after it.
+/// A name after one byte of length, and a zero after the name.
 fn read_name<'a>(reader: &mut FieldReader<'a>) -> Result<&'a str, Fault> {
     let length = reader.u8()?;
     let name = reader.take(usize::from(length))?;
@@ -84,10 +85,10 @@ fn utf8_name(name: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(name).map_err(|_| corrupt("a name is not UTF-8"))
 }
 
-/// What `binlog_row_metadata` adds, still in its own order and form.
+/// What `binlog_row_metadata` adds, in the order and form of the event.
 #[derive(Debug, Default)]
 pub(super) struct OptionalMetadata<'a> {
-    /// A bit per numeric column, from the highest bit: set for unsigned.
+    /// A bit per numeric column, the highest bit first: set for unsigned.
     pub(super) unsigned: &'a [u8],
     /// Collations of the string columns.
     pub(super) collations: Collations,
@@ -103,7 +104,7 @@ pub(super) struct OptionalMetadata<'a> {
     pub(super) primary_key: Vec<usize>,
 }
 
-/// Collation ids, either one for most columns with exceptions, or one for each.
+/// Collation ids: either one for most columns, with exceptions, or one for each.
 #[derive(Debug, Default)]
 pub(super) struct Collations {
     default: Option<u16>,
@@ -159,7 +160,7 @@ impl<'a> OptionalMetadata<'a> {
                     Ok(column)
                 })?;
             }
-            // Later servers may say more; what we need is above.
+            // Later servers may add fields; all fields that we need are above.
             _ => {}
         }
         Ok(())
@@ -195,7 +196,8 @@ fn read_members<'a>(value: &mut FieldReader<'a>) -> Result<Vec<&'a [u8]>, Fault>
     (0..count).map(|_| value.string()).collect()
 }
 
-/// Reads items until the field ends. Each takes at least a byte, so there are no more than bytes.
+/// Reads items until the field ends. Each item takes at least a byte, so there are no more items
+/// than bytes.
 fn read_all<'a, T>(
     mut value: FieldReader<'a>,
     mut read: impl FnMut(&mut FieldReader<'a>) -> Result<T, Fault>,

@@ -10,19 +10,21 @@ use super::{
     table_map::{self, Dialect, TableMap},
 };
 
-/// Bytes of table maps that are remembered, which with their plans take about ten times as much.
-/// A table of 20 columns has 400, so this is 5,000 of them; then all are forgotten and made anew.
+/// Bytes of table maps that are remembered; with their plans they take about ten times as much. A
+/// table of 20 columns has 400 bytes, so this is 5,000 tables. When there are more, all are
+/// forgotten and read again.
 const MAX_REMEMBERED_BYTES: usize = 2 << 20;
-/// More tables than a statement can name (`MAX_TABLES` is 61, triggers and cascades add theirs).
+/// More tables than a statement can name (`MAX_TABLES` is 61, and triggers and cascades add
+/// theirs).
 const MAX_ANNOUNCED: usize = 4096;
 
-/// Says whether a table, by schema and name, is captured.
+/// Whether a table, by schema and name, is captured.
 pub type CaptureFilter = Box<dyn Fn(&str, &str) -> bool + Send>;
 
 /// A table map that was read before.
 #[derive(Debug)]
 pub(super) struct Mapped {
-    /// The event's body, to see at once that a later one says the same.
+    /// The event's body, to see quickly that a later table map is the same.
     body: Box<[u8]>,
     pub(super) layouts: Box<[Layout]>,
     pub(super) json_columns: Box<[usize]>,
@@ -41,7 +43,7 @@ pub(super) struct Tables {
     hidden: HiddenTypes,
 }
 
-/// Why a table map was not taken, with the table that it is about if that could be read.
+/// Why a table map was refused, and the table that it is about, if that could be read.
 #[derive(Debug)]
 pub(super) struct RefusedTable {
     pub(super) fault: Fault,
@@ -68,30 +70,30 @@ impl Tables {
         }
     }
 
-    /// Whose the maps are that come from now on.
+    /// From now on the table maps are those of this product.
     pub(super) fn know_dialect(&mut self, dialect: Dialect) {
         self.dialect = dialect;
     }
 
-    /// Plans are made anew with these.
+    /// Plans are made again with these types.
     pub(super) fn know_types(&mut self, types: HiddenTypes) {
         self.hidden = types;
         self.forget();
     }
 
-    /// A new connection, perhaps to another server: numbers may stand for other tables now.
+    /// There is a new connection, perhaps to another server: numbers may now mean other tables.
     pub(super) fn forget(&mut self) {
         self.by_id.clear();
         self.remembered_bytes = 0;
         self.announced.clear();
     }
 
-    /// The statement ended: its table maps count no more.
+    /// The statement ended: its table maps do not count any more.
     pub(super) fn end_statement(&mut self) {
         self.announced.clear();
     }
 
-    /// Takes in a TABLE_MAP event.
+    /// Reads a TABLE_MAP event.
     pub(super) fn announce(&mut self, body: &[u8]) -> Result<(), RefusedTable> {
         let id = table_map::table_id(body)?;
         let known = self.by_id.get(&id).is_some_and(|mapped| *mapped.body == *body);
@@ -107,7 +109,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Whether the table is captured that a table map or a rows event is of: both begin with its
+    /// Whether the table of a table map or a rows event is captured: both begin with the table's
     /// number.
     pub(super) fn captures(&self, body: &[u8]) -> bool {
         let mapped = table_map::table_id(body).ok().and_then(|id| self.by_id.get(&id));

@@ -1,16 +1,16 @@
-//! The transaction around the row changes: where it begins, what it is called, when it committed.
+//! The transaction around the row changes: where it begins, its GTID, when it committed.
 
 use super::{gtid::Gtid, position::FilePosition};
 
 /// A transaction, as far as it is known while its rows are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
-    /// Its GTID, where the server writes them.
+    /// Its GTID, if the server writes GTIDs.
     pub gtid: Option<Gtid>,
     /// Where its first event begins.
     pub start: FilePosition,
-    /// When it was committed on the server that first had it, in microseconds since 1970. Whole
-    /// seconds, and the time when the statement began, before MySQL 8.0.1.
+    /// When it was committed on the server that first had it, in microseconds since 1970. Before
+    /// MySQL 8.0.1 these are whole seconds, and the time when the statement began.
     pub commit_micros: u64,
     /// The `server_id` of the server that first had it.
     pub server_id: u32,
@@ -21,7 +21,7 @@ pub struct Transaction {
 pub struct TransactionEnd {
     /// As [`Transaction::gtid`].
     pub gtid: Option<Gtid>,
-    /// Where the next transaction begins: a place to start from.
+    /// Where the next transaction begins: reading can start here.
     pub end: FilePosition,
     /// As [`Transaction::commit_micros`].
     pub commit_micros: u64,

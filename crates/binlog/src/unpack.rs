@@ -1,7 +1,8 @@
-//! The TRANSACTION_PAYLOAD event: a compressed transaction, unpacked one event at a time.
+//! The TRANSACTION_PAYLOAD event: a compressed transaction, unpacked one event at a time
+//! ("Transaction_payload_event" in the MySQL source documentation).
 //!
-//! Never more is in memory than the event at hand: what it came from may unpack to a thousand times
-//! its size. The inner events have no checksum and no position of their own.
+//! Only the current event is in memory, since a compressed transaction may unpack to a thousand
+//! times its size. The inner events have no checksum and no position of their own.
 
 use zstd::stream::raw::{Decoder, Operation};
 
@@ -14,34 +15,34 @@ use super::{
 /// The raw type of the event.
 pub const TRANSACTION_PAYLOAD: u8 = 40;
 
-/// Unpacked at once.
+/// Bytes unpacked in one step.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// No event is larger (`max_allowed_packet`).
+/// No event is larger than this (`max_allowed_packet`).
 const MAX_EVENT_BYTES: u64 = 1 << 30;
 
-/// No transaction is larger: more than any `max_binlog_cache_size` in use.
+/// No transaction is larger than this: it is more than any `max_binlog_cache_size` in use.
 const MAX_UNPACKED_BYTES: u64 = 1 << 40;
 
-/// zstd makes at most 128 KiB of four bytes. What claims more was not written by it.
+/// zstd unpacks four bytes to at most 128 KiB. A payload that claims more is not zstd's.
 const MAX_RATIO: u64 = 33_000;
 
 /// Unpacks compressed transactions, one after the other.
 #[derive(Default)]
 pub struct Unpacker {
-    /// Kept over transactions: making it takes longer than unpacking a small one.
+    /// Kept between transactions: making one takes longer than unpacking a small transaction.
     zstd: Option<Decoder<'static>>,
     is_compressed: bool,
     /// How much of the event's body was unpacked.
     at: usize,
-    /// What was unpacked, and how much of it was taken.
+    /// The unpacked bytes, and how many of them were taken.
     plain: Vec<u8>,
     taken: usize,
-    /// Bytes that must still come.
+    /// The number of bytes that must still come.
     left: u64,
 }
 
-/// The fields before the payload (`Transaction_payload_event` in the MySQL source documentation).
+/// The fields before the payload.
 struct Head {
     is_compressed: bool,
     unpacked_bytes: u64,
@@ -53,12 +54,12 @@ impl Unpacker {
     ///
     /// # Errors
     ///
-    /// When it is packed in a way that is not known, or claims to be larger than can be.
+    /// When the compression is unknown, or the claimed size is impossible.
     pub fn begin(&mut self, body: &[u8]) -> Result<(), Fault> {
         let head = Head::read(body)?;
         let packed = body.len().saturating_sub(head.start) as u64;
         if head.unpacked_bytes > MAX_UNPACKED_BYTES.min(packed.saturating_mul(MAX_RATIO)) {
-            return Err(corrupt("the compressed transaction claims a size that it cannot have"));
+            return Err(corrupt("the compressed transaction claims an impossible size"));
         }
         match &mut self.zstd {
             Some(zstd) => zstd.reinit().map_err(|_| not_unpacked())?,
@@ -76,8 +77,8 @@ impl Unpacker {
     ///
     /// # Errors
     ///
-    /// When the bytes cannot be unpacked, are more or less than was said, or are not events of a
-    /// transaction.
+    /// When the bytes cannot be unpacked, are more or fewer than the event says, or are not events
+    /// of a transaction.
     pub fn next(&mut self, body: &[u8]) -> Result<Option<(EventHeader, Vec<u8>)>, Fault> {
         if !self.fill(body, EventHeader::LEN)? {
             return if self.left == 0 && self.waiting().is_empty() {
@@ -92,7 +93,7 @@ impl Unpacker {
             return Err(corrupt("an event in a compressed transaction has an impossible size"));
         }
         if never_inside(header.kind) {
-            return Err(corrupt("a compressed transaction has an event that none has"));
+            return Err(corrupt("a compressed transaction has an event that none may have"));
         }
         if !self.fill(body, size)? {
             return Err(cut_short());
@@ -103,12 +104,12 @@ impl Unpacker {
         Ok(Some((header, event)))
     }
 
-    /// What was unpacked and not taken.
+    /// The unpacked bytes that were not taken.
     fn waiting(&self) -> &[u8] {
         self.plain.get(self.taken..).unwrap_or_default()
     }
 
-    /// Once for each chunk, and not for each event: what stays is moved to the front.
+    /// Moves the remaining bytes to the front: once for each chunk, and not for each event.
     fn drop_taken(&mut self) {
         self.plain.drain(..self.taken.min(self.plain.len()));
         self.taken = 0;
@@ -117,7 +118,7 @@ impl Unpacker {
         }
     }
 
-    /// Unpacks until there are so many bytes, or no more.
+    /// Unpacks until there are this many bytes, or no more.
     fn fill(&mut self, body: &[u8], wanted: usize) -> Result<bool, Fault> {
         while self.waiting().len() < wanted {
             self.drop_taken();
@@ -195,7 +196,7 @@ fn is_compressed(algorithm: Option<u64>) -> Result<bool, Fault> {
     }
 }
 
-/// What frames transactions and files is never in one.
+/// Whether an event frames transactions or files: a compressed transaction never has such an event.
 fn never_inside(kind: u8) -> bool {
     const STOP: u8 = 3;
     const ROTATE: u8 = 4;
@@ -283,14 +284,14 @@ mod tests {
         let packed = zstd(&events);
         let whole = events.len() as u64;
         let cases = [
-            (payload(0, &packed, 1 << 39), "claims a size that it cannot have"),
+            (payload(0, &packed, 1 << 39), "claims an impossible size"),
             (payload(0, &packed, whole - 1), "unpacks to more than it says"),
             (payload(0, &packed, whole + 1), "cut short"),
             (payload(0, &packed[..packed.len() - 4], whole), "cut short"),
-            (payload(0, b"not zstd at all", whole), "claims a size"),
+            (payload(0, b"not zstd at all", whole), "claims an impossible size"),
             (payload(0, &[7; 600], whole), "cannot be unpacked"),
             (payload(7, &packed, whole), "the compression 7 is not handled yet"),
-            (payload(255, &event(40, b""), 19), "an event that none has"),
+            (payload(255, &event(40, b""), 19), "an event that none may have"),
             (payload(255, &[0; 19], 19), "an impossible size"),
         ];
         let mut unpacker = Unpacker::default();
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_event_at_hand_is_in_memory() {
+    fn only_the_current_event_is_in_memory() {
         let events = event(19, &[1; 5000]).repeat(20_000);
         let body = payload(0, &zstd(&events), events.len() as u64);
         let mut unpacker = Unpacker::default();

@@ -1,4 +1,5 @@
-//! XA transactions: prepared in one group of events, committed or rolled back in another one.
+//! XA transactions: prepared in one group of events, committed or rolled back in another
+//! ("XA_prepare_event" in the MySQL source documentation, and the manual's "XA Transactions").
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use super::{
     reader::FieldReader,
 };
 
-/// What an XA transaction is called by its clients.
+/// The name that clients give to an XA transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Xid {
     format: u32,
@@ -15,24 +16,24 @@ pub struct Xid {
     branch: Box<[u8]>,
 }
 
-/// What became of an XA transaction, at the end of a group.
+/// What happened to an XA transaction, at the end of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XaOutcome {
-    /// Its rows were read, and count only when it is committed.
+    /// Its rows were read, and count only when the transaction is committed.
     Prepared(Xid),
-    /// Its rows were read, and it is committed (XA COMMIT … ONE PHASE).
+    /// Its rows were read, and the transaction is committed (XA COMMIT … ONE PHASE).
     CommittedAtOnce,
-    /// One that was prepared before is committed.
+    /// A transaction that was prepared earlier is committed.
     Committed(Xid),
-    /// One that was prepared before never was.
+    /// A transaction that was prepared earlier is rolled back.
     RolledBack(Xid),
 }
 
-/// No part of a name is longer (`MAXGTRIDSIZE`, `MAXBQUALSIZE`).
+/// No part of a name is longer than this (`MAXGTRIDSIZE`, `MAXBQUALSIZE`).
 const MAX_PART_BYTES: usize = 64;
 
 impl XaOutcome {
-    /// Reads the body of an XA_PREPARE event (`XA_prepare_event` in the server's source).
+    /// Reads the body of an XA_PREPARE event.
     pub(super) fn read(body: &[u8]) -> Result<Self, Fault> {
         let mut reader = FieldReader::new(body);
         let one_phase = reader.u8()?;
@@ -50,14 +51,14 @@ impl XaOutcome {
 }
 
 impl Xid {
-    /// Reads what stands behind `XA COMMIT`, as the server writes it: `X'6162',X'63',1`.
+    /// Reads the text after `XA COMMIT`, as the server writes it: `X'6162',X'63',1`.
     pub(super) fn parse(text: &[u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(text).map_err(|_| wrong())?;
         let mut parts = text.trim().splitn(3, ',');
         let mut hex = || parts.next().and_then(parse_hex);
         let (global, branch) = (hex().ok_or_else(wrong)?, hex().ok_or_else(wrong)?);
         let format = parts.next().and_then(|digits| digits.trim().parse::<i64>().ok());
-        // Printed with or without a sign.
+        // The server prints the number with or without a sign.
         let format = format.ok_or_else(wrong)? as u32;
         Ok(Self { format, global, branch })
     }

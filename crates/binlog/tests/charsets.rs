@@ -38,7 +38,7 @@ async fn compare_all(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// In the full size all that there is.
+/// All patterns in the full size.
 fn asked(charset: &str) -> Vec<Pattern> {
     if size(0, 1) == 1 { patterns(charset) } else { quick_patterns(charset) }
 }
@@ -64,7 +64,7 @@ fn check(charset: &str, bytes: &[u8], text: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that no server would take may stand in an old table, or in a damaged event.
+/// Bytes that no server accepts may be in an old table, or in a damaged event.
 #[test]
 fn any_bytes_in_any_character_set_are_text_or_come_whole_in_base64() -> Result<()> {
     const RUNS: u64 = 1_000_000;

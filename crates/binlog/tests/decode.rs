@@ -1,4 +1,4 @@
-//! What the decoder says of a change equals what the server answers to a SELECT.
+//! The decoder gives the same values of a change as a SELECT on the server.
 
 use anyhow::{Context as _, Result, ensure};
 use binlog::{Action, Decoder, Error, Image, RowChange, Step, TablePlan};

@@ -1,4 +1,4 @@
-//! The same of MariaDB as of MySQL: what the decoder says equals what a SELECT answers.
+//! The same for MariaDB as for MySQL: the decoder gives the same values as a SELECT.
 
 use anyhow::Result;
 use e2e::{oracle::mariadb_samples, programs::seed, source};

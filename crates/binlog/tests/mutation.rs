@@ -1,5 +1,5 @@
 //! Damaged events: real ones of both servers, changed at random. The decoder may refuse them or
-//! make something of them; it may not panic, hang, or write more than the bytes can account for.
+//! read something from them. It must not panic, hang, or write more than the bytes can explain.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,7 +25,7 @@ const MARIADB_COMPRESSED: std::ops::RangeInclusive<u8> = 165..=171;
 const RUN: Duration = Duration::from_mins(1);
 /// No damaged group may take longer; whole ones take microseconds.
 const MAX_TIME: Duration = Duration::from_secs(5);
-/// What a damaged group may unpack to before it is left.
+/// The decoder stops unpacking a damaged group at this size.
 const MAX_UNPACKED_BYTES: usize = 1 << 24;
 /// Larger events would only make the run slower.
 const MAX_BODY_BYTES: usize = 20_000;
@@ -127,7 +127,7 @@ fn damage((header, body): &mut Event, other: &Event, rng: &mut StdRng) {
         return;
     }
     let at = rng.random_range(0..body.len());
-    // Heads and type bytes lie in front: damage there goes deeper.
+    // Heads and type bytes are at the front: damage there reaches more code.
     let at = if rng.random_bool(0.5) { at.min(rng.random_range(0..120)) } else { at };
     match rng.random_range(0..7) {
         0 => body[at] ^= 1 << rng.random_range(0..8),
@@ -160,9 +160,9 @@ fn attempt(group: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// What rows of so many bytes may grow to. Deflated bytes become 1,032 times as many at most.
-/// A BINARY(1023) of no bytes has 1,364 digits, and a SET
-/// names its members, each of which a table map spells out once.
+/// The most that the rows of this many bytes may become. Deflated bytes become at most 1,032 times
+/// as many. A BINARY(1023) without bytes has 1,364 digits, and a SET names its members; a table map
+/// has each member once.
 fn limit(group: &[Event], bytes: usize) -> usize {
     const TABLE_MAP: u8 = 19;
     let maps = group.iter().filter(|(header, _)| header.kind == TABLE_MAP);
@@ -186,19 +186,20 @@ fn decode(group: &[Event]) -> usize {
         let mut more = unpacker.begin(body).is_ok();
         while more && let Ok(Some((header, body))) = unpacker.next(body) {
             written += decode_event(&mut decoder, &RawEvent { header, body: &body });
-            // What is damaged may say anything; what it costs is what counts here.
+            // Damaged events may decode to anything; only the cost counts here.
             more = written < MAX_UNPACKED_BYTES;
         }
     }
     written
 }
 
-/// After an error it goes on as it is, so that what follows a damaged event counts too.
+/// After an error the decoder goes on in its current state, so that the events after a damaged one
+/// are read too.
 fn decode_event(decoder: &mut Decoder, event: &RawEvent<'_>) -> usize {
     let (mut written, mut out) = (0, Vec::new());
     let _ = decoder.decode(event, &mut |row| {
         for image in [&row.before, &row.after].into_iter().flatten() {
-            // A value that is refused must not hide the others.
+            // A refused value must not hide the others.
             let columns = 0..row.table.columns.len();
             let failed = columns.filter(|column| !write(image, *column, &mut out)).count();
             written += out.len() + failed;

@@ -1,7 +1,7 @@
-//! Binlog files of a real server (MySQL 9.7.4), one per thing that a server can write: what each
-//! is said to mean, and what stops the stream.
+//! Binlog files of a real server (MySQL 9.7.4), one per thing that a server can write: how each
+//! is decoded, and what stops the stream.
 //!
-//! `recorded/NAME.binlog` was made by the statements that stand with its test.
+//! The statements beside a test made its `recorded/NAME.binlog`.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use binlog::{
@@ -11,15 +11,15 @@ use binlog::{
 /// An event's header and body.
 pub(crate) type Event = (EventHeader, Vec<u8>);
 
-/// What a file was said to mean: steps and rows in order, as text.
-type Told = Result<Vec<String>, Error>;
+/// A decoded file: steps and rows in order, as text.
+type Decoded = Result<Vec<String>, Error>;
 
-fn told(name: &str) -> Result<Told> {
-    tell(&events(name)?)
+fn decoded(name: &str) -> Result<Decoded> {
+    decode(&events(name)?)
 }
 
-fn tell(events: &[Event]) -> Result<Told> {
-    let mut told = Vec::new();
+fn decode(events: &[Event]) -> Result<Decoded> {
+    let mut texts = Vec::new();
     let mut decoder = Decoder::new(|schema, _| schema == "fx");
     decoder.restart("binlog.000001", 4);
     for (header, body) in events {
@@ -35,7 +35,7 @@ fn tell(events: &[Event]) -> Result<Told> {
             rows.push(format!("{action} {} #{}", row.table.table, row.row));
             Ok::<(), Error>(())
         });
-        told.append(&mut rows);
+        texts.append(&mut rows);
         match step {
             Err(error) => return Ok(Err(error)),
             Ok(Step::Ended(end)) => {
@@ -43,17 +43,17 @@ fn tell(events: &[Event]) -> Result<Told> {
                 let number =
                     |gtid: Gtid| gtid.to_string().rsplit(':').next().unwrap_or_default().to_owned();
                 let gtid = end.gtid.map_or("-".to_owned(), number);
-                told.push(format!("end {} rows", end.rows));
+                texts.push(format!("end {} rows", end.rows));
                 ensure!(end.commit_micros > 1_700_000_000_000_000, "{gtid} has no commit time");
             }
-            Ok(Step::Xa(outcome, end)) => told.push(format!("{outcome:?} {} rows", end.rows)),
-            Ok(Step::Statement(statement, _)) => told.push(format!("{statement:?}")),
-            Ok(Step::RolledBack(_)) => told.push("rolled back".to_owned()),
+            Ok(Step::Xa(outcome, end)) => texts.push(format!("{outcome:?} {} rows", end.rows)),
+            Ok(Step::Statement(statement, _)) => texts.push(format!("{statement:?}")),
+            Ok(Step::RolledBack(_)) => texts.push("rolled back".to_owned()),
             Ok(Step::TornOff) => {
-                told.push("torn off".to_owned());
+                texts.push("torn off".to_owned());
                 continue;
             }
-            Ok(Step::Savepoint(name)) => told.push(format!("savepoint {name}")),
+            Ok(Step::Savepoint(name)) => texts.push(format!("savepoint {name}")),
             Ok(Step::Rotated) => continue,
             Ok(_) => {}
         }
@@ -65,10 +65,11 @@ fn tell(events: &[Event]) -> Result<Told> {
             header.size
         );
     }
-    Ok(Ok(told))
+    Ok(Ok(texts))
 }
 
-/// The events of a file, without their checksums; behind a compressed transaction those in it.
+/// The events of a file, without their checksums. A compressed transaction is followed by the events
+/// in it.
 pub(crate) fn events(name: &str) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for (header, body) in packed_events(name)? {
@@ -85,7 +86,7 @@ pub(crate) fn events(name: &str) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// The events as they stand in the file.
+/// The events as the file has them.
 pub(crate) fn packed_events(name: &str) -> Result<Vec<Event>> {
     let path = format!("{}/tests/recorded/{name}.binlog", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::read(&path).context(path)?;
@@ -105,11 +106,11 @@ pub(crate) fn packed_events(name: &str) -> Result<Vec<Event>> {
 
 /// The message that a file stops with.
 fn stop(name: &str) -> Result<String> {
-    let error = told(name)?.err().with_context(|| format!("{name} does not stop the stream"))?;
+    let error = decoded(name)?.err().with_context(|| format!("{name} does not stop the stream"))?;
     Ok(error.to_string())
 }
 
-/// What is not handled yet or cannot be, each with what a message must say of it.
+/// Events that are not handled yet or are impossible, each with a part of its message.
 #[test]
 fn what_is_not_understood_stops_the_stream_and_says_why() -> Result<()> {
     let cases = [
@@ -128,11 +129,11 @@ fn what_is_not_understood_stops_the_stream_and_says_why() -> Result<()> {
     Ok(())
 }
 
-/// A setting is for the operator, in the server's own words; what is damaged is not.
+/// A setting is for the operator, in the server's own words; damage is not.
 #[test]
-fn what_to_do_is_told_where_the_server_has_to_be_changed() -> Result<()> {
+fn the_message_says_how_to_change_the_server() -> Result<()> {
     let set = |name: &str, value: &str| format!("SET GLOBAL {name} = {value}");
-    let error = told("minimal_metadata")?.err().context("it does not stop the stream")?;
+    let error = decoded("minimal_metadata")?.err().context("it does not stop the stream")?;
     let (problem, remedy) = error.advice(set).context("no advice")?;
     ensure!(problem.ends_with("does not name the columns of this table"), "{problem}");
     ensure!(remedy.starts_with("SET GLOBAL binlog_row_metadata = FULL, and "), "{remedy}");
@@ -140,7 +141,7 @@ fn what_to_do_is_told_where_the_server_has_to_be_changed() -> Result<()> {
     let mut events = events("groups")?;
     let (_, body) = events.iter_mut().find(|(header, _)| header.kind == 19).context("no map")?;
     body.truncate(12);
-    let error = tell(&events)?.err().context("it does not stop the stream")?;
+    let error = decode(&events)?.err().context("it does not stop the stream")?;
     ensure!(error.advice(set).is_none() && !error.is_for_operator(), "{error}");
     Ok(())
 }
@@ -153,20 +154,20 @@ fn an_unknown_collation_stops_the_stream_and_names_the_column() -> Result<()> {
     // The optional metadata's field 2, of one byte: gbk_chinese_ci.
     const GBK: &[u8] = &[2, 1, 28];
     let mut events = events("gbk")?;
-    ensure!(tell(&events)?.is_ok(), "gbk is not read");
+    ensure!(decode(&events)?.is_ok(), "gbk is not read");
     let map = events.iter_mut().find(|(header, _)| header.kind == TABLE_MAP).context("no map")?;
     let at = map.1.windows(GBK.len()).position(|bytes| bytes == GBK).context("not gbk")?;
     map.1[at + 2] = 100;
-    let message = tell(&events)?.err().context("it does not stop the stream")?.to_string();
+    let message = decode(&events)?.err().context("it does not stop the stream")?.to_string();
     let expected = "table fx.gb, column name: its collation 100 (SELECT COLLATION_NAME FROM \
                     information_schema.COLLATIONS WHERE ID = 100) is not handled yet";
     ensure!(message.contains(expected), "{message}");
     Ok(())
 }
 
-/// What a file was said to mean, the values of its changes too.
+/// A decoded file, with the values of its changes.
 fn values(name: &str) -> Result<Vec<String>> {
-    let mut told = Vec::new();
+    let mut texts = Vec::new();
     let mut decoder = Decoder::new(|schema, _| schema == "fx");
     decoder.restart("binlog.000001", 4);
     for (header, body) in events(name)? {
@@ -186,16 +187,16 @@ fn values(name: &str) -> Result<Vec<String>> {
                 }
                 text.push(' ');
             }
-            told.push(text.trim_end().to_owned());
+            texts.push(text.trim_end().to_owned());
             Ok::<(), Error>(())
         })?;
     }
-    Ok(told)
+    Ok(texts)
 }
 
 /// INSERT INTO g VALUES (1, POINT(1, 2))
 #[test]
-fn a_geometry_is_told_with_its_coordinates() -> Result<()> {
+fn a_geometry_has_its_coordinates() -> Result<()> {
     let expected = r#"after id=1 p={"type":"Point","coordinates":[1.0,2.0],"srid":0}"#;
     assert_eq!(values("geometry")?, [expected]);
     Ok(())
@@ -203,22 +204,22 @@ fn a_geometry_is_told_with_its_coordinates() -> Result<()> {
 
 /// INSERT INTO ve VALUES (1, TO_VECTOR('[1,2]'))
 #[test]
-fn a_vector_is_told_with_its_numbers() -> Result<()> {
+fn a_vector_has_its_numbers() -> Result<()> {
     assert_eq!(values("vector")?, ["after id=1 p=[1.0,2.0]"]);
     Ok(())
 }
 
 /// SET binlog_transaction_compression = ON; INSERT …
 #[test]
-fn a_compressed_transaction_is_told_as_any_other() -> Result<()> {
-    assert_eq!(told("compressed")??, ["insert t #0", "end 1 rows"]);
+fn a_compressed_transaction_is_decoded_as_any_other() -> Result<()> {
+    assert_eq!(decoded("compressed")??, ["insert t #0", "end 1 rows"]);
     Ok(())
 }
 
 /// XA START 'x'; INSERT …; XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'
 #[test]
 fn an_xa_transaction_is_prepared_and_then_committed() -> Result<()> {
-    let found = told("xa")??;
+    let found = decoded("xa")??;
     let [row, prepared, committed] = found.as_slice() else { anyhow::bail!("{found:?}") };
     assert_eq!(row, "insert t #0");
     ensure!(prepared.starts_with("Prepared(Xid") && prepared.ends_with("1 rows"), "{prepared}");
@@ -228,7 +229,7 @@ fn an_xa_transaction_is_prepared_and_then_committed() -> Result<()> {
 
 /// SET gtid_next = 'AUTOMATIC:blue'; INSERT …
 #[test]
-fn a_tagged_gtid_is_told_with_its_tag() -> Result<()> {
+fn a_tagged_gtid_has_its_tag() -> Result<()> {
     let mut tags = Vec::new();
     let mut decoder = Decoder::new(|_, _| true);
     decoder.restart("binlog.000001", 4);
@@ -248,16 +249,17 @@ fn a_tagged_gtid_is_told_with_its_tag() -> Result<()> {
 
 /// SET binlog_format = STATEMENT; INSERT …
 #[test]
-fn a_change_that_was_logged_as_a_statement_is_told_with_its_table() -> Result<()> {
-    let found = told("statement")??;
+fn a_change_that_was_logged_as_a_statement_has_its_table() -> Result<()> {
+    let found = decoded("statement")??;
     let expected = r#"LoggedStatement { schemas: Some(["fx"]), table: Some(("fx", "t")) }"#;
     assert_eq!(found, [expected, "end 0 rows"]);
     Ok(())
 }
 
-/// The same without its BEGIN and its commit, as a server logs what is no transaction.
+/// The same without its BEGIN and its commit, as a server logs a statement outside of a
+/// transaction.
 #[test]
-fn a_statement_that_is_a_group_by_itself_is_told_and_ends_it() -> Result<()> {
+fn a_statement_that_is_a_group_by_itself_is_given_and_ends_the_group() -> Result<()> {
     const QUERY: u8 = 2;
     const XID: u8 = 16;
     let mut events = events("statement")?;
@@ -266,7 +268,7 @@ fn a_statement_that_is_a_group_by_itself_is_told_and_ends_it() -> Result<()> {
     });
     let mut decoder = Decoder::new(|_, _| true);
     decoder.restart("binlog.000001", 4);
-    let mut told = Vec::new();
+    let mut texts = Vec::new();
     for (header, body) in &events {
         let event = RawEvent { header: *header, body };
         if let Step::Statement(statement, end) =
@@ -274,10 +276,10 @@ fn a_statement_that_is_a_group_by_itself_is_told_and_ends_it() -> Result<()> {
         {
             let end = end.context("it does not end the group")?;
             ensure!(end.gtid.is_some() && end.end == *decoder.position(), "{end:?}");
-            told.extend(statement.table);
+            texts.extend(statement.table);
         }
     }
-    assert_eq!(told, [("fx".to_owned(), "t".to_owned())]);
+    assert_eq!(texts, [("fx".to_owned(), "t".to_owned())]);
     ensure!(!decoder.is_in_group(), "the group is open");
     Ok(())
 }
@@ -300,7 +302,7 @@ fn a_partial_json_update_gives_the_whole_document() -> Result<()> {
     Ok(())
 }
 
-/// Tables that are not captured do not stop it, whatever they are made of.
+/// Tables that are not captured do not stop the stream, whatever columns they have.
 #[test]
 fn tables_that_are_not_captured_need_no_metadata_and_no_full_image() -> Result<()> {
     for name in ["minimal_image", "minimal_metadata", "geometry", "vector"] {
@@ -321,7 +323,7 @@ fn tables_that_are_not_captured_need_no_metadata_and_no_full_image() -> Result<(
 }
 
 #[test]
-fn transactions_and_statements_around_them_are_told_apart() -> Result<()> {
+fn transactions_and_statements_around_them_are_separated() -> Result<()> {
     let expected = [
         // CREATE TABLE c AS SELECT id, v FROM t
         "insert c #0",
@@ -379,22 +381,22 @@ fn transactions_and_statements_around_them_are_told_apart() -> Result<()> {
         "insert e #1",
         "end 2 rows",
     ];
-    assert_eq!(told("groups")??, expected);
+    assert_eq!(decoded("groups")??, expected);
     Ok(())
 }
 
 /// DELETE FROM t; INSERT …; CREATE TABLE …, with gtid_mode = OFF
 #[test]
-fn transactions_without_a_gtid_are_told_apart_too() -> Result<()> {
-    let found = told("anonymous")??;
+fn transactions_without_a_gtid_are_separated_too() -> Result<()> {
+    let found = decoded("anonymous")??;
     assert_eq!(found[found.len() - 3..], ["insert t #0", "end 1 rows", "end 0 rows"]);
     Ok(())
 }
 
-/// A MariaDB has such groups where a transaction changed a temporary table too; here the commit of
-/// one is made a ROLLBACK, and then its end is cut off.
+/// A MariaDB logs such groups where a transaction changed a temporary table too. Here a commit is
+/// replaced by a ROLLBACK, and then the end is cut off.
 #[test]
-fn what_was_rolled_back_or_breaks_off_is_told_behind_its_rows() -> Result<()> {
+fn a_rollback_or_a_missing_end_comes_after_the_rows() -> Result<()> {
     const QUERY: u8 = 2;
     const XID: u8 = 16;
     const FORMAT_DESCRIPTION: u8 = 15;
@@ -404,18 +406,18 @@ fn what_was_rolled_back_or_breaks_off_is_told_behind_its_rows() -> Result<()> {
     rollback.extend_from_slice(b"ROLLBACK");
     let at = events.iter().position(|(header, _)| header.kind == XID).context("no commit")?;
     (events[at].0.kind, events[at].1) = (QUERY, rollback);
-    let found = tell(&events[..=at])??;
+    let found = decode(&events[..=at])??;
     ensure!(found.last().is_some_and(|last| last == "rolled back"), "{found:?}");
     let is_description = |event: &&Event| event.0.kind == FORMAT_DESCRIPTION;
     let description = events.iter().find(is_description).context("no description")?.clone();
     events.truncate(at);
     events.push(description);
-    let found = tell(&events)??;
+    let found = decode(&events)??;
     ensure!(found.last().is_some_and(|last| last == "torn off"), "{found:?}");
     Ok(())
 }
 
-/// What the server would have to write wrongly, or we to read so.
+/// Events that no server writes: each stands for a fault of a server or of this decoder.
 #[test]
 fn events_that_do_not_fit_together_name_the_place() -> Result<()> {
     const TABLE_MAP: u8 = 19;
@@ -424,7 +426,7 @@ fn events_that_do_not_fit_together_name_the_place() -> Result<()> {
         let mut events = events("groups")?;
         let event = events.iter_mut().find(|(header, _)| header.kind == kind);
         change(&mut event.context("no such event")?.1);
-        Ok(tell(&events)?.err().context("it does not stop the stream")?.to_string())
+        Ok(decode(&events)?.err().context("it does not stop the stream")?.to_string())
     };
     let cases = [
         (changed(TABLE_MAP, |body| body[0] ^= 1)?, "no table map names before them"),

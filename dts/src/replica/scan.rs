@@ -70,12 +70,12 @@ impl Scan {
         let Some(event) = event else { return Ok(None) };
         let raw = event.raw();
         if raw.has_row_data() {
-            self.decoder.pass(&raw.header);
+            self.decoder.skip(&raw.header);
             return Ok(Some(Step::Nothing));
         }
         let step = match self.decoder.decode(&raw, &mut |_| Ok::<_, Error>(())) {
             Err(Error::Event(error)) if !matches!(error.fault(), Fault::Corrupt(_)) => {
-                self.decoder.pass(&raw.header);
+                self.decoder.skip(&raw.header);
                 Step::Nothing
             }
             step => step?,

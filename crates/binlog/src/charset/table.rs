@@ -1,18 +1,29 @@
-//! Character sets by table: which characters a server reads the bytes as.
+//! Character sets by table: which characters a server reads from which bytes.
 //!
-//! `tables.bin` is what `e2e/src/bin/charset_tables.rs` wrote: the number of character sets and
-//! that of all segments (u16, and all numbers with the low byte first); for each character set its
-//! name in eight bytes and the number of its segments (u16); for each again 256 numbers (u16), of
-//! its segments up to those whose first code begins with this byte; then all segments; then the
-//! pool, to the end.
+//! `e2e/src/bin/charset_tables.rs` wrote `tables.bin`, by asking a server. All numbers have their
+//! low byte first. The file has, in this order:
 //!
-//! A segment is a run of characters, of equally many bytes, whose codes follow each other. A code
-//! is a character's bytes from the left in four, so that segments of all lengths have one order:
-//! `b0a1` is `b0a10000`. A segment is three numbers (u32): its first code; how many characters it
-//! has, and in the highest four bits of how many bytes; and where its characters are: from this one
-//! on in Unicode's own order, where the highest bit is set, else so far in the pool, which has a
-//! u16 for each, zero where there is no character. Characters of four bytes (gb18030) follow each
-//! other as it counts them: the last byte and the second have ten values, the third has 126.
+//! - the number of character sets and the number of all segments (u16 each);
+//! - for each character set its name in eight bytes, and the number of its segments (u16);
+//! - for each character set 256 numbers (u16), one for each first byte: how many of its segments
+//!   begin with this byte or a lower one;
+//! - all segments;
+//! - the pool, to the end.
+//!
+//! A segment is a run of characters whose codes follow each other, all with the same number of
+//! bytes. A code is the character's bytes, filled up with zeros on the right to four bytes, so that
+//! segments of all lengths have one order: `b0a1` is `b0a10000`.
+//!
+//! A segment is three numbers (u32):
+//!
+//! - its first code;
+//! - the number of its characters, and in the highest four bits the number of bytes of each;
+//! - where its characters are. If the highest bit is set, they are the characters of Unicode from
+//!   this one on. If not, this is their place in the pool, which has a u16 for each, and zero where
+//!   there is no character.
+//!
+//! Characters of four bytes (gb18030) follow each other in the order in which that character set
+//! counts them: the second byte and the last have ten values, the third has 126.
 
 use std::fmt;
 
@@ -30,10 +41,10 @@ const SEGMENT_BYTES: usize = 12;
 type CodeSegment = [u8; SEGMENT_BYTES];
 type LeadBytes = [[u8; 2]; 256];
 
-/// Where a table stands in the file.
+/// The parts of a table in the file.
 #[derive(Clone, Copy)]
 struct TableParts {
-    /// How many segments begin with a byte, or with a lower one.
+    /// How many segments begin with each byte, or with a lower one.
     leads: &'static LeadBytes,
     segments: &'static [CodeSegment],
     pool: &'static [[u8; 2]],
@@ -44,7 +55,7 @@ struct TableParts {
 pub struct CharsetTable {
     /// Its place among the character sets.
     place: u16,
-    /// Its segments among all.
+    /// Its segments, as a part of all segments.
     first: u16,
     count: u16,
     /// All bytes below 128 are ASCII.
@@ -90,7 +101,7 @@ impl CharsetTable {
         })
     }
 
-    /// Writes text as a JSON string. Says `false`, and writes nothing, when some bytes are no
+    /// Writes text as a JSON string. Returns `false`, and writes nothing, when some bytes are no
     /// character.
     pub(super) fn write(self, out: &mut Vec<u8>, bytes: &[u8]) -> bool {
         let start = out.len();
@@ -105,7 +116,7 @@ impl CharsetTable {
         true
     }
 
-    /// Stops where there is no character.
+    /// Stops at bytes that are no character.
     fn write_characters(self, out: &mut Vec<u8>, mut rest: &[u8]) -> Option<()> {
         let parts = self.parts()?;
         while let Some(first) = rest.first() {
@@ -132,7 +143,7 @@ impl CharsetTable {
 }
 
 impl TableParts {
-    /// The first character of the text, and of how many bytes it is.
+    /// The first character of the text, and its number of bytes.
     fn first_character(self, text: &[u8]) -> Option<(char, usize)> {
         let code = u32::from_be_bytes(text.first_chunk().copied().unwrap_or_else(|| padded(text)));
         let [first, shape, place] = fields(self.segment(code)?);
@@ -144,8 +155,8 @@ impl TableParts {
         Some((self.character(place, n)?, bytes))
     }
 
-    /// The last segment that does not begin behind the code: of those with its first byte, or the
-    /// one before them.
+    /// The last segment that does not begin after the code. It is one of those with the same first
+    /// byte, or the one before them.
     fn segment(self, code: u32) -> Option<&'static CodeSegment> {
         let lead = (code >> 24) as usize;
         let up_to = |lead: usize| Some(usize::from(u16::from_le_bytes(*self.leads.get(lead)?)));
@@ -156,7 +167,7 @@ impl TableParts {
         own.get(after.checked_sub(1)?)
     }
 
-    /// The n-th character of those at a place.
+    /// The n-th character of a segment whose characters are at a place.
     fn character(self, place: u32, n: u32) -> Option<char> {
         if place & IN_ORDER != 0 {
             return char::from_u32((place ^ IN_ORDER).checked_add(n)?);
@@ -167,7 +178,7 @@ impl TableParts {
     }
 }
 
-/// The last bytes of a text, with zeros behind them.
+/// The first four bytes of a text, filled up with zeros.
 fn padded(text: &[u8]) -> [u8; 4] {
     let mut window = [0; 4];
     window.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
@@ -190,7 +201,7 @@ fn first_code(segment: &CodeSegment) -> u32 {
     code
 }
 
-/// Where a code comes among all of its length.
+/// The number of a code among all codes of its length.
 fn number(code: u32, bytes: usize) -> Option<u32> {
     let [a, b, c, d] = code.to_be_bytes();
     match bytes {
@@ -224,7 +235,7 @@ fn head() -> Option<(u16, u16)> {
     Some((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])))
 }
 
-/// A name without the zeros behind it.
+/// A name without the zeros after it.
 fn text(name: &[u8]) -> &str {
     std::str::from_utf8(name).unwrap_or_default().trim_end_matches('\0')
 }

@@ -1,4 +1,5 @@
-//! Groups of events: how they begin and end, and what the statements in them do.
+//! Groups of events: how they begin and end, and what the statements in them do ("Gtid_event",
+//! "Query_event" and "Xid_event" in the MySQL source documentation).
 
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ impl Decoder {
         }
     }
 
-    /// The events that follow came in one that stands at `start`, compressed.
+    /// The next events come from a compressed one that begins at `start`.
     pub(super) fn open_payload(&mut self, start: u64) -> Result<Step, Fault> {
         if self.group != EventGroup::Named || self.outer_pos.is_some() {
             return Err(corrupt("a compressed transaction outside of a group"));
@@ -66,7 +67,8 @@ impl Decoder {
         Ok(Step::Nothing)
     }
 
-    /// The stream begins anew: a group that is open will never be finished. Says whether one was.
+    /// The stream begins again, so an open group will never be finished. Returns whether one was
+    /// open.
     pub(super) fn interrupt_group(&mut self) -> bool {
         self.outer_pos = None;
         std::mem::replace(&mut self.group, EventGroup::Outside) != EventGroup::Outside
@@ -130,7 +132,7 @@ impl Decoder {
         }
     }
 
-    /// LOAD DATA that was logged with its file, instead of as rows.
+    /// LOAD DATA that was logged with its file, instead of as rows ("Execute_load_query_event").
     pub(super) fn load(&mut self, body: &[u8]) -> Result<Step, Fault> {
         if !matches!(self.group, EventGroup::Body | EventGroup::Xa) {
             return Err(corrupt("LOAD DATA outside of a transaction"));

@@ -1,4 +1,5 @@
-//! MariaDB's own events, and what its binlog does not say.
+//! MariaDB's own events, and what its binlog does not say (`sql/log_event.h` in the MariaDB
+//! source).
 
 use super::{Decoder, EventGroup, RawEvent, Step};
 use crate::{
@@ -18,8 +19,8 @@ impl Decoder {
         self.definitions
     }
 
-    /// Takes in what the server says of types that its binlog hides, for the tables whose maps come
-    /// from now on. To be called between two transactions.
+    /// Takes the column types that the binlog does not show, as the server says them, for the
+    /// tables whose maps come from now on. Call this between two transactions.
     pub fn know_types(&mut self, types: HiddenTypes) {
         self.tables.know_types(types);
     }
@@ -45,7 +46,7 @@ impl Decoder {
         step
     }
 
-    /// On MariaDB the GTID event stands for the BEGIN of a transaction too, or for its XA START.
+    /// On MariaDB the GTID event also replaces the BEGIN of a transaction, or its XA START.
     pub(super) fn name_mariadb_group(
         &mut self,
         event: &RawEvent<'_>,

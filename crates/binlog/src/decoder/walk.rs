@@ -1,4 +1,5 @@
-//! The rows of an event, one after the other.
+//! The rows of an event, one after the other ("Rows_event" in the MySQL source documentation;
+//! partial JSON values: "Partial_update_rows_event").
 
 use change_event::Action;
 
@@ -14,24 +15,25 @@ use super::{
     Decoder, EventGroup, RawEvent,
 };
 
-/// Where the values of the row at hand are. Kept, so that a row needs no allocation.
+/// Where the values of the current row are. It is kept between rows, so that a row needs no
+/// allocation.
 #[derive(Debug, Default)]
 pub(super) struct Images {
     first: Vec<ValueSpan>,
     second: Vec<ValueSpan>,
-    /// The columns of which the second image has differences, instead of a value.
+    /// The columns for which the second image has differences instead of a value.
     diffs: Vec<usize>,
 }
 
 const EMPTY_ROWS: Setting = Setting {
-    problem: "rows were inserted of which no column was logged, so that not even their number is \
-              known",
+    problem: "rows were inserted, but none of their columns was logged: not even the number of \
+              rows is known",
     variable: Some(("binlog_row_image", "FULL")),
     then: "start from a position after this one, and load the table anew",
 };
 
 const NO_DOCUMENT: Setting = Setting {
-    problem: "a JSON column was logged as a difference to a document that was not logged, so that \
+    problem: "a JSON column was logged as a difference to a document that was not logged, so \
               its value is not known",
     variable: Some(("binlog_row_value_options", "''")),
     then: "or binlog_row_image = FULL; start from a position after this one, and load the table anew",
@@ -67,7 +69,7 @@ impl Decoder {
         Ok(Some(head))
     }
 
-    /// Goes over the rows of an event.
+    /// Goes through the rows of an event.
     fn walk<E: From<Error>>(
         &mut self,
         head: &RowsHead<'_>,
@@ -112,7 +114,7 @@ impl Decoder {
 }
 
 impl Images {
-    /// Notes where the values of the row at `at` are, and says where it ends.
+    /// Notes where the values of the row at `at` are, and returns where the row ends.
     fn scan(&mut self, mapped: &Mapped, head: &RowsHead<'_>, at: usize) -> Result<usize, Fault> {
         let Self { first, second, diffs } = self;
         diffs.clear();
@@ -127,7 +129,7 @@ impl Images {
         if end == at { Err(corrupt("bytes are left over after the last row")) } else { Ok(end) }
     }
 
-    /// A difference says something only with the document before it. To leave the column out would
+    /// A difference has a meaning only with the document before it. Leaving the column out would
     /// say that it did not change.
     fn settle_diffs(&mut self, mapped: &Mapped) -> Result<(), Fault> {
         let Self { first, second, diffs } = self;
@@ -155,8 +157,8 @@ impl Images {
     }
 }
 
-/// What stands before the second image of a PARTIAL_UPDATE_ROWS event: options, and if they say
-/// so a bit for each JSON column of the table, logged or not. Says where the image begins.
+/// Reads what is before the second image of a PARTIAL_UPDATE_ROWS event: options, and if they say
+/// so, a bit for each JSON column of the table, logged or not. Returns where the image begins.
 fn read_options(
     mapped: &Mapped,
     (body, at): (&[u8], usize),
@@ -178,7 +180,7 @@ fn read_options(
     Ok(body.len().saturating_sub(reader.rest().len()))
 }
 
-/// The rows must be as wide as their table map, and say something.
+/// The rows must have as many columns as their table map, and at least one byte.
 fn check(mapped: &Mapped, head: &RowsHead<'_>) -> Result<(), Fault> {
     if head.columns != mapped.layouts.len() {
         return Err(corrupt("the rows have another number of columns than their table map"));

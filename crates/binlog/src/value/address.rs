@@ -1,4 +1,5 @@
-//! UUID, INET4 and INET6 of MariaDB, as it prints them. Zero bytes at the end are not logged.
+//! UUID, INET4 and INET6 of MariaDB, in the form that it prints (`plugin/type_uuid/sql_type_uuid.h`
+//! and `plugin/type_inet/sql_type_inet.h` in its source). Zero bytes at the end are not logged.
 
 use std::{
     io::Write as _,
@@ -46,8 +47,8 @@ pub(super) fn write_inet6(out: &mut Vec<u8>, raw: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Groups of hex digits. The first of the longest runs of zeros is left out; as MariaDB does it,
-/// and RFC 5952 does not, even where it is a single group.
+/// Groups of hex digits. The first of the longest runs of zeros is left out, even if it is a single
+/// group. RFC 5952 keeps a single group, but MariaDB does not.
 fn write_groups(out: &mut Vec<u8>, groups: [u16; 8]) -> std::io::Result<()> {
     let run_at = |at: usize| groups.iter().skip(at).take_while(|group| **group == 0).count();
     let longest = (0..8).rev().max_by_key(|at| run_at(*at)).unwrap_or_default();

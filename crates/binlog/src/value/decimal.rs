@@ -12,8 +12,8 @@ use crate::{
 /// A column has 65 at most; inside a JSON document the server rounds up to whole groups of nine.
 const MAX_DIGITS: usize = 81;
 
-/// Writes a decimal as SELECT prints it, without quotes: every digit of the scale, no zeros in
-/// front of the first digit but one before a point.
+/// Writes a decimal as SELECT prints it, without quotes: every digit of the scale, and no zeros at
+/// the beginning apart from one before a point.
 pub(super) fn write(
     out: &mut Vec<u8>,
     (precision, scale): (u8, u8),
@@ -53,17 +53,17 @@ fn write_digits(out: &mut Vec<u8>, whole: &[u8], fraction: &[u8]) {
     }
 }
 
-/// Takes the groups of digits off the front.
+/// Takes the groups of digits from the front.
 struct DigitGroups<'a> {
     rest: &'a [u8],
-    /// Every bit of a negative number is turned over,
+    /// Every bit of a negative number is inverted,
     flip: u8,
-    /// and the very first bit of any number.
+    /// and the very first bit of any number is, too.
     sign: u8,
 }
 
 impl DigitGroups<'_> {
-    /// Reads the next group, of so many digits as there is room for.
+    /// Reads the next group; it has as many digits as `digits` has places.
     fn read(&mut self, digits: &mut [u8]) -> Result<(), Fault> {
         let length = DIGITS_BYTES.get(digits.len()).copied().unwrap_or(4);
         let (group, rest) = self.rest.split_at_checked(length.into()).ok_or_else(impossible)?;

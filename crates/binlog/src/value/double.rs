@@ -1,9 +1,9 @@
-//! A DOUBLE inside a JSON document, as the server prints it: a full sync gets only that text, in
-//! which a DECIMAL cannot be told from a DOUBLE, so that both are left as they are there.
+//! A DOUBLE inside a JSON document, as the server prints it. A full sync gets only that text, which
+//! does not show whether a number is a DECIMAL or a DOUBLE. So both keep the server's form.
 //!
-//! The digits are the fewest that read back as the same number; the notation is that of `my_gcvt`
-//! in the server's `dtoa.cc`: without an exponent from 1e-15 up to 1e15, and beyond where a digit
-//! stands behind the point.
+//! The digits are the fewest that read back as the same number. The notation is that of `my_gcvt`
+//! in the server's `dtoa.cc`: without an exponent from 1e-15 up to 1e15, and also above that, where
+//! a digit follows the point.
 
 use change_event::json;
 
@@ -35,7 +35,7 @@ pub(super) fn write(out: &mut Vec<u8>, n: f64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Digits with a point after so many of them, zeros put where there are not enough.
+/// Digits with the point after the first `point` of them; zeros are added where digits are missing.
 fn write_around(out: &mut Vec<u8>, digits: &[u8], point: usize) {
     let (whole, fraction) = digits.split_at_checked(point).unwrap_or((digits, b""));
     out.extend_from_slice(whole);
@@ -56,8 +56,8 @@ fn write_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     json::write_i64(out, exponent.into());
 }
 
-/// The digits of a number, without zeros around them, how many they are, and before which of them
-/// the point stands.
+/// The digits of a number without zeros around them, their number, and the digit before which the
+/// point is.
 fn digits_of(n: f64, digits: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let mut text = Vec::with_capacity(32);
     json::write_f64(&mut text, n);

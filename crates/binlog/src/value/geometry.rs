@@ -7,7 +7,7 @@ use change_event::json;
 
 use crate::reader::FieldReader;
 
-/// Collections in collections, which are followed so far. None that is of use is deeper.
+/// Collections inside collections are followed this deep. No useful one is deeper.
 const MAX_DEPTH: u32 = 64;
 
 /// The kinds of geometry, by their numbers in WKB.
@@ -21,7 +21,8 @@ mod kind {
     pub(super) const COLLECTION: u32 = 7;
 }
 
-/// Writes a geometry; bytes that are none, as a MariaDB may hold, as base64 in an object.
+/// Writes a geometry; bytes that are no geometry, which a MariaDB may hold, become base64 in an
+/// object.
 pub fn write(out: &mut Vec<u8>, raw: &[u8]) {
     let start = out.len();
     if write_whole(out, raw).is_none() {
@@ -78,7 +79,7 @@ fn name(kind: u32) -> Option<&'static [u8]> {
     })
 }
 
-/// The byte order and the kind, which stand before each geometry, also inside of another.
+/// The byte order and the kind, which come before each geometry, also one inside of another.
 fn read_head(wkb: &mut FieldReader<'_>) -> Option<u32> {
     const LITTLE_ENDIAN: u8 = 1;
     (wkb.u8().ok()? == LITTLE_ENDIAN).then_some(())?;
@@ -119,14 +120,14 @@ fn write_members(
     })
 }
 
-/// A number of things, and then so many of them.
+/// A number of things, and then the things.
 fn write_list(
     out: &mut Vec<u8>,
     wkb: &mut FieldReader<'_>,
     write: impl Fn(&mut Vec<u8>, &mut FieldReader<'_>) -> Option<()>,
 ) -> Option<()> {
     out.push(b'[');
-    // Each takes bytes, so that a number of any size ends with them.
+    // Each takes bytes, so the loop ends with the bytes, however large the number is.
     for n in 0..wkb.u32().ok()? {
         if n > 0 {
             out.push(b',');
@@ -211,7 +212,7 @@ mod tests {
             format!("00000000 01 08000000 {ONE}{TWO}"),
             format!("00000000 01 04000000 01000000 01 02000000 {ONE}{TWO}"),
             format!("00000000 01 02000000 ffffffff {ONE}{TWO}"),
-            // As deep as a value may be, with nothing in the last.
+            // As deep as a value may be, with nothing in the innermost.
             format!("00000000 {} 01 07000000 00000000", "01 07000000 01000000".repeat(10_000)),
         ] {
             let json = written(&hex);

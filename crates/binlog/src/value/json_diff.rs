@@ -1,7 +1,8 @@
-//! Partial JSON updates: a document and the differences that the server logged, to the new document
-//! (`json_diff.h` in the server's source).
+//! Partial JSON updates: from a document and the differences that the server logged to the new
+//! document (`json_diff.h` in the server's source).
 //!
-//! They are applied to the text: a container is taken apart only where a path leads into it.
+//! The differences are applied to the text: a container is taken apart only where a path leads into
+//! it.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -60,10 +61,10 @@ enum Leg {
     Cell(usize),
 }
 
-/// Reads a path as the server writes it: `$.name[3]."odd name"`. Paths without an end would make a
-/// document of any depth, and no stack holds that.
+/// Reads a path as the server writes it: `$.name[3]."odd name"`. Its length is limited: an endless
+/// path would make an endlessly deep document, which does not fit on a stack.
 fn read_path(text: &[u8]) -> Result<Vec<Leg>, Fault> {
-    /// As many as a document is deep (`JSON_DOCUMENT_MAX_DEPTH`).
+    /// The depth of the deepest document (`JSON_DOCUMENT_MAX_DEPTH`).
     const MAX_LEGS: usize = 100;
     let mut rest = text.strip_prefix(b"$").ok_or_else(wrong_path)?;
     let mut legs = Vec::new();
@@ -218,7 +219,7 @@ fn member(text: &[u8]) -> Result<(Vec<u8>, Node), Fault> {
     Ok((name.to_vec(), Node::Text(value.to_vec())))
 }
 
-/// What stands between the commas of a container, one level deep. The text is our own: it has no
+/// The texts between the commas of a container, one level deep. The text is our own: it has no
 /// blanks, and every string ends.
 fn items(text: &[u8]) -> Result<Vec<&[u8]>, Fault> {
     let inner = text.get(1..text.len().saturating_sub(1)).ok_or_else(broken)?;
@@ -259,7 +260,7 @@ fn split_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
     text.split_at_checked(end.saturating_add(2))
 }
 
-/// What a JSON string says. Only control characters are written as `\u`.
+/// The text of a JSON string. Only control characters are written as `\u`.
 fn unescaped(string: &[u8]) -> Cow<'_, [u8]> {
     let inner = string.get(1..string.len().saturating_sub(1)).unwrap_or_default();
     if !inner.contains(&b'\\') {
@@ -300,7 +301,7 @@ fn nowhere() -> Fault {
 
 #[cold]
 fn wrong_path() -> Fault {
-    corrupt("a JSON difference has a path that is none")
+    corrupt("a JSON difference has an invalid path")
 }
 
 #[cold]
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_no_longer_than_a_document_is_deep() {
+    fn a_path_is_at_most_as_long_as_a_document_is_deep() {
         let of = |legs| [&b"$"[..], &b"[0]".repeat(legs)].concat();
         assert_eq!(read_path(&of(100)).unwrap().len(), 100);
         assert!(read_path(&of(101)).is_err());

@@ -1,9 +1,10 @@
 //! JSON documents: from MySQL's binary format to text.
 //!
 //! The format is described in the server's `json_binary.h`. A document is a type byte and a value.
-//! An array or object begins with its count and its size in bytes, in two bytes each (small) or in
-//! four (large), then for an object key entries (offset, two bytes of length), then value entries
-//! (type byte, and the value itself where it fits, else its offset). Offsets count from the count.
+//! An array or object begins with its count and its size in bytes, each in two bytes (small) or
+//! four (large). In an object, key entries follow (offset, two bytes of length). Then come value
+//! entries (type byte, and the value itself if it fits, otherwise its offset). Offsets are counted
+//! from the count.
 
 use change_event::json;
 
@@ -37,7 +38,7 @@ mod kind {
     pub(super) const OPAQUE: u8 = 15;
 }
 
-/// Writes a document. One of no bytes is `null`, as the server reads it.
+/// Writes a document. One without bytes is `null`, as the server reads it.
 pub(super) fn write(out: &mut Vec<u8>, document: &[u8]) -> Result<(), Fault> {
     let Some((&kind, value)) = document.split_first() else {
         out.extend_from_slice(b"null");
@@ -48,12 +49,12 @@ pub(super) fn write(out: &mut Vec<u8>, document: &[u8]) -> Result<(), Fault> {
 
 struct DocumentWriter<'a> {
     out: &'a mut Vec<u8>,
-    /// Bytes of the document that may still be used. No two values share bytes in a document that
-    /// a server made; in one that is damaged they could, and grow without end.
+    /// How many bytes of the document may still be used. In a document of a server no two values
+    /// share bytes. In a damaged document they could, and the text would grow without end.
     budget: usize,
 }
 
-/// An array or object, and how wide its numbers are.
+/// An array or object, and the width of its numbers.
 #[derive(Clone, Copy)]
 struct Container<'a> {
     bytes: &'a [u8],
@@ -162,7 +163,8 @@ impl DocumentWriter<'_> {
         }
     }
 
-    /// A value of a column type, as SELECT prints it; but a decimal is a number with its digits.
+    /// Writes a value of a column type as SELECT prints it; only a decimal is a number with its
+    /// digits.
     fn opaque(&mut self, column_type: u8, value: &[u8]) -> Result<(), Fault> {
         if column_type == raw::NEWDECIMAL {
             let [precision, scale, digits @ ..] = value else {
@@ -183,7 +185,7 @@ impl DocumentWriter<'_> {
         Ok(())
     }
 
-    /// As the server does: with the type's number in front, and in lines of 76 digits.
+    /// Writes base64 as the server does: the type's number first, and lines of 76 digits.
     fn base64(&mut self, column_type: u8, value: &[u8]) {
         const BYTES_PER_LINE: usize = 57;
         self.out.extend_from_slice(b"base64:type");
@@ -222,7 +224,7 @@ impl<'a> Container<'a> {
         rest.map(FieldReader::new).ok_or_else(|| corrupt("a JSON document points past its end"))
     }
 
-    /// Where the entries of so many keys end.
+    /// Where the entries of this many keys end.
     fn key_entries_end(&self, keys: usize) -> usize {
         let header = self.width.bytes().saturating_mul(2);
         header.saturating_add(keys.saturating_mul(self.width.key_entry_bytes()))
@@ -256,7 +258,7 @@ impl Width {
         }
     }
 
-    /// Whether a value of this type stands in the entry itself.
+    /// Whether a value of this type is in the entry itself.
     fn holds(self, kind: u8) -> bool {
         match kind {
             kind::LITERAL | kind::INT16 | kind::UINT16 => true,
@@ -275,8 +277,8 @@ fn literal(byte: u8) -> Result<&'static [u8], Fault> {
     })
 }
 
-/// Bytes behind a length of seven bits a byte, lowest first, with the highest bit set on all but
-/// the last.
+/// Reads the bytes after a length. The length has seven bits in each byte, the lowest first; all
+/// bytes but the last have their highest bit set.
 fn read_string<'a>(reader: &mut FieldReader<'a>) -> Result<&'a [u8], Fault> {
     let mut length = 0_usize;
     for shift in [0, 7, 14, 21, 28] {

@@ -1,4 +1,5 @@
-//! From the bytes of one value to its JSON form. `docs/event-format.md` has the table of forms.
+//! From the bytes of one value to its JSON form. `docs/event-format.md` has the table of forms; the
+//! bytes are those of `sql/field.cc` in the server's source.
 
 mod address;
 mod decimal;
@@ -57,7 +58,7 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, raw: &[u8]) -> Result<(), Fa
     Ok(())
 }
 
-/// Writes the JSON document that these differences make of the one before.
+/// Applies these differences to the document before, and writes the new JSON document.
 pub(super) fn write_changed_json(
     out: &mut Vec<u8>,
     document: &[u8],
@@ -74,7 +75,7 @@ fn signed(raw: &[u8]) -> Result<i64, Fault> {
         [a, b, c] => i64::from(i32::from_le_bytes([0, a, b, c]).wrapping_shr(8)),
         [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
         [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        _ => return Err(corrupt("an integer of a length that none has")),
+        _ => return Err(corrupt("an integer of an impossible length")),
     })
 }
 
@@ -85,7 +86,7 @@ fn little_endian(raw: &[u8]) -> Result<u64, Fault> {
         [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
         [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
         _ if raw.len() < 8 => raw.iter().rev().fold(0, |n, &byte| (n << 8) | u64::from(byte)),
-        _ => return Err(corrupt("an integer of a length that none has")),
+        _ => return Err(corrupt("an integer of an impossible length")),
     })
 }
 
@@ -119,7 +120,7 @@ fn write_fixed_binary(out: &mut Vec<u8>, length: u16, raw: &[u8]) -> Result<(), 
     if raw.len() > length {
         return Err(corrupt("a BINARY is longer than its column"));
     }
-    // The whole groups of three that the bytes fill are written as they are, the rest from a copy.
+    // Whole groups of three bytes are written directly, the rest from a copy.
     let whole = raw.len().saturating_sub(raw.len() % 3);
     let (head, tail) = raw.split_at_checked(whole).unwrap_or_default();
     out.push(b'"');
@@ -134,7 +135,7 @@ fn write_fixed_binary(out: &mut Vec<u8>, length: u16, raw: &[u8]) -> Result<(), 
 }
 
 fn write_enum(out: &mut Vec<u8>, members: &Members, raw: &[u8]) -> Result<(), Fault> {
-    // Number 0 is the empty string that an invalid value became (sql_mode without STRICT).
+    // Number 0 is the empty string, which replaces an invalid value (sql_mode without STRICT).
     let Some(index) = little_endian(raw)?.checked_sub(1) else {
         out.extend_from_slice(b"\"\"");
         return Ok(());

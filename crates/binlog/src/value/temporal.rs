@@ -1,4 +1,4 @@
-//! Dates and times, as MySQL prints them; the formats are those of `my_time.cc` since 5.6.4.
+//! Dates and times, as MySQL prints them; the formats are those of `my_time.cc` since MySQL 5.6.4.
 
 pub(super) mod old;
 pub mod plain;
@@ -27,8 +27,8 @@ pub(super) fn write_date(out: &mut Vec<u8>, raw: &[u8]) -> Result<(), Fault> {
     plain::write_date(out, (packed >> 9, packed >> 5 & 15, packed & 31))
 }
 
-/// TIME: a sign, ten bits of hours, six each of minutes and seconds, then the fraction; the whole
-/// as one big-endian number with its sign bit turned over.
+/// TIME: a sign, ten bits of hours, six bits each of minutes and seconds, then the fraction. The
+/// whole is one big-endian number whose sign bit is inverted.
 pub(super) fn write_time(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Result<(), Fault> {
     if !(3..=6).contains(&raw.len()) {
         return Err(impossible());
@@ -48,7 +48,7 @@ pub(super) fn write_time(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Result<
     plain::write_time(out, fraction, &time)
 }
 
-/// DATETIME: 17 bits of year times 13 plus month, 5 of day, then hour, minute and second.
+/// DATETIME: 17 bits of year times 13 plus month, five bits of day, then hour, minute and second.
 pub(super) fn write_datetime(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Result<(), Fault> {
     let Some((&[a, b, c, d, e], below)) = raw.split_first_chunk() else { return Err(impossible()) };
     let packed = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
@@ -63,7 +63,7 @@ pub(super) fn write_datetime(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Res
     plain::write_datetime(out, fraction, &moment)
 }
 
-/// TIMESTAMP: seconds since 1970 in UTC. All zero is not a moment but MySQL's zero timestamp.
+/// TIMESTAMP: seconds since 1970 in UTC. All zero is not a time, but MySQL's zero timestamp.
 pub(super) fn write_timestamp(out: &mut Vec<u8>, fraction: u8, raw: &[u8]) -> Result<(), Fault> {
     let Some((seconds, below)) = raw.split_first_chunk() else { return Err(impossible()) };
     let seconds = u32::from_be_bytes(*seconds);
@@ -139,8 +139,8 @@ fn write_day_time(out: &mut Vec<u8>, hour: u32, minute: u32, second: u32) -> Res
     Ok(())
 }
 
-/// The millionths of a fraction that is stored in so many bytes: hundredths in one, ten-thousandths
-/// in two, millionths in three.
+/// The microseconds of a fraction that is stored in this many bytes: hundredths in one byte,
+/// ten-thousandths in two, millionths in three.
 fn micros(value: u64, bytes: usize) -> Result<u32, Fault> {
     let (scale, limit) = match bytes {
         0 => return Ok(0),
@@ -154,7 +154,7 @@ fn micros(value: u64, bytes: usize) -> Result<u32, Fault> {
     Ok(value.saturating_mul(scale) as u32)
 }
 
-/// Writes the declared digits of a fraction.
+/// Writes as many digits of a fraction as the column declares.
 fn write_fraction(out: &mut Vec<u8>, shown: u8, micros: u32) -> Result<(), Fault> {
     if shown == 0 {
         return Ok(());
@@ -191,8 +191,8 @@ fn big_endian(bytes: &[u8]) -> u64 {
 
 /// Year, month and day of a day since 1970 (Howard Hinnant's `civil_from_days`).
 fn civil(days: u32) -> (u32, u32, u32) {
-    // Days since 0000-03-01, so that the leap day ends a year; no value wraps, for `days` is less
-    // than 2^32 / 86400.
+    // Days since 0000-03-01, so that the leap day ends a year. No value overflows, because `days`
+    // is less than 2^32 / 86400.
     let shifted = days.wrapping_add(719_468);
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let leap_days =
@@ -211,7 +211,7 @@ fn civil(days: u32) -> (u32, u32, u32) {
 
 #[cold]
 fn impossible() -> Fault {
-    corrupt("a date or time that cannot be")
+    corrupt("an impossible date or time")
 }
 
 #[cfg(test)]

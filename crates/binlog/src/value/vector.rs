@@ -1,9 +1,9 @@
 //! VECTOR as an array of numbers: 32 bits for each, IEEE 754, little-endian ("The VECTOR Type" in
-//! the MySQL manual), in MariaDB as well.
+//! the MySQL manual). MariaDB stores vectors in the same form.
 
 use change_event::json;
 
-/// Writes a vector; bytes that are none as base64 in an object.
+/// Writes a vector; bytes that are no vector become base64 in an object.
 pub fn write(out: &mut Vec<u8>, raw: &[u8]) {
     let (numbers, rest) = raw.as_chunks::<4>();
     let numbers = || numbers.iter().map(|bytes| f32::from_le_bytes(*bytes));

@@ -1,9 +1,9 @@
-//! TIMESTAMP, TIME and DATETIME as they were stored before MySQL 5.6.4, without fractions: numbers,
-//! the low byte first, a time's with two decimal digits for each of its parts (`Field_timestamp`,
-//! `Field_time` and `Field_datetime` in the server's `field.cc`).
+//! TIMESTAMP, TIME and DATETIME in the format before MySQL 5.6.4, without fractions: numbers with
+//! the low byte first. Those of TIME and DATETIME have two decimal digits for each part
+//! (`Field_timestamp`, `Field_time` and `Field_datetime` in the server's `field.cc`).
 //!
-//! No server since then makes such columns, but a table that was never rebuilt keeps them, and
-//! MariaDB makes them with `mysql56_temporal_format = OFF`.
+//! Later versions of MySQL do not make such columns, but a table that was never rebuilt keeps them,
+//! and MariaDB makes them with `mysql56_temporal_format = OFF`.
 
 use super::{date, impossible, time, write_day_time};
 use crate::error::Fault;

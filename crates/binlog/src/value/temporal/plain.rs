@@ -1,4 +1,4 @@
-//! Dates and times whose parts are known, in their JSON forms: from the binlog, and from a SELECT.
+//! Dates and times as numbers, and their JSON forms: for values from the binlog, and from a SELECT.
 
 use super::{date, impossible, time, write_day_time, write_fraction};
 use crate::error::Fault;
@@ -37,7 +37,7 @@ pub struct Time {
 ///
 /// # Errors
 ///
-/// When there is no such day or time of day. So it is with all of these.
+/// When there is no such day or time of day. The next functions fail in the same case.
 pub fn write_date(out: &mut Vec<u8>, (year, month, day): Parts) -> Result<(), Fault> {
     out.push(b'"');
     out.extend_from_slice(&date(year, month, day)?);
@@ -45,7 +45,7 @@ pub fn write_date(out: &mut Vec<u8>, (year, month, day): Parts) -> Result<(), Fa
     Ok(())
 }
 
-/// Writes a TIME with so many digits of fraction.
+/// Writes a TIME with this many digits of fraction.
 pub fn write_time(out: &mut Vec<u8>, fraction: u8, value: &Time) -> Result<(), Fault> {
     let (hour, minute, second) = value.hms;
     if hour > 999 {
@@ -65,7 +65,7 @@ pub fn write_time(out: &mut Vec<u8>, fraction: u8, value: &Time) -> Result<(), F
     Ok(())
 }
 
-/// Writes a DATETIME with so many digits of fraction.
+/// Writes a DATETIME with this many digits of fraction.
 pub fn write_datetime(out: &mut Vec<u8>, fraction: u8, moment: &Moment) -> Result<(), Fault> {
     out.push(b'"');
     write_parts(out, fraction, (moment, b' '))?;
@@ -73,8 +73,8 @@ pub fn write_datetime(out: &mut Vec<u8>, fraction: u8, moment: &Moment) -> Resul
     Ok(())
 }
 
-/// Writes a TIMESTAMP with so many digits of fraction. The zero timestamp, which is no moment, has the
-/// form in which MySQL prints it.
+/// Writes a TIMESTAMP with this many digits of fraction. The zero timestamp, which is not a time,
+/// is written as MySQL prints it.
 pub fn write_timestamp(out: &mut Vec<u8>, fraction: u8, moment: &Moment) -> Result<(), Fault> {
     if *moment == Moment::ZERO {
         return write_datetime(out, fraction, moment);
