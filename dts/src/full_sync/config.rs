@@ -8,15 +8,15 @@ use service::config::Section;
 /// How tables are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FullSyncConfig {
-    /// How many tables are read at once, and how many one listener gets at once.
+    /// How many tables are read at once; a listener also gets at most this many tables at once.
     pub parallel: usize,
-    /// How long the reading of a chunk shall take.
+    /// How long reading one chunk should take.
     pub chunk_time: Duration,
-    /// How many bytes of events a chunk shall have; it has one row at least.
+    /// How many bytes of events a chunk should have; a chunk has at least one row.
     pub chunk_bytes: usize,
-    /// The most rows a second, of all tables together; 0 for no limit.
+    /// The most rows per second, for all tables together; 0 for no limit.
     pub max_rate: u32,
-    /// A table without any key is read at once, if it has no more rows than this.
+    /// A table without any key is read in one piece if it has at most this many rows.
     pub max_keyless_rows: u64,
 }
 

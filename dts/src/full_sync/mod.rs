@@ -2,13 +2,13 @@
 //!
 //! | room | its one job |
 //! |---|---|
-//! | `sql` | what is said to MySQL: describe tables, select pages, make JSON of their rows |
-//! | `feed` | one task at work: reads a chunk when it is asked for and the listener has room |
-//! | `tasks` | which full syncs there are, what is decided of them, what the checkpoint keeps |
+//! | `sql` | what we ask MySQL: describe tables, select pages, turn their rows into JSON |
+//! | `feed` | a running task: reads a chunk when it is asked for and the listener has room |
+//! | `tasks` | which full syncs there are, what was decided, what the checkpoint keeps |
 //! | `stream` | merges chunks into the live stream; called by the pipeline |
 //!
-//! A table is read in pages of its key's order, each a [`Description::page_query`]; a
-//! [`RowWriter`] makes of every row the JSON that the binlog decoder makes of the same row.
+//! A table is read in pages in the order of its key, each a [`Description::page_query`]. A
+//! [`RowWriter`] turns each row into the JSON that the binlog decoder writes for the same row.
 
 mod config;
 mod feed;

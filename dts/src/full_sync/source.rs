@@ -9,48 +9,49 @@ use crate::{
     replica::{self, Conn, Product, Server},
 };
 
-/// How long we wait for an answer: longer than the server works on one.
+/// How long we wait for an answer: longer than the server may work on one.
 const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// No statement of ours may take longer than this, in milliseconds; MySQL ends it then.
+/// No statement of ours may take longer than this, in milliseconds; then MySQL stops it.
 const MAX_EXECUTION_MILLIS: u32 = 20_000;
 
-/// What a statement of ours can be wrong with (MySQL manual, "Server Error Message Reference"): the
-/// same statement would be wrong again.
+/// The errors of a faulty statement of ours (MySQL manual, "Server Error Message Reference"): the
+/// same statement would fail again.
 const WRONG_STATEMENTS: [u16; 7] = [1038, 1064, 1267, 1300, 1366, 1525, 1649];
 
-/// How long the server waits for us to take more of an answer, in seconds: the listener may be
+/// How long the server waits until we take more of an answer, in seconds: the listener may be
 /// paused meanwhile.
 const MAX_STANDSTILL_SECONDS: u32 = 604_800;
 
 /// The server that the stream comes from.
 #[derive(Clone, Debug)]
 pub struct TableSource {
-    /// How it is spoken to.
+    /// How to connect to the server.
     pub config: SourceConfig,
-    /// What it said of itself.
+    /// What the server said about itself.
     pub server: Server,
 }
 
 impl TableSource {
-    /// Whether a read shows all that the server says it does. `log_status` tells of transactions
-    /// that the engine is about to commit, and so do MariaDB's snapshots where a binlog file ends
-    /// and at the end of XA transactions: for moments, but a stream may be as quick.
+    /// Whether a read shows all changes that the server reports. `log_status` reports transactions
+    /// that the engine is about to commit. MariaDB's snapshots do the same where a binlog file ends
+    /// and at the end of XA transactions. This lasts for moments only, but the stream may be as
+    /// quick.
     pub fn shows_what_it_says(&self) -> bool {
         self.server.product == Product::Mysql && self.server.gtid_executed.is_some()
     }
 
-    /// A connection to that very server, of which nothing can be changed.
+    /// A connection to exactly that server, which cannot change anything.
     ///
     /// # Errors
     ///
-    /// Away, also when another server answers.
+    /// Away; also when another server answers.
     pub(super) async fn connect(&self) -> Result<Conn> {
         let (conn, server) = replica::open(&self.config).await?;
         let mut conn = conn.waiting(MAX_WAIT);
         if server.uuid != self.server.uuid {
             let (found, expected) = (&server.uuid, &self.server.uuid);
-            let reason = format!("it is {found}, and the stream comes from {expected}");
+            let reason = format!("the server is {found}, but the stream comes from {expected}");
             return Err(self.away(reason));
         }
         session(&mut conn).await.map_err(|error| self.reading(error))?;
@@ -58,7 +59,7 @@ impl TableSource {
         Ok(conn)
     }
 
-    /// A statement that takes too long is ended, so that it does not weigh on the server.
+    /// The server stops a statement that takes too long, so that we do not slow the server down.
     async fn limit(&self, conn: &mut Conn, millis: u32) -> Result<()> {
         let limit = match self.server.product {
             Product::Mysql => format!("max_execution_time = {millis}"),
@@ -68,7 +69,7 @@ impl TableSource {
         conn.query_drop(limit).await.map_err(|error| self.error(error))
     }
 
-    /// For a statement whose answer is read at the listener's pace.
+    /// Removes that limit for a statement whose answer is read at the listener's pace.
     pub(super) async fn unlimit(&self, conn: &mut Conn) -> Result<()> {
         self.limit(conn, 0).await?;
         let patience = format!("SET SESSION net_write_timeout = {MAX_STANDSTILL_SECONDS}");
@@ -94,32 +95,33 @@ impl TableSource {
             }
             code if WRONG_STATEMENTS.contains(&code) => Error::refused(
                 says,
-                "ask for the full sync again; if it fails so again, tell us the table's definition",
+                "ask for the full sync again; if it fails again, report the table to us",
             ),
             _ => replica::classify(&self.config, error),
         }
     }
 
-    /// What an error in reading a table means.
+    /// What an error while reading a table means.
     pub(super) fn reading(&self, error: TableError) -> Error {
         match error {
             TableError::Server(error) => self.error(error),
-            // It is described anew, and read again.
+            // The table is described and read again.
             TableError::Altered(reason) => self.away(reason),
             TableError::Refused { problem, remedy } => Error::Refused { problem, remedy },
             // The server may say so before the stream does.
             TableError::Gone(said) => Error::refused(
                 format!("the table was dropped or renamed: {said}"),
-                "ask for a full sync of the table that is there now",
+                "ask for a full sync of the table that exists now",
             ),
             error @ TableError::Bound(_) => {
                 let remedy =
-                    "write keys as `PK` has them in events, of a table with one key column";
+                    "write keys as `PK` in events does; the table's key must have one column";
                 Error::refused(error.to_string(), remedy)
             }
-            error @ TableError::Value { .. } => {
-                Error::refused(error.to_string(), "leave the table out, and tell us of it")
-            }
+            error @ TableError::Value { .. } => Error::refused(
+                error.to_string(),
+                "leave the table out, and report its definition to us",
+            ),
         }
     }
 

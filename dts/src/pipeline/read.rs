@@ -249,7 +249,7 @@ impl StreamReader {
         if !at_boundary || !is_full {
             return None;
         }
-        if self.full_syncs.is_amid_a_chunk() {
+        if self.full_syncs.is_merging_a_chunk() {
             return (bytes >= full_syncs::MAX_BYTES || !self.timing.has_open())
                 .then_some(AppendPace::MoreComes);
         }

@@ -1,4 +1,4 @@
-//! Rows that were read at once, written as JSON: what a full sync holds in memory.
+//! Rows that were read together and written as JSON: what a full sync holds in memory.
 
 use std::ops::Range;
 
@@ -9,37 +9,37 @@ use crate::{
     full_sync::sql::{cursor::Cursor, row::Encoded},
 };
 
-/// After so many bytes of events the key is noted: a batch may end there.
+/// After this many bytes of events the key is noted: a batch may end there.
 const SEGMENT_BYTES: usize = 64 << 10;
 
-/// An event has about so much beside its row.
+/// An event has about this many bytes beside its row.
 const ENVELOPE_BYTES: usize = 320;
 
-/// Rows of a table between two marks of the binlog.
+/// Rows of a table, read between two marks of the binlog.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) rows: Rows,
-    /// No change that the rows show lies behind it.
+    /// No change that the rows show is after this place.
     pub(crate) high: BinlogPlace,
     /// When they were read, in milliseconds since 1970.
     pub(crate) at_ms: u64,
     /// The `server_id` of the server.
     pub(crate) server_id: u32,
     pub(crate) kind: ChunkKind,
-    /// How the table was defined: rows of another shape may have other values, too.
+    /// How the table was defined. If the shape changes, the values may change, too.
     pub(crate) shape: String,
-    /// Nothing follows.
+    /// Whether the table ends with this chunk.
     pub(crate) is_last: bool,
 }
 
-/// What a chunk is of its table.
+/// How a chunk belongs to its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChunkKind {
-    /// The next rows by the key.
+    /// The next rows in the order of the key.
     Page,
     /// Rows that are read once more.
     Again,
-    /// A part of one read of the whole table, of which all parts lie between the same marks.
+    /// A part of one read of the whole table. All parts are between the same marks.
     Part,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Rows {
     segments: Vec<Segment>,
 }
 
-/// Rows that are dealt with together.
+/// Rows that are published together.
 #[derive(Debug)]
 pub(crate) struct Segment {
     /// Which of the rows.
@@ -60,7 +60,7 @@ pub(crate) struct Segment {
     pub(crate) up_to: Option<Cursor>,
 }
 
-/// How fine rows are cut into segments.
+/// Into how large segments rows are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     ByBytes,
@@ -77,7 +77,7 @@ impl Rows {
         self.rows.push(row);
     }
 
-    /// Whether the key of the row that was taken last is to be noted.
+    /// Whether to note the key of the last row that was taken.
     pub(crate) fn is_segment_due(&self, cut: Cut) -> bool {
         let open = self.open_rows();
         let Some(first) = self.rows.get(open.start) else { return false };
@@ -85,7 +85,7 @@ impl Rows {
         cut == Cut::EachRow || bytes >= SEGMENT_BYTES
     }
 
-    /// Ends a segment with the row that was taken last.
+    /// Ends a segment with the last row that was taken.
     pub(crate) fn end_segment(&mut self, up_to: Option<Cursor>) {
         let rows = self.open_rows();
         if !rows.is_empty() {

@@ -1,4 +1,4 @@
-//! What all full syncs have in common, and what a feed can be asked for.
+//! What all full syncs share, and what a feed can be asked to read.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What all tasks have in common.
+/// What all tasks share.
 pub(crate) struct FeedContext {
     pub(crate) source: TableSource,
     pub(crate) bus: Arc<dyn Bus>,
@@ -21,7 +21,7 @@ pub(crate) struct FeedContext {
     pub(crate) capture: Arc<Capture>,
     pub(crate) config: FullSyncConfig,
     pub(crate) throttle: Throttle,
-    /// So many chunks are read at once.
+    /// One permit for each chunk that may be read at the same time.
     pub(crate) turns: Semaphore,
     pub(crate) live: Live,
 }
@@ -29,8 +29,8 @@ pub(crate) struct FeedContext {
 /// What to read.
 #[derive(Clone, Debug)]
 pub(crate) enum ReadPiece {
-    /// The rows behind a key; or the next part of a table without one.
+    /// The rows after a key; or the next part of a table without a key.
     After(Option<Cursor>),
-    /// These rows, again.
+    /// These rows, once more.
     Again(KeyRange),
 }

@@ -1,17 +1,19 @@
-//! What a feed does: brings one chunk after the other to where the listener has room for it.
+//! What a feed does: it reads one chunk after the other, and gives each to the stream when the
+//! listener has room for the chunk.
 //!
 //! | state | it ends when | then |
 //! |---|---|---|
-//! | `NoRoom` | all chunks before are done but so many | the stream is told, `Ready` |
+//! | `NoRoom` | nearly all earlier chunks are done | the stream gets a `Ready`; state `Ready` |
 //! | `Ready` | the stream asks for a chunk | `Asked` |
 //! | `Asked` | the chunk is read | `Held` |
-//! | `Held` | the listener has room for it | it is handed over, `NoRoom` |
-//! | | it had none for a while | `PutAway`; a part of one read of a whole table stays `Held` |
+//! | `Held` | the listener has room for the chunk | the stream gets the chunk; `NoRoom` |
+//! | | the listener had no room for a while | `PutAway`; a part of one read of a whole table stays
+//! `Held` |
 //! | | the listener of such a read does not move | `GivenUp` |
-//! | `PutAway` | the listener has room | the chunk is read again, `Held` |
-//! | `GivenUp` | all chunks before are done | the feed ends, and the full sync begins again |
+//! | `PutAway` | the listener has room | the chunk is read again; `Held` |
+//! | `GivenUp` | all earlier chunks are done | the feed ends, and the full sync begins again |
 //!
-//! An error leaves the state as it was: the same step is tried again.
+//! After an error the state is the same: the same step is tried again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,29 +34,31 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How often the bus is asked how far the listener is: less and less often while it has no room.
+/// How often the bus is asked for the listener's progress: less and less often while there is no
+/// room.
 const POLL: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(5), max: Duration::from_millis(25), factor: 2.0 };
 
-/// A chunk is handed over to the stream when all before it are done but so many; and read already
-/// when one more is not done. So the listener does not run dry, and its live changes wait behind
-/// few rows.
+/// A chunk is given to the stream when at most this many earlier chunks are not done. It is read
+/// when at most one more is not done. So the listener always has work, and its live changes wait
+/// after few rows only.
 const MAX_UNDONE: usize = 2;
 
-/// A chunk that was read ahead is kept in memory so long for a listener that has no room for it.
+/// How long a chunk that was read early stays in memory for a listener that has no room for it.
 const KEEP_AHEAD: Duration = Duration::from_secs(10);
 
-/// The window of a chunk is open for so long before it is read, where it has to lead.
+/// How long the window of a chunk is open before the chunk is read, where the window must open
+/// early.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// One read of a whole table goes on while its listener moves at least so often.
-const STANDSTILL: Duration = Duration::from_mins(1);
+/// One read of a whole table goes on if its listener moves at least this often.
+const MAX_UNMOVED: Duration = Duration::from_mins(1);
 
-/// Waits after an error that may pass.
+/// How long to wait after an error that may pass.
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
 
-/// A table that cannot be read so many times more makes way for others.
+/// After this many more failed reads of a table, other tables go first.
 const TRIES: u32 = 3;
 
 /// Does the work of one feed.
@@ -67,24 +71,24 @@ pub(super) struct Feeder {
     news: mpsc::Sender<FeedNews>,
     pace: ListenerPace,
     state: FeedState,
-    /// The next chunk may be asked for when all before it are done but so many.
+    /// The next chunk may be asked for when at most this many earlier chunks are not done.
     may_undone: usize,
     poll: Backoff,
 }
 
-/// Where a feed is with its next chunk.
+/// The state of a feed's next chunk.
 enum FeedState {
-    /// The listener has no room for another one.
+    /// The listener has no room for another chunk.
     NoRoom,
-    /// It will have room, and the stream was told.
+    /// The listener will have room, and the stream knows this.
     Ready,
-    /// The stream asked for one.
+    /// The stream asked for a chunk.
     Asked(Ask),
-    /// It is read, before the listener has room for it.
+    /// A chunk was read before the listener has room for it.
     Held { ask: Ask, chunk: Box<Chunk>, keep_until: Instant },
-    /// It was kept for long enough. It is read again when there is room.
+    /// A chunk was kept for long enough. It is read again when there is room.
     PutAway(Ask),
-    /// The one read of a whole table was broken off.
+    /// The one read of a whole table was stopped.
     GivenUp,
 }
 
@@ -95,11 +99,11 @@ struct Ask {
     piece: ReadPiece,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(PartialEq, Eq)]
 enum Moved {
     On,
-    /// Only an order, or the listener, brings it on.
+    /// Only an order or the listener can change the state.
     Waits,
     /// The feed has ended.
     Over,
@@ -136,26 +140,26 @@ impl Feeder {
                     if backoff.failures() == 0 {
                         warn!(task = self.id.0, %error, "a full sync is interrupted");
                     }
-                    // Trouble with the bus says nothing of what is being read.
+                    // Trouble with the bus says nothing about the table that is read.
                     let is_of_bus = matches!(error, Error::Bus(_));
                     let is_of_table = !is_of_bus && self.reading.is_connected();
                     let is_stuck = is_of_table && backoff.failures() >= TRIES;
-                    self.tell(News::Trouble { text: error.to_string(), is_stuck }).await;
+                    self.send(News::Trouble { text: error.to_string(), is_stuck }).await;
                     if !is_of_bus && self.reading.break_off() {
-                        self.tell(News::Restart).await;
+                        self.send(News::Restart).await;
                         return;
                     }
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error) => {
-                    self.tell(News::Failed(error)).await;
+                    self.send(News::Failed(error)).await;
                     return;
                 }
             }
         }
     }
 
-    /// Goes on as far as it can, and takes one order; `None` when the feed has ended.
+    /// Does as many steps as possible, and takes one order; `None` when the feed has ended.
     async fn step(&mut self) -> Result<Option<()>> {
         loop {
             match self.advance().await? {
@@ -176,7 +180,7 @@ impl Feeder {
         Ok(Some(()))
     }
 
-    /// Does what can be done without an order.
+    /// Does the steps that need no order.
     async fn advance(&mut self) -> Result<Moved> {
         match &self.state {
             FeedState::NoRoom => {
@@ -185,7 +189,7 @@ impl Feeder {
                 }
                 self.state = FeedState::Ready;
                 self.poll.reset();
-                self.tell(News::Ready).await;
+                self.send(News::Ready).await;
             }
             FeedState::Ready => return Ok(Moved::Waits),
             FeedState::Asked(ask) => {
@@ -207,7 +211,7 @@ impl Feeder {
                 if !self.pace.are_done_but(0).await? {
                     return Ok(Moved::Waits);
                 }
-                self.tell(News::Restart).await;
+                self.send(News::Restart).await;
                 return Ok(Moved::Over);
             }
         }
@@ -231,7 +235,7 @@ impl Feeder {
         Ok(())
     }
 
-    /// Reads what was asked for, also before the listener has room for it.
+    /// Reads the chunk that was asked for, even before the listener has room for it.
     async fn read_ahead(&mut self, ask: Ask) -> Result<()> {
         let chunk = Box::new(self.read(&ask.asked, &ask.piece).await?);
         self.common.throttle.read(chunk.rows.len());
@@ -240,7 +244,8 @@ impl Feeder {
         Ok(())
     }
 
-    /// Gives the chunk to the stream if the listener has room; puts it away if that comes too late.
+    /// Gives the chunk to the stream if the listener has room; if that takes too long, puts the
+    /// chunk away.
     async fn hand_over(&mut self, is_late: bool) -> Result<Moved> {
         if is_late {
             self.pace.look().await?;
@@ -256,28 +261,28 @@ impl Feeder {
         if let FeedState::Held { chunk, .. } = held {
             self.pace.handed_over();
             self.poll.reset();
-            self.tell(News::Chunk(chunk)).await;
+            self.send(News::Chunk(chunk)).await;
         }
         Ok(Moved::On)
     }
 
-    /// The listener has no room: what waits for it is not kept. A read of a whole table keeps
-    /// others from altering it, and is broken off when the listener does not move.
+    /// The listener has no room, so a chunk that waits is not kept. A read of a whole table keeps
+    /// others from altering the table, so it is stopped when the listener does not move.
     fn put_away(&mut self) {
         self.state = match std::mem::replace(&mut self.state, FeedState::NoRoom) {
             FeedState::Held { ask, chunk, .. } if chunk.kind != ChunkKind::Part => {
                 debug!(
                     task = self.id.0,
-                    "what was read ahead is put away: the listener has no room"
+                    "the chunk that was read early is dropped: the listener has no room"
                 );
                 FeedState::PutAway(ask)
             }
             FeedState::Held { chunk, .. }
-                if !chunk.is_last && self.pace.stood_still() > STANDSTILL =>
+                if !chunk.is_last && self.pace.unmoved_for() > MAX_UNMOVED =>
             {
                 info!(
                     task = self.id.0,
-                    "the one read of the table ends: its listener stands still"
+                    "the one read of the table is stopped: its listener does not move"
                 );
                 self.reading.break_off();
                 FeedState::GivenUp
@@ -295,8 +300,8 @@ impl Feeder {
     async fn may_read(&mut self) -> Result<bool> {
         if !self.pace.has_begun().await? {
             let listener = &self.listener;
-            let text = format!("listener {listener} has never run: it gets the rows when it does");
-            self.tell(News::Trouble { text, is_stuck: false }).await;
+            let text = format!("listener {listener} has never run: the rows are sent once it runs");
+            self.send(News::Trouble { text, is_stuck: false }).await;
             tokio::time::sleep(BACKOFF.max / 10).await;
             return Ok(false);
         }
@@ -308,11 +313,11 @@ impl Feeder {
         Ok(true)
     }
 
-    /// Waits for room only: so it does not hold on to what is being read.
-    fn tell(&self, news: News) -> impl Future<Output = ()> + Send + use<> {
-        let (sender, told) = (self.news.clone(), (self.id.clone(), news));
+    /// Waits only until there is room for the news, and keeps no reference to the feed meanwhile.
+    fn send(&self, news: News) -> impl Future<Output = ()> + Send + use<> {
+        let (sender, news) = (self.news.clone(), (self.id.clone(), news));
         async move {
-            let _ = sender.send(told).await;
+            let _ = sender.send(news).await;
         }
     }
 }

@@ -1,17 +1,17 @@
-//! One task at work: reads a chunk when it is told to, over a connection of its own, and says when
-//! the listener has room for another.
+//! A task that is running: reads a chunk when it gets an order, over a connection of its own, and
+//! says when the listener has room for another chunk.
 //!
-//! What it and the stream say to each other of each chunk:
+//! The messages between the feed and the stream about each chunk:
 //!
 //! | feed | stream | |
 //! |---|---|---|
-//! | `Ready` | | the listener will have room by the time that a chunk is read |
-//! | | `Read` | the chunk's window is open, and all before `asked` has passed |
-//! | `Chunk` | | it is read, and there is room |
-//! | | `Durable` or `Drop` | all of it is in the bus; or its rows are read again |
+//! | `Ready` | | the listener will have room once the chunk is read |
+//! | | `Read` | the chunk's window is open, and the stream has read all before `asked` |
+//! | `Chunk` | | the chunk is read, and there is room for it |
+//! | | `Durable` or `Drop` | the whole chunk is in the bus; or its rows are read again |
 //!
-//! The next `Ready` may come as soon as the chunk is handed over. `Trouble` changes nothing of it;
-//! after `Restart` and `Failed` the feed is no more.
+//! The next `Ready` may come as soon as the chunk was given to the stream. `Trouble` does not
+//! change this order; after `Restart` and `Failed` the feed has ended.
 
 pub(super) mod chunk;
 pub(super) mod context;
@@ -34,52 +34,54 @@ use self::{
 };
 use crate::{checkpoint::SourcePosition, error::Error};
 
-/// Each chunk that is on its way is one order to read it, and one that it is durable or not used.
+/// Each chunk between feed and stream needs two orders: to read it, and to say that it is durable
+/// or not used.
 const MAX_ORDERS: usize = 16;
 
-/// What a feed is told.
+/// The orders that a feed gets.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Read what comes next, such that it shows all that lies before a position. Its window is
-    /// open since a moment.
+    /// Read the next rows, so that they show all changes before a position. The chunk's window is
+    /// open since `since`.
     Read { asked: SourcePosition, piece: ReadPiece, since: Instant },
-    /// The chunk that was handed over last is not used.
+    /// The last chunk that the feed gave is not used.
     Drop,
-    /// The oldest chunk that was not is durable in the bus now.
+    /// The oldest chunk that was not durable is durable in the bus now.
     Durable,
 }
 
-/// What a feed tells.
+/// The news that a feed sends.
 #[derive(Debug)]
 pub(crate) enum News {
     /// The listener will have room: the next chunk may be asked for.
     Ready,
-    /// It has room for this one.
+    /// The listener has room for this chunk.
     Chunk(Box<Chunk>),
-    /// It stands still, but by itself; the next chunk says that this is over. It `is_stuck` where
-    /// that is its table's, and lasts.
+    /// The feed cannot go on now, and tries again by itself; the next chunk ends the trouble.
+    /// `is_stuck`: the trouble comes from the table, and lasts.
     Trouble { text: String, is_stuck: bool },
-    /// A table without a key has to be read from its beginning.
+    /// A table without a key must be read again from its beginning.
     Restart,
-    /// It cannot go on.
+    /// The feed cannot go on.
     Failed(Error),
 }
 
-/// From which feed, and what.
+/// The feed that sends the news, and the news.
 pub(crate) type FeedNews = (FeedId, News);
 
 /// The task, and a number that no other feed of it has.
 pub(crate) type FeedId = (String, u64);
 
-/// The reader's end of a feed. It ends when this is dropped.
+/// The other end of a feed, for the stream. The feed ends when this is dropped.
 pub(crate) struct Feed {
     orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
 }
 
 impl Feed {
-    /// Where the task `has_sent` chunks before, since the stream began, these are done before it
-    /// goes on: however often it begins again, a listener that stands still gets no more.
+    /// If the task `has_sent` chunks before, since the stream began, these must be done before the
+    /// feed goes on. So a listener that does not move gets no more, however often the task begins
+    /// again.
     pub(crate) fn start(
         common: &Arc<FeedContext>,
         (id, task): (FeedId, &Task),
@@ -91,7 +93,8 @@ impl Feed {
     }
 
     pub(crate) fn order(&self, order: Order) {
-        // One that has failed says so by its news; and one is never told more than it has room for.
+        // A feed that has failed says so in its news, and no feed gets more orders than it has room
+        // for.
         let _ = self.orders.try_send(order);
     }
 }

@@ -1,4 +1,4 @@
-//! How far the listener is, and how fast all may go.
+//! How far the listener is, and the limit on the rate of all full syncs.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,21 +13,21 @@ use tokio::time::Instant;
 
 use crate::error::Result;
 
-/// How often the bus is asked whether a listener has finished what was sent: less and less often.
+/// How often the bus is asked whether a listener has finished the chunks: less and less often.
 const FOLLOW: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(50), max: Duration::from_secs(2), factor: 1.5 };
 
-/// Follows one task's listener.
+/// Follows the progress of one task's listener.
 pub(crate) struct ListenerPace {
     bus: Arc<dyn Bus>,
     group: String,
-    /// Those of the table, and of all tables.
+    /// The topics of the table, and of all tables.
     topics: TopicFilter,
     all_topics: TopicFilter,
     has_begun: bool,
-    /// The chunks that are on their way, oldest first.
+    /// The chunks between feed and listener, oldest first.
     chunks: VecDeque<OnItsWay>,
-    /// How far the listener was when it was last looked at, and since when.
+    /// The listener's offsets when they were last read, and since when they are the same.
     committed: HashMap<Partition, u64>,
     moved_at: Instant,
 }
@@ -35,16 +35,16 @@ pub(crate) struct ListenerPace {
 /// How far a chunk is.
 #[derive(Debug, PartialEq, Eq)]
 enum OnItsWay {
-    /// With the stream, which has not published it wholly.
+    /// The stream has the chunk, and has not published all of it.
     HandedOver,
-    /// In the bus; where, is not known yet.
+    /// In the bus, at an unknown place.
     Durable,
     /// In the bus, before these ends of its partitions.
     Before(HashMap<Partition, u64>),
 }
 
 impl ListenerPace {
-    /// Where the task `has_sent` chunks before, these are on their way.
+    /// If the task `has_sent` chunks before, these count as being on their way.
     pub(crate) fn of(
         (bus, topics): (&Arc<dyn Bus>, &TopicName),
         task: &Task,
@@ -64,7 +64,7 @@ impl ListenerPace {
         }
     }
 
-    /// Whether the listener has ever been there. Before that it would not get what is sent.
+    /// Whether the listener has ever run. Before that it would not get the rows.
     pub(crate) async fn has_begun(&mut self) -> Result<bool> {
         if !self.has_begun {
             let all = self.bus.progress(&self.group, &self.all_topics).await?;
@@ -74,7 +74,7 @@ impl ListenerPace {
         Ok(self.has_begun)
     }
 
-    /// Whether all chunks are done but so many.
+    /// Whether all but `undone` chunks are done.
     pub(crate) async fn are_done_but(&mut self, undone: usize) -> Result<bool> {
         if self.chunks.len() > undone {
             self.look().await?;
@@ -82,17 +82,17 @@ impl ListenerPace {
         Ok(self.chunks.len() <= undone)
     }
 
-    /// A chunk was handed over.
+    /// A chunk was given to the stream.
     pub(crate) fn handed_over(&mut self) {
         self.chunks.push_back(OnItsWay::HandedOver);
     }
 
-    /// The chunk that was handed over last is not sent.
+    /// The last chunk that was given to the stream is not sent.
     pub(crate) fn dropped(&mut self) {
         self.chunks.pop_back();
     }
 
-    /// The oldest chunk that was not is durable in the bus now.
+    /// The oldest chunk that was not durable is durable in the bus now.
     pub(crate) fn durable(&mut self) {
         let first = self.chunks.iter_mut().find(|chunk| **chunk == OnItsWay::HandedOver);
         if let Some(chunk) = first {
@@ -100,8 +100,8 @@ impl ListenerPace {
         }
     }
 
-    /// Asks the bus how far it and the listener are: finds where durable chunks end, and which are
-    /// done. An error leaves all as it was.
+    /// Asks the bus for its ends and for the listener's offsets: finds where durable chunks end,
+    /// and which chunks are done. An error changes nothing.
     pub(crate) async fn look(&mut self) -> Result<()> {
         let progress = self.bus.progress(&self.group, &self.topics).await?;
         for chunk in self.chunks.iter_mut().filter(|chunk| **chunk == OnItsWay::Durable) {
@@ -110,7 +110,7 @@ impl ListenerPace {
         }
         let committed: HashMap<Partition, u64> =
             progress.into_iter().filter_map(|at| Some((at.partition, at.committed?))).collect();
-        // A marker of the bus counts as an offset, and may be the last one.
+        // A marker of the bus takes an offset, too, and may be the last one.
         let is_done = |(partition, end): (&Partition, &u64)| {
             *end == 0 || committed.get(partition).is_some_and(|committed| committed + 1 >= *end)
         };
@@ -125,14 +125,14 @@ impl ListenerPace {
         Ok(())
     }
 
-    /// For how long the listener was not seen to move.
-    pub(crate) fn stood_still(&self) -> Duration {
+    /// For how long the listener's offsets have been the same.
+    pub(crate) fn unmoved_for(&self) -> Duration {
         self.moved_at.elapsed()
     }
 }
 
-/// Waits until a task's listener has finished all that the bus has of its table now. A bus that
-/// does not answer is asked again.
+/// Waits until a task's listener has finished all events of its table that the bus has now. If the
+/// bus does not answer, it is asked again.
 pub(crate) async fn until_handled(bus: &Arc<dyn Bus>, topics: &TopicName, task: &Task) {
     let mut pace = ListenerPace::of((bus, topics), task, true);
     let mut poll = Backoff::new(FOLLOW);
@@ -141,7 +141,7 @@ pub(crate) async fn until_handled(bus: &Arc<dyn Bus>, topics: &TopicName, task: 
     }
 }
 
-/// Keeps all tasks together below a rate.
+/// Keeps the rate of all tasks together below a limit.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     max_rate: u32,
@@ -159,7 +159,7 @@ impl Throttle {
         tokio::time::sleep_until(free_at).await;
     }
 
-    /// So many rows were read.
+    /// This many rows were read.
     pub(crate) fn read(&self, rows: usize) {
         if self.max_rate == 0 {
             return;

@@ -1,4 +1,4 @@
-//! Reads the rows of one task over a connection of its own, each chunk between its two marks.
+//! Reads the rows of one task over a connection of its own. Each chunk is between its two marks.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::{
     replica::Conn,
 };
 
-/// The reading end of a task.
+/// Reads the table of a task.
 pub(crate) struct TableReader {
     of: ReadTask,
     link: Option<SourceLink>,
@@ -41,7 +41,7 @@ pub(crate) struct TableReader {
     whole: Option<Whole>,
 }
 
-/// What is read.
+/// The task that is read for.
 struct ReadTask {
     common: Arc<FeedContext>,
     task: Task,
@@ -53,7 +53,7 @@ struct SourceLink {
     marks: Marks,
 }
 
-/// One read of a whole table, of which a part was taken.
+/// One read of a whole table: its answer, partly taken.
 struct Whole {
     rows: RowStream<'static>,
     described: Description,
@@ -67,23 +67,24 @@ impl TableReader {
         Self { of, link: None, is_connected: false, size: None, whole: None }
     }
 
-    /// Whether the one read of a whole table is under way.
+    /// Whether the one read of a whole table has begun and not ended.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole.is_some()
     }
 
-    /// After an error: whether the server answered before.
+    /// After an error: whether there is a connection on which the server answered.
     pub(crate) fn is_connected(&self) -> bool {
         self.is_connected
     }
 
-    /// After an error: whether a read that cannot be taken up again is broken off.
+    /// After an error: stops a read of a whole table, which cannot go on later. Returns whether
+    /// there was one.
     pub(crate) fn break_off(&mut self) -> bool {
         self.link = None;
         self.whole.take().is_some()
     }
 
-    /// Reads a piece, such that it shows all that the stream had passed at `asked`.
+    /// Reads a piece, so that it shows all that the stream had read at `asked`.
     pub(crate) async fn read(
         &mut self,
         asked: &SourcePosition,
@@ -148,7 +149,7 @@ impl TableReader {
                 info!(
                     task = self.of.task.id,
                     rows = size.rows(),
-                    "reading takes long: less at once"
+                    "reading takes long: the next chunk is smaller"
                 );
                 return Err(source.away(error.to_string()));
             }
@@ -170,7 +171,7 @@ impl TableReader {
     ) -> Result<()> {
         let source = &self.of.common.source;
         check_whole(&described, marks)?;
-        // A range is of a key that it had.
+        // A range belongs to a key that the table had.
         self.of.bounds(&mut conn, &described).await?;
         let max_rows = self.of.common.config.max_keyless_rows;
         if described.estimated_rows > max_rows {
@@ -220,8 +221,8 @@ impl ReadTask {
         let described = table::describe_by(conn, (schema, table), place.by.as_deref()).await;
         described.map_err(|error| self.common.source.reading(error))?.ok_or_else(|| {
             Error::refused(
-                format!("{schema}.{table} is not there any more: it was dropped or renamed"),
-                "ask for a full sync of the table that is there now",
+                format!("{schema}.{table} does not exist any more: it was dropped or renamed"),
+                "ask for a full sync of the table that exists now",
             )
         })
     }
@@ -239,8 +240,8 @@ impl ReadTask {
         Ok(bounds)
     }
 
-    /// That the server reads these keys as what they are: it cuts bytes that their character set
-    /// does not allow, and a page behind such a key would lack rows.
+    /// Checks that the server reads these keys exactly. The server cuts bytes that their character
+    /// set does not allow, and then a page after such a key would miss rows.
     async fn check_keys(
         &self,
         conn: &mut Conn,
@@ -254,7 +255,7 @@ impl ReadTask {
         Ok(())
     }
 
-    /// A place by another key is none: to describe the table anew does not help.
+    /// A place in another key cannot be used, and describing the table again does not help.
     fn key_error(&self, error: TableError) -> Error {
         match error {
             TableError::Altered(reason) => {
@@ -302,7 +303,7 @@ pub(crate) fn check_whole(described: &Description, marks: Marks) -> Result<()> {
     match marks {
         Marks::Lock(why) => Err(not_at_one_moment(described, why.remedy())),
         _ if !described.is_transactional => {
-            Err(not_at_one_moment(described, "let it be of InnoDB"))
+            Err(not_at_one_moment(described, "change its engine to InnoDB"))
         }
         _ => Ok(()),
     }
@@ -311,7 +312,7 @@ pub(crate) fn check_whole(described: &Description, marks: Marks) -> Result<()> {
 fn not_at_one_moment(described: &Description, remedy: &str) -> Error {
     Error::refused(
         format!(
-            "{} has no key, and cannot be read at one moment without its lock",
+            "{} has no key, and cannot be read as of one moment without a lock",
             described.name()
         ),
         format!("give the table a primary key; or {remedy}"),
@@ -332,6 +333,6 @@ fn too_slow(described: &Description) -> Error {
             "{} cannot be read in time: each page of it by the key {key} takes the server too long",
             described.name()
         ),
-        "give the table a key of whole columns that are NOT NULL, which an index has in order",
+        "give the table a primary key, or a unique key over whole columns that are NOT NULL",
     )
 }

@@ -1,13 +1,13 @@
-//! How many rows the next chunk is to have.
+//! How many rows the next chunk should have.
 
 use std::time::Duration;
 
 use crate::full_sync::config::FullSyncConfig;
 
-/// The first chunk has no more rows than this: it is not known yet how long they take.
+/// The first chunk has at most this many rows: nobody knows yet how long reading takes.
 const FIRST_ROWS: u64 = 1000;
 
-/// A row is taken for no smaller than this.
+/// A row counts as at least this many bytes.
 const MIN_ROW_BYTES: u64 = 64;
 
 const MAX_ROWS: u64 = 1_000_000;
@@ -18,12 +18,12 @@ pub(crate) struct Size {
     rows: u64,
     time: Duration,
     bytes: u64,
-    /// How often in a row the server ended the read.
+    /// How often in a row the server stopped the read.
     too_large: u32,
 }
 
 impl Size {
-    /// For a table whose rows have so many bytes on average.
+    /// For a table whose rows have on average this many bytes.
     pub(crate) fn new(config: &FullSyncConfig, row_bytes: u64) -> Self {
         let bytes = config.chunk_bytes as u64;
         let rows = (bytes / row_bytes.max(MIN_ROW_BYTES)).clamp(1, FIRST_ROWS);
@@ -35,7 +35,7 @@ impl Size {
         self.rows
     }
 
-    /// A chunk of so many rows and bytes took so long to read.
+    /// A chunk of this many rows and bytes took this long to read.
     pub(crate) fn read(&mut self, (rows, bytes): (u64, u64), took: Duration) {
         self.too_large = 0;
         if rows == 0 {
@@ -47,14 +47,14 @@ impl Size {
         self.rows = (next as u64).clamp(1, MAX_ROWS);
     }
 
-    /// The server ended the read because it took too long.
+    /// The server stopped the read because it took too long.
     pub(crate) fn was_too_large(&mut self) {
         self.rows = (self.rows / 4).max(1);
         self.too_large += 1;
     }
 
-    /// Whether the server ends reads again and again, and to read less does not help: where the key
-    /// gives no order, each looks at the whole table.
+    /// Whether the server stops reads again and again, and reading less does not help: if no index
+    /// gives the key's order, each read looks at the whole table.
     pub(crate) fn is_in_vain(&self, is_ordered: bool) -> bool {
         const PATIENCE: u32 = 3;
         self.too_large >= PATIENCE && (!is_ordered || self.rows == 1)

@@ -12,22 +12,22 @@ use super::{
 };
 use crate::full_sync::sql::{error::TableResult, row::RowWriter, table::Description};
 
-/// An answer, while it is read.
+/// An answer that is still being read.
 pub(crate) type RowStream<'a> =
     Pin<Box<dyn Stream<Item = std::result::Result<Row, mysql_async::Error>> + Send + 'a>>;
 
-/// Of which table rows are, and how many are enough.
+/// The table that rows belong to, and how many rows are enough.
 #[derive(Clone, Copy)]
 pub(crate) struct How<'a> {
     pub(crate) described: &'a Description,
-    /// What the records of a table without a primary key are ordered by.
+    /// The columns that order the records of a table without a primary key.
     pub(crate) key_columns: Option<&'a [String]>,
     pub(crate) cut: Cut,
     pub(crate) max_bytes: usize,
     pub(crate) live: &'a Live,
 }
 
-/// Takes enough rows and reads past the rest of the answer. Says whether there was no rest.
+/// Takes enough rows and skips the rest of the answer. Returns whether there was no rest.
 pub(crate) async fn take_page(
     mut stream: RowStream<'_>,
     how: How<'_>,
@@ -41,7 +41,7 @@ pub(crate) async fn take_page(
     Ok((rows, !has_rest))
 }
 
-/// Takes enough rows, and says whether the answer ended with them.
+/// Takes enough rows, and returns whether the answer ended with them.
 pub(crate) async fn take_part(
     stream: &mut RowStream<'_>,
     how: How<'_>,
@@ -54,21 +54,21 @@ pub(crate) async fn take_part(
             break;
         };
         if taker.take(row?, how)? == TakenRow::EndOfSegment {
-            how.live.give_way(begun.elapsed()).await;
+            how.live.rest_after(begun.elapsed()).await;
             begun = Instant::now();
         }
     }
     Ok((taker.finish()?, is_all))
 }
 
-/// What a row was.
+/// What a row ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TakenRow {
     Row,
     EndOfSegment,
 }
 
-/// Writes rows as JSON, and notes keys here and there.
+/// Writes rows as JSON, and notes some of their keys.
 struct Taker {
     rows: Rows,
     writer: Option<RowWriter>,

@@ -1,4 +1,4 @@
-//! Keys that users give as text, and whether the server understands keys as they were meant.
+//! Keys that users give as text, and a check that the server reads keys as they were meant.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mysql_async::{Row, Value};
@@ -16,16 +16,19 @@ use crate::{
 };
 
 impl Description {
-    /// The key that a user's text means, as a bound. The text is what an event's `PK` shows,
-    /// without quotes. Dates, times and text are turned into the column's type by the server.
+    /// Turns a user's text into a bound: a key of the table. The text has the form of an event's
+    /// `PK`, without quotes. The server turns dates, times and text into the column's type.
     ///
     /// # Errors
     ///
-    /// [`TableError::Bound`], when the key has several columns or none, or the text is not exactly a
-    /// value of its type.
+    /// [`TableError::Bound`], when the key has several columns or none, or the text is not exactly
+    /// a value of the column's type.
     pub async fn bound(&self, conn: &mut Conn, text: &str) -> TableResult<Cursor> {
         let key = self.key.as_ref().ok_or_else(|| {
-            TableError::Bound(format!("{} has no key that it could be read from to", self.name()))
+            TableError::Bound(format!(
+                "{} has no key, so `from` and `to` cannot be used",
+                self.name()
+            ))
         })?;
         let [part] = key.parts.as_slice() else {
             let problem = format!("the key {} of {} has several columns", key.index, self.name());
@@ -61,12 +64,13 @@ impl Description {
         Ok(Cursor { key: key.identity(), values })
     }
 
-    /// Whether the server reads a cursor as the key that it is of. It does not where bytes are not
-    /// text in their column's character set; then rows could be lost.
+    /// Checks that the server reads a cursor as exactly its key. The server does not where bytes
+    /// are not text in their column's character set; then rows could be lost.
     ///
     /// # Errors
     ///
-    /// Refused, when it does not; [`TableError::Altered`], when the cursor is of another key.
+    /// Refused, when the server does not; [`TableError::Altered`], when the cursor belongs to
+    /// another key.
     pub async fn check(&self, conn: &mut Conn, cursor: &Cursor) -> TableResult<()> {
         let key = self.key_of(cursor)?;
         for (part, value) in key.parts.iter().zip(&cursor.values) {
@@ -85,14 +89,14 @@ impl Description {
             let (name, table) = (&part.name, self.name());
             return Err(TableError::refused(
                 format!("{name} of a row of {table} is not text in its character set: X'{hex}'"),
-                "correct that row, by which the table is read",
+                "correct the key of that row",
             ));
         }
         Ok(())
     }
 }
 
-/// Whether these are bytes that every server reads as they are.
+/// Whether every server reads these bytes unchanged.
 fn is_text(form: &Form, hex: &str) -> bool {
     let Form::Text { read, .. } = form else { return *form == Form::Binary };
     let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
@@ -108,7 +112,7 @@ fn is_text(form: &Form, hex: &str) -> bool {
     })
 }
 
-/// What needs no server: numbers, times, members and bytes.
+/// The values that need no server: numbers, times, members and bytes.
 fn plain_value(column: &Column, text: &str) -> Option<KeyValue> {
     let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     match &column.form {
@@ -116,7 +120,7 @@ fn plain_value(column: &Column, text: &str) -> Option<KeyValue> {
             let unsigned = text.parse().ok().map(KeyValue::Unsigned);
             unsigned.or_else(|| text.parse().ok().map(KeyValue::Signed))
         }
-        // What the column holds is the nearest FLOAT.
+        // The column holds the nearest FLOAT.
         Form::Float if is_number => {
             let n: f32 = text.parse().ok().filter(|n: &f32| n.is_finite())?;
             Some(KeyValue::of_double(f64::from(n)))
@@ -143,7 +147,7 @@ fn plain_value(column: &Column, text: &str) -> Option<KeyValue> {
     }
 }
 
-/// Whether a DECIMAL holds this number without a digit less.
+/// Whether a DECIMAL holds this number with all of its digits.
 fn is_decimal(text: &str, (precision, scale): (u8, u8)) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = match digits.split_once('.') {
@@ -159,7 +163,7 @@ fn is_decimal(text: &str, (precision, scale): (u8, u8)) -> bool {
         && fraction.trim_end_matches('0').len() <= usize::from(scale)
 }
 
-/// What the server makes of a text by an expression with one parameter; `None` when it complains.
+/// The server's result of an expression with one parameter, the text; `None` when the server warns.
 async fn ask(conn: &mut Conn, expression: &str, text: &str) -> TableResult<Option<Value>> {
     let answer: Option<Row> = conn.exec_first(format!("SELECT {expression}"), (text,)).await?;
     let is_right = conn.get_warnings() == 0;
@@ -171,7 +175,7 @@ async fn ask_moment(conn: &mut Conn, form: &Form, text: &str) -> TableResult<Opt
         Form::DateTime(fraction) | Form::Timestamp(fraction) => *fraction,
         _ => 0,
     };
-    // Events have a TIMESTAMP as RFC 3339, in UTC as our session is.
+    // Events have a TIMESTAMP as RFC 3339, in UTC like our session.
     let text =
         text.strip_suffix('Z').filter(|_| matches!(form, Form::Timestamp(_))).unwrap_or(text);
     let Some(value) = ask(conn, "CAST(? AS DATETIME(6))", text).await? else { return Ok(None) };
@@ -185,13 +189,13 @@ async fn ask_moment(conn: &mut Conn, form: &Form, text: &str) -> TableResult<Opt
     Ok(moment(&value).filter(|_| is_exact).map(KeyValue::Text))
 }
 
-/// Millionths that the last of so many digits of fraction stands for.
+/// How many microseconds the last of this many digits of fraction counts.
 fn unit_micros(digits: u8) -> u32 {
     10_u32.pow(u32::from(6_u8.saturating_sub(digits)))
 }
 
-/// The bytes of a text in a character set, if it has all the characters. The text goes as digits: a
-/// parameter may be taken for text in another character set.
+/// The bytes of a text in a character set, if it has all characters of the text. The text is sent
+/// as digits, because the server may read a parameter in another character set.
 async fn ask_text(conn: &mut Conn, charset: &str, text: &str) -> TableResult<Option<KeyValue>> {
     let converted = format!("CONVERT(CONVERT(UNHEX(?) USING utf8mb4) USING {charset})");
     let query = format!(

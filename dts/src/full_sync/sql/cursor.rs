@@ -3,13 +3,13 @@
 use mysql_async::Value;
 use serde::{Deserialize, Serialize};
 
-/// The key of a row: where a page ended, or a bound. It is kept as JSON, and is of one definition
-/// of the key: of another it is refused.
+/// The key of a row: where a page ended, or a bound. It is kept as JSON. It belongs to one
+/// definition of the key, and is refused with any other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// How the key was defined.
     pub(crate) key: String,
-    /// One for each of its parts.
+    /// One value for each of its parts.
     pub(crate) values: Vec<KeyValue>,
 }
 
@@ -29,21 +29,21 @@ impl Cursor {
 /// The first and the last key that are read, both included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// Without it from the first row on.
+    /// `None`: from the first row on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Cursor>,
-    /// Without it to the last row.
+    /// `None`: to the last row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Cursor>,
 }
 
-/// A value as it is given back to the server.
+/// A key's value, in the form that is sent to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum KeyValue {
     Unsigned(u64),
     Signed(i64),
-    /// What the server itself turns into the type: a decimal, a date, an address.
+    /// Text that the server itself turns into the type: a decimal, a date, an address.
     Text(String),
     /// The shortest text that reads back as the same number.
     Double {
@@ -73,14 +73,14 @@ impl KeyValue {
     }
 }
 
-/// As `HEX` of the server writes them.
+/// In the form that the server's `HEX` gives.
 pub(crate) fn hex_digits(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// A TIME of the form `-838:59:59.000000`; the sign and the fraction may be absent.
+/// Reads a TIME like `-838:59:59.000000`; the sign and the fraction may be absent.
 pub(crate) fn read_time(text: &str) -> Option<Value> {
     const MAX_HOURS: u32 = 838;
     let digits = text.strip_prefix('-').unwrap_or(text);

@@ -8,13 +8,13 @@ pub enum TableError {
     /// The server does not answer, or refuses.
     #[error("{0}")]
     Server(mysql_async::Error),
-    /// The table is not as it was described: describe it anew, and read again.
+    /// The table is not as it was described. Describe the table again, and read again.
     #[error("{0}")]
     Altered(String),
-    /// The table is there no more.
+    /// The table does not exist any more.
     #[error("{0}")]
     Gone(String),
-    /// The table cannot be read, until somebody changes it.
+    /// The table cannot be read until somebody changes it.
     #[error("{problem}; {remedy}")]
     Refused {
         /// What was found.
@@ -25,7 +25,7 @@ pub enum TableError {
     /// A bound that a user gave is not a value of the key.
     #[error("{0}")]
     Bound(String),
-    /// A value is not what its column's type can be.
+    /// A value that its column's type cannot have.
     #[error("column {column} of {table}: {reason}")]
     Value {
         /// `schema.table`.
@@ -55,7 +55,7 @@ impl TableError {
     }
 }
 
-/// What the server says of a table that is not as its description (MySQL manual, "Server Error
+/// The server's errors for a table that differs from its description (MySQL manual, "Server Error
 /// Message Reference"): an unknown column or key, and a definition that changed after the snapshot.
 const ALTERED: [u16; 5] = [1054, 1072, 1082, 1176, 1412];
 /// An unknown database or table.

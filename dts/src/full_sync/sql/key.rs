@@ -1,7 +1,7 @@
 //! The key that a table is read by, as SQL.
 //!
-//! The order is the server's: values are compared by it, in each column's own type and collation,
-//! and never here.
+//! The server's order counts: only the server compares values, in each column's own type and
+//! collation.
 
 use mysql_async::Value;
 
@@ -14,8 +14,8 @@ pub struct Key {
     pub index: String,
     /// Its parts, in its order.
     pub parts: Vec<KeyPart>,
-    /// Whether the index gives the rows in the key's order. If not, each page costs the server a
-    /// look at the whole table.
+    /// Whether the index gives the rows in the key's order. If not, the server looks at the whole
+    /// table for each page.
     pub is_ordered: bool,
 }
 
@@ -24,43 +24,43 @@ pub struct Key {
 pub struct KeyPart {
     /// The column, among those of the table.
     pub column: usize,
-    /// Only so many characters (or bytes) from its begin are in the key.
+    /// The number of characters (or bytes) from the beginning that are in the key, if not all.
     pub prefix: Option<u64>,
-    /// Whether the index has its larger values first.
+    /// Whether the index has larger values first.
     pub descending: bool,
     /// The column's name, quoted.
     pub(crate) name: String,
     pub(crate) comparison: Comparison,
-    /// What else the order of its values depends on: members, a zone.
+    /// What else the order of its values depends on: members, a time zone.
     pub(crate) sorted_by: String,
 }
 
-/// How a value goes to the server, to be compared with a column.
+/// In which form a value is sent to the server, to be compared with a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     /// As a whole number: integers, BIT and YEAR.
     Number,
-    /// As the number of a member of an ENUM that has so many.
+    /// As the number of a member of an ENUM with this many members.
     Member { count: u64 },
     /// As the bits of a SET.
     Bits { count: u64 },
-    /// As a TIME. (Of text the server makes one by guessing: `12:11:17.000000` may be a date.)
+    /// As a TIME. (If the server gets text, it guesses: `12:11:17.000000` may be a date.)
     Time,
-    /// As a double: FLOAT, each of which is one, and DOUBLE.
+    /// As a double: DOUBLE, and FLOAT, whose values are doubles, too.
     Double,
-    /// As text that the server makes the type of, by this expression.
+    /// As text that this expression turns into the type, on the server.
     Cast(String),
-    /// As hexadecimal digits that the server makes text of, by this expression.
+    /// As hexadecimal digits that this expression turns into text, on the server.
     Text(String),
     /// As hexadecimal digits of bytes.
     Bytes,
-    /// The same, of what the server takes for no bytes: GEOMETRY and VECTOR, which MariaDB lets be
-    /// in a key.
+    /// As hexadecimal digits of a type that the server does not compare as bytes: GEOMETRY and
+    /// VECTOR, which MariaDB allows in a key.
     Digits,
 }
 
 impl Key {
-    /// Names the key's definition: a cursor of another one is of no use.
+    /// Names the key's definition: a cursor of another definition cannot be used.
     pub(crate) fn identity(&self) -> String {
         let parts = self.parts.iter();
         parts
@@ -75,8 +75,8 @@ impl Key {
 }
 
 impl KeyPart {
-    /// What is compared: the column, or its begin; and what text has as bytes, where it is to be
-    /// sorted without an index, since what sorts text and what compares it may not agree.
+    /// What is compared: the column, or its beginning. Text that is sorted without an index is
+    /// compared by its bytes, since the server's sorting and comparing may differ.
     pub(super) fn expression(&self) -> String {
         let begin = match self.prefix {
             Some(length) => format!("LEFT({}, {length})", self.name),
@@ -85,7 +85,7 @@ impl KeyPart {
         match self.comparison {
             Comparison::Bytes => format!("CAST({begin} AS BINARY)"),
             Comparison::Digits => format!("HEX({begin})"),
-            // As a number with a sign, which the order of a SET of 64 members does not have.
+            // As a signed number: a SET of 64 members is not ordered in this way.
             Comparison::Bits { count: 64 } => format!("CAST({begin} AS UNSIGNED)"),
             _ => begin,
         }
@@ -99,7 +99,7 @@ impl KeyPart {
         format!("{sorted} {}", if self.descending { "DESC" } else { "ASC" })
     }
 
-    /// The expression with one parameter that is compared with.
+    /// The other side of the comparison: an expression with one parameter.
     pub(crate) fn operand(&self) -> &str {
         match &self.comparison {
             Comparison::Cast(expression) | Comparison::Text(expression) => expression,
@@ -108,7 +108,7 @@ impl KeyPart {
         }
     }
 
-    /// What is selected beside the column, to know what stands in the key.
+    /// What to select beside the column, to know the value in the key.
     pub(crate) fn selected_apart(&self) -> Option<String> {
         match self.comparison {
             Comparison::Member { .. } | Comparison::Bits { .. } => {
@@ -119,7 +119,7 @@ impl KeyPart {
         }
     }
 
-    /// The parameter for a value; `None` for one that is not of such a key.
+    /// The parameter for a value; `None` for a value that such a key cannot have.
     pub(super) fn param(&self, value: &KeyValue) -> Option<Value> {
         Some(match (&self.comparison, value) {
             (

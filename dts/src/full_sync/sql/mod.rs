@@ -1,5 +1,5 @@
-//! What a full sync says to MySQL: describes tables, selects pages of them in the order of their
-//! key, and makes of each row the JSON that the decoder makes of the same row.
+//! What a full sync asks MySQL: describes tables, selects pages of them in the order of their key,
+//! and turns each row into the JSON that the decoder writes for the same row.
 
 pub(super) mod bound;
 pub(super) mod cursor;

@@ -1,4 +1,4 @@
-//! The query for a page of a table: so many rows after a key, in the key's order.
+//! The query for a page of a table: a number of rows after a key, in the key's order.
 
 use mysql_async::{Params, Value};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::replica::quote::identifier;
 
-/// A larger ENUM is compared as a number, which the server cannot search its index by.
+/// An ENUM with more members is compared as a number; then the server cannot use its index.
 const MAX_LISTED_MEMBERS: u64 = 1000;
 
-/// Which rows, seen from a key's values.
+/// Which rows, relative to the values of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     After,
@@ -22,18 +22,18 @@ enum Side {
 }
 
 impl Description {
-    /// The query for the next page: so many rows, at most, after a key, within the bounds, in the
-    /// key's order. What it selects is for a [`RowWriter`](super::row::RowWriter) of this description.
+    /// The query for the next page: at most `limit` rows, after a key, within the bounds, in the
+    /// key's order. A [`RowWriter`](super::row::RowWriter) of this description reads the result.
     ///
-    /// The cursors must have passed [`Description::check`]: of one that the server misreads rows
+    /// The cursors must have passed [`Description::check`]: if the server misreads a cursor, rows
     /// may be lost.
     ///
-    /// Of a table without a key it gives all rows, in no order, and neither a cursor nor bounds can
-    /// be given.
+    /// For a table without a key the query gives all rows, in no order; neither a cursor nor bounds
+    /// can be given.
     ///
     /// # Errors
     ///
-    /// [`TableError::Altered`], when a cursor is of another definition of the key.
+    /// [`TableError::Altered`], when a cursor belongs to another definition of the key.
     pub fn page_query(
         &self,
         after: Option<&Cursor>,
@@ -66,7 +66,7 @@ impl Description {
         Ok((query.sql, Params::Positional(query.params)))
     }
 
-    /// The key that a cursor is of.
+    /// The key that a cursor belongs to.
     pub(crate) fn key_of(&self, cursor: &Cursor) -> TableResult<&Key> {
         let fits = |key: &&Key| {
             key.identity() == cursor.key
@@ -79,7 +79,7 @@ impl Description {
         };
         self.key.as_ref().filter(fits).ok_or_else(|| {
             TableError::Altered(format!(
-                "the key of {} is not the one that it was read by: ({}) before",
+                "the key of {} is not the one that the full sync began with: ({})",
                 self.name(),
                 cursor.key
             ))
@@ -106,9 +106,9 @@ impl Query {
         self.sql.push_str(sql);
     }
 
-    /// A condition for the rows on one side of a key: of the first part that differs it demands the
-    /// right side, of those before it that they are equal. The server makes ranges of its index of
-    /// this form, and of no comparison of rows.
+    /// A condition for the rows on one side of a key: the parts before the first different one are
+    /// equal, and that one is on the right side. For this form the server uses ranges of its index;
+    /// for a comparison of rows it does not.
     fn add_side(&mut self, key: &Key, (values, side): (&[KeyValue], Side)) {
         self.add("(");
         for differs in 0..key.parts.len() {
@@ -148,7 +148,7 @@ impl Query {
         self.params.extend(part.param(value));
     }
 
-    /// The index of an ENUM is searched for single members, not for ranges.
+    /// The index of an ENUM can be searched for single members, but not for ranges.
     fn add_members(&mut self, part: &KeyPart, members: std::ops::RangeInclusive<u64>) {
         let listed: Vec<String> = members.map(|number| number.to_string()).collect();
         if listed.is_empty() {
@@ -159,7 +159,7 @@ impl Query {
     }
 }
 
-/// The numbers of members on one side of a number. 0 is the one that an invalid value has.
+/// The numbers of the members on one side of a number. An invalid value has the number 0.
 fn members_beyond(
     (n, count): (u64, u64),
     larger: bool,

@@ -1,4 +1,4 @@
-//! From a row that a SELECT gave to the JSON of an event: the same that the binlog gives of it.
+//! From a row of a SELECT to the JSON of an event: the same JSON as for the row in the binlog.
 
 use std::{io::Write as _, ops::Range};
 
@@ -22,15 +22,15 @@ pub struct RowWriter {
     /// `schema.table`, for messages.
     name: String,
     columns: Vec<Column>,
-    /// What records are ordered by; empty where the whole row is.
+    /// The columns that order the records; empty if the whole row does.
     record_key: Vec<usize>,
     cursor: Option<CursorOf>,
 }
 
-/// Where the parts of a row stand in the buffer that it was written to.
+/// Where the parts of a row are in the buffer that it was written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The record's key: the text of `pk`, or where that is empty a hash of the row.
+    /// The record's key: the text of `pk`; if that is empty, a hash of the row.
     pub key: Range<usize>,
     /// The object of the key's columns: `{"id":7}`.
     pub pk: Range<usize>,
@@ -38,22 +38,22 @@ pub struct Encoded {
     pub data: Range<usize>,
 }
 
-/// How the cursor of a row is made.
+/// How to make the cursor of a row.
 #[derive(Clone, Debug)]
 struct CursorOf {
     identity: String,
-    /// Of each part where in the result its value stands, and what it is.
+    /// For each part: the index of its value in the result, and its kind.
     parts: Vec<(usize, Comparison)>,
 }
 
 impl RowWriter {
-    /// For a result of this description's query. `key_columns` are those of the config, which order
-    /// the records of a table without a primary key.
+    /// For a result of this description's query. `key_columns` come from the config, and order the
+    /// records of a table without a primary key.
     ///
     /// # Errors
     ///
-    /// [`TableError::Altered`], when the result's columns are not those described; refused, when
-    /// the table has no column that `key_columns` names.
+    /// [`TableError::Altered`], when the result's columns differ from the description; refused,
+    /// when the table lacks a column that `key_columns` names.
     pub fn new(
         result: &[mysql_async::Column],
         description: &Description,
@@ -77,7 +77,7 @@ impl RowWriter {
     ///
     /// # Errors
     ///
-    /// When a value is not what its column's type can be. `out` may then hold a part of the row.
+    /// When a value is not possible for its column's type. `out` may then hold a part of the row.
     pub fn write(&self, row: &Row, out: &mut Vec<u8>) -> TableResult<Encoded> {
         let start = out.len();
         self.write_object(0..self.columns.len(), row, out)?;
@@ -87,10 +87,10 @@ impl RowWriter {
         if !self.record_key.is_empty() {
             return Ok(Encoded { key: pk.clone(), pk, data });
         }
-        let hash = if self.columns.iter().all(|column| column.tells_apart) {
+        let hash = if self.columns.iter().all(|column| column.identifies) {
             hash_of_row(&out[data.clone()])
         } else {
-            let tell_apart = |at: &usize| self.columns[*at].tells_apart;
+            let tell_apart = |at: &usize| self.columns[*at].identifies;
             self.write_object((0..self.columns.len()).filter(tell_apart), row, out)?;
             let hash = hash_of_row(&out[pk.end..]);
             out.truncate(pk.end);
@@ -101,16 +101,16 @@ impl RowWriter {
         Ok(Encoded { key: pk.end..out.len(), pk, data })
     }
 
-    /// Where the row stands in the key's order; `None` in a table without a key.
+    /// The row's place in the key's order; `None` in a table without a key.
     ///
     /// # Errors
     ///
-    /// When a value is not what the key's type can be.
+    /// When a value is not possible for the key's type.
     pub fn cursor(&self, row: &Row) -> TableResult<Option<Cursor>> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let value = |(at, comparison): &(usize, Comparison)| {
             let value = row.as_ref(*at).and_then(|value| key_value(comparison, value));
-            value.ok_or_else(|| self.fault(*at, &Fault::Corrupt("it cannot be a key")))
+            value.ok_or_else(|| self.fault(*at, &Fault::Corrupt("it cannot be a value of the key")))
         };
         let values = cursor.parts.iter().map(value).collect::<TableResult<_>>()?;
         Ok(Some(Cursor { key: cursor.identity.clone(), values }))
@@ -126,7 +126,7 @@ impl RowWriter {
         let mut is_first = true;
         for at in columns {
             let (Some(column), Some(value)) = (self.columns.get(at), row.as_ref(at)) else {
-                return Err(self.fault(at, &Fault::Corrupt("the server did not answer it")));
+                return Err(self.fault(at, &Fault::Corrupt("the server did not send it")));
             };
             if !is_first {
                 out.push(b',');
@@ -147,7 +147,7 @@ impl RowWriter {
 }
 
 impl CursorOf {
-    /// How many values stand behind those of the columns.
+    /// How many values follow those of the columns.
     fn apart(&self, columns: usize) -> usize {
         self.parts.iter().filter(|(at, _)| *at >= columns).count()
     }
@@ -167,7 +167,7 @@ impl CursorOf {
     }
 }
 
-/// The columns that records are ordered by, as for those of the binlog.
+/// The columns that order the records, the same as for records from the binlog.
 fn record_key(
     description: &Description,
     key_columns: Option<&[String]>,
@@ -220,7 +220,7 @@ fn number(value: &Value) -> Option<KeyValue> {
     })
 }
 
-/// As the server reads a date or a time.
+/// Writes a date or a time in a form that the server reads.
 pub(crate) fn moment(value: &Value) -> Option<String> {
     Some(match *value {
         Value::Date(year, month, day, hour, minute, second, micros) => {

@@ -1,11 +1,11 @@
-//! Whether rows that were read at two times are of the same table.
+//! Whether rows that were read at two times come from the same definition of the table.
 
 use super::table::{Column, Description};
 use crate::publish::hash_of_row;
 
 impl Description {
-    /// Names all that the JSON of the rows depends on, and what an ALTER may have changed values
-    /// for (a narrower type, NOT NULL, another expression), of which the binlog has no rows.
+    /// Names all that the JSON of the rows depends on, and all with which an ALTER may have changed
+    /// values without rows in the binlog (a narrower type, NOT NULL, another expression).
     pub(crate) fn shape(&self) -> String {
         let parts = self.columns.iter().map(|column| {
             let Column { name, declared, collation, nullable, generated, .. } = column;

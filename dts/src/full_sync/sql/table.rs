@@ -20,19 +20,19 @@ pub struct Description {
     pub schema: String,
     /// Its name.
     pub table: String,
-    /// All columns that the binlog has, in their order: invisible and generated ones too.
+    /// All columns that the binlog has, in their order, with invisible and generated ones.
     pub columns: Vec<Column>,
-    /// The columns of the primary key, in its order, or of the key that the server takes for it, as
-    /// the binlog has it too; empty without either.
+    /// The columns of the primary key, in its order. If there is none: those of the key that the
+    /// server uses instead, as the binlog does. Empty without either.
     pub primary_key: Vec<usize>,
-    /// The key that the table is read by: the primary key, else the smallest unique one without
-    /// NULLs; none without such.
+    /// The key that the table is read by: the primary key; if there is none, the smallest unique
+    /// key without NULLs; `None` without such a key.
     pub key: Option<Key>,
-    /// About how many rows it has.
+    /// About how many rows the table has.
     pub estimated_rows: u64,
-    /// About how many bytes a row has in the table.
+    /// About how many bytes a row takes in the table.
     pub average_row_bytes: u64,
-    /// Whether several statements can see it as it was at one moment.
+    /// Whether several statements can see the table as it was at one moment.
     pub is_transactional: bool,
 }
 
@@ -48,30 +48,30 @@ pub struct Column {
     pub(crate) form: Form,
     pub(crate) collation: Option<String>,
     pub(crate) nullable: bool,
-    /// The expression that its values are made by, of others.
+    /// The expression that computes its values from other columns.
     pub(crate) generated: Option<String>,
-    /// Whether it belongs to what tells the rows of a table apart that has no key: what a MariaDB
-    /// generates does not, since it may not log it.
-    pub(crate) tells_apart: bool,
+    /// Whether the column counts where a table without a key identifies its rows. A generated
+    /// column of MariaDB does not, since MariaDB may not log it.
+    pub(crate) identifies: bool,
     max_bytes: u64,
 }
 
-/// What an index holds of a column at most, in an engine that does not hash (MyISAM has the least).
+/// The most bytes of a column in an index, in an engine that does not hash (MyISAM has the least).
 pub(crate) const MAX_INDEXED_BYTES: u64 = 1000;
 
-/// What `information_schema` says of a table that it names exactly so. (Its own comparison may
-/// not see case.)
+/// Finds a table in `information_schema` by its exact name. (The schema's own comparison may ignore
+/// case.)
 const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
     AND CAST(TABLE_SCHEMA AS BINARY) = CAST(? AS BINARY) \
     AND CAST(TABLE_NAME AS BINARY) = CAST(? AS BINARY)";
 
-/// Describes a table; `None` when there is none of this name, in just this case. The connection is
-/// set as [`session`](super::session::session()) does.
+/// Describes a table; `None` when there is none with this name, in exactly this case.
+/// [`session`](super::session()) must have set the connection.
 ///
 /// # Errors
 ///
-/// When the server does not answer; refused, when it is no table that the binlog tells of (a view),
-/// or has a column of a type that is not handled.
+/// When the server does not answer; refused, when it is not a table with rows in the binlog (a
+/// view), or has a column of a type that is not handled.
 pub async fn describe(
     conn: &mut Conn,
     schema: &str,
@@ -80,7 +80,7 @@ pub async fn describe(
     describe_by(conn, (schema, table), None).await
 }
 
-/// The same, to be read by a unique key that is one column, if there is such a key.
+/// The same, to be read by a unique key of one column, if there is such a key.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub async fn describe_by(
     Ok(Some(description))
 }
 
-/// All tables but those of the server itself, as schema and name.
+/// All tables except those of the server itself, as schema and name.
 ///
 /// # Errors
 ///
@@ -147,7 +147,7 @@ impl Description {
         format!("{}.{}", identifier(&self.schema), identifier(&self.table))
     }
 
-    /// Whether both are the same definition, whatever the tables hold.
+    /// Whether both are the same definition, whatever rows the tables have.
     pub fn is_same_definition(&self, other: &Self) -> bool {
         (&self.schema, &self.table) == (&other.schema, &other.table)
             && self.columns == other.columns
@@ -155,13 +155,12 @@ impl Description {
             && self.key == other.key
     }
 
-    /// Whether the table is still as it was described. Asked in the transaction that a page was
-    /// read in, which keeps others from altering it, the answer holds for the page.
+    /// Checks that the table is still as it was described. If the transaction that read a page asks
+    /// this, the answer holds for the page: the transaction keeps others from altering the table.
     ///
     /// # Errors
     ///
-    /// [`TableError::Gone`] and [`TableError::Altered`] say that it is not; others as
-    /// [`describe`].
+    /// [`TableError::Gone`] and [`TableError::Altered`] say that it is not; others as [`describe`].
     pub async fn check_unchanged(&self, conn: &mut Conn) -> TableResult<()> {
         let now = describe(conn, &self.schema, &self.table).await?;
         let now = now.ok_or_else(|| TableError::Gone(format!("table {} is gone", self.name())))?;
@@ -171,8 +170,8 @@ impl Description {
         Err(TableError::Altered(format!("table {} was altered", self.name())))
     }
 
-    /// A MariaDB leaves out of what it tells of tables those that it cannot lock in time, and only
-    /// warns of it.
+    /// A MariaDB leaves a table out of its answers if it cannot lock the table in time, and only
+    /// warns.
     async fn check_seen(&self, conn: &mut Conn) -> TableResult<()> {
         const LOCK_WAIT_TIMEOUT: u16 = 1205;
         if conn.get_warnings() == 0 {
@@ -190,13 +189,13 @@ impl Description {
     fn check_kind(&self, kind: &str) -> TableResult<()> {
         let what = match kind {
             "BASE TABLE" => return Ok(()),
-            "SYSTEM VERSIONED" => "keeps its history, which the binlog has as rows, too",
+            "SYSTEM VERSIONED" => "keeps its history: the binlog has this as rows, too",
             "SEQUENCE" => "is a sequence",
             _ => "is a view",
         };
         Err(TableError::refused(
             format!("{} {what}", self.name()),
-            "a full sync reads a plain table; name one",
+            "a full sync reads plain tables only; name one",
         ))
     }
 
@@ -211,7 +210,7 @@ impl Description {
         let mut columns: Vec<Column> =
             found.into_iter().map(|declared| self.column(declared)).collect::<TableResult<_>>()?;
         if is_mariadb(conn.server_version()) {
-            columns.iter_mut().for_each(|column| column.tells_apart = column.generated.is_none());
+            columns.iter_mut().for_each(|column| column.identifies = column.generated.is_none());
         }
         Ok(columns)
     }
@@ -239,7 +238,7 @@ impl Description {
             collation: collation.clone(),
             nullable: *nullable,
             generated: generated.clone(),
-            tells_apart: true,
+            identifies: true,
             max_bytes: octets.unwrap_or(8),
         };
         if matches!(column.form, Form::Set(_)) && column.members().contains(&String::new()) {
@@ -257,7 +256,7 @@ impl Description {
     /// The unique keys without NULLs that the server can be made to use.
     async fn read_keys(&self, conn: &mut Conn) -> TableResult<Vec<Key>> {
         let names = (&self.schema, &self.table, &self.schema, &self.table);
-        // A functional part has no column name, so that such a key is left out below.
+        // A functional part has no column name, so a key with one is left out below.
         let hidden = match conn.server_version() {
             version if is_mariadb(version) => "IGNORED = 'YES'",
             _ => "IS_VISIBLE = 'NO'",
@@ -276,8 +275,8 @@ impl Description {
         Ok(indexes.filter_map(|parts| self.key(parts)).collect())
     }
 
-    /// The primary key; else what the server takes for it: the first, in its own order, of the
-    /// unique keys whose columns are all whole and without NULL.
+    /// The primary key. If there is none: the key that the server uses instead. That is the first,
+    /// in the server's order, of the unique keys whose columns are all whole and without NULL.
     async fn primary_of<'a>(
         &self,
         conn: &mut Conn,
@@ -296,8 +295,8 @@ impl Description {
         Ok(names.find_map(|name| fit.iter().find(|key| key.index == name).copied()))
     }
 
-    /// For a unique key over a long text MariaDB keeps a hash in a column of its own, which the
-    /// binlog has and a SELECT cannot see; it must not be a part of what tells rows apart.
+    /// For a unique key over a long text MariaDB keeps a hash in a hidden column. The binlog has
+    /// this column, and a SELECT cannot see it, so it must not count where rows are identified.
     fn check_hidden_hash(&self, parts: &[IndexPart]) -> TableResult<()> {
         let has_primary = parts.iter().any(|part| part.0 == "PRIMARY");
         let is_long = |part: &&IndexPart| {
@@ -331,9 +330,9 @@ impl Description {
         Some(Key { index: index.clone(), parts, is_ordered })
     }
 
-    /// Whether an index has a part's values in the order in which the server compares them. In
-    /// MariaDB a CHAR is without the spaces at its end when it is compared, and with them in the
-    /// index: by a collation that does not pad they are others.
+    /// Whether an index has a part's values in the order in which the server compares them. MariaDB
+    /// compares a CHAR without the spaces at its end, and its index has them: without padding the
+    /// orders differ.
     fn has_order(&self, part: &KeyPart) -> bool {
         let column = self.columns.get(part.column);
         let is_odd = column.is_some_and(|column| {
@@ -359,7 +358,7 @@ impl Description {
         })
     }
 
-    /// The key that is just this column.
+    /// The key that has just this column.
     fn only_of(&self, keys: Vec<Key>, column: &str) -> TableResult<Key> {
         let is_it = |key: &Key| match key.parts.as_slice() {
             [part] => {
@@ -371,7 +370,7 @@ impl Description {
             let best = self.key_columns().join(", ");
             TableError::refused(
                 format!(
-                    "{column:?} is not the key of {}, nor a column that has a unique index of its \
+                    "{column:?} is neither the key of {} nor a column with a unique index of its \
                      own and no NULL",
                     self.name()
                 ),
@@ -383,18 +382,18 @@ impl Description {
         })
     }
 
-    /// Whether the key that it is read by is just this column.
+    /// Whether the key that the table is read by has just this column.
     pub fn is_read_by(&self, column: &str) -> bool {
         matches!(self.key_columns().as_slice(), [only] if is_same_name(only, column))
     }
 
-    /// The names of the columns of the key that it is read by.
+    /// The columns' names of the key that the table is read by.
     pub fn key_columns(&self) -> Vec<&str> {
         let parts = self.key.iter().flat_map(|key| &key.parts);
         parts.filter_map(|part| Some(self.columns.get(part.column)?.name.as_str())).collect()
     }
 
-    /// One whose index has the rows in order, and of those the primary key, else the smallest.
+    /// One whose index has the rows in order; of those the primary key, or else the smallest.
     fn best_of(&self, keys: Vec<Key>) -> Option<Key> {
         let bytes = |key: &Key| -> u64 {
             let columns = key.parts.iter().filter_map(|part| self.columns.get(part.column));
@@ -434,8 +433,8 @@ impl Column {
         })
     }
 
-    /// What its values' order depends on that [`Column::comparison`] does not tell: to make a
-    /// TIMESTAMP a DATETIME moves it by the session's zone, and members may change their places.
+    /// What the order of its values depends on beyond [`Column::comparison`]. Changing a TIMESTAMP
+    /// into a DATETIME moves the values by the session's time zone, and members may change places.
     fn sorted_by(&self) -> String {
         match &self.form {
             Form::Enum(_) | Form::Set(_) => format!(" {}", self.declared),
@@ -475,9 +474,9 @@ impl Column {
     }
 }
 
-/// Name, DATA_TYPE, COLUMN_TYPE, character set, collation; digits, of which behind the point;
-/// digits of fraction of a second; bytes of a string; what it is generated by; whether it may be
-/// NULL.
+/// Name, DATA_TYPE, COLUMN_TYPE, character set, collation; the number of digits, and of those after
+/// the point; digits of a second's fraction; bytes of a string; the expression that generates it;
+/// whether it may be NULL.
 type Declared = (
     String,
     String,
@@ -492,10 +491,10 @@ type Declared = (
     bool,
 );
 
-/// Index, column, prefix, direction, type of the index, and whether it is of no use.
+/// Index, column, prefix, direction, type of the index, and whether it cannot be used.
 type IndexPart = (String, Option<String>, Option<u64>, Option<String>, String, u8);
 
-/// Columns that differ only in their case are the same to the server.
+/// The server ignores case in the names of columns.
 fn is_same_name(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }

@@ -1,5 +1,5 @@
-//! From a value that a SELECT gave to its JSON form: the one that the binlog decoder writes for the
-//! same value (`docs/event-format.md`).
+//! From a value of a SELECT to its JSON form: the one that the binlog decoder writes for the same
+//! value (`docs/event-format.md`).
 
 use binlog::{
     Charset, Fault, geometry,
@@ -12,7 +12,7 @@ use mysql_async::{
     consts::{ColumnFlags, ColumnType},
 };
 
-/// The type of a column, as far as its values' JSON forms depend on it.
+/// The type of a column, with all that the JSON forms of its values depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Integer {
@@ -24,14 +24,14 @@ pub(crate) enum Form {
         precision: u8,
         scale: u8,
     },
-    /// With so many digits of fraction; so the two below.
+    /// With this many digits of fraction. The same holds for the next two.
     Time(u8),
     DateTime(u8),
     Timestamp(u8),
     Date,
     Year,
     Bit,
-    /// In a character set, and by its name.
+    /// The character set, and its name.
     Text {
         read: Charset,
         charset: String,
@@ -48,15 +48,16 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// By `information_schema.COLUMNS`: DATA_TYPE and COLUMN_TYPE; the character set; precision,
-    /// scale and digits of fraction. What is wrong with a type that is not handled otherwise.
+    /// From `information_schema.COLUMNS`: DATA_TYPE and COLUMN_TYPE; the character set; precision,
+    /// scale and digits of fraction. If the type is not handled: the beginning of a message about
+    /// it.
     pub(crate) fn of(
         (data_type, column_type): (&str, &str),
         charset: Option<&str>,
         (precision, scale, fraction): (u8, u8, u8),
     ) -> Result<Self, String> {
         let read = || match charset {
-            // Members of a binary ENUM are names all the same.
+            // Members of a binary ENUM are names, too.
             None | Some("binary") => Ok(Charset::Utf8mb4),
             Some(name) => Charset::named(name).ok_or(format!("the character set {name} is")),
         };
@@ -92,7 +93,7 @@ impl Form {
         })
     }
 
-    /// Whether the column of a result is of this type.
+    /// Whether the column of a result has this type.
     pub(crate) fn fits(&self, column: &mysql_async::Column) -> bool {
         use ColumnType as T;
         let (kind, flags) = (column.column_type(), column.flags());
@@ -222,7 +223,7 @@ fn write_year(out: &mut Vec<u8>, year: Option<u32>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The server's text, without the zeros that ZEROFILL puts in front.
+/// The server's text, without the zeros that ZEROFILL adds at the front.
 fn write_decimal(out: &mut Vec<u8>, text: &[u8]) {
     let (sign, digits) = match text {
         [b'-', digits @ ..] => (&b"-"[..], digits),
@@ -239,14 +240,14 @@ fn write_decimal(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// The members stand between commas, which no member has.
+/// The text has commas between the members; no member has a comma.
 fn write_set(out: &mut Vec<u8>, read: Charset, text: &[u8]) {
     out.push(b'[');
     let comma: &[u8] = match read {
         Charset::Ucs2 | Charset::Utf16 => b"\0,",
         Charset::Utf16Le => b",\0",
         Charset::Utf32 => b"\0\0\0,",
-        // No character of several bytes has a comma's among them.
+        // No character of several bytes contains the byte of a comma.
         _ => b",",
     };
     let mut rest = text;
@@ -266,8 +267,8 @@ fn write_set(out: &mut Vec<u8>, read: Charset, text: &[u8]) {
     out.push(b']');
 }
 
-/// The server's text of a document, without the spaces outside of strings: all else the decoder
-/// writes as the server does.
+/// The server's text of a document, without the spaces outside of strings. The decoder writes all
+/// the rest as the server does.
 fn write_document(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     loop {
@@ -283,7 +284,7 @@ fn write_document(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Where the string that begins here ends.
+/// The end of the string that begins here.
 fn string_end(text: &[u8]) -> usize {
     let mut escaped = false;
     let closing = text.iter().skip(1).position(|byte| {
@@ -347,7 +348,7 @@ mod tests {
         assert_eq!(utf8("a,b \"c\""), "[\"a\",\"b \\\"c\\\"\"]");
         assert_eq!(utf8(",a"), "[\"\",\"a\"]");
         assert_eq!(utf8("a,"), "[\"a\",\"\"]");
-        // U+2C00, whose bytes have a comma's.
+        // U+2C00: its bytes contain the byte of a comma.
         let wide = b"\x2c\x00\0,\0a";
         assert_eq!(written(|out| write_set(out, Charset::Utf16, wide)), "[\"\u{2c00}\",\"a\"]");
     }

@@ -1,22 +1,23 @@
-//! The two marks of the binlog that a read of rows lies between.
+//! The two marks of the binlog around a read of rows.
 //!
-//! *Low*, before the read: every change that the stream had passed when the read was asked for is
-//! seen by it; otherwise a row would go backwards for good. *High*, after the read: no change that
-//! it saw lies behind it. What servers say of themselves is often neither:
+//! *Low*, before the read: the read sees every change that the stream had passed when the read was
+//! asked for. Otherwise a row would go back to an older version for good. *High*, after the read:
+//! no change that the read saw is after this mark. What servers say about themselves is often
+//! neither:
 //!
 //! | | low | high |
 //! |---|---|---|
-//! | MySQL, GTIDs | `@@gtid_executed` covers what was asked | end of the binlog, after the read |
-//! | MySQL, none | `performance_schema.log_status`, the same (1) | the same |
+//! | MySQL, GTIDs | `@@gtid_executed` has all that was asked | end of the binlog, after the read |
+//! | MySQL, no GTIDs | `performance_schema.log_status`, the same (1) | the same |
 //! | MariaDB | the snapshot's own position (`binlog_snapshot_*`), or its GTIDs (1) | the same |
-//! | else | the table's lock | end of the binlog, before the lock is given back |
+//! | other | the table's lock | end of the binlog, before the lock is released |
 //!
-//! (1) For moments this may be ahead of what can be seen, too
-//! ([`TableSource::shows_what_it_says`]):
-//! what the stream passed a moment before the read is taken from the stream.
+//! (1) For moments this may report more than a read can see, too
+//! ([`TableSource::shows_what_it_says`]). So changes that the stream passed a moment before the
+//! read are taken from the stream.
 //!
-//! `SHOW BINARY LOG STATUS` runs ahead of what can be seen, so it is no low mark; `gtid_executed`
-//! lags behind it, so it is no high one.
+//! `SHOW BINARY LOG STATUS` reports changes before a read can see them, so it is no low mark.
+//! `gtid_executed` reports changes after a read can see them, so it is no high mark.
 
 use std::{fmt, time::Duration};
 
@@ -33,10 +34,10 @@ use crate::{
     replica::{self, Conn, Product, quote::identifier},
 };
 
-/// How long a server may take to show what it has logged.
+/// How long a server may take until a read sees what the server has logged.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Between two looks.
+/// The time between two looks.
 const RETRY: Duration = Duration::from_millis(2);
 
 /// How a server's marks are taken.
@@ -44,7 +45,7 @@ const RETRY: Duration = Duration::from_millis(2);
 pub enum Marks {
     /// By `@@gtid_executed`, of a MySQL with GTIDs.
     Gtids,
-    /// By `performance_schema.log_status`, of a MySQL without.
+    /// By `performance_schema.log_status`, of a MySQL without GTIDs.
     LogStatus,
     /// By a snapshot that knows its place in the binlog, of MariaDB.
     Snapshot,
@@ -52,14 +53,14 @@ pub enum Marks {
     Lock(Why),
 }
 
-/// Why a table has to be locked.
+/// Why a table must be locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// There are no GTIDs, and `log_status` cannot be read: we lack the right, or it is not there
-    /// before MySQL 8.0.
+    /// There are no GTIDs, and `log_status` cannot be read: we lack the privilege, or the server is
+    /// older than MySQL 8.0.
     NoLogStatus,
-    /// There are no GTIDs, and a semi-synchronous source logs, and sends to us, what cannot be seen
-    /// before its replicas have said that they have it.
+    /// There are no GTIDs, and the source is semi-synchronous. It logs transactions and sends them
+    /// to us before a read can see them: that is possible only after a replica has confirmed them.
     SemiSync,
 }
 
@@ -70,15 +71,15 @@ impl fmt::Display for Why {
                 "there are no GTIDs, and performance_schema.log_status cannot be read"
             }
             Self::SemiSync => {
-                "there are no GTIDs, and semi-sync replication at AFTER_SYNC logs what cannot be \
-                 seen yet"
+                "there are no GTIDs, and semi-sync replication at AFTER_SYNC logs what nobody can \
+                 see yet"
             }
         })
     }
 }
 
 impl Why {
-    /// What lets tables be read without their lock.
+    /// What makes reading without a lock possible.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoLogStatus => {
@@ -93,11 +94,11 @@ impl Why {
     }
 }
 
-/// Which tables' lock is taken, where it has to be.
+/// The table whose lock is taken, if one is needed.
 pub type Named<'a> = (&'a str, &'a str);
 
 impl Marks {
-    /// The best that this server and our rights offer.
+    /// The best marks that this server and our privileges allow.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl Marks {
         Ok(why.map_or(Self::LogStatus, Self::Lock))
     }
 
-    /// The same, for whoever takes them: locks are told of.
+    /// The same, for code that takes the marks: it logs a warning about locks.
     ///
     /// # Errors
     ///
@@ -126,11 +127,11 @@ impl Marks {
         Ok(marks)
     }
 
-    /// Refuses tables of a schema that would have to be locked, and may not.
+    /// Refuses tables of a schema that must be locked when we may not lock them.
     ///
     /// # Errors
     ///
-    /// Refused, with the right that is lacking; or when the server is away.
+    /// Refused, with the missing privilege; or when the server is away.
     pub(crate) async fn check_right(
         self,
         conn: &mut Conn,
@@ -144,8 +145,8 @@ impl Marks {
         }
     }
 
-    /// Makes sure that a read that follows on this connection sees all that the stream had passed
-    /// at `asked`. To be followed by [`Marks::high`] or [`Marks::release`].
+    /// Makes sure that the next read on this connection sees all that the stream had passed at
+    /// `asked`. Call [`Marks::high`] or [`Marks::release`] after the read.
     ///
     /// # Errors
     ///
@@ -164,7 +165,7 @@ impl Marks {
             self.release(conn, source).await?;
             if Instant::now() > deadline {
                 let reason = format!(
-                    "it does not show what it had logged up to {}:{} since {} s",
+                    "it logged changes up to {}:{}, and still does not show them after {} s",
                     asked.file,
                     asked.pos,
                     PATIENCE.as_secs()
@@ -176,9 +177,9 @@ impl Marks {
         Ok(())
     }
 
-    /// The place in the binlog behind all that was read. A snapshot's own place would be a little
-    /// earlier, but holds for tables with transactions only, and a rotation can put it behind the
-    /// end of its file.
+    /// The place in the binlog after all that was read. A snapshot's own place would be a little
+    /// earlier. But it is right only for tables with transactions, and a rotation can move it past
+    /// the end of its file.
     ///
     /// # Errors
     ///
@@ -187,7 +188,7 @@ impl Marks {
         source.server.end_place(conn, &source.config).await
     }
 
-    /// Gives back what [`Marks::low`] took.
+    /// Releases what [`Marks::low`] took.
     ///
     /// # Errors
     ///
@@ -213,7 +214,7 @@ impl Marks {
             Self::Snapshot => {
                 conn.query_drop(BEGIN_SNAPSHOT).await.map_err(|error| source.error(error))?;
                 let seen = snapshot_place(conn, source).await?;
-                // Nothing has come yet from a server that took over: there is no place in it.
+                // A server that took over has sent nothing yet, so there is no place in its binlog.
                 if asked.file.is_empty() {
                     return snapshot_has(conn, source, (&seen, asked)).await;
                 }
@@ -225,7 +226,7 @@ impl Marks {
     }
 }
 
-/// By which places in one server's binlog are compared.
+/// The order of places in one server's binlog.
 pub(crate) fn order(file: &str, pos: u64) -> (Option<u64>, u64) {
     (file_number(file), pos)
 }
@@ -252,13 +253,13 @@ async fn covers_gtids(
 async fn log_status(conn: &mut Conn) -> Result<BinlogPlace, mysql_async::Error> {
     const QUERY: &str = "SELECT LOCAL->>'$.binary_log_file', LOCAL->>'$.binary_log_position' + 0 \
                          FROM performance_schema.log_status";
-    // Without a binlog it is there, with neither.
+    // Without a binlog, `log_status` answers, and has neither file nor position.
     let row: Option<(Option<String>, Option<u64>)> = conn.query_first(QUERY).await?;
     let (file, pos) = row.unwrap_or_default();
     Ok(BinlogPlace { file: file.unwrap_or_default(), pos: pos.unwrap_or_default() })
 }
 
-/// Whether a MySQL without GTIDs has to be read under locks.
+/// Whether a MySQL without GTIDs must be read under locks, and why.
 ///
 /// # Errors
 ///
@@ -271,10 +272,10 @@ pub(crate) async fn why_locked(conn: &mut Conn) -> Result<Option<Why>, mysql_asy
     }
 }
 
-/// No table is named so: a right to it is looked at before whether it is there.
+/// No table has this name: the server checks the privilege before it looks for the table.
 pub(crate) const NO_TABLE: &str = "dbevent is not here";
 
-/// What the server says where we may not lock tables of a schema. Nothing is locked.
+/// What the server says if we may not lock tables of a schema. Nothing is locked.
 ///
 /// # Errors
 ///
@@ -287,7 +288,7 @@ pub(crate) async fn lack_of_lock(
         .query_drop(format!("LOCK TABLES {}.{} READ", identifier(schema), identifier(NO_TABLE)))
         .await
     {
-        // ER_DBACCESS_DENIED_ERROR: tables are locked by a right of their schema.
+        // ER_DBACCESS_DENIED_ERROR: the privilege to lock tables belongs to their schema.
         Err(mysql_async::Error::Server(said)) if said.code == 1044 => Ok(Some(said)),
         Ok(()) | Err(mysql_async::Error::Server(_)) => Ok(None),
         Err(error) => Err(error),

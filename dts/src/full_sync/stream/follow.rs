@@ -1,4 +1,5 @@
-//! Full syncs of which all is in the bus: each is done when its listener has finished it.
+//! Follows full syncs whose rows are all in the bus: each is done when its listener has finished
+//! the rows.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tracing::info;
 use super::{ControlNews, FullSyncs};
 use crate::full_sync::feed::{context::FeedContext, pace::until_handled};
 
-/// Waits for a listener, until this is dropped.
+/// Waits for a listener until this is dropped.
 pub(super) struct Follow(JoinHandle<()>);
 
 impl Drop for Follow {
@@ -20,14 +21,14 @@ impl Drop for Follow {
 }
 
 impl FullSyncs {
-    /// The last rows of a task are in the batch at hand: when that is durable, its listener is
-    /// followed.
+    /// The last rows of a task are in the current batch: when the batch is durable, the task's
+    /// listener is followed.
     pub(super) fn note_sent(&mut self, id: &str) {
         self.sent.push(id.to_owned());
         self.follows.insert(id.to_owned(), None);
     }
 
-    /// Follows those that were sent before we began, and no others any more than those that are.
+    /// Follows the tasks that were sent before we began, and stops following all that are not sent.
     pub(super) fn follow_sent(&mut self) {
         let is_sent =
             |id: &str| self.tasks.get(id).is_some_and(|task| task.state == TaskState::Sent);
@@ -41,15 +42,16 @@ impl FullSyncs {
         }
     }
 
-    /// What was sent of a task is durable: follows its listener, if that was all.
+    /// Rows of a task are durable: if these were the last ones, follows its listener.
     pub(super) fn follow(&mut self, id: &str) {
         let Some(task) = self.tasks.get(id).filter(|task| task.state == TaskState::Sent) else {
             return;
         };
         let follow = self.follows.get_mut(id).filter(|follow| follow.is_none());
         let Some(follow) = follow else { return };
-        let (common, hearer) = (Arc::clone(&self.common), self.hearer.clone());
-        *follow = Some(Follow(tokio::spawn(tell(common, task.clone(), hearer))));
+        let (common, control_sender) = (Arc::clone(&self.common), self.control_sender.clone());
+        *follow =
+            Some(Follow(tokio::spawn(send_when_handled(common, task.clone(), control_sender))));
     }
 
     pub(super) fn handled(&mut self, id: &str) {
@@ -60,7 +62,11 @@ impl FullSyncs {
     }
 }
 
-async fn tell(common: Arc<FeedContext>, task: Task, hearer: mpsc::Sender<ControlNews>) {
+async fn send_when_handled(
+    common: Arc<FeedContext>,
+    task: Task,
+    control_sender: mpsc::Sender<ControlNews>,
+) {
     until_handled(&common.bus, &common.topics, &task).await;
-    let _ = hearer.send(ControlNews::Handled(task.id)).await;
+    let _ = control_sender.send(ControlNews::Handled(task.id)).await;
 }

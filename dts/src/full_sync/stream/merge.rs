@@ -1,5 +1,5 @@
-//! Chunks find their place in the stream: behind their high mark, with those rows that changed
-//! since they were asked for as they are now.
+//! Merges chunks into the stream after their high mark. Rows that changed since the chunk was asked
+//! for are sent in their newest form.
 
 use change_event::FullSyncRow;
 use event_bus::Batch;
@@ -23,17 +23,17 @@ use crate::{
     publish::Publisher,
 };
 
-/// What one call may do.
+/// What one call may use.
 pub(crate) struct MergeRoom<'a> {
     pub(crate) publisher: &'a mut Publisher,
     pub(crate) batch: &'a mut Batch,
-    /// The batch may grow to so many bytes.
+    /// The largest size of the batch, in bytes.
     pub(crate) up_to: usize,
 }
 
 impl FullSyncs {
-    /// Merges what the stream has come up to, between two transactions, while there is room. Gives
-    /// how many rows were published.
+    /// Merges the chunks whose high mark the stream has passed, between two transactions, while
+    /// there is room. Returns how many rows were published.
     pub(crate) fn merge(
         &mut self,
         position: &binlog::FilePosition,
@@ -51,7 +51,7 @@ impl FullSyncs {
                 }
             }
         }
-        // One that has ended, also of an empty table, makes way for the next.
+        // When a task has ended, even with an empty table, the next one starts.
         if !due.is_empty() {
             self.start_and_stop(room.publisher.windows());
         }
@@ -63,9 +63,9 @@ impl FullSyncs {
         self.runs.values().any(|run| run.is_due(position))
     }
 
-    /// Whether a chunk is merged in part.
-    pub(crate) fn is_amid_a_chunk(&self) -> bool {
-        self.runs.values().any(FullSyncRun::is_amid_a_chunk)
+    /// Whether a part of a chunk is merged, and the rest not yet.
+    pub(crate) fn is_merging_a_chunk(&self) -> bool {
+        self.runs.values().any(FullSyncRun::is_merging_a_chunk)
     }
 
     fn merge_one(&mut self, id: &str, room: &mut MergeRoom<'_>) -> Result<u64> {
@@ -80,7 +80,7 @@ impl FullSyncs {
         if is_done {
             run.end_chunk(&held, room.publisher.windows());
         } else {
-            // Also after an error: its window is closed with the others.
+            // Also after an error: then its window is closed with the others.
             run.held.push_front(held);
         }
         let published = merged?;
@@ -115,24 +115,24 @@ impl FullSyncs {
 }
 
 impl FullSyncRun {
-    /// Whether the stream has come up to its next chunk.
+    /// Whether the stream has passed the high mark of the next chunk.
     fn is_due(&self, position: &binlog::FilePosition) -> bool {
         self.held.front().is_some_and(|held| held.is_reached(position))
     }
 
-    /// Whether its next chunk shows another table than those before it: one that was altered
-    /// meanwhile, or took its name.
+    /// Whether the next chunk has another definition of the table than the chunks before: the table
+    /// was altered, or another one took its name.
     fn is_of_another_shape(&self) -> bool {
         let next = self.held.front().map(|held| &held.chunk.shape);
         self.place.shape.as_ref().is_some_and(|shape| next.is_some_and(|next| next != shape))
     }
 
-    /// Whether a chunk of it is merged in part.
-    pub(super) fn is_amid_a_chunk(&self) -> bool {
+    /// Whether a part of its chunk is merged, and the rest not yet.
+    pub(super) fn is_merging_a_chunk(&self) -> bool {
         self.held.front().is_some_and(|held| held.segment > 0)
     }
 
-    /// Merges what there is room for, and gives how many rows were published.
+    /// Merges as many segments as there is room for, and returns how many rows were published.
     fn merge_segments(&mut self, held: &mut HeldChunk, room: &mut MergeRoom<'_>) -> Result<u64> {
         let mut published = 0;
         self.place.shape = Some(held.chunk.shape.clone());
@@ -176,13 +176,13 @@ impl FullSyncRun {
         Ok(published)
     }
 
-    /// What the stream brought of these rows may lack columns: they are read once more.
+    /// The stream's versions of these rows may lack columns: the rows are read once more.
     fn read_again(&mut self, kind: ChunkKind, segment: &Segment) -> Result<()> {
         let Some(up_to) = segment.up_to.clone() else {
             return Err(Error::refused(
-                "it has no key, and changes of it come without all columns: they are logged so, or \
-                 are larger than bus.maxRowBytes",
-                "run on the server SET PERSIST binlog_row_image = FULL, raise maxRowBytes, or give \
+                "it has no key, and its changes lack columns: the server does not log them, or the \
+                 rows are larger than bus.maxRowBytes",
+                "run SET PERSIST binlog_row_image = FULL on the server, raise maxRowBytes, or give \
                  the table a primary key",
             ));
         };
@@ -213,7 +213,7 @@ impl FullSyncRun {
             ChunkKind::Part => {
                 self.place.at_end = held.chunk.is_last;
                 if held.chunk.is_last {
-                    // Of a key that the table had: all of it was read since.
+                    // For a key that the table had before: all rows were read since.
                     self.place.again.clear();
                 }
                 self.whole = Some(held.window).filter(|_| !held.chunk.is_last);

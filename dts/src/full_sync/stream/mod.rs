@@ -1,4 +1,5 @@
-//! The full syncs beside the stream: which are at work, and what is done with what they read.
+//! The full syncs beside the stream: which are running, and what happens to the rows that they
+//! read.
 
 mod follow;
 pub(super) mod merge;
@@ -40,74 +41,75 @@ use crate::{
     },
 };
 
-/// What lies between the feeds and the stream.
+/// The most news that wait between the feeds and the stream.
 const MAX_NEWS: usize = 16;
 
-/// After an error of the bus its control table is looked at again.
+/// How long after an error of the bus its control table is read again.
 const CONTROL_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a full sync begins again.
-const BROKEN_OFF: &str = "its one read of the table is broken off";
-const ALTERED: &str = "its table was altered, and what was sent of it is of the earlier table";
-const REPLACED: &str = "a table was renamed to its name, and what was sent is of the earlier table";
+const BROKEN_OFF: &str = "its one read of the table was stopped";
+const ALTERED: &str = "its table was altered, and the rows that were sent are from before that";
+const REPLACED: &str =
+    "a table was renamed to its name, and the rows that were sent are from the earlier table";
 
-/// How tables are looked up again for a new listener.
+/// How often tables are looked up again for a new listener.
 const RESOLVE_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_secs(30), factor: 2.0 };
 
-/// All full syncs of this `dts`. Those at work end when this is dropped.
+/// All full syncs of this `dts`. The running ones end when this is dropped.
 pub(crate) struct FullSyncs {
     name: String,
     common: Arc<FeedContext>,
     tasks: Tasks,
-    /// What others are told of the tables.
+    /// The captured tables, for other programs.
     catalog: TableCatalog,
     runs: BTreeMap<String, FullSyncRun>,
     runs_made: u64,
-    /// Whether a task changed since they were shown.
+    /// Whether a task changed since the tasks were last shown.
     is_unseen: bool,
-    /// Whose chunks are wholly in the batch at hand.
+    /// The tasks whose chunks are wholly in the current batch.
     sent: Vec<String>,
-    /// Those of which all is in the bus, or will be with the batch that is under way.
+    /// The tasks whose rows are all in the bus, or will be with the batch that is being appended.
     follows: BTreeMap<String, Option<Follow>>,
-    /// Those of whose chunks some are in the bus or the batch at hand, since we began.
+    /// The tasks that have chunks in the bus or in the current batch, since we began.
     have_sent: HashSet<String>,
     news: mpsc::Receiver<FeedNews>,
-    teller: mpsc::Sender<FeedNews>,
-    heard: mpsc::Receiver<ControlNews>,
-    hearer: mpsc::Sender<ControlNews>,
-    /// Whoever listens to the control table, and whoever looks tables up.
+    feed_sender: mpsc::Sender<FeedNews>,
+    control_news: mpsc::Receiver<ControlNews>,
+    control_sender: mpsc::Sender<ControlNews>,
+    /// The tasks that read the control table and look tables up.
     helpers: JoinSet<()>,
 }
 
-/// What others decided.
+/// News from other parties.
 enum ControlNews {
-    /// The control table, as it is now.
+    /// The whole control table.
     All(Vec<ControlChange>),
     Control(Vec<ControlChange>),
     Resolved(Box<Request>, Result<Vec<Found>, Refusal>),
-    /// The listener of this task has finished it.
+    /// The listener of this task has finished its rows.
     Handled(String),
 }
 
-/// Something happened to a full sync.
+/// Something that happened to a full sync.
 pub(crate) struct FullSyncEvent(EventKind);
 
 enum EventKind {
-    Told(Box<FeedNews>),
-    Heard(ControlNews),
+    Feed(Box<FeedNews>),
+    Control(ControlNews),
     Looked(CatalogEntries),
 }
 
 impl FullSyncs {
-    /// Goes on with these.
+    /// Goes on with these tasks and tables.
     pub(crate) fn start(name: &str, common: FeedContext, kept: (Tasks, CatalogEntries)) -> Self {
         let (mut tasks, catalog) = kept;
         tasks.end_uncaptured(now_ms());
-        let (teller, news) = mpsc::channel(MAX_NEWS);
-        let (hearer, heard) = mpsc::channel(MAX_NEWS);
+        let (feed_sender, news) = mpsc::channel(MAX_NEWS);
+        let (control_sender, control_news) = mpsc::channel(MAX_NEWS);
         let mut helpers = JoinSet::new();
-        helpers.spawn(hear(Arc::clone(&common.bus), hearer.clone()));
+        helpers.spawn(read_control(Arc::clone(&common.bus), control_sender.clone()));
         let (source, capture) = (common.source.clone(), Arc::clone(&common.capture));
         Self {
             name: name.to_owned(),
@@ -121,19 +123,19 @@ impl FullSyncs {
             follows: BTreeMap::new(),
             have_sent: HashSet::new(),
             news,
-            teller,
-            heard,
-            hearer,
+            feed_sender,
+            control_news,
+            control_sender,
             helpers,
         }
     }
 
-    /// Waits until something happens to one of them. Cancel-safe.
+    /// Waits until something happens to one of the full syncs. Cancel-safe.
     pub(crate) async fn next(&mut self) -> FullSyncEvent {
         // Both channels stay open: we hold a sender of each.
         let kind = tokio::select! {
-            Some(told) = self.news.recv() => EventKind::Told(Box::new(told)),
-            Some(heard) = self.heard.recv() => EventKind::Heard(heard),
+            Some(news) = self.news.recv() => EventKind::Feed(Box::new(news)),
+            Some(news) = self.control_news.recv() => EventKind::Control(news),
             found = self.catalog.next() => EventKind::Looked(found),
             else => std::future::pending().await,
         };
@@ -142,29 +144,29 @@ impl FullSyncs {
 
     pub(crate) fn take(&mut self, event: FullSyncEvent, windows: &mut Windows) {
         match event.0 {
-            EventKind::Told(told) => self.told(told.0, told.1, windows),
-            EventKind::Heard(ControlNews::All(all)) => {
+            EventKind::Feed(news) => self.feed_news(news.0, news.1, windows),
+            EventKind::Control(ControlNews::All(all)) => {
                 let requests = all.iter().filter_map(|(key, _)| key.strip_prefix(REQUEST_PREFIX));
-                self.tasks.hear_anew(&requests.collect());
+                self.tasks.keep_requests(&requests.collect());
                 self.control(&all);
             }
-            EventKind::Heard(ControlNews::Control(changes)) => self.control(&changes),
-            EventKind::Heard(ControlNews::Resolved(request, found)) => {
+            EventKind::Control(ControlNews::Control(changes)) => self.control(&changes),
+            EventKind::Control(ControlNews::Resolved(request, found)) => {
                 if self.tasks.is_asked(&request) {
                     self.tasks.decide(&request, found, now_ms());
                 }
             }
-            EventKind::Heard(ControlNews::Handled(id)) => self.handled(&id),
+            EventKind::Control(ControlNews::Handled(id)) => self.handled(&id),
             EventKind::Looked(found) => self.catalog.take(found),
         }
         while self.helpers.try_join_next().is_some() {}
         self.start_and_stop(windows);
     }
 
-    /// Starts those whose turn it is, and ends those whose turn it is not any more.
+    /// Starts the tasks whose turn it is, and stops those whose turn it is not any more.
     fn start_and_stop(&mut self, windows: &mut Windows) {
         self.follow_sent();
-        for id in self.tasks.hold_unheard(now_ms()) {
+        for id in self.tasks.hold_unsubscribed(now_ms()) {
             info!(
                 task = id,
                 "full sync waits, or begins again: its listener did not get the table"
@@ -176,7 +178,7 @@ impl FullSyncs {
         for id in over {
             let is_whole = self.runs.get(&id).is_some_and(|run| run.whole.is_some());
             self.end_run(&id, windows);
-            self.tasks.make_way(&id, is_whole, now_ms());
+            self.tasks.end_turn(&id, is_whole, now_ms());
         }
         for id in due {
             if !self.runs.contains_key(&id) {
@@ -191,9 +193,10 @@ impl FullSyncs {
         let number = (id.to_owned(), self.runs_made);
         let Some(task) = self.tasks.get(id) else { return };
         let has_sent = self.have_sent.contains(id);
-        match FullSyncRun::start(&self.common, (number, task), (self.teller.clone(), has_sent)) {
+        match FullSyncRun::start(&self.common, (number, task), (self.feed_sender.clone(), has_sent))
+        {
             Ok(mut run) => {
-                run.lead(windows);
+                run.open_early(windows);
                 info!(task = id, schema = task.schema, table = task.table, "full sync at work");
                 self.runs.insert(id.to_owned(), run);
                 if task.state != TaskState::Running {
@@ -207,7 +210,7 @@ impl FullSyncs {
     fn end_run(&mut self, id: &str, windows: &mut Windows) {
         if let Some(run) = self.runs.remove(id) {
             run.windows().for_each(|window| windows.close(window));
-            if run.is_amid_a_chunk() || self.sent.iter().any(|sent| sent == id) {
+            if run.is_merging_a_chunk() || self.sent.iter().any(|sent| sent == id) {
                 self.have_sent.insert(id.to_owned());
             }
         }
@@ -231,7 +234,7 @@ impl FullSyncs {
         });
     }
 
-    fn told(&mut self, (id, number): FeedId, news: News, windows: &mut Windows) {
+    fn feed_news(&mut self, (id, number): FeedId, news: News, windows: &mut Windows) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.number == number) else { return };
         match news {
             News::Ready => {
@@ -288,7 +291,9 @@ impl FullSyncs {
         } else if let Some(listener) = key.strip_prefix(LISTENING_PREFIX) {
             match value.map(Listening::from_bytes).transpose() {
                 Ok(listening) => self.tasks.listens(listener, listening),
-                Err(error) => warn!(listener, %error, "what a listener gets cannot be read"),
+                Err(error) => {
+                    warn!(listener, %error, "the tables that a listener gets cannot be read")
+                }
             }
         }
     }
@@ -299,18 +304,18 @@ impl FullSyncs {
             return;
         }
         let common = Arc::clone(&self.common);
-        let hearer = self.hearer.clone();
+        let control_sender = self.control_sender.clone();
         self.helpers.spawn(async move {
             let found = match request.initial {
                 true => resolve_in_the_end(&request, &common).await,
                 false => resolve(&request, &common).await,
             };
-            let _ = hearer.send(ControlNews::Resolved(Box::new(request), found)).await;
+            let _ = control_sender.send(ControlNews::Resolved(Box::new(request), found)).await;
         });
     }
 
-    /// Asks for the chunks whose time has come, between two transactions: the stream has passed
-    /// all before `asked`, and nothing else.
+    /// Asks for the chunks whose time has come. To be called between two transactions: the stream
+    /// has passed exactly the changes before `asked`.
     pub(crate) fn ask(&mut self, asked: &SourcePosition, windows: &mut Windows) {
         let is_overrun = |run: &FullSyncRun| run.windows().any(|window| windows.is_overrun(window));
         let overrun: Vec<String> =
@@ -333,7 +338,7 @@ impl FullSyncs {
         }
     }
 
-    /// A statement that may have changed the definition of a table passed.
+    /// The stream passed a statement that may have changed the definition of a table.
     pub(crate) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
         self.catalog.passed(definition);
         let concerned: Vec<(String, Concern)> = self
@@ -360,7 +365,7 @@ impl FullSyncs {
         self.runs.contains_key(id) || self.tasks.get(id).is_some_and(|task| task.rows > 0)
     }
 
-    /// Whether the checkpoint lacks something that was decided.
+    /// Whether the checkpoint lacks a decision.
     pub(crate) fn has_changes(&self) -> bool {
         self.tasks.has_changes() || self.catalog.has_changes()
     }
@@ -370,12 +375,13 @@ impl FullSyncs {
         self.common.live.passed();
     }
 
-    /// Whether a chunk is wholly in the batch at hand.
+    /// Whether a whole chunk is in the current batch.
     pub(crate) fn has_sent(&self) -> bool {
         !self.sent.is_empty()
     }
 
-    /// What goes with the batch at hand: changes of the checkpoint, and whose chunks are in it.
+    /// What goes with the current batch: changes of the checkpoint, and the tasks whose chunks are
+    /// in the batch.
     pub(crate) fn hand_over(&mut self) -> (Vec<CheckpointChange>, Vec<String>) {
         let mut changes = self.tasks.take_changes();
         self.is_unseen |= !changes.is_empty();
@@ -383,7 +389,7 @@ impl FullSyncs {
         (changes, std::mem::take(&mut self.sent))
     }
 
-    /// The tasks that have not ended, if any changed since this was last asked.
+    /// The tasks that have not ended, if any changed since the last call.
     pub(crate) fn unseen(&mut self) -> Option<Vec<Task>> {
         let open = || self.tasks.iter().filter(|task| !task.state.is_final()).cloned();
         std::mem::take(&mut self.is_unseen).then(|| open().collect())
@@ -406,7 +412,7 @@ impl FullSyncs {
 
 /// What a statement may have done to a task's table.
 enum Concern {
-    /// Its rows were taken away.
+    /// Its rows were removed.
     Removed,
     /// Another table may have its name now.
     Replaced,
@@ -425,7 +431,7 @@ impl Concern {
     }
 }
 
-/// Looks until MySQL answers: nobody waits for it, who could ask again.
+/// Tries until MySQL answers: for an initial request nobody waits who could ask again.
 async fn resolve_in_the_end(
     request: &Request,
     common: &FeedContext,
@@ -445,30 +451,30 @@ async fn resolve_in_the_end(
 
 fn removed() -> Error {
     Error::refused(
-        "its rows were taken away by TRUNCATE or DROP, or a statement like these: what was sent of \
-         them is out of date",
+        "its rows were removed by TRUNCATE, DROP or a similar statement: the rows that were sent \
+         are out of date",
         "ask for the full sync again",
     )
 }
 
-/// Listens to the control table, for ever.
-async fn hear(bus: Arc<dyn Bus>, hearer: mpsc::Sender<ControlNews>) {
+/// Reads the control table, for ever.
+async fn read_control(bus: Arc<dyn Bus>, control_sender: mpsc::Sender<ControlNews>) {
     loop {
-        if let Err(error) = hear_until_error(&*bus, &hearer).await {
+        if let Err(error) = read_control_until_error(&*bus, &control_sender).await {
             warn!(%error, "the bus's control table cannot be read; trying again");
         }
         tokio::time::sleep(CONTROL_RETRY).await;
     }
 }
 
-async fn hear_until_error(
+async fn read_control_until_error(
     bus: &dyn Bus,
-    hearer: &mpsc::Sender<ControlNews>,
+    control_sender: &mpsc::Sender<ControlNews>,
 ) -> Result<(), event_bus::Error> {
     let mut control = bus.control().await?;
-    let mut heard = ControlNews::All(control.changes().await?);
-    while hearer.send(heard).await.is_ok() {
-        heard = ControlNews::Control(control.changes().await?);
+    let mut news = ControlNews::All(control.changes().await?);
+    while control_sender.send(news).await.is_ok() {
+        news = ControlNews::Control(control.changes().await?);
     }
     Ok(())
 }

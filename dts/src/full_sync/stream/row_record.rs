@@ -1,4 +1,4 @@
-//! The rows of a full sync become records: on the table's own topic, for one listener.
+//! Turns the rows of a full sync into records: on the table's own topic, for one listener.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     publish::{Publisher, add},
 };
 
-/// What is the same for all rows that one listener gets of a table.
+/// What all rows of one table for one listener have in common.
 #[derive(Debug)]
 pub struct FullSyncTable {
     name: String,
@@ -21,7 +21,7 @@ pub struct FullSyncTable {
 }
 
 impl FullSyncTable {
-    /// Of a table and a listener.
+    /// For a table and a listener.
     pub fn new(topics: &TopicName, (schema, table): (&str, &str), listener: &str) -> Self {
         let name = format!("{schema}.{table}");
         let mut headers = vec![(LISTENER_HEADER.to_owned(), listener.to_owned())];
@@ -33,11 +33,11 @@ impl FullSyncTable {
     }
 }
 
-/// Adds a row to the batch. It is counted apart from what the binlog brings.
+/// Adds a row to the batch. It is counted separately from the binlog's changes.
 ///
 /// # Errors
 ///
-/// When it is too large for the bus. Then nothing of it is in the batch.
+/// When the row is too large for the bus. Then nothing of the row is in the batch.
 pub(crate) fn publish_row(
     publisher: &mut Publisher,
     (table, text): (&FullSyncTable, &FullSyncText),
@@ -76,7 +76,7 @@ fn too_large(table: &FullSyncTable, id: &[u8], (bytes, max_bytes): (usize, usize
              {max_bytes}",
             table.name
         ),
-        "raise maxRowBytes, or set onOversize = \"keys-only\" to publish the keys of such rows \
-         alone; then ask for the full sync again",
+        "raise maxRowBytes, or set onOversize = \"keys-only\" to publish only the keys of such \
+         rows; then ask for the full sync again",
     )
 }

@@ -1,18 +1,20 @@
-//! A full sync at work: its feed, and where it stands between the feed and the stream.
+//! A running full sync: its feed, and the state of its chunks between the feed and the stream.
 //!
-//! A chunk goes through these states. There is one at most in the first, and two in the others:
+//! A chunk goes through these states. There is at most one in the first, and at most two in the
+//! others:
 //!
 //! | state | its window | it ends when |
 //! |---|---|---|
-//! | asked | open | the feed has read it; spoilt, it is dropped then |
-//! | held | open | the stream passes its high mark, between two transactions |
+//! | asked | open | the feed has read the chunk; a spoilt chunk is then dropped |
+//! | held | open | the stream passes the chunk's high mark, between two transactions |
 //! | being merged, a segment at a time | open | its last segment is in a batch |
-//! | sent, no more of ours | closed | the batch is durable, and the feed is told |
+//! | sent, and ours no more | closed | the batch is durable, and the feed knows this |
 //!
-//! The task's place moves on with each segment, and is in the checkpoint that goes with the batch:
-//! a crash in any of them loses nothing, and repeats what the bus had without its checkpoint, which
-//! is nothing where it appends both or neither. What spoils a chunk, an altered table or a
-//! window that is overrun, drops those that are asked and held; what was merged of them stays.
+//! The task's place moves on with each segment, and is in the checkpoint that goes with the batch.
+//! So a crash in any state loses nothing. It repeats rows that the bus had without their
+//! checkpoint; if the bus appends both or neither, there are no such rows. A chunk is spoilt by an
+//! altered table or by an overrun window: then the asked and the held chunks are dropped, and
+//! merged rows stay.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -39,11 +41,11 @@ use crate::{
     },
 };
 
-/// So many stretches to read again are put off until the end of the table.
+/// At most this many stretches wait until the end of the table before they are read again.
 const MAX_AGAIN: usize = 100;
 
 pub(super) struct FullSyncRun {
-    /// Tells its feed from one before.
+    /// Distinguishes its feed from an earlier one.
     pub(super) number: u64,
     pub(super) feed: Feed,
     pub(super) table: FullSyncTable,
@@ -53,28 +55,28 @@ pub(super) struct FullSyncRun {
     name: String,
     pub(super) place: TablePlace,
     /// Where a read may not show yet what the stream passed moments ago, the window of the next
-    /// chunk is open since the one before was asked for: so those rows are known from the stream.
-    leads: bool,
-    leading: Option<(WindowId, Instant)>,
+    /// chunk opens when the chunk before is asked for. So the stream gives those rows.
+    opens_early: bool,
+    early: Option<(WindowId, Instant)>,
     /// The listener has room for another chunk.
     pub(super) is_ready: bool,
     /// A chunk is being read.
     asked: Option<AskedChunk>,
-    /// Chunks that were read, in the table's order: they wait for the stream to pass their high
+    /// Chunks that were read, in the table's order: they wait until the stream passes their high
     /// marks, or are being merged.
     pub(super) held: VecDeque<HeldChunk>,
-    /// One read of the whole table is under way: its window stays open.
+    /// The one read of the whole table goes on: its window stays open.
     pub(super) whole: Option<WindowId>,
-    /// Up to when its time is counted.
+    /// Its running time is counted up to here.
     pub(super) counted: Instant,
 }
 
-/// Whether it can go on.
+/// Whether the full sync can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum RunOutcome {
     GoesOn,
-    /// It has to begin again.
+    /// The full sync must begin again.
     Restarts,
 }
 
@@ -82,7 +84,7 @@ pub(super) enum RunOutcome {
 #[derive(Debug)]
 struct AskedChunk {
     window: WindowId,
-    /// What comes of it does not count any more.
+    /// The result does not count any more.
     is_spoilt: bool,
 }
 
@@ -91,25 +93,25 @@ struct AskedChunk {
 pub(super) struct HeldChunk {
     pub(super) chunk: Chunk,
     pub(super) text: FullSyncText,
-    /// Open since it was asked for.
+    /// Open since the chunk was asked for.
     pub(super) window: WindowId,
     /// The first segment that is not merged yet.
     pub(super) segment: usize,
 }
 
 impl HeldChunk {
-    /// Whether the stream has passed all that the rows show.
+    /// Whether the stream has passed all changes that the rows show.
     pub(super) fn is_reached(&self, position: &binlog::FilePosition) -> bool {
         let high = &self.chunk.high;
         order(&position.file, position.pos) >= order(&high.file, high.pos)
     }
 
-    /// Whether all of it is merged.
+    /// Whether all segments are merged.
     pub(super) fn is_done(&self) -> bool {
         self.segment >= self.chunk.rows.segments().len()
     }
 
-    /// Where the table goes on behind it, as far as that is known before it is merged.
+    /// Where the table goes on after the chunk, as far as that is known before the chunk is merged.
     fn next(&self) -> Option<ReadPiece> {
         let goes_on = self.chunk.kind == ChunkKind::Page && !self.chunk.is_last;
         let last = self.chunk.rows.segments().last().filter(|_| goes_on)?;
@@ -126,7 +128,7 @@ impl FullSyncRun {
         let place = TablePlace::read(task.cursor.as_ref()).map_err(|error| {
             Error::refused(
                 format!("its place cannot be read: {error}"),
-                "cancel it, and ask for the full sync again",
+                "cancel the full sync, and ask for it again",
             )
         })?;
         Ok(Self {
@@ -138,8 +140,8 @@ impl FullSyncRun {
             schema: task.schema.clone(),
             name: task.table.clone(),
             place,
-            leads: !common.source.shows_what_it_says(),
-            leading: None,
+            opens_early: !common.source.shows_what_it_says(),
+            early: None,
             is_ready: false,
             asked: None,
             held: VecDeque::new(),
@@ -148,13 +150,13 @@ impl FullSyncRun {
         })
     }
 
-    /// From now on a window is open for the next chunk, if it leads.
-    pub(super) fn lead(&mut self, windows: &mut Windows) {
-        self.leading = self.leads.then(|| self.open_window(windows));
+    /// Opens a window for the next chunk now, if it must open early.
+    pub(super) fn open_early(&mut self, windows: &mut Windows) {
+        self.early = self.opens_early.then(|| self.open_window(windows));
     }
 
-    /// Asks for the next chunk, if its time has come: from now on, at the latest, its window is
-    /// open. It may be read while the one before it waits or is merged.
+    /// Asks for the next chunk, if its time has come. Its window is open from now on, or longer. It
+    /// may be read while the chunk before waits or is merged.
     pub(super) fn ask(&mut self, asked: &SourcePosition, windows: &mut Windows) {
         if !self.is_ready || self.asked.is_some() || self.held.len() > 1 {
             return;
@@ -167,16 +169,16 @@ impl FullSyncRun {
         self.feed.order(Order::Read { asked: asked.clone(), piece, since });
     }
 
-    /// The window of the next chunk, and since when it is open.
+    /// The window of the next chunk, and the time when it was opened.
     fn window_of_next(&mut self, windows: &mut Windows) -> (WindowId, Instant) {
-        let leading = self.leading.take();
+        let early = self.early.take();
         if let Some(whole) = self.whole {
-            // All parts of the one read have one window.
-            leading.into_iter().for_each(|(needless, _)| windows.close(needless));
+            // All parts of the one read have the same window.
+            early.into_iter().for_each(|(needless, _)| windows.close(needless));
             return (whole, Instant::now());
         }
-        let window = leading.unwrap_or_else(|| self.open_window(windows));
-        self.lead(windows);
+        let window = early.unwrap_or_else(|| self.open_window(windows));
+        self.open_early(windows);
         window
     }
 
@@ -217,14 +219,14 @@ impl FullSyncRun {
         RunOutcome::GoesOn
     }
 
-    /// The table may not be what it was, or too much changed to be remembered: what is being read
-    /// or was read is read again; but one read of the whole table cannot be taken up in its middle.
+    /// The table may have changed, or too much changed to be remembered: chunks that are being read
+    /// or were read are read again. But one read of the whole table cannot go on in its middle.
     pub(super) fn spoil(&mut self, windows: &mut Windows) -> RunOutcome {
         self.windows().for_each(|window| windows.close(window));
         if self.whole.is_some() {
             return RunOutcome::Restarts;
         }
-        self.leading = None;
+        self.early = None;
         if let Some(asked) = &mut self.asked {
             asked.is_spoilt = true;
         }
@@ -232,10 +234,10 @@ impl FullSyncRun {
         RunOutcome::GoesOn
     }
 
-    /// Those that are open for it.
+    /// The windows that are open for this full sync.
     pub(super) fn windows(&self) -> impl Iterator<Item = WindowId> {
         let held = self.held.iter().map(|held| held.window);
-        let leading = self.leading.map(|(window, _)| window);
-        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(leading)
+        let early = self.early.map(|(window, _)| window);
+        held.chain(self.asked.iter().map(|asked| asked.window)).chain(self.whole).chain(early)
     }
 }

@@ -1,21 +1,21 @@
-//! What the stream did to rows while they were read from their table.
+//! The changes that the stream brought to rows while these were read from their table.
 //!
 //! A window is open from the moment that a read is asked for until its rows are merged into the
-//! stream. A row that changed meanwhile is sent as its last change left it: the listener may have
-//! got none of its changes, since it chooses among them by `actions` and `columns`. A change counts
-//! from the end of its transaction on, for the server may take it back.
+//! stream. A row that changed in this time is sent as its last change left the row: the listener
+//! may have got none of its changes, because `actions` and `columns` choose among them. A change
+//! counts from the end of its transaction, since the server may roll it back.
 
 use std::{collections::HashMap, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// A window remembers so many keys. When more changed, the stream is far behind what was read.
+/// A window remembers this many keys. When more changed, the stream has gone far beyond the read.
 const MAX_TOUCHED: usize = 200_000;
 
-/// All windows together keep so many bytes of rows, or two of the largest row.
+/// All windows together keep this many bytes of rows, or two of the largest row.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
-/// A key, by its hash: of so many bits that two keys never have the same.
+/// A key, by its hash: it has enough bits that two keys never have the same.
 type KeyHash = u128;
 
 /// The hash of a record's key.
@@ -26,13 +26,13 @@ fn key_hash(key: &[u8]) -> KeyHash {
 /// What the stream did to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touch {
-    /// The row is no more.
+    /// The row was deleted.
     Gone,
-    /// The row is so now: its columns, a JSON object.
+    /// The row is now this: its columns, a JSON object.
     Row(Arc<[u8]>),
-    /// The row makes an event of so many bytes, of which only the key may be published.
+    /// The row's event would have this many bytes, so only the key may be published.
     Oversized(usize),
-    /// The server did not log all columns: the row has to be read again.
+    /// The server did not log all columns: the row must be read again.
     Partial,
 }
 
@@ -51,9 +51,9 @@ pub struct Windows {
     open: Vec<Window>,
     opened: u64,
     largest_row: usize,
-    /// What the transaction at hand did, where a window is open.
+    /// The changes of the current transaction, while a window is open.
     noted: Vec<NotedTouch>,
-    /// How many bytes of rows that is.
+    /// The bytes of rows in these changes.
     noted_bytes: usize,
 }
 
@@ -62,11 +62,11 @@ pub struct Windows {
 struct NotedTouch {
     window: WindowId,
     hash: KeyHash,
-    /// `None` for a row of a table without a key that came again.
+    /// `None` for a row that came again, in a table without a key.
     touch: Option<Touch>,
 }
 
-/// Names a window; no other ever has the same.
+/// Identifies a window; each window has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowId(u64);
 
@@ -76,7 +76,7 @@ struct Window {
     schema: String,
     table: String,
     touched: HashMap<KeyHash, Touch>,
-    /// How many bytes of rows it keeps.
+    /// The bytes of rows that the window keeps.
     kept: usize,
     is_overrun: bool,
 }
@@ -97,7 +97,7 @@ impl Windows {
         id
     }
 
-    /// Whether more changed than a window remembers: what was read is of no use then.
+    /// Whether more changed than a window remembers: then the rows that were read cannot be used.
     pub fn is_overrun(&self, id: WindowId) -> bool {
         self.open.iter().any(|window| window.id == id && window.is_overrun)
     }
@@ -121,12 +121,13 @@ impl Windows {
         self.open.iter().any(|window| window.is_over(schema, table))
     }
 
-    /// A change of a row with this key passed.
+    /// The stream passed a change of a row with this key.
     pub(crate) fn note(&mut self, names: (&str, &str), key: &[u8], touch: Touch) {
         self.keep(names, key, Some(touch));
     }
 
-    /// A row came of a table without a key: if it was read, it is as it was read.
+    /// The stream passed a row of a table without a key: if that row was also read, the read row
+    /// counts.
     pub(crate) fn came(&mut self, names: (&str, &str), key: &[u8]) {
         self.keep(names, key, None);
     }
@@ -143,19 +144,19 @@ impl Windows {
         }
     }
 
-    /// How many changes of the transaction at hand are noted.
+    /// How many changes of the current transaction are noted.
     pub(crate) fn noted(&self) -> usize {
         self.noted.len()
     }
 
-    /// The server took back what was noted since there were so many.
+    /// The server rolled back all changes after the first `since`.
     pub(crate) fn forget_noted(&mut self, since: usize) {
         let forgotten = self.noted.drain(since.min(self.noted.len())..);
         let bytes = forgotten.filter_map(|noted| noted.touch).map(|touch| touch.bytes());
         self.noted_bytes -= bytes.sum::<usize>();
     }
 
-    /// The transaction at hand ended: what it did counts.
+    /// The current transaction ended: its changes count.
     pub(crate) fn settle(&mut self) {
         self.noted_bytes = 0;
         for NotedTouch { window, hash, touch } in std::mem::take(&mut self.noted) {
@@ -173,7 +174,7 @@ impl Windows {
         }
     }
 
-    /// More than can be noted: the windows that it is for are of no use any more.
+    /// There are more changes than can be noted: the windows for them cannot be used any more.
     fn overrun_noted(&mut self) {
         for NotedTouch { window, .. } in std::mem::take(&mut self.noted) {
             let is_it = |open: &&mut Window| open.id == window && !open.is_overrun;
@@ -188,7 +189,7 @@ impl Windows {
 }
 
 impl Window {
-    /// The last one counts.
+    /// The last change counts.
     fn note(&mut self, hash: KeyHash, touch: Touch) {
         self.kept += touch.bytes();
         if let Some(before) = self.touched.insert(hash, touch) {
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_too_much_passes_says_so() {
+    fn a_window_says_when_too_much_changed() {
         let mut windows = Windows::default();
         let id = windows.open("s", "t");
         for key in 0..=MAX_TOUCHED {
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_that_keeps_most_makes_way_when_all_keep_too_much() {
+    fn the_largest_window_is_dropped_when_all_keep_too_much() {
         const PART: usize = 16;
         let mut windows = Windows::default();
         let (busy, quiet) = (windows.open("s", "t"), windows.open("s", "u"));
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_takes_back_is_not_remembered() {
+    fn changes_that_are_rolled_back_are_not_remembered() {
         let mut windows = Windows::default();
         let id = windows.open("s", "t");
         windows.note(T, b"1", Touch::Gone);

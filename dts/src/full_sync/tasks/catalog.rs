@@ -1,8 +1,8 @@
-//! What others are told of the captured tables: which there are, and how they are defined.
+//! The captured tables, for other programs: which there are, and how they are defined.
 //!
-//! It lies in the checkpoint, a [`Table`] for each. It is looked up at the server when the stream
-//! begins, and again when a statement has passed that may have made, changed or dropped one. It has
-//! little room: where that is not enough, columns are left out, and in the end tables.
+//! The catalog is in the checkpoint, with a [`Table`] for each. It is read from the server when the
+//! stream begins, and again after a statement that may have made, changed or dropped a table. Its
+//! size is limited: if there is too much, columns are left out, and in the end tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,29 +29,29 @@ use crate::{
     replica::Conn,
 };
 
-/// All entries together: whoever asks for a full sync reads them with the checkpoint.
+/// The most bytes of all entries: every request for a full sync reads them with the checkpoint.
 const MAX_BYTES: usize = 512 << 10;
 
-/// A type is cut off behind this: one of an ENUM may be long.
+/// The longest text of a type: that of an ENUM may be long.
 const MAX_TYPE_CHARS: usize = 100;
 
-/// Statements that come together are waited for, so that one look is enough.
+/// How long to wait for more statements, so that one look is enough for all.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Two looks are at least so far apart: a server may have many tables.
+/// The shortest time between two looks: a server may have many tables.
 const MIN_BETWEEN: Duration = Duration::from_secs(10);
 
-/// Waits while the server cannot be asked.
+/// How long to wait while the server cannot be asked.
 const RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_secs(1), max: Duration::from_mins(1), factor: 2.0 };
 
 /// What the checkpoint keeps, by key.
 pub(crate) type CatalogEntries = BTreeMap<String, Bytes>;
 
-/// The entries, and whoever looks them up; that ends when this is dropped.
+/// The entries, and the task that reads them from the server. The task ends when this is dropped.
 pub(crate) struct TableCatalog {
     kept: CatalogEntries,
-    /// The keys that are to be written or removed.
+    /// The keys to write or to remove.
     dirty: BTreeSet<String>,
     stale: Arc<Notify>,
     found: mpsc::Receiver<CatalogEntries>,
@@ -59,21 +59,21 @@ pub(crate) struct TableCatalog {
 }
 
 impl TableCatalog {
-    /// What a checkpoint has of it.
+    /// The catalog's entries in a checkpoint.
     pub(crate) fn kept(checkpoint: &Checkpoint) -> CatalogEntries {
         let is_ours = |key: &str| key == CAPTURED_KEY || key.starts_with(TABLE_PREFIX);
         let ours = checkpoint.iter().filter(|(key, _)| is_ours(key));
         ours.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Goes on with what is kept, and begins to look.
+    /// Goes on with the kept entries, and begins to look.
     pub(crate) fn start(kept: CatalogEntries, source: TableSource, capture: Arc<Capture>) -> Self {
         let (stale, (teller, found)) = (Arc::new(Notify::new()), mpsc::channel(1));
         let looking = tokio::spawn(keep_looking(source, capture, (Arc::clone(&stale), teller)));
         Self { kept, dirty: BTreeSet::new(), stale, found, looking }
     }
 
-    /// Waits until it was looked up. Cancel-safe.
+    /// Waits until the tables were looked up. Cancel-safe.
     pub(crate) async fn next(&mut self) -> CatalogEntries {
         match self.found.recv().await {
             Some(found) => found,
@@ -81,7 +81,7 @@ impl TableCatalog {
         }
     }
 
-    /// Takes what was found.
+    /// Takes the entries that were found.
     pub(crate) fn take(&mut self, found: CatalogEntries) {
         let is_other = |key: &&String| self.kept.get(*key) != found.get(*key);
         let changed: Vec<String> =
@@ -90,19 +90,19 @@ impl TableCatalog {
         self.kept = found;
     }
 
-    /// A statement passed.
+    /// The stream passed a statement.
     pub(crate) fn passed(&self, definition: &Definition) {
         if definition.is_of_tables() {
             self.stale.notify_one();
         }
     }
 
-    /// Whether the checkpoint lacks something.
+    /// Whether the checkpoint lacks an entry.
     pub(crate) fn has_changes(&self) -> bool {
         !self.dirty.is_empty()
     }
 
-    /// What the checkpoint is to keep, since this was last asked.
+    /// The changes for the checkpoint since the last call.
     pub(crate) fn take_changes(&mut self) -> Vec<CheckpointChange> {
         let dirty = std::mem::take(&mut self.dirty);
         dirty.into_iter().map(|key| (key.clone(), self.kept.get(&key).cloned())).collect()
@@ -180,7 +180,7 @@ async fn columns(
             mysql_async::from_row(row);
         let Some(table) = found.get_mut(&(schema.to_owned(), table)) else { continue };
         let declared: String = declared.chars().take(MAX_TYPE_CHARS).collect();
-        // With quotes, brackets and commas, and once more where it is of the key.
+        // With quotes, brackets and commas; a column of the key is counted twice.
         let bytes = 2 * name.len() + declared.len() + 16;
         *room = room.saturating_sub(bytes);
         if *room == 0 {
@@ -198,7 +198,7 @@ fn leave_columns_out(table: &mut Table) {
     (table.columns, table.primary_key) = (None, Vec::new());
 }
 
-/// What is to be kept of these tables.
+/// The entries to keep for these tables.
 fn entries(capture: &Capture, mut tables: Vec<Table>) -> CatalogEntries {
     let size = |tables: &[Table]| {
         tables.iter().map(|table| table.key().len() + table.to_bytes().len()).sum::<usize>()
@@ -214,9 +214,9 @@ fn entries(capture: &Capture, mut tables: Vec<Table>) -> CatalogEntries {
         room = room.saturating_sub(bytes);
         fits
     });
-    let told = Catalog { captured: capture.captured(), is_whole: tables.len() == count };
+    let summary = Catalog { captured: capture.captured(), is_whole: tables.len() == count };
     let tables = tables.iter().map(|table| (table.key(), table.to_bytes().into()));
-    std::iter::once((CAPTURED_KEY.to_owned(), told.to_bytes().into())).chain(tables).collect()
+    std::iter::once((CAPTURED_KEY.to_owned(), summary.to_bytes().into())).chain(tables).collect()
 }
 
 #[cfg(test)]
@@ -237,7 +237,7 @@ mod tests {
         entries(&Capture::default(), tables)
     }
 
-    fn told(entries: &CatalogEntries) -> Catalog {
+    fn summary(entries: &CatalogEntries) -> Catalog {
         Catalog::from_bytes(&entries[CAPTURED_KEY]).unwrap()
     }
 
@@ -268,11 +268,11 @@ mod tests {
         let bytes = &few[&table("a", 20).key()];
         assert_eq!(Table::from_bytes(bytes).unwrap(), table("a", 20));
         let many = of((0..3000).map(|n| table(&format!("t{n}"), 20)).collect());
-        assert_eq!((many.len(), told(&many).is_whole), (3001, true));
+        assert_eq!((many.len(), summary(&many).is_whole), (3001, true));
         let first = Table::from_bytes(&many[&table("t0", 1).key()]).unwrap();
         assert_eq!(first.columns, None, "there is no room");
         let most = of((0..30_000).map(|n| table(&format!("t{n}"), 1)).collect());
-        assert!(most.len() < 20_000 && !told(&most).is_whole, "{}", most.len());
+        assert!(most.len() < 20_000 && !summary(&most).is_whole, "{}", most.len());
         let bytes: usize = most.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert!(bytes < MAX_BYTES + 1000, "{bytes}");
     }

@@ -1,4 +1,4 @@
-//! All full syncs that there are: what is decided of them, and what the checkpoint keeps.
+//! All full syncs: what was decided about them, and what the checkpoint keeps.
 
 pub(super) mod catalog;
 pub(super) mod place;
@@ -19,36 +19,37 @@ use tracing::warn;
 use self::resolve::Found;
 use crate::error::{Error, Result};
 
-/// So many tasks that have ended are kept, the newest, besides those of initial requests.
+/// How many ended tasks are kept, the newest ones. Those of initial requests are kept in addition.
 const MAX_ENDED: usize = 100;
 
-/// Answers are kept so long, in milliseconds: whoever asked has looked by then.
+/// How long answers are kept, in milliseconds: by then everybody who asked has looked.
 const ANSWER_MILLIS: u64 = 3_600_000;
 
-/// The tasks and answers. What changes is noted, to be kept with the next batch.
+/// The tasks and answers. Changes are noted, to be kept with the next batch.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     tasks: BTreeMap<String, Task>,
     answers: BTreeMap<String, Answer>,
     wishes: HashMap<String, Wish>,
-    /// To what listeners listen; `None` until it was heard.
+    /// The tables that listeners get; `None` until the control table was read.
     listening: Option<HashMap<String, Listening>>,
-    /// Requests that are still there, and when they were made: an initial one may be made anew.
+    /// The requests that still exist, and when they were made: an initial request may be made
+    /// again.
     asked: HashMap<String, u64>,
     /// What is captured now.
     captured: Captured,
-    /// Those at work whose table cannot be read for now.
+    /// The running tasks whose table cannot be read now.
     stuck: HashSet<String>,
-    /// The keys in the checkpoint that are to be written or removed.
+    /// The keys in the checkpoint to write or to remove.
     dirty: BTreeSet<String>,
 }
 
 impl Tasks {
-    /// Reads them from the checkpoint, while this is captured.
+    /// Reads the tasks from the checkpoint, with the tables that are captured now.
     ///
     /// # Errors
     ///
-    /// When they are not in the form that this version writes.
+    /// When they have another form than this version writes.
     pub(crate) fn load(checkpoint: &Checkpoint, captured: Captured) -> Result<Self> {
         let mut all = Self { captured, ..Self::default() };
         for (key, bytes) in checkpoint {
@@ -65,27 +66,27 @@ impl Tasks {
         Ok(all)
     }
 
-    /// Notes a request, and says whether it is to be decided about.
+    /// Notes a request, and returns whether it must be decided.
     pub(crate) fn ask(&mut self, request: &Request) -> bool {
         let is_new = self.asked.insert(request.id.clone(), request.at_ms) != Some(request.at_ms);
         match self.answers.get(&request.id) {
             None => is_new,
-            // The listener was given other tables since, or others are captured.
+            // Since then, the listener got other tables, or other tables are captured.
             Some(Answer::Accepted { subscribe: Some(globs), captured, .. }) => {
                 *globs != request.subscribe || captured.as_ref() != Some(&self.captured)
             }
             Some(Answer::Accepted { .. }) => false,
-            // Nobody waits for the answer, who could ask again.
+            // Nobody waits for the answer who could ask again.
             Some(Answer::Refused { .. }) => request.initial && is_new,
         }
     }
 
-    /// The request is gone.
+    /// The request was removed.
     pub(crate) fn withdraw(&mut self, request: &str) {
         self.asked.remove(request);
     }
 
-    /// Whether the request is still there, as it was made.
+    /// Whether the request still exists unchanged.
     pub(crate) fn is_asked(&self, request: &Request) -> bool {
         self.asked.get(&request.id) == Some(&request.at_ms)
     }
@@ -115,7 +116,8 @@ impl Tasks {
         self.forget_old(now);
     }
 
-    /// A listener gets a table once at a time. An initial request leaves out what it was given.
+    /// A listener gets a table from one full sync at a time. An initial request leaves out the
+    /// tables that it was given before.
     fn refuse_second(
         &self,
         request: &Request,
@@ -145,8 +147,8 @@ impl Tasks {
         }
     }
 
-    /// Whether an initial request has this table already, or the listener had it before, while it
-    /// was captured: then it got its rows as they changed.
+    /// Whether an initial request has this table already, or the listener subscribed to the table
+    /// before, while it was captured: then the listener got its rows as changes.
     fn was_begun(&self, request: &Request, found: &Found) -> bool {
         let id = task_id(request, found, 0);
         if self.tasks.contains_key(&id) {
@@ -183,7 +185,7 @@ impl Tasks {
         Answer::Accepted { tasks, at_ms: now, subscribe, captured }
     }
 
-    /// Takes a wish in, and says whether it changed a task.
+    /// Takes a wish, and returns whether it changed a task.
     pub(crate) fn wish(&mut self, id: &str, wish: Option<Wish>, now: u64) -> bool {
         match wish {
             Some(wish) => self.wishes.insert(id.to_owned(), wish),
@@ -206,7 +208,7 @@ impl Tasks {
         true
     }
 
-    /// A listener listens to this from now on.
+    /// From now on a listener gets these tables.
     pub(crate) fn listens(&mut self, listener: &str, listening: Option<Listening>) {
         let all = self.listening.get_or_insert_default();
         match listening {
@@ -215,58 +217,58 @@ impl Tasks {
         };
     }
 
-    /// The whole control table is heard now, and has these requests: what else was heard before is
-    /// not in it any more.
-    pub(crate) fn hear_anew(&mut self, requests: &HashSet<&str>) {
+    /// The whole control table was read again, and has these requests. All that was known from an
+    /// earlier reading is forgotten.
+    pub(crate) fn keep_requests(&mut self, requests: &HashSet<&str>) {
         self.asked.retain(|request, _| requests.contains(request.as_str()));
         self.wishes.clear();
         self.listening = Some(HashMap::new());
     }
 
-    /// Lets those wait whose listener would pass their rows over, and says so. It may have passed
-    /// over rows that were sent, so they begin again; also where it did so unseen, and does not any
-    /// more. Gives those that begin again.
-    pub(crate) fn hold_unheard(&mut self, now: u64) -> Vec<String> {
+    /// Stops the tasks whose listener would skip their rows, and notes the reason. The listener may
+    /// have skipped rows that were already sent, so these tasks begin again. They also do if the
+    /// listener skipped rows for a time that is over. Returns the tasks that begin again.
+    pub(crate) fn hold_unsubscribed(&mut self, now: u64) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
         let open = self.tasks.values().filter(|task| !task.state.is_final());
         let changed = open.filter_map(|task| {
-            let heard = hears(task, listening);
-            let (held, since) = (heard.as_ref().err(), heard.as_ref().ok());
+            let subscribed = subscribed_since(task, listening);
+            let (held, since) = (subscribed.as_ref().err(), subscribed.as_ref().ok());
             let is_same = task.held.as_ref() == held && task.heard_ms.as_ref() == since;
-            (!is_same).then(|| (task.id.clone(), heard))
+            (!is_same).then(|| (task.id.clone(), subscribed))
         });
         let changed: Vec<(String, Result<u64, String>)> = changed.collect();
         let mut put_back = Vec::new();
-        for (id, heard) in changed {
+        for (id, subscribed) in changed {
             self.change(&id, now, |task| {
-                let is_new = task.heard_ms.is_none() && heard.is_ok();
+                let is_new = task.heard_ms.is_none() && subscribed.is_ok();
                 if !is_new {
                     put_back.push(id.clone());
                     begin_again(task);
                 }
-                // Also of what it was sent wholly it may not have taken all.
+                // Even of a task that was wholly sent, the listener may have skipped rows.
                 let is_put_back = !is_new && task.state == TaskState::Sent;
-                if is_put_back || (heard.is_err() && task.state == TaskState::Running) {
+                if is_put_back || (subscribed.is_err() && task.state == TaskState::Running) {
                     task.state = TaskState::Waiting;
                 }
-                (task.heard_ms, task.held) = (heard.as_ref().ok().copied(), heard.err());
+                (task.heard_ms, task.held) = (subscribed.as_ref().ok().copied(), subscribed.err());
             });
         }
         put_back
     }
 
-    /// A task at work cannot read its table for now: others go first, if there are any.
+    /// A running task cannot read its table now: other tasks go first, if there are any.
     pub(crate) fn note_stuck(&mut self, id: &str) {
         self.stuck.insert(id.to_owned());
     }
 
-    /// A task goes on, or is not at work any more.
+    /// A task goes on, or stopped running.
     pub(crate) fn note_moving(&mut self, id: &str) {
         self.stuck.remove(id);
     }
 
-    /// A task is not at work any more. One that `starts_over` does so when its turn comes again.
-    pub(crate) fn make_way(&mut self, id: &str, starts_over: bool, now: u64) {
+    /// A task stopped running. If it `starts_over`, it begins again with its next turn.
+    pub(crate) fn end_turn(&mut self, id: &str, starts_over: bool, now: u64) {
         if self.tasks.get(id).is_none_or(|task| task.state.is_final()) {
             return;
         }
@@ -280,7 +282,7 @@ impl Tasks {
         });
     }
 
-    /// Ends those of tables that are not captured any more: their changes do not come, so that rows
+    /// Ends the tasks of tables that are not captured any more: without their changes, the rows
     /// would soon be wrong.
     pub(crate) fn end_uncaptured(&mut self, now: u64) {
         let is_out = |task: &&Task| {
@@ -297,7 +299,7 @@ impl Tasks {
         }
     }
 
-    /// Changes a task, if it is there.
+    /// Changes a task, if it exists.
     pub(crate) fn change(&mut self, id: &str, now: u64, change: impl FnOnce(&mut Task)) {
         if let Some(task) = self.tasks.get_mut(id) {
             change(task);
@@ -314,14 +316,14 @@ impl Tasks {
         self.tasks.values()
     }
 
-    /// The tasks whose turn it is, while so many of one listener have theirs at once: first come,
-    /// first served, but one that is stuck makes way. A listener that stands still is in nobody
-    /// else's way.
+    /// The tasks whose turn it is, at most `parallel` for one listener: first come, first served;
+    /// but a stuck task lets others go first. A listener that does not move keeps no other listener
+    /// waiting.
     pub(crate) fn due(&self, parallel: usize) -> Vec<String> {
         let Some(listening) = &self.listening else { return Vec::new() };
         let is_due = |task: &&Task| {
             matches!(task.state, TaskState::Waiting | TaskState::Running)
-                && hears(task, listening).is_ok()
+                && subscribed_since(task, listening).is_ok()
         };
         let mut open: Vec<&Task> = self.tasks.values().filter(is_due).collect();
         let rank = |task: &Task| (self.stuck.contains(&task.id), task.state != TaskState::Running);
@@ -339,7 +341,7 @@ impl Tasks {
         !self.dirty.is_empty()
     }
 
-    /// What the checkpoint is to keep, since this was last asked.
+    /// The changes for the checkpoint since the last call.
     pub(crate) fn take_changes(&mut self) -> Vec<CheckpointChange> {
         let dirty = std::mem::take(&mut self.dirty);
         let value = |key: &str| match key.strip_prefix(TASK_PREFIX) {
@@ -366,7 +368,7 @@ impl Tasks {
             self.wishes.remove(&id);
             self.dirty.insert(format!("{TASK_PREFIX}{id}"));
         }
-        // One that is still asked would be carried out again.
+        // A wish that still exists would be carried out again.
         let is_old = |(request, answer): &(&String, &Answer)| {
             now.saturating_sub(answer.at_ms()) > ANSWER_MILLIS
                 && !self.asked.contains_key(*request)
@@ -388,19 +390,19 @@ pub(crate) fn begin_again(task: &mut Task) {
 }
 
 /// Since when a task's listener gets its rows, or why it would not.
-fn hears(task: &Task, listening: &HashMap<String, Listening>) -> Result<u64, String> {
+fn subscribed_since(task: &Task, listening: &HashMap<String, Listening>) -> Result<u64, String> {
     let Task { listener, schema, table, .. } = task;
     let Some(listening) = listening.get(listener) else {
-        return Err(format!("listener {listener} has never run: it gets the rows when it does"));
+        return Err(format!("listener {listener} has never run: the rows are sent once it runs"));
     };
     let fits = |heard: &&HeardTables| {
         glob::matches(&heard.schema, schema) && glob::matches(&heard.table, table)
     };
-    let heard = listening.tables.iter().filter(fits);
-    heard.map(|heard| heard.since_ms).min().ok_or_else(|| {
+    let fitting = listening.tables.iter().filter(fits);
+    fitting.map(|heard| heard.since_ms).min().ok_or_else(|| {
         format!(
-            "listener {listener} runs without {schema}.{table} in its subscribe: it gets the rows \
-             when it runs with it"
+            "listener {listener} runs without {schema}.{table} in its subscribe: the rows are \
+             sent once the table is in there"
         )
     })
 }
@@ -429,7 +431,7 @@ fn new_task(request: &Request, found: Found, (n, now): (usize, u64)) -> Task {
     }
 }
 
-/// Those of an initial request are named by their table: each is made once.
+/// Tasks of an initial request are named after their table: each is made once.
 fn task_id(request: &Request, found: &Found, n: usize) -> String {
     if request.initial {
         format!("{}:{}.{}", request.id, found.schema, found.table)

@@ -1,4 +1,4 @@
-//! How far a task is in its table: what it keeps in the checkpoint.
+//! How far a task is in its table: the part of a task that the checkpoint keeps.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,24 +9,24 @@ use crate::full_sync::sql::cursor::Cursor;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct TablePlace {
-    /// The column that the table is read by, where it is not its best key.
+    /// The column that the table is read by, if it is not the best key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<String>,
-    /// The key of the last row that was dealt with; absent at the beginning.
+    /// The key of the last row that was published or left out; absent at the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<Cursor>,
-    /// How the table was defined when the rows that were dealt with were read.
+    /// How the table was defined when the rows up to there were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shape: Option<String>,
     /// Whether the end was reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) at_end: bool,
-    /// Stretches to be read again, since what the stream brought of them may lack columns.
+    /// Stretches to read again, because the stream's versions of their rows may lack columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) again: Vec<KeyRange>,
 }
 
-/// Rows from behind one key up to another, which belongs to them.
+/// Rows after one key, up to and with another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KeyRange {
@@ -40,7 +40,7 @@ pub(crate) fn begin_by(column: &str) -> Value {
     json!({ "by": column })
 }
 
-/// The beginning of a table, read by what it was read by before.
+/// The beginning of a table, in the key that was used before.
 pub(crate) fn begin_again(cursor: Option<&Value>) -> Option<Value> {
     TablePlace::read(cursor).ok()?.by.as_deref().map(begin_by)
 }
@@ -50,7 +50,7 @@ impl TablePlace {
     ///
     /// # Errors
     ///
-    /// When it is something else.
+    /// When the value is something else.
     pub(crate) fn read(cursor: Option<&Value>) -> Result<Self, serde_json::Error> {
         cursor.map_or_else(|| Ok(Self::default()), Self::deserialize)
     }

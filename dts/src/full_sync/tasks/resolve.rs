@@ -24,9 +24,10 @@ pub(crate) struct Found {
     pub(crate) schema: String,
     pub(crate) table: String,
     pub(crate) estimated_rows: u64,
-    /// The column that it is read by, where the request names another than its best key.
+    /// The column that the table is read by, if the request names another than the best key.
     pub(crate) key_column: Option<String>,
-    /// Why it cannot be sent: of an initial request, which nobody could ask in another way.
+    /// Why the table cannot be sent. Only for an initial request, since nobody could ask it in
+    /// another way.
     pub(crate) problem: Option<String>,
 }
 
@@ -55,9 +56,9 @@ pub(crate) async fn resolve(
     for (schema, table) in tables {
         match look((&mut conn, source), request, (&schema, &table), config).await {
             Ok(Some(table)) => found.push(table),
-            // It is gone since, so it is not there.
+            // It was dropped since the list was read.
             Ok(None) => {}
-            // An error of one table does not concern the others, as long as the server is there.
+            // An error of one table does not affect the others, as long as the server answers.
             Err(refusal) if request.initial => match conn.ping().await {
                 Ok(()) => found.push(not_looked_at(request, (schema, table), &refusal)),
                 Err(error) => return Err(away(source.error(error))),
@@ -69,7 +70,7 @@ pub(crate) async fn resolve(
     Ok(found)
 }
 
-/// Whether globs over schema and table include one; none include all.
+/// Whether globs over schema and table include a table; without globs all tables are included.
 pub(crate) fn includes(globs: &[(String, String)], schema: &str, table: &str) -> bool {
     let fits = |(of_schema, of_table): &(String, String)| {
         glob::matches(of_schema, schema) && glob::matches(of_table, table)
@@ -77,7 +78,7 @@ pub(crate) fn includes(globs: &[(String, String)], schema: &str, table: &str) ->
     globs.is_empty() || globs.iter().any(fits)
 }
 
-/// Those of the listener's tables that the request names.
+/// The tables of the listener that the request names.
 fn choose(
     request: &Request,
     mut tables: Vec<(String, String)>,
@@ -91,7 +92,7 @@ fn choose(
         };
     };
     let is_bare = |table: &str| glob::matches(named, table);
-    // A dot may be a part of either name, so each may be the one between them.
+    // A dot may be a part of either name, so each dot may be the one between the names.
     let is_whole = |(schema, table): &(String, String)| {
         let mut dots = named.match_indices('.').map(|(at, _)| named.split_at(at));
         dots.any(|(of_schema, rest)| {
@@ -123,7 +124,7 @@ fn none(request: &Request, named: &str) -> Refusal {
     )
 }
 
-/// Whether a table can be sent as it is asked.
+/// Whether a table can be sent as the request asks.
 async fn look(
     (conn, source): (&mut Conn, &TableSource),
     request: &Request,
@@ -155,7 +156,7 @@ async fn look(
         && from.is_larger_number(to)
     {
         let problem = "the first key is larger than the last, so no row is between them";
-        return Err(refusal(Code::InvalidParameter, problem, "exchange them"));
+        return Err(refusal(Code::InvalidParameter, problem, "swap from and to"));
     }
     let tried = try_out(conn, &described).await;
     tried.map_err(|error| refused(Code::NotPossible, source.error(error)))?;
@@ -165,8 +166,8 @@ async fn look(
     Ok(Some(Found { schema, table, estimated_rows, key_column: by, problem: None }))
 }
 
-/// A table of a new listener that could not be looked at: it begins without it; or, where that may
-/// pass, as when the table is locked, its task goes on trying.
+/// A table of a new listener that could not be looked at: the listener begins without it. If the
+/// error may pass (the table is locked), the table's task keeps trying.
 fn not_looked_at(request: &Request, (schema, table): (String, String), refusal: &Refusal) -> Found {
     let Refusal { code, message, remedy, .. } = refusal;
     let problem = (*code != Code::SourceAway).then(|| {
@@ -178,7 +179,8 @@ fn not_looked_at(request: &Request, (schema, table): (String, String), refusal: 
     Found { schema, table, estimated_rows: 0, key_column: None, problem }
 }
 
-/// Whether we may read it, with all columns: those that we may not are not described.
+/// Checks that we may read the table with all columns: the description lacks columns that we may
+/// not read.
 async fn try_out(conn: &mut Conn, described: &Description) -> Result<(), mysql_async::Error> {
     conn.query_drop(format!("SELECT * FROM {} LIMIT 0", described.quoted_name())).await?;
     if let Ok((sql, params)) = described.page_query(None, &Bounds::default(), 0) {
@@ -187,7 +189,8 @@ async fn try_out(conn: &mut Conn, described: &Description) -> Result<(), mysql_a
     Ok(())
 }
 
-/// Whether its chunks can be put into the stream, as this server and our rights are.
+/// Checks that the table's chunks can be merged into the stream, with this server and our
+/// privileges.
 async fn check_marks(
     conn: &mut Conn,
     source: &TableSource,
@@ -200,8 +203,8 @@ async fn check_marks(
 
 fn too_many_rows(described: &Description, config: &FullSyncConfig) -> Refusal {
     let message = format!(
-        "{} has no primary key and no unique key without NULL, and about {} rows: it would have to \
-         be read at once, which fullSync.maxKeylessRows = {} limits",
+        "{} has no primary key and no unique key without NULL, and about {} rows: it would be read \
+         in one piece, and fullSync.maxKeylessRows = {} limits such reads",
         described.name(),
         described.estimated_rows,
         config.max_keyless_rows
@@ -214,7 +217,7 @@ fn refusal(code: Code, message: impl Into<String>, remedy: impl Into<String>) ->
     Refusal { code, message: message.into(), remedy: remedy.into(), task: None }
 }
 
-/// What an error means for the one who asked.
+/// What an error means for the person who asked.
 fn refused(code: Code, error: Error) -> Refusal {
     match error {
         Error::Refused { problem, remedy } => refusal(code, problem, remedy),
@@ -228,7 +231,7 @@ fn away(error: Error) -> Refusal {
         other => refusal(
             Code::SourceAway,
             other.to_string(),
-            "try again when MySQL is there, and the table not locked",
+            "try again when MySQL answers and the table is not locked",
         ),
     }
 }

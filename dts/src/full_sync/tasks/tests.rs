@@ -1,4 +1,4 @@
-//! What is decided of full syncs.
+//! The decisions about full syncs.
 
 use serde_json::json;
 
@@ -81,7 +81,7 @@ fn a_listener_gets_a_table_once_at_a_time() {
 }
 
 #[test]
-fn a_listener_that_stands_still_is_in_nobody_elses_way() {
+fn a_listener_that_does_not_move_keeps_nobody_else_waiting() {
     let mut tasks = tasks();
     tasks.listens("other", listens_to(("*", "*"), 1));
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
@@ -91,7 +91,7 @@ fn a_listener_that_stands_still_is_in_nobody_elses_way() {
 }
 
 #[test]
-fn a_task_whose_table_cannot_be_read_makes_way() {
+fn a_task_whose_table_cannot_be_read_lets_others_go_first() {
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2")]), 5);
     tasks.change("a-1", 6, |task| task.state = TaskState::Running);
@@ -100,7 +100,7 @@ fn a_task_whose_table_cannot_be_read_makes_way() {
     assert_eq!(tasks.due(1), ["a-1"], "that is not the table's");
     tasks.note_stuck("a-1");
     assert_eq!(tasks.due(1), ["a-2"]);
-    tasks.make_way("a-1", false, 7);
+    tasks.end_turn("a-1", false, 7);
     tasks.change("a-2", 8, |task| task.state = TaskState::Running);
     assert_eq!(tasks.get("a-1").unwrap().state, TaskState::Waiting);
     assert_eq!(tasks.due(1), ["a-2"]);
@@ -109,16 +109,16 @@ fn a_task_whose_table_cannot_be_read_makes_way() {
 }
 
 #[test]
-fn a_task_waits_until_its_listener_would_hear_of_it() {
+fn a_task_waits_until_its_listener_would_get_its_rows() {
     let mut tasks = Tasks::default();
     tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
     let state = |tasks: &mut Tasks| {
-        tasks.hold_unheard(6);
+        tasks.hold_unsubscribed(6);
         let task = tasks.get("a-1").unwrap();
         (task.state, task.trouble().map(|trouble| trouble.contains("never run")))
     };
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, None)));
-    tasks.hear_anew(&HashSet::new());
+    tasks.keep_requests(&HashSet::new());
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, Some(true))));
     tasks.listens("search", listens_to(("s", "u"), 1));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, Some(false))));
@@ -130,7 +130,7 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
     };
     tasks.change("a-1", 7, begun);
     assert_eq!(state(&mut tasks), (TaskState::Running, None));
-    // It may have passed over rows that were sent.
+    // The listener may have skipped rows that were sent.
     tasks.listens("search", listens_to(("s", "u"), 1));
     assert_eq!((tasks.due(2), state(&mut tasks)), (vec![], (TaskState::Waiting, Some(false))));
     let task = tasks.get("a-1").unwrap();
@@ -138,18 +138,18 @@ fn a_task_waits_until_its_listener_would_hear_of_it() {
 }
 
 #[test]
-fn a_task_begins_again_whose_listener_may_have_passed_rows_over_unseen() {
+fn a_task_begins_again_if_its_listener_may_have_skipped_rows() {
     let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
     tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
-    assert_eq!(tasks.hold_unheard(6), Vec::<String>::new());
+    assert_eq!(tasks.hold_unsubscribed(6), Vec::<String>::new());
     tasks.change("a-1", 7, |task| (task.state, task.rows) = (TaskState::Running, 7));
     kept(&mut tasks, &mut checkpoint);
     let mut after = |since: u64| {
         let mut again = load(&checkpoint);
-        again.hear_anew(&HashSet::new());
+        again.keep_requests(&HashSet::new());
         again.listens("search", listens_to(("*", "*"), since));
-        let put_back = again.hold_unheard(8);
-        let again_at_once = again.hold_unheard(9);
+        let put_back = again.hold_unsubscribed(8);
+        let again_at_once = again.hold_unsubscribed(9);
         kept(&mut again, &mut checkpoint);
         (put_back.len(), again_at_once.len(), again.get("a-1").unwrap().rows)
     };
@@ -241,26 +241,26 @@ fn what_an_earlier_version_answered_counts_as_captured() {
 }
 
 #[test]
-fn a_task_that_is_sent_is_in_nobodys_way_until_its_listener_may_have_passed_it_over() {
+fn a_task_that_is_sent_takes_no_turn_until_its_listener_may_have_skipped_it() {
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1")]), 5);
-    assert!(tasks.hold_unheard(6).is_empty());
+    assert!(tasks.hold_unsubscribed(6).is_empty());
     tasks.change("a-1", 7, |task| (task.state, task.rows) = (TaskState::Sent, 7));
     assert!(tasks.due(9).is_empty());
     let pause = Wish { state: Wished::Pause, at_ms: 1 };
     assert!(!tasks.wish("a-1", Some(pause), 8), "there is nothing more to send");
     tasks.decide(&request("b", false), Ok(vec![found("t1")]), 9);
     assert_eq!(refusal(&tasks, "b"), None);
-    // It got the table anew since: it may not have taken what lay before that.
+    // The listener got the table again since then: it may not have taken earlier rows.
     tasks.listens("search", listens_to(("*", "*"), 2));
-    assert!(tasks.hold_unheard(10).contains(&"a-1".to_owned()));
+    assert!(tasks.hold_unsubscribed(10).contains(&"a-1".to_owned()));
     let task = tasks.get("a-1").unwrap();
     assert_eq!((task.state, task.rows), (TaskState::Waiting, 0));
     assert!(tasks.due(9).contains(&"a-1".to_owned()));
 }
 
 #[test]
-fn a_task_ends_whose_table_is_not_captured_any_more() {
+fn a_task_ends_if_its_table_is_not_captured_any_more() {
     let mut tasks = tasks();
     tasks.decide(&request("a", false), Ok(vec![found("t1"), found("t2"), found("t3")]), 5);
     tasks.change("a-3", 6, |task| task.state = TaskState::Sent);
@@ -286,7 +286,7 @@ fn a_new_listener_begins_without_a_table_that_cannot_be_sent() {
 }
 
 #[test]
-fn an_initial_request_that_is_made_anew_counts_as_it_is_then() {
+fn an_initial_request_that_is_made_again_counts_in_its_new_form() {
     let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
     let before = request("initial:search", true);
     let mut anew = Request { at_ms: before.at_ms + 1, ..before.clone() };
@@ -300,7 +300,7 @@ fn an_initial_request_that_is_made_anew_counts_as_it_is_then() {
         task: None,
     };
     tasks.decide(&anew, Err(refusal), 5);
-    assert!(!tasks.ask(&anew), "it is heard again");
+    assert!(!tasks.ask(&anew), "it is asked again");
     kept(&mut tasks, &mut checkpoint);
     let mut again = load(&checkpoint);
     assert!(again.ask(&anew), "the right may have been granted");
