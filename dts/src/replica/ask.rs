@@ -26,7 +26,7 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_u
     'expire_logs_days', 'gtid_strict_mode') OR Variable_name LIKE 'rds\\_%' OR Variable_name LIKE 'polardb\\_%'";
 
 impl Server {
-    /// Asks the server.
+    /// Asks the server for all its facts.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Server {
         })
     }
 
-    /// The end of the binlog at this moment.
+    /// The current end of the binlog.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Server {
         })
     }
 
-    /// Where the binlog ends at this moment.
+    /// The current end of the binlog, as a place.
     ///
     /// # Errors
     ///
@@ -94,7 +94,8 @@ impl Server {
     }
 }
 
-/// The schemas that `--binlog-do-db` and `--binlog-ignore-db` name, as far as the server tells.
+/// The schemas that `--binlog-do-db` and `--binlog-ignore-db` name, as far as the server shows
+/// them.
 pub(crate) async fn binlog_filters(conn: &mut Conn) -> (Vec<String>, Vec<String>) {
     let row = binlog_status(conn).await.ok().flatten();
     let names = |column: &str| -> Vec<String> {

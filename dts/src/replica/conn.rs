@@ -1,5 +1,5 @@
-//! A connection that questions are asked over, each with a deadline: a server that lets us in and
-//! is silent then ends the question, and does not hold us up.
+//! A connection for questions, each with a deadline: if a server lets us in and is then silent, the
+//! question fails, and we do not wait for ever.
 
 use std::{io, time::Duration};
 
@@ -9,21 +9,21 @@ use mysql_async::{
     prelude::{AsQuery, FromRow, Protocol, Query, Queryable, StatementLike, WithParams},
 };
 
-/// How long an answer, or the next row of one, may take unless somebody knows better.
+/// How long an answer, or its next row, may take if the caller sets nothing else.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How long the next row of an answer may take that is read at somebody's pace: a row may be large,
-/// and the line slow.
+/// How long the next row may take where the reader decides the pace: a row may be large, and the
+/// line slow.
 const MAX_ROW_WAIT: Duration = Duration::from_mins(2);
 
-/// A connection to MySQL. What is dropped while a question is open is closed at once: the client
-/// would read the rest of an answer that may never come.
+/// A connection to MySQL. When it is dropped during a question, it is closed at once: the client
+/// would otherwise wait for the rest of an answer that may never come.
 #[derive(Debug)]
 pub struct Conn {
-    /// Taken only by what consumes it.
+    /// `None` only after a call that consumes the connection.
     client: Option<Client>,
     max_wait: Duration,
-    /// A question was asked, and not answered to its end.
+    /// Whether a question was asked, and its answer did not come to its end.
     is_asking: bool,
 }
 
@@ -34,14 +34,14 @@ impl From<Client> for Conn {
 }
 
 impl Conn {
-    /// For questions that a sound server may take long to answer.
+    /// For questions to which a healthy server may take long to answer.
     #[must_use]
     pub fn waiting(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
         self
     }
 
-    /// From now on an answer may take so long; gives what was allowed before.
+    /// From now on an answer may take this long; returns the earlier limit.
     pub(crate) fn allow(&mut self, max_wait: Duration) -> Duration {
         std::mem::replace(&mut self.max_wait, max_wait)
     }
@@ -51,12 +51,12 @@ impl Conn {
         self.client.as_ref().map_or((0, 0, 0), Client::server_version)
     }
 
-    /// How many warnings there were about the last statement.
+    /// The number of warnings about the last statement.
     pub fn get_warnings(&self) -> u16 {
         self.client.as_ref().map_or(0, Client::get_warnings)
     }
 
-    /// Asks whether the server is there.
+    /// Asks whether the server answers.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Conn {
         self.end(answer)
     }
 
-    /// Takes leave of the server.
+    /// Says goodbye to the server.
     ///
     /// # Errors
     ///
@@ -77,11 +77,11 @@ impl Conn {
         within(self.max_wait, client.disconnect()).await
     }
 
-    /// Asks, and gives all rows.
+    /// Asks, and returns all rows.
     ///
     /// # Errors
     ///
-    /// Those of the client; also when no answer, or no further row, comes in time.
+    /// The client's errors; also when an answer or its next row does not come in time.
     pub async fn query<T, Q>(&mut self, query: Q) -> Result<Vec<T>>
     where
         T: FromRow + Send + 'static,
@@ -96,7 +96,7 @@ impl Conn {
         self.end(rows)
     }
 
-    /// Asks, and gives the first row, if there is one.
+    /// Asks, and returns the first row, if there is one.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl Conn {
         self.query::<Row, Q>(query).await.map(drop)
     }
 
-    /// Asks with values, and gives all rows.
+    /// Asks with values, and returns all rows.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Conn {
         self.end(rows)
     }
 
-    /// Asks with values, and gives the first row, if there is one.
+    /// Asks with values, and returns the first row, if there is one.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl Conn {
         self.exec::<Row, S, P>(statement, values).await.map(drop)
     }
 
-    /// Asks with values, and gives the rows as they come.
+    /// Asks with values, and returns the rows as they come.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Conn {
         }))
     }
 
-    /// The same, where the connection is for this one question.
+    /// The same, for a connection that has only this one question.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Conn {
         }))
     }
 
-    /// What another question would be answered with, if the one before is open, is not known.
+    /// If the answer before did not end, the next answer would be unclear: so that is an error.
     fn begin(&mut self) -> Result<(&mut Client, Duration)> {
         if std::mem::replace(&mut self.is_asking, true) {
             return Err(silent());
@@ -235,13 +235,14 @@ impl Drop for Conn {
         if self.is_asking
             && let Some(client) = self.client.take()
         {
-            // Once it was polled the client takes itself for closed, and waits for nothing more.
+            // After one poll, the client treats the connection as closed, and waits for nothing
+            // more.
             let _ = client.disconnect().now_or_never();
         }
     }
 }
 
-/// The rows of an answer's first part. Its deadline is renewed by each row.
+/// The rows of an answer's first part. Each row renews the deadline.
 async fn collect<T, P>(max_wait: Duration, mut answer: QueryResult<'_, '_, P>) -> Result<Vec<T>>
 where
     T: FromRow,

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How long a connection may take to be made, log-in included.
+/// How long making a connection may take, with log-in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a connection and logs in.
@@ -38,7 +38,8 @@ fn options(config: &SourceConfig) -> Opts {
         .user(Some(config.user.clone()))
         .pass(config.password.as_ref().map(|password| password.renewed().expose().to_owned()))
         .ssl_opts(ssl_options(&config.tls))
-        // Without it a loopback address is silently dialled again through the server's socket.
+        // Without this, the client connects to a loopback address again through the server's
+        // socket, without saying so.
         .prefer_socket(false)
         .max_allowed_packet(Some(MAX_PACKET_BYTES))
         .tcp_keepalive(Some(Duration::from_secs(30)))
@@ -62,8 +63,8 @@ fn ssl_options(tls: &Tls) -> Option<SslOpts> {
         TlsMode::Require => {
             options.with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true)
         }
-        // The client takes a certificate for one of another name, and for nothing worse, when the
-        // error has this word in it; rustls writes the name that was wanted, and no word, into it.
+        // If the error has this word in it, the client accepts a certificate for another name, and
+        // nothing worse. rustls writes the wanted name into the error, but not this word.
         TlsMode::VerifyCa => options
             .with_danger_tls_hostname_override(Some("NotValidForName"))
             .with_danger_skip_domain_validation(true),
@@ -84,7 +85,7 @@ pub(super) fn silent(config: &SourceConfig, reason: String) -> Error {
     Error::SourceSilent { address: address(config), reason }
 }
 
-/// What an error of the client means: whether to try again, and what to do if not.
+/// What an error of the client means: whether trying again makes sense, and what to do if not.
 pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(error) => classify_server(config, &error),
@@ -113,7 +114,7 @@ pub(crate) fn classify(config: &SourceConfig, error: mysql_async::Error) -> Erro
     }
 }
 
-/// A handshake that failed comes as an error of the socket.
+/// A failed handshake comes as an error of the socket.
 fn is_of_tls(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
@@ -127,8 +128,8 @@ fn tls_failed(config: &SourceConfig, error: &dyn std::fmt::Display) -> Error {
     )
 }
 
-/// As [`classify`], for a user that is logged in already: to register as a replica without the
-/// right to is answered with "access denied", as a wrong password is.
+/// As [`classify`], for a user that is logged in already: without the privilege to replicate, the
+/// server answers a registration with "access denied", as it does for a wrong password.
 pub(super) fn classify_dump(config: &SourceConfig, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(error) if error.code == 1045 => {
@@ -150,8 +151,8 @@ fn grant(config: &SourceConfig) -> String {
     )
 }
 
-/// What makes the server let us in, where it does not (the codes of MariaDB, where it has its own,
-/// stand behind MySQL's).
+/// What to do so that the server lets us in (where MariaDB has codes of its own, they come after
+/// MySQL's).
 fn let_us_in(config: &SourceConfig, error: &mysql_async::ServerError) -> Option<String> {
     let user = &config.user;
     Some(match error.code {
@@ -170,7 +171,7 @@ fn let_us_in(config: &SourceConfig, error: &mysql_async::ServerError) -> Option<
         3118 | 4151 => format!("the account is locked: run ALTER USER '{user}'@'…' ACCOUNT UNLOCK"),
         // ER_USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK
         3955 => format!(
-            "the account is locked since a wrong password was given too often: correct \
+            "the account is locked because a wrong password was given too often: correct \
              source.password, and run ALTER USER '{user}'@'…' ACCOUNT UNLOCK"
         ),
         // ER_MUST_CHANGE_PASSWORD, ER_MUST_CHANGE_PASSWORD_LOGIN
@@ -180,13 +181,13 @@ fn let_us_in(config: &SourceConfig, error: &mysql_async::ServerError) -> Option<
         ),
         // ER_SECURE_TRANSPORT_REQUIRED
         3159 => {
-            "the server demands TLS: set source.tls = \"verify\", with source.caFile where its \
-                 certificate is of an authority of your own"
+            "the server demands TLS: set source.tls = \"verify\", and source.caFile if your own \
+                 authority signed its certificate"
                 .to_owned()
         }
         // ER_HOST_IS_BLOCKED
         1129 => "run TRUNCATE TABLE performance_schema.host_cache there (FLUSH HOSTS on MariaDB), \
-                 and find out why connections from here broke off"
+                 and find out why connections from here were lost"
             .to_owned(),
         _ => return None,
     })
@@ -200,23 +201,23 @@ fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> E
     }
     match error.code {
         1142 | 1227 => Error::refused(problem, grant(config)),
-        // ER_MASTER_FATAL_ERROR_READING_BINLOG: many causes.
+        // ER_MASTER_FATAL_ERROR_READING_BINLOG has many causes.
         1236 if error.message.contains("same server_uuid/server_id") => {
             Error::IdTaken { address: address(config), server_id: config.server_id }
         }
-        // With GTIDs a server sends no transaction that has none.
+        // With GTIDs a server sends no transaction without a GTID.
         1236 if error.message.contains("anonymous") => Error::refused(
             problem,
             "SET GLOBAL gtid_mode = ON_PERMISSIVE there, until dts has read what was written without \
              GTIDs; then ON again",
         ),
-        // What a MariaDB says of a file that it was writing when it crashed.
+        // What a MariaDB says about a file that it was writing when it crashed.
         1236 if error.message.contains("truncated in the middle of event") => {
             Error::Torn { file: String::new(), pos: 0 }
         }
         1236 => Error::refused(
             problem,
-            "the server cannot send the binlog from our position; when it was purged, the changes \
+            "the server cannot send the binlog from our position. If it was purged, the changes \
              in between are lost: begin with what is left (`dts position set earliest`) and send \
              the captured tables anew",
         ),
@@ -254,7 +255,7 @@ mod tests {
             let error = classify(&config, server(code, "no"));
             assert!(!error.is_transient() && error.to_string().contains(part), "{error}");
         }
-        // Too many connections, a server that goes down or comes up, one that ran out of something.
+        // Too many connections; a server that stops or starts; a server that ran out of something.
         for code in [1040, 1203, 1226, 1053, 1041] {
             assert!(classify(&config, server(code, "no")).is_transient(), "{code}");
         }
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_socket_is_told_once() {
+    fn an_error_of_the_socket_is_said_once() {
         let error = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset by peer");
         let error = mysql_async::Error::Io(mysql_async::IoError::Io(error));
         let said = classify(&source(), error).to_string();

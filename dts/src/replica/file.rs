@@ -1,4 +1,4 @@
-//! How a position in a binlog file is continued, where there are no GTIDs to go by.
+//! How a position in a binlog file is continued, if GTIDs cannot be used.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,16 +14,16 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The last position that a server can be asked for: its protocol has 32 bits for it.
+/// The last position that a server can be asked for: its protocol has 32 bits for the position.
 const MAX_ASKABLE: u64 = u32::MAX as u64;
 
 const BEGIN_ANEW: &str = "bring the earlier server back; or begin with what this one has \
     (`dts position set earliest`) and send the captured tables anew";
 
-/// What stands in a file at a position.
+/// What is in a file after a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileRest {
-    /// Only what ends the file.
+    /// Only the events that end the file.
     Nothing,
     /// Transactions.
     Events,
@@ -33,7 +33,7 @@ enum FileRest {
 ///
 /// # Errors
 ///
-/// Refused, when the file or the position is not the server's (any more).
+/// Refused, when the file or the position is not in the server's binlog (any more).
 pub(super) async fn resume(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -62,16 +62,16 @@ pub(super) async fn resume(
         let rest = rest(conn, config, (file, *pos)).await?;
         past_4_gib(&mut resumed, &files, rest);
     }
-    // What GTIDs were read is kept, but the server has them off and cannot be asked by them.
+    // The GTIDs that were read are kept, but the server has GTIDs off and cannot be asked by them.
     resumed.from.gtids = None;
     Ok(resumed)
 }
 
-/// Whether the server with GTIDs is to be asked by file all the same. A dump by GTID begins with
-/// the last file before which we have all GTIDs, and so passes over transactions that have none; by
-/// file they are sent, or refused. They may be there if our file is not the last, for a server
-/// whose mode is changed begins another. And it is our file if it was begun when ours was: one of a
-/// restored backup only gets shorter.
+/// Whether to ask a server by file although it has GTIDs. A dump by GTID begins with the last file
+/// before which we have all GTIDs, so it skips transactions without a GTID. By file these are sent,
+/// or refused. There may be such transactions if our file is not the last: a server whose mode is
+/// changed begins another file. And the file is ours if it was begun when ours was: the file of a
+/// restored backup can only be shorter.
 ///
 /// # Errors
 ///
@@ -92,9 +92,9 @@ pub(super) async fn is_exact(
     }
 }
 
-/// Whether a MariaDB is to be asked by file, since an XA transaction is prepared and open: its
-/// place is in a file that must still be there. If our file is another one now, what was prepared
-/// is forgotten; should it be committed, that is refused.
+/// Whether to ask a MariaDB by file, because an XA transaction is prepared and open: its place is
+/// in a file that must still be there. If our file is another one now, the prepared transactions
+/// are forgotten. If one of them is then committed, dts refuses the commit.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ async fn was_begun(config: &SourceConfig, file: &str, created: u32) -> Result<bo
     Ok(begun == Some(SystemTime::UNIX_EPOCH + Duration::from_secs(created.into())))
 }
 
-/// Whether a file is the one that we read, and not another that took its name.
+/// Checks that a file is the one that we read, and not another one with its name.
 fn check_begin(file: &str, saved: u32, now: Option<SystemTime>) -> Result<()> {
     let saved = SystemTime::UNIX_EPOCH + Duration::from_secs(saved.into());
     let Some(now) = now.filter(|now| *now != saved) else { return Ok(()) };
@@ -142,7 +142,7 @@ fn check_begin(file: &str, saved: u32, now: Option<SystemTime>) -> Result<()> {
     ))
 }
 
-/// Whether the server has the position.
+/// Checks that the server has the position.
 fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
     let (oldest, newest) = match files {
         [] => return Err(Error::refused("the server has no binlog files", "turn the binlog on")),
@@ -173,9 +173,9 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
     }
 }
 
-/// Goes to the next file where this one is read to its end; else reads it from its beginning, and
-/// passes over what is whole before the position. So large a file has one huge transaction and
-/// little else, for the server begins another as soon as it can.
+/// Goes to the next file if this one is read to its end. If not, reads the file from its beginning,
+/// and skips the whole transactions before the position. A file of this size has one huge
+/// transaction and little else, because the server begins another file as soon as possible.
 fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: FileRest) {
     let position = &mut resumed.saved.position;
     let at = files.iter().position(|(name, _)| *name == position.file);
@@ -190,7 +190,7 @@ fn past_4_gib(resumed: &mut Resumed, files: &[(String, u64)], rest: FileRest) {
     }
 }
 
-/// Looks at what follows a position; unlike the dump, this statement knows 64 bits.
+/// Looks at what follows a position; this statement knows 64 bits, and the dump does not.
 async fn rest(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_the_server_does_not_have_is_told_by_why() {
+    fn a_message_says_why_the_server_does_not_have_a_position() {
         check(&files(), "binlog.1000000", 300).unwrap();
         check(&files(), "binlog.999999", 5 << 30).unwrap();
         assert!(problem("binlog.1000000", 301).contains("ends at 300"));

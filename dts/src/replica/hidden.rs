@@ -1,4 +1,4 @@
-//! Asks a server for what its binlog hides: types, and which columns are generated.
+//! Asks a server for what its binlog does not show: types, and which columns are generated.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, 
     WHERE DATA_TYPE IN ('uuid', 'inet4', 'inet6', 'vector') OR IS_GENERATED = 'ALWAYS' \
     OR (DATETIME_PRECISION > 0 AND COLUMN_TYPE LIKE '%mariadb-5.3%')";
 
-/// A column of which the binlog hides something.
+/// A column with something that the binlog does not show.
 #[derive(Clone, Debug)]
 pub struct HiddenColumn {
     /// Its schema.
@@ -26,19 +26,21 @@ pub struct HiddenColumn {
     pub name: String,
     /// Its type, as `information_schema.COLUMNS.DATA_TYPE` names it.
     pub data_type: String,
-    /// The digits of fraction of a time in the format before MariaDB 10.1.2; else 0.
+    /// The digits of fraction of a time in the format before MariaDB 10.1.2; 0 for any other
+    /// column.
     pub fraction: u8,
-    /// Whether the server makes its values of others.
+    /// Whether the server computes its values from other columns.
     pub is_generated: bool,
 }
 
 impl Server {
-    /// Whether its binlog hides the types of some columns.
+    /// Whether its binlog does not show the types of some columns.
     pub fn hides_types(&self) -> bool {
         self.product == Product::Mariadb
     }
 
-    /// The columns of which the binlog hides something, of the tables that the user may see.
+    /// The columns with something that the binlog does not show, in the tables that the user may
+    /// see.
     ///
     /// # Errors
     ///
@@ -60,7 +62,7 @@ impl Server {
         Ok(rows.into_iter().map(column).collect())
     }
 
-    /// All columns of these tables that are there.
+    /// All columns of these tables that exist.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Which of several hosts is read from: the earlier one, else the next that has all we have read.
+//! Which of several hosts is read from: the same as before, or else the next that has all that we
+//! have read.
 
 use std::time::{Duration, Instant};
 
@@ -19,19 +20,19 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How long hosts that are away may take to come back before what they alone have counts as lost.
+/// How long to wait for hosts that are away, before transactions that only they have count as lost.
 const MAX_AWAY: Duration = Duration::from_secs(20);
 
-/// How long a replica may take to catch up before what it lacks counts as lost.
+/// How long a replica may take to catch up, before the transactions that it lacks count as lost.
 const MAX_BEHIND: Duration = Duration::from_mins(1);
 
-/// The hosts of a source, and which of them was read from last.
+/// The hosts of a source, and the one that was read from last.
 #[derive(Debug)]
 pub struct Hosts {
     all: Vec<SourceConfig>,
     current: usize,
     on_lost: OnLost,
-    /// Since when transactions that we have read are on no host that answers.
+    /// Since when no answering host has some transactions that we have read.
     lacking_since: Option<Instant>,
     /// The server that was looked at last.
     looked_at: Option<String>,
@@ -45,13 +46,13 @@ pub struct OpenSource {
     pub config: SourceConfig,
     /// The connection.
     pub conn: Conn,
-    /// What the host is.
+    /// The facts about the host.
     pub server: Server,
-    /// How it continues the saved position, if there is one.
+    /// How the host continues the saved position, if there is one.
     pub resumed: Option<Resumed>,
 }
 
-/// A host that does not do.
+/// A host that cannot be used.
 #[derive(Debug)]
 struct Miss {
     address: String,
@@ -61,17 +62,17 @@ struct Miss {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    /// It does not answer.
+    /// The host does not answer.
     Away,
-    /// It lacks what we have read, and may still get it.
+    /// The host lacks transactions that we have read, and may still get them.
     Behind,
-    /// It lacks what we have read.
+    /// The host lacks transactions that we have read.
     Lacks,
-    /// It is not as we need it.
+    /// The host is not set up as we need it.
     Refused,
 }
 
-/// What follows when no host does.
+/// What to do when no host can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Wait,
@@ -93,8 +94,8 @@ impl Hosts {
         }
     }
 
-    /// Connects to the first host that is set as we need it and can continue the saved position:
-    /// the earlier one is asked first.
+    /// Connects to the first host that is set up as we need it and can continue the saved position.
+    /// The earlier host is asked first.
     ///
     /// # Errors
     ///
@@ -117,29 +118,29 @@ impl Hosts {
         Err(say(misses, verdict))
     }
 
-    /// Waits until the port of a host answers that did not before.
+    /// Waits until a host's port answers again.
     pub(crate) async fn opened(&self) {
         let addresses: Vec<_> =
             self.all.iter().map(|host| (host.host.clone(), host.port)).collect();
         port::opened(&addresses).await;
     }
 
-    /// The host that was found lets us in, and is silent then: others are asked before it.
+    /// The current host lets us in, and is then silent: the others are asked before it.
     pub(crate) fn is_silent(&mut self, reason: String) {
         self.silent = Some(reason);
     }
 
-    /// Whether this is another server than the one that was looked at last.
+    /// Whether this is another server than the last one that was looked at.
     pub(crate) fn is_new(&self, server: &Server) -> bool {
         self.looked_at.as_ref() != Some(&server.uuid)
     }
 
-    /// This server was looked at.
+    /// Remembers that this server was looked at.
     pub(crate) fn looked_at(&mut self, server: &Server) {
         self.looked_at = Some(server.uuid.clone());
     }
 
-    /// The next server counts as new: what is looked for has changed.
+    /// Treats the next server as new, because what to look for has changed.
     pub fn look_again(&mut self) {
         self.looked_at = None;
     }
@@ -202,7 +203,8 @@ impl Hosts {
         }
     }
 
-    /// A replica that is not promoted may get what it lacks; one alone is what there is.
+    /// A replica that was not promoted may still get what it lacks; a single host has no
+    /// alternative.
     async fn reason_of_lack(&self, conn: &mut Conn, server: &Server, lacking: &Lacking) -> Reason {
         if replication::is_catching_up(conn, lacking).await {
             warn!(gtids = %lacking.gtids, "the replica is behind what we have read: waiting for it");
@@ -213,7 +215,7 @@ impl Hosts {
     }
 }
 
-/// Connects to a host and asks it what it is.
+/// Connects to a host and asks for its facts.
 ///
 /// # Errors
 ///
@@ -224,7 +226,7 @@ pub(crate) async fn open(config: &SourceConfig) -> Result<(Conn, Server)> {
     Ok((conn, server))
 }
 
-/// Stops on what we cannot work with, all of it at once.
+/// Stops if there are settings that we cannot work with, and names them all.
 ///
 /// # Errors
 ///
@@ -254,8 +256,8 @@ fn reason_of(error: Error) -> (Reason, Error) {
     (if error.is_transient() { Reason::Away } else { Reason::Refused }, error)
 }
 
-/// What follows when no host does, and what we have read has been lacking for a while. A host that
-/// is away is waited for, but not for long when another has gone on without what we have read.
+/// What to do when no host can be used, and hosts have lacked transactions for a while. A host that
+/// is away is waited for, but not for long if another host has gone on without what we have read.
 fn judge_misses(reasons: &[Reason], lacking: Duration) -> Verdict {
     let any = |wanted: Reason| reasons.contains(&wanted);
     match (any(Reason::Lacks), any(Reason::Behind), any(Reason::Away)) {

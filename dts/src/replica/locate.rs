@@ -1,4 +1,4 @@
-//! What stands at a place in a binlog file: between which transactions it lies, or in which.
+//! Looks at a place in a binlog file: between which transactions it is, or in which.
 
 use binlog::{FIRST_POS, Step};
 
@@ -16,22 +16,22 @@ pub struct LocatedPlace {
     pub before: SourcePosition,
     /// The boundary at or after it.
     pub after: SourcePosition,
-    /// How deep it lies in the transaction between the two.
+    /// The place's position in the transaction between the two.
     pub depth: Depth,
 }
 
-/// How deep in a transaction a place lies.
+/// A place's position in a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// Between two transactions.
     Boundary,
-    /// Behind the GTID event, in front of BEGIN.
+    /// After the GTID event, before BEGIN.
     Begin,
-    /// Behind the GTID event, in front of a statement that is all of it (DDL).
+    /// After the GTID event, before a single statement (DDL).
     Statement,
-    /// Behind BEGIN, where an event begins.
+    /// After BEGIN, where an event begins.
     Body,
-    /// In front of the event that commits it.
+    /// Before the event that commits the transaction.
     Commit,
     /// Where no event begins.
     Torn,
@@ -41,7 +41,8 @@ pub enum Depth {
 ///
 /// # Errors
 ///
-/// As [`connect`](super::connect()); also when an event before it, but for rows, is not understood.
+/// As [`connect`](super::connect()); also when an event before the place is not understood (rows
+/// are not read).
 pub async fn locate(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -71,10 +72,10 @@ pub async fn locate(
     Ok(Some(LocatedPlace { before: boundary, after, depth }))
 }
 
-/// A walk over events that counts those of the transaction at hand.
+/// A walk over events that counts those of the current transaction.
 struct Walk {
     scan: Scan,
-    /// Read of the transaction; zero between two.
+    /// Events of the transaction that were read; zero between two transactions.
     events: u64,
 }
 
@@ -92,13 +93,13 @@ impl Walk {
         Ok(true)
     }
 
-    /// Where the walk is, between two transactions.
+    /// The walk's place, between two transactions.
     fn boundary(&self) -> SourcePosition {
         let (file, pos) = self.scan.event_end();
         SourcePosition { gtids: self.scan.place().gtids.clone(), file: file.to_owned(), pos }
     }
 
-    /// Goes to the end of the transaction at hand, and says how deep in it the walk was.
+    /// Goes to the end of the current transaction, and returns where in it the walk was.
     async fn finish(mut self) -> Result<(SourcePosition, Depth)> {
         let begun = self.events;
         let mut further = 0;

@@ -1,5 +1,5 @@
-//! Servers that a provider runs: how they are recognized, and what takes the place of a statement
-//! there (docs/mysql.md has the table).
+//! Servers that a provider runs: how they are recognised, and what replaces a statement there
+//! (docs/mysql.md has the table).
 
 use super::server::Server;
 
@@ -22,7 +22,7 @@ pub(crate) enum Managed {
 }
 
 impl Managed {
-    /// Who runs this server, as its variables tell.
+    /// Who runs this server, judged by its variables.
     pub(crate) fn of(server: &Server) -> Self {
         let basedir = server.variable("basedir").unwrap_or_default();
         Self::by(&server.version, basedir, server.variables().map(|(name, _)| name))
@@ -59,7 +59,7 @@ impl Managed {
         }
     }
 
-    /// How a variable is set for good.
+    /// How a variable is set permanently.
     pub(crate) fn set(self, name: &str, value: &str) -> String {
         match self {
             Self::Not { persists: true } => format!("SET PERSIST {name} = {value}"),
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn managed_servers_are_recognized_by_their_variables() {
+    fn managed_servers_are_recognised_by_their_variables() {
         let by = |version: &str, basedir: &str, names: &[&'static str]| {
             Managed::by(version, basedir, names.iter().copied())
         };

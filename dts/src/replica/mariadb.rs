@@ -1,4 +1,4 @@
-//! What is different with MariaDB: its settings, its GTID position, and how a dump is asked for.
+//! What is different with MariaDB: its settings, its GTID position, and how a dump is requested.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -21,18 +21,18 @@ use crate::{
 /// How long the server may take to read one of its binlog files.
 const MAX_SCAN: Duration = Duration::from_mins(2);
 
-/// Whether a version is that of a MariaDB.
+/// Whether a version is MariaDB's.
 pub(super) fn is_version(version: &str) -> bool {
     version.contains("MariaDB")
 }
 
-/// Whether a connection is to a MariaDB: its versions went from 5.5 to 10.
+/// Whether a connection is to a MariaDB: its versions jumped from 5.5 to 10.
 pub(super) fn is_at(conn: &Conn) -> bool {
     conn.server_version() >= (10, 0, 0)
 }
 
-/// What the server is. There is no server UUID: the `server_id`, which has to be unique among
-/// replicas, stands for it.
+/// The facts about the server. It has no server UUID, so the `server_id` is used, which must be
+/// unique among replicas.
 pub(super) async fn ask(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -52,7 +52,7 @@ pub(super) async fn ask(
     })
 }
 
-/// What is in the binlog, and what was in it before its oldest file.
+/// The transactions in the binlog, and those before its oldest file.
 async fn ask_gtids(conn: &mut Conn, config: &SourceConfig) -> Result<(GtidSet, GtidSet)> {
     let query = "SELECT @@GLOBAL.gtid_binlog_pos, @@GLOBAL.gtid_binlog_state";
     let executed: Option<(String, String)> =
@@ -94,15 +94,15 @@ fn parse(text: &str) -> Result<GtidSet> {
     text.parse().map_err(|error| Error::Internal(format!("{error}")))
 }
 
-/// The end of the binlog at this moment: file and position first, then what leads up to there, for
-/// which the server reads the file.
+/// The current end of the binlog. First file and position are asked for, then the GTIDs up to
+/// there: for these the server reads the file.
 pub(super) async fn binlog_end(conn: &mut Conn, config: &SourceConfig) -> Result<SourcePosition> {
     let BinlogPlace { file, pos } = end_place(conn, config).await?;
     let gtids = gtids_at(conn, config, (&file, pos)).await?;
     Ok(SourcePosition { gtids: Some(gtids), file, pos })
 }
 
-/// Where the binlog ends at this moment.
+/// The current end of the binlog, as a place.
 pub(super) async fn end_place(conn: &mut Conn, config: &SourceConfig) -> Result<BinlogPlace> {
     let row: Option<Row> =
         conn.query_first("SHOW MASTER STATUS").await.map_err(|error| classify(config, error))?;
@@ -113,8 +113,8 @@ pub(super) async fn end_place(conn: &mut Conn, config: &SourceConfig) -> Result<
     Ok(BinlogPlace { file, pos: row.get("Position").unwrap_or(FIRST_POS) })
 }
 
-/// What a replica of MariaDB sets before a dump, to be appended to a SET: that it knows GTIDs, and
-/// where it stands. The names are those that the server reads (`sql/sql_repl.cc`).
+/// What a replica of MariaDB sets before a dump, as an addition to a SET: that the replica knows
+/// GTIDs, and its position. The names are those that the server reads (`sql/sql_repl.cc`).
 pub(super) fn dump_settings(position: &SourcePosition) -> String {
     const KNOWS_GTIDS: u8 = 4;
     let from = position.gtids.as_ref().map_or_else(String::new, |gtids| {
@@ -126,7 +126,7 @@ pub(super) fn dump_settings(position: &SourcePosition) -> String {
     format!(", @mariadb_slave_capability = {KNOWS_GTIDS}{from}")
 }
 
-/// What is not as it should be, beyond what is asked of MySQL too.
+/// Settings to change, in addition to those that MySQL needs too.
 pub(super) fn findings(server: &Server) -> Vec<Finding> {
     let mut found = Vec::new();
     if !server.is("gtid_strict_mode", "ON") {
@@ -134,8 +134,8 @@ pub(super) fn findings(server: &Server) -> Vec<Finding> {
             severity: Severity::Warn,
             name: "gtid_strict_mode",
             what: "gtid_strict_mode is OFF".into(),
-            why: "a server that took over with transactions of its own may not be told from one \
-                  without"
+            why: "a server that took over with transactions of its own may look like one \
+                  without them"
                 .into(),
             remedy: Managed::of(server).set("gtid_strict_mode", "ON"),
         });

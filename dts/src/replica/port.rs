@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-/// Between two looks.
+/// The time between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a port may take to answer.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Waits until one of these answers that did not before. One that answers all the time is not worth
-/// a look: whatever is wrong there is not that it is down.
+/// Waits until an address answers that did not answer before. An address that answers all the time
+/// is not looked at again: its server is not down.
 pub(super) async fn opened(addresses: &[(String, u16)]) {
     let mut were_closed = vec![false; addresses.len()];
     loop {

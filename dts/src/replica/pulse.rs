@@ -1,4 +1,4 @@
-//! When the last byte of a connection came, for whoever watches over it.
+//! When the last byte of a connection came, for code that watches the connection.
 
 use std::{
     sync::{
@@ -10,29 +10,29 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Shared by the connection, which writes it, and those who look.
+/// Shared by the connection, which writes it, and by those that look.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulse {
     begun: Instant,
     /// Milliseconds from `begun` to the last byte.
-    heard: Arc<AtomicU64>,
+    last_millis: Arc<AtomicU64>,
 }
 
 impl Pulse {
-    /// Of a connection that is made now.
+    /// For a connection that is made now.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { begun: now, heard: Arc::default() }
+        Self { begun: now, last_millis: Arc::default() }
     }
 
-    /// Bytes came.
+    /// Bytes came in.
     pub(crate) fn beat(&self, now: Instant) {
         let since = now.saturating_duration_since(self.begun);
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        self.heard.store(millis, Ordering::Relaxed);
+        self.last_millis.store(millis, Ordering::Relaxed);
     }
 
-    /// When that was last.
+    /// When the last bytes came.
     pub(crate) fn last(&self) -> Instant {
-        self.begun + Duration::from_millis(self.heard.load(Ordering::Relaxed))
+        self.begun + Duration::from_millis(self.last_millis.load(Ordering::Relaxed))
     }
 }

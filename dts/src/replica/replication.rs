@@ -1,4 +1,4 @@
-//! Is a server that lacks what we have read a replica that will still get it?
+//! Whether a server that lacks transactions is a replica that will still get them.
 
 use binlog::GtidSet;
 use mysql_async::Row;
@@ -14,14 +14,14 @@ use crate::config::SourceConfig;
 /// What one channel of a replica is doing.
 #[derive(Clone, Debug)]
 struct Channel {
-    /// Connected to its source, or trying to be.
+    /// Connected to its source, or trying to connect.
     receives: bool,
     applies: bool,
     received: GtidSet,
 }
 
-/// Whether the server is still to get some of the transactions that it lacks. A server that does
-/// not tell is taken for one that is no replica.
+/// Whether the server will still get some of the transactions that it lacks. If a server does not
+/// say, it counts as no replica.
 pub(super) async fn is_catching_up(conn: &mut Conn, lacking: &Lacking) -> bool {
     channels(conn).await.iter().any(|channel| {
         let pending = lacking.gtids.minus(&channel.received) != lacking.gtids;
@@ -29,12 +29,12 @@ pub(super) async fn is_catching_up(conn: &mut Conn, lacking: &Lacking) -> bool {
     })
 }
 
-/// Whether the server replicates from another, or is set to.
+/// Whether the server replicates from another, or is configured to.
 pub(crate) async fn is_replica(conn: &mut Conn) -> bool {
     !channels(conn).await.is_empty()
 }
 
-/// Whether the user may see what the server replicates; a server that is away does not say no.
+/// Whether the user may see what the server replicates. A server that is away counts as yes.
 pub(crate) async fn may_see(conn: &mut Conn) -> bool {
     const ACCESS_DENIED: u16 = 1227;
     match conn.query_drop(statement(conn)).await {
@@ -43,8 +43,8 @@ pub(crate) async fn may_see(conn: &mut Conn) -> bool {
     }
 }
 
-/// Whether the user may read the binlog; a server that is away does not say no. Nobody's id is
-/// used: with ours the server would cut off a dts that runs.
+/// Whether the user may read the binlog. A server that is away counts as yes. The id used here
+/// belongs to nobody: with our own, the server would cut off a running dts.
 pub(crate) async fn may_replicate(config: &SourceConfig) -> bool {
     const DENIED: [u16; 2] = [1045, 1227];
     let registered = async {
@@ -57,7 +57,7 @@ pub(crate) async fn may_replicate(config: &SourceConfig) -> bool {
     }
 }
 
-/// What a replica leaves out of what it replicates, as it says itself: "name = value".
+/// The filters of a replica, as the server shows them: "name = value".
 pub(crate) async fn filters(conn: &mut Conn) -> Vec<String> {
     const NAMES: [&str; 6] = [
         "Replicate_Do_DB",
@@ -85,7 +85,7 @@ pub(super) async fn wait_for(conn: &mut Conn, lacking: &Lacking) {
     const SECONDS: u64 = 3;
     let wait = if mariadb::is_at(conn) { "MASTER_GTID_WAIT" } else { "WAIT_FOR_EXECUTED_GTID_SET" };
     let query = format!("SELECT {wait}('{}', {SECONDS})", lacking.gtids);
-    // Whether it has them then is asked again in any case.
+    // In any case the server is asked again whether it has them.
     let _ = conn.query_drop(query).await;
 }
 
@@ -94,7 +94,8 @@ async fn channels(conn: &mut Conn) -> Vec<Channel> {
     rows.iter().map(channel).collect()
 }
 
-/// The statement's name before MySQL 8.0.22, and on MariaDB also for all its connections.
+/// The name of the statement; before MySQL 8.0.22 it was another, and on MariaDB the statement is
+/// for all connections.
 fn statement(conn: &Conn) -> &'static str {
     if mariadb::is_at(conn) {
         "SHOW ALL SLAVES STATUS"

@@ -1,4 +1,4 @@
-//! Can this server go on from where we stopped? Asked before every connection as a replica.
+//! Whether this server can go on from where we stopped. Asked before every connection as a replica.
 
 use binlog::{FIRST_POS, Gtid, GtidSet};
 
@@ -19,7 +19,7 @@ const PURGED_REMEDY: &str = "the changes in between are lost to dts: name a host
     that still has them, or begin with what is left (`dts position set earliest`) and send the \
     captured tables anew; to be safe from it, raise binlog_expire_logs_seconds";
 
-/// Why a server does not do.
+/// Why a server cannot be used.
 #[derive(Debug)]
 pub(super) enum Unfit {
     /// It lacks transactions that we have read.
@@ -41,7 +41,7 @@ impl From<Error> for Unfit {
     }
 }
 
-/// Checks that a saved position can be continued on this server, as it is.
+/// Checks that this server can continue a saved position.
 ///
 /// # Errors
 ///
@@ -77,10 +77,10 @@ pub(super) async fn resume(
             let mut resumed = by_gtids(server, saved.clone(), &lacking)?;
             let by_file = match server.product {
                 Product::Mysql => file::is_exact(conn, config, &resumed.saved).await?,
-                // All have GTIDs, but one that is prepared and open is not sent again by them.
+                // All have GTIDs, but by GTID the server does not send a prepared, open one again.
                 Product::Mariadb => file::has_prepared(conn, config, &mut resumed.saved).await?,
             };
-            // A MySQL sends them again, for their GTIDs are not in the position.
+            // A MySQL sends them again, because their GTIDs are not in the position.
             resumed.saved.lost_prepared |= server.product == Product::Mariadb
                 && resumed.saved.prepared.len() < saved.prepared.len();
             if by_file {
@@ -92,7 +92,7 @@ pub(super) async fn resume(
     }
 }
 
-/// What we have read, in whole or in part, and the server has not executed.
+/// The transactions that we have read, in whole or in part, and that the server has not executed.
 fn lost(read: &GtidSet, open: Option<&Gtid>, executed: &GtidSet) -> GtidSet {
     let mut seen = read.clone();
     if let Some(open) = open {
@@ -128,7 +128,7 @@ fn by_gtids(server: &Server, mut saved: Saved, lacking: &Lacking) -> Result<Resu
         ));
     }
     if has_lost || saved.server_uuid != server.uuid {
-        // What was a place there is none here.
+        // The place of the earlier server is no place here.
         (saved.position.file, saved.position.pos) = (String::new(), FIRST_POS);
         saved.file_created = None;
         saved.prepared.clear();
@@ -137,7 +137,7 @@ fn by_gtids(server: &Server, mut saved: Saved, lacking: &Lacking) -> Result<Resu
     Ok(Resumed { has_lost, ..Resumed::at(saved) })
 }
 
-/// Takes the lost transactions out of the position.
+/// Removes the lost transactions from the position.
 fn accept(saved: &mut Saved, lacking: &Lacking) {
     if let Some(read) = &mut saved.position.gtids {
         *read = read.minus(&lacking.gtids);
@@ -157,7 +157,7 @@ fn accept(saved: &mut Saved, lacking: &Lacking) {
 }
 
 impl Lacking {
-    /// The error that names them.
+    /// The error that names the transactions.
     pub(super) fn refuse(&self, config: &SourceConfig) -> Error {
         Error::refused(
             format!(
@@ -170,8 +170,8 @@ impl Lacking {
             ),
             "connect to a server that has them (source.hosts); or, if they are lost for good, set \
              source.onLostTransactions = \"accept\": dts goes on with what the server has, and \
-             names the full syncs that send these tables anew, for what was published of them did \
-             not last",
+             names the full syncs that send these tables anew, because published changes of them \
+             were lost",
         )
     }
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn by_file_reading_begins_at_the_first_that_is_prepared() {
+    fn by_file_reading_begins_at_the_first_prepared_transaction() {
         let place = |file: &str, pos| BinlogPlace { file: file.to_owned(), pos };
         let position = SourcePosition { gtids: None, file: "b.1000000".to_owned(), pos: 700 };
         let mut saved = Saved::new(String::new(), position.clone());

@@ -1,19 +1,19 @@
-//! A saved position, as it is continued on a server.
+//! A saved position, and how a server continues it.
 
 use binlog::{FIRST_POS, file_number};
 
 use crate::checkpoint::{BinlogPlace, Saved, SourcePosition};
 
-/// A saved position, as it is continued on a server.
+/// A saved position, and how a server continues it.
 #[derive(Clone, Debug)]
 pub struct Resumed {
-    /// What is saved now. Without what was lost, if that is accepted.
+    /// The saved state for this server: without the lost transactions, if the loss is accepted.
     pub saved: Saved,
-    /// Where the dump begins: the position; or, where the server cannot be asked for that, a
-    /// place before it in the file. What is whole before the position is passed over. Without
-    /// GTIDs it is asked for by file, though there may be GTIDs in the position.
+    /// Where the dump begins: at the position; or at an earlier place in the file, if the server
+    /// cannot be asked for the position. Whole transactions before the position are skipped.
+    /// Without GTIDs here the server is asked by file, even if the saved position has GTIDs.
     pub from: SourcePosition,
-    /// Whether something was lost that was not before, and is accepted.
+    /// Whether a new loss was accepted.
     pub has_lost: bool,
 }
 
@@ -24,8 +24,8 @@ impl Resumed {
         Self { saved, from, has_lost: false }
     }
 
-    /// Goes back to the first XA transaction that is prepared and open, where the server is asked
-    /// by file; by GTID it sends such a one again by itself.
+    /// If the server is asked by file, goes back to the first XA transaction that is prepared and
+    /// open. By GTID the server sends such a transaction again by itself.
     pub(super) fn before_prepared(mut self) -> Self {
         let order = |file: &str, pos: u64| (file_number(file), pos);
         let of_files = |place: &&BinlogPlace| order(&place.file, place.pos);

@@ -26,7 +26,7 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Begins in front of the file's first transaction.
+    /// Begins before the file's first transaction.
     pub(super) async fn open(config: &SourceConfig, server: &Server, file: &str) -> Result<Self> {
         let conn = connect(config).await?;
         let place = SourcePosition { gtids: None, file: file.to_owned(), pos: FIRST_POS };
@@ -40,7 +40,7 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Where the walk is: between two transactions.
+    /// The walk's place: between two transactions.
     pub(super) fn place(&self) -> &SourcePosition {
         &self.place
     }
@@ -50,7 +50,7 @@ impl Scan {
         self.created
     }
 
-    /// Goes to the end of the next transaction and says when it was committed; `None` at the end
+    /// Goes to the end of the next transaction and returns when it was committed; `None` at the end
     /// of the binlog.
     pub(super) async fn next(&mut self) -> Result<Option<SystemTime>> {
         while let Some(step) = self.step().await? {
@@ -60,8 +60,8 @@ impl Scan {
         Ok(None)
     }
 
-    /// Goes to the end of the next event; `None` at the end of the binlog. Rows are not looked
-    /// into, and what the stream would stop at is passed over: this finds the places behind it.
+    /// Goes to the end of the next event; `None` at the end of the binlog. Rows are not read, and
+    /// errors that would stop the stream are skipped: the walk looks for places after them.
     pub(super) async fn step(&mut self) -> Result<Option<Step>> {
         let event = match self.stream.next().await {
             Err(Error::Torn { .. }) => return self.go_on_in_next_file().await,
@@ -89,8 +89,8 @@ impl Scan {
         Ok(Some(step))
     }
 
-    /// The file at hand ends in the middle of an event, for the server crashed then. It goes on in
-    /// the file after it.
+    /// The current file ends in the middle of an event, because the server crashed there. The walk
+    /// goes on in the next file.
     async fn go_on_in_next_file(&mut self) -> Result<Option<Step>> {
         let file = self.decoder.position().file.to_string();
         let mut conn = connect(&self.config).await?;
@@ -102,7 +102,7 @@ impl Scan {
         Ok(Some(Step::Nothing))
     }
 
-    /// The stream does not know where it is; the decoder does.
+    /// Adds the decoder's place to an error of the stream, which does not know its place.
     fn with_place(&self, error: Error) -> Error {
         match error {
             Error::Damaged { reason, .. } => {
@@ -153,8 +153,8 @@ impl Scan {
     }
 }
 
-/// When a binlog file was begun, by the server's clock. It does not disturb our own stream: a
-/// reader with the id 0 is nobody's replica, and the server ends no other for it.
+/// When a binlog file was begun, by the server's clock. Our own stream is not disturbed: a reader
+/// with the id 0 is nobody's replica, and the server does not cut off another reader for it.
 ///
 /// # Errors
 ///

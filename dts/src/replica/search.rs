@@ -1,7 +1,7 @@
-//! While a server looks for the first event of a dump: whether it still answers.
+//! Checks that a server still answers while it looks for the first event of a dump.
 //!
-//! It may have to open thousands of binlog files until it knows where we stand, and says nothing
-//! over our connection meanwhile. So it is asked over another one.
+//! The server may have to open thousands of binlog files until it has found our position, and is
+//! silent on our connection meanwhile. So it is asked over another connection.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use super::conn::Conn;
 /// How long a server may look for the first event, as long as it answers.
 pub(super) const MAX_SEARCH: Duration = Duration::from_mins(30);
 
-/// Between two questions.
+/// The time between two questions.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// After this it is said what we wait for.
+/// After this time a log line says what we wait for.
 const SAID_AFTER: Duration = Duration::from_secs(20);
 
-/// The questions to a server while it looks; they end when this is dropped.
+/// The questions to a server while it searches; they end when this is dropped.
 pub(super) struct Search {
     silent: CancellationToken,
     task: JoinHandle<()>,
@@ -63,8 +63,8 @@ async fn ask(mut conn: Conn, silent: CancellationToken) {
     }
 }
 
-/// Whether an event stands at the beginning of a file, or says which file comes: what follows may
-/// still have to be looked for.
+/// Whether an event comes at the beginning of a file, or names the next file: after it, the server
+/// may still be searching.
 pub(super) fn is_head(kind: u8) -> bool {
     /// `START_ENCRYPTION_EVENT` and `BINLOG_CHECKPOINT_EVENT` of MariaDB.
     const OF_MARIADB: [u8; 2] = [164, 161];

@@ -1,4 +1,4 @@
-//! What the server is and how it is set: the facts that decide whether we can read from it.
+//! What the server is and how it is configured: the facts that decide whether we can read from it.
 
 use std::collections::HashMap;
 
@@ -13,21 +13,21 @@ use crate::{config::SourceConfig, error::Result};
 pub struct Server {
     /// Its identity.
     pub uuid: String,
-    /// As it prints it.
+    /// Its version, as the server prints it.
     pub version: String,
-    /// All its transactions, where it has GTIDs.
+    /// All its transactions, if it has GTIDs.
     pub gtid_executed: Option<GtidSet>,
-    /// Those that are no longer in its binlog.
+    /// The transactions that are no longer in its binlog.
     pub gtid_purged: GtidSet,
-    /// What it is.
+    /// Its product.
     pub product: Product,
     pub(super) variables: HashMap<String, String>,
 }
 
-/// What a server is.
+/// The product that a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// MySQL, or what behaves as it does.
+    /// MySQL, or a server that behaves like MySQL.
     Mysql,
     /// MariaDB.
     Mariadb,
@@ -43,7 +43,7 @@ impl std::fmt::Display for Product {
 }
 
 impl Server {
-    /// A global variable, if the server has it and we asked for it.
+    /// A global variable, if the server has the variable and we asked for it.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
@@ -53,7 +53,7 @@ impl Server {
         self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether applications can write to it: whether it may be the source of others.
+    /// Whether applications can write to the server: then it may be the source of others.
     pub(super) fn is_writable(&self) -> bool {
         !self.is("read_only", "ON")
     }

@@ -1,4 +1,4 @@
-//! Which of a server's settings are not as they should be, and the statement that changes each.
+//! The settings of a server that must change, and the statement that changes each.
 
 use super::{
     managed::Managed,
@@ -29,7 +29,7 @@ const SETTINGS: [RequiredSetting; 2] = [
 ];
 
 impl Server {
-    /// What is not as it should be, as far as the server's variables tell.
+    /// The settings to change, as far as the server's variables show them.
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         found.extend(self.too_old());
@@ -51,7 +51,7 @@ impl Server {
                 name: "binlog_row_value_options",
                 what: "binlog_row_value_options is PARTIAL_JSON and binlog_row_image is not FULL"
                     .into(),
-                why: "JSON columns are logged as differences to what is not logged".into(),
+                why: "JSON columns are logged as differences to unlogged documents".into(),
                 remedy: "SET PERSIST binlog_row_value_options = ''".into(),
             });
         }
@@ -64,7 +64,7 @@ impl Server {
                       primary key cannot be captured"
                     .into(),
                 remedy: format!(
-                    "{}, unless that is meant so",
+                    "{}, unless you want it so",
                     Managed::of(self).set("binlog_row_image", "FULL")
                 ),
             });
@@ -74,10 +74,10 @@ impl Server {
                 severity: Severity::Warn,
                 name: "gtid_mode",
                 what: "GTIDs are off".into(),
-                why: "we can follow this one server only, and a restored backup is told by its \
-                      files alone"
+                why: "we can follow this one server only, and recognise a restored backup by its \
+                      files only"
                     .into(),
-                remedy: "turn gtid_mode ON in the manual's four steps, when it suits".into(),
+                remedy: "turn gtid_mode ON in the manual's four steps, when convenient".into(),
             });
         }
         if self.product == Product::Mariadb {
@@ -86,7 +86,7 @@ impl Server {
         found
     }
 
-    /// A server without column names in its binlog; there is no setting that helps.
+    /// A server without column names in its binlog: no setting helps.
     fn too_old(&self) -> Option<Finding> {
         let (product, version) = (self.product, &self.version);
         let needed = match product {
@@ -106,11 +106,11 @@ impl Server {
         })
     }
 
-    /// A finding, if the variable has not the one value that we can work with.
+    /// A finding, if the variable does not have the one value that we can work with.
     fn judge(&self, setting: &RequiredSetting) -> Option<Finding> {
         let RequiredSetting { name, wanted, why } = setting;
         let value = self.variables.get(*name).map(String::as_str);
-        // One that does not know it is too old: that is said.
+        // A server that does not know the variable is too old; another finding says that.
         let shown = value.filter(|value| !value.eq_ignore_ascii_case(wanted))?;
         let statement = Managed::of(self).set(name, &format!("'{wanted}'"));
         Some(Finding {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_without_column_names_in_its_binlog_is_told_to_be_too_old() {
+    fn a_server_without_column_names_in_its_binlog_counts_as_too_old() {
         let server = |version: &str, more: &[(&str, &str)]| {
             let always =
                 [("log_bin", "ON"), ("binlog_format", "ROW"), ("binlog_row_image", "FULL")];

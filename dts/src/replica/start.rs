@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Resolves where a first start begins.
+/// Finds out where a first start begins.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ async fn after_gtids(
 ) -> Result<SourcePosition> {
     let Some(executed) = &server.gtid_executed else {
         return Err(Error::refused(
-            "the place to start names GTIDs, and the server has GTIDs off",
+            "the place to start names GTIDs, but the server has GTIDs off",
             "name a file and a position, or turn gtid_mode on",
         ));
     };
@@ -94,7 +94,7 @@ async fn at_file(
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         return Err(Error::refused(
             format!("the server has no binlog position {file}:{pos}"),
-            format!("it has {}; SHOW BINARY LOGS tells their sizes", names.join(", ")),
+            format!("it has {}; SHOW BINARY LOGS shows their sizes", names.join(", ")),
         ));
     };
     if place.depth != Depth::Boundary {

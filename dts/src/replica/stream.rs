@@ -1,5 +1,5 @@
-//! The stream of raw binlog events: requested from a position, watched by heartbeats, checked
-//! by length and CRC32 before anybody parses them.
+//! The stream of raw binlog events: requested from a position, watched by heartbeats. Lengths and
+//! CRC32 are checked before the events are parsed.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How often an idle server sends a sign of life.
+/// How often an idle server sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A binlog event as it came, its checksum verified and cut off.
+/// A binlog event; its checksum was verified and cut off.
 #[derive(Debug)]
 pub struct Event {
     header: EventHeader,
@@ -42,21 +42,21 @@ impl Event {
     }
 }
 
-/// A running dump of the binlog. After its first error it is of no more use.
+/// A running dump of the binlog. After its first error it cannot be used any more.
 pub struct Stream {
     wire: Wire,
     checksum: Checksum,
     unpacker: Unpacker,
-    /// The compressed transaction whose events come next.
+    /// The compressed transaction that the next events come from.
     packed: Option<Bytes>,
     config: SourceConfig,
-    /// Where the server ends a dump that was asked for only up to now.
+    /// Whether the dump was requested only up to the current end, where the server ends it.
     until_end: bool,
-    /// Until the first event that had to be looked for.
+    /// Set until the first event that the server had to search for.
     search: Option<Search>,
 }
 
-/// Whether a dump goes on when it has reached the end.
+/// What a dump does at the end of the binlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtEnd {
     /// Wait for more.
@@ -66,11 +66,11 @@ pub enum AtEnd {
 }
 
 impl Stream {
-    /// Asks the server that `conn` is connected to for its binlog, from a transaction boundary on.
+    /// Requests the binlog from the server of `conn`, from a transaction boundary on.
     ///
     /// # Errors
     ///
-    /// As [`connect`](super::connect()); refused without the right to replicate.
+    /// As [`connect`](super::connect()); refused without the privilege to replicate.
     pub async fn open(
         conn: Conn,
         config: &SourceConfig,
@@ -92,9 +92,9 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// Away when the connection breaks or stays silent; an event that is damaged is named.
+    /// Away when the connection breaks or stays silent; an error names a damaged event.
     pub async fn next(&mut self) -> Result<Option<Event>> {
-        // What has arrived already needs no timer.
+        // Bytes that have already arrived need no timer.
         if let Some(ready) = self.ready() {
             return ready;
         }
@@ -119,11 +119,11 @@ impl Stream {
 
     /// The next event, if it has arrived already.
     pub fn ready(&mut self) -> Option<Result<Option<Event>>> {
-        // Most lie in what was read before, and need no future.
+        // Most events are already in the buffer, and need no future.
         self.buffered().transpose().or_else(|| self.receive().now_or_never())
     }
 
-    /// The next event of what was read before; or the end of the dump.
+    /// The next event in the buffer; or the end of the dump.
     fn buffered(&mut self) -> Result<Option<Option<Event>>> {
         if let Some(event) = self.unpack()? {
             return Ok(Some(Some(event)));
@@ -132,13 +132,13 @@ impl Stream {
         packet.map(|packet| self.take(packet)).transpose()
     }
 
-    /// Waits for the next packet, once nothing is buffered.
+    /// Waits for the next packet, when the buffer is empty.
     async fn receive(&mut self) -> Result<Option<Event>> {
         let packet = self.wire.next().await.map_err(|error| classify(&self.config, error))?;
         self.take(packet)
     }
 
-    /// What a packet holds.
+    /// Reads the content of a packet.
     fn take(&mut self, packet: Bytes) -> Result<Option<Event>> {
         const EVENT: u8 = 0;
         const END: u8 = 0xfe;
@@ -148,7 +148,7 @@ impl Stream {
             Some(&ERROR) => Err(classify_dump(&self.config, server_error(&packet))),
             Some(&END) if self.until_end => Ok(None),
             Some(&END) => Err(away(&self.config, "the server ended the stream".to_owned())),
-            _ => Err(damaged("the packet is none of the binlog".to_owned())),
+            _ => Err(damaged("the packet is not from the binlog".to_owned())),
         }
     }
 
@@ -162,11 +162,11 @@ impl Stream {
         Ok(event.map(|(header, body)| Event { header, body: body.into() }))
     }
 
-    /// The event of a packet, once its length and checksum are right.
+    /// The event of a packet, after a check of its length and checksum.
     fn event(&mut self, bytes: Bytes) -> Result<Event> {
         let header = EventHeader::read(&bytes).map_err(|fault| damaged(fault.to_string()))?;
         if header.size as usize != bytes.len() {
-            return Err(damaged(format!("{} bytes came of it ({header:?})", bytes.len())));
+            return Err(damaged(format!("{} bytes of it arrived ({header:?})", bytes.len())));
         }
         let Some(length) = self.checksum.check(&header, &bytes) else {
             return Err(damaged(format!("its CRC32 is wrong ({header:?})")));
@@ -184,7 +184,7 @@ impl Stream {
     }
 }
 
-/// A second connection to the same server, which then is a replica's. Gives the first one back.
+/// Makes a second connection to the same server, as a replica. Returns the first one, too.
 async fn open_wire(
     mut conn: Conn,
     config: &SourceConfig,
@@ -204,13 +204,13 @@ async fn open_wire(
     let identity = identity(&conn);
     let expected: Option<String> = conn.query_first(identity).await.map_err(refused)?;
     if Some(wire.text(identity).await.map_err(refused)?) != expected {
-        let reason = "two connections reached two servers (a proxy or a name that moves?)";
+        let reason = "two connections reached two servers (a proxy, or a name that changes?)";
         return Err(away(config, reason.to_owned()));
     }
     wire.execute(&settings).await.map_err(refused)?;
     let mut request = request(config, position, at_end)?;
     if is_mariadb && position.gtids.is_some() {
-        // The settings say from where.
+        // The settings say where the dump begins.
         request = request.with_use_gtid(false).with_filename(b"").with_pos(FIRST_POS);
     }
     wire.dump(&request).await.map_err(|error| classify_dump(config, error))?;
@@ -218,7 +218,7 @@ async fn open_wire(
     Ok((wire, conn))
 }
 
-/// Asks who a server is.
+/// The statement that asks which server this is.
 fn identity(conn: &Conn) -> &'static str {
     if mariadb::is_at(conn) {
         "SELECT CONCAT(@@hostname, ' ', @@port, ' ', @@server_id)"

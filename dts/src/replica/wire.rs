@@ -1,8 +1,7 @@
-//! The replication connection, ours down to its bytes: log-in, a few statements, then packets.
+//! The replication connection, which is our own code: log-in, a few statements, then packets.
 //!
-//! It is not mysql_async's, because that one unpacks a compressed transaction into memory as a
-//! whole, and swallows what goes wrong with it, before anybody sees the event
-//! (`docs/decisions/replication-connection.md`).
+//! We do not use mysql_async here: it unpacks a whole compressed transaction into memory, and hides
+//! errors of that, before anybody sees the event (`docs/decisions/replication-connection.md`).
 
 mod answers;
 mod login;
@@ -24,8 +23,8 @@ pub(super) use self::packets::MAX_PACKET_BYTES;
 
 type Result<T> = std::result::Result<T, mysql_async::Error>;
 
-/// With no byte for this long, while one is waited for, the connection is dead. An idle server
-/// sends heartbeats more often.
+/// If no byte comes for this long, while one is waited for, the connection counts as dead. An idle
+/// server sends heartbeats more often.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// A connection that has logged in.
@@ -43,13 +42,13 @@ impl Wire {
         Ok(Self { packets })
     }
 
-    /// Runs a statement that gives no rows.
+    /// Runs a statement without result rows.
     pub(super) async fn execute(&mut self, statement: &str) -> Result<()> {
         self.query(statement).await?;
         Ok(())
     }
 
-    /// Runs a statement that gives one text.
+    /// Runs a statement whose result is one text.
     pub(super) async fn text(&mut self, statement: &str) -> Result<String> {
         let first = self.query(statement).await?;
         let mut ends = 0;
@@ -73,13 +72,13 @@ impl Wire {
         self.answered(&register).await.map(drop)
     }
 
-    /// Registers as a replica and asks for the binlog. What comes then comes by [`Self::next`].
+    /// Registers as a replica and requests the binlog. [`Self::next`] then returns what comes.
     pub(super) async fn dump(&mut self, request: &BinlogRequest<'_>) -> Result<()> {
         self.register(request.server_id()).await?;
         self.packets.command(&serialized(&request.as_cmd())).await.map_err(io_error)
     }
 
-    /// From now on another silence is too long.
+    /// From now on the connection may be silent for this long.
     pub(super) fn allow_silence(&mut self, max: Duration) {
         self.packets.allow_silence(max);
     }
@@ -94,7 +93,7 @@ impl Wire {
         self.packets.next().await.map_err(io_error)
     }
 
-    /// The next packet, if all of it was read before.
+    /// The next packet, if all of it is in the buffer.
     pub(super) fn buffered(&mut self) -> Result<Option<Bytes>> {
         self.packets.buffered().map_err(io_error)
     }
@@ -111,7 +110,7 @@ impl Wire {
     }
 }
 
-/// The error that a packet beginning with 0xff is.
+/// The error in a packet that begins with 0xff.
 pub(super) fn server_error(packet: &[u8]) -> mysql_async::Error {
     error_of(packet, CapabilityFlags::CLIENT_PROTOCOL_41)
 }

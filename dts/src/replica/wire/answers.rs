@@ -1,5 +1,5 @@
-//! What a server's packets say while it lets us in and answers statements: bytes to fields, no
-//! more ("Connection Phase" and "Text Resultset" in the MySQL source documentation).
+//! What a server's packets say while it lets us in and answers statements: only the reading of
+//! bytes into fields ("Connection Phase" and "Text Resultset" in the MySQL source documentation).
 
 use std::io::{self, ErrorKind};
 
@@ -12,14 +12,14 @@ use mysql_common::{
 /// Bytes of the server's challenge.
 const NONCE_BYTES: usize = 20;
 
-/// What the server says first.
+/// The server's first packet.
 #[derive(Debug)]
 pub(crate) struct Greeting {
     pub(crate) capabilities: CapabilityFlags,
     pub(crate) challenge: Challenge,
 }
 
-/// How the server wants to know us.
+/// How the server wants us to prove who we are.
 #[derive(Debug)]
 pub(crate) struct Challenge {
     pub(crate) plugin: AuthPlugin<'static>,
@@ -35,10 +35,11 @@ pub(crate) struct Refusal {
 }
 
 impl Greeting {
-    /// Reads the first packet of a connection ("Protocol::HandshakeV10"). Not by mysql_common, whose
-    /// arithmetic overflows on the length of a challenge that no server has.
+    /// Reads the first packet of a connection ("Protocol::HandshakeV10"). mysql_common could do
+    /// this, but its arithmetic overflows on an impossible length of the challenge.
     pub(crate) fn read(packet: &[u8]) -> io::Result<Self> {
-        let wrong = || io::Error::new(ErrorKind::InvalidData, "the server's greeting is none");
+        let wrong =
+            || io::Error::new(ErrorKind::InvalidData, "the server's greeting is not MySQL's");
         Self::read_fields(packet).ok_or_else(wrong)
     }
 
@@ -59,7 +60,7 @@ impl Greeting {
             CapabilityFlags::from_bits_truncate(u32::from(low) | (u32::from(high) << 16));
         let length = usize::from(rest.checked_eat_u8()?);
         rest.checked_eat(RESERVED)?;
-        // Twelve bytes and a zero at least, where the server knows challenges that long.
+        // At least twelve bytes and a zero, if the server knows challenges of that length.
         let is_long = capabilities.contains(CapabilityFlags::CLIENT_SECURE_CONNECTION);
         let second =
             rest.checked_eat(if is_long { length.saturating_sub(8).max(13) } else { 0 })?;
@@ -74,7 +75,7 @@ impl Greeting {
 }
 
 impl Challenge {
-    /// Reads an AuthSwitchRequest: another plugin than the one that the greeting named.
+    /// Reads an AuthSwitchRequest: the server wants another plugin than the greeting named.
     pub(crate) fn read(packet: &[u8]) -> io::Result<Self> {
         let request: AuthSwitchRequest<'_> = ParseBuf(packet).parse(())?;
         let (plugin, nonce) = (request.auth_plugin().into_owned(), nonce(request.plugin_data()));
@@ -102,7 +103,7 @@ impl Refusal {
     }
 }
 
-/// The first value of a row that is no NULL.
+/// The first value of a row that is not NULL.
 pub(crate) fn first_text(row: &[u8]) -> Option<String> {
     let value = ParseBuf(row).checked_eat_lenenc_str()?;
     Some(String::from_utf8_lossy(value).into_owned())
@@ -119,7 +120,7 @@ fn nonce(bytes: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What MySQL 9.7 and MariaDB 11.8 said.
+    /// What MySQL 9.7 and MariaDB 11.8 sent.
     const MYSQL: &[u8] =
         b"\n9.7.4-2\0\t\0\0\0ri5,6y]\x1c\0\xff\xff\xff\x02\0\xff\xdf\x15\0\0\0\0\0\0\
         \0\0\0\0/kY]z@\x0b\x7f]H+.\0caching_sha2_password\0";
@@ -127,7 +128,7 @@ mod tests {
         \xfe\xff-\x02\0\xff\x81\x15\0\0\0\0\0\0=\0\0\09)a0h>:H;1!R\0mysql_native_password\0";
 
     #[test]
-    fn a_greeting_says_what_the_server_can_and_how_it_wants_to_know_us() {
+    fn a_greeting_has_the_servers_capabilities_and_its_challenge() {
         let Greeting { capabilities, challenge } = Greeting::read(MYSQL).unwrap();
         assert!(capabilities.contains(CapabilityFlags::CLIENT_SSL));
         assert_eq!(challenge.plugin, AuthPlugin::CachingSha2Password);

@@ -1,4 +1,4 @@
-//! Logging in: the server's greeting, TLS, and what the authentication plugins ask for
+//! Logging in: the server's greeting, TLS, and the answers for the authentication plugins
 //! ("Connection Phase" in the MySQL source documentation).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,7 +90,7 @@ impl Login<'_> {
         self.packets.write(&serialized(&response)).await.map_err(io_error)
     }
 
-    /// Answers until the server lets us in or not.
+    /// Answers until the server lets us in or refuses.
     async fn finish(&mut self) -> Result<()> {
         const SWITCH: u8 = 0xfe;
         const MORE: u8 = 1;
@@ -126,7 +126,8 @@ impl Login<'_> {
         answer.map(|answer| answer.to_vec()).unwrap_or_default()
     }
 
-    /// The server does not know the password's hash: in clear under TLS, else under its public key.
+    /// The server does not have the password's hash: the password goes in clear under TLS, or else
+    /// encrypted with the server's public key.
     async fn send_password(&mut self) -> Result<()> {
         const KEY_WANTED: &[u8] = &[2];
         let mut password = self.password.unwrap_or_default().as_bytes().to_vec();
@@ -137,7 +138,7 @@ impl Login<'_> {
             let key = answer.get(1..).unwrap_or_default();
             let nonce = self.challenge.nonce.iter().cycle();
             password.iter_mut().zip(nonce).for_each(|(to, with)| *to ^= with);
-            // The library panics on what is not a key.
+            // The library panics on bytes that are not a key.
             let sealed = catch_unwind(AssertUnwindSafe(|| crypto::encrypt(&password, key)));
             password = sealed.map_err(|_| {
                 mysql_async::Error::from(DriverError::UnexpectedPacket { payload: answer.to_vec() })

@@ -1,4 +1,4 @@
-//! Packets of MySQL's protocol over a socket: framed, numbered, joined where one comes in pieces
+//! Packets of MySQL's protocol over a socket: framed, numbered, and joined if one comes in pieces
 //! ("Protocol Basics", "MySQL Packets" in the MySQL source documentation).
 
 use std::{
@@ -19,19 +19,19 @@ use crate::replica::Pulse;
 /// The largest packet that MySQL may send: its own limit.
 pub(crate) const MAX_PACKET_BYTES: usize = 1 << 30;
 
-/// A piece of this length is followed by another one.
+/// A piece of this length is followed by another piece.
 const MAX_PIECE_BYTES: usize = 0xff_ffff;
 
-/// Length and number, before each piece.
+/// The length and the number before each piece.
 const HEAD_BYTES: usize = 4;
 
-/// Room for a read. Small events come in dozens.
+/// The room for one read. Small events come many at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// With less room than this a read is not worth its call.
+/// With less room than this, a read is not worth its system call.
 const MIN_ROOM_BYTES: usize = 16 << 10;
 
-/// Whoever did not wait for a while looks for so long for what has arrived meanwhile.
+/// After a pause in waiting, the time to look for bytes that came meanwhile.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What carries the bytes: TCP, or TLS over it.
@@ -42,38 +42,38 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 /// Both directions of a connection.
 pub(super) struct Packets {
     socket: Box<dyn Socket>,
-    /// What was read and not taken. Packets are slices of it, so none is copied.
+    /// Bytes that were read and not taken. Packets are slices of them, so nothing is copied.
     buffer: BytesMut,
-    /// The buffer was grown for a large packet.
+    /// Whether the buffer was enlarged for a large packet.
     is_grown: bool,
-    /// The number of the next piece, whoever sends it.
+    /// The number of the next piece, from either side.
     number: u8,
-    /// The pieces so far of a packet that comes in several.
+    /// The pieces so far, of a packet with several pieces.
     pieces: BytesMut,
     silence: Silence,
 }
 
-/// Since when nothing has come. Only a byte ends it: not that somebody waits anew.
+/// Since when no byte has come. Only a byte ends the silence; a new wait does not.
 struct Silence {
     max: Duration,
-    heard: Pulse,
-    /// When it was found to be too long for the first time, and a little more.
+    pulse: Pulse,
+    /// When the silence was first found to be too long, plus a grace time.
     until: Option<Instant>,
 }
 
 impl Silence {
     fn new(max: Duration, now: Instant) -> Self {
-        Self { max, heard: Pulse::new(now), until: None }
+        Self { max, pulse: Pulse::new(now), until: None }
     }
 
     fn ends(&mut self, now: Instant) {
-        self.heard.beat(now);
+        self.pulse.beat(now);
         self.until = None;
     }
 
-    /// When it has been too long.
+    /// When the silence becomes too long.
     fn deadline(&mut self, now: Instant) -> Instant {
-        let due = self.heard.last() + self.max;
+        let due = self.pulse.last() + self.max;
         if now < due {
             return due;
         }
@@ -82,7 +82,7 @@ impl Silence {
 }
 
 impl Packets {
-    /// With no byte for `max_silence`, while one is waited for, the connection is dead.
+    /// If no byte comes for `max_silence`, while one is waited for, the connection counts as dead.
     pub(super) fn new(socket: impl Socket + 'static, max_silence: Duration) -> Self {
         Self {
             socket: Box::new(socket),
@@ -94,24 +94,24 @@ impl Packets {
         }
     }
 
-    /// From now on another silence is too long.
+    /// From now on the connection may be silent for this long.
     pub(super) fn allow_silence(&mut self, max: Duration) {
         self.silence.max = max;
     }
 
     /// When the last bytes came.
     pub(super) fn pulse(&self) -> &Pulse {
-        &self.silence.heard
+        &self.silence.pulse
     }
 
-    /// Goes on encrypted.
+    /// Continues with encryption.
     pub(super) async fn secure(
         &mut self,
         connector: &TlsConnector,
         name: ServerName<'static>,
     ) -> io::Result<()> {
         if !self.buffer.is_empty() {
-            return Err(invalid("the server sent more before TLS than it may"));
+            return Err(invalid("the server sent more before TLS than the protocol allows"));
         }
         let plain = std::mem::replace(&mut self.socket, Box::new(tokio::io::empty()));
         self.socket = Box::new(connector.connect(name, plain).await?);
@@ -138,7 +138,7 @@ impl Packets {
         self.socket.flush().await
     }
 
-    /// Waits for the next packet. Cancel-safe: what has arrived is kept.
+    /// Waits for the next packet. Cancel-safe: bytes that have arrived are kept.
     pub(super) async fn next(&mut self) -> io::Result<Bytes> {
         loop {
             if let Some(packet) = self.buffered()? {
@@ -160,18 +160,18 @@ impl Packets {
     }
 
     fn is_silent(&self) -> io::Error {
-        let seconds = self.silence.heard.last().elapsed().as_secs();
+        let seconds = self.silence.pulse.last().elapsed().as_secs();
         let text = format!("no event and no heartbeat for {seconds} s: not one byte came");
         io::Error::new(ErrorKind::TimedOut, text)
     }
 
-    /// The next packet, if all of it was read before.
+    /// The next packet, if all of it is in the buffer.
     pub(super) fn buffered(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(length) = self.piece_length()
             && self.buffer.len() >= HEAD_BYTES + length
         {
             if self.buffer[HEAD_BYTES - 1] != self.number {
-                return Err(invalid("a packet is missing or doubled"));
+                return Err(invalid("a packet is missing or came twice"));
             }
             self.number = self.number.wrapping_add(1);
             self.buffer.advance(HEAD_BYTES);
@@ -195,12 +195,12 @@ impl Packets {
         Some(u32::from_le_bytes([a, b, c, 0]) as usize)
     }
 
-    /// Makes room for the rest of the piece at hand, and for what may come with it.
+    /// Makes room for the rest of the current piece, and for more bytes that may come with it.
     fn make_room(&mut self) {
         let whole = self.piece_length().map_or(0, |length| HEAD_BYTES + length);
         let missing = whole.saturating_sub(self.buffer.len());
         if self.is_grown && missing < READ_BYTES {
-            // The memory that a large packet took is given back.
+            // The memory of a large packet is given back.
             self.buffer = BytesMut::from(self.buffer.as_ref());
             self.is_grown = false;
         }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_counts_from_the_last_byte_and_who_did_not_wait_has_a_moment_to_look() {
+    fn silence_counts_from_the_last_byte_and_a_new_wait_has_a_moment_to_look() {
         let seconds = Duration::from_secs;
         let begun = Instant::now();
         let mut silence = Silence::new(seconds(15), begun);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_connection_is_noticed_however_often_its_wait_is_called_off() {
+    async fn a_dead_connection_is_noticed_however_often_its_wait_is_cancelled() {
         let (ours, _theirs) = tokio::io::duplex(64);
         let mut packets = Packets::new(ours, Duration::from_millis(300));
         // As the other branches of a select do.

@@ -1,4 +1,4 @@
-//! TLS of the replication connection, as the config wants it.
+//! TLS of the replication connection, as the config sets it.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ fn unreadable(error: rustls::pki_types::pem::Error) -> mysql_async::Error {
     mysql_async::Error::Io(IoError::Tls(error.into()))
 }
 
-/// `tls = "require"`: encrypted to whoever answers.
+/// `tls = "require"`: encrypted, and any certificate is accepted.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
@@ -111,7 +111,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// `tls = "verify-ca"`: whoever an authority that is trusted has signed for, by whatever name.
+/// `tls = "verify-ca"`: a certificate for any name, if a trusted authority has signed it.
 #[derive(Debug)]
 struct AnyName {
     strict: Arc<WebPkiServerVerifier>,
@@ -134,7 +134,7 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        // The name is looked at last.
+        // The name is checked last.
         let strict = &self.strict;
         match strict.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
         {
