@@ -234,7 +234,7 @@ impl Status {
     }
 
     /// An event or a heartbeat came.
-    pub fn heard(&self) {
+    pub fn event_came(&self) {
         self.lock().source.last_event = Some(Instant::now());
     }
 
@@ -308,7 +308,7 @@ impl Status {
     }
 
     /// So many changes passed without rows.
-    pub fn told(&self, SaidInLog { statements, removals }: SaidInLog) {
+    pub fn without_rows(&self, SaidInLog { statements, removals }: SaidInLog) {
         self.metrics.statements.inc_by(statements);
         self.metrics.removals.inc_by(removals);
     }

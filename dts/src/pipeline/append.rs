@@ -1,4 +1,4 @@
-//! The publishing end of the corridor: appends one batch while the next is being decoded.
+//! The publishing end of the corridor: appends one batch while the next is decoded.
 
 use std::time::{Instant, SystemTime};
 
@@ -15,40 +15,40 @@ use crate::{
 pub(super) struct Job {
     pub(super) batch: Batch,
     pub(super) saved: Saved,
-    /// Commit time of the newest transaction in it.
+    /// Commit time of the newest transaction in the batch.
     pub(super) newest_commit: Option<SystemTime>,
     pub(super) pace: AppendPace,
-    /// What else the checkpoint is to have.
+    /// Other changes of the checkpoint.
     pub(super) changes: Vec<CheckpointChange>,
-    /// The full syncs of which a chunk is complete with it.
+    /// The full syncs whose chunk is complete with this batch.
     pub(super) full_syncs: Vec<String>,
 }
 
-/// What the bus may do with a batch.
+/// How quickly the bus must finish a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AppendPace {
-    /// Make it durable now: nothing else comes for the moment.
+    /// Make the batch durable now: nothing else comes at the moment.
     Settle,
-    /// Leave it open, so that one commit covers what comes next too.
+    /// Leave the append open, so that one commit covers the next batches too.
     MoreComes,
 }
 
 /// A finished job: its batch, empty again.
 pub(super) struct Done {
     pub(super) batch: Batch,
-    /// What is durable now, if this made anything durable.
+    /// What became durable, if the job made anything durable.
     pub(super) durable: Option<Durable>,
 }
 
-/// A checkpoint that is durable, and what was appended since the one before it.
+/// A checkpoint that is durable, and what was appended since the checkpoint before.
 pub(super) struct Durable {
     pub(super) saved: Saved,
     pub(super) appended: Appended,
-    /// The full syncs of which a chunk is durable now.
+    /// The full syncs with a chunk that is durable now.
     pub(super) full_syncs: Vec<String>,
 }
 
-/// The task that owns the producer. At most one job is under way.
+/// The task that owns the producer. There is at most one job at a time.
 pub(super) struct Appender {
     jobs: mpsc::Sender<Job>,
     done: mpsc::Receiver<Done>,
@@ -62,17 +62,17 @@ impl Appender {
         Self { jobs, done, task: tokio::spawn(append_all(producer, next_job, report)) }
     }
 
-    /// Gives it a job; to be called only while it is idle. An error comes out of [`Self::done`].
+    /// Gives the appender a job; to be called only while it is idle. [`Self::done`] returns errors.
     pub(super) fn append(&self, job: Job) {
         let _ = self.jobs.try_send(job);
     }
 
-    /// The job under way, if it has just finished.
+    /// The current job, if it has just finished.
     pub(super) fn try_done(&mut self) -> Option<Done> {
         self.done.try_recv().ok()
     }
 
-    /// Waits for the job under way. Cancel-safe.
+    /// Waits for the current job. Cancel-safe.
     pub(super) async fn done(&mut self) -> Result<Done> {
         match self.done.recv().await {
             Some(done) => Ok(done),
@@ -80,10 +80,10 @@ impl Appender {
         }
     }
 
-    /// Lets another take over. The job under way is to be waited for before.
+    /// Gives the lead up, so that another can take over. The current job must be finished before.
     pub(super) async fn close(mut self) {
         self.jobs = mpsc::channel(1).0;
-        // Whatever it failed with came out of `done` before.
+        // `done` returned any error before.
         let _ = (&mut self.task).await;
     }
 

@@ -1,14 +1,15 @@
-//! Another replica has our id: for moments, or for good?
+//! Another replica has our id: whether for moments, or permanently.
 
 use std::time::{Duration, Instant};
 
-/// Whoever connected for moments is let go on for so long before we connect again, which ends it.
+/// How long we wait before we connect again. Our connection ends the other one, which may need only
+/// moments to finish.
 pub(super) const MIN_WAIT: Duration = Duration::from_secs(5);
 
-/// Collisions that lie further apart have nothing to do with each other.
+/// Collisions with more time between them have nothing to do with each other.
 const MAX_GAP: Duration = Duration::from_mins(1);
 
-/// Another replica that comes back for this long stays.
+/// If another replica keeps coming back for this long, it stays.
 const MAX_TIME: Duration = Duration::from_mins(2);
 
 /// The collisions that followed each other.
@@ -18,7 +19,7 @@ pub(super) struct Collisions {
 }
 
 impl Collisions {
-    /// Notes one, and says whether they do not end by themselves.
+    /// Notes a collision, and returns whether the collisions do not end by themselves.
     pub(super) fn go_on(&mut self, now: Instant) -> bool {
         let going_on = self.first_and_last.filter(|(_, last)| now - *last < MAX_GAP);
         let first = going_on.map_or(now, |(first, _)| first);

@@ -1,14 +1,14 @@
-//! What comes damaged: once it may be the line's fault, and is read again over another connection;
-//! at the same place once more it is the server's.
+//! Damaged bytes from the server. The first time the line may have damaged them, so they are read
+//! again over another connection. Damage at the same place again is the server's.
 
 use crate::error::Error;
 
-/// Where something came damaged last.
+/// Where the last damage was.
 #[derive(Debug, Default)]
 pub(super) struct Damage(Option<(String, u64)>);
 
 impl Damage {
-    /// What an error means, after those before it.
+    /// What an error means after the earlier errors.
     pub(super) fn judge(&mut self, error: Error) -> Error {
         let (Error::Damaged { file, pos, .. } | Error::Torn { file, pos }) = &error else {
             return error;
@@ -25,8 +25,8 @@ impl Damage {
     }
 }
 
-const DAMAGED_REMEDY: &str = "connect without the proxy, if there is one in between; else the \
-    server's binlog file is damaged there: begin behind that place (`dts position set`), and send \
+const DAMAGED_REMEDY: &str = "connect without the proxy, if there is one in between; otherwise the \
+    server's binlog file is damaged there: begin after that place (`dts position set`), and send \
     the captured tables anew with a full sync";
 
 const TORN_REMEDY: &str = "nothing of that transaction was committed: begin with the next file \
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_place_once_more_ends_it() {
+    fn only_the_same_place_again_is_final() {
         let mut damage = Damage::default();
         assert!(damage.judge(damaged(7)).is_transient());
         assert!(damage.judge(damaged(9)).is_transient(), "another place");
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_file_that_cannot_be_passed_names_the_way_on() {
+    fn a_torn_file_that_cannot_be_skipped_names_the_way_on() {
         let torn = || Error::Torn { file: "b.1".to_owned(), pos: 7 };
         let mut damage = Damage::default();
         assert!(damage.judge(torn()).is_transient());

@@ -1,4 +1,5 @@
-//! XA transactions between their XA PREPARE and what becomes of them: their events are kept here.
+//! XA transactions between their XA PREPARE and their commit or rollback: their events are kept
+//! here.
 
 use std::collections::HashMap;
 
@@ -14,14 +15,14 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Memory that all together may take; what is more goes into files.
+/// Memory that all transactions together may use; further events go into files.
 const MAX_MEMORY_BYTES: usize = 4 << 20;
 
-/// Those that are open.
+/// The XA transactions that are open.
 #[derive(Debug)]
 pub(super) struct HeldXa {
     config: XaConfig,
-    /// Being read, and not prepared yet.
+    /// The transaction that is being read, and not prepared yet.
     reading: KeptEvents,
     prepared: HashMap<Xid, (Transaction, KeptEvents)>,
 }
@@ -30,18 +31,18 @@ pub(super) struct HeldXa {
 struct KeptEvents {
     spool: Spool,
     bytes: u64,
-    /// Rows that were taken back.
+    /// Rows that were rolled back.
     taken_back: u64,
-    /// Rows that it has, once it is prepared.
+    /// Its number of rows, once it is prepared.
     rows: u64,
-    /// With the bytes in front of each, and the rows that count.
+    /// Each with the number of bytes before it, and the number of rows that count.
     savepoints: Savepoints<(u64, u64)>,
 }
 
-/// What is kept of a transaction that is committed.
+/// The kept events of a transaction that is committed.
 pub(super) struct TakenXa {
     pub(super) events: SpoolReader,
-    /// Its rows, captured or not, without those that were taken back.
+    /// Its rows, captured or not, without rows that were rolled back.
     pub(super) rows: u64,
 }
 
@@ -50,12 +51,13 @@ impl HeldXa {
         Self { config: config.clone(), reading: KeptEvents::default(), prepared: HashMap::new() }
     }
 
-    /// Another one is read from here on. What was read of one that broke off does not count.
+    /// From here on another transaction is read. If the one before has no end, its events do not
+    /// count.
     pub(super) fn begin(&mut self) {
         self.reading = KeptEvents::default();
     }
 
-    /// Keeps an event of the one that is being read.
+    /// Keeps an event of the transaction that is being read.
     pub(super) fn keep(&mut self, event: &RawEvent<'_>, at: At) -> Result<()> {
         let elsewhere: usize = self.prepared.values().map(|(_, kept)| kept.spool.memory()).sum();
         let room = MAX_MEMORY_BYTES.saturating_sub(elsewhere);
@@ -69,14 +71,14 @@ impl HeldXa {
         Ok(())
     }
 
-    /// The one that is being read has a savepoint here, behind so many rows.
+    /// The transaction that is being read has a savepoint here, after this many rows.
     pub(super) fn savepoint(&mut self, name: SavepointName, rows: u64) {
         let KeptEvents { bytes, taken_back, savepoints, .. } = &mut self.reading;
         savepoints.set(name, (*bytes, rows - *taken_back));
     }
 
-    /// What was kept of the one that is being read behind a savepoint was taken back, when there
-    /// were so many rows.
+    /// The rows after a savepoint were rolled back, in the transaction that is being read and has
+    /// this many rows now.
     pub(super) fn back_to(&mut self, name: &SavepointName, rows: u64) -> Result<()> {
         let KeptEvents { spool, bytes, taken_back, savepoints, .. } = &mut self.reading;
         let (bytes_then, rows_then) = savepoints.back_to(name)?;
@@ -85,7 +87,7 @@ impl HeldXa {
         cut.map_err(|error| self.unusable(&error))
     }
 
-    /// The one that was read, of so many rows, is prepared.
+    /// The transaction that was read is prepared; it has this many rows.
     pub(super) fn prepare(&mut self, xid: Xid, transaction: Transaction, rows: u64) {
         let mut kept = std::mem::take(&mut self.reading);
         kept.rows = rows - kept.taken_back;
@@ -93,14 +95,15 @@ impl HeldXa {
         self.prepared.insert(xid, (transaction, kept));
     }
 
-    /// The events of the one that was read, of so many rows, which is committed already.
+    /// The events of the transaction that was read, which is committed already and has this many
+    /// rows.
     pub(super) fn take_read(&mut self, rows: u64) -> Result<TakenXa> {
         let mut kept = std::mem::take(&mut self.reading);
         kept.rows = rows - kept.taken_back;
         self.read(kept)
     }
 
-    /// The events of one that is committed now; `None` when it was never read.
+    /// The events of a transaction that is committed now; `None` when it was never read.
     pub(super) fn take(&mut self, xid: &Xid) -> Result<Option<(Transaction, TakenXa)>> {
         let Some((transaction, kept)) = self.prepared.remove(xid) else { return Ok(None) };
         Ok(Some((transaction, self.read(kept)?)))
@@ -111,12 +114,13 @@ impl HeldXa {
         Ok(TakenXa { events, rows: kept.rows })
     }
 
-    /// One that is rolled back; `None` when it was never read, and then nothing is lost.
+    /// Forgets a transaction that is rolled back; `None` when it was never read, and then nothing
+    /// is lost.
     pub(super) fn forget(&mut self, xid: &Xid) -> Option<Transaction> {
         self.prepared.remove(xid).map(|(transaction, _)| transaction)
     }
 
-    /// Where those that are prepared begin.
+    /// Where the prepared transactions begin.
     pub(super) fn places(&self) -> Vec<BinlogPlace> {
         let place = |transaction: &Transaction| {
             let start = &transaction.start;
@@ -138,7 +142,7 @@ impl HeldXa {
         Error::refused(
             format!(
                 "the rows of XA transactions that are not committed take more than xa.maxBytes = \
-                 {}: {} bytes of {} that are prepared (such as {}), {} bytes of the one at hand",
+                 {}: {} bytes of {} that are prepared (such as {}), {} bytes of the current one",
                 self.config.max_bytes,
                 prepared,
                 self.prepared.len(),

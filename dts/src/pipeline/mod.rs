@@ -43,16 +43,16 @@ use crate::{
     watch::watch,
 };
 
-/// Waits between two starts from the checkpoint.
+/// How long to wait between two starts from the checkpoint.
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(15), factor: 2.0 };
 
-/// Runs until it is stopped, through every error that can pass by itself. When the config changes
-/// it begins again from the checkpoint, between two transactions.
+/// Runs until it is stopped; errors that can pass by themselves do not end it. When the config
+/// changes, it begins again from the checkpoint, between two transactions.
 ///
 /// # Errors
 ///
-/// What needs a human.
+/// An error that needs a human.
 pub async fn run(
     mut configs: watch::Receiver<Arc<Config>>,
     bus: &Arc<dyn Bus>,
@@ -113,7 +113,7 @@ fn min_wait(error: &Error) -> Duration {
     if matches!(error, Error::IdTaken { .. }) { collision::MIN_WAIT } else { Duration::ZERO }
 }
 
-/// Waits; not past the moment when a server that is down is up again.
+/// Waits, but not longer than until a server that is down is up again.
 async fn pause(wait: Duration, down: Option<&Hosts>) {
     let is_up = async {
         match down {
@@ -121,7 +121,7 @@ async fn pause(wait: Duration, down: Option<&Hosts>) {
             None => std::future::pending().await,
         }
     };
-    // It was up already, or it is not up yet: all the same it is tried.
+    // The server was up already, or is not up yet: we try in both cases.
     let _ = tokio::time::timeout(wait, is_up).await;
 }
 
@@ -133,30 +133,30 @@ fn log_failure(error: &Error, failures: u32, wait: Duration) {
     }
 }
 
-/// Two ways to end a life of the pipeline.
+/// Two ways to stop a run of the pipeline.
 #[derive(Clone, Copy)]
 struct Stops<'a> {
     /// At once.
     now: &'a CancellationToken,
-    /// As soon as no transaction is published in part: what is captured may change then.
+    /// As soon as no transaction is published in part: then the captured tables may change.
     between: &'a CancellationToken,
 }
 
 impl Stops<'_> {
-    /// Does what may be broken off either way; `None` when it was.
+    /// Does work that both ways may interrupt; `None` when it was interrupted.
     async fn unless_stopped<T>(self, work: impl Future<Output = T>) -> Option<T> {
         self.now.run_until_cancelled(self.between.run_until_cancelled(work)).await.flatten()
     }
 }
 
-/// What the corridor lies between.
+/// The parts at both ends of the corridor.
 struct Ends<'a> {
     config: &'a Config,
     bus: &'a Arc<dyn Bus>,
     status: &'a Status,
 }
 
-/// One life of the pipeline: ends with the first error, or when it is stopped.
+/// One run of the pipeline: ends with the first error, or when it is stopped.
 async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Result<()> {
     let Ends { config, status, .. } = ends;
     let prepared = stops.unless_stopped(Box::pin(prepare(ends, hosts))).await;
@@ -194,7 +194,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     ended.map_err(|error| advise(error, managed))
 }
 
-/// Says what to do about an event in words that fit the server.
+/// Says what to do about an event, in words that fit the server.
 fn advise(error: Error, managed: Managed) -> Error {
     let Error::Event(event) = &error else { return error };
     match event.advice(|name, value| managed.set(name, value)) {
@@ -228,13 +228,13 @@ struct Prepared {
     stream: replica::Stream,
     /// Where the stream comes from.
     source: TableSource,
-    /// What the checkpoint has of full syncs, and of the tables.
+    /// What the checkpoint has about full syncs and tables.
     kept: (Tasks, CatalogEntries),
-    /// What was seen of columns that the binlog hides something of.
+    /// What was seen of columns with something that the binlog does not show.
     seen: SeenTypes,
 }
 
-/// Takes the lead, then connects: in this order, so that nobody else writes behind our position.
+/// Takes the lead, then connects: in this order, so that nobody else writes after our position.
 async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     let Ends { config, bus, status } = ends;
     let (mut producer, checkpoint) = standby::lead(&***bus, &config.name, status).await?;
@@ -268,7 +268,7 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     Ok(Prepared { producer, resumed, stream, source, kept, seen })
 }
 
-/// Looks at a server as `dts check` does, says what may surprise, and stops on what cannot work.
+/// Checks a server as `dts check` does, logs surprises, and stops if it cannot work.
 async fn look(config: &Config, source: &mut replica::OpenSource) -> Result<()> {
     let replica::OpenSource { config: host, conn, server, .. } = source;
     let mut findings = server.findings();
@@ -282,28 +282,26 @@ async fn look(config: &Config, source: &mut replica::OpenSource) -> Result<()> {
         }
     }
     replica::refuse_stops(&findings)?;
-    // What was asked by the way may not have been answered.
+    // Some of these questions may have got no answer.
     conn.ping().await.map_err(|error| replica::classify(host, error))
 }
 
-/// Two sources under one prefix would mix the tables that they have names of in common.
+/// Two sources with one prefix would mix the tables whose names both have.
 async fn refuse_shared_prefix(config: &Config, bus: &dyn Bus, server: &Server) -> Result<()> {
     for name in bus.producers().await?.into_iter().filter(|name| *name != config.name) {
         let Some(other) = saved_in(&bus.checkpoint(&name).await?)? else { continue };
         if other.server_uuid != server.uuid {
             let prefix = &config.bus.topic_prefix;
             return Err(Error::refused(
-                format!(
-                    "the topics of {prefix} are those of dts {name}, which reads another MySQL"
-                ),
-                "set another bus.topicPrefix; or, if that is the earlier MySQL, the earlier name",
+                format!("the topics of {prefix} belong to dts {name}, which reads another MySQL"),
+                "set another bus.topicPrefix; or, if it is the earlier MySQL, the earlier name",
             ));
         }
     }
     Ok(())
 }
 
-/// The first start: resolves the configured place once, and saves it before anything is read.
+/// The first start: finds the configured place once, and saves it before anything is read.
 async fn begin(
     config: &Config,
     source: &mut replica::OpenSource,
@@ -323,7 +321,8 @@ async fn begin(
     Ok(Resumed::at(saved))
 }
 
-/// Says once what is lost, and saves the position without it before anything is read.
+/// Logs the loss once, and saves the position without the lost transactions before anything is
+/// read.
 async fn accept_loss(saved: &Saved, producer: &mut dyn Producer) -> Result<()> {
     append::append(producer, &event_bus::Batch::default(), (saved, Vec::new(), AppendPace::Settle))
         .await?;
@@ -333,8 +332,8 @@ async fn accept_loss(saved: &Saved, producer: &mut dyn Producer) -> Result<()> {
             tables = loss.tables.join(", "),
             all_tables_known = loss.all_tables_known,
             full_syncs = loss.full_syncs().join("; "),
-            "transactions that were published are lost in MySQL, which is accepted: these full \
-             syncs, for each listener of the tables, make them right again (docs/full-sync.md)"
+            "transactions that were published are lost in MySQL, and the loss is accepted: run \
+             these full syncs for each listener of the tables, to correct their rows (docs/full-sync.md)"
         );
     }
     Ok(())

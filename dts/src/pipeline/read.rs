@@ -1,4 +1,5 @@
-//! The reading end of the corridor: events become records in a batch, batches go to the appender.
+//! The reading end of the corridor: turns events into records in a batch, and gives batches to the
+//! appender.
 
 mod fate;
 mod full_syncs;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use self::{
     open::OpenState,
     timing::Timing,
-    xa::{Behind, Replay},
+    xa::{CatchUp, Replay},
 };
 use super::{
     Stops,
@@ -41,13 +42,13 @@ use crate::{
     status::Status,
 };
 
-/// A batch this large is handed over even in the middle of a transaction. Two of them exist.
+/// A batch of this size is appended even in the middle of a transaction. There are two batches.
 const MAX_BATCH_BYTES: usize = 2 << 20;
 
-/// Events taken in one go before anything else is looked at.
+/// How many events are taken at once before anything else is looked at.
 const MAX_EVENTS_AT_ONCE: usize = 1000;
 
-/// How long a stop waits for the append under way.
+/// How long a stop waits for the current append.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct StreamReader {
@@ -59,37 +60,37 @@ pub(super) struct StreamReader {
     capture: Arc<Capture>,
     /// XA transactions that are prepared.
     held: HeldXa,
-    /// One of these that is committed, while it is published: nothing else is read meanwhile.
+    /// A committed one of these, while it is published: nothing else is read meanwhile.
     replay: Option<Replay>,
-    /// While we read what lies before the saved position.
-    behind: Option<Behind>,
+    /// Set while we read events before the saved position.
+    catching_up: Option<CatchUp>,
     /// The end of the last whole transaction that was read.
     saved: Saved,
-    /// The stream is by file: it may bring transactions whose GTIDs we have.
+    /// Whether the stream is by file: then it may bring transactions whose GTIDs we have.
     may_repeat: bool,
-    /// Whether the transaction at hand is one of these, once that is known.
+    /// Whether the current transaction is one of these, once this is known.
     repeated: Option<bool>,
-    /// The tables of the transaction at hand.
+    /// The tables of the current transaction.
     touching: Touching,
-    /// Which rows of it may be taken back.
+    /// Which rows of the current transaction may still be rolled back.
     open: OpenState,
     batch: Batch,
     newest_commit: Option<SystemTime>,
     /// The other batch, while the appender is idle.
     idle: Option<Batch>,
     timing: Timing,
-    /// What was told of, since it was last shown.
-    told: SaidInLog,
+    /// The changes without rows that were logged, since the status last got them.
+    without_rows: SaidInLog,
     /// The table of a change that was logged as a statement and is refused.
     refused: Option<(String, String)>,
-    /// For a server whose binlog hides some types.
+    /// Set for a server whose binlog does not show some types.
     types: Option<Types>,
-    /// The tables that are sent beside the stream.
+    /// The full syncs beside the stream.
     full_syncs: FullSyncs,
 }
 
 impl StreamReader {
-    /// Goes on from what is saved, with a stream that begins at or before that.
+    /// Goes on from the saved position, with a stream that begins there or earlier.
     pub(super) fn new(
         (config, source): (&Config, &SourceConfig),
         (stream, full_syncs): (Stream, FullSyncs),
@@ -114,7 +115,7 @@ impl StreamReader {
             capture: Arc::clone(&config.capture),
             held: HeldXa::new(&config.xa),
             replay: None,
-            behind: Behind::of(&saved, from),
+            catching_up: CatchUp::of(&saved, from),
             may_repeat: from.gtids.is_none() && saved.position.has_gtid_gaps(),
             repeated: None,
             saved: Saved { skip: Skip::default(), ..saved },
@@ -124,22 +125,22 @@ impl StreamReader {
             newest_commit: None,
             idle: Some(Batch::default()),
             timing: Timing::new(Instant::now()),
-            told: SaidInLog::default(),
+            without_rows: SaidInLog::default(),
             refused: None,
             types: None,
             full_syncs,
         }
     }
 
-    /// The same, for a server whose binlog hides some types.
+    /// The same, for a server whose binlog does not show some types.
     pub(super) fn asking_for_types(self, seen: SeenTypes) -> Self {
         let capture = Arc::clone(&self.capture);
         Self { types: Some(Types::new(self.source.clone(), capture, seen)), ..self }
     }
 
-    /// Reads until it is stopped or fails. Then what was read before is appended first: so it goes
-    /// on even over a connection that breaks again and again. Rows of the transaction at hand are
-    /// appended only after a stop or a lost connection: whatever else ended us may be about them.
+    /// Reads until it is stopped or fails. Then what was read is appended first, so that we make
+    /// progress even if the connection breaks again and again. Rows of the current transaction are
+    /// appended only after a stop or a lost connection: any other error may be about these rows.
     pub(super) async fn run(
         mut self,
         mut appender: Appender,
@@ -160,7 +161,7 @@ impl StreamReader {
             _ => {}
         }
         match self.leave(appender, status).await {
-            // Whatever else was seen, another leads now; perhaps it was what we saw.
+            // Another leader is there now, and this may have caused every other error.
             Err(error @ Error::Bus(event_bus::Error::Fenced(_))) => Err(error),
             left => ended.and(left),
         }
@@ -176,7 +177,7 @@ impl StreamReader {
             if self.types_are_stale()
                 && let Some(types) = &mut self.types
             {
-                // It is rare and large.
+                // This is rare, and large.
                 let asked = Box::pin(types.refresh(&mut self.decoder));
                 let Some(asked) = stops.now.run_until_cancelled(asked).await else { return Ok(()) };
                 asked?;
@@ -203,7 +204,7 @@ impl StreamReader {
                 () = stops.between.cancelled(), if is_between => return Ok(()),
                 event = self.full_syncs.next() => self.full_syncs.take(event, self.publisher.windows()),
                 event = self.stream.next(), if has_room => {
-                    status.heard();
+                    status.event_came();
                     if matches!(&event, Ok(Some(event)) if event.raw().is_heartbeat()) {
                         status.caught_up();
                     }
@@ -218,10 +219,10 @@ impl StreamReader {
         }
     }
 
-    /// Takes a finished batch back, and hands the one at hand over if it is time.
+    /// Takes a finished batch back, and appends the current one if it is time.
     fn exchange(&mut self, appender: &mut Appender, status: &Status) {
         status.oversized(self.publisher.take_oversized());
-        status.told(std::mem::take(&mut self.told));
+        status.without_rows(std::mem::take(&mut self.without_rows));
         if let Some(open) = self.full_syncs.unseen() {
             status.full_syncs(open);
         }
@@ -235,10 +236,10 @@ impl StreamReader {
         }
     }
 
-    /// Whole transactions leave as soon as the appender is idle; a part of one only when it must,
-    /// and so does what can be settled together with what was left open. A chunk is left open until
-    /// its end, which is settled at once: the listener is to have it before the next but one is
-    /// read.
+    /// Whole transactions are appended as soon as the appender is idle. A part of a transaction
+    /// waits until it must be appended, and so do records that can be made durable together with an
+    /// open append. An append with a part of a chunk is left open until the chunk's end, and then
+    /// finished at once: the listener should have the chunk early.
     fn due(&self) -> Option<AppendPace> {
         let bytes = self.batch.bytes();
         if bytes >= MAX_BATCH_BYTES {
@@ -273,7 +274,7 @@ impl StreamReader {
         self.timing.handed_over(Instant::now());
     }
 
-    /// What is saved with the batch at hand.
+    /// What is saved with the current batch.
     fn to_save(&self) -> Saved {
         let skip = self.open.so_far().unwrap_or_else(|| self.publisher.open_transaction());
         let seq = Some(self.publisher.seq());
@@ -300,7 +301,7 @@ impl StreamReader {
         self.types.as_ref().is_some_and(Types::are_stale)
     }
 
-    /// Takes what has arrived already, while there is room and nothing to hand over.
+    /// Takes events that have already arrived, while there is room and nothing to append.
     fn take_ready(&mut self) -> Result<()> {
         for _ in 0..MAX_EVENTS_AT_ONCE {
             if self.types_are_stale()
@@ -320,7 +321,7 @@ impl StreamReader {
     fn take(&mut self, event: Result<Option<Event>>) -> Result<()> {
         let event = event.map_err(|error| self.with_place(error))?;
         let event = event.ok_or_else(|| Error::Internal("the binlog ended".to_owned()))?;
-        if self.behind.is_some() {
+        if self.catching_up.is_some() {
             return self.catch_up(&event.raw());
         }
         let raw = event.raw();
@@ -333,7 +334,7 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Publishes the rows of an event, or holds it, if it is of an XA transaction.
+    /// Publishes the rows of an event, or holds the event if it belongs to an XA transaction.
     fn decode(&mut self, raw: &RawEvent<'_>) -> Result<Step> {
         let is_undone = raw.has_row_data() && self.open.count();
         let Self { decoder, publisher, touching, batch, saved, may_repeat, repeated, .. } = self;
@@ -385,12 +386,12 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Whether the stream brings a transaction again, since it is by file.
+    /// Whether the stream, which is by file, brings a transaction again.
     fn was_read(&self, gtid: Option<&Gtid>) -> bool {
         is_in(self.saved.position.gtids.as_ref().filter(|_| self.may_repeat), gtid)
     }
 
-    /// The same of the transaction that ended.
+    /// The same for the transaction that ended.
     fn is_repeated(&mut self, end: &TransactionEnd) -> bool {
         self.repeated.take().unwrap_or_else(|| self.was_read(end.gtid.as_ref()))
     }
@@ -413,7 +414,7 @@ impl StreamReader {
         Ok(())
     }
 
-    /// The transaction at hand is over.
+    /// The current transaction is over.
     fn note_touched(&mut self) {
         if self.saved.position.gtids.is_some() {
             self.touching.note_in(&mut self.saved.touched);
@@ -422,7 +423,7 @@ impl StreamReader {
         self.saved.open = None;
     }
 
-    /// The stream does not know where it is; the decoder does.
+    /// Adds the decoder's place to an error of the stream, which does not know its place.
     fn with_place(&self, error: Error) -> Error {
         let binlog::FilePosition { file, pos } = self.decoder.position().clone();
         let file = file.to_string();
@@ -433,7 +434,7 @@ impl StreamReader {
         }
     }
 
-    /// The decoder stands between two transactions: that is where a restart may begin.
+    /// The decoder is between two transactions: a restart may begin there.
     fn move_on(&mut self) {
         let position = self.decoder.position();
         self.saved.position.pos = position.pos;
@@ -444,8 +445,8 @@ impl StreamReader {
         self.timing.moved();
     }
 
-    /// Lets the append under way finish, appends what was read since, and leaves. It appends in any
-    /// case: so it is known whether we lead.
+    /// Lets the current append finish, appends what was read since then, and leaves. It always
+    /// appends: so we learn whether we still lead.
     async fn leave(mut self, mut appender: Appender, status: &Status) -> Result<()> {
         let finish = async {
             if self.idle.is_none() {

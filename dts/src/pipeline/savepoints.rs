@@ -1,4 +1,4 @@
-//! The savepoints of a transaction, as far as the server can still go back to them.
+//! The savepoints of a transaction that the server can still go back to.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use binlog::SavepointName;
 
 use crate::error::{Error, Result};
 
-/// So many are remembered, the last ones: clients that make one after the other seldom go back.
+/// How many are remembered, the last ones: clients that make many seldom go back to an old one.
 const MAX_SAVEPOINTS: usize = 50_000;
 
-/// Savepoints by name, each with what is to be known of it.
+/// Savepoints by name, each with a value.
 #[derive(Debug)]
 pub(super) struct Savepoints<T> {
     /// In the order in which they were made.
@@ -28,7 +28,7 @@ impl<T> Default for Savepoints<T> {
 }
 
 impl<T: Clone> Savepoints<T> {
-    /// A savepoint is made. One of this name before it is no more.
+    /// A savepoint is made. It replaces an earlier one with this name.
     pub(super) fn set(&mut self, name: SavepointName, value: T) {
         if let Some(before) = self.names.get(&name.folded()).copied() {
             self.remove(before);
@@ -44,11 +44,11 @@ impl<T: Clone> Savepoints<T> {
         self.made.insert(self.count, (name, value));
     }
 
-    /// Goes back to a savepoint, which stays; those behind it are no more.
+    /// Goes back to a savepoint, which stays; those after it are removed.
     ///
     /// # Errors
     ///
-    /// Refused, when it is not known which one the server means.
+    /// Refused, when it is not clear which one the server means.
     pub(super) fn back_to(&mut self, name: &SavepointName) -> Result<T> {
         self.find(name).ok_or_else(|| unknown(name))
     }
@@ -67,7 +67,7 @@ impl<T: Clone> Savepoints<T> {
         self.made.get(&number).map(|(_, value)| value.clone())
     }
 
-    /// What is known of them.
+    /// The values of all savepoints.
     pub(super) fn values(&mut self) -> impl Iterator<Item = &mut T> {
         self.made.values_mut().map(|(_, value)| value)
     }
@@ -82,11 +82,11 @@ impl<T: Clone> Savepoints<T> {
 fn unknown(name: &SavepointName) -> Error {
     Error::refused(
         format!(
-            "the server rolled back to the savepoint {name}, and it is not known which rows that \
-             takes back: they are handed over already, the name can be read in two ways, or too \
+            "the server rolled back to the savepoint {name}, and it is not known which rows are \
+             rolled back: they are already appended, the name can be read in two ways, or too \
              many savepoints were made since"
         ),
-        "begin behind the end of the transaction (`dts position set --file … --pos …`; SHOW BINLOG \
+        "begin after the end of the transaction (`dts position set --file … --pos …`; SHOW BINLOG \
          EVENTS shows where it ends), and send the tables that it changed anew with a full sync",
     )
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn those_behind_the_one_that_is_gone_back_to_are_no_more() {
+    fn going_back_removes_the_later_savepoints() {
         let mut savepoints = of(&["a", "b", "c"]);
         assert_eq!(back(&mut savepoints, "B"), Some(1));
         assert_eq!(back(&mut savepoints, "c"), None);
@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn one_takes_the_place_of_the_one_of_its_name() {
+    fn a_savepoint_replaces_the_one_with_its_name() {
         let mut savepoints = of(&["a", "b", "A"]);
         assert_eq!(back(&mut savepoints, "b"), Some(1));
         assert_eq!(back(&mut savepoints, "a"), None, "it was behind b");
     }
 
     #[test]
-    fn what_depends_on_the_server_is_not_guessed() {
+    fn names_that_depend_on_the_server_are_not_guessed() {
         assert_eq!(back(&mut of(&["é", "e"]), "é"), None, "e may have taken its place");
         assert_eq!(back(&mut of(&["é", "e"]), "e"), Some(1));
         assert_eq!(back(&mut of(&["é", "ff"]), "é"), Some(0));

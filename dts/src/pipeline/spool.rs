@@ -1,5 +1,5 @@
-//! Binlog events put aside: in memory while they are few, else in a file without a name, which is
-//! gone when this process is, however that ends.
+//! Keeps binlog events for later: in memory while they are few, otherwise in a file without a name,
+//! which disappears when this process ends, in whatever way.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use binlog::{EventHeader, RawEvent};
 /// Place in the binlog file, rows before it, header, length of the body.
 const HEAD_BYTES: usize = 8 + 8 + EventHeader::LEN + 4;
 
-/// Where an event stands.
+/// The place of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At {
-    /// In the binlog file.
+    /// Its place in the binlog file.
     pub(super) pos: u64,
     /// Rows of its transaction that come before it.
     pub(super) row: u64,
@@ -29,13 +29,13 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that the spool takes.
     pub(super) fn memory(&self) -> usize {
         self.memory.len()
     }
 
-    /// Adds an event. It goes on in a file in `directory` once it has more
-    /// than `room` bytes of memory. Gives the bytes that the event takes.
+    /// Adds an event. The spool goes on in a file in `directory` once it takes more than `room`
+    /// bytes of memory. Returns the bytes that the event takes.
     pub(super) fn push(
         &mut self,
         (event, at): (&RawEvent<'_>, At),
@@ -61,7 +61,7 @@ impl Spool {
         Ok(bytes as u64)
     }
 
-    /// Takes away all behind the first `bytes`, which end with an event.
+    /// Removes everything after the first `bytes`, which end with an event.
     pub(super) fn truncate(&mut self, bytes: u64) -> io::Result<()> {
         match &mut self.file {
             None => self.memory.truncate(usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -88,14 +88,14 @@ impl Spool {
     }
 }
 
-/// A spool that is read.
+/// A spool that is being read.
 pub(super) struct SpoolReader {
     source: Box<dyn Read + Send>,
     body: Vec<u8>,
 }
 
 impl SpoolReader {
-    /// The next event, and where it stands.
+    /// The next event, and its place.
     pub(super) fn next(&mut self) -> io::Result<Option<(RawEvent<'_>, At)>> {
         let mut head = [0; HEAD_BYTES];
         if self.source.read(&mut head[..1])? == 0 {

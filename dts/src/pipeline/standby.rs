@@ -1,4 +1,4 @@
-//! Waiting for the lead: whether the bus is there meanwhile, and what the status says of it.
+//! Waiting for the lead: whether the bus answers meanwhile, and what the status shows.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,13 +10,13 @@ use crate::{
     status::{Phase, Status},
 };
 
-/// A stand-by that has not heard of the bus for so long would not take over.
+/// A stand-by without a word from the bus for this long would not take over.
 const MAX_SILENCE: Duration = Duration::from_secs(20);
 
-/// How often it is looked.
+/// How often we look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Becomes the one writer of a name, and says meanwhile how it stands.
+/// Becomes the one writer of a name; meanwhile the status shows the state of the bus.
 pub(super) async fn lead(
     bus: &dyn Bus,
     name: &str,
@@ -27,25 +27,25 @@ pub(super) async fn lead(
     tokio::select! {
         biased;
         led = bus.lead(name, &standing) => Ok(led?),
-        never = tell(&standing, status) => match never {},
+        never = report(&standing, status) => match never {},
     }
 }
 
-/// What is said of a stand-by when that changes.
+/// What the log says of a stand-by when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
     Ready,
     Away(String),
 }
 
-async fn tell(standing: &Standing, status: &Status) -> Infallible {
+async fn report(standing: &Standing, status: &Status) -> Infallible {
     let mut is_ready = None;
     loop {
         match news(is_ready, (standing.silence(), standing.trouble())) {
             None => {}
             Some(Said::Ready) => {
                 if is_ready == Some(false) {
-                    info!("the bus is heard of again; standing by");
+                    info!("the bus answers again; standing by");
                 }
                 is_ready = Some(true);
                 status.enter(Phase::Standby);
@@ -60,19 +60,19 @@ async fn tell(standing: &Standing, status: &Status) -> Infallible {
     }
 }
 
-/// What is new, after what was said last: that we are ready, or not, or nothing.
+/// What is new since the last report: that we are ready, or not, or nothing.
 fn news(
     is_ready: Option<bool>,
     (silence, trouble): (Option<Duration>, Option<String>),
 ) -> Option<Said> {
-    // Before the bus was reached, whoever asks it reports the failure.
+    // Before the bus was reached, the code that asks it reports the failure.
     let silence = silence?;
     match (is_ready, silence <= MAX_SILENCE) {
         (None | Some(false), true) => Some(Said::Ready),
         (None | Some(true), false) => {
             let trouble = trouble.unwrap_or_else(|| "it does not answer".to_owned());
             let seconds = MAX_SILENCE.as_secs();
-            Some(Said::Away(format!("the bus has not been heard of for {seconds} s: {trouble}")))
+            Some(Said::Away(format!("the bus has not answered for {seconds} s: {trouble}")))
         }
         (Some(true), true) | (Some(false), false) => None,
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stand_by_is_ready_while_it_hears_of_the_bus() {
+    fn a_stand_by_is_ready_while_the_bus_answers() {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let why = || Some("2/2 brokers are down".to_owned());
         assert_eq!(news(None, (None, why())), None, "not reached yet");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_reached_the_bus_is_no_stand_by() {
+    fn without_the_bus_there_is_no_stand_by() {
         let status = Status::new("a");
         assert!(!status.is_ready());
         status.enter(Phase::Standby);

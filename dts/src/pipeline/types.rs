@@ -1,4 +1,4 @@
-//! Keeps what the decoder knows of hidden types up to date, while definitions change.
+//! Keeps the column types that the binlog does not show up to date, while definitions change.
 
 mod seen;
 
@@ -17,16 +17,16 @@ use crate::{
     replica::{self, HiddenColumn, Server},
 };
 
-/// A server of very many tables takes long to list their columns.
+/// A server with very many tables takes long to list their columns.
 const MAX_WAIT: Duration = Duration::from_mins(5);
 
-/// Asks the server at the beginning, and again after each statement that may have changed the types
-/// of a table's columns. Only for servers that hide types.
+/// Asks the server at the beginning, and again after each statement that may have changed column
+/// types. Only for servers whose binlog does not show all types.
 pub(super) struct Types {
     config: SourceConfig,
     capture: Arc<Capture>,
     seen: SeenTypes,
-    /// Whether such a statement passed since it was last asked.
+    /// Whether there was such a statement since the server was last asked.
     are_stale: bool,
 }
 
@@ -35,12 +35,12 @@ impl Types {
         Self { config, capture, seen, are_stale: true }
     }
 
-    /// A statement passed that may have changed the definition of a table.
+    /// The stream passed a statement that may have changed the definition of a table.
     pub(super) fn passed(&mut self, definition: &Definition) {
         self.are_stale |= definition.retyped() != Retyped::Tables(Vec::new());
     }
 
-    /// Whether the server is to be asked before anything else is decoded.
+    /// Whether the server must be asked before anything else is decoded.
     pub(super) fn are_stale(&self) -> bool {
         self.are_stale
     }
@@ -60,16 +60,16 @@ impl Types {
         self.seen.add_to(&mut types);
         decoder.know_types(types);
         self.are_stale = false;
-        debug!("asked for the types that the binlog hides");
+        debug!("asked for the types that the binlog does not show");
         Ok(())
     }
 
-    /// What the checkpoint is to keep, since this was last asked.
+    /// The changes for the checkpoint since the last call.
     pub(super) fn take_change(&mut self) -> Option<CheckpointChange> {
         self.seen.take_change()
     }
 
-    /// What is kept of these columns. (Of times with a fraction nothing can be read anyway.)
+    /// What to keep of these columns. (Times with a fraction cannot be read anyway.)
     fn facts(&self, columns: Vec<HiddenColumn>) -> BTreeSet<Fact> {
         let captured = |column: &HiddenColumn| self.capture.includes(&column.schema, &column.table);
         let mut facts = BTreeSet::new();

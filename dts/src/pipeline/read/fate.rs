@@ -1,5 +1,5 @@
-//! What becomes of a transaction, read ahead of its rows: a MariaDB says only at the end, or with
-//! each ROLLBACK TO a savepoint, which of the rows before it count.
+//! Reads ahead which rows of a transaction count: a MariaDB says this only at the transaction's
+//! end, or with each ROLLBACK TO a savepoint.
 
 use binlog::{Decoder, FilePosition, Step, Transaction};
 
@@ -10,28 +10,29 @@ use crate::{
     replica::{self, AtEnd, Stream},
 };
 
-/// More parts of one transaction are not taken back.
+/// The most parts of one transaction that may be rolled back.
 const MAX_PARTS: usize = 100_000;
 
-/// Which events of a transaction have rows that the server took back. Events are counted from 0 on:
-/// table maps and rows, SAVEPOINT and ROLLBACK TO.
+/// The events of a transaction whose rows the server rolled back. Table maps, rows, SAVEPOINT and
+/// ROLLBACK TO are counted, from 0 on.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     /// The first event and the last of each part, in order.
     undone: Vec<(u64, u64)>,
-    /// Where the transaction ends; `None` where it breaks off.
+    /// Where the transaction ends; `None` if it has no end.
     pub(super) end: Option<FilePosition>,
 }
 
 impl Fate {
-    /// Reads a transaction to its end, over a connection of its own, and calls `heard` for each
+    /// Reads a transaction to its end, over a connection of its own, and calls `on_event` for each
     /// event.
     pub(super) async fn read(
         source: &SourceConfig,
         of: &Transaction,
-        heard: impl Fn(),
+        on_event: impl Fn(),
     ) -> Result<Self> {
-        // A reader with the id 0 is nobody's replica, and the server ends no other for it.
+        // A reader with the id 0 is nobody's replica, and the server does not cut off another
+        // reader for it.
         let nobody = SourceConfig { server_id: 0, ..source.clone() };
         let (file, pos) = (of.start.file.to_string(), of.start.pos);
         let start = crate::checkpoint::SourcePosition { gtids: None, file, pos };
@@ -45,7 +46,7 @@ impl Fate {
                 Err(Error::Torn { .. }) => return Ok(ahead.whole(None)),
                 event => event?.ok_or_else(|| elsewhere(source, of))?,
             };
-            heard();
+            on_event();
             if event.raw().has_row_data() {
                 ahead.number += 1;
                 continue;
@@ -60,25 +61,26 @@ impl Fate {
         }
     }
 
-    /// Whether the rows of an event were taken back.
+    /// Whether the rows of an event were rolled back.
     pub(super) fn is_undone(&self, number: u64) -> bool {
         let at = self.undone.partition_point(|(_, last)| *last < number);
         self.undone.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
-    /// Whether none of its rows counts.
+    /// Whether none of the transaction's rows counts.
     pub(super) fn is_whole(&self) -> bool {
         self.undone.first() == Some(&(0, u64::MAX))
     }
 
-    /// The first event of the part that `next` lies in, or ends, if it is not the first itself.
+    /// The first event of the part that `next` is in, or that `next` ends; `None` if `next` is
+    /// itself the first.
     pub(super) fn part_around(&self, next: u64) -> Option<u64> {
         let at = self.undone.partition_point(|(_, last)| *last < next);
         self.undone.get(at).map(|(first, _)| *first).filter(|first| *first < next)
     }
 }
 
-/// A transaction that is read ahead.
+/// The state while a transaction is read ahead.
 #[derive(Default)]
 struct Ahead {
     undone: Vec<(u64, u64)>,
@@ -87,7 +89,7 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Takes what an event without rows meant; gives the fate at the end.
+    /// Takes the step of an event without rows; returns the fate at the end.
     fn take(&mut self, step: Step) -> Result<Option<Fate>> {
         match step {
             Step::Savepoint(name) => {
@@ -118,7 +120,7 @@ impl Ahead {
         Ok(None)
     }
 
-    /// None of its rows counts.
+    /// The fate if none of the rows counts.
     fn whole(&self, end: Option<FilePosition>) -> Fate {
         Fate { undone: vec![(0, u64::MAX)], end }
     }
@@ -135,7 +137,7 @@ fn elsewhere(source: &SourceConfig, of: &Transaction) -> Error {
 fn too_many() -> Error {
     Error::refused(
         format!("the server rolled back more than {MAX_PARTS} parts of one transaction"),
-        "begin behind the end of the transaction (`dts position set --file … --pos …`; SHOW BINLOG \
+        "begin after the end of the transaction (`dts position set --file … --pos …`; SHOW BINLOG \
          EVENTS shows where it ends), and send the tables that it changed anew with a full sync",
     )
 }
@@ -145,7 +147,8 @@ mod tests {
     use super::*;
     use binlog::{SavepointName, TransactionEnd};
 
-    /// `r` is an event with rows, `+a` a savepoint, `-a` goes back to it, `C` and `R` end it.
+    /// `r` is an event with rows, `+a` a savepoint, `-a` goes back to it, `C` and `R` end the
+    /// transaction.
     fn fate(events: &str) -> Fate {
         let mut ahead = Ahead::default();
         for event in events.split(' ') {
@@ -175,7 +178,7 @@ mod tests {
         panic!("{events} has no end");
     }
 
-    /// Which events with rows count, of those in `events`.
+    /// The events with rows in `events` that count.
     fn counts(events: &str) -> String {
         let fate = fate(events);
         let with_rows = events.split(' ').enumerate().filter(|(_, event)| event.starts_with('r'));
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_taken_back_do_not_count() {
+    fn rows_that_are_rolled_back_do_not_count() {
         assert_eq!(counts("r1 r2 C"), "12");
         assert_eq!(counts("r1 r2 R"), "");
         assert_eq!(counts("r1 T"), "");
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_at_hand_is_that_which_is_not_taken_back_yet() {
+    fn the_current_part_is_the_one_that_is_not_rolled_back_yet() {
         let fate = fate("r1 +a r2 +b r3 -b r4 -a r5 C");
         let parts: Vec<Option<u64>> = (0..10).map(|next| fate.part_around(next)).collect();
         let inside = Some(1);

@@ -1,20 +1,20 @@
-//! Full syncs beside the stream: between two transactions chunks are asked for and merged.
+//! Full syncs beside the stream: chunks are asked for and merged between two transactions.
 
 use super::StreamReader;
 use crate::{full_sync::MergeRoom, status::Status};
 
-/// So much is merged before the stream is looked at again: live changes wait no longer than this
-/// takes.
+/// How many bytes are merged before the stream is looked at again: live changes wait no longer than
+/// this merge takes.
 const MERGE_BYTES: usize = 128 << 10;
 
-/// A batch takes no more rows when it has so much: live changes wait for the append of the batch
-/// before theirs.
+/// A batch of this size takes no more rows: live changes wait until the batch before theirs is
+/// appended.
 pub(super) const MAX_BYTES: usize = 512 << 10;
 
 impl StreamReader {
-    /// Whether the reader stands between two transactions, and all before it was published.
+    /// Whether the reader is between two transactions, and all before was published.
     pub(super) fn is_between(&self) -> bool {
-        self.behind.is_none()
+        self.catching_up.is_none()
             && self.replay.is_none()
             && !self.decoder.is_in_group()
             && self.publisher.open_transaction().records == 0
@@ -31,7 +31,7 @@ impl StreamReader {
         status.full_sync_rows(full_syncs.merge(decoder.position(), &mut room));
     }
 
-    /// Whether rows can be merged at once.
+    /// Whether rows can be merged now.
     pub(super) fn can_merge(&self) -> bool {
         self.batch.bytes() < MAX_BYTES
             && self.is_between()

@@ -1,10 +1,11 @@
-//! The transaction at hand while its rows may still be taken back.
+//! The current transaction while its rows may still be rolled back.
 //!
-//! A MariaDB logs a transaction that it rolled back, with all its rows, where that changed a table
-//! that is temporary or has no transactions, and ROLLBACK TO a savepoint likewise; after a crash
-//! one may break off. Nothing in front of its end tells. So no row of a MariaDB's transaction is
-//! handed over before its end was read: either while it is in the batch, or, where that is too
-//! small, ahead of it ([`Fate`]). A MySQL cuts such rows out before it logs anything.
+//! A MariaDB logs a rolled-back transaction with all its rows, if that changed a table that is
+//! temporary or has no transactions. ROLLBACK TO a savepoint is logged in the same way. After a
+//! crash a transaction may have no end. Nothing before the end shows any of this. So no row of a
+//! MariaDB's transaction is appended before the transaction's end was read: either while the rows
+//! are in the batch; or, if the batch is too small, by reading ahead ([`Fate`]). A MySQL removes
+//! such rows before it logs anything.
 
 use binlog::{FilePosition, Gtid, GtidSet, SavepointName, TransactionEnd};
 use event_bus::Batch;
@@ -25,66 +26,66 @@ use crate::{
     status::Status,
 };
 
-/// What is known of the transaction at hand.
+/// What is known about the current transaction.
 #[derive(Default)]
 pub(super) struct OpenState {
-    /// In front of the first of its rows that is not handed over; `None` between transactions.
+    /// The place before the first row that is not appended; `None` between transactions.
     floor: Option<Place>,
-    /// Rows in front of that are handed over.
+    /// Whether rows before that place were appended.
     has_left: bool,
-    /// Its rows may be taken back, all or some.
+    /// Whether some or all of its rows may be rolled back.
     is_unsure: bool,
     savepoints: Savepoints<Place>,
-    /// What becomes of it, where that was read ahead.
+    /// Its fate, if that was read ahead.
     fate: Option<Fate>,
-    /// Its events so far, counted as [`Fate`] does.
+    /// The number of its events so far, counted as [`Fate`] does.
     number: u64,
-    /// Rows that were taken back.
+    /// Rows that were rolled back.
     taken_back: u64,
 }
 
-/// A place between its rows.
+/// A place between two rows of the transaction.
 #[derive(Clone)]
 struct Place {
     mark: RowMark,
-    /// The rows before it, without those that were taken back.
+    /// The rows before it, without those that were rolled back.
     rows: u64,
-    /// The number of the event that follows.
+    /// The number of the next event.
     number: u64,
 }
 
 impl OpenState {
-    /// The next event has rows, or is one of SAVEPOINT and ROLLBACK TO. Says whether it was taken
-    /// back.
+    /// The next event has rows, or is SAVEPOINT or ROLLBACK TO. Returns whether its rows were
+    /// rolled back.
     pub(super) fn count(&mut self) -> bool {
         let number = self.number;
         self.number += 1;
         self.fate.as_ref().is_some_and(|fate| fate.is_undone(number))
     }
 
-    /// So many rows were read that do not count.
+    /// This many rows were read that do not count.
     pub(super) fn took_back(&mut self, rows: u64) {
         self.taken_back += rows;
     }
 
-    /// In front of the rows that must not be handed over yet.
+    /// The place before the rows that must not be appended yet.
     fn waits_from(&self) -> Option<&Place> {
         self.floor.as_ref().filter(|_| self.is_unsure && self.fate.is_none())
     }
 
-    /// What is published of the transaction, if only so much of it is handed over as may be.
+    /// What is published of the transaction, if only rows are appended that may be.
     pub(super) fn so_far(&self) -> Option<Skip> {
         self.waits_from().map(|place| place.mark.so_far())
     }
 
-    /// The place in front of an event, if it is one that can be gone back to.
+    /// The place before an event, if it is possible to go back there.
     fn place_of(&mut self, number: u64) -> Result<Place> {
         let mut places = self.savepoints.values().chain(&mut self.floor);
         let found = places.find(|place| place.number == number).cloned();
         found.ok_or_else(|| Error::Internal("a savepoint was read ahead only".to_owned()))
     }
 
-    /// The transaction is over. Gives how many of its rows were taken back.
+    /// The transaction is over. Returns how many of its rows were rolled back.
     pub(super) fn end(&mut self) -> u64 {
         std::mem::take(self).taken_back
     }
@@ -98,7 +99,7 @@ impl StreamReader {
         self.open.floor = Some(self.place());
     }
 
-    /// One begins that is known to be committed.
+    /// A transaction begins that is known to be committed.
     pub(super) fn begin_committed(&mut self) {
         self.open = OpenState { floor: Some(self.place()), ..OpenState::default() };
     }
@@ -111,7 +112,7 @@ impl StreamReader {
         }
     }
 
-    /// The batch is handed over: what must not be yet stays, in the next one.
+    /// The batch is appended: rows that must not be appended yet stay in the next batch.
     pub(super) fn keep_back(&mut self, next: &mut Batch) {
         let floor = self.open.floor.clone();
         let Some(Place { mark, .. }) = floor else { return };
@@ -128,7 +129,7 @@ impl StreamReader {
         }
     }
 
-    /// Whether the transaction has to be read ahead before anything else.
+    /// Whether the transaction must be read ahead before anything else.
     pub(super) fn needs_fate(&self) -> bool {
         let Some(place) = self.open.waits_from() else { return false };
         let waiting = self.batch.bytes() - place.mark.batch.bytes();
@@ -137,8 +138,8 @@ impl StreamReader {
             && (waiting >= MAX_BATCH_BYTES || self.publisher.is_resumed())
     }
 
-    /// Reads ahead what becomes of the transaction. What is whole is durable first, for this may
-    /// take a while.
+    /// Reads ahead which rows of the transaction count. Whole transactions are made durable first,
+    /// because reading ahead may take a while.
     pub(super) async fn read_ahead(
         &mut self,
         appender: &mut Appender,
@@ -152,7 +153,7 @@ impl StreamReader {
             self.finished(done, status);
         }
         let transaction = self.decoder.transaction().clone();
-        let fate = Fate::read(&self.source, &transaction, || status.heard()).await;
+        let fate = Fate::read(&self.source, &transaction, || status.event_came()).await;
         let fate = fate.map_err(|error| self.with_place(error))?;
         let part = fate.part_around(self.open.number);
         let place = part.map(|first| self.open.place_of(first)).transpose()?;
@@ -195,14 +196,14 @@ impl StreamReader {
         Ok(())
     }
 
-    /// The transaction breaks off: the server crashed while it wrote it.
+    /// The transaction has no end: the server crashed while it wrote the transaction.
     pub(super) fn tear_off(&mut self) -> Result<()> {
         self.repeated = None;
         let transaction = self.decoder.transaction();
         let gtid = transaction.gtid.as_ref().map(tracing::field::display);
         let FilePosition { file, pos } = &transaction.start;
-        warn!(gtid, %file, pos, "a transaction breaks off in the binlog, for the server crashed \
-            while it wrote it: nothing of it was committed, and nothing is published");
+        warn!(gtid, %file, pos, "a transaction breaks off in the binlog, because the server \
+            crashed while it wrote it: nothing of it was committed, and nothing is published");
         self.forget(None)?;
         self.move_on();
         Ok(())
@@ -232,14 +233,14 @@ impl StreamReader {
         }
     }
 
-    /// Takes out of the batch what is of the transaction at hand.
+    /// Removes the current transaction from the batch.
     pub(super) fn leave_out_open(&mut self) {
         if let Some(floor) = self.open.floor.take() {
             self.publisher.go_back(&floor.mark, &mut self.batch);
         }
     }
 
-    /// The tables of which records of the transaction are published.
+    /// The tables for which records of the transaction are published.
     fn published_tables(&self) -> Vec<String> {
         let mut tables: Vec<String> = self.touching.tables().map(str::to_owned).collect();
         if let Some(gtid) = &self.decoder.transaction().gtid
@@ -249,10 +250,10 @@ impl StreamReader {
             open.add(gtid);
             tables = self.saved.touched.tables_of(&open).names;
         }
-        if tables.is_empty() { vec!["all that are captured".to_owned()] } else { tables }
+        if tables.is_empty() { vec!["all captured tables".to_owned()] } else { tables }
     }
 
-    /// Rows were taken back of which records are durable.
+    /// Rows were rolled back, and their records are already durable.
     fn too_late(&self, end: Option<&FilePosition>) -> Error {
         let transaction = self.decoder.transaction();
         let gtid = transaction.gtid.as_ref().map(|gtid| format!(" ({gtid})")).unwrap_or_default();
@@ -267,10 +268,10 @@ impl StreamReader {
         Error::refused(
             format!(
                 "the server rolled back the transaction at {file}:{pos}{gtid}, or a part of it, \
-                 and records of it are published already"
+                 and records of it are already published"
             ),
             format!(
-                "begin behind its end ({behind}), and send the tables that it changed ({tables}) \
+                "begin after its end ({behind}), and send the tables that it changed ({tables}) \
                  anew with a full sync"
             ),
         )

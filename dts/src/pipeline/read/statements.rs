@@ -6,7 +6,7 @@ use super::StreamReader;
 use crate::error::Result;
 
 impl StreamReader {
-    /// A statement passed that may have changed definitions.
+    /// The stream passed a statement that may have changed definitions.
     pub(super) fn defined(&mut self) -> Result<()> {
         let definition = self.decoder.definition();
         if let Some(types) = &mut self.types {
@@ -14,20 +14,20 @@ impl StreamReader {
         }
         if !self.was_read(self.decoder.transaction().gtid.as_ref()) {
             let position = self.decoder.position();
-            self.told.removals += self.capture.judge_removals(definition, position)?;
+            self.without_rows.removals += self.capture.judge_removals(definition, position)?;
         }
         self.full_syncs.passed(definition, self.publisher.windows());
         Ok(())
     }
 
-    /// A change passed that was logged as a statement.
+    /// The stream passed a change that was logged as a statement.
     pub(super) fn judge(&mut self, statement: LoggedStatement) -> Result<()> {
         if self.was_read(self.decoder.transaction().gtid.as_ref()) {
             return Ok(());
         }
         let judged = self.capture.judge(&statement, self.decoder.position());
         match judged {
-            Ok(is_told) => self.told.statements += u64::from(is_told),
+            Ok(is_logged) => self.without_rows.statements += u64::from(is_logged),
             Err(_) => self.refused = statement.table,
         }
         judged.map(drop)

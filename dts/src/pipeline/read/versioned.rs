@@ -1,5 +1,5 @@
-//! Tables whose changes a MariaDB logs as statements, whatever `binlog_format` says: those with a
-//! history that is kept by transaction.
+//! Tables whose changes a MariaDB logs as statements, whatever `binlog_format` says: tables whose
+//! history is kept by transaction.
 
 use crate::{
     config::SourceConfig,
@@ -7,8 +7,8 @@ use crate::{
     replica,
 };
 
-/// Why a change of a table was logged as a statement, if it is such a table; else what was said of
-/// it already.
+/// Why a change of a table was logged as a statement, if the table is such a table; otherwise the
+/// earlier error.
 pub(super) async fn explain(
     source: &SourceConfig,
     (schema, table): (String, String),
@@ -17,13 +17,13 @@ pub(super) async fn explain(
     match is_by_transaction(source, (&schema, &table)).await {
         Ok(true) => Error::refused(
             format!(
-                "MariaDB logs the changes of table {schema}.{table} as statements, for its history \
-                 is kept by transaction (ROW START and ROW END are BIGINT), so its rows are not \
+                "MariaDB logs the changes of table {schema}.{table} as statements, because its \
+                 history is kept by transaction (ROW START and ROW END are BIGINT), so its rows are not \
                  known"
             ),
             format!(
                 "leave the table out (capture.exclude = [\"{schema}.{table}\"]), or make it anew \
-                 with a history by time (TIMESTAMP(6)) and begin behind that (`dts position set`)"
+                 with a history by time (TIMESTAMP(6)) and begin after that (`dts position set`)"
             ),
         ),
         _ => error,

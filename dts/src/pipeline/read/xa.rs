@@ -1,10 +1,11 @@
-//! XA transactions on their way: held from XA PREPARE on, published at XA COMMIT with the ids of
+//! XA transactions in the stream: held from XA PREPARE on, published at XA COMMIT with the ids of
 //! the prepare.
 //!
 //! Until then the prepare counts as not read: its GTID stays out of the saved set, so that a server
-//! sends it again. The checkpoint names where each begins: a server that is asked by file is asked
-//! from the first of these on, and what is published is passed over. A MariaDB is asked by file as
-//! long as one is open, for its positions have no gaps.
+//! sends the transaction again. The checkpoint names where each transaction begins. A server that
+//! is asked by file is asked from the first of these places on, and published transactions are
+//! skipped. A MariaDB is asked by file as long as a transaction is open, because its positions have
+//! no gaps.
 
 use std::{
     cmp::Ordering,
@@ -23,22 +24,22 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A transaction that was prepared before and is published now.
+/// A transaction that was prepared earlier and is published now.
 pub(super) struct Replay {
     taken: TakenXa,
     prepared_as: Option<Gtid>,
     end: TransactionEnd,
 }
 
-/// Reading once more what lies before the saved position.
-pub(super) struct Behind {
+/// The state while events before the saved position are read once more.
+pub(super) struct CatchUp {
     until: (String, u64),
-    /// What of it is not passed over: XA transactions that are prepared and open.
+    /// The transactions in there that are not skipped: XA transactions that are prepared and open.
     prepared: Vec<BinlogPlace>,
 }
 
-impl Behind {
-    /// What is to be read again of a stream that begins at `from`, if anything is.
+impl CatchUp {
+    /// What must be read again if a stream begins at `from`; `None` if nothing.
     pub(super) fn of(saved: &Saved, from: &SourcePosition) -> Option<Self> {
         let order = |position: &SourcePosition| (file_number(&position.file), position.pos);
         let applies = from.gtids.is_none() && order(from) < order(&saved.position);
@@ -50,8 +51,8 @@ impl Behind {
 }
 
 impl StreamReader {
-    /// Keeps the event that was decoded, behind so many rows, if it is of an XA transaction's rows
-    /// and they are captured; leaves out those that were taken back.
+    /// Keeps the event that was decoded, after this many rows, if it is a captured row event of an
+    /// XA transaction; leaves out rows that were rolled back.
     pub(super) fn hold(&mut self, event: &RawEvent<'_>, step: &Step, row: u64) -> Result<()> {
         match step {
             Step::Savepoint(name) => self.held.savepoint(name.clone(), row),
@@ -86,7 +87,7 @@ impl StreamReader {
             XaOutcome::Committed(xid) => match self.held.take(&xid)? {
                 Some((transaction, taken)) => self.replay(transaction, taken, end),
                 None if self.saved.lost_prepared => return Err(never_read(&xid, &end)),
-                None => self.pass_over(&xid, end),
+                None => self.skip_unread(&xid, end),
             },
             XaOutcome::RolledBack(xid) => {
                 let prepared_as = self.held.forget(&xid).and_then(|prepared| prepared.gtid);
@@ -98,8 +99,8 @@ impl StreamReader {
         Ok(())
     }
 
-    /// One that was prepared before the place that we were started at is committed.
-    fn pass_over(&mut self, xid: &Xid, end: TransactionEnd) {
+    /// A transaction is committed that was prepared before the place that we were started at.
+    fn skip_unread(&mut self, xid: &Xid, end: TransactionEnd) {
         let gtid = end.gtid.as_ref().map(tracing::field::display);
         let (file, pos) = (&end.end.file, end.end.pos);
         warn!(
@@ -119,7 +120,7 @@ impl StreamReader {
         self.replay = Some(Replay { taken, prepared_as, end });
     }
 
-    /// Publishes what was held of the transaction that is committed, as far as there is room.
+    /// Publishes the held rows of the committed transaction, as far as there is room.
     pub(super) fn replay_some(&mut self) -> Result<()> {
         while self.batch.bytes() < MAX_BATCH_BYTES
             && let Some(replay) = &mut self.replay
@@ -156,11 +157,11 @@ impl StreamReader {
         Ok(())
     }
 
-    /// An XA transaction is settled: what prepared it, and what ended it.
+    /// An XA transaction is done: adds the GTIDs of its prepare and of its end.
     fn add_gtids(&mut self, read: [Option<Gtid>; 2]) {
         let Some(gtids) = &mut self.saved.position.gtids else { return };
         let [prepared_as, end] = read;
-        // The position of a MariaDB is beyond it already, unless it was the last of its domain.
+        // The position of a MariaDB is already after it, unless it was the last of its domain.
         if let Some(prepared_as) = prepared_as.filter(|gtid| !gtids.contains(gtid)) {
             gtids.add(&prepared_as);
         }
@@ -171,9 +172,9 @@ impl StreamReader {
         self.saved.prepared = self.held.places();
     }
 
-    /// An event that lies before the saved position: only what is prepared counts.
+    /// An event before the saved position: only prepared transactions count.
     pub(super) fn catch_up(&mut self, event: &RawEvent<'_>) -> Result<()> {
-        let Some(Behind { prepared, .. }) = &self.behind else { return Ok(()) };
+        let Some(CatchUp { prepared, .. }) = &self.catching_up else { return Ok(()) };
         let start = &self.decoder.transaction().start;
         let is_listed =
             prepared.iter().any(|place| *place.file == *start.file && place.pos == start.pos);
@@ -200,13 +201,13 @@ impl StreamReader {
 
     /// Notices when the saved position is reached.
     fn arrive(&mut self) -> Result<()> {
-        let Some(Behind { until: (file, pos), .. }) = &self.behind else { return Ok(()) };
+        let Some(CatchUp { until: (file, pos), .. }) = &self.catching_up else { return Ok(()) };
         let now = self.decoder.position();
         match (file_number(&now.file), now.pos).cmp(&(file_number(file), *pos)) {
             Ordering::Less => {}
-            // All events in a compressed transaction end where it does.
+            // All events in a compressed transaction end where the transaction does.
             Ordering::Equal if self.decoder.is_in_group() => {}
-            Ordering::Equal => self.behind = None,
+            Ordering::Equal => self.catching_up = None,
             Ordering::Greater => {
                 return Err(Error::Internal(format!("no transaction ends at {file}:{pos}")));
             }
@@ -224,7 +225,7 @@ fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
              PREPARE was read from the earlier server, and is not sent again"
         ),
         format!(
-            "start before that XA PREPARE (`dts position set --gtid …`); or behind this commit \
+            "start before that XA PREPARE (`dts position set --gtid …`); or after this commit \
              (`dts position set --file {file} --pos {pos}`), and send the tables that it changed \
              anew with a full sync"
         ),

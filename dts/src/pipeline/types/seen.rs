@@ -1,5 +1,5 @@
-//! What a binlog hid of columns that were ever seen. Rows of a column that was dropped or renamed
-//! since are read as those before: one event never has two contents.
+//! What a binlog did not show of columns that were ever seen. Rows of a column that was later
+//! dropped or renamed are read as the earlier rows were: one event never has two contents.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use event_bus::{Checkpoint, CheckpointChange};
 
 use crate::error::{Error, Result};
 
-/// Where the checkpoint has them.
+/// The key in the checkpoint.
 const KEY: &str = "hidden-types";
 
-/// With more than so many those of columns that are gone are forgotten.
+/// If there are more than this, columns that are gone are forgotten.
 const MAX_SEEN: usize = 10_000;
 
-/// What stands for a type where the column is generated, whatever its type.
+/// Used instead of a type if the column is generated, whatever its type is.
 pub(super) const GENERATED: &str = "generated";
 
-/// Schema, table, column, and what is hidden of it: its type as `information_schema` has it, or
-/// [`GENERATED`].
+/// Schema, table, column, and what the binlog does not show of the column: its type as
+/// `information_schema` has it, or [`GENERATED`].
 pub(super) type Fact = (String, String, String, String);
 
 #[derive(Debug, Default)]
@@ -29,11 +29,11 @@ pub(in crate::pipeline) struct SeenTypes {
 }
 
 impl SeenTypes {
-    /// Reads them from the checkpoint.
+    /// Reads the facts from the checkpoint.
     ///
     /// # Errors
     ///
-    /// When they are not in the form that this version writes.
+    /// When they have another form than this version writes.
     pub(in crate::pipeline) fn load(checkpoint: &Checkpoint) -> Result<Self> {
         let Some(bytes) = checkpoint.get(KEY) else { return Ok(Self::default()) };
         let facts = serde_json::from_slice(bytes).map_err(|error| {
@@ -42,14 +42,14 @@ impl SeenTypes {
         Ok(Self { facts, is_new: false })
     }
 
-    /// The tables of which something is known that the server does not say any more.
+    /// The tables with known facts that the server does not give any more.
     pub(super) fn tables_beside(&self, now: &BTreeSet<Fact>) -> BTreeSet<(String, String)> {
         let beside = self.facts.difference(now);
         beside.map(|(schema, table, ..)| (schema.clone(), table.clone())).collect()
     }
 
-    /// Takes in what the server says now. What it says no more is kept of columns that are gone;
-    /// one that is among `present` is another than before.
+    /// Takes the facts that the server gives now. Earlier facts are kept for columns that are gone;
+    /// a column in `present` without its fact is another column than before.
     pub(super) fn take_in(
         &mut self,
         now: BTreeSet<Fact>,
@@ -77,7 +77,7 @@ impl SeenTypes {
         }
     }
 
-    /// What the checkpoint is to keep, since this was last asked.
+    /// The changes for the checkpoint since the last call.
     pub(super) fn take_change(&mut self) -> Option<CheckpointChange> {
         let bytes = std::mem::take(&mut self.is_new).then(|| serde_json::to_vec(&self.facts).ok());
         Some((KEY.to_owned(), Some(bytes??.into())))
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_gone_stays_what_it_was_over_a_restart() {
+    fn a_column_that_is_gone_stays_what_it_was_after_a_restart() {
         let mut seen = SeenTypes::default();
         seen.take_in([fact("u", "uuid"), fact("g", GENERATED)].into(), &present(&[]));
         let (key, value) = seen.take_change().unwrap();
