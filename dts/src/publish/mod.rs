@@ -1,7 +1,7 @@
-//! Room 3: a row change becomes a record: topic, key, bytes.
+//! Room 3: turns a row change into a record: topic, key, bytes.
 //!
 //! It knows nothing of MySQL's protocol. Records of an open transaction are counted, with a CRC
-//! over what they are, so that a transaction larger than a batch can be resumed in its middle.
+//! over their content, so that a transaction larger than a batch can be resumed in its middle.
 
 mod native;
 mod oversize;
@@ -30,7 +30,7 @@ use crate::{
 
 pub(crate) use self::{native::hash_of_row, oversize::Oversize};
 
-/// Plans of tables that are remembered; more are forgotten and made anew.
+/// How many tables' plans are remembered; when there are more, all are forgotten and made again.
 const MAX_TABLES: usize = 10_000;
 
 /// Writes records into batches.
@@ -39,7 +39,7 @@ pub struct Publisher {
     capture: Arc<Capture>,
     /// By the serial number of the decoder's plan.
     tables: HashMap<u64, Arc<PublishedTable>>,
-    /// The one of the row before: most rows are of the same table.
+    /// The table of the row before: most rows are of the same table.
     last: Option<(u64, Arc<PublishedTable>)>,
     native: Native,
     open: OpenTransaction,
@@ -50,8 +50,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that goes on from a checkpoint: the records that `skip` counts are durable
-    /// already, and must come again just so. The next record is the one after number `seq`.
+    /// A publisher that goes on from a checkpoint. The records that `skip` counts are durable
+    /// already, and the same records must come again. The next record gets the number after `seq`.
     pub fn new(
         topics: TopicName,
         capture: Arc<Capture>,
@@ -71,13 +71,13 @@ impl Publisher {
         }
     }
 
-    /// The same, with the bus's limit for a record's value; without, there is none.
+    /// The same, with the bus's limit for a record's value; without this there is no limit.
     #[must_use]
     pub fn limited_by(self, bus: &BusConfig) -> Self {
         Self { oversize: Oversize::new(bus), ..self }
     }
 
-    /// How many records were published with their key only, since this was last asked.
+    /// How many records were published with only their key since the last call.
     pub fn take_oversized(&mut self) -> u64 {
         self.oversize.take_published()
     }
@@ -86,8 +86,8 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// When a value cannot be written or is too large for the bus, or the records to skip are not
-    /// the earlier ones. Then nothing of the record at hand is in the batch or counted.
+    /// When a value cannot be written or is too large for the bus, or when the records to skip are
+    /// other records than before. Then the current record is neither in the batch nor counted.
     pub fn publish(&mut self, change: &RowChange<'_>, batch: &mut Batch) -> Result<()> {
         let table = self.table(change.table)?;
         let Self { open, native, oversize, windows, seq, .. } = self;
@@ -116,23 +116,23 @@ impl Publisher {
         }
     }
 
-    /// What of the transaction at hand was put into batches; zero between transactions.
+    /// What is in batches of the current transaction; zero between transactions.
     pub fn open_transaction(&self) -> Skip {
         self.open.so_far()
     }
 
-    /// Whether records of the transaction at hand are durable since an earlier life.
+    /// Whether records of the current transaction are durable from an earlier run.
     pub fn is_resumed(&self) -> bool {
         self.open.is_resumed()
     }
 
-    /// Where the rows of the transaction at hand have come to.
+    /// How far the rows of the current transaction are.
     pub fn mark(&self, batch: &Batch) -> RowMark {
         RowMark { batch: batch.end(), open: self.open.clone(), noted: self.windows.noted() }
     }
 
-    /// Goes back to where the rows had come to: those behind it were taken back by the server.
-    /// Gives how many of their records are durable since an earlier life, and so cannot be.
+    /// Goes back to an earlier mark, because the server rolled the later rows back. Returns how
+    /// many of their records are durable from an earlier run, and so cannot be removed.
     pub fn go_back(&mut self, mark: &RowMark, batch: &mut Batch) -> u64 {
         let durable = self.open.durable_since(&mark.open);
         batch.truncate(mark.batch);
@@ -153,24 +153,24 @@ impl Publisher {
         self.seq
     }
 
-    /// The transaction is over: checks that all records to skip came, and gives what to account.
+    /// The transaction is over: checks that all records to skip came, and returns the counts.
     ///
     /// # Errors
     ///
-    /// When fewer records came than are durable already.
+    /// When fewer records came than are already durable.
     pub fn end_transaction(&mut self, rows: u64) -> Result<Accounting> {
         self.native.end_transaction();
         self.windows.settle();
         self.open.end(rows)
     }
 
-    /// What the rows of full syncs have in common with these records: they are numbered together, and
-    /// the bus limits their size.
+    /// What the rows of full syncs share with these records: all are numbered together, and the bus
+    /// limits their size.
     pub(crate) fn numbers_and_limit(&mut self) -> (&mut Seq, &Oversize) {
         (&mut self.seq, &self.oversize)
     }
 
-    /// What passes while rows of a full sync are read.
+    /// The windows that note changes while rows of a full sync are read.
     pub fn windows(&mut self) -> &mut Windows {
         &mut self.windows
     }
@@ -200,17 +200,17 @@ impl Publisher {
     }
 }
 
-/// Where the rows of a transaction had come to: in the batch, in the counts, and in the windows.
+/// How far the rows of a transaction were: in the batch, in the counts, and in the windows.
 #[derive(Clone, Debug)]
 pub struct RowMark {
-    /// In the batch.
+    /// The place in the batch.
     pub batch: event_bus::BatchMark,
     open: OpenTransaction,
     noted: usize,
 }
 
 impl RowMark {
-    /// What was published of the transaction there.
+    /// What was published of the transaction at this mark.
     pub fn so_far(&self) -> Skip {
         self.open.so_far()
     }
@@ -221,11 +221,11 @@ impl RowMark {
 struct RecordDraft<'a> {
     action: Action,
     part: IdPart,
-    /// The row after, for a delete the row before.
+    /// The row after the change; for a delete, the row before.
     row: KnownRow<'a>,
-    /// For an update, the images before and after.
+    /// The images before and after, for an update.
     images: Option<(&'a Image<'a>, &'a Image<'a>)>,
-    /// Only the key is written, because the whole has this many bytes.
+    /// Set if only the key is written, because the whole record has this many bytes.
     oversized: Option<usize>,
 }
 
@@ -254,7 +254,7 @@ struct Sink<'a> {
     open: &'a mut OpenTransaction,
     native: &'a mut Native,
     oversize: &'a mut Oversize,
-    /// Where one is open over the table.
+    /// The open windows, if there is one over the table.
     windows: Option<&'a mut Windows>,
     seq: &'a mut Seq,
     batch: &'a mut Batch,
@@ -287,11 +287,11 @@ impl Sink<'_> {
         Ok(())
     }
 
-    /// Writes the record, or its key alone where the whole is too large.
+    /// Writes the record, or only its key if the whole record is too large.
     fn write(&mut self, change: &RowChange<'_>, record: RecordDraft<'_>) -> Result<Written> {
         self.table.check_key(change, &record.row)?;
         let buffer = self.batch.buffer();
-        // Of a record that is durable already it is another one, and is not used.
+        // For a record that is durable already, this is another one, and it is not used.
         let seq = self.seq.next();
         let written = self.native.write(change, (&record, seq), self.table, buffer)?;
         let bytes = written.value.len();
@@ -311,7 +311,8 @@ impl Sink<'_> {
     }
 }
 
-/// How a record leaves its row, for those who read the row from its table at the same time.
+/// How a record changes its row, for a full sync that reads the row from its table at the same
+/// time.
 fn touch_of(
     change: &RowChange<'_>,
     record: &RecordDraft<'_>,
@@ -324,15 +325,15 @@ fn touch_of(
     }
     match (&written.data, written.oversized) {
         (Some(data), None) => Touch::Row(buffer[data.clone()].into()),
-        // An insert is as large as the row alone.
+        // An insert is as large as its row.
         (_, Some(bytes)) if record.images.is_none() => Touch::Oversized(bytes),
-        // An update has the row before in it, too. The row alone may be small enough.
+        // An update also has the row before. The new row without that may be small enough.
         _ => Touch::Partial,
     }
 }
 
-/// Adds a record that stands in the batch's buffer. It keeps its order with all that may be of the
-/// same row.
+/// Adds a record that is in the batch's buffer. It stays in order with all records that may be of
+/// the same row.
 pub(crate) fn add(
     batch: &mut Batch,
     (topic, headers): (Arc<str>, Option<Headers>),

@@ -12,24 +12,24 @@ use super::{
 };
 use crate::{checkpoint::Seq, error::Result};
 
-/// Where a record's parts stand in the buffer.
+/// Where a record's parts are in the buffer.
 pub(super) struct Written {
-    /// Where the first of its bytes stands.
+    /// Where its first byte is.
     pub(super) start: usize,
-    /// In the value, or behind it.
+    /// In the value, or after it.
     pub(super) key: Range<usize>,
     pub(super) value: Range<usize>,
-    /// In the value, where that has all columns that are known.
+    /// In the value, if the value has all columns that are known.
     pub(super) data: Option<Range<usize>>,
-    /// Else, how many bytes it would have had.
+    /// If only the key was written: how many bytes the whole record would have had.
     pub(super) oversized: Option<usize>,
 }
 
-/// Writes records; keeps what is the same for all records of a transaction.
+/// Writes records; keeps what all records of a transaction share.
 pub(super) struct Native {
     server_uuid: String,
     transaction: TransactionText,
-    /// Whether `transaction` is that of the row at hand.
+    /// Whether `transaction` belongs to the current row.
     begun: bool,
 }
 
@@ -101,8 +101,8 @@ impl Native {
     }
 }
 
-/// Writes the row, and for an update what changed of the row before. Gives where the row's object
-/// stands.
+/// Writes the row, and for an update the old values that changed. Returns where the row's object
+/// is.
 fn write_images(
     event: &mut EventWriter<'_>,
     plan: &TablePlan,
@@ -132,8 +132,8 @@ fn write_columns(
     Ok(())
 }
 
-/// Appends the key of a row that has none, as a JSON string: a hash of these columns. Where they
-/// are all, the object of them stands in `data`, unless the event has only the row's key.
+/// Appends the key of a row without a key, as a JSON string: a hash of these columns. If they are
+/// all columns, their object is in `data`, unless the event has only the row's key.
 fn write_hash(
     plan: &TablePlan,
     row: &KnownRow<'_>,
@@ -155,8 +155,8 @@ fn write_hash(
     Ok(end..out.len())
 }
 
-/// What tells the rows of a table apart that has no key: a hash of `Data`'s text, but for columns
-/// that a MariaDB generates, so that it is the same whichever way the row was read.
+/// Identifies a row of a table without a key: a hash of the text of `Data`, without the columns
+/// that a MariaDB generates. So the hash is the same whichever way the row was read.
 pub(crate) fn hash_of_row(data: &[u8]) -> u128 {
     xxhash_rust::xxh3::xxh3_128(data)
 }

@@ -1,4 +1,4 @@
-//! What becomes of a record that is larger than the bus takes.
+//! What to do with a record that is larger than the bus takes.
 
 use std::{
     collections::HashMap,
@@ -12,27 +12,29 @@ use tracing::warn;
 
 use crate::error::{Error, Result};
 
-/// A table's large rows are told this often, at most.
+/// The shortest time between two log lines about a table's large rows.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Tables whose last warning is remembered; more are forgotten and told anew.
+/// How many tables' last warnings are remembered; when there are more, all are forgotten and logged
+/// again.
 const MAX_TABLES: usize = 1000;
 
-/// The limit, and what was done about it.
+/// The limit, and counts of the records above it.
 #[derive(Debug)]
 pub(crate) struct Oversize {
     max_bytes: usize,
     policy: OnOversize,
     /// Not reported yet.
     published: u64,
-    /// By schema and table: when it was told last, and what was passed over in silence since.
-    told: HashMap<(Box<str>, Box<str>), (Instant, u64)>,
+    /// By schema and table: when it was logged last, and how many records since then were not
+    /// logged.
+    warned: HashMap<(Box<str>, Box<str>), (Instant, u64)>,
 }
 
 impl Default for Oversize {
     fn default() -> Self {
         let policy = OnOversize::Stop;
-        Self { max_bytes: usize::MAX, policy, published: 0, told: HashMap::new() }
+        Self { max_bytes: usize::MAX, policy, published: 0, warned: HashMap::new() }
     }
 }
 
@@ -61,7 +63,7 @@ impl Oversize {
         }
     }
 
-    /// The error that stops the stream in front of the record.
+    /// The error that stops the stream before the record.
     pub(crate) fn refuse(&self, change: &RowChange<'_>, bytes: usize) -> Error {
         let TablePlan { schema, table, .. } = &**change.table;
         let transaction = change.transaction;
@@ -75,34 +77,34 @@ impl Oversize {
                 gtid.unwrap_or_default(),
                 self.max_bytes
             ),
-            "raise maxRowBytes, or set onOversize = \"keys-only\" to publish the keys of such rows \
-             alone",
+            "raise maxRowBytes, or set onOversize = \"keys-only\" to publish only the keys of such \
+             rows",
         )
     }
 
-    /// Counts a record of which only the key is published, and tells of it.
+    /// Counts a record whose key alone is published, and logs it.
     pub(crate) fn published(&mut self, change: &RowChange<'_>, bytes: usize) {
         self.published += 1;
         let TablePlan { schema, table, .. } = &**change.table;
         let name = (schema.as_str().into(), table.as_str().into());
-        let known = self.told.get_mut(&name);
+        let known = self.warned.get_mut(&name);
         if let Some((_, silent)) = known.filter(|(at, _)| at.elapsed() < WARN_INTERVAL) {
             *silent += 1;
             return;
         }
-        let silent = self.told.get(&name).map_or(0, |(_, silent)| *silent);
+        let silent = self.warned.get(&name).map_or(0, |(_, silent)| *silent);
         let file: &Arc<str> = &change.transaction.start.file;
         warn!(
             schema, table, bytes, %file, pos = change.event_pos, others = silent,
             "a record is larger than maxRowBytes: only its key is published"
         );
-        if self.told.len() >= MAX_TABLES {
-            self.told.clear();
+        if self.warned.len() >= MAX_TABLES {
+            self.warned.clear();
         }
-        self.told.insert(name, (Instant::now(), 0));
+        self.warned.insert(name, (Instant::now(), 0));
     }
 
-    /// How many there were since this was last asked.
+    /// How many there were since the last call.
     pub(crate) fn take_published(&mut self) -> u64 {
         std::mem::take(&mut self.published)
     }

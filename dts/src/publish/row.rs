@@ -1,10 +1,10 @@
-//! A row as far as the binlog tells it.
+//! A row, as far as the binlog has it.
 
 use binlog::{Error, Gtid, Image, RowChange};
 
-/// The row after an insert or update, or before a delete. Of an update with a partial row image, a
-/// column that the image after lacks did not change: it is taken from the image before, if that
-/// has it. What neither has is absent.
+/// The row after an insert or update, or before a delete. In an update with a partial row image, a
+/// column that is missing in the image after did not change: its value is taken from the image
+/// before, if that has it. A column that neither image has is absent.
 #[derive(Clone, Copy)]
 pub(super) struct KnownRow<'a> {
     image: &'a Image<'a>,
@@ -24,7 +24,7 @@ impl<'a> KnownRow<'a> {
         self.side(column).is_present(column)
     }
 
-    /// Whether its value is known as bytes that another row's can be compared with.
+    /// Whether its value is known as bytes that can be compared with another row's.
     pub(super) fn is_plain(&self, column: usize) -> bool {
         let side = self.side(column);
         side.is_present(column) && !side.is_difference(column)
@@ -42,8 +42,8 @@ impl<'a> KnownRow<'a> {
     }
 }
 
-/// The columns, as JSON strings, that a change lacks though it may have changed them: those that a
-/// MariaDB generates, and of which it logs no change whatever `binlog_row_image` is.
+/// The columns, as JSON strings, that a change lacks although it may have changed them: columns
+/// that a MariaDB generates and does not log, whatever `binlog_row_image` is.
 pub(super) fn unlogged<'a>(
     change: &'a RowChange<'_>,
     row: &'a KnownRow<'_>,
@@ -57,8 +57,8 @@ pub(super) fn unlogged<'a>(
     may_differ.filter_map(|(_, column)| column.json_key.strip_suffix(b":"))
 }
 
-/// Whether the images look like those of `binlog_row_image = FULL`, which lack nothing that did not
-/// change. A column that was generated then may be gone since.
+/// Whether the images look like those of `binlog_row_image = FULL`, which have all columns that
+/// changed. A column that was generated then may have been dropped since.
 fn has_full_images(change: &RowChange<'_>) -> bool {
     let (all, key) = (0..change.table.columns.len(), &change.table.primary_key);
     let (Some(before), after) = (&change.before, &change.after) else { return false };

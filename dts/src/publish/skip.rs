@@ -1,4 +1,4 @@
-//! How much of the transaction at hand is published, and the way back into its middle.
+//! How much of the current transaction is published, and how to go on in its middle.
 
 use change_event::Action;
 
@@ -7,11 +7,11 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Counts the records of a transaction; after a restart in its middle it holds back those that
-/// are durable already, once it has seen that they are the same.
+/// Counts the records of a transaction. After a restart in its middle it holds back the records
+/// that are already durable, after a check that they are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OpenTransaction {
-    /// What must not be published again; zero when we are past it.
+    /// What must not be published again; zero after that part.
     skip: Skip,
     records: u64,
     crc: crc32fast::Hasher,
@@ -32,19 +32,19 @@ impl OpenTransaction {
         self.split += 1;
     }
 
-    /// Whether the next record is to be published, and not one that is durable already.
+    /// Whether the next record must be published, because it is not durable already.
     pub(super) fn is_past_skip(&self) -> bool {
         self.records >= self.skip.records
     }
 
-    /// Counts a record of the transaction's `row`, and says whether it is to be published.
+    /// Counts a record of the transaction's `row`, and returns whether to publish it.
     pub(super) fn count_record(
         &mut self,
         row: u64,
         (topic, action, key): (&str, Action, &[u8]),
     ) -> Result<bool> {
         self.records += 1;
-        // The number is a part of the event's id: on another server it must be the same.
+        // The row number is a part of the event's id: it must be the same on another server.
         self.crc.update(&row.to_le_bytes());
         self.crc.update(topic.as_bytes());
         self.crc.update(&[action as u8]);
@@ -55,19 +55,19 @@ impl OpenTransaction {
         Ok(self.records > self.skip.records)
     }
 
-    /// Whether some of its records are durable since an earlier life.
+    /// Whether some of its records are durable from an earlier run.
     pub(super) fn is_resumed(&self) -> bool {
         self.skip.records > 0
     }
 
-    /// How many records that are durable since an earlier life came behind an earlier state.
+    /// How many records that are durable from an earlier run came after an earlier state.
     pub(super) fn durable_since(&self, earlier: &Self) -> u64 {
         self.records.min(self.skip.records).saturating_sub(earlier.records)
     }
 
-    /// What was published of it.
+    /// What was published of the transaction.
     pub(super) fn so_far(&self) -> Skip {
-        // While records are held back the durable ones are still the earlier ones.
+        // While records are held back, only the earlier ones are durable.
         if self.records <= self.skip.records {
             return self.skip;
         }
@@ -94,10 +94,11 @@ impl OpenTransaction {
                 "the transaction that we stopped in, {} records into it, is not the same now: {how}",
                 self.skip.records
             ),
-            "undo what was changed since in [capture]; if nothing was, the server's history is \
-             another one, or it logged the rows in another order than the earlier server: \
+            "undo what was changed in [capture] since then; if nothing was, the server's history \
+             is another one, or it logged the rows in another order than the earlier server: \
              connect to that one until the transaction is done, or send it again from its first \
-             row: `dts position show` says where it begins, `dts position set` sets that anew",
+             row: `dts position show` says where the transaction begins, `dts position set` sets \
+             that anew",
         )
     }
 }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_is_resumed_behind_each_of_its_records() {
+    fn a_transaction_is_resumed_after_each_of_its_records() {
         for cut in 0..=RECORDS.len() {
             let mut before = OpenTransaction::default();
             publish(&mut before, &RECORDS[..cut]).unwrap();

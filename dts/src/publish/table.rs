@@ -1,4 +1,4 @@
-//! What is the same for all records of a table: topic, key columns, constant parts of the JSON.
+//! What all records of a table share: topic, key columns, constant parts of the JSON.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use event_bus::{Headers, TopicName};
 use super::row::{KnownRow, is_changed};
 use crate::error::{Error, Result};
 
-/// What records of a table are ordered by.
+/// What orders the records of a table.
 #[derive(Debug)]
 pub(super) enum RecordKey {
     /// The columns of the primary key, or those that the config names.
     Columns(Vec<usize>),
-    /// There is no key: a hash over the whole row stands in. These columns are hashed, which are
-    /// all but those that a MariaDB generates: it may leave these out of UPDATE and DELETE.
+    /// There is no key: a hash over the whole row is used. The hash covers these columns: all but
+    /// those that a MariaDB generates, because it may leave them out of UPDATE and DELETE.
     WholeRow(Vec<usize>),
 }
 
-/// A captured table, as one plan of the decoder has it.
+/// A captured table, as one plan of the decoder describes it.
 #[derive(Debug)]
 pub(super) struct PublishedTable {
     pub(super) topic: Arc<str>,
-    /// Which table it is, where the topic does not tell.
+    /// The table's name, if the topic does not show it.
     pub(super) headers: Option<Headers>,
     pub(super) key: RecordKey,
     pub(super) text: TableText,
@@ -44,7 +44,7 @@ impl PublishedTable {
         Ok(Self { topic, headers, key: key_of(plan, key_columns)?, text })
     }
 
-    /// Whether an update moves the row to another key, and so has to become two records.
+    /// Whether an update moves the row to another key, and so must become two records.
     pub(super) fn key_differs(&self, before: &Image<'_>, after: &Image<'_>) -> bool {
         match &self.key {
             RecordKey::Columns(columns) => {
@@ -54,7 +54,7 @@ impl PublishedTable {
         }
     }
 
-    /// The columns that the key is made of must have been logged.
+    /// Checks that the columns of the key were logged.
     pub(super) fn check_key(&self, change: &RowChange<'_>, row: &KnownRow<'_>) -> Result<()> {
         let plan = change.table;
         let is_missing = |column: &usize| !row.is_plain(*column);
@@ -72,7 +72,7 @@ impl PublishedTable {
         let why = match self.key {
             RecordKey::Columns(_) => "which its records are ordered by",
             RecordKey::WholeRow(_) => {
-                "and the table has no primary key, so that only whole rows tell it"
+                "and the table has no primary key, so only whole rows identify it"
             }
         };
         let Column { name, is_generated, .. } = column;
@@ -81,7 +81,7 @@ impl PublishedTable {
         );
         if *is_generated {
             return Error::refused(
-                problem + ": it is generated, and this MariaDB logs such columns in INSERT alone",
+                problem + ": it is generated, and this MariaDB logs such columns in INSERT only",
                 "name other columns in capture.keyColumns, or leave the table out with \
                  capture.exclude",
             );
@@ -100,7 +100,8 @@ impl PublishedTable {
     }
 }
 
-/// The primary key; else the columns that the config names; else none.
+/// The primary key; if there is none, the columns that the config names; if none, the
+/// whole row.
 fn key_of(plan: &TablePlan, key_columns: Option<&[String]>) -> Result<RecordKey> {
     if !plan.primary_key.is_empty() {
         return Ok(RecordKey::Columns(plan.primary_key.clone()));
