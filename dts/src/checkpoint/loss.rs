@@ -1,28 +1,29 @@
-//! Transactions that were published and are lost in the source, and what makes that right again.
+//! Transactions that were published and are lost in the source, and the full syncs that correct
+//! this.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What sends the tables of a listener; its id takes the place of the last word.
+/// The command that sends the tables of a listener; the listener's id replaces the last word.
 const FULL_SYNC: &str = "event-worker full-sync start -t LISTENER";
 
-/// Transactions that we had read, that no server has any more, and whose loss was accepted.
+/// Transactions that we had read and that no server has any more, and whose loss was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loss {
     /// The transactions.
     pub gtid_set: String,
-    /// The captured tables that they changed, as far as known, as `schema.table`.
+    /// The captured tables that the transactions changed, as `schema.table`, as far as known.
     pub tables: Vec<String>,
-    /// Whether these are all.
+    /// Whether all these tables are known.
     pub all_tables_known: bool,
-    /// When it was accepted, in milliseconds since 1970.
+    /// When the loss was accepted, in milliseconds since 1970.
     pub at_ms: u64,
 }
 
 impl Loss {
-    /// The commands that send what was lost anew, for each listener of these tables: all that it
-    /// has, where it is not known which they are.
+    /// The commands that send the lost rows again, for each listener of these tables. If the tables
+    /// are not known: a command for all tables of a listener.
     pub fn full_syncs(&self) -> Vec<String> {
         if !self.all_tables_known {
             return vec![FULL_SYNC.to_owned()];
@@ -30,7 +31,7 @@ impl Loss {
         self.tables.iter().map(|table| full_sync_of(table)).collect()
     }
 
-    /// As `/api/v1/status` shows it.
+    /// In the form that `/api/v1/status` shows.
     pub(crate) fn to_json(&self) -> Value {
         let Self { gtid_set, tables, all_tables_known, at_ms } = self;
         json!({
@@ -43,12 +44,12 @@ impl Loss {
     }
 }
 
-/// The command that sends a table, given as `schema.table`, anew to a listener.
+/// The command that sends a table, given as `schema.table`, to a listener again.
 pub(crate) fn full_sync_of(table: &str) -> String {
     format!("{FULL_SYNC} {}", shell_word(table))
 }
 
-/// A name, such that a shell takes it as it is.
+/// A name in a form that a shell takes unchanged.
 fn shell_word(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.bytes().all(is_plain) {
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_table_is_proposed_or_all_where_they_are_not_known() {
+    fn each_table_is_proposed_or_all_if_they_are_not_known() {
         let tables = ["shop.item", "shop.order$ d'été"].map(str::to_owned).to_vec();
         let known = Loss { gtid_set: String::new(), tables, all_tables_known: true, at_ms: 1 };
         let proposed = [

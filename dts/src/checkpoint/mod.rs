@@ -1,4 +1,4 @@
-//! What `dts` keeps in the bus to go on from: the position, and what belongs to it.
+//! What `dts` keeps in the bus to go on from: the position, and all that belongs to it.
 
 mod loss;
 mod position;
@@ -24,7 +24,7 @@ pub use self::{
 /// The checkpoint's key for [`Saved`].
 pub const POSITION_KEY: &str = "position";
 
-/// The checkpoint's key for the last [`Seq`] where the position was forgotten.
+/// The checkpoint's key for the last [`Seq`] after the position was forgotten.
 const SEQ_KEY: &str = "seq";
 
 /// How much of the transaction that follows a position is already durable in the bus.
@@ -32,7 +32,8 @@ const SEQ_KEY: &str = "seq";
 pub struct Skip {
     /// The number of its records.
     pub records: u64,
-    /// CRC32 over (table, action, key, row number) of these records: they must come again just so.
+    /// CRC32 over (table, action, key, row number) of these records: the same records must come
+    /// again.
     pub crc: u32,
 }
 
@@ -42,7 +43,7 @@ pub struct Skip {
 pub struct Accounting {
     /// Row changes read from the binlog.
     pub read: u64,
-    /// Those of tables that are not captured.
+    /// Row changes of tables that are not captured.
     pub filtered: u64,
     /// Updates that became two records, because they changed the record's key.
     pub split: u64,
@@ -57,23 +58,24 @@ pub struct Saved {
     pub server_uuid: String,
     /// The end of the last whole transaction.
     pub position: SourcePosition,
-    /// What of the next transaction is durable; zero for none.
+    /// The part of the next transaction that is durable; zero for none.
     pub skip: Skip,
-    /// Up to the position, from the first start on.
+    /// The counts from the first start up to the position.
     pub accounting: Accounting,
     /// XA transactions before the position that are prepared, and neither committed nor rolled
-    /// back. Read again where the server is asked by file; by GTID it sends them by itself.
+    /// back. They are read again if the server is asked by file; by GTID the server sends them by
+    /// itself.
     pub prepared: Vec<BinlogPlace>,
-    /// When the server began the position's file, in seconds since 1970, if that was seen: a file
+    /// When the server began the position's file, in seconds since 1970, if that is known. A file
     /// of this name that was begun at another time is another file.
     pub file_created: Option<u32>,
     /// The GTID of the transaction that `skip` counts records of.
     pub open: Option<Gtid>,
     /// Which tables the last transactions changed.
     pub touched: Touched,
-    /// What was last lost and accepted.
+    /// The last loss that was accepted.
     pub loss: Option<Loss>,
-    /// XA transactions that were prepared are not held any more, for the server is another one.
+    /// Whether prepared XA transactions were forgotten because the server is another one.
     pub lost_prepared: bool,
     /// The number of the last event that was published, if any was numbered.
     pub seq: Option<Seq>,
@@ -106,13 +108,13 @@ struct SavedJson {
     seq: Option<Seq>,
 }
 
-/// A checkpoint that is not in the form that this version writes.
+/// A checkpoint that has another form than this version writes.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidCheckpoint {
-    /// Not the JSON that it should be.
+    /// The JSON is not as expected.
     #[error("the checkpoint cannot be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// Its GTID set is none.
+    /// Its GTID set is invalid.
     #[error("the checkpoint cannot be read: {0}")]
     Gtids(#[from] InvalidGtidSet),
 }
@@ -144,8 +146,8 @@ impl Saved {
         }
     }
 
-    /// The oldest binlog file that is needed to go on: that of the position, or where an XA
-    /// transaction begins that is prepared and open.
+    /// The oldest binlog file that is needed to go on: the position's file, or the file where a
+    /// prepared, open XA transaction begins.
     pub(crate) fn oldest_file(&self) -> &str {
         let prepared = self.prepared.iter().map(|place| place.file.as_str());
         let oldest = prepared.min_by_key(|file| file_number(file));
@@ -212,12 +214,12 @@ impl Saved {
 ///
 /// # Errors
 ///
-/// When it is in a form that this version does not know.
+/// When it has a form that this version does not know.
 pub fn saved_in(checkpoint: &Checkpoint) -> Result<Option<Saved>, InvalidCheckpoint> {
     checkpoint.get(POSITION_KEY).map(|bytes| Saved::from_bytes(bytes)).transpose()
 }
 
-/// The number of the last event that was published, also where the position was forgotten since.
+/// The number of the last event that was published, even if the position was forgotten since then.
 ///
 /// # Errors
 ///
@@ -228,7 +230,7 @@ pub fn seq_in(checkpoint: &Checkpoint) -> Result<Option<Seq>, InvalidCheckpoint>
     Ok(saved_in(checkpoint)?.and_then(|saved| saved.seq).max(kept))
 }
 
-/// Puts a position into a checkpoint, or takes it away; `seq` stays in either case.
+/// Puts a position into a checkpoint, or removes it; `seq` stays in both cases.
 pub fn set_position(saved: Option<&Saved>, seq: Option<Seq>) -> Vec<CheckpointChange> {
     let position = saved.map(Saved::to_bytes);
     let seq = seq.map(|seq| seq.get().to_string().into());
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_number_outlives_the_position() {
+    fn the_last_number_stays_without_the_position() {
         let seq = Some(Seq::at_start(None, 1_790_000_000_000));
         let mut checkpoint = Checkpoint::new();
         assert_eq!(seq_in(&checkpoint).unwrap(), None);

@@ -1,4 +1,4 @@
-//! Where in the source's history we are.
+//! Our place in the source's history.
 
 use binlog::GtidSet;
 use serde::{Deserialize, Serialize};
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 /// The boundary between two transactions of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourcePosition {
-    /// All transactions before it, where the server has GTIDs.
+    /// All transactions before it, if the server has GTIDs.
     pub gtids: Option<GtidSet>,
     /// The binlog file.
     pub file: String,
-    /// The offset in the file, counted in 64 bits.
+    /// The offset in the file, in 64 bits.
     pub pos: u64,
 }
 
 impl SourcePosition {
-    /// Whether it knows of each transaction by itself whether that lies before it. A MariaDB's
-    /// knows the last of each domain alone.
+    /// Whether it says for each single transaction if that comes before it. A MariaDB's position
+    /// has only the last transaction of each domain.
     pub(crate) fn has_gtid_gaps(&self) -> bool {
         self.gtids.as_ref().is_some_and(|gtids| !gtids.has_domains())
     }

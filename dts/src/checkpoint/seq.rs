@@ -1,40 +1,40 @@
 //! `Seq`: the number of an event, which only grows over all events of one `dts`, for ever.
 //!
-//! The checkpoint keeps the last one that was given, and it goes with the records that it counts:
-//! both are durable or neither. At each start from the checkpoint the number is set forward to the
-//! clock, never back, and then counts records. A millisecond is worth [`PER_MILLI`] records: more
-//! than can be published in one, so the number stays behind the clock. So it also grows where
-//! the bus is lost with its checkpoint, or comes back from a backup.
+//! The checkpoint keeps the last number that was given, and goes with the records that were
+//! counted: both are durable or neither. At each start from the checkpoint the number is set
+//! forward to the clock, never back, and then counts records. A millisecond counts as [`PER_MILLI`]
+//! records. That is more than can be published in one, so the number stays below the clock's.
+//! Therefore it also grows if the bus is lost with its checkpoint, or comes back from a backup.
 
 use serde::{Deserialize, Serialize};
 
-/// Two million records a second; below 2^53 until the year 2109, so that a program that reads
-/// numbers as doubles reads it exactly.
+/// Two million records per second. The number is below 2^53 until the year 2109, so a program that
+/// reads numbers as doubles reads it exactly.
 const PER_MILLI: u64 = 1 << 11;
 
-/// No number is larger: targets keep it as a signed number of 64 bits.
+/// No number is larger, because targets keep it as a signed number of 64 bits.
 const MAX: u64 = i64::MAX as u64;
 
-/// The number of an event; the first one of all, by default, is before every event.
+/// The number of an event; the default is before every event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(u64);
 
 impl Seq {
-    /// Where a start from the checkpoint begins to count: `last` was the last that is known to be
-    /// given, if any was.
+    /// The number from which a start from the checkpoint counts; `last` is the last number that is
+    /// known to be given, if any.
     pub fn at_start(last: Option<Self>, now_ms: u64) -> Self {
         let clock = Self(now_ms.saturating_mul(PER_MILLI).min(MAX));
         last.map_or(clock, |last| last.max(clock))
     }
 
-    /// The one after it.
+    /// The next number.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1).min(MAX))
     }
 
-    /// As events have it.
+    /// In the form that events have.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn it_grows_over_the_loss_of_the_checkpoint() {
-        // Two seconds of a stream that is faster than any.
+        // Two seconds of a stream that is faster than any real one.
         let last = after(Seq::at_start(None, NOW_MS), 4_000_000);
         assert!(Seq::at_start(None, NOW_MS + 2000) > last);
     }

@@ -1,5 +1,5 @@
-//! Which captured tables the last transactions changed: a bounded memory, kept with the checkpoint,
-//! that names the tables when a server turns out to have lost transactions that we have read.
+//! Which captured tables the last transactions changed: a bounded memory, kept with the checkpoint.
+//! It names the tables if a server has lost transactions that we have read.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,23 +9,23 @@ use std::{
 use binlog::{DomainGtid, Gtid, GtidOrigin, GtidSet, InvalidGtidSet, TablePlan};
 use serde::{Deserialize, Serialize};
 
-/// Tables that are remembered: those changed last. What is lost is nearly always the last second or
-/// so, and the checkpoint is written with every append.
+/// How many tables are remembered: those that changed last. Nearly always only the last second or
+/// so is lost, and the checkpoint is written with every append.
 const MAX_TABLES: usize = 32;
 
 /// For each table, the last transaction that changed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// The one changed last stands last.
+    /// The table that changed last comes last.
     tables: Vec<(Arc<str>, Gtid)>,
-    /// The newest entry that found no room any more.
+    /// The newest entry that was dropped for lack of room.
     forgotten: Option<Gtid>,
 }
 
 /// The tables that some transactions changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TouchedTables {
-    /// As `schema.table`, sorted. None that was changed is missing where `complete`.
+    /// As `schema.table`, sorted. If `complete`, no changed table is missing.
     pub names: Vec<String>,
     /// Whether these are all.
     pub complete: bool,
@@ -34,7 +34,7 @@ pub struct TouchedTables {
 impl Touched {
     /// A transaction changed a table.
     pub fn note(&mut self, table: &Arc<str>, gtid: &Gtid) {
-        // Most transactions change the tables of the one before.
+        // Most transactions change the same tables as the one before.
         let known = self.tables.iter().rposition(|(name, _)| name == table);
         match known {
             Some(at) if at + 1 == self.tables.len() => self.tables[at].1 = gtid.clone(),
@@ -51,8 +51,8 @@ impl Touched {
         }
     }
 
-    /// The tables that these transactions changed. Where they are the last ones of their origin, as
-    /// those that a crash loses are, the answer is exact; else a table too many may be named.
+    /// The tables that these transactions changed. The answer is exact if they are the last ones of
+    /// their origin, as after a crash; otherwise it may name a table too many.
     pub fn tables_of(&self, gtids: &GtidSet) -> TouchedTables {
         let reached = |last: &Gtid| reaches(gtids, last);
         let touched = self.tables.iter().filter(|(_, last)| reached(last));
@@ -63,7 +63,7 @@ impl Touched {
     }
 }
 
-/// Whether a transaction of the set is this one, or came before it from the same origin.
+/// Whether the set has this transaction or an earlier one of the same origin.
 fn reaches(gtids: &GtidSet, last: &Gtid) -> bool {
     let (uuid, tag, gno) = match last {
         Gtid::Mysql { uuid, tag, gno } => (uuid, tag.as_deref().unwrap_or_default(), gno),
@@ -87,7 +87,7 @@ pub struct Touching {
 }
 
 impl Touching {
-    /// Plans whose names are remembered; more are forgotten and made anew.
+    /// How many plans' names are remembered; when there are more, all are forgotten and made again.
     const MAX_NAMES: usize = 10_000;
 
     /// A row of the transaction is in this table.
@@ -111,7 +111,7 @@ impl Touching {
         }
     }
 
-    /// The name of the transaction, once a row of it came.
+    /// The transaction's GTID, once one of its rows came.
     pub fn gtid(&self) -> Option<&Gtid> {
         self.gtid.as_ref()
     }
@@ -121,7 +121,7 @@ impl Touching {
         self.tables.iter().map(|name| &**name)
     }
 
-    /// Notes what was changed so far.
+    /// Notes the tables that were changed so far.
     pub fn note_in(&self, touched: &mut Touched) {
         if let Some(gtid) = &self.gtid {
             for table in &self.tables {
@@ -138,7 +138,7 @@ impl Touching {
     }
 }
 
-/// How [`Touched`] stands in the checkpoint: by origin, the number of each table's last
+/// The form of [`Touched`] in the checkpoint: by origin, the number of each table's last
 /// transaction.
 #[derive(Serialize, Deserialize, Default)]
 pub(crate) struct TouchedJson {
@@ -194,7 +194,7 @@ fn parts(gtid: &Gtid) -> (String, u64) {
     }
 }
 
-/// Of [`parts`], the whole.
+/// The opposite of [`parts`].
 fn join(origin: &str, number: u64) -> Result<Gtid, InvalidGtidSet> {
     format!("{origin}-{number}").parse().or_else(|_| format!("{origin}:{number}").parse())
 }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_is_said() {
+    fn an_answer_says_if_something_was_forgotten() {
         let entries: Vec<(String, String)> =
             (1..=40).map(|n| (format!("s.t{n}"), format!("{A}:{n}"))).collect();
         let borrowed: Vec<(&str, &str)> =
