@@ -292,7 +292,7 @@ impl FullSyncs {
             match value.map(Listening::from_bytes).transpose() {
                 Ok(listening) => self.tasks.listens(listener, listening),
                 Err(error) => {
-                    warn!(listener, %error, "the tables that a listener gets cannot be read")
+                    warn!(listener, %error, "the tables that a listener gets cannot be read");
                 }
             }
         }
