@@ -151,7 +151,7 @@ async fn a_mariadb_that_does_not_fit_is_reported_with_the_statement_that_fixes_i
     let made = "CREATE TABLE maria.made (id INT PRIMARY KEY, a INT, d INT AS (a) VIRTUAL)";
     source.execute(&[made]).await?;
     let told = [
-        "logs in INSERT alone: maria.made (d)",
+        "logs in INSERT only: maria.made (d)",
         "MariaDB 11.8",
         "gtid_strict_mode is OFF",
         "deletes binlog files after 2h",

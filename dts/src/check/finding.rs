@@ -1,4 +1,4 @@
-//! Something about source or bus that the user should know: what, why it matters, what mends it.
+//! Something about source or bus that the user should know: what, why it matters, how to fix it.
 
 use serde::Serialize;
 
@@ -19,13 +19,13 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What it is about, in a word that stays the same: a variable's name, where it is one.
+    /// A constant name of the subject: the variable's name, if it is about a variable.
     pub name: &'static str,
     /// What was found.
     pub what: String,
     /// Why it matters.
     pub why: String,
-    /// The statement or step that mends it.
+    /// The statement or step that fixes it.
     pub remedy: String,
 }
 

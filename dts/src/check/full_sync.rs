@@ -1,5 +1,5 @@
-//! What full syncs need beyond the stream: a mark in the binlog before each read, the right to read
-//! the captured tables, and keys to read them by.
+//! What full syncs need in addition to the stream: a mark in the binlog before each read, the
+//! privilege to read the captured tables, and keys to read them by.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use crate::{
     replica::{Conn, Product, Server},
 };
 
-/// How the server is asked, and for which tables.
+/// The server to ask, and the tables to ask about.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub(super) server: &'a Server,
     pub(super) capture: &'a Capture,
     pub(super) max_keyless_rows: u64,
-    /// The user that we are logged in as, as a GRANT names it.
+    /// The user that we are logged in as, in the form of a GRANT.
     pub(super) account: &'a str,
 }
 
-/// What is to be said about full syncs of the captured tables.
+/// The findings about full syncs of the captured tables.
 ///
 /// # Errors
 ///
@@ -40,7 +40,8 @@ pub(super) async fn of_full_sync(
     Ok(found)
 }
 
-/// With GTIDs, and on MariaDB, the mark takes no right. Else it takes one to see it, or to lock.
+/// With GTIDs, and on MariaDB, the mark needs no privilege. Otherwise it needs one to see the mark,
+/// or to lock.
 async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Option<Finding>> {
     let Subject { server, capture, account, .. } = subject;
     if server.product == Product::Mariadb || server.gtid_executed.is_some() {
@@ -51,13 +52,13 @@ async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Opt
     let (what, consequence, grant) = match schemas.is_empty() {
         true => (
             format!("{why}: a full sync locks its table for each chunk"),
-            "whoever wants to write the table waits for the chunk",
+            "writers of the table wait until the chunk is read",
             "",
         ),
         false => (
             format!("{why}; and the user lacks LOCK TABLES on {}", schemas.join(", ")),
             "full syncs of these tables are refused",
-            "; or, so that tables are locked, GRANT LOCK TABLES on the captured schemas",
+            "; or, to let dts lock the tables, GRANT LOCK TABLES on the captured schemas",
         ),
     };
     let remedy = match why {
@@ -89,7 +90,7 @@ async fn without_lock(conn: &mut Conn, capture: &Capture) -> mysql_async::Result
     Ok(without)
 }
 
-/// Tables that are seen, but may not be read.
+/// Tables that the user sees, but may not read.
 async fn unreadable(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
     let query = format!(
         "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, '' FROM information_schema.COLUMNS c \
@@ -103,12 +104,12 @@ async fn unreadable(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<O
         severity: Severity::Warn,
         name: "select",
         what: format!("the user may not SELECT from captured tables: {}", named(&tables)),
-        why: "their changes come, but full syncs of them are refused".into(),
+        why: "their changes are captured, but full syncs of them are refused".into(),
         remedy: "run the GRANT that is printed".into(),
     }))
 }
 
-/// Tables that have to be read at one moment, and cannot be.
+/// Tables that must be read at one moment, and cannot be.
 async fn keyless(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Option<Finding>> {
     let Subject { capture, max_keyless_rows, .. } = subject;
     let query = format!(
@@ -129,18 +130,18 @@ async fn keyless(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<O
         severity: Severity::Warn,
         name: "max_keyless_rows",
         what: format!(
-            "captured tables without any key, not of InnoDB or with more than \
+            "captured tables without any key, and not of InnoDB or with more than \
              fullSync.maxKeylessRows = {max_keyless_rows} rows: {}",
             named(&tables)
         ),
-        why: "such a table has to be read at one moment: full syncs of these are refused".into(),
+        why: "such a table must be read at one moment: full syncs of these are refused".into(),
         remedy: "ALTER TABLE … ADD PRIMARY KEY (…); or ENGINE = InnoDB, and raise \
                  fullSync.maxKeylessRows in dts.toml"
             .into(),
     }))
 }
 
-/// Tables whose rows a MariaDB tells apart by a column alone that it hides: a hash of long text.
+/// Tables whose rows a MariaDB identifies only by a hidden column: a hash of a long text.
 async fn hidden_keys(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
     let query = format!(
         "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, MIN(s.INDEX_NAME) FROM information_schema.STATISTICS s \
@@ -160,7 +161,7 @@ async fn hidden_keys(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
             "captured tables without a primary key, and with a unique key over a long text: {}",
             named(&tables)
         ),
-        why: "the server tells their rows apart by a column that it hides: full syncs of them are \
+        why: "the server identifies their rows by a hidden column: full syncs of them are \
               refused"
             .into(),
         remedy: "ALTER TABLE … ADD PRIMARY KEY (…)".into(),

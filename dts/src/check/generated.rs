@@ -7,11 +7,11 @@ use crate::{
     replica::Conn,
 };
 
-/// From here on a MariaDB logs generated columns in INSERT alone. 11.8.9 does so, also with
-/// `binlog_row_image = FULL`; 11.8.6, 11.4.5 and 10.11.18 log them always.
+/// From this version on a MariaDB logs generated columns in INSERT only. 11.8.9 does so, also with
+/// `binlog_row_image = FULL`; 11.8.6, 11.4.5 and 10.11.18 always log them.
 const SINCE: (u16, u16, u16) = (11, 8, 7);
 
-/// What is to be said of the captured tables of a MariaDB.
+/// The findings about the captured tables of a MariaDB.
 ///
 /// # Errors
 ///
@@ -45,21 +45,22 @@ fn not_logged(rows: &[(String, String, String)]) -> Option<Finding> {
         severity: Severity::Warn,
         name: "generated_columns",
         what: format!(
-            "captured tables with generated columns, which this MariaDB logs in INSERT alone: {}",
+            "captured tables with generated columns, which this MariaDB logs in INSERT only: {}",
             named(&tables)
         ),
         why:
             "the events of UPDATE and DELETE lack these columns, whatever binlog_row_image is, and \
-              name them in Absent: who lays Data over an older row keeps their old values"
+              name them in Absent: a handler that writes Data over an older row keeps their old \
+              values"
                 .into(),
         remedy:
-            "let the handler take the columns of Absent from the table, make them itself, or do \
+            "let the handler read the columns of Absent from the table, compute them itself, or do \
                  without them (docs/event-format.md)"
                 .into(),
     })
 }
 
-/// Those that capture.keyColumns names: no UPDATE has a key then.
+/// Generated columns that capture.keyColumns names: an UPDATE has no key then.
 fn in_keys(rows: &[(String, String, String)], capture: &Capture) -> Option<Finding> {
     let is_named = |(schema, table, column): &&(String, String, String)| {
         capture.key_columns(schema, table).is_some_and(|key| key.contains(column))
@@ -75,7 +76,7 @@ fn in_keys(rows: &[(String, String, String)], capture: &Capture) -> Option<Findi
         severity: Severity::Warn,
         name: "capture.keyColumns",
         what: format!(
-            "capture.keyColumns names generated columns, which this MariaDB logs in INSERT alone: {}",
+            "capture.keyColumns names generated columns that this MariaDB logs in INSERT only: {}",
             named(&columns)
         ),
         why: "dts stops at the first UPDATE or DELETE of such a table without a primary key".into(),

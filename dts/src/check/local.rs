@@ -1,4 +1,4 @@
-//! What `dts run` needs here: its ports and directories.
+//! What `dts run` needs on this machine: its ports and directories.
 
 use std::{path::Path, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     config::Config,
 };
 
-/// How long a program on one of our ports may take to say who it is.
+/// How long a program on one of our ports may take to answer.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// What is to be said about this machine, and the status of the `dts` of our name that runs here.
+/// The findings about this machine, and the status of the `dts` with our name that runs here.
 pub(super) async fn look(config: &Config) -> (Vec<Finding>, Option<Value>) {
     let mut found = Vec::new();
     let running = match config.listen.bind().await {
@@ -38,12 +38,12 @@ pub(super) async fn look(config: &Config) -> (Vec<Finding>, Option<Value>) {
     (found, running)
 }
 
-/// The port of a log that we host.
+/// Checks the port of a log that we host.
 async fn log_port(config: &Config) -> Option<Finding> {
     let address = &config.bus.embedded_log()?.address;
     let error = TcpListener::bind(address).await.err()?;
     let answers = tokio::time::timeout(MAX_WAIT, bus::answers(&config.bus, &config.name)).await;
-    // Another dts hosts it, perhaps the one that we stand by for.
+    // Another dts hosts it, perhaps the one that we are a stand-by for.
     (answers != Ok(true)).then(|| {
         let what = format!("the event log cannot listen on {address}: {error}");
         stop("bus.address", what, "stop the program that has the port, or set another bus.address")
@@ -56,7 +56,7 @@ fn directories(config: &Config) -> Vec<Finding> {
     all.filter_map(|(name, path)| directory(name, path)).collect()
 }
 
-/// Whether a directory is there or can be made, and can be written to.
+/// Checks that a directory exists or can be made, and can be written to.
 fn directory(name: &'static str, path: &Path) -> Option<Finding> {
     let here = |path: &Path| path.as_os_str().is_empty();
     let nearest = path.ancestors().find(|path| here(path) || path.exists())?;
@@ -76,7 +76,7 @@ fn stop(name: &'static str, what: String, remedy: &str) -> Finding {
     Finding { severity: Severity::Stop, name, what, why: String::new(), remedy: remedy.to_owned() }
 }
 
-/// The status of a `dts` that runs with our name behind our port.
+/// The status of a `dts` that runs with our name on our port.
 async fn running(config: &Config) -> Option<Value> {
     let asked = tokio::time::timeout(MAX_WAIT, ask_status(config)).await;
     let status = asked.ok()?.ok()?;
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_is_looked_at_without_being_made() {
+    fn a_directory_is_checked_and_not_made() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b/c");
         assert!(directory("bus.directory", &deep).is_none());
@@ -137,7 +137,7 @@ mod tests {
         let path = dir.path().join("dts.toml");
         std::fs::write(&path, text).unwrap();
         let config = Config::open(&path).unwrap();
-        // Whoever has them does not speak as we do.
+        // The programs that have the ports do not speak our protocol.
         for port in [one, other] {
             tokio::spawn(async move { while port.accept().await.is_ok() {} });
         }

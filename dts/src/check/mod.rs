@@ -1,4 +1,4 @@
-//! `dts check`: connects to source and bus, looks, and says what is missing and what mends it.
+//! `dts check`: connects to source and bus, looks, and says what is missing and how to fix it.
 
 mod finding;
 mod full_sync;
@@ -27,14 +27,14 @@ use crate::{
 /// How long the questions about tables may take; with very many tables they are slow.
 const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The hosts of the source, in their order.
     pub hosts: Vec<Host>,
-    /// What is to be said about the bus and what is saved there.
+    /// The findings about the bus and the saved position.
     pub bus: Vec<Finding>,
-    /// What is to be said about ports and directories here.
+    /// The findings about ports and directories on this machine.
     pub local: Vec<Finding>,
 }
 
@@ -43,29 +43,29 @@ pub struct Report {
 pub struct Host {
     /// Host and port.
     pub address: String,
-    /// Version and identity, if it was reached.
+    /// The server, if it was reached.
     pub server: Option<Facts>,
-    /// The statements that give the user what it needs and lacks.
+    /// The GRANT statements for what the user needs and lacks.
     pub grants: Vec<String>,
     /// What should be fixed; the worst first.
     pub findings: Vec<Finding>,
 }
 
-/// What a server is.
+/// The facts about a server.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What it is.
+    /// Its product.
     pub product: Product,
-    /// As it prints it.
+    /// Its version, as the server prints it.
     pub version: String,
     /// Its identity.
     pub uuid: String,
-    /// The provider that runs it, where one does.
+    /// The provider that runs it, if there is one.
     pub managed: Option<&'static str>,
 }
 
 impl Report {
-    /// Whether `dts run` could work, on every host.
+    /// Whether `dts run` can work with every host.
     pub fn is_good(&self) -> bool {
         let hosts = self.hosts.iter().flat_map(|host| &host.findings);
         let all = hosts.chain(&self.bus).chain(&self.local);
@@ -128,7 +128,7 @@ pub async fn check(config: &Config) -> Report {
         let mut host = Host { address, ..Host::default() };
         let looked = look(&source, (config, saved.as_ref()), &mut host).await;
         host.findings.extend(looked.err().map(finding_of));
-        // Ours is that of the dts that runs here.
+        // Our id may be used by the dts that runs here.
         if running.is_some() {
             host.findings.retain(|finding| finding.name != "server_id_taken");
         }
@@ -145,7 +145,7 @@ async fn look(
 ) -> Result<()> {
     let mut conn = replica::connect(source).await?;
     let asked = Server::ask(&mut conn, source).await;
-    // Whoever does not answer is not asked on and on.
+    // A host that does not answer is not asked again and again.
     if !asked.as_ref().is_err_and(Error::is_transient) {
         host.grants = privileges::missing(&mut conn, source, &config.capture).await;
     }
@@ -168,7 +168,7 @@ async fn look(
     try_to_replicate(source, &server, conn).await
 }
 
-/// Whether the server can go on from where we are. A replica may be behind for a moment.
+/// Checks that the server can continue our position. A replica may be behind for a moment.
 async fn of_position(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -180,7 +180,8 @@ async fn of_position(
     Some(Finding { severity, name: "position", ..finding_of(error) })
 }
 
-/// What is to be said about a source beyond [`Server::findings`]; what cannot be asked is left out.
+/// The findings about a source in addition to [`Server::findings`]; if a question fails, its
+/// findings are left out.
 pub(crate) async fn of_source(
     conn: &mut Conn,
     (source, config): (&SourceConfig, &Config),
@@ -200,7 +201,7 @@ pub(crate) async fn of_source(
     found
 }
 
-/// Over a connection of its own: a question that takes too long ends it.
+/// Over a connection of its own, because a question that takes too long ends the connection.
 async fn of_tables(
     (source, config): (&SourceConfig, &Config),
     server: &Server,
@@ -231,8 +232,8 @@ async fn tables_over(
     Ok(found)
 }
 
-/// The rights are tried, not read: roles and managed servers make grants hard to read. Nobody's id
-/// is used, for with ours the server would cut off a dts that runs.
+/// The privileges are tried, not read: roles and managed servers make grants hard to read. The id
+/// used here belongs to nobody: with our own, the server would cut off a running dts.
 async fn try_to_replicate(config: &SourceConfig, server: &Server, mut conn: Conn) -> Result<()> {
     let nobody = SourceConfig { server_id: 0, ..config.clone() };
     let end = server.binlog_end(&mut conn, config).await?;
@@ -241,7 +242,7 @@ async fn try_to_replicate(config: &SourceConfig, server: &Server, mut conn: Conn
     Ok(())
 }
 
-/// Reads the checkpoint, which every start begins with: without taking the lead.
+/// Reads the checkpoint, which every start begins with, without taking the lead.
 async fn read_saved(config: &Config) -> Result<Option<Saved>> {
     let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
     Ok(saved_in(&checkpoint)?)

@@ -1,21 +1,21 @@
-//! Captured tables that something is to be said about: how they are asked for and named.
+//! Captured tables that a finding is about: how they are asked for and named.
 
 use crate::{capture::Capture, replica::Conn};
 
-/// Tables that a finding names; of more only the number.
+/// How many tables a finding names; for the others it has only their number.
 const MAX_NAMED: usize = 10;
 
 pub(super) const NOT_SYSTEM: &str =
     "NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
 
-/// Of tables `t` the base tables that have no primary key. MariaDB shows constraints only to those
-/// who may do more than SELECT, and indexes to all who may do anything.
+/// For tables `t`: the base tables without a primary key. MariaDB shows constraints only to users
+/// with more than SELECT, and indexes to all users with any privilege.
 pub(super) const WITHOUT_PRIMARY: &str = "LEFT JOIN information_schema.STATISTICS k \
     ON k.TABLE_SCHEMA = t.TABLE_SCHEMA AND k.TABLE_NAME = t.TABLE_NAME \
     AND k.INDEX_NAME = 'PRIMARY' AND k.SEQ_IN_INDEX = 1 \
     WHERE t.TABLE_TYPE = 'BASE TABLE' AND k.TABLE_NAME IS NULL";
 
-/// A captured table that something is to be said about, and what.
+/// A captured table that a finding is about, and a detail.
 pub(super) struct NotedTable {
     pub(super) table: String,
     pub(super) detail: String,
@@ -27,7 +27,7 @@ impl NotedTable {
     }
 }
 
-/// Rows of schema, table and a detail, of captured tables alone.
+/// Asks for rows of schema, table and a detail; keeps those of captured tables.
 pub(super) async fn ask(
     conn: &mut Conn,
     capture: &Capture,
@@ -40,7 +40,7 @@ pub(super) async fn ask(
         .collect())
 }
 
-/// The first of them by name, and how many more there are.
+/// The first tables by name, and how many more there are.
 pub(super) fn named(tables: &[NotedTable]) -> String {
     let shown: Vec<String> = tables
         .iter()

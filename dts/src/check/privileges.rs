@@ -1,6 +1,6 @@
-//! Which of the rights that `dts` needs the user lacks, and the statements that give them.
+//! The privileges that `dts` needs and the user lacks, and the statements that give them.
 //!
-//! The rights are tried, not read: roles and managed servers make grants hard to read.
+//! The privileges are tried, not read: roles and managed servers make grants hard to read.
 
 use mysql_async::Error;
 
@@ -13,7 +13,7 @@ use crate::{
     replica::{self, Conn, quote},
 };
 
-/// The GRANT statements for what the user that we are logged in as lacks.
+/// The GRANT statements for the privileges that the logged-in user lacks.
 pub(super) async fn missing(
     conn: &mut Conn,
     config: &SourceConfig,
@@ -33,7 +33,7 @@ fn statements(account: &str, global: &[&str], places: &[String]) -> Vec<String> 
     all
 }
 
-/// The user that we are logged in as, as a GRANT names it.
+/// The user that we are logged in as, in the form of a GRANT.
 pub(super) async fn account(conn: &mut Conn, config: &SourceConfig) -> String {
     let account: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.ok().flatten();
     let account = account.unwrap_or_else(|| format!("{}@%", config.user));
@@ -41,7 +41,8 @@ pub(super) async fn account(conn: &mut Conn, config: &SourceConfig) -> String {
     format!("{}@{}", quote::text(user), quote::text(host))
 }
 
-/// To follow the binlog, to ask where it is, and to see whether the server is itself a replica.
+/// The privileges to follow the binlog, to ask for its end, and to see whether the server is a
+/// replica.
 async fn missing_global(conn: &mut Conn, config: &SourceConfig) -> Vec<&'static str> {
     let (logs, replica) = monitor_rights(conn.server_version());
     let tried = [
@@ -55,7 +56,8 @@ async fn missing_global(conn: &mut Conn, config: &SourceConfig) -> Vec<&'static 
     missing
 }
 
-/// MariaDB, whose versions begin at 10, made two rights of one, and named the last in 10.5.9.
+/// MariaDB, whose versions begin at 10, split one privilege into two, and changed the name of the
+/// second in 10.5.9.
 fn monitor_rights(version: (u16, u16, u16)) -> (&'static str, &'static str) {
     if version >= (10, 5, 9) {
         ("BINLOG MONITOR", "REPLICA MONITOR")
@@ -64,7 +66,7 @@ fn monitor_rights(version: (u16, u16, u16)) -> (&'static str, &'static str) {
     }
 }
 
-/// What is to be said of captured tables that the user may not read, seen or not.
+/// The finding about captured tables that the user may not read, seen or not.
 pub(super) async fn of_select(conn: &mut Conn, capture: &Capture) -> Option<Finding> {
     let places = unselectable(conn, capture).await;
     if places.is_empty() {
@@ -76,21 +78,21 @@ pub(super) async fn of_select(conn: &mut Conn, capture: &Capture) -> Option<Find
     );
     let seen: Option<u64> = conn.query_first(tables).await.ok().flatten();
     let is_named = capture.globs().next().is_some();
-    // Where nothing is named, not all that is there has to be captured.
+    // If no table is named, captured tables may be fewer than all.
     let severity = if is_named || seen == Some(0) { Severity::Warn } else { Severity::Note };
     Some(Finding {
         severity,
         name: "select",
         what: format!("the user may not SELECT from all of {}", places.join(", ")),
         why:
-            "changes of such tables come, but their keys, foreign keys and engines cannot be seen \
-              here, and full syncs of them are refused"
+            "changes of such tables are captured, but their keys, foreign keys and engines are not \
+              seen here, and full syncs of them are refused"
                 .into(),
-        remedy: "run the GRANT that `dts check` prints, unless that is meant so".into(),
+        remedy: "run the GRANT that `dts check` prints, unless you want it so".into(),
     })
 }
 
-/// What of the captured tables the user may not SELECT from, as a GRANT names it.
+/// The captured tables that the user may not SELECT from, in the form of a GRANT.
 async fn unselectable(conn: &mut Conn, capture: &Capture) -> Vec<String> {
     let mut globs: Vec<(&str, &str)> = capture.globs().collect();
     if globs.is_empty() {
@@ -106,7 +108,8 @@ async fn unselectable(conn: &mut Conn, capture: &Capture) -> Vec<String> {
     places
 }
 
-/// Tried on a table that is not there: who may read it is told so, and others that they may not.
+/// Tries to read a table that does not exist: the server's error shows whether the user may read
+/// there.
 async fn may_select(conn: &mut Conn, (schema, table): (&str, &str)) -> bool {
     let fitting = schema.replace('*', "dbevent").replace('?', "x").replace('`', "``");
     let select = format!("SELECT 1 FROM `{fitting}`.`{NO_TABLE}` LIMIT 0");
@@ -123,7 +126,7 @@ async fn may_select(conn: &mut Conn, (schema, table): (&str, &str)) -> bool {
     all.map_or(true, |all| all.flatten() == Some(true))
 }
 
-/// Whether the server says that we may not; one that does not answer says nothing.
+/// Whether the server says that we may not; a server that does not answer counts as no.
 async fn is_denied(conn: &mut Conn, statement: &str) -> bool {
     // ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
     const DENIED: [u16; 3] = [1044, 1142, 1227];
@@ -135,7 +138,8 @@ fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?'])
 }
 
-/// What a GRANT calls the tables of a glob. Schemas have patterns there, tables have not.
+/// The name that a GRANT has for the tables of a glob. GRANT allows patterns for schemas, but not
+/// for tables.
 fn place(schema: &str, table: &str) -> String {
     if schema == "*" {
         return "*.*".to_owned();
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grant_covers_the_captured_tables_and_what_is_missing_alone() {
+    fn the_grant_covers_the_captured_tables_and_only_what_is_missing() {
         assert_eq!(place("*", "*"), "*.*");
         assert_eq!(place("shop", "*"), "`shop`.*");
         assert_eq!(place("my_shop?", "t*"), "`my\\_shop_`.*");

@@ -1,4 +1,4 @@
-//! What a server's variables, and a few questions more, say about safety, time and identity.
+//! What a server's variables, and a few more questions, say about safety, time and identity.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,13 +12,13 @@ use crate::{
     watch::Sight,
 };
 
-/// Less than this is a night's trouble away from a purged position.
+/// Less than this leaves too little time for repairs, before our position is purged.
 const MIN_RETENTION: Duration = Duration::from_hours(24);
 
-/// A larger difference makes figures of lag meaningless.
+/// With a larger difference, the lag figures are meaningless.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 
-/// What the variables tell beyond [`Server::findings`].
+/// The findings about the variables in addition to [`Server::findings`].
 pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
     let managed = Managed::of(server);
     let mut found = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
             name: "managed",
             what: format!("this is {name}"),
             why: "settings are made in its console or by its own procedures, not by SET".into(),
-            remedy: "docs/mysql.md, \"Managed servers\", says which is where".into(),
+            remedy: "docs/mysql.md, \"Managed servers\", says where each one is".into(),
         });
     }
     for (name, why) in [
@@ -51,13 +51,13 @@ pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
             name: "binlog_transaction_compression",
             what: "transactions are compressed in the binlog".into(),
             why: "they take less of the network, and more of our CPU".into(),
-            remedy: "nothing needs mending".into(),
+            remedy: "nothing to fix".into(),
         });
     }
     found
 }
 
-/// A replica that does not log what it replicates has nothing for us to read.
+/// A replica that does not log the changes that it replicates has nothing for us to read.
 pub(super) async fn of_replica(conn: &mut Conn, server: &Server) -> Option<Finding> {
     let is_off = server.is("log_replica_updates", "OFF") || server.is("log_slave_updates", "OFF");
     (is_off && replica::is_replica(conn).await).then(|| Finding {
@@ -71,7 +71,7 @@ pub(super) async fn of_replica(conn: &mut Conn, server: &Server) -> Option<Findi
     })
 }
 
-/// Whether we could tell a replica that is behind from a server that lost transactions.
+/// Whether we can distinguish a replica that is behind from a server that lost transactions.
 pub(super) async fn of_rights(conn: &mut Conn) -> Option<Finding> {
     (!replica::may_see_replication(conn).await).then(|| Finding {
         severity: Severity::Warn,
@@ -96,7 +96,7 @@ pub(super) fn of_own_id(config: &SourceConfig, server: &Server) -> Option<Findin
     })
 }
 
-/// Whether our id is another replica's. A dts that runs finds out by itself: the server ends the
+/// Whether our id is another replica's. A running dts finds this out by itself: the server ends the
 /// stream of one of the two.
 pub(super) async fn of_taken_id(conn: &mut Conn, config: &SourceConfig) -> Option<Finding> {
     let ours = config.server_id;
@@ -110,15 +110,15 @@ pub(super) async fn of_taken_id(conn: &mut Conn, config: &SourceConfig) -> Optio
         severity: Severity::Note,
         name: "server_id_taken",
         what: format!("a replica with our id, {ours}, is connected"),
-        why: "no dts of this name runs behind listen.address; if the replica is not this dts at \
+        why: "no dts of this name answers at listen.address; if the replica is not this dts at \
               another place either, the two would cut each other off in turn"
             .into(),
-        remedy: "if nobody knows it, set another source.serverId".into(),
+        remedy: "if this replica is unknown to you, set another source.serverId".into(),
     })
 }
 
-/// Whether the server leaves captured schemas out of its binlog, or left some out of what it
-/// replicated into it.
+/// Whether the server leaves captured schemas out of its binlog, or left some out when it
+/// replicated them.
 pub(super) async fn of_filters(conn: &mut Conn, capture: &Capture) -> Vec<Finding> {
     let (only, without) = replica::binlog_filters(conn).await;
     let mut found: Vec<Finding> = not_logged(capture, (&only, &without))
@@ -144,8 +144,8 @@ pub(super) async fn of_filters(conn: &mut Conn, capture: &Capture) -> Vec<Findin
     found
 }
 
-/// The captured schemas whose changes the server does not log, by the schemas that it logs alone
-/// (none: all) and those that it does not log.
+/// The captured schemas whose changes the server does not log. `only`: the only schemas that it
+/// logs (none: all); `without`: those that it does not log.
 fn not_logged(
     capture: &Capture,
     (only, without): (&[String], &[String]),
@@ -169,7 +169,7 @@ fn not_logged(
     }
     let is_open = capture.globs().all(|(schema, _)| schema.contains(['*', '?']));
     (is_open && !only.is_empty())
-        .then(|| (Severity::Warn, format!("the server logs changes of {} alone", only.join(", "))))
+        .then(|| (Severity::Warn, format!("the server logs changes of {} only", only.join(", "))))
 }
 
 /// Whether the clocks agree.
@@ -184,7 +184,7 @@ pub(super) async fn of_clock(conn: &mut Conn) -> Option<Finding> {
         severity: Severity::Warn,
         name: "clock",
         what: format!("the server's clock differs from ours by {difference:.1} s"),
-        why: "lag is measured from its commits to our present, and is wrong by as much".into(),
+        why: "lag is measured from its commits to our clock, and is wrong by the same time".into(),
         remedy: "let both machines take their time from the same NTP servers".into(),
     })
 }
@@ -201,7 +201,7 @@ pub(super) fn of_retention(server: &Server, sight: &Sight) -> Vec<Finding> {
             severity: Severity::Warn,
             name: "binlog_expire_logs_seconds",
             what: format!("the server deletes binlog files after {}", shown(kept)),
-            why: "when dts is away for longer, what was written meanwhile is lost to it".into(),
+            why: "if dts is stopped for longer, changes written in that time are lost to it".into(),
             remedy: managed.keep_binlogs(168),
         });
     }
@@ -214,7 +214,7 @@ pub(super) fn of_retention(server: &Server, sight: &Sight) -> Vec<Finding> {
                  behind",
                 shown(left)
             ),
-            why: "then what is in it is lost to dts".into(),
+            why: "then the changes in it are lost to dts".into(),
             remedy: format!("start dts now, and {}", managed.keep_binlogs(168)),
         });
     }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_that_the_binlog_lacks_stop_dts_where_they_are_named_and_are_told_elsewhere() {
+    fn missing_schemas_stop_dts_if_capture_names_them_and_are_warned_of_otherwise() {
         let (stop, warn) = (Some(Severity::Stop), Some(Severity::Warn));
         for (globs, only, without, expected) in [
             ("'shop.*'", &[][..], &[][..], None),

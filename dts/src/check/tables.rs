@@ -12,7 +12,8 @@ use crate::{
     replica::{Conn, Product, Server, quote::identifier},
 };
 
-/// Foreign keys are read of so many tables, one by one, where the server does not list them.
+/// The foreign keys of at most this many tables are read one by one, if the server does not list
+/// them.
 const MAX_SHOWN: usize = 500;
 
 /// Looks at the tables that the user may see.
@@ -59,17 +60,17 @@ async fn without_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
             "captured tables without a primary key, or a unique one that is NOT NULL: {}",
             named(&tables)
         ),
-        why: "a row is told from others by all its values, so an update comes as a delete and an \
-              insert, and equal rows cannot be told apart"
+        why: "only all of its values identify a row, so an update comes as a delete and an \
+              insert, and equal rows cannot be distinguished"
             .into(),
-        remedy: "ALTER TABLE … ADD PRIMARY KEY (…), or name the columns that tell rows apart in \
+        remedy: "ALTER TABLE … ADD PRIMARY KEY (…), or name the columns that identify a row in \
                  capture.keyColumns"
             .into(),
     }))
 }
 
-/// Tables with a unique key that a server takes for the primary one where there is none, also in
-/// its binlog: of whole columns that cannot be NULL.
+/// Tables with a unique key that a server uses instead of a missing primary key, also in its
+/// binlog: a key of whole columns that cannot be NULL.
 async fn with_unique_key(
     conn: &mut Conn,
     capture: &Capture,
@@ -83,7 +84,7 @@ async fn with_unique_key(
     ask(conn, capture, &query).await
 }
 
-/// Before MySQL 9.6 the storage engine carries cascades out, past the binlog.
+/// Before MySQL 9.6 the storage engine carries cascades out, and the binlog does not have them.
 async fn cascades(
     conn: &mut Conn,
     server: &Server,
@@ -121,8 +122,8 @@ async fn listed_cascades(
     ask(conn, capture, query).await
 }
 
-/// MariaDB lists the rules of foreign keys only to who may more than SELECT; but which tables have
-/// some it tells, and shows their definitions.
+/// MariaDB lists the rules of foreign keys only to users with more than SELECT. But it says which
+/// tables have foreign keys, and shows their definitions.
 async fn shown_cascades(
     conn: &mut Conn,
     capture: &Capture,
@@ -181,7 +182,7 @@ async fn engines(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opti
         severity: Severity::Warn,
         name: "engine",
         what: format!("captured tables without transactions: {}", named(&tables)),
-        why: "what a statement did before it failed stays, which stops dts; and a restart of the \
+        why: "the changes of a failed statement stay, and this stops dts; and a restart of the \
               server empties a MEMORY table without a delete for each row (capture.onTruncate)"
             .into(),
         remedy: "ALTER TABLE … ENGINE = InnoDB, or leave the table out with capture.exclude".into(),
@@ -217,7 +218,7 @@ async fn charsets(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opt
     }))
 }
 
-/// Columns whose fraction the binlog of a MariaDB hides.
+/// Columns whose fraction the binlog of a MariaDB does not show.
 async fn old_fractions(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
     let query = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY ORDINAL_POSITION) \
@@ -239,7 +240,7 @@ async fn old_fractions(conn: &mut Conn, capture: &Capture) -> mysql_async::Resul
     }))
 }
 
-/// Tables that the config names, or globs over them, and the user does not see.
+/// Tables or globs that the config names, and the user does not see.
 async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Option<Finding>> {
     let query = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES \
@@ -264,10 +265,9 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
         severity: Severity::Warn,
         name: "capture.tables",
         what: format!("tables in capture.tables that are not seen: {}", named(&unseen)),
-        why:
-            "they are not there, or the user may not SELECT from them: then nothing could be said \
-              about them here, and full syncs of them are refused"
-                .into(),
+        why: "they do not exist, or the user may not SELECT from them: then dts cannot check them \
+              here, and full syncs of them are refused"
+            .into(),
         remedy: "correct the name, or run the GRANT that `dts check` prints".into(),
     }))
 }
