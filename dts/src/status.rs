@@ -1,4 +1,4 @@
-//! What `dts` says of itself: the state that the API shows, and the metrics.
+//! What `dts` says about itself: the state that the API shows, and the metrics.
 
 mod full_syncs;
 mod histogram;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub use self::room::watch_room;
 use self::{
     histogram::{LagHistogram, SizeHistogram},
-    source::{SourceHealth, told},
+    source::{SourceHealth, with_time},
 };
 use crate::{
     capture::SaidInLog,
@@ -35,7 +35,7 @@ use crate::{
 /// What `dts` is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Has not reached the bus yet, or does not hear of it any more.
+    /// Has not reached the bus yet, or gets no answer from it any more.
     Reaching,
     /// Waits to become the one writer of its name.
     Standby,
@@ -43,7 +43,7 @@ pub enum Phase {
     Connecting,
     /// Reads and publishes.
     Streaming,
-    /// Something is away; it is tried again.
+    /// Something is away; `dts` tries again.
     Waiting,
 }
 
@@ -58,7 +58,7 @@ impl Phase {
         }
     }
 
-    /// Whether it leads, is another's stand-by, or neither as far as it knows.
+    /// Whether it leads, is a stand-by for another, or (as far as it knows) neither.
     fn role(self) -> &'static str {
         match self {
             Self::Reaching => "none",
@@ -68,7 +68,7 @@ impl Phase {
     }
 }
 
-/// Shared by the pipeline, which writes it, and the HTTP face, which reads it.
+/// Shared by the pipeline, which writes it, and the HTTP server, which reads it.
 #[derive(Debug)]
 pub struct Status {
     name: String,
@@ -109,7 +109,7 @@ impl Connected {
     }
 }
 
-/// The handles that the pipeline counts with.
+/// The metrics that the pipeline writes.
 #[derive(Debug, Default)]
 struct Metrics {
     read: Counter,
@@ -136,21 +136,21 @@ struct Metrics {
     room: room::RoomGauges,
 }
 
-/// A figure that was seen at the server; not a number where it is not known.
+/// A value that was seen at the server; not a number if it is unknown.
 type SeenFigure = Gauge<f64, AtomicU64>;
 
-/// What became durable together.
+/// Records that became durable together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Appended {
-    /// Records in it.
+    /// The number of records.
     pub records: usize,
     /// Their bytes.
     pub bytes: usize,
     /// When the newest transaction in it was committed.
     pub newest_commit: Option<SystemTime>,
-    /// How long the bus was busy with it.
+    /// How long the bus worked on them.
     pub took: Duration,
-    /// How long the last step of that took, which made it durable.
+    /// How long the last step of that took, which made them durable.
     pub settled_in: Duration,
 }
 
@@ -176,7 +176,7 @@ impl AddAssign for Appended {
 }
 
 impl Status {
-    /// The status of the `dts` of this name, which has just started.
+    /// The status of the `dts` with this name, which has just started.
     pub fn new(name: &str) -> Self {
         let metrics = Metrics::default();
         Self {
@@ -194,14 +194,14 @@ impl Status {
             state.phase = phase;
             state.since = SystemTime::now();
         }
-        // How far who leads is behind is not for us to say.
+        // A stand-by cannot say how far the leader is behind.
         state.sight = state.sight.take().filter(|_| phase.role() == "leader");
         drop(state);
         self.metrics.streaming.set(i64::from(phase == Phase::Streaming));
         self.metrics.leader.set(i64::from(phase.role() == "leader"));
     }
 
-    /// The server that we are connected to.
+    /// We are connected to this server.
     pub fn connected(&self, config: &SourceConfig, server: &Server) {
         let mut state = self.lock();
         state.server = Some(Connected {
@@ -218,17 +218,17 @@ impl Status {
         self.enter(Phase::Streaming);
     }
 
-    /// The server has nothing else to send for now.
+    /// The server has nothing else to send now.
     pub(crate) fn caught_up(&self) {
         self.lock().source.finish();
     }
 
-    /// How often something was finished: whether anything moves.
+    /// How often something was finished: this shows whether anything moves.
     pub(crate) fn finished(&self) -> u64 {
         self.lock().source.finished()
     }
 
-    /// The server does not answer questions, or does again.
+    /// The server does not answer questions, or answers again (`None`).
     pub(crate) fn unanswered(&self, reason: Option<&str>) {
         self.lock().source.unanswered = reason.map(|text| (SystemTime::now(), text.to_owned()));
     }
@@ -248,25 +248,25 @@ impl Status {
         self.metrics.restarts.inc();
     }
 
-    /// The bus is not heard of, while we stand by.
+    /// The bus does not answer, while we stand by.
     pub(crate) fn away(&self, why: &str) {
         self.enter(Phase::Reaching);
         self.lock().last_error = Some((SystemTime::now(), why.to_owned()));
     }
 
-    /// Where the checkpoint is.
+    /// The position of the checkpoint.
     pub fn at(&self, saved: &Saved) {
         self.lock().saved = Some(saved.clone());
     }
 
-    /// Where the checkpoint is in the binlog.
+    /// The place of the checkpoint in the binlog.
     pub(crate) fn place(&self) -> Option<DurablePlace> {
         let state = self.lock();
         let saved = state.saved.as_ref()?;
         Some(DurablePlace { newest_commit: state.newest_commit, ..DurablePlace::of(saved) })
     }
 
-    /// The server was asked how far we are.
+    /// The watch asked the server how far we are.
     pub(crate) fn saw(&self, sight: Sight) {
         self.lock().sight = Some(sight);
     }
@@ -302,18 +302,18 @@ impl Status {
         state.saved = Some(saved.clone());
     }
 
-    /// So many records were too large, and are published with only their key.
+    /// This many records were too large, and are published with only their key.
     pub fn oversized(&self, records: u64) {
         self.metrics.oversized.inc_by(records);
     }
 
-    /// So many changes passed without rows.
+    /// This many changes without rows were logged.
     pub fn without_rows(&self, SaidInLog { statements, removals }: SaidInLog) {
         self.metrics.statements.inc_by(statements);
         self.metrics.removals.inc_by(removals);
     }
 
-    /// So many rows of full syncs were published.
+    /// This many rows of full syncs were published.
     pub fn full_sync_rows(&self, records: u64) {
         self.metrics.full_sync_rows.inc_by(records);
     }
@@ -324,8 +324,8 @@ impl Status {
         self.lock().full_syncs = open;
     }
 
-    /// Whether we are moving: streaming, bytes came from the source lately, and what comes is
-    /// finished too; or a ready stand-by.
+    /// Whether we are moving. Either we are streaming, bytes came from the source lately, and
+    /// events are finished; or we are a ready stand-by.
     pub fn is_ready(&self) -> bool {
         let state = self.lock();
         match state.phase {
@@ -348,7 +348,7 @@ impl Status {
             })
         });
         let lost = state.saved.as_ref().and_then(|saved| saved.loss.as_ref());
-        let (event, byte) = state.source.heard();
+        let (event, byte) = state.source.seconds_since();
         json!({
             "name": self.name,
             "role": state.phase.role(),
@@ -363,11 +363,11 @@ impl Status {
             "lastAppend": state.last_append.map(Appended::to_json),
             "binlog": state.sight.as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
-            "questionsUnanswered": state.source.unanswered.as_ref().map(told),
+            "questionsUnanswered": state.source.unanswered.as_ref().map(with_time),
             "secondsSinceLastByte": byte,
             "secondsSinceLastEvent": event,
             "restarts": state.reconnects,
-            "lastError": state.last_error.as_ref().map(told),
+            "lastError": state.last_error.as_ref().map(with_time),
         })
     }
 
@@ -430,7 +430,7 @@ fn register(metrics: &Metrics) -> Registry {
         ("updates_split", "Updates published as delete and insert", &metrics.split),
         ("records_oversized", "Records published with only their key", &metrics.oversized),
         ("statements_passed", "Changes that were logged as statements", &metrics.statements),
-        ("removals", "Tables of which rows went without events", &metrics.removals),
+        ("removals", "Tables that lost rows without events", &metrics.removals),
         ("full_sync_rows", "Rows of full syncs published", &metrics.full_sync_rows),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
@@ -443,11 +443,11 @@ fn register(metrics: &Metrics) -> Registry {
     metrics.full_syncs.register(&mut registry);
     metrics.room.register(&mut registry);
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
-    registry.register("leader", "1 while this writes for its name", metrics.leader.clone());
+    registry.register("leader", "1 while this dts leads for its name", metrics.leader.clone());
     let help = "Until the server deletes the binlog file that we need; +Inf: never by itself";
     let countdown = metrics.purge_countdown.clone();
     registry.register_with_unit("purge_countdown", help, Unit::Seconds, countdown);
-    let help = "Bytes of binlog behind the checkpoint";
+    let help = "Bytes of binlog after the checkpoint";
     let behind = metrics.bytes_behind.clone();
     registry.register_with_unit("binlog_behind", help, Unit::Bytes, behind);
     let help = "From the last commit in the checkpoint to now; 0 at the end of the binlog";
@@ -455,13 +455,13 @@ fn register(metrics: &Metrics) -> Registry {
     registry.register_with_unit("source_behind", help, Unit::Seconds, behind);
     let histograms = [
         ("commit_to_bus", "From commit in MySQL to durable in the bus", &metrics.commit_to_bus),
-        ("append", "Time that the bus was busy with what became durable together", &metrics.append),
+        ("append", "Time of the bus for records that became durable together", &metrics.append),
         ("append_commit", "The last step of that, which made it durable", &metrics.settle),
     ];
     for (name, help, histogram) in histograms {
         registry.register_with_unit(name, help, Unit::Seconds, histogram.0.clone());
     }
-    let (help, bytes) = ("Size of what became durable together", &metrics.append_bytes);
+    let (help, bytes) = ("Size of records that became durable together", &metrics.append_bytes);
     registry.register_with_unit("append_size", help, Unit::Bytes, bytes.0.clone());
     registry
 }

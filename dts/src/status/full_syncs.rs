@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use full_sync::{Task, TaskState};
+use full_sync::{TaskState, Task};
 use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 type Labels = Vec<(&'static str, String)>;
 
-/// The states of one that has not ended, as the API names them.
+/// The states of a full sync that has not ended, as the API names them.
 const STATES: [(TaskState, &str); 4] = [
     (TaskState::Waiting, "waiting"),
     (TaskState::Running, "running"),
@@ -19,7 +19,7 @@ const STATES: [(TaskState, &str); 4] = [
     (TaskState::Sent, "sent"),
 ];
 
-/// FullSyncGauges that are set anew whenever a task changes.
+/// Gauges that are set again whenever a task changes.
 #[derive(Debug, Default)]
 pub(super) struct FullSyncGauges {
     tasks: Family<Labels, Gauge>,
@@ -37,7 +37,7 @@ impl FullSyncGauges {
             ("full_sync_task_estimated_rows", "Rows of its table", &self.estimated_rows),
             (
                 "full_sync_task_rows_per_second",
-                "Its rate, over all the time that it was running",
+                "Its rate, over all of its running time",
                 &self.rows_per_second,
             ),
         ];
@@ -74,7 +74,7 @@ fn labels(task: &Task) -> Labels {
     ]
 }
 
-/// As `/api/v1/status` shows them.
+/// In the form that `/api/v1/status` shows.
 pub(super) fn to_json(open: &[Task]) -> Value {
     let shown = |task: &Task| {
         json!({
@@ -92,7 +92,7 @@ pub(super) fn to_json(open: &[Task]) -> Value {
     open.iter().map(shown).collect()
 }
 
-/// Rows a second, with one decimal, over all the time that it was running.
+/// Rows per second, with one decimal, over all of its running time.
 fn rate(task: &Task) -> Option<f64> {
     let rate = task.rows as f64 * 1000.0 / task.active_ms as f64;
     (task.active_ms > 0).then(|| (rate * 10.0).round() / 10.0)

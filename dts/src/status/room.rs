@@ -1,4 +1,4 @@
-//! How full the bus is, and for whom it keeps what lies there: where its limit is ours.
+//! How full the bus is, and for which groups it keeps records: only for a bus whose limit we set.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -37,11 +37,11 @@ pub(super) struct RoomGauges {
 
 impl RoomGauges {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "What lies in the event log; absent on Kafka";
+        let help = "Size of the event log; absent on Kafka";
         registry.register_with_unit("log", help, Unit::Bytes, self.bytes.clone());
-        let help = "What the event log is kept below: at this dts stops publishing";
+        let help = "Limit of the event log: at this size dts stops publishing";
         registry.register_with_unit("log_max", help, Unit::Bytes, self.max_bytes.clone());
-        let help = "What the event log keeps since this group has not finished it";
+        let help = "Part of the event log that this group has not finished";
         registry.register_with_unit("log_held", help, Unit::Bytes, self.held.clone());
     }
 
@@ -60,7 +60,7 @@ impl RoomGauges {
 }
 
 impl SeenRoom {
-    /// As `/api/v1/status` shows it.
+    /// In the form that `/api/v1/status` shows.
     pub(super) fn to_json(&self) -> Value {
         let Some(Room { bytes, max_bytes }) = self.room else { return Value::Null };
         let group = |group: &KnownGroup| {
@@ -75,11 +75,11 @@ impl SeenRoom {
     }
 }
 
-/// Looks at the bus now and then, until `stop`.
+/// Looks at the bus from time to time, until `stop`.
 pub async fn watch_room(bus: Arc<dyn Bus>, status: Arc<Status>, stop: CancellationToken) {
     let look = async {
         loop {
-            // Those that need it say when it is away.
+            // The code that needs the bus reports when it is away.
             if let Ok(Some(room)) = bus.room().await
                 && let Ok(groups) = bus.groups().await
             {

@@ -1,4 +1,4 @@
-//! What is known of the source while it is read: whether it is heard, and whether what it sends is
+//! The state of the source while it is read: whether bytes come from it, and whether the events are
 //! finished.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 
 use crate::replica::Pulse;
 
-/// A source from which no byte came for this long is not heard.
+/// Without a byte for this long, a source counts as silent.
 const MAX_SILENCE: Duration = Duration::from_secs(20);
 
-/// After so many starts from the checkpoint without anything finished, nothing moves.
+/// After this many starts from the checkpoint with nothing finished, nothing moves.
 const MAX_FRUITLESS: u32 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct SourceHealth {
     pub(super) last_event: Option<Instant>,
-    /// Of the connection that the binlog comes over.
+    /// The pulse of the connection that brings the binlog.
     pub(super) pulse: Option<Pulse>,
-    /// Starts from the checkpoint since anything was finished.
+    /// Starts from the checkpoint since something was finished.
     fruitless: u32,
     /// How often something was finished.
     finished: u64,
-    /// Since when and why it cannot be asked, while its binlog comes.
+    /// Since when and why the source answers no questions, although its binlog comes.
     pub(super) unanswered: Option<(SystemTime, String)>,
 }
 
@@ -33,7 +33,7 @@ impl SourceHealth {
         self.fruitless = 0;
     }
 
-    /// It has to be read from the checkpoint again.
+    /// The source must be read from the checkpoint again.
     pub(super) fn fail(&mut self) {
         self.fruitless += 1;
         self.unanswered = None;
@@ -43,21 +43,21 @@ impl SourceHealth {
         self.finished
     }
 
-    /// Whether bytes come, and what they are is finished. An event may take long to arrive.
+    /// Whether bytes come, and events are finished. An event may take long to arrive.
     pub(super) fn is_moving(&self) -> bool {
-        let heard = self.pulse.as_ref().map(|pulse| pulse.last().elapsed());
-        heard.is_some_and(|since| since < MAX_SILENCE) && self.fruitless < MAX_FRUITLESS
+        let since = self.pulse.as_ref().map(|pulse| pulse.last().elapsed());
+        since.is_some_and(|since| since < MAX_SILENCE) && self.fruitless < MAX_FRUITLESS
     }
 
     /// Seconds since the last event, and since the last byte.
-    pub(super) fn heard(&self) -> (Option<f64>, Option<f64>) {
+    pub(super) fn seconds_since(&self) -> (Option<f64>, Option<f64>) {
         let event = self.last_event.map(|at| at.elapsed().as_secs_f64());
         (event, self.pulse.as_ref().map(|pulse| pulse.last().elapsed().as_secs_f64()))
     }
 }
 
-/// Something that was said, and when.
-pub(super) fn told((at, text): &(SystemTime, String)) -> Value {
+/// A message, and when it was written.
+pub(super) fn with_time((at, text): &(SystemTime, String)) -> Value {
     json!({"atMs": super::millis(*at), "message": text})
 }
 

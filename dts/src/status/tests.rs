@@ -11,7 +11,7 @@ fn only_a_position_that_moves_or_a_source_without_more_is_something_finished() {
         Saved::new("server".to_owned(), position)
     };
     status.at(&at(4));
-    // What is saved whenever a connection has broken.
+    // This is saved whenever a connection has broken.
     status.appended(&at(4), &Appended::default());
     assert_eq!(status.finished(), 0);
     status.appended(&at(90), &Appended::default());
