@@ -1,7 +1,7 @@
-//! How far we are from the end of the server's binlog, and from its beginning: what is still to be
-//! read, and the time until the server deletes the file that we need.
+//! How far we are from the end of the server's binlog and from its beginning: the bytes that are
+//! still to be read, and the time until the server deletes the file that we need.
 //!
-//! A light poll over a connection of its own, beside the stream.
+//! A few questions from time to time, over a connection of its own, beside the stream.
 
 mod sight;
 
@@ -23,11 +23,11 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// So many questions in a row that are not answered are told.
+/// After this many unanswered questions in a row, the log says so.
 const SAID_AFTER: u32 = 2;
 
-/// Asks the server until it is dropped. With other hosts to read from, it returns when the server
-/// does not answer: what keeps it from that keeps it from more than from answering.
+/// Asks the server until the future is dropped. If there are other hosts, it returns when the
+/// server does not answer: such a server has more trouble than with our questions.
 pub async fn watch(config: &SourceConfig, status: &Status) -> Error {
     let mut watcher = Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 };
     loop {
@@ -39,7 +39,7 @@ pub async fn watch(config: &SourceConfig, status: &Status) -> Error {
             }
             Ok(Err(Error::SourceSilent { .. })) | Err(_) if config.hosts.len() > 1 => {
                 let address = format!("{}:{}", config.host, config.port);
-                let reason = "it sends its binlog, and answers no question beside it".to_owned();
+                let reason = "it sends its binlog, but answers no questions".to_owned();
                 return Error::SourceSilent { address, reason };
             }
             Ok(Err(error)) => watcher.failed(&error.to_string(), status),
@@ -55,11 +55,11 @@ struct Watcher<'a> {
     /// A binlog file, and when it ended.
     ended: Option<(String, SystemTime)>,
     is_warned: bool,
-    /// How often it was not answered, in a row.
+    /// How many questions in a row were not answered.
     failures: u32,
 }
 
-/// Asks the server once, about a place.
+/// Asks the server once; `place` is the position to compare with.
 ///
 /// # Errors
 ///
@@ -102,7 +102,7 @@ impl Watcher<'_> {
         let Some(at) = files.iter().position(|(name, _)| name == file) else {
             return Purge::Unknown;
         };
-        // The server deletes no file that it writes to.
+        // The server does not delete a file while it writes to that file.
         let Some((next, _)) = files.get(at + 1) else { return Purge::In(after) };
         match self.end_of(file, next).await {
             Some(ended) => Purge::In(left(ended, after, now)),
@@ -110,7 +110,7 @@ impl Watcher<'_> {
         }
     }
 
-    /// When a file ended: when the next one was begun.
+    /// When a file ended: this is when the next one was begun.
     async fn end_of(&mut self, file: &str, next: &str) -> Option<SystemTime> {
         if let Some((known, ended)) = &self.ended
             && known == file
@@ -126,7 +126,7 @@ impl Watcher<'_> {
     fn failed(&mut self, reason: &str, status: &Status) {
         self.conn = None;
         self.failures += 1;
-        // The stream says itself when the server is away, and before long.
+        // When the server is away, the stream says so itself, and soon.
         if self.failures < SAID_AFTER {
             debug!(reason, "the server was not asked for its binlogs");
             return;
@@ -135,7 +135,7 @@ impl Watcher<'_> {
         if self.failures == SAID_AFTER {
             warn!(
                 reason,
-                "the server sends its binlog, and answers no question beside it: how far we are \
+                "the server sends its binlog, but answers no questions: how far we are \
                  behind is not known, and full syncs wait"
             );
         }
@@ -163,7 +163,7 @@ impl Watcher<'_> {
     }
 }
 
-/// The server's time, and after how long it deletes a file; `None` if never.
+/// The server's time, and the time after which it deletes a file; `None` for never.
 async fn ask(conn: &mut Conn, config: &SourceConfig) -> Result<(SystemTime, Option<Duration>)> {
     const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
         ('binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'expire_logs_days')";
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_never_less_than_nothing() {
+    fn the_time_left_is_never_below_zero() {
         let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let after = Duration::from_secs(100);

@@ -1,5 +1,5 @@
-//! What the watch saw of the server's binlog: how far we are from its end, and when the server deletes
-//! the file that we need.
+//! What the watch saw of the server's binlog: our distance from its end, and when the server
+//! deletes the file that we need.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::Saved;
 
-/// With less time than this until our file is deleted, it is said in the log.
+/// With less time than this until our file is deleted, the log warns.
 const MIN_LEFT: Duration = Duration::from_hours(6);
 
 /// What was seen at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sight {
-    /// When that was.
+    /// The moment of that.
     pub(super) at: Instant,
     /// Bytes of binlog behind our position; unknown while the server does not have our file.
     pub(super) bytes_behind: Option<u64>,
-    /// From the commit of the last transaction that is durable in the bus to the server's present;
-    /// zero at the end of the binlog.
+    /// From the commit of the last transaction that is durable in the bus to now, by the server's
+    /// clock; zero at the end of the binlog.
     pub(super) seconds_behind: Option<f64>,
     pub(super) purge: Purge,
     /// The oldest file that we need.
@@ -27,31 +27,31 @@ pub(crate) struct Sight {
     pub(super) expires_after: Option<Duration>,
 }
 
-/// When the server deletes the oldest binlog file that we need: that of our position, or of an XA
-/// transaction that is prepared and open.
+/// When the server deletes the oldest binlog file that we need: the file of our position, or that
+/// of a prepared, open XA transaction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Purge {
-    /// It does not by itself: automatic purging is off.
+    /// Never by itself: automatic purging is off.
     Never,
     /// In this time at the earliest.
     In(Duration),
-    /// The file is not there, or it is not known when it ended.
+    /// The file does not exist, or nobody knows when it ended.
     Unknown,
 }
 
-/// A place in the binlog up to which everything is durable in the bus.
+/// A place in the binlog: everything before it is durable in the bus.
 #[derive(Clone, Debug)]
 pub(crate) struct DurablePlace {
     pub(crate) file: String,
     pub(crate) pos: u64,
-    /// The oldest file that is still needed; it may be an older one.
+    /// The oldest file that is still needed; it may be an earlier file.
     pub(crate) oldest_file: String,
     /// When the last transaction before it was committed, if one was read.
     pub(crate) newest_commit: Option<SystemTime>,
 }
 
 impl DurablePlace {
-    /// Where a checkpoint is.
+    /// The place of a checkpoint.
     pub(crate) fn of(saved: &Saved) -> Self {
         Self {
             file: saved.position.file.clone(),
@@ -63,7 +63,7 @@ impl DurablePlace {
 }
 
 impl Sight {
-    /// The time left, less what has passed since.
+    /// The time left now, counted from when the server was asked.
     pub(crate) fn purge_in(&self) -> Purge {
         match self.purge {
             Purge::In(left) => Purge::In(left.saturating_sub(self.at.elapsed())),
@@ -71,7 +71,7 @@ impl Sight {
         }
     }
 
-    /// The time left, where it is little: also of the time that the server keeps a file.
+    /// The time left if it is short, compared with the time that the server keeps a file.
     pub(crate) fn purge_is_near(&self) -> Option<Duration> {
         let Purge::In(left) = self.purge_in() else { return None };
         let kept = self.expires_after.unwrap_or(Duration::MAX);
