@@ -1,4 +1,4 @@
-//! Which tables are captured, and what their records are ordered by.
+//! Which tables are captured, and what orders their records.
 
 mod judge;
 
@@ -15,18 +15,18 @@ pub struct Capture {
     tables: Vec<TableGlob>,
     exclude: Vec<TableGlob>,
     key_columns: BTreeMap<String, Vec<String>>,
-    /// About a change that was logged as a statement.
+    /// What to do about a change that was logged as a statement.
     statement_format: Reaction,
-    /// About a statement that takes rows away.
+    /// What to do about a statement that removes rows.
     on_truncate: Reaction,
 }
 
 /// What to do about a change of a captured table whose rows are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reaction {
-    /// dts ends in front of it.
+    /// dts stops before the change.
     Stop,
-    /// It is told, and passed over.
+    /// The change is logged and skipped.
     Warn,
 }
 
@@ -91,19 +91,20 @@ impl Capture {
         wanted && self.is_free(schema, table) && !any(&self.exclude)
     }
 
-    /// Whether globs alone can choose a table: not one of the server's own, or of a tool, whose
-    /// schema must be named.
+    /// Whether globs alone can choose a table. Tables of the server or of a tool are captured only
+    /// if their schema is named.
     fn is_free(&self, schema: &str, table: &str) -> bool {
         let is_reserved = SYSTEM_SCHEMAS.contains(&schema) || (schema, table) == CHECKSUMS;
         !is_reserved || self.tables.iter().any(|glob| glob.schema == schema)
     }
 
-    /// The globs over schema and table that choose; none where all but the system's are captured.
+    /// The globs over schema and table that choose tables; none if all but the system's tables are
+    /// captured.
     pub(crate) fn globs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.tables.iter().map(|glob| (glob.schema.as_str(), glob.table.as_str()))
     }
 
-    /// The same, as others are told of it.
+    /// The captured tables, in the form that other programs read.
     pub(crate) fn captured(&self) -> Captured {
         let pair = |glob: &TableGlob| (glob.schema.clone(), glob.table.clone());
         Captured {
@@ -112,7 +113,7 @@ impl Capture {
         }
     }
 
-    /// The columns that stand in for the primary key of a table that has none.
+    /// The columns that replace the primary key of a table without one.
     pub fn key_columns(&self, schema: &str, table: &str) -> Option<&[String]> {
         self.key_columns.get(&format!("{schema}.{table}")).map(Vec::as_slice)
     }

@@ -1,5 +1,5 @@
 //! What to do about changes of captured tables whose rows the binlog does not have: statements that
-//! were logged as text, and those that take rows away as a whole.
+//! were logged as text, and statements that remove rows as a whole.
 
 use binlog::{Definition, FilePosition, LoggedStatement, Removal};
 use full_sync::{CHECKSUMS, SYSTEM_SCHEMAS};
@@ -11,22 +11,23 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Changes of captured tables that were told in the log, since the binlog has no rows of them.
+/// Changes of captured tables that dts only logged, because the binlog has no rows for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SaidInLog {
     /// Changes that were logged as statements.
     pub statements: u64,
-    /// Tables of which a statement took rows away as a whole.
+    /// Tables whose rows a statement removed as a whole.
     pub removals: u64,
 }
 
 impl Capture {
-    /// What to do about a change that was logged as a statement, in front of `position`. Says
-    /// whether it was told.
+    /// Decides about a change that was logged as a statement and ends at `position`. Returns
+    /// whether the change was logged.
     ///
     /// # Errors
     ///
-    /// Refused, when it may be of a captured table, and is not just to be told.
+    /// Refused, when the change may be of a captured table, and the config does not say to only
+    /// warn.
     pub fn judge(&self, statement: &LoggedStatement, position: &FilePosition) -> Result<bool> {
         if !self.may_concern(statement) {
             return Ok(false);
@@ -42,19 +43,21 @@ impl Capture {
                 "a change of {of} before {file}:{pos} was logged as a statement (a session has \
                  binlog_format other than ROW), so its rows are not known"
             ),
-            "find who does that; then begin behind it (`dts position set`), or set \
-             capture.statementFormat = \"warn\" to pass over such changes, and load the table anew",
+            "find who does that; then begin after it (`dts position set`), or set \
+             capture.statementFormat = \"warn\" to skip such changes, and load the table anew",
         ))
     }
 
-    /// Whether it may have changed a captured table: the one that it names, or another of a schema
-    /// that it used, by a view, a trigger or a function. What is not known counts as yes.
+    /// Whether the statement may have changed a captured table: the one that it names, or another
+    /// table in a schema that it used, by a view, a trigger or a function. If this is unknown, the
+    /// answer is yes.
     fn may_concern(&self, statement: &LoggedStatement) -> bool {
         match (&statement.table, &statement.schemas) {
             (Some((schema, table)), _) if self.includes(schema, table) => true,
             (Some((schema, table)), _) if (schema.as_str(), table.as_str()) == CHECKSUMS => false,
             (_, Some(schemas)) => schemas.iter().any(|schema| self.may_include(schema)),
-            // No trigger can be on a table of the server's own; of another the operator knows.
+            // A table of the server itself cannot have triggers; the operator knows those of other
+            // tables.
             (Some((schema, table)), None) => {
                 !SYSTEM_SCHEMAS.contains(&schema.as_str()) && !self.excludes_by_name(schema, table)
             }
@@ -84,15 +87,15 @@ impl Capture {
         }
     }
 
-    /// What to do about rows of captured tables that a statement in front of `position` took away,
-    /// or put in their place, and the binlog has no changes of. Says of how many tables.
+    /// Decides about a statement that ends at `position`, and that removed or replaced rows of
+    /// captured tables without changes in the binlog. Returns the number of tables.
     ///
     /// # Errors
     ///
-    /// Refused, when there are some, and they are not just to be told.
+    /// Refused, when there are such tables, and the config does not say to only warn.
     pub fn judge_removals(&self, statement: &Definition, position: &FilePosition) -> Result<u64> {
         let FilePosition { file, pos } = position;
-        let mut told = 0;
+        let mut logged = 0;
         for removal in statement.removals() {
             let Some(table) = self.concerned(&removal) else { continue };
             let statement = statement.verb();
@@ -106,17 +109,17 @@ impl Capture {
                 pos,
                 statement,
                 full_sync,
-                "rows of a captured table went without events: its listeners keep what they have \
-                 of them. Empty what they filled from the table, then ask for this full sync for \
-                 each of them (docs/delivery.md)"
+                "rows of a captured table were removed without events: its listeners keep what \
+                 they have. Empty what they filled from the table, then ask for this full sync \
+                 for each of them (docs/delivery.md)"
             );
-            told += 1;
+            logged += 1;
         }
-        Ok(told)
+        Ok(logged)
     }
 
-    /// The captured table, or tables of a schema, that a removal may be of. A server may have a
-    /// table under its name in small letters.
+    /// The captured table, or the tables of a schema, that a removal may be of. A server may store
+    /// a table under its name in lower case.
     fn concerned(&self, removal: &Removal) -> Option<String> {
         let (schema, table) = match removal {
             Removal::Table(schema, table) => (schema, table.as_str()),
@@ -140,11 +143,11 @@ fn refuse_removal(
 ) -> Error {
     Error::refused(
         format!(
-            "a statement before {file}:{pos} that begins with {statement} took rows of {table} \
-             away, and the binlog has no changes of them: listeners would keep what they have"
+            "a statement before {file}:{pos} that begins with {statement} removed rows of {table}, \
+             and the binlog has no changes of them: listeners would keep what they have"
         ),
         format!(
-            "empty what the listeners filled from the table; then begin behind it (`dts position \
+            "empty what the listeners filled from the table; then begin after it (`dts position \
              set`), or set capture.onTruncate = \"warn\" to go on, and send the table anew (`{}`)",
             full_sync_of(table)
         ),
@@ -191,8 +194,8 @@ mod tests {
             let statement = LoggedStatement { schemas, table: names(table) };
             let judged = capture(config).judge(&statement, &position());
             assert_eq!(judged.is_err(), concerns, "{statement:?}");
-            let telling = capture(&format!("{config}statementFormat = 'warn'\n"));
-            assert_eq!(telling.judge(&statement, &position()).unwrap(), concerns, "{statement:?}");
+            let warning = capture(&format!("{config}statementFormat = 'warn'\n"));
+            assert_eq!(warning.judge(&statement, &position()).unwrap(), concerns, "{statement:?}");
         }
         let all = capture("[capture]\nexclude = ['hidden.*', 'half.a']\n");
         assert!(!all.may_include("hidden") && all.may_include("half") && !all.may_include("mysql"));
@@ -220,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_go_without_events_are_counted_by_captured_table_or_stop() {
+    fn rows_removed_without_events_are_counted_by_captured_table_or_stop_dts() {
         let config = "[capture]\ntables = ['shop.*']\nexclude = ['shop.tmp_*']\n";
-        let (telling, stopping) =
+        let (warning, stopping) =
             (capture(config), capture(&format!("{config}onTruncate = 'stop'\n")));
         for (text, tables) in [
             ("TRUNCATE TABLE item", 1),
@@ -236,8 +239,8 @@ mod tests {
             ("ALTER TABLE item ADD a INT", 0),
         ] {
             let statement = Definition::new(b"shop", text.as_bytes());
-            let told = telling.judge_removals(&statement, &position()).unwrap();
-            assert_eq!(told, tables, "{text}");
+            let logged = warning.judge_removals(&statement, &position()).unwrap();
+            assert_eq!(logged, tables, "{text}");
             let stopped = stopping.judge_removals(&statement, &position());
             assert_eq!(stopped.is_err(), tables > 0, "{text}");
         }
