@@ -1,5 +1,5 @@
-//! On which bus the checkpoint was last: noted in the directory of `dts`, so that it is noticed
-//! when the config names another bus, which has no checkpoint of this name.
+//! On which bus the checkpoint was last. This is noted in the directory of `dts`, to notice when
+//! the config names another bus, which has no checkpoint of this name.
 
 use std::{
     fmt,
@@ -15,20 +15,20 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A bus, as far as it is needed to find it again. It has no secrets.
+/// What is needed to find a bus again. It has no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum LastBus {
     /// A log that `dts` hosts.
     EmbeddedLog {
-        /// Where it lies, from the root on.
+        /// Its directory, as an absolute path.
         directory: PathBuf,
         /// Its stream.
         topic_prefix: String,
     },
     /// A log that another process hosts.
     Log {
-        /// Where it listens.
+        /// Its address.
         address: String,
         /// Its stream.
         topic_prefix: String,
@@ -56,7 +56,7 @@ impl LastBus {
         }
     }
 
-    /// The one that was noted; `None` where nothing was, or nothing that can be read.
+    /// The bus that was noted; `None` if none was, or the note cannot be read.
     pub async fn noted(config: &Config) -> Option<Self> {
         let bytes = tokio::fs::read(path(config)).await.ok()?;
         serde_json::from_slice(&bytes).ok()
@@ -79,11 +79,11 @@ impl LastBus {
         }
     }
 
-    /// Refuses to begin anew where the checkpoint was on another bus.
+    /// Refuses to begin again if the checkpoint was on another bus.
     ///
     /// # Errors
     ///
-    /// Refused, with the verb that takes it over.
+    /// Refused, with the verb that takes the checkpoint over.
     pub(crate) async fn refuse_other(config: &Config) -> Result<()> {
         let now = Self::of(&config.bus);
         let Some(last) = Self::noted(config).await.filter(|last| *last != now) else {
@@ -95,8 +95,8 @@ impl LastBus {
         };
         Err(Error::refused(
             format!(
-                "there is no position of dts {} on {now}, but there was one on {last}: what was \
-                 written to MySQL since then would not be published",
+                "there is no position of dts {} on {now}, but there was one on {last}: changes \
+                 that were written to MySQL since then would not be published",
                 config.name
             ),
             format!(
@@ -127,7 +127,7 @@ fn path(config: &Config) -> PathBuf {
     config.directory.join(format!("{}.bus.json", config.name))
 }
 
-/// A crash leaves the old file or the new one.
+/// After a crash there is the old file or the new one.
 async fn write(path: &Path, bus: &LastBus) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
         tokio::fs::create_dir_all(directory).await?;

@@ -11,13 +11,12 @@ use tracing::{error, info};
 pub use self::last::LastBus;
 use crate::error::Result;
 
-/// Opens the bus. Where the log is embedded it is served to others until `stop`; that task ends
-/// in `tasks`.
+/// Opens the bus. An embedded log is served to others until `stop`; that task ends in `tasks`.
 ///
 /// # Errors
 ///
-/// Refused, when the log's directory or port belongs to another process, or the directory cannot
-/// be used; internal, when what lies there is damaged.
+/// Refused, when the log's directory or port belongs to another process, or the directory cannot be
+/// used; internal, when the log's files are damaged.
 pub async fn host(
     config: &BusConfig,
     stop: &CancellationToken,
@@ -37,7 +36,7 @@ pub async fn host(
     Ok(bus)
 }
 
-/// Whether a bus of this kind answers where the config says.
+/// Whether a bus of this kind answers at the address in the config.
 pub(crate) async fn answers(config: &BusConfig, name: &str) -> bool {
     match event_bus::open(config) {
         Ok(bus) => bus.checkpoint(name).await.is_ok(),
@@ -45,8 +44,8 @@ pub(crate) async fn answers(config: &BusConfig, name: &str) -> bool {
     }
 }
 
-/// Reads a checkpoint without disturbing who writes it: from the running log, or, where that is
-/// ours and does not run, from its directory.
+/// Reads a checkpoint without disturbing its writer: from the running log; or from the log's
+/// directory, if the log is ours and does not run.
 ///
 /// # Errors
 ///
