@@ -1,9 +1,9 @@
-//! Canal's stored cursor: `meta.dat` of an instance, or what ZooKeeper holds in
+//! Canal's stored cursor: `meta.dat` of an instance, or the ZooKeeper node
 //! `/otter/canal/destinations/NAME/CLIENT/cursor`.
 //!
-//! A cursor is `{"identity":{…},"postion":{"journalName":…,"position":…,"gtid":…,…}}`, spelled so.
-//! `position` is where the acknowledged event begins; `gtid`, when Canal goes by GTIDs, the whole
-//! set, with the transaction that was acknowledged.
+//! A cursor is `{"identity":{…},"postion":{"journalName":…,"position":…,"gtid":…,…}}`, with this
+//! spelling. `position` is where the acknowledged event begins. `gtid`, if Canal uses GTIDs, is the
+//! whole set, with the acknowledged transaction.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,12 +49,12 @@ struct CanalEntry {
     gtid: Option<String>,
 }
 
-/// Reads the cursor of one destination; without its name there must be only one. More than one
-/// file may stand in the bytes, one after the other.
+/// Reads the cursor of one destination; without its name there must be only one. The bytes may have
+/// several files, one after the other.
 ///
 /// # Errors
 ///
-/// Refused, when the bytes are something else, or the cursor cannot be told.
+/// Refused, when the bytes are something else, or it is not clear which cursor is meant.
 pub fn read_canal(bytes: &[u8], destination: Option<&str>) -> Result<Stopped> {
     let mut found = Vec::new();
     for value in serde_json::Deserializer::from_slice(bytes).into_iter::<Value>() {

@@ -1,12 +1,12 @@
 //! Debezium's stored offset: the standalone file, or lines of the topic `connect-offsets`.
 //!
-//! A key is `["connector",{"server":"topic prefix"}]`, a value an object. `file` and `pos` are
-//! where the transaction at hand begins (its BEGIN event), or where the next one would; `gtids`
-//! are the transactions before it. `event` counts the events that are done, from BEGIN on, and
-//! `row` the rows of the event after them. While an event is at work each of its records says how
-//! many `row`s there were; only when all are done an offset without `row` may be stored (with a
-//! heartbeat, or the end of the transaction). A commit sends nothing, so a Debezium that has sent
-//! everything still stands inside of its last transaction.
+//! A key is `["connector",{"server":"topic prefix"}]`, a value is an object. `file` and `pos` are
+//! where the current transaction begins (its BEGIN event), or where the next one would begin;
+//! `gtids` are the transactions before it. `event` counts the finished events, from BEGIN on, and
+//! `row` the rows of the event after these. While an event is in work, each of its records has the
+//! number of its `row`s so far. An offset without `row` may be stored only when all rows are done
+//! (with a heartbeat, or the end of the transaction). A commit sends no record, so a Debezium that
+//! has sent everything is still inside its last transaction.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -18,15 +18,15 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 ///
-/// Refused, when the bytes are something else, the server cannot be told, or its snapshot is not
-/// finished.
+/// Refused, when the bytes are something else, it is not clear which server is meant, or its
+/// snapshot is not finished.
 pub fn read_debezium(bytes: &[u8], server: Option<&str>) -> Result<Stopped> {
     let entries = if bytes.starts_with(&java_map::MAGIC) {
         read_java(bytes).map_err(|reason| not_offsets(&reason))?
     } else {
         read_lines(bytes).map_err(|reason| not_offsets(&reason))?
     };
-    // A later line replaces an earlier one, and takes it away when it has no value.
+    // A later line replaces an earlier one, and removes it when the later one has no value.
     let mut found: Vec<(String, Map<String, Value>)> = Vec::new();
     for (server, offset) in entries {
         found.retain(|(known, _)| *known != server);
@@ -74,7 +74,7 @@ fn read_object(value: &[u8]) -> Result<Map<String, Value>, String> {
     serde_json::from_slice(value).map_err(|error| format!("the value is not an object: {error}"))
 }
 
-/// Whether an offset is of a connector that reads a binlog.
+/// Whether an offset belongs to a connector that reads a binlog.
 fn has_place(offset: &Map<String, Value>) -> bool {
     offset.contains_key("file") && offset.contains_key("pos")
 }
@@ -120,13 +120,13 @@ fn check_snapshot(offset: &Map<String, Value>) -> Result<()> {
     };
     if is_set("snapshot") && !is_set("snapshot_completed") {
         return Err(Error::refused(
-            "Debezium's snapshot was not finished, so tables are missing where it went",
+            "Debezium's snapshot was not finished, so its target lacks tables",
             format!("let it finish and stream until it has stored an offset, or {BY_HAND}"),
         ));
     }
     if is_set("incremental_snapshot_primary_key") {
         return Err(Error::refused(
-            "an incremental snapshot of Debezium is under way",
+            "an incremental snapshot of Debezium is running",
             "let it finish, or stop it by the signal stop-snapshot, before Debezium is stopped",
         ));
     }

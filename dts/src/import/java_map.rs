@@ -1,7 +1,8 @@
 //! Reads a Java-serialised `HashMap<byte[], byte[]>`: the standalone offset file of Kafka Connect.
 //!
-//! The layout is that of the "Java Object Serialization Specification", chapter 6, and only this
-//! one shape of it: `FileOffsetBackingStore` writes no other. Nothing is resolved or instantiated.
+//! The layout comes from the "Java Object Serialization Specification", chapter 6, and only this
+//! one shape of it is read: `FileOffsetBackingStore` writes no other. No class is looked up or
+//! instantiated.
 //!
 //! ```text
 //! AC ED 00 05                        magic, version
@@ -50,7 +51,7 @@ const MAX_ENTRIES: u32 = 100_000;
 /// A key and its value; a value that was removed is `None`.
 pub(super) type JavaEntry<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// The map's entries, in the order of the file; an error says what was found where.
+/// The map's entries, in the order of the file; an error says what was found and where.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<JavaEntry<'_>>, String> {
     let mut reader = JavaReader { rest: bytes, length: bytes.len(), knows_bytes: false };
     reader.expect(&MAGIC, "a Java object stream")?;
@@ -79,9 +80,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<JavaEntry<'_>>, String> {
 
 struct JavaReader<'a> {
     rest: &'a [u8],
-    /// Of the whole.
+    /// The length of the whole file.
     length: usize,
-    /// Whether the class `[B` was described already.
+    /// Whether the class `[B` was already described.
     knows_bytes: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Maxwell's stored position: a row of the table `positions` in its schema.
 //!
 //! `binlog_file` and `binlog_position` are where the last row of the last whole transaction ends:
-//! in front of its commit, or of rows that Maxwell filters out. `server_id` is the server's, or 0
-//! when Maxwell goes by GTIDs; then `gtid_set` is what it had read at that row, mostly without the
+//! before its commit, or before rows that Maxwell filters out. `server_id` is the server's, or 0 if
+//! Maxwell uses GTIDs; then `gtid_set` is what it had read at that row, mostly without that
 //! transaction itself.
 
 use mysql_async::Row;
@@ -14,10 +14,10 @@ use crate::{
     replica::{Conn, classify, quote::identifier},
 };
 
-/// Which row it is.
+/// Which row to read.
 #[derive(Clone, Debug)]
 pub struct MaxwellRow {
-    /// The schema that Maxwell keeps its tables in.
+    /// The schema of Maxwell's tables.
     pub schema: String,
     /// Its `client_id`.
     pub client_id: String,
@@ -71,7 +71,7 @@ async fn read_rows(
     );
     let rows: Vec<Row> = match conn.exec(statement, (row.client_id.as_str(),)).await {
         Ok(rows) => rows,
-        // No such schema, table or column; no right to read it.
+        // No such schema, table or column; or no privilege to read it.
         Err(mysql_async::Error::Server(error))
             if matches!(error.code, 1049 | 1146 | 1054 | 1142) =>
         {
@@ -80,7 +80,7 @@ async fn read_rows(
                     "Maxwell's table {}.positions cannot be read: {}",
                     row.schema, error.message
                 ),
-                "name its schema by --schema, and give source.user SELECT on it",
+                "name its schema with --schema, and give source.user SELECT on it",
             ));
         }
         Err(error) => return Err(classify(config, error)),
@@ -97,7 +97,7 @@ fn stored(row: &Row) -> MaxwellPosition {
     }
 }
 
-/// The row of this server, or the one that holds for any because it goes by GTIDs.
+/// The row of this server, or the row for any server, which Maxwell writes if it uses GTIDs.
 fn choose_row(
     found: Vec<MaxwellPosition>,
     server_id: u64,
@@ -114,7 +114,7 @@ fn choose_row(
         1 => Ok(fitting.remove(0)),
         0 if others.is_empty() => Err(Error::refused(
             format!("{schema}.positions has no row of client {client_id}"),
-            "name Maxwell's client_id by --client-id",
+            "name Maxwell's client_id with --client-id",
         )),
         0 => Err(Error::refused(
             format!(
@@ -126,7 +126,7 @@ fn choose_row(
         )),
         _ => Err(Error::refused(
             format!(
-                "client {client_id} has a row for server_id {server_id} and one by GTIDs \
+                "client {client_id} has a row for server_id {server_id} and one for GTIDs \
                  (server_id 0) in {schema}.positions"
             ),
             "delete the one that Maxwell used before it was switched",

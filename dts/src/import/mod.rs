@@ -1,7 +1,7 @@
-//! Where other tools stopped, from what they stored: so that `dts` goes on there.
+//! The positions of other tools, from their stored files: so that `dts` goes on there.
 //!
-//! Each tool's module reads its form into [`Stopped`]; [`settle`] asks the server what that is
-//! there, and gives what to save.
+//! Each tool's module reads its format into [`Stopped`]. [`settle`] asks the server what is at that
+//! place, and returns what to save.
 
 mod canal;
 mod debezium;
@@ -21,46 +21,46 @@ pub use settle::settle;
 
 use crate::error::{Error, Result};
 
-/// A file that is larger than this is not what these tools write.
+/// A larger file was not written by these tools.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Where a tool stopped, in its own words.
+/// Where a tool stopped, in its own form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Who wrote it: each means something else by a position.
+    /// The tool: a position means something different for each.
     pub tool: Tool,
     /// The binlog file.
     pub file: String,
     /// The offset in it.
     pub pos: u64,
-    /// What the tool had read, where it goes by GTIDs.
+    /// The transactions that the tool had read, if it uses GTIDs.
     pub gtids: Option<GtidSet>,
-    /// What it had sent of the transaction that begins at the position.
+    /// The part that the tool had sent of the transaction that begins at the position.
     pub sent: Sent,
 }
 
 /// The tools whose positions are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// Stores where the transaction begins in which it is, and how much of it was sent.
+    /// Stores where its current transaction begins, and how much of this was sent.
     Debezium,
     /// Stores where the last row of the last whole transaction ends.
     Maxwell,
-    /// Stores where the event begins that was acknowledged last: BEGIN, commit or DDL.
+    /// Stores where the last acknowledged event begins: BEGIN, commit or DDL.
     Canal,
 }
 
 /// How much of a transaction was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Events that are done, counted from BEGIN, itself included.
+    /// Finished events, counted from BEGIN, which is included.
     pub events: u64,
-    /// Rows of the event after these; none counted means all of it.
+    /// Rows of the next event that were sent; without a number, all of them.
     pub rows: u64,
 }
 
 impl Sent {
-    /// Whether the tool stood in front of BEGIN.
+    /// Whether the tool was before BEGIN.
     pub fn is_nothing(self) -> bool {
         self == Self::default()
     }
@@ -89,7 +89,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The one that was asked for by name, or the only one there is.
+/// The one with this name, or the only one that exists.
 fn choose<T>(mut found: Vec<(String, T)>, name: Option<&str>, what: Choice) -> Result<T> {
     let Choice { kind, option } = what;
     let names = found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -100,7 +100,7 @@ fn choose<T>(mut found: Vec<(String, T)>, name: Option<&str>, what: Choice) -> R
         (1, _) => Ok(found.remove(0).1),
         (0, Some(name)) if !names.is_empty() => Err(Error::refused(
             format!("there is no {kind} {name}"),
-            format!("there is {names}: name one by {option}"),
+            format!("there is {names}: name one with {option}"),
         )),
         (0, _) => Err(Error::refused(
             format!("no {kind} with a position in a MySQL binlog is in it"),
@@ -108,27 +108,27 @@ fn choose<T>(mut found: Vec<(String, T)>, name: Option<&str>, what: Choice) -> R
         )),
         _ => Err(Error::refused(
             format!("it has the positions of more than one {kind}: {names}"),
-            format!("name one by {option}"),
+            format!("name one with {option}"),
         )),
     }
 }
 
-/// What is chosen among, and the option that chooses.
+/// The kind of things to choose from, and the option that chooses.
 #[derive(Clone, Copy)]
 struct Choice {
     kind: &'static str,
     option: &'static str,
 }
 
-/// A GTID set as these tools write it: empty where they do not go by GTIDs.
+/// A GTID set as these tools write it: empty if they do not use GTIDs.
 fn gtids_of(text: Option<&str>) -> Result<Option<GtidSet>> {
     match text.map(str::trim) {
         None | Some("") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|error: binlog::InvalidGtidSet| {
-            Error::refused(format!("the stored GTID set is none: {error}"), BY_HAND)
+            Error::refused(format!("the stored GTID set is invalid: {error}"), BY_HAND)
         }),
     }
 }
 
-/// The way out where a stored position cannot be used.
-const BY_HAND: &str = "find the place yourself and save it by `dts position set`";
+/// What to do if a stored position cannot be used.
+const BY_HAND: &str = "find the place yourself and save it with `dts position set`";

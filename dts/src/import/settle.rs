@@ -1,4 +1,5 @@
-//! From a tool's position to ours: what the server has there, and what of it was sent already.
+//! From a tool's position to ours: what the server has there, and which part of it was already
+//! sent.
 
 use binlog::GtidSet;
 use tracing::warn;
@@ -11,17 +12,17 @@ use crate::{
     replica::{self, Conn, Depth, LocatedPlace, Server},
 };
 
-/// A tool may store a GTID set that is behind its own file and position by one transaction:
+/// A tool may store a GTID set that lacks one transaction compared with its own file and position:
 /// Debezium after DDL, Maxwell always.
 const MAX_APART: u64 = 1;
 
-/// Finds the place on the server, and gives what to save so that `dts` goes on behind what the
-/// tool has sent.
+/// Finds the place on the server, and returns what to save so that `dts` goes on after the records
+/// that the tool has sent.
 ///
 /// # Errors
 ///
-/// Refused, when the server does not have the place, it means two things at once, or it is none
-/// to go on from; transient, when the server is away.
+/// Refused, when the server does not have the place, the place has two meanings, or `dts` cannot go
+/// on from there; transient, when the server is away.
 pub async fn settle(
     conn: &mut Conn,
     config: &Config,
@@ -35,7 +36,7 @@ pub async fn settle(
         (Some(gtids), Some(_), Some(position)) => agree(gtids, position, stopped)?,
         (Some(gtids), Some(_), None) if stopped.sent.is_nothing() => {
             let Stopped { file, pos, .. } = stopped;
-            warn!("{file}:{pos} is no place on this server; going by the GTID set alone");
+            warn!("{file}:{pos} is no place on this server; using only the GTID set");
             let start = Start::Gtid(gtids.clone());
             replica::resolve_start(conn, &config.source, server, &start).await?
         }
@@ -50,16 +51,17 @@ pub async fn settle(
     Ok(saved)
 }
 
-/// The boundary that a tool means by a place; `None` when it means none.
+/// The boundary that a tool means by a place; `None` when the place is not one of the tool's.
 fn boundary(stopped: &Stopped, place: &LocatedPlace) -> Option<SourcePosition> {
     let LocatedPlace { before, after, depth } = place.clone();
     match (stopped.tool, depth) {
         (_, Depth::Torn) => None,
         (_, Depth::Boundary) if stopped.sent.is_nothing() => Some(before),
         (_, Depth::Begin) => Some(before),
-        // It stores the end of the last row that it sent, once the transaction was committed.
+        // The tool stores the end of the last row that it sent, after the transaction was
+        // committed.
         (Tool::Maxwell, Depth::Body | Depth::Commit) => Some(after),
-        // It stores where the acknowledged commit or statement begins.
+        // The tool stores where the acknowledged commit or statement begins.
         (Tool::Canal, Depth::Commit | Depth::Statement) => Some(after),
         (Tool::Debezium | Tool::Maxwell, Depth::Statement) => Some(before),
         (Tool::Debezium | Tool::Canal, Depth::Body)
@@ -68,7 +70,7 @@ fn boundary(stopped: &Stopped, place: &LocatedPlace) -> Option<SourcePosition> {
     }
 }
 
-/// Goes by the file, which is exact, where the GTID set says the same but for what tools leave out.
+/// Uses the file, which is exact, if the GTID set agrees, apart from what tools leave out.
 fn agree(gtids: &GtidSet, position: SourcePosition, stopped: &Stopped) -> Result<SourcePosition> {
     let here = position.gtids.clone().unwrap_or_default();
     let (missing, more) = (here.minus(gtids), gtids.minus(&here));
@@ -95,12 +97,12 @@ fn no_place(stopped: &Stopped, place: Option<&LocatedPlace>) -> Error {
     match place {
         None => Error::refused(
             format!("the server has no binlog position {file}:{pos}: purged, or another server"),
-            "set source.hosts to the server that the tool read from; SHOW BINARY LOGS tells what \
+            "set source.hosts to the server that the tool read from; SHOW BINARY LOGS shows what \
              it has",
         ),
         Some(place) if sent.is_nothing() => Error::refused(
             format!(
-                "{file}:{pos} lies inside a transaction, which begins at {}:{} and ends at {}:{}, \
+                "{file}:{pos} is inside a transaction, which begins at {}:{} and ends at {}:{}, \
                  and not where this tool stores positions: this server is not the one that it \
                  read from",
                 place.before.file, place.before.pos, place.after.file, place.after.pos
@@ -109,8 +111,8 @@ fn no_place(stopped: &Stopped, place: Option<&LocatedPlace>) -> Error {
         ),
         Some(_) => Error::refused(
             format!(
-                "the tool stopped inside of a transaction, and {file}:{pos} does not begin one on \
-                 this server"
+                "the tool stopped inside a transaction, but no transaction begins at {file}:{pos} \
+                 on this server"
             ),
             "set source.hosts to the server that it read from; or start it once more, and stop it \
              when nothing is written",

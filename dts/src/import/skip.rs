@@ -1,4 +1,4 @@
-//! How much of a transaction another tool has sent, counted in our records.
+//! The part of a transaction that another tool has sent, counted in our records.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::{
     replica::{self, AtEnd, Stream},
 };
 
-/// Records are only counted here; this many bytes of them are kept at most.
+/// Records are only counted here; at most this many bytes of them are kept.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// Reads the transaction that begins at a position up to where the tool had sent it, and gives
-/// the position with that much to skip.
+/// Reads the transaction that begins at a position, up to where the tool had sent it, and returns
+/// the position with that number of records to skip.
 ///
 /// # Errors
 ///
-/// Refused, when the transaction is shorter than what was sent of it.
+/// Refused, when the transaction is shorter than the part that was sent.
 pub(super) async fn skip_sent(config: &Config, saved: Saved, sent: Sent) -> Result<Saved> {
     let conn = replica::connect(&config.source).await?;
     let mut stream = Stream::open(conn, &config.source, &saved.position, AtEnd::Stop).await?;
@@ -38,7 +38,7 @@ pub(super) async fn skip_sent(config: &Config, saved: Saved, sent: Sent) -> Resu
     Err(shorter(sent, "it is not there"))
 }
 
-/// All of the transaction was sent: the position behind it, with nothing to skip.
+/// The whole transaction was sent: returns the position after it, with nothing to skip.
 fn whole(mut saved: Saved, end: &TransactionEnd) -> Result<Saved> {
     let position = &mut saved.position;
     (position.file, position.pos) = (end.end.file.to_string(), end.end.pos);
@@ -60,11 +60,11 @@ fn shorter(sent: Sent, found: &str) -> Error {
     )
 }
 
-/// Where an event left us.
+/// The result of an event.
 enum SentPart {
-    /// There is more that was sent.
+    /// More was sent after this event.
     Before,
-    /// This was the last event of which something was sent.
+    /// This was the last event that was sent, or sent in part.
     Inside,
     /// This event ended the transaction, and was sent.
     Ended(TransactionEnd),
@@ -75,11 +75,11 @@ struct SentReading {
     publisher: Publisher,
     batch: Batch,
     sent: Sent,
-    /// The number of the next event, from BEGIN on; `None` in front of the transaction.
+    /// The number of the next event, from BEGIN on; `None` before the transaction.
     next: Option<u64>,
-    /// The transaction is compressed: the tool takes it for one event.
+    /// Whether the transaction is compressed: then the tool counts it as one event.
     is_packed: bool,
-    /// Rows of it were rolled back.
+    /// Whether some of its rows were rolled back.
     has_taken_back: bool,
 }
 
@@ -105,7 +105,7 @@ impl SentReading {
         }
         let Self { decoder, publisher, batch, sent, next, .. } = self;
         let is_last = *next == Some(sent.events);
-        // No row counted means that the whole event was sent.
+        // Without a row count, the whole event was sent.
         let limit = if is_last && sent.rows > 0 { sent.rows } else { u64::MAX };
         let mut rows = 0;
         let step = decoder.decode(&event.raw(), &mut |change| {
@@ -128,12 +128,12 @@ impl SentReading {
                 let at = at.unwrap_or_default() + 1;
                 Err(shorter(*sent, &format!("it has {at} events")))
             }
-            // Of a table that is not captured no rows are counted.
+            // In a table that is not captured, no rows are counted.
             _ if is_last && rows > 0 && rows < sent.rows => {
                 Err(shorter(*sent, &format!("that event has {rows} rows")))
             }
             _ if is_last && self.has_taken_back => Err(Error::refused(
-                "the tool stopped inside a transaction of which the server rolled back a part",
+                "the tool stopped inside a transaction, and the server rolled back a part of that",
                 "start the tool once more, and stop it when nothing is written",
             )),
             _ if is_last => Ok(SentPart::Inside),
@@ -153,8 +153,9 @@ impl SentReading {
         }
     }
 
-    /// An event of a compressed transaction, to its end. The tool does not say in which of its
-    /// events it stood, only how many rows it had sent of that, so at least so many of the whole.
+    /// Reads an event of a compressed transaction, up to its end. The tool does not say in which of
+    /// the inner events it was, only how many rows of that event it had sent. So at least this many
+    /// rows of the whole transaction were sent.
     fn take_packed(&mut self, event: &replica::Event) -> Result<SentPart> {
         let Self { decoder, publisher, batch, sent, .. } = self;
         let step = decoder.decode(&event.raw(), &mut |change| {
@@ -176,7 +177,7 @@ impl SentReading {
                 warn!(
                     rows,
                     "the tool stopped inside a compressed transaction, and does not store where: \
-                     what is behind so many rows of it comes again"
+                     rows of it after that count come again"
                 );
                 Ok(SentPart::Inside)
             }

@@ -1,10 +1,10 @@
-//! Offsets that Debezium 3.6.1 wrote, and those that it would not write.
+//! Offsets that Debezium 3.6.1 wrote, and offsets that it would not write.
 
 use super::*;
 
-/// Stopped by SIGTERM inside of a transaction of 300,000 rows.
+/// Stopped by SIGTERM inside a transaction of 300,000 rows.
 const IN_TRANSACTION: &[u8] = include_bytes!("../../../tests/offsets/debezium-in-transaction");
-/// Stopped when it had sent everything: the last record tells nothing of the commit behind it.
+/// Stopped when it had sent everything: the last record does not say that the commit follows.
 const CAUGHT_UP: &[u8] = include_bytes!("../../../tests/offsets/debezium-caught-up");
 /// Stopped after its snapshot, with nothing streamed.
 const BETWEEN: &[u8] = include_bytes!("../../../tests/offsets/debezium-after-snapshot");
