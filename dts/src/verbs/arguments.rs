@@ -1,4 +1,4 @@
-//! The words of the verbs.
+//! The options of the verbs.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::{
 /// Options of `status`.
 #[derive(Args)]
 pub struct StatusArguments {
-    /// Print all of it, as JSON (docs/running.md describes it).
+    /// Print the whole status, as JSON (docs/running.md describes it).
     #[arg(long)]
     pub json: bool,
 }
@@ -21,7 +21,7 @@ pub struct StatusArguments {
 /// Options of `healthy`.
 #[derive(Args)]
 pub struct HealthyArguments {
-    /// Only whether it answers, and not whether changes move.
+    /// Check only whether dts answers, and not whether changes move.
     #[arg(long)]
     pub alive: bool,
 }
@@ -34,15 +34,15 @@ pub struct CheckArguments {
     pub json: bool,
 }
 
-/// What to do with the saved position. Each verb but `show` needs `dts` to be stopped, and prints
-/// what was saved before and after.
+/// What to do with the saved position. For each verb but `show`, `dts` must be stopped. These verbs
+/// print the position before and after.
 #[derive(Subcommand)]
 pub enum PositionVerb {
-    /// Show it, as JSON.
+    /// Show the position, as JSON.
     Show,
     /// Go on from another place of the server's binlog.
     Set(SetArguments),
-    /// Forget it: the next start begins as `start` in the config says.
+    /// Forget the position: the next start begins as `start` in the config says.
     Reset(ResetArguments),
     /// Go on where another tool stopped.
     Import(ImportArguments),
@@ -51,7 +51,7 @@ pub enum PositionVerb {
 }
 
 impl PositionVerb {
-    /// What the command line says wrongly, though each word is right.
+    /// A mistake in the command line, though each word is right.
     pub fn mistake(&self) -> Option<String> {
         match self {
             Self::Import(arguments) => arguments.mistake(),
@@ -63,7 +63,7 @@ impl PositionVerb {
 /// What to do with the topics that `dts` writes.
 #[derive(Subcommand)]
 pub enum TopicsVerb {
-    /// Use topics that have more partitions now, or were deleted or made again, as they are now.
+    /// Use topics as they are now, if they have more partitions, or were deleted or made again.
     /// `dts` must be stopped.
     Adopt(AdoptArguments),
 }
@@ -80,7 +80,7 @@ pub struct AdoptArguments {
 #[derive(Args)]
 #[command(group(ArgGroup::new("place").required(true).args(["word", "gtid", "time", "file"])))]
 pub struct SetArguments {
-    /// "earliest": what the server still has; "latest": what comes after now.
+    /// "earliest": all that the server still has; "latest": only what comes after now.
     #[arg(value_parser = parse_word)]
     word: Option<Start>,
     /// After these transactions: uuid:1-5,…
@@ -101,7 +101,7 @@ pub struct SetArguments {
 }
 
 impl SetArguments {
-    /// The place that was named.
+    /// The place that the arguments name.
     pub(super) fn start(&self) -> Start {
         let file = || Start::File(self.file.clone().unwrap_or_default(), self.pos.unwrap_or(4));
         let named = self.word.as_ref().or(self.gtid.as_ref()).or(self.time.as_ref());
@@ -117,7 +117,7 @@ pub struct ResetArguments {
     pub(super) dry_run: bool,
 }
 
-/// Which tool, and where it stored its position.
+/// The tool, and where it stored its position.
 #[derive(Args)]
 pub struct ImportArguments {
     /// The tool, which must be stopped.
@@ -142,7 +142,7 @@ pub struct ImportArguments {
     /// canal: which of several.
     #[arg(long)]
     pub(super) destination: Option<String>,
-    /// Replace a position that dts has saved already.
+    /// Replace a position that dts has already saved.
     #[arg(long)]
     pub(super) replace: bool,
     /// Look and print; save nothing.
@@ -153,10 +153,10 @@ pub struct ImportArguments {
 /// Options of `take-over`.
 #[derive(Args)]
 pub struct TakeOverArguments {
-    /// The config file that `dts` ran with on the other bus [default: the log that it noted].
+    /// The config file that `dts` used with the other bus [default: the log that it noted].
     #[arg(long)]
     pub(super) from: Option<PathBuf>,
-    /// Replace a position that dts has saved on this bus already.
+    /// Replace a position that dts has already saved on this bus.
     #[arg(long)]
     pub(super) replace: bool,
     /// Look and print; save nothing.
@@ -185,7 +185,7 @@ impl ImportArguments {
         MaxwellRow { schema: or_maxwell(&self.schema), client_id: or_maxwell(&self.client_id) }
     }
 
-    /// An option that is of another tool would be passed over in silence.
+    /// An option of another tool would be ignored without a word.
     fn mistake(&self) -> Option<String> {
         let given = [
             ("--offsets", Tool::Debezium, self.offsets.is_some()),

@@ -1,4 +1,4 @@
-//! The saved position while a verb looks at it or changes it.
+//! The saved position, while a verb looks at it or changes it.
 
 use event_bus::Checkpoint;
 use serde_json::{Value, json};
@@ -12,7 +12,8 @@ use crate::{
     replica::{Hosts, OpenSource},
 };
 
-/// The saved position, and the right to change it unless this is a dry run, which only looks.
+/// The saved position, and the lead that is needed to change it. A dry run only looks, and has no
+/// lead.
 pub(super) struct Hold {
     before: Option<Saved>,
     /// The number of the last event.
@@ -35,7 +36,7 @@ impl Hold {
         Ok(Self { before: saved_in(checkpoint)?, seq: seq_in(checkpoint)?, lead })
     }
 
-    /// A position that is there is not replaced unasked.
+    /// Refuses to replace an existing position, if nobody asked for that.
     pub(super) fn refuse_replacing(&self, name: &str, may_replace: bool) -> Result<()> {
         match &self.before {
             Some(before) if !may_replace => Err(Error::refused(
@@ -47,7 +48,7 @@ impl Hold {
     }
 
     pub(super) async fn change(self, after: Option<Saved>) -> Result<Value> {
-        // As it will be saved: events are numbered on.
+        // In the form in which it will be saved: the numbers of events go on.
         let after = after.map(|after| Saved { seq: self.seq, ..after });
         let answer = json!({
             "before": shown(self.before.as_ref()),
@@ -67,7 +68,7 @@ pub(super) fn shown(saved: Option<&Saved>) -> Value {
     saved.map_or(Value::Null, |saved| serde_json::from_str(&saved.to_json()).unwrap_or_default())
 }
 
-/// Connects to the first host that does, which is the config's source from then on.
+/// Connects to the first host that can be used; from then on it is the config's source.
 pub(super) async fn ask(config: &mut Config) -> Result<OpenSource> {
     let source = Hosts::new(&config.source).find(None).await?;
     config.source = source.config.clone();

@@ -1,4 +1,5 @@
-//! Takes the lead of a name, so that nobody else writes while an operator changes what it saved.
+//! Takes the lead of a name, so that nobody else writes while an operator changes the saved
+//! position.
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use crate::{
 /// A little more than a bus needs to see that a leader is gone.
 const MAX_WAIT: Duration = Duration::from_secs(15);
 
-/// The lead of a name; given back when it is dropped.
+/// The lead of a name; given back when this is dropped.
 pub(super) struct HeldLead {
     producer: Box<dyn Producer>,
     checkpoint: Checkpoint,
-    /// Ours while nobody else hosts it.
+    /// The log, if we host it because nobody else does.
     _log: Option<EmbeddedLog>,
 }
 
@@ -41,19 +42,19 @@ impl HeldLead {
         }
     }
 
-    /// As [`HeldLead::take`], on a log whose `dts` does not run: from its directory.
+    /// As [`HeldLead::take`], for a log whose `dts` does not run: from the log's directory.
     async fn host((hosted, stream): (&LogConfig, &str), name: &str) -> Result<Self> {
         let log = EmbeddedLog::open(hosted, stream).await?;
         let (producer, checkpoint) = open(&*log.bus(), name).await?;
         Ok(Self { producer, checkpoint, _log: Some(log) })
     }
 
-    /// Gives the lead back, so that the next start need not wait for a time-out.
+    /// Gives the lead back, so that the next start does not wait for a time-out.
     pub(super) async fn give_back(self) {
         self.producer.close().await;
     }
 
-    /// Topics that are not as they were; see [`Producer::changed_topics`].
+    /// Topics that are not as they were before; see [`Producer::changed_topics`].
     pub(super) async fn changed_topics(&mut self) -> Result<Vec<ChangedTopic>> {
         Ok(self.producer.changed_topics().await?)
     }
@@ -63,17 +64,17 @@ impl HeldLead {
         Ok(self.producer.adopt_topics(topics).await?)
     }
 
-    /// What is saved now.
+    /// The saved checkpoint.
     pub(super) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// Saves a position, or forgets it; events are numbered on in any case. Durable when this
-    /// returns.
+    /// Saves a position, or forgets it; the numbers of events go on in both cases. Durable when
+    /// this returns.
     ///
     /// # Errors
     ///
-    /// Those of the bus; after one it is not known what is saved.
+    /// Those of the bus; after an error it is not known what is saved.
     pub(super) async fn save(&mut self, saved: Option<&Saved>, seq: Option<Seq>) -> Result<()> {
         let changes = set_position(saved, seq);
         Ok(self.producer.append(&Batch::default(), &changes).await?)
@@ -85,7 +86,7 @@ async fn open(bus: &dyn Bus, name: &str) -> Result<(Box<dyn Producer>, Checkpoin
         Ok(opened) => Ok(opened?),
         Err(_) => Err(Error::refused(
             format!("a dts named {name} is running"),
-            "stop it first, and those that stand by for it",
+            "stop it first, and its stand-bys",
         )),
     }
 }

@@ -1,4 +1,5 @@
-//! What an operator does to a `dts`: to what it saved, while it does not run, and to one that runs.
+//! What an operator does with a `dts`: with its saved position, while it is stopped; and with a
+//! running one.
 
 mod arguments;
 mod hold;

@@ -16,12 +16,13 @@ use crate::{
     replica::{self, OpenSource, Server},
 };
 
-/// Carries a verb out and gives what to print: the saved position, or what it was and is.
+/// Carries a verb out and returns what to print: the saved position, or the position before and
+/// after.
 ///
 /// # Errors
 ///
 /// Refused, while a `dts` of this name runs, when the server does not have the place, or when a
-/// position would be replaced unasked.
+/// position would be replaced without being asked to.
 pub async fn carry_out(verb: &PositionVerb, config: Config) -> Result<Value> {
     match verb {
         PositionVerb::Show => {
@@ -58,7 +59,7 @@ async fn import(mut config: Config, arguments: &ImportArguments) -> Result<Value
     hold.change(Some(after)).await
 }
 
-/// What the tool keeps in a file; `None` where it keeps it in the server.
+/// The position that the tool keeps in a file; `None` if it keeps its position in the server.
 fn read_stored(arguments: &ImportArguments) -> Result<Option<Stopped>> {
     let read = |path: &Option<std::path::PathBuf>| {
         let path = path.as_ref().ok_or_else(|| Error::Internal("no file is named".to_owned()))?;
@@ -77,12 +78,12 @@ fn read_stored(arguments: &ImportArguments) -> Result<Option<Stopped>> {
     }
 }
 
-/// A place that the server has, as a first start there would save it.
+/// A place of the server, as a first start would save it.
 async fn place_of(mut config: Config, start: &Start) -> Result<Saved> {
     let OpenSource { mut conn, server, .. } = ask(&mut config).await?;
     let position = replica::resolve_start(&mut conn, &config.source, &server, start).await?;
     let saved = Saved::new(server.uuid.clone(), position);
-    // It has gone on since it was asked: "latest" may be newer than what it had then.
+    // The server has gone on since it was asked: "latest" may be newer than its end at that time.
     let server = Server::ask(&mut conn, &config.source).await?;
     replica::check_position(&mut conn, &config.source, &server, &saved).await?;
     Ok(saved)

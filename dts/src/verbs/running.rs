@@ -1,4 +1,4 @@
-//! `dts status`, `dts healthy` and `dts reload`: asks the `dts` that runs with a config.
+//! `dts status`, `dts healthy` and `dts reload`: asks the running `dts` of a config.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,21 +14,21 @@ use crate::{
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How a running `dts` is: as JSON, or in words.
+/// The state of a running `dts`: as JSON, or in words.
 ///
 /// # Errors
 ///
-/// Refused, when none answers.
+/// Refused, when no `dts` answers.
 pub async fn status(arguments: &StatusArguments, config: &Config) -> Result<String> {
     let status = ask(config, reqwest::Method::GET, "/api/v1/status").await?;
     Ok(if arguments.json { format!("{status:#}") } else { in_words(&status) })
 }
 
-/// Whether a running `dts` is ready, or alive at least; says how it is.
+/// Whether a running `dts` is ready, or at least alive; returns its state.
 ///
 /// # Errors
 ///
-/// Refused, when it is not, or none answers.
+/// Refused, when it is not, or no `dts` answers.
 pub async fn healthy(arguments: &HealthyArguments, config: &Config) -> Result<String> {
     let path = if arguments.alive { "/healthz" } else { "/readyz" };
     let (code, body) = call(config, reqwest::Method::GET, path).await?;
@@ -56,14 +56,14 @@ fn not_ready(status: &Value) -> Error {
     Error::refused(format!("dts is not ready: it is {}{why}", state(status)), remedy)
 }
 
-/// Has a running `dts` take in its changed config; says what changed.
+/// Makes a running `dts` read its changed config; returns what changed.
 ///
 /// # Errors
 ///
-/// Refused, when none answers, or the config is wrong.
+/// Refused, when no `dts` answers, or the config is wrong.
 pub async fn reload(config: &Config) -> Result<String> {
     let answer = ask(config, reqwest::Method::POST, "/api/v1/reload").await?;
-    let strange = |error| Error::refused(format!("it answers strangely: {error}"), "see its log");
+    let strange = |error| Error::refused(format!("its answer is unknown: {error}"), "see its log");
     let Reloaded { taken, needs_restart } = serde_json::from_value(answer).map_err(strange)?;
     let mut lines = vec![match taken.is_empty() {
         true => "nothing to take in".to_owned(),
@@ -99,8 +99,8 @@ async fn call(
         if error.is_timeout() {
             return Error::refused(
                 format!("the dts at {address} does not answer within {ANSWER_DEADLINE:?}"),
-                "it hangs, or was stopped (SIGSTOP): see its process; kill it if need be, nothing \
-                 is lost",
+                "it hangs, or was stopped (SIGSTOP): look at its process; kill it if needed, \
+                 nothing is lost",
             );
         }
         let reason = if error.is_connect() {
@@ -123,7 +123,7 @@ async fn call(
     Ok((code, response.text().await.map_err(failed)?))
 }
 
-/// The lines that a human wants of `/api/v1/status`.
+/// The lines of `/api/v1/status` for a human.
 fn in_words(status: &Value) -> String {
     let text = |at: &Value| at.as_str().unwrap_or("-").to_owned();
     let mut rows = vec![
@@ -172,7 +172,7 @@ fn in_words(status: &Value) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// For whom most of the log is kept.
+/// The group that most of the log is kept for.
 fn most(log: &Value) -> String {
     let groups = log["groups"].as_array().into_iter().flatten();
     let held = groups.filter_map(|group| Some((group["heldBytes"].as_u64()?, &group["name"])));
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_not_ready_says_how_it_is_and_why() {
+    fn a_dts_that_is_not_ready_says_its_state_and_why() {
         let waiting = json!({ "state": "waiting", "lastError": { "message": "db:3306 is away" } });
         let said = not_ready(&waiting).to_string();
         assert!(said.contains("it is waiting; the last error was: db:3306 is away"), "{said}");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_told_in_lines_and_what_is_not_known_is_left_out() {
+    fn a_status_has_lines_and_unknown_values_are_left_out() {
         let group = |name: &str, held: u64| json!({ "name": name, "heldBytes": held });
         let status = json!({
             "name": "shop", "role": "leader", "state": "streaming",

@@ -1,4 +1,4 @@
-//! `dts position take-over`: goes on, on the bus of the config, where `dts` stopped on another one.
+//! `dts position take-over`: goes on, on the bus of the config, where `dts` stopped on another bus.
 
 use event_bus::{BusConfig, BusKind, Checkpoint, LogConfig};
 use event_log::StorageConfig;
@@ -17,13 +17,13 @@ use crate::{
     replica::{self, OpenSource},
 };
 
-/// Takes the position and the number of the last event over. A transaction that was published in
-/// part is published wholly on the new bus.
+/// Takes over the position and the number of the last event. A transaction that was published in
+/// part is published again as a whole on the new bus.
 ///
 /// # Errors
 ///
 /// Refused, while a `dts` runs on either bus, when there is nothing to take over, when MySQL does
-/// not have the place any more, or when a position would be replaced unasked.
+/// not have the place any more, or when a position would be replaced without being asked to.
 pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments) -> Result<Value> {
     let (bus, name) = before(&config, arguments).await?;
     let checkpoint = read(&bus, &name, arguments.dry_run).await?;
@@ -42,7 +42,7 @@ pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments)
     hold.change(Some(after)).await
 }
 
-/// The earlier bus, and the name there.
+/// The earlier bus, and the name of the `dts` there.
 async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusConfig, String)> {
     const NAME_IT: &str = "name the config file that dts ran with on the other bus: --from FILE";
     if let Some(file) = &arguments.from {
@@ -53,7 +53,7 @@ async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusCo
     match LastBus::noted(config).await {
         Some(LastBus::EmbeddedLog { directory, topic_prefix }) => {
             let log = LogConfig {
-                // Nobody listens there, so it is read from its directory.
+                // Nobody listens there, so the log is read from its directory.
                 address: "127.0.0.1:0".to_owned(),
                 embedded: true,
                 storage: StorageConfig::new(directory),
@@ -64,11 +64,11 @@ async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusCo
             Ok((BusConfig::new(BusKind::Log(log), &topic_prefix), config.name.clone()))
         }
         Some(other) => Err(Error::refused(format!("the position was on {other}"), NAME_IT)),
-        None => Err(Error::refused("on which bus the position was is not noted here", NAME_IT)),
+        None => Err(Error::refused("there is no note here on which bus the position was", NAME_IT)),
     }
 }
 
-/// What was saved there; nobody writes it any more, but for a dry run.
+/// The checkpoint on the earlier bus. Nobody writes to it any more, except during a dry run.
 async fn read(bus: &BusConfig, name: &str, dry_run: bool) -> Result<Checkpoint> {
     if dry_run {
         return bus::read_checkpoint(bus, name).await;

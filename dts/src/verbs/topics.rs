@@ -5,7 +5,7 @@ use event_bus::{ChangedTopic, TopicChange};
 use super::{arguments::AdoptArguments, lead::HeldLead};
 use crate::{config::Config, error::Result};
 
-/// Takes every topic that was changed as it is now, and says what that means; a dry run only says.
+/// Accepts every changed topic as it is now, and says what that means; a dry run only says it.
 ///
 /// # Errors
 ///
@@ -33,11 +33,11 @@ fn meaning(ChangedTopic { topic, change }: &ChangedTopic) -> String {
              from now on, so let all listeners finish what is there first if its order matters"
         ),
         TopicChange::Replaced { partitions } => format!(
-            "{topic}, made again with {partitions} partitions: what listeners had not read of the \
-             old one is lost; set each with `event-worker listener reset`"
+            "{topic}, made again with {partitions} partitions: records that listeners had not read \
+             in the old one are lost; set each with `event-worker listener reset`"
         ),
         TopicChange::Deleted => {
-            format!("{topic}, deleted: it is made anew with the next change of its table")
+            format!("{topic}, deleted: it is made again with the next change of its table")
         }
     }
 }
