@@ -1,4 +1,4 @@
-//! `dts.toml`: what the user may say, and what it means.
+//! `dts.toml`: what the user can set, and what it means.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -14,12 +14,12 @@ use service::{
 
 use crate::{capture::Capture, full_sync::FullSyncConfig};
 
-/// Everything that `dts` is told.
+/// The whole config of a `dts`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Names the checkpoint and the one producer.
     pub name: String,
-    /// Where `dts` notes what is not in the checkpoint.
+    /// Where `dts` keeps notes that are not in the checkpoint.
     pub directory: PathBuf,
     /// Where to begin when there is no checkpoint.
     pub start: Start,
@@ -42,9 +42,9 @@ pub struct Config {
 /// Where XA transactions wait for their commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XaConfig {
-    /// Where the rows lie that memory does not hold.
+    /// Where rows are kept that do not fit into memory.
     pub directory: PathBuf,
-    /// The most that the rows of all that are open may take.
+    /// The most bytes of rows of all open XA transactions.
     pub max_bytes: u64,
 }
 
@@ -74,13 +74,13 @@ pub enum Start {
 /// How to connect to MySQL.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
-    /// Name or address of the host that is spoken to.
+    /// Name or address of the host to connect to.
     pub host: String,
     /// Its TCP port.
     pub port: u16,
-    /// All hosts that may be read from, with their ports: the first is the one to begin with.
+    /// All hosts that may be read from, with their ports; the first is tried first.
     pub hosts: Vec<(String, u16)>,
-    /// What to do when transactions that we have read are on no host any more.
+    /// What to do if no host has transactions that we have read.
     pub on_lost: OnLost,
     /// The replication user.
     pub user: String,
@@ -88,16 +88,16 @@ pub struct SourceConfig {
     pub password: Option<Secret>,
     /// How the connection is protected.
     pub tls: Tls,
-    /// Our id as a replica; unique among all that read from the server.
+    /// Our id as a replica; unique among all replicas of the server.
     pub server_id: u32,
 }
 
 /// What to do about lost transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLost {
-    /// Stop, and name them and their tables.
+    /// Stop, and name the transactions and their tables.
     Stop,
-    /// Name them and their tables, and go on with what the server has.
+    /// Name the transactions and their tables, and go on with what the server has.
     Accept,
 }
 
@@ -112,14 +112,15 @@ pub struct Tls {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// How much TLS there must be.
+/// How much protection TLS must give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsMode {
     /// None.
     Off,
     /// Encrypted; the server's certificate is not checked.
     Require,
-    /// Encrypted, and the certificate must be of an authority that is trusted, for whatever name.
+    /// Encrypted, and a trusted authority must have signed the certificate; the name does not
+    /// count.
     VerifyCa,
     /// Encrypted, and the certificate must be valid and name the host.
     Verify,
@@ -137,8 +138,8 @@ impl Config {
         file.finish(config)
     }
 
-    /// Reads a config file to call the `dts` that runs, maybe with what the file was before: only
-    /// `[listen]` need be right, and only its secrets are fetched.
+    /// Reads a config file to call the running `dts`, which may run with an earlier version of the
+    /// file. Only `[listen]` must be right, and only its secrets are read.
     ///
     /// # Errors
     ///
@@ -149,8 +150,8 @@ impl Config {
         file.finish_of("listen", config)
     }
 
-    /// The same under another server id, for a verb beside the `dts` that runs: of two replicas
-    /// with one id a server sends one away.
+    /// The same under another server id, for a verb beside the running `dts`: if two replicas have
+    /// one id, the server cuts one of them off.
     #[must_use]
     pub fn beside(mut self) -> Self {
         let process = format!("{} {}", std::process::id(), self.source.server_id);
@@ -162,7 +163,7 @@ impl Config {
         let name: String = root.required("name", "dts".to_owned());
         check_name(root, &name);
         let listen = Listen::read(&root.section("listen"), 12358);
-        // Two of one name may stand by for each other, on one machine too.
+        // Two `dts` of one name may be stand-bys for each other, even on one machine.
         let process = format!("{name} {}", listen.address);
         Self {
             directory: root.or("directory", PathBuf::from("data/dts")),
@@ -205,7 +206,7 @@ fn read_start(root: &Section) -> Start {
 }
 
 impl Start {
-    /// Reads a place to start as `dts.toml` writes it; `None` when it is none.
+    /// Reads a place to start in the form of `dts.toml`; `None` when it is not one.
     pub fn parse(value: &Value) -> Option<Self> {
         if let Some(word) = value.as_str() {
             return match word {
@@ -277,7 +278,7 @@ fn read_hosts(section: &Section, texts: &[String]) -> Vec<(String, u16)> {
         }
     }
     if texts.is_empty() {
-        section.note("hosts", "is empty", "name one host at least: [\"host:3306\"]");
+        section.note("hosts", "is empty", "name at least one host: [\"host:3306\"]");
     }
     hosts
 }
@@ -303,12 +304,12 @@ impl Tls {
         }
         if ca_file.is_some() && matches!(mode, TlsMode::Off | TlsMode::Require) {
             let remedy = "set tls = \"verify\" (or \"verify-ca\", for which the host's name does not \
-                          count), or take caFile away";
-            section.note("caFile", "is of no use: this tls checks no certificate", remedy);
+                          count), or remove caFile";
+            section.note("caFile", "has no effect: this tls checks no certificate", remedy);
         }
         if cert.is_some() && mode == TlsMode::Off {
-            let remedy = "set tls = \"verify\", or take certFile and keyFile away";
-            section.note("certFile", "is of no use: tls is off", remedy);
+            let remedy = "set tls = \"verify\", or remove certFile and keyFile";
+            section.note("certFile", "has no effect: tls is off", remedy);
         }
         Self { mode, ca_file, client: cert.zip(key) }
     }
@@ -326,7 +327,7 @@ fn split_address(text: &str) -> Option<(String, u16)> {
     (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
-/// An id in the upper half, where hand-given ids seldom are, the same at each start.
+/// An id in the upper half of the range, where ids set by hand seldom are; the same at each start.
 fn derive_server_id(process: &str, address: &str) -> u32 {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hash = crc32fast::hash(format!("{process}\n{address}\n{machine}").as_bytes());
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn off_loopback_the_certificate_is_checked_unless_said_otherwise() {
+    fn off_loopback_the_certificate_is_checked_unless_the_config_says_otherwise() {
         let tls = |source: &str| {
             read(&format!("name = 'a'\n[source]\nuser = 'u'\n{source}")).unwrap().source.tls.mode
         };
@@ -436,7 +437,7 @@ mod tests {
         assert!(read(&format!("{text}token = 't'\n")).is_ok());
     }
 
-    /// What a text means.
+    /// The meaning of a text.
     fn meaning(text: &str) -> Result<String, String> {
         let config = read(text).map_err(|mistakes| mistakes.to_string())?;
         Ok(format!("{:?}", Config { as_written: BTreeMap::new(), ..config }))

@@ -1,4 +1,4 @@
-//! What can go wrong in `dts`, and what follows: try again, or stop and ask a human.
+//! The errors of `dts`, and what follows from each: try again, or stop and ask a human.
 
 use service::exit::Exit;
 
@@ -12,10 +12,10 @@ pub enum Error {
     SourceAway {
         /// The host and port.
         address: String,
-        /// What was seen.
+        /// What happened.
         reason: String,
     },
-    /// MySQL lets us in and does not answer, or sends nothing more: tried again, for ever, but
+    /// MySQL lets us in, but does not answer or stops sending. `dts` tries again, for ever, but
     /// another host first.
     #[error("MySQL at {address}: {reason}")]
     SourceSilent {
@@ -24,7 +24,7 @@ pub enum Error {
         /// What was not answered, and for how long.
         reason: String,
     },
-    /// MySQL refuses us, or is not set as we need it, until somebody changes something.
+    /// MySQL refuses us, or is not configured as we need it, until somebody changes something.
     #[error("{problem}; {remedy}")]
     Refused {
         /// What was found.
@@ -34,7 +34,7 @@ pub enum Error {
     },
     /// Another replica with our id connected, so the server ended our stream. It may be gone soon.
     #[error(
-        "MySQL at {address} ended our connection, since another replica connected with our id, \
+        "MySQL at {address} ended our connection, because another replica connected with our id, \
          {server_id}: stop that one, or set source.serverId to a number that nobody else uses"
     )]
     IdTaken {
@@ -50,10 +50,11 @@ pub enum Error {
         file: String,
         /// Where the event before it ended.
         pos: u64,
-        /// What was seen.
+        /// What is wrong.
         reason: String,
     },
-    /// A binlog file that ends in the middle of an event, for the server crashed while it wrote it.
+    /// A binlog file that ends in the middle of an event, because the server crashed while it wrote
+    /// that.
     #[error("the binlog file {file} ends in the middle of the event after position {pos}")]
     Torn {
         /// The binlog file.
@@ -67,10 +68,10 @@ pub enum Error {
     /// The bus.
     #[error("{0}")]
     Bus(#[from] event_bus::Error),
-    /// The saved position is not one.
+    /// The saved position cannot be read.
     #[error("{0}")]
     Checkpoint(#[from] InvalidCheckpoint),
-    /// A part of this program ended that should not have.
+    /// A part of this program ended that should not have ended.
     #[error("{0}")]
     Internal(String),
 }
@@ -84,11 +85,11 @@ impl Error {
         Self::Refused { problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// Whether the same can succeed later without anybody changing anything.
+    /// Whether the same can succeed later without a change by anybody.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. } => true,
-            // Whoever was fenced stands by from then on.
+            // A writer that was fenced becomes a stand-by.
             Self::SourceSilent { .. }
             | Self::IdTaken { .. }
             | Self::Bus(event_bus::Error::Fenced(_)) => true,
@@ -99,7 +100,8 @@ impl Error {
         }
     }
 
-    /// Whether the connection to MySQL broke, or brought what another one may bring whole.
+    /// Whether the connection to MySQL broke, or brought damaged data that another one may bring
+    /// intact.
     pub fn is_lost_connection(&self) -> bool {
         matches!(
             self,
@@ -111,7 +113,7 @@ impl Error {
         )
     }
 
-    /// What the process exits with when this ends it.
+    /// The exit code of the process if this error ends it.
     pub fn exit(&self) -> Exit {
         match self {
             Self::SourceAway { .. }

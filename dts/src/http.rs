@@ -1,4 +1,4 @@
-//! The HTTP face: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status`, `/api/v1/reload`.
+//! The HTTP server: `/metrics`, `/healthz`, `/readyz`, `/api/v1/status`, `/api/v1/reload`.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use crate::{
     status::Status,
 };
 
-/// What is served.
+/// What the handlers need.
 #[derive(Clone)]
 struct Face {
     status: Arc<Status>,
     reloader: Arc<Reloader>,
 }
 
-/// A server that is bound to its address and not serving yet.
+/// A server that has its address and does not serve yet.
 pub struct HttpServer {
     listener: TcpListener,
     router: Router,
@@ -41,7 +41,7 @@ impl HttpServer {
     ///
     /// # Errors
     ///
-    /// Refused, when another process has it.
+    /// Refused, when another process has the port.
     pub async fn bind(
         listen: &Listen,
         status: Arc<Status>,

@@ -39,12 +39,12 @@ enum Verb {
     Run,
     /// Look at config and server, and say what to fix.
     Check(CheckArguments),
-    /// Show how the dts is that runs with this config.
+    /// Show the state of the dts that runs with this config.
     Status(StatusArguments),
     /// Whether the dts that runs with this config is ready: for a health check. Exits with 0, or
     /// 69.
     Healthy(HealthyArguments),
-    /// Have the dts that runs with this config take in changes of [capture] and [fullSync].
+    /// Make the dts that runs with this config read changes of [capture] and [fullSync].
     Reload,
     /// The saved position.
     #[command(subcommand)]
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => {
             let ended = runtime.block_on(carry_out(&verb, &file, config));
-            // A client that still asks brokers that are away cannot be called back.
+            // If a client still asks brokers that are away, its thread cannot be stopped.
             runtime.shutdown_background();
             ended
         }
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line; what it says wrongly is told as its own parser tells it.
+/// Reads the command line; reports mistakes in the way of its parser.
 fn parse() -> Result<Arguments, clap::Error> {
     let arguments = Arguments::try_parse()?;
     let mistake = match &arguments.verb {
@@ -125,7 +125,7 @@ async fn carry_out(verb: &Verb, file: &Path, config: Config) -> Result<Exit> {
     }
 }
 
-/// Takes its ports and its log first, then runs the pipeline until it is stopped.
+/// Takes the ports and the log first, then runs the pipeline until it is stopped.
 async fn run(file: &Path, config: Config) -> Result<Exit> {
     info!(version = version::VERSION, commit = version::COMMIT, "dts starts");
     let stop = shutdown::on_signal().map_err(|error| Error::Internal(error.to_string()))?;
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_config_is_named_before_or_behind_each_verb() {
+    fn the_config_is_named_before_or_after_each_verb() {
         Arguments::command().debug_assert();
         for verb in ["run", "check --json", "status", "reload", "position show", "topics adopt"] {
             for line in [format!("dts -c FILE {verb}"), format!("dts {verb} --config FILE")] {

@@ -1,4 +1,4 @@
-//! Takes in a changed config while `dts` runs: which tables are captured, and how they are sent.
+//! Reads a changed config while `dts` runs: which tables are captured, and how they are sent.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -16,19 +16,19 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What takes effect without a restart.
+/// The sections that take effect without a restart.
 const TAKEN: [&str; 2] = ["capture", "fullSync"];
 
-/// What does not. (`start` is for the first start alone.)
+/// The sections that need a restart. (`start` counts only at the first start.)
 const FIXED: [&str; 5] = ["name", "source", "xa", "bus", "listen"];
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reloaded {
-    /// The sections that had changed, and are in force as soon as a transaction ends.
+    /// The sections that changed, and are in force as soon as a transaction ends.
     pub taken: Vec<String>,
-    /// Those that take effect only when `dts` is started again.
+    /// The sections that take effect only when `dts` is started again.
     pub needs_restart: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Reloader {
         Self { file, current: watch::Sender::new(Arc::new(config)) }
     }
 
-    /// The config in force, now and later.
+    /// The config in force, now and after each reload.
     pub fn config(&self) -> watch::Receiver<Arc<Config>> {
         self.current.subscribe()
     }
@@ -54,10 +54,10 @@ impl Reloader {
     ///
     /// # Errors
     ///
-    /// All its mistakes; then the old config stays in force.
+    /// All mistakes of the file; then the old config stays in force.
     pub fn reload(&self) -> Result<Reloaded, Mistakes> {
         let fresh = Config::open(&self.file).inspect_err(|mistakes| {
-            error!("the config is not reloaded, the old one goes on: {mistakes}");
+            error!("the config is not reloaded, the old one stays in force: {mistakes}");
         })?;
         let mut reloaded = Reloaded::default();
         self.current.send_if_modified(|current| {
@@ -89,14 +89,14 @@ impl Reloader {
         let reloader = Arc::clone(self);
         Ok(async move {
             while stop.run_until_cancelled(hangup.recv()).await.flatten().is_some() {
-                // What is wrong was told.
+                // The mistakes were already logged.
                 let _ = reloader.reload();
             }
         })
     }
 }
 
-/// The config in force with what can be taken in of a fresh one.
+/// The config in force, with the sections of a fresh config that need no restart.
 fn merge(current: &Config, fresh: Config) -> (Config, Reloaded) {
     let changed = |keys: &[&'static str]| -> Vec<String> {
         let is_changed = |key: &&&str| current.as_written.get(**key) != fresh.as_written.get(**key);

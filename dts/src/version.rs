@@ -1,9 +1,9 @@
-//! Which version this is, and of which commit.
+//! The version, and the commit that it was built from.
 
 /// The version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit that it was built from; `unknown` where there was no repository.
+/// The commit; `unknown` if there was no repository.
 pub const COMMIT: &str = env!("DBEVENT_COMMIT");
 
 /// Both, as `--version` shows them.
