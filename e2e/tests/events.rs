@@ -145,7 +145,7 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_reported(
     .await?;
     running.site.wait_for_exactly(3 + 3 + 1 + 1).await?;
     let output = running.dts.output();
-    let told = output.lines().filter(|line| line.contains("went without events"));
+    let told = output.lines().filter(|line| line.contains("were removed without events"));
     let told: Vec<&str> = told.filter(|line| line.contains("styles.copy")).collect();
     ensure!(told.len() == 2, "TRUNCATE and DROP are not told: {output}");
     ensure!(told.iter().all(|line| line.contains("full-sync start -t LISTENER styles.copy")));

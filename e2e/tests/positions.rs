@@ -230,7 +230,7 @@ async fn stop_debezium_everywhere(source: &Source, gtids: Option<&str>) -> Resul
         (json!({"event": 20}), "it has 10 events"),
         (json!({"event": 4, "row": 9}), "that event has 5 rows"),
         (json!({"snapshot": "INITIAL"}), "snapshot was not finished"),
-        (json!({"pos": begin.pos + 1}), "lies inside a transaction"),
+        (json!({"pos": begin.pos + 1}), "is inside a transaction"),
         (json!({"file": "binlog.000099"}), "purged, or another server"),
     ] {
         let mut offset = json!({"file": begin.file, "pos": begin.pos});
@@ -342,7 +342,7 @@ async fn maxwell_is_followed_from_the_row_in_its_table() -> Result<()> {
     for flavor in ["9.7", "8.0"] {
         let source = start(&format!("position-maxwell-{flavor}"), flavor).await?;
         let import = ["import", "--from", "maxwell"];
-        refused(&source, &import, "name its schema by --schema").await?;
+        refused(&source, &import, "name its schema with --schema").await?;
         source.execute(&MAXWELL).await?;
         refused(&source, &import, "no row of client maxwell").await?;
         let gtids = gtids(&source.mysql).await?;
@@ -404,7 +404,7 @@ async fn canal_is_followed_from_its_cursor() -> Result<()> {
             ensure!(place(&printed["after"]).1 == Some(expected), "{event:?}: {printed}");
         }
         write_cursor(&source, &group[5], "")?;
-        refused(&source, &import, "lies inside a transaction").await?;
+        refused(&source, &import, "is inside a transaction").await?;
         write_cursor(&source, commit, "")?;
         source.execute(&["INSERT INTO shop.b VALUES (4)"]).await?;
         let other = [&import[..], &["--destination", "other"]].concat();

@@ -63,9 +63,9 @@ async fn a_table_that_another_takes_the_place_of_is_sent_again() -> Result<()> {
 async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
     let running = start("full-sync-dropped", (Kind::Log, 20_000), SLOW).await?;
     for (statement, reasons) in [
-        ("TRUNCATE TABLE synced.item", &["TRUNCATE or DROP"][..]),
+        ("TRUNCATE TABLE synced.item", &["TRUNCATE, DROP"][..]),
         // Whoever says so first, the stream or the server.
-        ("DROP TABLE synced.item", &["TRUNCATE or DROP", "dropped or renamed"]),
+        ("DROP TABLE synced.item", &["TRUNCATE, DROP", "dropped or renamed"]),
     ] {
         let id = running.sync("search", "").await?;
         running.under_way(&id).await?;
