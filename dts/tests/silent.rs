@@ -1,4 +1,4 @@
-//! Servers that let us in and are silent then.
+//! Servers that let us in and are then silent.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn proxied(test: &str) -> Result<(Site, Proxy, Config)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_is_not_answered_ends_and_takes_its_connection_with_it() -> Result<()> {
+async fn a_question_without_an_answer_ends_and_closes_its_connection() -> Result<()> {
     let (site, proxy, config) = proxied("silent-question").await?;
     let opts = OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
@@ -65,7 +65,7 @@ async fn a_server_may_look_for_the_first_event_for_as_long_as_it_answers_questio
         Ok(Stream::open(conn, &config.source, &from, AtEnd::Wait).await?)
     };
     let mut stream = open().await?;
-    // Longer than a server may be silent that has begun to send.
+    // Longer than a server that has begun to send may be silent.
     let early = tokio::time::timeout(Duration::from_secs(17), stream.next()).await;
     ensure!(early.is_err(), "the server is still looking: {early:?}");
     proxy.hold_dumps(false);

@@ -1,5 +1,5 @@
-//! Tells the program which commit it is built from: `DBEVENT_COMMIT`, where that is set (in an
-//! image that has no repository), else what git says.
+//! Gives the program the commit that it is built from: `DBEVENT_COMMIT`, if that is set (in an
+//! image without a repository), otherwise the answer of git.
 
 #![expect(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
 
@@ -7,7 +7,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=DBEVENT_COMMIT");
-    // It is written at each commit and checkout.
+    // Git writes this file at each commit and checkout.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo:rerun-if-changed={log}");
     }
@@ -16,7 +16,7 @@ fn main() {
     println!("cargo:rustc-env=DBEVENT_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_owned()));
 }
 
-/// What git answers, if this is a repository.
+/// The answer of git, if this is a repository.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -7,7 +7,7 @@ use mysql_async::{Conn, Row, prelude::Queryable as _};
 
 use super::{open, read_all, reader};
 
-/// A schema that goes with the test.
+/// A schema that is dropped with the test.
 struct Schema {
     url: String,
     conn: Conn,
@@ -34,7 +34,8 @@ impl Schema {
     }
 }
 
-/// Table, its statements, a text, and how many rows are from there on; none where it is refused.
+/// Table, its statements, a text, and how many rows follow from there on; `None` if the text is
+/// refused.
 type Case = (&'static str, &'static str, &'static str, &'static [(&'static str, Option<usize>)]);
 
 const CASES: &[Case] = &[
@@ -210,7 +211,7 @@ async fn a_bound_is_a_value_of_the_key_or_refused_on_mariadb() -> Result<()> {
     bounds_of_text(e2e::servers::mariadb_118_url()).await
 }
 
-async fn changes_are_told(url: String) -> Result<()> {
+async fn changes_are_recognised(url: String) -> Result<()> {
     let mut schema = Schema::new(url, "altered").await?;
     schema
         .execute(&[
@@ -237,14 +238,14 @@ async fn changes_are_told(url: String) -> Result<()> {
         let found = described.check_unchanged(&mut conn).await;
         ensure!(matches!(found, Err(TableError::Altered(_))), "{alteration}: {found:?}");
     }
-    // Read by the earlier description, and gone on with the earlier cursor.
+    // Read with the earlier description, and continued with the earlier cursor.
     let found = read_all(&mut conn, &before, &Bounds::default(), (9, 9)).await;
     let error = found.err().context("it was read")?;
     ensure!(error.chain().any(|e| e.to_string().contains("'v'")), "{error:?}");
     let now = describe(&mut conn, &schema.name, "t").await?.context("no table")?;
     let found = now.page_query(Some(&cursor), &Bounds::default(), 1);
     ensure!(matches!(found, Err(TableError::Altered(_))), "{found:?}");
-    // A result that is not of the description.
+    // A result that does not fit the description.
     let other = format!("SELECT w, id FROM {}.t LIMIT 1", quoted(&schema.name));
     let other: Row = conn.query_first(other).await?.context("no row")?;
     let found = RowWriter::new(&other.columns(), &now, None);
@@ -259,18 +260,18 @@ async fn changes_are_told(url: String) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_table_that_changed_is_told_apart_on_mysql() -> Result<()> {
-    changes_are_told(e2e::servers::mysql_80_url()).await?;
-    changes_are_told(e2e::servers::mysql_97_url()).await
+async fn a_changed_table_is_recognised_on_mysql() -> Result<()> {
+    changes_are_recognised(e2e::servers::mysql_80_url()).await?;
+    changes_are_recognised(e2e::servers::mysql_97_url()).await
 }
 
 #[tokio::test]
-async fn a_table_that_changed_is_told_apart_on_mariadb() -> Result<()> {
-    changes_are_told(e2e::servers::mariadb_118_url()).await
+async fn a_changed_table_is_recognised_on_mariadb() -> Result<()> {
+    changes_are_recognised(e2e::servers::mariadb_118_url()).await
 }
 
 #[tokio::test]
-async fn a_place_among_values_that_got_another_order_is_none() -> Result<()> {
+async fn a_place_is_refused_after_the_order_of_values_changed() -> Result<()> {
     let mut schema = Schema::new(e2e::servers::mysql_97_url(), "order").await?;
     let mut conn = reader(&schema.url).await?;
     for (table, before, text, after) in [
@@ -292,7 +293,7 @@ async fn a_place_among_values_that_got_another_order_is_none() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
+async fn a_table_that_cannot_be_read_is_refused_by_name() -> Result<()> {
     let mut schema = Schema::new(e2e::servers::mysql_97_url(), "refused").await?;
     schema
         .execute(&[
@@ -319,7 +320,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
     let ours: Vec<&str> =
         listed.iter().filter(|(s, _)| *s == schema.name).map(|(_, t)| &**t).collect();
     ensure!(ours == ["p", "s", "t"], "{ours:?}");
-    // A cursor whose bytes are no text: the server reads it as another one, and the check says so.
+    // A cursor whose bytes are not text: the server reads another value, and the check says so.
     let (_, description) = open(&schema.url, &schema.name, "p").await?;
     let page = super::read_page(&mut conn, &description, (None, &Bounds::default()), 1).await?;
     let cursor = serde_json::to_string(&page.last.context("no cursor")?)?;
@@ -330,7 +331,7 @@ async fn what_cannot_be_read_is_refused_by_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_of_mariadb_is_refused_by_name() -> Result<()> {
+async fn a_table_that_cannot_be_read_is_refused_by_name_on_mariadb() -> Result<()> {
     let mut schema = Schema::new(e2e::servers::mariadb_118_url(), "refused").await?;
     schema
         .execute(&[

@@ -1,4 +1,4 @@
-//! Follows a binlog, and knows which version each row had at each place.
+//! Follows a binlog, and knows the version of each row at each place.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use event_bus::Batch;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
-/// Up to where something reaches in the binlog.
+/// How far something goes in the binlog.
 pub(super) enum Reach {
     Place(String, u64),
     Gtids(GtidSet),
@@ -30,19 +30,19 @@ pub(super) enum Reach {
 struct Passed {
     version: u64,
     gtid: Option<Gtid>,
-    /// Behind its transaction.
+    /// After its transaction.
     end: (Option<u64>, u64),
 }
 
-/// All that was passed.
+/// All changes that were read.
 pub(super) struct History {
     position: SourcePosition,
     passed: Vec<Passed>,
-    /// Of each row, which of these are its changes.
+    /// For each row, the indexes of its changes.
     of_row: HashMap<u32, Vec<usize>>,
 }
 
-/// Reads on and on.
+/// Reads for ever.
 pub(super) struct Follower {
     history: Arc<Mutex<History>>,
     task: JoinHandle<Result<()>>,
@@ -61,8 +61,8 @@ struct Event {
 }
 
 impl History {
-    /// The version of a row at a place, and whether it changed on the way there from where so many
-    /// changes had been passed.
+    /// The version of a row at a place, and whether the row changed on the way there after the
+    /// first `passed` changes.
     pub(super) fn at(&self, id: u32, passed: usize, place: &Reach) -> (u64, bool) {
         let is_within = |index: &&usize| self.passed.get(**index).is_some_and(|at| at.is_in(place));
         let changes = self.of_row.get(&id).map(Vec::as_slice).unwrap_or_default();
@@ -113,12 +113,12 @@ impl Follower {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many changes were passed.
+    /// How many changes were read.
     pub(super) fn passed(&self) -> usize {
         self.history().passed.len()
     }
 
-    /// Where the stream is, and how many changes were passed.
+    /// The place of the stream, and how many changes were read.
     pub(super) fn now(&self) -> (SourcePosition, usize) {
         let history = self.history();
         (history.position.clone(), history.passed.len())

@@ -1,5 +1,5 @@
-//! Tables of every kind of key are read whole, each row once, in the server's order, by a search of
-//! the index for each page.
+//! Tables with every kind of key are read whole, each row once, in the server's order, and each
+//! page by a search of the index.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ async fn read_every_kind(url: &str) -> Result<()> {
     let schema = format!("keys `{}\" é", std::process::id());
     let mut conn = source::connect(url).await?;
     conn.query_drop(format!("CREATE DATABASE {}", quoted(&schema))).await?;
-    // What fails in one kind says nothing of the others.
+    // A failure of one kind says nothing about the others.
     let mut failed = Vec::new();
     let kinds = kinds(conn.server_version());
     let count = kinds.len();
@@ -77,14 +77,15 @@ impl Run<'_> {
 
     async fn check(&self, conn: &mut mysql_async::Conn, mut rng: StdRng) -> Result<()> {
         self.fill(conn, &mut rng).await?;
-        // As the server sorts it, not as the index has it.
+        // In the order of the server's sorting, not of the index.
         let query = format!("SELECT n FROM {} ORDER BY {}", self.full_name(), self.kind.order);
         conn.query_drop("SET SESSION max_sort_length = 65536").await?;
         let expected: Vec<u64> = conn.query(query).await?;
         let (mut reader, description) = open(self.url, self.schema, &self.kind.name).await?;
         let everything = Bounds::default();
         for limit in [1, 7, 100, 1000] {
-            // Small pages cost a query each, and where the index is of no help, a pass each.
+            // Small pages need a query each; if the index does not help, each query reads the whole
+            // table.
             let max_pages = match (self.kind.is_searched, limit) {
                 (_, 100 | 1000) => usize::MAX,
                 (true, 7) => usize::MAX,
@@ -111,7 +112,7 @@ impl Run<'_> {
         let declared: Vec<String> =
             columns.iter().map(|(name, kind, _)| format!("{} {kind}", quoted(name))).collect();
         let not_null = |declared: &String| declared.replace(" NOT NULL", "") + " NOT NULL";
-        // A key that is to be passed over may have NULLs.
+        // A key that must not be chosen may have NULLs.
         let declared: Vec<String> = if self.kind.name == "unique" {
             declared
         } else {
@@ -149,7 +150,7 @@ impl Run<'_> {
         bail!("too few different keys")
     }
 
-    /// Both bounds belong to what is read.
+    /// Both bounds belong to the rows that are read.
     async fn check_bounds(
         &self,
         conn: &mut Conn,

@@ -2,21 +2,21 @@
 
 use rand::{RngExt as _, rngs::StdRng};
 
-/// A table by its key; beside it every table has `n`, a number of its row.
+/// A table by its key; every table also has `n`, the number of its row.
 pub(super) struct Kind {
-    /// What it is about; a part of the table's name.
+    /// The subject; a part of the table's name.
     pub(super) name: String,
     /// The key's columns: name, declaration, a random value as an SQL expression.
     pub(super) columns: Vec<(String, String, Values)>,
-    /// The key, and what else is declared.
+    /// The key, and other declarations.
     pub(super) rest: String,
     /// What comes after the columns.
     pub(super) options: String,
-    /// By which the server is asked for the right order.
+    /// The order that the server is asked for.
     pub(super) order: String,
-    /// No more than so many keys can be told apart.
+    /// At most this many different keys are possible.
     pub(super) keys: u64,
-    /// Whether the server can go on from a row without looking at those before it.
+    /// Whether the server can go on from a row without reading the rows before it.
     pub(super) is_searched: bool,
 }
 
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// All that a server can have.
+/// All kinds that a server can have.
 pub(super) fn kinds(version: (u16, u16, u16)) -> Vec<Kind> {
     let is_mariadb = version >= (10, 0, 0);
     let mut all = numbers();
@@ -213,7 +213,7 @@ fn bytes() -> Vec<Kind> {
         Kind::one("binary", "BINARY(8)", random_bytes(8)),
         Kind::one("varbinary", "VARBINARY(20)", random_bytes(20)),
     ];
-    // An index of begins does not give the order of a column.
+    // An index over beginnings does not give the order of a column.
     let mut prefix = Kind::one("blob prefix", "BLOB", random_bytes(40));
     (prefix.rest, prefix.order) = ("PRIMARY KEY (`k`(6))".to_owned(), "LEFT(`k`, 6)".to_owned());
     prefix.is_searched = false;
@@ -221,7 +221,7 @@ fn bytes() -> Vec<Kind> {
     kinds
 }
 
-/// Collations of both, and characters that they care for.
+/// Collations of both servers, and characters that are special in them.
 const COLLATIONS: &[(&str, &str)] = &[
     ("utf8mb4_general_ci", "😀中é"),
     ("utf8mb4_unicode_ci", "😀中éß"),
@@ -277,7 +277,7 @@ const MARIADB: &[(&str, &str)] = &[
     ("ucs2_uca1400_nopad_as_ci", "中é"),
 ];
 
-/// Short texts, that many a collation finds to be alike or nearly so.
+/// Short texts that many collations find equal or nearly equal.
 fn text(charset: &str, extra: &str, max: usize) -> Values {
     const COMMON: &str = "aAbBzZ 09_-\t\u{1}'\"\\";
     let letters: Vec<char> = COMMON.chars().chain(extra.chars()).chain(extra.chars()).collect();
@@ -379,7 +379,7 @@ fn several() -> Vec<Kind> {
     ]
 }
 
-/// Names, other keys than the primary one, and other engines.
+/// Unusual names, other keys than the primary one, and other engines.
 fn odd() -> Vec<Kind> {
     let mut reserved = Kind::one("reserved `names`", "INT", signed(32));
     reserved.columns[0].0 = "select".to_owned();
@@ -393,7 +393,7 @@ fn odd() -> Vec<Kind> {
         "`a`",
         vec![("BIGINT NOT NULL", signed(64)), ("INT", signed(32)), ("BIGINT", signed(64))],
     );
-    // Neither one that may be NULL, nor the larger of two.
+    // Neither a key that may be NULL, nor the larger of two.
     unique.rest = "UNIQUE (`b`), UNIQUE (`a`, `c`), UNIQUE `z` (`a`)".to_owned();
     let mut partitioned = Kind::one("partitioned", "INT", signed(32));
     partitioned.options = "PARTITION BY HASH (ABS(`k` MOD 5)) PARTITIONS 5".to_owned();
@@ -408,7 +408,7 @@ fn odd() -> Vec<Kind> {
     vec![reserved, backtick, unique, partitioned, memory, myisam, preferred]
 }
 
-/// A functional key is passed over.
+/// A functional key is not used.
 fn functional() -> Kind {
     let mut kind =
         Kind::several("functional", "`b`", vec![("INT", signed(32)), ("INT", signed(32))]);
@@ -441,7 +441,7 @@ fn addresses() -> Vec<Kind> {
     });
     let point =
         value(|rng| format!("POINT({}, {})", rng.random_range(-99..99), rng.random_range(-99..99)));
-    // Of which the server makes a key by their bytes.
+    // The server makes a key of these by their bytes.
     let mut places = Kind::one("point", "POINT", point);
     (places.order, places.is_searched) = ("HEX(LEFT(`k`, 25))".to_owned(), false);
     vec![

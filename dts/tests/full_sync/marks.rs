@@ -1,10 +1,10 @@
-//! The marks that a chunk lies between are sound where others are not.
+//! The marks around a chunk are right where other marks are wrong.
 //!
 //! Many sessions count up the versions of rows while the binlog is followed. A probe does what a
-//! full sync does with one chunk: it notes how far the stream is, reads the rows between two marks,
-//! and puts in, where the stream passes the high mark, the rows that did not change since it noted.
-//! Each of them must then have the version that the stream has at that place: an older one would
-//! stay for good, a newer one would be followed by older changes.
+//! full sync does with one chunk. It notes how far the stream is, and reads the rows between two
+//! marks. When the stream passes the high mark, it puts in the rows that have not changed since it
+//! noted. Each of them must then have the version that the stream has at that place: an older
+//! version would stay for good, and a newer one would be followed by older changes.
 
 #![expect(clippy::print_stdout, reason = "figures for whoever runs it")]
 
@@ -40,10 +40,10 @@ const TABLE: &str = "marks.row";
 const SESSIONS: u64 = 24;
 const ROWS: u32 = 2_000;
 
-/// Wrong marks must be found out within so many probes.
+/// Wrong marks must be found within this many probes.
 const MAX_WRONG_PROBES: u64 = 20_000;
 
-/// What writers wait for each other, so that many commit at once.
+/// How long writers wait for each other, so that many commit together.
 const GROUP_COMMIT: [&str; 1] = ["--binlog-group-commit-sync-delay=2000"];
 const GROUP_COMMIT_OF_MARIADB: [&str; 2] =
     ["--binlog-commit-wait-count=24", "--binlog-commit-wait-usec=2000"];
@@ -52,15 +52,15 @@ const GROUP_COMMIT_OF_MARIADB: [&str; 2] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Ours,
-    /// The server has logged what the stream has passed, so we believe that it shows it too.
+    /// The server has logged what the stream has passed, so we assume that a read shows this too.
     LowByLogged,
-    /// We believe that `gtid_executed` names all that can be seen.
+    /// We assume that `gtid_executed` has all that a read shows.
     HighByGtids,
 }
 
 /// What a probe has seen.
 struct Probe {
-    /// How many changes the stream had passed when it was asked.
+    /// How many changes the stream had passed when the probe began.
     passed: usize,
     rows: Vec<(u32, u64)>,
     high: Reach,
@@ -129,7 +129,7 @@ impl Bench {
         Ok(Probe { passed, rows, high })
     }
 
-    /// Takes probes, and says how many of their rows were put in, and how many went backwards.
+    /// Takes probes, and returns how many of their rows were put in, and how many went backwards.
     async fn judge(&mut self, taken: (Way, Marks), probes: u64) -> Result<(usize, usize)> {
         let mut seen = Vec::new();
         for _ in 0..probes {
@@ -151,11 +151,11 @@ impl Bench {
         Ok((put_in, wrong))
     }
 
-    /// Ours are sound, and each of the others is not.
+    /// Our marks are right, and each of the others is not.
     async fn check(&mut self, expected: Marks, others: &[Way]) -> Result<()> {
         let marks = Marks::choose(&mut self.conn, &self.source).await?;
         ensure!(marks == expected, "{marks:?} instead of {expected:?}");
-        // Each waits for the table, and the writers wait behind it.
+        // Each probe waits for the table, and the writers wait after it.
         let probes = if matches!(marks, Marks::Lock(_)) { size(5, 20) } else { size(300, 3_000) };
         let (put_in, wrong) = self.judge((Way::Ours, marks), probes).await?;
         println!("{marks:?}: {wrong} of {put_in} rows of {probes} probes went backwards");

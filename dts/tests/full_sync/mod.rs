@@ -30,7 +30,7 @@ struct Page {
     last: Option<Cursor>,
 }
 
-/// A connection for reading, and a description of a table that is there.
+/// A connection for reading, and a description of an existing table.
 async fn open(url: &str, schema: &str, table: &str) -> Result<(Conn, Description)> {
     let mut conn = reader(url).await?;
     let description = describe(&mut conn, schema, table).await?;
@@ -66,8 +66,8 @@ async fn read_page(
     Ok(page)
 }
 
-/// All rows within bounds, in pages; the cursor is kept as JSON between two. `max_pages` for those
-/// who have seen enough.
+/// All rows within bounds, in pages; the cursor is kept as JSON between two pages. Stops after
+/// `max_pages`.
 async fn read_all(
     conn: &mut Conn,
     description: &Description,

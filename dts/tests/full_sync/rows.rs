@@ -1,5 +1,5 @@
-//! What a SELECT gives of a row is, byte for byte, what the binlog gives of it: the same record
-//! key, the same `PK`, the same `Data`; for every type, edges and random values.
+//! A SELECT and the binlog give the same bytes for a row: the same record key, the same `PK`, the
+//! same `Data`; for every type, with edges and random values.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,7 +83,7 @@ async fn compare(
     compare_rows(url, (schema, &table.name), &expected).await
 }
 
-/// Whether the table reads as these rows.
+/// Checks that reading the table gives these rows.
 async fn compare_rows(
     url: &str,
     (schema, table): (&str, &str),
@@ -105,15 +105,15 @@ async fn compare_rows(
     Ok(found.len())
 }
 
-/// A row as the binlog left it.
+/// A row in its last version in the binlog.
 struct Logged {
     row: ReadRow,
-    /// What its last change lacked of it.
+    /// The columns that its last change lacked.
     absent: Vec<String>,
 }
 
 impl Logged {
-    /// Whether it was read so, as far as it was logged.
+    /// Whether a read row is equal, as far as the binlog has the row.
     fn is(&self, read: &ReadRow) -> Result<bool> {
         if self.absent.is_empty() {
             return Ok(*read == self.row);
@@ -125,7 +125,7 @@ impl Logged {
     }
 }
 
-/// The table as the records that `dts` would publish make it, by id.
+/// The table, by id, built from the records that `dts` would publish.
 async fn logged_rows(
     url: &str,
     (schema, table): (&str, &str),
@@ -162,7 +162,7 @@ async fn logged_rows(
     Ok(rows)
 }
 
-/// Tables that no oracle makes: what stands in them, and columns that a server made by itself.
+/// Tables that no oracle makes: special values, and columns that a server made by itself.
 const ODD: &[&[&str]] = &[
     &[
         "CREATE TABLE t (id INT(5) ZEROFILL PRIMARY KEY, b BIGINT(20) ZEROFILL, \
@@ -176,7 +176,7 @@ const ODD: &[&[&str]] = &[
         "INSERT INTO t VALUES (1, '1970-01-01 00:00:01.5', 'a', 'a,b'), (2, NULL, NULL, NULL), \
          (3, '0000-00-00', 0, 0)",
     ],
-    // Keyless rows that are alike in all but one column, and one whose NULLs moved.
+    // Keyless rows that are equal in all columns but one, and one row whose NULLs moved.
     &[
         "CREATE TABLE t (id INT, a VARCHAR(5), b VARCHAR(5), c DOUBLE)",
         "INSERT INTO t VALUES (1, 'a', NULL, 0e0), (2, NULL, 'a', -0e0), (3, 'ab', 'c', 1), \
@@ -202,7 +202,7 @@ const ODD_MYSQL: &[&[&str]] = &[
          KEY ((CAST(v->'$.a' AS UNSIGNED ARRAY))), PRIMARY KEY (w), KEY ((UPPER(w)), id))",
         "INSERT INTO t VALUES (1, '{\"a\": [1, 2]}', 'x'), (3, NULL, 'y')",
     ],
-    // Doubles between which and decimals a reader of the text alone would have to choose.
+    // Numbers that may be doubles or decimals, if a reader has only the text.
     &[
         "CREATE TABLE t (id INT PRIMARY KEY, j JSON)",
         "INSERT INTO t VALUES (1, JSON_ARRAY(1e-5, 1.5e-6, 1e15, 1e14, 1e-15, 1e-16, 0e0, -0e0, 1e22, \
@@ -219,7 +219,7 @@ const ODD_MARIADB: &[&[&str]] = &[
          UNIQUE (u))",
         "INSERT INTO t VALUES (1, 'x', REPEAT('y', 300), UUID()), (2, REPEAT('z', 5000), NULL, NULL)",
     ],
-    // Geometries that are none, and a key of them.
+    // Bytes that are not geometries, and a key of such values.
     &[
         "CREATE TABLE t (id INT, g POINT NOT NULL, c CHAR(5) CHARSET latin1, h GEOMETRY, \
          PRIMARY KEY (g))",
@@ -265,7 +265,7 @@ async fn odd_rows_read_as_the_binlog_has_them_on_mariadb() -> Result<()> {
     compare_odd(&e2e::servers::mariadb_118_url(), &[ODD_MARIADB, &[VECTORS]].concat()).await
 }
 
-/// 11.8.9 logs generated columns in INSERT alone, older servers always.
+/// 11.8.9 logs generated columns in INSERT only, older servers always.
 #[tokio::test]
 async fn a_row_without_a_key_has_one_key_whether_or_not_generated_columns_are_logged() -> Result<()>
 {
@@ -275,7 +275,7 @@ async fn a_row_without_a_key_has_one_key_whether_or_not_generated_columns_are_lo
         "UPDATE t SET a = 7 WHERE id = 2",
         "DELETE FROM t WHERE id = 3",
     ];
-    // The server tells these rows apart by a column that it hides.
+    // The server identifies these rows by a hidden column.
     const LONG: &[&str] = &[
         "CREATE TABLE t (id INT, a TEXT UNIQUE)",
         "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
@@ -294,8 +294,8 @@ async fn a_row_without_a_key_has_one_key_whether_or_not_generated_columns_are_lo
     Ok(())
 }
 
-/// The keys of the rows as a full sync reads them, unless it refuses the table, and as records of
-/// the binlog leave them.
+/// The keys of the rows as a full sync reads them (if it does not refuse the table), and as records
+/// of the binlog have them.
 async fn keys_of(
     url: &str,
     statements: &[&str],
@@ -422,7 +422,7 @@ fn id_of(data: &str) -> Result<i64> {
     Ok(Columns::read(data)?.get("id").context("no id")?.parse()?)
 }
 
-/// The first column that is not the same, and how.
+/// The first column that differs, and how.
 fn difference(found: &ReadRow, expected: &ReadRow) -> String {
     let columns = |row: &ReadRow| -> Result<Vec<(String, String)>> {
         let columns = Columns::read(&row.data)?;
