@@ -294,9 +294,9 @@ impl Status {
                 self.metrics.commit_to_bus.0.observe(lag.as_secs_f64());
             }
         }
-        let stands =
+        let is_same =
             |before: &Saved| before.position == saved.position && before.skip == saved.skip;
-        if !state.saved.as_ref().is_some_and(stands) {
+        if !state.saved.as_ref().is_some_and(is_same) {
             state.source.finish();
         }
         state.saved = Some(saved.clone());

@@ -79,7 +79,7 @@ async fn an_event_of_the_future_is_skipped_only_if_the_server_says_so() -> Resul
 async fn an_incident_of_the_server_stops_dts_which_says_what_to_do() -> Result<()> {
     let (source, proxy) = start("forged-incident").await?;
     forge((&source, &proxy), ("Rows_query", ROWS_QUERY), INCIDENT).await?;
-    let parts = ["the server reports an incident", "send the tables anew", "binlog.00000"];
+    let parts = ["the server reports an incident", "send the tables again", "binlog.00000"];
     ends(&source, REFUSED, &parts).await?;
     // What was read before it is published, and that is where it stops again.
     ends(&source, REFUSED, &parts).await?;

@@ -132,7 +132,7 @@ enum EventGroup {
 const INCIDENT: Setting = Setting {
     problem: "the server reports an incident: changes may be missing from its binlog",
     variable: None,
-    then: "start from a position after this one, and send the tables anew with a full sync",
+    then: "start from a position after this one, and send the tables again with a full sync",
 };
 
 impl Decoder {

@@ -37,7 +37,7 @@ const OLD_FRACTION: Setting = Setting {
     problem: "its fraction is stored as MariaDB did before 10.1.2, and the binlog does not show this",
     variable: None,
     then: "rebuild the table (SET GLOBAL mysql56_temporal_format = ON; ALTER TABLE … FORCE), start \
-           from a position after that, and load it anew",
+           from a position after that, and load it again",
 };
 
 impl HiddenTypes {

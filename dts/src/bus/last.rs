@@ -74,7 +74,7 @@ impl LastBus {
                 path = %path.display(),
                 %error,
                 "cannot note on which bus the position is: if [bus] is changed later, dts will not \
-                 notice that it begins anew"
+                 notice that it begins again"
             );
         }
     }

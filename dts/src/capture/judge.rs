@@ -44,7 +44,7 @@ impl Capture {
                  binlog_format other than ROW), so its rows are not known"
             ),
             "find who does that; then begin after it (`dts position set`), or set \
-             capture.statementFormat = \"warn\" to skip such changes, and load the table anew",
+             capture.statementFormat = \"warn\" to skip such changes, and load the table again",
         ))
     }
 
@@ -148,7 +148,7 @@ fn refuse_removal(
         ),
         format!(
             "empty what the listeners filled from the table; then begin after it (`dts position \
-             set`), or set capture.onTruncate = \"warn\" to go on, and send the table anew (`{}`)",
+             set`), or set capture.onTruncate = \"warn\" to go on, and send the table again (`{}`)",
             full_sync_of(table)
         ),
     )

@@ -27,7 +27,7 @@ impl Damage {
 
 const DAMAGED_REMEDY: &str = "connect without the proxy, if there is one in between; otherwise the \
     server's binlog file is damaged there: begin after that place (`dts position set`), and send \
-    the captured tables anew with a full sync";
+    the captured tables again with a full sync";
 
 const TORN_REMEDY: &str = "nothing of that transaction was committed: begin with the next file \
     that SHOW BINARY LOGS lists (`dts position set --file … --pos 4`)";

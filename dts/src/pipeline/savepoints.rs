@@ -55,14 +55,13 @@ impl<T: Clone> Savepoints<T> {
 
     fn find(&mut self, name: &SavepointName) -> Option<T> {
         let number = *self.names.get(&name.folded())?;
-        let behind: Vec<u64> =
-            self.made.range(number..).skip(1).map(|(&behind, _)| behind).collect();
-        let is_other = |behind: &u64| !self.made.get(behind).is_some_and(|(it, _)| it.may_be(name));
-        if (self.special > 0 || !name.is_plain()) && !behind.iter().all(is_other) {
+        let later: Vec<u64> = self.made.range(number..).skip(1).map(|(&later, _)| later).collect();
+        let is_other = |later: &u64| !self.made.get(later).is_some_and(|(it, _)| it.may_be(name));
+        if (self.special > 0 || !name.is_plain()) && !later.iter().all(is_other) {
             return None;
         }
-        for behind in behind {
-            self.remove(behind);
+        for later in later {
+            self.remove(later);
         }
         self.made.get(&number).map(|(_, value)| value.clone())
     }
@@ -87,7 +86,7 @@ fn unknown(name: &SavepointName) -> Error {
              many savepoints were made since"
         ),
         "begin after the end of the transaction (`dts position set --file … --pos …`; SHOW BINLOG \
-         EVENTS shows where it ends), and send the tables that it changed anew with a full sync",
+         EVENTS shows where it ends), and send the tables that it changed again with a full sync",
     )
 }
 
@@ -121,7 +120,7 @@ mod tests {
     fn a_savepoint_replaces_the_one_with_its_name() {
         let mut savepoints = of(&["a", "b", "A"]);
         assert_eq!(back(&mut savepoints, "b"), Some(1));
-        assert_eq!(back(&mut savepoints, "a"), None, "it was behind b");
+        assert_eq!(back(&mut savepoints, "a"), None, "it was after b");
     }
 
     #[test]

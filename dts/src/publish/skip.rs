@@ -97,8 +97,8 @@ impl OpenTransaction {
             "undo what was changed in [capture] since then; if nothing was, the server's history \
              is another one, or it logged the rows in another order than the earlier server: \
              connect to that one until the transaction is done, or send it again from its first \
-             row: `dts position show` says where the transaction begins, `dts position set` sets \
-             that anew",
+             row: `dts position show` says where the transaction begins, `dts position set` goes \
+             back there",
         )
     }
 }

@@ -94,7 +94,7 @@ impl PublishedTable {
             problem + " (binlog_row_image other than FULL)",
             format!(
                 "run on the server {set}, start from a position after that, and load the table \
-                 anew; or give the table a primary key"
+                 again; or give the table a primary key"
             ),
         )
     }

@@ -219,7 +219,7 @@ fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> E
             problem,
             "the server cannot send the binlog from our position. If it was purged, the changes \
              in between are lost: begin with what is left (`dts position set earliest`) and send \
-             the captured tables anew",
+             the captured tables again",
         ),
         _ => away(config, format!("{} ({})", error.message, error.code)),
     }

@@ -18,7 +18,7 @@ use crate::{
 const MAX_ASKABLE: u64 = u32::MAX as u64;
 
 const BEGIN_ANEW: &str = "bring the earlier server back; or begin with what this one has \
-    (`dts position set earliest`) and send the captured tables anew";
+    (`dts position set earliest`) and send the captured tables again";
 
 /// What is in a file after a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) async fn resume(
                 server.uuid, saved.server_uuid
             ),
             "connect to the earlier server; or begin with what this one has (`dts position set \
-             earliest`) and send the captured tables anew",
+             earliest`) and send the captured tables again",
         ));
     }
     let files = Server::binlog_files(conn, config).await?;
@@ -167,7 +167,7 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
         None => Err(Error::refused(
             format!("the server has purged our binlog file {file} (its oldest is {oldest})"),
             "the changes in between are lost to dts: begin with what is left (`dts position set \
-             earliest`) and send the captured tables anew; to be safe from it, raise \
+             earliest`) and send the captured tables again; to be safe from it, raise \
              binlog_expire_logs_seconds",
         )),
     }

@@ -145,7 +145,7 @@ pub(super) fn findings(server: &Server) -> Vec<Finding> {
             severity: Severity::Warn,
             name: "server_id",
             what: "server_id is 1".into(),
-            why: "every MariaDB has it at first, and we tell servers apart by it".into(),
+            why: "every new MariaDB has this id, and dts identifies servers by it".into(),
             remedy: "give each server a server_id of its own under [mariadbd] in its config file"
                 .into(),
         });

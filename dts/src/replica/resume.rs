@@ -17,7 +17,7 @@ use crate::{
 
 const PURGED_REMEDY: &str = "the changes in between are lost to dts: name a host in source.hosts \
     that still has them, or begin with what is left (`dts position set earliest`) and send the \
-    captured tables anew; to be safe from it, raise binlog_expire_logs_seconds";
+    captured tables again; to be safe from it, raise binlog_expire_logs_seconds";
 
 /// Why a server cannot be used.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Lacking {
             ),
             "connect to a server that has them (source.hosts); or, if they are lost for good, set \
              source.onLostTransactions = \"accept\": dts goes on with what the server has, and \
-             names the full syncs that send these tables anew, because published changes of them \
+             names the full syncs that send these tables again, because published changes of them \
              were lost",
         )
     }

@@ -71,7 +71,8 @@ impl Sight {
         }
     }
 
-    /// The time left if it is short, compared with the time that the server keeps a file.
+    /// The time left, if it is less than `MIN_LEFT` and less than half of the time that the server
+    /// keeps a file.
     pub(crate) fn purge_is_near(&self) -> Option<Duration> {
         let Purge::In(left) = self.purge_in() else { return None };
         let kept = self.expires_after.unwrap_or(Duration::MAX);

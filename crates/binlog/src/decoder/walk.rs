@@ -29,14 +29,14 @@ const EMPTY_ROWS: Setting = Setting {
     problem: "rows were inserted, but none of their columns was logged: not even the number of \
               rows is known",
     variable: Some(("binlog_row_image", "FULL")),
-    then: "start from a position after this one, and load the table anew",
+    then: "start from a position after this one, and load the table again",
 };
 
 const NO_DOCUMENT: Setting = Setting {
     problem: "a JSON column was logged as a difference to a document that was not logged, so \
               its value is not known",
     variable: Some(("binlog_row_value_options", "''")),
-    then: "or binlog_row_image = FULL; start from a position after this one, and load the table anew",
+    then: "or binlog_row_image = FULL; start from a position after this one, and load the table again",
 };
 
 impl Decoder {

@@ -61,7 +61,7 @@ pub(crate) async fn take_part(
     Ok((taker.finish()?, is_all))
 }
 
-/// What a row ends.
+/// Whether a segment ends with a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TakenRow {
     Row,

@@ -43,7 +43,7 @@ pub struct Column {
     pub name: String,
     /// Its type, as CREATE TABLE has it.
     pub declared: String,
-    /// `"name":`, escaped: what stands before a value in an object.
+    /// `"name":`, escaped: the text before a value in an object.
     pub(crate) json_key: Box<[u8]>,
     pub(crate) form: Form,
     pub(crate) collation: Option<String>,

@@ -254,9 +254,9 @@ fn write_set(out: &mut Vec<u8>, read: Charset, text: &[u8]) {
     while !rest.is_empty() {
         let mut units = rest.chunks(comma.len());
         let end = units.position(|unit| unit == comma).map(|units| units * comma.len());
-        let (member, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        let (member, after) = rest.split_at(end.unwrap_or(rest.len()));
         read.write(out, member);
-        rest = behind.get(comma.len()..).unwrap_or_default();
+        rest = after.get(comma.len()..).unwrap_or_default();
         if end.is_some() {
             out.push(b',');
             if rest.is_empty() {
@@ -273,14 +273,14 @@ fn write_document(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     loop {
         let plain = rest.iter().position(|byte| *byte == b'"').unwrap_or(rest.len());
-        let (plain, behind) = rest.split_at(plain);
+        let (plain, after) = rest.split_at(plain);
         out.extend(plain.iter().filter(|byte| **byte != b' '));
-        if behind.is_empty() {
+        if after.is_empty() {
             return;
         }
-        let (string, behind) = behind.split_at(string_end(behind));
+        let (string, after) = after.split_at(string_end(after));
         out.extend_from_slice(string);
-        rest = behind;
+        rest = after;
     }
 }
 

@@ -126,8 +126,8 @@ impl Windows {
         self.keep(names, key, Some(touch));
     }
 
-    /// The stream passed a row of a table without a key: if that row was also read, the read row
-    /// counts.
+    /// The stream passed a row of a table without a key: if a read has this row, the row is
+    /// again as it was read.
     pub(crate) fn came(&mut self, names: (&str, &str), key: &[u8]) {
         self.keep(names, key, None);
     }
@@ -245,7 +245,7 @@ mod tests {
         assert!(windows.watch("s", "t") && !windows.watch("s", "v"));
         let later = windows.open("s", "t");
         windows.change(T, b"4", row().unwrap());
-        assert_eq!(windows.touch(later, b"2"), None, "it was opened behind that");
+        assert_eq!(windows.touch(later, b"2"), None, "it was opened after that");
         assert_eq!([a, later].map(|id| windows.touch(id, b"4")), [row(), row()]);
         windows.change(T, b"4", Touch::Gone);
         assert_eq!(windows.touch(later, b"4"), Some(Touch::Gone), "it was deleted");

@@ -138,7 +138,7 @@ fn too_many() -> Error {
     Error::refused(
         format!("the server rolled back more than {MAX_PARTS} parts of one transaction"),
         "begin after the end of the transaction (`dts position set --file … --pos …`; SHOW BINLOG \
-         EVENTS shows where it ends), and send the tables that it changed anew with a full sync",
+         EVENTS shows where it ends), and send the tables that it changed again with a full sync",
     )
 }
 

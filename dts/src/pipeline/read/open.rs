@@ -258,7 +258,7 @@ impl StreamReader {
         let transaction = self.decoder.transaction();
         let gtid = transaction.gtid.as_ref().map(|gtid| format!(" ({gtid})")).unwrap_or_default();
         let FilePosition { file, pos } = &transaction.start;
-        let behind = match end {
+        let start = match end {
             Some(FilePosition { file, pos }) => {
                 format!("`dts position set --file {file} --pos {pos}`")
             }
@@ -271,8 +271,8 @@ impl StreamReader {
                  and records of it are already published"
             ),
             format!(
-                "begin after its end ({behind}), and send the tables that it changed ({tables}) \
-                 anew with a full sync"
+                "begin after its end ({start}), and send the tables that it changed ({tables}) \
+                 again with a full sync"
             ),
         )
     }

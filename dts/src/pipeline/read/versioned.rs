@@ -22,7 +22,7 @@ pub(super) async fn explain(
                  known"
             ),
             format!(
-                "leave the table out (capture.exclude = [\"{schema}.{table}\"]), or make it anew \
+                "leave the table out (capture.exclude = [\"{schema}.{table}\"]), or create it again \
                  with a history by time (TIMESTAMP(6)) and begin after that (`dts position set`)"
             ),
         ),

@@ -105,9 +105,9 @@ impl StreamReader {
         let (file, pos) = (&end.end.file, end.end.pos);
         warn!(
             %xid, gtid, %file, pos,
-            "an XA transaction is committed whose XA PREPARE stands before the place that dts was \
+            "an XA transaction is committed whose XA PREPARE is before the place that dts was \
              started at: its rows are not known, and are not published; if it changed captured \
-             tables, send these anew with a full sync"
+             tables, send these again with a full sync"
         );
         self.add_gtids([None, end.gtid]);
         self.move_on();
@@ -227,7 +227,7 @@ fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
         format!(
             "start before that XA PREPARE (`dts position set --gtid …`); or after this commit \
              (`dts position set --file {file} --pos {pos}`), and send the tables that it changed \
-             anew with a full sync"
+             again with a full sync"
         ),
     )
 }
