@@ -17,10 +17,11 @@ use crate::{
     steps::write_steadily,
 };
 
-/// What it takes to start is not measured.
+/// The start is not measured.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// At 1,000 one-row transactions a second: so long without, and then until all rows were sent.
+/// At 1,000 one-row transactions a second: first for `seconds` without a full sync, then until all
+/// rows are sent.
 pub(crate) async fn measure(server: &Loaded, seconds: u64) -> Result<Vec<Latency>> {
     let site = Site::new("bench-run")?;
     let recorded = site.path("recorded");
@@ -54,7 +55,7 @@ pub(crate) async fn measure(server: &Loaded, seconds: u64) -> Result<Vec<Latency
     ])
 }
 
-/// Sends the table after a while. Gives when it was asked for and when it was done, in milliseconds
+/// Waits, then sends the table. Gives the times of the request and of its end, in milliseconds
 /// since 1970.
 async fn full_sync_after(site: &Site, wait: Duration) -> Result<(u64, u64)> {
     tokio::time::sleep(wait).await;

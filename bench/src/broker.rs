@@ -11,20 +11,20 @@ use e2e::{
     servers::{Kafka, kafka_tool},
 };
 
-/// A topic that was not written to for so long has all that it will get, unless the writer hangs.
+/// A topic without a write for so long is complete, unless the writer hangs.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A writer that wrote nothing for so long hangs.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// One node, empty when it starts; its data lies in the site, and goes with it.
+/// One node. It is empty at the start; its data is in the site, and is removed with it.
 pub(crate) struct Broker {
     kafka: Kafka,
     data: PathBuf,
 }
 
 impl Broker {
-    /// Starts it; topics that make themselves get so many partitions.
+    /// Starts the broker. Topics that are created automatically get so many partitions.
     pub(crate) async fn start(site: &Site, partitions: u32) -> Result<Self> {
         let folder = site.path("kafka");
         let partitions = format!("num.partitions={partitions}");
@@ -36,12 +36,12 @@ impl Broker {
         self.kafka.address()
     }
 
-    /// A topic that will hold so many records.
+    /// A topic that will get so many records.
     pub(crate) fn topic<'a>(&'a self, name: &'a str, records: u64) -> Filling<'a> {
         Filling { broker: self, name, records, first: None }
     }
 
-    /// When a record of the topic was last written to its files; none before there is one.
+    /// When a record of the topic was last written to its files; `None` before the first one.
     fn last_write(&self, topic: &str) -> Result<Option<SystemTime>> {
         let mut last = None;
         for folder in std::fs::read_dir(&self.data)? {
@@ -54,8 +54,8 @@ impl Broker {
         Ok(last)
     }
 
-    /// How many records the topic holds, by Kafka's own tool; the markers that end transactions
-    /// count as well, so this is for writers without.
+    /// How many records the topic has, as Kafka's own tool says. The end markers of transactions
+    /// count too, so use this only for writers without transactions.
     async fn records(&self, topic: &str) -> Result<u64> {
         let asked = ["--bootstrap-server", &self.address(), "--topic", topic];
         let ends = kafka_tool("org.apache.kafka.tools.GetOffsetShell", &asked).await?;
@@ -79,7 +79,7 @@ fn last_segment_write(partition: &Path) -> Result<Option<SystemTime>> {
     Ok(last)
 }
 
-/// A topic that is being written.
+/// A topic that somebody writes to.
 pub(crate) struct Filling<'a> {
     broker: &'a Broker,
     name: &'a str,
@@ -88,10 +88,10 @@ pub(crate) struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// The time from its first record to its last, once it holds all; none while some are missing.
+    /// The time from the first record to the last, when all are there; `None` while some are
+    /// missing.
     ///
-    /// To be asked all the time. It costs the machine next to nothing while the topic grows: only
-    /// the times of its files are looked at.
+    /// May be called all the time: while the topic grows, this only reads the times of its files.
     pub(crate) async fn filled(&mut self) -> Result<Option<Duration>> {
         let Some(last) = self.broker.last_write(self.name)? else { return Ok(None) };
         let first = *self.first.get_or_insert(last);

@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context, Result};
 use e2e::processes::read_growing;
 
-/// A batch of the benchmark is shorter, for most.
+/// Most batches of the benchmark are shorter.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// The TOML of a listener with it: from now on, as many calls at once as the machine has cores,
-/// with many events each.
+/// The TOML of a listener with this handler. It begins now, and makes as many calls at once as the
+/// machine has cores, with many events each.
 pub(crate) fn listener(id: &str, counted: &Path) -> Result<String> {
     let me = std::env::current_exe()?.display().to_string();
     let command = [&me, "count-events", &counted.display().to_string()];
@@ -24,12 +24,13 @@ pub(crate) fn listener(id: &str, counted: &Path) -> Result<String> {
     ))
 }
 
-/// What the handler does: for each call a line of the file says how many events it had. It reads
-/// straight into the batch: nothing comes behind its line break before it is answered.
+/// What the handler does: for each call it writes a line with the number of events. It reads
+/// directly into the batch, because nothing comes after the line break of a batch before the
+/// answer.
 pub(crate) fn count_events(counted: &Path) -> Result<()> {
     let mut file: File = OpenOptions::new().create(true).append(true).open(counted)?;
     let (mut batches, mut answers) = (std::io::stdin().lock(), std::io::stdout().lock());
-    // In a string of JSON the quotes would be escaped.
+    // Inside a JSON string the quotes would be escaped.
     let id = memchr::memmem::Finder::new(b"{\"EvId\":\"");
     let (mut batch, mut length) = (vec![0; BATCH_BYTES], 0);
     loop {

@@ -19,8 +19,8 @@ use crate::{
 
 const TOPIC: &str = "debezium.bench.t";
 
-/// From its first record on the topic to the last. It runs already then: the seconds are without
-/// its start; CPU and memory are of its whole life.
+/// From its first record on the topic to the last. The seconds do not include its start; CPU and
+/// memory are of its whole life.
 pub(crate) async fn catch_up(site: &Site, server: &Loaded) -> Result<Cost> {
     let broker = Broker::start(site, 1).await?;
     let (script, rest) = (script(), free_port()?.to_string());
@@ -41,7 +41,7 @@ pub(crate) async fn catch_up(site: &Site, server: &Loaded) -> Result<Cost> {
     Ok(Cost { seconds: taken.context("the topic was not filled")?.as_secs_f64(), ..cost })
 }
 
-/// The first file of the binlog, and what is before its first row: the schema was made.
+/// The first file of the binlog, and the place before its first row: the schema is there by then.
 async fn beginning(mysql: &Mysql) -> Result<(String, String)> {
     let mut server = mysql.connect().await?;
     let files: Vec<mysql_async::Row> = server.query("SHOW BINARY LOGS").await?;

@@ -13,10 +13,10 @@ use dts::{
 };
 use event_bus::Batch;
 
-/// As much as `dts` itself gathers before it appends.
+/// As many bytes as `dts` itself gathers for one append.
 const BATCH_BYTES: usize = 2 << 20;
 
-/// Reads, decodes and writes records just as `dts` does, and throws them away.
+/// Reads, decodes and writes records as `dts` does, and throws them away.
 #[expect(clippy::print_stderr, reason = "what was done, for the one who looks")]
 pub(crate) async fn to_nowhere(config: &Path) -> Result<()> {
     let config = Config::open(config)?;

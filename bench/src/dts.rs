@@ -6,7 +6,7 @@ use e2e::{
     programs::Site,
 };
 
-/// Starts it, and waits until it streams.
+/// Starts `dts`, and waits until it streams.
 pub(crate) async fn start(site: &Site) -> Result<Process> {
     let dts = site.start_dts()?;
     wait_until("dts streams", PATIENCE, async || {

@@ -25,22 +25,23 @@ use crate::{
     measure::{Cost, until, until_ended},
 };
 
-/// The one that counts.
+/// The id of the counting listener.
 pub(crate) const LISTENER: &str = "count";
 
-/// What the rows go through.
+/// The bus that the rows go through.
 #[derive(Clone, Copy)]
 enum ChosenBus<'a> {
     Log,
-    /// With a prefix of the run's own.
+    /// With a topic prefix of this run.
     Kafka(&'a Broker, &'a str),
 }
 
-/// `mysqldump`, the log and Kafka in turns: what the machine does meanwhile, all feel.
+/// Measures `mysqldump`, the log and Kafka in turns, so that other load of the machine affects all
+/// of them.
 pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<TableRuns>> {
     let site = Site::new("bench-broker")?;
     let broker = Broker::start(&site, 1).await?;
-    // This warms the broker, and is not counted.
+    // This run warms the broker, and does not count.
     sync(table, ChosenBus::Kafka(&broker, "warm")).await?;
     let mut costs = By::ALL.map(|by| (by, Vec::new()));
     for run in 1..=runs {
@@ -66,7 +67,7 @@ pub(crate) async fn measure(table: &Table<'_>, runs: usize) -> Result<Vec<TableR
     Ok(costs.into_iter().map(|(by, costs)| TableRuns::new(table, by, costs)).collect())
 }
 
-/// Reads the same table to nowhere.
+/// Reads the same table with `mysqldump`, and throws it away.
 async fn mysqldump(table: &Table<'_>) -> Result<Cost> {
     let site = Site::new("bench-run")?;
     let script = repository().join("scripts/servers.sh").display().to_string();
@@ -94,7 +95,7 @@ async fn mysqldump(table: &Table<'_>) -> Result<Cost> {
 }
 
 /// From the request until the task is done and the handler has counted all rows. CPU is of all
-/// processes and of their whole life; memory is that of `dts` alone.
+/// processes, for their whole life. Memory is of `dts` alone.
 async fn sync(table: &Table<'_>, bus: ChosenBus<'_>) -> Result<Cost> {
     let mut site = Site::new("bench-run")?;
     if let ChosenBus::Kafka(broker, prefix) = bus {
@@ -103,7 +104,7 @@ async fn sync(table: &Table<'_>, bus: ChosenBus<'_>) -> Result<Cost> {
     let counted = site.path("counted");
     let listener = counting::listener(LISTENER, &counted)?;
     let (dts, worker) = start(&site, table.mysql, &listener).await?;
-    // The first row by itself: when it is counted, everything is in its place.
+    // First one row alone: when it is counted, everything is ready.
     ask(&site, &format!("/?table={}&listenerid={LISTENER}&offset=0&maxOffset=0", table.name))
         .await?;
     wait_until("the first row is counted", PATIENCE, async || {
@@ -124,7 +125,7 @@ async fn sync(table: &Table<'_>, bus: ChosenBus<'_>) -> Result<Cost> {
     Ok(Cost { peak_rss_kib, ..cost })
 }
 
-/// Starts both programs, behind all that the binlog holds, and waits until they are ready.
+/// Starts both programs at the end of the binlog, and waits until they are ready.
 pub(crate) async fn start(
     site: &Site,
     mysql: &Mysql,

@@ -26,10 +26,10 @@ use crate::{
     steps::{handler_latency, write_steadily},
 };
 
-/// What the bare producer writes.
+/// The topic that the bare producer writes.
 const BARE_TOPIC: &str = "bare";
 
-/// How many partitions a topic has, one after the other.
+/// The numbers of partitions to measure.
 const PARTITIONS: [u32; 2] = [1, 6];
 
 /// All steps of catching up into Kafka.
@@ -56,19 +56,19 @@ pub(crate) async fn catch_up(server: &Loaded, runs: usize) -> Result<Vec<Step>> 
     Ok(steps)
 }
 
-/// A broker on which everything of one number of partitions is measured in turn.
+/// A broker for all measurements with one number of partitions.
 struct Trial<'a> {
     site: Site,
     broker: Broker,
     server: &'a Loaded,
     partitions: u32,
-    /// Each time that `dts` publishes it is under a prefix of its own.
+    /// How often `dts` has published. Each time has a topic prefix of its own.
     published: u32,
 }
 
 impl<'a> Trial<'a> {
-    /// Publishes once before anything is measured: that warms the broker, and gives the records
-    /// that the bare producer sends.
+    /// Publishes once before the measurements. That warms the broker, and makes the records that
+    /// the bare producer sends.
     async fn start(server: &'a Loaded, partitions: u32) -> Result<Self> {
         let site = Site::new("bench-run")?;
         let broker = Broker::start(&site, partitions).await?;
@@ -108,7 +108,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// What stands in `[bus]`.
+/// The settings of `[bus]`.
 struct BusSettings<'a> {
     prefix: &'a str,
     delivery: &'a str,
@@ -119,7 +119,7 @@ fn prefix(published: u32) -> String {
     format!("run{published}")
 }
 
-/// Where `dts` put the table the nth time.
+/// The topic of the table when `dts` published it for the nth time.
 fn topic(published: u32) -> String {
     format!("{}.{SCHEMA}.t", prefix(published))
 }
@@ -190,8 +190,8 @@ pub(crate) fn bare_producer(address: &str, from: &str) -> Result<Cost> {
     })
 }
 
-/// From commit to a handler and to a reader, at 1,000 one-row transactions a second; the broker is
-/// warm by then.
+/// Latency from commit to a handler and to a reader, at 1,000 one-row transactions a second. The
+/// broker is warm before that.
 pub(crate) async fn latencies(seconds: u64) -> Result<[Latency; 2]> {
     let site = Site::new("bench-broker")?;
     let broker = Broker::start(&site, 1).await?;
@@ -232,7 +232,7 @@ async fn reader_latency(broker: &Broker, seconds: u64) -> Result<(f64, Vec<u64>)
     Ok((rate, lags))
 }
 
-/// The lag of each event when it comes, in milliseconds, but for those of the first seconds.
+/// The lag of each event on arrival, in milliseconds, without the events of the first seconds.
 fn lags(address: &str, expected: u64) -> Result<Vec<u64>> {
     const WARM_UP_MS: u64 = 3_000;
     let mut seen = Vec::new();

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::load::SCHEMA;
 
-/// What the text of a row has.
+/// The bytes of the text of a row.
 pub(crate) const ROW_BYTES: usize = 1 << 20;
 
 /// The table's name.
@@ -20,7 +20,7 @@ pub(crate) async fn prepare(rows: u64) -> Result<Mysql> {
     let mysql = Site::new("bench-large")?.start_mysql().await?;
     let mut server = mysql.connect().await?;
     let create = format!("CREATE TABLE {SCHEMA}.{TABLE} (id BIGINT PRIMARY KEY, text LONGTEXT)");
-    // What is not in the binlog need not be read past.
+    // Without a binlog of these rows `dts` has nothing to skip.
     let quick = ["SET sql_log_bin = 0", "SET GLOBAL innodb_flush_log_at_trx_commit = 0"];
     execute(&mut server, &quick).await?;
     execute(&mut server, &[&format!("CREATE DATABASE {SCHEMA}"), &create]).await?;
@@ -31,7 +31,8 @@ pub(crate) async fn prepare(rows: u64) -> Result<Mysql> {
     Ok(mysql)
 }
 
-/// A document of which no two are alike, nor any two of its parts: it cannot be packed to nothing.
+/// A document without repetition, different for each id, so that compression does not make it
+/// small.
 fn document(id: u64) -> String {
     let mut text = String::with_capacity(ROW_BYTES);
     for part in 0.. {

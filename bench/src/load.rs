@@ -14,11 +14,11 @@ pub(crate) const SCHEMA: &str = "bench";
 /// What the binlog holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// So many rows, in transactions of 1,000.
+    /// So many rows in transactions of 1,000.
     Bulk(u64),
     /// So many transactions of one row.
     Single(u64),
-    /// As many bytes as of so many rows of [`Load::Bulk`], of a table of 101 columns.
+    /// A table of 101 columns, with as many bytes as so many rows of [`Load::Bulk`].
     Wide(u64),
     /// The rows of [`Load::Bulk`], compressed.
     Compressed(u64),
@@ -41,7 +41,7 @@ impl Load {
         }
     }
 
-    /// One of the two that everything is measured on.
+    /// Whether this is one of the two loads for all measurements.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Self::Bulk(_) | Self::Single(_))
     }
@@ -60,19 +60,19 @@ impl Load {
         if matches!(self, Self::Single(_)) { 1 } else { BULK }
     }
 
-    /// How often the columns that the narrow table has once are there.
+    /// How often each column of the narrow table is repeated.
     fn width(self) -> u32 {
         if matches!(self, Self::Wide(_)) { WIDTH } else { 1 }
     }
 }
 
-/// Rows of a transaction that has many.
+/// Rows of a large transaction.
 const BULK: u64 = 1000;
 
-/// A row of 101 columns is so many times as long as one of 7, but for its key.
+/// A row of 101 columns is so many times as long as a row of 7, without the key.
 const WIDTH: u32 = 17;
 
-/// The most columns that a table has, but for its key.
+/// The most columns of a table, without the key.
 const MAX_COLUMNS: usize = 100;
 
 /// A server with a loaded binlog.
@@ -88,7 +88,7 @@ pub(crate) struct Loaded {
 pub(crate) async fn prepare(load: Load) -> Result<Loaded> {
     let mysql = Site::new(load.folder())?.start_mysql().await?;
     let mut server = mysql.connect().await?;
-    // Loading is not measured, and need not survive a power cut.
+    // The load is not measured, and need not survive a power cut.
     let quick = ["SET GLOBAL sync_binlog = 0", "SET GLOBAL innodb_flush_log_at_trx_commit = 0"];
     execute(&mut server, &quick).await?;
     if matches!(load, Load::Compressed(_)) {
@@ -109,7 +109,7 @@ pub(crate) async fn create_table(server: &mut Conn) -> Result<()> {
     create(server, 1).await
 }
 
-/// The columns of the table but for its key, each with what a row has in it.
+/// The columns of the table without the key, each with its value.
 const COLUMNS: [(&str, &str, &str); 6] = [
     ("a", "INT", "id % 100000"),
     ("b", "VARCHAR(64)", "CONCAT('customer number ', id)"),
@@ -119,7 +119,7 @@ const COLUMNS: [(&str, &str, &str); 6] = [
     ("f", "DOUBLE", "id * 1.1e0"),
 ];
 
-/// The same with all columns so many times over, 100 at most.
+/// The same columns repeated so many times, 100 at most.
 async fn create(server: &mut Conn, width: u32) -> Result<()> {
     let of =
         |turn: u32, name: &str| if turn == 0 { name.to_owned() } else { format!("{name}{turn}") };

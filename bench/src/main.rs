@@ -34,26 +34,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Everything, written to bench/results.
+    /// Measures everything, and writes bench/results.
     All(Sizes),
-    /// Hands over the bare events of a whole binlog with `mysql_async`, as a reference.
+    /// For comparison: reads the bare events of a whole binlog with `mysql_async`.
     BareEvents {
         /// The server.
         url: String,
     },
-    /// Sends what `dts` wrote to a broker once more, as a reference.
+    /// For comparison: sends the records of `dts` to a broker again.
     BareProducer {
         /// The broker.
         address: String,
         /// The topic.
         from: String,
     },
-    /// Is a handler of `event-worker` that only counts.
+    /// A handler of `event-worker` that only counts.
     CountEvents {
-        /// Where it writes how many events each call had.
+        /// The file for the number of events of each call.
         counted: std::path::PathBuf,
     },
-    /// Decodes a whole binlog to nowhere.
+    /// Decodes a whole binlog, and throws the events away.
     Decode {
         /// The config of the `dts` to measure.
         config: std::path::PathBuf,
@@ -81,7 +81,7 @@ struct Sizes {
     /// The benchmark of another commit, whose decoder is measured too (`run.sh` builds it).
     #[arg(long)]
     against: Option<std::path::PathBuf>,
-    /// Only a part of it; the results are printed then, and not kept.
+    /// Measure only this part. The results are printed, and not kept.
     #[arg(long)]
     only: Option<Part>,
 }
@@ -89,19 +89,19 @@ struct Sizes {
 /// A part of the whole.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
-    /// Into the embedded log, and what it is measured beside.
+    /// Into the embedded log, and the tools that it is compared with.
     Log,
     /// Into Kafka.
     Kafka,
-    /// What the source makes of it: many columns, compressed transactions, TLS; and the decoder of
-    /// another commit.
+    /// Kinds of sources: many columns, compressed transactions, TLS; and the decoder of another
+    /// commit.
     Source,
-    /// Whole tables to one listener, beside `mysqldump`.
+    /// Whole tables to one listener, compared with `mysqldump`.
     FullSync,
 }
 
 impl Sizes {
-    /// What to load, one after the other.
+    /// The loads, in order.
     fn loads(&self) -> Vec<Load> {
         let mut loads = vec![Load::Bulk(self.rows)];
         if self.only != Some(Part::FullSync) {
@@ -170,7 +170,7 @@ async fn large_rows(sizes: &Sizes) -> Result<Vec<full_sync::TableRuns>> {
     full_sync::measure(&table, sizes.runs).await
 }
 
-/// What is measured in turns with something else.
+/// The measurements in turns with something else.
 async fn beside(server: &load::Loaded, sizes: &Sizes) -> Result<Vec<report::Step>> {
     let mut steps = Vec::new();
     if let Some(other) = sizes.against.as_ref().filter(|_| sizes.includes(Part::Source)) {

@@ -47,13 +47,13 @@ impl Runs {
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(2);
 
-/// Waits until the process ends; its last figures before that are its cost.
+/// Waits until the process ends. The last figures before its end are its cost.
 pub(crate) async fn until_ended(mut process: Process) -> Result<Cost> {
     let began = Instant::now();
     let pid = process.pid().context("the process has ended")?;
     let mut last = (0, 0);
     while process.is_running()? {
-        // Between the two the process may end: then the last figures stay.
+        // The process may end between the two calls. Then the earlier figures stay.
         if let (Ok(ticks), Ok(peak)) = (cpu_ticks(pid), peak_resident_kib(pid)) {
             last = (ticks, peak);
         }

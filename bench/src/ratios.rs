@@ -12,14 +12,14 @@ pub(crate) const LOG_TLS: &str = "dts, to the event log, over TLS";
 pub(crate) const OURS_IN_TURNS: &str = "dts, decoded to nowhere, in turns";
 const EXACTLY_ONCE: &str = "dts, to Kafka, exactly once";
 
-/// Writes all of them that the steps allow.
+/// Writes all comparisons for which there are steps.
 pub(crate) fn write(steps: &[Step], text: &mut String) -> Result {
     write_source(steps, text)?;
     write_against(steps, text)?;
     write_kafka(steps, text)
 }
 
-/// Loads c and d beside a, and TLS beside none.
+/// Compares loads c and d with a, and TLS with plain.
 fn write_source(steps: &[Step], text: &mut String) -> Result {
     let of = |load: &str, name: &str| {
         steps.iter().find(|step| step.load.starts_with(load) && step.step == name)
@@ -54,7 +54,7 @@ fn write_source(steps: &[Step], text: &mut String) -> Result {
     Ok(())
 }
 
-/// This commit beside another.
+/// Compares this commit with another one.
 fn write_against(steps: &[Step], text: &mut String) -> Result {
     for ours in steps.iter().filter(|step| step.step == OURS_IN_TURNS) {
         let is_other = |step: &&Step| step.load == ours.load && step.step.starts_with("dts of ");
@@ -65,7 +65,7 @@ fn write_against(steps: &[Step], text: &mut String) -> Result {
     Ok(())
 }
 
-/// Into Kafka, beside what sets the limit there.
+/// Compares the steps into Kafka with the bare producer.
 fn write_kafka(steps: &[Step], text: &mut String) -> Result {
     for step in steps.iter().filter(|step| step.step.contains(EXACTLY_ONCE)) {
         let speed = |name: &str| {

@@ -30,11 +30,11 @@ pub(crate) struct Report {
     pub(crate) latency: Vec<Latency>,
 }
 
-/// From commit to where an event is used.
+/// The latency from commit to a place where events are used.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Latency {
-    /// Where that is.
+    /// The place.
     to: String,
     transactions_per_second: f64,
     events: usize,
@@ -86,7 +86,7 @@ impl Report {
         Ok(())
     }
 
-    /// Only shows what was measured.
+    /// Only prints the results.
     pub(crate) fn print(&self) -> Result<()> {
         eprintln!("{}", self.to_markdown()?);
         Ok(())
@@ -133,7 +133,7 @@ impl Report {
     }
 }
 
-/// The kind of machine; not which one.
+/// The kind of machine, without its name.
 fn machine() -> Result<String> {
     let processors = std::fs::read_to_string("/proc/cpuinfo")?;
     let field = |text: &str, name: &str| {

@@ -106,14 +106,15 @@ impl MeasuredStep {
     }
 }
 
-/// This decoder and that of another commit, in turns: what the machine does meanwhile, both feel.
+/// Measures this decoder and that of another commit in turns, so that other load of the machine
+/// affects both.
 pub(crate) async fn in_turns(server: &Loaded, runs: usize, other: &Path) -> Result<Vec<Step>> {
     let name = other.file_stem().unwrap_or_default().to_string_lossy().replace("bench-", "");
     let other = other.canonicalize()?.display().to_string();
     let programs = [(OURS_IN_TURNS.to_owned(), me()?), (format!("dts of {name}, in turns"), other)];
     let mut costs = [const { Vec::new() }; 2];
     for run in 1..=runs {
-        // The other one begins each time: a server that was just read has more in its caches.
+        // The first one alternates, because a server that was just read has more in its caches.
         for at in [run % 2, 1 - run % 2] {
             let (name, program) = &programs[at];
             let site = Site::new("bench-run")?;
@@ -162,7 +163,7 @@ async fn bare(site: &Site, mysql: &Mysql) -> Result<Cost> {
     until_ended(site.run("bare", &[&me()?, "bare-events", &mysql.url()])?).await
 }
 
-/// What `bare` measures: reads every event that there is now, and looks at none.
+/// What `bare` measures: reads every event that is there now, and ignores its content.
 pub(crate) async fn bare_events(url: &str) -> Result<()> {
     const SERVER_ID: u32 = 4_000_000_001;
     let connection = connect(url).await?;
@@ -207,7 +208,7 @@ fn count(text: &str) -> u64 {
     counts.filter_map(|rest| rest.split('}').next()?.parse::<u64>().ok()).sum()
 }
 
-/// From commit to handler, at 1,000 one-row transactions a second.
+/// Latency from commit to handler, at 1,000 one-row transactions a second.
 pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
     let site = Site::new("bench-latency")?;
     let mysql = site.start_mysql().await?;
@@ -217,7 +218,7 @@ pub(crate) async fn latency(seconds: u64) -> Result<Latency> {
     Ok(Latency::new("a handler, over the event log", latency.0, &latency.1))
 }
 
-/// The transactions that were made a second, and the lag of each at its handler, in order.
+/// The number of transactions a second, and the lags at the handler, sorted.
 pub(crate) async fn handler_latency(
     site: &Site,
     mysql: &Mysql,
@@ -228,7 +229,7 @@ pub(crate) async fn handler_latency(
     let recorded = site.path("recorded");
     site.configure_worker(&recording_listener("all", &recorded, &[])?)?;
     let (dts, worker) = (site.start_dts()?, site.start_worker()?);
-    // What it takes to start is not measured.
+    // The start is not measured.
     mysql.connect().await?.query_drop("CALL bench.fill(-1, 1, 1)").await?;
     wait_for_handled(&recorded, 1).await?;
     let (began, since) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);

@@ -10,12 +10,12 @@ pub(crate) struct Table<'a> {
     /// In the schema of the benchmark.
     pub(crate) name: &'a str,
     pub(crate) rows: u64,
-    /// What the largest row takes in MySQL.
+    /// The bytes of the largest row in MySQL.
     pub(crate) row_bytes: u64,
 }
 
 impl<'a> Table<'a> {
-    /// The one that a load has filled.
+    /// The table that a load has filled.
     pub(crate) fn of_load(server: &'a Loaded) -> Self {
         const ROW_BYTES: u64 = 200;
         Self { mysql: &server.mysql, name: "t", rows: server.load.rows(), row_bytes: ROW_BYTES }

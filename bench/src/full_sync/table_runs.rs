@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::table::Table;
 use crate::measure::{Cost, Runs};
 
-/// `dts` needs no more than this and [`ROWS_IN_MEMORY`] of the largest rows.
+/// The limit on the memory of `dts` is this plus [`ROWS_IN_MEMORY`] times the largest row.
 const MEMORY_BYTES: u64 = 64 << 20;
 const ROWS_IN_MEMORY: u64 = 4;
 
@@ -32,7 +32,7 @@ impl By {
     }
 }
 
-/// The runs of one of them on one table.
+/// All runs of one of them on one table.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TableRuns {
@@ -74,7 +74,7 @@ impl TableRuns {
         )
     }
 
-    /// One way to read the table beside `mysqldump`.
+    /// Compares one way to read the table with `mysqldump`.
     fn write_ratio(&self, all: &[Self], text: &mut String) -> Result {
         let is_dump = |other: &&Self| other.table == self.table && other.by == By::Mysqldump;
         let dump = all.iter().find(is_dump).map_or(f64::NAN, Self::median_speed);
@@ -92,7 +92,7 @@ impl TableRuns {
     }
 }
 
-/// Writes all of them.
+/// Writes all runs as Markdown.
 pub(crate) fn write(all: &[TableRuns], text: &mut String) -> Result {
     if all.is_empty() {
         return Ok(());
