@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 pub(super) use self::environment::Environment;
 use self::{
-    code::Code,
+    code::HandlerCode,
     process::{CallError, Process, Then},
 };
 use super::{Batch, Handler, HandlerAnswer, Outcome};
@@ -29,7 +29,7 @@ pub(super) struct ExecHandler {
     /// Runs and waits for a batch.
     process: Option<Process>,
     /// The code that it runs.
-    code: Code,
+    code: HandlerCode,
     /// The process that has a batch. It stays here when the call is dropped.
     in_call: Option<Process>,
     /// The buffer for the line of a batch.
@@ -38,7 +38,7 @@ pub(super) struct ExecHandler {
 
 impl ExecHandler {
     pub(super) fn new(config: ExecConfig, environment: Environment, lane: usize) -> Self {
-        let code = Code::default();
+        let code = HandlerCode::default();
         Self { config, environment, lane, process: None, code, in_call: None, line: Vec::new() }
     }
 
@@ -57,7 +57,7 @@ impl ExecHandler {
                 }
             }
         }
-        self.code = Code::of(&self.config.command);
+        self.code = HandlerCode::of(&self.config.command);
         Process::start(&self.config.command, &self.environment, self.lane)
     }
 

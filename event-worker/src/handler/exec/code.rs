@@ -16,7 +16,7 @@ const SCRIPTS: [&str; 15] = [
 
 /// The files of a command, as they were when it was started.
 #[derive(Debug, Default)]
-pub(super) struct Code(Vec<(PathBuf, FileVersion)>);
+pub(super) struct HandlerCode(Vec<(PathBuf, FileVersion)>);
 
 /// What changes when a file is replaced or written.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl FileVersion {
     }
 }
 
-impl Code {
+impl HandlerCode {
     /// The program, and the scripts among its arguments.
     pub(super) fn of(command: &[String]) -> Self {
         let Some((program, arguments)) = command.split_first() else { return Self::default() };
@@ -76,7 +76,7 @@ mod tests {
         }
         let command =
             ["sh".to_owned(), "-u".to_owned(), text("handler.py"), text("out.jsonl"), text("data")];
-        let code = Code::of(&command);
+        let code = HandlerCode::of(&command);
         assert_eq!(code.changed(), None);
         std::fs::write(path("out.jsonl"), "more").unwrap();
         std::fs::write(path("data"), "more").unwrap();
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(code.changed(), None, "it is being replaced");
         std::fs::write(path("handler.py"), "two").unwrap();
         assert_eq!(code.changed(), Some(path("handler.py").as_path()));
-        assert_eq!(Code::of(&command).changed(), None);
+        assert_eq!(HandlerCode::of(&command).changed(), None);
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
         };
         write("#!/bin/sh\n");
-        let code = Code::of(&[program.display().to_string()]);
+        let code = HandlerCode::of(&[program.display().to_string()]);
         assert_eq!(code.changed(), None);
         write("#!/bin/sh\nexit\n");
         assert_eq!(code.changed(), Some(program.as_path()));
