@@ -50,8 +50,8 @@ pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result
     if let Some(directory) = supervised::runs_in(&config.directory, id) {
         warn!(
             directory = %directory.display(),
-            "an event-worker runs this listener already: this process is one more member of its \
-             group, and gets what that one leaves"
+            "an event-worker runs this listener already: this process is one more member of the \
+             group, and gets the partitions that the other one does not have"
         );
     }
     Listener::new(&config, id, event_bus::open(&config.bus)?)?

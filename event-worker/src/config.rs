@@ -94,8 +94,8 @@ impl Config {
     pub(crate) fn read(file: File) -> Result<Self, Mistakes> {
         let config = Self::take(&file);
         if config.listeners.is_empty() {
-            let remedy = "add a table [listeners.NAME] with a handler; to look at changes, one \
-                          needs none: event-worker tail";
+            let remedy = "add a table [listeners.NAME] with a handler; to look at changes \
+                          without a listener: event-worker tail";
             file.root().note("listeners", "is missing", remedy);
         }
         file.finish(config)

@@ -134,8 +134,8 @@ impl Error {
             Self::UnknownPartition { .. } => "name one of these with --topic and --partition",
             Self::Config(_) | Self::UnknownListener { .. } => "correct the config file",
             Self::ListenerInConfig(_) => {
-                "take it out of the config and reload, then forget it; to let it go on at another \
-                 place: event-worker listener reset"
+                "remove it from the config and reload, then forget it; to set it to another place: \
+                 event-worker listener reset"
             }
             Self::NoHandler(_) => "or give the listener another kind of handler",
             Self::HttpClient(_) => "install the system's CA certificates",
@@ -145,14 +145,14 @@ impl Error {
                 | event_bus::Error::Truncated { .. }
                 | event_bus::Error::OffsetsExpired { .. },
             ) => {
-                "nothing is skipped by itself: decide where this listener goes on with \
+                "nothing is skipped automatically: decide where this listener continues, with \
                  `event-worker listener reset -t ID --to earliest` (or latest, a time, an offset; \
                  --dry-run shows it); keep records longer (retention, maxBytes)"
             }
             Self::Bus(event_bus::Error::GroupActive { .. }) => {
-                "stop it wherever it runs: an event-worker stops it for the reset by itself when \
-                 it is called with its config there; on other machines take it out of the config \
-                 and reload; end a `listener -t` or a program of your own"
+                "stop it wherever it runs: the event-worker of this config stops it for the reset; \
+                 on other machines remove it from the config and reload; end a `listener -t` or a \
+                 program of your own"
             }
             Self::BadInput(_) => {
                 "give a JSON array of events, or one event per line, as event-worker tail prints"
@@ -160,7 +160,7 @@ impl Error {
             Self::UnknownGroup(_) => "see which there are: event-worker groups list",
             Self::Bus(event_bus::Error::Fenced(_)) => {
                 "only one process at a time may be this member: see whether another event-worker \
-                 runs with the same host name and [supervisor] directory; one that was left over \
+                 runs with the same host name and [supervisor] directory; a leftover process \
                  ends by itself"
             }
             Self::Bus(error) if error.is_transient() => {
@@ -170,8 +170,8 @@ impl Error {
             Self::Bus(_) => "see [bus] in the config: address, token, certificate",
             Self::BadRecord { remedy, .. } => remedy,
             Self::NotSkippable { .. } => {
-                "name it as the listener's error or `failing` does, in status and API; what lies \
-                 before it has to be done or skipped first"
+                "name the record that the listener's error or `failing` shows, in status and API; \
+                 earlier records must be done or skipped first"
             }
             Self::HandlerPanicked => "fix the handler",
             Self::Io { .. } => "make it available, or name another one in the config",
@@ -179,8 +179,8 @@ impl Error {
                 "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
             }
             Self::Hangs(_) => {
-                "it hangs, or was stopped (SIGSTOP): see its process; kill it if need be, nothing \
-                 is lost"
+                "it hangs, or was stopped (SIGSTOP): look at its process, and kill it if necessary; \
+                 nothing is lost"
             }
             Self::AlreadyRuns(_) => {
                 "stop that one (scripts/startDbEventWorker.sh stop), or set another directory in \

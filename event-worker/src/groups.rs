@@ -139,8 +139,8 @@ pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {
         warn!(
             %error,
-            "what full syncs know of the listener stays: until it is removed (the same command with \
-             a group of that name), do not use its name again"
+            "the note that tells dts what the listener gets stays: do not use its name again until \
+             the same command has removed the note, for a group of that name"
         );
     }
     Ok(())

@@ -48,7 +48,7 @@ async fn a_listener_that_left_the_config_is_told_of_and_can_be_forgotten() {
     assert!(found[1].join(" ").contains("event-worker good, pid"), "{found:?}");
 
     let (code, text) = call(&["groups", "forget", "-t", "good"]).await;
-    assert!(code == Some(64) && text.contains("take it out of the config"), "{code:?} {text}");
+    assert!(code == Some(64) && text.contains("remove it from the config"), "{code:?} {text}");
     let (code, text) = call(&["groups", "forget", "ghost"]).await;
     assert!(code == Some(0) && text.contains("forgotten"), "{code:?} {text}");
     assert!(text.contains("write event-worker groups forget -t ghost instead"), "{text}");

@@ -67,8 +67,8 @@ fn why_not_ready(view: &UnitView) -> Option<(String, String)> {
         ));
     }
     view.lag.stuck().map(|why| {
-        let remedy = "see what the handler is doing; of a transaction that its program does not end, \
-                      what `kafka-transactions.sh find-hanging` says (docs/listeners.md)";
+        let remedy = "see what the handler is doing; if a program does not end its transaction: \
+                      `kafka-transactions.sh find-hanging` finds it (docs/listeners.md)";
         (why, remedy.to_owned())
     })
 }

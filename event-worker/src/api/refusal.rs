@@ -32,8 +32,8 @@ impl From<RefusedCall> for ApiError {
             RefusedCall::Unknown => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the bus did not answer within 5 s; dts may have the request, and carry it out",
-                "see that the bus is well; then look whether `event-worker full-sync list` has it, \
-                 before you ask again",
+                "see that the bus works; then look whether `event-worker full-sync list` shows the \
+                 full sync, before you ask again",
             )
             .with_code("no_answer"),
             RefusedCall::NotSubscribed { listener, table } => Self::new(
@@ -49,8 +49,8 @@ impl From<RefusedCall> for ApiError {
                     "listener {listener} takes no full syncs (fullSync = false): its handler does \
                      work that must not be repeated for rows that did not change"
                 ),
-                "name another listener; or see that its handler tells rows of a full sync by their \
-                 Origin, take fullSync = false out of its config, and reload",
+                "name another listener; or see that its handler recognises rows of a full sync by \
+                 their Origin, remove fullSync = false from its config, and reload",
             )
             .with_code("full_sync_refused"),
             RefusedCall::NoSuchTask(id) => Self::new(

@@ -54,7 +54,7 @@ impl Initial {
                 if progress.iter().any(|at| at.committed.is_some()) {
                     info!(
                         "the listener has run before, so `start = \"full-sync\"` changes nothing; \
-                         `event-worker full-sync start -t {id}` sends what its tables hold"
+                         `event-worker full-sync start -t {id}` sends all rows of its tables"
                     );
                     return Ok(None);
                 }

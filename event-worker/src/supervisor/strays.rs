@@ -45,9 +45,9 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
             warn!(
                 group,
                 keeps = %ByteSize::b(held),
-                "no listener of this config has this group, and nobody is in it: the log keeps \
-                 all that comes for it, until it is full; if it is gone for good: event-worker \
-                 groups forget -t ID"
+                "no listener of this config has this group, and the group has no member: the log \
+                 keeps everything for the group, until the log is full; if the listener is gone \
+                 for good: event-worker groups forget -t ID"
             );
         }
     }
