@@ -16,7 +16,7 @@ use crate::{
 pub const MAX_BATCH_BYTES: usize = 128 << 20;
 const MAX_PRODUCERS: usize = 1000;
 const MAX_NAME_BYTES: usize = 249;
-/// The checkpoint of one producer; it is written anew at the beginning of each data file.
+/// The checkpoint of one producer; each data file begins with a copy.
 const MAX_CHECKPOINT_BYTES: usize = 16 << 20;
 
 /// Which append of which producer.

@@ -9,7 +9,7 @@ use crate::Action;
 
 /// A change event. Text is borrowed from the record where it can be; values stay JSON text.
 ///
-/// Members that are not known are passed over: a later version may add some.
+/// A reader skips members that it does not know: a later version may add some.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ChangeEvent<'a> {

@@ -1,12 +1,12 @@
-//! Reads an event that stands exactly as [`EventWriter`](crate::EventWriter) and
+//! Reads an event that looks exactly as [`EventWriter`](crate::EventWriter) and
 //! [`FullSyncText`](crate::FullSyncText) write it: known members, in their order, without a space
-//! between tokens. Whoever reads millions of events reads them so; all others serde reads.
+//! between tokens. This is the fast way, for millions of events; serde reads all others.
 
 use std::borrow::Cow;
 
 use crate::{Action, ChangeEvent, Origin, Source};
 
-/// Values may hold others so deep. What is deeper serde judges.
+/// Values may be nested so deep. Serde reads what is deeper.
 const MAX_DEPTH: usize = 64;
 
 /// The event; `None` for what is not exactly of that form, whether or not it is an event.
@@ -55,7 +55,7 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
     rest.0.is_empty().then_some(event)
 }
 
-/// What is not read yet. Where a method gives `None`, nothing of it is of use any more.
+/// What is not read yet. After a method gave `None`, it must not be used any more.
 #[derive(Clone, Copy)]
 struct UnreadText<'a>(&'a str);
 

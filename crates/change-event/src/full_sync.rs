@@ -25,8 +25,8 @@ pub struct FullSyncRow<'a> {
 }
 
 impl FullSyncText {
-    /// Of rows that `task` read for `listener` at a time in milliseconds since 1970, and that show
-    /// no change behind the place in the binlog that `high` has. Its row is not used.
+    /// For rows that `task` read for `listener` at a time in milliseconds since 1970. They show no
+    /// change after the place in the binlog that `high` names. Its row number is not used.
     pub fn new((task, listener): (&str, &str), millis: u64, high: &Source<'_>) -> Self {
         let mut head = b"{\"EvId\":\"".to_vec();
         json::write_escaped(&mut head, task);

@@ -1,6 +1,6 @@
 //! JSON text, written straight into a byte buffer: no intermediate values, no allocation.
 //!
-//! Everything here appends to `out` and leaves what stands in it alone.
+//! Everything here appends to `out`, and does not change what is there already.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 

@@ -1,11 +1,11 @@
-//! Which keys keep their order with each other: all that a server may take for one row's.
+//! Which keys keep their order with each other: all keys that a server may take for one row's.
 //!
-//! Most collations take texts for equal that differ in case, in accents or in spaces at their end:
-//! `'key1'` and `'KEY1'` are one primary key, and after a delete of the one and an insert of the
-//! other a row is there. Their changes must not pass each other. Which texts are equal is a matter
-//! of each collation, of its version, and of the server. So texts are folded here until all that
-//! any of them takes for equal are the same; of others that become the same as well, the one
-//! sometimes waits for the other.
+//! For most collations, texts are equal that differ only in case, in accents or in spaces at their
+//! end: `'key1'` and `'KEY1'` are one primary key. After a delete of one and an insert of the other
+//! the row is there, so their changes must keep their order. Which texts are equal depends on the
+//! collation, on its version, and on the server. So texts are folded here until all that any
+//! collation takes for equal are the same. Other texts may become the same, too: then one sometimes
+//! waits for the other, which does no harm.
 
 use std::borrow::Cow;
 

@@ -34,14 +34,14 @@ pub struct BatchMark {
 }
 
 impl BatchMark {
-    /// Bytes of the keys and values in front of it.
+    /// Bytes of the keys and values before it.
     pub fn bytes(self) -> usize {
         self.bytes
     }
 
     /// Where it stands in the batch that [`Batch::split_off`] filled from `start` on.
     #[must_use]
-    pub fn behind(self, start: Self) -> Self {
+    pub fn since(self, start: Self) -> Self {
         Self { records: self.records - start.records, bytes: self.bytes - start.bytes }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         batch.split_off(first, &mut rest);
         assert_eq!(values(&batch), [(&b"1"[..], &b"one"[..])]);
         assert_eq!(values(&rest), [(&b"2"[..], &b"two"[..]), (b"4", b"four")]);
-        rest.truncate(second.behind(first));
+        rest.truncate(second.since(first));
         assert_eq!(values(&rest), [(&b"2"[..], &b"two"[..])]);
         assert_eq!((batch.bytes(), rest.bytes()), (4, 4));
     }

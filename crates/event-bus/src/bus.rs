@@ -11,7 +11,7 @@ use crate::{
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// Becomes the one writer of `name`: waits while another leads, fences it when it is gone, and
-    /// gives what it saved.
+    /// gives what was saved.
     ///
     /// # Errors
     ///
@@ -20,7 +20,7 @@ pub trait Bus: Send + Sync {
         self.lead(name, &Standing::default()).await
     }
 
-    /// The same, and says meanwhile how it stands: since when the bus is reached and heard of.
+    /// The same. Meanwhile `standing` says whether the bus is reached, and when it answered last.
     ///
     /// # Errors
     ///
@@ -31,14 +31,14 @@ pub trait Bus: Send + Sync {
         standing: &Standing,
     ) -> Result<(Box<dyn Producer>, Checkpoint)>;
 
-    /// What a producer has saved, without becoming it: for those who look.
+    /// What a producer has saved. Does not take its place.
     ///
     /// # Errors
     ///
     /// Transient, when the bus is away.
     async fn checkpoint(&self, name: &str) -> Result<Checkpoint>;
 
-    /// The names of all producers that have ever been here.
+    /// The names of all producers that this bus has ever had.
     ///
     /// # Errors
     ///
@@ -75,8 +75,8 @@ pub trait Bus: Send + Sync {
     /// Transient, when the bus is away.
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>>;
 
-    /// How far several groups are, each in the topics of its filter, asked with as few questions as
-    /// the bus allows: for who looks again and again.
+    /// How far several groups are, each in the topics of its filter. Asks as little as the bus
+    /// allows: for callers that look again and again.
     async fn survey(&self, groups: &[(String, TopicFilter)]) -> Survey {
         let mut surveyed = Vec::with_capacity(groups.len());
         for (group, topics) in groups {
@@ -86,7 +86,7 @@ pub trait Bus: Send + Sync {
     }
 
     /// What [`Bus::reset`] would have to set, in every partition of the topics. Changes nothing,
-    /// and is answered also while the group has members.
+    /// and works also while the group has members.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ pub trait Bus: Send + Sync {
     async fn groups(&self) -> Result<Vec<KnownGroup>>;
 
     /// Forgets how far a group is, so that nothing is kept for it any more. Durable when it
-    /// returns. A group of that name begins anew.
+    /// returns. A later group of that name begins as a new one.
     ///
     /// # Errors
     ///
@@ -131,9 +131,9 @@ pub trait Bus: Send + Sync {
     /// Transient, when the bus is away.
     async fn room(&self) -> Result<Option<Room>>;
 
-    /// Reads topics from a place on, those too that come later, outside of any group: nobody else
-    /// notices, nothing is kept of it, it commits nothing and is given nothing but records. After a
-    /// transient error the next poll goes on where it was.
+    /// Reads topics from `from` on, outside of any group; also topics that come later. Nobody else
+    /// notices, and nothing is kept. The consumer commits nothing, and gets nothing but records.
+    /// After a transient error the next poll goes on where the last one stopped.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The reading side.
+//! What a member of a group is given, and what it can do.
 
 use std::{future::ready, pin::Pin, sync::Arc, time::SystemTime};
 
@@ -19,11 +19,11 @@ pub struct Subscription {
     pub start: Start,
     /// Who this member is, for humans.
     pub client: String,
-    /// A name that only one process at a time has: where a bus can tell by it that this one is
-    /// the one that was there before, it gets back what it had without waiting for a time-out.
+    /// A name that only one process has at a time. Where the bus can use this name, a member that
+    /// comes back gets its partitions again without waiting for a time-out.
     pub instance: Option<String>,
-    /// A header by which records are addressed, and our name in it: a bus that can leaves out the
-    /// records that have this header for others.
+    /// A header by which records are addressed, and our name in it. Where the bus can, it leaves
+    /// out records whose header names somebody else.
     pub addressee: Option<(String, String)>,
 }
 
@@ -47,10 +47,10 @@ pub struct Assignment {
     pub position: u64,
 }
 
-/// A record, delivered. To keep it is to keep all that it came with: what is to stay is copied.
+/// A delivered record. Its parts share the buffer that it came in: copy what is to stay longer.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What to commit it by.
+    /// The partition that its offset is committed in.
     pub partition: Partition,
     /// Grows within the partition; may have gaps.
     pub offset: u64,
@@ -94,8 +94,8 @@ pub struct Progress {
     /// The offset that the next record will get, or a later one. Markers of the bus count as
     /// offsets, so a group can be caught up with a difference that is not 0.
     pub end: u64,
-    /// The same, with records that are there and not to be read yet: those of transactions that are
-    /// open. As `end` where nobody looked.
+    /// The same, but with the records that cannot be read yet: those of open transactions. Equal to
+    /// `end` where nobody looked.
     pub high: u64,
 }
 
@@ -104,13 +104,13 @@ pub struct Progress {
 pub struct Survey {
     /// Of each group, in the order asked.
     pub groups: Vec<Result<Vec<Progress>>>,
-    /// Stands for the topics that there are, if they were looked at this time: see
+    /// A number that stands for the topics that there are, if this survey looked at them: see
     /// [`Consumer::topics_are`].
     pub topics: Option<u64>,
 }
 
-/// A commit under way. It needs nothing of its consumer, which can be polled meanwhile. One that is
-/// dropped may be done or not.
+/// A commit under way. Its consumer can be polled meanwhile. A commit that was dropped may be done,
+/// or not.
 pub type Committing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// What a consumer that is in no group answers to a commit: no partition is its own.
@@ -132,9 +132,9 @@ pub trait Consumer: Send {
     /// [`Error::OffsetGone`]: crate::Error::OffsetGone
     async fn poll(&mut self) -> Result<Polled>;
 
-    /// Saves how far the group is: for each partition the next offset that is not finished. Counts
-    /// for the partitions as they are ours at the call. What is saved is durable when the future is
-    /// ready, and only then may the next commit be begun.
+    /// Saves how far the group is: for each partition the next offset that is not finished. The
+    /// partitions must be ours at the call. What is saved is durable when the future is ready, and
+    /// only then may the next commit begin.
     ///
     /// # Errors
     ///
@@ -151,12 +151,12 @@ pub trait Consumer: Send {
     /// Goes on where `pause` stopped. Idempotent.
     fn resume(&mut self, partitions: &[Partition]);
 
-    /// Somebody looks at the topics for all members, and says what stands for them now. While that
-    /// stays the same, and comes again and again, this member need not look at them itself.
+    /// Somebody looks at the topics for all members, and gives the number that stands for them now.
+    /// While the same number comes again and again, this member need not look itself.
     fn topics_are(&mut self, topics: u64) {
         let _ = topics;
     }
 
-    /// Leaves the group, so that another member takes over at once and not after a time-out.
+    /// Leaves the group, so that another member takes over at once, without a time-out.
     async fn close(self: Box<Self>);
 }

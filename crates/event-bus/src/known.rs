@@ -1,4 +1,4 @@
-//! What a bus knows of the groups on it, and of the room that it has.
+//! What a bus knows of its groups, and how much room it has.
 
 /// A group, whoever made it.
 #[derive(Clone, Debug, PartialEq, Eq)]

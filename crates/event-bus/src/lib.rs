@@ -1,6 +1,6 @@
 //! Where changes are kept between the program that captures them and those that use them.
 //!
-//! A [`Bus`] is one of several backends behind two small traits. A [`Producer`] appends batches
+//! A [`Bus`] is one of several backends with two small traits. A [`Producer`] appends batches
 //! together with its checkpoint; a [`Consumer`] is a member of a group and gets the records of the
 //! partitions that the group gives it. One suite, `tests/contract`, holds for all backends:
 //!

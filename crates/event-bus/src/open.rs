@@ -1,4 +1,4 @@
-//! The door to a backend.
+//! Opens the backend that a config names.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The writing side.
+//! What the one writer of a name can do.
 
 use std::collections::BTreeMap;
 
@@ -29,13 +29,13 @@ pub trait Producer: Send {
     /// took over. After any error it is not known whether the batch was appended.
     async fn append(&mut self, batch: &Batch, checkpoint: &[CheckpointChange]) -> Result<()>;
 
-    /// The same, when more is to come at once: the bus may leave it open, so that one commit covers
-    /// many batches. What is open becomes durable, all of it together, with a later append that
-    /// says so, and soon: readers wait for it.
+    /// The same, for a caller that has more at once: the bus may leave the batch open, so that one
+    /// commit covers many batches. All that is open becomes durable together, with a later append
+    /// that says so. The bus does not wait long, because readers wait.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append): after one, nothing that was open is there.
+    /// As [`append`](Self::append). After an error, all that was open is lost.
     async fn append_more(
         &mut self,
         batch: &Batch,
@@ -45,8 +45,8 @@ pub trait Producer: Send {
         Ok(Durability::Durable)
     }
 
-    /// Which topics are not as they were when they were first written, as far as the bus has
-    /// topics that can change.
+    /// Which topics are not as they were when they were first written. None on a bus whose topics
+    /// cannot change.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ pub trait Producer: Send {
         Ok(Vec::new())
     }
 
-    /// Takes these topics as they are now. Durable when it returns.
+    /// Accepts these topics as they are now. Durable when it returns.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ pub trait Producer: Send {
         Ok(())
     }
 
-    /// Gives up being the writer, so that another can take over at once and not after a time-out.
-    /// What is open is not there.
+    /// Gives up being the writer, so that another can take over at once, without a time-out. All
+    /// that is open is lost.
     async fn close(self: Box<Self>) {}
 }
 
@@ -95,7 +95,7 @@ pub enum TopicChange {
         /// How many partitions that has.
         partitions: u32,
     },
-    /// It was deleted. Adopted, it is made anew with the next record.
+    /// It was deleted. Once that is accepted, the next record makes it again.
     Deleted,
 }
 

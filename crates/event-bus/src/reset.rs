@@ -1,4 +1,4 @@
-//! Setting a group to another place.
+//! Where a group shall go on, when somebody sets it.
 
 use std::time::SystemTime;
 
@@ -13,11 +13,11 @@ pub enum ResetTo {
     Latest,
     /// With the first record appended at or after a time.
     Time(SystemTime),
-    /// With this offset in every partition; where there is none, with the nearest that there is.
+    /// With this offset in every partition; where the offset is gone, with the nearest one.
     Offset(u64),
 }
 
-/// A partition of a group that is, or shall be, set to another place.
+/// A partition in which a group is set to another offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reset {
     /// Which.

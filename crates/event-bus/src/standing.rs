@@ -1,4 +1,4 @@
-//! How it stands with one who waits to become the writer of a name, for those who look meanwhile.
+//! How a process stands that waits to become the writer of a name: for its status page.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

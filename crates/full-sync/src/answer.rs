@@ -1,4 +1,4 @@
-//! What `dts` says to a request.
+//! What `dts` answers to a request.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +15,10 @@ pub enum Answer {
         tasks: Vec<String>,
         /// When, in milliseconds since 1970.
         at_ms: u64,
-        /// Of an initial request, the globs that it was made with.
+        /// For an initial request: the globs that it was made with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subscribe: Option<Vec<(String, String)>>,
-        /// Of an initial request, which tables were captured then.
+        /// For an initial request: which tables were captured then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         captured: Option<Captured>,
     },

@@ -1,11 +1,11 @@
 //! What `event-worker` and `dts` tell each other through the bus: about full syncs, and about the
 //! tables that there are.
 //!
-//! `event-worker` says what is *wanted*, in the bus's control table: a [`Request`] for each call,
-//! and a [`Wish`] for a task that is to pause, go on or end; and to what each listener is
-//! [`Listening`]. `dts` alone decides, and keeps what
-//! *is* in its checkpoint: an [`Answer`] to each request, and a [`Task`] for each table. All are
-//! JSON; what is not known in them is passed over, so that two versions can talk.
+//! `event-worker` writes what is *wanted* into the bus's control table: a [`Request`] for each
+//! call, a [`Wish`] for a task that is to pause, go on or end, and what each listener is
+//! [`Listening`] to. `dts` alone decides, and keeps what *is* in its checkpoint: an [`Answer`] to
+//! each request, and a [`Task`] for each table. All are JSON. A reader skips members that are new
+//! to it, so that two versions can talk.
 
 mod answer;
 mod catalog;

@@ -1,14 +1,14 @@
-//! To what a listener listens.
+//! Which tables a listener gets.
 
 use serde::{Deserialize, Serialize};
 
-/// What a listener gets, as it runs: said when it has got partitions, when its place in its group
-/// is fixed. All else it passes over and does not come back to, so rows of other tables must not
-/// be sent to it, even if its config has them since.
+/// What a running listener gets. The listener says so when it has got partitions and its offset is
+/// fixed. It skips all other tables and does not come back to them, so rows of other tables must
+/// not be sent to it, even if its config names them later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listening {
-    /// All of them: a table that fits none is not got.
+    /// All of them: the listener does not get a table that fits none.
     pub tables: Vec<HeardTables>,
 }
 

@@ -1,9 +1,9 @@
-//! What is wanted.
+//! What `event-worker` asks of `dts`: requests for tables, and wishes for tasks.
 
 use serde::{Deserialize, Serialize};
 
-/// A listener is to get the rows of tables. Kept until it is answered; one that is withdrawn before
-/// that is not carried out.
+/// A listener is to get the rows of tables. The request is kept until it is answered; one that is
+/// withdrawn earlier is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
@@ -30,8 +30,8 @@ pub struct Request {
     /// The last key to send, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Made by `start = "full-sync"`: each table of the subscription is sent once in the life of the
-    /// listener, so one that was sent, or is being sent, is left out.
+    /// Made by `start = "full-sync"`: each table of the subscription is sent once in the life of
+    /// the listener, so a table that was sent, or is being sent, is left out.
     #[serde(default)]
     pub initial: bool,
     /// When it was made, in milliseconds since 1970.
@@ -54,9 +54,9 @@ pub struct Wish {
 pub enum Wished {
     /// Go on.
     Run,
-    /// Stand still where it is.
+    /// Stop, so that it can go on later.
     Pause,
-    /// End where it is.
+    /// Stop for good.
     Cancel,
 }
 

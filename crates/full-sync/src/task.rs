@@ -1,4 +1,4 @@
-//! How a table is sent to a listener: what `dts` keeps in its checkpoint.
+//! One table on its way to one listener, as `dts` keeps it in its checkpoint.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct Task {
     pub rows: u64,
     /// How many rows there are, as the server estimates.
     pub estimated_rows: u64,
-    /// Behind which key it goes on: what `dts` wrote, and reads again. Absent at the beginning.
+    /// After which key it goes on: `dts` wrote this and reads it again. Absent at the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<serde_json::Value>,
     /// The first key to send, as text.
@@ -33,13 +33,13 @@ pub struct Task {
     /// The last key to send, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Why it stands still, or what it failed with.
+    /// Why it stopped, or what it failed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Why its listener would not get its rows, as that runs: until then it waits.
+    /// Why the running listener would not get its rows: the task waits until it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
-    /// Since when its listener gets the table, as it said when this was last looked at.
+    /// Since when its listener gets the table, as the listener said at the last look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_ms: Option<u64>,
     /// When it was made, in milliseconds since 1970.
@@ -62,7 +62,7 @@ pub enum TaskState {
     Waiting,
     /// Chunks are read and sent.
     Running,
-    /// It stands still because somebody said so.
+    /// It stopped because somebody said so, and can go on.
     Paused,
     /// All rows are durable in the bus; the listener has not finished them.
     Sent,
@@ -102,7 +102,7 @@ impl Task {
         serde_json::from_slice(bytes)
     }
 
-    /// What is to be told of it, if it does not go on.
+    /// Why it does not go on, if it does not.
     pub fn trouble(&self) -> Option<&str> {
         let held = self.held.as_deref().filter(|_| !self.state.is_final());
         held.or(self.error.as_deref())

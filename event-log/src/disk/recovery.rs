@@ -104,7 +104,7 @@ fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
 struct FileReading {
     id: SegmentId,
     first: Option<(u64, u64)>,
-    /// Where the last whole batch ends, and what it left behind.
+    /// Where the last whole batch ends, and the state after it.
     whole_bytes: u64,
     next_offset: u64,
     time_ms: u64,

@@ -69,8 +69,8 @@ impl Scan {
         Ok(Some((position, record)))
     }
 
-    /// Whether a whole END stands anywhere from `from` on for which `proves` says so; all else is
-    /// passed over byte by byte.
+    /// Whether there is a whole END, anywhere from `from` on, that `proves` accepts. Skips all
+    /// else, byte by byte.
     pub(crate) fn finds_end(
         &mut self,
         from: u64,

@@ -43,7 +43,7 @@ const LIST_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is asked what an offset error means, until that is answered.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a member asks anew for what nobody was given.
+/// How often a member asks again for what nobody was given.
 const MAX_CLAIMS: u32 = 3;
 
 /// What the consumer wants of its thread.
@@ -60,7 +60,7 @@ struct JoinedTopics {
     topics: Vec<String>,
     /// That each of their partitions is given to some member need not be looked after.
     is_settled: bool,
-    /// How often it was asked anew, because they were not.
+    /// How often it asked again, because some were not given.
     claims: u32,
 }
 

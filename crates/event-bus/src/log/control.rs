@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is kept whole through retention, and read without a look at the records. Whoever
 //! puts something becomes that producer for a moment. Who listens looks at the checkpoint now and
-//! then: a subscription would have to pass over every record of the log for it.
+//! then: a subscription would have to skip every record of the log for it.
 
 use std::time::Duration;
 

@@ -10,9 +10,9 @@ use super::{
 };
 
 pub(super) const SENTENCES: &[Sentence] = &[
-    ("a tail reads from its place on and leaves no group behind", |b| Box::pin(tailed(b))),
+    ("a tail reads from its place on and leaves no group", |b| Box::pin(tailed(b))),
     ("a tail of some topics reads those, also later ones", |b| Box::pin(chosen(b))),
-    ("a group without members is forgotten and begins anew", |b| Box::pin(forgotten(b))),
+    ("a group without members is forgotten and begins as a new one", |b| Box::pin(forgotten(b))),
     ("a group with a member is listed with it and not forgotten", |b| Box::pin(active(b))),
 ];
 

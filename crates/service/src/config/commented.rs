@@ -2,7 +2,7 @@
 //! the docs, to what the programs read.
 //!
 //! The files have one form. A key that is commented out, `# key = value`, shows its default, unless
-//! the comment above or behind it says "Example" or "Required". A table that is commented out,
+//! the comment above or after it says "Example" or "Required". A table that is commented out,
 //! `# [table]`, has the keys below it, up to the next table. After "With key = value" in a comment
 //! the keys of a table are those that it has then.
 
@@ -209,8 +209,8 @@ fn read(file: &str) -> Vec<ConfigLine<'_>> {
         let what = if let Some(name) = table_name(toml) {
             (table, is_in_commented_table, given, above) = (name, is_out, None, About::Default);
             LineKind::Table(name)
-        } else if let Some((name, behind)) = key(toml) {
-            let about = about(behind).unwrap_or(above);
+        } else if let Some((name, after)) = key(toml) {
+            let about = about(after).unwrap_or(above);
             above = About::Default;
             LineKind::Key { table, is_in_commented_table, name, given, about }
         } else {
@@ -225,16 +225,16 @@ fn read(file: &str) -> Vec<ConfigLine<'_>> {
 }
 
 fn table_name(toml: &str) -> Option<&str> {
-    let (name, behind) = toml.strip_prefix('[')?.split_once(']')?;
-    let behind = behind.trim_start();
-    (behind.is_empty() || behind.starts_with('#')).then_some(name)
+    let (name, after) = toml.strip_prefix('[')?.split_once(']')?;
+    let after = after.trim_start();
+    (after.is_empty() || after.starts_with('#')).then_some(name)
 }
 
-/// The name of a key, and what stands behind it.
+/// The name of a key, and the text after it.
 fn key(toml: &str) -> Option<(&str, &str)> {
-    let (name, behind) = toml.split_once(" = ")?;
+    let (name, after) = toml.split_once(" = ")?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (!name.is_empty() && name.chars().all(is_name)).then_some((name, behind))
+    (!name.is_empty() && name.chars().all(is_name)).then_some((name, after))
 }
 
 /// `key = "value"` at the beginning of a text.

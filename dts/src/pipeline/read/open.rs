@@ -119,7 +119,7 @@ impl StreamReader {
         if self.open.waits_from().is_some() {
             self.batch.split_off(mark.batch, next);
             let places = self.open.savepoints.values().chain(&mut self.open.floor);
-            places.for_each(|place| place.mark.batch = place.mark.batch.behind(mark.batch));
+            places.for_each(|place| place.mark.batch = place.mark.batch.since(mark.batch));
         } else {
             let mut place = self.place();
             self.open.has_left |= self.batch.end() != mark.batch;
