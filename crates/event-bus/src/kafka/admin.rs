@@ -1,4 +1,4 @@
-//! What the administrator of a cluster does: looks at topics and at their settings, and makes them.
+//! What an administrator of the brokers does: looks at topics and their settings, and makes topics.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A client for what the administrator of a cluster does.
+/// A client for what an administrator does.
 pub(super) fn client(cluster: &Cluster) -> Result<Arc<AdminClient<Voice>>> {
     let voice = Voice::default();
     let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
@@ -25,7 +25,7 @@ pub(super) fn client(cluster: &Cluster) -> Result<Arc<AdminClient<Voice>>> {
     Ok(Arc::new(admin))
 }
 
-/// What the brokers know of these topics; those that are not there are left out.
+/// What the brokers know of these topics; topics that are not there are left out.
 pub(super) async fn look(
     cluster: &Cluster,
     admin: &Arc<AdminClient<Voice>>,
@@ -72,8 +72,8 @@ pub(super) fn look_at_each(
     }
 }
 
-/// Makes a topic: its name, its number of partitions and its settings. That it is there already is
-/// no failure.
+/// Makes a topic: its name, its number of partitions and its settings. A topic that is there
+/// already is no failure.
 pub(super) async fn create(
     cluster: &Cluster,
     admin: &AdminClient<Voice>,

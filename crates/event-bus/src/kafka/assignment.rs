@@ -1,5 +1,6 @@
-//! What a member of a group was given, as the group's coordinator keeps it: version, then topics
-//! with their partitions ("ConsumerProtocolAssignment" of Kafka's message definitions).
+//! Which partitions a member of a group was given, in the bytes of the group's coordinator: the
+//! version, then topics with their partitions ("ConsumerProtocolAssignment" of Kafka's message
+//! definitions).
 
 use std::sync::Arc;
 

@@ -1,25 +1,25 @@
 //! Where a group begins, and where it goes on.
 //!
-//! Nothing is left to the brokers' automatic reset. Before a member joins, [`begin`] resolves
-//! `start` for the topics that are new to the group and writes it down (`control`); when partitions
-//! are assigned, [`entries`] says where each goes on, or why it cannot:
+//! We do not use the brokers' automatic reset. Before a member joins, [`begin`] finds the offsets
+//! of `start` for the topics that are new to the group, and writes them down (`control`). When
+//! partitions are assigned, [`entries`] says where each goes on, or why it cannot:
 //!
 //! | the group's offset | what is written down | then |
 //! |---|---|---|
 //! | there, for this topic | | goes on there |
-//! | there, but older than what is written down | begun again since | begins where that says |
+//! | there, but older than what is written down | the group began again | begins as written |
 //! | none | begins at an offset | begins there |
-//! | none | nothing: the topic appeared later | begins with its first record |
-//! | of others of its topics only | nothing of the group at all | begins with its first record |
+//! | none | nothing: the topic appeared later | begins with the topic's first record |
+//! | only in other topics | nothing of the group at all | begins with the topic's first record |
 //! | none in the whole topic | offsets were committed | the brokers forgot them: stops |
 //! | | another topic of the same name | deleted and made again: stops |
-//! | behind the end of this topic | | its log was cut off: stops |
+//! | after the end of this topic | | the topic's end was cut off: stops |
 //!
-//! Which topics are new is a fact of the group, and not of one member's config: members with an
-//! older or a newer `subscribe` come and go. So what is written down of the group only grows: every
-//! pattern that a member ever asked for, and every topic that one ever read. A topic that is there
-//! and is none of these was added by the user: it begins at `start` as of now. One that left
-//! `subscribe` and comes back goes on at its offset.
+//! The group decides which topics are new, and not the config of one member: members with an older
+//! or a newer `subscribe` come and go. So what is written down of a group only grows: every pattern
+//! that a member ever asked for, and every topic that a member ever read. If a topic is none of
+//! these, the user has added it: it begins at `start` as of now. A topic that leaves `subscribe`
+//! and comes back goes on at its offset.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{Error, Partition, Result, Start, Subscription, TopicFilter};
 
-/// Where a group goes on in a partition, and what its offsets are committed with.
+/// Where a group goes on in a partition, and the note that its offsets are committed with.
 #[derive(Clone, Debug)]
 pub(super) struct PartitionStart {
     pub(super) partition: Partition,
@@ -43,7 +43,7 @@ pub(super) struct PartitionStart {
     pub(super) note: Note,
 }
 
-/// What is known of topics when some of their partitions are assigned.
+/// What is known of a group's topics when some of their partitions are assigned.
 #[derive(Debug, Default)]
 struct GroupPicture {
     topics: BTreeMap<String, Described>,
@@ -57,7 +57,7 @@ pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
     let (added, has_committed) = added(offsets, &known, offsets.topics(&wanted.topics)?)?;
     let mut start = wanted.start;
     if known.filter.is_none() && has_committed {
-        // What is new to the group and what came while nobody read cannot be told apart any more.
+        // A topic that is new to the group looks like one that came while nobody read.
         start = Start::Earliest;
         let topics: Vec<&str> = added.iter().map(|topic| &*topic.topic).collect();
         tracing::warn!(
@@ -74,14 +74,14 @@ pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
     let before = known.filter.as_ref();
     let filter = before.map_or_else(|| wanted.topics.clone(), |filter| filter.or(&wanted.topics));
     if before != Some(&filter) {
-        // Last: it says that what it needs is written.
+        // Last: it says that all else is written.
         changes.group(&wanted.group, &filter);
     }
     control::write(&offsets.cluster, &changes)
 }
 
-/// Those that the group was not asked to read before now. What it has committed counts in any case;
-/// says whether a member of ours did that.
+/// The topics that the group was not asked to read earlier. A topic in which the group has
+/// committed is none of them. Says also whether a member of ours has committed.
 fn added(
     offsets: &Offsets,
     known: &GroupRecords,
@@ -118,8 +118,9 @@ fn resolve(offsets: &Offsets, topics: &[Described], start: Start) -> Result<Vec<
     Ok(begun.collect())
 }
 
-/// Where the group goes on in partitions that were just assigned, without those of topics that are
-/// not there; blocks. What is new is committed by `commit`, and written down, before this returns.
+/// Where the group goes on in partitions that were just assigned; blocks. Leaves out partitions
+/// whose topic is not there. What is new is committed by `commit`, and written down, before this
+/// returns.
 pub(super) fn entries(
     offsets: &Offsets,
     assigned: &[Partition],
@@ -129,7 +130,7 @@ pub(super) fn entries(
     let group = &offsets.group;
     let mut entries = Vec::with_capacity(assigned.len());
     let mut new = Vec::new();
-    // One that was deleted since it was assigned will be taken from us.
+    // A topic that was deleted after the assignment will be taken from us.
     let there = |partition: &&Partition| picture.topics.contains_key(&*partition.topic);
     for partition in assigned.iter().filter(there) {
         let note = picture.note(group, partition)?;
@@ -151,7 +152,8 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-/// That the next record of each is still there, or yet to come. Gives the oldest that is kept.
+/// Checks that the next record of each partition is still there, or will come. Gives the oldest
+/// offsets that are kept.
 pub(super) fn check(offsets: &Offsets, entries: &[PartitionStart]) -> Result<Vec<u64>> {
     let partitions: Vec<Partition> = entries.iter().map(|entry| entry.partition.clone()).collect();
     let lows = offsets.at(&partitions, Moment::Earliest)?;
@@ -163,7 +165,7 @@ pub(super) fn check(offsets: &Offsets, entries: &[PartitionStart]) -> Result<Vec
             return Err(Error::OffsetGone { group, partition, committed, first });
         }
         if entry.offset > end {
-            // Where topics have no ids, this is all that tells one that was made again.
+            // Where topics have no ids, only this shows that a topic was made again.
             let has_id = !topic_id::is_none(&entry.note.id);
             let replaced = || replaced(&group, &partition.topic);
             return Err(if has_id { Error::Truncated { group, partition } } else { replaced() });
@@ -172,7 +174,7 @@ pub(super) fn check(offsets: &Offsets, entries: &[PartitionStart]) -> Result<Vec
     Ok(lows)
 }
 
-/// That topics are those that they were, by their ids. Gives the names of those that are gone.
+/// Checks by their ids that topics are the same as earlier. Gives the names of those that are gone.
 pub(super) fn verify<'a>(
     group: &str,
     known: &BTreeMap<&'a str, &str>,
@@ -219,7 +221,7 @@ impl GroupPicture {
         }
     }
 
-    /// Where the group is by what it has committed, if that still counts.
+    /// The offset that the group has committed, if that still counts.
     fn kept(&self, group: &str, partition: &Partition) -> Result<Option<u64>> {
         let Some(committed) = self.committed.get(partition) else { return Ok(None) };
         let note = self.note(group, partition)?;
@@ -247,7 +249,7 @@ impl GroupPicture {
         Ok(begun.from.get(partition.number as usize).copied().unwrap_or(0))
     }
 
-    /// Keeps that offsets of these topics were committed.
+    /// Writes down that offsets of these topics were committed.
     fn write_down(&self, offsets: &Offsets, entries: &[PartitionStart]) -> Result<()> {
         let mut new = BTreeMap::new();
         for entry in entries.iter().filter(|entry| !entry.note.id.is_empty()) {

@@ -1,4 +1,4 @@
-//! The brokers and the prefix: what every part of this backend starts from.
+//! Which brokers, and which prefix: what every part of this backend needs.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -22,7 +22,7 @@ const REACH_STEP: Duration = Duration::from_millis(200);
 /// What a record needs on a topic besides its value.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 
-/// Which brokers, and under which prefix: what every part of this backend starts from.
+/// Which brokers, and which prefix: what every part of this backend needs.
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
     pub(super) config: Arc<KafkaConfig>,
@@ -42,7 +42,7 @@ impl Cluster {
         }
     }
 
-    /// What a client of these brokers is made from; `name` is what the brokers know it by.
+    /// The settings of a client of these brokers; the brokers know it by `name`.
     pub(super) fn client(&self, name: &str) -> ClientConfig {
         self.client_with(name, &[])
     }
@@ -54,7 +54,7 @@ impl Cluster {
         client
     }
 
-    /// What an error means, with what its client said besides.
+    /// What an error means, with what its client logged.
     pub(super) fn error(&self, doing: &str, error: &KafkaError, voice: &Voice) -> Error {
         voice.explain(doing, error, &self.config.address)
     }

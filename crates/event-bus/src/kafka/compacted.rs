@@ -1,4 +1,4 @@
-//! Reads a topic of one partition whole: the topics in which programs keep something by key.
+//! Reads the whole of a topic that keeps values by key: it has one partition.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Gives all that is committed on a topic, up to its end as it is now: keys, and values or `None`
-/// where the key was removed. It reads in the name of a group that it does not join. Blocks.
+/// where the key was removed. Reads in the name of a group, but does not join it. Blocks.
 pub(super) fn read(
     cluster: &Cluster,
     (topic, group): (&str, &str),

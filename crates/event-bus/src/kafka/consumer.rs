@@ -1,7 +1,7 @@
-//! A consumer over Kafka: the side of a member that its owner sees.
+//! A consumer over Kafka: what the owner of a member sees.
 //!
-//! The member itself reads on a thread of its own (`member`) and sends what comes through a short
-//! channel; a batch of it lies in the channel, one is being filled, and one is with the owner.
+//! The member itself reads on a thread of its own (`member`), and sends batches through a short
+//! channel. One batch lies in the channel, one is being filled, and one is with the owner.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -45,7 +45,7 @@ pub(super) struct KafkaConsumer {
     left: oneshot::Receiver<()>,
     member: Weak<BaseConsumer<MemberCallbacks>>,
     address: String,
-    /// What the owner was told to be its own, with the term of each.
+    /// What the owner was told to be its own, with the generation of each.
     owned: HashMap<Partition, u64>,
     /// Dropped when the work on partitions that are given up is done.
     revoking: Option<(Vec<Partition>, Working<()>)>,

@@ -1,9 +1,10 @@
-//! What is kept in the compacted topic `{prefix}.control`: what is known of groups besides their
-//! offsets, and the control table that programs share (`table`).
+//! The compacted topic `{prefix}.control`: what is known of groups besides their offsets, and the
+//! control table that programs share (`table`).
 //!
-//! Offsets alone cannot tell a group that is new from one whose offsets the brokers have forgotten
-//! (`offsets.retention.minutes`, seven days without members), nor a topic that the group has yet to
-//! begin from one that was deleted and made again. Hence two kinds of records, beside the table's:
+//! Offsets alone do not say whether a group is new, or the brokers have forgotten its offsets
+//! (`offsets.retention.minutes`, seven days without members). Nor do they say whether a topic is
+//! new to the group, or was deleted and made again. So there are two kinds of records for that,
+//! besides those of the table:
 //!
 //! | key | value |
 //! |---|---|
@@ -61,7 +62,7 @@ struct GroupRecord {
     patterns: Vec<String>,
 }
 
-/// What is to be known of a group from now on.
+/// Changes of the topic.
 #[derive(Debug, Default)]
 pub(super) struct Changes(Vec<(String, Option<Vec<u8>>)>);
 

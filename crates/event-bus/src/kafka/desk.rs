@@ -1,4 +1,5 @@
-//! What lies between the library's callbacks and the consumer: what is ours, and what came for it.
+//! Between the library's callbacks and the consumer: which partitions are ours, and what came for
+//! them.
 
 mod owned;
 
@@ -19,7 +20,7 @@ use crate::{Assignment, Delivery, Error, Partition, Polled};
 /// How large a batch may become before it is handed over; one record may be larger.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// How often trouble that passes by itself is told.
+/// How often the consumer is told of trouble that ends by itself.
 const TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a record needs besides its bytes.
@@ -27,12 +28,12 @@ const RECORD_OVERHEAD_BYTES: usize = 200;
 
 /// What the consumer gets.
 pub(super) enum Out {
-    /// With the term of each: a partition that comes back has another.
+    /// With the generation of each: a partition that comes back has another one.
     Assigned(Vec<(Assignment, u64)>),
-    /// They are ours until the sender is dropped.
+    /// The partitions are ours until the sender is dropped.
     Revoking(Vec<Partition>, Working<()>),
     Polled(Polled),
-    /// It passes by itself.
+    /// It ends by itself.
     Trouble(Error),
     /// It does not; nothing comes after it.
     Failed(Error),
@@ -45,12 +46,12 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 pub(super) struct DeskState {
-    /// How often something else than a record came.
+    /// How many things came that are no records.
     pub(super) events: u64,
     owned: HashMap<Arc<str>, HashMap<u32, Owned>>,
-    /// All that were ever ours.
+    /// All partitions that were ever ours.
     met: HashSet<Partition>,
-    /// Assigned, but not known to the brokers when they were: not ours.
+    /// Assigned, but the brokers did not know them at that time: not ours.
     missing: HashSet<Partition>,
     generation: u64,
     outbox: VecDeque<Out>,
@@ -59,20 +60,20 @@ pub(super) struct DeskState {
     scanned: Vec<(Partition, u64)>,
     has_failed: bool,
     troubled: Option<Instant>,
-    /// Trouble was told, and not that it is over.
+    /// The consumer was told of trouble, and not yet that it is over.
     pub(super) is_troubled: bool,
-    /// The library stopped to read a partition, which it does not name, because of its offset.
+    /// The library stopped reading a partition because of its offset; it does not say which.
     pub(super) is_in_doubt: bool,
 }
 
 /// What became of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RecordFate {
-    /// It is taken, or nobody's, and there is room for more.
+    /// The record is taken, or not ours, and there is room for more.
     More,
     /// The batch is full.
     Full,
-    /// It is not the one that was read before at this offset.
+    /// The record is not the one that was read earlier at this offset.
     Another(Partition),
 }
 
@@ -106,7 +107,7 @@ impl Desk {
         true
     }
 
-    /// What to commit an offset with, if the partition is still ours as it was in that term.
+    /// What to commit an offset with, if the partition is still ours in that generation.
     pub(super) fn note(&self, partition: &Partition, generation: u64) -> Option<Note> {
         let state = self.lock();
         let owned = state.owned.get(&partition.topic)?.get(&partition.number)?;
@@ -127,7 +128,7 @@ impl DeskState {
         self.outbox.push_back(out);
     }
 
-    /// The brokers answer: tells that trouble is over, also where no record comes.
+    /// The brokers answer: says that trouble is over, also where no record comes.
     pub(super) fn well(&mut self) {
         if std::mem::take(&mut self.is_troubled) {
             let (deliveries, scanned) = (Vec::new(), Vec::new());
@@ -182,7 +183,7 @@ impl DeskState {
         self.put(Out::Assigned(assigned));
     }
 
-    /// Remembers those of the assigned that could not be entered.
+    /// Remembers which assigned partitions could not be entered.
     pub(super) fn miss(&mut self, assigned: &[Partition], entries: &[PartitionStart]) {
         let is_entered = |one: &&Partition| entries.iter().any(|entry| entry.partition == **one);
         self.missing.extend(assigned.iter().filter(|one| !is_entered(one)).cloned());
@@ -284,8 +285,8 @@ impl DeskState {
         if self.bytes >= MAX_BATCH_BYTES { RecordFate::Full } else { RecordFate::More }
     }
 
-    /// Where to read on in each partition whose oldest record kept is given: with the last record
-    /// that was taken, if there is one, to see that it is still the same.
+    /// Where to read on in each partition; the oldest offset that is kept is given. That is the
+    /// last record that was taken, if there is one: it is read again, and must be the same.
     pub(super) fn again(&mut self, firsts: &[(Partition, u64)]) -> Vec<(Partition, u64)> {
         let mut again = Vec::with_capacity(firsts.len());
         for (partition, first) in firsts {
@@ -312,7 +313,7 @@ impl DeskState {
         }
     }
 
-    /// All that the library had when it told of ends has been taken.
+    /// All is taken that the library had when it told of the ends.
     pub(super) fn scanned(&mut self) {
         for owned in self.owned.values_mut().flat_map(HashMap::values_mut) {
             if let Some(end) = owned.end.take().filter(|end| *end > owned.next) {
@@ -334,7 +335,7 @@ impl DeskState {
         self.put(Out::Polled(Polled::Records { deliveries, scanned }));
     }
 
-    /// Keeps what the last record of each partition in the batch was.
+    /// Remembers the last record of each partition in the batch.
     fn remember(&mut self) {
         for Delivery { partition, offset, key, value, .. } in self.deliveries.iter().rev() {
             let of_topic = self.owned.get_mut(&partition.topic);

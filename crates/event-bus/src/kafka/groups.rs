@@ -1,4 +1,4 @@
-//! How far groups are, and setting them elsewhere: asked from outside of the group.
+//! How far groups are, and setting their offsets: from outside of the group.
 
 use std::{
     collections::{BTreeMap, HashMap},

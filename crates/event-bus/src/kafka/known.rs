@@ -1,4 +1,4 @@
-//! The groups that the brokers know, and forgetting one.
+//! Lists the groups that the brokers know, and forgets a group.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Who leads: the one member that owns the partition of the checkpoint's topic.
 //!
-//! All processes of one name join one group on that topic, which has one partition: so the brokers
-//! decide who leads, notice when it is gone, and give the lead to another. A leader that was away
-//! and does not know it yet is held back by its transactional id (`producer`).
+//! All processes of one name join one group on that topic, which has one partition. So the brokers
+//! decide who leads, notice when the leader is gone, and give the lead to another process. A leader
+//! that lost the lead without knowing cannot write: its transactional id is fenced (`producer`).
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -47,7 +47,8 @@ const LOST_PATIENCE: Duration = Duration::from_millis(500);
 /// How long leaving may take.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A place in the group; leading, or waiting for it. Dropping it leaves soon, and waits for nobody.
+/// A membership in the group: it leads, or waits to lead. Dropping it leaves the group soon, and
+/// does not wait.
 pub(super) struct Candidacy {
     state: watch::Receiver<ElectionState>,
     leave: CancellationToken,
@@ -61,8 +62,8 @@ enum ElectionState {
 }
 
 impl Candidacy {
-    /// Joins the group of `name`, on its checkpoint's topic, and says from then on whether the
-    /// brokers are heard of.
+    /// Joins the group of `name`, on the topic of its checkpoint. From then on `standing` says
+    /// whether the brokers answer.
     pub(super) fn join(cluster: &Cluster, name: &str, standing: &Standing) -> Result<Self> {
         let (report, state) = watch::channel(ElectionState::Waiting);
         let voice = Voice::default();
@@ -115,7 +116,7 @@ impl Candidacy {
         }
     }
 
-    /// That we do not lead any more, if the brokers say so within moments.
+    /// The error that we do not lead any more, if the brokers say so within moments.
     pub(super) async fn lost(&self) -> Option<Error> {
         let mut state = self.state.clone();
         let over = state.wait_for(|state| matches!(state, ElectionState::Over(_)));
@@ -140,7 +141,7 @@ impl Drop for Candidacy {
     }
 }
 
-/// Waits until we lead where there are no stand-bys: another leader is a mistake.
+/// Waits until we lead, where there are no stand-bys: then another leader is a mistake.
 pub(super) async fn won_alone(lead: &mut Candidacy, cluster: &Cluster, name: &str) -> Result<()> {
     let Ok(won) = tokio::time::timeout(ALONE_PATIENCE, lead.won()).await else {
         return Err(Error::Refused {
@@ -154,7 +155,7 @@ pub(super) async fn won_alone(lead: &mut Candidacy, cluster: &Cluster, name: &st
     won
 }
 
-/// Keeps the place until it is lost or given up. Dropping the consumer then leaves the group.
+/// Stays in the group until the membership is lost or given up. Dropping the consumer then leaves.
 fn stay(consumer: &BaseConsumer<StandByCallbacks>, cluster: &Cluster, left: &CancellationToken) {
     let member = consumer.context();
     let doing = format!("cannot join the group {} of stand-bys", cluster.producer_id(&member.name));

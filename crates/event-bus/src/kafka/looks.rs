@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-/// How often topics are looked for, and how often until all of them are given to somebody.
+/// How often a member looks for topics, and how often until all of them are given to somebody.
 const EVERY: Duration = Duration::from_secs(5);
 const FIRST_EVERY: Duration = Duration::from_secs(1);
 
-/// While somebody else looks at them: how long that is trusted after each time it says so, and how
-/// seldom this member looks itself.
+/// While somebody else looks: how long this member trusts that after each word of it, and how often
+/// this member still looks itself.
 const TOLD_PATIENCE: Duration = Duration::from_secs(20);
 const SELDOM_EVERY: Duration = Duration::from_mins(5);
 
-/// After something was new it is looked at once more, so much later: brokers hear of a topic one
-/// after the other.
+/// After news, a member looks once more, so much later: brokers hear of a topic one after the
+/// other.
 const NEWS_TIME: Duration = EVERY;
 
 #[derive(Debug, Default)]
@@ -36,12 +36,12 @@ struct SeenByOthers {
 /// What was found at a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum TopicsSeen {
-    /// Topics, and perhaps nobody is given some of their partitions.
+    /// There are topics, and perhaps some of their partitions are given to nobody.
     #[default]
     Open,
-    /// Topics that are given to members of the group.
+    /// There are topics, and all of them are given to members of the group.
     Settled,
-    /// No topic.
+    /// There is no topic.
     Nothing,
 }
 
@@ -56,7 +56,7 @@ impl Looks {
         self.trust(now);
     }
 
-    /// It has to look soon: the brokers may answer again.
+    /// The next look has to be soon: the brokers may answer again.
     pub(super) fn soon(&mut self, now: Instant) {
         self.next = self.next.map(|next| next.min(now + FIRST_EVERY));
     }
@@ -73,7 +73,8 @@ impl Looks {
         self.trust(now);
     }
 
-    /// The next look is late, if this member has looked once more since the news, and another does.
+    /// Puts the next look off, if this member has looked once more after the news, and somebody
+    /// else looks.
     fn trust(&mut self, now: Instant) {
         let (Some(told), Some(last), Some(next)) = (self.told, self.last, self.next) else {
             return;

@@ -1,4 +1,4 @@
-//! A partition that is ours: how far it is read, and which of the ends that are told count.
+//! A partition that is ours: how far it is read, and which end of it counts.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
