@@ -42,7 +42,7 @@ struct AckState {
 pub(super) enum Goal {
     /// Every record is answered.
     All,
-    /// No more than so many bytes are not.
+    /// At most so many bytes are not answered.
     AtMost(usize),
 }
 
@@ -55,7 +55,7 @@ pub(super) struct RefusedRecord {
 }
 
 impl RefusedRecord {
-    /// Whether it was given up because of another record, whose answer says more.
+    /// Whether it was given up because of another record; the answer for that record says more.
     fn was_thrown_away(&self) -> bool {
         matches!(self.code, Code::PurgeQueue | Code::PurgeInflight)
     }

@@ -37,8 +37,8 @@ impl SavedCheckpoint {
 
 /// Reads all of a checkpoint's topic that is committed, up to its end as it is now; blocks.
 ///
-/// After `init_transactions` no transaction of the one writer is open any more, so that this is all
-/// that will ever have been written before.
+/// After `init_transactions` no transaction of an earlier writer is open any more, so this is all
+/// that earlier writers wrote.
 pub(super) fn read(cluster: &Cluster, name: &str) -> Result<SavedCheckpoint> {
     let mut saved = SavedCheckpoint::default();
     let (topic, group) = (cluster.checkpoint_topic(name), cluster.producer_id(name));
@@ -49,7 +49,7 @@ pub(super) fn read(cluster: &Cluster, name: &str) -> Result<SavedCheckpoint> {
     Ok(saved)
 }
 
-/// Makes the topic where it is missing, and looks whether it is fit to keep a checkpoint.
+/// Makes the topic where it is missing, and checks that it can keep a checkpoint.
 pub(super) async fn make_topic(cluster: &Cluster, name: &str) -> Result<()> {
     let admin = admin::client(cluster)?;
     let topic = cluster.checkpoint_topic(name);

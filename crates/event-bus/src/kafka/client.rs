@@ -1,24 +1,32 @@
 //! What all clients of the brokers share: where their logs go, and what their errors mean.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientContext,
-    config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
-use crate::Error;
+use super::Cluster;
+use crate::{Error, Result};
 
-/// Hears what a client has to say besides its answers.
+/// How long the brokers may take to let us in, and how often we look.
+const REACH_PATIENCE: Duration = Duration::from_secs(10);
+const REACH_STEP: Duration = Duration::from_millis(200);
+
+/// Hears what a client says besides its answers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Voice {
     heard: Arc<Mutex<Option<(Code, String)>>>,
 }
 
 impl ClientContext for Voice {
-    /// The library tells of every attempt to connect; who calls it reports what matters.
+    /// The library logs every attempt to connect; its caller reports what matters.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
     }
@@ -27,7 +35,7 @@ impl ClientContext for Voice {
         tracing::debug!(target: "librdkafka", %error, reason);
         let Some(code) = error.rdkafka_error_code() else { return };
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows on every reason, and tells less.
+        // "All brokers are down" follows every reason, and says less.
         if code != Code::AllBrokersDown || heard.is_none() {
             *heard = Some((code, reason.to_owned()));
         }
@@ -37,12 +45,12 @@ impl ClientContext for Voice {
 impl ConsumerContext for Voice {}
 
 impl Voice {
-    /// The last trouble that the client told of, and forgets it.
+    /// Takes the last trouble that the client told of.
     fn take(&self) -> Option<(Code, String)> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A trouble that only a human can end, if there was one: it is not given as an answer.
+    /// Trouble that only a human can end, if there was some: no answer says so.
     pub(super) fn refusal(&self, address: &str) -> Option<Error> {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard
@@ -68,6 +76,29 @@ impl Voice {
     }
 }
 
+/// Waits until the brokers have let us in; blocks.
+pub(super) fn reach(cluster: &Cluster) -> Result<()> {
+    let voice = Voice::default();
+    let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
+    let config = cluster.client("dbevent");
+    let consumer: BaseConsumer<Voice> =
+        BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
+    let deadline = Instant::now() + REACH_PATIENCE;
+    loop {
+        if consumer.client().fetch_cluster_id(REACH_STEP).is_some() {
+            return Ok(());
+        }
+        // What the client has to say comes out of its queue of events.
+        let _ = consumer.poll(Duration::ZERO);
+        if let Some(refusal) = voice.refusal(&cluster.config.address) {
+            return Err(refusal);
+        }
+        if Instant::now() > deadline {
+            return Err(failed(KafkaError::Global(Code::BrokerTransportFailure)));
+        }
+    }
+}
+
 /// What an error that a client gave means, if only a human can end it.
 pub(super) fn refusal(doing: &str, error: &KafkaError, address: &str) -> Option<Error> {
     let code = error.rdkafka_error_code()?;
@@ -87,7 +118,7 @@ pub(super) fn listed(topics: &[&str]) -> String {
     }
 }
 
-/// Codes that say that something went wrong, and not what.
+/// Codes that say that something went wrong, but not what.
 fn is_vague(code: Code) -> bool {
     matches!(
         code,
@@ -122,7 +153,7 @@ pub(super) fn meaning(code: Code, reason: String, address: &str) -> Error {
     }
 }
 
-/// What a human does about a refusal; `None` for what passes by itself.
+/// What a human does about a refusal; `None` for trouble that ends by itself.
 fn remedy(code: Code, reason: &str) -> Option<&'static str> {
     Some(match code {
         Code::SaslAuthenticationFailed | Code::Authentication => {
@@ -138,10 +169,10 @@ fn remedy(code: Code, reason: &str) -> Option<&'static str> {
         }
         Code::TopicAuthorizationFailed => {
             "grant the user the right to do that: READ, WRITE or CREATE on the topic \
-             (docs/kafka.md lists the ACLs)"
+             (docs/operating.md lists the ACLs)"
         }
         Code::GroupAuthorizationFailed => {
-            "grant the user READ on the group (docs/kafka.md lists the ACLs)"
+            "grant the user READ on the group (docs/operating.md lists the ACLs)"
         }
         Code::InconsistentGroupProtocol => {
             "other programs are in this group, with another assignor: stop them, or give the \
@@ -155,11 +186,11 @@ fn remedy(code: Code, reason: &str) -> Option<&'static str> {
             "run the listener on fewer machines, or raise group.max.size of the brokers"
         }
         Code::TransactionalIdAuthorizationFailed => {
-            "grant the user WRITE on the transactional id (docs/kafka.md lists the ACLs)"
+            "grant the user WRITE on the transactional id (docs/operating.md lists the ACLs)"
         }
         Code::ClusterAuthorizationFailed => {
             "grant the user IDEMPOTENT_WRITE on the cluster, which brokers before Kafka 2.8 ask \
-             for (docs/kafka.md lists the ACLs)"
+             for (docs/operating.md lists the ACLs)"
         }
         _ => return None,
     })

@@ -200,8 +200,8 @@ fn lock(clients: &Mutex<Clients>) -> MutexGuard<'_, Clients> {
     clients.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Commits the offsets, and writes down that the group begins there: what was known of the topics
-/// before, also of those that were deleted since, counts no more.
+/// Commits the offsets, and writes down that the group begins there. What was known of the topics
+/// earlier does not count any more, nor what was known of deleted topics.
 fn reset(offsets: &Offsets, resets: &[Reset]) -> Result<()> {
     let group = &offsets.group;
     if offsets.is_active()? {
@@ -216,7 +216,7 @@ fn reset(offsets: &Offsets, resets: &[Reset]) -> Result<()> {
     let (mut commits, mut changes) = (Vec::new(), Changes::default());
     for topic in offsets.describe(&names)? {
         let Some(wanted) = by_topic.get(&*topic.topic) else { continue };
-        // Partitions that are not set keep their place, if they have one in this very topic.
+        // Partitions that are not set keep their offset, if they have one in this very topic.
         let before = known.topics.get(&topic.topic).filter(|begun| begun.id == topic.id);
         let since = before.map_or_else(now_ms, |begun| begun.since);
         let mut from = before.map_or_else(Vec::new, |begun| begun.from.clone());

@@ -1,8 +1,8 @@
 //! A member of a group, on a thread of its own: the library runs its callbacks inside of `poll`.
 //!
-//! The thread polls, and puts what comes into a short queue for the consumer. While that is full it
-//! does not poll, so what is in memory stays bounded. It ends when the consumer is gone, and leaves
-//! the group then.
+//! The thread polls, and puts what comes into a short queue for the consumer. While the queue is
+//! full the thread does not poll, so memory stays bounded. When the consumer is gone, the thread
+//! leaves the group and ends.
 
 use std::{
     collections::BTreeMap,
@@ -34,13 +34,13 @@ use crate::{Error, Partition, Result, Subscription};
 /// How long a call into the library waits for a record: commands are seen after it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How soon a full queue is looked at again, where nobody says that it has room.
+/// How soon the thread looks at a full queue again, where nobody says that it has room.
 pub(super) const STEP: Duration = Duration::from_millis(10);
 
 /// How long the brokers may take to list the topics.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it is asked what an offset error means, until that is answered.
+/// How often the member asks what an offset error means, until it gets an answer.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a member asks again for what nobody was given.
@@ -50,7 +50,7 @@ const MAX_CLAIMS: u32 = 3;
 pub(super) enum Command {
     Pause(Vec<Partition>),
     Resume(Vec<Partition>),
-    /// What stands for the topics, by somebody who looks at them for all members.
+    /// The number that stands for the topics, from somebody who looks at them for all members.
     Topics(u64),
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Command {
 #[derive(Default)]
 struct JoinedTopics {
     topics: Vec<String>,
-    /// That each of their partitions is given to some member need not be looked after.
+    /// Some member has each of their partitions: nobody needs to look after that.
     is_settled: bool,
     /// How often it asked again, because some were not given.
     claims: u32,
@@ -106,7 +106,7 @@ impl MemberCallbacks {
         }
         let names: Vec<String> = topics.iter().map(|topic| topic.topic.clone()).collect();
         if names.iter().any(|name| self.desk.lock().misses(name)) {
-            // The broker that was asked had not heard of it yet: joins again with the next look.
+            // The broker that we asked had not heard of it yet: joins again with the next look.
             consumer.unsubscribe();
             joined.topics.clear();
             return Ok(TopicsSeen::Open);
@@ -127,10 +127,10 @@ impl MemberCallbacks {
 
     /// Asks for partitions that nobody in the group was given.
     ///
-    /// A member that comes back under its instance's name is given what it had before, even if
-    /// there are more topics or partitions since: the coordinator does not look at what it wants
-    /// then (KIP-345). It does when that changes: so first it joins without these topics, and with
-    /// them by the next look.
+    /// A member that comes back under its instance's name gets the partitions that it had, even if
+    /// there are more topics or partitions now: the coordinator does not look at what the member
+    /// wants (KIP-345). The coordinator does look when that changes. So the member first joins
+    /// without these topics, and joins with them at the next look.
     fn claim(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -176,7 +176,7 @@ impl MemberCallbacks {
         ))
     }
 
-    /// What an error from `poll` means, where it means anything.
+    /// What an error from `poll` means, if it matters.
     fn judge(&self, error: &KafkaError) -> Result<()> {
         let Some(code) = error.rdkafka_error_code() else { return Ok(()) };
         let address = &self.offsets.cluster.config.address;
@@ -208,7 +208,7 @@ impl MemberCallbacks {
     }
 
     /// Finds out which offset is gone: the library does not say it, and does not read on by itself.
-    /// If none is, all are read on.
+    /// If no offset is gone, all partitions are read on.
     fn explain(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
         let entries = self.desk.lock().entries();
         let ids: BTreeMap<&str, &str> =
@@ -299,7 +299,7 @@ pub(super) fn run(
     }
 }
 
-/// Polls until something is there, and then for all that is there too.
+/// Polls until something comes, and then takes all that is there already.
 fn fill(consumer: &BaseConsumer<MemberCallbacks>, member: &MemberCallbacks) {
     let mut wait = POLL;
     loop {
@@ -321,7 +321,7 @@ fn fill(consumer: &BaseConsumer<MemberCallbacks>, member: &MemberCallbacks) {
             Some(Err(error)) => note(member, member.judge(&error)),
             None => {
                 let mut desk = member.desk.lock();
-                // A call in which something else was heard does not say that no records are left.
+                // Other events came in this call, so there may still be records.
                 if desk.events == before {
                     desk.scanned();
                 }
@@ -333,7 +333,7 @@ fn fill(consumer: &BaseConsumer<MemberCallbacks>, member: &MemberCallbacks) {
     member.desk.flush();
 }
 
-/// Tells the consumer of what went wrong; what does not pass by itself is the end.
+/// Tells the consumer what went wrong. What does not end by itself ends the member.
 fn note(member: &MemberCallbacks, result: Result<()>) {
     let Err(error) = result else { return };
     let mut desk = member.desk.lock();

@@ -64,10 +64,9 @@ pub(super) struct Committed {
     pub(super) note: Note,
 }
 
-/// What stands beside a committed offset: which topic it is for, and since when the group reads it.
+/// The note beside a committed offset: which topic it is for, and since when the group reads it.
 ///
-/// Without it, an offset of a topic that was deleted would be taken for one of the topic that now
-/// has the name.
+/// Without the note, an offset of a deleted topic would count for the topic that has the name now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Note {
     /// The topic's id; empty where another program committed.
@@ -111,7 +110,7 @@ impl Offsets {
         Ok(Self { cluster: cluster.clone(), group: group.to_owned(), consumer, voice })
     }
 
-    /// All tables' topics that the brokers show, with who leads their partitions, in order.
+    /// The topics of tables that the brokers show, with the leaders of their partitions, in order.
     pub(super) fn list(&self) -> Result<BTreeMap<String, Vec<i32>>> {
         let metadata = self.consumer.fetch_metadata(None, PATIENCE);
         let metadata = self.told("cannot list the topics", metadata)?;
@@ -141,7 +140,7 @@ impl Offsets {
         let passes = filter.matcher();
         let names = metadata.topics().iter().map(MetadataTopic::name);
         let named: Vec<String> = filter.literals().collect();
-        // The brokers do not list what a user may not see; by its name they say so.
+        // The brokers do not list what a user may not see; asked by its name, they say so.
         let mut names: Vec<&str> = names
             .filter(|name| passes(name))
             .chain(named.iter().map(String::as_str))
@@ -255,11 +254,11 @@ impl Offsets {
         self.told(&format!("cannot look at the group {}", self.group), groups)
     }
 
-    /// What a human has to be told, if the brokers turned us away.
+    /// What a human has to know, if the brokers refused us.
     pub(super) fn told<T>(&self, doing: &str, answer: KafkaResult<T>) -> Result<T> {
         /// More than a client says of one failure; the rest waits.
         const MAX_EVENTS: usize = 64;
-        // What the client has to say comes out of its queue, and is not kept there for long.
+        // The client's messages come out of its queue, and do not stay there for long.
         for _ in 0..MAX_EVENTS {
             let _ = self.consumer.poll(Duration::ZERO);
         }
@@ -316,7 +315,7 @@ pub(super) fn partitions(topics: &[Described]) -> Vec<Partition> {
     topics.iter().flat_map(of_one).collect()
 }
 
-/// Whether a topic holds changes: what the programs keep for themselves lies under the same prefix.
+/// Whether a topic holds changes: the topics of the programs themselves have the same prefix.
 fn is_data(topic: &str, prefix: &str) -> bool {
     let Some(rest) = topic.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) else {
         return false;

@@ -1,8 +1,8 @@
 //! The one writer of a name: records and checkpoint in one transaction.
 //!
-//! Whoever leads opens its producer with the same transactional id, which makes the brokers refuse
-//! whatever an earlier one still sends, and ends the transaction that it left open (KIP-98). Only
-//! after that the checkpoint is read: nobody can write behind it any more.
+//! Every leader opens its producer with the same transactional id. Then the brokers refuse whatever
+//! an earlier producer still sends, and end the transaction that it left open (KIP-98). Only after
+//! that we read the checkpoint: nobody can change it any more.
 
 use std::{
     sync::atomic::Ordering,
@@ -41,18 +41,18 @@ const MAX_OPEN_TIME: Duration = Duration::from_secs(1);
 /// How long the brokers may take for anything; they end a transaction themselves after 10 s.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long they may take to end the transaction of the one before us.
+/// How long they may take to end the transaction of the producer before us.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether the topics are still the same.
+/// How often the producer looks whether the topics are still the same.
 const VERIFY_EVERY: Duration = Duration::from_secs(5);
 
 /// What a producer's client is made with, unless the user says otherwise.
 const DEFAULTS: &[(&str, &str)] = &[
     ("compression.type", "lz4"),
     ("linger.ms", "0"),
-    // While the brokers still end the last transaction they send the next away for a moment. The
-    // wait doubles with each time, up to the second figure.
+    // While the brokers still end the last transaction, they refuse the next one for a moment. The
+    // wait doubles each time, up to the second figure.
     ("retry.backoff.ms", "5"),
     ("retry.backoff.max.ms", "10"),
     ("queue.buffering.max.messages", "200000"),
@@ -63,10 +63,10 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// Bytes that may wait for the brokers' answer before the sender does; more is no faster.
 const MAX_UNANSWERED_BYTES: usize = 8 << 20;
 
-/// The library's own limit lies above it, with room for a largest row.
+/// The library's own limit is higher, with room for a largest row.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
 
-/// How soon the library lets go of a record after it told its fate; it does not say when.
+/// How soon the library frees a record after it said what became of it; it does not say when.
 const FORGET_POLL: Duration = Duration::from_micros(100);
 const FORGET_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -269,8 +269,8 @@ impl KafkaProducer {
         }
     }
 
-    /// Waits until the library has let go of the records whose fate it told. Otherwise a commit
-    /// waits for that itself, in a step of 100 ms.
+    /// Waits until the library has freed the records that are answered. Otherwise the commit itself
+    /// waits for that, in a step of 100 ms.
     #[expect(clippy::disallowed_methods, reason = "blocks as the commit does; no event tells it")]
     fn wait_until_forgotten(&self) -> Result<()> {
         let begun = Instant::now();
@@ -288,7 +288,7 @@ impl KafkaProducer {
                 let limit = self.topics.max_batch_bytes(&refused.topic).await;
                 too_large(&self.cluster, &refused, limit)
             }
-            // A leader that was asleep hears of it in many ways; that it was fenced is why.
+            // A leader that was asleep gets many kinds of errors; the reason is that it was fenced.
             None if error.is_transient() => self.lead.lost().await.unwrap_or(error),
             None => error,
         }
@@ -300,7 +300,7 @@ impl KafkaProducer {
         self.error(&doing, &KafkaError::MessageProduction(*code))
     }
 
-    /// What an error means; the brokers' last word on this producer comes before it.
+    /// What an error means; what the brokers said last of this producer counts first.
     fn error(&self, doing: &str, error: &KafkaError) -> Error {
         let fatal = self.client().ok().and_then(|client| client.client().fatal_error());
         let code = fatal.as_ref().map(|(code, _)| *code).or_else(|| error.rdkafka_error_code());
@@ -326,8 +326,8 @@ impl KafkaProducer {
         }
     }
 
-    /// Why the library has given the transaction up and thrown away what it held. It says so only
-    /// to who asks for something that is not possible then.
+    /// Why the library has given up the transaction and thrown away its records. The library says
+    /// so only when it is asked for something that is not possible then.
     fn transaction_error(&self) -> Option<KafkaError> {
         let asked = self.client().ok()?.begin_transaction().err()?;
         asked.rdkafka_error_code().filter(|code| *code != Code::State)?;
@@ -400,8 +400,8 @@ impl Drop for KafkaProducer {
     }
 }
 
-/// What follows when a topic, of this limit if it is known, does not take what a record came in. A
-/// batch was too large, which later ones are not, unless the record was alone in it.
+/// What follows when a topic does not take a batch because of its size; its limit is given if it is
+/// known. Later batches are smaller, unless the record was alone in the batch.
 fn too_large(cluster: &Cluster, refused: &RefusedRecord, limit: Option<usize>) -> Error {
     let RefusedRecord { topic, bytes, .. } = refused;
     let before = cluster.batch_bytes.load(Ordering::Relaxed);

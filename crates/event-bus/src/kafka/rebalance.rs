@@ -52,7 +52,7 @@ impl MemberCallbacks {
         partitions: &[Partition],
         list: &mut TopicPartitionList,
     ) {
-        // A group may give us what we have not asked for; whoever did shall not find it read.
+        // A group may give us what we have not asked for; the member that asked must still read it.
         let is_wanted = self.wanted.topics.matcher();
         let wanted: Vec<Partition> =
             partitions.iter().filter(|partition| is_wanted(&partition.topic)).cloned().collect();
@@ -63,7 +63,7 @@ impl MemberCallbacks {
                 Vec::new()
             }
         };
-        // Also what we cannot begin with is taken, or the group would wait for us; its records are
+        // We also take what we cannot begin with, or the group would wait for us. Its records are
         // thrown away, and we leave.
         let _ = list.set_all_offsets(rdkafka::Offset::End);
         for entry in &entries {

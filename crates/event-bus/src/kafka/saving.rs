@@ -1,4 +1,4 @@
-//! Commits of a member: what they saved, for each partition.
+//! Commits of a member, and what each of them saved.
 
 use std::{
     sync::Weak,
@@ -22,7 +22,7 @@ use crate::{Error, Partition, Result};
 const PATIENCE: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(50);
 
-/// Saves offsets for partitions that are ours since those terms; blocks.
+/// Saves offsets for partitions that are ours in these generations; blocks.
 pub(super) fn commit(
     member: &Weak<BaseConsumer<MemberCallbacks>>,
     generations: &[(Partition, u64, u64)],
@@ -45,7 +45,7 @@ pub(super) fn commit(
             return unsaved(&refused, &member.wanted.group, address);
         };
         let code = match error.rdkafka_error_code() {
-            // What it was is kept by the client.
+            // The client keeps what the trouble was.
             Some(Code::Fatal) => consumer.client().fatal_error().map(|(code, _)| code),
             code => code,
         };
@@ -62,8 +62,8 @@ pub(super) fn commit(
     }
 }
 
-/// Commits, in halves where the brokers do not take some of it: the library gives one error for
-/// all partitions then, also where it saved the others.
+/// Commits, in halves where the brokers refuse some partitions: then the library gives one error
+/// for all partitions, even where it saved the others.
 fn save(
     consumer: &BaseConsumer<MemberCallbacks>,
     commits: Commits<'_>,
@@ -85,8 +85,8 @@ fn save(
     }
 }
 
-/// What a commit comes to that some partitions were left out of. A refusal that a human has to end
-/// counts before what passes by itself.
+/// The result of a commit that left some partitions out. A refusal that only a human can end counts
+/// more than trouble that ends by itself.
 fn unsaved(refused: &[(Partition, Code)], group: &str, address: &str) -> Result<()> {
     let Some((_, first)) = refused.first() else { return Ok(()) };
     for (partition, code) in refused {
@@ -103,7 +103,7 @@ fn unsaved(refused: &[(Partition, Code)], group: &str, address: &str) -> Result<
     Err(Error::Unsaved { partitions, reason: first.to_string() })
 }
 
-/// Errors that the brokers give for one partition, whatever becomes of the others.
+/// Errors that the brokers give for one partition, and not for the others.
 fn is_of_one(code: Code) -> bool {
     matches!(
         code,
@@ -115,8 +115,8 @@ fn is_of_one(code: Code) -> bool {
     )
 }
 
-/// The same commit can succeed in a moment. So after a generation that has passed: what is still
-/// ours in the next one the library keeps without a word (KIP-429), and what is not it tells us.
+/// Whether the same commit can succeed in a moment. It can after the group has begun a new
+/// generation: the library keeps what is still ours without a word (KIP-429), and says what is not.
 fn is_moving(code: Code) -> bool {
     matches!(
         code,

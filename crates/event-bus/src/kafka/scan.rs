@@ -1,9 +1,8 @@
-//! What the library's statistics tell: how far partitions were read without a record, and whether
-//! the brokers answer.
+//! What the library's statistics say: where partitions end, and whether the brokers answer.
 //!
-//! Markers of transactions take offsets, and an aborted transaction's records are never delivered:
-//! the offset after the last record is not where a group stands once it has read all there is. The
-//! library's statistics tell the last end of each partition that it came to.
+//! Markers of transactions take offsets, and records of an aborted transaction are never delivered.
+//! So a group that has read everything is often further than the offset after the last record. The
+//! library's statistics have the last end that it reached in each partition.
 
 use std::collections::HashMap;
 
@@ -36,11 +35,11 @@ struct PartitionStatistics {
     eof_offset: i64,
 }
 
-/// The end of a partition that the library came to.
+/// The end of a partition that the library has reached.
 pub(super) struct PartitionEnd {
     pub(super) topic: String,
     pub(super) number: u32,
-    /// `None` for one that it did not come to since it began to read.
+    /// `None` where the library has not reached the end since it began to read.
     pub(super) offset: Option<u64>,
 }
 
@@ -50,11 +49,11 @@ pub(super) fn answers(statistics: &[u8]) -> u64 {
     brokers.into_values().map(|broker| broker.rx).sum()
 }
 
-/// The ends of partitions that the library came to.
+/// The ends of partitions that the library has reached.
 pub(super) fn ends(statistics: &[u8]) -> Vec<PartitionEnd> {
     let of_topic = |(topic, partitions): (String, TopicStatistics)| {
         partitions.partitions.into_values().filter_map(move |partition| {
-            // One is not a partition, but what has none yet.
+            // One entry is no partition: it holds what has none yet.
             let number = u32::try_from(partition.partition).ok()?;
             let offset = u64::try_from(partition.eof_offset).ok();
             Some(PartitionEnd { topic: topic.clone(), number, offset })

@@ -1,5 +1,5 @@
-//! How far many groups are, asked with few questions: which topics there are is looked at now and
-//! then, and where their partitions end once for all groups.
+//! How far many groups are, with few questions: the list of topics is asked for now and then, and
+//! the ends of partitions once for all groups.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    Cluster, cluster, control,
+    Cluster, client, control,
     offsets::{Committed, Isolation, Offsets},
     topic_id::Described,
 };
 use crate::{Partition, Progress, Result, TopicFilter};
 
-/// How long the list of topics is good for, their ids, and that a topic is not in the list.
+/// How long the list of topics counts, how long their ids, and how long that a topic is missing.
 const LIST_EVERY: Duration = Duration::from_secs(5);
 const IDS_EVERY: Duration = Duration::from_secs(10);
 const MISS_EVERY: Duration = Duration::from_mins(1);
@@ -31,14 +31,14 @@ pub(super) struct Surveyor {
 
 #[derive(Default)]
 struct SurveyCache {
-    /// What reads up to open transactions, and what reads all.
+    /// A client that reads up to open transactions, and one that reads all.
     clients: Option<(Arc<Offsets>, Arc<Offsets>)>,
     topics: Option<(Instant, TopicLeaders)>,
     /// Whether the first client lists them next.
     is_turn: bool,
     /// The topics that groups read, as they were when their ids were asked for, by name.
     ids: Option<(Instant, BTreeMap<String, Described>)>,
-    /// Names that a filter asks for as they are, and that were not there.
+    /// Names that a filter asks for without wildcards, and that were not there.
     missed: HashMap<String, Instant>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Surveyed {
     /// Of each group.
     partitions: Vec<Result<Vec<Partition>>>,
     ends: HashMap<Partition, (u64, u64)>,
-    /// Stands for the topics, if they were listed this time.
+    /// A number that stands for the topics, if they were listed this time.
     pub(super) topics: Option<u64>,
 }
 
@@ -89,8 +89,8 @@ impl Surveyor {
         if let Some((readable, all)) = &self.lock().clients {
             return Ok((Arc::clone(readable), Arc::clone(all)));
         }
-        // What the brokers have against us is told here at once; later calls wait for answers.
-        cluster::reach(&self.cluster)?;
+        // If the brokers refuse us, we hear it here at once; later calls would wait for an answer.
+        client::reach(&self.cluster)?;
         // The library wants a name, and joins no group.
         let name = control::topic_name(&self.cluster);
         let open = |isolation| Offsets::open_with(&self.cluster, &name, isolation).map(Arc::new);
@@ -106,7 +106,7 @@ impl Surveyor {
         {
             return Ok((topics.clone(), false));
         }
-        // By turns: who lists them learns which brokers lead, also when one hangs that did.
+        // By turns: a client that lists them learns which brokers lead now, if one hangs.
         let is_turn = {
             let mut kept = self.lock();
             kept.is_turn = !kept.is_turn;
@@ -117,8 +117,8 @@ impl Surveyor {
         Ok((topics, true))
     }
 
-    /// Stands for all topics that are read, with their ids, partitions, and who leads these: one
-    /// that waits for a broker that hangs learns of another only if it asks.
+    /// A number that stands for all topics that are read, with their ids, partitions and leaders.
+    /// The leaders count because a member that waits for a hanging broker has to ask who leads now.
     fn fingerprint(&self, client: &Offsets, read: &TopicLeaders) -> Result<u64> {
         let is_as_before = self.lock().ids.as_ref().is_some_and(|(at, ids)| {
             let before = ids.iter().map(|(name, of)| (name, of.partitions as usize));
@@ -139,7 +139,7 @@ impl Surveyor {
         Ok(hasher.finish())
     }
 
-    /// The brokers do not list what a user may not see; by its name they say so.
+    /// The brokers do not list what a user may not see; asked by its name, they say so.
     fn add_missing(
         &self,
         client: &Offsets,
@@ -168,7 +168,7 @@ impl Surveyor {
 }
 
 impl Surveyed {
-    /// How far the group at this place of the question is, by what it has committed.
+    /// How far the group at this index of the question is, by what it has committed.
     pub(super) fn progress(
         &self,
         at: usize,

@@ -1,8 +1,8 @@
 //! The control table on Kafka: entries of the compacted topic `{prefix}.control`.
 //!
-//! Who listens reads the topic from its beginning, alone, on a thread of its own. When the brokers
-//! no longer have the place where it is, or the topic has another id, because it was made anew, it
-//! begins again: all entries come once more, and whoever listens folds them by key.
+//! Each listener reads the topic from its beginning, outside of groups, on a thread of its own. It
+//! begins again when its offset is gone, or the topic has another id because it was made again.
+//! Then all entries come once more, and the listener folds them by key.
 
 use std::{
     collections::BTreeMap,
@@ -28,18 +28,18 @@ use super::{
 };
 use crate::{Control, ControlChange, Error, Result};
 
-/// How long a call into the library may take: that nobody listens any more is seen after it.
+/// How long a call into the library may take: the thread notices after it that nobody listens.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How often trouble that passes by itself is told.
+/// How often the listener is told of trouble that ends by itself.
 const TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the topic is still the same: each look is a request, and every
-/// listener has one who reads.
+/// How often the thread looks whether the topic is still the same. Each look is a request, and
+/// every listener has such a thread.
 const VERIFY_EVERY: Duration = Duration::from_mins(1);
 
-/// How soon it is looked again when there is none, and how many such looks in a row there are
-/// before it counts as deleted: brokers hear of a topic one after the other.
+/// How soon the thread looks again when there is no topic, and after how many such looks in a row
+/// the topic counts as deleted: brokers hear of a topic one after the other.
 const VERIFY_AGAIN: Duration = Duration::from_secs(10);
 const MAX_MISSING: u32 = 2;
 
@@ -181,11 +181,11 @@ impl TableReading {
         }
     }
 
-    /// Begins again where the topic is another one, and tells where there is none. The library does
-    /// not notice either by itself: it waits behind the end of the one that was.
+    /// Begins again where the topic is another one, and says where there is none. The library
+    /// notices neither by itself: it waits at the end of the old topic.
     fn verify(&mut self) -> Option<()> {
         let topic = control::topic_name(&self.cluster);
-        // Brokers that are away are told of by what is read.
+        // If the brokers are away, reading says so.
         let Ok(described) = topic_id::describe(self.consumer.client(), &[&topic]) else {
             return Some(());
         };
@@ -223,7 +223,7 @@ impl TableReading {
         }
     }
 
-    /// Hands over what is new. What is not there any more is nothing new the first time.
+    /// Hands over what is new. The first time, removed keys are nothing new.
     fn tell(&mut self) -> Option<()> {
         let fresh = std::mem::take(&mut self.fresh).into_iter();
         let is_first = !std::mem::replace(&mut self.is_level, true);
@@ -235,7 +235,7 @@ impl TableReading {
         self.send.blocking_send(Ok(changes)).ok()
     }
 
-    /// Tells of trouble now and then; what does not pass by itself is the end.
+    /// Tells of trouble now and then. What does not end by itself ends the thread.
     fn trouble(&mut self, error: Error) -> Option<()> {
         if !error.is_transient() {
             let _ = self.send.blocking_send(Err(error));
@@ -243,7 +243,7 @@ impl TableReading {
         }
         if self.troubled.is_none_or(|told| told.elapsed() > TROUBLE_EVERY) {
             self.troubled = Some(Instant::now());
-            // When something lies there already, that comes first, and trouble that lasts again.
+            // If the channel is full, this trouble is not told; lasting trouble is told later.
             let _ = self.send.try_send(Err(error));
         }
         Some(())
@@ -258,7 +258,7 @@ fn open(cluster: &Cluster, voice: &Voice) -> KafkaResult<BaseConsumer<Voice>> {
         .set("group.id", &topic)
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
-        // Not "error", as elsewhere: here to begin again repeats, and leaves nothing out.
+        // Not "error", as elsewhere: to begin again only repeats entries, and leaves nothing out.
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false");

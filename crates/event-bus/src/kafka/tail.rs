@@ -1,4 +1,4 @@
-//! A reader that is in no group: of the partitions that are there, and of those that come later.
+//! A reader outside of groups. It also reads partitions that come later.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -77,7 +77,7 @@ impl KafkaTail {
             !of_topic.is_some_and(|known| known.contains_key(&reset.partition.number))
         };
         let fresh: Vec<Reset> = found.into_iter().filter(is_new).collect();
-        // What comes later is read from its beginning.
+        // A partition that comes later is read from its beginning.
         self.from = ResetTo::Earliest;
         if fresh.is_empty() {
             return Ok(());

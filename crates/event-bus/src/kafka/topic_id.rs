@@ -1,9 +1,9 @@
-//! Which topic a name stands for now: its id, which a topic that is made again does not share.
+//! The id of the topic that has a name now. A topic that is made again gets another id.
 //!
-//! A topic that was deleted and made again cannot be told from the one before by offsets, once it
-//! has grown past them; the brokers give every topic an id for that. The client library can ask
-//! for it, its Rust wrapper cannot: hence the calls into the library here, the only ones of this
-//! crate. Nothing that the library owns leaves this file: answers are copied.
+//! When a topic was deleted and made again, offsets do not show it once the new topic has grown
+//! past them. For that the brokers give every topic an id. The client library can ask for the id,
+//! its Rust wrapper cannot. So there are calls into the library here, the only ones of this crate.
+//! Nothing that the library owns leaves this file: answers are copied.
 
 #![expect(unsafe_code, reason = "the wrapper has no call that tells a topic's id")]
 
@@ -43,8 +43,8 @@ pub(super) struct Described {
     pub(super) partitions: u32,
 }
 
-/// Whether this is the id that stands for none: brokers before Kafka 2.8 give their topics no ids,
-/// nor do some that only speak its protocol.
+/// Whether this id means that there is none: brokers before Kafka 2.8 give their topics no ids, nor
+/// do some that only speak its protocol.
 pub(super) fn is_none(id: &str) -> bool {
     id.bytes().all(|byte| matches!(byte, b'A' | b'='))
 }

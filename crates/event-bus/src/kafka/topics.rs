@@ -1,12 +1,12 @@
-//! The topics that a producer writes: made when they are first met, and watched from then on.
+//! The topics that a producer writes: made before their first record, and watched from then on.
 //!
-//! How many partitions a topic had, and which topic it was, is kept with the checkpoint. So keys
-//! stay where they are when partitions are added, and a topic that was deleted, and perhaps made
-//! again, is noticed: what was in it is gone, which a human has to know.
+//! The checkpoint keeps how many partitions a topic had, and its id. So keys stay in their
+//! partition when partitions are added. And the producer notices when a topic was deleted, and
+//! perhaps made again: then its records are gone, and a human has to know.
 //!
 //! Brokers hear of a topic one after the other, and one of them may not know a topic that all
-//! others have. So what one says is a doubt; it counts when it lasts and every broker that answers
-//! says it too.
+//! others have. So what one broker says is only a doubt. The doubt counts when it lasts and every
+//! broker that answers says the same.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ use crate::{ChangedTopic, Checkpoint, CheckpointChange, Error, Result, TopicChan
 /// How soon a topic that was made is looked for again.
 const LOOK_STEP: Duration = Duration::from_millis(20);
 
-/// How long a topic has to be away, or another, before that may be so; an open transaction ends
+/// How long a doubt about a topic must last before all brokers are asked; an open transaction ends
 /// by itself after ten seconds.
 const MIN_DOUBT: Duration = Duration::from_secs(5);
 
@@ -36,15 +36,15 @@ pub(super) struct ProducerTopics {
     cluster: Cluster,
     admin: Arc<AdminClient<Voice>>,
     kept: HashMap<String, KeptTopic>,
-    /// Those of this life, with the number of partitions that keys are spread over.
+    /// Topics that this process writes, with the number of partitions that keys are spread over.
     open: HashMap<String, u32>,
-    /// Those that have more partitions than that, with how many.
+    /// Topics that have more partitions than that, with how many.
     grown: HashMap<String, u32>,
-    /// Those that were not as they are kept when they were looked at last, and since when.
+    /// Topics that were not as kept at the last look, and since when.
     doubts: HashMap<String, Instant>,
 }
 
-/// What is known of a topic since it was first met.
+/// A topic as it was before its first record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct KeptTopic {
     partitions: u32,
@@ -71,7 +71,7 @@ impl ProducerTopics {
         self.open.get(topic).copied()
     }
 
-    /// Makes a topic ready to be written; gives what the checkpoint is to know of it.
+    /// Makes a topic ready to be written; gives the change of the checkpoint, if there is one.
     pub(super) async fn open(&mut self, topic: &str) -> Result<Option<CheckpointChange>> {
         loop {
             let found = self.look(&[topic]).await?.pop();
@@ -96,7 +96,7 @@ impl ProducerTopics {
         }
     }
 
-    /// Looks whether the topics of this life are still those that they were.
+    /// Looks whether the topics that this process writes are still the same.
     pub(super) async fn verify(&mut self) -> Result<()> {
         let open: Vec<(String, u32)> =
             self.open.iter().map(|(topic, used)| (topic.clone(), *used)).collect();
@@ -126,7 +126,7 @@ impl ProducerTopics {
         if self.doubts.is_empty() { usual } else { DOUBT_STEP }
     }
 
-    /// A topic is not as it was kept, by one broker's word.
+    /// One broker says that a topic is not as it was kept.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl ProducerTopics {
         if since.elapsed() < MIN_DOUBT {
             return Ok(());
         }
-        // What one of them says is new evidence, and what it rests on is looked at anew.
+        // The next such answer is a new doubt.
         self.doubts.remove(topic);
         let found = self.look_at_each(topic).await?;
         let kept = self.kept.get(topic).map(|kept| &kept.id);
@@ -159,7 +159,7 @@ impl ProducerTopics {
         asked.await.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 
-    /// Those that are not as they were kept.
+    /// The topics that are not as they were kept.
     pub(super) async fn changed(&self) -> Result<Vec<ChangedTopic>> {
         let mut names: Vec<&str> = self.kept.keys().map(String::as_str).collect();
         names.sort_unstable();
@@ -182,7 +182,7 @@ impl ProducerTopics {
         Ok(names.into_iter().filter_map(changed).collect())
     }
 
-    /// Keeps them as they are now; gives what the checkpoint is to know of it.
+    /// Keeps the topics as they are now; gives the changes of the checkpoint.
     pub(super) async fn adopt(&mut self, topics: &[ChangedTopic]) -> Result<Vec<CheckpointChange>> {
         let names: Vec<&str> = topics.iter().map(|changed| changed.topic.as_str()).collect();
         let mut found = self.look(&names).await?;
@@ -200,7 +200,7 @@ impl ProducerTopics {
         Ok(adopted.collect())
     }
 
-    /// Says once that there are partitions that are not used.
+    /// Warns once of partitions that are not used.
     fn warn_if_grown(&mut self, found: &Described, used: u32) {
         let Described { topic, partitions, .. } = found;
         if *partitions > used && self.grown.insert(topic.clone(), *partitions) != Some(*partitions)
