@@ -1,4 +1,4 @@
-//! The Rust client of a log's server.
+//! The client of a log's server.
 
 mod producer;
 

@@ -12,7 +12,7 @@ pub(crate) struct RecordFilter {
     kinds: Vec<u32>,
     origins: Vec<u32>,
     addressee: Option<(String, Bytes)>,
-    /// The topic of the record before, which most often is that of the next one too.
+    /// The topic of the last record, and whether it passed: most often the next record has it, too.
     last_topic: Option<(Bytes, bool)>,
 }
 

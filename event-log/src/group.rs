@@ -59,14 +59,14 @@ pub(crate) struct Groups {
 struct GroupTable {
     groups: BTreeMap<String, Group>,
     next_member: u64,
-    /// Those that wait until the file is written; when there is one, it has to be.
+    /// Callers that wait until the file is written; without any, nothing has changed.
     waiting: Vec<oneshot::Sender<Result<(), WriteFailure>>>,
 }
 
 #[derive(Debug, Default)]
 struct Group {
     committed: Option<GroupOffset>,
-    /// As the file has it: what retention goes by.
+    /// As the file has it: retention waits for this offset.
     saved: Option<GroupOffset>,
     /// The first is the active one.
     members: VecDeque<GroupMember>,
@@ -89,7 +89,7 @@ struct GroupMember {
 type GroupOffsets = BTreeMap<String, GroupOffset>;
 
 impl Groups {
-    /// Reads the places of the groups of a stream that ends at `end`.
+    /// Reads the offsets of the groups of a stream that ends at `end`.
     pub(crate) fn open(stream: &Path, end: u64) -> Result<Self, Error> {
         let path = stream.join("groups");
         let places = read(&path)?;
@@ -105,7 +105,7 @@ impl Groups {
             let saved = Some(place);
             (name, Group { committed: saved, saved, members: VecDeque::new() })
         });
-        // Ids of members do not repeat after a restart: a stale one must not commit.
+        // Ids of members do not repeat after a restart: an old member must not commit.
         let state =
             GroupTable { groups: groups.collect(), next_member: now_ms() << 16, waiting: vec![] };
         Ok(Self { path, state: Mutex::new(state), changed: Notify::new() })
@@ -162,7 +162,7 @@ impl Groups {
         Ok(state.wait_for_file())
     }
 
-    /// Sets the place of a group, known or new, that has no member.
+    /// Sets the offset of a group, known or new, that has no member.
     pub(crate) fn reset(&self, name: &str, offset: u64) -> Result<DurableAnswer, Error> {
         let mut state = self.lock();
         let group = state.group(name)?;
@@ -201,7 +201,7 @@ impl Groups {
             }
         }
         for waiting in waiting {
-            // Whoever stopped waiting does not want to know.
+            // A caller that stopped waiting does not want to know.
             let _ = waiting.send(outcome.clone());
         }
     }
@@ -264,18 +264,18 @@ fn write(path: &Path, places: &GroupOffsets) -> Result<(), WriteFailure> {
     recovery::replace(path, &text).map_err(|error| WriteFailure::Full(error.to_string()))
 }
 
-/// A place in a group's queue, until it is dropped.
+/// A membership in a group. Dropping it leaves the group.
 #[derive(Debug)]
 pub(crate) struct Membership {
     groups: Arc<Groups>,
     group: String,
     pub(crate) id: u64,
-    /// Cancelled when the group has given the place to another.
+    /// Cancelled when another member became the active one.
     pub(crate) lost: CancellationToken,
 }
 
 impl Membership {
-    /// Joins at the end of the queue.
+    /// Joins at the end of the queue of members.
     pub(crate) fn join(groups: &Arc<Groups>, group: &str, client: &str) -> Result<Self, Error> {
         let mut state = groups.lock();
         state.next_member += 1;

@@ -13,12 +13,13 @@ use crate::{
     shared::SharedStream,
 };
 
-/// Groups' places are written at most so often.
+/// The offsets of groups are saved at most so often.
 const SAVE_INTERVAL: Duration = Duration::from_millis(20);
 /// How often retention looks for what is too old.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What all streams share: it saves the groups' places and deletes what is too old.
+/// What all streams of a log share. Its thread saves the offsets of groups, and deletes what is too
+/// old.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) config: StorageConfig,
@@ -51,7 +52,7 @@ impl Keeper {
         lock(&self.streams)
     }
 
-    /// Asks for the places of the groups to be saved.
+    /// Asks the thread to save the offsets of groups.
     pub(crate) fn poke(&self) {
         lock(&self.requests).to_save = true;
         self.changed.notify_all();
@@ -63,7 +64,7 @@ impl Keeper {
         retention::make_room(&self.config, &streams, &self.warning)
     }
 
-    /// The data files of all streams.
+    /// The bytes of the data files of all streams.
     pub(crate) fn bytes(&self) -> u64 {
         retention::bytes(&self.streams())
     }
@@ -87,7 +88,7 @@ impl Keeper {
         }
     }
 
-    /// Waits until there is something to do; `false`: to stop.
+    /// Waits until there is something to do; `false` when it has to stop.
     fn wait(&self, last_save: Option<Instant>) -> bool {
         let mut requests = lock(&self.requests);
         let mut limit = RETENTION_INTERVAL;

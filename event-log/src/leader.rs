@@ -29,7 +29,7 @@ pub struct ProducerLead {
 }
 
 impl Leaders {
-    /// Waits until nobody leads the producer, and then does.
+    /// Waits until nobody leads the producer, and then leads it.
     pub(crate) async fn lead(self: &Arc<Self>, producer: &str) -> ProducerLead {
         loop {
             let changed = self.changed.notified();
@@ -40,7 +40,7 @@ impl Leaders {
         }
     }
 
-    /// Leads the producer from now on, whoever did before.
+    /// Leads the producer from now on, even if somebody else did.
     pub(crate) fn take(self: &Arc<Self>, producer: &str) -> ProducerLead {
         let mut leads = self.lock();
         leads.next += 1;

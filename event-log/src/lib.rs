@@ -1,4 +1,4 @@
-//! A durable, ordered log on disk with a network face.
+//! A durable, ordered log on disk, with a gRPC server and its client.
 
 mod client;
 mod config;

@@ -17,8 +17,8 @@ use crate::{
 
 const MAX_STREAMS: usize = 100;
 
-/// An open log. Clones are the same log; when the last is dropped, what was appended is written and
-/// the directory is free again.
+/// An open log. Clones are the same log. When the last one is dropped, all appended batches are
+/// written, and the directory is free again.
 #[derive(Clone, Debug)]
 pub struct Log {
     open: Arc<OpenLog>,
@@ -62,11 +62,11 @@ impl Log {
         Ok(log)
     }
 
-    /// The stream of a name; an empty one is made when there is none.
+    /// The stream of a name; makes an empty one when there is none.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] for a name that cannot be.
+    /// [`Error::Rejected`] for a name that is not allowed.
     pub fn stream(&self, name: &str) -> Result<Stream, Error> {
         if !is_stream_name(name) {
             let rule = "up to 64 of A-Z a-z 0-9 _ - ., beginning with a letter or digit";

@@ -15,22 +15,22 @@ use serde_json::json;
 use service::{config, exit::Exit, logging, say, shutdown};
 use tracing::{error, info};
 
-/// A durable log on disk, with a network face.
+/// A durable log on disk, served over the network.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// The config file of the log, as it is served.
+    /// The config file of the log.
     #[arg(long, short, global = true, default_value = "config/event-log.toml")]
     config: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serves the log in a directory until SIGTERM or SIGINT.
+    /// Serve a log from its directory, until SIGTERM or SIGINT.
     Serve,
-    /// The groups of a log that is served.
+    /// Show or forget groups of a log that is being served.
     Groups {
         #[command(subcommand)]
         verb: GroupsVerb,
@@ -39,17 +39,17 @@ enum Verb {
 
 #[derive(Subcommand)]
 enum GroupsVerb {
-    /// Shows how far each is, and how much is kept for it.
+    /// Show how far each group is, and how much is kept for it.
     List {
         #[command(flatten)]
         at: Where,
-        /// Print it as JSON, with the names of the HTTP API of dts.
+        /// Print JSON, with the names that the HTTP API of dts uses.
         #[arg(long)]
         json: bool,
     },
-    /// Forgets one that nobody is in: nothing is kept for it any more.
+    /// Forget a group that has no member: nothing is kept for it any more.
     Forget {
-        /// Its name, as `list` shows it.
+        /// The name of the group, as `list` shows it.
         group: String,
         #[command(flatten)]
         at: Where,
@@ -59,13 +59,13 @@ enum GroupsVerb {
 /// Which stream of which log.
 #[derive(Args)]
 struct Where {
-    /// Another address than that of the config, as host:port.
+    /// The address of the log, as host:port, instead of that in the config.
     #[arg(long)]
     address: Option<String>,
-    /// The stream: `topicPrefix` in the config of dts.
+    /// The stream; its name is `topicPrefix` in the config of dts.
     #[arg(long, default_value = "dbevents")]
     stream: String,
-    /// Trust in the server's certificate (PEM), where it speaks TLS.
+    /// The certificate to trust (PEM), where the server uses TLS.
     #[arg(long)]
     ca_file: Option<PathBuf>,
 }
@@ -150,7 +150,7 @@ async fn serve(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where the log is served, as its config says, unless the command line says otherwise.
+/// A client of the address on the command line, else of the one in the config.
 fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
     let listen = match &at.address {
         Some(address) if !config.exists() => {

@@ -1,4 +1,4 @@
-//! Batches on their way to the disk: encoded as they come, written group by group.
+//! Batches on their way to the disk: encoded as they come, written one write group after the other.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +14,12 @@ use crate::{
 
 /// While more than this waits to be written, appends wait too.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
-/// A group takes no more batches when it is larger.
+/// A write group that is larger takes no more batches.
 const MAX_GROUP_BYTES: usize = 4 << 20;
 /// A buffer that grew larger than this for one batch is given back.
 const MAX_KEPT_BYTES: usize = 8 << 20;
 
-/// Why nothing of a group was kept.
+/// Why nothing of a write group was kept.
 #[derive(Clone, Debug)]
 pub(crate) enum WriteFailure {
     Full(String),
@@ -37,15 +37,15 @@ impl From<WriteFailure> for Error {
     }
 }
 
-/// Says whether the group that was waited for is durable.
+/// Says whether the write group that a caller waits for is durable.
 pub(crate) type DurableAnswer = oneshot::Receiver<Result<(), WriteFailure>>;
 
-/// Waits until it is.
+/// Waits until a write group is durable.
 pub(crate) async fn wait(durable: DurableAnswer) -> Result<(), Error> {
     durable.await.unwrap_or(Err(WriteFailure::Closed)).map_err(Error::from)
 }
 
-/// A group, with those that wait for it.
+/// A write group, and the callers that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(crate) group: WriteGroup,
@@ -55,7 +55,7 @@ pub(crate) struct Pending {
 impl Pending {
     pub(crate) fn answer(&mut self, outcome: &Result<(), WriteFailure>) {
         for waiting in self.waiting.drain(..) {
-            // Whoever stopped waiting does not want to know.
+            // A caller that stopped waiting does not want to know.
             let _ = waiting.send(outcome.clone());
         }
     }
@@ -128,7 +128,7 @@ impl Queue {
         Ok((durable, value))
     }
 
-    /// For the writer: the next group; `None` when the queue is closed and all is written.
+    /// For the writer: the next write group; `None` when the queue is closed and all is written.
     pub(crate) fn take(&self) -> Option<Pending> {
         let mut state = self.lock();
         loop {
@@ -142,7 +142,7 @@ impl Queue {
         }
     }
 
-    /// For the writer: the group is durable.
+    /// For the writer: the write group is durable.
     pub(crate) fn written(&self, mut pending: Pending) {
         pending.answer(&Ok(()));
         let mut state = self.lock();
@@ -157,8 +157,8 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
-    /// For the writer: this group and all that were put after it are not kept. `repair` says how
-    /// the stream ends then; where it cannot, nothing more is taken.
+    /// For the writer: this write group and all after it are not kept. `repair` gives the end that
+    /// the stream then has. When it fails, the queue takes nothing more.
     pub(crate) fn failed(
         &self,
         first: Pending,

@@ -1,4 +1,4 @@
-//! Reading a stream from an offset on, across its files, up to its durable end.
+//! Reads a stream from an offset on, across its files, up to its durable end.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     shared::SharedStream,
 };
 
-/// A read that finds nothing that passes gives an account after so much.
+/// A read that finds nothing that passes returns after so much.
 const MAX_SCANNED_BYTES: usize = 8 << 20;
 
 /// What one read gave.

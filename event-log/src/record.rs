@@ -20,11 +20,11 @@ pub struct NewRecord<'a> {
     pub key: &'a [u8],
     /// Up to 64 KiB together.
     pub headers: NewHeaders<'a>,
-    /// With all the rest up to 64 MiB.
+    /// All together up to 64 MiB.
     pub payload: &'a [u8],
 }
 
-/// Headers, from whichever side they come.
+/// Headers, as a caller or the network gives them.
 #[derive(Clone, Copy, Debug)]
 pub enum NewHeaders<'a> {
     /// From a caller in this process.
@@ -91,7 +91,7 @@ impl Record {
         std::str::from_utf8(&self.topic).unwrap_or_default()
     }
 
-    /// Checks what is to be text.
+    /// Checks the parts that must be text.
     pub(crate) fn check_texts(&self) -> Result<(), &'static str> {
         if std::str::from_utf8(&self.topic).is_err() {
             return Err("the topic is not UTF-8");

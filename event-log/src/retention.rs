@@ -1,4 +1,4 @@
-//! What is deleted: whole data files, by age and by size, and what groups hold back.
+//! What is deleted: whole data files, by age and by size; and which groups still need them.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ pub(crate) fn expire(stream: &Arc<SharedStream>, retention: Duration, now_ms: u6
     }
 }
 
-/// Deletes files until all streams together are below `max_bytes`, or says who holds them.
+/// Deletes files until all streams together are below `max_bytes`, or says which group needs them.
 pub(crate) fn make_room(
     config: &StorageConfig,
     streams: &Streams,
@@ -60,7 +60,7 @@ pub(crate) fn make_room(
         let closed = streams
             .values()
             .filter_map(|stream| oldest_closed(stream).map(|oldest| (stream, oldest)));
-        // Those that nobody needs go first.
+        // Files that nobody needs go first.
         let next = closed.min_by_key(|(_, oldest)| (oldest.is_needed, oldest.last_time_ms));
         match next {
             Some((stream, oldest)) if !oldest.is_needed || config.on_full == OnFull::DropOldest => {
@@ -75,26 +75,26 @@ pub(crate) fn make_room(
     Ok(())
 }
 
-/// The data files of all streams.
+/// The bytes of the data files of all streams.
 pub(crate) fn bytes(streams: &Streams) -> u64 {
     let of =
         |stream: &Arc<SharedStream>| stream.segments().iter().map(|file| file.bytes).sum::<u64>();
     streams.values().map(of).sum()
 }
 
-/// Whether groups hold most of what the log may have: said before it is full.
+/// Warns before the log is full, when most of its room is kept for groups.
 #[derive(Debug, Default)]
 pub(crate) struct FullWarning {
     is_told: AtomicBool,
 }
 
 impl FullWarning {
-    /// From this part of `max_bytes` on it is said, in percent.
+    /// It warns from this part of `max_bytes` on, in percent.
     const HIGH: u64 = 75;
-    /// Below this it may be said again.
+    /// Below this part it may warn again.
     const LOW: u64 = 60;
 
-    /// Who holds most, when it is to be said.
+    /// The group that needs most, when it is time to warn.
     fn look<'a>(&self, config: &StorageConfig, streams: &'a Streams) -> Option<Holder<'a>> {
         let part = |percent: u64| config.max_bytes / 100 * percent;
         let is_told = self.is_told.load(Relaxed);
@@ -147,7 +147,7 @@ fn full(config: &StorageConfig, streams: &Streams) -> Error {
 
 /// The oldest file of a stream, if it is not the one that is written to.
 struct OldestClosed {
-    /// No record of it is younger.
+    /// No record in it is newer.
     last_time_ms: u64,
     /// Whether a group has not finished it.
     is_needed: bool,

@@ -1,4 +1,4 @@
-//! The log's network face.
+//! The gRPC server of a log.
 
 mod append;
 mod auth;
@@ -27,13 +27,13 @@ pub use config::{ServerConfig, TlsFiles};
 /// A peer that does not answer a ping of this interval within the same time is gone, and its
 /// membership with it.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// How much a subscriber can have on its way to it.
+/// How many bytes can be on their way to a subscriber.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Calls that still run when a stop was asked for get this long.
 const MAX_STOPPING: Duration = Duration::from_secs(8);
 
-/// A server that listens, and answers as soon as it is told to serve.
+/// A server that listens already; [`Server::serve`] answers.
 #[derive(Debug)]
 pub struct Server {
     log: Log,

@@ -21,6 +21,7 @@ use crate::{
     tail::WriteGroup,
 };
 
+/// What all threads and tasks of a stream share.
 #[derive(Debug)]
 pub(crate) struct SharedStream {
     pub(crate) name: String,
@@ -70,8 +71,8 @@ impl SharedStream {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The data files that hold what a group has not finished which has finished all below an
-    /// offset.
+    /// The bytes of the data files that a group still needs which has finished all below
+    /// `committed`.
     pub(crate) fn held_by(&self, committed: u64) -> u64 {
         if committed >= self.end() {
             return 0;
@@ -81,7 +82,7 @@ impl SharedStream {
         segments.iter().skip(before.saturating_sub(1)).map(|segment| segment.bytes).sum()
     }
 
-    /// What lies there from an offset on, up to some records more.
+    /// The bytes from an offset on, and those of some records before it.
     pub(crate) fn bytes_from(&self, offset: u64) -> u64 {
         let files = self.held_by(offset);
         let segments = self.segments();
@@ -98,7 +99,7 @@ impl SharedStream {
         self.segments().last().map(|last| last.id)
     }
 
-    /// A group is durable: shows it to readers.
+    /// A write group is durable: shows it to readers.
     pub(crate) fn publish(&self, group: &WriteGroup) {
         if group.data.is_empty() {
             return;
@@ -113,7 +114,7 @@ impl SharedStream {
         self.end.send_replace(group.next_offset);
     }
 
-    /// Marks all days before that of `last` as complete.
+    /// Marks all days before the day of `last` as complete.
     pub(crate) fn finish_days_before(&self, last: SegmentId) -> Result<(), Error> {
         let days: Vec<SegmentId> = self
             .segments()

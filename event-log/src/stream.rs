@@ -29,7 +29,7 @@ pub struct Stream {
 /// A producer that was opened; it leads until this is dropped.
 #[derive(Debug)]
 pub struct OpenedProducer {
-    /// To be given with every append.
+    /// Every append must carry it.
     pub epoch: u64,
     /// All that it saved.
     pub checkpoint: Checkpoint,
@@ -46,11 +46,11 @@ pub struct StreamState {
     pub first_offset: u64,
     /// The durable end.
     pub next_offset: u64,
-    /// The data files together.
+    /// The bytes of its data files.
     pub bytes: u64,
-    /// The data files of all streams of the log together.
+    /// The bytes of the data files of all streams of the log.
     pub log_bytes: u64,
-    /// What these are kept below.
+    /// The limit of `log_bytes`.
     pub max_bytes: u64,
     /// Every group that has committed or has a member.
     pub groups: Vec<crate::GroupState>,
@@ -139,7 +139,7 @@ impl Stream {
         Ok(OpenedProducer { epoch, checkpoint, lead })
     }
 
-    /// What a producer has saved, without becoming it; nothing when there was never one.
+    /// What a producer has saved; nothing when there was never one. Does not take its place.
     pub fn checkpoint(&self, producer: &str) -> Checkpoint {
         self.shared.queue.with_tail(|tail| {
             tail.producers.get(producer).map(|state| state.checkpoint.clone()).unwrap_or_default()
@@ -174,7 +174,7 @@ impl Stream {
         }
     }
 
-    /// Forgets a group, so that it no longer holds back retention.
+    /// Forgets a group, so that retention does not wait for it any more.
     ///
     /// # Errors
     ///
@@ -207,8 +207,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`Error::GroupActive`]; [`Error::Rejected`] for an offset past the end, or a name that
-    /// cannot be; [`Error::Full`].
+    /// [`Error::GroupActive`]; [`Error::Rejected`] for an offset past the end, or a name that is
+    /// not allowed; [`Error::Full`].
     pub async fn reset_group(&self, group: &str, offset: u64) -> Result<(), Error> {
         self.check_end(offset)?;
         let saved = self.shared.groups.reset(group, offset)?;

@@ -18,7 +18,7 @@ pub enum Start {
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
-    /// With a group, the place is kept by the log and only one member is active; empty: alone.
+    /// With a group, the log keeps the offset, and only one member is active; empty: no group.
     pub group: String,
     /// Where to begin; with a group only the first time.
     pub start: Start,
@@ -28,9 +28,10 @@ pub struct Subscribe {
     pub kinds: Vec<u32>,
     /// Origins; none: all.
     pub origins: Vec<u32>,
-    /// A header by which records are addressed: one that has it with another value is left out.
+    /// A header by which records are addressed: a record whose header has another value is left
+    /// out.
     pub addressee: Option<(String, Bytes)>,
-    /// How many bytes one delivery has, about; 0: 1 MiB.
+    /// About how many bytes one delivery has; 0: 1 MiB.
     pub max_bytes: usize,
     /// Who this is, for humans.
     pub client: String,

@@ -16,16 +16,16 @@ const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// What a subscription gives.
 #[derive(Debug)]
 pub enum Event {
-    /// First of all, once it is the active one of its group.
+    /// The first event, once the subscription is the active one of its group.
     Assigned {
         /// Names this membership in a commit; 0 without a group.
         member: u64,
         /// The offset that delivery begins at.
         position: u64,
-        /// Whether `start` was resolved now, or the group had a place.
+        /// Whether `start` was resolved now; `false` when the group had an offset.
         resolved: bool,
     },
-    /// Then these.
+    /// All later events.
     Records {
         /// Those that pass the filters, in order; may be empty.
         records: Vec<Record>,
@@ -45,7 +45,7 @@ pub struct Subscription {
     membership: Option<Membership>,
     end: watch::Receiver<u64>,
     phase: Phase,
-    /// The end that was last told.
+    /// The end in the last delivery that had reached it.
     told: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ type ReadEnded = (Box<StreamReader>, Result<ReadChunk, Error>);
 #[derive(Debug)]
 enum Phase {
     Waiting,
-    /// The place of a new group is being saved.
+    /// The first offset of a new group is being saved.
     Resolved(u64),
     Idle(Box<StreamReader>),
     Reading(JoinHandle<ReadEnded>),
@@ -65,7 +65,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] for a filter or a name that cannot be.
+    /// [`Error::Rejected`] for a filter or a name that is not allowed.
     pub fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, Error> {
         let filter = RecordFilter::new(&wanted)?;
         let membership = (!wanted.group.is_empty())
@@ -88,8 +88,8 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// [`Error::NotMember`]: the group gave the place to another. [`Error::OffsetGone`]: what comes
-    /// next was deleted. [`Error::Damaged`].
+    /// [`Error::NotMember`]: another member is the active one now. [`Error::OffsetGone`]: the next
+    /// record was deleted. [`Error::Damaged`].
     pub async fn next(&mut self) -> Result<Event, Error> {
         let Some(lost) = self.membership.as_ref().map(|membership| membership.lost.clone()) else {
             return self.advance().await;
@@ -159,7 +159,7 @@ impl Subscription {
         Event::Assigned { member, position, resolved }
     }
 
-    /// Reads on a thread where waiting for the disk holds up nobody.
+    /// Reads on a thread that may wait for the disk.
     fn begin_read(&mut self) {
         let max_bytes = match self.wanted.max_bytes {
             0 => DEFAULT_RESPONSE_BYTES,

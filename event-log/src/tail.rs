@@ -1,4 +1,4 @@
-//! The end of a stream, where batches are put: computes their bytes, does no I/O.
+//! The end of a stream, where batches are put: computes their bytes, and does no I/O.
 
 use crate::{
     Error,
@@ -24,7 +24,7 @@ const MAX_CHECKPOINT_BYTES: usize = 16 << 20;
 pub struct ProducerSequence<'a> {
     /// The producer's name.
     pub name: &'a str,
-    /// From opening it.
+    /// The one that opening the producer gave.
     pub epoch: u64,
     /// 1, 2, 3 … within the epoch.
     pub sequence: u64,
@@ -50,12 +50,12 @@ pub struct Appended {
     pub last_offset: u64,
     /// The offset after the batch.
     pub next_offset: u64,
-    /// It had been appended before, and was not appended again. The offsets are then not known:
-    /// all are `next_offset`.
+    /// It was appended earlier, and not again now. The offsets are then not known: all are
+    /// `next_offset`.
     pub duplicate: bool,
 }
 
-/// Bytes to be written with one write and one sync.
+/// Bytes to be written with one write and one fsync.
 #[derive(Debug, Default)]
 pub(crate) struct WriteGroup {
     /// The file that this group begins, if it does.
@@ -70,7 +70,7 @@ pub(crate) struct WriteGroup {
 }
 
 impl WriteGroup {
-    /// The file as it stands after the group; `last` is the one before.
+    /// The data file after this write group; `last` is the data file before it.
     pub(crate) fn segment_after(&self, last: Option<&Segment>) -> Option<Segment> {
         let bytes = self.start + self.data.len() as u64;
         match self.opens {
@@ -114,8 +114,8 @@ impl Tail {
         }
     }
 
-    /// The file that a batch at this time must begin, if it must. A clock that goes back stays in
-    /// the last day.
+    /// The file that a batch at this time must begin, if it must begin one. When the clock goes
+    /// back, the day stays the last one.
     pub(crate) fn next_segment(&self, now_ms: u64, segment_bytes: u64) -> Option<SegmentId> {
         let today = Day::of(now_ms.max(self.time_ms));
         match self.segment {

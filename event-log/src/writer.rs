@@ -1,4 +1,5 @@
-//! The one thread that writes a stream: a group with one write, then one sync, then the answers.
+//! The one thread that writes a stream: for each write group one write, one fsync, then the
+//! answers.
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt, sync::Arc};
 
@@ -83,7 +84,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Begins a file: its name is durable before anything in it is answered.
+    /// Begins a file: its name is durable before any append in it is answered.
     fn begin(&mut self, id: SegmentId) -> Result<(), Error> {
         let directory = &self.stream.directory;
         if let Some(before) = self.open.take() {
@@ -95,7 +96,7 @@ impl StreamWriter {
         segment::sync_directory(&id.day_directory(directory))
     }
 
-    /// Takes back what was written of a group, so that the stream ends where it did before.
+    /// Takes back what was written of a write group, so that the stream ends where it ended before.
     fn take_back(&mut self, start: u64, opens: Option<SegmentId>) -> Result<Tail, Error> {
         let directory = &self.stream.directory;
         let open = self.open.take();

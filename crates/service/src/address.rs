@@ -39,7 +39,7 @@ impl Address {
         is_loopback(&self.host)
     }
 
-    /// How a program on this machine calls it: one that listens everywhere, on loopback.
+    /// How a program on this machine calls it: where a program listens everywhere, on loopback.
     #[must_use]
     pub fn from_here(&self) -> Self {
         let host = match self.host.parse() {
@@ -51,7 +51,7 @@ impl Address {
     }
 }
 
-/// Whether a host, without brackets, is this machine, over a network that nobody else is in.
+/// Whether a host, without brackets, is this machine, and no other machine can reach it.
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }

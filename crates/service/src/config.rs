@@ -1,9 +1,9 @@
-//! Reading a config file so that *all* its mistakes are told at once.
+//! Reads a config file, and names *all* its mistakes at once.
 //!
-//! A program takes its values out of a [`Section`] one by one. What is missing, of a wrong kind or
-//! out of range is noted and replaced by a stand-in; keys that nobody asked for are noted too.
-//! [`File::finish`] then gives the value, or every mistake with file, key and remedy. What goes by
-//! an old name is no mistake: [`File::old_names`] has it, to be told as a warning.
+//! A program takes its values out of a [`Section`] one by one. A value that is missing, of a wrong
+//! kind or out of range is noted, and replaced by a stand-in. Keys that nobody asked for are noted,
+//! too. [`File::finish`] then gives the value, or every mistake with file, key and remedy. A key by
+//! an old name is no mistake: [`File::old_names`] has them, for a warning.
 
 pub mod commented;
 mod section;
@@ -30,10 +30,10 @@ pub struct Mistake {
     pub remedy: String,
 }
 
-/// Something in a config file that goes by an old name: it works, and is to be warned of.
+/// Something in a config file that has an old name. It still works; the user gets a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldName {
-    /// What does.
+    /// What has the old name.
     pub what: String,
     /// What to write instead.
     pub remedy: String,
@@ -132,8 +132,8 @@ impl File {
         Ok(Self { path: path.to_owned(), text: text.to_owned(), notes, root })
     }
 
-    /// Fetches the secrets of this table alone: for a caller that uses no others, and may not have
-    /// them. A text that means nothing stands for the others.
+    /// Fetches only the secrets of this table, for a caller that may not have the others. A text
+    /// without a meaning stands for those.
     #[must_use]
     pub fn with_secrets_of(self, table: &'static str) -> Self {
         self.notes.secrets_of.set(Some(table));
@@ -145,7 +145,7 @@ impl File {
         &self.root
     }
 
-    /// The directory that relative paths in this file could be meant from.
+    /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -155,12 +155,12 @@ impl File {
         &self.text
     }
 
-    /// The environment variables that hold secrets, of those that were asked for until now.
+    /// The environment variables of the secrets that were asked for until now.
     pub fn secret_variables(&self) -> BTreeSet<String> {
         self.notes.secret_variables.borrow().clone()
     }
 
-    /// The keys that go by old names, of those that were asked for until now.
+    /// The keys with old names that were asked for until now.
     pub fn old_names(&self) -> Vec<OldName> {
         self.notes.old_names.borrow().clone()
     }
@@ -192,11 +192,11 @@ impl File {
     }
 }
 
-/// What a TOML error says, without the line of the file that it shows: that may hold a secret.
+/// What a TOML error says, without the line of the file, which may hold a secret.
 fn syntax(error: &str) -> String {
     let place = error.lines().next().unwrap_or_default();
     let place = place.split_once(" at line ").map(|(_, place)| format!(" at line {place}"));
-    // Behind the line that points at the place.
+    // The reason comes after the line that points at the place.
     let is_pointer = |line: &&str| line.trim_start().starts_with('|') && line.contains('^');
     let lines: Vec<&str> = error.lines().collect();
     let after = lines.iter().rposition(is_pointer).map_or(lines.len(), |at| at + 1);

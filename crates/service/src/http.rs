@@ -1,4 +1,4 @@
-//! What the HTTP faces of all programs share: who may call, how refusals look, how a server ends.
+//! What the HTTP APIs of all programs share: who may call, how refusals look, how a server ends.
 
 mod connections;
 mod error;
@@ -18,11 +18,12 @@ use self::connections::LIMITS;
 pub use error::ApiError;
 pub use guard::Guard;
 
-/// How long requests that run at a stop may take.
+/// How long requests may take that still run at a stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Serves until `stop`, and a few seconds longer what runs then. Requests pass the guard first. So
-/// many connections may be open at most, and a client that stops in the middle is sent away.
+/// Serves until `stop`. Requests that run then get a few seconds more. The guard sees each request
+/// first. The number of open connections is limited, and a client that stops in the middle of a
+/// request is sent away.
 pub async fn serve(listener: TcpListener, router: Router, guard: Guard, stop: CancellationToken) {
     let router = router
         .method_not_allowed_fallback(wrong_method)

@@ -1,5 +1,5 @@
-//! Being the first process of a container: whose children end there come to it, and stay in the
-//! table of processes until it asks for them.
+//! What the first process of a container has to do: processes whose parent ended become its
+//! children, and stay in the process table until it waits for them.
 
 use std::{
     io,
@@ -14,12 +14,12 @@ use tracing::error;
 
 use crate::exit::Exit;
 
-/// What is handed on to the program.
+/// The signals that the program gets, too.
 const HANDED_ON: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
 
-/// As process 1: runs this same program as a child, hands signals on to it, takes away the dead,
-/// and gives the code that it ended with. As any other process: nothing. To be called first in
-/// `main`, after logging.
+/// As process 1: runs this same program as a child, hands signals on to it, waits for all children
+/// that end, and gives the exit code of the program. As any other process: does nothing. Call it
+/// first in `main`, after logging.
 pub fn run_if_first() -> Option<ExitCode> {
     (std::process::id() == 1).then(|| {
         let code = again().and_then(|program| run(program, HANDED_ON));

@@ -51,8 +51,8 @@ impl Listen {
     ///
     /// # Errors
     ///
-    /// What the system says, for example when another program has it; and when a name that should
-    /// be this machine's own is another, so that a token would be needed.
+    /// What the system says, for example when another program has the port. Also when the address
+    /// can be reached from outside, and there is no token.
     pub async fn bind(&self) -> io::Result<(TcpListener, Guard)> {
         let listener = TcpListener::bind(self.address.host_and_port()).await?;
         let bound = listener.local_addr()?;

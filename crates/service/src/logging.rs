@@ -8,8 +8,8 @@ use std::{
 use tracing::{error, warn};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Where the level stands, in this order: that of this project, and the one that Rust programs have
-/// in common.
+/// The variables for the level, in this order: our own, and the one that Rust programs have in
+/// common.
 const LEVEL: [&str; 2] = ["LOG", "RUST_LOG"];
 
 /// Starts logging for this process. `LOG`, else `RUST_LOG`, sets the level or a filter (`info`,
@@ -31,13 +31,12 @@ pub fn init() {
     log_panics();
 }
 
-/// Standard error, as far as somebody reads it: a program outlives the reader of its log, and a
-/// full disk.
+/// Standard error. A program goes on when nobody reads its log any more, or the disk is full.
 struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Told again, it would be told on standard error.
+        // To report it would write to standard error again.
         let _ = io::stderr().write_all(bytes);
         Ok(bytes.len())
     }

@@ -1,4 +1,4 @@
-//! Keeps a program's memory near to what it uses.
+//! Settings that keep a program's memory close to what it uses.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::c_int;

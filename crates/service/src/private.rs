@@ -1,5 +1,5 @@
-//! Directories and files that nobody else may look into: what lies there are rows of tables,
-//! secrets among them. What is there already keeps its mode.
+//! Directories and files that no other user may read: they hold rows of tables, with secrets among
+//! them. Those that exist already keep their mode.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},

@@ -1,12 +1,12 @@
-//! What a command says on standard output.
+//! Lines on standard output, for commands.
 
 use std::{
     fmt::Arguments,
     io::{self, Write},
 };
 
-/// A line on standard output, as `println!` writes it; but that whoever reads it may have gone, as
-/// `head` does, is no bug of ours.
+/// Writes a line to standard output, as `println!` does. But it does not panic when the reader is
+/// gone, as `head` is.
 #[macro_export]
 macro_rules! say {
     ($($part:tt)*) => {

@@ -8,11 +8,11 @@ use secrecy::{ExposeSecret, SecretString};
 #[derive(Clone, Debug)]
 pub struct Secret {
     value: SecretString,
-    /// The file that holds it, if one does. It may get another one.
+    /// The file that holds it, if one does. Its content may change.
     file: Option<PathBuf>,
 }
 
-/// Where a secret is to be had.
+/// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretOrigin {
     /// It stands in the config file itself.
@@ -24,7 +24,8 @@ pub enum SecretOrigin {
 }
 
 impl PartialEq for Secret {
-    /// For comparing two configs, not for checking what a stranger sent: the time it takes tells.
+    /// For comparing two configs. Not for checking what a stranger sent: the time that it takes
+    /// says something about the secret.
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()
     }
@@ -41,8 +42,8 @@ impl Secret {
         self.value.expose_secret()
     }
 
-    /// What its file holds now: secrets are changed while programs run. The earlier value where
-    /// no file holds it, or the file cannot be read.
+    /// The secret that its file holds now: secrets change while programs run. Without a file, or
+    /// when the file cannot be read, the earlier value.
     #[must_use]
     pub fn renewed(&self) -> Self {
         let read = self.file.clone().map(|file| Self::fetch(SecretOrigin::File(file)));

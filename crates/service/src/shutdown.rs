@@ -1,11 +1,11 @@
-//! From a signal to a clean stop.
+//! Signals that ask a program to stop.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT. Whoever holds it stops taking in,
-/// finishes what is begun and leaves. The second SIGINT kills as usual.
+/// A token that the first SIGTERM or SIGINT cancels. Its holders then take nothing new, finish what
+/// they began, and end. The second SIGINT kills as usual.
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
-//! What a config file shows in its comments: for the tests that hold the files that we ship, and
-//! the docs, to what the programs read.
+//! The keys that a config file has in its comments. Tests use them to compare the shipped files and
+//! the docs with what the programs read.
 //!
 //! The files have one form. A key that is commented out, `# key = value`, shows its default, unless
 //! the comment above or after it says "Example" or "Required". A table that is commented out,
 //! `# [table]`, has the keys below it, up to the next table. After "With key = value" in a comment
-//! the keys of a table are those that it has then.
+//! come the keys that the table has with that value.
 
 use std::{io, path::Path};
 

@@ -62,7 +62,7 @@ impl Section {
         self.optional(key).unwrap_or(default)
     }
 
-    /// The value of `key`; that it is missing is noted, and `stand_in` taken.
+    /// The value of `key`; where it is missing, that is noted, and `stand_in` is the value.
     pub fn required<T: FromConfig>(&self, key: &str, stand_in: T) -> T {
         if !self.has(key) {
             let example = T::EXAMPLE;
@@ -89,7 +89,7 @@ impl Section {
             .ok()
     }
 
-    /// One of `words`, as its place in them.
+    /// One of `words`, as its index.
     pub fn choice<const N: usize>(&self, key: &str, words: [&str; N]) -> Option<usize> {
         let text: String = self.optional(key)?;
         let found = words.iter().position(|word| *word == text);
@@ -133,8 +133,8 @@ impl Section {
         });
     }
 
-    /// Notes that keys go by old names: a warning, with what to write instead. `key` is what
-    /// they are called now; beside it they are a mistake.
+    /// Notes that keys have old names: a warning, with what to write instead. `key` is the name
+    /// now; if the file has that, too, the old names are a mistake.
     pub fn note_old(&self, old: &[&str], key: &str, instead: &str) {
         let found: Vec<&str> = old.iter().copied().filter(|old| self.has(old)).collect();
         let Some((first, others)) = found.split_first() else { return };

@@ -1,4 +1,4 @@
-//! What is read from a config file, and what is told of its mistakes.
+//! What is read from a config file, and what its mistakes say.
 
 use std::time::Duration;
 

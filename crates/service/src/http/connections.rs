@@ -1,8 +1,8 @@
-//! The connections of a server: so many at most, and none of them for ever.
+//! The connections of a server: their number is limited, and none stays open for ever.
 //!
-//! A client that connects and says nothing, or half a request, is sent away after a while. When all
-//! places are taken, the oldest connection on which nothing is being done gives up its own, so that
-//! whoever takes them all does not lock the others out.
+//! A client that connects and sends nothing, or half a request, is sent away after a while. When
+//! there are too many connections, the oldest idle one is closed, so that one client with many
+//! connections does not lock the others out.
 
 use std::{
     sync::{
@@ -39,9 +39,9 @@ use super::ApiError;
 pub(super) struct ConnectionLimits {
     /// How many connections there are at most.
     max_connections: usize,
-    /// So long it may take to send the head of a request, and so long a connection may be idle.
+    /// How long a client may take to send the head of a request, or stay idle.
     head: Duration,
-    /// So long it may then take to send its body.
+    /// How long a client may then take to send the body.
     body: Duration,
 }
 
@@ -83,7 +83,7 @@ impl Connections {
         self.lock().retain(|other| !Arc::ptr_eq(open, other));
     }
 
-    /// Makes the oldest idle one leave, if all places are taken; whether there is room then.
+    /// Closes the oldest idle connection, if there are too many; says whether there is room then.
     fn make_room(&self, max: usize) -> bool {
         let mut open = self.lock();
         if open.len() < max {
@@ -155,7 +155,7 @@ async fn attend(
     }
 }
 
-/// Takes a request in whole before it goes on, so that the rest never waits for a client.
+/// Reads the whole request before it goes on, so that nothing after this waits for a client.
 ///
 /// # Errors
 ///

@@ -24,18 +24,18 @@ impl ApiError {
         Self { status, code: None, message, remedy, more: Vec::new() }
     }
 
-    /// The same with a code that tells more than the status does.
+    /// The same with a code that says more than the status.
     pub fn with_code(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    /// The same with one more member beside the message.
+    /// The same with one more member in the error.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.more.push((name, value.into()));
         self
     }
 
-    /// The status in words, for programs, unless there are words of its own.
+    /// Its own code, for programs, else the status in words.
     fn code(&self) -> String {
         if let Some(code) = self.code {
             return code.to_owned();
