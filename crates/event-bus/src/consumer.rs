@@ -1,11 +1,11 @@
 //! What a member of a group is given, and what it can do.
 
-use std::{future::ready, pin::Pin, sync::Arc, time::SystemTime};
+use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Error, Headers, Partition, Result, TopicFilter};
+use crate::{Headers, Result, TopicFilter};
 
 /// What a group member wants.
 #[derive(Clone, Debug)]
@@ -36,6 +36,15 @@ pub enum Start {
     Latest,
     /// With the first record appended at or after a time.
     Time(SystemTime),
+}
+
+/// The unit of order, of assignment and of commit: a Kafka partition, or a whole log stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic, or the name of the log stream.
+    pub topic: Arc<str>,
+    /// The partition's number; 0 in a log.
+    pub number: u32,
 }
 
 /// A partition that the group gave to this member.
@@ -112,12 +121,6 @@ pub struct Survey {
 /// A commit under way. Its consumer can be polled meanwhile. A commit that was dropped may be done,
 /// or not.
 pub type Committing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-/// What a consumer that is in no group answers to a commit: no partition is its own.
-pub(crate) fn commit_outside_of_groups(offsets: &[(Partition, u64)]) -> Committing {
-    let refused = offsets.first().map(|(partition, _)| partition.clone());
-    Box::pin(ready(refused.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
-}
 
 /// A member of a group.
 #[async_trait]

@@ -155,7 +155,7 @@ impl KafkaBus {
     /// Waits a little until the brokers know us: what they have against us they tell here.
     async fn reach(&self) -> Result<()> {
         let cluster = self.cluster.clone();
-        let reached = spawn_blocking(move || cluster::reach(&cluster)).await;
+        let reached = spawn_blocking(move || cluster.reach()).await;
         reached.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 }

@@ -23,7 +23,7 @@ mod known;
 mod log;
 mod memory;
 mod open;
-mod partition;
+mod outside;
 mod producer;
 mod reset;
 mod standing;
@@ -33,7 +33,8 @@ pub use batch::{Batch, BatchMark, Headers, Record};
 pub use bus::Bus;
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
-    Assignment, Committing, Consumer, Delivery, Polled, Progress, Start, Subscription, Survey,
+    Assignment, Committing, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
+    Survey,
 };
 pub use control::{Control, ControlChange};
 pub use error::Error;
@@ -42,7 +43,6 @@ pub use known::{KnownGroup, Room};
 pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
 pub use open::open;
-pub use partition::Partition;
 pub use producer::{ChangedTopic, Checkpoint, CheckpointChange, Durability, Producer, TopicChange};
 pub use reset::{Reset, ResetTo};
 pub use standing::Standing;

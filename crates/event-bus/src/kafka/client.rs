@@ -1,23 +1,15 @@
 //! What all clients of the brokers share: where their logs go, and what their errors mean.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::{
     ClientContext,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
-use super::Cluster;
-use crate::{Error, Result};
-
-/// How long the brokers may take to let us in, and how often we look.
-const REACH_PATIENCE: Duration = Duration::from_secs(10);
-const REACH_STEP: Duration = Duration::from_millis(200);
+use crate::Error;
 
 /// Hears what a client says besides its answers.
 #[derive(Clone, Debug, Default)]
@@ -72,29 +64,6 @@ impl Voice {
             (Some((code, reason)), _) => meaning(code, format!("{doing}: {reason}"), address),
             (None, Some(code)) => meaning(code, format!("{doing}: {code}"), address),
             (None, None) => Error::Internal(format!("{doing}: {error}")),
-        }
-    }
-}
-
-/// Waits until the brokers have let us in; blocks.
-pub(super) fn reach(cluster: &Cluster) -> Result<()> {
-    let voice = Voice::default();
-    let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
-    let config = cluster.client("dbevent");
-    let consumer: BaseConsumer<Voice> =
-        BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
-    let deadline = Instant::now() + REACH_PATIENCE;
-    loop {
-        if consumer.client().fetch_cluster_id(REACH_STEP).is_some() {
-            return Ok(());
-        }
-        // What the client has to say comes out of its queue of events.
-        let _ = consumer.poll(Duration::ZERO);
-        if let Some(refusal) = voice.refusal(&cluster.config.address) {
-            return Err(refusal);
-        }
-        if Instant::now() > deadline {
-            return Err(failed(KafkaError::Global(Code::BrokerTransportFailure)));
         }
     }
 }

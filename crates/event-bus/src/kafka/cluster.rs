@@ -15,7 +15,7 @@ use rdkafka::{
 use super::{KafkaConfig, client::Voice};
 use crate::{BusConfig, Error, Result};
 
-/// How long the brokers may take to let us in, and how often it is looked.
+/// How long the brokers may take to let us in, and how often we look.
 const REACH_PATIENCE: Duration = Duration::from_secs(10);
 const REACH_STEP: Duration = Duration::from_millis(200);
 
@@ -72,27 +72,27 @@ impl Cluster {
     pub(super) fn max_record_bytes(&self) -> usize {
         self.max_row_bytes + RECORD_OVERHEAD_BYTES
     }
-}
 
-/// Waits until the brokers have let us in; blocks.
-pub(super) fn reach(cluster: &Cluster) -> Result<()> {
-    let voice = Voice::default();
-    let failed = |error| cluster.error("cannot reach the brokers", &error, &voice);
-    let config = cluster.client("dbevent");
-    let consumer: BaseConsumer<Voice> =
-        BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
-    let deadline = Instant::now() + REACH_PATIENCE;
-    loop {
-        if consumer.client().fetch_cluster_id(REACH_STEP).is_some() {
-            return Ok(());
-        }
-        // What the client has to say comes out of its queue of events.
-        let _ = consumer.poll(Duration::ZERO);
-        if let Some(refusal) = voice.refusal(&cluster.config.address) {
-            return Err(refusal);
-        }
-        if Instant::now() > deadline {
-            return Err(failed(KafkaError::Global(Code::BrokerTransportFailure)));
+    /// Waits until the brokers have let us in; blocks.
+    pub(super) fn reach(&self) -> Result<()> {
+        let voice = Voice::default();
+        let failed = |error| self.error("cannot reach the brokers", &error, &voice);
+        let config = self.client("dbevent");
+        let consumer: BaseConsumer<Voice> =
+            BaseConsumer::from_config_and_context(&config, voice.clone()).map_err(failed)?;
+        let deadline = Instant::now() + REACH_PATIENCE;
+        loop {
+            if consumer.client().fetch_cluster_id(REACH_STEP).is_some() {
+                return Ok(());
+            }
+            // The client's messages come out of its queue of events.
+            let _ = consumer.poll(Duration::ZERO);
+            if let Some(refusal) = voice.refusal(&self.config.address) {
+                return Err(refusal);
+            }
+            if Instant::now() > deadline {
+                return Err(failed(KafkaError::Global(Code::BrokerTransportFailure)));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Cluster, begin, cluster,
+    Cluster, begin,
     control::{self, Changes},
     offsets::{self, Moment, Note, Offsets},
     survey::Surveyor,
@@ -184,7 +184,7 @@ fn open(cluster: &Cluster, group: &str, clients: &Mutex<Clients>) -> Result<Arc<
         return Ok(Arc::clone(client));
     }
     // What the brokers have against us is told here at once; later calls would wait for an answer.
-    cluster::reach(cluster)?;
+    cluster.reach()?;
     let client = Arc::new(Offsets::open(cluster, group)?);
     let idle: Vec<_> = {
         let mut clients = lock(clients);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Cluster, client, control,
+    Cluster, control,
     offsets::{Committed, Isolation, Offsets},
     topic_id::Described,
 };
@@ -90,7 +90,7 @@ impl Surveyor {
             return Ok((Arc::clone(readable), Arc::clone(all)));
         }
         // If the brokers refuse us, we hear it here at once; later calls would wait for an answer.
-        client::reach(&self.cluster)?;
+        self.cluster.reach()?;
         // The library wants a name, and joins no group.
         let name = control::topic_name(&self.cluster);
         let open = |isolation| Offsets::open_with(&self.cluster, &name, isolation).map(Arc::new);

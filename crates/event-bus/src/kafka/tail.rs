@@ -13,8 +13,7 @@ use tokio::time::Instant;
 
 use super::{Cluster, client::Voice, desk, groups::KafkaGroups, offsets};
 use crate::{
-    Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter,
-    consumer::commit_outside_of_groups,
+    Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter, outside,
 };
 
 /// How often it looks for topics and partitions that are new.
@@ -141,7 +140,7 @@ impl Consumer for KafkaTail {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        commit_outside_of_groups(offsets)
+        outside::commit(offsets)
     }
 
     fn pause(&mut self, _: &[Partition]) {}

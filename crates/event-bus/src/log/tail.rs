@@ -7,9 +7,7 @@ use super::{
     Access, StreamAddress,
     consumer::{TopicNames, delivery_of},
 };
-use crate::{
-    Committing, Consumer, Headers, Partition, Polled, Result, consumer::commit_outside_of_groups,
-};
+use crate::{Committing, Consumer, Headers, Partition, Polled, Result, outside};
 
 pub(super) struct LogTail {
     access: Access,
@@ -98,7 +96,7 @@ impl Consumer for LogTail {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        commit_outside_of_groups(offsets)
+        outside::commit(offsets)
     }
 
     fn pause(&mut self, _: &[Partition]) {}

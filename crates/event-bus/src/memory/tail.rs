@@ -5,10 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 
 use super::SharedBus;
-use crate::{
-    Committing, Consumer, Partition, Polled, ResetTo, Result, TopicFilter,
-    consumer::commit_outside_of_groups,
-};
+use crate::{Committing, Consumer, Partition, Polled, ResetTo, Result, TopicFilter, outside};
 
 pub(super) struct MemoryTail {
     shared: Arc<SharedBus>,
@@ -65,7 +62,7 @@ impl Consumer for MemoryTail {
     }
 
     fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        commit_outside_of_groups(offsets)
+        outside::commit(offsets)
     }
 
     fn pause(&mut self, _: &[Partition]) {}
