@@ -39,7 +39,8 @@ fn runtime() -> &'static Runtime {
 pub fn read_stream(first: &[u8], second: &[u8]) -> usize {
     let _timers = runtime().enter();
     let arriving = Cursor::new(first.to_vec()).chain(Cursor::new(second.to_vec()));
-    let mut packets = packets::Packets::new(tokio::io::join(arriving, tokio::io::sink()), MAX_SILENCE);
+    let socket = tokio::io::join(arriving, tokio::io::sink());
+    let mut packets = packets::Packets::new(socket, MAX_SILENCE);
     let mut checksum = Checksum::default();
     let mut read = Vec::new();
     // What is read is there already, so that nothing waits.

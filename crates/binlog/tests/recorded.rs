@@ -68,7 +68,8 @@ fn decode(events: &[Event]) -> Result<Decoded> {
     Ok(Ok(texts))
 }
 
-/// The events of a file, without their checksums. A compressed transaction is followed by the events
+/// The events of a file, without their checksums. A compressed transaction is followed by the
+/// events
 /// in it.
 pub(crate) fn events(name: &str) -> Result<Vec<Event>> {
     let mut events = Vec::new();

@@ -1,8 +1,6 @@
 //! Gives the program the commit that it is built from: `DBEVENT_COMMIT`, if that is set (in an
 //! image without a repository), otherwise the answer of git.
 
-#![expect(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
-
 use std::process::Command;
 
 fn main() {

@@ -202,7 +202,9 @@ impl StreamReader {
                 biased;
                 () = stops.now.cancelled() => return Ok(()),
                 () = stops.between.cancelled(), if is_between => return Ok(()),
-                event = self.full_syncs.next() => self.full_syncs.take(event, self.publisher.windows()),
+                event = self.full_syncs.next() => {
+                    self.full_syncs.take(event, self.publisher.windows());
+                }
                 event = self.stream.next(), if has_room => {
                     status.event_came();
                     if matches!(&event, Ok(Some(event)) if event.raw().is_heartbeat()) {

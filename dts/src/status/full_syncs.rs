@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use full_sync::{TaskState, Task};
+use full_sync::{Task, TaskState};
 use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
