@@ -69,8 +69,7 @@ fn decode(events: &[Event]) -> Result<Decoded> {
 }
 
 /// The events of a file, without their checksums. A compressed transaction is followed by the
-/// events
-/// in it.
+/// events in it.
 pub(crate) fn events(name: &str) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for (header, body) in packed_events(name)? {
