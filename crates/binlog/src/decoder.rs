@@ -10,10 +10,11 @@ use self::walk::Images;
 use super::{
     definition::Definition,
     error::{Error, Fault, Setting, corrupt},
+    event_type,
     format_description::FormatDescription,
     gtid_event::GtidEvent,
     header::EventHeader,
-    heartbeat, kind, mariadb,
+    heartbeat, mariadb,
     position::FilePosition,
     reader::FieldReader,
     rows::{self, RowChange},
@@ -36,13 +37,13 @@ pub struct RawEvent<'a> {
 impl RawEvent<'_> {
     /// Whether the server says with this event that it has nothing else to send now.
     pub fn is_heartbeat(&self) -> bool {
-        matches!(self.header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2)
+        matches!(self.header.kind, event_type::HEARTBEAT | event_type::HEARTBEAT_V2)
     }
 
     /// Whether it is a table map or has rows.
     pub fn has_row_data(&self) -> bool {
         let kind = mariadb::plain_kind(self.header.kind).unwrap_or(self.header.kind);
-        kind == kind::TABLE_MAP || rows::action_of(kind).is_some()
+        kind == event_type::TABLE_MAP || rows::action_of(kind).is_some()
     }
 }
 
@@ -266,7 +267,7 @@ impl Decoder {
             }
             None => self.follow(event, start, end).map_err(|refused| self.error(refused, start))?,
         };
-        if event.header.kind != kind::ROTATE && !event.is_heartbeat() {
+        if event.header.kind != event_type::ROTATE && !event.is_heartbeat() {
             self.go_over(event.header.has_position().then_some(end));
         }
         Ok(step)
@@ -286,47 +287,49 @@ impl Decoder {
     fn follow(&mut self, event: &RawEvent<'_>, start: u64, end: u64) -> Result<Step, RefusedTable> {
         let header = &event.header;
         match header.kind {
-            kind::TABLE_MAP => self.tables.announce(event.body).map(|()| Step::Nothing),
-            kind::GTID => Ok(self.name_group(header, GtidEvent::read(event.body)?, start)?),
-            kind::ANONYMOUS_GTID => {
+            event_type::TABLE_MAP => self.tables.announce(event.body).map(|()| Step::Nothing),
+            event_type::GTID => Ok(self.name_group(header, GtidEvent::read(event.body)?, start)?),
+            event_type::ANONYMOUS_GTID => {
                 let anonymous = GtidEvent { gtid: None, ..GtidEvent::read(event.body)? };
                 Ok(self.name_group(header, anonymous, start)?)
             }
-            kind::GTID_TAGGED => {
+            event_type::GTID_TAGGED => {
                 Ok(self.name_group(header, GtidEvent::read_tagged(event.body)?, start)?)
             }
-            mariadb::kind::GTID => Ok(self.name_mariadb_group(event, start)?),
-            kind::TRANSACTION_PAYLOAD => Ok(self.open_payload(start)?),
-            kind::QUERY => Ok(self.query(event, start, end)?),
-            kind::EXECUTE_LOAD_QUERY => Ok(self.load(event.body)?),
-            kind::XA_PREPARE if self.group == EventGroup::Xa => {
+            mariadb::event_type::GTID => Ok(self.name_mariadb_group(event, start)?),
+            event_type::TRANSACTION_PAYLOAD => Ok(self.open_payload(start)?),
+            event_type::QUERY => Ok(self.query(event, start, end)?),
+            event_type::EXECUTE_LOAD_QUERY => Ok(self.load(event.body)?),
+            event_type::XA_PREPARE if self.group == EventGroup::Xa => {
                 let outcome = XaOutcome::read(event.body)?;
                 Ok(Step::Xa(outcome, self.end_group(end)))
             }
-            kind::XA_PREPARE => Err(corrupt("an XA PREPARE without its XA START").into()),
-            kind::XID if self.group == EventGroup::Body => Ok(Step::Ended(self.end_group(end))),
-            kind::XID => Err(corrupt("a commit outside of a transaction").into()),
-            kind::ROTATE => Ok(self.rotate(event.body)?),
-            kind::FORMAT_DESCRIPTION => {
+            event_type::XA_PREPARE => Err(corrupt("an XA PREPARE without its XA START").into()),
+            event_type::XID if self.group == EventGroup::Body => {
+                Ok(Step::Ended(self.end_group(end)))
+            }
+            event_type::XID => Err(corrupt("a commit outside of a transaction").into()),
+            event_type::ROTATE => Ok(self.rotate(event.body)?),
+            event_type::FORMAT_DESCRIPTION => {
                 FormatDescription::read(event.body)?;
                 Ok(if self.interrupt_group() { Step::TornOff } else { Step::Nothing })
             }
-            kind::HEARTBEAT | kind::HEARTBEAT_V2 => Ok(self.heartbeat(event)?),
-            kind::STOP
-            | kind::INTVAR
-            | kind::RAND
-            | kind::USER_VAR
-            | kind::APPEND_BLOCK..=kind::DELETE_FILE
-            | kind::BEGIN_LOAD_QUERY
-            | kind::ROWS_QUERY
-            | kind::PREVIOUS_GTIDS
-            | kind::TRANSACTION_CONTEXT
-            | kind::VIEW_CHANGE
-            | mariadb::kind::ANNOTATE_ROWS
-            | mariadb::kind::BINLOG_CHECKPOINT
-            | mariadb::kind::GTID_LIST
-            | mariadb::kind::START_ENCRYPTION => Ok(Step::Nothing),
-            kind::INCIDENT => Err(Fault::Setting(&INCIDENT).into()),
+            event_type::HEARTBEAT | event_type::HEARTBEAT_V2 => Ok(self.heartbeat(event)?),
+            event_type::STOP
+            | event_type::INTVAR
+            | event_type::RAND
+            | event_type::USER_VAR
+            | event_type::APPEND_BLOCK..=event_type::DELETE_FILE
+            | event_type::BEGIN_LOAD_QUERY
+            | event_type::ROWS_QUERY
+            | event_type::PREVIOUS_GTIDS
+            | event_type::TRANSACTION_CONTEXT
+            | event_type::VIEW_CHANGE
+            | mariadb::event_type::ANNOTATE_ROWS
+            | mariadb::event_type::BINLOG_CHECKPOINT
+            | mariadb::event_type::GTID_LIST
+            | mariadb::event_type::START_ENCRYPTION => Ok(Step::Nothing),
+            event_type::INCIDENT => Err(Fault::Setting(&INCIDENT).into()),
             _ if header.is_ignorable() => Ok(Step::Nothing),
             other => Err(Fault::NotHandled(format!("the event type {other} is")).into()),
         }
@@ -346,7 +349,7 @@ impl Decoder {
 
     fn heartbeat(&mut self, event: &RawEvent<'_>) -> Result<Step, Fault> {
         let (file, pos) = match event.header.kind {
-            kind::HEARTBEAT => (event.body, None),
+            event_type::HEARTBEAT => (event.body, None),
             _ => heartbeat::read_v2(event.body)?,
         };
         if self.group != EventGroup::Outside || self.position.file.as_bytes() != file {

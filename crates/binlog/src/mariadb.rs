@@ -14,7 +14,7 @@ use super::{
 pub const GTID_LIST: u8 = 163;
 
 /// Raw event types.
-pub(super) mod kind {
+pub(super) mod event_type {
     pub(crate) const ANNOTATE_ROWS: u8 = 160;
     pub(crate) const BINLOG_CHECKPOINT: u8 = 161;
     pub(crate) const GTID: u8 = 162;
@@ -75,7 +75,7 @@ pub fn read_gtid_list(body: &[u8]) -> Result<Vec<DomainGtid>, Fault> {
 /// The type of the plain event that was compressed to an event of this type.
 pub(super) fn plain_kind(compressed: u8) -> Option<u8> {
     Some(match compressed {
-        kind::QUERY_COMPRESSED => 2,
+        event_type::QUERY_COMPRESSED => 2,
         166..=168 => compressed.wrapping_sub(166).wrapping_add(23),
         169..=171 => compressed.wrapping_sub(169).wrapping_add(30),
         _ => return None,

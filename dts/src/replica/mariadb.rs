@@ -8,11 +8,9 @@ use mysql_async::Row;
 use super::{
     conn::Conn,
     connect::classify,
-    managed::Managed,
     server::{Product, Server},
 };
 use crate::{
-    check::{Finding, Severity},
     checkpoint::{BinlogPlace, SourcePosition},
     config::SourceConfig,
     error::{Error, Result},
@@ -124,31 +122,4 @@ pub(super) fn dump_settings(position: &SourcePosition) -> String {
         )
     });
     format!(", @mariadb_slave_capability = {KNOWS_GTIDS}{from}")
-}
-
-/// Settings to change, in addition to those that MySQL needs too.
-pub(super) fn findings(server: &Server) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if !server.is("gtid_strict_mode", "ON") {
-        found.push(Finding {
-            severity: Severity::Warn,
-            name: "gtid_strict_mode",
-            what: "gtid_strict_mode is OFF".into(),
-            why: "a server that took over with transactions of its own may look like one \
-                  without them"
-                .into(),
-            remedy: Managed::of(server).set("gtid_strict_mode", "ON"),
-        });
-    }
-    if server.is("server_id", "1") {
-        found.push(Finding {
-            severity: Severity::Warn,
-            name: "server_id",
-            what: "server_id is 1".into(),
-            why: "every new MariaDB has this id, and dts identifies servers by it".into(),
-            remedy: "give each server a server_id of its own under [mariadbd] in its config file"
-                .into(),
-        });
-    }
-    found
 }

@@ -2,7 +2,6 @@
 
 use super::{
     managed::Managed,
-    mariadb,
     server::{Product, Server},
 };
 use crate::check::{Finding, Severity};
@@ -81,7 +80,7 @@ impl Server {
             });
         }
         if self.product == Product::Mariadb {
-            found.extend(mariadb::findings(self));
+            found.extend(of_mariadb(self));
         }
         found
     }
@@ -121,6 +120,33 @@ impl Server {
             remedy: format!("{statement}, then reconnect the applications"),
         })
     }
+}
+
+/// Settings to change, in addition to those that MySQL needs too.
+fn of_mariadb(server: &Server) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !server.is("gtid_strict_mode", "ON") {
+        found.push(Finding {
+            severity: Severity::Warn,
+            name: "gtid_strict_mode",
+            what: "gtid_strict_mode is OFF".into(),
+            why: "a server that took over with transactions of its own may look like one \
+                  without them"
+                .into(),
+            remedy: Managed::of(server).set("gtid_strict_mode", "ON"),
+        });
+    }
+    if server.is("server_id", "1") {
+        found.push(Finding {
+            severity: Severity::Warn,
+            name: "server_id",
+            what: "server_id is 1".into(),
+            why: "every new MariaDB has this id, and dts identifies servers by it".into(),
+            remedy: "give each server a server_id of its own under [mariadbd] in its config file"
+                .into(),
+        });
+    }
+    found
 }
 
 #[cfg(test)]

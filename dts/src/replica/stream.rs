@@ -14,9 +14,9 @@ use mysql_common::packets::{BinlogDumpFlags, GnoInterval, Tag, binlog_request::B
 use super::{
     conn::Conn,
     connect::{away, classify, classify_dump, silent},
+    first_event::{MAX_SEARCH, Search, is_head},
     mariadb,
     pulse::Pulse,
-    search::{MAX_SEARCH, Search, is_head},
     wire::{MAX_SILENCE, Wire, server_error},
 };
 use crate::{

@@ -19,13 +19,9 @@ use self::{answers::Refusal, login::serialized, packets::Packets};
 use super::pulse::Pulse;
 use crate::config::SourceConfig;
 
-pub(super) use self::packets::MAX_PACKET_BYTES;
+pub(super) use self::packets::{MAX_PACKET_BYTES, MAX_SILENCE};
 
 type Result<T> = std::result::Result<T, mysql_async::Error>;
-
-/// If no byte comes for this long, while one is waited for, the connection counts as dead. An idle
-/// server sends heartbeats more often.
-pub(super) const MAX_SILENCE: Duration = Duration::from_secs(15);
 
 /// A connection that has logged in.
 pub(super) struct Wire {

@@ -19,6 +19,10 @@ use crate::replica::Pulse;
 /// The largest packet that MySQL may send: its own limit.
 pub(crate) const MAX_PACKET_BYTES: usize = 1 << 30;
 
+/// If no byte comes for this long, while one is waited for, the connection counts as dead. An idle
+/// server sends heartbeats more often.
+pub(crate) const MAX_SILENCE: Duration = Duration::from_secs(15);
+
 /// A piece of this length is followed by another piece.
 const MAX_PIECE_BYTES: usize = 0xff_ffff;
 
