@@ -50,8 +50,8 @@ pub struct Column {
     pub kind: Kind,
     /// Whether it may be NULL.
     pub nullable: bool,
-    /// Whether a MariaDB computes its values from other columns. The server may leave the column
-    /// out of the changes that it logs.
+    /// Whether MariaDB computes its values from other columns. The server may leave the column out
+    /// of the changes that it logs.
     pub is_generated: bool,
     /// `"name":`, escaped: the text before a value in an object.
     pub json_key: Box<[u8]>,
@@ -302,8 +302,8 @@ fn decimal_bytes(precision: u8, scale: u8) -> Result<u32, Fault> {
     Ok(part_bytes(whole).wrapping_add(part_bytes(scale)))
 }
 
-/// The number of bytes for one side of the point: four for every nine digits, and fewer for the
-/// rest.
+/// The number of bytes for one side of the point: four for every nine digits, and `DIGITS_BYTES`
+/// for the digits that are left.
 fn part_bytes(digits: u8) -> u32 {
     let left_over = DIGITS_BYTES.get(usize::from(digits % 9)).copied().unwrap_or_default();
     u32::from(digits / 9).wrapping_mul(4).wrapping_add(u32::from(left_over))

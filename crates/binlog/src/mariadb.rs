@@ -1,4 +1,4 @@
-//! Events that only MariaDB writes: its GTID events, and events whose end is compressed
+//! Events that only MariaDB writes: its GTID events, and events whose last part is compressed
 //! (`sql/log_event.h` and `sql/log_event.cc` in the MariaDB source).
 
 use super::{

@@ -190,7 +190,7 @@ fn after<'a>(text: &'a [u8], end: &[u8]) -> &'a [u8] {
     at.and_then(|at| text.get(at.saturating_add(end.len())..)).unwrap_or_default()
 }
 
-/// How a quote may be written inside of quotes.
+/// Whether a backslash escapes the next sign inside quotes. (A doubled quote is always one quote.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escapes {
     None,

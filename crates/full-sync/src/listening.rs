@@ -25,7 +25,7 @@ pub struct HeardTables {
 }
 
 impl Listening {
-    /// The key of a listener's in the control table.
+    /// The key of a listener's entry in the control table.
     pub fn key(listener: &str) -> String {
         format!("{}{listener}", super::LISTENING_PREFIX)
     }

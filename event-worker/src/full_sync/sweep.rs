@@ -1,5 +1,5 @@
 //! Removes old entries from the control table: requests of a process that was killed before the
-//! answer came, and wishes for tasks that have ended.
+//! answer came, and wishes (pause, resume, cancel) for tasks that have ended.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -8,7 +8,7 @@ use std::{
 
 use event_bus::{Partition, Progress};
 
-/// A partition that is behind and does not move for so long is stuck.
+/// A partition with unfinished records that does not move for longer than this is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, Default)]
