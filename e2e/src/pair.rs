@@ -2,22 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 
 use crate::{
     mysqlbinlog,
     processes::{PATIENCE, Process, wait_until},
-    programs::Site,
+    programs::{REFUSED, Site},
     rebuilt::Rebuilt,
     recording::Recording,
     replication::{follow, start_server, wait_for},
     servers::Mysql,
-    workload,
+    workload::{self, Workload},
 };
 
 /// The schema with the tables of [`workload`].
 pub const SCHEMA: &str = "shop";
+
+/// What is added to `[source]` to go on without what was lost.
+pub const ACCEPT: &str = "onLostTransactions = \"accept\"\n";
 
 /// Two servers with the programs.
 #[derive(Debug)]
@@ -91,6 +94,45 @@ impl Pair {
     pub async fn check_tables(&self, recording: &Recording) -> Result<()> {
         let rebuilt = Rebuilt::from_recording(recording)?;
         workload::check_tables(&rebuilt, &mut self.second.connect().await?, SCHEMA).await
+    }
+
+    /// `dts` ends because two transactions that it has read are not on the second server: it names
+    /// them, their tables, and what to set. Then it is started with that setting, and more is
+    /// written. Gives the events that are not on the second server.
+    ///
+    /// # Errors
+    ///
+    /// When `dts` does otherwise.
+    pub async fn accept_two_lost(&mut self, named: &str, seed: u64) -> Result<Vec<String>> {
+        let status = self.dts.ended().await?;
+        let output = self.dts.output();
+        ensure!(status.code() == Some(REFUSED), "{status}: {output}");
+        for part in [
+            format!("does not have 2 transactions that we have read: {named}"),
+            "They changed shop.account, shop.setting;".to_owned(),
+            "source.onLostTransactions = \"accept\"".to_owned(),
+        ] {
+            ensure!(output.contains(&part), "{part:?} is not in\n{output}");
+        }
+        println!("{}", output.lines().last().unwrap_or_default());
+        let hosts = [self.first.address(), self.second.address()];
+        self.site.configure_hosts(&[&hosts[0], &hosts[1]], SCHEMA, ACCEPT)?;
+        self.dts = self.site.start_dts()?;
+        Workload::start(&self.second.url(), SCHEMA, 500, seed).finish().await?;
+        let (_, beyond) = self.wait_for_second().await?;
+        self.check_loss_is_told(named).await?;
+        Ok(beyond)
+    }
+
+    async fn check_loss_is_told(&self, named: &str) -> Result<()> {
+        let loss = self.status().await["lostTransactions"].take();
+        ensure!(loss["gtidSet"] == named && loss["tables"][1] == "shop.setting", "{loss}");
+        let proposed = ["account", "setting"]
+            .map(|table| format!("event-worker full-sync start -t LISTENER shop.{table}"));
+        ensure!(loss["fullSyncs"] == json!(proposed), "{loss}");
+        let told = self.dts.output();
+        ensure!(told.contains(&proposed.join("; ")), "{told}");
+        Ok(())
     }
 
     /// Ends everything, once the test has passed.

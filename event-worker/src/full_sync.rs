@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_bus::Bus;
 use full_sync::{Request, Task, WISH_PREFIX, Wish, Wished};
-use service::glob;
+use service::{clock::now_ms, glob};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +29,7 @@ pub(crate) use self::{
     sweep::sweep,
     view::{FullSyncList, FullSyncView, Started, word},
 };
-use crate::{error::Error, listener::status::now_ms};
+use crate::error::Error;
 
 /// A call is answered within this, whatever `dts` and the bus do.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);

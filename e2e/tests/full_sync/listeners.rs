@@ -1,9 +1,6 @@
 //! One listener's full sync is nobody else's business, and waits for that listener alone.
 
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{ops::Range, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -14,6 +11,7 @@ use e2e::{
     writers::Writers,
 };
 use serde_json::Value;
+use service::clock::now_ms;
 
 use super::{Kind, Running, TABLE, start, start_with};
 
@@ -51,10 +49,10 @@ async fn other_listeners_get_none_of_the_rows() -> Result<()> {
     let running = start_with("full-sync-others", (Kind::Log, rows), "", &all).await?;
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), 1000, seed());
     tokio::time::sleep(Duration::from_secs(size(2, 10))).await;
-    let asked = now_ms()?;
+    let asked = now_ms();
     let id = running.sync("search", "").await?;
     running.done(&id).await?;
-    let done = now_ms()?;
+    let done = now_ms();
     let made = writers.stop().await?;
     let picture = running.complete("search").await?;
     ensure!(picture.synced > 0, "nothing was synced");
@@ -77,10 +75,6 @@ async fn other_listeners_get_none_of_the_rows() -> Result<()> {
         println!("{listener}: {before} before, {beside} beside it");
     }
     running.end().await
-}
-
-fn now_ms() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
 fn lags(recording: &Recording, committed: Range<u64>) -> String {

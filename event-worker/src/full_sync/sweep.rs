@@ -5,11 +5,11 @@ use std::{collections::HashSet, time::Duration};
 
 use event_bus::{Bus, ControlChange};
 use full_sync::{REQUEST_PREFIX, Request, Task, WISH_PREFIX, Wish};
+use service::clock::now_ms;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::tasks::{self, within_deadline};
-use crate::listener::status::now_ms;
 
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 

@@ -12,6 +12,7 @@ use reqwest::{
     redirect::Policy,
 };
 use ring::hmac;
+use service::clock::now_ms;
 
 use super::{
     Batch, Failure, Handler, HandlerAnswer, Outcome,
@@ -20,7 +21,6 @@ use super::{
 use crate::{
     config::{HttpConfig, Proxy},
     event::json_array,
-    listener::status::now_ms,
 };
 
 /// We never wait longer, even if the server asks for it.

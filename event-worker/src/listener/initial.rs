@@ -11,10 +11,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use event_bus::{Bus, ControlChange, Subscription};
 use full_sync::Request;
-use service::{Backoff, BackoffConfig};
+use service::{Backoff, BackoffConfig, clock::now_ms};
 use tracing::{info, warn};
 
-use super::{Listener, status::now_ms};
+use super::Listener;
 use crate::{config::ListenerConfig, error::Error};
 
 /// How often we look whether the bus keeps the place where the listener begins.

@@ -10,13 +10,13 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use event_bus::{Bus, Subscription};
 use full_sync::{HeardTables, Listening};
-use service::{Backoff, glob};
+use service::{Backoff, clock::now_ms, glob};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
     BUS_RETRY, Listener,
-    status::{ListenerState, Status, now_ms},
+    status::{ListenerState, Status},
 };
 
 /// How often we look whether the entry is still there.

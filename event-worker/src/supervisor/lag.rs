@@ -6,9 +6,10 @@ mod stands;
 use std::time::Instant;
 
 use event_bus::Progress;
+use service::clock::now_ms;
 
 use self::{ages::Ages, stands::Stands};
-use crate::listener::status::{Report, now_ms};
+use crate::listener::status::Report;
 
 /// How far a listener is behind.
 #[derive(Clone, Debug, Default)]
