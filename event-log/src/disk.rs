@@ -68,9 +68,9 @@
 //! file.
 
 pub(crate) mod day;
+pub(crate) mod end_and_state;
 pub(crate) mod frame;
 pub(crate) mod index;
-pub(crate) mod own;
 pub(crate) mod recovery;
 pub(crate) mod scan;
 pub(crate) mod segment;

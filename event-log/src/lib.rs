@@ -24,7 +24,7 @@ mod writer;
 
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
-pub use disk::own::{Checkpoint, CheckpointChange};
+pub use disk::end_and_state::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;
 pub use leader::ProducerLead;

@@ -4,9 +4,9 @@ use crate::{
     Error,
     disk::{
         day::Day,
+        end_and_state::{self, Checkpoint, CheckpointChange, End, ProducerState, Producers},
         frame::{self, Stamp},
         index::{IndexEntry, Steps},
-        own::{self, Checkpoint, CheckpointChange, End, ProducerState, Producers},
         segment::{Segment, SegmentId},
     },
     record::NewRecord,
@@ -149,8 +149,8 @@ impl Tail {
             let (stamp, at) = (self.stamp(), group.data.len());
             self.note(group, at);
             let producers = &self.producers;
-            frame::encode_own(&mut group.data, stamp, own::STATE, |out| {
-                own::encode_producers(producers, out);
+            frame::encode_own(&mut group.data, stamp, end_and_state::STATE, |out| {
+                end_and_state::encode_producers(producers, out);
             });
             self.advance(group, at);
         }
@@ -268,7 +268,7 @@ impl Tail {
         let end = End { group_start: group.start, ..end };
         let (stamp, at) = (self.stamp(), group.data.len());
         self.note(group, at);
-        frame::encode_own(&mut group.data, stamp, own::END, |out| end.encode(out));
+        frame::encode_own(&mut group.data, stamp, end_and_state::END, |out| end.encode(out));
         self.advance(group, at);
         end.apply(&mut self.producers);
     }

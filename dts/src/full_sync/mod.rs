@@ -34,7 +34,7 @@ pub use stream::{
     window::{Touch, WindowId, Windows},
 };
 
-pub(crate) use feed::{context::FeedContext, live::Live, pace::Throttle};
+pub(crate) use feed::{context::FeedContext, pace::Throttle, yield_to_live::Live};
 pub(crate) use sql::{
     table::MAX_INDEXED_BYTES,
     watermark::{NO_TABLE, lack_of_lock, why_locked},

@@ -5,8 +5,8 @@ mod fate;
 mod full_syncs;
 mod open;
 mod statements;
+mod system_versioned;
 mod timing;
-mod versioned;
 mod xa;
 
 use std::{
@@ -150,7 +150,7 @@ impl StreamReader {
         let mut ended = self.read(&mut appender, status, stops).await;
         if let Some(table) = self.refused.take() {
             ended = match ended {
-                Err(error) => Err(versioned::explain(&self.source, table, error).await),
+                Err(error) => Err(system_versioned::explain(&self.source, table, error).await),
                 ended => ended,
             };
         }

@@ -10,8 +10,8 @@ use service::private;
 use tracing::warn;
 
 use super::{
+    end_and_state::{self, End, Producers},
     index::{self, IndexEntry, Steps},
-    own::{self, End, Producers},
     scan::Scan,
     segment::{self, Segment, SegmentId},
 };
@@ -147,14 +147,16 @@ impl FileReading {
             entry.encode(&mut self.entries);
         }
         match (position, record.kind) {
-            (0, own::STATE) => {
-                let producers = own::decode_producers(record.payload.clone());
+            (0, end_and_state::STATE) => {
+                let producers = end_and_state::decode_producers(record.payload.clone());
                 self.producers = producers.ok_or("the state of the producers cannot be read")?;
                 self.first = Some((offset, time_ms));
                 self.batch_ended(end, record);
             }
-            (0, _) | (_, own::STATE) => return Err("the file does not begin with its state"),
-            (_, own::END) => {
+            (0, _) | (_, end_and_state::STATE) => {
+                return Err("the file does not begin with its state");
+            }
+            (_, end_and_state::END) => {
                 let batch = End::decode(record.payload.clone());
                 let batch = batch.ok_or("the end of a batch cannot be read")?;
                 if batch.records != self.records {

@@ -9,8 +9,8 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
+    end_and_state::{self, End},
     frame,
-    own::{self, End},
 };
 use crate::{Error, record::Record};
 
@@ -82,7 +82,8 @@ impl Scan {
             let left = end - self.position;
             self.fill(frame::HEADER_BYTES, left)?;
             let length = frame::length(&self.buffer).filter(|&length| length as u64 <= left);
-            if let Some(length) = length.filter(|_| frame::is_own(&self.buffer, own::END)) {
+            if let Some(length) = length.filter(|_| frame::is_own(&self.buffer, end_and_state::END))
+            {
                 self.fill(length, left)?;
                 let record = frame::decode(Bytes::copy_from_slice(&self.buffer[..length]));
                 let end = record.ok().and_then(|record| End::decode(record.payload));

@@ -1,13 +1,13 @@
 //! From the bytes of one value to its JSON form. `docs/event-format.md` has the table of forms; the
 //! bytes are those of `sql/field.cc` in the server's source.
 
-mod address;
 mod decimal;
 mod double;
 pub mod geometry;
 mod json_diff;
 mod json_text;
 pub(super) mod temporal;
+mod uuid_inet;
 pub mod vector;
 
 use change_event::json;
@@ -51,9 +51,9 @@ pub(super) fn write(out: &mut Vec<u8>, kind: &Kind, raw: &[u8]) -> Result<(), Fa
         }
         Kind::Geometry => geometry::write(out, raw),
         Kind::Vector => vector::write(out, raw),
-        Kind::Uuid => return address::write_uuid(out, raw),
-        Kind::Inet4 => return address::write_inet4(out, raw),
-        Kind::Inet6 => return address::write_inet6(out, raw),
+        Kind::Uuid => return uuid_inet::write_uuid(out, raw),
+        Kind::Inet4 => return uuid_inet::write_inet4(out, raw),
+        Kind::Inet6 => return uuid_inet::write_inet6(out, raw),
     }
     Ok(())
 }

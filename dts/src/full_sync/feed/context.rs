@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event_bus::{Bus, TopicName};
 use tokio::sync::Semaphore;
 
-use super::{live::Live, pace::Throttle};
+use super::{pace::Throttle, yield_to_live::Live};
 use crate::{
     capture::Capture,
     full_sync::{

@@ -16,11 +16,11 @@
 pub(super) mod chunk;
 pub(super) mod context;
 mod feeder;
-pub(super) mod live;
 pub(super) mod pace;
 pub(super) mod read;
 mod size;
 mod take;
+pub(super) mod yield_to_live;
 
 use std::sync::Arc;
 

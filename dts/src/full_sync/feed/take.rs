@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     chunk::{Cut, Rows},
-    live::Live,
+    yield_to_live::Live,
 };
 use crate::full_sync::sql::{error::TableResult, row::RowWriter, table::Description};
 
