@@ -77,7 +77,8 @@ daemon_stop() {
   forget "$pid_file"
 }
 
-# Takes in a changed config; what is wrong with it stands in the log, and the old one goes on.
+# Makes the program read its changed config. If the config has mistakes, the log says which, and the
+# old config stays in force.
 daemon_reload() {
   local pid
   if ! pid=$(running "$pid_file"); then echo "$name is not running" >&2; return 69; fi

@@ -30,11 +30,11 @@ pub(crate) struct Report {
     pub(crate) latency: Vec<Latency>,
 }
 
-/// The latency from commit to a place where events are used.
+/// The latency from the commit to the place where the events arrive.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Latency {
-    /// The place.
+    /// The name of this place.
     to: String,
     transactions_per_second: f64,
     events: usize,

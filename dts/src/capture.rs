@@ -1,4 +1,4 @@
-//! Which tables are captured, and what orders their records.
+//! Which tables are captured, and which columns order the records of each.
 
 mod judge;
 

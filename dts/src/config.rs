@@ -31,11 +31,11 @@ pub struct Config {
     pub xa: XaConfig,
     /// Where to publish.
     pub bus: BusConfig,
-    /// How tables are sent on request.
+    /// How full syncs send tables.
     pub full_sync: FullSyncConfig,
     /// Where status and metrics are served.
     pub listen: Listen,
-    /// The sections as they are written, to see what a reload changes.
+    /// The sections as the file has them. A reload compares them with the new file.
     pub(crate) as_written: BTreeMap<&'static str, Value>,
 }
 

@@ -1,5 +1,5 @@
-//! A column of a table map: its type, and how long its values are ("Table_map_event" in the MySQL
-//! source documentation, and the fields' `sql/field.cc`).
+//! A column of a table map: its type, and how long its values are. (Sources: "Table_map_event" in
+//! the MySQL source documentation, and `sql/field.cc` of the server.)
 
 use super::{
     charset::{BINARY_COLLATION, Charset},
@@ -83,7 +83,7 @@ pub enum Kind {
     Timestamp {
         fraction: u8,
     },
-    /// The format before MySQL 5.6.4, which had no fractions. The same holds for the next two.
+    /// This and the next two have the format before MySQL 5.6.4, which had no fractions.
     OldTime,
     OldDateTime,
     OldTimestamp,
@@ -292,8 +292,7 @@ fn fraction_bytes(digits: u8) -> Result<u32, Fault> {
     }
 }
 
-/// The number of bytes that a number of decimal digits takes, by that number: fewer than nine
-/// digits.
+/// How many bytes 0 to 8 decimal digits take; the index is the number of digits.
 pub(super) const DIGITS_BYTES: [u8; 9] = [0, 1, 1, 2, 2, 3, 3, 4, 4];
 
 fn decimal_bytes(precision: u8, scale: u8) -> Result<u32, Fault> {

@@ -19,8 +19,8 @@ struct Details {
 /// What is wrong with an event.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// Bytes that the format does not allow. The checksum was right, so either the server or this
-    /// decoder has the format wrong.
+    /// Bytes that the format does not allow. The checksum was right, so the error is in the server
+    /// or in this decoder.
     #[error("the event is not understood: {0}")]
     Corrupt(&'static str),
     /// Something that a server may write and that this decoder cannot handle yet.
@@ -77,7 +77,8 @@ impl Error {
         self
     }
 
-    /// Whether somebody must change the server or a table; if not, this program has a fault.
+    /// Whether an operator can fix this with a change of the server or of a table. If not, the
+    /// error is in the decoder or the server.
     pub fn is_for_operator(&self) -> bool {
         match self.fault() {
             Fault::Setting(_) => true,

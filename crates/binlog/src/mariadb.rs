@@ -27,8 +27,8 @@ pub(super) mod event_type {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MariadbGtid {
     pub(super) gtid: DomainGtid,
-    /// The group is a single statement, such as a definition or XA COMMIT. If not, this event
-    /// replaces the BEGIN of the group.
+    /// The group is a single statement, such as DDL or XA COMMIT. If this is false, the group is a
+    /// transaction, and this event takes the place of its BEGIN.
     pub(super) is_standalone: bool,
     /// The group prepares an XA transaction, and this event replaces its XA START.
     pub(super) prepares_xa: bool,

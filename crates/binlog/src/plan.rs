@@ -10,7 +10,8 @@ use super::{
     table_map::{Dialect, OptionalMetadata, TableMap},
 };
 
-/// A captured table as one table map describes it. Another definition has another plan.
+/// A captured table as one table map describes it. When the definition of the table changes, a new
+/// plan is made.
 #[derive(Debug, PartialEq)]
 pub struct TablePlan {
     /// Unique among the plans of a decoder, so that others can remember what they prepared for a

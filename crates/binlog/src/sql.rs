@@ -1,8 +1,8 @@
 //! The words of a statement: as much of SQL's rules as is needed to distinguish keywords and
 //! names from strings and comments ("Language Structure" in the MySQL manual).
 //!
-//! The text of a comment that a server runs (`/*!80000 … */`, `/*M!100101 … */`) counts, whatever
-//! version the comment names.
+//! Servers run the text inside some comments (`/*!80000 … */`, `/*M!100101 … */`). This text is
+//! read like the rest of the statement, whatever version the comment names.
 
 /// A schema, if one is written, and a table.
 pub(super) type Name = (Option<String>, String);
@@ -12,7 +12,7 @@ pub(super) type Name = (Option<String>, String);
 pub(super) enum SqlToken<'a> {
     /// A keyword, a name or a number, without quotes.
     Word(&'a [u8]),
-    /// Text in backquotes; or in double quotes, where it may also be a string.
+    /// Text in backquotes, which is a name; or in double quotes, which is a name or a string.
     Quoted(String),
     /// A string in single quotes.
     Text,
@@ -26,7 +26,7 @@ impl SqlToken<'_> {
         matches!(self, Self::Word(word) if word.eq_ignore_ascii_case(keyword.as_bytes()))
     }
 
-    /// The name that the token may be.
+    /// The name, if the token can be one.
     pub(super) fn into_name(self) -> Option<String> {
         match self {
             Self::Word(word) => Some(String::from_utf8_lossy(word).into_owned()),
@@ -36,7 +36,7 @@ impl SqlToken<'_> {
     }
 }
 
-/// The tokens of a statement, from one of them on.
+/// The tokens of a statement that are not read yet.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a> {
     rest: &'a [u8],
@@ -48,7 +48,8 @@ impl<'a> Tokens<'a> {
         Self { rest: text }
     }
 
-    /// The tokens of a statement, without brackets and MariaDB's `SET STATEMENT … FOR` before it.
+    /// The tokens of a statement, without what may stand before it: opening brackets, semicolons,
+    /// and MariaDB's `SET STATEMENT … FOR`.
     pub(super) fn of_statement(text: &'a [u8]) -> Self {
         let mut tokens = Self::of(text);
         loop {
@@ -109,8 +110,8 @@ impl<'a> Tokens<'a> {
         Some((Some(first), second))
     }
 
-    /// Moves to the place after the next such keyword outside of brackets; if there is none, to the
-    /// end.
+    /// Skips everything up to and including the next such keyword that is outside of brackets. If
+    /// there is none, skips everything and returns false.
     pub(super) fn skip_past(&mut self, keyword: &str) -> bool {
         let mut depth = 0_usize;
         for token in self.by_ref() {

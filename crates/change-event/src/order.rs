@@ -3,9 +3,9 @@
 //! For most collations, texts are equal that differ only in case, in accents or in spaces at their
 //! end: `'key1'` and `'KEY1'` are one primary key. After a delete of one and an insert of the other
 //! the row is there, so their changes must keep their order. Which texts are equal depends on the
-//! collation, on its version, and on the server. So texts are folded here until all that any
-//! collation takes for equal are the same. Other texts may become the same, too: then one sometimes
-//! waits for the other, which does no harm.
+//! collation, on its version, and on the server. So each text is folded here: all texts that some
+//! collation takes for equal become the same text. Texts that are not equal may become the same,
+//! too: then one sometimes waits for the other, which does no harm.
 
 use std::borrow::Cow;
 

@@ -48,7 +48,7 @@ pub enum Error {
         group: String,
         /// Where.
         partition: Partition,
-        /// Where the group stands.
+        /// Where the group is.
         committed: u64,
         /// The oldest offset that is still there.
         first: u64,

@@ -1,4 +1,5 @@
-//! How a process stands that waits to become the writer of a name: for its status page.
+//! What a process shows in its status while it waits to become the writer of a name: when it last
+//! heard from the bus, and what went wrong since.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

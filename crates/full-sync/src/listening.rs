@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a running listener gets. The listener says so when it has got partitions and its offset is
-/// fixed. It skips all other tables and does not come back to them, so rows of other tables must
-/// not be sent to it, even if its config names them later.
+/// What a running listener gets. The listener writes this when it has got partitions and it is
+/// decided where it begins. It skips the records of all other tables for good. So no full sync may
+/// send it rows of other tables, even if the config file names such a table in the meantime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listening {
-    /// All of them: the listener does not get a table that fits none.
+    /// All patterns of tables. The listener does not get a table that fits none of them.
     pub tables: Vec<HeardTables>,
 }
 
-/// Tables that a listener gets.
+/// A pattern of tables that a listener gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeardTables {
@@ -20,7 +20,7 @@ pub struct HeardTables {
     pub schema: String,
     /// A glob over tables.
     pub table: String,
-    /// Since when without a gap, in milliseconds since 1970.
+    /// Since when the listener gets these tables without a gap, in milliseconds since 1970.
     pub since_ms: u64,
 }
 

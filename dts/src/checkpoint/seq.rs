@@ -3,8 +3,9 @@
 //! The checkpoint keeps the last number that was given, and goes with the records that were
 //! counted: both are durable or neither. At each start from the checkpoint the number is set
 //! forward to the clock, never back, and then counts records. A millisecond counts as [`PER_MILLI`]
-//! records. That is more than can be published in one, so the number stays below the clock's.
-//! Therefore it also grows if the bus is lost with its checkpoint, or comes back from a backup.
+//! records. That is more than can be published in a millisecond, so the number stays below the
+//! number of the clock. Therefore it also grows if the bus is lost with its checkpoint, or comes
+//! back from a backup.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,6 @@
-//! Damaged bytes from the server. The first time the line may have damaged them, so they are read
-//! again over another connection. Damage at the same place again is the server's.
+//! Damaged bytes from the server. The first time the network may have damaged them, so they are
+//! read again over another connection. If the same place is damaged again, the server has damaged
+//! bytes.
 
 use crate::error::Error;
 

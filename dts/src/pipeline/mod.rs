@@ -1,5 +1,5 @@
 //! The corridor between the rooms: from the checkpoint through MySQL, decoder and publisher into
-//! the bus, and back to the checkpoint after any error. It only wires.
+//! the bus, and back to the checkpoint after any error. It only connects them.
 
 mod append;
 mod collision;

@@ -1,4 +1,5 @@
-//! Keeps the column types that the binlog does not show up to date, while definitions change.
+//! Knows the column types that the binlog does not show, and asks for them again when definitions
+//! change.
 
 mod seen;
 

@@ -1,4 +1,4 @@
-//! Which of several hosts is read from: the same as before, or else the next that has all that we
+//! Which of several hosts is read from: the same as before, or the next one that has all that we
 //! have read.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! `dts topics`: takes topics as they are now.
+//! `dts topics`: uses topics as they are now, after they were deleted, made again or got more
+//! partitions.
 
 use event_bus::{ChangedTopic, TopicChange};
 

@@ -1,4 +1,4 @@
-//! The data files of a stream and the days they stand in.
+//! The data files of a stream, and the days that they belong to.
 
 use std::{
     fs::{self, File},

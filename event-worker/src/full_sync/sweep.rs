@@ -13,10 +13,10 @@ use super::tasks::{self, within_deadline};
 
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
-/// When to try again after the bus was away.
+/// How long to wait before the next try when the bus is away.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// After so long nobody waits for the answer any more.
+/// Nobody waits any more for the answer to a request that is older than this.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// Sweeps now and then until `stop`.

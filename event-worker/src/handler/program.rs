@@ -1,4 +1,4 @@
-//! Finds a program, and makes it end when we end.
+//! Finds a program of the user, and makes its process end when ours ends.
 
 use std::{
     env,

@@ -1,10 +1,11 @@
 //! Tells `dts` what a running listener gets, so that no full sync sends rows that the listener
 //! skips.
 //!
-//! A member tells this when it has got partitions, so it speaks for the group: of two members with
-//! different configs, the one that has partitions counts. Before there is a topic nobody has
-//! partitions; then a member that has joined begins with the first record, and tells. Now and then
-//! the member looks whether the entry is still there: its topic may have been deleted.
+//! A member writes this into the control table when it has got partitions. So if two members have
+//! different configs, the config of the one with partitions counts. Before there is a topic, no
+//! member can get partitions. Then a member that has joined writes the entry, since it will begin
+//! with the first record. From time to time the member looks whether the entry is still there: the
+//! topic of the control table may have been deleted.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

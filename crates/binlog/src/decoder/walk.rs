@@ -129,8 +129,9 @@ impl Images {
         if end == at { Err(corrupt("bytes are left over after the last row")) } else { Ok(end) }
     }
 
-    /// A difference has a meaning only with the document before it. Leaving the column out would
-    /// say that it did not change.
+    /// Checks the JSON differences of an update. A difference can be used only together with the
+    /// document in the row before. To leave the column out instead would say that the column did
+    /// not change.
     fn settle_diffs(&mut self, mapped: &Mapped) -> Result<(), Fault> {
         let Self { first, second, diffs } = self;
         let mut outcome = Ok(());
@@ -157,8 +158,9 @@ impl Images {
     }
 }
 
-/// Reads what is before the second image of a PARTIAL_UPDATE_ROWS event: options, and if they say
-/// so, a bit for each JSON column of the table, logged or not. Returns where the image begins.
+/// Reads what a PARTIAL_UPDATE_ROWS event has before its second image: the options. If the options
+/// say so, a bit follows for each JSON column of the table, also for columns that are not logged.
+/// Returns where the image begins.
 fn read_options(
     mapped: &Mapped,
     (body, at): (&[u8], usize),
@@ -180,7 +182,8 @@ fn read_options(
     Ok(body.len().saturating_sub(reader.rest().len()))
 }
 
-/// The rows must have as many columns as their table map, and at least one byte.
+/// The rows must have as many columns as their table map. Rows of a captured table must have at
+/// least one byte.
 fn check(mapped: &Mapped, head: &RowsHead<'_>) -> Result<(), Fault> {
     if head.columns != mapped.layouts.len() {
         return Err(corrupt("the rows have another number of columns than their table map"));

@@ -1,4 +1,5 @@
-//! When a member looks which topics there are: often, unless somebody looks for all members.
+//! When a member looks which topics there are: often, or seldom while another part of the program
+//! looks for all members.
 
 use std::time::{Duration, Instant};
 
@@ -6,13 +7,12 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(5);
 const FIRST_EVERY: Duration = Duration::from_secs(1);
 
-/// While somebody else looks: how long this member trusts that after each word of it, and how often
-/// this member still looks itself.
+/// While somebody else looks: for how long after each report of it this member trusts that, and how
+/// often this member still looks itself.
 const TOLD_PATIENCE: Duration = Duration::from_secs(20);
 const SELDOM_EVERY: Duration = Duration::from_mins(5);
 
-/// After news, a member looks once more, so much later: brokers hear of a topic one after the
-/// other.
+/// How long after news a member looks once more: brokers hear of a topic one after the other.
 const NEWS_TIME: Duration = EVERY;
 
 #[derive(Debug, Default)]

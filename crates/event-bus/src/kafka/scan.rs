@@ -1,4 +1,4 @@
-//! What the library's statistics say: where partitions end, and whether the brokers answer.
+//! What the statistics of librdkafka say: where partitions end, and whether the brokers answer.
 //!
 //! Markers of transactions take offsets, and records of an aborted transaction are never delivered.
 //! So a group that has read everything is often further than the offset after the last record. The

@@ -1,8 +1,8 @@
 //! The control table on a log: the checkpoint of a producer of its own.
 //!
 //! A checkpoint is kept whole through retention, and read without a look at the records. Whoever
-//! puts something becomes that producer for a moment. Who listens looks at the checkpoint now and
-//! then: a subscription would have to skip every record of the log for it.
+//! puts something becomes that producer for a moment. A reader looks at the checkpoint from time to
+//! time: with a subscription it would have to skip every record of the log.
 
 use std::time::Duration;
 

@@ -86,7 +86,7 @@ async fn who_waits_for_the_lead_says_whether_the_brokers_are_heard_of() {
         proxy.freeze(true);
         silence(|silence| silence > Duration::from_secs(4)).await;
         proxy.freeze(false);
-        // What it asked meanwhile gets no answer; the library asks anew when it has noticed.
+        // What it asked meanwhile gets no answer; the library asks again when it has noticed.
         proxy.close();
         proxy.open();
         silence(|silence| silence < Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! Who may call the API: holders of the token; on loopback nobody through a foreign web page.
+//! Who may call the API: whoever has the token. On loopback, web pages of other origins may not.
 
 use std::{net::SocketAddr, sync::Arc};
 

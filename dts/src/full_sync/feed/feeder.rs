@@ -7,9 +7,8 @@
 //! | `Ready` | the stream asks for a chunk | `Asked` |
 //! | `Asked` | the chunk is read | `Held` |
 //! | `Held` | the listener has room for the chunk | the stream gets the chunk; `NoRoom` |
-//! | | the listener had no room for a while | `PutAway`; a part of one read of a whole table stays
-//! `Held` |
-//! | | the listener of such a read does not move | `GivenUp` |
+//! | `Held`, of a read page by page | the listener had no room for a while | `PutAway` |
+//! | `Held`, of one read of a whole table | the listener does not move | `GivenUp` |
 //! | `PutAway` | the listener has room | the chunk is read again; `Held` |
 //! | `GivenUp` | all earlier chunks are done | the feed ends, and the full sync begins again |
 //!

@@ -1,5 +1,6 @@
-//! What a binlog did not show of columns that were ever seen. Rows of a column that was later
-//! dropped or renamed are read as the earlier rows were: one event never has two contents.
+//! What the binlog does not show of columns, for all columns that were ever seen. Also for a column
+//! that was dropped or renamed since: so a row that is read again has the same contents as the
+//! first time.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Since when each partition of a group does not move. A sum over all partitions would not show one
-//! that does not move while the others do.
+//! How long each partition of a group has not moved. The sum over all partitions would hide this:
+//! it changes as long as one partition moves.
 
 use std::{
     collections::HashMap,
@@ -20,17 +20,17 @@ struct Stand {
     committed: u64,
     end: u64,
     high: u64,
-    /// When the group last moved, or had everything.
+    /// When the group last moved here, or last had all records.
     since: Instant,
 }
 
 impl Stand {
-    /// There are records that the group could have.
+    /// There are records that the group can read and has not finished.
     fn is_behind(&self) -> bool {
         self.committed < self.end
     }
 
-    /// There are records that the group cannot have, because a transaction before them is open.
+    /// There are records that the group cannot read yet, because a transaction before them is open.
     fn is_held_back(&self) -> bool {
         !self.is_behind() && self.end < self.high
     }
@@ -59,7 +59,7 @@ impl Stands {
         self.0 = partitions.iter().filter(|_| has_run).map(stand).collect();
     }
 
-    /// Whether there are records that the group could have.
+    /// Whether there are records that the group can read and has not finished.
     pub(super) fn are_behind(&self) -> bool {
         self.0.values().any(Stand::is_behind)
     }
