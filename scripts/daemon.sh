@@ -83,7 +83,7 @@ daemon_reload() {
   local pid
   if ! pid=$(running "$pid_file"); then echo "$name is not running" >&2; return 69; fi
   kill -HUP "$pid"
-  echo "$name reloads its config; what it took in stands in $home/$log"
+  echo "$name reloads its config; its log $home/$log says what changed"
 }
 
 daemon_status() {

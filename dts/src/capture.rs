@@ -137,7 +137,7 @@ fn read_globs(section: &Section, key: &str) -> Vec<TableGlob> {
         let glob = TableGlob::parse(text);
         if glob.is_none() {
             let remedy = "write \"schema.table\"; * and ? are wildcards, \"shop.*\" is all of shop";
-            section.note(key, &format!("{text:?} is not a glob over tables"), remedy);
+            section.note(key, &format!("{text:?} is not a table, nor a pattern of tables"), remedy);
         }
         glob
     };

@@ -305,7 +305,11 @@ impl Tls {
         if ca_file.is_some() && matches!(mode, TlsMode::Off | TlsMode::Require) {
             let remedy = "set tls = \"verify\" (or \"verify-ca\", for which the host's name does not \
                           count), or remove caFile";
-            section.note("caFile", "has no effect: this tls checks no certificate", remedy);
+            section.note(
+                "caFile",
+                "has no effect: with this tls no certificate is checked",
+                remedy,
+            );
         }
         if cert.is_some() && mode == TlsMode::Off {
             let remedy = "set tls = \"verify\", or remove certFile and keyFile";

@@ -429,8 +429,8 @@ fn register(metrics: &Metrics) -> Registry {
         ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
         ("updates_split", "Updates published as delete and insert", &metrics.split),
         ("records_oversized", "Records published with only their key", &metrics.oversized),
-        ("statements_passed", "Changes that were logged as statements", &metrics.statements),
-        ("removals", "Tables that lost rows without events", &metrics.removals),
+        ("statements_passed", "Changes logged as statements, and skipped", &metrics.statements),
+        ("removals", "Tables whose rows a statement removed", &metrics.removals),
         ("full_sync_rows", "Rows of full syncs published", &metrics.full_sync_rows),
         ("records_published", "Records appended to the bus", &metrics.published),
         ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
@@ -443,20 +443,20 @@ fn register(metrics: &Metrics) -> Registry {
     metrics.full_syncs.register(&mut registry);
     metrics.room.register(&mut registry);
     registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
-    registry.register("leader", "1 while this dts leads for its name", metrics.leader.clone());
-    let help = "Until the server deletes the binlog file that we need; +Inf: never by itself";
+    registry.register("leader", "1 on the leader, 0 on a stand-by", metrics.leader.clone());
+    let help = "Time until the server deletes a binlog file that dts needs; +Inf: it deletes none";
     let countdown = metrics.purge_countdown.clone();
     registry.register_with_unit("purge_countdown", help, Unit::Seconds, countdown);
     let help = "Bytes of binlog after the checkpoint";
     let behind = metrics.bytes_behind.clone();
     registry.register_with_unit("binlog_behind", help, Unit::Bytes, behind);
-    let help = "From the last commit in the checkpoint to now; 0 at the end of the binlog";
+    let help = "Time from the newest commit in the checkpoint to now; 0 at the end of the binlog";
     let behind = metrics.seconds_behind.clone();
     registry.register_with_unit("source_behind", help, Unit::Seconds, behind);
     let histograms = [
         ("commit_to_bus", "From commit in MySQL to durable in the bus", &metrics.commit_to_bus),
-        ("append", "Time of the bus for records that became durable together", &metrics.append),
-        ("append_commit", "The last step of that, which made it durable", &metrics.settle),
+        ("append", "How long the bus took to make records durable", &metrics.append),
+        ("append_commit", "How long the last step of an append took", &metrics.settle),
     ];
     for (name, help, histogram) in histograms {
         registry.register_with_unit(name, help, Unit::Seconds, histogram.0.clone());

@@ -138,7 +138,7 @@ async fn a_hangup_takes_in_what_is_captured_and_nobody_else_notices() -> Result<
     ensure!(!worker.output().contains("lost the place"), "the log went on:\n{}", worker.output());
 
     let (code, text) = site.run_dts(&["reload"]).await?;
-    ensure!(code == Some(0) && text.contains("nothing to take in"), "{code:?} {text}");
+    ensure!(code == Some(0) && text.contains("nothing has changed"), "{code:?} {text}");
     site.amend("dts.toml", "name = \"e2e\"", "name = \"other\"")?;
     let (code, text) = site.run_dts(&["reload"]).await?;
     ensure!(code == Some(0) && text.contains("at the next start: name"), "{code:?} {text}");

@@ -120,6 +120,6 @@ async fn a_prepared_transaction_of_mariadb_whose_file_is_purged_is_refused() -> 
     running.execute(&["INSERT INTO xa.doc VALUES (3, 'three')"]).await?;
     running.site.wait_for_exactly(1).await?;
     let output = running.dts.output();
-    ensure!(output.contains("is before the place that dts was started at"), "{output}");
+    ensure!(output.contains("dts began to read after its XA PREPARE"), "{output}");
     running.end().await
 }

@@ -20,8 +20,9 @@ use crate::{
 };
 
 /// What to do about a group that holds the log.
-const REMEDY: &str = "let it go on, or, if its listener is gone for good, forget it (event-worker \
-                      groups forget -t ID, event-log groups forget GROUP), or raise maxBytes";
+const REMEDY: &str = "let the group go on; or forget the group, if its listener is gone for good \
+                      (event-worker groups forget -t ID, event-log groups forget GROUP); or raise \
+                      maxBytes";
 
 pub(crate) type Streams = BTreeMap<String, Arc<SharedStream>>;
 
@@ -134,7 +135,7 @@ fn full(config: &StorageConfig, streams: &Streams) -> Error {
     });
     let holder = match held.max_by_key(|(behind, ..)| *behind) {
         Some((behind, Slowest { name, has_member, .. }, stream)) => {
-            let nobody = if has_member { "" } else { ", and nobody is in it" };
+            let nobody = if has_member { "" } else { ", and it has no member" };
             format!(
                 "group {name} of stream {stream} is the furthest behind, by {behind} \
                  offsets{nobody}: {REMEDY}"

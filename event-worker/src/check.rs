@@ -28,7 +28,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
     let config = Config::open(file)?;
     let mut findings = Findings { output, list: Vec::new() };
-    findings.add("config", Ok(format!("{} is right", file.display())));
+    findings.add("config", Ok(format!("{} has no mistakes", file.display())));
     config.old_names.iter().for_each(|old| findings.old_name(old));
     let bus = event_bus::open(&config.bus).map_err(wrong_bus);
     if let Err(wrong) = &bus {
@@ -159,10 +159,13 @@ async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<Strin
         |_| Wrong::new(format!("the bus did not answer within {ANSWER_DEADLINE:?}"), "start it");
     let progress = timeout(ANSWER_DEADLINE, asked).await.map_err(late)?.map_err(wrong_bus)?;
     if progress.iter().all(|at| at.committed.is_none()) {
-        return Ok("the bus answers; it has never run: it begins as `start` says".to_owned());
+        return Ok("the bus answers; the listener has never run, and will begin as `start` says"
+            .to_owned());
     }
     let (records, partitions) = (records_behind(&progress), progress.len());
-    Ok(format!("the bus answers; it is {records} records behind in {partitions} partitions"))
+    Ok(format!(
+        "the bus answers; the listener is {records} records behind in {partitions} partitions"
+    ))
 }
 
 /// What is wrong with the bus, and what to do about it.

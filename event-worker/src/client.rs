@@ -83,14 +83,14 @@ impl<'a> ApiClient<'a> {
         let status = response.status();
         let body = response.text().await.map_err(failed)?;
         if status.is_success() {
-            let foreign = "it does not answer as event-worker";
+            let foreign = "its answer is not one of event-worker";
             return serde_json::from_str(&body).map_err(|_| self.strange(foreign));
         }
         let answer: Value = serde_json::from_str(&body).unwrap_or_default();
         let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
         match (text("message"), text("remedy")) {
             (Some(message), Some(remedy)) => Err(NoAnswer::Refused { status, message, remedy }),
-            _ => Err(self.strange(format!("{status}: not event-worker?"))),
+            _ => Err(self.strange(format!("it answered {status}: is that an event-worker?"))),
         }
     }
 

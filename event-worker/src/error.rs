@@ -21,7 +21,8 @@ pub enum Error {
     },
     /// The handler of the listener is a Rust program, and this is another program.
     #[error(
-        "the handler of listener {0} is \"program\": start that program, which calls it itself"
+        "the handler of listener {0} is \"program\": start your program, which calls the handler \
+         itself"
     )]
     NoHandler(String),
     /// The client for HTTP cannot be made.
@@ -50,7 +51,7 @@ pub enum Error {
         remedy: String,
     },
     /// A record was to be skipped, but the group waits at another one.
-    #[error("only the record at which the listener stands can be skipped: {stands}")]
+    #[error("only the record that the listener is at can be skipped: {stands}")]
     NotSkippable {
         /// Where the listener waits, in words.
         stands: String,
@@ -179,8 +180,8 @@ impl Error {
                 "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
             }
             Self::Hangs(_) => {
-                "it hangs, or was stopped (SIGSTOP): look at its process, and kill it if necessary; \
-                 nothing is lost"
+                "its process hangs, or somebody stopped it (SIGSTOP): look at the process, and \
+                 kill it if it does not go on; nothing is lost"
             }
             Self::AlreadyRuns(_) => {
                 "stop that one (scripts/startDbEventWorker.sh stop), or set another directory in \

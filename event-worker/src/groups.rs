@@ -139,8 +139,9 @@ pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
     if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {
         warn!(
             %error,
-            "the note that tells dts what the listener gets stays: do not use its name again until \
-             the same command has removed the note, for a group of that name"
+            "the note that tells dts which tables the listener gets could not be removed: use \
+             another name for new listeners, because a new listener of this name may miss rows of \
+             its first full sync"
         );
     }
     Ok(())

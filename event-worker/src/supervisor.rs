@@ -103,7 +103,7 @@ async fn reload_when_asked(
                 tell(reloaded);
                 supervisor.reloaded.notify_one();
             }
-            Err(error) => error!("the config is not reloaded, the old one goes on: {error}"),
+            Err(error) => error!("the config is not reloaded, the old one stays in force: {error}"),
         }
         if let Some(answer_to) = answer_to {
             // The caller may be gone.

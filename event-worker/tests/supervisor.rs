@@ -305,13 +305,13 @@ async fn a_record_that_is_not_an_event_is_skipped_by_the_command_that_the_error_
         (output.status.code(), text)
     };
     let (code, text) = skip(&format!("{}9", command.trim_end())).await;
-    assert!(code == Some(69) && text.contains("only the record at which"), "{code:?} {text}");
+    assert!(code == Some(69) && text.contains("only the record that"), "{code:?} {text}");
     let (code, text) = skip(&command).await;
     assert_eq!(code, Some(0), "{text}");
     site.wait_until_committed("a").await;
     assert_eq!(site.handled("seen"), [0, 1], "{command}");
     let (code, text) = skip(&command).await;
-    assert!(code == Some(69) && text.contains("only the record at which"), "{code:?} {text}");
+    assert!(code == Some(69) && text.contains("only the record that"), "{code:?} {text}");
     assert_eq!(program.stop().await, Some(0));
 }
 

@@ -46,7 +46,7 @@ enum Wrap {
 fn inflate(packed: &[u8], (wrap, length): (Wrap, usize), out: &mut Vec<u8>) -> Result<(), Fault> {
     const STEP_BYTES: usize = 64 << 10;
     if length > MAX_EVENT_BYTES {
-        return Err(corrupt("it is larger than any event, once unpacked"));
+        return Err(corrupt("once unpacked, it is larger than any event"));
     }
     let mut stream = Decompress::new(wrap == Wrap::Zlib);
     let end = out.len().saturating_add(length);
@@ -59,7 +59,7 @@ fn inflate(packed: &[u8], (wrap, length): (Wrap, usize), out: &mut Vec<u8>) -> R
         let status = stream.decompress_vec(rest, out, FlushDecompress::None);
         let ended = status.map_err(|_| corrupt("it cannot be unpacked"))? == Status::StreamEnd;
         if out.len() > end || (ended && out.len() < end) {
-            return Err(corrupt("it has another length than it says, once unpacked"));
+            return Err(corrupt("once unpacked, it does not have the length that it says"));
         }
         if ended {
             return Ok(());

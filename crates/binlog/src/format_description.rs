@@ -58,6 +58,8 @@ fn check_lengths(lengths: &[u8]) -> Result<(), Fault> {
     if EXPECTED.iter().all(fits) {
         Ok(())
     } else {
-        Err(corrupt("the fixed part of an event type has a length other than since MySQL 5.6"))
+        Err(corrupt(
+            "the fixed part of an event type does not have the length that it has since MySQL 5.6",
+        ))
     }
 }

@@ -119,7 +119,7 @@ impl Tables {
     /// The table of a rows event.
     pub(super) fn get(&self, id: u64) -> Result<&Mapped, Fault> {
         let mapped = self.announced.contains(&id).then(|| self.by_id.get(&id)).flatten();
-        mapped.ok_or_else(|| corrupt("rows of a table that no table map names before them"))
+        mapped.ok_or_else(|| corrupt("rows of a table without a table map before them"))
     }
 
     fn map(&mut self, id: u64, body: &[u8]) -> Result<(), RefusedTable> {

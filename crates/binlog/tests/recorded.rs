@@ -429,9 +429,9 @@ fn events_that_do_not_fit_together_name_the_place() -> Result<()> {
         Ok(decode(&events)?.err().context("it does not stop the stream")?.to_string())
     };
     let cases = [
-        (changed(TABLE_MAP, |body| body[0] ^= 1)?, "no table map names before them"),
+        (changed(TABLE_MAP, |body| body[0] ^= 1)?, "without a table map before them"),
         (changed(TABLE_MAP, |body| body.truncate(12))?, "it is cut short"),
-        (changed(WRITE_ROWS, |body| body[10] += 1)?, "another number of columns"),
+        (changed(WRITE_ROWS, |body| body[10] += 1)?, "as many columns"),
         (changed(WRITE_ROWS, |body| body.truncate(body.len() - 1))?, "table fx.c: "),
         (changed(WRITE_ROWS, |body| body.push(0))?, "it is cut short"),
     ];

@@ -40,8 +40,9 @@ pub enum Error {
     },
     /// Records that the group has not seen were deleted.
     #[error(
-        "group {group} stands at offset {committed} of {}, but the oldest record kept is {first}: \
-         the records between were deleted by retention before the group came to them", .partition.topic
+        "group {group} is at offset {committed} of {}, but the oldest record there has offset \
+         {first}: the records between were deleted by retention before the group had read them",
+        .partition.topic
     )]
     OffsetGone {
         /// The group.
@@ -56,8 +57,8 @@ pub enum Error {
     /// A topic was deleted, and one of the same name was made.
     #[error(
         "topic {topic} was deleted and made again since group {group} read it: what the group had \
-         not read of the old one is lost; `event-worker listener reset` says where it begins in \
-         the new one"
+         not read of the old topic is lost; set with `event-worker listener reset` where the group \
+         begins in the new topic"
     )]
     TopicReplaced {
         /// The group.
@@ -67,9 +68,10 @@ pub enum Error {
     },
     /// The end of a partition is gone with records that the group had read.
     #[error(
-        "partition {} of {} was cut off below the place of group {group}, so that other records may \
-         stand where it has read: its brokers lost records (an unclean election of a leader, or a \
-         restored disk); `event-worker listener reset` says where the group goes on",
+        "partition {} of {} lost its end, with records that group {group} had read, and new \
+         records may have the same offsets: the brokers lost records (an unclean election of a \
+         leader, or a restored disk); set with `event-worker listener reset` where the group goes \
+         on",
         .partition.number, .partition.topic
     )]
     Truncated {
@@ -80,8 +82,9 @@ pub enum Error {
     },
     /// The bus has forgotten how far the group was.
     #[error(
-        "the bus has forgotten how far group {group} was in topic {topic}: it was away for longer \
-         than offsets are kept; `event-worker listener reset` says where it goes on"
+        "the bus has forgotten how far group {group} was in topic {topic}: the group was away for \
+         longer than offsets are kept; set with `event-worker listener reset` where the group goes \
+         on"
     )]
     OffsetsExpired {
         /// The group.

@@ -20,7 +20,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             _ = term.recv() => "SIGTERM",
             _ = int.recv() => "SIGINT",
         };
-        info!(signal = name, "stopping: work begun is finished first");
+        info!(signal = name, "stopping: work that has begun is finished first");
         cancel.cancel();
         int.recv().await;
         info!("second SIGINT, leaving at once");

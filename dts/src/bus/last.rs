@@ -74,7 +74,7 @@ impl LastBus {
                 path = %path.display(),
                 %error,
                 "cannot note on which bus the position is: if [bus] is changed later, dts will not \
-                 notice that it begins again"
+                 notice that the new bus does not have its position"
             );
         }
     }
@@ -95,8 +95,8 @@ impl LastBus {
         };
         Err(Error::refused(
             format!(
-                "there is no position of dts {} on {now}, but there was one on {last}: changes \
-                 that were written to MySQL since then would not be published",
+                "there is no position of dts {} on {now}, but there was one on {last}: the changes \
+                 in MySQL since that position would not be published",
                 config.name
             ),
             format!(

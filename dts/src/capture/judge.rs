@@ -43,8 +43,8 @@ impl Capture {
                 "a change of {of} before {file}:{pos} was logged as a statement (a session has \
                  binlog_format other than ROW), so its rows are not known"
             ),
-            "find who does that; then begin after it (`dts position set`), or set \
-             capture.statementFormat = \"warn\" to skip such changes, and load the table again",
+            "find the session that does this; then begin after the change (`dts position set`), or \
+             set capture.statementFormat = \"warn\" to skip such changes, and load the table again",
         ))
     }
 
@@ -109,8 +109,8 @@ impl Capture {
                 pos,
                 statement,
                 full_sync,
-                "rows of a captured table were removed without events: its listeners keep what \
-                 they have. Empty what they filled from the table, then ask for this full sync \
+                "rows of a captured table were removed without events: what its listeners wrote \
+                 from them stays. Delete what they wrote from the table, then run this full sync \
                  for each of them (docs/delivery.md)"
             );
             logged += 1;
@@ -144,11 +144,13 @@ fn refuse_removal(
     Error::refused(
         format!(
             "a statement before {file}:{pos} that begins with {statement} removed rows of {table}, \
-             and the binlog has no changes of them: listeners would keep what they have"
+             and the binlog has no events for these rows: what listeners wrote from them would \
+             stay"
         ),
         format!(
-            "empty what the listeners filled from the table; then begin after it (`dts position \
-             set`), or set capture.onTruncate = \"warn\" to go on, and send the table again (`{}`)",
+            "delete what the listeners wrote from the table; then begin after the statement (`dts \
+             position set`), or set capture.onTruncate = \"warn\" to go on; then send the table \
+             again (`{}`)",
             full_sync_of(table)
         ),
     )

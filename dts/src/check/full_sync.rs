@@ -130,11 +130,12 @@ async fn keyless(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<O
         severity: Severity::Warn,
         name: "max_keyless_rows",
         what: format!(
-            "captured tables without any key, and not of InnoDB or with more than \
-             fullSync.maxKeylessRows = {max_keyless_rows} rows: {}",
+            "captured tables without any key that are not InnoDB, or have more rows than \
+             fullSync.maxKeylessRows = {max_keyless_rows}: {}",
             named(&tables)
         ),
-        why: "such a table must be read at one moment: full syncs of these are refused".into(),
+        why: "a full sync must read such a table in one piece: full syncs of these are refused"
+            .into(),
         remedy: "ALTER TABLE … ADD PRIMARY KEY (…); or ENGINE = InnoDB, and raise \
                  fullSync.maxKeylessRows in dts.toml"
             .into(),

@@ -259,7 +259,9 @@ fn finding_of(error: Error) -> Finding {
         Error::Checkpoint(error) => (
             "checkpoint",
             error.to_string(),
-            "see who else writes to it, or update dts; `dts position set` replaces it".to_owned(),
+            "find out whether another program or a newer dts wrote the checkpoint; `dts position \
+             set` replaces it"
+                .to_owned(),
         ),
         other => {
             ("away", other.to_string(), "start the server, or correct source.hosts".to_owned())

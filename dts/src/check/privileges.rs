@@ -88,7 +88,7 @@ pub(super) async fn of_select(conn: &mut Conn, capture: &Capture) -> Option<Find
             "changes of such tables are captured, but their keys, foreign keys and engines are not \
               seen here, and full syncs of them are refused"
                 .into(),
-        remedy: "run the GRANT that `dts check` prints, unless you want it so".into(),
+        remedy: "run the GRANT that `dts check` prints, or leave it so if that is intended".into(),
     })
 }
 

@@ -27,8 +27,9 @@ pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
             severity: Severity::Note,
             name: "managed",
             what: format!("this is {name}"),
-            why: "settings are made in its console or by its own procedures, not by SET".into(),
-            remedy: "docs/mysql.md, \"Managed servers\", says where each one is".into(),
+            why: "its settings are changed in its console or with its own procedures, not with SET"
+                .into(),
+            remedy: "docs/mysql.md, \"Managed servers\", says where to find each setting".into(),
         });
     }
     for (name, why) in [
@@ -50,7 +51,7 @@ pub(super) fn of_variables(server: &Server) -> Vec<Finding> {
             severity: Severity::Note,
             name: "binlog_transaction_compression",
             what: "transactions are compressed in the binlog".into(),
-            why: "they take less of the network, and more of our CPU".into(),
+            why: "they need less of the network, and more CPU in dts".into(),
             remedy: "nothing to fix".into(),
         });
     }
@@ -77,9 +78,7 @@ pub(super) async fn of_rights(conn: &mut Conn) -> Option<Finding> {
         severity: Severity::Warn,
         name: "privileges",
         what: "the user may not see whether the server is a replica, and how far it is".into(),
-        why: "a replica that takes over while it is still applying counts as one that has lost \
-              transactions"
-            .into(),
+        why: "dts takes a replica that still has changes to apply for one that lost them".into(),
         remedy: "run the GRANT that is printed".into(),
     })
 }
@@ -110,10 +109,11 @@ pub(super) async fn of_taken_id(conn: &mut Conn, config: &SourceConfig) -> Optio
         severity: Severity::Note,
         name: "server_id_taken",
         what: format!("a replica with our id, {ours}, is connected"),
-        why: "no dts of this name answers at listen.address; if the replica is not this dts at \
-              another place either, the two would cut each other off in turn"
+        why: "no dts of this name answers at listen.address; two replicas with the same id end \
+              each other's connection again and again"
             .into(),
-        remedy: "if this replica is unknown to you, set another source.serverId".into(),
+        remedy: "if that replica is not this dts at another address, set another source.serverId"
+            .into(),
     })
 }
 
@@ -184,7 +184,9 @@ pub(super) async fn of_clock(conn: &mut Conn) -> Option<Finding> {
         severity: Severity::Warn,
         name: "clock",
         what: format!("the server's clock differs from ours by {difference:.1} s"),
-        why: "lag is measured from its commits to our clock, and is wrong by the same time".into(),
+        why: "lag is the time from a commit by its clock to now by ours, so it is wrong by this \
+              difference"
+            .into(),
         remedy: "let both machines take their time from the same NTP servers".into(),
     })
 }
@@ -201,7 +203,7 @@ pub(super) fn of_retention(server: &Server, sight: &Sight) -> Vec<Finding> {
             severity: Severity::Warn,
             name: "binlog_expire_logs_seconds",
             what: format!("the server deletes binlog files after {}", shown(kept)),
-            why: "if dts is stopped for longer, changes written in that time are lost to it".into(),
+            why: "if dts is stopped for longer than that, changes are lost to it".into(),
             remedy: managed.keep_binlogs(168),
         });
     }

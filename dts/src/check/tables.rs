@@ -57,10 +57,10 @@ async fn without_key(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<
         severity: Severity::Warn,
         name: "primary_key",
         what: format!(
-            "captured tables without a primary key, or a unique one that is NOT NULL: {}",
+            "captured tables without a primary key and without a unique key that is NOT NULL: {}",
             named(&tables)
         ),
-        why: "only all of its values identify a row, so an update comes as a delete and an \
+        why: "only all its values together identify a row, so an update comes as a delete and an \
               insert, and equal rows cannot be distinguished"
             .into(),
         remedy: "ALTER TABLE … ADD PRIMARY KEY (…), or name the columns that identify a row in \
@@ -182,8 +182,9 @@ async fn engines(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Opti
         severity: Severity::Warn,
         name: "engine",
         what: format!("captured tables without transactions: {}", named(&tables)),
-        why: "the changes of a failed statement stay, and this stops dts; and a restart of the \
-              server empties a MEMORY table without a delete for each row (capture.onTruncate)"
+        why: "when a statement fails, the changes that it made stay, and this stops dts; and a \
+              restart of the server empties a MEMORY table without a delete for each row \
+              (capture.onTruncate)"
             .into(),
         remedy: "ALTER TABLE … ENGINE = InnoDB, or leave the table out with capture.exclude".into(),
     }))
@@ -264,7 +265,7 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
     Ok((!unseen.is_empty()).then(|| Finding {
         severity: Severity::Warn,
         name: "capture.tables",
-        what: format!("tables in capture.tables that are not seen: {}", named(&unseen)),
+        what: format!("tables in capture.tables that the user cannot see: {}", named(&unseen)),
         why: "they do not exist, or the user may not SELECT from them: then dts cannot check them \
               here, and full syncs of them are refused"
             .into(),

@@ -114,8 +114,8 @@ impl TableSource {
                 "ask for a full sync of the table that exists now",
             ),
             error @ TableError::Bound(_) => {
-                let remedy =
-                    "write keys as `PK` in events does; the table's key must have one column";
+                let remedy = "write a key as `PK` in events shows it; the key of the table must \
+                              have one column";
                 Error::refused(error.to_string(), remedy)
             }
             error @ TableError::Value { .. } => Error::refused(

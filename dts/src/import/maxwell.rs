@@ -129,7 +129,7 @@ fn choose_row(
                 "client {client_id} has a row for server_id {server_id} and one for GTIDs \
                  (server_id 0) in {schema}.positions"
             ),
-            "delete the one that Maxwell used before it was switched",
+            "delete the row that Maxwell used before it was switched to or from GTIDs",
         )),
     }
 }

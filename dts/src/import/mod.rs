@@ -103,7 +103,7 @@ fn choose<T>(mut found: Vec<(String, T)>, name: Option<&str>, what: Choice) -> R
             format!("there is {names}: name one with {option}"),
         )),
         (0, _) => Err(Error::refused(
-            format!("no {kind} with a position in a MySQL binlog is in it"),
+            format!("it has no {kind} with a position in a MySQL binlog"),
             "name the file that the tool writes, once it has stored a position",
         )),
         _ => Err(Error::refused(

@@ -176,8 +176,8 @@ impl SentReading {
                 let rows = sent.rows;
                 warn!(
                     rows,
-                    "the tool stopped inside a compressed transaction, and does not store where: \
-                     rows of it after that count come again"
+                    "the tool stopped inside a compressed transaction, and does not store at which \
+                     event: all rows after the first ones, as many as this count, come again"
                 );
                 Ok(SentPart::Inside)
             }

@@ -70,7 +70,7 @@ impl PublishedTable {
         let TablePlan { schema, table, .. } = &**change.table;
         let (file, pos) = (&change.transaction.start.file, change.event_pos);
         let why = match self.key {
-            RecordKey::Columns(_) => "which its records are ordered by",
+            RecordKey::Columns(_) => "which is a part of the key of its records",
             RecordKey::WholeRow(_) => {
                 "and the table has no primary key, so only whole rows identify it"
             }

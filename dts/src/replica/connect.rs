@@ -159,7 +159,8 @@ fn let_us_in(config: &SourceConfig, error: &mysql_async::ServerError) -> Option<
         1045 | 1044 | 1698 | 1130 => {
             let tls = match config.tls.mode {
                 TlsMode::Off => {
-                    "; one that was made with REQUIRE SSL needs source.tls other than \"off\""
+                    "; a user that was created with REQUIRE SSL needs another source.tls than \
+                     \"off\""
                 }
                 _ => "",
             };

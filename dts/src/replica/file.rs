@@ -135,8 +135,8 @@ fn check_begin(file: &str, saved: u32, now: Option<SystemTime>) -> Result<()> {
     let [saved, now] = [saved, now].map(humantime::format_rfc3339_seconds);
     Err(Error::refused(
         format!(
-            "binlog file {file} was begun at {now}, and the one of this name that we read at \
-             {saved}: the server's binlogs were reset, or it was restored from a backup"
+            "binlog file {file} was begun at {now}, but the file of this name that we read was \
+             begun at {saved}: the server's binlogs were reset, or it was restored from a backup"
         ),
         BEGIN_ANEW,
     ))
@@ -151,8 +151,8 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
     match files.iter().find(|(name, _)| name == file) {
         Some((_, size)) if *size < pos => Err(Error::refused(
             format!(
-                "binlog file {file} ends at {size}, before our position {pos}: the server lost its \
-                 end in a crash, or was restored from a backup"
+                "binlog file {file} ends at {size}, before our position {pos}: the server lost the \
+                 end of the file in a crash, or was restored from a backup"
             ),
             BEGIN_ANEW,
         )),
@@ -167,7 +167,7 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
         None => Err(Error::refused(
             format!("the server has purged our binlog file {file} (its oldest is {oldest})"),
             "the changes in between are lost to dts: begin with what is left (`dts position set \
-             earliest`) and send the captured tables again; to be safe from it, raise \
+             earliest`) and send the captured tables again; to prevent this, raise \
              binlog_expire_logs_seconds",
         )),
     }
@@ -236,8 +236,8 @@ mod tests {
         check(at(1_700_000_000)).unwrap();
         check(None).unwrap();
         let problem = check(at(1_700_000_060)).unwrap_err().to_string();
-        let expected = "binlog file b.000001 was begun at 2023-11-14T22:14:20Z, and the one of \
-                        this name that we read at 2023-11-14T22:13:20Z: ";
+        let expected = "binlog file b.000001 was begun at 2023-11-14T22:14:20Z, but the file of \
+                        this name that we read was begun at 2023-11-14T22:13:20Z: ";
         assert!(problem.starts_with(expected), "{problem}");
     }
 

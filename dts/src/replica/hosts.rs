@@ -291,7 +291,7 @@ fn say(mut misses: Vec<Miss>, verdict: Verdict) -> Error {
     match verdict {
         Verdict::Wait => Error::SourceAway { address, reason: texts.join("; ") },
         Verdict::Lost | Verdict::Refused => Error::refused(
-            format!("no host can go on: {}", texts.join("; ")),
+            format!("none of source.hosts can continue: {}", texts.join("; ")),
             "fix one of them, and start dts again",
         ),
     }

@@ -50,7 +50,9 @@ impl Server {
                 name: "binlog_row_value_options",
                 what: "binlog_row_value_options is PARTIAL_JSON and binlog_row_image is not FULL"
                     .into(),
-                why: "JSON columns are logged as differences to unlogged documents".into(),
+                why: "JSON columns are logged as differences, and the documents before the change \
+                      are not logged"
+                    .into(),
                 remedy: "SET PERSIST binlog_row_value_options = ''".into(),
             });
         }
@@ -63,7 +65,7 @@ impl Server {
                       primary key cannot be captured"
                     .into(),
                 remedy: format!(
-                    "{}, unless you want it so",
+                    "{}, or leave it so if that is intended",
                     Managed::of(self).set("binlog_row_image", "FULL")
                 ),
             });
@@ -130,9 +132,9 @@ fn of_mariadb(server: &Server) -> Vec<Finding> {
             severity: Severity::Warn,
             name: "gtid_strict_mode",
             what: "gtid_strict_mode is OFF".into(),
-            why: "a server that took over with transactions of its own may look like one \
-                  without them"
-                .into(),
+            why: "dts may not notice that a server which took over has other transactions of its \
+                  own"
+            .into(),
             remedy: Managed::of(server).set("gtid_strict_mode", "ON"),
         });
     }

@@ -34,10 +34,10 @@ impl FullSyncGauges {
         registry.register("full_syncs", help, self.tasks.clone());
         let of_each = [
             ("full_sync_task_rows", "Rows that a full sync has sent", &self.rows),
-            ("full_sync_task_estimated_rows", "Rows of its table", &self.estimated_rows),
+            ("full_sync_task_estimated_rows", "Rows of its table, estimated", &self.estimated_rows),
             (
                 "full_sync_task_rows_per_second",
-                "Its rate, over all of its running time",
+                "Rows per second of a full sync, over the time that it ran",
                 &self.rows_per_second,
             ),
         ];

@@ -41,7 +41,7 @@ impl Hold {
         match &self.before {
             Some(before) if !may_replace => Err(Error::refused(
                 format!("dts {name} has a position already: {}", before.to_json()),
-                "give --replace to go on from the other one instead",
+                "give --replace to replace it",
             )),
             _ => Ok(()),
         }

@@ -14,6 +14,9 @@ use crate::{
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
+/// What to do when an answer does not say it.
+const SEE_LOG: &str = "look at the log of dts";
+
 /// The state of a running `dts`: as JSON, or in words.
 ///
 /// # Errors
@@ -44,7 +47,7 @@ pub async fn healthy(arguments: &HealthyArguments, config: &Config) -> Result<St
 }
 
 fn state(status: &Value) -> &str {
-    status["state"].as_str().unwrap_or("of another program")
+    status["state"].as_str().unwrap_or("in an unknown state (another program may answer there)")
 }
 
 fn not_ready(status: &Value) -> Error {
@@ -52,7 +55,7 @@ fn not_ready(status: &Value) -> Error {
         Some(error) => format!("; the last error was: {error}"),
         None => String::new(),
     };
-    let remedy = "wait, if it has just started; else see `dts status` and its log";
+    let remedy = "if it has just started, wait; if not, look at `dts status` and at its log";
     Error::refused(format!("dts is not ready: it is {}{why}", state(status)), remedy)
 }
 
@@ -63,16 +66,17 @@ fn not_ready(status: &Value) -> Error {
 /// Refused, when no `dts` answers, or the config is wrong.
 pub async fn reload(config: &Config) -> Result<String> {
     let answer = ask(config, reqwest::Method::POST, "/api/v1/reload").await?;
-    let strange = |error| Error::refused(format!("its answer is unknown: {error}"), "see its log");
+    let strange =
+        |error| Error::refused(format!("the answer of dts is not understood: {error}"), SEE_LOG);
     let Reloaded { taken, needs_restart } = serde_json::from_value(answer).map_err(strange)?;
-    let mut lines = vec![match taken.is_empty() {
-        true => "nothing to take in".to_owned(),
-        false => format!("taken in: {}", taken.join(", ")),
-    }];
+    let mut lines = Vec::new();
+    if !taken.is_empty() {
+        lines.push(format!("takes effect at the end of a transaction: {}", taken.join(", ")));
+    }
     if !needs_restart.is_empty() {
         lines.push(format!("takes effect at the next start: {}", needs_restart.join(", ")));
     }
-    Ok(lines.join("\n"))
+    Ok(if lines.is_empty() { "nothing has changed".to_owned() } else { lines.join("\n") })
 }
 
 async fn ask(config: &Config, method: reqwest::Method, path: &str) -> Result<Value> {
@@ -83,8 +87,8 @@ async fn ask(config: &Config, method: reqwest::Method, path: &str) -> Result<Val
     }
     let text = |key: &str| answer["error"][key].as_str().map(str::to_owned);
     let message = text("message")
-        .unwrap_or_else(|| format!("{code} from {}: not a dts?", config.listen.address));
-    Err(Error::refused(message, text("remedy").unwrap_or_else(|| "see its log".to_owned())))
+        .unwrap_or_else(|| format!("{} answered {code}: is that a dts?", config.listen.address));
+    Err(Error::refused(message, text("remedy").unwrap_or_else(|| SEE_LOG.to_owned())))
 }
 
 /// The answer of the `dts` that listens where the config says.
@@ -99,8 +103,8 @@ async fn call(
         if error.is_timeout() {
             return Error::refused(
                 format!("the dts at {address} does not answer within {ANSWER_DEADLINE:?}"),
-                "it hangs, or was stopped (SIGSTOP): look at its process; kill it if needed, \
-                 nothing is lost",
+                "its process hangs, or somebody stopped it (SIGSTOP): look at the process, and \
+                 kill it if it does not go on; nothing is lost",
             );
         }
         let reason = if error.is_connect() {
@@ -197,7 +201,9 @@ mod tests {
         let said = not_ready(&waiting).to_string();
         assert!(said.contains("it is waiting; the last error was: db:3306 is away"), "{said}");
         let connecting = not_ready(&json!({ "state": "connecting", "lastError": null }));
-        assert!(connecting.to_string().starts_with("dts is not ready: it is connecting; wait"));
+        assert!(
+            connecting.to_string().starts_with("dts is not ready: it is connecting; if it has")
+        );
     }
 
     #[test]

@@ -64,7 +64,9 @@ async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusCo
             Ok((BusConfig::new(BusKind::Log(log), &topic_prefix), config.name.clone()))
         }
         Some(other) => Err(Error::refused(format!("the position was on {other}"), NAME_IT)),
-        None => Err(Error::refused("there is no note here on which bus the position was", NAME_IT)),
+        None => {
+            Err(Error::refused("dts has no note here of the bus that had its position", NAME_IT))
+        }
     }
 }
 

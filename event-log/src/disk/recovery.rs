@@ -94,7 +94,10 @@ fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
     let file = OpenOptions::new().write(true).open(path).map_err(Error::io("cannot open", path))?;
     if whole_bytes < file_bytes {
         let bytes = file_bytes - whole_bytes;
-        warn!(file = %path.display(), bytes, "cut what a crash left unfinished at the end");
+        warn!(
+            file = %path.display(), bytes,
+            "cut off an append that a crash left unfinished at the end of the file"
+        );
         file.set_len(whole_bytes).map_err(Error::io("cannot cut", path))?;
     }
     file.sync_all().map_err(Error::io("cannot sync", path))

@@ -51,7 +51,7 @@ type Figure<N> = (&'static str, &'static str, fn(&UnitView) -> N);
 const COUNTERS: [Figure<u64>; 6] = [
     ("received", "Records received", |view| view.counters.received),
     ("done", "Events that the handler has done", |view| view.counters.done),
-    ("filtered", "Records that are not wanted", |view| view.counters.filtered),
+    ("filtered", "Records that the listener does not want", |view| view.counters.filtered),
     ("failures", "Handler calls that failed", |view| view.counters.failures),
     ("retries", "Handler calls for events that had failed", |view| view.counters.retries),
     ("restarts", "Times the process was started again", |view| view.restarts),
@@ -61,23 +61,25 @@ const COUNTERS: [Figure<u64>; 6] = [
 type OfTable = (&'static str, &'static str, fn(&Counted) -> u64);
 
 const OF_TABLES: [OfTable; 2] = [
-    ("table_received", "Events of a table that came", |of| of.received),
-    ("table_filtered", "Events of a table that are not wanted", |of| of.filtered),
+    ("table_received", "Records received, by table", |of| of.received),
+    ("table_filtered", "Records that the listener does not want, by table", |of| of.filtered),
 ];
 
 /// `None` while it is not known.
 const GAUGES: [Figure<Option<f64>>; 6] = [
-    ("up", "Whether it runs without failing, or stands by", |view| {
+    ("up", "1 while it runs without failing, or stands by", |view| {
         Some(f64::from(u8::from(view.report.state.is_moving())))
     }),
-    ("paused", "Whether a human has paused it", |view| Some(f64::from(u8::from(view.paused)))),
+    ("paused", "1 while a human has paused it", |view| Some(f64::from(u8::from(view.paused)))),
     ("buffered_events", "Events that wait or are in a call", |view| {
         Some(view.report.buffered_events as f64)
     }),
     ("buffered_bytes", "Bytes of events that wait or are in a call", |view| {
         Some(view.report.buffered_bytes as f64)
     }),
-    ("lag_records", "Records behind the end of the bus", |view| Some(view.lag.records? as f64)),
+    ("lag_records", "Records on the bus that are not finished", |view| {
+        Some(view.lag.records? as f64)
+    }),
     ("lag_seconds", "Age of the oldest unfinished change", |view| {
         view.lag.records.map(|_| view.lag.seconds)
     }),
@@ -128,7 +130,7 @@ impl Listeners {
     fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = to.encode_descriptor(
             "latency",
-            "From the commit in the source until the handler was done",
+            "Time from the commit in the source until the handler was done",
             Some(&MetricUnit::Seconds),
             MetricType::Histogram,
         )?;

@@ -200,8 +200,13 @@ impl<'a> PendingRequest<'a> {
         let removed = timeout(TAKE_BACK_DEADLINE, self.bus.put_control(&[entry])).await;
         match removed {
             Ok(Ok(())) => return true,
-            Ok(Err(error)) => warn!(request = self.request.id, %error, "a request stays for now"),
-            Err(_) => warn!(request = self.request.id, "a request stays for now: the bus is slow"),
+            Ok(Err(error)) => {
+                warn!(request = self.request.id, %error, "a request stays on the bus for now");
+            }
+            Err(_) => warn!(
+                request = self.request.id,
+                "a request stays on the bus for now: the bus is slow"
+            ),
         }
         false
     }

@@ -56,7 +56,7 @@ impl WantedRows {
         let is_part = key_column.is_some() || from.is_some() || to.is_some();
         if is_part && tables.as_ref().is_none_or(|tables| tables.contains(['*', '?'])) {
             let ParameterNames { from, to, .. } = told;
-            mistakes.push(format!("pk, {from} and {to} are about one table, and none is named"));
+            mistakes.push(format!("pk, {from} and {to} are for a single table, and none is named"));
         }
         match listener {
             Some(listener) if mistakes.is_empty() => {
@@ -128,8 +128,11 @@ mod tests {
             ("listenerid=&table= ", "table is blank; listenerid is blank"),
             ("listenerid=l&table=a&table=b", "table is given more than once"),
             ("tabel=t&listenerid", "listenerid is blank; \"tabel\" is not known"),
-            ("listenerid=l&offset=1", "pk, offset and maxOffset are about one table, and none is"),
-            ("listenerid=l&table=a*&pk=id", "pk, offset and maxOffset are about one table"),
+            (
+                "listenerid=l&offset=1",
+                "pk, offset and maxOffset are for a single table, and none is",
+            ),
+            ("listenerid=l&table=a*&pk=id", "pk, offset and maxOffset are for a single table"),
         ] {
             let told = read(query).unwrap_err();
             assert!(told.starts_with(mistakes), "{query}: {told}");

@@ -26,7 +26,7 @@ pub(crate) async fn sweep(bus: &dyn Bus, stop: CancellationToken) {
             let wait = match within_deadline(sweep_once(bus)).await {
                 Ok(()) => SWEEP_EVERY,
                 Err(error) => {
-                    debug!(%error, "the control table is not swept now");
+                    debug!(%error, "cannot remove old entries from the control table now");
                     RETRY_AFTER
                 }
             };

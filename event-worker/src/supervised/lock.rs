@@ -34,7 +34,7 @@ pub(super) async fn take(
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(failed()(error)),
             Err(TryLockError::WouldBlock) if began.elapsed() >= patience => {
-                warn!("an earlier process of this listener does not end; it is not waited for");
+                warn!("an earlier process of this listener does not end; this one waits no longer");
                 return Ok(file);
             }
             Err(TryLockError::WouldBlock) => {}

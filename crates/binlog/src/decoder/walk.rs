@@ -186,7 +186,7 @@ fn read_options(
 /// least one byte.
 fn check(mapped: &Mapped, head: &RowsHead<'_>) -> Result<(), Fault> {
     if head.columns != mapped.layouts.len() {
-        return Err(corrupt("the rows have another number of columns than their table map"));
+        return Err(corrupt("the rows do not have as many columns as their table map"));
     }
     if mapped.plan.is_some() && head.is_empty() {
         return Err(Fault::Setting(&EMPTY_ROWS));

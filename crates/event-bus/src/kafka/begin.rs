@@ -62,8 +62,8 @@ pub(super) fn begin(offsets: &Offsets, wanted: &Subscription) -> Result<()> {
         let topics: Vec<&str> = added.iter().map(|topic| &*topic.topic).collect();
         tracing::warn!(
             topics = topics.join(" "),
-            "the group has committed offsets, and the topic {} does not know it: was it deleted? \
-             Topics that the group has not read are read from their beginning",
+            "the group has committed offsets, but the topic {} does not know the group: was that \
+             topic deleted? Topics that the group has not read are read from their beginning",
             control::topic_name(&offsets.cluster)
         );
     }

@@ -138,10 +138,10 @@ fn remedy(code: Code, reason: &str) -> Option<&'static str> {
         }
         Code::TopicAuthorizationFailed => {
             "grant the user the right to do that: READ, WRITE or CREATE on the topic \
-             (docs/operating.md lists the ACLs)"
+             (docs/kafka.md lists the ACLs)"
         }
         Code::GroupAuthorizationFailed => {
-            "grant the user READ on the group (docs/operating.md lists the ACLs)"
+            "grant the user READ on the group (docs/kafka.md lists the ACLs)"
         }
         Code::InconsistentGroupProtocol => {
             "other programs are in this group, with another assignor: stop them, or give the \
@@ -155,11 +155,11 @@ fn remedy(code: Code, reason: &str) -> Option<&'static str> {
             "run the listener on fewer machines, or raise group.max.size of the brokers"
         }
         Code::TransactionalIdAuthorizationFailed => {
-            "grant the user WRITE on the transactional id (docs/operating.md lists the ACLs)"
+            "grant the user WRITE on the transactional id (docs/kafka.md lists the ACLs)"
         }
         Code::ClusterAuthorizationFailed => {
             "grant the user IDEMPOTENT_WRITE on the cluster, which brokers before Kafka 2.8 ask \
-             for (docs/operating.md lists the ACLs)"
+             for (docs/kafka.md lists the ACLs)"
         }
         _ => return None,
     })

@@ -112,7 +112,7 @@ impl Candidacy {
         // The thread's end of the channel goes with the consumer.
         let left = async { while self.state.changed().await.is_ok() {} };
         if tokio::time::timeout(LEAVE_PATIENCE, left).await.is_err() {
-            tracing::debug!("the brokers did not hear that we leave; the session will end instead");
+            tracing::debug!("the brokers did not hear that we leave: the session will time out");
         }
     }
 
@@ -212,7 +212,7 @@ impl ConsumerContext for StandByCallbacks {
             Rebalance::Assign(partitions) if partitions.count() > 0 => {
                 // It is owned, not read.
                 if let Err(error) = consumer.pause(partitions) {
-                    tracing::debug!(%error, "the checkpoint's topic is read in vain");
+                    tracing::debug!(%error, "the checkpoint's topic is read for nothing");
                 }
                 self.report.send_replace(ElectionState::Leading);
             }

@@ -147,13 +147,13 @@ impl MemberCallbacks {
         if left_out.is_empty() || joined.claims == MAX_CLAIMS {
             (joined.is_settled, joined.claims) = (true, 0);
             if count > 0 {
-                tracing::warn!(group, count, "there are partitions that no member is given");
+                tracing::warn!(group, count, "some partitions are given to no member");
             }
             return Ok(());
         }
         joined.claims += 1;
         joined.topics.retain(|name| left_out.iter().all(|partition| *partition.topic != **name));
-        tracing::info!(group, count, "joins anew for partitions that no member was given");
+        tracing::info!(group, count, "joins again: some partitions were given to no member");
         self.subscribe(consumer, &joined.topics)
     }
 
@@ -201,7 +201,7 @@ impl MemberCallbacks {
                 if let Some(refusal) = client::refusal(&doing, error, address) {
                     return Err(refusal);
                 }
-                tracing::debug!(group = self.wanted.group, %code, "the library goes on by itself");
+                tracing::debug!(group = self.wanted.group, %code, "librdkafka tries again");
                 Ok(())
             }
         }
@@ -232,7 +232,7 @@ impl MemberCallbacks {
         if again.is_empty() {
             return Ok(());
         }
-        tracing::info!(group = self.wanted.group, count = again.len(), "reads on at its offsets");
+        tracing::info!(group = self.wanted.group, count = again.len(), "reads on from its offsets");
         let mut list = TopicPartitionList::with_capacity(again.len());
         for (partition, offset) in again {
             let offset = rdkafka::Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));

@@ -420,7 +420,8 @@ fn too_large(cluster: &Cluster, refused: &RefusedRecord, limit: Option<usize>) -
         address: cluster.config.address.clone(),
         reason: format!(
             "the topic {topic} takes no batch of {before} bytes (max.message.bytes): from now on \
-             batches have {batch_bytes} at most, which is slower; better raise it"
+             batches have {batch_bytes} at most, which is slower; better raise max.message.bytes \
+             of the topic"
         ),
     }
 }

@@ -65,6 +65,6 @@ pub(super) fn ends(statistics: &[u8]) -> Vec<PartitionEnd> {
 
 fn read(statistics: &[u8]) -> Option<Statistics> {
     serde_json::from_slice(statistics)
-        .inspect_err(|error| tracing::warn!(%error, "cannot read the library's statistics"))
+        .inspect_err(|error| tracing::warn!(%error, "cannot read the statistics of librdkafka"))
         .ok()
 }

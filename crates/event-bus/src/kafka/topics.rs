@@ -242,7 +242,9 @@ impl ProducerTopics {
             if Instant::now() > deadline {
                 return Err(Error::Unavailable {
                     address: self.cluster.config.address.clone(),
-                    reason: format!("the topic {topic} was made and is not to be seen"),
+                    reason: format!(
+                        "the topic {topic} was made, but the brokers do not show it yet"
+                    ),
                 });
             }
             tokio::time::sleep(LOOK_STEP).await;

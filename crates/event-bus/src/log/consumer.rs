@@ -177,7 +177,7 @@ impl LogConsumer {
                 Ok(Polled::Lost(vec![self.address.partition()]))
             }
             LogError::NotMember(_) => Err(self.address.error(LogError::Unavailable(
-                "this member was sent away before its turn came".to_owned(),
+                "the log took this member out of the group while it was waiting".to_owned(),
             ))),
             error => Err(self.address.error(error)),
         }

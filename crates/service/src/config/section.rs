@@ -85,7 +85,7 @@ impl Section {
             return Some(Secret::new("not fetched".to_owned()));
         }
         Secret::fetch(origin)
-            .map_err(|problem| self.note(key, &problem, "or name another source"))
+            .map_err(|problem| self.note(key, &problem, "or name another variable or file"))
             .ok()
     }
 
@@ -143,7 +143,7 @@ impl Section {
             false => (format!("and {} are old names", others.join(" and ")), "work"),
         };
         if self.has(key) {
-            let remedy = format!("keep {key}, and remove what goes by an old name");
+            let remedy = format!("keep {key}, and remove the old names");
             self.note(first, &format!("{names} of {key}, which is there too"), &remedy);
             return;
         }

@@ -173,7 +173,8 @@ pub(super) async fn take_in(
     })?;
     let body = body.map_err(|error| {
         let message = format!("the body of the request cannot be read: {error}");
-        let remedy = format!("send {MAX_BODY_BYTES} bytes at most, and all that it says it has");
+        let remedy =
+            format!("send {MAX_BODY_BYTES} bytes at most, and as many as Content-Length says");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message, remedy)
     })?;
     let _answering = Answering::begin(&open);

@@ -272,7 +272,7 @@ impl Feeder {
             FeedState::Held { ask, chunk, .. } if chunk.kind != ChunkKind::Part => {
                 debug!(
                     task = self.id.0,
-                    "the chunk that was read early is dropped: the listener has no room"
+                    "a chunk that was read ahead is dropped: the listener has no room"
                 );
                 FeedState::PutAway(ask)
             }
@@ -281,7 +281,7 @@ impl Feeder {
             {
                 info!(
                     task = self.id.0,
-                    "the one read of the table is stopped: its listener does not move"
+                    "the read of the whole table is stopped: its listener does not move"
                 );
                 self.reading.break_off();
                 FeedState::GivenUp
@@ -299,7 +299,7 @@ impl Feeder {
     async fn may_read(&mut self) -> Result<bool> {
         if !self.pace.has_begun().await? {
             let listener = &self.listener;
-            let text = format!("listener {listener} has never run: the rows are sent once it runs");
+            let text = format!("listener {listener} has never run: the rows are sent when it runs");
             self.send(News::Trouble { text, is_stuck: false }).await;
             tokio::time::sleep(BACKOFF.max / 10).await;
             return Ok(false);

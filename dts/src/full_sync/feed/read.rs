@@ -216,8 +216,9 @@ impl ReadTask {
     /// The table as it is now.
     async fn describe(&self, conn: &mut Conn) -> Result<Description> {
         let Task { schema, table, .. } = &self.task;
-        let place = place::TablePlace::read(self.task.cursor.as_ref())
-            .map_err(|error| Error::Internal(format!("the task's place: {error}")))?;
+        let place = place::TablePlace::read(self.task.cursor.as_ref()).map_err(|error| {
+            Error::Internal(format!("cannot read the full sync's place: {error}"))
+        })?;
         let described = table::describe_by(conn, (schema, table), place.by.as_deref()).await;
         described.map_err(|error| self.common.source.reading(error))?.ok_or_else(|| {
             Error::refused(
@@ -312,7 +313,7 @@ pub(crate) fn check_whole(described: &Description, marks: Marks) -> Result<()> {
 fn not_at_one_moment(described: &Description, remedy: &str) -> Error {
     Error::refused(
         format!(
-            "{} has no key, and cannot be read as of one moment without a lock",
+            "{} has no key, so it must be read in one piece, which needs a lock here",
             described.name()
         ),
         format!("give the table a primary key; or {remedy}"),

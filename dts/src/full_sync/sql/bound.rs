@@ -35,8 +35,11 @@ impl Description {
             return Err(TableError::Bound(problem));
         };
         if part.prefix.is_some() {
-            let problem =
-                format!("the key {} of {} has a part of a column", key.index, self.name());
+            let problem = format!(
+                "the key {} of {} has only the beginning of a column",
+                key.index,
+                self.name()
+            );
             return Err(TableError::Bound(problem));
         }
         let wrong = |column: &Column| {

@@ -189,7 +189,7 @@ impl Description {
     fn check_kind(&self, kind: &str) -> TableResult<()> {
         let what = match kind {
             "BASE TABLE" => return Ok(()),
-            "SYSTEM VERSIONED" => "keeps its history: the binlog has this as rows, too",
+            "SYSTEM VERSIONED" => "is system-versioned and keeps its history",
             "SEQUENCE" => "is a sequence",
             _ => "is a view",
         };

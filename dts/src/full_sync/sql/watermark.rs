@@ -71,8 +71,8 @@ impl fmt::Display for Why {
                 "there are no GTIDs, and performance_schema.log_status cannot be read"
             }
             Self::SemiSync => {
-                "there are no GTIDs, and semi-sync replication at AFTER_SYNC logs what nobody can \
-                 see yet"
+                "there are no GTIDs, and semi-synchronous replication at AFTER_SYNC logs \
+                 transactions that no reader can see yet"
             }
         })
     }
@@ -87,8 +87,8 @@ impl Why {
             }
             Self::SemiSync => {
                 "turn GTIDs on, or set rpl_semi_sync_source_wait_point \
-                 (rpl_semi_sync_master_wait_point of the old plugin) to AFTER_COMMIT, with which a \
-                 failover may lose what others have read"
+                 (rpl_semi_sync_master_wait_point of the old plugin) to AFTER_COMMIT (then a \
+                 failover may lose transactions that applications have seen)"
             }
         }
     }
@@ -359,8 +359,8 @@ fn may_not_lock(source: &TableSource, said: &mysql_async::ServerError, why: Why)
     Error::refused(
         format!("MySQL says: {} ({})", said.message, said.code),
         format!(
-            "tables are locked for their full sync, since {why}: {remedy}; or GRANT LOCK TABLES \
-             to {user:?} (`dts check` prints how)"
+            "dts must lock a table for its full sync, because {why}; to read without a lock, \
+             {remedy}; or GRANT LOCK TABLES to {user:?} (`dts check` prints the statement)"
         ),
     )
 }

@@ -48,7 +48,7 @@ const MAX_NEWS: usize = 16;
 const CONTROL_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a full sync begins again.
-const BROKEN_OFF: &str = "its one read of the table was stopped";
+const BROKEN_OFF: &str = "its read of the whole table was stopped";
 const ALTERED: &str = "its table was altered, and the rows that were sent are from before that";
 const REPLACED: &str =
     "a table was renamed to its name, and the rows that were sent are from the earlier table";
@@ -197,7 +197,7 @@ impl FullSyncs {
         {
             Ok(mut run) => {
                 run.open_early(windows);
-                info!(task = id, schema = task.schema, table = task.table, "full sync at work");
+                info!(task = id, schema = task.schema, table = task.table, "full sync runs");
                 self.runs.insert(id.to_owned(), run);
                 if task.state != TaskState::Running {
                     self.tasks.change(id, now, |task| task.state = TaskState::Running);
@@ -279,14 +279,14 @@ impl FullSyncs {
             match value.map(Request::from_bytes) {
                 None => self.tasks.withdraw(id),
                 Some(Ok(request)) => self.request(request),
-                Some(Err(error)) => warn!(id, %error, "a full sync's request cannot be read"),
+                Some(Err(error)) => warn!(id, %error, "the request for a full sync cannot be read"),
             }
         } else if let Some(id) = key.strip_prefix(WISH_PREFIX) {
             match value.map(Wish::from_bytes).transpose() {
                 Ok(wish) => {
                     self.tasks.wish(id, wish, now);
                 }
-                Err(error) => warn!(id, %error, "a full sync's wish cannot be read"),
+                Err(error) => warn!(id, %error, "a wish for a full sync cannot be read"),
             }
         } else if let Some(listener) = key.strip_prefix(LISTENING_PREFIX) {
             match value.map(Listening::from_bytes).transpose() {
@@ -441,7 +441,10 @@ async fn resolve_in_the_end(
         match resolve(request, common).await {
             Err(refusal) if refusal.code == Code::SourceAway => {
                 let (listener, error) = (&request.listener, refusal.message);
-                warn!(listener, error, "a new listener waits for its tables; trying again");
+                warn!(
+                    listener,
+                    error, "cannot look up the tables of a new listener now; trying again"
+                );
             }
             found => return found,
         }

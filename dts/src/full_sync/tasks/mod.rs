@@ -105,7 +105,8 @@ impl Tasks {
                     let Refusal { message, remedy, .. } = &refusal;
                     warn!(
                         listener = request.listener,
-                        remedy, "what its tables hold cannot be sent to a new listener: {message}"
+                        remedy,
+                        "the rows of its tables cannot be sent to a new listener: {message}"
                     );
                 }
                 Answer::Refused { refusal, at_ms: now }
@@ -138,7 +139,7 @@ impl Tasks {
             Some(task) => Err(Refusal {
                 code: Code::AlreadyRunning,
                 message: format!(
-                    "listener {} gets {}.{} already, by {}",
+                    "listener {} gets {}.{} already, from full sync {}",
                     task.listener, task.schema, task.table, task.id
                 ),
                 remedy: "wait until it is done, or cancel it first".to_owned(),
@@ -393,7 +394,7 @@ pub(crate) fn begin_again(task: &mut Task) {
 fn subscribed_since(task: &Task, listening: &HashMap<String, Listening>) -> Result<u64, String> {
     let Task { listener, schema, table, .. } = task;
     let Some(listening) = listening.get(listener) else {
-        return Err(format!("listener {listener} has never run: the rows are sent once it runs"));
+        return Err(format!("listener {listener} has never run: the rows are sent when it runs"));
     };
     let fits = |heard: &&HeardTables| {
         glob::matches(&heard.schema, schema) && glob::matches(&heard.table, table)
@@ -401,8 +402,8 @@ fn subscribed_since(task: &Task, listening: &HashMap<String, Listening>) -> Resu
     let fitting = listening.tables.iter().filter(fits);
     fitting.map(|heard| heard.since_ms).min().ok_or_else(|| {
         format!(
-            "listener {listener} runs without {schema}.{table} in its subscribe: the rows are \
-             sent once the table is in there"
+            "listener {listener} runs without {schema}.{table} in its subscribe: the rows are sent \
+             when the table is in it"
         )
     })
 }

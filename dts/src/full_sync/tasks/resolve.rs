@@ -48,7 +48,7 @@ pub(crate) async fn resolve(
     if is_narrowed && tables.len() > 1 {
         return Err(refusal(
             Code::InvalidParameter,
-            format!("a key and its range are for one table, and {} are meant", tables.len()),
+            format!("pk, from and to are for a single table, but {} tables fit", tables.len()),
             "name one table",
         ));
     }

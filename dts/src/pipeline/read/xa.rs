@@ -105,9 +105,9 @@ impl StreamReader {
         let (file, pos) = (&end.end.file, end.end.pos);
         warn!(
             %xid, gtid, %file, pos,
-            "an XA transaction is committed whose XA PREPARE is before the place that dts was \
-             started at: its rows are not known, and are not published; if it changed captured \
-             tables, send these again with a full sync"
+            "an XA transaction was committed, but dts began to read after its XA PREPARE: its rows \
+             are not known, and are not published; if it changed captured tables, send these again \
+             with a full sync"
         );
         self.add_gtids([None, end.gtid]);
         self.move_on();
@@ -221,8 +221,8 @@ fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
     let (file, pos) = (&end.end.file, end.end.pos);
     Error::refused(
         format!(
-            "XA COMMIT {xid}{gtid} before {file}:{pos} is of rows that dts has not read: its XA \
-             PREPARE was read from the earlier server, and is not sent again"
+            "XA COMMIT {xid}{gtid} before {file}:{pos} commits rows that dts does not have: it \
+             read the XA PREPARE from the earlier server, and this server does not send it again"
         ),
         format!(
             "start before that XA PREPARE (`dts position set --gtid …`); or after this commit \

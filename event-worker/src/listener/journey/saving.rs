@@ -80,7 +80,7 @@ impl Journey {
                 return Ok(NextCommit::AtOnce);
             }
             Err(event_bus::Error::PartitionLost(partition)) => {
-                debug!(topic = %partition.topic, partition = partition.number, "lost at commit");
+                debug!(topic = %partition.topic, partition = partition.number, "lost in a commit");
                 // A poll says this too, and is the better source: the partition may still be ours,
                 // or ours again. But nothing polls while partitions go away, and at the end.
                 let is_of = |generation| generation < saving.next_generation;

@@ -79,9 +79,9 @@ impl Stands {
             .max_by_key(|(_, stand)| still(stand))?;
         let (records, seconds) = (stand.high - stand.committed, still(stand).as_secs());
         let why = if stand.is_behind() {
-            "none was finished"
+            "none has been finished"
         } else {
-            "a transaction before them is open"
+            "a transaction before them has been open"
         };
         Some(format!(
             "partition {number} of {topic} does not move: {records} records wait there, and {why} \
