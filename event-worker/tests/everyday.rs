@@ -31,7 +31,7 @@ async fn call(site: &Site, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn a_script_that_has_changed_is_started_anew_before_the_next_batch() {
+async fn a_script_that_has_changed_is_started_again_before_the_next_batch() {
     let mut site = Site::new().await;
     let (script, out) = (site.path("handler.sh"), site.path("out"));
     let write = |word: &str| {
@@ -52,7 +52,7 @@ async fn a_script_that_has_changed_is_started_anew_before_the_next_batch() {
 }
 
 #[tokio::test]
-async fn at_resume_and_at_restart_handlers_are_started_anew() {
+async fn at_resume_and_at_restart_handlers_are_started_again() {
     let mut site = Site::new().await;
     // What it reads at its start is no file of the command.
     let (word, out) = (site.path("word"), site.path("out"));

@@ -46,7 +46,7 @@ async fn a_process_that_says_false_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_process_that_prints_rubbish_is_started_anew() {
+async fn a_process_that_prints_rubbish_is_started_again() {
     exec_that_first("echo got it; echo true; echo true", "that is no answer").await;
     exec_that_first("echo null", "that is no answer").await;
 }
@@ -68,12 +68,12 @@ async fn a_process_that_hangs_is_killed_with_all_that_it_started() {
 }
 
 #[tokio::test]
-async fn a_process_that_dies_is_started_anew() {
+async fn a_process_that_dies_is_started_again() {
     exec_that_first("echo reason >&2; exit 3", "exit status: 3").await;
 }
 
 #[tokio::test]
-async fn a_process_that_closes_its_output_is_started_anew() {
+async fn a_process_that_closes_its_output_is_started_again() {
     exec_that_first("exec >&-; sleep 1000", "closed its standard output").await;
 }
 

@@ -17,7 +17,7 @@ use crate::{
 /// The last position that a server can be asked for: its protocol has 32 bits for the position.
 const MAX_ASKABLE: u64 = u32::MAX as u64;
 
-const BEGIN_ANEW: &str = "bring the earlier server back; or begin with what this one has \
+const BEGIN_WITH_THIS: &str = "bring the earlier server back; or begin with what this one has \
     (`dts position set earliest`) and send the captured tables again";
 
 /// What is in a file after a position.
@@ -138,7 +138,7 @@ fn check_begin(file: &str, saved: u32, now: Option<SystemTime>) -> Result<()> {
             "binlog file {file} was begun at {now}, but the file of this name that we read was \
              begun at {saved}: the server's binlogs were reset, or it was restored from a backup"
         ),
-        BEGIN_ANEW,
+        BEGIN_WITH_THIS,
     ))
 }
 
@@ -154,7 +154,7 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
                 "binlog file {file} ends at {size}, before our position {pos}: the server lost the \
                  end of the file in a crash, or was restored from a backup"
             ),
-            BEGIN_ANEW,
+            BEGIN_WITH_THIS,
         )),
         Some(_) => Ok(()),
         None if file_number(file) > file_number(newest) => Err(Error::refused(
@@ -162,7 +162,7 @@ fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
                 "the server has no binlog file {file} yet, its newest is {newest}: it was restored \
                  from a backup, or its binlogs were reset"
             ),
-            BEGIN_ANEW,
+            BEGIN_WITH_THIS,
         )),
         None => Err(Error::refused(
             format!("the server has purged our binlog file {file} (its oldest is {oldest})"),

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_a_member_again_begins_anew() {
+    fn one_that_has_a_member_again_begins_from_the_start() {
         let (mut strays, now) = (Strays::default(), Instant::now());
         let alone = [group("ghost", None, Some(7))];
         let back = [group("ghost", Some("it"), Some(7))];

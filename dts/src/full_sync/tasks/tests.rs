@@ -289,21 +289,21 @@ fn a_new_listener_begins_without_a_table_that_cannot_be_sent() {
 fn an_initial_request_that_is_made_again_counts_in_its_new_form() {
     let (mut tasks, mut checkpoint) = (tasks(), Checkpoint::new());
     let before = request("initial:search", true);
-    let mut anew = Request { at_ms: before.at_ms + 1, ..before.clone() };
-    anew.subscribe.push(("s".to_owned(), "u".to_owned()));
-    assert!(tasks.ask(&before) && tasks.ask(&anew) && !tasks.ask(&anew));
-    assert!(!tasks.is_asked(&before) && tasks.is_asked(&anew));
+    let mut changed = Request { at_ms: before.at_ms + 1, ..before.clone() };
+    changed.subscribe.push(("s".to_owned(), "u".to_owned()));
+    assert!(tasks.ask(&before) && tasks.ask(&changed) && !tasks.ask(&changed));
+    assert!(!tasks.is_asked(&before) && tasks.is_asked(&changed));
     let refusal = Refusal {
         code: Code::NotPossible,
         message: "no right".to_owned(),
         remedy: "GRANT it".to_owned(),
         task: None,
     };
-    tasks.decide(&anew, Err(refusal), 5);
-    assert!(!tasks.ask(&anew), "it is asked again");
+    tasks.decide(&changed, Err(refusal), 5);
+    assert!(!tasks.ask(&changed), "it is asked again");
     kept(&mut tasks, &mut checkpoint);
     let mut again = load(&checkpoint);
-    assert!(again.ask(&anew), "the right may have been granted");
+    assert!(again.ask(&changed), "the right may have been granted");
 }
 
 #[test]

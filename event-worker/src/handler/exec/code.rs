@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_that_is_written_anew_is_noticed_and_what_the_handler_writes_is_not() {
+    fn a_script_that_is_written_again_is_noticed_and_what_the_handler_writes_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let text = |name: &str| path(name).display().to_string();
