@@ -15,6 +15,9 @@ use crate::processes::read_growing;
 /// One call of the handler.
 #[derive(Debug, Deserialize)]
 pub struct Call {
+    /// When the handler got it, in milliseconds since 1970.
+    #[serde(default)]
+    pub began: u64,
     /// When it was handled, in milliseconds since 1970.
     pub at: u64,
     /// What the handler answered.

@@ -107,7 +107,7 @@ impl Topics {
 
     /// The same events as a recording of one handler call.
     pub fn into_recording(self) -> Recording {
-        let call = Call { at: 0, outcome: Outcome::Done, events: self.events, count: 0 };
+        let call = Call { began: 0, at: 0, outcome: Outcome::Done, events: self.events, count: 0 };
         Recording { calls: vec![call], torn: 0 }
     }
 }

@@ -11,6 +11,7 @@ mod failing;
 mod failover;
 mod forged;
 mod full_sync;
+mod gray;
 mod history;
 mod kafka;
 mod kills;

@@ -79,8 +79,9 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`]: nothing was kept, try again later. [`Error::Fenced`],
-    /// [`Error::SequenceGap`], [`Error::Rejected`]: nothing was kept, and will not be.
+    /// [`Error::Full`]: nothing was kept, try again later; `maxBytes` holds up no append without
+    /// records. [`Error::Fenced`], [`Error::SequenceGap`], [`Error::Rejected`]: nothing was kept,
+    /// and will not be.
     pub async fn append<'a>(
         &self,
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
@@ -111,7 +112,14 @@ impl Stream {
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,
     ) -> Result<(DurableAnswer, Appended), Error> {
-        self.room().await?;
+        self.shared.queue.room().await;
+        let Append { producer, records, checkpoint } = append;
+        let mut records = records.into_iter().peekable();
+        // What programs tell each other in checkpoints takes little, and helps a full log to empty.
+        if records.peek().is_some() {
+            self.make_room()?;
+        }
+        let append = Append { producer, records, checkpoint };
         self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append))
     }
 
@@ -132,7 +140,7 @@ impl Stream {
     /// As [`Stream::append`].
     pub async fn open_producer(&self, name: &str) -> Result<OpenedProducer, Error> {
         let lead = self.shared.leaders.lead(name).await;
-        self.room().await?;
+        self.shared.queue.room().await;
         let put = self.shared.queue.put(now_ms(), |tail, group| tail.open_producer(group, name));
         let (durable, (epoch, checkpoint)) = put?;
         queue::wait(durable).await?;
@@ -233,13 +241,9 @@ impl Stream {
         queue::wait(saved).await
     }
 
-    /// Waits until the queue and the log have room.
-    async fn room(&self) -> Result<(), Error> {
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.room()?;
-        }
-        self.shared.queue.room().await;
-        Ok(())
+    /// Deletes what may go when the log is full.
+    fn make_room(&self) -> Result<(), Error> {
+        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.room())
     }
 
     fn poke_keeper(&self) {

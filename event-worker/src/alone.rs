@@ -1,13 +1,14 @@
 //! Runs a listener in this process, without a supervisor.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use event_bus::Bus;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::warn;
 
 use crate::{
     config::Config,
+    environment::{Node, Seat},
     error::Error,
     handler::Handler,
     listener::{Listener, ListenerControl},
@@ -16,7 +17,8 @@ use crate::{
 
 /// Runs the listener `id` of a config file with the handlers that the caller makes, one for each
 /// lane, until `stop`. In the file the handler is `"program"`, so that no supervisor runs this
-/// listener too. Other members of the same group share the work, or wait to take over.
+/// listener too. Other members of the same group share the work, or wait to take over. While
+/// another environment runs the listener, it waits.
 ///
 /// Returns when all running calls have ended, but after 45 s at the latest, and when what is done
 /// is committed.
@@ -33,7 +35,10 @@ pub async fn run<F>(
 where
     F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
 {
-    open(file, id)?.run(make_handler, stop).await
+    let config = Config::open(file)?;
+    let run =
+        async |listener: Listener, control| listener.run_controlled(&make_handler, control).await;
+    run_seated((&config, id), stop, run).await
 }
 
 /// Runs the listener `id` of a config file with the handler that the file names, until `stop`. Runs
@@ -43,7 +48,6 @@ where
 ///
 /// As [`run`].
 pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
-    let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
     let config = Config::open(file)?;
     config.warn_of_old_names();
     config.listener(id)?;
@@ -54,12 +58,61 @@ pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result
              group, and gets the partitions that the other one does not have"
         );
     }
-    Listener::new(&config, id, event_bus::open(&config.bus)?)?
-        .run_configured(ListenerControl { stop, paused, topics })
-        .await
+    let run = async |listener: Listener, control| listener.run_configured(control).await;
+    run_seated((&config, id), stop, run).await
 }
 
-fn open(file: &Path, id: &str) -> Result<Listener, Error> {
-    let config = Config::open(file)?;
-    Listener::new(&config, id, event_bus::open(&config.bus)?)
+/// Runs a listener as a node of its own: whenever its environment is to run it.
+async fn run_seated(
+    (config, id): (&Config, &str),
+    stop: CancellationToken,
+    run: impl AsyncFn(Listener, ListenerControl) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let bus: Arc<dyn Bus> = event_bus::open(&config.bus)?;
+    let version = config.listener(id)?.version;
+    let node = Node::new(&node_id(), config, &bus);
+    let (seat, gone) = (node.seats().offer(id, version), CancellationToken::new());
+    let node = AbortOnDropHandle::new(tokio::spawn(node.run(gone.clone())));
+    let ended = loop {
+        let taken = tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            taken = seat.take() => taken,
+        };
+        let listener = Listener::new(config, id, Arc::clone(&bus))?;
+        let ended = run_until_withdrawn(listener, (&seat, &stop), &run).await;
+        drop(taken);
+        if ended.is_err() || seat.why_not().is_none() {
+            break ended;
+        }
+    };
+    gone.cancel();
+    // It panics only by a bug of ours.
+    let _ = node.await;
+    ended
+}
+
+async fn run_until_withdrawn(
+    listener: Listener,
+    (seat, stop): (&Arc<Seat>, &CancellationToken),
+    run: &impl AsyncFn(Listener, ListenerControl) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let stop = stop.child_token();
+    let control = ListenerControl { lease: seat.lease(), ..ListenerControl::until(stop.clone()) };
+    let leaves = Arc::clone(&control.leaves);
+    let run = run(listener, control);
+    tokio::pin!(run);
+    tokio::select! {
+        ended = &mut run => ended,
+        () = seat.withdrawn() => {
+            leaves.store(true, std::sync::atomic::Ordering::Relaxed);
+            stop.cancel();
+            run.await
+        }
+    }
+}
+
+/// A name that no other node has. Somebody may start one listener twice by hand.
+fn node_id() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}.{}.{:08x}", std::process::id(), rand::random::<u32>())
 }

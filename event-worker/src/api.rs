@@ -7,6 +7,7 @@ mod metrics;
 mod openapi;
 mod refusal;
 mod reset;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use service::http::{ApiError, Guard};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::listeners::{ListenerList, ListenerView};
+pub(crate) use self::{
+    listeners::{ListenerList, ListenerView},
+    versions::{NodeView, VersionsView},
+};
 use crate::supervisor::{Reloaded, Supervisor};
 
 /// How long a reload may take.
@@ -59,6 +63,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
         ("/api/v1/listeners/{id}/reset", post(reset::reset)),
         ("/api/v1/listeners/{id}/skip", post(reset::skip)),
         ("/api/v1/listeners/{id}/ready", get(health::listener_ready)),
+        ("/api/v1/versions", get(versions::show)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/openapi.json", get(openapi::show)),
         ("/metrics", get(metrics::show)),

@@ -1,5 +1,6 @@
 //! What `db_event_listener.toml` says: where to listen, which bus, which listeners.
 
+mod environment;
 mod handler;
 mod listener;
 
@@ -16,6 +17,7 @@ use service::{
 };
 use tracing::warn;
 
+pub use environment::EnvironmentConfig;
 pub use handler::{ExecConfig, HandlerConfig, HttpConfig, Proxy};
 pub use listener::{Actions, BigInt, ListenerConfig};
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where the changes come from.
     pub bus: BusConfig,
+    /// To which environment this node belongs.
+    pub environment: EnvironmentConfig,
     /// Where the supervisor keeps what must survive a restart.
     pub directory: PathBuf,
     /// The listeners by id.
@@ -108,6 +112,7 @@ impl Config {
             path: file.path().to_owned(),
             listen: read_listen(&root.section("listen")),
             bus: BusConfig::read(&root.section("bus")),
+            environment: EnvironmentConfig::read(&root.section("environment")),
             directory: supervisor.or("directory", PathBuf::from("data/event-worker")),
             listeners: read_listeners(root),
             secret_variables: BTreeSet::new(),

@@ -9,6 +9,7 @@ mod api;
 mod check;
 mod client;
 mod config;
+mod environment;
 mod error;
 mod event;
 mod full_sync;
@@ -27,11 +28,13 @@ mod table;
 mod tail;
 mod trial;
 pub mod version;
+mod versions;
 
 pub use alone::{run, run_alone};
 pub use check::check;
 pub use config::{
-    Actions, BigInt, Config, ExecConfig, HandlerConfig, HttpConfig, ListenerConfig, Proxy,
+    Actions, BigInt, Config, EnvironmentConfig, ExecConfig, HandlerConfig, HttpConfig,
+    ListenerConfig, Proxy,
 };
 pub use error::Error;
 pub use event::{Event, json_array};
@@ -49,3 +52,4 @@ pub use supervised::run_supervised;
 pub use supervisor::supervise;
 pub use tail::tail;
 pub use trial::try_handler;
+pub use versions::show_versions;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
-use crate::listener::status::Report;
+use crate::{environment::Moment, listener::status::Report};
 
 /// No message is longer. The longest contains a config file.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -35,6 +35,10 @@ pub(crate) enum ToListener {
     Topics(u64),
     /// Retry now what waits after a failure.
     Retry,
+    /// The lease ends at this moment, not earlier; `None` is never.
+    Lease(Option<Moment>),
+    /// Another environment takes over: stop, and keep no place in the group.
+    Leave,
 }
 
 /// What a listener runs. The supervisor sends the config, so that a restarted listener runs the
@@ -48,6 +52,7 @@ pub(crate) struct ListenerStart {
     pub(crate) paused: bool,
     /// The name of the member in its group: unique, and the same after a restart.
     pub(crate) instance: String,
+    pub(crate) lease: Option<Moment>,
 }
 
 /// One end of the connection.

@@ -14,7 +14,11 @@ pub(crate) mod status;
 pub(crate) mod table_counts;
 mod tracker;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use event_bus::{Bus, Consumer, Subscription};
 use service::{Backoff, BackoffConfig};
@@ -31,12 +35,13 @@ use self::{
 };
 use crate::{
     config::{Config, ListenerConfig},
+    environment::Lease,
     error::Error,
     handler::{self, Handler, MakeHandler},
 };
 
 /// How the bus is asked again when it is away.
-const BUS_RETRY: BackoffConfig =
+pub(crate) const BUS_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
 
 /// A listener of a config file, ready to run.
@@ -54,8 +59,22 @@ pub struct Listener {
 pub(crate) struct ListenerControl {
     pub(crate) stop: CancellationToken,
     pub(crate) paused: watch::Receiver<bool>,
+    /// Until when the handler may be called.
+    pub(crate) lease: Lease,
+    /// Whether the listener leaves its group for good when it stops, so that others need not wait
+    /// for its return.
+    pub(crate) leaves: Arc<AtomicBool>,
     /// A number that changes when the topics of the bus change; the supervisor sends it.
     pub(crate) topics: watch::Receiver<u64>,
+}
+
+impl ListenerControl {
+    /// Runs until `stop`, without a pause or a lease.
+    pub(crate) fn until(stop: CancellationToken) -> Self {
+        let ((_, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
+        let (_, ends) = watch::channel(None);
+        Self { stop, paused, topics, lease: Lease::new(ends), leaves: Arc::default() }
+    }
 }
 
 impl Listener {
@@ -93,8 +112,7 @@ impl Listener {
     where
         F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
     {
-        let ((_unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
-        self.run_controlled(&make_handler, ListenerControl { stop, paused, topics }).await
+        self.run_controlled(&make_handler, ListenerControl::until(stop)).await
     }
 
     /// Runs the handler that the config names.
@@ -110,7 +128,7 @@ impl Listener {
         Arc::clone(&self.status)
     }
 
-    async fn run_controlled(
+    pub(crate) async fn run_controlled(
         self,
         make_handler: &MakeHandler<'_>,
         control: ListenerControl,
@@ -121,7 +139,8 @@ impl Listener {
             Ok(None) => Ok(()),
             Ok(Some((consumer, initial))) => {
                 let config = (self.id.as_str(), &self.config);
-                let journey = Journey::new(config, consumer, make_handler, &status);
+                let with = (&status, &control);
+                let journey = Journey::new(config, consumer, make_handler, with);
                 let run = Box::pin(journey.run(ListenerControl { stop: stop.clone(), ..control }));
                 let besides = Besides {
                     initial,

@@ -45,6 +45,8 @@ enum Command {
     },
     /// Shows the listeners of the running event-worker of this config.
     Status(Form),
+    /// Shows which environment runs each listener and why, and the nodes of all environments.
+    Versions(Form),
     /// Asks whether the running event-worker of this config is ready, for a health check. Exits
     /// with 0 if so, else with 69.
     Healthy {
@@ -263,6 +265,7 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
             return event_worker::try_handler(&config, &id, std::io::stdin().lock()).await;
         }
         Command::Status(form) => event_worker::show_status(&config, form.output()).await?,
+        Command::Versions(form) => event_worker::show_versions(&config, form.output()).await?,
         Command::Healthy { id, alive } => {
             event_worker::healthy(&config, id.as_deref(), alive).await?;
         }

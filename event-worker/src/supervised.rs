@@ -3,7 +3,14 @@
 
 mod lock;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -14,6 +21,7 @@ use tracing::warn;
 
 use crate::{
     config::Config,
+    environment::{Lease, Moment},
     error::Error,
     link::{FromListener, Link, ListenerStart, ToListener},
     listener::{
@@ -45,7 +53,7 @@ pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Pat
 pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
     let what = format!("cannot reach the supervisor at {}", socket.display());
     let started = timeout(START_DEADLINE, start(socket, id)).await;
-    let (mut link, ListenerStart { file, text, paused, instance }) = started
+    let (mut link, ListenerStart { file, text, paused, instance, lease }) = started
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
         .map_err(Error::io(what))?;
     let config = Config::parse(&file, &text)?;
@@ -54,18 +62,38 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let status = listener.status();
     let (pause, paused) = watch::channel(paused);
     let (tell_topics, topics) = watch::channel(0);
+    let (renew, ends) = watch::channel(lease);
+    let leaves = Arc::<AtomicBool>::default();
+    let control = ListenerControl {
+        stop: stop.clone(),
+        paused,
+        topics,
+        lease: Lease::new(ends),
+        leaves: Arc::clone(&leaves),
+    };
+    let lease = control.lease.clone();
+    let levers = Levers { pause, topics: tell_topics, renew, lease, leaves, stop: stop.clone() };
     let directory = socket.parent().unwrap_or(Path::new("."));
     let run = async {
         let _lock = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             lock = lock::take(directory, id, lock::PATIENCE) => lock?,
         };
-        listener.run_configured(ListenerControl { stop: stop.clone(), paused, topics }).await
+        listener.run_configured(control).await
     };
     tokio::pin!(run);
+    let over = levers.lease.clone();
     let ended = tokio::select! {
         ended = &mut run => ended,
-        () = serve(&mut link, &status, (&pause, &tell_topics)) => {
+        () = over.over() => {
+            warn!(
+                "the lease of this node has ended, so another environment may begin: the listener \
+                 ends; the supervisor starts it again when it may run"
+            );
+            leave(&levers);
+            run.await
+        }
+        () = serve(&mut link, &status, &levers) => {
             warn!("the supervisor is gone: the listener finishes its running calls and ends");
             stop.cancel();
             run.await
@@ -74,6 +102,22 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     // The last report. The supervisor may be gone.
     let _ = link.send(&FromListener::Report(Box::new(status.report()))).await;
     ended
+}
+
+/// What the supervisor moves in a running listener.
+struct Levers {
+    pause: watch::Sender<bool>,
+    topics: watch::Sender<u64>,
+    renew: watch::Sender<Option<Moment>>,
+    lease: Lease,
+    leaves: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+/// Lets the listener end, and leave its group for good.
+fn leave(levers: &Levers) {
+    levers.leaves.store(true, Relaxed);
+    levers.stop.cancel();
 }
 
 async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, ListenerStart)> {
@@ -87,11 +131,7 @@ async fn start(socket: &Path, id: &str) -> std::io::Result<(Link, ListenerStart)
 }
 
 /// Sends reports and carries out commands, until the supervisor is gone.
-async fn serve(
-    link: &mut Link,
-    status: &Status,
-    (pause, topics): (&watch::Sender<bool>, &watch::Sender<u64>),
-) {
+async fn serve(link: &mut Link, status: &Status, levers: &Levers) {
     let mut check = tokio::time::interval(REPORT_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = (Report::default(), Instant::now());
@@ -99,11 +139,15 @@ async fn serve(
         tokio::select! {
             message = link.next() => match message {
                 Some(ToListener::Pause(paused)) => {
-                    pause.send_replace(paused);
+                    levers.pause.send_replace(paused);
                 }
                 Some(ToListener::Topics(seen)) => {
-                    topics.send_replace(seen);
+                    levers.topics.send_replace(seen);
                 }
+                Some(ToListener::Lease(end)) => {
+                    levers.renew.send_replace(end);
+                }
+                Some(ToListener::Leave) => leave(levers),
                 Some(ToListener::Retry) => status.retry_now(),
                 Some(ToListener::Start(_)) => {}
                 None => return,

@@ -30,6 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     api,
+    environment::Node,
     error::Error,
     full_sync::{self, FullSyncs},
 };
@@ -57,15 +58,22 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     let socket = socket::listen(&config.directory)?;
     let (reloads, asked) = mpsc::channel(MAX_WAITING_RELOADS);
     let bus = event_bus::open(&config.bus)?;
+    let instance = Instance::here(&config.directory)?;
+    let node = Node::new(&instance.node(), &config, &bus);
+    let nodes = node.standing();
     let supervisor = Arc::new(Supervisor {
         file: file.to_owned(),
-        fleet: Fleet::new(text, &socket.path, Instance::here(&config.directory)?)?,
+        fleet: Fleet::new(text, &socket.path, (instance, node.seats()))?,
         full_syncs: FullSyncs::new(Arc::clone(&bus)),
         bus: Arc::clone(&bus),
+        nodes,
         reloads,
         reloaded: Notify::new(),
     });
     let tasks = TaskTracker::new();
+    // It goes on until the listeners have ended.
+    let last = CancellationToken::new();
+    tasks.spawn(node.run(last.clone()));
     tasks.spawn(socket::serve(socket, Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(progress::watch(Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(strays::watch(Arc::clone(&supervisor), stop.clone()));
@@ -76,6 +84,7 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     info!(%address, listeners = supervisor.fleet.units().len(), "running; the API is up");
     reload_when_asked(&supervisor, asked, &stop).await?;
     supervisor.fleet.stop_all(STOP_DEADLINE).await;
+    last.cancel();
     tasks.close();
     tasks.wait().await;
     supervisor.full_syncs.end().await;

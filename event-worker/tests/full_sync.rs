@@ -52,7 +52,7 @@ impl StandIn {
     /// What is wanted now of those that were not asked yet.
     async fn wants(&mut self) -> Vec<ControlChange> {
         let mut changes = self.control.changes().await.unwrap();
-        changes.retain(|(key, _)| !key.starts_with(LISTENING_PREFIX));
+        changes.retain(|(key, _)| !key.starts_with(LISTENING_PREFIX) && !key.starts_with("node/"));
         changes
     }
 

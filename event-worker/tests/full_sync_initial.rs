@@ -71,10 +71,11 @@ async fn a_new_listener_asks_once_for_all_its_tables_when_its_place_is_kept() {
     assert_eq!(program.stop().await, Some(0));
 }
 
-/// What the control table has, but for what listeners listen to.
+/// What the control table has, but for nodes and what listeners listen to.
 async fn control(site: &Site) -> Vec<event_bus::ControlChange> {
     let mut kept = site.bus().control().await.unwrap().changes().await.unwrap();
-    kept.retain(|(key, _)| !key.starts_with(full_sync::LISTENING_PREFIX));
+    let others = [full_sync::LISTENING_PREFIX, "node/"];
+    kept.retain(|(key, _)| !others.iter().any(|prefix| key.starts_with(prefix)));
     kept
 }
 

@@ -82,6 +82,14 @@ impl BusConfig {
         self.topics.clone()
     }
 
+    /// Where it is reached, as written.
+    pub fn address(&self) -> &str {
+        match &self.kind {
+            BusKind::Log(log) => &log.address,
+            BusKind::Kafka(kafka) => &kafka.address,
+        }
+    }
+
     /// The log, where it is to be hosted by the process that has this config.
     pub fn embedded_log(&self) -> Option<&LogConfig> {
         match &self.kind {

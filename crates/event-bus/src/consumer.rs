@@ -160,6 +160,13 @@ pub trait Consumer: Send {
         let _ = topics;
     }
 
-    /// Leaves the group, so that another member takes over at once, without a time-out.
+    /// Leaves the group, so that another member takes over at once, without a time-out. A member
+    /// with an [`instance`](Subscription::instance) keeps its place for its return, where the bus
+    /// can do that.
     async fn close(self: Box<Self>);
+
+    /// Leaves the group for good: no place is kept.
+    async fn leave(self: Box<Self>) {
+        self.close().await;
+    }
 }

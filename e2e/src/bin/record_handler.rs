@@ -1,12 +1,12 @@
 //! A handler for `exec` that writes down what it was given, and fails, hangs or dies where its
 //! options say so.
 //!
-//! Each call is one line of the file, `{"at":ms,"outcome":"done","events":[…]}`, written with one
+//! Each call is one line of the file, `{"began":ms,"at":ms,"outcome":"done","events":[…]}`, written with one
 //! `write` before the answer is given: what was answered is written. A line begins with a line
 //! break, so that one cut off by `kill -9` spoils no other.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{BufRead, Write},
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -32,6 +32,9 @@ struct Options {
     /// Exit without an answer in one call of so many.
     #[arg(long, default_value_t = 0)]
     die_one_in: u32,
+    /// Work so many milliseconds for each call.
+    #[arg(long, default_value_t = 0)]
+    work_ms: u64,
     /// Fail every call while this file exists.
     #[arg(long)]
     fail_while: Option<PathBuf>,
@@ -80,25 +83,39 @@ fn main() -> Result<()> {
     while batches.read_line(&mut line)? > 0 {
         // A line without its end is no batch: the listener was killed.
         let Some(batch) = line.strip_suffix('\n') else { break };
+        let began = now_ms()?;
         let outcome = Outcome::choose(&options, &mut random);
-        record(&mut file, outcome, if options.count { None } else { Some(batch) }, batch)?;
+        std::thread::park_timeout(Duration::from_millis(options.work_ms));
+        let call = CallLine { began, outcome, counts: options.count };
+        file.write_all(call.text(batch)?.as_bytes())?;
         answer(outcome)?;
         line.clear();
     }
     Ok(())
 }
 
-fn record(file: &mut File, outcome: Outcome, events: Option<&str>, batch: &str) -> Result<()> {
-    let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let name = outcome.name();
-    let line = match events {
-        Some(events) => format!("\n{{\"at\":{at},\"outcome\":\"{name}\",\"events\":{events}}}"),
-        None => format!(
-            "\n{{\"at\":{at},\"outcome\":\"{name}\",\"events\":[],\"count\":{}}}",
-            serde_json::from_str::<Vec<&serde_json::value::RawValue>>(batch)?.len()
-        ),
-    };
-    Ok(file.write_all(line.as_bytes())?)
+/// What is written of a call.
+struct CallLine {
+    began: u128,
+    outcome: Outcome,
+    /// Only how many events it had.
+    counts: bool,
+}
+
+impl CallLine {
+    fn text(&self, batch: &str) -> Result<String> {
+        let (began, at, name) = (self.began, now_ms()?, self.outcome.name());
+        let line = format!("\n{{\"began\":{began},\"at\":{at},\"outcome\":\"{name}\"");
+        if !self.counts {
+            return Ok(format!("{line},\"events\":{batch}}}"));
+        }
+        let events = serde_json::from_str::<Vec<&serde_json::value::RawValue>>(batch)?.len();
+        Ok(format!("{line},\"events\":[],\"count\":{events}}}"))
+    }
+}
+
+fn now_ms() -> Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())
 }
 
 fn answer(outcome: Outcome) -> Result<()> {

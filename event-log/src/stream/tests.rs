@@ -340,6 +340,11 @@ async fn at_max_bytes_what_nobody_needs_goes_first_and_then_appends_stop() {
     }
     let message = refused.expect("the group holds back retention").to_string();
     assert!(message.contains("group slow of stream s"), "{message}");
+    let opened = stream.open_producer("p").await.unwrap();
+    let producer = Some(ProducerSequence { name: "p", epoch: opened.epoch, sequence: 1 });
+    let checkpoint = [("key".to_owned(), Some(bytes::Bytes::from("value")))];
+    let no_records = Append { producer, records: [], checkpoint: &checkpoint };
+    stream.append(no_records).await.expect("a checkpoint alone is taken");
     stream.commit("slow", id, stream.state().next_offset).await.unwrap();
     stream.append(batch()).await.unwrap();
 }

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use service::http::ApiError;
 
 use super::listeners::find;
-use crate::supervisor::{Supervisor, UnitView};
+use crate::{
+    listener::status::ListenerState,
+    supervisor::{Supervisor, UnitView},
+};
 
 /// The process answers.
 pub(super) async fn alive() -> Json<Value> {
@@ -50,7 +53,8 @@ pub(super) async fn listener_ready(
 }
 
 fn why_not_ready(view: &UnitView) -> Option<(String, String)> {
-    if view.paused {
+    // Another environment runs it: this node has nothing to do for it.
+    if view.paused || view.report.state == ListenerState::Elsewhere {
         return None;
     }
     let moves = view.report.state.is_moving();

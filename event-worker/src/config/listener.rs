@@ -42,6 +42,8 @@ pub struct ListenerConfig {
     pub show_output: bool,
     /// What is called.
     pub handler: HandlerConfig,
+    /// Of two environments, the one with the greater version runs the listener.
+    pub version: u64,
     /// After so long the process ends by itself, and a new one replaces it.
     pub life_time: Option<Duration>,
 }
@@ -86,6 +88,7 @@ impl ListenerConfig {
             },
             show_output: section.or("showOutput", true),
             handler: HandlerConfig::read(section),
+            version: section.or("version", 0),
             life_time: read_life_time(section),
         }
     }

@@ -65,7 +65,7 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
         "[listen]\naddress = '0.0.0.0:1'\nadress = 1\n[bus]\nkind = 'pigeon'\n\
          [listeners.'a.b']\nhandler = 'print'\n\
          [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full'\nactions = ['upsert']\n\
-         retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = 1\n\
+         retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = -1\n\
          [listeners.d]\nhandler = { http = 'ftp://x', timeout = '0s' }\nmaxBufferBytes = '1B'\n\
          [listeners.e]\nhandler = { http = 'http://u:p@x', exec = ['a'] }\n\
          [listeners.f]\nhandler = { exec = [], env = { 'A=B' = 'x' } }\nsubscribe = {}\n\
@@ -86,7 +86,6 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
         "listeners.c.retry.factor: is less than 1",
         "listeners.c.handler: is missing",
         "listeners.c.park: is not a known key",
-        "listeners.c.version: is not a known key",
         "listeners.d.handler.http: \"ftp://x\" is not an http or https URL",
         "listeners.d.handler.timeout: is too short",
         "listeners.d.maxBufferBytes: 1 B is out of range",

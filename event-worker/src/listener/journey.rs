@@ -4,7 +4,13 @@
 mod handover;
 mod saving;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use change_event::ChangeEvent;
 use event_bus::{Assignment, Consumer, Delivery, Polled};
@@ -59,6 +65,8 @@ pub(super) struct Journey {
     bad_record: Option<Error>,
     /// Set while partitions go to another member.
     leaving: Option<Leaving>,
+    /// Whether no place in the group is to be kept.
+    leaves: Arc<AtomicBool>,
 }
 
 /// What happens next.
@@ -78,14 +86,14 @@ impl Journey {
         (id, config): (&str, &ListenerConfig),
         consumer: Box<dyn Consumer>,
         make_handler: &MakeHandler<'_>,
-        status: &Arc<Status>,
+        (status, control): (&Arc<Status>, &ListenerControl),
     ) -> Self {
         Self {
             id: id.to_owned(),
             consumer,
             filter: Filter::new(id, config),
             tracker: Tracker::default(),
-            lanes: Lanes::start((id, config), make_handler, status),
+            lanes: Lanes::start((id, config), make_handler, (status, &control.lease)),
             big_int: config.big_int,
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
@@ -96,6 +104,7 @@ impl Journey {
             ask_bus_at: Instant::now(),
             bad_record: None,
             leaving: None,
+            leaves: Arc::clone(&control.leaves),
         }
     }
 
@@ -331,7 +340,13 @@ impl Journey {
         if left > 0 {
             info!(events = left, "waiting events are not handled; they are delivered again");
         }
-        if timeout(BUS_DEADLINE, self.consumer.close()).await.is_err() {
+        let left = async {
+            match self.leaves.load(Relaxed) {
+                true => self.consumer.leave().await,
+                false => self.consumer.close().await,
+            }
+        };
+        if timeout(BUS_DEADLINE, left).await.is_err() {
             warn!("the bus did not close the connection within {BUS_DEADLINE:?}");
         }
     }

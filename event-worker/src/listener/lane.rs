@@ -13,6 +13,7 @@ use self::size::CallSize;
 pub(super) use self::size::uncut;
 use super::status::{FailingLane, Status};
 use crate::{
+    environment::Lease,
     event::Event,
     handler::{Batch, Failure, Handler, Outcome},
 };
@@ -52,6 +53,7 @@ pub(super) struct Lane {
     /// Whether what the handler says of its failures is shown.
     pub(super) show_output: bool,
     pub(super) status: Arc<Status>,
+    pub(super) lease: Lease,
     pub(super) reports: mpsc::Sender<LaneReport>,
     /// Changes when the handler may rest.
     pub(super) rest: watch::Receiver<()>,
@@ -122,12 +124,21 @@ impl Lane {
         events
     }
 
-    /// One call; `None` when it was dropped.
+    /// One call; `None` when it was dropped, or the lease is over.
     async fn call(&mut self, events: &[Event], leash: &Leash) -> Option<Outcome> {
+        if self.lease.is_over() {
+            return None;
+        }
         let attempt = events.iter().map(Event::failures).max().unwrap_or_default() + 1;
+        let end = async {
+            tokio::select! {
+                () = leash.abort.cancelled() => {}
+                () = self.lease.over() => {}
+            }
+        };
         tokio::select! {
             biased;
-            () = leash.abort.cancelled() => {
+            () = end => {
                 self.handler.abandon().await;
                 None
             }

@@ -13,7 +13,7 @@ use super::{
     lane::{Lane, LaneReport, Leash, Work, uncut},
     status::Status,
 };
-use crate::{config::ListenerConfig, event::Event, handler::MakeHandler};
+use crate::{config::ListenerConfig, environment::Lease, event::Event, handler::MakeHandler};
 
 /// All lanes, and the events that wait for them.
 pub(super) struct Lanes {
@@ -56,7 +56,7 @@ impl Lanes {
     pub(super) fn start(
         (id, config): (&str, &ListenerConfig),
         make_handler: &MakeHandler<'_>,
-        status: &Arc<Status>,
+        (status, lease): (&Arc<Status>, &Lease),
     ) -> Self {
         let (sender, reports) = mpsc::channel(2 * config.workers);
         let (rest, _) = watch::channel(());
@@ -71,6 +71,7 @@ impl Lanes {
                 batch_size: config.batch_size,
                 show_output: config.show_output,
                 status: Arc::clone(status),
+                lease: lease.clone(),
                 reports: sender.clone(),
                 rest: rest.subscribe(),
             };

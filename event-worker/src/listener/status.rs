@@ -40,6 +40,8 @@ pub(crate) enum ListenerState {
     Stopped,
     /// Its process has ended and is started again after a while.
     Restarting,
+    /// Another environment runs it.
+    Elsewhere,
 }
 
 impl ListenerState {
@@ -61,6 +63,7 @@ impl fmt::Display for ListenerState {
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Restarting => "restarting",
+            Self::Elsewhere => "elsewhere",
         })
     }
 }

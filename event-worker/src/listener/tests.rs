@@ -45,12 +45,7 @@ impl Member {
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let stop = CancellationToken::new();
-        let ((unpaused, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
-        let run = run(ListenerControl { stop: stop.clone(), paused, topics });
-        let task = tokio::spawn(async move {
-            let _unpaused = unpaused;
-            run.await
-        });
+        let task = tokio::spawn(run(ListenerControl::until(stop.clone())));
         Self { stop, task }
     }
 
@@ -135,7 +130,9 @@ impl Site {
             let make_handler = handler::maker(("test", &listener), &BTreeSet::new());
             let make_handler = make_handler.unwrap().unwrap();
             let status = Arc::default();
-            Journey::new(("test", &listener), consumer, &*make_handler, &status).run(control).await
+            Journey::new(("test", &listener), consumer, &*make_handler, (&status, &control))
+                .run(control)
+                .await
         })
     }
 

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, HandlerConfig, ListenerConfig},
+    environment::Seats,
     error::Error,
     full_sync::Target,
     groups::listener_of,
@@ -57,10 +58,12 @@ pub(crate) struct Reloaded {
 /// The listeners and their processes.
 pub(crate) struct Fleet {
     socket: PathBuf,
+    seats: Arc<Seats>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
+    seats: Arc<Seats>,
     accepted: Accepted,
     instance: Instance,
     pauses: Pauses,
@@ -81,12 +84,14 @@ impl Fleet {
     pub(super) fn new(
         accepted: Accepted,
         socket: &Path,
-        instance: Instance,
+        (instance, seats): (Instance, Arc<Seats>),
     ) -> Result<Self, Error> {
         let pauses = Pauses::open(&accepted.config.directory)?;
         let (kept, leaving) = (BTreeMap::new(), Vec::new());
-        let inner = Inner { accepted, instance, pauses, kept, leaving };
-        let fleet = Self { socket: socket.to_owned(), inner: Mutex::new(inner) };
+        let seats_of_all = Arc::clone(&seats);
+        let inner = Inner { seats, accepted, instance, pauses, kept, leaving };
+        let socket_path = socket.to_owned();
+        let fleet = Self { socket: socket_path, seats: seats_of_all, inner: Mutex::new(inner) };
         let ids: Vec<String> = fleet.lock().accepted.config.listeners.keys().cloned().collect();
         for id in ids {
             fleet.lock().launch(&id, socket);
@@ -192,6 +197,7 @@ impl Fleet {
             kept.extend(std::mem::take(&mut inner.kept).into_values());
             kept
         };
+        self.seats.withdraw_all();
         kept.iter().for_each(|kept| kept.ending.stop.cancel());
         let kills: Vec<CancellationToken> =
             kept.iter().map(|kept| kept.ending.kill.clone()).collect();
@@ -242,8 +248,11 @@ impl Inner {
             text: self.accepted.text.clone(),
             paused: self.pauses.contains(id),
             instance: self.instance.name(id),
+            lease: None,
         };
-        let unit = Arc::new(Unit::new(id, listener.subscription(id, &config.bus), start));
+        let seat = self.seats.offer(id, listener.version);
+        let subscription = listener.subscription(id, &config.bus);
+        let unit = Arc::new(Unit::new(id, subscription, (start, seat)));
         let before = self.kept.remove(id);
         if let Some(before) = &before {
             // The lag is known already.
@@ -280,6 +289,7 @@ impl Inner {
     fn retire(&mut self, id: &str) {
         self.leaving.retain(|kept| !kept.task.is_finished());
         if let Some(kept) = self.kept.remove(id) {
+            self.seats.withdraw(id);
             kept.ending.stop.cancel();
             self.leaving.push(kept);
         }

@@ -42,8 +42,8 @@ impl Instance {
         })
     }
 
-    /// The name of a listener's member: at most 146 of Kafka's 249 characters, all of them legal.
-    pub(super) fn name(&self, listener: &str) -> String {
+    /// The name of this node.
+    pub(super) fn node(&self) -> String {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
         let shown = self.host.chars().take(MAX_HOST_CHARS);
         let mut name: String = shown.map(|c| if is_legal(c) { c } else { '_' }).collect();
@@ -57,7 +57,12 @@ impl Instance {
             // Writing to a text cannot fail.
             let _ = write!(name, "{byte:02x}");
         }
-        name + "." + listener
+        name
+    }
+
+    /// The name of a listener's member: at most 146 of Kafka's 249 characters, all of them legal.
+    pub(super) fn name(&self, listener: &str) -> String {
+        self.node() + "." + listener
     }
 }
 

@@ -43,17 +43,24 @@ impl Keeper {
     /// Runs until it is stopped and its process has ended.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::new(RESTART);
-        while !self.ending.stop.is_cancelled() {
+        loop {
+            let seat = tokio::select! {
+                biased;
+                () = self.ending.stop.cancelled() => return,
+                seat = self.unit.seat.take() => seat,
+            };
             let started = Instant::now();
             let how = self.run_process().await;
             let lived = started.elapsed();
             self.unit.last_words().await;
             self.unit.ended(how.as_deref());
+            drop(seat);
             if lived >= WELL_AFTER {
                 backoff.reset();
             }
             // After a process that reached its `lifeTime` the next one starts at once.
-            if how.is_some() || lived < RESTART.min {
+            let is_wanted = self.unit.seat.why_not().is_none();
+            if how.is_some() || (lived < RESTART.min && is_wanted) {
                 self.wait_after(how.as_deref().unwrap_or("ended at once"), &mut backoff).await;
             }
         }
@@ -86,6 +93,7 @@ impl Keeper {
         let ended = tokio::select! {
             ended = child.wait() => ended,
             () = self.ending.stop.cancelled() => self.end(&mut child).await,
+            () = self.unit.seat.withdrawn() => self.end(&mut child).await,
             () = self.unit.hangs() => {
                 // It has hung, so its exit status does not matter.
                 let _ = kill(&mut child).await;
@@ -113,7 +121,8 @@ impl Keeper {
     }
 
     async fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
-        if let Some(pid) = pid_of(child) {
+        let leaves = self.unit.seat.is_contested() && self.unit.leave();
+        if let Some(pid) = pid_of(child).filter(|_| !leaves) {
             let _ = kill_process(pid, Signal::TERM);
         }
         let why = tokio::select! {

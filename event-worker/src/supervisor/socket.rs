@@ -105,7 +105,8 @@ async fn unit_of(supervisor: &Supervisor, listener: &str, pid: u32) -> Option<Ar
 
 async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
     let (mut paused, mut topics) = (unit.paused(), unit.topics());
-    let mut retries = unit.retries();
+    let (mut retries, mut leaves) = (unit.retries(), unit.leaves());
+    let mut lease = unit.seat.lease_ends();
     let start = unit.start(*paused.borrow_and_update());
     link.send(&ToListener::Start(start)).await?;
     loop {
@@ -122,6 +123,15 @@ async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
             Ok(()) = topics.changed() => {
                 let topics = *topics.borrow_and_update();
                 link.send(&ToListener::Topics(topics)).await?;
+            }
+            Ok(()) = lease.changed() => {
+                let end = *lease.borrow_and_update();
+                link.send(&ToListener::Lease(end)).await?;
+            }
+            Ok(()) = leaves.changed() => {
+                if *leaves.borrow_and_update() {
+                    link.send(&ToListener::Leave).await?;
+                }
             }
             Ok(()) = retries.changed() => link.send(&ToListener::Retry).await?,
         }

@@ -1,7 +1,7 @@
 //! One listener as the supervisor sees it: what its process runs, and how it is.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::lag::Lag;
 use crate::{
+    environment::Seat,
     link::ListenerStart,
     listener::{
         counters::Counters,
@@ -45,6 +46,10 @@ pub(crate) struct Unit {
     pub(crate) subscription: Subscription,
     /// What its process runs.
     start: ListenerStart,
+    /// Whether it may run here.
+    pub(super) seat: Arc<Seat>,
+    /// Set when its process is to leave the group for good.
+    leave: watch::Sender<bool>,
     pause: watch::Sender<bool>,
     /// A number that changes when the topics change; sent after each look at them.
     topics: watch::Sender<u64>,
@@ -106,17 +111,47 @@ pub(crate) struct UnitView {
 }
 
 impl Unit {
-    pub(super) fn new(id: &str, subscription: Subscription, start: ListenerStart) -> Self {
+    pub(super) fn new(
+        id: &str,
+        subscription: Subscription,
+        (start, seat): (ListenerStart, Arc<Seat>),
+    ) -> Self {
         let ((pause, _), (retry, _)) = (watch::channel(start.paused), watch::channel(0));
         let ((connected, _), (pid, _)) = (watch::channel(false), watch::channel(None));
         let ((topics, _), (reports, _)) = (watch::channel(0), watch::channel(0));
-        let (id, history) = (id.to_owned(), Mutex::default());
-        Self { id, subscription, start, pause, topics, retry, pid, connected, reports, history }
+        Self {
+            id: id.to_owned(),
+            subscription,
+            start,
+            seat,
+            leave: watch::Sender::new(false),
+            pause,
+            topics,
+            retry,
+            pid,
+            connected,
+            reports,
+            history: Mutex::default(),
+        }
     }
 
     /// What its process shall run.
     pub(super) fn start(&self, paused: bool) -> ListenerStart {
-        ListenerStart { paused, ..self.start.clone() }
+        let lease = *self.seat.lease_ends().borrow();
+        ListenerStart { paused, lease, ..self.start.clone() }
+    }
+
+    /// Whether its process is to leave the group for good.
+    pub(super) fn leaves(&self) -> watch::Receiver<bool> {
+        self.leave.subscribe()
+    }
+
+    /// Asks its process to leave the group for good, and to end. `false` if the process is not
+    /// connected, and does not hear of it.
+    pub(super) fn leave(&self) -> bool {
+        let is_connected = *self.connected.borrow();
+        self.leave.send_replace(is_connected);
+        is_connected
     }
 
     pub(super) fn paused(&self) -> watch::Receiver<bool> {
@@ -195,6 +230,7 @@ impl Unit {
     /// A process was started.
     pub(super) fn started(&self, pid: u32) {
         let mut history = self.lock();
+        self.leave.send_replace(false);
         history.starts += 1;
         history.started = Some(Instant::now());
         self.pid.send_replace(Some(pid));
@@ -260,9 +296,20 @@ impl Unit {
             up_seconds: history.started.map_or(0, |started| started.elapsed().as_secs()),
             restarts: history.starts.saturating_sub(1),
             counters,
-            report: history.shown(),
+            report: self.shown(&history),
             lag: history.lag.clone(),
             reach: history.reach.clone(),
+        }
+    }
+
+    /// What its process reports; while none runs because it may not, why that is so.
+    fn shown(&self, history: &ProcessHistory) -> Report {
+        let report = history.shown();
+        match self.seat.why_not() {
+            Some(why) if self.pid.borrow().is_none() => {
+                Report { state: why.state, error: why.problem, ..report }
+            }
+            _ => report,
         }
     }
 
@@ -296,7 +343,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, environment::Seats};
 
     fn unit() -> Unit {
         let text = "[listeners.a]\nhandler = 'print'\n";
@@ -306,8 +353,10 @@ mod tests {
             text: text.to_owned(),
             paused: false,
             instance: String::new(),
+            lease: None,
         };
-        Unit::new("a", config.listeners["a"].subscription("a", &config.bus), start)
+        let subscription = config.listeners["a"].subscription("a", &config.bus);
+        Unit::new("a", subscription, (start, Seats::default().offer("a", 0)))
     }
 
     fn says(unit: &Unit, state: ListenerState) -> ListenerState {

@@ -8,6 +8,7 @@ use std::{
     future::ready,
     sync::{
         Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{self, Sender as Working},
     },
     thread,
@@ -43,6 +44,8 @@ pub(super) struct KafkaConsumer {
     commands: mpsc::Sender<Command>,
     reading: thread::Thread,
     left: oneshot::Receiver<()>,
+    /// Whether no place is to be kept for us.
+    leaves: Arc<AtomicBool>,
     member: Weak<BaseConsumer<MemberCallbacks>>,
     address: String,
     /// What the owner was told to be its own, with the generation of each.
@@ -86,9 +89,14 @@ impl KafkaConsumer {
         let consumer = BaseConsumer::from_config_and_context(&config, member)
             .map_err(|error| cluster.error("cannot join the group", &error, &voice))?;
         let consumer = Arc::new(consumer);
+        let leaves = Arc::new(AtomicBool::new(false));
+        let for_good = Arc::clone(&leaves);
         let member = Arc::downgrade(&consumer);
         let reading = thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || {
             member::run(&consumer, &obeyed);
+            if for_good.load(Relaxed) {
+                member::leave(&consumer);
+            }
             // Leaves the group, which takes a while.
             drop(consumer);
             let _ = leave.send(());
@@ -99,6 +107,7 @@ impl KafkaConsumer {
             commands,
             reading: reading.thread().clone(),
             left,
+            leaves,
             member,
             address: cluster.config.address.clone(),
             owned: HashMap::new(),
@@ -287,5 +296,10 @@ impl Consumer for KafkaConsumer {
                 "leaving the group takes long; the brokers will notice that we are gone"
             );
         }
+    }
+
+    async fn leave(self: Box<Self>) {
+        self.leaves.store(true, Relaxed);
+        self.close().await;
     }
 }

@@ -37,6 +37,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// How soon the thread looks at a full queue again, where nobody says that it has room.
 pub(super) const STEP: Duration = Duration::from_millis(10);
 
+/// How long giving up all partitions may take when the member leaves for good.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(4);
+
 /// How long the brokers may take to list the topics.
 const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -297,6 +300,21 @@ pub(super) fn run(
             fill(consumer, &member);
         }
     }
+}
+
+/// Gives up all partitions and the place in the group. The library says that it leaves only when a
+/// member with a name of its own unsubscribes, and not when such a member is closed (KIP-345).
+pub(super) fn leave(consumer: &BaseConsumer<MemberCallbacks>) {
+    consumer.unsubscribe();
+    let deadline = Instant::now() + LEAVE_PATIENCE;
+    // The library leaves when it has told us, in a poll, that the partitions are gone.
+    while Instant::now() < deadline {
+        let _ = consumer.poll(POLL);
+        if consumer.assignment().is_ok_and(|list| list.count() == 0) {
+            break;
+        }
+    }
+    let _ = consumer.poll(POLL);
 }
 
 /// Polls until something comes, and then takes all that is there already.

@@ -1,0 +1,201 @@
+//! Nodes of two environments over one table, with the clock in the test's hand.
+
+use super::*;
+
+/// A node with the listener `l`, and the end of what it has read of the table.
+struct TestNode {
+    standing: Standing,
+    permit: Permit,
+    version: u64,
+    runs: bool,
+    read: usize,
+    /// One moment on both clocks.
+    start: Instant,
+    started: Moment,
+}
+
+/// The control table, in its order.
+#[derive(Default)]
+struct Table(Vec<ControlChange>);
+
+impl TestNode {
+    fn new(environment: &str, rank: u32, version: u64, start: Instant) -> Self {
+        let own = NodeEntry {
+            environment: environment.to_owned(),
+            rank,
+            life: 1,
+            lease_ms: 10_000,
+            ..NodeEntry::default()
+        };
+        Self {
+            standing: Standing::new(environment, own, true),
+            permit: Permit::Wait(why_not(ListenerState::Starting, None)),
+            version,
+            runs: false,
+            read: 0,
+            start,
+            started: Moment::now(),
+        }
+    }
+
+    /// Reads the table to its end, decides, and starts or stops the listener.
+    fn read(&mut self, table: &Table, now: Instant) {
+        let fresh = table.0[self.read..].to_vec();
+        self.read = table.0.len();
+        self.standing.saw(fresh, now);
+        self.decide(now);
+    }
+
+    fn clock(&self, now: Instant) -> Moment {
+        self.started.after(now.saturating_duration_since(self.start))
+    }
+
+    fn decide(&mut self, now: Instant) {
+        let offer = Offer { version: self.version, holds: self.runs, leaves: false };
+        self.standing.offer([("l".to_owned(), offer)].into_iter());
+        self.permit = self.standing.verdict("l", (&self.permit, self.clock(now))).permit;
+    }
+
+    /// The process begins when it may, and ends at once when it may not.
+    fn obey(&mut self, now: Instant) {
+        self.runs = matches!(self.permit, Permit::Run(_));
+        self.decide(now);
+    }
+
+    fn write(&mut self, table: &mut Table, now: Instant) {
+        let clock = self.clock(now);
+        table.0.extend(self.standing.write(now, clock));
+    }
+
+    /// What a node does all the time.
+    fn turn(&mut self, table: &mut Table, now: Instant) {
+        self.read(table, now);
+        self.obey(now);
+        self.write(table, now);
+        self.read(table, now);
+        self.obey(now);
+    }
+}
+
+fn at(start: Instant, ms: u64) -> Instant {
+    start + Duration::from_millis(ms)
+}
+
+#[test]
+fn a_lone_node_runs_after_one_write_and_gray_takes_over_when_the_other_has_ended() {
+    let (mut table, start) = (Table::default(), Instant::now());
+    let mut production = TestNode::new("production", 0, 1, start);
+    production.turn(&mut table, start);
+    assert!(production.runs, "one write is enough");
+    let mut gray = TestNode::new("gray", 1, 2, start);
+    gray.turn(&mut table, at(start, 10));
+    assert!(!gray.runs, "production still runs it");
+    production.read(&table, at(start, 20));
+    assert!(
+        matches!(&production.permit, Permit::Wait(why) if why.state == ListenerState::Elsewhere)
+    );
+    gray.turn(&mut table, at(start, 30));
+    assert!(!gray.runs, "production has not told that it has ended");
+    production.obey(at(start, 40));
+    production.write(&mut table, at(start, 40));
+    gray.read(&table, at(start, 50));
+    gray.obey(at(start, 50));
+    assert!(gray.runs);
+    // Back, by a lower version.
+    gray.version = 1;
+    gray.turn(&mut table, at(start, 60));
+    production.turn(&mut table, at(start, 70));
+    assert!(!gray.runs && production.runs);
+}
+
+#[test]
+fn a_node_that_is_gone_is_waited_for_until_its_lease_has_ended() {
+    let (mut table, start) = (Table::default(), Instant::now());
+    let (mut production, mut gray) =
+        (TestNode::new("production", 0, 1, start), TestNode::new("gray", 1, 2, start));
+    gray.turn(&mut table, start);
+    production.turn(&mut table, start);
+    assert!(gray.runs && !production.runs);
+    production.turn(&mut table, at(start, 9_999));
+    assert!(!production.runs);
+    production.turn(&mut table, at(start, 10_001));
+    assert!(!production.runs, "it tells first that it holds the listener");
+    production.turn(&mut table, at(start, 10_002));
+    assert!(production.runs, "all that was written until the end of the lease is read");
+    // It comes back, as after SIGCONT: its lease has ended, and is not simply renewed.
+    gray.read(&table, at(start, 10_002));
+    assert!(matches!(gray.permit, Permit::Wait(_)), "its lease has ended");
+    gray.turn(&mut table, at(start, 10_003));
+    assert!(!gray.runs, "production runs it");
+    production.turn(&mut table, at(start, 10_004));
+    gray.turn(&mut table, at(start, 10_005));
+    gray.turn(&mut table, at(start, 10_006));
+    assert!(gray.runs && !production.runs, "it has the greater version");
+}
+
+#[test]
+fn a_node_that_slept_does_not_take_others_for_gone() {
+    let (mut table, start) = (Table::default(), Instant::now());
+    let (mut production, mut gray) =
+        (TestNode::new("production", 0, 1, start), TestNode::new("gray", 1, 2, start));
+    gray.turn(&mut table, start);
+    production.turn(&mut table, start);
+    for second in 1..60 {
+        gray.turn(&mut table, at(start, 1000 * second));
+    }
+    // It has read nothing for a minute: it decides when it has read up to its own new entry.
+    production.decide(at(start, 60_000));
+    production.obey(at(start, 60_000));
+    assert!(!production.runs);
+    production.turn(&mut table, at(start, 60_000));
+    assert!(!production.runs && gray.runs);
+}
+
+#[test]
+fn two_that_begin_at_once_do_not_both_run_in_any_order_of_their_steps() {
+    // Each step of each node is one of these; all orders of both are tried.
+    let steps = ["read", "write", "read", "obey", "write", "read", "obey"];
+    for order in 0_u32..1 << 14 {
+        if order.count_ones() as usize != steps.len() {
+            continue;
+        }
+        let (mut table, start) = (Table::default(), Instant::now());
+        let mut nodes =
+            [TestNode::new("production", 0, 1, start), TestNode::new("gray", 1, 2, start)];
+        let mut done = [0, 0];
+        for turn in 0_u32..14 {
+            let who = ((order >> turn) & 1) as usize;
+            let (node, now) = (&mut nodes[who], at(start, u64::from(turn)));
+            match steps[done[who]] {
+                "read" => node.read(&table, now),
+                "write" => node.write(&mut table, now),
+                _ => node.obey(now),
+            }
+            done[who] += 1;
+            assert!(!(nodes[0].runs && nodes[1].runs), "order {order:014b}, turn {turn}");
+        }
+        for round in 1..4 {
+            for node in &mut nodes {
+                node.turn(&mut table, at(start, 100 * round));
+            }
+        }
+        assert!(
+            !nodes[0].runs && nodes[1].runs,
+            "order {order:014b}: gray has the greater version"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_read_back_is_no_lease() {
+    let (mut table, start) = (Table::default(), Instant::now());
+    let mut production = TestNode::new("production", 0, 1, start);
+    production.read(&table, start);
+    production.write(&mut table, start);
+    production.obey(start);
+    assert!(!production.runs, "it was written, and not read back");
+    assert!(production.standing.write_at(start) <= at(start, 2_000), "it is renewed in time");
+    production.read(&table, at(start, 10));
+    production.obey(at(start, 10));
+    assert!(production.runs);
+}
