@@ -95,6 +95,8 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
         }
         () = serve(&mut link, &status, &levers) => {
             warn!("the supervisor is gone: the listener finishes its running calls and ends");
+            // Where there is a lease, others may wait for our place.
+            levers.leaves.store(levers.lease.has_end(), Relaxed);
             stop.cancel();
             run.await
         }

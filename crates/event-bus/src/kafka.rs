@@ -32,6 +32,7 @@ mod saving;
 mod scan;
 mod survey;
 mod table;
+mod table_writer;
 mod tail;
 mod topic_id;
 mod topics;
@@ -43,7 +44,7 @@ use tokio::task::spawn_blocking;
 
 use self::{
     cluster::Cluster, consumer::KafkaConsumer, groups::KafkaGroups, lead::Candidacy,
-    producer::KafkaProducer, table::KafkaControl, tail::KafkaTail,
+    producer::KafkaProducer, table::KafkaControl, table_writer::TableWriter, tail::KafkaTail,
 };
 use crate::{
     Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Producer,
@@ -58,12 +59,13 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) fn open(kafka: &KafkaConfig, bus: &BusConfig) -> Arc<dyn Bus> {
     let cluster = Cluster::new(kafka, bus);
     let groups = KafkaGroups::new(&cluster);
-    Arc::new(KafkaBus { cluster, groups })
+    Arc::new(KafkaBus { cluster, groups, table_writer: TableWriter::default() })
 }
 
 struct KafkaBus {
     cluster: Cluster,
     groups: KafkaGroups,
+    table_writer: TableWriter,
 }
 
 #[async_trait]
@@ -96,8 +98,7 @@ impl Bus for KafkaBus {
     }
 
     async fn put_control(&self, entries: &[ControlChange]) -> Result<()> {
-        self.reach().await?;
-        table::put(&self.cluster, entries).await
+        self.table_writer.put(&self.cluster, entries).await
     }
 
     async fn control(&self) -> Result<Box<dyn Control>> {

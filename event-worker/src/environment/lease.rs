@@ -44,6 +44,11 @@ impl Lease {
         Self { ends }
     }
 
+    /// Whether nodes of another environment may wait for it.
+    pub(crate) fn has_end(&self) -> bool {
+        self.ends.borrow().is_some()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.ends.borrow().is_some_and(|end| end.left().is_zero())
     }

@@ -20,6 +20,7 @@ use std::{
 
 use rdkafka::{
     ClientContext,
+    admin::AdminClient,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::KafkaError,
     message::DeliveryResult,
@@ -109,11 +110,18 @@ pub(super) fn topic_name(cluster: &Cluster) -> String {
 
 /// Makes the topic where it is missing.
 pub(super) async fn make_topic(cluster: &Cluster) -> Result<()> {
-    let admin = admin::client(cluster)?;
+    make_topic_with(cluster, &admin::client(cluster)?).await
+}
+
+/// The same with a client that is there already.
+pub(super) async fn make_topic_with(
+    cluster: &Cluster,
+    admin: &Arc<AdminClient<Voice>>,
+) -> Result<()> {
     let topic = topic_name(cluster);
-    if admin::look(cluster, &admin, &[&topic]).await?.is_empty() {
+    if admin::look(cluster, admin, &[&topic]).await?.is_empty() {
         let settings = [("cleanup.policy", "compact")];
-        admin::create(cluster, &admin, (&topic, 1, &settings)).await?;
+        admin::create(cluster, admin, (&topic, 1, &settings)).await?;
     }
     Ok(())
 }
@@ -145,22 +153,41 @@ pub(super) fn write(cluster: &Cluster, changes: &Changes) -> Result<()> {
     if changes.0.is_empty() {
         return Ok(());
     }
-    let reports = Reports::default();
-    let topic = topic_name(cluster);
-    let doing = format!("cannot write the topic {topic}");
-    let failed = |error| cluster.error(&doing, &error, &reports.voice);
-    let mut config = cluster.client("dbevent-control");
-    config.set("enable.idempotence", "true").set("acks", "all");
-    let producer: BaseProducer<Reports> =
-        BaseProducer::from_config_and_context(&config, reports.clone()).map_err(failed)?;
-    for (key, value) in &changes.0 {
-        let mut record = BaseRecord::<str, [u8]>::to(&topic).partition(0).key(key.as_str());
-        record.payload = value.as_deref();
-        producer.send(record).map_err(|(error, _)| failed(error))?;
+    Writer::open(cluster)?.write(cluster, changes)
+}
+
+/// Writes to the topic; after an error it is not to be used any more.
+pub(super) struct Writer {
+    producer: BaseProducer<Reports>,
+    reports: Reports,
+}
+
+impl Writer {
+    pub(super) fn open(cluster: &Cluster) -> Result<Self> {
+        let reports = Reports::default();
+        let mut config = cluster.client("dbevent-control");
+        config.set("enable.idempotence", "true").set("acks", "all");
+        let producer = BaseProducer::from_config_and_context(&config, reports.clone());
+        let producer =
+            producer.map_err(|error| cluster.error("cannot write", &error, &reports.voice))?;
+        Ok(Self { producer, reports })
     }
-    producer.flush(PATIENCE).map_err(failed)?;
-    let undelivered = reports.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take();
-    undelivered.map_or(Ok(()), |error| Err(failed(error)))
+
+    /// Writes changes, in order, and waits until all are durable; blocks.
+    pub(super) fn write(&self, cluster: &Cluster, changes: &Changes) -> Result<()> {
+        let Self { producer, reports } = self;
+        let topic = topic_name(cluster);
+        let doing = format!("cannot write the topic {topic}");
+        let failed = |error| cluster.error(&doing, &error, &reports.voice);
+        for (key, value) in &changes.0 {
+            let mut record = BaseRecord::<str, [u8]>::to(&topic).partition(0).key(key.as_str());
+            record.payload = value.as_deref();
+            producer.send(record).map_err(|(error, _)| failed(error))?;
+        }
+        producer.flush(PATIENCE).map_err(failed)?;
+        let undelivered = reports.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        undelivered.map_or(Ok(()), |error| Err(failed(error)))
+    }
 }
 
 /// Hears of records that did not arrive.

@@ -23,7 +23,7 @@ use super::{
     Cluster,
     client::Voice,
     compacted,
-    control::{self, Changes, TABLE_KEYS},
+    control::{self, TABLE_KEYS},
     topic_id,
 };
 use crate::{Control, ControlChange, Error, Result};
@@ -48,16 +48,6 @@ const DOING: &str = "cannot read the control table";
 
 /// How many keys may be told at once, after the first time.
 const MAX_TOLD: usize = 1000;
-
-/// Puts the entries and waits until they are durable.
-pub(super) async fn put(cluster: &Cluster, entries: &[ControlChange]) -> Result<()> {
-    control::make_topic(cluster).await?;
-    let mut changes = Changes::default();
-    entries.iter().for_each(|entry| changes.entry(entry));
-    let cluster = cluster.clone();
-    let written = spawn_blocking(move || control::write(&cluster, &changes)).await;
-    written.map_err(|panic| Error::Internal(panic.to_string()))?
-}
 
 /// Listens. Dropping it ends its thread soon, and waits for nobody.
 pub(super) struct KafkaControl {
