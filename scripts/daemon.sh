@@ -2,6 +2,9 @@
 #
 # Its pid and its log lie in data/run of the directory that holds scripts/, where it also runs. The log
 # only grows: scripts/logrotate.conf keeps it small. Under systemd: scripts/systemd/.
+#
+# Who sources it may set: $instance, by which the files are named instead of by the program; and
+# $detaches, for a program that goes to the background by itself (-d).
 # shellcheck shell=bash
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,9 +25,9 @@ program_path() {
 
 # daemon VERB PROGRAM ARGUMENT...: start, stop, restart, reload or status; no verb runs it in front.
 daemon() {
-  local verb=$1 name=$2 path
+  local verb=$1 name=${instance:-$2} path
+  path=$(program_path "$2")
   shift 2
-  path=$(program_path "$name")
   cd "$home"
   # What lies there is ours alone.
   mkdir -p -m 700 data data/run
@@ -43,6 +46,11 @@ daemon() {
 daemon_start() {
   local pid outcome=0
   if pid=$(running "$pid_file"); then echo "$name runs already (pid $pid)"; return; fi
+  if [ -n "${detaches:-}" ]; then
+    # It waits until the program is up, or shows why it is not.
+    "$@" -d --pid-file "$home/$pid_file" --log-file "$home/$log" || exit $?
+    return
+  fi
   # A session of its own: it outlives this terminal.
   (umask 077 && touch "$log")
   setsid nohup "$@" >>"$log" 2>&1 </dev/null &

@@ -147,7 +147,7 @@ impl Config {
     pub fn open_to_call(path: &std::path::Path) -> Result<Self, Mistakes> {
         let file = File::open(path)?.with_secrets_of("listen");
         let config = Self::read(file.root());
-        file.finish_of("listen", config)
+        file.finish_of(&["listen"], config)
     }
 
     /// The same under another server id, for a verb beside the running `dts`: if two replicas have

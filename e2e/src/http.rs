@@ -22,7 +22,11 @@ pub(crate) async fn fetch(port: u16, path: &str) -> Result<String> {
 }
 
 /// What is answered to a request: the status, and the body.
-pub(crate) async fn call(port: u16, method: &str, path: &str) -> Result<(u16, String)> {
+///
+/// # Errors
+///
+/// When nobody answers.
+pub async fn call(port: u16, method: &str, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\

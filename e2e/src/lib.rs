@@ -1,7 +1,7 @@
 //! What the tests of whole programs share: real servers, the programs as processes, the oracle.
 
 pub mod charsets;
-mod http;
+pub mod http;
 pub mod imports;
 pub mod mysqlbinlog;
 pub mod oracle;

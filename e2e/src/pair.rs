@@ -114,7 +114,6 @@ impl Pair {
         ] {
             ensure!(output.contains(&part), "{part:?} is not in\n{output}");
         }
-        println!("{}", output.lines().last().unwrap_or_default());
         let hosts = [self.first.address(), self.second.address()];
         self.site.configure_hosts(&[&hosts[0], &hosts[1]], SCHEMA, ACCEPT)?;
         self.dts = self.site.start_dts()?;

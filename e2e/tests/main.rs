@@ -15,6 +15,7 @@ mod gray;
 mod history;
 mod kafka;
 mod kills;
+mod listener_groups;
 mod mariadb;
 mod mariadb_failover;
 mod mariadb_rollback;

@@ -51,7 +51,7 @@ pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result
     let config = Config::open(file)?;
     config.warn_of_old_names();
     config.listener(id)?;
-    if let Some(directory) = supervised::runs_in(&config.directory, id) {
+    if let Some(directory) = supervised::runs_in(&config, id) {
         warn!(
             directory = %directory.display(),
             "an event-worker runs this listener already: this process is one more member of the \

@@ -9,33 +9,37 @@ use service::{config::OldName, exit::Exit, say};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    config::{Config, HandlerConfig},
+    config::{Config, GroupChoice, HandlerConfig, UserConfig},
     error::Error,
     handler::program,
     output::{Output, print_json},
     reach::{Catalogs, Reach, Reason},
     supervisor::records_behind,
+    user::Account,
 };
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Checks that the config is right, that the bus answers and that the handlers are there. Prints
-/// what it found. Takes some seconds at the most.
+/// what it found of these groups of listeners. Takes some seconds at the most.
 ///
 /// # Errors
 ///
 /// All mistakes of the config.
-pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
-    let config = Config::open(file)?;
+pub async fn check(file: &Path, groups: &GroupChoice, output: Output) -> Result<Exit, Error> {
+    let config = Config::open(file)?.only(groups)?;
     let mut findings = Findings { output, list: Vec::new() };
     findings.add("config", Ok(format!("{} has no mistakes", file.display())));
     config.old_names.iter().for_each(|old| findings.old_name(old));
+    if let Some(user) = &config.user {
+        findings.add("user", check_user(user));
+    }
     let bus = event_bus::open(&config.bus).map_err(wrong_bus);
     if let Err(wrong) = &bus {
         findings.add("bus", Err(wrong.clone()));
     }
     // All at the same time, so that several that do not answer cost one deadline.
-    let checks = config.listeners.iter().map(async |(id, listener)| {
+    let checks = config.chosen().map(async |(id, listener)| {
         let handler = check_handler(&listener.handler).await;
         let subscription = listener.subscription(id, &config.bus);
         let group = match &bus {
@@ -56,7 +60,7 @@ pub async fn check(file: &Path, output: Output) -> Result<Exit, Error> {
         _ => None,
     };
     if let Some(Ok(catalogs)) = catalogs {
-        for (id, listener) in &config.listeners {
+        for (id, listener) in config.chosen() {
             let reach = catalogs.reach(listener, &config.bus.topic_prefix);
             findings.reach(&format!("listener {id}"), &reach);
         }
@@ -141,6 +145,12 @@ impl Findings {
         }
         if is_good { Exit::Done } else { Exit::Refused }
     }
+}
+
+/// Whether the user is there. Who runs the check need not be the one who starts the program.
+fn check_user(user: &UserConfig) -> Result<String, Wrong> {
+    let found = Account::find(user).map_err(|error| Wrong::new(error.to_string(), error.remedy()));
+    found.map(|account| format!("runs as {account}, when root starts it"))
 }
 
 fn print_finding(Finding { severity, name, what, remedy }: &Finding) {

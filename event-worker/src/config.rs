@@ -1,8 +1,10 @@
 //! What `db_event_listener.toml` says: where to listen, which bus, which listeners.
 
 mod environment;
+mod group;
 mod handler;
 mod listener;
+mod user;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +20,10 @@ use service::{
 use tracing::warn;
 
 pub use environment::EnvironmentConfig;
+pub use group::GroupChoice;
 pub use handler::{ExecConfig, HandlerConfig, HttpConfig, Proxy};
 pub use listener::{Actions, BigInt, ListenerConfig};
+pub use user::UserConfig;
 
 use crate::error::Error;
 
@@ -38,8 +42,17 @@ pub struct Config {
     pub environment: EnvironmentConfig,
     /// Where the supervisor keeps what must survive a restart.
     pub directory: PathBuf,
-    /// The listeners by id.
+    /// Where a program in the background writes its pid, and its log.
+    pub(crate) pid_file: PathBuf,
+    pub(crate) log_file: PathBuf,
+    /// As whom the supervisor and its listeners run, if not as the one who starts them.
+    pub user: Option<UserConfig>,
+    /// The listeners by id, those of all groups.
     pub listeners: BTreeMap<String, ListenerConfig>,
+    /// The groups of listeners that this process runs.
+    pub(crate) groups: GroupChoice,
+    /// The groups that have an address of their own for the API.
+    pub(crate) group_addresses: BTreeMap<String, Address>,
     /// The environment variables that hold the secrets of this config.
     pub(crate) secret_variables: BTreeSet<String>,
     /// The old names that the file uses, and what to write instead.
@@ -70,15 +83,50 @@ impl Config {
     }
 
     /// Reads a file in order to call the running program, which may have an earlier version of the
-    /// file. Only `[listen]` must be right, and only its secrets are read.
+    /// file: the program that runs these groups; without a name the one that runs the listener. Its
+    /// address is then that of [`Config::listen`]. Only `[listen]` and this address must be right,
+    /// and only the secrets of `[listen]` are read.
     ///
     /// # Errors
     ///
-    /// All that is wrong in `[listen]`.
-    pub(crate) fn open_to_call(path: &Path) -> Result<Self, Mistakes> {
+    /// All that is wrong there; [`Error::UnknownListenerGroup`].
+    pub(crate) fn open_to_call(
+        path: &Path,
+        groups: &GroupChoice,
+        listener: Option<&str>,
+    ) -> Result<Self, Error> {
         let file = File::open(path)?.with_secrets_of("listen");
         let config = Self::take(&file);
-        file.finish_of("listen", config)
+        let group = config.group_to_call(groups, listener).unwrap_or_default();
+        let address_key = format!("groups.{group}.address");
+        file.finish_of(&["listen", &address_key], config)?.for_call(groups, listener)
+    }
+
+    /// The same config with the address of the program as in [`Config::open_to_call`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownListenerGroup`].
+    pub(crate) fn for_call(
+        self,
+        groups: &GroupChoice,
+        listener: Option<&str>,
+    ) -> Result<Self, Error> {
+        let mut config = self.only(groups)?;
+        let group = config.group_to_call(groups, listener).unwrap_or_default();
+        if let Some(address) = config.group_addresses.get(group) {
+            config.listen.address = address.clone();
+        }
+        Ok(config)
+    }
+
+    fn group_to_call<'a>(
+        &'a self,
+        groups: &'a GroupChoice,
+        listener: Option<&str>,
+    ) -> Option<&'a str> {
+        let of_listener = || Some(&*self.listeners.get(listener?)?.group);
+        groups.names().next().or_else(of_listener)
     }
 
     /// Reads a text; `path` is only for messages.
@@ -108,19 +156,77 @@ impl Config {
     fn take(file: &File) -> Self {
         let root = file.root();
         let supervisor = root.section("supervisor");
+        let path_or = |key: &str, default: &str| supervisor.or(key, PathBuf::from(default));
+        let (listen, listeners) = (read_listen(&root.section("listen")), read_listeners(root));
+        let known = groups_of(&listeners);
         let config = Self {
             path: file.path().to_owned(),
-            listen: read_listen(&root.section("listen")),
             bus: BusConfig::read(&root.section("bus")),
             environment: EnvironmentConfig::read(&root.section("environment")),
-            directory: supervisor.or("directory", PathBuf::from("data/event-worker")),
-            listeners: read_listeners(root),
+            directory: path_or("directory", "data/event-worker"),
+            pid_file: path_or("pidFile", "data/run/event-worker.pid"),
+            log_file: path_or("logFile", "data/run/event-worker.log"),
+            user: UserConfig::read(&supervisor),
+            groups: GroupChoice::default(),
+            group_addresses: group::read_addresses(&root.section("groups"), &listen, &known),
+            listen,
+            listeners,
             secret_variables: BTreeSet::new(),
             old_names: Vec::new(),
             bus_as_written: root.raw("bus").cloned(),
         };
         let (secret_variables, old_names) = (file.secret_variables(), file.old_names());
         Self { secret_variables, old_names, ..config }
+    }
+
+    /// The same config for a process that runs only these groups of listeners. What such a process
+    /// has for itself gets a name of its own: its directory, its pid file and its log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownListenerGroup`].
+    pub fn only(self, groups: &GroupChoice) -> Result<Self, Error> {
+        let known = groups_of(&self.listeners);
+        if let Some(unknown) = groups.names().find(|name| !known.contains(name)) {
+            let (group, file) = (unknown.to_owned(), self.path.display().to_string());
+            let known = Vec::from_iter(known).join(", ");
+            return Err(Error::UnknownListenerGroup { group, file, known });
+        }
+        Ok(Self {
+            groups: groups.clone(),
+            pid_file: groups.file_like(&self.pid_file),
+            log_file: groups.file_like(&self.log_file),
+            directory: groups.directory_in(self.directory),
+            ..self
+        })
+    }
+
+    /// The directory as the config has it: that of a process with groups is below it.
+    pub(crate) fn directory_of_all(&self) -> &Path {
+        let above = self.directory.ancestors().nth(if self.groups.is_all() { 0 } else { 2 });
+        above.unwrap_or(&self.directory)
+    }
+
+    /// The listeners of the groups that this process runs.
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = (&String, &ListenerConfig)> {
+        self.listeners.iter().filter(|(_, listener)| self.groups.has(&listener.group))
+    }
+
+    /// Where this process is called: at the address of each of its groups; when it runs all
+    /// listeners, at that of `[listen]`, too.
+    pub(crate) fn listens(&self) -> Vec<Listen> {
+        let address_of = |group: &str| self.group_addresses.get(group).cloned();
+        let of_all = self.groups.is_all().then(|| self.listen.address.clone());
+        let of_groups = self.chosen().map(|(_, listener)| {
+            address_of(&listener.group).unwrap_or_else(|| self.listen.address.clone())
+        });
+        let mut listens: Vec<Listen> = Vec::new();
+        for address in of_all.into_iter().chain(of_groups) {
+            if listens.iter().all(|other| other.address != address) {
+                listens.push(Listen { address, ..self.listen.clone() });
+            }
+        }
+        listens
     }
 
     /// The listener of this id.
@@ -147,6 +253,10 @@ impl Config {
     pub fn has_same_bus(&self, other: &Self) -> bool {
         self.bus_as_written == other.bus_as_written
     }
+}
+
+fn groups_of(listeners: &BTreeMap<String, ListenerConfig>) -> BTreeSet<&str> {
+    listeners.values().map(|listener| &*listener.group).collect()
 }
 
 fn read_listen(section: &Section) -> Listen {
@@ -180,20 +290,12 @@ fn read_old_address(section: &Section) -> Option<Address> {
 fn read_listeners(root: &Section) -> BTreeMap<String, ListenerConfig> {
     let section = root.section("listeners");
     let read = |id: &str| {
-        if !is_id(id) {
-            let remedy = "use up to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit";
-            section.note(id, "cannot be the name of a listener", remedy);
+        if !group::is_name(id) {
+            section.note(id, "cannot be the name of a listener", group::NAME_RULE);
         }
         (id.to_owned(), ListenerConfig::read(&section.section(id)))
     };
     section.keys().map(read).collect()
-}
-
-/// The id is part of a group's name on the bus and of the API's paths.
-fn is_id(id: &str) -> bool {
-    id.len() <= 64
-        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 #[cfg(test)]

@@ -19,6 +19,16 @@ pub enum Error {
         /// The ids that are there.
         known: String,
     },
+    /// No listener of the config is in a group that was asked for.
+    #[error("no listener of {file} is in the group {group}; the groups are: {known}")]
+    UnknownListenerGroup {
+        /// What was asked for.
+        group: String,
+        /// Where it was looked for.
+        file: String,
+        /// The groups that are there.
+        known: String,
+    },
     /// The handler of the listener is a Rust program, and this is another program.
     #[error(
         "the handler of listener {0} is \"program\": start your program, which calls the handler \
@@ -106,9 +116,25 @@ pub enum Error {
     /// Standard input is not a batch.
     #[error("standard input is not a batch of events: {0}")]
     BadInput(String),
-    /// Another supervisor works with the same directory.
-    #[error("another event-worker runs with the directory {0}")]
-    AlreadyRuns(String),
+    /// The system does not know the user or group of the config, or we may not run as that user.
+    #[error("[supervisor] {0}")]
+    BadUser(String),
+    /// The machine does not let the program start: a port, a directory, a user.
+    #[error("{what}")]
+    CannotStart {
+        /// What is in the way.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// What the program in the background ended with; its log says why.
+    #[error("event-worker did not start: {what}")]
+    NotStarted {
+        /// How it ended.
+        what: String,
+        /// How this program ends, too.
+        exit: Exit,
+    },
 }
 
 impl Error {
@@ -116,6 +142,11 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    /// Something that keeps the program from starting, and what to do about it.
+    pub(crate) fn cannot_start(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::CannotStart { what: what.into(), remedy: remedy.into() }
     }
 
     /// Whether trying again may help although nobody changes anything.
@@ -130,7 +161,15 @@ impl Error {
     /// What a human can do about it.
     pub fn remedy(&self) -> &str {
         match self {
-            Self::ApiRefused { remedy, .. } => remedy,
+            Self::ApiRefused { remedy, .. } | Self::CannotStart { remedy, .. } => remedy,
+            Self::UnknownListenerGroup { .. } => {
+                "name one of these with -g; an event-worker whose group has no listener any more: \
+                 stop it"
+            }
+            Self::BadUser(_) => {
+                "create the user (useradd --system NAME), or correct user and userGroup"
+            }
+            Self::NotStarted { .. } => "see above",
             Self::ListenerStopped => "see its state (event-worker status), and try again",
             Self::UnknownPartition { .. } => "name one of these with --topic and --partition",
             Self::Config(_) | Self::UnknownListener { .. } => "correct the config file",
@@ -177,15 +216,12 @@ impl Error {
             Self::HandlerPanicked => "fix the handler",
             Self::Io { .. } => "make it available, or name another one in the config",
             Self::NoAnswer { .. } => {
-                "start it (scripts/startDbEventWorker.sh start), or name its config with --config"
+                "start it (scripts/startDbEventWorker.sh start), or name its config with --config, \
+                 and its group of listeners with -g"
             }
             Self::Hangs(_) => {
                 "its process hangs, or somebody stopped it (SIGSTOP): look at the process, and \
                  kill it if it does not go on; nothing is lost"
-            }
-            Self::AlreadyRuns(_) => {
-                "stop that one (scripts/startDbEventWorker.sh stop), or set another directory in \
-                 [supervisor]"
             }
         }
     }
@@ -193,8 +229,11 @@ impl Error {
     /// How the process ends.
     pub fn exit(&self) -> Exit {
         match self {
+            Self::NotStarted { exit, .. } => *exit,
             Self::Config(_)
             | Self::UnknownListener { .. }
+            | Self::UnknownListenerGroup { .. }
+            | Self::BadUser(_)
             | Self::ListenerInConfig(_)
             | Self::BadInput(_)
             | Self::NoHandler(_) => Exit::Config,
@@ -202,7 +241,7 @@ impl Error {
             Self::Bus(_)
             | Self::SlowBus(_)
             | Self::Io { .. }
-            | Self::AlreadyRuns(_)
+            | Self::CannotStart { .. }
             | Self::NoAnswer { .. }
             | Self::Hangs(_)
             | Self::ApiRefused { .. }

@@ -6,6 +6,7 @@
 
 mod alone;
 mod api;
+mod background;
 mod check;
 mod client;
 mod config;
@@ -27,14 +28,16 @@ mod supervisor;
 mod table;
 mod tail;
 mod trial;
+mod user;
 pub mod version;
 mod versions;
 
 pub use alone::{run, run_alone};
+pub use background::{BackgroundFiles, start_in_background};
 pub use check::check;
 pub use config::{
-    Actions, BigInt, Config, EnvironmentConfig, ExecConfig, HandlerConfig, HttpConfig,
-    ListenerConfig, Proxy,
+    Actions, BigInt, Config, EnvironmentConfig, ExecConfig, GroupChoice, HandlerConfig, HttpConfig,
+    ListenerConfig, Proxy, UserConfig,
 };
 pub use error::Error;
 pub use event::{Event, json_array};
@@ -49,7 +52,7 @@ pub use reset::{ResetMode, ResetPart, ResetPlace, SkippedRecord, reset_listener,
 pub use status::{healthy, show_status};
 pub use steer::{Steer, steer_listener};
 pub use supervised::run_supervised;
-pub use supervisor::supervise;
+pub use supervisor::{Run, supervise};
 pub use tail::tail;
 pub use trial::try_handler;
 pub use versions::show_versions;

@@ -7,8 +7,8 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use event_worker::{
-    Error, FullSyncPart, FullSyncWish, Output, ResetMode, ResetPart, ResetPlace, SkippedRecord,
-    Steer, version,
+    BackgroundFiles, Error, FullSyncPart, FullSyncWish, GroupChoice, Output, ResetMode, ResetPart,
+    ResetPlace, Run, SkippedRecord, Steer, version,
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
@@ -27,10 +27,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs all listeners of the config, each in a process of its own, and the HTTP API.
-    Run,
+    /// Runs all listeners of the config, or some groups of them, each in a process of its own, and
+    /// the HTTP API.
+    Run(RunForm),
     /// Checks that the config is right, the bus answers and the handlers are there.
-    Check(Form),
+    Check {
+        #[command(flatten)]
+        form: Form,
+        /// Check only the listeners of this group. May be given several times.
+        #[arg(short, long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+    },
     /// Runs one listener in this process, or resets, restarts or retries one, or skips a record.
     #[command(subcommand_negates_reqs = true)]
     Listener {
@@ -42,11 +49,23 @@ enum Command {
         /// The socket of the supervisor, which says what to run.
         #[arg(long, hide = true)]
         supervisor: Option<PathBuf>,
+        #[command(flatten)]
+        called: Called,
     },
     /// Shows the listeners of the running event-worker of this config.
-    Status(Form),
+    Status {
+        #[command(flatten)]
+        form: Form,
+        #[command(flatten)]
+        called: Called,
+    },
     /// Shows which environment runs each listener and why, and the nodes of all environments.
-    Versions(Form),
+    Versions {
+        #[command(flatten)]
+        form: Form,
+        #[command(flatten)]
+        called: Called,
+    },
     /// Asks whether the running event-worker of this config is ready, for a health check. Exits
     /// with 0 if so, else with 69.
     Healthy {
@@ -56,6 +75,8 @@ enum Command {
         /// Ask only whether event-worker answers, not whether the bus does.
         #[arg(long, conflicts_with = "id")]
         alive: bool,
+        #[command(flatten)]
+        called: Called,
     },
     /// Shows or forgets how far listeners are on the bus, also those removed from the config.
     Groups {
@@ -82,7 +103,45 @@ enum Command {
     FullSync {
         #[command(subcommand)]
         verb: FullSyncVerb,
+        #[command(flatten)]
+        called: Called,
     },
+}
+
+/// What to run, and where.
+#[derive(Args)]
+struct RunForm {
+    /// Run only the listeners of this group: `group` in [listeners.ID]. May be given several times.
+    /// Default: all listeners.
+    #[arg(short, long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Run in the background. Returns when the program is up, or shows why it does not start.
+    #[arg(short, long)]
+    detach: bool,
+    /// The file for the pid, with -d. Default: `pidFile` of [supervisor].
+    #[arg(long, value_name = "FILE", requires = "detach")]
+    pid_file: Option<PathBuf>,
+    /// The file for the log, with -d. Default: `logFile` of [supervisor].
+    #[arg(long, value_name = "FILE", requires = "detach")]
+    log_file: Option<PathBuf>,
+    /// This is the program in the background, with the file for its pid.
+    #[arg(long, hide = true)]
+    in_background: Option<PathBuf>,
+}
+
+/// Which running event-worker of the config is asked.
+#[derive(Args)]
+struct Called {
+    /// Ask the event-worker that runs this group of listeners. Default: with -t the one that runs
+    /// the listener, else the one at [listen].
+    #[arg(short, long = "group", value_name = "GROUP", global = true)]
+    groups: Vec<String>,
+}
+
+impl Called {
+    fn choice(self) -> GroupChoice {
+        GroupChoice::new(self.groups)
+    }
 }
 
 /// How to show the result.
@@ -227,6 +286,9 @@ fn main() -> ExitCode {
     if let Some(code) = service::init::run_if_first() {
         return code;
     }
+    if let Command::Run(form @ RunForm { detach: true, .. }) = arguments.command {
+        return ended(detach(&arguments.config, form));
+    }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -235,10 +297,14 @@ fn main() -> ExitCode {
             return Exit::Internal.into();
         }
     };
-    let ended = runtime.block_on(carry_out(arguments));
+    let outcome = runtime.block_on(carry_out(arguments));
     // A write to a full pipe cannot be cancelled, so we do not wait for it.
     runtime.shutdown_background();
-    match ended {
+    ended(outcome)
+}
+
+fn ended(outcome: Result<Exit, Error>) -> ExitCode {
+    match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
             error!("{error}; {}", error.remedy());
@@ -247,27 +313,43 @@ fn main() -> ExitCode {
     }
 }
 
+fn detach(config: &Path, form: RunForm) -> Result<Exit, Error> {
+    let files = BackgroundFiles { pid: form.pid_file, log: form.log_file };
+    event_worker::start_in_background(config, &GroupChoice::new(form.groups), files)?;
+    Ok(Exit::Done)
+}
+
 async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Error> {
     match command {
-        Command::Run => {
+        Command::Run(RunForm { groups, in_background, .. }) => {
             info!(version = version::VERSION, commit = version::COMMIT, "event-worker starts");
-            event_worker::supervise(&config, stop_on_signal()?).await?;
+            let groups = GroupChoice::new(groups);
+            let run = Run { file: config, groups, pid_file: in_background };
+            event_worker::supervise(run, stop_on_signal()?).await?;
         }
-        Command::Listener { verb: Some(verb), .. } => change(&config, verb).await?,
+        Command::Listener { verb: Some(verb), called, .. } => {
+            change((&config, &called.choice()), verb).await?;
+        }
         Command::Listener { id, supervisor, .. } => {
             listen(&config, &id.unwrap_or_default(), supervisor).await?;
         }
-        Command::Check(form) => return event_worker::check(&config, form.output()).await,
+        Command::Check { form, groups } => {
+            return event_worker::check(&config, &GroupChoice::new(groups), form.output()).await;
+        }
         Command::Tail { table, from } => {
             event_worker::tail(&config, table.as_deref(), &from, stop_on_signal()?).await?;
         }
         Command::Try { id } => {
             return event_worker::try_handler(&config, &id, std::io::stdin().lock()).await;
         }
-        Command::Status(form) => event_worker::show_status(&config, form.output()).await?,
-        Command::Versions(form) => event_worker::show_versions(&config, form.output()).await?,
-        Command::Healthy { id, alive } => {
-            event_worker::healthy(&config, id.as_deref(), alive).await?;
+        Command::Status { form, called } => {
+            event_worker::show_status(&config, &called.choice(), form.output()).await?;
+        }
+        Command::Versions { form, called } => {
+            event_worker::show_versions(&config, &called.choice(), form.output()).await?;
+        }
+        Command::Healthy { id, alive, called } => {
+            event_worker::healthy(&config, &called.choice(), id.as_deref(), alive).await?;
         }
         Command::Groups { verb: GroupsVerb::List(form) } => {
             event_worker::list_groups(&config, form.output()).await?;
@@ -276,12 +358,17 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
             let listener = id.unwrap_or_else(|| old_form("groups forget", word));
             event_worker::forget_group(&config, &listener).await?;
         }
-        Command::FullSync { verb } => return full_sync(&config, verb).await,
+        Command::FullSync { verb, called } => {
+            return full_sync((&config, &called.choice()), verb).await;
+        }
     }
     Ok(Exit::Done)
 }
 
-async fn full_sync(config: &Path, verb: FullSyncVerb) -> Result<Exit, Error> {
+async fn full_sync(
+    (config, groups): (&Path, &GroupChoice),
+    verb: FullSyncVerb,
+) -> Result<Exit, Error> {
     let (id, wish) = match verb {
         FullSyncVerb::Start { id, table, word, pk, from, to, form } => {
             let (listener, table) = match id {
@@ -289,21 +376,22 @@ async fn full_sync(config: &Path, verb: FullSyncVerb) -> Result<Exit, Error> {
                 None => (old_form("full-sync start", table), word),
             };
             let part = FullSyncPart { table, key_column: pk, from, to };
-            event_worker::start_full_sync(config, &listener, part, form.output()).await?;
+            let asked = (config, groups);
+            event_worker::start_full_sync(asked, &listener, part, form.output()).await?;
             return Ok(Exit::Done);
         }
         FullSyncVerb::List(form) => {
-            event_worker::list_full_syncs(config, form.output()).await?;
+            event_worker::list_full_syncs(config, groups, form.output()).await?;
             return Ok(Exit::Done);
         }
         FullSyncVerb::Watch { id } => {
-            return event_worker::watch_full_syncs(config, id.as_deref()).await;
+            return event_worker::watch_full_syncs(config, groups, id.as_deref()).await;
         }
         FullSyncVerb::Pause { id } => (id, FullSyncWish::Pause),
         FullSyncVerb::Resume { id } => (id, FullSyncWish::Resume),
         FullSyncVerb::Cancel { id } => (id, FullSyncWish::Cancel),
     };
-    event_worker::wish_full_sync(config, &id, wish).await?;
+    event_worker::wish_full_sync(config, groups, &id, wish).await?;
     Ok(Exit::Done)
 }
 
@@ -323,21 +411,23 @@ async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<
     }
 }
 
-async fn change(config: &Path, verb: ListenerVerb) -> Result<(), Error> {
+async fn change((config, groups): (&Path, &GroupChoice), verb: ListenerVerb) -> Result<(), Error> {
     let mode = |dry_run| if dry_run { ResetMode::DryRun } else { ResetMode::Set };
     let (id, steer) = match verb {
         ListenerVerb::Reset { id, to, topic, partition, dry_run } => {
             let part = ResetPart { topic, partition };
-            return event_worker::reset_listener(config, &id, (to, part), mode(dry_run)).await;
+            let (asked, mode) = ((config, groups), mode(dry_run));
+            return event_worker::reset_listener(asked, &id, (to, part), mode).await;
         }
         ListenerVerb::Skip { id, topic, partition, offset, dry_run } => {
             let record = SkippedRecord { topic, partition, offset };
-            return event_worker::skip_record(config, &id, record, mode(dry_run)).await;
+            let (asked, mode) = ((config, groups), mode(dry_run));
+            return event_worker::skip_record(asked, &id, record, mode).await;
         }
         ListenerVerb::Restart { id } => (id, Steer::Restart),
         ListenerVerb::Retry { id } => (id, Steer::Retry),
     };
-    event_worker::steer_listener(config, &id, steer).await
+    event_worker::steer_listener(config, groups, &id, steer).await
 }
 
 fn stop_on_signal() -> Result<CancellationToken, Error> {
@@ -355,7 +445,7 @@ mod tests {
     fn a_listener_is_named_by_a_flag_and_the_old_form_is_taken() {
         Arguments::command().debug_assert();
         let start = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
-            Command::FullSync { verb: FullSyncVerb::Start { id, table, word, .. } } => {
+            Command::FullSync { verb: FullSyncVerb::Start { id, table, word, .. }, .. } => {
                 [id, table, word].map(Option::unwrap_or_default)
             }
             _ => panic!("{line}"),

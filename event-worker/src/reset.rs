@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::{ApiClient, NoAnswer},
-    config::{Config, HandlerConfig},
+    config::{Config, GroupChoice, HandlerConfig},
     error::Error,
     table,
 };
@@ -177,12 +177,12 @@ impl From<Vec<Reset>> for ResetList {
 ///
 /// When the config is wrong, the bus is away, or members of the listener are active elsewhere.
 pub async fn reset_listener(
-    file: &Path,
+    (file, groups): (&Path, &GroupChoice),
     id: &str,
     (place, part): (ResetPlace, ResetPart),
     mode: ResetMode,
 ) -> Result<(), Error> {
-    carry_out(file, id, Move::To(place, part), mode).await
+    carry_out((file, groups), id, Move::To(place, part), mode).await
 }
 
 /// Lets the listener `id` skip the record at which it waits, in the way of [`reset_listener`].
@@ -191,16 +191,21 @@ pub async fn reset_listener(
 ///
 /// The same; also when the listener waits at another record. Then no record is skipped.
 pub async fn skip_record(
-    file: &Path,
+    (file, groups): (&Path, &GroupChoice),
     id: &str,
     record: SkippedRecord,
     mode: ResetMode,
 ) -> Result<(), Error> {
-    carry_out(file, id, Move::Past(record), mode).await
+    carry_out((file, groups), id, Move::Past(record), mode).await
 }
 
-async fn carry_out(file: &Path, id: &str, change: Move, mode: ResetMode) -> Result<(), Error> {
-    let config = Config::open(file)?;
+async fn carry_out(
+    (file, groups): (&Path, &GroupChoice),
+    id: &str,
+    change: Move,
+    mode: ResetMode,
+) -> Result<(), Error> {
+    let config = Config::open(file)?.for_call(groups, Some(id))?;
     let listener = config.listener(id)?;
     let is_supervised = mode == ResetMode::Set && listener.handler != HandlerConfig::Program;
     let by_supervisor =

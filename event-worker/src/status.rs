@@ -1,6 +1,6 @@
 //! `event-worker status` and `event-worker healthy`: ask the API of the running event-worker.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use serde_json::Value;
 use service::say;
@@ -8,7 +8,7 @@ use service::say;
 use crate::{
     api::{ListenerList, ListenerView},
     client::ApiClient,
-    config::Config,
+    config::{Config, GroupChoice, HandlerConfig},
     error::Error,
     output::{Output, print_json},
     table::aligned,
@@ -16,14 +16,14 @@ use crate::{
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Prints the state of the listeners of this config.
+/// Prints the state of the listeners of this config that the event-worker of these groups runs.
 ///
 /// # Errors
 ///
 /// When the config is wrong, or nothing answers.
-pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
+pub async fn show_status(file: &Path, groups: &GroupChoice, output: Output) -> Result<(), Error> {
     const LIST: &str = "/api/v1/listeners";
-    let config = Config::open_to_call(file)?;
+    let config = Config::open_to_call(file, groups, None)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
         print_json(&api.get::<Value>(LIST, ANSWER_DEADLINE).await?);
@@ -31,7 +31,21 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
     }
     let list = api.get::<ListenerList>(LIST, ANSWER_DEADLINE).await?;
     say!("{}", table(&list.listeners).trim_end());
+    for group in others(&config, &list.listeners) {
+        say!("the group {group} is not here: event-worker status -g {group}");
+    }
     Ok(())
+}
+
+/// The groups of which no listener is shown.
+fn others<'a>(config: &'a Config, shown: &[ListenerView]) -> BTreeSet<&'a str> {
+    let is_shown = |id: &String| shown.iter().any(|view| view.id == *id);
+    let of = |wanted: bool| {
+        let listeners = config.chosen().filter(move |(_, it)| it.handler != HandlerConfig::Program);
+        let listeners = listeners.filter(move |(id, _)| is_shown(id) == wanted);
+        listeners.map(|(_, listener)| &*listener.group).collect::<BTreeSet<&str>>()
+    };
+    &of(false) - &of(true)
 }
 
 /// Says whether the event-worker of this config is ready, or one listener of it; or only whether it
@@ -41,8 +55,13 @@ pub async fn show_status(file: &Path, output: Output) -> Result<(), Error> {
 ///
 /// When the config is wrong, nothing answers, or it is not ready. The error says why, and what to
 /// do.
-pub async fn healthy(file: &Path, id: Option<&str>, alive: bool) -> Result<(), Error> {
-    let config = Config::open_to_call(file)?;
+pub async fn healthy(
+    file: &Path,
+    groups: &GroupChoice,
+    id: Option<&str>,
+    alive: bool,
+) -> Result<(), Error> {
+    let config = Config::open_to_call(file, groups, id)?;
     let path = match id {
         _ if alive => "/healthz".to_owned(),
         Some(id) => {

@@ -5,7 +5,12 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 use service::say;
 
-use crate::{api::ListenerView, client::ApiClient, config::Config, error::Error};
+use crate::{
+    api::ListenerView,
+    client::ApiClient,
+    config::{Config, GroupChoice},
+    error::Error,
+};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -23,8 +28,13 @@ pub enum Steer {
 /// # Errors
 ///
 /// When the config is wrong, when nothing answers, or when event-worker does not run the listener.
-pub async fn steer_listener(file: &Path, id: &str, steer: Steer) -> Result<(), Error> {
-    let config = Config::open_to_call(file)?;
+pub async fn steer_listener(
+    file: &Path,
+    groups: &GroupChoice,
+    id: &str,
+    steer: Steer,
+) -> Result<(), Error> {
+    let config = Config::open_to_call(file, groups, Some(id))?;
     config.listener(id)?;
     let api = ApiClient::new(&config.listen)?;
     let verb = match steer {

@@ -4,7 +4,7 @@
 mod lock;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -39,9 +39,13 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the supervisor may take to answer.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The directory, if a supervisor with this directory runs the listener.
-pub(crate) fn runs_in<'a>(directory: &'a Path, listener: &str) -> Option<&'a Path> {
-    lock::is_taken(directory, listener).then_some(directory)
+/// The directory of the supervisor that runs the listener, if one of this config does, for all
+/// listeners or for some groups.
+pub(crate) fn runs_in(config: &Config, listener: &str) -> Option<PathBuf> {
+    let own = config.directory.clone();
+    let of_groups = std::fs::read_dir(own.join("groups")).into_iter().flatten().flatten();
+    let of_groups = of_groups.map(|entry| entry.path());
+    std::iter::once(own).chain(of_groups).find(|directory| lock::is_taken(directory, listener))
 }
 
 /// Runs the listener `id` for the supervisor at `socket`, until `stop` or until the supervisor is

@@ -1,5 +1,6 @@
 //! Runs every listener in a process of its own, and restarts those that end.
 
+mod claims;
 mod fleet;
 mod instance;
 mod keeper;
@@ -12,16 +13,16 @@ mod socket;
 mod strays;
 mod unit;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use self::{fleet::Fleet, instance::Instance, shared::Reload};
+use self::{claims::Claims, fleet::Fleet, instance::Instance, shared::Reload};
 pub(crate) use self::{
     fleet::Reloaded,
     lag::records_behind,
@@ -29,7 +30,8 @@ pub(crate) use self::{
     unit::{Unit, UnitView},
 };
 use crate::{
-    api,
+    api, background,
+    config::GroupChoice,
     environment::Node,
     error::Error,
     full_sync::{self, FullSyncs},
@@ -41,20 +43,27 @@ const STOP_DEADLINE: Duration = Duration::from_secs(55);
 /// Reloads that wait for their turn.
 const MAX_WAITING_RELOADS: usize = 8;
 
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// The config file.
+    pub file: PathBuf,
+    /// Only the listeners of these groups.
+    pub groups: GroupChoice,
+    /// In the background: the file for the pid.
+    pub pid_file: Option<PathBuf>,
+}
+
 /// Runs the listeners of a config file until `stop`. Then lets them finish their calls for at most
 /// 55 s, and kills those that do not.
 ///
 /// # Errors
 ///
 /// When the config is wrong, the address is taken, or the directory cannot be used.
-pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error> {
-    let text = fleet::Accepted::open(file)?;
-    let config = text.config.clone();
-    let _lock = socket::lock(&config.directory)?;
-    config.warn_of_old_names();
-    let address = &config.listen.address;
-    let cannot = format!("cannot listen on {address} ([listen] in {})", file.display());
-    let api = config.listen.bind().await.map_err(Error::io(cannot))?;
+pub async fn supervise(run: Run, stop: CancellationToken) -> Result<(), Error> {
+    let Claims { accepted, apis, pid_file: _pid_file, lock: _lock } = Claims::make(&run).await?;
+    let config = accepted.config.clone();
+    let address = Vec::from_iter(config.listens().iter().map(|it| it.address.to_string()));
     let socket = socket::listen(&config.directory)?;
     let (reloads, asked) = mpsc::channel(MAX_WAITING_RELOADS);
     let bus = event_bus::open(&config.bus)?;
@@ -62,8 +71,8 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     let node = Node::new(&instance.node(), &config, &bus);
     let nodes = node.standing();
     let supervisor = Arc::new(Supervisor {
-        file: file.to_owned(),
-        fleet: Fleet::new(text, &socket.path, (instance, node.seats()))?,
+        file: run.file,
+        fleet: Fleet::new(accepted, &socket.path, (instance, node.seats()))?,
         full_syncs: FullSyncs::new(Arc::clone(&bus)),
         bus: Arc::clone(&bus),
         nodes,
@@ -80,9 +89,17 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
     tasks.spawn(reach::watch(Arc::clone(&supervisor), stop.clone()));
     let swept = stop.clone();
     tasks.spawn(async move { full_sync::sweep(&*bus, swept).await });
-    tasks.spawn(api::serve(api, Arc::clone(&supervisor), stop.clone()));
-    info!(%address, listeners = supervisor.fleet.units().len(), "running; the API is up");
-    reload_when_asked(&supervisor, asked, &stop).await?;
+    for api in apis {
+        tasks.spawn(api::serve(api, Arc::clone(&supervisor), stop.clone()));
+    }
+    let (address, listeners) = (address.join(", "), supervisor.fleet.units().len());
+    info!(address, listeners, "running{}; the API is up", config.groups.flags());
+    // From now on a SIGHUP does not end the program.
+    let hangup = signal(SignalKind::hangup()).map_err(Error::io("cannot register for SIGHUP"))?;
+    if run.pid_file.is_some() {
+        background::is_up();
+    }
+    reload_when_asked(&supervisor, (hangup, asked), &stop).await;
     supervisor.fleet.stop_all(STOP_DEADLINE).await;
     last.cancel();
     tasks.close();
@@ -95,14 +112,12 @@ pub async fn supervise(file: &Path, stop: CancellationToken) -> Result<(), Error
 /// Reloads at SIGHUP or when the API asks, until `stop`.
 async fn reload_when_asked(
     supervisor: &Supervisor,
-    mut asked: mpsc::Receiver<Reload>,
+    (mut hangup, mut asked): (Signal, mpsc::Receiver<Reload>),
     stop: &CancellationToken,
-) -> Result<(), Error> {
-    let mut hangup =
-        signal(SignalKind::hangup()).map_err(Error::io("cannot register for SIGHUP"))?;
+) {
     loop {
         let answer_to = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return,
             _ = hangup.recv() => None,
             Some(answer_to) = asked.recv() => Some(answer_to),
         };

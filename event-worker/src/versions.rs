@@ -8,7 +8,7 @@ use service::say;
 use crate::{
     api::{NodeView, VersionsView},
     client::ApiClient,
-    config::Config,
+    config::{Config, GroupChoice},
     error::Error,
     output::{Output, print_json},
     table::aligned,
@@ -22,9 +22,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// When the config is wrong, or nothing answers.
-pub async fn show_versions(file: &Path, output: Output) -> Result<(), Error> {
+pub async fn show_versions(file: &Path, groups: &GroupChoice, output: Output) -> Result<(), Error> {
     const VERSIONS: &str = "/api/v1/versions";
-    let config = Config::open_to_call(file)?;
+    let config = Config::open_to_call(file, groups, None)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
         print_json(&api.get::<Value>(VERSIONS, ANSWER_DEADLINE).await?);

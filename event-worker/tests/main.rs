@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
+mod background;
 mod bus;
 mod everyday;
 mod full_sync;

@@ -165,18 +165,19 @@ impl File {
         self.notes.old_names.borrow().clone()
     }
 
-    /// Gives `value` if nothing was wrong in this table.
+    /// Gives `value` if nothing was wrong in these tables and keys.
     ///
     /// # Errors
     ///
-    /// Every mistake in it.
-    pub fn finish_of<T>(self, table: &str, value: T) -> Result<T, Mistakes> {
+    /// Every mistake in them.
+    pub fn finish_of<T>(self, parts: &[&str], value: T) -> Result<T, Mistakes> {
         self.root.note_unknown_keys();
         let mut list = self.notes.mistakes.take();
-        list.retain(|mistake| {
-            let rest = mistake.key.strip_prefix(table);
+        let is_in = |key: &str, part: &str| {
+            let rest = key.strip_prefix(part);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
+        };
+        list.retain(|mistake| parts.iter().any(|part| is_in(&mistake.key, part)));
         if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
     }
 

@@ -215,10 +215,18 @@ async fn set_paused(
 }
 
 pub(super) fn find(supervisor: &Supervisor, id: &str) -> Result<Arc<Unit>, ApiError> {
-    supervisor.fleet.unit(id).ok_or_else(|| {
-        let known: Vec<String> =
-            supervisor.fleet.units().iter().map(|unit| unit.id.clone()).collect();
-        let remedy = format!("the listeners are: {}", known.join(", "));
-        ApiError::new(StatusCode::NOT_FOUND, format!("there is no listener {id:?}"), remedy)
-    })
+    supervisor.fleet.unit(id).ok_or_else(|| not_here(supervisor, id))
+}
+
+fn not_here(supervisor: &Supervisor, id: &str) -> ApiError {
+    if let Some((group, address)) = supervisor.fleet.elsewhere(id) {
+        let message =
+            format!("listener {id} is in the group {group}, which this event-worker does not run");
+        let remedy =
+            format!("call the event-worker of that group, at {address}: event-worker … -g {group}");
+        return ApiError::new(StatusCode::NOT_FOUND, message, remedy).with_code("other_group");
+    }
+    let known: Vec<String> = supervisor.fleet.units().iter().map(|unit| unit.id.clone()).collect();
+    let remedy = format!("the listeners are: {}", known.join(", "));
+    ApiError::new(StatusCode::NOT_FOUND, format!("there is no listener {id:?}"), remedy)
 }

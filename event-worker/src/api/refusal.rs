@@ -12,7 +12,7 @@ use crate::{
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Config(_) => StatusCode::BAD_REQUEST,
+            Error::Config(_) | Error::UnknownListenerGroup { .. } => StatusCode::BAD_REQUEST,
             Error::Bus(event_bus::Error::GroupActive { .. })
             | Error::NotSkippable { .. }
             | Error::ListenerStopped => StatusCode::CONFLICT,

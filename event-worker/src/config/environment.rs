@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service::config::Section;
 
-use super::is_id;
+use super::group::{NAME_RULE, is_name};
 
 /// The environment of nodes whose config names none.
 const PRODUCTION: &str = "production";
@@ -30,9 +30,8 @@ pub struct EnvironmentConfig {
 impl EnvironmentConfig {
     pub(super) fn read(section: &Section) -> Self {
         let name = section.or("name", PRODUCTION.to_owned());
-        if !is_id(&name) {
-            let remedy = "use up to 64 of A-Z a-z 0-9 _ -, beginning with a letter or digit";
-            section.note("name", "cannot be the name of an environment", remedy);
+        if !is_name(&name) {
+            section.note("name", "cannot be the name of an environment", NAME_RULE);
         }
         let known = KNOWN_RANKS.iter().find(|(known, _)| *known == name);
         let written = section.optional::<u32>("rank");

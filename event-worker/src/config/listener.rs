@@ -7,11 +7,16 @@ use event_bus::{BusConfig, Start, Subscription};
 use serde_json::Value;
 use service::{BackoffConfig, config::Section};
 
-use super::HandlerConfig;
+use super::{
+    HandlerConfig,
+    group::{DEFAULT_GROUP, NAME_RULE, is_name},
+};
 
 /// The config of a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerConfig {
+    /// The group of listeners that it belongs to. A process may run only some groups.
+    pub group: String,
     /// Patterns of schema and table; empty means every table.
     pub subscribe: Vec<(String, String)>,
     /// Which kinds of change.
@@ -71,6 +76,7 @@ pub struct Actions {
 impl ListenerConfig {
     pub(super) fn read(section: &Section) -> Self {
         Self {
+            group: read_group(section),
             subscribe: read_subscribe(section),
             actions: Actions::read(section),
             columns: section.or("columns", Vec::new()),
@@ -126,6 +132,14 @@ impl Actions {
         let has = |word: &str| words.iter().any(|other| other == word);
         Self { insert: has("insert"), update: has("update"), delete: has("delete") }
     }
+}
+
+fn read_group(section: &Section) -> String {
+    let group = section.or("group", DEFAULT_GROUP.to_owned());
+    if !is_name(&group) {
+        section.note("group", "cannot be the name of a group", NAME_RULE);
+    }
+    group
 }
 
 fn read_subscribe(section: &Section) -> Vec<(String, String)> {

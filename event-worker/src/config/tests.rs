@@ -107,6 +107,101 @@ fn a_file_without_listeners_says_how_to_add_one() {
     assert!(parse("").unwrap_err().contains("add a table [listeners.NAME]"));
 }
 
+/// Listeners in the groups default, `search` and `cache`; `search` has an address of its own.
+const GROUPS: &str = "[supervisor]\nuser = 'worker'\nuserGroup = 'workers'\npidFile = 'w.pid'\n\
+    [groups.search]\naddress = '127.0.0.1:2'\n[listeners.a]\nhandler = 'print'\n\
+    [listeners.b]\nhandler = 'print'\ngroup = 'search'\n\
+    [listeners.c]\nhandler = 'print'\ngroup = 'cache'\n";
+
+fn only(groups: &[&str]) -> Result<Config, Error> {
+    parse(GROUPS).unwrap().only(&GroupChoice::new(groups.iter().map(|name| (*name).to_owned())))
+}
+
+#[test]
+fn a_process_with_groups_has_their_listeners_their_addresses_and_files_of_its_own() {
+    let shown = |groups: &[&str]| {
+        let config = only(groups).unwrap();
+        let ids: Vec<&str> = config.chosen().map(|(id, _)| id.as_str()).collect();
+        let listens: Vec<String> =
+            config.listens().iter().map(|listen| listen.address.to_string()).collect();
+        let files = [&config.directory, &config.pid_file, &config.log_file];
+        let files = files.map(|path| path.display().to_string());
+        (ids.join(" "), listens.join(" "), files.join(" "))
+    };
+    let (listen, own) = ("127.0.0.1:12359", "127.0.0.1:2");
+    let all = shown(&[]);
+    assert_eq!((&*all.0, &*all.1), ("a b c", &*format!("{listen} {own}")));
+    assert_eq!(all.2, "data/event-worker w.pid data/run/event-worker.log");
+    let search = shown(&["search"]);
+    assert_eq!((&*search.0, &*search.1), ("b", own));
+    let files =
+        "data/event-worker/groups/search w-search.pid data/run/event-worker-search.log".to_owned();
+    assert_eq!(search.2, files);
+    let two = shown(&["search", "cache"]);
+    assert_eq!((&*two.0, &*two.1), ("b c", &*format!("{own} {listen}")));
+    assert_eq!(two, shown(&["cache", "search", "cache"]));
+    assert!(two.2.starts_with("data/event-worker/groups/cache+search "), "{}", two.2);
+}
+
+#[test]
+fn a_group_that_no_listener_is_in_is_refused_with_those_that_there_are() {
+    let refused = only(&["search", "serach"]).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("group serach; the groups are: cache, default, search"), "{said}");
+    assert_eq!(refused.exit().code(), 64);
+    let text = parse(
+        "[listen]\ntoken = ''\n[groups.a]\n[groups.b]\naddress = 'b'\n\
+         [groups.c]\naddress = '0.0.0.0:1'\nadress = 1\n[supervisor]\nuserGroup = 'x'\n\
+         [listeners.b]\nhandler = 'print'\ngroup = 'b'\n\
+         [listeners.d]\nhandler = 'print'\ngroup = 'd/d'\n",
+    )
+    .unwrap_err();
+    for expected in [
+        "groups.a: is a group without listeners; give a listener group = \"a\"",
+        "groups.b.address: \"b\" is not an address",
+        "groups.c.adress: is not a known key; did you mean address?",
+        "listeners.d.group: cannot be the name of a group",
+        "supervisor.userGroup: is set without user",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
+    }
+    assert!(!text.contains("listeners.b"), "{text}");
+    let text = "[groups.a]\naddress = '0.0.0.0:1'\n[listeners.a]\nhandler='print'\ngroup='a'\n";
+    let told = parse(text).unwrap_err();
+    assert!(told.contains("groups.a.address: can be reached from outside"), "{told}");
+}
+
+#[test]
+fn a_call_goes_to_the_group_that_is_named_or_to_that_of_the_listener() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("l.toml");
+    // What is wrong elsewhere does not matter.
+    let text = format!("{GROUPS}workers = 0\n[groups.gone]\naddress = 'x'\n");
+    std::fs::write(&file, text).unwrap();
+    let called = |groups: &[&str], listener: Option<&str>| {
+        let groups = GroupChoice::new(groups.iter().map(|name| (*name).to_owned()));
+        let config = Config::open_to_call(&file, &groups, listener);
+        config.map(|config| config.listen.address.to_string()).map_err(|error| error.to_string())
+    };
+    for (groups, listener, port) in [
+        (&[][..], None, 12359),
+        (&["search"], None, 2),
+        (&["default"], None, 12359),
+        (&[], Some("b"), 2),
+        (&[], Some("c"), 12359),
+        (&["cache"], Some("b"), 12359),
+        (&[], Some("unknown"), 12359),
+    ] {
+        let expected = Ok(format!("127.0.0.1:{port}"));
+        assert_eq!(called(groups, listener), expected, "{groups:?} {listener:?}");
+    }
+    assert!(called(&["serach"], None).unwrap_err().contains("the groups are: cache"));
+    let text = GROUPS.replace("127.0.0.1:2", "x");
+    std::fs::write(&file, text).unwrap();
+    assert!(called(&["search"], None).unwrap_err().contains("groups.search.address"));
+    assert!(called(&[], None).is_ok());
+}
+
 #[test]
 fn two_configs_differ_by_a_secret_or_by_the_bus() {
     let with = |secret: &str, port: u16| {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     client::ApiClient,
-    config::Config,
+    config::{Config, GroupChoice},
     error::Error,
     output::{Output, print_json},
     table,
@@ -42,12 +42,12 @@ pub struct FullSyncPart {
 ///
 /// When the config is wrong, nothing answers, or nothing is sent; the message says why.
 pub async fn start_full_sync(
-    file: &Path,
+    (file, groups): (&Path, &GroupChoice),
     listener: &str,
     part: FullSyncPart,
     output: Output,
 ) -> Result<(), Error> {
-    let config = Config::open_to_call(file)?;
+    let config = Config::open_to_call(file, groups, Some(listener))?;
     let api = ApiClient::new(&config.listen)?;
     let FullSyncPart { table, key_column, from, to } = part;
     let body = json!({
@@ -76,8 +76,12 @@ pub async fn start_full_sync(
 /// # Errors
 ///
 /// When the config is wrong, or nothing answers.
-pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
-    let config = Config::open_to_call(file)?;
+pub async fn list_full_syncs(
+    file: &Path,
+    groups: &GroupChoice,
+    output: Output,
+) -> Result<(), Error> {
+    let config = Config::open_to_call(file, groups, None)?;
     let api = ApiClient::new(&config.listen)?;
     if output == Output::Json {
         print_json(&api.get::<Value>(LIST, ANSWER_DEADLINE).await?);
@@ -93,8 +97,13 @@ pub async fn list_full_syncs(file: &Path, output: Output) -> Result<(), Error> {
 /// # Errors
 ///
 /// When the config is wrong, nothing answers, or no running full sync has this id.
-pub async fn wish_full_sync(file: &Path, id: &str, wish: FullSyncWish) -> Result<(), Error> {
-    let config = Config::open_to_call(file)?;
+pub async fn wish_full_sync(
+    file: &Path,
+    groups: &GroupChoice,
+    id: &str,
+    wish: FullSyncWish,
+) -> Result<(), Error> {
+    let config = Config::open_to_call(file, groups, None)?;
     let api = ApiClient::new(&config.listen)?;
     let path = format!("{}/{}", path_of(id), wish.verb());
     let view = api.post::<FullSyncView>(&path, &Value::Null, ANSWER_DEADLINE).await?;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::{ApiClient, NoAnswer},
-    config::Config,
+    config::{Config, GroupChoice},
     error::Error,
 };
 
@@ -33,8 +33,12 @@ const MAX_UNANSWERED: u32 = 60;
 /// # Errors
 ///
 /// When the config is wrong, nothing answers, or there is none of this id.
-pub async fn watch_full_syncs(file: &Path, id: Option<&str>) -> Result<Exit, Error> {
-    let config = Config::open_to_call(file)?;
+pub async fn watch_full_syncs(
+    file: &Path,
+    groups: &GroupChoice,
+    id: Option<&str>,
+) -> Result<Exit, Error> {
+    let config = Config::open_to_call(file, groups, None)?;
     let api = ApiClient::new(&config.listen)?;
     let mut watched = WatchedTasks { id, seen: BTreeMap::new() };
     let mut screen = Screen::new();

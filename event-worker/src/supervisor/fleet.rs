@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use service::config::{File, Mistake, Mistakes};
+use service::{
+    Address,
+    config::{File, Mistake, Mistakes},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -21,7 +24,7 @@ use super::{
     unit::Unit,
 };
 use crate::{
-    config::{Config, HandlerConfig, ListenerConfig},
+    config::{Config, GroupChoice, HandlerConfig, ListenerConfig},
     environment::Seats,
     error::Error,
     full_sync::Target,
@@ -37,10 +40,10 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    pub(super) fn open(file: &Path) -> Result<Self, Error> {
+    pub(super) fn open(file: &Path, groups: &GroupChoice) -> Result<Self, Error> {
         let file = File::open(file)?;
         let text = file.text().to_owned();
-        Ok(Self { config: Config::read(file)?, text })
+        Ok(Self { config: Config::read(file)?.only(groups)?, text })
     }
 }
 
@@ -92,7 +95,8 @@ impl Fleet {
         let inner = Inner { seats, accepted, instance, pauses, kept, leaving };
         let socket_path = socket.to_owned();
         let fleet = Self { socket: socket_path, seats: seats_of_all, inner: Mutex::new(inner) };
-        let ids: Vec<String> = fleet.lock().accepted.config.listeners.keys().cloned().collect();
+        let ids: Vec<String> =
+            fleet.lock().accepted.config.chosen().map(|(id, _)| id.clone()).collect();
         for id in ids {
             fleet.lock().launch(&id, socket);
         }
@@ -101,6 +105,14 @@ impl Fleet {
 
     pub(crate) fn unit(&self, id: &str) -> Option<Arc<Unit>> {
         Some(Arc::clone(&self.lock().kept.get(id)?.unit))
+    }
+
+    /// The group of a listener that another process runs, and where that process is called.
+    pub(crate) fn elsewhere(&self, id: &str) -> Option<(String, Address)> {
+        let config = &self.lock().accepted.config;
+        let group = &config.listeners.get(id)?.group;
+        let address = config.group_addresses.get(group).unwrap_or(&config.listen.address);
+        (!config.groups.has(group)).then(|| (group.clone(), address.clone()))
     }
 
     /// The listener of this id as a target of full syncs, whoever runs the listener.
@@ -175,7 +187,8 @@ impl Fleet {
     ///
     /// All mistakes of the file. Then nothing has changed.
     pub(super) fn reload(&self, file: &Path) -> Result<Reloaded, Error> {
-        let accepted = Accepted::open(file)?;
+        let groups = self.lock().accepted.config.groups.clone();
+        let accepted = Accepted::open(file, &groups)?;
         let mut inner = self.lock();
         refuse_other_bus(&inner.accepted.config, &accepted.config)?;
         let reloaded = compare(&inner.accepted.config, &accepted.config);
@@ -298,7 +311,12 @@ impl Inner {
 
 /// What changes from one config to another.
 fn compare(old: &Config, new: &Config) -> Reloaded {
-    let ours = |config: &Config, id: &str| config.listeners.get(id).cloned().filter(is_ours);
+    // A listener that comes to another group of this process goes on as it is.
+    let ours = |config: &Config, id: &str| {
+        let listener = config.listeners.get(id).filter(|listener| is_ours(listener))?;
+        let is_chosen = config.groups.has(&listener.group);
+        is_chosen.then(|| ListenerConfig { group: String::new(), ..listener.clone() })
+    };
     let mut reloaded = Reloaded::default();
     for id in new.listeners.keys() {
         match (ours(old, id), ours(new, id)) {
@@ -310,8 +328,15 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
     }
     let gone = |id: &&String| ours(old, id).is_some() && ours(new, id).is_none();
     reloaded.stopped = old.listeners.keys().filter(gone).cloned().collect();
-    let changes =
-        [("[listen]", old.listen != new.listen), ("[supervisor]", old.directory != new.directory)];
+    let supervisor = |config: &Config| {
+        let Config { directory, pid_file, log_file, user, .. } = config.clone();
+        (directory, pid_file, log_file, user)
+    };
+    let changes = [
+        ("[listen]", old.listen != new.listen),
+        ("[groups]", old.listen == new.listen && old.listens() != new.listens()),
+        ("[supervisor]", supervisor(old) != supervisor(new)),
+    ];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
     reloaded.needs_restart = changed.map(|(name, _)| name).collect();
     reloaded
@@ -357,6 +382,30 @@ mod tests {
         assert_eq!(started, ["fresh", "mine"]);
         assert_eq!((restarted, stopped), (vec!["changed".into()], vec!["gone".into()]));
         assert_eq!(needs_restart, ["[listen]"]);
+    }
+
+    #[test]
+    fn a_listener_that_comes_to_another_group_is_started_stopped_or_left_alone() {
+        let grouped = |group: &str, choice: &[&str]| {
+            let text = format!(
+                "[listeners.a]\nhandler='print'\ngroup='one'\n\
+                 [listeners.b]\nhandler='print'\ngroup='two'\n\
+                 [listeners.moves]\nhandler='print'\ngroup='{group}'\n"
+            );
+            let choice = GroupChoice::new(choice.iter().map(|name| (*name).to_owned()));
+            config(&text).only(&choice).unwrap()
+        };
+        let moved = |choice: &[&str]| {
+            let Reloaded { started, restarted, stopped, needs_restart } =
+                compare(&grouped("one", choice), &grouped("two", choice));
+            assert_eq!((restarted, needs_restart), (vec![], vec![]));
+            (started.join(""), stopped.join(""))
+        };
+        let moves = || "moves".to_owned();
+        assert_eq!(moved(&["one"]), (String::new(), moves()));
+        assert_eq!(moved(&["two"]), (moves(), String::new()));
+        assert_eq!(moved(&["one", "two"]), (String::new(), String::new()));
+        assert_eq!(moved(&[]), (String::new(), String::new()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, Permissions, TryLockError},
+    io::ErrorKind,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,8 +16,10 @@ use tracing::warn;
 
 use super::{Supervisor, unit::Unit};
 use crate::{
+    config::Config,
     error::Error,
     link::{FromListener, Link, ToListener},
+    user,
 };
 
 /// How long a process that connects may take to say who it is.
@@ -29,17 +32,31 @@ pub(super) struct Socket {
 
 /// Creates the directory, readable by us alone, if it is missing. Locks it as long as the file is
 /// open.
-pub(super) fn lock(directory: &Path) -> Result<File, Error> {
+pub(super) fn lock(config: &Config) -> Result<File, Error> {
+    let directory = &config.directory;
     let name = directory.display();
     let open = || {
         private::create_dir_all(directory)?;
         private::create(&directory.join("lock"))
     };
-    let file =
-        open().map_err(Error::io(format!("cannot use the directory {name} ([supervisor])")))?;
+    let what = format!("cannot use the directory {name} ([supervisor])");
+    let file = open().map_err(|error| match &config.user {
+        Some(user) if error.kind() == ErrorKind::PermissionDenied => {
+            let what = format!("{what} as user {}: {error}", user.name);
+            Error::cannot_start(what, user::how_to_let_in(user, directory))
+        }
+        _ => Error::io(what)(error),
+    })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::AlreadyRuns(name.to_string())),
+        Err(TryLockError::WouldBlock) => Err(Error::cannot_start(
+            format!("another event-worker runs with the directory {name}"),
+            format!(
+                "stop that one (scripts/startDbEventWorker.sh stop{}), or set another directory in \
+                 [supervisor]",
+                config.groups.flags()
+            ),
+        )),
         Err(TryLockError::Error(error)) => Err(Error::io(format!("cannot lock {name}"))(error)),
     }
 }
