@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     mysqlbinlog::{self, BinlogEvent},
     processes::{PATIENCE, wait_until},
+    programs::REFUSED,
     recording::Recording,
     running::Source,
     servers::{Mysql, execute},
@@ -85,6 +86,39 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_distinguished(
     let parts = ["source.hosts names 2 hosts", "gtid_mode is not ON", "or name one host"];
     source.site.expect_refusal("several hosts without GTIDs", &parts).await?;
     drop(other);
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_the_binlogs_ends_a_running_dts_without_gtids() -> Result<()> {
+    let parts = ["ends at ", "before our position", "`dts position set earliest`", "EvId"];
+    reset_while_it_runs("history-reset", &["--gtid-mode=OFF"], &parts).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_the_binlogs_ends_a_running_dts_with_gtids() -> Result<()> {
+    let parts = ["does not have ", "transactions that we have read"];
+    reset_while_it_runs("history-reset-gtids", &[], &parts).await
+}
+
+/// The server says nothing on the connection that it sends its binlog over.
+async fn reset_while_it_runs(test: &str, options: &[&str], parts: &[&str]) -> Result<()> {
+    let source = start(test, options).await?;
+    source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
+    let rows = inserts(1..=30);
+    source.execute(&rows.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let mut dts = source.site.start_dts()?;
+    source.site.wait_for_published(30).await?;
+    wait_until("it was asked how far we are", PATIENCE, async || {
+        source.site.status().await["binlog"]["bytesBehind"] == 0
+    })
+    .await?;
+    source.execute(&["RESET BINARY LOGS AND GTIDS", "INSERT INTO shop.t VALUES (99)"]).await?;
+    let (status, output) = (dts.ended().await?, dts.output());
+    ensure!(status.code() == Some(REFUSED), "{status}\n{output}");
+    for part in parts {
+        ensure!(output.contains(part), "{part:?} is not in\n{output}");
+    }
     source.remove()
 }
 

@@ -77,7 +77,7 @@ pub(super) fn address(config: &SourceConfig) -> String {
     format!("{}:{}", config.host, config.port)
 }
 
-pub(super) fn away(config: &SourceConfig, reason: String) -> Error {
+pub(crate) fn away(config: &SourceConfig, reason: String) -> Error {
     Error::SourceAway { address: address(config), reason }
 }
 

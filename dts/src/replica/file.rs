@@ -18,7 +18,9 @@ use crate::{
 const MAX_ASKABLE: u64 = u32::MAX as u64;
 
 const BEGIN_WITH_THIS: &str = "bring the earlier server back; or begin with what this one has \
-    (`dts position set earliest`) and send the captured tables again";
+    (`dts position set earliest`) and correct the captured tables as after lost transactions \
+    (docs/full-sync.md). Positions and GTIDs may begin again there, so new events may have an EvId \
+    that earlier events had (docs/delivery.md)";
 
 /// What is in a file after a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,8 @@ pub(super) async fn resume(
                 server.uuid, saved.server_uuid
             ),
             "connect to the earlier server; or begin with what this one has (`dts position set \
-             earliest`) and send the captured tables again",
+             earliest`) and correct the captured tables as after lost transactions \
+             (docs/full-sync.md)",
         ));
     }
     let files = Server::binlog_files(conn, config).await?;
@@ -144,32 +147,36 @@ fn check_begin(file: &str, saved: u32, now: Option<SystemTime>) -> Result<()> {
 
 /// Checks that the server has the position.
 fn check(files: &[(String, u64)], file: &str, pos: u64) -> Result<()> {
-    let (oldest, newest) = match files {
-        [] => return Err(Error::refused("the server has no binlog files", "turn the binlog on")),
-        [(oldest, _), ..] => (oldest, files.last().map_or(oldest, |(name, _)| name)),
+    let [(oldest, _), ..] = files else {
+        return Err(Error::refused("the server has no binlog files", "turn the binlog on"));
     };
+    if let Some(problem) = beyond_end(files, file, pos) {
+        return Err(Error::refused(problem, BEGIN_WITH_THIS));
+    }
     match files.iter().find(|(name, _)| name == file) {
-        Some((_, size)) if *size < pos => Err(Error::refused(
-            format!(
-                "binlog file {file} ends at {size}, before our position {pos}: the server lost the \
-                 end of the file in a crash, or was restored from a backup"
-            ),
-            BEGIN_WITH_THIS,
-        )),
         Some(_) => Ok(()),
-        None if file_number(file) > file_number(newest) => Err(Error::refused(
-            format!(
-                "the server has no binlog file {file} yet, its newest is {newest}: it was restored \
-                 from a backup, or its binlogs were reset"
-            ),
-            BEGIN_WITH_THIS,
-        )),
         None => Err(Error::refused(
             format!("the server has purged our binlog file {file} (its oldest is {oldest})"),
             "the changes in between are lost to dts: begin with what is left (`dts position set \
-             earliest`) and send the captured tables again; to prevent this, raise \
-             binlog_expire_logs_seconds",
+             earliest`) and correct the captured tables as after lost transactions \
+             (docs/full-sync.md); to prevent this, raise binlog_expire_logs_seconds",
         )),
+    }
+}
+
+/// Why the server does not have a position, if it is after the end of the binlog.
+pub(crate) fn beyond_end(files: &[(String, u64)], file: &str, pos: u64) -> Option<String> {
+    let (newest, _) = files.last()?;
+    match files.iter().find(|(name, _)| name == file) {
+        Some((_, size)) if *size < pos => Some(format!(
+            "binlog file {file} ends at {size}, before our position {pos}: the server lost the end \
+             of the file in a crash, was restored from a backup, or its binlogs were reset"
+        )),
+        None if file_number(file) > file_number(newest) => Some(format!(
+            "the server has no binlog file {file} yet, its newest is {newest}: it was restored \
+             from a backup, or its binlogs were reset"
+        )),
+        _ => None,
     }
 }
 

@@ -27,8 +27,9 @@ mod wire;
 
 pub(crate) use ask::binlog_filters;
 pub use conn::Conn;
-pub(crate) use connect::classify;
 pub use connect::connect;
+pub(crate) use connect::{away, classify};
+pub(crate) use file::beyond_end;
 pub use hidden::HiddenColumn;
 pub use hosts::{Hosts, OpenSource};
 pub(crate) use hosts::{open, refuse_stops};

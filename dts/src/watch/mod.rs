@@ -1,5 +1,6 @@
 //! How far we are from the end of the server's binlog and from its beginning: the bytes that are
-//! still to be read, and the time until the server deletes the file that we need.
+//! still to be read, and the time until the server deletes the file that we need. And whether the
+//! server still has our place: after its binlogs are reset, it sends nothing, and says nothing.
 //!
 //! A few questions from time to time, over a connection of its own, beside the stream.
 
@@ -26,13 +27,17 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// After this many unanswered questions in a row, the log says so.
 const SAID_AFTER: u32 = 2;
 
-/// Asks the server until the future is dropped. If there are other hosts, it returns when the
-/// server does not answer: such a server has more trouble than with our questions.
+/// Asks the server until the future is dropped. It returns when the server does not have our place
+/// any more: then the check at the next connection says why. If there are other hosts, it also
+/// returns when the server does not answer: such a server has more trouble than with our questions.
 pub async fn watch(config: &SourceConfig, status: &Status) -> Error {
-    let mut watcher = Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 };
+    let mut watcher = Watcher::new(config);
     loop {
         match tokio::time::timeout(MAX_WAIT, watcher.look(status.place())).await {
             Ok(Ok(sight)) => {
+                if let Some(reason) = watcher.lost_place.take() {
+                    return replica::away(config, reason);
+                }
                 watcher.answered(status);
                 watcher.warn_of(&sight);
                 status.saw(sight);
@@ -57,6 +62,10 @@ struct Watcher<'a> {
     is_warned: bool,
     /// How many questions in a row were not answered.
     failures: u32,
+    /// Whether the server had our place when it was asked earlier.
+    had_place: bool,
+    /// Why the server does not have it any more.
+    lost_place: Option<String>,
 }
 
 /// Asks the server once; `place` is the position to compare with.
@@ -65,10 +74,22 @@ struct Watcher<'a> {
 ///
 /// As [`replica::connect`].
 pub(crate) async fn look_once(config: &SourceConfig, place: Option<DurablePlace>) -> Result<Sight> {
-    Watcher { config, conn: None, ended: None, is_warned: false, failures: 0 }.look(place).await
+    Watcher::new(config).look(place).await
 }
 
-impl Watcher<'_> {
+impl<'a> Watcher<'a> {
+    fn new(config: &'a SourceConfig) -> Self {
+        Self {
+            config,
+            conn: None,
+            ended: None,
+            is_warned: false,
+            failures: 0,
+            had_place: false,
+            lost_place: None,
+        }
+    }
+
     async fn look(&mut self, place: Option<DurablePlace>) -> Result<Sight> {
         let config = self.config;
         let mut conn = match self.conn.take() {
@@ -82,6 +103,7 @@ impl Watcher<'_> {
         let purge = self.purge(&files, &oldest_file, (now, expires_after)).await;
         let behind = |place: &DurablePlace| bytes_behind(&files, &place.file, place.pos);
         let bytes_behind = place.as_ref().and_then(behind);
+        self.compare(&files, place.as_ref());
         let commit = place.as_ref().and_then(|place| place.newest_commit);
         let seconds_behind = match (bytes_behind, commit) {
             (Some(0), _) => Some(0.0),
@@ -90,6 +112,13 @@ impl Watcher<'_> {
         };
         let at = Instant::now();
         Ok(Sight { at, bytes_behind, seconds_behind, purge, oldest_file, expires_after })
+    }
+
+    /// Notes whether the server has our place. A server that goes on by GTIDs may never have had it.
+    fn compare(&mut self, files: &[(String, u64)], place: Option<&DurablePlace>) {
+        let Some(DurablePlace { file, pos, .. }) = place else { return };
+        self.lost_place = replica::beyond_end(files, file, *pos).filter(|_| self.had_place);
+        self.had_place |= bytes_behind(files, file, *pos).is_some();
     }
 
     async fn purge(
@@ -192,7 +221,7 @@ fn expires_after(variables: &[(String, String)]) -> Option<Duration> {
 fn bytes_behind(files: &[(String, u64)], file: &str, pos: u64) -> Option<u64> {
     let at = files.iter().position(|(name, _)| name == file)?;
     let later = files[at + 1..].iter().map(|(_, size)| size).sum::<u64>();
-    Some(files[at].1.saturating_sub(pos) + later)
+    Some(files[at].1.checked_sub(pos)? + later)
 }
 
 fn left(ended: SystemTime, after: Duration, now: SystemTime) -> Duration {
@@ -227,6 +256,7 @@ mod tests {
         assert_eq!(bytes_behind(&files, "b.999999", 90), Some(67));
         assert_eq!(bytes_behind(&files, "b.1000001", 7), Some(0));
         assert_eq!(bytes_behind(&files, "b.000001", 7), None);
+        assert_eq!(bytes_behind(&files, "b.1000001", 8), None, "it ends at 7");
     }
 
     #[test]

@@ -15,7 +15,7 @@ const MIN_LEFT: Duration = Duration::from_hours(6);
 pub(crate) struct Sight {
     /// The moment of that.
     pub(super) at: Instant,
-    /// Bytes of binlog behind our position; unknown while the server does not have our file.
+    /// Bytes of binlog after our position; unknown while the server does not have our position.
     pub(super) bytes_behind: Option<u64>,
     /// From the commit of the last transaction that is durable in the bus to now, by the server's
     /// clock; zero at the end of the binlog.
