@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     mysqlbinlog::{self, BinlogEvent},
     processes::{PATIENCE, wait_until},
-    programs::REFUSED,
+    programs::{REFUSED, Site, program},
     recording::Event,
     replication::gtids,
     running::Source,
@@ -133,21 +133,47 @@ async fn a_position_is_set_to_any_place_that_the_server_has_and_forgotten() -> R
 async fn another_bus_is_noticed_and_the_position_is_taken_over() -> Result<()> {
     let source = start("position-take-over", "9.7").await?;
     ensure!(events(&source, 1).await?.len() == 1, "more than one event");
+    source.execute(&["INSERT INTO shop.b VALUES (7)"]).await?;
+    source.run_up_to(2).await?;
     source.execute(&["INSERT INTO shop.a VALUES (1, 'between')"]).await?;
     let site = &source.site;
     site.amend("dts.toml", "kind = \"log\"", "kind = \"log\"\ndirectory = \"data/other\"")?;
     let parts = ["data/event-log", "`dts position take-over`", "`dts position set latest`"];
     site.expect_refusal("another bus", &parts).await?;
-    let dry = done(&source, &["take-over", "--dry-run"]).await?;
-    ensure!(dry["saved"] == false && dry["after"]["accounting"]["published"] == 1, "{dry}");
+    refused(&source, &["take-over", "--dry-run"], "the earlier bus: all (").await?;
+    let dry = done(&source, &["take-over", "--dry-run", "--leave-unread"]).await?;
+    ensure!(dry["saved"] == false && dry["after"]["accounting"]["published"] == 2, "{dry}");
+    refused(&source, &["take-over"], "the earlier bus: all (").await?;
+    finish_log(site, "data/event-log").await?;
+    // Other offsets on the new bus.
+    std::fs::remove_file(site.recorded())?;
     let taken = done(&source, &["take-over"]).await?;
     ensure!(taken["before"].is_null() && taken["after"] == dry["after"], "{taken}");
     ensure!(taken["after"]["seq"].as_u64() > Some(0), "events are not numbered on: {taken}");
     refused(&source, &["take-over"], "has a position already").await?;
-    std::fs::remove_file(site.recorded())?;
     let between = ("a".to_owned(), "insert".to_owned(), r#"{"id":1}"#.to_owned());
     ensure!(events(&source, 1).await? == [between], "it did not go on from there");
     source.remove()
+}
+
+/// Serves a log without `dts`, until the listener has handled all that is in it.
+async fn finish_log(site: &Site, directory: &str) -> Result<()> {
+    let text = std::fs::read_to_string(site.path("db_event_listener.toml"))?;
+    let address = text.lines().rfind(|line| line.starts_with("address")).context("no address")?;
+    let config = format!("[storage]\ndirectory = \"{directory}\"\n[listen]\n{address}\n");
+    std::fs::write(site.path("event-log.toml"), config)?;
+    let path = program("event-log")?.display().to_string();
+    let mut log = site.run("event-log", &[&path, "serve", "--config", "event-log.toml"])?;
+    let mut worker = site.start_worker()?;
+    wait_until("the listener has finished", PATIENCE, async || {
+        let shown = site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
+        shown["lag"]["records"] == 0
+    })
+    .await?;
+    worker.signal("TERM").await?;
+    worker.ended().await?;
+    log.signal("TERM").await?;
+    log.ended().await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

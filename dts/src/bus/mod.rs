@@ -44,21 +44,42 @@ pub(crate) async fn answers(config: &BusConfig, name: &str) -> bool {
     }
 }
 
-/// Reads a checkpoint without disturbing its writer: from the running log; or from the log's
-/// directory, if the log is ours and does not run.
+/// A bus that is looked at without disturbing its writer: the running log; or the log's directory,
+/// if the log is ours and does not run.
+pub(crate) struct BusView {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) checkpoint: Checkpoint,
+    /// The log, if it does not run.
+    _log: Option<EmbeddedLog>,
+}
+
+impl BusView {
+    /// Opens the bus, and reads the checkpoint of a `dts`.
+    ///
+    /// # Errors
+    ///
+    /// As [`host`]; transient, when the log is elsewhere and does not answer.
+    pub(crate) async fn open(config: &BusConfig, name: &str) -> Result<Self> {
+        let bus = event_bus::open(config)?;
+        match (bus.checkpoint(name).await, config.embedded_log()) {
+            (Err(error), Some(hosted)) if error.is_transient() => {
+                if !hosted.storage.directory.exists() {
+                    return Ok(Self { bus, checkpoint: Checkpoint::default(), _log: None });
+                }
+                let log = EmbeddedLog::open(hosted, &config.topic_prefix).await?;
+                let bus = log.bus();
+                Ok(Self { checkpoint: bus.checkpoint(name).await?, bus, _log: Some(log) })
+            }
+            (read, _) => Ok(Self { checkpoint: read?, bus, _log: None }),
+        }
+    }
+}
+
+/// Reads a checkpoint, as [`BusView::open`].
 ///
 /// # Errors
 ///
-/// As [`host`]; transient, when the log is elsewhere and does not answer.
+/// As [`BusView::open`].
 pub async fn read_checkpoint(config: &BusConfig, name: &str) -> Result<Checkpoint> {
-    match (event_bus::open(config)?.checkpoint(name).await, config.embedded_log()) {
-        (Err(error), Some(hosted)) if error.is_transient() => {
-            if !hosted.storage.directory.exists() {
-                return Ok(Checkpoint::default());
-            }
-            let log = EmbeddedLog::open(hosted, &config.topic_prefix).await?;
-            Ok(log.bus().checkpoint(name).await?)
-        }
-        (other, _) => Ok(other?),
-    }
+    Ok(BusView::open(config, name).await?.checkpoint)
 }

@@ -159,6 +159,9 @@ pub struct TakeOverArguments {
     /// Replace a position that dts has already saved on this bus.
     #[arg(long)]
     pub(super) replace: bool,
+    /// Go on although listeners have not handled all that is on the other bus.
+    #[arg(long)]
+    pub(super) leave_unread: bool,
     /// Look and print; save nothing.
     #[arg(long)]
     pub(super) dry_run: bool,

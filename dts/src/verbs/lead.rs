@@ -1,7 +1,7 @@
 //! Takes the lead of a name, so that nobody else writes while an operator changes the saved
 //! position.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use event_bus::{
     Batch, Bus, BusConfig, ChangedTopic, Checkpoint, EmbeddedLog, LogConfig, Producer,
@@ -19,6 +19,7 @@ const MAX_WAIT: Duration = Duration::from_secs(15);
 pub(super) struct HeldLead {
     producer: Box<dyn Producer>,
     checkpoint: Checkpoint,
+    bus: Arc<dyn Bus>,
     /// The log, if we host it because nobody else does.
     _log: Option<EmbeddedLog>,
 }
@@ -37,7 +38,7 @@ impl HeldLead {
             }
             (opened, _) => {
                 let (producer, checkpoint) = opened?;
-                Ok(Self { producer, checkpoint, _log: None })
+                Ok(Self { producer, checkpoint, bus, _log: None })
             }
         }
     }
@@ -45,8 +46,9 @@ impl HeldLead {
     /// As [`HeldLead::take`], for a log whose `dts` does not run: from the log's directory.
     async fn host((hosted, stream): (&LogConfig, &str), name: &str) -> Result<Self> {
         let log = EmbeddedLog::open(hosted, stream).await?;
-        let (producer, checkpoint) = open(&*log.bus(), name).await?;
-        Ok(Self { producer, checkpoint, _log: Some(log) })
+        let bus = log.bus();
+        let (producer, checkpoint) = open(&*bus, name).await?;
+        Ok(Self { producer, checkpoint, bus, _log: Some(log) })
     }
 
     /// Gives the lead back, so that the next start does not wait for a time-out.
@@ -67,6 +69,11 @@ impl HeldLead {
     /// The saved checkpoint.
     pub(super) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The bus of the lead.
+    pub(super) fn bus(&self) -> &dyn Bus {
+        &*self.bus
     }
 
     /// Saves a position, or forgets it; the numbers of events go on in both cases. Durable when

@@ -8,6 +8,7 @@ mod position;
 mod running;
 mod take_over;
 mod topics;
+mod unread;
 
 pub use arguments::{
     AdoptArguments, CheckArguments, HealthyArguments, ImportArguments, PositionVerb,

@@ -8,9 +8,10 @@ use super::{
     arguments::TakeOverArguments,
     hold::{Hold, ask},
     lead::HeldLead,
+    unread::refuse_unread,
 };
 use crate::{
-    bus::{self, LastBus},
+    bus::{BusView, LastBus},
     checkpoint::{Saved, Skip, saved_in, seq_in},
     config::Config,
     error::{Error, Result},
@@ -23,10 +24,11 @@ use crate::{
 /// # Errors
 ///
 /// Refused, while a `dts` runs on either bus, when there is nothing to take over, when MySQL does
-/// not have the place any more, or when a position would be replaced without being asked to.
+/// not have the place any more, when listeners have not handled all that is on the earlier bus, or
+/// when a position would be replaced; the last two only without being asked to.
 pub(super) async fn carry_out(mut config: Config, arguments: &TakeOverArguments) -> Result<Value> {
     let (bus, name) = before(&config, arguments).await?;
-    let checkpoint = read(&bus, &name, arguments.dry_run).await?;
+    let checkpoint = read(&bus, &name, arguments).await?;
     let Some(saved) = saved_in(&checkpoint)? else {
         return Err(Error::refused(
             format!("there is no position of dts {name} on the earlier bus"),
@@ -71,12 +73,22 @@ async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusCo
 }
 
 /// The checkpoint on the earlier bus. Nobody writes to it any more, except during a dry run.
-async fn read(bus: &BusConfig, name: &str, dry_run: bool) -> Result<Checkpoint> {
-    if dry_run {
-        return bus::read_checkpoint(bus, name).await;
+async fn read(bus: &BusConfig, name: &str, arguments: &TakeOverArguments) -> Result<Checkpoint> {
+    let is_saved =
+        |checkpoint: &Checkpoint| saved_in(checkpoint).is_ok_and(|saved| saved.is_some());
+    if arguments.dry_run {
+        let view = BusView::open(bus, name).await?;
+        if is_saved(&view.checkpoint) && !arguments.leave_unread {
+            refuse_unread(&*view.bus, bus).await?;
+        }
+        return Ok(view.checkpoint);
     }
     let lead = HeldLead::take(bus, name).await?;
     let checkpoint = lead.checkpoint().clone();
+    let judged = match is_saved(&checkpoint) && !arguments.leave_unread {
+        true => refuse_unread(lead.bus(), bus).await,
+        false => Ok(()),
+    };
     lead.give_back().await;
-    Ok(checkpoint)
+    judged.map(|()| checkpoint)
 }
