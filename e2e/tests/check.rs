@@ -324,6 +324,42 @@ async fn what_full_syncs_lack_is_found_with_the_grant_that_fixes_it() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_that_would_stop_dts_are_found_with_the_position_after_them() -> Result<()> {
+    let source = start("check-events", "9.7", &[]).await?;
+    source.execute(&["INSERT INTO shop.t VALUES (1)"]).await?;
+    source.run_up_to(1).await?;
+    source
+        .execute(&[
+            "SET GLOBAL binlog_row_metadata = MINIMAL",
+            "INSERT INTO shop.t VALUES (2)",
+            "INSERT INTO shop.t VALUES (3)",
+            "SET GLOBAL binlog_row_metadata = FULL",
+        ])
+        .await?;
+    let (file, pos) = source.mysql.binlog_end().await?;
+    source.execute(&["INSERT INTO shop.t VALUES (4)"]).await?;
+    let (code, report) = check(&source).await?;
+    ensure!(code == Some(REFUSED), "{code:?} {report:#}");
+    let command = format!("dts position set --file {file} --pos {pos}`");
+    let parts = ["does not name the columns of this table", "docs/full-sync.md", &command];
+    expect(&report, "events", "stop", &parts)?;
+    let parts = ["does not name the columns of this table", "`dts check` names the command"];
+    source.site.expect_refusal("MINIMAL for a moment", &parts).await?;
+    let set = ["position", "set", "--file", &file, "--pos", &pos.to_string()];
+    let (code, output) = source.site.run_dts(&set).await?;
+    ensure!(code == Some(0), "{output}");
+    let (_, report) = check(&source).await?;
+    ensure!(finding(&report, "events").is_none(), "{report:#}");
+    source.run_up_to(1).await?;
+    // A first start would stop there, too.
+    let (code, output) = source.site.run_dts(&["position", "reset"]).await?;
+    ensure!(code == Some(0), "{output}");
+    let (_, report) = check(&source).await?;
+    expect(&report, "events", "stop", &[&command])?;
+    source.remove()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_binlog_is_refused() -> Result<()> {
     let options = ["--skip-log-bin", "--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
     let source = start("check-no-binlog", "9.7", &options).await?;

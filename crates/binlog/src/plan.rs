@@ -34,7 +34,7 @@ pub(super) type ColumnFault = (Fault, Option<String>);
 const NO_METADATA: Setting = Setting {
     problem: "the binlog does not name the columns of this table",
     variable: Some(("binlog_row_metadata", "FULL")),
-    then: "and start from a position after that",
+    then: "and begin after the events that were logged before: `dts check` names the command",
 };
 
 impl TablePlan {

@@ -1,5 +1,6 @@
 //! `dts check`: connects to source and bus, looks, and says what is missing and how to fix it.
 
+mod ahead;
 mod finding;
 mod full_sync;
 mod generated;
@@ -105,28 +106,23 @@ impl Report {
 pub async fn check(config: &Config) -> Report {
     let (local, running) = local::look(config).await;
     let mut report = Report { local, ..Report::default() };
-    let saved = match tokio::time::timeout(MAX_WAIT, read_saved(config)).await {
-        Ok(Ok(None)) => {
-            let moved = LastBus::refuse_other(config).await.err();
-            report.bus.extend(moved.map(|e| Finding { name: "bus_changed", ..finding_of(e) }));
-            None
-        }
-        Ok(Ok(saved)) => saved,
-        Ok(Err(error)) => {
-            report.bus.push(finding_of(error));
-            None
+    let begin = match tokio::time::timeout(MAX_WAIT, read_begin(config)).await {
+        Ok(Ok(begin)) => begin,
+        Ok(Err(finding)) => {
+            report.bus.push(finding);
+            Begin::Unknown
         }
         Err(_) => {
             let error = Error::Internal(format!("the bus does not answer within {MAX_WAIT:?}"));
             let remedy = "start the bus, or correct bus.address".to_owned();
             report.bus.push(Finding { name: "bus", remedy, ..finding_of(error) });
-            None
+            Begin::Unknown
         }
     };
     for source in config.source.each_host() {
         let address = format!("{}:{}", source.host, source.port);
         let mut host = Host { address, ..Host::default() };
-        let looked = look(&source, (config, saved.as_ref()), &mut host).await;
+        let looked = look(&source, (config, &begin), &mut host).await;
         host.findings.extend(looked.err().map(finding_of));
         // Our id may be used by the dts that runs here.
         if running.is_some() {
@@ -140,7 +136,7 @@ pub async fn check(config: &Config) -> Report {
 
 async fn look(
     source: &SourceConfig,
-    (config, saved): (&Config, Option<&Saved>),
+    (config, begin): (&Config, &Begin),
     host: &mut Host,
 ) -> Result<()> {
     let mut conn = replica::connect(source).await?;
@@ -159,29 +155,40 @@ async fn look(
     host.findings = server.findings();
     host.findings.extend(of_source(&mut conn, (source, config), &server).await);
     host.findings.extend(settings::of_taken_id(&mut conn, source).await);
-    let place = saved.map(DurablePlace::of);
+    let place = begin.saved().map(DurablePlace::of);
     let sight = watch::look_once(source, place).await?;
     host.findings.extend(settings::of_retention(&server, &sight));
-    if let Some(saved) = saved {
-        host.findings.extend(of_position(&mut conn, source, (&server, saved)).await);
-    }
+    let of_begin = of_begin(&mut conn, (source, config), (&server, begin)).await;
+    host.findings.extend(of_begin);
     try_to_replicate(source, &server, conn).await
 }
 
-/// Checks that the server can continue our position. A replica may be behind for a moment.
-async fn of_position(
+/// Checks that the server has the place from where `dts run` would read, and that what comes next
+/// can be read. A replica may be behind for a moment.
+async fn of_begin(
     conn: &mut Conn,
-    config: &SourceConfig,
-    (server, saved): (&Server, &Saved),
+    (source, config): (&SourceConfig, &Config),
+    (server, begin): (&Server, &Begin),
 ) -> Option<Finding> {
-    let error = replica::check_position(conn, config, server, saved).await.err()?;
-    let is_replica = replica::is_replica(conn).await;
-    let severity = if is_replica { Severity::Warn } else { Severity::Stop };
-    Some(Finding { severity, name: "position", ..finding_of(error) })
+    let from = match begin {
+        Begin::Saved(saved) => replica::check_position(conn, source, server, saved).await,
+        Begin::Start => ahead::find_start((source, config), server).await?,
+        Begin::Unknown => return None,
+    };
+    match (from, begin.saved()) {
+        // Events before our position are not decoded again.
+        (Ok(from), Some(saved)) if !saved.begins_at(&from) => None,
+        (Ok(from), _) => ahead::of_events((source, config), server, &from).await,
+        (Err(error), _) => {
+            let is_replica = replica::is_replica(conn).await;
+            let severity = if is_replica { Severity::Warn } else { Severity::Stop };
+            Some(Finding { severity, name: "position", ..finding_of(error) })
+        }
+    }
 }
 
 /// The findings about a source in addition to [`Server::findings`]; if a question fails, its
-/// findings are left out.
+/// findings are left out. Questions about tables that fail are a finding.
 pub(crate) async fn of_source(
     conn: &mut Conn,
     (source, config): (&SourceConfig, &Config),
@@ -195,10 +202,22 @@ pub(crate) async fn of_source(
     found.extend(settings::of_clock(conn).await);
     match tokio::time::timeout(MAX_WAIT, of_tables((source, config), server)).await {
         Ok(Ok(tables)) => found.extend(tables),
-        Ok(Err(error)) => tracing::debug!(%error, "the tables could not be looked at"),
-        Err(_) => tracing::debug!("the tables could not be looked at in time"),
+        Ok(Err(error)) => found.push(unseen_tables(error.to_string())),
+        Err(_) => found.push(unseen_tables(format!("no answer within {MAX_WAIT:?}"))),
     }
     found
+}
+
+fn unseen_tables(reason: String) -> Finding {
+    Finding {
+        severity: Severity::Warn,
+        name: "tables",
+        what: format!("the definitions of the captured tables could not be read: {reason}"),
+        why: "what they say of keys, engines, character sets and full syncs was not checked".into(),
+        remedy: "run `dts check` again; if it says the same, see what the server does with \
+                 questions to information_schema (SHOW PROCESSLIST)"
+            .into(),
+    }
 }
 
 /// Over a connection of its own, because a question that takes too long ends the connection.
@@ -242,10 +261,33 @@ async fn try_to_replicate(config: &SourceConfig, server: &Server, mut conn: Conn
     Ok(())
 }
 
+/// From where `dts run` would read.
+enum Begin {
+    Saved(Box<Saved>),
+    /// As `start` in the config says.
+    Start,
+    Unknown,
+}
+
+impl Begin {
+    fn saved(&self) -> Option<&Saved> {
+        match self {
+            Self::Saved(saved) => Some(saved),
+            Self::Start | Self::Unknown => None,
+        }
+    }
+}
+
 /// Reads the checkpoint, which every start begins with, without taking the lead.
-async fn read_saved(config: &Config) -> Result<Option<Saved>> {
-    let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await?;
-    Ok(saved_in(&checkpoint)?)
+async fn read_begin(config: &Config) -> Result<Begin, Finding> {
+    let checkpoint = bus::read_checkpoint(&config.bus, &config.name).await.map_err(finding_of)?;
+    match saved_in(&checkpoint).map_err(|error| finding_of(error.into()))? {
+        Some(saved) => Ok(Begin::Saved(Box::new(saved))),
+        None => match LastBus::refuse_other(config).await {
+            Ok(()) => Ok(Begin::Start),
+            Err(error) => Err(Finding { name: "bus_changed", ..finding_of(error) }),
+        },
+    }
 }
 
 fn finding_of(error: Error) -> Finding {

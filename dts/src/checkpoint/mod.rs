@@ -129,6 +129,12 @@ impl AddAssign for Accounting {
 }
 
 impl Saved {
+    /// Whether a stream from there begins at the position, and not before it.
+    pub(crate) fn begins_at(&self, from: &SourcePosition) -> bool {
+        let is_same = from.file == self.position.file && from.pos == self.position.pos;
+        self.prepared.is_empty() && (is_same || from.gtids.is_some())
+    }
+
     /// The checkpoint of a first start.
     pub fn new(server_uuid: String, position: SourcePosition) -> Self {
         Self {

@@ -10,7 +10,7 @@ use super::{
     server::{Product, Server},
 };
 use crate::{
-    checkpoint::{Loss, Saved, Skip, TouchedTables},
+    checkpoint::{Loss, Saved, Skip, SourcePosition, TouchedTables},
     config::{OnLost, SourceConfig},
     error::{Error, Result},
 };
@@ -41,7 +41,7 @@ impl From<Error> for Unfit {
     }
 }
 
-/// Checks that this server can continue a saved position.
+/// Checks that this server can continue a saved position, and returns from where it would be read.
 ///
 /// # Errors
 ///
@@ -52,9 +52,9 @@ pub async fn check_position(
     config: &SourceConfig,
     server: &Server,
     saved: &Saved,
-) -> Result<()> {
+) -> Result<SourcePosition> {
     match resume(conn, config, server, (saved, OnLost::Stop)).await {
-        Ok(_) => Ok(()),
+        Ok(resumed) => Ok(resumed.from),
         Err(Unfit::Other(error)) => Err(error),
         Err(Unfit::Lacks(lacking)) => Err(lacking.refuse(config)),
     }
@@ -191,7 +191,7 @@ impl std::fmt::Display for TouchedTables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{BinlogPlace, SourcePosition};
+    use crate::checkpoint::BinlogPlace;
 
     const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
