@@ -27,8 +27,8 @@ impl Damage {
 }
 
 const DAMAGED_REMEDY: &str = "connect without the proxy, if there is one in between; otherwise the \
-    server's binlog file is damaged there: begin after that place (`dts position set`), and send \
-    the captured tables again with a full sync";
+    server's binlog file is damaged there: begin after that place (`dts position set`), and correct \
+    the captured tables as after lost transactions (docs/full-sync.md)";
 
 const TORN_REMEDY: &str = "nothing of that transaction was committed: begin with the next file \
     that SHOW BINARY LOGS lists (`dts position set --file … --pos 4`)";

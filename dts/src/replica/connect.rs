@@ -219,8 +219,8 @@ fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> E
         1236 => Error::refused(
             problem,
             "the server cannot send the binlog from our position. If it was purged, the changes \
-             in between are lost: begin with what is left (`dts position set earliest`) and send \
-             the captured tables again",
+             in between are lost: begin with what is left (`dts position set earliest`) and correct \
+             the captured tables as after lost transactions (docs/full-sync.md)",
         ),
         _ => away(config, format!("{} ({})", error.message, error.code)),
     }

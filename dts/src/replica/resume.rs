@@ -16,8 +16,9 @@ use crate::{
 };
 
 const PURGED_REMEDY: &str = "the changes in between are lost to dts: name a host in source.hosts \
-    that still has them, or begin with what is left (`dts position set earliest`) and send the \
-    captured tables again; to prevent this, raise binlog_expire_logs_seconds";
+    that still has them, or begin with what is left (`dts position set earliest`) and correct the \
+    captured tables as after lost transactions (docs/full-sync.md); to prevent this, raise \
+    binlog_expire_logs_seconds";
 
 /// Why a server cannot be used.
 #[derive(Debug)]
