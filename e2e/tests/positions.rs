@@ -1,6 +1,9 @@
 //! The saved position: set, forgotten, and taken over from other tools.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -138,6 +141,8 @@ async fn another_bus_is_noticed_and_the_position_is_taken_over() -> Result<()> {
     source.execute(&["INSERT INTO shop.a VALUES (1, 'between')"]).await?;
     let site = &source.site;
     site.amend("dts.toml", "kind = \"log\"", "kind = \"log\"\ndirectory = \"data/other\"")?;
+    let mode = std::fs::metadata(site.path("data/dts/e2e.bus.json"))?.permissions().mode();
+    ensure!(mode & 0o777 == 0o600, "{mode:o}");
     let parts = ["data/event-log", "`dts position take-over`", "`dts position set latest`"];
     site.expect_refusal("another bus", &parts).await?;
     refused(&source, &["take-over", "--dry-run"], "the earlier bus: all (").await?;

@@ -8,6 +8,7 @@ use std::{
 
 use event_bus::{BusConfig, BusKind};
 use serde::{Deserialize, Serialize};
+use service::private;
 use tracing::warn;
 
 use crate::{
@@ -69,7 +70,7 @@ impl LastBus {
             return;
         }
         let path = path(config);
-        if let Err(error) = write(&path, &now).await {
+        if let Err(error) = write(&path, &now) {
             warn!(
                 path = %path.display(),
                 %error,
@@ -128,11 +129,11 @@ fn path(config: &Config) -> PathBuf {
 }
 
 /// After a crash there is the old file or the new one.
-async fn write(path: &Path, bus: &LastBus) -> std::io::Result<()> {
+fn write(path: &Path, bus: &LastBus) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
-        tokio::fs::create_dir_all(directory).await?;
+        private::create_dir_all(directory)?;
     }
     let new = path.with_extension("new");
-    tokio::fs::write(&new, serde_json::to_vec(bus)?).await?;
-    tokio::fs::rename(&new, path).await
+    private::write(&new, &serde_json::to_vec(bus)?)?;
+    std::fs::rename(&new, path)
 }
