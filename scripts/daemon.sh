@@ -44,7 +44,7 @@ daemon() {
 }
 
 daemon_start() {
-  local pid outcome=0
+  local pid outcome=0 why="it was not asked"
   if pid=$(running "$pid_file"); then echo "$name runs already (pid $pid)"; return; fi
   if [ -n "${detaches:-}" ]; then
     # It waits until the program is up, or shows why it is not.
@@ -56,8 +56,9 @@ daemon_start() {
   setsid nohup "$@" >>"$log" 2>&1 </dev/null &
   pid=$!
   remember "$pid_file" "$pid" || true
-  # What is wrong with config or machine shows at once.
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
+  # What is wrong with config, machine, bus or source shows until it is ready, or right after that.
+  for _ in {1..20}; do
+    sleep 0.5
     if ! running "$pid_file" >/dev/null; then
       wait "$pid" || outcome=$?
       forget "$pid_file"
@@ -65,9 +66,12 @@ daemon_start() {
       tail -n 15 "$log" >&2
       exit "$outcome"
     fi
-    sleep 0.1
+    if [ -z "$why" ]; then break; fi
+    # The program and its arguments, without "run".
+    why=$("$1" healthy "${@:3}" 2>&1) && why=
   done
   echo "$name started (pid $pid, log $home/$log)"
+  if [ -n "$why" ]; then echo "It is not ready yet: ${why##*$'\n'}"; fi
 }
 
 daemon_stop() {

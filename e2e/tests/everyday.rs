@@ -184,7 +184,7 @@ async fn the_scripts_start_reload_and_stop_a_program_whose_pid_file_holds_its_pi
     let (code, text) = call("reload").await?;
     ensure!(code == Some(69) && text.contains("dts is not running"), "{code:?} {text}");
     let (code, text) = call("start").await?;
-    ensure!(code == Some(0), "{code:?} {text}");
+    ensure!(code == Some(0) && text.contains("It is not ready yet: "), "{code:?} {text}");
     let file = site.path("home/data/run/dts.pid");
     let pid: u32 = std::fs::read_to_string(&file)?.trim().parse().context("a pid and no more")?;
     ensure!(Path::new(&format!("/proc/{pid}")).exists());
