@@ -19,6 +19,12 @@ const MAX_EXECUTION_MILLIS: u32 = 20_000;
 /// same statement would fail again.
 const WRONG_STATEMENTS: [u16; 7] = [1038, 1064, 1267, 1300, 1366, 1525, 1649];
 
+/// Whether the server refuses the values of a statement (a SQLSTATE of the class "data exception"):
+/// the same values would be refused again.
+fn is_of_data(said: &mysql_async::ServerError) -> bool {
+    said.state.starts_with("22")
+}
+
 /// How long the server waits until we take more of an answer, in seconds: the listener may be
 /// paused meanwhile.
 const MAX_STANDSTILL_SECONDS: u32 = 604_800;
@@ -93,7 +99,7 @@ impl TableSource {
                 let user = &self.config.user;
                 Error::refused(says, format!("GRANT SELECT on the captured tables to {user:?}"))
             }
-            code if WRONG_STATEMENTS.contains(&code) => Error::refused(
+            code if WRONG_STATEMENTS.contains(&code) || is_of_data(said) => Error::refused(
                 says,
                 "ask for the full sync again; if it fails again, report the table to us",
             ),

@@ -132,6 +132,19 @@ const CASES: &[Case] = &[
         ],
     ),
     (
+        "precise times",
+        "k TIME(6)",
+        "('-838:59:59'),('-838:59:58.5'),('-838:58:59.999999'),('-100:00:00'),('838:59:57.9'),\
+         ('838:59:58.5'),('838:59:58.999999'),('838:59:59')",
+        &[
+            ("-838:59:58.500000", Some(7)),
+            ("-838:58:59.999999", Some(6)),
+            ("838:59:57.9", Some(4)),
+            ("838:59:58.999999", Some(2)),
+            ("838:59:59", Some(1)),
+        ],
+    ),
+    (
         "texts",
         "k VARCHAR(20) CHARACTER SET latin1 COLLATE latin1_swedish_ci",
         "('a'),('É'),('z')",
@@ -160,6 +173,8 @@ async fn bounds_of_text(url: String) -> Result<()> {
         schema.execute(&[&create, &insert]).await?;
         let (mut conn, description) = open(&schema.url, &schema.name, table).await?;
         let all = read_all(&mut conn, &description, &Bounds::default(), (9, 9)).await?.len();
+        let one_by_one = read_all(&mut conn, &description, &Bounds::default(), (1, 99)).await?;
+        ensure!(one_by_one.len() == all, "{table}: {} rows of {all}", one_by_one.len());
         for (text, expected) in *texts {
             let bound = match (description.bound(&mut conn, text).await, expected) {
                 (Ok(bound), Some(_)) => bound,

@@ -44,7 +44,9 @@ pub(crate) enum Comparison {
     Member { count: u64 },
     /// As the bits of a SET.
     Bits { count: u64 },
-    /// As a TIME. (If the server gets text, it guesses: `12:11:17.000000` may be a date.)
+    /// As seconds that the server turns into a TIME. (If the server gets text, it guesses:
+    /// `12:11:17.000000` may be a date. MySQL 9 refuses some values near the limits of TIME as
+    /// binary parameters. And MySQL reads `k > CAST(? AS TIME)` as `>=` for some.)
     Time,
     /// As a double: DOUBLE, and FLOAT, whose values are doubles, too.
     Double,
@@ -64,7 +66,7 @@ impl Key {
     pub(crate) fn identity(&self) -> String {
         let parts = self.parts.iter();
         parts
-            .map(|part| format!("{} {}{}", part.sort(), part.operand(), part.sorted_by))
+            .map(|part| format!("{} {}{}", part.sort(), part.form(), part.sorted_by))
             .collect::<Vec<_>>()
             .join(",")
     }
@@ -102,6 +104,14 @@ impl KeyPart {
     /// The other side of the comparison: an expression with one parameter.
     pub(crate) fn operand(&self) -> &str {
         match &self.comparison {
+            Comparison::Time => "SEC_TO_TIME(CAST(? AS DECIMAL(13, 6)))",
+            _ => self.form(),
+        }
+    }
+
+    /// The same as cursors know it: it must stay, or a full sync that has begun cannot go on.
+    fn form(&self) -> &str {
+        match &self.comparison {
             Comparison::Cast(expression) | Comparison::Text(expression) => expression,
             Comparison::Bytes => "UNHEX(?)",
             _ => "?",
@@ -130,7 +140,7 @@ impl KeyPart {
             (Comparison::Double, KeyValue::Double { double }) => {
                 Value::Double(double.parse().ok().filter(|n: &f64| n.is_finite())?)
             }
-            (Comparison::Time, KeyValue::Text(text)) => read_time(text)?,
+            (Comparison::Time, KeyValue::Text(text)) => Value::Bytes(seconds(text)?.into_bytes()),
             (Comparison::Cast(_), KeyValue::Text(text)) => Value::Bytes(text.clone().into_bytes()),
             (
                 Comparison::Text(_) | Comparison::Bytes | Comparison::Digits,
@@ -138,5 +148,34 @@ impl KeyPart {
             ) => Value::Bytes(hex.clone().into_bytes()),
             _ => return None,
         })
+    }
+}
+
+/// The seconds of a TIME, as a decimal number.
+fn seconds(time: &str) -> Option<String> {
+    let Value::Time(is_negative, days, hours, minutes, seconds, micros) = read_time(time)? else {
+        return None;
+    };
+    let hours = days * 24 + u32::from(hours);
+    let seconds = (hours * 60 + u32::from(minutes)) * 60 + u32::from(seconds);
+    let sign = if is_negative { "-" } else { "" };
+    Some(format!("{sign}{seconds}.{micros:06}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_sent_as_its_seconds() {
+        for (time, expected) in [
+            ("-838:59:58.999999", "-3020398.999999"),
+            ("00:00:00", "0.000000"),
+            ("-00:00:00.500000", "-0.500000"),
+            ("12:11:17.000000", "43877.000000"),
+        ] {
+            assert_eq!(seconds(time).as_deref(), Some(expected));
+        }
+        assert_eq!(seconds("noon"), None);
     }
 }
