@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// After this many unanswered questions in a row, the log says so.
+/// After this many errors in a row, the log says so; after one if the server lets us wait.
 const SAID_AFTER: u32 = 2;
 
 /// Asks the server until the future is dropped. It returns when the server does not have our place
@@ -47,8 +47,11 @@ pub async fn watch(config: &SourceConfig, status: &Status) -> Error {
                 let reason = "it sends its binlog, but answers no questions".to_owned();
                 return Error::SourceSilent { address, reason };
             }
+            Ok(Err(error @ Error::SourceSilent { .. })) => {
+                watcher.waited_in_vain(&error.to_string(), status);
+            }
             Ok(Err(error)) => watcher.failed(&error.to_string(), status),
-            Err(_) => watcher.failed("no answer in time", status),
+            Err(_) => watcher.waited_in_vain("no answer in time", status),
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -150,6 +153,12 @@ impl<'a> Watcher<'a> {
         let ended = ended.inspect_err(|error| debug!(%error, next, "cannot be read")).ok()??;
         self.ended = Some((file.to_owned(), ended));
         Some(ended)
+    }
+
+    /// A server that is away would have closed the connection: this one lets us wait.
+    fn waited_in_vain(&mut self, reason: &str, status: &Status) {
+        self.failures = self.failures.max(SAID_AFTER - 1);
+        self.failed(reason, status);
     }
 
     fn failed(&mut self, reason: &str, status: &Status) {

@@ -14,11 +14,14 @@
 //!
 //! After an error the state is the same: the same step is tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use full_sync::Task;
 use service::{Backoff, BackoffConfig};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -56,6 +59,9 @@ const MAX_UNMOVED: Duration = Duration::from_mins(1);
 /// How long to wait after an error that may pass.
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
+
+/// A read that takes longer is reported: MySQL itself stops a statement before that.
+const MAX_SILENT_READ: Duration = Duration::from_secs(25);
 
 /// After this many more failed reads of a table, other tables go first.
 const TRIES: u32 = 3;
@@ -169,7 +175,7 @@ impl Feeder {
         }
         let order = match self.state {
             FeedState::Ready => self.orders.recv().await,
-            _ => match tokio::time::timeout(self.poll.next_wait(), self.orders.recv()).await {
+            _ => match timeout(self.poll.next_wait(), self.orders.recv()).await {
                 Ok(order) => order,
                 Err(_) => return Ok(Some(())),
             },
@@ -293,7 +299,13 @@ impl Feeder {
     async fn read(&mut self, asked: &SourcePosition, piece: &ReadPiece) -> Result<Chunk> {
         let turn = self.common.turns.acquire().await;
         let _turn = turn.map_err(|closed| Error::Internal(closed.to_string()))?;
-        self.reading.read(asked, piece).await
+        let text = format!("MySQL has not answered a read of the table for {MAX_SILENT_READ:?}");
+        let report = self.send(News::Trouble { text, is_stuck: false });
+        let mut read = pin!(self.reading.read(asked, piece));
+        match timeout(MAX_SILENT_READ, &mut read).await {
+            Ok(chunk) => chunk,
+            Err(_) => tokio::join!(report, read).1,
+        }
     }
 
     async fn may_read(&mut self) -> Result<bool> {
