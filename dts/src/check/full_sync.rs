@@ -52,7 +52,8 @@ async fn marks(conn: &mut Conn, subject: Subject<'_>) -> mysql_async::Result<Opt
     let (what, consequence, grant) = match schemas.is_empty() {
         true => (
             format!("{why}: a full sync locks its table for each chunk"),
-            "writers of the table wait until the chunk is read",
+            "writers of the table wait until the chunk is read, and full syncs of tables without a \
+             key are refused",
             "",
         ),
         false => (

@@ -100,6 +100,9 @@ async fn every_wrong_request_is_answered_with_what_is_wrong() -> Result<()> {
     ] {
         expect(&running, query, status, code).await?;
     }
+    let several = expect(&running, "table=synced.?a*", 422, "not_possible").await?;
+    let text = several["error"].to_string();
+    ensure!(text.contains("none of 2 tables begins") && text.contains("other tables"), "{text}");
     for query in ["table=synced.twice", "table=other.twice", "table=keyless", "table=coded&pk=code"]
     {
         let answer = expect(&running, query, 202, "").await?;

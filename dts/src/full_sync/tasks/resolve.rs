@@ -52,7 +52,8 @@ pub(crate) async fn resolve(
             "name one table",
         ));
     }
-    let mut found = Vec::with_capacity(tables.len());
+    let count = tables.len();
+    let mut found = Vec::with_capacity(count);
     for (schema, table) in tables {
         match look((&mut conn, source), request, (&schema, &table), config).await {
             Ok(Some(table)) => found.push(table),
@@ -63,11 +64,19 @@ pub(crate) async fn resolve(
                 Ok(()) => found.push(not_looked_at(request, (schema, table), &refusal)),
                 Err(error) => return Err(away(source.error(error))),
             },
+            Err(refusal) if count > 1 => return Err(none_begins(refusal, count)),
             Err(refusal) => return Err(refusal),
         }
     }
     let _ = conn.disconnect().await;
     Ok(found)
+}
+
+/// The refusal of one table, as that of a request for several.
+fn none_begins(refusal: Refusal, tables: usize) -> Refusal {
+    let message = format!("none of {tables} tables begins, because of one: {}", refusal.message);
+    let remedy = format!("{}; or ask for each of the other tables by its name", refusal.remedy);
+    Refusal { message, remedy, ..refusal }
 }
 
 /// Whether globs over schema and table include a table; without globs all tables are included.
@@ -156,7 +165,7 @@ async fn look(
         && from.is_larger_number(to)
     {
         let problem = "the first key is larger than the last, so no row is between them";
-        return Err(refusal(Code::InvalidParameter, problem, "swap from and to"));
+        return Err(refusal(Code::InvalidParameter, problem, "exchange the two keys"));
     }
     let tried = try_out(conn, &described).await;
     tried.map_err(|error| refused(Code::NotPossible, source.error(error)))?;
