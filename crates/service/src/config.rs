@@ -13,6 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     fmt,
+    io::ErrorKind,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -107,10 +108,20 @@ impl File {
     ///
     /// When the file cannot be read or is not TOML.
     pub fn open(path: &Path) -> Result<Self, Mistakes> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let remedy =
-                "create it, or name another with --config (config/ has commented examples)";
+        let bytes = std::fs::read(path).map_err(|error| {
+            let remedy = match error.kind() {
+                ErrorKind::NotFound => {
+                    "create it, or name another with --config (config/ has commented examples)"
+                }
+                _ => "let this user read it, or name another file with --config",
+            };
             whole(path, format!("cannot read the file: {error}"), remedy)
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let problem = format!("line {line} has bytes that are not UTF-8");
+            whole(path, problem, "save the file as UTF-8")
         })?;
         Self::parse(path, &text)
     }

@@ -106,7 +106,7 @@ async fn unreadable(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<O
         name: "select",
         what: format!("the user may not SELECT from captured tables: {}", named(&tables)),
         why: "their changes are captured, but full syncs of them are refused".into(),
-        remedy: "run the GRANT that is printed".into(),
+        remedy: "run the GRANT that `dts check` prints".into(),
     }))
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn of_rights(conn: &mut Conn) -> Option<Finding> {
         name: "privileges",
         what: "the user may not see whether the server is a replica, and how far it is".into(),
         why: "dts takes a replica that still has changes to apply for one that lost them".into(),
-        remedy: "run the GRANT that is printed".into(),
+        remedy: "run the GRANT that `dts check` prints".into(),
     })
 }
 

@@ -262,6 +262,11 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
             detail: String::new(),
         })
         .collect();
+    let has_dots = unseen.iter().any(|noted| noted.table.matches('.').count() > 1);
+    let dots = match has_dots {
+        true => "; the name of a schema ends at the first dot, so write ? for a dot in it: a?b.*",
+        false => "",
+    };
     Ok((!unseen.is_empty()).then(|| Finding {
         severity: Severity::Warn,
         name: "capture.tables",
@@ -269,7 +274,7 @@ async fn unseen(conn: &mut Conn, capture: &Capture) -> mysql_async::Result<Optio
         why: "they do not exist, or the user may not SELECT from them: then dts cannot check them \
               here, and full syncs of them are refused"
             .into(),
-        remedy: "correct the name, or run the GRANT that `dts check` prints".into(),
+        remedy: format!("correct the name, or run the GRANT that `dts check` prints{dots}"),
     }))
 }
 

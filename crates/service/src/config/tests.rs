@@ -113,6 +113,17 @@ fn a_secret_comes_from_each_of_its_places_and_its_absence_is_noted() {
 }
 
 #[test]
+fn a_file_that_is_not_text_is_named_with_the_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    std::fs::write(&path, b"name = 'a'\nuser = '\xe9'\n").unwrap();
+    let told = File::open(&path).unwrap_err().to_string();
+    assert!(told.contains("line 2 has bytes that are not UTF-8; save the file as UTF-8"), "{told}");
+    let told = File::open(&directory.path().join("b.toml")).unwrap_err().to_string();
+    assert!(told.contains("create it, or name another"), "{told}");
+}
+
+#[test]
 fn a_name_of_before_works_and_is_told_with_what_to_write_instead() {
     let read = |text: &str| {
         let file = parse(&format!("[listen]\n{text}"));
