@@ -117,7 +117,8 @@ impl<'a> Watcher<'a> {
         Ok(Sight { at, bytes_behind, seconds_behind, purge, oldest_file, expires_after })
     }
 
-    /// Notes whether the server has our place. A server that goes on by GTIDs may never have had it.
+    /// Notes whether the server has our place. A server that goes on by GTIDs may never have had
+    /// it.
     fn compare(&mut self, files: &[(String, u64)], place: Option<&DurablePlace>) {
         let Some(DurablePlace { file, pos, .. }) = place else { return };
         self.lost_place = replica::beyond_end(files, file, *pos).filter(|_| self.had_place);
