@@ -68,10 +68,16 @@ daemon_start() {
     fi
     if [ -z "$why" ]; then break; fi
     # The program and its arguments, without "run".
-    why=$("$1" healthy "${@:3}" 2>&1) && why=
+    why=$("$1" healthy "${@:3}" 2>&1) || continue
+    # Each dts stands by until it leads, and only then looks at its source.
+    case $why in *standby*) ;; *) why= ;; esac
   done
   echo "$name started (pid $pid, log $home/$log)"
-  if [ -n "$why" ]; then echo "It is not ready yet: ${why##*$'\n'}"; fi
+  case $why in
+    "") ;;
+    *"ready: standby"*) echo "It stands by: another one leads" ;;
+    *) echo "It is not ready yet: ${why##*$'\n'}" ;;
+  esac
 }
 
 daemon_stop() {
