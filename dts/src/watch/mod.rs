@@ -65,7 +65,7 @@ struct Watcher<'a> {
     is_warned: bool,
     /// How many questions in a row were not answered.
     failures: u32,
-    /// Whether the server had our place when it was asked earlier.
+    /// Whether the server had our place when it was asked earlier over this connection.
     had_place: bool,
     /// Why the server does not have it any more.
     lost_place: Option<String>,
@@ -97,7 +97,11 @@ impl<'a> Watcher<'a> {
         let config = self.config;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => replica::connect(config).await?,
+            None => {
+                // An address may stand for several servers.
+                self.had_place = false;
+                replica::connect(config).await?
+            }
         };
         let files = Server::binlog_files(&mut conn, config).await?;
         let (now, expires_after) = ask(&mut conn, config).await?;
