@@ -236,3 +236,33 @@ async fn records_that_retention_took_stop_the_listener_until_it_is_reset() -> Re
     drop((dts, worker));
     moves.source.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_is_not_left_for_another_bus_while_it_has_what_no_listener_handled() -> Result<()> {
+    let (moves, mut dts, mut worker) = Moves::start("offsets-left").await?;
+    worker.signal("TERM").await?;
+    worker.ended().await?;
+    moves.insert("t", 5).await?;
+    let site = &moves.source.site;
+    site.wait_for_published(25).await?;
+    dts.signal("TERM").await?;
+    ensure!(dts.ended().await?.success(), "{}", dts.output());
+    std::fs::copy(site.path("dts.toml"), site.path("old.toml"))?;
+    site.amend("dts.toml", "topicPrefix = \"e2e\"", "topicPrefix = \"other\"")?;
+    let take_over = ["position", "take-over", "--from", "old.toml"];
+    let (code, output) = site.run_dts(&take_over).await?;
+    let is_told = output.contains("all (") && output.contains("--leave-unread");
+    ensure!(code == Some(REFUSED) && is_told, "{code:?}\n{output}");
+    let mut worker = site.start_worker()?;
+    moves.all_handled().await?;
+    wait_until("the listener has finished", PATIENCE, async || {
+        let shown = site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
+        shown["lag"]["records"] == 0
+    })
+    .await?;
+    worker.signal("TERM").await?;
+    worker.ended().await?;
+    let (code, output) = site.run_dts(&take_over).await?;
+    ensure!(code == Some(0), "{code:?}\n{output}");
+    moves.source.remove()
+}
