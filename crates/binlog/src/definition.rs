@@ -134,7 +134,7 @@ impl Definition {
     }
 
     /// Whether it gives another name to a table that it names.
-    pub fn renames(&self) -> bool {
+    fn renames(&self) -> bool {
         let mut tokens = self.tokens();
         let Some(verb) = tokens.next() else { return false };
         while verb.is("ALTER") && skip_past_any(&mut tokens, &["RENAME"]) {
@@ -144,6 +144,17 @@ impl Definition {
             }
         }
         verb.is("RENAME")
+    }
+
+    /// Whether another table may have this name since then. It may be true too often, but never too
+    /// rarely.
+    pub fn may_replace(&self, schema: &str, table: &str) -> bool {
+        let is_it = |(of, name): &(String, String)| is_same(of, schema) && is_same(name, table);
+        self.renames()
+            && match self.retyped() {
+                Retyped::Tables(tables) => tables.iter().any(is_it),
+                Retyped::Any => true,
+            }
     }
 
     /// Whether it may have made, changed, renamed or dropped a table, or many. It may be true too
@@ -300,6 +311,20 @@ mod tests {
             ("ALTER TABLE item ADD a INT", false),
         ] {
             assert_eq!(definition(text).renames(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_only_renamed_away_is_not_replaced() {
+        for (text, expected) in [
+            ("RENAME TABLE item TO old", false),
+            ("RENAME TABLE item TO old, new TO item", true),
+            ("RENAME TABLE item TO other.item", false),
+            ("RENAME TABLE new TO shop.Item", true),
+            ("ALTER TABLE new RENAME TO item", true),
+            ("ALTER TABLE item ADD x INT", false),
+        ] {
+            assert_eq!(definition(text).may_replace("shop", "item"), expected, "{text}");
         }
     }
 

@@ -84,6 +84,7 @@ async fn a_table_whose_rows_are_taken_away_ends_its_full_sync() -> Result<()> {
     let task = running.ended(&id).await?;
     let error = task["error"].as_str().unwrap_or_default();
     ensure!(task["state"] == "failed" && error.contains("dropped or renamed"), "{task}");
+    ensure!(task["rows"].as_u64() > Some(0), "rows were sent: {task}");
     running.end().await
 }
 

@@ -423,7 +423,7 @@ impl Concern {
     fn of(definition: &Definition, Task { schema, table, .. }: &Task) -> Self {
         if definition.removes_rows(schema, table) {
             Self::Removed
-        } else if definition.renames() {
+        } else if definition.may_replace(schema, table) {
             Self::Replaced
         } else {
             Self::Altered
@@ -456,7 +456,7 @@ fn removed() -> Error {
     Error::refused(
         "its rows were removed by TRUNCATE, DROP or a similar statement: the rows that were sent \
          are out of date",
-        "ask for the full sync again",
+        "if the table is still there, ask for the full sync again",
     )
 }
 
