@@ -92,19 +92,25 @@ async fn without_gtids_a_file_that_is_gone_and_another_server_are_distinguished(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_the_binlogs_ends_a_running_dts_without_gtids() -> Result<()> {
     let parts = ["ends at ", "before our position", "`dts position set earliest`", "EvId"];
-    reset_while_it_runs("history-reset", &["--gtid-mode=OFF"], &parts).await
+    reset_while_it_runs("history-reset", ("9.7", &["--gtid-mode=OFF"]), &parts).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_the_binlogs_ends_a_running_dts_with_gtids() -> Result<()> {
     let parts = ["does not have ", "transactions that we have read"];
-    reset_while_it_runs("history-reset-gtids", &[], &parts).await
+    reset_while_it_runs("history-reset-gtids", ("9.7", &[]), &parts).await?;
+    reset_while_it_runs("history-reset-mariadb", ("mariadb-11.8", &[]), &parts).await
 }
 
 /// The server says nothing on the connection that it sends its binlog over.
-async fn reset_while_it_runs(test: &str, options: &[&str], parts: &[&str]) -> Result<()> {
-    let source = start(test, options).await?;
-    source.execute(&["RESET BINARY LOGS AND GTIDS"]).await?;
+async fn reset_while_it_runs(test: &str, server: (&str, &[&str]), parts: &[&str]) -> Result<()> {
+    let statements = ["CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)"];
+    let source = Source::start_on(test, server).await?.capture("shop", &statements).await?;
+    let reset = match source.mysql.is_mariadb() {
+        true => "RESET MASTER",
+        false => "RESET BINARY LOGS AND GTIDS",
+    };
+    source.execute(&[reset]).await?;
     let rows = inserts(1..=30);
     source.execute(&rows.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let mut dts = source.site.start_dts()?;
@@ -113,7 +119,7 @@ async fn reset_while_it_runs(test: &str, options: &[&str], parts: &[&str]) -> Re
         source.site.status().await["binlog"]["bytesBehind"] == 0
     })
     .await?;
-    source.execute(&["RESET BINARY LOGS AND GTIDS", "INSERT INTO shop.t VALUES (99)"]).await?;
+    source.execute(&[reset, "INSERT INTO shop.t VALUES (99)"]).await?;
     let (status, output) = (dts.ended().await?, dts.output());
     ensure!(status.code() == Some(REFUSED), "{status}\n{output}");
     for part in parts {
