@@ -75,12 +75,20 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The batch was too large: parts of it are tried at once.
     pub is_too_large: bool,
+    /// The call says nothing about its events: the handler was not reached, or its answer cannot be
+    /// understood. Then nobody is told how to skip an event.
+    pub is_unclear: bool,
 }
 
 impl Failure {
     /// A failure with nothing but a reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), ..Self::default() }
+    }
+
+    /// A failure that says nothing about the events of the call.
+    pub fn unclear(reason: impl Into<String>) -> Self {
+        Self { is_unclear: true, ..Self::new(reason) }
     }
 
     /// The same with what the handler itself said.

@@ -159,6 +159,52 @@ async fn why_a_handler_fails_and_for_which_event_is_in_log_and_api() {
     assert_eq!(view["error"]["said"], "no stock");
 }
 
+/// The command to skip an event that an error names, without the program's name.
+fn skip_command(of: &serde_json::Value) -> Option<Vec<&str>> {
+    let (_, command) = of["remedy"].as_str().unwrap().split_once("event-worker listener skip")?;
+    Some(["listener", "skip"].into_iter().chain(command.split_whitespace()).collect())
+}
+
+#[tokio::test]
+async fn of_several_failing_lanes_only_the_event_that_can_be_skipped_has_the_command() {
+    let mut site = Site::new().await;
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\nworkers = 4\n{FAST_RETRY}handler = {{ {} }}\n",
+        site.recorder("seen", "echo false")
+    ));
+    site.append(&["a", "b", "c", "d", "e", "f", "g", "h"]).await;
+    let program = site.run();
+    let failing = |view: &serde_json::Value| view["failing"].as_array().unwrap().clone();
+    for id in ["e0", "e1"] {
+        let view = program
+            .wait_for("a", |view| {
+                let lanes = failing(view);
+                let are_alone = lanes.iter().all(|lane| lane["events"] == 1);
+                let front = lanes.iter().find(|lane| lane["firstEvId"] == id);
+                let is_told = front.is_some_and(|front| skip_command(front).is_some());
+                lanes.len() > 1 && are_alone && is_told
+            })
+            .await;
+        let lanes = failing(&view);
+        assert_eq!(lanes.iter().filter_map(skip_command).count(), 1, "{view}");
+        let command = skip_command(&view["error"]).unwrap_or_else(|| panic!("{view}"));
+        let skipped = site.command(&command).output().await.unwrap();
+        assert_eq!(skipped.status.code(), Some(0), "{command:?}: {skipped:?}");
+    }
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_failure_that_is_not_about_an_event_names_no_command_to_skip_one() {
+    for act in ["echo debug", "echo true; echo true"] {
+        let (_site, program, _) = view_of_failing(act, "").await;
+        let view = program.wait_for("a", |view| view["failures"].as_u64() > Some(9)).await;
+        let (lane, error) = (&view["failing"][0], &view["error"]);
+        assert_eq!(lane["events"], 1, "{view}");
+        assert_eq!((skip_command(lane), skip_command(error)), (None, None), "{view}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_handler_says_is_not_shown_where_it_may_hold_rows() {
     let act = "echo secret row >&2; echo other row";

@@ -56,13 +56,13 @@ impl HandlerAnswer<'_> {
                 self.read_named(table.into())
             }
             _ if self.text.trim_ascii().is_empty() => {
-                Err(Failure::new(format!("the handler answered an empty line: {FORMS}")))
+                Err(Failure::unclear(format!("the handler answered an empty line: {FORMS}")))
             }
             _ => {
                 let length = self.text.len();
                 let reason =
                     format!("the handler wrote a line of {length} bytes that is no answer");
-                Err(Failure::new(format!("{reason}: {FORMS}")).saying(shown(self.text)))
+                Err(Failure::unclear(format!("{reason}: {FORMS}")).saying(shown(self.text)))
             }
         }
     }
@@ -80,7 +80,7 @@ impl HandlerAnswer<'_> {
             Err(_) if names_failed(text) => {
                 let reason =
                     r#"the handler's answer names "failed", but is not one JSON value in UTF-8"#;
-                Outcome::Failed(Failure::new(reason).saying(shown(text)))
+                Outcome::Failed(Failure::unclear(reason).saying(shown(text)))
             }
             _ => Outcome::Done,
         }
@@ -89,10 +89,10 @@ impl HandlerAnswer<'_> {
     fn read_named(self, answer: Value) -> Result<Outcome, Failure> {
         let NamedAnswer { failed, error, last } = serde_json::from_value(answer).map_err(|_| {
             let reason = r#"the handler's answer has "failed", but not as a list of EvIds"#;
-            Failure::new(reason).saying(shown(self.text))
+            Failure::unclear(reason).saying(shown(self.text))
         })?;
         if last.is_some_and(|last| self.batch.events.last().map(Event::ev_id) != Some(&last)) {
-            return Err(Failure::new("the handler answered another batch, as \"last\" says"));
+            return Err(Failure::unclear("the handler answered another batch, as \"last\" says"));
         }
         let said =
             error.map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));

@@ -75,7 +75,8 @@ impl ExecHandler {
         let deadline = Instant::now() + timeout;
         if process.is_new() {
             let begins = timeout_at(deadline, process.begins_to_read()).await;
-            begins.map_err(|_| CallError::TimedOut(timeout))??;
+            let begins = begins.unwrap_or(Err(CallError::TimedOut(timeout)));
+            begins.map_err(|error| CallError::AtStart(Box::new(error)))?;
         }
         let text = timeout_at(deadline, process.exchange(&self.line)).await;
         let text = text.map_err(|_| CallError::TimedOut(timeout))??;

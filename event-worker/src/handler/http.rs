@@ -76,7 +76,11 @@ impl HttpHandler {
 #[async_trait]
 impl Handler for HttpHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        self.call(batch).await.unwrap_or_else(|error| Outcome::failed(describe(&error)))
+        let failed = |error: reqwest::Error| Failure {
+            is_unclear: error.is_connect(),
+            ..Failure::new(describe(&error))
+        };
+        self.call(batch).await.unwrap_or_else(|error| Outcome::Failed(failed(error)))
     }
 }
 
@@ -144,7 +148,8 @@ async fn answer(mut response: Response, batch: Batch<'_>) -> reqwest::Result<Out
         if body.len() > MAX_ANSWER_BYTES {
             let reason = format!("the handler's answer is longer than {MAX_ANSWER_BYTES} bytes");
             let may_name = body.trim_ascii_start().starts_with(b"{");
-            return Ok(if may_name { Outcome::failed(reason) } else { Outcome::Done });
+            let failed = Outcome::Failed(Failure::unclear(reason));
+            return Ok(if may_name { failed } else { Outcome::Done });
         }
     }
     Ok(HandlerAnswer { text: &body, batch }.read_body())
@@ -172,7 +177,25 @@ async fn refusal(mut response: Response) -> Failure {
         }
     }
     let said = Some(shown(&body)).filter(|said| !said.is_empty());
-    Failure { reason, said, retry_after, is_too_large: status == StatusCode::PAYLOAD_TOO_LARGE }
+    let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+    Failure { reason, said, retry_after, is_too_large, is_unclear: is_unclear(status) }
+}
+
+/// Whether a status is about the address, the rights or the load of the handler, and so not about
+/// the events.
+fn is_unclear(status: StatusCode) -> bool {
+    const UNCLEAR: [StatusCode; 9] = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    status.is_redirection() || UNCLEAR.contains(&status)
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.

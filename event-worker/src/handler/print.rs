@@ -4,7 +4,7 @@ use std::io::Write;
 
 use async_trait::async_trait;
 
-use super::{Batch, Handler, Outcome};
+use super::{Batch, Failure, Handler, Outcome};
 
 pub(super) struct PrintHandler;
 
@@ -19,8 +19,11 @@ impl Handler for PrintHandler {
         // A full pipe blocks, so not on a thread that others need.
         match tokio::task::spawn_blocking(move || write(&lines)).await {
             Ok(Ok(())) => Outcome::Done,
-            Ok(Err(error)) => Outcome::failed(format!("cannot write to standard output: {error}")),
-            Err(error) => Outcome::failed(error.to_string()),
+            Ok(Err(error)) => {
+                let reason = format!("cannot write to standard output: {error}");
+                Outcome::Failed(Failure::unclear(reason))
+            }
+            Err(error) => Outcome::Failed(Failure::unclear(error.to_string())),
         }
     }
 }

@@ -195,6 +195,7 @@ impl Journey {
             report.buffered_events = events;
             report.buffered_bytes = bytes;
             report.oldest_unfinished_ms = oldest_unfinished_ms;
+            report.note_fronts(|event| self.tracker.is_front(event));
         });
     }
 

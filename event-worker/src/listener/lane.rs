@@ -184,7 +184,7 @@ fn split(events: Vec<Event>, outcome: Outcome) -> Split {
     let known: HashSet<&str> = events.iter().map(Event::ev_id).collect();
     if !ids.iter().all(|id| known.contains(id.as_str())) {
         let reason = "the handler says that events failed that it did not get";
-        return all_failed(events, Failure { said, ..Failure::new(reason) });
+        return all_failed(events, Failure { said, ..Failure::unclear(reason) });
     }
     let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
     let mut keys = HashSet::new();
@@ -223,7 +223,7 @@ impl Failures {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();
         let failing = FailingLane::new(failure, (&self.listener, events), attempts);
-        if let Some(failures) = status.lane_failed(self.lane, failing.clone()) {
+        if let Some((failures, failing)) = status.lane_failed(self.lane, failing) {
             let FailingLane { error, said, first_ev_id, topic, partition, offset, remedy, .. } =
                 failing;
             warn!(

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use event_bus::Partition;
 use serde::{Deserialize, Serialize};
 use service::clock::now_ms;
 use tokio::sync::Notify;
@@ -103,6 +104,24 @@ pub(crate) struct FailingLane {
     pub(crate) events: usize,
     /// What to do.
     pub(crate) remedy: String,
+    /// Set when one event failed alone, and the failure is about this event.
+    #[serde(skip)]
+    alone: Option<Alone>,
+}
+
+/// What to do about a failure.
+const FIX: &str = "fix the handler; it is called again by itself";
+
+/// A single event that fails.
+#[derive(Clone, Debug, PartialEq)]
+struct Alone {
+    place: (Partition, u64),
+    /// The command that skips it.
+    command: String,
+    /// How often it failed alone.
+    times: u32,
+    /// Whether everything before it in its partition is done: only then it can be skipped.
+    is_front: bool,
 }
 
 impl FailingLane {
@@ -113,6 +132,10 @@ impl FailingLane {
         attempts: u32,
     ) -> Self {
         let place = events.first().map(Event::place);
+        let alone = match events {
+            [event] if !failure.is_unclear => Some(Alone::new(listener, event)),
+            _ => None,
+        };
         Self {
             since_ms: now_ms(),
             attempts,
@@ -123,21 +146,71 @@ impl FailingLane {
             partition: place.map_or(0, |(partition, _)| partition.number),
             offset: place.map_or(0, |(_, offset)| offset),
             events: events.len(),
-            remedy: remedy(listener, events),
+            remedy: FIX.to_owned(),
+            alone,
+        }
+    }
+
+    /// It failed after `before` of the same lane.
+    fn comes_after(&mut self, before: &Self) {
+        self.since_ms = before.since_ms;
+        if let (Some(alone), Some(before)) = (&mut self.alone, &before.alone)
+            && alone.place == before.place
+        {
+            (alone.times, alone.is_front) = (before.times.saturating_add(1), before.is_front);
+        }
+        self.remedy = self.what_to_do();
+    }
+
+    /// The command to skip its event, once it is likely to help, and not refused.
+    fn skip(&self) -> Option<&str> {
+        let alone = self.alone.as_ref()?;
+        (alone.is_front && alone.times > 1).then_some(&alone.command)
+    }
+
+    fn problem(&self, at_ms: u64) -> Problem {
+        let (message, said, remedy) = (self.error.clone(), self.said.clone(), self.remedy.clone());
+        Problem { at_ms, message, said, remedy }
+    }
+
+    fn what_to_do(&self) -> String {
+        match self.skip() {
+            Some(command) => format!("{FIX}. To go on without this event: {command}"),
+            None => FIX.to_owned(),
         }
     }
 }
 
-/// A single event that fails can be skipped.
-fn remedy(listener: &str, events: &[Event]) -> String {
-    const FIX: &str = "fix the handler; it is called again by itself";
-    match events {
-        [alone] => {
-            let (partition, offset) = alone.place();
-            let command = SkippedRecord::command(listener, (partition, offset));
-            format!("{FIX}. To go on without this event: {command}")
+impl Alone {
+    fn new(listener: &str, event: &Event) -> Self {
+        let (partition, offset) = event.place();
+        Self {
+            place: (partition.clone(), offset),
+            command: SkippedRecord::command(listener, event.place()),
+            times: 1,
+            is_front: false,
         }
-        _ => FIX.to_owned(),
+    }
+}
+
+impl Report {
+    /// Notes which failing events are the first unfinished ones of their partitions.
+    pub(super) fn note_fronts(&mut self, is_front: impl Fn(&(Partition, u64)) -> bool) {
+        for lane in self.failing.values_mut() {
+            if let Some(alone) = &mut lane.alone {
+                alone.is_front = is_front(&alone.place);
+            }
+            lane.remedy = lane.what_to_do();
+        }
+    }
+
+    /// It runs, but lanes fail. Of these, one whose event can be skipped is shown.
+    fn fails(&mut self) {
+        self.state = ListenerState::Failing;
+        if let Some(lane) = self.failing.values().find(|lane| lane.skip().is_some()) {
+            let at_ms = self.error.as_ref().map_or(lane.since_ms, |error| error.at_ms);
+            self.error = Some(lane.problem(at_ms));
+        }
     }
 }
 
@@ -196,7 +269,7 @@ impl Status {
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().clone();
         if report.state == ListenerState::Running && !report.failing.is_empty() {
-            report.state = ListenerState::Failing;
+            report.fails();
         }
         report
     }
@@ -251,18 +324,23 @@ impl Status {
         self.lock().counters.retries += 1;
     }
 
-    /// A call failed. Keeps the time since which the lane fails. Gives how many failures to log, if
-    /// it is time to log.
-    pub(super) fn lane_failed(&self, lane: usize, mut failing: FailingLane) -> Option<u64> {
+    /// A call failed. Keeps the time since which the lane fails. If it is time to log, gives what
+    /// to log, and how many failures to log as one.
+    pub(super) fn lane_failed(
+        &self,
+        lane: usize,
+        mut failing: FailingLane,
+    ) -> Option<(u64, FailingLane)> {
         let mut report = self.lock();
         report.counters.failures += 1;
-        let problem = Problem::new(failing.error.clone(), failing.remedy.clone());
-        report.error = Some(Problem { said: failing.said.clone(), ..problem });
+        // This is shown for longer than the lane fails, so it does not say how to skip the event.
+        report.error = Some(failing.problem(now_ms()));
         if let Some(before) = report.failing.get(&lane) {
-            failing.since_ms = before.since_ms;
+            failing.comes_after(before);
         }
-        report.failing.insert(lane, failing);
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now())
+        report.failing.insert(lane, failing.clone());
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.failed(Instant::now()).map(|failures| (failures, failing))
     }
 
     /// A lane does not fail any more. `true` if the log should say that the handler works again.
@@ -282,6 +360,34 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::tests::event;
+
+    #[test]
+    fn the_command_to_skip_comes_when_a_clear_failure_has_come_twice_at_the_front() {
+        let status = Status::default();
+        let fail = |event: &Event, failure: Failure, is_front: bool| {
+            let events = std::slice::from_ref(event);
+            status.lane_failed(3, FailingLane::new(&failure, ("a", events), 1));
+            status.update(|report| report.note_fronts(|_| is_front));
+            status.set_state(ListenerState::Running);
+            let report = status.report();
+            let names = |remedy: &str| remedy.contains(" listener skip -t a ");
+            let lane = names(&report.failing[&3].remedy);
+            assert_eq!(report.error.is_some_and(|error| names(&error.remedy)), lane);
+            lane
+        };
+        let (event, other) = (event(7, "a"), event(8, "b"));
+        assert!(!fail(&event, Failure::new("no"), true), "the first attempt");
+        assert!(fail(&event, Failure::new("no"), true));
+        assert!(!fail(&event, Failure::new("no"), false), "others come first");
+        assert!(!fail(&event, Failure::unclear("what?"), true));
+        assert!(!fail(&event, Failure::new("no"), true), "the count begins again");
+        assert!(!fail(&other, Failure::new("no"), true));
+        assert!(fail(&other, Failure::new("no"), true));
+        status.lane_recovered(3);
+        let after = status.report().error.unwrap();
+        assert!(!after.remedy.contains("skip"), "the event is done by now: {after:?}");
+    }
 
     #[test]
     fn a_failing_handler_is_logged_once_in_a_minute_with_how_often_it_failed() {

@@ -120,6 +120,12 @@ impl Tracker {
         }
     }
 
+    /// Whether a place is that of the first unfinished event of its partition.
+    pub(super) fn is_front(&self, (partition, offset): &(Partition, u64)) -> bool {
+        let front = self.partitions.get(partition).and_then(|tracked| tracked.events.front());
+        front.is_some_and(|event| event.offset == *offset)
+    }
+
     /// When the oldest unfinished event was committed in the source, in ms since the Unix epoch.
     pub(super) fn oldest_unfinished_ms(&self) -> Option<u64> {
         let fronts = self.partitions.values().filter_map(|tracked| tracked.events.front());
@@ -155,6 +161,7 @@ mod tests {
         tracker.finish(&events[1]);
         tracker.finish(&events[2]);
         assert_eq!(tracker.uncommitted(), []);
+        assert_eq!([10, 15].map(|offset| tracker.is_front(&(p.clone(), offset))), [true, false]);
         assert_eq!(tracker.oldest_unfinished_ms(), Some(events[0].committed_ms()));
         tracker.finish(&events[0]);
         assert_eq!(tracker.uncommitted(), [(p.clone(), 16)]);

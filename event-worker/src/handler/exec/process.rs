@@ -85,6 +85,9 @@ enum NextMove {
 pub(super) enum CallError {
     #[error("cannot start the handler {0:?}: {1}")]
     Start(String, std::io::Error),
+    /// It failed before it had read anything of its first batch.
+    #[error("{0}")]
+    AtStart(Box<CallError>),
     #[error("the handler ended ({0}) instead of answering")]
     Ended(ExitStatus),
     #[error("the handler closed its standard output instead of answering")]
@@ -119,7 +122,11 @@ pub(super) enum CallError {
 impl CallError {
     /// The failure of a call, with what the process said last on its standard error.
     pub(super) fn into_failure(self, last_words: Option<String>) -> Failure {
-        let failure = Failure::new(self.to_string());
+        if let Self::AtStart(error) = self {
+            return Failure { is_unclear: true, ..error.into_failure(last_words) };
+        }
+        let is_about_events = matches!(self, Self::Ended(_) | Self::Closed | Self::TimedOut(_));
+        let failure = Failure { is_unclear: !is_about_events, ..Failure::new(self.to_string()) };
         let written = match self {
             Self::Early(line) | Self::SecondLine(line) => Some(shown(&line)),
             Self::Rubbish(failure) => failure.said,
