@@ -53,6 +53,6 @@ pub use status::{healthy, show_status};
 pub use steer::{Steer, steer_listener};
 pub use supervised::run_supervised;
 pub use supervisor::{Run, supervise};
-pub use tail::tail;
+pub use tail::{TailRange, tail};
 pub use trial::try_handler;
 pub use versions::show_versions;

@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use event_worker::{
     BackgroundFiles, Error, FullSyncPart, FullSyncWish, GroupChoice, Output, ResetMode, ResetPart,
-    ResetPlace, Run, SkippedRecord, Steer, version,
+    ResetPlace, Run, SkippedRecord, Steer, TailRange, version,
 };
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
@@ -90,6 +90,12 @@ enum Command {
         /// Where to begin: earliest, latest, a time like 2026-01-31T12:00:00Z, or an offset.
         #[arg(long, value_name = "PLACE", default_value = "latest")]
         from: ResetPlace,
+        /// End after so many changes.
+        #[arg(long, value_name = "NUMBER")]
+        count: Option<u64>,
+        /// End when all is shown that was on the bus when the command began.
+        #[arg(long)]
+        until_end: bool,
     },
     /// Calls the handler of a listener once, and says what its answer means. The events come from
     /// standard input, as a JSON array or one per line, as `tail` prints them. Nothing on the bus
@@ -336,8 +342,9 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
         Command::Check { form, groups } => {
             return event_worker::check(&config, &GroupChoice::new(groups), form.output()).await;
         }
-        Command::Tail { table, from } => {
-            event_worker::tail(&config, table.as_deref(), &from, stop_on_signal()?).await?;
+        Command::Tail { table, from, count, until_end } => {
+            let range = TailRange { from, count, until_end };
+            event_worker::tail(&config, table.as_deref(), range, stop_on_signal()?).await?;
         }
         Command::Try { id } => {
             return event_worker::try_handler(&config, &id, std::io::stdin().lock()).await;

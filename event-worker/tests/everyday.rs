@@ -145,6 +145,34 @@ async fn a_tail_shows_what_was_and_what_comes_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_tail_ends_after_its_count_at_the_end_and_when_nobody_reads() {
+    let mut site = Site::new().await;
+    site.configure("");
+    site.append(&["x", "y"]).await;
+    let shown = async |more: &[&str]| {
+        let arguments = [&["tail"], more].concat();
+        let output = timeout(PATIENCE, site.command(&arguments).output()).await;
+        let output = output.expect("it ends").unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().count()
+    };
+    let all = ["--from", "earliest"];
+    assert_eq!(shown(&[&all[..], &["--count", "1"]].concat()).await, 1);
+    assert_eq!(shown(&[&all[..], &["--until-end"]].concat()).await, 2);
+    assert_eq!(shown(&[&all[..], &["--until-end", "--count", "1"]].concat()).await, 1);
+    assert_eq!(shown(&[&all[..], &["shop.other", "--until-end"]].concat()).await, 0);
+    assert_eq!(shown(&["--until-end"]).await, 0);
+
+    let mut tail = site.command(&["tail", "--from", "earliest"]);
+    let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
+    let mut read = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(read.next_line().await.unwrap().is_some());
+    drop(read);
+    let ended = timeout(PATIENCE, tail.wait()).await.expect("it ends though nothing comes");
+    assert_eq!(ended.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_program_outlives_whoever_reads_its_log() {
     let mut site = Site::new().await;
     site.configure(&listener("a", &["sh", "-c", "while read -r line; do echo true; done"]));

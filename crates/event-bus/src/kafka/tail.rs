@@ -4,14 +4,21 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    config::FromClientConfigAndContext,
-    consumer::{Consumer as _, StreamConsumer},
+    ClientContext, Message, Offset, TopicPartitionList,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{Consumer as _, ConsumerContext, StreamConsumer},
     error::KafkaError,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
-use super::{Cluster, client::Voice, desk, groups::KafkaGroups, offsets};
+use super::{
+    Cluster,
+    client::Voice,
+    desk,
+    groups::KafkaGroups,
+    offsets,
+    scan::{self, PartitionEnd},
+};
 use crate::{
     Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter, outside,
 };
@@ -22,7 +29,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct KafkaTail {
     cluster: Cluster,
     voice: Voice,
-    consumer: StreamConsumer<Voice>,
+    consumer: StreamConsumer<TailContext>,
+    /// The ends that the library has reached.
+    ends: watch::Receiver<Vec<(Partition, u64)>>,
+    /// The same, while records before them may still be in the library.
+    reached: Option<Vec<(Partition, u64)>>,
     groups: KafkaGroups,
     topics: TopicFilter,
     /// Where it begins in the partitions that it finds next.
@@ -31,9 +42,42 @@ pub(super) struct KafkaTail {
     look_at: Instant,
 }
 
+/// Hears what the library says, and the ends that it has reached.
+struct TailContext {
+    voice: Voice,
+    ends: watch::Sender<Vec<(Partition, u64)>>,
+}
+
+impl ClientContext for TailContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let end = |PartitionEnd { topic, number, offset }: PartitionEnd| {
+            Some((Partition { topic: topic.into(), number }, offset?))
+        };
+        let ends: Vec<(Partition, u64)> =
+            scan::ends(statistics).into_iter().filter_map(end).collect();
+        self.ends.send_if_modified(|known| {
+            let is_new = *known != ends;
+            *known = ends;
+            is_new
+        });
+    }
+}
+
+impl ConsumerContext for TailContext {}
+
 /// What happens next.
 enum TailStep {
     LookDue,
+    EndsCame,
+    EndsReached,
     Came(std::result::Result<Polled, KafkaError>),
 }
 
@@ -50,13 +94,18 @@ impl KafkaTail {
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
-            .set("allow.auto.create.topics", "false");
-        let consumer = StreamConsumer::from_config_and_context(&config, voice.clone())
+            .set("allow.auto.create.topics", "false")
+            .set("statistics.interval.ms", "1000");
+        let (sender, ends) = watch::channel(Vec::new());
+        let context = TailContext { voice: voice.clone(), ends: sender };
+        let consumer = StreamConsumer::from_config_and_context(&config, context)
             .map_err(|error| cluster.error("cannot reach the brokers", &error, &voice))?;
         let mut tail = Self {
             cluster: cluster.clone(),
             voice,
             consumer,
+            ends,
+            reached: None,
             groups: KafkaGroups::new(cluster),
             topics: topics.clone(),
             from,
@@ -90,11 +139,12 @@ impl KafkaTail {
         Ok(())
     }
 
-    async fn next(&self) -> TailStep {
+    async fn next(&mut self) -> TailStep {
+        let (consumer, known) = (&self.consumer, &self.known);
         let came = async {
-            let message = self.consumer.recv().await?;
+            let message = consumer.recv().await?;
             let number = u32::try_from(message.partition()).unwrap_or_default();
-            let known = self.known.get(message.topic()).and_then(|known| known.get(&number));
+            let known = known.get(message.topic()).and_then(|known| known.get(&number));
             let partition = known
                 .cloned()
                 .unwrap_or_else(|| Partition { topic: Arc::from(message.topic()), number });
@@ -105,6 +155,9 @@ impl KafkaTail {
             biased;
             () = tokio::time::sleep_until(self.look_at) => TailStep::LookDue,
             came = came => TailStep::Came(came),
+            // Statistics overtake records: these ends count when no record is left.
+            () = std::future::ready(()), if self.reached.is_some() => TailStep::EndsReached,
+            Ok(()) = self.ends.changed() => TailStep::EndsCame,
         }
     }
 
@@ -134,6 +187,11 @@ impl Consumer for KafkaTail {
             match self.next().await {
                 TailStep::LookDue => self.look().await?,
                 TailStep::Came(Ok(polled)) => return Ok(polled),
+                TailStep::EndsCame => self.reached = Some(self.ends.borrow_and_update().clone()),
+                TailStep::EndsReached => {
+                    let scanned = self.reached.take().unwrap_or_default();
+                    return Ok(Polled::Records { deliveries: Vec::new(), scanned });
+                }
                 TailStep::Came(Err(error)) => return Err(self.error(&error)),
             }
         }

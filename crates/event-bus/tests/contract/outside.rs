@@ -1,6 +1,9 @@
 //! What is seen and done outside of groups: reading without one, listing and forgetting them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use event_bus::{Bus, Consumer, Error, KnownGroup, Polled, ResetTo, Start};
 
@@ -12,6 +15,7 @@ use super::{
 pub(super) const SENTENCES: &[Sentence] = &[
     ("a tail reads from its place on and leaves no group", |b| Box::pin(tailed(b))),
     ("a tail of some topics reads those, also later ones", |b| Box::pin(chosen(b))),
+    ("a tail comes to the end of every partition", |b| Box::pin(ended(b))),
     ("a group without members is forgotten and begins as a new one", |b| Box::pin(forgotten(b))),
     ("a group with a member is listed with it and not forgotten", |b| Box::pin(active(b))),
 ];
@@ -64,6 +68,29 @@ async fn chosen(backend: &dyn Backend) {
     append(bus, &batch("a", values(2..3))).await;
     append(bus, &batch("b2", values(3..4))).await;
     assert_eq!(read(&mut *tail, 1).await, ["3"]);
+}
+
+async fn ended(backend: &dyn Backend) {
+    let bus = &*backend.bus();
+    append(bus, &batch("a", values(0..3))).await;
+    append(bus, &batch("b", values(3..4))).await;
+    let topics = tables("*");
+    let ends = bus.progress(&group("of nobody"), &topics).await.unwrap().into_iter();
+    let mut left: BTreeMap<_, u64> = ends.map(|at| (at.partition, at.end)).collect();
+    left.retain(|_, end| *end > 0);
+    let mut tail = bus.tail(&topics, ResetTo::Earliest).await.unwrap();
+    while !left.is_empty() {
+        match tail.poll().await {
+            Ok(Polled::Records { deliveries, mut scanned }) => {
+                scanned.extend(deliveries.into_iter().map(|it| (it.partition, it.offset + 1)));
+                left.retain(|partition, end| {
+                    !scanned.iter().any(|(at, next)| at == partition && next >= end)
+                });
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
 }
 
 async fn forgotten(backend: &dyn Backend) {
