@@ -145,7 +145,7 @@ impl Config {
     ///
     /// Every mistake in `[listen]`.
     pub fn open_to_call(path: &std::path::Path) -> Result<Self, Mistakes> {
-        let file = File::open(path)?.with_secrets_of("listen");
+        let file = File::open(path)?.with_secrets_of(&["listen"]);
         let config = Self::read(file.root());
         file.finish_of(&["listen"], config)
     }

@@ -35,7 +35,7 @@ pub async fn run<F>(
 where
     F: Fn(usize) -> Box<dyn Handler> + Send + Sync,
 {
-    let config = Config::open(file)?;
+    let config = read(file, id)?;
     let run =
         async |listener: Listener, control| listener.run_controlled(&make_handler, control).await;
     run_seated((&config, id), stop, run).await
@@ -48,7 +48,7 @@ where
 ///
 /// As [`run`].
 pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result<(), Error> {
-    let config = Config::open(file)?;
+    let config = read(file, id)?;
     config.warn_of_old_names();
     config.listener(id)?;
     if let Some(directory) = supervised::runs_in(&config, id) {
@@ -60,6 +60,11 @@ pub async fn run_alone(file: &Path, id: &str, stop: CancellationToken) -> Result
     }
     let run = async |listener: Listener, control| listener.run_configured(control).await;
     run_seated((&config, id), stop, run).await
+}
+
+/// Reads the config, without the secrets of other listeners.
+fn read(file: &Path, id: &str) -> Result<Config, Error> {
+    Ok(Config::open_with_secrets_of(file, &["bus", &format!("listeners.{id}")])?)
 }
 
 /// Runs a listener as a node of its own: whenever its environment is to run it.

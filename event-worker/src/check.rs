@@ -5,7 +5,11 @@ use std::{path::Path, time::Duration};
 use event_bus::{Bus, Subscription};
 use serde::Serialize;
 use serde_json::json;
-use service::{config::OldName, exit::Exit, say};
+use service::{
+    config::{Mistake, OldName},
+    exit::Exit,
+    say,
+};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -27,10 +31,12 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// All mistakes of the config.
 pub async fn check(file: &Path, groups: &GroupChoice, output: Output) -> Result<Exit, Error> {
-    let config = Config::open(file)?.only(groups)?;
+    let (config, missing) = Config::open_to_check(file)?;
+    let config = config.only(groups)?;
     let mut findings = Findings { output, list: Vec::new() };
     findings.add("config", Ok(format!("{} has no mistakes", file.display())));
     config.old_names.iter().for_each(|old| findings.old_name(old));
+    missing_secrets(&missing).into_iter().for_each(|wrong| findings.add("config", Err(wrong)));
     if let Some(user) = &config.user {
         findings.add("user", check_user(user));
     }
@@ -176,6 +182,22 @@ async fn check_group(bus: &dyn Bus, subscription: &Subscription) -> Result<Strin
     Ok(format!(
         "the bus answers; the listener is {records} records behind in {partitions} partitions"
     ))
+}
+
+/// The secrets of listeners that are missing here, as one finding: many listeners may have the same
+/// secret.
+fn missing_secrets(missing: &[Mistake]) -> Option<Wrong> {
+    let first = missing.first()?;
+    let mut problems: Vec<&str> = missing.iter().map(|of| of.problem.as_str()).collect();
+    problems.sort_unstable();
+    problems.dedup();
+    let keys = match missing.len() {
+        1 => first.key.clone(),
+        count => format!("{} and {} more", first.key, count - 1),
+    };
+    let remedy = "a listener does not start without its secrets; if event-worker runs with other \
+                  variables than this shell has, check with those";
+    Some(Wrong::new(format!("{} ({keys})", problems.join("; ")), remedy))
 }
 
 /// What is wrong with the bus, and what to do about it.

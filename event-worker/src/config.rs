@@ -15,7 +15,7 @@ use event_bus::BusConfig;
 use serde_json::Value;
 use service::{
     Address, Listen,
-    config::{File, Mistakes, OldName, Section},
+    config::{File, Mistake, Mistakes, OldName, Section},
 };
 use tracing::warn;
 
@@ -71,15 +71,35 @@ impl Config {
         Self::read(File::open(path)?)
     }
 
-    /// Reads a file that need not have a listener, for commands that need only the bus.
+    /// Reads a file that need not have a listener, for commands that need only the bus. Only the
+    /// secrets of `[bus]` are read.
     ///
     /// # Errors
     ///
     /// All that is wrong with it.
     pub(crate) fn open_for_bus(path: &Path) -> Result<Self, Mistakes> {
-        let file = File::open(path)?;
+        let file = File::open(path)?.with_secrets_of(&["bus"]);
         let config = Self::take(&file);
         file.finish(config)
+    }
+
+    /// Reads a file, but only the secrets of these tables.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub(crate) fn open_with_secrets_of(path: &Path, tables: &[&str]) -> Result<Self, Mistakes> {
+        Self::read(File::open(path)?.with_secrets_of(tables))
+    }
+
+    /// Reads a file, and gives the secrets of listeners that are missing.
+    ///
+    /// # Errors
+    ///
+    /// All else that is wrong with it.
+    pub(crate) fn open_to_check(path: &Path) -> Result<(Self, Vec<Mistake>), Mistakes> {
+        let file = File::open(path)?.with_missing_secrets_except_of(&["bus", "listen"]);
+        Self::read_with(file, File::missing_secrets)
     }
 
     /// Reads a file in order to call the running program, which may have an earlier version of the
@@ -95,7 +115,7 @@ impl Config {
         groups: &GroupChoice,
         listener: Option<&str>,
     ) -> Result<Self, Error> {
-        let file = File::open(path)?.with_secrets_of("listen");
+        let file = File::open(path)?.with_secrets_of(&["listen"]);
         let config = Self::take(&file);
         let group = config.group_to_call(groups, listener).unwrap_or_default();
         let address_key = format!("groups.{group}.address");
@@ -144,13 +164,19 @@ impl Config {
     ///
     /// All that is wrong with it.
     pub(crate) fn read(file: File) -> Result<Self, Mistakes> {
+        Ok(Self::read_with(file, |_| ())?.0)
+    }
+
+    /// The same, with what the file has noted.
+    fn read_with<T>(file: File, noted: impl Fn(&File) -> T) -> Result<(Self, T), Mistakes> {
         let config = Self::take(&file);
         if config.listeners.is_empty() {
             let remedy = "add a table [listeners.NAME] with a handler; to look at changes \
                           without a listener: event-worker tail";
             file.root().note("listeners", "is missing", remedy);
         }
-        file.finish(config)
+        let noted = noted(&file);
+        file.finish((config, noted))
     }
 
     fn take(file: &File) -> Self {

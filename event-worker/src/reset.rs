@@ -205,7 +205,8 @@ async fn carry_out(
     change: Move,
     mode: ResetMode,
 ) -> Result<(), Error> {
-    let config = Config::open(file)?.for_call(groups, Some(id))?;
+    let config =
+        Config::open_with_secrets_of(file, &["bus", "listen"])?.for_call(groups, Some(id))?;
     let listener = config.listener(id)?;
     let is_supervised = mode == ResetMode::Set && listener.handler != HandlerConfig::Program;
     let by_supervisor =

@@ -30,7 +30,7 @@ const NOWHERE: &str = "try";
 ///
 /// When the config or the input is wrong, or when the handler is a program of the user's.
 pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit, Error> {
-    let config = Config::open(file)?;
+    let config = Config::open_with_secrets_of(file, &[&format!("listeners.{id}")])?;
     let listener = config.listener(id)?;
     let Some(make_handler) = handler::maker((id, listener), &config.secret_variables)? else {
         return Err(Error::NoHandler(id.to_owned()));

@@ -173,6 +173,49 @@ async fn a_tail_ends_after_its_count_at_the_end_and_when_nobody_reads() {
 }
 
 #[tokio::test]
+async fn commands_that_need_only_the_bus_need_no_secrets_of_handlers() {
+    let mut site = Site::new().await;
+    let secret = "env = 'DBEVENT_NOT_SET'";
+    let hook = format!(
+        "handler = {{ http = 'http://127.0.0.1:1', hmacSecret = {{ {secret} }}, proxy = {{ \
+         {secret} }}, caFile = '/no/such.pem', headers = {{ a = {{ {secret} }} }} }}\n"
+    );
+    let program = listener("own", &["sh", "-c", "read -r _; echo true"]);
+    site.configure(&format!("[listeners.a]\n{hook}[listeners.b]\n{hook}{program}"));
+    site.append(&["x"]).await;
+    for arguments in [
+        &["tail", "--from", "earliest", "--count", "1"][..],
+        &["groups", "list"],
+        &["listener", "reset", "-t", "a", "--to", "earliest", "--dry-run"],
+        &["listener", "reset", "-t", "a", "--to", "earliest"],
+    ] {
+        let (code, text) = call(&site, arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {text}");
+    }
+    let skip = ["skip", "-t", "a", "--topic", "dbevents", "--partition", "0", "--offset", "0"];
+    let (code, text) = call(&site, &[&["listener"], &skip[..]].concat()).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut trial = site.command(&["try", "-t", "own"]);
+    let mut trial =
+        trial.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    trial.stdin.take().unwrap().write_all(event(0, "x", "insert").as_bytes()).await.unwrap();
+    let output = trial.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (code, text) = call(&site, &["run"]).await;
+    assert!(code == Some(64) && text.contains("DBEVENT_NOT_SET is not set"), "{code:?} {text}");
+
+    site.configure(
+        &format!("[listeners.a]\n{hook}[listeners.b]\n{hook}{program}")
+            .replace("caFile = '/no/such.pem', ", ""),
+    );
+    let (code, text) = call(&site, &["check"]).await;
+    assert_eq!(code, Some(69), "{text}");
+    let missing: Vec<&str> = text.lines().filter(|line| line.contains("is not set")).collect();
+    assert!(missing.len() == 1 && missing[0].contains("and 5 more"), "{text}");
+    assert!(text.contains("ok    listener own: calls "), "it goes on with the rest: {text}");
+}
+
+#[tokio::test]
 async fn a_program_outlives_whoever_reads_its_log() {
     let mut site = Site::new().await;
     site.configure(&listener("a", &["sh", "-c", "while read -r line; do echo true; done"]));

@@ -10,7 +10,7 @@ mod section;
 mod value;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::BTreeSet,
     fmt,
     io::ErrorKind,
@@ -86,8 +86,22 @@ struct FileNotes {
     old_names: RefCell<Vec<OldName>>,
     /// The environment variables that secrets were taken from.
     secret_variables: RefCell<BTreeSet<String>>,
-    /// The only table whose secrets are fetched, if not all are.
-    secrets_of: Cell<Option<&'static str>>,
+    /// Which secrets are fetched.
+    fetched: RefCell<Fetched>,
+    /// Secrets that are not there, where the caller goes on without them.
+    missing: RefCell<Vec<Mistake>>,
+}
+
+/// Which secrets are fetched. Tables stand for themselves and all tables in them.
+#[derive(Debug, Default)]
+enum Fetched {
+    /// All, and all must be there.
+    #[default]
+    All,
+    /// Those of these tables.
+    Of(Vec<String>),
+    /// All. Those outside of these tables may be missing.
+    AllThatAreThere(Vec<String>),
 }
 
 type Notes = Rc<FileNotes>;
@@ -143,12 +157,25 @@ impl File {
         Ok(Self { path: path.to_owned(), text: text.to_owned(), notes, root })
     }
 
-    /// Fetches only the secrets of this table, for a caller that may not have the others. A text
+    /// Fetches only the secrets of these tables, for a caller that may not have the others. A text
     /// without a meaning stands for those.
     #[must_use]
-    pub fn with_secrets_of(self, table: &'static str) -> Self {
-        self.notes.secrets_of.set(Some(table));
+    pub fn with_secrets_of(self, tables: &[&str]) -> Self {
+        self.notes.fetched.replace(Fetched::Of(owned(tables)));
         self
+    }
+
+    /// Goes on without secrets that are missing, except those of these tables:
+    /// [`Self::missing_secrets`] has them.
+    #[must_use]
+    pub fn with_missing_secrets_except_of(self, tables: &[&str]) -> Self {
+        self.notes.fetched.replace(Fetched::AllThatAreThere(owned(tables)));
+        self
+    }
+
+    /// The secrets that were asked for until now, are missing, and are no mistake.
+    pub fn missing_secrets(&self) -> Vec<Mistake> {
+        self.notes.missing.borrow().clone()
     }
 
     /// The top of the file.
@@ -184,11 +211,7 @@ impl File {
     pub fn finish_of<T>(self, parts: &[&str], value: T) -> Result<T, Mistakes> {
         self.root.note_unknown_keys();
         let mut list = self.notes.mistakes.take();
-        let is_in = |key: &str, part: &str| {
-            let rest = key.strip_prefix(part);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        list.retain(|mistake| parts.iter().any(|part| is_in(&mistake.key, part)));
+        list.retain(|mistake| is_within(&mistake.key, &owned(parts)));
         if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
     }
 
@@ -202,6 +225,18 @@ impl File {
         let list = self.notes.mistakes.take();
         if list.is_empty() { Ok(value) } else { Err(Mistakes { file: self.path, list }) }
     }
+}
+
+fn owned(tables: &[&str]) -> Vec<String> {
+    tables.iter().map(|table| (*table).to_owned()).collect()
+}
+
+/// Whether a table is one of these, or in one of these.
+fn is_within(path: &str, tables: &[String]) -> bool {
+    tables.iter().any(|table| {
+        let rest = path.strip_prefix(table.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// What a TOML error says, without the line of the file, which may hold a secret.

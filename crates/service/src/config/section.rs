@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Mistake, Notes, OldName, value::FromConfig};
+use super::{Fetched, Mistake, Notes, OldName, is_within, value::FromConfig};
 use crate::secret::{Secret, SecretOrigin};
 
 /// A table. Asking for a key marks it as known; what is wrong with it is noted.
@@ -81,12 +81,19 @@ impl Section {
         if let SecretOrigin::Env(name) = &origin {
             self.notes.secret_variables.borrow_mut().insert(name.clone());
         }
-        if self.notes.secrets_of.get().is_some_and(|table| table != self.path) {
+        if !self.fetches_secrets() {
             return Some(Secret::new("not fetched".to_owned()));
         }
-        Secret::fetch(origin)
-            .map_err(|problem| self.note(key, &problem, "or name another variable or file"))
-            .ok()
+        Secret::fetch(origin).map_err(|problem| self.note_missing(key, &problem)).ok()
+    }
+
+    /// Whether the secrets of this table are fetched. If not, files that the table names need not
+    /// be there either.
+    pub fn fetches_secrets(&self) -> bool {
+        match &*self.notes.fetched.borrow() {
+            Fetched::All | Fetched::AllThatAreThere(_) => true,
+            Fetched::Of(tables) => is_within(&self.path, tables),
+        }
     }
 
     /// One of `words`, as its index.
@@ -126,11 +133,22 @@ impl Section {
 
     /// Notes a mistake that the caller found.
     pub fn note(&self, key: &str, problem: &str, remedy: &str) {
-        self.notes.mistakes.borrow_mut().push(Mistake {
-            key: self.full_key(key),
-            problem: problem.to_owned(),
-            remedy: remedy.to_owned(),
-        });
+        self.notes.mistakes.borrow_mut().push(self.mistake(key, problem, remedy));
+    }
+
+    fn mistake(&self, key: &str, problem: &str, remedy: &str) -> Mistake {
+        let (problem, remedy) = (problem.to_owned(), remedy.to_owned());
+        Mistake { key: self.full_key(key), problem, remedy }
+    }
+
+    /// Notes that a secret is missing.
+    fn note_missing(&self, key: &str, problem: &str) {
+        let may_miss = match &*self.notes.fetched.borrow() {
+            Fetched::All | Fetched::Of(_) => false,
+            Fetched::AllThatAreThere(needed) => !is_within(&self.path, needed),
+        };
+        let list = if may_miss { &self.notes.missing } else { &self.notes.mistakes };
+        list.borrow_mut().push(self.mistake(key, problem, "or name another variable or file"));
     }
 
     /// Notes that keys have old names: a warning, with what to write instead. `key` is the name

@@ -94,11 +94,25 @@ fn what_is_no_toml_is_told_with_its_place_and_without_what_stands_there() {
 fn who_calls_a_program_needs_no_secrets_but_those_of_the_call() {
     let text =
         "[listen]\na = { env = 'DBEVENT_NOT_SET' }\n[bus]\nb = { env = 'DBEVENT_NOT_SET' }\n";
-    let file = parse(text).with_secrets_of("listen");
+    let file = parse(text).with_secrets_of(&["listen"]);
     assert!(file.root().section("listen").secret("a").is_none());
     assert!(file.root().section("bus").secret("b").is_some());
     let mistakes = file.finish(()).unwrap_err().to_string();
     assert!(mistakes.contains("listen.a") && !mistakes.contains("bus.b"), "{mistakes}");
+}
+
+#[test]
+fn secrets_that_may_be_missing_are_listed_and_are_no_mistake() {
+    let text = "[a.b]\nx = { env = 'DBEVENT_NOT_SET' }\ny = 'plain'\n\
+                [ab]\nz = { file = '/no/such' }\n";
+    let file = parse(text).with_missing_secrets_except_of(&["a"]);
+    let (inner, other) = (file.root().section("a").section("b"), file.root().section("ab"));
+    assert!(inner.secret("x").is_none() && inner.secret("y").is_some());
+    assert!(other.secret("z").is_none());
+    let missing = file.missing_secrets();
+    assert!(missing.len() == 1 && missing[0].key == "ab.z", "{missing:?}");
+    let mistakes = file.finish(()).unwrap_err();
+    assert!(mistakes.list().len() == 1 && mistakes.list()[0].key == "a.b.x", "{mistakes}");
 }
 
 #[test]
