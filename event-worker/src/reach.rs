@@ -122,6 +122,11 @@ impl Catalogs {
         })
     }
 
+    /// Whether it is certain that no captured table matches a pattern.
+    pub(crate) fn has_none(&self, glob: &(String, String)) -> bool {
+        !self.told.is_empty() && self.knows_all() && !self.tables.iter().any(|of| fits(glob, of))
+    }
+
     /// Whether every `dts` has told its tables.
     fn knows_all(&self) -> bool {
         self.silent.is_empty() && self.told.iter().all(|(_, catalog)| catalog.is_whole)

@@ -116,7 +116,44 @@ async fn a_listener_that_has_run_before_is_told_how_it_gets_the_rows() {
     program.logs(&["has run before", "event-worker full-sync start -t a"]).await;
     site.append(&["x"]).await;
     site.wait_until_committed("a").await;
-    assert_eq!(control(&site).await, []);
+    let had = [("listener/had/a".to_owned(), Some(r#"[["*","*"]]"#.into()))];
+    assert_eq!(control(&site).await, had);
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn of_a_listener_that_has_run_before_tables_that_are_added_are_sent() {
+    let mut site = Site::new().await;
+    let subscribe = |site: &Site, start: &str, tables: &str| {
+        let more = format!("start = '{start}'\nsubscribe = {{ shop = {tables} }}\n");
+        site.configure(&listener(site, "a", &more));
+    };
+    subscribe(&site, "earliest", "['orders']");
+    let mut dts = StandIn::new(&mut site).await;
+    append(&mut dts, &[(0, None)]).await;
+    let program = site.run();
+    site.wait_until_committed("a").await;
+    let reload = async || assert_eq!(program.call("POST /api/v1/reload").await.0, 200);
+    let asks = async |tables: &[&str]| {
+        eventually("it asks for them", async || {
+            let kept = control(&site).await.into_iter();
+            let mut requests = kept.filter(|(key, _)| key.starts_with("full-sync/request/"));
+            let request = requests.next().and_then(|(_, bytes)| bytes);
+            let request = request.map(|bytes| full_sync::Request::from_bytes(&bytes).unwrap());
+            request.is_some_and(|request| {
+                let names = request.subscribe.iter().map(|(_, table)| table.as_str());
+                request.initial && names.eq(tables.iter().copied())
+            })
+        })
+        .await;
+    };
+    // The added table comes together with the other start, and another one later.
+    subscribe(&site, "full-sync", "['orders', 'item']");
+    reload().await;
+    asks(&["item"]).await;
+    subscribe(&site, "full-sync", "['orders', 'item', 'stock']");
+    reload().await;
+    asks(&["item", "stock"]).await;
     assert_eq!(program.stop().await, Some(0));
 }
 
