@@ -14,7 +14,9 @@ use tracing::warn;
 use crate::{
     config::Config,
     error::Error,
+    listener::had_key,
     output::{Output, print_json},
+    reset::ResetMode,
     supervisor::records_behind,
     table,
 };
@@ -119,31 +121,71 @@ fn print(groups: &[ListenerGroup]) {
     }
 }
 
-/// Forgets how far a removed listener is, so that the bus keeps nothing for it any more.
+/// Forgets how far a removed listener is, so that the bus keeps nothing for it any more. If an
+/// earlier call could not remove the listener's notes, this one does.
 ///
 /// # Errors
 ///
 /// When the listener is in the config, when it still runs somewhere, when the bus does not know it,
 /// or when the bus is away.
-pub async fn forget_group(file: &Path, listener: &str) -> Result<(), Error> {
+pub async fn forget_group(file: &Path, listener: &str, mode: ResetMode) -> Result<(), Error> {
     let config = Config::open_for_bus(file)?;
     let listener = listener_of(&config.bus, listener).unwrap_or(listener);
     if config.listeners.contains_key(listener) {
         return Err(Error::ListenerInConfig(listener.to_owned()));
     }
     let bus = event_bus::open(&config.bus)?;
-    forget(&*bus, &config.bus, listener).await?;
+    if mode == ResetMode::DryRun {
+        return show_forgotten(&*bus, &config.bus, listener).await;
+    }
+    match forget(&*bus, &config.bus, listener).await {
+        // An earlier call forgot the group, but not the notes.
+        Err(Error::UnknownGroup(_)) if !notes(&*bus, listener).await?.is_empty() => {}
+        forgotten => forgotten?,
+    }
     say!("forgotten: the bus keeps nothing for {listener} any more");
     // On a full log this waits until other listeners have read more. That is no reason to keep the
     // group.
-    if let Err(error) = bus.put_control(&[(Listening::key(listener), None)]).await {
+    let removed = [Listening::key(listener), had_key(listener)].map(|key| (key, None));
+    if let Err(error) = bus.put_control(&removed).await {
         warn!(
             %error,
-            "the note that tells dts which tables the listener gets could not be removed: use \
-             another name for new listeners, because a new listener of this name may miss rows of \
-             its first full sync"
+            remedy = "run the same command again; until then use another name for new listeners",
+            "the notes about the tables of the listener could not be removed: a new listener of \
+             this name may miss rows of its first full sync"
         );
     }
+    Ok(())
+}
+
+/// The keys of the notes that the control table has about the tables of a listener.
+async fn notes(bus: &dyn Bus, listener: &str) -> Result<Vec<String>, Error> {
+    let ours = [Listening::key(listener), had_key(listener)];
+    let kept = bus.control().await?.changes().await?.into_iter();
+    let kept = kept.filter(|(key, value)| value.is_some() && ours.contains(key));
+    Ok(kept.map(|(key, _)| key).collect())
+}
+
+/// Says what would be forgotten.
+async fn show_forgotten(bus: &dyn Bus, config: &BusConfig, listener: &str) -> Result<(), Error> {
+    let name = format!("{}{listener}", prefix(config));
+    let group = bus.groups().await?.into_iter().find(|group| group.name == name);
+    match group {
+        Some(group) if !group.members.is_empty() => {
+            let members = group.members.join("; ");
+            say!("would be refused: the listener still runs: {members}");
+        }
+        Some(group) => {
+            let keeps =
+                group.held_bytes.map(|held| format!("; the bus keeps {}", ByteSize::b(held)));
+            say!("would be forgotten: group {name}{}", keeps.unwrap_or_default());
+        }
+        None if notes(bus, listener).await?.is_empty() => {
+            return Err(Error::UnknownGroup(listener.to_owned()));
+        }
+        None => say!("would be removed: the notes about the tables of {listener}"),
+    }
+    say!("nothing is changed");
     Ok(())
 }
 

@@ -26,13 +26,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(crate) use self::journey::read_change;
 use self::{
     initial::Initial,
     journey::Journey,
     listening::Teller,
     status::{ListenerState, Problem, Status},
 };
+pub(crate) use self::{initial::had_key, journey::read_change};
 use crate::{
     config::{Config, ListenerConfig},
     environment::Lease,

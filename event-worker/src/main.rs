@@ -178,6 +178,9 @@ enum GroupsVerb {
         /// The id in the old form, without -t.
         #[arg(hide = true, conflicts_with = "id")]
         word: Option<String>,
+        /// Only show what would be forgotten.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -361,9 +364,9 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
         Command::Groups { verb: GroupsVerb::List(form) } => {
             event_worker::list_groups(&config, form.output()).await?;
         }
-        Command::Groups { verb: GroupsVerb::Forget { id, word } } => {
+        Command::Groups { verb: GroupsVerb::Forget { id, word, dry_run } } => {
             let listener = id.unwrap_or_else(|| old_form("groups forget", word));
-            event_worker::forget_group(&config, &listener).await?;
+            event_worker::forget_group(&config, &listener, mode(dry_run)).await?;
         }
         Command::FullSync { verb, called } => {
             return full_sync((&config, &called.choice()), verb).await;
@@ -419,7 +422,6 @@ async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<
 }
 
 async fn change((config, groups): (&Path, &GroupChoice), verb: ListenerVerb) -> Result<(), Error> {
-    let mode = |dry_run| if dry_run { ResetMode::DryRun } else { ResetMode::Set };
     let (id, steer) = match verb {
         ListenerVerb::Reset { id, to, topic, partition, dry_run } => {
             let part = ResetPart { topic, partition };
@@ -435,6 +437,10 @@ async fn change((config, groups): (&Path, &GroupChoice), verb: ListenerVerb) -> 
         ListenerVerb::Retry { id } => (id, Steer::Retry),
     };
     event_worker::steer_listener(config, groups, &id, steer).await
+}
+
+fn mode(dry_run: bool) -> ResetMode {
+    if dry_run { ResetMode::DryRun } else { ResetMode::Set }
 }
 
 fn stop_on_signal() -> Result<CancellationToken, Error> {

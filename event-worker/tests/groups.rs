@@ -49,12 +49,27 @@ async fn a_listener_that_left_the_config_is_told_of_and_can_be_forgotten() {
 
     let (code, text) = call(&["groups", "forget", "-t", "good"]).await;
     assert!(code == Some(64) && text.contains("remove it from the config"), "{code:?} {text}");
+    let (code, text) = call(&["groups", "forget", "-t", "ghost", "--dry-run"]).await;
+    assert!(code == Some(0) && text.contains("would be forgotten"), "{code:?} {text}");
+    let (_, text) = call(&["groups", "forget", "-t", "other", "--dry-run"]).await;
+    assert!(text.contains("no group of a listener other"), "{text}");
+    assert_eq!(rows().await.len(), 2, "nothing is changed");
     let (code, text) = call(&["groups", "forget", "ghost"]).await;
     assert!(code == Some(0) && text.contains("forgotten"), "{code:?} {text}");
     assert!(text.contains("write event-worker groups forget -t ghost instead"), "{text}");
     assert_eq!(rows().await.len(), 1);
     let (code, text) = call(&["groups", "forget", "--id", "ghost"]).await;
     assert!(code == Some(69) && text.contains("no group of a listener ghost"), "{code:?} {text}");
+
+    // As it is left when the group could be forgotten, and the notes could not be removed.
+    let notes = ["full-sync/listening/ghost", "listener/had/ghost"];
+    let left = notes.map(|key| (key.to_owned(), Some("[]".into())));
+    site.bus().put_control(&left).await.unwrap();
+    let (code, text) = call(&["groups", "forget", "-t", "ghost"]).await;
+    assert!(code == Some(0) && text.contains("forgotten"), "{code:?} {text}");
+    let kept = site.bus().control().await.unwrap().changes().await.unwrap();
+    let of_ghost = kept.iter().filter(|(key, _)| key.ends_with("/ghost")).count();
+    assert_eq!(of_ghost, 0, "{kept:?}");
     assert_eq!(program.stop().await, Some(0));
 }
 

@@ -191,6 +191,6 @@ fn had_of(listener: &str, kept: &Kept) -> Option<Globs> {
 }
 
 /// The key of what a listener had before it asked for full syncs.
-pub(super) fn had_key(listener: &str) -> String {
+pub(crate) fn had_key(listener: &str) -> String {
     format!("listener/had/{listener}")
 }
