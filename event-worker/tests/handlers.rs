@@ -206,6 +206,24 @@ async fn a_failure_that_is_not_about_an_event_names_no_command_to_skip_one() {
 }
 
 #[tokio::test]
+async fn the_example_in_shell_keeps_lines_whole_also_with_several_workers() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/handlers/append_changes.sh");
+    let mut site = Site::new().await;
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\nworkers = 16\nbatchSize = 1\n\
+         handler = {{ exec = ['sh', {example:?}, {:?}], timeout = '60s' }}\n",
+        site.path("changes")
+    ));
+    let keys: Vec<String> = (0..48).map(|key| format!("{key}").repeat(50_000)).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    site.append(&keys).await;
+    let program = site.run();
+    site.wait_until_committed("a").await;
+    assert_eq!(all_of(&site.handled("changes")), (0..48).collect());
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn what_a_handler_says_is_not_shown_where_it_may_hold_rows() {
     let act = "echo secret row >&2; echo other row";
     let (_site, _program, view) = view_of_failing(act, "showOutput = false\n").await;
