@@ -5,6 +5,8 @@
 //! connections does not lock the others out.
 
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,9 +16,9 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -53,6 +55,10 @@ pub(super) const LIMITS: ConnectionLimits = ConnectionLimits {
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_BODY_BYTES: usize = 2 << 20;
+
+/// Of a body that is too long, so much is read and dropped. A connection that is closed while the
+/// client still sends is reset, and the client may not see the answer.
+const MAX_DROPPED_BYTES: usize = 256 << 20;
 
 /// After the system refused to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -167,7 +173,7 @@ pub(super) async fn take_in(
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let deadline = open.limits.body;
-    let body = timeout(deadline, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_| {
+    let body = timeout(deadline, whole(&head.headers, body)).await.map_err(|_| {
         let message = format!("the body of the request did not come within {deadline:?}");
         ApiError::new(StatusCode::REQUEST_TIMEOUT, message, "send it in one go")
     })?;
@@ -179,6 +185,44 @@ pub(super) async fn take_in(
     })?;
     let _answering = Answering::begin(&open);
     Ok(next.run(Request::from_parts(head, Body::from(body))).await)
+}
+
+/// Reads a whole body. One that is too long is read to its end, too, and dropped.
+///
+/// # Errors
+///
+/// Why it cannot be read, in words.
+async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, String> {
+    let too_long = || format!("it is longer than {MAX_BODY_BYTES} bytes");
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let is_declared = declared.and_then(|length| length.parse().ok()) > Some(MAX_BODY_BYTES);
+    // Such a client sends nothing before it is asked to.
+    if is_declared && headers.contains_key(header::EXPECT) {
+        return Err(too_long());
+    }
+    let (mut read, mut length) = (Vec::new(), 0_usize);
+    while let Some(bytes) = next_bytes(&mut body).await.map_err(|error| error.to_string())? {
+        length = length.saturating_add(bytes.len());
+        if length > MAX_DROPPED_BYTES {
+            break;
+        }
+        if length > MAX_BODY_BYTES {
+            read = Vec::new();
+        } else {
+            read.extend_from_slice(&bytes);
+        }
+    }
+    if length > MAX_BODY_BYTES { Err(too_long()) } else { Ok(read) }
+}
+
+/// The next bytes of a body; `None` at its end.
+async fn next_bytes(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        if let Ok(bytes) = frame?.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
 }
 
 /// A request that is being answered, until this is dropped.
@@ -279,6 +323,25 @@ mod tests {
         let half = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nxxx";
         let text = answer(send(address, half).await).await;
         assert!(text.contains("408") && text.contains("did not come within"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_answered_and_the_connection_is_not_reset() {
+        let post = axum::routing::post(|| async { "here" });
+        let (address, _stop) = start(Router::new().route("/", post), FEW).await;
+        const LENGTH: usize = 50 << 20;
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\n");
+        for _ in 0..20 {
+            let mut stream = send(address, &format!("{head}\r\n")).await;
+            stream.write_all(&vec![b'x'; LENGTH]).await.expect("it is read");
+            let mut answer = vec![0; 1000];
+            let read = stream.read(&mut answer).await.expect("it is not reset");
+            let text = String::from_utf8_lossy(&answer[..read]).into_owned();
+            assert!(text.contains("413") && text.contains("is longer than"), "{text}");
+        }
+        let asks = format!("{head}Expect: 100-continue\r\nConnection: close\r\n\r\n");
+        let text = answer(send(address, &asks).await).await;
+        assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
     }
 
     #[tokio::test]
