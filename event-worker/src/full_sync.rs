@@ -24,7 +24,7 @@ pub use self::{
     watch::watch_full_syncs,
 };
 pub(crate) use self::{
-    form::{IN_BODY, IN_QUERY, WantedRows},
+    form::{IN_BODY, IN_QUERY, ParameterNames, WantedRows},
     refusal::RefusedCall,
     sweep::sweep,
     view::{FullSyncList, FullSyncView, Started, word},

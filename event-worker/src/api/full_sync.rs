@@ -13,8 +13,8 @@ use service::http::ApiError;
 
 use crate::{
     full_sync::{
-        FullSyncList, FullSyncView, FullSyncWish, IN_BODY, IN_QUERY, Started, Target, WantedRows,
-        word,
+        FullSyncList, FullSyncView, FullSyncWish, IN_BODY, IN_QUERY, ParameterNames, Started,
+        Target, WantedRows, word,
     },
     supervisor::Supervisor,
 };
@@ -37,12 +37,13 @@ pub(super) async fn call(
                       /api/v1/listeners shows the listeners, /metrics the metrics";
         return Err(bad_request("nothing here without parameters", remedy));
     }
-    let wanted = WantedRows::read(&parameters, &IN_QUERY).map_err(|mistakes| {
+    let names = IN_QUERY.as_written(&parameters);
+    let wanted = WantedRows::read(&parameters, &names).map_err(|mistakes| {
         let remedy = "write /?table=TABLE&listenerid=LISTENER, and for a part of the table \
                       pk=COLUMN, offset=FIRST, maxOffset=LAST";
         bad_request(mistakes, remedy)
     })?;
-    start(&supervisor, wanted).await
+    start(&supervisor, (wanted, names)).await
 }
 
 pub(super) async fn create(
@@ -59,10 +60,11 @@ pub(super) async fn create(
 
 async fn start(
     supervisor: &Supervisor,
-    wanted: WantedRows,
+    (wanted, names): (WantedRows, ParameterNames),
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
     let target = target(supervisor, &wanted.listener)?;
-    let started = supervisor.full_syncs.start(target, wanted).await?;
+    let started = supervisor.full_syncs.start(target, wanted).await;
+    let started = started.map_err(|refused| names.reword(refused))?;
     Ok((StatusCode::ACCEPTED, Json(started)))
 }
 
@@ -173,7 +175,7 @@ fn read_query(parameters: Parameters) -> Result<Vec<(String, String)>, ApiError>
 }
 
 /// Reads a JSON object of texts; a number is taken as a text.
-fn read_body(body: &[u8]) -> Result<WantedRows, String> {
+fn read_body(body: &[u8]) -> Result<(WantedRows, ParameterNames), String> {
     let members: BTreeMap<String, Value> =
         serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut parameters = Vec::new();
@@ -185,7 +187,8 @@ fn read_body(body: &[u8]) -> Result<WantedRows, String> {
             _ => return Err(format!("{name} is neither a text nor a number")),
         }
     }
-    WantedRows::read(&parameters, &IN_BODY)
+    let names = IN_BODY.as_written(&parameters);
+    Ok((WantedRows::read(&parameters, &names)?, names))
 }
 
 fn bad_request(message: impl Into<String>, remedy: &str) -> ApiError {

@@ -1,6 +1,11 @@
 //! The parameters of a full sync: reads them, and says what is wrong with them.
 
+use full_sync::{Code, Refusal};
+
+use super::refusal::RefusedCall;
+
 /// The names of the parameters in messages. All names are accepted everywhere.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ParameterNames {
     listener: &'static str,
     from: &'static str,
@@ -18,6 +23,41 @@ pub(crate) const IN_BODY: ParameterNames =
 const LISTENER: &[&str] = &["listener", "listenerId", "listenerid"];
 const FROM: &[&str] = &["from", "offset"];
 const TO: &[&str] = &["to", "maxOffset"];
+
+impl ParameterNames {
+    /// The names that the caller wrote; these names for what the caller did not write.
+    pub(crate) fn as_written(self, parameters: &[(String, String)]) -> Self {
+        let at = |names: &[&str]| {
+            names.iter().position(|name| parameters.iter().any(|(given, _)| given == name))
+        };
+        let name = |names: &[&'static str], at: Option<usize>, usual| {
+            at.and_then(|at| names.get(at).copied()).unwrap_or(usual)
+        };
+        // Of the bounds, old names go with old ones.
+        let (from, to) = (at(FROM), at(TO));
+        Self {
+            listener: name(LISTENER, at(LISTENER), self.listener),
+            from: name(FROM, from.or(to), self.from),
+            to: name(TO, to.or(from), self.to),
+        }
+    }
+
+    /// A refusal in these names: `dts` calls the bounds `from` and `to`.
+    pub(crate) fn reword(&self, refused: RefusedCall) -> RefusedCall {
+        let Self { from, to, .. } = self;
+        let reword = |text: String| {
+            let text = text.replace("from and to", &format!("{from} and {to}"));
+            text.replace("`from` and `to`", &format!("`{from}` and `{to}`"))
+        };
+        match refused {
+            RefusedCall::ByDts(Refusal { code: Code::InvalidParameter, message, remedy, task }) => {
+                let (message, remedy) = (reword(message), reword(remedy));
+                RefusedCall::ByDts(Refusal { code: Code::InvalidParameter, message, remedy, task })
+            }
+            other => other,
+        }
+    }
+}
 
 /// Which rows to send to which listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +159,24 @@ mod tests {
         }
         let told = read("listener=l&listenerid=l").unwrap_err();
         assert_eq!(told, "listener and listenerid are the same: give one");
+    }
+
+    #[test]
+    fn what_dts_refuses_is_told_in_the_names_that_the_caller_wrote() {
+        let told = |names: ParameterNames, query: &str| {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let pairs: Vec<_> = pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            let (message, remedy) = ("no key".to_owned(), "swap from and to".to_owned());
+            let refusal = Refusal { code: Code::InvalidParameter, message, remedy, task: None };
+            match names.as_written(&pairs).reword(RefusedCall::ByDts(refusal)) {
+                RefusedCall::ByDts(refusal) => refusal.remedy,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(told(IN_QUERY, "offset=2&maxOffset=1"), "swap offset and maxOffset");
+        assert_eq!(told(IN_QUERY, "from=2&to=1"), "swap from and to");
+        assert_eq!(told(IN_QUERY, "to=1"), "swap from and to");
+        assert_eq!(told(IN_BODY, "from=2&maxOffset=1"), "swap from and maxOffset");
     }
 
     #[test]
