@@ -45,7 +45,7 @@ pub(crate) struct ListenerView {
     /// The tables that the listener gets, and how many events came of each.
     #[serde(default)]
     pub(crate) tables: Vec<TableView>,
-    /// Why a part of its config gets no events.
+    /// Why a part of its config gets no events, and why it stands by.
     #[serde(default)]
     pub(crate) reasons: Vec<String>,
 }
@@ -106,6 +106,8 @@ impl From<UnitView> for ListenerView {
         let UnitView { counters, report, lag, reach, .. } = unit;
         let reasons = reach.reasons.iter();
         let reasons = reasons.map(|Reason { message, remedy }| format!("{message}; {remedy}"));
+        let stands_by = report.state == ListenerState::Standby;
+        let reasons = reasons.chain(report.standby.filter(|_| stands_by));
         let why_nothing = reach.reasons.first();
         let why_nothing = why_nothing.map(|reason| Problem::new(&*reason.message, &*reason.remedy));
         let partitions = lag.partitions.iter().map(|at| PartitionView {

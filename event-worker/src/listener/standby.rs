@@ -1,4 +1,5 @@
-//! Says which member has all partitions of a listener while this process stands by.
+//! Says why a listener stands by: which other member has all partitions, or that there is no topic
+//! yet.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -33,10 +34,11 @@ impl StandbyWatch {
         }
     }
 
-    /// Logs it once, each time that the listener stands by for a while.
+    /// Shows it, and logs the other members once, each time that the listener stands by for a while.
     pub(super) async fn run(self) -> Infallible {
         loop {
             self.until(true).await;
+            self.status.update(|report| report.standby = None);
             let mut wait = PATIENCE;
             let told = async {
                 loop {
@@ -61,9 +63,14 @@ impl StandbyWatch {
         }
     }
 
-    /// Logs the other members; `false` when there are none.
+    /// Shows why, and logs the other members; `false` when there are none.
     async fn tell(&self) -> bool {
-        let Subscription { group, client, instance, .. } = &self.subscription;
+        let Subscription { group, client, instance, topics, .. } = &self.subscription;
+        if self.bus.progress(group, topics).await.is_ok_and(|all| all.is_empty()) {
+            let why = "none of its tables has a topic yet: dts makes a topic with the first change";
+            self.status.update(|report| report.standby = Some(why.to_owned()));
+            return false;
+        }
         let Ok(groups) = self.bus.groups().await else { return false };
         let others: Vec<String> = groups
             .into_iter()
@@ -75,6 +82,8 @@ impl StandbyWatch {
             return false;
         }
         let members = others.join("; ");
+        let why = format!("other members of the group have all partitions: {members}");
+        self.status.update(|report| report.standby = Some(why));
         // For a listener of a supervisor other members are normal. Somebody who starts one by hand
         // may not know of them.
         if instance.is_some() {

@@ -84,6 +84,8 @@ pub(crate) struct Report {
     pub(crate) failing: BTreeMap<usize, FailingLane>,
     /// Why it is not running, or the last handler failure.
     pub(crate) error: Option<Problem>,
+    /// Why it stood by last, if that is known.
+    pub(crate) standby: Option<String>,
 }
 
 /// A lane whose handler fails.
