@@ -53,6 +53,9 @@ enum GroupsVerb {
         group: String,
         #[command(flatten)]
         at: Where,
+        /// Only show what would be forgotten.
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -123,7 +126,10 @@ async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure>
             let held = client(&config, &at)?.info(&at.stream).await?;
             if json { print_json(&held) } else { print(held) }
         }
-        Verb::Groups { verb: GroupsVerb::Forget { group, at } } => {
+        Verb::Groups { verb: GroupsVerb::Forget { group, at, dry_run: true } } => {
+            show_forgotten(client(&config, &at)?.info(&at.stream).await?, &group)?;
+        }
+        Verb::Groups { verb: GroupsVerb::Forget { group, at, dry_run: false } } => {
             client(&config, &at)?.remove_group(&at.stream, &group).await?;
         }
     }
@@ -175,6 +181,19 @@ fn print(held: InfoResponse) {
         let member = if group.client.is_empty() { "none" } else { &group.client };
         say!("{:48} {behind:>10} {keeps:>10}  {member}", group.name);
     }
+}
+
+/// Says what would be forgotten.
+fn show_forgotten(mut held: InfoResponse, group: &str) -> Result<(), Error> {
+    held.groups.retain(|known| known.name == group);
+    let Some(known) = held.groups.first() else {
+        return Err(Error::Rejected(format!("there is no group {group}")));
+    };
+    let is_free = known.client.is_empty();
+    print(held);
+    say!("{}", if is_free { "would be forgotten" } else { "would be refused: it has a member" });
+    say!("nothing is changed");
+    Ok(())
 }
 
 fn print_json(held: &InfoResponse) {

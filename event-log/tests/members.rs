@@ -183,7 +183,16 @@ async fn the_command_shows_groups_and_forgets_those_without_members() {
     assert_eq!(shown, json!({ "groups": [group] }));
     let (code, text) = call(&["forget", "g"]).await;
     assert!(code == Some(69) && text.contains("me"), "{code:?} {text}");
+    let (code, text) = call(&["forget", "g", "--dry-run"]).await;
+    assert!(code == Some(0) && text.contains("would be refused"), "{code:?} {text}");
     drop(subscription);
+    let is_free = async || call(&["forget", "g", "--dry-run"]).await.1.contains("be forgotten");
+    while !is_free().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(call(&["list"]).await.1.lines().count(), 2, "nothing is changed");
+    let (code, text) = call(&["forget", "other", "--dry-run"]).await;
+    assert!(code == Some(64) && text.contains("no group other"), "{code:?} {text}");
     while call(&["forget", "g"]).await.0 != Some(0) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
