@@ -67,10 +67,10 @@
 //! stream repairs the index, and a reader that meets a bad entry reads from the beginning of the
 //! file.
 
+pub(crate) mod data_files;
 pub(crate) mod day;
 pub(crate) mod end_and_state;
 pub(crate) mod frame;
 pub(crate) mod index;
 pub(crate) mod recovery;
 pub(crate) mod scan;
-pub(crate) mod segment;

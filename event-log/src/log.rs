@@ -11,7 +11,7 @@ use std::{
 use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
-    disk::{recovery, segment},
+    disk::{data_files, recovery},
     keeper::Keeper,
 };
 
@@ -54,7 +54,7 @@ impl Log {
         let open =
             OpenLog { keeper, threads: Mutex::default(), keeping: Some(keeping), _lock: lock };
         let log = Self { open: Arc::new(open) };
-        for name in segment::names(&root)? {
+        for name in data_files::names(&root)? {
             if is_stream_name(&name) && root.join(&name).is_dir() {
                 log.stream(&name)?;
             }
@@ -90,7 +90,7 @@ impl Log {
 
 /// Makes the directory where there is none, and keeps others out of it.
 fn hold(root: &Path) -> Result<File, Error> {
-    segment::create_directory(root).map_err(|error| unusable(root, error))?;
+    data_files::create_directory(root).map_err(|error| unusable(root, error))?;
     let path = root.join("lock");
     let lock = service::private::options().write(true).create(true).truncate(false).open(&path);
     let lock = lock.map_err(|source| Error::Unusable { directory: root.to_owned(), source })?;

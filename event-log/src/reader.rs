@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::{
     Error, Record,
     disk::{
+        data_files::{Segment, SegmentId},
         index::{self, Sought},
         scan::Scan,
-        segment::{Segment, SegmentId},
     },
     filter::RecordFilter,
     shared::SharedStream,

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     Error, OnFull, StorageConfig,
-    disk::segment::{self, Segment},
+    disk::data_files::{self, Segment},
     group::Slowest,
     shared::SharedStream,
 };
@@ -172,7 +172,7 @@ fn delete_oldest(stream: &Arc<SharedStream>, reason: &str) -> Result<(), Error> 
     let file = oldest.id.data(&stream.directory);
     drop(segments);
     info!(file = %file.display(), reason, "deleting a data file");
-    segment::remove(&stream.directory, oldest.id)
+    data_files::remove(&stream.directory, oldest.id)
 }
 
 #[cfg(test)]

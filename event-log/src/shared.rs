@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use crate::{
     Error, StorageConfig,
     disk::{
+        data_files::{self, Segment, SegmentId},
         index::{self, Sought},
         recovery::{self, Recovered},
-        segment::{self, Segment, SegmentId},
     },
     group::Groups,
     leader::Leaders,
@@ -39,7 +39,7 @@ impl SharedStream {
     /// Opens the stream of a name, or makes one.
     pub(crate) fn open(name: &str, config: &StorageConfig, origin: u32) -> Result<Self, Error> {
         let directory = config.directory.join(name);
-        segment::create_directory(&directory)?;
+        data_files::create_directory(&directory)?;
         let Recovered { segments, tail } = recovery::recover(&directory, origin)?;
         let groups = Groups::open(&directory, tail.next_offset)?;
         let shared = Self {
@@ -127,7 +127,7 @@ impl SharedStream {
             let path = id.finish(&self.directory);
             if !path.exists() {
                 private::create(&path).map_err(Error::io("cannot create", &path))?;
-                segment::sync_directory(&id.day_directory(&self.directory))?;
+                data_files::sync_directory(&id.day_directory(&self.directory))?;
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 use crate::{
     Error,
     disk::{
+        data_files::{Segment, SegmentId},
         day::Day,
         end_and_state::{self, Checkpoint, CheckpointChange, End, ProducerState, Producers},
         frame::{self, Stamp},
         index::{IndexEntry, Steps},
-        segment::{Segment, SegmentId},
     },
     record::NewRecord,
 };

@@ -9,8 +9,8 @@ use tracing::{error, warn};
 use crate::{
     Error,
     disk::{
+        data_files::{self, SegmentId},
         recovery,
-        segment::{self, SegmentId},
     },
     queue::WriteFailure,
     shared::SharedStream,
@@ -91,9 +91,9 @@ impl StreamWriter {
             let path = before.id.index(directory);
             before.index.sync_data().map_err(Error::io("cannot sync", path))?;
         }
-        segment::create_directory(&id.day_directory(directory))?;
+        data_files::create_directory(&id.day_directory(directory))?;
         self.open = Some(OpenFile::at(&self.stream, id, true)?);
-        segment::sync_directory(&id.day_directory(directory))
+        data_files::sync_directory(&id.day_directory(directory))
     }
 
     /// Takes back what was written of a write group, so that the stream ends where it ended before.
@@ -104,7 +104,7 @@ impl StreamWriter {
             index.set_len(*index_bytes).map_err(Error::io("cannot cut", id.index(directory)))?;
         }
         match (opens, &open) {
-            (Some(id), _) if id.data(directory).exists() => segment::remove(directory, id)?,
+            (Some(id), _) if id.data(directory).exists() => data_files::remove(directory, id)?,
             (None, Some(OpenFile { id, data, .. })) => {
                 let path = id.data(directory);
                 data.set_len(start).map_err(Error::io("cannot cut", &path))?;

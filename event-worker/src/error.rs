@@ -179,35 +179,12 @@ impl Error {
             }
             Self::NoHandler(_) => "or give the listener another kind of handler",
             Self::HttpClient(_) => "install the system's CA certificates",
-            Self::Bus(
-                event_bus::Error::OffsetGone { .. }
-                | event_bus::Error::TopicReplaced { .. }
-                | event_bus::Error::Truncated { .. }
-                | event_bus::Error::OffsetsExpired { .. },
-            ) => {
-                "nothing is skipped automatically: decide where this listener continues, with \
-                 `event-worker listener reset -t ID --to earliest` (or latest, a time, an offset; \
-                 --dry-run shows it); keep records longer (retention, maxBytes)"
-            }
-            Self::Bus(event_bus::Error::GroupActive { .. }) => {
-                "stop it wherever it runs: the event-worker of this config stops it for the reset; \
-                 on other machines remove it from the config and reload; end a `listener -t` or a \
-                 program of your own"
-            }
+            Self::Bus(error) => bus_remedy(error),
             Self::BadInput(_) => {
                 "give a JSON array of events, or one event per line, as event-worker tail prints"
             }
             Self::UnknownGroup(_) => "see which there are: event-worker groups list",
-            Self::Bus(event_bus::Error::Fenced(_)) => {
-                "only one process at a time may be this member: see whether another event-worker \
-                 runs with the same host name and [supervisor] directory; a leftover process \
-                 ends by itself"
-            }
-            Self::Bus(error) if error.is_transient() => {
-                "start the bus (dts, where it hosts the log); the listener waits for it"
-            }
             Self::SlowBus(_) => "see whether the bus works, and try again",
-            Self::Bus(_) => "see [bus] in the config: address, token, certificate",
             Self::BadRecord { remedy, .. } => remedy,
             Self::NotSkippable { .. } => {
                 "name the record that the listener's error or `failing` shows, in status and API; \
@@ -251,5 +228,33 @@ impl Error {
             | Self::ListenerStopped => Exit::Refused,
             Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
         }
+    }
+}
+
+/// What to do about an error of the bus.
+fn bus_remedy(error: &event_bus::Error) -> &'static str {
+    match error {
+        event_bus::Error::OffsetGone { .. }
+        | event_bus::Error::TopicReplaced { .. }
+        | event_bus::Error::Truncated { .. }
+        | event_bus::Error::OffsetsExpired { .. } => {
+            "nothing is skipped automatically: decide where this listener continues, with \
+             `event-worker listener reset -t ID --to earliest` (or latest, a time, an offset; \
+             --dry-run shows it); keep records longer (retention, maxBytes)"
+        }
+        event_bus::Error::GroupActive { .. } => {
+            "stop it wherever it runs: the event-worker of this config stops it for the reset; \
+             on other machines remove it from the config and reload; end a `listener -t` or a \
+             program of your own"
+        }
+        event_bus::Error::Fenced(_) => {
+            "only one process at a time may be this member: see whether another event-worker \
+             runs with the same host name and [supervisor] directory; a leftover process \
+             ends by itself"
+        }
+        error if error.is_transient() => {
+            "start the bus (dts, where it hosts the log); the listener waits for it"
+        }
+        _ => "see [bus] in the config: address, token, certificate",
     }
 }

@@ -6,12 +6,12 @@ mod instance;
 mod keeper;
 mod lag;
 mod pauses;
+mod process_health;
 mod progress;
 mod reach;
 mod shared;
 mod socket;
 mod strays;
-mod unit;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,8 +26,8 @@ use self::{claims::Claims, fleet::Fleet, instance::Instance, shared::Reload};
 pub(crate) use self::{
     fleet::Reloaded,
     lag::records_behind,
+    process_health::{Unit, UnitView},
     shared::Supervisor,
-    unit::{Unit, UnitView},
 };
 use crate::{
     api, background,

@@ -8,7 +8,6 @@
 //! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
 mod acks;
-mod admin;
 mod assignment;
 mod begin;
 mod checkpoint;
@@ -23,6 +22,7 @@ mod groups;
 mod known;
 mod lead;
 mod looks;
+mod make_topics;
 mod member;
 mod offsets;
 mod partition;
@@ -35,7 +35,7 @@ mod table;
 mod table_writer;
 mod tail;
 mod topic_id;
-mod topics;
+mod watched_topics;
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,13 +4,13 @@
 //!
 //! A few questions from time to time, over a connection of its own, beside the stream.
 
-mod sight;
+mod shown;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, warn};
 
-pub(crate) use self::sight::{DurablePlace, Purge, Sight};
+pub(crate) use self::shown::{DurablePlace, Purge, Sight};
 use crate::{
     config::SourceConfig,
     error::{Error, Result},

@@ -10,8 +10,8 @@ use std::{
 use bytes::Buf;
 
 use super::{
+    data_files::{Segment, SegmentId},
     scan::Scan,
-    segment::{Segment, SegmentId},
 };
 use crate::Error;
 

@@ -10,10 +10,10 @@ use service::private;
 use tracing::warn;
 
 use super::{
+    data_files::{self, Segment, SegmentId},
     end_and_state::{self, End, Producers},
     index::{self, IndexEntry, Steps},
     scan::Scan,
-    segment::{self, Segment, SegmentId},
 };
 use crate::{Error, record::Record, tail::Tail};
 
@@ -25,12 +25,12 @@ pub(crate) struct Recovered {
 
 /// Opens the stream in a directory. What it gives is durable.
 pub(crate) fn recover(stream: &Path, origin: u32) -> Result<Recovered, Error> {
-    let mut ids = segment::list(stream)?;
+    let mut ids = data_files::list(stream)?;
     while let Some(id) = ids.pop() {
         let Some(last) = read_last(stream, id)? else { continue };
         let mut segments = Vec::with_capacity(ids.len() + 1);
         for id in ids {
-            segments.push(segment::describe(stream, id)?);
+            segments.push(data_files::describe(stream, id)?);
         }
         let tail = Tail { origin, ..last.tail };
         segments.push(last.segment);
@@ -79,7 +79,7 @@ fn read_last(stream: &Path, id: SegmentId) -> Result<Option<LastFile>, Error> {
     cut(&path, reading.whole_bytes, file_bytes)?;
     let last = reading.finish();
     if last.is_none() {
-        segment::remove(stream, id)?;
+        data_files::remove(stream, id)?;
     }
     Ok(last)
 }
@@ -224,5 +224,5 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let file = fs::File::open(&fresh).map_err(Error::io("cannot open", &fresh))?;
     file.sync_all().map_err(Error::io("cannot sync", &fresh))?;
     fs::rename(&fresh, path).map_err(Error::io("cannot replace", path))?;
-    path.parent().map_or(Ok(()), segment::sync_directory)
+    path.parent().map_or(Ok(()), data_files::sync_directory)
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     Event, Log, NewHeaders, OnFull, ProducerSequence, Start, StorageConfig, Subscribe,
-    Subscription, disk::segment, retention,
+    Subscription, disk::data_files, retention,
 };
 
 const DAY_MS: u64 = 86_400_000;
@@ -86,7 +86,7 @@ async fn member(stream: &Stream, group: &str) -> (Subscription, u64) {
 
 fn data_files(directory: &Path) -> Vec<PathBuf> {
     let stream = directory.join("s");
-    segment::list(&stream).unwrap().into_iter().map(|id| id.data(&stream)).collect()
+    data_files::list(&stream).unwrap().into_iter().map(|id| id.data(&stream)).collect()
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_day_never_goes_back_with_the_clock() {
     append_at(&stream, &["after"], BEFORE_MIDNIGHT + 2000).await;
     append_at(&stream, &["clock went back"], BEFORE_MIDNIGHT - DAY_MS).await;
     let days = || {
-        let mut names = segment::names(&directory.path().join("s")).unwrap();
+        let mut names = data_files::names(&directory.path().join("s")).unwrap();
         names.retain(|name| name.starts_with("20"));
         names.sort();
         names

@@ -1,7 +1,8 @@
-//! Why a call about full syncs is refused.
+//! Why a call about full syncs is refused, and what is refused before `dts` is asked.
 
 use full_sync::{Refusal, Task};
 
+use super::{form::WantedRows, target::Target};
 use crate::error::Error;
 
 /// Why a call is refused.
@@ -25,6 +26,15 @@ pub(crate) enum RefusedCall {
     Failed(Error),
     /// A bug.
     Broken(String),
+}
+
+/// What is refused at once: a listener that takes no full syncs, and a table that it never gets.
+pub(super) fn before_asking(target: &Target, wanted: &WantedRows) -> Option<RefusedCall> {
+    if !target.takes_full_syncs {
+        return Some(RefusedCall::NotTaken(target.id.clone()));
+    }
+    let table = wanted.tables.as_ref().filter(|table| !target.may_get(table))?;
+    Some(RefusedCall::NotSubscribed { listener: target.id.clone(), table: table.clone() })
 }
 
 impl From<Error> for RefusedCall {

@@ -21,7 +21,7 @@ use super::{
     instance::Instance,
     keeper::{Ending, Keeper},
     pauses::Pauses,
-    unit::Unit,
+    process_health::Unit,
 };
 use crate::{
     config::{Config, GroupChoice, HandlerConfig, ListenerConfig},

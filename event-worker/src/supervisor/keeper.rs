@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::unit::Unit;
+use super::process_health::Unit;
 
 /// The waits before a listener that ended by itself is started again.
 const RESTART: BackoffConfig =

@@ -9,7 +9,7 @@ use event_bus::{Progress, TopicFilter};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Supervisor, unit::Unit};
+use super::{Supervisor, process_health::Unit};
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
 

@@ -14,7 +14,7 @@ use tokio::{net::UnixListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use super::{Supervisor, unit::Unit};
+use super::{Supervisor, process_health::Unit};
 use crate::{
     config::Config,
     error::Error,

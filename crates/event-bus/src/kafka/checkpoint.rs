@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ADMIN_TIMEOUT, Cluster, admin, compacted};
+use super::{ADMIN_TIMEOUT, Cluster, compacted, make_topics};
 use crate::{Checkpoint, Error, Result};
 
 /// Keys of this backend's own begin with this; the producer's own never do.
@@ -51,9 +51,9 @@ pub(super) fn read(cluster: &Cluster, name: &str) -> Result<SavedCheckpoint> {
 
 /// Makes the topic where it is missing, and checks that it can keep a checkpoint.
 pub(super) async fn make_topic(cluster: &Cluster, name: &str) -> Result<()> {
-    let admin = admin::client(cluster)?;
+    let admin = make_topics::client(cluster)?;
     let topic = cluster.checkpoint_topic(name);
-    let found = admin::look(cluster, &admin, &[&topic]).await?.pop();
+    let found = make_topics::look(cluster, &admin, &[&topic]).await?.pop();
     let Some(found) = found else {
         let max_bytes = cluster.max_record_bytes().to_string();
         let settings = [
@@ -63,12 +63,12 @@ pub(super) async fn make_topic(cluster: &Cluster, name: &str) -> Result<()> {
             ("min.cleanable.dirty.ratio", "0.1"),
             ("max.message.bytes", &*max_bytes),
         ];
-        return admin::create(cluster, &admin, (&topic, 1, &settings)).await;
+        return make_topics::create(cluster, &admin, (&topic, 1, &settings)).await;
     };
     if found.partitions != 1 {
         return Err(unfit(&topic, cluster, &format!("has {} partitions", found.partitions)));
     }
-    let policy = admin::setting(cluster, &admin, (&topic, "cleanup.policy")).await?;
+    let policy = make_topics::setting(cluster, &admin, (&topic, "cleanup.policy")).await?;
     match policy.as_deref() {
         None | Some("compact") => Ok(()),
         Some(policy) => Err(unfit(&topic, cluster, &format!("has cleanup.policy={policy}"))),
@@ -77,9 +77,9 @@ pub(super) async fn make_topic(cluster: &Cluster, name: &str) -> Result<()> {
 
 /// What a checkpoint holds now, whoever writes it.
 pub(super) async fn look(cluster: &Cluster, name: &str) -> Result<Checkpoint> {
-    let admin = admin::client(cluster)?;
+    let admin = make_topics::client(cluster)?;
     let topic = cluster.checkpoint_topic(name);
-    if admin::look(cluster, &admin, &[&topic]).await?.is_empty() {
+    if make_topics::look(cluster, &admin, &[&topic]).await?.is_empty() {
         return Ok(Checkpoint::default());
     }
     let (cluster, name) = (cluster.clone(), name.to_owned());
@@ -90,7 +90,7 @@ pub(super) async fn look(cluster: &Cluster, name: &str) -> Result<Checkpoint> {
 /// The names of all producers of this prefix.
 pub(super) async fn names(cluster: &Cluster) -> Result<Vec<String>> {
     let start = cluster.checkpoint_topic("");
-    let (cluster, admin) = (cluster.clone(), admin::client(cluster)?);
+    let (cluster, admin) = (cluster.clone(), make_topics::client(cluster)?);
     let listed = tokio::task::spawn_blocking(move || {
         let listed = admin.inner().fetch_metadata(None, ADMIN_TIMEOUT);
         let listed = listed.map_err(|error| {

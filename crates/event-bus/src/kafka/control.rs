@@ -28,7 +28,7 @@ use rdkafka::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, admin, client::Voice, compacted};
+use super::{Cluster, client::Voice, compacted, make_topics};
 use crate::{ControlChange, Error, Result, TopicFilter};
 
 /// How long the brokers may take to take what is written.
@@ -110,7 +110,7 @@ pub(super) fn topic_name(cluster: &Cluster) -> String {
 
 /// Makes the topic where it is missing.
 pub(super) async fn make_topic(cluster: &Cluster) -> Result<()> {
-    make_topic_with(cluster, &admin::client(cluster)?).await
+    make_topic_with(cluster, &make_topics::client(cluster)?).await
 }
 
 /// The same with a client that is there already.
@@ -119,9 +119,9 @@ pub(super) async fn make_topic_with(
     admin: &Arc<AdminClient<Voice>>,
 ) -> Result<()> {
     let topic = topic_name(cluster);
-    if admin::look(cluster, admin, &[&topic]).await?.is_empty() {
+    if make_topics::look(cluster, admin, &[&topic]).await?.is_empty() {
         let settings = [("cleanup.policy", "compact")];
-        admin::create(cluster, admin, (&topic, 1, &settings)).await?;
+        make_topics::create(cluster, admin, (&topic, 1, &settings)).await?;
     }
     Ok(())
 }

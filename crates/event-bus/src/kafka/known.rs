@@ -9,9 +9,10 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    ADMIN_TIMEOUT, Cluster, admin,
+    ADMIN_TIMEOUT, Cluster,
     client::Voice,
     control::{self, Changes},
+    make_topics,
 };
 use crate::{Error, KnownGroup, Result};
 
@@ -54,7 +55,7 @@ fn known(group: &GroupInfo) -> KnownGroup {
 
 /// Removes a group that has no members, and what is written down of it.
 pub(super) async fn forget(cluster: &Cluster, group: &str) -> Result<()> {
-    let admin = admin::client(cluster)?;
+    let admin = make_topics::client(cluster)?;
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let deleted = admin.delete_groups(&[group], &options).await;
     let doing = format!("cannot delete the group {group}");

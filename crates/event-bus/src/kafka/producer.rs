@@ -26,7 +26,7 @@ use super::{
     client,
     lead::Candidacy,
     partition,
-    topics::ProducerTopics,
+    watched_topics::ProducerTopics,
 };
 use crate::{
     Batch, ChangedTopic, Checkpoint, CheckpointChange, Durability, Error, Producer, Record, Result,

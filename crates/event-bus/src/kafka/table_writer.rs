@@ -7,9 +7,10 @@ use rdkafka::admin::AdminClient;
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::{
-    Cluster, admin,
+    Cluster,
     client::Voice,
     control::{self, Changes, Writer},
+    make_topics,
 };
 use crate::{ControlChange, Error, Result};
 
@@ -28,7 +29,7 @@ impl Clients {
         let reached = cluster.clone();
         let reached = spawn_blocking(move || reached.reach()).await;
         reached.map_err(|panic| Error::Internal(panic.to_string()))??;
-        Ok(Self { admin: admin::client(cluster)?, writer: Arc::new(Writer::open(cluster)?) })
+        Ok(Self { admin: make_topics::client(cluster)?, writer: Arc::new(Writer::open(cluster)?) })
     }
 
     /// Writes the changes, and makes the topic first where it is missing.

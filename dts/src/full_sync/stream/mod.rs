@@ -5,6 +5,7 @@ mod follow;
 pub(super) mod merge;
 pub(super) mod row_record;
 mod run;
+mod table_changes;
 pub(super) mod window;
 
 use std::{
@@ -13,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use binlog::Definition;
 use event_bus::{Bus, CheckpointChange, ControlChange};
 use full_sync::{
     Code, LISTENING_PREFIX, Listening, REQUEST_PREFIX, Refusal, Request, Task, TaskState,
@@ -338,29 +338,6 @@ impl FullSyncs {
         }
     }
 
-    /// The stream passed a statement that may have changed the definition of a table.
-    pub(crate) fn passed(&mut self, definition: &Definition, windows: &mut Windows) {
-        self.catalog.passed(definition);
-        let concerned: Vec<(String, Concern)> = self
-            .tasks
-            .iter()
-            .filter(|task| task.state.is_to_send())
-            .filter(|task| definition.may_concern(&task.schema, &task.table))
-            .map(|task| (task.id.clone(), Concern::of(definition, task)))
-            .collect();
-        for (id, concern) in concerned {
-            match concern {
-                Concern::Removed if self.has_begun(&id) => {
-                    self.end_run(&id, windows);
-                    self.fail(&id, &removed());
-                }
-                Concern::Replaced if self.has_begun(&id) => self.restart(&id, REPLACED, windows),
-                _ => self.spoil(&id, windows),
-            }
-        }
-        self.start_and_stop(windows);
-    }
-
     fn has_begun(&self, id: &str) -> bool {
         self.runs.contains_key(id) || self.tasks.get(id).is_some_and(|task| task.rows > 0)
     }
@@ -410,27 +387,6 @@ impl FullSyncs {
     }
 }
 
-/// What a statement may have done to a task's table.
-enum Concern {
-    /// Its rows were removed.
-    Removed,
-    /// Another table may have its name now.
-    Replaced,
-    Altered,
-}
-
-impl Concern {
-    fn of(definition: &Definition, Task { schema, table, .. }: &Task) -> Self {
-        if definition.removes_rows(schema, table) {
-            Self::Removed
-        } else if definition.may_replace(schema, table) {
-            Self::Replaced
-        } else {
-            Self::Altered
-        }
-    }
-}
-
 /// Tries until MySQL answers: for an initial request nobody waits who could ask again.
 async fn resolve_in_the_end(
     request: &Request,
@@ -450,14 +406,6 @@ async fn resolve_in_the_end(
         }
         tokio::time::sleep(backoff.next_wait()).await;
     }
-}
-
-fn removed() -> Error {
-    Error::refused(
-        "its rows were removed by TRUNCATE, DROP or a similar statement: the rows that were sent \
-         are out of date",
-        "if the table is still there, ask for the full sync again",
-    )
 }
 
 /// Reads the control table, for ever.

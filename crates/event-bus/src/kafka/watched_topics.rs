@@ -19,7 +19,7 @@ use rdkafka::admin::AdminClient;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use super::{ADMIN_TIMEOUT, Cluster, admin, checkpoint, client::Voice, topic_id::Described};
+use super::{ADMIN_TIMEOUT, Cluster, checkpoint, client::Voice, make_topics, topic_id::Described};
 use crate::{ChangedTopic, Checkpoint, CheckpointChange, Error, Result, TopicChange};
 
 /// How soon a topic that was made is looked for again.
@@ -61,7 +61,7 @@ impl ProducerTopics {
             Ok((topic.clone(), kept))
         };
         let kept = own.iter().map(read).collect::<Result<_>>()?;
-        let admin = admin::client(cluster)?;
+        let admin = make_topics::client(cluster)?;
         let (open, grown, doubts) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self { cluster: cluster.clone(), admin, kept, open, grown, doubts })
     }
@@ -117,7 +117,8 @@ impl ProducerTopics {
 
     /// The largest batch that a topic takes, if the brokers tell it.
     pub(super) async fn max_batch_bytes(&self, topic: &str) -> Option<usize> {
-        let told = admin::setting(&self.cluster, &self.admin, (topic, "max.message.bytes")).await;
+        let told =
+            make_topics::setting(&self.cluster, &self.admin, (topic, "max.message.bytes")).await;
         told.ok().flatten()?.parse().ok()
     }
 
@@ -155,7 +156,7 @@ impl ProducerTopics {
     async fn look_at_each(&self, topic: &str) -> Result<Vec<Option<Described>>> {
         let (admin, cluster) = (Arc::clone(&self.admin), self.cluster.clone());
         let name = topic.to_owned();
-        let asked = spawn_blocking(move || admin::look_at_each(&cluster, &admin, &name));
+        let asked = spawn_blocking(move || make_topics::look_at_each(&cluster, &admin, &name));
         asked.await.map_err(|panic| Error::Internal(panic.to_string()))?
     }
 
@@ -231,7 +232,7 @@ impl ProducerTopics {
         let retention = self.cluster.config.retention.map(|time| time.as_millis().to_string());
         settings.extend(retention.as_deref().map(|time| ("retention.ms", time)));
         let partitions = self.cluster.config.partitions;
-        admin::create(&self.cluster, &self.admin, (topic, partitions, &settings)).await?;
+        make_topics::create(&self.cluster, &self.admin, (topic, partitions, &settings)).await?;
         tracing::info!(topic, partitions, "made the topic");
         // Not every broker has heard of it yet.
         let deadline = Instant::now() + ADMIN_TIMEOUT;
@@ -252,7 +253,7 @@ impl ProducerTopics {
     }
 
     async fn look(&self, topics: &[&str]) -> Result<Vec<Described>> {
-        admin::look(&self.cluster, &self.admin, topics).await
+        make_topics::look(&self.cluster, &self.admin, topics).await
     }
 
     fn replaced(&self, topic: &str, is_there_again: bool) -> Error {
