@@ -258,7 +258,7 @@ async fn stop_debezium_everywhere(source: &Source, gtids: Option<&str>) -> Resul
         ensure!(skip == records.unwrap_or(0), "{offset} became {after}");
     }
     for (members, part) in [
-        (json!({"event": 20}), "it has 10 events"),
+        (json!({"event": 20}), "that transaction has 10 events"),
         (json!({"event": 4, "row": 9}), "that event has 5 rows"),
         (json!({"snapshot": "INITIAL"}), "snapshot was not finished"),
         (json!({"pos": begin.pos + 1}), "is inside a transaction"),

@@ -120,8 +120,8 @@ impl TableSource {
                 "ask for a full sync of the table that exists now",
             ),
             error @ TableError::Bound(_) => {
-                let remedy = "write a key as `PK` in events shows it; the key of the table must \
-                              have one column";
+                let remedy = "write the value as `PK` of an event shows it, without quotes; the \
+                              key of the table must be one whole column";
                 Error::refused(error.to_string(), remedy)
             }
             error @ TableError::Value { .. } => Error::refused(

@@ -35,7 +35,7 @@ pub(super) async fn skip_sent(config: &Config, saved: Saved, sent: Sent) -> Resu
             SentPart::Ended(end) => return whole(saved, &end),
         }
     }
-    Err(shorter(sent, "it is not there"))
+    Err(shorter(sent, "that transaction is not there"))
 }
 
 /// The whole transaction was sent: returns the position after it, with nothing to skip.
@@ -55,8 +55,8 @@ fn shorter(sent: Sent, found: &str) -> Error {
              server {found}",
             sent.events, sent.rows
         ),
-        "set source.hosts to the server that it read from; or start the tool once more, and stop \
-         it when nothing is written",
+        "set source.hosts to the server that the tool read from; or start the tool once more, and \
+         stop it when nothing is written",
     )
 }
 
@@ -126,7 +126,7 @@ impl SentReading {
             }
             (Step::Ended(_) | Step::RolledBack(_) | Step::TornOff, at) => {
                 let at = at.unwrap_or_default() + 1;
-                Err(shorter(*sent, &format!("it has {at} events")))
+                Err(shorter(*sent, &format!("that transaction has {at} events")))
             }
             // In a table that is not captured, no rows are counted.
             _ if is_last && rows > 0 && rows < sent.rows => {

@@ -72,7 +72,7 @@ impl PublishedTable {
         let why = match self.key {
             RecordKey::Columns(_) => "which is a part of the key of its records",
             RecordKey::WholeRow(_) => {
-                "and the table has no primary key, so only whole rows identify it"
+                "and the table has no key, so dts needs all columns to identify a row"
             }
         };
         let Column { name, is_generated, .. } = column;

@@ -173,8 +173,8 @@ pub(crate) fn beyond_end(files: &[(String, u64)], file: &str, pos: u64) -> Optio
              of the file in a crash, was restored from a backup, or its binlogs were reset"
         )),
         None if file_number(file) > file_number(newest) => Some(format!(
-            "the server has no binlog file {file} yet, its newest is {newest}: it was restored \
-             from a backup, or its binlogs were reset"
+            "the server has no binlog file {file}, and its newest file is {newest}: the server was \
+             restored from a backup, or its binlogs were reset"
         )),
         _ => None,
     }

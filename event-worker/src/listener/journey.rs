@@ -394,7 +394,7 @@ fn bad_record((listener, delivery): (&str, &Delivery), reason: impl std::fmt::Di
         reason: reason.to_string(),
         remedy: format!(
             "see who else writes to this topic, and whether event-worker is older than dts; \
-             nothing is skipped automatically: `{}` does it",
+             the record is not skipped automatically: to skip it, run `{}`",
             SkippedRecord::command(listener, (partition, *offset))
         ),
         partition: partition.clone(),

@@ -1,5 +1,5 @@
-//! MariaDB's own events, and what its binlog does not say (`sql/log_event.h` in the MariaDB
-//! source).
+//! Events that only MariaDB writes, and the column types that the binlog does not show
+//! (`sql/log_event.h` in the MariaDB source).
 
 use super::{Decoder, EventGroup, RawEvent, Step};
 use crate::{

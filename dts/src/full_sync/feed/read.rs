@@ -331,7 +331,7 @@ fn too_slow(described: &Description) -> Error {
     let key = described.key.as_ref().map_or("", |key| key.index.as_str());
     Error::refused(
         format!(
-            "{} cannot be read in time: each page of it by the key {key} takes the server too long",
+            "the server reads {} too slowly by the key {key}, even a few rows at a time",
             described.name()
         ),
         "give the table a primary key, or a unique key over whole columns that are NOT NULL",

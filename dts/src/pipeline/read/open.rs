@@ -262,17 +262,17 @@ impl StreamReader {
             Some(FilePosition { file, pos }) => {
                 format!("`dts position set --file {file} --pos {pos}`")
             }
-            None => "`dts position set`; SHOW BINLOG EVENTS shows where it ends".to_owned(),
+            None => "`dts position set`; SHOW BINLOG EVENTS shows that end".to_owned(),
         };
         let tables = self.published_tables().join(", ");
         Error::refused(
             format!(
                 "the server rolled back the transaction at {file}:{pos}{gtid}, or a part of it, \
-                 and records of it are already published"
+                 but dts has already published rows that were rolled back"
             ),
             format!(
-                "begin after its end ({start}), and send the tables that it changed ({tables}) \
-                 again with a full sync"
+                "begin after the end of the transaction ({start}), and send the tables that the \
+                 transaction changed ({tables}) again with a full sync"
             ),
         )
     }

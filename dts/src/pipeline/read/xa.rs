@@ -221,13 +221,14 @@ fn never_read(xid: &Xid, end: &TransactionEnd) -> Error {
     let (file, pos) = (&end.end.file, end.end.pos);
     Error::refused(
         format!(
-            "XA COMMIT {xid}{gtid} before {file}:{pos} commits rows that dts does not have: it \
-             read the XA PREPARE from the earlier server, and this server does not send it again"
+            "XA COMMIT {xid}{gtid} before {file}:{pos} commits rows that dts does not have: dts \
+             read the XA PREPARE from the earlier server, and this server does not send that XA \
+             PREPARE again"
         ),
         format!(
-            "start before that XA PREPARE (`dts position set --gtid …`); or after this commit \
-             (`dts position set --file {file} --pos {pos}`), and send the tables that it changed \
-             again with a full sync"
+            "start before that XA PREPARE (`dts position set --gtid …`); or start after this \
+             commit (`dts position set --file {file} --pos {pos}`), and send the tables that the \
+             transaction changed again with a full sync"
         ),
     )
 }
