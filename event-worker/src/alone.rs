@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use event_bus::Bus;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::warn;
 
@@ -77,11 +78,13 @@ async fn run_seated(
     let version = config.listener(id)?.version;
     let node = Node::new(&node_id(), config, &bus);
     let (seat, gone) = (node.seats().offer(id, version), CancellationToken::new());
+    let mut refused = node.refused();
     let node = AbortOnDropHandle::new(tokio::spawn(node.run(gone.clone())));
     let ended = loop {
         let taken = tokio::select! {
             () = stop.cancelled() => break Ok(()),
             taken = seat.take() => taken,
+            refused = refusal(&mut refused) => break Err(refused),
         };
         let listener = Listener::new(config, id, Arc::clone(&bus))?;
         let ended = run_until_withdrawn(listener, (&seat, &stop), &run).await;
@@ -94,6 +97,19 @@ async fn run_seated(
     // It panics only by a bug of ours.
     let _ = node.await;
     ended
+}
+
+/// Waits until the bus refuses this node, so that nothing can begin.
+async fn refusal(refused: &mut watch::Receiver<Option<event_bus::Error>>) -> Error {
+    loop {
+        let seen = refused.borrow_and_update().clone();
+        if let Some(error) = seen {
+            return error.into();
+        }
+        if refused.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 async fn run_until_withdrawn(

@@ -88,7 +88,7 @@ impl FullSyncs {
         target: Target,
         wanted: WantedRows,
     ) -> Result<Started, RefusedCall> {
-        if let Some(refused) = refusal::before_asking(&target, &wanted) {
+        if let Some(refused) = refusal::before_asking(&target, wanted.tables.as_deref()) {
             return Err(refused);
         }
         let bus = Arc::clone(&self.bus);

@@ -69,7 +69,7 @@ impl VersionsView {
         Self {
             node: standing.id.clone(),
             environment: standing.own.environment.clone(),
-            error: standing.trouble.clone(),
+            error: standing.trouble.as_ref().and_then(|trouble| trouble.problem.clone()),
             nodes: standing.nodes().map(NodeView::from).collect(),
             listeners: ids.into_iter().map(|id| runs(standing, id)).collect(),
         }

@@ -20,6 +20,7 @@ use std::{
 
 use event_bus::{Bus, Control};
 use service::Backoff;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -27,7 +28,7 @@ use tracing::{debug, info, warn};
 use super::{
     entry::NodeEntry,
     lease::Moment,
-    seat::{Permit, Seats},
+    seat::{Permit, Seats, WhyNot},
     standing::{Standing, Verdict},
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(crate) struct Node {
     /// Where the bus is, for messages.
     address: String,
     writing: Option<Writing>,
+    /// What only a human can fix.
+    refused: watch::Sender<Option<event_bus::Error>>,
     backoff: Backoff,
     /// The bus failed: not before this is our entry written again.
     retry_at: Instant,
@@ -93,6 +96,7 @@ impl Node {
             lease: environment.lease,
             address: config.bus.address().to_owned(),
             writing: None,
+            refused: watch::Sender::new(None),
             backoff: Backoff::new(BUS_RETRY),
             retry_at: Instant::now(),
         }
@@ -104,6 +108,11 @@ impl Node {
 
     pub(crate) fn standing(&self) -> SharedStanding {
         self.standing.clone()
+    }
+
+    /// What the bus refuses, if only a human can fix it.
+    pub(crate) fn refused(&self) -> watch::Receiver<Option<event_bus::Error>> {
+        self.refused.subscribe()
     }
 
     /// Tells and decides until `stop`, and then says that this node is gone. By then all processes
@@ -220,6 +229,13 @@ impl Node {
 
     /// The listeners go on as they are, until the lease ends.
     fn bus_failed(&mut self, error: event_bus::Error) {
+        let state = match error.is_transient() {
+            true => ListenerState::BusAway,
+            false => ListenerState::Stopped,
+        };
+        if state == ListenerState::Stopped {
+            self.refused.send_replace(Some(error.clone()));
+        }
         let error = Error::from(error);
         if self.backoff.failures() == 0 {
             let lease = self.lease;
@@ -231,7 +247,7 @@ impl Node {
         }
         self.retry_at = Instant::now() + self.backoff.next_wait();
         let problem = Problem::new(error.to_string(), error.remedy());
-        self.standing.lock().trouble.get_or_insert(problem);
+        self.standing.lock().trouble.get_or_insert(WhyNot { state, problem: Some(problem) });
     }
 
     /// Says that this node is gone, so that nobody waits for its lease.

@@ -27,7 +27,7 @@ pub(crate) struct Standing {
     pub(crate) own: NodeEntry,
     pub(crate) others: SeenNodes,
     /// Why the bus cannot be asked now.
-    pub(crate) trouble: Option<Problem>,
+    pub(crate) trouble: Option<WhyNot>,
     /// What was written last, and when that began.
     last: Option<Written>,
     /// Writes that were not read back yet.
@@ -159,7 +159,7 @@ impl Standing {
     ) -> Result<(), WhyNot> {
         let Some(confirmed) = &self.confirmed else {
             return Err(match &self.trouble {
-                Some(trouble) => why_not(ListenerState::BusAway, Some(trouble.clone())),
+                Some(trouble) => trouble.clone(),
                 None => why_not(ListenerState::Starting, None),
             });
         };
@@ -209,11 +209,11 @@ impl Standing {
     }
 
     fn without_lease(&self) -> WhyNot {
-        let problem = self.trouble.clone().unwrap_or_else(|| {
+        self.trouble.clone().unwrap_or_else(|| {
             let message = "the lease of this node has ended, and is not renewed yet";
-            Problem::new(message, "see why this node was not heard of for so long")
-        });
-        why_not(ListenerState::BusAway, Some(problem))
+            let remedy = "see why this node was not heard of for so long";
+            why_not(ListenerState::BusAway, Some(Problem::new(message, remedy)))
+        })
     }
 
     fn wins(&self, contenders: &[Contender]) -> bool {

@@ -2,7 +2,7 @@
 
 use full_sync::{Refusal, Task};
 
-use super::{form::WantedRows, target::Target};
+use super::target::Target;
 use crate::error::Error;
 
 /// Why a call is refused.
@@ -29,12 +29,12 @@ pub(crate) enum RefusedCall {
 }
 
 /// What is refused at once: a listener that takes no full syncs, and a table that it never gets.
-pub(super) fn before_asking(target: &Target, wanted: &WantedRows) -> Option<RefusedCall> {
+pub(super) fn before_asking(target: &Target, tables: Option<&str>) -> Option<RefusedCall> {
     if !target.takes_full_syncs {
         return Some(RefusedCall::NotTaken(target.id.clone()));
     }
-    let table = wanted.tables.as_ref().filter(|table| !target.may_get(table))?;
-    Some(RefusedCall::NotSubscribed { listener: target.id.clone(), table: table.clone() })
+    let table = tables.filter(|table| !target.may_get(table))?;
+    Some(RefusedCall::NotSubscribed { listener: target.id.clone(), table: table.to_owned() })
 }
 
 impl From<Error> for RefusedCall {

@@ -34,7 +34,8 @@ impl StandbyWatch {
         }
     }
 
-    /// Shows it, and logs the other members once, each time that the listener stands by for a while.
+    /// Shows it, and logs the other members once, each time that the listener stands by for a
+    /// while.
     pub(super) async fn run(self) -> Infallible {
         loop {
             self.until(true).await;
