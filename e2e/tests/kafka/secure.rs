@@ -211,6 +211,10 @@ async fn a_listener_names_each_right_that_it_lacks_and_runs_with_no_more_than_th
     secure.refused("no right", LISTENER, &["e2e.control", "TopicAuthorizationFailed"]).await?;
 
     secure.grant("worker", &CONTROL).await?;
+    let said = ["e2e.control", "GroupAuthorizationFailed", "READ"];
+    secure.refused("no group of the control table", LISTENER, &said).await?;
+
+    secure.grant("worker", &CONTROL_GROUP).await?;
     let said = ["e2e.listener.all", "GroupAuthorizationFailed", "READ"];
     secure.refused("no group", LISTENER, &said).await?;
 

@@ -43,8 +43,11 @@ const VERIFY_EVERY: Duration = Duration::from_mins(1);
 const VERIFY_AGAIN: Duration = Duration::from_secs(10);
 const MAX_MISSING: u32 = 2;
 
-/// What is tried, for messages.
-const DOING: &str = "cannot read the control table";
+/// What is tried, for messages. The library wants the name of a group, also from who joins none.
+fn doing(cluster: &Cluster) -> String {
+    let topic = control::topic_name(cluster);
+    format!("cannot read the control table, the topic {topic}, in the name of the group {topic}")
+}
 
 /// How many keys may be told at once, after the first time.
 const MAX_TOLD: usize = 1000;
@@ -107,8 +110,8 @@ struct TableReading {
 impl TableReading {
     fn begin(cluster: &Cluster, send: mpsc::Sender<Result<Vec<ControlChange>>>) -> Result<()> {
         let voice = Voice::default();
-        let consumer =
-            open(cluster, &voice).map_err(|error| cluster.error(DOING, &error, &voice))?;
+        let consumer = open(cluster, &voice)
+            .map_err(|error| cluster.error(&doing(cluster), &error, &voice))?;
         let mut reading = Self {
             cluster: cluster.clone(),
             consumer,
@@ -150,7 +153,7 @@ impl TableReading {
                         | RDKafkaErrorCode::UnknownTopic
                         | RDKafkaErrorCode::UnknownPartition,
                     ) => self.deleted(),
-                    _ => self.cluster.error(DOING, &error, &self.voice),
+                    _ => self.cluster.error(&doing(&self.cluster), &error, &self.voice),
                 };
                 return self.trouble(error);
             }
@@ -201,7 +204,9 @@ impl TableReading {
                 self.consumer = consumer;
                 Some(())
             }
-            Err(error) => self.trouble(self.cluster.error(DOING, &error, &self.voice)),
+            Err(error) => {
+                self.trouble(self.cluster.error(&doing(&self.cluster), &error, &self.voice))
+            }
         }
     }
 
