@@ -280,7 +280,7 @@ async fn a_listener_that_only_a_human_can_help_is_stopped_says_why_and_is_tried_
     let error = &view["error"];
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("is not an event that we understand"), "{view}");
-    assert!(error["remedy"].as_str().unwrap().contains("nothing is skipped"), "{view}");
+    assert!(error["remedy"].as_str().unwrap().contains("is not skipped automatically"), "{view}");
     assert_eq!(program.call("GET /api/v1/listeners/a/ready").await.0, 503);
     program.logs(&["restart_in", "failures=2"]).await;
     assert_eq!(site.handled("seen"), [0], "what stands before it is done, once");
