@@ -5,7 +5,7 @@ pub mod syncs;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    processes::{Process, send},
+    processes::{PATIENCE, Process, send, wait_until},
     programs::{Site, listener_pid},
     recording::Recording,
     servers::{Kafka, Mysql},
@@ -44,6 +44,22 @@ pub enum Victim {
     Supervisor,
     Mysql,
     Kafka,
+}
+
+/// Runs the listener `all` until it has handled all that is on the bus, and stops it.
+///
+/// # Errors
+///
+/// When it does not get there.
+pub async fn run_listener_to_the_end(site: &Site) -> Result<()> {
+    let mut worker = site.start_worker()?;
+    wait_until("the listener has finished", PATIENCE, async || {
+        let shown = site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
+        shown["lag"]["records"] == 0
+    })
+    .await?;
+    worker.signal("TERM").await?;
+    worker.ended().await.map(drop)
 }
 
 impl Source {

@@ -12,7 +12,7 @@ use e2e::{
     programs::{REFUSED, Site, program},
     recording::Event,
     replication::gtids,
-    running::Source,
+    running::{Source, run_listener_to_the_end},
 };
 use serde_json::{Value, json};
 
@@ -169,14 +169,7 @@ async fn finish_log(site: &Site, directory: &str) -> Result<()> {
     std::fs::write(site.path("event-log.toml"), config)?;
     let path = program("event-log")?.display().to_string();
     let mut log = site.run("event-log", &[&path, "serve", "--config", "event-log.toml"])?;
-    let mut worker = site.start_worker()?;
-    wait_until("the listener has finished", PATIENCE, async || {
-        let shown = site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
-        shown["lag"]["records"] == 0
-    })
-    .await?;
-    worker.signal("TERM").await?;
-    worker.ended().await?;
+    run_listener_to_the_end(site).await?;
     log.signal("TERM").await?;
     log.ended().await.map(drop)
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
     programs::{REFUSED, program},
-    running::Source,
+    running::{Source, run_listener_to_the_end},
     servers::kafka_tool,
 };
 use rdkafka::{
@@ -253,15 +253,8 @@ async fn a_kafka_is_not_left_for_another_bus_while_it_has_what_no_listener_handl
     let (code, output) = site.run_dts(&take_over).await?;
     let is_told = output.contains("all (") && output.contains("--leave-unread");
     ensure!(code == Some(REFUSED) && is_told, "{code:?}\n{output}");
-    let mut worker = site.start_worker()?;
+    run_listener_to_the_end(site).await?;
     moves.all_handled().await?;
-    wait_until("the listener has finished", PATIENCE, async || {
-        let shown = site.ask_worker("/api/v1/listeners/all").await.unwrap_or_default();
-        shown["lag"]["records"] == 0
-    })
-    .await?;
-    worker.signal("TERM").await?;
-    worker.ended().await?;
     let (code, output) = site.run_dts(&take_over).await?;
     ensure!(code == Some(0), "{code:?}\n{output}");
     moves.source.remove()
