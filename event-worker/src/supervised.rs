@@ -1,7 +1,7 @@
 //! A listener as a child of the supervisor: runs the config that it gets, reports, and stops by
 //! itself when the supervisor is gone.
 
-mod lock;
+pub(crate) mod lock;
 
 use std::{
     path::{Path, PathBuf},

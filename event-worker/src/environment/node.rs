@@ -20,8 +20,10 @@ use std::{
 
 use event_bus::{Bus, Control};
 use service::Backoff;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -72,7 +74,7 @@ impl SharedStanding {
 }
 
 impl Node {
-    /// A node that has not told anything yet. `id` is unique among all nodes, and stays the same
+    /// A node that has not told anything yet. `id` is unique in its environment, and stays the same
     /// over restarts where it can.
     pub(crate) fn new(id: &str, config: &Config, bus: &Arc<dyn Bus>) -> Self {
         let environment = &config.environment;
@@ -85,14 +87,13 @@ impl Node {
             lease_ms: u64::try_from(environment.lease.as_millis()).unwrap_or(u64::MAX),
             ..NodeEntry::default()
         };
+        // Copies of a machine, one in each environment, are two nodes.
+        let id = format!("{id}.{}", environment.name);
+        let standing = Standing::new(&id, own, environment.is_named);
         Self {
             bus: Arc::clone(bus),
             seats: Arc::default(),
-            standing: SharedStanding(Arc::new(Mutex::new(Standing::new(
-                id,
-                own,
-                environment.is_named,
-            )))),
+            standing: SharedStanding(Arc::new(Mutex::new(standing))),
             lease: environment.lease,
             address: config.bus.address().to_owned(),
             writing: None,
@@ -198,6 +199,7 @@ impl Node {
                 standing.verdict(listener, (&before, Moment::now()));
             tell(listener, &before, &permit);
             seat.set(permit, is_contested);
+            standing.hold(listener, seat.is_taken());
         }
     }
 

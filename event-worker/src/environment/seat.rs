@@ -22,6 +22,13 @@ pub(crate) enum Permit {
     Run(Option<Moment>),
 }
 
+impl Permit {
+    /// Whether the listener may begin now.
+    fn allows(&self) -> bool {
+        matches!(self, Self::Run(end) if end.is_none_or(|end| !end.left().is_zero()))
+    }
+}
+
 /// Why a listener does not run here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WhyNot {
@@ -59,7 +66,7 @@ impl Seat {
         let mut states = self.state.subscribe();
         loop {
             let took = self.state.send_if_modified(|state| {
-                let may = matches!(state.permit, Permit::Run(_));
+                let may = state.permit.allows();
                 state.is_taken |= may;
                 may
             });
@@ -67,8 +74,14 @@ impl Seat {
                 return TakenSeat(Arc::clone(self));
             }
             // The sender is ours, so there is no error.
-            let _ = states.wait_for(|state| matches!(state.permit, Permit::Run(_))).await;
+            let _ = states.wait_for(|state| state.permit.allows()).await;
         }
+    }
+
+    /// Takes the seat for a process that runs already, whatever the permit is.
+    pub(crate) fn occupy(self: &Arc<Self>) -> TakenSeat {
+        self.state.send_modify(|state| state.is_taken = true);
+        TakenSeat(Arc::clone(self))
     }
 
     /// Waits until the listener may not run any more.
@@ -114,7 +127,7 @@ impl Seat {
         });
     }
 
-    fn is_taken(&self) -> bool {
+    pub(super) fn is_taken(&self) -> bool {
         self.state.borrow().is_taken
     }
 }
@@ -206,6 +219,13 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_permit_that_has_ended_lets_nobody_begin() {
+        let seat = Seats::default().offer("l", 1);
+        seat.set(Permit::Run(Some(Moment::now())), false);
+        assert!(timeout(Duration::ZERO, seat.take()).await.is_err());
+    }
 
     fn later() -> Permit {
         Permit::Run(Some(Moment::now().after(Duration::from_hours(1))))

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use event_bus::ControlChange;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::{
     decide::{self, Contender},
@@ -34,6 +35,8 @@ pub(crate) struct Standing {
     unread: BTreeMap<u64, Written>,
     /// The last write that was read back: all that was written before it is known.
     confirmed: Option<Written>,
+    /// Another program writes under our id, and this was told.
+    has_twin: bool,
 }
 
 /// A node, this one or another, as it is shown.
@@ -74,6 +77,7 @@ impl Standing {
             last: None,
             unread: BTreeMap::new(),
             confirmed: None,
+            has_twin: false,
         }
     }
 
@@ -84,7 +88,10 @@ impl Standing {
     /// Takes what the control table says.
     pub(super) fn saw(&mut self, changes: Vec<ControlChange>, now: Instant) {
         let ours = self.others.take(changes, (&self.id, now));
-        let Some(ours) = ours.filter(|ours| ours.life == self.own.life) else { return };
+        let Some(ours) = ours else { return };
+        if ours.life != self.own.life {
+            return self.saw_under_our_id(&ours);
+        }
         if let Some(mut written) = self.unread.remove(&ours.beat) {
             self.unread.retain(|beat, _| *beat > ours.beat);
             let end = self.lease_end();
@@ -93,15 +100,33 @@ impl Standing {
         }
     }
 
-    /// Takes what this node offers now. A listener that is to run here is held from now on.
+    /// Before our first write it is our own entry, from before a restart.
+    fn saw_under_our_id(&mut self, other: &NodeEntry) {
+        if self.last.is_some() && !self.has_twin {
+            self.has_twin = true;
+            let (node, host, pid) = (&self.id, &other.host, other.pid);
+            warn!(
+                node,
+                host,
+                pid,
+                "another event-worker has the same id, which is made of host name, machine id, \
+                 directory and environment: give one of them another [supervisor] directory"
+            );
+        }
+    }
+
+    /// Takes what this node offers now.
     pub(super) fn offer(&mut self, offers: impl Iterator<Item = (String, Offer)>) {
         self.own.listeners = offers.collect();
-        let wanted: Vec<String> = self.own.listeners.keys().cloned().collect();
-        for listener in wanted {
-            let wins = self.wins(&self.contenders(&listener));
-            if let Some(offer) = self.own.listeners.get_mut(&listener) {
-                offer.holds |= wins && !offer.leaves;
-            }
+    }
+
+    /// Holds a listener from now on, or not any more: this is told with the next write. `runs` says
+    /// whether a process of the listener runs here. Ask for that when the listener has got its
+    /// [`verdict`](Self::verdict): before that, one may begin.
+    pub(super) fn hold(&mut self, listener: &str, runs: bool) {
+        let wins = self.wins(&self.contenders(listener));
+        if let Some(offer) = self.own.listeners.get_mut(listener) {
+            offer.holds = runs || (wins && !offer.leaves);
         }
     }
 
@@ -171,10 +196,17 @@ impl Standing {
         let holders = self.holders(listener);
         match (goes_on, holders.is_empty()) {
             (true, _) => Ok(()),
-            (false, true) if confirmed.entry.holds(listener) => Ok(()),
+            (false, true) if self.is_told_to_hold(listener) => Ok(()),
             (false, true) => Err(why_not(ListenerState::Starting, None)),
             (false, false) => Err(hand_over(&holders)),
         }
+    }
+
+    /// Whether all know that we hold a listener: what we wrote says it, as far as the others may
+    /// have read.
+    fn is_told_to_hold(&self, listener: &str) -> bool {
+        let written = self.confirmed.iter().chain(self.unread.values());
+        self.confirmed.is_some() && written.into_iter().all(|one| one.entry.holds(listener))
     }
 
     /// This node, and all others that were seen, also those that are gone.

@@ -48,9 +48,17 @@ pub(super) async fn take(
 }
 
 /// Whether a process of the listener runs.
-pub(super) fn is_taken(directory: &Path, listener: &str) -> bool {
+pub(crate) fn is_taken(directory: &Path, listener: &str) -> bool {
     let lock = File::open(path(directory, listener));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Waits until no process of the listener runs, at most as long as the next process would.
+pub(crate) async fn wait_until_free(directory: &Path, listener: &str) {
+    let began = Instant::now();
+    while is_taken(directory, listener) && began.elapsed() < PATIENCE {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 fn path(directory: &Path, listener: &str) -> PathBuf {

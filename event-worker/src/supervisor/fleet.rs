@@ -31,6 +31,7 @@ use crate::{
     groups::listener_of,
     link::ListenerStart,
     reach::Catalogs,
+    supervised::lock,
 };
 
 /// The config that is in force, and its text.
@@ -263,10 +264,14 @@ impl Inner {
             instance: self.instance.name(id),
             lease: None,
         };
+        let before = self.kept.remove(id);
         let seat = self.seats.offer(id, listener.version);
+        let directory = config.directory.clone();
+        // A process that an earlier supervisor left behind still finishes its calls.
+        let is_left_behind = before.is_none() && lock::is_taken(&directory, id);
+        let held_by_it = is_left_behind.then(|| seat.occupy());
         let subscription = listener.subscription(id, &config.bus);
         let unit = Arc::new(Unit::new(id, subscription, (start, seat)));
-        let before = self.kept.remove(id);
         if let Some(before) = &before {
             // The lag is known already.
             let lag = before.unit.view().lag;
@@ -282,8 +287,12 @@ impl Inner {
             config: config.path.clone(),
             ending: ending.clone(),
         };
-        let stop = ending.stop.clone();
+        let (stop, listener) = (ending.stop.clone(), id.to_owned());
         let task = tokio::spawn(async move {
+            if let Some(seat) = held_by_it {
+                lock::wait_until_free(&directory, &listener).await;
+                drop(seat);
+            }
             if let Some(before) = before {
                 // It has been told to stop. It panics only by a bug of ours.
                 let _ = before.task.await;

@@ -7,6 +7,8 @@ struct TestNode {
     standing: Standing,
     permit: Permit,
     version: u64,
+    /// Whether it waits for its permit.
+    waits: bool,
     runs: bool,
     read: usize,
     /// One moment on both clocks.
@@ -31,6 +33,7 @@ impl TestNode {
             standing: Standing::new(environment, own, true),
             permit: Permit::Wait(why_not(ListenerState::Starting, None)),
             version,
+            waits: true,
             runs: false,
             read: 0,
             start,
@@ -51,14 +54,19 @@ impl TestNode {
     }
 
     fn decide(&mut self, now: Instant) {
-        let offer = Offer { version: self.version, holds: self.runs, leaves: false };
+        let offer = Offer { version: self.version, holds: false, leaves: false };
         self.standing.offer([("l".to_owned(), offer)].into_iter());
         self.permit = self.standing.verdict("l", (&self.permit, self.clock(now))).permit;
+        self.standing.hold("l", self.runs);
     }
 
     /// The process begins when it may, and ends at once when it may not.
     fn obey(&mut self, now: Instant) {
-        self.runs = matches!(self.permit, Permit::Run(_));
+        self.runs = match self.waits {
+            true => matches!(self.permit, Permit::Run(_)),
+            // As if the hand-over waited for nothing.
+            false => self.standing.wins(&self.standing.contenders("l")),
+        };
         self.decide(now);
     }
 
@@ -151,32 +159,44 @@ fn a_node_that_slept_does_not_take_others_for_gone() {
     assert!(!production.runs && gray.runs);
 }
 
+/// Runs the steps of two nodes in an order, of which each bit says whose step is next. Gives
+/// whether both ran the listener at any moment, and the nodes with their table.
+fn race(order: u32, waits: bool) -> (bool, [TestNode; 2], Table) {
+    const STEPS: [&str; 7] = ["read", "write", "read", "obey", "write", "read", "obey"];
+    let (mut table, start) = (Table::default(), Instant::now());
+    let mut nodes = [("production", 0, 1), ("gray", 1, 2)].map(|(name, rank, version)| TestNode {
+        waits,
+        ..TestNode::new(name, rank, version, start)
+    });
+    let (mut done, mut both) = ([0, 0], false);
+    for turn in 0_u32..14 {
+        let who = ((order >> turn) & 1) as usize;
+        let (node, now) = (&mut nodes[who], at(start, u64::from(turn)));
+        match STEPS[done[who]] {
+            "read" => node.read(&table, now),
+            "write" => node.write(&mut table, now),
+            _ => node.obey(now),
+        }
+        done[who] += 1;
+        both |= nodes.iter().all(|node| node.runs);
+    }
+    (both, nodes, table)
+}
+
+/// All orders of seven steps of one node and seven of another.
+fn orders() -> impl Iterator<Item = u32> {
+    (0_u32..1 << 14).filter(|order| order.count_ones() == 7)
+}
+
 #[test]
 fn two_that_begin_at_once_do_not_both_run_in_any_order_of_their_steps() {
-    // Each step of each node is one of these; all orders of both are tried.
-    let steps = ["read", "write", "read", "obey", "write", "read", "obey"];
-    for order in 0_u32..1 << 14 {
-        if order.count_ones() as usize != steps.len() {
-            continue;
-        }
-        let (mut table, start) = (Table::default(), Instant::now());
-        let mut nodes =
-            [TestNode::new("production", 0, 1, start), TestNode::new("gray", 1, 2, start)];
-        let mut done = [0, 0];
-        for turn in 0_u32..14 {
-            let who = ((order >> turn) & 1) as usize;
-            let (node, now) = (&mut nodes[who], at(start, u64::from(turn)));
-            match steps[done[who]] {
-                "read" => node.read(&table, now),
-                "write" => node.write(&mut table, now),
-                _ => node.obey(now),
-            }
-            done[who] += 1;
-            assert!(!(nodes[0].runs && nodes[1].runs), "order {order:014b}, turn {turn}");
-        }
+    for order in orders() {
+        let (both, mut nodes, mut table) = race(order, true);
+        assert!(!both, "order {order:014b}");
         for round in 1..4 {
             for node in &mut nodes {
-                node.turn(&mut table, at(start, 100 * round));
+                let now = at(node.start, 100 * round);
+                node.turn(&mut table, now);
             }
         }
         assert!(
@@ -184,6 +204,32 @@ fn two_that_begin_at_once_do_not_both_run_in_any_order_of_their_steps() {
             "order {order:014b}: gray has the greater version"
         );
     }
+}
+
+#[test]
+fn a_hand_over_that_waits_for_nothing_is_found() {
+    let wrong = orders().filter(|order| race(*order, false).0).count();
+    assert!(wrong > 500, "{wrong} orders");
+}
+
+#[test]
+fn who_gives_up_and_wins_again_tells_so_before_it_begins() {
+    let (mut table, start) = (Table::default(), Instant::now());
+    let mut node = TestNode::new("production", 0, 1, start);
+    node.turn(&mut table, start);
+    let mut gray = TestNode::new("gray", 1, 2, start);
+    gray.turn(&mut table, at(start, 10));
+    node.read(&table, at(start, 20));
+    node.obey(at(start, 20));
+    // It writes that it gives up, and wins again before it has read that back.
+    node.write(&mut table, at(start, 30));
+    node.version = 3;
+    node.decide(at(start, 30));
+    node.obey(at(start, 30));
+    assert!(!node.runs, "gray may have read that it gives up");
+    gray.read(&table, at(start, 40));
+    gray.obey(at(start, 40));
+    assert!(gray.runs, "it has");
 }
 
 #[test]
