@@ -215,21 +215,25 @@ fn a_hand_over_that_waits_for_nothing_is_found() {
 #[test]
 fn who_gives_up_and_wins_again_tells_so_before_it_begins() {
     let (mut table, start) = (Table::default(), Instant::now());
-    let mut node = TestNode::new("production", 0, 1, start);
-    node.turn(&mut table, start);
+    let mut production = TestNode::new("production", 0, 1, start);
     let mut gray = TestNode::new("gray", 1, 2, start);
+    production.turn(&mut table, start);
     gray.turn(&mut table, at(start, 10));
-    node.read(&table, at(start, 20));
-    node.obey(at(start, 20));
-    // It writes that it gives up, and wins again before it has read that back.
-    node.write(&mut table, at(start, 30));
-    node.version = 3;
-    node.decide(at(start, 30));
-    node.obey(at(start, 30));
-    assert!(!node.runs, "gray may have read that it gives up");
-    gray.read(&table, at(start, 40));
-    gray.obey(at(start, 40));
-    assert!(gray.runs, "it has");
+    production.read(&table, at(start, 20));
+    production.obey(at(start, 20));
+    // It writes that it gives up. Before that is in the table, gray has a lower version again.
+    let clock = production.clock(at(start, 30));
+    let gives_up = production.standing.write(at(start, 30), clock);
+    gray.version = 1;
+    gray.decide(at(start, 30));
+    gray.write(&mut table, at(start, 30));
+    production.read(&table, at(start, 40));
+    production.obey(at(start, 40));
+    assert!(!production.runs, "gray will read that it gives up");
+    table.0.extend(gives_up);
+    gray.version = 2;
+    gray.turn(&mut table, at(start, 50));
+    assert!(gray.runs, "it has read that");
 }
 
 #[test]
