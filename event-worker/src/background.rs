@@ -2,7 +2,7 @@
 //! in the background is up. If that ends instead, it shows the end of its log and ends with its
 //! code.
 //!
-//! The one in the background is the same program, started anew, in a session of its own. Its
+//! The one in the background is the same program, started again, in a session of its own. Its
 //! standard input is a socket, into which it writes a byte when it is up.
 
 use std::{

@@ -4,6 +4,7 @@
 
 mod background;
 mod bus;
+mod environments;
 mod everyday;
 mod full_sync;
 mod full_sync_initial;
