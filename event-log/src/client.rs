@@ -14,7 +14,7 @@ use tonic::{
 };
 
 use crate::{
-    Checkpoint, Error, Event, Start, Subscribe,
+    Checkpoint, CheckpointChange, Error, Event, Start, Subscribe,
     proto::{self, event_log_client::EventLogClient},
     wire::{self, MAX_MESSAGE_BYTES},
 };
@@ -143,6 +143,28 @@ impl Client {
         let group = request.group.clone();
         let mut service = self.service.clone();
         within_limit(service.commit(request), &group).await.map(|_| ())
+    }
+
+    /// Changes the table of a group, as [`Stream::change_table`](crate::Stream::change_table).
+    ///
+    /// # Errors
+    ///
+    /// The same, and [`Error::Unavailable`]; [`Error::Refused`] by a server of an older version.
+    pub async fn change_table(
+        &self,
+        stream: &str,
+        (group, member): (&str, u64),
+        (table, changes): (&str, Vec<CheckpointChange>),
+    ) -> Result<(), Error> {
+        let request = proto::ChangeTableRequest {
+            stream: stream.to_owned(),
+            group: group.to_owned(),
+            member,
+            table: table.to_owned(),
+            changes: changes.into_iter().map(wire::entry_of).collect(),
+        };
+        let mut service = self.service.clone();
+        within_limit(service.change_table(request), group).await.map(|_| ())
     }
 
     /// What a stream holds.

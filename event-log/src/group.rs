@@ -145,11 +145,20 @@ impl Groups {
         offset: u64,
     ) -> Result<DurableAnswer, Error> {
         let mut state = self.lock();
-        let group = state.groups.get_mut(name);
-        let active = group.filter(|group| group.members.front().is_some_and(|m| m.id == member));
-        let Some(group) = active else { return Err(Error::NotMember(name.to_owned())) };
+        let group = state.active(name, member)?;
         group.committed = Some(GroupOffset { offset, time_ms: now_ms() });
         Ok(state.wait_for_file())
+    }
+
+    /// Does something that only the active member may do; nobody else becomes that meanwhile.
+    pub(crate) fn while_active<T>(
+        &self,
+        (name, member): (&str, u64),
+        act: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut state = self.lock();
+        state.active(name, member)?;
+        act()
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<DurableAnswer, Error> {
@@ -224,6 +233,13 @@ impl Group {
 }
 
 impl GroupTable {
+    /// The group, if this is its active member.
+    fn active(&mut self, name: &str, member: u64) -> Result<&mut Group, Error> {
+        let group = self.groups.get_mut(name);
+        let active = group.filter(|group| group.members.front().is_some_and(|m| m.id == member));
+        active.ok_or_else(|| Error::NotMember(name.to_owned()))
+    }
+
     /// A group, known or new.
     fn group(&mut self, name: &str) -> Result<&mut Group, Error> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {

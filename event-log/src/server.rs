@@ -182,6 +182,17 @@ impl event_log_server::EventLog for LogService {
         Ok(Response::new(proto::CommitResponse {}))
     }
 
+    async fn change_table(
+        &self,
+        request: Request<proto::ChangeTableRequest>,
+    ) -> Result<Response<proto::ChangeTableResponse>, Status> {
+        let proto::ChangeTableRequest { stream, group, member, table, changes } =
+            request.into_inner();
+        let changes: Vec<_> = changes.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        self.stream(&stream)?.change_table((&group, member), &table, &changes).await?;
+        Ok(Response::new(proto::ChangeTableResponse {}))
+    }
+
     async fn info(
         &self,
         request: Request<proto::InfoRequest>,

@@ -8,7 +8,7 @@ use std::{
 use service::clock::now_ms;
 
 use crate::{
-    Append, Appended, Checkpoint, Error, Start,
+    Append, Appended, Checkpoint, CheckpointChange, Error, Start,
     keeper::Keeper,
     leader::ProducerLead,
     queue::{self, DurableAnswer},
@@ -239,6 +239,28 @@ impl Stream {
         let saved = self.shared.groups.commit(group, member, offset)?;
         self.poke_keeper();
         queue::wait(saved).await
+    }
+
+    /// Changes the table of a group: a checkpoint that only the active member may change. Durable
+    /// when this returns, with all earlier changes; [`Stream::checkpoint`] gives the entries.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMember`] when `member` is not the active one; [`Error::Rejected`] for a table
+    /// that would be too large, [`Error::Full`]: nothing was changed.
+    pub async fn change_table(
+        &self,
+        (group, member): (&str, u64),
+        table: &str,
+        changes: &[CheckpointChange],
+    ) -> Result<(), Error> {
+        self.shared.queue.room().await;
+        let put = || {
+            let change = |tail: &mut Tail, group: &mut _| tail.change_table(group, table, changes);
+            self.shared.queue.put(now_ms(), change)
+        };
+        let (durable, ()) = self.shared.groups.while_active((group, member), put)?;
+        queue::wait(durable).await
     }
 
     /// Deletes what may go when the log is full.

@@ -18,6 +18,10 @@ const MAX_PRODUCERS: usize = 1000;
 const MAX_NAME_BYTES: usize = 249;
 /// The checkpoint of one producer; each data file begins with a copy.
 const MAX_CHECKPOINT_BYTES: usize = 16 << 20;
+/// All checkpoints of the stream: their copy is one record.
+const MAX_STATE_BYTES: usize = 48 << 20;
+/// As many checkpoints as there may be have room beside the larger ones when they are so small.
+const SMALL_CHECKPOINT_BYTES: usize = 8 << 10;
 
 /// Which append of which producer.
 #[derive(Clone, Copy, Debug)]
@@ -191,19 +195,40 @@ impl Tail {
         group: &mut WriteGroup,
         name: &str,
     ) -> Result<(u64, Checkpoint), Error> {
-        if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            let reason = format!("the name of a producer has 1 to {MAX_NAME_BYTES} bytes");
-            return Err(Error::Rejected(reason));
-        }
+        self.check_name(name)?;
         let known = self.producers.get(name).cloned();
-        if known.is_none() && self.producers.len() >= MAX_PRODUCERS {
-            let reason = format!("the stream has {MAX_PRODUCERS} producers, the most there can be");
-            return Err(Error::Rejected(reason));
-        }
         let ProducerState { epoch, checkpoint, .. } = known.unwrap_or_default();
         let producer = ProducerSequence { name, epoch: epoch + 1, sequence: 0 };
         self.put_end(group, End::of(Some(producer), &[]));
         Ok((epoch + 1, checkpoint))
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Error> {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            let reason = format!("the name of a producer has 1 to {MAX_NAME_BYTES} bytes");
+            return Err(Error::Rejected(reason));
+        }
+        if !self.producers.contains_key(name) && self.producers.len() >= MAX_PRODUCERS {
+            let reason = format!("the stream has {MAX_PRODUCERS} producers, the most there can be");
+            return Err(Error::Rejected(reason));
+        }
+        Ok(())
+    }
+
+    /// Changes a checkpoint that no producer writes.
+    pub(crate) fn change_table(
+        &mut self,
+        group: &mut WriteGroup,
+        name: &str,
+        changes: &[CheckpointChange],
+    ) -> Result<(), Error> {
+        self.check_name(name)?;
+        let known = self.producers.get(name).map(|known| (known.epoch, known.sequence));
+        let (epoch, sequence) = known.unwrap_or_default();
+        let producer = ProducerSequence { name, epoch, sequence: sequence + 1 };
+        self.check_checkpoint(Some(producer), changes)?;
+        self.put_end(group, End::of(Some(producer), changes));
+        Ok(())
     }
 
     fn is_duplicate(&self, producer: ProducerSequence<'_>) -> Result<bool, Error> {
@@ -236,11 +261,22 @@ impl Tail {
         let kept = state.into_iter().flat_map(|state| &state.checkpoint);
         let kept = kept.filter(|(key, _)| !changes.iter().any(|(changed, _)| changed == *key));
         let bytes = added.chain(kept.map(|(key, value)| size(key, value))).sum::<usize>();
+        let refused = |whose: &str, bytes: usize, limit: usize| {
+            let reason = format!("{whose} would take {bytes} bytes of at most {limit}");
+            Err(Error::Rejected(reason))
+        };
         if bytes > MAX_CHECKPOINT_BYTES {
-            return Err(Error::Rejected(format!(
-                "the checkpoint of {} would take {bytes} bytes of at most {MAX_CHECKPOINT_BYTES}",
-                producer.name
-            )));
+            let whose = format!("the checkpoint of {}", producer.name);
+            return refused(&whose, bytes, MAX_CHECKPOINT_BYTES);
+        }
+        if bytes <= SMALL_CHECKPOINT_BYTES {
+            return Ok(());
+        }
+        let others = self.producers.iter().filter(|(name, _)| *name != producer.name);
+        let others = others.flat_map(|(_, state)| &state.checkpoint);
+        let all = bytes + others.map(|(key, value)| size(key, value)).sum::<usize>();
+        if all > MAX_STATE_BYTES {
+            return refused("all checkpoints of the stream", all, MAX_STATE_BYTES);
         }
         Ok(())
     }

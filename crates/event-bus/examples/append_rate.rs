@@ -61,6 +61,7 @@ fn subscription() -> Subscription {
         client: "rate".to_owned(),
         instance: None,
         addressee: None,
+        table: None,
     }
 }
 

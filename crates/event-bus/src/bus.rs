@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Checkpoint, Consumer, Control, ControlChange, KnownGroup, Producer, Progress, Reset, ResetTo,
-    Result, Room, Standing, Subscription, Survey, TopicFilter,
+    Checkpoint, Consumer, Control, ControlChange, Kept, KnownGroup, Producer, Progress, Reset,
+    ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
 };
 
 /// A backend: Kafka, the event log, or memory.
@@ -67,6 +67,14 @@ pub trait Bus: Send + Sync {
     ///
     /// As [`Consumer::poll`].
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>>;
+
+    /// All entries of a group's table, for those who look; a table that was never written to is
+    /// empty.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn kept(&self, table: &str) -> Result<Vec<Kept>>;
 
     /// How far a group is, in every partition of the topics that it has met.
     ///

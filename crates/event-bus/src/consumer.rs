@@ -25,6 +25,39 @@ pub struct Subscription {
     /// A header by which records are addressed, and our name in it. Where the bus can, it leaves
     /// out records whose header names somebody else.
     pub addressee: Option<(String, String)>,
+    /// The table of the group, if it has one: see [`Consumer::kept`].
+    pub table: Option<GroupTable>,
+}
+
+/// The table in which a group keeps entries beside its offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupTable {
+    /// Its name, for example `parked.search-index`: letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Whether the group may go on as if the table were empty where the bus does not let it look.
+    pub is_optional: bool,
+}
+
+/// An entry of a group's table: it belongs to a partition, and moves with the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Who owns this partition may change the entry.
+    pub partition: Partition,
+    /// Together with the partition, what the entry is found by.
+    pub key: String,
+    /// What is kept.
+    pub value: Bytes,
+}
+
+/// A change of a group's table: a value, or `None` to remove the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptChange {
+    /// As [`Kept::partition`].
+    pub partition: Partition,
+    /// As [`Kept::key`].
+    pub key: String,
+    /// The new value.
+    pub value: Option<Bytes>,
 }
 
 /// Where a new group begins.
@@ -122,6 +155,9 @@ pub struct Survey {
 /// or not.
 pub type Committing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
+/// A look into a group's table under way. Its consumer can be polled meanwhile.
+pub type LookingUp = Pin<Box<dyn Future<Output = Result<Vec<Kept>>> + Send>>;
+
 /// A member of a group.
 #[async_trait]
 pub trait Consumer: Send {
@@ -146,7 +182,32 @@ pub trait Consumer: Send {
     /// takes the offsets of some partitions only; the others stay ours.
     ///
     /// [`Error::Unsaved`]: crate::Error::Unsaved
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing;
+    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+        self.commit_with(offsets, Vec::new())
+    }
+
+    /// The same, with changes of the group's table. Where an offset of a partition is saved, the
+    /// changes of its entries are saved, too: never the offset alone. For every partition with
+    /// changes there must be an offset.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::commit`]. [`Error::Rejected`](crate::Error::Rejected) when the bus cannot
+    /// keep an entry, for example one that is too large: then nothing is saved. After a transient
+    /// error the changes may be saved, or not; they may be given again.
+    fn commit_with(&mut self, offsets: &[(Partition, u64)], changes: Vec<KeptChange>)
+    -> Committing;
+
+    /// The entries of the group's table for these partitions, which must be ours. Nobody can change
+    /// them any more but this member, until it loses the partitions.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away. [`Error::PartitionLost`](crate::Error::PartitionLost).
+    fn kept(&mut self, partitions: &[Partition]) -> LookingUp {
+        let _ = partitions;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Stops deliveries of these partitions, which stay ours. Idempotent.
     fn pause(&mut self, partitions: &[Partition]);

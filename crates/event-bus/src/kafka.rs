@@ -5,6 +5,7 @@
 //! | a table's topic | `{prefix}.{schema}.{table}` |
 //! | a producer's checkpoint, compacted | topic `{prefix}.dts-checkpoint.{name}` |
 //! | a producer and its stand-bys | group and transactional id `{prefix}.dts.{name}` |
+//! | the table of a group, compacted | topic `{prefix}.{table}`: `{prefix}.parked.{listener}` |
 //! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
 mod acks;
@@ -18,7 +19,9 @@ mod config;
 mod consumer;
 mod control;
 mod desk;
+mod group_place;
 mod groups;
+mod kept;
 mod known;
 mod lead;
 mod looks;
@@ -47,8 +50,8 @@ use self::{
     producer::KafkaProducer, table::KafkaControl, table_writer::TableWriter, tail::KafkaTail,
 };
 use crate::{
-    Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Producer,
-    Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
+    Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, Kept, KnownGroup,
+    Producer, Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
 };
 pub use config::{Guarantee, KafkaConfig};
 
@@ -109,6 +112,11 @@ impl Bus for KafkaBus {
     async fn consumer(&self, subscription: Subscription) -> Result<Box<dyn Consumer>> {
         self.reach().await?;
         Ok(Box::new(KafkaConsumer::join(&self.cluster, subscription).await?))
+    }
+
+    async fn kept(&self, table: &str) -> Result<Vec<Kept>> {
+        self.reach().await?;
+        kept::look(&self.cluster, table).await
     }
 
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {

@@ -19,6 +19,7 @@ mod consumer;
 mod control;
 mod error;
 mod kafka;
+mod kept;
 mod known;
 mod log;
 mod memory;
@@ -33,8 +34,8 @@ pub use batch::{Batch, BatchMark, Headers, Record};
 pub use bus::Bus;
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
-    Assignment, Committing, Consumer, Delivery, Partition, Polled, Progress, Start, Subscription,
-    Survey,
+    Assignment, Committing, Consumer, Delivery, GroupTable, Kept, KeptChange, LookingUp, Partition,
+    Polled, Progress, Start, Subscription, Survey,
 };
 pub use control::{Control, ControlChange};
 pub use error::Error;

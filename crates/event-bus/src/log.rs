@@ -7,6 +7,8 @@ mod config;
 mod consumer;
 mod control;
 mod embedded;
+mod kept;
+mod membership;
 mod producer;
 mod tail;
 
@@ -19,8 +21,8 @@ use event_log::{
 use service::clock::since_epoch_ms;
 
 use crate::{
-    Bus, Checkpoint, Consumer, Control, ControlChange, Error, KnownGroup, Partition, Producer,
-    Progress, Reset, ResetTo, Result, Room, Standing, Subscription, TopicFilter,
+    Bus, Checkpoint, Consumer, Control, ControlChange, Error, Kept, KnownGroup, Partition,
+    Producer, Progress, Reset, ResetTo, Result, Room, Standing, Subscription, TopicFilter,
 };
 pub use config::LogConfig;
 use consumer::LogConsumer;
@@ -161,6 +163,10 @@ impl Bus for LogBus {
         let (access, address) = (self.access.clone(), self.address.clone());
         let consumer = LogConsumer::new(access, address, subscription);
         Ok(Box::new(consumer))
+    }
+
+    async fn kept(&self, table: &str) -> Result<Vec<Kept>> {
+        Ok(kept::entries(self.checkpoint(&control::own_producer(table)).await?))
     }
 
     async fn progress(&self, group: &str, _topics: &TopicFilter) -> Result<Vec<Progress>> {

@@ -19,8 +19,9 @@ use tokio::sync::Notify;
 
 use crate::{
     Assignment, Batch, Bus, Checkpoint, CheckpointChange, Committing, Consumer, Control,
-    ControlChange, Delivery, Error, KnownGroup, Partition, Polled, Producer, Progress, Record,
-    Reset, ResetTo, Result, Room, Standing, Start, Subscription, TopicFilter,
+    ControlChange, Delivery, Error, Kept, KeptChange, KnownGroup, LookingUp, Partition, Polled,
+    Producer, Progress, Record, Reset, ResetTo, Result, Room, Standing, Start, Subscription,
+    TopicFilter, kept,
 };
 use control::MemoryControl;
 use group::{MemberStep, MemoryGroup};
@@ -48,6 +49,8 @@ struct MemoryState {
     groups: HashMap<String, MemoryGroup>,
     producers: HashMap<String, Leader>,
     control: Checkpoint,
+    /// The entries of each group's table, by their names.
+    tables: HashMap<String, Checkpoint>,
     next_member: u64,
 }
 
@@ -99,6 +102,11 @@ impl MemoryState {
             headers: record.headers.into(),
         };
         records.push(StoredRecord { at: SystemTime::now(), delivery });
+    }
+
+    fn kept(&self, table: &str) -> Vec<Kept> {
+        let entries = self.tables.get(table).into_iter().flatten();
+        entries.filter_map(|(name, value)| kept::entry(name, value.clone())).collect()
     }
 
     fn end(&self, partition: &Partition) -> u64 {
@@ -197,6 +205,10 @@ impl Bus for MemoryBus {
         }
         self.shared.changed.notify_waiters();
         Ok(Box::new(MemoryConsumer { shared: Arc::clone(&self.shared), subscription, member }))
+    }
+
+    async fn kept(&self, table: &str) -> Result<Vec<Kept>> {
+        Ok(self.shared.lock().kept(table))
     }
 
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
@@ -386,9 +398,25 @@ impl Consumer for MemoryConsumer {
         }
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+    fn commit_with(
+        &mut self,
+        offsets: &[(Partition, u64)],
+        changes: Vec<KeptChange>,
+    ) -> Committing {
         let lost = self.with_group(|group| group.commit(self.member, offsets));
+        if let (None, Some(table)) = (&lost, &self.subscription.table) {
+            let mut state = self.shared.lock();
+            let entries = state.tables.entry(table.name.clone()).or_default();
+            change(entries, &kept::named(changes));
+        }
         Box::pin(ready(lost.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
+    }
+
+    fn kept(&mut self, partitions: &[Partition]) -> LookingUp {
+        let table = self.subscription.table.as_ref();
+        let mut kept = table.map_or_else(Vec::new, |table| self.shared.lock().kept(&table.name));
+        kept.retain(|entry| partitions.contains(&entry.partition));
+        Box::pin(ready(Ok(kept)))
     }
 
     fn pause(&mut self, partitions: &[Partition]) {

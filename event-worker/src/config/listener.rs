@@ -111,6 +111,7 @@ impl ListenerConfig {
             client: format!("event-worker {id}, pid {}", std::process::id()),
             instance: None,
             addressee: Some((full_sync::LISTENER_HEADER.to_owned(), id.to_owned())),
+            table: None,
         }
     }
 }

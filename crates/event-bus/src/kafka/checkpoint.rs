@@ -51,28 +51,7 @@ pub(super) fn read(cluster: &Cluster, name: &str) -> Result<SavedCheckpoint> {
 
 /// Makes the topic where it is missing, and checks that it can keep a checkpoint.
 pub(super) async fn make_topic(cluster: &Cluster, name: &str) -> Result<()> {
-    let admin = make_topics::client(cluster)?;
-    let topic = cluster.checkpoint_topic(name);
-    let found = make_topics::look(cluster, &admin, &[&topic]).await?.pop();
-    let Some(found) = found else {
-        let max_bytes = cluster.max_record_bytes().to_string();
-        let settings = [
-            ("cleanup.policy", "compact"),
-            // So that a take-over has little to read.
-            ("segment.bytes", "16777216"),
-            ("min.cleanable.dirty.ratio", "0.1"),
-            ("max.message.bytes", &*max_bytes),
-        ];
-        return make_topics::create(cluster, &admin, (&topic, 1, &settings)).await;
-    };
-    if found.partitions != 1 {
-        return Err(unfit(&topic, cluster, &format!("has {} partitions", found.partitions)));
-    }
-    let policy = make_topics::setting(cluster, &admin, (&topic, "cleanup.policy")).await?;
-    match policy.as_deref() {
-        None | Some("compact") => Ok(()),
-        Some(policy) => Err(unfit(&topic, cluster, &format!("has cleanup.policy={policy}"))),
-    }
+    compacted::make_topic(cluster, (&cluster.checkpoint_topic(name), "the checkpoint")).await
 }
 
 /// What a checkpoint holds now, whoever writes it.
@@ -100,14 +79,4 @@ pub(super) async fn names(cluster: &Cluster) -> Result<Vec<String>> {
         Ok(names.map(str::to_owned).collect())
     });
     listed.await.map_err(|panic| Error::Internal(panic.to_string()))?
-}
-
-fn unfit(topic: &str, cluster: &Cluster, problem: &str) -> Error {
-    Error::Refused {
-        address: cluster.config.address.clone(),
-        reason: format!(
-            "the topic {topic} keeps the checkpoint and {problem}: positions would be lost; give \
-             it one partition and cleanup.policy=compact, or delete it if it was never used"
-        ),
-    }
 }

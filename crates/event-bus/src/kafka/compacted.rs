@@ -1,4 +1,4 @@
-//! Reads the whole of a topic that keeps values by key: it has one partition.
+//! Topics that keep values by key: they are compacted, have one partition, and are read whole.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,46 @@ use rdkafka::{
 use super::{
     Cluster,
     client::{self, Voice},
+    make_topics,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// How long the brokers may take to send the next record.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(100);
+
+/// Makes the topic where it is missing, and checks that it can keep values: `what` it keeps is for
+/// messages.
+pub(super) async fn make_topic(cluster: &Cluster, (topic, what): (&str, &str)) -> Result<()> {
+    let admin = make_topics::client(cluster)?;
+    let unfit = |problem: &str| Error::Refused {
+        address: cluster.config.address.clone(),
+        reason: format!(
+            "the topic {topic} keeps {what} and {problem}: values would be lost; give it one \
+             partition and cleanup.policy=compact, or delete it if it was never used"
+        ),
+    };
+    let Some(found) = make_topics::look(cluster, &admin, &[topic]).await?.pop() else {
+        let max_bytes = cluster.max_record_bytes().to_string();
+        let settings = [
+            ("cleanup.policy", "compact"),
+            // So that who reads the topic whole has little to read.
+            ("segment.bytes", "16777216"),
+            ("min.cleanable.dirty.ratio", "0.1"),
+            ("max.message.bytes", &*max_bytes),
+        ];
+        return make_topics::create(cluster, &admin, (topic, 1, &settings)).await;
+    };
+    if found.partitions != 1 {
+        return Err(unfit(&format!("has {} partitions", found.partitions)));
+    }
+    let policy = make_topics::setting(cluster, &admin, (topic, "cleanup.policy")).await?;
+    match policy.as_deref() {
+        None | Some("compact") => Ok(()),
+        Some(policy) => Err(unfit(&format!("has cleanup.policy={policy}"))),
+    }
+}
 
 /// Gives all that is committed on a topic, up to its end as it is now: keys, and values or `None`
 /// where the key was removed. Reads in the name of a group, but does not join it. Blocks.

@@ -27,11 +27,15 @@ use super::{
     client::Voice,
     control,
     desk::{Desk, Out},
+    kept::KafkaTable,
     member::{self, Command, MemberCallbacks},
     offsets::Offsets,
     saving,
 };
-use crate::{Committing, Consumer, Delivery, Error, Partition, Polled, Result, Subscription};
+use crate::{
+    Committing, Consumer, Delivery, Error, KeptChange, LookingUp, Partition, Polled, Result,
+    Subscription,
+};
 
 /// How many batches wait for the owner.
 const MAX_WAITING: usize = 1;
@@ -48,6 +52,8 @@ pub(super) struct KafkaConsumer {
     leaves: Arc<AtomicBool>,
     member: Weak<BaseConsumer<MemberCallbacks>>,
     address: String,
+    group: String,
+    table: Option<Arc<KafkaTable>>,
     /// What the owner was told to be its own, with the generation of each.
     owned: HashMap<Partition, u64>,
     /// Dropped when the work on partitions that are given up is done.
@@ -83,6 +89,8 @@ impl KafkaConsumer {
         let (commands, obeyed) = mpsc::channel();
         let (leave, left) = oneshot::channel();
         let voice = Voice::default();
+        let (group, instance) = (wanted.group.clone(), wanted.instance.as_deref());
+        let table = wanted.table.clone().map(|table| KafkaTable::new(cluster, table, instance));
         let config = settings(cluster, &wanted);
         let member =
             MemberCallbacks { wanted, offsets, desk: Desk::new(send), voice: voice.clone() };
@@ -110,6 +118,8 @@ impl KafkaConsumer {
             leaves,
             member,
             address: cluster.config.address.clone(),
+            group,
+            table: table.map(Arc::new),
             owned: HashMap::new(),
             revoking: None,
             paused: HashSet::new(),
@@ -246,19 +256,42 @@ impl Consumer for KafkaConsumer {
         }
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
-        let mut generations = Vec::with_capacity(offsets.len());
+    fn commit_with(
+        &mut self,
+        offsets: &[(Partition, u64)],
+        changes: Vec<KeptChange>,
+    ) -> Committing {
+        let is_changed = |partition: &Partition| changes.iter().any(|c| c.partition == *partition);
+        let (mut with_changes, mut alone) = (Vec::new(), Vec::with_capacity(offsets.len()));
         for (partition, offset) in offsets {
             let Some(generation) = self.owned.get(partition) else {
                 return Box::pin(ready(Err(Error::PartitionLost(partition.clone()))));
             };
-            generations.push((partition.clone(), *offset, *generation));
+            let list = if is_changed(partition) { &mut with_changes } else { &mut alone };
+            list.push((partition.clone(), *offset, *generation));
         }
         let (member, address) = (Weak::clone(&self.member), self.address.clone());
+        let table = self.table.clone().filter(|_| !changes.is_empty());
         Box::pin(async move {
-            let done =
-                spawn_blocking(move || saving::commit(&member, &generations, &address)).await;
-            done.map_err(|panic| Error::Internal(panic.to_string()))?
+            if let Some(table) = &table {
+                table.make().await?;
+            }
+            let done = spawn_blocking(move || {
+                if let Some(table) = table {
+                    saving::commit_changes(&member, &with_changes, (&table, changes))?;
+                }
+                saving::commit(&member, &alone, &address)
+            });
+            done.await.map_err(|panic| Error::Internal(panic.to_string()))?
+        })
+    }
+
+    fn kept(&mut self, partitions: &[Partition]) -> LookingUp {
+        let Some(table) = self.table.clone() else { return Box::pin(ready(Ok(Vec::new()))) };
+        let (group, partitions) = (self.group.clone(), partitions.to_vec());
+        Box::pin(async move {
+            let found = spawn_blocking(move || table.entries(&group, &partitions)).await;
+            found.map_err(|panic| Error::Internal(panic.to_string()))?
         })
     }
 

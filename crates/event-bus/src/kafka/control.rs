@@ -185,16 +185,22 @@ impl Writer {
             producer.send(record).map_err(|(error, _)| failed(error))?;
         }
         producer.flush(PATIENCE).map_err(failed)?;
-        let undelivered = reports.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take();
-        undelivered.map_or(Ok(()), |error| Err(failed(error)))
+        reports.undelivered().map_or(Ok(()), |error| Err(failed(error)))
     }
 }
 
 /// Hears of records that did not arrive.
 #[derive(Clone, Default)]
-struct Reports {
-    voice: Voice,
+pub(super) struct Reports {
+    pub(super) voice: Voice,
     undelivered: Arc<Mutex<Option<KafkaError>>>,
+}
+
+impl Reports {
+    /// Takes why a record did not arrive, if one did not.
+    pub(super) fn undelivered(&self) -> Option<KafkaError> {
+        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl ClientContext for Reports {

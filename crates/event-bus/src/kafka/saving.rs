@@ -8,46 +8,96 @@ use std::{
 
 use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
 };
 
 use super::{
-    client,
+    client, group_place,
+    kept::{KafkaTable, SaveError},
     member::MemberCallbacks,
     offsets::{self, Commits, Note},
 };
-use crate::{Error, Partition, Result};
+use crate::{CheckpointChange, Error, KeptChange, Partition, Result, kept};
 
 /// How long a commit is tried while the group or its coordinator moves.
 const PATIENCE: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(50);
 
+/// Offsets of partitions, each with the generation in which it is ours.
+pub(super) type Generations = [(Partition, u64, u64)];
+
 /// Saves offsets for partitions that are ours in these generations; blocks.
 pub(super) fn commit(
     member: &Weak<BaseConsumer<MemberCallbacks>>,
-    generations: &[(Partition, u64, u64)],
+    generations: &Generations,
     address: &str,
 ) -> Result<()> {
-    let Some((first, ..)) = generations.first() else { return Ok(()) };
+    let mut refused = Vec::new();
+    let group = try_until_moved(
+        (member, generations),
+        |_| Ok(()),
+        |consumer, commits, ()| {
+            save(consumer, commits, &mut refused).map_err(|error| {
+                let member = consumer.context();
+                let code = match error.rdkafka_error_code() {
+                    // The client keeps what the trouble was.
+                    Some(Code::Fatal) => consumer.client().fatal_error().map(|(code, _)| code),
+                    code => code,
+                };
+                let doing = offsets::saving(&member.wanted.group, commits);
+                SaveError { code, told: member.voice.explain(&doing, &error, address) }
+            })
+        },
+    )?;
+    unsaved(&refused, &group, address)
+}
+
+/// The same for changes of the group's table, with the offsets of their partitions; blocks.
+pub(super) fn commit_changes(
+    member: &Weak<BaseConsumer<MemberCallbacks>>,
+    generations: &Generations,
+    (table, changes): (&KafkaTable, Vec<KeptChange>),
+) -> Result<()> {
+    let changes: Vec<CheckpointChange> = kept::named(changes);
+    // The place comes first: what is ours after that is ours in the generation of this place, and
+    // the brokers refuse an earlier generation.
+    try_until_moved((member, generations), group_place::of, |_, commits, place| {
+        table.save(&place, commits, &changes)
+    })
+    .map(drop)
+}
+
+/// Saves something while the group or its coordinator moves; gives the group's name. Looks at what
+/// is ours after `prepare`, each time.
+fn try_until_moved<T>(
+    (member, generations): (&Weak<BaseConsumer<MemberCallbacks>>, &Generations),
+    prepare: impl Fn(&BaseConsumer<MemberCallbacks>) -> KafkaResult<T>,
+    mut save: impl FnMut(
+        &BaseConsumer<MemberCallbacks>,
+        Commits<'_>,
+        T,
+    ) -> std::result::Result<(), SaveError>,
+) -> Result<String> {
+    let Some((first, ..)) = generations.first() else { return Ok(String::new()) };
     let lost = |partition: &Partition| Error::PartitionLost(partition.clone());
     let Some(consumer) = member.upgrade() else { return Err(lost(first)) };
     let member = consumer.context();
     let deadline = Instant::now() + PATIENCE;
     loop {
+        let prepared = prepare(&consumer);
         let note = |(partition, offset, generation): &(Partition, u64, u64)| {
             let note = member.desk.note(partition, *generation).ok_or_else(|| lost(partition))?;
             Ok((partition.clone(), *offset, note))
         };
         let commits: Vec<(Partition, u64, Note)> =
             generations.iter().map(note).collect::<Result<_>>()?;
-        let mut refused = Vec::new();
-        let Err(error) = save(&consumer, &commits, &mut refused) else {
-            return unsaved(&refused, &member.wanted.group, address);
-        };
-        let code = match error.rdkafka_error_code() {
-            // The client keeps what the trouble was.
-            Some(Code::Fatal) => consumer.client().fatal_error().map(|(code, _)| code),
-            code => code,
+        let saved = prepared.map_err(|error| SaveError {
+            code: error.rdkafka_error_code(),
+            told: member.offsets.cluster.error("cannot commit", &error, &member.voice),
+        });
+        let saved = saved.and_then(|prepared| save(&consumer, &commits, prepared));
+        let Err(SaveError { code, told }) = saved else {
+            return Ok(member.wanted.group.clone());
         };
         match code {
             Some(Code::FencedInstanceId) => return Err(member.fenced()),
@@ -55,8 +105,7 @@ pub(super) fn commit(
             _ => {}
         }
         if !code.is_some_and(is_moving) || Instant::now() > deadline {
-            let doing = offsets::saving(&member.wanted.group, &commits);
-            return Err(member.voice.explain(&doing, &error, address));
+            return Err(told);
         }
         thread::park_timeout(STEP);
     }

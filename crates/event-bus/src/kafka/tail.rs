@@ -20,7 +20,8 @@ use super::{
     scan::{self, PartitionEnd},
 };
 use crate::{
-    Committing, Consumer, Error, Partition, Polled, Reset, ResetTo, Result, TopicFilter, outside,
+    Committing, Consumer, Error, KeptChange, Partition, Polled, Reset, ResetTo, Result,
+    TopicFilter, outside,
 };
 
 /// How often it looks for topics and partitions that are new.
@@ -197,7 +198,7 @@ impl Consumer for KafkaTail {
         }
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+    fn commit_with(&mut self, offsets: &[(Partition, u64)], _: Vec<KeptChange>) -> Committing {
         outside::commit(offsets)
     }
 

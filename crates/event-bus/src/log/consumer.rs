@@ -11,14 +11,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use event_log::{Error as LogError, Event, Header, Record, RemoteSubscription, Subscribe, proto};
+use event_log::{Error as LogError, Event, Header, Record, RemoteSubscription, Subscribe};
 use service::{Backoff, BackoffConfig, clock::since_epoch_ms};
 use tokio::time::Instant;
 
-use super::{Access, StreamAddress};
+use super::{Access, LogBus, StreamAddress, kept::LogTable, membership::Membership};
 use crate::{
-    Assignment, Committing, Consumer, Delivery, Error, Headers, Partition, Polled, Result, Start,
-    Subscription,
+    Assignment, Committing, Consumer, Delivery, Error, Headers, KeptChange, LookingUp, Partition,
+    Polled, Result, Start, Subscription,
 };
 
 const BACKOFF: BackoffConfig =
@@ -28,6 +28,7 @@ pub(super) struct LogConsumer {
     access: Access,
     address: StreamAddress,
     wanted: Subscription,
+    table: Option<LogTable>,
     joined: JoinState,
     /// Owned, and not yet told to be lost.
     member: Option<u64>,
@@ -89,10 +90,13 @@ impl TopicNames {
 
 impl LogConsumer {
     pub(super) fn new(access: Access, address: StreamAddress, wanted: Subscription) -> Self {
+        let bus = LogBus { access: access.clone(), address: address.clone() };
+        let table = wanted.table.as_ref().map(|table| LogTable::new(bus, table));
         Self {
             access,
             address,
             wanted,
+            table,
             joined: JoinState::Not,
             member: None,
             paused: false,
@@ -139,6 +143,16 @@ impl LogConsumer {
             max_bytes: 0,
             client: self.wanted.client.clone(),
         }
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        Some(Membership {
+            access: self.access.clone(),
+            address: self.address.clone(),
+            group: self.wanted.group.clone(),
+            member: self.member?,
+            is_superseded: Arc::clone(&self.is_superseded),
+        })
     }
 
     fn take(&mut self, event: Event) -> Polled {
@@ -246,31 +260,36 @@ impl Consumer for LogConsumer {
         }
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+    fn commit_with(
+        &mut self,
+        offsets: &[(Partition, u64)],
+        changes: Vec<KeptChange>,
+    ) -> Committing {
         let own = self.address.partition();
-        if let Some((other, _)) = offsets.iter().find(|(partition, _)| *partition != own) {
+        let of_changes = changes.iter().map(|change| &change.partition);
+        let mut named = offsets.iter().map(|(partition, _)| partition).chain(of_changes);
+        if let Some(other) = named.find(|partition| **partition != own) {
             return Box::pin(ready(Err(Error::PartitionLost(other.clone()))));
         }
         let Some(&(_, offset)) = offsets.last() else { return Box::pin(ready(Ok(()))) };
-        let Some(member) = self.member else {
+        let Some(membership) = self.membership() else {
             return Box::pin(ready(Err(Error::PartitionLost(own))));
         };
-        let (access, address) = (self.access.clone(), self.address.clone());
-        let group = self.wanted.group.clone();
-        let is_superseded = Arc::clone(&self.is_superseded);
+        let table = self.table.clone().filter(|_| !changes.is_empty());
         Box::pin(async move {
-            let committed = match access {
-                Access::Local(stream) => stream.commit(&group, member, offset).await,
-                Access::Network(client) => {
-                    let stream = address.stream.to_string();
-                    client.commit(proto::CommitRequest { stream, group, member, offset }).await
-                }
-            };
-            if matches!(committed, Err(LogError::NotMember(_))) {
-                is_superseded.store(true, Relaxed);
+            if let Some(table) = table {
+                table.change(&membership, changes).await?;
             }
-            committed.map_err(|error| address.error(error))
+            membership.commit(offset).await
         })
+    }
+
+    fn kept(&mut self, _: &[Partition]) -> LookingUp {
+        match (self.table.clone(), self.membership()) {
+            (Some(table), Some(membership)) => Box::pin(table.entries(membership)),
+            (Some(_), None) => Box::pin(ready(Err(Error::PartitionLost(self.address.partition())))),
+            (None, _) => Box::pin(ready(Ok(Vec::new()))),
+        }
     }
 
     fn pause(&mut self, partitions: &[Partition]) {

@@ -24,6 +24,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Two that put something at once may each end the other's turn; so often it is tried again.
 const MAX_TURNS: u32 = 20;
 
+/// The name of a producer that keeps a table of this name.
+pub(super) fn own_producer(table: &str) -> String {
+    format!("{OWN_PRODUCERS}{table}")
+}
+
 /// Whether a producer's name is not one of a user's.
 pub(super) fn is_own(producer: &str) -> bool {
     producer.starts_with(OWN_PRODUCERS)

@@ -7,7 +7,7 @@ use super::{
     Access, StreamAddress,
     consumer::{TopicNames, delivery_of},
 };
-use crate::{Committing, Consumer, Headers, Partition, Polled, Result, outside};
+use crate::{Committing, Consumer, Headers, KeptChange, Partition, Polled, Result, outside};
 
 pub(super) struct LogTail {
     access: Access,
@@ -95,7 +95,7 @@ impl Consumer for LogTail {
         }
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+    fn commit_with(&mut self, offsets: &[(Partition, u64)], _: Vec<KeptChange>) -> Committing {
         outside::commit(offsets)
     }
 

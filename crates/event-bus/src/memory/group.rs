@@ -18,7 +18,7 @@ struct MemoryMember {
     paused: HashSet<Partition>,
     /// Told to be going: ours until the next poll.
     revoking: Vec<Partition>,
-    /// Taken without asking; to be told.
+    /// Taken without asking; to be told. Until that is told, the member is not in the group.
     lost: Vec<Partition>,
 }
 
@@ -99,8 +99,10 @@ impl MemoryGroup {
 
     /// Every n-th partition is for the n-th member.
     fn wanted(&self, id: u64, partitions: &[Partition]) -> Vec<Partition> {
-        let place = self.members.keys().position(|member| *member == id).unwrap_or_default();
-        partitions.iter().skip(place).step_by(self.members.len().max(1)).cloned().collect()
+        let there = self.members.iter().filter(|(_, member)| member.lost.is_empty());
+        let there: Vec<u64> = there.map(|(id, _)| *id).collect();
+        let place = there.iter().position(|member| *member == id).unwrap_or_default();
+        partitions.iter().skip(place).step_by(there.len().max(1)).cloned().collect()
     }
 
     /// The partitions that this member may read now, with the place where it reads.

@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 
 use super::SharedBus;
-use crate::{Committing, Consumer, Partition, Polled, ResetTo, Result, TopicFilter, outside};
+use crate::{
+    Committing, Consumer, KeptChange, Partition, Polled, ResetTo, Result, TopicFilter, outside,
+};
 
 pub(super) struct MemoryTail {
     shared: Arc<SharedBus>,
@@ -61,7 +63,7 @@ impl Consumer for MemoryTail {
         }
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+    fn commit_with(&mut self, offsets: &[(Partition, u64)], _: Vec<KeptChange>) -> Committing {
         outside::commit(offsets)
     }
 

@@ -199,6 +199,7 @@ async fn groups_are_apart(backend: &dyn Backend) {
             client: group,
             instance: None,
             addressee: None,
+            table: None,
         };
         let consumer = bus.consumer(subscription).await.unwrap();
         let mut reader = Reader { consumer, got: Vec::new(), owned: Default::default() };

@@ -2,6 +2,7 @@
 
 mod control;
 mod groups;
+mod kept;
 mod outside;
 mod producers;
 pub(crate) mod reader;
@@ -45,6 +46,7 @@ pub(crate) async fn holds<B: Backend>(make: impl AsyncFn() -> B) {
     let parts = [
         producers::SENTENCES,
         groups::SENTENCES,
+        kept::SENTENCES,
         starts::SENTENCES,
         resets::SENTENCES,
         outside::SENTENCES,

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use event_bus::{
-    Batch, Bus, Committing, Consumer, Delivery, Error, Partition, Polled, Start, Subscription,
-    TopicFilter, TopicName,
+    Batch, Bus, Committing, Consumer, Delivery, Error, GroupTable, Kept, KeptChange, Partition,
+    Polled, Start, Subscription, TopicFilter, TopicName,
 };
+
+/// The table of group `g`.
+pub(crate) const TABLE: &str = "parked.g";
 
 tokio::task_local! {
     /// The prefix of the bus under test: several tests may share a broker.
@@ -79,6 +82,7 @@ impl Reader {
             client: client.into(),
             instance: None,
             addressee: None,
+            table: Some(GroupTable { name: TABLE.to_owned(), is_optional: false }),
         };
         let consumer = bus.consumer(subscription).await.unwrap();
         Self { consumer, got: Vec::new(), owned: BTreeMap::new() }
@@ -168,6 +172,30 @@ impl Reader {
     pub(crate) fn begin_commit(&mut self) -> Committing {
         let offsets: Vec<_> = self.owned.iter().map(|(p, next)| (p.clone(), *next)).collect();
         self.consumer.commit(&offsets)
+    }
+
+    /// Commits all that came, with the same change of the entry `key` in every partition of ours.
+    pub(crate) async fn commit_with(
+        &mut self,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), Error> {
+        let offsets: Vec<_> = self.owned.iter().map(|(p, next)| (p.clone(), *next)).collect();
+        let change = |(partition, _): &(Partition, u64)| KeptChange {
+            partition: partition.clone(),
+            key: key.to_owned(),
+            value: value.map(|value| value.to_owned().into()),
+        };
+        let changes = offsets.iter().map(change).collect();
+        self.consumer.commit_with(&offsets, changes).await
+    }
+
+    /// The entries of the partitions that are ours, by partition.
+    pub(crate) async fn kept(&mut self) -> Vec<Kept> {
+        let owned: Vec<Partition> = self.owned.keys().cloned().collect();
+        let mut kept = self.consumer.kept(&owned).await.unwrap();
+        kept.sort_by(|one, other| one.partition.cmp(&other.partition));
+        kept
     }
 
     /// The values that came, in order.

@@ -374,6 +374,7 @@ async fn instance_of(client: &str, topics: TopicFilter) -> Reader {
         client: client.to_owned(),
         instance: Some("node-1".to_owned()),
         addressee: None,
+        table: None,
     };
     let mut config = config(&prefix(), 1);
     let BusKind::Kafka(kafka) = &mut config.kind else { unreachable!() };

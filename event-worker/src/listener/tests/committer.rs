@@ -1,7 +1,7 @@
 //! A consumer of a real bus that commits as a test says.
 
 use async_trait::async_trait;
-use event_bus::{Committing, Consumer, Partition, Polled};
+use event_bus::{Committing, Consumer, KeptChange, Partition, Polled};
 
 /// How it commits.
 pub(super) trait Commit:
@@ -25,7 +25,7 @@ impl<C: Commit> Consumer for Committer<C> {
         self.consumer.poll().await
     }
 
-    fn commit(&mut self, offsets: &[(Partition, u64)]) -> Committing {
+    fn commit_with(&mut self, offsets: &[(Partition, u64)], _: Vec<KeptChange>) -> Committing {
         (self.commit)(&mut *self.consumer, offsets)
     }
 
