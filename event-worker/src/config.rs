@@ -4,6 +4,8 @@ mod environment;
 mod group;
 mod handler;
 mod listener;
+mod park;
+mod sizes;
 mod user;
 
 use std::{
@@ -11,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use event_bus::BusConfig;
+use event_bus::{BusConfig, BusKind};
 use serde_json::Value;
 use service::{
     Address, Listen,
@@ -23,6 +25,7 @@ pub use environment::EnvironmentConfig;
 pub use group::GroupChoice;
 pub use handler::{ExecConfig, HandlerConfig, HttpConfig, Proxy};
 pub use listener::{Actions, BigInt, ListenerConfig};
+pub use park::{ParkAfter, ParkConfig};
 pub use user::UserConfig;
 
 use crate::error::Error;
@@ -201,8 +204,21 @@ impl Config {
             old_names: Vec::new(),
             bus_as_written: root.raw("bus").cloned(),
         };
+        config.check_parks(root);
         let (secret_variables, old_names) = (file.secret_variables(), file.old_names());
         Self { secret_variables, old_names, ..config }
+    }
+
+    /// An event log keeps less than Kafka does.
+    fn check_parks(&self, root: &Section) {
+        let limit = park::MAX_BYTES_ON_LOG;
+        let is_log = matches!(self.bus.kind, BusKind::Log(_));
+        let parks = self.listeners.iter().filter_map(|(id, listener)| Some((id, listener.park?)));
+        let too_large = |park: &ParkConfig| park.max_bytes as u64 > limit.as_u64();
+        for (id, _) in parks.filter(|(_, park)| is_log && too_large(park)) {
+            let key = format!("listeners.{id}.park.maxBytes");
+            root.note(&key, "is more than an event log keeps", &format!("write {limit} or less"));
+        }
     }
 
     /// The same config for a process that runs only these groups of listeners. What such a process

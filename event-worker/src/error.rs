@@ -60,6 +60,16 @@ pub enum Error {
         /// How to continue after this record.
         remedy: String,
     },
+    /// What was parked cannot be read.
+    #[error(
+        "the bus keeps an event that listener {listener} has parked, and it cannot be read: {problem}"
+    )]
+    ParkedUnreadable {
+        /// Whose it is.
+        listener: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A record was to be skipped, but the group waits at another one.
     #[error("only the record that the listener is at can be skipped: {stands}")]
     NotSkippable {
@@ -186,6 +196,10 @@ impl Error {
             Self::UnknownGroup(_) => "see which there are: event-worker groups list",
             Self::SlowBus(_) => "see whether the bus works, and try again",
             Self::BadRecord { remedy, .. } => remedy,
+            Self::ParkedUnreadable { .. } => {
+                "run a version of event-worker that is not older than the one that parked it; see \
+                 who else writes where the bus keeps it (on Kafka the topic PREFIX.parked.LISTENER)"
+            }
             Self::NotSkippable { .. } => {
                 "name the record that the listener's error or `failing` shows, in status and API; \
                  earlier records must be done or skipped first"
@@ -226,7 +240,10 @@ impl Error {
             | Self::UnknownGroup(_)
             | Self::UnknownPartition { .. }
             | Self::ListenerStopped => Exit::Refused,
-            Self::HttpClient(_) | Self::BadRecord { .. } | Self::HandlerPanicked => Exit::Internal,
+            Self::HttpClient(_)
+            | Self::BadRecord { .. }
+            | Self::ParkedUnreadable { .. }
+            | Self::HandlerPanicked => Exit::Internal,
         }
     }
 }

@@ -6,6 +6,7 @@ mod bigint;
 use std::{
     fmt::Write,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 use change_event::{ChangeEvent, Origin, order_key};
@@ -31,8 +32,30 @@ pub struct Event {
     key: u64,
     /// Calls that failed with it.
     failures: u32,
+    /// Its topic and its key as they are on the bus, where they are needed later.
+    record: Option<RecordKey>,
+    /// Whether it is kept aside on the bus.
+    pub(crate) is_kept: bool,
     /// Which assignment of its partition it came with.
     pub(crate) generation: u64,
+}
+
+/// The topic and the key of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordKey {
+    pub(crate) topic: Arc<str>,
+    pub(crate) key: Box<[u8]>,
+}
+
+/// An event without its places: what is kept of it for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EventFacts<'a> {
+    pub(crate) json: &'a str,
+    pub(crate) ev_id: &'a str,
+    pub(crate) seq: Option<u64>,
+    pub(crate) committed_ms: u64,
+    pub(crate) is_of_full_sync: bool,
+    pub(crate) failures: u32,
 }
 
 impl Event {
@@ -51,9 +74,56 @@ impl Event {
             offset: delivery.offset,
             seq: change.seq,
             committed_ms: change.ts,
-            key: key_of(delivery),
+            key: key_of(&delivery.topic, &delivery.key),
             failures: 0,
+            record: None,
+            is_kept: false,
             generation,
+        }
+    }
+
+    /// Makes an event again of what was kept of it.
+    pub(crate) fn restored(
+        facts: &EventFacts<'_>,
+        record: RecordKey,
+        (partition, offset, generation): (&Partition, u64, u64),
+    ) -> Self {
+        Self {
+            json: facts.json.to_owned(),
+            ev_id: facts.ev_id.to_owned(),
+            partition: partition.clone(),
+            offset,
+            seq: facts.seq,
+            committed_ms: facts.committed_ms,
+            is_of_full_sync: facts.is_of_full_sync,
+            key: key_of(&record.topic, &record.key),
+            failures: facts.failures,
+            record: Some(record),
+            is_kept: true,
+            generation,
+        }
+    }
+
+    /// The same event, which knows the topic and the key of its record.
+    pub(crate) fn with_record_key(self, delivery: &Delivery) -> Self {
+        let (topic, key) = (Arc::clone(&delivery.topic), Box::from(&*delivery.key));
+        Self { record: Some(RecordKey { topic, key }), ..self }
+    }
+
+    /// The topic and the key of its record, where they were kept.
+    pub(crate) fn record(&self) -> Option<&RecordKey> {
+        self.record.as_ref()
+    }
+
+    /// What is kept of it.
+    pub(crate) fn facts(&self) -> EventFacts<'_> {
+        EventFacts {
+            json: &self.json,
+            ev_id: &self.ev_id,
+            seq: self.seq,
+            committed_ms: self.committed_ms,
+            is_of_full_sync: self.is_of_full_sync,
+            failures: self.failures,
         }
     }
 
@@ -111,7 +181,18 @@ impl Event {
 
     /// What it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.json.len() + self.ev_id.len() + OVERHEAD_BYTES
+        let key = self.record.as_ref().map_or(0, |record| record.key.len());
+        self.json.len() + self.ev_id.len() + key + OVERHEAD_BYTES
+    }
+
+    /// Whether it is the first half of an update that changed the key: the delete of the old key.
+    pub(crate) fn is_first_half(&self) -> bool {
+        self.ev_id.ends_with('d')
+    }
+
+    /// The id of the second half, if it is the first half of an update that changed the key.
+    pub(crate) fn second_half(&self) -> Option<String> {
+        Some(self.ev_id.strip_suffix('d')?.to_owned() + "i")
     }
 
     /// Whether `next` is the second half of an update that changed the key, and this the first.
@@ -121,9 +202,9 @@ impl Event {
     }
 }
 
-fn key_of(delivery: &Delivery) -> u64 {
+fn key_of(topic: &Arc<str>, key: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&delivery.topic, order_key(&delivery.key)).hash(&mut hasher);
+    (topic, order_key(key)).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -37,7 +37,7 @@ pub use background::{BackgroundFiles, start_in_background};
 pub use check::check;
 pub use config::{
     Actions, BigInt, Config, EnvironmentConfig, ExecConfig, GroupChoice, HandlerConfig, HttpConfig,
-    ListenerConfig, Proxy, UserConfig,
+    ListenerConfig, ParkAfter, ParkConfig, Proxy, UserConfig,
 };
 pub use error::Error;
 pub use event::{Event, json_array};

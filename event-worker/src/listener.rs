@@ -9,6 +9,7 @@ mod lane;
 mod lanes;
 pub(crate) mod latency;
 mod listening;
+pub(crate) mod parking;
 mod standby;
 pub(crate) mod status;
 pub(crate) mod table_counts;

@@ -3,13 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
-use event_bus::{BusConfig, Start, Subscription};
+use event_bus::{BusConfig, GroupTable, Start, Subscription};
 use serde_json::Value;
 use service::{BackoffConfig, config::Section};
 
 use super::{
     HandlerConfig,
     group::{DEFAULT_GROUP, NAME_RULE, is_name},
+    park::ParkConfig,
+    sizes::{read_bytes, read_count},
 };
 
 /// The config of a listener.
@@ -37,6 +39,9 @@ pub struct ListenerConfig {
     pub full_sync_first: bool,
     /// How long to wait before a failed batch is tried again.
     pub retry: BackoffConfig,
+    /// When a failing event is parked with its key; `None`: it is tried again for ever, and the
+    /// events after it wait.
+    pub park: Option<ParkConfig>,
     /// Whether the listener takes full syncs. `false` for a handler that must not repeat its work
     /// for rows that did not change.
     pub full_sync: bool,
@@ -87,6 +92,7 @@ impl ListenerConfig {
             start: read_start(section),
             full_sync_first: is_full_sync(section),
             retry: read_retry(&section.section("retry")),
+            park: ParkConfig::read(section),
             full_sync: read_full_sync(section),
             big_int: match section.choice("bigint", ["number", "string"]) {
                 Some(1) => BigInt::Text,
@@ -111,9 +117,15 @@ impl ListenerConfig {
             client: format!("event-worker {id}, pid {}", std::process::id()),
             instance: None,
             addressee: Some((full_sync::LISTENER_HEADER.to_owned(), id.to_owned())),
-            table: None,
+            // Also without `park`: what was parked before must be known.
+            table: Some(GroupTable { name: parked_table(id), is_optional: self.park.is_none() }),
         }
     }
+}
+
+/// The table on the bus that keeps what a listener has parked.
+pub(super) fn parked_table(id: &str) -> String {
+    format!("parked.{id}")
 }
 
 impl Actions {
@@ -162,25 +174,6 @@ fn read_subscribe(section: &Section) -> Vec<(String, String)> {
         globs.extend(tables.into_iter().map(|table| (schema.to_owned(), table)));
     }
     globs
-}
-
-fn read_count(section: &Section, key: &str, default: usize, max: usize) -> usize {
-    let count = section.or(key, default);
-    if !(1..=max).contains(&count) {
-        let remedy = format!("write a number from 1 to {max}");
-        section.note(key, &format!("{count} is out of range"), &remedy);
-    }
-    count.clamp(1, max)
-}
-
-fn read_bytes(section: &Section, key: &str, default: ByteSize) -> usize {
-    const MIN: ByteSize = ByteSize::kib(64);
-    const MAX: ByteSize = ByteSize::gib(16);
-    let size = section.or(key, default);
-    if !(MIN..=MAX).contains(&size) {
-        section.note(key, &format!("{size} is out of range"), "write a size from 64KiB to 16GiB");
-    }
-    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }
 
 fn read_start(section: &Section) -> Start {

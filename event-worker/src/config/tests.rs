@@ -65,7 +65,7 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
         "[listen]\naddress = '0.0.0.0:1'\nadress = 1\n[bus]\nkind = 'pigeon'\n\
          [listeners.'a.b']\nhandler = 'print'\n\
          [listeners.c]\nworkers = 0\nbatchSize = -1\nstart = 'full'\nactions = ['upsert']\n\
-         retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 20 }\nversion = -1\n\
+         retry = { min = '5s', max = '1s', factor = 0.5 }\npark = { after = 0, maxBytes = '16MiB' }\nversion = -1\n\
          [listeners.d]\nhandler = { http = 'ftp://x', timeout = '0s' }\nmaxBufferBytes = '1B'\n\
          [listeners.e]\nhandler = { http = 'http://u:p@x', exec = ['a'] }\n\
          [listeners.f]\nhandler = { exec = [], env = { 'A=B' = 'x' } }\nsubscribe = {}\n\
@@ -85,7 +85,8 @@ fn all_mistakes_of_a_bad_file_are_told_at_once() {
         "listeners.c.retry.max: is less than min",
         "listeners.c.retry.factor: is less than 1",
         "listeners.c.handler: is missing",
-        "listeners.c.park: is not a known key",
+        "listeners.c.park.after: 0 is out of range; write a number of attempts, like 20, or",
+        "listeners.c.park.maxBytes: is more than an event log keeps; write 12.0 MiB or less",
         "listeners.d.handler.http: \"ftp://x\" is not an http or https URL",
         "listeners.d.handler.timeout: is too short",
         "listeners.d.maxBufferBytes: 1 B is out of range",

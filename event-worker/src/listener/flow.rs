@@ -7,6 +7,8 @@ use event_bus::{Consumer, Partition};
 pub(super) struct Flow {
     max_buffer_bytes: usize,
     is_full: bool,
+    /// No more events can be parked.
+    pub(super) is_parking_full: bool,
     /// A human has paused the listener.
     pub(super) is_paused: bool,
     /// The listener cannot go past a bad record, and takes no more.
@@ -22,6 +24,7 @@ impl Flow {
         Self {
             max_buffer_bytes,
             is_full: false,
+            is_parking_full: false,
             is_paused: false,
             is_ending: false,
             is_stopping: false,
@@ -34,8 +37,8 @@ impl Flow {
         !self.is_paused && !self.is_stopping
     }
 
-    /// Pauses our partitions while the buffer is full, while a human has paused the listener, or at
-    /// a bad record. After a full buffer they go on below half of it.
+    /// Pauses our partitions while the buffer or the parking place is full, while a human has paused
+    /// the listener, or at a bad record. After a full buffer they go on below half of it.
     pub(super) fn steer<'a>(
         &mut self,
         buffered_bytes: usize,
@@ -44,7 +47,7 @@ impl Flow {
     ) {
         let mark = if self.is_full { self.max_buffer_bytes / 2 } else { self.max_buffer_bytes };
         self.is_full = buffered_bytes >= mark;
-        let holds = self.is_full || self.is_paused || self.is_ending;
+        let holds = self.is_full || self.is_parking_full || self.is_paused || self.is_ending;
         if holds == self.is_held {
             return;
         }

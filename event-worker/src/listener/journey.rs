@@ -1,6 +1,7 @@
 //! The loop of a listener: deliveries of the bus go to the lanes, and what the lanes have done is
 //! committed.
 
+mod aside;
 mod handover;
 mod saving;
 
@@ -13,11 +14,12 @@ use std::{
 };
 
 use change_event::ChangeEvent;
-use event_bus::{Assignment, Consumer, Delivery, Polled};
+use event_bus::{Assignment, Consumer, Delivery, Kept, Polled};
 use service::Backoff;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use aside::Loading;
 use handover::Leaving;
 use saving::Saving;
 
@@ -25,7 +27,8 @@ use super::{
     BUS_RETRY, ListenerControl,
     filter::Filter,
     flow::Flow,
-    lanes::{Broken, Lanes},
+    lanes::{Broken, Finished, Lanes},
+    parking::Parking,
     status::{ListenerState, Problem, Status},
     table_counts::TableCounts,
     tracker::Tracker,
@@ -50,6 +53,12 @@ pub(super) struct Journey {
     filter: Filter,
     tracker: Tracker,
     lanes: Lanes,
+    /// Events that failed alone, and what waits behind them.
+    parking: Parking,
+    /// Set while it is looked up what was parked of new partitions.
+    loading: Option<Loading>,
+    /// When it was looked last what of the parked events is due.
+    aside_looked_at: Instant,
     big_int: BigInt,
     flow: Flow,
     status: Arc<Status>,
@@ -74,7 +83,10 @@ enum Next {
     Stop,
     Pause(bool),
     Topics(u64),
-    Finished(Result<Vec<Event>, Broken>),
+    Finished(Result<Finished, Broken>),
+    Loaded(event_bus::Result<Vec<Kept>>),
+    AsideDue,
+    RetryAside,
     CommitDue,
     Saved(event_bus::Result<()>),
     AbortDue,
@@ -94,6 +106,9 @@ impl Journey {
             filter: Filter::new(id, config),
             tracker: Tracker::default(),
             lanes: Lanes::start((id, config), make_handler, (status, &control.lease)),
+            parking: Parking::new(config),
+            loading: None,
+            aside_looked_at: Instant::now(),
             big_int: config.big_int,
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
@@ -144,7 +159,16 @@ impl Journey {
             tokio::time::sleep_until(self.ask_bus_at).await;
             self.consumer.poll().await
         };
-        let is_saving = self.saving.is_some();
+        let (is_saving, is_loading) = (self.saving.is_some(), self.loading.is_some());
+        let aside_at = self.parking.next_due(self.aside_looked_at);
+        let aside_at = aside_at.filter(|_| self.flow.goes_out());
+        let aside_due = tokio::time::sleep_until(aside_at.unwrap_or_else(Instant::now));
+        let loaded = async {
+            match &mut self.loading {
+                Some(loading) => loading.end().await,
+                None => std::future::pending().await,
+            }
+        };
         let saved = async {
             match &mut self.saving {
                 Some(saving) => saving.end().await,
@@ -162,7 +186,10 @@ impl Journey {
             saved = saved => Next::Saved(saved),
             finished = self.lanes.next_finished(is_ours) => Next::Finished(finished),
             () = abort_due, if abort_at.is_some() => Next::AbortDue,
-            polled = poll, if leaving.is_none() => Next::Polled(polled),
+            loaded = loaded => Next::Loaded(loaded),
+            () = aside_due, if aside_at.is_some() => Next::AsideDue,
+            () = self.status.retry_aside_asked() => Next::RetryAside,
+            polled = poll, if leaving.is_none() && !is_loading => Next::Polled(polled),
         }
     }
 
@@ -171,7 +198,10 @@ impl Journey {
             Next::Stop => {}
             Next::Pause(pause) => self.pause(pause),
             Next::Topics(topics) => self.consumer.topics_are(topics),
-            Next::Finished(finished) => self.finished(&finished?),
+            Next::Finished(finished) => self.finished(finished?),
+            Next::Loaded(loaded) => self.loaded(loaded)?,
+            Next::AsideDue => {}
+            Next::RetryAside => self.parking.hurry(),
             Next::CommitDue => self.begin_commit(),
             Next::Saved(saved) => {
                 self.end_commit(saved)?;
@@ -185,13 +215,20 @@ impl Journey {
 
     /// After each event: pauses or resumes the partitions, and gives work to free lanes.
     fn go_on(&mut self) {
+        self.flow.is_parking_full = self.parking.is_full();
+        self.lanes.may_set_aside(self.parking.is_open());
         self.flow.steer(self.lanes.bytes(), self.consumer.as_mut(), self.tracker.partitions());
         if self.flow.goes_out() {
+            self.call_aside();
             self.lanes.dispatch();
         }
         let (events, bytes) = (self.lanes.events() as u64, self.lanes.bytes() as u64);
         let oldest_unfinished_ms = self.tracker.oldest_unfinished_ms();
+        let parking = self.parking.news();
         self.status.update(|report| {
+            if let Some(parking) = parking {
+                report.parking = parking;
+            }
             report.buffered_events = events;
             report.buffered_bytes = bytes;
             report.oldest_unfinished_ms = oldest_unfinished_ms;
@@ -260,12 +297,14 @@ impl Journey {
         let partitions: Vec<_> =
             assignments.iter().map(|assignment| assignment.partition.clone()).collect();
         self.flow.assigned(self.consumer.as_mut(), &partitions);
+        self.load(partitions);
         self.status.note_assigned();
     }
 
     /// Gives the wanted events to the lanes, until a record is not an event.
     fn take_in(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
         let (mut received, mut filtered, mut tables) = (0, 0, TableCounts::default());
+        let keeps_keys = self.parking.is_in_use();
         let mut take = |delivery: &Delivery| {
             let Some(generation) = self.tracker.generation(&delivery.partition) else {
                 return Ok(());
@@ -285,8 +324,14 @@ impl Journey {
                 if self.big_int == BigInt::Text {
                     event = event.with_texts_for_big_numbers();
                 }
+                if keeps_keys {
+                    event = event.with_record_key(delivery);
+                }
                 self.tracker.begin(&event);
-                self.lanes.push(event);
+                match self.parking.holds(&event) {
+                    true => self.wait_aside(event),
+                    false => self.lanes.push(event),
+                }
             } else {
                 filtered += 1;
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
@@ -300,16 +345,6 @@ impl Journey {
             report.counters.tables.merge(&tables);
         });
         taken
-    }
-
-    fn finished(&mut self, events: &[Event]) {
-        self.status.count_done(events.iter().map(Event::committed_ms));
-        for event in events {
-            self.tracker.finish(event);
-        }
-        if events.iter().any(Event::is_of_full_sync) {
-            self.hurry();
-        }
     }
 
     /// When the bus is away, the listener waits. Any other error ends the listener.

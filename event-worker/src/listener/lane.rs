@@ -1,16 +1,24 @@
 //! A lane: has one handler, and calls it with one batch at a time until it succeeds.
 
+mod aside;
 mod size;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use service::{Backoff, BackoffConfig};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::size::CallSize;
-pub(super) use self::size::uncut;
+use self::{aside::Isolation, size::CallSize};
+pub(super) use self::{aside::SetAside, size::uncut};
 use super::status::{FailingLane, Status};
 use crate::{
     environment::Lease,
@@ -22,6 +30,8 @@ use crate::{
 pub(super) struct Work {
     pub(super) events: Vec<Event>,
     pub(super) leash: Leash,
+    /// The queue of events set aside that the batch is from: then it is called for once.
+    pub(super) queue: Option<u64>,
 }
 
 /// How the work on a batch is stopped early.
@@ -34,12 +44,17 @@ pub(super) struct Leash {
 }
 
 /// What a lane reports.
+#[derive(Default)]
 pub(super) struct LaneReport {
     pub(super) lane: usize,
     /// These are done.
     pub(super) finished: Vec<Event>,
+    /// Events that failed, each with the later events of its key in the batch.
+    pub(super) aside: Vec<SetAside>,
     /// `Some` when the lane is free again: the events of the batch that are not done, in order.
     pub(super) returned: Option<Vec<Event>>,
+    /// For a batch of events that were set aside before: their queue, and how the call failed.
+    pub(super) queue: Option<(u64, Option<Failure>)>,
 }
 
 pub(super) struct Lane {
@@ -53,6 +68,8 @@ pub(super) struct Lane {
     /// Whether what the handler says of its failures is shown.
     pub(super) show_output: bool,
     pub(super) status: Arc<Status>,
+    /// Whether events that fail alone may be set aside.
+    pub(super) may_set_aside: Arc<AtomicBool>,
     pub(super) lease: Lease,
     pub(super) reports: mpsc::Sender<LaneReport>,
     /// Changes when the handler may rest.
@@ -62,8 +79,9 @@ pub(super) struct Lane {
 impl Lane {
     /// Works until no more batches come.
     pub(super) async fn run(mut self, mut work: mpsc::Receiver<Work>) {
-        let mut failures = Failures::new((&self.listener, self.number), self.retry);
-        let mut size = CallSize::new(self.batch_size);
+        let failures = Failures::new((&self.listener, self.number), self.retry);
+        let isolation = Isolation::new(self.batch_size);
+        let mut course = Course { failures, isolation, size: CallSize::new(self.batch_size) };
         loop {
             let next = tokio::select! {
                 biased;
@@ -73,9 +91,14 @@ impl Lane {
                 }
                 next = work.recv() => next,
             };
-            let Some(Work { events, leash }) = next else { return };
-            let rest = self.work(events, &leash, (&mut failures, &mut size)).await;
-            self.report(Vec::new(), Some(rest)).await;
+            let Some(Work { events, leash, queue }) = next else { return };
+            match queue {
+                None => {
+                    let rest = self.work(events, &leash, &mut course).await;
+                    self.report(LaneReport { returned: Some(rest), ..LaneReport::default() }).await;
+                }
+                Some(queue) => self.work_once(events, &leash, queue).await,
+            }
         }
     }
 
@@ -85,31 +108,17 @@ impl Lane {
         &mut self,
         mut events: Vec<Event>,
         leash: &Leash,
-        (failures, size): (&mut Failures, &mut CallSize),
+        course: &mut Course,
     ) -> Vec<Event> {
         while !events.is_empty() && !leash.no_retry.is_cancelled() {
-            let rest = events.split_off(size.of(&events));
+            let mut rest = events.split_off(course.size.of(&events));
             let Some(outcome) = self.call(&events, leash).await else {
                 events.extend(rest);
                 return events;
             };
-            let tried = events.len();
-            let Split { finished, mut failed, failure } = split(events, outcome);
-            let wait = match failure {
-                None => {
-                    size.succeeded(tried);
-                    failures.end(&self.status);
-                    None
-                }
-                Some(failure) => {
-                    if failed.len() == tried {
-                        size.failed(tried);
-                    }
-                    failed.iter_mut().for_each(Event::note_failure);
-                    Some(self.note(failure, &failed, failures))
-                }
-            };
-            self.report(finished, None).await;
+            let called = split(events, outcome);
+            let Judged { report, failed, wait } = self.judge(called, &mut rest, course);
+            self.report(report).await;
             events = failed;
             events.extend(rest);
             let Some(wait) = wait else { continue };
@@ -122,6 +131,64 @@ impl Lane {
             self.status.count_retry();
         }
         events
+    }
+
+    /// What a call was good for, and what comes next.
+    fn judge(&self, called: Split, rest: &mut Vec<Event>, course: &mut Course) -> Judged {
+        let Course { failures, isolation, size } = course;
+        let Split { finished, mut failed, failure } = called;
+        let tried = finished.len() + failed.len();
+        let mut report = LaneReport { finished, ..LaneReport::default() };
+        let Some(failure) = failure else {
+            size.succeeded(tried);
+            isolation.succeeded();
+            failures.end(&self.status);
+            return Judged { report, failed, wait: None };
+        };
+        failed.iter_mut().for_each(Event::note_failure);
+        let may_set_aside = self.may_set_aside.load(Relaxed) && !failure.is_unclear;
+        let is_found = aside::is_found(&failed, tried);
+        if may_set_aside && !report.finished.is_empty() {
+            isolation.succeeded();
+        }
+        let is_quick = may_set_aside && isolation.failed();
+        let wait = match is_quick {
+            true => {
+                self.status.count_failure();
+                None
+            }
+            false => Some(self.note(failure.clone(), &failed, failures)),
+        };
+        if may_set_aside && is_found {
+            report.aside = aside::take(std::mem::take(&mut failed), rest, &failure);
+            size.found();
+        } else if failed.len() == tried {
+            size.failed(tried);
+        }
+        Judged { report, failed, wait }
+    }
+
+    /// Calls the handler once, with events that were set aside.
+    async fn work_once(&mut self, events: Vec<Event>, leash: &Leash, queue: u64) {
+        let mut report = LaneReport { queue: Some((queue, None)), ..LaneReport::default() };
+        if leash.no_retry.is_cancelled() {
+            report.returned = Some(events);
+            return self.report(report).await;
+        }
+        match self.call(&events, leash).await {
+            None => report.returned = Some(events),
+            Some(outcome) => {
+                let Split { finished, mut failed, failure } = split(events, outcome);
+                failed.iter_mut().for_each(Event::note_failure);
+                if failure.is_some() {
+                    self.status.count_failure();
+                }
+                report.finished = finished;
+                report.returned = Some(failed);
+                report.queue = Some((queue, failure));
+            }
+        }
+        self.report(report).await;
     }
 
     /// One call; `None` when it was dropped, or the lease is over.
@@ -156,12 +223,28 @@ impl Lane {
         if failure.is_too_large && failed.len() > 1 { Duration::ZERO } else { wait }
     }
 
-    async fn report(&mut self, finished: Vec<Event>, returned: Option<Vec<Event>>) {
-        if !finished.is_empty() || returned.is_some() {
+    async fn report(&mut self, report: LaneReport) {
+        if !report.finished.is_empty() || !report.aside.is_empty() || report.returned.is_some() {
             // An error means that the listener is gone, and that no more work comes.
-            let _ = self.reports.send(LaneReport { lane: self.number, finished, returned }).await;
+            let _ = self.reports.send(LaneReport { lane: self.number, ..report }).await;
         }
     }
+}
+
+/// How the calls of a lane went lately.
+struct Course {
+    failures: Failures,
+    isolation: Isolation,
+    size: CallSize,
+}
+
+/// What follows from a call.
+struct Judged {
+    report: LaneReport,
+    /// These come again,
+    failed: Vec<Event>,
+    /// after so long.
+    wait: Option<Duration>,
 }
 
 /// What happens to the events of a call.

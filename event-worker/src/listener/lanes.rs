@@ -1,6 +1,12 @@
 //! The lanes of a listener: events wait for theirs in order, and go out in batches.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use event_bus::Partition;
 use tokio::{
@@ -10,10 +16,15 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    lane::{Lane, LaneReport, Leash, Work, uncut},
+    lane::{Lane, LaneReport, Leash, SetAside, Work, uncut},
     status::Status,
 };
-use crate::{config::ListenerConfig, environment::Lease, event::Event, handler::MakeHandler};
+use crate::{
+    config::ListenerConfig,
+    environment::Lease,
+    event::Event,
+    handler::{Failure, MakeHandler},
+};
 
 /// All lanes, and the events that wait for them.
 pub(super) struct Lanes {
@@ -23,6 +34,7 @@ pub(super) struct Lanes {
     rest: watch::Sender<()>,
     tasks: JoinSet<()>,
     status: Arc<Status>,
+    may_set_aside: Arc<AtomicBool>,
     /// Bytes of all events, waiting or in a call.
     bytes: usize,
     events: usize,
@@ -40,11 +52,32 @@ struct LaneQueue {
     work: mpsc::Sender<Work>,
     running: Option<RunningBatch>,
     task: task::Id,
+    /// The last batch was one of events that were set aside.
+    was_aside: bool,
 }
 
 struct RunningBatch {
     leash: Leash,
     partitions: Vec<(Partition, u64)>,
+    keys: BTreeSet<u64>,
+}
+
+/// What a lane has done, and what it did not get done.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    pub(super) events: Vec<Event>,
+    /// What failed alone. It is not in the lanes any more.
+    pub(super) aside: Vec<SetAside>,
+    /// A call for events that were set aside has ended.
+    pub(super) aside_call: Option<AsideCall>,
+}
+
+/// A call for events of a queue has ended.
+#[derive(Debug)]
+pub(super) struct AsideCall {
+    pub(super) queue: u64,
+    pub(super) returned: Vec<Event>,
+    pub(super) failure: Option<Failure>,
 }
 
 /// A lane's task ended: its handler panicked.
@@ -61,6 +94,7 @@ impl Lanes {
         let (sender, reports) = mpsc::channel(2 * config.workers);
         let (rest, _) = watch::channel(());
         let (mut tasks, listener) = (JoinSet::new(), Arc::<str>::from(id));
+        let may_set_aside = Arc::new(AtomicBool::new(false));
         let lanes = (0..config.workers).map(|number| {
             let (work, from_listener) = mpsc::channel(1);
             let lane = Lane {
@@ -71,25 +105,83 @@ impl Lanes {
                 batch_size: config.batch_size,
                 show_output: config.show_output,
                 status: Arc::clone(status),
+                may_set_aside: Arc::clone(&may_set_aside),
                 lease: lease.clone(),
                 reports: sender.clone(),
                 rest: rest.subscribe(),
             };
             let task = tasks.spawn(lane.run(from_listener).in_current_span()).id();
-            LaneQueue { queue: VecDeque::new(), work, running: None, task }
+            LaneQueue { queue: VecDeque::new(), work, running: None, task, was_aside: false }
         });
         let lanes = lanes.collect();
         let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
         let status = Arc::clone(status);
-        Self { lanes, limits, reports, rest, tasks, status, bytes: 0, events: 0 }
+        Self { lanes, limits, reports, rest, tasks, status, may_set_aside, bytes: 0, events: 0 }
     }
 
     /// Puts an event at the end of its lane. Topic and key say which lane that is.
     pub(super) fn push(&mut self, event: Event) {
-        let lane = event.key() % self.lanes.len() as u64;
+        let lane = self.lane_of(event.key());
         self.bytes += event.bytes();
         self.events += 1;
-        self.lanes[usize::try_from(lane).unwrap_or_default()].queue.push_back(event);
+        self.lanes[lane].queue.push_back(event);
+    }
+
+    /// Takes the waiting events of these keys out of the lanes. The keys of a row whose key changed
+    /// go together: then the other key is added.
+    pub(super) fn pull(&mut self, keys: &mut BTreeSet<u64>) -> Vec<Event> {
+        let mut pulled: Vec<Event> = Vec::new();
+        loop {
+            let before = pulled.len();
+            let halves: HashSet<String> = pulled.iter().filter_map(Event::second_half).collect();
+            let lanes: HashSet<usize> = keys.iter().map(|key| self.lane_of(*key)).collect();
+            for (number, lane) in self.lanes.iter_mut().enumerate() {
+                if halves.is_empty() && !lanes.contains(&number) {
+                    continue;
+                }
+                for event in std::mem::take(&mut lane.queue) {
+                    if keys.contains(&event.key()) || halves.contains(event.ev_id()) {
+                        keys.insert(event.key());
+                        pulled.push(event);
+                    } else {
+                        lane.queue.push_back(event);
+                    }
+                }
+            }
+            if pulled.len() == before {
+                break;
+            }
+        }
+        self.forget(&pulled);
+        pulled
+    }
+
+    /// Whether events that fail alone may be set aside, from now on.
+    pub(super) fn may_set_aside(&self, may: bool) {
+        self.may_set_aside.store(may, Relaxed);
+    }
+
+    /// Whether a call for events of a queue with these keys can begin now; `first` is the key of
+    /// the first event. Between two such calls a lane first does what waits in it.
+    pub(super) fn is_free_for(&self, first: u64, keys: &BTreeSet<u64>) -> bool {
+        let lane = &self.lanes[self.lane_of(first)];
+        let is_its_turn = !lane.was_aside || lane.queue.is_empty();
+        let mut running = self.lanes.iter().filter_map(|lane| lane.running.as_ref());
+        lane.running.is_none()
+            && is_its_turn
+            && running.all(|running| running.keys.is_disjoint(keys))
+    }
+
+    /// Begins a call for events of a queue: one that [`Lanes::is_free_for`] has allowed.
+    pub(super) fn call_aside(&mut self, queue: u64, events: Vec<Event>) {
+        if let Some(first) = events.first() {
+            let lane = self.lane_of(first.key());
+            self.lanes[lane].begin(events, Some(queue));
+        }
+    }
+
+    fn lane_of(&self, key: u64) -> usize {
+        usize::try_from(key % self.lanes.len() as u64).unwrap_or_default()
     }
 
     /// Gives work to each lane that is free.
@@ -99,13 +191,7 @@ impl Lanes {
             if events.is_empty() {
                 continue;
             }
-            let leash = Leash::default();
-            let mut partitions: Vec<_> =
-                events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
-            partitions.dedup();
-            lane.running = Some(RunningBatch { leash: leash.clone(), partitions });
-            // `next_finished` notices a lane that is gone.
-            let _ = lane.work.try_send(Work { events, leash });
+            lane.begin(events, None);
         }
     }
 
@@ -123,8 +209,8 @@ impl Lanes {
     pub(super) async fn next_finished(
         &mut self,
         is_ours: impl Fn(&Event) -> bool,
-    ) -> Result<Vec<Event>, Broken> {
-        let LaneReport { lane, finished, returned } = tokio::select! {
+    ) -> Result<Finished, Broken> {
+        let report = tokio::select! {
             Some(report) = self.reports.recv() => report,
             Some(ended) = self.tasks.join_next_with_id() => {
                 let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
@@ -133,7 +219,14 @@ impl Lanes {
             }
             else => return Err(Broken),
         };
+        let LaneReport { lane, finished, aside, returned, queue } = report;
+        if let Some((queue, failure)) = queue {
+            self.lanes[lane].running = None;
+            let aside_call = AsideCall { queue, returned: returned.unwrap_or_default(), failure };
+            return Ok(Finished { events: finished, aside, aside_call: Some(aside_call) });
+        }
         self.forget(&finished);
+        aside.iter().for_each(|aside| self.forget(&aside.events));
         if let Some(returned) = returned {
             let lane = &mut self.lanes[lane];
             lane.running = None;
@@ -144,7 +237,7 @@ impl Lanes {
             self.forget(&dropped);
             self.show_idle();
         }
-        Ok(finished)
+        Ok(Finished { events: finished, aside, aside_call: None })
     }
 
     /// Nothing runs any more in a lane whose task has ended.
@@ -196,6 +289,21 @@ impl Lanes {
     fn forget(&mut self, events: &[Event]) {
         self.bytes -= events.iter().map(Event::bytes).sum::<usize>();
         self.events -= events.len();
+    }
+}
+
+impl LaneQueue {
+    /// Gives a batch to the lane, which is free.
+    fn begin(&mut self, events: Vec<Event>, queue: Option<u64>) {
+        let leash = Leash::default();
+        let mut partitions: Vec<_> =
+            events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
+        partitions.dedup();
+        let keys = events.iter().map(Event::key).collect();
+        self.running = Some(RunningBatch { leash: leash.clone(), partitions, keys });
+        self.was_aside = queue.is_some();
+        // `next_finished` notices a lane that is gone.
+        let _ = self.work.try_send(Work { events, leash, queue });
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use service::clock::now_ms;
 use tokio::sync::Notify;
 
-use super::counters::Counters;
+use super::{counters::Counters, parking::ParkingReport};
 use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
@@ -31,6 +31,8 @@ pub(crate) enum ListenerState {
     Running,
     /// The handler fails for some events, which are tried again.
     Failing,
+    /// So much is parked that it takes no more events.
+    ParkingFull,
     /// A human paused it.
     Paused,
     /// The bus does not answer.
@@ -59,6 +61,7 @@ impl fmt::Display for ListenerState {
             Self::Standby => "standby",
             Self::Running => "running",
             Self::Failing => "failing",
+            Self::ParkingFull => "parking-full",
             Self::Paused => "paused",
             Self::BusAway => "bus-away",
             Self::Stopping => "stopping",
@@ -86,6 +89,8 @@ pub(crate) struct Report {
     pub(crate) error: Option<Problem>,
     /// Why it stood by last, if that is known.
     pub(crate) standby: Option<String>,
+    /// Events that failed alone, and what waits behind them.
+    pub(crate) parking: ParkingReport,
 }
 
 /// A lane whose handler fails.
@@ -206,6 +211,20 @@ impl Report {
         }
     }
 
+    /// It runs, but takes nothing from the bus.
+    fn is_parked_full(&mut self) {
+        self.state = ListenerState::ParkingFull;
+        let ParkingReport { keys, events, bytes, .. } = self.parking;
+        let message = format!(
+            "so much is parked that no more events are taken: {keys} keys with {events} events, \
+             {bytes} bytes (park.maxKeys, park.maxBytes)"
+        );
+        let remedy = "see why they fail (event-worker parked list), fix the handler, and replay \
+                      them (event-worker parked replay); or allow more in `park`";
+        let at_ms = self.parking.oldest_ms.unwrap_or_else(now_ms);
+        self.error = Some(Problem { at_ms, ..Problem::new(message, remedy) });
+    }
+
     /// It runs, but lanes fail. Of these, one whose event can be skipped is shown.
     fn fails(&mut self) {
         self.state = ListenerState::Failing;
@@ -241,6 +260,7 @@ pub(crate) struct Status {
     report: Mutex<Report>,
     assigned: Notify,
     retry: Notify,
+    retry_aside: Notify,
     logged: Mutex<Logged>,
 }
 
@@ -270,7 +290,9 @@ impl Logged {
 impl Status {
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().clone();
-        if report.state == ListenerState::Running && !report.failing.is_empty() {
+        if report.state == ListenerState::Running && report.parking.is_full {
+            report.is_parked_full();
+        } else if report.state == ListenerState::Running && !report.failing.is_empty() {
             report.fails();
         }
         report
@@ -315,11 +337,23 @@ impl Status {
     /// Ends all waits after failures.
     pub(crate) fn retry_now(&self) {
         self.retry.notify_waiters();
+        self.retry_aside.notify_one();
     }
 
     /// Waits until somebody asks for a retry.
     pub(super) async fn retry_asked(&self) {
         self.retry.notified().await;
+    }
+
+    /// Waits until somebody asks for a retry of what waits aside; returns at once if somebody did
+    /// since the last call.
+    pub(super) async fn retry_aside_asked(&self) {
+        self.retry_aside.notified().await;
+    }
+
+    /// A call failed.
+    pub(super) fn count_failure(&self) {
+        self.lock().counters.failures += 1;
     }
 
     pub(super) fn count_retry(&self) {

@@ -20,6 +20,7 @@ use super::*;
 mod commits;
 mod committer;
 mod failing;
+mod parking;
 mod standby;
 
 const PARTITIONS: u32 = 6;

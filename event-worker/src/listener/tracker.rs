@@ -91,11 +91,15 @@ impl Tracker {
     /// An event is finished. Ignores an event of an earlier assignment, and one that is finished
     /// already.
     pub(super) fn finish(&mut self, event: &Event) {
-        let (partition, offset) = event.place();
-        let Some(tracked) = self.partitions.get_mut(partition) else { return };
-        if tracked.generation != event.generation {
-            return;
+        if self.holds(event) {
+            let (partition, offset) = event.place();
+            self.pass(partition, offset);
         }
+    }
+
+    /// The event at this place of ours needs no work any more.
+    pub(super) fn pass(&mut self, partition: &Partition, offset: u64) {
+        let Some(tracked) = self.partitions.get_mut(partition) else { return };
         if let Ok(index) = tracked.events.binary_search_by_key(&offset, |event| event.offset) {
             tracked.events[index].is_done = true;
         }
@@ -109,6 +113,11 @@ impl Tracker {
         let moved =
             self.partitions.iter().filter(|(_, tracked)| tracked.position() > tracked.committed);
         moved.map(|(partition, tracked)| (partition.clone(), tracked.position())).collect()
+    }
+
+    /// How far a partition of ours may be committed.
+    pub(super) fn position(&self, partition: &Partition) -> Option<u64> {
+        Some(self.partitions.get(partition)?.position())
     }
 
     /// These were committed.

@@ -116,12 +116,11 @@ impl MemoryGroup {
     /// Saves the offsets, or gives the first partition that is not this member's.
     pub(super) fn commit(&mut self, id: u64, offsets: &[(Partition, u64)]) -> Option<Partition> {
         let owned = self.members.get(&id).map(|member| &member.owned);
-        for (partition, offset) in offsets {
-            if !owned.is_some_and(|owned| owned.contains_key(partition)) {
-                return Some(partition.clone());
-            }
-            self.committed.insert(partition.clone(), *offset);
+        let is_owned = |partition| owned.is_some_and(|owned| owned.contains_key(partition));
+        if let Some((lost, _)) = offsets.iter().find(|(partition, _)| !is_owned(partition)) {
+            return Some(lost.clone());
         }
+        self.committed.extend(offsets.iter().cloned());
         None
     }
 

@@ -68,13 +68,15 @@ impl Journey {
         }
         let committed = self.commit().await;
         let Some(leaving) = &self.leaving else { return committed };
-        let is_saved = !self.tracker.uncommitted().iter().any(|(at, _)| leaving.holds(at));
+        let is_saved = !self.tracker.uncommitted().iter().any(|(at, _)| leaving.holds(at))
+            && !self.parking.changed_partitions().any(|at| leaving.holds(at));
         if committed.is_ok() && !is_saved && Instant::now() < leaving.abort_at {
             return Ok(());
         }
         for partition in self.leaving.take().into_iter().flat_map(|leaving| leaving.partitions) {
             self.tracker.remove(&partition);
         }
+        self.parking.retain(|partition| self.tracker.generation(partition).is_some());
         self.show_state();
         committed
     }
@@ -85,6 +87,7 @@ impl Journey {
         for partition in partitions {
             self.tracker.remove(partition);
         }
+        self.parking.retain(|partition| self.tracker.generation(partition).is_some());
         let tracker = &self.tracker;
         let is_lost =
             |partition: &Partition, generation| tracker.generation(partition) != Some(generation);
@@ -120,7 +123,7 @@ impl Journey {
             let is_ours = |event: &Event| self.tracker.holds(event);
             tokio::select! {
                 finished = self.lanes.next_finished(is_ours) => match finished {
-                    Ok(finished) => self.finished(&finished),
+                    Ok(finished) => self.finished(finished),
                     // The other lanes end in the normal way.
                     Err(broken) => settled = Err(broken.into()),
                 },

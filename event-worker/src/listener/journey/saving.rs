@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_bus::{Committing, Partition};
+use event_bus::{Committing, KeptChange, Partition};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
@@ -19,6 +19,8 @@ const COMMIT_FULL_SYNC_EVERY: Duration = Duration::from_millis(25);
 /// A commit that is under way.
 pub(super) struct Saving {
     offsets: Vec<(Partition, u64)>,
+    /// Changes of what is parked, saved with the offsets.
+    changes: Vec<KeptChange>,
     /// Assignments with this number or a higher one came after the commit began.
     next_generation: u64,
     answer: Committing,
@@ -61,14 +63,28 @@ impl Journey {
         }
         self.began_commit_at = Instant::now();
         self.commit_at = self.began_commit_at + COMMIT_EVERY;
-        let offsets = self.tracker.uncommitted();
+        let offsets = self.offsets_to_commit();
         if offsets.is_empty() || self.began_commit_at < self.ask_bus_at {
             return;
         }
+        let changes = self.parking.take_changes();
         let next_generation = self.tracker.next_generation();
-        let answer = self.consumer.commit(&offsets);
+        let answer = self.consumer.commit_with(&offsets, changes.clone());
         let warn_at = Some(self.began_commit_at + BUS_DEADLINE);
-        self.saving = Some(Saving { offsets, next_generation, answer, warn_at });
+        self.saving = Some(Saving { offsets, changes, next_generation, answer, warn_at });
+    }
+
+    /// How far each partition is, if it moved or if what is parked of it has changed.
+    fn offsets_to_commit(&mut self) -> Vec<(Partition, u64)> {
+        self.parking.forget_all_but(|partition| self.tracker.generation(partition).is_some());
+        let mut offsets = self.tracker.uncommitted();
+        for partition in self.parking.changed_partitions() {
+            if offsets.iter().all(|(moved, _)| moved != partition) {
+                let position = self.tracker.position(partition);
+                offsets.extend(position.map(|position| (partition.clone(), position)));
+            }
+        }
+        offsets
     }
 
     pub(super) fn end_commit(&mut self, saved: event_bus::Result<()>) -> Result<NextCommit, Error> {
@@ -80,6 +96,7 @@ impl Journey {
                 return Ok(NextCommit::AtOnce);
             }
             Err(event_bus::Error::PartitionLost(partition)) => {
+                self.parking.not_saved(saving.changes);
                 debug!(topic = %partition.topic, partition = partition.number, "lost in a commit");
                 // A poll says this too, and is the better source: the partition may still be ours,
                 // or ours again. But nothing polls while partitions go away, and at the end.
@@ -96,7 +113,10 @@ impl Journey {
                 saved.retain(|(partition, _)| !partitions.contains(partition));
                 self.tracker.committed(&saved);
             }
-            Err(error) => self.bus_failed(error)?,
+            Err(error) => {
+                self.parking.not_saved(saving.changes);
+                self.bus_failed(error)?;
+            }
         }
         Ok(NextCommit::Later)
     }

@@ -50,6 +50,11 @@ impl CallSize {
         }
     }
 
+    /// The event is found that made calls fail: others may be taken together as before.
+    pub(super) fn found(&mut self) {
+        *self = Self::new(self.max);
+    }
+
     /// A call with so many events failed, and it is not known because of which.
     pub(super) fn failed(&mut self, count: usize) {
         if self.has_grown {

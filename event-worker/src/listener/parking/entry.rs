@@ -1,0 +1,111 @@
+//! A parked event as the bus keeps it: a line of JSON that says what it is, then its key, then the
+//! event as the handler gets it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event_bus::{Kept, Partition};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, EventFacts, RecordKey};
+
+/// A parked event that was read, and what waits with it.
+#[derive(Clone, Debug)]
+pub(crate) struct ParkedEntry {
+    pub(crate) event: Event,
+    pub(crate) about: About,
+}
+
+/// What is kept of an event besides its key and its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct About {
+    pub(crate) ev_id: String,
+    pub(crate) topic: String,
+    pub(crate) offset: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seq: Option<u64>,
+    pub(crate) committed_ms: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) full_sync: bool,
+    #[serde(default)]
+    pub(crate) failures: u32,
+    /// Events with the same one wait for each other.
+    pub(crate) queue: String,
+    /// Why the event failed; events that only wait behind it have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<Trouble>,
+    /// How long the key is, in bytes.
+    key_bytes: usize,
+}
+
+/// Why an event failed, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Trouble {
+    /// Failed calls for the event alone.
+    pub(crate) attempts: u32,
+    /// When the first of them failed, in ms since the Unix epoch.
+    pub(crate) since_ms: u64,
+    /// When the event was parked: since then it is not tried by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parked_ms: Option<u64>,
+    pub(crate) error: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) said: Option<String>,
+}
+
+/// The key of an event's entry: events of a partition are in the order of these texts.
+pub(super) fn key_of(event: &Event) -> String {
+    format!("{:020}.{}", event.place().1, event.ev_id())
+}
+
+/// The entry of an event. An event without a record key cannot be parked.
+pub(super) fn encode(event: &Event, queue: &str, trouble: Option<&Trouble>) -> Option<Bytes> {
+    let RecordKey { topic, key } = event.record()?;
+    let facts = event.facts();
+    let about = About {
+        ev_id: facts.ev_id.to_owned(),
+        topic: topic.to_string(),
+        offset: event.place().1,
+        seq: facts.seq,
+        committed_ms: facts.committed_ms,
+        full_sync: facts.is_of_full_sync,
+        failures: facts.failures,
+        queue: queue.to_owned(),
+        trouble: trouble.cloned(),
+        key_bytes: key.len(),
+    };
+    // Texts and numbers always serialise.
+    let mut entry = serde_json::to_vec(&about).unwrap_or_default();
+    entry.push(b'\n');
+    entry.extend_from_slice(key);
+    entry.extend_from_slice(facts.json.as_bytes());
+    Some(entry.into())
+}
+
+/// Reads an entry of a partition that is ours in this generation.
+///
+/// # Errors
+///
+/// What is wrong with an entry that was not written by [`encode`].
+pub(crate) fn decode(kept: &Kept, generation: u64) -> Result<ParkedEntry, String> {
+    let bytes = &kept.value;
+    let line = memchr::memchr(b'\n', bytes).ok_or("it has no first line")?;
+    let about: About = serde_json::from_slice(&bytes[..line]).map_err(|error| error.to_string())?;
+    let rest = &bytes[line + 1..];
+    let (key, json) = rest.split_at_checked(about.key_bytes).ok_or("its key is cut off")?;
+    let json = std::str::from_utf8(json).map_err(|error| error.to_string())?;
+    let facts = EventFacts {
+        json,
+        ev_id: &about.ev_id,
+        seq: about.seq,
+        committed_ms: about.committed_ms,
+        is_of_full_sync: about.full_sync,
+        failures: about.failures,
+    };
+    let record = RecordKey { topic: Arc::from(&*about.topic), key: key.into() };
+    let partition: &Partition = &kept.partition;
+    let event = Event::restored(&facts, record, (partition, about.offset, generation));
+    Ok(ParkedEntry { event, about })
+}
