@@ -5,6 +5,7 @@ mod health;
 mod listeners;
 mod metrics;
 mod openapi;
+mod parked;
 mod refusal;
 mod reset;
 mod versions;
@@ -62,6 +63,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
         ("/api/v1/listeners/{id}/retry", post(listeners::retry)),
         ("/api/v1/listeners/{id}/reset", post(reset::reset)),
         ("/api/v1/listeners/{id}/skip", post(reset::skip)),
+        ("/api/v1/listeners/{id}/parked", get(parked::list)),
+        ("/api/v1/listeners/{id}/parked/retry", post(parked::retry)),
+        ("/api/v1/listeners/{id}/parked/replay", post(parked::replay)),
+        ("/api/v1/listeners/{id}/parked/drop", post(parked::drop_events)),
         ("/api/v1/listeners/{id}/ready", get(health::listener_ready)),
         ("/api/v1/versions", get(versions::show)),
         ("/api/v1/reload", post(reload)),

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
-use crate::{environment::Moment, listener::status::Report};
+use crate::{
+    environment::Moment,
+    listener::{parking::command::ParkedCommand, status::Report},
+};
 
 /// No message is longer. The longest contains a config file.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -35,6 +38,8 @@ pub(crate) enum ToListener {
     Topics(u64),
     /// Retry now what waits after a failure.
     Retry,
+    /// What a human wants of parked events.
+    Parked(ParkedCommand),
     /// The lease ends at this moment, not earlier; `None` is never.
     Lease(Option<Moment>),
     /// Another environment takes over: stop, and keep no place in the group.

@@ -23,7 +23,7 @@ use std::{
 
 use event_bus::{Bus, Consumer, Subscription};
 use service::{Backoff, BackoffConfig};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -31,6 +31,7 @@ use self::{
     initial::Initial,
     journey::Journey,
     listening::Teller,
+    parking::command::ParkedCommand,
     status::{ListenerState, Problem, Status},
 };
 pub(crate) use self::{initial::had_key, journey::read_change};
@@ -67,6 +68,8 @@ pub(crate) struct ListenerControl {
     pub(crate) leaves: Arc<AtomicBool>,
     /// A number that changes when the topics of the bus change; the supervisor sends it.
     pub(crate) topics: watch::Receiver<u64>,
+    /// What humans want of parked events.
+    pub(crate) wishes: mpsc::UnboundedReceiver<ParkedCommand>,
 }
 
 impl ListenerControl {
@@ -74,7 +77,8 @@ impl ListenerControl {
     pub(crate) fn until(stop: CancellationToken) -> Self {
         let ((_, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
         let (_, ends) = watch::channel(None);
-        Self { stop, paused, topics, lease: Lease::new(ends), leaves: Arc::default() }
+        let (_, wishes) = mpsc::unbounded_channel();
+        Self { stop, paused, topics, lease: Lease::new(ends), leaves: Arc::default(), wishes }
     }
 }
 

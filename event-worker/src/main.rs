@@ -1,5 +1,7 @@
 //! The program `event-worker`: its commands and their arguments.
 
+mod aside;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -104,6 +106,13 @@ enum Command {
         /// The listener's id: NAME of [listeners.NAME].
         #[arg(short = 't', long = "id", value_name = "ID")]
         id: String,
+    },
+    /// Shows, tries, replays or drops the events that a listener has set aside or parked.
+    Parked {
+        #[command(subcommand)]
+        verb: aside::Verb,
+        #[command(flatten)]
+        called: Called,
     },
     /// Sends all rows of tables to a listener. Changes continue to come meanwhile.
     FullSync {
@@ -367,6 +376,9 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
         Command::Groups { verb: GroupsVerb::Forget { id, word, dry_run } } => {
             let listener = id.unwrap_or_else(|| old_form("groups forget", word));
             event_worker::forget_group(&config, &listener, mode(dry_run)).await?;
+        }
+        Command::Parked { verb, called } => {
+            return aside::carry_out((&config, &called.choice()), verb).await;
         }
         Command::FullSync { verb, called } => {
             return full_sync((&config, &called.choice()), verb).await;

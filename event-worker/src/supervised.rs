@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use crate::{
     link::{FromListener, Link, ListenerStart, ToListener},
     listener::{
         Listener, ListenerControl,
+        parking::command::ParkedCommand,
         status::{Report, Status},
     },
 };
@@ -68,7 +69,9 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let (tell_topics, topics) = watch::channel(0);
     let (renew, ends) = watch::channel(lease);
     let leaves = Arc::<AtomicBool>::default();
+    let (tell_wishes, wishes) = mpsc::unbounded_channel();
     let control = ListenerControl {
+        wishes,
         stop: stop.clone(),
         paused,
         topics,
@@ -76,7 +79,15 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
         leaves: Arc::clone(&leaves),
     };
     let lease = control.lease.clone();
-    let levers = Levers { pause, topics: tell_topics, renew, lease, leaves, stop: stop.clone() };
+    let levers = Levers {
+        pause,
+        topics: tell_topics,
+        renew,
+        lease,
+        leaves,
+        stop: stop.clone(),
+        wishes: tell_wishes,
+    };
     let directory = socket.parent().unwrap_or(Path::new("."));
     let run = async {
         let _lock = tokio::select! {
@@ -118,6 +129,7 @@ struct Levers {
     lease: Lease,
     leaves: Arc<AtomicBool>,
     stop: CancellationToken,
+    wishes: mpsc::UnboundedSender<ParkedCommand>,
 }
 
 /// Lets the listener end, and leave its group for good.
@@ -155,6 +167,8 @@ async fn serve(link: &mut Link, status: &Status, levers: &Levers) {
                 }
                 Some(ToListener::Leave) => leave(levers),
                 Some(ToListener::Retry) => status.retry_now(),
+                // A listener that ends does not listen any more.
+                Some(ToListener::Parked(wish)) => drop(levers.wishes.send(wish)),
                 Some(ToListener::Start(_)) => {}
                 None => return,
             },

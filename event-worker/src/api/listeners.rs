@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Error,
     listener::{
+        parking::ParkingReport,
         status::{FailingLane, ListenerState, Problem},
         table_counts::TableCounts,
     },
@@ -41,6 +42,9 @@ pub(crate) struct ListenerView {
     /// From the commit in the source until the handler was done.
     pub(crate) latency: LatencyView,
     pub(crate) failing: Vec<FailingView>,
+    /// What waits aside: parked, or tried again by itself.
+    #[serde(default)]
+    pub(crate) parked: ParkingReport,
     pub(crate) partitions: Vec<PartitionView>,
     /// The tables that the listener gets, and how many events came of each.
     #[serde(default)]
@@ -137,6 +141,7 @@ impl From<UnitView> for ListenerView {
                 p99_ms: counters.latency.quantile(0.99),
             },
             failing: failing.map(|(lane, failing)| FailingView { lane, failing }).collect(),
+            parked: report.parking,
             partitions: partitions.collect(),
             tables: tables(&reach, &counters.tables),
             reasons: reasons.collect(),

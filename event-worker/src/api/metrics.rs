@@ -22,7 +22,7 @@ use crate::{
     supervisor::{Supervisor, UnitView},
     version,
 };
-use service::http::ApiError;
+use service::{clock::now_ms, http::ApiError};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -66,7 +66,7 @@ const OF_TABLES: [OfTable; 2] = [
 ];
 
 /// `None` while it is not known.
-const GAUGES: [Figure<Option<f64>>; 6] = [
+const GAUGES: [Figure<Option<f64>>; 11] = [
     ("up", "1 while it runs without failing, or stands by", |view| {
         Some(f64::from(u8::from(view.report.state.is_moving())))
     }),
@@ -82,6 +82,20 @@ const GAUGES: [Figure<Option<f64>>; 6] = [
     }),
     ("lag_seconds", "Age of the oldest unfinished change", |view| {
         view.lag.records.map(|_| view.lag.seconds)
+    }),
+    ("aside_keys", "Keys that wait aside: parked, or tried again by themselves", |view| {
+        Some(view.report.parking.keys as f64)
+    }),
+    ("parked_keys", "Keys that are parked: they wait for a human", |view| {
+        Some(view.report.parking.parked as f64)
+    }),
+    ("aside_events", "Events that wait aside", |view| Some(view.report.parking.events as f64)),
+    ("aside_bytes", "Bytes of events that wait aside", |view| {
+        Some(view.report.parking.bytes as f64)
+    }),
+    ("aside_oldest_seconds", "Since when the first of them fails", |view| {
+        let oldest_ms = view.report.parking.oldest_ms;
+        Some(oldest_ms.map_or(0.0, |since| now_ms().saturating_sub(since) as f64 / 1000.0))
     }),
 ];
 

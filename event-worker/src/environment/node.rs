@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use event_bus::{Bus, Control};
+use event_bus::{Bus, Control, ControlChange};
 use service::Backoff;
 use tokio::{
     sync::watch,
@@ -36,6 +36,7 @@ use super::{
 use crate::{
     config::Config,
     error::Error,
+    listener::parking::command::wishes_of,
     listener::{
         BUS_RETRY,
         status::{ListenerState, Problem},
@@ -145,6 +146,7 @@ impl Node {
             Ok(changes) => self.standing.lock().saw(changes, Instant::now()),
             Err(error) => return error,
         }
+        // Wishes of before may be carried out by now: only those that come are passed on.
         loop {
             self.decide();
             self.write_if_due();
@@ -176,7 +178,10 @@ impl Node {
                 }
             }
             changes = control.changes() => match changes {
-                Ok(changes) => self.standing.lock().saw(changes, Instant::now()),
+                Ok(changes) => {
+                    self.pass_on(&changes);
+                    self.standing.lock().saw(changes, Instant::now());
+                }
                 Err(error) if error.is_transient() => self.bus_failed(error),
                 Err(error) => return Err(error),
             },
@@ -186,6 +191,13 @@ impl Node {
             () = sleep(lease_left.unwrap_or_default()), if lease_left.is_some() => {}
         }
         Ok(())
+    }
+
+    /// Tells the listeners that run here what humans want of parked events.
+    fn pass_on(&self, changes: &[ControlChange]) {
+        for (listener, wishes) in changes.iter().filter_map(wishes_of) {
+            wishes.into_iter().for_each(|wish| self.seats.wish(listener, wish));
+        }
     }
 
     /// Tells each listener whether it may run.

@@ -5,13 +5,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::{
     entry::Offer,
     lease::{Lease, Moment},
 };
-use crate::listener::status::{ListenerState, Problem};
+use crate::listener::{
+    parking::command::ParkedCommand,
+    status::{ListenerState, Problem},
+};
+
+/// Wishes that wait for the listener's process; later ones take the place of the first.
+const MAX_WISHES: usize = 1024;
 
 /// Whether a listener may run here.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +48,8 @@ pub(crate) struct Seat {
     state: watch::Sender<SeatState>,
     /// The end of the lease, for the process that runs.
     lease: watch::Sender<Option<Moment>>,
+    /// What humans want of its parked events.
+    wishes: broadcast::Sender<ParkedCommand>,
     changed: Arc<Notify>,
 }
 
@@ -57,7 +65,8 @@ impl Seat {
     fn new(changed: Arc<Notify>) -> Self {
         let permit = Permit::Wait(WhyNot { state: ListenerState::Starting, problem: None });
         let state = SeatState { permit, is_taken: false, is_contested: false };
-        Self { state: watch::Sender::new(state), lease: watch::Sender::new(None), changed }
+        let (wishes, _) = broadcast::channel(MAX_WISHES);
+        Self { state: watch::Sender::new(state), lease: watch::Sender::new(None), wishes, changed }
     }
 
     /// Waits until the listener may run, and takes the seat. Nobody else runs the listener until
@@ -97,6 +106,11 @@ impl Seat {
     /// The end of the lease, and each change of it.
     pub(crate) fn lease_ends(&self) -> watch::Receiver<Option<Moment>> {
         self.lease.subscribe()
+    }
+
+    /// What humans want of its parked events, from now on.
+    pub(crate) fn wishes(&self) -> broadcast::Receiver<ParkedCommand> {
+        self.wishes.subscribe()
     }
 
     /// Why the listener does not run here; `None` if it may.
@@ -184,6 +198,14 @@ impl Seats {
     pub(crate) fn withdraw_all(&self) {
         self.lock().values_mut().for_each(|offered| offered.leaves = true);
         self.changed.notify_one();
+    }
+
+    /// Tells the process of a listener, if one runs here, what a human wants of its parked events.
+    pub(super) fn wish(&self, listener: &str, wish: ParkedCommand) {
+        if let Some(offered) = self.lock().get(listener) {
+            // Without a process nobody hears of it.
+            let _ = offered.seat.wishes.send(wish);
+        }
     }
 
     /// Waits for an offer, its end, or the end of a process in a seat. Cancel-safe.

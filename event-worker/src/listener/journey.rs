@@ -28,7 +28,7 @@ use super::{
     filter::Filter,
     flow::Flow,
     lanes::{Broken, Finished, Lanes},
-    parking::Parking,
+    parking::{Parking, command::ParkedCommand},
     status::{ListenerState, Problem, Status},
     table_counts::TableCounts,
     tracker::Tracker,
@@ -59,6 +59,8 @@ pub(super) struct Journey {
     loading: Option<Loading>,
     /// When it was looked last what of the parked events is due.
     aside_looked_at: Instant,
+    /// What humans want of parked events that are in a call just now.
+    wishes: Vec<ParkedCommand>,
     big_int: BigInt,
     flow: Flow,
     status: Arc<Status>,
@@ -87,6 +89,7 @@ enum Next {
     Loaded(event_bus::Result<Vec<Kept>>),
     AsideDue,
     RetryAside,
+    Wish(ParkedCommand),
     CommitDue,
     Saved(event_bus::Result<()>),
     AbortDue,
@@ -109,6 +112,7 @@ impl Journey {
             parking: Parking::new(config),
             loading: None,
             aside_looked_at: Instant::now(),
+            wishes: Vec::new(),
             big_int: config.big_int,
             flow: Flow::new(config.max_buffer_bytes),
             status: Arc::clone(status),
@@ -179,6 +183,7 @@ impl Journey {
             biased;
             () = control.stop.cancelled() => Next::Stop,
             Ok(()) = control.topics.changed() => Next::Topics(*control.topics.borrow_and_update()),
+            Some(wish) = control.wishes.recv() => Next::Wish(wish),
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             // Before the lanes, which may finish work all the time: a full sync waits for our
             // commits.
@@ -202,6 +207,7 @@ impl Journey {
             Next::Loaded(loaded) => self.loaded(loaded)?,
             Next::AsideDue => {}
             Next::RetryAside => self.parking.hurry(),
+            Next::Wish(wish) => self.wishes.push(wish),
             Next::CommitDue => self.begin_commit(),
             Next::Saved(saved) => {
                 self.end_commit(saved)?;
@@ -215,6 +221,7 @@ impl Journey {
 
     /// After each event: pauses or resumes the partitions, and gives work to free lanes.
     fn go_on(&mut self) {
+        self.wishes.retain(|wish| !self.parking.obey(wish));
         self.flow.is_parking_full = self.parking.is_full();
         self.lanes.may_set_aside(self.parking.is_open());
         self.flow.steer(self.lanes.bytes(), self.consumer.as_mut(), self.tracker.partitions());

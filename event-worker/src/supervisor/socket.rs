@@ -123,7 +123,7 @@ async fn unit_of(supervisor: &Supervisor, listener: &str, pid: u32) -> Option<Ar
 async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
     let (mut paused, mut topics) = (unit.paused(), unit.topics());
     let (mut retries, mut leaves) = (unit.retries(), unit.leaves());
-    let mut lease = unit.seat.lease_ends();
+    let (mut lease, mut wishes) = (unit.seat.lease_ends(), unit.seat.wishes());
     let start = unit.start(*paused.borrow_and_update());
     link.send(&ToListener::Start(start)).await?;
     loop {
@@ -150,6 +150,7 @@ async fn exchange(link: &mut Link, unit: &Unit) -> std::io::Result<()> {
                     link.send(&ToListener::Leave).await?;
                 }
             }
+            Ok(wish) = wishes.recv() => link.send(&ToListener::Parked(wish)).await?,
             Ok(()) = retries.changed() => link.send(&ToListener::Retry).await?,
         }
     }
