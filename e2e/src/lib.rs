@@ -12,6 +12,7 @@ pub mod programs;
 pub mod proxy;
 pub mod rebuilt;
 pub mod recording;
+pub mod replays;
 pub mod replication;
 pub mod running;
 pub mod servers;

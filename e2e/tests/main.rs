@@ -23,6 +23,8 @@ mod mariadb_xa;
 mod oversize;
 mod positions;
 mod refusals;
+mod rehearsal;
+mod replay;
 mod source;
 mod tidy;
 mod tls;

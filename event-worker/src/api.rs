@@ -7,6 +7,7 @@ mod metrics;
 mod openapi;
 mod parked;
 mod refusal;
+mod replays;
 mod reset;
 mod versions;
 
@@ -67,7 +68,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Supervisor>>)> {
         ("/api/v1/listeners/{id}/parked/retry", post(parked::retry)),
         ("/api/v1/listeners/{id}/parked/replay", post(parked::replay)),
         ("/api/v1/listeners/{id}/parked/drop", post(parked::drop_events)),
+        ("/api/v1/listeners/{id}/replays", get(replays::list_of).post(replays::create)),
         ("/api/v1/listeners/{id}/ready", get(health::listener_ready)),
+        ("/api/v1/replays", get(replays::list)),
+        ("/api/v1/replays/{id}", get(replays::show)),
+        ("/api/v1/replays/{id}/pause", post(replays::pause)),
+        ("/api/v1/replays/{id}/resume", post(replays::resume)),
+        ("/api/v1/replays/{id}/cancel", post(replays::cancel)),
         ("/api/v1/versions", get(versions::show)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/openapi.json", get(openapi::show)),

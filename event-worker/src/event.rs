@@ -11,6 +11,8 @@ use std::{
 
 use change_event::{ChangeEvent, Origin, order_key};
 use event_bus::{Delivery, Partition};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// What an event needs in memory besides its text, roughly.
 const OVERHEAD_BYTES: usize = 160;
@@ -38,6 +40,8 @@ pub struct Event {
     pub(crate) is_kept: bool,
     /// Which assignment of its partition it came with.
     pub(crate) generation: u64,
+    /// The number of the run that gives it once more, if a replay does.
+    replay: Option<u64>,
 }
 
 /// The topic and the key of a record.
@@ -79,6 +83,7 @@ impl Event {
             record: None,
             is_kept: false,
             generation,
+            replay: None,
         }
     }
 
@@ -99,6 +104,7 @@ impl Event {
             key: key_of(&record.topic, &record.key),
             failures: facts.failures,
             record: Some(record),
+            replay: None,
             is_kept: true,
             generation,
         }
@@ -125,6 +131,13 @@ impl Event {
             is_of_full_sync: self.is_of_full_sync,
             failures: self.failures,
         }
+    }
+
+    /// The same event, given once more by the run of a replay: its `Origin` says so.
+    pub(crate) fn replayed_by(self, run: u64) -> Self {
+        let json = with_origin(&self.json, Origin::Replay);
+        let json = json.unwrap_or(self.json);
+        Self { json, is_of_full_sync: false, replay: Some(run), ..self }
     }
 
     /// The same event with whole numbers that a double would round as texts.
@@ -162,6 +175,11 @@ impl Event {
     /// Whether a full sync sent it, and not a change.
     pub(crate) fn is_of_full_sync(&self) -> bool {
         self.is_of_full_sync
+    }
+
+    /// The run that gives it once more; `None` for an event of the live stream.
+    pub(crate) fn replay(&self) -> Option<u64> {
+        self.replay
     }
 
     /// The same for all events of its topic and key.
@@ -228,6 +246,20 @@ fn add_bus(delivery: &Delivery, text: &str) -> String {
         json = json.replace(['\n', '\r'], " ");
     }
     json
+}
+
+/// The event with another `Origin`; `None` where it has none.
+fn with_origin(json: &str, origin: Origin) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Found<'a> {
+        #[serde(borrow, rename = "Origin")]
+        origin: &'a RawValue,
+    }
+    let found = serde_json::from_str::<Found<'_>>(json).ok()?.origin.get();
+    // A part of the text, so it begins at or after the text's beginning.
+    let at = found.as_ptr().addr().checked_sub(json.as_ptr().addr())?;
+    let (before, after) = (json.get(..at)?, json.get(at + found.len()..)?);
+    Some([before, "\"", origin.as_str(), "\"", after].concat())
 }
 
 fn push_json(json: &mut String, text: &str) {
@@ -337,6 +369,21 @@ pub(crate) mod tests {
         assert!(!event.json().contains(['\n', '\r']));
         let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
         assert_eq!((&parsed["EvId"], &parsed["Bus"]["offset"]), (&"1".into(), &1.into()));
+    }
+
+    #[test]
+    fn an_event_that_comes_once_more_says_so_and_nothing_else_of_it_changes() {
+        let value = value("1").replace(r#""Data":{}"#, r#""Data":{"Origin":"binlog"}"#);
+        let change = ChangeEvent::read_text(&value).unwrap();
+        let event = Event::new((&delivery(9, &value), &value), change, 3);
+        let again = event.clone().replayed_by(7);
+        let expected =
+            event.json().replace(r#""Origin":"binlog","Ts""#, r#""Origin":"replay","Ts""#);
+        assert_eq!(again.json(), expected);
+        assert_eq!(
+            (again.replay(), again.place(), again.key()),
+            (Some(7), event.place(), event.key())
+        );
     }
 
     #[test]

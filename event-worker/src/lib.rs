@@ -21,6 +21,8 @@ mod listener;
 mod output;
 mod parked;
 mod reach;
+mod rehearsal;
+mod replay;
 mod reset;
 mod status;
 mod steer;
@@ -50,6 +52,10 @@ pub use handler::{Batch, Failure, Handler, Outcome};
 pub use listener::Listener;
 pub use output::Output;
 pub use parked::{ParkedChoice, ParkedVerb, drop_parked, list_parked, show_parked, steer_parked};
+pub use rehearsal::{Rehearsal, RehearsedHandler, rehearse};
+pub use replay::{
+    ReplayBound, ReplayWish, WantedEvents, list_replays, start_replay, watch_replay, wish_replay,
+};
 pub use reset::{ResetMode, ResetPart, ResetPlace, SkippedRecord, reset_listener, skip_record};
 pub use status::{healthy, show_status};
 pub use steer::{Steer, steer_listener};

@@ -10,6 +10,7 @@ mod lanes;
 pub(crate) mod latency;
 mod listening;
 pub(crate) mod parking;
+mod replay;
 mod standby;
 pub(crate) mod status;
 pub(crate) mod table_counts;
@@ -32,6 +33,7 @@ use self::{
     journey::Journey,
     listening::Teller,
     parking::command::ParkedCommand,
+    replay::{Runner, link},
     status::{ListenerState, Problem, Status},
 };
 pub(crate) use self::{initial::had_key, journey::read_change};
@@ -145,12 +147,14 @@ impl Listener {
             Ok(Some((consumer, initial))) => {
                 let config = (self.id.as_str(), &self.config);
                 let with = (&status, &control);
-                let journey = Journey::new(config, consumer, make_handler, with);
+                let (replays, runner) = link();
+                let journey = Journey::new(config, (consumer, replays), make_handler, with);
                 let run = Box::pin(journey.run(ListenerControl { stop: stop.clone(), ..control }));
                 let besides = Besides {
                     initial,
                     teller: Teller::new(&self),
                     standby: standby::StandbyWatch::new(&self),
+                    replays: Runner::new(&self, runner),
                 };
                 run_and_tell(run, besides, &stop).await
             }
@@ -198,6 +202,19 @@ impl Listener {
     }
 }
 
+/// Runs a handler with what a consumer gives that is in no group, until `stop`.
+pub(crate) async fn run_outside(
+    config: (&str, &ListenerConfig),
+    consumer: Box<dyn Consumer>,
+    (make_handler, status): (&MakeHandler<'_>, &Arc<Status>),
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let control = ListenerControl::until(stop);
+    let (replays, _no_runner) = link();
+    let with = (status, &control);
+    Journey::new(config, (consumer, replays), make_handler, with).run(control).await
+}
+
 /// A member of the group, and the full sync that is still to be requested.
 type Entered = (Box<dyn Consumer>, Option<Initial>);
 
@@ -206,13 +223,14 @@ struct Besides {
     initial: Option<Initial>,
     teller: Teller,
     standby: standby::StandbyWatch,
+    replays: Runner,
 }
 
-/// Runs a listener. Meanwhile requests the first full sync, tells `dts` what the listener gets, and
-/// logs which member has all partitions.
+/// Runs a listener. Meanwhile requests the first full sync, tells `dts` what the listener gets,
+/// logs which member has all partitions, and carries out replays.
 async fn run_and_tell(
     run: impl Future<Output = Result<(), Error>>,
-    Besides { initial, teller, standby }: Besides,
+    Besides { initial, teller, standby, replays }: Besides,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     tokio::pin!(run);
@@ -224,9 +242,10 @@ async fn run_and_tell(
     };
     let tell = async { Ok(Box::pin(teller.run()).await) };
     let watch = async { Ok(Box::pin(standby.run()).await) };
+    let replay = async { Ok(Box::pin(replays.run()).await) };
     tokio::select! {
         ended = &mut run => ended,
-        Err(error) = async { tokio::try_join!(ask, tell, watch) } => {
+        Err(error) = async { tokio::try_join!(ask, tell, watch, replay) } => {
             stop.cancel();
             run.await.and(Err(error))
         }

@@ -1,6 +1,7 @@
 //! The program `event-worker`: its commands and their arguments.
 
 mod aside;
+mod past;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,6 +16,8 @@ use event_worker::{
 use service::{exit::Exit, logging, shutdown};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, error_span, info, warn};
+
+use self::past::{RehearseForm, ReplayForm};
 
 /// Runs listeners: gives MySQL changes to handlers in batches, until the handlers succeed.
 #[derive(Parser)]
@@ -114,6 +117,15 @@ enum Command {
         #[command(flatten)]
         called: Called,
     },
+    /// Runs another handler on the live events of a listener, and compares how it does.
+    ///
+    /// The handler really gets the events: see that it works on a target of its own. Nothing is
+    /// committed, and the running listener notices nothing. Exits with 0 if no call failed, with 69
+    /// if one did.
+    Rehearse(RehearseForm),
+    /// Gives past events once more to a listener, beside its live ones.
+    #[command(subcommand_negates_reqs = true)]
+    Replay(ReplayForm),
     /// Sends all rows of tables to a listener. Changes continue to come meanwhile.
     FullSync {
         #[command(subcommand)]
@@ -380,6 +392,8 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
         Command::Parked { verb, called } => {
             return aside::carry_out((&config, &called.choice()), verb).await;
         }
+        Command::Rehearse(form) => return form.rehearse(&config, stop_on_signal()?).await,
+        Command::Replay(form) => return form.replay(&config).await,
         Command::FullSync { verb, called } => {
             return full_sync((&config, &called.choice()), verb).await;
         }

@@ -10,6 +10,7 @@ use crate::{
     client::ApiClient,
     config::{Config, GroupChoice, HandlerConfig},
     error::Error,
+    listener::status::ShownReplay,
     output::{Output, print_json},
     table::aligned,
 };
@@ -120,6 +121,10 @@ fn problem(view: &ListenerView) -> String {
         }
         _ => String::new(),
     };
+    if let Some(ShownReplay { id, topic, partition, next, to, .. }) = &view.replay {
+        let at = format!("offset {next} of {to} in partition {partition} of {topic}");
+        text.extend(["  past events come, too: ", id, ", ", &at, "\n"]);
+    }
     for reason in &view.reasons {
         if !text.contains(reason) {
             text.extend(["  ", reason.as_str(), "\n"]);

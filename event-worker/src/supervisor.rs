@@ -35,6 +35,7 @@ use crate::{
     environment::Node,
     error::Error,
     full_sync::{self, FullSyncs},
+    replay::{self, ReplayCalls},
 };
 
 /// How long all listeners together may take to stop. After that they are killed.
@@ -74,6 +75,7 @@ pub async fn supervise(run: Run, stop: CancellationToken) -> Result<(), Error> {
         file: run.file,
         fleet: Fleet::new(accepted, &socket.path, (instance, node.seats()))?,
         full_syncs: FullSyncs::new(Arc::clone(&bus)),
+        replays: ReplayCalls::new(Arc::clone(&bus)),
         bus: Arc::clone(&bus),
         nodes,
         reloads,
@@ -88,7 +90,9 @@ pub async fn supervise(run: Run, stop: CancellationToken) -> Result<(), Error> {
     tasks.spawn(strays::watch(Arc::clone(&supervisor), stop.clone()));
     tasks.spawn(reach::watch(Arc::clone(&supervisor), stop.clone()));
     let swept = stop.clone();
-    tasks.spawn(async move { full_sync::sweep(&*bus, swept).await });
+    tasks.spawn(async move {
+        tokio::join!(full_sync::sweep(&*bus, swept.clone()), replay::sweep(&*bus, swept))
+    });
     for api in apis {
         tasks.spawn(api::serve(api, Arc::clone(&supervisor), stop.clone()));
     }

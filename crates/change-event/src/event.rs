@@ -76,6 +76,9 @@ pub enum Origin {
     Binlog,
     /// A row that was read from its table on request.
     FullSync,
+    /// An event of the past that a listener gets once more on request. Only handlers see this: on
+    /// the bus the event has its first origin.
+    Replay,
 }
 
 impl Origin {
@@ -84,6 +87,7 @@ impl Origin {
         match self {
             Self::Binlog => "binlog",
             Self::FullSync => "full_sync",
+            Self::Replay => "replay",
         }
     }
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Checkpoint, Consumer, Control, ControlChange, Kept, KnownGroup, Producer, Progress, Reset,
-    ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
+    Checkpoint, Consumer, Control, ControlChange, Kept, KnownGroup, Partition, Producer, Progress,
+    Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
 };
 
 /// A backend: Kafka, the event log, or memory.
@@ -147,4 +147,19 @@ pub trait Bus: Send + Sync {
     ///
     /// Transient, when the bus is away.
     async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>>;
+
+    /// Reads the records of topics in one partition from an offset on, in the way of
+    /// [`Bus::tail`]. Says with the records how far it has scanned, also at the end of what is
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away. [`Error::OffsetGone`](crate::Error::OffsetGone) of a poll:
+    /// the next record was deleted.
+    async fn reread(
+        &self,
+        partition: &Partition,
+        topics: &TopicFilter,
+        from: u64,
+    ) -> Result<Box<dyn Consumer>>;
 }

@@ -31,6 +31,7 @@ mod offsets;
 mod partition;
 mod producer;
 mod rebalance;
+mod reread;
 mod saving;
 mod scan;
 mod survey;
@@ -47,11 +48,13 @@ use tokio::task::spawn_blocking;
 
 use self::{
     cluster::Cluster, consumer::KafkaConsumer, groups::KafkaGroups, lead::Candidacy,
-    producer::KafkaProducer, table::KafkaControl, table_writer::TableWriter, tail::KafkaTail,
+    producer::KafkaProducer, reread::KafkaReread, table::KafkaControl, table_writer::TableWriter,
+    tail::KafkaTail,
 };
 use crate::{
     Bus, BusConfig, Checkpoint, Consumer, Control, ControlChange, Error, Kept, KnownGroup,
-    Producer, Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey, TopicFilter,
+    Partition, Producer, Progress, Reset, ResetTo, Result, Room, Standing, Subscription, Survey,
+    TopicFilter,
 };
 pub use config::{Guarantee, KafkaConfig};
 
@@ -157,6 +160,16 @@ impl Bus for KafkaBus {
     async fn tail(&self, topics: &TopicFilter, from: ResetTo) -> Result<Box<dyn Consumer>> {
         self.reach().await?;
         Ok(Box::new(KafkaTail::open(&self.cluster, topics, from).await?))
+    }
+
+    async fn reread(
+        &self,
+        partition: &Partition,
+        _: &TopicFilter,
+        from: u64,
+    ) -> Result<Box<dyn Consumer>> {
+        self.reach().await?;
+        Ok(Box::new(KafkaReread::open(&self.cluster, partition, from).await?))
     }
 }
 

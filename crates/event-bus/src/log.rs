@@ -230,6 +230,17 @@ impl Bus for LogBus {
         let (access, address) = (self.access.clone(), self.address.clone());
         Ok(Box::new(LogTail::new(access, address, topics.patterns().to_vec(), from)))
     }
+
+    async fn reread(
+        &self,
+        _: &Partition,
+        topics: &TopicFilter,
+        from: u64,
+    ) -> Result<Box<dyn Consumer>> {
+        let (access, address) = (self.access.clone(), self.address.clone());
+        let tail = LogTail::new(access, address, topics.patterns().to_vec(), from);
+        Ok(Box::new(tail.that_rereads()))
+    }
 }
 
 /// What of a stream's state the bus is about.

@@ -277,6 +277,15 @@ impl Bus for MemoryBus {
         let topics = topics.clone();
         Ok(Box::new(MemoryTail::new(&self.shared, topics, from)))
     }
+
+    async fn reread(
+        &self,
+        partition: &Partition,
+        _: &TopicFilter,
+        from: u64,
+    ) -> Result<Box<dyn Consumer>> {
+        Ok(Box::new(MemoryTail::of_one(&self.shared, partition.clone(), from)))
+    }
 }
 
 /// Puts and removes values.

@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    processes::{PATIENCE, Process, wait_until},
-    programs::{REFUSED, program},
+    processes::{PATIENCE, Process, send, wait_until},
+    programs::{REFUSED, listener_pid, program},
+    replays::{Replay, all_committed},
     running::{Source, run_listener_to_the_end},
     servers::kafka_tool,
 };
@@ -87,6 +88,18 @@ impl Moves {
     async fn tool(&self, class: &str, arguments: &[&str]) -> Result<String> {
         let address = self.source.kafka()?.address();
         kafka_tool(class, &[&["--bootstrap-server", &address], arguments].concat()).await
+    }
+
+    /// Deletes all records that are there, as retention does.
+    async fn delete_records(&self) -> Result<()> {
+        let partitions: Vec<String> = (0..3)
+            .map(|number| format!(r#"{{"topic":"{TOPIC}","partition":{number},"offset":-1}}"#))
+            .collect();
+        let file = self.source.site.path("delete.json");
+        let list = format!(r#"{{"version":1,"partitions":[{}]}}"#, partitions.join(","));
+        std::fs::write(&file, list)?;
+        let file = file.display().to_string();
+        self.tool(DELETE_RECORDS, &["--offset-json-file", &file]).await.map(drop)
     }
 
     /// `event-worker listener reset`, while the supervisor runs.
@@ -218,14 +231,7 @@ async fn records_that_retention_took_stop_the_listener_until_it_is_reset() -> Re
     stop(worker).await?;
     moves.insert("t", 100).await?;
     moves.source.site.wait_for_exactly(120).await?;
-    let partitions: Vec<String> = (0..3)
-        .map(|number| format!(r#"{{"topic":"{TOPIC}","partition":{number},"offset":-1}}"#))
-        .collect();
-    let file = moves.source.site.path("delete.json");
-    let list = format!(r#"{{"version":1,"partitions":[{}]}}"#, partitions.join(","));
-    std::fs::write(&file, list)?;
-    let file = file.display().to_string();
-    moves.tool(DELETE_RECORDS, &["--offset-json-file", &file]).await?;
+    moves.delete_records().await?;
     let worker = moves.source.site.start_worker()?;
     let said = [TOPIC, GROUP, "deleted by retention", "event-worker listener reset", "retention"];
     moves.listener("stopped", &said).await?;
@@ -233,6 +239,37 @@ async fn records_that_retention_took_stop_the_listener_until_it_is_reset() -> Re
     moves.listener("running", &[]).await?;
     moves.write_by_hand(1, "by-hand#0")?;
     moves.handled_by_hand("by-hand#0").await?;
+    drop((dts, worker));
+    moves.source.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_records_that_retention_took_names_the_first_that_is_there() -> Result<()> {
+    let (moves, dts, worker) = Moves::start("moves-replay").await?;
+    let site = &moves.source.site;
+    all_committed(site).await?;
+    // The listener sees the replay and its pause at the same time.
+    let listener = listener_pid(&worker).await?;
+    send(listener, "STOP").await?;
+    let replay = Replay::start(site, &["--from", "earliest"]).await?;
+    replay.wish(site, "pause").await?;
+    send(listener, "CONT").await?;
+    wait_until("the listener has seen both", PATIENCE, async || {
+        worker.output().contains("the replay is paused")
+    })
+    .await?;
+    moves.delete_records().await?;
+    replay.wish(site, "resume").await?;
+    let failed = replay.wait_for(site, "failed").await?;
+    let why = failed.0["error"].as_str().unwrap_or_default();
+    let is_told = why.contains("retention deleted events") && why.contains("there now is");
+    ensure!(is_told, "{}", failed.0);
+    let (code, output) = site.run_worker(&["replay", "-t", "all", "--from", "0"]).await?;
+    let is_told = output.contains("was deleted by retention: the first one in partition");
+    ensure!(code == Some(REFUSED) && is_told, "{code:?}\n{output}");
+    let (code, output) = site.run_worker(&["replay", "-t", "all", "--from", "earliest"]).await?;
+    let is_told = output.contains("no event between from and to");
+    ensure!(code == Some(REFUSED) && is_told, "{code:?}\n{output}");
     drop((dts, worker));
     moves.source.end().await
 }

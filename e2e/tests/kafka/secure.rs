@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{
     processes::{PATIENCE, wait_until},
     programs::{REFUSED, Site, program, recording_listener},
+    replays::{Replay, all_committed},
     servers::{Kafka, Mysql},
 };
 use serde_json::Value;
@@ -118,6 +119,18 @@ impl Secure {
             ensure!(output.contains(part), "{case}: {part:?} is not in\n{output}");
         }
         ensure!(!output.contains("-secret"), "{case}: a password is shown\n{output}");
+        Ok(())
+    }
+
+    /// A replay and a rehearsal need no more rights.
+    async fn past_and_rehearsal(&self) -> Result<()> {
+        all_committed(&self.site).await?;
+        let replay = Replay::start(&self.site, &["--from", "earliest"]).await?;
+        replay.wait_for(&self.site, "done").await?;
+        let words = ["rehearse", "-t", "all", "--with", "print"];
+        let until = ["--from", "earliest", "--events", "1"];
+        let (code, output) = self.site.run_worker(&[&words[..], &until].concat()).await?;
+        ensure!(code == Some(0), "{output}");
         Ok(())
     }
 
@@ -237,6 +250,7 @@ async fn a_listener_names_each_right_that_it_lacks_and_runs_with_no_more_than_th
     secure.grant("worker", &READ_TABLES).await?;
     let recorded = secure.site.path("recorded");
     secure.site.wait_for_all(&recorded, &secure.mysql, SCHEMA).await?;
+    secure.past_and_rehearsal().await?;
     drop((dts, worker));
     secure.end().await
 }

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     listener::{
         parking::ParkingReport,
-        status::{FailingLane, ListenerState, Problem},
+        status::{FailingLane, ListenerState, Problem, ShownReplay},
         table_counts::TableCounts,
     },
     reach::{Reach, Reason},
@@ -37,8 +37,20 @@ pub(crate) struct ListenerView {
     pub(crate) filtered: u64,
     pub(crate) failures: u64,
     pub(crate) retries: u64,
+    /// Past events that were done once more.
+    #[serde(default)]
+    pub(crate) replayed: u64,
+    /// Past events that were left out.
+    #[serde(default)]
+    pub(crate) replay_left_out: u64,
+    /// What it gets once more at the moment.
+    #[serde(default)]
+    pub(crate) replay: Option<ShownReplay>,
     pub(crate) buffered: Buffered,
     pub(crate) lag: LagView,
+    /// Calls of the handler, and how long they took.
+    #[serde(default)]
+    pub(crate) calls: CallsView,
     /// From the commit in the source until the handler was done.
     pub(crate) latency: LatencyView,
     pub(crate) failing: Vec<FailingView>,
@@ -74,6 +86,14 @@ pub(crate) struct LagView {
     /// `null` while the bus does not say.
     pub(crate) records: Option<u64>,
     pub(crate) seconds: f64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CallsView {
+    pub(crate) count: u64,
+    pub(crate) p50_ms: Option<u64>,
+    pub(crate) p99_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,7 +155,15 @@ impl From<UnitView> for ListenerView {
             filtered: counters.filtered,
             failures: counters.failures,
             retries: counters.retries,
+            replayed: counters.replayed,
+            replay_left_out: counters.replay_left_out,
+            replay: report.replay,
             buffered: Buffered { events: report.buffered_events, bytes: report.buffered_bytes },
+            calls: CallsView {
+                count: counters.calls.count(),
+                p50_ms: counters.calls.quantile(0.5),
+                p99_ms: counters.calls.quantile(0.99),
+            },
             latency: LatencyView {
                 p50_ms: counters.latency.quantile(0.5),
                 p99_ms: counters.latency.quantile(0.99),
@@ -225,7 +253,7 @@ pub(super) fn find(supervisor: &Supervisor, id: &str) -> Result<Arc<Unit>, ApiEr
     supervisor.fleet.unit(id).ok_or_else(|| not_here(supervisor, id))
 }
 
-fn not_here(supervisor: &Supervisor, id: &str) -> ApiError {
+pub(super) fn not_here(supervisor: &Supervisor, id: &str) -> ApiError {
     if let Some((group, address)) = supervisor.fleet.elsewhere(id) {
         let message =
             format!("listener {id} is in the group {group}, which this event-worker does not run");

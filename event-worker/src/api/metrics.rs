@@ -48,10 +48,14 @@ fn page(views: Vec<UnitView>) -> Result<String, fmt::Error> {
 /// A metric of each listener: name, help and value.
 type Figure<N> = (&'static str, &'static str, fn(&UnitView) -> N);
 
-const COUNTERS: [Figure<u64>; 6] = [
+const COUNTERS: [Figure<u64>; 8] = [
     ("received", "Records received", |view| view.counters.received),
     ("done", "Events that the handler has done", |view| view.counters.done),
     ("filtered", "Records that the listener does not want", |view| view.counters.filtered),
+    ("replayed", "Past events that the handler has done once more", |view| view.counters.replayed),
+    ("replay_left_out", "Past events left out: their keys have newer events", |view| {
+        view.counters.replay_left_out
+    }),
     ("failures", "Handler calls that failed", |view| view.counters.failures),
     ("retries", "Handler calls for events that had failed", |view| view.counters.retries),
     ("restarts", "Times the process was started again", |view| view.restarts),
@@ -66,7 +70,7 @@ const OF_TABLES: [OfTable; 2] = [
 ];
 
 /// `None` while it is not known.
-const GAUGES: [Figure<Option<f64>>; 11] = [
+const GAUGES: [Figure<Option<f64>>; 13] = [
     ("up", "1 while it runs without failing, or stands by", |view| {
         Some(f64::from(u8::from(view.report.state.is_moving())))
     }),
@@ -77,6 +81,17 @@ const GAUGES: [Figure<Option<f64>>; 11] = [
     ("buffered_bytes", "Bytes of events that wait or are in a call", |view| {
         Some(view.report.buffered_bytes as f64)
     }),
+    ("replays_active", "1 while a replay gives it past events", |view| {
+        Some(f64::from(u8::from(view.report.replay.is_some())))
+    }),
+    (
+        "replay_remaining_offsets",
+        "Offsets that its replay has still to read, in one partition",
+        |view| {
+            let left = view.report.replay.as_ref().map(|at| at.to.saturating_sub(at.next));
+            Some(left.unwrap_or_default() as f64)
+        },
+    ),
     ("lag_records", "Records on the bus that are not finished", |view| {
         Some(view.lag.records? as f64)
     }),
@@ -97,6 +112,16 @@ const GAUGES: [Figure<Option<f64>>; 11] = [
         let oldest_ms = view.report.parking.oldest_ms;
         Some(oldest_ms.map_or(0.0, |since| now_ms().saturating_sub(since) as f64 / 1000.0))
     }),
+];
+
+/// How long something takes: name, help and the times.
+type Times = (&'static str, &'static str, fn(&UnitView) -> &Latency);
+
+const TIMES: [Times; 2] = [
+    ("latency", "Time from the commit in the source until the handler was done", |view| {
+        &view.counters.latency
+    }),
+    ("call", "Time of a call of the handler, whatever came of it", |view| &view.counters.calls),
 ];
 
 /// All listeners at one moment.
@@ -122,7 +147,7 @@ impl Collector for Listeners {
             }
         }
         self.tables(&mut to)?;
-        self.latency(&mut to)
+        self.times(&mut to)
     }
 }
 
@@ -141,15 +166,13 @@ impl Listeners {
         Ok(())
     }
 
-    fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = to.encode_descriptor(
-            "latency",
-            "Time from the commit in the source until the handler was done",
-            Some(&MetricUnit::Seconds),
-            MetricType::Histogram,
-        )?;
-        for view in &self.0 {
-            histogram(&view.counters.latency, family.encode_family(&labels(view))?)?;
+    fn times(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, times) in TIMES {
+            let (unit, kind) = (Some(&MetricUnit::Seconds), MetricType::Histogram);
+            let mut family = to.encode_descriptor(name, help, unit, kind)?;
+            for view in &self.0 {
+                histogram(times(view), family.encode_family(&labels(view))?)?;
+            }
         }
         Ok(())
     }

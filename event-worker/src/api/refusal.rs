@@ -7,6 +7,7 @@ use service::http::ApiError;
 use crate::{
     error::Error,
     full_sync::{RefusedCall, word},
+    replay::RefusedReplay,
 };
 
 impl From<Error> for ApiError {
@@ -75,6 +76,79 @@ impl From<RefusedCall> for ApiError {
             }
         }
     }
+}
+
+impl From<RefusedReplay> for ApiError {
+    fn from(refused: RefusedReplay) -> Self {
+        match refused {
+            RefusedReplay::NotSubscribed { listener, table } => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("listener {listener} does not subscribe to a table {table:?}"),
+                "name a table that its `subscribe` names, as table or schema.table, or leave out \
+                 `table` for all of them",
+            )
+            .with_code("no_such_table"),
+            RefusedReplay::Running(id) => Self::new(
+                StatusCode::CONFLICT,
+                format!("the replay {id} of this listener has not ended"),
+                "wait for its end (event-worker replay watch), or cancel it",
+            )
+            .with_code("already_running")
+            .with("replay", id),
+            RefusedReplay::NoSuchReplay(id) => Self::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no replay {id:?}"),
+                "GET /api/v1/replays lists them; they are removed a week after their end",
+            )
+            .with_code("no_such_replay"),
+            RefusedReplay::Ended(id, state) => Self::new(
+                StatusCode::CONFLICT,
+                format!("the replay {id} has ended: it is {}", state.word()),
+                "start another one",
+            )
+            .with_code("already_ended"),
+            RefusedReplay::Failed(error) => error.into(),
+            bounds => wrong_bounds(&bounds),
+        }
+    }
+}
+
+/// Why nothing can come between the bounds of a replay.
+fn wrong_bounds(refused: &RefusedReplay) -> ApiError {
+    let bad = StatusCode::BAD_REQUEST;
+    let (status, code, message, remedy) = match refused {
+        RefusedReplay::Future(time) => (
+            bad,
+            "invalid_parameter",
+            format!("from is {time}, which is in the future"),
+            "name an earlier time; the clock of this machine decides",
+        ),
+        RefusedReplay::OffsetGone { topic, partition, offset, first } => (
+            StatusCode::GONE,
+            "offset_gone",
+            format!(
+                "offset {offset} was deleted by retention: the first one in partition {partition} \
+                 of {topic} is {first}"
+            ),
+            "begin there, or with earliest; a full sync sends the rows as they are now",
+        ),
+        RefusedReplay::Empty { kept } => (
+            bad,
+            "no_events",
+            format!(
+                "the listener has done no event between from and to; done and kept are the \
+                 offsets {kept}"
+            ),
+            "name a range among these; later events come to the listener anyway",
+        ),
+        _ => (
+            StatusCode::CONFLICT,
+            "no_events",
+            "the listener has done no event yet".to_owned(),
+            "let it run first: only what it has done can come once more",
+        ),
+    };
+    ApiError::new(status, message, remedy).with_code(code)
 }
 
 fn by_dts(Refusal { code, message, remedy, task }: Refusal) -> ApiError {

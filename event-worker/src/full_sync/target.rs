@@ -17,7 +17,7 @@ pub(crate) struct Target {
 impl Target {
     /// Whether the listener may get a table, named as `table` or `schema.table`. A name with
     /// wildcards always may.
-    pub(super) fn may_get(&self, table: &str) -> bool {
+    pub(crate) fn may_get(&self, table: &str) -> bool {
         let has_wildcard = table.contains(['*', '?']);
         let fits = |(schema_glob, table_glob): &(String, String)| {
             // Both names may contain dots, so each dot may be the separator.

@@ -14,10 +14,16 @@ pub(crate) struct Counters {
     pub(crate) done: u64,
     /// Deliveries that the listener does not want.
     pub(crate) filtered: u64,
+    /// Past events that the handler has done once more. They do not count as done.
+    pub(crate) replayed: u64,
+    /// Past events that were left out, because a newer event of their key was done.
+    pub(crate) replay_left_out: u64,
     /// Handler calls that failed.
     pub(crate) failures: u64,
     /// Calls for events that had failed before.
     pub(crate) retries: u64,
+    /// How long calls of the handler took, whatever came of them.
+    pub(crate) calls: Latency,
     pub(crate) latency: Latency,
     pub(crate) tables: TableCounts,
 }
@@ -28,8 +34,11 @@ impl Counters {
         self.received += other.received;
         self.done += other.done;
         self.filtered += other.filtered;
+        self.replayed += other.replayed;
+        self.replay_left_out += other.replay_left_out;
         self.failures += other.failures;
         self.retries += other.retries;
+        self.calls.merge(&other.calls);
         self.latency.merge(&other.latency);
         self.tables.merge(&other.tables);
     }

@@ -29,6 +29,7 @@ use super::{
     flow::Flow,
     lanes::{Broken, Finished, Lanes},
     parking::{Parking, command::ParkedCommand},
+    replay::{JourneyLink, Order, Replays},
     status::{ListenerState, Problem, Status},
     table_counts::TableCounts,
     tracker::Tracker,
@@ -78,6 +79,7 @@ pub(super) struct Journey {
     leaving: Option<Leaving>,
     /// Whether no place in the group is to be kept.
     leaves: Arc<AtomicBool>,
+    replays: Replays,
 }
 
 /// What happens next.
@@ -94,12 +96,13 @@ enum Next {
     Saved(event_bus::Result<()>),
     AbortDue,
     Polled(event_bus::Result<Polled>),
+    Replay(Order),
 }
 
 impl Journey {
     pub(super) fn new(
         (id, config): (&str, &ListenerConfig),
-        consumer: Box<dyn Consumer>,
+        (consumer, replays): (Box<dyn Consumer>, JourneyLink),
         make_handler: &MakeHandler<'_>,
         (status, control): (&Arc<Status>, &ListenerControl),
     ) -> Self {
@@ -124,6 +127,7 @@ impl Journey {
             bad_record: None,
             leaving: None,
             leaves: Arc::clone(&control.leaves),
+            replays: Replays::new(replays, config, status),
         }
     }
 
@@ -152,10 +156,10 @@ impl Journey {
     }
 
     async fn next(&mut self, control: &mut ListenerControl) -> Next {
-        let leaving = self.leaving.as_ref();
+        let (leaving, run) = (self.leaving.as_ref(), self.replays.run());
         let is_ours = |event: &Event| {
             let goes = leaving.is_some_and(|leaving| leaving.holds(event.place().0));
-            self.tracker.holds(event) && !goes
+            self.tracker.holds(event) && !goes && is_wanted(event, run)
         };
         let abort_at = leaving.and_then(Leaving::abort_at);
         let abort_due = tokio::time::sleep_until(abort_at.unwrap_or_else(Instant::now));
@@ -171,6 +175,14 @@ impl Journey {
             match &mut self.loading {
                 Some(loading) => loading.end().await,
                 None => std::future::pending().await,
+            }
+        };
+        let takes_past = !self.flow.is_ending;
+        // Both may be ready all the time: neither goes first.
+        let intake = async {
+            tokio::select! {
+                polled = poll => Next::Polled(polled),
+                order = self.replays.next(), if takes_past => Next::Replay(order),
             }
         };
         let saved = async {
@@ -194,7 +206,7 @@ impl Journey {
             loaded = loaded => Next::Loaded(loaded),
             () = aside_due, if aside_at.is_some() => Next::AsideDue,
             () = self.status.retry_aside_asked() => Next::RetryAside,
-            polled = poll, if leaving.is_none() && !is_loading => Next::Polled(polled),
+            next = intake, if leaving.is_none() && !is_loading => next,
         }
     }
 
@@ -215,6 +227,10 @@ impl Journey {
             Next::AbortDue => self.abort_leaving(),
             Next::Polled(Err(error)) => self.bus_failed(error)?,
             Next::Polled(Ok(polled)) => self.polled(polled),
+            Next::Replay(order) => {
+                let parking = &self.parking;
+                self.replays.act(order, (&mut self.lanes, &self.tracker, parking));
+            }
         }
         self.hand_over().await
     }
@@ -229,6 +245,7 @@ impl Journey {
             self.call_aside();
             self.lanes.dispatch();
         }
+        self.replays.follow(&self.tracker);
         let (events, bytes) = (self.lanes.events() as u64, self.lanes.bytes() as u64);
         let oldest_unfinished_ms = self.tracker.oldest_unfinished_ms();
         let parking = self.parking.news();
@@ -334,6 +351,7 @@ impl Journey {
                 if keeps_keys {
                     event = event.with_record_key(delivery);
                 }
+                self.replays.saw(delivery);
                 self.tracker.begin(&event);
                 match self.parking.holds(&event) {
                     true => self.wait_aside(event),
@@ -393,6 +411,11 @@ impl Journey {
             warn!("the bus did not close the connection within {BUS_DEADLINE:?}");
         }
     }
+}
+
+/// Whether an event that a lane gives back is to come again: a live one, or a past one of the run.
+fn is_wanted(event: &Event, run: Option<u64>) -> bool {
+    event.replay().is_none_or(|of| Some(of) == run)
 }
 
 impl From<Broken> for Error {

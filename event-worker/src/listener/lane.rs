@@ -13,7 +13,10 @@ use std::{
 };
 
 use service::{Backoff, BackoffConfig};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -146,7 +149,8 @@ impl Lane {
             return Judged { report, failed, wait: None };
         };
         failed.iter_mut().for_each(Event::note_failure);
-        let may_set_aside = self.may_set_aside.load(Relaxed) && !failure.is_unclear;
+        let is_past = failed.iter().any(|event| event.replay().is_some());
+        let may_set_aside = self.may_set_aside.load(Relaxed) && !failure.is_unclear && !is_past;
         let is_found = aside::is_found(&failed, tried);
         if may_set_aside && !report.finished.is_empty() {
             isolation.succeeded();
@@ -203,13 +207,17 @@ impl Lane {
                 () = self.lease.over() => {}
             }
         };
+        let began = Instant::now();
         tokio::select! {
             biased;
             () = end => {
                 self.handler.abandon().await;
                 None
             }
-            outcome = self.handler.handle(Batch { events, attempt }) => Some(outcome),
+            outcome = self.handler.handle(Batch { events, attempt }) => {
+                self.status.count_call(began.elapsed());
+                Some(outcome)
+            }
         }
     }
 

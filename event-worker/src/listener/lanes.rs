@@ -140,7 +140,9 @@ impl Lanes {
                     continue;
                 }
                 for event in std::mem::take(&mut lane.queue) {
-                    if keys.contains(&event.key()) || halves.contains(event.ev_id()) {
+                    let is_wanted = keys.contains(&event.key()) || halves.contains(event.ev_id());
+                    // A past event is older than those that wait aside.
+                    if is_wanted && event.replay().is_none() {
                         keys.insert(event.key());
                         pulled.push(event);
                     } else {
@@ -257,6 +259,21 @@ impl Lanes {
                 keep
             });
         }
+        self.show_idle();
+    }
+
+    /// Drops past events that wait. Calls that hold some are not tried again: what they give back
+    /// of the live stream goes on at once.
+    pub(super) fn drop_replayed(&mut self) {
+        for lane in &mut self.lanes {
+            lane.queue.retain(|event| {
+                let keep = event.replay().is_none();
+                self.bytes -= if keep { 0 } else { event.bytes() };
+                self.events -= usize::from(!keep);
+                keep
+            });
+        }
+        self.leashes(|_, _| true).iter().for_each(|leash| leash.no_retry.cancel());
         self.show_idle();
     }
 

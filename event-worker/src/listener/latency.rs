@@ -1,4 +1,5 @@
-//! How long events take from the commit in the source until the handler has done them.
+//! How long events take from the commit in the source until the handler has done them, and how long
+//! calls take.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +9,10 @@ pub(crate) const BUCKETS_MS: [u64; 23] = [
     30_000, 60_000, 600_000,
 ];
 
-/// Times from the commit in the source until the handler was done.
+/// How many times were how long.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
-    /// Events per bucket of [`BUCKETS_MS`], and the rest.
+    /// Times per bucket of [`BUCKETS_MS`], and the rest.
     pub(crate) counts: [u64; BUCKETS_MS.len() + 1],
     pub(crate) sum_ms: u64,
 }
@@ -30,8 +31,13 @@ impl Latency {
         self.sum_ms += other.sum_ms;
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
     /// The upper end of the bucket that the quantile falls into, in ms, the last end for what is
-    /// beyond it; `None` without events.
+    /// beyond it; `None` without any.
     pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
         let total: u64 = self.counts.iter().sum();
         let mut seen = 0;

@@ -91,6 +91,25 @@ pub(crate) struct Report {
     pub(crate) standby: Option<String>,
     /// Events that failed alone, and what waits behind them.
     pub(crate) parking: ParkingReport,
+    /// What it gets once more at the moment.
+    pub(crate) replay: Option<ShownReplay>,
+}
+
+/// A replay in the partition where it is at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShownReplay {
+    pub(crate) id: String,
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    /// The next offset that is not finished.
+    pub(crate) next: u64,
+    /// Where it ends in this partition.
+    pub(crate) to: u64,
+    /// Events of this partition that were done,
+    pub(crate) replayed: u64,
+    /// and that were left out.
+    pub(crate) left_out: u64,
 }
 
 /// A lane whose handler fails.
@@ -114,6 +133,9 @@ pub(crate) struct FailingLane {
     /// Set when one event failed alone, and the failure is about this event.
     #[serde(skip)]
     alone: Option<Alone>,
+    /// Whether a replay gave its first event.
+    #[serde(skip)]
+    is_past: bool,
 }
 
 /// What to do about a failure.
@@ -155,6 +177,7 @@ impl FailingLane {
             events: events.len(),
             remedy: FIX.to_owned(),
             alone,
+            is_past: events.first().is_some_and(|event| event.replay().is_some()),
         }
     }
 
@@ -183,6 +206,10 @@ impl FailingLane {
     fn what_to_do(&self) -> String {
         match self.skip() {
             Some(command) => format!("{FIX}. To go on without this event: {command}"),
+            None if self.is_past => format!(
+                "{FIX}. The event comes once more, by a replay; to give the replay up: \
+                 event-worker replay cancel (event-worker replay list shows its id)"
+            ),
             None => FIX.to_owned(),
         }
     }
@@ -324,6 +351,24 @@ impl Status {
         }
     }
 
+    /// A call of the handler has ended.
+    pub(super) fn count_call(&self, took: Duration) {
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.lock().counters.calls.add(took_ms);
+    }
+
+    /// What the listener gets once more at the moment.
+    pub(super) fn show_replay(&self, shown: Option<ShownReplay>) {
+        self.lock().replay = shown;
+    }
+
+    /// Past events were done, and left out.
+    pub(super) fn count_replayed(&self, done: u64, left_out: u64) {
+        let counters = &mut self.lock().counters;
+        counters.replayed += done;
+        counters.replay_left_out += left_out;
+    }
+
     /// Partitions were assigned.
     pub(super) fn note_assigned(&self) {
         self.assigned.notify_one();
@@ -423,6 +468,15 @@ mod tests {
         status.lane_recovered(3);
         let after = status.report().error.unwrap();
         assert!(!after.remedy.contains("skip"), "the event is done by now: {after:?}");
+    }
+
+    #[test]
+    fn a_past_event_that_fails_names_the_way_to_give_the_replay_up() {
+        let past = [event(7, "a").replayed_by(1)];
+        let mut lane = FailingLane::new(&Failure::new("no"), ("a", &past), 1);
+        lane.comes_after(&lane.clone());
+        assert!(lane.remedy.contains("event-worker replay cancel"), "{}", lane.remedy);
+        assert!(!lane.remedy.contains("skip"), "{}", lane.remedy);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod commits;
 mod committer;
 mod failing;
 mod parking;
+mod replays;
 mod standby;
 
 const PARTITIONS: u32 = 6;
@@ -132,7 +133,9 @@ impl Site {
             let make_handler = handler::maker(("test", &listener), &BTreeSet::new());
             let make_handler = make_handler.unwrap().unwrap();
             let status = Arc::default();
-            Journey::new(("test", &listener), consumer, &*make_handler, (&status, &control))
+            let (replays, _runner) = link();
+            let with = (&status, &control);
+            Journey::new(("test", &listener), (consumer, replays), &*make_handler, with)
                 .run(control)
                 .await
         })

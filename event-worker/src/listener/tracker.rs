@@ -141,6 +141,17 @@ impl Tracker {
         fronts.map(|event| event.committed_ms).min()
     }
 
+    /// All offsets of the partition below this were seen, if this assignment of it is ours.
+    pub(super) fn scanned(&self, partition: &Partition, generation: u64) -> Option<u64> {
+        let tracked = self.partitions.get(partition)?;
+        (tracked.generation == generation).then_some(tracked.scanned)
+    }
+
+    /// The partitions that are ours, with the numbers of their assignments.
+    pub(super) fn owned(&self) -> impl Iterator<Item = (Partition, u64)> {
+        self.partitions.iter().map(|(partition, it)| (partition.clone(), it.generation))
+    }
+
     /// The partitions that are ours.
     pub(super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.keys()

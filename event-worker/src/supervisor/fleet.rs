@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use event_bus::Subscription;
 use service::{
     Address,
     config::{File, Mistake, Mistakes},
@@ -126,6 +127,12 @@ impl Fleet {
             subscribe: listener.subscribe.clone(),
             takes_full_syncs: listener.full_sync,
         })
+    }
+
+    /// The subscription of the listener of this id, whoever runs the listener.
+    pub(crate) fn subscription(&self, id: &str) -> Option<Subscription> {
+        let config = &self.lock().accepted.config;
+        Some(config.listeners.get(id)?.subscription(id, &config.bus))
     }
 
     /// Whether a group belongs to a listener that is not in the config.

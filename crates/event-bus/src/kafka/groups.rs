@@ -128,6 +128,19 @@ impl KafkaGroups {
         .await
     }
 
+    /// Where a moment is in one partition, asked in the name of a group, without a look at what the
+    /// group has committed.
+    pub(super) async fn place(
+        &self,
+        group: &str,
+        partition: &Partition,
+        moment: Moment,
+    ) -> Result<u64> {
+        let partition = [partition.clone()];
+        let found = self.ask(group, move |offsets| offsets.at(&partition, moment)).await?;
+        Ok(found.first().copied().unwrap_or_default())
+    }
+
     /// Sets a group that has no members.
     pub(super) async fn reset(&self, group: &str, resets: &[Reset]) -> Result<()> {
         control::make_topic(&self.cluster).await?;

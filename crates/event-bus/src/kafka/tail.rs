@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Cluster,
     client::Voice,
-    desk,
+    control, desk,
     groups::KafkaGroups,
     offsets,
     scan::{self, PartitionEnd},
@@ -167,9 +167,10 @@ impl KafkaTail {
     }
 }
 
-/// The library and the rights of a user want a name. Nothing is committed under it.
-fn group(cluster: &Cluster) -> String {
-    format!("{}.tail", cluster.prefix)
+/// The library wants a name. This is one for which every event-worker has the right; nothing is
+/// committed under it.
+pub(super) fn group(cluster: &Cluster) -> String {
+    control::topic_name(cluster)
 }
 
 fn assignment(resets: &[Reset]) -> std::result::Result<TopicPartitionList, KafkaError> {

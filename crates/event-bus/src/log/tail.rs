@@ -7,7 +7,7 @@ use super::{
     Access, StreamAddress,
     consumer::{TopicNames, delivery_of},
 };
-use crate::{Committing, Consumer, Headers, KeptChange, Partition, Polled, Result, outside};
+use crate::{Committing, Consumer, Error, Headers, KeptChange, Partition, Polled, Result, outside};
 
 pub(super) struct LogTail {
     access: Access,
@@ -15,6 +15,8 @@ pub(super) struct LogTail {
     patterns: Vec<String>,
     /// Where it goes on.
     from: u64,
+    /// Whether a record that was deleted is told as such.
+    rereads: bool,
     open: Option<OpenTail>,
     topics: TopicNames,
     /// Of the record before.
@@ -34,7 +36,11 @@ impl LogTail {
         from: u64,
     ) -> Self {
         let (topics, headers) = (TopicNames::default(), Headers::default());
-        Self { access, address, patterns, from, open: None, topics, headers }
+        Self { access, address, patterns, from, rereads: false, open: None, topics, headers }
+    }
+
+    pub(super) fn that_rereads(self) -> Self {
+        Self { rereads: true, ..self }
     }
 
     async fn subscribe(&self) -> std::result::Result<OpenTail, LogError> {
@@ -68,6 +74,15 @@ impl LogTail {
         }
     }
 
+    fn meaning(&self, error: LogError) -> Error {
+        match error {
+            LogError::OffsetGone { offset, first } if self.rereads => {
+                outside::gone(self.address.partition(), offset, first)
+            }
+            error => self.address.error(error),
+        }
+    }
+
     fn take(&mut self, records: Vec<Record>, next_offset: u64) -> Polled {
         self.from = next_offset;
         let partition = self.address.partition();
@@ -89,7 +104,7 @@ impl Consumer for LogTail {
                 }
                 Err(error) => {
                     self.open = None;
-                    return Err(self.address.error(error));
+                    return Err(self.meaning(error));
                 }
             }
         }

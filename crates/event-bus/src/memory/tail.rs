@@ -27,6 +27,14 @@ impl MemoryTail {
         tail
     }
 
+    /// Reads one partition.
+    pub(super) fn of_one(shared: &Arc<SharedBus>, partition: Partition, from: u64) -> Self {
+        let places = HashMap::from([(partition, from)]);
+        // No name fits this: no partition comes besides.
+        let topics = TopicFilter::of(vec!["$.".to_owned()]);
+        Self { shared: Arc::clone(shared), topics, from: ResetTo::Earliest, places }
+    }
+
     fn look(&mut self) {
         let state = self.shared.lock();
         for partition in state.matching(&self.topics) {

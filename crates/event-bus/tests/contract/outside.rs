@@ -16,6 +16,7 @@ pub(super) const SENTENCES: &[Sentence] = &[
     ("a tail reads from its place on and leaves no group", |b| Box::pin(tailed(b))),
     ("a tail of some topics reads those, also later ones", |b| Box::pin(chosen(b))),
     ("a tail comes to the end of every partition", |b| Box::pin(ended(b))),
+    ("a partition is read again from an offset to its end", |b| Box::pin(reread(b))),
     ("a group without members is forgotten and begins as a new one", |b| Box::pin(forgotten(b))),
     ("a group with a member is listed with it and not forgotten", |b| Box::pin(active(b))),
 ];
@@ -91,6 +92,33 @@ async fn ended(backend: &dyn Backend) {
             Err(error) => assert!(error.is_transient(), "{error}"),
         }
     }
+}
+
+async fn reread(backend: &dyn Backend) {
+    let bus = &*backend.bus();
+    append(bus, &batch("a", values(0..5))).await;
+    let before = names(bus).await;
+    let topics = tables("a");
+    let all = bus.progress(&group("of nobody"), &topics).await.unwrap();
+    // All values have one key, so all are in one partition.
+    let full = all.into_iter().max_by_key(|at| at.end).unwrap();
+    let mut first = bus.reread(&full.partition, &topics, 0).await.unwrap();
+    let (mut offsets, mut next) = (Vec::new(), 0);
+    while next < full.end {
+        match first.poll().await {
+            Ok(Polled::Records { deliveries, scanned }) => {
+                offsets.extend(deliveries.iter().map(|it| it.offset));
+                let at = scanned.iter().map(|(_, next)| *next);
+                next = at.chain(offsets.iter().map(|it| it + 1)).max().unwrap_or(next);
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+    assert_eq!(offsets.len(), 5);
+    let mut part = bus.reread(&full.partition, &topics, offsets[3]).await.unwrap();
+    assert_eq!(read(&mut *part, 2).await, ["3", "4"]);
+    assert_eq!(names(bus).await, before);
 }
 
 async fn forgotten(backend: &dyn Backend) {

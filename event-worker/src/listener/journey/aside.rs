@@ -64,10 +64,10 @@ impl Journey {
 
     pub(super) fn finished(&mut self, finished: Finished) {
         let Finished { events, aside, aside_call } = finished;
-        self.status.count_done(events.iter().map(Event::committed_ms));
-        for event in &events {
-            self.tracker.finish(event);
-        }
+        let live = || events.iter().filter(|event| event.replay().is_none());
+        self.status.count_done(live().map(Event::committed_ms));
+        live().for_each(|event| self.tracker.finish(event));
+        self.replays.finished(&events);
         if let Some(AsideCall { queue, returned, failure }) = aside_call {
             let is_ours = |event: &Event| self.tracker.holds(event);
             self.parking.ended(queue, (&events, returned), failure.as_ref(), is_ours);

@@ -29,9 +29,11 @@ pub(super) fn take(failed: Vec<Event>, rest: &mut Vec<Event>, failure: &Failure)
     let mut others = Vec::with_capacity(rest.len());
     let count = failed.len();
     for (at, event) in failed.into_iter().chain(rest.drain(..)).enumerate() {
+        // A past event is older than those that wait.
+        let is_live = event.replay().is_none();
         let belongs = |(keys, events): &(BTreeSet<u64>, Vec<Event>)| {
             let is_half = events.last().is_some_and(|last| last.is_split_from(&event));
-            is_half || keys.contains(&event.key())
+            is_live && (is_half || keys.contains(&event.key()))
         };
         match groups.iter_mut().find(|group| belongs(group)) {
             Some((keys, events)) => {
