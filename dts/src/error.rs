@@ -113,6 +113,40 @@ impl Error {
         )
     }
 
+    /// What is waited for when the bus is full.
+    pub(crate) const ROOM: &'static str = "room on the bus";
+
+    /// What `dts` waits for after this error, and what to do about it.
+    pub(crate) fn waits_for(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::SourceAway { .. } => {
+                ("MySQL", "start it, or correct source.hosts; dts goes on by itself")
+            }
+            Self::SourceSilent { .. } => (
+                "an answer of MySQL",
+                "see what the server is doing, and whether its disk is full; dts tries again by \
+                 itself",
+            ),
+            Self::IdTaken { .. } => ("its id as a replica", "stop the other replica"),
+            Self::Damaged { .. } | Self::Torn { .. } => (
+                "an intact binlog",
+                "dts reads it again; if this lasts, see the error log and the disks of MySQL",
+            ),
+            Self::Bus(event_bus::Error::Full(_)) => (
+                Self::ROOM,
+                "see why that listener does not go on (event-worker status); dts goes on by itself \
+                 when there is room",
+            ),
+            Self::Bus(event_bus::Error::Fenced(_)) => {
+                ("the lead", "nothing: another dts of this name publishes")
+            }
+            Self::Bus(_) => ("the bus", "start it; dts goes on by itself"),
+            Self::Refused { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
+                ("a human", "see the log")
+            }
+        }
+    }
+
     /// The exit code of the process if this error ends it.
     pub fn exit(&self) -> Exit {
         match self {

@@ -4,11 +4,13 @@
 //! gives the events meaning, [`publish`] turns them into records. [`pipeline`] is the corridor
 //! between.
 
+pub mod books;
 pub mod bus;
 pub mod capture;
 pub mod check;
 pub mod checkpoint;
 pub mod config;
+pub mod ended;
 pub mod error;
 pub mod full_sync;
 pub mod http;

@@ -11,10 +11,11 @@ use dts::{
     bus,
     check::{self, Finding, Severity},
     config::Config,
+    ended::LastEnd,
     error::{Error, Result},
     http, pipeline,
     reload::Reloader,
-    status::{Status, watch_room},
+    status::{Status, watch_room, watch_why},
     verbs::{self, CheckArguments, HealthyArguments, PositionVerb, StatusArguments, TopicsVerb},
     version,
 };
@@ -113,7 +114,11 @@ fn parse() -> Result<Arguments, clap::Error> {
 
 async fn carry_out(verb: &Verb, file: &Path, config: Config) -> Result<Exit> {
     match verb {
-        Verb::Run => Box::pin(run(file, config)).await,
+        Verb::Run => {
+            LastEnd::forget(&config);
+            let note = config.clone();
+            Box::pin(run(file, config)).await.inspect_err(|error| LastEnd::note(&note, error))
+        }
         Verb::Status(arguments) => print(verbs::status(arguments, &config).await?),
         Verb::Healthy(arguments) => print(verbs::healthy(arguments, &config).await?),
         Verb::Reload => print(verbs::reload(&config).await?),
@@ -139,6 +144,7 @@ async fn run(file: &Path, config: Config) -> Result<Exit> {
     let bus = bus::host(&config.bus, &services, &tasks).await?;
     tasks.spawn(server.serve(services.clone()));
     tasks.spawn(watch_room(Arc::clone(&bus), Arc::clone(&status), services.clone()));
+    tasks.spawn(watch_why(Arc::clone(&status), services.clone()));
     info!(name = config.name, listen = %config.listen.address, "dts started");
     tasks.spawn(reloads);
     let result = pipeline::run(reloader.config(), &bus, &status, &stop).await;

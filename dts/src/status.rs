@@ -1,34 +1,35 @@
 //! What `dts` says about itself: the state that the API shows, and the metrics.
 
+mod books;
 mod full_syncs;
 mod histogram;
+mod metrics;
 mod room;
 mod source;
+mod why;
 
 use std::{
     ops::AddAssign,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use full_sync::Task;
-use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge, info::Info},
-    registry::{Registry, Unit},
-};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-pub use self::room::watch_room;
 use self::{
-    histogram::{LagHistogram, SizeHistogram},
+    metrics::{Metrics, register},
     source::{SourceHealth, with_time},
 };
+pub use self::{room::watch_room, why::watch_why};
 use crate::{
     capture::SaidInLog,
     checkpoint::{Loss, Saved},
     config::SourceConfig,
+    error::Error,
+    publish::Tally,
     replica::{Pulse, Server},
-    version,
     watch::{DurablePlace, Purge, Sight},
 };
 
@@ -92,6 +93,10 @@ struct StatusFacts {
     /// The full syncs that have not ended.
     full_syncs: Vec<Task>,
     room: room::SeenRoom,
+    books: books::ShownBooks,
+    trouble: Option<why::Trouble>,
+    /// Since when the bus has had records that it has not made durable.
+    append_since: Option<SystemTime>,
 }
 
 /// The server that is read from.
@@ -108,36 +113,6 @@ impl Connected {
         json!({"address": address, "serverUuid": uuid, "version": version})
     }
 }
-
-/// The metrics that the pipeline writes.
-#[derive(Debug, Default)]
-struct Metrics {
-    read: Counter,
-    filtered: Counter,
-    split: Counter,
-    oversized: Counter,
-    full_sync_rows: Counter,
-    statements: Counter,
-    removals: Counter,
-    published: Counter,
-    bytes: Counter,
-    appends: Counter,
-    restarts: Counter,
-    streaming: Gauge,
-    leader: Gauge,
-    purge_countdown: SeenFigure,
-    bytes_behind: SeenFigure,
-    seconds_behind: SeenFigure,
-    commit_to_bus: LagHistogram,
-    append: LagHistogram,
-    settle: LagHistogram,
-    append_bytes: SizeHistogram,
-    full_syncs: full_syncs::FullSyncGauges,
-    room: room::RoomGauges,
-}
-
-/// A value that was seen at the server; not a number if it is unknown.
-type SeenFigure = Gauge<f64, AtomicU64>;
 
 /// Records that became durable together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -220,7 +195,15 @@ impl Status {
 
     /// The server has nothing else to send now.
     pub(crate) fn caught_up(&self) {
-        self.lock().source.finish();
+        let mut state = self.lock();
+        state.source.finish();
+        state.trouble = None;
+    }
+
+    /// Whether the bus has records that it has not taken yet.
+    pub(crate) fn appends(&self, is_open: bool) {
+        let mut state = self.lock();
+        state.append_since = is_open.then(|| state.append_since.unwrap_or_else(SystemTime::now));
     }
 
     /// How often something was finished: this shows whether anything moves.
@@ -239,10 +222,12 @@ impl Status {
     }
 
     /// Something failed and is tried again.
-    pub fn failed(&self, error: &str) {
+    pub fn failed(&self, error: &Error) {
         self.enter(Phase::Waiting);
         let mut state = self.lock();
-        state.last_error = Some((SystemTime::now(), error.to_owned()));
+        state.last_error = Some((SystemTime::now(), error.to_string()));
+        state.trouble = Some(why::Trouble::after(state.trouble.take(), error));
+        state.append_since = None;
         state.reconnects += 1;
         state.source.fail();
         self.metrics.restarts.inc();
@@ -272,8 +257,9 @@ impl Status {
     }
 
     /// A batch and its checkpoint are durable.
-    pub fn appended(&self, saved: &Saved, appended: &Appended) {
+    pub fn appended(&self, saved: &Saved, appended: &Appended, tally: &Tally) {
         let mut state = self.lock();
+        state.books.count(tally);
         let before = state.saved.as_ref().map(|saved| saved.accounting).unwrap_or_default();
         let now = saved.accounting;
         self.metrics.read.inc_by(now.read.saturating_sub(before.read));
@@ -298,6 +284,7 @@ impl Status {
             |before: &Saved| before.position == saved.position && before.skip == saved.skip;
         if !state.saved.as_ref().is_some_and(is_same) {
             state.source.finish();
+            state.trouble = None;
         }
         state.saved = Some(saved.clone());
     }
@@ -354,8 +341,10 @@ impl Status {
             "role": state.phase.role(),
             "state": state.phase.word(),
             "sinceMs": millis(state.since),
+            "why": why::why(&state).to_string(),
             "source": state.server.as_ref().map(Connected::to_json),
             "position": position,
+            "books": state.books.to_json(),
             "accounting": state.saved.as_ref().map(|saved| saved.accounting),
             "lostTransactions": lost.map(Loss::to_json),
             "fullSyncs": full_syncs::to_json(&state.full_syncs),
@@ -374,6 +363,7 @@ impl Status {
     /// The body of `/metrics`, in the OpenMetrics text format.
     pub fn to_metrics(&self) -> String {
         self.show_sight();
+        self.metrics.books.set(&self.lock().books);
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
@@ -416,54 +406,11 @@ impl Default for StatusFacts {
             reconnects: 0,
             full_syncs: Vec::new(),
             room: room::SeenRoom::default(),
+            books: books::ShownBooks::default(),
+            trouble: None,
+            append_since: None,
         }
     }
-}
-
-fn register(metrics: &Metrics) -> Registry {
-    let mut registry = Registry::with_prefix("dts");
-    let build = vec![("version", version::VERSION), ("commit", version::COMMIT)];
-    registry.register("build", "Which version this is", Info::new(build));
-    let counters = [
-        ("rows_read", "Row changes read from the binlog", &metrics.read),
-        ("rows_filtered", "Row changes of tables that are not captured", &metrics.filtered),
-        ("updates_split", "Updates published as delete and insert", &metrics.split),
-        ("records_oversized", "Records published with only their key", &metrics.oversized),
-        ("statements_passed", "Changes logged as statements, and skipped", &metrics.statements),
-        ("removals", "Tables whose rows a statement removed", &metrics.removals),
-        ("full_sync_rows", "Rows of full syncs published", &metrics.full_sync_rows),
-        ("records_published", "Records appended to the bus", &metrics.published),
-        ("published_bytes", "Bytes of keys and values appended to the bus", &metrics.bytes),
-        ("appends", "Appends to the bus, each with a checkpoint", &metrics.appends),
-        ("restarts", "Starts from the checkpoint after an error", &metrics.restarts),
-    ];
-    for (name, help, counter) in counters {
-        registry.register(name, help, counter.clone());
-    }
-    metrics.full_syncs.register(&mut registry);
-    metrics.room.register(&mut registry);
-    registry.register("streaming", "1 while reading the binlog", metrics.streaming.clone());
-    registry.register("leader", "1 on the leader, 0 on a stand-by", metrics.leader.clone());
-    let help = "Time until the server deletes a binlog file that dts needs; +Inf: it deletes none";
-    let countdown = metrics.purge_countdown.clone();
-    registry.register_with_unit("purge_countdown", help, Unit::Seconds, countdown);
-    let help = "Bytes of binlog after the checkpoint";
-    let behind = metrics.bytes_behind.clone();
-    registry.register_with_unit("binlog_behind", help, Unit::Bytes, behind);
-    let help = "Time from the newest commit in the checkpoint to now; 0 at the end of the binlog";
-    let behind = metrics.seconds_behind.clone();
-    registry.register_with_unit("source_behind", help, Unit::Seconds, behind);
-    let histograms = [
-        ("commit_to_bus", "From commit in MySQL to durable in the bus", &metrics.commit_to_bus),
-        ("append", "How long the bus took to make records durable", &metrics.append),
-        ("append_commit", "How long the last step of an append took", &metrics.settle),
-    ];
-    for (name, help, histogram) in histograms {
-        registry.register_with_unit(name, help, Unit::Seconds, histogram.0.clone());
-    }
-    let (help, bytes) = ("Size of records that became durable together", &metrics.append_bytes);
-    registry.register_with_unit("append_size", help, Unit::Bytes, bytes.0.clone());
-    registry
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -31,7 +31,12 @@ pub struct Process {
     /// Bytes of the log that are of those before it.
     before: usize,
     child: Child,
+    /// Whether it may say that the books do not balance.
+    may_find_an_imbalance: bool,
 }
+
+/// What `dts` and `event-worker` log when records are missing, or too many.
+const IMBALANCE: &str = "the books do not balance";
 
 impl Process {
     /// Starts a program. Its output is appended to `{name}.log` in `folder`, where it also runs.
@@ -53,7 +58,13 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self { name: name.to_owned(), log, before, child })
+        let name = name.to_owned();
+        Ok(Self { name, log, before, child, may_find_an_imbalance: false })
+    }
+
+    /// The test loses or forges a record, and wants to hear of it.
+    pub fn may_find_an_imbalance(&mut self) {
+        self.may_find_an_imbalance = true;
     }
 
     /// The process id; none once the process has ended and was waited for.
@@ -123,6 +134,20 @@ impl Process {
     pub fn peak_resident_kib(&self) -> Result<u64> {
         let pid = self.pid().with_context(|| format!("{} has ended", self.name))?;
         peak_resident_kib(pid)
+    }
+}
+
+impl Drop for Process {
+    /// The books of each program must balance to its end, in every test.
+    fn drop(&mut self) {
+        if self.may_find_an_imbalance || std::thread::panicking() {
+            return;
+        }
+        // Other output may not be UTF-8.
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(log.get(self.before..).unwrap_or_default());
+        let told = log.lines().find(|line| line.contains(IMBALANCE));
+        assert!(told.is_none(), "{}: {}", self.name, told.unwrap_or_default());
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures of a run belong to its output")]
 
+mod books;
 mod check;
 mod containers;
 mod equal_texts;
@@ -30,4 +31,5 @@ mod tidy;
 mod tls;
 mod values;
 mod versions;
+mod why;
 mod xa;

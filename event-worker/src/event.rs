@@ -14,6 +14,8 @@ use event_bus::{Delivery, Partition};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::table_name::TableName;
+
 /// What an event needs in memory besides its text, roughly.
 const OVERHEAD_BYTES: usize = 160;
 
@@ -40,6 +42,8 @@ pub struct Event {
     pub(crate) is_kept: bool,
     /// Which assignment of its partition it came with.
     pub(crate) generation: u64,
+    /// Which table it is of, for those who count.
+    table: Arc<TableName>,
     /// The number of the run that gives it once more, if a replay does.
     replay: Option<u64>,
 }
@@ -60,6 +64,7 @@ pub(crate) struct EventFacts<'a> {
     pub(crate) committed_ms: u64,
     pub(crate) is_of_full_sync: bool,
     pub(crate) failures: u32,
+    pub(crate) table: Arc<TableName>,
 }
 
 impl Event {
@@ -84,6 +89,7 @@ impl Event {
             is_kept: false,
             generation,
             replay: None,
+            table: Arc::default(),
         }
     }
 
@@ -103,6 +109,7 @@ impl Event {
             is_of_full_sync: facts.is_of_full_sync,
             key: key_of(&record.topic, &record.key),
             failures: facts.failures,
+            table: Arc::clone(&facts.table),
             record: Some(record),
             replay: None,
             is_kept: true,
@@ -130,6 +137,7 @@ impl Event {
             committed_ms: self.committed_ms,
             is_of_full_sync: self.is_of_full_sync,
             failures: self.failures,
+            table: Arc::clone(&self.table),
         }
     }
 
@@ -138,6 +146,16 @@ impl Event {
         let json = with_origin(&self.json, Origin::Replay);
         let json = json.unwrap_or(self.json);
         Self { json, is_of_full_sync: false, replay: Some(run), ..self }
+    }
+
+    /// The same event, which is counted as one of a table.
+    pub(crate) fn counted_as(self, table: Arc<TableName>) -> Self {
+        Self { table, ..self }
+    }
+
+    /// The table that it is counted as one of.
+    pub(crate) fn table(&self) -> &Arc<TableName> {
+        &self.table
     }
 
     /// The same event with whole numbers that a double would round as texts.

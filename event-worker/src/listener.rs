@@ -1,5 +1,8 @@
 //! A listener: takes events from the bus, gives them to the handler, and commits what is done.
 
+mod audit;
+pub(crate) mod books;
+pub(crate) mod calls;
 pub(crate) mod counters;
 mod filter;
 mod flow;
@@ -8,6 +11,7 @@ mod journey;
 mod lane;
 mod lanes;
 pub(crate) mod latency;
+mod ledger;
 mod listening;
 pub(crate) mod parking;
 mod replay;
@@ -155,6 +159,7 @@ impl Listener {
                     teller: Teller::new(&self),
                     standby: standby::StandbyWatch::new(&self),
                     replays: Runner::new(&self, runner),
+                    audit: audit::Audit::new(&self),
                 };
                 run_and_tell(run, besides, &stop).await
             }
@@ -224,13 +229,15 @@ struct Besides {
     teller: Teller,
     standby: standby::StandbyWatch,
     replays: Runner,
+    audit: audit::Audit,
 }
 
 /// Runs a listener. Meanwhile requests the first full sync, tells `dts` what the listener gets,
-/// logs which member has all partitions, and carries out replays.
+/// logs which member has all partitions, carries out replays, and compares what came with the book
+/// of `dts`.
 async fn run_and_tell(
     run: impl Future<Output = Result<(), Error>>,
-    Besides { initial, teller, standby, replays }: Besides,
+    Besides { initial, teller, standby, replays, audit }: Besides,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     tokio::pin!(run);
@@ -243,9 +250,10 @@ async fn run_and_tell(
     let tell = async { Ok(Box::pin(teller.run()).await) };
     let watch = async { Ok(Box::pin(standby.run()).await) };
     let replay = async { Ok(Box::pin(replays.run()).await) };
+    let audit = async { Ok(Box::pin(audit.run()).await) };
     tokio::select! {
         ended = &mut run => ended,
-        Err(error) = async { tokio::try_join!(ask, tell, watch, replay) } => {
+        Err(error) = async { tokio::try_join!(ask, tell, watch, replay, audit) } => {
             stop.cancel();
             run.await.and(Err(error))
         }

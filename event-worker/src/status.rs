@@ -78,8 +78,8 @@ pub async fn healthy(
     Ok(())
 }
 
-/// One line per listener. Below it: why the listener does not run, or gets less than its config
-/// names.
+/// One line per listener. Below it: whether the listener moves, and if not, why; and whether it
+/// gets less than its config names.
 fn table(listeners: &[ListenerView]) -> String {
     let heads =
         ["LISTENER", "STATE", "PID", "DONE", "LAG", "SECONDS", "P99", "RETRIES", "RESTARTS"];
@@ -111,22 +111,26 @@ fn row(view: &ListenerView) -> [String; 9] {
 }
 
 fn problem(view: &ListenerView) -> String {
-    let mut text = match &view.error {
-        Some(problem) if !view.state.is_moving() && !view.paused => {
-            let mut text = format!("  {}; {}\n", problem.message, problem.remedy);
-            for line in problem.said.iter().flat_map(|said| said.lines()) {
-                text.extend(["    ", line, "\n"]);
-            }
-            text
+    let mut text = format!("  {}\n", view.why);
+    if let Some(problem) = &view.error
+        && !view.state.is_moving()
+        && !view.paused
+    {
+        for line in problem.said.iter().flat_map(|said| said.lines()) {
+            text.extend(["    ", line, "\n"]);
         }
-        _ => String::new(),
-    };
+    }
     if let Some(ShownReplay { id, topic, partition, next, to, .. }) = &view.replay {
         let at = format!("offset {next} of {to} in partition {partition} of {topic}");
         text.extend(["  past events come, too: ", id, ", ", &at, "\n"]);
     }
+    for found in &view.books.differences {
+        text.push_str("  BOOKS DO NOT BALANCE: ");
+        text.extend([found.message.as_str(), "; ", &found.remedy, "\n"]);
+    }
     for reason in &view.reasons {
-        if !text.contains(reason) {
+        let (message, _) = reason.split_once("; ").unwrap_or((reason, ""));
+        if !text.contains(message) {
             text.extend(["  ", reason.as_str(), "\n"]);
         }
     }

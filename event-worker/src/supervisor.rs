@@ -12,6 +12,7 @@ mod reach;
 mod shared;
 mod socket;
 mod strays;
+mod why;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ pub(crate) use self::{
     lag::records_behind,
     process_health::{Unit, UnitView},
     shared::Supervisor,
+    why::{LOOK_AT_HANDLER, START_BUS, why},
 };
 use crate::{
     api, background,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use event_bus::{Batch, Bus, BusConfig, CheckpointChange, EmbeddedLog, Producer};
+use event_bus::{Batch, Book, Bus, BusConfig, CheckpointChange, EmbeddedLog, Producer};
 use serde_json::Value;
 use service::config::File;
 use tempfile::TempDir;
@@ -219,6 +219,12 @@ struct NoProducer;
 impl Producer for NoProducer {
     async fn append(&mut self, _: &Batch, _: &[CheckpointChange]) -> event_bus::Result<()> {
         panic!("the producer was given away");
+    }
+
+    fn keep_book(&mut self, _: Book) {}
+
+    fn take_booked(&mut self) -> Vec<(String, u64)> {
+        Vec::new()
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     gtid_event::GtidEvent,
     header::EventHeader,
     heartbeat, mariadb,
+    plan::TablePlan,
     position::FilePosition,
     reader::FieldReader,
     rows::{self, RowChange},
@@ -103,6 +104,8 @@ pub struct Decoder {
     transaction: Transaction,
     /// Row changes read in the transaction so far.
     rows: u64,
+    /// Row changes that were given out, in all.
+    given: u64,
     /// Where a compressed transaction begins, while its events are decoded: they have no position
     /// of their own.
     outer_pos: Option<u64>,
@@ -148,6 +151,7 @@ impl Decoder {
             group: EventGroup::Outside,
             transaction: Transaction { gtid: None, start, commit_micros: 0, server_id: 0 },
             rows: 0,
+            given: 0,
             outer_pos: None,
             event_start: 4,
             images: Images::default(),
@@ -191,6 +195,11 @@ impl Decoder {
     /// Row changes read in the open transaction.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Row changes of captured tables that were given out, in all.
+    pub fn given(&self) -> u64 {
+        self.given
     }
 
     /// Whether a transaction is open.
@@ -242,6 +251,11 @@ impl Decoder {
     /// Whether the last decoded event, a table map or rows, is of a captured table.
     pub fn captures(&self, event: &RawEvent<'_>) -> bool {
         self.tables.captures(event.body)
+    }
+
+    /// The captured table of the last decoded event, a table map or rows.
+    pub fn table_of(&self, event: &RawEvent<'_>) -> Option<&TablePlan> {
+        self.tables.plan_of(event.body)
     }
 
     /// Decodes the next event and calls `row` for each row change of a captured table in it.

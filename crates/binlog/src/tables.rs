@@ -112,8 +112,13 @@ impl Tables {
     /// Whether the table of a table map or a rows event is captured: both begin with the table's
     /// number.
     pub(super) fn captures(&self, body: &[u8]) -> bool {
-        let mapped = table_map::table_id(body).ok().and_then(|id| self.by_id.get(&id));
-        mapped.is_some_and(|mapped| mapped.plan.is_some())
+        self.plan_of(body).is_some()
+    }
+
+    /// The captured table of a table map or a rows event.
+    pub(super) fn plan_of(&self, body: &[u8]) -> Option<&TablePlan> {
+        let mapped = table_map::table_id(body).ok().and_then(|id| self.by_id.get(&id))?;
+        mapped.plan.as_deref()
     }
 
     /// The table of a rows event.

@@ -13,7 +13,9 @@
 //! - what is put into the control table is durable, and everybody who listens hears of it.
 
 mod batch;
+mod book;
 mod bus;
+mod checkpoint;
 mod config;
 mod consumer;
 mod control;
@@ -31,7 +33,9 @@ mod standing;
 mod topic;
 
 pub use batch::{Batch, BatchMark, Headers, Record};
+pub use book::{BOOK_HEADER, BOOK_PREFIX, Book, Mark, TopicLines, lines_in};
 pub use bus::Bus;
+pub use checkpoint::{Checkpoint, CheckpointChange};
 pub use config::{BusConfig, BusKind, OnOversize};
 pub use consumer::{
     Assignment, Committing, Consumer, Delivery, GroupTable, Kept, KeptChange, LookingUp, Partition,
@@ -44,7 +48,7 @@ pub use known::{KnownGroup, Room};
 pub use log::{EmbeddedLog, LogConfig};
 pub use memory::MemoryBus;
 pub use open::open;
-pub use producer::{ChangedTopic, Checkpoint, CheckpointChange, Durability, Producer, TopicChange};
+pub use producer::{ChangedTopic, Durability, Producer, TopicChange};
 pub use reset::{Reset, ResetTo};
 pub use standing::Standing;
 pub use topic::{TopicFilter, TopicName};

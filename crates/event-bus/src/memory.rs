@@ -18,10 +18,10 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::{
-    Assignment, Batch, Bus, Checkpoint, CheckpointChange, Committing, Consumer, Control,
+    Assignment, Batch, Book, Bus, Checkpoint, CheckpointChange, Committing, Consumer, Control,
     ControlChange, Delivery, Error, Kept, KeptChange, KnownGroup, LookingUp, Partition, Polled,
     Producer, Progress, Record, Reset, ResetTo, Result, Room, Standing, Start, Subscription,
-    TopicFilter, kept,
+    TopicFilter, book, kept,
 };
 use control::MemoryControl;
 use group::{MemberStep, MemoryGroup};
@@ -160,6 +160,7 @@ impl Bus for MemoryBus {
                         shared: Arc::clone(&self.shared),
                         name: name.to_owned(),
                         epoch: leader.epoch,
+                        book: None,
                     };
                     return Ok((Box::new(producer), leader.checkpoint.clone()));
                 }
@@ -302,32 +303,47 @@ struct MemoryProducer {
     shared: Arc<SharedBus>,
     name: String,
     epoch: u64,
+    book: Option<Book>,
 }
 
-impl MemoryProducer {
-    fn partition(&self, record: Record<'_>) -> Partition {
-        let mut hasher = DefaultHasher::new();
-        record.key.hash(&mut hasher);
-        let number = u32::try_from(hasher.finish() % u64::from(self.shared.partitions));
-        Partition { topic: record.topic.into(), number: number.unwrap_or_default() }
-    }
+/// The number of the partition that a record belongs to.
+fn partition_of(record: &Record<'_>, partitions: u32) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    record.key.hash(&mut hasher);
+    u32::try_from(hasher.finish() % u64::from(partitions)).unwrap_or_default()
 }
 
 #[async_trait]
 impl Producer for MemoryProducer {
     async fn append(&mut self, batch: &Batch, checkpoint: &[CheckpointChange]) -> Result<()> {
+        let partition = |record: &Record<'_>| partition_of(record, self.shared.partitions);
+        let (mut marks, mut changes) = (Vec::new(), Vec::new());
+        if let Some(book) = &mut self.book {
+            marks = book.enter_all(batch, partition);
+            changes = book.take_changes();
+        }
         let mut state = self.shared.lock();
-        for record in batch.records() {
+        for record in book::marked(batch, &marks) {
             for number in 0..self.shared.partitions {
                 let partition = Partition { topic: record.topic.into(), number };
                 state.records.entry(partition).or_default();
             }
-            state.append(record, self.partition(record));
+            let number = partition(&record);
+            state.append(record, Partition { topic: record.topic.into(), number });
         }
         let leader = state.producers.entry(self.name.clone()).or_default();
+        change(&mut leader.checkpoint, &changes);
         change(&mut leader.checkpoint, checkpoint);
         self.shared.changed.notify_waiters();
         Ok(())
+    }
+
+    fn keep_book(&mut self, book: Book) {
+        self.book = Some(book);
+    }
+
+    fn take_booked(&mut self) -> Vec<(String, u64)> {
+        self.book.as_mut().map(Book::take_fresh).unwrap_or_default()
     }
 }
 

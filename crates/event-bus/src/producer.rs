@@ -1,17 +1,8 @@
 //! What the one writer of a name can do.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
-use bytes::Bytes;
 
-use crate::{Batch, Result};
-
-/// All that a producer has saved, by key.
-pub type Checkpoint = BTreeMap<String, Bytes>;
-
-/// A change of the checkpoint: a key and its new value, or `None` to remove it.
-pub type CheckpointChange = (String, Option<Bytes>);
+use crate::{Batch, Book, CheckpointChange, Result};
 
 /// The one writer of a name. Opening it ([`Bus::producer`](crate::Bus::producer)) waits until no
 /// other leads, fences whoever did, and gives the checkpoint.
@@ -44,6 +35,13 @@ pub trait Producer: Send {
         self.append(batch, checkpoint).await?;
         Ok(Durability::Durable)
     }
+
+    /// From now on counts the records in this book, gives marks to them, and saves the book with
+    /// the checkpoint. A bus that may repeat records begins a new book instead.
+    fn keep_book(&mut self, book: Book);
+
+    /// How many records each topic was given since the last call; nothing without a book.
+    fn take_booked(&mut self) -> Vec<(String, u64)>;
 
     /// Which topics are not as they were when they were first written. None on a bus whose topics
     /// cannot change.

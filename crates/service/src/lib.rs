@@ -1,5 +1,5 @@
 //! What every program needs: configuration, addresses, globs, HTTP, the clock, logging, shutdown,
-//! backoff, exit codes.
+//! backoff, exit codes, the line that says why.
 
 pub mod address;
 pub mod backoff;
@@ -17,6 +17,7 @@ pub mod said;
 pub mod secret;
 pub mod shutdown;
 pub mod token;
+pub mod why;
 
 pub use address::Address;
 pub use backoff::{Backoff, BackoffConfig};

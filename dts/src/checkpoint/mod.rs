@@ -51,6 +51,13 @@ pub struct Accounting {
     pub published: u64,
 }
 
+impl Accounting {
+    /// How many records are missing; negative for records that are too many.
+    pub(crate) fn missing(&self) -> i64 {
+        (self.read + self.split).cast_signed() - (self.filtered + self.published).cast_signed()
+    }
+}
+
 /// What the checkpoint keeps under [`POSITION_KEY`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {

@@ -6,8 +6,10 @@ use event_bus::{Batch, CheckpointChange, Durability, Producer};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    checkpoint::{POSITION_KEY, Saved},
+    books::{Difference, compare},
+    checkpoint::{POSITION_KEY, Saved, SourcePosition},
     error::{Error, Result},
+    publish::Tally,
     status::Appended,
 };
 
@@ -22,6 +24,8 @@ pub(super) struct Job {
     pub(super) changes: Vec<CheckpointChange>,
     /// The full syncs whose chunk is complete with this batch.
     pub(super) full_syncs: Vec<String>,
+    /// What the publisher counted of the batch.
+    pub(super) tally: Tally,
 }
 
 /// How quickly the bus must finish a batch.
@@ -38,6 +42,8 @@ pub(super) struct Done {
     pub(super) batch: Batch,
     /// What became durable, if the job made anything durable.
     pub(super) durable: Option<Durable>,
+    /// Where the bus got something else than the batch.
+    pub(super) differences: Vec<Difference>,
 }
 
 /// A checkpoint that is durable, and what was appended since the checkpoint before.
@@ -46,6 +52,8 @@ pub(super) struct Durable {
     pub(super) appended: Appended,
     /// The full syncs with a chunk that is durable now.
     pub(super) full_syncs: Vec<String>,
+    /// What the publisher counted.
+    pub(super) tally: Tally,
 }
 
 /// The task that owns the producer. There is at most one job at a time.
@@ -108,11 +116,15 @@ async fn append_all(
     report: mpsc::Sender<Done>,
 ) -> Result<()> {
     let (mut open, mut open_full_syncs) = (Appended::default(), Vec::new());
+    let mut open_tally = Tally::default();
     while let Some(job) = jobs.recv().await {
-        let Job { mut batch, saved, newest_commit, pace, changes, full_syncs } = job;
+        let Job { mut batch, saved, newest_commit, pace, changes, full_syncs, tally } = job;
         let begun = Instant::now();
         let durability = append(&mut *producer, &batch, (&saved, changes, pace)).await?;
         open_full_syncs.extend(full_syncs);
+        open_tally.merge(&tally);
+        let SourcePosition { file, pos, .. } = &saved.position;
+        let differences = compare(&tally, &producer.take_booked(), &format!("{file}:{pos}"));
         let took = begun.elapsed();
         open += Appended {
             records: batch.len(),
@@ -126,8 +138,9 @@ async fn append_all(
             saved,
             appended: std::mem::take(&mut open),
             full_syncs: std::mem::take(&mut open_full_syncs),
+            tally: std::mem::take(&mut open_tally),
         });
-        if report.send(Done { batch, durable }).await.is_err() {
+        if report.send(Done { batch, durable, differences }).await.is_err() {
             break;
         }
     }
@@ -148,5 +161,79 @@ pub(super) async fn append(
             producer.append(batch, &changes).await?;
             Ok(Durability::Durable)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use event_bus::{Book, Bus as _, MemoryBus};
+
+    use super::*;
+    use crate::publish::{CountedTable, TableCounts};
+
+    /// Drops the last record of each batch on its way to the bus.
+    struct Lossy(Box<dyn Producer>);
+
+    #[async_trait]
+    impl Producer for Lossy {
+        async fn append(
+            &mut self,
+            batch: &Batch,
+            checkpoint: &[CheckpointChange],
+        ) -> event_bus::Result<()> {
+            let mut rest = Batch::default();
+            for record in batch.records().take(batch.len() - 1) {
+                rest.push_copy(record.topic, record.key, record.value);
+            }
+            self.0.append(&rest, checkpoint).await
+        }
+
+        fn keep_book(&mut self, book: Book) {
+            self.0.keep_book(book);
+        }
+
+        fn take_booked(&mut self) -> Vec<(String, u64)> {
+            self.0.take_booked()
+        }
+    }
+
+    /// What is found when three records go through the appender.
+    async fn found(is_lossy: bool) -> Vec<String> {
+        let (mut producer, _) = MemoryBus::new(2).producer("a").await.unwrap();
+        producer.keep_book(Book::default());
+        if is_lossy {
+            producer = Box::new(Lossy(producer));
+        }
+        let mut appender = Appender::start(producer);
+        let (mut batch, mut tally) = (Batch::default(), Tally::default());
+        let table = Arc::new(CountedTable { name: "s.a".into(), topic: "t".into() });
+        for key in ["1", "2", "3"] {
+            batch.push_copy("t", key.as_bytes(), b"{}");
+            let counts = TableCounts { read: 1, published: 1, ..TableCounts::default() };
+            tally.add(&table, counts);
+        }
+        let position = SourcePosition { file: "b.000001".into(), pos: 4, gtids: None };
+        appender.append(Job {
+            batch,
+            saved: Saved::new("uuid".to_owned(), position),
+            newest_commit: None,
+            pace: AppendPace::Settle,
+            changes: Vec::new(),
+            full_syncs: Vec::new(),
+            tally,
+        });
+        let done = appender.done().await.unwrap();
+        done.differences.iter().map(ToString::to_string).collect()
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_lost_between_the_publisher_and_the_bus_is_named() {
+        assert_eq!(found(false).await, [""; 0]);
+        let told = "1 record is missing between the publisher and the bus: of s.a, from b.000001:4 \
+                    on";
+        assert_eq!(found(true).await, [told]);
     }
 }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event_bus::{Bus, Checkpoint, Producer};
+use event_bus::{Book, Bus, Checkpoint, Producer};
 use service::{Backoff, BackoffConfig};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ use self::{
     types::SeenTypes,
 };
 use crate::{
+    books::Books,
     bus::LastBus,
     check::{self, Severity},
     checkpoint::{Saved, saved_in, seq_in},
@@ -98,7 +99,7 @@ pub async fn run(
                 }
                 let wait = backoff.next_wait().max(min_wait(&error));
                 log_failure(&error, backoff.failures(), wait);
-                status.failed(&error.to_string());
+                status.failed(&error);
                 if matches!(error, Error::SourceSilent { .. }) {
                     hosts.is_silent(error.to_string());
                 }
@@ -161,7 +162,7 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let Ends { config, status, .. } = ends;
     let prepared = stops.unless_stopped(Box::pin(prepare(ends, hosts))).await;
     let Some(prepared) = prepared else { return Ok(()) };
-    let Prepared { producer, resumed, stream, source, kept, seen } = prepared?;
+    let Prepared { producer, resumed, stream, source, kept, seen, books } = prepared?;
     let Resumed { saved, from, .. } = resumed;
     status.streams(stream.pulse());
     info!(
@@ -176,7 +177,8 @@ async fn run_once(ends: &Ends<'_>, hosts: &mut Hosts, stops: Stops<'_>) -> Resul
     let hides_types = source.server.hides_types();
     let managed = Managed::of(&source.server);
     let full_syncs = start_full_syncs(ends, source, kept);
-    let mut reader = StreamReader::new((config, &host), (stream, full_syncs), (saved, &from));
+    let mut reader =
+        StreamReader::new((config, &host), (stream, full_syncs), (saved, &from, books));
     if hides_types {
         reader = reader.asking_for_types(seen);
     }
@@ -232,6 +234,7 @@ struct Prepared {
     kept: (Tasks, CatalogEntries),
     /// What was seen of columns with something that the binlog does not show.
     seen: SeenTypes,
+    books: Books,
 }
 
 /// Takes the lead, then connects: in this order, so that nobody else writes after our position.
@@ -241,7 +244,8 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     status.enter(Phase::Connecting);
     let (saved, tasks) =
         (saved_in(&checkpoint)?, Tasks::load(&checkpoint, config.capture.captured())?);
-    let seen = SeenTypes::load(&checkpoint)?;
+    let (seen, books) = (SeenTypes::load(&checkpoint)?, Books::open(&checkpoint)?);
+    producer.keep_book(Book::open(&checkpoint)?);
     let mut source = hosts.find(saved.as_ref()).await?;
     status.connected(&source.config, &source.server);
     if hosts.is_new(&source.server) {
@@ -261,11 +265,12 @@ async fn prepare(ends: &Ends<'_>, hosts: &mut Hosts) -> Result<Prepared> {
     }
     LastBus::note(config).await;
     status.at(&resumed.saved);
+    status.open_books(books.clone());
     let replica::OpenSource { config: host, conn, server, .. } = source;
     let stream = replica::Stream::open(conn, &host, &resumed.from, AtEnd::Wait).await?;
     let source = TableSource { config: host, server };
     let kept = (tasks, TableCatalog::kept(&checkpoint));
-    Ok(Prepared { producer, resumed, stream, source, kept, seen })
+    Ok(Prepared { producer, resumed, stream, source, kept, seen, books })
 }
 
 /// Checks a server as `dts check` does, logs surprises, and stops if it cannot work.

@@ -4,6 +4,7 @@
 mod fate;
 mod full_syncs;
 mod open;
+mod seam;
 mod statements;
 mod system_versioned;
 mod timing;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use self::{
     open::OpenState,
+    seam::{SeamCounts, compare},
     timing::Timing,
     xa::{CatchUp, Replay},
 };
@@ -32,6 +34,7 @@ use super::{
     types::{SeenTypes, Types},
 };
 use crate::{
+    books::{Books, Difference},
     capture::{Capture, SaidInLog},
     checkpoint::{Saved, Seq, Skip, SourcePosition, Touching},
     config::{Config, SourceConfig},
@@ -87,6 +90,10 @@ pub(super) struct StreamReader {
     types: Option<Types>,
     /// The full syncs beside the stream.
     full_syncs: FullSyncs,
+    /// The counts of each table, with those of the batch that was handed over last.
+    books: Books,
+    /// What does not agree, since the status last got it.
+    differences: Vec<Difference>,
 }
 
 impl StreamReader {
@@ -94,7 +101,7 @@ impl StreamReader {
     pub(super) fn new(
         (config, source): (&Config, &SourceConfig),
         (stream, full_syncs): (Stream, FullSyncs),
-        (saved, from): (Saved, &SourcePosition),
+        (saved, from, books): (Saved, &SourcePosition, Books),
     ) -> Self {
         let capture = Arc::clone(&config.capture);
         let captured = move |schema: &str, table: &str| capture.includes(schema, table);
@@ -129,6 +136,8 @@ impl StreamReader {
             refused: None,
             types: None,
             full_syncs,
+            books,
+            differences: Vec::new(),
         }
     }
 
@@ -225,6 +234,8 @@ impl StreamReader {
     fn exchange(&mut self, appender: &mut Appender, status: &Status) {
         status.oversized(self.publisher.take_oversized());
         status.without_rows(std::mem::take(&mut self.without_rows));
+        status.differ(&mut self.differences);
+        status.appends(self.idle.is_none());
         if let Some(open) = self.full_syncs.unseen() {
             status.full_syncs(open);
         }
@@ -264,6 +275,8 @@ impl StreamReader {
         let (mut changes, full_syncs) = self.full_syncs.hand_over();
         changes.extend(self.types.as_mut().and_then(Types::take_change));
         let saved = self.to_save();
+        let tally = self.publisher.hand_over(self.open.handed_up_to());
+        changes.extend(self.books.add(&tally));
         self.keep_back(&mut next);
         appender.append(Job {
             batch: std::mem::replace(&mut self.batch, next),
@@ -272,6 +285,7 @@ impl StreamReader {
             pace,
             changes,
             full_syncs,
+            tally,
         });
         self.timing.handed_over(Instant::now());
     }
@@ -290,11 +304,12 @@ impl StreamReader {
         saved
     }
 
-    fn finished(&mut self, Done { batch, durable }: Done, status: &Status) {
+    fn finished(&mut self, Done { batch, durable, mut differences }: Done, status: &Status) {
         self.idle = Some(batch);
+        status.differ(&mut differences);
         self.timing.finished(Instant::now(), durable.is_none());
-        if let Some(Durable { saved, appended, full_syncs }) = durable {
-            status.appended(&saved, &appended);
+        if let Some(Durable { saved, appended, full_syncs, tally }) = durable {
+            status.appended(&saved, &appended, &tally);
             self.full_syncs.durable(full_syncs);
         }
     }
@@ -343,16 +358,20 @@ impl StreamReader {
         let read = saved.position.gtids.as_ref().filter(|_| *may_repeat);
         let (is_held, rows) = (decoder.is_in_xa(), decoder.rows());
         let definitions = decoder.definitions();
+        let (before, mut declined) = (SeamCounts::of(decoder, publisher), 0);
         let step = decoder.decode(raw, &mut |change| {
             let gtid = change.transaction.gtid.as_ref();
             let mut is_read =
                 || read.is_some() && *repeated.get_or_insert_with(|| is_in(read, gtid));
             if is_held || is_undone || is_read() {
+                declined += 1;
                 return Ok(());
             }
             touching.row(gtid, change.table);
             publisher.publish(change, batch)
         })?;
+        let found = compare(decoder, publisher, raw, (before, declined));
+        self.note(found);
         if is_undone {
             self.open.took_back(self.decoder.rows() - rows);
         }

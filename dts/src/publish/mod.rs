@@ -8,6 +8,7 @@ mod oversize;
 mod row;
 mod skip;
 mod table;
+mod tally;
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 
@@ -28,6 +29,7 @@ use crate::{
     full_sync::{Touch, Windows},
 };
 
+pub use self::tally::{CountedTable, TableCounts, Tally};
 pub(crate) use self::{native::hash_of_row, oversize::Oversize};
 
 /// How many tables' plans are remembered; when there are more, all are forgotten and made again.
@@ -47,6 +49,12 @@ pub struct Publisher {
     windows: Windows,
     /// The number of the last record.
     seq: Seq,
+    /// Row changes that were taken, in all.
+    taken: u64,
+    /// The counts of whole transactions and of full syncs since the last hand-over.
+    whole: Tally,
+    /// The counts of the current transaction that were handed over.
+    handed: Tally,
 }
 
 impl Publisher {
@@ -68,6 +76,9 @@ impl Publisher {
             oversize: Oversize::default(),
             windows: Windows::default(),
             seq,
+            taken: 0,
+            whole: Tally::default(),
+            handed: Tally::default(),
         }
     }
 
@@ -94,26 +105,49 @@ impl Publisher {
         let windows = windows.watch(&change.table.schema, &change.table.table).then_some(windows);
         let mut sink = Sink { table: &table, open, native, oversize, windows, seq, batch };
         sink.open.count_row();
-        match (change.action, &change.before, &change.after) {
+        self.taken += 1;
+        let mut is_split = false;
+        let new = match (change.action, &change.before, &change.after) {
             (Action::Insert, None, Some(after)) => sink.add(change, RecordDraft::insert(after)),
             (Action::Delete, Some(before), None) => sink.add(change, RecordDraft::delete(before)),
             (Action::Update, Some(before), Some(after)) if table.key_differs(before, after) => {
-                sink.open.count_split();
-                sink.add(
-                    change,
-                    RecordDraft { part: IdPart::OldKey, ..RecordDraft::delete(before) },
-                )?;
-                let row = KnownRow::after(after, before);
-                sink.add(
-                    change,
-                    RecordDraft { part: IdPart::NewKey, row, ..RecordDraft::insert(after) },
-                )
+                is_split = true;
+                sink.add_split(change, (before, after))
             }
             (Action::Update, Some(before), Some(after)) => {
                 sink.add(change, RecordDraft::update(before, after))
             }
             _ => Err(Error::Internal("a row change without its image".to_owned())),
-        }
+        }?;
+        self.open.count_records(&table.counted, new, is_split);
+        Ok(())
+    }
+
+    /// Row changes that were taken, in all.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// So many rows of a table were given to the publisher, and did not arrive. They stay in the
+    /// counts, as read and not published.
+    pub(crate) fn note_missed(&mut self, plan: Option<&TablePlan>, missed: i64) {
+        let table = plan.and_then(|plan| self.table(plan).ok());
+        self.open.count_missed(table.as_ref().map(|table| &table.counted), missed);
+    }
+
+    /// Counts a row of a full sync.
+    pub(crate) fn count_full_sync(&mut self, table: &Arc<CountedTable>) {
+        self.whole.add(table, TableCounts { full_sync: 1, ..TableCounts::default() });
+    }
+
+    /// The batch is handed over, with the current transaction's rows up to a mark, or with all of
+    /// them: gives the counts of what is new in the batch.
+    pub(crate) fn hand_over(&mut self, up_to: Option<&RowMark>) -> Tally {
+        let mut tally = std::mem::take(&mut self.whole);
+        let open = up_to.map_or(&self.open, |mark| &mark.open).tables();
+        tally.add_since(open, &self.handed);
+        self.handed.clone_from(open);
+        tally
     }
 
     /// What is in batches of the current transaction; zero between transactions.
@@ -146,6 +180,7 @@ impl Publisher {
         self.native.end_transaction();
         self.windows.forget_noted(0);
         self.open = OpenTransaction::default();
+        self.handed.clear();
     }
 
     /// The number of the last record that is in a batch.
@@ -161,6 +196,8 @@ impl Publisher {
     pub fn end_transaction(&mut self, rows: u64) -> Result<Accounting> {
         self.native.end_transaction();
         self.windows.settle();
+        self.whole.add_since(self.open.tables(), &self.handed);
+        self.handed.clear();
         self.open.end(rows)
     }
 
@@ -261,7 +298,20 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn add(&mut self, change: &RowChange<'_>, record: RecordDraft<'_>) -> Result<()> {
+    /// Adds an update as a delete and an insert; returns how many of the two are new.
+    fn add_split(
+        &mut self,
+        change: &RowChange<'_>,
+        (before, after): (&Image<'_>, &Image<'_>),
+    ) -> Result<u64> {
+        let old = RecordDraft { part: IdPart::OldKey, ..RecordDraft::delete(before) };
+        let row = KnownRow::after(after, before);
+        let new = RecordDraft { part: IdPart::NewKey, row, ..RecordDraft::insert(after) };
+        Ok(self.add(change, old)? + self.add(change, new)?)
+    }
+
+    /// Adds a record; returns 0 if it is durable already, else 1.
+    fn add(&mut self, change: &RowChange<'_>, record: RecordDraft<'_>) -> Result<u64> {
         let written = self.write(change, record)?;
         let buffer = self.batch.buffer();
         let key = &buffer[written.key.clone()];
@@ -274,17 +324,17 @@ impl Sink<'_> {
                 _ => windows.note(names, key, touch_of(change, &record, &written, buffer)),
             }
         }
-        let counted = (&*self.table.topic, record.action, key);
+        let counted = (&*self.table.counted.topic, record.action, key);
         let is_new = self.open.count_record(change.row, counted)?;
         if is_new {
             *self.seq = self.seq.next();
-            let topic = Arc::clone(&self.table.topic);
+            let topic = Arc::clone(&self.table.counted.topic);
             let Written { key, value, .. } = written;
             add(self.batch, (topic, self.table.headers.clone()), key, value);
         } else {
             buffer.truncate(written.start);
         }
-        Ok(())
+        Ok(u64::from(is_new))
     }
 
     /// Writes the record, or only its key if the whole record is too large.

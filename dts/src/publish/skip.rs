@@ -1,7 +1,10 @@
 //! How much of the current transaction is published, and how to go on in its middle.
 
+use std::sync::Arc;
+
 use change_event::Action;
 
+use super::tally::{CountedTable, TableCounts, Tally};
 use crate::{
     checkpoint::{Accounting, Skip},
     error::{Error, Result},
@@ -17,6 +20,11 @@ pub(super) struct OpenTransaction {
     crc: crc32fast::Hasher,
     captured_rows: u64,
     split: u64,
+    /// Rows that the decoder gave and the publisher did not take; negative for rows that nobody
+    /// gave.
+    missed: i64,
+    /// The counts of its tables, without what is durable from an earlier run.
+    tables: Tally,
 }
 
 impl OpenTransaction {
@@ -28,8 +36,32 @@ impl OpenTransaction {
         self.captured_rows += 1;
     }
 
-    pub(super) fn count_split(&mut self) {
-        self.split += 1;
+    /// Counts what became of a row: so many new records.
+    pub(super) fn count_records(
+        &mut self,
+        table: &Arc<CountedTable>,
+        records: u64,
+        is_split: bool,
+    ) {
+        self.split += u64::from(is_split);
+        if records > 0 {
+            let split = u64::from(is_split);
+            let counts = TableCounts { read: 1, split, published: records, full_sync: 0 };
+            self.tables.add(table, counts);
+        }
+    }
+
+    /// Counts rows that were given and not taken.
+    pub(super) fn count_missed(&mut self, table: Option<&Arc<CountedTable>>, missed: i64) {
+        self.missed += missed;
+        if let (Some(table), Ok(read)) = (table, u64::try_from(missed)) {
+            self.tables.add(table, TableCounts { read, ..TableCounts::default() });
+        }
+    }
+
+    /// The counts of its tables so far.
+    pub(super) fn tables(&self) -> &Tally {
+        &self.tables
     }
 
     /// Whether the next record must be published, because it is not durable already.
@@ -80,11 +112,13 @@ impl OpenTransaction {
         }
         let counted = Accounting {
             read: rows,
-            filtered: rows.saturating_sub(self.captured_rows),
+            filtered: rows.saturating_add_signed(-self.missed).saturating_sub(self.captured_rows),
             split: self.split,
             published: self.records,
         };
-        *self = Self::default();
+        let mut tables = std::mem::take(&mut self.tables);
+        tables.clear();
+        *self = Self { tables, ..Self::default() };
         Ok(counted)
     }
 
@@ -161,12 +195,32 @@ mod tests {
     #[test]
     fn accounts_balance() {
         let mut open = OpenTransaction::default();
+        let table = Arc::new(CountedTable { name: "s.t".into(), topic: "t".into() });
         open.count_row();
         open.count_row();
-        open.count_split();
         publish(&mut open, &RECORDS[..3]).unwrap();
+        open.count_records(&table, 1, false);
+        open.count_records(&table, 2, true);
+        assert!(open.tables().iter().all(|(_, counts)| counts.missing() == 0));
         let Accounting { read, filtered, split, published } = open.end(5).unwrap();
         assert_eq!(published, read - filtered + split);
         assert_eq!(open.so_far(), Skip::default());
+        assert_eq!(open.tables().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_row_that_the_publisher_did_not_get_is_missing_in_the_sums_and_in_its_table() {
+        let mut open = OpenTransaction::default();
+        let table = Arc::new(CountedTable { name: "s.t".into(), topic: "t".into() });
+        for missed in [1, -1] {
+            open.count_row();
+            publish(&mut open, &RECORDS[..1]).unwrap();
+            open.count_records(&table, 1, false);
+            open.count_missed(Some(&table), missed);
+            let of_table: Vec<i64> = open.tables().iter().map(|(_, it)| it.missing()).collect();
+            let counted = open.end(5_u64.saturating_add_signed(missed)).unwrap();
+            assert_eq!((counted.filtered, counted.missing()), (4, missed));
+            assert_eq!(of_table, [missed.max(0)]);
+        }
     }
 }

@@ -6,7 +6,10 @@ use binlog::{Column, Gtid, Image, RowChange, TablePlan};
 use change_event::TableText;
 use event_bus::{Headers, TopicName};
 
-use super::row::{KnownRow, is_changed};
+use super::{
+    row::{KnownRow, is_changed},
+    tally::CountedTable,
+};
 use crate::error::{Error, Result};
 
 /// What orders the records of a table.
@@ -22,7 +25,8 @@ pub(super) enum RecordKey {
 /// A captured table, as one plan of the decoder describes it.
 #[derive(Debug)]
 pub(super) struct PublishedTable {
-    pub(super) topic: Arc<str>,
+    /// Its name and its topic.
+    pub(super) counted: Arc<CountedTable>,
     /// The table's name, if the topic does not show it.
     pub(super) headers: Option<Headers>,
     pub(super) key: RecordKey,
@@ -35,13 +39,13 @@ impl PublishedTable {
         topics: &TopicName,
         key_columns: Option<&[String]>,
     ) -> Result<Self> {
+        let name = format!("{}.{}", plan.schema, plan.table);
         let topic = topics.of(&plan.schema, &plan.table).into();
-        let headers = topics.is_shared().then(|| {
-            let name = format!("{}.{}", plan.schema, plan.table);
-            Headers::from([("table".to_owned(), name)])
-        });
+        let headers = topics.is_shared();
+        let headers = headers.then(|| Headers::from([("table".to_owned(), name.clone())]));
+        let counted = Arc::new(CountedTable { name: name.into(), topic });
         let text = TableText::new(&plan.schema, &plan.table);
-        Ok(Self { topic, headers, key: key_of(plan, key_columns)?, text })
+        Ok(Self { counted, headers, key: key_of(plan, key_columns)?, text })
     }
 
     /// Whether an update moves the row to another key, and so must become two records.

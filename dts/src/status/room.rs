@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use bytesize::ByteSize;
 use event_bus::{Bus, KnownGroup, Room};
 use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
@@ -60,6 +61,13 @@ impl RoomGauges {
 }
 
 impl SeenRoom {
+    /// The group that most is kept for, and how much, in words.
+    pub(super) fn fullest(&self) -> Option<(&str, ByteSize)> {
+        let held = self.groups.iter().filter_map(|group| Some((group, group.held_bytes?)));
+        let (group, held) = held.max_by_key(|(_, held)| *held).filter(|(_, held)| *held > 0)?;
+        Some((&group.name, ByteSize::b(held)))
+    }
+
     /// In the form that `/api/v1/status` shows.
     pub(super) fn to_json(&self) -> Value {
         let Some(Room { bytes, max_bytes }) = self.room else { return Value::Null };

@@ -12,9 +12,9 @@ fn only_a_position_that_moves_or_a_source_without_more_is_something_finished() {
     };
     status.at(&at(4));
     // This is saved whenever a connection has broken.
-    status.appended(&at(4), &Appended::default());
+    status.appended(&at(4), &Appended::default(), &Tally::default());
     assert_eq!(status.finished(), 0);
-    status.appended(&at(90), &Appended::default());
+    status.appended(&at(90), &Appended::default(), &Tally::default());
     assert_eq!(status.finished(), 1);
     status.caught_up();
     assert_eq!(status.finished(), 2);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::arguments::{HealthyArguments, StatusArguments};
 use crate::{
     config::Config,
+    ended::LastEnd,
     error::{Error, Result},
     reload::Reloaded,
 };
@@ -23,7 +24,14 @@ const SEE_LOG: &str = "look at the log of dts";
 ///
 /// Refused, when no `dts` answers.
 pub async fn status(arguments: &StatusArguments, config: &Config) -> Result<String> {
-    let status = ask(config, reqwest::Method::GET, "/api/v1/status").await?;
+    let asked = ask(config, reqwest::Method::GET, "/api/v1/status").await;
+    let status = asked.map_err(|error| match LastEnd::noted(config) {
+        Some(end) => Error::refused(
+            format!("no dts answers at {}; {end}", config.listen.address.from_here()),
+            "then start it again",
+        ),
+        None => error,
+    })?;
     Ok(if arguments.json { format!("{status:#}") } else { in_words(&status) })
 }
 
@@ -132,6 +140,7 @@ fn in_words(status: &Value) -> String {
     let text = |at: &Value| at.as_str().unwrap_or("-").to_owned();
     let mut rows = vec![
         ("dts", text(&status["name"])),
+        ("why", text(&status["why"])),
         ("state", format!("{}, {}", text(&status["state"]), text(&status["role"]))),
     ];
     let source = &status["source"];
@@ -159,6 +168,9 @@ fn in_words(status: &Value) -> String {
     if accounting.is_object() {
         rows.push(("published", format!("{} records", accounting["published"])));
     }
+    if let Some(books) = books(&status["books"]) {
+        rows.push(("books", books));
+    }
     let log = &status["log"];
     if let (Some(bytes), Some(max)) = (log["bytes"].as_u64(), log["maxBytes"].as_u64()) {
         rows.push(("log", format!("{} of {}{}", ByteSize::b(bytes), ByteSize::b(max), most(log))));
@@ -174,6 +186,21 @@ fn in_words(status: &Value) -> String {
     }
     let lines = rows.iter().map(|(head, value)| format!("{head:<11} {value}"));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether the books balance; if not, the first difference.
+fn books(books: &Value) -> Option<String> {
+    if books["balanced"].as_bool()? {
+        return Some("balanced".to_owned());
+    }
+    let all = books["differences"].as_array()?;
+    let text = |at: &Value| at.as_str().unwrap_or("-").to_owned();
+    let first = all.first()?;
+    let more = match all.len() {
+        1 => String::new(),
+        more => format!(" (and {} more: dts status --json)", more - 1),
+    };
+    Some(format!("DO NOT BALANCE: {}; {}{more}", text(&first["message"]), text(&first["remedy"])))
 }
 
 /// The group that most of the log is kept for.
@@ -210,7 +237,7 @@ mod tests {
     fn a_status_has_lines_and_unknown_values_are_left_out() {
         let group = |name: &str, held: u64| json!({ "name": name, "heldBytes": held });
         let status = json!({
-            "name": "shop", "role": "leader", "state": "streaming",
+            "name": "shop", "why": "idle: nothing", "role": "leader", "state": "streaming",
             "source": { "address": "db:3306", "version": "8.0.31" },
             "position": { "file": "b.000003", "pos": 1234, "gtidSet": "u:1-7" },
             "binlog": { "bytesBehind": 12, "secondsBehindSource": null },
@@ -221,6 +248,7 @@ mod tests {
         let text = in_words(&status);
         for line in [
             "dts         shop",
+            "why         idle: nothing",
             "state       streaming, leader",
             "source      db:3306 (8.0.31)",
             "position    b.000003:1234, u:1-7",
@@ -233,6 +261,6 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         let standby = json!({ "name": "shop", "role": "standby", "state": "standby", "log": null });
-        assert_eq!(in_words(&standby).lines().count(), 3);
+        assert_eq!(in_words(&standby).lines().count(), 4);
     }
 }

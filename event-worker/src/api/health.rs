@@ -14,7 +14,7 @@ use service::http::ApiError;
 use super::listeners::find;
 use crate::{
     listener::status::ListenerState,
-    supervisor::{Supervisor, UnitView},
+    supervisor::{LOOK_AT_HANDLER, START_BUS, Supervisor, UnitView},
 };
 
 /// The process answers.
@@ -65,16 +65,9 @@ fn why_not_ready(view: &UnitView) -> Option<(String, String)> {
         return Some(("the listener is not running yet".to_owned(), "wait a moment".to_owned()));
     }
     if let Some(error) = &view.lag.bus_error {
-        return Some((
-            error.clone(),
-            "start the bus (dts, where it hosts the log); the listener waits for it".to_owned(),
-        ));
+        return Some((error.clone(), START_BUS.to_owned()));
     }
-    view.lag.stuck().map(|why| {
-        let remedy = "see what the handler is doing; if a program does not end its transaction: \
-                      `kafka-transactions.sh find-hanging` finds it (docs/listeners.md)";
-        (why, remedy.to_owned())
-    })
+    view.lag.stuck().map(|why| (why, LOOK_AT_HANDLER.to_owned()))
 }
 
 fn not_ready(why: impl Into<String>, remedy: impl Into<String>) -> ApiError {

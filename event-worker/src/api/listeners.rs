@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Error,
     listener::{
+        books::{Difference, Differences},
         parking::ParkingReport,
         status::{FailingLane, ListenerState, Problem, ShownReplay},
-        table_counts::TableCounts,
+        table_counts::{Counted, TableCounts},
     },
     reach::{Reach, Reason},
-    supervisor::{Supervisor, Unit, UnitView},
+    supervisor::{Supervisor, Unit, UnitView, why},
 };
 use service::http::ApiError;
 
@@ -26,6 +27,9 @@ use service::http::ApiError;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ListenerView {
     pub(crate) id: String,
+    /// Whether it moves, and if not, why, since when, and what to do: one line.
+    #[serde(default)]
+    pub(crate) why: String,
     pub(crate) state: ListenerState,
     pub(crate) paused: bool,
     pub(crate) error: Option<Problem>,
@@ -35,6 +39,14 @@ pub(crate) struct ListenerView {
     pub(crate) received: u64,
     pub(crate) done: u64,
     pub(crate) filtered: u64,
+    /// Not done yet; `received = done + filtered + returned + waiting`.
+    #[serde(default)]
+    pub(crate) waiting: u64,
+    /// Went to another process of the group.
+    #[serde(default)]
+    pub(crate) returned: u64,
+    #[serde(default)]
+    pub(crate) books: BooksView,
     pub(crate) failures: u64,
     pub(crate) retries: u64,
     /// Past events that were done once more.
@@ -66,6 +78,21 @@ pub(crate) struct ListenerView {
     pub(crate) reasons: Vec<String>,
 }
 
+/// Whether the listener's counts agree with each other and with the book of `dts`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct BooksView {
+    pub(crate) balanced: bool,
+    pub(crate) differences: Vec<DifferenceView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DifferenceView {
+    #[serde(flatten)]
+    found: Difference,
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+}
+
 /// A table that a listener gets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct TableView {
@@ -73,6 +100,12 @@ pub(crate) struct TableView {
     pub(crate) table: String,
     pub(crate) received: u64,
     pub(crate) filtered: u64,
+    #[serde(default)]
+    pub(crate) done: u64,
+    #[serde(default)]
+    pub(crate) returned: u64,
+    #[serde(default)]
+    pub(crate) waiting: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -127,6 +160,7 @@ pub(crate) struct ListenerList {
 
 impl From<UnitView> for ListenerView {
     fn from(unit: UnitView) -> Self {
+        let why = why(&unit).to_string();
         let UnitView { counters, report, lag, reach, .. } = unit;
         let reasons = reach.reasons.iter();
         let reasons = reasons.map(|Reason { message, remedy }| format!("{message}; {remedy}"));
@@ -144,6 +178,7 @@ impl From<UnitView> for ListenerView {
         let failing = report.failing.into_iter();
         Self {
             id: unit.id,
+            why,
             state: report.state,
             paused: unit.paused,
             error: report.error.or(why_nothing),
@@ -153,6 +188,9 @@ impl From<UnitView> for ListenerView {
             received: counters.received,
             done: counters.done,
             filtered: counters.filtered,
+            waiting: counters.waiting(),
+            returned: counters.returned,
+            books: books(&counters.differences),
             failures: counters.failures,
             retries: counters.retries,
             replayed: counters.replayed,
@@ -180,13 +218,29 @@ impl From<UnitView> for ListenerView {
 
 /// All tables that the listener gets, and all tables of which events came.
 fn tables(reach: &Reach, counts: &TableCounts) -> Vec<TableView> {
-    let mut tables: BTreeMap<String, (u64, u64)> =
-        reach.tables.iter().map(|table| (table.clone(), (0, 0))).collect();
-    for of in counts.iter() {
-        tables.insert(format!("{}.{}", of.schema, of.table), (of.received, of.filtered));
-    }
-    let view = |(table, (received, filtered))| TableView { table, received, filtered };
+    let none = reach.tables.iter().map(|table| (table.clone(), Counted::default()));
+    let mut tables: BTreeMap<String, Counted> = none.collect();
+    let came = counts.iter().map(|of| (format!("{}.{}", of.schema, of.table), of.clone()));
+    tables.extend(came);
+    let view = |(table, of): (String, Counted)| TableView {
+        table,
+        received: of.received,
+        filtered: of.filtered,
+        done: of.done,
+        returned: of.returned,
+        waiting: of.waiting(),
+    };
     tables.into_iter().map(view).collect()
+}
+
+fn books(differences: &Differences) -> BooksView {
+    let view = |found: &Difference| DifferenceView {
+        message: found.to_string(),
+        remedy: found.between.remedy().to_owned(),
+        found: found.clone(),
+    };
+    let differences: Vec<_> = differences.all().iter().map(view).collect();
+    BooksView { balanced: differences.is_empty(), differences }
 }
 
 pub(super) async fn list(State(supervisor): State<Arc<Supervisor>>) -> Json<ListenerList> {

@@ -16,6 +16,7 @@ use prometheus_client::{
 
 use crate::{
     listener::{
+        books::Seam,
         latency::{BUCKETS_MS, Latency},
         table_counts::Counted,
     },
@@ -48,10 +49,11 @@ fn page(views: Vec<UnitView>) -> Result<String, fmt::Error> {
 /// A metric of each listener: name, help and value.
 type Figure<N> = (&'static str, &'static str, fn(&UnitView) -> N);
 
-const COUNTERS: [Figure<u64>; 8] = [
+const COUNTERS: [Figure<u64>; 9] = [
     ("received", "Records received", |view| view.counters.received),
     ("done", "Events that the handler has done", |view| view.counters.done),
     ("filtered", "Records that the listener does not want", |view| view.counters.filtered),
+    ("returned", "Records that went to another process", |view| view.counters.returned),
     ("replayed", "Past events that the handler has done once more", |view| view.counters.replayed),
     ("replay_left_out", "Past events left out: their keys have newer events", |view| {
         view.counters.replay_left_out
@@ -64,17 +66,22 @@ const COUNTERS: [Figure<u64>; 8] = [
 /// A metric of each table of which events came.
 type OfTable = (&'static str, &'static str, fn(&Counted) -> u64);
 
-const OF_TABLES: [OfTable; 2] = [
+const OF_TABLES: [OfTable; 4] = [
     ("table_received", "Records received, by table", |of| of.received),
     ("table_filtered", "Records that the listener does not want, by table", |of| of.filtered),
+    ("table_done", "Events that the handler has done, by table", |of| of.done),
+    ("table_returned", "Records that went to another process, by table", |of| of.returned),
 ];
 
 /// `None` while it is not known.
-const GAUGES: [Figure<Option<f64>>; 13] = [
+const GAUGES: [Figure<Option<f64>>; 14] = [
     ("up", "1 while it runs without failing, or stands by", |view| {
         Some(f64::from(u8::from(view.report.state.is_moving())))
     }),
     ("paused", "1 while a human has paused it", |view| Some(f64::from(u8::from(view.paused)))),
+    ("waiting", "Records received that are not done, filtered or returned", |view| {
+        Some(view.counters.waiting() as f64)
+    }),
     ("buffered_events", "Events that wait or are in a call", |view| {
         Some(view.report.buffered_events as f64)
     }),
@@ -147,6 +154,7 @@ impl Collector for Listeners {
             }
         }
         self.tables(&mut to)?;
+        self.books(&mut to)?;
         self.times(&mut to)
     }
 }
@@ -161,6 +169,19 @@ impl Listeners {
                     let labels = [("listener", view.id.as_str()), ("table", table.as_str())];
                     ConstCounter::new(value(of)).encode(family.encode_family(&labels)?)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn books(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Records that are missing or too many between two places; 0: the books balance";
+        let mut family = to.encode_descriptor("book_difference", help, None, MetricType::Gauge)?;
+        for view in &self.0 {
+            for between in Seam::ALL {
+                let labels = [("listener", view.id.as_str()), ("between", between.word())];
+                let records = view.counters.differences.records(between);
+                ConstGauge::new(records.cast_signed()).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use change_event::{Action, ChangeEvent, Columns, ReadError};
+use event_bus::Delivery;
 use full_sync::LISTENER_HEADER;
 use service::glob;
 use tracing::warn;
 
+use super::ledger::{Ledger, Missing};
 use crate::config::{Actions, ListenerConfig};
 
 /// What a listener wants, compared with each event.
@@ -47,6 +49,15 @@ impl Filter {
             let mut dots = table.match_indices('.').map(|(at, _)| table.split_at(at));
             !dots.any(|(schema, rest)| self.wants_table(schema, &rest[1..]))
         })
+    }
+
+    /// Counts a record in the book, unless the record is for another listener.
+    pub(super) fn count_in(&self, ledger: &mut Ledger, delivery: &Delivery) -> Option<Missing> {
+        let addressee = delivery.headers.iter().find(|(name, _)| name == LISTENER_HEADER);
+        if addressee.is_some_and(|(_, listener)| *listener != self.listener) {
+            return None;
+        }
+        ledger.count(delivery, addressee.is_some())
     }
 
     /// Whether the listener wants this change. The topic alone does not say that: one topic may

@@ -32,6 +32,11 @@ impl Flow {
         }
     }
 
+    /// Whether it takes no more, because it has all that it may keep.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Whether new calls may begin.
     pub(super) fn goes_out(&self) -> bool {
         !self.is_paused && !self.is_stopping

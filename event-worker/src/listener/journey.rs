@@ -1,6 +1,7 @@
 //! The loop of a listener: deliveries of the bus go to the lanes, and what the lanes have done is
 //! committed.
 
+mod accounts;
 mod aside;
 mod handover;
 mod saving;
@@ -31,7 +32,7 @@ use super::{
     parking::{Parking, command::ParkedCommand},
     replay::{JourneyLink, Order, Replays},
     status::{ListenerState, Problem, Status},
-    table_counts::TableCounts,
+    table_counts::{TableCounts, TableNames},
     tracker::Tracker,
 };
 use crate::{
@@ -53,6 +54,7 @@ pub(super) struct Journey {
     consumer: Box<dyn Consumer>,
     filter: Filter,
     tracker: Tracker,
+    tables: TableNames,
     lanes: Lanes,
     /// Events that failed alone, and what waits behind them.
     parking: Parking,
@@ -111,6 +113,7 @@ impl Journey {
             consumer,
             filter: Filter::new(id, config),
             tracker: Tracker::default(),
+            tables: TableNames::default(),
             lanes: Lanes::start((id, config), make_handler, (status, &control.lease)),
             parking: Parking::new(config),
             loading: None,
@@ -246,6 +249,7 @@ impl Journey {
             self.lanes.dispatch();
         }
         self.replays.follow(&self.tracker);
+        self.settle_books();
         let (events, bytes) = (self.lanes.events() as u64, self.lanes.bytes() as u64);
         let oldest_unfinished_ms = self.tracker.oldest_unfinished_ms();
         let parking = self.parking.news();
@@ -255,6 +259,7 @@ impl Journey {
             }
             report.buffered_events = events;
             report.buffered_bytes = bytes;
+            report.is_full = self.flow.is_full();
             report.oldest_unfinished_ms = oldest_unfinished_ms;
             report.note_fronts(|event| self.tracker.is_front(event));
         });
@@ -316,7 +321,10 @@ impl Journey {
     }
 
     fn assigned(&mut self, assignments: &[Assignment]) {
-        assignments.iter().for_each(|assignment| self.tracker.assign(assignment));
+        for assignment in assignments {
+            self.tracker.assign(assignment);
+            self.status.ledger().forget(&assignment.partition);
+        }
         info!(count = assignments.len(), places = places(assignments), "partitions are assigned");
         let partitions: Vec<_> =
             assignments.iter().map(|assignment| assignment.partition.clone()).collect();
@@ -329,11 +337,16 @@ impl Journey {
     fn take_in(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
         let (mut received, mut filtered, mut tables) = (0, 0, TableCounts::default());
         let keeps_keys = self.parking.is_in_use();
+        let status = Arc::clone(&self.status);
+        let mut ledger = status.ledger();
         let mut take = |delivery: &Delivery| {
             let Some(generation) = self.tracker.generation(&delivery.partition) else {
                 return Ok(());
             };
             received += 1;
+            if let Some(missing) = self.filter.count_in(&mut ledger, delivery) {
+                self.status.differ(accounts::missing_before(delivery, missing));
+            }
             if self.filter.is_foreign(&delivery.headers) {
                 filtered += 1;
                 self.tracker.scan(&delivery.partition, delivery.offset + 1);
@@ -342,9 +355,11 @@ impl Journey {
             let (text, change) = read_change((&self.id, delivery))?;
             let is_wanted = self.filter.wants(&change);
             let is_wanted = is_wanted.map_err(|error| bad_record((&self.id, delivery), error))?;
-            tables.count((&change.schema, &change.table_name), is_wanted);
+            let table = (&*change.schema, &*change.table_name);
+            tables.came(table, is_wanted);
             if is_wanted {
-                let mut event = Event::new((delivery, text), change, generation);
+                let table = self.tables.of(table.0, table.1);
+                let mut event = Event::new((delivery, text), change, generation).counted_as(table);
                 if self.big_int == BigInt::Text {
                     event = event.with_texts_for_big_numbers();
                 }
@@ -353,9 +368,14 @@ impl Journey {
                 }
                 self.replays.saw(delivery);
                 self.tracker.begin(&event);
-                match self.parking.holds(&event) {
-                    true => self.wait_aside(event),
-                    false => self.lanes.push(event),
+                if self.parking.holds(&event) {
+                    self.wait_aside(event);
+                    return Ok(());
+                }
+                let (waiting, table) = (self.lanes.events(), Arc::clone(event.table()));
+                self.lanes.push(event);
+                if self.lanes.events() != waiting + 1 {
+                    self.status.differ(accounts::lost_before_the_lanes(delivery, &table));
                 }
             } else {
                 filtered += 1;
@@ -367,6 +387,8 @@ impl Journey {
         self.status.update(|report| {
             report.counters.received += received;
             report.counters.filtered += filtered;
+            // A record that is no event stays on the bus.
+            report.counters.returned += u64::from(taken.is_err());
             report.counters.tables.merge(&tables);
         });
         taken

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use service::{Backoff, BackoffConfig};
+use service::{Backoff, BackoffConfig, clock::now_ms};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -208,7 +208,8 @@ impl Lane {
             }
         };
         let began = Instant::now();
-        tokio::select! {
+        self.status.calls().begin(self.number, events, now_ms());
+        let outcome = tokio::select! {
             biased;
             () = end => {
                 self.handler.abandon().await;
@@ -218,7 +219,9 @@ impl Lane {
                 self.status.count_call(began.elapsed());
                 Some(outcome)
             }
-        }
+        };
+        self.status.calls().end(self.number);
+        outcome
     }
 
     /// Notes a failure, and gives how long to wait. After a batch that was too large there is no

@@ -24,6 +24,7 @@ use crate::{
     environment::Lease,
     event::Event,
     handler::{Failure, MakeHandler},
+    table_name::TableName,
 };
 
 /// All lanes, and the events that wait for them.
@@ -38,6 +39,25 @@ pub(super) struct Lanes {
     /// Bytes of all events, waiting or in a call.
     bytes: usize,
     events: usize,
+    /// Events of which a lane gave no account, since somebody asked.
+    lost: Vec<LostEvents>,
+    #[cfg(test)]
+    pub(super) loses: Loses,
+}
+
+/// Events that were given to a lane, and neither done nor given back.
+pub(super) struct LostEvents {
+    pub(super) table: Arc<TableName>,
+    pub(super) events: i64,
+    pub(super) lane: usize,
+}
+
+/// What a test makes the lanes lose: an event as it comes, or in the report of its lane.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Loses {
+    pub(super) pushed: Option<String>,
+    pub(super) reported: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,6 +80,20 @@ struct RunningBatch {
     leash: Leash,
     partitions: Vec<(Partition, u64)>,
     keys: BTreeSet<u64>,
+    /// How many events of each table are in it, and not accounted for.
+    left: Vec<(Arc<TableName>, i64)>,
+}
+
+impl RunningBatch {
+    fn count(&mut self, events: &[Event], change: i64) {
+        for event in events {
+            let table = event.table();
+            match self.left.iter_mut().find(|(name, _)| Arc::ptr_eq(name, table) || name == table) {
+                Some((_, left)) => *left += change,
+                None => self.left.push((Arc::clone(table), change)),
+            }
+        }
+    }
 }
 
 /// What a lane has done, and what it did not get done.
@@ -116,11 +150,28 @@ impl Lanes {
         let lanes = lanes.collect();
         let limits = BatchLimits { events: config.batch_size, bytes: config.batch_bytes };
         let status = Arc::clone(status);
-        Self { lanes, limits, reports, rest, tasks, status, may_set_aside, bytes: 0, events: 0 }
+        Self {
+            lanes,
+            limits,
+            reports,
+            rest,
+            tasks,
+            status,
+            may_set_aside,
+            bytes: 0,
+            events: 0,
+            lost: Vec::new(),
+            #[cfg(test)]
+            loses: Loses::default(),
+        }
     }
 
     /// Puts an event at the end of its lane. Topic and key say which lane that is.
     pub(super) fn push(&mut self, event: Event) {
+        #[cfg(test)]
+        if self.loses.pushed.as_deref() == Some(event.ev_id()) {
+            return;
+        }
         let lane = self.lane_of(event.key());
         self.bytes += event.bytes();
         self.events += 1;
@@ -221,7 +272,10 @@ impl Lanes {
             }
             else => return Err(Broken),
         };
+        #[cfg(test)]
+        let report = self.loses.lose(report);
         let LaneReport { lane, finished, aside, returned, queue } = report;
+        self.account_for(lane, (&finished, &aside), returned.as_deref());
         if let Some((queue, failure)) = queue {
             self.lanes[lane].running = None;
             let aside_call = AsideCall { queue, returned: returned.unwrap_or_default(), failure };
@@ -240,6 +294,28 @@ impl Lanes {
             self.show_idle();
         }
         Ok(Finished { events: finished, aside, aside_call: None })
+    }
+
+    /// A lane reports. When its batch has ended, the lane must have accounted for each event.
+    fn account_for(
+        &mut self,
+        lane: usize,
+        (finished, aside): (&[Event], &[SetAside]),
+        returned: Option<&[Event]>,
+    ) {
+        let Some(running) = &mut self.lanes[lane].running else { return };
+        running.count(finished, -1);
+        aside.iter().for_each(|aside| running.count(&aside.events, -1));
+        if let Some(returned) = returned {
+            running.count(returned, -1);
+            let lost = running.left.drain(..).filter(|(_, events)| *events != 0);
+            self.lost.extend(lost.map(|(table, events)| LostEvents { table, events, lane }));
+        }
+    }
+
+    /// The events of which a lane gave no account, since the last call.
+    pub(super) fn take_lost(&mut self) -> Vec<LostEvents> {
+        std::mem::take(&mut self.lost)
     }
 
     /// Nothing runs any more in a lane whose task has ended.
@@ -317,10 +393,21 @@ impl LaneQueue {
             events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
         partitions.dedup();
         let keys = events.iter().map(Event::key).collect();
-        self.running = Some(RunningBatch { leash: leash.clone(), partitions, keys });
+        let left = Vec::new();
+        let mut running = RunningBatch { leash: leash.clone(), partitions, keys, left };
+        running.count(&events, 1);
+        self.running = Some(running);
         self.was_aside = queue.is_some();
         // `next_finished` notices a lane that is gone.
         let _ = self.work.try_send(Work { events, leash, queue });
+    }
+}
+
+#[cfg(test)]
+impl Loses {
+    fn lose(&self, mut report: LaneReport) -> LaneReport {
+        report.finished.retain(|event| self.reported.as_deref() != Some(event.ev_id()));
+        report
     }
 }
 

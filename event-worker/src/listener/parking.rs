@@ -11,7 +11,10 @@ pub(crate) mod entry;
 mod log_limit;
 mod queue;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use event_bus::{Kept, KeptChange, Partition};
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,7 @@ use crate::{
     config::{ListenerConfig, ParkAfter, ParkConfig},
     event::Event,
     handler::Failure,
+    table_name::TableName,
 };
 
 /// The events of a listener that wait aside.
@@ -50,6 +54,14 @@ pub(super) struct Parking {
     log: LogLimit,
     /// The last event that was put here, if it is the first half of a changed key: its queue.
     half: Option<(Event, u64)>,
+}
+
+/// The place of an event that is kept on the bus, so that a commit may pass it.
+#[derive(Clone, Debug)]
+pub(super) struct KeptAside {
+    pub(super) partition: Partition,
+    pub(super) offset: u64,
+    pub(super) table: Arc<TableName>,
 }
 
 /// What waits aside, for the status.
@@ -110,9 +122,9 @@ impl Parking {
         self.config.is_some() && !self.is_full()
     }
 
-    /// Puts an event behind the earlier ones of its key. Whether it is kept on the bus: with the next
-    /// commit, if there is room.
-    pub(super) fn add(&mut self, event: Event) -> bool {
+    /// Puts an event behind the earlier ones of its key. Gives its place if the event is kept on the
+    /// bus: with the next commit, if there is room.
+    pub(super) fn add(&mut self, event: Event) -> Option<KeptAside> {
         let of_key = self.by_key.get(&event.key()).copied();
         let of_half = self.half.take().filter(|(half, _)| half.is_split_from(&event));
         let queue = of_key.or(of_half.map(|(_, queue)| queue));
@@ -123,23 +135,13 @@ impl Parking {
 
     /// Sets aside events that failed, and the later ones of their keys. Gives the places of those
     /// that are kept on the bus, as [`Parking::add`].
-    pub(super) fn set_aside(
-        &mut self,
-        events: Vec<Event>,
-        failure: &Failure,
-    ) -> Vec<(Partition, u64)> {
+    pub(super) fn set_aside(&mut self, events: Vec<Event>, failure: &Failure) -> Vec<KeptAside> {
         let Some(first) = events.first() else { return Vec::new() };
         let known = events.iter().find_map(|event| self.by_key.get(&event.key()).copied());
         let queue = known.unwrap_or_else(|| self.new_queue(name_of(first)));
         let first = first.ev_id().to_owned();
-        let mut kept = Vec::with_capacity(events.len());
-        for event in events {
-            let (partition, offset) = event.place();
-            let place = (partition.clone(), offset);
-            if self.insert(queue, event) {
-                kept.push(place);
-            }
-        }
+        let inserted = events.into_iter().filter_map(|event| self.insert(queue, event));
+        let kept: Vec<KeptAside> = inserted.collect();
         let is_first = |kept: &KeyQueue| kept.events.front().is_some_and(|e| e.ev_id() == first);
         if self.queues.get(&queue).is_some_and(is_first) {
             self.fails(queue, failure);
@@ -344,11 +346,14 @@ impl Parking {
         number
     }
 
-    /// Puts an event into its queue. Whether it is kept on the bus.
-    fn insert(&mut self, number: u64, mut event: Event) -> bool {
-        let Some(queue) = self.queues.get(&number) else { return false };
+    /// Puts an event into its queue. Gives its place if it is kept on the bus.
+    fn insert(&mut self, number: u64, mut event: Event) -> Option<KeptAside> {
+        let queue = self.queues.get(&number)?;
+        let (partition, offset) = event.place();
+        let (partition, table) = (partition.clone(), Arc::clone(event.table()));
+        let place = KeptAside { partition, offset, table };
         if let Some(is_kept) = queue.knows(&event) {
-            return is_kept;
+            return is_kept.then_some(place);
         }
         if self.config.is_none_or(|config| self.bytes + event.bytes() <= config.max_bytes) {
             let value = entry::encode(&event, &queue.name, None);
@@ -357,7 +362,7 @@ impl Parking {
         }
         let is_kept = event.is_kept;
         self.restore(number, event, None);
-        is_kept
+        is_kept.then_some(place)
     }
 
     fn restore(&mut self, number: u64, event: Event, trouble: Option<Trouble>) {

@@ -11,8 +11,16 @@ use event_bus::Partition;
 use serde::{Deserialize, Serialize};
 use service::clock::now_ms;
 use tokio::sync::Notify;
+use tracing::error;
 
-use super::{counters::Counters, parking::ParkingReport};
+use super::{
+    books::Difference,
+    calls::{Calls, RunningCall},
+    counters::Counters,
+    ledger::Ledger,
+    parking::ParkingReport,
+    table_counts::TableCounts,
+};
 use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
@@ -87,6 +95,10 @@ pub(crate) struct Report {
     pub(crate) failing: BTreeMap<usize, FailingLane>,
     /// Why it is not running, or the last handler failure.
     pub(crate) error: Option<Problem>,
+    /// The call that has run for longest, if that is long.
+    pub(crate) long_call: Option<RunningCall>,
+    /// Whether it takes no more, because it has all that it may keep.
+    pub(crate) is_full: bool,
     /// Why it stood by last, if that is known.
     pub(crate) standby: Option<String>,
     /// Events that failed alone, and what waits behind them.
@@ -198,6 +210,11 @@ impl FailingLane {
         (alone.is_front && alone.times > 1).then_some(&alone.command)
     }
 
+    /// Whether its event can be skipped, and that is likely to help.
+    pub(crate) fn can_skip(&self) -> bool {
+        self.remedy != FIX
+    }
+
     fn problem(&self, at_ms: u64) -> Problem {
         let (message, said, remedy) = (self.error.clone(), self.said.clone(), self.remedy.clone());
         Problem { at_ms, message, said, remedy }
@@ -289,6 +306,8 @@ pub(crate) struct Status {
     retry: Notify,
     retry_aside: Notify,
     logged: Mutex<Logged>,
+    ledger: Mutex<Ledger>,
+    calls: Calls,
 }
 
 /// What the log says of a handler that fails.
@@ -317,6 +336,7 @@ impl Logged {
 impl Status {
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().clone();
+        report.long_call = self.calls.long(now_ms());
         if report.state == ListenerState::Running && report.parking.is_full {
             report.is_parked_full();
         } else if report.state == ListenerState::Running && !report.failing.is_empty() {
@@ -342,12 +362,24 @@ impl Status {
         report.error = Some(problem);
     }
 
-    pub(crate) fn count_done(&self, committed_ms: impl Iterator<Item = u64>) {
+    /// These are done. `returned` of them had been counted as those of another process, and
+    /// `from_aside` had waited aside.
+    pub(super) fn count_done(
+        &self,
+        events: &[Event],
+        (tables, had_gone): (&TableCounts, &TableCounts),
+        (returned, from_aside): (u64, u64),
+    ) {
         let now = now_ms();
         let counters = &mut self.lock().counters;
-        for committed in committed_ms {
+        counters.from_aside += from_aside;
+        counters.returned = counters.returned.saturating_sub(returned);
+        counters.tables.merge(tables);
+        counters.tables.take_back(had_gone);
+        // Past events have figures of their own.
+        for event in events.iter().filter(|event| event.replay().is_none()) {
             counters.done += 1;
-            counters.latency.add(now.saturating_sub(committed));
+            counters.latency.add(now.saturating_sub(event.committed_ms()));
         }
     }
 
@@ -367,6 +399,26 @@ impl Status {
         let counters = &mut self.lock().counters;
         counters.replayed += done;
         counters.replay_left_out += left_out;
+    }
+
+    /// Records are missing, or too many. Each place and table is logged once.
+    pub(super) fn differ(&self, found: Difference) {
+        let text = found.to_string();
+        let (between, table, remedy) =
+            (found.between.word(), found.table.clone(), found.between.remedy());
+        if self.lock().counters.differences.note(found) {
+            error!(between, table, remedy, "the books do not balance: {text}");
+        }
+    }
+
+    /// The calls that run.
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// What came, against the book of `dts`.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Partitions were assigned.

@@ -17,6 +17,7 @@ use tokio::{
 use self::committer::{Commit, Committer};
 use super::*;
 
+mod books;
 mod commits;
 mod committer;
 mod failing;

@@ -1,16 +1,31 @@
 //! Knows which events are unfinished, and so how far each partition may be committed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use event_bus::{Assignment, Partition};
 
-use crate::event::Event;
+use super::table_counts::TableCounts;
+use crate::{event::Event, table_name::TableName};
 
 /// The partitions that are ours, and the unfinished events of each.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     partitions: BTreeMap<Partition, TrackedPartition>,
     next_generation: u64,
+    /// How many events are unfinished.
+    waiting: u64,
+    /// The unfinished events of partitions that went, since somebody asked.
+    returned: Returned,
+}
+
+/// Events that are not for this process any more.
+#[derive(Debug, Default)]
+pub(super) struct Returned {
+    pub(super) events: u64,
+    pub(super) tables: TableCounts,
 }
 
 #[derive(Debug)]
@@ -27,6 +42,7 @@ struct TrackedPartition {
 struct Tracked {
     offset: u64,
     committed_ms: u64,
+    table: Arc<TableName>,
     is_done: bool,
 }
 
@@ -48,12 +64,28 @@ impl Tracker {
             committed: *position,
         };
         self.next_generation += 1;
+        self.remove(partition);
         self.partitions.insert(partition.clone(), tracked);
     }
 
     /// The partition is not ours any more.
     pub(super) fn remove(&mut self, partition: &Partition) {
-        self.partitions.remove(partition);
+        let events = self.partitions.remove(partition).map(|tracked| tracked.events);
+        for event in events.into_iter().flatten().filter(|event| !event.is_done) {
+            self.waiting -= 1;
+            self.returned.events += 1;
+            self.returned.tables.of_table(&event.table).returned += 1;
+        }
+    }
+
+    /// The unfinished events of partitions that went, since the last call.
+    pub(super) fn take_returned(&mut self) -> Returned {
+        std::mem::take(&mut self.returned)
+    }
+
+    /// How many events are unfinished.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     /// The number of the partition's assignment, if it is ours.
@@ -75,9 +107,10 @@ impl Tracker {
     pub(super) fn begin(&mut self, event: &Event) {
         let (partition, offset) = event.place();
         if let Some(tracked) = self.partitions.get_mut(partition) {
-            let committed_ms = event.committed_ms();
-            tracked.events.push_back(Tracked { offset, committed_ms, is_done: false });
+            let (committed_ms, table) = (event.committed_ms(), Arc::clone(event.table()));
+            tracked.events.push_back(Tracked { offset, committed_ms, table, is_done: false });
             tracked.scanned = tracked.scanned.max(offset + 1);
+            self.waiting += 1;
         }
     }
 
@@ -89,23 +122,23 @@ impl Tracker {
     }
 
     /// An event is finished. Ignores an event of an earlier assignment, and one that is finished
-    /// already.
-    pub(super) fn finish(&mut self, event: &Event) {
-        if self.holds(event) {
-            let (partition, offset) = event.place();
-            self.pass(partition, offset);
-        }
+    /// already; gives `false` for these.
+    pub(super) fn finish(&mut self, event: &Event) -> bool {
+        let (partition, offset) = event.place();
+        self.holds(event) && self.pass(partition, offset)
     }
 
-    /// The event at this place of ours needs no work any more.
-    pub(super) fn pass(&mut self, partition: &Partition, offset: u64) {
-        let Some(tracked) = self.partitions.get_mut(partition) else { return };
-        if let Ok(index) = tracked.events.binary_search_by_key(&offset, |event| event.offset) {
-            tracked.events[index].is_done = true;
-        }
+    /// The event at this place of ours needs no work any more; `false` if that was so before.
+    pub(super) fn pass(&mut self, partition: &Partition, offset: u64) -> bool {
+        let Some(tracked) = self.partitions.get_mut(partition) else { return false };
+        let found = tracked.events.binary_search_by_key(&offset, |event| event.offset);
+        let found = found.ok().and_then(|index| tracked.events.get_mut(index));
+        let is_new = found.is_some_and(|event| !std::mem::replace(&mut event.is_done, true));
+        self.waiting -= u64::from(is_new);
         while tracked.events.front().is_some_and(|event| event.is_done) {
             tracked.events.pop_front();
         }
+        is_new
     }
 
     /// The partitions that moved since they were last committed, and how far.
@@ -217,6 +250,19 @@ mod tests {
         assert!(tracker.holds(&late) && !tracker.holds(&early));
         tracker.finish(&late);
         assert_eq!(tracker.uncommitted(), [(p, 1)]);
+    }
+
+    #[test]
+    fn what_waits_and_what_went_is_counted() {
+        let (mut tracker, p) = assigned(0);
+        let events = [0, 1, 2].map(|offset| event_of(&p, offset, 0));
+        events.iter().for_each(|event| tracker.begin(event));
+        assert_eq!([&events[1], &events[1]].map(|event| tracker.finish(event)), [true, false]);
+        assert_eq!(tracker.waiting(), 2);
+        tracker.remove(&p);
+        assert!(!tracker.finish(&events[0]));
+        assert_eq!((tracker.waiting(), tracker.take_returned().events), (0, 2));
+        assert_eq!(tracker.take_returned().events, 0);
     }
 
     #[test]

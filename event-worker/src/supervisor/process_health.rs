@@ -6,6 +6,7 @@ use std::{
 };
 
 use event_bus::Subscription;
+use service::why::WhyLog;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, timeout},
@@ -61,6 +62,8 @@ pub(crate) struct Unit {
     connected: watch::Sender<bool>,
     /// Counts its reports.
     reports: watch::Sender<u64>,
+    /// What the log was told of why it does not move.
+    why_log: Mutex<WhyLog>,
     history: Mutex<ProcessHistory>,
 }
 
@@ -108,6 +111,8 @@ pub(crate) struct UnitView {
     pub(crate) lag: Lag,
     /// Which tables it gets, and why no others.
     pub(crate) reach: Reach,
+    /// What it waits for, and since when that has been seen.
+    pub(crate) waits_since: Option<(String, u64)>,
 }
 
 impl Unit {
@@ -131,6 +136,7 @@ impl Unit {
             pid,
             connected,
             reports,
+            why_log: Mutex::default(),
             history: Mutex::default(),
         }
     }
@@ -240,7 +246,8 @@ impl Unit {
     /// stopped by itself stays visible until a later process is healthy.
     pub(super) fn ended(&self, how: Option<&str>) {
         let mut history = self.lock();
-        let last = std::mem::take(&mut history.report);
+        let mut last = std::mem::take(&mut history.report);
+        last.counters.end();
         history.started = None;
         self.pid.send_replace(None);
         history.before.add(&last.counters);
@@ -285,7 +292,12 @@ impl Unit {
         }
     }
 
+    pub(super) fn why_log(&self) -> MutexGuard<'_, WhyLog> {
+        self.why_log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn view(&self) -> UnitView {
+        let waits_since = self.why_log().waits_since().map(|(what, at)| (what.to_owned(), at));
         let history = self.lock();
         let mut counters = history.before.clone();
         counters.add(&history.report.counters);
@@ -299,6 +311,7 @@ impl Unit {
             report: self.shown(&history),
             lag: history.lag.clone(),
             reach: history.reach.clone(),
+            waits_since,
         }
     }
 

@@ -29,6 +29,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
             () = stop.cancelled() => return,
             () = look(&supervisor) => {}
         }
+        supervisor.fleet.units().iter().for_each(|unit| unit.say_why());
     }
 }
 

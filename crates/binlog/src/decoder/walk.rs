@@ -76,7 +76,7 @@ impl Decoder {
         event_pos: u64,
         row: &mut impl FnMut(&RowChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { tables, position, transaction, rows, images, .. } = self;
+        let Self { tables, position, transaction, rows, given, images, .. } = self;
         let refuse = |fault, mapped| refused_rows(fault, mapped, position, event_pos);
         let mapped = tables.get(head.table_id).map_err(|fault| refuse(fault, None))?;
         check(mapped, head).map_err(|fault| refuse(fault, Some(mapped)))?;
@@ -97,6 +97,7 @@ impl Decoder {
                     Action::Delete => (Some(image(first)), None),
                 };
                 let (table, action, row_number) = (plan, head.action, *rows);
+                *given = given.saturating_add(1);
                 row(&RowChange {
                     table,
                     action,

@@ -29,7 +29,8 @@ use super::{
     watched_topics::ProducerTopics,
 };
 use crate::{
-    Batch, ChangedTopic, Checkpoint, CheckpointChange, Durability, Error, Producer, Record, Result,
+    BOOK_HEADER, Batch, Book, ChangedTopic, Checkpoint, CheckpointChange, Durability, Error, Mark,
+    Producer, Record, Result,
 };
 
 /// A transaction that takes all that comes is committed when it has so many bytes,
@@ -80,6 +81,7 @@ pub(super) struct KafkaProducer {
     topics: ProducerTopics,
     verified: Instant,
     open: Uncommitted,
+    book: Option<Book>,
     /// After an error, or a call that was dropped half-way, nothing more is written.
     failed: bool,
 }
@@ -113,6 +115,7 @@ impl KafkaProducer {
             topics: ProducerTopics::new(cluster, &saved.own)?,
             verified: Instant::now(),
             open: Uncommitted::default(),
+            book: None,
             failed: false,
         };
         Ok((producer, saved.checkpoint))
@@ -166,14 +169,19 @@ impl KafkaProducer {
     fn send(&mut self, batch: &Batch) -> Result<()> {
         self.begin()?;
         let (mut topic, mut partitions) = ("", 1);
+        if let Some(book) = &mut self.book {
+            book.begin_append();
+        }
         for record in batch.records() {
             if record.topic != topic {
                 topic = record.topic;
                 partitions = self.topics.partitions(topic).unwrap_or(1);
             }
-            let partition = partition::of(record.order, partitions).cast_signed();
+            let partition = partition::of(record.order, partitions);
+            let mark = self.book.as_mut().and_then(|book| book.enter(&record, partition));
+            let partition = partition.cast_signed();
             let mut sent = BaseRecord::to(topic).partition(partition).payload(record.value);
-            sent.headers = headers(&record);
+            sent.headers = headers(&record, mark);
             self.send_one(sent.key(record.key))?;
         }
         self.open.bytes += batch.bytes();
@@ -224,7 +232,8 @@ impl KafkaProducer {
             self.wait(Goal::All)?;
         }
         let topic = self.cluster.checkpoint_topic(&self.name);
-        for (key, value) in std::mem::take(&mut self.open.checkpoint) {
+        let booked = self.book.as_mut().map(Book::take_changes).unwrap_or_default();
+        for (key, value) in booked.into_iter().chain(std::mem::take(&mut self.open.checkpoint)) {
             let mut record = BaseRecord::to(&topic).partition(0).key(key.as_bytes());
             record.payload = value.as_deref();
             self.send_one(record)?;
@@ -378,6 +387,14 @@ impl Producer for KafkaProducer {
         Ok(Durability::Durable)
     }
 
+    fn keep_book(&mut self, book: Book) {
+        self.book = Some(if self.is_transactional() { book } else { Book::default() });
+    }
+
+    fn take_booked(&mut self) -> Vec<(String, u64)> {
+        self.book.as_mut().map(Book::take_fresh).unwrap_or_default()
+    }
+
     async fn changed_topics(&mut self) -> Result<Vec<ChangedTopic>> {
         self.topics.changed().await
     }
@@ -426,14 +443,18 @@ fn too_large(cluster: &Cluster, refused: &RefusedRecord, limit: Option<usize>) -
     }
 }
 
-fn headers(record: &Record<'_>) -> Option<OwnedHeaders> {
-    let new = || OwnedHeaders::new_with_capacity(record.headers.len());
-    (!record.headers.is_empty()).then(|| {
-        record
-            .headers
-            .iter()
-            .fold(new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-    })
+fn headers(record: &Record<'_>, mark: Option<Mark>) -> Option<OwnedHeaders> {
+    if record.headers.is_empty() && mark.is_none() {
+        return None;
+    }
+    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 1);
+    for (key, value) in record.headers {
+        headers = headers.insert(Header { key, value: Some(value) });
+    }
+    if let Some(mark) = mark {
+        headers = headers.insert(Header { key: BOOK_HEADER, value: Some(&mark.to_string()) });
+    }
+    Some(headers)
 }
 
 /// Fences all earlier producers of the name, and reads what they left; blocks.

@@ -1,20 +1,23 @@
 //! What a producer is promised.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use event_bus::{Batch, Checkpoint};
+use event_bus::{Batch, Book, Checkpoint, Mark, lines_in};
 
 use super::{
     Backend, Sentence,
     reader::{Reader, append, batch, topic},
 };
 
+const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
 pub(super) const SENTENCES: &[Sentence] = &[
     ("a record arrives as it was appended", |b| Box::pin(arrives_as_appended(b))),
     ("records of one key keep their order", |b| Box::pin(keys_keep_their_order(b))),
     ("a checkpoint is what the appends made it", |b| Box::pin(checkpoint_is_kept(b))),
     ("a producer waits for the one before it", |b| Box::pin(a_second_producer_waits(b))),
+    ("a book goes on from producer to producer", |b| Box::pin(book_goes_on(b))),
     ("producers of two names are apart", |b| Box::pin(names_are_apart(b))),
 ];
 
@@ -46,13 +49,12 @@ async fn keys_keep_their_order(backend: &dyn Backend) {
     let bus = backend.bus();
     let mut reader = Reader::join(&*bus, "one").await;
     let (mut producer, _) = bus.producer("p").await.unwrap();
-    let keys = ["a", "b", "c", "d", "e"];
     for round in 0..20 {
-        let records = (0..50).map(|i| (keys[i % 5], format!("{:04}", round * 50 + i)));
+        let records = (0..50).map(|i| (KEYS[i % 5], format!("{:04}", round * 50 + i)));
         producer.append(&batch("a", records), &[]).await.unwrap();
     }
     reader.read(1000).await;
-    for key in keys {
+    for key in KEYS {
         let of_key = reader.got.iter().filter(|delivery| delivery.key == key);
         let values: Vec<_> = of_key.map(|delivery| delivery.value.clone()).collect();
         assert_eq!(values.len(), 200);
@@ -93,6 +95,37 @@ async fn a_second_producer_waits(backend: &dyn Backend) {
     let (mut second, checkpoint) = second.await.unwrap().unwrap();
     assert_eq!(checkpoint["position"], "3");
     second.append(&Batch::default(), &set("4")).await.unwrap();
+}
+
+/// Of each partition: every mark says how many records were read before it.
+async fn book_goes_on(backend: &dyn Backend) {
+    const APPENDS: usize = 3;
+    let bus = backend.bus();
+    let mut reader = Reader::join(&*bus, "one").await;
+    for life in 0..2 {
+        let (mut producer, checkpoint) = bus.producer("p").await.unwrap();
+        producer.keep_book(Book::open(&checkpoint).unwrap());
+        for append in 0..APPENDS {
+            let records = (0..40).map(|key| (KEYS[key % KEYS.len()], format!("{life} {append}")));
+            producer.append(&batch("a", records), &[]).await.unwrap();
+        }
+        assert_eq!(producer.take_booked(), [(topic("a"), 40 * APPENDS as u64)]);
+        drop(producer);
+    }
+    reader.read(2 * APPENDS * 40).await;
+    let (mut counts, mut marks) = (BTreeMap::new(), 0);
+    for delivery in &reader.got {
+        let count: &mut u64 = counts.entry(delivery.partition.number).or_default();
+        if let Some(mark) = Mark::among(&delivery.headers) {
+            marks += 1;
+            assert_eq!(mark.number, *count, "{delivery:?}");
+        }
+        *count += 1;
+    }
+    assert_eq!(marks, 2 * APPENDS * counts.len(), "one in each append and partition");
+    let lines = lines_in(&bus.checkpoint("p").await.unwrap()).unwrap();
+    let counted: Vec<u64> = lines[&topic("a")].plain.iter().copied().filter(|n| *n > 0).collect();
+    assert_eq!(counted, counts.into_values().collect::<Vec<_>>());
 }
 
 async fn names_are_apart(backend: &dyn Backend) {

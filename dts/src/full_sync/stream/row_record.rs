@@ -8,14 +8,13 @@ use full_sync::LISTENER_HEADER;
 
 use crate::{
     error::{Error, Result},
-    publish::{Publisher, add},
+    publish::{CountedTable, Publisher, add},
 };
 
 /// What all rows of one table for one listener have in common.
 #[derive(Debug)]
 pub struct FullSyncTable {
-    name: String,
-    topic: Arc<str>,
+    counted: Arc<CountedTable>,
     headers: Headers,
     text: TableText,
 }
@@ -29,7 +28,8 @@ impl FullSyncTable {
             headers.push(("table".to_owned(), name.clone()));
         }
         let text = TableText::new(schema, table);
-        Self { name, topic: topics.of(schema, table).into(), headers: headers.into(), text }
+        let counted = CountedTable { name: name.into(), topic: topics.of(schema, table).into() };
+        Self { counted: Arc::new(counted), headers: headers.into(), text }
     }
 }
 
@@ -62,7 +62,9 @@ pub(crate) fn publish_row(
         }
     }
     *seq = number;
-    add(batch, (Arc::clone(&table.topic), Some(Arc::clone(&table.headers))), key, value);
+    let topic = Arc::clone(&table.counted.topic);
+    add(batch, (topic, Some(Arc::clone(&table.headers))), key, value);
+    publisher.count_full_sync(&table.counted);
     Ok(())
 }
 
@@ -74,7 +76,7 @@ fn too_large(table: &FullSyncTable, id: &[u8], (bytes, max_bytes): (usize, usize
         format!(
             "the row {id} of {} makes a record of {bytes} bytes, more than bus.maxRowBytes = \
              {max_bytes}",
-            table.name
+            table.counted.name
         ),
         "raise maxRowBytes, or set onOversize = \"keys-only\" to publish only the keys of such \
          rows; then ask for the full sync again",

@@ -73,6 +73,11 @@ impl OpenState {
         self.floor.as_ref().filter(|_| self.is_unsure && self.fate.is_none())
     }
 
+    /// Up to where its rows are handed over with the batch; `None` for all of them.
+    pub(super) fn handed_up_to(&self) -> Option<&RowMark> {
+        self.waits_from().map(|place| &place.mark)
+    }
+
     /// What is published of the transaction, if only rows are appended that may be.
     pub(super) fn so_far(&self) -> Option<Skip> {
         self.waits_from().map(|place| place.mark.so_far())

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::{
     super::{held::TakenXa, spool::At},
     MAX_BATCH_BYTES, StreamReader,
+    seam::{SeamCounts, compare},
 };
 use crate::{
     checkpoint::{BinlogPlace, Saved, SourcePosition},
@@ -135,11 +136,14 @@ impl StreamReader {
                 break;
             };
             let commit = replay.end.gtid.as_ref();
+            let before = SeamCounts::of(&self.decoder, &self.publisher);
             let Self { decoder, publisher, touching, batch, .. } = self;
             decoder.decode_again((&event, pos, row), &mut |change| {
                 touching.row(commit, change.table);
                 publisher.publish(change, batch)
             })?;
+            let found = compare(decoder, publisher, &event, (before, 0));
+            self.note(found);
         }
         Ok(())
     }

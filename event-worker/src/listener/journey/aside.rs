@@ -64,9 +64,7 @@ impl Journey {
 
     pub(super) fn finished(&mut self, finished: Finished) {
         let Finished { events, aside, aside_call } = finished;
-        let live = || events.iter().filter(|event| event.replay().is_none());
-        self.status.count_done(live().map(Event::committed_ms));
-        live().for_each(|event| self.tracker.finish(event));
+        self.count_done(&events);
         self.replays.finished(&events);
         if let Some(AsideCall { queue, returned, failure }) = aside_call {
             let is_ours = |event: &Event| self.tracker.holds(event);
@@ -83,9 +81,8 @@ impl Journey {
         events.retain(|event| self.tracker.holds(event));
         let mut keys: BTreeSet<u64> = events.iter().map(Event::key).collect();
         events.extend(self.lanes.pull(&mut keys));
-        for (partition, offset) in self.parking.set_aside(events, &failure) {
-            self.tracker.pass(&partition, offset);
-        }
+        let kept = self.parking.set_aside(events, &failure);
+        self.count_aside(&kept);
     }
 
     /// An event came for a key that waits aside: it waits there, too.
@@ -102,11 +99,8 @@ impl Journey {
     }
 
     fn keep_aside(&mut self, event: Event) {
-        let (partition, offset) = event.place();
-        let place = (partition.clone(), offset);
-        if self.parking.add(event) {
-            self.tracker.pass(&place.0, place.1);
-        }
+        let kept = self.parking.add(event);
+        self.count_aside(kept.as_slice());
     }
 
     /// Calls for what is due, where a lane is free.

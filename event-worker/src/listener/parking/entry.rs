@@ -7,7 +7,10 @@ use bytes::Bytes;
 use event_bus::{Kept, Partition};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, EventFacts, RecordKey};
+use crate::{
+    event::{Event, EventFacts, RecordKey},
+    table_name::TableName,
+};
 
 /// A parked event that was read, and what waits with it.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct ParkedEntry {
 pub(crate) struct About {
     pub(crate) ev_id: String,
     pub(crate) topic: String,
+    pub(crate) schema: String,
+    pub(crate) table: String,
     pub(crate) offset: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seq: Option<u64>,
@@ -67,6 +72,8 @@ pub(super) fn encode(event: &Event, queue: &str, trouble: Option<&Trouble>) -> O
     let about = About {
         ev_id: facts.ev_id.to_owned(),
         topic: topic.to_string(),
+        schema: facts.table.schema.clone(),
+        table: facts.table.table.clone(),
         offset: event.place().1,
         seq: facts.seq,
         committed_ms: facts.committed_ms,
@@ -103,6 +110,7 @@ pub(crate) fn decode(kept: &Kept, generation: u64) -> Result<ParkedEntry, String
         committed_ms: about.committed_ms,
         is_of_full_sync: about.full_sync,
         failures: about.failures,
+        table: Arc::new(TableName { schema: about.schema.clone(), table: about.table.clone() }),
     };
     let record = RecordKey { topic: Arc::from(&*about.topic), key: key.into() };
     let partition: &Partition = &kept.partition;

@@ -34,7 +34,7 @@ fn the_next_member_finds_what_waits_as_the_last_one_left_it() {
     let mut first = parking("park = { after = 2 }");
     let failure = Failure { said: Some("why".into()), ..Failure::new("no") };
     let kept = first.set_aside(vec![event(7, "a", "k"), event(9, "b", "k")], &failure);
-    assert_eq!(kept.iter().map(|(_, offset)| *offset).collect::<Vec<_>>(), [7, 9]);
+    assert_eq!(kept.iter().map(|kept| kept.offset).collect::<Vec<_>>(), [7, 9]);
     assert!(first.holds(&event(10, "c", "k")) && !first.holds(&event(11, "d", "other")));
     first.add(event(10, "c", "k"));
     let (queue, _) = first.due(Instant::now() + std::time::Duration::from_secs(9))[0];
