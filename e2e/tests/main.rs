@@ -22,6 +22,7 @@ mod mariadb_failover;
 mod mariadb_rollback;
 mod mariadb_xa;
 mod oversize;
+mod parking;
 mod positions;
 mod refusals;
 mod rehearsal;

@@ -38,6 +38,9 @@ struct Options {
     /// Fail every call while this file exists.
     #[arg(long)]
     fail_while: Option<PathBuf>,
+    /// Of these calls, fail only those with an id that is divisible by this.
+    #[arg(long, requires = "fail_while")]
+    refused_ids: Option<i64>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -51,9 +54,10 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn choose(options: &Options, random: &mut SmallRng) -> Self {
+    fn choose(options: &Options, batch: &str, random: &mut SmallRng) -> Self {
         let mut happens = |one_in: u32| one_in > 0 && random.random_ratio(1, one_in);
-        if options.fail_while.as_ref().is_some_and(|file| file.exists()) {
+        let is_refused = || options.refused_ids.is_none_or(|by| holds_id(batch, by));
+        if options.fail_while.as_ref().is_some_and(|file| file.exists()) && is_refused() {
             return Self::Failed;
         }
         match () {
@@ -84,7 +88,7 @@ fn main() -> Result<()> {
         // A line without its end is no batch: the listener was killed.
         let Some(batch) = line.strip_suffix('\n') else { break };
         let began = now_ms()?;
-        let outcome = Outcome::choose(&options, &mut random);
+        let outcome = Outcome::choose(&options, batch, &mut random);
         std::thread::park_timeout(Duration::from_millis(options.work_ms));
         let call = CallLine { began, outcome, counts: options.count };
         file.write_all(call.text(batch)?.as_bytes())?;
@@ -92,6 +96,13 @@ fn main() -> Result<()> {
         line.clear();
     }
     Ok(())
+}
+
+/// Whether a batch has an event whose id is divisible by a number.
+fn holds_id(batch: &str, by: i64) -> bool {
+    let events: Vec<serde_json::Value> = serde_json::from_str(batch).unwrap_or_default();
+    let ids = events.iter().filter_map(|event| event["PK"]["id"].as_i64());
+    ids.into_iter().any(|id| id % by == 0)
 }
 
 /// What is written of a call.
