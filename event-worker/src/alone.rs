@@ -118,7 +118,11 @@ async fn run_until_withdrawn(
     run: &impl AsyncFn(Listener, ListenerControl) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let stop = stop.child_token();
-    let control = ListenerControl { lease: seat.lease(), ..ListenerControl::until(stop.clone()) };
+    let control = ListenerControl {
+        lease: seat.lease(),
+        wishes: seat.wishes(),
+        ..ListenerControl::until(stop.clone())
+    };
     let leaves = Arc::clone(&control.leaves);
     let run = run(listener, control);
     tokio::pin!(run);

@@ -6,9 +6,11 @@ use clap::{Args, Subcommand};
 use event_worker::{Error, GroupChoice, Output, ParkedChoice, ParkedVerb};
 use service::exit::Exit;
 
+use super::Called;
+
 /// Which parked events.
 #[derive(Args, Clone)]
-pub(crate) struct ChoiceForm {
+struct ChoiceForm {
     /// The listener's id: NAME of [listeners.NAME].
     #[arg(short = 't', long = "id", value_name = "ID")]
     id: String,
@@ -28,7 +30,7 @@ pub(crate) struct ChoiceForm {
 
 /// What to do with events that wait aside.
 #[derive(Subcommand)]
-pub(crate) enum Verb {
+enum Verb {
     /// Shows which keys wait aside, since when, and why.
     List {
         #[command(flatten)]
@@ -65,12 +67,23 @@ impl From<ChoiceForm> for ParkedChoice {
     }
 }
 
-/// Carries out a command.
-pub(crate) async fn carry_out(
-    (config, groups): (&Path, &GroupChoice),
+/// What is asked for, and of which event-worker.
+#[derive(Args)]
+pub(super) struct ParkedForm {
+    #[command(subcommand)]
     verb: Verb,
-) -> Result<Exit, Error> {
-    let asked = (config, groups);
+    #[command(flatten)]
+    called: Called,
+}
+
+impl ParkedForm {
+    /// Carries out the command.
+    pub(super) async fn carry_out(self, config: &Path) -> Result<Exit, Error> {
+        carry_out((config, &self.called.choice()), self.verb).await
+    }
+}
+
+async fn carry_out(asked: (&Path, &GroupChoice), verb: Verb) -> Result<Exit, Error> {
     match verb {
         Verb::List { choice, json } => {
             event_worker::list_parked(asked, &choice.into(), Output::json(json)).await?;

@@ -16,6 +16,7 @@ mod listening;
 pub(crate) mod parking;
 mod replay;
 mod standby;
+mod state;
 pub(crate) mod status;
 pub(crate) mod table_counts;
 mod tracker;
@@ -28,7 +29,7 @@ use std::{
 
 use event_bus::{Bus, Consumer, Subscription};
 use service::{Backoff, BackoffConfig};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -75,7 +76,7 @@ pub(crate) struct ListenerControl {
     /// A number that changes when the topics of the bus change; the supervisor sends it.
     pub(crate) topics: watch::Receiver<u64>,
     /// What humans want of parked events.
-    pub(crate) wishes: mpsc::UnboundedReceiver<ParkedCommand>,
+    pub(crate) wishes: broadcast::Receiver<ParkedCommand>,
 }
 
 impl ListenerControl {
@@ -83,7 +84,7 @@ impl ListenerControl {
     pub(crate) fn until(stop: CancellationToken) -> Self {
         let ((_, paused), (_, topics)) = (watch::channel(false), watch::channel(0));
         let (_, ends) = watch::channel(None);
-        let (_, wishes) = mpsc::unbounded_channel();
+        let (_, wishes) = broadcast::channel(1);
         Self { stop, paused, topics, lease: Lease::new(ends), leaves: Arc::default(), wishes }
     }
 }

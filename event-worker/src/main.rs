@@ -111,12 +111,7 @@ enum Command {
         id: String,
     },
     /// Shows, tries, replays or drops the events that a listener has set aside or parked.
-    Parked {
-        #[command(subcommand)]
-        verb: aside::Verb,
-        #[command(flatten)]
-        called: Called,
-    },
+    Parked(aside::ParkedForm),
     /// Runs another handler on the live events of a listener, and compares how it does.
     ///
     /// The handler really gets the events: see that it works on a target of its own. Nothing is
@@ -389,9 +384,7 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
             let listener = id.unwrap_or_else(|| old_form("groups forget", word));
             event_worker::forget_group(&config, &listener, mode(dry_run)).await?;
         }
-        Command::Parked { verb, called } => {
-            return aside::carry_out((&config, &called.choice()), verb).await;
-        }
+        Command::Parked(form) => return form.carry_out(&config).await,
         Command::Rehearse(form) => return form.rehearse(&config, stop_on_signal()?).await,
         Command::Replay(form) => return form.replay(&config).await,
         Command::FullSync { verb, called } => {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, watch},
     time::{Instant, MissedTickBehavior, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ const REPORT_CHECK: Duration = Duration::from_millis(200);
 
 /// Reports are sent at least so often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Wishes for parked events that wait for the listener.
+const MAX_WISHES: usize = 1024;
 
 /// How long the supervisor may take to answer.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -69,7 +72,7 @@ pub async fn run_supervised(socket: &Path, id: &str, stop: CancellationToken) ->
     let (tell_topics, topics) = watch::channel(0);
     let (renew, ends) = watch::channel(lease);
     let leaves = Arc::<AtomicBool>::default();
-    let (tell_wishes, wishes) = mpsc::unbounded_channel();
+    let (tell_wishes, wishes) = broadcast::channel(MAX_WISHES);
     let control = ListenerControl {
         wishes,
         stop: stop.clone(),
@@ -129,7 +132,7 @@ struct Levers {
     lease: Lease,
     leaves: Arc<AtomicBool>,
     stop: CancellationToken,
-    wishes: mpsc::UnboundedSender<ParkedCommand>,
+    wishes: broadcast::Sender<ParkedCommand>,
 }
 
 /// Lets the listener end, and leave its group for good.
@@ -167,7 +170,7 @@ async fn serve(link: &mut Link, status: &Status, levers: &Levers) {
                 }
                 Some(ToListener::Leave) => leave(levers),
                 Some(ToListener::Retry) => status.retry_now(),
-                // A listener that ends does not listen any more.
+                // Who asked sees that nothing happens.
                 Some(ToListener::Parked(wish)) => drop(levers.wishes.send(wish)),
                 Some(ToListener::Start(_)) => {}
                 None => return,

@@ -39,9 +39,15 @@ pub(crate) struct ListenerView {
     pub(crate) received: u64,
     pub(crate) done: u64,
     pub(crate) filtered: u64,
-    /// Not done yet; `received = done + filtered + returned + waiting`.
+    /// Not done yet, and not aside.
     #[serde(default)]
     pub(crate) waiting: u64,
+    /// Waits aside, or did: `received + fromAside = done + filtered + returned + aside + waiting`.
+    #[serde(default)]
+    pub(crate) aside: u64,
+    /// Events of `done` that had waited aside before.
+    #[serde(default)]
+    pub(crate) from_aside: u64,
     /// Went to another process of the group.
     #[serde(default)]
     pub(crate) returned: u64,
@@ -189,6 +195,8 @@ impl From<UnitView> for ListenerView {
             done: counters.done,
             filtered: counters.filtered,
             waiting: counters.waiting(),
+            aside: counters.aside,
+            from_aside: counters.from_aside,
             returned: counters.returned,
             books: books(&counters.differences),
             failures: counters.failures,

@@ -49,10 +49,12 @@ fn page(views: Vec<UnitView>) -> Result<String, fmt::Error> {
 /// A metric of each listener: name, help and value.
 type Figure<N> = (&'static str, &'static str, fn(&UnitView) -> N);
 
-const COUNTERS: [Figure<u64>; 9] = [
+const COUNTERS: [Figure<u64>; 11] = [
     ("received", "Records received", |view| view.counters.received),
     ("done", "Events that the handler has done", |view| view.counters.done),
     ("filtered", "Records that the listener does not want", |view| view.counters.filtered),
+    ("aside", "Records that wait aside, or did", |view| view.counters.aside),
+    ("from_aside", "Events that are done, and had waited aside", |view| view.counters.from_aside),
     ("returned", "Records that went to another process", |view| view.counters.returned),
     ("replayed", "Past events that the handler has done once more", |view| view.counters.replayed),
     ("replay_left_out", "Past events left out: their keys have newer events", |view| {

@@ -42,8 +42,8 @@ impl Flow {
         !self.is_paused && !self.is_stopping
     }
 
-    /// Pauses our partitions while the buffer or the parking place is full, while a human has paused
-    /// the listener, or at a bad record. After a full buffer they go on below half of it.
+    /// Pauses our partitions while the buffer or the parking place is full, while a human has
+    /// paused the listener, or at a bad record. After a full buffer they go on below half of it.
     pub(super) fn steer<'a>(
         &mut self,
         buffered_bytes: usize,

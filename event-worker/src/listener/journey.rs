@@ -198,7 +198,7 @@ impl Journey {
             biased;
             () = control.stop.cancelled() => Next::Stop,
             Ok(()) = control.topics.changed() => Next::Topics(*control.topics.borrow_and_update()),
-            Some(wish) = control.wishes.recv() => Next::Wish(wish),
+            Ok(wish) = control.wishes.recv() => Next::Wish(wish),
             Ok(()) = control.paused.changed() => Next::Pause(*control.paused.borrow_and_update()),
             // Before the lanes, which may finish work all the time: a full sync waits for our
             // commits.

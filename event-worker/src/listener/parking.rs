@@ -50,6 +50,8 @@ pub(super) struct Parking {
     events: usize,
     bytes: usize,
     next: u64,
+    /// Why the bus has kept nothing more the last time.
+    refused: Option<String>,
     has_news: bool,
     log: LogLimit,
     /// The last event that was put here, if it is the first half of a changed key: its queue.
@@ -78,6 +80,9 @@ pub(crate) struct ParkingReport {
     pub(crate) oldest_ms: Option<u64>,
     /// There is no room for more: no events are taken from the bus.
     pub(crate) is_full: bool,
+    /// Why the bus keeps no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
 }
 
 impl Parking {
@@ -94,6 +99,7 @@ impl Parking {
             events: 0,
             bytes: 0,
             next: 0,
+            refused: None,
             has_news: false,
             log: LogLimit::default(),
             half: None,
@@ -112,9 +118,21 @@ impl Parking {
 
     /// Whether there is no room for another key.
     pub(super) fn is_full(&self) -> bool {
-        self.config.is_some_and(|config| {
+        let is_over = self.config.is_some_and(|config| {
             self.by_key.len() >= config.max_keys || self.bytes >= config.max_bytes
-        })
+        });
+        is_over || self.refused.is_some()
+    }
+
+    /// The bus cannot keep what is to be saved.
+    pub(super) fn refused(&mut self, reason: &str) {
+        self.has_news |= self.refused.as_deref() != Some(reason);
+        self.refused = Some(reason.to_owned());
+    }
+
+    /// The bus has saved what there was.
+    pub(super) fn is_saved(&mut self) {
+        self.has_news |= self.refused.take().is_some();
     }
 
     /// Whether events may be set aside: `park` is on, and there is room.
@@ -122,8 +140,8 @@ impl Parking {
         self.config.is_some() && !self.is_full()
     }
 
-    /// Puts an event behind the earlier ones of its key. Gives its place if the event is kept on the
-    /// bus: with the next commit, if there is room.
+    /// Puts an event behind the earlier ones of its key. Gives its place if the event is kept on
+    /// the bus: with the next commit, if there is room.
     pub(super) fn add(&mut self, event: Event) -> Option<KeptAside> {
         let of_key = self.by_key.get(&event.key()).copied();
         let of_half = self.half.take().filter(|(half, _)| half.is_split_from(&event));
@@ -196,22 +214,31 @@ impl Parking {
         }
         let (ours, lost): (Vec<_>, Vec<_>) = returned.into_iter().partition(is_ours);
         let gone = finished.iter().chain(&lost);
-        self.forget(finished.len() + lost.len(), gone.map(Event::bytes).sum());
+        self.forget(finished.len() + lost.len(), gone.map(entry::cost).sum());
         let Some(kept) = self.queues.get_mut(&queue) else { return };
         let has_moved = !finished.is_empty() || !lost.is_empty();
-        kept.take_back(ours);
+        let has_halves = ours.first().is_some_and(Event::is_first_half);
+        let is_alone = kept.take_back(ours) <= 1 + usize::from(has_halves);
         if has_moved {
-            kept.trouble = None;
+            (kept.trouble, kept.is_halved) = (None, false);
             kept.backoff.reset();
         }
+        let (is_parked, is_empty) = (kept.is_parked(), kept.events.is_empty());
         match failure {
-            _ if kept.events.is_empty() => self.close(queue),
-            Some(failure) if failure.is_unclear => {
+            _ if is_empty => self.close(queue),
+            // A call that was given up says nothing.
+            None if is_parked => self.park(queue),
+            None => self.wait(queue, Instant::now()),
+            Some(failure) if failure.is_unclear && !is_parked => {
                 let again = Instant::now() + kept.backoff.next_wait();
                 self.wait(queue, again);
             }
+            // Another event may be the bad one.
+            Some(_) if !is_alone && !has_moved => {
+                kept.is_halved = true;
+                self.wait(queue, Instant::now());
+            }
             Some(failure) => self.fails(queue, failure),
-            None => self.wait(queue, Instant::now()),
         }
     }
 
@@ -227,7 +254,7 @@ impl Parking {
             ParkedWish::Replay => {
                 if let Some(queue) = self.queues.get_mut(&number) {
                     queue.backoff.reset();
-                    queue.trouble = None;
+                    (queue.trouble, queue.is_halved) = (None, false);
                 }
                 self.save_trouble(number);
                 self.wait(number, Instant::now());
@@ -244,7 +271,7 @@ impl Parking {
         for event in &dropped {
             self.changes.set(event.place().0, entry::key_of(event), None);
         }
-        self.forget(dropped.len(), dropped.iter().map(Event::bytes).sum());
+        self.forget(dropped.len(), dropped.iter().map(entry::cost).sum());
         match self.queues.get(&number) {
             Some(queue) if queue.is_empty() => self.close(number),
             _ => self.wait(number, Instant::now()),
@@ -334,6 +361,7 @@ impl Parking {
             bytes: self.bytes as u64,
             oldest_ms: since.map(|trouble| trouble.since_ms).min(),
             is_full: self.is_full(),
+            refused: self.refused.clone(),
         }
     }
 
@@ -355,7 +383,7 @@ impl Parking {
         if let Some(is_kept) = queue.knows(&event) {
             return is_kept.then_some(place);
         }
-        if self.config.is_none_or(|config| self.bytes + event.bytes() <= config.max_bytes) {
+        if self.config.is_none_or(|config| self.bytes + entry::cost(&event) <= config.max_bytes) {
             let value = entry::encode(&event, &queue.name, None);
             event.is_kept = value.is_some();
             self.changes.set(event.place().0, entry::key_of(&event), value);
@@ -368,7 +396,7 @@ impl Parking {
     fn restore(&mut self, number: u64, event: Event, trouble: Option<Trouble>) {
         let Some(queue) = self.queues.get_mut(&number) else { return };
         self.events += 1;
-        self.bytes += event.bytes();
+        self.bytes += entry::cost(&event);
         self.has_news = true;
         self.by_key.entry(event.key()).or_insert(number);
         queue.trouble = trouble.or(queue.trouble.take());
@@ -395,14 +423,17 @@ impl Parking {
         trouble.since_ms = if trouble.since_ms == 0 { now } else { trouble.since_ms };
         trouble.error.clone_from(&failure.reason);
         trouble.said = failure.said.clone().filter(|_| self.show_output);
+        // What a human has tried once, and has failed again, stays parked.
+        let was_parked = trouble.parked_ms.is_some();
         let is_over = match self.config.map(|config| config.after) {
+            _ if was_parked => true,
             None => false,
             Some(ParkAfter::Attempts(attempts)) => trouble.attempts >= attempts,
             Some(ParkAfter::Time(time)) => {
                 u128::from(now.saturating_sub(trouble.since_ms)) >= time.as_millis()
             }
         };
-        trouble.parked_ms = is_over.then_some(now);
+        trouble.parked_ms = trouble.parked_ms.or(is_over.then_some(now));
         if let Some(first) = queue.events.front() {
             self.log.failed(first, trouble);
         }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use service::clock::now_ms;
 use tokio::sync::Notify;
 use tracing::error;
 
+pub(crate) use super::state::ListenerState;
 use super::{
     books::Difference,
     calls::{Calls, RunningCall},
@@ -25,60 +25,6 @@ use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A handler that fails is told of once in so long, however many of its calls fail.
 const LOG_EVERY: Duration = Duration::from_mins(1);
-
-/// What a listener is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ListenerState {
-    /// It has not joined its group yet.
-    #[default]
-    Starting,
-    /// It has joined, but other members have all partitions, or there are none yet.
-    Standby,
-    /// It works.
-    Running,
-    /// The handler fails for some events, which are tried again.
-    Failing,
-    /// So much is parked that it takes no more events.
-    ParkingFull,
-    /// A human paused it.
-    Paused,
-    /// The bus does not answer.
-    BusAway,
-    /// It finishes what is begun.
-    Stopping,
-    /// It cannot go on until a human changes something.
-    Stopped,
-    /// Its process has ended and is started again after a while.
-    Restarting,
-    /// Another environment runs it.
-    Elsewhere,
-}
-
-impl ListenerState {
-    /// Whether it works, or would work if there were events.
-    pub(crate) fn is_moving(self) -> bool {
-        matches!(self, Self::Running | Self::Standby)
-    }
-}
-
-impl fmt::Display for ListenerState {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Starting => "starting",
-            Self::Standby => "standby",
-            Self::Running => "running",
-            Self::Failing => "failing",
-            Self::ParkingFull => "parking-full",
-            Self::Paused => "paused",
-            Self::BusAway => "bus-away",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Restarting => "restarting",
-            Self::Elsewhere => "elsewhere",
-        })
-    }
-}
 
 /// A listener's figures, since its process began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -258,13 +204,14 @@ impl Report {
     /// It runs, but takes nothing from the bus.
     fn is_parked_full(&mut self) {
         self.state = ListenerState::ParkingFull;
-        let ParkingReport { keys, events, bytes, .. } = self.parking;
+        let ParkingReport { keys, events, bytes, refused, .. } = &self.parking;
+        let why = refused.as_ref().map_or("park.maxKeys, park.maxBytes", |reason| reason);
         let message = format!(
-            "so much is parked that no more events are taken: {keys} keys with {events} events, \
-             {bytes} bytes (park.maxKeys, park.maxBytes)"
+            "so much waits aside that no more events are taken: {keys} keys with {events} events, \
+             {bytes} bytes ({why})"
         );
-        let remedy = "see why they fail (event-worker parked list), fix the handler, and replay \
-                      them (event-worker parked replay); or allow more in `park`";
+        let remedy = "see why they fail (event-worker parked list -t ID), fix the handler, and \
+                      replay them (event-worker parked replay -t ID); or allow more in `park`";
         let at_ms = self.parking.oldest_ms.unwrap_or_else(now_ms);
         self.error = Some(Problem { at_ms, ..Problem::new(message, remedy) });
     }

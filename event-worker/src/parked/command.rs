@@ -85,7 +85,7 @@ pub async fn list_parked(
         return Ok(());
     }
     if found.is_empty() {
-        say!("nothing waits aside");
+        nothing(choice);
         return Ok(());
     }
     let mut lines = vec![
@@ -97,6 +97,13 @@ pub async fn list_parked(
         say!("{line}");
     }
     Ok(())
+}
+
+fn nothing(choice: &ParkedChoice) {
+    match choice.is_narrow() {
+        true => say!("nothing that waits aside is like that"),
+        false => say!("nothing waits aside"),
+    }
 }
 
 fn line(queue: &ParkedQueue) -> [String; 8] {
@@ -154,6 +161,10 @@ pub async fn steer_parked(
         ParkedVerb::Retry => "retry",
         ParkedVerb::Replay => "replay",
     };
+    if found.is_empty() {
+        nothing(choice);
+        return Ok(Exit::Done);
+    }
     let body = json!({ "queues": queues });
     let outcomes = ask((file, groups), (&choice.listener, verb), &body).await?;
     Ok(tell(&found, &outcomes))
@@ -172,10 +183,13 @@ pub async fn drop_parked(
     let found = find((file, groups), choice, true).await?;
     let events: u64 = found.iter().map(|queue| queue.events).sum();
     if found.is_empty() {
+        nothing(choice);
         return Ok(Exit::Done);
     }
-    say!("{} queues with {events} events are to be dropped:", found.len());
-    found.iter().for_each(|queue| say!("  {} {}", queue.table, queue.keys.join(" ")));
+    say!("to be dropped, {events} in all:");
+    for ParkedQueue { table, keys, events, .. } in &found {
+        say!("  {table} {}: {events}", keys.join(" "));
+    }
     if !is_confirmed && !confirms(&choice.listener) {
         say!("nothing is dropped");
         return Ok(Exit::Refused);
@@ -242,9 +256,6 @@ fn tell(found: &[ParkedQueue], outcomes: &[CallOutcome]) -> Exit {
         }
         say!("{queue} {keys}: {what}");
     }
-    if outcomes.is_empty() {
-        say!("nothing waits aside");
-    }
     exit
 }
 
@@ -260,9 +271,6 @@ async fn find(
     let api = ApiClient::new(&config.listen)?;
     let list = api.get::<ParkedList>(&path, ANSWER_DEADLINE).await?;
     let found: Vec<_> = list.parked.into_iter().filter(|queue| choice.takes(queue)).collect();
-    if found.is_empty() && choice.is_narrow() {
-        say!("no parked events are like that; see event-worker parked list -t {id}");
-    }
     Ok(found)
 }
 

@@ -1,5 +1,5 @@
-//! The books of a listener: `received = done + filtered + returned + aside + waiting`, in each table.
-//! What was done after it waited aside counts as aside.
+//! The books of a listener, in each table: `received + from aside = done + filtered + returned +
+//! aside + waiting`.
 
 use event_bus::Delivery;
 

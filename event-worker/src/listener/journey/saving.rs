@@ -16,6 +16,9 @@ const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// the commit. An event log does not save offsets more often: a more frequent commit would wait.
 const COMMIT_FULL_SYNC_EVERY: Duration = Duration::from_millis(25);
 
+/// After a commit that the bus has refused, the next one comes so much later.
+const COMMIT_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// A commit that is under way.
 pub(super) struct Saving {
     offsets: Vec<(Partition, u64)>,
@@ -91,6 +94,7 @@ impl Journey {
         let Some(saving) = self.saving.take() else { return Ok(NextCommit::Later) };
         match saved {
             Ok(()) => {
+                self.parking.is_saved();
                 self.tracker.committed(&saving.offsets);
                 self.bus_answers();
                 return Ok(NextCommit::AtOnce);
@@ -112,6 +116,13 @@ impl Journey {
                 let mut saved = saving.offsets;
                 saved.retain(|(partition, _)| !partitions.contains(partition));
                 self.tracker.committed(&saved);
+            }
+            // Nothing is saved, and nothing is lost: there may be room later.
+            Err(event_bus::Error::Rejected(reason)) if !saving.changes.is_empty() => {
+                warn!(reason, "the bus cannot keep what is set aside; no more events are taken");
+                self.parking.not_saved(saving.changes);
+                self.parking.refused(&reason);
+                self.commit_at = Instant::now() + COMMIT_AGAIN_AFTER;
             }
             Err(error) => {
                 self.parking.not_saved(saving.changes);

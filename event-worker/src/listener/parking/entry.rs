@@ -60,6 +60,15 @@ pub(crate) struct Trouble {
     pub(crate) said: Option<String>,
 }
 
+/// What an event takes on the bus and in memory while it waits aside, at most, but for what the
+/// handler says of it.
+pub(super) fn cost(event: &Event) -> usize {
+    /// Names of members, numbers, and how a bus keeps an entry.
+    const OVERHEAD_BYTES: usize = 600;
+    let names = event.record().map_or(0, |record| 4 * record.topic.len());
+    event.bytes() + 2 * event.ev_id().len() + names + OVERHEAD_BYTES
+}
+
 /// The key of an event's entry: events of a partition are in the order of these texts.
 pub(super) fn key_of(event: &Event) -> String {
     format!("{:020}.{}", event.place().1, event.ev_id())

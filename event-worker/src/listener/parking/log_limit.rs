@@ -55,7 +55,7 @@ impl LogLimit {
                 error,
                 said,
                 "events that fail are parked: with all later events of their keys they wait for a \
-                 human; `event-worker parked list` shows them"
+                 human; `event-worker parked list -t ID` shows them"
             );
         } else {
             warn!(

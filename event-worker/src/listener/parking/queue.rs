@@ -7,7 +7,7 @@ use event_bus::Partition;
 use service::Backoff;
 use tokio::time::Instant;
 
-use super::entry::Trouble;
+use super::entry::{Trouble, cost};
 use crate::event::Event;
 
 pub(super) struct KeyQueue {
@@ -18,6 +18,8 @@ pub(super) struct KeyQueue {
     pub(super) events: VecDeque<Event>,
     /// The places of those in a call, and whether each is kept on the bus.
     running: Vec<(Partition, u64, bool)>,
+    /// A call with several events failed: the next one is with the first alone.
+    pub(super) is_halved: bool,
     /// Why the first event failed.
     pub(super) trouble: Option<Trouble>,
     pub(super) state: QueueState,
@@ -42,6 +44,7 @@ impl KeyQueue {
             keys: BTreeSet::new(),
             events: VecDeque::new(),
             running: Vec::new(),
+            is_halved: false,
             trouble: None,
             state: QueueState::Waiting(at),
             backoff,
@@ -53,8 +56,8 @@ impl KeyQueue {
         self.events.is_empty() && self.running.is_empty()
     }
 
-    /// Whether the event is here already, and if so whether it is kept on the bus. The bus brings an
-    /// event again that was kept before its place could be committed.
+    /// Whether the event is here already, and if so whether it is kept on the bus. The bus brings
+    /// an event again that was kept before its place could be committed.
     pub(super) fn knows(&self, event: &Event) -> Option<bool> {
         let place = event.place();
         let is_before = |other: &&Event| {
@@ -84,8 +87,14 @@ impl KeyQueue {
         self.events.insert(at.unwrap_or(self.events.len()), event);
     }
 
-    /// The call has ended, with these not done.
-    pub(super) fn take_back(&mut self, returned: Vec<Event>) {
+    /// Whether it waits for a human, or did before the call that runs.
+    pub(super) fn is_parked(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.parked_ms.is_some())
+    }
+
+    /// The call has ended, with these not done. Gives how many it had.
+    pub(super) fn take_back(&mut self, returned: Vec<Event>) -> usize {
+        let count = self.running.len();
         self.running.clear();
         for event in returned.into_iter().rev() {
             self.events.push_front(event);
@@ -98,12 +107,14 @@ impl KeyQueue {
             let events = std::mem::take(&mut self.events);
             events.into_iter().for_each(|event| self.insert(event));
         }
+        count
     }
 
     /// Takes the events of the next call: one that failed alone, or else as many as fit. The two
     /// halves of a changed key go together.
     pub(super) fn take(&mut self, max_events: usize) -> Vec<Event> {
-        let most = if self.trouble.is_some() { 1 } else { max_events.max(1) };
+        let is_alone = self.trouble.is_some() || self.is_halved;
+        let most = if is_alone { 1 } else { max_events.max(1) };
         let mut count = most.min(self.events.len());
         let is_cut = |at: usize| match (self.events.get(at.wrapping_sub(1)), self.events.get(at)) {
             (Some(last), Some(next)) => last.is_split_from(next),
@@ -134,7 +145,7 @@ impl KeyQueue {
     pub(super) fn retain(&mut self, is_ours: impl Fn(&Partition) -> bool) -> (usize, usize) {
         self.running.retain(|(partition, ..)| is_ours(partition));
         let dropped = self.remove(|event| !is_ours(event.place().0));
-        let (events, bytes) = (dropped.len(), dropped.iter().map(Event::bytes).sum());
+        let (events, bytes) = (dropped.len(), dropped.iter().map(cost).sum());
         (events, bytes)
     }
 }

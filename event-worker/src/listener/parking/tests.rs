@@ -1,3 +1,5 @@
+//! What waits aside, without a bus.
+
 use super::*;
 use crate::event::tests::delivery;
 
@@ -137,4 +139,58 @@ fn a_time_parks_what_has_failed_for_so_long() {
     let events = parking.start(0);
     parking.ended(0, (&[], events), Some(&no), |_| true);
     assert_eq!(parking.report().parked, 1);
+}
+
+#[test]
+fn what_a_human_tries_and_fails_again_stays_parked() {
+    let mut parking = parking("park = { after = 1 }");
+    parking.set_aside(vec![event(1, "a", "k")], &Failure::new("no"));
+    let name = parking.queues[&0].name.clone();
+    let retry = ParkedCommand { queue: name.clone(), wish: ParkedWish::Retry };
+    for failure in [Some(Failure::unclear("not reached")), Some(Failure::new("no")), None] {
+        assert!(parking.obey(&retry));
+        let events = parking.start(0);
+        assert!(!parking.obey(&retry), "it is in a call");
+        parking.ended(0, (&[], events), failure.as_ref(), |_| true);
+        assert_eq!(parking.report().parked, 1, "{failure:?}");
+    }
+    assert_eq!(parking.queues[&0].trouble.as_ref().unwrap().attempts, 3);
+    assert!(parking.obey(&ParkedCommand { queue: name.clone(), wish: ParkedWish::Replay }));
+    assert_eq!((parking.report().parked, parking.report().keys), (0, 1));
+    let keys = vec![entry::key_of(&event(1, "a", "k"))];
+    assert!(parking.obey(&ParkedCommand { queue: name, wish: ParkedWish::Drop(keys) }));
+    assert_eq!(parking.report(), ParkingReport::default());
+    assert!(saved(&mut parking, Vec::new()).is_empty());
+}
+
+#[test]
+fn a_call_with_several_events_that_fails_says_nothing_of_the_first() {
+    let mut parking = parking("park = { after = 1 }\nbatchSize = 9");
+    let no = Failure::new("no");
+    parking.set_aside((1..5).map(|n| event(n, &format!("e{n}"), "k")).collect(), &no);
+    let name = parking.queues[&0].name.clone();
+    parking.obey(&ParkedCommand { queue: name, wish: ParkedWish::Replay });
+    let all = parking.start(0);
+    assert_eq!(all.len(), 4);
+    parking.ended(0, (&[], all), Some(&no), |_| true);
+    assert_eq!(parking.report().parked, 0);
+    let first = parking.start(0);
+    assert_eq!(ids(&first), ["e1"]);
+    parking.ended(0, (&first, Vec::new()), None, |_| true);
+    let rest = parking.start(0);
+    assert_eq!(ids(&rest), ["e2", "e3", "e4"]);
+}
+
+#[test]
+fn what_the_bus_cannot_keep_is_told_and_kept_for_later() {
+    let mut parking = parking("park = { after = 9 }");
+    parking.set_aside(vec![event(1, "a", "k")], &Failure::new("no"));
+    let changes = parking.take_changes();
+    parking.not_saved(changes);
+    parking.refused("16 MiB at most");
+    let report = parking.report();
+    assert!(report.is_full && report.refused.as_deref() == Some("16 MiB at most"));
+    assert_eq!(saved(&mut parking, Vec::new()).len(), 1);
+    parking.is_saved();
+    assert!(!parking.report().is_full);
 }
