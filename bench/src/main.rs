@@ -17,6 +17,7 @@ mod kafka;
 mod large;
 mod load;
 mod measure;
+mod park;
 mod ratios;
 mod report;
 mod steps;
@@ -98,13 +99,15 @@ enum Part {
     Source,
     /// Whole tables to one listener, compared with `mysqldump`.
     FullSync,
+    /// A listener with `park`: off, on, and with keys that are refused.
+    Park,
 }
 
 impl Sizes {
     /// The loads, in order.
     fn loads(&self) -> Vec<Load> {
         let mut loads = vec![Load::Bulk(self.rows)];
-        if self.only != Some(Part::FullSync) {
+        if !matches!(self.only, Some(Part::FullSync | Part::Park)) {
             loads.push(Load::Single(self.transactions));
         }
         if self.includes(Part::Source) {
@@ -138,6 +141,10 @@ async fn all(sizes: &Sizes) -> Result<()> {
     for load in sizes.loads() {
         let server = load::prepare(load).await?;
         report.server = server.version.clone();
+        if matches!(load, Load::Bulk(_)) && sizes.includes(Part::Park) {
+            report.catch_up.extend(park::catch_up(&server, sizes.runs).await?);
+            report.latency.extend(park::latencies(&server, sizes.seconds).await?);
+        }
         if sizes.includes(Part::Log) || sizes.includes(Part::Source) {
             report.catch_up.extend(steps::catch_up(&server, sizes).await?);
         }

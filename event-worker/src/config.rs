@@ -24,6 +24,7 @@ use tracing::warn;
 pub use environment::EnvironmentConfig;
 pub use group::GroupChoice;
 pub use handler::{ExecConfig, HandlerConfig, HttpConfig, Proxy};
+pub(crate) use listener::parked_table;
 pub use listener::{Actions, BigInt, ListenerConfig};
 pub use park::{ParkAfter, ParkConfig};
 pub use user::UserConfig;

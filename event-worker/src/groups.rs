@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::{
     config::Config,
+    config::parked_table,
     error::Error,
     listener::had_key,
     output::{Output, print_json},
@@ -139,9 +140,15 @@ pub async fn forget_group(file: &Path, listener: &str, mode: ResetMode) -> Resul
         return show_forgotten(&*bus, &config.bus, listener).await;
     }
     match forget(&*bus, &config.bus, listener).await {
-        // An earlier call forgot the group, but not the notes.
-        Err(Error::UnknownGroup(_)) if !notes(&*bus, listener).await?.is_empty() => {}
+        // An earlier call forgot the group, but not what belongs to it.
+        Err(Error::UnknownGroup(_)) if has_left_something(&*bus, listener).await? => {}
         forgotten => forgotten?,
+    }
+    // Or a later listener of this name would get them.
+    let parked = bus.kept(&parked_table(listener)).await?.len();
+    bus.clear_kept(&parked_table(listener)).await?;
+    if parked > 0 {
+        say!("{parked} events that waited aside are forgotten, too: no handler gets them");
     }
     say!("forgotten: the bus keeps nothing for {listener} any more");
     // On a full log this waits until other listeners have read more. That is no reason to keep the
@@ -166,6 +173,12 @@ async fn notes(bus: &dyn Bus, listener: &str) -> Result<Vec<String>, Error> {
     Ok(kept.map(|(key, _)| key).collect())
 }
 
+/// Whether the bus keeps something of a listener whose group it has forgotten.
+async fn has_left_something(bus: &dyn Bus, listener: &str) -> Result<bool, Error> {
+    let has_notes = !notes(bus, listener).await?.is_empty();
+    Ok(has_notes || !bus.kept(&parked_table(listener)).await?.is_empty())
+}
+
 /// Says what would be forgotten.
 async fn show_forgotten(bus: &dyn Bus, config: &BusConfig, listener: &str) -> Result<(), Error> {
     let name = format!("{}{listener}", prefix(config));
@@ -180,10 +193,14 @@ async fn show_forgotten(bus: &dyn Bus, config: &BusConfig, listener: &str) -> Re
                 group.held_bytes.map(|held| format!("; the bus keeps {}", ByteSize::b(held)));
             say!("would be forgotten: group {name}{}", keeps.unwrap_or_default());
         }
-        None if notes(bus, listener).await?.is_empty() => {
+        None if !has_left_something(bus, listener).await? => {
             return Err(Error::UnknownGroup(listener.to_owned()));
         }
         None => say!("would be removed: the notes about the tables of {listener}"),
+    }
+    let parked = bus.kept(&parked_table(listener)).await?.len();
+    if parked > 0 {
+        say!("would be forgotten, too: {parked} events that wait aside, which no handler gets");
     }
     say!("nothing is changed");
     Ok(())

@@ -76,6 +76,14 @@ pub trait Bus: Send + Sync {
     /// Transient, when the bus is away.
     async fn kept(&self, table: &str) -> Result<Vec<Kept>>;
 
+    /// Removes all entries of a group's table, when nobody is in the group any more. Durable when
+    /// it returns.
+    ///
+    /// # Errors
+    ///
+    /// Transient, when the bus is away.
+    async fn clear_kept(&self, table: &str) -> Result<()>;
+
     /// How far a group is, in every partition of the topics that it has met.
     ///
     /// # Errors

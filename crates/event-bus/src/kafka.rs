@@ -122,6 +122,11 @@ impl Bus for KafkaBus {
         kept::look(&self.cluster, table).await
     }
 
+    async fn clear_kept(&self, table: &str) -> Result<()> {
+        self.reach().await?;
+        kept::clear(&self.cluster, table).await
+    }
+
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
         self.groups.progress(group, topics).await
     }

@@ -21,7 +21,7 @@ use event_log::{
 use service::clock::since_epoch_ms;
 
 use crate::{
-    Bus, Checkpoint, Consumer, Control, ControlChange, Error, Kept, KnownGroup, Partition,
+    Batch, Bus, Checkpoint, Consumer, Control, ControlChange, Error, Kept, KnownGroup, Partition,
     Producer, Progress, Reset, ResetTo, Result, Room, Standing, Subscription, TopicFilter,
 };
 pub use config::LogConfig;
@@ -167,6 +167,17 @@ impl Bus for LogBus {
 
     async fn kept(&self, table: &str) -> Result<Vec<Kept>> {
         Ok(kept::entries(self.checkpoint(&control::own_producer(table)).await?))
+    }
+
+    async fn clear_kept(&self, table: &str) -> Result<()> {
+        let name = control::own_producer(table);
+        let known = self.checkpoint(&name).await?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        let removed: Vec<ControlChange> = known.into_keys().map(|key| (key, None)).collect();
+        let (mut producer, _) = self.producer(&name).await?;
+        producer.append(&Batch::default(), &removed).await
     }
 
     async fn progress(&self, group: &str, _topics: &TopicFilter) -> Result<Vec<Progress>> {

@@ -212,6 +212,11 @@ impl Bus for MemoryBus {
         Ok(self.shared.lock().kept(table))
     }
 
+    async fn clear_kept(&self, table: &str) -> Result<()> {
+        self.shared.lock().tables.remove(table);
+        Ok(())
+    }
+
     async fn progress(&self, group: &str, topics: &TopicFilter) -> Result<Vec<Progress>> {
         let state = self.shared.lock();
         let group = state.groups.get(group);

@@ -100,8 +100,9 @@ fn main() -> Result<()> {
 
 /// Whether a batch has an event whose id is divisible by a number.
 fn holds_id(batch: &str, by: i64) -> bool {
-    let events: Vec<serde_json::Value> = serde_json::from_str(batch).unwrap_or_default();
-    let ids = events.iter().filter_map(|event| event["PK"]["id"].as_i64());
+    // Inside a JSON string the quotes would be escaped.
+    let ids = batch.split("\"PK\":{\"id\":").skip(1);
+    let ids = ids.filter_map(|rest| rest.split(['}', ',']).next()?.parse::<i64>().ok());
     ids.into_iter().any(|id| id % by == 0)
 }
 

@@ -124,7 +124,7 @@ impl ListenerConfig {
 }
 
 /// The table on the bus that keeps what a listener has parked.
-pub(super) fn parked_table(id: &str) -> String {
+pub(crate) fn parked_table(id: &str) -> String {
     format!("parked.{id}")
 }
 

@@ -79,7 +79,7 @@ struct LaneQueue {
 struct RunningBatch {
     leash: Leash,
     partitions: Vec<(Partition, u64)>,
-    keys: BTreeSet<u64>,
+    keys: Vec<u64>,
     /// How many events of each table are in it, and not accounted for.
     left: Vec<(Arc<TableName>, i64)>,
 }
@@ -222,7 +222,7 @@ impl Lanes {
         let mut running = self.lanes.iter().filter_map(|lane| lane.running.as_ref());
         lane.running.is_none()
             && is_its_turn
-            && running.all(|running| running.keys.is_disjoint(keys))
+            && running.all(|running| !running.keys.iter().any(|key| keys.contains(key)))
     }
 
     /// Begins a call for events of a queue: one that [`Lanes::is_free_for`] has allowed.

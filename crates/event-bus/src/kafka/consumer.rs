@@ -16,7 +16,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rdkafka::{config::FromClientConfigAndContext, consumer::BaseConsumer};
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer as _},
+};
 use tokio::{
     sync::{mpsc as inbox, oneshot},
     task::spawn_blocking,
@@ -52,7 +55,6 @@ pub(super) struct KafkaConsumer {
     leaves: Arc<AtomicBool>,
     member: Weak<BaseConsumer<MemberCallbacks>>,
     address: String,
-    group: String,
     table: Option<Arc<KafkaTable>>,
     /// What the owner was told to be its own, with the generation of each.
     owned: HashMap<Partition, u64>,
@@ -89,7 +91,7 @@ impl KafkaConsumer {
         let (commands, obeyed) = mpsc::channel();
         let (leave, left) = oneshot::channel();
         let voice = Voice::default();
-        let (group, instance) = (wanted.group.clone(), wanted.instance.as_deref());
+        let instance = wanted.instance.as_deref();
         let table = wanted.table.clone().map(|table| KafkaTable::new(cluster, table, instance));
         let config = settings(cluster, &wanted);
         let member =
@@ -118,7 +120,6 @@ impl KafkaConsumer {
             leaves,
             member,
             address: cluster.config.address.clone(),
-            group,
             table: table.map(Arc::new),
             owned: HashMap::new(),
             revoking: None,
@@ -288,9 +289,15 @@ impl Consumer for KafkaConsumer {
 
     fn kept(&mut self, partitions: &[Partition]) -> LookingUp {
         let Some(table) = self.table.clone() else { return Box::pin(ready(Ok(Vec::new()))) };
-        let (group, partitions) = (self.group.clone(), partitions.to_vec());
+        let (member, partitions) = (Weak::clone(&self.member), partitions.to_vec());
         Box::pin(async move {
-            let found = spawn_blocking(move || table.entries(&group, &partitions)).await;
+            let found = spawn_blocking(move || {
+                let Some(member) = member.upgrade() else {
+                    return Err(Error::Internal("the reading thread is gone".to_owned()));
+                };
+                table.entries(&member.context().offsets, &partitions)
+            });
+            let found = found.await;
             found.map_err(|panic| Error::Internal(panic.to_string()))?
         })
     }

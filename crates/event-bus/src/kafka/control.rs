@@ -29,7 +29,7 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 
 use super::{Cluster, client::Voice, compacted, make_topics};
-use crate::{ControlChange, Error, Result, TopicFilter};
+use crate::{CheckpointChange, ControlChange, Error, Result, TopicFilter};
 
 /// How long the brokers may take to take what is written.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -88,6 +88,11 @@ impl Changes {
     pub(super) fn entry(&mut self, (key, value): &ControlChange) {
         let value = value.as_ref().map(|value| value.to_vec());
         self.0.push((format!("{TABLE_KEYS}{key}"), value));
+    }
+
+    /// A change of a topic that is not the control topic.
+    pub(super) fn record(&mut self, (key, value): CheckpointChange) {
+        self.0.push((key, value.map(|value| value.to_vec())));
     }
 
     fn put(&mut self, key: String, value: &impl Serialize) {
@@ -175,12 +180,16 @@ impl Writer {
 
     /// Writes changes, in order, and waits until all are durable; blocks.
     pub(super) fn write(&self, cluster: &Cluster, changes: &Changes) -> Result<()> {
+        self.write_to(cluster, &topic_name(cluster), changes)
+    }
+
+    /// The same for another topic that keeps values by key.
+    pub(super) fn write_to(&self, cluster: &Cluster, topic: &str, changes: &Changes) -> Result<()> {
         let Self { producer, reports } = self;
-        let topic = topic_name(cluster);
         let doing = format!("cannot write the topic {topic}");
         let failed = |error| cluster.error(&doing, &error, &reports.voice);
         for (key, value) in &changes.0 {
-            let mut record = BaseRecord::<str, [u8]>::to(&topic).partition(0).key(key.as_str());
+            let mut record = BaseRecord::<str, [u8]>::to(topic).partition(0).key(key.as_str());
             record.payload = value.as_deref();
             producer.send(record).map_err(|(error, _)| failed(error))?;
         }

@@ -25,7 +25,7 @@ use rdkafka::{
 
 use super::{
     Cluster, compacted,
-    control::Reports,
+    control::{Changes, Reports, Writer},
     make_topics,
     offsets::{self, Commits, Isolation, Moment, Offsets},
 };
@@ -75,16 +75,20 @@ impl KafkaTable {
     }
 
     /// The entries of these partitions; blocks. Nobody but their owner can change them any more.
-    pub(super) fn entries(&self, group: &str, partitions: &[Partition]) -> Result<Vec<Kept>> {
+    /// `committed` sees what is committed, in the name of the group.
+    pub(super) fn entries(
+        &self,
+        committed: &Offsets,
+        partitions: &[Partition],
+    ) -> Result<Vec<Kept>> {
         let topic = topic_name(&self.cluster, &self.table.name);
-        let committed = Offsets::open(&self.cluster, group)?;
         match committed.describe(&[&topic]) {
             Err(Error::Refused { .. }) if self.table.is_optional => return Ok(Vec::new()),
             described if described.as_ref().is_ok_and(Vec::is_empty) => return Ok(Vec::new()),
             described => drop(described?),
         }
-        self.wait_for_open(&committed, &topic)?;
-        let mut kept = read(&self.cluster, (&topic, group))?;
+        self.wait_for_open(committed, &topic)?;
+        let mut kept = read(&self.cluster, (&topic, &committed.group))?;
         kept.retain(|entry| partitions.contains(&entry.partition));
         Ok(kept)
     }
@@ -242,4 +246,21 @@ pub(super) async fn look(cluster: &Cluster, table: &str) -> Result<Vec<Kept>> {
     let group = super::control::topic_name(&cluster);
     let read = tokio::task::spawn_blocking(move || read(&cluster, (&topic, &group))).await;
     read.map_err(|panic| Error::Internal(panic.to_string()))?
+}
+
+/// Removes all entries of a table. Nobody may be in its group.
+pub(super) async fn clear(cluster: &Cluster, table: &str) -> Result<()> {
+    let changes = look(cluster, table).await?.into_iter();
+    let changes = changes.map(|Kept { partition, key, .. }| (kept::name(&partition, &key), None));
+    let changes: Vec<CheckpointChange> = changes.collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let (cluster, topic) = (cluster.clone(), topic_name(cluster, table));
+    let written = tokio::task::spawn_blocking(move || {
+        let mut changes_of_topic = Changes::default();
+        changes.into_iter().for_each(|change| changes_of_topic.record(change));
+        Writer::open(&cluster)?.write_to(&cluster, &topic, &changes_of_topic)
+    });
+    written.await.map_err(|panic| Error::Internal(panic.to_string()))?
 }

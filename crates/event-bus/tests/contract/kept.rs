@@ -60,6 +60,11 @@ async fn moves_on(backend: &dyn Backend) {
     assert_eq!(values(&*bus).await, pairs(&[("1", "again")]));
     two.commit_with("1", None).await.unwrap();
     assert_eq!(values(&*bus).await, []);
+    two.commit_with("3", Some("third")).await.unwrap();
+    two.consumer.close().await;
+    bus.clear_kept(TABLE).await.unwrap();
+    assert_eq!(values(&*bus).await, []);
+    bus.clear_kept(TABLE).await.unwrap();
 }
 
 async fn lost(backend: &dyn Backend) {
