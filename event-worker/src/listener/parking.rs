@@ -291,9 +291,11 @@ impl Parking {
         let mut names: HashMap<String, u64> =
             self.queues.iter().map(|(number, queue)| (queue.name.clone(), *number)).collect();
         let mut loaded = BTreeSet::new();
-        for one in kept {
-            let Some(generation) = generation(&one.partition) else { continue };
-            let ParkedEntry { event, about } = entry::decode(one, generation)?;
+        let ours = kept.iter().filter_map(|one| Some((one, generation(&one.partition)?)));
+        let entries = ours.map(|(one, generation)| entry::decode(one, generation));
+        let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by(entry::order);
+        for ParkedEntry { event, about } in entries {
             let queue = match names.get(&about.queue) {
                 Some(queue) => *queue,
                 None => self.new_queue(about.queue.clone()),

@@ -24,7 +24,7 @@ pub(crate) struct CallOutcome {
     pub(crate) queue: String,
     /// `done`: nothing of what was asked for waits any more. `moved`: events are done, or the first
     /// one is tried again by itself. `failed`: the call failed again. `unanswered`: nothing has
-    /// changed yet.
+    /// changed yet. `absent`: nothing like that waited.
     pub(crate) outcome: String,
     /// How the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,8 +81,16 @@ fn outcome(
         outcome: outcome.to_owned(),
         error,
     };
-    let (Some(before), Some(now)) = (before, now) else { return told("done", None) };
-    let is_left = |keys: &Vec<String>| now.list.iter().any(|event| keys.contains(&event.entry));
+    let Some(before) = before else { return told("absent", None) };
+    let holds = |queue: &ParkedQueue, keys: &Vec<String>| {
+        queue.list.iter().any(|event| keys.contains(&event.entry))
+    };
+    match wish {
+        ParkedWish::Drop(keys) if !holds(before, keys) => return told("absent", None),
+        _ => {}
+    }
+    let Some(now) = now else { return told("done", None) };
+    let is_left = |keys: &Vec<String>| holds(now, keys);
     match wish {
         ParkedWish::Drop(keys) if !is_left(keys) => told("done", None),
         ParkedWish::Drop(_) => told("unanswered", None),

@@ -1,6 +1,7 @@
 //! `event-worker parked`: shows what waits aside, and asks for it to be tried, replayed or dropped.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufRead as _, Write as _},
     path::{Path, PathBuf},
@@ -99,11 +100,14 @@ pub async fn list_parked(
     Ok(())
 }
 
-fn nothing(choice: &ParkedChoice) {
-    match choice.is_narrow() {
-        true => say!("nothing that waits aside is like that"),
-        false => say!("nothing waits aside"),
+/// Says that nothing was found. If something was named, that is a refusal.
+fn nothing(choice: &ParkedChoice) -> Exit {
+    if choice.is_narrow() {
+        say!("nothing that waits aside is like that");
+        return Exit::Refused;
     }
+    say!("nothing waits aside");
+    Exit::Done
 }
 
 fn line(queue: &ParkedQueue) -> [String; 8] {
@@ -162,8 +166,7 @@ pub async fn steer_parked(
         ParkedVerb::Replay => "replay",
     };
     if found.is_empty() {
-        nothing(choice);
-        return Ok(Exit::Done);
+        return Ok(nothing(choice));
     }
     let body = json!({ "queues": queues });
     let outcomes = ask((file, groups), (&choice.listener, verb), &body).await?;
@@ -183,8 +186,7 @@ pub async fn drop_parked(
     let found = find((file, groups), choice, true).await?;
     let events: u64 = found.iter().map(|queue| queue.events).sum();
     if found.is_empty() {
-        nothing(choice);
-        return Ok(Exit::Done);
+        return Ok(nothing(choice));
     }
     say!("to be dropped, {events} in all:");
     for ParkedQueue { table, keys, events, .. } in &found {
@@ -209,15 +211,28 @@ pub async fn drop_parked(
     let body = json!({ "drops": drops });
     let outcomes = ask((file, groups), (&choice.listener, "drop"), &body).await?;
     let exit = tell(&found, &outcomes);
-    for table in found.iter().map(|queue| &queue.table).collect::<std::collections::BTreeSet<_>>() {
+    tell_what_lacks(&choice.listener, &found);
+    Ok(exit)
+}
+
+/// Says what the target lacks, and how to bring it there.
+fn tell_what_lacks(listener: &str, dropped: &[ParkedQueue]) {
+    let deleted: Vec<String> = dropped.iter().flat_map(ParkedQueue::deleted).collect();
+    if !deleted.is_empty() {
         say!(
-            "the target lacks these changes of {table}: its rows may differ from MySQL's until \
-             they change again; to send the table once more: event-worker full-sync start -t {} \
-             {table}",
-            choice.listener
+            "these rows may still be in the target, for their deletes were dropped: remove them \
+             there first, as a full sync sends no deletes:"
+        );
+        deleted.iter().for_each(|row| say!("  {row}"));
+    }
+    let tables: BTreeSet<&str> = dropped.iter().map(|queue| queue.table.as_str()).collect();
+    for table in tables {
+        say!(
+            "the target lacks these changes of {table}; to send its rows as they are now: \
+             event-worker full-sync start -t {listener} {table} (a row that still fails is set \
+             aside again)"
         );
     }
-    Ok(exit)
 }
 
 fn confirms(listener: &str) -> bool {
@@ -246,6 +261,7 @@ fn tell(found: &[ParkedQueue], outcomes: &[CallOutcome]) -> Exit {
         let what = match (outcome.as_str(), error) {
             ("done", _) => "nothing of it waits any more".to_owned(),
             ("moved", _) => "it moves: the events are given in order".to_owned(),
+            ("absent", _) => "nothing like that waits aside".to_owned(),
             (_, Some(error)) => format!("failed again: {error}"),
             _ => "nothing has happened yet: see whether the listener runs and is not paused \
                   (event-worker status), on the node that has the partition"

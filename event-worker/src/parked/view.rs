@@ -54,25 +54,41 @@ pub(crate) struct ParkedEvent {
     pub(crate) event: Box<RawValue>,
 }
 
-/// The part of an event that says which table it is of.
+/// The part of an event that says which row it is of, and what happened to the row.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct TableOf {
+struct RowOf {
     schema: String,
     table_name: String,
+    action: String,
+    #[serde(rename = "PK")]
+    pk: serde_json::Value,
 }
 
-/// The queues of entries, in the order of their first events; with all events, or without.
+impl ParkedQueue {
+    /// The rows that some event here deletes, where the events were asked for.
+    pub(crate) fn deleted(&self) -> Vec<String> {
+        let rows = self.list.iter().map(|event| serde_json::from_str(event.event.get()));
+        let rows = rows.filter_map(Result::<RowOf, _>::ok).filter(|row| row.action == "delete");
+        let named = rows.map(|row| format!("{}.{} {}", row.schema, row.table_name, row.pk));
+        let mut named: Vec<String> = named.collect();
+        named.dedup();
+        named
+    }
+}
+
+/// The queues of entries, those whose first event failed before the others; with all events, or
+/// without.
 ///
 /// # Errors
 ///
 /// What is wrong with an entry.
 pub(crate) fn queues(kept: &[Kept], with_events: bool) -> Result<Vec<ParkedQueue>, String> {
-    let mut kept: Vec<&Kept> = kept.iter().collect();
-    kept.sort_by(|one, other| (&one.partition, &one.key).cmp(&(&other.partition, &other.key)));
+    let entries = kept.iter().map(|one| Ok((one, entry::decode(one, 0)?)));
+    let mut entries = entries.collect::<Result<Vec<_>, String>>()?;
+    entries.sort_by(|(_, one), (_, other)| entry::order(one, other));
     let (mut queues, mut numbers) = (Vec::<ParkedQueue>::new(), BTreeMap::new());
-    for one in kept {
-        let entry = entry::decode(one, 0)?;
+    for (one, entry) in entries {
         let number = *numbers.entry(entry.about.queue.clone()).or_insert_with(|| {
             queues.push(begin(&entry));
             queues.len() - 1
@@ -89,7 +105,7 @@ pub(crate) fn queues(kept: &[Kept], with_events: bool) -> Result<Vec<ParkedQueue
 }
 
 fn begin(ParkedEntry { event, about }: &ParkedEntry) -> ParkedQueue {
-    let TableOf { schema, table_name } = serde_json::from_str(event.json()).unwrap_or_default();
+    let RowOf { schema, table_name, .. } = serde_json::from_str(event.json()).unwrap_or_default();
     let (partition, offset) = event.place();
     let trouble = about.trouble.clone().unwrap_or_default();
     ParkedQueue {

@@ -161,14 +161,22 @@ fn line(view: &ReplayView) -> String {
     line
 }
 
+/// Which events it is about.
+fn of(view: &ReplayView) -> String {
+    let parts = [view.table.as_deref(), view.key.as_deref()];
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "all".to_owned() } else { parts.join(" ") }
+}
+
 /// One line for each replay, and below it why it has failed, or does not move.
 fn lines(views: &[ReplayView]) -> Vec<String> {
-    let heads = ["ID", "LISTENER", "FROM", "TO", "STATE", "PERCENT", "DONE", "LEFT OUT"];
+    let heads = ["ID", "LISTENER", "OF", "FROM", "TO", "STATE", "PERCENT", "DONE", "LEFT OUT"];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(views.iter().map(|view| {
         [
             view.id.clone(),
             view.listener.clone(),
+            of(view),
             view.from.clone(),
             view.to.clone().unwrap_or_else(|| "-".to_owned()),
             view.state.word().to_owned(),

@@ -100,6 +100,16 @@ pub(super) fn encode(event: &Event, queue: &str, trouble: Option<&Trouble>) -> O
     Some(entry.into())
 }
 
+/// The order in which the events of a queue come again: what failed first, then by number. The
+/// events of a partition are in the order of their offsets in any case.
+pub(crate) fn order(one: &ParkedEntry, other: &ParkedEntry) -> std::cmp::Ordering {
+    let place = |ParkedEntry { event, about }: &ParkedEntry| {
+        let (partition, offset) = event.place();
+        (about.trouble.is_none(), about.seq, partition.clone(), offset)
+    };
+    place(one).cmp(&place(other))
+}
+
 /// Reads an entry of a partition that is ours in this generation.
 ///
 /// # Errors
