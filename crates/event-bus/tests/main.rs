@@ -132,7 +132,7 @@ async fn a_consumer_is_told_of_a_lost_connection_and_joins_again_by_itself() {
     append(&*server.bus, &batch("a", [("k", "1".to_owned())])).await;
     let mut reader = Reader::join(&*bus, "one").await;
     reader.read(1).await;
-    reader.commit().await.unwrap();
+    reader.commit_with("1", Some("kept")).await.unwrap();
     server.stop().await;
     while !reader.owned.is_empty() {
         reader.poll(Duration::from_secs(20)).await;
@@ -143,7 +143,10 @@ async fn a_consumer_is_told_of_a_lost_connection_and_joins_again_by_itself() {
     let (server, _) = serve(&config).await;
     append(&*server.bus, &batch("a", [("k", "2".to_owned())])).await;
     reader.read(2).await;
-    reader.commit().await.unwrap();
+    let kept = reader.kept().await;
+    assert_eq!(kept.iter().map(|kept| &*kept.value).collect::<Vec<_>>(), [b"kept"]);
+    reader.commit_with("1", None).await.unwrap();
+    assert_eq!(bus.kept(contract::reader::TABLE).await.unwrap(), []);
     assert_eq!(reader.values(), ["1", "2"]);
     server.stop().await;
 }
