@@ -137,9 +137,11 @@ impl Error {
                 "see why that listener does not go on (event-worker status); dts goes on by itself \
                  when there is room",
             ),
-            Self::Bus(event_bus::Error::Fenced(_)) => {
-                ("the lead", "nothing: another dts of this name publishes")
-            }
+            Self::Bus(event_bus::Error::Fenced(_)) => (
+                "the lead",
+                "nothing, if another dts of this name runs; else wait: the bus gives the lead back \
+                 within some ten seconds",
+            ),
             Self::Bus(_) => ("the bus", "start it; dts goes on by itself"),
             Self::Refused { .. } | Self::Event(_) | Self::Checkpoint(_) | Self::Internal(_) => {
                 ("a human", "see the log")

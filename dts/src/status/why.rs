@@ -18,6 +18,9 @@ use crate::{error::Error, watch::Sight};
 /// An append that takes longer keeps everything else waiting.
 const MAX_APPEND: Duration = Duration::from_secs(5);
 
+const STANDS_BY: &str =
+    "stands by: another dts of this name publishes, or the bus has not yet said who may";
+
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why nothing moves: the first error since something was finished, and the last.
@@ -66,7 +69,7 @@ pub(super) fn why(facts: &StatusFacts) -> Why {
     let since = millis(facts.since);
     let trouble = || facts.trouble.as_ref().map(|trouble| trouble.why(facts));
     match facts.phase {
-        Phase::Standby => Why::Idle("stands by; another dts of this name publishes".to_owned()),
+        Phase::Standby => Why::Idle(STANDS_BY.to_owned()),
         Phase::Reaching => trouble().unwrap_or_else(|| {
             let because = match &facts.last_error {
                 Some((_, error)) => error.clone(),
@@ -178,7 +181,7 @@ mod tests {
         let status = Status::new("a");
         assert!(line(&status).starts_with("waiting for the bus since "), "{}", line(&status));
         status.enter(Phase::Standby);
-        assert_eq!(line(&status), "idle: stands by; another dts of this name publishes");
+        assert_eq!(line(&status), format!("idle: {STANDS_BY}"));
         status.enter(Phase::Connecting);
         assert!(line(&status).starts_with("waiting for MySQL since "));
         status.failed(&away("refused"));

@@ -142,6 +142,9 @@ impl Lane {
         let Split { finished, mut failed, failure } = called;
         let tried = finished.len() + failed.len();
         let mut report = LaneReport { finished, ..LaneReport::default() };
+        if !report.finished.is_empty() {
+            self.status.count_success();
+        }
         let Some(failure) = failure else {
             size.succeeded(tried);
             isolation.succeeded();
@@ -158,7 +161,7 @@ impl Lane {
         let is_quick = may_set_aside && isolation.failed();
         let wait = match is_quick {
             true => {
-                self.status.count_failure();
+                self.status.count_failure(&failure);
                 None
             }
             false => Some(self.note(failure.clone(), &failed, failures)),
@@ -184,8 +187,11 @@ impl Lane {
             Some(outcome) => {
                 let Split { finished, mut failed, failure } = split(events, outcome);
                 failed.iter_mut().for_each(Event::note_failure);
-                if failure.is_some() {
-                    self.status.count_failure();
+                if let Some(failure) = &failure {
+                    self.status.count_failure(failure);
+                }
+                if !finished.is_empty() {
+                    self.status.count_success();
                 }
                 report.finished = finished;
                 report.returned = Some(failed);

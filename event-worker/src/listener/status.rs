@@ -49,6 +49,8 @@ pub(crate) struct Report {
     pub(crate) standby: Option<String>,
     /// Events that failed alone, and what waits behind them.
     pub(crate) parking: ParkingReport,
+    /// Calls have failed, and none has succeeded since.
+    pub(crate) in_vain: Option<InVain>,
     /// What it gets once more at the moment.
     pub(crate) replay: Option<ShownReplay>,
 }
@@ -68,6 +70,17 @@ pub(crate) struct ShownReplay {
     pub(crate) replayed: u64,
     /// and that were left out.
     pub(crate) left_out: u64,
+}
+
+/// Calls that failed, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InVain {
+    /// When the first of them failed.
+    pub(crate) since_ms: u64,
+    pub(crate) calls: u64,
+    /// How the last one failed.
+    pub(crate) error: String,
 }
 
 /// A lane whose handler fails.
@@ -95,6 +108,9 @@ pub(crate) struct FailingLane {
     #[serde(skip)]
     is_past: bool,
 }
+
+/// A handler that has other events to do, and has done nothing for so long, is sick.
+const MAX_IN_VAIN: Duration = Duration::from_secs(10);
 
 /// What to do about a failure.
 const FIX: &str = "fix the handler; it is called again by itself";
@@ -201,6 +217,17 @@ impl Report {
         }
     }
 
+    /// Whether the handler itself is sick: events wait aside, and no call succeeds.
+    pub(crate) fn fails_in_vain(&self) -> bool {
+        let longest = u64::try_from(MAX_IN_VAIN.as_millis()).unwrap_or(u64::MAX);
+        let has_others = self.buffered_events > 0;
+        has_others
+            && self
+                .in_vain
+                .as_ref()
+                .is_some_and(|it| now_ms() >= it.since_ms.saturating_add(longest))
+    }
+
     /// It runs, but takes nothing from the bus.
     fn is_parked_full(&mut self) {
         self.state = ListenerState::ParkingFull;
@@ -286,6 +313,8 @@ impl Status {
         report.long_call = self.calls.long(now_ms());
         if report.state == ListenerState::Running && report.parking.is_full {
             report.is_parked_full();
+        } else if report.state == ListenerState::Running && report.fails_in_vain() {
+            report.state = ListenerState::Failing;
         } else if report.state == ListenerState::Running && !report.failing.is_empty() {
             report.fails();
         }
@@ -395,9 +424,19 @@ impl Status {
         self.retry_aside.notified().await;
     }
 
-    /// A call failed.
-    pub(super) fn count_failure(&self) {
-        self.lock().counters.failures += 1;
+    /// A call failed, and its events wait aside or are tried again at once.
+    pub(super) fn count_failure(&self, failure: &Failure) {
+        let mut report = self.lock();
+        report.counters.failures += 1;
+        let first = || InVain { since_ms: now_ms(), calls: 0, error: String::new() };
+        let in_vain = report.in_vain.get_or_insert_with(first);
+        in_vain.calls += 1;
+        in_vain.error.clone_from(&failure.reason);
+    }
+
+    /// A call has done something.
+    pub(super) fn count_success(&self) {
+        self.lock().in_vain = None;
     }
 
     pub(super) fn count_retry(&self) {

@@ -7,7 +7,7 @@ use super::process_health::{Unit, UnitView};
 use crate::listener::{
     calls::RunningCall,
     parking::ParkingReport,
-    status::{FailingLane, ListenerState, Report},
+    status::{FailingLane, InVain, ListenerState, Report},
 };
 
 /// What to do when the bus is away.
@@ -78,6 +78,9 @@ fn standing_by(view: &UnitView) -> Why {
         let remedy = "dts makes a topic with the first change; see `dts status`";
         return Why::waiting(("a topic", 0), because, remedy);
     }
+    if let Some(error) = &view.lag.bus_error {
+        return Why::waiting(("the bus", 0), &**error, START_BUS);
+    }
     let other = view.report.standby.as_deref();
     Why::Idle(other.unwrap_or("other members of the group have all partitions").to_owned())
 }
@@ -90,6 +93,14 @@ fn without_tables(view: &UnitView) -> Option<Why> {
 
 /// Of the lanes that fail, the one whose event can be skipped; else the one that fails for longest.
 fn failing(report: &Report) -> Why {
+    if let Some(InVain { since_ms, calls, error }) =
+        report.in_vain.as_ref().filter(|_| report.fails_in_vain())
+    {
+        let because = format!("its last {calls} calls have failed, and none succeeds: {error}");
+        let remedy = "see whether the handler and its target are well: as it is, one key after the \
+                      other is set aside (event-worker parked list -t ID)";
+        return Why::waiting(("its handler", *since_ms), because, remedy);
+    }
     let longest = report.failing.values().min_by_key(|lane| lane.since_ms);
     let Some(lane) = report.failing.values().find(|lane| lane.can_skip()).or(longest) else {
         return problem(report, "its handler", "it fails");

@@ -16,14 +16,39 @@ pub(super) struct KeyQueue {
     pub(super) keys: BTreeSet<u64>,
     /// In order; those in a call are not among them.
     pub(super) events: VecDeque<Event>,
-    /// The places of those in a call, and whether each is kept on the bus.
-    running: Vec<(Partition, u64, bool)>,
+    /// Those in a call.
+    running: Vec<EventPlace>,
     /// A call with several events failed: the next one is with the first alone.
     pub(super) is_halved: bool,
     /// Why the first event failed.
     pub(super) trouble: Option<Trouble>,
     pub(super) state: QueueState,
     pub(super) backoff: Backoff,
+}
+
+/// What an event is recognised by.
+#[derive(Debug)]
+struct EventPlace {
+    partition: Partition,
+    offset: u64,
+    ev_id: String,
+    /// It is kept on the bus.
+    is_kept: bool,
+}
+
+impl EventPlace {
+    fn of(event: &Event) -> Self {
+        let (partition, offset) = event.place();
+        let (partition, ev_id) = (partition.clone(), event.ev_id().to_owned());
+        Self { partition, offset, ev_id, is_kept: event.is_kept }
+    }
+
+    /// In a topic that was made again, another event may have the same offset.
+    fn is_same(&self, other: &Self) -> bool {
+        self.offset == other.offset
+            && self.ev_id == other.ev_id
+            && self.partition == other.partition
+    }
 }
 
 /// What a queue waits for.
@@ -59,32 +84,35 @@ impl KeyQueue {
     /// Whether the event is here already, and if so whether it is kept on the bus. The bus brings
     /// an event again that was kept before its place could be committed.
     pub(super) fn knows(&self, event: &Event) -> Option<bool> {
-        let place = event.place();
-        let is_before = |other: &&Event| {
-            let (at, offset) = other.place();
-            at == place.0 && offset <= place.1
-        };
-        let waiting = self.events.iter().rev().find(is_before);
-        let waiting = waiting.filter(|other| other.place() == place);
-        let running = self.running.iter().find(|(at, offset, _)| (at, *offset) == place);
-        waiting.map(|event| event.is_kept).or(running.map(|(.., is_kept)| *is_kept))
+        let place = EventPlace::of(event);
+        let at = self.place_for(event).checked_sub(1);
+        let waiting = at.and_then(|at| self.events.get(at)).map(EventPlace::of);
+        let known = waiting.as_ref().into_iter().chain(&self.running);
+        known.into_iter().find(|known| known.is_same(&place)).map(|known| known.is_kept)
     }
 
-    /// Puts an event where it belongs: before the first later one of its partition.
+    /// Puts an event where it belongs: before the first later one.
     pub(super) fn insert(&mut self, event: Event) {
-        let (partition, offset) = event.place();
-        let is_later = |other: &Event| {
-            let (at, number) = other.place();
-            at == partition && number > offset
-        };
-        let last = self.events.iter().rev().find(|other| other.place().0 == partition);
-        // Most events are later than all others.
-        let at = match last.is_some_and(is_later) {
-            true => self.events.iter().position(is_later),
-            false => None,
-        };
+        let at = self.place_for(&event);
         self.keys.insert(event.key());
-        self.events.insert(at.unwrap_or(self.events.len()), event);
+        self.events.insert(at, event);
+    }
+
+    /// Where the first event is that is later than this one. The number says which of two events is
+    /// later, also where a topic was made again, or a key has moved to another partition.
+    fn place_for(&self, event: &Event) -> usize {
+        match event.seq() {
+            Some(seq) if self.events.iter().all(|other| other.seq().is_some()) => {
+                self.events.partition_point(|other| other.seq() <= Some(seq))
+            }
+            // A record of an old `dts` has none.
+            _ => {
+                let later = |other: &Event| {
+                    other.place().0 == event.place().0 && other.place().1 > event.place().1
+                };
+                self.events.iter().position(later).unwrap_or(self.events.len())
+            }
+        }
     }
 
     /// Whether it waits for a human, or did before the call that runs.
@@ -96,17 +124,8 @@ impl KeyQueue {
     pub(super) fn take_back(&mut self, returned: Vec<Event>) -> usize {
         let count = self.running.len();
         self.running.clear();
-        for event in returned.into_iter().rev() {
-            self.events.push_front(event);
-        }
         // An event that came meanwhile may be earlier.
-        let is_sorted = self.events.iter().is_sorted_by(|one, other| {
-            one.place().0 != other.place().0 || one.place().1 < other.place().1
-        });
-        if !is_sorted {
-            let events = std::mem::take(&mut self.events);
-            events.into_iter().for_each(|event| self.insert(event));
-        }
+        returned.into_iter().for_each(|event| self.insert(event));
         count
     }
 
@@ -123,8 +142,7 @@ impl KeyQueue {
         count += usize::from(is_cut(count));
         self.state = QueueState::Running;
         let events: Vec<Event> = self.events.drain(..count).collect();
-        let place = |event: &Event| (event.place().0.clone(), event.place().1, event.is_kept);
-        self.running = events.iter().map(place).collect();
+        self.running = events.iter().map(EventPlace::of).collect();
         events
     }
 
@@ -143,7 +161,7 @@ impl KeyQueue {
     /// Drops the events of partitions that are not ours any more; gives how many, and their bytes.
     /// Those in a call count until it has ended.
     pub(super) fn retain(&mut self, is_ours: impl Fn(&Partition) -> bool) -> (usize, usize) {
-        self.running.retain(|(partition, ..)| is_ours(partition));
+        self.running.retain(|event| is_ours(&event.partition));
         let dropped = self.remove(|event| !is_ours(event.place().0));
         let (events, bytes) = (dropped.len(), dropped.iter().map(cost).sum());
         (events, bytes)

@@ -194,3 +194,32 @@ fn what_the_bus_cannot_keep_is_told_and_kept_for_later() {
     parking.is_saved();
     assert!(!parking.report().is_full);
 }
+
+#[test]
+fn the_number_says_which_event_is_later_also_in_a_topic_that_was_made_again() {
+    let numbered = |offset, id: &str, seq: u64| {
+        let seq = format!(r#""Data":{{}},"Seq":{seq}"#);
+        let value = crate::event::tests::value(id).replace(r#""Data":{}"#, &seq);
+        let delivery = event_bus::Delivery { key: "k".into(), ..delivery(offset, &value) };
+        let change = change_event::ChangeEvent::read_text(&value).unwrap();
+        Event::new((&delivery, &value), change, 0).with_record_key(&delivery)
+    };
+    let mut first = parking("park = { after = 1 }");
+    let old = vec![numbered(500, "p1", 1), numbered(502, "p2", 2)];
+    first.set_aside(old, &Failure::new("no"));
+    first.add(numbered(0, "p3", 3));
+    // Where an old event was.
+    first.add(numbered(502, "p4", 4));
+    let in_order = |parking: &Parking| {
+        let queue = parking.queues.values().next().unwrap();
+        queue.events.iter().map(|event| event.ev_id().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(in_order(&first), ["p1", "p2", "p3", "p4"]);
+    let kept = saved(&mut first, Vec::new());
+    let mut second = parking("park = { after = 1 }");
+    second.load(&kept, |_| Some(1)).unwrap();
+    assert_eq!(in_order(&second), ["p1", "p2", "p3", "p4"]);
+    assert_eq!(second.report().parked, 1);
+    assert_eq!(second.add(numbered(502, "p2", 2)).map(|kept| kept.offset), Some(502), "again");
+    assert_eq!(in_order(&second).len(), 4);
+}
