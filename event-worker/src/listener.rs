@@ -13,6 +13,7 @@ mod lanes;
 pub(crate) mod latency;
 mod ledger;
 mod listening;
+mod log_limit;
 pub(crate) mod parking;
 mod replay;
 mod standby;

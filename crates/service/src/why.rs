@@ -46,6 +46,15 @@ impl Why {
         Self::Waiting(Waiting { what_for, since_ms, because, remedy: remedy.into() })
     }
 
+    /// The same, with the commands for this listener in what to do.
+    #[must_use]
+    pub fn for_listener(mut self, id: &str) -> Self {
+        if let Self::Waiting(waiting) = &mut self {
+            waiting.remedy = waiting.remedy.replace("-t ID", &format!("-t {id}"));
+        }
+        self
+    }
+
     /// What it waits for, if it waits.
     pub fn what_for(&self) -> Option<&str> {
         match self {

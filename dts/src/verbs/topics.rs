@@ -31,7 +31,8 @@ fn meaning(ChangedTopic { topic, change }: &ChangedTopic) -> String {
     match change {
         TopicChange::Grown { used, partitions } => format!(
             "{topic}, {partitions} partitions instead of {used}: a key may go to another partition \
-             from now on, so let all listeners finish what is there first if its order matters"
+             from now on, so let all listeners finish what is there first if its order matters, also \
+             what waits aside (event-worker parked list)"
         ),
         TopicChange::Replaced { partitions } => format!(
             "{topic}, made again with {partitions} partitions: records that listeners had not read \

@@ -29,7 +29,10 @@ use super::{
     filter::Filter,
     flow::Flow,
     lanes::{Broken, Finished, Lanes},
-    parking::{Parking, command::ParkedCommand},
+    parking::{
+        Parking,
+        command::{ParkedCommand, ParkedWish},
+    },
     replay::{JourneyLink, Order, Replays},
     status::{ListenerState, Problem, Status},
     table_counts::{TableCounts, TableNames},
@@ -240,6 +243,10 @@ impl Journey {
 
     /// After each event: pauses or resumes the partitions, and gives work to free lanes.
     fn go_on(&mut self) {
+        if self.flow.is_paused {
+            // Who asked sees that nothing happens: only what calls no handler is done.
+            self.wishes.retain(|wish| matches!(wish.wish, ParkedWish::Drop(_)));
+        }
         self.wishes.retain(|wish| !self.parking.obey(wish));
         self.flow.is_parking_full = self.parking.is_full();
         self.lanes.may_set_aside(self.parking.is_open());

@@ -8,8 +8,9 @@
 mod changes;
 pub(crate) mod command;
 pub(crate) mod entry;
-mod log_limit;
 mod queue;
+mod report;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,22 +18,22 @@ use std::{
 };
 
 use event_bus::{Kept, KeptChange, Partition};
-use serde::{Deserialize, Serialize};
 use service::{Backoff, BackoffConfig, clock::now_ms};
 use tokio::time::Instant;
 
+pub(super) use self::report::KeptAside;
+pub(crate) use self::report::ParkingReport;
 use self::{
     changes::Changes,
     command::{ParkedCommand, ParkedWish},
     entry::{ParkedEntry, Trouble},
-    log_limit::LogLimit,
     queue::{KeyQueue, QueueState},
+    told::Told,
 };
 use crate::{
     config::{ListenerConfig, ParkAfter, ParkConfig},
     event::Event,
     handler::Failure,
-    table_name::TableName,
 };
 
 /// The events of a listener that wait aside.
@@ -53,36 +54,9 @@ pub(super) struct Parking {
     /// Why the bus has kept nothing more the last time.
     refused: Option<String>,
     has_news: bool,
-    log: LogLimit,
+    told: Told,
     /// The last event that was put here, if it is the first half of a changed key: its queue.
     half: Option<(Event, u64)>,
-}
-
-/// The place of an event that is kept on the bus, so that a commit may pass it.
-#[derive(Clone, Debug)]
-pub(super) struct KeptAside {
-    pub(super) partition: Partition,
-    pub(super) offset: u64,
-    pub(super) table: Arc<TableName>,
-}
-
-/// What waits aside, for the status.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct ParkingReport {
-    /// Keys that wait.
-    pub(crate) keys: u64,
-    /// Keys of these that wait for a human.
-    pub(crate) parked: u64,
-    pub(crate) events: u64,
-    pub(crate) bytes: u64,
-    /// Since when the first of them fails, in ms since the Unix epoch.
-    pub(crate) oldest_ms: Option<u64>,
-    /// There is no room for more: no events are taken from the bus.
-    pub(crate) is_full: bool,
-    /// Why the bus keeps no more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) refused: Option<String>,
 }
 
 impl Parking {
@@ -101,7 +75,7 @@ impl Parking {
             next: 0,
             refused: None,
             has_news: false,
-            log: LogLimit::default(),
+            told: Told::default(),
             half: None,
         }
     }
@@ -437,7 +411,7 @@ impl Parking {
         };
         trouble.parked_ms = trouble.parked_ms.or(is_over.then_some(now));
         if let Some(first) = queue.events.front() {
-            self.log.failed(first, trouble);
+            self.told.failed(first, trouble);
         }
         let wait = queue.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         self.has_news = true;

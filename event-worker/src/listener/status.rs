@@ -18,13 +18,11 @@ use super::{
     calls::{Calls, RunningCall},
     counters::Counters,
     ledger::Ledger,
+    log_limit::LogLimit,
     parking::ParkingReport,
     table_counts::TableCounts,
 };
 use crate::{event::Event, handler::Failure, reset::SkippedRecord};
-
-/// A handler that fails is told of once in so long, however many of its calls fail.
-const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// A listener's figures, since its process began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -287,10 +285,7 @@ pub(crate) struct Status {
 /// What the log says of a handler that fails.
 #[derive(Debug, Default)]
 struct Logged {
-    /// When a failure was logged last.
-    at: Option<Instant>,
-    /// Failures since then.
-    failures: u64,
+    failures: LogLimit,
     /// The log does not say yet that the handler works again.
     is_failing: bool,
 }
@@ -298,12 +293,9 @@ struct Logged {
 impl Logged {
     /// Notes a failure. Gives how many failures to log as one, if it is time to log.
     fn failed(&mut self, now: Instant) -> Option<u64> {
-        self.failures += 1;
-        if self.at.is_some_and(|at| now < at + LOG_EVERY) {
-            return None;
-        }
-        (self.at, self.is_failing) = (Some(now), true);
-        Some(std::mem::take(&mut self.failures))
+        let failures = self.failures.note(now)?;
+        self.is_failing = true;
+        Some(failures)
     }
 }
 
@@ -515,12 +507,5 @@ mod tests {
         lane.comes_after(&lane.clone());
         assert!(lane.remedy.contains("event-worker replay cancel"), "{}", lane.remedy);
         assert!(!lane.remedy.contains("skip"), "{}", lane.remedy);
-    }
-
-    #[test]
-    fn a_failing_handler_is_logged_once_in_a_minute_with_how_often_it_failed() {
-        let (mut logged, began) = (Logged::default(), Instant::now());
-        let told = (0..121).map(|second| logged.failed(began + Duration::from_secs(second)));
-        assert_eq!(told.flatten().collect::<Vec<_>>(), [1, 60, 60]);
     }
 }

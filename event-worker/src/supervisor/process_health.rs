@@ -346,7 +346,12 @@ impl ProcessHistory {
 
     fn is_well(&self) -> bool {
         let lived = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-        let is_level = self.report.state == ListenerState::Running && self.lag.records == Some(0);
+        let is_level = match self.report.state {
+            ListenerState::Running => self.lag.records == Some(0),
+            // Others have all that there is.
+            ListenerState::Standby => true,
+            _ => false,
+        };
         lived >= LONG_AFTER || (is_level && lived >= WELL_AFTER)
     }
 }

@@ -52,9 +52,11 @@ fn of_state(view: &UnitView) -> Why {
         ListenerState::Stopping => {
             Why::waiting(("the end of its calls", 0), "it stops", "wait: at most 45 s")
         }
-        ListenerState::ParkingFull => problem(report, "room for parked events", "it is full"),
+        ListenerState::ParkingFull => {
+            problem(report, "room for parked events", "it is full").for_listener(id)
+        }
         ListenerState::Standby => standing_by(view),
-        ListenerState::Failing => failing(report),
+        ListenerState::Failing => failing(report).for_listener(id),
         ListenerState::Running => running(view),
     }
 }

@@ -1,46 +1,24 @@
 //! What the log says of events that fail alone: not more than one line a minute of each kind.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::warn;
 
 use super::entry::Trouble;
-use crate::event::Event;
-
-const LOG_EVERY: Duration = Duration::from_mins(1);
+use crate::{event::Event, listener::log_limit::LogLimit};
 
 #[derive(Debug, Default)]
-pub(super) struct LogLimit {
-    failed: Kind,
-    parked: Kind,
+pub(super) struct Told {
+    failed: LogLimit,
+    parked: LogLimit,
 }
 
-/// Lines of one kind.
-#[derive(Debug, Default)]
-struct Kind {
-    at: Option<Instant>,
-    /// Those that were not logged.
-    since: u64,
-}
-
-impl Kind {
-    /// How many to log as one, if it is time.
-    fn note(&mut self) -> Option<u64> {
-        self.since += 1;
-        if self.at.is_some_and(|at| at.elapsed() < LOG_EVERY) {
-            return None;
-        }
-        self.at = Some(Instant::now());
-        Some(std::mem::take(&mut self.since))
-    }
-}
-
-impl LogLimit {
+impl Told {
     /// An event has failed alone, and waits aside; it may be parked by now.
     pub(super) fn failed(&mut self, event: &Event, trouble: &Trouble) {
         let is_parked = trouble.parked_ms.is_some();
         let kind = if is_parked { &mut self.parked } else { &mut self.failed };
-        let Some(count) = kind.note() else { return };
+        let Some(count) = kind.note(Instant::now()) else { return };
         let (partition, offset) = event.place();
         let Trouble { attempts, error, said, .. } = trouble;
         let (first_event, topic, partition) = (event.ev_id(), &*partition.topic, partition.number);
