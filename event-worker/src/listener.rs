@@ -6,6 +6,7 @@ pub(crate) mod calls;
 pub(crate) mod counters;
 mod filter;
 mod flow;
+mod in_vain;
 mod initial;
 mod journey;
 mod lane;

@@ -21,6 +21,9 @@ const MAX_APPEND: Duration = Duration::from_secs(5);
 const STANDS_BY: &str =
     "stands by: another dts of this name publishes, or the bus has not yet said who may";
 
+/// So long the bus may take to give the lead back.
+const MAX_RETURN: Duration = Duration::from_secs(30);
+
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why nothing moves: the first error since something was finished, and the last.
@@ -69,7 +72,11 @@ pub(super) fn why(facts: &StatusFacts) -> Why {
     let since = millis(facts.since);
     let trouble = || facts.trouble.as_ref().map(|trouble| trouble.why(facts));
     match facts.phase {
-        Phase::Standby => Why::Idle(STANDS_BY.to_owned()),
+        // After an error the lead is asked for again: this takes a moment, and says nothing.
+        Phase::Standby => match trouble().filter(|_| is_short(facts.since)) {
+            Some(trouble) => trouble,
+            None => Why::Idle(STANDS_BY.to_owned()),
+        },
         Phase::Reaching => trouble().unwrap_or_else(|| {
             let because = match &facts.last_error {
                 Some((_, error)) => error.clone(),
@@ -86,6 +93,10 @@ pub(super) fn why(facts: &StatusFacts) -> Why {
         }),
         Phase::Streaming => streaming(facts).noting(note(facts)),
     }
+}
+
+fn is_short(since: SystemTime) -> bool {
+    SystemTime::now().duration_since(since).unwrap_or_default() < MAX_RETURN
 }
 
 fn streaming(facts: &StatusFacts) -> Why {

@@ -18,6 +18,7 @@ use crate::{
     listener::{
         books::Seam,
         latency::{BUCKETS_MS, Latency},
+        status::ListenerState,
         table_counts::Counted,
     },
     supervisor::{Supervisor, UnitView},
@@ -77,8 +78,9 @@ const OF_TABLES: [OfTable; 4] = [
 
 /// `None` while it is not known.
 const GAUGES: [Figure<Option<f64>>; 14] = [
-    ("up", "1 while it runs without failing, or stands by", |view| {
-        Some(f64::from(u8::from(view.report.state.is_moving())))
+    ("up", "1 while it runs without failing, stands by, or another environment runs it", |view| {
+        let state = view.report.state;
+        Some(f64::from(u8::from(state.is_moving() || state == ListenerState::Elsewhere)))
     }),
     ("paused", "1 while a human has paused it", |view| Some(f64::from(u8::from(view.paused)))),
     ("waiting", "Records received that are not done, filtered or returned", |view| {

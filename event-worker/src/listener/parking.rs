@@ -409,6 +409,8 @@ impl Parking {
                 u128::from(now.saturating_sub(trouble.since_ms)) >= time.as_millis()
             }
         };
+        // What is in memory alone is tried until it is done: no command would find it.
+        let is_over = is_over && queue.events.front().is_some_and(|first| first.is_kept);
         trouble.parked_ms = trouble.parked_ms.or(is_over.then_some(now));
         if let Some(first) = queue.events.front() {
             self.told.failed(first, trouble);

@@ -12,7 +12,6 @@ use service::clock::now_ms;
 use tokio::sync::Notify;
 use tracing::error;
 
-pub(crate) use super::state::ListenerState;
 use super::{
     books::Difference,
     calls::{Calls, RunningCall},
@@ -22,6 +21,7 @@ use super::{
     parking::ParkingReport,
     table_counts::TableCounts,
 };
+pub(crate) use super::{in_vain::InVain, state::ListenerState};
 use crate::{event::Event, handler::Failure, reset::SkippedRecord};
 
 /// A listener's figures, since its process began.
@@ -70,17 +70,6 @@ pub(crate) struct ShownReplay {
     pub(crate) left_out: u64,
 }
 
-/// Calls that failed, one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct InVain {
-    /// When the first of them failed.
-    pub(crate) since_ms: u64,
-    pub(crate) calls: u64,
-    /// How the last one failed.
-    pub(crate) error: String,
-}
-
 /// A lane whose handler fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,9 +95,6 @@ pub(crate) struct FailingLane {
     #[serde(skip)]
     is_past: bool,
 }
-
-/// A handler that has other events to do, and has done nothing for so long, is sick.
-const MAX_IN_VAIN: Duration = Duration::from_secs(10);
 
 /// What to do about a failure.
 const FIX: &str = "fix the handler; it is called again by itself";
@@ -217,13 +203,7 @@ impl Report {
 
     /// Whether the handler itself is sick: events wait aside, and no call succeeds.
     pub(crate) fn fails_in_vain(&self) -> bool {
-        let longest = u64::try_from(MAX_IN_VAIN.as_millis()).unwrap_or(u64::MAX);
-        let has_others = self.buffered_events > 0;
-        has_others
-            && self
-                .in_vain
-                .as_ref()
-                .is_some_and(|it| now_ms() >= it.since_ms.saturating_add(longest))
+        self.buffered_events > 0 && self.in_vain.as_ref().is_some_and(InVain::is_long)
     }
 
     /// It runs, but takes nothing from the bus.
@@ -420,10 +400,7 @@ impl Status {
     pub(super) fn count_failure(&self, failure: &Failure) {
         let mut report = self.lock();
         report.counters.failures += 1;
-        let first = || InVain { since_ms: now_ms(), calls: 0, error: String::new() };
-        let in_vain = report.in_vain.get_or_insert_with(first);
-        in_vain.calls += 1;
-        in_vain.error.clone_from(&failure.reason);
+        InVain::note(&mut report.in_vain, failure);
     }
 
     /// A call has done something.

@@ -129,6 +129,27 @@ fn where_there_is_no_room_events_wait_in_memory_and_are_not_passed() {
 }
 
 #[test]
+fn an_event_for_which_there_is_no_room_is_tried_until_it_is_done() {
+    let mut parking = parking("park = { after = 1, maxBytes = '64KiB' }");
+    let no = Failure::new("no");
+    let text = crate::event::tests::value("a");
+    let text = text.replace(r#""Data":{}"#, &format!(r#""Data":"{}""#, "x".repeat(70 << 10)));
+    let delivery = event_bus::Delivery { key: "k".into(), ..delivery(1, &text) };
+    let change = change_event::ChangeEvent::read_text(&text).unwrap();
+    let event = Event::new((&delivery, &text), change, 0).with_record_key(&delivery);
+    assert!(parking.set_aside(vec![event], &no).is_empty());
+    for _ in 0..3 {
+        let report = parking.report();
+        assert_eq!((report.parked, report.keys, report.is_full), (0, 1, true));
+        let events = parking.start(0);
+        parking.ended(0, (&[], events), Some(&no), |_| true);
+    }
+    let events = parking.start(0);
+    parking.ended(0, (&events, Vec::new()), None, |_| true);
+    assert_eq!(parking.report(), ParkingReport::default());
+}
+
+#[test]
 fn a_time_parks_what_has_failed_for_so_long() {
     let mut parking = parking("park = { after = '1h' }");
     let no = Failure::new("no");
