@@ -112,8 +112,10 @@ async fn commits_amid_polls(backend: &dyn Backend) {
     append(&*bus, &batch("a", numbered(10))).await;
     let mut one = Reader::join(&*bus, "one").await;
     one.read(10).await;
+    // Opened once: to open it takes longer than a round.
+    let (mut producer, _) = bus.producer("p").await.unwrap();
     for round in 1..=ROUNDS {
-        append(&*bus, &batch("a", numbered(10))).await;
+        producer.append(&batch("a", numbered(10)), &[]).await.unwrap();
         let commit = one.begin_commit();
         let (committed, ()) = tokio::join!(commit, one.read(10 * (round + 1)));
         committed.unwrap();

@@ -54,14 +54,17 @@ async fn kafka_with_many_partitions_keeps_the_contract() {
 fn expel(group: &str, client: &str) {
     let asking: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", address()).create().unwrap();
-    let groups = asking.fetch_group_list(Some(group), Duration::from_secs(10)).unwrap();
-    let members = groups.groups().iter().flat_map(|group| group.members());
-    // While it joins again, it is not a member.
-    let Some(member) = members.into_iter().find(|member| member.client_id() == client) else {
-        return;
+    let id = loop {
+        let groups = asking.fetch_group_list(Some(group), Duration::from_secs(10)).unwrap();
+        let members = groups.groups().iter().flat_map(|group| group.members());
+        // While it joins again, it is not a member.
+        match members.into_iter().find(|member| member.client_id() == client) {
+            Some(member) => break member.id().to_owned(),
+            None => std::thread::park_timeout(Duration::from_millis(50)),
+        }
     };
     let mut stream = TcpStream::connect(address()).unwrap();
-    stream.write_all(&leave_group(group, member.id())).unwrap();
+    stream.write_all(&leave_group(group, &id)).unwrap();
     // The answer says that it is done; it begins with its length.
     std::io::Read::read_exact(&mut stream, &mut [0; 4]).unwrap();
 }
