@@ -182,7 +182,7 @@ async fn park(source: Source) -> Result<()> {
     let waiting: u64 = waiting.filter_map(|queue| queue["events"].as_u64()).sum();
     println!("{kills} kills, {calls} calls; {waiting} events wait aside");
 
-    // A handler that is mended gets them in order.
+    // A handler that is fixed gets them in order.
     std::fs::remove_file(nodes.site().path("switch"))?;
     let (code, text) = nodes.site().run_worker(&["parked", "replay", "-t", "all"]).await?;
     ensure!(code == Some(0), "{text}");

@@ -146,7 +146,7 @@ impl Node {
             Ok(changes) => self.standing.lock().saw(changes, Instant::now()),
             Err(error) => return error,
         }
-        // Wishes of before may be carried out by now: only those that come are passed on.
+        // Earlier wishes may be carried out by now: only those that come are passed on.
         loop {
             self.decide();
             self.write_if_due();

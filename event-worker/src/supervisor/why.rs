@@ -219,7 +219,7 @@ mod tests {
 
     fn with_error(state: ListenerState) -> UnitView {
         let mut view = view(state);
-        view.report.error = Some(Problem::new("it broke", "mend it"));
+        view.report.error = Some(Problem::new("it broke", "fix it"));
         view
     }
 
@@ -229,9 +229,9 @@ mod tests {
         for (view, begins, has) in [
             (view(Running), "idle: all that is on the bus", ""),
             (view(Starting), "waiting for its start because", "wait a moment"),
-            (with_error(BusAway), "waiting for the bus since ", "because it broke: mend it"),
-            (with_error(Stopped), "waiting for a human since ", "because it broke: mend it"),
-            (with_error(Restarting), "waiting for its next process since ", "mend it"),
+            (with_error(BusAway), "waiting for the bus since ", "because it broke: fix it"),
+            (with_error(Stopped), "waiting for a human since ", "because it broke: fix it"),
+            (with_error(Restarting), "waiting for its next process since ", "fix it"),
             (with_error(Elsewhere), "idle: it broke", ""),
             (view(Standby), "waiting for a topic", "dts makes a topic"),
             (view(Stopping), "waiting for the end of its calls", ""),
