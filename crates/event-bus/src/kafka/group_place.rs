@@ -1,8 +1,8 @@
 //! A member's place in its group, as the brokers judge it when it commits in a transaction.
 //!
 //! While the library has no place in the group, it gives one without a member and a generation. The
-//! brokers take that for a client that is older than KIP-447, and judge nothing. So such a place is refused
-//! here.
+//! brokers take that for a client that is older than KIP-447, and judge nothing. So such a place is
+//! refused here.
 
 #![expect(unsafe_code, reason = "the wrapper has no call that tells a generation")]
 

@@ -6,10 +6,12 @@
 
 use std::{
     collections::VecDeque,
+    os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use rustix::io::ioctl_fionread;
 use tokio::{
     io::{AsyncBufRead, BufReader},
     process::ChildStderr,
@@ -37,14 +39,18 @@ const MAX_SAID_BYTES: usize = 2 << 10;
 /// keep the pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// After so long we have all that a running process wrote before its answer.
+/// All that a running process wrote before its answer is in the pipe by then, or was read. So long
+/// we wait for our reader at most, and so long between two looks.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The standard error of a process. When this is dropped, the process counts as killed.
 pub(super) struct Stderr {
     lines: SharedLines,
     /// All was read.
     over: CancellationToken,
+    /// The pipe once more, to ask what is still in it; `None` where the system gives no more files.
+    pipe: Option<OwnedFd>,
     _alive: DropGuard,
 }
 
@@ -63,9 +69,10 @@ impl Stderr {
     pub(super) fn read(pipe: ChildStderr, lane: usize) -> Self {
         let (ended, over) = (CancellationToken::new(), CancellationToken::new());
         let lines = Arc::new(Mutex::new(StderrLines::of(lane)));
+        let again = pipe.as_fd().try_clone_to_owned().ok();
         let reading = read_until_ended(pipe, Arc::clone(&lines), (ended.clone(), over.clone()));
         tokio::spawn(reading.instrument(Span::current()));
-        Self { lines, over, _alive: ended.drop_guard() }
+        Self { lines, over, pipe: again, _alive: ended.drop_guard() }
     }
 
     /// A call begins: earlier lines belong to earlier calls.
@@ -77,12 +84,23 @@ impl Stderr {
 
     /// A call failed, and the process goes on. Gives the last lines.
     pub(super) async fn call_failed(&self) -> Option<String> {
-        tokio::time::sleep(ON_ITS_WAY).await;
+        let _ = timeout(ON_ITS_WAY, self.is_read()).await;
         let mut lines = lock(&self.lines);
         lines.has_failed = true;
         lines.log();
         lines.has_failed = false;
         lines.said()
+    }
+
+    /// Waits until our reader has taken what is in the pipe.
+    async fn is_read(&self) {
+        loop {
+            // What was taken a moment ago may not be a line yet.
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.pipe.as_ref().is_some_and(|pipe| ioctl_fionread(pipe) == Ok(0)) {
+                return;
+            }
+        }
     }
 
     /// The process is dead after a failed call. Gives the last lines.
