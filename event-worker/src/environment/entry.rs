@@ -22,6 +22,16 @@ pub(crate) struct NodeEntry {
     pub(crate) lease_ms: u64,
     /// What it can run, by listener.
     pub(crate) listeners: BTreeMap<String, Offer>,
+    /// The nodes whose lease it has seen end, by id, with the last entry of each: who starts later
+    /// need not wait for these leases once more.
+    pub(crate) gone: BTreeMap<String, Renewal>,
+}
+
+/// Which of a node's entries it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Renewal {
+    pub(crate) life: u64,
+    pub(crate) beat: u64,
 }
 
 /// A listener that a node can run.
@@ -39,6 +49,10 @@ pub(crate) struct Offer {
 impl NodeEntry {
     pub(crate) fn key(id: &str) -> String {
         format!("{NODE_PREFIX}{id}")
+    }
+
+    pub(crate) fn renewal(&self) -> Renewal {
+        Renewal { life: self.life, beat: self.beat }
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

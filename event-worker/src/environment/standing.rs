@@ -147,6 +147,7 @@ impl Standing {
     /// Begins to write our entry; gives what to write.
     pub(super) fn write(&mut self, now: Instant, on_clock: Moment) -> Vec<ControlChange> {
         self.own.beat += 1;
+        self.own.gone = self.others.gone(self.read_up_to());
         let written = Written {
             entry: self.own.clone(),
             began: now,
@@ -258,11 +259,15 @@ impl Standing {
         decide::contenders(listener, others.chain([&self.own]))
     }
 
+    /// All that was written before is known.
+    fn read_up_to(&self) -> Option<Instant> {
+        self.confirmed.as_ref().map(|confirmed| confirmed.began)
+    }
+
     /// The other nodes that are alive, as far as we have read.
     pub(crate) fn living(&self) -> impl Iterator<Item = (&str, &NodeEntry)> {
-        let at = self.confirmed.as_ref().map(|confirmed| confirmed.began);
-        let lives = move |end: Instant| at.is_none_or(|at| end >= at);
-        let nodes = self.others.iter().filter(move |(_, node)| lives(node.ends()));
+        let at = self.read_up_to();
+        let nodes = self.others.iter().filter(move |(_, node)| node.lives(at));
         nodes.map(|(id, node)| (id.as_str(), &node.entry))
     }
 

@@ -142,6 +142,34 @@ fn a_node_that_is_gone_is_waited_for_until_its_lease_has_ended() {
 }
 
 #[test]
+fn a_start_after_the_lease_of_a_dead_node_was_seen_to_end_does_not_wait_for_it_again() {
+    let (mut table, start) = (Table::default(), Instant::now());
+    let (mut production, mut gray) =
+        (TestNode::new("production", 0, 1, start), TestNode::new("gray", 1, 2, start));
+    gray.turn(&mut table, start);
+    production.turn(&mut table, start);
+    production.turn(&mut table, at(start, 10_001));
+    production.turn(&mut table, at(start, 10_002));
+    assert!(production.runs, "gray is gone");
+    // It starts again, and another of its environment for the first time.
+    let again = |node: &str, life: u64| {
+        let mut node = TestNode::new(node, 0, 1, start);
+        node.standing.own.environment = "production".to_owned();
+        node.standing.own.life = life;
+        node
+    };
+    for mut node in [again("production", 2), again("second", 3)] {
+        node.turn(&mut table, at(start, 20_000));
+        assert!(node.runs, "it does not wait for gray's lease");
+    }
+    // Gray continues with its next renewal, as after SIGCONT: it counts from there on.
+    gray.turn(&mut table, at(start, 20_001));
+    let mut third = again("third", 4);
+    third.turn(&mut table, at(start, 20_002));
+    assert!(!third.runs, "gray lives, and has the greater version");
+}
+
+#[test]
 fn a_node_that_slept_does_not_take_others_for_gone() {
     let (mut table, start) = (Table::default(), Instant::now());
     let (mut production, mut gray) =
