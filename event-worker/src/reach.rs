@@ -166,7 +166,9 @@ impl Catalogs {
                 format!("add it to capture.tables of {}, or correct it", self.captured())
             }
             _ if !names.is_empty() => format!("correct it: the tables of {schema} are {names}"),
-            (true, true) => "MySQL has no such table: make it, or correct the name".to_owned(),
+            (true, true) => "MySQL shows dts no such table: make it, correct the name, or grant \
+                 SELECT on it to the account of dts"
+                .to_owned(),
             (false, _) => format!("correct the schema, or see {}", self.captured()),
         };
         Reason::new(none, remedy)
@@ -286,7 +288,7 @@ mod tests {
             ("subscribe = { shop = ['Item'] }", "shop.Item fits no", "write it as shop.item"),
             ("subscribe = { 'shop.item' = [] }", "shop.item.* fits", "{ shop = [\"item\"] }"),
             ("subscribe = { shop = ['secret'] }", "shop.secret", "shop.*, a.b, without shop.s"),
-            ("subscribe = { a = ['b'] }", "a.b fits no table", "MySQL has no such table"),
+            ("subscribe = { a = ['b'] }", "a.b fits no table", "MySQL shows dts no such table"),
             ("subscribe = { stop = ['x*'] }", "stop.x* fits no", "dts one (it captures shop.*"),
             ("columns = ['nosuch']", "no table that the listener gets has", "there are id, name"),
             ("subscribe = { x = [] }\nstart = 'full-sync'", "its first full sync waits", "dts one"),

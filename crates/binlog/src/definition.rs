@@ -168,6 +168,12 @@ impl Definition {
             && tokens.any(|token| WHAT.iter().any(|what| token.is(what)))
     }
 
+    /// Whether it gives or takes privileges, so that an account may see other tables than before.
+    pub fn is_of_privileges(&self) -> bool {
+        let first = self.tokens().next();
+        first.is_some_and(|verb| verb.is("GRANT") || verb.is("REVOKE"))
+    }
+
     fn tokens(&self) -> Tokens<'_> {
         Tokens::of_statement(&self.text)
     }
@@ -341,6 +347,9 @@ mod tests {
         ] {
             assert_eq!(definition(text).is_of_tables(), expected, "{text}");
         }
+        assert!(definition("grant select on shop.* to u").is_of_privileges());
+        assert!(definition("REVOKE SELECT ON shop.item FROM u").is_of_privileges());
+        assert!(!definition("CREATE USER u").is_of_privileges());
     }
 
     #[test]

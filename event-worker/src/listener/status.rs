@@ -212,8 +212,8 @@ impl Report {
         let ParkingReport { keys, events, bytes, refused, .. } = &self.parking;
         let why = refused.as_ref().map_or("park.maxKeys, park.maxBytes", |reason| reason);
         let message = format!(
-            "so much waits aside that no more events are taken: {keys} keys with {events} events, \
-             {bytes} bytes ({why})"
+            "so much waits aside that no more events are taken: keys: {keys}, events: {events}, \
+             bytes: {bytes} ({why})"
         );
         let remedy = "see why they fail (event-worker parked list -t ID), fix the handler, and \
                       replay them (event-worker parked replay -t ID); or allow more in `park`";

@@ -154,12 +154,21 @@ fn aside(id: &str, report: &Report) -> String {
     match (keys, parked) {
         (0, _) => String::new(),
         (keys, 0) => format!(
-            "; {keys} keys that fail wait aside, and are tried again (event-worker parked list -t {id})"
+            "; aside, because they fail, and tried again: {} (event-worker parked list -t {id})",
+            keys_in_words(keys)
         ),
         (_, parked) => format!(
-            "; {parked} keys are parked: see why with `event-worker parked list -t {id}`, fix the \
-             handler, then `event-worker parked replay -t {id}`"
+            "; parked: {}: see why with `event-worker parked list -t {id}`, fix the handler, then \
+             `event-worker parked replay -t {id}`",
+            keys_in_words(parked)
         ),
+    }
+}
+
+fn keys_in_words(count: u64) -> String {
+    match count {
+        1 => "1 key".to_owned(),
+        more => format!("{more} keys"),
     }
 }
 

@@ -128,8 +128,12 @@ fn choose(
 fn none(request: &Request, named: &str) -> Refusal {
     refusal(
         Code::NoSuchTable,
-        format!("listener {} has no table {named:?} that exists and is captured", request.listener),
-        "check the name, the listener's subscribe, and capture.tables of dts",
+        format!(
+            "listener {} has no table {named:?} that exists, is captured, and that dts may read",
+            request.listener
+        ),
+        "check the name, the listener's subscribe, capture.tables of dts, and that the account of \
+         dts has SELECT on the table",
     )
 }
 
