@@ -132,11 +132,9 @@ impl Error {
                 "an intact binlog",
                 "dts reads it again; if this lasts, see the error log and the disks of MySQL",
             ),
-            Self::Bus(event_bus::Error::Full(_)) => (
-                Self::ROOM,
-                "see why that listener does not go on (event-worker status); dts goes on by itself \
-                 when there is room",
-            ),
+            Self::Bus(event_bus::Error::Full(_)) => {
+                (Self::ROOM, "make room as this says; dts goes on by itself then")
+            }
             Self::Bus(event_bus::Error::Fenced(_)) => (
                 "the lead",
                 "nothing, if another dts of this name runs; else wait: the bus gives the lead back \

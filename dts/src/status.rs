@@ -246,9 +246,7 @@ impl Status {
 
     /// The place of the checkpoint in the binlog.
     pub(crate) fn place(&self) -> Option<DurablePlace> {
-        let state = self.lock();
-        let saved = state.saved.as_ref()?;
-        Some(DurablePlace { newest_commit: state.newest_commit, ..DurablePlace::of(saved) })
+        self.lock().place()
     }
 
     /// The watch asked the server how far we are.
@@ -350,7 +348,7 @@ impl Status {
             "fullSyncs": full_syncs::to_json(&state.full_syncs),
             "log": state.room.to_json(),
             "lastAppend": state.last_append.map(Appended::to_json),
-            "binlog": state.sight.as_ref().map(Sight::to_json),
+            "binlog": state.sight().as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
             "questionsUnanswered": state.source.unanswered.as_ref().map(with_time),
             "secondsSinceLastByte": byte,
@@ -371,7 +369,7 @@ impl Status {
     }
 
     fn show_sight(&self) {
-        let sight = self.lock().sight.clone();
+        let sight = self.lock().sight();
         let sight = sight.as_ref();
         let countdown = match sight.map(Sight::purge_in) {
             Some(Purge::Never) => f64::INFINITY,
@@ -388,6 +386,18 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, StatusFacts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StatusFacts {
+    fn place(&self) -> Option<DurablePlace> {
+        let saved = self.saved.as_ref()?;
+        Some(DurablePlace { newest_commit: self.newest_commit, ..DurablePlace::of(saved) })
+    }
+
+    /// What the server said last, seen from where we are now.
+    fn sight(&self) -> Option<Sight> {
+        Some(self.sight.clone()?.seen_from(self.place().as_ref()))
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(stream: &Arc<SharedStream>) {
             }
             Err(problem) if problem.is_out_of_room() => {
                 warn!(stream = stream.name, %problem, "the disk is full: appends are refused");
-                let failure = WriteFailure::Full(problem.to_string());
+                let failure = WriteFailure::Full(format!("{problem}; make room on that disk"));
                 let start = pending.group.start;
                 let opens = pending.group.opens;
                 stream.queue.failed(pending, failure, || writer.take_back(start, opens));

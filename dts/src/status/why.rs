@@ -117,7 +117,7 @@ fn streaming(facts: &StatusFacts) -> Why {
             "see whether the server and the network are well; dts connects again by itself";
         return Why::waiting(("MySQL", millis(facts.since)), because, remedy);
     }
-    match facts.sight.as_ref().map(|sight| (sight.bytes_behind(), sight.seconds_behind())) {
+    match facts.sight().map(|sight| (sight.bytes_behind(), sight.seconds_behind())) {
         Some((Some(0), _)) => Why::Idle("all that MySQL has logged is published".to_owned()),
         Some((Some(bytes), Some(seconds))) => {
             Why::Moving(format!("{bytes} bytes of binlog, {seconds:.0} s, are left to publish"))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, info, warn};
 
+use self::shown::bytes_behind;
 pub(crate) use self::shown::{DurablePlace, Purge, Sight};
 use crate::{
     config::SourceConfig,
@@ -111,14 +112,17 @@ impl<'a> Watcher<'a> {
         let behind = |place: &DurablePlace| bytes_behind(&files, &place.file, place.pos);
         let bytes_behind = place.as_ref().and_then(behind);
         self.compare(&files, place.as_ref());
-        let commit = place.as_ref().and_then(|place| place.newest_commit);
-        let seconds_behind = match (bytes_behind, commit) {
-            (Some(0), _) => Some(0.0),
-            (_, Some(commit)) => Some(now.duration_since(commit).unwrap_or_default().as_secs_f64()),
-            _ => None,
+        let sight = Sight {
+            at: Instant::now(),
+            server_time: now,
+            files,
+            bytes_behind,
+            seconds_behind: None,
+            purge,
+            oldest_file,
+            expires_after,
         };
-        let at = Instant::now();
-        Ok(Sight { at, bytes_behind, seconds_behind, purge, oldest_file, expires_after })
+        Ok(sight.seen_from(place.as_ref()))
     }
 
     /// Notes whether the server has our place. A server that goes on by GTIDs may never have had
@@ -232,12 +236,6 @@ fn expires_after(variables: &[(String, String)]) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-fn bytes_behind(files: &[(String, u64)], file: &str, pos: u64) -> Option<u64> {
-    let at = files.iter().position(|(name, _)| name == file)?;
-    let later = files[at + 1..].iter().map(|(_, size)| size).sum::<u64>();
-    Some(files[at].1.checked_sub(pos)? + later)
-}
-
 fn left(ended: SystemTime, after: Duration, now: SystemTime) -> Duration {
     (ended + after).duration_since(now).unwrap_or_default()
 }
@@ -261,16 +259,6 @@ mod tests {
         let days = ("expire_logs_days", "2");
         assert_eq!(set(&[("binlog_expire_logs_seconds", "0"), days]), Some(seconds(172_800)));
         assert_eq!(set(&[("expire_logs_days", "0")]), None);
-    }
-
-    #[test]
-    fn bytes_behind_count_over_files() {
-        let files = [("b.999999", 100), ("b.1000000", 50), ("b.1000001", 7)];
-        let files: Vec<_> = files.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
-        assert_eq!(bytes_behind(&files, "b.999999", 90), Some(67));
-        assert_eq!(bytes_behind(&files, "b.1000001", 7), Some(0));
-        assert_eq!(bytes_behind(&files, "b.000001", 7), None);
-        assert_eq!(bytes_behind(&files, "b.1000001", 8), None, "it ends at 7");
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn running(view: &UnitView) -> Why {
         }
         Some(records) => {
             let seconds = lag.seconds;
-            Why::Moving(format!("{records} records, {seconds:.1} s, are left on the bus{aside}"))
+            Why::Moving(format!("records left on the bus: {records}, {seconds:.1} s{aside}"))
         }
         None => Why::Moving(format!("it runs; the bus has not said yet how much is left{aside}")),
     }
@@ -266,7 +266,7 @@ mod tests {
         let away = line(|view| view.lag.bus_error = Some("no answer".to_owned()));
         assert_eq!(away, format!("waiting for the bus because no answer: {START_BUS}"));
         let left = line(|view| view.lag.records = Some(7));
-        assert_eq!(left, "moving: 7 records, 0.0 s, are left on the bus");
+        assert_eq!(left, "moving: records left on the bus: 7, 0.0 s");
         let none = line(|view| {
             let (message, remedy) = ("no table".to_owned(), "name one".to_owned());
             view.reach.reasons.push(Reason { message, remedy });
