@@ -10,6 +10,7 @@ use e2e::{
     proxy::Proxy,
     recording::{Call, Outcome, Recording},
     running::Source,
+    servers::Kafka,
     workload::{self, Workload},
 };
 
@@ -34,12 +35,12 @@ struct Release {
     source: Source,
     dts: Process,
     nodes: Vec<Node>,
-    /// Between the nodes of gray and the bus, where that can be.
-    proxy: Option<Proxy>,
+    /// Between the nodes of gray and the bus.
+    proxy: Proxy,
 }
 
 impl Release {
-    async fn start(source: Source, proxy: Option<Proxy>) -> Result<Self> {
+    async fn start(source: Source, proxy: Proxy) -> Result<Self> {
         workload::create_tables(&mut source.mysql.connect().await?, SCHEMA).await?;
         let dts = source.site.start_dts()?;
         let mut release = Self { source, dts, nodes: Vec::new(), proxy };
@@ -60,9 +61,10 @@ impl Release {
         let text = std::fs::read_to_string(self.site().path("dts.toml"))?;
         let bus = text.split("[bus]\n").nth(1).and_then(|rest| rest.split("[listen]").next());
         let mut bus = bus.context("no bus")?.to_owned();
-        if let Some(proxy) = self.proxy.as_ref().filter(|_| environment == "gray") {
-            let (before, _) = bus.split_once("address").context("no address")?;
-            bus = format!("{before}address = \"{}\"\n", proxy.address());
+        if environment == "gray" {
+            let address = bus.lines().find(|line| line.starts_with("address"));
+            let behind_proxy = format!("address = \"{}\"", self.proxy.address());
+            bus = bus.replace(address.context("no address")?, &behind_proxy);
         }
         let port = match std::fs::read_to_string(&file) {
             Ok(text) => text.split('"').nth(1).context("no port")?.to_owned(),
@@ -239,12 +241,11 @@ async fn release(mut release: Release) -> Result<()> {
         release.takes_over("gray").await?;
     }
 
-    if let Some(proxy) = &release.proxy {
-        proxy.silence_after(0);
-        release.takes_over("production").await?;
-        proxy.silence_after(u64::MAX);
-        release.takes_over("gray").await?;
-    }
+    // The bus does not answer gray.
+    release.proxy.silence_after(0);
+    release.takes_over("production").await?;
+    release.proxy.silence_after(u64::MAX);
+    release.takes_over("gray").await?;
 
     // Gray is stopped, as planned.
     for node in release.of("gray") {
@@ -265,13 +266,19 @@ async fn two_environments_never_run_a_listener_at_once_on_the_log() -> Result<()
     let text = std::fs::read_to_string(source.site.path("dts.toml"))?;
     let bus = text.split("[bus]\n").nth(1).and_then(|rest| rest.split('"').nth(3));
     let proxy = Proxy::start(bus.context("no address")?.to_owned()).await?;
-    release(Release::start(source, Some(proxy)).await?).await
+    release(Release::start(source, proxy).await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_environments_never_run_a_listener_at_once_on_kafka() -> Result<()> {
-    let source = configured(source("gray-kafka").await?.over_kafka("").await?).await?;
-    release(Release::start(source, None).await?).await
+    let mut source = source("gray-kafka").await?;
+    let outside = free_port()?;
+    let proxy = Proxy::start(format!("127.0.0.1:{outside}")).await?;
+    let folder = source.site.path("kafka");
+    let kafka = Kafka::start_behind(&folder, outside, &proxy.address()).await?;
+    source.site.use_kafka(&kafka.address(), "");
+    source.kafka = Some(kafka);
+    release(Release::start(configured(source).await?, proxy).await?).await
 }
 
 #[test]

@@ -67,6 +67,28 @@ impl Kafka {
         Self::open(Access::Open, folder, settings).await
     }
 
+    /// Starts a broker that has a second port, `outside`: who comes there is told to come to `proxy`
+    /// from then on, which may cut and hold back what it passes on to that port.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be fetched, or is not up in time.
+    pub async fn start_behind(folder: &Path, outside: u16, proxy: &str) -> Result<Self> {
+        let (port, controller) = (free_port()?, free_port()?);
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("ports"), format!("{controller} 0\n"))?;
+        let settings = [
+            &format!(
+                "listeners=PLAINTEXT://127.0.0.1:{port},OUTSIDE://127.0.0.1:{outside},\
+                 CONTROLLER://127.0.0.1:{controller}"
+            ),
+            &format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},OUTSIDE://{proxy}"),
+            "listener.security.protocol.map=\
+             PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        ];
+        Self::open_at(port, Access::Open, folder, &settings).await
+    }
+
     /// Starts a broker with `SASL_SSL` (PLAIN, SCRAM-SHA-256 and -512) and ACLs.
     ///
     /// Its users are `admin`, who may do everything, `dts`, `worker` and `nobody`, who may do
@@ -91,8 +113,11 @@ impl Kafka {
     }
 
     async fn open(access: Access, folder: &Path, settings: &[&str]) -> Result<Self> {
+        Self::open_at(free_port()?, access, folder, settings).await
+    }
+
+    async fn open_at(port: u16, access: Access, folder: &Path, settings: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let port = free_port()?;
         let process = run(&access, port, folder, settings)?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut broker = Self { access, port, folder: folder.to_owned(), settings, process };
