@@ -11,6 +11,7 @@ use std::{
 
 use change_event::{ChangeEvent, Origin, order_key};
 use event_bus::{Delivery, Partition};
+use handler::Event;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -19,18 +20,14 @@ use crate::table_name::TableName;
 /// What an event needs in memory besides its text, roughly.
 const OVERHEAD_BYTES: usize = 160;
 
-/// A change of a row, as a handler gets it.
+/// An event that a listener has taken from the bus.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// The record's JSON as it lies on the bus, with `"Bus":{…}` added at its end; one line.
-    json: String,
-    ev_id: String,
+pub(crate) struct TakenEvent {
+    /// As the handler gets it: the record's JSON as it lies on the bus, with `"Bus":{…}` added at
+    /// its end.
+    shown: Event,
     partition: Partition,
     offset: u64,
-    seq: Option<u64>,
-    committed_ms: u64,
-    /// Whether a full sync sent it.
-    is_of_full_sync: bool,
     /// A hash of its topic and key. All keys that may mean the same row have the same hash. When
     /// other keys share the hash, one event waits for the other.
     key: u64,
@@ -67,7 +64,7 @@ pub(crate) struct EventFacts<'a> {
     pub(crate) table: Arc<TableName>,
 }
 
-impl Event {
+impl TakenEvent {
     /// Makes the event of a delivery. `text` is the value of the delivery, and `change` was read
     /// from it.
     pub(crate) fn new(
@@ -76,13 +73,15 @@ impl Event {
         generation: u64,
     ) -> Self {
         Self {
-            json: add_bus(delivery, text),
-            is_of_full_sync: change.origin == Origin::FullSync,
-            ev_id: change.id.into_owned(),
+            shown: Event {
+                json: add_bus(delivery, text),
+                is_of_full_sync: change.origin == Origin::FullSync,
+                ev_id: change.id.into_owned(),
+                seq: change.seq,
+                committed_ms: change.ts,
+            },
             partition: delivery.partition.clone(),
             offset: delivery.offset,
-            seq: change.seq,
-            committed_ms: change.ts,
             key: key_of(&delivery.topic, &delivery.key),
             failures: 0,
             record: None,
@@ -100,13 +99,15 @@ impl Event {
         (partition, offset, generation): (&Partition, u64, u64),
     ) -> Self {
         Self {
-            json: facts.json.to_owned(),
-            ev_id: facts.ev_id.to_owned(),
+            shown: Event {
+                json: facts.json.to_owned(),
+                ev_id: facts.ev_id.to_owned(),
+                seq: facts.seq,
+                committed_ms: facts.committed_ms,
+                is_of_full_sync: facts.is_of_full_sync,
+            },
             partition: partition.clone(),
             offset,
-            seq: facts.seq,
-            committed_ms: facts.committed_ms,
-            is_of_full_sync: facts.is_of_full_sync,
             key: key_of(&record.topic, &record.key),
             failures: facts.failures,
             table: Arc::clone(&facts.table),
@@ -131,11 +132,11 @@ impl Event {
     /// What is kept of it.
     pub(crate) fn facts(&self) -> EventFacts<'_> {
         EventFacts {
-            json: &self.json,
-            ev_id: &self.ev_id,
-            seq: self.seq,
-            committed_ms: self.committed_ms,
-            is_of_full_sync: self.is_of_full_sync,
+            json: &self.shown.json,
+            ev_id: &self.shown.ev_id,
+            seq: self.shown.seq,
+            committed_ms: self.shown.committed_ms,
+            is_of_full_sync: self.shown.is_of_full_sync,
             failures: self.failures,
             table: Arc::clone(&self.table),
         }
@@ -143,9 +144,10 @@ impl Event {
 
     /// The same event, given once more by the run of a replay: its `Origin` says so.
     pub(crate) fn replayed_by(self, run: u64) -> Self {
-        let json = with_origin(&self.json, Origin::Replay);
-        let json = json.unwrap_or(self.json);
-        Self { json, is_of_full_sync: false, replay: Some(run), ..self }
+        let json = with_origin(&self.shown.json, Origin::Replay);
+        let json = json.unwrap_or(self.shown.json);
+        let shown = Event { json, is_of_full_sync: false, ..self.shown };
+        Self { shown, replay: Some(run), ..self }
     }
 
     /// The same event, which is counted as one of a table.
@@ -160,39 +162,43 @@ impl Event {
 
     /// The same event with whole numbers that a double would round as texts.
     pub(crate) fn with_texts_for_big_numbers(self) -> Self {
-        Self { json: bigint::quote(&self.json), ..self }
+        let shown = Event { json: bigint::quote(&self.shown.json), ..self.shown };
+        Self { shown, ..self }
     }
 
-    /// The JSON text: one line, without a line break.
-    pub fn json(&self) -> &str {
-        &self.json
+    /// As the handler gets it.
+    pub(crate) fn shown(&self) -> &Event {
+        &self.shown
     }
 
-    /// The event's id: the same each time that the event is delivered.
-    pub fn ev_id(&self) -> &str {
-        &self.ev_id
+    /// See [`Event::json`].
+    pub(crate) fn json(&self) -> &str {
+        &self.shown.json
     }
 
-    /// Where the event is on the bus. The offset is not a version number: on another bus, or in a
-    /// topic that was created again, offsets begin again. [`Event::seq`] is a version number.
-    pub fn place(&self) -> (&Partition, u64) {
+    /// See [`Event::ev_id`].
+    pub(crate) fn ev_id(&self) -> &str {
+        &self.shown.ev_id
+    }
+
+    /// Where the event is on the bus.
+    pub(crate) fn place(&self) -> (&Partition, u64) {
         (&self.partition, self.offset)
     }
 
-    /// The number of the event: a version number, which only grows over all events of one `dts`.
-    /// `None` in records of an old `dts` that wrote no numbers.
-    pub fn seq(&self) -> Option<u64> {
-        self.seq
+    /// See [`Event::seq`].
+    pub(crate) fn seq(&self) -> Option<u64> {
+        self.shown.seq
     }
 
-    /// When the change was committed in the source, in ms since the Unix epoch; 0 if unknown.
-    pub fn committed_ms(&self) -> u64 {
-        self.committed_ms
+    /// See [`Event::committed_ms`].
+    pub(crate) fn committed_ms(&self) -> u64 {
+        self.shown.committed_ms
     }
 
-    /// Whether a full sync sent it, and not a change.
+    /// See [`Event::is_of_full_sync`].
     pub(crate) fn is_of_full_sync(&self) -> bool {
-        self.is_of_full_sync
+        self.shown.is_of_full_sync
     }
 
     /// The run that gives it once more; `None` for an event of the live stream.
@@ -218,22 +224,22 @@ impl Event {
     /// What it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         let key = self.record.as_ref().map_or(0, |record| record.key.len());
-        self.json.len() + self.ev_id.len() + key + OVERHEAD_BYTES
+        self.shown.json.len() + self.shown.ev_id.len() + key + OVERHEAD_BYTES
     }
 
     /// Whether it is the first half of an update that changed the key: the delete of the old key.
     pub(crate) fn is_first_half(&self) -> bool {
-        self.ev_id.ends_with('d')
+        self.ev_id().ends_with('d')
     }
 
     /// The id of the second half, if it is the first half of an update that changed the key.
     pub(crate) fn second_half(&self) -> Option<String> {
-        Some(self.ev_id.strip_suffix('d')?.to_owned() + "i")
+        Some(self.ev_id().strip_suffix('d')?.to_owned() + "i")
     }
 
     /// Whether `next` is the second half of an update that changed the key, and this the first.
     pub(crate) fn is_split_from(&self, next: &Self) -> bool {
-        let halves = (self.ev_id.strip_suffix('d'), next.ev_id.strip_suffix('i'));
+        let halves = (self.ev_id().strip_suffix('d'), next.ev_id().strip_suffix('i'));
         matches!(halves, (Some(first), Some(second)) if first == second)
     }
 }
@@ -289,27 +295,6 @@ fn push_json(json: &mut String, text: &str) {
     }
 }
 
-/// The events as one JSON array, without line breaks.
-pub fn json_array(events: &[Event]) -> Vec<u8> {
-    let mut array = Vec::new();
-    write_json_array(events, &mut array);
-    array
-}
-
-/// Appends the same to a buffer.
-pub(crate) fn write_json_array(events: &[Event], array: &mut Vec<u8>) {
-    let bytes: usize = events.iter().map(|event| event.json.len() + 1).sum();
-    array.reserve(bytes + 2);
-    array.push(b'[');
-    for (index, event) in events.iter().enumerate() {
-        if index > 0 {
-            array.push(b',');
-        }
-        array.extend_from_slice(event.json.as_bytes());
-    }
-    array.push(b']');
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use bytes::Bytes;
@@ -339,21 +324,21 @@ pub(crate) mod tests {
     }
 
     /// Each event has a key of its own.
-    pub(crate) fn event(offset: u64, ev_id: &str) -> Event {
+    pub(crate) fn event(offset: u64, ev_id: &str) -> TakenEvent {
         event_of_key(offset, ev_id, ev_id)
     }
 
-    pub(crate) fn event_of_key(offset: u64, ev_id: &str, key: &str) -> Event {
+    pub(crate) fn event_of_key(offset: u64, ev_id: &str, key: &str) -> TakenEvent {
         let value = value(ev_id);
         let key = Bytes::copy_from_slice(key.as_bytes());
         let delivery = Delivery { key, ..delivery(offset, &value) };
-        Event::new((&delivery, &value), ChangeEvent::read_text(&value).unwrap(), 0)
+        TakenEvent::new((&delivery, &value), ChangeEvent::read_text(&value).unwrap(), 0)
     }
 
-    pub(crate) fn event_of(partition: &Partition, offset: u64, generation: u64) -> Event {
+    pub(crate) fn event_of(partition: &Partition, offset: u64, generation: u64) -> TakenEvent {
         let value = value("g:1#0");
         let delivery = Delivery { partition: partition.clone(), ..delivery(offset, &value) };
-        Event::new((&delivery, &value), ChangeEvent::read_text(&value).unwrap(), generation)
+        TakenEvent::new((&delivery, &value), ChangeEvent::read_text(&value).unwrap(), generation)
     }
 
     #[test]
@@ -361,7 +346,7 @@ pub(crate) mod tests {
         let data = r#""Data":{ "d":1.50,"x":1e400,"u":18446744073709551615,"s":"\u0041\/" }"#;
         let value = value("g:1#0").replace(r#""Data":{}"#, data);
         let change = ChangeEvent::read(value.as_bytes()).unwrap();
-        let event = Event::new((&delivery(9, &value), &value), change, 0);
+        let event = TakenEvent::new((&delivery(9, &value), &value), change, 0);
         let bus = r#","Bus":{"topic":"db.s.t","partition":2,"offset":9}}"#;
         assert_eq!(event.json(), format!("{}{bus}", value.strip_suffix('}').unwrap()));
         assert_eq!((event.ev_id(), event.committed_ms()), ("g:1#0", 7));
@@ -373,7 +358,7 @@ pub(crate) mod tests {
         for topic in ["plain.t", "a \"b\\c", "t\u{e4}\n"] {
             let delivery = Delivery { topic: topic.into(), ..delivery(1, &value) };
             let change = ChangeEvent::read_text(&value).unwrap();
-            let event = Event::new((&delivery, &value), change, 0);
+            let event = TakenEvent::new((&delivery, &value), change, 0);
             let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
             assert_eq!(parsed["Bus"]["topic"], topic);
         }
@@ -383,7 +368,7 @@ pub(crate) mod tests {
     fn a_record_with_line_breaks_becomes_one_line_with_the_same_meaning() {
         let value = value("1").replace(',', ",\r\n ") + "\n";
         let change = ChangeEvent::read(value.as_bytes()).unwrap();
-        let event = Event::new((&delivery(1, &value), &value), change, 0);
+        let event = TakenEvent::new((&delivery(1, &value), &value), change, 0);
         assert!(!event.json().contains(['\n', '\r']));
         let parsed: serde_json::Value = serde_json::from_str(event.json()).unwrap();
         assert_eq!((&parsed["EvId"], &parsed["Bus"]["offset"]), (&"1".into(), &1.into()));
@@ -393,7 +378,7 @@ pub(crate) mod tests {
     fn an_event_that_comes_once_more_says_so_and_nothing_else_of_it_changes() {
         let value = value("1").replace(r#""Data":{}"#, r#""Data":{"Origin":"binlog"}"#);
         let change = ChangeEvent::read_text(&value).unwrap();
-        let event = Event::new((&delivery(9, &value), &value), change, 3);
+        let event = TakenEvent::new((&delivery(9, &value), &value), change, 3);
         let again = event.clone().replayed_by(7);
         let expected =
             event.json().replace(r#""Origin":"binlog","Ts""#, r#""Origin":"replay","Ts""#);
@@ -409,13 +394,5 @@ pub(crate) mod tests {
         assert!(event(1, "g:7#5d").is_split_from(&event(2, "g:7#5i")));
         assert!(!event(1, "g:7#5d").is_split_from(&event(2, "g:7#6i")));
         assert!(!event(1, "g:7#5i").is_split_from(&event(2, "g:7#5d")));
-    }
-
-    #[test]
-    fn a_batch_is_a_json_array() {
-        let array = json_array(&[event(1, "a"), event(2, "b")]);
-        let parsed: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
-        assert_eq!((parsed.len(), &parsed[1]["EvId"]), (2, &"b".into()));
-        assert_eq!(json_array(&[]), b"[]");
     }
 }

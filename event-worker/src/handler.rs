@@ -1,116 +1,17 @@
-//! The handler of a listener: what the listener calls with events until it succeeds.
+//! The handlers of listeners: what each kind does with a batch.
 
-mod answer;
 mod exec;
 mod http;
 mod print;
 pub(crate) mod program;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use async_trait::async_trait;
+pub(crate) use ::handler::HandlerAnswer;
+pub use ::handler::{Batch, Event, Failure, Handler, Outcome, json_array};
 
 use self::exec::Environment;
-use crate::{
-    config::{HandlerConfig, ListenerConfig},
-    event::Event,
-};
-
-pub(crate) use answer::HandlerAnswer;
-
-/// The user's work. Each lane has a handler of its own, and calls it for one batch after another.
-///
-/// The same events come again when a call failed. After a crash they come again even when the call
-/// succeeded: at least once. Events with the same key always come in the order of their changes. A
-/// call is dropped (in the sense of Rust) when its events are taken away or the listener must stop.
-#[async_trait]
-pub trait Handler: Send {
-    /// Does the work for a batch; it is never empty.
-    async fn handle(&mut self, batch: Batch<'_>) -> Outcome;
-
-    /// A call was dropped. Returns when nothing of the call runs any more, as far as the handler
-    /// can know, and soon in any case. Only after that may another member of the group get the
-    /// events.
-    async fn abandon(&mut self) {}
-
-    /// The handler is not called for a while: it may free what the next call can make again.
-    async fn rest(&mut self) {}
-}
-
-/// What one call gets.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// The events, in order.
-    pub events: &'a [Event],
-    /// How often these events were tried, this time included: 1, 2, 3 …
-    pub attempt: u32,
-}
-
-/// How a call ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All events are done.
-    Done,
-    /// None is done: the batch comes again.
-    Failed(Failure),
-    /// Events failed, and come again with every later event of their keys in the batch; the others
-    /// are done.
-    Partly {
-        /// The ids of those that failed.
-        failed: Vec<String>,
-        /// Why, as [`Failure::said`].
-        said: Option<String>,
-    },
-}
-
-/// Why a call failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failure {
-    /// For the log and the API. Must hold nothing of the rows.
-    pub reason: String,
-    /// What the handler itself said of it: the end of its standard error, the beginning of its
-    /// answer. It may hold values of rows; `showOutput` of the listener says whether it is shown.
-    pub said: Option<String>,
-    /// How long to wait at least before the next try.
-    pub retry_after: Option<Duration>,
-    /// The batch was too large: parts of it are tried at once.
-    pub is_too_large: bool,
-    /// The call says nothing about its events: the handler was not reached, or its answer cannot be
-    /// understood. Then nobody is told how to skip an event.
-    pub is_unclear: bool,
-}
-
-impl Failure {
-    /// A failure with nothing but a reason.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), ..Self::default() }
-    }
-
-    /// A failure that says nothing about the events of the call.
-    pub fn unclear(reason: impl Into<String>) -> Self {
-        Self { is_unclear: true, ..Self::new(reason) }
-    }
-
-    /// The same with what the handler itself said.
-    pub fn saying(self, said: impl Into<String>) -> Self {
-        Self { said: Some(said.into()), ..self }
-    }
-}
-
-impl Outcome {
-    /// A failed call.
-    pub fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed(Failure::new(reason))
-    }
-
-    /// Adds the handler's words to a failure that has none.
-    fn or_saying(mut self, words: Option<String>) -> Self {
-        if let Self::Failed(Failure { said, .. }) | Self::Partly { said, .. } = &mut self {
-            *said = said.take().or(words);
-        }
-        self
-    }
-}
+use crate::config::{HandlerConfig, ListenerConfig};
 
 /// Makes the handler of each lane.
 pub(crate) type MakeHandler<'a> = dyn Fn(usize) -> Box<dyn Handler> + Send + Sync + 'a;

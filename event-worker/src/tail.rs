@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    config::Config, error::Error, event::Event, listener::read_change, reach::Catalogs,
+    config::Config, error::Error, event::TakenEvent, listener::read_change, reach::Catalogs,
     reset::ResetPlace,
 };
 
@@ -224,7 +224,7 @@ fn lines(deliveries: &[Delivery], wanted: &ShownTables, count: &mut Option<u64>)
             }
         };
         if wanted.fits(&change.schema, &change.table_name) {
-            lines.extend_from_slice(Event::new((delivery, text), change, 0).json().as_bytes());
+            lines.extend_from_slice(TakenEvent::new((delivery, text), change, 0).json().as_bytes());
             lines.push(b'\n');
             *count = count.map(|count| count - 1);
         }

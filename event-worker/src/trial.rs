@@ -13,7 +13,7 @@ use service::{exit::Exit, say};
 use crate::{
     config::{BigInt, Config},
     error::Error,
-    event::Event,
+    event::TakenEvent,
     handler::{self, Batch, Outcome},
 };
 
@@ -43,12 +43,13 @@ pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit
         return Err(Error::BadInput("there is no event in it".to_owned()));
     }
     if listener.big_int == BigInt::Text {
-        events = events.into_iter().map(Event::with_texts_for_big_numbers).collect();
+        events = events.into_iter().map(TakenEvent::with_texts_for_big_numbers).collect();
     }
     let mut handler = make_handler(0);
     say!("called with {} ({} bytes)", count(events.len()), text.len());
     let began = Instant::now();
-    let outcome = handler.handle(Batch { events: &events, attempt: 1 }).await;
+    let shown: Vec<_> = events.iter().map(TakenEvent::shown).collect();
+    let outcome = handler.handle(Batch { events: &shown, attempt: 1 }).await;
     say!("it answered after {:.1?}", began.elapsed());
     drop(handler);
     let (meaning, exit) = meaning(&outcome, &events);
@@ -61,7 +62,7 @@ fn count(events: usize) -> String {
 }
 
 /// What an answer means, in words, and the exit code.
-fn meaning(outcome: &Outcome, events: &[Event]) -> (String, Exit) {
+fn meaning(outcome: &Outcome, events: &[TakenEvent]) -> (String, Exit) {
     let all = count(events.len());
     let saying = |said: &Option<String>| match said {
         Some(said) => format!("; the handler said: {said}"),
@@ -121,7 +122,7 @@ fn without(text: &str, bus: &RawValue) -> Option<String> {
 }
 
 /// The events of an array, or of one line each.
-fn events(text: &str) -> Result<Vec<Event>, String> {
+fn events(text: &str) -> Result<Vec<TakenEvent>, String> {
     let one =
         |number: usize, text: &str| event(text).map_err(|why| format!("event {number}: {why}"));
     if text.trim_start().starts_with('[') {
@@ -133,7 +134,7 @@ fn events(text: &str) -> Result<Vec<Event>, String> {
     (1..).zip(lines).map(|(number, line)| one(number, line)).collect()
 }
 
-fn event(text: &str) -> Result<Event, String> {
+fn event(text: &str) -> Result<TakenEvent, String> {
     let Placed { bus } = serde_json::from_str(text).map_err(|error| error.to_string())?;
     // `Bus` is added again as the last member, where `tail` prints it.
     let record = match bus {
@@ -154,7 +155,7 @@ fn event(text: &str) -> Result<Event, String> {
         value: Bytes::new(),
         headers: Headers::default(),
     };
-    Ok(Event::new((&delivery, &record), change, 0))
+    Ok(TakenEvent::new((&delivery, &record), change, 0))
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use self::{
     process::{CallError, Process, Then},
 };
 use super::{Batch, Handler, HandlerAnswer, Outcome};
-use crate::{config::ExecConfig, event::write_json_array};
+use crate::config::ExecConfig;
+use ::handler::write_json_array;
 
 /// A buffer larger than this is freed after its batch.
 const MAX_KEPT_BYTES: usize = 1 << 20;

@@ -14,14 +14,10 @@ use reqwest::{
 use ring::hmac;
 use service::clock::now_ms;
 
-use super::{
-    Batch, Failure, Handler, HandlerAnswer, Outcome,
-    answer::{MAX_ANSWER_BYTES, shown},
-};
-use crate::{
-    config::{HttpConfig, Proxy},
-    event::json_array,
-};
+use ::handler::{MAX_ANSWER_BYTES, shown};
+
+use super::{Batch, Failure, Handler, HandlerAnswer, Outcome, json_array};
+use crate::config::{HttpConfig, Proxy};
 
 /// We never wait longer, even if the server asks for it.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Event;
+use crate::event::TakenEvent;
 
 /// A call that has run for longer than this is shown.
 const LONG_MS: u64 = 10_000;
@@ -33,7 +33,7 @@ pub(super) struct Calls(Mutex<BTreeMap<usize, RunningCall>>);
 
 impl Calls {
     /// A lane calls its handler with these.
-    pub(super) fn begin(&self, lane: usize, events: &[Event], now_ms: u64) {
+    pub(super) fn begin(&self, lane: usize, events: &[TakenEvent], now_ms: u64) {
         let Some(first) = events.first() else { return };
         let (partition, offset) = first.place();
         let call = RunningCall {

@@ -41,7 +41,7 @@ use super::{
 use crate::{
     config::{BigInt, ListenerConfig},
     error::Error,
-    event::Event,
+    event::TakenEvent,
     handler::MakeHandler,
     reset::SkippedRecord,
 };
@@ -163,7 +163,7 @@ impl Journey {
 
     async fn next(&mut self, control: &mut ListenerControl) -> Next {
         let (leaving, run) = (self.leaving.as_ref(), self.replays.run());
-        let is_ours = |event: &Event| {
+        let is_ours = |event: &TakenEvent| {
             let goes = leaving.is_some_and(|leaving| leaving.holds(event.place().0));
             self.tracker.holds(event) && !goes && is_wanted(event, run)
         };
@@ -366,7 +366,8 @@ impl Journey {
             tables.came(table, is_wanted);
             if is_wanted {
                 let table = self.tables.of(table.0, table.1);
-                let mut event = Event::new((delivery, text), change, generation).counted_as(table);
+                let mut event =
+                    TakenEvent::new((delivery, text), change, generation).counted_as(table);
                 if self.big_int == BigInt::Text {
                     event = event.with_texts_for_big_numbers();
                 }
@@ -443,7 +444,7 @@ impl Journey {
 }
 
 /// Whether an event that a lane gives back is to come again: a live one, or a past one of the run.
-fn is_wanted(event: &Event, run: Option<u64>) -> bool {
+fn is_wanted(event: &TakenEvent, run: Option<u64>) -> bool {
     event.replay().is_none_or(|of| Some(of) == run)
 }
 

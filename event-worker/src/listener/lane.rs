@@ -25,13 +25,13 @@ pub(super) use self::{aside::SetAside, size::uncut};
 use super::status::{FailingLane, Status};
 use crate::{
     environment::Lease,
-    event::Event,
-    handler::{Batch, Failure, Handler, Outcome},
+    event::TakenEvent,
+    handler::{Batch, Event, Failure, Handler, Outcome},
 };
 
 /// A batch for a lane, and the two ways to end it early.
 pub(super) struct Work {
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<TakenEvent>,
     pub(super) leash: Leash,
     /// The queue of events set aside that the batch is from: then it is called for once.
     pub(super) queue: Option<u64>,
@@ -51,11 +51,11 @@ pub(super) struct Leash {
 pub(super) struct LaneReport {
     pub(super) lane: usize,
     /// These are done.
-    pub(super) finished: Vec<Event>,
+    pub(super) finished: Vec<TakenEvent>,
     /// Events that failed, each with the later events of its key in the batch.
     pub(super) aside: Vec<SetAside>,
     /// `Some` when the lane is free again: the events of the batch that are not done, in order.
-    pub(super) returned: Option<Vec<Event>>,
+    pub(super) returned: Option<Vec<TakenEvent>>,
     /// For a batch of events that were set aside before: their queue, and how the call failed.
     pub(super) queue: Option<(u64, Option<Failure>)>,
 }
@@ -109,10 +109,10 @@ impl Lane {
     /// are not done.
     async fn work(
         &mut self,
-        mut events: Vec<Event>,
+        mut events: Vec<TakenEvent>,
         leash: &Leash,
         course: &mut Course,
-    ) -> Vec<Event> {
+    ) -> Vec<TakenEvent> {
         while !events.is_empty() && !leash.no_retry.is_cancelled() {
             let mut rest = events.split_off(course.size.of(&events));
             let Some(outcome) = self.call(&events, leash).await else {
@@ -137,7 +137,7 @@ impl Lane {
     }
 
     /// What a call was good for, and what comes next.
-    fn judge(&self, called: Split, rest: &mut Vec<Event>, course: &mut Course) -> Judged {
+    fn judge(&self, called: Split, rest: &mut Vec<TakenEvent>, course: &mut Course) -> Judged {
         let Course { failures, isolation, size } = course;
         let Split { finished, mut failed, failure } = called;
         let tried = finished.len() + failed.len();
@@ -151,7 +151,7 @@ impl Lane {
             failures.end(&self.status);
             return Judged { report, failed, wait: None };
         };
-        failed.iter_mut().for_each(Event::note_failure);
+        failed.iter_mut().for_each(TakenEvent::note_failure);
         let is_past = failed.iter().any(|event| event.replay().is_some());
         let may_set_aside = self.may_set_aside.load(Relaxed) && !failure.is_unclear && !is_past;
         let is_found = aside::is_found(&failed, tried);
@@ -176,7 +176,7 @@ impl Lane {
     }
 
     /// Calls the handler once, with events that were set aside.
-    async fn work_once(&mut self, events: Vec<Event>, leash: &Leash, queue: u64) {
+    async fn work_once(&mut self, events: Vec<TakenEvent>, leash: &Leash, queue: u64) {
         let mut report = LaneReport { queue: Some((queue, None)), ..LaneReport::default() };
         if leash.no_retry.is_cancelled() {
             report.returned = Some(events);
@@ -186,7 +186,7 @@ impl Lane {
             None => report.returned = Some(events),
             Some(outcome) => {
                 let Split { finished, mut failed, failure } = split(events, outcome);
-                failed.iter_mut().for_each(Event::note_failure);
+                failed.iter_mut().for_each(TakenEvent::note_failure);
                 if let Some(failure) = &failure {
                     self.status.count_failure(failure);
                 }
@@ -202,11 +202,11 @@ impl Lane {
     }
 
     /// One call; `None` when it was dropped, or the lease is over.
-    async fn call(&mut self, events: &[Event], leash: &Leash) -> Option<Outcome> {
+    async fn call(&mut self, events: &[TakenEvent], leash: &Leash) -> Option<Outcome> {
         if self.lease.is_over() {
             return None;
         }
-        let attempt = events.iter().map(Event::failures).max().unwrap_or_default() + 1;
+        let attempt = events.iter().map(TakenEvent::failures).max().unwrap_or_default() + 1;
         let end = async {
             tokio::select! {
                 () = leash.abort.cancelled() => {}
@@ -215,13 +215,14 @@ impl Lane {
         };
         let began = Instant::now();
         self.status.calls().begin(self.number, events, now_ms());
+        let shown: Vec<&Event> = events.iter().map(TakenEvent::shown).collect();
         let outcome = tokio::select! {
             biased;
             () = end => {
                 self.handler.abandon().await;
                 None
             }
-            outcome = self.handler.handle(Batch { events, attempt }) => {
+            outcome = self.handler.handle(Batch { events: &shown, attempt }) => {
                 self.status.count_call(began.elapsed());
                 Some(outcome)
             }
@@ -232,7 +233,12 @@ impl Lane {
 
     /// Notes a failure, and gives how long to wait. After a batch that was too large there is no
     /// wait.
-    fn note(&self, mut failure: Failure, failed: &[Event], failures: &mut Failures) -> Duration {
+    fn note(
+        &self,
+        mut failure: Failure,
+        failed: &[TakenEvent],
+        failures: &mut Failures,
+    ) -> Duration {
         if !self.show_output {
             failure.said = None;
         }
@@ -259,36 +265,36 @@ struct Course {
 struct Judged {
     report: LaneReport,
     /// These come again,
-    failed: Vec<Event>,
+    failed: Vec<TakenEvent>,
     /// after so long.
     wait: Option<Duration>,
 }
 
 /// What happens to the events of a call.
 struct Split {
-    finished: Vec<Event>,
+    finished: Vec<TakenEvent>,
     /// These come again.
-    failed: Vec<Event>,
+    failed: Vec<TakenEvent>,
     /// Why, if any failed.
     failure: Option<Failure>,
 }
 
 /// When an event failed, all later events of its key come again, too: otherwise the older change
 /// would be handled after the newer one.
-fn split(events: Vec<Event>, outcome: Outcome) -> Split {
+fn split(events: Vec<TakenEvent>, outcome: Outcome) -> Split {
     let (ids, said) = match outcome {
         Outcome::Done => return Split { finished: events, failed: Vec::new(), failure: None },
         Outcome::Failed(failure) => return all_failed(events, failure),
         Outcome::Partly { failed, said } => (failed, said),
     };
-    let known: HashSet<&str> = events.iter().map(Event::ev_id).collect();
+    let known: HashSet<&str> = events.iter().map(TakenEvent::ev_id).collect();
     if !ids.iter().all(|id| known.contains(id.as_str())) {
         let reason = "the handler says that events failed that it did not get";
         return all_failed(events, Failure { said, ..Failure::unclear(reason) });
     }
     let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
     let mut keys = HashSet::new();
-    let comes_again = |event: &Event| {
+    let comes_again = |event: &TakenEvent| {
         let has_failed = ids.contains(event.ev_id());
         if has_failed {
             keys.insert(event.key());
@@ -301,7 +307,7 @@ fn split(events: Vec<Event>, outcome: Outcome) -> Split {
     Split { finished, failed, failure }
 }
 
-fn all_failed(events: Vec<Event>, failure: Failure) -> Split {
+fn all_failed(events: Vec<TakenEvent>, failure: Failure) -> Split {
     Split { finished: Vec::new(), failed: events, failure: Some(failure) }
 }
 
@@ -319,7 +325,7 @@ impl Failures {
 
     /// One more failure; gives how long to wait. For all lanes together, one failure a minute is
     /// logged.
-    fn add(&mut self, failure: &Failure, events: &[Event], status: &Status) -> Duration {
+    fn add(&mut self, failure: &Failure, events: &[TakenEvent], status: &Status) -> Duration {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();
         let failing = FailingLane::new(failure, (&self.listener, events), attempts);
@@ -351,8 +357,8 @@ mod tests {
     use super::*;
     use crate::event::tests::{event, event_of_key};
 
-    fn ids(events: &[Event]) -> Vec<&str> {
-        events.iter().map(Event::ev_id).collect()
+    fn ids(events: &[TakenEvent]) -> Vec<&str> {
+        events.iter().map(TakenEvent::ev_id).collect()
     }
 
     fn partly(ids: &[&str]) -> Outcome {

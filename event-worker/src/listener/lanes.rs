@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::ListenerConfig,
     environment::Lease,
-    event::Event,
+    event::TakenEvent,
     handler::{Failure, MakeHandler},
     table_name::TableName,
 };
@@ -68,7 +68,7 @@ struct BatchLimits {
 
 /// One lane, seen from outside.
 struct LaneQueue {
-    queue: VecDeque<Event>,
+    queue: VecDeque<TakenEvent>,
     work: mpsc::Sender<Work>,
     running: Option<RunningBatch>,
     task: task::Id,
@@ -85,7 +85,7 @@ struct RunningBatch {
 }
 
 impl RunningBatch {
-    fn count(&mut self, events: &[Event], change: i64) {
+    fn count(&mut self, events: &[TakenEvent], change: i64) {
         for event in events {
             let table = event.table();
             match self.left.iter_mut().find(|(name, _)| Arc::ptr_eq(name, table) || name == table) {
@@ -99,7 +99,7 @@ impl RunningBatch {
 /// What a lane has done, and what it did not get done.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<TakenEvent>,
     /// What failed alone. It is not in the lanes any more.
     pub(super) aside: Vec<SetAside>,
     /// A call for events that were set aside has ended.
@@ -110,7 +110,7 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct AsideCall {
     pub(super) queue: u64,
-    pub(super) returned: Vec<Event>,
+    pub(super) returned: Vec<TakenEvent>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -167,7 +167,7 @@ impl Lanes {
     }
 
     /// Puts an event at the end of its lane. Topic and key say which lane that is.
-    pub(super) fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: TakenEvent) {
         #[cfg(test)]
         if self.loses.pushed.as_deref() == Some(event.ev_id()) {
             return;
@@ -180,11 +180,12 @@ impl Lanes {
 
     /// Takes the waiting events of these keys out of the lanes. The keys of a row whose key changed
     /// go together: then the other key is added.
-    pub(super) fn pull(&mut self, keys: &mut BTreeSet<u64>) -> Vec<Event> {
-        let mut pulled: Vec<Event> = Vec::new();
+    pub(super) fn pull(&mut self, keys: &mut BTreeSet<u64>) -> Vec<TakenEvent> {
+        let mut pulled: Vec<TakenEvent> = Vec::new();
         loop {
             let before = pulled.len();
-            let halves: HashSet<String> = pulled.iter().filter_map(Event::second_half).collect();
+            let halves: HashSet<String> =
+                pulled.iter().filter_map(TakenEvent::second_half).collect();
             let lanes: HashSet<usize> = keys.iter().map(|key| self.lane_of(*key)).collect();
             for (number, lane) in self.lanes.iter_mut().enumerate() {
                 if halves.is_empty() && !lanes.contains(&number) {
@@ -226,7 +227,7 @@ impl Lanes {
     }
 
     /// Begins a call for events of a queue: one that [`Lanes::is_free_for`] has allowed.
-    pub(super) fn call_aside(&mut self, queue: u64, events: Vec<Event>) {
+    pub(super) fn call_aside(&mut self, queue: u64, events: Vec<TakenEvent>) {
         if let Some(first) = events.first() {
             let lane = self.lane_of(first.key());
             self.lanes[lane].begin(events, Some(queue));
@@ -261,7 +262,7 @@ impl Lanes {
     /// When the task of a lane ended: the events of that lane are not done. Cancel-safe.
     pub(super) async fn next_finished(
         &mut self,
-        is_ours: impl Fn(&Event) -> bool,
+        is_ours: impl Fn(&TakenEvent) -> bool,
     ) -> Result<Finished, Broken> {
         let report = tokio::select! {
             Some(report) = self.reports.recv() => report,
@@ -300,8 +301,8 @@ impl Lanes {
     fn account_for(
         &mut self,
         lane: usize,
-        (finished, aside): (&[Event], &[SetAside]),
-        returned: Option<&[Event]>,
+        (finished, aside): (&[TakenEvent], &[SetAside]),
+        returned: Option<&[TakenEvent]>,
     ) {
         let Some(running) = &mut self.lanes[lane].running else { return };
         running.count(finished, -1);
@@ -379,20 +380,20 @@ impl Lanes {
         self.events
     }
 
-    fn forget(&mut self, events: &[Event]) {
-        self.bytes -= events.iter().map(Event::bytes).sum::<usize>();
+    fn forget(&mut self, events: &[TakenEvent]) {
+        self.bytes -= events.iter().map(TakenEvent::bytes).sum::<usize>();
         self.events -= events.len();
     }
 }
 
 impl LaneQueue {
     /// Gives a batch to the lane, which is free.
-    fn begin(&mut self, events: Vec<Event>, queue: Option<u64>) {
+    fn begin(&mut self, events: Vec<TakenEvent>, queue: Option<u64>) {
         let leash = Leash::default();
         let mut partitions: Vec<_> =
             events.iter().map(|event| (event.place().0.clone(), event.generation)).collect();
         partitions.dedup();
-        let keys = events.iter().map(Event::key).collect();
+        let keys = events.iter().map(TakenEvent::key).collect();
         let left = Vec::new();
         let mut running = RunningBatch { leash: leash.clone(), partitions, keys, left };
         running.count(&events, 1);
@@ -413,7 +414,7 @@ impl Loses {
 
 /// Takes the events of one call: as many as fit, and at least one. Never takes the first half of a
 /// changed key without the second, when the second is next.
-fn take_batch(queue: &mut VecDeque<Event>, limits: BatchLimits) -> Vec<Event> {
+fn take_batch(queue: &mut VecDeque<TakenEvent>, limits: BatchLimits) -> Vec<TakenEvent> {
     let mut bytes = 0;
     let fitting = queue.iter().take(limits.events).take_while(|event| {
         bytes += event.json().len() + 1;
@@ -433,11 +434,12 @@ mod tests {
     use crate::event::tests::event;
 
     fn batches(ids: &[&str], limits: BatchLimits) -> Vec<String> {
-        let mut queue: VecDeque<Event> = (0..).zip(ids).map(|(at, id)| event(at, id)).collect();
+        let mut queue: VecDeque<TakenEvent> =
+            (0..).zip(ids).map(|(at, id)| event(at, id)).collect();
         let mut batches = Vec::new();
         while !queue.is_empty() {
             let batch = take_batch(&mut queue, limits);
-            batches.push(batch.iter().map(Event::ev_id).collect::<Vec<_>>().join(" "));
+            batches.push(batch.iter().map(TakenEvent::ev_id).collect::<Vec<_>>().join(" "));
         }
         batches
     }

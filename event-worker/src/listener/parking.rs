@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     config::{ListenerConfig, ParkAfter, ParkConfig},
-    event::Event,
+    event::TakenEvent,
     handler::Failure,
 };
 
@@ -56,7 +56,7 @@ pub(super) struct Parking {
     has_news: bool,
     told: Told,
     /// The last event that was put here, if it is the first half of a changed key: its queue.
-    half: Option<(Event, u64)>,
+    half: Option<(TakenEvent, u64)>,
 }
 
 impl Parking {
@@ -81,12 +81,12 @@ impl Parking {
     }
 
     /// Whether an event that comes now must wait here.
-    pub(super) fn holds(&self, event: &Event) -> bool {
+    pub(super) fn holds(&self, event: &TakenEvent) -> bool {
         self.by_key.contains_key(&event.key()) || self.joins(event)
     }
 
     /// Whether the event is the second half of a changed key whose first half waits here.
-    pub(super) fn joins(&self, event: &Event) -> bool {
+    pub(super) fn joins(&self, event: &TakenEvent) -> bool {
         self.half.as_ref().is_some_and(|(half, _)| half.is_split_from(event))
     }
 
@@ -116,7 +116,7 @@ impl Parking {
 
     /// Puts an event behind the earlier ones of its key. Gives its place if the event is kept on
     /// the bus: with the next commit, if there is room.
-    pub(super) fn add(&mut self, event: Event) -> Option<KeptAside> {
+    pub(super) fn add(&mut self, event: TakenEvent) -> Option<KeptAside> {
         let of_key = self.by_key.get(&event.key()).copied();
         let of_half = self.half.take().filter(|(half, _)| half.is_split_from(&event));
         let queue = of_key.or(of_half.map(|(_, queue)| queue));
@@ -127,7 +127,11 @@ impl Parking {
 
     /// Sets aside events that failed, and the later ones of their keys. Gives the places of those
     /// that are kept on the bus, as [`Parking::add`].
-    pub(super) fn set_aside(&mut self, events: Vec<Event>, failure: &Failure) -> Vec<KeptAside> {
+    pub(super) fn set_aside(
+        &mut self,
+        events: Vec<TakenEvent>,
+        failure: &Failure,
+    ) -> Vec<KeptAside> {
         let Some(first) = events.first() else { return Vec::new() };
         let known = events.iter().find_map(|event| self.by_key.get(&event.key()).copied());
         let queue = known.unwrap_or_else(|| self.new_queue(name_of(first)));
@@ -144,7 +148,7 @@ impl Parking {
     /// The queues whose next call is due, with the key of the first event.
     pub(super) fn due(&self, now: Instant) -> Vec<(u64, u64)> {
         let due = self.due.iter().take_while(|(at, _)| *at <= now);
-        let first = |queue: &u64| self.queues.get(queue)?.events.front().map(Event::key);
+        let first = |queue: &u64| self.queues.get(queue)?.events.front().map(TakenEvent::key);
         due.filter_map(|(_, queue)| Some((*queue, first(queue)?))).collect()
     }
 
@@ -168,7 +172,7 @@ impl Parking {
     }
 
     /// Takes the events of a queue's next call.
-    pub(super) fn start(&mut self, queue: u64) -> Vec<Event> {
+    pub(super) fn start(&mut self, queue: u64) -> Vec<TakenEvent> {
         self.not_due(queue);
         let batch_size = self.batch_size;
         self.queues.get_mut(&queue).map(|queue| queue.take(batch_size)).unwrap_or_default()
@@ -179,9 +183,9 @@ impl Parking {
     pub(super) fn ended(
         &mut self,
         queue: u64,
-        (finished, returned): (&[Event], Vec<Event>),
+        (finished, returned): (&[TakenEvent], Vec<TakenEvent>),
         failure: Option<&Failure>,
-        is_ours: impl Fn(&Event) -> bool,
+        is_ours: impl Fn(&TakenEvent) -> bool,
     ) {
         for event in finished.iter().filter(|event| event.is_kept && is_ours(event)) {
             self.changes.set(event.place().0, entry::key_of(event), None);
@@ -191,7 +195,7 @@ impl Parking {
         self.forget(finished.len() + lost.len(), gone.map(entry::cost).sum());
         let Some(kept) = self.queues.get_mut(&queue) else { return };
         let has_moved = !finished.is_empty() || !lost.is_empty();
-        let has_halves = ours.first().is_some_and(Event::is_first_half);
+        let has_halves = ours.first().is_some_and(TakenEvent::is_first_half);
         let is_alone = kept.take_back(ours) <= 1 + usize::from(has_halves);
         if has_moved {
             (kept.trouble, kept.is_halved) = (None, false);
@@ -351,7 +355,7 @@ impl Parking {
     }
 
     /// Puts an event into its queue. Gives its place if it is kept on the bus.
-    fn insert(&mut self, number: u64, mut event: Event) -> Option<KeptAside> {
+    fn insert(&mut self, number: u64, mut event: TakenEvent) -> Option<KeptAside> {
         let queue = self.queues.get(&number)?;
         let (partition, offset) = event.place();
         let (partition, table) = (partition.clone(), Arc::clone(event.table()));
@@ -369,7 +373,7 @@ impl Parking {
         is_kept.then_some(place)
     }
 
-    fn restore(&mut self, number: u64, event: Event, trouble: Option<Trouble>) {
+    fn restore(&mut self, number: u64, event: TakenEvent, trouble: Option<Trouble>) {
         let Some(queue) = self.queues.get_mut(&number) else { return };
         self.events += 1;
         self.bytes += entry::cost(&event);
@@ -469,7 +473,7 @@ impl Parking {
 }
 
 /// The name of a queue that begins with this event.
-fn name_of(event: &Event) -> String {
+fn name_of(event: &TakenEvent) -> String {
     let (partition, offset) = event.place();
     format!("{}/{}/{offset}", partition.topic, partition.number)
 }

@@ -29,7 +29,7 @@ use self::{
     part::{Part, Stand, row_of},
 };
 use super::{lanes::Lanes, parking::Parking, status::Status, tracker::Tracker};
-use crate::{config::ListenerConfig, event::Event};
+use crate::{config::ListenerConfig, event::TakenEvent};
 
 /// Of the bytes that may wait for the handler, past events take one part in so many at most.
 const SHARE_OF_BUFFER: usize = 8;
@@ -136,7 +136,7 @@ impl Replays {
     }
 
     /// These events are done.
-    pub(super) fn finished(&mut self, events: &[Event]) {
+    pub(super) fn finished(&mut self, events: &[TakenEvent]) {
         let Some(part) = &mut self.part else { return };
         let done = events.iter().filter(|event| part.finish(event)).count();
         if done > 0 {

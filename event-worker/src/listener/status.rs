@@ -22,7 +22,7 @@ use super::{
     table_counts::TableCounts,
 };
 pub(crate) use super::{in_vain::InVain, state::ListenerState};
-use crate::{event::Event, handler::Failure, reset::SkippedRecord};
+use crate::{event::TakenEvent, handler::Failure, reset::SkippedRecord};
 
 /// A listener's figures, since its process began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -115,10 +115,10 @@ impl FailingLane {
     /// These events of a listener have failed just now.
     pub(super) fn new(
         failure: &Failure,
-        (listener, events): (&str, &[Event]),
+        (listener, events): (&str, &[TakenEvent]),
         attempts: u32,
     ) -> Self {
-        let place = events.first().map(Event::place);
+        let place = events.first().map(TakenEvent::place);
         let alone = match events {
             [event] if !failure.is_unclear => Some(Alone::new(listener, event)),
             _ => None,
@@ -128,7 +128,7 @@ impl FailingLane {
             attempts,
             error: failure.reason.clone(),
             said: failure.said.clone(),
-            first_ev_id: events.first().map_or("", Event::ev_id).to_owned(),
+            first_ev_id: events.first().map_or("", TakenEvent::ev_id).to_owned(),
             topic: place.map_or("", |(partition, _)| &*partition.topic).to_owned(),
             partition: place.map_or(0, |(partition, _)| partition.number),
             offset: place.map_or(0, |(_, offset)| offset),
@@ -179,7 +179,7 @@ impl FailingLane {
 }
 
 impl Alone {
-    fn new(listener: &str, event: &Event) -> Self {
+    fn new(listener: &str, event: &TakenEvent) -> Self {
         let (partition, offset) = event.place();
         Self {
             place: (partition.clone(), offset),
@@ -314,7 +314,7 @@ impl Status {
     /// `from_aside` had waited aside.
     pub(super) fn count_done(
         &self,
-        events: &[Event],
+        events: &[TakenEvent],
         (tables, had_gone): (&TableCounts, &TableCounts),
         (returned, from_aside): (u64, u64),
     ) {
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn the_command_to_skip_comes_when_a_clear_failure_has_come_twice_at_the_front() {
         let status = Status::default();
-        let fail = |event: &Event, failure: Failure, is_front: bool| {
+        let fail = |event: &TakenEvent, failure: Failure, is_front: bool| {
             let events = std::slice::from_ref(event);
             status.lane_failed(3, FailingLane::new(&failure, ("a", events), 1));
             status.update(|report| report.note_fronts(|_| is_front));

@@ -8,7 +8,7 @@ use std::{
 use event_bus::{Assignment, Partition};
 
 use super::table_counts::TableCounts;
-use crate::{event::Event, table_name::TableName};
+use crate::{event::TakenEvent, table_name::TableName};
 
 /// The partitions that are ours, and the unfinished events of each.
 #[derive(Debug, Default)]
@@ -99,12 +99,12 @@ impl Tracker {
     }
 
     /// Whether the partition that an event came with is still ours.
-    pub(super) fn holds(&self, event: &Event) -> bool {
+    pub(super) fn holds(&self, event: &TakenEvent) -> bool {
         self.generation(event.place().0) == Some(event.generation)
     }
 
     /// An event came that must be finished.
-    pub(super) fn begin(&mut self, event: &Event) {
+    pub(super) fn begin(&mut self, event: &TakenEvent) {
         let (partition, offset) = event.place();
         if let Some(tracked) = self.partitions.get_mut(partition) {
             let (committed_ms, table) = (event.committed_ms(), Arc::clone(event.table()));
@@ -123,7 +123,7 @@ impl Tracker {
 
     /// An event is finished. Ignores an event of an earlier assignment, and one that is finished
     /// already; gives `false` for these.
-    pub(super) fn finish(&mut self, event: &Event) -> bool {
+    pub(super) fn finish(&mut self, event: &TakenEvent) -> bool {
         let (partition, offset) = event.place();
         self.holds(event) && self.pass(partition, offset)
     }

@@ -28,11 +28,8 @@ use super::{
     line::{Line, read_line},
     stderr::Stderr,
 };
-use crate::handler::{
-    Failure,
-    answer::{MAX_ANSWER_BYTES, shown},
-    program,
-};
+use crate::handler::{Failure, program};
+use ::handler::{MAX_ANSWER_BYTES, shown};
 
 /// How long we wait for a killed process. A process that hangs in the kernel may take longer.
 const DEATH_DEADLINE: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use super::{Journey, read_change};
 #[cfg(test)]
 use crate::listener::lanes::Loses;
 use crate::{
-    event::Event,
+    event::TakenEvent,
     listener::{
         books::{Difference, Seam},
         ledger::Missing,
@@ -26,7 +26,7 @@ impl Journey {
     }
 
     /// These are done.
-    pub(super) fn count_done(&mut self, events: &[Event]) {
+    pub(super) fn count_done(&mut self, events: &[TakenEvent]) {
         let (mut tables, mut had_gone) = (TableCounts::default(), TableCounts::default());
         let (mut returned, mut from_aside) = (0, 0);
         for event in events.iter().filter(|event| event.replay().is_none()) {

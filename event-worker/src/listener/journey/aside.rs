@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Journey;
 use crate::{
     error::Error,
-    event::Event,
+    event::TakenEvent,
     listener::{
         lane::SetAside,
         lanes::{AsideCall, Finished},
@@ -67,11 +67,11 @@ impl Journey {
         self.count_done(&events);
         self.replays.finished(&events);
         if let Some(AsideCall { queue, returned, failure }) = aside_call {
-            let is_ours = |event: &Event| self.tracker.holds(event);
+            let is_ours = |event: &TakenEvent| self.tracker.holds(event);
             self.parking.ended(queue, (&events, returned), failure.as_ref(), is_ours);
         }
         aside.into_iter().for_each(|aside| self.set_aside(aside));
-        if events.iter().any(Event::is_of_full_sync) {
+        if events.iter().any(TakenEvent::is_of_full_sync) {
             self.hurry();
         }
     }
@@ -79,14 +79,14 @@ impl Journey {
     /// Takes what failed out of the way, with all that waits for it in the lanes.
     fn set_aside(&mut self, SetAside { mut events, failure }: SetAside) {
         events.retain(|event| self.tracker.holds(event));
-        let mut keys: BTreeSet<u64> = events.iter().map(Event::key).collect();
+        let mut keys: BTreeSet<u64> = events.iter().map(TakenEvent::key).collect();
         events.extend(self.lanes.pull(&mut keys));
         let kept = self.parking.set_aside(events, &failure);
         self.count_aside(&kept);
     }
 
     /// An event came for a key that waits aside: it waits there, too.
-    pub(super) fn wait_aside(&mut self, event: Event) {
+    pub(super) fn wait_aside(&mut self, event: TakenEvent) {
         // Of a row whose key changed, the other key begins to wait: with its earlier events.
         if self.parking.joins(&event) {
             let mut keys = BTreeSet::from([event.key()]);
@@ -98,7 +98,7 @@ impl Journey {
         }
     }
 
-    fn keep_aside(&mut self, event: Event) {
+    fn keep_aside(&mut self, event: TakenEvent) {
         let kept = self.parking.add(event);
         self.count_aside(kept.as_slice());
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Journey;
-use crate::{error::Error, event::Event};
+use crate::{error::Error, event::TakenEvent};
 
 /// How long running calls may take when their partitions go to another member.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -120,7 +120,7 @@ impl Journey {
             for leash in &leashes {
                 leash.no_retry.cancel();
             }
-            let is_ours = |event: &Event| self.tracker.holds(event);
+            let is_ours = |event: &TakenEvent| self.tracker.holds(event);
             tokio::select! {
                 finished = self.lanes.next_finished(is_ours) => match finished {
                     Ok(finished) => self.finished(finished),

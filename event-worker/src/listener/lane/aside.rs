@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::{event::Event, handler::Failure};
+use crate::{event::TakenEvent, handler::Failure};
 
 /// Events that failed and wait for each other: those of one key, in order, or of both keys of a row
 /// whose key changed.
 #[derive(Debug)]
 pub(in crate::listener) struct SetAside {
-    pub(in crate::listener) events: Vec<Event>,
+    pub(in crate::listener) events: Vec<TakenEvent>,
     pub(in crate::listener) failure: Failure,
 }
 
 /// Whether it is known of a call which events made it fail: the handler named them, or there was
 /// nothing else in the call.
-pub(super) fn is_found(failed: &[Event], tried: usize) -> bool {
+pub(super) fn is_found(failed: &[TakenEvent], tried: usize) -> bool {
     match failed {
         [_] => true,
         [first, second] if first.is_split_from(second) => true,
@@ -24,14 +24,18 @@ pub(super) fn is_found(failed: &[Event], tried: usize) -> bool {
 
 /// Sets aside what failed, key by key, with the later events of these keys from the rest of the
 /// batch.
-pub(super) fn take(failed: Vec<Event>, rest: &mut Vec<Event>, failure: &Failure) -> Vec<SetAside> {
-    let mut groups: Vec<(BTreeSet<u64>, Vec<Event>)> = Vec::new();
+pub(super) fn take(
+    failed: Vec<TakenEvent>,
+    rest: &mut Vec<TakenEvent>,
+    failure: &Failure,
+) -> Vec<SetAside> {
+    let mut groups: Vec<(BTreeSet<u64>, Vec<TakenEvent>)> = Vec::new();
     let mut others = Vec::with_capacity(rest.len());
     let count = failed.len();
     for (at, event) in failed.into_iter().chain(rest.drain(..)).enumerate() {
         // A past event is older than those that wait.
         let is_live = event.replay().is_none();
-        let belongs = |(keys, events): &(BTreeSet<u64>, Vec<Event>)| {
+        let belongs = |(keys, events): &(BTreeSet<u64>, Vec<TakenEvent>)| {
             let is_half = events.last().is_some_and(|last| last.is_split_from(&event));
             is_live && (is_half || keys.contains(&event.key()))
         };
@@ -79,8 +83,8 @@ mod tests {
     use super::*;
     use crate::event::tests::event_of_key;
 
-    fn ids(events: &[Event]) -> Vec<&str> {
-        events.iter().map(Event::ev_id).collect()
+    fn ids(events: &[TakenEvent]) -> Vec<&str> {
+        events.iter().map(TakenEvent::ev_id).collect()
     }
 
     #[test]

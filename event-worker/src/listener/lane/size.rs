@@ -2,7 +2,7 @@
 //! halves the number: a batch that is too large gets smaller, and an event that always fails is
 //! alone in the end. When calls succeed, the number doubles again.
 
-use crate::event::Event;
+use crate::event::TakenEvent;
 
 /// After at most so many successful calls the size grows again.
 const MAX_PATIENCE: u32 = 1024;
@@ -25,7 +25,7 @@ impl CallSize {
     }
 
     /// How many of these events go into the next call.
-    pub(super) fn of(&self, events: &[Event]) -> usize {
+    pub(super) fn of(&self, events: &[TakenEvent]) -> usize {
         let fits = if self.events < self.max { self.events } else { events.len() };
         uncut(fits.min(events.len()), |at| match (events.get(at.wrapping_sub(1)), events.get(at)) {
             (Some(last), Some(next)) => last.is_split_from(next),

@@ -8,14 +8,14 @@ use event_bus::{Kept, Partition};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Event, EventFacts, RecordKey},
+    event::{EventFacts, RecordKey, TakenEvent},
     table_name::TableName,
 };
 
 /// A parked event that was read, and what waits with it.
 #[derive(Clone, Debug)]
 pub(crate) struct ParkedEntry {
-    pub(crate) event: Event,
+    pub(crate) event: TakenEvent,
     pub(crate) about: About,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Trouble {
 
 /// What an event takes on the bus and in memory while it waits aside, at most, but for what the
 /// handler says of it.
-pub(super) fn cost(event: &Event) -> usize {
+pub(super) fn cost(event: &TakenEvent) -> usize {
     /// Names of members, numbers, and how a bus keeps an entry.
     const OVERHEAD_BYTES: usize = 600;
     let names = event.record().map_or(0, |record| 4 * record.topic.len());
@@ -70,12 +70,12 @@ pub(super) fn cost(event: &Event) -> usize {
 }
 
 /// The key of an event's entry: events of a partition are in the order of these texts.
-pub(super) fn key_of(event: &Event) -> String {
+pub(super) fn key_of(event: &TakenEvent) -> String {
     format!("{:020}.{}", event.place().1, event.ev_id())
 }
 
 /// The entry of an event. An event without a record key cannot be parked.
-pub(super) fn encode(event: &Event, queue: &str, trouble: Option<&Trouble>) -> Option<Bytes> {
+pub(super) fn encode(event: &TakenEvent, queue: &str, trouble: Option<&Trouble>) -> Option<Bytes> {
     let RecordKey { topic, key } = event.record()?;
     let facts = event.facts();
     let about = About {
@@ -133,6 +133,6 @@ pub(crate) fn decode(kept: &Kept, generation: u64) -> Result<ParkedEntry, String
     };
     let record = RecordKey { topic: Arc::from(&*about.topic), key: key.into() };
     let partition: &Partition = &kept.partition;
-    let event = Event::restored(&facts, record, (partition, about.offset, generation));
+    let event = TakenEvent::restored(&facts, record, (partition, about.offset, generation));
     Ok(ParkedEntry { event, about })
 }

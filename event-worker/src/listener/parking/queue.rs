@@ -8,14 +8,14 @@ use service::Backoff;
 use tokio::time::Instant;
 
 use super::entry::{Trouble, cost};
-use crate::event::Event;
+use crate::event::TakenEvent;
 
 pub(super) struct KeyQueue {
     /// The same after a restart.
     pub(super) name: String,
     pub(super) keys: BTreeSet<u64>,
     /// In order; those in a call are not among them.
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: VecDeque<TakenEvent>,
     /// Those in a call.
     running: Vec<EventPlace>,
     /// A call with several events failed: the next one is with the first alone.
@@ -37,7 +37,7 @@ struct EventPlace {
 }
 
 impl EventPlace {
-    fn of(event: &Event) -> Self {
+    fn of(event: &TakenEvent) -> Self {
         let (partition, offset) = event.place();
         let (partition, ev_id) = (partition.clone(), event.ev_id().to_owned());
         Self { partition, offset, ev_id, is_kept: event.is_kept }
@@ -83,7 +83,7 @@ impl KeyQueue {
 
     /// Whether the event is here already, and if so whether it is kept on the bus. The bus brings
     /// an event again that was kept before its place could be committed.
-    pub(super) fn knows(&self, event: &Event) -> Option<bool> {
+    pub(super) fn knows(&self, event: &TakenEvent) -> Option<bool> {
         let place = EventPlace::of(event);
         let at = self.place_for(event).checked_sub(1);
         let waiting = at.and_then(|at| self.events.get(at)).map(EventPlace::of);
@@ -92,7 +92,7 @@ impl KeyQueue {
     }
 
     /// Puts an event where it belongs: before the first later one.
-    pub(super) fn insert(&mut self, event: Event) {
+    pub(super) fn insert(&mut self, event: TakenEvent) {
         let at = self.place_for(&event);
         self.keys.insert(event.key());
         self.events.insert(at, event);
@@ -100,14 +100,14 @@ impl KeyQueue {
 
     /// Where the first event is that is later than this one. The number says which of two events is
     /// later, also where a topic was made again, or a key has moved to another partition.
-    fn place_for(&self, event: &Event) -> usize {
+    fn place_for(&self, event: &TakenEvent) -> usize {
         match event.seq() {
             Some(seq) if self.events.iter().all(|other| other.seq().is_some()) => {
                 self.events.partition_point(|other| other.seq() <= Some(seq))
             }
             // A record of an old `dts` has none.
             _ => {
-                let later = |other: &Event| {
+                let later = |other: &TakenEvent| {
                     other.place().0 == event.place().0 && other.place().1 > event.place().1
                 };
                 self.events.iter().position(later).unwrap_or(self.events.len())
@@ -121,7 +121,7 @@ impl KeyQueue {
     }
 
     /// The call has ended, with these not done. Gives how many it had.
-    pub(super) fn take_back(&mut self, returned: Vec<Event>) -> usize {
+    pub(super) fn take_back(&mut self, returned: Vec<TakenEvent>) -> usize {
         let count = self.running.len();
         self.running.clear();
         // An event that came meanwhile may be earlier.
@@ -131,7 +131,7 @@ impl KeyQueue {
 
     /// Takes the events of the next call: one that failed alone, or else as many as fit. The two
     /// halves of a changed key go together.
-    pub(super) fn take(&mut self, max_events: usize) -> Vec<Event> {
+    pub(super) fn take(&mut self, max_events: usize) -> Vec<TakenEvent> {
         let is_alone = self.trouble.is_some() || self.is_halved;
         let most = if is_alone { 1 } else { max_events.max(1) };
         let mut count = most.min(self.events.len());
@@ -141,13 +141,13 @@ impl KeyQueue {
         };
         count += usize::from(is_cut(count));
         self.state = QueueState::Running;
-        let events: Vec<Event> = self.events.drain(..count).collect();
+        let events: Vec<TakenEvent> = self.events.drain(..count).collect();
         self.running = events.iter().map(EventPlace::of).collect();
         events
     }
 
     /// Removes some events, and gives them.
-    pub(super) fn remove(&mut self, is_wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+    pub(super) fn remove(&mut self, is_wanted: impl Fn(&TakenEvent) -> bool) -> Vec<TakenEvent> {
         let first = self.events.front().map(|event| event.ev_id().to_owned());
         let events = std::mem::take(&mut self.events).into_iter();
         let (removed, kept): (Vec<_>, Vec<_>) = events.partition(is_wanted);

@@ -9,16 +9,16 @@ fn parking(text: &str) -> Parking {
     Parking::new(&config.listeners["a"])
 }
 
-fn event(offset: u64, ev_id: &str, key: &str) -> Event {
+fn event(offset: u64, ev_id: &str, key: &str) -> TakenEvent {
     let value = crate::event::tests::value(ev_id);
     let key = bytes::Bytes::copy_from_slice(key.as_bytes());
     let delivery = event_bus::Delivery { key, ..delivery(offset, &value) };
     let change = change_event::ChangeEvent::read_text(&value).unwrap();
-    Event::new((&delivery, &value), change, 0).with_record_key(&delivery)
+    TakenEvent::new((&delivery, &value), change, 0).with_record_key(&delivery)
 }
 
-fn ids(events: &[Event]) -> Vec<&str> {
-    events.iter().map(Event::ev_id).collect()
+fn ids(events: &[TakenEvent]) -> Vec<&str> {
+    events.iter().map(TakenEvent::ev_id).collect()
 }
 
 /// What the bus has after the changes.
@@ -92,7 +92,7 @@ fn the_keys_of_a_row_whose_key_changed_wait_together_and_in_order() {
     parking.add(event(2, "b1", "b"));
     assert!(!parking.joins(&event(6, "x#6i", "c")));
     let queue = &parking.queues[&0];
-    let events: Vec<Event> = queue.events.iter().cloned().collect();
+    let events: Vec<TakenEvent> = queue.events.iter().cloned().collect();
     assert_eq!(ids(&events), ["a1", "b1", "g#5d", "g#5i"]);
     assert_eq!(queue.keys.len(), 2);
 }
@@ -120,7 +120,7 @@ fn where_there_is_no_room_events_wait_in_memory_and_are_not_passed() {
             .replace(r#""Data":{}"#, &format!(r#""Data":{{"a":"{}"}}"#, "x".repeat(40 << 10)));
         let delivery = event_bus::Delivery { key: "k".into(), ..delivery(offset, &text) };
         let change = change_event::ChangeEvent::read_text(&text).unwrap();
-        Event::new((&delivery, &text), change, 0).with_record_key(&delivery)
+        TakenEvent::new((&delivery, &text), change, 0).with_record_key(&delivery)
     };
     let kept = parking.set_aside(vec![large(1, "a"), large(2, "b")], &Failure::new("no"));
     assert_eq!(kept.len(), 1);
@@ -136,7 +136,7 @@ fn an_event_for_which_there_is_no_room_is_tried_until_it_is_done() {
     let text = text.replace(r#""Data":{}"#, &format!(r#""Data":"{}""#, "x".repeat(70 << 10)));
     let delivery = event_bus::Delivery { key: "k".into(), ..delivery(1, &text) };
     let change = change_event::ChangeEvent::read_text(&text).unwrap();
-    let event = Event::new((&delivery, &text), change, 0).with_record_key(&delivery);
+    let event = TakenEvent::new((&delivery, &text), change, 0).with_record_key(&delivery);
     assert!(parking.set_aside(vec![event], &no).is_empty());
     for _ in 0..3 {
         let report = parking.report();
@@ -223,7 +223,7 @@ fn the_number_says_which_event_is_later_also_in_a_topic_that_was_made_again() {
         let value = crate::event::tests::value(id).replace(r#""Data":{}"#, &seq);
         let delivery = event_bus::Delivery { key: "k".into(), ..delivery(offset, &value) };
         let change = change_event::ChangeEvent::read_text(&value).unwrap();
-        Event::new((&delivery, &value), change, 0).with_record_key(&delivery)
+        TakenEvent::new((&delivery, &value), change, 0).with_record_key(&delivery)
     };
     let mut first = parking("park = { after = 1 }");
     let old = vec![numbered(500, "p1", 1), numbered(502, "p2", 2)];

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use super::entry::Trouble;
-use crate::{event::Event, listener::log_limit::LogLimit};
+use crate::{event::TakenEvent, listener::log_limit::LogLimit};
 
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -15,7 +15,7 @@ pub(super) struct Told {
 
 impl Told {
     /// An event has failed alone, and waits aside; it may be parked by now.
-    pub(super) fn failed(&mut self, event: &Event, trouble: &Trouble) {
+    pub(super) fn failed(&mut self, event: &TakenEvent, trouble: &Trouble) {
         let is_parked = trouble.parked_ms.is_some();
         let kind = if is_parked { &mut self.parked } else { &mut self.failed };
         let Some(count) = kind.note(Instant::now()) else { return };

@@ -4,7 +4,7 @@ use event_bus::Partition;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::part::{Part, Stand};
-use crate::event::Event;
+use crate::event::TakenEvent;
 
 /// Orders that wait. They hold events that come also after a pause.
 const MAX_WAITING_ORDERS: usize = 1;
@@ -33,7 +33,7 @@ pub(in crate::listener) enum Order {
 pub(in crate::listener) struct Past {
     pub(super) run: u64,
     /// Each with its row.
-    pub(super) events: Vec<(u64, Event)>,
+    pub(super) events: Vec<(u64, TakenEvent)>,
     /// All offsets below this were read.
     pub(super) scanned: u64,
 }

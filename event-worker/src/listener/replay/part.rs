@@ -9,7 +9,7 @@ use std::{
 use change_event::order_key;
 use event_bus::{Delivery, Partition};
 
-use crate::{event::Event, listener::status::ShownReplay};
+use crate::{event::TakenEvent, listener::status::ShownReplay};
 
 /// The rows of a part, by [`row_of`].
 pub(super) type Rows = HashSet<u64>;
@@ -91,7 +91,7 @@ impl Part {
     }
 
     /// An event is to be done, unless its row has a newer one: then it is left out.
-    pub(super) fn begins(&mut self, row: u64, event: &Event, is_held_up: bool) -> bool {
+    pub(super) fn begins(&mut self, row: u64, event: &TakenEvent, is_held_up: bool) -> bool {
         let (_, offset) = event.place();
         self.scanned_to(offset + 1);
         if is_held_up || self.newer.contains(&row) {
@@ -109,7 +109,7 @@ impl Part {
     }
 
     /// An event is done; `false` for one of the live stream, or of another part.
-    pub(super) fn finish(&mut self, event: &Event) -> bool {
+    pub(super) fn finish(&mut self, event: &TakenEvent) -> bool {
         let is_ours = event.replay() == Some(self.run);
         let Some(bytes) = is_ours.then(|| self.unfinished.remove(&event.place().1)).flatten()
         else {
@@ -180,7 +180,7 @@ mod tests {
         Part::new(of, Arc::new(rows.iter().copied().collect()), &began)
     }
 
-    fn past(offset: u64) -> Event {
+    fn past(offset: u64) -> TakenEvent {
         event_of_key(offset, &offset.to_string(), "k").replayed_by(7)
     }
 

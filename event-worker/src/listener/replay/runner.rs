@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     config::BigInt,
-    event::Event,
+    event::TakenEvent,
     listener::{BUS_RETRY, Listener, filter::Filter},
     replay::{ReplayPlace, ReplayTable},
 };
@@ -355,7 +355,7 @@ impl Runner {
                     let (text, change) = choice.live(delivery)?;
                     let is_part = choice.has(&change) && !choice.ends_before(&change);
                     let event =
-                        is_part.then(|| Event::new((delivery, text), change, generation))?;
+                        is_part.then(|| TakenEvent::new((delivery, text), change, generation))?;
                     let event = match self.big_int {
                         BigInt::Text => event.with_texts_for_big_numbers(),
                         BigInt::Number => event,

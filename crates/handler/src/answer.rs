@@ -3,11 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Batch, Failure, Outcome};
-use crate::event::Event;
+use crate::{Batch, Failure, Outcome};
 
 /// No answer is longer.
-pub(crate) const MAX_ANSWER_BYTES: usize = 4 << 20;
+pub const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// At most so much of a handler's words is shown.
 const MAX_SHOWN_CHARS: usize = 300;
@@ -17,9 +16,11 @@ const FORMS: &str = r#"answer each batch with one line, true, false or {"failed"
 
 /// The text of an answer, and the batch that it answers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HandlerAnswer<'a> {
-    pub(crate) text: &'a [u8],
-    pub(crate) batch: Batch<'a>,
+pub struct HandlerAnswer<'a> {
+    /// The text.
+    pub text: &'a [u8],
+    /// The batch that was given.
+    pub batch: Batch<'a>,
 }
 
 /// An answer that names the failed events.
@@ -48,7 +49,7 @@ impl HandlerAnswer<'_> {
     /// # Errors
     ///
     /// What is wrong with a line that is not an answer. Its batch counts as failed.
-    pub(crate) fn read_line(self) -> Result<Outcome, Failure> {
+    pub fn read_line(self) -> Result<Outcome, Failure> {
         match serde_json::from_slice(self.text) {
             Ok(Value::Bool(true)) => Ok(Outcome::Done),
             Ok(Value::Bool(false)) => Ok(Outcome::failed("the handler answered false")),
@@ -69,7 +70,7 @@ impl HandlerAnswer<'_> {
 
     /// Reads the body that a server sent with a status of success. The status means done, unless
     /// the body is `false` or an object with `failed`.
-    pub(crate) fn read_body(self) -> Outcome {
+    pub fn read_body(self) -> Outcome {
         const MARK: &[u8] = b"\xef\xbb\xbf";
         let text = self.text.strip_prefix(MARK).unwrap_or(self.text);
         match serde_json::from_slice(text) {
@@ -91,7 +92,9 @@ impl HandlerAnswer<'_> {
             let reason = r#"the handler's answer has "failed", but not as a list of EvIds"#;
             Failure::unclear(reason).saying(shown(self.text))
         })?;
-        if last.is_some_and(|last| self.batch.events.last().map(Event::ev_id) != Some(&last)) {
+        if last
+            .is_some_and(|last| self.batch.events.last().map(|event| event.ev_id()) != Some(&last))
+        {
             return Err(Failure::unclear("the handler answered another batch, as \"last\" says"));
         }
         let said =
@@ -117,7 +120,7 @@ fn names_failed(text: &[u8]) -> bool {
 }
 
 /// The beginning of what a handler said, as one line of text.
-pub(crate) fn shown(said: &[u8]) -> String {
+pub fn shown(said: &[u8]) -> String {
     let start = &said[..said.len().min(4 * MAX_SHOWN_CHARS)];
     let text = String::from_utf8_lossy(start.trim_ascii());
     let visible = |c: char| if c.is_control() { ' ' } else { c };
@@ -131,11 +134,16 @@ pub(crate) fn shown(said: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::tests::event;
+    use crate::Event;
+
+    fn event(id: &str) -> Event {
+        Event { json: "{}".to_owned(), ev_id: id.to_owned(), ..Event::default() }
+    }
 
     fn answer<T>(text: &str, read: impl FnOnce(HandlerAnswer<'_>) -> T) -> T {
-        let events = [event(1, "a"), event(2, "b")];
-        read(HandlerAnswer { text: text.as_bytes(), batch: Batch { events: &events, attempt: 1 } })
+        let (first, second) = (event("a"), event("b"));
+        let batch = Batch { events: &[&first, &second], attempt: 1 };
+        read(HandlerAnswer { text: text.as_bytes(), batch })
     }
 
     fn line(text: &str) -> Result<Outcome, Failure> {
@@ -234,7 +242,8 @@ mod tests {
             assert!(matches!(body(broken), Outcome::Failed(_)), "{broken}");
         }
         let wide: Vec<u8> = named.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let batch = Batch { events: &[event(1, "a")], attempt: 1 };
+        let only = event("a");
+        let batch = Batch { events: &[&only], attempt: 1 };
         assert!(matches!(HandlerAnswer { text: &wide, batch }.read_body(), Outcome::Failed(_)));
     }
 }

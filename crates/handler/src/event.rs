@@ -1,0 +1,78 @@
+//! An event, as a handler gets it.
+
+/// A change of a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// See [`Event::json`].
+    pub json: String,
+    /// See [`Event::ev_id`].
+    pub ev_id: String,
+    /// See [`Event::seq`].
+    pub seq: Option<u64>,
+    /// See [`Event::committed_ms`].
+    pub committed_ms: u64,
+    /// See [`Event::is_of_full_sync`].
+    pub is_of_full_sync: bool,
+}
+
+impl Event {
+    /// The JSON text (`docs/event-format.md`): one line, without a line break.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The event's id: the same each time that the event is delivered.
+    pub fn ev_id(&self) -> &str {
+        &self.ev_id
+    }
+
+    /// The number of the event: a version number, which only grows over all events of one `dts`.
+    /// `None` in records of an old `dts` that wrote no numbers.
+    pub fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+
+    /// When the change was committed in the source, in ms since the Unix epoch; 0 if unknown.
+    pub fn committed_ms(&self) -> u64 {
+        self.committed_ms
+    }
+
+    /// Whether a full sync sent it, and not a change.
+    pub fn is_of_full_sync(&self) -> bool {
+        self.is_of_full_sync
+    }
+}
+
+/// The events as one JSON array, without line breaks.
+pub fn json_array(events: &[&Event]) -> Vec<u8> {
+    let mut array = Vec::new();
+    write_json_array(events, &mut array);
+    array
+}
+
+/// Appends the same to a buffer.
+pub fn write_json_array(events: &[&Event], array: &mut Vec<u8>) {
+    let bytes: usize = events.iter().map(|event| event.json.len() + 1).sum();
+    array.reserve(bytes + 2);
+    array.push(b'[');
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            array.push(b',');
+        }
+        array.extend_from_slice(event.json.as_bytes());
+    }
+    array.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_a_json_array() {
+        let event = |json: &str| Event { json: json.to_owned(), ..Event::default() };
+        let (first, second) = (event(r#"{"EvId":"a"}"#), event(r#"{"EvId":"b"}"#));
+        assert_eq!(json_array(&[&first, &second]), br#"[{"EvId":"a"},{"EvId":"b"}]"#);
+        assert_eq!(json_array(&[]), b"[]");
+    }
+}
