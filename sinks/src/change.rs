@@ -1,0 +1,101 @@
+//! An event, read for a sink.
+
+use std::borrow::Cow;
+
+use change_event::{Action, ChangeEvent, Columns};
+use handler::Event;
+
+/// What a sink needs of an event. Values stay JSON text.
+#[derive(Clone, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) read: ChangeEvent<'a>,
+    /// The key's columns.
+    pub(crate) key: Columns<'a>,
+    /// The row after the change; for a delete the row before it.
+    pub(crate) data: Columns<'a>,
+    /// What changed columns held before an update; empty for other changes.
+    pub(crate) old: Columns<'a>,
+}
+
+/// A column with its value as JSON text.
+pub(crate) type Column<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Why a sink cannot do anything with an event. The event fails, and is named; the others go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    pub(crate) ev_id: String,
+    /// What is wrong, and what to do. It may hold values of the row.
+    pub(crate) why: String,
+}
+
+impl<'a> Change<'a> {
+    /// # Errors
+    ///
+    /// When the text is not a change event.
+    pub(crate) fn read(event: &'a Event) -> Result<Self, Unusable> {
+        let unusable = |error: change_event::ReadError| Unusable {
+            ev_id: event.ev_id().to_owned(),
+            why: error.to_string(),
+        };
+        let read = ChangeEvent::read_text(event.json()).map_err(unusable)?;
+        Ok(Self {
+            event,
+            key: Columns::read(read.key).map_err(unusable)?,
+            data: Columns::read(read.data).map_err(unusable)?,
+            old: read
+                .old
+                .map_or_else(|| Ok(Columns::default()), Columns::read)
+                .map_err(unusable)?,
+            read,
+        })
+    }
+
+    /// The row before the change, as far as it is known; `None` for an insert.
+    pub(crate) fn before(&self) -> Option<Vec<(&str, &'a str)>> {
+        match self.read.action {
+            Action::Insert => None,
+            Action::Delete => Some(self.data.iter().collect()),
+            Action::Update => {
+                let now = self.data.iter().filter(|(name, _)| self.old.get(name).is_none());
+                Some(now.chain(self.old.iter()).collect())
+            }
+        }
+    }
+
+    /// The same event, as one that the sink can do nothing with.
+    pub(crate) fn unusable(&self, why: impl Into<String>) -> Unusable {
+        Unusable { ev_id: self.event.ev_id().to_owned(), why: why.into() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An event of the table `shop.item` with the key `id` 7.
+    pub(crate) fn event(action: &str, data: &str, old: Option<&str>) -> Event {
+        let old = old.map_or_else(String::new, |old| format!(r#""Old":{old},"#));
+        let json = format!(
+            r#"{{"EvId":"g:1#0","Schema":"shop","TableName":"item","Action":"{action}","PK":{{"id":7}},"Data":{data},{old}"Seq":5,"Origin":"binlog","Ts":1700000000123,"Source":{{"serverId":1,"file":"b.1","pos":4,"row":0}}}}"#
+        );
+        Event { json, ev_id: "g:1#0".to_owned(), seq: Some(5), ..Event::default() }
+    }
+
+    #[test]
+    fn the_row_before_an_update_is_the_row_now_with_what_changed() {
+        let event = event("update", r#"{"id":7,"a":1,"b":null}"#, Some(r#"{"a":0}"#));
+        let change = Change::read(&event).unwrap();
+        let before: std::collections::BTreeMap<_, _> =
+            change.before().unwrap().into_iter().collect();
+        assert_eq!(before, [("a", "0"), ("b", "null"), ("id", "7")].into());
+    }
+
+    #[test]
+    fn a_text_that_is_no_event_is_named() {
+        let event = Event { json: "{}".into(), ev_id: "x".into(), ..Event::default() };
+        let unusable = Change::read(&event).unwrap_err();
+        assert_eq!(unusable.ev_id, "x");
+        assert!(unusable.why.contains("not a change event"), "{}", unusable.why);
+    }
+}

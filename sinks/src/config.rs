@@ -1,0 +1,34 @@
+//! The `handler` of a listener that is a sink: which target, and what goes there.
+
+use service::config::Section;
+
+use crate::{elasticsearch::ElasticsearchConfig, shape::Shape};
+
+/// The keys of `handler` that name a sink.
+pub const SINKS: [&str; 1] = ["elasticsearch"];
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkConfig {
+    pub(crate) shape: Shape,
+    pub(crate) target: TargetConfig,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TargetConfig {
+    Elasticsearch(Box<ElasticsearchConfig>),
+}
+
+impl SinkConfig {
+    /// Reads the table of the sink `name`, which is one of [`SINKS`]; mistakes are noted.
+    pub fn read(name: &str, section: &Section) -> Option<Self> {
+        let shape = Shape::read(section);
+        let target = match name {
+            "elasticsearch" => {
+                TargetConfig::Elasticsearch(Box::new(ElasticsearchConfig::read(section)?))
+            }
+            _ => return None,
+        };
+        Some(Self { shape, target })
+    }
+}

@@ -1,0 +1,192 @@
+//! `where`: which rows of a table are in the target, with the meaning of a query.
+//!
+//! The condition is an expression of CEL (the Common Expression Language) over the row, `Data`. A
+//! row that begins to match is an insert for the target, a row that stops matching a delete. A
+//! comparison with NULL is never true, as in SQL.
+
+use std::{fmt, sync::Arc};
+
+use cel::{Context, ExecutionError, Program, Value};
+use change_event::Action;
+
+use crate::change::Change;
+
+/// A compiled condition.
+#[derive(Clone)]
+pub(crate) struct Where {
+    text: String,
+    program: Arc<Program>,
+}
+
+/// What a change means for the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The row is there, as it is now.
+    Upsert,
+    /// The row is not there any more.
+    Delete,
+    /// The target has not had the row, and does not get it.
+    Nothing,
+}
+
+/// Whether a row matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Yes,
+    No,
+    /// The row image lacks a column that the condition needs.
+    Unknown,
+}
+
+impl Where {
+    /// Compiles a condition.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let program = Program::compile(text)
+            .map_err(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))?;
+        let references = program.references();
+        if let Some(unknown) = references.variables().into_iter().find(|name| *name != "Data") {
+            return Err(format!(
+                "{unknown:?} is not known: write Data.{unknown} for a column of the row"
+            ));
+        }
+        Ok(Self { text: text.to_owned(), program: Arc::new(program) })
+    }
+
+    /// What a change means for a target that has only the rows that match.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be said: the condition does not fit the row.
+    pub(crate) fn effect(&self, change: &Change<'_>) -> Result<Effect, String> {
+        let before = match change.before() {
+            Some(row) => self.matches(row.into_iter())?,
+            None => Match::No,
+        };
+        if change.read.action == Action::Delete {
+            // What may have been there is deleted.
+            return Ok(if before == Match::No { Effect::Nothing } else { Effect::Delete });
+        }
+        match (before, self.matches(change.data.iter())?) {
+            (_, Match::Yes) => Ok(Effect::Upsert),
+            // A full sync says how the row is: an older one may be in the target.
+            (Match::No, Match::No) if change.event.is_of_full_sync() => Ok(Effect::Delete),
+            (Match::No, Match::No) => Ok(Effect::Nothing),
+            (_, Match::No) => Ok(Effect::Delete),
+            (_, Match::Unknown) => Err(format!(
+                "the event lacks a column of `where` ({}): set binlog_row_image = FULL on the \
+                 source",
+                self.text
+            )),
+        }
+    }
+
+    fn matches<'a>(&self, row: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Match, String> {
+        let mut has_null = false;
+        let mut columns = serde_json::Map::new();
+        for (name, json) in row {
+            let value: serde_json::Value =
+                serde_json::from_str(json).map_err(|error| error.to_string())?;
+            has_null |= value.is_null();
+            columns.insert(name.to_owned(), value);
+        }
+        let mut context = Context::default();
+        let row = cel::to_value(columns).map_err(|error| error.to_string())?;
+        context.add_variable_from_value("Data", row);
+        match self.program.execute(&context) {
+            Ok(Value::Bool(true)) => Ok(Match::Yes),
+            Ok(Value::Bool(false)) => Ok(Match::No),
+            Ok(_) => Err(format!("`where` ({}) is neither true nor false", self.text)),
+            Err(ExecutionError::NoSuchKey(_)) => Ok(Match::Unknown),
+            Err(error) if has_null && is_about_null(&error) => Ok(Match::No),
+            Err(error) => Err(format!("`where` ({}) does not fit the row: {error}", self.text)),
+        }
+    }
+}
+
+/// Whether an operation was not possible because a value is NULL: then its result is unknown, which
+/// is not true.
+fn is_about_null(error: &ExecutionError) -> bool {
+    let told = format!("{error:?}").to_lowercase();
+    told.contains("null")
+}
+
+impl fmt::Debug for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Where({:?})", self.text)
+    }
+}
+
+impl PartialEq for Where {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::tests::event;
+
+    fn effect(text: &str, action: &str, data: &str, old: Option<&str>) -> Result<Effect, String> {
+        let event = event(action, data, old);
+        Where::new(text)?.effect(&Change::read(&event).unwrap())
+    }
+
+    #[test]
+    fn a_row_comes_and_goes_as_it_matches() {
+        use Effect::{Delete, Nothing, Upsert};
+        let of = |action, data, old| effect("Data.status == 'paid'", action, data, old).unwrap();
+        let (paid, open) =
+            (r#"{"id":7,"status":"paid","n":1}"#, r#"{"id":7,"status":"open","n":1}"#);
+        assert_eq!(of("insert", paid, None), Upsert);
+        assert_eq!(of("insert", open, None), Nothing);
+        assert_eq!(of("update", paid, Some(r#"{"status":"open"}"#)), Upsert);
+        assert_eq!(of("update", open, Some(r#"{"status":"paid"}"#)), Delete);
+        assert_eq!(of("update", open, Some(r#"{"n":0}"#)), Nothing);
+        assert_eq!(of("update", paid, Some(r#"{"n":0}"#)), Upsert);
+        assert_eq!(of("delete", paid, None), Delete);
+        assert_eq!(of("delete", open, None), Nothing);
+    }
+
+    #[test]
+    fn a_comparison_with_null_is_not_true_as_in_sql() {
+        let of = |text| effect(text, "insert", r#"{"id":7,"n":null,"s":"a"}"#, None);
+        for text in ["Data.n > 3", "!(Data.n > 3)", "Data.n > 3 && Data.s == 'a'", "Data.n + 1 > 0"]
+        {
+            assert_eq!(of(text), Ok(Effect::Nothing), "{text}");
+        }
+        assert_eq!(of("Data.n > 3 || Data.s == 'a'"), Ok(Effect::Upsert));
+        assert_eq!(of("Data.n == null"), Ok(Effect::Upsert));
+    }
+
+    #[test]
+    fn numbers_of_all_kinds_are_compared() {
+        let of = |text| {
+            let row = r#"{"id":7,"u":18446744073709551615,"f":1.5,"d":"19.90"}"#;
+            effect(text, "insert", row, None)
+        };
+        for text in ["Data.u > 5", "Data.f < 2", "Data.id == 7.0", "double(Data.d) > 19.5"] {
+            assert_eq!(of(text), Ok(Effect::Upsert), "{text}");
+        }
+        assert!(of("Data.d > 5").unwrap_err().contains("does not fit"));
+        assert!(of("Data.id").unwrap_err().contains("neither true nor false"));
+    }
+
+    #[test]
+    fn what_the_event_lacks_is_said_and_not_guessed() {
+        let said = effect("Data.status == 'paid'", "update", r#"{"id":7}"#, Some("{}"));
+        assert!(said.unwrap_err().contains("binlog_row_image"));
+        let deleted = effect("Data.status == 'paid'", "delete", r#"{"id":7}"#, None);
+        assert_eq!(deleted, Ok(Effect::Delete));
+    }
+
+    #[test]
+    fn a_wrong_condition_is_found_at_once() {
+        assert!(Where::new("Data.a ==").is_err());
+        assert!(Where::new("status == 'paid'").unwrap_err().contains("Data.status"));
+    }
+}

@@ -1,0 +1,25 @@
+//! Handlers that are built in: each brings changes to a kind of target.
+//!
+//! A sink is chosen like any handler (`docs/sinks.md`). `shape` says which rows and columns go to
+//! the target, `target` is what each kind of target does, and each kind has its module. A sink
+//! knows events and their tables; it knows no bus.
+
+mod change;
+mod config;
+mod elasticsearch;
+mod figures;
+mod filter;
+mod http;
+mod shape;
+mod sink;
+mod tables;
+mod target;
+mod template;
+
+pub use self::{
+    config::{SINKS, SinkConfig},
+    figures::Figures,
+    sink::Sink,
+    tables::Tables,
+    target::Finding,
+};

@@ -1,0 +1,221 @@
+//! What of each event goes to the target: which rows, and which columns under which names.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use change_event::Action;
+use handler::Event;
+use serde_json::Value;
+use service::{config::Section, glob};
+
+use crate::{
+    change::{Change, Column, Unusable},
+    filter::{Effect, Where},
+    template::Template,
+};
+
+/// The keys of the config that all sinks have: `where` and `columns`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shape {
+    condition: Option<Where>,
+    /// Globs of columns; empty for all.
+    include: Vec<String>,
+    exclude: Vec<String>,
+    rename: BTreeMap<String, String>,
+    add: Vec<(String, Added)>,
+}
+
+/// A column that the source does not have.
+#[derive(Clone, Debug, PartialEq)]
+enum Added {
+    /// Always this JSON text.
+    Constant(String),
+    Computed(Template),
+}
+
+/// What the target is to do for an event.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) change: Change<'a>,
+    /// The columns of the row as it is now; `None`: the row is not there any more.
+    pub(crate) row: Option<Vec<Column<'a>>>,
+}
+
+impl Shape {
+    /// Reads the keys; mistakes are noted.
+    pub(crate) fn read(section: &Section) -> Self {
+        let columns = section.section("columns");
+        Self {
+            condition: read_where(section),
+            include: columns.or("include", Vec::new()),
+            exclude: columns.or("exclude", Vec::new()),
+            rename: read_rename(&columns.section("rename")),
+            add: read_added(&columns.section("add")),
+        }
+    }
+
+    /// What the target is to do for these events, in their order, and the events that it can do
+    /// nothing with.
+    pub(crate) fn wanted<'a>(&self, events: &[&'a Event]) -> (Vec<Wanted<'a>>, Vec<Unusable>) {
+        let (mut wanted, mut unusable) = (Vec::with_capacity(events.len()), Vec::new());
+        for event in events {
+            match Change::read(event).and_then(|change| self.want(change)) {
+                Ok(Some(one)) => wanted.push(one),
+                Ok(None) => {}
+                Err(problem) => unusable.push(problem),
+            }
+        }
+        (wanted, unusable)
+    }
+
+    fn want<'a>(&self, change: Change<'a>) -> Result<Option<Wanted<'a>>, Unusable> {
+        if let Some(bytes) = change.read.oversized {
+            return Err(change.unusable(format!(
+                "the event holds only the row's key, because it would have {bytes} bytes: raise \
+                 maxRowBytes of dts, or leave the large column out there"
+            )));
+        }
+        match self.effect(&change).map_err(|why| change.unusable(why))? {
+            Effect::Nothing => Ok(None),
+            Effect::Delete => Ok(Some(Wanted { change, row: None })),
+            Effect::Upsert => {
+                let row = self.row(&change).map_err(|why| change.unusable(why))?;
+                Ok(Some(Wanted { change, row: Some(row) }))
+            }
+        }
+    }
+
+    fn effect(&self, change: &Change<'_>) -> Result<Effect, String> {
+        match (&self.condition, change.read.action) {
+            (Some(condition), _) => condition.effect(change),
+            (None, Action::Delete) => Ok(Effect::Delete),
+            (None, Action::Insert | Action::Update) => Ok(Effect::Upsert),
+        }
+    }
+
+    /// The columns of the row as the target gets them.
+    fn row<'a>(&self, change: &Change<'a>) -> Result<Vec<Column<'a>>, String> {
+        let mut row = Vec::with_capacity(change.data.iter().len() + self.add.len());
+        for (name, json) in change.data.iter().filter(|(name, _)| self.takes(name)) {
+            row.push((self.name_of(name), Cow::Borrowed(json)));
+        }
+        for (name, added) in &self.add {
+            let json = match added {
+                Added::Constant(json) => json.clone(),
+                Added::Computed(template) => {
+                    template.value(change).map_err(|why| format!("columns.add.{name}: {why}"))?
+                }
+            };
+            row.push((Cow::Owned(name.clone()), Cow::Owned(json)));
+        }
+        Ok(row)
+    }
+
+    /// Whether a column of the source goes to the target.
+    pub(crate) fn takes(&self, column: &str) -> bool {
+        let any = |globs: &[String]| globs.iter().any(|glob| glob::matches(glob, column));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+
+    /// The name of a column at the target.
+    pub(crate) fn name_of<'n>(&self, column: &str) -> Cow<'n, str> {
+        Cow::Owned(self.rename.get(column).map_or(column, String::as_str).to_owned())
+    }
+}
+
+fn read_where(section: &Section) -> Option<Where> {
+    let text: String = section.optional("where")?;
+    let compiled = Where::new(&text);
+    let noted = compiled.map_err(|problem| {
+        let problem = format!("is no condition: {problem}");
+        section.note("where", &problem, "write one in CEL, for example \"Data.status == 'paid'\"");
+    });
+    noted.ok()
+}
+
+fn read_rename(section: &Section) -> BTreeMap<String, String> {
+    let names = section.keys().filter_map(|name| Some((name, section.optional(name)?)));
+    names.map(|(name, new)| (name.to_owned(), new)).collect()
+}
+
+fn read_added(section: &Section) -> Vec<(String, Added)> {
+    let added = section.entries().iter().filter_map(|(name, value)| {
+        let added = match value {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => {
+                match Template::new(text) {
+                    Ok(template) => Added::Computed(template),
+                    Err(problem) => {
+                        section.note(name, &format!("is no template: {problem}"), "correct it");
+                        return None;
+                    }
+                }
+            }
+            constant => Added::Constant(constant.to_string()),
+        };
+        Some((name.clone(), added))
+    });
+    added.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use service::config::File;
+
+    use super::*;
+    use crate::change::tests::event;
+
+    fn shape(toml: &str) -> Shape {
+        let file = File::parse(Path::new("test"), toml).unwrap();
+        let shape = Shape::read(file.root());
+        file.finish(shape).unwrap()
+    }
+
+    fn row(shape: &Shape, event: &Event) -> Vec<(String, String)> {
+        let (wanted, unusable) = shape.wanted(&[event]);
+        assert_eq!(unusable, []);
+        let row = wanted[0].row.as_ref().unwrap();
+        row.iter().map(|(name, json)| (name.to_string(), json.to_string())).collect()
+    }
+
+    fn of<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, json)| ((*name).to_owned(), (*json).to_owned())).collect()
+    }
+
+    #[test]
+    fn columns_are_chosen_renamed_and_added() {
+        let event = event("insert", r#"{"id":7,"name":"b","secret":"s","secret2":1}"#, None);
+        let all = of(&[("id", "7"), ("name", "\"b\""), ("secret", "\"s\""), ("secret2", "1")]);
+        assert_eq!(row(&Shape::default(), &event), all);
+        let chosen = shape(
+            "columns = { exclude = ['secret*'], rename = { name = 'title' }, add = { site = 'de', \
+             twice = '{{ Data.id * 2 }}', flag = true } }",
+        );
+        let expected = [
+            ("id", "7"),
+            ("title", "\"b\""),
+            ("flag", "true"),
+            ("site", "\"de\""),
+            ("twice", "14"),
+        ];
+        assert_eq!(row(&chosen, &event), of(&expected));
+        assert_eq!(row(&shape("columns = { include = ['id'] }"), &event), of(&[("id", "7")]));
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_used_is_named_and_the_others_go_on() {
+        let good = event("insert", r#"{"id":7,"n":1}"#, None);
+        let bad = event("insert", r#"{"id":7}"#, None);
+        let shape = shape("columns = { add = { m = '{{ Data.n }}' } }");
+        let (wanted, unusable) = shape.wanted(&[&good, &bad, &good]);
+        assert_eq!((wanted.len(), unusable.len()), (2, 1));
+        assert!(unusable[0].why.starts_with("columns.add.m: "), "{}", unusable[0].why);
+    }
+
+    #[test]
+    fn a_row_that_stops_matching_is_deleted() {
+        let event = event("update", r#"{"id":7,"n":1}"#, Some(r#"{"n":5}"#));
+        let (wanted, _) = shape("where = 'Data.n > 2'").wanted(&[&event]);
+        assert!(wanted[0].row.is_none());
+    }
+}

@@ -1,0 +1,58 @@
+//! A sink of a listener: its target, its handlers, and what they have done.
+
+use std::{fmt, sync::Arc};
+
+use full_sync::Table;
+use handler::Handler;
+
+use crate::{
+    config::{SinkConfig, TargetConfig},
+    elasticsearch::Elasticsearch,
+    figures::{Counts, Figures},
+    target::{Finding, SinkHandler, Target},
+};
+
+/// The sink of a listener. Its lanes share the target's connections.
+#[derive(Clone)]
+pub struct Sink {
+    handler: SinkHandler,
+}
+
+impl Sink {
+    /// Prepares the sink; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// What the machine lacks for it.
+    pub fn new(config: &SinkConfig) -> Result<Self, String> {
+        let counts = Arc::new(Counts::default());
+        let target: Arc<dyn Target> = match &config.target {
+            TargetConfig::Elasticsearch(target) => {
+                Arc::new(Elasticsearch::new(target, Arc::clone(&counts))?)
+            }
+        };
+        let shape = Arc::new(config.shape.clone());
+        Ok(Self { handler: SinkHandler { shape, target, counts } })
+    }
+
+    /// The handler of a lane.
+    pub fn handler(&self) -> Box<dyn Handler> {
+        Box::new(self.handler.clone())
+    }
+
+    /// What has been done.
+    pub fn figures(&self) -> Figures {
+        self.handler.counts.figures()
+    }
+
+    /// Whether the target is there and lets us do what is needed for these tables.
+    pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<Finding> {
+        self.handler.target.check(tables).await
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("figures", &self.figures()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,17 @@
+//! How the tables of the source are defined.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use full_sync::Table;
+
+/// Where the definitions come from.
+#[async_trait]
+pub trait Tables: fmt::Debug + Send + Sync {
+    /// The definition of a table; `None` when nobody has told it.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be asked for now.
+    async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String>;
+}

@@ -1,0 +1,117 @@
+//! What each kind of target does, and the handler that calls it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use handler::{Batch, Failure, Handler, Outcome};
+
+use crate::{
+    change::Unusable,
+    figures::Counts,
+    shape::{Shape, Wanted},
+};
+
+/// A target: a place that changes are written to. All lanes of a listener share it.
+#[async_trait]
+pub(crate) trait Target: Send + Sync {
+    /// Writes changes, in their order where they are of one row. When it returns, all that it does
+    /// not name is durable at the target; what the target refused is named.
+    ///
+    /// The same changes may come again: after a failure, and after a crash.
+    ///
+    /// # Errors
+    ///
+    /// Why none of it is done, or nobody knows.
+    async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure>;
+
+    /// Whether the target is there and lets us do what the listener needs. What is wrong is said
+    /// with the statement or the request that puts it right.
+    async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<Finding>;
+}
+
+/// What a look at the target found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether the sink cannot work because of it.
+    pub is_wrong: bool,
+    /// What was found.
+    pub what: String,
+    /// What to do; empty where nothing is wrong.
+    pub remedy: String,
+}
+
+impl Finding {
+    pub(crate) fn good(what: impl Into<String>) -> Self {
+        Self { is_wrong: false, what: what.into(), remedy: String::new() }
+    }
+
+    pub(crate) fn wrong(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { is_wrong: true, what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// The handler of a lane.
+#[derive(Clone)]
+pub(crate) struct SinkHandler {
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+#[async_trait]
+impl Handler for SinkHandler {
+    async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
+        let (wanted, mut unusable) = self.shape.wanted(batch.events);
+        if !wanted.is_empty() {
+            match self.target.write(&wanted).await {
+                Ok(refused) => unusable.extend(refused),
+                Err(failure) => return Outcome::Failed(failure),
+            }
+        }
+        self.counts.refused(unusable.len());
+        outcome(unusable)
+    }
+}
+
+fn outcome(unusable: Vec<Unusable>) -> Outcome {
+    let Some(first) = unusable.first() else { return Outcome::Done };
+    let more = match unusable.len() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    let said = Some(format!("{}{more}", first.why));
+    Outcome::Partly { failed: unusable.into_iter().map(|one| one.ev_id).collect(), said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::tests::event;
+
+    struct Refusing;
+
+    #[async_trait]
+    impl Target for Refusing {
+        async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
+            Ok(wanted.iter().map(|one| one.change.unusable("too long")).collect())
+        }
+
+        async fn check(&self, _: &[Arc<full_sync::Table>]) -> Vec<Finding> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_target_refuses_is_named_with_its_reason() {
+        let mut handler = SinkHandler {
+            shape: Arc::default(),
+            target: Arc::new(Refusing),
+            counts: Arc::default(),
+        };
+        let event = event("insert", r#"{"id":7}"#, None);
+        let outcome = handler.handle(Batch { events: &[&event], attempt: 1 }).await;
+        let failed = vec!["g:1#0".to_owned()];
+        assert_eq!(outcome, Outcome::Partly { failed, said: Some("too long".to_owned()) });
+        assert_eq!(handler.counts.figures().refused, 1);
+    }
+}

@@ -1,0 +1,215 @@
+//! Names, keys and values that are made from an event: templates in the language of Jinja.
+//!
+//! A template sees the members of the event by their names: `{{ Schema }}`, `{{ TableName }}`,
+//! `{{ PK.id }}`, `{{ Data.status }}`. The short forms `{schema}` and `{table}` stand for the first
+//! two. A column that is not there is an error, never an empty text.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use change_event::Columns;
+use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+
+use crate::change::Change;
+
+/// A compiled template.
+#[derive(Clone)]
+pub(crate) struct Template {
+    text: String,
+    /// Of which members of the event it is made.
+    members: Vec<&'static str>,
+    code: Code,
+}
+
+/// What the template was compiled to.
+#[derive(Clone)]
+enum Code {
+    /// An environment with this one template.
+    Text(Arc<Environment<'static>>),
+    /// The template is nothing but one expression, of which the value keeps its type.
+    Value(Arc<Expression<'static, 'static>>),
+}
+
+/// What a template can see.
+const MEMBERS: [&str; 10] =
+    ["Schema", "TableName", "Action", "PK", "Data", "Old", "Seq", "Ts", "EvId", "Origin"];
+
+/// The name of the one template in its environment.
+const NAME: &str = "template";
+
+impl Template {
+    /// Compiles a template.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let text = text.replace("{schema}", "{{ Schema }}").replace("{table}", "{{ TableName }}");
+        let mut environment = strict();
+        environment.add_template_owned(NAME, text.clone()).map_err(|error| told(&error))?;
+        let asked = environment.get_template(NAME).map_err(|error| told(&error))?;
+        let asked = asked.undeclared_variables(false);
+        if let Some(unknown) = asked.iter().find(|name| !MEMBERS.contains(&name.as_str())) {
+            return Err(format!("{unknown:?} is no member of an event: {}", MEMBERS.join(", ")));
+        }
+        let members = MEMBERS.into_iter().filter(|member| asked.contains(*member)).collect();
+        let code = match only_expression(&text) {
+            Some(expression) => {
+                let compiled = expressions().compile_expression_owned(expression);
+                Code::Value(Arc::new(compiled.map_err(|error| told(&error))?))
+            }
+            None => Code::Text(Arc::new(environment)),
+        };
+        Ok(Self { text, members, code })
+    }
+
+    /// The text for an event.
+    ///
+    /// # Errors
+    ///
+    /// What the event lacks for it.
+    pub(crate) fn render(&self, change: &Change<'_>) -> Result<String, String> {
+        Ok(match &self.code {
+            Code::Text(environment) => self.text(environment, change)?,
+            Code::Value(expression) => self.evaluate(expression, change)?.to_string(),
+        })
+    }
+
+    /// The value for an event, as JSON text. A template that is nothing but an expression gives the
+    /// expression's value, a number for example; any other gives a text.
+    ///
+    /// # Errors
+    ///
+    /// What the event lacks for it.
+    pub(crate) fn value(&self, change: &Change<'_>) -> Result<String, String> {
+        let json = match &self.code {
+            Code::Text(environment) => serde_json::to_string(&self.text(environment, change)?),
+            Code::Value(expression) => serde_json::to_string(&self.evaluate(expression, change)?),
+        };
+        json.map_err(|error| error.to_string())
+    }
+
+    fn text(&self, environment: &Environment<'_>, change: &Change<'_>) -> Result<String, String> {
+        let template = environment.get_template(NAME).map_err(|error| told(&error))?;
+        template.render(self.context(change)).map_err(|error| told(&error))
+    }
+
+    fn evaluate(
+        &self,
+        expression: &Expression<'_, '_>,
+        change: &Change<'_>,
+    ) -> Result<Value, String> {
+        let value = expression.eval(self.context(change)).map_err(|error| told(&error))?;
+        match value.is_undefined() {
+            true => Err(format!("undefined value: {} has nothing there", self.text)),
+            false => Ok(value),
+        }
+    }
+
+    /// The members of the event that the template uses.
+    fn context(&self, change: &Change<'_>) -> Value {
+        let read = &change.read;
+        let member = |name: &&'static str| {
+            let value = match *name {
+                "Schema" => Value::from(&*read.schema),
+                "TableName" => Value::from(&*read.table_name),
+                "Action" => Value::from(read.action.as_str()),
+                "PK" => columns(&change.key),
+                "Data" => columns(&change.data),
+                "Old" => columns(&change.old),
+                "Seq" => Value::from(read.seq),
+                "Ts" => Value::from(read.ts),
+                "EvId" => Value::from(&*read.id),
+                _ => Value::from(read.origin.as_str()),
+            };
+            (*name, value)
+        };
+        Value::from_pairs(self.members.iter().map(member))
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Template({:?})", self.text)
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// An environment in which what is not there is an error.
+fn strict() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+}
+
+/// The environment of all expressions.
+fn expressions() -> &'static Environment<'static> {
+    static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(strict)
+}
+
+/// The expression of a template like `{{ Data.price * 2 }}`.
+fn only_expression(text: &str) -> Option<String> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    (!inner.contains("{{") && !inner.contains("}}")).then(|| inner.trim().to_owned())
+}
+
+fn columns(columns: &Columns<'_>) -> Value {
+    Value::from_pairs(columns.iter().map(|(name, json)| {
+        // A column's text is JSON: it was read before.
+        (name, serde_json::from_str::<Value>(json).unwrap_or_default())
+    }))
+}
+
+/// What is wrong, in one line.
+fn told(error: &minijinja::Error) -> String {
+    let mut told = error.to_string();
+    if let Some(at) = told.find(" (in ") {
+        told.truncate(at);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::tests::event;
+
+    fn rendered(template: &str) -> Result<String, String> {
+        let event = event("update", r#"{"id":7,"Name":"Ä b","n":null,"d":"1.50"}"#, Some("{}"));
+        Template::new(template)?.render(&Change::read(&event).unwrap())
+    }
+
+    #[test]
+    fn a_template_sees_the_members_of_the_event() {
+        assert_eq!(rendered("{schema}-{table}").unwrap(), "shop-item");
+        assert_eq!(rendered("{{ Schema }}:{{ PK.id }}:{{ Data.d }}").unwrap(), "shop:7:1.50");
+        assert_eq!(rendered("{{ Data.Name | lower | replace(' ', '_') }}").unwrap(), "ä_b");
+        assert_eq!(rendered("{{ Action }} {{ Seq }} {{ Origin }}").unwrap(), "update 5 binlog");
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_and_no_empty_text() {
+        assert!(rendered("{{ Data.nothing }}").unwrap_err().contains("undefined"));
+        assert!(rendered("{{ data.id }}").unwrap_err().contains("no member of an event"));
+        assert!(rendered("{{ Data.id ").is_err());
+    }
+
+    #[test]
+    fn an_expression_alone_keeps_its_type() {
+        let event = event("insert", r#"{"id":7,"u":18446744073709551615}"#, None);
+        let change = Change::read(&event).unwrap();
+        let value = |text: &str| Template::new(text).unwrap().value(&change).unwrap();
+        assert_eq!(value("{{ Data.id + 1 }}"), "8");
+        assert_eq!(value("{{ Data.u }}"), "18446744073709551615");
+        assert_eq!(value("x{{ Data.id }}"), "\"x7\"");
+        assert_eq!(value("{{ Data.id == 7 }}"), "true");
+    }
+}
