@@ -10,6 +10,7 @@ use service::{
     exit::Exit,
     say,
 };
+use sinks::{Sink, SinkConfig, TargetFinding};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -209,6 +210,7 @@ fn wrong_bus(error: event_bus::Error) -> Wrong {
 async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
     match handler {
         HandlerConfig::Print => Ok("prints".to_owned()),
+        HandlerConfig::Sink(sink) => check_sink(sink).await,
         HandlerConfig::Program => Ok("a program of your own runs it".to_owned()),
         HandlerConfig::Exec(exec) => find_program(exec.command.first().map_or("", String::as_str)),
         HandlerConfig::Http(http) => {
@@ -227,6 +229,27 @@ async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
                 )),
             }
         }
+    }
+}
+
+/// Whether the target of a sink is there, and lets us do what is needed.
+async fn check_sink(config: &SinkConfig) -> Result<String, Wrong> {
+    let sink = Sink::new(config).map_err(|error| Wrong::new(error, "see the message"))?;
+    let late = |_| {
+        let what = format!("the target does not answer within {ANSWER_DEADLINE:?}");
+        Wrong::new(what, "check the network and the firewall")
+    };
+    let found = timeout(ANSWER_DEADLINE, sink.check(&[])).await.map_err(late)?;
+    let (wrong, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_wrong);
+    let joined = |all: &[TargetFinding], of: fn(&TargetFinding) -> &str| {
+        all.iter().map(of).collect::<Vec<_>>().join("; ")
+    };
+    match wrong.is_empty() {
+        true => Ok(joined(&good, |found| &found.what)),
+        false => Err(Wrong::new(
+            joined(&wrong, |found| &found.what),
+            joined(&wrong, |found| &found.remedy),
+        )),
     }
 }
 

@@ -38,6 +38,9 @@ pub enum Error {
     /// The client for HTTP cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     HttpClient(#[from] reqwest::Error),
+    /// The sink of a listener cannot be made.
+    #[error("cannot make the sink: {0}")]
+    Sink(String),
     /// The bus refused us, or lost what we need.
     #[error("{0}")]
     Bus(#[from] event_bus::Error),
@@ -188,7 +191,7 @@ impl Error {
                  event-worker listener reset"
             }
             Self::NoHandler(_) => "or give the listener another kind of handler",
-            Self::HttpClient(_) => "install the system's CA certificates",
+            Self::HttpClient(_) | Self::Sink(_) => "install the system's CA certificates",
             Self::Bus(error) => bus_remedy(error),
             Self::BadInput(_) => {
                 "give a JSON array of events, or one event per line, as event-worker tail prints"
@@ -241,6 +244,7 @@ impl Error {
             | Self::UnknownPartition { .. }
             | Self::ListenerStopped => Exit::Refused,
             Self::HttpClient(_)
+            | Self::Sink(_)
             | Self::BadRecord { .. }
             | Self::ParkedUnreadable { .. }
             | Self::HandlerPanicked => Exit::Internal,

@@ -7,26 +7,38 @@ pub(crate) mod program;
 
 use std::collections::BTreeSet;
 
+use sinks::Sink;
+
 pub(crate) use ::handler::HandlerAnswer;
 pub use ::handler::{Batch, Event, Failure, Handler, Outcome, json_array};
 
 use self::exec::Environment;
-use crate::config::{HandlerConfig, ListenerConfig};
+use crate::{
+    config::{HandlerConfig, ListenerConfig},
+    error::Error,
+};
 
 /// Makes the handler of each lane.
 pub(crate) type MakeHandler<'a> = dyn Fn(usize) -> Box<dyn Handler> + Send + Sync + 'a;
 
-/// Gives a function that makes the handlers of the listener `id`; `None` when a program brings its
-/// own handlers. Handler processes do not get the `hidden` variables of our environment.
+/// What makes the handlers of a listener.
+pub(crate) struct HandlerMaker {
+    pub(crate) make: Box<MakeHandler<'static>>,
+    /// Set when the handlers are those of a sink.
+    pub(crate) sink: Option<Sink>,
+}
+
+/// Gives what makes the handlers of the listener `id`; `None` when a program brings its own
+/// handlers. Handler processes do not get the `hidden` variables of our environment.
 ///
 /// # Errors
 ///
-/// When the machine has no usable trust store for HTTPS.
+/// When the machine lacks what the handler needs: a usable trust store for HTTPS.
 pub(crate) fn maker(
     (id, config): (&str, &ListenerConfig),
     hidden: &BTreeSet<String>,
-) -> Result<Option<Box<MakeHandler<'static>>>, reqwest::Error> {
-    Ok(Some(match &config.handler {
+) -> Result<Option<HandlerMaker>, Error> {
+    let make: Box<MakeHandler<'static>> = match &config.handler {
         HandlerConfig::Http(http) => {
             let http = http::HttpHandler::new(http.clone(), id)?;
             Box::new(move |_| Box::new(http.clone()))
@@ -39,6 +51,12 @@ pub(crate) fn maker(
             })
         }
         HandlerConfig::Print => Box::new(|_| Box::new(print::PrintHandler)),
+        HandlerConfig::Sink(config) => {
+            let sink = Sink::new(config).map_err(Error::Sink)?;
+            let shown = Some(sink.clone());
+            return Ok(Some(HandlerMaker { make: Box::new(move |_| sink.handler()), sink: shown }));
+        }
         HandlerConfig::Program => return Ok(None),
-    }))
+    };
+    Ok(Some(HandlerMaker { make, sink: None }))
 }

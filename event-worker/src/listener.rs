@@ -4,6 +4,7 @@ mod audit;
 pub(crate) mod books;
 pub(crate) mod calls;
 pub(crate) mod counters;
+mod failing_lane;
 mod filter;
 mod flow;
 mod in_vain;
@@ -48,7 +49,7 @@ use crate::{
     config::{Config, ListenerConfig},
     environment::Lease,
     error::Error,
-    handler::{self, Handler, MakeHandler},
+    handler::{self, Handler, HandlerMaker, MakeHandler},
 };
 
 /// How the bus is asked again when it is away.
@@ -131,10 +132,14 @@ impl Listener {
 
     /// Runs the handler that the config names.
     pub(crate) async fn run_configured(self, control: ListenerControl) -> Result<(), Error> {
-        let Some(make_handler) = handler::maker((&self.id, &self.config), &self.hidden)? else {
+        let made = handler::maker((&self.id, &self.config), &self.hidden)?;
+        let Some(HandlerMaker { make, sink }) = made else {
             return Err(Error::NoHandler(self.id));
         };
-        self.run_controlled(&*make_handler, control).await
+        if let Some(sink) = sink {
+            self.status.show_sink(sink);
+        }
+        self.run_controlled(&*make, control).await
     }
 
     /// How it is, from now on.

@@ -356,7 +356,7 @@ async fn carry_out(Arguments { command, config }: Arguments) -> Result<Exit, Err
             change((&config, &called.choice()), verb).await?;
         }
         Command::Listener { id, supervisor, .. } => {
-            listen(&config, &id.unwrap_or_default(), supervisor).await?;
+            Box::pin(listen(&config, &id.unwrap_or_default(), supervisor)).await?;
         }
         Command::Check { form, groups } => {
             return event_worker::check(&config, &GroupChoice::new(groups), form.output()).await;
@@ -435,7 +435,9 @@ async fn listen(config: &Path, id: &str, supervisor: Option<PathBuf>) -> Result<
     let stop = stop_on_signal()?;
     let span = error_span!("listener", id);
     match supervisor {
-        Some(socket) => event_worker::run_supervised(&socket, id, stop).instrument(span).await,
+        Some(socket) => {
+            Box::pin(event_worker::run_supervised(&socket, id, stop).instrument(span)).await
+        }
         None => event_worker::run_alone(config, id, stop).instrument(span).await,
     }
 }

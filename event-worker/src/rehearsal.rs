@@ -18,7 +18,7 @@ use crate::{
     client::ApiClient,
     config::{Config, GroupChoice, ListenerConfig},
     error::Error,
-    handler,
+    handler::{self, HandlerMaker},
     listener::{counters::Counters, latency::Latency, run_outside, status::Status},
     reset::ResetPlace,
     table,
@@ -64,7 +64,8 @@ pub async fn rehearse(
     let Rehearsal { with, from, lasts, events } = rehearsal;
     let handler = with.config(&own.handler);
     let listener = ListenerConfig { handler, park: None, ..own.clone() };
-    let Some(make_handler) = handler::maker((id, &listener), &config.secret_variables)? else {
+    let made = handler::maker((id, &listener), &config.secret_variables)?;
+    let Some(HandlerMaker { make, .. }) = made else {
         return Err(Error::NoHandler(id.to_owned()));
     };
     let bus = event_bus::open(&config.bus)?;
@@ -78,7 +79,7 @@ pub async fn rehearse(
     let run = run_outside(
         (id, &listener),
         Box::new(Onlooker::new(tail)),
-        (&*make_handler, &status),
+        (&*make, &status),
         ends.clone(),
     );
     let over = async {

@@ -14,7 +14,7 @@ use crate::{
     config::{BigInt, Config},
     error::Error,
     event::TakenEvent,
-    handler::{self, Batch, Outcome},
+    handler::{self, Batch, HandlerMaker, Outcome},
 };
 
 /// The most bytes of a batch.
@@ -32,7 +32,8 @@ const NOWHERE: &str = "try";
 pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit, Error> {
     let config = Config::open_with_secrets_of(file, &[&format!("listeners.{id}")])?;
     let listener = config.listener(id)?;
-    let Some(make_handler) = handler::maker((id, listener), &config.secret_variables)? else {
+    let made = handler::maker((id, listener), &config.secret_variables)?;
+    let Some(HandlerMaker { make, .. }) = made else {
         return Err(Error::NoHandler(id.to_owned()));
     };
     let mut text = String::new();
@@ -45,7 +46,7 @@ pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit
     if listener.big_int == BigInt::Text {
         events = events.into_iter().map(TakenEvent::with_texts_for_big_numbers).collect();
     }
-    let mut handler = make_handler(0);
+    let mut handler = make(0);
     say!("called with {} ({} bytes)", count(events.len()), text.len());
     let began = Instant::now();
     let shown: Vec<_> = events.iter().map(TakenEvent::shown).collect();

@@ -22,7 +22,7 @@ use crate::{
     figures::Counts,
     http::{HttpSettings, read_url},
     shape::Wanted,
-    target::{Finding, Target},
+    target::{Target, TargetFinding},
     template::Template,
 };
 
@@ -138,7 +138,7 @@ impl Target for Elasticsearch {
         Ok(unusable)
     }
 
-    async fn check(&self, _tables: &[Arc<full_sync::Table>]) -> Vec<Finding> {
+    async fn check(&self, _tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         self.client.look().await
     }
 }

@@ -21,5 +21,5 @@ pub use self::{
     figures::Figures,
     sink::Sink,
     tables::Tables,
-    target::Finding,
+    target::TargetFinding,
 };

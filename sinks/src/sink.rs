@@ -9,7 +9,7 @@ use crate::{
     config::{SinkConfig, TargetConfig},
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
-    target::{Finding, SinkHandler, Target},
+    target::{SinkHandler, Target, TargetFinding},
 };
 
 /// The sink of a listener. Its lanes share the target's connections.
@@ -46,7 +46,7 @@ impl Sink {
     }
 
     /// Whether the target is there and lets us do what is needed for these tables.
-    pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<Finding> {
+    pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
         self.handler.target.check(tables).await
     }
 }

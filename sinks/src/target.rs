@@ -26,12 +26,12 @@ pub(crate) trait Target: Send + Sync {
 
     /// Whether the target is there and lets us do what the listener needs. What is wrong is said
     /// with the statement or the request that puts it right.
-    async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<Finding>;
+    async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
 }
 
 /// What a look at the target found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct TargetFinding {
     /// Whether the sink cannot work because of it.
     pub is_wrong: bool,
     /// What was found.
@@ -40,7 +40,7 @@ pub struct Finding {
     pub remedy: String,
 }
 
-impl Finding {
+impl TargetFinding {
     pub(crate) fn good(what: impl Into<String>) -> Self {
         Self { is_wrong: false, what: what.into(), remedy: String::new() }
     }
@@ -96,7 +96,7 @@ mod tests {
             Ok(wanted.iter().map(|one| one.change.unusable("too long")).collect())
         }
 
-        async fn check(&self, _: &[Arc<full_sync::Table>]) -> Vec<Finding> {
+        async fn check(&self, _: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
             Vec::new()
         }
     }

@@ -64,6 +64,9 @@ pub(crate) struct ListenerView {
     /// What it gets once more at the moment.
     #[serde(default)]
     pub(crate) replay: Option<ShownReplay>,
+    /// What its sink has done, if its handler is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sink: Option<sinks::Figures>,
     pub(crate) buffered: Buffered,
     pub(crate) lag: LagView,
     /// Calls of the handler, and how long they took.
@@ -204,6 +207,7 @@ impl From<UnitView> for ListenerView {
             replayed: counters.replayed,
             replay_left_out: counters.replay_left_out,
             replay: report.replay,
+            sink: report.sink,
             buffered: Buffered { events: report.buffered_events, bytes: report.buffered_bytes },
             calls: CallsView {
                 count: counters.calls.count(),

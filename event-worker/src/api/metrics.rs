@@ -25,6 +25,7 @@ use crate::{
     version,
 };
 use service::{clock::now_ms, http::ApiError};
+use sinks::Figures;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -74,6 +75,24 @@ const OF_TABLES: [OfTable; 4] = [
     ("table_filtered", "Records that the listener does not want, by table", |of| of.filtered),
     ("table_done", "Events that the handler has done, by table", |of| of.done),
     ("table_returned", "Records that went to another process, by table", |of| of.returned),
+];
+
+/// A metric of each listener whose handler is a sink.
+type OfSink = (&'static str, &'static str, fn(&Figures) -> f64);
+
+const OF_SINKS: [OfSink; 8] = [
+    ("sink_rows", "Rows that the sink has written", |of| of.rows as f64),
+    ("sink_deletes", "Rows that the sink has deleted", |of| of.deletes as f64),
+    ("sink_requests", "Requests or transactions that the target has answered", |of| {
+        of.requests as f64
+    }),
+    ("sink_retries", "Requests sent again, because the target was busy", |of| of.retries as f64),
+    ("sink_conflicts", "Changes that the target had already, or newer", |of| of.conflicts as f64),
+    ("sink_refused", "Changes that the target refused", |of| of.refused as f64),
+    ("sink_bytes", "Bytes of requests", |of| of.bytes as f64),
+    ("sink_request_seconds", "Time of all requests together", |of| {
+        of.request_micros as f64 / 1_000_000.0
+    }),
 ];
 
 /// `None` while it is not known.
@@ -159,6 +178,7 @@ impl Collector for Listeners {
         }
         self.tables(&mut to)?;
         self.books(&mut to)?;
+        self.sinks(&mut to)?;
         self.times(&mut to)
     }
 }
@@ -186,6 +206,18 @@ impl Listeners {
                 let labels = [("listener", view.id.as_str()), ("between", between.word())];
                 let records = view.counters.differences.records(between);
                 ConstGauge::new(records.cast_signed()).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sinks(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in OF_SINKS {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            let sinks = self.0.iter().filter_map(|view| Some((view, view.report.sink?)));
+            for (view, figures) in sinks {
+                let metric = ConstCounter::new(value(&figures));
+                metric.encode(family.encode_family(&labels(view))?)?;
             }
         }
         Ok(())

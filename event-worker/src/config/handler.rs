@@ -5,8 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use service::{Secret, config::Section};
+use sinks::{SINKS, SinkConfig};
 
-const FORMS: &str = r#"write { http = "http://…" }, { exec = ["program", "argument"] } or "print""#;
+const FORMS: &str = r#"write { http = "http://…" }, { exec = ["program", "argument"] }, the name of a sink with its table, or "print""#;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -19,6 +20,8 @@ pub enum HandlerConfig {
     Exec(ExecConfig),
     /// Prints one line per event on standard output.
     Print,
+    /// Brings the changes to a target.
+    Sink(SinkConfig),
     /// A Rust program that calls [`run`](crate::run) itself. The supervisor does not run this
     /// listener.
     Program,
@@ -78,13 +81,22 @@ impl HandlerConfig {
     }
 
     fn read_table(section: &Section) -> Self {
-        match (section.raw("http").is_some(), section.raw("exec").is_some()) {
-            (true, false) => return HttpConfig::read(section).map_or(Self::Print, Self::Http),
-            (false, true) => return Self::Exec(ExecConfig::read(section)),
-            (true, true) => section.note("", "has both http and exec", "keep one of them"),
-            (false, false) => section.note("", "names neither http nor exec", FORMS),
-        }
-        Self::Print
+        let kinds = ["http", "exec"].into_iter().chain(SINKS);
+        let named: Vec<&str> = kinds.filter(|kind| section.raw(kind).is_some()).collect();
+        let config = match named[..] {
+            ["http"] => HttpConfig::read(section).map(Self::Http),
+            ["exec"] => Some(Self::Exec(ExecConfig::read(section))),
+            [sink] => SinkConfig::read(sink, &section.section(sink)).map(Self::Sink),
+            [] => {
+                section.note("", &format!("names none of http, exec, {}", SINKS.join(", ")), FORMS);
+                None
+            }
+            [first, second, ..] => {
+                section.note("", &format!("has both {first} and {second}"), "keep one of them");
+                None
+            }
+        };
+        config.unwrap_or(Self::Print)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use event_bus::Partition;
 use serde::{Deserialize, Serialize};
 use service::clock::now_ms;
+use sinks::{Figures, Sink};
 use tokio::sync::Notify;
 use tracing::error;
 
@@ -21,8 +22,8 @@ use super::{
     parking::ParkingReport,
     table_counts::TableCounts,
 };
-pub(crate) use super::{in_vain::InVain, state::ListenerState};
-use crate::{event::TakenEvent, handler::Failure, reset::SkippedRecord};
+pub(crate) use super::{failing_lane::FailingLane, in_vain::InVain, state::ListenerState};
+use crate::{event::TakenEvent, handler::Failure};
 
 /// A listener's figures, since its process began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,8 @@ pub(crate) struct Report {
     pub(crate) in_vain: Option<InVain>,
     /// What it gets once more at the moment.
     pub(crate) replay: Option<ShownReplay>,
+    /// What its sink has done, if its handler is one.
+    pub(crate) sink: Option<Figures>,
 }
 
 /// A replay in the partition where it is at the moment.
@@ -70,134 +73,11 @@ pub(crate) struct ShownReplay {
     pub(crate) left_out: u64,
 }
 
-/// A lane whose handler fails.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct FailingLane {
-    pub(crate) since_ms: u64,
-    pub(crate) attempts: u32,
-    pub(crate) error: String,
-    /// What the handler itself said, where that may be shown.
-    pub(crate) said: Option<String>,
-    /// The first event that failed, and its place on the bus.
-    pub(crate) first_ev_id: String,
-    pub(crate) topic: String,
-    pub(crate) partition: u32,
-    pub(crate) offset: u64,
-    /// How many events failed together.
-    pub(crate) events: usize,
-    /// What to do.
-    pub(crate) remedy: String,
-    /// Set when one event failed alone, and the failure is about this event.
-    #[serde(skip)]
-    alone: Option<Alone>,
-    /// Whether a replay gave its first event.
-    #[serde(skip)]
-    is_past: bool,
-}
-
-/// What to do about a failure.
-const FIX: &str = "fix the handler; it is called again by itself";
-
-/// A single event that fails.
-#[derive(Clone, Debug, PartialEq)]
-struct Alone {
-    place: (Partition, u64),
-    /// The command that skips it.
-    command: String,
-    /// How often it failed alone.
-    times: u32,
-    /// Whether everything before it in its partition is done: only then it can be skipped.
-    is_front: bool,
-}
-
-impl FailingLane {
-    /// These events of a listener have failed just now.
-    pub(super) fn new(
-        failure: &Failure,
-        (listener, events): (&str, &[TakenEvent]),
-        attempts: u32,
-    ) -> Self {
-        let place = events.first().map(TakenEvent::place);
-        let alone = match events {
-            [event] if !failure.is_unclear => Some(Alone::new(listener, event)),
-            _ => None,
-        };
-        Self {
-            since_ms: now_ms(),
-            attempts,
-            error: failure.reason.clone(),
-            said: failure.said.clone(),
-            first_ev_id: events.first().map_or("", TakenEvent::ev_id).to_owned(),
-            topic: place.map_or("", |(partition, _)| &*partition.topic).to_owned(),
-            partition: place.map_or(0, |(partition, _)| partition.number),
-            offset: place.map_or(0, |(_, offset)| offset),
-            events: events.len(),
-            remedy: FIX.to_owned(),
-            alone,
-            is_past: events.first().is_some_and(|event| event.replay().is_some()),
-        }
-    }
-
-    /// It failed after `before` of the same lane.
-    fn comes_after(&mut self, before: &Self) {
-        self.since_ms = before.since_ms;
-        if let (Some(alone), Some(before)) = (&mut self.alone, &before.alone)
-            && alone.place == before.place
-        {
-            (alone.times, alone.is_front) = (before.times.saturating_add(1), before.is_front);
-        }
-        self.remedy = self.what_to_do();
-    }
-
-    /// The command to skip its event, once it is likely to help, and not refused.
-    fn skip(&self) -> Option<&str> {
-        let alone = self.alone.as_ref()?;
-        (alone.is_front && alone.times > 1).then_some(&alone.command)
-    }
-
-    /// Whether its event can be skipped, and that is likely to help.
-    pub(crate) fn can_skip(&self) -> bool {
-        self.remedy != FIX
-    }
-
-    fn problem(&self, at_ms: u64) -> Problem {
-        let (message, said, remedy) = (self.error.clone(), self.said.clone(), self.remedy.clone());
-        Problem { at_ms, message, said, remedy }
-    }
-
-    fn what_to_do(&self) -> String {
-        match self.skip() {
-            Some(command) => format!("{FIX}. To go on without this event: {command}"),
-            None if self.is_past => format!(
-                "{FIX}. The event comes once more, by a replay; to give the replay up: \
-                 event-worker replay cancel (event-worker replay list shows its id)"
-            ),
-            None => FIX.to_owned(),
-        }
-    }
-}
-
-impl Alone {
-    fn new(listener: &str, event: &TakenEvent) -> Self {
-        let (partition, offset) = event.place();
-        Self {
-            place: (partition.clone(), offset),
-            command: SkippedRecord::command(listener, event.place()),
-            times: 1,
-            is_front: false,
-        }
-    }
-}
-
 impl Report {
     /// Notes which failing events are the first unfinished ones of their partitions.
     pub(super) fn note_fronts(&mut self, is_front: impl Fn(&(Partition, u64)) -> bool) {
         for lane in self.failing.values_mut() {
-            if let Some(alone) = &mut lane.alone {
-                alone.is_front = is_front(&alone.place);
-            }
-            lane.remedy = lane.what_to_do();
+            lane.note_front(&is_front);
         }
     }
 
@@ -260,6 +140,7 @@ pub(crate) struct Status {
     logged: Mutex<Logged>,
     ledger: Mutex<Ledger>,
     calls: Calls,
+    sink: OnceLock<Sink>,
 }
 
 /// What the log says of a handler that fails.
@@ -283,6 +164,7 @@ impl Status {
     pub(crate) fn report(&self) -> Report {
         let mut report = self.lock().clone();
         report.long_call = self.calls.long(now_ms());
+        report.sink = self.sink.get().map(Sink::figures);
         if report.state == ListenerState::Running && report.parking.is_full {
             report.is_parked_full();
         } else if report.state == ListenerState::Running && report.fails_in_vain() {
@@ -291,6 +173,12 @@ impl Status {
             report.fails();
         }
         report
+    }
+
+    /// The listener's handler is this sink.
+    pub(super) fn show_sink(&self, sink: Sink) {
+        // There is one for the life of the process.
+        let _ = self.sink.set(sink);
     }
 
     /// Changes the figures.

@@ -132,7 +132,7 @@ impl Site {
         let consumer = Box::new(Committer { consumer, commit });
         Member::start(|control| async move {
             let make_handler = handler::maker(("test", &listener), &BTreeSet::new());
-            let make_handler = make_handler.unwrap().unwrap();
+            let make_handler = make_handler.unwrap().unwrap().make;
             let status = Arc::default();
             let (replays, _runner) = link();
             let with = (&status, &control);

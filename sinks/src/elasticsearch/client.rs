@@ -24,7 +24,7 @@ use crate::{
     change::Unusable,
     figures::{Answered, Counts},
     http::{is_busy, no_answer},
-    target::Finding,
+    target::TargetFinding,
 };
 
 /// While single operations are refused because the server is busy, they are sent again for so long;
@@ -117,7 +117,7 @@ impl SearchClient {
     }
 
     /// Whether the server answers, and which one it is.
-    pub(super) async fn look(&self) -> Vec<Finding> {
+    pub(super) async fn look(&self) -> Vec<TargetFinding> {
         let (host, port) =
             (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default());
         let address = format!("{host}:{}", port.unwrap_or_default());
@@ -126,17 +126,23 @@ impl SearchClient {
             Ok(response) => response,
             Err(error) => {
                 let failure = no_answer(&self.url, &error);
-                return vec![Finding::wrong(failure.reason, "start it, or correct `url`")];
+                return vec![TargetFinding::wrong(failure.reason, "start it, or correct `url`")];
             }
         };
         match response.status() {
             StatusCode::UNAUTHORIZED => {
                 let remedy = "write user and password, or apiKey";
-                vec![Finding::wrong(format!("{address} does not know who we are (401)"), remedy)]
+                vec![TargetFinding::wrong(
+                    format!("{address} does not know who we are (401)"),
+                    remedy,
+                )]
             }
             StatusCode::FORBIDDEN => {
                 let what = format!("{address} does not let us in (403)");
-                vec![Finding::wrong(what, "give the user the privilege `monitor` of the cluster")]
+                vec![TargetFinding::wrong(
+                    what,
+                    "give the user the privilege `monitor` of the cluster",
+                )]
             }
             status if status.is_success() => {
                 let root = response.bytes().await.unwrap_or_default();
@@ -144,13 +150,15 @@ impl SearchClient {
                 let Version { number, distribution } =
                     root.map(|root| root.version).unwrap_or_default();
                 let product = distribution.unwrap_or_else(|| "elasticsearch".to_owned());
-                vec![Finding::good(format!("{address} is {product} {number}"))]
+                vec![TargetFinding::good(format!("{address} is {product} {number}"))]
             }
             // Some distributions answer nothing at the root.
-            StatusCode::METHOD_NOT_ALLOWED => vec![Finding::good(format!("{address} answers"))],
+            StatusCode::METHOD_NOT_ALLOWED => {
+                vec![TargetFinding::good(format!("{address} answers"))]
+            }
             status => {
                 let what = format!("{address} answers with {status}");
-                vec![Finding::wrong(what, "see whether `url` is that of a search server")]
+                vec![TargetFinding::wrong(what, "see whether `url` is that of a search server")]
             }
         }
     }

@@ -90,7 +90,7 @@ impl Site {
         let shown = Arc::clone(&status);
         let member = Member::start(|control| async move {
             let make_handler = handler::maker(("test", &config), &BTreeSet::new());
-            let make_handler = make_handler.unwrap().unwrap();
+            let make_handler = make_handler.unwrap().unwrap().make;
             let with = (&status, &control);
             let (replays, _runner) = link();
             let consumer: (Box<dyn Consumer>, _) = (consumer, replays);
