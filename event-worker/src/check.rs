@@ -1,8 +1,9 @@
 //! `event-worker check`: finds what would go wrong, before anything runs.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use event_bus::{Bus, Subscription};
+use full_sync::Table;
 use serde::Serialize;
 use serde_json::json;
 use service::{
@@ -10,7 +11,7 @@ use service::{
     exit::Exit,
     say,
 };
-use sinks::{Sink, SinkConfig, TargetFinding};
+use sinks::{NoTables, Sink, SinkConfig, TargetFinding};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -66,7 +67,16 @@ pub async fn check(file: &Path, groups: &GroupChoice, output: Output) -> Result<
         Ok(bus) if is_reached => timeout(ANSWER_DEADLINE, Catalogs::read(bus.as_ref())).await.ok(),
         _ => None,
     };
-    if let Some(Ok(catalogs)) = catalogs {
+    let catalogs = catalogs.and_then(Result::ok);
+    let targets = config.chosen().filter_map(|(id, listener)| {
+        let HandlerConfig::Sink(sink) = &listener.handler else { return None };
+        let tables = catalogs.as_ref().map_or_else(Vec::new, |all| all.tables_of(listener));
+        Some(async move { (format!("listener {id}"), check_sink((id, sink), &tables).await) })
+    });
+    for (name, found) in futures_util::future::join_all(targets).await {
+        findings.add(&name, found);
+    }
+    if let Some(catalogs) = catalogs {
         for (id, listener) in config.chosen() {
             let reach = catalogs.reach(listener, &config.bus.topic_prefix);
             findings.reach(&format!("listener {id}"), &reach);
@@ -210,7 +220,7 @@ fn wrong_bus(error: event_bus::Error) -> Wrong {
 async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
     match handler {
         HandlerConfig::Print => Ok("prints".to_owned()),
-        HandlerConfig::Sink(sink) => check_sink(sink).await,
+        HandlerConfig::Sink(_) => Ok("is a sink".to_owned()),
         HandlerConfig::Program => Ok("a program of your own runs it".to_owned()),
         HandlerConfig::Exec(exec) => find_program(exec.command.first().map_or("", String::as_str)),
         HandlerConfig::Http(http) => {
@@ -232,14 +242,20 @@ async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
     }
 }
 
-/// Whether the target of a sink is there, and lets us do what is needed.
-async fn check_sink(config: &SinkConfig) -> Result<String, Wrong> {
-    let sink = Sink::new(config).map_err(|error| Wrong::new(error, "see the message"))?;
+/// Whether the target of a sink is there, and lets us do what is needed for these tables.
+async fn check_sink(
+    (id, config): (&str, &SinkConfig),
+    tables: &[Arc<Table>],
+) -> Result<String, Wrong> {
+    let sink = Sink::new(config, id, Arc::new(NoTables)).map_err(|error| {
+        let error = Error::Sink(error);
+        Wrong::new(error.to_string(), error.remedy())
+    })?;
     let late = |_| {
         let what = format!("the target does not answer within {ANSWER_DEADLINE:?}");
         Wrong::new(what, "check the network and the firewall")
     };
-    let found = timeout(ANSWER_DEADLINE, sink.check(&[])).await.map_err(late)?;
+    let found = timeout(ANSWER_DEADLINE, sink.check(tables)).await.map_err(late)?;
     let (wrong, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_wrong);
     let joined = |all: &[TargetFinding], of: fn(&TargetFinding) -> &str| {
         all.iter().map(of).collect::<Vec<_>>().join("; ")

@@ -5,8 +5,9 @@ mod http;
 mod print;
 pub(crate) mod program;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
+use event_bus::Bus;
 use sinks::Sink;
 
 pub(crate) use ::handler::HandlerAnswer;
@@ -16,6 +17,7 @@ use self::exec::Environment;
 use crate::{
     config::{HandlerConfig, ListenerConfig},
     error::Error,
+    table_facts::TableFacts,
 };
 
 /// Makes the handler of each lane.
@@ -37,6 +39,7 @@ pub(crate) struct HandlerMaker {
 pub(crate) fn maker(
     (id, config): (&str, &ListenerConfig),
     hidden: &BTreeSet<String>,
+    bus: &Arc<dyn Bus>,
 ) -> Result<Option<HandlerMaker>, Error> {
     let make: Box<MakeHandler<'static>> = match &config.handler {
         HandlerConfig::Http(http) => {
@@ -52,7 +55,8 @@ pub(crate) fn maker(
         }
         HandlerConfig::Print => Box::new(|_| Box::new(print::PrintHandler)),
         HandlerConfig::Sink(config) => {
-            let sink = Sink::new(config).map_err(Error::Sink)?;
+            let sink = Sink::new(config, id, Arc::new(TableFacts::new(Arc::clone(bus))));
+            let sink = sink.map_err(Error::Sink)?;
             let shown = Some(sink.clone());
             return Ok(Some(HandlerMaker { make: Box::new(move |_| sink.handler()), sink: shown }));
         }

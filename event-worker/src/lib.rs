@@ -29,6 +29,7 @@ mod steer;
 mod supervised;
 mod supervisor;
 mod table;
+mod table_facts;
 mod table_name;
 mod tail;
 mod trial;

@@ -132,7 +132,7 @@ impl Listener {
 
     /// Runs the handler that the config names.
     pub(crate) async fn run_configured(self, control: ListenerControl) -> Result<(), Error> {
-        let made = handler::maker((&self.id, &self.config), &self.hidden)?;
+        let made = handler::maker((&self.id, &self.config), &self.hidden, &self.bus)?;
         let Some(HandlerMaker { make, sink }) = made else {
             return Err(Error::NoHandler(self.id));
         };

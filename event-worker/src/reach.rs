@@ -1,7 +1,7 @@
 //! Which tables a listener gets, and why it may get none: compares the names in its config with the
 //! tables that each `dts` of the bus captures.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use event_bus::{Bus, Checkpoint};
 use full_sync::{CAPTURED_KEY, Captured, Catalog, TABLE_PREFIX, Table};
@@ -96,6 +96,19 @@ impl Catalogs {
         reach.reasons.extend(listener.columns.iter().filter_map(|name| lacks(&reached, name)));
         reach.tables = reached.into_iter().map(name_of).collect();
         reach
+    }
+
+    /// The definition of a table; the first one, where several `dts` tell of it.
+    pub(crate) fn table(&self, schema: &str, table: &str) -> Option<&Table> {
+        self.tables.iter().find(|of| (&*of.schema, &*of.table) == (schema, table))
+    }
+
+    /// The definitions of the tables that a listener gets.
+    pub(crate) fn tables_of(&self, listener: &ListenerConfig) -> Vec<Arc<Table>> {
+        let fits_any = |table: &&Table| {
+            listener.subscribe.is_empty() || listener.subscribe.iter().any(|of| fits(of, table))
+        };
+        self.tables.iter().filter(fits_any).cloned().map(Arc::new).collect()
     }
 
     fn nobody(&self, prefix: &str) -> Option<Reason> {
@@ -195,13 +208,13 @@ impl Catalogs {
 fn lacks(tables: &[&Table], column: &str) -> Option<Reason> {
     let has = |table: &&Table| {
         let columns = table.columns.as_ref();
-        columns.is_none_or(|columns| columns.iter().any(|(name, _)| name == column))
+        columns.is_none_or(|columns| columns.iter().any(|found| found.name == column))
     };
     if tables.is_empty() || tables.iter().any(has) {
         return None;
     }
     let columns = tables.iter().flat_map(|table| table.columns.iter().flatten());
-    let names: BTreeSet<String> = columns.map(|(name, _)| name.clone()).collect();
+    let names: BTreeSet<String> = columns.map(|found| found.name.clone()).collect();
     Some(Reason::new(
         format!("columns: no table that the listener gets has a column {column:?}"),
         format!("correct it: there are {}", listed(names.into_iter())),
@@ -227,11 +240,14 @@ fn listed(names: impl Iterator<Item = String>) -> String {
 mod tests {
     use std::path::Path;
 
+    use full_sync::TableColumn;
+
     use super::*;
     use crate::config::Config;
 
     fn table(schema: &str, table: &str, columns: &[&str]) -> Table {
-        let column = |name: &&str| ((*name).to_owned(), "int".to_owned());
+        let column =
+            |name: &&str| TableColumn { name: (*name).to_owned(), ..TableColumn::default() };
         Table {
             schema: schema.to_owned(),
             table: table.to_owned(),

@@ -64,11 +64,11 @@ pub async fn rehearse(
     let Rehearsal { with, from, lasts, events } = rehearsal;
     let handler = with.config(&own.handler);
     let listener = ListenerConfig { handler, park: None, ..own.clone() };
-    let made = handler::maker((id, &listener), &config.secret_variables)?;
+    let bus = event_bus::open(&config.bus)?;
+    let made = handler::maker((id, &listener), &config.secret_variables, &bus)?;
     let Some(HandlerMaker { make, .. }) = made else {
         return Err(Error::NoHandler(id.to_owned()));
     };
-    let bus = event_bus::open(&config.bus)?;
     let topics = own.subscription(id, &config.bus).topics;
     let opened = timeout(OPEN_DEADLINE, bus.tail(&topics, from.to));
     let Some(opened) = stop.run_until_cancelled(opened).await else { return Ok(Exit::Done) };

@@ -32,7 +32,8 @@ const NOWHERE: &str = "try";
 pub async fn try_handler(file: &Path, id: &str, input: impl Read) -> Result<Exit, Error> {
     let config = Config::open_with_secrets_of(file, &[&format!("listeners.{id}")])?;
     let listener = config.listener(id)?;
-    let made = handler::maker((id, listener), &config.secret_variables)?;
+    let made =
+        handler::maker((id, listener), &config.secret_variables, &event_bus::open(&config.bus)?)?;
     let Some(HandlerMaker { make, .. }) = made else {
         return Err(Error::NoHandler(id.to_owned()));
     };

@@ -19,10 +19,9 @@ use service::{Secret, config::Section};
 use self::{bulk::Operations, client::SearchClient};
 use crate::{
     change::Unusable,
-    figures::Counts,
     http::{HttpSettings, read_url},
     shape::Wanted,
-    target::{Target, TargetFinding},
+    target::{Means, Target, TargetFinding},
     template::Template,
 };
 
@@ -121,8 +120,8 @@ impl Elasticsearch {
     /// # Errors
     ///
     /// When the machine has no usable trust store.
-    pub(crate) fn new(config: &ElasticsearchConfig, counts: Arc<Counts>) -> Result<Self, String> {
-        let client = SearchClient::new(config, counts)?;
+    pub(crate) fn new(config: &ElasticsearchConfig, means: Means) -> Result<Self, String> {
+        let client = SearchClient::new(config, means.counts)?;
         Ok(Self { config: config.clone(), client })
     }
 }

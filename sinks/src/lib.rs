@@ -20,6 +20,6 @@ pub use self::{
     config::{SINKS, SinkConfig},
     figures::Figures,
     sink::Sink,
-    tables::Tables,
+    tables::{NoTables, Tables},
     target::TargetFinding,
 };

@@ -9,7 +9,8 @@ use crate::{
     config::{SinkConfig, TargetConfig},
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
-    target::{SinkHandler, Target, TargetFinding},
+    tables::Tables,
+    target::{Means, SinkHandler, Target, TargetFinding},
 };
 
 /// The sink of a listener. Its lanes share the target's connections.
@@ -24,12 +25,15 @@ impl Sink {
     /// # Errors
     ///
     /// What the machine lacks for it.
-    pub fn new(config: &SinkConfig) -> Result<Self, String> {
+    pub fn new(
+        config: &SinkConfig,
+        listener: &str,
+        tables: Arc<dyn Tables>,
+    ) -> Result<Self, String> {
         let counts = Arc::new(Counts::default());
+        let means = Means { listener: listener.to_owned(), tables, counts: Arc::clone(&counts) };
         let target: Arc<dyn Target> = match &config.target {
-            TargetConfig::Elasticsearch(target) => {
-                Arc::new(Elasticsearch::new(target, Arc::clone(&counts))?)
-            }
+            TargetConfig::Elasticsearch(target) => Arc::new(Elasticsearch::new(target, means)?),
         };
         let shape = Arc::new(config.shape.clone());
         Ok(Self { handler: SinkHandler { shape, target, counts } })

@@ -9,6 +9,7 @@ use crate::{
     change::Unusable,
     figures::Counts,
     shape::{Shape, Wanted},
+    tables::Tables,
 };
 
 /// A target: a place that changes are written to. All lanes of a listener share it.
@@ -27,6 +28,16 @@ pub(crate) trait Target: Send + Sync {
     /// Whether the target is there and lets us do what the listener needs. What is wrong is said
     /// with the statement or the request that puts it right.
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
+}
+
+/// What a target has at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Means {
+    /// The listener that the sink is of.
+    pub(crate) listener: String,
+    /// How the source's tables are defined.
+    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// What a look at the target found.

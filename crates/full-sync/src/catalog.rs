@@ -38,12 +38,73 @@ pub struct Table {
     pub schema: String,
     /// Its name.
     pub table: String,
-    /// Its columns, each with its type as `CREATE TABLE` has it; absent where there is no room.
+    /// Its columns, in their order; absent where there is no room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Vec<(String, String)>>,
+    pub columns: Option<Vec<TableColumn>>,
     /// The columns of its primary key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_key: Vec<String>,
+}
+
+/// A column of a captured table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", from = "WrittenColumn")]
+pub struct TableColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type as `CREATE TABLE` has it: with sign, size and the members of an ENUM or SET.
+    #[serde(rename = "type")]
+    pub declared: String,
+    /// Whether it may be NULL.
+    #[serde(skip_serializing_if = "is_false")]
+    pub nullable: bool,
+    /// The charset and the collation of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charset: Option<String>,
+    /// See `charset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collation: Option<String>,
+    /// Whether the server computes it from other columns.
+    #[serde(skip_serializing_if = "is_false")]
+    pub generated: bool,
+}
+
+/// A column as it may be written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenColumn {
+    /// Earlier versions wrote name and type alone.
+    Pair(String, String),
+    #[serde(rename_all = "camelCase")]
+    Column {
+        name: String,
+        #[serde(rename = "type")]
+        declared: String,
+        #[serde(default)]
+        nullable: bool,
+        #[serde(default)]
+        charset: Option<String>,
+        #[serde(default)]
+        collation: Option<String>,
+        #[serde(default)]
+        generated: bool,
+    },
+}
+
+impl From<WrittenColumn> for TableColumn {
+    fn from(written: WrittenColumn) -> Self {
+        match written {
+            WrittenColumn::Pair(name, declared) => Self { name, declared, ..Self::default() },
+            WrittenColumn::Column { name, declared, nullable, charset, collation, generated } => {
+                Self { name, declared, nullable, charset, collation, generated }
+            }
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Captured {
@@ -102,5 +163,26 @@ impl Table {
     /// When the bytes are something else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_read_as_this_version_and_as_earlier_ones_wrote_them() {
+        let column = TableColumn {
+            name: "id".into(),
+            declared: "int unsigned".into(),
+            nullable: true,
+            charset: Some("utf8mb4".into()),
+            ..TableColumn::default()
+        };
+        let table = Table { columns: Some(vec![column]), ..Table::default() };
+        assert_eq!(Table::from_bytes(&table.to_bytes()).unwrap(), table);
+        let earlier = br#"{"schema":"s","table":"t","columns":[["id","int"]],"primaryKey":["id"]}"#;
+        let read = Table::from_bytes(earlier).unwrap().columns.unwrap();
+        assert_eq!((&*read[0].name, &*read[0].declared, read[0].nullable), ("id", "int", false));
     }
 }

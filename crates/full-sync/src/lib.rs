@@ -14,7 +14,7 @@ mod request;
 mod task;
 
 pub use answer::{Answer, Code, Refusal};
-pub use catalog::{CHECKSUMS, Captured, Catalog, SYSTEM_SCHEMAS, Table};
+pub use catalog::{CHECKSUMS, Captured, Catalog, SYSTEM_SCHEMAS, Table, TableColumn};
 pub use listening::{HeardTables, Listening};
 pub use request::{Request, Wish, Wished};
 pub use task::{Task, TaskState};

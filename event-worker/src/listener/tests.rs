@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use event_bus::{Batch, Bus as _, Committing, MemoryBus, Partition, Producer};
+use event_bus::{Batch, Bus, Committing, MemoryBus, Partition, Producer};
 use full_sync::Listening;
 use tokio::{
     task::JoinHandle,
@@ -28,6 +28,11 @@ mod standby;
 const PARTITIONS: u32 = 6;
 const TOPIC: &str = "dbevents.s.t";
 const GROUP: &str = "dbevents.listener.test";
+
+/// A bus with nothing on it, for handlers that need none.
+fn no_bus() -> Arc<dyn Bus> {
+    Arc::new(MemoryBus::new(1))
+}
 
 /// Calls for revoked partitions have ten seconds; this is more.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -131,7 +136,7 @@ impl Site {
         let consumer = self.bus.consumer(listener.subscription("test", &bus)).await.unwrap();
         let consumer = Box::new(Committer { consumer, commit });
         Member::start(|control| async move {
-            let make_handler = handler::maker(("test", &listener), &BTreeSet::new());
+            let make_handler = handler::maker(("test", &listener), &BTreeSet::new(), &no_bus());
             let make_handler = make_handler.unwrap().unwrap().make;
             let status = Arc::default();
             let (replays, _runner) = link();

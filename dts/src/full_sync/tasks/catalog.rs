@@ -14,7 +14,7 @@ use std::{
 use binlog::Definition;
 use bytes::Bytes;
 use event_bus::{Checkpoint, CheckpointChange};
-use full_sync::{CAPTURED_KEY, Catalog, TABLE_PREFIX, Table};
+use full_sync::{CAPTURED_KEY, Catalog, TABLE_PREFIX, Table, TableColumn};
 use futures_util::TryStreamExt as _;
 use service::{Backoff, BackoffConfig};
 use tokio::{
@@ -31,10 +31,10 @@ use crate::{
 };
 
 /// The most bytes of all entries: every request for a full sync reads them with the checkpoint.
-const MAX_BYTES: usize = 512 << 10;
+const MAX_BYTES: usize = 2 << 20;
 
 /// The longest text of a type: that of an ENUM may be long.
-const MAX_TYPE_CHARS: usize = 100;
+const MAX_TYPE_CHARS: usize = 16 << 10;
 
 /// How long to wait for more statements, so that one look is enough for all.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -172,27 +172,37 @@ async fn columns(
     schema: &str,
     (found, room): (&mut BTreeMap<(String, String), Table>, &mut usize),
 ) -> mysql_async::Result<()> {
-    const QUERY: &str = "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COLUMN_KEY = 'PRI' \
+    const QUERY: &str = "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COLUMN_KEY = 'PRI', \
+        IS_NULLABLE = 'YES', CHARACTER_SET_NAME, COLLATION_NAME, \
+        EXTRA LIKE '%GENERATED%' AND EXTRA NOT LIKE '%DEFAULT_GENERATED%' \
         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? \
         ORDER BY TABLE_NAME, ORDINAL_POSITION";
     let mut rows = std::pin::pin!(conn.exec_stream(QUERY, (schema,)).await?);
     while let Some(row) = rows.try_next().await? {
-        let (table, name, declared, is_key): (String, String, String, bool) =
-            mysql_async::from_row(row);
+        let (table, is_key, column) = column(row);
         let Some(table) = found.get_mut(&(schema.to_owned(), table)) else { continue };
-        let declared: String = declared.chars().take(MAX_TYPE_CHARS).collect();
-        // With quotes, brackets and commas; a column of the key is counted twice.
-        let bytes = 2 * name.len() + declared.len() + 16;
+        // With names, quotes and commas; a column of the key is counted twice.
+        let texts = [&column.charset, &column.collation].into_iter().flatten().map(String::len);
+        let bytes = 2 * column.name.len() + column.declared.len() + texts.sum::<usize>() + 80;
         *room = room.saturating_sub(bytes);
         if *room == 0 {
             continue;
         }
         if is_key {
-            table.primary_key.push(name.clone());
+            table.primary_key.push(column.name.clone());
         }
-        table.columns.get_or_insert_default().push((name, declared));
+        table.columns.get_or_insert_default().push(column);
     }
     Ok(())
+}
+
+/// The table of a column, and whether it is one of the primary key.
+fn column(row: mysql_async::Row) -> (String, bool, TableColumn) {
+    type Described = (String, String, String, bool, bool, Option<String>, Option<String>, bool);
+    let (table, name, declared, is_key, nullable, charset, collation, generated): Described =
+        mysql_async::from_row(row);
+    let declared = declared.chars().take(MAX_TYPE_CHARS).collect();
+    (table, is_key, TableColumn { name, declared, nullable, charset, collation, generated })
 }
 
 fn leave_columns_out(table: &mut Table) {
@@ -225,7 +235,11 @@ mod tests {
     use super::*;
 
     fn table(name: &str, columns: usize) -> Table {
-        let column = |n| (format!("column_{n}"), "varchar(255)".to_owned());
+        let column = |n| TableColumn {
+            name: format!("column_{n}"),
+            declared: "varchar(255)".to_owned(),
+            ..TableColumn::default()
+        };
         Table {
             schema: "s".to_owned(),
             table: name.to_owned(),
@@ -268,12 +282,12 @@ mod tests {
         let few = of(vec![table("a", 20)]);
         let bytes = &few[&table("a", 20).key()];
         assert_eq!(Table::from_bytes(bytes).unwrap(), table("a", 20));
-        let many = of((0..3000).map(|n| table(&format!("t{n}"), 20)).collect());
-        assert_eq!((many.len(), summary(&many).is_whole), (3001, true));
+        let many = of((0..5000).map(|n| table(&format!("t{n}"), 20)).collect());
+        assert_eq!((many.len(), summary(&many).is_whole), (5001, true));
         let first = Table::from_bytes(&many[&table("t0", 1).key()]).unwrap();
         assert_eq!(first.columns, None, "there is no room");
-        let most = of((0..30_000).map(|n| table(&format!("t{n}"), 1)).collect());
-        assert!(most.len() < 20_000 && !summary(&most).is_whole, "{}", most.len());
+        let most = of((0..90_000).map(|n| table(&format!("t{n}"), 1)).collect());
+        assert!(most.len() < 60_000 && !summary(&most).is_whole, "{}", most.len());
         let bytes: usize = most.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert!(bytes < MAX_BYTES + 1000, "{bytes}");
     }

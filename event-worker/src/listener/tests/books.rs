@@ -89,7 +89,7 @@ impl Site {
         let status = Arc::<Status>::default();
         let shown = Arc::clone(&status);
         let member = Member::start(|control| async move {
-            let make_handler = handler::maker(("test", &config), &BTreeSet::new());
+            let make_handler = handler::maker(("test", &config), &BTreeSet::new(), &no_bus());
             let make_handler = make_handler.unwrap().unwrap().make;
             let with = (&status, &control);
             let (replays, _runner) = link();
