@@ -9,12 +9,14 @@ mod config;
 mod elasticsearch;
 mod figures;
 mod filter;
+mod geometry;
 mod http;
 mod shape;
 mod sink;
 mod tables;
 mod target;
 mod template;
+mod value;
 
 pub use self::{
     config::{SINKS, SinkConfig},
