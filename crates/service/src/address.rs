@@ -30,7 +30,7 @@ impl Address {
     }
 
     /// The host without brackets, and the port.
-    pub(crate) fn host_and_port(&self) -> (&str, u16) {
+    pub fn host_and_port(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 

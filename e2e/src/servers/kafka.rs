@@ -67,8 +67,8 @@ impl Kafka {
         Self::open(Access::Open, folder, settings).await
     }
 
-    /// Starts a broker that has a second port, `outside`: who comes there is told to come to `proxy`
-    /// from then on, which may cut and hold back what it passes on to that port.
+    /// Starts a broker that has a second port, `outside`: who comes there is told to come to
+    /// `proxy` from then on, which may cut and hold back what it passes on to that port.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! The captured tables, for other programs: which there are, and how they are defined.
 //!
 //! The catalog is in the checkpoint, with a [`Table`] for each. It is read from the server when the
-//! stream begins, and again after a statement that may have made, changed or dropped a table, or let
-//! us see more or fewer of them. Its size is limited: if there is too much, columns are left out, and
-//! in the end tables.
+//! stream begins, and again after a statement that may have made, changed or dropped a table, or
+//! let us see more or fewer of them. Its size is limited: if there is too much, columns are left
+//! out, and in the end tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
