@@ -27,6 +27,7 @@ mod positions;
 mod refusals;
 mod rehearsal;
 mod replay;
+mod sinks;
 mod source;
 mod tidy;
 mod tls;

@@ -2,10 +2,10 @@
 
 use service::config::Section;
 
-use crate::{elasticsearch::ElasticsearchConfig, shape::Shape};
+use crate::{elasticsearch::ElasticsearchConfig, mysql::MysqlConfig, shape::Shape};
 
 /// The keys of `handler` that name a sink.
-pub const SINKS: [&str; 1] = ["elasticsearch"];
+pub const SINKS: [&str; 2] = ["elasticsearch", "mysql"];
 
 /// A sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,7 @@ pub struct SinkConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TargetConfig {
     Elasticsearch(Box<ElasticsearchConfig>),
+    Mysql(Box<MysqlConfig>),
 }
 
 impl SinkConfig {
@@ -27,6 +28,7 @@ impl SinkConfig {
             "elasticsearch" => {
                 TargetConfig::Elasticsearch(Box::new(ElasticsearchConfig::read(section)?))
             }
+            "mysql" => TargetConfig::Mysql(Box::new(MysqlConfig::read(section)?)),
             _ => return None,
         };
         Some(Self { shape, target })

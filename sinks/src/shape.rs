@@ -93,7 +93,7 @@ impl Shape {
     }
 
     /// The columns of the row as the target gets them.
-    fn row<'a>(&self, change: &Change<'a>) -> Result<Vec<Column<'a>>, String> {
+    pub(crate) fn row<'a>(&self, change: &Change<'a>) -> Result<Vec<Column<'a>>, String> {
         let mut row = Vec::with_capacity(change.data.iter().len() + self.add.len());
         for (name, json) in change.data.iter().filter(|(name, _)| self.takes(name)) {
             row.push((self.name_of(name), Cow::Borrowed(json)));

@@ -9,6 +9,7 @@ use crate::{
     config::{SinkConfig, TargetConfig},
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
+    mysql::Mysql,
     tables::Tables,
     target::{Means, SinkHandler, Target, TargetFinding},
 };
@@ -31,11 +32,17 @@ impl Sink {
         tables: Arc<dyn Tables>,
     ) -> Result<Self, String> {
         let counts = Arc::new(Counts::default());
-        let means = Means { listener: listener.to_owned(), tables, counts: Arc::clone(&counts) };
+        let shape = Arc::new(config.shape.clone());
+        let means = Means {
+            listener: listener.to_owned(),
+            tables,
+            shape: Arc::clone(&shape),
+            counts: Arc::clone(&counts),
+        };
         let target: Arc<dyn Target> = match &config.target {
             TargetConfig::Elasticsearch(target) => Arc::new(Elasticsearch::new(target, means)?),
+            TargetConfig::Mysql(target) => Arc::new(Mysql::new(target, means)),
         };
-        let shape = Arc::new(config.shape.clone());
         Ok(Self { handler: SinkHandler { shape, target, counts } })
     }
 

@@ -37,6 +37,7 @@ pub(crate) struct Means {
     pub(crate) listener: String,
     /// How the source's tables are defined.
     pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) shape: Arc<Shape>,
     pub(crate) counts: Arc<Counts>,
 }
 

@@ -77,6 +77,16 @@ impl Template {
         })
     }
 
+    /// The text for all events of a table; `None` where it needs more of an event.
+    pub(crate) fn of_table(&self, schema: &str, table: &str) -> Option<String> {
+        let names = [("Schema", schema), ("TableName", table)];
+        let context = Value::from_pairs(names);
+        match &self.code {
+            Code::Text(environment) => environment.get_template(NAME).ok()?.render(context).ok(),
+            Code::Value(expression) => Some(expression.eval(context).ok()?.to_string()),
+        }
+    }
+
     /// The value for an event, as JSON text. A template that is nothing but an expression gives the
     /// expression's value, a number for example; any other gives a text.
     ///

@@ -1,0 +1,3 @@
+//! Sinks, each with a real server as its target.
+
+mod mysql;

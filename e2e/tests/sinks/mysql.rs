@@ -1,0 +1,193 @@
+//! The sink `mysql`: a copy of tables in another schema equals its source.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{
+    oracle::{MARIADB_SESSION, SESSION, Sample, Table, mariadb_samples, quoted, samples},
+    processes::{PATIENCE, wait_until},
+    programs::{Site, seed, size},
+    running::{Running, Source, Victim},
+    servers::{Mysql, execute},
+    workload::{self, Workload, shuffled},
+};
+use mysql_async::{Conn, Row, prelude::Queryable as _};
+use rand::{
+    SeedableRng as _,
+    rngs::{SmallRng, StdRng},
+};
+
+const SCHEMA: &str = "shop";
+
+/// Where the copies are: on the same server, which is the only one that the test has.
+const COPY: &str = "copy of shop";
+
+/// Runs a listener with the sink, into a schema of the source's own server.
+fn configure(site: &Site, mysql: &Mysql, more: &str) -> Result<()> {
+    site.configure_dts(&mysql.address(), SCHEMA)?;
+    site.configure_worker(&format!(
+        "[listeners.copy]\nsubscribe = {{ {SCHEMA} = [] }}\nstart = \"full-sync\"\nworkers = 3\n\
+         batchSize = 200\n[listeners.copy.retry]\nmax = \"1s\"\n[listeners.copy.handler.mysql]\n\
+         hosts = [{:?}]\nuser = \"root\"\ntable = \"{COPY}.{{table}}\"\ncreate = true\n{more}",
+        mysql.address()
+    ))
+}
+
+/// The rows of a table as text, by their order in the server.
+async fn rows(conn: &mut Conn, schema: &str, table: &str, columns: &str) -> Result<Vec<String>> {
+    let select =
+        format!("SELECT {columns} FROM {}.{} ORDER BY 1, 2", quoted(schema), quoted(table));
+    let rows: Vec<Row> = conn.query(select).await?;
+    Ok(rows.iter().map(|row| format!("{:?}", row.clone().unwrap())).collect())
+}
+
+/// Waits until the copy of each table has the same rows.
+async fn becomes_equal(running: &Running, tables: &[(&str, &str)]) -> Result<()> {
+    let mut conn = running.mysql.connect().await?;
+    let mut difference = String::new();
+    let equal = wait_until("the copies equal their source", PATIENCE * 2, async || {
+        for (table, columns) in tables {
+            let source = rows(&mut conn, SCHEMA, table, columns).await.unwrap_or_default();
+            match rows(&mut conn, COPY, table, columns).await {
+                Ok(copy) if copy == source && !source.is_empty() => {}
+                Ok(copy) => {
+                    let only = |one: &[String], other: &[String]| {
+                        one.iter().filter(|row| !other.contains(row)).take(3).cloned().collect()
+                    };
+                    let (missing, extra): (Vec<String>, Vec<String>) =
+                        (only(&source, &copy), only(&copy, &source));
+                    difference = format!("{table}: missing {missing:#?}, too many {extra:#?}");
+                    return false;
+                }
+                Err(error) => {
+                    difference = format!("{table}: {error}");
+                    return false;
+                }
+            }
+        }
+        true
+    });
+    let equal = equal.await;
+    let shown = running.site.ask_worker_text("/api/v1/listeners/copy").await.unwrap_or_default();
+    equal.with_context(|| format!("{difference}\n{shown}\n{}", running.worker.output()))
+}
+
+async fn copy_of_every_type(flavor: &str) -> Result<()> {
+    let source = Source::start_on(&format!("sink-types-{flavor}"), (flavor, &[])).await?;
+    let mut conn = source.mysql.connect().await?;
+    let session = if source.mysql.is_mariadb() { MARIADB_SESSION } else { SESSION };
+    let create = format!("CREATE DATABASE {}", quoted(SCHEMA));
+    execute(&mut conn, &[session, &create]).await?;
+    let samples = match source.mysql.is_mariadb() {
+        true => mariadb_samples(&mut conn).await?,
+        false => samples(&mut conn).await?,
+    };
+    let mut random = StdRng::seed_from_u64(seed());
+    let many = usize::try_from(size(2_000, 50_000))?;
+    let mut tables = Vec::new();
+    for sample in samples {
+        let count = sample.rows(many).max(4);
+        let Sample { table, .. } = sample;
+        execute(&mut conn, &[&table.create(SCHEMA)]).await?;
+        // Half of the rows are there when the listener begins.
+        let rows: Vec<_> = table
+            .edges()
+            .into_iter()
+            .chain((0..count).map(|_| table.random_row(&mut random)))
+            .collect();
+        let (first, second) = rows.split_at(rows.len() / 2);
+        insert(&mut conn, &table, 1, first).await?;
+        tables.push((table, second.to_vec(), first.len()));
+    }
+    configure(&source.site, &source.mysql, "keyless = \"append\"\n")?;
+    let running = source.run()?;
+    for (table, rows, before) in &tables {
+        insert(&mut conn, table, i64::try_from(before + 1)?, rows).await?;
+        for id in 1..i64::try_from(size(20, 200))? {
+            execute(&mut conn, &[&table.update(SCHEMA, id, &mut random)]).await?;
+        }
+    }
+    let named: Vec<(&str, &str)> = tables
+        .iter()
+        .filter(|(table, ..)| table.name != "without_key")
+        .map(|(table, ..)| (table.name.as_str(), "*"))
+        .collect();
+    becomes_equal(&running, &named).await?;
+    running.end().await
+}
+
+async fn insert(conn: &mut Conn, table: &Table, first: i64, rows: &[Vec<String>]) -> Result<()> {
+    for (at, some) in rows.chunks(200).enumerate() {
+        let id = first + i64::try_from(at * 200)?;
+        execute(conn, &[&table.insert(SCHEMA, id, some)]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_has_every_type_on_mysql() -> Result<()> {
+    copy_of_every_type("9.7").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_has_every_type_on_mariadb() -> Result<()> {
+    copy_of_every_type("mariadb-11.8").await
+}
+
+/// Reads the versions of all rows again and again; none may go backwards.
+async fn watch_versions(mut conn: Conn) -> Result<()> {
+    let mut seen: BTreeMap<(String, String), u64> = BTreeMap::new();
+    loop {
+        for (table, key) in [("account", "id"), ("setting", "name")] {
+            let select = format!("SELECT {key}, _seq FROM {}.{table}", quoted(COPY));
+            // It may not be there yet.
+            let rows: Vec<(String, u64)> = match conn.query(format!("{select} ORDER BY 1")).await {
+                Ok(rows) => rows,
+                Err(_) => continue,
+            };
+            for (key, version) in rows {
+                let before = seen.entry((table.to_owned(), key.clone())).or_default();
+                ensure!(version >= *before, "{table} {key}: {version} after {before}");
+                *before = version;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn copy_survives_kills(source: Source) -> Result<()> {
+    let mut conn = source.mysql.connect().await?;
+    workload::create_tables(&mut conn, SCHEMA).await?;
+    let seed = seed();
+    let total = size(6_000, 100_000);
+    let load = Workload::start(&source.mysql.url(), SCHEMA, total, seed);
+    load.allow(total / 4);
+    wait_until("rows are there", PATIENCE, async || load.made() >= total / 4).await?;
+    configure(&source.site, &source.mysql, "versionColumn = \"_seq\"\n")?;
+    let mut running = source.run()?;
+    let watch = tokio::spawn(watch_versions(running.mysql.connect().await?));
+    let mut random = SmallRng::seed_from_u64(seed);
+    let victims = [Victim::Dts, Victim::Listener, Victim::Supervisor];
+    let victims = shuffled(&victims, size(1, 5), &mut random);
+    let kills = (&victims[..], Duration::from_secs(2));
+    load.finish_during_kills(kills, &mut random, async |victim| running.kill(victim).await).await?;
+    let tables = [
+        ("account", "id, amount, changed, note"),
+        ("setting", "name, content, level"),
+        ("line", "owner, number, content"),
+    ];
+    becomes_equal(&running, &tables).await?;
+    ensure!(!watch.is_finished(), "{:?}", watch.await);
+    watch.abort();
+    running.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_equals_its_source_after_kills_on_the_log() -> Result<()> {
+    copy_survives_kills(Source::start("sink-mysql-log").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_equals_its_source_after_kills_on_kafka() -> Result<()> {
+    copy_survives_kills(Source::start("sink-mysql-kafka").await?.over_kafka("").await?).await
+}

@@ -1,0 +1,112 @@
+//! MySQL and MariaDB: each row is a row of a table there, written in multi-row statements.
+//!
+//! The rows of a call are in the target in one transaction, or not at all. Of several changes of a
+//! row in one call only the last is written. With a version column, no row ever goes backwards, and
+//! no deleted row comes back, also when events come again after a crash.
+
+mod audit;
+mod client;
+mod create;
+mod literal;
+mod statement;
+mod table;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use handler::Failure;
+use service::{Address, Secret, config::Section};
+
+use self::{client::MysqlClient, table::TargetTables, writer::Writer};
+use crate::{
+    change::Unusable,
+    shape::Wanted,
+    sql::{SqlTls, read_hosts},
+    target::{Means, Target, TargetFinding},
+    template::Template,
+};
+
+/// The config of this target.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MysqlConfig {
+    /// The first one that answers, and lets us write, is written to.
+    hosts: Vec<Address>,
+    user: String,
+    password: Option<Secret>,
+    tls: SqlTls,
+    timeout: Duration,
+    /// The name of the target's table: `schema.table`.
+    table: Template,
+    mode: WriteMode,
+    /// Makes tables and columns that the target lacks.
+    create: bool,
+    /// The column with the number of the change that wrote the row.
+    version_column: Option<String>,
+    /// Rows without a key are inserted, and never changed.
+    appends_keyless: bool,
+    checks_foreign_keys: bool,
+}
+
+/// What a change becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WriteMode {
+    /// The row, as it is now.
+    Apply,
+    /// One more row of an audit log.
+    Append,
+}
+
+impl MysqlConfig {
+    /// Reads the keys; mistakes are noted.
+    pub(crate) fn read(section: &Section) -> Option<Self> {
+        let text = section.or("table", "{schema}.{table}".to_owned());
+        let table = Template::new(&text).map_err(|problem| {
+            section.note("table", &format!("is no template: {problem}"), "correct it");
+        });
+        let create = section.or("create", false);
+        let mode = match section.choice("mode", ["apply", "append"]) {
+            Some(1) => WriteMode::Append,
+            _ => WriteMode::Apply,
+        };
+        let hosts = read_hosts(section, 3306);
+        Some(Self {
+            tls: SqlTls::read(section, &hosts),
+            hosts,
+            user: section.required("user", String::new()),
+            password: section.secret("password"),
+            timeout: section.or("timeout", Duration::from_secs(30)),
+            table: table.ok()?,
+            mode,
+            create,
+            version_column: section.optional("versionColumn"),
+            appends_keyless: section.choice("keyless", ["refuse", "append"]) == Some(1),
+            checks_foreign_keys: section.or("foreignKeys", false),
+        })
+    }
+}
+
+/// The target.
+pub(crate) struct Mysql {
+    writer: Writer,
+}
+
+impl Mysql {
+    pub(crate) fn new(config: &MysqlConfig, means: Means) -> Self {
+        let config = Arc::new(config.clone());
+        let client = Arc::new(MysqlClient::new(Arc::clone(&config)));
+        let tables = TargetTables::new(Arc::clone(&config), Arc::clone(&means.tables));
+        Self { writer: Writer { config, client, tables, means } }
+    }
+}
+
+#[async_trait]
+impl Target for Mysql {
+    async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
+        self.writer.write(wanted).await
+    }
+
+    async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
+        self.writer.check(tables).await
+    }
+}

@@ -1,0 +1,248 @@
+//! Connections to the target, and what its errors mean.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use handler::Failure;
+use mysql_async::{Conn, Opts, OptsBuilder, ServerError, SslOpts, prelude::Queryable as _};
+use service::Address;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::MysqlConfig;
+use crate::sql::SqlTlsMode;
+
+/// The session of each connection. What the source has is stored as it is, zero dates too, and what
+/// does not fit is an error and never cut off.
+const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,\
+    ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
+    time_zone = '+00:00', transaction_isolation = 'READ-COMMITTED'";
+
+/// The most bytes of a statement or an answer: what MySQL allows at the most.
+const MAX_PACKET_BYTES: usize = 1 << 30;
+
+/// The connections of a listener: as many as calls run at once.
+pub(super) struct MysqlClient {
+    config: Arc<MysqlConfig>,
+    idle: Mutex<Vec<TargetConn>>,
+}
+
+/// A connection to a host.
+pub(super) struct TargetConn {
+    pub(super) conn: Conn,
+    pub(super) address: String,
+    pub(super) is_mariadb: bool,
+}
+
+/// What an error of the target means.
+#[derive(Debug)]
+pub(super) enum TargetError {
+    /// The row, or one of the rows, does not fit.
+    Row(ServerError),
+    /// Other transactions stood in the way: the same again may succeed at once.
+    Collision(ServerError),
+    /// The target lacks a table or a column.
+    Schema(ServerError),
+    /// It says nothing about the rows: the target is away, or does not let us write.
+    Away(String),
+}
+
+impl MysqlClient {
+    pub(super) fn new(config: Arc<MysqlConfig>) -> Self {
+        Self { config, idle: Mutex::default() }
+    }
+
+    /// A connection that nobody uses, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// Why no host can be written to.
+    pub(super) async fn take(&self) -> Result<TargetConn, TargetError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(conn) => Ok(conn),
+            None => self.connect().await,
+        }
+    }
+
+    /// Gives a connection back that is in no transaction.
+    pub(super) fn give_back(&self, conn: TargetConn) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Errors
+    ///
+    /// What the target said, or that it has not answered in time.
+    pub(super) async fn run(&self, conn: &mut TargetConn, sql: &str) -> Result<u64, TargetError> {
+        let TargetConn { conn, address, .. } = conn;
+        match timeout(self.config.timeout, conn.query_drop(sql)).await {
+            Ok(Ok(())) => Ok(conn.affected_rows()),
+            Ok(Err(error)) => Err(TargetError::of(address, error)),
+            Err(_) => Err(self.silent(address)),
+        }
+    }
+
+    /// Asks a question.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub(super) async fn ask<T>(
+        &self,
+        conn: &mut TargetConn,
+        sql: &str,
+    ) -> Result<Vec<T>, TargetError>
+    where
+        T: mysql_async::prelude::FromRow + Send + 'static,
+    {
+        let TargetConn { conn, address, .. } = conn;
+        match timeout(self.config.timeout, conn.query(sql)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(TargetError::of(address, error)),
+            Err(_) => Err(self.silent(address)),
+        }
+    }
+
+    async fn connect(&self) -> Result<TargetConn, TargetError> {
+        let mut said = Vec::new();
+        for host in &self.config.hosts {
+            match self.connect_to(host).await {
+                Ok(conn) => return Ok(conn),
+                Err(TargetError::Away(why)) => said.push(why),
+                Err(other) => return Err(other),
+            }
+        }
+        Err(TargetError::Away(said.join("; ")))
+    }
+
+    async fn connect_to(&self, host: &Address) -> Result<TargetConn, TargetError> {
+        let address = host.to_string();
+        let opened = timeout(self.config.timeout, Conn::new(self.options(host))).await;
+        let conn = opened.map_err(|_| self.silent(&address))?;
+        let conn = conn.map_err(|error| TargetError::of(&address, error))?;
+        let mut conn = TargetConn { conn, address, is_mariadb: false };
+        let versions: Vec<(String, bool)> =
+            self.ask(&mut conn, "SELECT VERSION(), @@GLOBAL.read_only").await?;
+        let (version, is_read_only) = versions.into_iter().next().unwrap_or_default();
+        if is_read_only {
+            debug!(address = conn.address, "the target is read-only");
+            return Err(TargetError::Away(format!(
+                "{} is read-only: it is a replica, or was made one",
+                conn.address
+            )));
+        }
+        conn.is_mariadb = version.contains("MariaDB");
+        // MariaDB calls the level of isolation by its old name.
+        let session = match conn.is_mariadb {
+            true => SESSION.replace("transaction_isolation", "tx_isolation"),
+            false => SESSION.to_owned(),
+        };
+        let checks = u8::from(self.config.checks_foreign_keys);
+        self.run(&mut conn, "SET NAMES utf8mb4").await?;
+        self.run(&mut conn, &format!("{session}, foreign_key_checks = {checks}")).await?;
+        Ok(conn)
+    }
+
+    fn options(&self, host: &Address) -> Opts {
+        let config = &self.config;
+        let (host, port) = host.host_and_port();
+        let password = config.password.as_ref().map(|secret| secret.renewed().expose().to_owned());
+        OptsBuilder::default()
+            .ip_or_hostname(host.to_owned())
+            .tcp_port(port)
+            .user(Some(config.user.clone()))
+            .pass(password)
+            .ssl_opts(self.tls())
+            .prefer_socket(false)
+            .max_allowed_packet(Some(MAX_PACKET_BYTES))
+            .into()
+    }
+
+    fn tls(&self) -> Option<SslOpts> {
+        let tls = &self.config.tls;
+        let mut options = SslOpts::default();
+        if let Some(path) = &tls.ca_file {
+            options = options
+                .with_root_certs(vec![path.clone().into()])
+                .with_disable_built_in_roots(true);
+        }
+        match tls.mode {
+            SqlTlsMode::Off => None,
+            SqlTlsMode::Require => Some(
+                options
+                    .with_danger_accept_invalid_certs(true)
+                    .with_danger_skip_domain_validation(true),
+            ),
+            SqlTlsMode::Verify => Some(options),
+        }
+    }
+
+    fn silent(&self, address: &str) -> TargetError {
+        let deadline = self.config.timeout;
+        TargetError::Away(format!("{address} has not answered within {deadline:?} (`timeout`)"))
+    }
+}
+
+impl TargetError {
+    /// The numbers are those of the MySQL manual ("Server Error Message Reference"), and of MariaDB
+    /// where it has its own.
+    fn of(address: &str, error: mysql_async::Error) -> Self {
+        let mysql_async::Error::Server(error) = error else {
+            return Self::Away(format!("{address}: {error}"));
+        };
+        match error.code {
+            // Lock wait timeout, deadlock, the commit of a group was refused.
+            1205 | 1213 | 3101 => Self::Collision(error),
+            // No such table, column or database.
+            1146 | 1054 | 1049 => Self::Schema(error),
+            // Log-in and privileges; too many connections; the server stops; read-only; no room;
+            // killed; an error of its disks.
+            1044
+            | 1045
+            | 1130
+            | 1142
+            | 1143
+            | 1227
+            | 1370
+            | 1698
+            | 1040
+            | 1203
+            | 1226
+            | 1053
+            | 1077
+            | 1079
+            | 1080
+            | 1290
+            | 1792
+            | 1836
+            | 1021
+            | 1114
+            | 1317
+            | 1927
+            | 3024
+            | 1969
+            | 1026
+            | 1030
+            | 1206
+            | 1041
+            | 1037
+            | 1038
+            | 1158..=1161 => {
+                Self::Away(format!("{address} says: {} ({})", error.message, error.code))
+            }
+            _ => Self::Row(error),
+        }
+    }
+
+    /// The same as a failure of the whole batch.
+    pub(super) fn into_failure(self) -> Failure {
+        match self {
+            Self::Away(why) => Failure::unclear(why),
+            Self::Row(error) | Self::Collision(error) | Self::Schema(error) => {
+                Failure::unclear(format!("the target refuses a statement ({})", error.code))
+                    .saying(error.message)
+            }
+        }
+    }
+}
