@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 pub(crate) enum Kind {
     Integer,
     Bit,
+    /// FLOAT: a number with the fewest digits from which the same 32 bits can be read.
+    Single,
+    /// DOUBLE: the same of 64 bits.
     Float,
     Decimal,
     Date,
@@ -65,7 +68,8 @@ impl Kind {
             "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "bool"
             | "boolean" => Self::Integer,
             "bit" => Self::Bit,
-            "float" | "double" | "real" => Self::Float,
+            "float" => Self::Single,
+            "double" | "real" => Self::Float,
             "decimal" | "numeric" | "dec" | "fixed" => Self::Decimal,
             "date" => Self::Date,
             "time" => Self::Time,
@@ -105,7 +109,7 @@ impl<'a> CellValue<'a> {
         }
         Ok(match kind {
             Kind::Integer | Kind::Bit => Self::Integer(number(json)?),
-            Kind::Float => Self::Float(number(json)?),
+            Kind::Single | Kind::Float => Self::Float(number(json)?),
             Kind::Decimal => Self::Decimal(text(json)?),
             Kind::Date => Self::Date(text(json)?),
             Kind::Time => Self::Time(text(json)?),

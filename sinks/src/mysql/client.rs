@@ -12,8 +12,10 @@ use super::MysqlConfig;
 use crate::sql::SqlTlsMode;
 
 /// The session of each connection. What the source has is stored as it is, zero dates too, and what
-/// does not fit is an error and never cut off.
+/// does not fit is an error and never cut off. Without backslash escapes: servers show the members
+/// of an ENUM without them.
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,\
+    NO_BACKSLASH_ESCAPES,\
     ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
     time_zone = '+00:00', transaction_isolation = 'READ-COMMITTED'";
 

@@ -14,6 +14,12 @@ use crate::{
 /// What is wrong with the value.
 pub(super) fn push(sql: &mut String, kind: Kind, json: &str) -> Result<(), String> {
     match CellValue::read(kind, json)? {
+        // The greatest of them is, with so few digits, greater than a FLOAT may be.
+        CellValue::Float(digits) if kind == Kind::Single => {
+            let number: f32 = digits.parse().map_err(|_| "it is not a number".to_owned())?;
+            // Writing to a string does not fail.
+            let _ = write!(sql, "{:e}", f64::from(number));
+        }
         CellValue::Null => sql.push_str("NULL"),
         CellValue::Integer(digits) | CellValue::Float(digits) => sql.push_str(digits),
         CellValue::Decimal(text)
@@ -34,23 +40,16 @@ pub(super) fn push(sql: &mut String, kind: Kind, json: &str) -> Result<(), Strin
     Ok(())
 }
 
-/// A text between quotes (MySQL manual, "String Literals").
+/// A text between quotes, for a session with NO_BACKSLASH_ESCAPES: only quotes are written twice
+/// (MySQL manual, "String Literals").
 pub(super) fn push_text(sql: &mut String, text: &str) {
     sql.push('\'');
-    let mut rest = text;
-    while let Some(at) = rest.find(['\'', '\\', '\0', '\n', '\r', '\x1a']) {
-        sql.push_str(&rest[..at]);
-        sql.push_str(match rest.as_bytes()[at] {
-            b'\'' => "''",
-            b'\\' => "\\\\",
-            0 => "\\0",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            _ => "\\Z",
-        });
-        rest = &rest[at + 1..];
+    let mut parts = text.split('\'');
+    sql.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        sql.push_str("''");
+        sql.push_str(part);
     }
-    sql.push_str(rest);
     sql.push('\'');
 }
 
@@ -83,8 +82,9 @@ mod tests {
     fn values_become_literals() {
         assert_eq!(literal("int", "null"), "NULL");
         assert_eq!(literal("bit(3)", "5"), "5");
+        assert_eq!(literal("float", "3.4028235e+38"), "3.4028234663852886e38");
         assert_eq!(literal("decimal(4,2)", "\"-0.50\""), "'-0.50'");
-        assert_eq!(literal("text", r#""a'b\\c\n\u0000\u001aä""#), r"'a''b\\c\n\0\Zä'");
+        assert_eq!(literal("text", r#""a'b\\c\n\u0000\u001aä""#), "'a''b\\c\n\0\u{1a}ä'");
         assert_eq!(literal("blob", "\"AAEC\""), "x'000102'");
         assert_eq!(literal("set('a','b')", r#"["a","b"]"#), "'a,b'");
         assert_eq!(literal("vector(1)", "[1.0]"), "x'0000803f'");

@@ -18,6 +18,7 @@ use crate::{
     change::{Change, Column, Unusable},
     figures::Written,
     shape::{Shape, Wanted},
+    value::Kind,
 };
 
 /// A statement is not longer, but for one row that is.
@@ -46,6 +47,16 @@ pub(super) struct Statements {
 /// The key of a row that is gone, and the number of the change that deleted it.
 type GoneRow<'k> = (&'k Vec<(String, String)>, Option<u64>);
 
+/// The columns of a row.
+#[derive(Default)]
+struct RowLiterals {
+    names: Vec<String>,
+    literals: Vec<String>,
+    /// The ENUM columns with the empty value that a server stores in place of an invalid one. It
+    /// takes that in an UPDATE IGNORE only.
+    empty: Vec<String>,
+}
+
 /// A change with the literals of its key's columns.
 struct Keyed<'w, 'a> {
     wanted: &'w Wanted<'a>,
@@ -73,7 +84,7 @@ impl StatementMaker<'_> {
 
     /// The statements that add the changes to an audit log.
     pub(super) fn append(&self, changes: &[&Wanted<'_>]) -> Statements {
-        let mut made = Statements::default();
+        let (mut made, mut after) = (Statements::default(), Vec::new());
         let mut rows = RowSets::default();
         for wanted in changes {
             let change = &wanted.change;
@@ -83,10 +94,13 @@ impl StatementMaker<'_> {
             };
             let row = row.and_then(|row| self.row(&row, change));
             match row {
-                Ok((mut names, mut literals)) => {
+                Ok(RowLiterals { mut names, mut literals, empty }) => {
                     names.extend(AUDIT_COLUMNS.map(|(name, _)| name.to_owned()));
-                    literals.extend(audit::literals(change));
+                    let audit = audit::literals(change);
+                    let key = [(AUDIT_COLUMNS[0].0.to_owned(), audit[0].clone())];
+                    literals.extend(audit);
                     rows.add(names, literals);
+                    after.extend(self.empties(&empty, &key, None));
                     made.written.rows += 1;
                 }
                 Err(why) => made.unusable.push(change.unusable(why)),
@@ -94,6 +108,7 @@ impl StatementMaker<'_> {
         }
         let same = format!(" ON DUPLICATE KEY UPDATE `{0}` = `{0}`", AUDIT_COLUMNS[0].0);
         rows.inserts(self.table, |_| same.clone(), "", &mut made.sql);
+        made.sql.extend(after);
         made
     }
 
@@ -127,12 +142,8 @@ impl StatementMaker<'_> {
     }
 
     /// Names and literals of a row's columns, without those that the target computes.
-    fn row(
-        &self,
-        row: &[Column<'_>],
-        change: &Change<'_>,
-    ) -> Result<(Vec<String>, Vec<String>), String> {
-        let (mut names, mut literals) = (Vec::new(), Vec::new());
+    fn row(&self, row: &[Column<'_>], change: &Change<'_>) -> Result<RowLiterals, String> {
+        let RowLiterals { mut names, mut literals, mut empty } = RowLiterals::default();
         for (name, json) in row {
             let Some(column) = self.table.columns.get(&**name) else {
                 return Err(format!(
@@ -145,6 +156,11 @@ impl StatementMaker<'_> {
             }
             let mut literal = String::new();
             push(&mut literal, column.kind, json).map_err(|why| format!("{name}: {why}"))?;
+            if column.kind == Kind::Enum && literal == "''" {
+                empty.push(name.to_string());
+                // Some member, for the moment.
+                "1".clone_into(&mut literal);
+            }
             names.push(name.to_string());
             literals.push(literal);
         }
@@ -153,7 +169,7 @@ impl StatementMaker<'_> {
             names.push(version.to_owned());
             literals.push(seq.to_string());
         }
-        Ok((names, literals))
+        Ok(RowLiterals { names, literals, empty })
     }
 
     fn keyless(&self, wanted: &Wanted<'_>, made: &mut Statements) {
@@ -166,7 +182,7 @@ impl StatementMaker<'_> {
         }
         let Some(row) = &wanted.row else { return };
         match self.row(row, change) {
-            Ok((names, literals)) => {
+            Ok(RowLiterals { names, literals, .. }) => {
                 let mut rows = RowSets::default();
                 rows.add(names, literals);
                 rows.inserts(self.table, |_| String::new(), "", &mut made.sql);
@@ -181,14 +197,15 @@ impl StatementMaker<'_> {
         for Keyed { wanted, key } in keyed {
             last.insert(key, wanted);
         }
-        let mut rows = RowSets::default();
+        let (mut rows, mut after) = (RowSets::default(), Vec::new());
         let mut gone = Vec::new();
         for (key, wanted) in &last {
             match &wanted.row {
                 None => gone.push((key, wanted.change.read.seq)),
                 Some(row) => match self.row(row, &wanted.change) {
-                    Ok((names, literals)) => {
+                    Ok(RowLiterals { names, literals, empty }) => {
                         rows.add(names, literals);
+                        after.extend(self.empties(&empty, key, wanted.change.read.seq));
                         made.written.rows += 1;
                     }
                     Err(why) => made.unusable.push(wanted.change.unusable(why)),
@@ -202,6 +219,21 @@ impl StatementMaker<'_> {
         let keys: BTreeSet<&str> =
             last.keys().next().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
         rows.inserts(self.table, |names| self.upsert(names, &keys), self.alias(), &mut made.sql);
+        made.sql.extend(after);
+    }
+
+    /// The statement that gives ENUM columns of a row the empty value.
+    fn empties(
+        &self,
+        empty: &[String],
+        key: &[(String, String)],
+        seq: Option<u64>,
+    ) -> Option<String> {
+        let sets: Vec<String> = empty.iter().map(|name| format!("{} = ''", named(name))).collect();
+        (!sets.is_empty()).then(|| {
+            let (table, condition) = (quoted(self.table), self.condition(key, seq));
+            format!("UPDATE IGNORE {table} SET {} WHERE {condition}", sets.join(", "))
+        })
     }
 
     fn one_by_one(&self, keyed: &[Keyed<'_, '_>], made: &mut Statements) {
@@ -218,7 +250,7 @@ impl StatementMaker<'_> {
                 made.sql.push(self.delete(&[(key, change.read.seq)]));
                 continue;
             };
-            let (names, literals) = match self.row(row, change) {
+            let RowLiterals { names, literals, empty } = match self.row(row, change) {
                 Ok(row) => row,
                 Err(why) => {
                     made.unusable.push(change.unusable(why));
@@ -236,6 +268,7 @@ impl StatementMaker<'_> {
                 let old = moved_from.take().unwrap_or(key);
                 made.sql.push(self.update(&names, &literals, (old, change.read.seq)));
             }
+            made.sql.extend(self.empties(&empty, key, change.read.seq));
         }
     }
 

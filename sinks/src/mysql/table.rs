@@ -92,9 +92,9 @@ impl TargetTables {
             table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
         }
         if table.columns.is_empty() {
-            return Ok(Err(format!(
-                "the target has no table {}, and dts has not told how the source's is defined: \
-                 make it there",
+            return Err(TargetError::Away(format!(
+                "the target has no table {}, and dts has not told yet how the source's is \
+                 defined: wait, or make the table there",
                 route.target
             )));
         }
