@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn lacking(toml: &str, has: &[&str]) -> Option<String> {
-        let column = TargetColumn { kind: Kind::Text, is_generated: false };
+        let column = TargetColumn { kind: Kind::Text, is_nullable: true, is_generated: false };
         let target = TargetTable {
             schema: "copy".into(),
             name: "item".into(),

@@ -156,6 +156,10 @@ impl StatementMaker<'_> {
             }
             let mut literal = String::new();
             push(&mut literal, column.kind, json).map_err(|why| format!("{name}: {why}"))?;
+            // The document `null` looks as NULL does.
+            if column.kind == Kind::Json && !column.is_nullable && literal == "NULL" {
+                "'null'".clone_into(&mut literal);
+            }
             if column.kind == Kind::Enum && literal == "''" {
                 empty.push(name.to_string());
                 // Some member, for the moment.

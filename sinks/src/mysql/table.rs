@@ -31,6 +31,7 @@ pub(super) struct TargetTable {
 pub(super) struct TargetColumn {
     /// What values of it look like in an event: by the source's type, else by the target's.
     pub(super) kind: Kind,
+    pub(super) is_nullable: bool,
     /// The target computes it.
     pub(super) is_generated: bool,
 }
@@ -139,7 +140,7 @@ async fn describe(
     source: Option<&Table>,
     shape: &Shape,
 ) -> Result<TargetTable, TargetError> {
-    let mut sql = "SELECT COLUMN_NAME, COLUMN_TYPE, EXTRA LIKE '%GENERATED%' AND EXTRA NOT LIKE \
+    let mut sql = "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE = 'YES', EXTRA LIKE '%GENERATED%' AND EXTRA NOT LIKE \
         '%DEFAULT_GENERATED%' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = "
         .to_owned();
     match schema.is_empty() {
@@ -148,15 +149,15 @@ async fn describe(
     }
     sql.push_str(" AND TABLE_NAME = ");
     push_text(&mut sql, name);
-    let rows: Vec<(String, String, bool)> = client.ask(conn, &sql).await?;
+    let rows: Vec<(String, String, bool, bool)> = client.ask(conn, &sql).await?;
     let sources = source.and_then(|source| source.columns.as_ref()).into_iter().flatten();
     let kinds: BTreeMap<String, Kind> = sources
         .filter(|column| shape.takes(&column.name))
         .map(|column| (shape.name_of(&column.name).into_owned(), Kind::of(&column.declared)))
         .collect();
-    let column = |(name, declared, is_generated): (String, String, bool)| {
+    let column = |(name, declared, is_nullable, is_generated): (String, String, bool, bool)| {
         let kind = kinds.get(&name).copied().unwrap_or_else(|| Kind::of(&declared));
-        (name, TargetColumn { kind, is_generated })
+        (name, TargetColumn { kind, is_nullable, is_generated })
     };
     let columns: BTreeMap<String, TargetColumn> = rows.into_iter().map(column).collect();
     let is_filled = |name: &&String| columns.get(*name).is_some_and(|of| !of.is_generated);
