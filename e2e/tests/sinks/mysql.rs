@@ -112,11 +112,18 @@ async fn copy_of_every_type(flavor: &str) -> Result<()> {
             execute(&mut conn, &[&table.update(SCHEMA, id, &mut random)]).await?;
         }
     }
-    let named: Vec<(&str, &str)> = tables
-        .iter()
-        .filter(|(table, ..)| table.name != "without a key")
-        .map(|(table, ..)| (table.name.as_str(), "*"))
-        .collect();
+    let is_mariadb = running.mysql.is_mariadb();
+    let is_compared = |name: &str| match name {
+        // Its rows are inserted, and never changed.
+        "without a key" => false,
+        // In a document 0.50 becomes 0.5, and the document null is NULL where a column may be NULL.
+        "documents" => false,
+        // A MariaDB lets an ENUM have members that its collation takes for the same.
+        other => !(is_mariadb && other.starts_with("in ")),
+    };
+    let names = tables.iter().map(|(table, ..)| table.name.as_str());
+    let named: Vec<(&str, &str)> =
+        names.filter(|name| is_compared(name)).map(|name| (name, "*")).collect();
     becomes_equal(&running, &named).await?;
     running.end().await
 }

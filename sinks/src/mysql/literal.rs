@@ -20,6 +20,11 @@ pub(super) fn push(sql: &mut String, kind: Kind, json: &str) -> Result<(), Strin
             // Writing to a string does not fail.
             let _ = write!(sql, "{:e}", f64::from(number));
         }
+        // With an exponent it is a DOUBLE for the server, else a DECIMAL, which has no -0.
+        CellValue::Float(digits) if !digits.contains(['e', 'E']) => {
+            sql.push_str(digits);
+            sql.push_str("e0");
+        }
         CellValue::Null => sql.push_str("NULL"),
         CellValue::Integer(digits) | CellValue::Float(digits) => sql.push_str(digits),
         CellValue::Decimal(text)
@@ -82,6 +87,7 @@ mod tests {
     fn values_become_literals() {
         assert_eq!(literal("int", "null"), "NULL");
         assert_eq!(literal("bit(3)", "5"), "5");
+        assert_eq!(literal("double", "-0.0"), "-0.0e0");
         assert_eq!(literal("float", "3.4028235e+38"), "3.4028234663852886e38");
         assert_eq!(literal("decimal(4,2)", "\"-0.50\""), "'-0.50'");
         assert_eq!(literal("text", r#""a'b\\c\n\u0000\u001aä""#), "'a''b\\c\n\0\u{1a}ä'");
