@@ -91,7 +91,7 @@ SETTINGS
 
 search_users() {
   local folder=$1 home=$2 user
-  export JAVA_HOME=${JAVA_HOME:-$(java_home)} ES_PATH_CONF=$folder/config
+  export ES_JAVA_HOME=${JAVA_HOME:-$(java_home)} ES_PATH_CONF=$folder/config
   cat >"$folder/config/roles.yml" <<ROLES
 writer:
   cluster: [monitor]

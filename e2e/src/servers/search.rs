@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::start_instance;
 use crate::{
@@ -163,6 +164,66 @@ impl Search {
         .with_context(|| self.process.output())?;
         ensure!(!ended, "the search server ended at once: {}", self.process.output());
         Ok(())
+    }
+}
+
+/// A secure Elasticsearch 8 of a test's own: TLS, and the users `admin` and `writer`, each with its
+/// name and `-secret` as the password. `writer` may write to the indexes `shop-*`, but make none.
+#[derive(Debug)]
+pub struct SecureSearch {
+    port: u16,
+    folder: PathBuf,
+    process: Process,
+}
+
+impl SecureSearch {
+    /// Starts a new, empty server, and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be fetched, or is not up in time.
+    pub async fn start(folder: &Path) -> Result<Self> {
+        let port = free_port()?;
+        std::fs::create_dir_all(folder)?;
+        let number = port.to_string();
+        let verb = ["search-instance", "--secure", "elasticsearch-8", &number];
+        let process = start_instance(folder, "search", &verb, &[])?;
+        let server = Self { port, folder: folder.to_owned(), process };
+        wait_until("the secure search server serves", PATIENCE * 3, async || {
+            server.ask("GET", "/_cluster/health").await.is_ok()
+        })
+        .await
+        .with_context(|| server.process.output())?;
+        Ok(server)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate (PEM) of the authority that signed the server's own.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("config/ca.pem")
+    }
+
+    /// The certificate of an authority that has nothing to do with the server.
+    pub fn other_authority(&self) -> PathBuf {
+        self.folder.join("config/other-ca.pem")
+    }
+
+    /// What it answers to `admin`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with success.
+    pub async fn ask(&self, method: &str, path: &str) -> Result<String> {
+        let mut curl = Command::new("curl");
+        curl.args(["-fsS", "-u", "admin:admin-secret", "-X", method, "--cacert"]);
+        let output = curl.arg(self.authority()).arg(self.url() + path).output().await?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{path}: {complaint}");
+        Ok(String::from_utf8(output.stdout)?)
     }
 }
 

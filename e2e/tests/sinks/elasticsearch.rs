@@ -11,7 +11,7 @@ use e2e::{
     programs::{Site, seed, size},
     rebuilt::texts_of,
     running::{Running, Source, Victim},
-    servers::{Search, Searched, search_port},
+    servers::{Search, Searched, SecureSearch, search_port},
     workload::{TABLES, Workload},
 };
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
@@ -233,5 +233,47 @@ async fn a_row_that_does_not_fit_is_named_and_a_full_disk_waits() -> Result<()> 
     searched.ask("PUT", "/refused-number/_settings", room).await?;
     has(searched, &[("1", "1"), ("2", "2"), ("3", "3"), ("4", "4")]).await?;
     searched.ask("DELETE", "/refused-*", "").await?;
+    running.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "another server, which is large: scripts/test.sh --all"]
+async fn a_secure_server_is_written_to_and_what_is_missing_is_said() -> Result<()> {
+    let source = Source::start("sink-secure").await?;
+    source
+        .execute(&[
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.item (id INT PRIMARY KEY)",
+            "INSERT INTO shop.item VALUES (1)",
+        ])
+        .await?;
+    let search = SecureSearch::start(&source.site.path("search")).await?;
+    search.ask("PUT", "/shop-item").await?;
+    let (authority, other) = (search.authority(), search.other_authority());
+    let access =
+        format!(", user = \"writer\", password = \"writer-secret\", caFile = {authority:?}");
+    let url = search.url();
+    let running = begin(source, &listener("shop", "*", (&[&url], &access)))?;
+    let site = &running.site;
+    wait_until("the row is there", PATIENCE, async || {
+        let found = search.ask("GET", "/shop-item/_doc/1?filter_path=found").await;
+        found.is_ok_and(|found| found.contains("true"))
+    })
+    .await
+    .with_context(|| running.worker.output())?;
+    let (code, output) = site.run_worker(&["check"]).await?;
+    ensure!(code == Some(0) && output.contains("127.0.0.1:"), "{output}");
+    let other = other.display().to_string();
+    for (from, to, part) in [
+        ("shop-{table}", "other-{table}", "PUT /_security/role/dbevent"),
+        ("other-{table}", "shop-x{table}", "may not"),
+        ("writer-secret", "wrong", "does not know who we are"),
+        (&authority.display().to_string(), &other, "certificate"),
+    ] {
+        site.amend("db_event_listener.toml", from, to)?;
+        let (code, output) = site.run_worker(&["check"]).await?;
+        ensure!(code != Some(0) && output.contains(part), "{part:?} is not in {output}");
+    }
+    drop(search);
     running.end().await
 }

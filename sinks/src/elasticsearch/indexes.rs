@@ -44,7 +44,10 @@ impl Indexes {
         let path = [&**index];
         let answer = client.ask(&Request::new(Method::HEAD, &path)).await?;
         match answer.status {
-            StatusCode::NOT_FOUND => create(client, &path, (table, shape)).await?,
+            // It may be hidden from those who may make it.
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
+                create(client, &path, (table, shape)).await?;
+            }
             status if status.is_success() => {}
             _ => return Err(refusal(&answer)),
         }

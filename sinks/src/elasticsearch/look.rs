@@ -92,20 +92,27 @@ async fn look_at(
     index: &str,
 ) -> Option<TargetFinding> {
     let asked = client.hosts.send(&Request::new(Method::HEAD, &[index])).await.ok()?;
-    if asked.status != StatusCode::NOT_FOUND {
-        return may_write(client, index).await;
+    let wrong = |what: &str, remedy| Some(TargetFinding::wrong(format!("the {what}"), remedy));
+    match asked.status {
+        StatusCode::NOT_FOUND if !has_privileges(client, index, &MAKE).await => {
+            wrong(&format!("index {index} is not there, and the user may not make it"), role(index))
+        }
+        StatusCode::NOT_FOUND if !config.mappings && !makes_indexes(client).await => {
+            let what = format!("index {index} is not there, and the server makes none by itself");
+            wrong(&what, format!("PUT /{index}, or set mappings = true"))
+        }
+        // Whether it is there is not for us to know: then nothing is tried that could make it.
+        StatusCode::FORBIDDEN if !has_privileges(client, index, &WRITE).await => {
+            wrong(&format!("user may not write to the index {index}"), role(index))
+        }
+        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => None,
+        _ => may_write(client, index).await,
     }
-    if !has_privilege(client, index).await {
-        let what = format!("the index {index} is not there, and the user may not make it");
-        return Some(TargetFinding::wrong(what, role(index)));
-    }
-    if !config.mappings && !makes_indexes(client).await {
-        let what = format!("the index {index} is not there, and the server makes none by itself");
-        let remedy = format!("PUT /{index}, or set mappings = true");
-        return Some(TargetFinding::wrong(what, remedy));
-    }
-    None
 }
+
+/// What writing needs, and what making an index needs besides.
+const WRITE: [&str; 2] = ["index", "delete"];
+const MAKE: [&str; 3] = ["index", "delete", "create_index"];
 
 /// Tries to change a document that is not there. That needs the same rights as a row, and is
 /// answered with 404.
@@ -132,9 +139,8 @@ async fn may_write(client: &SearchClient, index: &str) -> Option<TargetFinding> 
     is_forbidden.then(|| TargetFinding::wrong(what(), role(index)))
 }
 
-/// Whether the user may make the index and write to it, as far as the server can tell.
-async fn has_privilege(client: &SearchClient, index: &str) -> bool {
-    let privileges = ["create_index", "index", "delete"];
+/// Whether the user has privileges on an index, as far as the server can tell.
+async fn has_privileges(client: &SearchClient, index: &str, privileges: &[&str]) -> bool {
     let body = json!({"index": [{"names": [index], "privileges": privileges}]}).to_string();
     let path = ["_security", "user", "_has_privileges"];
     let request = Request { body: &body, ..Request::new(Method::POST, &path) };
