@@ -101,9 +101,12 @@ async fn look_at(
             let what = format!("index {index} is not there, and the server makes none by itself");
             wrong(&what, format!("PUT /{index}, or set mappings = true"))
         }
-        // Whether it is there is not for us to know: then nothing is tried that could make it.
+        // Whether it is there is hidden from us: then nothing is tried that could make it.
         StatusCode::FORBIDDEN if !has_privileges(client, index, &WRITE).await => {
             wrong(&format!("user may not write to the index {index}"), role(index))
+        }
+        StatusCode::FORBIDDEN if !has_privileges(client, index, &MAKE).await => {
+            may_write(client, index).await
         }
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => None,
         _ => may_write(client, index).await,
