@@ -9,16 +9,16 @@
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
-#   scripts/servers.sh search-instance [--secure] FLAVOR PORT FOLDER [key=value ...]  in the foreground;
-#                                          FLAVOR is opensearch-2 or elasticsearch-8
+#   scripts/servers.sh search-instance [--secure] FLAVOR PORT FOLDER [key=value ...]   in the
+#                                            foreground; FLAVOR is opensearch-2 or elasticsearch-8
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:
 # root without a password, and dts/dts with what a replica needs; both only on loopback. Kafka asks
 # nobody who they are, but for --secure: SASL_SSL, ACLs, and the users admin/admin-secret (may do
 # all), dts/dts-secret, worker/worker-secret, nobody/nobody-secret; FOLDER/ca.pem signed its
-# certificate. Search servers ask nobody either, but for --secure (elasticsearch-8 only): TLS, and the
-# users admin/admin-secret and writer/writer-secret (may write to shop-*, but make no index);
-# FOLDER/config/ca.pem signed its certificate. They refuse root: it gives them to the user 65534.
+# certificate. Search servers ask nobody either, but for --secure (elasticsearch-8 only): TLS, and
+# the users admin/admin-secret and writer/writer-secret (may write to shop-*, but make no index);
+# FOLDER/config/ca.pem signed its certificate. Started by root, they run as the user 65534.
 # Where Docker has an engine and the machine is not a Debian on amd64, images are run instead.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

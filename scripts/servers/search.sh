@@ -33,8 +33,8 @@ search_get() {
 }
 
 # search_run [--secure] FLAVOR PORT FOLDER [KEY=VALUE...]: becomes a server with its data in FOLDER,
-# made there if there is none. The settings that are given win. A secure server speaks TLS (ca.pem in
-# FOLDER signed its certificate) and knows the users admin/admin-secret, who may do everything, and
+# made there if there is none. A secure server speaks TLS (FOLDER/config/ca.pem signed its
+# certificate) and knows the users admin/admin-secret, who may do everything, and
 # writer/writer-secret, who may write to the indexes shop-*, but make none.
 search_run() {
   local secure=
@@ -57,7 +57,8 @@ search_run() {
   search_exec "$flavor" "$folder" "$home"
 }
 
-# A test's machine has little disk left now and then: no test of ours is about that.
+# A test's machine has little disk left now and then: no test of ours is about that. And a small heap
+# is full of garbage most of the time, for which the server would refuse requests.
 search_settings() {
   local secure=$1 flavor=$2 port=$3 folder=$4 given=()
   shift 4
@@ -72,6 +73,7 @@ transport.port: $((port + 5))
 network.host: 127.0.0.1
 discovery.type: single-node
 cluster.routing.allocation.disk.threshold_enabled: false
+indices.breaker.total.use_real_memory: false
 SETTINGS
   if [ "$flavor" = elasticsearch-8 ]; then
     cat <<SETTINGS
@@ -112,7 +114,7 @@ java_home() { dirname "$(dirname "$(readlink -f "$(command -v java)")")"; }
 search_exec() {
   local flavor=$1 folder=$2 home=$3 as=() prefix=OPENSEARCH
   if [ "$flavor" = elasticsearch-8 ]; then prefix=ES; fi
-  sed -i -E '/^-Xm[sx]/d;/AlwaysPreTouch/d;/logs\//d;/HeapDumpPath/d;/incubator.vector/d;/Use(G1|ConcMarkSweep)GC/d' \
+  sed -i -E '/^-Xm[sx]|AlwaysPreTouch|logs\/|HeapDumpPath|incubator.vector|Use(G1|Conc.*)GC/d' \
     "$folder/config/jvm.options"
   export "${prefix}_JAVA_HOME=${JAVA_HOME:-$(java_home)}" "${prefix}_PATH_CONF=$folder/config" \
     "${prefix}_TMPDIR=$folder/tmp" "${prefix}_JAVA_OPTS=-Xms512m -Xmx512m -XX:+UseSerialGC"

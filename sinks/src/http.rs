@@ -49,8 +49,8 @@ impl HttpSettings {
     }
 }
 
-/// Reads the key `url`: one or several of `http` or `https`, without a password. Mistakes are noted;
-/// then there may be none.
+/// Reads the key `url`: one or several of `http` or `https`, without a password. Mistakes are
+/// noted; then there may be none.
 pub(crate) fn read_urls(section: &Section) -> Vec<Url> {
     let texts: Vec<String> = match section.raw("url") {
         Some(Value::Array(_)) => section.or("url", Vec::new()),

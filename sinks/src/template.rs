@@ -70,17 +70,6 @@ impl Template {
         self.members.iter().all(|member| matches!(*member, "Schema" | "TableName"))
     }
 
-    /// The text for all rows of a table; `None` where it is not the same for all.
-    pub(crate) fn of_table(&self, schema: &str, table: &str) -> Option<String> {
-        let members = [("Schema", Value::from(schema)), ("TableName", Value::from(table))];
-        let members = Value::from_pairs(members);
-        match &self.code {
-            _ if !self.is_of_table() => None,
-            Code::Text(environment) => environment.get_template(NAME).ok()?.render(members).ok(),
-            Code::Value(expression) => Some(expression.eval(members).ok()?.to_string()),
-        }
-    }
-
     /// The text for an event.
     ///
     /// # Errors
