@@ -103,3 +103,46 @@ fn read_template(section: &Section, key: &str) -> Option<Template> {
 pub(super) fn default_index() -> Template {
     Template::new("{schema}-{table}").expect("it is a template")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use service::config::File;
+
+    use super::*;
+
+    fn read(toml: &str) -> Result<Option<ElasticsearchConfig>, String> {
+        let file = File::parse(Path::new("test"), toml).unwrap();
+        let config = ElasticsearchConfig::read(file.root());
+        file.finish(config).map_err(|mistakes| format!("{mistakes:?}"))
+    }
+
+    #[test]
+    fn one_url_or_several_and_who_we_are() {
+        let config = read("url = 'http://a:9200'").unwrap().unwrap();
+        assert_eq!((config.urls.len(), config.access), (1, Access::Everybody));
+        let several = "url = ['https://a', 'https://b:9201/search']\nuser = 'u'\npassword = 'p'";
+        let config = read(several).unwrap().unwrap();
+        assert_eq!(config.urls[1].as_str(), "https://b:9201/search");
+        assert!(matches!(config.access, Access::Basic { ref user, .. } if user == "u"));
+        let config = read("url = 'https://a'\napiKey = 'k'").unwrap().unwrap();
+        assert!(matches!(config.access, Access::ApiKey(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_key() {
+        for (toml, part) in [
+            ("", "url"),
+            ("url = []", "is empty"),
+            ("url = 'ftp://a'", "is not an http or https URL"),
+            ("url = 'http://u:p@a'", "has a user or password in it"),
+            ("url = 'http://a'\nuser = 'u'", "does not say who we are"),
+            ("url = 'http://a'\nuser = 'u'\npassword = 'p'\napiKey = 'k'", "who we are"),
+            ("url = 'http://a'\nindex = '{{ Dat.x }}'", "no member of an event"),
+        ] {
+            let mistakes = read(toml).unwrap_err();
+            assert!(mistakes.contains(part), "{part:?} is not in {mistakes}");
+        }
+    }
+}

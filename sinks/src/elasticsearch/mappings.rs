@@ -23,7 +23,7 @@ fn field(column: &TableColumn) -> Value {
     let declared = column.declared.to_lowercase();
     match Kind::of(&declared) {
         Kind::Integer | Kind::Bit => json!({"type": integer(&declared)}),
-        Kind::Float if declared.starts_with("float") => json!({"type": "float"}),
+        Kind::Single => json!({"type": "float"}),
         Kind::Float => json!({"type": "double"}),
         Kind::Decimal => match argument(&declared) {
             Some(digits) if digits > MAX_DOUBLE_DIGITS => json!({"type": "keyword"}),
