@@ -2,27 +2,34 @@
 # Real servers for development, tests and the quickstart, on loopback ports of their own.
 #
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
-#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both) or kafka
+#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka,
+#     opensearch-2 or, only if it is named, elasticsearch-8
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
+#   scripts/servers.sh search-instance [--secure] FLAVOR PORT FOLDER [key=value ...]   in the
+#                                            foreground; FLAVOR is opensearch-2 or elasticsearch-8
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:
 # root without a password, and dts/dts with what a replica needs; both only on loopback. Kafka asks
 # nobody who they are, but for --secure: SASL_SSL, ACLs, and the users admin/admin-secret (may do
 # all), dts/dts-secret, worker/worker-secret, nobody/nobody-secret; FOLDER/ca.pem signed its
-# certificate.
+# certificate. Search servers ask nobody either, but for --secure (elasticsearch-8 only): TLS, and
+# the users admin/admin-secret and writer/writer-secret (may write to shop-*, but make no index);
+# FOLDER/config/ca.pem signed its certificate. Started by root, they run as the user 65534.
 # Where Docker has an engine and the machine is not a Debian on amd64, images are run instead.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/process.sh"
 . "$repository/scripts/servers/place.sh"
 . "$repository/scripts/servers/packages.sh"
+. "$repository/scripts/servers/certificates.sh"
 . "$repository/scripts/servers/mysql.sh"
 . "$repository/scripts/servers/mariadb.sh"
 . "$repository/scripts/servers/kafka.sh"
+. "$repository/scripts/servers/search.sh"
 . "$repository/scripts/servers/docker.sh"
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
@@ -32,10 +39,11 @@ named() {
   local word
   for word in "${@:-all}"; do
     case $word in
-      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka ;;
+      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka opensearch-2 ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
-      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka) echo "$word" ;;
+      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka | opensearch-2 | elasticsearch-8)
+        echo "$word" ;;
       *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
   done
@@ -54,6 +62,7 @@ up() {
   case $1 in
     mysql-* | mariadb-*) mysql_up "${1#mysql-}" ;;
     kafka) kafka_up ;;
+    opensearch-* | elasticsearch-*) search_up "$1" ;;
   esac
 }
 
@@ -61,6 +70,7 @@ status() {
   case $1 in
     mysql-* | mariadb-*) mysql_status "${1#mysql-}" ;;
     kafka) kafka_status ;;
+    opensearch-* | elasticsearch-*) search_status "$1" ;;
   esac
 }
 
@@ -100,6 +110,7 @@ case $verb in
     ;;
   mysql-instance) [ $# -ge 3 ] || usage; mysql_run "$@" ;;
   kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
+  search-instance) [ $# -ge 3 ] || usage; search_run "$@" ;;
   kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;
   *) usage ;;
 esac

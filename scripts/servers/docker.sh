@@ -20,6 +20,8 @@ docker_up() {
     mysql-8.0) docker_mysql 8.0 mysql:8.0.31 "${docker_gtids[@]}" ;;
     mariadb-*) docker_mysql "$1" "mariadb:${1#mariadb-}" "${mariadb_options[@]}" ;;
     kafka) docker_kafka ;;
+    opensearch-2) docker_opensearch ;;
+    elasticsearch-8) fail "elasticsearch-8 is not run in Docker: take opensearch-2" ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
@@ -55,6 +57,12 @@ docker_kafka() {
     -e KAFKA_HEAP_OPTS=-Xmx512m "${variables[@]}" "apache/kafka:$kafka_version" >/dev/null
 }
 
+docker_opensearch() {
+  docker run -d --name dbevent-opensearch-2 -p "127.0.0.1:$(search_port opensearch-2):9200" \
+    -e discovery.type=single-node -e DISABLE_SECURITY_PLUGIN=true \
+    -e "OPENSEARCH_JAVA_OPTS=-Xms512m -Xmx512m" opensearchproject/opensearch:2.19.3 >/dev/null
+}
+
 docker_down() { docker rm -f -v "dbevent-$1" >/dev/null 2>&1 || true; say "dbevent-$1 is gone"; }
 
 docker_status() {
@@ -75,6 +83,7 @@ docker_answers() {
       docker exec dbevent-kafka /opt/kafka/bin/kafka-topics.sh \
         --bootstrap-server "127.0.0.1:$kafka_port" --list
       ;;
+    opensearch-2) search_answers opensearch-2 ;;
   esac
 }
 

@@ -174,20 +174,12 @@ kafka_security=org.apache.kafka.common.security
 # The password of each is its name and -secret. admin may do everything, the others nothing yet.
 kafka_users=(admin dts worker nobody)
 
-# ca.pem signed the broker's certificate, broker.pem; other-ca.pem has nothing to do with it.
+# broker.pem is what ca.pem signed, with its key.
 kafka_certificates() {
-  local folder=$1 key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes) ca
-  [ -e "$folder/broker.pem" ] && return
-  for ca in ca other-ca; do
-    openssl req -x509 "${key[@]}" -days 3650 -subj "/CN=dbevent test $ca" \
-      -keyout "$folder/$ca.key" -out "$folder/$ca.pem"
-  done
-  openssl req "${key[@]}" -subj /CN=localhost -keyout "$folder/broker.key" -out "$folder/broker.csr"
-  openssl x509 -req -days 3650 -in "$folder/broker.csr" -out "$folder/broker.crt" \
-    -CA "$folder/ca.pem" -CAkey "$folder/ca.key" -CAcreateserial \
-    -extfile <(echo subjectAltName=IP:127.0.0.1,DNS:localhost)
-  cat "$folder/broker.key" "$folder/broker.crt" >"$folder/broker.pem.new"
-  mv "$folder/broker.pem.new" "$folder/broker.pem"
+  [ -e "$1/broker.pem" ] && return
+  certificates "$1" broker
+  cat "$1/broker.key" "$1/broker.crt" >"$1/broker.pem.new"
+  mv "$1/broker.pem.new" "$1/broker.pem"
 }
 
 # Prepares the data folder, with the users' SCRAM secrets in it.

@@ -7,137 +7,156 @@
 mod answer;
 mod bulk;
 mod client;
+mod config;
+mod hosts;
+mod indexes;
+mod look;
+mod mappings;
+mod merge;
+mod place;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use bytesize::ByteSize;
-use handler::Failure;
-use reqwest::Url;
-use service::{Secret, config::Section};
-
-use self::{bulk::Operations, client::SearchClient};
-use crate::{
-    change::Unusable,
-    http::{HttpSettings, read_url},
-    shape::Wanted,
-    target::{Means, Target, TargetFinding},
-    template::Template,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-/// The config of this target.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ElasticsearchConfig {
-    url: Url,
-    http: HttpSettings,
-    access: Access,
-    names: Names,
-    /// A request is not larger, but for one document that is.
-    max_request_bytes: usize,
-    gzip: bool,
-}
+use async_trait::async_trait;
+use full_sync::Table;
+use handler::Failure;
 
-/// Who we are for the server.
-#[derive(Clone, Debug, PartialEq)]
-enum Access {
-    Everybody,
-    Basic { user: String, password: Secret },
-    ApiKey(Secret),
-}
-
-/// Where a document is.
-#[derive(Clone, Debug, PartialEq)]
-struct Names {
-    index: Template,
-    /// `None`: made from the key.
-    id: Option<Template>,
-    routing: Option<Template>,
-    pipeline: Option<String>,
-}
-
-impl ElasticsearchConfig {
-    /// Reads the keys; mistakes are noted.
-    pub(crate) fn read(section: &Section) -> Option<Self> {
-        let http = HttpSettings::read(section);
-        let access = Access::read(section);
-        let names = Names {
-            index: read_template(section, "index").unwrap_or_else(default_index),
-            id: read_template(section, "id"),
-            routing: read_template(section, "routing"),
-            pipeline: section.optional("pipeline"),
-        };
-        let max = section.or("maxRequestBytes", ByteSize::mib(8)).as_u64();
-        let gzip = section.or("gzip", false);
-        Some(Self {
-            url: read_url(section)?,
-            http,
-            access,
-            names,
-            max_request_bytes: usize::try_from(max).unwrap_or(usize::MAX).max(1),
-            gzip,
-        })
-    }
-}
-
-impl Access {
-    fn read(section: &Section) -> Self {
-        let (user, key) = (section.optional::<String>("user"), section.secret("apiKey"));
-        let password = section.secret("password");
-        match (user, password, key) {
-            (None, None, None) => Self::Everybody,
-            (None, None, Some(key)) => Self::ApiKey(key),
-            (Some(user), Some(password), None) => Self::Basic { user, password },
-            _ => {
-                let remedy = "write user and password, or apiKey alone";
-                section.note("", "does not say who we are", remedy);
-                Self::Everybody
-            }
-        }
-    }
-}
-
-fn read_template(section: &Section, key: &str) -> Option<Template> {
-    let text: String = section.optional(key)?;
-    let template = Template::new(&text);
-    let noted = template.map_err(|problem| {
-        section.note(key, &format!("is no template: {problem}"), "correct it");
-    });
-    noted.ok()
-}
-
-#[expect(clippy::expect_used, reason = "the text is ours")]
-fn default_index() -> Template {
-    Template::new("{schema}-{table}").expect("it is a template")
-}
+pub(crate) use self::config::ElasticsearchConfig;
+use self::{
+    bulk::{Document, Operation},
+    client::SearchClient,
+    indexes::Indexes,
+    merge::Merged,
+};
+use crate::{
+    change::Unusable,
+    shape::{Shape, Wanted},
+    tables::Tables,
+    target::{Means, Target, TargetFinding},
+};
 
 /// The target.
 pub(crate) struct Elasticsearch {
     config: ElasticsearchConfig,
+    shape: Arc<Shape>,
+    tables: Arc<dyn Tables>,
     client: SearchClient,
+    indexes: Indexes,
 }
+
+/// The definitions of the tables of some changes, as far as they are told.
+type Definitions<'a> = BTreeMap<(&'a str, &'a str), Option<Arc<Table>>>;
 
 impl Elasticsearch {
     /// # Errors
     ///
     /// When the machine has no usable trust store.
     pub(crate) fn new(config: &ElasticsearchConfig, means: Means) -> Result<Self, String> {
-        let client = SearchClient::new(config, means.counts)?;
-        Ok(Self { config: config.clone(), client })
+        let Means { shape, tables, counts, .. } = means;
+        let client = SearchClient::new(config, counts)?;
+        let indexes = Indexes::default();
+        Ok(Self { config: config.clone(), shape, tables, client, indexes })
+    }
+
+    /// The definitions of the tables that rows are of.
+    async fn definitions<'a>(&self, wanted: &'a [Wanted<'a>]) -> Result<Definitions<'a>, Failure> {
+        let mut definitions = Definitions::new();
+        for Wanted { change, .. } in wanted {
+            let names = (&*change.read.schema, &*change.read.table_name);
+            if definitions.contains_key(&names) {
+                continue;
+            }
+            let table = self.tables.table(names.0, names.1).await.map_err(|error| {
+                let (schema, table) = names;
+                Failure::unclear(format!("the columns of {schema}.{table} are not known: {error}"))
+            })?;
+            definitions.insert(names, table);
+        }
+        Ok(definitions)
+    }
+
+    /// Makes the indexes that are not there.
+    async fn prepare(
+        &self,
+        documents: &[Document<'_>],
+        definitions: &Definitions<'_>,
+    ) -> Result<(), Failure> {
+        let mut seen = BTreeSet::new();
+        for Document { place, last, .. } in documents {
+            if self.indexes.knows(&place.index) || !seen.insert(&place.index) {
+                continue;
+            }
+            let (schema, table) = (&*last.change.read.schema, &*last.change.read.table_name);
+            let Some(definition) = definitions.get(&(schema, table)).and_then(Option::as_ref)
+            else {
+                return Err(Failure::unclear(format!(
+                    "dts has not told the columns of {schema}.{table}, which `mappings` needs: see \
+                     that it runs in this version, and has the right SELECT on the table"
+                )));
+            };
+            self.indexes.prepare(&self.client, &place.index, (definition, &self.shape)).await?;
+        }
+        Ok(())
+    }
+
+    /// Completes the rows that lack columns.
+    async fn complete(
+        &self,
+        wanted: &[Wanted<'_>],
+        documents: &[Document<'_>],
+        definitions: &Definitions<'_>,
+    ) -> Result<Merged, Failure> {
+        let is_whole = |wanted: &Wanted<'_>| {
+            let names = (&*wanted.change.read.schema, &*wanted.change.read.table_name);
+            let table = definitions.get(&names).and_then(Option::as_deref);
+            merge::is_whole(&wanted.change, table)
+        };
+        let needed = merge::needed(documents, is_whole);
+        if needed.is_empty() {
+            return Ok(Merged::default());
+        }
+        let places: Vec<_> =
+            needed.iter().filter_map(|at| documents.get(*at)).map(|of| &of.place).collect();
+        let found = self.client.fetch(&places).await?;
+        let found: BTreeMap<_, _> = needed.into_iter().zip(found).collect();
+        merge::merge(wanted, documents, &found, is_whole).map_err(|error| {
+            Failure::unclear(format!("a document of the server is not understood: {error}"))
+        })
     }
 }
 
 #[async_trait]
 impl Target for Elasticsearch {
     async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
-        let (operations, mut unusable) = Operations::of(wanted, &self.config.names);
-        for request in operations.requests(self.config.max_request_bytes) {
-            let refused = self.client.bulk(&request).await?;
-            unusable.extend(refused);
+        let (documents, mut unusable) = Document::of(wanted, &self.config.names);
+        let definitions = self.definitions(wanted).await?;
+        if self.config.mappings {
+            self.prepare(&documents, &definitions).await?;
         }
+        let Merged { texts, unusable: mut lost } =
+            self.complete(wanted, &documents, &definitions).await?;
+        let (mut operations, mut last) = (Vec::with_capacity(documents.len()), Vec::new());
+        for (at, document) in documents.iter().enumerate() {
+            if let Some(lost) = lost.remove(&at) {
+                unusable.push(lost);
+                continue;
+            }
+            let text = texts.get(&at).map(String::as_str);
+            match Operation::of(document, text, &self.config.names) {
+                Ok(one) if !texts.is_empty() && one.leaves_its_key() => last.push(one),
+                Ok(one) => operations.push(one),
+                Err(why) => unusable.push(why),
+            }
+        }
+        unusable.extend(self.client.bulk(&operations).await?);
+        unusable.extend(self.client.bulk(&last).await?);
         Ok(unusable)
     }
 
-    async fn check(&self, _tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
-        self.client.look().await
+    async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
+        look::look(&self.client, &self.config, tables).await
     }
 }

@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use handler::Failure;
 use reqwest::{Certificate, Client, ClientBuilder, StatusCode, Url, redirect::Policy};
+use serde_json::Value;
 use service::config::Section;
 
 /// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
@@ -48,11 +49,23 @@ impl HttpSettings {
     }
 }
 
-/// Reads the key `url`: `http` or `https`, without a password.
-pub(crate) fn read_url(section: &Section) -> Option<Url> {
-    let text: String = section.required("url", String::new());
+/// Reads the key `url`: one or several of `http` or `https`, without a password. Mistakes are
+/// noted; then there may be none.
+pub(crate) fn read_urls(section: &Section) -> Vec<Url> {
+    let texts: Vec<String> = match section.raw("url") {
+        Some(Value::Array(_)) => section.or("url", Vec::new()),
+        _ => vec![section.required("url", String::new())],
+    };
+    if texts.is_empty() {
+        section.note("url", "is empty", "write one, for example http://127.0.0.1:9200");
+    }
+    let given = texts.iter().filter(|text| !text.is_empty());
+    given.filter_map(|text| read_url(section, text)).collect()
+}
+
+fn read_url(section: &Section, text: &str) -> Option<Url> {
     let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    if url.is_none() && !text.is_empty() {
+    if url.is_none() {
         let problem = format!("{text:?} is not an http or https URL");
         section.note("url", &problem, "write one, for example http://127.0.0.1:9200");
     }
@@ -97,9 +110,13 @@ pub(crate) fn is_busy(status: StatusCode) -> bool {
 
 /// A call that brought no answer.
 pub(crate) fn no_answer(url: &Url, error: &reqwest::Error) -> Failure {
+    Failure::unclear(format!("{}: {}", address(url), causes(error)))
+}
+
+/// Host and port.
+pub(crate) fn address(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
-    Failure::unclear(format!("{host}:{port}: {}", causes(error)))
+    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
 }
 
 /// An error with all its causes, without the URL, which may have a password in it.

@@ -65,6 +65,11 @@ impl Template {
         Ok(Self { text, members, code })
     }
 
+    /// Whether the text is the same for all rows of a table.
+    pub(crate) fn is_of_table(&self) -> bool {
+        self.members.iter().all(|member| matches!(*member, "Schema" | "TableName"))
+    }
+
     /// The text for an event.
     ///
     /// # Errors

@@ -281,6 +281,7 @@ fn the_listener_that_we_ship_works_when_its_lines_are_taken_in() {
     for (handler, is_it) in [
         ("exec = ", (|it| matches!(it, HandlerConfig::Exec(_))) as fn(&HandlerConfig) -> bool),
         ("http = ", |it| matches!(it, HandlerConfig::Http(_))),
+        ("elasticsearch = ", |it| matches!(it, HandlerConfig::Sink(_))),
         ("\"print\"", |it| *it == HandlerConfig::Print),
         ("\"program\"", |it| *it == HandlerConfig::Program),
     ] {

@@ -1,5 +1,6 @@
 //! What the answer to a `_bulk` request means for each change.
 
+use handler::Failure;
 use serde::Deserialize;
 
 use super::bulk::Operation;
@@ -26,17 +27,18 @@ enum Item {
 struct ItemResult {
     status: u16,
     #[serde(default)]
-    error: Option<ItemError>,
+    error: Option<ServerError>,
 }
 
+/// An error, as the server says it.
 #[derive(Debug, Deserialize)]
-struct ItemError {
+pub(super) struct ServerError {
     #[serde(rename = "type")]
-    kind: String,
+    pub(super) kind: String,
     #[serde(default)]
     reason: Option<String>,
     #[serde(default)]
-    caused_by: Option<Box<ItemError>>,
+    caused_by: Option<Box<ServerError>>,
 }
 
 /// What became of the operations of a request.
@@ -49,7 +51,30 @@ pub(super) struct Outcomes {
     pub(super) again: Vec<usize>,
     /// What the server said of these.
     pub(super) busy: Option<String>,
+    /// Why nothing can be written at present, whatever the row.
+    pub(super) stuck: Option<Failure>,
 }
+
+/// What a result means.
+enum Fate {
+    Done,
+    Conflict,
+    Busy,
+    /// The index takes nothing at present. Why, and what to do.
+    Stuck(&'static str),
+    Refused,
+}
+
+const BLOCKED: &str = "the index takes no writes, because the disk of a node is nearly full or \
+                       somebody has set a block: make room (the server then takes writes again), \
+                       or take the block away: PUT /INDEX/_settings {\"index.blocks.write\":null, \
+                       \"index.blocks.read_only_allow_delete\":null}";
+const CLOSED: &str = "the index is closed: POST /INDEX/_open";
+const NO_INDEX: &str = "there is no such index, and the server makes none by itself \
+                        (action.auto_create_index): make it with PUT /INDEX, or set \
+                        mappings = true";
+const FORBIDDEN: &str = "the user may not write to the index: grant the privileges index, delete \
+                         and create_index (event-worker check says with which request)";
 
 impl BulkAnswer {
     /// # Errors
@@ -91,47 +116,68 @@ impl Outcomes {
     }
 
     fn add(&mut self, at: usize, result: &ItemResult, operation: &Operation<'_>) {
-        match result.status {
-            200..300 => self.count(operation.is_delete),
-            // The document was not there.
-            404 if operation.is_delete && result.error.is_none() => self.count(true),
-            409 => self.written.conflicts += 1,
-            429 | 500.. => self.wait(at, result),
-            // The disk of a node is nearly full: the index is closed for writing until there is room.
-            403 if result.is_blocked() => self.wait(at, result),
-            status => {
-                let why = format!("the server refuses it with {status}: {}", result.told());
+        match result.fate(operation.is_delete) {
+            Fate::Done => self.count(operation.is_delete),
+            Fate::Conflict => self.written.conflicts += 1,
+            Fate::Busy => {
+                self.again.push(at);
+                self.busy.get_or_insert_with(|| format!("{}: {}", result.status, result.told()));
+            }
+            Fate::Stuck(why) => {
+                self.stuck.get_or_insert_with(|| Failure::unclear(why).saying(result.told()));
+            }
+            Fate::Refused => {
+                let (status, told) = (result.status, result.told());
+                let why = format!("the server refuses it with {status}: {told}");
                 self.refused.push(operation.change.unusable(why));
             }
         }
     }
-
-    fn wait(&mut self, at: usize, result: &ItemResult) {
-        self.again.push(at);
-        self.busy.get_or_insert_with(|| format!("{}: {}", result.status, result.told()));
-    }
 }
 
 impl ItemResult {
-    fn is_blocked(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| error.kind == "cluster_block_exception")
+    fn fate(&self, is_delete: bool) -> Fate {
+        let kind = self.error.as_ref().map_or("", |error| &*error.kind);
+        match (self.status, kind) {
+            (200..300, _) => Fate::Done,
+            // The document was not there.
+            (404, "") if is_delete => Fate::Done,
+            (409, _) => Fate::Conflict,
+            (_, "cluster_block_exception") => Fate::Stuck(BLOCKED),
+            (_, "index_closed_exception") => Fate::Stuck(CLOSED),
+            (_, "index_not_found_exception") => Fate::Stuck(NO_INDEX),
+            (401 | 403, _) => Fate::Stuck(FORBIDDEN),
+            (429 | 500.., _) => Fate::Busy,
+            _ => Fate::Refused,
+        }
     }
 
-    /// What the server said, with the last cause: that names the field.
     fn told(&self) -> String {
-        let Some(error) = &self.error else { return "no reason".to_owned() };
-        let mut told = error.told();
-        let mut cause = error.caused_by.as_deref();
+        self.error.as_ref().map_or_else(|| "no reason".to_owned(), ServerError::told)
+    }
+}
+
+impl ServerError {
+    /// What the server said, in one line, with the causes: those name the field and the value.
+    pub(super) fn told(&self) -> String {
+        let mut told = self.first_line().to_owned();
+        let mut cause = self.caused_by.as_deref();
         while let Some(error) = cause {
-            told = format!("{told}: {}", error.told());
+            let line = error.first_line();
+            // Some servers repeat the cause in what it caused.
+            if !told.contains(line) {
+                told = format!("{told}: {line}");
+            }
             cause = error.caused_by.as_deref();
         }
         told
     }
-}
 
-impl ItemError {
-    fn told(&self) -> String {
-        self.reason.clone().unwrap_or_else(|| self.kind.clone())
+    fn first_line(&self) -> &str {
+        let text = self.reason.as_deref().unwrap_or(&self.kind);
+        text.lines().next().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

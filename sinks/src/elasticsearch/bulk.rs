@@ -1,17 +1,27 @@
 //! The lines of `_bulk` requests.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{collections::HashMap, fmt::Write as _};
 
 use serde_json::Value;
 
-use super::Names;
+use super::{
+    config::Names,
+    place::{Place, Placing},
+};
 use crate::{
-    change::{Change, Column, Unusable},
+    change::{Change, Unusable},
     shape::Wanted,
 };
 
-/// An id is not longer at the server (`_id` field, "limited to 512 bytes in size").
-const MAX_ID_BYTES: usize = 512;
+/// A document, and its changes in one call.
+#[derive(Debug)]
+pub(super) struct Document<'a> {
+    pub(super) place: Place,
+    /// What is to be at the end.
+    pub(super) last: &'a Wanted<'a>,
+    /// What came before that.
+    pub(super) earlier: Vec<&'a Wanted<'a>>,
+}
 
 /// What to do with one document.
 #[derive(Debug)]
@@ -23,168 +33,146 @@ pub(super) struct Operation<'a> {
     lines: String,
 }
 
-/// What to do, one operation for each document: of several changes of a document only the last.
-#[derive(Debug, Default)]
-pub(super) struct Operations<'a>(Vec<Operation<'a>>);
+impl<'a> Document<'a> {
+    /// The documents of the changes, each once, and the changes that have none.
+    pub(super) fn of(wanted: &'a [Wanted<'a>], names: &Names) -> (Vec<Self>, Vec<Unusable>) {
+        let (mut documents, mut unusable) = (Vec::<Self>::new(), Vec::new());
+        let mut known: HashMap<Place, usize> = HashMap::with_capacity(wanted.len());
+        let mut placing = Placing::new(names);
+        for last in wanted {
+            match placing.place(&last.change) {
+                Ok(place) => {
+                    let at = *known.entry(place.clone()).or_insert(documents.len());
+                    match documents.get_mut(at) {
+                        Some(document) => {
+                            document.earlier.push(std::mem::replace(&mut document.last, last));
+                        }
+                        None => documents.push(Self { place, last, earlier: Vec::new() }),
+                    }
+                }
+                Err(why) => unusable.push(last.change.unusable(why)),
+            }
+        }
+        (documents, unusable)
+    }
 
-/// A request.
-#[derive(Debug)]
-pub(super) struct BulkRequest<'o, 'a> {
-    pub(super) operations: &'o [Operation<'a>],
-    pub(super) body: String,
+    /// All its changes, in their order.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &'a Wanted<'a>> {
+        self.earlier.iter().copied().chain([self.last])
+    }
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
+    /// What makes a document what its last change says; `merged` where that has not all columns.
+    ///
+    /// # Errors
+    ///
+    /// What the event lacks for it.
+    pub(super) fn of(
+        document: &Document<'a>,
+        merged: Option<&str>,
+        names: &Names,
+    ) -> Result<Self, Unusable> {
+        let Wanted { change, row } = document.last;
+        let Some(seq) = change.read.seq else {
+            return Err(change.unusable("the event has no Seq: it is of a dts of an old version"));
+        };
+        let is_delete = row.is_none();
+        let mut lines = String::with_capacity(change.read.data.len() + 120);
+        push_head(&mut lines, &document.place, (is_delete, seq));
+        if let Some(pipeline) = names.pipeline.as_ref().filter(|_| !is_delete) {
+            // Writing to a string does not fail.
+            let _ = write!(lines, r#","pipeline":{}"#, Value::from(&**pipeline));
+        }
+        lines.push_str("}}\n");
+        match (merged, row) {
+            (Some(merged), Some(_)) => lines.push_str(merged),
+            (None, Some(row)) => push_object(&mut lines, row),
+            (_, None) => return Ok(Self { change, is_delete, lines }),
+        }
+        lines.push('\n');
+        Ok(Self { change, is_delete, lines })
+    }
+
+    /// Whether it deletes what a row leaves behind that moves to another key.
+    pub(super) fn leaves_its_key(&self) -> bool {
+        self.is_delete && half(self.change, 'd').is_some()
+    }
+
     pub(super) fn lines(&self) -> &str {
         &self.lines
     }
-}
 
-impl<'a> Operations<'a> {
-    pub(super) fn of(wanted: &'a [Wanted<'a>], names: &Names) -> (Self, Vec<Unusable>) {
-        let (mut operations, mut unusable) = (Vec::new(), Vec::new());
-        let mut places: BTreeMap<String, usize> = BTreeMap::new();
-        for one in wanted {
-            match head(&one.change, one.row.is_none(), names) {
-                Ok((place, head)) => {
-                    let operation = operation(one, &head);
-                    let at = *places.entry(place).or_insert(operations.len());
-                    match operations.get_mut(at) {
-                        Some(earlier) => *earlier = operation,
-                        None => operations.push(operation),
-                    }
-                }
-                Err(why) => unusable.push(one.change.unusable(why)),
-            }
-        }
-        (Self(operations), unusable)
-    }
-
-    /// The requests, each of a bounded size.
-    pub(super) fn requests(&self, max_bytes: usize) -> Vec<BulkRequest<'_, 'a>> {
-        let (mut requests, mut start, mut bytes) = (Vec::new(), 0, 0);
-        for (at, operation) in self.0.iter().enumerate() {
+    /// The operations in parts, each with a bounded number of bytes.
+    pub(super) fn parts(operations: &[Self], max_bytes: usize) -> Vec<&[Self]> {
+        let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+        for (at, operation) in operations.iter().enumerate() {
             if at > start && bytes + operation.lines.len() > max_bytes {
-                requests.push(BulkRequest::of(&self.0[start..at]));
+                parts.push(&operations[start..at]);
                 (start, bytes) = (at, 0);
             }
             bytes += operation.lines.len();
         }
-        if start < self.0.len() {
-            requests.push(BulkRequest::of(&self.0[start..]));
+        if start < operations.len() {
+            parts.push(&operations[start..]);
         }
-        requests
+        parts
     }
 }
 
-impl<'o, 'a> BulkRequest<'o, 'a> {
-    fn of(operations: &'o [Operation<'a>]) -> Self {
-        Self { operations, body: operations.iter().map(Operation::lines).collect() }
-    }
-}
-
-fn operation<'a>(Wanted { change, row }: &'a Wanted<'a>, head: &str) -> Operation<'a> {
-    let mut lines = String::with_capacity(head.len() + change.read.data.len() + 2);
-    lines.push_str(head);
-    lines.push('\n');
-    if let Some(row) = row {
-        push_object(&mut lines, row);
-        lines.push('\n');
-    }
-    Operation { change, is_delete: row.is_none(), lines }
-}
-
-/// The place of the document, and the line that says what to do with it.
-fn head(change: &Change<'_>, is_delete: bool, names: &Names) -> Result<(String, String), String> {
-    let index = names.index.render(change).map_err(|why| format!("index: {why}"))?.to_lowercase();
-    let id = match &names.id {
-        Some(template) => template.render(change).map_err(|why| format!("id: {why}"))?,
-        None => id_of_key(change)?,
-    };
-    if id.is_empty() || id.len() > MAX_ID_BYTES {
-        return Err(format!(
-            "the document's id has {} bytes: it may have 1 to {MAX_ID_BYTES}; make a shorter one \
-             with `id`",
-            id.len()
-        ));
-    }
-    let Some(seq) = change.read.seq else {
-        return Err("the event has no Seq: it is of a dts of an old version".to_owned());
-    };
+/// The line that says what to do with the document, but for its end.
+fn push_head(lines: &mut String, place: &Place, (is_delete, seq): (bool, u64)) {
     let verb = if is_delete { "delete" } else { "index" };
-    let mut line = format!(
+    // Writing to a string does not fail.
+    let _ = write!(
+        lines,
         r#"{{"{verb}":{{"_index":{},"_id":{},"version":{seq},"version_type":"external""#,
-        Value::from(&*index),
-        Value::from(&*id)
+        Value::from(&*place.index),
+        Value::from(&*place.id)
     );
-    let mut place = format!("{index}\n{id}");
-    if let Some(template) = &names.routing {
-        let routing = template.render(change).map_err(|why| format!("routing: {why}"))?;
-        // Writing to a string does not fail.
-        let _ = write!(line, r#","routing":{}"#, Value::from(&*routing));
-        let _ = write!(place, "\n{routing}");
-    }
-    if let Some(pipeline) = names.pipeline.as_ref().filter(|_| !is_delete) {
-        let _ = write!(line, r#","pipeline":{}"#, Value::from(&**pipeline));
-    }
-    line.push_str("}}");
-    Ok((place, line))
-}
-
-/// The id of a document: the value of the key's column, or the values of its columns as a JSON
-/// array.
-fn id_of_key(change: &Change<'_>) -> Result<String, String> {
-    let mut columns = change.key.iter();
-    match (columns.next(), columns.len()) {
-        (None, _) => {
-            Err("the table has no key: make an id with `id`, set keyColumns in dts.toml, \
-                          or leave the table out"
-                .to_owned())
-        }
-        (Some((_, json)), 0) => Ok(text_of(json).into_owned()),
-        _ => {
-            let values: Vec<&str> = change.key.iter().map(|(_, json)| json).collect();
-            Ok(format!("[{}]", values.join(",")))
-        }
+    if let Some(routing) = &place.routing {
+        let _ = write!(lines, r#","routing":{}"#, Value::from(&**routing));
     }
 }
 
-/// A text without its quotes; other JSON as it is.
-fn text_of(json: &str) -> Cow<'_, str> {
-    match serde_json::from_str::<String>(json) {
-        Ok(text) => Cow::Owned(text),
-        Err(_) => Cow::Borrowed(json),
-    }
+/// Of a change that is one half of a move to another key: the id that both halves share.
+pub(super) fn half<'c>(change: &Change<'c>, mark: char) -> Option<&'c str> {
+    change.event.ev_id().strip_suffix(mark)
 }
 
-fn push_object(text: &mut String, row: &[Column<'_>]) {
+/// Writes an object of columns.
+pub(super) fn push_object<N: AsRef<str>, J: AsRef<str>>(text: &mut String, row: &[(N, J)]) {
     text.push('{');
     for (index, (name, json)) in row.iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
         // Writing to a string does not fail.
-        let _ = write!(text, "{}:{json}", Value::from(&**name));
+        let _ = write!(text, "{}:{}", Value::from(name.as_ref()), json.as_ref());
     }
     text.push('}');
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use handler::Event;
 
     use super::*;
-    use crate::{change::tests::event, elasticsearch::default_index, shape::Shape};
+    use crate::{change::tests::event, elasticsearch::config::default_index, shape::Shape};
 
-    fn names() -> Names {
+    pub(in crate::elasticsearch) fn names() -> Names {
         Names { index: default_index(), id: None, routing: None, pipeline: None }
     }
 
     fn bodies(events: &[&Event], max_bytes: usize) -> Vec<String> {
         let (wanted, _) = Shape::default().wanted(events);
-        let (operations, unusable) = Operations::of(&wanted, &names());
+        let (documents, unusable) = Document::of(&wanted, &names());
         assert_eq!(unusable, []);
-        operations.requests(max_bytes).into_iter().map(|request| request.body).collect()
+        let operations: Result<Vec<_>, _> =
+            documents.iter().map(|document| Operation::of(document, None, &names())).collect();
+        let operations = operations.unwrap();
+        let parts = Operation::parts(&operations, max_bytes).into_iter();
+        parts.map(|part| part.iter().map(Operation::lines).collect()).collect()
     }
 
     #[test]
@@ -222,18 +210,5 @@ mod tests {
         let all = bodies(&events, 250);
         assert_eq!((all.len(), all.concat().lines().count()), (3, 10));
         assert_eq!(bodies(&events, 1).len(), 5);
-    }
-
-    #[test]
-    fn a_key_of_several_columns_cannot_be_mistaken_for_another() {
-        let of = |key: &str| {
-            let one = event("insert", "{}", None);
-            let one = Event { json: one.json.replace(r#"{"id":7}"#, key), ..one };
-            let change = Change::read(&one).unwrap();
-            id_of_key(&change)
-        };
-        assert_eq!(of(r#"{"a":"x,y","b":1}"#).unwrap(), r#"["x,y",1]"#);
-        assert_eq!(of(r#"{"a":"x"}"#).unwrap(), "x");
-        assert!(of("{}").unwrap_err().contains("no key"));
     }
 }

@@ -1,30 +1,31 @@
-//! Calls of a search server.
+//! What a search server is asked.
 
 use std::{
-    io::Write as _,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use flate2::{Compression, write::GzEncoder};
 use handler::Failure;
-use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
-};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 use service::{Backoff, BackoffConfig};
+use tracing::warn;
 
 use super::{
-    Access, ElasticsearchConfig,
-    answer::{BulkAnswer, Outcomes},
-    bulk::{BulkRequest, Operation},
+    answer::{BulkAnswer, Outcomes, ServerError},
+    bulk::Operation,
+    config::ElasticsearchConfig,
+    hosts::{Answer, Hosts, Request},
+    place::Place,
 };
 use crate::{
     change::Unusable,
     figures::{Answered, Counts},
-    http::{is_busy, no_answer},
-    target::TargetFinding,
+    http::is_busy,
 };
 
 /// While single operations are refused because the server is busy, they are sent again for so long;
@@ -34,189 +35,215 @@ const BUSY_DEADLINE: Duration = Duration::from_secs(10);
 const BUSY_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(3), factor: 2.0 };
 
-/// At most so much of an answer that is no success is read.
-const MAX_REFUSAL_CHARS: usize = 300;
+/// Nothing else is needed of an answer.
+const BULK_FIELDS: &str = "filter_path=errors,items.*.status,items.*.error";
 
 pub(super) struct SearchClient {
-    client: Client,
-    url: Url,
-    headers: HeaderMap,
-    gzip: bool,
+    pub(super) hosts: Hosts,
     counts: Arc<Counts>,
+    /// Lowered where the server takes less.
+    max_request_bytes: AtomicUsize,
+}
+
+/// How a `_bulk` request went.
+enum Sent {
+    Answered(Outcomes),
+    TooLarge,
+}
+
+/// A document that is there.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) version: u64,
+    pub(super) source: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Root {
-    #[serde(default)]
-    version: Version,
+struct FetchAnswer {
+    docs: Vec<FetchedDocument>,
 }
 
-#[derive(Default, Deserialize)]
-struct Version {
+#[derive(Deserialize)]
+struct FetchedDocument {
     #[serde(default)]
-    number: String,
-    #[serde(default)]
-    distribution: Option<String>,
+    found: bool,
+    #[serde(rename = "_version")]
+    version: Option<u64>,
+    #[serde(rename = "_source")]
+    source: Option<Box<RawValue>>,
+    error: Option<ServerError>,
 }
 
 impl SearchClient {
     pub(super) fn new(config: &ElasticsearchConfig, counts: Arc<Counts>) -> Result<Self, String> {
-        let client = config.http.client(&config.url).map_err(|error| error.to_string())?;
-        let headers = headers(&config.access)?;
-        Ok(Self { client, url: config.url.clone(), headers, gzip: config.gzip, counts })
+        let max_request_bytes = config.max_request_bytes.into();
+        Ok(Self { hosts: Hosts::new(config)?, counts, max_request_bytes })
     }
 
-    /// Sends a request until no operation of it waits; gives those that the server refuses.
+    /// Carries out operations until none of them waits; gives those that the server refuses.
     ///
     /// # Errors
     ///
     /// Why none of it is done, or nobody knows.
     pub(super) async fn bulk(
         &self,
-        request: &BulkRequest<'_, '_>,
+        operations: &[Operation<'_>],
     ) -> Result<Vec<Unusable>, Failure> {
-        let mut operations: Vec<&Operation<'_>> = request.operations.iter().collect();
+        let max_bytes = self.max_request_bytes.load(Relaxed);
+        let parts = Operation::parts(operations, max_bytes).into_iter().rev();
+        let mut parts: Vec<Vec<&Operation<'_>>> = parts.map(|part| part.iter().collect()).collect();
         let (deadline, mut backoff) = (Instant::now() + BUSY_DEADLINE, Backoff::new(BUSY_RETRY));
         let mut refused = Vec::new();
-        let mut body = request.body.clone();
-        loop {
-            let outcomes = self.send(body, &operations).await?;
-            let Outcomes { written, refused: more, again, busy } = outcomes;
-            self.counts.wrote(written);
-            refused.extend(more);
-            let Some(busy) = busy else { return Ok(refused) };
+        while let Some(part) = parts.pop() {
+            let outcomes = match self.send(&part).await? {
+                Sent::Answered(outcomes) => outcomes,
+                Sent::TooLarge => {
+                    match part.as_slice() {
+                        [only] => refused.push(too_large(only)),
+                        _ => parts.extend(self.halves(&part)),
+                    }
+                    continue;
+                }
+            };
+            self.counts.wrote(outcomes.written);
+            refused.extend(outcomes.refused);
+            if let Some(stuck) = outcomes.stuck {
+                return Err(stuck);
+            }
+            let Some(busy) = outcomes.busy else { continue };
             if Instant::now() > deadline {
-                let count = again.len();
-                return Err(Failure::unclear(format!("the server is busy with {count}: {busy}")));
+                let count = outcomes.again.len();
+                let reason = format!("the server is too busy for {count} of the changes");
+                return Err(Failure::unclear(reason).saying(busy));
             }
             self.counts.retried();
             tokio::time::sleep(backoff.next_wait()).await;
-            operations = again.iter().map(|at| operations[*at]).collect();
-            body = operations.iter().map(|operation| operation.lines()).collect();
+            parts.push(outcomes.again.iter().filter_map(|at| part.get(*at).copied()).collect());
         }
+        Ok(refused)
     }
 
-    async fn send(&self, body: String, operations: &[&Operation<'_>]) -> Result<Outcomes, Failure> {
-        let (bytes, began) = (body.len(), Instant::now());
-        let call = self.call("_bulk", |url| self.client.post(url));
-        let call = call.header(CONTENT_TYPE, "application/x-ndjson");
-        let call = match self.gzip {
-            true => call.header(CONTENT_ENCODING, "gzip").body(zipped(body.as_bytes())),
-            false => call.body(body),
+    /// A request that was too large in two, the first half last.
+    fn halves<'o, 'a>(&self, part: &[&'o Operation<'a>]) -> [Vec<&'o Operation<'a>>; 2] {
+        let bytes: usize = part.iter().map(|operation| operation.lines().len()).sum();
+        self.counts.retried();
+        if self.max_request_bytes.fetch_min(bytes / 2, Relaxed) > bytes / 2 {
+            warn!(
+                bytes,
+                "the server does not take a request of this size (http.max_content_length): \
+                 requests are smaller from now on; lower maxRequestBytes"
+            );
+        }
+        let (first, second) = part.split_at(part.len() / 2);
+        [second.to_vec(), first.to_vec()]
+    }
+
+    async fn send(&self, operations: &[&Operation<'_>]) -> Result<Sent, Failure> {
+        let body: String = operations.iter().map(|operation| operation.lines()).collect();
+        let request = Request {
+            query: Some(BULK_FIELDS),
+            body: &body,
+            ..Request::new(Method::POST, &["_bulk"])
         };
-        let response = call.send().await.map_err(|error| no_answer(&self.url, &error))?;
-        if !response.status().is_success() {
-            return Err(refusal(response).await);
+        let answer = self.ask(&request).await?;
+        if answer.status == StatusCode::PAYLOAD_TOO_LARGE {
+            return Ok(Sent::TooLarge);
         }
-        let text = response.bytes().await.map_err(|error| no_answer(&self.url, &error))?;
-        self.counts.answered(Answered { bytes, took: began.elapsed() });
-        let answer: BulkAnswer = serde_json::from_slice(&text).map_err(|error| {
-            Failure::unclear(format!("the answer of the server is not understood: {error}"))
-        })?;
-        answer.outcomes(operations).map_err(Failure::unclear)
+        let answer: BulkAnswer = read(answer)?;
+        answer.outcomes(operations).map(Sent::Answered).map_err(Failure::unclear)
     }
 
-    /// Whether the server answers, and which one it is.
-    pub(super) async fn look(&self) -> Vec<TargetFinding> {
-        let (host, port) =
-            (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default());
-        let address = format!("{host}:{}", port.unwrap_or_default());
-        let answer = self.call("", |url| self.client.get(url)).send().await;
-        let response = match answer {
-            Ok(response) => response,
-            Err(error) => {
-                let failure = no_answer(&self.url, &error);
-                return vec![TargetFinding::wrong(failure.reason, "start it, or correct `url`")];
+    /// The documents that are there, in the order of the places.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be fetched now.
+    pub(super) async fn fetch(&self, places: &[&Place]) -> Result<Vec<Option<Found>>, Failure> {
+        /// So many documents are fetched at once.
+        const MAX_DOCUMENTS: usize = 200;
+        let mut fetched = Vec::with_capacity(places.len());
+        for places in places.chunks(MAX_DOCUMENTS) {
+            let documents = places.iter().map(|place| match &place.routing {
+                Some(routing) => {
+                    json!({"_index": &*place.index, "_id": place.id, "routing": routing})
+                }
+                None => json!({"_index": &*place.index, "_id": place.id}),
+            });
+            let body = json!({"docs": documents.collect::<Vec<_>>()}).to_string();
+            let request = Request { body: &body, ..Request::new(Method::POST, &["_mget"]) };
+            let answer: FetchAnswer = read(self.ask(&request).await?)?;
+            if answer.docs.len() != places.len() {
+                return Err(Failure::unclear("the server has not answered for all documents"));
             }
-        };
-        match response.status() {
-            StatusCode::UNAUTHORIZED => {
-                let remedy = "write user and password, or apiKey";
-                vec![TargetFinding::wrong(
-                    format!("{address} does not know who we are (401)"),
-                    remedy,
-                )]
-            }
-            StatusCode::FORBIDDEN => {
-                let what = format!("{address} does not let us in (403)");
-                vec![TargetFinding::wrong(
-                    what,
-                    "give the user the privilege `monitor` of the cluster",
-                )]
-            }
-            status if status.is_success() => {
-                let root = response.bytes().await.unwrap_or_default();
-                let root = serde_json::from_slice::<Root>(&root);
-                let Version { number, distribution } =
-                    root.map(|root| root.version).unwrap_or_default();
-                let product = distribution.unwrap_or_else(|| "elasticsearch".to_owned());
-                vec![TargetFinding::good(format!("{address} is {product} {number}"))]
-            }
-            // Some distributions answer nothing at the root.
-            StatusCode::METHOD_NOT_ALLOWED => {
-                vec![TargetFinding::good(format!("{address} answers"))]
-            }
-            status => {
-                let what = format!("{address} answers with {status}");
-                vec![TargetFinding::wrong(what, "see whether `url` is that of a search server")]
+            for document in answer.docs {
+                fetched.push(document.found()?);
             }
         }
+        Ok(fetched)
     }
 
-    fn call(&self, path: &str, of: impl FnOnce(Url) -> RequestBuilder) -> RequestBuilder {
-        let mut url = self.url.clone();
-        if !path.is_empty() {
-            let before = url.path().trim_end_matches('/').to_owned();
-            url.set_path(&format!("{before}/{path}"));
-        }
-        of(url).headers(self.headers.clone())
+    /// Sends a request, and counts it.
+    ///
+    /// # Errors
+    ///
+    /// When no host answers.
+    pub(super) async fn ask(&self, request: &Request<'_>) -> Result<Answer, Failure> {
+        let began = Instant::now();
+        let answer = self.hosts.send(request).await?;
+        self.counts.answered(Answered { bytes: request.body.len(), took: began.elapsed() });
+        Ok(answer)
     }
 }
 
-fn headers(access: &Access) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    let text = match access {
-        Access::Everybody => return Ok(headers),
-        Access::ApiKey(key) => format!("ApiKey {}", key.expose()),
-        Access::Basic { user, password } => {
-            let pair = format!("{user}:{}", password.expose());
-            format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, pair))
+impl FetchedDocument {
+    fn found(self) -> Result<Option<Found>, Failure> {
+        match (self.error, self.version, self.source) {
+            (Some(error), ..) if error.kind != "index_not_found_exception" => {
+                let reason = "the server cannot give a document that is to be completed";
+                Err(Failure::unclear(reason).saying(error.told()))
+            }
+            (None, Some(version), Some(source)) if self.found => {
+                Ok(Some(Found { version, source }))
+            }
+            (None, Some(_), None) if self.found => Err(Failure::unclear(
+                "the index keeps no _source, so a row that lacks columns cannot be completed: set \
+                 binlog_row_image = FULL on the source",
+            )),
+            _ => Ok(None),
         }
-    };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| "the password or apiKey cannot be sent in a header".to_owned())?;
-    value.set_sensitive(true);
-    headers.insert(AUTHORIZATION, value);
-    Ok(headers)
+    }
 }
 
-fn zipped(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    // Writing to a vector does not fail.
-    let _ = encoder.write_all(body);
-    encoder.finish().unwrap_or_default()
+fn too_large(operation: &Operation<'_>) -> Unusable {
+    operation.change.unusable(format!(
+        "its document needs a request of {} bytes, which the server does not take: raise \
+         http.max_content_length there, or leave a large column out",
+        operation.lines().len()
+    ))
+}
+
+/// Reads an answer of success.
+fn read<T: for<'de> Deserialize<'de>>(answer: Answer) -> Result<T, Failure> {
+    if !answer.status.is_success() {
+        return Err(refusal(&answer));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        Failure::unclear(format!("the answer of the server is not understood: {error}"))
+    })
 }
 
 /// What a request means that was refused as a whole.
-async fn refusal(response: Response) -> Failure {
-    let status = response.status();
-    let seconds =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let text: String = response.text().await.unwrap_or_default();
-    let text: String = text.chars().take(MAX_REFUSAL_CHARS).collect();
-    let failure = Failure::unclear(format!("the server answers with {status}")).saying(text);
-    match status {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure {
-            is_too_large: true,
-            is_unclear: false,
-            reason: "the request is too large for the server: lower maxRequestBytes, or raise \
-                     http.max_content_length there"
-                .to_owned(),
-            ..failure
-        },
-        status if is_busy(status) => {
-            Failure { retry_after: seconds.map(Duration::from_secs), ..failure }
+pub(super) fn refusal(answer: &Answer) -> Failure {
+    let reason = match answer.status {
+        StatusCode::UNAUTHORIZED => {
+            "the server does not know who we are (401): correct user and password, or apiKey"
+                .to_owned()
         }
-        _ => failure,
-    }
+        StatusCode::FORBIDDEN => "the user may not do this (403): event-worker check says which \
+                                  privilege is missing"
+            .to_owned(),
+        status => format!("the server answers with {status}"),
+    };
+    let retry_after = answer.retry_after.filter(|_| is_busy(answer.status));
+    Failure { retry_after, ..Failure::unclear(reason).saying(answer.told()) }
 }
