@@ -2,11 +2,14 @@
 # Real servers for development, tests and the quickstart, on loopback ports of their own.
 #
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
-#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both) or kafka
+#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka,
+#     redis-7, redis-8, valkey-9 or redis (these three; only sinks need them: "all" has none)
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
+#   scripts/servers.sh client redis-7|redis-8|valkey-9 [arguments of redis-cli]
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
+#   scripts/servers.sh redis-instance FLAVOR PORT FOLDER [options of redis-server]   in the foreground
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:
@@ -23,6 +26,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/mysql.sh"
 . "$repository/scripts/servers/mariadb.sh"
 . "$repository/scripts/servers/kafka.sh"
+. "$repository/scripts/servers/redis.sh"
 . "$repository/scripts/servers/docker.sh"
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
@@ -35,7 +39,9 @@ named() {
       all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
+      redis) echo redis-7 redis-8 valkey-9 ;;
       mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka) echo "$word" ;;
+      redis-7 | redis-8 | valkey-9) echo "$word" ;;
       *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
   done
@@ -54,6 +60,7 @@ up() {
   case $1 in
     mysql-* | mariadb-*) mysql_up "${1#mysql-}" ;;
     kafka) kafka_up ;;
+    redis-* | valkey-*) redis_up "$1" ;;
   esac
 }
 
@@ -61,6 +68,7 @@ status() {
   case $1 in
     mysql-* | mariadb-*) mysql_status "${1#mysql-}" ;;
     kafka) kafka_status ;;
+    redis-* | valkey-*) redis_status "$1" ;;
   esac
 }
 
@@ -88,6 +96,7 @@ case $verb in
   status) each status "$@" ;;
   client)
     flavor=${1:-}
+    case $flavor in redis-* | valkey-*) redis_client "$@"; exit ;; esac
     port=$(mysql_port "$flavor")
     mysql_client "$flavor" mysql -uroot -h127.0.0.1 -P"$port" "${@:2}"
     ;;
@@ -100,6 +109,7 @@ case $verb in
     ;;
   mysql-instance) [ $# -ge 3 ] || usage; mysql_run "$@" ;;
   kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
+  redis-instance) [ $# -ge 3 ] || usage; redis_run "$@" ;;
   kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;
   *) usage ;;
 esac

@@ -20,6 +20,10 @@ docker_up() {
     mysql-8.0) docker_mysql 8.0 mysql:8.0.31 "${docker_gtids[@]}" ;;
     mariadb-*) docker_mysql "$1" "mariadb:${1#mariadb-}" "${mariadb_options[@]}" ;;
     kafka) docker_kafka ;;
+    redis-* | valkey-*)
+      docker run -d --name "$name" -p "127.0.0.1:$(redis_port "$1"):6379" "$(redis_image "$1")" \
+        "${1%-*}-server" --save "" --appendonly yes --appendfsync always >/dev/null
+      ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
@@ -55,6 +59,13 @@ docker_kafka() {
     -e KAFKA_HEAP_OPTS=-Xmx512m "${variables[@]}" "apache/kafka:$kafka_version" >/dev/null
 }
 
+redis_image() {
+  case $1 in
+    valkey-*) echo "valkey/valkey:${1#valkey-}" ;;
+    *) echo "redis:${1#redis-}" ;;
+  esac
+}
+
 docker_down() { docker rm -f -v "dbevent-$1" >/dev/null 2>&1 || true; say "dbevent-$1 is gone"; }
 
 docker_status() {
@@ -75,11 +86,15 @@ docker_answers() {
       docker exec dbevent-kafka /opt/kafka/bin/kafka-topics.sh \
         --bootstrap-server "127.0.0.1:$kafka_port" --list
       ;;
+    redis-* | valkey-*) docker exec "dbevent-$1" "${1%-*}-cli" ping ;;
   esac
 }
 
 docker_client() {
   local name program=mysql
+  case ${1:-} in
+    redis-* | valkey-*) docker exec -i "dbevent-$1" "${1%-*}-cli" "${@:2}"; return ;;
+  esac
   name=$(mysql_name "${1:-}")
   case $name in mariadb-*) program=mariadb ;; esac
   shift
