@@ -75,15 +75,38 @@ impl Rebuilt {
             .filter_map(|(_, version)| version.values.clone())
             .map(|values| values.into_values().collect())
             .collect();
-        let theirs = select(server, schema, table).await?;
-        let lost: Vec<_> = theirs.difference(&ours).take(3).collect();
-        let invented: Vec<_> = ours.difference(&theirs).take(3).collect();
-        ensure!(
-            lost.is_empty() && invented.is_empty(),
-            "{schema}.{table}: only in MySQL {lost:?}; only rebuilt {invented:?}"
-        );
-        Ok(theirs.len())
+        check_rows(&ours, server, (schema, table, "TRUE")).await
     }
+}
+
+/// The values of a row that is given as a JSON object, as texts, sorted by column name.
+///
+/// # Errors
+///
+/// When it is no object.
+pub fn texts_of(row: &str) -> Result<Vec<String>> {
+    Ok(as_text(row)?.into_values().collect())
+}
+
+/// Compares rows, each as its [texts](texts_of), with those of a table that meet a condition; gives
+/// how many there are.
+///
+/// # Errors
+///
+/// Shows some of the rows that only one side has.
+pub async fn check_rows(
+    ours: &BTreeSet<Vec<String>>,
+    server: &mut Conn,
+    (schema, table, condition): (&str, &str, &str),
+) -> Result<usize> {
+    let theirs = select(server, (schema, table, condition)).await?;
+    let lost: Vec<_> = theirs.difference(ours).take(3).collect();
+    let invented: Vec<_> = ours.difference(&theirs).take(3).collect();
+    ensure!(
+        lost.is_empty() && invented.is_empty(),
+        "{schema}.{table}: only in MySQL {lost:?}; only rebuilt {invented:?}"
+    );
+    Ok(theirs.len())
 }
 
 /// The values of `Data`.
@@ -99,8 +122,11 @@ fn text_of(value: Value) -> String {
     }
 }
 
-/// All rows, each as the texts that MySQL prints, sorted by column name; NULL is `null`.
-async fn select(server: &mut Conn, schema: &str, table: &str) -> Result<BTreeSet<Vec<String>>> {
+/// The rows, each as the texts that MySQL prints, sorted by column name; NULL is `null`.
+async fn select(
+    server: &mut Conn,
+    (schema, table, condition): (&str, &str, &str),
+) -> Result<BTreeSet<Vec<String>>> {
     let columns: Vec<(String, String)> = server
         .exec(
             "SELECT column_name, data_type FROM information_schema.columns \
@@ -110,7 +136,7 @@ async fn select(server: &mut Conn, schema: &str, table: &str) -> Result<BTreeSet
         .await?;
     let list: Vec<String> =
         columns.iter().map(|(name, _)| format!("IFNULL(CAST(`{name}` AS CHAR), 'null')")).collect();
-    let query = format!("SELECT {} FROM `{schema}`.`{table}`", list.join(", "));
+    let query = format!("SELECT {} FROM `{schema}`.`{table}` WHERE {condition}", list.join(", "));
     let rows: Vec<Row> = server.query(query).await?;
     let text = |row: &Row, at: usize| -> Result<String> {
         let text: String = row.get(at).context("a column is missing")?;

@@ -2,6 +2,7 @@
 
 mod kafka;
 mod mysql;
+mod redis;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ pub use self::{
     mysql::{
         Mysql, connect, execute, mariadb_118_url, mariadb_1011_url, mysql_80_url, mysql_97_url,
     },
+    redis::Redis,
 };
 use crate::processes::Process;
 

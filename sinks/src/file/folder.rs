@@ -73,10 +73,12 @@ impl Found {
     }
 }
 
-/// The ids in a finished file, the last ones.
+/// What a file holds, finished or not.
 pub(super) fn ids_in(path: &Path, place: &Place, max_ids: usize) -> io::Result<Whole> {
     let file = File::open(path)?;
+    let is_finished = names::is_finished(path, place);
     let text: Box<dyn Read> = match place.compression {
+        _ if !is_finished => Box::new(file),
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(MultiGzDecoder::new(file)),
         Compression::Zstd => Box::new(zstd::Decoder::new(file)?),

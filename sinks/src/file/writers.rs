@@ -147,10 +147,7 @@ impl Writers {
         if !open.is_looked_through {
             let found = Found::look_through(&self.place)?;
             for path in found.finished {
-                // One that cannot be read is not ours any more.
-                let whole = ids_in(&path, &self.place, MAX_RECENT).unwrap_or_default();
-                let mut recent = locked(&self.recent);
-                whole.ev_ids.iter().for_each(|id| recent.note(id));
+                self.note_changes_in(&path);
             }
             for path in found.unfinished {
                 self.take_up(&path, &mut open.writers)?;
@@ -169,6 +166,8 @@ impl Writers {
         writers: &mut HashMap<String, Arc<Mutex<Writer>>>,
     ) -> Result<(), FileError> {
         let Some((part, whole)) = Part::open(path, &self.place, MAX_RECENT)? else {
+            // Of a process that ends just now, perhaps: what it wrote is not written again.
+            self.note_changes_in(path);
             return Ok(());
         };
         let Some(name) = part.name(&self.place) else { return Ok(()) };
@@ -181,6 +180,13 @@ impl Writers {
             Some(Writer { part: Some(part), .. }) => part.finish(&self.place),
             _ => Ok(()),
         }
+    }
+
+    fn note_changes_in(&self, path: &Path) {
+        // A file that cannot be read is not ours any more.
+        let whole = ids_in(path, &self.place, MAX_RECENT).unwrap_or_default();
+        let mut recent = locked(&self.recent);
+        whole.ev_ids.iter().for_each(|id| recent.note(id));
     }
 
     /// Finishes the files that are due.
