@@ -20,7 +20,7 @@ use reqwest::Url;
 
 use super::{
     RedisServer,
-    commands::{Command, Work},
+    commands::{Command, Work, rows},
     refusal::{Refusal, failure},
     scripts::{Given, ScriptName},
 };
@@ -31,6 +31,9 @@ use crate::{
 
 /// So many commands are sent at once to one server at the most.
 const MAX_COMMANDS: usize = 1000;
+
+/// So many rows are written by one call of a script: for so long the server does nothing else.
+const MAX_ROWS: usize = 250;
 
 /// In a cluster the commands of a key are a request; so many requests are on their way.
 const MAX_CLUSTER_REQUESTS: usize = 256;
@@ -96,8 +99,12 @@ impl RedisClient {
     async fn request(&self, commands: &[&Command<'_>]) -> Result<Vec<Unusable>, Failure> {
         let (mut given, mut pipeline) = (Given::default(), redis::pipe());
         pipeline.ignore_errors();
-        for command in commands {
-            pipeline.add_command(command.cmd(&mut given));
+        let calls = calls(commands);
+        for call in &calls {
+            pipeline.add_command(match call[..] {
+                [command] => command.cmd(&mut given),
+                _ => rows(call, &mut given),
+            });
         }
         let mut connection = self.connection().await?;
         let began = Instant::now();
@@ -105,18 +112,21 @@ impl RedisClient {
         let results = answer.map_err(|error| self.lost(failure(&self.address(), &error)))?;
         let bytes = commands.iter().map(|command| command.bytes()).sum();
         self.counts.answered(Answered { bytes, took: began.elapsed() });
-        if results.len() != commands.len() {
-            let (sent, answered) = (commands.len(), results.len());
+        if results.len() != calls.len() {
+            let (sent, answered) = (calls.len(), results.len());
             let reason = format!("{answered} of {sent} commands are answered");
             return Err(self.lost(Failure::unclear(reason)));
         }
         let mut replies = Replies::default();
         let mut wait = None;
-        for (command, result) in commands.iter().zip(results) {
+        for (call, result) in calls.iter().zip(results) {
             match result {
-                Ok(value) => replies.written.add(command, &value),
+                Ok(value) => replies.written.add(call, &value),
                 Err(error) => match Refusal::of(&self.address(), &error) {
-                    Refusal::OfRow(why) => replies.refused.push(command.change.unusable(why)),
+                    Refusal::OfRow(why) => {
+                        let refused = call.iter().map(|one| one.change.unusable(why.clone()));
+                        replies.refused.extend(refused);
+                    }
                     Refusal::OfAll(failure) => wait = wait.or(Some(failure)),
                 },
             }
@@ -228,14 +238,32 @@ impl Connection {
 }
 
 impl Written {
-    fn add(&mut self, command: &Command<'_>, reply: &Value) {
+    fn add(&mut self, call: &[&Command<'_>], reply: &Value) {
+        if let Value::Array(replies) = reply {
+            call.iter().zip(replies).for_each(|(command, reply)| self.add_one(command, reply));
+        } else {
+            call.iter().for_each(|command| self.add_one(command, reply));
+        }
+    }
+
+    fn add_one(&mut self, command: &Command<'_>, reply: &Value) {
         match (&command.work, reply) {
-            (Work::Script { .. }, Value::Int(0)) => self.conflicts += 1,
+            (Work::Row { .. } | Work::Script { .. }, Value::Int(0)) => self.conflicts += 1,
+            (Work::Row { row: None, .. }, _) => self.deletes += 1,
             (Work::Script { name: ScriptName::Delete, .. }, _) => self.deletes += 1,
             (Work::Unlink, Value::Int(keys)) => self.deletes += u64::try_from(*keys).unwrap_or(0),
             _ => self.rows += 1,
         }
     }
+}
+
+/// The commands by calls: rows that are written whole are one call, the others one each.
+fn calls<'c, 'a>(commands: &[&'c Command<'a>]) -> Vec<Vec<&'c Command<'a>>> {
+    let is_row = |command: &&&Command<'_>| matches!(command.work, Work::Row { .. });
+    let rows: Vec<_> = commands.iter().filter(is_row).copied().collect();
+    let others = commands.iter().filter(|command| !is_row(command));
+    let others = others.map(|command| vec![*command]);
+    rows.chunks(MAX_ROWS).map(<[_]>::to_vec).chain(others).collect()
 }
 
 /// The commands in requests of a bounded size, in their order.

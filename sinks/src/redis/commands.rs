@@ -1,6 +1,10 @@
 //! What is written for each change.
 
-use std::{borrow::Cow, collections::HashSet, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use change_event::Action;
 use redis::Cmd;
@@ -51,6 +55,13 @@ pub(super) struct Command<'a> {
 /// What a command does with its key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Work {
+    /// Writes the row as JSON, or deletes it.
+    Row {
+        version_key: String,
+        seq: u64,
+        row: Option<String>,
+        times: Times,
+    },
     /// Runs a script with the version's key and with arguments.
     Script {
         name: ScriptName,
@@ -65,11 +76,12 @@ pub(super) enum Work {
     Publish(String),
 }
 
-/// How a row is kept.
-#[derive(Clone, Copy)]
-enum Kept {
-    AsJson,
-    AsHash,
+/// How long something is kept, in ms; 0 is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) row: u128,
+    pub(super) version: u128,
+    pub(super) deleted: u128,
 }
 
 impl Plan {
@@ -87,10 +99,7 @@ impl Plan {
                 Err(why) => unusable.push(one.change.unusable(why)),
             }
         }
-        let mut unlinked = HashSet::new();
-        commands.retain(|command: &Command<'_>| {
-            command.work != Work::Unlink || unlinked.insert(command.key.clone())
-        });
+        drop_repeated(&mut commands);
         commands.sort_by_key(|command| command.work.turn());
         (commands, unusable)
     }
@@ -103,17 +112,25 @@ impl Plan {
         let change = &one.change;
         let mut list = Vec::new();
         let mut push = |key, work| list.push(Command { change, key, work });
-        for (kept, name, template) in
-            [(Kept::AsJson, "set", &self.set), (Kept::AsHash, "hset", &self.hset)]
-        {
-            let Some(template) = template else { continue };
-            let (now, before) = keys(template, change).map_err(|why| format!("{name}: {why}"))?;
+        if let Some(template) = &self.set {
+            let (now, before) = keys(template, change).map_err(|why| format!("set: {why}"))?;
             if let Some(before) = before {
-                push(before.clone(), self.delete_row(change, &before)?);
+                let work = self.row(change, &before, None)?;
+                push(before, work);
+            }
+            let row = one.row.as_deref().map(message::object);
+            let work = self.row(change, &now, row)?;
+            push(now, work);
+        }
+        if let Some(template) = &self.hset {
+            let (now, before) = keys(template, change).map_err(|why| format!("hset: {why}"))?;
+            if let Some(before) = before {
+                let work = self.delete_hash(change, &before)?;
+                push(before, work);
             }
             let work = match &one.row {
-                Some(row) => self.write_row((kept, row), change, &now)?,
-                None => self.delete_row(change, &now)?,
+                Some(row) => self.write_hash(change, &now, row)?,
+                None => self.delete_hash(change, &now)?,
             };
             push(now, work);
         }
@@ -133,33 +150,40 @@ impl Plan {
         Ok(list)
     }
 
-    fn write_row(
-        &self,
-        (kept, row): (Kept, &[Column<'_>]),
-        change: &Change<'_>,
-        key: &str,
-    ) -> Result<Work, String> {
-        // A row that is there for some time needs its version for that time.
-        let version = self.ttl.map(|ttl| ttl.max(self.remember_deletes));
-        let seq = seq(change)?.to_string();
-        let mut arguments = vec![seq, millis(version), millis(self.ttl)];
-        let name = match kept {
-            Kept::AsJson => {
-                arguments.push(message::object(row));
-                ScriptName::Set
-            }
-            Kept::AsHash => {
-                push_hash(row, change, &mut arguments);
-                ScriptName::Hset
-            }
-        };
-        Ok(Work::Script { name, version_key: version_key(key, self.is_cluster)?, arguments })
+    fn row(&self, change: &Change<'_>, key: &str, row: Option<String>) -> Result<Work, String> {
+        let version_key = version_key(key, self.is_cluster)?;
+        Ok(Work::Row { version_key, seq: seq(change)?, row, times: self.times() })
     }
 
-    fn delete_row(&self, change: &Change<'_>, key: &str) -> Result<Work, String> {
-        let arguments = vec![seq(change)?.to_string(), millis(Some(self.remember_deletes))];
+    fn write_hash(
+        &self,
+        change: &Change<'_>,
+        key: &str,
+        row: &[Column<'_>],
+    ) -> Result<Work, String> {
+        let times = self.times();
+        let mut arguments =
+            vec![seq(change)?.to_string(), times.version.to_string(), times.row.to_string()];
+        push_hash(row, change, &mut arguments);
+        let version_key = version_key(key, self.is_cluster)?;
+        Ok(Work::Script { name: ScriptName::Hset, version_key, arguments })
+    }
+
+    fn delete_hash(&self, change: &Change<'_>, key: &str) -> Result<Work, String> {
+        let arguments = vec![seq(change)?.to_string(), self.times().deleted.to_string()];
         let version_key = version_key(key, self.is_cluster)?;
         Ok(Work::Script { name: ScriptName::Delete, version_key, arguments })
+    }
+
+    fn times(&self) -> Times {
+        // A row that is there for some time needs its version for that time.
+        let version = self.ttl.map(|ttl| ttl.max(self.remember_deletes));
+        let millis = |time: Option<Duration>| time.map_or(0, |time| time.as_millis());
+        Times {
+            row: millis(self.ttl),
+            version: millis(version),
+            deleted: self.remember_deletes.as_millis(),
+        }
     }
 }
 
@@ -167,7 +191,7 @@ impl Work {
     /// What comes first in a batch.
     pub(super) fn turn(&self) -> u8 {
         match self {
-            Self::Script { .. } | Self::Unlink => 0,
+            Self::Row { .. } | Self::Script { .. } | Self::Unlink => 0,
             Self::Append { .. } => 1,
             Self::Publish(_) => 2,
         }
@@ -178,6 +202,7 @@ impl Command<'_> {
     /// As it is sent.
     pub(super) fn cmd(&self, given: &mut Given) -> Cmd {
         match &self.work {
+            Work::Row { .. } => rows(&[self], given),
             Work::Script { name, version_key, arguments } => {
                 let mut call = given.call(*name);
                 call.arg(2).arg(&self.key).arg(version_key).arg(arguments);
@@ -209,6 +234,9 @@ impl Command<'_> {
     pub(super) fn bytes(&self) -> usize {
         const OVERHEAD: usize = 64;
         let content: usize = match &self.work {
+            Work::Row { version_key, row, .. } => {
+                version_key.len() + row.as_ref().map_or(0, String::len)
+            }
             Work::Script { version_key, arguments, .. } => {
                 version_key.len() + arguments.iter().map(String::len).sum::<usize>()
             }
@@ -220,6 +248,45 @@ impl Command<'_> {
         };
         OVERHEAD + self.key.len() + content
     }
+}
+
+/// One call that writes and deletes rows.
+pub(super) fn rows(commands: &[&Command<'_>], given: &mut Given) -> Cmd {
+    let mut call = given.call(ScriptName::Rows);
+    call.arg(2 * commands.len());
+    let mut all = Vec::with_capacity(commands.len());
+    for command in commands {
+        if let Work::Row { version_key, seq, row, times } = &command.work {
+            call.arg(&command.key).arg(version_key);
+            all.push((*seq, row.as_deref().unwrap_or_default(), *times));
+        }
+    }
+    if let Some((_, _, times)) = all.first() {
+        call.arg(times.row.to_string()).arg(times.version.to_string());
+        call.arg(times.deleted.to_string());
+    }
+    for (seq, row, _) in all {
+        call.arg(seq).arg(row);
+    }
+    call
+}
+
+/// Of several changes of a row that is written whole, the newest is enough; and a key is deleted
+/// once.
+fn drop_repeated(commands: &mut Vec<Command<'_>>) {
+    let mut newest: HashMap<String, u64> = HashMap::new();
+    for command in commands.iter() {
+        if let Work::Row { seq, .. } = command.work {
+            let newest = newest.entry(command.key.clone()).or_default();
+            *newest = seq.max(*newest);
+        }
+    }
+    let mut unlinked = HashSet::new();
+    commands.retain(|command| match command.work {
+        Work::Row { seq, .. } => newest.get(&command.key).is_none_or(|newest| *newest == seq),
+        Work::Unlink => unlinked.insert(command.key.clone()),
+        _ => true,
+    });
 }
 
 /// The key for the row as it is now, and the one for the row before, if that is another one.
@@ -244,10 +311,6 @@ fn key(template: &Template, change: &Change<'_>) -> Result<String, String> {
 fn seq(change: &Change<'_>) -> Result<u64, String> {
     let missing = "the event has no Seq: it is of a dts of an old version";
     change.read.seq.ok_or_else(|| missing.to_owned())
-}
-
-fn millis(time: Option<Duration>) -> String {
-    time.map_or(0, |time| time.as_millis()).to_string()
 }
 
 /// The arguments of the script from `1 if the row is whole` on. A hash has no NULL: the field is

@@ -92,28 +92,25 @@ fn probes(plan: &Plan) -> Vec<Probe> {
     let mut probes = Vec::new();
     for row in plan.set.iter().chain(&plan.hset) {
         let key = format!("{}{PROBE}", row.beginning());
-        let version = version_key(&key, false).unwrap_or_default();
         probes.push(probe("eval", row, &["return 1", "1", &key]));
         // Of a hash that is not known: the answer is NOSCRIPT.
         probes.push(probe("evalsha", row, &["0", "1", &key]));
         probes.push(probe("set", row, &[&key, "", "XX"]));
         probes.push(probe("unlink", row, &[&key]));
-        let get = probe("get", row, &[&version]);
-        let pattern = match row.beginning() {
-            "" => String::new(),
-            beginning => match version.starts_with('{') && !beginning.starts_with('{') {
-                true => format!("~{{{beginning}*"),
-                false => get.pattern.clone(),
-            },
-        };
-        probes.push(Probe { pattern, ..get });
+    }
+    if let Some(row) = &plan.set {
+        let key = format!("{}{PROBE}", row.beginning());
+        // A key without a value: an error, and nothing is written.
+        probes.push(probe("mset", row, &[&key, "", &key]));
+        probes.push(of_version("mget", row, &key));
     }
     if let Some(row) = &plan.hset {
         let key = format!("{}{PROBE}", row.beginning());
-        // A field without a value: an error, and nothing is written.
+        // A field without a value.
         probes.push(probe("hset", row, &[&key, "a", "b", "c"]));
         probes.push(probe("hdel", row, &[&key, "a"]));
         probes.push(probe("pexpire", row, &[&key, "1"]));
+        probes.push(of_version("get", row, &key));
     }
     for row in &plan.delete {
         probes.push(probe("unlink", row, &[&format!("{}{PROBE}", row.beginning())]));
@@ -128,6 +125,18 @@ fn probes(plan: &Plan) -> Vec<Probe> {
         probes.push(Probe { pattern: publish.pattern.replacen('~', "&", 1), ..publish });
     }
     probes
+}
+
+/// A command that reads the version of a row with this key.
+fn of_version(command: &'static str, row: &Template, key: &str) -> Probe {
+    let version = version_key(key, false).unwrap_or_default();
+    let read = probe(command, row, &[&version]);
+    match row.beginning() {
+        beginning if !beginning.is_empty() && version.starts_with(&format!("{{{beginning}")) => {
+            Probe { pattern: format!("~{{{beginning}*"), ..read }
+        }
+        _ => read,
+    }
 }
 
 fn probe(command: &'static str, template: &Template, arguments: &[&str]) -> Probe {

@@ -7,7 +7,7 @@ use redis::Script;
 /// Which script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptName {
-    Set,
+    Rows,
     Hset,
     Delete,
 }
@@ -19,7 +19,7 @@ pub(super) struct Given([bool; 3]);
 impl ScriptName {
     fn text(self) -> &'static str {
         match self {
-            Self::Set => include_str!("set.lua"),
+            Self::Rows => include_str!("rows.lua"),
             Self::Hset => include_str!("hset.lua"),
             Self::Delete => include_str!("delete.lua"),
         }

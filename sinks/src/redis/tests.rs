@@ -6,7 +6,10 @@ use handler::Event;
 use service::config::{File, Mistakes};
 
 use super::*;
-use crate::{change::tests::event, redis::commands::Work};
+use crate::{
+    change::tests::event,
+    redis::commands::{Times, Work},
+};
 
 fn read(toml: &str) -> Result<RedisConfig, Mistakes> {
     let file = File::parse(Path::new("test"), toml).unwrap();
@@ -36,6 +39,11 @@ fn commands(toml: &str, events: &[&Event]) -> Vec<String> {
             Work::Script { name, version_key, arguments } => {
                 format!("{name:?} {key} {version_key} {}", arguments.join(" "))
             }
+            Work::Row { version_key, seq, row, times } => {
+                let row = row.as_deref().unwrap_or("-");
+                let Times { row: kept, version, deleted } = times;
+                format!("Row {key} {version_key} {seq} {kept} {version} {deleted} {row}")
+            }
             Work::Unlink => format!("Unlink {key}"),
             Work::Append { fields, max_length } => {
                 format!("Append {key} {} {max_length:?}", fields.len())
@@ -61,18 +69,32 @@ fn a_row_is_written_with_its_seq_and_its_version_beside_it() {
     let (row, gone) =
         (event("insert", r#"{"id":7,"s":"a"}"#, None), event("delete", r#"{"id":7}"#, None));
     let set = "set = 'item:{{ PK.id }}'\nrememberDeletes = '1s'";
-    let written = r#"Set item:7 {item:7}:seq 5 0 0 {"id":7,"s":"a"}"#;
-    assert_eq!(commands(set, &[&row, &gone]), [written, "Delete item:7 {item:7}:seq 5 1000"]);
+    let written = r#"Row item:7 {item:7}:seq 5 0 0 1000 {"id":7,"s":"a"}"#;
+    assert_eq!(commands(set, &[&row]), [written]);
+    assert_eq!(commands(set, &[&gone]), ["Row item:7 {item:7}:seq 5 0 0 1000 -"]);
     let kept = commands(&format!("{set}\nttl = '5s'"), &[&row]);
-    assert_eq!(kept, [r#"Set item:7 {item:7}:seq 5 5000 5000 {"id":7,"s":"a"}"#]);
+    assert_eq!(kept, [r#"Row item:7 {item:7}:seq 5 5000 5000 1000 {"id":7,"s":"a"}"#]);
+}
+
+#[test]
+fn of_several_changes_of_a_row_the_newest_is_written() {
+    let older = event("insert", r#"{"id":7,"n":1}"#, None);
+    let newer = Event { json: older.json.replace("\"Seq\":5", "\"Seq\":6"), ..older.clone() };
+    for events in [[&older, &newer], [&newer, &older]] {
+        let told = commands("set = 'item:{{ PK.id }}'", &events);
+        assert!(told.len() == 1 && told[0].starts_with("Row item:7 {item:7}:seq 6 "), "{told:?}");
+    }
 }
 
 #[test]
 fn a_row_whose_key_moves_leaves_its_old_key() {
     let moved = event("update", r#"{"id":7,"c":"b"}"#, Some(r#"{"c":"a"}"#));
-    let commands = commands("set = 'by:{{ Data.c }}'", &[&moved]);
-    assert_eq!(commands[0], "Delete by:a {by:a}:seq 5 86400000");
-    assert!(commands[1].starts_with("Set by:b "), "{commands:?}");
+    let told = commands("set = 'by:{{ Data.c }}'", &[&moved]);
+    assert_eq!(told[0], "Row by:a {by:a}:seq 5 0 0 86400000 -");
+    assert!(told[1].starts_with("Row by:b "), "{told:?}");
+    let told = commands("hset = 'by:{{ Data.c }}'", &[&moved]);
+    assert_eq!(told[0], "Delete by:a {by:a}:seq 5 86400000");
+    assert!(told[1].starts_with("Hset by:b "), "{told:?}");
 }
 
 #[test]
@@ -90,7 +112,7 @@ fn who_gets_a_message_finds_the_row() {
     let all = "set = 's:{{ PK.id }}'\npublish = 'p:{table}'\nxadd = 'x'\nmaxLength = 3";
     let told = commands(all, &[&row, &row]);
     let first: Vec<&str> = told.iter().map(|one| &one[..6]).collect();
-    assert_eq!(first, ["Set s:", "Set s:", "Append", "Append", "Publis", "Publis"]);
+    assert_eq!(first, ["Row s:", "Row s:", "Append", "Append", "Publis", "Publis"]);
     assert_eq!(told[2], "Append x 9 Some(3)");
 }
 

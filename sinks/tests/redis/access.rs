@@ -10,6 +10,10 @@ use crate::changes::{change, give, sink};
 const ALL: &str = "set = 'item:{{ PK.id }}'\nhset = 'hash:{{ PK.id }}'\ndelete = 'list:{{ PK.id }}'\n\
                    publish = 'channel:{table}'\nxadd = 'stream:{table}'";
 
+/// The rights of docs/sinks.md for a cluster.
+const GRANTS: &str = "worker on >s3cret +eval +evalsha +mget +mset +get +set +unlink +hset +hdel \
+                      +pexpire +xadd +publish ~item:* ~{item:* &item:* +cluster|slots";
+
 /// What a check finds wrong, with the remedy.
 async fn wrong(toml: &str) -> Vec<(String, String)> {
     let found = sink("redis", toml).check(&[]).await;
@@ -71,7 +75,20 @@ async fn a_node_of_a_cluster_is_recognised() {
     let toml = format!("url = '{}'\n{ALL}", servers[0].url());
     let found = wrong(&toml).await;
     assert!(found[0].0.contains("cluster = true"), "{found:?}");
-    assert_eq!(wrong(&format!("{toml}\ncluster = true")).await, []);
+    let toml = format!("{toml}\ncluster = true");
+    assert_eq!(wrong(&toml).await, []);
+    // What docs/sinks.md names is enough.
+    for server in &servers {
+        let mut grant = redis::cmd("ACL");
+        grant.arg("SETUSER").arg(GRANTS.split(' ').collect::<Vec<_>>());
+        grant.exec_async(&mut server.admin().await).await.unwrap();
+    }
+    let toml = format!("{toml}\nuser = 'worker'\npassword = 's3cret'").replace("hash:", "item:h:");
+    let toml = toml.replace("list:", "item:l:").replace("'channel:", "'item:c:");
+    let toml = toml.replace("'stream:", "'item:s:");
+    assert_eq!(wrong(&toml).await, []);
+    let event = change(1, "insert", 7, r#""n":null"#, None);
+    assert_eq!(give(&sink("redis", &toml), &[event]).await, Outcome::Done);
 }
 
 #[tokio::test]
