@@ -3,7 +3,7 @@
 #
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
 #     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka,
-#     redis-7, redis-8, valkey-9 or redis (these three; only sinks need them: "all" has none)
+#     redis-7 or, only if they are named, redis-8, valkey-9 or redis (these three)
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
 #   scripts/servers.sh client redis-7|redis-8|valkey-9 [arguments of redis-cli]
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
@@ -36,7 +36,7 @@ named() {
   local word
   for word in "${@:-all}"; do
     case $word in
-      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka ;;
+      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka redis-7 ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
       redis) echo redis-7 redis-8 valkey-9 ;;

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use handler::Outcome;
 
-use super::server::{Server, cluster};
+use super::server::{Server, cluster, free_port};
 use crate::changes::{change, give, sink};
 
 const ALL: &str = "set = 'item:{{ PK.id }}'\nhset = 'hash:{{ PK.id }}'\ndelete = 'list:{{ PK.id }}'\n\
@@ -97,7 +97,7 @@ async fn a_server_is_asked_with_tls_and_its_certificate_is_verified() {
     let (certificates, server) = (certificates(), Server::start(&[]).await);
     let folder = certificates.path().display().to_string();
     let mut admin = server.admin().await;
-    let tls_port = server.port + 1;
+    let tls_port = free_port();
     for (name, value) in [
         ("tls-cert-file", format!("{folder}/server.crt")),
         ("tls-key-file", format!("{folder}/server.key")),

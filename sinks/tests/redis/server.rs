@@ -50,6 +50,20 @@ impl Server {
         self.answers().await;
     }
 
+    /// Waits until it is part of a cluster of three.
+    async fn joined(&self) {
+        let mut admin = self.admin().await;
+        let mut last = String::new();
+        for _ in 0..600 {
+            last = redis::cmd("CLUSTER").arg("INFO").query_async(&mut admin).await.unwrap();
+            if last.contains("cluster_state:ok") && last.contains("cluster_known_nodes:3") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("there is no cluster of three: {last}");
+    }
+
     async fn answers(&self) {
         let ping = async || {
             let client = Client::open(self.url()).ok()?;
@@ -108,24 +122,18 @@ pub(crate) async fn cluster() -> Vec<Server> {
         meet.exec_async(&mut admin).await.unwrap();
     }
     for server in &servers {
-        let mut admin = server.admin().await;
-        for _ in 0..600 {
-            let info: String =
-                redis::cmd("CLUSTER").arg("INFO").query_async(&mut admin).await.unwrap();
-            if info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3") {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        server.joined().await;
     }
     servers
 }
 
-/// A port that a server and, 10,000 above it, its cluster bus can have.
-fn free_port() -> u16 {
+/// A port that a server and, 10,000 above it, its cluster bus can have. Both are below those that
+/// the system gives to connections.
+pub(crate) fn free_port() -> u16 {
     loop {
-        let port = 20000 + rand::random_range(0..10000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = rand::random_range(12_000..22_000);
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
