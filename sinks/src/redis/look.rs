@@ -62,7 +62,8 @@ pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding
 
 impl Denied {
     fn note(&mut self, probe: Probe, error: &RedisError) {
-        if error.detail().is_some_and(|detail| detail.contains(" command")) {
+        let is_command = error.detail().is_some_and(|detail| detail.contains(" command"));
+        if is_command && !self.commands.contains(&probe.command) {
             self.commands.push(probe.command);
         }
         // A user that may not call the command may not use the key either, as a rule.
