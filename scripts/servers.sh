@@ -3,11 +3,14 @@
 #
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
 #     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka,
-#     opensearch-2 or, only if it is named, elasticsearch-8
+#     redis-7, opensearch-2 or, only if they are named, redis-8, valkey-9, redis (these three) and
+#     elasticsearch-8
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
+#   scripts/servers.sh client redis-7|redis-8|valkey-9 [arguments of redis-cli]
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
+#   scripts/servers.sh redis-instance FLAVOR PORT FOLDER [options of redis-server]   in the foreground
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #   scripts/servers.sh search-instance [--secure] FLAVOR PORT FOLDER [key=value ...]   in the
 #                                            foreground; FLAVOR is opensearch-2 or elasticsearch-8
@@ -30,6 +33,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/mariadb.sh"
 . "$repository/scripts/servers/kafka.sh"
 . "$repository/scripts/servers/search.sh"
+. "$repository/scripts/servers/redis.sh"
 . "$repository/scripts/servers/docker.sh"
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
@@ -39,11 +43,12 @@ named() {
   local word
   for word in "${@:-all}"; do
     case $word in
-      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka opensearch-2 ;;
+      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka redis-7 opensearch-2 ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
-      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka | opensearch-2 | elasticsearch-8)
-        echo "$word" ;;
+      redis) echo redis-7 redis-8 valkey-9 ;;
+      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka) echo "$word" ;;
+      redis-7 | redis-8 | valkey-9 | opensearch-2 | elasticsearch-8) echo "$word" ;;
       *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
   done
@@ -63,6 +68,7 @@ up() {
     mysql-* | mariadb-*) mysql_up "${1#mysql-}" ;;
     kafka) kafka_up ;;
     opensearch-* | elasticsearch-*) search_up "$1" ;;
+    redis-* | valkey-*) redis_up "$1" ;;
   esac
 }
 
@@ -71,6 +77,7 @@ status() {
     mysql-* | mariadb-*) mysql_status "${1#mysql-}" ;;
     kafka) kafka_status ;;
     opensearch-* | elasticsearch-*) search_status "$1" ;;
+    redis-* | valkey-*) redis_status "$1" ;;
   esac
 }
 
@@ -98,6 +105,7 @@ case $verb in
   status) each status "$@" ;;
   client)
     flavor=${1:-}
+    case $flavor in redis-* | valkey-*) redis_client "$@"; exit ;; esac
     port=$(mysql_port "$flavor")
     mysql_client "$flavor" mysql -uroot -h127.0.0.1 -P"$port" "${@:2}"
     ;;
@@ -111,6 +119,7 @@ case $verb in
   mysql-instance) [ $# -ge 3 ] || usage; mysql_run "$@" ;;
   kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
   search-instance) [ $# -ge 3 ] || usage; search_run "$@" ;;
+  redis-instance) [ $# -ge 3 ] || usage; redis_run "$@" ;;
   kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;
   *) usage ;;
 esac

@@ -35,11 +35,7 @@ pub async fn call(port: u16, method: &str, path: &str) -> Result<(u16, String)> 
 /// # Errors
 ///
 /// When nobody answers.
-pub async fn request(
-    port: u16,
-    (method, path): (&str, &str),
-    body: &str,
-) -> Result<(u16, String)> {
+pub async fn request(port: u16, (method, path): (&str, &str), body: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let request = format!(

@@ -2,6 +2,7 @@
 
 mod kafka;
 mod mysql;
+mod redis;
 mod search;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ pub use self::{
     mysql::{
         Mysql, connect, execute, mariadb_118_url, mariadb_1011_url, mysql_80_url, mysql_97_url,
     },
+    redis::Redis,
     search::{Document, Search, Searched, SecureSearch, search_port},
 };
 use crate::processes::Process;

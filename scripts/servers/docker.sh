@@ -22,6 +22,10 @@ docker_up() {
     kafka) docker_kafka ;;
     opensearch-2) docker_opensearch ;;
     elasticsearch-8) fail "elasticsearch-8 is not run in Docker: take opensearch-2" ;;
+    redis-* | valkey-*)
+      docker run -d --name "$name" -p "127.0.0.1:$(redis_port "$1"):6379" "$(redis_image "$1")" \
+        "${1%-*}-server" --save "" --appendonly yes --appendfsync always >/dev/null
+      ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
@@ -63,6 +67,13 @@ docker_opensearch() {
     -e "OPENSEARCH_JAVA_OPTS=-Xms512m -Xmx512m" opensearchproject/opensearch:2.19.3 >/dev/null
 }
 
+redis_image() {
+  case $1 in
+    valkey-*) echo "valkey/valkey:${1#valkey-}" ;;
+    *) echo "redis:${1#redis-}" ;;
+  esac
+}
+
 docker_down() { docker rm -f -v "dbevent-$1" >/dev/null 2>&1 || true; say "dbevent-$1 is gone"; }
 
 docker_status() {
@@ -84,11 +95,15 @@ docker_answers() {
         --bootstrap-server "127.0.0.1:$kafka_port" --list
       ;;
     opensearch-2) search_answers opensearch-2 ;;
+    redis-* | valkey-*) docker exec "dbevent-$1" "${1%-*}-cli" ping ;;
   esac
 }
 
 docker_client() {
   local name program=mysql
+  case ${1:-} in
+    redis-* | valkey-*) docker exec -i "dbevent-$1" "${1%-*}-cli" "${@:2}"; return ;;
+  esac
   name=$(mysql_name "${1:-}")
   case $name in mariadb-*) program=mariadb ;; esac
   shift

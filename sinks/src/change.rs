@@ -63,6 +63,17 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// The same change with the row before an update in the place of the row after it, as far as it
+    /// is known; `None` where there was no other row.
+    pub(crate) fn with_row_before(&self) -> Option<Change<'_>> {
+        if self.old.iter().len() == 0 {
+            return None;
+        }
+        let before = self.before()?.into_iter();
+        let data = before.map(|(name, json)| (Cow::Borrowed(name), json)).collect();
+        Some(Change { data, ..self.clone() })
+    }
+
     /// The same event, as one that the sink can do nothing with.
     pub(crate) fn unusable(&self, why: impl Into<String>) -> Unusable {
         Unusable { ev_id: self.event.ev_id().to_owned(), why: why.into() }

@@ -2,10 +2,13 @@
 
 use service::config::Section;
 
-use crate::{elasticsearch::ElasticsearchConfig, mysql::MysqlConfig, shape::Shape};
+use crate::{
+    elasticsearch::ElasticsearchConfig, file::FileConfig, mysql::MysqlConfig, redis::RedisConfig,
+    shape::Shape,
+};
 
 /// The keys of `handler` that name a sink.
-pub const SINKS: [&str; 2] = ["elasticsearch", "mysql"];
+pub const SINKS: [&str; 4] = ["elasticsearch", "mysql", "redis", "file"];
 
 /// A sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,8 @@ pub struct SinkConfig {
 pub(crate) enum TargetConfig {
     Elasticsearch(Box<ElasticsearchConfig>),
     Mysql(Box<MysqlConfig>),
+    Redis(Box<RedisConfig>),
+    File(Box<FileConfig>),
 }
 
 impl SinkConfig {
@@ -29,6 +34,8 @@ impl SinkConfig {
                 TargetConfig::Elasticsearch(Box::new(ElasticsearchConfig::read(section)?))
             }
             "mysql" => TargetConfig::Mysql(Box::new(MysqlConfig::read(section)?)),
+            "redis" => TargetConfig::Redis(Box::new(RedisConfig::read(section)?)),
+            "file" => TargetConfig::File(Box::new(FileConfig::read(section)?)),
             _ => return None,
         };
         Some(Self { shape, target })

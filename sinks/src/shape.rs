@@ -92,7 +92,7 @@ impl Shape {
         }
     }
 
-    /// The columns of the row as the target gets them.
+    /// The columns of the row as the target gets them; for a delete those of the row before it.
     pub(crate) fn row<'a>(&self, change: &Change<'a>) -> Result<Vec<Column<'a>>, String> {
         let mut row = Vec::with_capacity(change.data.iter().len() + self.add.len());
         for (name, json) in change.data.iter().filter(|(name, _)| self.takes(name)) {

@@ -9,7 +9,9 @@ use crate::{
     config::{SinkConfig, TargetConfig},
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
+    file::Files,
     mysql::Mysql,
+    redis::Redis,
     tables::Tables,
     target::{Means, SinkHandler, Target, TargetFinding},
 };
@@ -42,6 +44,8 @@ impl Sink {
         let target: Arc<dyn Target> = match &config.target {
             TargetConfig::Elasticsearch(target) => Arc::new(Elasticsearch::new(target, means)?),
             TargetConfig::Mysql(target) => Arc::new(Mysql::new(target, means)),
+            TargetConfig::Redis(target) => Arc::new(Redis::new(target, means)),
+            TargetConfig::File(target) => Arc::new(Files::new(target, means)),
         };
         Ok(Self { handler: SinkHandler { shape, target, counts } })
     }

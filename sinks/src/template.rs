@@ -11,6 +11,7 @@ use std::{
 
 use change_event::Columns;
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use service::config::Section;
 
 use crate::change::Change;
 
@@ -68,6 +69,26 @@ impl Template {
     /// Whether the text is the same for all rows of a table.
     pub(crate) fn is_of_table(&self) -> bool {
         self.members.iter().all(|member| matches!(*member, "Schema" | "TableName"))
+    }
+
+    /// Reads a key of the config; what is wrong with the template is noted.
+    pub(crate) fn read(section: &Section, key: &str) -> Option<Self> {
+        let text: String = section.optional(key)?;
+        let noted = Self::new(&text).map_err(|problem| {
+            section.note(key, &format!("is no template: {problem}"), "correct it");
+        });
+        noted.ok()
+    }
+
+    /// Whether the text depends on this member of the event.
+    pub(crate) fn sees(&self, member: &str) -> bool {
+        self.members.contains(&member)
+    }
+
+    /// The text with which every result begins.
+    pub(crate) fn beginning(&self) -> &str {
+        let ends = ["{{", "{%", "{#"].into_iter().filter_map(|mark| self.text.find(mark));
+        &self.text[..ends.min().unwrap_or(self.text.len())]
     }
 
     /// The text for an event.

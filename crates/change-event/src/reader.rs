@@ -68,6 +68,12 @@ impl<'a> Columns<'a> {
     }
 }
 
+impl<'a> FromIterator<(Cow<'a, str>, &'a str)> for Columns<'a> {
+    fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, &'a str)>>(columns: I) -> Self {
+        Self(columns.into_iter().collect())
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ColumnsVisitor)

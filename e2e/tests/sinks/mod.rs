@@ -3,6 +3,7 @@
 
 mod elasticsearch;
 mod mysql;
+mod redis;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

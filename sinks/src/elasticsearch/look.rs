@@ -67,7 +67,8 @@ fn who(address: &str, answer: &Answer) -> TargetFinding {
             "write user and password, or apiKey",
         ),
         StatusCode::FORBIDDEN => {
-            let what = format!("{address} does not say who it is: the privilege monitor is missing");
+            let what =
+                format!("{address} does not say who it is: the privilege monitor is missing");
             TargetFinding::wrong(what, role("*"))
         }
         status if status.is_success() => {
@@ -120,10 +121,8 @@ const MAKE: [&str; 3] = ["index", "delete", "create_index"];
 /// Tries to change a document that is not there. That needs the same rights as a row, and is
 /// answered with 404.
 async fn may_write(client: &SearchClient, index: &str) -> Option<TargetFinding> {
-    let body = format!(
-        "{}\n{{\"doc\":{{}}}}\n",
-        json!({"update": {"_index": index, "_id": NO_DOCUMENT}})
-    );
+    let body =
+        format!("{}\n{{\"doc\":{{}}}}\n", json!({"update": {"_index": index, "_id": NO_DOCUMENT}}));
     let request = Request { body: &body, ..Request::new(Method::POST, &["_bulk"]) };
     let answer = client.hosts.send(&request).await.ok()?;
     let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();

@@ -79,9 +79,11 @@ fn index_of(names: &Names, change: &Change<'_>) -> Result<Arc<str>, String> {
 fn id_of_key(change: &Change<'_>) -> Result<String, String> {
     let mut columns = change.key.iter();
     match (columns.next(), columns.len()) {
-        (None, _) => Err("the table has no key: make an id with `id`, set keyColumns in dts.toml, \
+        (None, _) => {
+            Err("the table has no key: make an id with `id`, set keyColumns in dts.toml, \
                           or leave the table out"
-            .to_owned()),
+                .to_owned())
+        }
         (Some((_, json)), 0) => Ok(text_of(json).into_owned()),
         _ => {
             let values: Vec<&str> = change.key.iter().map(|(_, json)| json).collect();

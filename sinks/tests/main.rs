@@ -1,0 +1,7 @@
+//! Sinks against real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod changes;
+mod file;
+mod redis;

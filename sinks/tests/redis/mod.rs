@@ -1,0 +1,6 @@
+//! The sink `redis`, on real servers.
+
+mod access;
+mod outages;
+mod rows;
+mod server;
