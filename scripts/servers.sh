@@ -2,11 +2,14 @@
 # Real servers for development, tests and the quickstart, on loopback ports of their own.
 #
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
-#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both) or kafka
+#     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka
+#     or postgres
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
+#   scripts/servers.sh postgres-instance PORT FOLDER [options of postgres]     in the foreground
+#   scripts/servers.sh postgres-client [arguments of psql]
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:
@@ -23,6 +26,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/mysql.sh"
 . "$repository/scripts/servers/mariadb.sh"
 . "$repository/scripts/servers/kafka.sh"
+. "$repository/scripts/servers/postgres.sh"
 . "$repository/scripts/servers/docker.sh"
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
@@ -32,10 +36,10 @@ named() {
   local word
   for word in "${@:-all}"; do
     case $word in
-      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka ;;
+      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka postgres ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
-      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka) echo "$word" ;;
+      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka | postgres) echo "$word" ;;
       *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
   done
@@ -54,6 +58,7 @@ up() {
   case $1 in
     mysql-* | mariadb-*) mysql_up "${1#mysql-}" ;;
     kafka) kafka_up ;;
+    postgres) postgres_up ;;
   esac
 }
 
@@ -61,6 +66,7 @@ status() {
   case $1 in
     mysql-* | mariadb-*) mysql_status "${1#mysql-}" ;;
     kafka) kafka_status ;;
+    postgres) postgres_status ;;
   esac
 }
 
@@ -100,6 +106,8 @@ case $verb in
     ;;
   mysql-instance) [ $# -ge 3 ] || usage; mysql_run "$@" ;;
   kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
+  postgres-instance) [ $# -ge 2 ] || usage; postgres_run "$@" ;;
+  postgres-client) postgres_client "$@" ;;
   kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;
   *) usage ;;
 esac

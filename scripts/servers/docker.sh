@@ -20,6 +20,10 @@ docker_up() {
     mysql-8.0) docker_mysql 8.0 mysql:8.0.31 "${docker_gtids[@]}" ;;
     mariadb-*) docker_mysql "$1" "mariadb:${1#mariadb-}" "${mariadb_options[@]}" ;;
     kafka) docker_kafka ;;
+    postgres)
+      docker run -d --name dbevent-postgres -p "127.0.0.1:$postgres_port:5432" \
+        -e POSTGRES_HOST_AUTH_METHOD=trust postgres:15 >/dev/null
+      ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
@@ -71,6 +75,8 @@ docker_answers() {
     # While it initialises itself the image's server listens on no port.
     mysql-*) docker exec "dbevent-$1" mysqladmin -uroot -h127.0.0.1 status ;;
     mariadb-*) docker exec "dbevent-$1" mariadb-admin -uroot -h127.0.0.1 status ;;
+    # While it initialises itself the image's server listens on no port.
+    postgres) docker exec dbevent-postgres psql -h127.0.0.1 -Upostgres -c 'SELECT 1' ;;
     kafka)
       docker exec dbevent-kafka /opt/kafka/bin/kafka-topics.sh \
         --bootstrap-server "127.0.0.1:$kafka_port" --list
