@@ -2,10 +2,12 @@
 
 use service::config::Section;
 
-use crate::{elasticsearch::ElasticsearchConfig, mysql::MysqlConfig, shape::Shape};
+use crate::{
+    elasticsearch::ElasticsearchConfig, mysql::MysqlConfig, postgres::PostgresConfig, shape::Shape,
+};
 
 /// The keys of `handler` that name a sink.
-pub const SINKS: [&str; 2] = ["elasticsearch", "mysql"];
+pub const SINKS: [&str; 3] = ["elasticsearch", "mysql", "postgres"];
 
 /// A sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +20,7 @@ pub struct SinkConfig {
 pub(crate) enum TargetConfig {
     Elasticsearch(Box<ElasticsearchConfig>),
     Mysql(Box<MysqlConfig>),
+    Postgres(Box<PostgresConfig>),
 }
 
 impl SinkConfig {
@@ -29,6 +32,7 @@ impl SinkConfig {
                 TargetConfig::Elasticsearch(Box::new(ElasticsearchConfig::read(section)?))
             }
             "mysql" => TargetConfig::Mysql(Box::new(MysqlConfig::read(section)?)),
+            "postgres" => TargetConfig::Postgres(Box::new(PostgresConfig::read(section)?)),
             _ => return None,
         };
         Some(Self { shape, target })

@@ -12,6 +12,7 @@ mod filter;
 mod geometry;
 mod http;
 mod mysql;
+mod postgres;
 mod shape;
 mod sink;
 mod sql;

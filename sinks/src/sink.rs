@@ -10,6 +10,7 @@ use crate::{
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
     mysql::Mysql,
+    postgres::Postgres,
     tables::Tables,
     target::{Means, SinkHandler, Target, TargetFinding},
 };
@@ -42,6 +43,7 @@ impl Sink {
         let target: Arc<dyn Target> = match &config.target {
             TargetConfig::Elasticsearch(target) => Arc::new(Elasticsearch::new(target, means)?),
             TargetConfig::Mysql(target) => Arc::new(Mysql::new(target, means)),
+            TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };
         Ok(Self { handler: SinkHandler { shape, target, counts } })
     }

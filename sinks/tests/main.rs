@@ -1,0 +1,5 @@
+//! Sinks against real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod postgres;
