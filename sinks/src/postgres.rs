@@ -5,6 +5,7 @@
 //! state is written. With a version column no row ever goes backwards, and no deleted row comes
 //! back, also when changes come again after a crash.
 
+mod binary;
 mod client;
 mod create;
 mod literal;

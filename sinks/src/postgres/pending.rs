@@ -162,7 +162,7 @@ impl RowMaker<'_> {
 
     fn cell(self, at: usize, name: &str, json: &str) -> Result<Cell, String> {
         let told = |why| format!("column {name}: {why}");
-        let kind = self.route.kinds.get(name).copied().unwrap_or_else(|| kind_of(json));
+        let kind = self.route.kinds[at].unwrap_or_else(|| kind_of(json));
         let value = CellValue::read(kind, json).map_err(told)?;
         text_of(value, self.route.table.columns[at].form).map_err(told)
     }
@@ -184,6 +184,14 @@ impl RowMaker<'_> {
                 Err("the event has no Seq: it is of a dts of an old version".to_owned())
             }
         }
+    }
+}
+
+impl Pending<'_> {
+    /// Whether the row was not there before, by what the source says.
+    pub(super) fn is_new(&self) -> bool {
+        let is_insert = |change: &&Change<'_>| change.read.action == Action::Insert;
+        self.delete.is_none() && self.changes.first().is_some_and(is_insert)
     }
 }
 

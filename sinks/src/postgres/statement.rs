@@ -3,10 +3,11 @@
 
 use std::{error::Error, fmt::Write as _};
 
-use bytes::BytesMut;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use bytes::{BufMut as _, BytesMut};
+use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use super::{
+    binary::Binary,
     create::DELETED_TABLE,
     literal::{end_array, push_element},
     pending::{Cell, Pending, PendingRow},
@@ -27,7 +28,7 @@ const MAX_KEY_CHARS: usize = 500;
 #[derive(Debug)]
 pub(super) struct PgStep {
     pub(super) sql: String,
-    pub(super) values: Vec<ArrayText>,
+    pub(super) values: Vec<PgArray>,
     pub(super) effect: PgEffect,
     /// How many rows it is for.
     pub(super) rows: u64,
@@ -44,12 +45,29 @@ pub(super) enum PgEffect {
     Kept,
 }
 
-/// The text of an array.
-#[derive(Debug, Default)]
-pub(super) struct ArrayText(String);
+/// How rows are written that are new at the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewRows {
+    /// As if they may be there.
+    Upserted,
+    /// In half the time: the server refuses the call if one is there.
+    Inserted,
+}
+
+/// The values of a column.
+#[derive(Debug)]
+pub(super) enum PgArray {
+    Text(String),
+    /// The elements, each with its length before it.
+    Binary {
+        bytes: Vec<u8>,
+        count: i32,
+        has_null: bool,
+    },
+}
 
 /// The steps for rows of a table: deletes come first.
-pub(super) fn steps(route: &PgRoute, pending: &[&Pending<'_>]) -> Vec<PgStep> {
+pub(super) fn steps(route: &PgRoute, pending: &[&Pending<'_>], new_rows: NewRows) -> Vec<PgStep> {
     let mut pending = pending.to_vec();
     if route.version.is_some() {
         // Changes that come late may be written elsewhere: two calls lock rows in the same order.
@@ -63,7 +81,7 @@ pub(super) fn steps(route: &PgRoute, pending: &[&Pending<'_>]) -> Vec<PgStep> {
     }
     for group in groups(&pending) {
         for some in in_parts(&group) {
-            steps.extend(writes(route, some));
+            steps.extend(writes(route, some, new_rows));
         }
     }
     steps
@@ -145,7 +163,7 @@ fn keep_deletes(route: &PgRoute, rows: &[&Pending<'_>], seqs: Vec<Cell>) -> PgSt
     values.step(sql, rows.len(), PgEffect::Kept)
 }
 
-fn writes(route: &PgRoute, rows: &[&Pending<'_>]) -> Vec<PgStep> {
+fn writes(route: &PgRoute, rows: &[&Pending<'_>], new_rows: NewRows) -> Vec<PgStep> {
     let written: Vec<&PendingRow> = rows.iter().filter_map(|row| row.write.as_ref()).collect();
     let Some(columns) = written.first().map(|row| row.columns.clone()) else { return Vec::new() };
     let values = || {
@@ -166,7 +184,11 @@ fn writes(route: &PgRoute, rows: &[&Pending<'_>]) -> Vec<PgStep> {
         .any(|(at, column)| column.is_required && !columns.contains(&at));
     if !lacks_required {
         let values = values();
-        let sql = upsert(route, &columns, &values);
+        let is_new = new_rows == NewRows::Inserted && rows.iter().all(|row| row.is_new());
+        let sql = match is_new && !route.is_audit {
+            true => insert(route, &columns, &values) + &unless_deleted(route, " WHERE "),
+            false => upsert(route, &columns, &values),
+        };
         return vec![values.step(sql, rows.len(), PgEffect::Written)];
     }
     // The server would refuse an INSERT without these columns, also where the row is there.
@@ -318,7 +340,7 @@ fn value_of(route: &PgRoute, at: usize) -> String {
 /// Arrays of values, which are the columns of the rows `u`.
 #[derive(Default)]
 struct Columns {
-    arrays: Vec<ArrayText>,
+    arrays: Vec<PgArray>,
     types: Vec<String>,
     names: Vec<String>,
     values: Vec<String>,
@@ -330,7 +352,7 @@ impl Columns {
         &mut self,
         route: &PgRoute,
         at: usize,
-        cells: impl Iterator<Item = Option<&'v str>>,
+        cells: impl Iterator<Item = Option<&'v str>> + Clone,
     ) {
         let column = &route.table.columns[at];
         let of = if column.form == Form::Array { "text" } else { &column.declared };
@@ -338,16 +360,23 @@ impl Columns {
         self.values.push(value_of(route, at));
     }
 
-    fn add_as<'v>(&mut self, of: &str, name: &str, cells: impl Iterator<Item = Option<&'v str>>) {
+    fn add_as<'v>(
+        &mut self,
+        of: &str,
+        name: &str,
+        cells: impl Iterator<Item = Option<&'v str>> + Clone,
+    ) {
         self.push(of, name.to_owned(), cells);
         self.values.push(format!("u.{name}"));
     }
 
-    fn push<'v>(&mut self, of: &str, name: String, cells: impl Iterator<Item = Option<&'v str>>) {
-        let mut array = String::new();
-        cells.for_each(|cell| push_element(&mut array, cell));
-        end_array(&mut array);
-        self.arrays.push(ArrayText(array));
+    fn push<'v>(
+        &mut self,
+        of: &str,
+        name: String,
+        cells: impl Iterator<Item = Option<&'v str>> + Clone,
+    ) {
+        self.arrays.push(PgArray::of(of, cells));
         self.types.push(of.to_owned());
         self.names.push(name);
     }
@@ -369,13 +398,69 @@ impl Columns {
 
 impl PgStep {
     pub(super) fn bytes(&self) -> usize {
-        self.values.iter().map(|array| array.0.len()).sum()
+        self.values.iter().map(PgArray::len).sum()
     }
 }
 
-impl ToSql for ArrayText {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.extend_from_slice(self.0.as_bytes());
+impl PgArray {
+    fn of<'v>(declared: &str, cells: impl Iterator<Item = Option<&'v str>> + Clone) -> Self {
+        if let Some(array) = Binary::of(declared).and_then(|of| Self::binary(of, cells.clone())) {
+            return array;
+        }
+        let mut array = String::new();
+        cells.for_each(|cell| push_element(&mut array, cell));
+        end_array(&mut array);
+        Self::Text(array)
+    }
+
+    /// `None`: a value is none of the type.
+    fn binary<'v>(of: Binary, cells: impl Iterator<Item = Option<&'v str>>) -> Option<Self> {
+        let (mut bytes, mut count, mut has_null) = (Vec::new(), 0, false);
+        for cell in cells {
+            count += 1;
+            let Some(text) = cell else {
+                has_null = true;
+                bytes.extend((-1_i32).to_be_bytes());
+                continue;
+            };
+            let start = bytes.len();
+            bytes.extend([0; 4]);
+            of.push(&mut bytes, text)?;
+            let length = i32::try_from(bytes.len() - start - 4).ok()?;
+            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        }
+        Some(Self::Binary { bytes, count, has_null })
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+impl ToSql for PgArray {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Binary { bytes, count, has_null } => {
+                let Kind::Array(element) = of.kind() else {
+                    return Err(format!("{of} is no array").into());
+                };
+                // One dimension, which begins with 1.
+                out.put_i32(1);
+                out.put_i32(i32::from(*has_null));
+                out.put_u32(element.oid());
+                out.put_i32(*count);
+                out.put_i32(1);
+                out.extend_from_slice(bytes);
+            }
+        }
         Ok(IsNull::No)
     }
 
@@ -384,7 +469,10 @@ impl ToSql for ArrayText {
     }
 
     fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
+        match self {
+            Self::Text(_) => Format::Text,
+            Self::Binary { .. } => Format::Binary,
+        }
     }
 
     to_sql_checked!();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
     time::{Duration, Instant},
 };
 
@@ -43,8 +43,10 @@ pub(super) struct PgRoute {
     pub(super) is_audit: bool,
     /// The column with the number of the change, if rows have versions.
     pub(super) version: Option<usize>,
-    /// What values of the source's columns look like, by their names at the target.
-    pub(super) kinds: HashMap<String, Kind>,
+    /// What values of each column of the table look like in an event, where the source has it.
+    pub(super) kinds: Vec<Option<Kind>>,
+    /// For so many calls rows that are new at the source are taken for rows that may be there.
+    pub(super) upserting: AtomicU32,
     source: Option<Arc<Table>>,
     asked: Instant,
 }
@@ -195,14 +197,22 @@ impl PgTables {
                 )
             })?),
         };
-        let kinds = source
-            .iter()
-            .flat_map(|source| source.columns.iter().flatten())
-            .map(|column| {
-                (self.shape.name_of(&column.name).into_owned(), Kind::of(&column.declared))
-            })
-            .collect();
-        Ok(PgRoute { table, key: places, is_audit, version, kinds, source, asked: Instant::now() })
+        let mut kinds = vec![None; table.columns.len()];
+        for column in source.iter().flat_map(|source| source.columns.iter().flatten()) {
+            if let Some(at) = table.column(&self.shape.name_of(&column.name)) {
+                kinds[at] = Some(Kind::of(&column.declared));
+            }
+        }
+        Ok(PgRoute {
+            table,
+            key: places,
+            is_audit,
+            version,
+            kinds,
+            upserting: AtomicU32::new(0),
+            source,
+            asked: Instant::now(),
+        })
     }
 
     /// Makes the sink's own table, which it needs to keep deletes.
@@ -224,8 +234,9 @@ impl PgRoute {
     /// A route to a table that no server has.
     #[cfg(test)]
     pub(super) fn of_test(table: PgTable, key: Vec<usize>, version: Option<usize>) -> Self {
-        let (kinds, source, asked) = (HashMap::new(), None, Instant::now());
-        Self { table, key, is_audit: false, version, kinds, source, asked }
+        let (kinds, source, asked) = (vec![None; table.columns.len()], None, Instant::now());
+        let (is_audit, upserting) = (false, AtomicU32::new(0));
+        Self { table, key, is_audit, version, kinds, upserting, source, asked }
     }
 
     fn has_key(&self, key: &[String]) -> bool {
@@ -255,7 +266,9 @@ impl PgRoute {
             key: if self.is_audit { &[] } else { &key },
         };
         match wish.lacking(Some(&self.table)).into_iter().next() {
-            Some(alter) if self.kinds.contains_key(name) => format!("run there: {alter}"),
+            Some(alter) if alter.contains(&super::table::quoted(name)) => {
+                format!("run there: {alter}")
+            }
             _ => format!(
                 "add it there with its type (ALTER TABLE {} ADD COLUMN {} …)",
                 self.table.quoted(),

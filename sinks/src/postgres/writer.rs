@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use super::{
     create::forget_deleted,
     pending::{Pending, RowMaker},
     refusal::Refused,
-    statement::{PgEffect, PgStep, steps},
+    statement::{NewRows, PgEffect, PgStep, steps},
     tables::{PgAsk, PgRoute, PgTables},
 };
 use crate::{
@@ -33,6 +33,9 @@ const MAX_TRIES: u32 = 8;
 
 const COLLISION_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(10), max: Duration::from_secs(1), factor: 2.0 };
+
+/// After a row was there that is new at the source, so many calls take this into account.
+const UPSERTING: u32 = 200;
 
 /// So often what is kept of deletes is looked through.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
@@ -50,6 +53,22 @@ pub(super) struct PgWriter {
 struct TablePart<'a> {
     route: Arc<PgRoute>,
     rows: Vec<Pending<'a>>,
+}
+
+impl TablePart<'_> {
+    /// Whether rows that are new at the source are probably new here, and fast to write so.
+    fn may_insert(&self) -> bool {
+        if self.route.is_audit || !self.rows.iter().all(Pending::is_new) {
+            return false;
+        }
+        let less = |calls: u32| calls.checked_sub(1);
+        self.route.upserting.fetch_update(Relaxed, Relaxed, less).is_err()
+    }
+
+    /// Some were there: changes come again, or a full sync goes over a table that has its rows.
+    fn upsert_from_now(&self) {
+        self.route.upserting.store(UPSERTING, Relaxed);
+    }
 }
 
 /// Changes of one table of the source, by the table of the target and the key.
@@ -132,7 +151,17 @@ impl PgWriter {
                 }
             }
         }
-        match self.at_once(connection, &parts).await {
+        let mut done = Err(Refused::Row(String::new()));
+        if parts.iter().any(TablePart::may_insert) {
+            done = self.at_once(connection, &parts, NewRows::Inserted).await;
+            if matches!(done, Err(Refused::Row(_))) {
+                parts.iter().for_each(TablePart::upsert_from_now);
+            }
+        }
+        if matches!(done, Err(Refused::Row(_))) {
+            done = self.at_once(connection, &parts, NewRows::Upserted).await;
+        }
+        match done {
             Err(Refused::Row(_)) => unusable.extend(self.by_halves(connection, &parts).await?),
             other => other?,
         }
@@ -145,10 +174,12 @@ impl PgWriter {
         &self,
         connection: &mut PgConnection,
         parts: &[TablePart<'_>],
+        new_rows: NewRows,
     ) -> Result<(), Refused> {
         let mut todo: Vec<PgStep> = Vec::new();
         for part in parts {
-            todo.extend(steps(&part.route, &part.rows.iter().collect::<Vec<_>>()));
+            let rows: Vec<&Pending<'_>> = part.rows.iter().collect();
+            todo.extend(steps(&part.route, &rows, new_rows));
         }
         if todo.is_empty() {
             return Ok(());
@@ -227,7 +258,7 @@ impl PgWriter {
         rows: &[&Pending<'_>],
     ) -> Result<Written, Refused> {
         connection.client.batch_execute("SAVEPOINT part").await?;
-        let todo = steps(route, rows);
+        let todo = steps(route, rows, NewRows::Upserted);
         let mut counts = Vec::with_capacity(todo.len());
         for step in &todo {
             let statement = connection.prepare(&step.sql).await?;

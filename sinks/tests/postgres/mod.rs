@@ -3,6 +3,7 @@
 mod look;
 mod refusals;
 mod rows;
+mod speed;
 mod types;
 mod versions;
 
