@@ -2,6 +2,7 @@
 
 mod kafka;
 mod mysql;
+mod postgres;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ pub use self::{
     mysql::{
         Mysql, connect, execute, mariadb_118_url, mariadb_1011_url, mysql_80_url, mysql_97_url,
     },
+    postgres::Postgres,
 };
 use crate::processes::Process;
 

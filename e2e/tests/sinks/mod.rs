@@ -1,3 +1,4 @@
 //! Sinks, each with a real server as its target.
 
 mod mysql;
+mod postgres;
