@@ -9,9 +9,9 @@
 #                              - the README's section on containers, where Docker runs
 #                              - licences, banned and duplicate crates (cargo-deny)
 #
-# Tools that are missing are installed (it says so first); real servers, MySQL, MariaDB and Kafka, are
-# started, and stopped again if they were not up. Output is kept in target/test-logs. The last line
-# sums up.
+# Tools that are missing are installed (it says so first); real servers, MySQL, MariaDB, Kafka and
+# PostgreSQL, are started, and stopped again if they were not up. Output is kept in target/test-logs.
+# The last line sums up.
 #
 # The budget on two cores: 25 minutes with everything to be fetched and built, 12 when it was before.
 # What does not fit belongs to --all.
@@ -40,7 +40,7 @@ phase() {
 started=()
 start_servers() {
   local server
-  for server in mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka; do
+  for server in mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka postgres; do
     ./scripts/servers.sh status "$server" >/dev/null 2>&1 || started+=("$server")
   done
   ./scripts/servers.sh up >"$logs/starting.log" 2>&1 &

@@ -190,7 +190,8 @@ const RIGHTS: &str = "SELECT n.oid IS NOT NULL, \
     LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = asked.name";
 
 async fn version(connection: &PgConnection) -> Result<TargetFinding, Refused> {
-    const SQL: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::int, \
+    const SQL: &str = "SELECT current_setting('server_version'), \
+         current_setting('server_version_num')::int, \
          current_database()::text";
     let row = connection.client.query_one(SQL, &[]).await?;
     let (name, number, database): (String, i32, String) = (row.get(0), row.get(1), row.get(2));

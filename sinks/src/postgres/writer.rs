@@ -363,8 +363,8 @@ impl PgWriter {
     }
 }
 
-/// Begins the transaction. With versions, one that deletes is alone with its tables: an older change
-/// that is being written elsewhere would not see the delete, nor the delete the row.
+/// Begins the transaction. With versions, one that deletes is alone with its tables: an older
+/// change that is being written elsewhere would not see the delete, nor the delete the row.
 fn begin(parts: &[TablePart<'_>]) -> String {
     let mut sql = "BEGIN".to_owned();
     for part in parts.iter().filter(|part| part.route.version.is_some()) {

@@ -1,4 +1,4 @@
-//! What `check` says of a target: each remedy is a statement, and with all of them everything works.
+//! What `check` says of a target: each remedy is a statement, and with all of them it works.
 
 use std::sync::Arc;
 

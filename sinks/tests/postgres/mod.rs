@@ -128,9 +128,11 @@ fn change(seq: u64, action: &str, id: u64, data: &str, old: Option<&str>) -> Eve
 }
 
 fn event(seq: u64, action: &str, (key, data): (&str, &str), old: &str) -> Event {
-    let json = format!(
-        r#"{{"EvId":"g:{seq}#0","Schema":"shop","TableName":"item","Action":"{action}","PK":{key},"Data":{data},{old}"Seq":{seq},"Origin":"binlog","Ts":1700000000123,"Source":{{"serverId":1,"file":"b.1","pos":4,"row":0}}}}"#
-    );
+    let head = format!(r#""EvId":"g:{seq}#0","Schema":"shop","TableName":"item""#);
+    let row = format!(r#""Action":"{action}","PK":{key},"Data":{data},{old}"Seq":{seq}"#);
+    let tail = r#""Origin":"binlog","Ts":1700000000123"#;
+    let source = r#"{"serverId":1,"file":"b.1","pos":4,"row":0}"#;
+    let json = format!(r#"{{{head},{row},{tail},"Source":{source}}}"#);
     Event { json, ev_id: format!("g:{seq}#0"), seq: Some(seq), ..Event::default() }
 }
 

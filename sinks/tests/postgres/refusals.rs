@@ -38,7 +38,7 @@ async fn a_column_that_is_new_at_the_source_is_added_or_its_statement_is_said() 
     target.run("CREATE TABLE S.item (id int PRIMARY KEY, name text)").await;
     let (refusing, adding) = (target.sink(""), target.sink("create = true"));
     let before = change(1, "insert", 1, "\"name\":\"a\"", None);
-    assert_eq!(give(&refusing, &[before.clone()]).await, Outcome::Done);
+    assert_eq!(give(&refusing, std::slice::from_ref(&before)).await, Outcome::Done);
     assert_eq!(give(&adding, &[before]).await, Outcome::Done);
     target.source.set(&[COLUMNS[0], COLUMNS[1], ("made", "datetime")], &["id"]);
     let data = r#""name":"b","made":"2026-01-02 03:04:05""#;

@@ -71,10 +71,7 @@ async fn changes_in_any_order_through_two_processes_end_in_the_last_state() {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| rand::rng().random());
-    #[expect(clippy::print_stderr, reason = "it repeats the test")]
-    {
-        eprintln!("TEST_SEED={seed}");
-    }
+    eprintln!("TEST_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let target = Target::new(COLUMNS).await;
     let (events, rows) = history(&mut random, 400);
