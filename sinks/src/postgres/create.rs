@@ -137,7 +137,7 @@ fn type_of(column: &TableColumn) -> String {
     let fixed = match Kind::of(&declared) {
         Kind::Integer => integer(word, is_unsigned),
         Kind::Bit => return format!("bit{}", length_of(&declared).unwrap_or("(1)")),
-        Kind::Float if word == "float" => "real",
+        Kind::Single => "real",
         Kind::Float => "double precision",
         Kind::Decimal => "numeric",
         Kind::Date => "date",
