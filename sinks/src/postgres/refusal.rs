@@ -49,6 +49,9 @@ fn of_server(said: &DbError) -> Refused {
         "40001" | "40P01" | "55P03" => {
             Refused::Again(format!("the transaction collided with others ({code})"))
         }
+        "42P06" | "42P07" | "42701" | "42710" => {
+            Refused::Again(format!("somebody else makes the same table ({code})"))
+        }
         "42P01" | "42703" | "42P10" | "3F000" | "42704" | "0A000" => {
             Refused::Definition(failure("a table of the target is not as it was"))
         }

@@ -280,7 +280,9 @@ impl PgRoute {
 
 /// Runs a statement that makes something. The failure has it, for somebody with the right to.
 async fn run(connection: &PgConnection, sql: &str) -> Result<(), Refused> {
-    connection.client.batch_execute(sql).await.map_err(|error| match Refused::from(error) {
+    // IF NOT EXISTS alone does not hold where another process makes the same at this moment.
+    let alone = "SELECT pg_advisory_xact_lock(hashtextextended('dbevent tables', 0))";
+    connection.client.batch_execute(&format!("{alone}; {sql}")).await.map_err(|error| match Refused::from(error) {
         Refused::Later(failure) if failure.said.is_some() => Refused::Later(Failure {
             reason: format!("{}; run there: {sql}", failure.reason),
             ..failure
