@@ -3,14 +3,16 @@
 #
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
 #     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka,
-#     redis-7, opensearch-2 or, only if they are named, redis-8, valkey-9, redis (these three) and
-#     elasticsearch-8
+#     postgres, redis-7, opensearch-2 or, only if they are named, redis-8, valkey-9, redis (these
+#     three) and elasticsearch-8
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
 #   scripts/servers.sh client redis-7|redis-8|valkey-9 [arguments of redis-cli]
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
 #   scripts/servers.sh mysql-instance FLAVOR PORT FOLDER [options of mysqld]   in the foreground
 #   scripts/servers.sh kafka-instance [--secure | --join FIRST] PORT FOLDER [key=value ...]        in the foreground
 #   scripts/servers.sh redis-instance FLAVOR PORT FOLDER [options of redis-server]   in the foreground
+#   scripts/servers.sh postgres-instance PORT FOLDER [options of postgres]     in the foreground
+#   scripts/servers.sh postgres-client [arguments of psql]
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #   scripts/servers.sh search-instance [--secure] FLAVOR PORT FOLDER [key=value ...]   in the
 #                                            foreground; FLAVOR is opensearch-2 or elasticsearch-8
@@ -34,6 +36,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/kafka.sh"
 . "$repository/scripts/servers/search.sh"
 . "$repository/scripts/servers/redis.sh"
+. "$repository/scripts/servers/postgres.sh"
 . "$repository/scripts/servers/docker.sh"
 
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
@@ -43,11 +46,11 @@ named() {
   local word
   for word in "${@:-all}"; do
     case $word in
-      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka redis-7 opensearch-2 ;;
+      all) echo mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka postgres redis-7 opensearch-2 ;;
       mysql) echo mysql-9.7 mysql-8.0 ;;
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
       redis) echo redis-7 redis-8 valkey-9 ;;
-      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka) echo "$word" ;;
+      mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka | postgres) echo "$word" ;;
       redis-7 | redis-8 | valkey-9 | opensearch-2 | elasticsearch-8) echo "$word" ;;
       *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
@@ -69,6 +72,7 @@ up() {
     kafka) kafka_up ;;
     opensearch-* | elasticsearch-*) search_up "$1" ;;
     redis-* | valkey-*) redis_up "$1" ;;
+    postgres) postgres_up ;;
   esac
 }
 
@@ -78,6 +82,7 @@ status() {
     kafka) kafka_status ;;
     opensearch-* | elasticsearch-*) search_status "$1" ;;
     redis-* | valkey-*) redis_status "$1" ;;
+    postgres) postgres_status ;;
   esac
 }
 
@@ -120,6 +125,8 @@ case $verb in
   kafka-instance) [ $# -ge 2 ] || usage; kafka_run "$@" ;;
   search-instance) [ $# -ge 3 ] || usage; search_run "$@" ;;
   redis-instance) [ $# -ge 3 ] || usage; redis_run "$@" ;;
+  postgres-instance) [ $# -ge 2 ] || usage; postgres_run "$@" ;;
+  postgres-client) postgres_client "$@" ;;
   kafka-tool) [ $# -gt 0 ] || usage; kafka_tool "$@" ;;
   *) usage ;;
 esac

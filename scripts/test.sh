@@ -10,7 +10,8 @@
 #                              - licences, banned and duplicate crates (cargo-deny)
 #
 # Tools that are missing are installed (it says so first); real servers (MySQL, MariaDB, Kafka,
-# OpenSearch) are started, and stopped again if they were not up. Output is kept in target/test-logs.
+# PostgreSQL, Redis, OpenSearch) are started, and stopped again if they were not up. Output is kept
+# in target/test-logs.
 # The last line sums up.
 #
 # The budget on two cores: 25 minutes with everything to be fetched and built, 12 when it was before.
@@ -40,7 +41,8 @@ phase() {
 started=()
 start_servers() {
   local server
-  for server in mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka opensearch-2; do
+  for server in mysql-9.7 mysql-8.0 mariadb-10.11 mariadb-11.8 kafka postgres redis-7 \
+    opensearch-2; do
     ./scripts/servers.sh status "$server" >/dev/null 2>&1 || started+=("$server")
   done
   ./scripts/servers.sh up >"$logs/starting.log" 2>&1 &

@@ -2,6 +2,7 @@
 
 mod kafka;
 mod mysql;
+mod postgres;
 mod redis;
 mod search;
 
@@ -14,6 +15,7 @@ pub use self::{
     mysql::{
         Mysql, connect, execute, mariadb_118_url, mariadb_1011_url, mysql_80_url, mysql_97_url,
     },
+    postgres::Postgres,
     redis::Redis,
     search::{Document, Search, Searched, SecureSearch, search_port},
 };

@@ -26,6 +26,10 @@ docker_up() {
       docker run -d --name "$name" -p "127.0.0.1:$(redis_port "$1"):6379" "$(redis_image "$1")" \
         "${1%-*}-server" --save "" --appendonly yes --appendfsync always >/dev/null
       ;;
+    postgres)
+      docker run -d --name dbevent-postgres -p "127.0.0.1:$postgres_port:5432" \
+        -e POSTGRES_HOST_AUTH_METHOD=trust postgres:15 >/dev/null
+      ;;
   esac
   for _ in $(seq 120); do docker_status "$1" >/dev/null && break; sleep 1; done
   docker_status "$1" >&2
@@ -90,6 +94,8 @@ docker_answers() {
     # While it initialises itself the image's server listens on no port.
     mysql-*) docker exec "dbevent-$1" mysqladmin -uroot -h127.0.0.1 status ;;
     mariadb-*) docker exec "dbevent-$1" mariadb-admin -uroot -h127.0.0.1 status ;;
+    # While it initialises itself the image's server listens on no port.
+    postgres) docker exec dbevent-postgres psql -h127.0.0.1 -Upostgres -c 'SELECT 1' ;;
     kafka)
       docker exec dbevent-kafka /opt/kafka/bin/kafka-topics.sh \
         --bootstrap-server "127.0.0.1:$kafka_port" --list

@@ -3,12 +3,12 @@
 use service::config::Section;
 
 use crate::{
-    elasticsearch::ElasticsearchConfig, file::FileConfig, mysql::MysqlConfig, redis::RedisConfig,
-    shape::Shape,
+    elasticsearch::ElasticsearchConfig, file::FileConfig, mysql::MysqlConfig,
+    postgres::PostgresConfig, redis::RedisConfig, shape::Shape,
 };
 
 /// The keys of `handler` that name a sink.
-pub const SINKS: [&str; 4] = ["elasticsearch", "mysql", "redis", "file"];
+pub const SINKS: [&str; 5] = ["elasticsearch", "mysql", "postgres", "redis", "file"];
 
 /// A sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,7 @@ pub(crate) enum TargetConfig {
     Mysql(Box<MysqlConfig>),
     Redis(Box<RedisConfig>),
     File(Box<FileConfig>),
+    Postgres(Box<PostgresConfig>),
 }
 
 impl SinkConfig {
@@ -36,6 +37,7 @@ impl SinkConfig {
             "mysql" => TargetConfig::Mysql(Box::new(MysqlConfig::read(section)?)),
             "redis" => TargetConfig::Redis(Box::new(RedisConfig::read(section)?)),
             "file" => TargetConfig::File(Box::new(FileConfig::read(section)?)),
+            "postgres" => TargetConfig::Postgres(Box::new(PostgresConfig::read(section)?)),
             _ => return None,
         };
         Some(Self { shape, target })

@@ -14,6 +14,7 @@ mod geometry;
 mod http;
 mod message;
 mod mysql;
+mod postgres;
 mod redis;
 mod shape;
 mod sink;

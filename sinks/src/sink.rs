@@ -11,6 +11,7 @@ use crate::{
     figures::{Counts, Figures},
     file::Files,
     mysql::Mysql,
+    postgres::Postgres,
     redis::Redis,
     tables::Tables,
     target::{Means, SinkHandler, Target, TargetFinding},
@@ -46,6 +47,7 @@ impl Sink {
             TargetConfig::Mysql(target) => Arc::new(Mysql::new(target, means)),
             TargetConfig::Redis(target) => Arc::new(Redis::new(target, means)),
             TargetConfig::File(target) => Arc::new(Files::new(target, means)),
+            TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };
         Ok(Self { handler: SinkHandler { shape, target, counts } })
     }

@@ -4,4 +4,5 @@
 
 mod changes;
 mod file;
+mod postgres;
 mod redis;

@@ -3,6 +3,7 @@
 
 mod elasticsearch;
 mod mysql;
+mod postgres;
 mod redis;
 
 use std::{

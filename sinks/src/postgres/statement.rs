@@ -1,0 +1,479 @@
+//! The statements that bring rows to the target. The values of a column go as one array, so a
+//! statement has one text for any number of rows, and is prepared once.
+
+use std::{error::Error, fmt::Write as _};
+
+use bytes::{BufMut as _, BytesMut};
+use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
+
+use super::{
+    binary::Binary,
+    create::DELETED_TABLE,
+    literal::{end_array, push_element},
+    pending::{Cell, Pending, PendingRow},
+    table::{Form, quoted, quoted_text},
+    tables::PgRoute,
+};
+
+/// A statement has no more rows.
+const MAX_ROWS: usize = 5000;
+
+/// Nor more bytes of values, but for one row that has.
+const MAX_BYTES: usize = 8 << 20;
+
+/// A key that is longer is known by its hash.
+const MAX_KEY_CHARS: usize = 500;
+
+/// A statement with its values.
+#[derive(Debug)]
+pub(super) struct PgStep {
+    pub(super) sql: String,
+    pub(super) values: Vec<PgArray>,
+    pub(super) effect: PgEffect,
+    /// How many rows it is for.
+    pub(super) rows: u64,
+}
+
+/// What the number of rows says that a statement has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PgEffect {
+    Written,
+    /// Of these rows those that are not there are written by the next statement.
+    Changed,
+    Deleted,
+    /// Nothing.
+    Kept,
+}
+
+/// How rows are written that are new at the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewRows {
+    /// As if they may be there.
+    Upserted,
+    /// In half the time: the server refuses the call if one is there.
+    Inserted,
+}
+
+/// The values of a column.
+#[derive(Debug)]
+pub(super) enum PgArray {
+    Text(String),
+    /// The elements, each with its length before it.
+    Binary {
+        bytes: Vec<u8>,
+        count: i32,
+        has_null: bool,
+    },
+}
+
+/// The steps for rows of a table: deletes come first.
+pub(super) fn steps(route: &PgRoute, pending: &[&Pending<'_>], new_rows: NewRows) -> Vec<PgStep> {
+    let mut pending = pending.to_vec();
+    if route.version.is_some() {
+        // Changes that come late may be written elsewhere: two calls lock rows in the same order.
+        pending.sort_by(|one, other| one.key_json.cmp(&other.key_json));
+    }
+    let deleted: Vec<&Pending<'_>> =
+        pending.iter().copied().filter(|one| one.delete.is_some()).collect();
+    let mut steps = Vec::new();
+    for some in in_parts(&deleted) {
+        steps.extend(deletes(route, some));
+    }
+    for group in groups(&pending) {
+        for some in in_parts(&group) {
+            steps.extend(writes(route, some, new_rows));
+        }
+    }
+    steps
+}
+
+/// Rows by their columns, in the order in which these come first.
+fn groups<'p, 'a>(pending: &[&'p Pending<'a>]) -> Vec<Vec<&'p Pending<'a>>> {
+    let mut groups: Vec<(&[usize], Vec<&Pending<'_>>)> = Vec::new();
+    for one in pending {
+        let Some(row) = &one.write else { continue };
+        match groups.iter_mut().rev().find(|(columns, _)| *columns == row.columns) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((&row.columns, vec![one])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn in_parts<'s, 'p, 'a>(rows: &'s [&'p Pending<'a>]) -> Vec<&'s [&'p Pending<'a>]> {
+    let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, row) in rows.iter().enumerate() {
+        let more = bytes_of(row);
+        if at > start && (at - start >= MAX_ROWS || bytes + more > MAX_BYTES) {
+            parts.push(&rows[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    if start < rows.len() {
+        parts.push(&rows[start..]);
+    }
+    parts
+}
+
+fn bytes_of(row: &Pending<'_>) -> usize {
+    let cells = row.write.iter().flat_map(|row| &row.cells).chain(&row.key);
+    cells.flatten().map(String::len).sum()
+}
+
+fn deletes(route: &PgRoute, rows: &[&Pending<'_>]) -> Vec<PgStep> {
+    let table = route.table.quoted();
+    let mut values = Columns::default();
+    for (place, at) in route.key.iter().enumerate() {
+        values.add(route, *at, rows.iter().map(|row| row.key[place].as_deref()));
+    }
+    let Some(version) = route.version else {
+        let sql = format!(
+            "DELETE FROM {table} AS target USING {} WHERE {}",
+            values.source(),
+            same_key(route)
+        );
+        return vec![values.step(sql, rows.len(), PgEffect::Deleted)];
+    };
+    let seqs: Vec<Cell> = rows.iter().map(|row| row.delete.map(|seq| seq.to_string())).collect();
+    values.add_as("bigint", "seq", seqs.iter().map(Cell::as_deref));
+    let sql = format!(
+        "DELETE FROM {table} AS target USING {} WHERE {}{}",
+        values.source(),
+        same_key(route),
+        is_older(route, version, "u.seq")
+    );
+    vec![values.step(sql, rows.len(), PgEffect::Deleted), keep_deletes(route, rows, seqs)]
+}
+
+/// Keeps the numbers of deletes, so that an older change does not bring a row back.
+fn keep_deletes(route: &PgRoute, rows: &[&Pending<'_>], seqs: Vec<Cell>) -> PgStep {
+    let mut values = Columns::default();
+    values.add_as("text", "key", rows.iter().map(|row| Some(&*row.key_json)));
+    values.add_as("bigint", "seq", seqs.iter().map(Cell::as_deref));
+    let sql = format!(
+        "INSERT INTO {schema}.{DELETED_TABLE} AS kept (table_name, row_key, seq) SELECT {name}, \
+         {key}, u.seq FROM {source} ON CONFLICT (table_name, row_key) DO UPDATE SET seq = \
+         excluded.seq, deleted_at = now() WHERE kept.seq < excluded.seq",
+        schema = quoted(&route.table.schema),
+        name = quoted_text(&route.table.name),
+        key = key_name(),
+        source = values.source(),
+    );
+    values.step(sql, rows.len(), PgEffect::Kept)
+}
+
+fn writes(route: &PgRoute, rows: &[&Pending<'_>], new_rows: NewRows) -> Vec<PgStep> {
+    let written: Vec<&PendingRow> = rows.iter().filter_map(|row| row.write.as_ref()).collect();
+    let Some(columns) = written.first().map(|row| row.columns.clone()) else { return Vec::new() };
+    let values = || {
+        let mut values = Columns::default();
+        for (place, at) in columns.iter().enumerate() {
+            values.add(route, *at, written.iter().map(|row| row.cells[place].as_deref()));
+        }
+        if route.version.is_some() {
+            values.add_as("text", "key", rows.iter().map(|row| Some(&*row.key_json)));
+        }
+        values
+    };
+    let lacks_required = route
+        .table
+        .columns
+        .iter()
+        .enumerate()
+        .any(|(at, column)| column.is_required && !columns.contains(&at));
+    if !lacks_required {
+        let values = values();
+        let is_new = new_rows == NewRows::Inserted && rows.iter().all(|row| row.is_new());
+        let sql = match is_new && !route.is_audit {
+            true => insert(route, &columns, &values) + &unless_deleted(route, " WHERE "),
+            false => upsert(route, &columns, &values),
+        };
+        return vec![values.step(sql, rows.len(), PgEffect::Written)];
+    }
+    // The server would refuse an INSERT without these columns, also where the row is there.
+    let (changed, inserted) = (values(), values());
+    let update = update(route, &columns, &changed);
+    let insert = insert_absent(route, &columns, &inserted);
+    let mut steps = Vec::new();
+    if let Some(update) = update {
+        steps.push(changed.step(update, rows.len(), PgEffect::Changed));
+    }
+    steps.push(inserted.step(insert, rows.len(), PgEffect::Written));
+    steps
+}
+
+fn upsert(route: &PgRoute, columns: &[usize], values: &Columns) -> String {
+    let key = super::table::quoted_list(names(route, &route.key));
+    let set: Vec<String> =
+        settable(route, columns).map(|name| format!("{name} = excluded.{name}")).collect();
+    let insert = insert(route, columns, values);
+    let insert = format!("{insert}{}", unless_deleted(route, " WHERE "));
+    if set.is_empty() || route.is_audit {
+        return format!("{insert} ON CONFLICT ({key}) DO NOTHING");
+    }
+    let mut sql = format!("{insert} ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "));
+    if let Some(version) = route.version {
+        let name = quoted(&route.table.columns[version].name);
+        // Writing to a string does not fail.
+        let _ = write!(sql, " WHERE target.{name} IS NULL OR target.{name} < excluded.{name}");
+    }
+    sql
+}
+
+/// `None`: there is nothing to change.
+fn update(route: &PgRoute, columns: &[usize], values: &Columns) -> Option<String> {
+    let place =
+        |name: &str| columns.iter().position(|at| quoted(&route.table.columns[*at].name) == name);
+    let set: Vec<String> = settable(route, columns)
+        .filter_map(|name| Some(format!("{name} = {}", values.value(place(&name)?))))
+        .collect();
+    let older = route.version.map(|version| {
+        let at = columns.iter().position(|at| *at == version).unwrap_or_default();
+        is_older(route, version, &values.value(at))
+    });
+    let found: Vec<String> = route
+        .key
+        .iter()
+        .map(|key| {
+            let at = columns.iter().position(|at| at == key).unwrap_or_default();
+            format!("target.{} = {}", quoted(&route.table.columns[*key].name), values.value(at))
+        })
+        .collect();
+    (!set.is_empty()).then(|| {
+        format!(
+            "UPDATE {} AS target SET {} FROM {} WHERE {}{}",
+            route.table.quoted(),
+            set.join(", "),
+            values.source(),
+            found.join(" AND "),
+            older.unwrap_or_default()
+        )
+    })
+}
+
+/// Inserts the rows that are not there.
+fn insert_absent(route: &PgRoute, columns: &[usize], values: &Columns) -> String {
+    let found: Vec<String> = route
+        .key
+        .iter()
+        .map(|key| {
+            let at = columns.iter().position(|at| at == key).unwrap_or_default();
+            format!("there.{} = {}", quoted(&route.table.columns[*key].name), values.value(at))
+        })
+        .collect();
+    format!(
+        "{} WHERE NOT EXISTS (SELECT FROM {} AS there WHERE {}){} ON CONFLICT DO NOTHING",
+        insert(route, columns, values),
+        route.table.quoted(),
+        found.join(" AND "),
+        unless_deleted(route, " AND ")
+    )
+}
+
+fn insert(route: &PgRoute, columns: &[usize], values: &Columns) -> String {
+    let list: Vec<String> = (0..columns.len()).map(|at| values.value(at)).collect();
+    format!(
+        "INSERT INTO {} AS target ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        route.table.quoted(),
+        super::table::quoted_list(names(route, columns)),
+        list.join(", "),
+        values.source()
+    )
+}
+
+/// The condition that no later delete of the row is known.
+fn unless_deleted(route: &PgRoute, word: &str) -> String {
+    let Some(version) = route.version else { return String::new() };
+    format!(
+        "{word}NOT EXISTS (SELECT FROM {}.{DELETED_TABLE} AS kept WHERE kept.table_name = {} AND \
+         kept.row_key = {} AND kept.seq >= u.c{version})",
+        quoted(&route.table.schema),
+        quoted_text(&route.table.name),
+        key_name()
+    )
+}
+
+/// The columns of an UPDATE: neither those of the key nor what cannot be changed.
+fn settable(route: &PgRoute, columns: &[usize]) -> impl Iterator<Item = String> {
+    columns
+        .iter()
+        .filter(|at| !route.key.contains(at) && !route.table.columns[**at].is_identity)
+        .map(|at| quoted(&route.table.columns[*at].name))
+}
+
+fn names<'r>(route: &'r PgRoute, columns: &'r [usize]) -> impl Iterator<Item = &'r str> {
+    columns.iter().map(|at| &*route.table.columns[*at].name)
+}
+
+fn same_key(route: &PgRoute) -> String {
+    let same = route.key.iter().map(|at| {
+        let column = &route.table.columns[*at];
+        format!("target.{} = {}", quoted(&column.name), value_of(route, *at))
+    });
+    same.collect::<Vec<_>>().join(" AND ")
+}
+
+fn is_older(route: &PgRoute, version: usize, seq: &str) -> String {
+    let name = quoted(&route.table.columns[version].name);
+    format!(" AND (target.{name} IS NULL OR target.{name} < {seq})")
+}
+
+/// The name of a row among the deletes.
+fn key_name() -> String {
+    format!(
+        "CASE WHEN length(u.key) <= {MAX_KEY_CHARS} THEN u.key ELSE \
+         encode(sha256(convert_to(u.key, 'UTF8')), 'hex') END"
+    )
+}
+
+/// The value of a column of the target in the rows `u`.
+fn value_of(route: &PgRoute, at: usize) -> String {
+    let column = &route.table.columns[at];
+    match column.form {
+        // An array of arrays would be one array of all elements.
+        Form::Array => format!("u.c{at}::{}", column.declared),
+        _ => format!("u.c{at}"),
+    }
+}
+
+/// Arrays of values, which are the columns of the rows `u`.
+#[derive(Default)]
+struct Columns {
+    arrays: Vec<PgArray>,
+    types: Vec<String>,
+    names: Vec<String>,
+    values: Vec<String>,
+}
+
+impl Columns {
+    /// Adds values of a column of the target.
+    fn add<'v>(
+        &mut self,
+        route: &PgRoute,
+        at: usize,
+        cells: impl Iterator<Item = Option<&'v str>> + Clone,
+    ) {
+        let column = &route.table.columns[at];
+        let of = if column.form == Form::Array { "text" } else { &column.declared };
+        self.push(of, format!("c{at}"), cells);
+        self.values.push(value_of(route, at));
+    }
+
+    fn add_as<'v>(
+        &mut self,
+        of: &str,
+        name: &str,
+        cells: impl Iterator<Item = Option<&'v str>> + Clone,
+    ) {
+        self.push(of, name.to_owned(), cells);
+        self.values.push(format!("u.{name}"));
+    }
+
+    fn push<'v>(
+        &mut self,
+        of: &str,
+        name: String,
+        cells: impl Iterator<Item = Option<&'v str>> + Clone,
+    ) {
+        self.arrays.push(PgArray::of(of, cells));
+        self.types.push(of.to_owned());
+        self.names.push(name);
+    }
+
+    fn value(&self, place: usize) -> String {
+        self.values[place].clone()
+    }
+
+    fn source(&self) -> String {
+        let arrays: Vec<String> =
+            self.types.iter().enumerate().map(|(at, of)| format!("${}::{of}[]", at + 1)).collect();
+        format!("unnest({}) AS u ({})", arrays.join(", "), self.names.join(", "))
+    }
+
+    fn step(self, sql: String, rows: usize, effect: PgEffect) -> PgStep {
+        PgStep { sql, values: self.arrays, effect, rows: rows as u64 }
+    }
+}
+
+impl PgStep {
+    pub(super) fn bytes(&self) -> usize {
+        self.values.iter().map(PgArray::len).sum()
+    }
+}
+
+impl PgArray {
+    fn of<'v>(declared: &str, cells: impl Iterator<Item = Option<&'v str>> + Clone) -> Self {
+        if let Some(array) = Binary::of(declared).and_then(|of| Self::binary(of, cells.clone())) {
+            return array;
+        }
+        let mut array = String::new();
+        cells.for_each(|cell| push_element(&mut array, cell));
+        end_array(&mut array);
+        Self::Text(array)
+    }
+
+    /// `None`: a value is none of the type.
+    fn binary<'v>(of: Binary, cells: impl Iterator<Item = Option<&'v str>>) -> Option<Self> {
+        let (mut bytes, mut count, mut has_null) = (Vec::new(), 0, false);
+        for cell in cells {
+            count += 1;
+            let Some(text) = cell else {
+                has_null = true;
+                bytes.extend((-1_i32).to_be_bytes());
+                continue;
+            };
+            let start = bytes.len();
+            bytes.extend([0; 4]);
+            of.push(&mut bytes, text)?;
+            let length = i32::try_from(bytes.len() - start - 4).ok()?;
+            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        }
+        Some(Self::Binary { bytes, count, has_null })
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+impl ToSql for PgArray {
+    fn to_sql(
+        &self,
+        of: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Binary { bytes, count, has_null } => {
+                let Kind::Array(element) = of.kind() else {
+                    return Err(format!("{of} is no array").into());
+                };
+                // One dimension, which begins with 1.
+                out.put_i32(1);
+                out.put_i32(i32::from(*has_null));
+                out.put_u32(element.oid());
+                out.put_i32(*count);
+                out.put_i32(1);
+                out.extend_from_slice(bytes);
+            }
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        match self {
+            Self::Text(_) => Format::Text,
+            Self::Binary { .. } => Format::Binary,
+        }
+    }
+
+    to_sql_checked!();
+}

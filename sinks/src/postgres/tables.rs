@@ -1,0 +1,309 @@
+//! What is known of the target's tables, and how it is made to fit the source.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    time::{Duration, Instant},
+};
+
+use full_sync::Table;
+use handler::Failure;
+
+use super::{
+    PgRows,
+    client::PgConnection,
+    create::{AUDIT_COLUMNS, PgWish, create_deleted, create_unique},
+    refusal::Refused,
+    table::PgTable,
+};
+use crate::{shape::Shape, tables::Tables, target::Means, value::Kind};
+
+/// While a column is lacking, the server is asked again after so long.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
+
+/// A name is not longer at the server, which would cut it without a word.
+const MAX_NAME_BYTES: usize = 63;
+
+/// The tables that were asked for until now.
+pub(super) struct PgTables {
+    rows: PgRows,
+    shape: Arc<Shape>,
+    source: Arc<dyn Tables>,
+    known: Mutex<HashMap<String, Arc<PgRoute>>>,
+    /// One at a time makes tables.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// A table of the source, and where it goes.
+#[derive(Debug)]
+pub(super) struct PgRoute {
+    pub(super) table: PgTable,
+    /// The columns of the key at the target. Those of an audit log are its own.
+    pub(super) key: Vec<usize>,
+    pub(super) is_audit: bool,
+    /// The column with the number of the change, if rows have versions.
+    pub(super) version: Option<usize>,
+    /// What values of each column of the table look like in an event, where the source has it.
+    pub(super) kinds: Vec<Option<Kind>>,
+    /// For so many calls rows that are new at the source are taken for rows that may be there.
+    pub(super) upserting: AtomicU32,
+    source: Option<Arc<Table>>,
+    asked: Instant,
+}
+
+/// Which table is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct PgAsk<'a> {
+    pub(super) source: (&'a str, &'a str),
+    /// `schema.table`.
+    pub(super) target: &'a str,
+    /// The columns of the key at the target; empty for an audit log.
+    pub(super) key: Vec<String>,
+    /// The columns of the rows that are to be written.
+    pub(super) columns: Vec<&'a str>,
+}
+
+impl PgTables {
+    pub(super) fn new(rows: PgRows, means: &Means) -> Self {
+        Self {
+            rows,
+            shape: Arc::clone(&means.shape),
+            source: Arc::clone(&means.tables),
+            known: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The route; the server is asked where it is not known, and gets what it lacks where that is
+    /// allowed.
+    ///
+    /// # Errors
+    ///
+    /// `Ok(Err)`: what the target lacks, with the statement that makes it.
+    pub(super) async fn get(
+        &self,
+        connection: &mut PgConnection,
+        ask: &PgAsk<'_>,
+    ) -> Result<Result<Arc<PgRoute>, String>, Refused> {
+        let (schema, table) = ask.source;
+        let source = self.source.table(schema, table).await;
+        let source = source
+            .map_err(|why| Refused::Later(Failure::unclear(format!("no table is known: {why}"))))?;
+        if let Some(known) = self.known_for(ask, source.as_ref()) {
+            return Ok(Ok(known));
+        }
+        let _one = self.making.lock().await;
+        if let Some(known) = self.known_for(ask, source.as_ref()) {
+            return Ok(Ok(known));
+        }
+        let route = match self.fetch(connection, ask, source).await? {
+            Ok(route) => Arc::new(route),
+            Err(lacking) => return Ok(Err(lacking)),
+        };
+        self.lock().insert(ask.target.to_owned(), Arc::clone(&route));
+        Ok(Ok(route))
+    }
+
+    /// Nothing that is known counts any more.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn known_for(&self, ask: &PgAsk<'_>, source: Option<&Arc<Table>>) -> Option<Arc<PgRoute>> {
+        let known = self.lock().get(ask.target).cloned()?;
+        let is_same = match (&known.source, source) {
+            (Some(known), Some(now)) => Arc::ptr_eq(known, now) || known == now,
+            (None, None) => true,
+            _ => false,
+        };
+        let has_all = ask.columns.iter().all(|name| known.table.column(name).is_some());
+        let fits = is_same && known.has_key(&ask.key);
+        (fits && (has_all || known.asked.elapsed() < ASKED_AGAIN)).then_some(known)
+    }
+
+    async fn fetch(
+        &self,
+        connection: &mut PgConnection,
+        ask: &PgAsk<'_>,
+        source: Option<Arc<Table>>,
+    ) -> Result<Result<PgRoute, String>, Refused> {
+        let Some((schema, name)) = ask.target.split_once('.') else {
+            return Ok(Err(format!(
+                "`table` gives {:?}, which is no schema.table: write \"public.{{table}}\"",
+                ask.target
+            )));
+        };
+        if let Some(long) = [schema, name].into_iter().find(|name| name.len() > MAX_NAME_BYTES) {
+            return Ok(Err(format!(
+                "the name {long:?} has more than {MAX_NAME_BYTES} bytes, the most that PostgreSQL \
+                 has room for: give another with `table`"
+            )));
+        }
+        let wish = PgWish {
+            rows: &self.rows,
+            shape: &self.shape,
+            source: source.as_deref(),
+            schema,
+            name,
+            key: &ask.key,
+        };
+        let mut table = PgTable::describe(connection, schema, name).await?;
+        let lacking = wish.lacking(table.as_ref());
+        if self.rows.create && !lacking.is_empty() {
+            for sql in &lacking {
+                run(connection, sql).await?;
+            }
+            connection.forget();
+            table = PgTable::describe(connection, schema, name).await?;
+        }
+        let Some(table) = table else { return Ok(Err(no_table(ask.target, &lacking))) };
+        let route = self.route(table, ask, source);
+        if route.as_ref().is_ok_and(|route| route.version.is_some()) {
+            self.make_deleted(connection, schema).await?;
+        }
+        Ok(route)
+    }
+
+    fn route(
+        &self,
+        table: PgTable,
+        ask: &PgAsk<'_>,
+        source: Option<Arc<Table>>,
+    ) -> Result<PgRoute, String> {
+        let is_audit = ask.key.is_empty();
+        let key = if is_audit { vec![AUDIT_COLUMNS[0].0.to_owned()] } else { ask.key.clone() };
+        let places: Option<Vec<usize>> = key.iter().map(|name| table.column(name)).collect();
+        let Some(places) = places else {
+            return Err(format!(
+                "{} lacks a column of the key ({}): add it there, or set create = true",
+                table.quoted(),
+                key.join(", ")
+            ));
+        };
+        if !table.is_unique_by(&key) {
+            return Err(format!(
+                "{} has no unique index by which rows are found: run there: {}",
+                table.quoted(),
+                create_unique(&table, &key)
+            ));
+        }
+        let version = match self.rows.version_column.as_ref().filter(|_| !is_audit) {
+            None => None,
+            Some(name) => Some(table.column(name).ok_or_else(|| {
+                format!(
+                    "run there: ALTER TABLE {} ADD COLUMN {} bigint; or set create = true",
+                    table.quoted(),
+                    super::table::quoted(name)
+                )
+            })?),
+        };
+        let mut kinds = vec![None; table.columns.len()];
+        for column in source.iter().flat_map(|source| source.columns.iter().flatten()) {
+            if let Some(at) = table.column(&self.shape.name_of(&column.name)) {
+                kinds[at] = Some(Kind::of(&column.declared));
+            }
+        }
+        Ok(PgRoute {
+            table,
+            key: places,
+            is_audit,
+            version,
+            kinds,
+            upserting: AtomicU32::new(0),
+            source,
+            asked: Instant::now(),
+        })
+    }
+
+    /// Makes the sink's own table, which it needs to keep deletes.
+    async fn make_deleted(&self, connection: &PgConnection, schema: &str) -> Result<(), Refused> {
+        let there = "SELECT to_regclass(format('%I.%I', $1::text, 'dbevent_deleted')) IS NOT NULL";
+        let found = connection.client.query_one(there, &[&schema]).await?;
+        match found.get(0) {
+            true => Ok(()),
+            false => run(connection, &create_deleted(schema)).await,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<PgRoute>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PgRoute {
+    /// A route to a table that no server has.
+    #[cfg(test)]
+    pub(super) fn of_test(table: PgTable, key: Vec<usize>, version: Option<usize>) -> Self {
+        let (kinds, source, asked) = (vec![None; table.columns.len()], None, Instant::now());
+        let (is_audit, upserting) = (false, AtomicU32::new(0));
+        Self { table, key, is_audit, version, kinds, upserting, source, asked }
+    }
+
+    fn has_key(&self, key: &[String]) -> bool {
+        match key.is_empty() {
+            true => self.is_audit,
+            false => {
+                !self.is_audit
+                    && key.len() == self.key.len()
+                    && key
+                        .iter()
+                        .zip(&self.key)
+                        .all(|(name, at)| self.table.columns[*at].name == *name)
+            }
+        }
+    }
+
+    /// The statement that adds a column of the source to the target.
+    pub(super) fn add_column(&self, name: &str, rows: &PgRows, shape: &Shape) -> String {
+        let key: Vec<String> =
+            self.key.iter().map(|at| self.table.columns[*at].name.clone()).collect();
+        let wish = PgWish {
+            rows,
+            shape,
+            source: self.source.as_deref(),
+            schema: &self.table.schema,
+            name: &self.table.name,
+            key: if self.is_audit { &[] } else { &key },
+        };
+        match wish.lacking(Some(&self.table)).into_iter().next() {
+            Some(alter) if alter.contains(&super::table::quoted(name)) => {
+                format!("run there: {alter}")
+            }
+            _ => format!(
+                "add it there with its type (ALTER TABLE {} ADD COLUMN {} …)",
+                self.table.quoted(),
+                super::table::quoted(name)
+            ),
+        }
+    }
+}
+
+/// Runs a statement that makes something. The failure has it, for somebody with the right to.
+async fn run(connection: &PgConnection, sql: &str) -> Result<(), Refused> {
+    // IF NOT EXISTS alone does not hold where another process makes the same at this moment.
+    let alone = "SELECT pg_advisory_xact_lock(hashtextextended('dbevent tables', 0))";
+    connection.client.batch_execute(&format!("{alone}; {sql}")).await.map_err(|error| {
+        match Refused::from(error) {
+            Refused::Later(failure) if failure.said.is_some() => Refused::Later(Failure {
+                reason: format!("{}; run there: {sql}", failure.reason),
+                ..failure
+            }),
+            // Another process makes the same.
+            Refused::Row(said) | Refused::Again(said) => Refused::Again(said),
+            other => other,
+        }
+    })
+}
+
+fn no_table(target: &str, lacking: &[String]) -> String {
+    match lacking.is_empty() {
+        true => format!(
+            "the target has no table {target}, and dts has not told yet how the source's is \
+             defined: make it there"
+        ),
+        false => format!(
+            "the target has no table {target}: set create = true, or run there: {}",
+            lacking.join("; ")
+        ),
+    }
+}

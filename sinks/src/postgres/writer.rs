@@ -1,0 +1,400 @@
+//! Writes the changes of a call: one transaction, or the same in parts where a row is refused.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use handler::Failure;
+use service::{Backoff, BackoffConfig};
+use tracing::debug;
+
+use super::{
+    PostgresConfig,
+    client::{PgClient, PgConnection},
+    create::forget_deleted,
+    pending::{Pending, RowMaker},
+    refusal::Refused,
+    statement::{NewRows, PgEffect, PgStep, steps},
+    tables::{PgAsk, PgRoute, PgTables},
+};
+use crate::{
+    change::Unusable,
+    figures::{Answered, Written},
+    shape::Wanted,
+    target::Means,
+};
+
+/// A transaction that collided with others is tried so often.
+const MAX_TRIES: u32 = 8;
+
+const COLLISION_RETRY: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(10), max: Duration::from_secs(1), factor: 2.0 };
+
+/// After a row was there that is new at the source, so many calls take this into account.
+const UPSERTING: u32 = 200;
+
+/// So often what is kept of deletes is looked through.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// Writes for all lanes of a listener.
+pub(super) struct PgWriter {
+    pub(super) config: Arc<PostgresConfig>,
+    pub(super) client: Arc<PgClient>,
+    pub(super) tables: Arc<PgTables>,
+    pub(super) means: Means,
+    pub(super) forgot: std::sync::Mutex<HashMap<String, Instant>>,
+}
+
+/// The rows of a table.
+struct TablePart<'a> {
+    route: Arc<PgRoute>,
+    rows: Vec<Pending<'a>>,
+}
+
+impl TablePart<'_> {
+    /// Whether rows that are new at the source are probably new here, and fast to write so.
+    fn may_insert(&self) -> bool {
+        if self.route.is_audit || !self.rows.iter().all(Pending::is_new) {
+            return false;
+        }
+        let less = |calls: u32| calls.checked_sub(1);
+        self.route.upserting.fetch_update(Relaxed, Relaxed, less).is_err()
+    }
+
+    /// Some were there: changes come again, or a full sync goes over a table that has its rows.
+    fn upsert_from_now(&self) {
+        self.route.upserting.store(UPSERTING, Relaxed);
+    }
+}
+
+/// Changes of one table of the source, by the table of the target and the key.
+type Groups<'a> = Vec<(GroupName<'a>, Vec<&'a Wanted<'a>>)>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct GroupName<'a> {
+    schema: &'a str,
+    table: &'a str,
+    target: Arc<str>,
+    has_key: bool,
+}
+
+impl PgWriter {
+    /// Writes, and gives what the target refused.
+    ///
+    /// # Errors
+    ///
+    /// Why none of it is done, or nobody knows.
+    pub(super) async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
+        let (groups, mut unusable) = self.groups(wanted);
+        let (mut backoff, mut definitions, mut lost) = (Backoff::new(COLLISION_RETRY), 0, 0);
+        loop {
+            let timeout = self.config.timeout;
+            let refused = match tokio::time::timeout(timeout, self.attempt(&groups)).await {
+                Ok(Ok(more)) => {
+                    unusable.extend(more);
+                    return Ok(unusable);
+                }
+                Ok(Err(refused)) => refused,
+                Err(_) => {
+                    return Err(Failure::unclear(
+                        "the target has not answered in time (`timeout`)",
+                    ));
+                }
+            };
+            match refused {
+                Refused::Again(_) if backoff.failures() < MAX_TRIES => {
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+                Refused::Definition(_) if definitions == 0 => {
+                    definitions += 1;
+                    self.tables.forget();
+                }
+                // The server may have started again since the connection was last used.
+                Refused::Lost(_) if lost == 0 => {
+                    lost += 1;
+                    self.client.forget();
+                }
+                other => return Err(other.into_failure()),
+            }
+            self.means.counts.retried();
+        }
+    }
+
+    async fn attempt(&self, groups: &Groups<'_>) -> Result<Vec<Unusable>, Refused> {
+        let mut connection = self.client.get().await.map_err(Refused::Later)?;
+        let unusable = self.write_by(&mut connection, groups).await?;
+        self.client.put(connection);
+        Ok(unusable)
+    }
+
+    async fn write_by(
+        &self,
+        connection: &mut PgConnection,
+        groups: &Groups<'_>,
+    ) -> Result<Vec<Unusable>, Refused> {
+        let (mut parts, mut unusable) = (Vec::new(), Vec::new());
+        for (name, wanted) in groups {
+            match self.tables.get(connection, &self.ask(name, wanted)).await? {
+                Ok(route) => {
+                    let (rows, shape) = (&self.config.rows, &*self.means.shape);
+                    let maker = RowMaker { route: &route, rows, shape };
+                    let (rows, refused) = maker.pending(wanted);
+                    unusable.extend(refused);
+                    parts.push(TablePart { route, rows });
+                }
+                Err(lacking) => {
+                    unusable.extend(wanted.iter().map(|one| one.change.unusable(&*lacking)));
+                }
+            }
+        }
+        let mut done = Err(Refused::Row(String::new()));
+        if parts.iter().any(TablePart::may_insert) {
+            done = self.at_once(connection, &parts, NewRows::Inserted).await;
+            if matches!(done, Err(Refused::Row(_))) {
+                parts.iter().for_each(TablePart::upsert_from_now);
+            }
+        }
+        if matches!(done, Err(Refused::Row(_))) {
+            done = self.at_once(connection, &parts, NewRows::Upserted).await;
+        }
+        match done {
+            Err(Refused::Row(_)) => unusable.extend(self.by_halves(connection, &parts).await?),
+            other => other?,
+        }
+        self.forget_deletes(connection, &parts).await;
+        Ok(unusable)
+    }
+
+    /// Everything in one go, without waiting for each answer.
+    async fn at_once(
+        &self,
+        connection: &mut PgConnection,
+        parts: &[TablePart<'_>],
+        new_rows: NewRows,
+    ) -> Result<(), Refused> {
+        let mut todo: Vec<PgStep> = Vec::new();
+        for part in parts {
+            let rows: Vec<&Pending<'_>> = part.rows.iter().collect();
+            todo.extend(steps(&part.route, &rows, new_rows));
+        }
+        if todo.is_empty() {
+            return Ok(());
+        }
+        let mut prepared = Vec::with_capacity(todo.len());
+        for step in &todo {
+            prepared.push(connection.prepare(&step.sql).await?);
+        }
+        let began = Instant::now();
+        let (client, begin) = (&connection.client, begin(parts));
+        type Call<'c> =
+            Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'c>>;
+        let mut calls: Vec<Call<'_>> = Vec::with_capacity(todo.len() + 2);
+        calls.push(Box::pin(async { client.batch_execute(&begin).await.map(|()| 0) }));
+        for (step, statement) in todo.iter().zip(&prepared) {
+            calls.push(Box::pin(client.execute_raw(statement, &step.values)));
+        }
+        calls.push(Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) }));
+        let mut counts = Vec::with_capacity(calls.len());
+        for answer in join_all(calls).await {
+            counts.push(answer?);
+        }
+        let bytes = todo.iter().map(PgStep::bytes).sum();
+        self.means.counts.answered(Answered { bytes, took: began.elapsed() });
+        let counted = todo.iter().zip(counts.into_iter().skip(1));
+        self.means.counts.wrote(written(counted));
+        Ok(())
+    }
+
+    /// The same in parts that are halved until the rows are found that the server refuses.
+    async fn by_halves(
+        &self,
+        connection: &mut PgConnection,
+        parts: &[TablePart<'_>],
+    ) -> Result<Vec<Unusable>, Refused> {
+        let began = Instant::now();
+        let mut unusable = Vec::new();
+        let mut all = Written::default();
+        // What failed may have left its transaction open.
+        connection.client.batch_execute("ROLLBACK").await?;
+        connection.client.batch_execute(&begin(parts)).await?;
+        connection.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
+        for part in parts {
+            let mut todo: Vec<Vec<&Pending<'_>>> = vec![part.rows.iter().collect()];
+            while let Some(mut rows) = todo.pop() {
+                match self.in_savepoint(connection, &part.route, &rows).await {
+                    Ok(Written { rows, deletes, conflicts }) => {
+                        all.rows += rows;
+                        all.deletes += deletes;
+                        all.conflicts += conflicts;
+                    }
+                    Err(Refused::Row(said)) if rows.len() == 1 => {
+                        let why = format!("{}: {said}", part.route.table.quoted());
+                        let changes = rows.iter().flat_map(|row| &row.changes);
+                        unusable.extend(changes.map(|change| change.unusable(&*why)));
+                    }
+                    Err(Refused::Row(_)) => {
+                        let second = rows.split_off(rows.len() / 2);
+                        todo.push(second);
+                        todo.push(rows);
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        connection.client.batch_execute("COMMIT").await?;
+        self.means.counts.answered(Answered { bytes: 0, took: began.elapsed() });
+        self.means.counts.wrote(all);
+        Ok(unusable)
+    }
+
+    async fn in_savepoint(
+        &self,
+        connection: &mut PgConnection,
+        route: &PgRoute,
+        rows: &[&Pending<'_>],
+    ) -> Result<Written, Refused> {
+        connection.client.batch_execute("SAVEPOINT part").await?;
+        let todo = steps(route, rows, NewRows::Upserted);
+        let mut counts = Vec::with_capacity(todo.len());
+        for step in &todo {
+            let statement = connection.prepare(&step.sql).await?;
+            match connection.client.execute_raw(&statement, &step.values).await {
+                Ok(count) => counts.push(count),
+                Err(error) => {
+                    let refused = Refused::from(error);
+                    if matches!(refused, Refused::Row(_)) {
+                        connection.client.batch_execute("ROLLBACK TO SAVEPOINT part").await?;
+                    }
+                    return Err(refused);
+                }
+            }
+        }
+        connection.client.batch_execute("RELEASE SAVEPOINT part").await?;
+        Ok(written(todo.iter().zip(counts)))
+    }
+
+    /// Forgets deletes that are old enough. Nothing depends on it.
+    async fn forget_deletes(&self, connection: &PgConnection, parts: &[TablePart<'_>]) {
+        for part in parts.iter().filter(|part| part.route.version.is_some()) {
+            let schema = &part.route.table.schema;
+            let is_due = {
+                let mut forgot = self.forgot.lock().unwrap_or_else(|error| error.into_inner());
+                let before = forgot.get(schema).copied();
+                let is_due = before.is_none_or(|before| before.elapsed() > FORGET_EVERY);
+                if is_due {
+                    forgot.insert(schema.clone(), Instant::now());
+                }
+                is_due
+            };
+            if is_due {
+                let sql = forget_deleted(schema, self.config.rows.deleted_for);
+                if let Err(error) = connection.client.batch_execute(&sql).await {
+                    debug!(%error, "old deletes are not forgotten");
+                }
+            }
+        }
+    }
+
+    /// The changes by their tables, in the order of the tables' names: two calls lock tables in the
+    /// same order.
+    fn groups<'a>(&self, wanted: &'a [Wanted<'a>]) -> (Groups<'a>, Vec<Unusable>) {
+        let mut groups: HashMap<GroupName<'_>, Vec<&Wanted<'_>>> = HashMap::new();
+        let mut unusable = Vec::new();
+        // `None`: the name depends on the row.
+        let mut names: HashMap<(&str, &str), Option<Arc<str>>> = HashMap::new();
+        for one in wanted {
+            let (schema, table) = (&*one.change.read.schema, &*one.change.read.table_name);
+            let named = names
+                .entry((schema, table))
+                .or_insert_with(|| self.config.table.of_table(schema, table).map(Arc::from));
+            let target = match named {
+                Some(name) => Ok(Arc::clone(name)),
+                None => self.config.table.render(&one.change).map(Arc::from),
+            };
+            let has_key = !self.config.rows.is_audit && one.change.key.iter().len() > 0;
+            if !has_key && !self.config.rows.is_audit && !self.config.rows.appends_keyless {
+                unusable.push(one.change.unusable(format!(
+                    "the table {schema}.{table} has no key: set keyColumns in dts.toml, \
+                     keyless = \"append\" here, or leave the table out"
+                )));
+                continue;
+            }
+            match target {
+                Ok(target) => {
+                    let name = GroupName { schema, table, target, has_key };
+                    groups.entry(name).or_default().push(one);
+                }
+                Err(why) => unusable.push(one.change.unusable(format!("table: {why}"))),
+            }
+        }
+        let mut groups: Groups<'_> = groups.into_iter().collect();
+        groups.sort_by(|(a, _), (b, _)| (&a.target, a.table).cmp(&(&b.target, b.table)));
+        (groups, unusable)
+    }
+
+    fn ask<'a>(&self, name: &'a GroupName<'a>, wanted: &[&'a Wanted<'a>]) -> PgAsk<'a> {
+        let key = wanted.first().filter(|_| name.has_key).into_iter().flat_map(|one| {
+            one.change.key.iter().map(|(name, _)| self.means.shape.name_of(name).into_owned())
+        });
+        let mut columns: Vec<&str> = Vec::new();
+        let mut last: usize = 0;
+        for row in wanted.iter().filter_map(|one| one.row.as_ref()) {
+            // Most rows have the columns of the row before.
+            if row.len() == last && row.iter().all(|(name, _)| columns.contains(&&**name)) {
+                continue;
+            }
+            last = row.len();
+            for (name, _) in row {
+                if !columns.contains(&&**name) {
+                    columns.push(name);
+                }
+            }
+        }
+        PgAsk {
+            source: (name.schema, name.table),
+            target: &name.target,
+            key: key.collect(),
+            columns,
+        }
+    }
+}
+
+/// Begins the transaction. With versions, one that deletes is alone with its tables: an older
+/// change that is being written elsewhere would not see the delete, nor the delete the row.
+fn begin(parts: &[TablePart<'_>]) -> String {
+    let mut sql = "BEGIN".to_owned();
+    for part in parts.iter().filter(|part| part.route.version.is_some()) {
+        let deletes = part.rows.iter().any(|row| row.delete.is_some());
+        let shared = if deletes { "" } else { "_shared" };
+        let name = super::table::quoted_text(&format!("dbevent {}", part.route.table.quoted()));
+        sql.push_str(&format!(
+            "; SELECT pg_advisory_xact_lock{shared}(hashtextextended({name}, 0))"
+        ));
+    }
+    sql
+}
+
+fn written<'s>(counted: impl Iterator<Item = (&'s PgStep, u64)>) -> Written {
+    let mut written = Written::default();
+    let mut changed = 0;
+    for (step, count) in counted {
+        match step.effect {
+            PgEffect::Changed => changed = count,
+            PgEffect::Written => {
+                let count = count + std::mem::take(&mut changed);
+                written.rows += count;
+                written.conflicts += step.rows.saturating_sub(count);
+            }
+            PgEffect::Deleted => {
+                written.deletes += count;
+                written.conflicts += step.rows.saturating_sub(count);
+            }
+            PgEffect::Kept => {}
+        }
+    }
+    written
+}
