@@ -17,6 +17,7 @@ mod ledger;
 mod listening;
 mod log_limit;
 pub(crate) mod parking;
+mod problem;
 mod replay;
 mod standby;
 mod state;

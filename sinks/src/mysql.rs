@@ -10,6 +10,7 @@ mod create;
 mod literal;
 mod statement;
 mod table;
+mod tables;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -18,7 +19,7 @@ use async_trait::async_trait;
 use handler::Failure;
 use service::{Address, Secret, config::Section};
 
-use self::{client::MysqlClient, table::TargetTables, writer::Writer};
+use self::{client::MysqlClient, tables::TargetTables, writer::Writer};
 use crate::{
     change::Unusable,
     shape::Wanted,

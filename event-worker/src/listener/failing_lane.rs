@@ -4,7 +4,7 @@ use event_bus::Partition;
 use serde::{Deserialize, Serialize};
 use service::clock::now_ms;
 
-use super::status::Problem;
+use super::problem::Problem;
 use crate::{event::TakenEvent, handler::Failure, reset::SkippedRecord};
 
 /// A lane whose handler fails.

@@ -22,7 +22,9 @@ use super::{
     parking::ParkingReport,
     table_counts::TableCounts,
 };
-pub(crate) use super::{failing_lane::FailingLane, in_vain::InVain, state::ListenerState};
+pub(crate) use super::{
+    failing_lane::FailingLane, in_vain::InVain, problem::Problem, state::ListenerState,
+};
 use crate::{event::TakenEvent, handler::Failure};
 
 /// A listener's figures, since its process began.
@@ -108,25 +110,6 @@ impl Report {
             let at_ms = self.error.as_ref().map_or(lane.since_ms, |error| error.at_ms);
             self.error = Some(lane.problem(at_ms));
         }
-    }
-}
-
-/// What went wrong last, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Problem {
-    pub(crate) at_ms: u64,
-    pub(crate) message: String,
-    /// What the handler itself said, where that may be shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) said: Option<String>,
-    pub(crate) remedy: String,
-}
-
-impl Problem {
-    pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let (message, remedy) = (message.into(), remedy.into());
-        Self { at_ms: now_ms(), message, said: None, remedy }
     }
 }
 

@@ -1,19 +1,14 @@
-//! The tables of the target, as it describes them, and the columns of the source that go there.
+//! A table of the target, as the target describes it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use full_sync::Table;
 
 use super::{
-    MysqlConfig,
     client::{MysqlClient, TargetConn, TargetError},
-    create,
-    literal::{named, push_text},
+    literal::push_text,
 };
-use crate::{shape::Shape, tables::Tables, value::Kind};
+use crate::{shape::Shape, value::Kind};
 
 /// A table of the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,105 +31,12 @@ pub(super) struct TargetColumn {
     pub(super) is_generated: bool,
 }
 
-/// What is known of the target's tables.
-pub(super) struct TargetTables {
-    config: Arc<MysqlConfig>,
-    source: Arc<dyn Tables>,
-    known: Mutex<BTreeMap<String, Arc<TargetTable>>>,
-}
-
-/// Which table of the source goes to which one of the target.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Route<'a> {
-    pub(super) source: (&'a str, &'a str),
-    /// `schema.table`.
-    pub(super) target: &'a str,
-}
-
-impl TargetTables {
-    pub(super) fn new(config: Arc<MysqlConfig>, source: Arc<dyn Tables>) -> Self {
-        Self { config, source, known: Mutex::default() }
-    }
-
-    /// The table, as it was described last; it is asked for when it is not known, and made when
-    /// that is allowed.
-    ///
-    /// # Errors
-    ///
-    /// `Ok(Err)`: what the target lacks, with the statement that makes it.
-    pub(super) async fn get(
-        &self,
-        (client, conn): (&MysqlClient, &mut TargetConn),
-        route: Route<'_>,
-        shape: &Shape,
-    ) -> Result<Result<Arc<TargetTable>, String>, TargetError> {
-        let known = self.lock().get(route.target).cloned();
-        if let Some(known) = known {
-            return Ok(Ok(known));
-        }
-        let (schema, name) = route.target.split_once('.').unwrap_or(("", route.target));
-        let source = match self.source.table(route.source.0, route.source.1).await {
-            Ok(source) => source,
-            Err(why) => return Err(TargetError::Away(format!("the bus: {why}"))),
-        };
-        let mut table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
-        let wanted = create::Wish { config: &self.config, source: source.as_deref(), shape };
-        if let Some(sql) = wanted.lacking(&table) {
-            if !self.config.create {
-                return Ok(Err(format!(
-                    "the target lacks a table or a column: run there: {sql}; or set create = true"
-                )));
-            }
-            if schema_is_missing(&table) {
-                let create = format!("CREATE DATABASE IF NOT EXISTS {}", named(schema));
-                client.run(conn, &create).await?;
-            }
-            client.run(conn, &sql).await?;
-            table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
-        }
-        if table.columns.is_empty() {
-            return Err(TargetError::Away(format!(
-                "the target has no table {}, and dts has not told yet how the source's is \
-                 defined: wait, or make the table there",
-                route.target
-            )));
-        }
-        let table = Arc::new(table);
-        self.lock().insert(route.target.to_owned(), Arc::clone(&table));
-        Ok(Ok(table))
-    }
-
-    /// Describes a table of the target anew; without columns when it is not there.
-    ///
-    /// # Errors
-    ///
-    /// What the target says.
-    pub(super) async fn describe(
-        &self,
-        with: (&MysqlClient, &mut TargetConn),
-        target: &str,
-        source: &Table,
-        shape: &Shape,
-    ) -> Result<TargetTable, TargetError> {
-        let names = target.split_once('.').unwrap_or(("", target));
-        describe(with, names, Some(source), shape).await
-    }
-
-    /// What is known of a table is out of date.
-    pub(super) fn forget(&self, target: &str) {
-        self.lock().remove(target);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<TargetTable>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn schema_is_missing(table: &TargetTable) -> bool {
-    table.columns.is_empty() && !table.schema.is_empty()
-}
-
-async fn describe(
+/// Describes a table of the target; without columns when it is not there.
+///
+/// # Errors
+///
+/// What the target says.
+pub(super) async fn describe(
     (client, conn): (&MysqlClient, &mut TargetConn),
     (schema, name): (&str, &str),
     source: Option<&Table>,

@@ -14,7 +14,7 @@ use super::{
     client::{MysqlClient, TargetConn, TargetError},
     create::{Wish, quoted},
     statement::{StatementMaker, Statements},
-    table::{Route, TargetTables},
+    tables::{Route, TargetTables},
 };
 use crate::{
     change::Unusable,
