@@ -14,7 +14,7 @@ use mysql_async::{Conn, prelude::Queryable as _};
 use rand::{SeedableRng as _, rngs::SmallRng};
 use tokio_postgres::Client;
 
-const SCHEMA: &str = "shop";
+use super::{Killed, SCHEMA, Sampler};
 
 /// A table, and its row as one text: at the source, and at the target.
 const ROWS: [(&str, &str, &str); 3] = [
@@ -35,13 +35,6 @@ const ROWS: [(&str, &str, &str); 3] = [
         "concat_ws('|', owner, number, coalesce(content, '-'))",
     ),
 ];
-
-/// What a test kills.
-#[derive(Clone, Copy, Debug)]
-enum Killed {
-    Part(Victim),
-    Target,
-}
 
 async fn difference(source: &mut Conn, target: &Client) -> Result<String> {
     for (table, at_source, at_target) in ROWS {
@@ -80,33 +73,21 @@ async fn becomes_equal(running: &Running, target: &Postgres) -> Result<()> {
     equal.with_context(|| format!("{last}\n{shown}\n{}", running.worker.output()))
 }
 
-/// Reads the versions of all rows again and again, over the lives of the target; none may go
-/// backwards.
-async fn watch_versions(address: String) -> Result<()> {
+/// The versions of all rows at this moment.
+async fn versions(address: String) -> Result<BTreeMap<String, u64>> {
     let (host, port) = address.split_once(':').context("no port")?;
     let config = format!("host={host} port={port} user=postgres dbname=postgres");
-    let mut seen: BTreeMap<(&str, String), i64> = BTreeMap::new();
-    loop {
-        if let Ok((client, connection)) =
-            tokio_postgres::connect(&config, tokio_postgres::NoTls).await
-        {
-            tokio::spawn(connection);
-            while !client.is_closed() {
-                for (table, key) in [("account", "id::text"), ("setting", "name")] {
-                    let select = format!("SELECT {key}, _seq FROM copy.{table}");
-                    // It may not be there yet.
-                    for row in client.query(&select, &[]).await.unwrap_or_default() {
-                        let (key, version): (String, i64) = (row.get(0), row.get(1));
-                        let before = seen.entry((table, key.clone())).or_default();
-                        ensure!(version >= *before, "{table} {key}: {version} after {before}");
-                        *before = version;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let mut versions = BTreeMap::new();
+    for (table, key) in [("account", "id::text"), ("setting", "name")] {
+        let rows = client.query(&format!("SELECT {key}, _seq FROM copy.{table}"), &[]).await?;
+        for row in rows {
+            let (key, version): (String, i64) = (row.get(0), row.get(1));
+            versions.insert(format!("{table} {key}"), u64::try_from(version)?);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(versions)
 }
 
 async fn copy_survives_kills(source: Source) -> Result<()> {
@@ -126,24 +107,24 @@ async fn copy_survives_kills(source: Source) -> Result<()> {
         target.address()
     ))?;
     let mut running = source.run()?;
-    let watch = tokio::spawn(watch_versions(target.address()));
+    let address = target.address();
+    let sampler = Sampler::start(move || versions(address.clone()));
     let mut random = SmallRng::seed_from_u64(seed);
     let victims = [
-        Killed::Part(Victim::Dts),
-        Killed::Part(Victim::Listener),
-        Killed::Part(Victim::Supervisor),
+        Killed::Program(Victim::Dts),
+        Killed::Program(Victim::Listener),
+        Killed::Program(Victim::Supervisor),
         Killed::Target,
     ];
     let victims = shuffled(&victims, size(1, 5), &mut random);
     let kills = (&victims[..], Duration::from_secs(2));
     load.finish_during_kills(kills, &mut random, async |victim| match victim {
-        Killed::Part(victim) => running.kill(victim).await,
+        Killed::Program(victim) => running.kill(victim).await,
         Killed::Target => target.kill().await,
     })
     .await?;
     becomes_equal(&running, &target).await?;
-    ensure!(!watch.is_finished(), "{:?}", watch.await);
-    watch.abort();
+    sampler.stop().await?;
     target.end().await?;
     running.end().await
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use change_event::Action;
+use change_event::{Action, Origin};
 
 use super::{PgRows, create::AUDIT_COLUMNS, literal::text_of, tables::PgRoute};
 use crate::{
@@ -76,6 +76,9 @@ impl RowMaker<'_> {
                 Some(self.row(columns, seq)?)
             }
         };
+        if let Some(row) = written.as_ref().filter(|_| is_moved(change)) {
+            self.is_whole(row)?;
+        }
         if let Some(before) = moved_from(change) {
             rows.merge(Pending {
                 changes: vec![change],
@@ -93,6 +96,22 @@ impl RowMaker<'_> {
             write: written,
         });
         Ok(())
+    }
+
+    /// A row under a new key needs all columns: what its event lacks was under the old key.
+    fn is_whole(self, row: &PendingRow) -> Result<(), String> {
+        let columns = self.route.table.columns.iter().enumerate();
+        let lacking = columns.filter(|(at, column)| {
+            let is_of_source = self.route.kinds[*at].is_some() && !column.is_generated;
+            is_of_source && row.columns.binary_search(at).is_err()
+        });
+        match lacking.map(|(_, column)| &column.name).next() {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "the key of the row changed, and its event lacks the column {name}: set \
+                 binlog_row_image = FULL on the source"
+            )),
+        }
     }
 
     /// A row of an audit log: the row as it is now, or for a delete as it was.
@@ -248,6 +267,13 @@ impl<'a> PendingRows<'a> {
             (before, now) => *before = now,
         }
     }
+}
+
+/// Whether the change is the second half of an update that changed the key (docs/event-format.md).
+fn is_moved(change: &Change<'_>) -> bool {
+    change.read.action == Action::Insert
+        && change.read.origin == Origin::Binlog
+        && change.read.id.ends_with('i')
 }
 
 /// The key that the row had before, where an update changed it: two texts that the source takes for

@@ -49,6 +49,23 @@ async fn absent_columns_are_left_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_row_that_moved_without_all_its_columns_fails() {
+    let target = Target::new(COLUMNS).await;
+    let sink = target.sink("create = true");
+    let moved = |data: &str| {
+        let mut one = change(3, "insert", 2, data, None);
+        one.json = one.json.replace("g:3#0", "g:3#0i");
+        [handler::Event { ev_id: "g:3#0i".to_owned(), ..one }]
+    };
+    let (ids, said) = failed(give(&sink, &moved(r#""a":1"#)).await);
+    assert_eq!(ids, ["g:3#0i"]);
+    assert!(said.contains("column b") && said.contains("binlog_row_image"), "{said}");
+    assert_eq!(give(&sink, &moved(r#""a":1,"b":"x""#)).await, Outcome::Done);
+    assert_eq!(target.rows(ALL).await, ["(2,1,x)"]);
+    target.end().await;
+}
+
+#[tokio::test]
 async fn a_row_that_moved_is_not_at_its_old_place() {
     let target = Target::new(&[("id", "varchar(9)"), ("a", "int")]).await;
     let sink = target.sink("create = true");
