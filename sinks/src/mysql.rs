@@ -1,8 +1,8 @@
 //! MySQL and MariaDB: each row is a row of a table there, written in multi-row statements.
 //!
 //! The rows of a call are in the target in one transaction, or not at all. Of several changes of a
-//! row in one call only the last is written. With a version column, no row ever goes backwards, and
-//! no deleted row comes back, also when events come again after a crash.
+//! row in one call only the last is written. With a version column, no row that is there goes
+//! backwards, also when events come again after a crash.
 
 mod audit;
 mod client;
