@@ -248,11 +248,12 @@ async fn records_that_a_compacted_topic_lost_are_named() -> Result<()> {
     .with_context(|| format!("{left} records are left"))?;
     let (code, _) = running.site.call_worker("POST", "/api/v1/listeners/all/resume").await?;
     ensure!(code == 200, "it is not resumed");
-    wait_until("the difference is named", PATIENCE, async || {
-        let shown = listener(&running.site).await;
+    let mut shown = Value::Null;
+    let named = wait_until("the difference is named", PATIENCE * 2, async || {
+        shown = listener(&running.site).await;
         shown["books"]["differences"][0]["missing"].as_i64() >= Some(1)
-    })
-    .await?;
+    });
+    named.await.with_context(|| shown.to_string())?;
     let lost = listener(&running.site).await["books"]["differences"][0]["missing"].as_i64();
     let lost = lost.context("nothing is named")?;
     let seam = "missing in the bus, between dts and the listener: of shop.item";

@@ -69,7 +69,7 @@ node.name: one
 path.data: $folder/data
 path.logs: $folder/logs
 http.port: $port
-transport.port: $((port + 5))
+transport.port: 24300-24999
 network.host: 127.0.0.1
 discovery.type: single-node
 cluster.routing.allocation.disk.threshold_enabled: false
