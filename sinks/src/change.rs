@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use change_event::{Action, ChangeEvent, Columns};
+use full_sync::Table;
 use handler::Event;
 
 /// What a sink needs of an event. Values stay JSON text.
@@ -72,6 +73,12 @@ impl<'a> Change<'a> {
         let before = self.before()?.into_iter();
         let data = before.map(|(name, json)| (Cow::Borrowed(name), json)).collect();
         Some(Change { data, ..self.clone() })
+    }
+
+    /// A column of its table that the event lacks.
+    pub(crate) fn lacks<'t>(&self, table: &'t Table) -> Option<&'t str> {
+        let columns = table.columns.iter().flatten().map(|column| column.name.as_str());
+        columns.into_iter().find(|name| self.data.get(name).is_none())
     }
 
     /// The same event, as one that the sink can do nothing with.

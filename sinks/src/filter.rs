@@ -23,6 +23,8 @@ pub(crate) struct Where {
 pub(crate) enum Effect {
     /// The row is there, as it is now.
     Upsert,
+    /// The same of a row that the target did not have, or may not have had: it needs all columns.
+    Begin,
     /// The row is not there any more.
     Delete,
     /// The target has not had the row, and does not get it.
@@ -71,6 +73,8 @@ impl Where {
             return Ok(if before == Match::No { Effect::Nothing } else { Effect::Delete });
         }
         match (before, self.matches(change.data.iter())?) {
+            (Match::Yes, Match::Yes) => Ok(Effect::Upsert),
+            (_, Match::Yes) if change.read.action == Action::Update => Ok(Effect::Begin),
             (_, Match::Yes) => Ok(Effect::Upsert),
             // A full sync says how the row is: an older one may be in the target.
             (Match::No, Match::No) if change.event.is_of_full_sync() => Ok(Effect::Delete),
@@ -138,13 +142,13 @@ mod tests {
 
     #[test]
     fn a_row_comes_and_goes_as_it_matches() {
-        use Effect::{Delete, Nothing, Upsert};
+        use Effect::{Begin, Delete, Nothing, Upsert};
         let of = |action, data, old| effect("Data.status == 'paid'", action, data, old).unwrap();
         let (paid, open) =
             (r#"{"id":7,"status":"paid","n":1}"#, r#"{"id":7,"status":"open","n":1}"#);
         assert_eq!(of("insert", paid, None), Upsert);
         assert_eq!(of("insert", open, None), Nothing);
-        assert_eq!(of("update", paid, Some(r#"{"status":"open"}"#)), Upsert);
+        assert_eq!(of("update", paid, Some(r#"{"status":"open"}"#)), Begin);
         assert_eq!(of("update", open, Some(r#"{"status":"paid"}"#)), Delete);
         assert_eq!(of("update", open, Some(r#"{"n":0}"#)), Nothing);
         assert_eq!(of("update", paid, Some(r#"{"n":0}"#)), Upsert);

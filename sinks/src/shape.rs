@@ -38,6 +38,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) change: Change<'a>,
     /// The columns of the row as it is now; `None`: the row is not there any more.
     pub(crate) row: Option<Vec<Column<'a>>>,
+    /// An update that lets the row match `where`: the target has nothing of the row yet.
+    pub(crate) begins: bool,
 }
 
 impl Shape {
@@ -51,6 +53,11 @@ impl Shape {
             rename: read_rename(&columns.section("rename")),
             add: read_added(&columns.section("add")),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_condition(text: &str) -> Self {
+        Self { condition: Where::new(text).ok(), ..Self::default() }
     }
 
     /// What the target is to do for these events, in their order, and the events that it can do
@@ -76,10 +83,11 @@ impl Shape {
         }
         match self.effect(&change).map_err(|why| change.unusable(why))? {
             Effect::Nothing => Ok(None),
-            Effect::Delete => Ok(Some(Wanted { change, row: None })),
-            Effect::Upsert => {
+            Effect::Delete => Ok(Some(Wanted { change, row: None, begins: false })),
+            effect @ (Effect::Upsert | Effect::Begin) => {
                 let row = self.row(&change).map_err(|why| change.unusable(why))?;
-                Ok(Some(Wanted { change, row: Some(row) }))
+                let begins = effect == Effect::Begin;
+                Ok(Some(Wanted { change, row: Some(row), begins }))
             }
         }
     }

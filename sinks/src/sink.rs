@@ -38,7 +38,7 @@ impl Sink {
         let shape = Arc::new(config.shape.clone());
         let means = Means {
             listener: listener.to_owned(),
-            tables,
+            tables: Arc::clone(&tables),
             shape: Arc::clone(&shape),
             counts: Arc::clone(&counts),
         };
@@ -49,7 +49,7 @@ impl Sink {
             TargetConfig::File(target) => Arc::new(Files::new(target, means)),
             TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };
-        Ok(Self { handler: SinkHandler { shape, target, counts } })
+        Ok(Self { handler: SinkHandler { shape, target, tables, counts } })
     }
 
     /// The handler of a lane.

@@ -1,6 +1,6 @@
 //! What each kind of target does, and the handler that calls it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use handler::{Batch, Failure, Handler, Outcome};
@@ -67,13 +67,42 @@ impl TargetFinding {
 pub(crate) struct SinkHandler {
     pub(crate) shape: Arc<Shape>,
     pub(crate) target: Arc<dyn Target>,
+    pub(crate) tables: Arc<dyn Tables>,
     pub(crate) counts: Arc<Counts>,
+}
+
+impl SinkHandler {
+    /// Leaves out rows that are new to the target, and of which the event has only a part.
+    async fn leave_parts_out(
+        &self,
+        wanted: &mut Vec<Wanted<'_>>,
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<(), Failure> {
+        let mut parts = BTreeSet::new();
+        for one in wanted.iter().filter(|one| one.begins) {
+            let read = &one.change.read;
+            let table = self.tables.table(&read.schema, &read.table_name).await;
+            let table = table.map_err(|why| Failure::unclear(format!("the bus: {why}")))?;
+            if let Some(name) = table.as_deref().and_then(|table| one.change.lacks(table)) {
+                parts.insert(one.change.event.ev_id());
+                unusable.push(one.change.unusable(format!(
+                    "the row begins to match `where`, and its event lacks the column {name}: set \
+                     binlog_row_image = FULL on the source"
+                )));
+            }
+        }
+        wanted.retain(|one| !parts.contains(one.change.event.ev_id()));
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl Handler for SinkHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        let (wanted, mut unusable) = self.shape.wanted(batch.events);
+        let (mut wanted, mut unusable) = self.shape.wanted(batch.events);
+        if let Err(failure) = self.leave_parts_out(&mut wanted, &mut unusable).await {
+            return Outcome::Failed(failure);
+        }
         if !wanted.is_empty() {
             match self.target.write(&wanted).await {
                 Ok(refused) => unusable.extend(refused),
@@ -98,7 +127,7 @@ fn outcome(unusable: Vec<Unusable>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::tests::event;
+    use crate::{change::tests::event, tables::NoTables};
 
     struct Refusing;
 
@@ -118,6 +147,7 @@ mod tests {
         let mut handler = SinkHandler {
             shape: Arc::default(),
             target: Arc::new(Refusing),
+            tables: Arc::new(NoTables),
             counts: Arc::default(),
         };
         let event = event("insert", r#"{"id":7}"#, None);
@@ -125,5 +155,39 @@ mod tests {
         let failed = vec!["g:1#0".to_owned()];
         assert_eq!(outcome, Outcome::Partly { failed, said: Some("too long".to_owned()) });
         assert_eq!(handler.counts.figures().refused, 1);
+    }
+
+    #[derive(Debug)]
+    struct OneTable;
+
+    #[async_trait]
+    impl Tables for OneTable {
+        async fn table(&self, _: &str, _: &str) -> Result<Option<Arc<full_sync::Table>>, String> {
+            let column = |name: &str| full_sync::TableColumn {
+                name: name.to_owned(),
+                ..full_sync::TableColumn::default()
+            };
+            let columns = Some(vec![column("id"), column("n"), column("text")]);
+            Ok(Some(Arc::new(full_sync::Table { columns, ..full_sync::Table::default() })))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_row_that_begins_to_match_is_refused_and_never_written() {
+        let shape = Shape::with_condition("Data.n > 2");
+        let handler = SinkHandler {
+            shape: Arc::new(shape),
+            target: Arc::new(Refusing),
+            tables: Arc::new(OneTable),
+            counts: Arc::default(),
+        };
+        let part = event("update", r#"{"id":7,"n":5}"#, Some(r#"{"n":1}"#));
+        let whole = event("update", r#"{"id":7,"n":5,"text":"a"}"#, Some(r#"{"n":1}"#));
+        let there = event("update", r#"{"id":7,"n":5}"#, Some(r#"{"n":4}"#));
+        for (event, is_left) in [(&part, false), (&whole, true), (&there, true)] {
+            let (mut wanted, mut unusable) = handler.shape.wanted(&[event]);
+            handler.leave_parts_out(&mut wanted, &mut unusable).await.unwrap();
+            assert_eq!((wanted.len() == 1, unusable.is_empty()), (is_left, is_left));
+        }
     }
 }

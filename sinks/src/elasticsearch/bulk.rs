@@ -73,7 +73,7 @@ impl<'a> Operation<'a> {
         merged: Option<&str>,
         names: &Names,
     ) -> Result<Self, Unusable> {
-        let Wanted { change, row } = document.last;
+        let Wanted { change, row, .. } = document.last;
         let Some(seq) = change.read.seq else {
             return Err(change.unusable("the event has no Seq: it is of a dts of an old version"));
         };
