@@ -80,16 +80,17 @@ fn meaning(outcome: &Outcome, events: &[TakenEvent]) -> (String, Exit) {
             let (reason, said) = (&failure.reason, saying(&failure.said));
             (format!("failed: {reason}{said}; {all} would come again {again}"), Exit::Refused)
         }
-        Outcome::Partly { failed: ids, said } => {
+        Outcome::Partly { failed: ids, failure } => {
             let is_known = |id: &&String| events.iter().any(|event| event.ev_id() == **id);
             let strangers: Vec<&str> =
                 ids.iter().filter(|id| !is_known(id)).map(String::as_str).collect();
             let text = match strangers.is_empty() {
                 true => format!(
-                    "failed in part: these would come again, with every later event of their keys: \
-                     {}; the others are done{}",
+                    "failed in part: {}; these would come again, with every later event of their \
+                     keys: {}; the others are done{}",
+                    failure.reason,
                     ids.join(", "),
-                    saying(said)
+                    saying(&failure.said)
                 ),
                 false => format!(
                     "failed: it names events that it was not given ({}), so {all} would come again",
@@ -197,7 +198,7 @@ mod tests {
     fn each_answer_is_told_with_what_follows() {
         let events = events(&format!("{}\n{}", value("a"), value("b"))).unwrap();
         let told = |outcome: Outcome| meaning(&outcome, &events);
-        let partly = |id: &str| Outcome::Partly { failed: vec![id.to_owned()], said: None };
+        let partly = |id: &str| Outcome::partly(vec![id.to_owned()], None);
         assert_eq!(told(Outcome::Done), ("done: 2 events would be committed".into(), Exit::Done));
         let (text, exit) = told(Outcome::failed("no"));
         assert!(text.starts_with("failed: no; 2 events") && exit == Exit::Refused, "{text}");

@@ -57,7 +57,7 @@ async fn only_those_that_failed_come_again_and_before_any_later_event_of_their_l
 
 /// `{"failed":[…]}`, as from a handler.
 fn partly(ids: &[&str]) -> Outcome {
-    Outcome::Partly { failed: ids.iter().map(|id| (*id).to_owned()).collect(), said: None }
+    Outcome::partly(ids.iter().map(|id| (*id).to_owned()).collect(), None)
 }
 
 #[tokio::test]

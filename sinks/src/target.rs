@@ -112,6 +112,10 @@ impl Handler for SinkHandler {
         self.counts.refused(unusable.len());
         outcome(unusable)
     }
+
+    fn remedy(&self) -> &'static str {
+        "correct the target or the row (docs/sinks.md); it is tried again by itself"
+    }
 }
 
 fn outcome(unusable: Vec<Unusable>) -> Outcome {
@@ -120,8 +124,10 @@ fn outcome(unusable: Vec<Unusable>) -> Outcome {
         1 => String::new(),
         count => format!(" (and {} more)", count - 1),
     };
-    let said = Some(format!("{}{more}", first.why));
-    Outcome::Partly { failed: unusable.into_iter().map(|one| one.ev_id).collect(), said }
+    let rows = if unusable.len() == 1 { "row" } else { "rows" };
+    let reason = format!("{} {rows} cannot be written to the target", unusable.len());
+    let failure = Failure::new(reason).saying(format!("{}{more}", first.why));
+    Outcome::Partly { failed: unusable.into_iter().map(|one| one.ev_id).collect(), failure }
 }
 
 #[cfg(test)]
@@ -153,7 +159,8 @@ mod tests {
         let event = event("insert", r#"{"id":7}"#, None);
         let outcome = handler.handle(Batch { events: &[&event], attempt: 1 }).await;
         let failed = vec!["g:1#0".to_owned()];
-        assert_eq!(outcome, Outcome::Partly { failed, said: Some("too long".to_owned()) });
+        let failure = Failure::new("1 row cannot be written to the target").saying("too long");
+        assert_eq!(outcome, Outcome::Partly { failed, failure });
         assert_eq!(handler.counts.figures().refused, 1);
     }
 

@@ -103,7 +103,7 @@ impl HandlerAnswer<'_> {
         Ok(match failed {
             FailedEvents::All(false) if said.is_none() => Outcome::Done,
             FailedEvents::These(ids) if ids.is_empty() && said.is_none() => Outcome::Done,
-            FailedEvents::These(ids) if !ids.is_empty() => Outcome::Partly { failed: ids, said },
+            FailedEvents::These(ids) if !ids.is_empty() => Outcome::partly(ids, said),
             // An error without names is about all events.
             _ => {
                 Outcome::Failed(Failure { said, ..Failure::new("the handler says that it failed") })
@@ -200,8 +200,7 @@ mod tests {
             Outcome::Failed(Failure { said, ..Failure::new("the handler says that it failed") })
         };
         let partly = |said: Option<&str>| {
-            let (failed, said) = (vec!["a".into(), "b".into()], said.map(str::to_owned));
-            Outcome::Partly { failed, said }
+            Outcome::partly(vec!["a".into(), "b".into()], said.map(str::to_owned))
         };
         for (text, outcome) in [
             ("false", Outcome::failed("the handler answered false")),

@@ -30,6 +30,11 @@ pub trait Handler: Send {
     /// events.
     async fn abandon(&mut self) {}
 
+    /// What a human can do about a failure.
+    fn remedy(&self) -> &'static str {
+        "fix the handler; it is called again by itself"
+    }
+
     /// The handler is not called for a while: it may free what the next call can make again.
     async fn rest(&mut self) {}
 }
@@ -55,8 +60,8 @@ pub enum Outcome {
     Partly {
         /// The ids of those that failed.
         failed: Vec<String>,
-        /// Why, as [`Failure::said`].
-        said: Option<String>,
+        /// Why.
+        failure: Failure,
     },
 }
 
@@ -100,11 +105,17 @@ impl Outcome {
         Self::Failed(Failure::new(reason))
     }
 
+    /// A call after which the handler names the events that failed, and may say why.
+    pub fn partly(failed: Vec<String>, said: Option<String>) -> Self {
+        let reason = format!("the handler says that {} of its events failed", failed.len());
+        Self::Partly { failed, failure: Failure { said, ..Failure::new(reason) } }
+    }
+
     /// Adds the handler's words to a failure that has none.
     #[must_use]
     pub fn or_saying(mut self, words: Option<String>) -> Self {
-        if let Self::Failed(Failure { said, .. }) | Self::Partly { said, .. } = &mut self {
-            *said = said.take().or(words);
+        if let Self::Failed(failure) | Self::Partly { failure, .. } = &mut self {
+            failure.said = failure.said.take().or(words);
         }
         self
     }

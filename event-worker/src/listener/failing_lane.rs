@@ -25,6 +25,9 @@ pub(crate) struct FailingLane {
     pub(crate) events: usize,
     /// What to do.
     pub(crate) remedy: String,
+    /// What helps against its failures.
+    #[serde(skip)]
+    fix: &'static str,
     /// Set when one event failed alone, and the failure is about this event.
     #[serde(skip)]
     alone: Option<Alone>,
@@ -33,8 +36,9 @@ pub(crate) struct FailingLane {
     is_past: bool,
 }
 
-/// What to do about a failure.
-const FIX: &str = "fix the handler; it is called again by itself";
+/// What stands before the command to skip an event, and before the one to give a replay up.
+const SKIP: &str = ". To go on without this event: ";
+const GIVE_UP: &str = ". The event comes once more, by a replay; to give the replay up: ";
 
 /// A single event that fails.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,10 +74,16 @@ impl FailingLane {
             partition: place.map_or(0, |(partition, _)| partition.number),
             offset: place.map_or(0, |(_, offset)| offset),
             events: events.len(),
-            remedy: FIX.to_owned(),
+            remedy: String::new(),
+            fix: "",
             alone,
             is_past: events.first().is_some_and(|event| event.replay().is_some()),
         }
+    }
+
+    /// The same with what helps against its failures.
+    pub(super) fn with_fix(self, fix: &'static str) -> Self {
+        Self { remedy: fix.to_owned(), fix, ..self }
     }
 
     /// It failed after `before` of the same lane.
@@ -95,7 +105,7 @@ impl FailingLane {
 
     /// Whether its event can be skipped, and that is likely to help.
     pub(crate) fn can_skip(&self) -> bool {
-        self.remedy != FIX
+        self.remedy.contains(SKIP) || self.remedy.contains(GIVE_UP)
     }
 
     pub(super) fn problem(&self, at_ms: u64) -> Problem {
@@ -112,13 +122,13 @@ impl FailingLane {
     }
 
     fn what_to_do(&self) -> String {
+        let fix = self.fix;
         match self.skip() {
-            Some(command) => format!("{FIX}. To go on without this event: {command}"),
+            Some(command) => format!("{fix}{SKIP}{command}"),
             None if self.is_past => format!(
-                "{FIX}. The event comes once more, by a replay; to give the replay up: \
-                 event-worker replay cancel (event-worker replay list shows its id)"
+                "{fix}{GIVE_UP}event-worker replay cancel (event-worker replay list shows its id)"
             ),
-            None => FIX.to_owned(),
+            None => fix.to_owned(),
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) struct Lane {
 impl Lane {
     /// Works until no more batches come.
     pub(super) async fn run(mut self, mut work: mpsc::Receiver<Work>) {
-        let failures = Failures::new((&self.listener, self.number), self.retry);
+        let failures = Failures::new(&self);
         let isolation = Isolation::new(self.batch_size);
         let mut course = Course { failures, isolation, size: CallSize::new(self.batch_size) };
         loop {
@@ -282,15 +282,15 @@ struct Split {
 /// When an event failed, all later events of its key come again, too: otherwise the older change
 /// would be handled after the newer one.
 fn split(events: Vec<TakenEvent>, outcome: Outcome) -> Split {
-    let (ids, said) = match outcome {
+    let (ids, failure) = match outcome {
         Outcome::Done => return Split { finished: events, failed: Vec::new(), failure: None },
         Outcome::Failed(failure) => return all_failed(events, failure),
-        Outcome::Partly { failed, said } => (failed, said),
+        Outcome::Partly { failed, failure } => (failed, failure),
     };
     let known: HashSet<&str> = events.iter().map(TakenEvent::ev_id).collect();
     if !ids.iter().all(|id| known.contains(id.as_str())) {
         let reason = "the handler says that events failed that it did not get";
-        return all_failed(events, Failure { said, ..Failure::unclear(reason) });
+        return all_failed(events, Failure { said: failure.said, ..Failure::unclear(reason) });
     }
     let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
     let mut keys = HashSet::new();
@@ -302,8 +302,7 @@ fn split(events: Vec<TakenEvent>, outcome: Outcome) -> Split {
         has_failed || keys.contains(&event.key())
     };
     let (failed, finished): (Vec<_>, Vec<_>) = events.into_iter().partition(comes_again);
-    let reason = format!("the handler says that {} of its events failed", ids.len());
-    let failure = (!failed.is_empty()).then(|| Failure { said, ..Failure::new(reason) });
+    let failure = (!failed.is_empty()).then_some(failure);
     Split { finished, failed, failure }
 }
 
@@ -316,11 +315,18 @@ struct Failures {
     listener: Arc<str>,
     lane: usize,
     backoff: Backoff,
+    /// What a human can do about them.
+    remedy: &'static str,
 }
 
 impl Failures {
-    fn new((listener, lane): (&Arc<str>, usize), retry: BackoffConfig) -> Self {
-        Self { listener: Arc::clone(listener), lane, backoff: Backoff::new(retry) }
+    fn new(lane: &Lane) -> Self {
+        Self {
+            listener: Arc::clone(&lane.listener),
+            lane: lane.number,
+            backoff: Backoff::new(lane.retry),
+            remedy: lane.handler.remedy(),
+        }
     }
 
     /// One more failure; gives how long to wait. For all lanes together, one failure a minute is
@@ -329,6 +335,7 @@ impl Failures {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();
         let failing = FailingLane::new(failure, (&self.listener, events), attempts);
+        let failing = failing.with_fix(self.remedy);
         if let Some((failures, failing)) = status.lane_failed(self.lane, failing) {
             let FailingLane { error, said, first_ev_id, topic, partition, offset, remedy, .. } =
                 failing;
@@ -363,7 +370,7 @@ mod tests {
 
     fn partly(ids: &[&str]) -> Outcome {
         let failed = ids.iter().map(|id| (*id).to_owned()).collect();
-        Outcome::Partly { failed, said: Some("why".to_owned()) }
+        Outcome::partly(failed, Some("why".to_owned()))
     }
 
     #[test]

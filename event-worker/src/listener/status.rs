@@ -97,8 +97,8 @@ impl Report {
             "so much waits aside that no more events are taken: keys: {keys}, events: {events}, \
              bytes: {bytes} ({why})"
         );
-        let remedy = "see why they fail (event-worker parked list -t ID), fix the handler, and \
-                      replay them (event-worker parked replay -t ID); or allow more in `park`";
+        let remedy = "see why they fail (event-worker parked list -t ID), correct the cause, \
+                      and replay them (event-worker parked replay -t ID); or allow more in `park`";
         let at_ms = self.parking.oldest_ms.unwrap_or_else(now_ms);
         self.error = Some(Problem { at_ms, ..Problem::new(message, remedy) });
     }
@@ -346,6 +346,20 @@ mod tests {
         status.lane_recovered(3);
         let after = status.report().error.unwrap();
         assert!(!after.remedy.contains("skip"), "the event is done by now: {after:?}");
+    }
+
+    #[test]
+    fn what_helps_against_a_failure_is_said_in_the_words_of_its_handler() {
+        let events = [event(7, "a")];
+        let failing = || {
+            FailingLane::new(&Failure::new("no"), ("a", &events), 1).with_fix("correct the row")
+        };
+        let mut lane = failing();
+        assert!(lane.remedy == "correct the row" && !lane.can_skip());
+        lane.comes_after(&failing());
+        lane.note_front(|_| true);
+        let begins = lane.remedy.starts_with("correct the row. To go on without this event: ");
+        assert!(begins && lane.can_skip(), "{}", lane.remedy);
     }
 
     #[test]

@@ -158,8 +158,8 @@ fn aside(id: &str, report: &Report) -> String {
             keys_in_words(keys)
         ),
         (_, parked) => format!(
-            "; parked: {}: see why with `event-worker parked list -t {id}`, fix the handler, then \
-             `event-worker parked replay -t {id}`",
+            "; parked: {}: see why with `event-worker parked list -t {id}`, correct the cause, \
+             then `event-worker parked replay -t {id}`",
             keys_in_words(parked)
         ),
     }

@@ -139,7 +139,7 @@ fn event(seq: u64, action: &str, (key, data): (&str, &str), old: &str) -> Event 
 /// The ids of the events that failed, and why.
 fn failed(outcome: Outcome) -> (Vec<String>, String) {
     match outcome {
-        Outcome::Partly { failed, said } => (failed, said.unwrap_or_default()),
+        Outcome::Partly { failed, failure } => (failed, failure.said.unwrap_or_default()),
         other => panic!("not partly: {other:?}"),
     }
 }

@@ -184,8 +184,8 @@ async fn a_row_that_does_not_fit_is_named_and_the_others_go_on() {
     let events: Vec<Event> =
         (1..=3).map(|id| change(id, "update", id, "", Some(r#""n":1"#))).collect();
     let outcome = give(&sink, &events).await;
-    let Outcome::Partly { failed, said } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Partly { failed, failure } = outcome else { panic!("{outcome:?}") };
     assert_eq!(failed, ["g:2#0"]);
-    assert!(said.unwrap().contains("WRONGTYPE"));
+    assert!(failure.said.unwrap().contains("WRONGTYPE"));
     assert!(admin.exists::<_, bool>("h:3").await.unwrap());
 }

@@ -119,7 +119,7 @@ impl Picky {
             }
         }
         let partly = !failed.is_empty();
-        Some(if partly { Outcome::Partly { failed, said: None } } else { Outcome::Done })
+        Some(if partly { Outcome::partly(failed, None) } else { Outcome::Done })
     }
 
     fn done(&self, key: &str) -> usize {
