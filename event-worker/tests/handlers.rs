@@ -2,15 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpListener, sync::mpsc, time::timeout};
 
 use crate::{
     bus::PATIENCE,
+    http::{Request, read_request},
     program::{Program, Site, all_of},
 };
 
@@ -273,29 +269,6 @@ async fn a_proxy_for_the_outside_is_not_asked_for_a_handler_on_this_machine_but_
     site.wait_until_committed("a").await;
     site.wait_until_committed("b").await;
     assert_eq!(program.stop().await, Some(0));
-}
-
-/// A request as the handler's server sees it.
-struct Request {
-    head: String,
-    body: Vec<u8>,
-}
-
-async fn read_request(stream: &mut TcpStream) -> Option<Request> {
-    let mut bytes = Vec::new();
-    loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_ascii_lowercase();
-            let length: usize =
-                head.split("content-length: ").nth(1)?.lines().next()?.parse().ok()?;
-            if bytes.len() >= end + 4 + length {
-                return Some(Request { head, body: bytes[end + 4..].to_vec() });
-            }
-        }
-        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return None;
-        }
-    }
 }
 
 /// A server that gives `first` to its first request, byte by byte as written, then closes; all

@@ -87,6 +87,14 @@ impl<'a> Change<'a> {
     }
 }
 
+/// Why an event whose row was too large for it cannot be used, and what to do.
+pub(crate) fn too_large(bytes: u64) -> String {
+    format!(
+        "the event holds only the row's key, because it would have {bytes} bytes: raise \
+         maxRowBytes of dts, or leave the large column out there"
+    )
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -16,6 +16,7 @@ mod message;
 mod mysql;
 mod postgres;
 mod redis;
+mod request;
 mod shape;
 mod sink;
 mod sql;
@@ -27,6 +28,7 @@ mod value;
 pub use self::{
     config::{SINKS, SinkConfig},
     figures::Figures,
+    request::{Per, Request, RequestForm, is_template},
     sink::Sink,
     tables::{NoTables, Tables},
     target::TargetFinding,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use service::{config::Section, glob};
 
 use crate::{
-    change::{Change, Column, Unusable},
+    change::{Change, Column, Unusable, too_large},
     filter::{Effect, Where},
     template::Template,
 };
@@ -76,10 +76,7 @@ impl Shape {
 
     fn want<'a>(&self, change: Change<'a>) -> Result<Option<Wanted<'a>>, Unusable> {
         if let Some(bytes) = change.read.oversized {
-            return Err(change.unusable(format!(
-                "the event holds only the row's key, because it would have {bytes} bytes: raise \
-                 maxRowBytes of dts, or leave the large column out there"
-            )));
+            return Err(change.unusable(too_large(bytes)));
         }
         match self.effect(&change).map_err(|why| change.unusable(why))? {
             Effect::Nothing => Ok(None),
@@ -148,15 +145,13 @@ fn read_rename(section: &Section) -> BTreeMap<String, String> {
 fn read_added(section: &Section) -> Vec<(String, Added)> {
     let added = section.entries().iter().filter_map(|(name, value)| {
         let added = match value {
-            Value::String(text) if text.contains("{{") || text.contains("{%") => {
-                match Template::new(text) {
-                    Ok(template) => Added::Computed(template),
-                    Err(problem) => {
-                        section.note(name, &format!("is no template: {problem}"), "correct it");
-                        return None;
-                    }
+            Value::String(text) if Template::is_meant_by(text) => match Template::new(text) {
+                Ok(template) => Added::Computed(template),
+                Err(problem) => {
+                    section.note(name, &format!("is no template: {problem}"), "correct it");
+                    return None;
                 }
-            }
+            },
             constant => Added::Constant(constant.to_string()),
         };
         Some((name.clone(), added))

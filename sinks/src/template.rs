@@ -4,15 +4,20 @@
 //! `{{ PK.id }}`, `{{ Data.status }}`. The short forms `{schema}` and `{table}` stand for the first
 //! two. A column that is not there is an error, never an empty text.
 
+mod escape;
+mod scan;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use change_event::Columns;
-use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value};
 use service::config::Section;
 
+pub(crate) use self::escape::{Escape, VALUE};
+use self::scan::{Called, Part};
 use crate::change::Change;
 
 /// A compiled template.
@@ -34,8 +39,41 @@ enum Code {
 }
 
 /// What a template can see.
-const MEMBERS: [&str; 10] =
-    ["Schema", "TableName", "Action", "PK", "Data", "Old", "Seq", "Ts", "EvId", "Origin"];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// An event.
+    Event,
+    /// An event, and secrets.
+    EventAndSecrets,
+    /// A list of events, and secrets.
+    Batch,
+}
+
+/// The members of an event, and what else there may be.
+const MEMBERS: [&str; 12] = [
+    "Schema",
+    "TableName",
+    "Action",
+    "PK",
+    "Data",
+    "Old",
+    "Seq",
+    "Ts",
+    "EvId",
+    "Origin",
+    "Secrets",
+    "Events",
+];
+
+impl Scope {
+    pub(crate) fn members(self) -> &'static [&'static str] {
+        match self {
+            Self::Event => &MEMBERS[..10],
+            Self::EventAndSecrets => &MEMBERS[..11],
+            Self::Batch => &MEMBERS[10..],
+        }
+    }
+}
 
 /// The name of the one template in its environment.
 const NAME: &str = "template";
@@ -47,23 +85,49 @@ impl Template {
     ///
     /// What is wrong with it.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        Self::of(text, Scope::Event)
+    }
+
+    /// Compiles a template that sees this.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn of(text: &str, scope: Scope) -> Result<Self, String> {
+        let template = Self::escaped(text, scope, Escape::Plain)?;
+        let Some(expression) = only_expression(&template.text) else { return Ok(template) };
+        let compiled = expressions().compile_expression_owned(expression);
+        let code = Code::Value(Arc::new(compiled.map_err(|error| told(&error))?));
+        Ok(Self { code, ..template })
+    }
+
+    /// Compiles a template whose values are written so that they fit into a text of a kind.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn escaped(text: &str, scope: Scope, escape: Escape) -> Result<Self, String> {
         let text = text.replace("{schema}", "{{ Schema }}").replace("{table}", "{{ TableName }}");
         let mut environment = strict();
+        escape::set(&mut environment, escape);
         environment.add_template_owned(NAME, text.clone()).map_err(|error| told(&error))?;
         let asked = environment.get_template(NAME).map_err(|error| told(&error))?;
         let asked = asked.undeclared_variables(false);
-        if let Some(unknown) = asked.iter().find(|name| !MEMBERS.contains(&name.as_str())) {
-            return Err(format!("{unknown:?} is no member of an event: {}", MEMBERS.join(", ")));
+        let known = scope.members();
+        let is_global = |name: &str| environment.globals().any(|(global, _)| global == name);
+        let is_known = |name: &&String| known.contains(&name.as_str()) || is_global(name);
+        if let Some(unknown) = asked.iter().find(|name| !is_known(name)) {
+            let whose = if scope == Scope::Batch { "a batch" } else { "an event" };
+            return Err(format!("{unknown:?} is no member of {whose}: {}", known.join(", ")));
         }
-        let members = MEMBERS.into_iter().filter(|member| asked.contains(*member)).collect();
-        let code = match only_expression(&text) {
-            Some(expression) => {
-                let compiled = expressions().compile_expression_owned(expression);
-                Code::Value(Arc::new(compiled.map_err(|error| told(&error))?))
-            }
-            None => Code::Text(Arc::new(environment)),
-        };
-        Ok(Self { text, members, code })
+        check_parts(&scan::parts(&text), escape)?;
+        let members = known.iter().copied().filter(|member| asked.contains(*member)).collect();
+        Ok(Self { text, members, code: Code::Text(Arc::new(environment)) })
+    }
+
+    /// Whether a text of the config is meant as a template.
+    pub(crate) fn is_meant_by(text: &str) -> bool {
+        ["{{", "{%", "{schema}", "{table}"].iter().any(|mark| text.contains(mark))
     }
 
     /// Whether the text is the same for all rows of a table.
@@ -97,9 +161,18 @@ impl Template {
     ///
     /// What the event lacks for it.
     pub(crate) fn render(&self, change: &Change<'_>) -> Result<String, String> {
+        self.render_in(&self.context(change))
+    }
+
+    /// The text for what the template sees.
+    ///
+    /// # Errors
+    ///
+    /// What is lacking for it.
+    pub(crate) fn render_in(&self, context: &Value) -> Result<String, String> {
         Ok(match &self.code {
-            Code::Text(environment) => self.text(environment, change)?,
-            Code::Value(expression) => self.evaluate(expression, change)?.to_string(),
+            Code::Text(environment) => text(environment, context)?,
+            Code::Value(expression) => self.evaluate(expression, context)?.to_string(),
         })
     }
 
@@ -120,24 +193,24 @@ impl Template {
     ///
     /// What the event lacks for it.
     pub(crate) fn value(&self, change: &Change<'_>) -> Result<String, String> {
+        self.value_in(&self.context(change))
+    }
+
+    /// The value for what the template sees, as JSON text.
+    ///
+    /// # Errors
+    ///
+    /// What is lacking for it.
+    pub(crate) fn value_in(&self, context: &Value) -> Result<String, String> {
         let json = match &self.code {
-            Code::Text(environment) => serde_json::to_string(&self.text(environment, change)?),
-            Code::Value(expression) => serde_json::to_string(&self.evaluate(expression, change)?),
+            Code::Text(environment) => serde_json::to_string(&text(environment, context)?),
+            Code::Value(expression) => serde_json::to_string(&self.evaluate(expression, context)?),
         };
         json.map_err(|error| error.to_string())
     }
 
-    fn text(&self, environment: &Environment<'_>, change: &Change<'_>) -> Result<String, String> {
-        let template = environment.get_template(NAME).map_err(|error| told(&error))?;
-        template.render(self.context(change)).map_err(|error| told(&error))
-    }
-
-    fn evaluate(
-        &self,
-        expression: &Expression<'_, '_>,
-        change: &Change<'_>,
-    ) -> Result<Value, String> {
-        let value = expression.eval(self.context(change)).map_err(|error| told(&error))?;
+    fn evaluate(&self, expression: &Expression<'_, '_>, context: &Value) -> Result<Value, String> {
+        let value = expression.eval(context.clone()).map_err(|error| told(&error))?;
         match value.is_undefined() {
             true => Err(format!("undefined value: {} has nothing there", self.text)),
             false => Ok(value),
@@ -146,23 +219,24 @@ impl Template {
 
     /// The members of the event that the template uses.
     fn context(&self, change: &Change<'_>) -> Value {
-        let read = &change.read;
-        let member = |name: &&'static str| {
-            let value = match *name {
-                "Schema" => Value::from(&*read.schema),
-                "TableName" => Value::from(&*read.table_name),
-                "Action" => Value::from(read.action.as_str()),
-                "PK" => columns(&change.key),
-                "Data" => columns(&change.data),
-                "Old" => columns(&change.old),
-                "Seq" => Value::from(read.seq),
-                "Ts" => Value::from(read.ts),
-                "EvId" => Value::from(&*read.id),
-                _ => Value::from(read.origin.as_str()),
-            };
-            (*name, value)
-        };
-        Value::from_pairs(self.members.iter().map(member))
+        Value::from_pairs(self.members.iter().map(|name| (*name, member(change, name))))
+    }
+}
+
+/// A member of an event, as templates see it.
+pub(crate) fn member(change: &Change<'_>, name: &str) -> Value {
+    let read = &change.read;
+    match name {
+        "Schema" => Value::from(&*read.schema),
+        "TableName" => Value::from(&*read.table_name),
+        "Action" => Value::from(read.action.as_str()),
+        "PK" => columns(&change.key),
+        "Data" => columns(&change.data),
+        "Old" => columns(&change.old),
+        "Seq" => Value::from(read.seq),
+        "Ts" => Value::from(read.ts),
+        "EvId" => Value::from(&*read.id),
+        _ => Value::from(read.origin.as_str()),
     }
 }
 
@@ -189,6 +263,34 @@ fn strict() -> Environment<'static> {
 fn expressions() -> &'static Environment<'static> {
     static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
     ENVIRONMENT.get_or_init(strict)
+}
+
+/// What only fails when the template is used is found here: filters and tests that nobody knows,
+/// and values between quotes of JSON.
+fn check_parts(parts: &[Part<'_>], escape: Escape) -> Result<(), String> {
+    for called in scan::called(parts) {
+        let (expression, what, unknown) = match called {
+            Called::Filter(name) => (format!("0|{name}"), name, ErrorKind::UnknownFilter),
+            Called::Test(name) => (format!("0 is {name}"), name, ErrorKind::UnknownTest),
+        };
+        let compiled = expressions().compile_expression_owned(expression);
+        let tried = compiled.and_then(|expression| expression.eval(()));
+        if tried.is_err_and(|error| error.kind() == unknown) {
+            return Err(format!("{what:?} is no known filter or test"));
+        }
+    }
+    match scan::value_in_quotes(parts).filter(|_| escape == Escape::Json) {
+        Some(value) => Err(format!(
+            "{{{{ {value} }}}} stands between quotes, and brings its own: write the value without \
+             quotes, and a text around it as {{{{ \"text \" ~ ({value}) }}}}"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn text(environment: &Environment<'_>, context: &Value) -> Result<String, String> {
+    let template = environment.get_template(NAME).map_err(|error| told(&error))?;
+    template.render(context).map_err(|error| told(&error))
 }
 
 /// The expression of a template like `{{ Data.price * 2 }}`.

@@ -5,6 +5,7 @@ mod elasticsearch;
 mod mysql;
 mod postgres;
 mod redis;
+mod webhook;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,38 +1,43 @@
-//! The handler `http`: one POST per batch.
+//! The handler `http`: one POST per batch, or requests made by templates.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+mod each;
+mod refusal;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use reqwest::{
-    Certificate, Client, ClientBuilder, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    Certificate, Client, ClientBuilder, Method, Response,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
 use ring::hmac;
 use service::clock::now_ms;
+use sinks::{Per, Request, RequestForm};
 
-use ::handler::{MAX_ANSWER_BYTES, shown};
+use ::handler::MAX_ANSWER_BYTES;
 
-use super::{Batch, Failure, Handler, HandlerAnswer, Outcome, json_array};
+use self::refusal::{beginning, no_answer, refusal};
+use super::{Batch, Event, Failure, Handler, HandlerAnswer, Outcome, json_array};
 use crate::config::{HttpConfig, Proxy};
-
-/// We never wait longer, even if the server asks for it.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
-
-/// How much we read of the body when a server refuses a call.
-const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 #[derive(Clone)]
 pub(super) struct HttpHandler {
     client: Client,
     url: reqwest::Url,
+    /// How the requests are made; `None`: a POST of the events as they are.
+    form: Option<Arc<RequestForm>>,
     signing_key: Option<hmac::Key>,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    events: &'a [&'a Event],
+    attempt: u32,
 }
 
 impl HttpHandler {
@@ -47,36 +52,80 @@ impl HttpHandler {
         let signing_key = config
             .hmac_secret
             .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
-        Ok(Self { client, url: config.url, signing_key })
+        Ok(Self { client, url: config.url, form: config.form.map(Arc::new), signing_key })
     }
 
+    /// One request for the batch.
     async fn call(&self, batch: Batch<'_>) -> reqwest::Result<Outcome> {
-        let body = json_array(batch.events);
-        let mut request =
-            self.client.post(self.url.clone()).header("dbevent-attempt", batch.attempt);
+        let form = self.form.as_deref();
+        let request = match form.map_or_else(|| Ok(self.plain(batch)), |f| f.of_batch(batch.events))
+        {
+            Ok(request) => request,
+            Err(why) => {
+                let failure = Failure::new("no request can be made of the events");
+                return Ok(Outcome::Failed(failure.saying(why)));
+            }
+        };
+        let method = request.method.clone();
+        let about = About { events: batch.events, attempt: batch.attempt };
+        let mut response = self.send(request, about).await?;
+        let status = response.status();
+        match form {
+            Some(form) if form.is_done(&method, status.as_u16()) => Ok(Outcome::Done),
+            _ if !status.is_success() => Ok(Outcome::Failed(refusal(response).await)),
+            Some(form) if !form.is_plain() => {
+                beginning(&mut response).await;
+                Ok(Outcome::Done)
+            }
+            _ => answer(response, batch).await,
+        }
+    }
+
+    fn plain(&self, batch: Batch<'_>) -> Request {
+        let (url, body) = (self.url.clone(), Some(json_array(batch.events)));
+        let json = HeaderValue::from_static("application/json");
+        Request { method: Method::POST, url, headers: vec![(CONTENT_TYPE, json)], body }
+    }
+
+    async fn send(&self, request: Request, about: About<'_>) -> reqwest::Result<Response> {
+        let Request { method, url, headers, body } = request;
         let rows_of_full_syncs =
-            batch.events.iter().filter(|event| event.is_of_full_sync()).count();
-        request = request.header("dbevent-full-sync-rows", rows_of_full_syncs);
+            about.events.iter().filter(|event| event.is_of_full_sync()).count();
+        let mut call = self
+            .client
+            .request(method, url)
+            .header("dbevent-attempt", about.attempt)
+            .header("dbevent-full-sync-rows", rows_of_full_syncs);
         if let Some(key) = &self.signing_key {
-            let second = now_ms() / 1000;
-            request = request.header("dbevent-signature", signature(key, second, &body));
+            let (second, body) = (now_ms() / 1000, body.as_deref().unwrap_or_default());
+            call = call.header("dbevent-signature", signature(key, second, body));
         }
-        let response = request.body(body).send().await?;
-        match response.status() {
-            status if status.is_success() => answer(response, batch).await,
-            _ => Ok(Outcome::Failed(refusal(response).await)),
+        call = call.headers(headers.into_iter().collect());
+        match body {
+            Some(body) => call.body(body),
+            None => call,
         }
+        .send()
+        .await
     }
 }
 
 #[async_trait]
 impl Handler for HttpHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        let failed = |error: reqwest::Error| Failure {
-            is_unclear: error.is_connect(),
-            ..Failure::new(describe(&error))
-        };
-        self.call(batch).await.unwrap_or_else(|error| Outcome::Failed(failed(error)))
+        match &self.form {
+            Some(form) if form.per() == Per::Event => each::call(self, form, batch).await,
+            _ => self.call(batch).await.unwrap_or_else(|error| Outcome::Failed(no_answer(&error))),
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.form {
+            Some(_) => {
+                "correct the handler's templates, or its server; it is called again by itself"
+            }
+            None => "fix the handler; it is called again by itself",
+        }
     }
 }
 
@@ -106,7 +155,6 @@ fn is_loopback(url: &reqwest::Url) -> bool {
 /// The headers of each call. The config has checked that the names and values can be sent.
 fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(listener) = HeaderValue::from_str(listener) {
         headers.insert("dbevent-listener", listener);
     }
@@ -151,77 +199,6 @@ async fn answer(mut response: Response, batch: Batch<'_>) -> reqwest::Result<Out
     Ok(HandlerAnswer { text: &body, batch }.read_body())
 }
 
-/// Why a call without a status of success failed, with the beginning of its body.
-async fn refusal(mut response: Response) -> Failure {
-    let status = response.status();
-    let mut reason = format!("the handler answered {status}");
-    if status.is_redirection() {
-        reason += "; redirects are not followed: put the final URL into the config";
-    }
-    let asks_to_wait =
-        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    let header = response.headers().get(RETRY_AFTER).filter(|_| asks_to_wait);
-    let retry_after = header
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| read_retry_after(text, SystemTime::now()));
-    let mut body = Vec::new();
-    // Of an incomplete body we use what has come.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_REFUSAL_BYTES {
-            break;
-        }
-    }
-    let said = Some(shown(&body)).filter(|said| !said.is_empty());
-    let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
-    Failure { reason, said, retry_after, is_too_large, is_unclear: is_unclear(status) }
-}
-
-/// Whether a status is about the address, the rights or the load of the handler, and so not about
-/// the events.
-fn is_unclear(status: StatusCode) -> bool {
-    const UNCLEAR: [StatusCode; 9] = [
-        StatusCode::UNAUTHORIZED,
-        StatusCode::FORBIDDEN,
-        StatusCode::NOT_FOUND,
-        StatusCode::METHOD_NOT_ALLOWED,
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-        StatusCode::TOO_MANY_REQUESTS,
-        StatusCode::BAD_GATEWAY,
-        StatusCode::SERVICE_UNAVAILABLE,
-        StatusCode::GATEWAY_TIMEOUT,
-    ];
-    status.is_redirection() || UNCLEAR.contains(&status)
-}
-
-/// RFC 9110 §10.2.3: seconds, or a date.
-fn read_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    let wait = match text.trim().parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(now).ok()?,
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
-/// The error with its causes, without the URL: its query may contain a secret.
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "the handler did not answer in time; the call may still run there".to_owned()
-    } else if error.is_connect() {
-        "cannot connect to the handler".to_owned()
-    } else {
-        "the call to the handler broke off".to_owned()
-    };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        cause = error.source();
-        if cause.is_none() {
-            text = format!("{text}: {error}");
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,15 +224,5 @@ mod tests {
         for url in ["http://example.com", "http://10.0.0.1", "http://localhost.example.com"] {
             assert!(!is_loopback(url), "{url}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date_and_never_without_end() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 60);
-        let read = |text| read_retry_after(text, now);
-        assert_eq!(read("120"), Some(Duration::from_mins(2)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_mins(1)));
-        assert_eq!(read("99999999"), Some(MAX_RETRY_AFTER));
-        assert_eq!(read("soon"), None);
     }
 }

@@ -351,9 +351,8 @@ mod tests {
     #[test]
     fn what_helps_against_a_failure_is_said_in_the_words_of_its_handler() {
         let events = [event(7, "a")];
-        let failing = || {
-            FailingLane::new(&Failure::new("no"), ("a", &events), 1).with_fix("correct the row")
-        };
+        let failing =
+            || FailingLane::new(&Failure::new("no"), ("a", &events), 1).with_fix("correct the row");
         let mut lane = failing();
         assert!(lane.remedy == "correct the row" && !lane.can_skip());
         lane.comes_after(&failing());

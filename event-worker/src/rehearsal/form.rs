@@ -66,9 +66,13 @@ impl RehearsedHandler {
             }
             Self::Http(url) => {
                 let mut http = match own {
-                    HandlerConfig::Http(own) => HttpConfig { url, ..own.clone() },
+                    HandlerConfig::Http(own) => {
+                        let form = own.form.as_ref().map(|form| form.sent_to(url.clone()));
+                        HttpConfig { url, form, ..own.clone() }
+                    }
                     _ => HttpConfig {
                         url,
+                        form: None,
                         timeout: DEFAULT_TIMEOUT,
                         headers: Vec::new(),
                         hmac_secret: None,

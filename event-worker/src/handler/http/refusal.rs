@@ -1,0 +1,107 @@
+//! Why a call failed, and what its answer says of the time to wait.
+
+use std::time::{Duration, SystemTime};
+
+use ::handler::{Failure, shown};
+use reqwest::{Response, StatusCode, header::RETRY_AFTER};
+
+/// We never wait longer, even if the server asks for it.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// How much we read of a body that is only shown.
+const MAX_BEGINNING_BYTES: usize = 64 << 10;
+
+/// Why a call without a status of success failed, with the beginning of its body.
+pub(super) async fn refusal(mut response: Response) -> Failure {
+    let status = response.status();
+    let mut reason = format!("the handler answered {status}");
+    if status.is_redirection() {
+        reason += "; redirects are not followed: put the final URL into the config";
+    }
+    let asks_to_wait =
+        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let header = response.headers().get(RETRY_AFTER).filter(|_| asks_to_wait);
+    let retry_after = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| read_retry_after(text, SystemTime::now()));
+    let said = Some(shown(&beginning(&mut response).await)).filter(|said| !said.is_empty());
+    let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+    Failure { reason, said, retry_after, is_too_large, is_unclear: is_unclear(status) }
+}
+
+/// The beginning of an answer's body; of an incomplete body what has come.
+pub(super) async fn beginning(response: &mut Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_BEGINNING_BYTES {
+            break;
+        }
+    }
+    body
+}
+
+/// A call that brought no answer.
+pub(super) fn no_answer(error: &reqwest::Error) -> Failure {
+    Failure { is_unclear: error.is_connect(), ..Failure::new(describe(error)) }
+}
+
+/// Whether a status is about the address, the rights or the load of the handler, and so not about
+/// the events.
+fn is_unclear(status: StatusCode) -> bool {
+    const UNCLEAR: [StatusCode; 9] = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    status.is_redirection() || UNCLEAR.contains(&status)
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date.
+fn read_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let wait = match text.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(now).ok()?,
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// The error with its causes, without the URL: its query may contain a secret.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() {
+        "the handler did not answer in time; the call may still run there".to_owned()
+    } else if error.is_connect() {
+        "cannot connect to the handler".to_owned()
+    } else {
+        "the call to the handler broke off".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        cause = error.source();
+        if cause.is_none() {
+            text = format!("{text}: {error}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date_and_never_without_end() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 60);
+        let read = |text| read_retry_after(text, now);
+        assert_eq!(read("120"), Some(Duration::from_mins(2)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(read("99999999"), Some(MAX_RETRY_AFTER));
+        assert_eq!(read("soon"), None);
+    }
+}
