@@ -75,7 +75,9 @@ fn read_url(section: &Section, text: &str) -> Option<Url> {
     url
 }
 
-fn read_ca(section: &Section) -> Option<Vec<u8>> {
+/// Reads the key `caFile`: the certificates to trust instead of the system's, in PEM. Mistakes are
+/// noted.
+pub fn read_ca(section: &Section) -> Option<Vec<u8>> {
     let path: PathBuf = section.optional("caFile")?;
     if !section.fetches_secrets() {
         return None;
@@ -94,7 +96,8 @@ fn read_ca(section: &Section) -> Option<Vec<u8>> {
     Some(pem)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to this machine.
+pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     match address {
@@ -134,4 +137,22 @@ fn causes(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if text.is_empty() { "the call failed".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names_and_addresses() {
+        let is_loopback = |url: &str| is_loopback(&url.parse().unwrap());
+        for url in
+            ["http://127.0.0.1:8/x", "http://localhost/", "http://[::1]:9/", "http://127.9.9.9"]
+        {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://example.com", "http://10.0.0.1", "http://localhost.example.com"] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
 }

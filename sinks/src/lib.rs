@@ -28,6 +28,7 @@ mod value;
 pub use self::{
     config::{SINKS, SinkConfig},
     figures::Figures,
+    http::{is_loopback, read_ca},
     request::{Per, Request, RequestForm, is_template},
     sink::Sink,
     tables::{NoTables, Tables},

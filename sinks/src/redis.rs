@@ -12,7 +12,7 @@ mod look;
 mod refusal;
 mod scripts;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytesize::ByteSize;
@@ -23,6 +23,7 @@ use service::{Secret, config::Section};
 use self::{client::RedisClient, commands::Plan};
 use crate::{
     change::Unusable,
+    http::read_ca,
     shape::{Shape, Wanted},
     target::{Means, Target, TargetFinding},
     template::Template,
@@ -130,26 +131,6 @@ fn database(url: &Url) -> &str {
         "" => "0",
         number => number,
     }
-}
-
-fn read_ca(section: &Section) -> Option<Vec<u8>> {
-    let path: PathBuf = section.optional("caFile")?;
-    if !section.fetches_secrets() {
-        return None;
-    }
-    let remedy = "name a file with certificates in PEM";
-    let pem = match std::fs::read(&path) {
-        Ok(pem) => pem,
-        Err(error) => {
-            section.note("caFile", &format!("cannot read {}: {error}", path.display()), remedy);
-            return None;
-        }
-    };
-    let found = reqwest::Certificate::from_pem_bundle(&pem);
-    if !found.is_ok_and(|found| !found.is_empty()) {
-        section.note("caFile", &format!("has no certificate in {}", path.display()), remedy);
-    }
-    Some(pem)
 }
 
 impl Plan {

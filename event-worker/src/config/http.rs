@@ -1,11 +1,11 @@
 //! The handler `http` of a listener.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use service::{Secret, config::Section};
-use sinks::{RequestForm, is_template};
+use sinks::{RequestForm, is_template, read_ca};
 
 use super::timeout::read_timeout;
 
@@ -102,26 +102,6 @@ fn read_url(section: &Section, key: &str) -> Option<reqwest::Url> {
         section.note(key, &problem, "write one, for example http://127.0.0.1:8000/events");
     }
     url
-}
-
-fn read_ca(section: &Section) -> Option<Vec<u8>> {
-    let path: PathBuf = section.optional("caFile")?;
-    if !section.fetches_secrets() {
-        return None;
-    }
-    let remedy = "name a file with certificates in PEM";
-    let pem = match std::fs::read(&path) {
-        Ok(pem) => pem,
-        Err(error) => {
-            section.note("caFile", &format!("cannot read {}: {error}", path.display()), remedy);
-            return None;
-        }
-    };
-    let found = reqwest::Certificate::from_pem_bundle(&pem);
-    if !found.is_ok_and(|found| !found.is_empty()) {
-        section.note("caFile", &format!("has no certificate in {}", path.display()), remedy);
-    }
-    Some(pem)
 }
 
 fn read_headers(section: &Section, has_form: bool) -> Vec<(String, Secret)> {
