@@ -78,15 +78,27 @@ pub struct Actions {
     pub delete: bool,
 }
 
+/// How many events a call gets by default.
+const BATCH_SIZE: usize = 128;
+
+/// The same of a sink: a call is a request or a transaction, which costs more than its rows. With
+/// larger batches nothing is gained any more.
+const SINK_BATCH_SIZE: usize = 1000;
+
 impl ListenerConfig {
     pub(super) fn read(section: &Section) -> Self {
+        let handler = HandlerConfig::read(section);
+        let batch_size = match handler {
+            HandlerConfig::Sink(_) => SINK_BATCH_SIZE,
+            _ => BATCH_SIZE,
+        };
         Self {
             group: read_group(section),
             subscribe: read_subscribe(section),
             actions: Actions::read(section),
             columns: section.or("columns", Vec::new()),
             workers: read_count(section, "workers", 1, 256),
-            batch_size: read_count(section, "batchSize", 128, 100_000),
+            batch_size: read_count(section, "batchSize", batch_size, 100_000),
             batch_bytes: read_bytes(section, "batchBytes", ByteSize::mib(8)),
             max_buffer_bytes: read_bytes(section, "maxBufferBytes", ByteSize::mib(64)),
             start: read_start(section),
@@ -99,7 +111,7 @@ impl ListenerConfig {
                 _ => BigInt::Number,
             },
             show_output: section.or("showOutput", true),
-            handler: HandlerConfig::read(section),
+            handler,
             version: section.or("version", 0),
             life_time: read_life_time(section),
         }

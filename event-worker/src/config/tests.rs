@@ -31,6 +31,17 @@ fn a_listener_with_nothing_but_a_handler_has_the_documented_defaults() {
 }
 
 #[test]
+fn a_sink_gets_larger_batches_unless_the_config_says_how_large() {
+    let sizes = |more: &str| {
+        let handler = "handler = { redis = { url = 'redis://x', delete = 'a' } }";
+        let listener = &parse(&format!("[listeners.a]\n{handler}\n{more}")).unwrap().listeners["a"];
+        (listener.workers, listener.batch_size)
+    };
+    assert_eq!(sizes(""), (1, 1000));
+    assert_eq!(sizes("batchSize = 128"), (1, 128));
+}
+
+#[test]
 fn every_form_of_every_key_is_read() {
     let config = parse(
         "[listeners.a]\nsubscribe = { weixin = ['wx_*', 'b'], all = [] }\nactions = ['delete']\n\
