@@ -58,10 +58,10 @@ impl HttpHandler {
     /// One request for the batch.
     async fn call(&self, batch: Batch<'_>) -> reqwest::Result<Outcome> {
         let form = self.form.as_deref();
-        let request = match form.map_or_else(|| Ok(self.plain(batch)), |f| f.of_batch(batch.events))
-        {
-            Ok(request) => request,
-            Err(why) => {
+        let request = match form.map(|form| form.of_batch(batch.events)) {
+            None => self.plain(batch),
+            Some(Ok(request)) => request,
+            Some(Err(why)) => {
                 let failure = Failure::new("no request can be made of the events");
                 return Ok(Outcome::Failed(failure.saying(why)));
             }
@@ -83,8 +83,7 @@ impl HttpHandler {
 
     fn plain(&self, batch: Batch<'_>) -> Request {
         let (url, body) = (self.url.clone(), Some(json_array(batch.events)));
-        let json = HeaderValue::from_static("application/json");
-        Request { method: Method::POST, url, headers: vec![(CONTENT_TYPE, json)], body }
+        Request { method: Method::POST, url, headers: Vec::new(), body }
     }
 
     async fn send(&self, request: Request, about: About<'_>) -> reqwest::Result<Response> {
@@ -143,9 +142,12 @@ fn route(config: &HttpConfig, builder: ClientBuilder) -> Result<ClientBuilder, r
     }
 }
 
-/// The headers of each call. The config has checked that the names and values can be sent.
+/// The headers of each call, but for those that a form makes. The config has checked that the names and values can be sent.
 fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    if config.form.is_none() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     if let Ok(listener) = HeaderValue::from_str(listener) {
         headers.insert("dbevent-listener", listener);
     }
