@@ -1,8 +1,8 @@
 //! HTTP requests that are made of events: the method, the URL, headers and the body, by templates.
 //!
 //! This computes only; who sends the requests is the handler `http`. What is put into a URL is
-//! percent-encoded, and what is put into JSON is JSON, so that no value of a row can change anything
-//! else of a request.
+//! percent-encoded, and what is put into JSON is JSON, so that no value of a row can change
+//! anything else of a request.
 
 mod address;
 mod body;

@@ -14,7 +14,7 @@ use e2e::{
     running::{Running, Victim},
     workload::{TABLES, Workload, shuffled},
 };
-use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::{Value, value::RawValue};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

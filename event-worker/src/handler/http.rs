@@ -142,7 +142,8 @@ fn route(config: &HttpConfig, builder: ClientBuilder) -> Result<ClientBuilder, r
     }
 }
 
-/// The headers of each call, but for those that a form makes. The config has checked that the names and values can be sent.
+/// The headers of each call, but for those that a form makes. The config has checked that the names
+/// and values can be sent.
 fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if config.form.is_none() {
