@@ -1,6 +1,6 @@
 //! The handler `http` of a listener.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub struct HttpConfig {
     /// `http` or `https`. Where each event has a URL of its own, the beginning that all have.
     pub url: reqwest::Url,
     /// How requests are made of events; `None`: a POST of the events as they are.
-    pub form: Option<RequestForm>,
+    pub form: Option<Arc<RequestForm>>,
     /// How long a call may take, from connecting to the last byte of the answer.
     pub timeout: Duration,
     /// The headers of each call, but for those that the form makes.
@@ -56,7 +56,7 @@ impl HttpConfig {
         let hmac_secret = section.secret("hmacSecret");
         let (proxy, ca) = (Proxy::read(section), read_ca(section));
         let (url, form) = match form {
-            Some(form) => form.map(|form| (form.origin().clone(), Some(form)))?,
+            Some(form) => form.map(|form| (form.origin().clone(), Some(Arc::new(form))))?,
             None => (read_url(section, url_key)?, None),
         };
         if !url.username().is_empty() || url.password().is_some() {

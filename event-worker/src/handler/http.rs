@@ -52,7 +52,7 @@ impl HttpHandler {
         let signing_key = config
             .hmac_secret
             .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
-        Ok(Self { client, url: config.url, form: config.form.map(Arc::new), signing_key })
+        Ok(Self { client, url: config.url, form: config.form, signing_key })
     }
 
     /// One request for the batch.

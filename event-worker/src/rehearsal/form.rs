@@ -1,6 +1,6 @@
 //! The handler of a rehearsal, as it is written on the command line.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use service::Secret;
 
@@ -67,7 +67,8 @@ impl RehearsedHandler {
             Self::Http(url) => {
                 let mut http = match own {
                     HandlerConfig::Http(own) => {
-                        let form = own.form.as_ref().map(|form| form.sent_to(url.clone()));
+                        let form =
+                            own.form.as_ref().map(|form| Arc::new(form.sent_to(url.clone())));
                         HttpConfig { url, form, ..own.clone() }
                     }
                     _ => HttpConfig {

@@ -40,7 +40,7 @@ impl Address {
             Ok(template) => match origin_of(template.beginning()) {
                 Some(origin) => return Some(Self::Template { template, origin }),
                 None => {
-                    note("must begin with scheme and host, and those with no template", EXAMPLE)
+                    note("must begin with scheme and host, and those with no template", EXAMPLE);
                 }
             },
         }

@@ -112,6 +112,9 @@ fn the_method_goes_by_the_action_and_only_some_have_a_body() {
     assert_eq!(made("update"), ("PUT".into(), true, 1));
     assert_eq!(made("delete"), ("DELETE".into(), false, 0));
     assert!(form.is_done(&Method::DELETE, 404) && !form.is_done(&Method::PUT, 404));
+    let elsewhere = form.sent_to("http://other/x".parse().unwrap());
+    let request = elsewhere.of_event(&event("delete", r#"{"id":7,"n":1}"#, None)).unwrap();
+    assert_eq!((request.method, request.url.as_str()), (Method::DELETE, "http://other/x"));
 }
 
 #[test]
