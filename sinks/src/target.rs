@@ -28,6 +28,9 @@ pub(crate) trait Target: Send + Sync {
     /// Whether the target is there and lets us do what the listener needs. What is wrong is said
     /// with the statement or the request that puts it right.
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
+
+    /// Calls were dropped. Returns when nothing of them is written any more, and soon in any case.
+    async fn abandon(&self) {}
 }
 
 /// What a target has at hand.
@@ -111,6 +114,10 @@ impl Handler for SinkHandler {
         }
         self.counts.refused(unusable.len());
         outcome(unusable)
+    }
+
+    async fn abandon(&mut self) {
+        self.target.abandon().await;
     }
 }
 

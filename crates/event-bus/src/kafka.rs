@@ -8,7 +8,6 @@
 //! | the table of a group, compacted | topic `{prefix}.{table}`: `{prefix}.parked.{listener}` |
 //! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
-mod acks;
 mod assignment;
 mod begin;
 mod checkpoint;

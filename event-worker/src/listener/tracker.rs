@@ -153,6 +153,11 @@ impl Tracker {
         Some(self.partitions.get(partition)?.position())
     }
 
+    /// How far a partition of ours is committed.
+    pub(super) fn committed_to(&self, partition: &Partition) -> Option<u64> {
+        Some(self.partitions.get(partition)?.committed)
+    }
+
     /// These were committed.
     pub(super) fn committed(&mut self, offsets: &[(Partition, u64)]) {
         for (partition, offset) in offsets {

@@ -95,7 +95,8 @@ impl KeyQueue {
     pub(super) fn insert(&mut self, event: TakenEvent) {
         let at = self.place_for(&event);
         self.keys.insert(event.key());
-        self.events.insert(at, event);
+        // What waits here is saved with its offset, and is done later.
+        self.events.insert(at, event.when_saved(None));
     }
 
     /// Where the first event is that is later than this one. The number says which of two events is

@@ -1,0 +1,100 @@
+//! Whether the brokers are there, and let us do what the listener needs.
+
+use std::sync::Arc;
+
+use full_sync::Table;
+use handler::Failure;
+use kafka_client::Voice;
+use rdkafka::admin::AdminClient;
+
+use super::{
+    RecordForm, TopicSettings,
+    cluster::TargetCluster,
+    log::LOG_SETTINGS,
+    session::Session,
+    topics::{self, Making},
+};
+use crate::target::TargetFinding;
+
+/// Looks at the brokers; nothing is made there but a transactional id.
+pub(super) async fn look(
+    cluster: &TargetCluster,
+    form: &RecordForm,
+    tables: &[Arc<Table>],
+) -> Vec<TargetFinding> {
+    match look_at_all(cluster, form, tables).await {
+        Ok(findings) => findings,
+        Err(failure) => {
+            let remedy = "start it, or correct brokers and properties";
+            vec![TargetFinding::wrong(failure.reason, remedy)]
+        }
+    }
+}
+
+async fn look_at_all(
+    cluster: &TargetCluster,
+    form: &RecordForm,
+    tables: &[Arc<Table>],
+) -> Result<Vec<TargetFinding>, Failure> {
+    let admin = topics::administrator(cluster)?;
+    let listed = {
+        let (admin, cluster) = (Arc::clone(&admin), cluster.clone());
+        let asked = move || topics::list(admin.inner(), cluster.access.timeout);
+        tokio::task::spawn_blocking(asked).await
+    };
+    let listed = listed.map_err(|error| Failure::unclear(error.to_string()))?;
+    let there = listed.map_err(|error| {
+        cluster.failure("cannot list the topics", &error, admin.inner().context())
+    })?;
+    let mut findings = Vec::new();
+    let topics = tables.iter().filter_map(|table| form.topic.of_table(&table.schema, &table.table));
+    for topic in topics.filter(|topic| !there.contains(topic)) {
+        let settings = cluster.access.creation;
+        findings.extend(missing(cluster, &admin, (&topic, settings, &[])).await);
+    }
+    if cluster.is_exactly_once() {
+        if !there.contains(&*cluster.name) {
+            let replication = cluster.access.creation.and_then(|made| made.replication);
+            let settings = TopicSettings { partitions: Some(1), replication };
+            let marks = (&*cluster.name, Some(settings), &LOG_SETTINGS[..]);
+            findings.extend(missing(cluster, &admin, marks).await);
+        }
+        findings.extend(transactions(cluster).await);
+    }
+    if findings.is_empty() {
+        let brokers = &cluster.access.brokers;
+        findings.push(TargetFinding::good(format!("{brokers} answer")));
+    }
+    Ok(findings)
+}
+
+/// What is wrong about a topic that is not there.
+async fn missing(
+    cluster: &TargetCluster,
+    admin: &AdminClient<Voice>,
+    (name, settings, more): (&str, Option<TopicSettings>, &[(&str, &str)]),
+) -> Option<TargetFinding> {
+    let command = topics::command(cluster, name, more);
+    let Some(settings) = settings else {
+        let what = format!("the topic {name} is not there, or the user may not see it");
+        return Some(TargetFinding::wrong(what, format!("set create = true, or run {command}")));
+    };
+    let making = Making { name, settings, more, is_trial: true };
+    let failure = topics::make(cluster, admin, &making).await.err()?;
+    Some(TargetFinding::wrong(failure.reason, format!("make the topic: {command}")))
+}
+
+/// What is wrong with transactions.
+async fn transactions(cluster: &TargetCluster) -> Option<TargetFinding> {
+    let opened = {
+        let cluster = cluster.clone();
+        tokio::task::spawn_blocking(move || Session::open(&cluster)).await.ok()?
+    };
+    let failure = opened.err()?;
+    let (brokers, name) = (&cluster.access.brokers, &cluster.name);
+    let remedy = format!(
+        "kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal User:NAME --operation \
+         Write --transactional-id {name}. --resource-pattern-type prefixed"
+    );
+    Some(TargetFinding::wrong(failure.reason, remedy))
+}
