@@ -98,7 +98,11 @@ impl KafkaConfig {
         };
         let name = section.optional::<String>("name");
         if let Some(name) = name.as_deref().and_then(record::topic_problem) {
-            section.note("name", &format!("cannot be a part of a topic's name: it {name}"), "correct it");
+            section.note(
+                "name",
+                &format!("cannot be a part of a topic's name: it {name}"),
+                "correct it",
+            );
         }
         let access = Access::read(section);
         Some(Self { form: RecordForm { topic: topic?, key, content }, access, name })

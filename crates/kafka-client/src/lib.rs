@@ -3,6 +3,7 @@
 
 mod acks;
 mod properties;
+pub mod topic_id;
 mod transaction;
 mod voice;
 

@@ -49,6 +49,11 @@ impl Properties {
         self.0.get(name)
     }
 
+    /// Sets one more.
+    pub fn set(&mut self, name: &str, value: Secret) {
+        self.0.insert(name.to_owned(), value);
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))

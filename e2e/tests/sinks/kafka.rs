@@ -13,7 +13,7 @@ use e2e::{
     running::{Running, Source, Victim},
     servers::Kafka,
     topics::read_records,
-    workload::{self, TABLES, Workload, shuffled},
+    workload::{TABLES, Workload, shuffled},
 };
 use rand::{SeedableRng as _, rngs::SmallRng};
 use serde::Deserialize;
@@ -155,16 +155,15 @@ async fn survive(source: Source, mut target: Option<Kafka>) -> Result<()> {
     ];
     let victims = shuffled(&victims, size(1, 5), &mut random);
     let kills = (&victims[..], Duration::from_secs(2));
-    let killed = load.finish_during_kills(kills, &mut random, async |victim| {
-        match (victim, &mut target) {
+    let killed =
+        load.finish_during_kills(kills, &mut random, async |victim| match (victim, &mut target) {
             (Killed::Program(victim), _) => running.kill(victim).await,
             (Killed::Target, Some(target)) => {
                 target.kill().await?;
                 target.restart().await
             }
             (Killed::Target, None) => running.kill(Victim::Kafka).await,
-        }
-    });
+        });
     killed.await?;
     let events = become_equal(&running, &address).await?;
     ensure!(events > 1000, "{events} events prove nothing");
@@ -256,6 +255,58 @@ async fn what_is_missing_is_said_and_a_row_that_is_too_large_fails_alone() -> Re
         Ok(())
     })?;
     ensure!(ids.len() == 5, "{ids:?}");
+    drop(target);
+    running.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tls_sasl_and_the_rights_of_the_page_it_writes() -> Result<()> {
+    let source = Source::start("sink-kafka-secure").await?;
+    let target = Kafka::start_secure(&source.site.path("target")).await?;
+    let table = ["CREATE DATABASE shop", "CREATE TABLE shop.item (id INT PRIMARY KEY)"];
+    source.execute(&table).await?;
+    let (brokers, authority) = (target.address(), target.authority());
+    let listener = format!(
+        "[listeners.out]\nsubscribe = {{ {SCHEMA} = [] }}\nretry = {{ max = \"200ms\" }}\n\
+         [listeners.out.handler.kafka]\nbrokers = {brokers:?}\ncreate = true\ntimeout = \"2s\"\n\
+         [listeners.out.handler.kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\n\
+         sasl.mechanism = \"SCRAM-SHA-512\"\nsasl.username = \"worker\"\n\
+         sasl.password = \"worker-secret\"\nssl.ca.location = {authority:?}\n"
+    );
+    let running = begin(source, &listener)?;
+    running.execute(&["INSERT INTO shop.item VALUES (1)"]).await?;
+    let why = wait_until("the status says why", PATIENCE, async || {
+        let shown = shown(&running.site, "out").await.to_string();
+        shown.contains("grant the user WRITE on the transactional id")
+    });
+    why.await.with_context(|| running.worker.output())?;
+    let checked = async |part: &str| {
+        let (_, checked) = running.site.run_worker(&["check"]).await?;
+        ensure!(checked.contains(part), "{part}: {checked}");
+        anyhow::Ok(())
+    };
+    checked("--operation Write --transactional-id dbevent-sink.out. ").await?;
+    let prefixed = "--resource-pattern-type=prefixed";
+    target
+        .grant("worker", &["--operation=Write", prefixed, "--transactional-id=dbevent-sink.out."])
+        .await?;
+    target.grant("worker", &["--operation=Read", "--group=dbevent-sink.out"]).await?;
+    let marks = ["--operation=Create", "--operation=Read", "--topic=dbevent-sink.out"];
+    target.grant("worker", &marks).await?;
+    target.grant("worker", &["--operation=Create", "--topic=shop.item"]).await?;
+    let why = wait_until("the status names the topic", PATIENCE, async || {
+        shown(&running.site, "out").await.to_string().contains("cannot write to the topic")
+    });
+    why.await.with_context(|| running.worker.output())?;
+    checked("the user may not write to the topic shop.item").await?;
+    checked("--operation Write --topic dbevent-sink.out").await?;
+    target.grant("worker", &["--operation=Write", "--topic=dbevent-sink.out"]).await?;
+    target.grant("worker", &["--operation=Write", "--topic=shop.item"]).await?;
+    wait_until("the row is written", PATIENCE, async || {
+        shown(&running.site, "out").await["sink"]["rows"] == 1
+    })
+    .await
+    .with_context(|| running.worker.output())?;
     drop(target);
     running.end().await
 }

@@ -59,10 +59,10 @@ impl Claims {
     pub(super) fn claim(
         &mut self,
         session: &Session,
-        sources: &BTreeSet<String>,
+        sources: &BTreeSet<&str>,
     ) -> Result<(), Trouble> {
         let new: Vec<&str> =
-            sources.iter().map(String::as_str).filter(|one| !self.owned.contains(*one)).collect();
+            sources.iter().copied().filter(|one| !self.owned.contains(*one)).collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! What lanes want written goes to one thread, which writes together what waits at one time.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -131,7 +132,7 @@ fn settle(worker: &mut Worker, mut jobs: Vec<Job>) {
     }
     let (done, refused) = match worker.bring(&changes) {
         Ok(refused) => (Ok(()), refused),
-        Err(failure) => (Err(failure), Vec::new()),
+        Err(failure) => (Err(failure), BTreeMap::new()),
     };
     let (mut refused, mut first) = (refused.into_iter().peekable(), 0);
     for Job { changes, answer } in jobs {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use full_sync::Table;
 use handler::Failure;
-use kafka_client::Voice;
+use kafka_client::{
+    Voice,
+    topic_id::{Described, describe_rights},
+};
 use rdkafka::admin::AdminClient;
 
 use super::{
@@ -37,23 +40,28 @@ async fn look_at_all(
     tables: &[Arc<Table>],
 ) -> Result<Vec<TargetFinding>, Failure> {
     let admin = topics::administrator(cluster)?;
-    let listed = {
-        let (admin, cluster) = (Arc::clone(&admin), cluster.clone());
-        let asked = move || topics::list(admin.inner(), cluster.access.timeout);
-        tokio::task::spawn_blocking(asked).await
-    };
-    let listed = listed.map_err(|error| Failure::unclear(error.to_string()))?;
-    let there = listed.map_err(|error| {
-        cluster.failure("cannot list the topics", &error, admin.inner().context())
-    })?;
-    let mut findings = Vec::new();
     let topics = tables.iter().filter_map(|table| form.topic.of_table(&table.schema, &table.table));
-    for topic in topics.filter(|topic| !there.contains(topic)) {
-        let settings = cluster.access.creation;
-        findings.extend(missing(cluster, &admin, (&topic, settings, &[])).await);
+    let topics: Vec<String> = topics.collect();
+    let there = seen(cluster, &admin, topics.clone()).await?;
+    let mut findings = Vec::new();
+    for topic in topics {
+        match there.iter().find(|there| there.topic == topic) {
+            Some(there) if there.may_write == Some(false) => {
+                findings.push(may_not_write(cluster, &topic));
+            }
+            Some(_) => {}
+            None => {
+                let settings = cluster.access.creation;
+                findings.extend(missing(cluster, &admin, (&topic, settings, &[])).await);
+            }
+        }
     }
     if cluster.is_exactly_once() {
-        if !there.contains(&*cluster.name) {
+        let marks = there.iter().find(|there| *there.topic == *cluster.name);
+        if marks.is_some_and(|marks| marks.may_write == Some(false)) {
+            findings.push(may_not_write(cluster, &cluster.name));
+        }
+        if marks.is_none() {
             let replication = cluster.access.creation.and_then(|made| made.replication);
             let settings = TopicSettings { partitions: Some(1), replication };
             let marks = (&*cluster.name, Some(settings), &LOG_SETTINGS[..]);
@@ -66,6 +74,35 @@ async fn look_at_all(
         findings.push(TargetFinding::good(format!("{brokers} answer")));
     }
     Ok(findings)
+}
+
+/// What the user sees of these topics, and of the one with marks.
+async fn seen(
+    cluster: &TargetCluster,
+    admin: &Arc<AdminClient<Voice>>,
+    mut topics: Vec<String>,
+) -> Result<Vec<Described>, Failure> {
+    topics.push(cluster.name.to_string());
+    let asked = Arc::clone(admin);
+    let answer = tokio::task::spawn_blocking(move || {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        describe_rights(asked.inner(), &topics)
+    });
+    let answer = answer.await.map_err(|error| Failure::unclear(error.to_string()))?;
+    let voice = admin.inner().context();
+    answer.map_err(|error| cluster.failure("cannot look at the topics", &error, voice))
+}
+
+/// The user may not write to a topic.
+fn may_not_write(cluster: &TargetCluster, topic: &str) -> TargetFinding {
+    TargetFinding::wrong(
+        format!("the user may not write to the topic {topic}"),
+        format!(
+            "kafka-acls.sh --bootstrap-server {} --add --allow-principal User:NAME --operation \
+             Write --topic {topic}",
+            cluster.access.brokers
+        ),
+    )
 }
 
 /// What is wrong about a topic that is not there.

@@ -15,8 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use handler::Place;
-
 use super::record::Mark;
 
 /// So long a change that was kept aside may come again after it was written: until the listener
@@ -54,11 +52,6 @@ struct Group {
     since: Instant,
 }
 
-/// The name of the source that a place is in.
-pub(super) fn source_of(place: &Place) -> String {
-    format!("{}/{}", place.topic, place.partition)
-}
-
 /// The key with which a producer claims a source.
 pub(super) fn claim_key(source: &str, id: &str) -> String {
     format!("claim {source} {id}")
@@ -86,19 +79,28 @@ impl Marks {
         Ok(())
     }
 
+    /// Takes what was written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Marks::take`].
+    pub(super) fn take_all(&mut self, records: &[MarkRecord]) -> Result<(), String> {
+        records.iter().try_for_each(|(key, value)| self.take(key, value.as_deref()))
+    }
+
     /// Whether the change is written.
-    pub(super) fn has(&self, source: &str, mark: &Mark) -> bool {
-        let known = self.0.get(source).and_then(|source| source.done.get(&mark.place.offset));
+    pub(super) fn has(&self, mark: &Mark) -> bool {
+        let known = self.0.get(&mark.source).and_then(|source| source.done.get(&mark.offset));
         known == Some(&mark.hash)
     }
 
     /// An event came: it tells how far its source is saved.
-    pub(super) fn note(&mut self, source: &str, place: &Place) {
-        let Some(saved) = place.saved else { return };
-        let marks = self.of(source);
+    pub(super) fn note(&mut self, mark: &Mark) {
+        let Some(saved) = mark.saved else { return };
+        let marks = self.of(&mark.source);
         // Below what is saved nothing comes: unless the listener was set back, or the source began
         // anew.
-        let is_set_back = place.offset < marks.floor;
+        let is_set_back = mark.offset < marks.floor;
         marks.floor = if is_set_back { saved } else { marks.floor.max(saved) };
     }
 
@@ -111,13 +113,13 @@ impl Marks {
     /// saved since is not needed any more. The name is that of nothing before.
     pub(super) fn records<'m>(
         &self,
-        marks: impl Iterator<Item = (&'m str, &'m Mark)>,
+        marks: impl Iterator<Item = &'m Mark>,
         name: &str,
     ) -> Vec<MarkRecord> {
         let mut groups = BTreeMap::<(&str, bool), Vec<(u64, u32)>>::new();
-        for (source, mark) in marks {
-            let key = (source, mark.place.saved.is_none());
-            groups.entry(key).or_default().push((mark.place.offset, mark.hash));
+        for mark in marks {
+            let key = (&*mark.source, mark.saved.is_none());
+            groups.entry(key).or_default().push((mark.offset, mark.hash));
         }
         let sources: BTreeSet<&str> = groups.keys().map(|(source, _)| *source).collect();
         let known = sources.into_iter().filter_map(|source| self.0.get(source));
@@ -153,7 +155,7 @@ impl SourceMarks {
         if self.groups.contains_key(key) {
             return;
         }
-        self.done.extend(changes);
+        self.done.extend(changes.iter().copied());
         if !is_aside && let Some((last, _)) = changes.last() {
             self.by_end.insert((last + 1, key.to_owned()));
         }
@@ -226,16 +228,14 @@ mod tests {
     use super::*;
 
     fn mark(offset: u64, hash: u32, saved: Option<u64>) -> Mark {
-        Mark { place: Place { topic: "t".into(), partition: 1, offset, saved }, hash }
+        Mark { source: "t/1".to_owned(), offset, saved, hash }
     }
 
     /// Writes changes, as a transaction does.
     fn write(marks: &mut Marks, name: &str, written: &[Mark]) -> Vec<MarkRecord> {
-        written.iter().for_each(|mark| marks.note("t/1", &mark.place));
-        let records = marks.records(written.iter().map(|mark| ("t/1", mark)), name);
-        for (key, value) in &records {
-            marks.take(key, value.as_deref()).unwrap();
-        }
+        written.iter().for_each(|mark| marks.note(mark));
+        let records = marks.records(written.iter(), name);
+        marks.take_all(&records).unwrap();
         records
     }
 
@@ -252,20 +252,23 @@ mod tests {
     fn a_change_is_known_until_it_is_saved() {
         let mut marks = Marks::default();
         write(&mut marks, "a.1", &[mark(12, 7, Some(10)), mark(10, 8, Some(10))]);
-        assert!(marks.has("t/1", &mark(10, 8, None)) && marks.has("t/1", &mark(12, 7, None)));
-        assert!(!marks.has("t/1", &mark(11, 7, None)) && !marks.has("t/2", &mark(10, 8, None)));
+        assert!(marks.has(&mark(10, 8, None)) && marks.has(&mark(12, 7, None)));
+        assert!(
+            !marks.has(&mark(11, 7, None))
+                && !marks.has(&Mark { source: "t/2".to_owned(), ..mark(10, 8, None) })
+        );
         let records = write(&mut marks, "a.2", &[mark(13, 9, Some(12))]);
         assert_eq!(records.len(), 1, "12 is not saved");
         let records = write(&mut marks, "a.3", &[mark(14, 9, Some(13))]);
         assert_eq!(records[0], ("done t/1 a.1".to_owned(), None));
-        assert!(!marks.has("t/1", &mark(10, 8, None)) && marks.has("t/1", &mark(13, 9, None)));
+        assert!(!marks.has(&mark(10, 8, None)) && marks.has(&mark(13, 9, None)));
     }
 
     #[test]
     fn another_event_at_the_same_place_is_not_the_same() {
         let mut marks = Marks::default();
         write(&mut marks, "a.1", &[mark(10, 7, Some(10))]);
-        assert!(!marks.has("t/1", &mark(10, 8, Some(0))));
+        assert!(!marks.has(&mark(10, 8, Some(0))));
     }
 
     #[test]
@@ -273,7 +276,7 @@ mod tests {
         let mut marks = Marks::default();
         write(&mut marks, "a.1", &[mark(20, 7, Some(20)), mark(3, 8, None)]);
         write(&mut marks, "a.2", &[mark(30, 9, Some(30))]);
-        assert!(marks.has("t/1", &mark(3, 8, None)) && !marks.has("t/1", &mark(20, 7, None)));
+        assert!(marks.has(&mark(3, 8, None)) && !marks.has(&mark(20, 7, None)));
     }
 
     #[test]
@@ -282,7 +285,7 @@ mod tests {
         write(&mut marks, "a.1", &[mark(100, 7, Some(100))]);
         write(&mut marks, "a.2", &[mark(5, 8, Some(5))]);
         write(&mut marks, "a.3", &[mark(6, 9, Some(5))]);
-        assert!(marks.has("t/1", &mark(5, 8, None)));
+        assert!(marks.has(&mark(5, 8, None)));
     }
 
     #[test]

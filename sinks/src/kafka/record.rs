@@ -44,7 +44,12 @@ pub(super) struct OutgoingRecord {
 /// A place in a source, and what was there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    pub(super) place: Place,
+    /// The partition that it was taken from.
+    pub(super) source: String,
+    pub(super) offset: u64,
+    /// See [`handler::Place::saved`].
+    pub(super) saved: Option<u64>,
+    /// Of the event's id.
     pub(super) hash: u32,
 }
 
@@ -80,12 +85,13 @@ impl OutgoingRecord {
 
 impl Mark {
     fn of(change: &Change<'_>) -> Option<Self> {
-        let place = change.event.place().clone();
+        let Place { topic, partition, offset, saved } = change.event.place();
         // The upper half of the hash is not needed: only an event at the same place can meet it.
         let hash = (xxh3_64(change.read.id.as_bytes()) & u64::from(u32::MAX)) as u32;
         // Who tries an event by hand names no place.
-        let is_wanted = change.read.origin == Origin::Replay || place.topic.is_empty();
-        (!is_wanted).then_some(Self { place, hash })
+        let is_wanted = change.read.origin == Origin::Replay || topic.is_empty();
+        let (source, offset, saved) = (format!("{topic}/{partition}"), *offset, *saved);
+        (!is_wanted).then_some(Self { source, offset, saved, hash })
     }
 }
 
@@ -134,8 +140,11 @@ impl RecordForm {
         };
         let mut records = Vec::with_capacity(1);
         let value = wanted.row.as_deref().map(message::object);
-        for ((topic, key), value) in
-            before.filter(|before| *before != now).map(|before| (before, None)).into_iter().chain([(now, value)])
+        for ((topic, key), value) in before
+            .filter(|before| *before != now)
+            .map(|before| (before, None))
+            .into_iter()
+            .chain([(now, value)])
         {
             if value.is_none() && key.is_none() {
                 let table = &wanted.change.read.table_name;

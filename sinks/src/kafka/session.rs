@@ -51,13 +51,13 @@ impl Session {
     /// Connects; blocks.
     pub(super) fn open(cluster: &TargetCluster) -> Result<Self, Failure> {
         let (id, acks) = (cluster.new_id(), Acks::default());
-        let transactional = cluster.is_exactly_once().then_some(&*id);
-        let config = cluster.producer(transactional);
+        let config = cluster.producer(cluster.is_exactly_once().then_some(&*id));
         let client = ThreadedProducer::from_config_and_context(&config, acks.clone());
         let failed = |doing: &str, error| cluster.failure(doing, &error, &acks.voice);
         let client = client.map_err(|error| failed("cannot make a producer", error))?;
-        let session = Self { cluster: cluster.clone(), client: Some(client), acks: acks.clone(), id };
-        if transactional.is_some() {
+        let session =
+            Self { cluster: cluster.clone(), client: Some(client), acks: acks.clone(), id };
+        if cluster.is_exactly_once() {
             let begun = session.client()?.init_transactions(cluster.access.timeout);
             begun.map_err(|error| failed("cannot begin with transactions", error))?;
         }
@@ -68,10 +68,8 @@ impl Session {
     /// is undone. Blocks.
     pub(super) fn fence(cluster: &TargetCluster, id: &str) -> Result<(), Failure> {
         let acks = Acks::default();
-        let client = ThreadedProducer::from_config_and_context(
-            &cluster.producer(Some(id)),
-            acks.clone(),
-        );
+        let client =
+            ThreadedProducer::from_config_and_context(&cluster.producer(Some(id)), acks.clone());
         let taken = client.and_then(|client: ThreadedProducer<Acks>| {
             let taken = client.init_transactions(cluster.access.timeout);
             close(client);
@@ -82,11 +80,7 @@ impl Session {
     }
 
     /// Writes changes and marks; blocks until all are durable.
-    pub(super) fn write(
-        &self,
-        changes: &[&Outgoing],
-        marks: &[MarkRecord],
-    ) -> Result<(), Trouble> {
+    pub(super) fn write(&self, changes: &[&Outgoing], marks: &[MarkRecord]) -> Result<(), Trouble> {
         let client = self.client()?;
         if self.cluster.is_exactly_once() {
             let begun = client.begin_transaction();

@@ -35,9 +35,7 @@ pub(super) fn list<C: rdkafka::ClientContext>(
 }
 
 /// A client for what an administrator does.
-pub(super) fn administrator(
-    cluster: &TargetCluster,
-) -> Result<Arc<AdminClient<Voice>>, Failure> {
+pub(super) fn administrator(cluster: &TargetCluster) -> Result<Arc<AdminClient<Voice>>, Failure> {
     let voice = Voice::default();
     let client = AdminClient::from_config_and_context(&cluster.client(&[]), voice.clone());
     let client = client.map_err(|error| cluster.failure("cannot make a client", &error, &voice));

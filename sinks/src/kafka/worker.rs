@@ -1,7 +1,7 @@
 //! Writes changes: makes or finds their topics, leaves out what is written, and finds what cannot be.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Instant,
 };
@@ -15,7 +15,7 @@ use super::{
     claim::Claims,
     cluster::TargetCluster,
     log::LOG_SETTINGS,
-    marks::source_of,
+    marks::{MarkRecord, Marks},
     record::Outgoing,
     session::{Session, Trouble},
     topics::{self, Making},
@@ -32,6 +32,8 @@ pub(super) struct Worker {
     runtime: Handle,
     /// Made when it is needed, and again after a failure.
     work: Option<Work>,
+    /// The session before, which may have left something open.
+    ended: Option<String>,
     transactions: u64,
 }
 
@@ -49,22 +51,33 @@ pub(super) type Numbered<'a> = (usize, &'a Outgoing);
 /// What cannot be written.
 #[derive(Default)]
 struct Refused {
-    rows: HashSet<u64>,
-    list: Vec<(usize, Unusable)>,
+    /// The first change of each row that cannot be.
+    rows: HashMap<u64, usize>,
+    list: BTreeMap<usize, Unusable>,
 }
 
 impl Refused {
     fn add(&mut self, (index, change): Numbered<'_>, why: impl Into<String>) {
-        self.rows.insert(change.row);
-        self.list.push((index, change.unusable(why)));
+        let first = self.rows.entry(change.row).or_insert(index);
+        *first = index.min(*first);
+        self.list.insert(index, change.unusable(why));
     }
 
     /// What is left of changes. A later change of a row must not be written before an earlier one.
     fn leave<'a>(&mut self, changes: &[Numbered<'a>]) -> Vec<Numbered<'a>> {
-        let (rest, late): (Vec<_>, Vec<_>) =
-            changes.iter().partition(|(_, change)| !self.rows.contains(&change.row));
-        for one in late {
-            self.add(one, LATE);
+        if self.list.is_empty() {
+            return changes.to_vec();
+        }
+        let mut rest = Vec::with_capacity(changes.len());
+        for &one in changes {
+            let (index, change) = one;
+            if self.list.contains_key(&index) {
+                continue;
+            }
+            match self.rows.get(&change.row) {
+                Some(first) if *first < index => self.add(one, LATE),
+                _ => rest.push(one),
+            }
         }
         rest
     }
@@ -73,7 +86,7 @@ impl Refused {
 impl Worker {
     pub(super) fn new(cluster: &TargetCluster, counts: &Arc<Counts>, runtime: Handle) -> Self {
         let (cluster, counts) = (cluster.clone(), Arc::clone(counts));
-        Self { cluster, counts, runtime, work: None, transactions: 0 }
+        Self { cluster, counts, runtime, work: None, ended: None, transactions: 0 }
     }
 
     /// Writes changes, but not those that are written already; gives those that cannot be, in their
@@ -85,14 +98,15 @@ impl Worker {
     pub(super) fn bring(
         &mut self,
         changes: &[Numbered<'_>],
-    ) -> Result<Vec<(usize, Unusable)>, Failure> {
+    ) -> Result<BTreeMap<usize, Unusable>, Failure> {
         let mut refused = Refused::default();
         let ended = self.topics_are_there(changes, &mut refused).map_err(Trouble::Broken);
         let ended = ended.and_then(|()| self.write_in_parts(changes, &mut refused));
-        refused.list.sort_unstable_by_key(|(index, _)| *index);
         ended.map(|()| refused.list).map_err(|trouble| {
             // One way to recover: begin anew, and read what is written.
-            self.work = None;
+            if let Some(work) = self.work.take() {
+                self.ended = Some(work.session.id.clone());
+            }
             match trouble {
                 Trouble::Broken(failure) => failure,
                 Trouble::TooLarge { topic } => {
@@ -139,41 +153,23 @@ impl Worker {
         self.transactions += 1;
         let count = self.transactions;
         let Work { session, claims, .. } = self.work()?;
-        let (mut new, mut records) = (Vec::with_capacity(changes.len()), Vec::new());
-        match claims {
-            None => new.extend(changes.iter().map(|(_, change)| *change)),
+        let changes: Vec<&Outgoing> = changes.iter().map(|(_, change)| *change).collect();
+        let asked = changes.len();
+        let (new, records) = match claims {
+            None => (changes, Vec::new()),
             Some(claims) => {
-                let marked = changes.iter().map(|(_, change)| {
-                    (*change, change.mark.as_ref().map(|mark| (source_of(&mark.place), mark)))
-                });
-                let marked: Vec<_> = marked.collect();
-                let places = marked.iter().filter_map(|(_, mark)| mark.as_ref());
-                claims.claim(session, &places.map(|(source, _)| source.clone()).collect())?;
-                let mut marks = Vec::with_capacity(marked.len());
-                for (change, mark) in &marked {
-                    if let Some((source, mark)) = mark {
-                        claims.marks.note(source, &mark.place);
-                        if claims.marks.has(source, mark) {
-                            continue;
-                        }
-                        marks.push((source.as_str(), *mark));
-                    }
-                    new.push(*change);
-                }
-                let name = format!("{}.{count}", session.id);
-                records = claims.marks.records(marks.into_iter(), &name);
+                let marks = changes.iter().filter_map(|change| change.mark.as_ref());
+                claims.claim(session, &marks.map(|mark| &*mark.source).collect())?;
+                new_of(&changes, &mut claims.marks, &format!("{}.{count}", session.id))
             }
-        }
+        };
         if !new.is_empty() {
             session.write(&new, &records)?;
-        }
-        if let Some(claims) = claims {
-            for (key, value) in &records {
-                let taken = claims.marks.take(key, value.as_deref());
-                taken.map_err(Failure::unclear)?;
+            if let Some(claims) = claims {
+                claims.marks.take_all(&records).map_err(Failure::unclear)?;
             }
         }
-        self.count(changes.len(), &new, began);
+        self.count(asked, &new, began);
         Ok(())
     }
 
@@ -183,11 +179,7 @@ impl Worker {
         if all > 0 {
             self.counts.answered(Answered { bytes, took: began.elapsed() });
         }
-        self.counts.wrote(Written {
-            rows: all - deletes,
-            deletes,
-            conflicts: asked as u64 - all,
-        });
+        self.counts.wrote(Written { rows: all - deletes, deletes, conflicts: asked as u64 - all });
     }
 
     fn work(&mut self) -> Result<&mut Work, Failure> {
@@ -201,6 +193,9 @@ impl Worker {
     /// Connects, and reads what is written.
     fn begin(&self) -> Result<Work, Failure> {
         let cluster = &self.cluster;
+        if let Some(id) = self.ended.as_ref().filter(|_| cluster.is_exactly_once()) {
+            Session::fence(cluster, id)?;
+        }
         let session = Session::open(cluster)?;
         let topics = session.topics()?;
         let claims = match cluster.is_exactly_once() {
@@ -224,42 +219,39 @@ impl Worker {
         changes: &[Numbered<'_>],
         refused: &mut Refused,
     ) -> Result<(), Failure> {
-        let known = &self.work()?.topics;
-        let topics = |change: &Outgoing| -> Vec<String> {
-            change.records.iter().map(|record| record.topic.clone()).collect()
-        };
-        let unknown = |topic: &String| !known.contains(topic);
-        let all = changes.iter().flat_map(|(_, change)| topics(change));
-        let missing: BTreeSet<String> = all.filter(unknown).collect();
-        if missing.is_empty() {
+        let Work { session, topics, .. } = self.work()?;
+        let records = changes.iter().flat_map(|(_, change)| &change.records);
+        let named: BTreeSet<&str> = records.map(|record| &*record.topic).collect();
+        if named.iter().all(|topic| topics.contains(*topic)) {
             return Ok(());
         }
-        let work = self.work()?;
-        work.topics = work.session.topics()?;
-        let mut missing = missing;
-        missing.retain(|topic| !work.topics.contains(topic));
+        *topics = session.topics()?;
+        let mut missing: BTreeSet<&str> =
+            named.into_iter().filter(|topic| !topics.contains(*topic)).collect();
         if let Some(settings) = self.cluster.access.creation {
             for topic in std::mem::take(&mut missing) {
-                self.make(&topic, settings, &[])?;
+                self.make(topic, settings, &[])?;
                 // It takes a moment until all brokers know it.
-                self.work()?.topics.insert(topic);
+                self.work()?.topics.insert(topic.to_owned());
             }
         }
-        let lacks = |change: &Outgoing| topics(change).into_iter().find(|it| missing.contains(it));
-        let lacking = changes.iter().filter_map(|one| Some((*one, lacks(one.1)?)));
-        for (one, topic) in lacking {
-            let command = topics::command(&self.cluster, &topic, &[]);
-            refused.add(
-                one,
-                format!("the topic {topic} is not there: set create = true, or make it: {command}"),
-            );
+        for one in changes {
+            let topics = one.1.records.iter().map(|record| &*record.topic);
+            if let Some(topic) = topics.into_iter().find(|topic| missing.contains(topic)) {
+                refused.add(*one, self.is_missing(topic));
+            }
         }
-        match refused.list.first() {
+        match refused.list.first_key_value() {
             Some((_, first)) if refused.list.len() == changes.len() => {
                 Err(Failure::unclear(first.why.clone()))
             }
             _ => Ok(()),
         }
+    }
+
+    fn is_missing(&self, topic: &str) -> String {
+        let command = topics::command(&self.cluster, topic, &[]);
+        format!("the topic {topic} is not there: set create = true, or make it: {command}")
     }
 
     fn make(
@@ -277,4 +269,24 @@ impl Worker {
         info!(topic = name, "made");
         Ok(())
     }
+}
+
+/// The changes that are not written yet, and the marks that go with them under this name.
+fn new_of<'c>(
+    changes: &[&'c Outgoing],
+    marks: &mut Marks,
+    name: &str,
+) -> (Vec<&'c Outgoing>, Vec<MarkRecord>) {
+    let mut new = Vec::with_capacity(changes.len());
+    for change in changes {
+        if let Some(mark) = &change.mark {
+            marks.note(mark);
+            if marks.has(mark) {
+                continue;
+            }
+        }
+        new.push(*change);
+    }
+    let records = marks.records(new.iter().filter_map(|change| change.mark.as_ref()), name);
+    (new, records)
 }

@@ -1,7 +1,7 @@
 //! What all clients of the brokers share: where their logs go, and what their errors mean.
 
-use kafka_client::remedy;
 pub(super) use kafka_client::Voice;
+use kafka_client::remedy;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::Error;
