@@ -157,9 +157,15 @@ impl TakenEvent {
         Self { table, ..self }
     }
 
-    /// The same event; all records of its partition below `saved` were done before.
-    pub(crate) fn when_saved(mut self, saved: Option<u64>) -> Self {
-        self.shown.place.saved = saved;
+    /// The same event, which knows how far its partition is saved, and since when it is ours.
+    pub(crate) fn with_standing(mut self, (saved, assigned_ms): (u64, u64)) -> Self {
+        (self.shown.place.saved, self.shown.place.assigned_ms) = (saved, assigned_ms);
+        self
+    }
+
+    /// The same event, which is kept aside: its partition is saved beyond it.
+    pub(crate) fn kept_aside(mut self) -> Self {
+        self.shown.place.is_aside = true;
         self
     }
 
@@ -254,7 +260,7 @@ impl TakenEvent {
 
 fn place_at(partition: &Partition, offset: u64) -> Place {
     let (topic, partition) = (Arc::clone(&partition.topic), partition.number);
-    Place { topic, partition, offset, saved: None }
+    Place { topic, partition, offset, ..Place::default() }
 }
 
 fn key_of(topic: &Arc<str>, key: &[u8]) -> u64 {

@@ -13,6 +13,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
+use service::clock::now_ms;
 use sinks::Sink;
 
 use crate::changes::{change, give, seeded, sink};
@@ -67,28 +68,31 @@ fn written(topic: &str) -> BTreeMap<String, Vec<u64>> {
 }
 
 /// The event at a place of a partition: one of seven rows, each in one partition.
-fn event(partition: u32, offset: u64, saved: u64) -> Event {
+fn event(partition: u32, offset: u64, (saved, assigned_ms): (u64, u64)) -> Event {
     let (seq, row) = (offset * u64::from(PARTITIONS) + u64::from(partition), offset % 7);
     let id = row * u64::from(PARTITIONS) + u64::from(partition);
-    let place = Place { topic: "source".into(), partition, offset, saved: Some(saved) };
+    let topic = "source".into();
+    let place = Place { topic, partition, offset, saved, is_aside: false, assigned_ms };
     Event { place, ..change(seq, "update", id, "", None) }
 }
 
 /// What is saved of each partition.
 type Saved = Arc<Mutex<[u64; PARTITIONS as usize]>>;
 
-/// Gives all changes of a partition to the sink, from what is saved on; ends early after so many
-/// failures.
+/// Gives all changes of a partition to the sink, from what is saved on. After a failure it may go on
+/// with what it has, as one who does not know that the partition is another's, or get the partition
+/// anew. It ends early after so many failures.
 async fn read(sink: Sink, partition: u32, saved: Saved, (mut random, patience): (StdRng, u32)) {
     let at = partition as usize;
-    let mut known = saved.lock().unwrap()[at];
-    let (mut next, mut failures) = (known, 0);
+    let assigned = || (saved.lock().unwrap()[at], now_ms());
+    let mut known = assigned();
+    let (mut next, mut failures) = (known.0, 0);
     while next < EVENTS {
         let end = EVENTS.min(next + random.random_range(1..60));
         let events: Vec<Event> = (next..end).map(|at| event(partition, at, known)).collect();
         match give(&sink, &events).await {
             Outcome::Done => {
-                (next, known) = (end, end);
+                (next, known.0) = (end, end);
                 let mut saved = saved.lock().unwrap();
                 saved[at] = saved[at].max(end);
             }
@@ -97,6 +101,10 @@ async fn read(sink: Sink, partition: u32, saved: Saved, (mut random, patience): 
                 failures += 1;
                 let wait = Duration::from_millis(random.random_range(50..800));
                 tokio::time::sleep(wait).await;
+                if random.random_bool(0.5) {
+                    known = assigned();
+                    next = known.0;
+                }
             }
         }
     }
@@ -133,7 +141,7 @@ async fn processes_that_all_have_the_same_partitions_write_each_change_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_comes_again_is_left_out_and_a_replay_is_not() {
     let name = format!("sink-again-{:016x}", seeded().random::<u64>());
-    let events: Vec<Event> = (0..10).map(|at| event(0, at, 0)).collect();
+    let events: Vec<Event> = (0..10).map(|at| event(0, at, (0, 0))).collect();
     let replayed = Event {
         json: events[9].json.replace(r#""Origin":"binlog""#, r#""Origin":"replay""#),
         ..events[9].clone()
@@ -156,7 +164,7 @@ async fn a_change_that_comes_again_is_left_out_and_a_replay_is_not() {
 async fn without_transactions_a_change_is_written_each_time_that_it_comes() {
     let name = format!("sink-simple-{:016x}", seeded().random::<u64>());
     let sink = kafka_sink(&name, "delivery = 'at-least-once'");
-    let events: Vec<Event> = (0..10).map(|at| event(0, at, 0)).collect();
+    let events: Vec<Event> = (0..10).map(|at| event(0, at, (0, 0))).collect();
     for _ in 0..2 {
         assert_eq!(give(&sink, &events).await, Outcome::Done);
     }

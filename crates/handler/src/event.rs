@@ -28,9 +28,13 @@ pub struct Place {
     pub partition: u32,
     /// The number of the record there.
     pub offset: u64,
-    /// Records below this one do not come again in the normal course of things, as far as was known
-    /// when the event was taken. `None` for an event that was kept aside: it may be below.
-    pub saved: Option<u64>,
+    /// Records below this one were done when the event was taken: they do not come again, unless
+    /// they were kept aside or the listener is set back.
+    pub saved: u64,
+    /// Whether the event was kept aside: then it may be below.
+    pub is_aside: bool,
+    /// Since when the listener's process has the partition, in ms since the Unix epoch.
+    pub assigned_ms: u64,
 }
 
 impl Event {

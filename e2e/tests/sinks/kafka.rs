@@ -171,6 +171,13 @@ async fn survive(source: Source, mut target: Option<Kafka>) -> Result<()> {
     running.end().await
 }
 
+/// Starts the programs; `dts` begins with all that there is.
+fn begin_early(source: Source, listener: &str) -> Result<Running> {
+    source.site.configure_dts(&source.mysql.address(), SCHEMA)?;
+    source.site.configure_worker(listener)?;
+    source.run()
+}
+
 async fn rows_before(test: &str) -> Result<Source> {
     filled(test, &[], (size(1_000, 10_000), seed())).await
 }
@@ -195,14 +202,12 @@ async fn what_is_missing_is_said_and_a_row_that_is_too_large_fails_alone() -> Re
     let table = ["CREATE DATABASE shop", "CREATE TABLE shop.item (id INT PRIMARY KEY, t LONGTEXT)"];
     source.execute(&table).await?;
     let brokers = target.address();
-    let listener = |more: &str| {
-        format!(
-            "[listeners.out]\nsubscribe = {{ {SCHEMA} = [] }}\nretry = {{ min = \"20ms\", max = \
-             \"200ms\" }}\npark = {{ after = 3 }}\n[listeners.out.handler.kafka]\nbrokers = {brokers:?}\ntimeout = \"2s\"\n\
-             compression = \"none\"\n{more}"
-        )
-    };
-    let running = begin(source, &listener(""))?;
+    let listener = format!(
+        "[listeners.out]\nsubscribe = {{ {SCHEMA} = [] }}\nstart = \"earliest\"\n\
+             retry = {{ min = \"20ms\", max = \"200ms\" }}\npark = {{ after = 3 }}\n[listeners.out.handler.kafka]\nbrokers = {brokers:?}\ntimeout = \"2s\"\n\
+             compression = \"none\"\n"
+    );
+    let running = begin_early(source, &listener)?;
     let said = async |part: &str| {
         let mut last = serde_json::Value::Null;
         let found = wait_until("the status says why", PATIENCE, async || {
@@ -267,13 +272,14 @@ async fn with_tls_sasl_and_the_rights_of_the_page_it_writes() -> Result<()> {
     source.execute(&table).await?;
     let (brokers, authority) = (target.address(), target.authority());
     let listener = format!(
-        "[listeners.out]\nsubscribe = {{ {SCHEMA} = [] }}\nretry = {{ max = \"200ms\" }}\n\
+        "[listeners.out]\nsubscribe = {{ {SCHEMA} = [] }}\nstart = \"earliest\"\n\
+         retry = {{ min = \"20ms\", max = \"200ms\" }}\n\
          [listeners.out.handler.kafka]\nbrokers = {brokers:?}\ncreate = true\ntimeout = \"2s\"\n\
          [listeners.out.handler.kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\n\
          sasl.mechanism = \"SCRAM-SHA-512\"\nsasl.username = \"worker\"\n\
          sasl.password = \"worker-secret\"\nssl.ca.location = {authority:?}\n"
     );
-    let running = begin(source, &listener)?;
+    let running = begin_early(source, &listener)?;
     running.execute(&["INSERT INTO shop.item VALUES (1)"]).await?;
     let why = wait_until("the status says why", PATIENCE, async || {
         let shown = shown(&running.site, "out").await.to_string();

@@ -367,7 +367,7 @@ impl Journey {
             if is_wanted {
                 let table = self.tables.of(table.0, table.1);
                 let mut event = TakenEvent::new((delivery, text), change, generation)
-                    .when_saved(self.tracker.committed_to(&delivery.partition))
+                    .with_standing(self.tracker.standing(&delivery.partition))
                     .counted_as(table);
                 if self.big_int == BigInt::Text {
                     event = event.with_texts_for_big_numbers();

@@ -12,7 +12,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{cluster::TargetCluster, record::Outgoing, worker::Worker};
+use super::{cluster::TargetCluster, record::Outgoing, session::Trouble, worker::Worker};
 use crate::{change::Unusable, figures::Counts};
 
 /// So many calls wait at the most. A listener has fewer lanes.
@@ -132,7 +132,11 @@ fn settle(worker: &mut Worker, mut jobs: Vec<Job>) {
     }
     let (done, refused) = match worker.bring(&changes) {
         Ok(refused) => (Ok(()), refused),
-        Err(failure) => (Err(failure), BTreeMap::new()),
+        // What holds up one call is nothing to the others.
+        Err(Trouble::Held(_)) if jobs.len() > 1 => {
+            return jobs.into_iter().for_each(|job| settle(worker, vec![job]));
+        }
+        Err(trouble) => (Err(Failure::from(trouble)), BTreeMap::new()),
     };
     let (mut refused, mut first) = (refused.into_iter().peekable(), 0);
     for Job { changes, answer } in jobs {

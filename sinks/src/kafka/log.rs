@@ -68,7 +68,8 @@ impl LogReader {
             match consumer.poll(POLL) {
                 Some(Ok(message)) => {
                     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
-                    let taken = marks.take(&key, message.payload());
+                    let at = message.timestamp().to_millis().unwrap_or_default();
+                    let taken = marks.take((&key, message.payload()), at.unsigned_abs());
                     taken.map_err(|why| {
                         Failure::unclear(format!(
                             "the topic {} {why}: it keeps what this sink has written, and nothing \

@@ -5,7 +5,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `done SOURCE ID.N` | the changes of a transaction: their places, with a hash of their ids |
+//! | `done SOURCE ID.N` | how far the source was saved; changes of a transaction: place, hash of id |
 //! | `aside SOURCE ID.N` | the same for changes that were kept aside before |
 //! | `claim SOURCE ID` | the producer ID writes changes of the source, or wants to |
 //! | `sight` | nothing: who wrote it knows that it has read all that was there before |
@@ -15,11 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use service::clock::now_ms;
+
 use super::record::Mark;
 
 /// So long a change that was kept aside may come again after it was written: until the listener
 /// has saved that it is done.
 const ASIDE_TIME: Duration = Duration::from_secs(600);
+
+/// What was written so long before a process got a source was surely written before.
+const MAX_CLOCK_DIFFERENCE_MS: u64 = 1000;
 
 /// The key of the record that is written to be seen.
 pub(super) const SIGHT: &str = "sight";
@@ -38,11 +43,22 @@ struct SourceMarks {
     groups: HashMap<String, Group>,
     /// The groups that go when all offsets below the number are saved.
     by_end: BTreeSet<(u64, String)>,
-    /// What is below is saved.
-    floor: u64,
+    told: Option<Told>,
     /// Who claimed the source, in this order.
     claimants: Vec<String>,
 }
+
+/// What the last record of a source tells.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// What is below was saved.
+    floor: u64,
+    at_ms: u64,
+}
+
+/// How far sources are saved, as far as this process was told with their changes.
+#[derive(Debug, Default)]
+pub(super) struct Floors(HashMap<String, u64>);
 
 /// The changes of a record of the topic.
 #[derive(Debug)]
@@ -57,21 +73,44 @@ pub(super) fn claim_key(source: &str, id: &str) -> String {
     format!("claim {source} {id}")
 }
 
+impl Floors {
+    /// A change came.
+    pub(super) fn note(&mut self, mark: &Mark) {
+        let Some(floor) = self.0.get_mut(&mark.source) else {
+            self.0.insert(mark.source.clone(), mark.saved);
+            return;
+        };
+        // Below what is saved nothing comes, unless the listener was set back.
+        let is_set_back = !mark.is_aside && mark.offset < *floor;
+        *floor = if is_set_back { mark.saved } else { mark.saved.max(*floor) };
+    }
+
+    fn of(&self, source: &str) -> u64 {
+        self.0.get(source).copied().unwrap_or_default()
+    }
+}
+
 impl Marks {
-    /// Takes a record of the topic.
+    /// Takes a record of the topic, which was written at that time.
     ///
     /// # Errors
     ///
     /// When it is none of ours.
-    pub(super) fn take(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), String> {
+    pub(super) fn take(
+        &mut self,
+        (key, value): (&str, Option<&[u8]>),
+        at_ms: u64,
+    ) -> Result<(), String> {
         let words: Vec<&str> = key.split(' ').collect();
         let not_ours = || format!("has a record with the key {key:?}, which no sink wrote");
         match (&words[..], value) {
             ([SIGHT], _) => {}
             (["claim", source, id], value) => self.of(source).claim(id, value.is_some()),
             ([kind @ ("done" | "aside"), source, _], Some(value)) => {
-                let changes = decode(value).ok_or_else(not_ours)?;
-                self.of(source).add(key, &changes, *kind == "aside");
+                let (floor, changes) = decode(value).ok_or_else(not_ours)?;
+                let source = self.of(source);
+                source.told = Some(Told { floor, at_ms });
+                source.add(key, &changes, *kind == "aside");
             }
             (["done" | "aside", source, _], None) => self.of(source).remove(key),
             _ => return Err(not_ours()),
@@ -79,13 +118,14 @@ impl Marks {
         Ok(())
     }
 
-    /// Takes what was written.
+    /// Takes what was written just now.
     ///
     /// # Errors
     ///
     /// As [`Marks::take`].
     pub(super) fn take_all(&mut self, records: &[MarkRecord]) -> Result<(), String> {
-        records.iter().try_for_each(|(key, value)| self.take(key, value.as_deref()))
+        let now = now_ms();
+        records.iter().try_for_each(|(key, value)| self.take((key, value.as_deref()), now))
     }
 
     /// Whether the change is written.
@@ -94,14 +134,15 @@ impl Marks {
         known == Some(&mark.hash)
     }
 
-    /// An event came: it tells how far its source is saved.
-    pub(super) fn note(&mut self, mark: &Mark) {
-        let Some(saved) = mark.saved else { return };
-        let marks = self.of(&mark.source);
-        // Below what is saved nothing comes: unless the listener was set back, or the source began
-        // anew.
-        let is_set_back = mark.offset < marks.floor;
-        marks.floor = if is_set_back { saved } else { marks.floor.max(saved) };
+    /// Whether the source of a change is another's by now, who has saved more of it than we were
+    /// told: then it may be written, though there is no mark of it any more. It is not so if the
+    /// process has got the source since: then the listener was set back, or the source begins anew.
+    pub(super) fn is_stale(&self, mark: &Mark, floors: &Floors) -> bool {
+        let told = self.0.get(&mark.source).and_then(|source| source.told);
+        told.is_some_and(|told| {
+            let is_since = mark.assigned_ms > told.at_ms + MAX_CLOCK_DIFFERENCE_MS;
+            told.floor > floors.of(&mark.source) && !is_since
+        })
     }
 
     /// Who claims the source, in this order.
@@ -114,21 +155,25 @@ impl Marks {
     pub(super) fn records<'m>(
         &self,
         marks: impl Iterator<Item = &'m Mark>,
-        name: &str,
+        (floors, name): (&Floors, &str),
     ) -> Vec<MarkRecord> {
         let mut groups = BTreeMap::<(&str, bool), Vec<(u64, u32)>>::new();
         for mark in marks {
-            let key = (&*mark.source, mark.saved.is_none());
+            let key = (&*mark.source, mark.is_aside);
             groups.entry(key).or_default().push((mark.offset, mark.hash));
         }
         let sources: BTreeSet<&str> = groups.keys().map(|(source, _)| *source).collect();
-        let known = sources.into_iter().filter_map(|source| self.0.get(source));
-        let outdated = known.flat_map(SourceMarks::outdated).map(|key| (key.to_owned(), None));
+        let known = sources.into_iter().filter_map(|name| Some((self.0.get(name)?, name)));
+        let outdated = known.flat_map(|(source, name)| source.outdated(floors.of(name)));
+        let outdated = outdated.map(|key| (key.to_owned(), None));
         let mut records: Vec<MarkRecord> = outdated.collect();
         for ((source, is_aside), mut changes) in groups {
             changes.sort_unstable();
             let kind = if is_aside { "aside" } else { "done" };
-            records.push((format!("{kind} {source} {name}"), Some(encode(&changes))));
+            records.push((
+                format!("{kind} {source} {name}"),
+                Some(encode(floors.of(source), &changes)),
+            ));
         }
         records
     }
@@ -177,129 +222,60 @@ impl SourceMarks {
     }
 
     /// The groups that are not needed any more.
-    fn outdated(&self) -> impl Iterator<Item = &str> {
-        let below = self.by_end.range(..(self.floor + 1, String::new())).map(|(_, key)| &**key);
+    fn outdated(&self, floor: u64) -> impl Iterator<Item = &str> {
+        let below = self.by_end.range(..(floor + 1, String::new())).map(|(_, key)| &**key);
         let is_old = |group: &Group| group.is_aside && group.since.elapsed() > ASIDE_TIME;
         let aside = self.groups.iter().filter(move |(_, group)| is_old(group));
         below.chain(aside.map(|(key, _)| &**key))
     }
 }
 
-/// Offsets as differences in groups of seven bits, the lowest first, each with four bytes of hash.
-fn encode(changes: &[(u64, u32)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(changes.len() * 6);
+/// The floor, and offsets as differences, each with four bytes of hash. Numbers are in groups of
+/// seven bits, the lowest first.
+fn encode(floor: u64, changes: &[(u64, u32)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(10 + changes.len() * 6);
+    put(floor, &mut bytes);
     let mut before = 0;
     for (offset, hash) in changes {
-        let mut left = offset - before;
+        put(offset - before, &mut bytes);
         before = *offset;
-        while left >= 0x80 {
-            bytes.push((left & 0x7f) as u8 | 0x80);
-            left >>= 7;
-        }
-        bytes.push(left as u8);
         bytes.extend(hash.to_le_bytes());
     }
     bytes
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Vec<(u64, u32)>> {
+fn decode(mut bytes: &[u8]) -> Option<(u64, Vec<(u64, u32)>)> {
+    let floor = take_number(&mut bytes)?;
     let (mut changes, mut offset) = (Vec::new(), 0_u64);
     while !bytes.is_empty() {
-        let (mut step, mut shift) = (0_u64, 0);
-        loop {
-            let (first, rest) = bytes.split_first()?;
-            bytes = rest;
-            step |= u64::from(first & 0x7f).checked_shl(shift)?;
-            if first & 0x80 == 0 {
-                break;
-            }
-            shift += 7;
-        }
+        offset = offset.checked_add(take_number(&mut bytes)?)?;
         let (hash, rest) = bytes.split_first_chunk::<4>()?;
         bytes = rest;
-        offset = offset.checked_add(step)?;
         changes.push((offset, u32::from_le_bytes(*hash)));
     }
-    Some(changes)
+    Some((floor, changes))
+}
+
+fn put(mut number: u64, bytes: &mut Vec<u8>) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0_u64, 0);
+    loop {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(first & 0x7f).checked_shl(shift)?;
+        if first & 0x80 == 0 {
+            return Some(number);
+        }
+        shift += 7;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mark(offset: u64, hash: u32, saved: Option<u64>) -> Mark {
-        Mark { source: "t/1".to_owned(), offset, saved, hash }
-    }
-
-    /// Writes changes, as a transaction does.
-    fn write(marks: &mut Marks, name: &str, written: &[Mark]) -> Vec<MarkRecord> {
-        written.iter().for_each(|mark| marks.note(mark));
-        let records = marks.records(written.iter(), name);
-        marks.take_all(&records).unwrap();
-        records
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let changes = [(0, 1), (1, u32::MAX), (127, 0), (128, 3), (1 << 40, 4), (u64::MAX, 5)];
-        assert_eq!(decode(&encode(&changes)).unwrap(), changes);
-        assert_eq!(decode(&encode(&changes)[..7]), None);
-        assert_eq!(decode(&[0x80; 20]), None);
-        assert_eq!(decode(b"").unwrap(), []);
-    }
-
-    #[test]
-    fn a_change_is_known_until_it_is_saved() {
-        let mut marks = Marks::default();
-        write(&mut marks, "a.1", &[mark(12, 7, Some(10)), mark(10, 8, Some(10))]);
-        assert!(marks.has(&mark(10, 8, None)) && marks.has(&mark(12, 7, None)));
-        assert!(
-            !marks.has(&mark(11, 7, None))
-                && !marks.has(&Mark { source: "t/2".to_owned(), ..mark(10, 8, None) })
-        );
-        let records = write(&mut marks, "a.2", &[mark(13, 9, Some(12))]);
-        assert_eq!(records.len(), 1, "12 is not saved");
-        let records = write(&mut marks, "a.3", &[mark(14, 9, Some(13))]);
-        assert_eq!(records[0], ("done t/1 a.1".to_owned(), None));
-        assert!(!marks.has(&mark(10, 8, None)) && marks.has(&mark(13, 9, None)));
-    }
-
-    #[test]
-    fn another_event_at_the_same_place_is_not_the_same() {
-        let mut marks = Marks::default();
-        write(&mut marks, "a.1", &[mark(10, 7, Some(10))]);
-        assert!(!marks.has(&mark(10, 8, Some(0))));
-    }
-
-    #[test]
-    fn what_was_kept_aside_is_known_though_it_is_below_what_is_saved() {
-        let mut marks = Marks::default();
-        write(&mut marks, "a.1", &[mark(20, 7, Some(20)), mark(3, 8, None)]);
-        write(&mut marks, "a.2", &[mark(30, 9, Some(30))]);
-        assert!(marks.has(&mark(3, 8, None)) && !marks.has(&mark(20, 7, None)));
-    }
-
-    #[test]
-    fn a_source_that_was_set_back_keeps_what_is_written_then() {
-        let mut marks = Marks::default();
-        write(&mut marks, "a.1", &[mark(100, 7, Some(100))]);
-        write(&mut marks, "a.2", &[mark(5, 8, Some(5))]);
-        write(&mut marks, "a.3", &[mark(6, 9, Some(5))]);
-        assert!(marks.has(&mark(5, 8, None)));
-    }
-
-    #[test]
-    fn who_claims_a_source_last_has_it() {
-        let mut marks = Marks::default();
-        let claim = |marks: &mut Marks, id: &str, value: Option<&[u8]>| {
-            marks.take(&claim_key("t/1", id), value).unwrap();
-        };
-        claim(&mut marks, "a", Some(b""));
-        claim(&mut marks, "b", Some(b""));
-        assert_eq!(marks.claimants("t/1"), ["a", "b"]);
-        claim(&mut marks, "a", None);
-        assert_eq!(marks.claimants("t/1"), ["b"]);
-        assert!(marks.take("no key of ours", None).is_err());
-        assert!(marks.take(SIGHT, Some(b"x")).is_ok());
-    }
-}
+mod tests;

@@ -47,8 +47,10 @@ pub(super) struct Mark {
     /// The partition that it was taken from.
     pub(super) source: String,
     pub(super) offset: u64,
-    /// See [`handler::Place::saved`].
-    pub(super) saved: Option<u64>,
+    /// As in [`Place`].
+    pub(super) saved: u64,
+    pub(super) is_aside: bool,
+    pub(super) assigned_ms: u64,
     /// Of the event's id.
     pub(super) hash: u32,
 }
@@ -85,13 +87,14 @@ impl OutgoingRecord {
 
 impl Mark {
     fn of(change: &Change<'_>) -> Option<Self> {
-        let Place { topic, partition, offset, saved } = change.event.place();
+        let Place { topic, partition, .. } = change.event.place();
+        let Place { offset, saved, is_aside, assigned_ms, .. } = *change.event.place();
         // The upper half of the hash is not needed: only an event at the same place can meet it.
         let hash = (xxh3_64(change.read.id.as_bytes()) & u64::from(u32::MAX)) as u32;
         // Who tries an event by hand names no place.
         let is_wanted = change.read.origin == Origin::Replay || topic.is_empty();
-        let (source, offset, saved) = (format!("{topic}/{partition}"), *offset, *saved);
-        (!is_wanted).then_some(Self { source, offset, saved, hash })
+        let source = format!("{topic}/{partition}");
+        (!is_wanted).then_some(Self { source, offset, saved, is_aside, assigned_ms, hash })
     }
 }
 

@@ -28,8 +28,21 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) enum Trouble {
     /// A record is too large, or several together; the session goes on.
     TooLarge { topic: String },
+    /// It cannot be written now; the session goes on.
+    Held(Failure),
     /// The session is of no use any more.
     Broken(Failure),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Broken(failure) | Trouble::Held(failure) => failure,
+            Trouble::TooLarge { topic } => {
+                Self::unclear(format!("the topic {topic} takes no record of this size"))
+            }
+        }
+    }
 }
 
 impl From<Failure> for Trouble {

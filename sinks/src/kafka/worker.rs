@@ -15,7 +15,7 @@ use super::{
     claim::Claims,
     cluster::TargetCluster,
     log::LOG_SETTINGS,
-    marks::{MarkRecord, Marks},
+    marks::{Floors, MarkRecord, Marks},
     record::Outgoing,
     session::{Session, Trouble},
     topics::{self, Making},
@@ -35,6 +35,7 @@ pub(super) struct Worker {
     /// The session before, which may have left something open.
     ended: Option<String>,
     transactions: u64,
+    floors: Floors,
 }
 
 /// A session, and what goes with it.
@@ -86,7 +87,8 @@ impl Refused {
 impl Worker {
     pub(super) fn new(cluster: &TargetCluster, counts: &Arc<Counts>, runtime: Handle) -> Self {
         let (cluster, counts) = (cluster.clone(), Arc::clone(counts));
-        Self { cluster, counts, runtime, work: None, ended: None, transactions: 0 }
+        let (transactions, floors) = (0, Floors::default());
+        Self { cluster, counts, runtime, work: None, ended: None, transactions, floors }
     }
 
     /// Writes changes, but not those that are written already; gives those that cannot be, in their
@@ -98,20 +100,16 @@ impl Worker {
     pub(super) fn bring(
         &mut self,
         changes: &[Numbered<'_>],
-    ) -> Result<BTreeMap<usize, Unusable>, Failure> {
+    ) -> Result<BTreeMap<usize, Unusable>, Trouble> {
         let mut refused = Refused::default();
-        let ended = self.topics_are_there(changes, &mut refused).map_err(Trouble::Broken);
+        let ended = self.topics_are_there(changes, &mut refused);
         let ended = ended.and_then(|()| self.write_in_parts(changes, &mut refused));
-        ended.map(|()| refused.list).map_err(|trouble| {
+        ended.map(|()| refused.list).inspect_err(|trouble| {
             // One way to recover: begin anew, and read what is written.
-            if let Some(work) = self.work.take() {
+            if !matches!(trouble, Trouble::Held(_))
+                && let Some(work) = self.work.take()
+            {
                 self.ended = Some(work.session.id.clone());
-            }
-            match trouble {
-                Trouble::Broken(failure) => failure,
-                Trouble::TooLarge { topic } => {
-                    Failure::unclear(format!("the topic {topic} takes no record of this size"))
-                }
             }
         })
     }
@@ -152,7 +150,10 @@ impl Worker {
         let began = Instant::now();
         self.transactions += 1;
         let count = self.transactions;
-        let Work { session, claims, .. } = self.work()?;
+        self.work()?;
+        let Self { work: Some(Work { session, claims, .. }), floors, .. } = self else {
+            return Err(Failure::unclear("there is no session").into());
+        };
         let changes: Vec<&Outgoing> = changes.iter().map(|(_, change)| *change).collect();
         let asked = changes.len();
         let (new, records) = match claims {
@@ -160,7 +161,8 @@ impl Worker {
             Some(claims) => {
                 let marks = changes.iter().filter_map(|change| change.mark.as_ref());
                 claims.claim(session, &marks.map(|mark| &*mark.source).collect())?;
-                new_of(&changes, &mut claims.marks, &format!("{}.{count}", session.id))
+                let name = format!("{}.{count}", session.id);
+                new_of(&changes, &claims.marks, (floors, &name))?
             }
         };
         if !new.is_empty() {
@@ -185,7 +187,11 @@ impl Worker {
     fn work(&mut self) -> Result<&mut Work, Failure> {
         let work = match self.work.take() {
             Some(work) => work,
-            None => self.begin()?,
+            None => {
+                let begun = self.begin()?;
+                self.ended = None;
+                begun
+            }
         };
         Ok(self.work.insert(work))
     }
@@ -218,7 +224,7 @@ impl Worker {
         &mut self,
         changes: &[Numbered<'_>],
         refused: &mut Refused,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Trouble> {
         let Work { session, topics, .. } = self.work()?;
         let records = changes.iter().flat_map(|(_, change)| &change.records);
         let named: BTreeSet<&str> = records.map(|record| &*record.topic).collect();
@@ -230,7 +236,7 @@ impl Worker {
             named.into_iter().filter(|topic| !topics.contains(*topic)).collect();
         if let Some(settings) = self.cluster.access.creation {
             for topic in std::mem::take(&mut missing) {
-                self.make(topic, settings, &[])?;
+                self.make(topic, settings, &[]).map_err(Trouble::Held)?;
                 // It takes a moment until all brokers know it.
                 self.work()?.topics.insert(topic.to_owned());
             }
@@ -243,7 +249,7 @@ impl Worker {
         }
         match refused.list.first_key_value() {
             Some((_, first)) if refused.list.len() == changes.len() => {
-                Err(Failure::unclear(first.why.clone()))
+                Err(Trouble::Held(Failure::unclear(first.why.clone())))
             }
             _ => Ok(()),
         }
@@ -274,19 +280,21 @@ impl Worker {
 /// The changes that are not written yet, and the marks that go with them under this name.
 fn new_of<'c>(
     changes: &[&'c Outgoing],
-    marks: &mut Marks,
-    name: &str,
-) -> (Vec<&'c Outgoing>, Vec<MarkRecord>) {
-    let mut new = Vec::with_capacity(changes.len());
-    for change in changes {
-        if let Some(mark) = &change.mark {
-            marks.note(mark);
-            if marks.has(mark) {
-                continue;
-            }
-        }
-        new.push(*change);
+    marks: &Marks,
+    (floors, name): (&mut Floors, &str),
+) -> Result<(Vec<&'c Outgoing>, Vec<MarkRecord>), Trouble> {
+    let all = || changes.iter().filter_map(|change| change.mark.as_ref());
+    all().for_each(|mark| floors.note(mark));
+    if let Some(stale) = all().find(|mark| marks.is_stale(mark, floors)) {
+        return Err(Trouble::Held(Failure::unclear(format!(
+            "another process of this listener has {} by now; if the listener was set back just now, \
+             restart it",
+            stale.source
+        ))));
     }
-    let records = marks.records(new.iter().filter_map(|change| change.mark.as_ref()), name);
-    (new, records)
+    let is_new = |change: &&&Outgoing| change.mark.as_ref().is_none_or(|mark| !marks.has(mark));
+    let new: Vec<&Outgoing> = changes.iter().filter(is_new).copied().collect();
+    let records =
+        marks.records(new.iter().filter_map(|change| change.mark.as_ref()), (floors, name));
+    Ok((new, records))
 }

@@ -95,8 +95,7 @@ impl KeyQueue {
     pub(super) fn insert(&mut self, event: TakenEvent) {
         let at = self.place_for(&event);
         self.keys.insert(event.key());
-        // What waits here is saved with its offset, and is done later.
-        self.events.insert(at, event.when_saved(None));
+        self.events.insert(at, event.kept_aside());
     }
 
     /// Where the first event is that is later than this one. The number says which of two events is
