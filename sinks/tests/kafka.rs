@@ -171,3 +171,28 @@ async fn without_transactions_a_change_is_written_each_time_that_it_comes() {
     let found = tokio::task::spawn_blocking(move || written(&name)).await.unwrap();
     assert_eq!(found.values().map(Vec::len).sum::<usize>(), 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_too_large_fails_alone() {
+    for delivery in ["exactly-once", "at-least-once"] {
+        let name = format!("sink-large-{:016x}", seeded().random::<u64>());
+        let sink = kafka_sink(&name, &format!("compression = 'none'\ndelivery = '{delivery}'"));
+        let large = format!(r#""text":"{}""#, "x".repeat(2 << 20));
+        let mut events: Vec<Event> = (0..20).map(|at| event(0, at, (0, 0))).collect();
+        events[4].json = change(12, "update", 12, &large, None).json;
+        let outcome = give(&sink, &events).await;
+        let Outcome::Partly { failed, said } = outcome else { panic!("{outcome:?}") };
+        // The row's later changes wait behind it.
+        let of_row = |at: &u64| at % 7 == 4;
+        let late: Vec<String> =
+            (0..20).filter(of_row).map(|at| format!("g:{}#0", at * 3)).collect();
+        assert_eq!(failed, late);
+        assert!(
+            said.as_ref().is_some_and(|said| said.contains("takes no record of 2")),
+            "{said:?}"
+        );
+        let found = tokio::task::spawn_blocking(move || written(&name)).await.unwrap();
+        let all: HashSet<u64> = found.values().flatten().copied().collect();
+        assert_eq!(all.len(), 17, "{delivery}: {found:?}");
+    }
+}

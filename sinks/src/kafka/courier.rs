@@ -22,7 +22,7 @@ const MAX_WAITING: usize = 512;
 const MAX_TOGETHER_BYTES: usize = 32 << 20;
 
 /// So long a dropped call waits for what is on its way.
-const REST_PATIENCE: Duration = Duration::from_secs(20);
+const REST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What lanes want of the thread.
 enum Errand {

@@ -8,7 +8,10 @@ use kafka_client::{
     Voice,
     topic_id::{Described, describe_rights},
 };
-use rdkafka::admin::AdminClient;
+use rdkafka::{
+    admin::AdminClient,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
 
 use super::{
     RecordForm, TopicSettings,
@@ -85,8 +88,15 @@ async fn seen(
     topics.push(cluster.name.to_string());
     let asked = Arc::clone(admin);
     let answer = tokio::task::spawn_blocking(move || {
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        describe_rights(asked.inner(), &topics)
+        let mut seen = Vec::new();
+        // One by one: a topic that the user may not see fails all that are asked for with it.
+        for topic in &topics {
+            match describe_rights(asked.inner(), &[topic]) {
+                Err(KafkaError::AdminOp(Code::TopicAuthorizationFailed)) => {}
+                answer => seen.extend(answer?),
+            }
+        }
+        Ok(seen)
     });
     let answer = answer.await.map_err(|error| Failure::unclear(error.to_string()))?;
     let voice = admin.inner().context();
@@ -117,8 +127,14 @@ async fn missing(
         return Some(TargetFinding::wrong(what, format!("set create = true, or run {command}")));
     };
     let making = Making { name, settings, more, is_trial: true };
-    let failure = topics::make(cluster, admin, &making).await.err()?;
-    Some(TargetFinding::wrong(failure.reason, format!("make the topic: {command}")))
+    match topics::make(cluster, admin, &making).await {
+        Ok(true) => None,
+        // It is there, and the user does not see it.
+        Ok(false) => Some(may_not_write(cluster, name)),
+        Err(failure) => {
+            Some(TargetFinding::wrong(failure.reason, format!("make the topic: {command}")))
+        }
+    }
 }
 
 /// What is wrong with transactions.

@@ -42,12 +42,12 @@ pub(super) fn administrator(cluster: &TargetCluster) -> Result<Arc<AdminClient<V
     client.map(Arc::new)
 }
 
-/// Makes a topic; one that is there already is no failure.
+/// Makes a topic; `false` for one that is there already.
 pub(super) async fn make(
     cluster: &TargetCluster,
     admin: &AdminClient<Voice>,
     making: &Making<'_>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let Making { name, settings, more, is_trial } = making;
     let TopicSettings { partitions, replication } = settings;
     let partitions = partitions.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
@@ -63,7 +63,8 @@ pub(super) async fn make(
     let made = admin.create_topics([&topic], &options).await;
     let made = made.map_err(|error| cluster.failure(&doing, &error, admin.inner().context()))?;
     match made.into_iter().next() {
-        None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+        None | Some(Ok(_)) => Ok(true),
+        Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
         Some(Err((_, code))) => Err(cluster.meaning(&doing, code, &code.to_string())),
     }
 }

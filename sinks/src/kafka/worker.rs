@@ -268,11 +268,13 @@ impl Worker {
     ) -> Result<(), Failure> {
         let cluster = &self.cluster;
         let making = Making { name, settings, more, is_trial: false };
-        self.runtime.block_on(async {
+        let is_new = self.runtime.block_on(async {
             let admin = topics::administrator(cluster)?;
             topics::make(cluster, &admin, &making).await
         })?;
-        info!(topic = name, "made");
+        if is_new {
+            info!(topic = name, "made");
+        }
         Ok(())
     }
 }
