@@ -79,9 +79,9 @@ fn event(partition: u32, offset: u64, (saved, assigned_ms): (u64, u64)) -> Event
 /// What is saved of each partition.
 type Saved = Arc<Mutex<[u64; PARTITIONS as usize]>>;
 
-/// Gives all changes of a partition to the sink, from what is saved on. After a failure it may go on
-/// with what it has, as one who does not know that the partition is another's, or get the partition
-/// anew. It ends early after so many failures.
+/// Gives all changes of a partition to the sink, from what is saved on. After a failure it may go
+/// on with what it has, as one who does not know that the partition is another's, or get the
+/// partition anew. It ends early after so many failures.
 async fn read(sink: Sink, partition: u32, saved: Saved, (mut random, patience): (StdRng, u32)) {
     let at = partition as usize;
     let assigned = || (saved.lock().unwrap()[at], now_ms());

@@ -10,6 +10,6 @@ mod voice;
 pub use self::{
     acks::{Acks, Goal, RefusedRecord},
     properties::{Properties, check_addresses},
-    transaction::{commit, wait_until_forgotten},
+    transaction::{commit, transaction_error, wait_until_forgotten},
     voice::{Voice, is_fenced, remedy},
 };

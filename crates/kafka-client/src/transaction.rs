@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::{
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     producer::{Producer as _, ThreadedProducer},
 };
 
@@ -21,6 +21,14 @@ pub fn wait_until_forgotten(client: &ThreadedProducer<Acks>) {
     while client.in_flight_count() > 0 && begun.elapsed() < FORGET_PATIENCE {
         std::thread::sleep(FORGET_POLL);
     }
+}
+
+/// Why the library has given up the transaction and thrown away its records. The library says so
+/// only when it is asked for something that is not possible then.
+pub fn transaction_error(client: &ThreadedProducer<Acks>) -> Option<KafkaError> {
+    let asked = client.begin_transaction().err()?;
+    asked.rdkafka_error_code().filter(|code| *code != Code::State)?;
+    Some(asked)
 }
 
 /// Commits; tries again for so long where the library says that this makes sense. Blocks.

@@ -6,8 +6,8 @@
 //! 1. writes that it claims the source, and reads until it sees that;
 //! 2. takes the transactional id of each one that claimed the source before: these can write
 //!    nothing more, and what they left open is undone (KIP-98);
-//! 3. writes that these do not claim it any more, and reads until it sees that: then it has read all
-//!    that they wrote.
+//! 3. writes that these do not claim it any more, and reads until it sees that: then it has read
+//!    all that they wrote.
 //!
 //! If by then nobody claimed the source after it, the source is its own: whoever comes later finds
 //! its claim, takes its transactional id, and only then reads what it wrote. A claim is in a

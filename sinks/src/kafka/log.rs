@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use handler::Failure;
-use kafka_client::Voice;
+use kafka_client::{Voice, remedy};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     config::FromClientConfigAndContext as _,
@@ -84,8 +84,13 @@ impl LogReader {
                     heard = Instant::now();
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) if sight.is_none() => return Ok(()),
-                // It may be trouble that ends by itself.
-                Some(Err(_)) | None => {}
+                Some(Err(error)) => {
+                    let code = error.rdkafka_error_code();
+                    if let Some(code) = code.filter(|code| remedy(*code, &doing, "").is_some()) {
+                        return Err(cluster.meaning(&doing, code, &code.to_string()));
+                    }
+                }
+                None => {}
             }
             if let Some((code, reason)) = voice.refusal() {
                 return Err(cluster.meaning(&doing, code, &reason));

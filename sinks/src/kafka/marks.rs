@@ -5,7 +5,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `done SOURCE ID.N` | how far the source was saved; changes of a transaction: place, hash of id |
+//! | `done SOURCE ID.N` | how far the source was saved; changes of a transaction: place and hash |
 //! | `aside SOURCE ID.N` | the same for changes that were kept aside before |
 //! | `claim SOURCE ID` | the producer ID writes changes of the source, or wants to |
 //! | `sight` | nothing: who wrote it knows that it has read all that was there before |

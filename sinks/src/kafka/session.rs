@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use handler::Failure;
-use kafka_client::{Acks, Goal, commit, wait_until_forgotten};
+use kafka_client::{Acks, Goal, commit, transaction_error, wait_until_forgotten};
 use rdkafka::{
     config::FromClientConfigAndContext as _,
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -26,7 +26,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Why something is not written.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// A record is too large, or several together; the session goes on.
+    /// A record is too large, or several together. The session is of no use any more: after such an
+    /// error the library counts records in another way than the brokers.
     TooLarge { topic: String },
     /// It cannot be written now; the session goes on.
     Held(Failure),
@@ -99,9 +100,12 @@ impl Session {
             let begun = client.begin_transaction();
             begun.map_err(|error| self.failure("cannot begin a transaction", &error))?;
         }
-        let written = self.send_all(changes, marks).and_then(|()| self.wait(Goal::All));
-        if let Err(trouble) = written {
-            return Err(self.undo(trouble));
+        if let Err(trouble) = self.send_all(changes, marks).and_then(|()| self.wait(Goal::All)) {
+            // What is on its way may be written without a transaction: better all of it is.
+            if !self.cluster.is_exactly_once() {
+                self.acks.start_over(self.patience());
+            }
+            return Err(trouble);
         }
         if self.cluster.is_exactly_once() {
             wait_until_forgotten(client);
@@ -176,28 +180,18 @@ impl Session {
     }
 
     fn not_taken(&self, topic: &str, error: &KafkaError) -> Trouble {
+        let is_thrown_away =
+            matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+        let reason = match self.client() {
+            Ok(client) if is_thrown_away => transaction_error(client),
+            _ => None,
+        };
+        let error = reason.as_ref().unwrap_or(error);
         let code = error.rdkafka_error_code();
         if code == Some(Code::MessageSizeTooLarge) && *topic != *self.cluster.name {
             return Trouble::TooLarge { topic: topic.to_owned() };
         }
         self.failure(&format!("cannot write to the topic {topic}"), error).into()
-    }
-
-    /// Ends a transaction that failed; a session that cannot do so is broken.
-    fn undo(&self, trouble: Trouble) -> Trouble {
-        let Trouble::TooLarge { .. } = &trouble else { return trouble };
-        if self.cluster.is_exactly_once() {
-            let undone = self.client().map(|client| client.abort_transaction(self.patience()));
-            match undone {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return self.failure("cannot end a transaction", &error).into(),
-                Err(failure) => return failure.into(),
-            }
-        }
-        match self.acks.start_over(self.patience()) {
-            true => trouble,
-            false => Failure::unclear("the records are not acknowledged").into(),
-        }
     }
 
     fn failure(&self, doing: &str, error: &KafkaError) -> Failure {

@@ -1,4 +1,4 @@
-//! Writes changes: makes or finds their topics, leaves out what is written, and finds what cannot be.
+//! Writes changes: finds or makes their topics, leaves out what is there, and finds what cannot be.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -24,6 +24,10 @@ use crate::{
     change::Unusable,
     figures::{Answered, Counts, Written},
 };
+
+/// A change of this size is written alone when one of several is too large. Topics take more than
+/// this, unless somebody has set them so.
+const SUSPICIOUS_BYTES: usize = 512 << 10;
 
 /// The thread.
 pub(super) struct Worker {
@@ -105,13 +109,17 @@ impl Worker {
         let ended = self.topics_are_there(changes, &mut refused);
         let ended = ended.and_then(|()| self.write_in_parts(changes, &mut refused));
         ended.map(|()| refused.list).inspect_err(|trouble| {
-            // One way to recover: begin anew, and read what is written.
-            if !matches!(trouble, Trouble::Held(_))
-                && let Some(work) = self.work.take()
-            {
-                self.ended = Some(work.session.id.clone());
+            if !matches!(trouble, Trouble::Held(_)) {
+                self.end();
             }
         })
+    }
+
+    /// The one way to recover: begin anew, and read what is written.
+    fn end(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.ended = Some(work.session.id.clone());
+        }
     }
 
     /// Writes changes together; where one is too large, in halves, until that is found.
@@ -124,8 +132,15 @@ impl Worker {
         if changes.is_empty() {
             return Ok(());
         }
+        // Without a transaction the others would be written, also those that must wait behind it.
+        if !self.cluster.is_exactly_once() && changes.len() > 1 && changes.iter().any(is_large) {
+            return parts(&changes)
+                .into_iter()
+                .try_for_each(|part| self.write_in_parts(part, refused));
+        }
         match (self.write(&changes), &changes[..]) {
             (Err(Trouble::TooLarge { topic }), [one]) => {
+                self.end();
                 let bytes = one.1.bytes();
                 refused.add(
                     *one,
@@ -137,10 +152,9 @@ impl Worker {
                 Ok(())
             }
             (Err(Trouble::TooLarge { .. }), _) => {
+                self.end();
                 self.counts.retried();
-                let (first, second) = changes.split_at(changes.len() / 2);
-                self.write_in_parts(first, refused)?;
-                self.write_in_parts(second, refused)
+                parts(&changes).into_iter().try_for_each(|part| self.write_in_parts(part, refused))
             }
             (ended, _) => ended,
         }
@@ -276,6 +290,19 @@ impl Worker {
             info!(topic = name, "made");
         }
         Ok(())
+    }
+}
+
+fn is_large((_, change): &Numbered<'_>) -> bool {
+    change.bytes() >= SUSPICIOUS_BYTES
+}
+
+/// Smaller parts of changes of which one is too large, or all together: in their order.
+fn parts<'c, 'a>(changes: &'c [Numbered<'a>]) -> Vec<&'c [Numbered<'a>]> {
+    let parts: Vec<_> = changes.chunk_by(|one, next| !is_large(one) && !is_large(next)).collect();
+    match parts.len() {
+        1 => <[_; 2]>::from(changes.split_at(changes.len() / 2)).to_vec(),
+        _ => parts,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kafka_client::{Acks, Goal, RefusedRecord, is_fenced};
+use kafka_client::{Acks, Goal, RefusedRecord, is_fenced, transaction_error};
 use rdkafka::{
     ClientConfig,
     config::FromClientConfigAndContext,
@@ -298,19 +298,11 @@ impl KafkaProducer {
                 client::meaning(code, reason, &self.cluster.config.address)
             }
             (Some(Code::PurgeQueue | Code::PurgeInflight), None) => {
-                let reason = self.transaction_error();
+                let reason = self.client().ok().and_then(transaction_error);
                 self.cluster.error(doing, reason.as_ref().unwrap_or(error), &self.acks.voice)
             }
             _ => self.cluster.error(doing, error, &self.acks.voice),
         }
-    }
-
-    /// Why the library has given up the transaction and thrown away its records. The library says
-    /// so only when it is asked for something that is not possible then.
-    fn transaction_error(&self) -> Option<KafkaError> {
-        let asked = self.client().ok()?.begin_transaction().err()?;
-        asked.rdkafka_error_code().filter(|code| *code != Code::State)?;
-        Some(asked)
     }
 
     fn client(&self) -> Result<&ThreadedProducer<Acks>> {
