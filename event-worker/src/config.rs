@@ -209,6 +209,7 @@ impl Config {
             bus_as_written: root.raw("bus").cloned(),
         };
         config.check_parks(root);
+        config.check_loops(root);
         let (secret_variables, old_names) = (file.secret_variables(), file.old_names());
         Self { secret_variables, old_names, ..config }
     }
@@ -222,6 +223,21 @@ impl Config {
         for (id, _) in parks.filter(|(_, park)| is_log && too_large(park)) {
             let key = format!("listeners.{id}.park.maxBytes");
             root.note(&key, "is more than an event log keeps", &format!("write {limit} or less"));
+        }
+    }
+
+    /// What a listener writes to a topic that it reads would come again, for ever.
+    fn check_loops(&self, root: &Section) {
+        let BusKind::Kafka(kafka) = &self.bus.kind else { return };
+        for (id, listener) in &self.listeners {
+            let HandlerConfig::Sink(sink) = &listener.handler else { continue };
+            let is_read = listener.subscription(id, &self.bus).topics.matcher();
+            let tables = listener.tables();
+            if let Some(topic) = sink.loop_through(&kafka.address, &tables, is_read) {
+                let key = format!("listeners.{id}.handler.kafka.topic");
+                let problem = format!("is {topic}, which the listener itself reads");
+                root.note(&key, &problem, "write to a topic with another name");
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use change_event::{ChangeEvent, Origin, order_key};
 use event_bus::{Delivery, Partition};
-use handler::Event;
+use handler::{Event, Place};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -79,6 +79,7 @@ impl TakenEvent {
                 ev_id: change.id.into_owned(),
                 seq: change.seq,
                 committed_ms: change.ts,
+                place: place_at(&delivery.partition, delivery.offset),
             },
             partition: delivery.partition.clone(),
             offset: delivery.offset,
@@ -105,6 +106,7 @@ impl TakenEvent {
                 seq: facts.seq,
                 committed_ms: facts.committed_ms,
                 is_of_full_sync: facts.is_of_full_sync,
+                place: place_at(partition, offset),
             },
             partition: partition.clone(),
             offset,
@@ -153,6 +155,18 @@ impl TakenEvent {
     /// The same event, which is counted as one of a table.
     pub(crate) fn counted_as(self, table: Arc<TableName>) -> Self {
         Self { table, ..self }
+    }
+
+    /// The same event, which knows how far its partition is saved, and since when it is ours.
+    pub(crate) fn with_standing(mut self, (saved, assigned_ms): (u64, u64)) -> Self {
+        (self.shown.place.saved, self.shown.place.assigned_ms) = (saved, assigned_ms);
+        self
+    }
+
+    /// The same event, which is kept aside: its partition is saved beyond it.
+    pub(crate) fn kept_aside(mut self) -> Self {
+        self.shown.place.is_aside = true;
+        self
     }
 
     /// The table that it is counted as one of.
@@ -242,6 +256,11 @@ impl TakenEvent {
         let halves = (self.ev_id().strip_suffix('d'), next.ev_id().strip_suffix('i'));
         matches!(halves, (Some(first), Some(second)) if first == second)
     }
+}
+
+fn place_at(partition: &Partition, offset: u64) -> Place {
+    let (topic, partition) = (Arc::clone(&partition.topic), partition.number);
+    Place { topic, partition, offset, ..Place::default() }
 }
 
 fn key_of(topic: &Arc<str>, key: &[u8]) -> u64 {

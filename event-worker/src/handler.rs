@@ -11,7 +11,7 @@ use event_bus::Bus;
 use sinks::Sink;
 
 pub(crate) use ::handler::HandlerAnswer;
-pub use ::handler::{Batch, Event, Failure, Handler, Outcome, json_array};
+pub use ::handler::{Batch, Event, Failure, Handler, Outcome, Place, json_array};
 
 use self::exec::Environment;
 use crate::{

@@ -49,7 +49,7 @@ pub use full_sync::{
     FullSyncPart, FullSyncWish, list_full_syncs, start_full_sync, watch_full_syncs, wish_full_sync,
 };
 pub use groups::{forget_group, list_groups};
-pub use handler::{Batch, Event, Failure, Handler, Outcome, json_array};
+pub use handler::{Batch, Event, Failure, Handler, Outcome, Place, json_array};
 pub use listener::Listener;
 pub use output::Output;
 pub use parked::{ParkedChoice, ParkedVerb, drop_parked, list_parked, show_parked, steer_parked};

@@ -3,12 +3,12 @@
 use service::config::Section;
 
 use crate::{
-    elasticsearch::ElasticsearchConfig, file::FileConfig, mysql::MysqlConfig,
+    elasticsearch::ElasticsearchConfig, file::FileConfig, kafka::KafkaConfig, mysql::MysqlConfig,
     postgres::PostgresConfig, redis::RedisConfig, shape::Shape,
 };
 
 /// The keys of `handler` that name a sink.
-pub const SINKS: [&str; 5] = ["elasticsearch", "mysql", "postgres", "redis", "file"];
+pub const SINKS: [&str; 6] = ["elasticsearch", "mysql", "postgres", "redis", "kafka", "file"];
 
 /// A sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,7 @@ pub(crate) enum TargetConfig {
     Elasticsearch(Box<ElasticsearchConfig>),
     Mysql(Box<MysqlConfig>),
     Redis(Box<RedisConfig>),
+    Kafka(Box<KafkaConfig>),
     File(Box<FileConfig>),
     Postgres(Box<PostgresConfig>),
 }
@@ -36,10 +37,25 @@ impl SinkConfig {
             }
             "mysql" => TargetConfig::Mysql(Box::new(MysqlConfig::read(section)?)),
             "redis" => TargetConfig::Redis(Box::new(RedisConfig::read(section)?)),
+            "kafka" => TargetConfig::Kafka(Box::new(KafkaConfig::read(section)?)),
             "file" => TargetConfig::File(Box::new(FileConfig::read(section)?)),
             "postgres" => TargetConfig::Postgres(Box::new(PostgresConfig::read(section)?)),
             _ => return None,
         };
         Some(Self { shape, target })
+    }
+
+    /// A topic of the brokers that the sink writes to though the listener reads it, if there is
+    /// one: what is written would come again, for ever.
+    pub fn loop_through(
+        &self,
+        brokers: &str,
+        tables: &[(String, String)],
+        is_read: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        match &self.target {
+            TargetConfig::Kafka(target) => target.loop_through(brokers, tables, is_read),
+            _ => None,
+        }
     }
 }

@@ -12,6 +12,7 @@ mod file;
 mod filter;
 mod geometry;
 mod http;
+mod kafka;
 mod message;
 mod mysql;
 mod postgres;

@@ -10,6 +10,7 @@ use crate::{
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
     file::Files,
+    kafka::Kafka,
     mysql::Mysql,
     postgres::Postgres,
     redis::Redis,
@@ -46,6 +47,7 @@ impl Sink {
             TargetConfig::Elasticsearch(target) => Arc::new(Elasticsearch::new(target, means)?),
             TargetConfig::Mysql(target) => Arc::new(Mysql::new(target, means)),
             TargetConfig::Redis(target) => Arc::new(Redis::new(target, means)),
+            TargetConfig::Kafka(target) => Arc::new(Kafka::new(target, means)),
             TargetConfig::File(target) => Arc::new(Files::new(target, means)),
             TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };

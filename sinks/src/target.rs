@@ -28,6 +28,9 @@ pub(crate) trait Target: Send + Sync {
     /// Whether the target is there and lets us do what the listener needs. What is wrong is said
     /// with the statement or the request that puts it right.
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
+
+    /// Calls were dropped. Returns when nothing of them is written any more, and soon in any case.
+    async fn abandon(&self) {}
 }
 
 /// What a target has at hand.
@@ -115,6 +118,10 @@ impl Handler for SinkHandler {
 
     fn remedy(&self) -> &'static str {
         "correct the target or the row (docs/sinks.md); it is tried again by itself"
+    }
+
+    async fn abandon(&mut self) {
+        self.target.abandon().await;
     }
 }
 

@@ -4,5 +4,6 @@
 
 mod changes;
 mod file;
+mod kafka;
 mod postgres;
 mod redis;

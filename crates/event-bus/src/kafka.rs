@@ -8,7 +8,6 @@
 //! | the table of a group, compacted | topic `{prefix}.{table}`: `{prefix}.parked.{listener}` |
 //! | what is known of groups, and the control table, compacted | topic `{prefix}.control` |
 
-mod acks;
 mod assignment;
 mod begin;
 mod checkpoint;
@@ -38,12 +37,12 @@ mod survey;
 mod table;
 mod table_writer;
 mod tail;
-mod topic_id;
 mod watched_topics;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use kafka_client::topic_id;
 use tokio::task::spawn_blocking;
 
 use self::{

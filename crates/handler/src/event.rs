@@ -1,5 +1,7 @@
 //! An event, as a handler gets it.
 
+use std::sync::Arc;
+
 /// A change of a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -13,6 +15,26 @@ pub struct Event {
     pub committed_ms: u64,
     /// See [`Event::is_of_full_sync`].
     pub is_of_full_sync: bool,
+    /// See [`Event::place`].
+    pub place: Place,
+}
+
+/// Where an event was taken from: together with its id the same each time that it is delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A number of the ordered records of this topic,
+    pub topic: Arc<str>,
+    /// in this partition.
+    pub partition: u32,
+    /// The number of the record there.
+    pub offset: u64,
+    /// Records below this one were done when the event was taken: they do not come again, unless
+    /// they were kept aside or the listener is set back.
+    pub saved: u64,
+    /// Whether the event was kept aside: then it may be below.
+    pub is_aside: bool,
+    /// Since when the listener's process has the partition, in ms since the Unix epoch.
+    pub assigned_ms: u64,
 }
 
 impl Event {
@@ -35,6 +57,11 @@ impl Event {
     /// When the change was committed in the source, in ms since the Unix epoch; 0 if unknown.
     pub fn committed_ms(&self) -> u64 {
         self.committed_ms
+    }
+
+    /// Where it was taken from.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Whether a full sync sent it, and not a change.

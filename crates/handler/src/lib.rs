@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 pub use self::{
     answer::{HandlerAnswer, MAX_ANSWER_BYTES, shown},
-    event::{Event, json_array, write_json_array},
+    event::{Event, Place, json_array, write_json_array},
 };
 
 /// The user's work. Each lane has a handler of its own, and calls it for one batch after another.

@@ -2,6 +2,7 @@
 //! backwards.
 
 mod elasticsearch;
+mod kafka;
 mod mysql;
 mod postgres;
 mod redis;

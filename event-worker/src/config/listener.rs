@@ -1,6 +1,9 @@
 //! One `[listeners.ID]` table.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use bytesize::ByteSize;
 use event_bus::{BusConfig, GroupTable, Start, Subscription};
@@ -117,14 +120,20 @@ impl ListenerConfig {
         }
     }
 
+    /// Patterns of schema and table.
+    pub(super) fn tables(&self) -> Cow<'_, [(String, String)]> {
+        match &self.subscribe[..] {
+            [] => Cow::Owned(vec![("*".to_owned(), "*".to_owned())]),
+            some => Cow::Borrowed(some),
+        }
+    }
+
     /// The subscription of this listener. Only a supervisor sets `instance`, because somebody may
     /// start the same listener twice by hand.
     pub fn subscription(&self, id: &str, bus: &BusConfig) -> Subscription {
-        let everything = [("*".to_owned(), "*".to_owned())];
-        let globs = if self.subscribe.is_empty() { &everything[..] } else { &self.subscribe };
         Subscription {
             group: format!("{}.listener.{id}", bus.topic_prefix),
-            topics: bus.topics().filter(globs),
+            topics: bus.topics().filter(&self.tables()),
             start: self.start,
             client: format!("event-worker {id}, pid {}", std::process::id()),
             instance: None,

@@ -321,3 +321,19 @@ fn the_configs_of_the_containers_and_of_the_docs_have_every_key_right() {
         assert!(!is_wrong(&said), "{block}: {said}");
     }
 }
+
+#[test]
+fn a_listener_does_not_write_to_a_topic_that_it_reads() {
+    let config = |topic: &str, bus: &str| {
+        parse(&format!(
+            "[bus]\n{bus}\n[listeners.a]\nsubscribe = {{ shop = ['i*'] }}\n\
+             handler = {{ kafka = {{ brokers = 'localhost:9092', topic = '{topic}' }} }}\n"
+        ))
+    };
+    let kafka = "kind = 'kafka'\naddress = '127.0.0.1:9092'";
+    let mistakes = config("dbevents.{schema}.{table}", kafka).unwrap_err();
+    let said = "listeners.a.handler.kafka.topic: is dbevents.shop.ix, which the listener itself";
+    assert!(mistakes.contains(said), "{mistakes}");
+    assert!(config("copy.{schema}.{table}", kafka).is_ok());
+    assert!(config("dbevents.{schema}.{table}", "kind = 'log'").is_ok());
+}

@@ -366,8 +366,9 @@ impl Journey {
             tables.came(table, is_wanted);
             if is_wanted {
                 let table = self.tables.of(table.0, table.1);
-                let mut event =
-                    TakenEvent::new((delivery, text), change, generation).counted_as(table);
+                let mut event = TakenEvent::new((delivery, text), change, generation)
+                    .with_standing(self.tracker.standing(&delivery.partition))
+                    .counted_as(table);
                 if self.big_int == BigInt::Text {
                     event = event.with_texts_for_big_numbers();
                 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use event_bus::{Assignment, Partition};
+use service::clock::now_ms;
 
 use super::table_counts::TableCounts;
 use crate::{event::TakenEvent, table_name::TableName};
@@ -36,6 +37,7 @@ struct TrackedPartition {
     /// All offsets below this were seen.
     scanned: u64,
     committed: u64,
+    assigned_ms: u64,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Tracker {
             events: VecDeque::new(),
             scanned: *position,
             committed: *position,
+            assigned_ms: now_ms(),
         };
         self.next_generation += 1;
         self.remove(partition);
@@ -151,6 +154,12 @@ impl Tracker {
     /// How far a partition of ours may be committed.
     pub(super) fn position(&self, partition: &Partition) -> Option<u64> {
         Some(self.partitions.get(partition)?.position())
+    }
+
+    /// How far a partition is committed, and since when it is ours; zeros for one that is not.
+    pub(super) fn standing(&self, partition: &Partition) -> (u64, u64) {
+        let tracked = self.partitions.get(partition);
+        tracked.map(|tracked| (tracked.committed, tracked.assigned_ms)).unwrap_or_default()
     }
 
     /// These were committed.

@@ -297,7 +297,8 @@ mod tests {
         begun: Option<Begun>,
         committed: &[(u32, u64, &str, u64)],
     ) -> GroupPicture {
-        let topic = Described { topic: "t".to_owned(), id: id.to_owned(), partitions: 3 };
+        let (topic, id) = ("t".to_owned(), id.to_owned());
+        let topic = Described { topic, id, partitions: 3, may_write: None };
         let committed = committed.iter().map(|(number, offset, id, since)| {
             let note = Note { id: (*id).to_owned(), since: *since };
             (partition(*number), Committed { offset: *offset, note })

@@ -12,7 +12,10 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
-use super::{KafkaConfig, client::Voice};
+use super::{
+    KafkaConfig,
+    client::{self, Voice},
+};
 use crate::{BusConfig, Error, Result};
 
 /// How long the brokers may take to let us in, and how often we look.
@@ -56,7 +59,7 @@ impl Cluster {
 
     /// What an error means, with what its client logged.
     pub(super) fn error(&self, doing: &str, error: &KafkaError, voice: &Voice) -> Error {
-        voice.explain(doing, error, &self.config.address)
+        client::explain(voice, doing, error, &self.config.address)
     }
 
     /// The group of a producer and its stand-bys, and its transactional id.
@@ -87,7 +90,7 @@ impl Cluster {
             }
             // The client's messages come out of its queue of events.
             let _ = consumer.poll(Duration::ZERO);
-            if let Some(refusal) = voice.refusal(&self.config.address) {
+            if let Some(refusal) = client::heard_refusal(&voice, &self.config.address) {
                 return Err(refusal);
             }
             if Instant::now() > deadline {

@@ -80,7 +80,7 @@ pub(super) fn read(
             }
             None => {}
         }
-        if let Some(refusal) = voice.refusal(&cluster.config.address) {
+        if let Some(refusal) = client::heard_refusal(&voice, &cluster.config.address) {
             return Err(refusal);
         }
         if heard.elapsed() > PATIENCE {

@@ -1,10 +1,10 @@
 //! What `[bus]` says of Kafka.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::time::Duration;
 
+use kafka_client::{Properties, check_addresses};
 use rdkafka::ClientConfig;
-use serde_json::Value;
-use service::{Secret, config::Section};
+use service::config::Section;
 
 /// Apache Kafka, or what speaks its protocol, as the bus.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct KafkaConfig {
     /// What a reader at `read_committed` is promised.
     pub guarantee: Guarantee,
     /// Properties of librdkafka, passed on as they are: TLS, SASL, time-outs.
-    pub properties: BTreeMap<String, Secret>,
+    pub properties: Properties,
 }
 
 /// What a reader at `read_committed` is promised.
@@ -32,42 +32,19 @@ pub enum Guarantee {
     AtLeastOnce,
 }
 
-/// What our promises rest on, and the name under which a member is known: not for users to set.
-const OURS: &[&str] = &[
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "client.id",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "partition.assignment.strategy",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "isolation.level",
-    "transactional.id",
-    "enable.idempotence",
-    "acks",
-    "request.required.acks",
-    "log.queue",
-];
-
 impl KafkaConfig {
     pub(crate) fn read(section: &Section) -> Self {
         let guarantee = match section.choice("delivery", ["exactly-once", "at-least-once"]) {
             Some(1) => Guarantee::AtLeastOnce,
             _ => Guarantee::ExactlyOnce,
         };
-        let mut properties = BTreeMap::new();
-        read_properties(&section.section("properties"), "", &mut properties);
         let config = Self {
             address: section.or("address", "127.0.0.1:9092".to_owned()),
             partitions: section.or("partitions", 6),
             replication: section.optional("replication"),
             retention: section.optional("retention"),
             guarantee,
-            properties,
+            properties: Properties::read(section),
         };
         config.check(section);
         config
@@ -75,18 +52,7 @@ impl KafkaConfig {
 
     /// What a client of these brokers is made from: the user's properties go before `defaults`.
     pub(super) fn client(&self, defaults: &[(&str, &str)]) -> ClientConfig {
-        // OpenSSL takes itself down when the process exits, under the threads of clients that
-        // nobody waits for. The first to call it decides, and this call leaves that out.
-        openssl_sys::init();
-        let mut client = ClientConfig::new();
-        for (name, value) in defaults {
-            client.set(*name, *value);
-        }
-        for (name, value) in &self.properties {
-            client.set(name, value.expose());
-        }
-        client.set("bootstrap.servers", &self.address);
-        client
+        self.properties.client(&self.address, defaults)
     }
 
     /// How large a batch of records may be, as the user or the library has it.
@@ -98,10 +64,7 @@ impl KafkaConfig {
 
     fn check(&self, section: &Section) {
         const MAX_PARTITIONS: u32 = 10_000;
-        if !self.address.split(',').all(|one| is_address(one.trim())) {
-            let problem = format!("{:?} is not a list of addresses", self.address);
-            section.note("address", &problem, "write host:port, separated by commas");
-        }
+        check_addresses(section, "address", &self.address);
         if !(1..=MAX_PARTITIONS).contains(&self.partitions) {
             let problem = format!("{} is not a number of partitions", self.partitions);
             section.note("partitions", &problem, &format!("set 1 to {MAX_PARTITIONS}"));
@@ -110,57 +73,7 @@ impl KafkaConfig {
             let remedy = "set 1 or more, or remove it to take what the brokers are set to";
             section.note("replication", "0 copies keep nothing", remedy);
         }
-        for (name, value) in &self.properties {
-            if let Some((problem, remedy)) = property_problem(name, value) {
-                section.note(&format!("properties.{name}"), &problem, &remedy);
-            }
-        }
     }
-}
-
-/// Whether it is `host:port`, as Kafka's clients write it: `PROTOCOL://` may stand before it.
-fn is_address(text: &str) -> bool {
-    text.rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-/// Collects `"a.b" = "c"` and `a.b = "c"` alike: TOML makes tables of the second.
-fn read_properties(section: &Rc<Section>, path: &str, found: &mut BTreeMap<String, Secret>) {
-    for key in section.keys() {
-        let name = format!("{path}{key}");
-        let value = match section.raw(key) {
-            Some(Value::Bool(value)) => Some(Secret::new(value.to_string())),
-            Some(Value::Number(value)) => Some(Secret::new(value.to_string())),
-            Some(Value::Object(table)) if !is_secret(table) => {
-                read_properties(&section.section(key), &format!("{name}."), found);
-                None
-            }
-            _ => section.secret(key),
-        };
-        found.extend(value.map(|value| (name, value)));
-    }
-}
-
-fn is_secret(table: &serde_json::Map<String, Value>) -> bool {
-    table.len() == 1 && (table.contains_key("env") || table.contains_key("file"))
-}
-
-fn property_problem(name: &str, value: &Secret) -> Option<(String, String)> {
-    if OURS.contains(&name) {
-        return Some(("is set by this program itself".to_owned(), "remove it".to_owned()));
-    }
-    openssl_sys::init();
-    let mut probe = ClientConfig::new();
-    probe.set(name, value.expose());
-    let error = probe.create_native_config().err()?;
-    let rdkafka::error::KafkaError::ClientConfig(_, problem, ..) = error else { return None };
-    let remedy = "see CONFIGURATION.md of librdkafka for its properties";
-    // What librdkafka says may show the value, and that may be a password.
-    let problem = match value.expose() {
-        "" => problem,
-        shown => problem.replace(shown, "[REDACTED]"),
-    };
-    Some((problem, remedy.to_owned()))
 }
 
 #[cfg(test)]
@@ -186,7 +99,7 @@ mod tests {
                     linger.ms = 5\nsasl.password = { env = \"PATH\" }\n";
         let properties = read(text).unwrap().properties;
         let shown: Vec<(&str, &str)> =
-            properties.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+            properties.iter().map(|(name, value)| (name, value.expose())).collect();
         let path = std::env::var("PATH").unwrap();
         let expected = [
             ("linger.ms", "5"),

@@ -166,7 +166,8 @@ fn stay(consumer: &BaseConsumer<StandByCallbacks>, cluster: &Cluster, left: &Can
             member.over(cluster.error("lost the place among the stand-bys", error, &member.voice));
         } else if let Some(refusal) = polled.as_ref().and_then(|one| refused(one.as_ref().err()?)) {
             member.over(refusal);
-        } else if let Some(refusal) = member.voice.refusal(&cluster.config.address) {
+        } else if let Some(refusal) = client::heard_refusal(&member.voice, &cluster.config.address)
+        {
             member.over(refusal);
         }
     }

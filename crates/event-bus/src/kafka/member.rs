@@ -289,7 +289,9 @@ pub(super) fn run(
             note(&member, member.explain(consumer));
             next_explain = Instant::now() + EXPLAIN_EVERY;
         }
-        if let Some(refusal) = member.voice.refusal(&member.offsets.cluster.config.address) {
+        if let Some(refusal) =
+            client::heard_refusal(&member.voice, &member.offsets.cluster.config.address)
+        {
             note(&member, Err(refusal));
         }
         if !member.desk.flush() {

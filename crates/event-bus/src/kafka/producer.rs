@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use kafka_client::{Acks, Goal, RefusedRecord, is_fenced, transaction_error};
 use rdkafka::{
     ClientConfig,
     config::FromClientConfigAndContext,
@@ -21,7 +22,6 @@ use tokio::task::block_in_place;
 
 use super::{
     Cluster, Guarantee,
-    acks::{Acks, Goal, RefusedRecord},
     checkpoint::{self, SavedCheckpoint},
     client,
     lead::Candidacy,
@@ -66,10 +66,6 @@ const MAX_UNANSWERED_BYTES: usize = 8 << 20;
 
 /// The library's own limit is higher, with room for a largest row.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
-
-/// How soon the library frees a record after it said what became of it; it does not say when.
-const FORGET_POLL: Duration = Duration::from_micros(100);
-const FORGET_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(super) struct KafkaProducer {
     cluster: Cluster,
@@ -240,7 +236,7 @@ impl KafkaProducer {
         }
         let begun = Instant::now();
         self.wait(Goal::All)?;
-        self.wait_until_forgotten()?;
+        kafka_client::wait_until_forgotten(self.client()?);
         let answered = begun.elapsed();
         if self.is_transactional() {
             self.commit_transaction()?;
@@ -256,15 +252,8 @@ impl KafkaProducer {
     }
 
     fn commit_transaction(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.client()?.commit_transaction(PATIENCE) {
-                Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && Instant::now() < deadline => {}
-                Err(error) => return Err(self.error("cannot commit a transaction", &error)),
-            }
-        }
+        let committed = kafka_client::commit(self.client()?, PATIENCE);
+        committed.map_err(|error| self.error("cannot commit a transaction", &error))
     }
 
     fn wait(&self, goal: Goal) -> Result<()> {
@@ -276,17 +265,6 @@ impl KafkaProducer {
             }
             Err(refused) => Err(self.refused(&refused)),
         }
-    }
-
-    /// Waits until the library has freed the records that are answered. Otherwise the commit itself
-    /// waits for that, in a step of 100 ms.
-    #[expect(clippy::disallowed_methods, reason = "blocks as the commit does; no event tells it")]
-    fn wait_until_forgotten(&self) -> Result<()> {
-        let begun = Instant::now();
-        while self.client()?.in_flight_count() > 0 && begun.elapsed() < FORGET_PATIENCE {
-            std::thread::sleep(FORGET_POLL);
-        }
-        Ok(())
     }
 
     /// What an error of a batch means, where the brokers have to be asked for that.
@@ -314,33 +292,17 @@ impl KafkaProducer {
         let fatal = self.client().ok().and_then(|client| client.client().fatal_error());
         let code = fatal.as_ref().map(|(code, _)| *code).or_else(|| error.rdkafka_error_code());
         match (code, fatal) {
-            (
-                Some(
-                    Code::Fenced
-                    | Code::ProducerFenced
-                    | Code::InvalidProducerEpoch
-                    | Code::InvalidProducerIdMapping,
-                ),
-                _,
-            ) => Error::Fenced(self.name.clone()),
+            (Some(code), _) if is_fenced(code) => Error::Fenced(self.name.clone()),
             (_, Some((code, reason))) => {
                 let reason = format!("{doing}: {reason}");
                 client::meaning(code, reason, &self.cluster.config.address)
             }
             (Some(Code::PurgeQueue | Code::PurgeInflight), None) => {
-                let reason = self.transaction_error();
+                let reason = self.client().ok().and_then(transaction_error);
                 self.cluster.error(doing, reason.as_ref().unwrap_or(error), &self.acks.voice)
             }
             _ => self.cluster.error(doing, error, &self.acks.voice),
         }
-    }
-
-    /// Why the library has given up the transaction and thrown away its records. The library says
-    /// so only when it is asked for something that is not possible then.
-    fn transaction_error(&self) -> Option<KafkaError> {
-        let asked = self.client().ok()?.begin_transaction().err()?;
-        asked.rdkafka_error_code().filter(|code| *code != Code::State)?;
-        Some(asked)
     }
 
     fn client(&self) -> Result<&ThreadedProducer<Acks>> {

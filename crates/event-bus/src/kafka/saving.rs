@@ -45,7 +45,7 @@ pub(super) fn commit(
                     code => code,
                 };
                 let doing = offsets::saving(&member.wanted.group, commits);
-                SaveError { code, told: member.voice.explain(&doing, &error, address) }
+                SaveError { code, told: client::explain(&member.voice, &doing, &error, address) }
             })
         },
     )?;

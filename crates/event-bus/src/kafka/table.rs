@@ -21,7 +21,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     Cluster,
-    client::Voice,
+    client::{self, Voice},
     compacted,
     control::{self, TABLE_KEYS},
     topic_id,
@@ -168,7 +168,7 @@ impl TableReading {
                 }
             }
         }
-        match self.voice.refusal(&self.cluster.config.address) {
+        match client::heard_refusal(&self.voice, &self.cluster.config.address) {
             Some(refusal) => self.trouble(refusal),
             None => Some(()),
         }

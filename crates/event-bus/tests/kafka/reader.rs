@@ -380,7 +380,7 @@ async fn instance_of(client: &str, topics: TopicFilter) -> Reader {
     let BusKind::Kafka(kafka) = &mut config.kind else { unreachable!() };
     // The least that brokers allow: one that is gone is missed so soon.
     let session = service::Secret::new("6000".to_owned());
-    kafka.properties.insert("session.timeout.ms".to_owned(), session);
+    kafka.properties.set("session.timeout.ms", session);
     let bus = event_bus::open(&config).unwrap();
     let consumer = bus.consumer(subscription).await.unwrap();
     Reader { consumer, got: Vec::new(), owned: Default::default() }

@@ -115,8 +115,12 @@ impl Journey {
             if partitions.into_iter().any(goes) || !self.lanes.is_free_for(first, &keys) {
                 continue;
             }
-            let events = self.parking.start(queue);
-            self.lanes.call_aside(queue, events);
+            let events = self.parking.start(queue).into_iter();
+            let events = events.map(|event| {
+                let standing = self.tracker.standing(event.place().0);
+                event.with_standing(standing)
+            });
+            self.lanes.call_aside(queue, events.collect());
         }
     }
 }

@@ -95,7 +95,7 @@ impl KeyQueue {
     pub(super) fn insert(&mut self, event: TakenEvent) {
         let at = self.place_for(&event);
         self.keys.insert(event.key());
-        self.events.insert(at, event);
+        self.events.insert(at, event.kept_aside());
     }
 
     /// Where the first event is that is later than this one. The number says which of two events is

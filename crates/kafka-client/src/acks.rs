@@ -12,12 +12,13 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
 };
 
-use super::client::Voice;
+use crate::Voice;
 
 /// What a producer's client tells: its troubles, and the fate of each record.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Acks {
-    pub(super) voice: Voice,
+pub struct Acks {
+    /// The client's troubles.
+    pub voice: Voice,
     shared: Arc<SharedAcks>,
 }
 
@@ -39,7 +40,7 @@ struct AckState {
 
 /// What a sender waits for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Goal {
+pub enum Goal {
     /// Every record is answered.
     All,
     /// At most so many bytes are not answered.
@@ -48,10 +49,13 @@ pub(super) enum Goal {
 
 /// A record that was not taken.
 #[derive(Clone, Debug)]
-pub(super) struct RefusedRecord {
-    pub(super) topic: String,
-    pub(super) bytes: usize,
-    pub(super) code: Code,
+pub struct RefusedRecord {
+    /// Where it was to go,
+    pub topic: String,
+    /// how large its key and value are,
+    pub bytes: usize,
+    /// and why it was not taken.
+    pub code: Code,
 }
 
 impl RefusedRecord {
@@ -114,16 +118,41 @@ impl AckState {
 
 impl Acks {
     /// The first record that was refused, if one was.
-    pub(super) fn refused(&self) -> Option<RefusedRecord> {
+    pub fn refused(&self) -> Option<RefusedRecord> {
         self.shared.lock().refused.clone()
     }
 
+    /// Waits until all records are answered, and forgets that one was refused; `false` when that
+    /// takes longer than `patience`.
+    pub fn start_over(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        state.awaited = Some(Goal::All);
+        while state.records > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (state.awaited, state.refused) = (None, None);
+        true
+    }
+
     /// Counts a record that is about to be sent; gives the bytes that are not answered now.
-    pub(super) fn expect(&self, bytes: usize) -> usize {
+    pub fn expect(&self, bytes: usize) -> usize {
         let mut state = self.shared.lock();
         state.records += 1;
         state.bytes += bytes;
         state.bytes
+    }
+
+    /// A record that was counted was not sent.
+    pub fn never_sent(&self, bytes: usize) {
+        let mut state = self.shared.lock();
+        state.records = state.records.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(bytes);
     }
 
     /// Waits for a goal; `false` when that takes longer than `patience`.
@@ -131,7 +160,7 @@ impl Acks {
     /// # Errors
     ///
     /// The first record that was refused, as soon as it is known.
-    pub(super) fn wait(&self, goal: Goal, patience: Duration) -> Result<bool, RefusedRecord> {
+    pub fn wait(&self, goal: Goal, patience: Duration) -> Result<bool, RefusedRecord> {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         state.awaited = Some(goal);

@@ -1,4 +1,5 @@
-//! The id of the topic that has a name now. A topic that is made again gets another id.
+//! The id of the topic that has a name now, and what the user may do there. A topic that is made
+//! again gets another id.
 //!
 //! When a topic was deleted and made again, offsets do not show it once the new topic has grown
 //! past them. For that the brokers give every topic an id. The client library can ask for the id,
@@ -16,14 +17,16 @@ use std::{
 use rdkafka::{
     ClientContext,
     bindings::{
-        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_broker,
+        rd_kafka_AclOperation_t, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+        rd_kafka_AdminOptions_set_broker, rd_kafka_AdminOptions_set_include_authorized_operations,
         rd_kafka_AdminOptions_set_request_timeout, rd_kafka_AdminOptions_t,
         rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
         rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names,
-        rd_kafka_TopicCollection_t, rd_kafka_TopicDescription_error,
-        rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_partitions,
-        rd_kafka_TopicDescription_t, rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str,
-        rd_kafka_admin_op_t, rd_kafka_error_code, rd_kafka_event_DescribeTopics_result,
+        rd_kafka_TopicCollection_t, rd_kafka_TopicDescription_authorized_operations,
+        rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name,
+        rd_kafka_TopicDescription_partitions, rd_kafka_TopicDescription_t,
+        rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_base64str, rd_kafka_admin_op_t,
+        rd_kafka_error_code, rd_kafka_error_destroy, rd_kafka_event_DescribeTopics_result,
         rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t, rd_kafka_queue_destroy,
         rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t,
     },
@@ -36,38 +39,71 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the brokers know of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Described {
-    pub(super) topic: String,
+pub struct Described {
+    /// Its name.
+    pub topic: String,
     /// Given by the brokers, in base64: never the same twice.
-    pub(super) id: String,
-    pub(super) partitions: u32,
+    pub id: String,
+    /// How many it has.
+    pub partitions: u32,
+    /// Whether the user may write to it; `None` where that was not asked, or is not told.
+    pub may_write: Option<bool>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Question {
+    /// The broker that is asked; absent: any.
+    broker: Option<i32>,
+    /// What the user may do.
+    with_rights: bool,
 }
 
 /// Whether this id means that there is none: brokers before Kafka 2.8 give their topics no ids, nor
 /// do some that only speak its protocol.
-pub(super) fn is_none(id: &str) -> bool {
+pub fn is_none(id: &str) -> bool {
     id.bytes().all(|byte| matches!(byte, b'A' | b'='))
 }
 
 /// Asks what these names stand for; topics that are not there are left out. Blocks until the
 /// brokers have answered, or for ten seconds.
-pub(super) fn describe<C: ClientContext>(
+pub fn describe<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
 ) -> KafkaResult<Vec<Described>> {
-    describe_by(client, None, topics)
+    question(client, Question::default(), topics)
+}
+
+/// The same, and whether the user may write to each.
+///
+/// # Errors
+///
+/// When the brokers do not answer, or refuse.
+pub fn describe_rights<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+) -> KafkaResult<Vec<Described>> {
+    question(client, Question { with_rights: true, ..Question::default() }, topics)
 }
 
 /// The same, asked of one broker by its id. Brokers hear of changes one after the other.
-pub(super) fn describe_by<C: ClientContext>(
+pub fn describe_by<C: ClientContext>(
     client: &Client<C>,
     broker: Option<i32>,
+    topics: &[&str],
+) -> KafkaResult<Vec<Described>> {
+    question(client, Question { broker, ..Question::default() }, topics)
+}
+
+fn question<C: ClientContext>(
+    client: &Client<C>,
+    question: Question,
     topics: &[&str],
 ) -> KafkaResult<Vec<Described>> {
     if topics.is_empty() {
         return Ok(Vec::new());
     }
-    let event = ask(client, broker, topics)?;
+    let event = ask(client, question, topics)?;
     let described = event.topics()?.iter().map(|topic| read(*topic));
     described.filter_map(Result::transpose).collect()
 }
@@ -75,12 +111,12 @@ pub(super) fn describe_by<C: ClientContext>(
 /// Sends the question, and waits for the answer.
 fn ask<C: ClientContext>(
     client: &Client<C>,
-    broker: Option<i32>,
+    question: Question,
     topics: &[&str],
 ) -> KafkaResult<AnswerEvent> {
     let millis = i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX);
     let names = NameList::new(topics)?;
-    let options = RequestOptions::new(client, broker, millis)?;
+    let options = RequestOptions::new(client, question, millis)?;
     // SAFETY: the client's pointer is that of a living client for as long as it is borrowed.
     let queue = AnswerQueue(unsafe { rd_kafka_queue_new(client.native_ptr()) });
     // SAFETY: all four are alive, of the types asked for, and made by the same client; the library
@@ -111,6 +147,7 @@ fn read(topic: *const rd_kafka_TopicDescription_t) -> KafkaResult<Option<Describ
     // SAFETY: as above; the count is written through a pointer to a local of its type, and the
     // list that is given is not looked at.
     unsafe { rd_kafka_TopicDescription_partitions(topic, &raw mut partitions) };
+    let may_write = may_write(topic);
     // SAFETY: as above; the id belongs to the element, and so do both texts: they are zero-ended
     // and copied at once. The text of an id is made on its first use, by this thread alone.
     let (topic, id) = unsafe {
@@ -118,7 +155,20 @@ fn read(topic: *const rd_kafka_TopicDescription_t) -> KafkaResult<Option<Describ
         (text(rd_kafka_TopicDescription_name(topic)), text(rd_kafka_Uuid_base64str(id)))
     };
     let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
-    Ok(Some(Described { topic, id, partitions }))
+    Ok(Some(Described { topic, id, partitions, may_write }))
+}
+
+/// Whether the user may write to a topic.
+fn may_write(topic: *const rd_kafka_TopicDescription_t) -> Option<bool> {
+    let mut count = 0;
+    // SAFETY: as in `read`; the count is written through a pointer to a local of its type.
+    let rights = unsafe { rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count) };
+    if rights.is_null() {
+        return None;
+    }
+    // SAFETY: the library gives an array of that many values, which the element owns.
+    let rights = unsafe { slice::from_raw_parts(rights, count) };
+    Some(rights.contains(&rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE))
 }
 
 /// Copies a text of the library.
@@ -161,7 +211,7 @@ struct RequestOptions(*mut rd_kafka_AdminOptions_t);
 impl RequestOptions {
     fn new<C: ClientContext>(
         client: &Client<C>,
-        broker: Option<i32>,
+        Question { broker, with_rights }: Question,
         millis: i32,
     ) -> KafkaResult<Self> {
         let operation = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
@@ -179,6 +229,15 @@ impl RequestOptions {
             // SAFETY: as above.
             code =
                 unsafe { rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0) };
+        }
+        if with_rights {
+            // SAFETY: the options are alive; the error that is given is ours to destroy, and null
+            // where there is none, which is destroyed without harm.
+            unsafe {
+                rd_kafka_error_destroy(rd_kafka_AdminOptions_set_include_authorized_operations(
+                    options.0, 1,
+                ));
+            }
         }
         match code {
             rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(options),

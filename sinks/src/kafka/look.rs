@@ -1,0 +1,153 @@
+//! Whether the brokers are there, and let us do what the listener needs.
+
+use std::sync::Arc;
+
+use full_sync::Table;
+use handler::Failure;
+use kafka_client::{
+    Voice,
+    topic_id::{Described, describe_rights},
+};
+use rdkafka::{
+    admin::AdminClient,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
+
+use super::{
+    RecordForm, TopicSettings,
+    cluster::TargetCluster,
+    log::LOG_SETTINGS,
+    session::Session,
+    topics::{self, Making},
+};
+use crate::target::TargetFinding;
+
+/// Looks at the brokers; nothing is made there but a transactional id.
+pub(super) async fn look(
+    cluster: &TargetCluster,
+    form: &RecordForm,
+    tables: &[Arc<Table>],
+) -> Vec<TargetFinding> {
+    match look_at_all(cluster, form, tables).await {
+        Ok(findings) => findings,
+        Err(failure) => {
+            let remedy = "start it, or correct brokers and properties";
+            vec![TargetFinding::wrong(failure.reason, remedy)]
+        }
+    }
+}
+
+async fn look_at_all(
+    cluster: &TargetCluster,
+    form: &RecordForm,
+    tables: &[Arc<Table>],
+) -> Result<Vec<TargetFinding>, Failure> {
+    let admin = topics::administrator(cluster)?;
+    let topics = tables.iter().filter_map(|table| form.topic.of_table(&table.schema, &table.table));
+    let topics: Vec<String> = topics.collect();
+    let there = seen(cluster, &admin, topics.clone()).await?;
+    let mut findings = Vec::new();
+    for topic in topics {
+        match there.iter().find(|there| there.topic == topic) {
+            Some(there) if there.may_write == Some(false) => {
+                findings.push(may_not_write(cluster, &topic));
+            }
+            Some(_) => {}
+            None => {
+                let settings = cluster.access.creation;
+                findings.extend(missing(cluster, &admin, (&topic, settings, &[])).await);
+            }
+        }
+    }
+    if cluster.is_exactly_once() {
+        let marks = there.iter().find(|there| *there.topic == *cluster.name);
+        if marks.is_some_and(|marks| marks.may_write == Some(false)) {
+            findings.push(may_not_write(cluster, &cluster.name));
+        }
+        if marks.is_none() {
+            let replication = cluster.access.creation.and_then(|made| made.replication);
+            let settings = TopicSettings { partitions: Some(1), replication };
+            let marks = (&*cluster.name, Some(settings), &LOG_SETTINGS[..]);
+            findings.extend(missing(cluster, &admin, marks).await);
+        }
+        findings.extend(transactions(cluster).await);
+    }
+    if findings.is_empty() {
+        let brokers = &cluster.access.brokers;
+        findings.push(TargetFinding::good(format!("{brokers} answer")));
+    }
+    Ok(findings)
+}
+
+/// What the user sees of these topics, and of the one with marks.
+async fn seen(
+    cluster: &TargetCluster,
+    admin: &Arc<AdminClient<Voice>>,
+    mut topics: Vec<String>,
+) -> Result<Vec<Described>, Failure> {
+    topics.push(cluster.name.to_string());
+    let asked = Arc::clone(admin);
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut seen = Vec::new();
+        // One by one: a topic that the user may not see fails all that are asked for with it.
+        for topic in &topics {
+            match describe_rights(asked.inner(), &[topic]) {
+                Err(KafkaError::AdminOp(Code::TopicAuthorizationFailed)) => {}
+                answer => seen.extend(answer?),
+            }
+        }
+        Ok(seen)
+    });
+    let answer = answer.await.map_err(|error| Failure::unclear(error.to_string()))?;
+    let voice = admin.inner().context();
+    answer.map_err(|error| cluster.failure("cannot look at the topics", &error, voice))
+}
+
+/// The user may not write to a topic.
+fn may_not_write(cluster: &TargetCluster, topic: &str) -> TargetFinding {
+    TargetFinding::wrong(
+        format!("the user may not write to the topic {topic}"),
+        format!(
+            "kafka-acls.sh --bootstrap-server {} --add --allow-principal User:NAME --operation \
+             Write --topic {topic}",
+            cluster.access.brokers
+        ),
+    )
+}
+
+/// What is wrong about a topic that is not there.
+async fn missing(
+    cluster: &TargetCluster,
+    admin: &AdminClient<Voice>,
+    (name, settings, more): (&str, Option<TopicSettings>, &[(&str, &str)]),
+) -> Option<TargetFinding> {
+    let command = topics::command(cluster, name, more);
+    let Some(settings) = settings else {
+        let what = format!("the topic {name} is not there, or the user may not see it");
+        return Some(TargetFinding::wrong(what, format!("set create = true, or run {command}")));
+    };
+    let making = Making { name, settings, more, is_trial: true };
+    match topics::make(cluster, admin, &making).await {
+        Ok(true) => None,
+        // It is there, and the user does not see it.
+        Ok(false) => Some(may_not_write(cluster, name)),
+        Err(failure) => {
+            Some(TargetFinding::wrong(failure.reason, format!("make the topic: {command}")))
+        }
+    }
+}
+
+/// What is wrong with transactions.
+async fn transactions(cluster: &TargetCluster) -> Option<TargetFinding> {
+    let opened = {
+        let cluster = cluster.clone();
+        tokio::task::spawn_blocking(move || Session::open(&cluster)).await.ok()?
+    };
+    let failure = opened.err()?;
+    let (brokers, name) = (&cluster.access.brokers, &cluster.name);
+    let remedy = format!(
+        "kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal User:NAME --operation \
+         Write --transactional-id {name}. --resource-pattern-type prefixed"
+    );
+    Some(TargetFinding::wrong(failure.reason, remedy))
+}

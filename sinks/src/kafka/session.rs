@@ -1,0 +1,225 @@
+//! A producer: what it is given is written whole or not at all, as far as the brokers can.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use handler::Failure;
+use kafka_client::{Acks, Goal, commit, transaction_error, wait_until_forgotten};
+use rdkafka::{
+    config::FromClientConfigAndContext as _,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    producer::{BaseRecord, Producer as _, ThreadedProducer},
+};
+
+use super::{
+    cluster::TargetCluster,
+    marks::MarkRecord,
+    record::{Outgoing, OutgoingRecord},
+    topics,
+};
+
+/// Bytes that may wait for the brokers' answer before the sender does; more is no faster.
+const MAX_UNANSWERED_BYTES: usize = 8 << 20;
+
+/// So much longer than the brokers may take, the library may take to say so.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why something is not written.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// A record is too large, or several together. The session is of no use any more: after such an
+    /// error the library counts records in another way than the brokers.
+    TooLarge { topic: String },
+    /// It cannot be written now; the session goes on.
+    Held(Failure),
+    /// The session is of no use any more.
+    Broken(Failure),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Broken(failure) | Trouble::Held(failure) => failure,
+            Trouble::TooLarge { topic } => {
+                Self::unclear(format!("the topic {topic} takes no record of this size"))
+            }
+        }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Broken(failure)
+    }
+}
+
+/// A producer, with a transactional id that nobody had before.
+pub(super) struct Session {
+    cluster: TargetCluster,
+    /// `None` only while it is dropped.
+    client: Option<ThreadedProducer<Acks>>,
+    acks: Acks,
+    pub(super) id: String,
+}
+
+impl Session {
+    /// Connects; blocks.
+    pub(super) fn open(cluster: &TargetCluster) -> Result<Self, Failure> {
+        let (id, acks) = (cluster.new_id(), Acks::default());
+        let config = cluster.producer(cluster.is_exactly_once().then_some(&*id));
+        let client = ThreadedProducer::from_config_and_context(&config, acks.clone());
+        let failed = |doing: &str, error| cluster.failure(doing, &error, &acks.voice);
+        let client = client.map_err(|error| failed("cannot make a producer", error))?;
+        let session =
+            Self { cluster: cluster.clone(), client: Some(client), acks: acks.clone(), id };
+        if cluster.is_exactly_once() {
+            let begun = session.client()?.init_transactions(cluster.access.timeout);
+            begun.map_err(|error| failed("cannot begin with transactions", error))?;
+        }
+        Ok(session)
+    }
+
+    /// Takes the transactional id of another session: it can write nothing more. What it left open
+    /// is undone. Blocks.
+    pub(super) fn fence(cluster: &TargetCluster, id: &str) -> Result<(), Failure> {
+        let acks = Acks::default();
+        let client =
+            ThreadedProducer::from_config_and_context(&cluster.producer(Some(id)), acks.clone());
+        let taken = client.and_then(|client: ThreadedProducer<Acks>| {
+            let taken = client.init_transactions(cluster.access.timeout);
+            close(client);
+            taken
+        });
+        let doing = format!("cannot take the transactional id {id}");
+        taken.map_err(|error| cluster.failure(&doing, &error, &acks.voice))
+    }
+
+    /// Writes changes and marks; blocks until all are durable.
+    pub(super) fn write(&self, changes: &[&Outgoing], marks: &[MarkRecord]) -> Result<(), Trouble> {
+        let client = self.client()?;
+        if self.cluster.is_exactly_once() {
+            let begun = client.begin_transaction();
+            begun.map_err(|error| self.failure("cannot begin a transaction", &error))?;
+        }
+        if let Err(trouble) = self.send_all(changes, marks).and_then(|()| self.wait(Goal::All)) {
+            // What is on its way may be written without a transaction: better all of it is.
+            if !self.cluster.is_exactly_once() {
+                self.acks.start_over(self.patience());
+            }
+            return Err(trouble);
+        }
+        if self.cluster.is_exactly_once() {
+            wait_until_forgotten(client);
+            let committed = commit(client, self.patience());
+            committed.map_err(|error| self.failure("cannot commit a transaction", &error))?;
+        }
+        Ok(())
+    }
+
+    /// The topics that the user sees; blocks.
+    pub(super) fn topics(&self) -> Result<BTreeSet<String>, Failure> {
+        let listed = topics::list(self.client()?.client(), self.cluster.access.timeout);
+        listed.map_err(|error| self.failure("cannot list the topics", &error))
+    }
+
+    fn send_all(&self, changes: &[&Outgoing], marks: &[MarkRecord]) -> Result<(), Trouble> {
+        for change in changes {
+            for OutgoingRecord { topic, key, value } in &change.records {
+                let mut record = BaseRecord::<str, str>::to(topic).headers(change.headers());
+                (record.key, record.payload) = (key.as_deref(), value.as_deref());
+                self.send(record)?;
+            }
+        }
+        for (key, value) in marks {
+            let mut record = BaseRecord::<str, [u8]>::to(&self.cluster.name).key(key.as_str());
+            record.payload = value.as_deref();
+            self.send(record.partition(0))?;
+        }
+        Ok(())
+    }
+
+    fn send<P: rdkafka::message::ToBytes + ?Sized>(
+        &self,
+        mut record: BaseRecord<'_, str, P>,
+    ) -> Result<(), Trouble> {
+        let bytes = record.key.map_or(0, str::len)
+            + record.payload.map_or(0, |payload| payload.to_bytes().len());
+        // This record counts already, and is not answered before it is sent.
+        let mut unanswered = self.acks.expect(bytes) - bytes;
+        if unanswered > MAX_UNANSWERED_BYTES {
+            unanswered = MAX_UNANSWERED_BYTES / 2;
+            self.wait(Goal::AtMost(unanswered + bytes))?;
+        }
+        loop {
+            match self.client()?.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    record = back;
+                    unanswered /= 2;
+                    self.wait(Goal::AtMost(unanswered + bytes))?;
+                }
+                Err((error, record)) => {
+                    self.acks.never_sent(bytes);
+                    return Err(self.not_taken(record.topic, &error));
+                }
+            }
+        }
+    }
+
+    fn wait(&self, goal: Goal) -> Result<(), Trouble> {
+        match self.acks.wait(goal, self.patience()) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let late = KafkaError::MessageProduction(Code::MessageTimedOut);
+                Err(self.failure("the records are not acknowledged", &late).into())
+            }
+            Err(refused) => {
+                let error = KafkaError::MessageProduction(refused.code);
+                Err(self.not_taken(&refused.topic, &error))
+            }
+        }
+    }
+
+    fn not_taken(&self, topic: &str, error: &KafkaError) -> Trouble {
+        let is_thrown_away =
+            matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+        let reason = match self.client() {
+            Ok(client) if is_thrown_away => transaction_error(client),
+            _ => None,
+        };
+        let error = reason.as_ref().unwrap_or(error);
+        let code = error.rdkafka_error_code();
+        if code == Some(Code::MessageSizeTooLarge) && *topic != *self.cluster.name {
+            return Trouble::TooLarge { topic: topic.to_owned() };
+        }
+        self.failure(&format!("cannot write to the topic {topic}"), error).into()
+    }
+
+    fn failure(&self, doing: &str, error: &KafkaError) -> Failure {
+        let fatal = self.client().ok().and_then(|client| client.client().fatal_error());
+        match fatal {
+            Some((code, reason)) => self.cluster.meaning(doing, code, &reason),
+            None => self.cluster.failure(doing, error, &self.acks.voice),
+        }
+    }
+
+    fn client(&self) -> Result<&ThreadedProducer<Acks>, Failure> {
+        self.client.as_ref().ok_or_else(|| Failure::unclear("the producer is closed"))
+    }
+
+    fn patience(&self) -> Duration {
+        self.cluster.access.timeout + GRACE
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            close(client);
+        }
+    }
+}
+
+/// The client waits for its threads; nobody waits for the client.
+fn close(client: ThreadedProducer<Acks>) {
+    std::thread::spawn(move || drop(client));
+}
