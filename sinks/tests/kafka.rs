@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use handler::{Event, Outcome, Place};
+use handler::{Event, Failure, Outcome, Place};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
@@ -181,7 +181,9 @@ async fn a_record_that_is_too_large_fails_alone() {
         let mut events: Vec<Event> = (0..20).map(|at| event(0, at, (0, 0))).collect();
         events[4].json = change(12, "update", 12, &large, None).json;
         let outcome = give(&sink, &events).await;
-        let Outcome::Partly { failed, said } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Partly { failed, failure: Failure { said, .. } } = outcome else {
+            panic!("{outcome:?}")
+        };
         // The row's later changes wait behind it.
         let of_row = |at: &u64| at % 7 == 4;
         let late: Vec<String> =

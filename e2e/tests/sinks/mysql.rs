@@ -241,6 +241,7 @@ async fn past_changes_bring_nothing_back(running: &Running, target: &Mysql) -> R
 /// Gives the listener all changes once more, and looks all the while.
 async fn again(running: &Running, mut look: impl AsyncFnMut() -> Result<()>) -> Result<()> {
     let site = &running.site;
+    let before = shown(site, "copy").await["pid"].clone();
     let words = ["listener", "reset", "-t", "copy", "--to", "earliest"];
     let (code, output) = site.run_worker(&words).await?;
     ensure!(code == Some(0), "{output}");
@@ -248,7 +249,9 @@ async fn again(running: &Running, mut look: impl AsyncFnMut() -> Result<()>) -> 
     wait_until("all have come again", PATIENCE, async || {
         let view = shown(site, "copy").await;
         outcome = look().await;
-        let is_over = view["lag"]["records"] == 0 && view["done"].as_u64() > Some(0);
+        let is_new = view["pid"].is_u64() && view["pid"] != before;
+        let has_done = view["done"].as_u64() > Some(0);
+        let is_over = is_new && has_done && view["lag"]["records"] == 0;
         outcome.is_err() || is_over
     })
     .await

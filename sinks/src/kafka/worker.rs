@@ -195,7 +195,8 @@ impl Worker {
         if all > 0 {
             self.counts.answered(Answered { bytes, took: began.elapsed() });
         }
-        self.counts.wrote(Written { rows: all - deletes, deletes, conflicts: asked as u64 - all });
+        let (rows, conflicts) = (all - deletes, asked as u64 - all);
+        self.counts.wrote(Written { rows, deletes, conflicts, ..Written::default() });
     }
 
     fn work(&mut self) -> Result<&mut Work, Failure> {
