@@ -108,7 +108,7 @@ impl Run<'_> {
     async fn fill(&self, conn: &mut mysql_async::Conn, rng: &mut StdRng) -> Result<()> {
         const BATCH: u64 = 500;
         let Kind { columns, rest, options, .. } = self.kind;
-        let rows = size(2_000, 20_000).min(self.kind.keys);
+        let rows = size(700, 20_000).min(self.kind.keys);
         let declared: Vec<String> =
             columns.iter().map(|(name, kind, _)| format!("{} {kind}", quoted(name))).collect();
         let not_null = |declared: &String| declared.replace(" NOT NULL", "") + " NOT NULL";
