@@ -196,8 +196,8 @@ impl TargetError {
             return Self::Away(format!("{address}: {error}"));
         };
         match error.code {
-            // Lock wait timeout, deadlock, the commit of a group was refused; a table, a column or an
-            // index that another lane has just made.
+            // Lock wait timeout, deadlock, the commit of a group was refused; a table, a column or
+            // an index that another lane has just made.
             1205 | 1213 | 3101 | 1050 | 1060 | 1061 => Self::Collision(error),
             // No such table, column or database.
             1146 | 1054 | 1049 => Self::Schema(error),

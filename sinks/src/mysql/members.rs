@@ -1,5 +1,5 @@
-//! The members of an ENUM or a SET column of the target. A value is written by its number: a text is
-//! looked for by the column's collation, in its charset, and may be taken for another member.
+//! The members of an ENUM or a SET column of the target. A value is written by its number: a text
+//! is looked for by the column's collation, in its charset, and may be taken for another member.
 
 use crate::value::CellValue;
 

@@ -224,8 +224,8 @@ impl<'w> StatementMaker<'_> {
     }
 
     /// A column's value goes from row to row as a text, and the text of a SET or an ENUM may be
-    /// taken for that of another member: so as a number. But the server takes no number for an empty
-    /// ENUM value, which a row that is kept may have.
+    /// taken for that of another member: so as a number. But the server takes no number for an
+    /// empty ENUM value, which a row that is kept may have.
     fn as_number(self, at: usize) -> &'static str {
         match self.table.columns.get(at).map(|column| (&column.members, self.version)) {
             Some((Members::Set(_), _) | (Members::Enum(_), None)) => " | 0",
