@@ -124,6 +124,14 @@ fn problem(view: &ListenerView) -> String {
         let at = format!("offset {next} of {to} in partition {partition} of {topic}");
         text.extend(["  past events come, too: ", id, ", ", &at, "\n"]);
     }
+    if let Some(absent) = view.sink.map(|sink| sink.absent).filter(|absent| *absent > 0) {
+        text.push_str(&format!(
+            "  {absent} changes had only some columns of rows that the target lacks, and wrote \
+             nothing: if no full sync has sent these rows since, run event-worker full-sync start \
+             -t {}\n",
+            view.id
+        ));
+    }
     for found in &view.books.differences {
         text.push_str("  BOOKS DO NOT BALANCE: ");
         text.extend([found.message.as_str(), "; ", &found.remedy, "\n"]);

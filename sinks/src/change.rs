@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use change_event::{Action, ChangeEvent, Columns};
+use change_event::{Action, ChangeEvent, Columns, Origin};
 use full_sync::Table;
 use handler::Event;
 
@@ -50,6 +50,12 @@ impl<'a> Change<'a> {
                 .map_err(unusable)?,
             read,
         })
+    }
+
+    /// What is common to the ids of both halves of an update that changed the key
+    /// (docs/event-format.md), if the change is the half `d` or `i`.
+    pub(crate) fn half(&self, which: char) -> Option<&'a str> {
+        self.event.ev_id().strip_suffix(which).filter(|_| self.read.origin == Origin::Binlog)
     }
 
     /// The row before the change, as far as it is known; `None` for an insert.

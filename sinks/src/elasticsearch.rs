@@ -29,10 +29,11 @@ use self::{
     bulk::{Document, Operation},
     client::SearchClient,
     indexes::Indexes,
-    merge::Merged,
+    merge::{Extent, Merged},
 };
 use crate::{
     change::Unusable,
+    figures::{Counts, Written},
     shape::{Shape, Wanted},
     tables::Tables,
     target::{Means, Target, TargetFinding},
@@ -43,6 +44,7 @@ pub(crate) struct Elasticsearch {
     config: ElasticsearchConfig,
     shape: Arc<Shape>,
     tables: Arc<dyn Tables>,
+    counts: Arc<Counts>,
     client: SearchClient,
     indexes: Indexes,
 }
@@ -56,9 +58,9 @@ impl Elasticsearch {
     /// When the machine has no usable trust store.
     pub(crate) fn new(config: &ElasticsearchConfig, means: Means) -> Result<Self, String> {
         let Means { shape, tables, counts, .. } = means;
-        let client = SearchClient::new(config, counts)?;
+        let client = SearchClient::new(config, Arc::clone(&counts))?;
         let indexes = Indexes::default();
-        Ok(Self { config: config.clone(), shape, tables, client, indexes })
+        Ok(Self { config: config.clone(), shape, tables, counts, client, indexes })
     }
 
     /// The definitions of the tables that rows are of.
@@ -109,12 +111,12 @@ impl Elasticsearch {
         documents: &[Document<'_>],
         definitions: &Definitions<'_>,
     ) -> Result<Merged, Failure> {
-        let is_whole = |wanted: &Wanted<'_>| {
+        let extent = |wanted: &Wanted<'_>| {
             let names = (&*wanted.change.read.schema, &*wanted.change.read.table_name);
             let table = definitions.get(&names).and_then(Option::as_deref);
-            merge::is_whole(&wanted.change, table)
+            Extent::of(&wanted.change, table)
         };
-        let needed = merge::needed(documents, is_whole);
+        let needed = merge::needed(documents, extent);
         if needed.is_empty() {
             return Ok(Merged::default());
         }
@@ -122,7 +124,7 @@ impl Elasticsearch {
             needed.iter().filter_map(|at| documents.get(*at)).map(|of| &of.place).collect();
         let found = self.client.fetch(&places).await?;
         let found: BTreeMap<_, _> = needed.into_iter().zip(found).collect();
-        merge::merge(wanted, documents, &found, is_whole).map_err(|error| {
+        merge::merge(wanted, documents, &found, extent).map_err(|error| {
             Failure::unclear(format!("a document of the server is not understood: {error}"))
         })
     }
@@ -136,12 +138,15 @@ impl Target for Elasticsearch {
         if self.config.mappings {
             self.prepare(&documents, &definitions).await?;
         }
-        let Merged { texts, unusable: mut lost } =
+        let Merged { texts, absent, unusable: mut lost } =
             self.complete(wanted, &documents, &definitions).await?;
         let (mut operations, mut last) = (Vec::with_capacity(documents.len()), Vec::new());
         for (at, document) in documents.iter().enumerate() {
             if let Some(lost) = lost.remove(&at) {
                 unusable.push(lost);
+                continue;
+            }
+            if absent.contains(&at) {
                 continue;
             }
             let text = texts.get(&at).map(String::as_str);
@@ -151,6 +156,8 @@ impl Target for Elasticsearch {
                 Err(why) => unusable.push(why),
             }
         }
+        let absent = absent.len() as u64;
+        self.counts.wrote(Written { absent, ..Written::default() });
         unusable.extend(self.client.bulk(&operations).await?);
         unusable.extend(self.client.bulk(&last).await?);
         Ok(unusable)

@@ -15,6 +15,7 @@ pub(crate) struct Counts {
     requests: AtomicU64,
     retries: AtomicU64,
     conflicts: AtomicU64,
+    absent: AtomicU64,
     refused: AtomicU64,
     bytes: AtomicU64,
     request_micros: AtomicU64,
@@ -34,6 +35,9 @@ pub struct Figures {
     pub retries: u64,
     /// Changes that the target had already, or for which it had a newer one.
     pub conflicts: u64,
+    /// Changes with only some columns (`binlog_row_image = MINIMAL`) of rows that the target does
+    /// not have: nothing was written.
+    pub absent: u64,
     /// Changes that the target refused.
     pub refused: u64,
     /// Bytes of requests.
@@ -55,6 +59,17 @@ pub(crate) struct Written {
     pub(crate) rows: u64,
     pub(crate) deletes: u64,
     pub(crate) conflicts: u64,
+    /// Changes with only some columns, of rows that the target does not have.
+    pub(crate) absent: u64,
+}
+
+impl Written {
+    pub(crate) fn also(&mut self, more: Self) {
+        self.rows += more.rows;
+        self.deletes += more.deletes;
+        self.conflicts += more.conflicts;
+        self.absent += more.absent;
+    }
 }
 
 impl Counts {
@@ -65,10 +80,11 @@ impl Counts {
         self.request_micros.fetch_add(micros, Relaxed);
     }
 
-    pub(crate) fn wrote(&self, Written { rows, deletes, conflicts }: Written) {
+    pub(crate) fn wrote(&self, Written { rows, deletes, conflicts, absent }: Written) {
         self.rows.fetch_add(rows, Relaxed);
         self.deletes.fetch_add(deletes, Relaxed);
         self.conflicts.fetch_add(conflicts, Relaxed);
+        self.absent.fetch_add(absent, Relaxed);
     }
 
     pub(crate) fn retried(&self) {
@@ -86,6 +102,7 @@ impl Counts {
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             conflicts: self.conflicts.load(Relaxed),
+            absent: self.absent.load(Relaxed),
             refused: self.refused.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             request_micros: self.request_micros.load(Relaxed),

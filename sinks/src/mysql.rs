@@ -7,7 +7,11 @@
 mod audit;
 mod client;
 mod create;
+mod deleted;
 mod literal;
+mod look;
+mod members;
+mod rows;
 mod statement;
 mod table;
 mod tables;
@@ -23,7 +27,7 @@ use self::{client::MysqlClient, tables::TargetTables, writer::Writer};
 use crate::{
     change::Unusable,
     shape::Wanted,
-    sql::{SqlTls, read_hosts},
+    sql::{DELETED_FOR, ForgetTimes, SqlTls, read_hosts},
     target::{Means, Target, TargetFinding},
     template::Template,
 };
@@ -39,23 +43,17 @@ pub(crate) struct MysqlConfig {
     timeout: Duration,
     /// The name of the target's table: `schema.table`.
     table: Template,
-    mode: WriteMode,
+    /// One more row of an audit log for each change, instead of the row as it is now.
+    is_audit: bool,
     /// Makes tables and columns that the target lacks.
     create: bool,
     /// The column with the number of the change that wrote the row.
     version_column: Option<String>,
-    /// Rows without a key are inserted, and never changed.
+    /// How long the number of a deleted row is kept.
+    deleted_for: Duration,
+    /// Changes of rows without a key are rows of an audit log.
     appends_keyless: bool,
     checks_foreign_keys: bool,
-}
-
-/// What a change becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WriteMode {
-    /// The row, as it is now.
-    Apply,
-    /// One more row of an audit log.
-    Append,
 }
 
 impl MysqlConfig {
@@ -66,10 +64,12 @@ impl MysqlConfig {
             section.note("table", &format!("is no template: {problem}"), "correct it");
         });
         let create = section.or("create", false);
-        let mode = match section.choice("mode", ["apply", "append"]) {
-            Some(1) => WriteMode::Append,
-            _ => WriteMode::Apply,
-        };
+        let is_audit = section.choice("mode", ["apply", "append"]) == Some(1);
+        let version_column: Option<String> = section.optional("versionColumn");
+        if is_audit && version_column.is_some() {
+            let remedy = "remove it: the column ev_seq has the number";
+            section.note("versionColumn", "has no meaning in mode \"append\"", remedy);
+        }
         let hosts = read_hosts(section, 3306);
         Some(Self {
             tls: SqlTls::read(section, &hosts),
@@ -78,9 +78,10 @@ impl MysqlConfig {
             password: section.secret("password"),
             timeout: section.or("timeout", Duration::from_secs(30)),
             table: table.ok()?,
-            mode,
+            is_audit,
             create,
-            version_column: section.optional("versionColumn"),
+            version_column,
+            deleted_for: section.or("deletedFor", DELETED_FOR),
             appends_keyless: section.choice("keyless", ["refuse", "append"]) == Some(1),
             checks_foreign_keys: section.or("foreignKeys", false),
         })
@@ -97,7 +98,7 @@ impl Mysql {
         let config = Arc::new(config.clone());
         let client = Arc::new(MysqlClient::new(Arc::clone(&config)));
         let tables = TargetTables::new(Arc::clone(&config), Arc::clone(&means.tables));
-        Self { writer: Writer { config, client, tables, means } }
+        Self { writer: Writer { config, client, tables, means, forgot: ForgetTimes::default() } }
     }
 }
 

@@ -18,11 +18,7 @@ mod tables;
 mod tls;
 mod writer;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use handler::Failure;
@@ -32,13 +28,10 @@ use self::{client::PgClient, look::Look, tables::PgTables, writer::PgWriter};
 use crate::{
     change::Unusable,
     shape::Wanted,
-    sql::{SqlTls, read_hosts},
+    sql::{DELETED_FOR, ForgetTimes, SqlTls, read_hosts},
     target::{Means, Target, TargetFinding},
     template::Template,
 };
-
-/// How long the number of a deleted row is kept.
-const DELETED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The config of this target.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,7 +125,7 @@ impl Postgres {
             shape: means.shape.clone(),
         };
         Ok(Self {
-            writer: PgWriter { config, client, tables, means, forgot: Mutex::new(HashMap::new()) },
+            writer: PgWriter { config, client, tables, means, forgot: ForgetTimes::default() },
             look,
         })
     }

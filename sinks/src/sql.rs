@@ -1,6 +1,11 @@
 //! What targets that are SQL databases have in common: hosts and TLS.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use service::{Address, config::Section};
 
@@ -52,4 +57,29 @@ pub(crate) fn read_hosts(section: &Section, port: u16) -> Vec<Address> {
         found
     };
     texts.iter().filter_map(read).collect()
+}
+
+/// The table in which a sink keeps the numbers of deletes.
+pub(crate) const DELETED_TABLE: &str = "dbevent_deleted";
+
+/// How long they are kept, if nothing else is set.
+pub(crate) const DELETED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// So often what is kept of deletes is looked through.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// When the deletes of each schema were looked through.
+#[derive(Debug, Default)]
+pub(crate) struct ForgetTimes(Mutex<HashMap<String, Instant>>);
+
+impl ForgetTimes {
+    /// Whether it is time again; the next time is after an hour.
+    pub(crate) fn is_due(&self, schema: &str) -> bool {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = times.get(schema).is_none_or(|before| before.elapsed() > FORGET_EVERY);
+        if is_due {
+            times.insert(schema.to_owned(), Instant::now());
+        }
+        is_due
+    }
 }

@@ -164,6 +164,7 @@ impl Mysql {
 }
 
 fn run((flavor, port): (&str, u16), folder: &Path, options: &[String]) -> Result<Process> {
+    std::fs::create_dir_all(folder)?;
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     start_instance(folder, "mysqld", &["mysql-instance", flavor, &port.to_string()], &options)
 }

@@ -96,7 +96,7 @@ impl<'a> Operation<'a> {
 
     /// Whether it deletes what a row leaves behind that moves to another key.
     pub(super) fn leaves_its_key(&self) -> bool {
-        self.is_delete && half(self.change, 'd').is_some()
+        self.is_delete && self.change.half('d').is_some()
     }
 
     pub(super) fn lines(&self) -> &str {
@@ -133,11 +133,6 @@ fn push_head(lines: &mut String, place: &Place, (is_delete, seq): (bool, u64)) {
     if let Some(routing) = &place.routing {
         let _ = write!(lines, r#","routing":{}"#, Value::from(&**routing));
     }
-}
-
-/// Of a change that is one half of a move to another key: the id that both halves share.
-pub(super) fn half<'c>(change: &Change<'c>, mark: char) -> Option<&'c str> {
-    change.event.ev_id().strip_suffix(mark)
 }
 
 /// Writes an object of columns.

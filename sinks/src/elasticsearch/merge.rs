@@ -11,11 +11,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use change_event::Columns;
+use change_event::{Action, Columns};
 use full_sync::Table;
 
 use super::{
-    bulk::{Document, half, push_object},
+    bulk::{Document, push_object},
     client::Found,
 };
 use crate::{
@@ -28,40 +28,54 @@ use crate::{
 pub(super) struct Merged {
     /// The text of each that is completed.
     pub(super) texts: BTreeMap<usize, String>,
+    /// Those that are not there, and of which nobody knows all columns: nothing is written.
+    pub(super) absent: BTreeSet<usize>,
     /// The changes that cannot be carried out, for which nothing is written.
     pub(super) unusable: BTreeMap<usize, Unusable>,
 }
 
-/// Whether a row has all columns of its table.
-pub(super) fn is_whole(change: &Change<'_>, table: Option<&Table>) -> bool {
-    if change.event.is_of_full_sync() {
-        return true;
+/// What a change has of the columns of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    Whole,
+    Part,
+    /// Nobody has told the table's columns. To complete the row is right in any case.
+    Unknown,
+}
+
+impl Extent {
+    pub(super) fn of(change: &Change<'_>, table: Option<&Table>) -> Self {
+        if change.event.is_of_full_sync() {
+            return Self::Whole;
+        }
+        let Some(columns) = table.and_then(|table| table.columns.as_ref()) else {
+            return Self::Unknown;
+        };
+        let in_order = change.data.iter().len() == columns.len()
+            && change.data.iter().zip(columns).all(|((name, _), column)| name == column.name);
+        let has_all = || columns.iter().all(|column| change.data.get(&column.name).is_some());
+        if in_order || has_all() { Self::Whole } else { Self::Part }
     }
-    // Nobody has told: completing it is right in any case.
-    let Some(columns) = table.and_then(|table| table.columns.as_ref()) else { return false };
-    let in_order = change.data.iter().len() == columns.len()
-        && change.data.iter().zip(columns).all(|((name, _), column)| name == column.name);
-    in_order || columns.iter().all(|column| change.data.get(&column.name).is_some())
 }
 
 /// Which documents must be fetched, by their index: those of rows that lack columns, and those that
 /// such rows moved away from.
 pub(super) fn needed(
     documents: &[Document<'_>],
-    is_whole: impl Fn(&Wanted<'_>) -> bool,
+    extent: impl Fn(&Wanted<'_>) -> Extent,
 ) -> BTreeSet<usize> {
     let (mut needed, mut moved) = (BTreeSet::new(), BTreeSet::new());
     for (at, document) in documents.iter().enumerate() {
         for wanted in document.changes().filter(|wanted| wanted.row.is_some()) {
-            if !is_whole(wanted) {
+            if extent(wanted) != Extent::Whole {
                 needed.insert(at);
-                moved.extend(half(&wanted.change, 'i'));
+                moved.extend(wanted.change.half('i'));
             }
         }
     }
     if !moved.is_empty() {
         let left = |wanted: &Wanted<'_>| {
-            wanted.row.is_none() && half(&wanted.change, 'd').is_some_and(|id| moved.contains(id))
+            wanted.row.is_none() && wanted.change.half('d').is_some_and(|id| moved.contains(id))
         };
         let sources = documents.iter().enumerate();
         needed.extend(sources.filter(|(_, of)| of.changes().any(left)).map(|(at, _)| at));
@@ -78,7 +92,7 @@ pub(super) fn merge<'a>(
     wanted: &'a [Wanted<'a>],
     documents: &[Document<'a>],
     found: &'a BTreeMap<usize, Option<Found>>,
-    is_whole: impl Fn(&Wanted<'_>) -> bool,
+    extent: impl Fn(&Wanted<'_>) -> Extent,
 ) -> Result<Merged, String> {
     let mut places = BTreeMap::new();
     let mut states = BTreeMap::new();
@@ -93,15 +107,23 @@ pub(super) fn merge<'a>(
     for one in wanted {
         let Some(at) = places.get(&std::ptr::from_ref(one)) else { continue };
         let Some(state) = states.get_mut(at) else { continue };
-        if let Err(why) = state.apply(one, is_whole(one), &mut moved) {
+        if let Err(why) = state.apply(one, extent(one), &mut moved) {
             merged.unusable.insert(*at, one.change.unusable(why));
         }
     }
     for (at, state) in states {
-        if let Some(fields) = state.fields.filter(|_| !merged.unusable.contains_key(&at)) {
-            let mut text = String::new();
-            push_object(&mut text, &fields);
-            merged.texts.insert(at, text);
+        if merged.unusable.contains_key(&at) {
+            continue;
+        }
+        let is_written = documents.get(at).is_some_and(|of| of.last.row.is_some());
+        match state.fields {
+            Some(fields) => {
+                let mut text = String::new();
+                push_object(&mut text, &fields);
+                merged.texts.insert(at, text);
+            }
+            None if is_written => drop(merged.absent.insert(at)),
+            None => {}
         }
     }
     Ok(merged)
@@ -133,12 +155,12 @@ impl<'a> State<'a> {
     fn apply(
         &mut self,
         wanted: &'a Wanted<'a>,
-        is_whole: bool,
+        extent: Extent,
         moved: &mut Moved<'a>,
     ) -> Result<(), String> {
         let is_known = wanted.change.read.seq.is_some_and(|seq| seq <= self.version);
         let Some(row) = &wanted.row else {
-            if let Some(id) = half(&wanted.change, 'd') {
+            if let Some(id) = wanted.change.half('d') {
                 let left = || self.fields.clone().unwrap_or_default();
                 moved.insert(id, (!is_known).then(left));
             }
@@ -150,8 +172,10 @@ impl<'a> State<'a> {
         if is_known {
             return Ok(());
         }
-        let before = match half(&wanted.change, 'i') {
-            _ if is_whole => None,
+        let is_update = wanted.change.read.action == Action::Update;
+        let before = match wanted.change.half('i') {
+            _ if extent == Extent::Whole => None,
+            None if extent == Extent::Part && is_update && self.fields.is_none() => return Ok(()),
             Some(id) => Some(moved.remove(id).flatten().ok_or(LOST)?),
             None => self.fields.take(),
         };

@@ -157,6 +157,8 @@ impl MysqlClient {
             .pass(password)
             .ssl_opts(self.tls())
             .prefer_socket(false)
+            // An UPDATE counts a row that it has found, also when nothing in it changes.
+            .client_found_rows(true)
             .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .into()
     }
@@ -194,8 +196,9 @@ impl TargetError {
             return Self::Away(format!("{address}: {error}"));
         };
         match error.code {
-            // Lock wait timeout, deadlock, the commit of a group was refused.
-            1205 | 1213 | 3101 => Self::Collision(error),
+            // Lock wait timeout, deadlock, the commit of a group was refused; a table, a column or an
+            // index that another lane has just made.
+            1205 | 1213 | 3101 | 1050 | 1060 | 1061 => Self::Collision(error),
             // No such table, column or database.
             1146 | 1054 | 1049 => Self::Schema(error),
             // Log-in and privileges; too many connections; the server stops; read-only; no room;

@@ -3,7 +3,7 @@
 
 use full_sync::{Table, TableColumn};
 
-use super::{MysqlConfig, WriteMode, audit::AUDIT_COLUMNS, literal::named, table::TargetTable};
+use super::{MysqlConfig, audit::AUDIT_COLUMNS, literal::named, table::TargetTable};
 use crate::shape::Shape;
 
 /// What the table of the target should have.
@@ -13,6 +13,8 @@ pub(super) struct Wish<'a> {
     /// The source's table, if it is known.
     pub(super) source: Option<&'a Table>,
     pub(super) shape: &'a Shape,
+    /// Each change is a row of its own.
+    pub(super) is_audit: bool,
 }
 
 impl Wish<'_> {
@@ -36,8 +38,21 @@ impl Wish<'_> {
         taken.map(|column| (self.shape.name_of(&column.name).into_owned(), column))
     }
 
+    fn version(&self) -> Option<&str> {
+        self.config.version_column.as_deref().filter(|_| !self.is_audit)
+    }
+
+    /// The columns by which a row is found.
+    fn key(&self, source: &Table) -> Vec<String> {
+        let key = source.primary_key.iter();
+        match self.is_audit {
+            true => vec![AUDIT_COLUMNS[0].0.to_owned()],
+            false => key.map(|name| self.shape.name_of(name).into_owned()).collect(),
+        }
+    }
+
     fn create(&self, source: &Table, target: &TargetTable) -> String {
-        let is_audit = self.config.mode == WriteMode::Append;
+        let is_audit = self.is_audit;
         let mut parts: Vec<String> = Vec::new();
         if is_audit {
             parts.extend(AUDIT_COLUMNS.map(|(name, declared)| defined(name, declared)));
@@ -46,25 +61,18 @@ impl Wish<'_> {
             // A row of an audit log may lack columns.
             defined(&name, &declaration(column, is_audit))
         }));
-        if let Some(version) = &self.config.version_column {
+        if let Some(version) = self.version() {
             parts.push(defined(version, "BIGINT UNSIGNED"));
         }
-        let key: Vec<String> = match is_audit {
-            true => vec![AUDIT_COLUMNS[0].0.to_owned()],
-            false => source
-                .primary_key
-                .iter()
-                .map(|name| self.shape.name_of(name).into_owned())
-                .collect(),
-        };
+        let key = self.key(source);
         if !key.is_empty() {
             parts.push(format!("PRIMARY KEY ({})", names(&key)));
         }
-        format!("CREATE TABLE IF NOT EXISTS {} ({})", quoted(target), parts.join(", "))
+        format!("CREATE TABLE IF NOT EXISTS {} ({})", target.quoted(), parts.join(", "))
     }
 
     fn alter(&self, source: &Table, target: &TargetTable) -> Option<String> {
-        let lacks = |name: &str| !target.columns.contains_key(name);
+        let lacks = |name: &str| target.column(name).is_none();
         let mut parts: Vec<String> = self
             .columns(source)
             .filter(|(name, _)| lacks(name))
@@ -73,22 +81,23 @@ impl Wish<'_> {
                 format!("ADD COLUMN {}", defined(&name, &declaration(column, true)))
             })
             .collect();
-        if let Some(version) = self.config.version_column.as_ref().filter(|name| lacks(name)) {
+        if let Some(version) = self.version().filter(|name| lacks(name)) {
             parts.push(format!("ADD COLUMN {}", defined(version, "BIGINT UNSIGNED")));
         }
-        if self.config.mode == WriteMode::Append {
+        if self.is_audit {
             let audit = AUDIT_COLUMNS.iter().filter(|(name, _)| lacks(name));
-            parts.extend(audit.map(|(name, of)| format!("ADD COLUMN {}", defined(name, of))));
+            // Rows that are there have no value for them.
+            let nullable = |of: &str| of.replace("NOT NULL", "NULL");
+            parts.extend(
+                audit.map(|(name, of)| format!("ADD COLUMN {}", defined(name, &nullable(of)))),
+            );
         }
-        (!parts.is_empty()).then(|| format!("ALTER TABLE {} {}", quoted(target), parts.join(", ")))
-    }
-}
-
-/// The table's name with its schema, between backticks.
-pub(super) fn quoted(target: &TargetTable) -> String {
-    match target.schema.is_empty() {
-        true => named(&target.name),
-        false => format!("{}.{}", named(&target.schema), named(&target.name)),
+        let key = self.key(source);
+        let places: Option<Vec<usize>> = key.iter().map(|name| target.column(name)).collect();
+        if !key.is_empty() && !places.is_some_and(|places| target.is_unique(&places)) {
+            parts.push(format!("ADD UNIQUE ({})", names(&key)));
+        }
+        (!parts.is_empty()).then(|| format!("ALTER TABLE {} {}", target.quoted(), parts.join(", ")))
     }
 }
 
@@ -123,7 +132,10 @@ mod tests {
     use service::config::File;
 
     use super::*;
-    use crate::{mysql::table::TargetColumn, value::Kind};
+    use crate::{
+        mysql::{members::Members, table::TargetColumn},
+        value::Kind,
+    };
 
     fn config(toml: &str) -> Arc<MysqlConfig> {
         let file = File::parse(Path::new("test"), &format!("user = 'u'\n{toml}")).unwrap();
@@ -150,15 +162,23 @@ mod tests {
     }
 
     fn lacking(toml: &str, has: &[&str]) -> Option<String> {
-        let column = TargetColumn { kind: Kind::Text, is_nullable: true, is_generated: false };
+        let column = |name: &&str| TargetColumn {
+            name: (*name).to_owned(),
+            kind: Kind::Text,
+            members: Members::default(),
+            is_nullable: true,
+            is_generated: false,
+        };
         let target = TargetTable {
             schema: "copy".into(),
             name: "item".into(),
-            columns: has.iter().map(|name| ((*name).to_owned(), column)).collect(),
+            columns: has.iter().map(column).collect(),
             from_source: Vec::new(),
+            unique: vec![vec![0]],
         };
-        let (source, shape) = (source(), Shape::default());
-        Wish { config: &config(toml), source: Some(&source), shape: &shape }.lacking(&target)
+        let (source, shape, config) = (source(), Shape::default(), config(toml));
+        let is_audit = config.is_audit;
+        Wish { config: &config, source: Some(&source), shape: &shape, is_audit }.lacking(&target)
     }
 
     #[test]
@@ -176,6 +196,19 @@ mod tests {
     #[test]
     fn columns_are_added_that_the_target_lacks() {
         assert_eq!(lacking("", &["id", "name"]), None);
+        assert_eq!(
+            lacking("", &["name", "id"]).unwrap(),
+            "ALTER TABLE `copy`.`item` ADD UNIQUE (`id`)"
+        );
+        let audit = lacking("mode = 'append'", &["id", "name"]).unwrap();
+        assert!(
+            audit.contains(
+                "ADD COLUMN `ev_id` VARCHAR(191) CHARACTER SET ascii COLLATE \
+                                ascii_bin NULL,"
+            ),
+            "{audit}"
+        );
+        assert!(audit.ends_with("ADD UNIQUE (`ev_id`)"), "{audit}");
         assert_eq!(
             lacking("versionColumn = 'v'", &["id"]).unwrap(),
             "ALTER TABLE `copy`.`item` ADD COLUMN `name` varchar(9) NULL, ADD COLUMN `v` BIGINT \

@@ -62,8 +62,8 @@ fn push_bytes(sql: &mut String, bytes: &[u8]) {
     sql.reserve(bytes.len() * 2 + 3);
     sql.push_str("x'");
     for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(sql, "{byte:02x}");
+        let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+        sql.extend([digit(byte >> 4), digit(byte & 15)]);
     }
     sql.push('\'');
 }

@@ -1,12 +1,11 @@
 //! A table of the target, as the target describes it.
 
-use std::collections::BTreeMap;
-
 use full_sync::Table;
 
 use super::{
     client::{MysqlClient, TargetConn, TargetError},
-    literal::push_text,
+    literal::{named, push_text},
+    members::Members,
 };
 use crate::{shape::Shape, value::Kind};
 
@@ -15,20 +14,47 @@ use crate::{shape::Shape, value::Kind};
 pub(super) struct TargetTable {
     pub(super) schema: String,
     pub(super) name: String,
-    pub(super) columns: BTreeMap<String, TargetColumn>,
-    /// Those that a whole row of the source fills; empty when nobody has told how the source's
-    /// table is defined.
-    pub(super) from_source: Vec<String>,
+    /// Empty when it is not there.
+    pub(super) columns: Vec<TargetColumn>,
+    /// The places of those that a whole row of the source fills; empty when nobody has told how the
+    /// source's table is defined.
+    pub(super) from_source: Vec<usize>,
+    /// The places of the columns of each unique index, in ascending order.
+    pub(super) unique: Vec<Vec<usize>>,
 }
 
 /// A column of the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TargetColumn {
+    pub(super) name: String,
     /// What values of it look like in an event: by the source's type, else by the target's.
     pub(super) kind: Kind,
+    pub(super) members: Members,
     pub(super) is_nullable: bool,
     /// The target computes it.
     pub(super) is_generated: bool,
+}
+
+impl TargetTable {
+    /// The place of a column. As everywhere in MySQL, capitals do not matter in its name.
+    pub(super) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether no two rows have the same values in these columns.
+    pub(super) fn is_unique(&self, columns: &[usize]) -> bool {
+        let mut sorted = columns.to_vec();
+        sorted.sort_unstable();
+        self.unique.contains(&sorted)
+    }
+
+    /// Its name with its schema, between backticks.
+    pub(super) fn quoted(&self) -> String {
+        match self.schema.is_empty() {
+            true => named(&self.name),
+            false => format!("{}.{}", named(&self.schema), named(&self.name)),
+        }
+    }
 }
 
 /// Describes a table of the target; without columns when it is not there.
@@ -42,28 +68,54 @@ pub(super) async fn describe(
     source: Option<&Table>,
     shape: &Shape,
 ) -> Result<TargetTable, TargetError> {
-    let mut sql = "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE = 'YES', EXTRA LIKE '%GENERATED%' AND EXTRA NOT LIKE \
-        '%DEFAULT_GENERATED%' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = "
-        .to_owned();
+    let place = place_of(schema, name);
+    let sql = format!(
+        "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE = 'YES', EXTRA LIKE '%GENERATED%' AND EXTRA \
+         NOT LIKE '%DEFAULT_GENERATED%' FROM information_schema.COLUMNS WHERE {place} ORDER BY \
+         ORDINAL_POSITION"
+    );
+    let rows: Vec<(String, String, bool, bool)> = client.ask(conn, &sql).await?;
+    let sources = source.and_then(|source| source.columns.as_ref()).into_iter().flatten();
+    let kinds: Vec<(String, Kind)> = sources
+        .filter(|column| shape.takes(&column.name))
+        .map(|column| (shape.name_of(&column.name).into_owned(), Kind::of(&column.declared)))
+        .collect();
+    let of_source = |name: &str| kinds.iter().find(|(of, _)| of.eq_ignore_ascii_case(name));
+    let mut table =
+        TargetTable { schema: schema.to_owned(), name: name.to_owned(), ..TargetTable::default() };
+    for (at, (name, declared, is_nullable, is_generated)) in rows.into_iter().enumerate() {
+        let source = of_source(&name).map(|(_, kind)| *kind);
+        if source.is_some() && !is_generated {
+            table.from_source.push(at);
+        }
+        let kind = source.unwrap_or_else(|| Kind::of(&declared));
+        let members = Members::of(&declared);
+        table.columns.push(TargetColumn { name, kind, members, is_nullable, is_generated });
+    }
+    // An expression of an index has no name here.
+    let sql = format!(
+        "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE {place} AND \
+         NON_UNIQUE = 0 ORDER BY INDEX_NAME"
+    );
+    let parts: Vec<(String, Option<String>)> = client.ask(conn, &sql).await?;
+    for index in parts.chunk_by(|(one, _), (other, _)| one == other) {
+        let columns = index.iter().map(|(_, column)| table.column(column.as_deref()?));
+        if let Some(mut columns) = columns.collect::<Option<Vec<usize>>>() {
+            columns.sort_unstable();
+            table.unique.push(columns);
+        }
+    }
+    Ok(table)
+}
+
+/// The condition for what is about a table.
+fn place_of(schema: &str, name: &str) -> String {
+    let mut sql = "TABLE_SCHEMA = ".to_owned();
     match schema.is_empty() {
         true => sql.push_str("DATABASE()"),
         false => push_text(&mut sql, schema),
     }
     sql.push_str(" AND TABLE_NAME = ");
     push_text(&mut sql, name);
-    let rows: Vec<(String, String, bool, bool)> = client.ask(conn, &sql).await?;
-    let sources = source.and_then(|source| source.columns.as_ref()).into_iter().flatten();
-    let kinds: BTreeMap<String, Kind> = sources
-        .filter(|column| shape.takes(&column.name))
-        .map(|column| (shape.name_of(&column.name).into_owned(), Kind::of(&column.declared)))
-        .collect();
-    let column = |(name, declared, is_nullable, is_generated): (String, String, bool, bool)| {
-        let kind = kinds.get(&name).copied().unwrap_or_else(|| Kind::of(&declared));
-        (name, TargetColumn { kind, is_nullable, is_generated })
-    };
-    let columns: BTreeMap<String, TargetColumn> = rows.into_iter().map(column).collect();
-    let is_filled = |name: &&String| columns.get(*name).is_some_and(|of| !of.is_generated);
-    let from_source = kinds.keys().filter(is_filled).cloned().collect();
-    let (schema, name) = (schema.to_owned(), name.to_owned());
-    Ok(TargetTable { schema, name, columns, from_source })
+    sql
 }

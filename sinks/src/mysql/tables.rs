@@ -11,6 +11,7 @@ use super::{
     MysqlConfig,
     client::{MysqlClient, TargetConn, TargetError},
     create::Wish,
+    deleted::Deletes,
     literal::named,
     table::{TargetTable, describe},
 };
@@ -24,8 +25,10 @@ pub(super) struct TargetTables {
 }
 
 /// Which table of the source goes to which one of the target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Route<'a> {
+    /// Each change is a row of its own.
+    pub(super) is_audit: bool,
     pub(super) source: (&'a str, &'a str),
     /// `schema.table`.
     pub(super) target: &'a str,
@@ -58,7 +61,8 @@ impl TargetTables {
             Err(why) => return Err(TargetError::Away(format!("the bus: {why}"))),
         };
         let mut table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
-        let wanted = Wish { config: &self.config, source: source.as_deref(), shape };
+        let is_audit = route.is_audit;
+        let wanted = Wish { config: &self.config, source: source.as_deref(), shape, is_audit };
         if let Some(sql) = wanted.lacking(&table) {
             if !self.config.create {
                 return Ok(Err(format!(
@@ -78,6 +82,9 @@ impl TargetTables {
                  defined: wait, or make the table there",
                 route.target
             )));
+        }
+        if self.config.version_column.is_some() && !is_audit {
+            prepare_deletes((client, conn), &table).await?;
         }
         let table = Arc::new(table);
         self.lock().insert(route.target.to_owned(), Arc::clone(&table));
@@ -108,6 +115,24 @@ impl TargetTables {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<TargetTable>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes what the numbers of a table's deletes are kept in.
+async fn prepare_deletes(
+    (client, conn): (&MysqlClient, &mut TargetConn),
+    table: &TargetTable,
+) -> Result<(), TargetError> {
+    let deletes = Deletes { table, is_mariadb: conn.is_mariadb };
+    let made = client.run(conn, &deletes.make_lock()).await;
+    let Err(TargetError::Schema(_)) = made else { return made.map(drop) };
+    let create = deletes.create();
+    match client.run(conn, &create).await {
+        Err(TargetError::Away(why)) => {
+            return Err(TargetError::Away(format!("{why}; versionColumn needs: {create}")));
+        }
+        other => other?,
+    };
+    client.run(conn, &deletes.make_lock()).await.map(drop)
 }
 
 fn schema_is_missing(table: &TargetTable) -> bool {

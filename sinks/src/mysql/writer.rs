@@ -1,26 +1,31 @@
 //! Writes the changes of a call in one transaction; finds the row that does not fit.
 
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use handler::Failure;
 use service::{Backoff, BackoffConfig};
+use tracing::debug;
 
 use super::{
-    MysqlConfig, WriteMode,
+    MysqlConfig,
     client::{MysqlClient, TargetConn, TargetError},
-    create::{Wish, quoted},
-    statement::{StatementMaker, Statements},
+    deleted::{Deletes, FORGOTTEN_AT_ONCE, row_name},
+    rows::{RowChange, RowMaker},
+    statement::{Part, StatementMaker, Statements, Step},
+    table::TargetTable,
     tables::{Route, TargetTables},
 };
 use crate::{
     change::Unusable,
     figures::{Answered, Written},
     shape::Wanted,
-    target::{Means, TargetFinding},
+    sql::ForgetTimes,
+    target::Means,
 };
 
 /// How often a transaction is tried that stands in the way of others.
@@ -29,15 +34,43 @@ const MAX_COLLISIONS: u32 = 10;
 const COLLISION_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(5), max: Duration::from_millis(500), factor: 2.0 };
 
+/// So many names of rows are in one question for their deletes.
+const NAMES_AT_ONCE: usize = 1000;
+
+const TORN: &str = "the event lacks columns, and the row under its old key, which had them, is not \
+                    there any more: set binlog_row_image = FULL on the source, or workers = 1 for \
+                    this listener; then skip the event and send the table with a full sync";
+
 pub(super) struct Writer {
     pub(super) config: Arc<MysqlConfig>,
     pub(super) client: Arc<MysqlClient>,
     pub(super) tables: TargetTables,
     pub(super) means: Means,
+    pub(super) forgot: ForgetTimes,
 }
 
-/// The changes of each table of the target, which comes with the source's.
-type ByTable<'w, 'a> = BTreeMap<(String, (&'w str, &'w str)), Vec<&'w Wanted<'a>>>;
+/// The changes of each table of the target, by its name.
+type ByTable<'w, 'a> = BTreeMap<(String, SourceTable<'w>), Vec<&'w Wanted<'a>>>;
+
+/// A table of the source, and whether its changes are rows of an audit log.
+type SourceTable<'w> = ((&'w str, &'w str), bool);
+
+/// The changes of one table.
+struct TablePart<'w, 'a> {
+    table: Arc<TargetTable>,
+    is_audit: bool,
+    /// The place of the version column, where one is kept.
+    version: Option<usize>,
+    changes: Vec<RowChange<'w, 'a>>,
+}
+
+/// What a transaction has done.
+#[derive(Default)]
+struct Done {
+    written: Written,
+    bytes: usize,
+    unusable: Vec<Unusable>,
+}
 
 impl Writer {
     pub(super) async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
@@ -109,21 +142,21 @@ impl Writer {
     ) -> Result<Vec<Unusable>, TargetError> {
         let mut unusable = Vec::new();
         let by_table = self.by_table(wanted, &mut unusable);
-        let (mut sql, mut written) = (Vec::new(), Written::default());
-        for ((target, source), changes) in &by_table {
-            let route = Route { source: *source, target };
-            let made = self.statements((conn, route), changes).await?;
-            sql.extend(made.sql);
-            written.rows += made.written.rows;
-            written.deletes += made.written.deletes;
-            unusable.extend(made.unusable);
+        let mut parts = Vec::with_capacity(by_table.len());
+        for ((target, (source, is_audit)), wanted) in &by_table {
+            let route = Route { is_audit: *is_audit, source: *source, target };
+            parts.extend(self.part((conn, route), wanted, &mut unusable).await?);
         }
-        let ran = self.run(conn, &sql).await;
-        if let Err(TargetError::Schema(_)) = &ran {
+        let began = Instant::now();
+        let done = self.carry_out(conn, &mut parts).await;
+        if let Err(TargetError::Schema(_)) = &done {
             by_table.keys().for_each(|(target, _)| self.tables.forget(target));
         }
-        ran?;
+        let Done { written, bytes, unusable: more } = done?;
+        self.means.counts.answered(Answered { bytes, took: began.elapsed() });
         self.means.counts.wrote(written);
+        self.forget_deletes(conn, &parts).await;
+        unusable.extend(more);
         Ok(unusable)
     }
 
@@ -135,10 +168,18 @@ impl Writer {
         let mut by_table = ByTable::new();
         for one in wanted {
             let read = &one.change.read;
+            let has_key = one.change.key.iter().len() > 0;
+            if !has_key && !self.config.is_audit && !self.config.appends_keyless {
+                let why = "the table has no key: set keyColumns in dts.toml, keyless = \"append\" \
+                           for an audit log of it, or leave the table out";
+                unusable.push(one.change.unusable(why));
+                continue;
+            }
             match self.config.table.render(&one.change) {
                 Ok(target) => {
                     let source = (&*read.schema, &*read.table_name);
-                    by_table.entry((target, source)).or_default().push(one);
+                    let is_audit = self.config.is_audit || !has_key;
+                    by_table.entry((target, (source, is_audit))).or_default().push(one);
                 }
                 Err(why) => unusable.push(one.change.unusable(format!("table: {why}"))),
             }
@@ -146,102 +187,185 @@ impl Writer {
         by_table
     }
 
-    async fn statements(
+    /// The changes of a table, if the target has it.
+    async fn part<'w, 'a>(
         &self,
         (conn, route): (&mut TargetConn, Route<'_>),
-        changes: &[&Wanted<'_>],
-    ) -> Result<Statements, TargetError> {
+        wanted: &[&'w Wanted<'a>],
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<Option<TablePart<'w, 'a>>, TargetError> {
         let shape = &self.means.shape;
-        let table = self.tables.get((&self.client, conn), route, shape).await?;
-        let table = match table {
+        let table = match self.tables.get((&self.client, conn), route, shape).await? {
             Ok(table) => table,
             Err(why) => {
-                let unusable = changes.iter().map(|one| one.change.unusable(&*why)).collect();
-                return Ok(Statements { unusable, ..Statements::default() });
+                unusable.extend(wanted.iter().map(|one| one.change.unusable(&*why)));
+                return Ok(None);
             }
         };
-        let maker = StatementMaker {
-            table: &table,
-            shape,
-            version_column: self.config.version_column.as_deref(),
-            appends_keyless: self.config.appends_keyless,
-            is_mariadb: conn.is_mariadb,
-        };
-        Ok(match self.config.mode {
-            WriteMode::Apply => maker.apply(changes),
-            WriteMode::Append => maker.append(changes),
-        })
-    }
-
-    /// Runs statements as one transaction.
-    async fn run(&self, conn: &mut TargetConn, sql: &[String]) -> Result<(), TargetError> {
-        let (bytes, began) = (sql.iter().map(String::len).sum(), Instant::now());
-        match sql {
-            [] => return Ok(()),
-            // A statement alone is a transaction.
-            [one] => drop(self.client.run(conn, one).await?),
-            more => {
-                self.client.run(conn, "START TRANSACTION").await?;
-                for one in more {
-                    self.client.run(conn, one).await?;
-                }
-                self.client.run(conn, "COMMIT").await?;
+        let version_column = self.config.version_column.as_deref().filter(|_| !route.is_audit);
+        let maker = RowMaker { table: &table, shape, version_column };
+        let mut changes = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let made = match route.is_audit {
+                true => maker.audit(one),
+                false => maker.change(one),
+            };
+            let made = made.and_then(|change| match table.is_unique(&change.key.columns) {
+                true => Ok(change),
+                false => Err(maker.lacks_index(&change.key)),
+            });
+            match made {
+                Ok(change) => changes.push(change),
+                Err(why) => unusable.push(one.change.unusable(why)),
             }
         }
-        self.means.counts.answered(Answered { bytes, took: began.elapsed() });
+        if changes.len() < wanted.len() {
+            // It may have changed since it was described, or dts had not told of the source's.
+            self.tables.forget(route.target);
+        }
+        let version = version_column.and_then(|name| table.column(name));
+        Ok(Some(TablePart { table, is_audit: route.is_audit, version, changes }))
+    }
+
+    /// Carries all changes out in one transaction.
+    async fn carry_out(
+        &self,
+        conn: &mut TargetConn,
+        parts: &mut Vec<TablePart<'_, '_>>,
+    ) -> Result<Done, TargetError> {
+        parts.retain(|part| !part.changes.is_empty());
+        let mut done = Done::default();
+        if parts.is_empty() {
+            return Ok(done);
+        }
+        self.client.run(conn, "START TRANSACTION").await?;
+        for part in parts {
+            if part.version.is_some() {
+                self.heed_deletes(conn, part, &mut done).await?;
+            }
+            let maker = StatementMaker {
+                table: &part.table,
+                version: part.version,
+                is_mariadb: conn.is_mariadb,
+            };
+            let Statements { steps, written } = match part.is_audit {
+                true => maker.append(&part.changes),
+                false => maker.apply(&part.changes),
+            };
+            done.written.also(written);
+            for step in &steps {
+                self.step(conn, step, &mut done).await?;
+            }
+        }
+        self.client.run(conn, "COMMIT").await?;
+        Ok(done)
+    }
+
+    async fn step(
+        &self,
+        conn: &mut TargetConn,
+        step: &Step<'_>,
+        done: &mut Done,
+    ) -> Result<(), TargetError> {
+        let Part { tries, then, change, is_torn } = match step {
+            Step::Run(sql) => {
+                done.bytes += sql.len();
+                return self.client.run(conn, sql).await.map(drop);
+            }
+            Step::Part(part) => part,
+        };
+        for (at, sql) in tries.iter().enumerate() {
+            done.bytes += sql.len();
+            if self.client.run(conn, sql).await? == 0 {
+                continue;
+            }
+            if let Some(then) = then.as_ref().filter(|_| at == 0) {
+                self.client.run(conn, then).await?;
+            }
+            return Ok(());
+        }
+        done.written.rows = done.written.rows.saturating_sub(1);
+        match is_torn {
+            true => done.unusable.push(change.unusable(TORN)),
+            false => done.written.absent += 1,
+        }
         Ok(())
     }
 
-    /// Looks for each table whether the target has it, with its columns, and lets us write.
-    pub(super) async fn check(&self, sources: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
-        let mut conn = match self.client.take().await {
-            Ok(conn) => conn,
-            Err(error) => {
-                let failure = error.into_failure();
-                return vec![TargetFinding::wrong(failure.reason, "start it, or correct `hosts`")];
-            }
-        };
-        let product = if conn.is_mariadb { "MariaDB" } else { "MySQL" };
-        let mut found = vec![TargetFinding::good(format!("{product} at {} answers", conn.address))];
-        for source in sources {
-            found.extend(self.check_table(&mut conn, source).await);
-        }
-        self.client.give_back(conn);
-        found
-    }
-
-    async fn check_table(
+    /// Leaves out changes that are older than a delete of their row, and keeps the deletes.
+    async fn heed_deletes(
         &self,
         conn: &mut TargetConn,
-        source: &full_sync::Table,
-    ) -> Option<TargetFinding> {
-        let shape = &self.means.shape;
-        let target = self.config.table.of_table(&source.schema, &source.table)?;
-        let wish = Wish { config: &self.config, source: Some(source), shape };
-        let described = self.tables.describe((&self.client, conn), &target, source, shape).await;
-        let table = match described {
-            Ok(table) => table,
-            Err(error) => {
-                let Failure { reason, .. } = error.into_failure();
-                return Some(TargetFinding::wrong(reason, "see what the target is doing"));
-            }
-        };
-        if let Some(sql) = wish.lacking(&table) {
-            let what = format!("the target lacks {target}, or columns of it");
-            return match self.config.create {
-                true => Some(TargetFinding::good(format!("{what}: the sink makes them"))),
-                false => Some(TargetFinding::wrong(what, format!("run there: {sql}"))),
-            };
+        part: &mut TablePart<'_, '_>,
+        done: &mut Done,
+    ) -> Result<(), TargetError> {
+        let table = Arc::clone(&part.table);
+        let deletes = Deletes { table: &table, is_mariadb: conn.is_mariadb };
+        let is_alone = part.changes.iter().any(|change| change.row.is_none());
+        let newest = self.lock(conn, deletes, is_alone).await?;
+        let is_older = |change: &RowChange<'_, '_>| change.seq().is_some_and(|seq| seq <= newest);
+        let names: Vec<String> = part
+            .changes
+            .iter()
+            .filter(|change| is_older(change))
+            .map(|change| row_name(change).into_owned())
+            .collect();
+        let mut known: HashMap<String, u64> = HashMap::new();
+        for some in names.chunks(NAMES_AT_ONCE) {
+            let look = deletes.look(some.iter().map(String::as_str));
+            known.extend(self.client.ask::<(String, u64)>(conn, &look).await?);
         }
-        let name = quoted(&table);
-        let tried = self.client.run(conn, &format!("DELETE FROM {name} WHERE FALSE")).await;
-        tried.err().map(|error| {
-            let Failure { reason, .. } = error.into_failure();
-            let user = &self.config.user;
-            let remedy = format!(
-                "run there: GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO '{user}'@'…'"
-            );
-            TargetFinding::wrong(reason, remedy)
-        })
+        let before = part.changes.len();
+        part.changes.retain(|change| {
+            let deleted = known.get(&*row_name(change));
+            deleted.is_none_or(|deleted| change.seq().is_none_or(|seq| seq > *deleted))
+        });
+        done.written.conflicts += (before - part.changes.len()) as u64;
+        let mut kept: BTreeMap<Cow<'_, str>, u64> = BTreeMap::new();
+        for change in part.changes.iter().filter(|change| change.row.is_none()) {
+            // Later changes of a row come later.
+            kept.insert(row_name(change), change.seq().unwrap_or_default());
+        }
+        if !kept.is_empty() {
+            self.client.run(conn, &deletes.keep(&kept)).await?;
+        }
+        Ok(())
+    }
+
+    /// Locks what keeps writers of a table apart; gives the number of the last delete.
+    async fn lock(
+        &self,
+        conn: &mut TargetConn,
+        deletes: Deletes<'_>,
+        is_alone: bool,
+    ) -> Result<u64, TargetError> {
+        let lock = deletes.lock(is_alone);
+        if let Some(newest) = self.client.ask(conn, &lock).await?.first() {
+            return Ok(*newest);
+        }
+        // Somebody has emptied the table of the sink.
+        self.client.run(conn, &deletes.make_lock()).await?;
+        Ok(self.client.ask(conn, &lock).await?.first().copied().unwrap_or_default())
+    }
+
+    /// Forgets deletes that are old enough. Nothing depends on it.
+    async fn forget_deletes(&self, conn: &mut TargetConn, parts: &[TablePart<'_, '_>]) {
+        for part in parts.iter().filter(|part| part.version.is_some()) {
+            if !self.forgot.is_due(&part.table.schema) {
+                continue;
+            }
+            let deletes = Deletes { table: &part.table, is_mariadb: conn.is_mariadb };
+            let sql = deletes.forget(self.config.deleted_for);
+            loop {
+                match self.client.run(conn, &sql).await {
+                    Ok(FORGOTTEN_AT_ONCE..) => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        debug!(?error, "old deletes are not forgotten");
+                        break;
+                    }
+                }
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     PgRows,
     table::{PgTable, quoted, quoted_list, quoted_text},
 };
-use crate::{shape::Shape, value::Kind};
+use crate::{shape::Shape, sql::DELETED_TABLE, value::Kind};
 
 /// The columns of an audit log beside those of the source, and how they are declared.
 pub(super) const AUDIT_COLUMNS: [(&str, &str); 4] = [
@@ -15,9 +15,6 @@ pub(super) const AUDIT_COLUMNS: [(&str, &str); 4] = [
     ("ev_time", "timestamp with time zone"),
     ("ev_seq", "bigint"),
 ];
-
-/// The sink's own table: which rows were deleted last, and by which change.
-pub(super) const DELETED_TABLE: &str = "dbevent_deleted";
 
 /// What a table of the target should have.
 #[derive(Clone, Copy)]

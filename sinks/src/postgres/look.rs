@@ -8,11 +8,11 @@ use full_sync::Table;
 use super::{
     PostgresConfig,
     client::{PgClient, PgConnection},
-    create::{DELETED_TABLE, PgWish, create_deleted, create_unique},
+    create::{PgWish, create_deleted, create_unique},
     refusal::Refused,
     table::{PgTable, quoted},
 };
-use crate::{shape::Shape, target::TargetFinding};
+use crate::{shape::Shape, sql::DELETED_TABLE, target::TargetFinding};
 
 /// The oldest version that is tested, as the server tells it.
 const OLDEST: i32 = 150_000;

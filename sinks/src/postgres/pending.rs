@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use change_event::{Action, Origin};
+use change_event::Action;
 
 use super::{PgRows, create::AUDIT_COLUMNS, literal::text_of, tables::PgRoute};
 use crate::{
@@ -36,6 +36,8 @@ pub(super) struct PendingRow {
     pub(super) columns: Vec<usize>,
     pub(super) cells: Vec<Cell>,
     pub(super) seq: i64,
+    /// Columns of the source are lacking, and the row is not new: it should be there.
+    pub(super) is_part: bool,
 }
 
 /// What rows of one table are made with.
@@ -46,7 +48,7 @@ pub(super) struct RowMaker<'r> {
     pub(super) shape: &'r Shape,
 }
 
-impl RowMaker<'_> {
+impl<'r> RowMaker<'r> {
     /// The rows that change, and the changes that nothing can be done with.
     pub(super) fn pending<'a>(
         self,
@@ -63,6 +65,12 @@ impl RowMaker<'_> {
                 unusable.push(change.unusable(format!("{}: {why}", self.route.table.quoted())));
             }
         }
+        for pending in &mut rows.list {
+            let may_be_part = pending.delete.is_none() && !pending.is_new();
+            if let Some(row) = pending.write.as_mut().filter(|_| may_be_part) {
+                row.is_part = self.lacking(row).is_some();
+            }
+        }
         (rows.list, unusable)
     }
 
@@ -76,8 +84,12 @@ impl RowMaker<'_> {
                 Some(self.row(columns, seq)?)
             }
         };
-        if let Some(row) = written.as_ref().filter(|_| is_moved(change)) {
-            self.is_whole(row)?;
+        let lacking = written.as_ref().and_then(|row| self.lacking(row));
+        if let Some(name) = lacking.filter(|_| change.half('i').is_some()) {
+            return Err(format!(
+                "the key of the row changed, and its event lacks the column {name}: set \
+                 binlog_row_image = FULL on the source"
+            ));
         }
         if let Some(before) = moved_from(change) {
             rows.merge(Pending {
@@ -98,20 +110,14 @@ impl RowMaker<'_> {
         Ok(())
     }
 
-    /// A row under a new key needs all columns: what its event lacks was under the old key.
-    fn is_whole(self, row: &PendingRow) -> Result<(), String> {
-        let columns = self.route.table.columns.iter().enumerate();
-        let lacking = columns.filter(|(at, column)| {
+    /// A column of the source that a row lacks.
+    fn lacking(self, row: &PendingRow) -> Option<&'r str> {
+        let mut columns = self.route.table.columns.iter().enumerate();
+        let lacking = columns.find(|(at, column)| {
             let is_of_source = self.route.kinds[*at].is_some() && !column.is_generated;
             is_of_source && row.columns.binary_search(at).is_err()
         });
-        match lacking.map(|(_, column)| &column.name).next() {
-            None => Ok(()),
-            Some(name) => Err(format!(
-                "the key of the row changed, and its event lacks the column {name}: set \
-                 binlog_row_image = FULL on the source"
-            )),
-        }
+        lacking.map(|(_, column)| &*column.name)
     }
 
     /// A row of an audit log: the row as it is now, or for a delete as it was.
@@ -153,7 +159,7 @@ impl RowMaker<'_> {
         seq: i64,
     ) -> Result<PendingRow, String> {
         let table = &self.route.table;
-        let mut row = PendingRow { columns: Vec::new(), cells: Vec::new(), seq };
+        let mut row = PendingRow { columns: Vec::new(), cells: Vec::new(), seq, is_part: false };
         let mut guess = 0;
         for (name, json) in columns {
             // Columns mostly come in the table's order.
@@ -269,13 +275,6 @@ impl<'a> PendingRows<'a> {
     }
 }
 
-/// Whether the change is the second half of an update that changed the key (docs/event-format.md).
-fn is_moved(change: &Change<'_>) -> bool {
-    change.read.action == Action::Insert
-        && change.read.origin == Origin::Binlog
-        && change.read.id.ends_with('i')
-}
-
 /// The key that the row had before, where an update changed it: two texts that the source takes for
 /// equal are two keys here.
 fn moved_from<'a>(change: &'a Change<'a>) -> Option<Vec<(Cow<'a, str>, &'a str)>> {
@@ -369,6 +368,25 @@ mod tests {
         let one = event("update", r#"{"id":7,"a":1}"#, Some(r#"{"id":6}"#));
         let rows = rows(&route(&["id", "a"], None), &[&one]);
         assert!(rows.len() == 2 && rows[0].starts_with(r#"{"id":6} Some(5) None"#), "{rows:?}");
+    }
+
+    #[test]
+    fn a_part_of_a_row_is_told_from_a_whole_one() {
+        let mut route = route(&["id", "a", "b"], None);
+        route.kinds = vec![Some(Kind::Text); 3];
+        let is_part = |events: &[&Event]| {
+            let (wanted, _) = Shape::default().wanted(events);
+            let wanted: Vec<&Wanted<'_>> = wanted.iter().collect();
+            let (rows, shape) = (PgRows::default(), Shape::default());
+            let maker = RowMaker { route: &route, rows: &rows, shape: &shape };
+            maker.pending(&wanted).0[0].write.as_ref().unwrap().is_part
+        };
+        let part = event("update", r#"{"id":7,"b":2}"#, Some("{}"));
+        let whole = event("update", r#"{"id":7,"a":1,"b":2}"#, Some("{}"));
+        let new = event("insert", r#"{"id":7,"a":1}"#, None);
+        assert!(is_part(&[&part]) && is_part(&[&part, &part]));
+        assert!(!is_part(&[&whole]) && !is_part(&[&whole, &part]));
+        assert!(!is_part(&[&new]) && !is_part(&[&new, &part]));
     }
 
     #[test]

@@ -8,12 +8,12 @@ use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use super::{
     binary::Binary,
-    create::DELETED_TABLE,
     literal::{end_array, push_element},
     pending::{Cell, Pending, PendingRow},
     table::{Form, quoted, quoted_text},
     tables::PgRoute,
 };
+use crate::sql::DELETED_TABLE;
 
 /// A statement has no more rows.
 const MAX_ROWS: usize = 5000;
@@ -41,6 +41,8 @@ pub(super) enum PgEffect {
     /// Of these rows those that are not there are written by the next statement.
     Changed,
     Deleted,
+    /// So many rows are not there, of which some columns should be changed.
+    Absent,
     /// Nothing.
     Kept,
 }
@@ -87,17 +89,22 @@ pub(super) fn steps(route: &PgRoute, pending: &[&Pending<'_>], new_rows: NewRows
     steps
 }
 
-/// Rows by their columns, in the order in which these come first.
+/// Rows by their columns and whether these are but a part, in the order in which these come first.
 fn groups<'p, 'a>(pending: &[&'p Pending<'a>]) -> Vec<Vec<&'p Pending<'a>>> {
-    let mut groups: Vec<(&[usize], Vec<&Pending<'_>>)> = Vec::new();
+    let mut kinds: Vec<(&[usize], bool)> = Vec::new();
+    let mut groups: Vec<Vec<&Pending<'_>>> = Vec::new();
     for one in pending {
         let Some(row) = &one.write else { continue };
-        match groups.iter_mut().rev().find(|(columns, _)| *columns == row.columns) {
-            Some((_, group)) => group.push(one),
-            None => groups.push((&row.columns, vec![one])),
+        let kind = (&*row.columns, row.is_part);
+        match kinds.iter().rposition(|of| *of == kind) {
+            Some(at) => groups[at].push(one),
+            None => {
+                kinds.push(kind);
+                groups.push(vec![one]);
+            }
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
 }
 
 fn in_parts<'s, 'p, 'a>(rows: &'s [&'p Pending<'a>]) -> Vec<&'s [&'p Pending<'a>]> {
@@ -176,6 +183,9 @@ fn writes(route: &PgRoute, rows: &[&Pending<'_>], new_rows: NewRows) -> Vec<PgSt
         }
         values
     };
+    if written.iter().any(|row| row.is_part) {
+        return part(route, (&columns, rows.len()), values);
+    }
     let lacks_required = route
         .table
         .columns
@@ -201,6 +211,32 @@ fn writes(route: &PgRoute, rows: &[&Pending<'_>], new_rows: NewRows) -> Vec<PgSt
     }
     steps.push(inserted.step(insert, rows.len(), PgEffect::Written));
     steps
+}
+
+/// Changes some columns of rows, and counts the rows that are not there.
+fn part(
+    route: &PgRoute,
+    (columns, rows): (&[usize], usize),
+    values: impl Fn() -> Columns,
+) -> Vec<PgStep> {
+    let (changed, sought) = (values(), values());
+    let Some(update) = update(route, columns, &changed) else { return Vec::new() };
+    let absent = format!(
+        "SELECT FROM {} WHERE NOT EXISTS (SELECT FROM {} AS there WHERE {})",
+        sought.source(),
+        route.table.quoted(),
+        found(route, "there", columns, &sought)
+    );
+    vec![changed.step(update, rows, PgEffect::Written), sought.step(absent, rows, PgEffect::Absent)]
+}
+
+/// The condition that a row of the target has the key of one of the rows.
+fn found(route: &PgRoute, row: &str, columns: &[usize], values: &Columns) -> String {
+    let same = route.key.iter().map(|key| {
+        let at = columns.iter().position(|at| at == key).unwrap_or_default();
+        format!("{row}.{} = {}", quoted(&route.table.columns[*key].name), values.value(at))
+    });
+    same.collect::<Vec<_>>().join(" AND ")
 }
 
 fn upsert(route: &PgRoute, columns: &[usize], values: &Columns) -> String {
@@ -232,21 +268,13 @@ fn update(route: &PgRoute, columns: &[usize], values: &Columns) -> Option<String
         let at = columns.iter().position(|at| *at == version).unwrap_or_default();
         is_older(route, version, &values.value(at))
     });
-    let found: Vec<String> = route
-        .key
-        .iter()
-        .map(|key| {
-            let at = columns.iter().position(|at| at == key).unwrap_or_default();
-            format!("target.{} = {}", quoted(&route.table.columns[*key].name), values.value(at))
-        })
-        .collect();
     (!set.is_empty()).then(|| {
         format!(
             "UPDATE {} AS target SET {} FROM {} WHERE {}{}",
             route.table.quoted(),
             set.join(", "),
             values.source(),
-            found.join(" AND "),
+            found(route, "target", columns, values),
             older.unwrap_or_default()
         )
     })
@@ -254,19 +282,11 @@ fn update(route: &PgRoute, columns: &[usize], values: &Columns) -> Option<String
 
 /// Inserts the rows that are not there.
 fn insert_absent(route: &PgRoute, columns: &[usize], values: &Columns) -> String {
-    let found: Vec<String> = route
-        .key
-        .iter()
-        .map(|key| {
-            let at = columns.iter().position(|at| at == key).unwrap_or_default();
-            format!("there.{} = {}", quoted(&route.table.columns[*key].name), values.value(at))
-        })
-        .collect();
     format!(
         "{} WHERE NOT EXISTS (SELECT FROM {} AS there WHERE {}){} ON CONFLICT DO NOTHING",
         insert(route, columns, values),
         route.table.quoted(),
-        found.join(" AND "),
+        found(route, "there", columns, values),
         unless_deleted(route, " AND ")
     )
 }

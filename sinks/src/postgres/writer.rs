@@ -25,6 +25,7 @@ use crate::{
     change::Unusable,
     figures::{Answered, Written},
     shape::Wanted,
+    sql::ForgetTimes,
     target::Means,
 };
 
@@ -37,16 +38,13 @@ const COLLISION_RETRY: BackoffConfig =
 /// After a row was there that is new at the source, so many calls take this into account.
 const UPSERTING: u32 = 200;
 
-/// So often what is kept of deletes is looked through.
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
-
 /// Writes for all lanes of a listener.
 pub(super) struct PgWriter {
     pub(super) config: Arc<PostgresConfig>,
     pub(super) client: Arc<PgClient>,
     pub(super) tables: Arc<PgTables>,
     pub(super) means: Means,
-    pub(super) forgot: std::sync::Mutex<HashMap<String, Instant>>,
+    pub(super) forgot: ForgetTimes,
 }
 
 /// The rows of a table.
@@ -226,11 +224,7 @@ impl PgWriter {
             let mut todo: Vec<Vec<&Pending<'_>>> = vec![part.rows.iter().collect()];
             while let Some(mut rows) = todo.pop() {
                 match self.in_savepoint(connection, &part.route, &rows).await {
-                    Ok(Written { rows, deletes, conflicts }) => {
-                        all.rows += rows;
-                        all.deletes += deletes;
-                        all.conflicts += conflicts;
-                    }
+                    Ok(written) => all.also(written),
                     Err(Refused::Row(said)) if rows.len() == 1 => {
                         let why = format!("{}: {said}", part.route.table.quoted());
                         let changes = rows.iter().flat_map(|row| &row.changes);
@@ -281,16 +275,7 @@ impl PgWriter {
     async fn forget_deletes(&self, connection: &PgConnection, parts: &[TablePart<'_>]) {
         for part in parts.iter().filter(|part| part.route.version.is_some()) {
             let schema = &part.route.table.schema;
-            let is_due = {
-                let mut forgot = self.forgot.lock().unwrap_or_else(|error| error.into_inner());
-                let before = forgot.get(schema).copied();
-                let is_due = before.is_none_or(|before| before.elapsed() > FORGET_EVERY);
-                if is_due {
-                    forgot.insert(schema.clone(), Instant::now());
-                }
-                is_due
-            };
-            if is_due {
+            if self.forgot.is_due(schema) {
                 let sql = forget_deleted(schema, self.config.rows.deleted_for);
                 if let Err(error) = connection.client.batch_execute(&sql).await {
                     debug!(%error, "old deletes are not forgotten");
@@ -392,6 +377,10 @@ fn written<'s>(counted: impl Iterator<Item = (&'s PgStep, u64)>) -> Written {
             PgEffect::Deleted => {
                 written.deletes += count;
                 written.conflicts += step.rows.saturating_sub(count);
+            }
+            PgEffect::Absent => {
+                written.absent += count;
+                written.conflicts = written.conflicts.saturating_sub(count);
             }
             PgEffect::Kept => {}
         }

@@ -41,7 +41,7 @@ const OPENSEARCH_MIXED: &str = r#"{"took":86,"errors":true,"items":[
 #[test]
 fn a_row_that_does_not_fit_is_refused_with_its_field_and_the_others_are_done() {
     let outcomes = outcomes(OPENSEARCH_MIXED, &[false, true, false, false]);
-    assert_eq!(outcomes.written, Written { rows: 1, deletes: 1, conflicts: 1 });
+    assert_eq!(outcomes.written, Written { rows: 1, deletes: 1, conflicts: 1, absent: 0 });
     assert_eq!((outcomes.again.len(), outcomes.stuck), (0, None));
     let [refused] = outcomes.refused.as_slice() else { panic!("{:?}", outcomes.refused) };
     assert_eq!(refused.ev_id, "g:1#2");
@@ -93,5 +93,5 @@ fn an_answer_without_errors_is_about_every_operation() {
         r#"{"errors":false,"items":[{"index":{"status":200}},{"delete":{"status":200}}]}"#,
         &[false, true],
     );
-    assert_eq!(outcomes.written, Written { rows: 1, deletes: 1, conflicts: 0 });
+    assert_eq!(outcomes.written, Written { rows: 1, deletes: 1, conflicts: 0, absent: 0 });
 }

@@ -31,8 +31,8 @@ fn merged(events: &[Event], server: &[(&str, Option<Found>)]) -> Vec<(String, St
     assert_eq!(unusable, []);
     let (documents, _) = Document::of(&wanted, &names());
     let table = table();
-    let whole = |wanted: &Wanted<'_>| is_whole(&wanted.change, Some(&table));
-    let needed = needed(&documents, whole);
+    let extent = |wanted: &Wanted<'_>| Extent::of(&wanted.change, Some(&table));
+    let needed = needed(&documents, extent);
     let of = |at: &usize| {
         let id = &documents[*at].place.id;
         let (_, found) = server.iter().find(|(known, _)| known == id)?;
@@ -40,10 +40,11 @@ fn merged(events: &[Event], server: &[(&str, Option<Found>)]) -> Vec<(String, St
         Some(Found { version: found.version, source: found.source.clone() })
     };
     let found: BTreeMap<_, _> = needed.iter().map(|at| (*at, of(at))).collect();
-    let Merged { texts, unusable } = merge(&wanted, &documents, &found, whole).unwrap();
+    let Merged { texts, absent, unusable } = merge(&wanted, &documents, &found, extent).unwrap();
+    let absent = absent.into_iter().map(|at| (documents[at].place.id.clone(), "absent".into()));
     let texts = texts.into_iter().map(|(at, text)| (documents[at].place.id.clone(), text));
     let unusable = unusable.into_values().map(|one| (one.ev_id, one.why));
-    texts.chain(unusable).collect()
+    texts.chain(absent).chain(unusable).collect()
 }
 
 fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -61,9 +62,7 @@ fn an_absent_column_stays_as_it_is_and_is_never_null() {
     let partial = change(("update", 7, 5, ""), r#"{"id":7,"a":1}"#);
     let server = [("7", found(1, r#"{"id":7,"a":0,"b":"kept"}"#))];
     let kept = of(&[("7", r#"{"id":7,"a":1,"b":"kept"}"#)]);
-    assert_eq!(merged(std::slice::from_ref(&partial), &server), kept);
-    let alone = of(&[("7", r#"{"id":7,"a":1}"#)]);
-    assert_eq!(merged(&[partial], &[]), alone);
+    assert_eq!(merged(&[partial], &server), kept);
 }
 
 #[test]
@@ -104,4 +103,12 @@ fn what_a_moved_row_lacks_is_not_guessed() {
     let merged = merged(&[half], &[]);
     assert_eq!((merged.len(), &*merged[0].0), (1, "g:1#0i"));
     assert!(merged[0].1.contains("binlog_row_image"), "{}", merged[0].1);
+}
+
+#[test]
+fn a_part_of_a_document_that_is_not_there_makes_none() {
+    let part = change(("update", 7, 5, ""), r#"{"id":7,"a":1}"#);
+    assert_eq!(merged(&[part], &[("7", None)]), of(&[("7", "absent")]));
+    let new = change(("insert", 7, 5, ""), r#"{"id":7,"a":1}"#);
+    assert_eq!(merged(&[new], &[("7", None)]), of(&[("7", r#"{"id":7,"a":1}"#)]));
 }
