@@ -66,6 +66,7 @@ impl<'a> Source<'a> {
             _ => None,
         };
         let turn = Turn { source: self, site: &site, job, target: &target, topic: topic.as_ref() };
+        turn.warm().await?;
         let mut costs = vec![Vec::new(); ways.len()];
         for run in 1..=runs {
             for ((number, way), costs) in ways.iter().enumerate().zip(&mut costs) {
@@ -96,6 +97,14 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Warms the target: a bare client writes to it once, which does not count.
+    async fn warm(&self) -> Result<()> {
+        for way in Way::of(self.job).into_iter().filter(|way| matches!(way, Way::Bare(_))).take(1) {
+            self.measure(way, "").await.with_context(|| way.name(self.job))?;
+        }
+        Ok(())
+    }
+
     async fn measure(&self, way: Way, listener: &str) -> Result<Cost> {
         let (load, url) = (self.source.server.load, self.source.server.mysql.url());
         let fill = (self.job == Job::RedisDelete).then_some((self.site, &*url));

@@ -55,6 +55,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 impl Target {
     pub(super) async fn start(job: Job, site: &Site) -> Result<Self> {
         let folder = site.path("target");
+        std::fs::create_dir_all(&folder)?;
         Ok(match job {
             Job::Mysql => Self::Mysql(Mysql::start("9.7", &folder).await?),
             Job::Postgres => Self::Postgres(Postgres::start(&folder).await?),
