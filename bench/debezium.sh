@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The real Debezium on Kafka Connect, for the benchmark: fetched by Maven, tuned for throughput.
 #
-#   bench/debezium.sh connect MYSQL KAFKA REST_PORT FOLDER   in the foreground; reads nothing yet
+#   bench/debezium.sh connect MYSQL KAFKA REST_PORT FOLDER [--rows]   in the foreground; reads nothing
+#                                                          yet; with --rows it writes rows alone
 #   bench/debezium.sh place REST_PORT BINLOG_FILE GTIDS      waits for it; it will begin after these
 #   bench/debezium.sh resume REST_PORT                       from now on it reads
 #
@@ -10,62 +11,23 @@
 # larger batches of the producer, compressed. Larger batches and queues of the connector itself
 # made it no faster here, only half as large again, so it keeps its own.
 set -euo pipefail
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$repository/scripts/process.sh"
-. "$repository/scripts/servers/place.sh"
-. "$repository/scripts/servers/packages.sh"
-. "$repository/scripts/servers/kafka.sh"
-
-debezium_version=3.6.1.Final
-plugin=$place/dist/debezium-$debezium_version
-connect=$place/dist/connect-$kafka_version
-
-fetch() {
-  "$repository/scripts/install.sh" java mvn curl
-  if [ ! -e "$connect/complete" ]; then
-    say "fetching Kafka Connect $kafka_version into $connect"
-    rm -rf "$connect"
-    maven_jars "$connect" "org.apache.kafka:connect-runtime:$kafka_version" \
-      "org.apache.kafka:connect-json:$kafka_version" org.slf4j:slf4j-simple:1.7.36
-    touch "$connect/complete"
-  fi
-  if [ ! -e "$plugin/complete" ]; then
-    say "fetching Debezium $debezium_version into $plugin"
-    rm -rf "$plugin"
-    mkdir -p "$plugin"
-    tar xzf "$(maven_file "io.debezium:debezium-connector-mysql:$debezium_version:tar.gz:plugin")" \
-      -C "$plugin"
-    touch "$plugin/complete"
-  fi
-}
+. "$(dirname "${BASH_SOURCE[0]}")/connect.sh"
 
 # Becomes Connect with the connector in it, which is stopped until it is resumed.
 run() {
-  local mysql=$1 kafka=$2 rest=$3 folder=$4
-  locked debezium fetch
+  local folder=$4
   mkdir -p "$folder"
-  worker_properties "$kafka" "$rest" "$folder" >"$folder/worker.properties"
-  connector_json "$mysql" "$folder" >"$folder/connector.json"
-  exec java -Xms256m -Xmx1g -XX:+UseG1GC -Djava.net.preferIPv4Stack=true \
-    -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$connect/*" \
-    org.apache.kafka.connect.cli.ConnectStandalone "$folder/worker.properties" \
-    "$folder/connector.json"
+  connector_json "$1" "$folder" "${5:-}" >"$folder/connector.json"
+  run_connector debezium-connector-mysql 3.6.1.Final "$2" "$3" "$folder"
 }
 
-worker_properties() {
-  cat <<PROPERTIES
-bootstrap.servers=$1
-listeners=http://127.0.0.1:$2
-offset.storage.file.filename=$3/offsets
-offset.flush.interval.ms=1000
-plugin.path=$plugin
-plugin.discovery=service_load
-connector.client.config.override.policy=All
-key.converter=org.apache.kafka.connect.json.JsonConverter
-key.converter.schemas.enable=false
-value.converter=org.apache.kafka.connect.json.JsonConverter
-value.converter.schemas.enable=false
-PROPERTIES
+# The rows alone, without what surrounds them: as they are after the change.
+rows_alone() {
+  cat <<JSON
+    "transforms": "row",
+    "transforms.row.type": "io.debezium.transforms.ExtractNewRecordState",
+    "tombstones.on.delete": "true",
+JSON
 }
 
 # snapshot.mode: it has a position and no history of the schema yet, which is as it was then.
@@ -77,6 +39,7 @@ connector_json() {
   "config": {
     "connector.class": "io.debezium.connector.mysql.MySqlConnector",
     "tasks.max": "1",
+$([ -z "$3" ] || rows_alone)
     "database.hostname": "${1%:*}",
     "database.port": "${1#*:}",
     "database.user": "root",
@@ -101,12 +64,9 @@ JSON
 }
 
 place_at() {
-  local url=http://127.0.0.1:$1/connectors/debezium offset waited=0
+  local url=http://127.0.0.1:$1/connectors/debezium offset
   offset="{\"file\":\"$2\",\"pos\":4,\"gtids\":\"$3\"}"
-  until curl -sf "$url/status" | grep -q '"state":"STOPPED"'; do
-    [ $((waited++)) -lt 600 ] || fail "Kafka Connect does not answer at $url"
-    sleep 0.1
-  done
+  wait_until_stopped "$1" debezium
   curl -sSf -o /dev/null -X PATCH -H 'Content-Type: application/json' "$url/offsets" --data \
     "{\"offsets\":[{\"partition\":{\"server\":\"debezium\"},\"offset\":$offset}]}"
 }
@@ -114,8 +74,8 @@ place_at() {
 verb=${1:-}
 [ $# -gt 0 ] && shift
 case $verb-$# in
-  connect-4) run "$@" ;;
+  connect-4 | connect-5) run "$@" ;;
   place-3) place_at "$@" ;;
-  resume-1) curl -sSf -X PUT "http://127.0.0.1:$1/connectors/debezium/resume" ;;
+  resume-1) resume "$1" debezium ;;
   *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64 ;;
 esac

@@ -2,7 +2,7 @@
 # Measures this checkout on this machine; bench/README.md says what and how.
 #
 #   bench/run.sh [--runs 3] [--rows 1000000] [--transactions 200000] [--seconds 30]
-#                [--large-rows 500] [--against REVISION] [--only log|kafka|source|full-sync]
+#                [--large-rows 500] [--against REVISION] [--only log|kafka|source|full-sync|park|sinks]
 #
 # With --against the decoder of another commit is built too, and measured in turns with this one.
 # Writes bench/results/latest.json and latest.md, but for --only. Let the machine be quiet meanwhile.

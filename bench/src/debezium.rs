@@ -19,14 +19,24 @@ use crate::{
 
 const TOPIC: &str = "debezium.bench.t";
 
-/// From its first record on the topic to the last. The seconds do not include its start; CPU and
-/// memory are of its whole life.
+/// Into a topic of one partition; as [`fill`].
 pub(crate) async fn catch_up(site: &Site, server: &Loaded) -> Result<Cost> {
     let broker = Broker::start(site, 1).await?;
+    fill(site, server, (&broker, &[])).await
+}
+
+/// From its first record on the topic to the last, with options of the script. The seconds do not
+/// include its start; CPU and memory are of its whole life.
+pub(crate) async fn fill(
+    site: &Site,
+    server: &Loaded,
+    (broker, options): (&Broker, &[&str]),
+) -> Result<Cost> {
     let (script, rest) = (script(), free_port()?.to_string());
     let folder = site.path("connect").display().to_string();
-    let command = [&script, "connect", &server.mysql.address(), &broker.address(), &rest, &folder];
-    let connect = site.run("debezium", &command)?;
+    let (mysql, kafka) = (server.mysql.address(), broker.address());
+    let command = [&script, "connect", &mysql, &kafka, &rest, &folder];
+    let connect = site.run("debezium", &[&command, options].concat())?;
     let (file, gtids) = beginning(&server.mysql).await?;
     call(&["place", &rest, &file, &gtids]).await?;
     call(&["resume", &rest]).await?;

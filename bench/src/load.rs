@@ -1,5 +1,7 @@
 //! The loads. Each has a MySQL of its own, whose binlog holds nothing else.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use e2e::{
     programs::Site,
@@ -44,6 +46,17 @@ impl Load {
     /// Whether this is one of the two loads for all measurements.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Self::Bulk(_) | Self::Single(_))
+    }
+
+    /// Rows at the end of what one connection has loaded.
+    pub(crate) const TAIL: u64 = BULK;
+
+    /// The last ids of each connection that has loaded: who has copied all of these, in their
+    /// order, has copied all.
+    pub(crate) fn last_ids(self) -> [Range<u64>; 2] {
+        let transactions = self.rows() / self.transaction_rows();
+        let ends = [transactions / 2, transactions].map(|end| end * self.transaction_rows());
+        ends.map(|end| end.saturating_sub(Self::TAIL)..end)
     }
 
     fn folder(self) -> &'static str {

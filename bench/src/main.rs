@@ -6,6 +6,7 @@
     reason = "progress is for the one who waits, figures for the process that asked"
 )]
 
+mod bare;
 mod beside;
 mod broker;
 mod counting;
@@ -20,6 +21,7 @@ mod measure;
 mod park;
 mod ratios;
 mod report;
+mod sinks;
 mod steps;
 
 use anyhow::Result;
@@ -41,6 +43,15 @@ enum Verb {
     BareEvents {
         /// The server.
         url: String,
+    },
+    /// For comparison: writes the rows of load (a) to the target of a sink.
+    BareWriter {
+        /// The kind of target, and how it is written.
+        kind: bare::Bare,
+        /// The URL of the MySQL that has the rows.
+        source: String,
+        /// Host and port of the target.
+        target: String,
     },
     /// For comparison: sends the records of `dts` to a broker again.
     BareProducer {
@@ -101,13 +112,15 @@ enum Part {
     FullSync,
     /// A listener with `park`: off, on, and with keys that are refused.
     Park,
+    /// From the event log to the targets of sinks, compared with bare clients.
+    Sinks,
 }
 
 impl Sizes {
     /// The loads, in order.
     fn loads(&self) -> Vec<Load> {
         let mut loads = vec![Load::Bulk(self.rows)];
-        if !matches!(self.only, Some(Part::FullSync | Part::Park)) {
+        if !matches!(self.only, Some(Part::FullSync | Part::Park | Part::Sinks)) {
             loads.push(Load::Single(self.transactions));
         }
         if self.includes(Part::Source) {
@@ -129,6 +142,10 @@ async fn main() -> Result<()> {
         Verb::BareProducer { address, from } => {
             let sent = tokio::task::spawn_blocking(move || kafka::bare_producer(&address, &from));
             println!("{}", serde_json::to_string(&sent.await??)?);
+            Ok(())
+        }
+        Verb::BareWriter { kind, source, target } => {
+            println!("{}", serde_json::to_string(&kind.write(&source, &target).await?)?);
             Ok(())
         }
         Verb::CountEvents { counted } => counting::count_events(&counted),
@@ -182,6 +199,9 @@ async fn beside(server: &load::Loaded, sizes: &Sizes) -> Result<Vec<report::Step
     let mut steps = Vec::new();
     if let Some(other) = sizes.against.as_ref().filter(|_| sizes.includes(Part::Source)) {
         steps.extend(steps::in_turns(server, sizes.runs, other).await?);
+    }
+    if sizes.includes(Part::Sinks) && matches!(server.load, Load::Bulk(_)) {
+        steps.extend(sinks::catch_up(server, sizes.runs).await?);
     }
     if sizes.includes(Part::Kafka) {
         steps.extend(kafka::catch_up(server, sizes.runs).await?);

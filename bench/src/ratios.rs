@@ -10,13 +10,16 @@ pub(crate) const DECODE_TLS: &str = "dts, decoded to nowhere, over TLS";
 pub(crate) const LOG: &str = "dts, to the event log";
 pub(crate) const LOG_TLS: &str = "dts, to the event log, over TLS";
 pub(crate) const OURS_IN_TURNS: &str = "dts, decoded to nowhere, in turns";
+/// What brings rows to a target.
+pub(crate) const SINK: &str = "event-worker";
 const EXACTLY_ONCE: &str = "dts, to Kafka, exactly once";
 
 /// Writes all comparisons for which there are steps.
 pub(crate) fn write(steps: &[Step], text: &mut String) -> Result {
     write_source(steps, text)?;
     write_against(steps, text)?;
-    write_kafka(steps, text)
+    write_kafka(steps, text)?;
+    write_sinks(steps, text)
 }
 
 /// Compares loads c and d with a, and TLS with plain.
@@ -81,6 +84,21 @@ fn write_kafka(steps: &[Step], text: &mut String) -> Result {
             step.rows_per_second / speed("bare rdkafka producer, the same records"),
             step.rows_per_second / speed("dts, to Kafka, at least once"),
         )?;
+    }
+    Ok(())
+}
+
+/// Compares each sink with all others that wrote to the same target.
+fn write_sinks(steps: &[Step], text: &mut String) -> Result {
+    let named = |step| Some((step, Step::name_parts(step)?));
+    let named: Vec<(&Step, (&str, &str))> = steps.iter().filter_map(named).collect();
+    for (ours, (target, who)) in named.iter().filter(|(_, (_, who))| who.starts_with(SINK)) {
+        for (other, (at, name)) in &named {
+            if at == target && !name.starts_with(SINK) {
+                let ratio = ours.rows_per_second / other.rows_per_second;
+                writeln!(text, "\n{target}, {who}: {ratio:.2} of {name}.")?;
+            }
+        }
     }
     Ok(())
 }

@@ -38,6 +38,11 @@ impl Step {
         }
     }
 
+    /// What is done, and by whom, where the name says both.
+    pub(crate) fn name_parts(&self) -> Option<(&str, &str)> {
+        self.step.split_once(", ")
+    }
+
     /// Bytes of the binlog a second.
     pub(crate) fn bytes_per_second(&self) -> f64 {
         self.rows_per_second * self.binlog_bytes as f64 / self.rows as f64
