@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The real Debezium on Kafka Connect, for the benchmark: fetched by Maven, tuned for throughput.
 #
-#   bench/debezium.sh connect MYSQL KAFKA REST_PORT FOLDER [--rows]   in the foreground; reads nothing
-#                                                          yet; with --rows it writes rows alone
+#   bench/debezium.sh connect MYSQL KAFKA REST_PORT FOLDER [--rows]   in the foreground; reads
+#                                          nothing yet; with --rows it writes rows alone
 #   bench/debezium.sh place REST_PORT BINLOG_FILE GTIDS      waits for it; it will begin after these
 #   bench/debezium.sh resume REST_PORT                       from now on it reads
 #

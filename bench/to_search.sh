@@ -9,7 +9,10 @@ set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$repository/scripts/servers/place.sh"
 
-[ $# -eq 2 ] || [ "$*" = fetch ] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 64; }
+[ $# -eq 2 ] || [ "$*" = fetch ] || {
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+  exit 64
+}
 packages=(PyMySQL==1.2.4 opensearch-py==3.2.0)
 venv=$place/bench-venv
 

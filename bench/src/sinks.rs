@@ -2,6 +2,7 @@
 //! user would take instead, in turns.
 
 mod jdbc_sink;
+mod job;
 mod target;
 mod way;
 
@@ -12,7 +13,8 @@ use e2e::{processes::Process, programs::Site, servers::repository};
 
 use self::{
     jdbc_sink::Topic,
-    target::{Job, Target},
+    job::Job,
+    target::Target,
     way::{Way, bare_command},
 };
 use crate::{

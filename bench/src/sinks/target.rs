@@ -13,33 +13,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::way::Way;
+use super::{job::Job, way::Way};
 use crate::{bare::Bare, load::Load, measure::until_ended};
-
-/// What is measured in turns, on one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Job {
-    Mysql,
-    Postgres,
-    Search,
-    RedisSet,
-    RedisDelete,
-}
-
-impl Job {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Mysql, Self::Postgres, Self::Search, Self::RedisSet, Self::RedisDelete];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Mysql => "to MySQL",
-            Self::Postgres => "to PostgreSQL",
-            Self::Search => "to OpenSearch",
-            Self::RedisSet => "to Redis",
-            Self::RedisDelete => "deletes in Redis",
-        }
-    }
-}
 
 /// A server that runs.
 pub(super) enum Target {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::target::Job;
+use super::job::Job;
 use crate::{bare::Bare, load::Load, ratios::SINK};
 
 const VERSION_COLUMN: &str = "_seq";
