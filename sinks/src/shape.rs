@@ -100,8 +100,9 @@ impl Shape {
     /// The columns of the row as the target gets them; for a delete those of the row before it.
     pub(crate) fn row<'a>(&self, change: &Change<'a>) -> Result<Vec<Column<'a>>, String> {
         let mut row = Vec::with_capacity(change.data.iter().len() + self.add.len());
-        for (name, json) in change.data.iter().filter(|(name, _)| self.takes(name)) {
-            row.push((self.name_of(name), Cow::Borrowed(json)));
+        for (name, json) in change.data.entries().filter(|(name, _)| self.takes(name)) {
+            let renamed = self.rename.get(&*name).cloned().map(Cow::Owned);
+            row.push((renamed.unwrap_or(name), Cow::Borrowed(json)));
         }
         for (name, added) in &self.add {
             let json = match added {
@@ -122,8 +123,8 @@ impl Shape {
     }
 
     /// The name of a column at the target.
-    pub(crate) fn name_of<'n>(&self, column: &str) -> Cow<'n, str> {
-        Cow::Owned(self.rename.get(column).map_or(column, String::as_str).to_owned())
+    pub(crate) fn name_of<'n>(&'n self, column: &'n str) -> Cow<'n, str> {
+        Cow::Borrowed(self.rename.get(column).map_or(column, String::as_str))
     }
 }
 

@@ -62,6 +62,11 @@ impl<'a> Columns<'a> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
+    /// The same with names that live as long as the event, where they have no escapes.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (Cow<'a, str>, &'a str)> {
+        self.0.iter().map(|(name, value)| (name.clone(), *value))
+    }
+
     /// The value of a column, as JSON text; `None` where there is no such column.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
