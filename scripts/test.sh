@@ -74,42 +74,6 @@ sum_up() {
     "$logs/tests.log" ${all:+"$logs/long.log" "$logs/containers.log"}
 }
 
-# list_binaries: the test binaries, built: a line with the folder of its package and its path for each.
-list_binaries() {
-  cargo test --locked --workspace --no-run --message-format=json-render-diagnostics |
-    python3 -c '
-import json, os, sys
-for line in sys.stdin:
-    made = json.loads(line)
-    if made.get("executable") and made["profile"]["test"]:
-        print(os.path.dirname(made["manifest_path"]), made["executable"])'
-}
-
-# run_binaries: runs those of the standard input, one after the other, whatever fails.
-run_binaries() {
-  local folder binary outcome=0
-  while read -r folder binary; do
-    echo "     Running $binary"
-    (cd "$folder" && "$binary" </dev/null) || outcome=$?
-  done
-  return $outcome
-}
-
-# All tests. Those of whole programs, which mostly wait for servers, run beside all others.
-run_tests() {
-  local binaries outcome=0
-  binaries=$(list_binaries) || return 1
-  grep "/e2e " <<<"$binaries" | RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} run_binaries \
-    >"$logs/programs.log" 2>&1 &
-  local programs=$!
-  grep -v "/e2e " <<<"$binaries" | RUST_TEST_THREADS=${RUST_TEST_THREADS:-2} run_binaries ||
-    outcome=1
-  cargo test --locked --workspace --doc || outcome=1
-  wait "$programs" || outcome=1
-  cat "$logs/programs.log"
-  return $outcome
-}
-
 dependencies() {
   command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
   cargo deny --locked check licenses bans sources
@@ -137,7 +101,9 @@ if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?
 phase servers show_servers
-phase tests run_tests
+# Most tests wait for servers and processes, so more of them than cores run at once.
+phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}" \
+  cargo test --locked --workspace --no-fail-fast
 if [ -n "$all" ]; then
   phase long cargo test --locked --package e2e -- --ignored --skip containers::
   phase containers containers
