@@ -16,10 +16,8 @@ use e2e::{
     workload::{TABLES, Workload, shuffled},
 };
 use rand::{SeedableRng as _, rngs::SmallRng};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::{SCHEMA, begin, filled, shown};
+use super::{Change, SCHEMA, begin, filled, shown};
 
 #[derive(Clone, Copy, Debug)]
 enum Killed {
@@ -46,19 +44,6 @@ fn listeners(brokers: &str) -> String {
         )
     };
     listener("events", "event") + &listener("rows", "row")
-}
-
-/// What of an event is needed.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Change {
-    ev_id: String,
-    table_name: String,
-    action: String,
-    #[serde(rename = "PK")]
-    key: Box<RawValue>,
-    data: Box<RawValue>,
-    seq: u64,
 }
 
 /// The rows of tables by their name.

@@ -23,7 +23,8 @@ use e2e::{
     servers::Mysql,
     workload::{self, Workload},
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use tokio::{sync::Notify, task::JoinHandle};
 
 /// The schema that is captured.
@@ -135,6 +136,19 @@ impl Sampler {
         }
         Ok(samples)
     }
+}
+
+/// What of an event is needed.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change {
+    ev_id: String,
+    table_name: String,
+    action: String,
+    #[serde(rename = "PK")]
+    key: Box<RawValue>,
+    data: Box<RawValue>,
+    seq: u64,
 }
 
 /// What the API shows of a listener.

@@ -17,10 +17,8 @@ use e2e::{
 };
 use rand::{SeedableRng as _, rngs::SmallRng};
 use redis::{Client, aio::MultiplexedConnection};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-const SCHEMA: &str = "shop";
+use super::{Change, SCHEMA};
 
 /// A key for a row of any table.
 const KEY: &str = "{table}{% for column, value in PK|items %}:{{ value }}{% endfor %}";
@@ -105,19 +103,6 @@ async fn becomes_equal(running: &Running, target: &Redis) -> Result<()> {
     });
     let equal = equal.await;
     equal.with_context(|| format!("{difference}\n{}", running.worker.output()))
-}
-
-/// What of a line is needed.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Change {
-    ev_id: String,
-    table_name: String,
-    action: String,
-    #[serde(rename = "PK")]
-    key: Box<RawValue>,
-    data: Box<RawValue>,
-    seq: u64,
 }
 
 /// The rows that the lines of all files make, by table. No change may be there twice.
