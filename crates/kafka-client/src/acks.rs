@@ -1,6 +1,7 @@
 //! Counts which records the brokers have taken.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
 };
 
-use crate::Voice;
+use crate::{Voice, Written};
 
 /// What a producer's client tells: its troubles, and the fate of each record.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,8 @@ struct AckState {
     awaited: Option<Goal>,
     /// The first refusal.
     refused: Option<RefusedRecord>,
+    /// The first and the last offset in each partition.
+    written: HashMap<String, HashMap<i32, (i64, i64)>>,
 }
 
 /// What a sender waits for.
@@ -85,6 +88,9 @@ impl ProducerContext for Acks {
         };
         state.records = state.records.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(bytes);
+        if let Ok(message) = result {
+            state.note(message.topic(), message.partition(), message.offset());
+        }
         if let Err((error, message)) = result
             && state.refused.as_ref().is_none_or(RefusedRecord::was_thrown_away)
         {
@@ -108,6 +114,15 @@ impl SharedAcks {
 }
 
 impl AckState {
+    /// Records of a partition are answered in their order.
+    fn note(&mut self, topic: &str, partition: i32, offset: i64) {
+        if !self.written.contains_key(topic) {
+            self.written.insert(topic.to_owned(), HashMap::new());
+        }
+        let Some(of_topic) = self.written.get_mut(topic) else { return };
+        of_topic.entry(partition).or_insert((offset, offset)).1 = offset;
+    }
+
     fn has_reached(&self, goal: Goal) -> bool {
         match goal {
             Goal::All => self.records == 0,
@@ -120,6 +135,15 @@ impl Acks {
     /// The first record that was refused, if one was.
     pub fn refused(&self) -> Option<RefusedRecord> {
         self.shared.lock().refused.clone()
+    }
+
+    /// What was written since this was asked before.
+    pub fn take_written(&self) -> Written {
+        let mut state = self.shared.lock();
+        let written = state.written.iter_mut().flat_map(|(topic, partitions)| {
+            partitions.drain().map(|(number, offsets)| ((topic.clone(), number), offsets))
+        });
+        written.collect()
     }
 
     /// Waits until all records are answered, and forgets that one was refused; `false` when that

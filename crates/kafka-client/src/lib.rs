@@ -1,8 +1,10 @@
 //! What every client of Kafka brokers needs, whatever it does with them: how it is made from the
-//! config, where its logs go, what errors mean, and which records the brokers have taken.
+//! config, where its logs go, what errors mean, which records the brokers have taken, and whether
+//! readers see them.
 
 mod acks;
 mod properties;
+mod sight;
 pub mod topic_id;
 mod transaction;
 mod voice;
@@ -10,6 +12,7 @@ mod voice;
 pub use self::{
     acks::{Acks, Goal, RefusedRecord},
     properties::{Properties, check_addresses},
-    transaction::{commit, transaction_error, wait_until_forgotten},
+    sight::{Place, Records, Sight, Written},
+    transaction::{Fate, commit, is_filler, transaction_error, undo_left},
     voice::{Voice, is_fenced, remedy},
 };

@@ -5,6 +5,7 @@ mod cluster;
 mod equal_keys;
 mod huge;
 mod kills;
+mod lost_ends;
 mod offsets;
 mod secure;
 mod standby;

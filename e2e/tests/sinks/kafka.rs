@@ -101,10 +101,11 @@ async fn become_equal(running: &Running, address: &str) -> Result<usize> {
             let of = address.to_owned();
             let read = move || Ok::<_, anyhow::Error>((of_events(&of)?, of_rows(&of)?));
             let ((events, ids), rows) = tokio::task::spawn_blocking(read).await??;
-            for table in TABLES {
-                for tables in [&events, &rows] {
+            for (kind, tables) in [("events", &events), ("rows", &rows)] {
+                for table in TABLES {
                     let rows = tables.get(table).context("no record")?;
-                    check_rows(rows, &mut mysql, (SCHEMA, table, "TRUE")).await?;
+                    let checked = check_rows(rows, &mut mysql, (SCHEMA, table, "TRUE")).await;
+                    checked.context(kind)?;
                 }
             }
             count = ids.len();
@@ -116,6 +117,11 @@ async fn become_equal(running: &Running, address: &str) -> Result<usize> {
         difference.is_empty() || difference.contains("twice") || difference.contains("before")
     });
     let equal = equal.await;
+    if equal.is_err() {
+        for listener in ["events", "rows"] {
+            difference += &format!("\n{:#}", shown(&running.site, listener).await);
+        }
+    }
     equal.with_context(|| format!("{difference}\n{}", running.worker.output()))?;
     if !difference.is_empty() {
         bail!("{difference}\n{}", running.worker.output());

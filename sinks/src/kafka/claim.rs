@@ -51,7 +51,8 @@ impl Claims {
         })
     }
 
-    /// Makes these sources the session's own; blocks.
+    /// Makes these sources the session's own, and undoes what others left open in these topics;
+    /// blocks.
     ///
     /// # Errors
     ///
@@ -60,6 +61,7 @@ impl Claims {
         &mut self,
         session: &Session,
         sources: &BTreeSet<&str>,
+        topics: &BTreeSet<&str>,
     ) -> Result<(), Trouble> {
         let new: Vec<&str> =
             sources.iter().copied().filter(|one| !self.owned.contains(*one)).collect();
@@ -67,10 +69,10 @@ impl Claims {
             return Ok(());
         }
         // What a process that was killed left open keeps us from reading on.
-        self.fence_others(session, &new)?;
+        self.fence_others(session, &new, topics)?;
         let claims = new.iter().map(|source| (claim_key(source, &session.id), Some(Vec::new())));
         self.write_and_see(session, claims.collect())?;
-        let others = self.fence_others(session, &new)?;
+        let others = self.fence_others(session, &new, topics)?;
         let gone = others.iter().map(|key| (key.clone(), None));
         self.write_and_see(session, gone.collect())?;
         for source in new {
@@ -88,13 +90,14 @@ impl Claims {
         &mut self,
         session: &Session,
         sources: &[&str],
+        topics: &BTreeSet<&str>,
     ) -> Result<Vec<String>, Failure> {
         let mut keys = Vec::new();
         for source in sources {
             let claimants = self.marks.claimants(source).iter();
             for id in claimants.take_while(|id| **id != session.id) {
                 if !self.fenced.contains(id) {
-                    Session::fence(&self.cluster, id)?;
+                    Session::fence(&self.cluster, id, topics)?;
                     self.fenced.insert(id.clone());
                 }
                 keys.push(claim_key(source, id));

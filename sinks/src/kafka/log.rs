@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use handler::Failure;
-use kafka_client::{Voice, remedy};
+use kafka_client::{Voice, is_filler, remedy};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     config::FromClientConfigAndContext as _,
@@ -66,6 +66,7 @@ impl LogReader {
         let mut heard = Instant::now();
         loop {
             match consumer.poll(POLL) {
+                Some(Ok(message)) if is_filler(&message) => heard = Instant::now(),
                 Some(Ok(message)) => {
                     let key = String::from_utf8_lossy(message.key().unwrap_or_default());
                     let at = message.timestamp().to_millis().unwrap_or_default();

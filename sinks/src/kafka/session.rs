@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use handler::Failure;
-use kafka_client::{Acks, Goal, commit, transaction_error, wait_until_forgotten};
+use kafka_client::{Acks, Fate, Goal, Records, Sight, commit, transaction_error, undo_left};
 use rdkafka::{
     config::FromClientConfigAndContext as _,
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -58,6 +58,8 @@ pub(super) struct Session {
     /// `None` only while it is dropped.
     client: Option<ThreadedProducer<Acks>>,
     acks: Acks,
+    /// Absent without transactions.
+    sight: Option<Sight>,
     pub(super) id: String,
 }
 
@@ -69,23 +71,39 @@ impl Session {
         let client = ThreadedProducer::from_config_and_context(&config, acks.clone());
         let failed = |doing: &str, error| cluster.failure(doing, &error, &acks.voice);
         let client = client.map_err(|error| failed("cannot make a producer", error))?;
-        let session =
-            Self { cluster: cluster.clone(), client: Some(client), acks: acks.clone(), id };
-        if cluster.is_exactly_once() {
+        let (client, cluster, sight) = (Some(client), cluster.clone(), None);
+        let mut session = Self { cluster, client, acks: acks.clone(), sight, id };
+        if session.cluster.is_exactly_once() {
+            let Self { cluster, .. } = &session;
             let begun = session.client()?.init_transactions(cluster.access.timeout);
-            begun.map_err(|error| failed("cannot begin with transactions", error))?;
+            let sight = begun
+                .and_then(|()| Sight::open(cluster.client(&[]), Records::Committed, &acks.voice));
+            let failed =
+                |error| cluster.failure("cannot begin with transactions", &error, &acks.voice);
+            session.sight = Some(sight.map_err(failed)?);
         }
         Ok(session)
     }
 
     /// Takes the transactional id of another session: it can write nothing more. What it left open
-    /// is undone. Blocks.
-    pub(super) fn fence(cluster: &TargetCluster, id: &str) -> Result<(), Failure> {
+    /// in these topics, and in that with marks, is undone. Blocks.
+    pub(super) fn fence(
+        cluster: &TargetCluster,
+        id: &str,
+        topics: &BTreeSet<&str>,
+    ) -> Result<(), Failure> {
         let acks = Acks::default();
         let client =
             ThreadedProducer::from_config_and_context(&cluster.producer(Some(id)), acks.clone());
         let taken = client.and_then(|client: ThreadedProducer<Acks>| {
-            let taken = client.init_transactions(cluster.access.timeout);
+            let patience = cluster.access.timeout;
+            let sight = |records| Sight::open(cluster.client(&[]), records, &acks.voice);
+            let taken = client.init_transactions(patience).and_then(|()| {
+                let is_meant = |topic: &str| topics.contains(topic) || *topic == *cluster.name;
+                let places = topics::places(client.client(), is_meant, patience)?;
+                let (seen, all) = (sight(Records::Committed)?, sight(Records::All)?);
+                undo_left(&client, (&seen, &all), &places, patience)
+            });
             close(client);
             taken
         });
@@ -107,12 +125,15 @@ impl Session {
             }
             return Err(trouble);
         }
-        if self.cluster.is_exactly_once() {
-            wait_until_forgotten(client);
-            let committed = commit(client, self.patience());
-            committed.map_err(|error| self.failure("cannot commit a transaction", &error))?;
+        let Some(sight) = &self.sight else { return Ok(()) };
+        match commit(client, sight, self.patience()) {
+            Ok(Fate::Seen) => Ok(()),
+            Ok(Fate::Undone) => Err(Trouble::Broken(Failure::unclear(
+                "the brokers have lost the end of a transaction, which they do when a broker \
+                 restarts whose partitions have no other replica in sync; it is written again",
+            ))),
+            Err(error) => Err(self.failure("cannot commit a transaction", &error).into()),
         }
-        Ok(())
     }
 
     /// The topics that the user sees; blocks.

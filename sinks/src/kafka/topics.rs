@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use handler::Failure;
-use kafka_client::Voice;
+use kafka_client::{Place, Voice};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::Client,
     config::FromClientConfigAndContext as _,
     error::{KafkaError, RDKafkaErrorCode as Code},
+    metadata::MetadataTopic,
 };
 
 use super::{TopicSettings, cluster::TargetCluster};
@@ -29,9 +30,24 @@ pub(super) fn list<C: rdkafka::ClientContext>(
 ) -> Result<BTreeSet<String>, KafkaError> {
     // Asked for by its name, a topic may be made by the brokers.
     let metadata = client.fetch_metadata(None, timeout)?;
-    let is_there = |topic: &&rdkafka::metadata::MetadataTopic| topic.error().is_none();
+    let is_there = |topic: &&MetadataTopic| topic.error().is_none();
     let topics = metadata.topics().iter().filter(is_there);
     Ok(topics.map(|topic| topic.name().to_owned()).collect())
+}
+
+/// The partitions of some of the topics that the user sees; blocks.
+pub(super) fn places<C: rdkafka::ClientContext>(
+    client: &Client<C>,
+    is_meant: impl Fn(&str) -> bool,
+    timeout: Duration,
+) -> Result<Vec<Place>, KafkaError> {
+    let metadata = client.fetch_metadata(None, timeout)?;
+    let meant = metadata.topics().iter().filter(|topic| is_meant(topic.name()));
+    let of_topic = |topic: &MetadataTopic| -> Vec<Place> {
+        let numbers = topic.partitions().iter().map(|partition| partition.id());
+        numbers.map(|number| (topic.name().to_owned(), number)).collect()
+    };
+    Ok(meant.flat_map(of_topic).collect())
 }
 
 /// A client for what an administrator does.

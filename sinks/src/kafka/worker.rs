@@ -38,6 +38,8 @@ pub(super) struct Worker {
     work: Option<Work>,
     /// The session before, which may have left something open.
     ended: Option<String>,
+    /// All that was written to.
+    met: BTreeSet<String>,
     transactions: u64,
     floors: Floors,
 }
@@ -91,8 +93,9 @@ impl Refused {
 impl Worker {
     pub(super) fn new(cluster: &TargetCluster, counts: &Arc<Counts>, runtime: Handle) -> Self {
         let (cluster, counts) = (cluster.clone(), Arc::clone(counts));
+        let (work, ended, met) = (None, None, BTreeSet::new());
         let (transactions, floors) = (0, Floors::default());
-        Self { cluster, counts, runtime, work: None, ended: None, transactions, floors }
+        Self { cluster, counts, runtime, work, ended, met, transactions, floors }
     }
 
     /// Writes changes, but not those that are written already; gives those that cannot be, in their
@@ -174,7 +177,8 @@ impl Worker {
             None => (changes, Vec::new()),
             Some(claims) => {
                 let marks = changes.iter().filter_map(|change| change.mark.as_ref());
-                claims.claim(session, &marks.map(|mark| &*mark.source).collect())?;
+                let topics = self.met.iter().map(String::as_str).collect();
+                claims.claim(session, &marks.map(|mark| &*mark.source).collect(), &topics)?;
                 let name = format!("{}.{count}", session.id);
                 new_of(&changes, &claims.marks, (floors, &name))?
             }
@@ -215,7 +219,7 @@ impl Worker {
     fn begin(&self) -> Result<Work, Failure> {
         let cluster = &self.cluster;
         if let Some(id) = self.ended.as_ref().filter(|_| cluster.is_exactly_once()) {
-            Session::fence(cluster, id)?;
+            Session::fence(cluster, id, &self.met.iter().map(String::as_str).collect())?;
         }
         let session = Session::open(cluster)?;
         let topics = session.topics()?;
@@ -240,9 +244,14 @@ impl Worker {
         changes: &[Numbered<'_>],
         refused: &mut Refused,
     ) -> Result<(), Trouble> {
-        let Work { session, topics, .. } = self.work()?;
         let records = changes.iter().flat_map(|(_, change)| &change.records);
         let named: BTreeSet<&str> = records.map(|record| &*record.topic).collect();
+        for topic in &named {
+            if !self.met.contains(*topic) {
+                self.met.insert((*topic).to_owned());
+            }
+        }
+        let Work { session, topics, .. } = self.work()?;
         if named.iter().all(|topic| topics.contains(*topic)) {
             return Ok(());
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use kafka_client::is_filler;
 use rdkafka::{Message, message::Headers as _};
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
@@ -266,7 +267,7 @@ impl DeskState {
         let Some(owned) = of_topic.and_then(|topic| topic.get_mut(&number)) else {
             return RecordFate::More;
         };
-        if owned.is_leaving {
+        if owned.is_leaving || is_filler(message) {
             return RecordFate::More;
         }
         let delivery = delivery(&owned.partition, message);
@@ -348,8 +349,16 @@ impl DeskState {
     }
 }
 
+/// What is handed on of a message that comes alone.
+pub(super) fn deliveries(partition: &Partition, message: &impl Message) -> Vec<Delivery> {
+    match is_filler(message) {
+        true => Vec::new(),
+        false => vec![delivery(partition, message)],
+    }
+}
+
 /// Key and value in a buffer of their own: the library's is one for a whole answer of a broker.
-pub(super) fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
+fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
     let key = message.key().unwrap_or_default();
     let value = message.payload().unwrap_or_default();
     let mut buffer = Vec::with_capacity(key.len() + value.len());

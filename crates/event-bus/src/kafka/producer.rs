@@ -3,6 +3,9 @@
 //! Every leader opens its producer with the same transactional id. Then the brokers refuse whatever
 //! an earlier producer still sends, and end the transaction that it left open (KIP-98). Only after
 //! that we read the checkpoint: nobody can change it any more.
+//!
+//! The brokers may lose the end of a transaction (see `kafka_client::commit`). So a commit counts
+//! when readers see it, and who takes over undoes what an earlier producer left unseen.
 
 use std::{
     sync::atomic::Ordering,
@@ -10,7 +13,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kafka_client::{Acks, Goal, RefusedRecord, is_fenced, transaction_error};
+use kafka_client::{
+    Acks, Fate, Goal, Place, Records, RefusedRecord, Sight, is_fenced, transaction_error, undo_left,
+};
 use rdkafka::{
     ClientConfig,
     config::FromClientConfigAndContext,
@@ -26,7 +31,7 @@ use super::{
     client,
     lead::Candidacy,
     partition,
-    watched_topics::ProducerTopics,
+    watched_topics::{self, ProducerTopics},
 };
 use crate::{
     BOOK_HEADER, Batch, Book, ChangedTopic, Checkpoint, CheckpointChange, Durability, Error, Mark,
@@ -73,6 +78,8 @@ pub(super) struct KafkaProducer {
     /// `None` only while it is dropped.
     client: Option<ThreadedProducer<Acks>>,
     acks: Acks,
+    /// Absent without transactions.
+    sight: Option<Sight>,
     lead: Candidacy,
     topics: ProducerTopics,
     verified: Instant,
@@ -97,7 +104,7 @@ impl KafkaProducer {
         name: &str,
         lead: Candidacy,
     ) -> Result<(Self, Checkpoint)> {
-        let (client, acks, saved) = {
+        let (Taken { client, acks, sight }, saved) = {
             let (cluster, name) = (cluster.clone(), name.to_owned());
             let opened = tokio::task::spawn_blocking(move || take_over(&cluster, &name));
             opened.await.map_err(|panic| Error::Internal(panic.to_string()))??
@@ -107,6 +114,7 @@ impl KafkaProducer {
             name: name.to_owned(),
             client: Some(client),
             acks,
+            sight,
             lead,
             topics: ProducerTopics::new(cluster, &saved.own)?,
             verified: Instant::now(),
@@ -236,11 +244,8 @@ impl KafkaProducer {
         }
         let begun = Instant::now();
         self.wait(Goal::All)?;
-        kafka_client::wait_until_forgotten(self.client()?);
         let answered = begun.elapsed();
-        if self.is_transactional() {
-            self.commit_transaction()?;
-        }
+        self.commit_transaction()?;
         tracing::debug!(
             bytes = self.open.bytes,
             age = ?self.open.since.map(|since| since.elapsed()),
@@ -252,8 +257,18 @@ impl KafkaProducer {
     }
 
     fn commit_transaction(&self) -> Result<()> {
-        let committed = kafka_client::commit(self.client()?, PATIENCE);
-        committed.map_err(|error| self.error("cannot commit a transaction", &error))
+        let Some(sight) = &self.sight else { return Ok(()) };
+        match kafka_client::commit(self.client()?, sight, PATIENCE) {
+            Ok(Fate::Seen) => Ok(()),
+            Ok(Fate::Undone) => Err(Error::Unavailable {
+                address: self.cluster.config.address.clone(),
+                reason: "the brokers have lost the end of a transaction, which they do when a \
+                         broker restarts whose partitions have no other replica in sync; it is \
+                         written again"
+                    .to_owned(),
+            }),
+            Err(error) => Err(self.error("cannot commit a transaction", &error)),
+        }
     }
 
     fn wait(&self, goal: Goal) -> Result<()> {
@@ -310,7 +325,7 @@ impl KafkaProducer {
     }
 
     fn is_transactional(&self) -> bool {
-        self.cluster.config.guarantee == Guarantee::ExactlyOnce
+        self.sight.is_some()
     }
 }
 
@@ -419,22 +434,36 @@ fn headers(record: &Record<'_>, mark: Option<Mark>) -> Option<OwnedHeaders> {
     Some(headers)
 }
 
+/// A client that nobody else writes beside.
+struct Taken {
+    client: ThreadedProducer<Acks>,
+    acks: Acks,
+    sight: Option<Sight>,
+}
+
 /// Fences all earlier producers of the name, and reads what they left; blocks.
-fn take_over(
-    cluster: &Cluster,
-    name: &str,
-) -> Result<(ThreadedProducer<Acks>, Acks, SavedCheckpoint)> {
+fn take_over(cluster: &Cluster, name: &str) -> Result<(Taken, SavedCheckpoint)> {
     let acks = Acks::default();
     let failed = |error| cluster.error("cannot open the producer", &error, &acks.voice);
     let client = config(cluster, name);
     let client: ThreadedProducer<Acks> =
         ThreadedProducer::from_config_and_context(&client, acks.clone()).map_err(failed)?;
-    if cluster.config.guarantee == Guarantee::ExactlyOnce {
-        let begun = client.init_transactions(TAKE_OVER_PATIENCE);
-        let doing = format!("cannot take the transactional id {}", cluster.producer_id(name));
-        begun.map_err(|error| cluster.error(&doing, &error, &acks.voice))?;
+    if cluster.config.guarantee == Guarantee::AtLeastOnce {
+        return Ok((Taken { client, acks, sight: None }, checkpoint::read(cluster, name)?));
     }
-    Ok((client, acks, checkpoint::read(cluster, name)?))
+    let id = cluster.producer_id(name);
+    let doing = format!("cannot take the transactional id {id}");
+    let failed = |error| cluster.error(&doing, &error, &acks.voice);
+    client.init_transactions(TAKE_OVER_PATIENCE).map_err(failed)?;
+    let sight = |records| Sight::open(cluster.client(&id), records, &acks.voice).map_err(failed);
+    let (sight, all) = (sight(Records::Committed)?, sight(Records::All)?);
+    let undo =
+        |places: &[Place]| undo_left(&client, (&sight, &all), places, PATIENCE).map_err(failed);
+    // The checkpoint is read up to the first transaction that is open.
+    undo(&[(cluster.checkpoint_topic(name), 0)])?;
+    let saved = checkpoint::read(cluster, name)?;
+    undo(&watched_topics::places(&saved.own)?)?;
+    Ok((Taken { client, acks, sight: Some(sight) }, saved))
 }
 
 fn config(cluster: &Cluster, name: &str) -> ClientConfig {

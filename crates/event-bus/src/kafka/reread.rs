@@ -99,7 +99,7 @@ impl Consumer for KafkaReread {
     async fn poll(&mut self) -> Result<Polled> {
         let error = match self.consumer.recv().await {
             Ok(message) => {
-                let deliveries = vec![desk::delivery(&self.partition, &message)];
+                let deliveries = desk::deliveries(&self.partition, &message);
                 self.next = u64::try_from(message.offset()).unwrap_or_default() + 1;
                 return Ok(Polled::Records { deliveries, scanned: Vec::new() });
             }

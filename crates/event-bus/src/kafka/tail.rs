@@ -149,7 +149,7 @@ impl KafkaTail {
             let partition = known
                 .cloned()
                 .unwrap_or_else(|| Partition { topic: Arc::from(message.topic()), number });
-            let deliveries = vec![desk::delivery(&partition, &message)];
+            let deliveries = desk::deliveries(&partition, &message);
             Ok(Polled::Records { deliveries, scanned: Vec::new() })
         };
         tokio::select! {

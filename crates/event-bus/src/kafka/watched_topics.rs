@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use kafka_client::Place;
 use rdkafka::admin::AdminClient;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
@@ -51,16 +52,28 @@ struct KeptTopic {
     id: String,
 }
 
+/// The partitions that a checkpoint knows.
+pub(super) fn places(own: &Checkpoint) -> Result<Vec<Place>> {
+    let partitions = |(topic, kept): (String, KeptTopic)| {
+        (0..kept.partitions).map(move |number| (topic.clone(), number.cast_signed()))
+    };
+    Ok(read(own)?.into_iter().flat_map(partitions).collect())
+}
+
+fn read(own: &Checkpoint) -> Result<HashMap<String, KeptTopic>> {
+    let read = |(topic, value): (&String, &Bytes)| {
+        let kept = serde_json::from_slice(value).map_err(|error| {
+            Error::Internal(format!("the checkpoint's entry for topic {topic}: {error}"))
+        })?;
+        Ok((topic.clone(), kept))
+    };
+    own.iter().map(read).collect()
+}
+
 impl ProducerTopics {
     /// Those that the checkpoint knows.
     pub(super) fn new(cluster: &Cluster, own: &Checkpoint) -> Result<Self> {
-        let read = |(topic, value): (&String, &Bytes)| {
-            let kept = serde_json::from_slice(value).map_err(|error| {
-                Error::Internal(format!("the checkpoint's entry for topic {topic}: {error}"))
-            })?;
-            Ok((topic.clone(), kept))
-        };
-        let kept = own.iter().map(read).collect::<Result<_>>()?;
+        let kept = read(own)?;
         let admin = make_topics::client(cluster)?;
         let (open, grown, doubts) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self { cluster: cluster.clone(), admin, kept, open, grown, doubts })
