@@ -154,7 +154,7 @@ async fn only_what_was_asked_comes_once_more_over_kafka() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_paused_resumed_and_cancelled_and_live_events_come_meanwhile() -> Result<()> {
-    let running = start("replay-wishes", (Kind::Log, 2_000), &["--work-ms=20"]).await?;
+    let running = start("replay-wishes", (Kind::Log, 2_000), &["--work-ms=100"]).await?;
     let site = &running.site;
     let slow = "workers = 1\nbatchSize = 4";
     site.amend("db_event_listener.toml", "workers = 8", slow)?;
@@ -172,7 +172,11 @@ async fn a_replay_is_paused_resumed_and_cancelled_and_live_events_come_meanwhile
     .await?;
     running.execute(&["INSERT INTO past.item VALUES (9000, 0, 'live')"]).await?;
     site.wait_for_handled(2_001).await?;
-    // There is one lane: all past events that were under way came before the live one.
+    wait_until("what was under way has come", PATIENCE, async || {
+        let told = site.call_worker("GET", "/api/v1/listeners/all").await;
+        told.is_ok_and(|(_, listener)| listener["buffered"]["events"] == 0)
+    })
+    .await?;
     let paused = replayed_ids(&running).len();
     ensure!(paused < 1_000, "{paused}");
     running.execute(&["INSERT INTO past.item VALUES (9001, 0, 'live')"]).await?;
