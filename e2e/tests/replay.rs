@@ -73,7 +73,7 @@ async fn survive(test: &str, kind: Kind) -> Result<()> {
     let came = ended.check(&recording)?;
     println!("{kind:?}: {came:?} beside {made} live changes; {}", ended.0);
     ensure!(came.left_out > 0, "no key had a newer event");
-    ensure!(came.replayed as u64 > rows / 2, "few came");
+    ensure!(came.replayed as u64 > rows / 10, "few came");
     counted(&ended, came)?;
     running.end().await
 }
