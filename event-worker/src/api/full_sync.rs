@@ -8,6 +8,7 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{Method, StatusCode},
 };
+use full_sync::Task;
 use serde_json::Value;
 use service::http::ApiError;
 
@@ -16,7 +17,7 @@ use crate::{
         FullSyncList, FullSyncView, FullSyncWish, IN_BODY, IN_QUERY, ParameterNames, Started,
         Target, WantedRows, word,
     },
-    supervisor::Supervisor,
+    supervisor::{Supervisor, why},
 };
 
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
@@ -74,7 +75,8 @@ pub(super) async fn list(
 ) -> Result<Json<FullSyncList>, ApiError> {
     let filter = TaskFilter::read(read_query(parameters)?)?;
     let tasks = supervisor.full_syncs.tasks().await?.into_iter();
-    let full_syncs = tasks.map(FullSyncView::from).filter(|view| filter.passes(view)).collect();
+    let views = tasks.map(|task| view(&supervisor, task));
+    let full_syncs = views.filter(|view| filter.passes(view)).collect();
     Ok(Json(FullSyncList { full_syncs }))
 }
 
@@ -82,7 +84,7 @@ pub(super) async fn show(
     State(supervisor): State<Arc<Supervisor>>,
     Path(id): Path<String>,
 ) -> Result<Json<FullSyncView>, ApiError> {
-    Ok(Json(supervisor.full_syncs.task(&id).await?.into()))
+    Ok(Json(view(&supervisor, supervisor.full_syncs.task(&id).await?)))
 }
 
 pub(super) async fn pause(
@@ -112,7 +114,12 @@ async fn wish(
     wish: FullSyncWish,
 ) -> Result<(StatusCode, Json<FullSyncView>), ApiError> {
     let task = supervisor.full_syncs.wish(id, wish).await?;
-    Ok((StatusCode::ACCEPTED, Json(task.into())))
+    Ok((StatusCode::ACCEPTED, Json(view(supervisor, task))))
+}
+
+fn view(supervisor: &Supervisor, task: Task) -> FullSyncView {
+    let unit = supervisor.fleet.unit(&task.listener);
+    FullSyncView::from(task).beside(unit.map(|unit| why(&unit.view())).as_ref())
 }
 
 fn target(supervisor: &Supervisor, listener: &str) -> Result<Target, ApiError> {

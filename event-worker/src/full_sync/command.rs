@@ -130,7 +130,8 @@ fn lines(views: &[FullSyncView]) -> Vec<String> {
     let heads = ["ID", "LISTENER", "TABLE", "STATE", "ROWS", "OF ABOUT", "ROWS/S", "SECONDS LEFT"];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(views.iter().map(row));
-    let problems = std::iter::once(None).chain(views.iter().map(|view| view.error.as_ref()));
+    let problem = |view: &FullSyncView| view.error.as_ref().or(view.waits.as_ref()).cloned();
+    let problems = std::iter::once(None).chain(views.iter().map(problem));
     let mut lines = Vec::new();
     for (line, problem) in table::aligned(&rows).into_iter().zip(problems) {
         lines.push(line);

@@ -3,6 +3,7 @@
 use full_sync::{Task, TaskState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use service::why::{Waiting, Why};
 
 /// What a call has started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub(crate) struct FullSyncView {
     pub(crate) from: Option<String>,
     pub(crate) to: Option<String>,
     pub(crate) error: Option<String>,
+    /// Why its listener does not move.
+    #[serde(default)]
+    pub(crate) waits: Option<String>,
     pub(crate) created_ms: u64,
     pub(crate) updated_ms: u64,
 }
@@ -80,6 +84,7 @@ impl From<Task> for FullSyncView {
             percent: percent(&task),
             rows_per_second: rate.map(one_decimal),
             error: task.trouble().map(str::to_owned),
+            waits: None,
             remaining_seconds: rate.and_then(|rate| remaining_seconds(&task, rate)),
             id: task.id,
             request: task.request,
@@ -96,6 +101,20 @@ impl From<Task> for FullSyncView {
             created_ms: task.created_ms,
             updated_ms: task.updated_ms,
         }
+    }
+}
+
+impl FullSyncView {
+    /// The same with why it does not end, where its listener is the reason: how that is.
+    pub(crate) fn beside(self, listener: Option<&Why>) -> Self {
+        let waits = match listener {
+            Some(Why::Waiting(waiting)) => {
+                let Waiting { what_for, because, remedy, .. } = waiting;
+                Some(format!("its listener waits for {what_for} because {because}: {remedy}"))
+            }
+            _ => None,
+        };
+        Self { waits: waits.filter(|_| !self.state.is_final()), ..self }
     }
 }
 
@@ -195,5 +214,15 @@ pub(super) mod tests {
         for state in [TaskState::Cancelled, TaskState::Failed] {
             assert_eq!(serde_json::to_value(state).unwrap(), word(state));
         }
+    }
+
+    #[test]
+    fn a_listener_that_waits_is_named_until_the_end() {
+        let why = Why::waiting(("its handler", 0), "it fails", "see it");
+        let waits = |state, why| FullSyncView::from(task(state, 1, 2)).beside(why).waits;
+        let told = waits(TaskState::Sent, Some(&why)).unwrap();
+        assert_eq!(told, "its listener waits for its handler because it fails: see it");
+        assert_eq!(waits(TaskState::Done, Some(&why)), None);
+        assert_eq!(waits(TaskState::Sent, Some(&Why::Moving(String::new()))), None);
     }
 }

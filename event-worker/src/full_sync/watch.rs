@@ -181,8 +181,8 @@ fn pace(view: &FullSyncView) -> String {
         let left = humantime::format_duration(Duration::from_secs(left));
         text = format!("{text}, {left} left");
     }
-    match &view.error {
-        Some(error) => format!("{text}: {error}"),
+    match view.error.as_ref().or(view.waits.as_ref()) {
+        Some(why) => format!("{text}: {why}"),
         None => text,
     }
 }
