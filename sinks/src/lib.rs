@@ -18,6 +18,7 @@ mod mysql;
 mod postgres;
 mod redis;
 mod request;
+mod servers;
 mod shape;
 mod sink;
 mod sql;

@@ -78,11 +78,11 @@ impl Shape {
         if let Some(bytes) = change.read.oversized {
             return Err(change.unusable(too_large(bytes)));
         }
-        match self.effect(&change).map_err(|why| change.unusable(why))? {
+        match self.effect(&change).map_err(|why| change.misfit(why))? {
             Effect::Nothing => Ok(None),
             Effect::Delete => Ok(Some(Wanted { change, row: None, begins: false })),
             effect @ (Effect::Upsert | Effect::Begin) => {
-                let row = self.row(&change).map_err(|why| change.unusable(why))?;
+                let row = self.row(&change).map_err(|why| change.misfit(why))?;
                 let begins = effect == Effect::Begin;
                 Ok(Some(Wanted { change, row: Some(row), begins }))
             }

@@ -51,7 +51,8 @@ impl Sink {
             TargetConfig::File(target) => Arc::new(Files::new(target, means)),
             TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };
-        Ok(Self { handler: SinkHandler { shape, target, tables, counts } })
+        let servers = config.servers.clone();
+        Ok(Self { handler: SinkHandler { shape, target, servers, tables, counts } })
     }
 
     /// The handler of a lane.
