@@ -18,6 +18,7 @@ mod mysql;
 mod postgres;
 mod redis;
 mod request;
+mod selection;
 mod servers;
 mod shape;
 mod sink;
@@ -32,6 +33,7 @@ pub use self::{
     figures::Figures,
     http::{is_loopback, read_ca},
     request::{Per, Request, RequestForm, is_template},
+    selection::Selection,
     sink::Sink,
     tables::{NoTables, Tables},
     target::TargetFinding,

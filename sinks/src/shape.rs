@@ -47,7 +47,7 @@ impl Shape {
     pub(crate) fn read(section: &Section) -> Self {
         let columns = section.section("columns");
         Self {
-            condition: read_where(section),
+            condition: Where::read(section),
             include: columns.or("include", Vec::new()),
             exclude: columns.or("exclude", Vec::new()),
             rename: read_rename(&columns.section("rename")),
@@ -126,16 +126,6 @@ impl Shape {
     pub(crate) fn name_of<'n>(&'n self, column: &'n str) -> Cow<'n, str> {
         Cow::Borrowed(self.rename.get(column).map_or(column, String::as_str))
     }
-}
-
-fn read_where(section: &Section) -> Option<Where> {
-    let text: String = section.optional("where")?;
-    let compiled = Where::new(&text);
-    let noted = compiled.map_err(|problem| {
-        let problem = format!("is no condition: {problem}");
-        section.note("where", &problem, "write one in CEL, for example \"Data.status == 'paid'\"");
-    });
-    noted.ok()
 }
 
 fn read_rename(section: &Section) -> BTreeMap<String, String> {
