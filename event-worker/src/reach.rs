@@ -103,6 +103,12 @@ impl Catalogs {
         self.tables.iter().find(|of| (&*of.schema, &*of.table) == (schema, table))
     }
 
+    /// Whether a `dts` captures such a table, or may do so, and so will tell it.
+    pub(crate) fn may_tell(&self, schema: &str, table: &str) -> bool {
+        let captures = |(_, catalog): &(String, Catalog)| catalog.captured.includes(schema, table);
+        !self.silent.is_empty() || self.told.iter().any(captures)
+    }
+
     /// The definitions of the tables that a listener gets.
     pub(crate) fn tables_of(&self, listener: &ListenerConfig) -> Vec<Arc<Table>> {
         let fits_any = |table: &&Table| {

@@ -30,6 +30,12 @@ pub(crate) trait Target: Send + Sync {
     /// with the statement or the request that puts it right.
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
 
+    /// Whether it is told the definitions of the source's tables before it writes, where they come
+    /// soon: else the rows of a new table fail until then.
+    fn needs_tables(&self) -> bool {
+        false
+    }
+
     /// Calls were dropped. Returns when nothing of them is written any more, and soon in any case.
     async fn abandon(&self) {}
 }
@@ -107,6 +113,17 @@ impl SinkHandler {
         Ok(())
     }
 
+    async fn wait_for_tables(&self, wanted: &[Wanted<'_>]) {
+        if !self.target.needs_tables() {
+            return;
+        }
+        let names =
+            wanted.iter().map(|one| (&*one.change.read.schema, &*one.change.read.table_name));
+        for (schema, table) in names.collect::<BTreeSet<_>>() {
+            self.tables.wait_for(schema, table).await;
+        }
+    }
+
     /// A failure of the target as a whole, which named no row.
     fn of_target(&self, failure: Failure) -> Failure {
         let remedy = if failure.is_unclear { TARGET_AWAY } else { ROW_REFUSED };
@@ -124,6 +141,7 @@ impl Handler for SinkHandler {
             return Outcome::Failed(failure);
         }
         if !wanted.is_empty() {
+            self.wait_for_tables(&wanted).await;
             match self.target.write(&wanted).await {
                 Ok(refused) => unusable.extend(refused),
                 Err(failure) => return Outcome::Failed(self.of_target(failure)),
