@@ -107,6 +107,22 @@ impl Where {
         }
     }
 
+    /// Why the condition fits no row that is like this one, if that is so.
+    pub(crate) fn misfit(&self, change: &Change<'_>) -> Option<String> {
+        match self.matches(change.data.iter()) {
+            Ok(Match::Unknown) => {
+                Some(format!("`where` ({}) names a column that is not there", self.text))
+            }
+            // A function may fit another value of the same type.
+            Err(why) if !why.contains("Error executing function") => Some(why),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     fn matches<'a>(&self, row: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Match, String> {
         let mut has_null = false;
         let mut columns = serde_json::Map::new();

@@ -13,6 +13,7 @@ mod filter;
 mod geometry;
 mod http;
 mod kafka;
+mod made_up;
 mod message;
 mod mysql;
 mod postgres;

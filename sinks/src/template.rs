@@ -144,6 +144,10 @@ impl Template {
         noted.ok()
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether the text depends on this member of the event.
     pub(crate) fn sees(&self, member: &str) -> bool {
         self.members.contains(&member)
