@@ -184,7 +184,10 @@ impl Catalogs {
             (true, false) => {
                 format!("add it to capture.tables of {}, or correct it", self.captured())
             }
-            _ if !names.is_empty() => format!("correct it: the tables of {schema} are {names}"),
+            _ if !names.is_empty() => format!(
+                "correct it: the tables of {schema} are {names}; one that was just made is known \
+                 after some seconds"
+            ),
             (true, true) => "MySQL shows dts no such table: make it, correct the name, or grant \
                  SELECT on it to the account of dts"
                 .to_owned(),
