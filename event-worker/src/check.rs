@@ -252,14 +252,15 @@ async fn check_sink(
         Wrong::new(error.to_string(), error.remedy())
     })?;
     let late = |_| {
-        let what = format!("the target does not answer within {ANSWER_DEADLINE:?}");
-        Wrong::new(what, "check the network and the firewall")
+        let target = config.target_name();
+        Wrong::new(
+            format!("{target} does not answer within {ANSWER_DEADLINE:?}"),
+            "see whether the server hangs (its process, its disks), or the network and the \
+             firewall keep us away",
+        )
     };
     let found = timeout(ANSWER_DEADLINE, sink.check(tables)).await.map_err(late)?;
     let (wrong, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_wrong);
-    let joined = |all: &[TargetFinding], of: fn(&TargetFinding) -> &str| {
-        all.iter().map(of).collect::<Vec<_>>().join("; ")
-    };
     match wrong.is_empty() {
         true => Ok(joined(&good, |found| &found.what)),
         false => Err(Wrong::new(
@@ -267,6 +268,17 @@ async fn check_sink(
             joined(&wrong, |found| &found.remedy),
         )),
     }
+}
+
+/// What was found, each thing once: several tables may lack the same.
+fn joined(all: &[TargetFinding], of: fn(&TargetFinding) -> &str) -> String {
+    let mut told: Vec<&str> = Vec::new();
+    for text in all.iter().map(of) {
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told.join("; ")
 }
 
 fn find_program(name: &str) -> Result<String, Wrong> {

@@ -103,6 +103,12 @@ impl Catalogs {
         self.tables.iter().find(|of| (&*of.schema, &*of.table) == (schema, table))
     }
 
+    /// Whether a `dts` captures such a table, or may do so, and so will tell it.
+    pub(crate) fn may_tell(&self, schema: &str, table: &str) -> bool {
+        let captures = |(_, catalog): &(String, Catalog)| catalog.captured.includes(schema, table);
+        !self.silent.is_empty() || self.told.iter().any(captures)
+    }
+
     /// The definitions of the tables that a listener gets.
     pub(crate) fn tables_of(&self, listener: &ListenerConfig) -> Vec<Arc<Table>> {
         let fits_any = |table: &&Table| {
@@ -178,7 +184,10 @@ impl Catalogs {
             (true, false) => {
                 format!("add it to capture.tables of {}, or correct it", self.captured())
             }
-            _ if !names.is_empty() => format!("correct it: the tables of {schema} are {names}"),
+            _ if !names.is_empty() => format!(
+                "correct it: the tables of {schema} are {names}; one that was just made is known \
+                 after some seconds"
+            ),
             (true, true) => "MySQL shows dts no such table: make it, correct the name, or grant \
                  SELECT on it to the account of dts"
                 .to_owned(),

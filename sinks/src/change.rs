@@ -28,6 +28,16 @@ pub(crate) struct Unusable {
     pub(crate) ev_id: String,
     /// What is wrong, and what to do. It may hold values of the row.
     pub(crate) why: String,
+    pub(crate) fault: Fault,
+}
+
+/// What does not fit the other: a row and its target, or the config and the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The row and the target.
+    Row,
+    /// A template or the condition of the config, and the row: as a rule no row fits it.
+    Config,
 }
 
 impl<'a> Change<'a> {
@@ -38,6 +48,7 @@ impl<'a> Change<'a> {
         let unusable = |error: change_event::ReadError| Unusable {
             ev_id: event.ev_id().to_owned(),
             why: error.to_string(),
+            fault: Fault::Row,
         };
         let read = ChangeEvent::read_text(event.json()).map_err(unusable)?;
         Ok(Self {
@@ -89,7 +100,13 @@ impl<'a> Change<'a> {
 
     /// The same event, as one that the sink can do nothing with.
     pub(crate) fn unusable(&self, why: impl Into<String>) -> Unusable {
-        Unusable { ev_id: self.event.ev_id().to_owned(), why: why.into() }
+        let ev_id = self.event.ev_id().to_owned();
+        Unusable { ev_id, why: why.into(), fault: Fault::Row }
+    }
+
+    /// The same, where a template or the condition of the config does not fit the event.
+    pub(crate) fn misfit(&self, why: impl Into<String>) -> Unusable {
+        Unusable { fault: Fault::Config, ..self.unusable(why) }
     }
 }
 

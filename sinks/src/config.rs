@@ -4,7 +4,7 @@ use service::config::Section;
 
 use crate::{
     elasticsearch::ElasticsearchConfig, file::FileConfig, kafka::KafkaConfig, mysql::MysqlConfig,
-    postgres::PostgresConfig, redis::RedisConfig, shape::Shape,
+    postgres::PostgresConfig, redis::RedisConfig, servers::Servers, shape::Shape,
 };
 
 /// The keys of `handler` that name a sink.
@@ -15,6 +15,7 @@ pub const SINKS: [&str; 6] = ["elasticsearch", "mysql", "postgres", "redis", "ka
 pub struct SinkConfig {
     pub(crate) shape: Shape,
     pub(crate) target: TargetConfig,
+    pub(crate) servers: Servers,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,12 @@ impl SinkConfig {
             "postgres" => TargetConfig::Postgres(Box::new(PostgresConfig::read(section)?)),
             _ => return None,
         };
-        Some(Self { shape, target })
+        Some(Self { shape, target, servers: Servers::read(name, section) })
+    }
+
+    /// The target in words: its kind, and its servers.
+    pub fn target_name(&self) -> String {
+        self.servers.to_string()
     }
 
     /// A topic of the brokers that the sink writes to though the listener reads it, if there is

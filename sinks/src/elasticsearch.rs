@@ -163,6 +163,10 @@ impl Target for Elasticsearch {
         Ok(unusable)
     }
 
+    fn needs_tables(&self) -> bool {
+        self.config.mappings
+    }
+
     async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
         look::look(&self.client, &self.config, tables).await
     }

@@ -147,7 +147,7 @@ impl Target for Files {
         let mut unusable = Vec::new();
         for one in wanted {
             if let Err(why) = lines.push(one, &self.name, &self.form, &self.shape) {
-                unusable.push(one.change.unusable(why));
+                unusable.push(one.change.misfit(why));
             }
         }
         let writers = Arc::clone(&self.writers);

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 
 use cel::{Context, ExecutionError, Program, Value};
 use change_event::Action;
+use service::config::Section;
 
 use crate::change::Change;
 
@@ -50,12 +51,30 @@ impl Where {
         let program = Program::compile(text)
             .map_err(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))?;
         let references = program.references();
+        if references.has_variable("Old") {
+            return Err(
+                "Old is not known: the condition is asked of the row before an update and \
+                        of the row after it, each as Data; a row that begins to match is an insert"
+                    .to_owned(),
+            );
+        }
         if let Some(unknown) = references.variables().into_iter().find(|name| *name != "Data") {
             return Err(format!(
                 "{unknown:?} is not known: write Data.{unknown} for a column of the row"
             ));
         }
         Ok(Self { text: text.to_owned(), program: Arc::new(program) })
+    }
+
+    /// Reads the key `where`; a mistake is noted.
+    pub(crate) fn read(section: &Section) -> Option<Self> {
+        let text: String = section.optional("where")?;
+        let noted = Self::new(&text).map_err(|problem| {
+            let problem = format!("is no condition: {problem}");
+            let remedy = "write one in CEL, for example \"Data.status == 'paid'\"";
+            section.note("where", &problem, remedy);
+        });
+        noted.ok()
     }
 
     /// What a change means for a target that has only the rows that match.
@@ -86,6 +105,22 @@ impl Where {
                 self.text
             )),
         }
+    }
+
+    /// Why the condition fits no row that is like this one, if that is so.
+    pub(crate) fn misfit(&self, change: &Change<'_>) -> Option<String> {
+        match self.matches(change.data.iter()) {
+            Ok(Match::Unknown) => {
+                Some(format!("`where` ({}) names a column that is not there", self.text))
+            }
+            // A function may fit another value of the same type.
+            Err(why) if !why.contains("Error executing function") => Some(why),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     fn matches<'a>(&self, row: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Match, String> {
@@ -192,5 +227,6 @@ mod tests {
     fn a_wrong_condition_is_found_at_once() {
         assert!(Where::new("Data.a ==").is_err());
         assert!(Where::new("status == 'paid'").unwrap_err().contains("Data.status"));
+        assert!(Where::new("Old.status == 'paid'").unwrap_err().contains("the row before"));
     }
 }

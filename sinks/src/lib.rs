@@ -13,11 +13,14 @@ mod filter;
 mod geometry;
 mod http;
 mod kafka;
+mod made_up;
 mod message;
 mod mysql;
 mod postgres;
 mod redis;
 mod request;
+mod selection;
+mod servers;
 mod shape;
 mod sink;
 mod sql;
@@ -31,6 +34,7 @@ pub use self::{
     figures::Figures,
     http::{is_loopback, read_ca},
     request::{Per, Request, RequestForm, is_template},
+    selection::Selection,
     sink::Sink,
     tables::{NoTables, Tables},
     target::TargetFinding,

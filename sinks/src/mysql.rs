@@ -108,6 +108,10 @@ impl Target for Mysql {
         self.writer.write(wanted).await
     }
 
+    fn needs_tables(&self) -> bool {
+        self.writer.config.create
+    }
+
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         self.writer.check(tables).await
     }

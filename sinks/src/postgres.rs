@@ -137,6 +137,10 @@ impl Target for Postgres {
         self.writer.write(wanted).await
     }
 
+    fn needs_tables(&self) -> bool {
+        self.writer.config.rows.create
+    }
+
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         self.look.at(tables).await
     }

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use change_event::Action;
+use full_sync::Table;
 use handler::Event;
 use serde_json::Value;
 use service::{config::Section, glob};
@@ -10,6 +11,7 @@ use service::{config::Section, glob};
 use crate::{
     change::{Change, Column, Unusable, too_large},
     filter::{Effect, Where},
+    made_up::MadeUp,
     template::Template,
 };
 
@@ -47,7 +49,7 @@ impl Shape {
     pub(crate) fn read(section: &Section) -> Self {
         let columns = section.section("columns");
         Self {
-            condition: read_where(section),
+            condition: Where::read(section),
             include: columns.or("include", Vec::new()),
             exclude: columns.or("exclude", Vec::new()),
             rename: read_rename(&columns.section("rename")),
@@ -78,11 +80,11 @@ impl Shape {
         if let Some(bytes) = change.read.oversized {
             return Err(change.unusable(too_large(bytes)));
         }
-        match self.effect(&change).map_err(|why| change.unusable(why))? {
+        match self.effect(&change).map_err(|why| change.misfit(why))? {
             Effect::Nothing => Ok(None),
             Effect::Delete => Ok(Some(Wanted { change, row: None, begins: false })),
             effect @ (Effect::Upsert | Effect::Begin) => {
-                let row = self.row(&change).map_err(|why| change.unusable(why))?;
+                let row = self.row(&change).map_err(|why| change.misfit(why))?;
                 let begins = effect == Effect::Begin;
                 Ok(Some(Wanted { change, row: Some(row), begins }))
             }
@@ -116,6 +118,27 @@ impl Shape {
         Ok(row)
     }
 
+    /// What of it fits no row of a table, as far as a made-up row shows that.
+    pub(crate) fn misfits(&self, table: &Table) -> Vec<String> {
+        let made_up = MadeUp::row(table);
+        let Some(made_up) = &made_up else { return Vec::new() };
+        let Ok(change) = Change::read(&made_up.event) else { return Vec::new() };
+        let condition = self.condition.as_ref().filter(|of| !made_up.is_vague(of.text()));
+        let mut misfits: Vec<String> =
+            condition.and_then(|condition| condition.misfit(&change)).into_iter().collect();
+        for (name, added) in &self.add {
+            let Added::Computed(template) = added else { continue };
+            // What is undefined for this row may be there in others.
+            if let Err(why) = template.value(&change)
+                && why.contains("invalid operation")
+                && !made_up.is_vague(template.text())
+            {
+                misfits.push(format!("columns.add.{name}: {why}"));
+            }
+        }
+        misfits
+    }
+
     /// Whether a column of the source goes to the target.
     pub(crate) fn takes(&self, column: &str) -> bool {
         let any = |globs: &[String]| globs.iter().any(|glob| glob::matches(glob, column));
@@ -126,16 +149,6 @@ impl Shape {
     pub(crate) fn name_of<'n>(&'n self, column: &'n str) -> Cow<'n, str> {
         Cow::Borrowed(self.rename.get(column).map_or(column, String::as_str))
     }
-}
-
-fn read_where(section: &Section) -> Option<Where> {
-    let text: String = section.optional("where")?;
-    let compiled = Where::new(&text);
-    let noted = compiled.map_err(|problem| {
-        let problem = format!("is no condition: {problem}");
-        section.note("where", &problem, "write one in CEL, for example \"Data.status == 'paid'\"");
-    });
-    noted.ok()
 }
 
 fn read_rename(section: &Section) -> BTreeMap<String, String> {
@@ -214,6 +227,40 @@ mod tests {
         let (wanted, unusable) = shape.wanted(&[&good, &bad, &good]);
         assert_eq!((wanted.len(), unusable.len()), (2, 1));
         assert!(unusable[0].why.starts_with("columns.add.m: "), "{}", unusable[0].why);
+    }
+
+    #[test]
+    fn what_fits_no_row_of_a_table_is_found_before_there_is_one() {
+        let column = |name: &str, declared: &str| full_sync::TableColumn {
+            name: name.to_owned(),
+            declared: declared.to_owned(),
+            ..full_sync::TableColumn::default()
+        };
+        let columns = vec![
+            column("id", "bigint unsigned"),
+            column("price", "decimal(12,2)"),
+            column("name", "varchar(20)"),
+            column("tags", "json"),
+        ];
+        let table = Table { columns: Some(columns), ..Table::default() };
+        let misfits = |toml: &str| shape(toml).misfits(&table);
+        let wrong = misfits("columns.add = { gross = '{{ Data.price * 1.19 }}' }");
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(wrong[0].starts_with("columns.add.gross: invalid operation"), "{wrong:?}");
+        for wrong in ["Data.price > 5", "Data.nam == 'a'"] {
+            assert_eq!(misfits(&format!("where = \"{wrong}\"")).len(), 1, "{wrong}");
+        }
+        let computed = "columns.add = { gross = '{{ (Data.price | float * 1.19) | round(2) }}' }";
+        for good in [
+            computed,
+            "columns.add = { n = '{{ Data.tags.n * 2 }}', m = '{{ Data.name | int }}' }",
+            "where = 'double(Data.price) > 5.0 && int(Data.name) > 1'",
+            "where = 'Data.tags.n > 5'",
+        ] {
+            assert_eq!(misfits(good), Vec::<String>::new(), "{good}");
+        }
+        let event = event("insert", r#"{"id":7,"price":"19.90"}"#, None);
+        assert!(row(&shape(computed), &event).contains(&("gross".into(), "23.68".into())));
     }
 
     #[test]

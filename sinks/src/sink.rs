@@ -18,6 +18,10 @@ use crate::{
     target::{Means, SinkHandler, Target, TargetFinding},
 };
 
+/// What to do about a condition or a template that fits no row.
+const MISFIT: &str = "correct it; a DECIMAL is a text: `{{ Data.price | float * 2 }}` in a \
+                      template and `double(Data.price)` in `where` compute with it";
+
 /// The sink of a listener. Its lanes share the target's connections.
 #[derive(Clone)]
 pub struct Sink {
@@ -51,7 +55,8 @@ impl Sink {
             TargetConfig::File(target) => Arc::new(Files::new(target, means)),
             TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };
-        Ok(Self { handler: SinkHandler { shape, target, tables, counts } })
+        let servers = config.servers.clone();
+        Ok(Self { handler: SinkHandler { shape, target, servers, tables, counts } })
     }
 
     /// The handler of a lane.
@@ -66,7 +71,15 @@ impl Sink {
 
     /// Whether the target is there and lets us do what is needed for these tables.
     pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
-        self.handler.target.check(tables).await
+        let mut found = self.handler.target.check(tables).await;
+        for table in tables {
+            let misfits = self.handler.shape.misfits(table).into_iter();
+            found.extend(misfits.map(|why| {
+                let of = format!("{}.{}", table.schema, table.table);
+                TargetFinding::wrong(format!("no row of {of} fits the config: {why}"), MISFIT)
+            }));
+        }
+        found
     }
 }
 

@@ -14,6 +14,19 @@ pub trait Tables: fmt::Debug + Send + Sync {
     ///
     /// Why it cannot be asked for now.
     async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String>;
+
+    /// Returns when the definition of a table is told, or is not to be expected soon. Takes half a
+    /// minute at the most.
+    async fn wait_for(&self, _schema: &str, _table: &str) {}
+}
+
+/// What is said where the target lacks a table that nobody has told of.
+pub(crate) fn untold(target: &str) -> String {
+    format!(
+        "the target has no table {target}, and dts has not told yet how the source's is defined: \
+         wait, as dts tells it within seconds; if this lasts, see `dts status`: it is not running, \
+         or the table is not captured any more (then make it at the target, or skip its events)"
+    )
 }
 
 /// Nobody tells anything.

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use handler::{Batch, Failure, Handler, Outcome};
 
 use crate::{
-    change::Unusable,
+    change::{Fault, Unusable},
     figures::Counts,
+    servers::Servers,
     shape::{Shape, Wanted},
     tables::Tables,
 };
@@ -28,6 +29,12 @@ pub(crate) trait Target: Send + Sync {
     /// Whether the target is there and lets us do what the listener needs. What is wrong is said
     /// with the statement or the request that puts it right.
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
+
+    /// Whether it is told the definitions of the source's tables before it writes, where they come
+    /// soon: else the rows of a new table fail until then.
+    fn needs_tables(&self) -> bool {
+        false
+    }
 
     /// Calls were dropped. Returns when nothing of them is written any more, and soon in any case.
     async fn abandon(&self) {}
@@ -55,6 +62,10 @@ pub struct TargetFinding {
     pub remedy: String,
 }
 
+/// What to do where the target does not let us in, or takes nothing.
+pub(crate) const NOT_REACHED: &str = "see that it runs, answers, has room and may be written to, \
+                                      and that the config names the right server and user";
+
 impl TargetFinding {
     pub(crate) fn good(what: impl Into<String>) -> Self {
         Self { is_wrong: false, what: what.into(), remedy: String::new() }
@@ -70,6 +81,7 @@ impl TargetFinding {
 pub(crate) struct SinkHandler {
     pub(crate) shape: Arc<Shape>,
     pub(crate) target: Arc<dyn Target>,
+    pub(crate) servers: Servers,
     pub(crate) tables: Arc<dyn Tables>,
     pub(crate) counts: Arc<Counts>,
 }
@@ -85,7 +97,10 @@ impl SinkHandler {
         for one in wanted.iter().filter(|one| one.begins) {
             let read = &one.change.read;
             let table = self.tables.table(&read.schema, &read.table_name).await;
-            let table = table.map_err(|why| Failure::unclear(format!("the bus: {why}")))?;
+            let table = table.map_err(|why| Failure {
+                remedy: Some(BUS_AWAY),
+                ..Failure::unclear(format!("the bus: {why}"))
+            })?;
             if let Some(name) = table.as_deref().and_then(|table| one.change.lacks(table)) {
                 parts.insert(one.change.event.ev_id());
                 unusable.push(one.change.unusable(format!(
@@ -97,6 +112,25 @@ impl SinkHandler {
         wanted.retain(|one| !parts.contains(one.change.event.ev_id()));
         Ok(())
     }
+
+    async fn wait_for_tables(&self, wanted: &[Wanted<'_>]) {
+        if !self.target.needs_tables() {
+            return;
+        }
+        let names =
+            wanted.iter().map(|one| (&*one.change.read.schema, &*one.change.read.table_name));
+        for (schema, table) in names.collect::<BTreeSet<_>>() {
+            self.tables.wait_for(schema, table).await;
+        }
+    }
+
+    /// A failure of the target as a whole, which named no row.
+    fn of_target(&self, failure: Failure) -> Failure {
+        let remedy = if failure.is_unclear { TARGET_AWAY } else { ROW_REFUSED };
+        let (reason, remedy) =
+            (self.servers.named(failure.reason), failure.remedy.or(Some(remedy)));
+        Failure { reason, remedy, ..failure }
+    }
 }
 
 #[async_trait]
@@ -107,23 +141,29 @@ impl Handler for SinkHandler {
             return Outcome::Failed(failure);
         }
         if !wanted.is_empty() {
+            self.wait_for_tables(&wanted).await;
             match self.target.write(&wanted).await {
                 Ok(refused) => unusable.extend(refused),
-                Err(failure) => return Outcome::Failed(failure),
+                Err(failure) => return Outcome::Failed(self.of_target(failure)),
             }
         }
         self.counts.refused(unusable.len());
         outcome(unusable)
     }
 
-    fn remedy(&self) -> &'static str {
-        "correct the target or the row (docs/sinks.md); it is tried again by itself"
-    }
-
     async fn abandon(&mut self) {
         self.target.abandon().await;
     }
 }
+
+/// What to do about each kind of failure.
+const BUS_AWAY: &str = "start the bus; it is tried again by itself";
+const TARGET_AWAY: &str = "see that the target runs, answers, has room, and may be written to by \
+                           this user (docs/sinks.md); it is tried again by itself";
+const ROW_REFUSED: &str = "correct the row or the target's table (docs/sinks.md), or have such \
+                           rows set aside by `park`; it is tried again by itself";
+const CONFIG_MISFIT: &str = "correct that key of the sink in the config, and reload; if only this \
+                             row does not fit, correct the row; it is tried again by itself";
 
 fn outcome(unusable: Vec<Unusable>) -> Outcome {
     let Some(first) = unusable.first() else { return Outcome::Done };
@@ -133,7 +173,12 @@ fn outcome(unusable: Vec<Unusable>) -> Outcome {
     };
     let rows = if unusable.len() == 1 { "row" } else { "rows" };
     let reason = format!("{} {rows} cannot be written to the target", unusable.len());
-    let failure = Failure::new(reason).saying(format!("{}{more}", first.why));
+    let remedy = match first.fault {
+        Fault::Row => ROW_REFUSED,
+        Fault::Config => CONFIG_MISFIT,
+    };
+    let failure = Failure { remedy: Some(remedy), ..Failure::new(reason) };
+    let failure = failure.saying(format!("{}{more}", first.why));
     Outcome::Partly { failed: unusable.into_iter().map(|one| one.ev_id).collect(), failure }
 }
 
@@ -160,6 +205,7 @@ mod tests {
         let mut handler = SinkHandler {
             shape: Arc::default(),
             target: Arc::new(Refusing),
+            servers: Servers::default(),
             tables: Arc::new(NoTables),
             counts: Arc::default(),
         };
@@ -167,8 +213,29 @@ mod tests {
         let outcome = handler.handle(Batch { events: &[&event], attempt: 1 }).await;
         let failed = vec!["g:1#0".to_owned()];
         let failure = Failure::new("1 row cannot be written to the target").saying("too long");
+        let failure = Failure { remedy: Some(ROW_REFUSED), ..failure };
         assert_eq!(outcome, Outcome::Partly { failed, failure });
         assert_eq!(handler.counts.figures().refused, 1);
+    }
+
+    #[tokio::test]
+    async fn what_to_do_fits_the_kind_of_the_failure() {
+        let misfit = |shape| async move {
+            let (target, tables) = (Arc::new(Refusing), Arc::new(NoTables));
+            let (servers, counts) = (Servers::default(), Arc::default());
+            let mut handler = SinkHandler { shape, target, servers, tables, counts };
+            let of_target = |failure| handler.of_target(failure).remedy;
+            assert_eq!(of_target(Failure::unclear("down")), Some(TARGET_AWAY));
+            assert_eq!(of_target(Failure::new("no row")), Some(ROW_REFUSED));
+            let event = event("insert", r#"{"id":7}"#, None);
+            match handler.handle(Batch { events: &[&event], attempt: 1 }).await {
+                Outcome::Partly { failure, .. } => failure.remedy,
+                other => panic!("{other:?}"),
+            }
+        };
+        let wrong = Arc::new(Shape::with_condition("Data.id > 'a'"));
+        assert_eq!(misfit(wrong).await, Some(CONFIG_MISFIT));
+        assert_eq!(misfit(Arc::default()).await, Some(ROW_REFUSED));
     }
 
     #[derive(Debug)]
@@ -192,6 +259,7 @@ mod tests {
         let handler = SinkHandler {
             shape: Arc::new(shape),
             target: Arc::new(Refusing),
+            servers: Servers::default(),
             tables: Arc::new(OneTable),
             counts: Arc::default(),
         };

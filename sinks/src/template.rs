@@ -144,6 +144,10 @@ impl Template {
         noted.ok()
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether the text depends on this member of the event.
     pub(crate) fn sees(&self, member: &str) -> bool {
         self.members.contains(&member)
@@ -290,7 +294,26 @@ fn check_parts(parts: &[Part<'_>], escape: Escape) -> Result<(), String> {
 
 fn text(environment: &Environment<'_>, context: &Value) -> Result<String, String> {
     let template = environment.get_template(NAME).map_err(|error| told(&error))?;
-    template.render(context).map_err(|error| told(&error))
+    template.render(context).map_err(|error| match error.kind() {
+        ErrorKind::UndefinedError => {
+            let lacking = lacking(template.undeclared_variables(true), context);
+            lacking.map_or_else(
+                || told(&error),
+                |name| format!("undefined value: {name} is not there"),
+            )
+        }
+        _ => told(&error),
+    })
+}
+
+/// The first of these names, such as `PK.id`, that has nothing in what a template sees.
+fn lacking(names: impl IntoIterator<Item = String>, context: &Value) -> Option<String> {
+    let is_lacking = |name: &String| {
+        let mut parts = name.split('.');
+        let found = parts.try_fold(context.clone(), |value, part| value.get_attr(part));
+        found.is_ok_and(|found| found.is_undefined())
+    };
+    names.into_iter().filter(is_lacking).min()
 }
 
 /// The expression of a template like `{{ Data.price * 2 }}`.
@@ -336,6 +359,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_an_error_and_no_empty_text() {
         assert!(rendered("{{ Data.nothing }}").unwrap_err().contains("undefined"));
+        let said = rendered("{{ Schema }}:{{ Data.id }}:{{ PK.other }}").unwrap_err();
+        assert_eq!(said, "undefined value: PK.other is not there");
         assert!(rendered("{{ data.id }}").unwrap_err().contains("no member of an event"));
         assert!(rendered("{{ Data.id ").is_err());
     }

@@ -30,7 +30,7 @@ pub trait Handler: Send {
     /// events.
     async fn abandon(&mut self) {}
 
-    /// What a human can do about a failure.
+    /// What a human can do about a failure that does not say it itself.
     fn remedy(&self) -> &'static str {
         "fix the handler; it is called again by itself"
     }
@@ -80,6 +80,8 @@ pub struct Failure {
     /// The call says nothing about its events: the handler was not reached, or its answer cannot be
     /// understood. Then nobody is told how to skip an event.
     pub is_unclear: bool,
+    /// What a human can do about a failure of this kind; `None`: what [`Handler::remedy`] says.
+    pub remedy: Option<&'static str>,
 }
 
 impl Failure {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use service::{Secret, config::Section};
-use sinks::{RequestForm, is_template, read_ca};
+use sinks::{RequestForm, Selection, is_template, read_ca};
 
 use super::timeout::read_timeout;
 
@@ -16,6 +16,8 @@ pub struct HttpConfig {
     pub url: reqwest::Url,
     /// How requests are made of events; `None`: a POST of the events as they are.
     pub form: Option<Arc<RequestForm>>,
+    /// Which events requests are made of; `None`: of all.
+    pub selection: Option<Arc<Selection>>,
     /// How long a call may take, from connecting to the last byte of the answer.
     pub timeout: Duration,
     /// The headers of each call, but for those that the form makes.
@@ -50,6 +52,7 @@ impl HttpConfig {
 
     fn read_keys(section: &Section, url_key: &str) -> Option<Self> {
         let timeout = read_timeout(section);
+        let selection = Selection::read(section).map(Arc::new);
         let has_form = RequestForm::is_meant_by(section, url_key);
         let form = has_form.then(|| RequestForm::read(section, url_key));
         let headers = read_headers(&section.section("headers"), has_form);
@@ -63,7 +66,7 @@ impl HttpConfig {
             let remedy = r#"use headers = { Authorization = { env = "NAME" } }"#;
             section.note(url_key, "has a user or password in the URL", remedy);
         }
-        Some(Self { url, form, timeout, headers, hmac_secret, proxy, ca })
+        Some(Self { url, form, selection, timeout, headers, hmac_secret, proxy, ca })
     }
 
     /// Where calls connect to: the proxy of the config, else the handler.

@@ -1,5 +1,6 @@
 //! The handler `http`: one POST per batch, or requests made by templates.
 
+mod choice;
 mod each;
 mod refusal;
 
@@ -13,11 +14,14 @@ use reqwest::{
 };
 use ring::hmac;
 use service::clock::now_ms;
-use sinks::{Per, Request, RequestForm, is_loopback};
+use sinks::{Per, Request, RequestForm, Selection, is_loopback};
 
 use ::handler::MAX_ANSWER_BYTES;
 
-use self::refusal::{beginning, no_answer, refusal};
+use self::{
+    choice::Choice,
+    refusal::{beginning, no_answer, refusal},
+};
 use super::{Batch, Event, Failure, Handler, HandlerAnswer, Outcome, json_array};
 use crate::config::{HttpConfig, Proxy};
 
@@ -30,6 +34,8 @@ pub(super) struct HttpHandler {
     url: reqwest::Url,
     /// How the requests are made; `None`: a POST of the events as they are.
     form: Option<Arc<RequestForm>>,
+    /// Which events requests are made of; `None`: of all.
+    selection: Option<Arc<Selection>>,
     signing_key: Option<hmac::Key>,
 }
 
@@ -51,8 +57,18 @@ impl HttpHandler {
             .build()?;
         let signing_key = config
             .hmac_secret
+            .as_ref()
             .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
-        Ok(Self { client, url: config.url, form: config.form, signing_key })
+        let HttpConfig { url, form, selection, .. } = config;
+        Ok(Self { client, url, form, selection, signing_key })
+    }
+
+    /// The requests for a batch.
+    async fn work(&self, batch: Batch<'_>) -> Outcome {
+        match &self.form {
+            Some(form) if form.per() == Per::Event => each::call(self, form, batch).await,
+            _ => self.call(batch).await.unwrap_or_else(|error| Outcome::Failed(no_answer(&error))),
+        }
     }
 
     /// One request for the batch.
@@ -112,14 +128,21 @@ impl HttpHandler {
 #[async_trait]
 impl Handler for HttpHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        match &self.form {
-            Some(form) if form.per() == Per::Event => each::call(self, form, batch).await,
-            _ => self.call(batch).await.unwrap_or_else(|error| Outcome::Failed(no_answer(&error))),
-        }
+        let Some(selection) = &self.selection else { return self.work(batch).await };
+        let choice = Choice::new(selection, batch.events);
+        let outcome = match &choice.events()[..] {
+            [] => Outcome::Done,
+            events => self.work(Batch { events, ..batch }).await,
+        };
+        choice.outcome(outcome)
     }
 
     fn remedy(&self) -> &'static str {
         match self.form {
+            _ if self.selection.is_some() => {
+                "correct the handler's `where` and templates, or its server; it is called again by \
+                 itself"
+            }
             Some(_) => {
                 "correct the handler's templates, or its server; it is called again by itself"
             }

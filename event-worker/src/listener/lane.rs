@@ -315,7 +315,7 @@ struct Failures {
     listener: Arc<str>,
     lane: usize,
     backoff: Backoff,
-    /// What a human can do about them.
+    /// What a human can do about those that do not say it themselves.
     remedy: &'static str,
 }
 
@@ -335,7 +335,7 @@ impl Failures {
         let wait = self.backoff.next_wait().max(failure.retry_after.unwrap_or_default());
         let attempts = self.backoff.failures();
         let failing = FailingLane::new(failure, (&self.listener, events), attempts);
-        let failing = failing.with_fix(self.remedy);
+        let failing = failing.with_fix(failure.remedy.unwrap_or(self.remedy));
         if let Some((failures, failing)) = status.lane_failed(self.lane, failing) {
             let FailingLane { error, said, first_ev_id, topic, partition, offset, remedy, .. } =
                 failing;

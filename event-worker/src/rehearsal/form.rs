@@ -74,6 +74,7 @@ impl RehearsedHandler {
                     _ => HttpConfig {
                         url,
                         form: None,
+                        selection: None,
                         timeout: DEFAULT_TIMEOUT,
                         headers: Vec::new(),
                         hmac_secret: None,

@@ -113,8 +113,12 @@ fn failing(report: &Report) -> Why {
         more => format!(" and {} more", more - 1),
     };
     let full = if report.is_full { ", and as its buffer is full, it takes no more" } else { "" };
+    let times = match attempts {
+        1 => String::new(),
+        more => format!(" {more} times"),
+    };
     let because = format!(
-        "it has failed {attempts} times with the event {first_ev_id}{with} (offset {offset} of \
+        "it has failed{times} with the event {first_ev_id}{with} (offset {offset} of \
          {topic}/{partition}): {}{full}",
         lane.error
     );

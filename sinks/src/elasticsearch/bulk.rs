@@ -50,7 +50,7 @@ impl<'a> Document<'a> {
                         None => documents.push(Self { place, last, earlier: Vec::new() }),
                     }
                 }
-                Err(why) => unusable.push(last.change.unusable(why)),
+                Err(why) => unusable.push(last.change.misfit(why)),
             }
         }
         (documents, unusable)

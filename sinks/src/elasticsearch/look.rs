@@ -13,7 +13,7 @@ use super::{
     config::ElasticsearchConfig,
     hosts::{Answer, Request},
 };
-use crate::target::TargetFinding;
+use crate::target::{NOT_REACHED, TargetFinding};
 
 /// At most so many indexes are looked at.
 const MAX_INDEXES: usize = 20;
@@ -43,7 +43,7 @@ pub(super) async fn look(
 ) -> Vec<TargetFinding> {
     let server = match client.hosts.send(&Request::new(Method::GET, &[])).await {
         Ok(answer) => who(&client.hosts.address(), &answer),
-        Err(failure) => TargetFinding::wrong(failure.reason, "start it, or correct `url`"),
+        Err(failure) => TargetFinding::wrong(failure.reason, NOT_REACHED),
     };
     if server.is_wrong {
         return vec![server];

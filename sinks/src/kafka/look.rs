@@ -20,7 +20,7 @@ use super::{
     session::Session,
     topics::{self, Making},
 };
-use crate::target::TargetFinding;
+use crate::target::{NOT_REACHED, TargetFinding};
 
 /// Looks at the brokers; nothing is made there but a transactional id.
 pub(super) async fn look(
@@ -31,8 +31,7 @@ pub(super) async fn look(
     match look_at_all(cluster, form, tables).await {
         Ok(findings) => findings,
         Err(failure) => {
-            let remedy = "start it, or correct brokers and properties";
-            vec![TargetFinding::wrong(failure.reason, remedy)]
+            vec![TargetFinding::wrong(failure.reason, NOT_REACHED)]
         }
     }
 }

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Content, RecordForm};
 use crate::{
-    change::{Change, Unusable},
+    change::{Change, Fault, Unusable},
     message,
     shape::{Shape, Wanted},
     template::Template,
@@ -75,7 +75,7 @@ impl Outgoing {
 
     /// The same change, as one that cannot be written.
     pub(super) fn unusable(&self, why: impl Into<String>) -> Unusable {
-        Unusable { ev_id: self.ev_id.clone(), why: why.into() }
+        Unusable { ev_id: self.ev_id.clone(), why: why.into(), fault: Fault::Row }
     }
 }
 
@@ -115,7 +115,7 @@ impl RecordForm {
             Content::Row => self.row(wanted),
         };
         Ok(Outgoing {
-            records: records.map_err(|why| change.unusable(why))?,
+            records: records.map_err(|why| change.misfit(why))?,
             ev_id: change.event.ev_id().to_owned(),
             row: row_of(change),
             mark: Mark::of(change),

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handler::Failure;
-use mysql_async::{Conn, Opts, OptsBuilder, ServerError, SslOpts, prelude::Queryable as _};
+use mysql_async::{
+    Conn, IoError, Opts, OptsBuilder, ServerError, SslOpts, prelude::Queryable as _,
+};
 use service::Address;
 use tokio::time::timeout;
 use tracing::debug;
@@ -192,8 +194,13 @@ impl TargetError {
     /// The numbers are those of the MySQL manual ("Server Error Message Reference"), and of MariaDB
     /// where it has its own.
     fn of(address: &str, error: mysql_async::Error) -> Self {
-        let mysql_async::Error::Server(error) = error else {
-            return Self::Away(format!("{address}: {error}"));
+        let error = match error {
+            mysql_async::Error::Server(error) => error,
+            // The outer ones say "Input/output error" each.
+            mysql_async::Error::Io(IoError::Io(error)) => {
+                return Self::Away(format!("{address}: {error}"));
+            }
+            error => return Self::Away(format!("{address}: {error}")),
         };
         match error.code {
             // Lock wait timeout, deadlock, the commit of a group was refused; a table, a column or

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use handler::Failure;
 
 use super::{client::TargetConn, create::Wish, writer::Writer};
-use crate::target::TargetFinding;
+use crate::target::{NOT_REACHED, TargetFinding};
 
 impl Writer {
     /// Looks for each table whether the target has it, with its columns, and lets us write.
@@ -14,7 +14,7 @@ impl Writer {
             Ok(conn) => conn,
             Err(error) => {
                 let failure = error.into_failure();
-                return vec![TargetFinding::wrong(failure.reason, "start it, or correct `hosts`")];
+                return vec![TargetFinding::wrong(failure.reason, NOT_REACHED)];
             }
         };
         let product = if conn.is_mariadb { "MariaDB" } else { "MySQL" };

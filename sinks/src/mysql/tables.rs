@@ -15,7 +15,10 @@ use super::{
     literal::named,
     table::{TargetTable, describe},
 };
-use crate::{shape::Shape, tables::Tables};
+use crate::{
+    shape::Shape,
+    tables::{Tables, untold},
+};
 
 /// What is known of the target's tables.
 pub(super) struct TargetTables {
@@ -77,11 +80,7 @@ impl TargetTables {
             table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
         }
         if table.columns.is_empty() {
-            return Err(TargetError::Away(format!(
-                "the target has no table {}, and dts has not told yet how the source's is \
-                 defined: wait, or make the table there",
-                route.target
-            )));
+            return Err(TargetError::Away(untold(route.target)));
         }
         if self.config.version_column.is_some() && !is_audit {
             prepare_deletes((client, conn), &table).await?;

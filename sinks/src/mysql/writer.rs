@@ -181,7 +181,7 @@ impl Writer {
                     let is_audit = self.config.is_audit || !has_key;
                     by_table.entry((target, (source, is_audit))).or_default().push(one);
                 }
-                Err(why) => unusable.push(one.change.unusable(format!("table: {why}"))),
+                Err(why) => unusable.push(one.change.misfit(format!("table: {why}"))),
             }
         }
         by_table

@@ -12,7 +12,11 @@ use super::{
     refusal::Refused,
     table::{PgTable, quoted},
 };
-use crate::{shape::Shape, sql::DELETED_TABLE, target::TargetFinding};
+use crate::{
+    shape::Shape,
+    sql::DELETED_TABLE,
+    target::{NOT_REACHED, TargetFinding},
+};
 
 /// The oldest version that is tested, as the server tells it.
 const OLDEST: i32 = 150_000;
@@ -30,8 +34,10 @@ impl Look {
             Ok(connection) => connection,
             Err(failure) => {
                 let said = failure.said.map(|said| format!(": {said}")).unwrap_or_default();
-                let remedy = "start it, or correct hosts, user, password, database and tls";
-                return vec![TargetFinding::wrong(format!("{}{said}", failure.reason), remedy)];
+                return vec![TargetFinding::wrong(
+                    format!("{}{said}", failure.reason),
+                    NOT_REACHED,
+                )];
             }
         };
         let mut found = Vec::new();

@@ -16,7 +16,12 @@ use super::{
     refusal::Refused,
     table::PgTable,
 };
-use crate::{shape::Shape, tables::Tables, target::Means, value::Kind};
+use crate::{
+    shape::Shape,
+    tables::{Tables, untold},
+    target::Means,
+    value::Kind,
+};
 
 /// While a column is lacking, the server is asked again after so long.
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
@@ -297,10 +302,7 @@ async fn run(connection: &PgConnection, sql: &str) -> Result<(), Refused> {
 
 fn no_table(target: &str, lacking: &[String]) -> String {
     match lacking.is_empty() {
-        true => format!(
-            "the target has no table {target}, and dts has not told yet how the source's is \
-             defined: make it there"
-        ),
+        true => untold(target),
         false => format!(
             "the target has no table {target}: set create = true, or run there: {}",
             lacking.join("; ")

@@ -313,7 +313,7 @@ impl PgWriter {
                     let name = GroupName { schema, table, target, has_key };
                     groups.entry(name).or_default().push(one);
                 }
-                Err(why) => unusable.push(one.change.unusable(format!("table: {why}"))),
+                Err(why) => unusable.push(one.change.misfit(format!("table: {why}"))),
             }
         }
         let mut groups: Groups<'_> = groups.into_iter().collect();

@@ -96,7 +96,7 @@ impl Plan {
         for one in wanted {
             match self.commands_of(one, shape) {
                 Ok(found) => commands.extend(found),
-                Err(why) => unusable.push(one.change.unusable(why)),
+                Err(why) => unusable.push(one.change.misfit(why)),
             }
         }
         drop_repeated(&mut commands);

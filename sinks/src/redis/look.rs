@@ -8,7 +8,10 @@ use super::{
     key::version_key,
     refusal::failure,
 };
-use crate::{target::TargetFinding, template::Template};
+use crate::{
+    target::{NOT_REACHED, TargetFinding},
+    template::Template,
+};
 
 /// How the names end that are tried. Nobody has such keys, and no try changes anything.
 const PROBE: &str = "dbevent-check";
@@ -29,14 +32,14 @@ struct Denied {
 }
 
 pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding> {
-    let reach = "start it, or correct url, user and password";
     let mut connection = match client.connection().await {
         Ok(connection) => connection,
-        Err(failure) => return vec![TargetFinding::wrong(failure.reason, reach)],
+        Err(failure) => return vec![TargetFinding::wrong(failure.reason, NOT_REACHED)],
     };
     let address = client.address();
-    let wrong =
-        |error: &RedisError| vec![TargetFinding::wrong(failure(&address, error).reason, reach)];
+    let wrong = |error: &RedisError| {
+        vec![TargetFinding::wrong(failure(&address, error).reason, NOT_REACHED)]
+    };
     match connection.ask::<Value>(&redis::cmd("PING")).await {
         Err(error) if error.code() != Some("NOPERM") => return wrong(&error),
         _ => {}

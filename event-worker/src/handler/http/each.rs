@@ -119,7 +119,7 @@ impl Failures {
 }
 
 /// All changes of a row have the same.
-fn key_of(event: &Event) -> Vec<u8> {
+pub(super) fn key_of(event: &Event) -> Vec<u8> {
     let Ok(read) = ChangeEvent::read_text(event.json()) else {
         return event.json().as_bytes().to_owned();
     };

@@ -26,7 +26,8 @@ pub(super) async fn refusal(mut response: Response) -> Failure {
         .and_then(|text| read_retry_after(text, SystemTime::now()));
     let said = Some(shown(&beginning(&mut response).await)).filter(|said| !said.is_empty());
     let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
-    Failure { reason, said, retry_after, is_too_large, is_unclear: is_unclear(status) }
+    let is_unclear = is_unclear(status);
+    Failure { reason, said, retry_after, is_too_large, is_unclear, remedy: None }
 }
 
 /// The beginning of an answer's body; of an incomplete body what has come.
