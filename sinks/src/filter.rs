@@ -1,22 +1,36 @@
 //! `where`: which rows of a table are in the target, with the meaning of a query.
 //!
 //! The condition is an expression of CEL (the Common Expression Language) over the row, `Data`. A
-//! row that begins to match is an insert for the target, a row that stops matching a delete. A
-//! comparison with NULL is never true, as in SQL.
+//! row that begins to match is an insert for the target, a row that stops matching a delete.
+//!
+//! A comparison with NULL is neither true nor false, as in SQL. In CEL that is what an error is:
+//! `error || true` is true, `error && false` is false, and `!error` stays an error. So a column that
+//! is NULL is left out of `Data`, and `Data.a == null` asks another map, which says of each column
+//! whether it is NULL.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
 
-use cel::{Context, ExecutionError, Program, Value};
+use cel::{
+    Context, ExecutionError, IdedExpr, Program, Value,
+    common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators},
+};
 use change_event::Action;
 use service::config::Section;
 
 use crate::change::Change;
 
+/// The map that says which columns are NULL. Nobody can write this name.
+const NULLS: &str = "@null";
+
 /// A compiled condition.
 #[derive(Clone)]
 pub(crate) struct Where {
     text: String,
-    program: Arc<Program>,
+    condition: Arc<IdedExpr>,
 }
 
 /// What a change means for the target.
@@ -63,7 +77,9 @@ impl Where {
                 "{unknown:?} is not known: write Data.{unknown} for a column of the row"
             ));
         }
-        Ok(Self { text: text.to_owned(), program: Arc::new(program) })
+        let mut condition = program.expression().clone();
+        ask_for_nulls(&mut condition);
+        Ok(Self { text: text.to_owned(), condition: Arc::new(condition) })
     }
 
     /// Reads the key `where`; a mistake is noted.
@@ -100,8 +116,8 @@ impl Where {
             (Match::No, Match::No) => Ok(Effect::Nothing),
             (_, Match::No) => Ok(Effect::Delete),
             (_, Match::Unknown) => Err(format!(
-                "the event lacks a column of `where` ({}): set binlog_row_image = FULL on the \
-                 source",
+                "the event lacks a column of `where` ({}): see that its name is right; if it is, \
+                 the source logs only parts of rows: set binlog_row_image = FULL there",
                 self.text
             )),
         }
@@ -124,33 +140,96 @@ impl Where {
     }
 
     fn matches<'a>(&self, row: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Match, String> {
-        let mut has_null = false;
-        let mut columns = serde_json::Map::new();
+        let (mut columns, mut nulls) = (HashMap::new(), HashMap::new());
         for (name, json) in row {
             let value: serde_json::Value =
                 serde_json::from_str(json).map_err(|error| error.to_string())?;
-            has_null |= value.is_null();
-            columns.insert(name.to_owned(), value);
+            nulls.insert(name.to_owned(), Value::Bool(value.is_null()));
+            if !value.is_null() {
+                columns.insert(name.to_owned(), cel_value(value)?);
+            }
         }
+        let is_null = |name: &str| nulls.get(name) == Some(&Value::Bool(true));
+        let null: BTreeSet<String> = nulls.keys().filter(|name| is_null(name)).cloned().collect();
         let mut context = Context::default();
-        let row = cel::to_value(columns).map_err(|error| error.to_string())?;
-        context.add_variable_from_value("Data", row);
-        match self.program.execute(&context) {
+        context.add_variable_from_value("Data", columns);
+        context.add_variable_from_value(NULLS, nulls);
+        match Value::resolve(&self.condition, &context) {
             Ok(Value::Bool(true)) => Ok(Match::Yes),
             Ok(Value::Bool(false)) => Ok(Match::No),
             Ok(_) => Err(format!("`where` ({}) is neither true nor false", self.text)),
+            // Neither true nor false, so the row does not match.
+            Err(ExecutionError::NoSuchKey(name)) if null.contains(&*name) => Ok(Match::No),
             Err(ExecutionError::NoSuchKey(_)) => Ok(Match::Unknown),
-            Err(error) if has_null && is_about_null(&error) => Ok(Match::No),
             Err(error) => Err(format!("`where` ({}) does not fit the row: {error}", self.text)),
         }
     }
 }
 
-/// Whether an operation was not possible because a value is NULL: then its result is unknown, which
-/// is not true.
-fn is_about_null(error: &ExecutionError) -> bool {
-    let told = format!("{error:?}").to_lowercase();
-    told.contains("null")
+/// Whole numbers are signed where they can be, so that they can be counted with those of the text.
+fn cel_value(value: serde_json::Value) -> Result<Value, String> {
+    match value.as_i64() {
+        Some(number) => Ok(Value::Int(number)),
+        None => cel::to_value(value).map_err(|error| error.to_string()),
+    }
+}
+
+/// Lets `Data.a == null` and `Data.a != null` ask the map of NULLs.
+fn ask_for_nulls(at: &mut IdedExpr) {
+    if let Some((column, is_equal)) = compared_with_null(&at.expr) {
+        let nulls = IdedExpr { id: at.id, expr: Expr::Ident(NULLS.to_owned()) };
+        let is_null = SelectExpr { operand: Box::new(nulls), field: column, test: false };
+        at.expr = match is_equal {
+            true => Expr::Select(is_null),
+            false => Expr::Call(CallExpr {
+                func_name: operators::LOGICAL_NOT.to_owned(),
+                target: None,
+                args: vec![IdedExpr { id: at.id, expr: Expr::Select(is_null) }],
+            }),
+        };
+        return;
+    }
+    match &mut at.expr {
+        Expr::Call(call) => {
+            call.target.as_deref_mut().into_iter().chain(&mut call.args).for_each(ask_for_nulls);
+        }
+        Expr::List(list) => list.elements.iter_mut().for_each(ask_for_nulls),
+        Expr::Select(select) => ask_for_nulls(&mut select.operand),
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                    ask_for_nulls(&mut entry.value);
+                }
+            }
+        }
+        Expr::Comprehension(loops) => {
+            ask_for_nulls(&mut loops.iter_range);
+            ask_for_nulls(&mut loops.loop_step);
+        }
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+    }
+}
+
+/// The column that an expression compares with NULL, and whether it is true for NULL.
+fn compared_with_null(expr: &Expr) -> Option<(String, bool)> {
+    let Expr::Call(CallExpr { func_name, args, .. }) = expr else { return None };
+    let is_equal = match func_name.as_str() {
+        operators::EQUALS => true,
+        operators::NOT_EQUALS => false,
+        _ => return None,
+    };
+    let [one, other] = &args[..] else { return None };
+    let is_null = |one: &IdedExpr| matches!(&one.expr, Expr::Literal(LiteralValue::Null));
+    let column = match (is_null(one), is_null(other)) {
+        (true, false) => other,
+        (false, true) => one,
+        _ => return None,
+    };
+    let Expr::Select(SelectExpr { operand, field, test: false }) = &column.expr else {
+        return None;
+    };
+    let is_data = matches!(&operand.expr, Expr::Ident(name) if name == "Data");
+    is_data.then(|| (field.clone(), is_equal))
 }
 
 impl fmt::Debug for Where {
@@ -198,8 +277,36 @@ mod tests {
         {
             assert_eq!(of(text), Ok(Effect::Nothing), "{text}");
         }
-        assert_eq!(of("Data.n > 3 || Data.s == 'a'"), Ok(Effect::Upsert));
-        assert_eq!(of("Data.n == null"), Ok(Effect::Upsert));
+        for text in [
+            "Data.n != 3",
+            "!(Data.n in [1, 2])",
+            "!(Data.n == 3)",
+            "Data.s != null && Data.n != 3",
+            "Data.n != null",
+            "null != Data.n",
+        ] {
+            assert_eq!(of(text), Ok(Effect::Nothing), "{text}");
+        }
+        for text in [
+            "Data.n > 3 || Data.s == 'a'",
+            "Data.n == null",
+            "!(Data.n != null)",
+            "Data.n == null || Data.n > 3",
+            "Data.s != null && null == Data.n",
+        ] {
+            assert_eq!(of(text), Ok(Effect::Upsert), "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_counted_with() {
+        for (row, text) in [
+            (r#"{"id":7,"n":9}"#, "Data.n % 3 == 0 && Data.n + 1 > 3"),
+            (r#"{"id":7,"n":-9}"#, "Data.n % 3 == 0 && Data.n - 1 < -3"),
+            (r#"{"id":7,"n":18446744073709551615}"#, "Data.n > 3"),
+        ] {
+            assert_eq!(effect(text, "insert", row, None), Ok(Effect::Upsert), "{row}");
+        }
     }
 
     #[test]
