@@ -6,7 +6,7 @@ use super::{
     client::{Connection, RedisClient},
     commands::Plan,
     key::version_key,
-    refusal::failure,
+    refusal::finding,
 };
 use crate::{target::TargetFinding, template::Template};
 
@@ -29,14 +29,12 @@ struct Denied {
 }
 
 pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding> {
-    let reach = "start it, or correct url, user and password";
-    let mut connection = match client.connection().await {
-        Ok(connection) => connection,
-        Err(failure) => return vec![TargetFinding::wrong(failure.reason, reach)],
-    };
     let address = client.address();
-    let wrong =
-        |error: &RedisError| vec![TargetFinding::wrong(failure(&address, error).reason, reach)];
+    let wrong = |error: &RedisError| vec![finding(&address, error)];
+    let mut connection = match client.connected().await {
+        Ok(connection) => connection,
+        Err(error) => return wrong(&error),
+    };
     match connection.ask::<Value>(&redis::cmd("PING")).await {
         Err(error) if error.code() != Some("NOPERM") => return wrong(&error),
         _ => {}
