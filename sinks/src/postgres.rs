@@ -8,10 +8,13 @@
 mod binary;
 mod client;
 mod create;
+mod digits;
+mod limit;
 mod literal;
 mod look;
 mod pending;
 mod refusal;
+mod rights;
 mod statement;
 mod table;
 mod tables;
@@ -118,7 +121,7 @@ impl Postgres {
     pub(crate) fn new(config: &PostgresConfig, means: Means) -> Result<Self, String> {
         let config = Arc::new(config.clone());
         let client = Arc::new(PgClient::new(&config, &means.listener)?);
-        let tables = Arc::new(PgTables::new(config.rows.clone(), &means));
+        let tables = Arc::new(PgTables::new(Arc::clone(&config), &means));
         let look = Look {
             config: Arc::clone(&config),
             client: Arc::clone(&client),

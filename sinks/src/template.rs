@@ -8,6 +8,7 @@ mod escape;
 mod scan;
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -175,7 +176,7 @@ impl Template {
     /// What is lacking for it.
     pub(crate) fn render_in(&self, context: &Value) -> Result<String, String> {
         Ok(match &self.code {
-            Code::Text(environment) => text(environment, context)?,
+            Code::Text(environment) => Self::said(environment, context)?,
             Code::Value(expression) => self.evaluate(expression, context)?.to_string(),
         })
     }
@@ -207,16 +208,30 @@ impl Template {
     /// What is lacking for it.
     pub(crate) fn value_in(&self, context: &Value) -> Result<String, String> {
         let json = match &self.code {
-            Code::Text(environment) => serde_json::to_string(&text(environment, context)?),
+            Code::Text(environment) => serde_json::to_string(&Self::said(environment, context)?),
             Code::Value(expression) => serde_json::to_string(&self.evaluate(expression, context)?),
         };
         json.map_err(|error| error.to_string())
     }
 
+    fn said(environment: &Environment<'_>, context: &Value) -> Result<String, String> {
+        let template = environment.get_template(NAME).map_err(|error| told(&error))?;
+        template.render(context).map_err(|error| match error.kind() {
+            ErrorKind::UndefinedError => undefined(template.undeclared_variables(true), context)
+                .unwrap_or_else(|| told(&error)),
+            _ => told(&error),
+        })
+    }
+
     fn evaluate(&self, expression: &Expression<'_, '_>, context: &Value) -> Result<Value, String> {
-        let value = expression.eval(context.clone()).map_err(|error| told(&error))?;
+        let lacking = || undefined(expression.undeclared_variables(true), context);
+        let value = expression.eval(context.clone()).map_err(|error| match error.kind() {
+            ErrorKind::UndefinedError => lacking().unwrap_or_else(|| told(&error)),
+            _ => told(&error),
+        })?;
         match value.is_undefined() {
-            true => Err(format!("undefined value: {} has nothing there", self.text)),
+            true => Err(lacking()
+                .unwrap_or_else(|| format!("undefined value: {} has nothing there", self.text))),
             false => Ok(value),
         }
     }
@@ -292,28 +307,28 @@ fn check_parts(parts: &[Part<'_>], escape: Escape) -> Result<(), String> {
     }
 }
 
-fn text(environment: &Environment<'_>, context: &Value) -> Result<String, String> {
-    let template = environment.get_template(NAME).map_err(|error| told(&error))?;
-    template.render(context).map_err(|error| match error.kind() {
-        ErrorKind::UndefinedError => {
-            let lacking = lacking(template.undeclared_variables(true), context);
-            lacking.map_or_else(
-                || told(&error),
-                |name| format!("undefined value: {name} is not there"),
-            )
-        }
-        _ => told(&error),
-    })
-}
-
-/// The first of these names, such as `PK.id`, that has nothing in what a template sees.
-fn lacking(names: impl IntoIterator<Item = String>, context: &Value) -> Option<String> {
-    let is_lacking = |name: &String| {
-        let mut parts = name.split('.');
-        let found = parts.try_fold(context.clone(), |value, part| value.get_attr(part));
-        found.is_ok_and(|found| found.is_undefined())
+/// Which of these names, such as `PK.id`, stand for nothing.
+fn undefined(names: HashSet<String>, context: &Value) -> Option<String> {
+    let stands_for = |name: &String| {
+        let root = context.clone();
+        name.split('.').try_fold(root, |value, part| value.get_attr(part).ok())
     };
-    names.into_iter().filter(is_lacking).min()
+    let is_undefined = |name: &String| stands_for(name).is_none_or(|value| value.is_undefined());
+    let mut lacking: Vec<String> = names.into_iter().filter(is_undefined).collect();
+    lacking.sort_unstable();
+    if lacking.is_empty() {
+        return None;
+    }
+    let has_key = context.get_attr("PK").is_ok_and(|key| key.len() != Some(0));
+    let needs_key = lacking.iter().any(|name| name.starts_with("PK."));
+    Some(format!(
+        "undefined value: the event has no {}{}",
+        lacking.join(", no "),
+        match needs_key && !has_key {
+            true => ": its table has no key: set keyColumns in dts.toml, or use Data",
+            false => "",
+        }
+    ))
 }
 
 /// The expression of a template like `{{ Data.price * 2 }}`.
@@ -358,11 +373,30 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_an_error_and_no_empty_text() {
-        assert!(rendered("{{ Data.nothing }}").unwrap_err().contains("undefined"));
-        let said = rendered("{{ Schema }}:{{ Data.id }}:{{ PK.other }}").unwrap_err();
-        assert_eq!(said, "undefined value: PK.other is not there");
+        for (template, said) in [
+            ("{{ Data.nothing }}", "the event has no Data.nothing"),
+            ("x:{{ PK.id }}:{{ PK.other }}", "the event has no PK.other"),
+            (
+                "x{{ Data.id }}{{ Data.a.b }}{{ PK.c | lower }}",
+                "the event has no Data.a.b, no PK.c",
+            ),
+        ] {
+            assert_eq!(rendered(template).unwrap_err(), format!("undefined value: {said}"));
+        }
         assert!(rendered("{{ data.id }}").unwrap_err().contains("no member of an event"));
         assert!(rendered("{{ Data.id ").is_err());
+    }
+
+    #[test]
+    fn a_table_without_a_key_is_told_where_its_key_is_asked_for() {
+        let event = event("insert", r#"{"id":7}"#, None);
+        let json = event.json.replace(r#""PK":{"id":7}"#, r#""PK":{}"#);
+        let event = handler::Event { json, ..event };
+        let change = Change::read(&event).unwrap();
+        for template in ["{table}:{{ PK.id }}", "{{ PK.id }}"] {
+            let said = Template::new(template).unwrap().render(&change).unwrap_err();
+            assert!(said.contains("no PK.id: its table has no key: set keyColumns"), "{said}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Table {
     /// Its columns, in their order; absent where there is no room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<TableColumn>>,
-    /// The columns of its primary key.
+    /// The columns of its primary key, or those that `keyColumns` of dts names instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_key: Vec<String>,
 }

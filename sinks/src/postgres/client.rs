@@ -27,7 +27,7 @@ pub(super) struct PgClient {
     /// What a session begins with.
     settings: String,
     /// `host:port` of the servers, for messages.
-    servers: String,
+    pub(super) servers: String,
     idle: Mutex<Vec<PgConnection>>,
 }
 
@@ -101,7 +101,16 @@ impl PgClient {
     async fn connect(&self) -> Result<PgConnection, Failure> {
         let told = |error: tokio_postgres::Error| {
             let failure = Refused::from(error).into_failure();
-            Failure { reason: format!("{}: {}", self.servers, failure.reason), ..failure }
+            let reason = match &failure.reason {
+                // What the driver says where no host lets us write.
+                said if said.contains("does not allow writes") => {
+                    "does not allow writes: it is \
+                     read-only, as a replica is, or one with default_transaction_read_only; name \
+                     the primary in hosts, too"
+                }
+                said => said,
+            };
+            Failure { reason: format!("{}: {reason}", self.servers), ..failure }
         };
         let (client, driver) = match &self.tls {
             None => {

@@ -4,7 +4,7 @@ use full_sync::{Table, TableColumn};
 
 use super::{
     PgRows,
-    table::{PgTable, quoted, quoted_list, quoted_text},
+    table::{PgTable, There, quoted, quoted_list, quoted_text},
 };
 use crate::{shape::Shape, sql::DELETED_TABLE, value::Kind};
 
@@ -21,6 +21,8 @@ pub(super) const AUDIT_COLUMNS: [(&str, &str); 4] = [
 pub(super) struct PgWish<'a> {
     pub(super) rows: &'a PgRows,
     pub(super) shape: &'a Shape,
+    /// Who makes it.
+    pub(super) user: &'a str,
     /// The source's table, if its columns are known.
     pub(super) source: Option<&'a Table>,
     pub(super) schema: &'a str,
@@ -31,11 +33,15 @@ pub(super) struct PgWish<'a> {
 
 impl PgWish<'_> {
     /// The statements that make what is lacking; none where nothing is, or nobody knows how.
-    pub(super) fn lacking(&self, table: Option<&PgTable>) -> Vec<String> {
-        match (table, self.source) {
-            (Some(table), _) => self.alter(table).into_iter().collect(),
-            (None, Some(source)) if source.columns.is_some() => self.create(),
-            (None, _) => Vec::new(),
+    pub(super) fn lacking(&self, there: There<'_>) -> Vec<String> {
+        let knows_columns = self.source.is_some_and(|source| source.columns.is_some());
+        match there {
+            There::Table(table) => self.alter(table).into_iter().collect(),
+            There::Schema if knows_columns => vec![self.create()],
+            There::Nothing if knows_columns => {
+                vec![create_schema(self.schema, self.user), self.create()]
+            }
+            There::Schema | There::Nothing => Vec::new(),
         }
     }
 
@@ -65,7 +71,7 @@ impl PgWish<'_> {
     }
 
     /// Columns may be NULL, but for those of the key: an event may lack a column.
-    fn create(&self) -> Vec<String> {
+    fn create(&self) -> String {
         let mut parts: Vec<String> = self
             .wanted()
             .iter()
@@ -76,10 +82,7 @@ impl PgWish<'_> {
             key => quoted_list(key.iter().map(String::as_str)),
         };
         parts.push(format!("PRIMARY KEY ({key})"));
-        vec![
-            format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(self.schema)),
-            format!("CREATE TABLE IF NOT EXISTS {} ({})", self.quoted(), parts.join(", ")),
-        ]
+        format!("CREATE TABLE IF NOT EXISTS {} ({})", self.quoted(), parts.join(", "))
     }
 
     fn alter(&self, table: &PgTable) -> Option<String> {
@@ -95,6 +98,12 @@ impl PgWish<'_> {
     fn quoted(&self) -> String {
         format!("{}.{}", quoted(self.schema), quoted(self.name))
     }
+}
+
+/// The statement that makes a schema for a user. PostgreSQL asks for the right to make schemas
+/// before it looks whether the schema is there.
+pub(super) fn create_schema(schema: &str, user: &str) -> String {
+    format!("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", quoted(schema), quoted(user))
 }
 
 /// The statement that makes the sink's own table in a schema.
@@ -127,7 +136,7 @@ pub(super) fn forget_deleted(schema: &str, kept: std::time::Duration) -> String 
 
 /// The nearest type of PostgreSQL. Numbers and times have no fixed scale, so that a column that
 /// grows at the source is not rounded here.
-fn type_of(column: &TableColumn) -> String {
+pub(super) fn type_of(column: &TableColumn) -> String {
     let declared = column.declared.to_ascii_lowercase();
     let word = declared.split([' ', '(']).next().unwrap_or_default();
     let is_unsigned = declared.contains("unsigned") || declared.contains("zerofill");
@@ -178,7 +187,7 @@ mod tests {
         TableColumn { name: name.into(), declared: declared.into(), ..TableColumn::default() }
     }
 
-    fn lacking(rows: &PgRows, key: &[&str], table: Option<&PgTable>) -> Vec<String> {
+    fn lacking(rows: &PgRows, key: &[&str], there: There<'_>) -> Vec<String> {
         let source = Table {
             schema: "shop".into(),
             table: "item".into(),
@@ -187,22 +196,24 @@ mod tests {
         };
         let key: Vec<String> = key.iter().map(|name| (*name).to_owned()).collect();
         let (source, shape, key) = (Some(&source), &Shape::default(), &*key);
-        PgWish { rows, shape, source, schema: "s", name: "item", key }.lacking(table)
+        let user = "me";
+        PgWish { rows, shape, user, source, schema: "s", name: "item", key }.lacking(there)
     }
 
     #[test]
     fn a_table_is_made_as_the_sources_is_defined() {
         let rows = PgRows { version_column: Some("_seq".into()), ..PgRows::default() };
         assert_eq!(
-            lacking(&rows, &["id"], None),
+            lacking(&rows, &["id"], There::Nothing),
             [
-                "CREATE SCHEMA IF NOT EXISTS \"s\"",
+                "CREATE SCHEMA IF NOT EXISTS \"s\" AUTHORIZATION \"me\"",
                 "CREATE TABLE IF NOT EXISTS \"s\".\"item\" (\"id\" bigint, \"na\"\"me\" text, \
                  \"_seq\" bigint, PRIMARY KEY (\"id\"))",
             ]
         );
-        let audit = lacking(&PgRows::default(), &[], None);
-        assert!(audit[1].ends_with("PRIMARY KEY (\"ev_id\"))"), "{audit:?}");
+        let audit = lacking(&PgRows::default(), &[], There::Schema);
+        assert!(audit[0].ends_with("PRIMARY KEY (\"ev_id\"))"), "{audit:?}");
+        assert_eq!(audit.len(), 1, "the schema is there");
     }
 
     #[test]
@@ -216,10 +227,10 @@ mod tests {
         };
         let rows = PgRows::default();
         assert_eq!(
-            lacking(&rows, &["id"], Some(&has(&["id"]))),
+            lacking(&rows, &["id"], There::Table(&has(&["id"]))),
             ["ALTER TABLE \"s\".\"item\" ADD COLUMN IF NOT EXISTS \"na\"\"me\" text"]
         );
-        assert!(lacking(&rows, &["id"], Some(&has(&["na\"me", "id"]))).is_empty());
+        assert!(lacking(&rows, &["id"], There::Table(&has(&["na\"me", "id"]))).is_empty());
     }
 
     #[test]

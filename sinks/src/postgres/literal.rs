@@ -15,9 +15,9 @@ pub(super) fn text_of(value: CellValue<'_>, form: Form) -> Result<Option<String>
         (_, CellValue::Null) => return Ok(None),
         (Form::Bytes, value) => hex(&bytes_of(value)),
         (Form::Bits(length), CellValue::Integer(digits)) => bits(digits, length)?,
-        (Form::Bool, CellValue::Integer(digits)) => {
-            (if digits.trim_start_matches('0').is_empty() { "f" } else { "t" }).to_owned()
-        }
+        // Any other number is for the column's limit to refuse.
+        (Form::Bool, CellValue::Integer("0")) => "f".to_owned(),
+        (Form::Bool, CellValue::Integer("1")) => "t".to_owned(),
         (Form::Array, value) => array(value)?,
         (Form::Json, value) => json(value)?,
         (Form::Date | Form::Timestamp, CellValue::Date(text) | CellValue::DateTime(text)) => {

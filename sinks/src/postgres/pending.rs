@@ -4,7 +4,9 @@ use std::{borrow::Cow, collections::HashMap};
 
 use change_event::Action;
 
-use super::{PgRows, create::AUDIT_COLUMNS, literal::text_of, tables::PgRoute};
+use super::{
+    PgRows, create::AUDIT_COLUMNS, limit::Limit, literal::text_of, table::Form, tables::PgRoute,
+};
 use crate::{
     change::{Change, Unusable},
     shape::{Shape, Wanted},
@@ -186,10 +188,31 @@ impl<'r> RowMaker<'r> {
     }
 
     fn cell(self, at: usize, name: &str, json: &str) -> Result<Cell, String> {
-        let told = |why| format!("column {name}: {why}");
+        let told = |why: String| format!("column {name}: {why}");
         let kind = self.route.kinds[at].unwrap_or_else(|| kind_of(json));
         let value = CellValue::read(kind, json).map_err(told)?;
-        text_of(value, self.route.table.columns[at].form).map_err(told)
+        let column = &self.route.table.columns[at];
+        let limit = match (kind, column.limit) {
+            (Kind::Single, Limit::Single) | (Kind::Single | Kind::Float, Limit::Double) => {
+                Limit::Any
+            }
+            (_, limit) => limit,
+        };
+        let elements = elements(&value, column.form);
+        let cell = text_of(value, column.form).map_err(told)?;
+        let checked = match (&elements, &cell) {
+            (Some(elements), _) => elements.iter().try_for_each(|text| limit.check(text)),
+            (None, Some(text)) if column.form != Form::Array => limit.check(text),
+            _ => Ok(()),
+        };
+        match checked {
+            Ok(()) => Ok(cell),
+            Err(why) => Err(told(format!(
+                "{why} for type {}: run there: {}",
+                column.full,
+                self.route.widen(at)
+            ))),
+        }
     }
 
     /// The values of the key in the order of its columns at the target.
@@ -295,6 +318,16 @@ fn moved_from<'a>(change: &'a Change<'a>) -> Option<Vec<(Cow<'a, str>, &'a str)>
 fn json_of(key: &[(Cow<'_, str>, &str)]) -> String {
     let members = key.iter().map(|(name, json)| format!("{}:{json}", serde_json::json!(name)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// What an array of the target gets, where only some of it may not fit.
+fn elements(value: &CellValue<'_>, form: Form) -> Option<Vec<String>> {
+    match value {
+        _ if form != Form::Array => None,
+        CellValue::Set(members) => Some(members.clone()),
+        CellValue::Vector(numbers) => Some(numbers.iter().map(f32::to_string).collect()),
+        _ => None,
+    }
 }
 
 /// Of a column that the source does not have, or has no more.

@@ -12,6 +12,8 @@ pub(super) enum Refused {
     Row(String),
     /// Two transactions locked each other: the same again may go well.
     Again(String),
+    /// The user has not the rights.
+    Denied(Failure),
     /// A table is not as we think it is.
     Definition(Failure),
     /// The connection is gone.
@@ -35,7 +37,10 @@ impl Refused {
         match self {
             Self::Row(said) => Failure::new("the server refuses a row").saying(said),
             Self::Again(reason) => Failure::unclear(reason),
-            Self::Definition(failure) | Self::Lost(failure) | Self::Later(failure) => failure,
+            Self::Denied(failure)
+            | Self::Definition(failure)
+            | Self::Lost(failure)
+            | Self::Later(failure) => failure,
         }
     }
 }
@@ -60,10 +65,13 @@ fn of_server(said: &DbError) -> Refused {
         "53300" => Refused::Later(failure(
             "the server has no connection left for us: raise max_connections there",
         )),
-        "42501" => Refused::Later(failure("the user has not the rights that it needs there")),
+        "42501" => Refused::Denied(failure("the user has not the rights that it needs there")),
         "28000" | "28P01" => Refused::Later(failure("the server does not let the user in")),
         "3D000" => Refused::Later(failure("the server has no such database")),
-        "57014" => Refused::Later(failure("the server did not finish in time (`timeout`)")),
+        "57014" => Refused::Later(failure(
+            "the server did not finish in time (`timeout`): look at its log and its locks, or raise \
+             `timeout` where it is only slow",
+        )),
         "57P01" | "57P02" | "57P03" => Refused::Lost(failure("the server stops or starts")),
         _ if is_about_a_row(code) => Refused::Row(words_of(said)),
         _ => Refused::Later(failure("the server answers with an error")),

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{client::PgConnection, refusal::Refused};
+use tokio_postgres::types::ToSql;
+
+use super::{client::PgConnection, limit::Limit, refusal::Refused};
 
 /// How the texts of a column's values look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,13 @@ pub(super) struct PgColumn {
     pub(super) name: String,
     /// The type without its length or precision: a cast to it must not cut a value.
     pub(super) declared: String,
+    /// The type as it is declared.
+    pub(super) full: String,
+    /// The type under a domain, without its length or precision.
+    pub(super) base: String,
     pub(super) form: Form,
+    /// What its values must be like.
+    pub(super) limit: Limit,
     /// A row must have a value for it.
     pub(super) is_required: bool,
     /// The server computes it.
@@ -68,43 +76,110 @@ impl PgTable {
     ///
     /// Why it did not answer. `None`: there is no such table.
     pub(super) async fn describe(
-        connection: &PgConnection,
+        connection: &mut PgConnection,
         schema: &str,
         name: &str,
     ) -> Result<Option<Self>, Refused> {
+        let (columns, unique) =
+            (connection.prepare(COLUMNS).await?, connection.prepare(UNIQUE).await?);
         let client = &connection.client;
-        let columns = client.query(COLUMNS, &[&schema, &name]).await?;
-        if columns.is_empty() {
-            return Ok(None);
-        }
-        let unique = client.query(UNIQUE, &[&schema, &name]).await?;
-        let column = |row: &tokio_postgres::Row| {
-            let (category, of, length): (String, String, i32) =
-                (row.get(2), row.get(3), row.get(4));
-            PgColumn {
-                name: row.get(0),
-                declared: row.get(1),
-                form: form_of(&category, &of, usize::try_from(length).unwrap_or(0)),
-                is_required: row.get(5),
-                is_generated: row.get(6),
-                is_identity: row.get(7),
-            }
-        };
-        Ok(Some(Self {
+        let names: &[&(dyn ToSql + Sync)] = &[&schema, &name];
+        let asked = (client.query(&columns, names), client.query(&unique, names));
+        let (columns, unique) = tokio::try_join!(asked.0, asked.1)?;
+        Ok((!columns.is_empty()).then(|| Self {
             schema: schema.to_owned(),
             name: name.to_owned(),
-            columns: columns.iter().map(column).collect(),
+            columns: columns.iter().map(PgColumn::of).collect(),
             unique: unique.iter().map(|row| row.get(0)).collect(),
         }))
     }
+
+    /// What is defined differently in another look at the same table; empty where nothing is.
+    pub(super) fn differences(&self, now: &Self) -> String {
+        let mut found = Vec::new();
+        for before in &self.columns {
+            match now.columns.iter().find(|column| column.name == before.name) {
+                None => found.push(format!("the column {} is gone", before.name)),
+                Some(after) if after.full != before.full => found.push(format!(
+                    "the column {} was {} and is {}",
+                    before.name, before.full, after.full
+                )),
+                Some(after) if after != before => {
+                    found.push(format!("the column {} is defined differently", before.name));
+                }
+                Some(_) => {}
+            }
+        }
+        for after in now.columns.iter().filter(|after| self.column(&after.name).is_none()) {
+            found.push(format!("the column {} is new", after.name));
+        }
+        if self.unique != now.unique {
+            found.push("its unique indexes are others".to_owned());
+        }
+        if found.is_empty() && self != now {
+            found.push("its columns have another order".to_owned());
+        }
+        found.join("; ")
+    }
 }
 
-const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, -1), t.typcategory::text, \
-    format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, -1), a.atttypmod, \
-    a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '', \
-    a.attidentity = 'a' \
+impl PgColumn {
+    fn of(row: &tokio_postgres::Row) -> Self {
+        let (category, limited): (String, String) = (row.get(3), row.get(5));
+        let (base, limit): (String, _) = (row.get(4), Limit::of(&limited));
+        let length = if let Limit::Bits(length) = limit { length } else { 0 };
+        Self {
+            name: row.get(0),
+            declared: row.get(1),
+            full: row.get(2),
+            form: form_of(&category, &base, length),
+            base,
+            limit,
+            is_required: row.get(6),
+            is_generated: row.get(7),
+            is_identity: row.get(8),
+        }
+    }
+}
+
+/// What the target has of a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum There<'a> {
+    Table(&'a PgTable),
+    Schema,
+    Nothing,
+}
+
+impl<'a> There<'a> {
+    /// Looks for the schema where the table is not there.
+    ///
+    /// # Errors
+    ///
+    /// Why the server did not answer.
+    pub(super) async fn of(
+        connection: &PgConnection,
+        schema: &str,
+        table: Option<&'a PgTable>,
+    ) -> Result<Self, Refused> {
+        const SQL: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+        if let Some(table) = table {
+            return Ok(Self::Table(table));
+        }
+        let has_schema = connection.client.query_one(SQL, &[&schema]).await?.get(0);
+        Ok(if has_schema { Self::Schema } else { Self::Nothing })
+    }
+}
+
+const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, -1), \
+    format_type(a.atttypid, a.atttypmod), t.typcategory::text, format_type(b.oid, -1), \
+    format_type(b.oid, b.typmod), a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', \
+    a.attgenerated <> '', a.attidentity = 'a' \
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
+    CROSS JOIN LATERAL (WITH RECURSIVE under (oid, typmod, depth) AS ( \
+    SELECT a.atttypid, a.atttypmod, 0 UNION ALL SELECT d.typbasetype, d.typtypmod, depth + 1 \
+    FROM under JOIN pg_type d ON d.oid = under.oid AND d.typtype = 'd') \
+    SELECT oid, typmod FROM under ORDER BY depth DESC LIMIT 1) b \
     WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'f', 'v') \
     AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
@@ -113,7 +188,7 @@ const UNIQUE: &str = "SELECT array(SELECT a.attname::text FROM pg_attribute a \
     FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2 \
     AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL \
-    AND i.indexprs IS NULL";
+    AND i.indexprs IS NULL ORDER BY i.indexrelid";
 
 /// `category` is that of `pg_type`, `of` the type under a domain.
 fn form_of(category: &str, of: &str, length: usize) -> Form {
@@ -159,6 +234,9 @@ pub(super) mod tests {
         PgColumn {
             name: name.to_owned(),
             declared: declared.to_owned(),
+            full: declared.to_owned(),
+            base: declared.to_owned(),
+            limit: Limit::of(declared),
             form: form_of("", declared, 0),
             is_required: false,
             is_generated: false,
@@ -172,6 +250,21 @@ pub(super) mod tests {
         let table = PgTable { unique: vec![of(&["a", "b"])], ..PgTable::default() };
         assert!(table.is_unique_by(&of(&["b", "a"])));
         assert!(!table.is_unique_by(&of(&["a"])) && !table.is_unique_by(&of(&["a", "c"])));
+    }
+
+    #[test]
+    fn what_has_changed_since_the_last_look_is_said() {
+        let of = |columns: &[(&str, &str)]| PgTable {
+            columns: columns.iter().map(|(name, declared)| column(name, declared)).collect(),
+            ..PgTable::default()
+        };
+        let before = of(&[("id", "integer"), ("n", "integer"), ("old", "text")]);
+        let now = of(&[("id", "integer"), ("n", "bigint"), ("new", "text")]);
+        assert_eq!(
+            before.differences(&now),
+            "the column n was integer and is bigint; the column old is gone; the column new is new"
+        );
+        assert_eq!(before.differences(&before.clone()), "");
     }
 
     #[test]

@@ -2,19 +2,24 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use full_sync::Table;
 use handler::Failure;
+use tracing::warn;
 
 use super::{
-    PgRows,
+    PgRows, PostgresConfig,
     client::PgConnection,
-    create::{AUDIT_COLUMNS, PgWish, create_deleted, create_unique},
+    create::{AUDIT_COLUMNS, PgWish, create_deleted, create_unique, type_of},
+    limit::Limit,
     refusal::Refused,
-    table::PgTable,
+    table::{PgColumn, PgTable, There, quoted},
 };
 use crate::{
     shape::Shape,
@@ -26,12 +31,15 @@ use crate::{
 /// While a column is lacking, the server is asked again after so long.
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
+/// A look at a table is of use for so long: somebody may alter the table.
+const LOOKED_AGAIN: Duration = Duration::from_secs(5);
+
 /// A name is not longer at the server, which would cut it without a word.
 const MAX_NAME_BYTES: usize = 63;
 
 /// The tables that were asked for until now.
 pub(super) struct PgTables {
-    rows: PgRows,
+    config: Arc<PostgresConfig>,
     shape: Arc<Shape>,
     source: Arc<dyn Tables>,
     known: Mutex<HashMap<String, Arc<PgRoute>>>,
@@ -50,10 +58,14 @@ pub(super) struct PgRoute {
     pub(super) version: Option<usize>,
     /// What values of each column of the table look like in an event, where the source has it.
     pub(super) kinds: Vec<Option<Kind>>,
+    /// The types that these columns would get here.
+    nearest: Vec<Option<String>>,
     /// For so many calls rows that are new at the source are taken for rows that may be there.
     pub(super) upserting: AtomicU32,
     source: Option<Arc<Table>>,
     asked: Instant,
+    /// Something was refused: the table may be another one by now.
+    is_doubted: AtomicBool,
 }
 
 /// Which table is asked for.
@@ -69,9 +81,9 @@ pub(super) struct PgAsk<'a> {
 }
 
 impl PgTables {
-    pub(super) fn new(rows: PgRows, means: &Means) -> Self {
+    pub(super) fn new(config: Arc<PostgresConfig>, means: &Means) -> Self {
         Self {
-            rows,
+            config,
             shape: Arc::clone(&means.shape),
             source: Arc::clone(&means.tables),
             known: Mutex::default(),
@@ -105,17 +117,27 @@ impl PgTables {
             Ok(route) => Arc::new(route),
             Err(lacking) => return Ok(Err(lacking)),
         };
-        self.lock().insert(ask.target.to_owned(), Arc::clone(&route));
+        if let Some(before) = self.lock().insert(ask.target.to_owned(), Arc::clone(&route)) {
+            route.upserting.store(before.upserting.load(Relaxed), Relaxed);
+            let changed = before.table.differences(&route.table);
+            if !changed.is_empty() {
+                let table = ask.target;
+                warn!(table, changed, "a table of the target is not as it was: going on with it");
+            }
+        }
         Ok(Ok(route))
     }
 
-    /// Nothing that is known counts any more.
-    pub(super) fn forget(&self) {
-        self.lock().clear();
+    /// Each table is looked at again before it is written to.
+    pub(super) fn doubt(&self) {
+        self.lock().values().for_each(|known| known.is_doubted.store(true, Relaxed));
     }
 
     fn known_for(&self, ask: &PgAsk<'_>, source: Option<&Arc<Table>>) -> Option<Arc<PgRoute>> {
         let known = self.lock().get(ask.target).cloned()?;
+        if known.is_doubted.load(Relaxed) || known.asked.elapsed() >= LOOKED_AGAIN {
+            return None;
+        }
         let is_same = match (&known.source, source) {
             (Some(known), Some(now)) => Arc::ptr_eq(known, now) || known == now,
             (None, None) => true,
@@ -145,7 +167,8 @@ impl PgTables {
             )));
         }
         let wish = PgWish {
-            rows: &self.rows,
+            rows: &self.config.rows,
+            user: &self.config.user,
             shape: &self.shape,
             source: source.as_deref(),
             schema,
@@ -153,15 +176,18 @@ impl PgTables {
             key: &ask.key,
         };
         let mut table = PgTable::describe(connection, schema, name).await?;
-        let lacking = wish.lacking(table.as_ref());
-        if self.rows.create && !lacking.is_empty() {
+        let there = There::of(connection, schema, table.as_ref()).await?;
+        let lacking = wish.lacking(there);
+        if self.config.rows.create && !lacking.is_empty() {
             for sql in &lacking {
                 run(connection, sql).await?;
             }
             connection.forget();
             table = PgTable::describe(connection, schema, name).await?;
         }
-        let Some(table) = table else { return Ok(Err(no_table(ask.target, &lacking))) };
+        let Some(table) = table else {
+            return self.no_table(ask.target, &lacking).map(Err);
+        };
         let route = self.route(table, ask, source);
         if route.as_ref().is_ok_and(|route| route.version.is_some()) {
             self.make_deleted(connection, schema).await?;
@@ -192,20 +218,22 @@ impl PgTables {
                 create_unique(&table, &key)
             ));
         }
-        let version = match self.rows.version_column.as_ref().filter(|_| !is_audit) {
+        let version = match self.config.rows.version_column.as_ref().filter(|_| !is_audit) {
             None => None,
             Some(name) => Some(table.column(name).ok_or_else(|| {
                 format!(
                     "run there: ALTER TABLE {} ADD COLUMN {} bigint; or set create = true",
                     table.quoted(),
-                    super::table::quoted(name)
+                    quoted(name)
                 )
             })?),
         };
         let mut kinds = vec![None; table.columns.len()];
+        let mut nearest = vec![None; table.columns.len()];
         for column in source.iter().flat_map(|source| source.columns.iter().flatten()) {
             if let Some(at) = table.column(&self.shape.name_of(&column.name)) {
                 kinds[at] = Some(Kind::of(&column.declared));
+                nearest[at] = Some(type_of(column));
             }
         }
         Ok(PgRoute {
@@ -214,10 +242,26 @@ impl PgTables {
             is_audit,
             version,
             kinds,
+            nearest,
             upserting: AtomicU32::new(0),
             source,
             asked: Instant::now(),
+            is_doubted: AtomicBool::new(false),
         })
+    }
+
+    /// What to do where the target has no table.
+    fn no_table(&self, target: &str, lacking: &[String]) -> Result<String, Refused> {
+        if !lacking.is_empty() {
+            return Ok(format!(
+                "the target has no table {target}: set create = true, or run there: {}",
+                lacking.join("; ")
+            ));
+        }
+        match self.config.rows.create {
+            true => Err(Refused::Later(Failure::unclear(untold(target)))),
+            false => Ok(untold(target)),
+        }
     }
 
     /// Makes the sink's own table, which it needs to keep deletes.
@@ -239,9 +283,29 @@ impl PgRoute {
     /// A route to a table that no server has.
     #[cfg(test)]
     pub(super) fn of_test(table: PgTable, key: Vec<usize>, version: Option<usize>) -> Self {
-        let (kinds, source, asked) = (vec![None; table.columns.len()], None, Instant::now());
-        let (is_audit, upserting) = (false, AtomicU32::new(0));
-        Self { table, key, is_audit, version, kinds, upserting, source, asked }
+        let count = table.columns.len();
+        Self {
+            table,
+            key,
+            is_audit: false,
+            version,
+            kinds: vec![None; count],
+            nearest: vec![None; count],
+            upserting: AtomicU32::new(0),
+            source: None,
+            asked: Instant::now(),
+            is_doubted: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it leads to this `schema.table`.
+    pub(super) fn is_to(&self, target: &str) -> bool {
+        target.split_once('.') == Some((&*self.table.schema, &*self.table.name))
+    }
+
+    /// Whether the server was asked after this moment.
+    pub(super) fn is_newer_than(&self, moment: Instant) -> bool {
+        self.asked >= moment
     }
 
     fn has_key(&self, key: &[String]) -> bool {
@@ -258,54 +322,84 @@ impl PgRoute {
         }
     }
 
+    /// The statement that lets a column hold what the source's holds.
+    pub(super) fn widen(&self, at: usize) -> String {
+        let column = &self.table.columns[at];
+        let nearest = self.nearest[at].as_deref().filter(|nearest| *nearest != column.full);
+        let declared = nearest.unwrap_or_else(|| column.limit.wider(&column.base));
+        alter_type(&self.table, column, declared)
+    }
+
     /// The statement that adds a column of the source to the target.
     pub(super) fn add_column(&self, name: &str, rows: &PgRows, shape: &Shape) -> String {
+        // Only a table that is lacking needs to know who makes it.
+        let user = "";
         let key: Vec<String> =
             self.key.iter().map(|at| self.table.columns[*at].name.clone()).collect();
         let wish = PgWish {
             rows,
+            user,
             shape,
             source: self.source.as_deref(),
             schema: &self.table.schema,
             name: &self.table.name,
             key: if self.is_audit { &[] } else { &key },
         };
-        match wish.lacking(Some(&self.table)).into_iter().next() {
-            Some(alter) if alter.contains(&super::table::quoted(name)) => {
+        match wish.lacking(There::Table(&self.table)).into_iter().next() {
+            Some(alter) if alter.contains(&quoted(name)) => {
                 format!("run there: {alter}")
             }
             _ => format!(
                 "add it there with its type (ALTER TABLE {} ADD COLUMN {} …)",
                 self.table.quoted(),
-                super::table::quoted(name)
+                quoted(name)
             ),
         }
     }
+}
+
+/// The statement that gives a column another type.
+fn alter_type(table: &PgTable, column: &PgColumn, declared: &str) -> String {
+    let name = quoted(&column.name);
+    let is_number = |of: &str| {
+        ["smallint", "integer", "bigint", "numeric", "real", "double", "money"]
+            .iter()
+            .any(|number| of.starts_with(number))
+    };
+    let is_time = |of: &str| of == "date" || of.starts_with("timestamp");
+    let is_cast_alone = matches!(declared, "text" | "bit varying")
+        || declared.starts_with(&*column.base)
+        || (is_number(declared) && is_number(&column.base))
+        || (is_time(declared) && is_time(&column.base));
+    let using = match &*column.base {
+        _ if is_cast_alone => String::new(),
+        // There is no cast to the other numbers.
+        "boolean" => format!(" USING {name}::integer::{declared}"),
+        base if base.contains("bit") => match Limit::of(declared) {
+            Limit::Bits(length) => format!(" USING lpad({name}::text, {length}, '0')::{declared}"),
+            _ => format!(" USING {name}::text::{declared}"),
+        },
+        _ => format!(" USING {name}::{declared}"),
+    };
+    format!("ALTER TABLE {} ALTER COLUMN {name} TYPE {declared}{using}", table.quoted())
 }
 
 /// Runs a statement that makes something. The failure has it, for somebody with the right to.
 async fn run(connection: &PgConnection, sql: &str) -> Result<(), Refused> {
     // IF NOT EXISTS alone does not hold where another process makes the same at this moment.
     let alone = "SELECT pg_advisory_xact_lock(hashtextextended('dbevent tables', 0))";
+    let told = |failure: Failure| Failure {
+        reason: format!("{}; run there: {sql}", failure.reason),
+        ..failure
+    };
     connection.client.batch_execute(&format!("{alone}; {sql}")).await.map_err(|error| {
         match Refused::from(error) {
-            Refused::Later(failure) if failure.said.is_some() => Refused::Later(Failure {
-                reason: format!("{}; run there: {sql}", failure.reason),
-                ..failure
-            }),
+            Refused::Later(failure) if failure.said.is_some() => Refused::Later(told(failure)),
+            // Of a table that somebody else makes we would not have the rights.
+            Refused::Denied(failure) if sql.starts_with("ALTER ") => Refused::Later(told(failure)),
             // Another process makes the same.
             Refused::Row(said) | Refused::Again(said) => Refused::Again(said),
             other => other,
         }
     })
-}
-
-fn no_table(target: &str, lacking: &[String]) -> String {
-    match lacking.is_empty() {
-        true => untold(target),
-        false => format!(
-            "the target has no table {target}: set create = true, or run there: {}",
-            lacking.join("; ")
-        ),
-    }
 }

@@ -18,6 +18,7 @@ use super::{
     create::forget_deleted,
     pending::{Pending, RowMaker},
     refusal::Refused,
+    rights::PgRights,
     statement::{NewRows, PgEffect, PgStep, steps},
     tables::{PgAsk, PgRoute, PgTables},
 };
@@ -89,18 +90,22 @@ impl PgWriter {
     pub(super) async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
         let (groups, mut unusable) = self.groups(wanted);
         let (mut backoff, mut definitions, mut lost) = (Backoff::new(COLLISION_RETRY), 0, 0);
+        let began = Instant::now();
         loop {
             let timeout = self.config.timeout;
-            let refused = match tokio::time::timeout(timeout, self.attempt(&groups)).await {
+            let attempt = self.attempt(&groups, began);
+            let refused = match tokio::time::timeout(timeout, attempt).await {
                 Ok(Ok(more)) => {
                     unusable.extend(more);
                     return Ok(unusable);
                 }
                 Ok(Err(refused)) => refused,
                 Err(_) => {
-                    return Err(Failure::unclear(
-                        "the target has not answered in time (`timeout`)",
-                    ));
+                    return Err(Failure::unclear(format!(
+                        "{} has not answered within {timeout:?} (`timeout`): look at its host and \
+                         its log, or raise `timeout` where it is only slow",
+                        self.client.servers
+                    )));
                 }
             };
             match refused {
@@ -109,22 +114,35 @@ impl PgWriter {
                 }
                 Refused::Definition(_) if definitions == 0 => {
                     definitions += 1;
-                    self.tables.forget();
+                    self.tables.doubt();
                 }
                 // The server may have started again since the connection was last used.
                 Refused::Lost(_) if lost == 0 => {
                     lost += 1;
                     self.client.forget();
                 }
-                other => return Err(other.into_failure()),
+                Refused::Denied(failure) => {
+                    return Err(self.of_server(self.with_grants(failure, &groups).await));
+                }
+                other => return Err(self.of_server(other.into_failure())),
             }
             self.means.counts.retried();
         }
     }
 
-    async fn attempt(&self, groups: &Groups<'_>) -> Result<Vec<Unusable>, Refused> {
+    /// Says which server the failure is of.
+    fn of_server(&self, failure: Failure) -> Failure {
+        let servers = &self.client.servers;
+        if failure.reason.contains(servers) {
+            return failure;
+        }
+        Failure { reason: format!("{servers}: {}", failure.reason), ..failure }
+    }
+
+    /// `began`: tables that were looked at after that are as they are.
+    async fn attempt(&self, groups: &Groups<'_>, began: Instant) -> Result<Vec<Unusable>, Refused> {
         let mut connection = self.client.get().await.map_err(Refused::Later)?;
-        let unusable = self.write_by(&mut connection, groups).await?;
+        let unusable = self.write_by(&mut connection, (groups, began)).await?;
         self.client.put(connection);
         Ok(unusable)
     }
@@ -132,22 +150,20 @@ impl PgWriter {
     async fn write_by(
         &self,
         connection: &mut PgConnection,
-        groups: &Groups<'_>,
+        (groups, began): (&Groups<'_>, Instant),
     ) -> Result<Vec<Unusable>, Refused> {
         let (mut parts, mut unusable) = (Vec::new(), Vec::new());
         for (name, wanted) in groups {
-            match self.tables.get(connection, &self.ask(name, wanted)).await? {
-                Ok(route) => {
-                    let (rows, shape) = (&self.config.rows, &*self.means.shape);
-                    let maker = RowMaker { route: &route, rows, shape };
-                    let (rows, refused) = maker.pending(wanted);
-                    unusable.extend(refused);
-                    parts.push(TablePart { route, rows });
-                }
-                Err(lacking) => {
-                    unusable.extend(wanted.iter().map(|one| one.change.unusable(&*lacking)));
-                }
+            let ask = self.ask(name, wanted);
+            let (mut part, mut refused) = self.part(connection, &ask, wanted).await?;
+            let is_old = |part: &TablePart<'_>| !part.route.is_newer_than(began);
+            if !refused.is_empty() && part.as_ref().is_some_and(is_old) {
+                // Somebody may have altered the table, so that it fits.
+                self.tables.doubt();
+                (part, refused) = self.part(connection, &ask, wanted).await?;
             }
+            unusable.extend(refused);
+            parts.extend(part);
         }
         let mut done = Err(Refused::Row(String::new()));
         if parts.iter().any(TablePart::may_insert) {
@@ -160,11 +176,91 @@ impl PgWriter {
             done = self.at_once(connection, &parts, NewRows::Upserted).await;
         }
         match done {
-            Err(Refused::Row(_)) => unusable.extend(self.by_halves(connection, &parts).await?),
+            Err(Refused::Row(_)) => {
+                // What failed may have left its transaction open.
+                connection.client.batch_execute("ROLLBACK").await?;
+                self.look_again(connection, &parts, (groups, began)).await?;
+                unusable.extend(self.by_halves(connection, &parts).await?);
+            }
             other => other?,
         }
         self.forget_deletes(connection, &parts).await;
         Ok(unusable)
+    }
+
+    /// What is to be written to a table, and what cannot be.
+    async fn part<'a>(
+        &self,
+        connection: &mut PgConnection,
+        ask: &PgAsk<'_>,
+        wanted: &[&'a Wanted<'a>],
+    ) -> Result<(Option<TablePart<'a>>, Vec<Unusable>), Refused> {
+        match self.tables.get(connection, ask).await? {
+            Ok(route) => {
+                let (rows, shape) = (&self.config.rows, &*self.means.shape);
+                let (rows, refused) = RowMaker { route: &route, rows, shape }.pending(wanted);
+                Ok((Some(TablePart { route, rows }), refused))
+            }
+            Err(lacking) => {
+                let refused = wanted.iter().map(|one| one.change.unusable(&*lacking));
+                Ok((None, refused.collect()))
+            }
+        }
+    }
+
+    /// Looks at tables again of which a row was refused.
+    ///
+    /// # Errors
+    ///
+    /// `Refused::Definition`: one is another one than was thought.
+    async fn look_again(
+        &self,
+        connection: &mut PgConnection,
+        parts: &[TablePart<'_>],
+        (groups, began): (&Groups<'_>, Instant),
+    ) -> Result<(), Refused> {
+        if parts.iter().all(|part| part.route.is_newer_than(began)) {
+            return Ok(());
+        }
+        self.tables.doubt();
+        for (name, wanted) in groups {
+            let now = self.tables.get(connection, &self.ask(name, wanted)).await?;
+            let is_of = |part: &&TablePart<'_>| part.route.is_to(&name.target);
+            let is_same =
+                |part: &TablePart<'_>| now.as_ref().is_ok_and(|now| now.table == part.route.table);
+            if parts.iter().find(is_of).is_some_and(|part| !is_same(part)) {
+                let reason = format!("the table {} of the target is not as it was", name.target);
+                return Err(Refused::Definition(Failure::unclear(reason)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same failure with the statements that give the rights.
+    async fn with_grants(&self, failure: Failure, groups: &Groups<'_>) -> Failure {
+        let asked = async {
+            let connection = self.client.get().await.ok()?;
+            let mut statements: Vec<String> = Vec::new();
+            for (schema, name) in groups.iter().filter_map(|(name, _)| name.target.split_once('.'))
+            {
+                let (user, rows) = (&*self.config.user, &self.config.rows);
+                let rights = PgRights { user, rows, schema, name, alter: None };
+                for lacking in rights.lacking(&connection).await.ok()? {
+                    if !statements.contains(&lacking.statement) {
+                        statements.push(lacking.statement);
+                    }
+                }
+            }
+            self.client.put(connection);
+            (!statements.is_empty()).then(|| statements.join("; "))
+        };
+        match tokio::time::timeout(self.config.timeout, asked).await {
+            Ok(Some(statements)) => {
+                let reason = format!("{}; run there: {statements}", failure.reason);
+                Failure { reason, ..failure }
+            }
+            _ => failure,
+        }
     }
 
     /// Everything in one go, without waiting for each answer.
@@ -216,8 +312,6 @@ impl PgWriter {
         let began = Instant::now();
         let mut unusable = Vec::new();
         let mut all = Written::default();
-        // What failed may have left its transaction open.
-        connection.client.batch_execute("ROLLBACK").await?;
         connection.client.batch_execute(&begin(parts)).await?;
         connection.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
         for part in parts {

@@ -139,19 +139,23 @@ impl RedisClient {
         }
     }
 
+    async fn connection(&self) -> Result<Connection, Failure> {
+        let connected = self.connected().await;
+        connected.map_err(|error| self.lost(failure(&self.address(), &error)))
+    }
+
     /// The connection; a new one where there is none.
-    pub(super) async fn connection(&self) -> Result<Connection, Failure> {
+    pub(super) async fn connected(&self) -> RedisResult<Connection> {
         if let Some(connection) = self.kept().clone() {
             return Ok(connection);
         }
-        let connected = self.connect().await;
-        let connection = connected.map_err(|error| self.lost(failure(&self.address(), &error)))?;
+        let connection = self.connect().await?;
         *self.kept() = Some(connection.clone());
         Ok(connection)
     }
 
     /// Gives the connection up: the next call makes a new one, to the next URL.
-    pub(super) fn lost(&self, failure: Failure) -> Failure {
+    fn lost(&self, failure: Failure) -> Failure {
         if self.kept().take().is_some() || self.server.urls.len() > 1 {
             self.at.fetch_add(1, Relaxed);
         }

@@ -6,12 +6,9 @@ use super::{
     client::{Connection, RedisClient},
     commands::Plan,
     key::version_key,
-    refusal::failure,
+    refusal::finding,
 };
-use crate::{
-    target::{NOT_REACHED, TargetFinding},
-    template::Template,
-};
+use crate::{target::TargetFinding, template::Template};
 
 /// How the names end that are tried. Nobody has such keys, and no try changes anything.
 const PROBE: &str = "dbevent-check";
@@ -32,13 +29,11 @@ struct Denied {
 }
 
 pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding> {
-    let mut connection = match client.connection().await {
-        Ok(connection) => connection,
-        Err(failure) => return vec![TargetFinding::wrong(failure.reason, NOT_REACHED)],
-    };
     let address = client.address();
-    let wrong = |error: &RedisError| {
-        vec![TargetFinding::wrong(failure(&address, error).reason, NOT_REACHED)]
+    let wrong = |error: &RedisError| vec![finding(&address, error)];
+    let mut connection = match client.connected().await {
+        Ok(connection) => connection,
+        Err(error) => return wrong(&error),
     };
     match connection.ask::<Value>(&redis::cmd("PING")).await {
         Err(error) if error.code() != Some("NOPERM") => return wrong(&error),

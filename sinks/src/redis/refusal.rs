@@ -3,6 +3,8 @@
 use handler::Failure;
 use redis::RedisError;
 
+use crate::target::TargetFinding;
+
 /// What a server says of one command.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -12,27 +14,52 @@ pub(super) enum Refusal {
     OfAll(Failure),
 }
 
-/// What a server's error means that refuses all commands, and what to do.
-const WAITS: [(&str, &str); 13] = [
-    ("LOADING", "it is reading its data from disk"),
-    ("READONLY", "it is a read-only replica: `url` must lead to the primary"),
-    ("OOM", "its memory is full: raise maxmemory there, or set a maxmemory-policy that evicts"),
-    ("CLUSTERDOWN", "the cluster does not serve all slots: see CLUSTER INFO"),
-    ("MASTERDOWN", "it has lost its primary"),
-    ("TRYAGAIN", "slots are moving"),
-    ("MOVED", "it is a node of a cluster: write cluster = true"),
-    ("BUSY", "a script runs there for long"),
-    ("MISCONF", "it cannot save its data to disk: see its log"),
-    ("NOREPLICAS", "it has fewer replicas than min-replicas-to-write"),
-    ("NOSCRIPT", "it has lost a script just now"),
-    ("NOPERM", "the user may not do that: `event-worker check` names the grant"),
-    ("NOAUTH", "it wants a password: write user and password"),
+/// An error of a server that refuses all commands.
+struct Wait {
+    code: &'static str,
+    means: &'static str,
+    remedy: &'static str,
+}
+
+const fn wait(code: &'static str, means: &'static str, remedy: &'static str) -> Wait {
+    Wait { code, means, remedy }
+}
+
+const SOON: &str = "wait, it goes on by itself";
+
+const WAITS: [Wait; 13] = [
+    wait("LOADING", "it is reading its data from disk", SOON),
+    wait("READONLY", "it is a read-only replica", "make `url` lead to the primary"),
+    wait(
+        "OOM",
+        "its memory is full",
+        "raise maxmemory there, or set a maxmemory-policy that evicts",
+    ),
+    wait("CLUSTERDOWN", "the cluster does not serve all slots", "see CLUSTER INFO there"),
+    wait("MASTERDOWN", "it has lost its primary", "start the primary, or wait for a failover"),
+    wait("TRYAGAIN", "slots are moving", SOON),
+    wait("MOVED", "it is a node of a cluster", "write cluster = true"),
+    wait("BUSY", "a script runs there for long", "wait, or end it with SCRIPT KILL"),
+    wait("MISCONF", "it cannot save its data to disk", "see its log, and make room there"),
+    wait(
+        "NOREPLICAS",
+        "it has fewer replicas than min-replicas-to-write",
+        "start them, or set less",
+    ),
+    wait("NOSCRIPT", "it has lost a script just now", SOON),
+    wait("NOPERM", "the user may not do that", "run `event-worker check`: it names the grant"),
+    wait("NOAUTH", "it wants a password", "write user and password"),
 ];
+
+fn wait_of(error: &RedisError) -> Option<&'static Wait> {
+    let code = error.code()?;
+    WAITS.iter().find(|wait| wait.code == code)
+}
 
 impl Refusal {
     pub(super) fn of(address: &str, error: &RedisError) -> Self {
         let Some(code) = error.code() else { return Self::OfAll(failure(address, error)) };
-        if WAITS.iter().any(|(wait, _)| *wait == code) {
+        if wait_of(error).is_some() {
             return Self::OfAll(failure(address, error));
         }
         let detail = error.detail().unwrap_or_default();
@@ -43,11 +70,13 @@ impl Refusal {
 /// Why nothing is done, or nobody knows.
 pub(super) fn failure(address: &str, error: &RedisError) -> Failure {
     if error.is_timeout() {
-        return Failure::unclear(format!("{address}: it has not answered in time (`timeout`)"));
+        return Failure::unclear(format!(
+            "{address}: it has not answered in time (`timeout`): look at its host and its log, or \
+             raise `timeout` where it is only slow"
+        ));
     }
-    let code = error.code().unwrap_or_default();
-    if let Some((code, meaning)) = WAITS.iter().find(|(wait, _)| *wait == code) {
-        let failure = Failure::unclear(format!("{address}: {meaning} ({code})"));
+    if let Some(Wait { code, means, remedy }) = wait_of(error) {
+        let failure = Failure::unclear(format!("{address}: {means}: {remedy} ({code})"));
         return match error.detail() {
             Some(said) => failure.saying(said),
             None => failure,
@@ -57,6 +86,19 @@ pub(super) fn failure(address: &str, error: &RedisError) -> Failure {
         return Failure::unclear(format!("{address}: user or password is wrong"));
     }
     Failure::unclear(format!("{address}: {}", handler::shown(error.to_string().as_bytes())))
+}
+
+/// What is wrong and what to do, for somebody who looks at the server before anything is written.
+pub(super) fn finding(address: &str, error: &RedisError) -> TargetFinding {
+    let remedy = match wait_of(error) {
+        Some(Wait { code, means, remedy }) => {
+            return TargetFinding::wrong(format!("{address}: {means} ({code})"), *remedy);
+        }
+        None if is_about_password(error) => "correct user and password",
+        None if error.is_timeout() => "look at its host and its log",
+        None => "start it, or correct url",
+    };
+    TargetFinding::wrong(failure(address, error).reason, remedy)
 }
 
 fn is_about_password(error: &RedisError) -> bool {

@@ -1,5 +1,6 @@
 //! The sink `postgres` with a real PostgreSQL: `scripts/servers.sh up postgres`.
 
+mod limits;
 mod look;
 mod refusals;
 mod rows;

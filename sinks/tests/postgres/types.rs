@@ -123,7 +123,7 @@ async fn a_table_of_the_users_own_types_is_written_too() {
         )
         .await;
     let data = [
-        r#""flag":1,"day":"2026-01-02 03:04:05","kind":"b","bits":5"#,
+        r#""flag":1,"day":"2026-01-02 00:00:00","kind":"b","bits":5"#,
         r#""tags":["x","y"],"document":"{\"a\":1}","raw":"ab","span":"01:02:03""#,
     ];
     let events = [change(1, "insert", 7, &data.join(","), None)];

@@ -65,8 +65,13 @@ async fn a_check_says_what_is_wrong_with_the_server() {
         found[0].0.contains("read-only replica") || found[0].0.contains("primary"),
         "{found:?}"
     );
+    assert!(found[0].1.contains("the primary"), "{found:?}");
     let found = wrong(&to("redis://127.0.0.1:1")).await;
-    assert!(found[0].0.contains("refused"), "{found:?}");
+    assert!(found[0].0.contains("refused") && found[0].1.contains("start it"), "{found:?}");
+    let full = Server::start(&["--maxmemory", "1"]).await;
+    let found = wrong(&to(&full.url())).await;
+    assert!(found[0].0.contains("(OOM)"), "{found:?}");
+    assert!(found[0].1.starts_with("raise maxmemory"), "{found:?}");
 }
 
 #[tokio::test]
@@ -74,7 +79,7 @@ async fn a_node_of_a_cluster_is_recognised() {
     let servers = cluster().await;
     let toml = format!("url = '{}'\n{ALL}", servers[0].url());
     let found = wrong(&toml).await;
-    assert!(found[0].0.contains("cluster = true"), "{found:?}");
+    assert!(found[0].1.contains("cluster = true"), "{found:?}");
     let toml = format!("{toml}\ncluster = true");
     assert_eq!(wrong(&toml).await, []);
     // What docs/sinks.md names is enough.

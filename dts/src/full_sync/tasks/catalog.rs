@@ -211,6 +211,10 @@ fn leave_columns_out(table: &mut Table) {
 
 /// The entries to keep for these tables.
 fn entries(capture: &Capture, mut tables: Vec<Table>) -> CatalogEntries {
+    for table in tables.iter_mut().filter(|table| table.primary_key.is_empty()) {
+        let chosen = capture.key_columns(&table.schema, &table.table);
+        table.primary_key = chosen.map(<[String]>::to_vec).unwrap_or_default();
+    }
     let size = |tables: &[Table]| {
         tables.iter().map(|table| table.key().len() + table.to_bytes().len()).sum::<usize>()
     };
@@ -290,5 +294,19 @@ mod tests {
         assert!(most.len() < 60_000 && !summary(&most).is_whole, "{}", most.len());
         let bytes: usize = most.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert!(bytes < MAX_BYTES + 1000, "{bytes}");
+    }
+    #[test]
+    fn a_table_without_a_key_has_the_columns_that_the_config_names() {
+        let text = "[capture]\nkeyColumns = { 's.a' = ['column_1'], 's.b' = ['column_1'] }\n";
+        let file = service::config::File::parse(std::path::Path::new("dts.toml"), text).unwrap();
+        let capture = Capture::read(&file.root().section("capture"));
+        let capture = file.finish(capture).unwrap();
+        let keyless = |name: &str| Table { primary_key: Vec::new(), ..table(name, 2) };
+        let found = entries(&capture, vec![keyless("a"), table("b", 2), keyless("c")]);
+        let key = |name: &str| {
+            let entry = &found[&table(name, 2).key()];
+            Table::from_bytes(entry).unwrap().primary_key.join(",")
+        };
+        assert_eq!((&*key("a"), &*key("b"), &*key("c")), ("column_1", "column_0", ""));
     }
 }
