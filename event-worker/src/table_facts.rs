@@ -47,15 +47,17 @@ impl TableFacts {
             .map_err(|error| error.to_string())?;
         Ok(ReadFacts { at: Instant::now(), catalogs, given: BTreeMap::new() })
     }
-}
 
-#[async_trait]
-impl Tables for TableFacts {
-    async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
+    /// The definition of a table; what was read of a table that is told is good for so long.
+    async fn find(
+        &self,
+        (schema, table): (&str, &str),
+        fresh_for: Duration,
+    ) -> Result<Option<Arc<Table>>, String> {
         let mut read = self.read.lock().await;
         let is_told = |facts: &ReadFacts| facts.catalogs.table(schema, table).is_some();
         let patience = match read.as_ref().is_some_and(is_told) {
-            true => FRESH_FOR,
+            true => fresh_for,
             false => MIN_BETWEEN,
         };
         let facts = match read.take().filter(|facts| facts.at.elapsed() < patience) {
@@ -72,6 +74,17 @@ impl Tables for TableFacts {
             facts.given.insert(names, Arc::clone(found));
         }
         Ok(found)
+    }
+}
+
+#[async_trait]
+impl Tables for TableFacts {
+    async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
+        self.find((schema, table), FRESH_FOR).await
+    }
+
+    async fn table_now(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
+        self.find((schema, table), MIN_BETWEEN).await
     }
 }
 

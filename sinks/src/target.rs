@@ -44,6 +44,13 @@ pub(crate) struct Means {
     pub(crate) counts: Arc<Counts>,
 }
 
+impl Means {
+    /// The command that sends a table of the source again, whole.
+    pub(crate) fn full_sync_of(&self, (schema, table): (&str, &str)) -> String {
+        format!("event-worker full-sync start -t {} {schema}.{table}", self.listener)
+    }
+}
+
 /// What a look at the target found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetFinding {

@@ -164,6 +164,7 @@ mod tests {
     fn lacking(toml: &str, has: &[&str]) -> Option<String> {
         let column = |name: &&str| TargetColumn {
             name: (*name).to_owned(),
+            declared: "varchar(9)".to_owned(),
             kind: Kind::Text,
             members: Members::default(),
             is_nullable: true,

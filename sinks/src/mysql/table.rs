@@ -27,6 +27,8 @@ pub(super) struct TargetTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TargetColumn {
     pub(super) name: String,
+    /// Its type there, such as `decimal(12,2)`.
+    pub(super) declared: String,
     /// What values of it look like in an event: by the source's type, else by the target's.
     pub(super) kind: Kind,
     pub(super) members: Members,
@@ -46,6 +48,16 @@ impl TargetTable {
         let mut sorted = columns.to_vec();
         sorted.sort_unstable();
         self.unique.contains(&sorted)
+    }
+
+    /// The columns whose type is another one than it was, in words.
+    pub(super) fn altered_since(&self, before: &Self) -> Vec<String> {
+        let was = |name: &str| before.column(name).and_then(|at| before.columns.get(at));
+        let columns = self.columns.iter().filter_map(|now| Some((now, was(&now.name)?)));
+        let altered = columns.filter(|(now, was)| now.declared != was.declared);
+        altered
+            .map(|(now, was)| format!("{} was {} and is {}", now.name, was.declared, now.declared))
+            .collect()
     }
 
     /// Its name with its schema, between backticks.
@@ -88,9 +100,10 @@ pub(super) async fn describe(
         if source.is_some() && !is_generated {
             table.from_source.push(at);
         }
-        let kind = source.unwrap_or_else(|| Kind::of(&declared));
+        let kind = source.unwrap_or_else(|| kind_there(&declared));
         let members = Members::of(&declared);
-        table.columns.push(TargetColumn { name, kind, members, is_nullable, is_generated });
+        let column = TargetColumn { name, declared, kind, members, is_nullable, is_generated };
+        table.columns.push(column);
     }
     // An expression of an index has no name here.
     let sql = format!(
@@ -106,6 +119,15 @@ pub(super) async fn describe(
         }
     }
     Ok(table)
+}
+
+/// The kind of a column by its type at the target. It may be a DOUBLE at the source where it is a
+/// FLOAT here; such a value is written with all of its digits, and the target is free to change.
+fn kind_there(declared: &str) -> Kind {
+    match Kind::of(declared) {
+        Kind::Single => Kind::Float,
+        other => other,
+    }
 }
 
 /// The condition for what is about a table.

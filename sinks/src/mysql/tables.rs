@@ -1,27 +1,26 @@
 //! What is known of the target's tables; makes those that are lacking, where that is allowed.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
 use full_sync::Table;
+use tracing::warn;
 
 use super::{
     MysqlConfig,
     client::{MysqlClient, TargetConn, TargetError},
     create::Wish,
     deleted::Deletes,
+    known::{KnownTables, Seen},
     literal::named,
     table::{TargetTable, describe},
 };
-use crate::{shape::Shape, tables::Tables};
+use crate::{shape::Shape, target::Means};
 
 /// What is known of the target's tables.
 pub(super) struct TargetTables {
     config: Arc<MysqlConfig>,
-    source: Arc<dyn Tables>,
-    known: Mutex<BTreeMap<String, Arc<TargetTable>>>,
+    means: Means,
+    known: KnownTables,
 }
 
 /// Which table of the source goes to which one of the target.
@@ -34,35 +33,76 @@ pub(super) struct Route<'a> {
     pub(super) target: &'a str,
 }
 
+/// A table of the target, as it was seen.
+pub(super) struct Look {
+    pub(super) table: Arc<TargetTable>,
+    /// It was seen just now.
+    pub(super) is_new: bool,
+}
+
 impl TargetTables {
-    pub(super) fn new(config: Arc<MysqlConfig>, source: Arc<dyn Tables>) -> Self {
-        Self { config, source, known: Mutex::default() }
+    pub(super) fn new(config: Arc<MysqlConfig>, means: Means) -> Self {
+        Self { config, means, known: KnownTables::default() }
     }
 
-    /// The table, as it was described last; it is asked for when it is not known, and made when
-    /// that is allowed.
+    /// The table, as it was seen last; it is looked at when that was long ago or is in doubt, and
+    /// made when that is allowed.
     ///
     /// # Errors
     ///
     /// `Ok(Err)`: what the target lacks, with the statement that makes it.
     pub(super) async fn get(
         &self,
+        with: (&MysqlClient, &mut TargetConn),
+        route: Route<'_>,
+    ) -> Result<Result<Look, String>, TargetError> {
+        let (client, conn) = with;
+        let seen = self.known.get(route.target);
+        if let Seen::Good(table) = seen {
+            return Ok(Ok(Look { table, is_new: false }));
+        }
+        let source = self.source(route, seen == Seen::Doubted).await?;
+        match self.look((client, &mut *conn), route, source.as_deref()).await? {
+            Ok(table) => {
+                let keeps_deletes = self.config.version_column.is_some() && !route.is_audit;
+                if keeps_deletes && seen != Seen::Old {
+                    prepare_deletes((client, conn), &table).await?;
+                }
+                let table = Arc::new(table);
+                let before = self.known.keep(route.target, Arc::clone(&table));
+                if let Some(before) = before {
+                    self.tell_altered(route, &before, &table);
+                }
+                Ok(Ok(Look { table, is_new: true }))
+            }
+            Err(lacking) => Ok(Err(lacking)),
+        }
+    }
+
+    async fn source(
+        &self,
+        route: Route<'_>,
+        is_doubted: bool,
+    ) -> Result<Option<Arc<Table>>, TargetError> {
+        let (schema, table) = route.source;
+        let told = match is_doubted {
+            true => self.means.tables.table_now(schema, table).await,
+            false => self.means.tables.table(schema, table).await,
+        };
+        told.map_err(|why| TargetError::Away(format!("the bus: {why}")))
+    }
+
+    /// Looks at the table, and makes what it lacks.
+    async fn look(
+        &self,
         (client, conn): (&MysqlClient, &mut TargetConn),
         route: Route<'_>,
-        shape: &Shape,
-    ) -> Result<Result<Arc<TargetTable>, String>, TargetError> {
-        let known = self.lock().get(route.target).cloned();
-        if let Some(known) = known {
-            return Ok(Ok(known));
-        }
-        let (schema, name) = route.target.split_once('.').unwrap_or(("", route.target));
-        let source = match self.source.table(route.source.0, route.source.1).await {
-            Ok(source) => source,
-            Err(why) => return Err(TargetError::Away(format!("the bus: {why}"))),
-        };
-        let mut table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
+        source: Option<&Table>,
+    ) -> Result<Result<TargetTable, String>, TargetError> {
+        let (names, shape) = (names_of(route.target), &self.means.shape);
+        let mut table = describe((client, conn), names, source, shape).await?;
         let is_audit = route.is_audit;
-        let wanted = Wish { config: &self.config, source: source.as_deref(), shape, is_audit };
+        let wanted = Wish { config: &self.config, source, shape, is_audit };
         if let Some(sql) = wanted.lacking(&table) {
             if !self.config.create {
                 return Ok(Err(format!(
@@ -70,11 +110,11 @@ impl TargetTables {
                 )));
             }
             if schema_is_missing(&table) {
-                let create = format!("CREATE DATABASE IF NOT EXISTS {}", named(schema));
+                let create = format!("CREATE DATABASE IF NOT EXISTS {}", named(names.0));
                 client.run(conn, &create).await?;
             }
             client.run(conn, &sql).await?;
-            table = describe((client, conn), (schema, name), source.as_deref(), shape).await?;
+            table = describe((client, conn), names, source, shape).await?;
         }
         if table.columns.is_empty() {
             return Err(TargetError::Away(format!(
@@ -83,12 +123,23 @@ impl TargetTables {
                 route.target
             )));
         }
-        if self.config.version_column.is_some() && !is_audit {
-            prepare_deletes((client, conn), &table).await?;
-        }
-        let table = Arc::new(table);
-        self.lock().insert(route.target.to_owned(), Arc::clone(&table));
         Ok(Ok(table))
+    }
+
+    /// Somebody has altered the target's table: what was written since the look before may have
+    /// lost what the old types could not hold.
+    fn tell_altered(&self, route: Route<'_>, before: &TargetTable, now: &TargetTable) {
+        let altered = now.altered_since(before);
+        if altered.is_empty() {
+            return;
+        }
+        warn!(
+            table = route.target,
+            altered = altered.join(", "),
+            remedy = format!("if values were cut off, run {}", self.means.full_sync_of(route.source)),
+            "the target's table was altered: rows of the last seconds, and all before, hold what \
+             the old type could hold"
+        );
     }
 
     /// Describes a table of the target anew; without columns when it is not there.
@@ -103,18 +154,18 @@ impl TargetTables {
         source: &Table,
         shape: &Shape,
     ) -> Result<TargetTable, TargetError> {
-        let names = target.split_once('.').unwrap_or(("", target));
-        describe(with, names, Some(source), shape).await
+        describe(with, names_of(target), Some(source), shape).await
     }
 
-    /// What is known of a table is out of date.
-    pub(super) fn forget(&self, target: &str) {
-        self.lock().remove(target);
+    /// What is known of a table may be out of date.
+    pub(super) fn doubt(&self, target: &str) {
+        self.known.doubt(target);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<TargetTable>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Schema and table of `schema.table`.
+fn names_of(target: &str) -> (&str, &str) {
+    target.split_once('.').unwrap_or(("", target))
 }
 
 /// Makes what the numbers of a table's deletes are kept in.

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,7 +75,13 @@ struct Done {
 impl Writer {
     pub(super) async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
         let wanted: Vec<&Wanted<'_>> = wanted.iter().collect();
-        self.write_part(&wanted).await
+        let unusable = self.write_part(&wanted).await?;
+        if !unusable.is_empty() {
+            // Perhaps somebody alters the table so that the rows fit.
+            let targets = wanted.iter().filter_map(|one| self.config.table.render(&one.change).ok());
+            targets.collect::<BTreeSet<_>>().iter().for_each(|target| self.tables.doubt(target));
+        }
+        Ok(unusable)
     }
 
     /// Writes changes; when the target refuses a row, in halves, until the row stands alone.
@@ -150,7 +156,7 @@ impl Writer {
         let began = Instant::now();
         let done = self.carry_out(conn, &mut parts).await;
         if let Err(TargetError::Schema(_)) = &done {
-            by_table.keys().for_each(|(target, _)| self.tables.forget(target));
+            by_table.keys().for_each(|(target, _)| self.tables.doubt(target));
         }
         let Done { written, bytes, unusable: more } = done?;
         self.means.counts.answered(Answered { bytes, took: began.elapsed() });
@@ -187,24 +193,40 @@ impl Writer {
         by_table
     }
 
-    /// The changes of a table, if the target has it.
+    /// The changes of a table, if the target has it. What does not fit is tried once more after a
+    /// new look at the table.
     async fn part<'w, 'a>(
         &self,
         (conn, route): (&mut TargetConn, Route<'_>),
         wanted: &[&'w Wanted<'a>],
         unusable: &mut Vec<Unusable>,
     ) -> Result<Option<TablePart<'w, 'a>>, TargetError> {
-        let shape = &self.means.shape;
-        let table = match self.tables.get((&self.client, conn), route, shape).await? {
-            Ok(table) => table,
-            Err(why) => {
-                unusable.extend(wanted.iter().map(|one| one.change.unusable(&*why)));
-                return Ok(None);
+        loop {
+            let look = match self.tables.get((&self.client, conn), route).await? {
+                Ok(look) => look,
+                Err(why) => {
+                    unusable.extend(wanted.iter().map(|one| one.change.unusable(&*why)));
+                    return Ok(None);
+                }
+            };
+            let (part, refused) = self.made((look.table, route), wanted);
+            if refused.is_empty() || look.is_new {
+                unusable.extend(refused);
+                return Ok(Some(part));
             }
-        };
+            self.tables.doubt(route.target);
+        }
+    }
+
+    /// The changes of a table, and those that do not fit it.
+    fn made<'w, 'a>(
+        &self,
+        (table, route): (Arc<TargetTable>, Route<'_>),
+        wanted: &[&'w Wanted<'a>],
+    ) -> (TablePart<'w, 'a>, Vec<Unusable>) {
         let version_column = self.config.version_column.as_deref().filter(|_| !route.is_audit);
-        let maker = RowMaker { table: &table, shape, version_column };
-        let mut changes = Vec::with_capacity(wanted.len());
+        let maker = RowMaker { table: &table, shape: &self.means.shape, version_column };
+        let (mut changes, mut refused) = (Vec::with_capacity(wanted.len()), Vec::new());
         for one in wanted {
             let made = match route.is_audit {
                 true => maker.audit(one),
@@ -216,15 +238,11 @@ impl Writer {
             });
             match made {
                 Ok(change) => changes.push(change),
-                Err(why) => unusable.push(one.change.unusable(why)),
+                Err(why) => refused.push(one.change.unusable(why)),
             }
         }
-        if changes.len() < wanted.len() {
-            // It may have changed since it was described, or dts had not told of the source's.
-            self.tables.forget(route.target);
-        }
         let version = version_column.and_then(|name| table.column(name));
-        Ok(Some(TablePart { table, is_audit: route.is_audit, version, changes }))
+        (TablePart { table, is_audit: route.is_audit, version, changes }, refused)
     }
 
     /// Carries all changes out in one transaction.
