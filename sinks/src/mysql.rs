@@ -7,7 +7,9 @@
 mod audit;
 mod client;
 mod create;
+mod define;
 mod deleted;
+mod fit;
 mod known;
 mod literal;
 mod look;

@@ -3,7 +3,13 @@
 
 use full_sync::{Table, TableColumn};
 
-use super::{MysqlConfig, audit::AUDIT_COLUMNS, literal::named, table::TargetTable};
+use super::{
+    MysqlConfig,
+    audit::AUDIT_COLUMNS,
+    define::{declaration, defined},
+    literal::named,
+    table::TargetTable,
+};
 use crate::shape::Shape;
 
 /// What the table of the target should have.
@@ -105,26 +111,6 @@ fn names(columns: &[String]) -> String {
     columns.iter().map(|name| named(name)).collect::<Vec<_>>().join(", ")
 }
 
-fn defined(name: &str, declared: &str) -> String {
-    format!("{} {declared}", named(name))
-}
-
-/// The type of a column, its charset, and whether it may be NULL.
-fn declaration(column: &TableColumn, is_always_nullable: bool) -> String {
-    let mut sql = column.declared.clone();
-    if let Some(charset) = &column.charset {
-        sql.push_str(" CHARACTER SET ");
-        sql.push_str(charset);
-    }
-    if let Some(collation) = &column.collation {
-        sql.push_str(" COLLATE ");
-        sql.push_str(collation);
-    }
-    // Without a word, an old server takes a TIMESTAMP for NOT NULL.
-    sql.push_str(if column.nullable || is_always_nullable { " NULL" } else { " NOT NULL" });
-    sql
-}
-
 #[cfg(test)]
 mod tests {
     use std::{path::Path, sync::Arc};
@@ -132,10 +118,7 @@ mod tests {
     use service::config::File;
 
     use super::*;
-    use crate::{
-        mysql::{members::Members, table::TargetColumn},
-        value::Kind,
-    };
+    use crate::mysql::table::TargetColumn;
 
     fn config(toml: &str) -> Arc<MysqlConfig> {
         let file = File::parse(Path::new("test"), &format!("user = 'u'\n{toml}")).unwrap();
@@ -162,14 +145,8 @@ mod tests {
     }
 
     fn lacking(toml: &str, has: &[&str]) -> Option<String> {
-        let column = |name: &&str| TargetColumn {
-            name: (*name).to_owned(),
-            declared: "varchar(9)".to_owned(),
-            kind: Kind::Text,
-            members: Members::default(),
-            is_nullable: true,
-            is_generated: false,
-        };
+        let column =
+            |name: &&str| TargetColumn { name: (*name).to_owned(), ..TargetColumn::default() };
         let target = TargetTable {
             schema: "copy".into(),
             name: "item".into(),

@@ -58,6 +58,11 @@ impl KnownTables {
         }
     }
 
+    /// What was seen last, however long ago.
+    pub(super) fn last(&self, target: &str) -> Option<Arc<TargetTable>> {
+        self.lock().get(target).map(|known| Arc::clone(&known.table))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

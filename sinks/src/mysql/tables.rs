@@ -136,7 +136,8 @@ impl TargetTables {
         warn!(
             table = route.target,
             altered = altered.join(", "),
-            remedy = format!("if values were cut off, run {}", self.means.full_sync_of(route.source)),
+            remedy =
+                format!("if values were cut off, run {}", self.means.full_sync_of(route.source)),
             "the target's table was altered: rows of the last seconds, and all before, hold what \
              the old type could hold"
         );
@@ -155,6 +156,11 @@ impl TargetTables {
         shape: &Shape,
     ) -> Result<TargetTable, TargetError> {
         describe(with, names_of(target), Some(source), shape).await
+    }
+
+    /// What was seen of a table last.
+    pub(super) fn last(&self, target: &str) -> Option<Arc<TargetTable>> {
+        self.known.last(target)
     }
 
     /// What is known of a table may be out of date.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use handler::Failure;
+use mysql_async::ServerError;
 use service::{Backoff, BackoffConfig};
 use tracing::debug;
 
@@ -78,7 +79,8 @@ impl Writer {
         let unusable = self.write_part(&wanted).await?;
         if !unusable.is_empty() {
             // Perhaps somebody alters the table so that the rows fit.
-            let targets = wanted.iter().filter_map(|one| self.config.table.render(&one.change).ok());
+            let targets =
+                wanted.iter().filter_map(|one| self.config.table.render(&one.change).ok());
             targets.collect::<BTreeSet<_>>().iter().for_each(|target| self.tables.doubt(target));
         }
         Ok(unusable)
@@ -90,11 +92,7 @@ impl Writer {
             Ok(unusable) => Ok(unusable),
             Err(TargetError::Row(error)) => match wanted {
                 [] => Ok(Vec::new()),
-                [one] => {
-                    let why =
-                        format!("the target refuses the row: {} ({})", error.message, error.code);
-                    Ok(vec![one.change.unusable(why)])
-                }
+                [one] => Ok(vec![self.refused(one, &error)]),
                 more => {
                     let (first, second) = more.split_at(more.len() / 2);
                     let mut unusable = Box::pin(self.write_part(first)).await?;
@@ -104,6 +102,15 @@ impl Writer {
             },
             Err(error) => Err(error.into_failure()),
         }
+    }
+
+    /// What the target says of a row, with the statement after which it may take it.
+    fn refused(&self, one: &Wanted<'_>, error: &ServerError) -> Unusable {
+        let target = self.config.table.render(&one.change).ok();
+        let table = target.and_then(|target| self.tables.last(&target));
+        let cure = table.and_then(|table| table.cure_of(&error.message)).unwrap_or_default();
+        let (message, code) = (&error.message, error.code);
+        one.change.unusable(format!("the target refuses the row: {message} ({code}){cure}"))
     }
 
     async fn until_no_collision(

@@ -22,7 +22,7 @@ async fn a_column_is_used_as_it_is_now() {
         // Nobody has told the source's type: what FLOAT would make of the value is not written.
         target.run("ALTER TABLE S.item MODIFY f DOUBLE").await;
         assert_eq!(give(&sink, &one(2, "1.23456789012345", "b")).await, Outcome::Done);
-        assert_eq!(target.rows("SELECT f FROM S.item WHERE id = 2").await, ["1.23456789012345"]);
+        assert_eq!(target.rows("SELECT f FROM S.item WHERE id = 2").await, ["'1.23456789012345'"]);
         // Repaired, and at once as it should be.
         let (_, said) = failed(give(&sink, &one(3, "1", "c")).await);
         assert!(said.contains("'e'") || said.contains("`e`"), "{said}");
@@ -32,7 +32,8 @@ async fn a_column_is_used_as_it_is_now() {
         // No row is refused, and soon it is seen.
         target.run("ALTER TABLE S.item MODIFY e ENUM('a','b','c')").await;
         let (began, mut seq) = (Instant::now(), 4);
-        while target.rows(&format!("SELECT e FROM S.item WHERE id = {}", seq - 1)).await != ["'a'"] {
+        while target.rows(&format!("SELECT e FROM S.item WHERE id = {}", seq - 1)).await != ["'a'"]
+        {
             assert!(began.elapsed() < PATIENCE, "it is not looked at again");
             assert_eq!(give(&sink, &one(seq, "1", "a")).await, Outcome::Done);
             seq += 1;

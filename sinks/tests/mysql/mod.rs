@@ -1,6 +1,7 @@
 //! The sink `mysql` with a real MySQL and a real MariaDB: `scripts/servers.sh up`.
 
 mod altered;
+mod fits;
 
 use std::{
     path::Path,
@@ -15,8 +16,10 @@ use service::config::File;
 use sinks::{Sink, SinkConfig, Tables};
 
 /// Where they are, and the variables that name others.
-const SERVERS: [(&str, &str); 2] =
-    [("TEST_MYSQL_97", "mysql://root@127.0.0.1:23397"), ("TEST_MARIADB_118", "mysql://root@127.0.0.1:23318")];
+const SERVERS: [(&str, &str); 2] = [
+    ("TEST_MYSQL_97", "mysql://root@127.0.0.1:23397"),
+    ("TEST_MARIADB_118", "mysql://root@127.0.0.1:23318"),
+];
 
 /// A schema of its own in a server, into which a sink writes.
 struct Target {
