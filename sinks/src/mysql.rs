@@ -10,6 +10,7 @@ mod create;
 mod define;
 mod deleted;
 mod fit;
+mod grant;
 mod known;
 mod literal;
 mod look;

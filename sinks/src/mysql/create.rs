@@ -34,6 +34,16 @@ impl Wish<'_> {
         }
     }
 
+    /// The columns of the source that a table lacks which is there, and keeps rows as they are now.
+    pub(super) fn new_columns(&self, target: &TargetTable) -> Vec<String> {
+        let Some(source) = self.source.filter(|_| !target.columns.is_empty() && !self.is_audit)
+        else {
+            return Vec::new();
+        };
+        let names = self.columns(source).map(|(name, _)| name);
+        names.filter(|name| target.column(name).is_none()).collect()
+    }
+
     /// The columns that come from the source, under their names at the target.
     fn columns<'t>(
         &self,

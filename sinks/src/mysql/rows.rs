@@ -19,6 +19,8 @@ pub(super) struct RowMaker<'t> {
     pub(super) table: &'t TargetTable,
     pub(super) shape: &'t Shape,
     pub(super) version_column: Option<&'t str>,
+    /// Columns that the target lacks are made.
+    pub(super) creates: bool,
 }
 
 /// A change of a row of the target.
@@ -160,9 +162,12 @@ impl<'t> RowMaker<'t> {
                 _ => self.table.column(name),
             };
             let at = at.ok_or_else(|| {
+                let how = match self.creates {
+                    true => "as dts tells it, the source's table has none either: add it there",
+                    false => "add it there, set create = true",
+                };
                 format!(
-                    "the target has no column {name}: add it there, set create = true, or leave \
-                     it out with columns.exclude"
+                    "the target has no column {name}: {how}, or leave it out with columns.exclude"
                 )
             })?;
             guess = at + 1;

@@ -1,6 +1,10 @@
 //! What is known of the target's tables; makes those that are lacking, where that is allowed.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use full_sync::Table;
 use tracing::warn;
@@ -16,11 +20,18 @@ use super::{
 };
 use crate::{shape::Shape, target::Means};
 
+/// `dts` lists the source's tables again ten seconds after it has, and they are read every five.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
+
+const ASK_EVERY: Duration = Duration::from_millis(250);
+
 /// What is known of the target's tables.
 pub(super) struct TargetTables {
     config: Arc<MysqlConfig>,
     means: Means,
     known: KnownTables,
+    /// Tables, and columns of them that nobody told of in time.
+    in_vain: Mutex<BTreeSet<(String, String)>>,
 }
 
 /// Which table of the source goes to which one of the target.
@@ -42,7 +53,7 @@ pub(super) struct Look {
 
 impl TargetTables {
     pub(super) fn new(config: Arc<MysqlConfig>, means: Means) -> Self {
-        Self { config, means, known: KnownTables::default() }
+        Self { config, means, known: KnownTables::default(), in_vain: Mutex::default() }
     }
 
     /// The table, as it was seen last; it is looked at when that was long ago or is in doubt, and
@@ -61,7 +72,16 @@ impl TargetTables {
         if let Seen::Good(table) = seen {
             return Ok(Ok(Look { table, is_new: false }));
         }
-        let source = self.source(route, seen == Seen::Doubted).await?;
+        let mut source = self.source(route, seen == Seen::Doubted).await?;
+        if source.is_none() && self.config.create && seen == Seen::Unknown {
+            let names = names_of(route.target);
+            let is_there = describe((client, &mut *conn), names, None, &self.means.shape).await?;
+            if is_there.columns.is_empty() {
+                // dts tells of a new table some seconds after its first rows.
+                self.is_told(route, |_| true).await?;
+                source = self.source(route, true).await?;
+            }
+        }
         match self.look((client, &mut *conn), route, source.as_deref()).await? {
             Ok(table) => {
                 let keeps_deletes = self.config.version_column.is_some() && !route.is_audit;
@@ -92,6 +112,69 @@ impl TargetTables {
         told.map_err(|why| TargetError::Away(format!("the bus: {why}")))
     }
 
+    /// Waits until the source's table is told as it should be, as long as `dts` may need for that
+    /// after a DDL statement; gives whether it is.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can be asked.
+    pub(super) async fn is_told(
+        &self,
+        route: Route<'_>,
+        is_so: impl Fn(&Table) -> bool,
+    ) -> Result<bool, TargetError> {
+        let began = Instant::now();
+        loop {
+            let source = self.source(route, true).await?;
+            if source.is_some_and(|source| source.columns.is_some() && is_so(&source)) {
+                return Ok(true);
+            }
+            if began.elapsed() > TOLD_WITHIN {
+                return Ok(false);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Whether a column that the target lacks will be made: `dts` tells of it soon, if it has not.
+    /// In vain it is waited for once.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can be asked.
+    pub(super) async fn will_have(
+        &self,
+        route: Route<'_>,
+        (table, columns): (&TargetTable, &BTreeSet<&str>),
+    ) -> Result<bool, TargetError> {
+        let shape = &self.means.shape;
+        let is_lacking =
+            |name: &&&str| shape.takes(name) && table.column(&shape.name_of(name)).is_none();
+        let lacking: Vec<&str> = columns.iter().filter(is_lacking).copied().collect();
+        let waited = (route.target.to_owned(), lacking.join("\0"));
+        let is_known = self.source(route, false).await?.is_some();
+        if lacking.is_empty() || !is_known || !self.config.create || self.gave_up(&waited) {
+            return Ok(false);
+        }
+        let has = |source: &Table, name: &str| {
+            source.columns.iter().flatten().any(|column| column.name.eq_ignore_ascii_case(name))
+        };
+        let is_so = |source: &Table| lacking.iter().all(|name| has(source, name));
+        let is_told = self.is_told(route, is_so).await?;
+        if !is_told {
+            self.lock().insert(waited);
+        }
+        Ok(is_told)
+    }
+
+    fn gave_up(&self, waited: &(String, String)) -> bool {
+        self.lock().contains(waited)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(String, String)>> {
+        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks at the table, and makes what it lacks.
     async fn look(
         &self,
@@ -113,13 +196,21 @@ impl TargetTables {
                 let create = format!("CREATE DATABASE IF NOT EXISTS {}", named(names.0));
                 client.run(conn, &create).await?;
             }
+            let added = wanted.new_columns(&table);
             client.run(conn, &sql).await?;
+            if !added.is_empty() && has_rows((client, &mut *conn), &table).await? {
+                self.means.tell_unfilled(route.source, route.target, &added);
+            }
             table = describe((client, conn), names, source, shape).await?;
         }
         if table.columns.is_empty() {
+            let remedy = match self.config.create {
+                true => "wait, and see whether dts runs",
+                false => "make the table there",
+            };
             return Err(TargetError::Away(format!(
                 "the target has no table {}, and dts has not told yet how the source's is \
-                 defined: wait, or make the table there",
+                 defined: {remedy}",
                 route.target
             )));
         }
@@ -158,6 +249,19 @@ impl TargetTables {
         describe(with, names_of(target), Some(source), shape).await
     }
 
+    /// Describes a table of the target that the source does not have.
+    ///
+    /// # Errors
+    ///
+    /// What the target says.
+    pub(super) async fn describe_alone(
+        &self,
+        with: (&MysqlClient, &mut TargetConn),
+        names: (&str, &str),
+    ) -> Result<TargetTable, TargetError> {
+        describe(with, names, None, &self.means.shape).await
+    }
+
     /// What was seen of a table last.
     pub(super) fn last(&self, target: &str) -> Option<Arc<TargetTable>> {
         self.known.last(target)
@@ -170,7 +274,7 @@ impl TargetTables {
 }
 
 /// Schema and table of `schema.table`.
-fn names_of(target: &str) -> (&str, &str) {
+pub(super) fn names_of(target: &str) -> (&str, &str) {
     target.split_once('.').unwrap_or(("", target))
 }
 
@@ -182,14 +286,17 @@ async fn prepare_deletes(
     let deletes = Deletes { table, is_mariadb: conn.is_mariadb };
     let made = client.run(conn, &deletes.make_lock()).await;
     let Err(TargetError::Schema(_)) = made else { return made.map(drop) };
-    let create = deletes.create();
-    match client.run(conn, &create).await {
-        Err(TargetError::Away(why)) => {
-            return Err(TargetError::Away(format!("{why}; versionColumn needs: {create}")));
-        }
-        other => other?,
-    };
+    client.run(conn, &deletes.create()).await?;
     client.run(conn, &deletes.make_lock()).await.map(drop)
+}
+
+async fn has_rows(
+    (client, conn): (&MysqlClient, &mut TargetConn),
+    table: &TargetTable,
+) -> Result<bool, TargetError> {
+    let found: Vec<u8> =
+        client.ask(conn, &format!("SELECT 1 FROM {} LIMIT 1", table.quoted())).await?;
+    Ok(!found.is_empty())
 }
 
 fn schema_is_missing(table: &TargetTable) -> bool {

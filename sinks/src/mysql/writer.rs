@@ -16,10 +16,11 @@ use super::{
     MysqlConfig,
     client::{MysqlClient, TargetConn, TargetError},
     deleted::{Deletes, FORGOTTEN_AT_ONCE, row_name},
+    grant::{grant, needed},
     rows::{RowChange, RowMaker},
     statement::{Part, StatementMaker, Statements, Step},
     table::TargetTable,
-    tables::{Route, TargetTables},
+    tables::{Route, TargetTables, names_of},
 };
 use crate::{
     change::Unusable,
@@ -135,7 +136,16 @@ impl Writer {
     /// One transaction.
     async fn once(&self, wanted: &[&Wanted<'_>]) -> Result<Vec<Unusable>, TargetError> {
         let mut conn = self.client.take().await?;
-        let done = self.on(&mut conn, wanted).await;
+        let done = match self.on(&mut conn, wanted).await {
+            Err(TargetError::Denied(error)) => {
+                let (address, message) = (&conn.address, &error.message);
+                let remedy = self.grants(wanted, &conn.account);
+                let why = format!("{address} says: {message} ({}); {remedy}", error.code);
+                // Its transaction ends with the connection.
+                Err(TargetError::Away(why))
+            }
+            other => other,
+        };
         match &done {
             Ok(_) => self.client.give_back(conn),
             Err(TargetError::Away(_)) => drop(conn),
@@ -146,6 +156,15 @@ impl Writer {
             }
         }
         done
+    }
+
+    /// The statements that give what may be lacking for these changes.
+    fn grants(&self, wanted: &[&Wanted<'_>], account: &str) -> String {
+        let targets = wanted.iter().filter_map(|one| self.config.table.render(&one.change).ok());
+        let schema = |target: String| names_of(&target).0.to_owned();
+        let schemas: BTreeSet<String> = targets.map(schema).collect();
+        let all = needed(&self.config);
+        schemas.iter().map(|of| grant(&all, of, account)).collect::<Vec<_>>().join("; ")
     }
 
     async fn on(
@@ -216,10 +235,17 @@ impl Writer {
                     return Ok(None);
                 }
             };
-            let (part, refused) = self.made((look.table, route), wanted);
-            if refused.is_empty() || look.is_new {
-                unusable.extend(refused);
+            let (part, refused) = self.made((Arc::clone(&look.table), route), wanted);
+            if refused.is_empty() {
                 return Ok(Some(part));
+            }
+            if look.is_new {
+                let data = wanted.iter().flat_map(|one| one.change.data.iter());
+                let columns: BTreeSet<&str> = data.map(|(name, _)| name).collect();
+                if !self.tables.will_have(route, (&look.table, &columns)).await? {
+                    unusable.extend(refused);
+                    return Ok(Some(part));
+                }
             }
             self.tables.doubt(route.target);
         }
@@ -232,7 +258,8 @@ impl Writer {
         wanted: &[&'w Wanted<'a>],
     ) -> (TablePart<'w, 'a>, Vec<Unusable>) {
         let version_column = self.config.version_column.as_deref().filter(|_| !route.is_audit);
-        let maker = RowMaker { table: &table, shape: &self.means.shape, version_column };
+        let (shape, creates) = (&*self.means.shape, self.config.create);
+        let maker = RowMaker { table: &table, shape, version_column, creates };
         let (mut changes, mut refused) = (Vec::with_capacity(wanted.len()), Vec::new());
         for one in wanted {
             let made = match route.is_audit {

@@ -1,7 +1,9 @@
 //! The sink `mysql` with a real MySQL and a real MariaDB: `scripts/servers.sh up`.
 
+mod added;
 mod altered;
 mod fits;
+mod look;
 
 use std::{
     path::Path,
