@@ -53,8 +53,8 @@ impl Means {
             table = target,
             columns = columns.join(", "),
             remedy = format!("run {}", self.full_sync_of(source)),
-            "columns were added that are new at the source, or were renamed there: rows that are at \
-             the target already have NULL in them until they change; a column's old name stays"
+            "columns were added that are new at the source, or were renamed there: rows that are \
+             at the target already have NULL in them until they change; a column's old name stays"
         );
     }
 

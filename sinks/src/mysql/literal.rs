@@ -24,8 +24,8 @@ pub(super) fn push(sql: &mut String, kind: Kind, json: &str) -> Result<(), Strin
 /// As [`push`].
 pub(super) fn push_value(sql: &mut String, kind: Kind, value: CellValue<'_>) -> Result<(), String> {
     match value {
-        // The greatest of them is, with so few digits, greater than a FLOAT may be. With more digits
-        // than that it is a DOUBLE: the column was made one, and nobody has told so yet.
+        // The greatest of them is, with so few digits, greater than a FLOAT may be. With more
+        // digits than that it is a DOUBLE: the column was made one, and nobody has told so yet.
         CellValue::Float(digits) if kind == Kind::Single && is_single(digits) => {
             let number: f32 = digits.parse().map_err(|_| "it is not a number".to_owned())?;
             // Writing to a string does not fail.

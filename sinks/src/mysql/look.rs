@@ -119,7 +119,7 @@ impl Writer {
     }
 }
 
-/// Without a key no row is found. `dts` does not tell whether it was given one by `keyColumns`; then
+/// Without a key no row is found. `dts` does not tell whether `keyColumns` gives it one; then
 /// somebody makes a unique index at the target.
 fn keyless(source: &full_sync::Table) -> TargetFinding {
     let what = format!(

@@ -55,8 +55,8 @@ async fn nothing_is_rounded_and_the_statement_that_is_said_helps() {
             target.run(statement).await;
             assert_eq!(give(&sink, &[bad]).await, Outcome::Done, "{said}");
         }
-        let select = "SELECT price FROM S.item WHERE id = 10 UNION SELECT f FROM S.item WHERE id = 13 \
-                      UNION SELECT at FROM S.item WHERE id = 12";
+        let select = "SELECT price FROM S.item WHERE id = 10 UNION SELECT f FROM S.item WHERE \
+                      id = 13 UNION SELECT at FROM S.item WHERE id = 12";
         let rows = target.rows(select).await;
         assert!(rows.iter().any(|row| row.contains("1.2345")), "{rows:?}");
         assert!(rows.iter().any(|row| row.contains("1.23456789012345")), "{rows:?}");
