@@ -132,6 +132,14 @@ fn problem(view: &ListenerView) -> String {
             view.id
         ));
     }
+    if let Some(unfilled) = view.sink.map(|sink| sink.unfilled).filter(|columns| *columns > 0) {
+        text.push_str(&format!(
+            "  {unfilled} columns were added to tables of the target, and are NULL in rows that \
+             have not changed since (the log names them): if no full sync has sent these tables \
+             since, run event-worker full-sync start -t {}\n",
+            view.id
+        ));
+    }
     for found in &view.books.differences {
         text.push_str("  BOOKS DO NOT BALANCE: ");
         text.extend([found.message.as_str(), "; ", &found.remedy, "\n"]);

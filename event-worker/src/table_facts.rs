@@ -64,11 +64,16 @@ impl TableFacts {
         Ok(ReadFacts { at: Instant::now(), catalogs, given: BTreeMap::new() })
     }
 
-    async fn known(&self, schema: &str, table: &str) -> Result<Known, String> {
+    /// What is known of a table; what was read of a table that is told is good for so long.
+    async fn known(
+        &self,
+        (schema, table): (&str, &str),
+        fresh_for: Duration,
+    ) -> Result<Known, String> {
         let mut read = self.read.lock().await;
         let is_told = |facts: &ReadFacts| facts.catalogs.table(schema, table).is_some();
         let patience = match read.as_ref().is_some_and(is_told) {
-            true => FRESH_FOR,
+            true => fresh_for,
             false => MIN_BETWEEN,
         };
         let facts = match read.take().filter(|facts| facts.at.elapsed() < patience) {
@@ -89,18 +94,28 @@ impl TableFacts {
     }
 }
 
+impl Known {
+    fn told(self) -> Option<Arc<Table>> {
+        match self {
+            Self::Told(found) => Some(found),
+            Self::Coming | Self::Nothing => None,
+        }
+    }
+}
+
 #[async_trait]
 impl Tables for TableFacts {
     async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
-        match self.known(schema, table).await? {
-            Known::Told(found) => Ok(Some(found)),
-            Known::Coming | Known::Nothing => Ok(None),
-        }
+        Ok(self.known((schema, table), FRESH_FOR).await?.told())
+    }
+
+    async fn table_now(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
+        Ok(self.known((schema, table), MIN_BETWEEN).await?.told())
     }
 
     async fn wait_for(&self, schema: &str, table: &str) {
         let began = Instant::now();
-        while matches!(self.known(schema, table).await, Ok(Known::Coming)) {
+        while matches!(self.known((schema, table), FRESH_FOR).await, Ok(Known::Coming)) {
             let mut vain_at = self.vain_at.lock().await;
             if vain_at.is_some_and(|at| at.elapsed() < VAIN_FOR) {
                 return;

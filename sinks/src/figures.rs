@@ -17,6 +17,7 @@ pub(crate) struct Counts {
     conflicts: AtomicU64,
     absent: AtomicU64,
     refused: AtomicU64,
+    unfilled: AtomicU64,
     bytes: AtomicU64,
     request_micros: AtomicU64,
 }
@@ -40,6 +41,8 @@ pub struct Figures {
     pub absent: u64,
     /// Changes that the target refused.
     pub refused: u64,
+    /// Columns that the sink has added to tables with rows: these rows have NULL there.
+    pub unfilled: u64,
     /// Bytes of requests.
     pub bytes: u64,
     /// The time of all requests together, in microseconds.
@@ -95,6 +98,10 @@ impl Counts {
         self.refused.fetch_add(changes as u64, Relaxed);
     }
 
+    pub(crate) fn left_unfilled(&self, columns: usize) {
+        self.unfilled.fetch_add(columns as u64, Relaxed);
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             rows: self.rows.load(Relaxed),
@@ -104,6 +111,7 @@ impl Counts {
             conflicts: self.conflicts.load(Relaxed),
             absent: self.absent.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            unfilled: self.unfilled.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             request_micros: self.request_micros.load(Relaxed),
         }

@@ -7,7 +7,11 @@
 mod audit;
 mod client;
 mod create;
+mod define;
 mod deleted;
+mod fit;
+mod grant;
+mod known;
 mod literal;
 mod look;
 mod members;
@@ -97,7 +101,7 @@ impl Mysql {
     pub(crate) fn new(config: &MysqlConfig, means: Means) -> Self {
         let config = Arc::new(config.clone());
         let client = Arc::new(MysqlClient::new(Arc::clone(&config)));
-        let tables = TargetTables::new(Arc::clone(&config), Arc::clone(&means.tables));
+        let tables = TargetTables::new(Arc::clone(&config), means.clone());
         Self { writer: Writer { config, client, tables, means, forgot: ForgetTimes::default() } }
     }
 }

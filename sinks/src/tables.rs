@@ -15,6 +15,15 @@ pub trait Tables: fmt::Debug + Send + Sync {
     /// Why it cannot be asked for now.
     async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String>;
 
+    /// The same when there is a sign that the table was altered: what is known may be out of date.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::table`].
+    async fn table_now(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
+        self.table(schema, table).await
+    }
+
     /// Returns when the definition of a table is told, or is not to be expected soon. Takes half a
     /// minute at the most.
     async fn wait_for(&self, _schema: &str, _table: &str) {}

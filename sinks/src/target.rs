@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use handler::{Batch, Failure, Handler, Outcome};
+use tracing::warn;
 
 use crate::{
     change::{Fault, Unusable},
@@ -49,6 +50,25 @@ pub(crate) struct Means {
     pub(crate) tables: Arc<dyn Tables>,
     pub(crate) shape: Arc<Shape>,
     pub(crate) counts: Arc<Counts>,
+}
+
+impl Means {
+    /// Tells that columns were added to a table of the target which has rows.
+    pub(crate) fn tell_unfilled(&self, source: (&str, &str), target: &str, columns: &[String]) {
+        self.counts.left_unfilled(columns.len());
+        warn!(
+            table = target,
+            columns = columns.join(", "),
+            remedy = format!("run {}", self.full_sync_of(source)),
+            "columns were added that are new at the source, or were renamed there: rows that are \
+             at the target already have NULL in them until they change; a column's old name stays"
+        );
+    }
+
+    /// The command that sends a table of the source again, whole.
+    pub(crate) fn full_sync_of(&self, (schema, table): (&str, &str)) -> String {
+        format!("event-worker full-sync start -t {} {schema}.{table}", self.listener)
+    }
 }
 
 /// What a look at the target found.

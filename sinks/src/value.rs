@@ -7,7 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::value::RawValue;
 
 /// What a column holds, as far as values of it look different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
     Integer,
     Bit,
@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     DateTime,
     Timestamp,
     Year,
+    #[default]
     Text,
     Binary,
     Enum,

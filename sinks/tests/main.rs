@@ -5,5 +5,6 @@
 mod changes;
 mod file;
 mod kafka;
+mod mysql;
 mod postgres;
 mod redis;

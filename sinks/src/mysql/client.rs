@@ -10,7 +10,7 @@ use service::Address;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::MysqlConfig;
+use super::{MysqlConfig, literal::push_text};
 use crate::sql::SqlTlsMode;
 
 /// The session of each connection. What the source has is stored as it is, zero dates too, and what
@@ -35,6 +35,8 @@ pub(super) struct TargetConn {
     pub(super) conn: Conn,
     pub(super) address: String,
     pub(super) is_mariadb: bool,
+    /// Who we are for the server, as GRANT names it.
+    pub(super) account: String,
 }
 
 /// What an error of the target means.
@@ -46,6 +48,8 @@ pub(super) enum TargetError {
     Collision(ServerError),
     /// The target lacks a table or a column.
     Schema(ServerError),
+    /// A privilege is missing.
+    Denied(ServerError),
     /// It says nothing about the rows: the target is away, or does not let us write.
     Away(String),
 }
@@ -125,10 +129,10 @@ impl MysqlClient {
         let opened = timeout(self.config.timeout, Conn::new(self.options(host))).await;
         let conn = opened.map_err(|_| self.silent(&address))?;
         let conn = conn.map_err(|error| TargetError::of(&address, error))?;
-        let mut conn = TargetConn { conn, address, is_mariadb: false };
-        let versions: Vec<(String, bool)> =
-            self.ask(&mut conn, "SELECT VERSION(), @@GLOBAL.read_only").await?;
-        let (version, is_read_only) = versions.into_iter().next().unwrap_or_default();
+        let mut conn = TargetConn { conn, address, is_mariadb: false, account: String::new() };
+        let who = "SELECT VERSION(), @@GLOBAL.read_only, CURRENT_USER()";
+        let answers: Vec<(String, bool, String)> = self.ask(&mut conn, who).await?;
+        let (version, is_read_only, account) = answers.into_iter().next().unwrap_or_default();
         if is_read_only {
             debug!(address = conn.address, "the target is read-only");
             return Err(TargetError::Away(format!(
@@ -136,6 +140,8 @@ impl MysqlClient {
                 conn.address
             )));
         }
+        let (user, host) = account.rsplit_once('@').unwrap_or((&account, "%"));
+        conn.account = format!("{}@{}", quoted(user), quoted(host));
         conn.is_mariadb = version.contains("MariaDB");
         // MariaDB calls the level of isolation by its old name.
         let session = match conn.is_mariadb {
@@ -190,6 +196,13 @@ impl MysqlClient {
     }
 }
 
+/// A text between quotes.
+fn quoted(text: &str) -> String {
+    let mut sql = String::new();
+    push_text(&mut sql, text);
+    sql
+}
+
 impl TargetError {
     /// The numbers are those of the MySQL manual ("Server Error Message Reference"), and of MariaDB
     /// where it has its own.
@@ -208,13 +221,12 @@ impl TargetError {
             1205 | 1213 | 3101 | 1050 | 1060 | 1061 => Self::Collision(error),
             // No such table, column or database.
             1146 | 1054 | 1049 => Self::Schema(error),
+            // A schema, a table, a column.
+            1044 | 1142 | 1143 => Self::Denied(error),
             // Log-in and privileges; too many connections; the server stops; read-only; no room;
             // killed; an error of its disks.
-            1044
-            | 1045
+            1045
             | 1130
-            | 1142
-            | 1143
             | 1227
             | 1370
             | 1698
@@ -251,7 +263,10 @@ impl TargetError {
     pub(super) fn into_failure(self) -> Failure {
         match self {
             Self::Away(why) => Failure::unclear(why),
-            Self::Row(error) | Self::Collision(error) | Self::Schema(error) => {
+            Self::Row(error)
+            | Self::Collision(error)
+            | Self::Schema(error)
+            | Self::Denied(error) => {
                 Failure::unclear(format!("the target refuses a statement ({})", error.code))
                     .saying(error.message)
             }

@@ -3,7 +3,13 @@
 
 use full_sync::{Table, TableColumn};
 
-use super::{MysqlConfig, audit::AUDIT_COLUMNS, literal::named, table::TargetTable};
+use super::{
+    MysqlConfig,
+    audit::AUDIT_COLUMNS,
+    define::{declaration, defined},
+    literal::named,
+    table::TargetTable,
+};
 use crate::shape::Shape;
 
 /// What the table of the target should have.
@@ -26,6 +32,16 @@ impl Wish<'_> {
             true => Some(self.create(source, target)),
             false => self.alter(source, target),
         }
+    }
+
+    /// The columns of the source that a table lacks which is there, and keeps rows as they are now.
+    pub(super) fn new_columns(&self, target: &TargetTable) -> Vec<String> {
+        let Some(source) = self.source.filter(|_| !target.columns.is_empty() && !self.is_audit)
+        else {
+            return Vec::new();
+        };
+        let names = self.columns(source).map(|(name, _)| name);
+        names.filter(|name| target.column(name).is_none()).collect()
     }
 
     /// The columns that come from the source, under their names at the target.
@@ -105,26 +121,6 @@ fn names(columns: &[String]) -> String {
     columns.iter().map(|name| named(name)).collect::<Vec<_>>().join(", ")
 }
 
-fn defined(name: &str, declared: &str) -> String {
-    format!("{} {declared}", named(name))
-}
-
-/// The type of a column, its charset, and whether it may be NULL.
-fn declaration(column: &TableColumn, is_always_nullable: bool) -> String {
-    let mut sql = column.declared.clone();
-    if let Some(charset) = &column.charset {
-        sql.push_str(" CHARACTER SET ");
-        sql.push_str(charset);
-    }
-    if let Some(collation) = &column.collation {
-        sql.push_str(" COLLATE ");
-        sql.push_str(collation);
-    }
-    // Without a word, an old server takes a TIMESTAMP for NOT NULL.
-    sql.push_str(if column.nullable || is_always_nullable { " NULL" } else { " NOT NULL" });
-    sql
-}
-
 #[cfg(test)]
 mod tests {
     use std::{path::Path, sync::Arc};
@@ -132,10 +128,7 @@ mod tests {
     use service::config::File;
 
     use super::*;
-    use crate::{
-        mysql::{members::Members, table::TargetColumn},
-        value::Kind,
-    };
+    use crate::mysql::table::TargetColumn;
 
     fn config(toml: &str) -> Arc<MysqlConfig> {
         let file = File::parse(Path::new("test"), &format!("user = 'u'\n{toml}")).unwrap();
@@ -162,13 +155,8 @@ mod tests {
     }
 
     fn lacking(toml: &str, has: &[&str]) -> Option<String> {
-        let column = |name: &&str| TargetColumn {
-            name: (*name).to_owned(),
-            kind: Kind::Text,
-            members: Members::default(),
-            is_nullable: true,
-            is_generated: false,
-        };
+        let column =
+            |name: &&str| TargetColumn { name: (*name).to_owned(), ..TargetColumn::default() };
         let target = TargetTable {
             schema: "copy".into(),
             name: "item".into(),

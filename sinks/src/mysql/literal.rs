@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::fit::is_single;
 use crate::{
     geometry,
     value::{CellValue, Kind},
@@ -13,9 +14,19 @@ use crate::{
 ///
 /// What is wrong with the value.
 pub(super) fn push(sql: &mut String, kind: Kind, json: &str) -> Result<(), String> {
-    match CellValue::read(kind, json)? {
-        // The greatest of them is, with so few digits, greater than a FLOAT may be.
-        CellValue::Float(digits) if kind == Kind::Single => {
+    push_value(sql, kind, CellValue::read(kind, json)?)
+}
+
+/// The same for a value that was read.
+///
+/// # Errors
+///
+/// As [`push`].
+pub(super) fn push_value(sql: &mut String, kind: Kind, value: CellValue<'_>) -> Result<(), String> {
+    match value {
+        // The greatest of them is, with so few digits, greater than a FLOAT may be. With more
+        // digits than that it is a DOUBLE: the column was made one, and nobody has told so yet.
+        CellValue::Float(digits) if kind == Kind::Single && is_single(digits) => {
             let number: f32 = digits.parse().map_err(|_| "it is not a number".to_owned())?;
             // Writing to a string does not fail.
             let _ = write!(sql, "{:e}", f64::from(number));

@@ -1,11 +1,23 @@
 //! Looks whether the target has what the sink needs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use handler::Failure;
 
-use super::{client::TargetConn, create::Wish, writer::Writer};
-use crate::target::{NOT_REACHED, TargetFinding};
+use super::{
+    client::{TargetConn, TargetError},
+    create::Wish,
+    grant::{grant, lacking, needed},
+    table::TargetTable,
+    writer::Writer,
+};
+use crate::{
+    sql::DELETED_TABLE,
+    target::{NOT_REACHED, TargetFinding},
+};
+
+/// The tables on which privileges are lacking: by their schema, and what is lacking.
+type Denied = BTreeMap<(String, Vec<&'static str>), Vec<String>>;
 
 impl Writer {
     /// Looks for each table whether the target has it, with its columns, and lets us write.
@@ -19,9 +31,22 @@ impl Writer {
         };
         let product = if conn.is_mariadb { "MariaDB" } else { "MySQL" };
         let mut found = vec![TargetFinding::good(format!("{product} at {} answers", conn.address))];
+        let mut denied = Denied::new();
         for source in sources {
-            found.extend(self.check_table(&mut conn, source).await);
+            match self.check_table(&mut conn, source, &mut denied).await {
+                Ok(finding) => found.extend(finding),
+                Err(error) => {
+                    let Failure { reason, .. } = error.into_failure();
+                    found.push(TargetFinding::wrong(reason, "see what the target is doing"));
+                }
+            }
         }
+        let account = &conn.account;
+        found.extend(denied.into_iter().map(|((schema, privileges), tables)| {
+            let (what, tables) = (privileges.join(", "), tables.join(", "));
+            let remedy = grant(&privileges, &schema, account);
+            TargetFinding::wrong(format!("{account} lacks {what} on {tables}"), remedy)
+        }));
         self.client.give_back(conn);
         found
     }
@@ -30,35 +55,82 @@ impl Writer {
         &self,
         conn: &mut TargetConn,
         source: &full_sync::Table,
-    ) -> Option<TargetFinding> {
-        let shape = &self.means.shape;
-        let target = self.config.table.of_table(&source.schema, &source.table)?;
-        let is_audit = self.config.is_audit || source.primary_key.is_empty();
-        let wish = Wish { config: &self.config, source: Some(source), shape, is_audit };
-        let described = self.tables.describe((&self.client, conn), &target, source, shape).await;
-        let table = match described {
-            Ok(table) => table,
-            Err(error) => {
-                let Failure { reason, .. } = error.into_failure();
-                return Some(TargetFinding::wrong(reason, "see what the target is doing"));
-            }
+        denied: &mut Denied,
+    ) -> Result<Option<TargetFinding>, TargetError> {
+        let (config, shape) = (&*self.config, &*self.means.shape);
+        let Some(target) = config.table.of_table(&source.schema, &source.table) else {
+            return Ok(None);
         };
-        if let Some(sql) = wish.lacking(&table) {
-            let what = format!("the target lacks {target}, or columns of it");
-            return match self.config.create {
-                true => Some(TargetFinding::good(format!("{what}: the sink makes them"))),
-                false => Some(TargetFinding::wrong(what, format!("run there: {sql}"))),
-            };
+        let has_key = !source.primary_key.is_empty();
+        let is_audit = config.is_audit || (!has_key && config.appends_keyless);
+        let table = self.tables.describe((&self.client, conn), &target, source, shape).await?;
+        if !has_key && !is_audit && table.unique.is_empty() {
+            return Ok(Some(keyless(source)));
         }
-        let name = table.quoted();
-        let tried = self.client.run(conn, &format!("DELETE FROM {name} WHERE FALSE")).await;
-        tried.err().map(|error| {
-            let Failure { reason, .. } = error.into_failure();
-            let user = &self.config.user;
-            let remedy = format!(
-                "run there: GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO '{user}'@'…'"
-            );
-            TargetFinding::wrong(reason, remedy)
-        })
+        if self.is_denied((conn, denied), (&target, &table), is_audit).await? {
+            return Ok(None);
+        }
+        let wish = Wish { config, source: Some(source), shape, is_audit };
+        let lacks = wish.lacking(&table);
+        Ok(lacks.map(|sql| {
+            let what = format!("the target lacks {target}, or columns of it");
+            match config.create {
+                true => TargetFinding::good(format!("{what}: the sink makes them")),
+                false => TargetFinding::wrong(what, format!("run there: {sql}")),
+            }
+        }))
     }
+
+    /// Notes the privileges that are lacking on a table, and on that with the numbers of deletes.
+    async fn is_denied(
+        &self,
+        (conn, denied): (&mut TargetConn, &mut Denied),
+        (target, table): (&str, &TargetTable),
+        is_audit: bool,
+    ) -> Result<bool, TargetError> {
+        let client = &self.client;
+        let all = needed(&self.config);
+        let is_made = self.config.create;
+        let of_table = all.iter().copied();
+        let of_table = of_table.filter(|of| *of != "CREATE" || is_made && table.columns.is_empty());
+        let mut found = vec![(target.to_owned(), table.clone(), of_table.collect::<Vec<_>>())];
+        if self.config.version_column.is_some() && !is_audit {
+            let names = (&*table.schema, DELETED_TABLE);
+            let deleted = self.tables.describe_alone((client, &mut *conn), names).await?;
+            let is_there = !deleted.columns.is_empty();
+            let of_deleted = all.iter().copied();
+            let of_deleted =
+                of_deleted.filter(|of| *of != "ALTER" && (*of != "CREATE" || !is_there));
+            found.push((
+                format!("{}.{DELETED_TABLE}", table.schema),
+                deleted,
+                of_deleted.collect(),
+            ));
+        }
+        let mut is_denied = false;
+        for (name, table, needed) in found {
+            let lacks = lacking((client, &mut *conn), &table, &needed).await?;
+            if !lacks.is_empty() {
+                is_denied = true;
+                let tables = denied.entry((table.schema.clone(), lacks)).or_default();
+                if !tables.contains(&name) {
+                    tables.push(name);
+                }
+            }
+        }
+        Ok(is_denied)
+    }
+}
+
+/// Without a key no row is found. `dts` does not tell whether `keyColumns` gives it one; then
+/// somebody makes a unique index at the target.
+fn keyless(source: &full_sync::Table) -> TargetFinding {
+    let what = format!(
+        "{}.{} has no primary key: its events are refused, unless keyColumns in dts.toml names \
+         columns of it, and the target has a unique index on them",
+        source.schema, source.table
+    );
+    let remedy = "set keyColumns in dts.toml, or keyless = \"append\" for an audit log of it, or \
+                  leave the table out";
+    TargetFinding::wrong(what, remedy)
 }

@@ -4,8 +4,7 @@ use change_event::Action;
 
 use super::{
     audit::{self, AUDIT_COLUMNS},
-    literal::{named, push},
-    members::Members,
+    literal::{named, push, push_value},
     table::{TargetColumn, TargetTable},
 };
 use crate::{
@@ -20,6 +19,8 @@ pub(super) struct RowMaker<'t> {
     pub(super) table: &'t TargetTable,
     pub(super) shape: &'t Shape,
     pub(super) version_column: Option<&'t str>,
+    /// Columns that the target lacks are made.
+    pub(super) creates: bool,
 }
 
 /// A change of a row of the target.
@@ -161,9 +162,12 @@ impl<'t> RowMaker<'t> {
                 _ => self.table.column(name),
             };
             let at = at.ok_or_else(|| {
+                let how = match self.creates {
+                    true => "as dts tells it, the source's table has none either: add it there",
+                    false => "add it there, set create = true",
+                };
                 format!(
-                    "the target has no column {name}: add it there, set create = true, or leave \
-                     it out with columns.exclude"
+                    "the target has no column {name}: {how}, or leave it out with columns.exclude"
                 )
             })?;
             guess = at + 1;
@@ -172,11 +176,7 @@ impl<'t> RowMaker<'t> {
                 continue;
             }
             let start = literals.begin();
-            match self.number(column, json) {
-                Some(number) => literals.text.push_str(&number.to_string()),
-                None => push(&mut literals.text, column.kind, json)
-                    .map_err(|why| format!("{name}: {why}"))?,
-            }
+            self.push(&mut literals.text, column, json).map_err(|why| format!("{name}: {why}"))?;
             match (column.kind, &literals.text[start..]) {
                 // The document `null` looks as NULL does.
                 (Kind::Json, "NULL") if !column.is_nullable => {
@@ -194,12 +194,19 @@ impl<'t> RowMaker<'t> {
         Ok(literals)
     }
 
-    /// The number of an ENUM's or a SET's value.
-    fn number(self, column: &TargetColumn, json: &str) -> Option<u64> {
-        if column.members == Members::None {
-            return None;
+    /// Appends the value of a column, if the column holds it as it is.
+    fn push(self, sql: &mut String, column: &TargetColumn, json: &str) -> Result<(), String> {
+        let value = CellValue::read(column.kind, json)?;
+        // The text of a member may be taken for that of another one.
+        if let Some(number) = column.members.number(&value) {
+            sql.push_str(&number.to_string());
+            return Ok(());
         }
-        column.members.number(&CellValue::read(column.kind, json).ok()?)
+        if let Err(misfit) = column.fit.holds(&value, &column.declared) {
+            let cure = self.table.cure(column, &misfit, &value);
+            return Err(format!("{} ({}), and is not rounded{cure}", misfit.why, column.declared));
+        }
+        push_value(sql, column.kind, value)
     }
 
     fn add(self, literals: &mut Literals, name: &str, literal: &str) -> Result<(), String> {

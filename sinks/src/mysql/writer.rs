@@ -2,12 +2,13 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use handler::Failure;
+use mysql_async::ServerError;
 use service::{Backoff, BackoffConfig};
 use tracing::debug;
 
@@ -15,10 +16,11 @@ use super::{
     MysqlConfig,
     client::{MysqlClient, TargetConn, TargetError},
     deleted::{Deletes, FORGOTTEN_AT_ONCE, row_name},
+    grant::{grant, needed},
     rows::{RowChange, RowMaker},
     statement::{Part, StatementMaker, Statements, Step},
     table::TargetTable,
-    tables::{Route, TargetTables},
+    tables::{Route, TargetTables, names_of},
 };
 use crate::{
     change::Unusable,
@@ -75,7 +77,14 @@ struct Done {
 impl Writer {
     pub(super) async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
         let wanted: Vec<&Wanted<'_>> = wanted.iter().collect();
-        self.write_part(&wanted).await
+        let unusable = self.write_part(&wanted).await?;
+        if !unusable.is_empty() {
+            // Perhaps somebody alters the table so that the rows fit.
+            let targets =
+                wanted.iter().filter_map(|one| self.config.table.render(&one.change).ok());
+            targets.collect::<BTreeSet<_>>().iter().for_each(|target| self.tables.doubt(target));
+        }
+        Ok(unusable)
     }
 
     /// Writes changes; when the target refuses a row, in halves, until the row stands alone.
@@ -84,11 +93,7 @@ impl Writer {
             Ok(unusable) => Ok(unusable),
             Err(TargetError::Row(error)) => match wanted {
                 [] => Ok(Vec::new()),
-                [one] => {
-                    let why =
-                        format!("the target refuses the row: {} ({})", error.message, error.code);
-                    Ok(vec![one.change.unusable(why)])
-                }
+                [one] => Ok(vec![self.refused(one, &error)]),
                 more => {
                     let (first, second) = more.split_at(more.len() / 2);
                     let mut unusable = Box::pin(self.write_part(first)).await?;
@@ -98,6 +103,15 @@ impl Writer {
             },
             Err(error) => Err(error.into_failure()),
         }
+    }
+
+    /// What the target says of a row, with the statement after which it may take it.
+    fn refused(&self, one: &Wanted<'_>, error: &ServerError) -> Unusable {
+        let target = self.config.table.render(&one.change).ok();
+        let table = target.and_then(|target| self.tables.last(&target));
+        let cure = table.and_then(|table| table.cure_of(&error.message)).unwrap_or_default();
+        let (message, code) = (&error.message, error.code);
+        one.change.unusable(format!("the target refuses the row: {message} ({code}){cure}"))
     }
 
     async fn until_no_collision(
@@ -122,7 +136,16 @@ impl Writer {
     /// One transaction.
     async fn once(&self, wanted: &[&Wanted<'_>]) -> Result<Vec<Unusable>, TargetError> {
         let mut conn = self.client.take().await?;
-        let done = self.on(&mut conn, wanted).await;
+        let done = match self.on(&mut conn, wanted).await {
+            Err(TargetError::Denied(error)) => {
+                let (address, message) = (&conn.address, &error.message);
+                let remedy = self.grants(wanted, &conn.account);
+                let why = format!("{address} says: {message} ({}); {remedy}", error.code);
+                // Its transaction ends with the connection.
+                Err(TargetError::Away(why))
+            }
+            other => other,
+        };
         match &done {
             Ok(_) => self.client.give_back(conn),
             Err(TargetError::Away(_)) => drop(conn),
@@ -133,6 +156,15 @@ impl Writer {
             }
         }
         done
+    }
+
+    /// The statements that give what may be lacking for these changes.
+    fn grants(&self, wanted: &[&Wanted<'_>], account: &str) -> String {
+        let targets = wanted.iter().filter_map(|one| self.config.table.render(&one.change).ok());
+        let schema = |target: String| names_of(&target).0.to_owned();
+        let schemas: BTreeSet<String> = targets.map(schema).collect();
+        let all = needed(&self.config);
+        schemas.iter().map(|of| grant(&all, of, account)).collect::<Vec<_>>().join("; ")
     }
 
     async fn on(
@@ -150,7 +182,7 @@ impl Writer {
         let began = Instant::now();
         let done = self.carry_out(conn, &mut parts).await;
         if let Err(TargetError::Schema(_)) = &done {
-            by_table.keys().for_each(|(target, _)| self.tables.forget(target));
+            by_table.keys().for_each(|(target, _)| self.tables.doubt(target));
         }
         let Done { written, bytes, unusable: more } = done?;
         self.means.counts.answered(Answered { bytes, took: began.elapsed() });
@@ -187,24 +219,48 @@ impl Writer {
         by_table
     }
 
-    /// The changes of a table, if the target has it.
+    /// The changes of a table, if the target has it. What does not fit is tried once more after a
+    /// new look at the table.
     async fn part<'w, 'a>(
         &self,
         (conn, route): (&mut TargetConn, Route<'_>),
         wanted: &[&'w Wanted<'a>],
         unusable: &mut Vec<Unusable>,
     ) -> Result<Option<TablePart<'w, 'a>>, TargetError> {
-        let shape = &self.means.shape;
-        let table = match self.tables.get((&self.client, conn), route, shape).await? {
-            Ok(table) => table,
-            Err(why) => {
-                unusable.extend(wanted.iter().map(|one| one.change.unusable(&*why)));
-                return Ok(None);
+        loop {
+            let look = match self.tables.get((&self.client, conn), route).await? {
+                Ok(look) => look,
+                Err(why) => {
+                    unusable.extend(wanted.iter().map(|one| one.change.unusable(&*why)));
+                    return Ok(None);
+                }
+            };
+            let (part, refused) = self.made((Arc::clone(&look.table), route), wanted);
+            if refused.is_empty() {
+                return Ok(Some(part));
             }
-        };
+            if look.is_new {
+                let data = wanted.iter().flat_map(|one| one.change.data.iter());
+                let columns: BTreeSet<&str> = data.map(|(name, _)| name).collect();
+                if !self.tables.will_have(route, (&look.table, &columns)).await? {
+                    unusable.extend(refused);
+                    return Ok(Some(part));
+                }
+            }
+            self.tables.doubt(route.target);
+        }
+    }
+
+    /// The changes of a table, and those that do not fit it.
+    fn made<'w, 'a>(
+        &self,
+        (table, route): (Arc<TargetTable>, Route<'_>),
+        wanted: &[&'w Wanted<'a>],
+    ) -> (TablePart<'w, 'a>, Vec<Unusable>) {
         let version_column = self.config.version_column.as_deref().filter(|_| !route.is_audit);
-        let maker = RowMaker { table: &table, shape, version_column };
-        let mut changes = Vec::with_capacity(wanted.len());
+        let (shape, creates) = (&*self.means.shape, self.config.create);
+        let maker = RowMaker { table: &table, shape, version_column, creates };
+        let (mut changes, mut refused) = (Vec::with_capacity(wanted.len()), Vec::new());
         for one in wanted {
             let made = match route.is_audit {
                 true => maker.audit(one),
@@ -216,15 +272,11 @@ impl Writer {
             });
             match made {
                 Ok(change) => changes.push(change),
-                Err(why) => unusable.push(one.change.unusable(why)),
+                Err(why) => refused.push(one.change.unusable(why)),
             }
         }
-        if changes.len() < wanted.len() {
-            // It may have changed since it was described, or dts had not told of the source's.
-            self.tables.forget(route.target);
-        }
         let version = version_column.and_then(|name| table.column(name));
-        Ok(Some(TablePart { table, is_audit: route.is_audit, version, changes }))
+        (TablePart { table, is_audit: route.is_audit, version, changes }, refused)
     }
 
     /// Carries all changes out in one transaction.

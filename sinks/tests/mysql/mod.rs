@@ -1,0 +1,124 @@
+//! The sink `mysql` with a real MySQL and a real MariaDB: `scripts/servers.sh up`.
+
+mod added;
+mod altered;
+mod fits;
+mod look;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use full_sync::{Table, TableColumn};
+use handler::Outcome;
+use mysql_async::{Conn, Opts, Row, prelude::Queryable as _};
+use service::config::File;
+use sinks::{Sink, SinkConfig, Tables};
+
+/// Where they are, and the variables that name others.
+const SERVERS: [(&str, &str); 2] = [
+    ("TEST_MYSQL_97", "mysql://root@127.0.0.1:23397"),
+    ("TEST_MARIADB_118", "mysql://root@127.0.0.1:23318"),
+];
+
+/// A schema of its own in a server, into which a sink writes.
+struct Target {
+    url: String,
+    conn: Conn,
+    schema: String,
+    source: Arc<Source>,
+}
+
+/// The source's table `shop.item`, as it is told now, and how often it was asked for.
+#[derive(Debug, Default)]
+struct Source(Mutex<Option<Arc<Table>>>);
+
+#[async_trait]
+impl Tables for Source {
+    async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
+        let told = self.0.lock().unwrap().clone();
+        Ok(told.filter(|told| told.schema == schema && told.table == table))
+    }
+}
+
+impl Source {
+    /// The table has these columns; the first one is the key.
+    fn set(&self, columns: &[(&str, &str)]) {
+        let column = |(at, (name, declared)): (usize, &(&str, &str))| TableColumn {
+            name: (*name).to_owned(),
+            declared: (*declared).to_owned(),
+            nullable: at > 0,
+            ..TableColumn::default()
+        };
+        *self.0.lock().unwrap() = Some(Arc::new(Table {
+            schema: "shop".to_owned(),
+            table: "item".to_owned(),
+            columns: Some(columns.iter().enumerate().map(column).collect()),
+            primary_key: vec![columns[0].0.to_owned()],
+        }));
+    }
+}
+
+impl Target {
+    /// One in each server. Nobody has told how the source's table is defined.
+    async fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for (variable, url) in SERVERS {
+            let url = std::env::var(variable).unwrap_or_else(|_| url.to_owned());
+            let conn = Conn::new(Opts::from_url(&url).unwrap()).await;
+            let mut conn = conn.expect("the server is not there: run scripts/servers.sh up");
+            let schema = format!("test_{:016x}", rand::random::<u64>());
+            conn.query_drop(format!("CREATE DATABASE {schema}")).await.unwrap();
+            all.push(Self { url, conn, schema, source: Arc::default() });
+        }
+        all
+    }
+
+    /// A sink of root with these keys besides those that say where to.
+    fn sink(&self, toml: &str) -> Sink {
+        self.sink_of("root", toml)
+    }
+
+    fn sink_of(&self, user: &str, toml: &str) -> Sink {
+        let (_, address) = self.url.split_once('@').unwrap();
+        let toml = format!(
+            "hosts = [\"{address}\"]\nuser = \"{user}\"\ntable = \"{}.{{table}}\"\n{toml}",
+            self.schema
+        );
+        let file = File::parse(Path::new("test"), &toml).unwrap();
+        let config = SinkConfig::read("mysql", file.root());
+        let config = file.finish(config).unwrap().unwrap();
+        Sink::new(&config, "copy", Arc::clone(&self.source) as Arc<dyn Tables>).unwrap()
+    }
+
+    /// Runs a statement, where `S.` stands for the schema.
+    async fn run(&mut self, sql: &str) {
+        let sql = sql.replace("S.", &format!("{}.", self.schema));
+        self.conn.query_drop(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The values of all rows of a query, each as a text.
+    async fn rows(&mut self, select: &str) -> Vec<String> {
+        let sql = select.replace("S.", &format!("{}.", self.schema));
+        let rows: Vec<Row> = self.conn.query(&sql).await.unwrap();
+        let text = |row: Row| {
+            let values = row.unwrap().into_iter().map(|value| value.as_sql(true));
+            values.collect::<Vec<_>>().join(",")
+        };
+        rows.into_iter().map(text).collect()
+    }
+
+    async fn end(mut self) {
+        self.conn.query_drop(format!("DROP DATABASE {}", self.schema)).await.unwrap();
+    }
+}
+
+/// The ids of the events that failed, and why.
+fn failed(outcome: Outcome) -> (Vec<String>, String) {
+    match outcome {
+        Outcome::Partly { failed, failure } => (failed, failure.said.unwrap_or_default()),
+        other => panic!("not partly: {other:?}"),
+    }
+}
