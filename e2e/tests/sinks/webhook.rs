@@ -1,5 +1,5 @@
-//! A service of somebody else, which is filled by requests that templates make. It fails at random,
-//! and the programs are killed.
+//! A service of somebody else, which is filled by requests that templates make: of all rows, and of
+//! those that a condition chooses. It fails at random, and the programs are killed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,9 +67,9 @@ impl Service {
         at(&mut self.shelf.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The rows of a table.
-    fn rows(&self, table: &str) -> Result<BTreeSet<Vec<String>>> {
-        let begin = format!("/rows/{table}:");
+    /// The rows of a table that a listener brought.
+    fn rows(&self, listener: &str, table: &str) -> Result<BTreeSet<Vec<String>>> {
+        let begin = format!("/{listener}/{table}:");
         self.look(|shelf| {
             let rows = shelf.rows.iter().filter(|(path, _)| path.starts_with(&begin));
             rows.filter_map(|(_, (_, row))| row.as_deref()).map(texts_of).collect()
@@ -162,12 +162,12 @@ impl Shelf {
     }
 }
 
-fn listener(port: u16) -> String {
+fn listener(name: &str, more: &str, port: u16) -> String {
     let key = "{table}{% for column, value in PK|items %}:{{ value }}{% endfor %}";
     format!(
-        "[listeners.hook]\nsubscribe = {{ {SCHEMA} = [] }}\nstart = \"full-sync\"\nworkers = 3\n\
+        "[listeners.{name}]\nsubscribe = {{ {SCHEMA} = [] }}\nstart = \"full-sync\"\nworkers = 3\n\
          retry = {{ min = \"10ms\", max = \"100ms\" }}\nbatchSize = 100\n\
-         [listeners.hook.handler.http]\nurl = \"http://127.0.0.1:{port}/rows/{key}\"\n\
+         [listeners.{name}.handler.http]\nurl = \"http://127.0.0.1:{port}/{name}/{key}\"\n{more}\
          per = \"event\"\nmethod = {{ insert = \"PUT\", update = \"PUT\", delete = \"DELETE\" }}\n\
          headers = {{ Row-Version = \"{{{{ Seq }}}}\" }}\nbody = {{ row = \"{{{{ Data }}}}\" }}\n"
     )
@@ -175,10 +175,12 @@ fn listener(port: u16) -> String {
 
 async fn equal(running: &Running, service: &Service) -> Result<()> {
     for table in TABLES {
-        let rows = async || service.rows(table);
+        let rows = async || service.rows("hook", table);
         let settled = Copied::whole(table).settles(&running.mysql, rows).await;
         settled.with_context(|| format!("{table}\n{}", running.worker.output()))?;
     }
+    let some = Copied { table: "account", condition: "note IS NOT NULL AND amount > 0" };
+    some.settles(&running.mysql, async || service.rows("some", "account")).await?;
     Ok(())
 }
 
@@ -188,7 +190,11 @@ async fn a_service_that_fails_at_random_has_the_rows_of_the_tables_after_kills()
     let mut random = SmallRng::seed_from_u64(seed);
     let source = filled("webhook", &[], (changes / 3, seed)).await?;
     let service = Service::start(seed).await?;
-    let mut running = begin(source, &listener(service.port))?;
+    let condition = "where = \"Data.note != null && double(Data.amount) > 0.0\"\n";
+    let some = listener("some", condition, service.port)
+        .replace(&format!("{{ {SCHEMA} = [] }}"), &format!("{{ {SCHEMA} = [\"account\"] }}"));
+    let listeners = listener("hook", "", service.port) + &some;
+    let mut running = begin(source, &listeners)?;
     let load = Workload::start(&running.mysql.url(), SCHEMA, changes / 2, seed);
     load.finish().await?;
     equal(&running, &service).await?;
