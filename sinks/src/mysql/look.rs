@@ -16,8 +16,8 @@ use crate::{
     target::{NOT_REACHED, TargetFinding},
 };
 
-/// The tables on which privileges are lacking: by their schema, and what is lacking.
-type Denied = BTreeMap<(String, Vec<&'static str>), Vec<String>>;
+/// What is lacking, by schema: the tables by the privileges that are lacking on them.
+type Denied = BTreeMap<String, BTreeMap<Vec<&'static str>, Vec<String>>>;
 
 impl Writer {
     /// Looks for each table whether the target has it, with its columns, and lets us write.
@@ -42,10 +42,14 @@ impl Writer {
             }
         }
         let account = &conn.account;
-        found.extend(denied.into_iter().map(|((schema, privileges), tables)| {
-            let (what, tables) = (privileges.join(", "), tables.join(", "));
-            let remedy = grant(&privileges, &schema, account);
-            TargetFinding::wrong(format!("{account} lacks {what} on {tables}"), remedy)
+        found.extend(denied.iter().map(|(schema, lacks)| {
+            let is_lacking = |of: &&str| lacks.keys().any(|lacking| lacking.contains(of));
+            let all: Vec<&str> = needed(&self.config).into_iter().filter(is_lacking).collect();
+            let on = |(lacking, tables): (&Vec<&str>, &Vec<String>)| {
+                format!("{} on {}", lacking.join(", "), tables.join(", "))
+            };
+            let what = lacks.iter().map(on).collect::<Vec<_>>().join("; ");
+            TargetFinding::wrong(format!("{account} lacks {what}"), grant(&all, schema, account))
         }));
         self.client.give_back(conn);
         found
@@ -112,7 +116,8 @@ impl Writer {
             let lacks = lacking((client, &mut *conn), &table, &needed).await?;
             if !lacks.is_empty() {
                 is_denied = true;
-                let tables = denied.entry((table.schema.clone(), lacks)).or_default();
+                let of_schema = denied.entry(table.schema.clone()).or_default();
+                let tables = of_schema.entry(lacks).or_default();
                 if !tables.contains(&name) {
                     tables.push(name);
                 }
