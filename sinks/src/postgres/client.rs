@@ -156,7 +156,8 @@ impl PgClient {
         match still.first() {
             None => Ok(()),
             Some(process) => Err(self.of_server(Failure::unclear(format!(
-                "an earlier session of ours hangs there and may still write: end its process {process}"
+                "an earlier session of ours hangs there, and may still write: end its process \
+                 {process}"
             )))),
         }
     }
