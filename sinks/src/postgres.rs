@@ -147,4 +147,8 @@ impl Target for Postgres {
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         self.look.at(tables).await
     }
+
+    async fn abandon(&self) {
+        self.writer.client.abandon().await;
+    }
 }

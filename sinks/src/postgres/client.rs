@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use handler::Failure;
 use service::Address;
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    Client, Config, NoTls, Statement, config::SslMode, config::TargetSessionAttrs,
+    Client, Config, NoTls, Statement, config::SslMode, config::TargetSessionAttrs, types::ToSql,
 };
 use tracing::debug;
 
@@ -18,6 +19,20 @@ use crate::sql::SqlTlsMode;
 
 /// A connection keeps so many prepared statements; more tables than that prepare theirs again.
 const MAX_STATEMENTS: usize = 1000;
+
+/// A session that is ended is waited for so long.
+const END: &str = "SELECT pg_terminate_backend(a.pid, 5000) FROM pg_stat_activity a \
+    JOIN unnest($1::int[], $2::text[]) AS session (pid, began) \
+    ON a.pid = session.pid AND a.backend_start::text = session.began";
+
+const STILL: &str = "SELECT a.pid FROM pg_stat_activity a \
+    JOIN unnest($1::int[], $2::text[]) AS session (pid, began) \
+    ON a.pid = session.pid AND a.backend_start::text = session.began";
+
+const SESSION: &str = "SELECT pid, backend_start::text FROM pg_stat_activity \
+    WHERE pid = pg_backend_pid()";
+
+const ABANDON_DEADLINE: Duration = Duration::from_secs(6);
 
 /// The connections.
 pub(super) struct PgClient {
@@ -29,13 +44,30 @@ pub(super) struct PgClient {
     /// `host:port` of the servers, for messages.
     pub(super) servers: String,
     idle: Mutex<Vec<PgConnection>>,
+    left: Left,
+    /// One at a time ends what was left.
+    ending: tokio::sync::Mutex<()>,
 }
 
-/// A connection. When it is dropped, its transaction is rolled back.
+/// Sessions of calls that nobody waits for any more. What we sent may still be on its way to them,
+/// with its COMMIT: it would overwrite what is written after it.
+type Left = Arc<Mutex<Vec<Session>>>;
+
+/// A session at the server: the id of its process, and when that began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Session {
+    process: i32,
+    began: String,
+}
+
+/// A connection. When it is dropped, its transaction is rolled back, or its session is left.
 pub(super) struct PgConnection {
     pub(super) client: Client,
     statements: HashMap<String, Statement>,
     driver: JoinHandle<()>,
+    session: Session,
+    /// Where its session is noted if it is dropped within a call.
+    left: Option<Left>,
 }
 
 impl PgClient {
@@ -69,7 +101,15 @@ impl PgClient {
             "SET timezone = 'UTC'; SET client_min_messages = error; SET statement_timeout = {ms}; \
              SET idle_in_transaction_session_timeout = {ms}"
         );
-        Ok(Self { config: pg, tls, settings, servers: servers.join(", "), idle: Mutex::default() })
+        Ok(Self {
+            config: pg,
+            tls,
+            settings,
+            servers: servers.join(", "),
+            idle: Mutex::default(),
+            left: Left::default(),
+            ending: tokio::sync::Mutex::default(),
+        })
     }
 
     /// A connection for one call.
@@ -78,18 +118,74 @@ impl PgClient {
     ///
     /// Why there is none.
     pub(super) async fn get(&self) -> Result<PgConnection, Failure> {
-        loop {
+        let idle = loop {
             let idle = self.lock().pop();
-            match idle {
-                Some(idle) if !idle.client.is_closed() => return Ok(idle),
-                Some(_) => {}
-                None => return self.connect().await,
+            if idle.as_ref().is_none_or(|idle| !idle.client.is_closed()) {
+                break idle;
             }
+        };
+        let mut connection = match idle {
+            Some(idle) => idle,
+            None => self.connect().await?,
+        };
+        self.end_left(&connection).await?;
+        connection.left = Some(Arc::clone(&self.left));
+        Ok(connection)
+    }
+
+    /// Ends the sessions that were left.
+    ///
+    /// # Errors
+    ///
+    /// Why one may still write.
+    async fn end_left(&self, connection: &PgConnection) -> Result<(), Failure> {
+        if self.sessions().is_empty() {
+            return Ok(());
+        }
+        let _one = self.ending.lock().await;
+        let left = self.sessions().clone();
+        let (processes, began): (Vec<i32>, Vec<&str>) =
+            left.iter().map(|session| (session.process, &*session.began)).unzip();
+        let told = |error| self.of_server(Refused::from(error).into_failure());
+        let arguments: &[&(dyn ToSql + Sync)] = &[&processes, &began];
+        connection.client.execute(END, arguments).await.map_err(told)?;
+        let still = connection.client.query(STILL, arguments).await.map_err(told)?;
+        let still: Vec<i32> = still.iter().map(|row| row.get(0)).collect();
+        self.sessions()
+            .retain(|session| !left.contains(session) || still.contains(&session.process));
+        match still.first() {
+            None => Ok(()),
+            Some(process) => Err(self.of_server(Failure::unclear(format!(
+                "an earlier session of ours hangs there, and may still write: end its process \
+                 {process}"
+            )))),
         }
     }
 
+    /// Returns when nothing that was sent in calls that were dropped is written any more.
+    pub(super) async fn abandon(&self) {
+        if self.sessions().is_empty() {
+            return;
+        }
+        let ended = tokio::time::timeout(ABANDON_DEADLINE, self.get()).await;
+        match ended {
+            Ok(Ok(connection)) => self.put(connection),
+            Ok(Err(Failure { reason, .. })) => debug!(reason, "a session is not ended"),
+            Err(_) => debug!("a session is not ended in time"),
+        }
+    }
+
+    /// The failure with the name of the server.
+    pub(super) fn of_server(&self, failure: Failure) -> Failure {
+        if failure.reason.contains(&self.servers) {
+            return failure;
+        }
+        Failure { reason: format!("{}: {}", self.servers, failure.reason), ..failure }
+    }
+
     /// Keeps a connection, outside of a transaction, for the next call.
-    pub(super) fn put(&self, connection: PgConnection) {
+    pub(super) fn put(&self, mut connection: PgConnection) {
+        connection.left = None;
         self.lock().push(connection);
     }
 
@@ -123,9 +219,14 @@ impl PgClient {
                 (client, tokio::spawn(drive(connection)))
             }
         };
-        let connection = PgConnection { client, statements: HashMap::new(), driver };
-        connection.client.batch_execute(&self.settings).await.map_err(told)?;
-        Ok(connection)
+        client.batch_execute(&self.settings).await.map_err(told)?;
+        let row = client.query_one(SESSION, &[]).await.map_err(told)?;
+        let session = Session { process: row.get(0), began: row.get(1) };
+        Ok(PgConnection { client, statements: HashMap::new(), driver, session, left: None })
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
@@ -163,5 +264,9 @@ impl PgConnection {
 impl Drop for PgConnection {
     fn drop(&mut self) {
         self.driver.abort();
+        if let Some(left) = &self.left {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.push(self.session.clone());
+        }
     }
 }

@@ -117,15 +117,7 @@ impl Look {
             let remedy = format!("set create = true, or run there: {}", lacking.join("; "));
             found.push(TargetFinding::wrong(what, remedy));
         }
-        if let Some(table) = &table
-            && !key.is_empty()
-            && key.iter().all(|name| table.column(name).is_some())
-            && !table.is_unique_by(&key)
-        {
-            let what = format!("{target} has no unique index by which rows are found");
-            let statement = create_unique(table, &key);
-            found.push(TargetFinding::wrong(what, format!("run there: {statement}")));
-        }
+        found.extend(table.as_ref().and_then(|table| without_index(table, &key)));
         let alter = lacking.first().filter(|_| table.is_some()).map(String::as_str);
         let rights = PgRights { user, rows, schema, name, alter };
         for Lacking { what, statement } in rights.lacking(connection).await? {
@@ -160,6 +152,13 @@ impl Look {
             false => TargetFinding::good(what),
         })
     }
+}
+
+fn without_index(table: &PgTable, key: &[String]) -> Option<TargetFinding> {
+    let has_key = !key.is_empty() && key.iter().all(|name| table.column(name).is_some());
+    let what = format!("{} has no unique index by which rows are found", table.quoted());
+    (has_key && !table.is_unique_by(key))
+        .then(|| TargetFinding::wrong(what, format!("run there: {}", create_unique(table, key))))
 }
 
 /// Of a table whose rows nothing finds at the target.

@@ -171,9 +171,10 @@ impl<'r> RowMaker<'r> {
             };
             let Some(at) = at else {
                 let remedy = self.route.add_column(name, self.rows, self.shape);
+                // Where the sink makes columns, nobody has told the type of this one.
+                let make = if self.rows.create { "" } else { ", set create = true" };
                 return Err(format!(
-                    "the target lacks the column {name}: {remedy}, set create = true, or leave \
-                     it out with columns.exclude"
+                    "the target lacks the column {name}: {remedy}{make}, or leave it out"
                 ));
             };
             guess = at + 1;

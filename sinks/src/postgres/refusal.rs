@@ -69,8 +69,8 @@ fn of_server(said: &DbError) -> Refused {
         "28000" | "28P01" => Refused::Later(failure("the server does not let the user in")),
         "3D000" => Refused::Later(failure("the server has no such database")),
         "57014" => Refused::Later(failure(
-            "the server did not finish in time (`timeout`): look at its log and its locks, or raise \
-             `timeout` where it is only slow",
+            "the server did not finish in time (`timeout`): look at its log and its locks, or \
+             raise `timeout` where it is only slow",
         )),
         "57P01" | "57P02" | "57P03" => Refused::Lost(failure("the server stops or starts")),
         _ if is_about_a_row(code) => Refused::Row(words_of(said)),

@@ -182,6 +182,13 @@ impl PgTables {
             for sql in &lacking {
                 run(connection, sql).await?;
             }
+            if table.is_none() && self.lock().contains_key(ask.target) {
+                warn!(
+                    table = ask.target,
+                    "a table of the target was gone and is made anew: it has only what changes \
+                     from now on, so send it again with a full sync"
+                );
+            }
             connection.forget();
             table = PgTable::describe(connection, schema, name).await?;
         }

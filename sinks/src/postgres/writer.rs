@@ -122,21 +122,12 @@ impl PgWriter {
                     self.client.forget();
                 }
                 Refused::Denied(failure) => {
-                    return Err(self.of_server(self.with_grants(failure, &groups).await));
+                    return Err(self.client.of_server(self.with_grants(failure, &groups).await));
                 }
-                other => return Err(self.of_server(other.into_failure())),
+                other => return Err(self.client.of_server(other.into_failure())),
             }
             self.means.counts.retried();
         }
-    }
-
-    /// Says which server the failure is of.
-    fn of_server(&self, failure: Failure) -> Failure {
-        let servers = &self.client.servers;
-        if failure.reason.contains(servers) {
-            return failure;
-        }
-        Failure { reason: format!("{servers}: {}", failure.reason), ..failure }
     }
 
     /// `began`: tables that were looked at after that are as they are.

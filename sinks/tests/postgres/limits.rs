@@ -53,7 +53,8 @@ async fn a_value_that_the_column_would_change_is_refused_until_it_fits() {
     let types = types.collect::<String>();
     target
         .run(&format!(
-            "CREATE DOMAIN S.amount AS numeric(6,1); CREATE TABLE S.item (id int PRIMARY KEY{types})"
+            "CREATE DOMAIN S.amount AS numeric(6,1); CREATE TABLE S.item (id int PRIMARY \
+             KEY{types})"
         ))
         .await;
     let sink = target.sink("");

@@ -5,6 +5,7 @@ mod look;
 mod refusals;
 mod rows;
 mod speed;
+mod stall;
 mod types;
 mod versions;
 
@@ -75,8 +76,16 @@ impl Target {
     }
 
     fn sink_of(&self, user: &str, toml: &str) -> Sink {
+        self.sink_with((ADDRESS, user), toml)
+    }
+
+    fn sink_at(&self, address: &str, toml: &str) -> Sink {
+        self.sink_with((address, "postgres"), toml)
+    }
+
+    fn sink_with(&self, (address, user): (&str, &str), toml: &str) -> Sink {
         let toml = format!(
-            "hosts = [\"{ADDRESS}\"]\nuser = \"{user}\"\ndatabase = \"postgres\"\ntable = \
+            "hosts = [\"{address}\"]\nuser = \"{user}\"\ndatabase = \"postgres\"\ntable = \
              \"{}.{{table}}\"\n{toml}",
             self.schema
         );
