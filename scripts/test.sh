@@ -95,11 +95,8 @@ trap stop_servers EXIT
 trap 'exit 130' INT TERM
 start_servers
 phase format cargo fmt --all --check
-# The linter is the compiler of our own crates here: one pass does both, and dependencies are read
-# once. Its words for "-D warnings" are those of `cargo clippy`.
-export RUSTC_WORKSPACE_WRAPPER=clippy-driver
-export CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 phase build cargo build --locked --workspace --all-targets
+phase lints cargo clippy --locked --workspace --all-targets -- -D warnings
 if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?

@@ -217,6 +217,10 @@ impl Target for Redis {
         Ok(unusable)
     }
 
+    fn needs_whole(&self, wanted: &Wanted<'_>) -> bool {
+        self.plan.needs_whole(wanted)
+    }
+
     async fn check(&self, _tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         look::look(&self.client, &self.plan).await
     }

@@ -1,8 +1,12 @@
 //! What each kind of target does, and the handler that calls it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use full_sync::Table;
 use handler::{Batch, Failure, Handler, Outcome};
 use tracing::warn;
 
@@ -34,6 +38,11 @@ pub(crate) trait Target: Send + Sync {
     /// Whether it is told the definitions of the source's tables before it writes, where they come
     /// soon: else the rows of a new table fail until then.
     fn needs_tables(&self) -> bool {
+        false
+    }
+
+    /// Whether the target cannot do with a part of the row: it replaces what is there.
+    fn needs_whole(&self, _wanted: &Wanted<'_>) -> bool {
         false
     }
 
@@ -107,30 +116,46 @@ pub(crate) struct SinkHandler {
 }
 
 impl SinkHandler {
-    /// Leaves out rows that are new to the target, and of which the event has only a part.
+    /// Leaves out rows of which the event has only a part, and the target needs all.
     async fn leave_parts_out(
         &self,
         wanted: &mut Vec<Wanted<'_>>,
         unusable: &mut Vec<Unusable>,
     ) -> Result<(), Failure> {
         let mut parts = BTreeSet::new();
-        for one in wanted.iter().filter(|one| one.begins) {
-            let read = &one.change.read;
-            let table = self.tables.table(&read.schema, &read.table_name).await;
-            let table = table.map_err(|why| Failure {
-                remedy: Some(BUS_AWAY),
-                ..Failure::unclear(format!("the bus: {why}"))
-            })?;
+        let mut known = BTreeMap::new();
+        for one in wanted.iter() {
+            if !one.begins && !self.target.needs_whole(one) {
+                continue;
+            }
+            let names = (&*one.change.read.schema, &*one.change.read.table_name);
+            let table = match known.entry(names) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.table(names).await?),
+            };
             if let Some(name) = table.as_deref().and_then(|table| one.change.lacks(table)) {
+                let why = match one.begins {
+                    true => "the row begins to match `where`",
+                    false => "the target replaces the whole row",
+                };
                 parts.insert(one.change.event.ev_id());
                 unusable.push(one.change.unusable(format!(
-                    "the row begins to match `where`, and its event lacks the column {name}: set \
-                     binlog_row_image = FULL on the source"
+                    "{why}, and its event lacks the column {name}: set binlog_row_image = FULL on \
+                     the source"
                 )));
             }
         }
-        wanted.retain(|one| !parts.contains(one.change.event.ev_id()));
+        if !parts.is_empty() {
+            wanted.retain(|one| !parts.contains(one.change.event.ev_id()));
+        }
         Ok(())
+    }
+
+    async fn table(&self, (schema, table): (&str, &str)) -> Result<Option<Arc<Table>>, Failure> {
+        self.tables.table(schema, table).await.map_err(|why| Failure {
+            remedy: Some(BUS_AWAY),
+            ..Failure::unclear(format!("the bus: {why}"))
+        })
     }
 
     async fn wait_for_tables(&self, wanted: &[Wanted<'_>]) {

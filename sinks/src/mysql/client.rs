@@ -35,6 +35,8 @@ pub(super) struct TargetConn {
     pub(super) conn: Conn,
     pub(super) address: String,
     pub(super) is_mariadb: bool,
+    /// What its transactions are named by in GTIDs. MariaDB has no such name.
+    pub(super) uuid: Option<String>,
     /// Who we are for the server, as GRANT names it.
     pub(super) account: String,
 }
@@ -129,7 +131,8 @@ impl MysqlClient {
         let opened = timeout(self.config.timeout, Conn::new(self.options(host))).await;
         let conn = opened.map_err(|_| self.silent(&address))?;
         let conn = conn.map_err(|error| TargetError::of(&address, error))?;
-        let mut conn = TargetConn { conn, address, is_mariadb: false, account: String::new() };
+        let mut conn =
+            TargetConn { conn, address, is_mariadb: false, account: String::new(), uuid: None };
         let who = "SELECT VERSION(), @@GLOBAL.read_only, CURRENT_USER()";
         let answers: Vec<(String, bool, String)> = self.ask(&mut conn, who).await?;
         let (version, is_read_only, account) = answers.into_iter().next().unwrap_or_default();
@@ -143,6 +146,10 @@ impl MysqlClient {
         let (user, host) = account.rsplit_once('@').unwrap_or((&account, "%"));
         conn.account = format!("{}@{}", quoted(user), quoted(host));
         conn.is_mariadb = version.contains("MariaDB");
+        if !conn.is_mariadb {
+            let found: Vec<String> = self.ask(&mut conn, "SELECT @@GLOBAL.server_uuid").await?;
+            conn.uuid = found.into_iter().next();
+        }
         // MariaDB calls the level of isolation by its old name.
         let session = match conn.is_mariadb {
             true => SESSION.replace("transaction_isolation", "tx_isolation"),

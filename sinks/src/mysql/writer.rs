@@ -177,6 +177,9 @@ impl Writer {
         let mut parts = Vec::with_capacity(by_table.len());
         for ((target, (source, is_audit)), wanted) in &by_table {
             let route = Route { is_audit: *is_audit, source: *source, target };
+            if let Some(why) = circle(conn, route, wanted) {
+                return Err(TargetError::Away(why));
+            }
             parts.extend(self.part((conn, route), wanted, &mut unusable).await?);
         }
         let began = Instant::now();
@@ -420,4 +423,22 @@ impl Writer {
             }
         }
     }
+}
+
+/// Why the target is the very table that the changes are of, if that is so: each one that is written
+/// there comes back, and later ones are undone.
+fn circle(conn: &TargetConn, route: Route<'_>, wanted: &[&Wanted<'_>]) -> Option<String> {
+    let uuid = conn.uuid.as_deref()?;
+    let is_its_own = |one: &&Wanted<'_>| {
+        let gtid = one.change.read.source.gtid.as_deref();
+        gtid.is_some_and(|gtid| gtid.starts_with(uuid))
+    };
+    if names_of(route.target) != route.source || !wanted.iter().any(is_its_own) {
+        return None;
+    }
+    Some(format!(
+        "{} is the source itself, and the table {} is the one that these changes are of: nothing is \
+         written, as each change would come back for ever; set hosts or table of the handler",
+        conn.address, route.target
+    ))
 }

@@ -104,6 +104,13 @@ impl Plan {
         (commands, unusable)
     }
 
+    /// Whether a part of the row would replace more that is there: `set` writes the row as one
+    /// value, and a hash with another key begins with nothing.
+    pub(super) fn needs_whole(&self, wanted: &Wanted<'_>) -> bool {
+        let moves = || wanted.change.half('i').is_some();
+        wanted.row.is_some() && (self.set.is_some() || self.hset.is_some() && moves())
+    }
+
     fn commands_of<'a>(
         &self,
         one: &'a Wanted<'a>,

@@ -2,6 +2,7 @@
 
 mod added;
 mod altered;
+mod circle;
 mod fits;
 mod look;
 
@@ -108,6 +109,15 @@ impl Target {
             values.collect::<Vec<_>>().join(",")
         };
         rows.into_iter().map(text).collect()
+    }
+
+    /// What a MySQL's GTIDs begin with.
+    async fn uuid(&mut self) -> Option<String> {
+        let version: Option<String> = self.conn.query_first("SELECT VERSION()").await.unwrap();
+        if version.is_some_and(|version| version.contains("MariaDB")) {
+            return None;
+        }
+        self.conn.query_first("SELECT @@server_uuid").await.unwrap()
     }
 
     async fn end(mut self) {
