@@ -4,9 +4,9 @@
 //! row that begins to match is an insert for the target, a row that stops matching a delete.
 //!
 //! A comparison with NULL is neither true nor false, as in SQL. In CEL that is what an error is:
-//! `error || true` is true, `error && false` is false, and `!error` stays an error. So a column that
-//! is NULL is left out of `Data`, and `Data.a == null` asks another map, which says of each column
-//! whether it is NULL.
+//! `error || true` is true, `error && false` is false, and `!error` stays an error. So a column
+//! that is NULL is left out of `Data`, and `Data.a == null` asks another map, which says of each
+//! column whether it is NULL.
 
 use std::{
     collections::{BTreeSet, HashMap},

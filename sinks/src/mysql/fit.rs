@@ -173,15 +173,20 @@ fn second(text: &str, digits: usize, declared: &str) -> Result<(), Misfit> {
     Err(Misfit::new(why, format!("{word}({found})")))
 }
 
-/// The value as 32 bits hold it; `None` where the server refuses it.
+/// The value as 32 bits hold it, in the form of events: of several shortest texts of a number it is
+/// the one that events have. `None` where the server refuses it.
 fn single(text: &str) -> Option<String> {
     let number: f32 = text.parse().ok()?;
-    number.is_finite().then(|| format!("{number:e}"))
+    let mut written = Vec::new();
+    change_event::json::write_f32(&mut written, number);
+    number.is_finite().then(|| String::from_utf8_lossy(&written).into_owned())
 }
 
 fn double(text: &str) -> Option<String> {
     let number: f64 = text.parse().ok()?;
-    number.is_finite().then(|| format!("{number:e}"))
+    let mut written = Vec::new();
+    change_event::json::write_f64(&mut written, number);
+    number.is_finite().then(|| String::from_utf8_lossy(&written).into_owned())
 }
 
 /// Whether 32 bits hold the number.
@@ -281,6 +286,9 @@ mod tests {
             ("int", "int", "null"),
             ("float", "float", "3.4028235e+38"),
             ("float", "float", "16777216"),
+            // Two texts are the shortest.
+            ("float", "float", "-6658.5312"),
+            ("float", "float", "2773316.2"),
             ("float", "double", "0.1"),
             ("float", "decimal(9,7)", "\"0.1250000\""),
             ("double", "double", "1.7976931348623157e+308"),

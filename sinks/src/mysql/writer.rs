@@ -425,8 +425,8 @@ impl Writer {
     }
 }
 
-/// Why the target is the very table that the changes are of, if that is so: each one that is written
-/// there comes back, and later ones are undone.
+/// Why the target is the very table that the changes are of, if that is so: each one that is
+/// written there comes back, and later ones are undone.
 fn circle(conn: &TargetConn, route: Route<'_>, wanted: &[&Wanted<'_>]) -> Option<String> {
     let uuid = conn.uuid.as_deref()?;
     let is_its_own = |one: &&Wanted<'_>| {

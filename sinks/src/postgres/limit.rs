@@ -92,20 +92,8 @@ impl Limit {
         match self {
             Self::Any => Ok(()),
             Self::Whole(min, max) => whole(text, min, max),
-            Self::Single => float(
-                text,
-                text.trim()
-                    .parse()
-                    .ok()
-                    .map(|number: f32| (number.is_finite(), format!("{number:e}"))),
-            ),
-            Self::Double => float(
-                text,
-                text.trim()
-                    .parse()
-                    .ok()
-                    .map(|number: f64| (number.is_finite(), format!("{number:e}"))),
-            ),
+            Self::Single => float(text, text.trim().parse().ok().map(single)),
+            Self::Double => float(text, text.trim().parse().ok().map(double)),
             Self::Decimal { precision, scale } => decimal(text, precision, scale),
             Self::Seconds(digits) => seconds(text, digits),
             Self::Clock(digits) => clock(text, digits),
@@ -203,6 +191,19 @@ fn has_digit(text: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     Digits::of(text).is_some()
+}
+
+/// Whether the number is one, and how events have it: it may have several shortest texts.
+fn single(number: f32) -> (bool, String) {
+    let mut written = Vec::new();
+    change_event::json::write_f32(&mut written, number);
+    (number.is_finite(), String::from_utf8_lossy(&written).into_owned())
+}
+
+fn double(number: f64) -> (bool, String) {
+    let mut written = Vec::new();
+    change_event::json::write_f64(&mut written, number);
+    (number.is_finite(), String::from_utf8_lossy(&written).into_owned())
 }
 
 #[cfg(test)]
