@@ -379,7 +379,7 @@ async fn full_syncs_are_listed_shown_paused_resumed_and_cancelled() {
     let expected = json!({ "id": id, "request": "fs-1", "listener": "b", "schema": "shop",
         "table": "orders", "state": "running", "initial": false, "rows": 250, "estimatedRows": 1000,
         "percent": 25.0, "rowsPerSecond": 125.0, "remainingSeconds": 6, "cursor": [7],
-        "from": null, "to": null, "error": null, "createdMs": 5, "updatedMs": 2 });
+        "from": null, "to": null, "error": null, "waits": null, "createdMs": 5, "updatedMs": 2 });
     assert_eq!((status, view), (200, expected));
     for (verb, wished) in
         [("pause", Wished::Pause), ("resume", Wished::Run), ("cancel", Wished::Cancel)]
