@@ -6,6 +6,7 @@
 
 mod change;
 mod config;
+mod digits;
 mod elasticsearch;
 mod figures;
 mod file;

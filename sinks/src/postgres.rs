@@ -8,7 +8,6 @@
 mod binary;
 mod client;
 mod create;
-mod digits;
 mod limit;
 mod literal;
 mod look;

@@ -1,7 +1,10 @@
 //! Whether a column of the target can hold a number or a time as it is. Where it cannot, a server
 //! rounds or cuts off, and only gives a note, in its strict mode, too: so the sink looks before.
 
-use crate::value::CellValue;
+use crate::{
+    digits::{Digits, double, single},
+    value::CellValue,
+};
 
 /// What a column keeps of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +121,7 @@ fn scaled(text: &str, digits: usize, declared: &str) -> Result<(), Misfit> {
     if !text.contains(['.', 'e', 'E']) {
         return Ok(());
     }
-    let Some(found) = Digits::read(text).map(|number| number.after_point()) else { return Ok(()) };
+    let Some(found) = Digits::of(text).map(|number| number.after_point()) else { return Ok(()) };
     if found <= digits {
         return Ok(());
     }
@@ -135,7 +138,7 @@ fn scaled(text: &str, digits: usize, declared: &str) -> Result<(), Misfit> {
 }
 
 fn inexact(text: &str, wider: &str) -> Misfit {
-    let after = Digits::read(text).map_or(0, |number| number.after_point());
+    let after = Digits::of(text).map_or(0, |number| number.after_point());
     let fitting = match wider {
         "decimal" => (after <= 30).then(|| format!("decimal(65,{after})")),
         other => Some(other.to_owned()),
@@ -173,22 +176,6 @@ fn second(text: &str, digits: usize, declared: &str) -> Result<(), Misfit> {
     Err(Misfit::new(why, format!("{word}({found})")))
 }
 
-/// The value as 32 bits hold it, in the form of events: of several shortest texts of a number it is
-/// the one that events have. `None` where the server refuses it.
-fn single(text: &str) -> Option<String> {
-    let number: f32 = text.parse().ok()?;
-    let mut written = Vec::new();
-    change_event::json::write_f32(&mut written, number);
-    number.is_finite().then(|| String::from_utf8_lossy(&written).into_owned())
-}
-
-fn double(text: &str) -> Option<String> {
-    let number: f64 = text.parse().ok()?;
-    let mut written = Vec::new();
-    change_event::json::write_f64(&mut written, number);
-    number.is_finite().then(|| String::from_utf8_lossy(&written).into_owned())
-}
-
 /// Whether 32 bits hold the number.
 pub(super) fn is_single(text: &str) -> bool {
     is_same(text, single(text))
@@ -198,47 +185,7 @@ pub(super) fn is_single(text: &str) -> bool {
 fn is_same(text: &str, held: Option<String>) -> bool {
     let Some(held) = held else { return true };
     // So few digits are held by any of them.
-    text.len() <= 6 || Digits::read(text) == Digits::read(&held)
-}
-
-/// A number by its digits: `digits * 10^power`, without zeros at both ends.
-#[derive(Debug, PartialEq, Eq)]
-struct Digits {
-    is_negative: bool,
-    digits: String,
-    power: i64,
-}
-
-impl Digits {
-    /// `None` where it is no number.
-    fn read(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let (is_negative, rest) = match text.as_bytes().first()? {
-            b'-' => (true, &text[1..]),
-            b'+' => (false, &text[1..]),
-            _ => (false, text),
-        };
-        let (mantissa, power) = match rest.split_once(['e', 'E']) {
-            Some((mantissa, power)) => (mantissa, power.parse::<i64>().ok()?),
-            None => (rest, 0),
-        };
-        let (whole, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = format!("{whole}{after}");
-        if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let ended = all.trim_end_matches('0');
-        let digits = ended.trim_start_matches('0').to_owned();
-        if digits.is_empty() {
-            return Some(Self { is_negative: false, digits, power: 0 });
-        }
-        let power = power - after.len() as i64 + (all.len() - ended.len()) as i64;
-        Some(Self { is_negative, digits, power })
-    }
-
-    fn after_point(&self) -> usize {
-        usize::try_from(-self.power).unwrap_or_default()
-    }
+    text.len() <= 6 || Digits::of(text) == Digits::of(&held)
 }
 
 #[cfg(test)]

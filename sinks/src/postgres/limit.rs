@@ -1,7 +1,7 @@
 //! What a column can hold as it is. PostgreSQL rounds and cuts some values without a word, so they
 //! are looked at before they are sent; and of a value that does not fit the column is known.
 
-use super::digits::Digits;
+use crate::digits::{Digits, double, single};
 
 /// What the values of a type must be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +92,8 @@ impl Limit {
         match self {
             Self::Any => Ok(()),
             Self::Whole(min, max) => whole(text, min, max),
-            Self::Single => float(text, text.trim().parse().ok().map(single)),
-            Self::Double => float(text, text.trim().parse().ok().map(double)),
+            Self::Single => float(text, single(text)),
+            Self::Double => float(text, double(text)),
             Self::Decimal { precision, scale } => decimal(text, precision, scale),
             Self::Seconds(digits) => seconds(text, digits),
             Self::Clock(digits) => clock(text, digits),
@@ -144,12 +144,12 @@ fn whole(text: &str, min: i64, max: i64) -> Result<(), &'static str> {
 }
 
 /// `kept`: whether the number is finite, and what would be shown of it.
-fn float(text: &str, kept: Option<(bool, String)>) -> Result<(), &'static str> {
+fn float(text: &str, kept: Option<String>) -> Result<(), &'static str> {
     let Some(digits) = Digits::of(text) else { return Ok(()) };
     match kept {
-        Some((true, shown)) if Digits::of(&shown) == Some(digits) => Ok(()),
-        Some((true, _)) => Err(ROUNDED),
-        _ => Err(OUT_OF_RANGE),
+        Some(shown) if Digits::of(&shown) == Some(digits) => Ok(()),
+        Some(_) => Err(ROUNDED),
+        None => Err(OUT_OF_RANGE),
     }
 }
 
@@ -191,19 +191,6 @@ fn has_digit(text: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     Digits::of(text).is_some()
-}
-
-/// Whether the number is one, and how events have it: it may have several shortest texts.
-fn single(number: f32) -> (bool, String) {
-    let mut written = Vec::new();
-    change_event::json::write_f32(&mut written, number);
-    (number.is_finite(), String::from_utf8_lossy(&written).into_owned())
-}
-
-fn double(number: f64) -> (bool, String) {
-    let mut written = Vec::new();
-    change_event::json::write_f64(&mut written, number);
-    (number.is_finite(), String::from_utf8_lossy(&written).into_owned())
 }
 
 #[cfg(test)]

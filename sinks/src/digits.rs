@@ -1,8 +1,10 @@
 //! Numbers as texts, compared by their digits: `1.50` and `15e-1` are the same.
 
+use change_event::json;
+
 /// The digits of a number that is not rounded by reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Digits {
+pub(crate) struct Digits {
     /// Without zeros at both ends; empty for 0.
     digits: String,
     /// The place of the last digit: 0 for whole numbers, -2 for hundredths.
@@ -12,7 +14,7 @@ pub(super) struct Digits {
 
 impl Digits {
     /// `None`: the text is no number.
-    pub(super) fn of(text: &str) -> Option<Self> {
+    pub(crate) fn of(text: &str) -> Option<Self> {
         let text = text.trim();
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
@@ -34,12 +36,36 @@ impl Digits {
         Some(Self { digits, last, is_negative: mantissa.starts_with('-') })
     }
 
+    /// How many digits stand after the point.
+    pub(crate) fn after_point(&self) -> usize {
+        usize::try_from(-self.last).unwrap_or_default()
+    }
+
     /// The places of its first and last digit; `None` for 0.
-    pub(super) fn places(&self) -> Option<(i64, i64)> {
+    pub(crate) fn places(&self) -> Option<(i64, i64)> {
         let more =
             i64::try_from(self.digits.len()).ok()?.checked_sub(1).filter(|more| *more >= 0)?;
         Some((self.last.saturating_add(more), self.last))
     }
+}
+
+/// The number as 32 bits hold it, in the form of events: of several shortest texts of a number it is
+/// the one that events have. `None` where 32 bits do not reach so far.
+pub(crate) fn single(text: &str) -> Option<String> {
+    let number: f32 = text.trim().parse().ok().filter(|number: &f32| number.is_finite())?;
+    Some(written(|out| json::write_f32(out, number)))
+}
+
+/// The same with 64 bits.
+pub(crate) fn double(text: &str) -> Option<String> {
+    let number: f64 = text.trim().parse().ok().filter(|number: &f64| number.is_finite())?;
+    Some(written(|out| json::write_f64(out, number)))
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
