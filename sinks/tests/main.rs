@@ -8,3 +8,4 @@ mod kafka;
 mod mysql;
 mod postgres;
 mod redis;
+mod source;

@@ -19,7 +19,7 @@ async fn a_new_column_is_made_without_a_failure_and_is_told_as_unfilled() {
         let first = [change(1, "insert", 1, "\"name\":\"a\"", None)];
         let tell = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            source.set(BEFORE);
+            source.set(BEFORE, &["id"]);
         };
         let (outcome, ()) = tokio::join!(give(&sink, &first), tell);
         assert_eq!((outcome, sink.figures().unfilled), (Outcome::Done, 0));
@@ -27,7 +27,7 @@ async fn a_new_column_is_made_without_a_failure_and_is_told_as_unfilled() {
         let second = [change(2, "insert", 2, "\"name\":\"b\",\"stock\":7", None)];
         let tell = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            source.set(AFTER);
+            source.set(AFTER, &["id"]);
         };
         let (outcome, ()) = tokio::join!(give(&sink, &second), tell);
         let figures = sink.figures();

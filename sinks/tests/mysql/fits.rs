@@ -9,7 +9,7 @@ use crate::changes::{change, give};
 #[tokio::test]
 async fn nothing_is_rounded_and_the_statement_that_is_said_helps() {
     for mut target in Target::all().await {
-        target.source.set(&[
+        let columns = [
             ("id", "int"),
             ("price", "decimal(14,4)"),
             ("n", "double"),
@@ -19,7 +19,8 @@ async fn nothing_is_rounded_and_the_statement_that_is_said_helps() {
             ("e", "enum('a','b')"),
             ("b", "bigint"),
             ("u", "int"),
-        ]);
+        ];
+        target.source.set(&columns, &["id"]);
         target
             .run(
                 "CREATE TABLE S.item (id INT PRIMARY KEY, price DECIMAL(12,2), n INT, at DATETIME, \

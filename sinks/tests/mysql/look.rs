@@ -21,7 +21,7 @@ async fn wrong(target: &Target, sink: &Sink) -> Vec<(String, String)> {
 #[tokio::test]
 async fn each_privilege_that_is_lacking_is_named_with_its_grant() {
     for mut target in Target::all().await {
-        target.source.set(COLUMNS);
+        target.source.set(COLUMNS, &["id"]);
         let user = target.schema.replace("test_", "u");
         target.run(&format!("CREATE USER {user}")).await;
         let sink = target.sink_of(&user, "create = true\nversionColumn = \"_seq\"");
@@ -54,7 +54,7 @@ async fn each_privilege_that_is_lacking_is_named_with_its_grant() {
 #[tokio::test]
 async fn a_table_without_a_key_is_told() {
     for mut target in Target::all().await {
-        target.source.set(COLUMNS);
+        target.source.set(COLUMNS, &["id"]);
         let mut table = (**target.source.0.lock().unwrap().as_ref().unwrap()).clone();
         table.primary_key.clear();
         *target.source.0.lock().unwrap() = Some(Arc::new(table));

@@ -6,17 +6,14 @@ mod circle;
 mod fits;
 mod look;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{path::Path, sync::Arc};
 
-use async_trait::async_trait;
-use full_sync::{Table, TableColumn};
 use handler::Outcome;
 use mysql_async::{Conn, Opts, Row, prelude::Queryable as _};
 use service::config::File;
 use sinks::{Sink, SinkConfig, Tables};
+
+use crate::source::Source;
 
 /// Where they are, and the variables that name others.
 const SERVERS: [(&str, &str); 2] = [
@@ -30,36 +27,6 @@ struct Target {
     conn: Conn,
     schema: String,
     source: Arc<Source>,
-}
-
-/// The source's table `shop.item`, as it is told now, and how often it was asked for.
-#[derive(Debug, Default)]
-struct Source(Mutex<Option<Arc<Table>>>);
-
-#[async_trait]
-impl Tables for Source {
-    async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
-        let told = self.0.lock().unwrap().clone();
-        Ok(told.filter(|told| told.schema == schema && told.table == table))
-    }
-}
-
-impl Source {
-    /// The table has these columns; the first one is the key.
-    fn set(&self, columns: &[(&str, &str)]) {
-        let column = |(at, (name, declared)): (usize, &(&str, &str))| TableColumn {
-            name: (*name).to_owned(),
-            declared: (*declared).to_owned(),
-            nullable: at > 0,
-            ..TableColumn::default()
-        };
-        *self.0.lock().unwrap() = Some(Arc::new(Table {
-            schema: "shop".to_owned(),
-            table: "item".to_owned(),
-            columns: Some(columns.iter().enumerate().map(column).collect()),
-            primary_key: vec![columns[0].0.to_owned()],
-        }));
-    }
 }
 
 impl Target {

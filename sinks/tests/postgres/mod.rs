@@ -9,17 +9,14 @@ mod stall;
 mod types;
 mod versions;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{path::Path, sync::Arc};
 
-use async_trait::async_trait;
-use full_sync::{Table, TableColumn};
 use handler::{Batch, Event, Outcome};
 use service::config::File;
 use sinks::{Sink, SinkConfig, Tables};
 use tokio_postgres::{Client, NoTls};
+
+use crate::source::Source;
 
 const ADDRESS: &str = "127.0.0.1:23432";
 
@@ -28,35 +25,6 @@ struct Target {
     client: Client,
     schema: String,
     source: Arc<Source>,
-}
-
-/// The source's table `shop.item`, as it is defined now.
-#[derive(Debug, Default)]
-struct Source(Mutex<Option<Arc<Table>>>);
-
-#[async_trait]
-impl Tables for Source {
-    async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<Table>>, String> {
-        let told = self.0.lock().unwrap().clone();
-        Ok(told.filter(|told| told.schema == schema && told.table == table))
-    }
-}
-
-impl Source {
-    fn set(&self, columns: &[(&str, &str)], key: &[&str]) {
-        let column = |(name, declared): &(&str, &str)| TableColumn {
-            name: (*name).to_owned(),
-            declared: (*declared).to_owned(),
-            nullable: !key.contains(name),
-            ..TableColumn::default()
-        };
-        *self.0.lock().unwrap() = Some(Arc::new(Table {
-            schema: "shop".to_owned(),
-            table: "item".to_owned(),
-            columns: Some(columns.iter().map(column).collect()),
-            primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
-        }));
-    }
 }
 
 impl Target {
