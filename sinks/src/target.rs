@@ -74,6 +74,15 @@ impl Means {
         );
     }
 
+    /// Tells that a table of the target was gone, and was made anew.
+    pub(crate) fn tell_made_anew(&self, source: (&str, &str), target: &str) {
+        warn!(
+            table = target,
+            remedy = format!("run {}", self.full_sync_of(source)),
+            "a table of the target was gone and is made anew: it has only what changes from now on"
+        );
+    }
+
     /// The command that sends a table of the source again, whole.
     pub(crate) fn full_sync_of(&self, (schema, table): (&str, &str)) -> String {
         format!("event-worker full-sync start -t {} {schema}.{table}", self.listener)

@@ -72,16 +72,7 @@ impl TargetTables {
         if let Seen::Good(table) = seen {
             return Ok(Ok(Look { table, is_new: false }));
         }
-        let mut source = self.source(route, seen == Seen::Doubted).await?;
-        if source.is_none() && self.config.create && seen == Seen::Unknown {
-            let names = names_of(route.target);
-            let is_there = describe((client, &mut *conn), names, None, &self.means.shape).await?;
-            if is_there.columns.is_empty() {
-                // dts tells of a new table some seconds after its first rows.
-                self.is_told(route, |_| true).await?;
-                source = self.source(route, true).await?;
-            }
-        }
+        let source = self.source(route, seen == Seen::Doubted).await?;
         match self.look((client, &mut *conn), route, source.as_deref()).await? {
             Ok(table) => {
                 let keeps_deletes = self.config.version_column.is_some() && !route.is_audit;
@@ -118,7 +109,7 @@ impl TargetTables {
     /// # Errors
     ///
     /// Why nobody can be asked.
-    pub(super) async fn is_told(
+    async fn is_told(
         &self,
         route: Route<'_>,
         is_so: impl Fn(&Table) -> bool,
@@ -198,6 +189,9 @@ impl TargetTables {
             }
             let added = wanted.new_columns(&table);
             client.run(conn, &sql).await?;
+            if table.columns.is_empty() && self.known.last(route.target).is_some() {
+                self.means.tell_made_anew(route.source, route.target);
+            }
             if !added.is_empty() && has_rows((client, &mut *conn), &table).await? {
                 self.means.tell_unfilled(route.source, route.target, &added);
             }

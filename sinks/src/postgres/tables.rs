@@ -21,12 +21,7 @@ use super::{
     refusal::Refused,
     table::{PgColumn, PgTable, There, quoted},
 };
-use crate::{
-    shape::Shape,
-    tables::{Tables, untold},
-    target::Means,
-    value::Kind,
-};
+use crate::{shape::Shape, tables::untold, target::Means, value::Kind};
 
 /// While a column is lacking, the server is asked again after so long.
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
@@ -40,8 +35,7 @@ const MAX_NAME_BYTES: usize = 63;
 /// The tables that were asked for until now.
 pub(super) struct PgTables {
     config: Arc<PostgresConfig>,
-    shape: Arc<Shape>,
-    source: Arc<dyn Tables>,
+    means: Means,
     known: Mutex<HashMap<String, Arc<PgRoute>>>,
     /// One at a time makes tables.
     making: tokio::sync::Mutex<()>,
@@ -84,8 +78,7 @@ impl PgTables {
     pub(super) fn new(config: Arc<PostgresConfig>, means: &Means) -> Self {
         Self {
             config,
-            shape: Arc::clone(&means.shape),
-            source: Arc::clone(&means.tables),
+            means: means.clone(),
             known: Mutex::default(),
             making: tokio::sync::Mutex::default(),
         }
@@ -103,7 +96,7 @@ impl PgTables {
         ask: &PgAsk<'_>,
     ) -> Result<Result<Arc<PgRoute>, String>, Refused> {
         let (schema, table) = ask.source;
-        let source = self.source.table(schema, table).await;
+        let source = self.means.tables.table(schema, table).await;
         let source = source
             .map_err(|why| Refused::Later(Failure::unclear(format!("no table is known: {why}"))))?;
         if let Some(known) = self.known_for(ask, source.as_ref()) {
@@ -169,7 +162,7 @@ impl PgTables {
         let wish = PgWish {
             rows: &self.config.rows,
             user: &self.config.user,
-            shape: &self.shape,
+            shape: &self.means.shape,
             source: source.as_deref(),
             schema,
             name,
@@ -182,15 +175,10 @@ impl PgTables {
             for sql in &lacking {
                 run(connection, sql).await?;
             }
-            if table.is_none() && self.lock().contains_key(ask.target) {
-                warn!(
-                    table = ask.target,
-                    "a table of the target was gone and is made anew: it has only what changes \
-                     from now on, so send it again with a full sync"
-                );
-            }
             connection.forget();
-            table = PgTable::describe(connection, schema, name).await?;
+            let made = PgTable::describe(connection, schema, name).await?;
+            self.tell_made(connection, ask, (table.as_ref(), made.as_ref())).await?;
+            table = made;
         }
         let Some(table) = table else {
             return self.no_table(ask.target, &lacking).map(Err);
@@ -200,6 +188,33 @@ impl PgTables {
             self.make_deleted(connection, schema).await?;
         }
         Ok(route)
+    }
+
+    /// Tells what rows of the target lack since a table or columns were made.
+    async fn tell_made(
+        &self,
+        connection: &PgConnection,
+        ask: &PgAsk<'_>,
+        (before, now): (Option<&PgTable>, Option<&PgTable>),
+    ) -> Result<(), Refused> {
+        let (Some(before), Some(now)) = (before, now) else {
+            if self.lock().contains_key(ask.target) {
+                self.means.tell_made_anew(ask.source, ask.target);
+            }
+            return Ok(());
+        };
+        let own = self.config.rows.version_column.as_deref();
+        let is_new = |name: &String| {
+            let was_there = before.columns.iter().any(|column| column.name == *name);
+            !was_there && own != Some(name.as_str()) && !ask.key.is_empty()
+        };
+        let names = now.columns.iter().map(|column| column.name.clone());
+        let added: Vec<String> = names.filter(is_new).collect();
+        let any = format!("SELECT 1 FROM {} LIMIT 1", now.quoted());
+        if !added.is_empty() && connection.client.query_opt(&any, &[]).await?.is_some() {
+            self.means.tell_unfilled(ask.source, ask.target, &added);
+        }
+        Ok(())
     }
 
     fn route(
@@ -238,7 +253,7 @@ impl PgTables {
         let mut kinds = vec![None; table.columns.len()];
         let mut nearest = vec![None; table.columns.len()];
         for column in source.iter().flat_map(|source| source.columns.iter().flatten()) {
-            if let Some(at) = table.column(&self.shape.name_of(&column.name)) {
+            if let Some(at) = table.column(&self.means.shape.name_of(&column.name)) {
                 kinds[at] = Some(Kind::of(&column.declared));
                 nearest[at] = Some(type_of(column));
             }
