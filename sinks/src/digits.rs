@@ -49,8 +49,8 @@ impl Digits {
     }
 }
 
-/// The number as 32 bits hold it, in the form of events: of several shortest texts of a number it is
-/// the one that events have. `None` where 32 bits do not reach so far.
+/// The number as 32 bits hold it, in the form of events: of several shortest texts of a number it
+/// is the one that events have. `None` where 32 bits do not reach so far.
 pub(crate) fn single(text: &str) -> Option<String> {
     let number: f32 = text.trim().parse().ok().filter(|number: &f32| number.is_finite())?;
     Some(written(|out| json::write_f32(out, number)))
