@@ -1,6 +1,6 @@
 //! What of each event goes to the target: which rows, and which columns under which names.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use change_event::Action;
 use full_sync::Table;
@@ -139,6 +139,24 @@ impl Shape {
         misfits
     }
 
+    /// The names of `columns` that no column of these tables has, each with its key. A glob may be
+    /// meant for columns to come.
+    pub(crate) fn strangers(&self, tables: &[Arc<Table>]) -> Vec<String> {
+        let columns = || tables.iter().flat_map(|table| table.columns.iter().flatten());
+        if columns().next().is_none() {
+            return Vec::new();
+        }
+        let is_strange = |name: &String| {
+            !name.contains(['*', '?']) && !columns().any(|column| column.name == *name)
+        };
+        let include = self.include.iter().map(|name| ("include", name));
+        let exclude = self.exclude.iter().map(|name| ("exclude", name));
+        let rename = self.rename.keys().map(|name| ("rename", name));
+        let all = include.chain(exclude).chain(rename);
+        let strange = all.filter(|(_, name)| is_strange(name));
+        strange.map(|(key, name)| format!("columns.{key}: {name}")).collect()
+    }
+
     /// Whether a column of the source goes to the target.
     pub(crate) fn takes(&self, column: &str) -> bool {
         let any = |globs: &[String]| globs.iter().any(|glob| glob::matches(glob, column));
@@ -247,6 +265,17 @@ mod tests {
         let wrong = misfits("columns.add = { gross = '{{ Data.price * 1.19 }}' }");
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         assert!(wrong[0].starts_with("columns.add.gross: invalid operation"), "{wrong:?}");
+        let tables = [Arc::new(table.clone())];
+        let named = |toml: &str| shape(toml).strangers(&tables);
+        assert_eq!(
+            named("columns.exclude = ['nam', 'price', 'secret*']"),
+            ["columns.exclude: nam"]
+        );
+        assert_eq!(
+            named("columns.rename = { titel = 't', name = 'n' }"),
+            ["columns.rename: titel"]
+        );
+        assert_eq!(shape("columns.include = ['x']").strangers(&[]), Vec::<String>::new());
         for wrong in ["Data.price > 5", "Data.nam == 'a'"] {
             assert_eq!(misfits(&format!("where = \"{wrong}\"")).len(), 1, "{wrong}");
         }

@@ -72,6 +72,14 @@ impl Sink {
     /// Whether the target is there and lets us do what is needed for these tables.
     pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
         let mut found = self.handler.target.check(tables).await;
+        let strangers = self.handler.shape.strangers(tables).into_iter();
+        found.extend(strangers.map(|name| {
+            let what = format!("{name} is no column of a table that dts has told of");
+            TargetFinding::wrong(
+                what,
+                "correct the name; a column that is not named stays as it is",
+            )
+        }));
         for table in tables {
             let misfits = self.handler.shape.misfits(table).into_iter();
             found.extend(misfits.map(|why| {
