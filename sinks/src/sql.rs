@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use full_sync::Table;
 use service::{Address, config::Section};
+
+use crate::{shape::Shape, target::TargetFinding};
 
 /// How the connection is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,22 @@ impl SqlTls {
         };
         Self { mode, ca_file }
     }
+}
+
+/// What is wrong with `versionColumn`, where the source has a column that gets this name: each row
+/// would have it twice.
+pub(crate) fn version_clash(
+    version_column: Option<&str>,
+    (shape, table): (&Shape, &Table),
+) -> Option<TargetFinding> {
+    let version = version_column?;
+    let columns = table.columns.iter().flatten().filter(|column| shape.takes(&column.name));
+    let names = columns.map(|column| shape.name_of(&column.name));
+    names.into_iter().find(|name| name.eq_ignore_ascii_case(version)).map(|name| {
+        let of = format!("{}.{}", table.schema, table.table);
+        let what = format!("versionColumn = {version:?} is a column of {of} ({name}), too");
+        TargetFinding::wrong(what, "give it a name that no column has, for example \"_seq\"")
+    })
 }
 
 /// Reads `hosts`: a list of `host` or `host:port`.

@@ -12,7 +12,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    sql::DELETED_TABLE,
+    sql::{DELETED_TABLE, version_clash},
     target::{NOT_REACHED, TargetFinding},
 };
 
@@ -65,6 +65,10 @@ impl Writer {
         let Some(target) = config.table.of_table(&source.schema, &source.table) else {
             return Ok(None);
         };
+        let version = config.version_column.as_deref();
+        if let Some(wrong) = version_clash(version, (shape, source)) {
+            return Ok(Some(wrong));
+        }
         let has_key = !source.primary_key.is_empty();
         let is_audit = config.is_audit || (!has_key && config.appends_keyless);
         let table = self.tables.describe((&self.client, conn), &target, source, shape).await?;

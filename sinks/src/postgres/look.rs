@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     shape::Shape,
+    sql::version_clash,
     target::{NOT_REACHED, TargetFinding},
 };
 
@@ -85,6 +86,10 @@ impl Look {
             return Ok(vec![TargetFinding::wrong(what, "write \"public.{table}\"")]);
         };
         let rows = &self.config.rows;
+        let version = rows.version_column.as_deref();
+        if let Some(wrong) = version_clash(version, (&self.shape, source)) {
+            return Ok(vec![wrong]);
+        }
         let key: Vec<String> = match rows.is_audit {
             true => Vec::new(),
             false => {

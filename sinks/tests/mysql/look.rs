@@ -25,6 +25,8 @@ async fn each_privilege_that_is_lacking_is_named_with_its_grant() {
         let user = target.schema.replace("test_", "u");
         target.run(&format!("CREATE USER {user}")).await;
         let sink = target.sink_of(&user, "create = true\nversionColumn = \"_seq\"");
+        let clash = wrong(&target, &target.sink("versionColumn = \"name\"")).await;
+        assert!(clash[0].0.contains("is a column of shop.item (name), too"), "{clash:?}");
         // All are lacking, and nothing is there.
         let found = wrong(&target, &sink).await;
         assert_eq!(found.len(), 1, "{found:?}");

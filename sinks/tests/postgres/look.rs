@@ -85,6 +85,8 @@ async fn what_the_sink_makes_itself_is_said_and_a_table_without_a_key_is_not_goo
     // The row that is there has nothing in the new column, and that is told.
     let second = [change(2, "insert", 2, "\"name\":\"b\",\"more\":7", None)];
     assert_eq!((give(&sink, &second).await, sink.figures().unfilled), (Outcome::Done, 1));
+    let clash = wrong(&target, &target.sink("create = true\nversionColumn = 'name'")).await;
+    assert!(clash[0].0.contains("is a column of shop.item (name), too"), "{clash:?}");
     target.source.set(COLUMNS, &[]);
     let found = wrong(&target, &sink).await;
     assert!(found[0].0.contains("shop.item has no key: its rows are refused"), "{found:?}");
