@@ -101,8 +101,10 @@ if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?
 phase servers show_servers
-# Most tests wait for servers and processes, so more of them than cores run at once.
-phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}" \
+# Most tests wait for servers and processes, so more of them than cores run at once. Brokers that
+# live for seconds only are not worth the JVM's second compiler.
+export KAFKA_JVM_PERFORMANCE_OPTS=${KAFKA_JVM_PERFORMANCE_OPTS--XX:TieredStopAtLevel=1}
+phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-6}" \
   cargo test --locked --workspace --no-fail-fast
 if [ -n "$all" ]; then
   phase long cargo test --locked --package e2e -- --ignored --skip containers::

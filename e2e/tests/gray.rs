@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{
     mysqlbinlog,
     processes::{PATIENCE, Process, children, free_port, send, wait_until},
-    programs::{Site, program, seed},
+    programs::{Site, program, seed, size},
     proxy::Proxy,
     recording::{Call, Outcome, Recording},
     running::Source,
@@ -146,7 +146,7 @@ impl Release {
         outcome.await.with_context(|| self.told())?;
         ensure!(done().len() == expected.len(), "something was invented");
         let calls = [self.recording("production").calls, self.recording("gray").calls];
-        ensure!(calls.iter().all(|calls| calls.len() > 20), "an environment did nothing");
+        ensure!(calls.iter().all(|calls| calls.len() > 5), "an environment did nothing");
         let overlap = overlap(&calls[0], &calls[1]);
         ensure!(overlap.is_none(), "both at once: {overlap:?}\n{}", self.told());
         let all = calls.into_iter().flatten().collect();
@@ -195,8 +195,9 @@ async fn go_on(load: Arc<Workload>) {
     }
 }
 
-/// Versions raised and lowered, nodes killed, stopped and continued.
-async fn release(mut release: Release) -> Result<()> {
+/// Versions raised and lowered, nodes killed, stopped and continued. When it is short,
+/// no node sleeps, and the bus is never silent.
+async fn release(mut release: Release, is_short: bool) -> Result<()> {
     let seed = seed();
     let load = Workload::start(&release.source.mysql.url(), SCHEMA, u64::MAX / 4, seed);
     let load = Arc::new(load);
@@ -221,6 +222,25 @@ async fn release(mut release: Release) -> Result<()> {
     }
     release.takes_over("gray").await?;
 
+    if !is_short {
+        sleep_and_silence(&mut release).await?;
+    }
+
+    // Gray is stopped, as planned.
+    for node in release.of("gray") {
+        node.process.signal("TERM").await?;
+    }
+    release.takes_over("production").await?;
+    pace.abort();
+    // Cancelled, as asked.
+    let _ = pace.await;
+    Arc::into_inner(load).context("somebody goes on")?.stop().await?;
+    release.check().await?;
+    release.end()
+}
+
+/// Gray is gone, and comes back.
+async fn sleep_and_silence(release: &mut Release) -> Result<()> {
     // Gray sleeps: the supervisors alone, and then with their listeners.
     for with_listeners in [false, true] {
         let mut asleep = Vec::new();
@@ -245,19 +265,7 @@ async fn release(mut release: Release) -> Result<()> {
     release.proxy.silence_after(0);
     release.takes_over("production").await?;
     release.proxy.silence_after(u64::MAX);
-    release.takes_over("gray").await?;
-
-    // Gray is stopped, as planned.
-    for node in release.of("gray") {
-        node.process.signal("TERM").await?;
-    }
-    release.takes_over("production").await?;
-    pace.abort();
-    // Cancelled, as asked.
-    let _ = pace.await;
-    Arc::into_inner(load).context("somebody goes on")?.stop().await?;
-    release.check().await?;
-    release.end()
+    release.takes_over("gray").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,7 +274,7 @@ async fn two_environments_never_run_a_listener_at_once_on_the_log() -> Result<()
     let text = std::fs::read_to_string(source.site.path("dts.toml"))?;
     let bus = text.split("[bus]\n").nth(1).and_then(|rest| rest.split('"').nth(3));
     let proxy = Proxy::start(bus.context("no address")?.to_owned()).await?;
-    release(Release::start(source, proxy).await?).await
+    release(Release::start(source, proxy).await?, false).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,7 +286,9 @@ async fn two_environments_never_run_a_listener_at_once_on_kafka() -> Result<()> 
     let kafka = Kafka::start_behind(&folder, outside, &proxy.address()).await?;
     source.site.use_kafka(&kafka.address(), "");
     source.kafka = Some(kafka);
-    release(Release::start(configured(source).await?, proxy).await?).await
+    // To go from one to the other takes ten times as long as on the log.
+    let is_short = size(0, 1) == 0;
+    release(Release::start(configured(source).await?, proxy).await?, is_short).await
 }
 
 #[test]

@@ -56,6 +56,10 @@ async fn survive(test: &str, kind: Kind) -> Result<()> {
     let mut running = start(test, (kind, rows), &options).await?;
     running.site.amend("db_event_listener.toml", "workers = 8", "workers = 8\nbatchSize = 10")?;
     running.kill(Victim::Supervisor).await?;
+    wait_until("event-worker is up again", PATIENCE, async || {
+        running.site.ask_worker("/api/v1/listeners").await.is_ok()
+    })
+    .await?;
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), RATE, seed);
     let replay = Replay::start(&running.site, &["--from", "earliest"]).await?;
     let victims = [Victim::Listener, Victim::Supervisor];

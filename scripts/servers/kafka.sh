@@ -65,7 +65,8 @@ kafka_serve() {
     if [ $# -gt 0 ]; then printf '%s\n' "$@"; fi
   } >"$folder/server.properties"
   [ -e "$folder/data/meta.properties" ] || kafka_format "$folder"
-  kafka_java info -Xms64m -Xmx512m -Xlog:cds=off -Xlog:cds+dynamic=off "${kafka_archive[@]}" \
+  # shellcheck disable=SC2086
+  kafka_java info ${KAFKA_JVM_PERFORMANCE_OPTS:-} -Xms64m -Xmx512m -Xlog:cds=off -Xlog:cds+dynamic=off "${kafka_archive[@]}" \
     kafka.Kafka "$folder/server.properties"
 }
 
@@ -182,21 +183,45 @@ kafka_certificates() {
   mv "$1/broker.pem.new" "$1/broker.pem"
 }
 
-# Prepares the data folder, with the users' SCRAM secrets in it.
+# Prepares the data folder of a broker: one that joins others is of their cluster, each other one has
+# a cluster of its own, with the users' SCRAM secrets in it.
 kafka_format() {
-  local folder=$1 user mechanism users=() id
+  local folder=$1 template=$place/dist/kafka-formatted-$kafka_version
   if [ -n "${first:-}" ]; then
-    id=$(sed -n 's/^cluster.id=//p' "$first/data/meta.properties")
-  else
-    for user in "${kafka_users[@]}"; do
-      for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
-        users+=(--add-scram "$mechanism=[name=$user,password=$user-secret]")
-      done
-    done
-    id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d =)
+    kafka_storage "$folder" "$(sed -n 's/^cluster.id=//p' "$first/data/meta.properties")"
+    return
   fi
+  locked kafka-format kafka_template "$template" "$folder"
+  rm -rf "$folder/data"
+  cp -a "$template/data" "$folder/data.new"
+  sed -i -E "s/^(cluster|directory)\.id=.*/\1.id=$(kafka_id)/" "$folder/data.new/meta.properties"
+  mv "$folder/data.new" "$folder/data"
+}
+
+# A JVM prepares it once, for all.
+kafka_template() {
+  local template=$1 like=$2 user mechanism users=()
+  [ -e "$template/complete" ] && return
+  for user in "${kafka_users[@]}"; do
+    for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+      users+=(--add-scram "$mechanism=[name=$user,password=$user-secret]")
+    done
+  done
+  rm -rf "$template"
+  mkdir -p "$template"
+  sed "s|^log.dirs=.*|log.dirs=$template/data|" "$like/server.properties" >"$template/server.properties"
+  kafka_storage "$template" "$(kafka_id)" "${users[@]}"
+  touch "$template/complete"
+}
+
+kafka_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d =; }
+
+# kafka_storage FOLDER CLUSTER [OPTION...]
+kafka_storage() {
+  local folder=$1 id=$2
+  shift 2
   (kafka_java error -Xmx128m -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \
-    --cluster-id "$id" --config "$folder/server.properties" "${users[@]}") >"$folder/format.log" 2>&1 ||
+    --cluster-id "$id" --config "$folder/server.properties" "$@") >"$folder/format.log" 2>&1 ||
     fail "the data folder of Kafka cannot be prepared: $(tail -3 "$folder/format.log")"
 }
 

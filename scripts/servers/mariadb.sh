@@ -60,6 +60,7 @@ mariadb_system_tables() {
 
 mariadb_template() {
   local flavor=$1 template=$place/dist/$1/template
+  mariadb_certificate "$flavor"
   [ -e "$template/complete" ] && return
   rm -rf "$template"
   mkdir -p "$template"/{data/mysql,tmp}
@@ -68,6 +69,17 @@ mariadb_template() {
     --log-warnings=0 --enforce-storage-engine= <"$template/tables.sql") >"$template/log" 2>&1 ||
     fail "MariaDB ${flavor#mariadb-} cannot be initialised: $(tail -3 "$template/log")"
   touch "$template/complete"
+}
+
+# 11.8 speaks TLS, and would make itself a key at each start, which may take two seconds.
+mariadb_certificate() {
+  [ "$1" != mariadb-11.8 ] || certificates "$place/dist/$1" server >/dev/null 2>&1
+}
+
+# mariadb_tls FLAVOR: the options for it.
+mariadb_tls() {
+  local at=$place/dist/$1/server
+  [ "$1" != mariadb-11.8 ] || printf '%s\n' "--ssl-cert=$at.crt" "--ssl-key=$at.key"
 }
 
 # What is set for MariaDB and not for MySQL.

@@ -110,7 +110,7 @@ mysql_prepare() {
 # mysql_run FLAVOR PORT FOLDER [OPTION...]: becomes a server with its data in FOLDER, made there if
 # there is none. Memory is kept small; durability is MySQL's default.
 mysql_run() {
-  local flavor=$1 port=$2 folder=$3
+  local flavor=$1 port=$2 folder=$3 tls=()
   shift 3
   mysql_port "$flavor" >/dev/null
   locked mysql mysql_prepare "$flavor"
@@ -131,7 +131,10 @@ mysql_run() {
     --binlog-format=ROW --binlog-row-image=FULL --binlog-row-metadata=FULL \
     --innodb-buffer-pool-size=64M --performance-schema=OFF "$@"
   case $flavor in
-    mariadb-*) mariadb_exec "$flavor" "${mariadb_options[@]}" "$@" ;;
+    mariadb-*)
+      readarray -t tls < <(mariadb_tls "$flavor")
+      mariadb_exec "$flavor" "${mariadb_options[@]}" "${tls[@]}" "$@"
+      ;;
     *) mysql_exec "$flavor" "${mysql_options[@]}" "$@" ;;
   esac
 }

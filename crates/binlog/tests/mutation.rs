@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use binlog::{Decoder, Error, Image, RawEvent, TRANSACTION_PAYLOAD, Unpacker};
 use e2e::{
     oracle::{Sample, mariadb_samples, samples},
-    programs::seed,
+    programs::{seed, size},
     source,
 };
 use mysql_async::prelude::Queryable as _;
@@ -21,8 +21,6 @@ use crate::recorded::{self, Event};
 /// Raw event types of MariaDB alone, and those of them that are compressed.
 const MARIADB: std::ops::RangeInclusive<u8> = 160..=171;
 const MARIADB_COMPRESSED: std::ops::RangeInclusive<u8> = 165..=171;
-/// How long the run is, unless `TEST_MUTATION_SECONDS` says otherwise.
-const RUN: Duration = Duration::from_mins(1);
 /// No damaged group may take longer; whole ones take microseconds.
 const MAX_TIME: Duration = Duration::from_secs(5);
 /// The decoder stops unpacking a damaged group at this size.
@@ -49,7 +47,7 @@ async fn damaged_events_never_panic_hang_or_grow() -> Result<()> {
         attempt(group).context("a group that is not damaged")?;
     }
     let run = std::env::var("TEST_MUTATION_SECONDS").ok().and_then(|text| text.parse().ok());
-    let run = run.map_or(RUN, Duration::from_secs);
+    let run = Duration::from_secs(run.unwrap_or_else(|| size(10, 120)));
     let count = tokio::task::spawn_blocking(move || damage_all(&groups, seed, run)).await??;
     println!("{count} damaged groups");
     Ok(())

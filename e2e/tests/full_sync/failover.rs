@@ -35,17 +35,21 @@ pub(super) fn slow() -> (u64, String) {
 }
 
 impl Replicated {
-    /// `flavor` is that of both servers; `source` is added to `[source]`, after its hosts.
-    pub(super) async fn start(test: &str, flavor: &str, source: &str) -> Result<Self> {
+    /// `flavor` is that of both servers; `source` is added to `[source]`, after its hosts, and
+    /// `more` to `[fullSync]`.
+    pub(super) async fn start(
+        (test, flavor): (&str, &str),
+        source: &str,
+        (rows, more): (u64, &str),
+    ) -> Result<Self> {
         let site = Site::new(test)?;
         let first = start_server(&site, flavor, "first").await?;
         let replica = start_server(&site, flavor, "second").await?;
-        let (rows, more) = slow();
         fill(&first, rows).await?;
         follow(&replica, &first, "").await?;
         wait_for(&replica, &first).await?;
         site.configure_hosts(&[&first.address(), &replica.address()], SCHEMA, source)?;
-        let running = begin(Source { site, mysql: first, kafka: None }, &more, &["search"]).await?;
+        let running = begin(Source { site, mysql: first, kafka: None }, more, &["search"]).await?;
         Ok(Self { running, replica })
     }
 
@@ -88,8 +92,8 @@ async fn quiet(source: &Mysql, writers: &Writers) -> Result<()> {
 }
 
 async fn survive_switch(test: &str, flavor: &str) -> Result<()> {
-    let mut servers = Replicated::start(test, flavor, "").await?;
-    let (rows, _) = slow();
+    let (rows, more) = slow();
+    let mut servers = Replicated::start((test, flavor), "", (rows, &more)).await?;
     let writers = Writers::start(&servers.running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = servers.running.sync("search", "").await?;
     servers.running.under_way(&id).await?;
@@ -141,12 +145,12 @@ async fn a_full_sync_of_mariadb_goes_on_over_a_planned_switch() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_sync_goes_on_after_a_crash_of_a_semi_synchronous_source() -> Result<()> {
-    let mut servers = Replicated::start("full-sync-crash", "9.7", ACCEPT).await?;
+    let (rows, more) = slow();
+    let mut servers = Replicated::start(("full-sync-crash", "9.7"), ACCEPT, (rows, &more)).await?;
     let Replicated { running, replica } = &mut servers;
     let source = &mut running.mysql;
     source.execute(&SEMI_SYNCHRONOUS_SOURCE).await?;
     replica.execute(&SEMI_SYNCHRONOUS_REPLICA).await?;
-    let (rows, _) = slow();
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), RATE, seed());
     let id = running.sync("search", "").await?;
     running.under_way(&id).await?;

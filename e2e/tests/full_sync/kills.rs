@@ -49,7 +49,7 @@ async fn survive(test: &str, kind: Kind, (rows, kills): (u64, u64)) -> Result<()
 }
 
 fn sizes() -> (u64, u64) {
-    (size(20_000, 100_000), size(5, 10))
+    (size(12_000, 100_000), size(3, 10))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,7 @@ async fn a_full_sync_over_the_log_survives_kills() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_sync_over_kafka_survives_kills() -> Result<()> {
-    survive("full-sync-kafka", Kind::Kafka, (size(20_000, 1_000_000), size(5, 10))).await
+    survive("full-sync-kafka", Kind::Kafka, (size(12_000, 1_000_000), size(3, 10))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     picture::{Picture, Versions},
     processes::{PATIENCE, wait_until},
-    programs::{program, seed},
+    programs::{program, seed, size},
     replication::promote,
     servers::execute,
     writers::Writers,
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{
     Running, TABLE,
-    failover::{ACCEPT, Replicated, slow},
+    failover::{ACCEPT, Replicated},
 };
 
 /// How often `event-worker` asks how far its listeners are.
@@ -107,7 +107,8 @@ const LOST: [&str; 5] = [
 const LOST_ROWS: i64 = 300;
 
 async fn lose(test: &str, flavor: &str) -> Result<()> {
-    let mut servers = Replicated::start(test, flavor, ACCEPT).await?;
+    let rows = size(4_000, 100_000);
+    let mut servers = Replicated::start((test, flavor), ACCEPT, (rows, "")).await?;
     let Replicated { running, replica } = &mut servers;
     // The listener has all before the crash, and what it has is then true.
     let id = running.sync("search", "").await?;
@@ -127,7 +128,6 @@ async fn lose(test: &str, flavor: &str) -> Result<()> {
     servers.taken_over().await?;
 
     let running = &servers.running;
-    let (rows, _) = slow();
     let writers = Writers::start(&running.mysql.url(), (TABLE, rows), 100, seed());
     let loss = loss(running).await?;
     let proposed = "event-worker full-sync start -t LISTENER synced.item";

@@ -247,16 +247,16 @@ impl Fleet {
 impl Inner {
     /// Starts to keep a listener's process. An old process ends first.
     fn launch(&mut self, id: &str, socket: &Path) {
-        self.launch_after(id, socket, std::future::ready(()));
+        self.launch_after(id, socket, |_| std::future::ready(()));
     }
 
     /// Like `launch`. Runs `interlude` between the end of the old process and the start of the new
     /// one, unless the listener is stopped by then.
-    fn launch_after(
+    fn launch_after<Interlude: Future<Output = ()> + Send + 'static>(
         &mut self,
         id: &str,
         socket: &Path,
-        interlude: impl Future<Output = ()> + Send + 'static,
+        interlude: impl FnOnce(Arc<Unit>) -> Interlude + Send + 'static,
     ) {
         let config = &self.accepted.config;
         let Some(listener) = config.listeners.get(id) else { return };
@@ -307,7 +307,7 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = interlude => {}
+                () = interlude(Arc::clone(&keeper.unit)) => {}
             }
             keeper.run().await;
         });

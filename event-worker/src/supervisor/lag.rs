@@ -23,6 +23,8 @@ pub(crate) struct Lag {
     /// Why the bus does not say it.
     pub(crate) bus_error: Option<String>,
     pub(crate) partitions: Vec<Progress>,
+    /// How often the listener was set to another place.
+    moves: u64,
     stands: Stands,
     ages: Ages,
 }
@@ -31,6 +33,17 @@ impl Lag {
     /// Which partition is behind and does not move, and why, in words, if one is stuck.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.stands.stuck(Instant::now())
+    }
+
+    /// The listener is at another place: what the bus said is about the one before.
+    pub(super) fn forget(&mut self) {
+        self.records = None;
+        self.moves += 1;
+    }
+
+    /// A question to the bus begins now: its answer is about this place.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves
     }
 
     pub(super) fn take(&mut self, partitions: Vec<Progress>, report: &Report, now: Instant) {
@@ -79,6 +92,16 @@ mod tests {
         assert_eq!(records_behind(&partitions), 2 + 9, "the second topic came later");
         partitions.extend((0..60).map(|number| progress("c", number, Some(10), 11)));
         assert_eq!(records_behind(&partitions), 2 + 9 + 60);
+    }
+
+    #[test]
+    fn what_is_left_is_unknown_after_the_listener_was_set_to_another_place() {
+        let (mut lag, report, now) = (Lag::default(), Report::default(), Instant::now());
+        lag.take(vec![progress("a", 0, Some(3), 3)], &report, now);
+        let asked = lag.moves();
+        lag.forget();
+        assert_eq!(lag.records, None);
+        assert_ne!(lag.moves(), asked, "an answer under way is about the place before");
     }
 
     #[test]

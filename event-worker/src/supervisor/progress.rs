@@ -36,6 +36,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>, stop: CancellationToken) 
 /// Asks once for all listeners, and tells them the state of the topics.
 async fn look(supervisor: &Supervisor) {
     let units = supervisor.fleet.units();
+    let moves: Vec<u64> = units.iter().map(|unit| unit.view().lag.moves()).collect();
     let groups: Vec<(String, TopicFilter)> = units
         .iter()
         .map(|unit| &unit.subscription)
@@ -43,19 +44,21 @@ async fn look(supervisor: &Supervisor) {
         .collect();
     let Ok(survey) = timeout(ANSWER_DEADLINE, supervisor.bus.survey(&groups)).await else {
         let late = format!("the bus did not answer within {ANSWER_DEADLINE:?}");
-        units.iter().for_each(|unit| learn(unit, Err(late.clone())));
+        units.iter().zip(moves).for_each(|unit| learn(unit, Err(late.clone())));
         return;
     };
-    for (unit, progress) in units.iter().zip(survey.groups) {
-        learn(unit, progress.map_err(|error| error.to_string()));
+    for ((unit, moves), progress) in units.iter().zip(moves).zip(survey.groups) {
+        learn((unit, moves), progress.map_err(|error| error.to_string()));
         if let Some(topics) = survey.topics {
             unit.tell_topics(topics);
         }
     }
 }
 
-fn learn(unit: &Unit, answer: Result<Vec<Progress>, String>) {
+/// Takes an answer, unless the listener was set to another place since the question.
+fn learn((unit, moves): (&Arc<Unit>, u64), answer: Result<Vec<Progress>, String>) {
     unit.update_lag(|lag, report| match answer {
+        _ if lag.moves() != moves => {}
         Ok(partitions) => lag.take(partitions, report, Instant::now()),
         Err(error) => {
             lag.records = None;

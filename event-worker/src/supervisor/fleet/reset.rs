@@ -38,8 +38,9 @@ impl Fleet {
         let (answer_to, outcome) = oneshot::channel();
         let listener = id.to_owned();
         info!(listener, ?change, "the listener is stopped, to set it to another place");
-        inner.launch_after(id, &self.socket, async move {
+        inner.launch_after(id, &self.socket, async move |unit| {
             let set = reset::set(&*bus, &wanted, &change, RELEASE_DEADLINE).await;
+            unit.update_lag(|lag, _| lag.forget());
             match &set {
                 Ok(resets) => info!(listener, ?resets, "the listener is set to another place"),
                 Err(error) => warn!(listener, %error, "the listener continues at its old place"),
