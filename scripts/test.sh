@@ -74,6 +74,27 @@ sum_up() {
     "$logs/tests.log" ${all:+"$logs/long.log" "$logs/containers.log"}
 }
 
+# The tests of whole programs wait for servers and processes most of the time, so more of them than
+# cores run at once, and those of the crates run beside them. Cargo would build the packages that
+# are selected alone with other features, and so once more: theirs are run without it. Brokers that
+# live for seconds are not worth the JVM's second compiler.
+run_tests() {
+  local binaries binary crates outcome=0
+  export KAFKA_JVM_PERFORMANCE_OPTS=${KAFKA_JVM_PERFORMANCE_OPTS--XX:TieredStopAtLevel=1}
+  binaries=$(cargo test --locked --workspace --exclude bench --no-run --message-format=json |
+    sed -n 's|.*/e2e#.*"test":true},"features".*"executable":"\([^"]*\)".*|\1|p')
+  [ -n "$binaries" ] || return
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-2} cargo test --locked --workspace --no-fail-fast \
+    --exclude bench --exclude e2e >"$logs/crates.log" 2>&1 &
+  crates=$!
+  for binary in $binaries; do
+    (cd e2e && RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} "$binary") || outcome=1
+  done
+  wait "$crates" || outcome=1
+  cat "$logs/crates.log"
+  return "$outcome"
+}
+
 dependencies() {
   command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
   cargo deny --locked check licenses bans sources
@@ -95,17 +116,14 @@ trap stop_servers EXIT
 trap 'exit 130' INT TERM
 start_servers
 phase format cargo fmt --all --check
-phase build cargo build --locked --workspace --all-targets
+# The lints look at the benchmarks, too; nothing runs them here.
+phase build cargo build --locked --workspace --exclude bench --all-targets
 phase lints cargo clippy --locked --workspace --all-targets -- -D warnings
 if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?
 phase servers show_servers
-# Most tests wait for servers and processes, so more of them than cores run at once. Brokers that
-# live for seconds only are not worth the JVM's second compiler.
-export KAFKA_JVM_PERFORMANCE_OPTS=${KAFKA_JVM_PERFORMANCE_OPTS--XX:TieredStopAtLevel=1}
-phase tests env RUST_TEST_THREADS="${RUST_TEST_THREADS:-6}" \
-  cargo test --locked --workspace --no-fail-fast
+phase tests run_tests
 if [ -n "$all" ]; then
   phase long cargo test --locked --package e2e -- --ignored --skip containers::
   phase containers containers

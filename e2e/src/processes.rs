@@ -266,12 +266,24 @@ pub async fn wait_until(
 ///
 /// When there is none.
 pub fn free_port() -> Result<u16> {
-    const PORTS: Range<u16> = 12_000..22_000;
+    static OURS: LazyLock<Option<(File, Range<u16>)>> = LazyLock::new(own_ports);
     static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| rand::random::<u32>().into());
-    let given = || PORTS.start + (NEXT.fetch_add(1, Relaxed) % PORTS.len() as u32) as u16;
+    let (_, ports) = OURS.as_ref().context("all ports belong to other test programs that run")?;
+    let given = || ports.start + (NEXT.fetch_add(1, Relaxed) % ports.len() as u32) as u16;
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = repeat_with(given).take(PORTS.len()).find(free);
-    port.with_context(|| format!("no free port in {PORTS:?}"))
+    let port = repeat_with(given).take(ports.len()).find(free);
+    port.with_context(|| format!("no free port in {ports:?}"))
+}
+
+/// Ports that no other test program takes, as long as the file is locked.
+fn own_ports() -> Option<(File, Range<u16>)> {
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 1_000;
+    (0..10).find_map(|at| {
+        let path = std::env::temp_dir().join(format!("dbevent-test-ports-{at}"));
+        let file = File::options().create(true).append(true).open(path).ok()?;
+        file.try_lock().is_ok().then(|| (file, FIRST + at * COUNT..FIRST + (at + 1) * COUNT))
+    })
 }
 
 /// Reads a whole file that another process appends to; empty when it is not there yet.
