@@ -20,11 +20,15 @@ async fn source(test: &str) -> Result<Source> {
 
 /// A shell handler that answers each batch by these commands, with the batch in `$line`.
 fn shell(site: &Site, answer: &str, more: &str) -> Result<()> {
-    let script = format!("while IFS= read -r line; do {answer}; done");
+    handler(site, ("sh", &format!("while IFS= read -r line; do {answer}; done")), more)
+}
+
+/// A handler that is a script of an interpreter.
+fn handler(site: &Site, (interpreter, script): (&str, &str), more: &str) -> Result<()> {
     site.configure_worker(&format!(
         "[listeners.all]\nstart = \"earliest\"\nbatchSize = 1\n{more}\
          retry = {{ min = \"20ms\", max = \"1s\" }}\n\
-         handler = {{ exec = [\"sh\", \"-c\", '''{script}'''], timeout = \"1h\" }}\n"
+         handler = {{ exec = [{interpreter:?}, \"-c\", '''{script}'''], timeout = \"1h\" }}\n"
     ))
 }
 
@@ -129,8 +133,13 @@ async fn a_full_log_is_told_with_the_group_that_it_is_kept_for() -> Result<()> {
     source.site.amend("dts.toml", "[bus]\n", "[bus]\nmaxBytes = \"128MiB\"\n")?;
     let stop = source.site.path("stop");
     std::fs::write(&stop, "")?;
-    let answer = format!("while [ -e {} ]; do sleep 0.1; done; echo true", stop.display());
-    shell(&source.site, &answer, "maxBufferBytes = \"1MiB\"\n")?;
+    // A shell would read these lines byte by byte.
+    let script = format!(
+        "import os, sys, time\nfor line in sys.stdin.buffer:\n  \
+         while os.path.exists({:?}): time.sleep(0.1)\n  print('true', flush=True)",
+        stop.display().to_string()
+    );
+    handler(&source.site, ("python3", &script), "maxBufferBytes = \"1MiB\"\n")?;
     let Running { site, mysql, dts, worker, kafka, .. } = source.run()?;
     mysql.execute(&["ALTER TABLE why.t MODIFY text MEDIUMTEXT"]).await?;
     for id in 100..260 {

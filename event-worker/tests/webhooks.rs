@@ -108,10 +108,12 @@ async fn a_server_that_asks_to_wait_gets_no_more_events_until_then() {
     let (port, mut requests) = server(move |number| if number == 1 { busy } else { DONE }).await;
     configure(&site, port, "method = { insert = 'PURGE' }");
     site.append(&["x", "y", "z"]).await;
-    let program = site.run();
+    let mut program = site.run();
     let first: [String; 2] = requests.lines().await;
     assert_eq!(first, ["purge /orders/x", "purge /orders/y"]);
     let began = Instant::now();
+    let line = program.logs(&["the handler failed"]).await;
+    assert!(line.contains("the server asks for fewer calls"), "{line}");
     let then: [String; 2] = requests.lines().await;
     assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
     assert_eq!(then, ["purge /orders/y", "purge /orders/z"]);

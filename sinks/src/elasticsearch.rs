@@ -37,6 +37,7 @@ use crate::{
     shape::{Shape, Wanted},
     tables::Tables,
     target::{Means, Target, TargetFinding},
+    template::Template,
 };
 
 /// The target.
@@ -161,6 +162,10 @@ impl Target for Elasticsearch {
         unusable.extend(self.client.bulk(&operations).await?);
         unusable.extend(self.client.bulk(&last).await?);
         Ok(unusable)
+    }
+
+    fn templates(&self) -> Vec<&Template> {
+        self.config.names.templates().collect()
     }
 
     fn needs_tables(&self) -> bool {

@@ -162,6 +162,10 @@ impl Target for Files {
         }
     }
 
+    fn templates(&self) -> Vec<&Template> {
+        vec![&self.name]
+    }
+
     async fn check(&self, _tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         let writers = Arc::clone(&self.writers);
         match tokio::task::spawn_blocking(move || writers.look()).await {

@@ -226,6 +226,10 @@ impl Target for Kafka {
         Ok(unusable)
     }
 
+    fn templates(&self) -> Vec<&Template> {
+        std::iter::once(&self.form.topic).chain(&self.form.key).collect()
+    }
+
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         look::look(&self.cluster, &self.form, tables).await
     }

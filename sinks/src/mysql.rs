@@ -112,6 +112,10 @@ impl Target for Mysql {
         self.writer.write(wanted).await
     }
 
+    fn templates(&self) -> Vec<&Template> {
+        vec![&self.writer.config.table]
+    }
+
     fn needs_tables(&self) -> bool {
         self.writer.config.create
     }

@@ -139,6 +139,10 @@ impl Target for Postgres {
         self.writer.write(wanted).await
     }
 
+    fn templates(&self) -> Vec<&Template> {
+        vec![&self.writer.config.table]
+    }
+
     fn needs_tables(&self) -> bool {
         self.writer.config.rows.create
     }

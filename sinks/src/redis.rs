@@ -217,6 +217,10 @@ impl Target for Redis {
         Ok(unusable)
     }
 
+    fn templates(&self) -> Vec<&Template> {
+        self.plan.templates().collect()
+    }
+
     fn needs_whole(&self, wanted: &Wanted<'_>) -> bool {
         self.plan.needs_whole(wanted)
     }

@@ -44,6 +44,27 @@ pub(crate) struct Wanted<'a> {
     pub(crate) begins: bool,
 }
 
+/// What a column of `columns.add` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddedKind {
+    Flag,
+    Integer,
+    Number,
+    /// Also whatever is computed.
+    Text,
+}
+
+impl Added {
+    fn kind(&self) -> AddedKind {
+        match self {
+            Self::Constant(json) if json == "true" || json == "false" => AddedKind::Flag,
+            Self::Constant(json) if json.parse::<i64>().is_ok() => AddedKind::Integer,
+            Self::Constant(json) if json.parse::<f64>().is_ok() => AddedKind::Number,
+            _ => AddedKind::Text,
+        }
+    }
+}
+
 impl Shape {
     /// Reads the keys; mistakes are noted.
     pub(crate) fn read(section: &Section) -> Self {
@@ -139,9 +160,9 @@ impl Shape {
         misfits
     }
 
-    /// The names of `columns` that no column of these tables has, each with its key. A glob may be
-    /// meant for columns to come.
-    pub(crate) fn strangers(&self, tables: &[Arc<Table>]) -> Vec<String> {
+    /// The names of `columns`, and those in templates, that no column of these tables has, each
+    /// with where it stands. A glob may be meant for columns to come.
+    pub(crate) fn strangers(&self, tables: &[Arc<Table>], templates: &[&Template]) -> Vec<String> {
         let columns = || tables.iter().flat_map(|table| table.columns.iter().flatten());
         if columns().next().is_none() {
             return Vec::new();
@@ -154,7 +175,29 @@ impl Shape {
         let rename = self.rename.keys().map(|name| ("rename", name));
         let all = include.chain(exclude).chain(rename);
         let strange = all.filter(|(_, name)| is_strange(name));
-        strange.map(|(key, name)| format!("columns.{key}: {name}")).collect()
+        let mut found: Vec<String> =
+            strange.map(|(key, name)| format!("columns.{key}: {name}")).collect();
+        let computed = self.add.iter().filter_map(|(_, added)| match added {
+            Added::Computed(template) => Some(template),
+            Added::Constant(_) => None,
+        });
+        for template in templates.iter().copied().chain(computed) {
+            for (member, name) in template.columns() {
+                let is_there = match &*member {
+                    "PK" => tables.iter().any(|table| table.primary_key.contains(&name)),
+                    _ => columns().any(|column| column.name == name),
+                };
+                if !is_there {
+                    found.push(format!("in the template `{}`: {member}.{name}", template.text()));
+                }
+            }
+        }
+        found
+    }
+
+    /// The columns that the target gets beside those of the source.
+    pub(crate) fn added(&self) -> impl Iterator<Item = (&str, AddedKind)> {
+        self.add.iter().map(|(name, added)| (&**name, added.kind()))
     }
 
     /// Whether a column of the source goes to the target.
@@ -260,13 +303,14 @@ mod tests {
             column("name", "varchar(20)"),
             column("tags", "json"),
         ];
-        let table = Table { columns: Some(columns), ..Table::default() };
+        let primary_key = vec!["id".to_owned()];
+        let table = Table { columns: Some(columns), primary_key, ..Table::default() };
         let misfits = |toml: &str| shape(toml).misfits(&table);
         let wrong = misfits("columns.add = { gross = '{{ Data.price * 1.19 }}' }");
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         assert!(wrong[0].starts_with("columns.add.gross: invalid operation"), "{wrong:?}");
         let tables = [Arc::new(table.clone())];
-        let named = |toml: &str| shape(toml).strangers(&tables);
+        let named = |toml: &str| shape(toml).strangers(&tables, &[]);
         assert_eq!(
             named("columns.exclude = ['nam', 'price', 'secret*']"),
             ["columns.exclude: nam"]
@@ -275,7 +319,18 @@ mod tests {
             named("columns.rename = { titel = 't', name = 'n' }"),
             ["columns.rename: titel"]
         );
-        assert_eq!(shape("columns.include = ['x']").strangers(&[]), Vec::<String>::new());
+        assert_eq!(shape("columns.include = ['x']").strangers(&[], &[]), Vec::<String>::new());
+        let in_template = |text: &str| {
+            let template = Template::new(text).unwrap();
+            shape("columns.add = { n = '{{ Data.nam }}' }").strangers(&tables, &[&template])
+        };
+        let added = "in the template `{{ Data.nam }}`: Data.nam";
+        for right in ["{schema}:{{ PK.id }}:{{ Old.price }}", "{{ Data.tags.x }}", "{{ Data }}"] {
+            assert_eq!(in_template(right), [added], "{right}");
+        }
+        for (wrong, name) in [("a {{ PK.price }}", "PK.price"), ("{{ Old.x.y | int }}", "Old.x")] {
+            assert_eq!(in_template(wrong), [&*format!("in the template `{wrong}`: {name}"), added]);
+        }
         for wrong in ["Data.price > 5", "Data.nam == 'a'"] {
             assert_eq!(misfits(&format!("where = \"{wrong}\"")).len(), 1, "{wrong}");
         }

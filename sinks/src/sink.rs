@@ -72,12 +72,14 @@ impl Sink {
     /// Whether the target is there and lets us do what is needed for these tables.
     pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
         let mut found = self.handler.target.check(tables).await;
-        let strangers = self.handler.shape.strangers(tables).into_iter();
+        let templates = self.handler.target.templates();
+        let strangers = self.handler.shape.strangers(tables, &templates).into_iter();
         found.extend(strangers.map(|name| {
             let what = format!("{name} is no column of a table that dts has told of");
             TargetFinding::wrong(
                 what,
-                "correct the name; a column that is not named stays as it is",
+                "correct the name: of `columns`, what is named wrongly has no effect; of a template, \
+                 no row is written",
             )
         }));
         for table in tables {

@@ -16,6 +16,7 @@ use crate::{
     servers::Servers,
     shape::{Shape, Wanted},
     tables::Tables,
+    template::Template,
 };
 
 /// A target: a place that changes are written to. All lanes of a listener share it.
@@ -34,6 +35,11 @@ pub(crate) trait Target: Send + Sync {
     /// Whether the target is there and lets us do what the listener needs. What is wrong is said
     /// with the statement or the request that puts it right.
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding>;
+
+    /// What of the config is made of columns.
+    fn templates(&self) -> Vec<&Template> {
+        Vec::new()
+    }
 
     /// Whether it is told the definitions of the source's tables before it writes, where they come
     /// soon: else the rows of a new table fail until then.

@@ -154,6 +154,27 @@ impl Template {
         self.members.contains(&member)
     }
 
+    /// The columns that it names, each with the member of the event that it is in: `PK.id`.
+    pub(crate) fn columns(&self) -> Vec<(String, String)> {
+        let named = match &self.code {
+            Code::Text(environment) => {
+                environment.get_template(NAME).map(|template| template.undeclared_variables(true))
+            }
+            Code::Value(expression) => Ok(expression.undeclared_variables(true)),
+        };
+        let column = |name: String| {
+            let (member, rest) = name.split_once('.')?;
+            let column = rest.split('.').next().unwrap_or(rest);
+            let is_row = matches!(member, "PK" | "Data" | "Old");
+            is_row.then(|| (member.to_owned(), column.to_owned()))
+        };
+        let mut columns: Vec<_> =
+            named.unwrap_or_default().into_iter().filter_map(column).collect();
+        columns.sort();
+        columns.dedup();
+        columns
+    }
+
     /// The text with which every result begins.
     pub(crate) fn beginning(&self) -> &str {
         let ends = ["{{", "{%", "{#"].into_iter().filter_map(|mark| self.text.find(mark));

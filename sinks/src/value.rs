@@ -138,8 +138,13 @@ fn undecoded(json: &str) -> Option<Result<Vec<u8>, String>> {
     Some(text(inner).and_then(|text| base64(&text)))
 }
 
-/// A number's text; with `bigint = "string"` it is in quotes.
+/// A number's text; with `bigint = "string"` it is in quotes. A constant of the config may be true.
 fn number(json: &str) -> Result<&str, String> {
+    match json {
+        "true" => return Ok("1"),
+        "false" => return Ok("0"),
+        _ => {}
+    }
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json);
     let is_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
     match !inner.is_empty() && inner.chars().all(is_number) {

@@ -42,6 +42,12 @@ pub(super) struct Names {
     pub(super) pipeline: Option<String>,
 }
 
+impl Names {
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        std::iter::once(&self.index).chain(&self.id).chain(&self.routing)
+    }
+}
+
 impl ElasticsearchConfig {
     /// Reads the keys; mistakes are noted.
     pub(crate) fn read(section: &Section) -> Option<Self> {

@@ -10,7 +10,7 @@ use super::{
     literal::named,
     table::TargetTable,
 };
-use crate::shape::Shape;
+use crate::shape::{AddedKind, Shape};
 
 /// What the table of the target should have.
 #[derive(Clone, Copy)]
@@ -54,6 +54,19 @@ impl Wish<'_> {
         taken.map(|column| (self.shape.name_of(&column.name).into_owned(), column))
     }
 
+    /// The columns that are computed or constant, as they are declared.
+    fn added(&self) -> impl Iterator<Item = (&str, String)> {
+        self.shape.added().map(|(name, kind)| {
+            let declared = match kind {
+                AddedKind::Flag => "TINYINT(1)",
+                AddedKind::Integer => "BIGINT",
+                AddedKind::Number => "DOUBLE",
+                AddedKind::Text => "LONGTEXT CHARACTER SET utf8mb4",
+            };
+            (name, defined(name, declared))
+        })
+    }
+
     fn version(&self) -> Option<&str> {
         self.config.version_column.as_deref().filter(|_| !self.is_audit)
     }
@@ -77,6 +90,7 @@ impl Wish<'_> {
             // A row of an audit log may lack columns.
             defined(&name, &declaration(column, is_audit))
         }));
+        parts.extend(self.added().map(|(_, defined)| defined));
         if let Some(version) = self.version() {
             parts.push(defined(version, "BIGINT UNSIGNED"));
         }
@@ -97,6 +111,8 @@ impl Wish<'_> {
                 format!("ADD COLUMN {}", defined(&name, &declaration(column, true)))
             })
             .collect();
+        let added = self.added().filter(|(name, _)| lacks(name));
+        parts.extend(added.map(|(_, defined)| format!("ADD COLUMN {defined}")));
         if let Some(version) = self.version().filter(|name| lacks(name)) {
             parts.push(format!("ADD COLUMN {}", defined(version, "BIGINT UNSIGNED")));
         }

@@ -6,7 +6,11 @@ use super::{
     PgRows,
     table::{PgTable, There, quoted, quoted_list, quoted_text},
 };
-use crate::{shape::Shape, sql::DELETED_TABLE, value::Kind};
+use crate::{
+    shape::{AddedKind, Shape},
+    sql::DELETED_TABLE,
+    value::Kind,
+};
 
 /// The columns of an audit log beside those of the source, and how they are declared.
 pub(super) const AUDIT_COLUMNS: [(&str, &str); 4] = [
@@ -60,6 +64,9 @@ impl PgWish<'_> {
             wanted.extend(AUDIT_COLUMNS.map(owned));
         }
         wanted.extend(self.columns());
+        let added =
+            |(name, kind): (&str, AddedKind)| (name.to_owned(), type_of_added(kind).to_owned());
+        wanted.extend(self.shape.added().map(added));
         if let Some(version) = self.version() {
             wanted.push((version.to_owned(), "bigint".to_owned()));
         }
@@ -132,6 +139,15 @@ pub(super) fn forget_deleted(schema: &str, kept: std::time::Duration) -> String 
         "DELETE FROM {}.{DELETED_TABLE} WHERE deleted_at < now() - {seconds}::interval",
         quoted(schema)
     )
+}
+
+fn type_of_added(kind: AddedKind) -> &'static str {
+    match kind {
+        AddedKind::Flag => "boolean",
+        AddedKind::Integer => "bigint",
+        AddedKind::Number => "double precision",
+        AddedKind::Text => "text",
+    }
 }
 
 /// The nearest type of PostgreSQL. Numbers and times have no fixed scale, so that a column that

@@ -18,6 +18,9 @@ pub(super) fn text_of(value: CellValue<'_>, form: Form) -> Result<Option<String>
         // Any other number is for the column's limit to refuse.
         (Form::Bool, CellValue::Integer("0")) => "f".to_owned(),
         (Form::Bool, CellValue::Integer("1")) => "t".to_owned(),
+        // A constant of the config.
+        (Form::Bool, CellValue::Text(text)) if text == "false" => "f".to_owned(),
+        (Form::Bool, CellValue::Text(text)) if text == "true" => "t".to_owned(),
         (Form::Array, value) => array(value)?,
         (Form::Json, value) => json(value)?,
         (Form::Date | Form::Timestamp, CellValue::Date(text) | CellValue::DateTime(text)) => {

@@ -21,7 +21,7 @@ use reqwest::Url;
 use super::{
     RedisServer,
     commands::{Command, Work, rows},
-    refusal::{Refusal, failure},
+    refusal::{Peer, Refusal, failure},
     scripts::{Given, ScriptName},
 };
 use crate::{
@@ -109,7 +109,7 @@ impl RedisClient {
         let mut connection = self.connection().await?;
         let began = Instant::now();
         let answer = connection.run(&pipeline).await;
-        let results = answer.map_err(|error| self.lost(failure(&self.address(), &error)))?;
+        let results = answer.map_err(|error| self.lost(failure(&self.peer(), &error)))?;
         let bytes = commands.iter().map(|command| command.bytes()).sum();
         self.counts.answered(Answered { bytes, took: began.elapsed() });
         if results.len() != calls.len() {
@@ -122,7 +122,7 @@ impl RedisClient {
         for (call, result) in calls.iter().zip(results) {
             match result {
                 Ok(value) => replies.written.add(call, &value),
-                Err(error) => match Refusal::of(&self.address(), &error) {
+                Err(error) => match Refusal::of(&self.peer(), &error) {
                     Refusal::OfRow(why) => {
                         let refused = call.iter().map(|one| one.change.unusable(why.clone()));
                         replies.refused.extend(refused);
@@ -141,7 +141,7 @@ impl RedisClient {
 
     async fn connection(&self) -> Result<Connection, Failure> {
         let connected = self.connected().await;
-        connected.map_err(|error| self.lost(failure(&self.address(), &error)))
+        connected.map_err(|error| self.lost(failure(&self.peer(), &error)))
     }
 
     /// The connection; a new one where there is none.
@@ -170,10 +170,17 @@ impl RedisClient {
         &self.server.urls[self.at.load(Relaxed) % self.server.urls.len()]
     }
 
-    /// For messages.
-    pub(super) fn address(&self) -> String {
-        let url = self.url();
-        format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or(6379))
+    /// Who answers: of a cluster, one of its nodes, and nobody knows which one.
+    pub(super) fn peer(&self) -> Peer {
+        let RedisServer { urls, is_cluster, .. } = &self.server;
+        let address = match is_cluster {
+            true => {
+                let nodes: Vec<String> = urls.iter().map(address_of).collect();
+                format!("the cluster of {}", nodes.join(", "))
+            }
+            false => address_of(self.url()),
+        };
+        Peer { address, is_cluster: *is_cluster }
     }
 
     async fn connect(&self) -> RedisResult<Connection> {
@@ -203,6 +210,10 @@ impl RedisClient {
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(Connection::Server(connection))
     }
+}
+
+fn address_of(url: &Url) -> String {
+    format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or(6379))
 }
 
 impl RedisServer {

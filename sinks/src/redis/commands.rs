@@ -104,6 +104,11 @@ impl Plan {
         (commands, unusable)
     }
 
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let others = [&self.set, &self.hset, &self.publish, &self.xadd];
+        self.delete.iter().chain(others.into_iter().flatten())
+    }
+
     /// Whether a part of the row would replace more that is there: `set` writes the row as one
     /// value, and a hash with another key begins with nothing.
     pub(super) fn needs_whole(&self, wanted: &Wanted<'_>) -> bool {

@@ -29,8 +29,8 @@ struct Denied {
 }
 
 pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding> {
-    let address = client.address();
-    let wrong = |error: &RedisError| vec![finding(&address, error)];
+    let peer = client.peer();
+    let wrong = |error: &RedisError| vec![finding(&peer, error)];
     let mut connection = match client.connected().await {
         Ok(connection) => connection,
         Err(error) => return wrong(&error),
@@ -53,7 +53,7 @@ pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding
         Some(finding) => finding,
         None => {
             let version = version(&mut connection).await;
-            TargetFinding::good(format!("{address} is {version}, and lets us write"))
+            TargetFinding::good(format!("{} is {version}, and lets us write", peer.address))
         }
     }]
 }
@@ -78,7 +78,7 @@ impl Denied {
             return None;
         }
         let user = client.server.user.as_deref().unwrap_or("default");
-        let address = client.address();
+        let address = client.peer().address;
         let what = match self.commands[..] {
             [] => format!("{address}: the user {user} may not use all keys that it needs"),
             _ => format!("{address}: the user {user} may not call {}", self.commands.join(", ")),

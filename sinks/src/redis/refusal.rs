@@ -51,16 +51,31 @@ const WAITS: [Wait; 13] = [
     wait("NOAUTH", "it wants a password", "write user and password"),
 ];
 
-fn wait_of(error: &RedisError) -> Option<&'static Wait> {
+/// What a cluster says while it changes.
+const MOVING: Wait = wait("MOVED", "its slots move, or a node takes over", SOON);
+
+/// Who said it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// For messages.
+    pub(super) address: String,
+    /// Any of its nodes may have said it.
+    pub(super) is_cluster: bool,
+}
+
+fn wait_of(peer: &Peer, error: &RedisError) -> Option<&'static Wait> {
     let code = error.code()?;
+    if peer.is_cluster && code == MOVING.code {
+        return Some(&MOVING);
+    }
     WAITS.iter().find(|wait| wait.code == code)
 }
 
 impl Refusal {
-    pub(super) fn of(address: &str, error: &RedisError) -> Self {
-        let Some(code) = error.code() else { return Self::OfAll(failure(address, error)) };
-        if wait_of(error).is_some() {
-            return Self::OfAll(failure(address, error));
+    pub(super) fn of(peer: &Peer, error: &RedisError) -> Self {
+        let Some(code) = error.code() else { return Self::OfAll(failure(peer, error)) };
+        if wait_of(peer, error).is_some() {
+            return Self::OfAll(failure(peer, error));
         }
         let detail = error.detail().unwrap_or_default();
         Self::OfRow(format!("the server refuses it: {code} {detail}"))
@@ -68,14 +83,15 @@ impl Refusal {
 }
 
 /// Why nothing is done, or nobody knows.
-pub(super) fn failure(address: &str, error: &RedisError) -> Failure {
+pub(super) fn failure(peer: &Peer, error: &RedisError) -> Failure {
+    let address = &peer.address;
     if error.is_timeout() {
         return Failure::unclear(format!(
             "{address}: it has not answered in time (`timeout`): look at its host and its log, or \
              raise `timeout` where it is only slow"
         ));
     }
-    if let Some(Wait { code, means, remedy }) = wait_of(error) {
+    if let Some(Wait { code, means, remedy }) = wait_of(peer, error) {
         let failure = Failure::unclear(format!("{address}: {means}: {remedy} ({code})"));
         return match error.detail() {
             Some(said) => failure.saying(said),
@@ -89,8 +105,9 @@ pub(super) fn failure(address: &str, error: &RedisError) -> Failure {
 }
 
 /// What is wrong and what to do, for somebody who looks at the server before anything is written.
-pub(super) fn finding(address: &str, error: &RedisError) -> TargetFinding {
-    let remedy = match wait_of(error) {
+pub(super) fn finding(peer: &Peer, error: &RedisError) -> TargetFinding {
+    let address = &peer.address;
+    let remedy = match wait_of(peer, error) {
         Some(Wait { code, means, remedy }) => {
             return TargetFinding::wrong(format!("{address}: {means} ({code})"), *remedy);
         }
@@ -98,7 +115,7 @@ pub(super) fn finding(address: &str, error: &RedisError) -> TargetFinding {
         None if error.is_timeout() => "look at its host and its log",
         None => "start it, or correct url",
     };
-    TargetFinding::wrong(failure(address, error).reason, remedy)
+    TargetFinding::wrong(failure(peer, error).reason, remedy)
 }
 
 fn is_about_password(error: &RedisError) -> bool {

@@ -8,6 +8,31 @@ use super::Target;
 use crate::changes::{change, give};
 
 const BEFORE: &[(&str, &str)] = &[("id", "int"), ("name", "varchar(9)")];
+/// A constant of each kind, and what is computed.
+const MORE: &str = "columns.add = { site = 'de', is_new = true, place = -2, part = 0.5, \
+                    big = '{{ Data.name | upper }}' }";
+const ADDED: &str = "SELECT site, is_new, place, part, big FROM S.item ORDER BY id";
+
+#[tokio::test]
+async fn columns_that_the_source_does_not_have_are_made_with_the_table_and_later() {
+    for mut target in Target::all().await {
+        let source = std::sync::Arc::clone(&target.source);
+        source.set(BEFORE, &["id"]);
+        let ours = ["'de','1','-2','0.5','A'"];
+        let first = [change(1, "insert", 1, "\"name\":\"a\"", None)];
+        for (before, rows) in [("", vec!["NULL,NULL,NULL,NULL,NULL"]), (MORE, ours.to_vec())] {
+            target.run("DROP TABLE IF EXISTS S.item").await;
+            let sink = target.sink(&format!("create = true\n{before}"));
+            assert_eq!(give(&sink, &first).await, Outcome::Done);
+            let sink = target.sink(&format!("create = true\n{MORE}"));
+            let second = [change(2, "insert", 2, "\"name\":\"a\"", None)];
+            assert_eq!(give(&sink, &second).await, Outcome::Done);
+            assert_eq!(target.rows(ADDED).await, [rows, ours.to_vec()].concat());
+        }
+        target.end().await;
+    }
+}
+
 const AFTER: &[(&str, &str)] = &[("id", "int"), ("name", "varchar(9)"), ("stock", "int")];
 
 #[tokio::test]

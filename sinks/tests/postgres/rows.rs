@@ -126,6 +126,24 @@ async fn a_table_without_a_key_is_refused_or_appended() {
 }
 
 #[tokio::test]
+async fn columns_that_the_source_does_not_have_are_made_with_the_table_and_later() {
+    let target = Target::new(COLUMNS).await;
+    let more = "columns.add = { site = 'de', is_new = true, place = -2, part = 0.5, \
+                big = '{{ Data.b | upper }}' }";
+    let added = "SELECT site, is_new, place, part, big FROM S.item ORDER BY id";
+    for (before, row) in [("", "(,,,,)"), (more, "(de,t,-2,0.5,X)")] {
+        target.run("DROP TABLE IF EXISTS S.item").await;
+        for (id, toml) in [(1, before), (2, more)] {
+            let sink = target.sink(&format!("create = true\n{toml}"));
+            let event = change(id, "insert", id, r#""a":1,"b":"x""#, None);
+            assert_eq!(give(&sink, &[event]).await, Outcome::Done);
+        }
+        assert_eq!(target.rows(added).await, [row, "(de,t,-2,0.5,X)"]);
+    }
+    target.end().await;
+}
+
+#[tokio::test]
 async fn columns_are_renamed_left_out_and_added_also_those_of_the_key() {
     let target = Target::new(COLUMNS).await;
     let sink = target

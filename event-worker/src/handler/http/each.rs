@@ -58,7 +58,7 @@ async fn one(handler: &HttpHandler, form: &RequestForm, about: About<'_>) -> Res
     let mut failure = refusal(response).await;
     failure.is_too_large = false;
     if status == StatusCode::NOT_FOUND && !form.has_one_url() {
-        failure.is_unclear = false;
+        (failure.is_unclear, failure.remedy) = (false, None);
     }
     let is_of_all = failure.is_unclear;
     Err(Failed { failure, is_of_all })

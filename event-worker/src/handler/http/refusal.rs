@@ -26,9 +26,36 @@ pub(super) async fn refusal(mut response: Response) -> Failure {
         .and_then(|text| read_retry_after(text, SystemTime::now()));
     let said = Some(shown(&beginning(&mut response).await)).filter(|said| !said.is_empty());
     let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
-    let is_unclear = is_unclear(status);
-    Failure { reason, said, retry_after, is_too_large, is_unclear, remedy: None }
+    let (is_unclear, remedy) = (is_unclear(status), remedy_of(status));
+    Failure { reason, said, retry_after, is_too_large, is_unclear, remedy }
 }
+
+/// What to do where the status is not about the events, but for a redirect.
+fn remedy_of(status: StatusCode) -> Option<&'static str> {
+    Some(match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "correct `headers` of the handler (the token or password), or its rights at the server; \
+             it is called again by itself"
+        }
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            "correct `http` (the URL) and `method` of the handler; it is called again by itself"
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "give user and password in the URL of `proxy`; it is called again by itself"
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            "the server asks for fewer calls: set a larger `batchSize` or fewer `workers`; it is \
+             called again by itself"
+        }
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            "see that the server behind the URL runs; it is called again by itself"
+        }
+        _ => return None,
+    })
+}
+
+const NOT_REACHED: &str = "see that the server at the URL of the handler runs and can be reached \
+                           from this machine; it is called again by itself";
 
 /// The beginning of an answer's body; of an incomplete body what has come.
 pub(super) async fn beginning(response: &mut Response) -> Vec<u8> {
@@ -44,24 +71,14 @@ pub(super) async fn beginning(response: &mut Response) -> Vec<u8> {
 
 /// A call that brought no answer.
 pub(super) fn no_answer(error: &reqwest::Error) -> Failure {
-    Failure { is_unclear: error.is_connect(), ..Failure::new(describe(error)) }
+    let remedy = error.is_connect().then_some(NOT_REACHED);
+    Failure { is_unclear: error.is_connect(), remedy, ..Failure::new(describe(error)) }
 }
 
 /// Whether a status is about the address, the rights or the load of the handler, and so not about
 /// the events.
 fn is_unclear(status: StatusCode) -> bool {
-    const UNCLEAR: [StatusCode; 9] = [
-        StatusCode::UNAUTHORIZED,
-        StatusCode::FORBIDDEN,
-        StatusCode::NOT_FOUND,
-        StatusCode::METHOD_NOT_ALLOWED,
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-        StatusCode::TOO_MANY_REQUESTS,
-        StatusCode::BAD_GATEWAY,
-        StatusCode::SERVICE_UNAVAILABLE,
-        StatusCode::GATEWAY_TIMEOUT,
-    ];
-    status.is_redirection() || UNCLEAR.contains(&status)
+    status.is_redirection() || remedy_of(status).is_some()
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.
