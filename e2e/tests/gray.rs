@@ -146,7 +146,7 @@ impl Release {
         outcome.await.with_context(|| self.told())?;
         ensure!(done().len() == expected.len(), "something was invented");
         let calls = [self.recording("production").calls, self.recording("gray").calls];
-        ensure!(calls.iter().all(|calls| calls.len() > 5), "an environment did nothing");
+        ensure!(calls.iter().all(|calls| calls.len() > 2), "an environment did nothing");
         let overlap = overlap(&calls[0], &calls[1]);
         ensure!(overlap.is_none(), "both at once: {overlap:?}\n{}", self.told());
         let all = calls.into_iter().flatten().collect();

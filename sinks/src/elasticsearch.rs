@@ -23,19 +23,19 @@ use std::{
 use async_trait::async_trait;
 use full_sync::Table;
 use handler::Failure;
+use tracing::warn;
 
 pub(crate) use self::config::ElasticsearchConfig;
 use self::{
     bulk::{Document, Operation},
     client::SearchClient,
-    indexes::Indexes,
+    indexes::{Found, Indexes},
     merge::{Extent, Merged},
 };
 use crate::{
     change::Unusable,
-    figures::{Counts, Written},
-    shape::{Shape, Wanted},
-    tables::Tables,
+    figures::Written,
+    shape::Wanted,
     target::{Means, Target, TargetFinding},
     template::Template,
 };
@@ -43,9 +43,7 @@ use crate::{
 /// The target.
 pub(crate) struct Elasticsearch {
     config: ElasticsearchConfig,
-    shape: Arc<Shape>,
-    tables: Arc<dyn Tables>,
-    counts: Arc<Counts>,
+    means: Means,
     client: SearchClient,
     indexes: Indexes,
 }
@@ -58,10 +56,8 @@ impl Elasticsearch {
     ///
     /// When the machine has no usable trust store.
     pub(crate) fn new(config: &ElasticsearchConfig, means: Means) -> Result<Self, String> {
-        let Means { shape, tables, counts, .. } = means;
-        let client = SearchClient::new(config, Arc::clone(&counts))?;
-        let indexes = Indexes::default();
-        Ok(Self { config: config.clone(), shape, tables, counts, client, indexes })
+        let client = SearchClient::new(config, Arc::clone(&means.counts))?;
+        Ok(Self { config: config.clone(), means, client, indexes: Indexes::default() })
     }
 
     /// The definitions of the tables that rows are of.
@@ -72,7 +68,7 @@ impl Elasticsearch {
             if definitions.contains_key(&names) {
                 continue;
             }
-            let table = self.tables.table(names.0, names.1).await.map_err(|error| {
+            let table = self.means.tables.table(names.0, names.1).await.map_err(|error| {
                 let (schema, table) = names;
                 Failure::unclear(format!("the columns of {schema}.{table} are not known: {error}"))
             })?;
@@ -100,9 +96,26 @@ impl Elasticsearch {
                      that it runs in this version, and has the right SELECT on the table"
                 )));
             };
-            self.indexes.prepare(&self.client, &place.index, (definition, &self.shape)).await?;
+            let wanted = (&**definition, &*self.means.shape);
+            match self.indexes.prepare(&self.client, &place.index, wanted).await? {
+                Found::AsExpected => {}
+                Found::MadeAnew => self.means.tell_made_anew((schema, table), &place.index),
+                Found::MadeByServer => self.tell_made_by_server((schema, table), &place.index),
+            }
         }
         Ok(())
+    }
+
+    fn tell_made_by_server(&self, source: (&str, &str), index: &str) {
+        warn!(
+            index,
+            remedy = format!(
+                "DELETE /{index}: the sink makes it with mappings, when a row changes; then run {}",
+                self.means.full_sync_of(source)
+            ),
+            "an index of the target was deleted, and the server has made it anew: its types are \
+             guessed, and it has only what changes from now on"
+        );
     }
 
     /// Completes the rows that lack columns.
@@ -158,9 +171,11 @@ impl Target for Elasticsearch {
             }
         }
         let absent = absent.len() as u64;
-        self.counts.wrote(Written { absent, ..Written::default() });
-        unusable.extend(self.client.bulk(&operations).await?);
-        unusable.extend(self.client.bulk(&last).await?);
+        self.means.counts.wrote(Written { absent, ..Written::default() });
+        for some in [&operations, &last] {
+            let refused = self.client.bulk(some).await;
+            unusable.extend(refused.inspect_err(|_| self.indexes.doubt())?);
+        }
         Ok(unusable)
     }
 

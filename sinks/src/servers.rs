@@ -1,9 +1,13 @@
 //! The servers of a target as its config names them, for messages.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use serde_json::Value;
 use service::config::Section;
+use tracing::warn;
 
 /// The kind of a target, and its servers; none for files.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +48,28 @@ impl fmt::Display for Servers {
         match self.names[..] {
             [] => write!(f, "the target ({})", self.sink),
             _ => write!(f, "the target ({} at {})", self.sink, self.names.join(", ")),
+        }
+    }
+}
+
+/// Which of several hosts is written to.
+#[derive(Debug, Default)]
+pub(crate) struct LastHost {
+    address: Mutex<Option<String>>,
+}
+
+impl LastHost {
+    /// Tells when it is another one than before.
+    pub(crate) fn note(&self, address: &str) {
+        let mut last = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = last.replace(address.to_owned()).filter(|before| before != address) {
+            warn!(
+                address,
+                before,
+                remedy = "see that the host before takes no more writes, and is a replica of this \
+                          one or read-only when it comes back",
+                "writes go to another host of the target now"
+            );
         }
     }
 }

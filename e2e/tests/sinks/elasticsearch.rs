@@ -127,6 +127,62 @@ async fn the_index_equals_the_table_and_the_query_whatever_is_killed() -> Result
     survive("sink-opensearch", "opensearch-2").await
 }
 
+/// Changes rows until the log says this.
+async fn until_told(running: &Running, told: &str, made: &mut u32) -> Result<()> {
+    let mut next = *made;
+    let outcome = wait_until(told, PATIENCE, async || {
+        next += 1;
+        let insert = format!("INSERT INTO shop.price VALUES ({next}, 1.5)");
+        running.execute(&[&insert]).await.is_ok() && running.worker.output().contains(told)
+    });
+    let outcome = outcome.await;
+    *made = next;
+    outcome.with_context(|| running.worker.output())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_deleted_is_made_anew_with_its_mappings_and_that_is_told() -> Result<()> {
+    let searched = Searched::at(search_port());
+    let source = Source::start("sink-deleted-index").await?;
+    let table = "CREATE TABLE shop.price (id INT PRIMARY KEY, n DECIMAL(9, 2))";
+    source.execute(&["CREATE DATABASE shop", table]).await?;
+    searched.ask("DELETE", "/deleted-price", "").await?;
+    let url = searched.url();
+    let keys = (&[&*url][..], ", mappings = true");
+    let running = begin(source, &listener("deleted", "price", keys))?;
+    let is_double = async || {
+        let answer = searched.ask("GET", "/deleted-price/_mapping", "").await;
+        let kind = "/deleted-price/mappings/properties/n/type";
+        answer.is_ok_and(|(_, mapping)| mapping.pointer(kind) == Some(&"double".into()))
+    };
+    let mut next = 0;
+    wait_until("a document is there", PATIENCE, async || {
+        next += 1;
+        let insert = format!("INSERT INTO shop.price VALUES ({next}, 1.5)");
+        let documents = searched.documents("deleted-price").await;
+        let has_some = documents.is_ok_and(|documents| !documents.is_empty());
+        running.execute(&[&insert]).await.is_ok() && has_some && is_double().await
+    })
+    .await
+    .with_context(|| running.worker.output())?;
+
+    // The server makes it with the first document that comes.
+    searched.ask("DELETE", "/deleted-price", "").await?;
+    until_told(&running, "the server has made it anew: its types are guessed", &mut next).await?;
+    // Here it may not.
+    let setting =
+        |value: &str| format!(r#"{{"transient":{{"action.auto_create_index":{value}}}}}"#);
+    let settings = "/_cluster/settings";
+    searched.ask("PUT", settings, &setting(r#""-deleted-*,+*""#)).await?;
+    searched.ask("DELETE", "/deleted-price", "").await?;
+    let told = until_told(&running, "was gone and is made anew: it has only", &mut next).await;
+    searched.ask("PUT", settings, &setting("null")).await?;
+    told?;
+    ensure!(is_double().await, "its mappings are not those of the table");
+    searched.ask("DELETE", "/deleted-price", "").await?;
+    running.end().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "another server, which is large: scripts/test.sh --all"]
 async fn elasticsearch_is_written_to_as_opensearch_is() -> Result<()> {

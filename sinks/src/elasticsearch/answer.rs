@@ -67,12 +67,13 @@ enum Fate {
 
 const BLOCKED: &str = "the index takes no writes, because the disk of a node is nearly full or \
                        somebody has set a block: make room (the server then takes writes again), \
-                       or take the block away: PUT /INDEX/_settings {\"index.blocks.write\":null, \
-                       \"index.blocks.read_only_allow_delete\":null}";
+                       or take the block away: PUT /INDEX/_settings \
+                       {\"index.blocks.read_only_allow_delete\":null}, or the same with \
+                       \"index.blocks.write\"";
 const CLOSED: &str = "the index is closed: POST /INDEX/_open";
-const NO_INDEX: &str = "there is no such index, and the server makes none by itself \
-                        (action.auto_create_index): make it with PUT /INDEX, or set \
-                        mappings = true";
+const NO_INDEX: &str = "there is no such index: with mappings = true the sink makes it at the next \
+                        try; or the server does, where action.auto_create_index allows it; or \
+                        make it with PUT /INDEX";
 const FORBIDDEN: &str = "the user may not write to the index: grant the privileges index, delete \
                          and create_index (event-worker check says with which request)";
 

@@ -1,13 +1,15 @@
 //! Indexes that are made before their first document, with mappings from the table's columns.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use full_sync::Table;
 use handler::Failure;
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 
 use super::{
     client::{SearchClient, refusal},
@@ -19,15 +21,45 @@ use crate::shape::Shape;
 /// So many types that a server does not know are left out.
 const MAX_UNKNOWN_TYPES: usize = 5;
 
+/// An index is looked at again after this time: somebody may have deleted it.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// The indexes that were seen or made.
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
-    known: Mutex<BTreeSet<Arc<str>>>,
+    known: Mutex<BTreeMap<Arc<str>, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    looked: Instant,
+    /// What the server calls it for itself: an index that is made anew has another one.
+    id: Option<String>,
+}
+
+/// What became of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is there, or was made for the first time.
+    AsExpected,
+    /// It was gone, and we have made it anew.
+    MadeAnew,
+    /// It was gone, and the server has made it anew.
+    MadeByServer,
 }
 
 impl Indexes {
+    /// Whether it was seen a moment ago.
     pub(super) fn knows(&self, index: &str) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(index)
+        self.lock().get(index).is_some_and(|known| known.looked.elapsed() < LOOK_AGAIN_AFTER)
+    }
+
+    /// The next documents look at all indexes again.
+    pub(super) fn doubt(&self) {
+        let long_ago = Instant::now().checked_sub(LOOK_AGAIN_AFTER);
+        for known in self.lock().values_mut() {
+            known.looked = long_ago.unwrap_or(known.looked);
+        }
     }
 
     /// Sees to it that an index is there. One that is there stays as it is.
@@ -40,21 +72,43 @@ impl Indexes {
         client: &SearchClient,
         index: &Arc<str>,
         (table, shape): (&Table, &Shape),
-    ) -> Result<(), Failure> {
+    ) -> Result<Found, Failure> {
         let path = [&**index];
         let answer = client.ask(&Request::new(Method::HEAD, &path)).await?;
-        match answer.status {
+        let is_there = match answer.status {
             // It may be hidden from those who may make it.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
                 create(client, &path, (table, shape)).await?;
+                answer.status == StatusCode::FORBIDDEN
             }
-            status if status.is_success() => {}
+            status if status.is_success() => true,
             _ => return Err(refusal(&answer)),
-        }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(Arc::clone(index));
-        Ok(())
+        };
+        let id = id(client, index).await?;
+        let known = Known { looked: Instant::now(), id: id.clone() };
+        let Some(before) = self.lock().insert(Arc::clone(index), known) else {
+            return Ok(Found::AsExpected);
+        };
+        Ok(match (before.id, id) {
+            _ if !is_there => Found::MadeAnew,
+            (Some(before), Some(now)) if before != now => Found::MadeByServer,
+            _ => Found::AsExpected,
+        })
     }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the server calls an index for itself; `None` where it does not tell us. Of an alias it is
+/// that of its first index.
+async fn id(client: &SearchClient, index: &str) -> Result<Option<String>, Failure> {
+    let answer = client.ask(&Request::new(Method::GET, &[index, "_settings"])).await?;
+    let settings: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let first = settings.as_object().and_then(|all| all.values().next());
+    let id = first.and_then(|of| of.pointer("/settings/index/uuid"));
+    Ok(id.and_then(Value::as_str).map(str::to_owned))
 }
 
 async fn create(

@@ -132,7 +132,8 @@ async fn may_write(client: &SearchClient, index: &str) -> Option<TargetFinding> 
         let what = format!("the index {index} takes no writes: a block is on it");
         let remedy = format!(
             "make room on the disks of the cluster, or PUT /{index}/_settings \
-             {{\"index.blocks.write\":null,\"index.blocks.read_only_allow_delete\":null}}"
+             {{\"index.blocks.read_only_allow_delete\":null}}, or the same with \
+             \"index.blocks.write\""
         );
         return Some(TargetFinding::wrong(what, remedy));
     }

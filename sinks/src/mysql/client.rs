@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{MysqlConfig, literal::push_text};
-use crate::sql::SqlTlsMode;
+use crate::{servers::LastHost, sql::SqlTlsMode};
 
 /// The session of each connection. What the source has is stored as it is, zero dates too, and what
 /// does not fit is an error and never cut off. Without backslash escapes: servers show the members
@@ -28,6 +28,7 @@ const MAX_PACKET_BYTES: usize = 1 << 30;
 pub(super) struct MysqlClient {
     config: Arc<MysqlConfig>,
     idle: Mutex<Vec<TargetConn>>,
+    host: LastHost,
 }
 
 /// A connection to a host.
@@ -58,7 +59,7 @@ pub(super) enum TargetError {
 
 impl MysqlClient {
     pub(super) fn new(config: Arc<MysqlConfig>) -> Self {
-        Self { config, idle: Mutex::default() }
+        Self { config, idle: Mutex::default(), host: LastHost::default() }
     }
 
     /// A connection that nobody uses, or a new one.
@@ -118,7 +119,10 @@ impl MysqlClient {
         let mut said = Vec::new();
         for host in &self.config.hosts {
             match self.connect_to(host).await {
-                Ok(conn) => return Ok(conn),
+                Ok(conn) => {
+                    self.host.note(&conn.address);
+                    return Ok(conn);
+                }
                 Err(TargetError::Away(why)) => said.push(why),
                 Err(other) => return Err(other),
             }

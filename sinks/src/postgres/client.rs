@@ -15,7 +15,7 @@ use tokio_postgres::{
 use tracing::debug;
 
 use super::{PostgresConfig, refusal::Refused, tls::PgTls};
-use crate::sql::SqlTlsMode;
+use crate::{servers::LastHost, sql::SqlTlsMode};
 
 /// A connection keeps so many prepared statements; more tables than that prepare theirs again.
 const MAX_STATEMENTS: usize = 1000;
@@ -29,8 +29,9 @@ const STILL: &str = "SELECT a.pid FROM pg_stat_activity a \
     JOIN unnest($1::int[], $2::text[]) AS session (pid, began) \
     ON a.pid = session.pid AND a.backend_start::text = session.began";
 
-const SESSION: &str = "SELECT pid, backend_start::text FROM pg_stat_activity \
-    WHERE pid = pg_backend_pid()";
+const SESSION: &str = "SELECT pid, backend_start::text, \
+    coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'its socket') \
+    FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 
 const ABANDON_DEADLINE: Duration = Duration::from_secs(6);
 
@@ -47,6 +48,7 @@ pub(super) struct PgClient {
     left: Left,
     /// One at a time ends what was left.
     ending: tokio::sync::Mutex<()>,
+    host: LastHost,
 }
 
 /// Sessions of calls that nobody waits for any more. What we sent may still be on its way to them,
@@ -109,6 +111,7 @@ impl PgClient {
             idle: Mutex::default(),
             left: Left::default(),
             ending: tokio::sync::Mutex::default(),
+            host: LastHost::default(),
         })
     }
 
@@ -222,6 +225,7 @@ impl PgClient {
         client.batch_execute(&self.settings).await.map_err(told)?;
         let row = client.query_one(SESSION, &[]).await.map_err(told)?;
         let session = Session { process: row.get(0), began: row.get(1) };
+        self.host.note(row.get(2));
         Ok(PgConnection { client, statements: HashMap::new(), driver, session, left: None })
     }
 
