@@ -10,7 +10,7 @@ use tonic::{
     codec::CompressionEncoding,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::{
@@ -40,6 +40,8 @@ pub struct ClientConfig {
     pub token: Option<Secret>,
     /// Trust in the server's certificate; TLS is used when it is set.
     pub ca_file: Option<PathBuf>,
+    /// The certificate and key to show, where the server asks for one (PEM).
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Whether responses come compressed: for slow lines.
     pub compress: Compress,
 }
@@ -101,8 +103,12 @@ impl Client {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(MAX_FRAME_BYTES);
         if let Some(path) = &config.ca_file {
-            let pem = std::fs::read(path).map_err(Error::io("cannot read", path))?;
-            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+            let read = |path: &PathBuf| std::fs::read(path).map_err(Error::io("cannot read", path));
+            let pem = Certificate::from_pem(read(path)?);
+            let mut tls = ClientTlsConfig::new().ca_certificate(pem);
+            if let Some((certificate, key)) = &config.identity {
+                tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+            }
             endpoint = endpoint.tls_config(tls).map_err(|error| rejected(&error))?;
         }
         let bearer = Bearer { token: config.token.as_ref().map(bearer).transpose()? };

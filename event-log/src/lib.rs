@@ -6,6 +6,7 @@ mod disk;
 mod error;
 mod filter;
 mod group;
+mod http;
 mod keeper;
 mod leader;
 mod log;
@@ -27,10 +28,11 @@ pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use disk::end_and_state::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;
+pub use http::HttpServer;
 pub use leader::ProducerLead;
 pub use log::Log;
 pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, Header, NewHeaders, NewRecord, Record};
-pub use server::{Server, ServerConfig, TlsFiles};
+pub use server::{AccessConfig, Server, ServerConfig, ServerTokens, TlsFiles};
 pub use stream::{OpenedProducer, Stream, StreamState};
 pub use subscribe::{Start, Subscribe};
 pub use subscription::{Event, Subscription};
@@ -40,4 +42,8 @@ pub use tail::{Append, Appended, MAX_BATCH_BYTES, ProducerSequence};
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod proto {
     tonic::include_proto!("dbevent.eventlog.v1");
+
+    /// All of it, for reflection.
+    pub(crate) const DESCRIPTORS: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/event_log.bin"));
 }

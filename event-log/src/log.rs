@@ -62,6 +62,20 @@ impl Log {
         Ok(log)
     }
 
+    /// All streams, by their names.
+    pub fn streams(&self) -> Vec<Stream> {
+        let keeper = &self.open.keeper;
+        let streams = keeper.streams();
+        streams.values().map(|shared| Stream::new(Arc::clone(shared), keeper)).collect()
+    }
+
+    /// The stream of a name, if there is one.
+    pub fn known(&self, name: &str) -> Option<Stream> {
+        let keeper = &self.open.keeper;
+        let streams = keeper.streams();
+        streams.get(name).map(|shared| Stream::new(Arc::clone(shared), keeper))
+    }
+
     /// The stream of a name; makes an empty one when there is none.
     ///
     /// # Errors

@@ -8,11 +8,12 @@ use std::{
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use event_log::{
-    Client, ClientConfig, Compress, Error, Log, Server, ServerConfig, StorageConfig,
-    proto::InfoResponse,
+    Client, ClientConfig, Compress, Error, HttpServer, Log, Server, ServerConfig, ServerTokens,
+    StorageConfig, proto::InfoResponse,
 };
 use serde_json::json;
-use service::{config, exit::Exit, logging, say, shutdown};
+use service::{Listen, config, exit::Exit, logging, say, shutdown};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
 /// A durable log on disk, served over the network.
@@ -71,10 +72,17 @@ struct Where {
     /// The certificate to trust (PEM), where the server uses TLS.
     #[arg(long)]
     ca_file: Option<PathBuf>,
+    /// The certificate to show (PEM), where the server asks for one.
+    #[arg(long, requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 struct Config {
     listen: ServerConfig,
+    http: Listen,
     storage: StorageConfig,
 }
 
@@ -121,7 +129,7 @@ impl From<Error> for Failure {
 #[tokio::main]
 async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure> {
     match verb {
-        Verb::Serve => serve(read(&config)?).await?,
+        Verb::Serve => serve(read(&config)?, &config).await?,
         Verb::Groups { verb: GroupsVerb::List { at, json } } => {
             let held = client(&config, &at)?.info(&at.stream).await?;
             if json { print_json(&held) } else { print(held) }
@@ -138,29 +146,59 @@ async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure>
 
 fn read(path: &Path) -> Result<Config, config::Mistakes> {
     let file = config::File::open(path)?;
-    let listen = ServerConfig::read(&file.root().section("listen"));
+    let listen = ServerConfig::read(file.root());
+    let http = Listen::read(&file.root().section("http"), 19289);
     let storage = StorageConfig::read(&file.root().section("storage"));
-    file.finish(Config { listen, storage })
+    file.finish(Config { listen, http, storage })
 }
 
-async fn serve(config: Config) -> Result<(), Error> {
-    let stop = shutdown::on_signal().map_err(|source| Error::Io {
+async fn serve(config: Config, path: &Path) -> Result<(), Error> {
+    let no_signals = |source| Error::Io {
         action: "cannot register for signals of",
         path: PathBuf::from("this process"),
         source,
-    })?;
+    };
+    let stop = shutdown::on_signal().map_err(no_signals)?;
+    let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let log = Log::open(config.storage)?;
+    let http = HttpServer::bind(&config.http, log.clone()).await?;
     let server = Server::bind(log, config.listen).await?;
-    server.serve(stop).await?;
+    let tokens = server.tokens();
+    let http = http.serve(stop.clone());
+    let serve = async {
+        let served = server.serve(stop.clone()).await;
+        stop.cancel();
+        served
+    };
+    tokio::select! {
+        (served, ()) = async { tokio::join!(serve, http) } => served?,
+        () = reload(tokens, hangup, path) => {}
+    }
     info!("stopped");
     Ok(())
+}
+
+/// Takes the tokens and rights of the config anew at each SIGHUP, without end.
+async fn reload(tokens: ServerTokens, mut hangup: Signal, path: &Path) {
+    while hangup.recv().await.is_some() {
+        match read(path) {
+            Ok(config) => {
+                tokens.replace(&config.listen);
+                info!("the tokens and rights of the config count now; the rest needs a restart");
+            }
+            Err(mistakes) => error!("the config is as before: {mistakes}"),
+        }
+    }
+    // The signal is gone, and the server goes on.
+    std::future::pending::<()>().await;
 }
 
 /// A client of the address on the command line, else of the one in the config.
 fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
     let listen = match &at.address {
         Some(address) if !config.exists() => {
-            ServerConfig { address: address.clone(), token: None, tls: None }
+            let (address, clients) = (address.clone(), Vec::new());
+            ServerConfig { address, token: None, tls: None, clients }
         }
         _ => read(config)?.listen,
     };
@@ -168,6 +206,7 @@ fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
         address: at.address.clone().unwrap_or(listen.address),
         token: listen.token,
         ca_file: at.ca_file.clone(),
+        identity: at.cert_file.clone().zip(at.key_file.clone()),
         compress: Compress::Off,
     };
     Ok(Client::new(&config)?)

@@ -192,6 +192,14 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    /// Why nothing more is taken, after a write that failed.
+    pub(crate) fn problem(&self) -> Option<String> {
+        match &self.lock().stopped {
+            Some(WriteFailure::Poisoned(reason)) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
     /// Looks at the end as it will be when all that was put is written.
     pub(crate) fn with_tail<T>(&self, look: impl FnOnce(&Tail) -> T) -> T {
         look(&self.lock().tail)

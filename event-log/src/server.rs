@@ -1,7 +1,7 @@
 //! The gRPC server of a log.
 
+mod access;
 mod append;
-mod auth;
 mod config;
 
 use std::{net::SocketAddr, pin::Pin, time::Duration};
@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status, Streaming,
     codec::CompressionEncoding,
-    transport::{Identity, ServerTlsConfig, server::TcpIncoming},
+    transport::{Certificate, Identity, ServerTlsConfig, server::TcpIncoming},
 };
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tracing::{info, warn};
 
 use crate::{
@@ -21,7 +23,8 @@ use crate::{
     proto::{self, event_log_server},
     wire::{self, MAX_MESSAGE_BYTES},
 };
-use auth::Auth;
+pub use access::ClientConfig as AccessConfig;
+use access::{Access, Caller, OpenCall, Right};
 pub use config::{ServerConfig, TlsFiles};
 
 /// A peer that does not answer a ping of this interval within the same time is gone, and its
@@ -40,6 +43,20 @@ pub struct Server {
     config: ServerConfig,
     listener: TcpListener,
     address: SocketAddr,
+    access: Access,
+}
+
+/// The tokens of a server that runs.
+#[derive(Clone, Debug)]
+pub struct ServerTokens {
+    access: Access,
+}
+
+impl ServerTokens {
+    /// Takes the tokens and rights of another config from now on. Calls that run go on.
+    pub fn replace(&self, config: &ServerConfig) {
+        self.access.replace(config.token.as_ref(), &config.clients);
+    }
 }
 
 impl Server {
@@ -60,16 +77,22 @@ impl Server {
         };
         let listener = TcpListener::bind(&config.address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        if !address.ip().is_loopback() && config.token.is_none() {
+        if !address.ip().is_loopback() && config.token.is_none() && config.clients.is_empty() {
             let reason = "it can be reached from outside, so a token is needed".to_owned();
             return Err(Error::Listen { address: config.address, reason });
         }
-        Ok(Self { log, config, listener, address })
+        let access = Access::new(config.token.as_ref(), &config.clients);
+        Ok(Self { log, config, listener, address, access })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The tokens that it asks for.
+    pub fn tokens(&self) -> ServerTokens {
+        ServerTokens { access: self.access.clone() }
     }
 
     /// Answers until `stop`, and then ends within ten seconds.
@@ -86,23 +109,24 @@ impl Server {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
-        let auth = Auth::new(self.config.token.as_ref());
-        let service = tonic::service::interceptor::InterceptedService::new(service, auth);
+        let service = tonic::service::interceptor::InterceptedService::new(service, self.access);
         let mut server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         if let Some(files) = &self.config.tls {
-            let identity = identity(files)?;
-            let tls = ServerTlsConfig::new().identity(identity);
+            let tls = tls_of(files)?;
             server = server.tls_config(tls).map_err(|error| failed(error.to_string()))?;
         }
         info!(address, "the event log listens");
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let stopping = stop.clone();
+        let (health, reflection) = (health().await, reflection()?);
         let serving = server
             .add_service(service)
+            .add_service(health)
+            .add_service(reflection)
             .serve_with_incoming_shutdown(incoming, async move { stopping.cancelled().await });
         tokio::select! {
             served = serving => served.map_err(|error| failed(error.to_string())),
@@ -114,11 +138,31 @@ impl Server {
     }
 }
 
-fn identity(files: &TlsFiles) -> Result<Identity, Error> {
+/// The standard service that says whether a server serves.
+async fn health() -> HealthServer<impl Health> {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter.set_serving::<event_log_server::EventLogServer<LogService>>().await;
+    service
+}
+
+/// The standard service that says what services and messages there are.
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, Error> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .build_v1()
+        .map_err(|error| Error::Failed(format!("the protocol cannot be described: {error}")))
+}
+
+fn tls_of(files: &TlsFiles) -> Result<ServerTlsConfig, Error> {
     let read = |path: &std::path::PathBuf| {
         std::fs::read(path).map_err(Error::io("cannot read the certificate", path))
     };
-    Ok(Identity::from_pem(read(&files.cert_file)?, read(&files.key_file)?))
+    let identity = Identity::from_pem(read(&files.cert_file)?, read(&files.key_file)?);
+    let tls = ServerTlsConfig::new().identity(identity);
+    Ok(match &files.client_ca_file {
+        Some(path) => tls.client_ca_root(Certificate::from_pem(read(path)?)),
+        None => tls,
+    })
 }
 
 type Boxed<T> = Pin<Box<dyn Responses<Item = Result<T, Status>> + Send>>;
@@ -129,8 +173,16 @@ struct LogService {
 }
 
 impl LogService {
-    fn stream(&self, name: &str) -> Result<Stream, Status> {
-        Ok(self.log.stream(name)?)
+    /// The stream that a request is about, if its caller has this right there. Whoever may only
+    /// read makes no stream.
+    fn stream<T>(&self, request: &Request<T>, name: &str, right: Right) -> Result<Stream, Status> {
+        let caller = Caller::of(request);
+        caller.check(name, right)?;
+        if caller.may(name, Right::Append) {
+            return Ok(self.log.stream(name)?);
+        }
+        let known = self.log.known(name);
+        known.ok_or_else(|| Status::not_found(format!("there is no stream {name} yet")))
     }
 
     /// Does what can take long, unless the server stops.
@@ -158,7 +210,9 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let responses = append::responses(self.log.clone(), request.into_inner());
+        let caller = Caller::of(&request);
+        let open = caller.open()?;
+        let responses = append::responses((self.log.clone(), caller, open), request.into_inner());
         let stop = self.stop.clone();
         Ok(Response::new(Box::pin(responses.take_until(async move { stop.cancelled().await }))))
     }
@@ -167,18 +221,20 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let (stream, wanted) = wire::subscribe_of(request.into_inner());
-        let subscription = self.stream(&stream)?.subscribe(wanted)?;
-        let stop = self.stop.clone();
-        Ok(Response::new(Box::pin(deliveries(subscription, stop))))
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
+        let open = Caller::of(&request).open()?;
+        let (_, wanted) = wire::subscribe_of(request.into_inner());
+        let (subscription, stop) = (stream.subscribe(wanted)?, self.stop.clone());
+        Ok(Response::new(Box::pin(deliveries((subscription, open), stop))))
     }
 
     async fn commit(
         &self,
         request: Request<proto::CommitRequest>,
     ) -> Result<Response<proto::CommitResponse>, Status> {
-        let proto::CommitRequest { stream, group, member, offset } = request.into_inner();
-        self.stream(&stream)?.commit(&group, member, offset).await?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
+        let proto::CommitRequest { group, member, offset, .. } = request.into_inner();
+        stream.commit(&group, member, offset).await?;
         Ok(Response::new(proto::CommitResponse {}))
     }
 
@@ -186,10 +242,10 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::ChangeTableRequest>,
     ) -> Result<Response<proto::ChangeTableResponse>, Status> {
-        let proto::ChangeTableRequest { stream, group, member, table, changes } =
-            request.into_inner();
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
+        let proto::ChangeTableRequest { group, member, table, changes, .. } = request.into_inner();
         let changes: Vec<_> = changes.into_iter().map(|entry| (entry.key, entry.value)).collect();
-        self.stream(&stream)?.change_table((&group, member), &table, &changes).await?;
+        stream.change_table((&group, member), &table, &changes).await?;
         Ok(Response::new(proto::ChangeTableResponse {}))
     }
 
@@ -197,7 +253,7 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::InfoRequest>,
     ) -> Result<Response<proto::InfoResponse>, Status> {
-        let stream = self.stream(&request.into_inner().stream)?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
         Ok(Response::new(stream.state().into()))
     }
 
@@ -205,8 +261,8 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::OpenProducerRequest>,
     ) -> Result<Response<proto::OpenProducerResponse>, Status> {
-        let proto::OpenProducerRequest { stream, producer } = request.into_inner();
-        let stream = self.stream(&stream)?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Append)?;
+        let proto::OpenProducerRequest { producer, .. } = request.into_inner();
         self.or_stop(async {
             let opened = stream.open_producer(&producer).await?;
             let (epoch, checkpoint) = (opened.epoch, entries_of(opened.checkpoint));
@@ -219,8 +275,12 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::CheckpointRequest>,
     ) -> Result<Response<proto::CheckpointResponse>, Status> {
-        let proto::CheckpointRequest { stream, producer } = request.into_inner();
-        let saved = self.stream(&stream)?.checkpoint(&producer);
+        let name = &request.get_ref().stream;
+        let may_read = Caller::of(&request).may(name, Right::Read);
+        let right = if may_read { Right::Read } else { Right::Append };
+        let stream = self.stream(&request, name, right)?;
+        let proto::CheckpointRequest { producer, .. } = request.into_inner();
+        let saved = stream.checkpoint(&producer);
         Ok(Response::new(proto::CheckpointResponse { entries: entries_of(saved) }))
     }
 
@@ -228,8 +288,9 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::RemoveGroupRequest>,
     ) -> Result<Response<proto::RemoveGroupResponse>, Status> {
-        let proto::RemoveGroupRequest { stream, group } = request.into_inner();
-        self.stream(&stream)?.remove_group(&group).await?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Admin)?;
+        let proto::RemoveGroupRequest { group, .. } = request.into_inner();
+        stream.remove_group(&group).await?;
         Ok(Response::new(proto::RemoveGroupResponse {}))
     }
 
@@ -237,8 +298,9 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::LocateRequest>,
     ) -> Result<Response<proto::LocateResponse>, Status> {
-        let proto::LocateRequest { stream, start } = request.into_inner();
-        let offset = self.stream(&stream)?.locate(wire::start_of(start))?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
+        let proto::LocateRequest { start, .. } = request.into_inner();
+        let offset = stream.locate(wire::start_of(start))?;
         Ok(Response::new(proto::LocateResponse { offset }))
     }
 
@@ -246,8 +308,9 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::ResetGroupRequest>,
     ) -> Result<Response<proto::ResetGroupResponse>, Status> {
-        let proto::ResetGroupRequest { stream, group, offset } = request.into_inner();
-        self.stream(&stream)?.reset_group(&group, offset).await?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Admin)?;
+        let proto::ResetGroupRequest { group, offset, .. } = request.into_inner();
+        stream.reset_group(&group, offset).await?;
         Ok(Response::new(proto::ResetGroupResponse {}))
     }
 }
@@ -258,17 +321,18 @@ fn entries_of(checkpoint: Checkpoint) -> Vec<proto::CheckpointEntry> {
 
 /// The next read begins when the transport asks for it: a slow subscriber costs no memory here.
 fn deliveries(
-    subscription: Subscription,
+    (subscription, open): (Subscription, OpenCall),
     stop: CancellationToken,
 ) -> impl Responses<Item = Result<proto::SubscribeResponse, Status>> {
-    futures_util::stream::unfold(Some((subscription, stop)), async |open| {
-        let (mut subscription, stop) = open?;
+    let state = Some((subscription, stop, open));
+    futures_util::stream::unfold(state, async |state| {
+        let (mut subscription, stop, open) = state?;
         let event = tokio::select! {
             event = subscription.next() => event.map_err(Status::from),
             () = stop.cancelled() => Err(stopping()),
         };
         match event {
-            Ok(event) => Some((Ok(event.into()), Some((subscription, stop)))),
+            Ok(event) => Some((Ok(event.into()), Some((subscription, stop, open)))),
             Err(status) => Some((Err(status), None)),
         }
     })

@@ -56,6 +56,8 @@ pub struct StreamState {
     pub groups: Vec<crate::GroupState>,
     /// Name, epoch and sequence of every producer.
     pub producers: Vec<(String, u64, u64)>,
+    /// Why it takes no more appends, if a write has failed.
+    pub problem: Option<String>,
 }
 
 impl Stream {
@@ -72,6 +74,11 @@ impl Stream {
             .spawn(move || writer::run(&written))
             .map_err(Error::io("cannot start the writer of", &shared.directory))?;
         Ok((Self::new(shared, keeper), thread))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
     }
 
     /// Appends a batch, whole or not at all. It is durable, and readers see it, when this returns.
@@ -179,6 +186,7 @@ impl Stream {
             max_bytes,
             groups,
             producers,
+            problem: shared.queue.problem(),
         }
     }
 

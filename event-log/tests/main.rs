@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod crash;
 mod full_disk;
+mod http;
 mod members;
 mod process;
 mod refusals;
 mod slow;
 mod tls;
+mod tools;

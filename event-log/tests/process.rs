@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, mpsc::Receiver},
     time::Duration,
 };
 
@@ -29,6 +30,9 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_event-log");
 pub(crate) struct ServerProcess {
     child: Child,
     pub(crate) address: String,
+    pub(crate) http: String,
+    /// The lines that it writes after it listens.
+    lines: Mutex<Receiver<String>>,
 }
 
 impl ServerProcess {
@@ -45,14 +49,24 @@ impl ServerProcess {
         let address = loop {
             let before = seen.len();
             assert!(log.read_line(&mut seen).unwrap() > 0, "the server ended: {seen}");
-            if let Some((_, address)) = seen[before..].split_once("the event log listens address=")
+            if let Some(address) = address_after(&seen[before..], "the event log listens address=")
             {
-                break address.trim().trim_matches('"').to_owned();
+                break address;
             }
         };
+        let http = address_after(&seen, "over HTTP address=").unwrap_or_default();
         // A child must not stop at a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        let (to, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).for_each(|line| drop(to.send(line)));
+        });
+        Self { child, address, http, lines: Mutex::new(lines) }
+    }
+
+    /// Waits until it says this.
+    pub(crate) fn says(&self, text: &str) {
+        let lines = self.lines.lock().unwrap();
+        while !lines.recv_timeout(DEADLINE).unwrap().contains(text) {}
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -82,13 +96,20 @@ impl Drop for ServerProcess {
     }
 }
 
+fn address_after(text: &str, words: &str) -> Option<String> {
+    let (_, rest) = text.split_once(words)?;
+    Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+}
+
 /// A config for a directory; `listen` and `storage` are more lines of these tables.
 pub(crate) fn write_config(directory: &Path, listen: &str, storage: &str) -> PathBuf {
     let path = directory.join("event-log.toml");
     let address = if listen.contains("address") { "" } else { "address = \"127.0.0.1:0\"" };
     let data = directory.join("data");
-    let text =
-        format!("[listen]\n{address}\n{listen}\n[storage]\ndirectory = {data:?}\n{storage}\n");
+    let text = format!(
+        "[listen]\n{address}\n{listen}\n[http]\naddress = '127.0.0.1:0'\n\
+         [storage]\ndirectory = {data:?}\n{storage}\n"
+    );
     std::fs::write(&path, text).unwrap();
     path
 }
@@ -98,6 +119,7 @@ pub(crate) fn client(address: &str, token: Option<&str>) -> Client {
         address: address.to_owned(),
         token: token.map(|token| service::Secret::new(token.to_owned())),
         ca_file: None,
+        identity: None,
         compress: Compress::Off,
     };
     Client::new(&config).unwrap()

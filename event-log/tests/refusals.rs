@@ -6,9 +6,12 @@ use std::{
 };
 
 use event_log::{Error, ServerConfig, StorageConfig};
-use service::config::{
-    File,
-    commented::{commented_keys, plain_keys, wrong_keys},
+use service::{
+    Listen,
+    config::{
+        File,
+        commented::{commented_keys, plain_keys, wrong_keys},
+    },
 };
 
 use crate::process::{PROGRAM, STREAM, Sender, ServerProcess, client, record, write_config};
@@ -74,9 +77,10 @@ const SHIPPED: &str = include_str!("../../config/event-log.toml");
 /// What a config means.
 fn meaning(text: &str) -> Result<String, String> {
     let file = File::parse(Path::new("event-log.toml"), text).unwrap();
-    let listen = ServerConfig::read(&file.root().section("listen"));
+    let listen = ServerConfig::read(file.root());
+    let http = Listen::read(&file.root().section("http"), 19289);
     let storage = StorageConfig::read(&file.root().section("storage"));
-    let meaning = format!("{listen:?} {storage:?}");
+    let meaning = format!("{listen:?} {http:?} {storage:?}");
     file.finish(meaning).map_err(|mistakes| mistakes.to_string())
 }
 
@@ -87,7 +91,7 @@ fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
     let keys = commented_keys(SHIPPED);
     assert_eq!(wrong_keys(&keys, meaning), Vec::<String>::new());
     let defaults = keys.iter().filter(|key| key.shows_default).count();
-    assert_eq!((defaults, keys.len()), (5, 8));
+    assert_eq!((defaults, keys.len()), (6, 12));
 }
 
 #[test]

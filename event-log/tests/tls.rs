@@ -29,6 +29,7 @@ async fn a_client_with_the_certificate_is_answered_and_one_without_tls_is_not() 
         address: server.address.clone(),
         token: None,
         ca_file: Some(cert),
+        identity: None,
         compress: Compress::Zstd,
     });
     with_tls.unwrap().info(STREAM).await.unwrap();

@@ -26,6 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         token: None,
         tls: None,
         ca_file: None,
+        identity: None,
     };
     let log = EmbeddedLog::open(&config, "dbevents").await?;
     config.address = log.address().to_string();

@@ -40,6 +40,7 @@ pub(crate) fn open(config: &LogConfig, stream: &str) -> Result<Arc<dyn Bus>> {
         address: config.address.clone(),
         token: config.token.clone(),
         ca_file: config.ca_file.clone(),
+        identity: config.identity.clone(),
         compress: Compress::Off,
     });
     let address = StreamAddress { server: config.address.as_str().into(), stream: stream.into() };

@@ -76,6 +76,7 @@ fn log_config(directory: &Path) -> LogConfig {
         token: None,
         tls: None,
         ca_file: None,
+        identity: None,
     }
 }
 

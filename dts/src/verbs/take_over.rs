@@ -62,6 +62,7 @@ async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusCo
                 token: None,
                 tls: None,
                 ca_file: None,
+                identity: None,
             };
             Ok((BusConfig::new(BusKind::Log(log), &topic_prefix), config.name.clone()))
         }

@@ -359,6 +359,7 @@ async fn a_row_without_a_key_has_one_key_also_when_it_is_too_large_to_be_publish
         token: None,
         tls: None,
         ca_file: None,
+        identity: None,
     };
     let mut bus = BusConfig::new(BusKind::Log(log), "t");
     (bus.max_row_bytes, bus.on_oversize) = (1024, OnOversize::KeysOnly);

@@ -4,8 +4,10 @@
 use futures_util::{
     FutureExt as _, Stream as Responses, StreamExt as _, future::BoxFuture, stream,
 };
+use prost::Message as _;
 use tonic::{Status, Streaming};
 
+use super::access::{Caller, OpenCall, Right};
 use crate::{
     Append, Appended, Error, Log, NewRecord, ProducerLead, ProducerSequence,
     proto::{AppendRequest, AppendResponse},
@@ -21,17 +23,18 @@ type HeldLead = Option<(String, ProducerLead)>;
 type PendingAnswer = BoxFuture<'static, Result<AppendResponse, Status>>;
 
 pub(super) fn responses(
-    log: Log,
+    (log, caller, open): (Log, Caller, OpenCall),
     requests: Streaming<AppendRequest>,
 ) -> impl Responses<Item = Result<AppendResponse, Status>> + Send {
-    let state = Some((log, requests, None));
+    let state = Some(((log, caller, open), requests, None));
     stream::unfold(state, |state| async move {
-        let (log, mut requests, mut held) = state?;
+        let (from, mut requests, mut held) = state?;
+        let (log, caller, _) = &from;
         match requests.next().await? {
             Err(status) => Some((failed(status), None)),
-            Ok(request) => match queue(&log, request, &mut held).await {
-                Ok(answer) => Some((answer, Some((log, requests, held)))),
-                Err(error) => Some((failed(error.into()), None)),
+            Ok(request) => match take(log, caller, (request, &mut held)).await {
+                Ok(answer) => Some((answer, Some((from, requests, held)))),
+                Err(status) => Some((failed(status), None)),
             },
         }
     })
@@ -40,6 +43,18 @@ pub(super) fn responses(
 
 fn failed(status: Status) -> PendingAnswer {
     async move { Err(status) }.boxed()
+}
+
+/// Takes a batch, if the client may send it.
+async fn take(
+    log: &Log,
+    caller: &Caller,
+    (request, held): (AppendRequest, &mut HeldLead),
+) -> Result<PendingAnswer, Status> {
+    caller.check(&request.stream, Right::Append)?;
+    let sizes = request.records.iter().map(|record| record.encoded_len() as u64);
+    caller.take(sizes.clone().sum(), sizes.max().unwrap_or_default()).await?;
+    Ok(queue(log, request, held).await?)
 }
 
 /// Puts a batch into the queue; its answer comes when it is durable.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use service::{Listen, Secret, config::Section};
 
+use super::access::ClientConfig;
+
 /// Where the server listens, and whom it lets in.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -13,6 +15,8 @@ pub struct ServerConfig {
     pub token: Option<Secret>,
     /// Whether it speaks TLS, and as whom.
     pub tls: Option<TlsFiles>,
+    /// Who else is let in, with fewer rights than the token gives.
+    pub clients: Vec<ClientConfig>,
 }
 
 /// A certificate and its key, as PEM files.
@@ -22,22 +26,30 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// The key.
     pub key_file: PathBuf,
+    /// The authorities of clients: who has no certificate of them is not let in.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 impl ServerConfig {
-    /// Reads `address`, `token`, `certFile` and `keyFile`; mistakes are noted there.
-    pub fn read(section: &Section) -> Self {
-        let Listen { address, token } = Listen::read(section, 19288);
-        Self { address: address.to_string(), token, tls: TlsFiles::read(section) }
+    /// Reads `[listen]` and `[access.NAME]` of a config; mistakes are noted there.
+    pub fn read(root: &Section) -> Self {
+        let section = root.section("listen");
+        let Listen { address, token } = Listen::read(&section, 19288);
+        let clients = ClientConfig::read_all(&root.section("access"));
+        Self { address: address.to_string(), token, tls: TlsFiles::read(&section), clients }
     }
 }
 
 impl TlsFiles {
-    /// Reads `certFile` and `keyFile`, which go together.
+    /// Reads `certFile` and `keyFile`, which go together, and `clientCaFile`.
     pub fn read(section: &Section) -> Option<Self> {
         let (cert_file, key_file) = (section.optional("certFile"), section.optional("keyFile"));
+        let client_ca_file = section.optional("clientCaFile");
         match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file }),
+            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file, client_ca_file }),
+            (None, None) if client_ca_file.is_some() => {
+                missing(section, "certFile", "clientCaFile")
+            }
             (Some(_), None) => missing(section, "keyFile", "certFile"),
             (None, Some(_)) => missing(section, "certFile", "keyFile"),
             (None, None) => None,

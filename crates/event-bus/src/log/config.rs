@@ -20,6 +20,8 @@ pub struct LogConfig {
     pub tls: Option<TlsFiles>,
     /// Trust in the log's certificate; TLS is used when it is set.
     pub ca_file: Option<PathBuf>,
+    /// The certificate and key that clients show, where the log asks for them.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl LogConfig {
@@ -31,6 +33,7 @@ impl LogConfig {
             token: section.secret("token"),
             tls: TlsFiles::read(section),
             ca_file: section.optional("caFile"),
+            identity: identity(section),
         };
         config.check(section);
         config
@@ -48,4 +51,17 @@ impl LogConfig {
             section.note("token", &problem, remedy);
         }
     }
+}
+
+/// `clientCertFile` and `clientKeyFile`, which go together.
+fn identity(section: &Section) -> Option<(PathBuf, PathBuf)> {
+    const KEYS: [&str; 2] = ["clientCertFile", "clientKeyFile"];
+    let [certificate, key] = KEYS.map(|key| section.optional(key));
+    let missing = match (&certificate, &key) {
+        (Some(_), None) => KEYS[1],
+        (None, Some(_)) => KEYS[0],
+        _ => return certificate.zip(key),
+    };
+    section.note(missing, "is missing", "set both clientCertFile and clientKeyFile, or neither");
+    None
 }

@@ -31,6 +31,7 @@ impl EmbeddedLog {
             address: config.address.clone(),
             token: config.token.clone(),
             tls: config.tls.clone(),
+            clients: Vec::new(),
         };
         let opened = async {
             let log = Log::open(config.storage.clone())?;

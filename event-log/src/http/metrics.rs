@@ -1,0 +1,80 @@
+//! The metrics of a log, as its streams are now.
+
+use std::{fmt::Debug, hash::Hash, sync::atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use crate::StreamState;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfStream {
+    stream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGroup {
+    stream: String,
+    group: String,
+}
+
+type Figures<L> = Family<L, Gauge<u64, AtomicU64>>;
+
+/// The text that `/metrics` answers.
+pub(super) fn text(states: &[(String, StreamState)]) -> String {
+    let mut registry = Registry::with_prefix("event_log");
+    of_streams(&mut registry, states);
+    of_groups(&mut registry, states);
+    if let Some((_, state)) = states.first() {
+        let all: Gauge<u64, AtomicU64> = Gauge::default();
+        all.set(state.log_bytes);
+        let help = "Bytes of the data files of all streams";
+        registry.register_with_unit("size", help, Unit::Bytes, all);
+    }
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = text::encode(&mut text, &registry);
+    text
+}
+
+fn of_streams(registry: &mut Registry, states: &[(String, StreamState)]) {
+    let figure = |of: fn(&StreamState) -> u64| {
+        let figures = Figures::<OfStream>::default();
+        for (stream, state) in states {
+            figures.get_or_create(&OfStream { stream: stream.clone() }).set(of(state));
+        }
+        figures
+    };
+    for (name, help, figures) in [
+        ("first_offset", "The oldest offset kept", figure(|state| state.first_offset)),
+        ("next_offset", "The offset of the next record", figure(|state| state.next_offset)),
+        ("producers", "Producers that are known", figure(|state| state.producers.len() as u64)),
+        (
+            "failed",
+            "1 after a write that failed: no append is taken",
+            figure(|state| u64::from(state.problem.is_some())),
+        ),
+    ] {
+        registry.register(format!("stream_{name}"), help, figures);
+    }
+    let help = "Bytes of its data files";
+    registry.register_with_unit("stream_size", help, Unit::Bytes, figure(|state| state.bytes));
+}
+
+fn of_groups(registry: &mut Registry, states: &[(String, StreamState)]) {
+    let (lag, held) = (Figures::<OfGroup>::default(), Figures::<OfGroup>::default());
+    for (stream, state) in states {
+        for group in &state.groups {
+            let labels = OfGroup { stream: stream.clone(), group: group.name.clone() };
+            let behind = state.next_offset.saturating_sub(group.committed.unwrap_or_default());
+            lag.get_or_create(&labels).set(behind);
+            held.get_or_create(&labels).set(group.held_bytes);
+        }
+    }
+    registry.register("group_lag_records", "Records that the group has not finished", lag);
+    let help = "Bytes that retention keeps for the group";
+    registry.register_with_unit("group_held", help, Unit::Bytes, held);
+}
