@@ -165,7 +165,9 @@ async fn another_bus_is_noticed_and_the_position_is_taken_over() -> Result<()> {
 async fn finish_log(site: &Site, directory: &str) -> Result<()> {
     let text = std::fs::read_to_string(site.path("db_event_listener.toml"))?;
     let address = text.lines().rfind(|line| line.starts_with("address")).context("no address")?;
-    let config = format!("[storage]\ndirectory = \"{directory}\"\n[listen]\n{address}\n");
+    let config = format!(
+        "[storage]\ndirectory = \"{directory}\"\n[listen]\n{address}\n[http]\naddress = \"127.0.0.1:0\"\n"
+    );
     std::fs::write(site.path("event-log.toml"), config)?;
     let path = program("event-log")?.display().to_string();
     let mut log = site.run("event-log", &[&path, "serve", "--config", "event-log.toml"])?;
