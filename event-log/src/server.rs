@@ -53,7 +53,8 @@ pub struct ServerTokens {
 }
 
 impl ServerTokens {
-    /// Takes the tokens and rights of another config from now on. Calls that run go on.
+    /// Takes the tokens and rights of another config from now on. Calls of clients that have lost
+    /// theirs end with the next batch.
     pub fn replace(&self, config: &ServerConfig) {
         self.access.replace(config.token.as_ref(), &config.clients);
     }
@@ -81,7 +82,8 @@ impl Server {
             let reason = "it can be reached from outside, so a token is needed".to_owned();
             return Err(Error::Listen { address: config.address, reason });
         }
-        let access = Access::new(config.token.as_ref(), &config.clients);
+        let tokens = (config.token.as_ref(), &*config.clients);
+        let access = Access::new(address.ip().is_loopback(), tokens);
         Ok(Self { log, config, listener, address, access })
     }
 
@@ -328,7 +330,9 @@ fn deliveries(
     futures_util::stream::unfold(state, async |state| {
         let (mut subscription, stop, open) = state?;
         let event = tokio::select! {
-            event = subscription.next() => event.map_err(Status::from),
+            event = subscription.next() => {
+                event.map_err(Status::from).and_then(|event| open.check_current().map(|()| event))
+            }
             () = stop.cancelled() => Err(stopping()),
         };
         match event {

@@ -102,6 +102,8 @@ async fn a_hangup_takes_in_new_tokens_and_a_wrong_config_changes_nothing() {
     let server = serve(directory.path());
     let [old, new] = ["old", "new"].map(|token| client(&server.address, Some(token)));
     append(&old, STREAM, 1).await.unwrap();
+    let (mut leaked, _) = old.open_producer(STREAM, "leaked").await.unwrap();
+    leaked.append(vec![record(b"x".to_vec())], Vec::new()).await.unwrap();
     std::fs::write(directory.path().join("token"), "new").unwrap();
     hang_up(&server);
     let taken = async {
@@ -111,11 +113,13 @@ async fn a_hangup_takes_in_new_tokens_and_a_wrong_config_changes_nothing() {
     };
     tokio::time::timeout(DEADLINE, taken).await.unwrap();
     assert!(matches!(read(&old, STREAM).await, Err(Error::Refused(_))));
+    // A call that was open takes nothing more.
+    assert!(leaked.append(vec![record(b"x".to_vec())], Vec::new()).await.is_err());
 
     std::fs::remove_file(directory.path().join("token")).unwrap();
     hang_up(&server);
     server.says("the config is as before");
-    assert_eq!(read(&new, STREAM).await.unwrap(), 1);
+    assert_eq!(read(&new, STREAM).await.unwrap(), 2);
 }
 
 fn hang_up(server: &ServerProcess) {

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -57,7 +57,17 @@ impl ClientConfig {
     /// Reads `[access.NAME]` of each client; mistakes are noted there.
     pub fn read_all(section: &Section) -> Vec<Self> {
         let names: Vec<String> = section.keys().map(str::to_owned).collect();
-        names.iter().filter_map(|name| Self::read(name, &section.section(name))).collect()
+        let mut clients: Vec<Self> = Vec::new();
+        for name in &names {
+            let Some(client) = Self::read(name, &section.section(name)) else { continue };
+            let same = |other: &&Self| other.token == client.token && section.fetches_secrets();
+            if let Some(other) = clients.iter().find(same) {
+                let problem = format!("has the token of {}", other.name);
+                section.note(name, &problem, "give each client a token of its own");
+            }
+            clients.push(client);
+        }
+        clients
     }
 
     fn read(name: &str, section: &Section) -> Option<Self> {
@@ -104,8 +114,8 @@ impl fmt::Debug for Access {
 }
 
 struct Clients {
-    /// Whether nobody needs a token.
-    is_open: bool,
+    /// Whether nobody needs a token where none is set.
+    may_be_open: bool,
     known: Vec<Arc<Client>>,
 }
 
@@ -115,6 +125,8 @@ pub(super) struct Client {
     token: Token,
     open: AtomicUsize,
     allowance: Mutex<Allowance>,
+    /// Its token or its rights were taken away or changed.
+    is_over: AtomicBool,
 }
 
 /// What is left of the bytes of a second.
@@ -125,31 +137,38 @@ struct Allowance {
 
 impl Access {
     /// Everybody who shows `token` may do everything, and each client what its rights are. Without
-    /// any of them, all may do everything.
-    pub(super) fn new(token: Option<&Secret>, clients: &[ClientConfig]) -> Self {
-        let access =
-            Self { clients: Arc::new(RwLock::new(Clients { is_open: true, known: Vec::new() })) };
+    /// any of them, all may do everything if it `may_be_open`, and nobody else.
+    pub(super) fn new(
+        may_be_open: bool,
+        (token, clients): (Option<&Secret>, &[ClientConfig]),
+    ) -> Self {
+        let none = Clients { may_be_open, known: Vec::new() };
+        let access = Self { clients: Arc::new(RwLock::new(none)) };
         access.replace(token, clients);
         access
     }
 
-    /// Takes other tokens and rights. A client whose config is the same keeps what it has open.
+    /// Takes other tokens and rights. A client whose config is the same keeps what it has open; the
+    /// calls of all others end with their next batch.
     pub(super) fn replace(&self, token: Option<&Secret>, clients: &[ClientConfig]) {
         let all = token.map(ClientConfig::of_all);
         let mut inner = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        let before: BTreeMap<String, Arc<Client>> =
+        let mut before: BTreeMap<String, Arc<Client>> =
             inner.known.drain(..).map(|client| (client.config.name.clone(), client)).collect();
-        let kept = |config: &ClientConfig| match before.get(&config.name) {
-            Some(client) if client.config == *config => Arc::clone(client),
-            _ => Arc::new(Client::new(config.clone())),
+        let mut kept = |config: &ClientConfig| match before.remove(&config.name) {
+            Some(client) if client.config == *config => client,
+            changed => {
+                changed.iter().for_each(|client| client.is_over.store(true, Relaxed));
+                Arc::new(Client::new(config.clone()))
+            }
         };
-        inner.known = all.iter().chain(clients).map(kept).collect();
-        inner.is_open = inner.known.is_empty();
+        inner.known = all.iter().chain(clients).map(&mut kept).collect();
+        before.values().for_each(|client| client.is_over.store(true, Relaxed));
     }
 
     fn client(&self, shown: Option<&[u8]>) -> Result<Option<Arc<Client>>, Status> {
         let inner = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-        if inner.is_open {
+        if inner.may_be_open && inner.known.is_empty() {
             return Ok(None);
         }
         // All are compared, so that the time says nothing.
@@ -192,6 +211,7 @@ impl Caller {
     /// Which right is missing.
     pub(super) fn check(&self, stream: &str, right: Right) -> Result<(), Status> {
         let Some(client) = &self.0 else { return Ok(()) };
+        client.check_current()?;
         let ClientConfig { name, streams, rights, .. } = &client.config;
         let is_named = streams.iter().any(|glob| glob::matches(glob, stream));
         if is_named && rights.contains(&right) {
@@ -221,7 +241,8 @@ impl Caller {
         let call = OpenCall(Some(Arc::clone(client)));
         if limit > 0 && open > limit {
             let name = &client.config.name;
-            return Err(Status::resource_exhausted(format!(
+            // It may go on when one of them has ended.
+            return Err(Status::unavailable(format!(
                 "{name} has {limit} calls open, the most that it may (maxConnections of \
                  [access.{name}])"
             )));
@@ -255,6 +276,15 @@ impl Caller {
 /// A call that counts as open.
 pub(super) struct OpenCall(Option<Arc<Client>>);
 
+impl OpenCall {
+    /// # Errors
+    ///
+    /// When the client may not go on as it did.
+    pub(super) fn check_current(&self) -> Result<(), Status> {
+        self.0.as_ref().map_or(Ok(()), |client| client.check_current())
+    }
+}
+
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if let Some(client) = &self.0 {
@@ -267,7 +297,19 @@ impl Client {
     fn new(config: ClientConfig) -> Self {
         let token = Token::new(&config.token);
         let allowance = Mutex::new(Allowance { left: 0, since: Instant::now() });
-        Self { config, token, open: AtomicUsize::new(0), allowance }
+        let (open, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { config, token, open, allowance, is_over }
+    }
+
+    fn check_current(&self) -> Result<(), Status> {
+        match self.is_over.load(Relaxed) {
+            // Whoever connects again learns what it may do now.
+            true => Err(Status::unavailable(format!(
+                "the token or the rights of {} were changed at the server: connect again",
+                self.config.name
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn allowance(&self) -> std::sync::MutexGuard<'_, Allowance> {
@@ -342,7 +384,7 @@ mod tests {
 
     #[test]
     fn each_client_may_do_what_its_rights_are_and_nothing_else() {
-        let access = Access::new(None, &read(CLIENTS).unwrap());
+        let access = Access::new(true, (None, &read(CLIENTS).unwrap()));
         let [app, reader, boss] = ["a", "r", "b"].map(|token| caller(&access, token).unwrap());
         for (who, stream, rights) in [
             (&app, "log-1", [true, false, false]),
@@ -364,16 +406,32 @@ mod tests {
     #[test]
     fn the_token_of_listen_may_do_everything_and_without_any_token_all_may() {
         let token = Secret::new("t".to_owned());
-        let access = Access::new(Some(&token), &read(CLIENTS).unwrap());
+        let access = Access::new(true, (Some(&token), &read(CLIENTS).unwrap()));
         assert!(caller(&access, "t").unwrap().may("x", Right::Admin));
         access.replace(None, &[]);
         assert!(caller(&access, "").unwrap().may("x", Right::Admin));
+        let outside = Access::new(false, (Some(&token), &[]));
+        outside.replace(None, &[]);
+        assert!(caller(&outside, "t").is_err(), "it can be reached from outside");
+    }
+
+    #[test]
+    fn who_lost_its_token_or_has_other_rights_goes_on_with_nothing() {
+        let mut clients = read(CLIENTS).unwrap();
+        let access = Access::new(true, (None, &clients));
+        let [app, reader] = ["a", "r"].map(|token| caller(&access, token).unwrap());
+        let open = reader.open().unwrap();
+        clients.retain(|client| client.name != "reader");
+        clients[0].rights.push(Right::Read);
+        access.replace(None, &clients);
+        assert!(!app.may("log-1", Right::Append) && open.check_current().is_err());
+        assert!(caller(&access, "a").unwrap().may("log-1", Right::Read));
     }
 
     #[test]
     fn a_client_that_stays_the_same_keeps_what_it_has_open() {
         let clients = read(CLIENTS).unwrap();
-        let access = Access::new(None, &clients);
+        let access = Access::new(true, (None, &clients));
         let boss = caller(&access, "b").unwrap();
         let (first, second) = (boss.open().unwrap(), boss.open().unwrap());
         access.replace(None, &clients[..2]);
@@ -388,13 +446,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_client_is_told() {
-        let text = "[access.a]\nrights = ['write']\n[access.b]\ntoken = ''\nstream = 'x'";
+        let text = "[access.a]\nrights = ['write']\n[access.b]\ntoken = ''\nstream = 'x'\n\
+                    [access.c]\ntoken = 't'\n[access.d]\ntoken = 't'";
         let said = read(text).unwrap_err().to_string();
         for part in [
             "access.a.rights: \"write\" is no right",
             "access.a.token: is missing",
             "access.b.token: is empty",
             "access.b.stream",
+            "access.d: has the token of c",
         ] {
             assert!(said.contains(part), "{part} is not in {said}");
         }
