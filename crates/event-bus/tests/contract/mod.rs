@@ -19,7 +19,7 @@ use event_bus::Bus;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 
 /// Nothing on a bus may take longer, in these tests.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// A bus under test.
 #[async_trait::async_trait]

@@ -77,8 +77,18 @@ impl Admin {
         self.0.create_topics([&new], &options()).await.unwrap().remove(0).is_ok()
     }
 
+    /// Deletes it, and returns when the broker takes no more records for it: the answer comes when
+    /// the controller has written it down, before the broker has read that.
     pub(crate) async fn delete(&self, topic: &str) {
         self.0.delete_topics(&[topic], &options()).await.unwrap().remove(0).unwrap();
+        while self.knows(topic) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn knows(&self, topic: &str) -> bool {
+        let all = self.0.inner().fetch_metadata(None, Duration::from_secs(60)).unwrap();
+        all.topics().iter().any(|known| known.name() == topic)
     }
 
     pub(crate) async fn grow(&self, topic: &str, partitions: usize) {

@@ -1,0 +1,63 @@
+//! How a verb reaches the server: by the command line, and by the server's own config.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use event_log::{Client, ClientConfig, Compress, ServerConfig, StorageConfig};
+use service::{Listen, config};
+
+use super::Failure;
+
+/// Which stream of which log.
+#[derive(Args)]
+pub(crate) struct Where {
+    /// The address of the log, as host:port, instead of that in the config.
+    #[arg(long)]
+    pub(crate) address: Option<String>,
+    /// The stream; its name is `topicPrefix` in the config of dts.
+    #[arg(long, default_value = "dbevents")]
+    pub(crate) stream: String,
+    /// The certificate to trust (PEM), where the server uses TLS.
+    #[arg(long)]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate to show (PEM), where the server asks for one.
+    #[arg(long, requires = "key_file")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "cert_file")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// The config file of a server.
+pub(crate) struct Config {
+    pub(crate) listen: ServerConfig,
+    pub(crate) http: Listen,
+    pub(crate) storage: StorageConfig,
+}
+
+pub(crate) fn read(path: &Path) -> Result<Config, config::Mistakes> {
+    let file = config::File::open(path)?;
+    let listen = ServerConfig::read(file.root());
+    let http = Listen::read(&file.root().section("http"), 19289);
+    let storage = StorageConfig::read(&file.root().section("storage"));
+    file.finish(Config { listen, http, storage })
+}
+
+/// A client of the address on the command line, else of the one in the config.
+pub(crate) fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
+    let listen = match &at.address {
+        Some(address) if !config.exists() => {
+            let (address, clients) = (address.clone(), Vec::new());
+            ServerConfig { address, token: None, tls: None, clients }
+        }
+        _ => read(config)?.listen,
+    };
+    let config = ClientConfig {
+        address: at.address.clone().unwrap_or(listen.address),
+        token: listen.token,
+        ca_file: at.ca_file.clone(),
+        identity: at.cert_file.clone().zip(at.key_file.clone()),
+        compress: Compress::Off,
+    };
+    Ok(Client::new(&config)?)
+}

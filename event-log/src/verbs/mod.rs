@@ -1,0 +1,53 @@
+//! What `event-log` can be told to do, a file each.
+
+mod connect;
+pub(crate) mod groups;
+pub(crate) mod serve;
+
+use event_log::Error;
+use service::{config::Mistakes, exit::Exit};
+
+/// Why a verb was not carried out.
+pub(crate) enum Failure {
+    Config(Mistakes),
+    Log(Error),
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Config(mistakes)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(problem: Error) -> Self {
+        Self::Log(problem)
+    }
+}
+
+impl Failure {
+    /// What a script is told.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Log(Error::Rejected(_)) => Exit::Config,
+            Self::Log(
+                Error::Held(_)
+                | Error::Unusable { .. }
+                | Error::Listen { .. }
+                | Error::Refused(_)
+                | Error::Unavailable(_)
+                | Error::GroupActive { .. },
+            ) => Exit::Refused,
+            Self::Log(_) => Exit::Internal,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(mistakes) => mistakes.fmt(f),
+            Self::Log(problem) => problem.fmt(f),
+        }
+    }
+}

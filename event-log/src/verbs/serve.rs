@@ -1,0 +1,53 @@
+//! `event-log serve`: a log over the network, until SIGTERM or SIGINT.
+
+use std::path::{Path, PathBuf};
+
+use event_log::{Error, HttpServer, Log, Server, ServerTokens};
+use service::shutdown;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+
+use super::{Failure, connect::read};
+
+/// Serves the log until it is told to stop.
+pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
+    let config = read(path)?;
+    let no_signals = |source| Error::Io {
+        action: "cannot register for signals of",
+        path: PathBuf::from("this process"),
+        source,
+    };
+    let stop = shutdown::on_signal().map_err(no_signals)?;
+    let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let log = Log::open(config.storage)?;
+    let http = HttpServer::bind(&config.http, log.clone()).await?;
+    let server = Server::bind(log, config.listen).await?;
+    let tokens = server.tokens();
+    let http = http.serve(stop.clone());
+    let serve = async {
+        let served = server.serve(stop.clone()).await;
+        stop.cancel();
+        served
+    };
+    tokio::select! {
+        (served, ()) = async { tokio::join!(serve, http) } => served?,
+        () = reload(tokens, hangup, path) => {}
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Takes the tokens and rights of the config anew at each SIGHUP, without end.
+async fn reload(tokens: ServerTokens, mut hangup: Signal, path: &Path) {
+    while hangup.recv().await.is_some() {
+        match read(path) {
+            Ok(config) => {
+                tokens.replace(&config.listen);
+                info!("the tokens and rights of the config count now; the rest needs a restart");
+            }
+            Err(mistakes) => error!("the config is as before: {mistakes}"),
+        }
+    }
+    // The signal is gone, and the server goes on.
+    std::future::pending::<()>().await;
+}
