@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+mod copy;
 mod disk;
 mod error;
 mod filter;
@@ -25,6 +26,11 @@ mod writer;
 
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
+pub use copy::{
+    mark::CopyOf,
+    mirror::{Mirror, MirrorOptions, OnGone},
+    state::CopyState,
+};
 pub use disk::end_and_state::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
+    copy::mark::{self, CopyOf},
     disk::{data_files, recovery},
     keeper::Keeper,
 };
@@ -74,6 +75,34 @@ impl Log {
         let keeper = &self.open.keeper;
         let streams = keeper.streams();
         streams.get(name).map(|shared| Stream::new(Arc::clone(shared), keeper))
+    }
+
+    /// The stream of a name as a copy; makes an empty one when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] for a name that is not allowed, and for a stream that is no copy.
+    pub fn copy(&self, name: &str, of: &CopyOf) -> Result<Stream, Error> {
+        let known = if is_stream_name(name) { self.known(name) } else { None };
+        let Some(stream) = known else {
+            if is_stream_name(name) {
+                mark::write(&self.open.keeper.config.directory.join(name), of)?;
+            }
+            return self.stream(name);
+        };
+        match &mut *stream.shared.copy() {
+            Some(state) if state.of == *of => {}
+            Some(state) => {
+                mark::write(&stream.shared.directory, of)?;
+                state.of = of.clone();
+            }
+            None => {
+                return Err(Error::Rejected(format!(
+                    "stream {name} is there and is no copy: make the copy in another directory"
+                )));
+            }
+        }
+        Ok(stream)
     }
 
     /// The stream of a name; makes an empty one when there is none.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, StorageConfig,
+    copy::{mark, state::CopyState},
     disk::{
         data_files::{self, Segment, SegmentId},
         index::{self, Sought},
@@ -33,6 +34,7 @@ pub(crate) struct SharedStream {
     end: watch::Sender<u64>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) leaders: Arc<Leaders>,
+    copy: Mutex<Option<CopyState>>,
 }
 
 impl SharedStream {
@@ -40,8 +42,12 @@ impl SharedStream {
     pub(crate) fn open(name: &str, config: &StorageConfig, origin: u32) -> Result<Self, Error> {
         let directory = config.directory.join(name);
         data_files::create_directory(&directory)?;
-        let Recovered { segments, tail } = recovery::recover(&directory, origin)?;
-        let groups = Groups::open(&directory, tail.next_offset)?;
+        let copy_of = mark::read(&directory)?;
+        let Recovered { segments, tail } =
+            recovery::recover(&directory, origin, copy_of.is_some())?;
+        // What a copy lacks comes again.
+        let end = if copy_of.is_some() { u64::MAX } else { tail.next_offset };
+        let groups = Groups::open(&directory, end)?;
         let shared = Self {
             name: name.to_owned(),
             directory,
@@ -51,6 +57,7 @@ impl SharedStream {
             segments: Mutex::new(segments),
             groups: Arc::new(groups),
             leaders: Arc::default(),
+            copy: Mutex::new(copy_of.map(CopyState::new)),
         };
         if let Some(last) = shared.last_segment() {
             shared.finish_days_before(last)?;
@@ -69,6 +76,11 @@ impl SharedStream {
 
     pub(crate) fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the stream is a copy of, if it is one.
+    pub(crate) fn copy(&self) -> MutexGuard<'_, Option<CopyState>> {
+        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bytes of the data files that a group still needs which has finished all below

@@ -9,6 +9,7 @@ use service::clock::now_ms;
 
 use crate::{
     Append, Appended, Checkpoint, CheckpointChange, Error, Start,
+    copy::{epoch, state::CopyState},
     keeper::Keeper,
     leader::ProducerLead,
     queue::{self, DurableAnswer},
@@ -58,6 +59,10 @@ pub struct StreamState {
     pub producers: Vec<(String, u64, u64)>,
     /// Why it takes no more appends, if a write has failed.
     pub problem: Option<String>,
+    /// What it is a copy of, if it is one.
+    pub copy: Option<CopyState>,
+    /// 1, and one more each time that a copy of the stream was made the original.
+    pub epoch: u64,
 }
 
 impl Stream {
@@ -119,6 +124,7 @@ impl Stream {
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,
     ) -> Result<(DurableAnswer, Appended), Error> {
+        self.check_own()?;
         self.shared.queue.room().await;
         let Append { producer, records, checkpoint } = append;
         let mut records = records.into_iter().peekable();
@@ -146,6 +152,7 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub async fn open_producer(&self, name: &str) -> Result<OpenedProducer, Error> {
+        self.check_own()?;
         let lead = self.shared.leaders.lead(name).await;
         self.shared.queue.room().await;
         let put = self.shared.queue.put(now_ms(), |tail, group| tail.open_producer(group, name));
@@ -165,7 +172,7 @@ impl Stream {
     pub fn state(&self) -> StreamState {
         let shared = &self.shared;
         let producers = shared.queue.with_tail(|tail| {
-            let named = tail.producers.iter();
+            let named = tail.producers.iter().filter(|(name, _)| *name != epoch::EPOCH);
             named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
         });
         let keeper = self.keeper.upgrade();
@@ -187,6 +194,8 @@ impl Stream {
             groups,
             producers,
             problem: shared.queue.problem(),
+            copy: self.copy_state(),
+            epoch: self.epoch(),
         }
     }
 
@@ -262,6 +271,7 @@ impl Stream {
         table: &str,
         changes: &[CheckpointChange],
     ) -> Result<(), Error> {
+        self.check_own()?;
         self.shared.queue.room().await;
         let put = || {
             let change = |tail: &mut Tail, group: &mut _| tail.change_table(group, table, changes);
@@ -272,7 +282,7 @@ impl Stream {
     }
 
     /// Deletes what may go when the log is full.
-    fn make_room(&self) -> Result<(), Error> {
+    pub(crate) fn make_room(&self) -> Result<(), Error> {
         self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.room())
     }
 

@@ -2,6 +2,9 @@
 
 mod connect;
 pub(crate) mod groups;
+pub(crate) mod mirror;
+mod mirror_config;
+pub(crate) mod promote;
 pub(crate) mod serve;
 
 use event_log::Error;
@@ -35,6 +38,8 @@ impl Failure {
                 | Error::Unusable { .. }
                 | Error::Listen { .. }
                 | Error::Refused(_)
+                | Error::Diverged(_)
+                | Error::OffsetGone { .. }
                 | Error::Unavailable(_)
                 | Error::GroupActive { .. },
             ) => Exit::Refused,
