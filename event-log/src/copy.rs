@@ -3,6 +3,7 @@
 
 pub(crate) mod batches;
 pub(crate) mod epoch;
+pub(crate) mod local;
 pub(crate) mod mark;
 pub(crate) mod mirror;
 pub(crate) mod source;

@@ -27,6 +27,7 @@ mod writer;
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use copy::{
+    local::LOCAL_PRODUCERS,
     mark::CopyOf,
     mirror::{Mirror, MirrorOptions, OnGone},
     state::CopyState,

@@ -11,7 +11,10 @@ use std::{
 use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
-    copy::mark::{self, CopyOf},
+    copy::{
+        local,
+        mark::{self, CopyOf},
+    },
     disk::{data_files, recovery},
     keeper::Keeper,
 };
@@ -127,7 +130,20 @@ impl Log {
         let (stream, thread) = Stream::open(name, keeper)?;
         self.open.threads().push(thread);
         streams.insert(name.to_owned(), Arc::clone(&stream.shared));
+        drop(streams);
+        self.open_beside(&stream)?;
         Ok(stream)
+    }
+
+    /// Opens the stream beside a copy, and beside what was one.
+    fn open_beside(&self, stream: &Stream) -> Result<(), Error> {
+        let name = local::name_beside(stream.name());
+        let is_there = self.open.keeper.config.directory.join(&name).is_dir();
+        if is_there || stream.copy_state().is_some() {
+            // It is set once, here.
+            let _ = stream.shared.beside.set(self.stream(&name)?.shared);
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     Error,
     copy::batches::WholeBatches,
+    disk::day::Day,
     tail::{Tail, WriteGroup},
 };
 
@@ -167,6 +168,19 @@ impl Queue {
         let durable = last.wait();
         self.filled.notify_one();
         Ok(durable)
+    }
+
+    /// Ends the day of the last file, if that is over and all is written; gives it.
+    pub(crate) fn end_day(&self, now_ms: u64) -> Option<Day> {
+        let mut state = self.lock();
+        let is_written = state.bytes == 0 && state.stopped.is_none();
+        if is_written { state.tail.end_day(now_ms) } else { None }
+    }
+
+    /// Nothing more is put into this day.
+    pub(crate) fn mark_day_over(&self, day: Day) {
+        let tail = &mut self.lock().tail;
+        tail.is_day_over |= tail.segment.is_some_and(|last| last.day == day);
     }
 
     /// For the writer: the next write group; `None` when the queue is closed and all is written.

@@ -386,6 +386,14 @@ impl From<StreamState> for proto::InfoResponse {
             bytes: state.bytes,
             log_bytes: state.log_bytes,
             max_bytes: state.max_bytes,
+            epoch: state.epoch,
+            copy: state.copy.map(|copy| proto::CopyInfo {
+                address: copy.of.address,
+                stream: copy.of.stream,
+                problem: copy.problem.unwrap_or_default(),
+                since_ms: copy.since_ms,
+                source_end: copy.source_end,
+            }),
             groups: groups.collect(),
             producers: producers.collect(),
         }

@@ -103,6 +103,8 @@ pub(crate) struct Tail {
     pub(crate) time_ms: u64,
     pub(crate) producers: Producers,
     pub(crate) steps: Steps,
+    /// The day of the last file is over: nothing is put there any more.
+    pub(crate) is_day_over: bool,
 }
 
 impl Tail {
@@ -116,7 +118,15 @@ impl Tail {
             time_ms: 0,
             producers: Producers::new(),
             steps: Steps::default(),
+            is_day_over: false,
         }
+    }
+
+    /// Ends the day of the last file, if that is over; gives it.
+    pub(crate) fn end_day(&mut self, now_ms: u64) -> Option<Day> {
+        let last = self.segment.filter(|last| !self.is_day_over && Day::of(now_ms) > last.day)?;
+        self.is_day_over = true;
+        Some(last.day)
     }
 
     /// The file that a batch at this time must begin, if it must begin one. When the clock goes
@@ -124,6 +134,9 @@ impl Tail {
     pub(crate) fn next_segment(&self, now_ms: u64, segment_bytes: u64) -> Option<SegmentId> {
         let today = Day::of(now_ms.max(self.time_ms));
         match self.segment {
+            Some(last) if self.is_day_over => {
+                Some(SegmentId { day: today.max(last.day.next()), number: 0 })
+            }
             Some(last) if today > last.day => Some(SegmentId { day: today, number: 0 }),
             Some(last) if self.position < segment_bytes => {
                 debug_assert!(self.position > 0, "{last:?} has no state");
@@ -162,7 +175,7 @@ impl Tail {
 
     fn begin_bare_group(&mut self, group: &mut WriteGroup, opens: Option<SegmentId>) {
         if opens.is_some() {
-            (self.segment, self.position) = (opens, 0);
+            (self.segment, self.position, self.is_day_over) = (opens, 0, false);
             // The first file of a day has the number of the first file of the day before.
             self.steps = Steps::default();
         }

@@ -248,6 +248,7 @@ impl From<Sent> for proto::ReplicateResponse {
             Sent::Bytes { file, position, data, end_offset } => {
                 Is::Bytes(proto::FileBytes { file: Some(file.into()), position, data, end_offset })
             }
+            Sent::Finished { day } => Is::Finished(proto::DayFinished { day: day.number() }),
         };
         Self { is: Some(is) }
     }
@@ -260,6 +261,9 @@ pub(crate) fn sent_of(response: proto::ReplicateResponse) -> Result<Sent, Error>
         Some(Is::Begun(proto::CopyBegun { member, epoch })) => Sent::Begun { member, epoch },
         Some(Is::Bytes(proto::FileBytes { file, position, data, end_offset })) => {
             Sent::Bytes { file: file_of(file)?, position, data, end_offset }
+        }
+        Some(Is::Finished(proto::DayFinished { day })) => {
+            Sent::Finished { day: file_of(Some(proto::DataFile { day, number: 0 }))?.day }
         }
         None => return Err(Error::Rejected("the server speaks a newer protocol".to_owned())),
     })

@@ -193,8 +193,15 @@ impl Mirror {
         following: &mut Following,
         sent: Result<Sent, Error>,
     ) -> Result<(), Error> {
-        let Sent::Bytes { file, position, data, end_offset } = sent? else {
-            return Err(Error::Failed("the server began the copy twice".to_owned()));
+        let (file, position, data, end_offset) = match sent? {
+            Sent::Bytes { file, position, data, end_offset } => (file, position, data, end_offset),
+            Sent::Finished { day } => {
+                wait_for_last(following.last.take()).await?;
+                return self.stream.shared.finish_day(day);
+            }
+            Sent::Begun { .. } => {
+                return Err(Error::Failed("the server began the copy twice".to_owned()));
+            }
         };
         let piece = WholeBatches::read(file, position, data).map_err(|Flaw { at, problem }| {
             let byte = position.saturating_add(at as u64);

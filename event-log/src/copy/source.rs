@@ -58,16 +58,11 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug)]
 pub(crate) enum Sent {
     /// First of all.
-    Begun {
-        member: u64,
-        epoch: u64,
-    },
-    Bytes {
-        file: SegmentId,
-        position: u64,
-        data: Bytes,
-        end_offset: u64,
-    },
+    Begun { member: u64, epoch: u64 },
+    /// Whole batches, as they stand in a file.
+    Bytes { file: SegmentId, position: u64, data: Bytes, end_offset: u64 },
+    /// All of this day was sent, and it is complete.
+    Finished { day: Day },
 }
 
 /// One copy that is being sent. Dropping it leaves its group.
@@ -90,6 +85,8 @@ struct Place {
     next_offset: u64,
     /// An empty copy begins with this day or a later one.
     from_day: Day,
+    /// The day that was last said to be complete.
+    finished: Option<Day>,
 }
 
 impl Stream {
@@ -145,10 +142,25 @@ impl Sending {
             if let Some(FilePiece { file, position, data }) = read {
                 return Ok(Sent::Bytes { file, position, data, end_offset });
             }
+            if let Some(day) = self.finished_day(after) {
+                return Ok(Sent::Finished { day });
+            }
             // The sender lives as long as the stream, which we hold.
             let _ = self.end.changed().await;
             place = after;
         }
+    }
+
+    /// The day of the last file, when it is complete and nobody was told.
+    fn finished_day(&mut self, after: Place) -> Option<Day> {
+        let file = after.file.filter(|file| after.finished != Some(file.day))?;
+        let shared = &self.stream.shared;
+        let is_last = shared.last_segment() == Some(file);
+        if !is_last || !file.finish(&shared.directory).exists() {
+            return None;
+        }
+        self.place = Some(Place { finished: Some(file.day), ..after });
+        Some(file.day)
     }
 
     async fn begin(&mut self) -> Result<Sent, Error> {
@@ -178,20 +190,25 @@ fn place_of(shared: &SharedStream, from: CopyFrom) -> Result<Place, Error> {
         position: 0,
         next_offset: segment.first_offset,
         from_day: segment.id.day,
+        finished: None,
     };
     match from {
         CopyFrom::End(end) => match check_end(shared, end)? {
             Some(next) => Ok(beginning(next)),
             None => {
                 let (position, next_offset) = (end.position, end.next_offset);
-                Ok(Place { file: Some(end.file), position, next_offset, from_day: end.file.day })
+                let (file, from_day) = (Some(end.file), end.file.day);
+                Ok(Place { file, position, next_offset, from_day, finished: None })
             }
         },
         CopyFrom::DaysBack(days) => {
             let from_day = Day::of(now_ms()).before(days);
             let first = shared.segments().iter().find(|file| file.id.day >= from_day).copied();
             Ok(first.map_or_else(
-                || Place { file: None, position: 0, next_offset: shared.end(), from_day },
+                || {
+                    let next_offset = shared.end();
+                    Place { file: None, position: 0, next_offset, from_day, finished: None }
+                },
                 beginning,
             ))
         }

@@ -15,6 +15,7 @@ use crate::{
         scan::Scan,
     },
     queue::{self, DurableAnswer},
+    shared::SharedStream,
 };
 
 /// How a copy gets on.
@@ -39,6 +40,19 @@ impl CopyState {
     }
 }
 
+impl SharedStream {
+    /// Refuses what would make a copy differ from its original.
+    pub(crate) fn check_own(&self) -> Result<(), Error> {
+        let copy = self.copy();
+        let Some(CopyState { of: CopyOf { address, stream }, .. }) = &*copy else { return Ok(()) };
+        Err(Error::Rejected(format!(
+            "stream {} is a copy of stream {stream} of {address}, and takes nothing else: append \
+             there; or, if that server is gone for good, run: event-log promote --stream {}",
+            self.name, self.name
+        )))
+    }
+}
+
 impl Stream {
     /// What this is a copy of, and how that gets on.
     pub fn copy_state(&self) -> Option<CopyState> {
@@ -48,17 +62,6 @@ impl Stream {
     /// 1, and one more each time that a copy of the stream was made the original.
     pub fn epoch(&self) -> u64 {
         self.shared.queue.with_tail(|tail| epoch::of(&tail.producers))
-    }
-
-    /// Refuses what would make a copy differ from its original.
-    pub(crate) fn check_own(&self) -> Result<(), Error> {
-        let copy = self.shared.copy();
-        let Some(CopyState { of: CopyOf { address, stream }, .. }) = &*copy else { return Ok(()) };
-        Err(Error::Rejected(format!(
-            "stream {} is a copy of stream {stream} of {address}, and takes nothing else: append \
-             there; or, if that server is gone for good, run: event-log promote --stream {}",
-            self.shared.name, self.shared.name
-        )))
     }
 
     /// Says how the connection to the original is.

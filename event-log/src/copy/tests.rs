@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 
+use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -189,6 +190,50 @@ async fn copies_of_copies_are_the_same_over_midnights() {
     second.end().await.unwrap();
 }
 
+/// Ends the day, as soon as the writer has told that all is written.
+async fn end_day(stream: &Stream, now_ms: u64) {
+    let ended = async {
+        while !stream.shared.queue.with_tail(|tail| tail.is_day_over) {
+            stream.shared.end_day(now_ms).unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, ended).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_is_over_is_complete_without_a_next_one_and_takes_nothing_more() {
+    let mut random = seeded();
+    let (at, copy_at) = (new(), new());
+    let (source, stream) = source(&at).await;
+    let copy = follow(source.address, storage(&copy_at), options("copy"));
+    fill(&stream, &mut random, (3, BEFORE_MIDNIGHT)).await;
+    stream.shared.end_day(BEFORE_MIDNIGHT).unwrap();
+    let finish = |at: &TempDir| at.path().join("s/20260301/finish").exists();
+    assert!(!finish(&at), "it is not over");
+    end_day(&stream, BEFORE_MIDNIGHT + 2000).await;
+    assert!(finish(&at));
+    let marked = async {
+        while !finish(&copy_at) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, marked).await.unwrap();
+    assert_same(&at, &copy_at);
+    // The clock goes back; also after a restart.
+    fill(&stream, &mut random, (1, BEFORE_MIDNIGHT)).await;
+    end_day(&stream, BEFORE_MIDNIGHT + DAY_MS + 2000).await;
+    copy.until(stream.state().next_offset).await;
+    copy.end().await.unwrap();
+    drop((source, stream));
+    let log = relog(&at).await;
+    let stream = log.stream("s").unwrap();
+    fill(&stream, &mut random, (1, BEFORE_MIDNIGHT)).await;
+    let files = days(at.path()).into_keys().filter(|name| name.contains("data"));
+    let files: Vec<_> = files.map(|name| name.replace('"', "")).collect();
+    assert_eq!(files, ["20260301/data000000", "20260302/data000000", "20260303/data000000"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_crash_left_of_its_last_file_a_copy_becomes_the_same_again() {
     let mut random = seeded();
@@ -230,12 +275,32 @@ async fn a_copy_takes_no_appends_and_has_groups_of_its_own() {
     let refused = copy.stream.append(append).await.unwrap_err().to_string();
     assert!(refused.contains("is a copy of stream s of 127.0.0.1:"), "{refused}");
     assert!(copy.stream.open_producer("p").await.is_err());
+    // The tables of its own consumers are its own, also when it is the original.
+    let put = async |stream: &Stream, value: &'static str| {
+        let opened = stream.open_producer("bus/table").await.unwrap();
+        let name = ProducerSequence { name: "bus/table", epoch: opened.epoch, sequence: 1 };
+        let change = [("k".to_owned(), Some(Bytes::from(value)))];
+        let empty: [NewRecord<'_>; 0] = [];
+        let append = Append { producer: Some(name), records: empty, checkpoint: &change };
+        stream.append(append).await.unwrap();
+    };
+    let kept = |stream: &Stream| stream.checkpoint("bus/table").remove("k");
+    put(&stream, "original").await;
+    put(&copy.stream, "copy").await;
+    copy.until(stream.state().next_offset).await;
+    assert_eq!(kept(&stream), Some(Bytes::from("original")));
+    assert_eq!(kept(&copy.stream), Some(Bytes::from("copy")));
     assert_eq!(copy.stream.checkpoint("p"), stream.checkpoint("p"));
     let mut reader = copy.stream.subscribe(wanted("g")).unwrap();
     let Event::Assigned { member, .. } = reader.next().await.unwrap() else { panic!("no place") };
     copy.stream.commit("g", member, 3).await.unwrap();
     assert!(stream.state().groups.is_empty());
+    assert_same(&at, &copy_at);
+    copy.stream.promote().await.unwrap();
+    drop(reader);
     copy.end().await.unwrap();
+    let again = relog(&copy_at).await.stream("s").unwrap();
+    assert_eq!(kept(&again), Some(Bytes::from("copy")));
 }
 
 fn wanted(group: &str) -> Subscribe {

@@ -19,6 +19,10 @@ impl Day {
         Self(self.0.saturating_sub(days))
     }
 
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// `YYYYMMDD` as a number.
     pub(crate) fn number(self) -> u32 {
         let (year, month, day) = civil_from_days(self.0);

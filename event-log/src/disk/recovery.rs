@@ -33,7 +33,8 @@ pub(crate) fn recover(stream: &Path, origin: u32, is_copy: bool) -> Result<Recov
         for id in ids {
             segments.push(data_files::describe(stream, id)?);
         }
-        let tail = Tail { origin, ..last.tail };
+        let is_day_over = id.finish(stream).exists();
+        let tail = Tail { origin, is_day_over, ..last.tail };
         segments.push(last.segment);
         index::repair(stream, &segments, &last.entries)?;
         return Ok(Recovered { segments, tail });
@@ -43,8 +44,10 @@ pub(crate) fn recover(stream: &Path, origin: u32, is_copy: bool) -> Result<Recov
 
 /// The end of a stream whose last data file is known; nothing of it was cut off by a crash.
 pub(crate) fn reread(stream: &Path, last: Option<SegmentId>, origin: u32) -> Result<Tail, Error> {
-    let last = last.map(|id| read_last(stream, id, false)).transpose()?.flatten();
-    Ok(last.map_or_else(|| Tail::new(origin), |last| Tail { origin, ..last.tail }))
+    let Some(id) = last else { return Ok(Tail::new(origin)) };
+    let is_day_over = id.finish(stream).exists();
+    let last = read_last(stream, id, false)?;
+    Ok(last.map_or_else(|| Tail::new(origin), |last| Tail { origin, is_day_over, ..last.tail }))
 }
 
 /// The last data file, read to the end of its last whole batch.
@@ -199,6 +202,7 @@ impl FileReading {
             time_ms: self.time_ms,
             producers: self.producers,
             steps: self.steps,
+            is_day_over: false,
         };
         let bytes = self.whole_bytes;
         let segment = Segment { id: self.id, first_offset, first_time_ms, bytes };
