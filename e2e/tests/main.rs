@@ -21,6 +21,7 @@ mod mariadb;
 mod mariadb_failover;
 mod mariadb_rollback;
 mod mariadb_xa;
+mod mirrored;
 mod oversize;
 mod parking;
 mod positions;

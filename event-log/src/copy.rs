@@ -2,6 +2,7 @@
 //! server. Its place is the end of its own log and nothing else.
 
 pub(crate) mod batches;
+mod copying;
 pub(crate) mod epoch;
 pub(crate) mod local;
 pub(crate) mod mark;

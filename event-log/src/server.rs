@@ -184,8 +184,19 @@ impl LogService {
         if caller.may(name, Right::Append) {
             return Ok(self.log.stream(name)?);
         }
-        let known = self.log.known(name);
-        known.ok_or_else(|| Status::not_found(format!("there is no stream {name} yet")))
+        self.known(name, &caller)
+    }
+
+    /// The stream of this name, which is not made.
+    fn known(&self, name: &str, caller: &Caller) -> Result<Stream, Status> {
+        self.log.known(name).ok_or_else(|| {
+            let streams = self.log.streams();
+            let others =
+                streams.iter().map(Stream::name).filter(|one| caller.may(one, Right::Read));
+            let others = others.collect::<Vec<_>>().join(", ");
+            let others = if others.is_empty() { "none".to_owned() } else { others };
+            Status::not_found(format!("there is no stream {name} yet; there are: {others}"))
+        })
     }
 
     /// Does what can take long, unless the server stops.
@@ -314,8 +325,10 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::ReplicateRequest>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
-        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
-        let open = Caller::of(&request).open()?;
+        let caller = Caller::of(&request);
+        caller.check(&request.get_ref().stream, Right::Read)?;
+        let stream = self.known(&request.get_ref().stream, &caller)?;
+        let open = caller.open()?;
         let wanted = wire::wanted_of(request.into_inner())?;
         let (sending, stop) = (stream.send_copy(wanted)?, self.stop.clone());
         let next = async |sending: &mut Sending| sending.next().await.map(Into::into);

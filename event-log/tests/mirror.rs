@@ -146,6 +146,29 @@ async fn promoted([server, first, second]: &mut [Node; 3]) {
     assert!(first.days() == second.days(), "the copy differs");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_there_is_told_and_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Node::start(&directory.path().join("server"), None);
+    drop(server.client().open_producer("other", "p").await.unwrap());
+    let copy = Node::start(&directory.path().join("copy"), Some(&server));
+    let (client, began) = (copy.client(), Instant::now());
+    let told = loop {
+        let told = client.info(STREAM).await.unwrap().copy.unwrap().problem;
+        if told.contains("there is no stream") {
+            break told;
+        }
+        assert!(began.elapsed() < DEADLINE, "{told}");
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert!(told.contains("there are: other"), "{told}");
+    assert!(!server.directory.join("data").join(STREAM).exists(), "it was made");
+    let sender = Sender::open(server.process.as_ref().unwrap()).await;
+    let records = vec![record(b"x".to_vec())];
+    sender.send(server.process.as_ref().unwrap(), 1, records).await.unwrap();
+    until_end(&copy, server.client().info(STREAM).await.unwrap().next_offset).await;
+}
+
 #[test]
 fn what_a_mirror_lacks_is_told() {
     let directory = tempfile::tempdir().unwrap();

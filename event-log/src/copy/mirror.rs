@@ -98,7 +98,7 @@ impl Mirror {
         loop {
             let begun = self.end();
             let problem = tokio::select! {
-                followed = self.follow() => match followed { Err(problem) => problem, Ok(()) => return Ok(()) },
+                problem = self.follow() => problem,
                 () = stop.cancelled() => return Ok(()),
             };
             if self.stream.copy_state().is_none_or(|state| state.is_promoted) {
@@ -143,7 +143,15 @@ impl Mirror {
         Gap { from, to: first }
     }
 
-    async fn follow(&mut self) -> Result<(), Error> {
+    /// Follows until there is a problem.
+    async fn follow(&mut self) -> Error {
+        match self.begin().await {
+            Ok(following) => self.go_on(following).await,
+            Err(problem) => problem,
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Following, Error> {
         let from = match (self.gap, self.stream.copy_end()?) {
             (Some(gap), _) => CopyFrom::FileOffset(gap.to),
             (None, Some(end)) => CopyFrom::End(end),
@@ -163,10 +171,13 @@ impl Mirror {
         info!(stream, from, offset = self.end(), epoch, "the copy follows");
         self.stream.tell_copy(None, None);
         let committed = self.end();
-        let mut following = Following { copy, member, last: None, committed, committing: None };
+        Ok(Following { copy, member, last: None, committed, committing: None })
+    }
+
+    async fn go_on(&mut self, mut following: Following) -> Error {
         let mut tick = interval(COMMIT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let followed = loop {
+        let problem = loop {
             let step = tokio::select! {
                 sent = following.copy.next() => self.take(&mut following, sent).await,
                 durable = wait_for(&mut following.last) => durable,
@@ -183,8 +194,7 @@ impl Mirror {
             }
         };
         // What was put before decides where the copy ends.
-        wait_for_last(following.last).await?;
-        Err(followed)
+        wait_for_last(following.last).await.err().unwrap_or(problem)
     }
 
     /// Writes what came.
