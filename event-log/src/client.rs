@@ -2,7 +2,7 @@
 
 mod producer;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use service::Secret;
 use tonic::{
@@ -63,6 +63,7 @@ type RemoteService = EventLogClient<InterceptedService<Channel, Bearer>>;
 #[derive(Clone, Debug)]
 pub struct Client {
     service: RemoteService,
+    address: Arc<str>,
 }
 
 /// Shows the token with every call.
@@ -120,7 +121,12 @@ impl Client {
                 .send_compressed(CompressionEncoding::Zstd)
                 .accept_compressed(CompressionEncoding::Zstd);
         }
-        Ok(Self { service })
+        Ok(Self { service, address: Arc::from(&*config.address) })
+    }
+
+    /// Where the log is served: `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Subscribes; [`RemoteSubscription::next`] gives [`Event::Assigned`] first.

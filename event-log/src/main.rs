@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
-use verbs::{Failure, groups, serve};
+use verbs::{Failure, append, groups, serve};
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
@@ -24,6 +24,8 @@ struct Arguments {
 enum Verb {
     /// Serve a log from its directory, until SIGTERM or SIGINT.
     Serve,
+    /// Append the lines of standard input as records; ends when all are durable.
+    Append(append::AppendArguments),
     /// Show or forget groups of a log that is being served.
     Groups {
         #[command(subcommand)]
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
 async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure> {
     match verb {
         Verb::Serve => serve::run(&config).await,
+        Verb::Append(arguments) => append::run(arguments, &config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,
     }
 }

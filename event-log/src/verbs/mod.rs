@@ -1,5 +1,6 @@
 //! What `event-log` can be told to do, a file each.
 
+pub(crate) mod append;
 mod connect;
 pub(crate) mod groups;
 pub(crate) mod serve;
@@ -50,4 +51,9 @@ impl std::fmt::Display for Failure {
             Self::Log(problem) => problem.fmt(f),
         }
     }
+}
+
+/// What this machine calls itself.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -1,0 +1,1 @@
+//! A reporter and its spools, without a server.
