@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod append;
 mod crash;
 mod full_disk;
 mod http;
 mod members;
 mod process;
 mod refusals;
+mod reporter;
 mod slow;
 mod tls;
 mod tools;

@@ -41,6 +41,12 @@ impl ServerProcess {
         Self::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config))
     }
 
+    /// Starts it where another one was before: its clients find it there.
+    pub(crate) fn start_at(directory: &Path, address: &str) -> Self {
+        let config = write_config(directory, &format!("address = {address:?}"), "");
+        Self::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config))
+    }
+
     /// Starts a command that becomes the server, and waits until it listens.
     pub(crate) fn start_by(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
