@@ -1,5 +1,6 @@
 //! A durable, ordered log on disk, with a gRPC server and its client.
 
+mod agent;
 mod client;
 mod config;
 mod disk;
@@ -27,6 +28,7 @@ pub mod typed;
 mod wire;
 mod writer;
 
+pub use agent::{AgentConfig, FileSet, FileStart, run_agent};
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use disk::end_and_state::{Checkpoint, CheckpointChange};

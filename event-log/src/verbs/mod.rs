@@ -1,5 +1,6 @@
 //! What `event-log` can be told to do, a file each.
 
+pub(crate) mod agent;
 pub(crate) mod append;
 mod connect;
 pub(crate) mod groups;
