@@ -5,13 +5,14 @@
 //! on there. The streams are independent of each other, and so are the files of a stream: one that
 //! cannot be read, or whose lines the server rejects, holds up no other.
 
+mod batch;
 mod config;
 mod copies;
 mod file;
 mod follower;
 mod paths;
-mod place;
 mod pieces;
+mod place;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,8 +26,9 @@ use crate::{
     Client, Error, RemoteProducer,
     link::{Link, RETRY, needs_human},
 };
+use batch::Batch;
 pub use config::{AgentConfig, FileSet, FileStart};
-use follower::{Batch, Follower};
+use follower::Follower;
 
 /// Follows the files until it is told to stop.
 ///

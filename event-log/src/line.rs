@@ -48,7 +48,8 @@ impl LineForm {
         Ok(match self.line {
             LineType::Bytes(kind) => self.made(kind, line.to_vec()),
             LineType::Json(kind) => {
-                let _: &RawValue = serde_json::from_slice(line).map_err(|error| not_json(&error))?;
+                let _: &RawValue =
+                    serde_json::from_slice(line).map_err(|error| not_json(&error))?;
                 self.made(kind, line.to_vec())
             }
             LineType::AppMessage => {
@@ -78,8 +79,8 @@ impl LineForm {
         let wrong = |error: &serde_json::Error| format!("is not an app log: {error}");
         let mut members: Map<String, Value> =
             serde_json::from_slice(line).map_err(|error| wrong(&error))?;
-        let log: AppLog =
-            serde_json::from_value(Value::Object(members.clone())).map_err(|error| wrong(&error))?;
+        let log: AppLog = serde_json::from_value(Value::Object(members.clone()))
+            .map_err(|error| wrong(&error))?;
         let texts = [
             ("env", &log.env, &self.app.env),
             ("system", &log.system, &self.app.system),

@@ -10,11 +10,8 @@ use tracing::{error, info, warn};
 use crate::{Checkpoint, Client, Error, RemoteProducer};
 
 /// The waits between attempts.
-pub(crate) const RETRY: BackoffConfig = BackoffConfig {
-    min: Duration::from_millis(100),
-    max: Duration::from_secs(10),
-    factor: 2.0,
-};
+pub(crate) const RETRY: BackoffConfig =
+    BackoffConfig { min: Duration::from_millis(100), max: Duration::from_secs(10), factor: 2.0 };
 /// After this the user is told that the server has not answered.
 const SLOW_OPENING: Duration = Duration::from_secs(3);
 

@@ -9,7 +9,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::process::{PROGRAM, STREAM, ServerProcess, client, read_all, write_config};
+use crate::process::{PROGRAM, STREAM, ServerProcess, client, read_all, size, write_config};
 
 fn append(address: &str, more: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -148,7 +148,7 @@ async fn kill_9_of_either_end_repeats_no_line_and_loses_none_that_was_spooled() 
     let spool = directory.path().join("spool");
     let spooled = ["--spool", spool.to_str().unwrap(), "--producer", "pipe"];
     let mut runs = Vec::new();
-    for run in 0..8 {
+    for run in 0..size(8, 100) {
         let mut child = append(&address, &spooled).spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let lines = random.random_range(1..3000);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod agent;
 mod append;
 mod crash;
 mod full_disk;

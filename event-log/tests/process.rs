@@ -26,6 +26,11 @@ pub(crate) const STREAM: &str = "s";
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_event-log");
 
+/// The smaller size, or the full one where `DBEVENT_TEST_SIZE=full`.
+pub(crate) fn size(small: usize, full: usize) -> usize {
+    if std::env::var("DBEVENT_TEST_SIZE").is_ok_and(|size| size == "full") { full } else { small }
+}
+
 /// A server; killed when it is dropped.
 pub(crate) struct ServerProcess {
     child: Child,

@@ -107,6 +107,11 @@ impl FollowedFile {
         }
     }
 
+    /// When it was changed last, as far as was seen.
+    pub(super) fn changed(&self) -> (i64, i64) {
+        self.seen.map_or((0, 0), |(_, seconds, nanoseconds)| (seconds, nanoseconds))
+    }
+
     /// What was not read, as far as was seen.
     pub(super) fn behind_bytes(&self) -> u64 {
         self.seen.map_or(0, |(size, ..)| size.saturating_sub(self.place.read.offset))

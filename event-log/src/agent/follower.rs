@@ -1,6 +1,7 @@
 //! The files of one stream: which there are, and what of them goes into the next batch.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
@@ -10,21 +11,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use prost::Message as _;
 use service::glob;
 use tracing::{error, info, warn};
 
 use super::{
     AgentConfig, FileSet, FileStart,
+    batch::{Batch, Reading, SentFiles},
     copies::{self, Kinship},
-    file::{Ahead, FollowedFile, LineRules},
+    file::{FollowedFile, LineRules},
     paths::{self, Found},
     place::{Place, ReadBytes},
 };
-use crate::{Checkpoint, CheckpointChange, proto::NewRecord};
+use crate::Checkpoint;
 
-/// A batch takes no more files when it has so much.
-const BATCH_BYTES: usize = 1 << 20;
 /// A line that the server rejected is tried again after this.
 const PARKED: Duration = Duration::from_mins(1);
 /// Before the end of a file, its last line feed is looked for in so much.
@@ -53,31 +52,10 @@ pub(super) struct Follower {
     perhaps_copies: BTreeMap<String, (u64, Instant)>,
     /// What cannot be read, and why.
     problems: BTreeMap<PathBuf, String>,
-    /// The file that the next batch begins with.
+    /// The family that the next batch begins with.
     turn: usize,
     /// The next batch has lines of one file only, since the server rejected one with several.
     is_alone: bool,
-}
-
-/// What goes to the server next.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) records: Vec<NewRecord>,
-    pub(super) changes: Vec<CheckpointChange>,
-    /// What to tell the follower about it.
-    pub(super) token: SentFiles,
-    /// There is more to read already.
-    pub(super) is_more: bool,
-}
-
-/// What a batch holds of each file.
-#[derive(Debug, Default)]
-pub(super) struct SentFiles {
-    /// Key, place after it, number of records.
-    files: Vec<(String, Place, usize)>,
-    closed: Vec<String>,
-    forgotten: Vec<String>,
-    sets: Vec<String>,
 }
 
 /// How the files are.
@@ -99,8 +77,7 @@ struct NewFile {
 
 impl Follower {
     pub(super) fn new(config: &AgentConfig, sets: Vec<FileSet>) -> Self {
-        let rules =
-            LineRules { max_line_bytes: config.max_line_bytes, host: config.host.clone() };
+        let rules = LineRules { max_line_bytes: config.max_line_bytes, host: config.host.clone() };
         Self {
             sets,
             rules,
@@ -153,7 +130,11 @@ impl Follower {
             batch.changes.push((key.clone(), None));
             batch.token.forgotten.push(key);
         }
-        let is_whole = self.read(&mut batch, &mut problems);
+        let by_age = self.by_age();
+        let mut read = Reading { batch: &mut batch, problems: &mut problems, bytes: 0 };
+        let files = (&mut self.files, &by_age[..]);
+        let turn = (&mut self.turn, self.is_alone);
+        let is_whole = read.all(files, (&self.sets, &self.rules, self.close_after), turn);
         let fresh = self.sets.iter().filter(|set| is_whole && !self.knows(set));
         for FileSet { name, .. } in fresh {
             batch.changes.push((format!("{SET}{name}"), Some(Bytes::from_static(b"1"))));
@@ -221,8 +202,29 @@ impl Follower {
             }
         }
         self.find_moved();
+        // Once more, the newest first: when a line was in it, the file that was written to before
+        // is complete.
+        for key in self.by_age().into_iter().rev() {
+            if let Some(file) = self.files.get_mut(&key)
+                && let Err(error) = file.look()
+            {
+                problems.insert(file.path.clone(), error.to_string());
+            }
+        }
         let has_candidates = !self.perhaps_copies.is_empty();
         self.files.values_mut().for_each(|file| file.forget_before(has_candidates));
+    }
+
+    /// The keys of all files, those first that were not written to for the longest time.
+    fn by_age(&self) -> Vec<String> {
+        let mut keys: Vec<&String> = self.files.keys().collect();
+        let age = |key: &&String| {
+            // Of files that were changed at the same time, app.log.1 is older than app.log.
+            let file = self.files.get(*key);
+            file.map(|file| (file.changed(), Reverse(&file.path)))
+        };
+        keys.sort_by_key(age);
+        keys.into_iter().cloned().collect()
     }
 
     /// Lists the files under the paths; gives those that are not followed.
@@ -356,47 +358,14 @@ impl Follower {
                 _ => {
                     let (file, offset) = (&place.path, place.read.offset);
                     warn!(
-                        file, offset,
+                        file,
+                        offset,
                         "the file is gone: lines that it got after this place are not in the log"
                     );
                     self.forgotten.push(key);
                 }
             }
         }
-    }
-
-    /// Reads lines of one file after the other; `false` when the batch is full before the last one.
-    fn read(&mut self, batch: &mut Batch, problems: &mut BTreeMap<PathBuf, String>) -> bool {
-        let keys: Vec<String> = self.files.keys().cloned().collect();
-        let count = keys.len();
-        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
-        let (mut bytes, is_alone) = (0, self.is_alone);
-        for key in keys.iter().cycle().skip(self.turn).take(count) {
-            let Some(file) = self.files.get_mut(key) else { continue };
-            let is_over = file.is_idle(self.close_after);
-            if file.is_parked() || !(file.has_work() || is_over) {
-                continue;
-            }
-            let before = batch.records.len();
-            let read = file.read((&self.sets[file.set], &self.rules), is_over, &mut batch.records);
-            let ahead = match read {
-                Ok(ahead) => ahead,
-                Err(error) => {
-                    batch.records.truncate(before);
-                    problems.insert(file.path.clone(), error.to_string());
-                    continue;
-                }
-            };
-            let added = &batch.records[before..];
-            bytes += added.iter().map(NewRecord::encoded_len).sum::<usize>();
-            batch.is_more |= ahead.is_more;
-            put((key, file, is_over), ahead, batch, before);
-            if bytes >= BATCH_BYTES || (is_alone && batch.records.len() > before) {
-                batch.is_more = true;
-                return false;
-            }
-        }
-        true
     }
 
     /// Tells what is new about files that cannot be read.
@@ -412,27 +381,6 @@ impl Follower {
         }
         self.problems = problems;
     }
-}
-
-/// Puts into the batch how far a file is after it.
-fn put(
-    (key, file, is_over): (&str, &FollowedFile, bool),
-    ahead: Ahead,
-    batch: &mut Batch,
-    before: usize,
-) {
-    let records = batch.records.len() - before;
-    if is_over && ahead.is_all {
-        batch.changes.push((key.to_owned(), None));
-        batch.token.closed.push(key.to_owned());
-    } else if file.is_dirty || records > 0 {
-        // Texts and numbers can always be written.
-        let value = serde_json::to_vec(&ahead.place).unwrap_or_default();
-        batch.changes.push((key.to_owned(), Some(value.into())));
-    } else {
-        return;
-    }
-    batch.token.files.push((key.to_owned(), ahead.place, records));
 }
 
 fn prefix(set: &str) -> String {
