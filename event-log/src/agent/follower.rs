@@ -269,6 +269,10 @@ impl Follower {
     /// Begins to follow a file, if it is clear where.
     fn begin(&mut self, new: NewFile) -> io::Result<()> {
         let file = File::open(&new.path)?;
+        if file.metadata()?.len() == 0 && !self.saved.contains_key(&new.key) {
+            // What it is can be said when it has its first bytes.
+            return Ok(());
+        }
         let Some(place) = self.place_of(&new, &file)? else { return Ok(()) };
         self.perhaps_copies.remove(&new.key);
         let is_dirty = place.read.offset > 0;
