@@ -35,6 +35,9 @@ pub enum Error {
         /// The oldest offset that is still there.
         first: u64,
     },
+    /// A copy has other records than the stream that it shall follow.
+    #[error("{0}")]
+    Diverged(String),
     /// Another member of the group is the active one now.
     #[error("this member of group {0} is no longer the active one")]
     NotMember(String),

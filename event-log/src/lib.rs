@@ -3,6 +3,7 @@
 mod agent;
 mod client;
 mod config;
+mod copy;
 mod disk;
 mod error;
 mod filter;
@@ -31,6 +32,12 @@ mod writer;
 pub use agent::{AgentConfig, FileSet, FileStart, run_agent};
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
+pub use copy::{
+    local::LOCAL_PRODUCERS,
+    mark::CopyOf,
+    mirror::{Mirror, MirrorOptions, OnGone},
+    state::CopyState,
+};
 pub use disk::end_and_state::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;

@@ -157,6 +157,7 @@ pub(crate) fn needs_human(error: &Error) -> bool {
         | Error::Rejected(_)
         | Error::Failed(_)
         | Error::Damaged { .. }
+        | Error::Diverged(_)
         | Error::Poisoned(_)
         | Error::Io { .. }
         | Error::Held(_)

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
-use verbs::{Failure, agent, append, groups, serve};
+use verbs::{Failure, agent, append, groups, mirror, promote, serve};
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
@@ -29,6 +29,10 @@ enum Verb {
     Agent,
     /// Append the lines of standard input as records; ends when all are durable.
     Append(append::AppendArguments),
+    /// Copy streams of another server, byte for byte, and serve the copies.
+    Mirror(mirror::MirrorArguments),
+    /// Make a copy a stream of its own, which takes appends, when its original is gone for good.
+    Promote(promote::PromoteArguments),
     /// Show or forget groups of a log that is being served.
     Groups {
         #[command(subcommand)]
@@ -62,6 +66,8 @@ async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure>
         Verb::Agent => agent::run(&config).await,
         Verb::Serve => serve::run(&config).await,
         Verb::Append(arguments) => append::run(arguments, &config).await,
+        Verb::Mirror(arguments) => mirror::run(arguments, &config).await,
+        Verb::Promote(arguments) => promote::run(arguments, &config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,
     }
 }

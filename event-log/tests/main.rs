@@ -9,6 +9,7 @@ mod crash;
 mod full_disk;
 mod http;
 mod members;
+mod mirror;
 mod process;
 mod refusals;
 mod reporter;

@@ -44,6 +44,8 @@ pub(super) struct Follower {
     files: BTreeMap<String, FollowedFile>,
     /// Places of the checkpoint whose files were not found yet.
     saved: BTreeMap<String, Place>,
+    /// When they were taken from the checkpoint.
+    resumed: Option<Instant>,
     /// Sets that were seen before.
     known_sets: BTreeSet<String>,
     /// Places that are to be forgotten.
@@ -84,6 +86,7 @@ impl Follower {
             close_after: config.close_after,
             files: BTreeMap::new(),
             saved: BTreeMap::new(),
+            resumed: None,
             known_sets: BTreeSet::new(),
             forgotten: Vec::new(),
             perhaps_copies: BTreeMap::new(),
@@ -96,6 +99,7 @@ impl Follower {
     /// Takes the places that the server has: what was sent last may be there or not.
     pub(super) fn resume(&mut self, checkpoint: &Checkpoint) {
         self.saved.clear();
+        self.resumed = Some(Instant::now());
         for (key, value) in checkpoint {
             if let Some(set) = key.strip_prefix(SET) {
                 self.known_sets.insert(set.to_owned());
@@ -343,31 +347,34 @@ impl Follower {
         Ok(Some(place))
     }
 
-    /// Looks for files that were moved away from the paths while nobody followed them.
+    /// Looks for files that were moved away from the paths while nobody followed them. One that is
+    /// being moved now may be missed: it is looked for again.
     fn find_moved(&mut self) {
+        let is_late = self.resumed.is_some_and(|since| since.elapsed() >= self.close_after);
         for (key, place) in std::mem::take(&mut self.saved) {
             let set = self.sets.iter().position(|set| key.starts_with(&prefix(&set.name)));
             let Some(set) = set else { continue };
             let moved = find_inode(&self.sets[set], &key, Path::new(&place.path));
             let opened = moved.and_then(|path| Some((File::open(&path).ok()?, path)));
-            match opened {
-                Some((file, path)) if place.read.is_in(&file).unwrap_or(false) => {
-                    info!(file = %path.display(), "a file was moved: reading the rest of it");
-                    let mut file = FollowedFile::new(set, path, (file, place));
-                    file.idle_since = Some(Instant::now());
-                    // What cannot be looked at now is looked at again.
-                    let _ = file.look();
-                    self.files.insert(key, file);
-                }
-                _ => {
-                    let (file, offset) = (&place.path, place.read.offset);
-                    warn!(
-                        file,
-                        offset,
-                        "the file is gone: lines that it got after this place are not in the log"
-                    );
-                    self.forgotten.push(key);
-                }
+            if let Some((file, path)) = opened
+                && place.read.is_in(&file).unwrap_or(false)
+            {
+                info!(file = %path.display(), "a file was moved: reading the rest of it");
+                let mut file = FollowedFile::new(set, path, (file, place));
+                file.idle_since = Some(Instant::now());
+                // What cannot be looked at now is looked at again.
+                let _ = file.look();
+                self.files.insert(key, file);
+            } else if is_late {
+                let (file, offset) = (&place.path, place.read.offset);
+                warn!(
+                    file,
+                    offset,
+                    "the file is gone: lines that it got after this place are not in the log"
+                );
+                self.forgotten.push(key);
+            } else {
+                self.saved.insert(key, place);
             }
         }
     }

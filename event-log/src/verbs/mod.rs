@@ -4,6 +4,9 @@ pub(crate) mod agent;
 pub(crate) mod append;
 mod connect;
 pub(crate) mod groups;
+pub(crate) mod mirror;
+mod mirror_config;
+pub(crate) mod promote;
 pub(crate) mod serve;
 
 use event_log::Error;
@@ -37,6 +40,8 @@ impl Failure {
                 | Error::Unusable { .. }
                 | Error::Listen { .. }
                 | Error::Refused(_)
+                | Error::Diverged(_)
+                | Error::OffsetGone { .. }
                 | Error::Unavailable(_)
                 | Error::GroupActive { .. },
             ) => Exit::Refused,
