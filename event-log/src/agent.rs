@@ -1,8 +1,8 @@
 //! Follows files as lines are added to them, and brings each line to a stream exactly once.
 //!
 //! The files themselves are the spool. How far each is in the log stands in the checkpoint of the
-//! agent's producer, saved in the same batch as its lines: whoever of both is killed, the agent goes
-//! on there. The streams are independent of each other, and so are the files of a stream: one that
+//! agent's producer, saved in the same batch as its lines: whoever of both is killed, the agent
+//! goes on there. The streams are independent of each other, and so are the files of a stream: one that
 //! cannot be read, or whose lines the server rejects, holds up no other.
 
 mod batch;

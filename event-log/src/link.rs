@@ -1,5 +1,5 @@
-//! How a producer that reports for a long time holds on to its server: what it tells while that does
-//! not go, and which troubles end by themselves.
+//! How a producer that reports for a long time holds on to its server: what it tells while that
+//! does not go, and which troubles end by themselves.
 
 use std::{fmt, time::Duration};
 

@@ -53,8 +53,8 @@ pub struct SpoolConfig {
     /// A directory of this reporter alone: a record is on its disk when `report` returns. `None`:
     /// records wait in memory, and those that wait are lost with the process.
     pub directory: Option<PathBuf>,
-    /// Not more may wait; at least 1 MiB. With a directory it is the size of its files, and up to an
-    /// eighth of it may be records that the server has already.
+    /// Not more may wait; at least 1 MiB. With a directory it is the size of its files, and up to
+    /// an eighth of it may be records that the server has already.
     pub max_bytes: u64,
     /// What happens to a record that has no room.
     pub when_full: WhenFull,
@@ -132,9 +132,9 @@ impl Reporter {
     ///
     /// # Errors
     ///
-    /// Nothing was reported then. [`Error::Rejected`]: it is larger than records may be, or than the
-    /// spool. [`Error::Full`]: see [`WhenFull`]. [`Error::Refused`]: the spool is full, and the
-    /// server refuses what is in it. [`Error::Poisoned`]: the spool's disk fails.
+    /// Nothing was reported then. [`Error::Rejected`]: it is larger than records may be, or than
+    /// half of the spool. [`Error::Full`]: see [`WhenFull`]. [`Error::Refused`]: the spool is full,
+    /// and the server refuses what is in it. [`Error::Poisoned`]: the spool's disk fails.
     pub async fn report(&self, record: proto::NewRecord) -> Result<(), Error> {
         self.report_all(&[record]).await.map(drop)
     }

@@ -9,8 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event_log::{Client, Event, Record};
+use event_log::{AgentConfig, Client, Event, Record};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use service::config::{
+    self,
+    commented::{commented_keys, plain_keys, wrong_keys},
+};
 use tempfile::TempDir;
 
 use crate::process::{
@@ -461,6 +465,27 @@ async fn a_file_with_trouble_holds_up_no_other() {
     assert_eq!(found, ["a1", "a2", "b1", "b2"]);
     assert!(started.elapsed() < DEADLINE, "nothing waited for the line");
     agent.term();
+}
+
+const SHIPPED: &str = include_str!("../../config/event-log-agent.toml");
+
+/// What a config means. There must be something to follow.
+fn meaning(text: &str) -> Result<String, String> {
+    let more =
+        if text.contains("\n[files.") { "" } else { "\n[files.x]\npaths = ['x']\nstream = 's'" };
+    let file = config::File::parse(Path::new("agent.toml"), &format!("{text}{more}")).unwrap();
+    let meaning = format!("{:?}", AgentConfig::read(file.root(), "HOST"));
+    file.finish(meaning).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
+    assert_eq!(plain_keys(SHIPPED), Vec::<String>::new());
+    assert_eq!(meaning(SHIPPED), meaning(""));
+    let keys = commented_keys(SHIPPED);
+    assert_eq!(wrong_keys(&keys, meaning), Vec::<String>::new());
+    let defaults = keys.iter().filter(|key| key.shows_default).count();
+    assert_eq!((defaults, keys.len()), (14, 21));
 }
 
 #[test]

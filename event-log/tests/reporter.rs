@@ -20,7 +20,7 @@ async fn reporter(address: &str, spool: Option<&Path>) -> Reporter {
     let open = async {
         loop {
             match Reporter::open(client(address, None), config.clone()).await {
-                // A process that another test starts has our files open until it is another program.
+                // A process that another test starts has our files until it is another program.
                 Err(Error::Held(_)) => tokio::task::yield_now().await,
                 opened => return opened.unwrap(),
             }
@@ -225,4 +225,36 @@ async fn a_full_server_keeps_a_reporter_waiting_and_says_why() {
     assert!(raised.unwrap().success());
     flush(&ours).await.unwrap();
     assert_eq!(read_all(&server.client()).await.len(), 301);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_was_put_back_to_an_older_state_loses_nothing_silently() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path());
+    let [spool, older] = ["spool", "older"].map(|name| directory.path().join(name));
+    let ours = reporter(&server.address, Some(&spool)).await;
+    ours.report(numbered(0)).await.unwrap();
+    flush(&ours).await.unwrap();
+    ours.close().await;
+    drop(ours);
+    let copied = Command::new("cp").arg("-r").args([&spool, &older]).status();
+    assert!(copied.unwrap().success());
+    let ours = reporter(&server.address, Some(&spool)).await;
+    ours.report_all(&(1..10).map(numbered).collect::<Vec<_>>()).await.unwrap();
+    flush(&ours).await.unwrap();
+    ours.close().await;
+    drop(ours);
+
+    // The server would take the next nine for those that it has.
+    let back = reporter(&server.address, Some(&older)).await;
+    back.report(numbered(10)).await.unwrap();
+    let error = flush(&back).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(error.to_string().contains("Delete the file `origin` in it"), "{error}");
+    back.close().await;
+    drop(back);
+    std::fs::remove_file(older.join("origin")).unwrap();
+    let back = reporter(&server.address, Some(&older)).await;
+    flush(&back).await.unwrap();
+    has_all(&server, 11).await;
 }

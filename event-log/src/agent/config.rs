@@ -61,8 +61,8 @@ pub enum FileStart {
 }
 
 impl AgentConfig {
-    /// Reads `[server]`, `[agent]` and `[files.NAME]`; mistakes are noted there. `host` is what this
-    /// machine calls itself.
+    /// Reads `[server]`, `[agent]` and `[files.NAME]`; mistakes are noted there. `host` is what
+    /// this machine calls itself.
     pub fn read(root: &Section, host: &str) -> Self {
         let agent = root.section("agent");
         let max_line_bytes = agent.or("maxLineBytes", ByteSize::mib(1));

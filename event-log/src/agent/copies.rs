@@ -1,5 +1,5 @@
-//! Copies of followed files, as `copytruncate` of logrotate makes them: a copy goes on where its
-//! original was, so that its lines are not in the log twice, and those that only it has are not lost.
+//! Copies of followed files, as `copytruncate` of logrotate makes them. A copy goes on where its
+//! original was: its lines are not in the log twice, and those that only it has are not lost.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 

@@ -51,8 +51,8 @@ pub(super) struct FollowedFile {
     looks_since: u8,
 }
 
-/// So often all files are looked at for the copy of one that was truncated. The copy was made before;
-/// a file that comes later and begins in the same way is another one.
+/// So often all files are looked at for the copy of one that was truncated. The copy was made
+/// before; a file that comes later and begins in the same way is another one.
 const LOOKS_FOR_COPY: u8 = 2;
 
 /// What was read ahead of the place.

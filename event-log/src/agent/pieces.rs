@@ -14,7 +14,7 @@ pub(super) struct Piece<'a> {
 }
 
 /// The next piece of some bytes, or nothing when more bytes are needed. `pieces` of the line that
-/// they begin with were taken before. When the file grows no more, its last line needs no line feed.
+/// they begin with were taken before. When the file `is_over`, its last line needs no line feed.
 pub(super) fn next(bytes: &[u8], pieces: u32, max: usize, is_over: bool) -> Option<Piece<'_>> {
     let within = bytes.get(..=max).unwrap_or(bytes);
     let piece = |text, is_last, taken| {

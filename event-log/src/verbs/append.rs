@@ -54,8 +54,8 @@ pub(crate) struct AppendArguments {
     /// `level` of app logs that do not say it.
     #[arg(long, default_value = "info")]
     level: String,
-    /// The name by which the stream knows this pipe, so that each line is there once. Pipes that run
-    /// at the same time need a name each. Default: append.HOST
+    /// The name by which the stream knows this pipe, so that each line is there once. Pipes that
+    /// run at the same time need a name each. Default: append.HOST
     #[arg(long)]
     producer: Option<String>,
     /// A directory of this pipe alone, where lines wait on disk: lines that a killed program left
