@@ -2,8 +2,8 @@
 //!
 //! The files themselves are the spool. How far each is in the log stands in the checkpoint of the
 //! agent's producer, saved in the same batch as its lines: whoever of both is killed, the agent
-//! goes on there. The streams are independent of each other, and so are the files of a stream: one that
-//! cannot be read, or whose lines the server rejects, holds up no other.
+//! goes on there. The streams are independent of each other, and so are the files of a stream: one
+//! that cannot be read, or whose lines the server rejects, holds up no other.
 
 mod batch;
 mod config;

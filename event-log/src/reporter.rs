@@ -5,6 +5,7 @@
 //! reporter saves its place in the spool as the checkpoint of its producer, and begins there after
 //! it has opened the producer again. A reporter that also reads uses the same [`Client`].
 
+mod chunk;
 mod disk;
 mod memory;
 mod sender;

@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::spool::{CHUNK_BYTES, Chunk};
+use super::chunk::{CHUNK_BYTES, Chunk};
 use crate::{
     Append, Error, Event, Log, NewRecord, OnFull, Record, Start, StorageConfig, Stream, Subscribe,
     Subscription,

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use tokio::sync::Notify;
 
 use super::{
-    spool::{CHUNK_BYTES, Chunk},
+    chunk::{CHUNK_BYTES, Chunk},
     spooled_bytes,
 };
 use crate::{Error, proto::NewRecord};

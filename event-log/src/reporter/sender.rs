@@ -10,10 +10,7 @@ use serde::{Deserialize, Serialize};
 use service::{Backoff, clock::now_ms};
 use tracing::{debug, warn};
 
-use super::{
-    ReporterShared,
-    spool::{Chunk, SpoolReader},
-};
+use super::{ReporterShared, chunk::Chunk, spool::SpoolReader};
 use crate::{Checkpoint, CheckpointChange, Error, RemoteProducer, link::RETRY};
 
 const PREFIX: &str = "spool.";

@@ -2,32 +2,19 @@
 //!
 //! A place in a spool is a number: the server has all records below it, and none at it or after it.
 
-use std::collections::VecDeque;
-
 use super::{
     SpoolConfig,
+    chunk::Chunk,
     disk::{DiskReader, DiskSpool},
     memory::MemorySpool,
 };
 use crate::{Error, proto::NewRecord};
-
-/// About so many bytes are read from a spool at once, and sent as one batch.
-pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// A spool.
 #[derive(Debug)]
 pub(super) enum Spool {
     Memory(MemorySpool),
     Disk(DiskSpool),
-}
-
-/// Records that were read from a spool.
-#[derive(Debug, Default)]
-pub(super) struct Chunk {
-    /// Each with the place after it.
-    pub(super) records: VecDeque<(u64, NewRecord)>,
-    /// The place after all of them.
-    pub(super) next: u64,
 }
 
 /// Where the next chunk of a spool is read.

@@ -1,8 +1,8 @@
 //! The spool in memory, without a server.
 
 use super::{
+    chunk::{CHUNK_BYTES, Chunk},
     memory::MemorySpool,
-    spool::{CHUNK_BYTES, Chunk},
 };
 use crate::{Error, proto::NewRecord, typed::plain};
 
