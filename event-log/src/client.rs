@@ -3,7 +3,7 @@
 mod copy;
 mod producer;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use service::{Secret, config::Section};
 use tonic::{
@@ -92,6 +92,7 @@ type RemoteService = EventLogClient<InterceptedService<Channel, Bearer>>;
 #[derive(Clone, Debug)]
 pub struct Client {
     service: RemoteService,
+    address: Arc<str>,
 }
 
 /// Shows the token with every call.
@@ -149,7 +150,12 @@ impl Client {
                 .send_compressed(CompressionEncoding::Zstd)
                 .accept_compressed(CompressionEncoding::Zstd);
         }
-        Ok(Self { service })
+        Ok(Self { service, address: Arc::from(&*config.address) })
+    }
+
+    /// Where the log is served: `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Subscribes; [`RemoteSubscription::next`] gives [`Event::Assigned`] first.

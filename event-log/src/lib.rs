@@ -1,5 +1,6 @@
 //! A durable, ordered log on disk, with a gRPC server and its client.
 
+mod agent;
 mod client;
 mod config;
 mod copy;
@@ -10,10 +11,13 @@ mod group;
 mod http;
 mod keeper;
 mod leader;
+mod line;
+mod link;
 mod log;
 mod queue;
 mod reader;
 mod record;
+mod reporter;
 mod retention;
 mod server;
 mod shared;
@@ -21,9 +25,11 @@ mod stream;
 mod subscribe;
 mod subscription;
 mod tail;
+pub mod typed;
 mod wire;
 mod writer;
 
+pub use agent::{AgentConfig, FileSet, FileStart, run_agent};
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use copy::{
@@ -37,13 +43,19 @@ pub use error::Error;
 pub use group::GroupState;
 pub use http::HttpServer;
 pub use leader::ProducerLead;
+pub use line::{LineForm, LineType};
+pub use link::ReporterLink;
 pub use log::Log;
-pub use record::{DATABASE_CHANGE, FIRST_DATA_TYPE, Header, NewHeaders, NewRecord, Record};
+pub use record::{
+    APP_LOG, DATABASE_CHANGE, FIRST_DATA_TYPE, Header, JSON, NewHeaders, NewRecord, PLAIN, Record,
+};
+pub use reporter::{Reporter, ReporterConfig, ReporterState, SpoolConfig, WhenFull};
 pub use server::{AccessConfig, Server, ServerConfig, ServerTokens, TlsFiles};
 pub use stream::{OpenedProducer, Stream, StreamState};
 pub use subscribe::{Start, Subscribe};
 pub use subscription::{Event, Subscription};
 pub use tail::{Append, Appended, MAX_BATCH_BYTES, ProducerSequence};
+pub use typed::{AppLog, Typed};
 
 /// The messages and services of `proto/event_log.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

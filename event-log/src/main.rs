@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
-use verbs::{Failure, groups, mirror, promote, serve};
+use verbs::{Failure, agent, append, groups, mirror, promote, serve};
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
@@ -15,15 +15,20 @@ use verbs::{Failure, groups, mirror, promote, serve};
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// The config file of the log.
-    #[arg(long, short, global = true, default_value = "config/event-log.toml")]
-    config: PathBuf,
+    /// The config file of the log, or of the agent [default: config/event-log.toml, and
+    /// config/event-log-agent.toml].
+    #[arg(long, short, global = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Verb {
     /// Serve a log from its directory, until SIGTERM or SIGINT.
     Serve,
+    /// Follow files, and append the lines that they get, until SIGTERM or SIGINT.
+    Agent,
+    /// Append the lines of standard input as records; ends when all are durable.
+    Append(append::AppendArguments),
     /// Copy streams of another server, byte for byte, and serve the copies.
     Mirror(mirror::MirrorArguments),
     /// Make a copy a stream of its own, which takes appends, when its original is gone for good.
@@ -55,8 +60,12 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure> {
+    let default = if matches!(verb, Verb::Agent) { "event-log-agent" } else { "event-log" };
+    let config = config.unwrap_or_else(|| format!("config/{default}.toml").into());
     match verb {
+        Verb::Agent => agent::run(&config).await,
         Verb::Serve => serve::run(&config).await,
+        Verb::Append(arguments) => append::run(arguments, &config).await,
         Verb::Mirror(arguments) => mirror::run(arguments, &config).await,
         Verb::Promote(arguments) => promote::run(arguments, &config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,

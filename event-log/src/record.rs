@@ -6,8 +6,14 @@ use crate::proto;
 
 /// The first type that is not the log's own.
 pub const FIRST_DATA_TYPE: u32 = 1000;
+/// The type of bytes without a form: a line of text, most often.
+pub const PLAIN: u32 = 1000;
 /// The type of a database change.
 pub const DATABASE_CHANGE: u32 = 1001;
+/// The type of a line of an app's log: [`AppLog`](crate::AppLog).
+pub const APP_LOG: u32 = 1101;
+/// The type of a JSON value.
+pub const JSON: u32 = 1201;
 
 /// A record to append.
 #[derive(Clone, Copy, Debug)]

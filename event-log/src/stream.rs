@@ -241,6 +241,13 @@ impl Stream {
         queue::wait(saved).await
     }
 
+    /// As [`Stream::reset_group`], and does not wait for the disk.
+    pub(crate) fn note_group(&self, group: &str, offset: u64) -> Result<(), Error> {
+        drop(self.shared.groups.reset(group, offset)?);
+        self.poke_keeper();
+        Ok(())
+    }
+
     /// Ends the membership of a group's active member; the next one takes over.
     pub fn expel(&self, group: &str) {
         self.shared.groups.expel(group);

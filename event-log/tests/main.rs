@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod agent;
+mod append;
 mod crash;
 mod full_disk;
 mod http;
@@ -10,6 +12,7 @@ mod members;
 mod mirror;
 mod process;
 mod refusals;
+mod reporter;
 mod slow;
 mod tls;
 mod tools;

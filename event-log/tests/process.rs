@@ -26,6 +26,11 @@ pub(crate) const STREAM: &str = "s";
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_event-log");
 
+/// The smaller size, or the full one where `DBEVENT_TEST_SIZE=full`.
+pub(crate) fn size(small: usize, full: usize) -> usize {
+    if std::env::var("DBEVENT_TEST_SIZE").is_ok_and(|size| size == "full") { full } else { small }
+}
+
 /// A server; killed when it is dropped.
 pub(crate) struct ServerProcess {
     child: Child,
@@ -38,6 +43,12 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     pub(crate) fn start(directory: &Path) -> Self {
         let config = write_config(directory, "", "");
+        Self::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config))
+    }
+
+    /// Starts it where another one was before: its clients find it there.
+    pub(crate) fn start_at(directory: &Path, address: &str) -> Self {
+        let config = write_config(directory, &format!("address = {address:?}"), "");
         Self::start_by(Command::new(PROGRAM).arg("serve").arg("--config").arg(config))
     }
 

@@ -95,7 +95,8 @@ fn headers_bytes(new: &NewRecord<'_>) -> usize {
     bytes
 }
 
-fn check_limits(new: &NewRecord<'_>) -> Result<(), Error> {
+/// Refuses what no log takes.
+pub(crate) fn check_limits(new: &NewRecord<'_>) -> Result<(), Error> {
     let NewRecord { kind, topic, key, payload, .. } = *new;
     if kind < FIRST_DATA_TYPE {
         let reason = format!("record type {kind} is the log's own: use {FIRST_DATA_TYPE} or more");

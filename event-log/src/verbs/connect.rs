@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use event_log::{Client, ClientConfig, Compress, ServerConfig, StorageConfig};
+use event_log::{Client, ClientConfig, Compress, Error, ServerConfig, StorageConfig};
 use service::{
-    Listen,
+    Listen, Secret,
     config::{self, Section},
+    secret::SecretOrigin,
 };
 
 use super::{Failure, mirror_config::MirrorConfig};
@@ -20,6 +21,10 @@ pub(crate) struct Where {
     /// The stream; its name is `topicPrefix` in the config of dts.
     #[arg(long, default_value = "dbevents")]
     pub(crate) stream: String,
+    /// A file with the token to show; else that in the variable EVENT_LOG_TOKEN, else that in the
+    /// config.
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
     /// The certificate to trust (PEM), where the server uses TLS.
     #[arg(long)]
     pub(crate) ca_file: Option<PathBuf>,
@@ -64,10 +69,21 @@ pub(crate) fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
     };
     let config = ClientConfig {
         address: at.address.clone().unwrap_or(listen.address),
-        token: listen.token,
+        token: token(at)?.or(listen.token),
         ca_file: at.ca_file.clone(),
         identity: at.cert_file.clone().zip(at.key_file.clone()),
         compress: Compress::Off,
     };
     Ok(Client::new(&config)?)
+}
+
+/// A token never stands on a command line: everybody on the machine can read that.
+fn token(at: &Where) -> Result<Option<Secret>, Failure> {
+    const VARIABLE: &str = "EVENT_LOG_TOKEN";
+    let origin = match &at.token_file {
+        Some(file) => SecretOrigin::File(file.clone()),
+        None if std::env::var_os(VARIABLE).is_some() => SecretOrigin::Env(VARIABLE.to_owned()),
+        None => return Ok(None),
+    };
+    Ok(Some(Secret::fetch(origin).map_err(Error::Rejected)?))
 }

@@ -1,5 +1,7 @@
 //! What `event-log` can be told to do, a file each.
 
+pub(crate) mod agent;
+pub(crate) mod append;
 mod connect;
 pub(crate) mod groups;
 pub(crate) mod mirror;
@@ -55,4 +57,9 @@ impl std::fmt::Display for Failure {
             Self::Log(problem) => problem.fmt(f),
         }
     }
+}
+
+/// What this machine calls itself.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
