@@ -70,7 +70,9 @@
 pub(crate) mod data_files;
 pub(crate) mod day;
 pub(crate) mod end_and_state;
+pub(crate) mod file_reading;
 pub(crate) mod frame;
 pub(crate) mod index;
 pub(crate) mod recovery;
 pub(crate) mod scan;
+pub(crate) mod walk;

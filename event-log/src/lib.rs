@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod disk;
 mod error;
+pub mod files;
 mod filter;
 mod group;
 mod http;
