@@ -20,7 +20,10 @@ mod unpack;
 mod verify;
 
 pub use archive::{ArchiveContent, ArchiveRange, export};
-pub use list::{DayFiles, StreamFiles, list, stream_directory};
+pub use list::{DayFiles, StreamFiles, list, stream_directory, stream_names};
 pub use reader::{FileChunk, FileReader};
 pub use unpack::import;
 pub use verify::{Verified, verify};
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
-use verbs::{Failure, groups, serve};
+use verbs::{Failure, cat, export, groups, import, ls, serve, tail, verify};
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
@@ -29,6 +29,18 @@ enum Verb {
         #[command(subcommand)]
         verb: groups::GroupsVerb,
     },
+    /// Show the streams in the directory of a log, and their days.
+    Ls(ls::Ls),
+    /// Print the records of a stream, from its files, as lines of JSON.
+    Cat(cat::Cat),
+    /// Print the last records of a stream, from its files, as lines of JSON.
+    Tail(tail::Tail),
+    /// Check every byte of the files of a log.
+    Verify(verify::Verify),
+    /// Write days of a stream to an archive.
+    Export(export::Export),
+    /// Make a stream from an archive.
+    Import(import::Import),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +66,11 @@ async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure>
     match verb {
         Verb::Serve => serve::run(&config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,
+        Verb::Ls(wanted) => ls::run(&wanted, &config),
+        Verb::Cat(wanted) => cat::run(&wanted, &config),
+        Verb::Tail(wanted) => tail::run(&wanted, &config).await,
+        Verb::Verify(wanted) => verify::run(&wanted, &config),
+        Verb::Export(wanted) => export::run(&wanted, &config),
+        Verb::Import(wanted) => import::run(&wanted, &config),
     }
 }

@@ -142,7 +142,8 @@ impl Tail {
     ) {
         self.time_ms = self.time_ms.max(now_ms);
         if opens.is_some() {
-            (self.segment, self.position) = (opens, 0);
+            // The first file of a day has the number of the first file of the day before.
+            (self.segment, self.position, self.steps) = (opens, 0, Steps::default());
         }
         group.opens = opens;
         group.start = self.position;

@@ -4,6 +4,7 @@
 
 mod access;
 mod crash;
+mod files;
 mod full_disk;
 mod http;
 mod members;

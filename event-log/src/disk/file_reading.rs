@@ -9,6 +9,8 @@ use crate::record::Record;
 
 /// What the whole batches of a file say.
 pub(crate) struct WholeFile {
+    /// Where the last one ends.
+    pub(crate) bytes: u64,
     pub(crate) next_offset: u64,
     pub(crate) time_ms: u64,
     pub(crate) producers: Producers,
@@ -67,7 +69,12 @@ impl FileReading {
     }
 
     /// Takes the next record, which stands from `position` to `end`.
-    pub(crate) fn take(&mut self, position: u64, end: u64, record: &Record) -> Result<(), &'static str> {
+    pub(crate) fn take(
+        &mut self,
+        position: u64,
+        end: u64,
+        record: &Record,
+    ) -> Result<(), &'static str> {
         let Record { offset, time_ms, .. } = *record;
         if self.reading_offset.replace(offset + 1).is_some_and(|expected| expected != offset) {
             return Err("an offset does not follow the one before it");
@@ -150,6 +157,7 @@ impl FileReading {
     pub(crate) fn finish(mut self) -> WholeFile {
         self.entries.truncate(self.whole_entries);
         WholeFile {
+            bytes: self.whole_bytes,
             next_offset: self.next_offset,
             time_ms: self.time_ms,
             producers: self.producers,

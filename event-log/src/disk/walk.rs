@@ -180,7 +180,8 @@ impl Walk {
     /// A record cannot be read: is that damage, or the end for now?
     fn try_again(&mut self, broken: Broken) -> Result<Walked, Error> {
         let at = self.scan.position();
-        let tried = self.broken.filter(|(position, _)| *position == at).map_or(0, |(_, times)| times);
+        let tried =
+            self.broken.filter(|(position, _)| *position == at).map_or(0, |(_, times)| times);
         self.broken = Some((at, tried + 1));
         match broken {
             // What stood in the buffer may be older than what stands in the file.
@@ -203,7 +204,8 @@ impl Walk {
 
     /// Whether what is written at a place was synced before anything that is there now.
     fn was_synced(&mut self, position: u64) -> Result<bool, Error> {
-        let has_later = data_files::list(&self.stream)?.last().is_some_and(|last| *last > self.id());
+        let has_later =
+            data_files::list(&self.stream)?.last().is_some_and(|last| *last > self.id());
         Ok(has_later || (position < self.length && self.scan.was_synced(position, self.length)?))
     }
 
@@ -297,8 +299,7 @@ fn batch_around(stream: &Path, id: SegmentId, entry: IndexEntry) -> Option<(u64,
         if record.kind == end_and_state::END {
             let batch = End::decode(record.payload)?;
             let next_offset = record.offset.checked_add(1)?;
-            let end =
-                BatchEnd { position: scan.position(), next_offset, time_ms: record.time_ms };
+            let end = BatchEnd { position: scan.position(), next_offset, time_ms: record.time_ms };
             return Some((record.offset.checked_sub(batch.records.into())?, end));
         }
     }

@@ -107,9 +107,7 @@ fn plan(
     range: ArchiveRange,
 ) -> Result<(ArchiveContent, Vec<CheckedDay>), Error> {
     let (from, to) = (range.from_ms.map(Day::of), range.to_ms.map(Day::of));
-    let wanted = |day: Day| {
-        from.is_none_or(|from| day >= from) && to.is_none_or(|to| day <= to)
-    };
+    let wanted = |day: Day| from.is_none_or(|from| day >= from) && to.is_none_or(|to| day <= to);
     let mut days = Vec::new();
     let verified = verify::check(path, &wanted, &mut |_| (), &mut |day| days.push(day))?;
     if let Some(last) = days.last_mut() {

@@ -27,21 +27,18 @@ pub(crate) struct IndexCheck {
 }
 
 impl IndexCheck {
-    /// Opens the index of the day of its first data file. Entries of earlier files, which retention
-    /// has deleted, must be in order.
-    pub(crate) fn open(stream: &Path, first: SegmentId) -> Result<Self, Error> {
+    /// Opens the index of the day of its first data file; `None` when it is not there. Entries of
+    /// earlier files, which retention has deleted, must be in order.
+    pub(crate) fn open(stream: &Path, first: SegmentId) -> Result<Option<Self>, Error> {
         let path = first.index(stream);
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let problem = "it is missing".to_owned();
-                return Err(Error::Damaged { file: path, position: 0, problem });
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot open", path)(error)),
         };
         let mut check = Self { path, file, position: 0, newest_end: None };
         check.skip_deleted(first.number)?;
-        Ok(check)
+        Ok(Some(check))
     }
 
     fn skip_deleted(&mut self, first: u32) -> Result<(), Error> {
@@ -92,26 +89,25 @@ impl IndexCheck {
     }
 
     /// Nothing may follow. But when the newest file is of this day, with its number and its whole
-    /// bytes, there may be entries for what was written since, or was never finished.
-    pub(crate) fn finish(&self, newest: Option<(u32, u64)>) -> Result<(), Error> {
+    /// bytes, there may be entries for what was written since, or was never finished. Says how many
+    /// entries are half written.
+    pub(crate) fn finish(&self, newest: Option<(u32, u64)>) -> Result<u64, Error> {
         let mut at = self.newest_end.unwrap_or(self.position);
+        let length = self.file.metadata().map_err(Error::io("cannot read", &self.path))?.len();
         let Some((file, whole_bytes)) = newest else {
-            let length = self.file.metadata().map_err(Error::io("cannot read", &self.path))?.len();
             let problem = "there is more than the data files say";
-            return if length > at { Err(self.damage(at, problem)) } else { Ok(()) };
+            return if length > at { Err(self.damage(at, problem)) } else { Ok(0) };
         };
+        let mut half_written = u64::from(length > at && !length.is_multiple_of(ENTRY));
         while let Some(found) = self.entry_at(at)? {
-            let place = IndexEntry::decode(&found).map(|entry| (entry.file, entry.position));
-            let may_be = match place {
-                Some(place) => place >= (file, whole_bytes),
-                None => found == [0; ENTRY_BYTES],
-            };
-            if !may_be {
-                return Err(self.damage(at, "an entry does not fit to the data files"));
+            match IndexEntry::decode(&found).map(|entry| (entry.file, entry.position)) {
+                Some(place) if place >= (file, whole_bytes) => {}
+                None if found == [0; ENTRY_BYTES] => half_written += 1,
+                _ => return Err(self.damage(at, "an entry does not fit to the data files")),
             }
             at += ENTRY;
         }
-        Ok(())
+        Ok(half_written)
     }
 
     /// How many bytes were right, without those of the newest file.

@@ -74,7 +74,12 @@ pub fn stream_directory(directory: &Path, stream: &str) -> Result<PathBuf, Error
     Err(Error::Rejected(format!("there is no stream {stream:?} in {directory}; there is {there}")))
 }
 
-fn stream_names(directory: &Path) -> Result<Vec<String>, Error> {
+/// The names of the streams in the directory of a log.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn stream_names(directory: &Path) -> Result<Vec<String>, Error> {
     let mut names = data_files::names(directory)?;
     names.retain(|name| is_stream_name(name) && directory.join(name).is_dir());
     names.sort_unstable();

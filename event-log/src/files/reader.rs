@@ -38,6 +38,8 @@ pub struct FileReader {
     /// A whole batch that was too large to be held.
     large: Option<(Scan, u64)>,
     next_offset: u64,
+    /// What the next read says.
+    failed: Option<Error>,
 }
 
 /// What one read gave.
@@ -81,6 +83,7 @@ impl FileReader {
             ready: VecDeque::new(),
             large: None,
             next_offset: 0,
+            failed: None,
         };
         if start == Start::Latest {
             reader.go_to_end()?;
@@ -108,15 +111,31 @@ impl FileReader {
     /// acknowledged. [`Error::Damaged`]; [`Error::Rejected`] when the offset to start at is past
     /// the end.
     pub fn read(&mut self, max_bytes: usize) -> Result<FileChunk, Error> {
-        let (mut left, mut scan_left) = (max_bytes, MAX_SCANNED_BYTES);
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut records = Vec::new();
+        match self.read_into(&mut records, max_bytes) {
+            Err(error) if records.is_empty() => Err(error),
+            Err(error) => {
+                // What stands before it is given first.
+                self.failed = Some(error);
+                Ok(FileChunk { records, next_offset: self.next_offset, at_end: false })
+            }
+            Ok(at_end) => Ok(FileChunk { records, next_offset: self.next_offset, at_end }),
+        }
+    }
+
+    /// Whether there is no more now.
+    fn read_into(&mut self, records: &mut Vec<Record>, max_bytes: usize) -> Result<bool, Error> {
+        let (mut left, mut scan_left) = (max_bytes, MAX_SCANNED_BYTES);
         while left > 0 && scan_left > 0 {
             let Some(record) = self.take_ready()? else {
                 if self.advance()? {
                     continue;
                 }
                 self.check_start()?;
-                return Ok(FileChunk { records, next_offset: self.next_offset, at_end: true });
+                return Ok(true);
             };
             self.next_offset = record.offset + 1;
             let bytes = weight(&record);
@@ -126,7 +145,21 @@ impl FileReader {
                 records.push(record);
             }
         }
-        Ok(FileChunk { records, next_offset: self.next_offset, at_end: false })
+        Ok(false)
+    }
+
+    /// The day that the reader cannot leave, although records of later days are there: it is not
+    /// marked as finished. A log that is opened once marks it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn unfinished_day(&self) -> Result<Option<String>, Error> {
+        let Some(walk) = &self.walk else { return Ok(None) };
+        let day = walk.id().day;
+        let has_later = data_files::list(&self.stream)?.last().is_some_and(|last| last.day > day);
+        let is_stuck = has_later && !walk.id().finish(&self.stream).exists();
+        Ok(is_stuck.then(|| day.to_string()))
     }
 
     fn is_wanted(&self, record: &Record) -> bool {
@@ -207,7 +240,9 @@ impl FileReader {
         if wanted <= end {
             return Ok(());
         }
-        Err(Error::Rejected(format!("offset {wanted} is past the end of the stream, which is {end}")))
+        Err(Error::Rejected(format!(
+            "offset {wanted} is past the end of the stream, which is {end}"
+        )))
     }
 
     fn go_to_end(&mut self) -> Result<(), Error> {

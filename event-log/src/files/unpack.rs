@@ -183,7 +183,8 @@ impl Unpacking<'_> {
         };
         data_files::create_directory(&self.fresh.join(day.to_string()))?;
         let path = self.fresh.join(name);
-        let mut file = service::private::create(&path).map_err(Error::io("cannot create", &path))?;
+        let mut file =
+            service::private::create(&path).map_err(Error::io("cannot create", &path))?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             let read = from.read(&mut buffer).map_err(|error| self.place.damage(&error))?;

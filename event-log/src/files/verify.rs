@@ -115,21 +115,18 @@ struct Count {
 
 impl Check<'_> {
     fn day(&mut self, ids: &[SegmentId]) -> Result<Option<CheckedDay>, Error> {
-        let day = ids[0].day;
+        let (day, is_newest) = (ids[0].day, ids[0].day == self.newest.day);
         let (mut files, mut index) = (Vec::new(), None);
         let mut rest = Vec::new();
         for &id in ids {
-            let Some(walk) = self.file(id)? else { continue };
-            files.push((id, walk.reading().whole_bytes()));
-            let is_begun = walk.reading().first().is_some();
-            let whole = walk.into_reading().finish();
-            if is_begun {
-                let WholeFile { next_offset, time_ms, producers, .. } = whole;
-                self.before = Some(Before { id, next_offset, time_ms, producers });
-            }
+            let Some(whole) = self.file(id)? else { continue };
+            files.push((id, whole.bytes));
             let index = match &mut index {
                 Some(index) => index,
-                None => index.insert(IndexCheck::open(self.stream, id)?),
+                None => match IndexCheck::open(self.stream, id)? {
+                    Some(opened) => index.insert(opened),
+                    None => return self.has_no_index(id),
+                },
             };
             if id == self.newest {
                 self.verified.unwritten_entries = index.take_newest(&whole.entries)?;
@@ -139,17 +136,31 @@ impl Check<'_> {
             }
         }
         let Some(index) = index else { return Ok(None) };
-        let is_newest = day == self.newest.day;
         let whole_bytes = files.last().map_or(0, |(_, bytes)| *bytes);
-        index.finish(is_newest.then_some((self.newest.number, whole_bytes)))?;
+        let newest = is_newest.then_some((self.newest.number, whole_bytes));
+        self.verified.unwritten_entries += index.finish(newest)?;
         self.verified.days += 1;
         self.verified.index_bytes += index.right_bytes() + rest.len() as u64;
         let is_finished = ids[0].finish(self.stream).exists();
         Ok(Some(CheckedDay { day, files, index: (index.right_bytes(), rest), is_finished }))
     }
 
+    /// A day without its index: retention deletes the data first.
+    fn has_no_index(&self, id: SegmentId) -> Result<Option<CheckedDay>, Error> {
+        if !self.is_listed(id.day)? {
+            return Ok(None);
+        }
+        let (file, problem) = (id.index(self.stream), "it is missing".to_owned());
+        Err(Error::Damaged { file, position: 0, problem })
+    }
+
+    /// Whether a day has data files now.
+    fn is_listed(&self, day: Day) -> Result<bool, Error> {
+        Ok(data_files::list(self.stream)?.iter().any(|id| id.day == day))
+    }
+
     /// Checks a data file; `None` when retention deleted it.
-    fn file(&mut self, id: SegmentId) -> Result<Option<Walk>, Error> {
+    fn file(&mut self, id: SegmentId) -> Result<Option<WholeFile>, Error> {
         let Some(mut walk) = Walk::open(self.stream, id)? else {
             return self.is_gone(id).map(|()| None);
         };
@@ -172,8 +183,7 @@ impl Check<'_> {
                 Walked::End => break,
             }
         }
-        self.file_ended(&walk, whole)?;
-        Ok(Some(walk))
+        self.file_ended(walk, whole).map(Some)
     }
 
     fn record(
@@ -232,25 +242,25 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn file_ended(&mut self, walk: &Walk, count: Count) -> Result<(), Error> {
-        let (id, reading) = (walk.id(), walk.reading());
-        let Some((first, _)) = reading.first() else {
-            if id < self.newest {
-                return Err(walk.damage(0, "the file is empty, but a later one exists"));
-            }
-            self.verified.unfinished_bytes = walk.unfinished_bytes();
-            return Ok(());
-        };
-        let next_offset = reading.next_offset();
+    fn file_ended(&mut self, walk: Walk, count: Count) -> Result<WholeFile, Error> {
+        let (id, first) = (walk.id(), walk.reading().first());
+        if first.is_none() && id < self.newest {
+            return Err(walk.damage(0, "the file is empty, but a later one exists"));
+        }
+        self.last_group = count.group_start;
         let verified = &mut self.verified;
+        verified.unfinished_bytes = walk.unfinished_bytes();
+        let mut whole = walk.into_reading().finish();
+        let Some((first, _)) = first else { return Ok(whole) };
+        let WholeFile { next_offset, time_ms, bytes, .. } = whole;
         verified.files += 1;
         verified.records += count.records;
         verified.batches += count.batches;
-        verified.bytes += reading.whole_bytes();
-        verified.unfinished_bytes = walk.unfinished_bytes();
+        verified.bytes += bytes;
         verified.offsets = Some((verified.offsets.map_or(first, |(first, _)| first), next_offset));
-        self.last_group = count.group_start;
-        Ok(())
+        let producers = std::mem::take(&mut whole.producers);
+        self.before = Some(Before { id, next_offset, time_ms, producers });
+        Ok(whole)
     }
 
     /// A file that was listed is not there. Retention deletes the oldest first.
@@ -274,15 +284,16 @@ impl Check<'_> {
             }
             let mark = id.finish(self.stream);
             let length = mark.metadata().ok().map(|metadata| metadata.len());
-            let is_last = || data_files::list(self.stream).map(|ids| {
-                ids.last().is_none_or(|last| last.day <= id.day)
-            });
+            let is_last = || {
+                data_files::list(self.stream)
+                    .map(|ids| ids.last().is_none_or(|last| last.day <= id.day))
+            };
             let problem = match length {
                 Some(1..) => "it is not empty",
                 Some(0) if id.day == self.newest.day && is_last()? => {
                     "the last day is marked as finished: more records can come"
                 }
-                None if self.was_left(id, ids) && id.day_directory(self.stream).exists() => {
+                None if self.was_left(id, ids) && self.is_listed(id.day)? => {
                     "it is missing, though records of a later day were acknowledged"
                 }
                 _ => continue,
