@@ -42,8 +42,16 @@ pub(crate) fn next(stream: &Path, walk: &mut Walk, wanted: u64) -> Result<Next, 
         }
         let Some(mut file) = Walk::open(stream, id)? else { continue };
         let first = first_offset(&mut file)?;
-        let has_batch = later.next().is_some() || has_batch(&mut file)?;
-        let Some(first) = first.filter(|_| has_batch) else { return Ok(Next::Wait) };
+        let is_newest = later.next().is_none();
+        let empty = |file: &Walk| Err(file.damage(0, "the file is empty, but a later one exists"));
+        if walk.reading().whole_bytes() == 0 {
+            return empty(walk);
+        }
+        let first = match first {
+            Some(first) if !is_newest || has_batch(&mut file)? => first,
+            None if !is_newest => return empty(&file),
+            _ => return Ok(Next::Wait),
+        };
         check_follows(stream, walk, &file, (first, wanted))?;
         if let Some(file) = Walk::open(stream, id)? {
             return Ok(Next::File(Box::new(file)));
