@@ -13,7 +13,10 @@ use std::{
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::verify::{self, CheckedDay, Verified};
+use super::{
+    list::stream_directory,
+    verify::{self, CheckedDay, Verified},
+};
 use crate::{
     Error,
     disk::{
@@ -76,7 +79,7 @@ pub fn export(
         let reason = format!("{} is there already: name another file", to.display());
         return Err(Error::Rejected(reason));
     }
-    let path = super::stream_directory(directory, stream)?;
+    let path = stream_directory(directory, stream)?;
     let (content, days) = plan(&path, stream, range)?;
     let fresh = with_suffix(to, ".new");
     let written = write(&path, &content, &days, &fresh);
@@ -172,9 +175,13 @@ impl ArchiveWriter<'_> {
         let name = |file: &str| format!("{}/{file}", day.day);
         let (right_bytes, rest) = &day.index;
         let path = first.index(stream);
-        let index = open(&path)?.take(*right_bytes);
         let bytes = right_bytes + rest.len() as u64;
-        self.add(&name("index"), bytes, &mut index.chain(&rest[..]))?;
+        // A day that was just begun may have no index yet.
+        let mut right: Box<dyn Read> = match right_bytes {
+            0 => Box::new(io::empty()),
+            _ => Box::new(open(&path)?.take(*right_bytes)),
+        };
+        self.add(&name("index"), bytes, &mut right.by_ref().chain(&rest[..]))?;
         if day.is_finished {
             self.add(&name("finish"), 0, &mut io::empty())?;
         }

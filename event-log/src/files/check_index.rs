@@ -20,7 +20,8 @@ const ENTRY: u64 = ENTRY_BYTES as u64;
 /// How far the index of a day was checked.
 pub(crate) struct IndexCheck {
     path: PathBuf,
-    file: File,
+    /// `None`: it was not made yet.
+    file: Option<File>,
     position: u64,
     /// Where the entries of the newest file end.
     newest_end: Option<u64>,
@@ -32,13 +33,18 @@ impl IndexCheck {
     pub(crate) fn open(stream: &Path, first: SegmentId) -> Result<Option<Self>, Error> {
         let path = first.index(stream);
         let file = match File::open(&path) {
-            Ok(file) => file,
+            Ok(file) => Some(file),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("cannot open", path)(error)),
         };
         let mut check = Self { path, file, position: 0, newest_end: None };
         check.skip_deleted(first.number)?;
         Ok(Some(check))
+    }
+
+    /// The index of a day that was just begun: the writer makes it after the data file.
+    pub(crate) fn not_made(stream: &Path, first: SegmentId) -> Self {
+        Self { path: first.index(stream), file: None, position: 0, newest_end: None }
     }
 
     fn skip_deleted(&mut self, first: u32) -> Result<(), Error> {
@@ -93,7 +99,9 @@ impl IndexCheck {
     /// entries are half written.
     pub(crate) fn finish(&self, newest: Option<(u32, u64)>) -> Result<u64, Error> {
         let mut at = self.newest_end.unwrap_or(self.position);
-        let length = self.file.metadata().map_err(Error::io("cannot read", &self.path))?.len();
+        let metadata = self.file.as_ref().map(File::metadata).transpose();
+        let metadata = metadata.map_err(Error::io("cannot read", &self.path))?;
+        let length = metadata.map_or(0, |metadata| metadata.len());
         let Some((file, whole_bytes)) = newest else {
             let problem = "there is more than the data files say";
             return if length > at { Err(self.damage(at, problem)) } else { Ok(0) };
@@ -117,8 +125,9 @@ impl IndexCheck {
 
     /// The entry at a position; `None` where the index ends, even within an entry.
     fn entry_at(&self, position: u64) -> Result<Option<[u8; ENTRY_BYTES]>, Error> {
+        let Some(file) = &self.file else { return Ok(None) };
         let mut bytes = [0; ENTRY_BYTES];
-        match self.file.read_exact_at(&mut bytes, position) {
+        match file.read_exact_at(&mut bytes, position) {
             Ok(()) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(Error::io("cannot read", &self.path)(error)),

@@ -119,12 +119,19 @@ impl Check<'_> {
         let (mut files, mut index) = (Vec::new(), None);
         let mut rest = Vec::new();
         for &id in ids {
-            let Some(whole) = self.file(id)? else { continue };
+            let Some(whole) = self.file(id)? else {
+                // Retention deletes the oldest first: those before it are gone, too.
+                (files, index) = (Vec::new(), None);
+                continue;
+            };
             files.push((id, whole.bytes));
             let index = match &mut index {
                 Some(index) => index,
                 None => match IndexCheck::open(self.stream, id)? {
                     Some(opened) => index.insert(opened),
+                    None if id == self.newest => {
+                        index.insert(IndexCheck::not_made(self.stream, id))
+                    }
                     None => return self.has_no_index(id),
                 },
             };
