@@ -218,7 +218,13 @@ impl Unpacking<'_> {
             data_files::sync_directory(&self.fresh.join(day))?;
         }
         data_files::sync_directory(self.fresh)?;
-        let verified = verify::verify(self.fresh, &mut |_| ())?;
+        let verified = verify::verify(self.fresh, &mut |_| ()).map_err(|error| match error {
+            Error::Damaged { file, position, problem } => {
+                let file = file.strip_prefix(self.fresh).unwrap_or(&file).display();
+                self.place.damage(&format!("{file} is damaged at byte {position}: {problem}"))
+            }
+            error => error,
+        })?;
         let expected = Some((content.first_offset, content.next_offset));
         if verified.offsets != expected || verified.unfinished_bytes > 0 {
             return Err(self.place.damage(&"its files are not those that its beginning names"));

@@ -12,6 +12,7 @@ use crate::{
         file_reading::WholeFile,
         walk::{Walk, Walked},
     },
+    group::Groups,
 };
 
 /// What was found right.
@@ -47,7 +48,23 @@ pub struct Verified {
 ///
 /// [`Error::Damaged`]: the first damage, with file and byte. [`Error::Io`].
 pub fn verify(stream: &Path, progress: &mut dyn FnMut(u64)) -> Result<Verified, Error> {
-    check(stream, &|_| true, progress, &mut |_| ())
+    // What a group has finished was durable then, so it is met by a check that begins now.
+    let groups = Groups::open(stream, u64::MAX)?;
+    let verified = check(stream, &|_| true, progress, &mut |_| ())?;
+    let end = verified.offsets.map_or(0, |(_, next_offset)| next_offset);
+    let states = groups.states();
+    let past = states.iter().find(|group| group.committed.is_some_and(|offset| offset > end));
+    match past {
+        None => Ok(verified),
+        Some(group) => {
+            let (name, offset) = (&group.name, group.committed.unwrap_or_default());
+            let problem = format!(
+                "group {name} has finished all below offset {offset}, but the stream ends at \
+                 {end}: acknowledged records are missing"
+            );
+            Err(Error::Damaged { file: stream.join("groups"), position: 0, problem })
+        }
+    }
 }
 
 /// A day that was found right.

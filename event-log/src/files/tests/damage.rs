@@ -89,6 +89,17 @@ async fn what_is_missing_or_too_much_is_found() {
     expect("a mark too early", &too_early, "the last day is marked");
     fs::remove_file(stream.join(&too_early)).unwrap();
 
+    let groups = |offset: u64| {
+        let content = format!("{{\"g\":{{\"offset\":{offset},\"timeMs\":1}}}}");
+        fs::write(stream.join("groups"), content).unwrap();
+    };
+    let end_offset = check(&stream).unwrap().offsets.unwrap().1;
+    groups(end_offset);
+    check(&stream).unwrap();
+    groups(end_offset + 1);
+    expect("what a group has finished", "groups", "acknowledged records are missing");
+    fs::remove_file(stream.join("groups")).unwrap();
+
     let end = files[newest].len() - 1;
     fs::write(stream.join(newest), &files[newest][..end]).unwrap();
     assert!(check(&stream).unwrap().unfinished_bytes > 0, "the end of the newest file is torn");
