@@ -287,7 +287,7 @@ async fn ls_shows_days_and_verify_finds_the_byte_that_was_changed() {
     assert!(before.len() > 3 && before.iter().copied().eq(1..=before.len() as u64));
 }
 
-const KILLS: usize = 6;
+const KILLS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_right_and_whole_while_the_server_writes_and_is_killed() {
@@ -298,7 +298,7 @@ async fn files_are_right_and_whole_while_the_server_writes_and_is_killed() {
     let data = data(directory.path());
     let mut server = ServerProcess::start(directory.path());
     let sender = Sender::open(&server).await;
-    let following = Following::start(&data, &["-n", "0"]);
+    let following = Following::start(&data, &["-n", "1000000"]);
     let (mut sequence, mut acknowledged) = (0, 0);
     for _ in 0..KILLS {
         let (pid, wait) = (server.pid().to_string(), random.random_range(20..150));

@@ -156,6 +156,12 @@ fn plant(directory: &Path, files: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
+/// The smaller number, or the larger one where `DBEVENT_TEST_SIZE=full`.
+fn small_or_full(small: usize, full: usize) -> usize {
+    let is_full = std::env::var("DBEVENT_TEST_SIZE").is_ok_and(|size| size == "full");
+    if is_full { full } else { small }
+}
+
 /// A random generator that says how to repeat it.
 fn random() -> StdRng {
     let seed: u64 = rand::random();

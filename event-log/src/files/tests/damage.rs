@@ -134,7 +134,7 @@ async fn a_reader_of_damaged_files_gives_only_what_was_written_and_says_where_it
     let all = read_all(&stream);
     let data: Vec<&String> = files.keys().filter(|name| is_data_or_index(name)).collect();
     let newest = files.keys().rfind(|name| name.contains("/data")).unwrap();
-    for round in 0..3000 {
+    for round in 0..small_or_full(600, 20_000) {
         let name = data[random.random_range(0..data.len())];
         let changed = damage(&mut random, &files[name]);
         fs::write(stream.join(name), &changed).unwrap();
