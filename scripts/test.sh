@@ -5,6 +5,8 @@
 #   scripts/test.sh --all    the same, and what takes longer:
 #                              - every test at its full size (DBEVENT_TEST_SIZE=full): a million rows,
 #                                ten kills, all keys and values, long waits
+#                              - the same on a second server or bus: an older MySQL and MariaDB, Kafka
+#                                where the log was used, failover of MariaDB
 #                              - three brokers: hundreds of tables, a rolling restart, one that hangs
 #                              - the README's section on containers, where Docker runs
 #                              - licences, banned and duplicate crates (cargo-deny)

@@ -225,6 +225,9 @@ async fn records_that_a_compacted_topic_lost_are_named() -> Result<()> {
     running.site.wait_for_handled(3).await?;
     let (code, _) = running.site.call_worker("POST", "/api/v1/listeners/all/pause").await?;
     ensure!(code == 200, "it is not paused");
+    // Its process has to hear of it first: until then it takes in what comes.
+    wait_until("it rests", PATIENCE, async || listener(&running.site).await["state"] == "paused")
+        .await?;
     for n in 10..16 {
         running.execute(&[&format!("UPDATE shop.item SET n = {n} WHERE id = 1")]).await?;
     }

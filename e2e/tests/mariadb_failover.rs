@@ -33,6 +33,7 @@ async fn end_other_sessions(conn: &mut Conn) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "as on MySQL: scripts/test.sh --all"]
 async fn a_planned_switch_of_mariadb_under_load_loses_and_repeats_nothing() -> Result<()> {
     for flavor in ["mariadb-10.11", "mariadb-11.8"] {
         switch(flavor).await.context(flavor)?;

@@ -1,10 +1,11 @@
 //! The client of a log's server.
 
+mod copy;
 mod producer;
 
 use std::{path::PathBuf, time::Duration};
 
-use service::Secret;
+use service::{Secret, config::Section};
 use tonic::{
     Request, Status, Streaming,
     codec::CompressionEncoding,
@@ -18,6 +19,7 @@ use crate::{
     proto::{self, event_log_client::EventLogClient},
     wire::{self, MAX_MESSAGE_BYTES},
 };
+pub(crate) use copy::RemoteCopy;
 pub use producer::RemoteProducer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,6 +56,33 @@ pub enum Compress {
     Off,
     /// With zstd.
     Zstd,
+}
+
+impl ClientConfig {
+    /// Reads `token`, `caFile`, `clientCertFile` and `clientKeyFile`; mistakes are noted there.
+    pub fn read(section: &Section, address: String) -> Self {
+        Self {
+            address,
+            token: section.secret("token"),
+            ca_file: section.optional("caFile"),
+            identity: Self::identity_of(section),
+            compress: Compress::Off,
+        }
+    }
+
+    /// Reads `clientCertFile` and `clientKeyFile`, which go together.
+    pub fn identity_of(section: &Section) -> Option<(PathBuf, PathBuf)> {
+        const KEYS: [&str; 2] = ["clientCertFile", "clientKeyFile"];
+        let [certificate, key] = KEYS.map(|key| section.optional(key));
+        let missing = match (&certificate, &key) {
+            (Some(_), None) => KEYS[1],
+            (None, Some(_)) => KEYS[0],
+            _ => return certificate.zip(key),
+        };
+        let remedy = "set both clientCertFile and clientKeyFile, or neither";
+        section.note(missing, "is missing", remedy);
+        None
+    }
 }
 
 type RemoteService = EventLogClient<InterceptedService<Channel, Bearer>>;

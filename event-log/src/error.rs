@@ -44,6 +44,9 @@ pub enum Error {
         /// The file where they stood.
         file: PathBuf,
     },
+    /// A copy has other records than the stream that it shall follow.
+    #[error("{0}")]
+    Diverged(String),
     /// Another member of the group is the active one now.
     #[error("this member of group {0} is no longer the active one")]
     NotMember(String),

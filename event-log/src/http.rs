@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{Error, GroupState, Log, StreamState};
+use crate::{CopyState, Error, GroupState, Log, StreamState};
 
 /// A server that has its address and does not serve yet.
 pub struct HttpServer {
@@ -114,5 +114,19 @@ fn shown(name: &str, state: StreamState) -> Value {
         "groups": state.groups.into_iter().map(group).collect::<Vec<_>>(),
         "producers": producers.collect::<Vec<_>>(),
         "problem": state.problem,
+        "epoch": state.epoch,
+        "copyOf": state.copy.map(|copy| copied(copy, next_offset)),
+    })
+}
+
+/// How a copy gets on.
+fn copied(copy: CopyState, next_offset: u64) -> Value {
+    json!({
+        "address": copy.of.address,
+        "stream": copy.of.stream,
+        "connected": copy.problem.is_none(),
+        "problem": copy.problem,
+        "sinceMs": copy.since_ms,
+        "lag": { "records": copy.source_end.map(|end| end.saturating_sub(next_offset)) },
     })
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use service::clock::now_ms;
+use tracing::warn;
 
 use crate::{
     Error, StorageConfig,
@@ -83,6 +84,9 @@ impl Keeper {
                 last_retention = Some(Instant::now());
                 for stream in &streams {
                     retention::expire(stream, self.config.retention, now_ms());
+                    if let Err(error) = stream.end_day(now_ms()) {
+                        warn!(stream = stream.name, %error, "cannot end the day: a later one will");
+                    }
                 }
             }
         }

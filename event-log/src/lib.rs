@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+mod copy;
 mod disk;
 mod error;
 pub mod files;
@@ -26,6 +27,12 @@ mod writer;
 
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
+pub use copy::{
+    local::LOCAL_PRODUCERS,
+    mark::CopyOf,
+    mirror::{Mirror, MirrorOptions, OnGone},
+    state::CopyState,
+};
 pub use disk::end_and_state::{Checkpoint, CheckpointChange};
 pub use error::Error;
 pub use group::GroupState;

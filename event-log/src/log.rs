@@ -11,6 +11,10 @@ use std::{
 use crate::{
     Error, StorageConfig, Stream,
     config::is_stream_name,
+    copy::{
+        local,
+        mark::{self, CopyOf},
+    },
     disk::{data_files, recovery},
     keeper::Keeper,
 };
@@ -76,6 +80,34 @@ impl Log {
         streams.get(name).map(|shared| Stream::new(Arc::clone(shared), keeper))
     }
 
+    /// The stream of a name as a copy; makes an empty one when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] for a name that is not allowed, and for a stream that is no copy.
+    pub fn copy(&self, name: &str, of: &CopyOf) -> Result<Stream, Error> {
+        let known = if is_stream_name(name) { self.known(name) } else { None };
+        let Some(stream) = known else {
+            if is_stream_name(name) {
+                mark::write(&self.open.keeper.config.directory.join(name), of)?;
+            }
+            return self.stream(name);
+        };
+        match &mut *stream.shared.copy() {
+            Some(state) if state.of == *of => {}
+            Some(state) => {
+                mark::write(&stream.shared.directory, of)?;
+                state.of = of.clone();
+            }
+            None => {
+                return Err(Error::Rejected(format!(
+                    "stream {name} is there and is no copy: make the copy in another directory"
+                )));
+            }
+        }
+        Ok(stream)
+    }
+
     /// The stream of a name; makes an empty one when there is none.
     ///
     /// # Errors
@@ -95,7 +127,20 @@ impl Log {
         let (stream, thread) = Stream::open(name, keeper)?;
         self.open.threads().push(thread);
         streams.insert(name.to_owned(), Arc::clone(&stream.shared));
+        drop(streams);
+        self.open_beside(&stream)?;
         Ok(stream)
+    }
+
+    /// Opens the stream beside a copy, and beside what was one.
+    fn open_beside(&self, stream: &Stream) -> Result<(), Error> {
+        let name = local::name_beside(stream.name());
+        let is_there = self.open.keeper.config.directory.join(&name).is_dir();
+        if is_there || stream.copy_state().is_some() {
+            // It is set once, here.
+            let _ = stream.shared.beside.set(self.stream(&name)?.shared);
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
-use verbs::{Failure, cat, export, groups, import, ls, serve, tail, verify};
+use verbs::{Failure, cat, export, groups, import, ls, mirror, promote, serve, tail, verify};
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
@@ -24,6 +24,10 @@ struct Arguments {
 enum Verb {
     /// Serve a log from its directory, until SIGTERM or SIGINT.
     Serve,
+    /// Copy streams of another server, byte for byte, and serve the copies.
+    Mirror(mirror::MirrorArguments),
+    /// Make a copy a stream of its own, which takes appends, when its original is gone for good.
+    Promote(promote::PromoteArguments),
     /// Show or forget groups of a log that is being served.
     Groups {
         #[command(subcommand)]
@@ -65,6 +69,8 @@ fn main() -> ExitCode {
 async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure> {
     match verb {
         Verb::Serve => serve::run(&config).await,
+        Verb::Mirror(arguments) => mirror::run(arguments, &config).await,
+        Verb::Promote(arguments) => promote::run(arguments, &config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,
         Verb::Ls(wanted) => ls::run(&wanted, &config),
         Verb::Cat(wanted) => cat::run(&wanted, &config),

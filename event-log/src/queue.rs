@@ -9,6 +9,8 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     Error,
+    copy::batches::WholeBatches,
+    disk::day::Day,
     tail::{Tail, WriteGroup},
 };
 
@@ -41,7 +43,9 @@ impl From<WriteFailure> for Error {
 pub(crate) type DurableAnswer = oneshot::Receiver<Result<(), WriteFailure>>;
 
 /// Waits until a write group is durable.
-pub(crate) async fn wait(durable: DurableAnswer) -> Result<(), Error> {
+pub(crate) async fn wait(
+    durable: impl Future<Output = Result<Result<(), WriteFailure>, oneshot::error::RecvError>>,
+) -> Result<(), Error> {
     durable.await.unwrap_or(Err(WriteFailure::Closed)).map_err(Error::from)
 }
 
@@ -53,6 +57,22 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    fn with(spare: Option<WriteGroup>) -> Self {
+        Self { group: spare.unwrap_or_default(), ..Self::default() }
+    }
+
+    /// Whether it takes no more.
+    fn is_full(&self) -> bool {
+        self.group.data.len() >= MAX_GROUP_BYTES
+    }
+
+    /// Says when it is durable.
+    fn wait(&mut self) -> DurableAnswer {
+        let (sender, durable) = oneshot::channel();
+        self.waiting.push(sender);
+        durable
+    }
+
     pub(crate) fn answer(&mut self, outcome: &Result<(), WriteFailure>) {
         for waiting in self.waiting.drain(..) {
             // A caller that stopped waiting does not want to know.
@@ -110,10 +130,8 @@ impl Queue {
             return Err(failure.clone().into());
         }
         let opens = tail.next_segment(now_ms, self.segment_bytes);
-        let full = |last: &Pending| last.group.data.len() >= MAX_GROUP_BYTES;
-        if opens.is_some() || pending.back().is_none_or(full) {
-            let mut fresh =
-                Pending { group: spare.take().unwrap_or_default(), ..Pending::default() };
+        if opens.is_some() || pending.back().is_none_or(Pending::is_full) {
+            let mut fresh = Pending::with(spare.take());
             tail.begin_group(&mut fresh.group, now_ms, opens);
             *bytes += fresh.group.data.len();
             pending.push_back(fresh);
@@ -122,10 +140,47 @@ impl Queue {
         let before = last.group.data.len();
         let value = put(tail, &mut last.group)?;
         *bytes += last.group.data.len() - before;
-        let (sender, durable) = oneshot::channel();
-        last.waiting.push(sender);
+        let durable = last.wait();
         self.filled.notify_one();
         Ok((durable, value))
+    }
+
+    /// Puts what came from the original of this copy at the end; `gap` says that what is missing
+    /// before it is gone for good.
+    pub(crate) fn copy(&self, piece: WholeBatches, gap: bool) -> Result<DurableAnswer, Error> {
+        let mut state = self.lock();
+        let QueueState { tail, pending, bytes, stopped, spare } = &mut *state;
+        if let Some(failure) = stopped {
+            return Err(failure.clone().into());
+        }
+        if gap {
+            tail.skip_to(&piece);
+        }
+        tail.check_follows(&piece)?;
+        if piece.position == 0 || pending.back().is_none_or(Pending::is_full) {
+            let mut fresh = Pending::with(spare.take());
+            tail.begin_copy(&mut fresh.group, &piece);
+            pending.push_back(fresh);
+        }
+        let Some(last) = pending.back_mut() else { return Err(WriteFailure::Closed.into()) };
+        *bytes += piece.data.len();
+        tail.copy(&mut last.group, piece);
+        let durable = last.wait();
+        self.filled.notify_one();
+        Ok(durable)
+    }
+
+    /// Ends the day of the last file, if that is over and all is written; gives it.
+    pub(crate) fn end_day(&self, now_ms: u64) -> Option<Day> {
+        let mut state = self.lock();
+        let is_written = state.bytes == 0 && state.stopped.is_none();
+        if is_written { state.tail.end_day(now_ms) } else { None }
+    }
+
+    /// Nothing more is put into this day.
+    pub(crate) fn mark_day_over(&self, day: Day) {
+        let tail = &mut self.lock().tail;
+        tail.is_day_over |= tail.segment.is_some_and(|last| last.day == day);
     }
 
     /// For the writer: the next write group; `None` when the queue is closed and all is written.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Error, Record,
+    copy::mark,
     disk::{
         data_files::{Segment, SegmentId},
         index::{self, Sought},
@@ -64,6 +65,7 @@ impl StreamReader {
             let Some(mut scan) = self.scan(segment)? else { continue };
             self.read_segment(&mut scan, segment, &mut budget, &mut records)?;
             if self.offset == at_before {
+                self.check_gaps()?;
                 let problem = format!("offset {at_before} is missing");
                 return Err(scan.damage(segment.bytes, &problem));
             }
@@ -124,6 +126,16 @@ impl StreamReader {
                 let first = segments.first().map_or(0, |first| first.first_offset);
                 Err(Error::OffsetGone { offset: self.offset, first })
             }
+        }
+    }
+
+    /// A copy may lack what its original had deleted.
+    fn check_gaps(&self) -> Result<(), Error> {
+        let gaps = mark::gaps(&self.stream.directory)?;
+        let gap = gaps.iter().find(|gap| (gap.from..gap.to).contains(&self.offset));
+        match gap {
+            Some(gap) => Err(Error::OffsetGone { offset: self.offset, first: gap.to }),
+            None => Ok(()),
         }
     }
 

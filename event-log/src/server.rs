@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     Checkpoint, Error, Log, Stream, StreamState, Subscription,
+    copy::source::Sending,
     proto::{self, event_log_server},
     wire::{self, MAX_MESSAGE_BYTES},
 };
@@ -207,6 +208,7 @@ fn stopping() -> Status {
 impl event_log_server::EventLog for LogService {
     type AppendStream = Boxed<proto::AppendResponse>;
     type SubscribeStream = Boxed<proto::SubscribeResponse>;
+    type ReplicateStream = Boxed<proto::ReplicateResponse>;
 
     async fn append(
         &self,
@@ -227,7 +229,9 @@ impl event_log_server::EventLog for LogService {
         let open = Caller::of(&request).open()?;
         let (_, wanted) = wire::subscribe_of(request.into_inner());
         let (subscription, stop) = (stream.subscribe(wanted)?, self.stop.clone());
-        Ok(Response::new(Box::pin(deliveries((subscription, open), stop))))
+        let next =
+            async |subscription: &mut Subscription| subscription.next().await.map(Into::into);
+        Ok(Response::new(Box::pin(deliveries((subscription, open), stop, next))))
     }
 
     async fn commit(
@@ -306,6 +310,26 @@ impl event_log_server::EventLog for LogService {
         Ok(Response::new(proto::LocateResponse { offset }))
     }
 
+    async fn replicate(
+        &self,
+        request: Request<proto::ReplicateRequest>,
+    ) -> Result<Response<Self::ReplicateStream>, Status> {
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
+        let open = Caller::of(&request).open()?;
+        let wanted = wire::wanted_of(request.into_inner())?;
+        let (sending, stop) = (stream.send_copy(wanted)?, self.stop.clone());
+        let next = async |sending: &mut Sending| sending.next().await.map(Into::into);
+        Ok(Response::new(Box::pin(deliveries((sending, open), stop, next))))
+    }
+
+    async fn promote(
+        &self,
+        request: Request<proto::PromoteRequest>,
+    ) -> Result<Response<proto::PromoteResponse>, Status> {
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Admin)?;
+        self.or_stop(async { Ok(proto::PromoteResponse { epoch: stream.promote().await? }) }).await
+    }
+
     async fn reset_group(
         &self,
         request: Request<proto::ResetGroupRequest>,
@@ -322,21 +346,21 @@ fn entries_of(checkpoint: Checkpoint) -> Vec<proto::CheckpointEntry> {
 }
 
 /// The next read begins when the transport asks for it: a slow subscriber costs no memory here.
-fn deliveries(
-    (subscription, open): (Subscription, OpenCall),
+fn deliveries<S: Send + 'static, T: Send + 'static>(
+    (source, open): (S, OpenCall),
     stop: CancellationToken,
-) -> impl Responses<Item = Result<proto::SubscribeResponse, Status>> {
-    let state = Some((subscription, stop, open));
-    futures_util::stream::unfold(state, async |state| {
-        let (mut subscription, stop, open) = state?;
-        let event = tokio::select! {
-            event = subscription.next() => {
-                event.map_err(Status::from).and_then(|event| open.check_current().map(|()| event))
+    next: impl AsyncFn(&mut S) -> Result<T, Error>,
+) -> impl Responses<Item = Result<T, Status>> {
+    futures_util::stream::unfold(Some((source, stop, open, next)), async |state| {
+        let (mut source, stop, open, next) = state?;
+        let item = tokio::select! {
+            item = next(&mut source) => {
+                item.map_err(Status::from).and_then(|item| open.check_current().map(|()| item))
             }
             () = stop.cancelled() => Err(stopping()),
         };
-        match event {
-            Ok(event) => Some((Ok(event.into()), Some((subscription, stop, open)))),
+        match item {
+            Ok(item) => Some((Ok(item), Some((source, stop, open, next)))),
             Err(status) => Some((Err(status), None)),
         }
     })
@@ -362,6 +386,14 @@ impl From<StreamState> for proto::InfoResponse {
             bytes: state.bytes,
             log_bytes: state.log_bytes,
             max_bytes: state.max_bytes,
+            epoch: state.epoch,
+            copy: state.copy.map(|copy| proto::CopyInfo {
+                address: copy.of.address,
+                stream: copy.of.stream,
+                problem: copy.problem.unwrap_or_default(),
+                since_ms: copy.since_ms,
+                source_end: copy.source_end,
+            }),
             groups: groups.collect(),
             producers: producers.collect(),
         }

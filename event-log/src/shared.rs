@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use service::private;
@@ -10,8 +10,10 @@ use tokio::sync::watch;
 
 use crate::{
     Error, StorageConfig,
+    copy::{mark, state::CopyState},
     disk::{
         data_files::{self, Segment, SegmentId},
+        day::Day,
         index::{self, Sought},
         recovery::{self, Recovered},
     },
@@ -35,6 +37,9 @@ pub(crate) struct SharedStream {
     end: watch::Sender<u64>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) leaders: Arc<Leaders>,
+    copy: Mutex<Option<CopyState>>,
+    /// Of a copy, and of what was one: where the tables of its own consumers stand.
+    pub(crate) beside: OnceLock<Arc<Self>>,
 }
 
 impl SharedStream {
@@ -42,8 +47,12 @@ impl SharedStream {
     pub(crate) fn open(name: &str, config: &StorageConfig, origin: u32) -> Result<Self, Error> {
         let directory = config.directory.join(name);
         data_files::create_directory(&directory)?;
-        let Recovered { segments, tail } = recovery::recover(&directory, origin)?;
-        let groups = Groups::open(&directory, tail.next_offset)?;
+        let copy_of = mark::read(&directory)?;
+        let Recovered { segments, tail } =
+            recovery::recover(&directory, origin, copy_of.is_some())?;
+        // What a copy lacks comes again.
+        let end = if copy_of.is_some() { u64::MAX } else { tail.next_offset };
+        let groups = Groups::open(&directory, end)?;
         let shared = Self {
             name: name.to_owned(),
             directory,
@@ -54,11 +63,30 @@ impl SharedStream {
             deleting: Mutex::default(),
             groups: Arc::new(groups),
             leaders: Arc::default(),
+            copy: Mutex::new(copy_of.map(CopyState::new)),
+            beside: OnceLock::new(),
         };
         if let Some(last) = shared.last_segment() {
-            shared.finish_days_before(last)?;
+            shared.finish_days_before(last.day)?;
         }
         Ok(shared)
+    }
+
+    /// Marks the last day as complete as soon as it is over, so that nobody waits for the first
+    /// record of the next. The days of a copy end when those of its original do.
+    pub(crate) fn end_day(&self, now_ms: u64) -> Result<(), Error> {
+        if self.copy().is_some() {
+            return Ok(());
+        }
+        self.queue.end_day(now_ms).map_or(Ok(()), |day| self.finish_day(day))
+    }
+
+    /// Marks a day and all before it as complete, and wakes those who send copies.
+    pub(crate) fn finish_day(&self, day: Day) -> Result<(), Error> {
+        self.queue.mark_day_over(day);
+        self.finish_days_before(day.next())?;
+        self.end.send_modify(|_| {});
+        Ok(())
     }
 
     /// The durable end.
@@ -72,6 +100,11 @@ impl SharedStream {
 
     pub(crate) fn segments(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the stream is a copy of, if it is one.
+    pub(crate) fn copy(&self) -> MutexGuard<'_, Option<CopyState>> {
+        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bytes of the data files that a group still needs which has finished all below
@@ -117,14 +150,14 @@ impl SharedStream {
         self.end.send_replace(group.next_offset);
     }
 
-    /// Marks all days before the day of `last` as complete.
-    pub(crate) fn finish_days_before(&self, last: SegmentId) -> Result<(), Error> {
+    /// Marks all days before this one as complete.
+    pub(crate) fn finish_days_before(&self, first_open: Day) -> Result<(), Error> {
         let days: Vec<SegmentId> = self
             .segments()
             .chunk_by(|one, next| one.id.day == next.id.day)
             .filter_map(|day| day.first())
             .map(|segment| segment.id)
-            .filter(|id| id.day < last.day)
+            .filter(|id| id.day < first_open)
             .collect();
         for id in days {
             let path = id.finish(&self.directory);

@@ -9,6 +9,7 @@ use service::clock::now_ms;
 
 use crate::{
     Append, Appended, Checkpoint, CheckpointChange, Error, Start,
+    copy::{epoch, state::CopyState},
     keeper::Keeper,
     leader::ProducerLead,
     queue::{self, DurableAnswer},
@@ -58,6 +59,10 @@ pub struct StreamState {
     pub producers: Vec<(String, u64, u64)>,
     /// Why it takes no more appends, if a write has failed.
     pub problem: Option<String>,
+    /// What it is a copy of, if it is one.
+    pub copy: Option<CopyState>,
+    /// 1, and one more each time that a copy of the stream was made the original.
+    pub epoch: u64,
 }
 
 impl Stream {
@@ -119,21 +124,22 @@ impl Stream {
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,
     ) -> Result<(DurableAnswer, Appended), Error> {
-        self.shared.queue.room().await;
         let Append { producer, records, checkpoint } = append;
+        let home = self.shared.home_to_append(producer.map_or("", |producer| producer.name))?;
+        home.queue.room().await;
         let mut records = records.into_iter().peekable();
         // What programs tell each other in checkpoints takes little, and helps a full log to empty.
         if records.peek().is_some() {
             self.make_room()?;
         }
         let append = Append { producer, records, checkpoint };
-        self.shared.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append))
+        home.queue.put(now_ms, |tail, group| tail.append(group, now_ms, append))
     }
 
     /// Refuses an epoch that is not the last one opened.
     pub(crate) fn check_epoch(&self, producer: &str, epoch: u64) -> Result<(), Error> {
         let known = |tail: &Tail| tail.producers.get(producer).map(|state| state.epoch);
-        match self.shared.queue.with_tail(known) {
+        match self.shared.home_of(producer).queue.with_tail(known) {
             Some(known) if known == epoch => Ok(()),
             _ => Err(Error::Fenced(producer.to_owned())),
         }
@@ -146,9 +152,10 @@ impl Stream {
     ///
     /// As [`Stream::append`].
     pub async fn open_producer(&self, name: &str) -> Result<OpenedProducer, Error> {
+        let home = self.shared.home_to_append(name)?;
         let lead = self.shared.leaders.lead(name).await;
-        self.shared.queue.room().await;
-        let put = self.shared.queue.put(now_ms(), |tail, group| tail.open_producer(group, name));
+        home.queue.room().await;
+        let put = home.queue.put(now_ms(), |tail, group| tail.open_producer(group, name));
         let (durable, (epoch, checkpoint)) = put?;
         queue::wait(durable).await?;
         Ok(OpenedProducer { epoch, checkpoint, lead })
@@ -156,7 +163,7 @@ impl Stream {
 
     /// What a producer has saved; nothing when there was never one. Does not take its place.
     pub fn checkpoint(&self, producer: &str) -> Checkpoint {
-        self.shared.queue.with_tail(|tail| {
+        self.shared.home_of(producer).queue.with_tail(|tail| {
             tail.producers.get(producer).map(|state| state.checkpoint.clone()).unwrap_or_default()
         })
     }
@@ -165,7 +172,7 @@ impl Stream {
     pub fn state(&self) -> StreamState {
         let shared = &self.shared;
         let producers = shared.queue.with_tail(|tail| {
-            let named = tail.producers.iter();
+            let named = tail.producers.iter().filter(|(name, _)| *name != epoch::EPOCH);
             named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
         });
         let keeper = self.keeper.upgrade();
@@ -187,6 +194,8 @@ impl Stream {
             groups,
             producers,
             problem: shared.queue.problem(),
+            copy: self.copy_state(),
+            epoch: self.epoch(),
         }
     }
 
@@ -262,17 +271,18 @@ impl Stream {
         table: &str,
         changes: &[CheckpointChange],
     ) -> Result<(), Error> {
-        self.shared.queue.room().await;
+        let home = self.shared.home_to_append(table)?;
+        home.queue.room().await;
         let put = || {
             let change = |tail: &mut Tail, group: &mut _| tail.change_table(group, table, changes);
-            self.shared.queue.put(now_ms(), change)
+            home.queue.put(now_ms(), change)
         };
         let (durable, ()) = self.shared.groups.while_active((group, member), put)?;
         queue::wait(durable).await
     }
 
     /// Deletes what may go when the log is full.
-    fn make_room(&self) -> Result<(), Error> {
+    pub(crate) fn make_room(&self) -> Result<(), Error> {
         self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.room())
     }
 

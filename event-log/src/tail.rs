@@ -2,6 +2,7 @@
 
 use crate::{
     Error,
+    copy::{batches::WholeBatches, epoch},
     disk::{
         data_files::{Segment, SegmentId},
         day::Day,
@@ -102,6 +103,8 @@ pub(crate) struct Tail {
     pub(crate) time_ms: u64,
     pub(crate) producers: Producers,
     pub(crate) steps: Steps,
+    /// The day of the last file is over: nothing is put there any more.
+    pub(crate) is_day_over: bool,
 }
 
 impl Tail {
@@ -115,7 +118,15 @@ impl Tail {
             time_ms: 0,
             producers: Producers::new(),
             steps: Steps::default(),
+            is_day_over: false,
         }
+    }
+
+    /// Ends the day of the last file, if that is over; gives it.
+    pub(crate) fn end_day(&mut self, now_ms: u64) -> Option<Day> {
+        let last = self.segment.filter(|last| !self.is_day_over && Day::of(now_ms) > last.day)?;
+        self.is_day_over = true;
+        Some(last.day)
     }
 
     /// The file that a batch at this time must begin, if it must begin one. When the clock goes
@@ -123,6 +134,9 @@ impl Tail {
     pub(crate) fn next_segment(&self, now_ms: u64, segment_bytes: u64) -> Option<SegmentId> {
         let today = Day::of(now_ms.max(self.time_ms));
         match self.segment {
+            Some(last) if self.is_day_over => {
+                Some(SegmentId { day: today.max(last.day.next()), number: 0 })
+            }
             Some(last) if today > last.day => Some(SegmentId { day: today, number: 0 }),
             Some(last) if self.position < segment_bytes => {
                 debug_assert!(self.position > 0, "{last:?} has no state");
@@ -141,15 +155,7 @@ impl Tail {
         opens: Option<SegmentId>,
     ) {
         self.time_ms = self.time_ms.max(now_ms);
-        if opens.is_some() {
-            // The first file of a day has the number of the first file of the day before.
-            (self.segment, self.position, self.steps) = (opens, 0, Steps::default());
-        }
-        group.opens = opens;
-        group.start = self.position;
-        group.first_offset = self.next_offset;
-        group.first_time_ms = self.time_ms;
-        group.next_offset = self.next_offset;
+        self.begin_bare_group(group, opens);
         if opens.is_some() {
             let (stamp, at) = (self.stamp(), group.data.len());
             self.note(group, at);
@@ -159,6 +165,75 @@ impl Tail {
             });
             self.advance(group, at);
         }
+    }
+
+    /// Begins a group for a copy, in which the file's STATE comes with the rest.
+    pub(crate) fn begin_copy(&mut self, group: &mut WriteGroup, piece: &WholeBatches) {
+        (self.next_offset, self.time_ms) = piece.first();
+        self.begin_bare_group(group, (piece.position == 0).then_some(piece.file));
+    }
+
+    fn begin_bare_group(&mut self, group: &mut WriteGroup, opens: Option<SegmentId>) {
+        if opens.is_some() {
+            (self.segment, self.position, self.is_day_over) = (opens, 0, false);
+            // The first file of a day has the number of the first file of the day before.
+            self.steps = Steps::default();
+        }
+        group.opens = opens;
+        group.start = self.position;
+        group.first_offset = self.next_offset;
+        group.first_time_ms = self.time_ms;
+        group.next_offset = self.next_offset;
+    }
+
+    /// What is missing before a piece that begins a file is gone for good.
+    pub(crate) fn skip_to(&mut self, piece: &WholeBatches) {
+        if piece.position == 0 {
+            self.next_offset = self.next_offset.max(piece.first().0);
+        }
+    }
+
+    /// Refuses a piece of a copy that does not stand at the end.
+    pub(crate) fn check_follows(&self, piece: &WholeBatches) -> Result<(), Error> {
+        let (first_offset, first_time_ms) = piece.first();
+        let begins_file = piece.position == 0 && self.segment.is_none_or(|last| last < piece.file);
+        let goes_on = self.segment == Some(piece.file) && self.position == piece.position;
+        let is_next = self.segment.is_none()
+            || (first_offset == self.next_offset && first_time_ms >= self.time_ms);
+        if (begins_file || goes_on) && is_next {
+            return Ok(());
+        }
+        Err(Error::Failed(format!(
+            "the server sent byte {} of {:?} with offset {first_offset}, but the copy ends with \
+             byte {} of {:?} before offset {}: this is a fault of one of both programs",
+            piece.position, piece.file, self.position, self.segment, self.next_offset
+        )))
+    }
+
+    /// Puts a piece of a copy, that was checked, at the end of the group.
+    pub(crate) fn copy(&mut self, group: &mut WriteGroup, piece: WholeBatches) {
+        let mut rest = piece.data;
+        for record in &piece.records {
+            (self.next_offset, self.time_ms) = (record.offset, record.time_ms);
+            let at = group.data.len();
+            self.note(group, at);
+            group.data.extend_from_slice(&rest.split_to(record.bytes));
+            self.advance(group, at);
+        }
+        if let Some(state) = piece.state {
+            self.producers = state;
+        }
+        for end in piece.ends {
+            end.apply(&mut self.producers);
+        }
+    }
+
+    /// Begins the next epoch, and says which it is.
+    pub(crate) fn begin_epoch(&mut self, group: &mut WriteGroup) -> u64 {
+        let next = epoch::of(&self.producers) + 1;
+        let producer = ProducerSequence { name: epoch::EPOCH, epoch: next, sequence: 1 };
+        self.put_end(group, End::of(Some(producer), &[epoch::change_to(next)]));
+        next
     }
 
     /// Puts a batch at the end of the group; on error nothing is changed.
@@ -205,7 +280,8 @@ impl Tail {
     }
 
     fn check_name(&self, name: &str) -> Result<(), Error> {
-        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+        let is_own = name == epoch::EPOCH;
+        if is_own || name.is_empty() || name.len() > MAX_NAME_BYTES {
             let reason = format!("the name of a producer has 1 to {MAX_NAME_BYTES} bytes");
             return Err(Error::Rejected(reason));
         }

@@ -3,7 +3,10 @@
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
-    CheckpointChange, Error, Event, NewHeaders, NewRecord, Record, Start, Subscribe, proto,
+    CheckpointChange, Error, Event, NewHeaders, NewRecord, Record, Start, Subscribe,
+    copy::source::{CopyEnd, CopyFrom, Sent, Wanted},
+    disk::{data_files::SegmentId, day::Day},
+    proto,
 };
 
 /// Room for the framing of one batch's records.
@@ -28,6 +31,7 @@ impl From<Error> for Status {
                 status
             }
             Error::NotMember(_) => Self::failed_precondition(message),
+            Error::Diverged(reason) => Self::already_exists(reason),
             Error::GroupActive { client, .. } => {
                 let mut status = Self::failed_precondition(message);
                 let client = MetadataValue::from_bytes(client.as_bytes());
@@ -67,6 +71,7 @@ pub(crate) fn error_of(status: &Status, name: &str) -> Error {
             _ => Error::Rejected(message),
         },
         Code::DataLoss => Error::Failed(message),
+        Code::AlreadyExists => Error::Diverged(message),
         _ => Error::Unavailable(reason(status)),
     }
 }
@@ -191,4 +196,89 @@ pub(crate) fn change_of(entry: proto::CheckpointEntry) -> CheckpointChange {
 
 pub(crate) fn entry_of((key, value): CheckpointChange) -> proto::CheckpointEntry {
     proto::CheckpointEntry { key, value }
+}
+
+/// What a copy asks for, as a request says it; of which stream.
+pub(crate) fn wanted_of(request: proto::ReplicateRequest) -> Result<Wanted, Error> {
+    use proto::replicate_request::From;
+    let from = match request.from {
+        Some(From::End(end)) => CopyFrom::End(CopyEnd {
+            file: file_of(end.file)?,
+            position: end.position,
+            next_offset: end.next_offset,
+            last_position: end.last_position,
+            last_crc: end.last_crc,
+            epoch: end.epoch,
+        }),
+        Some(From::DaysBack(days)) => CopyFrom::DaysBack(days),
+        Some(From::FileOffset(offset)) => CopyFrom::FileOffset(offset),
+        None => return Err(Error::Rejected("the request does not say where to begin".to_owned())),
+    };
+    let max_bytes = request.max_response_bytes as usize;
+    Ok(Wanted { group: request.group, client: request.client, from, max_bytes })
+}
+
+pub(crate) fn replicate_request(stream: &str, wanted: Wanted) -> proto::ReplicateRequest {
+    use proto::replicate_request::From;
+    let from = match wanted.from {
+        CopyFrom::End(end) => From::End(proto::CopyEnd {
+            file: Some(end.file.into()),
+            position: end.position,
+            next_offset: end.next_offset,
+            last_position: end.last_position,
+            last_crc: end.last_crc,
+            epoch: end.epoch,
+        }),
+        CopyFrom::DaysBack(days) => From::DaysBack(days),
+        CopyFrom::FileOffset(offset) => From::FileOffset(offset),
+    };
+    proto::ReplicateRequest {
+        stream: stream.to_owned(),
+        group: wanted.group,
+        client: wanted.client,
+        from: Some(from),
+        max_response_bytes: u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX),
+    }
+}
+
+impl From<Sent> for proto::ReplicateResponse {
+    fn from(sent: Sent) -> Self {
+        use proto::replicate_response::Is;
+        let is = match sent {
+            Sent::Begun { member, epoch } => Is::Begun(proto::CopyBegun { member, epoch }),
+            Sent::Bytes { file, position, data, end_offset } => {
+                Is::Bytes(proto::FileBytes { file: Some(file.into()), position, data, end_offset })
+            }
+            Sent::Finished { day } => Is::Finished(proto::DayFinished { day: day.number() }),
+        };
+        Self { is: Some(is) }
+    }
+}
+
+/// What a response brings; an error for one that this client does not know.
+pub(crate) fn sent_of(response: proto::ReplicateResponse) -> Result<Sent, Error> {
+    use proto::replicate_response::Is;
+    Ok(match response.is {
+        Some(Is::Begun(proto::CopyBegun { member, epoch })) => Sent::Begun { member, epoch },
+        Some(Is::Bytes(proto::FileBytes { file, position, data, end_offset })) => {
+            Sent::Bytes { file: file_of(file)?, position, data, end_offset }
+        }
+        Some(Is::Finished(proto::DayFinished { day })) => {
+            Sent::Finished { day: file_of(Some(proto::DataFile { day, number: 0 }))?.day }
+        }
+        None => return Err(Error::Rejected("the server speaks a newer protocol".to_owned())),
+    })
+}
+
+fn file_of(file: Option<proto::DataFile>) -> Result<SegmentId, Error> {
+    let known = file.and_then(|file| Some((Day::of_number(file.day)?, file.number)));
+    let (day, number) =
+        known.ok_or_else(|| Error::Rejected(format!("{file:?} names no data file")))?;
+    Ok(SegmentId { day, number })
+}
+
+impl From<SegmentId> for proto::DataFile {
+    fn from(file: SegmentId) -> Self {
+        Self { day: file.day.number(), number: file.number }
+    }
 }

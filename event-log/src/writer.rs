@@ -79,7 +79,7 @@ impl StreamWriter {
         open.data.sync_data().map_err(Error::io("cannot sync", &path))?;
         open.index_bytes += group.index.len() as u64;
         if group.opens.is_some() {
-            self.stream.finish_days_before(open.id)?;
+            self.stream.finish_days_before(open.id.day)?;
         }
         Ok(())
     }

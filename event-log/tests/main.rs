@@ -8,6 +8,7 @@ mod files;
 mod full_disk;
 mod http;
 mod members;
+mod mirror;
 mod process;
 mod refusals;
 mod slow;

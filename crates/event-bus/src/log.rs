@@ -86,7 +86,9 @@ impl StreamAddress {
             LogError::Rejected(reason) => Error::Rejected(reason),
             LogError::NotMember(_) => Error::PartitionLost(self.partition()),
             LogError::GroupActive { group, .. } => Error::GroupActive { group },
-            LogError::Refused(reason) => Error::Refused { address, reason },
+            LogError::Refused(reason) | LogError::Diverged(reason) => {
+                Error::Refused { address, reason }
+            }
             LogError::Held(_) | LogError::Unusable { .. } | LogError::Listen { .. } => {
                 Error::Refused { address, reason }
             }

@@ -139,6 +139,7 @@ async fn a_full_sync_goes_on_over_a_planned_switch() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "as on MySQL: scripts/test.sh --all"]
 async fn a_full_sync_of_mariadb_goes_on_over_a_planned_switch() -> Result<()> {
     survive_switch("full-sync-switch-mariadb", "mariadb-11.8").await
 }

@@ -6,12 +6,19 @@ use std::sync::{
 };
 
 use anyhow::{Result, ensure};
-use e2e::{programs::seed, servers::connect, writers::Writers};
+use e2e::{
+    programs::{seed, size},
+    servers::connect,
+    writers::Writers,
+};
 use mysql_async::prelude::Queryable;
 
 use super::{Kind, TABLE, start};
 
-const ROWS: u64 = 20_000;
+/// With fewer, a full sync would be over before many transactions are taken back.
+fn rows() -> u64 {
+    size(6_000, 20_000)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_read_that_is_rolled_back_or_comes_later_on_mysql() -> Result<()> {
@@ -19,13 +26,14 @@ async fn nothing_is_read_that_is_rolled_back_or_comes_later_on_mysql() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "as on MySQL: scripts/test.sh --all"]
 async fn nothing_is_read_that_is_rolled_back_or_comes_later_on_mariadb() -> Result<()> {
     under_odd_sessions("full-sync-isolation-mariadb", Kind::LogOfMariadb).await
 }
 
 async fn under_odd_sessions(test: &str, kind: Kind) -> Result<()> {
-    let running = start(test, (kind, ROWS), "chunkBytes = \"128KiB\"").await?;
-    let writers = Writers::start(&running.mysql.url(), (TABLE, ROWS), 1000, seed());
+    let running = start(test, (kind, rows()), "chunkBytes = \"128KiB\"").await?;
+    let writers = Writers::start(&running.mysql.url(), (TABLE, rows()), 1000, seed());
     let stop = Arc::new(AtomicBool::new(false));
     let undone = tokio::spawn(roll_back(running.mysql.url(), Arc::clone(&stop)));
     for level in ["READ-UNCOMMITTED", "READ-COMMITTED", "SERIALIZABLE"] {
@@ -44,7 +52,7 @@ async fn under_odd_sessions(test: &str, kind: Kind) -> Result<()> {
     let undone = undone.await??;
     let picture = running.complete("search").await?;
     println!("{undone} transactions rolled back; {} rows synced", picture.synced);
-    ensure!(undone > 10 && picture.synced >= 3 * ROWS / 2, "{undone} {}", picture.synced);
+    ensure!(undone > 10 && picture.synced >= 3 * rows() / 2, "{undone} {}", picture.synced);
     running.end().await
 }
 
@@ -54,7 +62,7 @@ async fn roll_back(url: String, stop: Arc<AtomicBool>) -> Result<u64> {
     let mut undone = 0;
     while !stop.load(Relaxed) {
         undone += 1;
-        let first = undone * 611 % ROWS;
+        let first = undone * 611 % rows();
         let (made, last) = (1_000_000 + undone, first + 20);
         for statement in [
             "START TRANSACTION".to_owned(),

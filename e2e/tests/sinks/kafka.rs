@@ -178,6 +178,7 @@ async fn rows_before(test: &str) -> Result<Source> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "as on Kafka: scripts/test.sh --all"]
 async fn each_change_is_there_once_after_kills_on_the_log() -> Result<()> {
     let source = rows_before("sink-kafka-log").await?;
     let target = Kafka::start(&source.site.path("target")).await?;

@@ -194,6 +194,7 @@ async fn keys_and_files_equal_the_tables_after_kills_on_the_log() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "as on the log: scripts/test.sh --all"]
 async fn keys_and_files_equal_the_tables_after_kills_on_kafka() -> Result<()> {
     survive(Source::start("sink-redis-kafka").await?.over_kafka("").await?).await
 }

@@ -14,6 +14,26 @@ impl Day {
         Self(u32::try_from(time_ms / MS_PER_DAY).unwrap_or(u32::MAX))
     }
 
+    /// The day that is so many days earlier.
+    pub(crate) fn before(self, days: u32) -> Self {
+        Self(self.0.saturating_sub(days))
+    }
+
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// `YYYYMMDD` as a number.
+    pub(crate) fn number(self) -> u32 {
+        let (year, month, day) = civil_from_days(self.0);
+        year.saturating_mul(10_000).saturating_add(month * 100 + day)
+    }
+
+    /// The day of such a number.
+    pub(crate) fn of_number(number: u32) -> Option<Self> {
+        Self::parse(&format!("{number:08}"))
+    }
+
     /// Reads `YYYYMMDD`.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         if name.len() != 8 || !name.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -76,6 +96,8 @@ mod tests {
         for (time_ms, name) in cases {
             assert_eq!(Day::of(time_ms).to_string(), name);
             assert_eq!(Day::parse(name), Some(Day::of(time_ms)));
+            assert_eq!(Day::of(time_ms).number().to_string(), name);
+            assert_eq!(Day::of_number(name.parse().unwrap()), Some(Day::of(time_ms)));
         }
     }
 

@@ -129,6 +129,13 @@ pub(crate) fn length(header: &[u8]) -> Option<usize> {
     (HEADER_BYTES..=MAX_RECORD_BYTES).contains(&length).then_some(length)
 }
 
+/// The CRC and the offset of the record that begins so; zeros when it is too short.
+pub(crate) fn crc_and_offset(header: &[u8]) -> (u32, u64) {
+    let crc = header.get(..4).and_then(|mut bytes| bytes.try_get_u32_le().ok());
+    let offset = header.get(8..).and_then(|mut bytes| bytes.try_get_u64_le().ok());
+    (crc.unwrap_or_default(), offset.unwrap_or_default())
+}
+
 /// Whether a record that begins so can be one of the log's own of this type.
 pub(crate) fn is_own(header: &[u8], kind: u32) -> bool {
     let parts = header.get(32..HEADER_BYTES);

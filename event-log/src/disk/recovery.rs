@@ -23,16 +23,18 @@ pub(crate) struct Recovered {
     pub(crate) tail: Tail,
 }
 
-/// Opens the stream in a directory. What it gives is durable.
-pub(crate) fn recover(stream: &Path, origin: u32) -> Result<Recovered, Error> {
+/// Opens the stream in a directory. What it gives is durable. A copy is cut before the first damage
+/// of its last file, whatever made that: the rest comes again.
+pub(crate) fn recover(stream: &Path, origin: u32, is_copy: bool) -> Result<Recovered, Error> {
     let mut ids = data_files::list(stream)?;
     while let Some(id) = ids.pop() {
-        let Some(last) = read_last(stream, id)? else { continue };
+        let Some(last) = read_last(stream, id, is_copy)? else { continue };
         let mut segments = Vec::with_capacity(ids.len() + 1);
         for id in ids {
             segments.push(data_files::describe(stream, id)?);
         }
-        let tail = Tail { origin, ..last.tail };
+        let is_day_over = id.finish(stream).exists();
+        let tail = Tail { origin, is_day_over, ..last.tail };
         segments.push(last.segment);
         index::repair(stream, &segments, &last.entries)?;
         return Ok(Recovered { segments, tail });
@@ -42,8 +44,10 @@ pub(crate) fn recover(stream: &Path, origin: u32) -> Result<Recovered, Error> {
 
 /// The end of a stream whose last data file is known; nothing of it was cut off by a crash.
 pub(crate) fn reread(stream: &Path, last: Option<SegmentId>, origin: u32) -> Result<Tail, Error> {
-    let last = last.map(|id| read_last(stream, id)).transpose()?.flatten();
-    Ok(last.map_or_else(|| Tail::new(origin), |last| Tail { origin, ..last.tail }))
+    let Some(id) = last else { return Ok(Tail::new(origin)) };
+    let is_day_over = id.finish(stream).exists();
+    let last = read_last(stream, id, false)?;
+    Ok(last.map_or_else(|| Tail::new(origin), |last| Tail { origin, is_day_over, ..last.tail }))
 }
 
 /// The last data file, read to the end of its last whole batch.
@@ -54,7 +58,7 @@ struct LastFile {
 }
 
 /// Reads the file and cuts it. `None`: it did not come as far as its STATE, and is deleted.
-fn read_last(stream: &Path, id: SegmentId) -> Result<Option<LastFile>, Error> {
+fn read_last(stream: &Path, id: SegmentId, is_copy: bool) -> Result<Option<LastFile>, Error> {
     let path = id.data(stream);
     let mut scan = Scan::open(&path, 0)?;
     let file_bytes = scan.file_bytes()?;
@@ -64,11 +68,16 @@ fn read_last(stream: &Path, id: SegmentId) -> Result<Option<LastFile>, Error> {
             Ok(None) => break,
             Ok(Some((position, record))) => {
                 if let Err(problem) = reading.take(position, scan.position(), &record) {
-                    return Err(scan.damage(position, problem));
+                    let damage = scan.damage(position, problem);
+                    if is_copy {
+                        warn!(%damage, "the rest of this file of a copy comes again");
+                        break;
+                    }
+                    return Err(damage);
                 }
             }
             Err(Error::Damaged { file, position, problem }) => {
-                if scan.was_synced(position, file_bytes)? {
+                if !is_copy && scan.was_synced(position, file_bytes)? {
                     return Err(Error::Damaged { file, position, problem });
                 }
                 break;
@@ -112,6 +121,7 @@ impl LastFile {
             time_ms: whole.time_ms,
             producers: whole.producers,
             steps: whole.steps,
+            is_day_over: false,
         };
         Some(Self { segment, tail, entries: whole.entries })
     }

@@ -51,6 +51,17 @@ impl Scan {
         self.position
     }
 
+    /// The CRC, the offset and the length of the record that begins here; its content is not read.
+    pub(crate) fn peek(&mut self, end: u64) -> Result<(u32, u64, u64), Error> {
+        let left = end.saturating_sub(self.position);
+        if left < frame::HEADER_BYTES as u64 {
+            return Err(self.damage(self.position, "the file ends within a record"));
+        }
+        self.fill(frame::HEADER_BYTES, left)?;
+        let (crc, offset) = frame::crc_and_offset(&self.buffer);
+        Ok((crc, offset, frame::length(&self.buffer).unwrap_or_default() as u64))
+    }
+
     /// The next record and its position; `None` at `end`, which is where a record ends.
     pub(crate) fn next(&mut self, end: u64) -> Result<Option<(u64, Record)>, Error> {
         let left = end.saturating_sub(self.position);

@@ -1,7 +1,7 @@
 //! Days of a stream as one file: a tar archive, compressed with zstd, that ordinary tools open.
 //!
 //! Its entries: `event-log.json` (what is in it), for each day `YYYYMMDD/data000000` …, `index` and
-//! `finish`, at last `SHA256SUMS`, as `sha256sum --check` reads it. An archive without its sums was
+//! `finish`, `gaps` of a copy that has some, at last `SHA256SUMS`, as `sha256sum --check` reads it. An archive without its sums was
 //! cut short.
 
 use std::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Error,
+    copy::mark::GAPS,
     disk::{
         data_files::{self, SegmentId},
         day::Day,
@@ -63,7 +64,7 @@ pub struct ArchiveRange {
 }
 
 /// Checks days of a stream as [`verify()`](super::verify()) does, and writes them to a new file. Of
-/// the last day it takes the whole batches, without the mark that it is finished: more may come.
+/// a day that is not finished it takes the whole batches that are there.
 ///
 /// # Errors
 ///
@@ -113,9 +114,6 @@ fn plan(
     let wanted = |day: Day| from.is_none_or(|from| day >= from) && to.is_none_or(|to| day <= to);
     let mut days = Vec::new();
     let verified = verify::check(path, &wanted, &mut |_| (), &mut |day| days.push(day))?;
-    if let Some(last) = days.last_mut() {
-        last.is_finished = false;
-    }
     let Verified { offsets: Some((first_offset, next_offset)), records, bytes, .. } = verified
     else {
         let reason = format!("the stream {stream} has no records of these days");
@@ -151,6 +149,11 @@ fn write(
     writer.add(CONTENT, json.len() as u64, &mut &json[..])?;
     for day in days {
         writer.add_day(path, day)?;
+    }
+    if path.join(GAPS).exists() {
+        let gaps = path.join(GAPS);
+        let text = fs::read(&gaps).map_err(Error::io("cannot read", &gaps))?;
+        writer.add(GAPS, text.len() as u64, &mut &text[..])?;
     }
     let sums = std::mem::take(&mut writer.sums);
     writer.add(SUMS, sums.len() as u64, &mut sums.as_bytes())?;

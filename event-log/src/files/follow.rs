@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::{
     Error,
+    copy::mark,
     disk::{
         data_files::{self, SegmentId},
         end_and_state,
@@ -111,25 +110,8 @@ fn check_follows(
     Err(file.damage(0, &problem))
 }
 
-/// Offsets that a copy has not got, since its server had deleted them.
-#[derive(Deserialize)]
-struct Gap {
-    from: u64,
-    to: u64,
-}
-
 /// Whether a copy notes that it has not got these offsets.
 pub(crate) fn is_known_gap(stream: &Path, from: u64, to: u64) -> Result<bool, Error> {
-    let path = stream.join("gaps");
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::io("cannot read", path)(error)),
-    };
-    let gaps: Vec<Gap> = serde_json::from_slice(&text).map_err(|error| Error::Damaged {
-        file: path,
-        position: 0,
-        problem: error.to_string(),
-    })?;
-    Ok(gaps.iter().any(|gap| (gap.from, gap.to) == (from, to)))
+    let gaps = mark::gaps(stream)?;
+    Ok(gaps.iter().any(|gap| (gap.from..gap.to).contains(&from) && gap.to == to))
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Error,
+    copy::mark::GAPS,
     disk::{
         data_files::{self, SegmentId},
         day::Day,
@@ -174,6 +175,9 @@ impl Unpacking<'_> {
     }
 
     fn write(&self, name: &str, from: &mut impl Read) -> Result<(), Error> {
+        if name == GAPS {
+            return self.write_to(&self.fresh.join(name), from);
+        }
         let parsed = name.split_once('/').and_then(|(day, file)| Some((Day::parse(day)?, file)));
         let is_known = parsed.is_some_and(|(day, file)| {
             matches!(file, "index" | "finish") || SegmentId::parse(day, file).is_some()
@@ -182,18 +186,20 @@ impl Unpacking<'_> {
             return Err(self.place.damage(&"no file of a log is called so"));
         };
         data_files::create_directory(&self.fresh.join(day.to_string()))?;
-        let path = self.fresh.join(name);
-        let mut file =
-            service::private::create(&path).map_err(Error::io("cannot create", &path))?;
+        self.write_to(&self.fresh.join(name), from)
+    }
+
+    fn write_to(&self, path: &Path, from: &mut impl Read) -> Result<(), Error> {
+        let mut file = service::private::create(path).map_err(Error::io("cannot create", path))?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             let read = from.read(&mut buffer).map_err(|error| self.place.damage(&error))?;
             if read == 0 {
                 break;
             }
-            file.write_all(&buffer[..read]).map_err(Error::io("cannot write", &path))?;
+            file.write_all(&buffer[..read]).map_err(Error::io("cannot write", path))?;
         }
-        file.sync_all().map_err(Error::io("cannot sync", &path))
+        file.sync_all().map_err(Error::io("cannot sync", path))
     }
 
     /// Checks that all came that the archive lists, and that it is a stream.

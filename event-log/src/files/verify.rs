@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{check_index::IndexCheck, follow};
 use crate::{
     Error, Record,
+    copy::mark::COPY_OF,
     disk::{
         data_files::{self, SegmentId},
         day::Day,
@@ -85,10 +86,15 @@ pub(crate) fn check(
     progress: &mut dyn FnMut(u64),
     each: &mut dyn FnMut(CheckedDay),
 ) -> Result<Verified, Error> {
+    // Of the newest day, the mark is looked for before the files are listed: what comes in between is
+    // of the next day.
+    let day = data_files::list(stream)?.last().copied();
+    let finished = day.filter(|day| day.finish(stream).exists()).map(|day| day.day);
     let ids = data_files::list(stream)?;
     let Some(&newest) = ids.last() else { return Ok(Verified::default()) };
     let verified = Verified::default();
-    let mut check = Check { stream, newest, verified, before: None, last_group: 0, progress };
+    let (before, last_group) = (None, 0);
+    let mut check = Check { stream, newest, finished, verified, before, last_group, progress };
     for ids in ids.chunk_by(|one, next| one.day == next.day) {
         if wanted(ids[0].day)
             && let Some(day) = check.day(ids)?
@@ -104,6 +110,8 @@ struct Check<'a> {
     stream: &'a Path,
     /// The newest file when the check began.
     newest: SegmentId,
+    /// The newest day, when it was marked as finished before that.
+    finished: Option<Day>,
     verified: Verified,
     before: Option<Before>,
     /// Where the last write group of the newest file began.
@@ -165,13 +173,17 @@ impl Check<'_> {
         self.verified.unwritten_entries += index.finish(newest)?;
         self.verified.days += 1;
         self.verified.index_bytes += index.right_bytes() + rest.len() as u64;
-        let is_finished = ids[0].finish(self.stream).exists();
+        let is_finished = match is_newest {
+            true => self.finished == Some(day),
+            false => ids[0].finish(self.stream).exists(),
+        };
         Ok(Some(CheckedDay { day, files, index: (index.right_bytes(), rest), is_finished }))
     }
 
     /// A day without its index: retention deletes the data first.
-    fn has_no_index(&self, id: SegmentId) -> Result<Option<CheckedDay>, Error> {
+    fn has_no_index(&mut self, id: SegmentId) -> Result<Option<CheckedDay>, Error> {
         if !self.is_listed(id.day)? {
+            self.before = None;
             return Ok(None);
         }
         let (file, problem) = (id.index(self.stream), "it is missing".to_owned());
@@ -243,10 +255,14 @@ impl Check<'_> {
     /// Checks the STATE of a file against the file before.
     fn begins(&self, walk: &Walk, first: &Record) -> Result<(), Error> {
         let id = walk.id();
-        if id.day != Day::of(first.time_ms) {
+        let day = Day::of(first.time_ms);
+        let before = self.before.as_ref();
+        // After a day that was finished the next one begins, even if the clock went back.
+        let is_next = |before: &Before| id.day == before.id.day || id.day == before.id.day.next();
+        if day > id.day || (day < id.day && !before.is_none_or(is_next)) {
             return Err(walk.damage(0, "the first record is not of the day of the file"));
         }
-        let Some(before) = &self.before else { return Ok(()) };
+        let Some(before) = before else { return Ok(()) };
         if first.offset != before.next_offset {
             if follow::is_known_gap(self.stream, before.next_offset, first.offset)? {
                 return Ok(());
@@ -308,15 +324,8 @@ impl Check<'_> {
             }
             let mark = id.finish(self.stream);
             let length = mark.metadata().ok().map(|metadata| metadata.len());
-            let is_last = || {
-                data_files::list(self.stream)
-                    .map(|ids| ids.last().is_none_or(|last| last.day <= id.day))
-            };
             let problem = match length {
                 Some(1..) => "it is not empty",
-                Some(0) if id.day == self.newest.day && is_last()? => {
-                    "the last day is marked as finished: more records can come"
-                }
                 None if self.was_left(id, ids) && self.is_listed(id.day)? => {
                     "it is missing, though records of a later day were acknowledged"
                 }
@@ -332,7 +341,7 @@ impl Check<'_> {
     /// write groups of a copy are larger than those that its records tell of.)
     fn was_left(&self, id: SegmentId, ids: &[SegmentId]) -> bool {
         let later = ids.iter().filter(|later| later.day > id.day).count();
-        let is_copy = || self.stream.join("copy-of").exists();
+        let is_copy = || self.stream.join(COPY_OF).exists();
         later > 1 || (later == 1 && self.last_group > 0 && !is_copy())
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn text(states: &[(String, StreamState)]) -> String {
     let mut registry = Registry::with_prefix("event_log");
     of_streams(&mut registry, states);
     of_groups(&mut registry, states);
+    of_copies(&mut registry, states);
     if let Some((_, state)) = states.first() {
         let all: Gauge<u64, AtomicU64> = Gauge::default();
         all.set(state.log_bytes);
@@ -62,6 +63,21 @@ fn of_streams(registry: &mut Registry, states: &[(String, StreamState)]) {
     }
     let help = "Bytes of its data files";
     registry.register_with_unit("stream_size", help, Unit::Bytes, figure(|state| state.bytes));
+}
+
+fn of_copies(registry: &mut Registry, states: &[(String, StreamState)]) {
+    let (connected, lag) = (Figures::<OfStream>::default(), Figures::<OfStream>::default());
+    for (stream, state) in states {
+        let Some(copy) = &state.copy else { continue };
+        let labels = OfStream { stream: stream.clone() };
+        connected.get_or_create(&labels).set(u64::from(copy.problem.is_none()));
+        if let Some(end) = copy.source_end {
+            lag.get_or_create(&labels).set(end.saturating_sub(state.next_offset));
+        }
+    }
+    registry.register("copy_connected", "1 while the copy is connected to its original", connected);
+    let help = "Records that the copy lacks, as it last heard of its original";
+    registry.register("copy_lag_records", help, lag);
 }
 
 fn of_groups(registry: &mut Registry, states: &[(String, StreamState)]) {

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use event_log::{Client, ClientConfig, Compress, ServerConfig, StorageConfig};
-use service::{Listen, config};
+use service::{
+    Listen,
+    config::{self, Section},
+};
 
-use super::Failure;
+use super::{Failure, mirror_config::MirrorConfig};
 
 /// Which stream of which log.
 #[derive(Args)]
@@ -35,12 +38,19 @@ pub(crate) struct Config {
     pub(crate) storage: StorageConfig,
 }
 
+/// Reads the config file of a server; what it says of a mirror is checked, too.
 pub(crate) fn read(path: &Path) -> Result<Config, config::Mistakes> {
     let file = config::File::open(path)?;
-    let listen = ServerConfig::read(file.root());
-    let http = Listen::read(&file.root().section("http"), 19289);
-    let storage = StorageConfig::read(&file.root().section("storage"));
-    file.finish(Config { listen, http, storage })
+    let server = read_server(file.root());
+    let _checked = MirrorConfig::read(&file.root().section("mirror"));
+    file.finish(server)
+}
+
+pub(crate) fn read_server(root: &Section) -> Config {
+    let listen = ServerConfig::read(root);
+    let http = Listen::read(&root.section("http"), 19289);
+    let storage = StorageConfig::read(&root.section("storage"));
+    Config { listen, http, storage }
 }
 
 /// A client of the address on the command line, else of the one in the config.

@@ -8,7 +8,10 @@ pub(crate) mod groups;
 pub(crate) mod import;
 mod lines;
 pub(crate) mod ls;
+pub(crate) mod mirror;
+mod mirror_config;
 mod point;
+pub(crate) mod promote;
 pub(crate) mod serve;
 pub(crate) mod tail;
 pub(crate) mod verify;
@@ -46,6 +49,8 @@ impl Failure {
                 | Error::Unusable { .. }
                 | Error::Listen { .. }
                 | Error::Refused(_)
+                | Error::Diverged(_)
+                | Error::OffsetGone { .. }
                 | Error::Unavailable(_)
                 | Error::GroupActive { .. },
             ) => Exit::Refused,

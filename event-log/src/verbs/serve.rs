@@ -5,21 +5,30 @@ use std::path::{Path, PathBuf};
 use event_log::{Error, HttpServer, Log, Server, ServerTokens};
 use service::shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{Failure, connect::read};
+use super::{
+    Failure,
+    connect::{Config, read},
+};
 
 /// Serves the log until it is told to stop.
 pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
-    let no_signals = |source| Error::Io {
-        action: "cannot register for signals of",
-        path: PathBuf::from("this process"),
-        source,
-    };
     let stop = shutdown::on_signal().map_err(no_signals)?;
+    let log = Log::open(config.storage.clone())?;
+    serve(log, config, path, stop).await
+}
+
+/// Serves a log as the config says until `stop`, and stops all when that fails.
+pub(crate) async fn serve(
+    log: Log,
+    config: Config,
+    path: &Path,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let log = Log::open(config.storage)?;
     let http = HttpServer::bind(&config.http, log.clone()).await?;
     let server = Server::bind(log, config.listen).await?;
     let tokens = server.tokens();
@@ -35,6 +44,11 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     }
     info!("stopped");
     Ok(())
+}
+
+pub(crate) fn no_signals(source: std::io::Error) -> Error {
+    let path = PathBuf::from("this process");
+    Error::Io { action: "cannot register for signals of", path, source }
 }
 
 /// Takes the tokens and rights of the config anew at each SIGHUP, without end.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use event_log::{StorageConfig, TlsFiles};
+use event_log::{ClientConfig, StorageConfig, TlsFiles};
 use service::{Address, Secret, config::Section};
 
 /// An event log as the bus.
@@ -33,7 +33,7 @@ impl LogConfig {
             token: section.secret("token"),
             tls: TlsFiles::read(section),
             ca_file: section.optional("caFile"),
-            identity: identity(section),
+            identity: ClientConfig::identity_of(section),
         };
         config.check(section);
         config
@@ -51,17 +51,4 @@ impl LogConfig {
             section.note("token", &problem, remedy);
         }
     }
-}
-
-/// `clientCertFile` and `clientKeyFile`, which go together.
-fn identity(section: &Section) -> Option<(PathBuf, PathBuf)> {
-    const KEYS: [&str; 2] = ["clientCertFile", "clientKeyFile"];
-    let [certificate, key] = KEYS.map(|key| section.optional(key));
-    let missing = match (&certificate, &key) {
-        (Some(_), None) => KEYS[1],
-        (None, Some(_)) => KEYS[0],
-        _ => return certificate.zip(key),
-    };
-    section.note(missing, "is missing", "set both clientCertFile and clientKeyFile, or neither");
-    None
 }

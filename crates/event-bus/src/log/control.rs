@@ -7,14 +7,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use event_log::LOCAL_PRODUCERS;
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::LogBus;
 use crate::{Batch, Bus, Control, ControlChange, Error, Result, control::ToldTable};
-
-/// Producers of our own begin with this; no `dts` can be named so.
-const OWN_PRODUCERS: &str = "bus/";
 
 const PRODUCER: &str = "bus/control";
 
@@ -26,12 +24,12 @@ const MAX_TURNS: u32 = 20;
 
 /// The name of a producer that keeps a table of this name.
 pub(super) fn own_producer(table: &str) -> String {
-    format!("{OWN_PRODUCERS}{table}")
+    format!("{LOCAL_PRODUCERS}{table}")
 }
 
-/// Whether a producer's name is not one of a user's.
+/// Whether a producer's name is not one of a user's; no `dts` can be named so.
 pub(super) fn is_own(producer: &str) -> bool {
-    producer.starts_with(OWN_PRODUCERS)
+    producer.starts_with(LOCAL_PRODUCERS)
 }
 
 /// Puts the entries, as soon as nobody else does.

@@ -84,10 +84,14 @@ async fn what_is_missing_or_too_much_is_found() {
     fs::remove_file(stream.join(finish)).unwrap();
     expect("a mark", finish, "it is missing");
     plant(&stream, &files);
-    let too_early = format!("{newest_day}/finish");
-    fs::write(stream.join(&too_early), "").unwrap();
-    expect("a mark too early", &too_early, "the last day is marked");
-    fs::remove_file(stream.join(&too_early)).unwrap();
+    fs::write(stream.join(finish), "x").unwrap();
+    expect("a mark with content", finish, "it is not empty");
+    plant(&stream, &files);
+    let (day, later) = (finish.split_once('/').unwrap().0, stream.join("29991231"));
+    fs::rename(stream.join(&newest_day), &later).unwrap();
+    expect("another day", "29991231/data000000", "not of the day");
+    fs::rename(&later, stream.join(&newest_day)).unwrap();
+    assert!(day < newest_day.as_str());
 
     let groups = |offset: u64| {
         let content = format!("{{\"g\":{{\"offset\":{offset},\"timeMs\":1}}}}");
