@@ -70,11 +70,11 @@
 //! # Reading without the lock
 //!
 //! A data file only grows, and a write group is written from its beginning to its end. So who finds
-//! a bad record at the end of the newest file has met a write group that is being written, or that a
-//! crash left unfinished, unless the rule above proves that the place was synced. A file is complete
-//! when a later one exists, and a day when it has its `finish`. Files are deleted one by one, the
-//! oldest first; of a day the data goes before the rest. When a write fails, its group is cut off
-//! again: it may have been seen, and was not acknowledged.
+//! a bad record at the end of the newest file has met a write group that is being written, or one
+//! that a crash left unfinished, unless the rule above proves that the place was synced. A file is
+//! complete when a later one exists, and a day when it has its `finish`. Files are deleted one by
+//! one, the oldest first; of a day the data goes before the rest. When a write fails, its group is
+//! cut off again: it may have been seen, and was not acknowledged.
 
 pub(crate) mod data_files;
 pub(crate) mod day;

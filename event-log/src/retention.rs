@@ -163,7 +163,7 @@ fn oldest_closed(stream: &Arc<SharedStream>) -> Option<OldestClosed> {
     })
 }
 
-/// Deletes the oldest file of a stream. One at a time: who reads the files sees the oldest go first.
+/// Deletes the oldest file of a stream. One at a time: a reader of files sees the oldest go first.
 fn delete_oldest(stream: &Arc<SharedStream>, reason: &str) -> Result<(), Error> {
     let _deleting = stream.deleting.lock().unwrap_or_else(PoisonError::into_inner);
     let mut segments = stream.segments();

@@ -1,8 +1,8 @@
 //! Days of a stream as one file: a tar archive, compressed with zstd, that ordinary tools open.
 //!
-//! Its entries: `event-log.json` (what is in it), for each day `YYYYMMDD/data000000` …, `index` and
-//! `finish`, `gaps` of a copy that has some, at last `SHA256SUMS`, as `sha256sum --check` reads it. An archive without its sums was
-//! cut short.
+//! Its entries: `event-log.json` (what is in it), for each day `YYYYMMDD/data000000` and so on,
+//! `index` and `finish`, then `gaps` of a copy that has some, at last `SHA256SUMS`, as
+//! `sha256sum --check` reads it. An archive without its sums was cut short.
 
 use std::{
     fs::{self, File},

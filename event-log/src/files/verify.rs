@@ -86,8 +86,8 @@ pub(crate) fn check(
     progress: &mut dyn FnMut(u64),
     each: &mut dyn FnMut(CheckedDay),
 ) -> Result<Verified, Error> {
-    // Of the newest day, the mark is looked for before the files are listed: what comes in between is
-    // of the next day.
+    // Of the newest day, the mark is looked for before the files are listed: what comes in between
+    // is of the next day.
     let day = data_files::list(stream)?.last().copied();
     let finished = day.filter(|day| day.finish(stream).exists()).map(|day| day.day);
     let ids = data_files::list(stream)?;
