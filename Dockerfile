@@ -24,7 +24,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     export LIBZ_SYS_STATIC=1 OPENSSL_STATIC=1 OPENSSL_INCLUDE_DIR=/usr/include && \
     OPENSSL_LIB_DIR="/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" && \
     export OPENSSL_LIB_DIR && \
-    cargo build --locked --release -p dts -p event-worker -p event-log && \
+    cargo build --locked --release -p dts -p event-worker -p event-log-program && \
     install -s -D -t /programs target/release/dts target/release/event-worker \
         target/release/event-log
 

@@ -2,6 +2,7 @@
 //! server. Its place is the end of its own log and nothing else.
 
 pub(crate) mod batches;
+pub(crate) mod config;
 mod copying;
 pub(crate) mod epoch;
 pub(crate) mod local;

@@ -63,14 +63,25 @@
 //!
 //! Entries of 32 bytes: u32 CRC32C of the rest, u32 data file, u64 offset, u64 time, u64 position.
 //! One for the first record of each file, then for the first that begins 64 KiB or more after
-//! the last entry's. The index follows from the data, so it needs no fsync of its own; opening the
-//! stream repairs the index, and a reader that meets a bad entry reads from the beginning of the
-//! file.
+//! the last entry's. The index follows from the data. It is synced when a stream is opened and when
+//! the next file begins, so a crash can take only entries of the newest file; opening the stream
+//! repairs them. A reader that meets a bad entry reads from the beginning of the file.
+//!
+//! # Reading without the lock
+//!
+//! A data file only grows, and a write group is written from its beginning to its end. So who finds
+//! a bad record at the end of the newest file has met a write group that is being written, or one
+//! that a crash left unfinished, unless the rule above proves that the place was synced. A file is
+//! complete when a later one exists, and a day when it has its `finish`. Files are deleted one by
+//! one, the oldest first; of a day the data goes before the rest. When a write fails, its group is
+//! cut off again: it may have been seen, and was not acknowledged.
 
 pub(crate) mod data_files;
 pub(crate) mod day;
 pub(crate) mod end_and_state;
+pub(crate) mod file_reading;
 pub(crate) mod frame;
 pub(crate) mod index;
 pub(crate) mod recovery;
 pub(crate) mod scan;
+pub(crate) mod walk;

@@ -35,6 +35,15 @@ pub enum Error {
         /// The oldest offset that is still there.
         first: u64,
     },
+    /// For a reader of files: records that it gave were never acknowledged, and are not there now.
+    #[error(
+        "the log took back an append that it had not acknowledged, after it was read from {}: read \
+         again from an earlier offset", .file.display()
+    )]
+    TakenBack {
+        /// The file where they stood.
+        file: PathBuf,
+    },
     /// A copy has other records than the stream that it shall follow.
     #[error("{0}")]
     Diverged(String),

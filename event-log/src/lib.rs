@@ -6,6 +6,7 @@ mod config;
 mod copy;
 mod disk;
 mod error;
+pub mod files;
 mod filter;
 mod group;
 mod http;
@@ -33,6 +34,7 @@ pub use agent::{AgentConfig, FileSet, FileStart, run_agent};
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
 pub use config::{OnFull, StorageConfig, is_stream_name};
 pub use copy::{
+    config::MirrorConfig,
     local::LOCAL_PRODUCERS,
     mark::CopyOf,
     mirror::{Mirror, MirrorOptions, OnGone},

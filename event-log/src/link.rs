@@ -163,7 +163,8 @@ pub(crate) fn needs_human(error: &Error) -> bool {
         | Error::Held(_)
         | Error::Unusable { .. }
         | Error::Listen { .. }
-        | Error::OffsetGone { .. } => true,
+        | Error::OffsetGone { .. }
+        | Error::TakenBack { .. } => true,
         Error::Unavailable(_)
         | Error::Full(_)
         | Error::Fenced(_)

@@ -114,10 +114,7 @@ impl Log {
     ///
     /// [`Error::Rejected`] for a name that is not allowed.
     pub fn stream(&self, name: &str) -> Result<Stream, Error> {
-        if !is_stream_name(name) {
-            let rule = "up to 64 of A-Z a-z 0-9 _ - ., beginning with a letter or digit";
-            return Err(Error::Rejected(format!("{name:?} cannot name a stream: use {rule}")));
-        }
+        check_name(name)?;
         let keeper = &self.open.keeper;
         let mut streams = keeper.streams();
         if let Some(shared) = streams.get(name) {
@@ -147,8 +144,17 @@ impl Log {
     }
 }
 
+/// Refuses what cannot name a stream.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    if is_stream_name(name) {
+        return Ok(());
+    }
+    let rule = "up to 64 of A-Z a-z 0-9 _ - ., beginning with a letter or digit";
+    Err(Error::Rejected(format!("{name:?} cannot name a stream: use {rule}")))
+}
+
 /// Makes the directory where there is none, and keeps others out of it.
-fn hold(root: &Path) -> Result<File, Error> {
+pub(crate) fn hold(root: &Path) -> Result<File, Error> {
     data_files::create_directory(root).map_err(|error| unusable(root, error))?;
     let path = root.join("lock");
     let lock = service::private::options().write(true).create(true).truncate(false).open(&path);

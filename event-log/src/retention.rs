@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -163,7 +163,9 @@ fn oldest_closed(stream: &Arc<SharedStream>) -> Option<OldestClosed> {
     })
 }
 
+/// Deletes the oldest file of a stream. One at a time: a reader of files sees the oldest go first.
 fn delete_oldest(stream: &Arc<SharedStream>, reason: &str) -> Result<(), Error> {
+    let _deleting = stream.deleting.lock().unwrap_or_else(PoisonError::into_inner);
     let mut segments = stream.segments();
     if segments.len() < 2 {
         return Ok(());
@@ -172,7 +174,11 @@ fn delete_oldest(stream: &Arc<SharedStream>, reason: &str) -> Result<(), Error> 
     let file = oldest.id.data(&stream.directory);
     drop(segments);
     info!(file = %file.display(), reason, "deleting a data file");
-    data_files::remove(&stream.directory, oldest.id)
+    let removed = data_files::remove(&stream.directory, oldest.id);
+    if removed.is_err() && file.exists() {
+        stream.segments().insert(0, oldest);
+    }
+    removed
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub(crate) struct SharedStream {
     pub(crate) origin: u32,
     pub(crate) queue: Queue,
     segments: Mutex<Vec<Segment>>,
+    /// Held while a data file is deleted.
+    pub(crate) deleting: Mutex<()>,
     /// The durable end: readers never see past it.
     end: watch::Sender<u64>,
     pub(crate) groups: Arc<Groups>,
@@ -58,6 +60,7 @@ impl SharedStream {
             end: watch::Sender::new(tail.next_offset),
             queue: Queue::new(tail, config.segment_bytes),
             segments: Mutex::new(segments),
+            deleting: Mutex::default(),
             groups: Arc::new(groups),
             leaders: Arc::default(),
             copy: Mutex::new(copy_of.map(CopyState::new)),

@@ -45,6 +45,7 @@ impl From<Error> for Status {
             | Error::Poisoned(_)
             | Error::Failed(_)
             | Error::Io { .. }
+            | Error::TakenBack { .. }
             | Error::Listen { .. } => Self::data_loss(message),
         }
     }

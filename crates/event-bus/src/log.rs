@@ -93,6 +93,7 @@ impl StreamAddress {
                 Error::Refused { address, reason }
             }
             LogError::OffsetGone { .. }
+            | LogError::TakenBack { .. }
             | LogError::SequenceGap { .. }
             | LogError::Damaged { .. }
             | LogError::Poisoned(_)

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The work is done, or a stop was asked for and carried out.
     Done,
+    /// What was to be checked is not right (1).
+    Wrong,
     /// The configuration or the command line is wrong (64, `EX_USAGE` of sysexits).
     Config,
     /// A service refused us, and will until a human changes something (69, `EX_UNAVAILABLE`).
@@ -20,6 +22,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
+            Self::Wrong => 1,
             Self::Config => 64,
             Self::Refused => 69,
             Self::Internal => 70,

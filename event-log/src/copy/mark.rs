@@ -9,8 +9,8 @@ use crate::{
     disk::{data_files, recovery},
 };
 
-const COPY_OF: &str = "copy-of";
-const GAPS: &str = "gaps";
+pub(crate) const COPY_OF: &str = "copy-of";
+pub(crate) const GAPS: &str = "gaps";
 
 /// Which stream of which server a copy is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

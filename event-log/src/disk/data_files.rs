@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -27,12 +28,23 @@ pub(crate) struct Segment {
 }
 
 impl SegmentId {
+    /// The data file of a day that is called so.
+    pub(crate) fn parse(day: Day, name: &str) -> Option<Self> {
+        let number: u32 = name.strip_prefix("data")?.parse().ok()?;
+        (Self::name(number) == name).then_some(Self { day, number })
+    }
+
     pub(crate) fn day_directory(self, stream: &Path) -> PathBuf {
         stream.join(self.day.to_string())
     }
 
+    /// What the data file with this number is called.
+    pub(crate) fn name(number: u32) -> String {
+        format!("data{number:06}")
+    }
+
     pub(crate) fn data(self, stream: &Path) -> PathBuf {
-        self.day_directory(stream).join(format!("data{:06}", self.number))
+        self.day_directory(stream).join(Self::name(self.number))
     }
 
     pub(crate) fn index(self, stream: &Path) -> PathBuf {
@@ -48,9 +60,13 @@ impl SegmentId {
 pub(crate) fn list(stream: &Path) -> Result<Vec<SegmentId>, Error> {
     let mut found = Vec::new();
     for day in names(stream)?.iter().filter_map(|name| Day::parse(name)) {
-        for name in names(&stream.join(day.to_string()))? {
-            let number = name.strip_prefix("data").and_then(|number| number.parse().ok());
-            found.extend(number.map(|number| SegmentId { day, number }));
+        let names = match names(&stream.join(day.to_string())) {
+            // Retention has deleted the day since.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+            names => names?,
+        };
+        for name in names {
+            found.extend(SegmentId::parse(day, &name));
         }
     }
     found.sort_unstable();

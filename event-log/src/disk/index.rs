@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::unix::fs::FileExt,
     path::Path,
 };
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::Error;
 
-const ENTRY_BYTES: usize = 32;
+pub(crate) const ENTRY_BYTES: usize = 32;
 /// An entry for about so much data.
 const STEP_BYTES: u64 = 64 << 10;
 
@@ -68,7 +68,7 @@ impl IndexEntry {
         out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     }
 
-    fn decode(mut from: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(mut from: &[u8]) -> Option<Self> {
         let crc = from.try_get_u32_le().ok()?;
         if crc != crc32c::crc32c(from) {
             return None;
@@ -96,11 +96,17 @@ impl IndexEntry {
 /// A position in the data file from which reading on meets what is sought; 0 when the index does
 /// not help.
 pub(crate) fn seek(stream: &Path, segment: SegmentId, sought: Sought) -> u64 {
-    search(&segment.index(stream), segment.number, sought).unwrap_or_default().unwrap_or_default()
+    find(stream, segment, sought).map_or(0, |entry| entry.position)
+}
+
+/// The last entry of the data file from which reading on meets what is sought, when the index
+/// helps.
+pub(crate) fn find(stream: &Path, segment: SegmentId, sought: Sought) -> Option<IndexEntry> {
+    search(&segment.index(stream), segment.number, sought).ok().flatten()
 }
 
 /// Binary search over the file itself: opened seldom, so not worth keeping in memory.
-fn search(index: &Path, file: u32, sought: Sought) -> io::Result<Option<u64>> {
+fn search(index: &Path, file: u32, sought: Sought) -> io::Result<Option<IndexEntry>> {
     let entries = File::open(index)?;
     let (mut low, mut high) = (0, entries.metadata()?.len() / ENTRY_BYTES as u64);
     let mut found = None;
@@ -110,7 +116,7 @@ fn search(index: &Path, file: u32, sought: Sought) -> io::Result<Option<u64>> {
         entries.read_exact_at(&mut bytes, middle * ENTRY_BYTES as u64)?;
         let Some(entry) = IndexEntry::decode(&bytes) else { return Ok(None) };
         if entry.is_before(file, sought) {
-            found = (entry.file == file).then_some(entry.position);
+            found = (entry.file == file).then_some(entry);
             low = middle + 1;
         } else {
             high = middle;
@@ -133,11 +139,12 @@ pub(crate) fn repair(stream: &Path, segments: &[Segment], last: &[u8]) -> Result
         }
     }
     right.extend_from_slice(last);
-    if right == old {
-        return Ok(());
+    if right != old {
+        service::private::write(&path, &right).map_err(Error::io("cannot write", &path))?;
     }
-    let mut file = service::private::create(&path).map_err(Error::io("cannot write", &path))?;
-    file.write_all(&right).map_err(Error::io("cannot write", &path))
+    // The writer may begin the next file before it opens this index: it must be durable then.
+    let index = File::open(&path).and_then(|index| index.sync_data());
+    index.map_err(Error::io("cannot sync", &path))
 }
 
 /// The entries of one file, if none is damaged and those of a later file follow them: else some may

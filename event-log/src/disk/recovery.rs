@@ -11,11 +11,11 @@ use tracing::warn;
 
 use super::{
     data_files::{self, Segment, SegmentId},
-    end_and_state::{self, End, Producers},
-    index::{self, IndexEntry, Steps},
+    file_reading::FileReading,
+    index,
     scan::Scan,
 };
-use crate::{Error, record::Record, tail::Tail};
+use crate::{Error, tail::Tail};
 
 /// A stream as it was found.
 pub(crate) struct Recovered {
@@ -77,7 +77,7 @@ fn read_last(stream: &Path, id: SegmentId, is_copy: bool) -> Result<Option<LastF
                 }
             }
             Err(Error::Damaged { file, position, problem }) => {
-                if !is_copy && was_synced(&mut scan, position, file_bytes)? {
+                if !is_copy && scan.was_synced(position, file_bytes)? {
                     return Err(Error::Damaged { file, position, problem });
                 }
                 break;
@@ -85,17 +85,12 @@ fn read_last(stream: &Path, id: SegmentId, is_copy: bool) -> Result<Option<LastF
             Err(error) => return Err(error),
         }
     }
-    cut(&path, reading.whole_bytes, file_bytes)?;
-    let last = reading.finish();
+    cut(&path, reading.whole_bytes(), file_bytes)?;
+    let last = LastFile::of(reading);
     if last.is_none() {
         data_files::remove(stream, id)?;
     }
     Ok(last)
-}
-
-/// Whether a batch of a later group than the one around `position` was begun.
-fn was_synced(scan: &mut Scan, position: u64, file_bytes: u64) -> Result<bool, Error> {
-    scan.finds_end(position + 1, file_bytes, |end| end.group_start > position)
 }
 
 /// Cuts the file after its last whole batch, and syncs it: what is read from now on is durable.
@@ -112,101 +107,23 @@ fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
     file.sync_all().map_err(Error::io("cannot sync", path))
 }
 
-/// What was read so far of the last file.
-struct FileReading {
-    id: SegmentId,
-    first: Option<(u64, u64)>,
-    /// Where the last whole batch ends, and the state after it.
-    whole_bytes: u64,
-    next_offset: u64,
-    time_ms: u64,
-    steps: Steps,
-    whole_entries: usize,
-    producers: Producers,
-    /// Of the batch that is being read.
-    records: u32,
-    reading_offset: Option<u64>,
-    reading_steps: Steps,
-    entries: Vec<u8>,
-}
-
-impl FileReading {
-    fn new(id: SegmentId) -> Self {
-        Self {
-            id,
-            first: None,
-            whole_bytes: 0,
-            next_offset: 0,
-            time_ms: 0,
-            steps: Steps::default(),
-            whole_entries: 0,
-            producers: Producers::new(),
-            records: 0,
-            reading_offset: None,
-            reading_steps: Steps::default(),
-            entries: Vec::new(),
-        }
-    }
-
-    /// Takes the next record, which stands from `position` to `end`.
-    fn take(&mut self, position: u64, end: u64, record: &Record) -> Result<(), &'static str> {
-        let Record { offset, time_ms, .. } = *record;
-        if self.reading_offset.replace(offset + 1).is_some_and(|expected| expected != offset) {
-            return Err("an offset does not follow the one before it");
-        }
-        if self.reading_steps.wants(self.id.number, position) {
-            let entry = IndexEntry { file: self.id.number, offset, time_ms, position };
-            entry.encode(&mut self.entries);
-        }
-        match (position, record.kind) {
-            (0, end_and_state::STATE) => {
-                let producers = end_and_state::decode_producers(record.payload.clone());
-                self.producers = producers.ok_or("the state of the producers cannot be read")?;
-                self.first = Some((offset, time_ms));
-                self.batch_ended(end, record);
-            }
-            (0, _) | (_, end_and_state::STATE) => {
-                return Err("the file does not begin with its state");
-            }
-            (_, end_and_state::END) => {
-                let batch = End::decode(record.payload.clone());
-                let batch = batch.ok_or("the end of a batch cannot be read")?;
-                if batch.records != self.records {
-                    return Err("a batch does not have as many records as its end says");
-                }
-                batch.apply(&mut self.producers);
-                self.batch_ended(end, record);
-            }
-            _ => self.records += 1,
-        }
-        Ok(())
-    }
-
-    fn batch_ended(&mut self, end: u64, record: &Record) {
-        self.whole_bytes = end;
-        self.next_offset = record.offset + 1;
-        self.time_ms = record.time_ms;
-        self.steps = self.reading_steps;
-        self.whole_entries = self.entries.len();
-        self.records = 0;
-    }
-
-    fn finish(mut self) -> Option<LastFile> {
-        let (first_offset, first_time_ms) = self.first?;
-        self.entries.truncate(self.whole_entries);
+impl LastFile {
+    fn of(reading: FileReading) -> Option<Self> {
+        let (first_offset, first_time_ms) = reading.first()?;
+        let (id, bytes) = (reading.id(), reading.whole_bytes());
+        let segment = Segment { id, first_offset, first_time_ms, bytes };
+        let whole = reading.finish();
         let tail = Tail {
             origin: 0,
-            segment: Some(self.id),
-            position: self.whole_bytes,
-            next_offset: self.next_offset,
-            time_ms: self.time_ms,
-            producers: self.producers,
-            steps: self.steps,
+            segment: Some(id),
+            position: bytes,
+            next_offset: whole.next_offset,
+            time_ms: whole.time_ms,
+            producers: whole.producers,
+            steps: whole.steps,
             is_day_over: false,
         };
-        let bytes = self.whole_bytes;
-        let segment = Segment { id: self.id, first_offset, first_time_ms, bytes };
-        Some(LastFile { segment, tail, entries: self.entries })
+        Some(Self { segment, tail, entries: whole.entries })
     }
 }
 

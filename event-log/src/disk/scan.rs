@@ -35,6 +35,12 @@ impl Scan {
         Ok(Self { file, path: path.to_owned(), position, buffer: BytesMut::new() })
     }
 
+    /// Another place in the same file.
+    pub(crate) fn again_at(&self, position: u64) -> Result<Self, Error> {
+        let file = self.file.try_clone().map_err(Error::io("cannot open", &self.path))?;
+        Ok(Self { file, path: self.path.clone(), position, buffer: BytesMut::new() })
+    }
+
     pub(crate) fn file_bytes(&self) -> Result<u64, Error> {
         let metadata = self.file.metadata().map_err(Error::io("cannot read", &self.path))?;
         Ok(metadata.len())
@@ -80,15 +86,31 @@ impl Scan {
         Ok(Some((position, record)))
     }
 
+    /// Whether what stands at `position` was synced: a later write group was begun (the rule is in
+    /// the doc of `disk`).
+    pub(crate) fn was_synced(&mut self, position: u64, end: u64) -> Result<bool, Error> {
+        self.finds_end(position + 1, end, |end| end.group_start > position)
+    }
+
+    /// Goes to a place where a record begins, and reads it from the file again.
+    pub(crate) fn go_to(&mut self, position: u64) {
+        (self.position, self.buffer) = (position, BytesMut::new());
+    }
+
+    /// The file that is open.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Whether there is a whole END, anywhere from `from` on, that `proves` accepts. Skips all
     /// else, byte by byte.
-    pub(crate) fn finds_end(
+    fn finds_end(
         &mut self,
         from: u64,
         end: u64,
         proves: impl Fn(&End) -> bool,
     ) -> Result<bool, Error> {
-        (self.position, self.buffer) = (from, BytesMut::new());
+        self.go_to(from);
         while self.position + frame::HEADER_BYTES as u64 <= end {
             let left = end - self.position;
             self.fill(frame::HEADER_BYTES, left)?;

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use event_log::{Client, ClientConfig, Compress, Error, ServerConfig, StorageConfig};
+use event_log::{Client, ClientConfig, Compress, Error, MirrorConfig, ServerConfig, StorageConfig};
 use service::{
     Listen, Secret,
     config::{self, Section},
     secret::SecretOrigin,
 };
 
-use super::{Failure, mirror_config::MirrorConfig};
+use super::Failure;
 
 /// Which stream of which log.
 #[derive(Args)]

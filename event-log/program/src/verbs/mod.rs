@@ -2,12 +2,20 @@
 
 pub(crate) mod agent;
 pub(crate) mod append;
+pub(crate) mod cat;
 mod connect;
+pub(crate) mod export;
+mod files_at;
 pub(crate) mod groups;
+pub(crate) mod import;
+mod lines;
+pub(crate) mod ls;
 pub(crate) mod mirror;
-mod mirror_config;
+mod point;
 pub(crate) mod promote;
 pub(crate) mod serve;
+pub(crate) mod tail;
+pub(crate) mod verify;
 
 use event_log::Error;
 use service::{config::Mistakes, exit::Exit};
@@ -16,6 +24,8 @@ use service::{config::Mistakes, exit::Exit};
 pub(crate) enum Failure {
     Config(Mistakes),
     Log(Error),
+    /// What was to be checked is not right; each fault was logged.
+    Wrong(String),
 }
 
 impl From<Mistakes> for Failure {
@@ -46,6 +56,7 @@ impl Failure {
                 | Error::GroupActive { .. },
             ) => Exit::Refused,
             Self::Log(_) => Exit::Internal,
+            Self::Wrong(_) => Exit::Wrong,
         }
     }
 }
@@ -55,6 +66,7 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Config(mistakes) => mistakes.fmt(f),
             Self::Log(problem) => problem.fmt(f),
+            Self::Wrong(what) => what.fmt(f),
         }
     }
 }

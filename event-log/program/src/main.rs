@@ -7,7 +7,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
-use verbs::{Failure, agent, append, groups, mirror, promote, serve};
+use verbs::{
+    Failure, agent, append, cat, export, groups, import, ls, mirror, promote, serve, tail, verify,
+};
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
@@ -38,6 +40,18 @@ enum Verb {
         #[command(subcommand)]
         verb: groups::GroupsVerb,
     },
+    /// Show the streams in the directory of a log, and their days.
+    Ls(ls::Ls),
+    /// Print the records of a stream, from its files, as lines of JSON.
+    Cat(cat::Cat),
+    /// Print the last records of a stream, from its files, as lines of JSON.
+    Tail(tail::Tail),
+    /// Check every byte of the files of a log.
+    Verify(verify::Verify),
+    /// Write days of a stream to an archive.
+    Export(export::Export),
+    /// Make a stream from an archive.
+    Import(import::Import),
 }
 
 fn main() -> ExitCode {
@@ -69,5 +83,11 @@ async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure>
         Verb::Mirror(arguments) => mirror::run(arguments, &config).await,
         Verb::Promote(arguments) => promote::run(arguments, &config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,
+        Verb::Ls(wanted) => ls::run(&wanted, &config),
+        Verb::Cat(wanted) => cat::run(&wanted, &config),
+        Verb::Tail(wanted) => tail::run(&wanted, &config).await,
+        Verb::Verify(wanted) => verify::run(&wanted, &config),
+        Verb::Export(wanted) => export::run(&wanted, &config),
+        Verb::Import(wanted) => import::run(&wanted, &config),
     }
 }

@@ -1,18 +1,24 @@
 //! `[mirror]` of a config: which streams of which server are copied.
 
-use event_log::{ClientConfig, MirrorOptions, OnGone};
 use service::config::Section;
 
+use super::mirror::{MirrorOptions, OnGone};
+use crate::ClientConfig;
+
 /// What is copied, and how.
-pub(crate) struct MirrorConfig {
-    pub(crate) client: ClientConfig,
-    pub(crate) streams: Vec<String>,
-    pub(crate) options: MirrorOptions,
+#[derive(Clone, Debug)]
+pub struct MirrorConfig {
+    /// How the server is reached.
+    pub client: ClientConfig,
+    /// Its streams that are copied.
+    pub streams: Vec<String>,
+    /// How they are copied.
+    pub options: MirrorOptions,
 }
 
 impl MirrorConfig {
     /// Reads `[mirror]`; mistakes are noted there.
-    pub(crate) fn read(section: &Section) -> Self {
+    pub fn read(section: &Section) -> Self {
         let from = section.or("from", String::new());
         let streams = section.or("streams", vec!["dbevents".to_owned()]);
         let start_days = match section.raw("startDays").and_then(|value| value.as_str()) {

@@ -467,7 +467,7 @@ async fn a_file_with_trouble_holds_up_no_other() {
     agent.term();
 }
 
-const SHIPPED: &str = include_str!("../../config/event-log-agent.toml");
+const SHIPPED: &str = include_str!("../../../config/event-log-agent.toml");
 
 /// What a config means. There must be something to follow.
 fn meaning(text: &str) -> Result<String, String> {

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use event_log::{Error, ServerConfig, StorageConfig};
+use event_log::{Error, MirrorConfig, ServerConfig, StorageConfig};
 use service::{
     Listen,
     config::{
@@ -72,7 +72,7 @@ fn all_mistakes_of_the_config_are_told_at_once() {
     }
 }
 
-const SHIPPED: &str = include_str!("../../config/event-log.toml");
+const SHIPPED: &str = include_str!("../../../config/event-log.toml");
 
 /// What a config means.
 fn meaning(text: &str) -> Result<String, String> {
@@ -80,7 +80,8 @@ fn meaning(text: &str) -> Result<String, String> {
     let listen = ServerConfig::read(file.root());
     let http = Listen::read(&file.root().section("http"), 19289);
     let storage = StorageConfig::read(&file.root().section("storage"));
-    let meaning = format!("{listen:?} {http:?} {storage:?}");
+    let mirror = MirrorConfig::read(&file.root().section("mirror"));
+    let meaning = format!("{listen:?} {http:?} {storage:?} {mirror:?}");
     file.finish(meaning).map_err(|mistakes| mistakes.to_string())
 }
 

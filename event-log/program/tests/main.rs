@@ -6,6 +6,7 @@ mod access;
 mod agent;
 mod append;
 mod crash;
+mod files;
 mod full_disk;
 mod http;
 mod members;

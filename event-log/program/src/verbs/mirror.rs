@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use event_log::{Client, CopyOf, Error, Log, Mirror, StorageConfig};
+use event_log::{Client, CopyOf, Error, Log, Mirror, MirrorConfig, StorageConfig};
 use service::{config, shutdown};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Failure,
     connect::{self, Config},
-    mirror_config::MirrorConfig,
     serve,
 };
 
