@@ -108,16 +108,17 @@ async fn a_server_that_is_away_is_waited_for_and_a_term_says_what_is_durable() {
     let mut waiting = append(&address, &[]).spawn().unwrap();
     waiting.stdin.take().unwrap().write_all(b"early\n").unwrap();
     let mut idle = append(&address, &["--producer", "idle"]).spawn().unwrap();
-    let pipe = idle.stdin.as_mut().unwrap();
+    let mut pipe = idle.stdin.take().unwrap();
     pipe.write_all(b"whole\nhal").unwrap();
     let server = ServerProcess::start_at(directory.path(), &address);
     has_ended(&waiting.wait_with_output().unwrap(), 0, "all lines are durable at the server");
-    // Its pipe is open still.
     while read_all(&server.client()).await.len() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     signal(&idle, "-TERM");
     has_ended(&idle.wait_with_output().unwrap(), 0, "stopped; line 1 is durable at the server");
+    // It was open all the time.
+    drop(pipe);
 
     // Two pipes of one name: the second waits, and says why.
     let mut first = append(&address, &[]).spawn().unwrap();

@@ -92,7 +92,7 @@ fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
     let keys = commented_keys(SHIPPED);
     assert_eq!(wrong_keys(&keys, meaning), Vec::<String>::new());
     let defaults = keys.iter().filter(|key| key.shows_default).count();
-    assert_eq!((defaults, keys.len()), (6, 12));
+    assert_eq!((defaults, keys.len()), (9, 21));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod input;
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use event_log::{
     proto::NewRecord,
 };
 use service::shutdown;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -26,6 +28,8 @@ use input::{Input, LineBuffer};
 
 /// What was read has this long to come to the server after SIGTERM.
 const MAX_STOPPING: Duration = Duration::from_secs(10);
+/// A line that is being put into the spool has this long for it.
+const MAX_SPOOLING: Duration = Duration::from_secs(1);
 
 /// What is appended, and how.
 #[derive(Args)]
@@ -172,13 +176,16 @@ impl Appending {
                 }
             };
             let (records, wrong) = self.records(&mut buffer, is_last);
-            tokio::select! {
-                reported = self.report(records) => {
-                    if let Err(error) = reported {
-                        return Ended::Failed(error);
-                    }
-                }
-                () = stop.cancelled() => return Ended::Stopped,
+            let mut reporting = pin!(self.report(records));
+            let reported = tokio::select! {
+                reported = &mut reporting => Ok(reported),
+                // What is in the spool already must be counted; a full spool is not waited for.
+                () = stop.cancelled() => timeout(MAX_SPOOLING, reporting).await,
+            };
+            match reported {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Ended::Failed(error),
+                Err(_too_long) => return Ended::Stopped,
             }
             match wrong {
                 Some(wrong) => return Ended::WrongLine(wrong),
