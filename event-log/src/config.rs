@@ -1,9 +1,9 @@
 //! What a log keeps and where: the keys that `event-log.toml` and the `[bus]` sections share.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
-use service::config::Section;
+use service::{config::Section, glob};
 
 /// What the log keeps, and where.
 #[derive(Clone, Debug)]
@@ -18,6 +18,17 @@ pub struct StorageConfig {
     pub on_full: OnFull,
     /// A data file is closed when it is larger than this.
     pub segment_bytes: u64,
+    /// Of some streams, by globs.
+    pub streams: BTreeMap<String, StreamLimits>,
+}
+
+/// What is kept of the streams of a glob, where that is less than of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// As in [`StorageConfig`].
+    pub retention: Option<Duration>,
+    /// The data of each of these streams is kept below this.
+    pub max_bytes: Option<u64>,
 }
 
 /// What to do when `max_bytes` is reached with records that a group has not committed.
@@ -38,7 +49,16 @@ impl StorageConfig {
             max_bytes: 10 << 30,
             on_full: OnFull::Stop,
             segment_bytes: 64 << 20,
+            streams: BTreeMap::new(),
         }
+    }
+
+    /// What is kept of a stream: how long, and how much of it alone. The longest glob counts.
+    pub(crate) fn limits_of(&self, stream: &str) -> (Duration, Option<u64>) {
+        let named = self.streams.iter().filter(|(glob, _)| glob::matches(glob, stream));
+        let limits = named.max_by_key(|(glob, _)| glob.len()).map(|(_, limits)| *limits);
+        let StreamLimits { retention, max_bytes } = limits.unwrap_or_default();
+        (retention.unwrap_or(self.retention), max_bytes)
     }
 
     /// Reads `directory`, `retention`, `maxBytes` and `onFull`; mistakes are noted there.
@@ -53,6 +73,7 @@ impl StorageConfig {
                 Some(1) => OnFull::DropOldest,
                 _ => OnFull::Stop,
             },
+            streams: StreamLimits::read_all(&section.section("streams"), default.segment_bytes),
             ..default
         };
         if config.max_bytes < 2 * config.segment_bytes {
@@ -61,6 +82,25 @@ impl StorageConfig {
             section.note("maxBytes", &problem, &format!("write {least} or more"));
         }
         config
+    }
+}
+
+impl StreamLimits {
+    /// Reads the tables of `streams`, whose names are globs.
+    fn read_all(section: &Section, segment_bytes: u64) -> BTreeMap<String, Self> {
+        let globs: Vec<String> = section.keys().map(str::to_owned).collect();
+        let read = |glob: String| {
+            let section = section.section(&glob);
+            let max_bytes: Option<ByteSize> = section.optional("maxBytes");
+            if let Some(max_bytes) = max_bytes.filter(|max| max.as_u64() < 2 * segment_bytes) {
+                let least = ByteSize::b(2 * segment_bytes);
+                let problem = format!("{max_bytes} is less than two data files");
+                section.note("maxBytes", &problem, &format!("write {least} or more"));
+            }
+            let max_bytes = max_bytes.map(|max| max.as_u64());
+            (glob, Self { retention: section.optional("retention"), max_bytes })
+        };
+        globs.into_iter().map(read).collect()
     }
 }
 

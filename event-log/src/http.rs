@@ -69,8 +69,13 @@ async fn streams(State(log): State<Log>) -> Json<Value> {
 /// Ready: every stream takes appends.
 async fn ready(State(log): State<Log>) -> Response {
     let failed = states(&log).into_iter().filter_map(|(name, state)| {
-        let problem = state.problem?;
-        let remedy = "repair the disk and start again: no append is taken until then";
+        let (problem, remedy) = match (state.problem, state.full) {
+            (Some(problem), _) => {
+                (problem, "repair the disk and start again: no append is taken until then")
+            }
+            (None, Some(full)) => (full, "appends are taken when there is room"),
+            (None, None) => return None,
+        };
         Some(json!({ "stream": name, "problem": problem, "remedy": remedy }))
     });
     let failed: Vec<Value> = failed.collect();
@@ -114,6 +119,7 @@ fn shown(name: &str, state: StreamState) -> Value {
         "groups": state.groups.into_iter().map(group).collect::<Vec<_>>(),
         "producers": producers.collect::<Vec<_>>(),
         "problem": state.problem,
+        "full": state.full,
         "epoch": state.epoch,
         "copyOf": state.copy.map(|copy| copied(copy, next_offset)),
     })

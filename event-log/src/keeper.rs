@@ -59,10 +59,15 @@ impl Keeper {
         self.changed.notify_all();
     }
 
-    /// Makes room for another append.
-    pub(crate) fn room(&self) -> Result<(), Error> {
+    /// Makes room for another append to a stream.
+    pub(crate) fn room(&self, stream: &str) -> Result<(), Error> {
         let streams = self.streams();
-        retention::make_room(&self.config, &streams, &self.warning)
+        retention::make_room(&self.config, &streams, (stream, &self.warning))
+    }
+
+    /// Why there is no room for another append to a stream.
+    pub(crate) fn refusal(&self, stream: &str) -> Option<Error> {
+        retention::refusal(&self.config, &self.streams(), stream)
     }
 
     /// The bytes of the data files of all streams.
@@ -83,7 +88,8 @@ impl Keeper {
             if last_retention.is_none_or(|last| last.elapsed() >= RETENTION_INTERVAL) {
                 last_retention = Some(Instant::now());
                 for stream in &streams {
-                    retention::expire(stream, self.config.retention, now_ms());
+                    let (retention, _) = self.config.limits_of(&stream.name);
+                    retention::expire(stream, retention, now_ms());
                     if let Err(error) = stream.end_day(now_ms()) {
                         warn!(stream = stream.name, %error, "cannot end the day: a later one will");
                     }

@@ -32,7 +32,7 @@ mod writer;
 
 pub use agent::{AgentConfig, FileSet, FileStart, run_agent};
 pub use client::{Client, ClientConfig, Compress, RemoteProducer, RemoteSubscription};
-pub use config::{OnFull, StorageConfig, is_stream_name};
+pub use config::{OnFull, StorageConfig, StreamLimits, is_stream_name};
 pub use copy::{
     config::MirrorConfig,
     local::LOCAL_PRODUCERS,

@@ -41,12 +41,14 @@ pub(crate) fn expire(stream: &Arc<SharedStream>, retention: Duration, now_ms: u6
     }
 }
 
-/// Deletes files until all streams together are below `max_bytes`, or says which group needs them.
+/// Deletes files until a stream is below its own limit and all streams together are below
+/// `max_bytes`, or says which group needs them.
 pub(crate) fn make_room(
     config: &StorageConfig,
     streams: &Streams,
-    held: &FullWarning,
+    (name, held): (&str, &FullWarning),
 ) -> Result<(), Error> {
+    make_room_in(config, streams, name)?;
     if let Some(holder) = held.look(config, streams) {
         warn!(
             held = %ByteSize::b(holder.bytes),
@@ -76,11 +78,56 @@ pub(crate) fn make_room(
     Ok(())
 }
 
+/// Deletes files of a stream until it is below its own limit.
+fn make_room_in(config: &StorageConfig, streams: &Streams, name: &str) -> Result<(), Error> {
+    let (Some(stream), (_, Some(max_bytes))) = (streams.get(name), config.limits_of(name)) else {
+        return Ok(());
+    };
+    while bytes_of(stream) >= max_bytes {
+        match oldest_closed(stream) {
+            Some(oldest) if !oldest.is_needed => {}
+            Some(_) if config.on_full == OnFull::DropOldest => {
+                warn!(stream = name, "deleting records that a group has not read");
+            }
+            _ => return Err(full_alone(name, stream, max_bytes)),
+        }
+        delete_oldest(stream, "the size of its stream")?;
+    }
+    Ok(())
+}
+
+/// Why the next append to a stream would be refused for want of room. Deletes nothing.
+pub(crate) fn refusal(config: &StorageConfig, streams: &Streams, name: &str) -> Option<Error> {
+    if config.on_full == OnFull::DropOldest {
+        return None;
+    }
+    let kept = |stream: &Arc<SharedStream>| bytes_of(stream).saturating_sub(deletable(stream));
+    if let (Some(stream), (_, Some(max_bytes))) = (streams.get(name), config.limits_of(name))
+        && kept(stream) >= max_bytes
+    {
+        return Some(full_alone(name, stream, max_bytes));
+    }
+    let all: u64 = streams.values().map(kept).sum();
+    (all >= config.max_bytes).then(|| full(config, streams))
+}
+
+/// The bytes of the closed files of a stream that no group needs.
+fn deletable(stream: &Arc<SharedStream>) -> u64 {
+    let slowest = stream.groups.slowest();
+    let segments = stream.segments();
+    let is_needed =
+        |next: &Segment| slowest.as_ref().is_some_and(|slow| slow.committed < next.first_offset);
+    let closed = segments.iter().zip(segments.iter().skip(1));
+    closed.take_while(|(_, next)| !is_needed(next)).map(|(file, _)| file.bytes).sum()
+}
+
+fn bytes_of(stream: &Arc<SharedStream>) -> u64 {
+    stream.segments().iter().map(|file| file.bytes).sum()
+}
+
 /// The bytes of the data files of all streams.
 pub(crate) fn bytes(streams: &Streams) -> u64 {
-    let of =
-        |stream: &Arc<SharedStream>| stream.segments().iter().map(|file| file.bytes).sum::<u64>();
-    streams.values().map(of).sum()
+    streams.values().map(bytes_of).sum()
 }
 
 /// Warns before the log is full, when most of its room is kept for groups.
@@ -127,23 +174,30 @@ impl<'a> Holder<'a> {
 }
 
 fn full(config: &StorageConfig, streams: &Streams) -> Error {
-    let max_bytes = ByteSize::b(config.max_bytes);
-    let held = streams.values().filter_map(|stream| {
-        let slowest = stream.groups.slowest()?;
-        let behind = stream.end().saturating_sub(slowest.committed);
-        Some((behind, slowest, &stream.name))
-    });
-    let holder = match held.max_by_key(|(behind, ..)| *behind) {
-        Some((behind, Slowest { name, has_member, .. }, stream)) => {
-            let nobody = if has_member { "" } else { ", and it has no member" };
-            format!(
-                "group {name} of stream {stream} is the furthest behind, by {behind} \
-                 offsets{nobody}: {REMEDY}"
-            )
-        }
-        None => "raise maxBytes".to_owned(),
-    };
-    Error::Full(format!("maxBytes = {max_bytes} is reached; {holder}"))
+    let held = streams.values().filter_map(behind);
+    let holder = held.max_by_key(|(behind, _)| *behind).map(|(_, holder)| holder);
+    let holder = holder.unwrap_or_else(|| "raise maxBytes".to_owned());
+    Error::Full(format!("maxBytes = {} is reached; {holder}", ByteSize::b(config.max_bytes)))
+}
+
+fn full_alone(name: &str, stream: &Arc<SharedStream>, max_bytes: u64) -> Error {
+    let holder = behind(stream).map(|(_, holder)| holder);
+    let holder = holder.unwrap_or_else(|| "raise it".to_owned());
+    let max_bytes = ByteSize::b(max_bytes);
+    Error::Full(format!("maxBytes = {max_bytes} of stream {name} is reached; {holder}"))
+}
+
+/// How far the slowest group of a stream is behind, and what to do about it.
+fn behind(stream: &Arc<SharedStream>) -> Option<(u64, String)> {
+    let Slowest { name, committed, has_member } = stream.groups.slowest()?;
+    let behind = stream.end().saturating_sub(committed);
+    let nobody = if has_member { "" } else { ", and it has no member" };
+    let stream = &stream.name;
+    let said = format!(
+        "group {name} of stream {stream} is the furthest behind, by {behind} offsets{nobody}: \
+         {REMEDY}"
+    );
+    Some((behind, said))
 }
 
 /// The oldest file of a stream, if it is not the one that is written to.
@@ -184,7 +238,7 @@ fn delete_oldest(stream: &Arc<SharedStream>, reason: &str) -> Result<(), Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Append, Log, NewHeaders, NewRecord, Stream};
+    use crate::{Append, Log, NewHeaders, NewRecord, Stream, StreamLimits};
 
     async fn append(stream: &Stream) {
         let (payload, headers) = (vec![b'x'; 500], NewHeaders::Text(&[]));
@@ -204,6 +258,42 @@ mod tests {
         stream.reset_group("close", stream.state().next_offset - 3).await.unwrap();
         let (held, all) = (stream.state().groups[0].held_bytes, stream.state().bytes);
         assert!(held > 0 && held < all / 2, "{held} of {all}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_with_a_limit_of_its_own_is_full_alone_and_keeps_its_own_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let limits =
+            StreamLimits { retention: Some(Duration::from_hours(1)), max_bytes: Some(10_000) };
+        let streams = [("small-*".to_owned(), limits), ("*".to_owned(), StreamLimits::default())];
+        let new = StorageConfig::new(directory.path());
+        let config = StorageConfig { segment_bytes: 2000, streams: streams.into(), ..new };
+        assert_eq!(config.limits_of("small-1"), (Duration::from_hours(1), Some(10_000)));
+        assert_eq!(config.limits_of("other"), (config.retention, None));
+        let log = Log::open(config).unwrap();
+        let (small, other) = (log.stream("small-1").unwrap(), log.stream("other").unwrap());
+        for _ in 0..100 {
+            append(&small).await;
+        }
+        let state = small.state();
+        assert!(state.bytes < 12_000 && state.first_offset > 0, "{state:?}");
+        small.reset_group("slow", state.first_offset).await.unwrap();
+        let headers = NewHeaders::Text(&[]);
+        let record = NewRecord { kind: 1001, topic: "t", key: b"k", headers, payload: &[0; 500] };
+        let refused = loop {
+            let append = Append { producer: None, records: [record], checkpoint: &[] };
+            if let Err(error) = small.append(append).await {
+                break error.to_string();
+            }
+        };
+        let part = "of stream small-1 is reached; group slow of stream small-1 is the furthest";
+        assert!(refused.contains(part), "{refused}");
+        assert!(small.state().full.is_some_and(|full| full.contains(part)));
+        append(&other).await;
+        assert_eq!(other.state().full, None);
+        small.remove_group("slow").await.unwrap();
+        assert_eq!(small.state().full, None);
+        append(&small).await;
     }
 
     #[tokio::test]

@@ -59,6 +59,8 @@ pub struct StreamState {
     pub producers: Vec<(String, u64, u64)>,
     /// Why it takes no more appends, if a write has failed.
     pub problem: Option<String>,
+    /// Why there is no room for appends, if there is none.
+    pub full: Option<String>,
     /// What it is a copy of, if it is one.
     pub copy: Option<CopyState>,
     /// 1, and one more each time that a copy of the stream was made the original.
@@ -176,6 +178,7 @@ impl Stream {
             named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
         });
         let keeper = self.keeper.upgrade();
+        let full = keeper.as_ref().and_then(|keeper| keeper.refusal(&shared.name));
         let (log_bytes, max_bytes) =
             keeper.map_or((0, 0), |keeper| (keeper.bytes(), keeper.config.max_bytes));
         let mut groups = shared.groups.states();
@@ -194,6 +197,7 @@ impl Stream {
             groups,
             producers,
             problem: shared.queue.problem(),
+            full: full.map(|full| full.to_string()),
             copy: self.copy_state(),
             epoch: self.epoch(),
         }
@@ -290,7 +294,7 @@ impl Stream {
 
     /// Deletes what may go when the log is full.
     pub(crate) fn make_room(&self) -> Result<(), Error> {
-        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.room())
+        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.room(&self.shared.name))
     }
 
     fn poke_keeper(&self) {

@@ -58,6 +58,11 @@ fn of_streams(registry: &mut Registry, states: &[(String, StreamState)]) {
             "1 after a write that failed: no append is taken",
             figure(|state| u64::from(state.problem.is_some())),
         ),
+        (
+            "full",
+            "1 while there is no room for appends",
+            figure(|state| u64::from(state.full.is_some())),
+        ),
     ] {
         registry.register(format!("stream_{name}"), help, figures);
     }
