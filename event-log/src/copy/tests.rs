@@ -17,8 +17,8 @@ use crate::{
 };
 
 const DAY_MS: u64 = 86_400_000;
-/// 2026-03-01, a moment before midnight.
-const BEFORE_MIDNIGHT: u64 = 1_772_409_599_000;
+/// 2099-03-01, a moment before midnight: the log ends no day of a test by itself.
+const BEFORE_MIDNIGHT: u64 = 4_076_092_799_000;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A log that is served; it ends with this.
@@ -209,7 +209,7 @@ async fn a_day_that_is_over_is_complete_without_a_next_one_and_takes_nothing_mor
     let copy = follow(source.address, storage(&copy_at), options("copy"));
     fill(&stream, &mut random, (3, BEFORE_MIDNIGHT)).await;
     stream.shared.end_day(BEFORE_MIDNIGHT).unwrap();
-    let finish = |at: &TempDir| at.path().join("s/20260301/finish").exists();
+    let finish = |at: &TempDir| at.path().join("s/20990301/finish").exists();
     assert!(!finish(&at), "it is not over");
     end_day(&stream, BEFORE_MIDNIGHT + 2000).await;
     assert!(finish(&at));
@@ -231,7 +231,7 @@ async fn a_day_that_is_over_is_complete_without_a_next_one_and_takes_nothing_mor
     fill(&stream, &mut random, (1, BEFORE_MIDNIGHT)).await;
     let files = days(at.path()).into_keys().filter(|name| name.contains("data"));
     let files: Vec<_> = files.map(|name| name.replace('"', "")).collect();
-    assert_eq!(files, ["20260301/data000000", "20260302/data000000", "20260303/data000000"]);
+    assert_eq!(files, ["20990301/data000000", "20990302/data000000", "20990303/data000000"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -433,7 +433,7 @@ async fn the_original_keeps_what_a_named_copy_lacks_and_damage_is_not_copied() {
     retention::expire(&stream.shared, Duration::ZERO, BEFORE_MIDNIGHT + 99 * DAY_MS);
     assert!(stream.state().first_offset <= had, "the copy lacks it");
 
-    let damaged = at.path().join("s/20260302/data000001");
+    let damaged = at.path().join("s/20990302/data000001");
     let right = fs::read(&damaged).unwrap();
     let mut wrong = right.clone();
     let middle = wrong.len() / 2;

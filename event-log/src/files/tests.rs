@@ -23,8 +23,8 @@ use crate::{
 };
 
 const DAY_MS: u64 = 86_400_000;
-/// 2026-03-01, a moment before midnight.
-const BEFORE_MIDNIGHT: u64 = 1_772_409_599_000;
+/// 2099-03-01, a moment before midnight: the log ends no day of a test by itself.
+const BEFORE_MIDNIGHT: u64 = 4_076_092_799_000;
 
 /// A log with small files.
 struct TestLog {
