@@ -101,7 +101,7 @@ impl Mirror {
                 problem = self.follow() => problem,
                 () = stop.cancelled() => return Ok(()),
             };
-            if self.stream.copy_state().is_none_or(|state| state.is_promoted) {
+            if self.is_promoted().await {
                 info!(stream = self.of.stream, "the copy is a stream of its own now");
                 return Ok(());
             }
@@ -124,6 +124,17 @@ impl Mirror {
                     }
                 }
                 lasting => return Err(lasting),
+            }
+        }
+    }
+
+    /// Whether the copy is one no more; a promotion that has begun is waited for, since it can fail.
+    async fn is_promoted(&self) -> bool {
+        loop {
+            match self.stream.copy_state() {
+                None => return true,
+                Some(state) if !state.is_promoted => return false,
+                Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
