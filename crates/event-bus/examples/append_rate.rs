@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tokio::spawn(log.serve(CancellationToken::new()));
     let meter = Meter::start()?;
-    let config = BusConfig::new(BusKind::Log(config), "dbevents");
+    let config = BusConfig::new(BusKind::Log(Box::new(config)), "dbevents");
     let mut consumer = event_bus::open(&config)?.consumer(subscription()).await?;
     let (mut count, mut last) = (0, None);
     while count < records / per_batch * per_batch {

@@ -24,7 +24,7 @@ pub struct BusConfig {
 #[derive(Clone, Debug)]
 pub enum BusKind {
     /// `"log"`: an event log, hosted by `dts` or elsewhere.
-    Log(LogConfig),
+    Log(Box<LogConfig>),
     /// `"kafka"`: Apache Kafka, or what speaks its protocol.
     Kafka(KafkaConfig),
 }
@@ -63,7 +63,7 @@ impl BusConfig {
         let topic_prefix = section.or("topicPrefix", "dbevents".to_owned());
         let kind = match section.choice("kind", ["log", "kafka"]) {
             Some(1) => BusKind::Kafka(KafkaConfig::read(section)),
-            _ => BusKind::Log(LogConfig::read(section)),
+            _ => BusKind::Log(Box::new(LogConfig::read(section))),
         };
         let template = section.or("topicTemplate", DEFAULT_TEMPLATE.to_owned());
         let topics = TopicName::with_template(&topic_prefix, &template).unwrap_or_else(|problem| {

@@ -65,7 +65,7 @@ impl ServedLog {
 }
 
 fn over_network(log: LogConfig) -> Arc<dyn Bus> {
-    event_bus::open(&BusConfig::new(BusKind::Log(log), "t")).unwrap()
+    event_bus::open(&BusConfig::new(BusKind::Log(Box::new(log)), "t")).unwrap()
 }
 
 fn log_config(directory: &Path) -> LogConfig {

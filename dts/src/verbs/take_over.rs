@@ -64,7 +64,7 @@ async fn before(config: &Config, arguments: &TakeOverArguments) -> Result<(BusCo
                 ca_file: None,
                 identity: None,
             };
-            Ok((BusConfig::new(BusKind::Log(log), &topic_prefix), config.name.clone()))
+            Ok((BusConfig::new(BusKind::Log(Box::new(log)), &topic_prefix), config.name.clone()))
         }
         Some(other) => Err(Error::refused(format!("the position was on {other}"), NAME_IT)),
         None => {

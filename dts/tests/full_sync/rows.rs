@@ -361,7 +361,7 @@ async fn a_row_without_a_key_has_one_key_also_when_it_is_too_large_to_be_publish
         ca_file: None,
         identity: None,
     };
-    let mut bus = BusConfig::new(BusKind::Log(log), "t");
+    let mut bus = BusConfig::new(BusKind::Log(Box::new(log)), "t");
     (bus.max_row_bytes, bus.on_oversize) = (1024, OnOversize::KeysOnly);
     let keys = published(&url, &schema, (&start, publisher().limited_by(&bus))).await?;
     ensure!(whole.len() == 8 && whole.iter().all(|record| !record.is_oversized), "{whole:?}");
