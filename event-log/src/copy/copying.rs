@@ -54,8 +54,8 @@ impl Stream {
         }
     }
 
-    /// Puts what came from the original at the end. `has_gap`: what is missing before it is gone for
-    /// good.
+    /// Puts what came from the original at the end. `has_gap`: what is missing before it is gone
+    /// for good.
     pub(crate) async fn put_copy(
         &self,
         piece: WholeBatches,

@@ -91,8 +91,8 @@ impl Mirror {
     ///
     /// # Errors
     ///
-    /// What only a human can settle: [`Error::Diverged`], [`Error::OffsetGone`], [`Error::Refused`],
-    /// [`Error::Rejected`], [`Error::Poisoned`], [`Error::Io`].
+    /// What only a human can settle: [`Error::Diverged`], [`Error::OffsetGone`],
+    /// [`Error::Refused`], [`Error::Rejected`], [`Error::Poisoned`], [`Error::Io`].
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Error> {
         let mut backoff = Backoff::new(WAITS);
         loop {
