@@ -28,6 +28,7 @@ mod positions;
 mod refusals;
 mod rehearsal;
 mod replay;
+mod shipped;
 mod sinks;
 mod source;
 mod tidy;

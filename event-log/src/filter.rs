@@ -5,9 +5,9 @@ use regex::RegexSet;
 
 use crate::{Error, Record, record::FIRST_DATA_TYPE, subscribe::Subscribe};
 
-/// Which records are wanted.
+/// Which records are wanted: the filter of a subscription, for who reads everything.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RecordFilter {
+pub struct RecordFilter {
     topics: Option<RegexSet>,
     kinds: Vec<u32>,
     origins: Vec<u32>,
@@ -17,7 +17,12 @@ pub(crate) struct RecordFilter {
 }
 
 impl RecordFilter {
-    pub(crate) fn new(wanted: &Subscribe) -> Result<Self, Error> {
+    /// Of `topics`, `kinds`, `origins` and `addressee` of this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] for a regular expression that is wrong.
+    pub fn new(wanted: &Subscribe) -> Result<Self, Error> {
         let topics = &wanted.topics;
         let whole = topics.iter().map(|topic| format!("^(?:{topic})$"));
         let set = RegexSet::new(whole)
@@ -31,7 +36,8 @@ impl RecordFilter {
         })
     }
 
-    pub(crate) fn passes(&mut self, record: &Record) -> bool {
+    /// Whether this record is wanted. The log's own records never are.
+    pub fn passes(&mut self, record: &Record) -> bool {
         let listed = |list: &[u32], value| list.is_empty() || list.contains(&value);
         record.kind >= FIRST_DATA_TYPE
             && listed(&self.kinds, record.kind)

@@ -15,6 +15,7 @@ mod leader;
 mod line;
 mod link;
 mod log;
+mod printed;
 mod queue;
 mod reader;
 mod record;
@@ -42,12 +43,14 @@ pub use copy::{
 };
 pub use disk::end_and_state::{Checkpoint, CheckpointChange};
 pub use error::Error;
+pub use filter::RecordFilter;
 pub use group::GroupState;
 pub use http::HttpServer;
 pub use leader::ProducerLead;
 pub use line::{LineForm, LineType};
 pub use link::ReporterLink;
 pub use log::Log;
+pub use printed::{PrintedRecord, timestamp};
 pub use record::{
     APP_LOG, DATABASE_CHANGE, FIRST_DATA_TYPE, Header, JSON, NewHeaders, NewRecord, PLAIN, Record,
 };

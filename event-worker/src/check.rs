@@ -17,7 +17,6 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     config::{Config, GroupChoice, HandlerConfig, UserConfig},
     error::Error,
-    handler::program,
     output::{Output, print_json},
     reach::{Catalogs, Reach, Reason},
     supervisor::records_behind,
@@ -282,7 +281,7 @@ fn joined(all: &[TargetFinding], of: fn(&TargetFinding) -> &str) -> String {
 }
 
 fn find_program(name: &str) -> Result<String, Wrong> {
-    program::find(name).map(|path| format!("calls {}", path.display())).ok_or_else(|| {
+    handlers::find_program(name).map(|path| format!("calls {}", path.display())).ok_or_else(|| {
         Wrong::new(
             format!("{name:?} is not an executable file here or in PATH"),
             "install it or correct `exec`",

@@ -3,11 +3,9 @@
 mod environment;
 mod group;
 mod handler;
-mod http;
 mod listener;
 mod park;
 mod sizes;
-mod timeout;
 mod user;
 
 use std::{
@@ -25,8 +23,8 @@ use tracing::warn;
 
 pub use environment::EnvironmentConfig;
 pub use group::GroupChoice;
-pub use handler::{ExecConfig, HandlerConfig};
-pub use http::{HttpConfig, Proxy};
+pub use handler::HandlerConfig;
+pub use handlers::{ExecConfig, HttpConfig, Proxy};
 pub(crate) use listener::parked_table;
 pub use listener::{Actions, BigInt, ListenerConfig};
 pub use park::{ParkAfter, ParkConfig};

@@ -1,19 +1,15 @@
-//! The handlers of listeners: what each kind does with a batch.
+//! The handlers of listeners: which each has, and what it is told of its listener.
 
-mod exec;
-mod http;
 mod print;
-pub(crate) mod program;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use event_bus::Bus;
 use sinks::Sink;
 
-pub(crate) use ::handler::HandlerAnswer;
 pub use ::handler::{Batch, Event, Failure, Handler, Outcome, Place, json_array};
+use handlers::{Caller, Environment, ExecHandler, HttpHandler};
 
-use self::exec::Environment;
 use crate::{
     config::{HandlerConfig, ListenerConfig},
     error::Error,
@@ -43,14 +39,19 @@ pub(crate) fn maker(
 ) -> Result<Option<HandlerMaker>, Error> {
     let make: Box<MakeHandler<'static>> = match &config.handler {
         HandlerConfig::Http(http) => {
-            let http = http::HttpHandler::new(http.clone(), id)?;
+            let http =
+                HttpHandler::new(http.clone(), Caller { header: "dbevent-listener", name: id })?;
             Box::new(move |_| Box::new(http.clone()))
         }
         HandlerConfig::Exec(exec) => {
-            let environment = Environment::new((id, config), exec, hidden);
+            let own = [
+                ("DBEVENT_LISTENER", id.to_owned()),
+                ("DBEVENT_FULL_SYNC", config.full_sync.to_string()),
+            ];
+            let environment = Environment::new(exec, own, hidden);
             let exec = exec.clone();
             Box::new(move |lane| {
-                Box::new(exec::ExecHandler::new(exec.clone(), environment.clone(), lane))
+                Box::new(ExecHandler::new(exec.clone(), environment.clone(), lane))
             })
         }
         HandlerConfig::Print => Box::new(|_| Box::new(print::PrintHandler)),

@@ -121,8 +121,12 @@ impl Template {
             let whose = if scope == Scope::Batch { "a batch" } else { "an event" };
             return Err(format!("{unknown:?} is no member of {whose}: {}", known.join(", ")));
         }
-        check_parts(&scan::parts(&text), escape)?;
-        let members = known.iter().copied().filter(|member| asked.contains(*member)).collect();
+        let parts = scan::parts(&text);
+        check_parts(&parts, escape)?;
+        // The library does not see what is sliced: `{{ Data.name[:2] }}`.
+        let named = scan::names(&parts);
+        let is_asked = |member: &&str| asked.contains(*member) || named.contains(member);
+        let members = known.iter().copied().filter(is_asked).collect();
         Ok(Self { text, members, code: Code::Text(Arc::new(environment)) })
     }
 
@@ -390,6 +394,13 @@ mod tests {
         assert_eq!(rendered("{{ Schema }}:{{ PK.id }}:{{ Data.d }}").unwrap(), "shop:7:1.50");
         assert_eq!(rendered("{{ Data.Name | lower | replace(' ', '_') }}").unwrap(), "ä_b");
         assert_eq!(rendered("{{ Action }} {{ Seq }} {{ Origin }}").unwrap(), "update 5 binlog");
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_taken_with_a_slice() {
+        assert_eq!(rendered("x-{{ Data.d[:2] }}").unwrap(), "x-1.");
+        assert_eq!(rendered("{{ Data.d[2:] }}").unwrap(), "50");
+        assert!(!Template::new("{{ Data.d[:2] }}").unwrap().is_of_table());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Section;
+
 /// How waits grow: the n-th is `min * factor^n`, at most `max`, less a random part of up to half,
 /// so that many that failed at once do not come back at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +19,28 @@ pub struct BackoffConfig {
 impl Default for BackoffConfig {
     fn default() -> Self {
         Self { min: Duration::from_secs(1), max: Duration::from_mins(5), factor: 2.0 }
+    }
+}
+
+impl BackoffConfig {
+    /// Reads `min`, `max` and `factor`; mistakes are noted there.
+    pub fn read(section: &Section) -> Self {
+        let default = Self::default();
+        let read = Self {
+            min: section.or("min", default.min),
+            max: section.or("max", default.max),
+            factor: section.or("factor", default.factor),
+        };
+        if read.min < Duration::from_millis(1) {
+            section.note("min", "is too short", r#"write "1ms" or more"#);
+        }
+        if read.max < read.min {
+            section.note("max", "is less than min", "make it min or more");
+        }
+        if read.factor < 1.0 {
+            section.note("factor", "is less than 1", "write 1.0 or more, for example 2.0");
+        }
+        read
     }
 }
 

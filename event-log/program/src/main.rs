@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use service::{exit::Exit, logging};
 use tracing::error;
 use verbs::{
-    Failure, agent, append, cat, export, groups, import, ls, mirror, promote, serve, tail, verify,
+    Failure, agent, append, cat, export, groups, import, ls, mirror, promote, relay, serve, tail,
+    verify,
 };
 
 /// A durable log on disk, served over the network.
@@ -17,8 +18,8 @@ use verbs::{
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// The config file of the log, or of the agent [default: config/event-log.toml, and
-    /// config/event-log-agent.toml].
+    /// The config file of the log, of the agent or of relays [default: config/event-log.toml,
+    /// config/event-log-agent.toml, config/event-log-relay.toml].
     #[arg(long, short, global = true)]
     config: Option<PathBuf>,
 }
@@ -33,6 +34,8 @@ enum Verb {
     Append(append::AppendArguments),
     /// Copy streams of another server, byte for byte, and serve the copies.
     Mirror(mirror::MirrorArguments),
+    /// Give every record of a stream to a program or a service, in order, until SIGTERM or SIGINT.
+    Relay(Box<relay::RelayArguments>),
     /// Make a copy a stream of its own, which takes appends, when its original is gone for good.
     Promote(promote::PromoteArguments),
     /// Show or forget groups of a log that is being served.
@@ -74,13 +77,18 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn carry_out(Arguments { verb, config }: Arguments) -> Result<(), Failure> {
-    let default = if matches!(verb, Verb::Agent) { "event-log-agent" } else { "event-log" };
+    let default = match verb {
+        Verb::Agent => "event-log-agent",
+        Verb::Relay(_) => "event-log-relay",
+        _ => "event-log",
+    };
     let config = config.unwrap_or_else(|| format!("config/{default}.toml").into());
     match verb {
         Verb::Agent => agent::run(&config).await,
         Verb::Serve => serve::run(&config).await,
         Verb::Append(arguments) => append::run(arguments, &config).await,
         Verb::Mirror(arguments) => mirror::run(arguments, &config).await,
+        Verb::Relay(arguments) => relay::run(*arguments, &config).await,
         Verb::Promote(arguments) => promote::run(arguments, &config).await,
         Verb::Groups { verb } => groups::run(verb, &config).await,
         Verb::Ls(wanted) => ls::run(&wanted, &config),

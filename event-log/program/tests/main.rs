@@ -13,6 +13,7 @@ mod members;
 mod mirror;
 mod process;
 mod refusals;
+mod relay;
 mod reporter;
 mod slow;
 mod tls;

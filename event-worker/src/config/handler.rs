@@ -1,12 +1,9 @@
 //! The `handler` of a listener: what the listener calls with the events.
 
-use std::time::Duration;
-
+use handlers::{ExecConfig, HttpConfig};
 use serde_json::Value;
-use service::{Secret, config::Section};
+use service::config::Section;
 use sinks::{SINKS, SinkConfig};
-
-use super::{http::HttpConfig, timeout::read_timeout};
 
 const FORMS: &str = r#"write { http = "http://…" }, { exec = ["program", "argument"] }, the name of a sink with its table, or "print""#;
 
@@ -24,17 +21,6 @@ pub enum HandlerConfig {
     /// A Rust program that calls [`run`](crate::run) itself. The supervisor does not run this
     /// listener.
     Program,
-}
-
-/// A process of the user.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExecConfig {
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// How long it may take to answer a batch.
-    pub timeout: Duration,
-    /// Variables of its environment, added to those that it inherits.
-    pub environment: Vec<(String, Secret)>,
 }
 
 impl HandlerConfig {
@@ -69,27 +55,4 @@ impl HandlerConfig {
         };
         config.unwrap_or(Self::Print)
     }
-}
-
-impl ExecConfig {
-    fn read(section: &Section) -> Self {
-        let command: Vec<String> = section.or("exec", vec!["true".to_owned()]);
-        if command.first().is_none_or(String::is_empty) {
-            section.note("exec", "is empty", r#"write ["program", "argument"]"#);
-        }
-        let environment = read_environment(&section.section("env"));
-        Self { command, timeout: read_timeout(section), environment }
-    }
-}
-
-fn read_environment(section: &Section) -> Vec<(String, Secret)> {
-    let mut variables = Vec::new();
-    for name in section.keys() {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            section.note(name, "cannot be the name of a variable", "use letters, digits and _");
-        } else if let Some(value) = section.secret(name) {
-            variables.push((name.to_owned(), value));
-        }
-    }
-    variables
 }

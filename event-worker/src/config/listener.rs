@@ -106,7 +106,7 @@ impl ListenerConfig {
             max_buffer_bytes: read_bytes(section, "maxBufferBytes", ByteSize::mib(64)),
             start: read_start(section),
             full_sync_first: is_full_sync(section),
-            retry: read_retry(&section.section("retry")),
+            retry: BackoffConfig::read(&section.section("retry")),
             park: ParkConfig::read(section),
             full_sync: read_full_sync(section),
             big_int: match section.choice("bigint", ["number", "string"]) {
@@ -241,23 +241,4 @@ fn read_full_sync(section: &Section) -> bool {
         section.note("fullSync", "is false, while `start` asks for full syncs", remedy);
     }
     takes
-}
-
-fn read_retry(section: &Section) -> BackoffConfig {
-    let default = BackoffConfig::default();
-    let retry = BackoffConfig {
-        min: section.or("min", default.min),
-        max: section.or("max", default.max),
-        factor: section.or("factor", default.factor),
-    };
-    if retry.min < Duration::from_millis(1) {
-        section.note("min", "is too short", r#"write "1ms" or more"#);
-    }
-    if retry.max < retry.min {
-        section.note("max", "is less than min", "make it min or more");
-    }
-    if retry.factor < 1.0 {
-        section.note("factor", "is less than 1", "write 1.0 or more, for example 2.0");
-    }
-    retry
 }

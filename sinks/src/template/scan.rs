@@ -94,6 +94,15 @@ pub(super) fn called<'t>(parts: &[Part<'t>]) -> Vec<Called<'t>> {
     called
 }
 
+/// The names that stand between marks, of whatever they are.
+pub(super) fn names<'t>(parts: &[Part<'t>]) -> Vec<&'t str> {
+    let inner = parts.iter().filter_map(|part| match part {
+        Part::Value(inner) | Part::Statement(inner) => Some(*inner),
+        Part::Text(_) => None,
+    });
+    inner.flat_map(words).filter(|word| is_name(word)).collect()
+}
+
 fn is_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }

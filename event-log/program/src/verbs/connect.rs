@@ -12,6 +12,9 @@ use service::{
 
 use super::Failure;
 
+/// The variable that may hold the token.
+pub(crate) const TOKEN_VARIABLE: &str = "EVENT_LOG_TOKEN";
+
 /// Which stream of which log.
 #[derive(Args)]
 pub(crate) struct Where {
@@ -69,7 +72,7 @@ pub(crate) fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
     };
     let config = ClientConfig {
         address: at.address.clone().unwrap_or(listen.address),
-        token: token(at)?.or(listen.token),
+        token: token(at.token_file.as_deref())?.or(listen.token),
         ca_file: at.ca_file.clone(),
         identity: at.cert_file.clone().zip(at.key_file.clone()),
         compress: Compress::Off,
@@ -78,11 +81,12 @@ pub(crate) fn client(config: &Path, at: &Where) -> Result<Client, Failure> {
 }
 
 /// A token never stands on a command line: everybody on the machine can read that.
-fn token(at: &Where) -> Result<Option<Secret>, Failure> {
-    const VARIABLE: &str = "EVENT_LOG_TOKEN";
-    let origin = match &at.token_file {
-        Some(file) => SecretOrigin::File(file.clone()),
-        None if std::env::var_os(VARIABLE).is_some() => SecretOrigin::Env(VARIABLE.to_owned()),
+pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>, Failure> {
+    let origin = match file {
+        Some(file) => SecretOrigin::File(file.to_owned()),
+        None if std::env::var_os(TOKEN_VARIABLE).is_some() => {
+            SecretOrigin::Env(TOKEN_VARIABLE.to_owned())
+        }
         None => return Ok(None),
     };
     Ok(Some(Secret::fetch(origin).map_err(Error::Rejected)?))

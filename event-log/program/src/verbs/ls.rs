@@ -4,11 +4,14 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 use clap::Args;
-use event_log::files::{self, DayFiles, StreamFiles};
+use event_log::{
+    files::{self, DayFiles, StreamFiles},
+    timestamp,
+};
 use serde_json::json;
 use service::say;
 
-use super::{Failure, files_at::LogDirectory, point::timestamp};
+use super::{Failure, files_at::LogDirectory};
 
 #[derive(Args)]
 pub(crate) struct Ls {

@@ -13,6 +13,7 @@ pub(crate) mod ls;
 pub(crate) mod mirror;
 mod point;
 pub(crate) mod promote;
+pub(crate) mod relay;
 pub(crate) mod serve;
 pub(crate) mod tail;
 pub(crate) mod verify;
@@ -24,6 +25,7 @@ use service::{config::Mistakes, exit::Exit};
 pub(crate) enum Failure {
     Config(Mistakes),
     Log(Error),
+    Relay(::relay::Error),
     /// What was to be checked is not right; each fault was logged.
     Wrong(String),
 }
@@ -37,6 +39,15 @@ impl From<Mistakes> for Failure {
 impl From<Error> for Failure {
     fn from(problem: Error) -> Self {
         Self::Log(problem)
+    }
+}
+
+impl From<::relay::Error> for Failure {
+    fn from(problem: ::relay::Error) -> Self {
+        match problem {
+            ::relay::Error::Log(problem) => Self::Log(problem),
+            problem => Self::Relay(problem),
+        }
     }
 }
 
@@ -55,6 +66,8 @@ impl Failure {
                 | Error::Unavailable(_)
                 | Error::GroupActive { .. },
             ) => Exit::Refused,
+            Self::Relay(::relay::Error::Io { .. }) => Exit::Internal,
+            Self::Relay(_) => Exit::Refused,
             Self::Log(_) => Exit::Internal,
             Self::Wrong(_) => Exit::Wrong,
         }
@@ -66,6 +79,7 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Config(mistakes) => mistakes.fmt(f),
             Self::Log(problem) => problem.fmt(f),
+            Self::Relay(problem) => problem.fmt(f),
             Self::Wrong(what) => what.fmt(f),
         }
     }

@@ -1,6 +1,6 @@
 //! A place in a stream, as a user says it: an offset, a day or a time.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
 use event_log::Start;
 use service::clock::since_epoch_ms;
@@ -71,17 +71,6 @@ impl Point {
     }
 }
 
-/// A time as RFC 3339 with milliseconds; its number where the calendar ends.
-pub(crate) fn timestamp(time_ms: u64) -> String {
-    /// 9999-12-31T23:59:59.999Z
-    const LAST_MS: u64 = 253_402_300_799_999;
-    if time_ms > LAST_MS {
-        return time_ms.to_string();
-    }
-    let time = std::time::UNIX_EPOCH + Duration::from_millis(time_ms);
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,8 +85,6 @@ mod tests {
         for wrong in ["", "-1", "yesterday", "2026-02-30", "99999999999999999999"] {
             assert!(wrong.parse::<Point>().unwrap_err().contains("2026-03-01"), "{wrong}");
         }
-        assert_eq!(timestamp(day + 500), "2026-03-01T00:00:00.500Z");
-        assert_eq!(timestamp(u64::MAX), u64::MAX.to_string());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use tokio::process::Command;
 
 /// Finds a program as `execvp` does.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let candidates: Vec<PathBuf> = if program.contains('/') {
         vec![program.into()]
     } else {
@@ -26,7 +26,7 @@ fn is_executable(path: &Path) -> bool {
 /// A command that the kernel kills when this process dies, even by `kill -9`. Otherwise a handler
 /// that hangs would run next to its successor. This needs `setpriv` of util-linux. Without
 /// `setpriv` such a handler runs until it ends by itself.
-pub(super) fn mortal(program: &str) -> Command {
+pub(crate) fn mortal(program: &str) -> Command {
     match find("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);

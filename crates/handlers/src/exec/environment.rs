@@ -5,27 +5,23 @@ use std::{collections::BTreeSet, sync::Arc};
 use service::Secret;
 use tokio::process::Command;
 
-use crate::config::{ExecConfig, ListenerConfig};
+use super::config::ExecConfig;
 
 /// What is removed from our environment, and what is added.
 #[derive(Clone, Debug)]
-pub(in crate::handler) struct Environment {
+pub struct Environment {
     hidden: Arc<BTreeSet<String>>,
     set: Arc<Vec<(String, Secret)>>,
 }
 
 impl Environment {
-    /// For a handler of the listener of this id. `hidden` are the variables that hold our secrets;
-    /// the config of the handler may give it some of them.
-    pub(in crate::handler) fn new(
-        (id, listener): (&str, &ListenerConfig),
+    /// For a process of this config. `own` are variables that say whose handler it is. `hidden` are
+    /// the variables that hold our secrets; the config of the handler may give it some of them.
+    pub fn new(
         exec: &ExecConfig,
+        own: impl IntoIterator<Item = (&'static str, String)>,
         hidden: &BTreeSet<String>,
     ) -> Self {
-        let own = [
-            ("DBEVENT_LISTENER", id.to_owned()),
-            ("DBEVENT_FULL_SYNC", listener.full_sync.to_string()),
-        ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), Secret::new(value)));
         let set = exec.environment.iter().cloned().chain(own).collect();
         Self { hidden: Arc::new(hidden.clone()), set: Arc::new(set) }

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use ::handler::{Batch, Event, Failure, Outcome};
 use change_event::{ChangeEvent, order_key};
+use handler::{Batch, Event, Failure, Outcome};
 use reqwest::StatusCode;
 use sinks::RequestForm;
 

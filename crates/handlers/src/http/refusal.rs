@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ::handler::{Failure, shown};
+use handler::{Failure, shown};
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
 
 /// We never wait longer, even if the server asks for it.

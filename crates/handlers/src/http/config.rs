@@ -1,4 +1,4 @@
-//! The handler `http` of a listener.
+//! The handler `http` in a config file.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use service::{Secret, config::Section};
 use sinks::{RequestForm, Selection, is_template, read_ca};
 
-use super::timeout::read_timeout;
+use crate::timeout::read_timeout;
 
 /// Calls of a server.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub enum Proxy {
 
 impl HttpConfig {
     /// Reads `http`: a URL beside which the other keys stand, or a table with `url` and all keys.
-    pub(super) fn read(handler: &Section) -> Option<Self> {
+    pub fn read(handler: &Section) -> Option<Self> {
         match handler.raw("http") {
             Some(Value::Object(_)) => Self::read_keys(&handler.section("http"), "url"),
             _ => Self::read_keys(handler, "http"),
@@ -70,7 +70,7 @@ impl HttpConfig {
     }
 
     /// Where calls connect to: the proxy of the config, else the handler.
-    pub(crate) fn first_stop(&self) -> reqwest::Url {
+    pub fn first_stop(&self) -> reqwest::Url {
         let proxy = match &self.proxy {
             Proxy::Url(url) => url.expose().parse().ok(),
             Proxy::Environment | Proxy::Off => None,

@@ -1,12 +1,16 @@
 //! The handler `http`: one POST per batch, or requests made by templates.
 
 mod choice;
+mod config;
 mod each;
 mod refusal;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use handler::{
+    Batch, Event, Failure, Handler, HandlerAnswer, MAX_ANSWER_BYTES, Outcome, json_array,
+};
 use reqwest::{
     Certificate, Client, ClientBuilder, Method, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -16,20 +20,18 @@ use ring::hmac;
 use service::clock::now_ms;
 use sinks::{Per, Request, RequestForm, Selection, is_loopback};
 
-use ::handler::MAX_ANSWER_BYTES;
-
+pub use self::config::{HttpConfig, Proxy};
 use self::{
     choice::Choice,
     refusal::{beginning, no_answer, refusal},
 };
-use super::{Batch, Event, Failure, Handler, HandlerAnswer, Outcome, json_array};
-use crate::config::{HttpConfig, Proxy};
 
 /// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
-#[derive(Clone)]
-pub(super) struct HttpHandler {
+/// A server of the user.
+#[derive(Clone, Debug)]
+pub struct HttpHandler {
     client: Client,
     url: reqwest::Url,
     /// How the requests are made; `None`: a POST of the events as they are.
@@ -37,6 +39,15 @@ pub(super) struct HttpHandler {
     /// Which events requests are made of; `None`: of all.
     selection: Option<Arc<Selection>>,
     signing_key: Option<hmac::Key>,
+}
+
+/// Who calls: a header of each call says it.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The name of the header.
+    pub header: &'static str,
+    /// The name of the caller.
+    pub name: &'a str,
 }
 
 /// What a request is about.
@@ -47,13 +58,18 @@ struct About<'a> {
 }
 
 impl HttpHandler {
-    pub(super) fn new(config: HttpConfig, listener: &str) -> Result<Self, reqwest::Error> {
+    /// Prepares the calls; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// What the machine lacks for it: a usable trust store for HTTPS.
+    pub fn new(config: HttpConfig, caller: Caller<'_>) -> Result<Self, reqwest::Error> {
         let client = route(&config, Client::builder())?
             .redirect(Policy::none())
             .timeout(config.timeout)
             .pool_idle_timeout(IDLE_CONNECTION)
             .user_agent(concat!("dbevent/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers(&config, listener))
+            .default_headers(headers(&config, caller))
             .build()?;
         let signing_key = config
             .hmac_secret
@@ -167,13 +183,13 @@ fn route(config: &HttpConfig, builder: ClientBuilder) -> Result<ClientBuilder, r
 
 /// The headers of each call, but for those that a form makes. The config has checked that the names
 /// and values can be sent.
-fn headers(config: &HttpConfig, listener: &str) -> HeaderMap {
+fn headers(config: &HttpConfig, caller: Caller<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if config.form.is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if let Ok(listener) = HeaderValue::from_str(listener) {
-        headers.insert("dbevent-listener", listener);
+    if let Ok(name) = HeaderValue::from_str(caller.name) {
+        headers.insert(caller.header, name);
     }
     for (name, value) in &config.headers {
         if let (Ok(name), Ok(mut value)) =

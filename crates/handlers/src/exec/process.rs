@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use handler::{Failure, MAX_ANSWER_BYTES, shown};
 use rustix::{
     io::ioctl_fionread,
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
@@ -28,8 +29,7 @@ use super::{
     line::{Line, read_line},
     stderr::Stderr,
 };
-use crate::handler::{Failure, program};
-use ::handler::{MAX_ANSWER_BYTES, shown};
+use crate::program;
 
 /// How long we wait for a killed process. A process that hangs in the kernel may take longer.
 const DEATH_DEADLINE: Duration = Duration::from_secs(5);

@@ -2,28 +2,28 @@
 //! input, the answer is a line on its standard output.
 
 mod code;
+mod config;
 mod environment;
 mod line;
 mod process;
 mod stderr;
 
 use async_trait::async_trait;
+use handler::{Batch, Handler, HandlerAnswer, Outcome, write_json_array};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-pub(super) use self::environment::Environment;
 use self::{
     code::HandlerCode,
     process::{CallError, Process, Then},
 };
-use super::{Batch, Handler, HandlerAnswer, Outcome};
-use crate::config::ExecConfig;
-use ::handler::write_json_array;
+pub use self::{config::ExecConfig, environment::Environment};
 
 /// A buffer larger than this is freed after its batch.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
-pub(super) struct ExecHandler {
+/// A process of the user, started when it is needed.
+pub struct ExecHandler {
     config: ExecConfig,
     environment: Environment,
     lane: usize,
@@ -38,7 +38,8 @@ pub(super) struct ExecHandler {
 }
 
 impl ExecHandler {
-    pub(super) fn new(config: ExecConfig, environment: Environment, lane: usize) -> Self {
+    /// Starts nothing yet. `lane` tells several processes of one config apart.
+    pub fn new(config: ExecConfig, environment: Environment, lane: usize) -> Self {
         let code = HandlerCode::default();
         Self { config, environment, lane, process: None, code, in_call: None, line: Vec::new() }
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use ::handler::{Event, Failure, Outcome};
+use handler::{Event, Failure, Outcome};
 use sinks::Selection;
 
 use super::each::key_of;

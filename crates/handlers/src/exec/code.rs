@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::handler::program;
+use crate::program;
 
 /// The extensions of scripts. Other arguments may be files that the handler itself writes.
 const SCRIPTS: [&str; 15] = [
