@@ -76,6 +76,7 @@
 //! one, the oldest first; of a day the data goes before the rest. When a write fails, its group is
 //! cut off again: it may have been seen, and was not acknowledged.
 
+pub(crate) mod change;
 pub(crate) mod data_files;
 pub(crate) mod day;
 pub(crate) mod end_and_state;
@@ -85,3 +86,5 @@ pub(crate) mod index;
 pub(crate) mod recovery;
 pub(crate) mod scan;
 pub(crate) mod walk;
+#[cfg(test)]
+pub(crate) mod watched;

@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use service::private;
 use tokio::sync::watch;
 
 use crate::{
     Error, StorageConfig,
     copy::{mark, state::CopyState},
     disk::{
+        change,
         data_files::{self, Segment, SegmentId},
         day::Day,
         index::{self, Sought},
@@ -162,8 +162,8 @@ impl SharedStream {
         for id in days {
             let path = id.finish(&self.directory);
             if !path.exists() {
-                private::create(&path).map_err(Error::io("cannot create", &path))?;
-                data_files::sync_directory(&id.day_directory(&self.directory))?;
+                change::create_empty(&path)?;
+                change::sync_directory(&id.day_directory(&self.directory))?;
             }
         }
         Ok(())

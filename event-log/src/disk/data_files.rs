@@ -1,14 +1,12 @@
 //! The data files of a stream, and the days that they belong to.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use service::private;
-
-use super::{day::Day, scan::Scan};
+use super::{change, day::Day, scan::Scan};
 use crate::Error;
 
 /// Which data file of a stream.
@@ -86,18 +84,13 @@ pub(crate) fn describe(stream: &Path, id: SegmentId) -> Result<Segment, Error> {
 /// Deletes a data file, and its day when it was the last one there.
 pub(crate) fn remove(stream: &Path, id: SegmentId) -> Result<(), Error> {
     let data = id.data(stream);
-    fs::remove_file(&data).map_err(Error::io("cannot delete", &data))?;
+    change::delete(&data)?;
     let day = id.day_directory(stream);
     if names(&day)?.iter().any(|name| name.starts_with("data")) {
-        return sync_directory(&day);
+        return change::sync_directory(&day);
     }
-    fs::remove_dir_all(&day).map_err(Error::io("cannot delete", &day))?;
-    sync_directory(stream)
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("cannot sync", path))
+    change::delete_directory(&day)?;
+    change::sync_directory(stream)
 }
 
 /// Makes a directory, durably; it may be there.
@@ -105,10 +98,10 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    private::create_dir_all(path).map_err(Error::io("cannot create the directory", path))?;
+    change::make_directory(path)?;
     path.parent().map_or(Ok(()), |parent| {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        sync_directory(parent)
+        change::sync_directory(parent)
     })
 }
 

@@ -10,6 +10,7 @@ use std::{
 use bytes::Buf;
 
 use super::{
+    change,
     data_files::{Segment, SegmentId},
     scan::Scan,
 };
@@ -140,11 +141,11 @@ pub(crate) fn repair(stream: &Path, segments: &[Segment], last: &[u8]) -> Result
     }
     right.extend_from_slice(last);
     if right != old {
-        service::private::write(&path, &right).map_err(Error::io("cannot write", &path))?;
+        let index = change::create_empty(&path)?;
+        change::write_at(&index, &path, &right, 0)?;
     }
     // The writer may begin the next file before it opens this index: it must be durable then.
-    let index = File::open(&path).and_then(|index| index.sync_data());
-    index.map_err(Error::io("cannot sync", &path))
+    change::sync_data(&change::open(&path)?, &path)
 }
 
 /// The entries of one file, if none is damaged and those of a later file follow them: else some may

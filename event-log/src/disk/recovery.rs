@@ -6,10 +6,10 @@ use std::{
     path::Path,
 };
 
-use service::private;
 use tracing::warn;
 
 use super::{
+    change,
     data_files::{self, Segment, SegmentId},
     file_reading::FileReading,
     index,
@@ -102,9 +102,9 @@ fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
             file = %path.display(), bytes,
             "cut off an append that a crash left unfinished at the end of the file"
         );
-        file.set_len(whole_bytes).map_err(Error::io("cannot cut", path))?;
+        change::cut(&file, path, whole_bytes)?;
     }
-    file.sync_all().map_err(Error::io("cannot sync", path))
+    change::sync_all(&file, path)
 }
 
 impl LastFile {
@@ -147,9 +147,9 @@ pub(crate) fn origin(root: &Path, fresh: u32) -> Result<u32, Error> {
 /// Replaces a small file: a crash leaves the old one or the new one.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let fresh = path.with_extension("new");
-    private::write(&fresh, content).map_err(Error::io("cannot write", &fresh))?;
-    let file = fs::File::open(&fresh).map_err(Error::io("cannot open", &fresh))?;
-    file.sync_all().map_err(Error::io("cannot sync", &fresh))?;
-    fs::rename(&fresh, path).map_err(Error::io("cannot replace", path))?;
-    path.parent().map_or(Ok(()), data_files::sync_directory)
+    let file = change::create_empty(&fresh)?;
+    change::write_at(&file, &fresh, content, 0)?;
+    change::sync_all(&file, &fresh)?;
+    change::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), change::sync_directory)
 }
