@@ -47,6 +47,8 @@ impl SharedStream {
     pub(crate) fn open(name: &str, config: &StorageConfig, origin: u32) -> Result<Self, Error> {
         let directory = config.directory.join(name);
         data_files::create_directory(&directory)?;
+        // A file that was replaced or deleted just before a crash must not come back.
+        change::sync_directory(&directory)?;
         let copy_of = mark::read(&directory)?;
         let Recovered { segments, tail } =
             recovery::recover(&directory, origin, copy_of.is_some())?;

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use tracing::{error, warn};
@@ -13,6 +13,7 @@ use crate::{
     disk::{
         change,
         data_files::{self, SegmentId},
+        index::RightIndex,
         recovery,
     },
     queue::WriteFailure,
@@ -22,7 +23,7 @@ use crate::{
 
 /// Writes until the queue is closed and empty.
 pub(crate) fn run(stream: &Arc<SharedStream>) {
-    let mut writer = StreamWriter { stream: Arc::clone(stream), open: None };
+    let mut writer = StreamWriter { stream: Arc::clone(stream), open: None, index: None };
     while let Some(pending) = stream.queue.take() {
         match writer.write(&pending.group) {
             Ok(()) => {
@@ -48,6 +49,9 @@ pub(crate) fn run(stream: &Arc<SharedStream>) {
 struct StreamWriter {
     stream: Arc<SharedStream>,
     open: Option<OpenFile>,
+    /// After a write that failed: the last index may not be on the disk, and is written again as
+    /// soon as there is room.
+    index: Option<RightIndex>,
 }
 
 /// The file that is written to, and the index of its day.
@@ -62,6 +66,10 @@ impl StreamWriter {
     fn write(&mut self, group: &WriteGroup) -> Result<(), Error> {
         if group.data.is_empty() {
             return Ok(());
+        }
+        if let Some(index) = &self.index {
+            index.write()?;
+            self.index = None;
         }
         if let Some(id) = group.opens {
             self.begin(id)?;
@@ -112,7 +120,12 @@ impl StreamWriter {
             }
             _ => {}
         }
-        recovery::reread(directory, self.stream.last_segment(), self.stream.origin)
+        // A file that is deleted meanwhile is not looked for.
+        let _deleting = self.stream.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        let segments = self.stream.segments().clone();
+        let (tail, index) = recovery::reread(directory, &segments, self.stream.origin)?;
+        self.index = index;
+        Ok(tail)
     }
 }
 

@@ -93,16 +93,37 @@ pub(crate) fn remove(stream: &Path, id: SegmentId) -> Result<(), Error> {
     change::sync_directory(stream)
 }
 
-/// Makes a directory, durably; it may be there.
+/// Makes a directory and those above it, durably; they may be there. A crash may have come between
+/// making one that is there and syncing its name, so the name is synced in any case.
 pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Ok(());
+    let mut missing = Vec::new();
+    let mut there = path;
+    while !there.is_dir()
+        && let Some(above) = parent(there)
+    {
+        missing.push(there);
+        there = above;
     }
-    change::make_directory(path)?;
-    path.parent().map_or(Ok(()), |parent| {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        change::sync_directory(parent)
-    })
+    match parent(there).map_or(Ok(()), change::sync_directory) {
+        // Whoever may not read the directory did not make the name in it.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {}
+        synced => synced?,
+    }
+    for path in missing.into_iter().rev() {
+        change::make_directory(path)?;
+        parent(path).map_or(Ok(()), change::sync_directory)?;
+    }
+    Ok(())
+}
+
+/// The directory in which a path has its name.
+fn parent(path: &Path) -> Option<&Path> {
+    let parent = path.parent()?;
+    let is_here = parent.as_os_str().is_empty();
+    if !is_here {
+        return Some(parent);
+    }
+    (path != Path::new(".")).then_some(Path::new("."))
 }
 
 /// The names in a directory that are text.

@@ -117,7 +117,8 @@ impl Disk {
         let mut at = 0;
         for part in path {
             let Node::Directory(directory) = &self.nodes[at] else { panic!("{path:?}") };
-            at = directory.seen[part.to_str().unwrap()];
+            let name = part.to_str().unwrap();
+            at = *directory.seen.get(name).unwrap_or_else(|| panic!("{path:?} is not there"));
         }
         at
     }

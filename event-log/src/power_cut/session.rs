@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
         for _ in 0..steps {
             match self.random.random_range(0..100) {
                 0..5 => self.truth.clock_ms += DAY_MS,
-                5..8 => self.stream.shared.end_day(self.truth.clock_ms + DAY_MS)?,
+                5..8 => self.end_day()?,
                 8..14 => self.commit().await?,
                 14..17 => self.expire(),
                 17..25 => self.fill_disk(),
@@ -135,6 +135,14 @@ impl<'a> Session<'a> {
             self.append().await?;
         }
         Ok(())
+    }
+
+    fn end_day(&self) -> Result<(), Error> {
+        match self.stream.shared.end_day(self.truth.clock_ms + DAY_MS) {
+            // A later day ends this one, too.
+            Err(error) if error.is_out_of_room() => Ok(()),
+            ended => ended,
+        }
     }
 
     /// The disk takes nothing more soon, or what it took it cannot keep.
@@ -191,6 +199,11 @@ impl<'a> Session<'a> {
             let mut again = Vec::new();
             for one in sent {
                 let Sent { batch, changes, queued } = one;
+                if queued.is_none() && !again.is_empty() {
+                    // In order.
+                    again.push(Sent { batch, changes, queued });
+                    continue;
+                }
                 let (durable, appended) = match queued {
                     Some(queued) => queued,
                     None => self.queue(batch, &changes)?,
