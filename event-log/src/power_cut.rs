@@ -1,7 +1,7 @@
 //! Power cuts, full disks and damage: a session of a log is recorded change by change, and what a
 //! power cut may have left of it is opened again, thousands of times.
 
-mod model;
+pub(crate) mod model;
 mod session;
 mod truth;
 
@@ -14,7 +14,15 @@ use self::{
     session::{Place, Session},
     truth::Truth,
 };
-use crate::{disk::watched::Made, files};
+use crate::{
+    Error, Log,
+    disk::{
+        data_files::{self, SegmentId},
+        walk::{Walk, Walked},
+        watched::{Made, Refusal, Refused},
+    },
+    files,
+};
 
 /// The smaller number, or the larger one where `DBEVENT_TEST_SIZE=full`.
 fn size(small: usize, full: usize) -> usize {
@@ -119,6 +127,128 @@ fn a_power_cut_at_any_write_loses_nothing_and_is_never_taken_for_damage() {
     std::thread::scope(|scope| {
         (0..threads).for_each(|first| drop(scope.spawn(move || cut_some(first))));
     });
+}
+
+/// A session on a disk that refuses once, after so many changes that it could refuse; `None`: there
+/// were not so many.
+async fn refused_once(
+    truth: &mut Truth,
+    (refusal, random): (Refusal, &mut StdRng),
+) -> Option<(Recorded, Result<(), Error>)> {
+    let place = Place::new();
+    place.refuse(Some(refusal));
+    let seeds = [(); 2].map(|()| StdRng::seed_from_u64(random.random()));
+    let [first, second] = seeds;
+    let mut session = match Session::open(&place, truth, first).await {
+        Ok((session, _)) => session,
+        // It is opened again.
+        Err(_) => Session::open(&place, truth, second).await.unwrap().0,
+    };
+    session.fills_disk = false;
+    let mut ended = session.run(12).await;
+    if ended.is_err() {
+        assert!(session.append().await.is_err(), "no later success");
+    } else {
+        ended = session.run(3).await;
+    }
+    drop(session);
+    let left = place.take_refusal();
+    let recorded = Recorded { before: Disk::new(), made: place.made() };
+    (left == 0).then_some((recorded, ended))
+}
+
+/// Opens what is left after a session, goes on, and cuts the power.
+async fn start_again(
+    recorded: &Recorded,
+    truth: &mut Truth,
+    random: &mut StdRng,
+) -> Result<(), String> {
+    let changes = recorded.made.len();
+    truth.cut(changes);
+    let again = go_on(recorded.disk(changes, random), truth, (3, random)).await?;
+    let changes = random.random_range(0..=again.made.len());
+    truth.cut(changes);
+    let disk = again.disk(changes, random).cut(random);
+    go_on(disk, truth, (0, random)).await.map(drop)
+}
+
+fn refuse_once_everywhere(of: Refused, errno: i32, check: impl Fn(&Result<(), Error>)) {
+    let seed = seed();
+    block_on(async {
+        for after in 0..size(60, 1000) {
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut truth = Truth::new(service::clock::now_ms());
+            let refusal = Refusal { after, times: 1, of, errno };
+            let once = refused_once(&mut truth, (refusal, &mut random)).await;
+            let Some((recorded, ended)) = once else { break };
+            check(&ended);
+            let started = start_again(&recorded, &mut truth, &mut random).await;
+            started.unwrap_or_else(|problem| panic!("seed {seed}, {refusal:?}: {problem}"));
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_write_or_sync_takes_appends_when_there_is_room() {
+    let enospc = 28;
+    for of in [Refused::Growth, Refused::Syncs] {
+        refuse_once_everywhere(of, enospc, |ended| {
+            assert!(ended.is_ok(), "{ended:?}");
+        });
+    }
+}
+
+#[test]
+fn after_a_sync_that_failed_nothing_is_acknowledged_and_a_new_start_is_durable() {
+    let eio = 5;
+    refuse_once_everywhere(Refused::Syncs, eio, |ended| {
+        assert!(matches!(ended, Ok(()) | Err(Error::Poisoned(_))), "{ended:?}");
+    });
+}
+
+/// The first byte that a power cut may have damaged: everything before was durable.
+fn durable_bytes(place: &Place, id: SegmentId) -> Option<u64> {
+    let mut walk = Walk::open(&place.stream(), id).unwrap()?;
+    while !matches!(walk.next().ok()?, Walked::End) {}
+    Some(walk.reading().group_start())
+}
+
+/// Damages a byte that was durable, in a log that a power cut has left; gives the file.
+fn damage(place: &Place, random: &mut StdRng) -> Option<(PathBuf, Vec<u8>)> {
+    let files = data_files::list(&place.stream()).ok()?;
+    let id = files[random.random_range(0..files.len().max(1)).min(files.len().checked_sub(1)?)];
+    let path = id.data(&place.stream());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let durable = match files.last() {
+        Some(last) if *last == id => usize::try_from(durable_bytes(place, id)?).unwrap(),
+        _ => bytes.len(),
+    };
+    let at = random.random_range(0..durable.max(1));
+    *bytes.get_mut(at).filter(|_| durable > 0)? ^= 1 << random.random_range(0..8);
+    std::fs::write(&path, &bytes).unwrap();
+    Some((path, bytes))
+}
+
+#[test]
+fn damage_that_no_power_cut_made_is_reported_and_never_cut() {
+    let seed = seed();
+    let mut random = StdRng::seed_from_u64(seed);
+    let (recorded, _) = block_on(record(40, &mut random));
+    let mut damaged = 0;
+    for number in 0..size(150, 3000) {
+        let changes = random.random_range(0..=recorded.made.len());
+        let place = Place::new();
+        recorded.disk(changes, &mut random).cut(&mut random).write_to(place.path());
+        let Some((path, bytes)) = damage(&place, &mut random) else { continue };
+        damaged += 1;
+        let opened = Log::open(place.config()).map(drop);
+        let told = opened.and_then(|()| files::verify(&place.stream(), &mut |_| ()).map(drop));
+        let is_told = matches!(&told, Err(Error::Damaged { file, .. }) if *file == path);
+        let place = format!("seed {seed}, number {number}, after change {changes}, {path:?}");
+        assert!(is_told, "{place}: {told:?}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "{place} was changed");
+    }
+    println!("{damaged} were damaged");
 }
 
 /// The changes before a cut.

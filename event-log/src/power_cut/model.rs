@@ -45,7 +45,7 @@ enum NameChange {
 
 /// A disk; the first node is its root.
 #[derive(Clone, Debug)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     nodes: Vec<Node>,
     changes: usize,
 }
@@ -61,11 +61,11 @@ struct Tear {
 }
 
 impl Disk {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { nodes: vec![Node::Directory(DirectoryNode::default())], changes: 0 }
     }
 
-    pub(super) fn make(&mut self, path: &Path, made: &Made, random: &mut StdRng) {
+    pub(crate) fn make(&mut self, path: &Path, made: &Made, random: &mut StdRng) {
         self.changes += 1;
         match made {
             Made::Directory => self.add(path, Node::Directory(DirectoryNode::default())),
@@ -140,7 +140,7 @@ impl Disk {
     }
 
     /// What the disk holds after a power cut.
-    pub(super) fn cut(&self, random: &mut StdRng) -> Self {
+    pub(crate) fn cut(&self, random: &mut StdRng) -> Self {
         let tear = Tear {
             sector_bytes: if random.random_bool(0.5) { 512 } else { 4096 },
             arrives: [0.0, 0.1, 0.5, 0.9, 1.0][random.random_range(0..5)],
@@ -163,7 +163,7 @@ impl Disk {
     }
 
     /// Writes what a reader sees now into a directory.
-    pub(super) fn write_to(&self, root: &Path) {
+    pub(crate) fn write_to(&self, root: &Path) {
         self.write_node(0, root);
     }
 
