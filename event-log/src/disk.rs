@@ -87,6 +87,7 @@ pub(crate) mod end_and_state;
 pub(crate) mod file_reading;
 pub(crate) mod frame;
 pub(crate) mod index;
+mod kind_of_change;
 pub(crate) mod recovery;
 pub(crate) mod scan;
 pub(crate) mod walk;

@@ -155,9 +155,9 @@ impl RightIndex {
         Ok(Some(Self { path, entries }))
     }
 
-    /// Writes and syncs it. Also when it looks right: a sync that failed can leave it so, and not on
-    /// the disk. The writer may begin the next file before it opens this index: it must be durable
-    /// then.
+    /// Writes and syncs it. Also when it looks right: a sync that failed can leave it so, and not
+    /// on the disk. The writer may begin the next file before it opens this index: it must be
+    /// durable then.
     pub(crate) fn write(&self) -> Result<(), Error> {
         let index = change::open(&self.path)?;
         change::write_at(&index, &self.path, &self.entries, 0)?;

@@ -112,8 +112,8 @@ impl Scan {
         &self.file
     }
 
-    /// Whether there is a whole END, anywhere from `from` on, that `proves` accepts: it is told where
-    /// that stands, its offset, and what it says. Skips all else, byte by byte.
+    /// Whether there is a whole END, anywhere from `from` on, that `proves` accepts: it is told
+    /// where that stands, its offset, and what it says. Skips all else, byte by byte.
     fn finds_end(
         &mut self,
         from: u64,

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::change::Change;
+use super::kind_of_change::Change;
 
 /// The directories that are watched now.
 static ALL: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
