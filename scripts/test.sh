@@ -9,6 +9,7 @@
 #                                where the log was used, failover of MariaDB
 #                              - three brokers: hundreds of tables, a rolling restart, one that hangs
 #                              - the README's section on containers, where Docker runs
+#                              - a client of the event log in Go (needs go)
 #                              - licences, banned and duplicate crates (cargo-deny)
 #
 # Tools that are missing are installed (it says so first); real servers (MySQL, MariaDB, Kafka,
@@ -127,7 +128,8 @@ wait "$starting" || servers_outcome=$?
 phase servers show_servers
 phase tests run_tests
 if [ -n "$all" ]; then
-  phase long cargo test --locked --package e2e -- --ignored --skip containers::
+  phase long cargo test --locked --package e2e --package event-log-program -- \
+    --ignored --skip containers::
   phase containers containers
 fi
 stop_servers

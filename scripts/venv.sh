@@ -7,7 +7,7 @@
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 place=${DBEVENT_SERVERS:-$repository/target/servers}
-packages=(prometheus-client==0.26.0)
+packages=(prometheus-client==0.26.0 grpcio-tools==1.85.1)
 
 "$repository/scripts/install.sh" python3 venv flock >&2
 mkdir -p "$place"

@@ -48,12 +48,16 @@
 //!
 //! - If any later END is whole and its write group began after *p*, then *p* was durable before
 //!   that END was written. So durable bytes are damaged: the stream is refused, with file and
-//!   position.
+//!   position. (A payload can be a piece of a log, with ENDs of its own. One counts only if its
+//!   offset can follow what stands before *p*, and its write group began before it.)
 //! - Otherwise *p* lies in the last write group. A crash can leave any page of it unwritten, in any
 //!   order, and none of its batches may have been acknowledged. The file is cut after the last
 //!   whole batch before *p*.
 //!
-//! Damage in any other file is always refused. The offset that a consumer group saves is never past
+//! A file is begun only after the one before is durable. So damage in any other file is always
+//! refused, also when the last file has nothing whole in it and is deleted. Opening writes the last
+//! write group and the last index again: after a sync that failed, the system may show bytes that
+//! are not on the disk. The offset that a consumer group saves is never past
 //! the durable end. So a consumer group that is past the end of its stream also proves a loss, and
 //! the stream is refused. (One case looks like a crash: only the last write group is damaged later,
 //! before anybody committed an offset in it. Then the checkpoint goes back together with the
@@ -76,12 +80,16 @@
 //! one, the oldest first; of a day the data goes before the rest. When a write fails, its group is
 //! cut off again: it may have been seen, and was not acknowledged.
 
+pub(crate) mod change;
 pub(crate) mod data_files;
 pub(crate) mod day;
 pub(crate) mod end_and_state;
 pub(crate) mod file_reading;
 pub(crate) mod frame;
 pub(crate) mod index;
+mod kind_of_change;
 pub(crate) mod recovery;
 pub(crate) mod scan;
 pub(crate) mod walk;
+#[cfg(test)]
+pub(crate) mod watched;

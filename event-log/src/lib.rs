@@ -15,6 +15,8 @@ mod leader;
 mod line;
 mod link;
 mod log;
+#[cfg(test)]
+mod power_cut;
 mod printed;
 mod queue;
 mod reader;

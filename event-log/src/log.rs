@@ -14,6 +14,7 @@ use crate::{
     copy::{
         local,
         mark::{self, CopyOf},
+        state::CopyState,
     },
     disk::{data_files, recovery},
     keeper::Keeper,
@@ -99,12 +100,18 @@ impl Log {
                 mark::write(&stream.shared.directory, of)?;
                 state.of = of.clone();
             }
-            None => {
-                return Err(Error::Rejected(format!(
-                    "stream {name} is there and is no copy: make the copy in another directory"
-                )));
+            copy @ None => {
+                if stream.shared.queue.with_tail(|tail| tail.segment.is_some()) {
+                    return Err(Error::Rejected(format!(
+                        "stream {name} is there and is no copy: make the copy in another directory"
+                    )));
+                }
+                // A crash can come between making the directory and marking it.
+                mark::write(&stream.shared.directory, of)?;
+                *copy = Some(CopyState::new(of.clone()));
             }
         }
+        self.open_beside(&stream)?;
         Ok(stream)
     }
 

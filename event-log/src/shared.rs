@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use service::private;
 use tokio::sync::watch;
 
 use crate::{
     Error, StorageConfig,
     copy::{mark, state::CopyState},
     disk::{
+        change,
         data_files::{self, Segment, SegmentId},
         day::Day,
         index::{self, Sought},
@@ -47,6 +47,8 @@ impl SharedStream {
     pub(crate) fn open(name: &str, config: &StorageConfig, origin: u32) -> Result<Self, Error> {
         let directory = config.directory.join(name);
         data_files::create_directory(&directory)?;
+        // A file that was replaced or deleted just before a crash must not come back.
+        change::sync_directory(&directory)?;
         let copy_of = mark::read(&directory)?;
         let Recovered { segments, tail } =
             recovery::recover(&directory, origin, copy_of.is_some())?;
@@ -162,8 +164,8 @@ impl SharedStream {
         for id in days {
             let path = id.finish(&self.directory);
             if !path.exists() {
-                private::create(&path).map_err(Error::io("cannot create", &path))?;
-                data_files::sync_directory(&id.day_directory(&self.directory))?;
+                change::create_empty(&path)?;
+                change::sync_directory(&id.day_directory(&self.directory))?;
             }
         }
         Ok(())

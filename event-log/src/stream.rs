@@ -121,7 +121,7 @@ impl Stream {
         self.queue_at(append, now_ms()).await
     }
 
-    async fn queue_at<'a>(
+    pub(crate) async fn queue_at<'a>(
         &self,
         append: Append<'_, impl IntoIterator<Item = NewRecord<'a>>>,
         now_ms: u64,

@@ -1,15 +1,19 @@
 //! The one thread that writes a stream: for each write group one write, one fsync, then the
 //! answers.
 
-use std::{fs::File, io::Write, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    fs::{File, OpenOptions},
+    sync::{Arc, PoisonError},
+};
 
-use service::private;
 use tracing::{error, warn};
 
 use crate::{
     Error,
     disk::{
+        change,
         data_files::{self, SegmentId},
+        index::RightIndex,
         recovery,
     },
     queue::WriteFailure,
@@ -19,7 +23,7 @@ use crate::{
 
 /// Writes until the queue is closed and empty.
 pub(crate) fn run(stream: &Arc<SharedStream>) {
-    let mut writer = StreamWriter { stream: Arc::clone(stream), open: None };
+    let mut writer = StreamWriter { stream: Arc::clone(stream), open: None, index: None };
     while let Some(pending) = stream.queue.take() {
         match writer.write(&pending.group) {
             Ok(()) => {
@@ -45,6 +49,9 @@ pub(crate) fn run(stream: &Arc<SharedStream>) {
 struct StreamWriter {
     stream: Arc<SharedStream>,
     open: Option<OpenFile>,
+    /// After a write that failed: the last index may not be on the disk, and is written again as
+    /// soon as there is room.
+    index: Option<RightIndex>,
 }
 
 /// The file that is written to, and the index of its day.
@@ -60,6 +67,10 @@ impl StreamWriter {
         if group.data.is_empty() {
             return Ok(());
         }
+        if let Some(index) = &self.index {
+            index.write()?;
+            self.index = None;
+        }
         if let Some(id) = group.opens {
             self.begin(id)?;
         }
@@ -69,14 +80,12 @@ impl StreamWriter {
             None => self.open.insert(OpenFile::existing(&self.stream)?),
         };
         let path = open.id.data(directory);
-        open.data
-            .write_all_at(&group.data, group.start)
-            .map_err(Error::io("cannot write", &path))?;
+        change::write_at(&open.data, &path, &group.data, group.start)?;
         if !group.index.is_empty() {
             let path = open.id.index(directory);
-            open.index.write_all(&group.index).map_err(Error::io("cannot write", path))?;
+            change::write_at(&open.index, &path, &group.index, open.index_bytes)?;
         }
-        open.data.sync_data().map_err(Error::io("cannot sync", &path))?;
+        change::sync_data(&open.data, &path)?;
         open.index_bytes += group.index.len() as u64;
         if group.opens.is_some() {
             self.stream.finish_days_before(open.id.day)?;
@@ -88,12 +97,11 @@ impl StreamWriter {
     fn begin(&mut self, id: SegmentId) -> Result<(), Error> {
         let directory = &self.stream.directory;
         if let Some(before) = self.open.take() {
-            let path = before.id.index(directory);
-            before.index.sync_data().map_err(Error::io("cannot sync", path))?;
+            change::sync_data(&before.index, &before.id.index(directory))?;
         }
         data_files::create_directory(&id.day_directory(directory))?;
         self.open = Some(OpenFile::at(&self.stream, id, true)?);
-        data_files::sync_directory(&id.day_directory(directory))
+        change::sync_directory(&id.day_directory(directory))
     }
 
     /// Takes back what was written of a write group, so that the stream ends where it ended before.
@@ -101,18 +109,23 @@ impl StreamWriter {
         let directory = &self.stream.directory;
         let open = self.open.take();
         if let Some(OpenFile { id, index, index_bytes, .. }) = &open {
-            index.set_len(*index_bytes).map_err(Error::io("cannot cut", id.index(directory)))?;
+            change::cut(index, &id.index(directory), *index_bytes)?;
         }
         match (opens, &open) {
             (Some(id), _) if id.data(directory).exists() => data_files::remove(directory, id)?,
             (None, Some(OpenFile { id, data, .. })) => {
                 let path = id.data(directory);
-                data.set_len(start).map_err(Error::io("cannot cut", &path))?;
-                data.sync_all().map_err(Error::io("cannot sync", &path))?;
+                change::cut(data, &path, start)?;
+                change::sync_all(data, &path)?;
             }
             _ => {}
         }
-        recovery::reread(directory, self.stream.last_segment(), self.stream.origin)
+        // A file that is deleted meanwhile is not looked for.
+        let _deleting = self.stream.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        let segments = self.stream.segments().clone();
+        let (tail, index) = recovery::reread(directory, &segments, self.stream.origin)?;
+        self.index = index;
+        Ok(tail)
     }
 }
 
@@ -126,11 +139,13 @@ impl OpenFile {
 
     fn at(stream: &SharedStream, id: SegmentId, fresh: bool) -> Result<Self, Error> {
         let (data_path, index_path) = (id.data(&stream.directory), id.index(&stream.directory));
-        let mut options = private::options();
-        let data = options.write(true).create_new(fresh).open(&data_path);
-        let data = data.map_err(Error::io("cannot create", &data_path))?;
-        let index = private::options().append(true).create(true).open(&index_path);
-        let index = index.map_err(Error::io("cannot create", &index_path))?;
+        let data = if fresh {
+            change::create_new(&data_path)?
+        } else {
+            let data = OpenOptions::new().write(true).open(&data_path);
+            data.map_err(Error::io("cannot open", &data_path))?
+        };
+        let index = change::open(&index_path)?;
         let index_bytes = index.metadata().map_err(Error::io("cannot read", &index_path))?.len();
         Ok(Self { id, data, index, index_bytes })
     }

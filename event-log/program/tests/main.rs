@@ -9,6 +9,7 @@ mod crash;
 mod files;
 mod full_disk;
 mod http;
+mod languages;
 mod members;
 mod mirror;
 mod process;

@@ -6,7 +6,8 @@ use event_log::{Client, ClientConfig, Compress, Error};
 
 use crate::process::{PROGRAM, STREAM, ServerProcess, client, write_config};
 
-fn make_certificate(directory: &std::path::Path) {
+/// Makes `cert.pem` and `key.pem`.
+pub(crate) fn make_certificate(directory: &std::path::Path) {
     let arguments = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 \
                      -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
                      -addext basicConstraints=critical,CA:FALSE";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error,
-    disk::{data_files, recovery},
+    disk::{change, data_files, recovery},
 };
 
 pub(crate) const COPY_OF: &str = "copy-of";
@@ -46,8 +46,8 @@ pub(crate) fn write(stream: &Path, copy_of: &CopyOf) -> Result<(), Error> {
 /// The stream in a directory is no copy any more. Durable when it returns.
 pub(crate) fn remove(stream: &Path) -> Result<(), Error> {
     let path = stream.join(COPY_OF);
-    fs::remove_file(&path).map_err(Error::io("cannot delete", &path))?;
-    data_files::sync_directory(stream)
+    change::delete(&path)?;
+    change::sync_directory(stream)
 }
 
 /// The gaps of the stream in a directory, in order.

@@ -1,14 +1,12 @@
 //! The data files of a stream, and the days that they belong to.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use service::private;
-
-use super::{day::Day, scan::Scan};
+use super::{change, day::Day, scan::Scan};
 use crate::Error;
 
 /// Which data file of a stream.
@@ -86,30 +84,46 @@ pub(crate) fn describe(stream: &Path, id: SegmentId) -> Result<Segment, Error> {
 /// Deletes a data file, and its day when it was the last one there.
 pub(crate) fn remove(stream: &Path, id: SegmentId) -> Result<(), Error> {
     let data = id.data(stream);
-    fs::remove_file(&data).map_err(Error::io("cannot delete", &data))?;
+    change::delete(&data)?;
     let day = id.day_directory(stream);
     if names(&day)?.iter().any(|name| name.starts_with("data")) {
-        return sync_directory(&day);
+        return change::sync_directory(&day);
     }
-    fs::remove_dir_all(&day).map_err(Error::io("cannot delete", &day))?;
-    sync_directory(stream)
+    change::delete_directory(&day)?;
+    change::sync_directory(stream)
 }
 
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("cannot sync", path))
-}
-
-/// Makes a directory, durably; it may be there.
+/// Makes a directory and those above it, durably; they may be there. A crash may have come between
+/// making one that is there and syncing its name, so the name is synced in any case.
 pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Ok(());
+    let mut missing = Vec::new();
+    let mut there = path;
+    while !there.is_dir()
+        && let Some(above) = parent(there)
+    {
+        missing.push(there);
+        there = above;
     }
-    private::create_dir_all(path).map_err(Error::io("cannot create the directory", path))?;
-    path.parent().map_or(Ok(()), |parent| {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        sync_directory(parent)
-    })
+    match parent(there).map_or(Ok(()), change::sync_directory) {
+        // Whoever may not read the directory did not make the name in it.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {}
+        synced => synced?,
+    }
+    for path in missing.into_iter().rev() {
+        change::make_directory(path)?;
+        parent(path).map_or(Ok(()), change::sync_directory)?;
+    }
+    Ok(())
+}
+
+/// The directory in which a path has its name.
+fn parent(path: &Path) -> Option<&Path> {
+    let parent = path.parent()?;
+    let is_here = parent.as_os_str().is_empty();
+    if !is_here {
+        return Some(parent);
+    }
+    (path != Path::new(".")).then_some(Path::new("."))
 }
 
 /// The names in a directory that are text.

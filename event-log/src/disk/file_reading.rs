@@ -31,6 +31,7 @@ pub(crate) struct FileReading {
     time_ms: u64,
     steps: Steps,
     whole_entries: usize,
+    group_start: u64,
     producers: Producers,
     /// Of the batch that is being read.
     records: u32,
@@ -51,6 +52,7 @@ impl FileReading {
             time_ms: 0,
             steps: Steps::default(),
             whole_entries: 0,
+            group_start: 0,
             producers: Producers::new(),
             records: 0,
             reading_offset: None,
@@ -99,6 +101,7 @@ impl FileReading {
                 if batch.records != self.records {
                     return Err("a batch does not have as many records as its end says");
                 }
+                self.group_start = batch.group_start;
                 batch.apply(&mut self.producers);
                 self.batch_ended(end, record);
             }
@@ -126,6 +129,16 @@ impl FileReading {
 
     pub(crate) fn id(&self) -> SegmentId {
         self.id
+    }
+
+    /// The offset of the record that comes next, where that is known.
+    pub(crate) fn expected_offset(&self) -> Option<u64> {
+        self.reading_offset
+    }
+
+    /// Where the write group of the last whole batch began.
+    pub(crate) fn group_start(&self) -> u64 {
+        self.group_start
     }
 
     /// Offset and time of the first record, once it was read.

@@ -4,12 +4,13 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use bytes::Buf;
 
 use super::{
+    change,
     data_files::{Segment, SegmentId},
     scan::Scan,
 };
@@ -125,26 +126,45 @@ fn search(index: &Path, file: u32, sought: Sought) -> io::Result<Option<IndexEnt
     Ok(found)
 }
 
-/// Makes the index of a day what its data files say. `last` are the right entries of the day's last
-/// file; those of the others are read from the data only when the index lacks them.
-pub(crate) fn repair(stream: &Path, segments: &[Segment], last: &[u8]) -> Result<(), Error> {
-    let Some((open, closed)) = segments.split_last() else { return Ok(()) };
-    let path = open.id.index(stream);
-    let old = fs::read(&path).unwrap_or_default();
-    let mut right = Vec::with_capacity(old.len());
-    for segment in closed.iter().filter(|segment| segment.id.day == open.id.day) {
-        match kept_entries(&old, segment.id.number) {
-            Some(entries) => right.extend_from_slice(entries),
-            None => right.extend(entries_of(stream, segment)?),
+/// The index of a day as it must be.
+#[derive(Debug)]
+pub(crate) struct RightIndex {
+    path: PathBuf,
+    entries: Vec<u8>,
+}
+
+impl RightIndex {
+    /// Of the last day: what its data files say. `last` are the right entries of its last file;
+    /// those of the others are read from the data only when the index lacks them.
+    pub(crate) fn of(
+        stream: &Path,
+        segments: &[Segment],
+        last: &[u8],
+    ) -> Result<Option<Self>, Error> {
+        let Some((open, closed)) = segments.split_last() else { return Ok(None) };
+        let path = open.id.index(stream);
+        let old = fs::read(&path).unwrap_or_default();
+        let mut entries = Vec::with_capacity(old.len());
+        for segment in closed.iter().filter(|segment| segment.id.day == open.id.day) {
+            match kept_entries(&old, segment.id.number) {
+                Some(kept) => entries.extend_from_slice(kept),
+                None => entries.extend(entries_of(stream, segment)?),
+            }
         }
+        entries.extend_from_slice(last);
+        Ok(Some(Self { path, entries }))
     }
-    right.extend_from_slice(last);
-    if right != old {
-        service::private::write(&path, &right).map_err(Error::io("cannot write", &path))?;
+
+    /// Writes and syncs it. Also when it looks right: a sync that failed can leave it so, and not
+    /// on the disk. The writer may begin the next file before it opens this index: it must be
+    /// durable then.
+    pub(crate) fn write(&self) -> Result<(), Error> {
+        let index = change::open(&self.path)?;
+        change::write_at(&index, &self.path, &self.entries, 0)?;
+        change::cut(&index, &self.path, self.entries.len() as u64)?;
+        change::sync_all(&index, &self.path)?;
+        self.path.parent().map_or(Ok(()), change::sync_directory)
     }
-    // The writer may begin the next file before it opens this index: it must be durable then.
-    let index = File::open(&path).and_then(|index| index.sync_data());
-    index.map_err(Error::io("cannot sync", &path))
 }
 
 /// The entries of one file, if none is damaged and those of a later file follow them: else some may

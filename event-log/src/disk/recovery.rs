@@ -3,19 +3,23 @@
 
 use std::{
     fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
     path::Path,
 };
 
-use service::private;
 use tracing::warn;
 
 use super::{
+    change,
     data_files::{self, Segment, SegmentId},
     file_reading::FileReading,
-    index,
+    index::RightIndex,
     scan::Scan,
 };
 use crate::{Error, tail::Tail};
+
+/// So much is written again at once.
+const MAX_COPIED_BYTES: u64 = 1 << 20;
 
 /// A stream as it was found.
 pub(crate) struct Recovered {
@@ -23,12 +27,28 @@ pub(crate) struct Recovered {
     pub(crate) tail: Tail,
 }
 
+/// How a file that cannot be read to its end is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// A crash may have left its last write group unfinished.
+    Open,
+    /// A later file was begun, so all of it was durable.
+    Closed,
+    /// It is of a copy: what is missing comes again, whatever made that.
+    Copied,
+}
+
 /// Opens the stream in a directory. What it gives is durable. A copy is cut before the first damage
 /// of its last file, whatever made that: the rest comes again.
 pub(crate) fn recover(stream: &Path, origin: u32, is_copy: bool) -> Result<Recovered, Error> {
     let mut ids = data_files::list(stream)?;
+    let mut ending = if is_copy { Ending::Copied } else { Ending::Open };
     while let Some(id) = ids.pop() {
-        let Some(last) = read_last(stream, id, is_copy)? else { continue };
+        let Some(last) = read_last(stream, id, ending)? else {
+            data_files::remove(stream, id)?;
+            ending = if is_copy { Ending::Copied } else { Ending::Closed };
+            continue;
+        };
         let mut segments = Vec::with_capacity(ids.len() + 1);
         for id in ids {
             segments.push(data_files::describe(stream, id)?);
@@ -36,18 +56,44 @@ pub(crate) fn recover(stream: &Path, origin: u32, is_copy: bool) -> Result<Recov
         let is_day_over = id.finish(stream).exists();
         let tail = Tail { origin, is_day_over, ..last.tail };
         segments.push(last.segment);
-        index::repair(stream, &segments, &last.entries)?;
+        if let Some(index) = RightIndex::of(stream, &segments, &last.entries)? {
+            index.write()?;
+        }
         return Ok(Recovered { segments, tail });
     }
     Ok(Recovered { segments: Vec::new(), tail: Tail::new(origin) })
 }
 
-/// The end of a stream whose last data file is known; nothing of it was cut off by a crash.
-pub(crate) fn reread(stream: &Path, last: Option<SegmentId>, origin: u32) -> Result<Tail, Error> {
-    let Some(id) = last else { return Ok(Tail::new(origin)) };
+/// The end of a stream whose data files are known, and its last index; nothing of it was cut off by
+/// a crash.
+pub(crate) fn reread(
+    stream: &Path,
+    segments: &[Segment],
+    origin: u32,
+) -> Result<(Tail, Option<RightIndex>), Error> {
+    let Some(id) = segments.last().map(|last| last.id) else {
+        return Ok((Tail::new(origin), None));
+    };
     let is_day_over = id.finish(stream).exists();
-    let last = read_last(stream, id, false)?;
-    Ok(last.map_or_else(|| Tail::new(origin), |last| Tail { origin, is_day_over, ..last.tail }))
+    let Some(last) = read_last(stream, id, Ending::Closed)? else {
+        let (file, problem) = (id.data(stream), "it is empty".to_owned());
+        return Err(Error::Damaged { file, position: 0, problem });
+    };
+    let index = RightIndex::of(stream, segments, &last.entries)?;
+    Ok((Tail { origin, is_day_over, ..last.tail }, index))
+}
+
+/// The offset with which a data file must begin, if one before it says so.
+pub(crate) fn offset_before(stream: &Path, id: SegmentId) -> Result<Option<u64>, Error> {
+    let before = data_files::list(stream)?.into_iter().rfind(|before| *before < id);
+    let Some(before) = before else { return Ok(None) };
+    let mut scan = Scan::open(&before.data(stream), 0)?;
+    let (bytes, mut next) = (scan.file_bytes()?, None);
+    // Damage there is met when that file is read.
+    while let Ok(Some((_, record))) = scan.next(bytes) {
+        next = Some(record.offset + 1);
+    }
+    Ok(next)
 }
 
 /// The last data file, read to the end of its last whole batch.
@@ -57,8 +103,8 @@ struct LastFile {
     entries: Vec<u8>,
 }
 
-/// Reads the file and cuts it. `None`: it did not come as far as its STATE, and is deleted.
-fn read_last(stream: &Path, id: SegmentId, is_copy: bool) -> Result<Option<LastFile>, Error> {
+/// Reads the file and cuts it. `None`: it did not come as far as its STATE.
+fn read_last(stream: &Path, id: SegmentId, ending: Ending) -> Result<Option<LastFile>, Error> {
     let path = id.data(stream);
     let mut scan = Scan::open(&path, 0)?;
     let file_bytes = scan.file_bytes()?;
@@ -69,42 +115,76 @@ fn read_last(stream: &Path, id: SegmentId, is_copy: bool) -> Result<Option<LastF
             Ok(Some((position, record))) => {
                 if let Err(problem) = reading.take(position, scan.position(), &record) {
                     let damage = scan.damage(position, problem);
-                    if is_copy {
-                        warn!(%damage, "the rest of this file of a copy comes again");
-                        break;
+                    if ending != Ending::Copied {
+                        return Err(damage);
                     }
-                    return Err(damage);
+                    warn!(%damage, "the rest of this file of a copy comes again");
+                    break;
                 }
             }
-            Err(Error::Damaged { file, position, problem }) => {
-                if !is_copy && scan.was_synced(position, file_bytes)? {
-                    return Err(Error::Damaged { file, position, problem });
+            Err(damage @ Error::Damaged { .. }) => {
+                if was_synced(stream, &mut scan, (&reading, ending))? {
+                    return Err(damage);
                 }
                 break;
             }
             Err(error) => return Err(error),
         }
     }
-    cut(&path, reading.whole_bytes(), file_bytes)?;
-    let last = LastFile::of(reading);
-    if last.is_none() {
-        data_files::remove(stream, id)?;
+    let whole_bytes = reading.whole_bytes();
+    if ending == Ending::Closed && whole_bytes < file_bytes {
+        return Err(scan.damage(whole_bytes, "the file ends within a batch"));
     }
-    Ok(last)
+    let start = match ending {
+        Ending::Open => reading.group_start(),
+        Ending::Closed => whole_bytes,
+        Ending::Copied => 0,
+    };
+    cut(&path, (start, whole_bytes), file_bytes)?;
+    Ok(LastFile::of(reading))
+}
+
+/// Whether the record that cannot be read was synced.
+fn was_synced(
+    stream: &Path,
+    scan: &mut Scan,
+    (reading, ending): (&FileReading, Ending),
+) -> Result<bool, Error> {
+    if ending != Ending::Open {
+        return Ok(ending == Ending::Closed);
+    }
+    let offset = match reading.expected_offset() {
+        Some(offset) => Some(offset),
+        None => offset_before(stream, reading.id())?,
+    };
+    let (position, bytes) = (scan.position(), scan.file_bytes()?);
+    scan.was_synced(position, offset, bytes)
 }
 
 /// Cuts the file after its last whole batch, and syncs it: what is read from now on is durable.
-fn cut(path: &Path, whole_bytes: u64, file_bytes: u64) -> Result<(), Error> {
-    let file = OpenOptions::new().write(true).open(path).map_err(Error::io("cannot open", path))?;
+///
+/// After a sync that failed, the system shows bytes that are not on the disk, and no later sync
+/// brings them there. Only the last write group can be so: it is written again.
+fn cut(path: &Path, (start, whole_bytes): (u64, u64), file_bytes: u64) -> Result<(), Error> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(Error::io("cannot open", path))?;
     if whole_bytes < file_bytes {
         let bytes = file_bytes - whole_bytes;
         warn!(
             file = %path.display(), bytes,
             "cut off an append that a crash left unfinished at the end of the file"
         );
-        file.set_len(whole_bytes).map_err(Error::io("cannot cut", path))?;
+        change::cut(&file, path, whole_bytes)?;
     }
-    file.sync_all().map_err(Error::io("cannot sync", path))
+    let mut at = start;
+    while at < whole_bytes {
+        let bytes = (whole_bytes - at).min(MAX_COPIED_BYTES);
+        let mut again = vec![0; usize::try_from(bytes).unwrap_or_default()];
+        file.read_exact_at(&mut again, at).map_err(Error::io("cannot read", path))?;
+        change::write_at(&file, path, &again, at)?;
+        at += bytes;
+    }
+    change::sync_all(&file, path)
 }
 
 impl LastFile {
@@ -147,9 +227,9 @@ pub(crate) fn origin(root: &Path, fresh: u32) -> Result<u32, Error> {
 /// Replaces a small file: a crash leaves the old one or the new one.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let fresh = path.with_extension("new");
-    private::write(&fresh, content).map_err(Error::io("cannot write", &fresh))?;
-    let file = fs::File::open(&fresh).map_err(Error::io("cannot open", &fresh))?;
-    file.sync_all().map_err(Error::io("cannot sync", &fresh))?;
-    fs::rename(&fresh, path).map_err(Error::io("cannot replace", path))?;
-    path.parent().map_or(Ok(()), data_files::sync_directory)
+    let file = change::create_empty(&fresh)?;
+    change::write_at(&file, &fresh, content, 0)?;
+    change::sync_all(&file, &fresh)?;
+    change::rename(&fresh, path)?;
+    path.parent().map_or(Ok(()), change::sync_directory)
 }

@@ -87,9 +87,19 @@ impl Scan {
     }
 
     /// Whether what stands at `position` was synced: a later write group was begun (the rule is in
-    /// the doc of `disk`).
-    pub(crate) fn was_synced(&mut self, position: u64, end: u64) -> Result<bool, Error> {
-        self.finds_end(position + 1, end, |end| end.group_start > position)
+    /// the doc of `disk`). `offset` is what comes there, where that is known: an END that cannot
+    /// follow is part of a payload, which may be a piece of a log.
+    pub(crate) fn was_synced(
+        &mut self,
+        position: u64,
+        offset: Option<u64>,
+        end: u64,
+    ) -> Result<bool, Error> {
+        self.finds_end(position + 1, end, |at, found, end| {
+            let most = (at - position) / frame::HEADER_BYTES as u64;
+            let follows = |offset| found >= offset && found - offset <= most;
+            end.group_start > position && end.group_start <= at && offset.is_none_or(follows)
+        })
     }
 
     /// Goes to a place where a record begins, and reads it from the file again.
@@ -102,13 +112,13 @@ impl Scan {
         &self.file
     }
 
-    /// Whether there is a whole END, anywhere from `from` on, that `proves` accepts. Skips all
-    /// else, byte by byte.
+    /// Whether there is a whole END, anywhere from `from` on, that `proves` accepts: it is told
+    /// where that stands, its offset, and what it says. Skips all else, byte by byte.
     fn finds_end(
         &mut self,
         from: u64,
         end: u64,
-        proves: impl Fn(&End) -> bool,
+        proves: impl Fn(u64, u64, &End) -> bool,
     ) -> Result<bool, Error> {
         self.go_to(from);
         while self.position + frame::HEADER_BYTES as u64 <= end {
@@ -119,8 +129,10 @@ impl Scan {
             {
                 self.fill(length, left)?;
                 let record = frame::decode(Bytes::copy_from_slice(&self.buffer[..length]));
-                let end = record.ok().and_then(|record| End::decode(record.payload));
-                if end.is_some_and(|end| proves(&end)) {
+                let end = record
+                    .ok()
+                    .and_then(|record| Some((record.offset, End::decode(record.payload)?)));
+                if end.is_some_and(|(offset, end)| proves(self.position, offset, &end)) {
                     return Ok(true);
                 }
             }

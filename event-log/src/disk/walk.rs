@@ -13,6 +13,7 @@ use super::{
     file_reading::FileReading,
     frame::HEADER_BYTES,
     index::{self, IndexEntry, Sought},
+    recovery,
     scan::Scan,
 };
 use crate::{Error, record::Record};
@@ -206,7 +207,14 @@ impl Walk {
     fn was_synced(&mut self, position: u64) -> Result<bool, Error> {
         let has_later =
             data_files::list(&self.stream)?.last().is_some_and(|last| *last > self.id());
-        Ok(has_later || (position < self.length && self.scan.was_synced(position, self.length)?))
+        if has_later || position >= self.length {
+            return Ok(has_later);
+        }
+        let offset = match self.reading.expected_offset() {
+            Some(offset) => Some(offset),
+            None => recovery::offset_before(&self.stream, self.id())?,
+        };
+        self.scan.was_synced(position, offset, self.length)
     }
 
     fn rewound(&mut self) -> Walked {

@@ -20,10 +20,7 @@ use super::{
 use crate::{
     Error,
     copy::mark::GAPS,
-    disk::{
-        data_files::{self, SegmentId},
-        day::Day,
-    },
+    disk::{change, data_files::SegmentId, day::Day},
 };
 
 pub(crate) const CONTENT: &str = "event-log.json";
@@ -101,7 +98,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn publish(fresh: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(fresh, to).map_err(Error::io("cannot rename to", to))?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    data_files::sync_directory(parent.unwrap_or(Path::new(".")))
+    change::sync_directory(parent.unwrap_or(Path::new(".")))
 }
 
 /// What an archive will hold.

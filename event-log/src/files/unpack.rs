@@ -19,6 +19,7 @@ use crate::{
     Error,
     copy::mark::GAPS,
     disk::{
+        change,
         data_files::{self, SegmentId},
         day::Day,
     },
@@ -48,7 +49,7 @@ pub fn import(archive: &Path, directory: &Path, stream: &str) -> Result<ArchiveC
     remove(&fresh)?;
     let unpacked = unpack(archive, &fresh).and_then(|content| {
         fs::rename(&fresh, &target).map_err(Error::io("cannot rename to", &target))?;
-        data_files::sync_directory(directory)?;
+        change::sync_directory(directory)?;
         Ok(content)
     });
     if unpacked.is_err() {
@@ -221,9 +222,9 @@ impl Unpacking<'_> {
             return Err(self.place.damage(&problem));
         }
         for day in &content.days {
-            data_files::sync_directory(&self.fresh.join(day))?;
+            change::sync_directory(&self.fresh.join(day))?;
         }
-        data_files::sync_directory(self.fresh)?;
+        change::sync_directory(self.fresh)?;
         let verified = verify::verify(self.fresh, &mut |_| ()).map_err(|error| match error {
             Error::Damaged { file, position, problem } => {
                 let file = file.strip_prefix(self.fresh).unwrap_or(&file).display();
