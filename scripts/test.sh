@@ -91,7 +91,7 @@ run_tests() {
     --exclude bench --exclude e2e >"$logs/crates.log" 2>&1 &
   crates=$!
   for binary in $binaries; do
-    (cd e2e && RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} "$binary") || outcome=1
+    (cd e2e && RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} "$binary") || outcome=1
   done
   wait "$crates" || outcome=1
   cat "$logs/crates.log"
