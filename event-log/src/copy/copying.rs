@@ -112,8 +112,8 @@ impl Stream {
         promoted
     }
 
-    /// The record of the epoch comes first: after a crash between the two, a copy with a record that
-    /// its original has not refuses to go on, and is promoted again.
+    /// The record of the epoch comes first: after a crash between the two, a copy with a record
+    /// that its original has not refuses to go on, and is promoted again.
     async fn begin_epoch(&self) -> Result<u64, Error> {
         let shared = &self.shared;
         let put = shared.queue.put(now_ms(), |tail, group| Ok(tail.begin_epoch(group)));

@@ -128,7 +128,7 @@ impl Mirror {
         }
     }
 
-    /// Whether the copy is one no more; a promotion that has begun is waited for, since it can fail.
+    /// Whether the copy is one no more. A promotion that has begun is waited for: it can fail.
     async fn is_promoted(&self) -> bool {
         loop {
             match self.stream.copy_state() {
