@@ -64,8 +64,8 @@ impl Answer {
 #[derive(Debug)]
 pub struct EachBatch<F>(F);
 
-/// Calls a closure with each batch. What it gives as an error is the reason of a failure, and stands
-/// in the log: nothing of the records belongs there. A panic of the closure is not caught.
+/// Calls a closure with each batch. What it gives as an error is the reason of a failure, and
+/// stands in the log: nothing of the records belongs there. A panic of the closure is not caught.
 pub fn each_batch<F, R>(closure: F) -> EachBatch<F>
 where
     F: FnMut(Vec<Record>) -> R + Send,

@@ -1,8 +1,8 @@
 //! Replays a stream of an event log to a callback: in order, at least once, a batch at a time.
 //!
 //! The stream is read from a server, or from the directory of a log: a stopped one, one that a
-//! server is writing, a mirror. The relay has a name, by which its place is kept; the place is saved
-//! only after the callback succeeded. No record comes before an earlier one is done: a batch that
+//! server is writing, a mirror. The relay has a name, by which its place is kept; the place is
+//! saved only after the callback succeeded. No record comes before an earlier one is done: a batch that
 //! fails is tried again for ever, and nothing after it is given.
 //!
 //! ```no_run

@@ -1,9 +1,9 @@
 //! The file that keeps the place of a relay on a directory, and its lock.
 //!
-//! A record can be read from the files of a running server a moment before the server has synced and
-//! acknowledged it. When the server then cannot sync it, other records get its offset. So the file
-//! keeps *marks* beside the place: offset, time and checksum of records that were done. When the log
-//! has another record at the last mark, the place goes back to the last mark that fits: nothing is
+//! A record can be read from the files of a running server a moment before the server has synced
+//! and acknowledged it. When the server then cannot sync it, other records get its offset. So the file
+//! keeps *marks* beside the place: offset, time and checksum of records that were done. When the
+//! log has another record at the last mark, the place goes back to the last mark that fits: nothing is
 //! left out, whatever was taken back.
 //!
 //! The file is JSON, replaced by rename after it was synced. Its lock is a file beside it.

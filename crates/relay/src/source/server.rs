@@ -1,7 +1,7 @@
 //! A server as the source: the relay is a group there, by its name.
 //!
-//! Of several relays of one name one is active; the others wait. The group keeps the place. When the
-//! connection breaks while a callback runs, its place cannot be saved any more: the records come
+//! Of several relays of one name one is active; the others wait. The group keeps the place. When
+//! the connection breaks while a callback runs, its place cannot be saved any more: the records come
 //! again, from the last place that was saved.
 
 use std::time::Duration;
