@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use service::config::commented::{commented_keys, plain_keys, with_table, wrong_keys};
+use service::config::commented::{
+    blocks_of_docs, commented_keys, is_wrong, plain_keys, with_table, wrong_keys,
+};
 
 use super::*;
 
@@ -81,6 +83,18 @@ fn every_key_of_the_config_that_we_ship_is_known_and_shows_its_default() {
     assert_eq!(wrong_keys(&keys, meaning), Vec::<String>::new());
     let defaults = keys.iter().filter(|key| key.shows_default).count();
     assert_eq!((defaults, keys.len()), (11, 23));
+}
+
+#[test]
+fn the_relays_of_the_docs_have_every_key_right() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let blocks = blocks_of_docs(repository).unwrap().into_iter();
+    let ours: Vec<String> = blocks.filter(|block| block.contains("[relay.")).collect();
+    assert!(!ours.is_empty());
+    for block in ours {
+        let said = meaning(&block).err().unwrap_or_default();
+        assert!(!is_wrong(&said), "{block}: {said}");
+    }
 }
 
 #[test]
