@@ -1,6 +1,9 @@
 //! Several relays on one log, and several of one name.
 
+use std::time::{Duration, Instant};
+
 use super::runner::Site;
+use crate::process::DEADLINE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_relays_of_one_name_on_a_server_one_waits_and_takes_over() {
@@ -33,9 +36,13 @@ async fn a_second_relay_with_the_file_of_a_running_one_is_refused_and_other_name
     let other = site.callback("other");
     let _other = other.relay("two", &site.reads_files());
     other.gets("1");
+    // Where the docs say; it is saved after the callback.
+    let (state, began) = (callback.folder.join("data/event-log-relay/one.json"), Instant::now());
+    while !state.exists() {
+        assert!(began.elapsed() < DEADLINE, "{} is not there", state.display());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     first.kill();
-    let state = callback.folder.join("data/event-log-relay/one.json");
-    assert!(state.exists(), "the place is where the docs say");
     let flags = [site.reads_files(), vec!["--state".into(), state.display().to_string()]].concat();
     let (status, said) = callback.relay("two", &flags).ends();
     assert_eq!(status.code(), Some(69), "{said}");
