@@ -89,7 +89,8 @@ impl ServerSource {
     async fn begin(&mut self) -> Result<Option<Session>, LogError> {
         let mut subscription = self.client.subscribe(&self.stream, self.wanted.clone()).await?;
         let (member, position) = assigned(&mut subscription, &self.wanted.group).await?;
-        let first = self.client.info(&self.stream).await?.first_offset;
+        let held = self.client.info(&self.stream).await?;
+        let first = held.first_offset;
         if position < first {
             let gone = LogError::OffsetGone { offset: position, first };
             if self.on_gone == OnGone::Stop {
@@ -102,6 +103,10 @@ impl ServerSource {
         self.backoff.reset();
         self.trouble.is_over("the server is there again");
         info!(server = self.client.address(), stream = self.stream, offset = position, "relays");
+        if held.next_offset == 0 {
+            let remedy = "if its name is wrong, stop this relay, and write the right one";
+            warn!(stream = self.stream, remedy, "the stream is empty: nothing was ever appended");
+        }
         Ok(Some(Session { subscription, member }))
     }
 
