@@ -17,14 +17,12 @@ use tonic::{
 use crate::{
     Checkpoint, CheckpointChange, Error, Event, Start, Subscribe,
     proto::{self, event_log_client::EventLogClient},
-    wire::{self, MAX_MESSAGE_BYTES},
+    wire::{self, KEEPALIVE, MAX_MESSAGE_BYTES},
 };
 pub(crate) use copy::RemoteCopy;
 pub use producer::RemoteProducer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that does not answer a ping of this interval within the same time is gone.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A call that only looks or saves has this long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;

@@ -8,6 +8,9 @@ pub enum Error {
     /// The log cannot be reached, or is stopping.
     #[error("the event log is not available: {0}")]
     Unavailable(String),
+    /// Nobody has appended to the stream; or its name is wrong.
+    #[error("{0}")]
+    NoStream(String),
     /// The disk or the log's own limit is reached; nothing of the append was kept.
     #[error("the event log is full: {0}")]
     Full(String),
@@ -117,7 +120,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call can succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Full(_))
+        matches!(self, Self::Unavailable(_) | Self::NoStream(_) | Self::Full(_))
     }
 
     pub(crate) fn io(

@@ -166,6 +166,7 @@ pub(crate) fn needs_human(error: &Error) -> bool {
         | Error::OffsetGone { .. }
         | Error::TakenBack { .. } => true,
         Error::Unavailable(_)
+        | Error::NoStream(_)
         | Error::Full(_)
         | Error::Fenced(_)
         | Error::SequenceGap { .. }

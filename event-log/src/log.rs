@@ -81,6 +81,22 @@ impl Log {
         streams.get(name).map(|shared| Stream::new(Arc::clone(shared), keeper))
     }
 
+    /// The stream of a name, which is not made; `may_tell` says which others may be named.
+    pub(crate) fn existing(
+        &self,
+        name: &str,
+        may_tell: impl Fn(&str) -> bool,
+    ) -> Result<Stream, Error> {
+        check_name(name)?;
+        self.known(name).ok_or_else(|| {
+            let streams = self.streams();
+            let others = streams.iter().map(Stream::name).filter(|other| may_tell(other));
+            let others = others.collect::<Vec<_>>().join(", ");
+            let others = if others.is_empty() { "none".to_owned() } else { others };
+            Error::NoStream(format!("there is no stream {name} yet; there are: {others}"))
+        })
+    }
+
     /// The stream of a name as a copy; makes an empty one when there is none.
     ///
     /// # Errors

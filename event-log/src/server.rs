@@ -19,18 +19,15 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tracing::{info, warn};
 
 use crate::{
-    Checkpoint, Error, Log, Stream, StreamState, Subscription,
+    Checkpoint, Error, LOCAL_PRODUCERS, Log, Stream, StreamState, Subscription,
     copy::source::Sending,
     proto::{self, event_log_server},
-    wire::{self, MAX_MESSAGE_BYTES},
+    wire::{self, KEEPALIVE, MAX_MESSAGE_BYTES},
 };
 pub use access::ClientConfig as AccessConfig;
 use access::{Access, Caller, OpenCall, Right};
 pub use config::{ServerConfig, TlsFiles};
 
-/// A peer that does not answer a ping of this interval within the same time is gone, and its
-/// membership with it.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How many bytes can be on their way to a subscriber.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -176,27 +173,23 @@ struct LogService {
 }
 
 impl LogService {
-    /// The stream that a request is about, if its caller has this right there. Whoever may only
-    /// read makes no stream.
+    /// The stream that a request is about, if its caller has this right there and it is there:
+    /// only what appends makes a stream, so that a wrong name is told to who waits for records.
     fn stream<T>(&self, request: &Request<T>, name: &str, right: Right) -> Result<Stream, Status> {
         let caller = Caller::of(request);
         caller.check(name, right)?;
-        if caller.may(name, Right::Append) {
-            return Ok(self.log.stream(name)?);
-        }
-        self.known(name, &caller)
+        Ok(self.log.existing(name, |other| caller.may(other, Right::Read))?)
     }
 
-    /// The stream of this name, which is not made.
-    fn known(&self, name: &str, caller: &Caller) -> Result<Stream, Status> {
-        self.log.known(name).ok_or_else(|| {
-            let streams = self.log.streams();
-            let others =
-                streams.iter().map(Stream::name).filter(|one| caller.may(one, Right::Read));
-            let others = others.collect::<Vec<_>>().join(", ");
-            let others = if others.is_empty() { "none".to_owned() } else { others };
-            Status::not_found(format!("there is no stream {name} yet; there are: {others}"))
-        })
+    /// The stream that a producer is opened in. Those of listeners and nodes write beside what
+    /// they read.
+    fn stream_for(&self, request: &Request<proto::OpenProducerRequest>) -> Result<Stream, Status> {
+        let proto::OpenProducerRequest { stream, producer } = request.get_ref();
+        if producer.starts_with(LOCAL_PRODUCERS) {
+            return self.stream(request, stream, Right::Append);
+        }
+        Caller::of(request).check(stream, Right::Append)?;
+        Ok(self.log.stream(stream)?)
     }
 
     /// Does what can take long, unless the server stops.
@@ -278,7 +271,7 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::OpenProducerRequest>,
     ) -> Result<Response<proto::OpenProducerResponse>, Status> {
-        let stream = self.stream(&request, &request.get_ref().stream, Right::Append)?;
+        let stream = self.stream_for(&request)?;
         let proto::OpenProducerRequest { producer, .. } = request.into_inner();
         self.or_stop(async {
             let opened = stream.open_producer(&producer).await?;
@@ -325,10 +318,8 @@ impl event_log_server::EventLog for LogService {
         &self,
         request: Request<proto::ReplicateRequest>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
-        let caller = Caller::of(&request);
-        caller.check(&request.get_ref().stream, Right::Read)?;
-        let stream = self.known(&request.get_ref().stream, &caller)?;
-        let open = caller.open()?;
+        let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
+        let open = Caller::of(&request).open()?;
         let wanted = wire::wanted_of(request.into_inner())?;
         let (sending, stop) = (stream.send_copy(wanted)?, self.stop.clone());
         let next = async |sending: &mut Sending| sending.next().await.map(Into::into);

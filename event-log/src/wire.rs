@@ -1,5 +1,7 @@
 //! Between the log's own types and the messages of the protocol.
 
+use std::time::Duration;
+
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
@@ -9,6 +11,9 @@ use crate::{
     proto,
 };
 
+/// A peer that does not answer a ping of this interval within the same time is gone, and with it
+/// its place in a group.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Room for the framing of one batch's records.
 pub(crate) const MAX_MESSAGE_BYTES: usize = crate::MAX_BATCH_BYTES + (16 << 20);
 const OFFSET: &str = "log-offset";
@@ -20,6 +25,7 @@ impl From<Error> for Status {
         let message = error.to_string();
         match error {
             Error::Unavailable(reason) => Self::unavailable(reason),
+            Error::NoStream(reason) => Self::not_found(reason),
             Error::Full(reason) => Self::resource_exhausted(reason),
             Error::Fenced(_) => Self::aborted(message),
             Error::SequenceGap { .. } => Self::out_of_range(message),
@@ -56,6 +62,7 @@ pub(crate) fn error_of(status: &Status, name: &str) -> Error {
     let message = status.message().to_owned();
     let number = |key| status.metadata().get(key)?.to_str().ok()?.parse().ok();
     match status.code() {
+        Code::NotFound => Error::NoStream(message),
         Code::ResourceExhausted => Error::Full(message),
         Code::Aborted => Error::Fenced(name.to_owned()),
         Code::InvalidArgument => Error::Rejected(message),
@@ -82,6 +89,9 @@ fn member(status: &Status) -> Option<String> {
     Some(String::from_utf8_lossy(&client).into_owned())
 }
 
+/// What h2 says of all calls of a connection that is over, for whatever reason.
+const CONNECTION_OVER: &str = "stream closed because of a broken pipe";
+
 /// The deepest cause that a status knows: "connection refused", not "transport error".
 fn reason(status: &Status) -> String {
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
@@ -89,6 +99,12 @@ fn reason(status: &Status) -> String {
     while let Some(error) = cause {
         reason = error.to_string();
         cause = error.source();
+    }
+    if reason.ends_with(CONNECTION_OVER) {
+        return format!(
+            "the connection broke, or the server gave no answer for {} s",
+            2 * KEEPALIVE.as_secs()
+        );
     }
     reason
 }

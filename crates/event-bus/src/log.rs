@@ -80,7 +80,9 @@ impl StreamAddress {
         let address = self.server.to_string();
         let reason = error.to_string();
         match error {
-            LogError::Unavailable(reason) => Error::Unavailable { address, reason },
+            LogError::Unavailable(reason) | LogError::NoStream(reason) => {
+                Error::Unavailable { address, reason }
+            }
             LogError::Full(reason) => Error::Full(reason),
             LogError::Fenced(producer) => Error::Fenced(producer),
             LogError::Rejected(reason) => Error::Rejected(reason),

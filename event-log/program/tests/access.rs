@@ -67,9 +67,13 @@ async fn each_right_is_granted_and_refused() {
         assert!(matches!(error, Error::Refused(_)), "{error}");
         assert!(error.to_string().contains(said), "{error}");
     }
-    // Who may only read makes no stream; who may append does.
-    let error = read(&reader, "log-1").await.unwrap_err();
-    assert!(error.to_string().contains("there is no stream log-1 yet"), "{error}");
+    // Reading makes no stream, whoever reads.
+    for client in [&reader, &boss] {
+        let error = read(client, "log-1").await.unwrap_err();
+        assert!(matches!(error, Error::NoStream(_)), "{error}");
+        let said = format!("there is no stream log-1 yet; there are: {STREAM}");
+        assert_eq!(error.to_string(), said);
+    }
     append(&app, "log-1", 1).await.unwrap();
     assert_eq!(read(&reader, "log-1").await.unwrap(), 1);
 }

@@ -18,7 +18,8 @@ use service::config::{
 use tempfile::TempDir;
 
 use crate::process::{
-    DEADLINE, PROGRAM, STREAM, ServerProcess, assigned, client, size, subscribe, write_config,
+    DEADLINE, PROGRAM, STREAM, ServerProcess, assigned, client, size, subscribe, subscribed,
+    write_config,
 };
 
 /// A folder of logs, a server, and an agent.
@@ -78,7 +79,7 @@ impl Site {
 async fn records(client: &Client, count: usize) -> Vec<Record> {
     let mut all = Vec::new();
     let read = async {
-        let mut subscription = client.subscribe(STREAM, subscribe("", "reader")).await.unwrap();
+        let mut subscription = subscribed(client, subscribe("", "reader")).await;
         assigned(&mut subscription).await.unwrap();
         while all.len() < count {
             if let Event::Records { records, .. } = subscription.next().await.unwrap() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use event_log::{Error, Event, Start, proto::CommitRequest};
+use event_log::{Error, Event, Start, Subscribe, proto::CommitRequest};
 use serde_json::json;
 use tokio::{
     io::copy_bidirectional,
@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use crate::process::{
-    DEADLINE, PROGRAM, STREAM, Sender, ServerProcess, assigned, client, record, subscribe,
+    DEADLINE, PROGRAM, STREAM, Sender, ServerProcess, assigned, client, make_stream, record,
+    subscribe,
 };
 
 /// A line to the server that can go dead while its sockets stay open, as to a stopped process.
@@ -87,6 +88,7 @@ async fn another_member_takes_over_when_one_goes_and_begins_where_it_committed()
 async fn a_member_that_hangs_loses_its_place_within_fifteen_seconds() {
     let directory = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(directory.path());
+    make_stream(&server.client()).await;
     let line = Line::to(&server).await;
     let mut hung =
         client(&line.address, None).subscribe(STREAM, subscribe("g", "hung")).await.unwrap();
@@ -106,6 +108,7 @@ async fn a_member_that_hangs_loses_its_place_within_fifteen_seconds() {
         }
     };
     assert!(noticed.is_transient(), "{noticed}");
+    assert!(noticed.to_string().contains("gave no answer for 10 s"), "{noticed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,6 +168,7 @@ async fn the_command_shows_groups_and_forgets_those_without_members() {
     let directory = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(directory.path());
     let client = server.client();
+    make_stream(&client).await;
     let call = async |verb: &[&str]| {
         let mut command = tokio::process::Command::new(PROGRAM);
         command.args(["groups"]).args(verb).args(["--stream", STREAM, "--config", "none"]);
@@ -172,7 +176,8 @@ async fn the_command_shows_groups_and_forgets_those_without_members() {
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     };
-    let mut subscription = client.subscribe(STREAM, subscribe("g", "me")).await.unwrap();
+    let wanted = Subscribe { start: Start::Latest, ..subscribe("g", "me") };
+    let mut subscription = client.subscribe(STREAM, wanted).await.unwrap();
     assigned(&mut subscription).await.unwrap();
     let (code, text) = call(&["list"]).await;
     let row: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();

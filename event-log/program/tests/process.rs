@@ -125,6 +125,21 @@ pub(crate) fn write_config(directory: &Path, listen: &str, storage: &str) -> Pat
     path
 }
 
+/// Subscribes as soon as somebody has made the stream.
+pub(crate) async fn subscribed(client: &Client, wanted: Subscribe) -> RemoteSubscription {
+    loop {
+        match client.subscribe(STREAM, wanted.clone()).await {
+            Err(Error::NoStream(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+/// Makes the stream, which reading alone does not.
+pub(crate) async fn make_stream(client: &Client) {
+    client.open_producer(STREAM, "maker").await.unwrap();
+}
+
 pub(crate) fn client(address: &str, token: Option<&str>) -> Client {
     let config = ClientConfig {
         address: address.to_owned(),

@@ -34,7 +34,8 @@ async fn a_wrong_token_is_refused_and_the_right_one_let_in() {
         let error = client(&server.address, token).info(STREAM).await.unwrap_err();
         assert!(matches!(error, Error::Refused(_)), "{token:?}: {error}");
     }
-    client(&server.address, Some("right")).info(STREAM).await.unwrap();
+    let let_in = client(&server.address, Some("right")).info(STREAM).await;
+    assert!(matches!(let_in, Err(Error::NoStream(_))), "{let_in:?}");
 }
 
 #[test]

@@ -33,7 +33,8 @@ async fn a_client_with_the_certificate_is_answered_and_one_without_tls_is_not() 
         identity: None,
         compress: Compress::Zstd,
     });
-    with_tls.unwrap().info(STREAM).await.unwrap();
+    let answered = with_tls.unwrap().info(STREAM).await;
+    assert!(matches!(answered, Err(Error::NoStream(_))), "{answered:?}");
     let error = client(&server.address, None).info(STREAM).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
 }

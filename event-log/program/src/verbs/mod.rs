@@ -64,6 +64,7 @@ impl Failure {
                 | Error::Diverged(_)
                 | Error::OffsetGone { .. }
                 | Error::Unavailable(_)
+                | Error::NoStream(_)
                 | Error::GroupActive { .. },
             ) => Exit::Refused,
             Self::Relay(::relay::Error::Io { .. }) => Exit::Internal,
