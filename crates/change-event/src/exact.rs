@@ -55,6 +55,24 @@ pub(crate) fn read(text: &str) -> Option<ChangeEvent<'_>> {
     rest.0.is_empty().then_some(event)
 }
 
+/// The members of an object of columns, each with its value as JSON text; `None` for what is not
+/// exactly of that form.
+pub(crate) fn columns(object: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    let mut rest = UnreadText(object);
+    let mut columns = Vec::new();
+    if rest.pass("{}").is_none() {
+        let mut before = "{";
+        while rest.pass(before).is_some() {
+            let name = rest.string()?;
+            rest.pass(":")?;
+            columns.push((name, rest.value()?));
+            before = ",";
+        }
+        rest.pass("}")?;
+    }
+    rest.0.is_empty().then_some(columns)
+}
+
 /// What is not read yet. After a method gave `None`, it must not be used any more.
 #[derive(Clone, Copy)]
 struct UnreadText<'a>(&'a str);
@@ -104,6 +122,12 @@ impl<'a> UnreadText<'a> {
     fn object(&mut self) -> Option<&'a str> {
         let bytes = self.0.as_bytes();
         let end = if bytes.first() == Some(&b'{') { value_end(bytes, 0, 0)? } else { return None };
+        self.take(end)
+    }
+
+    /// Any value, as JSON text.
+    fn value(&mut self) -> Option<&'a str> {
+        let end = value_end(self.0.as_bytes(), 0, 0)?;
         self.take(end)
     }
 
@@ -246,6 +270,7 @@ mod tests {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::Columns;
 
     const FULL_SYNC: &str = concat!(
         r#"{"EvId":"fs-1:b.000001:99#{\"id\":7,\"p\":\"a\\\\\"}","Schema":"shop","TableName":"t","#,
@@ -275,6 +300,19 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_read_in_their_order_and_another_form_is_left_to_serde() {
+        let read = columns(r#"{"a":-1.5e3,"b\"":{"c":[1,"}"]},"d":null}"#).unwrap();
+        let expected = [("a", "-1.5e3"), ("b\"", r#"{"c":[1,"}"]}"#), ("d", "null")];
+        assert!(read.iter().map(|(name, value)| (&**name, *value)).eq(expected), "{read:?}");
+        assert_eq!(columns("{}").map(|columns| columns.len()), Some(0));
+        for other in
+            ["", "{", "{\"a\":1", "{\"a\":1,}", "{,}", "{} ", "{\"a\" :1}", "[]", "{\"a\":01}"]
+        {
+            assert!(columns(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
     fn another_form_is_left_to_serde() {
         for other in [
             CHANGED.replace(",", ", "),
@@ -295,7 +333,7 @@ mod tests {
         let seed = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
-        let mut read_so = 0;
+        let (mut read_so, mut members_read) = (0, 0);
         for text in [FULL_SYNC, CHANGED].iter().cycle().take(100_000) {
             let mut text: Vec<char> = text.chars().collect();
             for _ in 0..random.random_range(1..4) {
@@ -309,7 +347,13 @@ mod tests {
                 read_so += 1;
                 assert_eq!(Some(event), by_serde(&text), "{text}");
             }
+            // The whole is an object of members, too.
+            if let Some(columns) = columns(&text) {
+                members_read += 1;
+                let by_serde: Columns<'_> = serde_json::from_str(&text).expect(&text);
+                assert!(columns.into_iter().eq(by_serde.entries()), "{text}");
+            }
         }
-        assert!(read_so > 1000, "{read_so}");
+        assert!(read_so > 1000 && members_read > 1000, "{read_so} {members_read}");
     }
 }

@@ -54,7 +54,10 @@ impl<'a> Columns<'a> {
     ///
     /// When it is not an object.
     pub fn read(object: &'a str) -> Result<Self, ReadError> {
-        Ok(serde_json::from_str(object)?)
+        match exact::columns(object) {
+            Some(columns) => Ok(Self(columns)),
+            None => Ok(serde_json::from_str(object)?),
+        }
     }
 
     /// Each column's name, and its value as JSON text.

@@ -23,28 +23,38 @@ pub struct Listen {
 impl Listen {
     /// Reads `address`, on loopback where it is not set, and `token`; mistakes are noted there.
     pub fn read(section: &Section, default_port: u16) -> Self {
+        Self::at(Self::address(section, default_port), section)
+    }
+
+    /// Reads `address`, on loopback where it is not set.
+    pub fn address(section: &Section, default_port: u16) -> Address {
         let default = Address::on_loopback(default_port);
         let text = section.or("address", default.to_string());
-        let address = text.parse().unwrap_or_else(|NotAnAddress| {
+        text.parse().unwrap_or_else(|NotAnAddress| {
             let problem = format!("{text:?} is not an address");
             section.note("address", &problem, &format!("write host:port, for example {default}"));
             default
-        });
-        Self::at(address, section)
+        })
     }
 
     /// Reads `token`, for a program that listens there.
     pub fn at(address: Address, section: &Section) -> Self {
-        let token = section.secret("token");
+        let token = Self::token(section);
         if !address.is_loopback() && token.is_none() && !section.has("token") {
             let problem = format!("is missing, while {address} can be reached from outside");
             let remedy = r#"set token = { env = "NAME" }, or listen on 127.0.0.1"#;
             section.note("token", &problem, remedy);
         }
+        Self { address, token }
+    }
+
+    /// Reads `token` alone, where nothing depends on it.
+    pub fn token(section: &Section) -> Option<Secret> {
+        let token = section.secret("token");
         if token.as_ref().is_some_and(|token| token.expose().is_empty()) {
             section.note("token", "is empty", "set one that nobody guesses");
         }
-        Self { address, token }
+        token
     }
 
     /// Takes the port.

@@ -14,7 +14,7 @@ use verbs::{
 
 /// A durable log on disk, served over the network.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "event-log", version)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,

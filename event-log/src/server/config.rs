@@ -11,7 +11,8 @@ use super::access::ClientConfig;
 pub struct ServerConfig {
     /// `host:port`; port 0 takes a free one.
     pub address: String,
-    /// What clients must show; needed where the address is not on loopback.
+    /// Who shows it may do everything. Where the address is not on loopback, it or `clients` is
+    /// needed.
     pub token: Option<Secret>,
     /// Whether it speaks TLS, and as whom.
     pub tls: Option<TlsFiles>,
@@ -34,8 +35,12 @@ impl ServerConfig {
     /// Reads `[listen]` and `[access.NAME]` of a config; mistakes are noted there.
     pub fn read(root: &Section) -> Self {
         let section = root.section("listen");
-        let Listen { address, token } = Listen::read(&section, 19288);
         let clients = ClientConfig::read_all(&root.section("access"));
+        let address = Listen::address(&section, 19288);
+        let token = match clients.is_empty() {
+            true => Listen::at(address.clone(), &section).token,
+            false => Listen::token(&section),
+        };
         Self { address: address.to_string(), token, tls: TlsFiles::read(&section), clients }
     }
 }
@@ -60,4 +65,32 @@ impl TlsFiles {
 fn missing(section: &Section, key: &str, other: &str) -> Option<TlsFiles> {
     section.note(key, "is missing", &format!("set it together with {other}, or neither"));
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use service::config::File;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_others_can_reach_needs_a_token_or_clients_with_their_own() {
+        let outside = "[listen]\naddress = '0.0.0.0:1'\n";
+        for (more, said) in [
+            ("", Some("listen.token: is missing, while 0.0.0.0:1 can be reached")),
+            ("token = 't'", None),
+            ("[access.app]\ntoken = 't'", None),
+            ("token = ''\n[access.app]\ntoken = 't'", Some("listen.token: is empty")),
+        ] {
+            let file = File::parse(Path::new("l.toml"), &format!("{outside}{more}")).unwrap();
+            let config = ServerConfig::read(file.root());
+            let told = file.finish(config).map_err(|mistakes| mistakes.to_string()).err();
+            match said {
+                None => assert_eq!(told, None, "{more}"),
+                Some(said) => assert!(told.unwrap().contains(said), "{more}"),
+            }
+        }
+    }
 }
