@@ -90,12 +90,22 @@ run_tests() {
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-2} cargo test --locked --workspace --no-fail-fast \
     --exclude bench --exclude e2e >"$logs/crates.log" 2>&1 &
   crates=$!
+  lint_beside "$crates" >"$logs/lints.log" 2>&1 &
+  lints=$!
   for binary in $binaries; do
     (cd e2e && RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} "$binary") || outcome=1
   done
   wait "$crates" || outcome=1
   cat "$logs/crates.log"
+  wait "$lints" || outcome=1
+  cat "$logs/lints.log"
   return "$outcome"
+}
+
+# Lints once the tests of this process run: before that it has the build directory for itself.
+lint_beside() {
+  while kill -0 "$1" 2>/dev/null && ! grep -q Running "$logs/crates.log"; do sleep 1; done
+  nice -n 19 cargo clippy --locked --workspace --all-targets -- -D warnings
 }
 
 dependencies() {
@@ -121,7 +131,6 @@ start_servers
 phase format cargo fmt --all --check
 # The lints look at the benchmarks, too; nothing runs them here.
 phase build cargo build --locked --workspace --exclude bench --all-targets
-phase lints cargo clippy --locked --workspace --all-targets -- -D warnings
 if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?
