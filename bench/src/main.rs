@@ -17,6 +17,7 @@ mod full_sync;
 mod kafka;
 mod large;
 mod load;
+mod logs;
 mod measure;
 mod park;
 mod ratios;
@@ -39,6 +40,8 @@ struct Arguments {
 enum Verb {
     /// Measures everything, and writes bench/results.
     All(Sizes),
+    /// Measures the event log beside Kafka and NATS JetStream, and prints the results.
+    Logs(logs::LogSizes),
     /// For comparison: reads the bare events of a whole binlog with `mysql_async`.
     BareEvents {
         /// The server.
@@ -138,6 +141,7 @@ impl Sizes {
 async fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::All(sizes) => all(&sizes).await,
+        Verb::Logs(sizes) => logs::measure(sizes).await,
         Verb::BareEvents { url } => steps::bare_events(&url).await,
         Verb::BareProducer { address, from } => {
             let sent = tokio::task::spawn_blocking(move || kafka::bare_producer(&address, &from));
