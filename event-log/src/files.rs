@@ -20,7 +20,7 @@ mod unpack;
 mod verify;
 
 pub use archive::{ArchiveContent, ArchiveRange, export};
-pub use list::{DayFiles, StreamFiles, list, stream_directory, stream_names};
+pub use list::{DayFiles, StreamFiles, check_log, list, stream_directory, stream_names};
 pub use reader::{FileChunk, FileReader};
 pub use unpack::import;
 pub use verify::{Verified, verify};

@@ -58,7 +58,8 @@ impl HttpServer {
 
 async fn metrics(State(log): State<Log>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics::text(&states(&log))).into_response()
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics::text(&states(&log), log.available_bytes()))
+        .into_response()
 }
 
 async fn streams(State(log): State<Log>) -> Json<Value> {

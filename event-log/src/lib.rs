@@ -23,6 +23,7 @@ mod reader;
 mod record;
 mod reporter;
 mod retention;
+mod room;
 mod server;
 mod shared;
 mod stream;

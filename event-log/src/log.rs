@@ -18,6 +18,7 @@ use crate::{
     },
     disk::{data_files, recovery},
     keeper::Keeper,
+    room,
 };
 
 const MAX_STREAMS: usize = 100;
@@ -74,6 +75,11 @@ impl Log {
         streams.values().map(|shared| Stream::new(Arc::clone(shared), keeper)).collect()
     }
 
+    /// What can still be written to the disk of the log; `None` where the system does not say.
+    pub(crate) fn available_bytes(&self) -> Option<u64> {
+        room::available_bytes(&self.open.keeper.config.directory)
+    }
+
     /// The stream of a name, if there is one.
     pub fn known(&self, name: &str) -> Option<Stream> {
         let keeper = &self.open.keeper;
@@ -95,6 +101,16 @@ impl Log {
             let others = if others.is_empty() { "none".to_owned() } else { others };
             Error::NoStream(format!("there is no stream {name} yet; there are: {others}"))
         })
+    }
+
+    /// Whether the stream was a copy of that, and was promoted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::Damaged`], when what it was cannot be read.
+    pub fn is_promoted(&self, of: &CopyOf) -> Result<bool, Error> {
+        let Some(stream) = self.known(&of.stream) else { return Ok(false) };
+        Ok(mark::promoted_from(&stream.shared.directory)?.as_ref() == Some(of))
     }
 
     /// The stream of a name as a copy; makes an empty one when there is none.
@@ -119,7 +135,9 @@ impl Log {
             copy @ None => {
                 if stream.shared.queue.with_tail(|tail| tail.segment.is_some()) {
                     return Err(Error::Rejected(format!(
-                        "stream {name} is there and is no copy: make the copy in another directory"
+                        "stream {name} is there and is no copy, it takes appends of its own: serve it \
+                         (event-log serve); or move the directory {} away, and a copy is made there",
+                        stream.shared.directory.display()
                     )));
                 }
                 // A crash can come between making the directory and marking it.

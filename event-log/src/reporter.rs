@@ -8,6 +8,7 @@
 mod chunk;
 mod disk;
 mod memory;
+mod owner;
 mod sender;
 mod spool;
 mod state;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{AppLog, Client, Error, NewRecord, disk::frame, link::Link, proto};
+use owner::SpoolOwner;
 use spool::Spool;
 pub use state::ReporterState;
 
@@ -115,7 +117,8 @@ impl Reporter {
             let reason = format!("a spool of {} bytes is too small", config.spool.max_bytes);
             return Err(Error::Rejected(format!("{reason}: give it {least} or more")));
         }
-        let spool = Spool::open(&config.spool).await?;
+        let owner = SpoolOwner::new(&config.stream, &config.producer);
+        let spool = Spool::open(&config.spool, &owner).await?;
         let (first, end) = (spool.first(), spool.end());
         let shared = Arc::new(ReporterShared {
             link: Link::new(client, &config.stream, &config.producer),

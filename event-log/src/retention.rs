@@ -209,10 +209,14 @@ struct OldestClosed {
 }
 
 fn oldest_closed(stream: &Arc<SharedStream>) -> Option<OldestClosed> {
-    let next: Segment = *stream.segments().get(1)?;
+    let (oldest, next): (Segment, Segment) = {
+        let segments = stream.segments();
+        (*segments.first()?, *segments.get(1)?)
+    };
     let slowest = stream.groups.slowest();
     Some(OldestClosed {
-        last_time_ms: next.first_time_ms,
+        // The next record may have come long after the day.
+        last_time_ms: next.first_time_ms.min(oldest.id.day.next().begins_ms()),
         is_needed: slowest.is_some_and(|slowest| slowest.committed < next.first_offset),
     })
 }

@@ -20,6 +20,7 @@ use crate::{
     group::Groups,
     leader::Leaders,
     queue::Queue,
+    room::DiskRoom,
     tail::WriteGroup,
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct SharedStream {
     pub(crate) directory: PathBuf,
     pub(crate) origin: u32,
     pub(crate) queue: Queue,
+    pub(crate) room: DiskRoom,
     segments: Mutex<Vec<Segment>>,
     /// Held while a data file is deleted.
     pub(crate) deleting: Mutex<()>,
@@ -57,6 +59,7 @@ impl SharedStream {
         let groups = Groups::open(&directory, end)?;
         let shared = Self {
             name: name.to_owned(),
+            room: DiskRoom::new(&directory),
             directory,
             origin,
             end: watch::Sender::new(tail.next_offset),

@@ -178,7 +178,8 @@ impl Stream {
             named.map(|(name, state)| (name.clone(), state.epoch, state.sequence)).collect()
         });
         let keeper = self.keeper.upgrade();
-        let full = keeper.as_ref().and_then(|keeper| keeper.refusal(&shared.name));
+        let refusal = keeper.as_ref().and_then(|keeper| keeper.refusal(&shared.name));
+        let full = refusal.map(|full| full.to_string()).or_else(|| shared.room.problem());
         let (log_bytes, max_bytes) =
             keeper.map_or((0, 0), |keeper| (keeper.bytes(), keeper.config.max_bytes));
         let mut groups = shared.groups.states();
@@ -197,7 +198,7 @@ impl Stream {
             groups,
             producers,
             problem: shared.queue.problem(),
-            full: full.map(|full| full.to_string()),
+            full,
             copy: self.copy_state(),
             epoch: self.epoch(),
         }

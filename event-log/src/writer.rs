@@ -3,6 +3,9 @@
 
 use std::{
     fs::{File, OpenOptions},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
     sync::{Arc, PoisonError},
 };
 
@@ -27,11 +30,13 @@ pub(crate) fn run(stream: &Arc<SharedStream>) {
     while let Some(pending) = stream.queue.take() {
         match writer.write(&pending.group) {
             Ok(()) => {
+                stream.room.found();
                 stream.publish(&pending.group);
                 stream.queue.written(pending);
             }
             Err(problem) if problem.is_out_of_room() => {
                 warn!(stream = stream.name, %problem, "the disk is full: appends are refused");
+                stream.room.refused(&problem);
                 let failure = WriteFailure::Full(format!("{problem}; make room on that disk"));
                 let start = pending.group.start;
                 let opens = pending.group.opens;
@@ -86,6 +91,7 @@ impl StreamWriter {
             change::write_at(&open.index, &path, &group.index, open.index_bytes)?;
         }
         change::sync_data(&open.data, &path)?;
+        open.check_is_there(directory)?;
         open.index_bytes += group.index.len() as u64;
         if group.opens.is_some() {
             self.stream.finish_days_before(open.id.day)?;
@@ -135,6 +141,21 @@ impl OpenFile {
             return Err(Error::Poisoned("a batch came before its file".to_owned()));
         };
         Self::at(stream, id, false)
+    }
+
+    /// What is written to a file that somebody has deleted is lost with its last descriptor.
+    fn check_is_there(&self, directory: &Path) -> Result<(), Error> {
+        for (file, path) in
+            [(&self.data, self.id.data(directory)), (&self.index, self.id.index(directory))]
+        {
+            let about = file.metadata().map_err(Error::io("cannot read", &path))?;
+            if about.nlink() == 0 {
+                let deleted =
+                    io::Error::other("somebody deleted this file of a log that is in use");
+                return Err(Error::io("cannot append to", path)(deleted));
+            }
+        }
+        Ok(())
     }
 
     fn at(stream: &SharedStream, id: SegmentId, fresh: bool) -> Result<Self, Error> {

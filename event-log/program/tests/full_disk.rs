@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::http::get;
 use crate::process::{PROGRAM, Sender, ServerProcess, read_all, record, write_config};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,6 +28,10 @@ async fn a_full_disk_refuses_appends_keeps_the_rest_and_goes_on_when_there_is_ro
     assert!(sequence > 5, "{sequence}");
     let again = sender.send(&server, sequence, batch(sequence)).await.unwrap_err();
     assert_eq!(again.code(), tonic::Code::ResourceExhausted, "{again}");
+    let (ready, told) = get(&server.http, "/readyz").await;
+    assert!(ready == 503 && told.contains("make room on that disk"), "{ready} {told}");
+    let (_, metrics) = get(&server.http, "/metrics").await;
+    assert!(metrics.contains("event_log_stream_full{stream=\"s\"} 1"), "{metrics}");
     let small = sender.send(&server, sequence, vec![record(b"small".to_vec())]).await;
     let kept = read_all(&server.client()).await;
     let batches = usize::try_from(sequence).unwrap();
@@ -39,6 +44,7 @@ async fn a_full_disk_refuses_appends_keeps_the_rest_and_goes_on_when_there_is_ro
     for sequence in first..first + 3 {
         sender.send(&server, sequence, batch(sequence)).await.unwrap();
     }
+    assert_eq!(get(&server.http, "/readyz").await.0, 200);
     let all = read_all(&server.client()).await;
     assert_eq!(all.len(), kept.len() + 6);
     assert_eq!(all[..kept.len()], kept);

@@ -133,17 +133,53 @@ async fn a_chain_of_mirrors_is_the_same_byte_for_byte_whoever_is_killed() {
 async fn promoted([server, first, second]: &mut [Node; 3]) {
     server.kill();
     let at = format!("127.0.0.1:{}", first.port);
-    let mut command = Command::new(PROGRAM);
-    command.args(["promote", "--stream", STREAM, "--address", &at]);
-    command.arg("--config").arg(first.directory.join("event-log.toml"));
-    let said = command.output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.status.success() && text.contains("in epoch 2"), "{said:?}");
+    // The second time it has nothing to do.
+    for _ in 0..2 {
+        let mut command = Command::new(PROGRAM);
+        command.args(["promote", "--stream", STREAM, "--address", &at]);
+        command.arg("--config").arg(first.directory.join("event-log.toml"));
+        let said = command.output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.status.success() && text.contains("in epoch 2"), "{said:?}");
+    }
     let (mut producer, _) = first.client().open_producer(STREAM, "q").await.unwrap();
     producer.append(vec![record(b"late".to_vec())], Vec::new()).await.unwrap();
     let end = first.client().locate(STREAM, Start::Latest).await.unwrap();
     until_end(second, end).await;
     assert!(first.days() == second.days(), "the copy differs");
+
+    // Started as the mirror that it was, it serves what was promoted.
+    first.kill();
+    first.come();
+    let (mut producer, _) = first.client().open_producer(STREAM, "q").await.unwrap();
+    producer.append(vec![record(b"later".to_vec())], Vec::new()).await.unwrap();
+    until_end(second, first.client().locate(STREAM, Start::Latest).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_serves_nothing_copies() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Node::start(&directory.path().join("server"), None);
+    let sender = Sender::open(server.process.as_ref().unwrap()).await;
+    let records = vec![record(b"x".to_vec())];
+    sender.send(server.process.as_ref().unwrap(), 1, records).await.unwrap();
+    let copy = directory.path().join("copy");
+    let mut command = Command::new(PROGRAM);
+    command.args(["mirror", "--stream", STREAM, "--config", "none", "--from"]);
+    command.arg(format!("127.0.0.1:{}", server.port)).arg("--directory").arg(&copy);
+    let mut mirror = command.spawn().unwrap();
+    let began = Instant::now();
+    let printed = loop {
+        let mut cat = Command::new(PROGRAM);
+        let said = cat.arg("cat").arg(&copy).args(["--stream", STREAM]).output().unwrap();
+        if said.status.success() && !said.stdout.is_empty() || began.elapsed() > DEADLINE {
+            break String::from_utf8_lossy(&said.stdout).into_owned();
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    mirror.kill().unwrap();
+    mirror.wait().unwrap();
+    assert!(printed.contains(r#""payload":"x""#), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,9 @@ impl MirrorConfig {
     pub fn read(section: &Section) -> Self {
         let from = section.or("from", String::new());
         let streams = section.or("streams", vec!["dbevents".to_owned()]);
+        if streams.is_empty() {
+            section.note("streams", "names no stream", "write those that are copied");
+        }
         let start_days = match section.raw("startDays").and_then(|value| value.as_str()) {
             Some("all") => {
                 let _the_word = section.or("startDays", String::new());

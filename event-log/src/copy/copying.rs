@@ -44,13 +44,19 @@ impl Stream {
     }
 
     /// Says how the connection to the original is.
-    pub(crate) fn tell_copy(&self, problem: Option<String>, source_end: Option<u64>) {
+    pub(crate) fn tell_copy(&self, problem: Option<String>) {
         if let Some(state) = &mut *self.shared.copy() {
             if state.problem.is_some() != problem.is_some() {
                 state.since_ms = now_ms();
             }
             state.problem = problem;
-            state.source_end = source_end.or(state.source_end);
+        }
+    }
+
+    /// Notes where the original ends.
+    pub(crate) fn tell_source_end(&self, end: u64) {
+        if let Some(state) = &mut *self.shared.copy() {
+            state.source_end = Some(end);
         }
     }
 
@@ -98,6 +104,8 @@ impl Stream {
         let shared = &self.shared;
         match &mut *shared.copy() {
             Some(state) => state.is_promoted = true,
+            // It was promoted before.
+            None if mark::promoted_from(&shared.directory)?.is_some() => return Ok(self.epoch()),
             None => {
                 let name = &shared.name;
                 return Err(Error::Rejected(format!("stream {name} is no copy: it is its own")));
@@ -119,7 +127,7 @@ impl Stream {
         let put = shared.queue.put(now_ms(), |tail, group| Ok(tail.begin_epoch(group)));
         let (durable, epoch) = put?;
         queue::wait(durable).await?;
-        mark::remove(&shared.directory)?;
+        mark::promote(&shared.directory)?;
         Ok(epoch)
     }
 }

@@ -10,6 +10,8 @@ use crate::{
 };
 
 pub(crate) const COPY_OF: &str = "copy-of";
+/// What a stream of its own was a copy of before it was promoted.
+const PROMOTED_FROM: &str = "promoted-from";
 pub(crate) const GAPS: &str = "gaps";
 
 /// Which stream of which server a copy is made of.
@@ -43,11 +45,19 @@ pub(crate) fn write(stream: &Path, copy_of: &CopyOf) -> Result<(), Error> {
     to_file(&stream.join(COPY_OF), copy_of)
 }
 
-/// The stream in a directory is no copy any more. Durable when it returns.
-pub(crate) fn remove(stream: &Path) -> Result<(), Error> {
-    let path = stream.join(COPY_OF);
-    change::delete(&path)?;
+/// The stream in a directory is no copy any more. Durable when it returns. What it was is kept, so
+/// that a mirror that is started as before does not take it for a stream of somebody else.
+pub(crate) fn promote(stream: &Path) -> Result<(), Error> {
+    change::rename(&stream.join(COPY_OF), &stream.join(PROMOTED_FROM))?;
     change::sync_directory(stream)
+}
+
+/// What the stream in a directory was a copy of, if it was one and is one no more.
+pub(crate) fn promoted_from(stream: &Path) -> Result<Option<CopyOf>, Error> {
+    match read(stream)? {
+        Some(_) => Ok(None),
+        None => from_file(&stream.join(PROMOTED_FROM)),
+    }
 }
 
 /// The gaps of the stream in a directory, in order.

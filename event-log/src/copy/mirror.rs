@@ -27,6 +27,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const WAITS: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(10), factor: 2.0 };
 
+/// A wait for the server that is longer is told.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
+
 /// What to do when the next record was deleted at the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnGone {
@@ -108,7 +111,7 @@ impl Mirror {
             if self.end() > begun {
                 backoff.reset();
             }
-            self.stream.tell_copy(Some(problem.to_string()), None);
+            self.stream.tell_copy(Some(problem.to_string()));
             match problem {
                 Error::OffsetGone { first, .. } if self.options.on_gone == OnGone::Earliest => {
                     self.gap = Some(self.gap_until(first));
@@ -175,14 +178,32 @@ impl Mirror {
             max_bytes: 0,
         };
         let mut copy = self.client.replicate(&self.of.stream, wanted).await?;
-        let Sent::Begun { member, epoch } = copy.next().await? else {
+        let Sent::Begun { member, epoch } = self.begun(&mut copy).await? else {
             return Err(Error::Failed("the server did not say that the copy begins".to_owned()));
         };
         let (stream, from) = (&self.of.stream, &self.of.address);
         info!(stream, from, offset = self.end(), epoch, "the copy follows");
-        self.stream.tell_copy(None, None);
+        self.stream.tell_copy(None);
         let committed = self.end();
         Ok(Following { copy, member, last: None, committed, committing: None })
+    }
+
+    /// What comes first. Another copy of the same name is waited for, and told.
+    async fn begun(&self, copy: &mut RemoteCopy) -> Result<Sent, Error> {
+        let first = copy.next();
+        tokio::pin!(first);
+        let told = tokio::time::timeout(TOLD_AFTER, &mut first).await;
+        if let Ok(sent) = told {
+            return sent;
+        }
+        let problem = format!(
+            "no answer yet; if another copy, a relay or a listener is called {} there, give this one \
+             another name",
+            self.options.name
+        );
+        warn!(stream = self.of.stream, from = self.of.address, problem, "the copy waits");
+        self.stream.tell_copy(Some(problem));
+        first.await
     }
 
     async fn go_on(&mut self, mut following: Following) -> Error {
@@ -214,8 +235,12 @@ impl Mirror {
         following: &mut Following,
         sent: Result<Sent, Error>,
     ) -> Result<(), Error> {
-        let (file, position, data, end_offset) = match sent? {
-            Sent::Bytes { file, position, data, end_offset } => (file, position, data, end_offset),
+        let (file, position, data) = match sent? {
+            Sent::Bytes { file, position, data, end_offset } => {
+                // Also what cannot be written here is lacking.
+                self.stream.tell_source_end(end_offset);
+                (file, position, data)
+            }
             Sent::Finished { day } => {
                 wait_for_last(following.last.take()).await?;
                 return self.stream.shared.finish_day(day);
@@ -245,7 +270,7 @@ impl Mirror {
             }
             following.last = Some(put?);
         }
-        self.stream.tell_copy(None, Some(end_offset));
+        self.stream.tell_copy(None);
         Ok(())
     }
 

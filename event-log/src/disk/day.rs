@@ -23,6 +23,11 @@ impl Day {
         Self(self.0.saturating_add(1))
     }
 
+    /// Its first millisecond since the Unix epoch.
+    pub(crate) fn begins_ms(self) -> u64 {
+        u64::from(self.0) * MS_PER_DAY
+    }
+
     /// `YYYYMMDD` as a number.
     pub(crate) fn number(self) -> u32 {
         let (year, month, day) = civil_from_days(self.0);

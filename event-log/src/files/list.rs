@@ -10,6 +10,7 @@ use crate::{
     config::is_stream_name,
     disk::{
         data_files::{self, SegmentId},
+        day::Day,
         index::Sought,
         walk::{Walk, Walked},
     },
@@ -59,6 +60,30 @@ pub fn list(directory: &Path) -> Result<Vec<StreamFiles>, Error> {
     names.map(|name| of_stream(directory, name)).collect()
 }
 
+/// Whether a directory is that of a log.
+///
+/// # Errors
+///
+/// [`Error::Rejected`], when it is another, or that of a stream; [`Error::Io`], when it cannot be
+/// read.
+pub fn check_log(directory: &Path) -> Result<(), Error> {
+    let names = data_files::names(directory)?;
+    if names.iter().any(|name| name == "origin") {
+        return Ok(());
+    }
+    let problem = format!("{} holds no log", directory.display());
+    let is_stream = names.iter().any(|name| Day::parse(name).is_some());
+    Err(Error::Rejected(match directory.file_name().filter(|_| is_stream) {
+        Some(name) => {
+            let stream = name.to_string_lossy();
+            format!(
+                "{problem}, but days of one stream: give the directory above it, and --stream {stream}"
+            )
+        }
+        None => format!("{problem}: give the directory of [storage] in the config of its server"),
+    }))
+}
+
 /// The directory of a stream that is there.
 ///
 /// # Errors
@@ -71,7 +96,9 @@ pub fn stream_directory(directory: &Path, stream: &str) -> Result<PathBuf, Error
     }
     let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let directory = directory.display();
-    Err(Error::Rejected(format!("there is no stream {stream:?} in {directory}; there is {there}")))
+    Err(Error::Rejected(format!(
+        "there is no stream {stream:?} in {directory}; there are: {there}"
+    )))
 }
 
 /// The names of the streams in the directory of a log.

@@ -24,7 +24,7 @@ struct OfGroup {
 type Figures<L> = Family<L, Gauge<u64, AtomicU64>>;
 
 /// The text that `/metrics` answers.
-pub(super) fn text(states: &[(String, StreamState)]) -> String {
+pub(super) fn text(states: &[(String, StreamState)], available: Option<u64>) -> String {
     let mut registry = Registry::with_prefix("event_log");
     of_streams(&mut registry, states);
     of_groups(&mut registry, states);
@@ -34,6 +34,12 @@ pub(super) fn text(states: &[(String, StreamState)]) -> String {
         all.set(state.log_bytes);
         let help = "Bytes of the data files of all streams";
         registry.register_with_unit("size", help, Unit::Bytes, all);
+    }
+    if let Some(bytes) = available {
+        let disk: Gauge<u64, AtomicU64> = Gauge::default();
+        disk.set(bytes);
+        let help = "Bytes that can still be written to the disk of the log";
+        registry.register_with_unit("disk_available", help, Unit::Bytes, disk);
     }
     let mut text = String::new();
     // Writing to a String does not fail.

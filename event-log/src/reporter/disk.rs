@@ -7,7 +7,10 @@ use std::{path::Path, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::chunk::{CHUNK_BYTES, Chunk};
+use super::{
+    chunk::{CHUNK_BYTES, Chunk},
+    owner::SpoolOwner,
+};
 use crate::{
     Append, Error, Event, Log, NewRecord, OnFull, Record, Start, StorageConfig, Stream, Subscribe,
     Subscription,
@@ -32,7 +35,10 @@ pub(super) struct DiskSpool {
 }
 
 impl DiskSpool {
-    pub(super) async fn open(directory: &Path, max_bytes: u64) -> Result<Self, Error> {
+    pub(super) async fn open(
+        (directory, owner): (&Path, &SpoolOwner),
+        max_bytes: u64,
+    ) -> Result<Self, Error> {
         let config = StorageConfig {
             retention: Duration::ZERO,
             max_bytes,
@@ -43,6 +49,7 @@ impl DiskSpool {
         // It reads the last data file.
         let opened = tokio::task::spawn_blocking(move || Log::open(config)).await;
         let log = opened.map_err(|error| Error::Unavailable(error.to_string()))??;
+        owner.check(directory)?;
         let stream = log.stream(STREAM)?;
         let committed = stream.shared.groups.committed(SERVER);
         let first = match committed {

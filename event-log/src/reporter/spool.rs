@@ -7,6 +7,7 @@ use super::{
     chunk::Chunk,
     disk::{DiskReader, DiskSpool},
     memory::MemorySpool,
+    owner::SpoolOwner,
 };
 use crate::{Error, proto::NewRecord};
 
@@ -24,10 +25,12 @@ pub(super) enum SpoolReader {
 }
 
 impl Spool {
-    pub(super) async fn open(config: &SpoolConfig) -> Result<Self, Error> {
+    pub(super) async fn open(config: &SpoolConfig, owner: &SpoolOwner) -> Result<Self, Error> {
         Ok(match &config.directory {
             None => Self::Memory(MemorySpool::new(config.max_bytes)),
-            Some(directory) => Self::Disk(DiskSpool::open(directory, config.max_bytes).await?),
+            Some(directory) => {
+                Self::Disk(DiskSpool::open((directory, owner), config.max_bytes).await?)
+            }
         })
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Export {
 
 /// Checks the days, and writes them to the archive.
 pub(crate) fn run(export: &Export, config: &Path) -> Result<(), Failure> {
-    let directory = export.at.log.path(config)?;
+    let directory = export.at.log.existing(config)?;
     let range = ArchiveRange {
         from_ms: export.from.map(|DayPoint(day)| day),
         to_ms: export.until.map(|DayPoint(day)| day),

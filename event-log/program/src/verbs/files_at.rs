@@ -22,6 +22,13 @@ impl LogDirectory {
             None => Ok(connect::read(config)?.storage.directory),
         }
     }
+
+    /// The directory of a log that is there: what holds none is not right, it is the wrong one.
+    pub(crate) fn existing(&self, config: &Path) -> Result<PathBuf, Failure> {
+        let directory = self.path(config)?;
+        files::check_log(&directory)?;
+        Ok(directory)
+    }
 }
 
 /// One stream in the directory of a log.
@@ -37,6 +44,6 @@ pub(crate) struct StreamAt {
 impl StreamAt {
     /// The directory of the stream.
     pub(crate) fn path(&self, config: &Path) -> Result<PathBuf, Failure> {
-        Ok(files::stream_directory(&self.log.path(config)?, &self.stream)?)
+        Ok(files::stream_directory(&self.log.existing(config)?, &self.stream)?)
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Ls {
 
 /// Prints a line for each day.
 pub(crate) fn run(wanted: &Ls, config: &Path) -> Result<(), Failure> {
-    let directory = wanted.log.path(config)?;
+    let directory = wanted.log.existing(config)?;
     if let Some(stream) = &wanted.stream {
         files::stream_directory(&directory, stream)?;
     }

@@ -1,12 +1,16 @@
 //! `event-log mirror`: copies streams of another server, and serves the copies.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use event_log::{Client, CopyOf, Error, Log, Mirror, MirrorConfig, StorageConfig};
 use service::{config, shutdown};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     Failure,
@@ -41,6 +45,11 @@ pub(crate) async fn run(arguments: MirrorArguments, path: &Path) -> Result<(), F
                        or set from under [mirror]";
         return Err(Error::Rejected(problem.to_owned()).into());
     }
+    if mirror.client.address == server.listen.address {
+        let problem = format!("from is {}, where the copies are served", server.listen.address);
+        let problem = format!("{problem}: a server cannot copy itself");
+        return Err(Error::Rejected(problem).into());
+    }
     if !arguments.stream.is_empty() {
         mirror.streams = arguments.stream;
     }
@@ -48,16 +57,28 @@ pub(crate) async fn run(arguments: MirrorArguments, path: &Path) -> Result<(), F
     let log = Log::open(server.storage.clone())?;
     let client = Client::new(&mirror.client)?;
     let mut copies = JoinSet::new();
-    for stream in mirror.streams {
+    // Named twice it is copied once.
+    for stream in BTreeSet::from_iter(mirror.streams) {
         let of = CopyOf { address: mirror.client.address.clone(), stream };
+        if log.is_promoted(&of)? {
+            warn!(
+                stream = of.stream,
+                "it was promoted: it is served as a stream of its own, and copied no more"
+            );
+            continue;
+        }
         let copy = Mirror::open(&log, client.clone(), of, mirror.options.clone())?;
         let stop = stop.clone();
         copies.spawn(async move { copy.run(&stop).await });
     }
     let serves = path.exists() || arguments.listen.is_some();
-    let served =
-        async { if serves { serve::serve(log, server, path, stop.clone()).await } else { Ok(()) } };
+    // It is open as long as there are copies, also when it is not served.
+    let served = log.clone();
+    let served = async {
+        if serves { serve::serve(served, server, path, stop.clone()).await } else { Ok(()) }
+    };
     let (served, copied) = tokio::join!(served, all(copies, &stop, serves));
+    drop(log);
     served.and(copied)
 }
 

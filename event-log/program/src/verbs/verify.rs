@@ -30,7 +30,7 @@ pub(crate) struct Verify {
 
 /// Checks one stream or all, and says what was right and what not.
 pub(crate) fn run(wanted: &Verify, config: &Path) -> Result<(), Failure> {
-    let directory = wanted.log.path(config)?;
+    let directory = wanted.log.existing(config)?;
     let streams: Vec<String> = match &wanted.stream {
         Some(stream) => vec![stream.clone()],
         None => files::stream_names(&directory)?,
