@@ -15,6 +15,7 @@ async fn told(kind: &str, toml: &str) -> (Vec<String>, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_down_and_one_that_hangs_are_told_beside_the_one_that_works() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // It takes connections, and never answers.
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let hangs = hanging.local_addr().unwrap().to_string();

@@ -215,7 +215,7 @@ mod tests {
         let failure = line("[1, 2]").unwrap_err();
         assert_eq!(failure.said.as_deref(), Some("[1, 2]"));
         let says = |words| failure.reason.contains(words);
-        assert!(says("true, false or {\"failed\"") && says("standard error"), "{failure:?}");
+        assert!(says("true, false, {\"failed\"") && says("standard error"), "{failure:?}");
         let long = shown("\u{e4}\n".repeat(400).as_bytes());
         assert!(long.chars().count() <= MAX_SHOWN_CHARS + 1 && long.ends_with('…'), "{long}");
     }

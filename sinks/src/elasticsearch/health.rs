@@ -1,5 +1,5 @@
-//! Whether indexes can be written to at all: one that is red lets every request wait, and the server
-//! says nothing of the reason.
+//! Whether indexes can be written to at all: one that is red lets every request wait, and the
+//! server says nothing of the reason.
 
 use std::{collections::BTreeMap, time::Duration};
 
