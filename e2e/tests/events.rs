@@ -112,6 +112,7 @@ async fn an_xa_transaction_is_published_at_its_commit_with_the_ids_of_its_prepar
 
 /// The status says what the targets keep, and what to do.
 async fn removals_are_told(running: &Running) -> Result<()> {
+    counts(running, "dts_removals_total", 2).await?;
     let status = running.site.status().await;
     let told =
         status["why"].as_str().is_some_and(|why| why.contains("removed rows of styles.copy"));
@@ -160,7 +161,6 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_reported(
     let told: Vec<&str> = told.filter(|line| line.contains("styles.copy")).collect();
     ensure!(told.len() == 2, "TRUNCATE and DROP are not told: {output}");
     ensure!(told.iter().all(|line| line.contains("full-sync start -t LISTENER styles.copy")));
-    counts(&running, "dts_removals_total", 2).await?;
     removals_are_told(&running).await?;
     execute(
         &mut server,
