@@ -6,8 +6,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::target::TargetFinding;
-
 /// A host that has not answered after this time hangs.
 const HOST_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -31,25 +29,6 @@ where
     join_all(looks).await
 }
 
-/// What is to be told of the hosts. Of a single one the target tells all.
-pub(crate) fn told(hosts: &[HostLook]) -> Vec<TargetFinding> {
-    if hosts.len() < 2 {
-        return Vec::new();
-    }
-    let told = hosts.iter().map(|HostLook { address, state }| match state {
-        Ok(state) => TargetFinding::good(format!("{address} {state}")),
-        Err(why) => TargetFinding::doubtful(
-            // Some errors name the host themselves.
-            match why.contains(address.as_str()) {
-                true => why.clone(),
-                false => format!("{address}: {why}"),
-            },
-            "see that it runs, or correct the config; the sink uses the other hosts meanwhile",
-        ),
-    });
-    told.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,11 +45,12 @@ mod tests {
             };
             (address.to_owned(), look)
         });
-        let found = told(&look_at_each(looks).await);
-        let said: Vec<(&str, bool)> =
-            found.iter().map(|found| (&*found.what, found.is_doubtful)).collect();
-        let hangs = "c:3: it has not answered within 3s";
-        assert_eq!(said, [("a:1 answers", false), ("b:2: no route", true), (hangs, true)]);
-        assert_eq!(told(&[]), []);
+        let looks = look_at_each(looks).await;
+        let said: Vec<_> = looks
+            .iter()
+            .map(|look| (&*look.address, look.state.as_ref().map_err(String::as_str).copied()))
+            .collect();
+        let hangs = Err("it has not answered within 3s");
+        assert_eq!(said, [("a:1", Ok("answers")), ("b:2", Err("no route")), ("c:3", hangs)]);
     }
 }

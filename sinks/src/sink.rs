@@ -11,7 +11,7 @@ use crate::{
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
     file::Files,
-    host_look,
+    host_look::HostLook,
     kafka::Kafka,
     mysql::Mysql,
     postgres::Postgres,
@@ -87,7 +87,7 @@ impl Sink {
             let what = format!("{servers} does not answer within {ANSWER_DEADLINE:?}");
             vec![TargetFinding::wrong(what, HANGS)]
         });
-        found.extend(host_look::told(&hosts));
+        found.extend(told(&hosts));
         let templates = self.handler.target.templates();
         let strangers = self.handler.shape.strangers(tables, &templates).into_iter();
         found.extend(strangers.map(|name| {
@@ -107,6 +107,25 @@ impl Sink {
         }
         found
     }
+}
+
+/// What is to be told of the hosts. Of a single one the target tells all.
+fn told(hosts: &[HostLook]) -> Vec<TargetFinding> {
+    if hosts.len() < 2 {
+        return Vec::new();
+    }
+    let told = hosts.iter().map(|HostLook { address, state }| match state {
+        Ok(state) => TargetFinding::good(format!("{address} {state}")),
+        Err(why) => TargetFinding::doubtful(
+            // Some errors name the host themselves.
+            match why.contains(address.as_str()) {
+                true => why.clone(),
+                false => format!("{address}: {why}"),
+            },
+            "see that it runs, or correct the config; the sink uses the other hosts meanwhile",
+        ),
+    });
+    told.collect()
 }
 
 impl fmt::Debug for Sink {
