@@ -4,7 +4,7 @@
 #   scripts/servers.sh up|down|status|wipe [SERVER ...]    all, if none is named; a SERVER is
 #     mysql-9.7, mysql-8.0, mysql (both), mariadb-10.11, mariadb-11.8, mariadb (both), kafka,
 #     postgres, redis-7, opensearch-2 or, only if they are named, redis-8, valkey-9, redis (these
-#     three) and elasticsearch-8
+#     three), opensearch-3, elasticsearch-7 and elasticsearch-8
 #   scripts/servers.sh client FLAVOR [arguments of mysql]  9.7, 8.0, mariadb-10.11 or mariadb-11.8
 #   scripts/servers.sh client redis-7|redis-8|valkey-9 [arguments of redis-cli]
 #   scripts/servers.sh tool mysqlbinlog|mysqldump|mariadb-binlog|... [arguments]
@@ -15,7 +15,7 @@
 #   scripts/servers.sh postgres-client [arguments of psql]
 #   scripts/servers.sh kafka-tool CLASS [arguments]   such as org.apache.kafka.tools.TopicCommand
 #   scripts/servers.sh search-instance [--secure] FLAVOR PORT FOLDER [key=value ...]   in the
-#                                            foreground; FLAVOR is opensearch-2 or elasticsearch-8
+#                                            foreground; FLAVOR is one of those above
 #
 # All lies under target/servers (DBEVENT_SERVERS names another place); downloads are kept. Users:
 # root without a password, and dts/dts with what a replica needs; both only on loopback. Kafka asks
@@ -51,7 +51,7 @@ named() {
       mariadb) echo mariadb-10.11 mariadb-11.8 ;;
       redis) echo redis-7 redis-8 valkey-9 ;;
       mysql-9.7 | mysql-8.0 | mariadb-10.11 | mariadb-11.8 | kafka | postgres) echo "$word" ;;
-      redis-7 | redis-8 | valkey-9 | opensearch-2 | elasticsearch-8) echo "$word" ;;
+      redis-7 | redis-8 | valkey-9 | opensearch-[23] | elasticsearch-[78]) echo "$word" ;;
       *) say "no server is called $word; --help lists them"; exit 64 ;;
     esac
   done

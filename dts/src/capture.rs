@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use full_sync::{CHECKSUMS, Captured, SYSTEM_SCHEMAS};
 use service::{config::Section, glob};
 
-pub use self::judge::SaidInLog;
+pub use self::judge::{RemovedRows, SaidInLog};
 
 /// The `[capture]` section.
 #[derive(Debug)]

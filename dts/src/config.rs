@@ -12,7 +12,7 @@ use service::{
     config::{File, Mistakes, Section},
 };
 
-use crate::{capture::Capture, full_sync::FullSyncConfig};
+use crate::{capture::Capture, full_sync::FullSyncConfig, let_in::LetIn};
 
 /// The whole config of a `dts`.
 #[derive(Clone, Debug)]
@@ -90,6 +90,8 @@ pub struct SourceConfig {
     pub tls: Tls,
     /// Our id as a replica; unique among all replicas of the server.
     pub server_id: u32,
+    /// Whether a server has let us in with this config since the process began.
+    pub let_in: LetIn,
 }
 
 /// What to do about lost transactions.
@@ -250,6 +252,7 @@ impl SourceConfig {
             host,
             port,
             hosts,
+            let_in: LetIn::default(),
         }
     }
 

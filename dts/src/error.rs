@@ -32,6 +32,15 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// MySQL has let us in before, and does not any more: its password was changed, for example, and
+    /// ours follows in a moment. Tried again, for ever, with what the password's file holds then.
+    #[error("{problem}; {remedy}")]
+    NotLetIn {
+        /// What MySQL says.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// Another replica with our id connected, so the server ended our stream. It may be gone soon.
     #[error(
         "MySQL at {address} ended our connection, because another replica connected with our id, \
@@ -88,7 +97,10 @@ impl Error {
     /// Whether the same can succeed later without a change by anybody.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::SourceAway { .. } | Self::Damaged { .. } | Self::Torn { .. } => true,
+            Self::SourceAway { .. }
+            | Self::NotLetIn { .. }
+            | Self::Damaged { .. }
+            | Self::Torn { .. } => true,
             // A writer that was fenced becomes a stand-by.
             Self::SourceSilent { .. }
             | Self::IdTaken { .. }
@@ -127,6 +139,12 @@ impl Error {
                 "see what the server is doing, and whether its disk is full; dts tries again by \
                  itself",
             ),
+            Self::NotLetIn { .. } => (
+                "its user at MySQL",
+                "put the right password where source.password takes it from: a file is read anew at \
+                 each try, and dts goes on by itself; after a change of the config or of a variable \
+                 start dts again",
+            ),
             Self::IdTaken { .. } => ("its id as a replica", "stop the other replica"),
             Self::Damaged { .. } | Self::Torn { .. } => (
                 "an intact binlog",
@@ -152,6 +170,7 @@ impl Error {
         match self {
             Self::SourceAway { .. }
             | Self::SourceSilent { .. }
+            | Self::NotLetIn { .. }
             | Self::IdTaken { .. }
             | Self::Refused { .. }
             | Self::Damaged { .. }

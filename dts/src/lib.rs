@@ -15,6 +15,7 @@ pub mod error;
 pub mod full_sync;
 pub mod http;
 pub mod import;
+pub mod let_in;
 pub mod pipeline;
 pub mod publish;
 pub mod reload;

@@ -4,6 +4,7 @@ mod books;
 mod full_syncs;
 mod histogram;
 mod metrics;
+mod removals;
 mod room;
 mod source;
 mod why;
@@ -17,6 +18,7 @@ use std::{
 use full_sync::Task;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use service::clock::now_ms;
 
 use self::{
     metrics::{Metrics, register},
@@ -93,6 +95,7 @@ struct StatusFacts {
     /// The full syncs that have not ended.
     full_syncs: Vec<Task>,
     room: room::SeenRoom,
+    removals: removals::Removals,
     books: books::ShownBooks,
     trouble: Option<why::Trouble>,
     /// Since when the bus has had records that it has not made durable.
@@ -295,7 +298,8 @@ impl Status {
     /// This many changes without rows were logged.
     pub fn without_rows(&self, SaidInLog { statements, removals }: SaidInLog) {
         self.metrics.statements.inc_by(statements);
-        self.metrics.removals.inc_by(removals);
+        self.metrics.removals.inc_by(removals.len() as u64);
+        self.lock().removals.add(removals, now_ms());
     }
 
     /// This many rows of full syncs were published.
@@ -306,7 +310,9 @@ impl Status {
     /// These full syncs have not ended.
     pub fn full_syncs(&self, open: Vec<Task>) {
         self.metrics.full_syncs.set(&open);
-        self.lock().full_syncs = open;
+        let mut state = self.lock();
+        state.removals.followed_by(&open);
+        state.full_syncs = open;
     }
 
     /// Whether we are moving. Either we are streaming, bytes came from the source lately, and
@@ -347,6 +353,7 @@ impl Status {
             "lostTransactions": lost.map(Loss::to_json),
             "fullSyncs": full_syncs::to_json(&state.full_syncs),
             "log": state.room.to_json(),
+            "removals": state.removals.to_json(),
             "lastAppend": state.last_append.map(Appended::to_json),
             "binlog": state.sight().as_ref().map(Sight::to_json),
             "newestCommitMs": state.newest_commit.map(millis),
@@ -416,6 +423,7 @@ impl Default for StatusFacts {
             reconnects: 0,
             full_syncs: Vec::new(),
             room: room::SeenRoom::default(),
+            removals: removals::Removals::default(),
             books: books::ShownBooks::default(),
             trouble: None,
             append_since: None,

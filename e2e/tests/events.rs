@@ -110,6 +110,17 @@ async fn an_xa_transaction_is_published_at_its_commit_with_the_ids_of_its_prepar
     Ok(())
 }
 
+/// The status says what the targets keep, and what to do.
+async fn removals_are_told(running: &Running) -> Result<()> {
+    counts(running, "dts_removals_total", 2).await?;
+    let status = running.site.status().await;
+    let told =
+        status["why"].as_str().is_some_and(|why| why.contains("removed rows of styles.copy"));
+    let full_sync = "event-worker full-sync start -t LISTENER styles.copy";
+    ensure!(told && status["removals"][0]["fullSync"] == full_sync, "{status}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_reported() -> Result<()> {
     let mut running = start("groups").await?;
@@ -150,7 +161,7 @@ async fn every_kind_of_group_is_read_and_what_is_not_known_stops_or_is_reported(
     let told: Vec<&str> = told.filter(|line| line.contains("styles.copy")).collect();
     ensure!(told.len() == 2, "TRUNCATE and DROP are not told: {output}");
     ensure!(told.iter().all(|line| line.contains("full-sync start -t LISTENER styles.copy")));
-    counts(&running, "dts_removals_total", 2).await?;
+    removals_are_told(&running).await?;
     execute(
         &mut server,
         &["SET SESSION binlog_format = STATEMENT", "DELETE FROM doc WHERE id = 10"],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::{
     processes::{PATIENCE, Process, wait_until},
     programs::{REFUSED, Site},
@@ -110,7 +110,6 @@ async fn an_account_that_needs_a_person_ends_dts_with_what_to_do() -> Result<()>
     // A password that is changed while dts runs is read again.
     let mut dts = source.site.start_dts()?;
     source.site.wait_for_published(1).await?;
-    std::fs::write(source.site.path("password"), "changed\n")?;
     execute(&mut server, &["ALTER USER 'who' IDENTIFIED BY 'changed'"]).await?;
     let connections = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'who'";
     let connections: Vec<u64> = server.query(connections).await?;
@@ -119,6 +118,15 @@ async fn an_account_that_needs_a_person_ends_dts_with_what_to_do() -> Result<()>
         let _ = server.query_drop(format!("KILL {id}")).await;
     }
     execute(&mut server, &["INSERT INTO refused.t VALUES (2, 'two')"]).await?;
+    // Its file follows later: until then dts waits, and says for what.
+    let mut said = Value::Null;
+    wait_until("dts says that it is not let in any more", PATIENCE, async || {
+        said = source.site.status().await["why"].clone();
+        said.as_str().is_some_and(|why| why.contains("its user at MySQL") && why.contains("1045"))
+    })
+    .await
+    .with_context(|| format!("{said}\n{}", dts.output()))?;
+    std::fs::write(source.site.path("password"), "changed\n")?;
     source.site.wait_for_published(2).await?;
     ensure!(dts.is_running()?, "dts ended: {}", dts.output());
     drop(dts);

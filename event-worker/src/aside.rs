@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use event_worker::{Error, GroupChoice, Output, ParkedChoice, ParkedVerb};
 use service::exit::Exit;
 
-use super::Called;
+use crate::called::Called;
 
 /// Which parked events.
 #[derive(Args, Clone)]

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use event_bus::{Bus, Subscription};
 use full_sync::Table;
+use handlers::{Caller, HttpConfig, HttpHandler};
 use serde::Serialize;
 use serde_json::json;
 use service::{
@@ -17,6 +18,7 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     config::{Config, GroupChoice, HandlerConfig, UserConfig},
     error::Error,
+    handler::LISTENER_HEADER,
     output::{Output, print_json},
     reach::{Catalogs, Reach, Reason},
     supervisor::records_behind,
@@ -24,6 +26,9 @@ use crate::{
 };
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// So long a server is asked whether it lets us in.
+const KNOCK_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Checks that the config is right, that the bus answers and that the handlers are there. Prints
 /// what it found of these groups of listeners. Takes some seconds at the most.
@@ -47,7 +52,7 @@ pub async fn check(file: &Path, groups: &GroupChoice, output: Output) -> Result<
     }
     // All at the same time, so that several that do not answer cost one deadline.
     let checks = config.chosen().map(async |(id, listener)| {
-        let handler = check_handler(&listener.handler).await;
+        let handler = check_handler((id, &listener.handler)).await;
         let subscription = listener.subscription(id, &config.bus);
         let group = match &bus {
             Ok(bus) => Some(check_group(bus.as_ref(), &subscription).await),
@@ -73,7 +78,10 @@ pub async fn check(file: &Path, groups: &GroupChoice, output: Output) -> Result<
         Some(async move { (format!("listener {id}"), check_sink((id, sink), &tables).await) })
     });
     for (name, found) in futures_util::future::join_all(targets).await {
-        findings.add(&name, found);
+        match found {
+            Ok(found) => findings.target(&name, &found),
+            Err(wrong) => findings.add(&name, Err(wrong)),
+        }
     }
     if let Some(catalogs) = catalogs {
         for (id, listener) in config.chosen() {
@@ -132,6 +140,24 @@ impl Findings {
         for Reason { message, remedy } in &reach.reasons {
             self.push(Severity::Warn, name, message.clone(), Some(remedy.clone()));
         }
+    }
+
+    /// What was found at the target of a sink.
+    fn target(&mut self, name: &str, found: &[TargetFinding]) {
+        let (wrong, others): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_wrong);
+        let (doubtful, good): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|found| found.is_doubtful);
+        for TargetFinding { what, remedy, .. } in doubtful {
+            self.push(Severity::Warn, name, what.clone(), Some(remedy.clone()));
+        }
+        let found = match wrong.is_empty() {
+            true => Ok(joined(&good, |found| &found.what)),
+            false => Err(Wrong::new(
+                joined(&wrong, |found| &found.what),
+                joined(&wrong, |found| &found.remedy),
+            )),
+        };
+        self.add(name, found);
     }
 
     /// The config uses an old name.
@@ -216,63 +242,65 @@ fn wrong_bus(error: event_bus::Error) -> Wrong {
     Wrong::new(error.to_string(), error.remedy())
 }
 
-async fn check_handler(handler: &HandlerConfig) -> Result<String, Wrong> {
+async fn check_handler((id, handler): (&str, &HandlerConfig)) -> Result<String, Wrong> {
     match handler {
         HandlerConfig::Print => Ok("prints".to_owned()),
         HandlerConfig::Sink(_) => Ok("is a sink".to_owned()),
         HandlerConfig::Program => Ok("a program of your own runs it".to_owned()),
         HandlerConfig::Exec(exec) => find_program(exec.command.first().map_or("", String::as_str)),
-        HandlerConfig::Http(http) => {
-            let url = http.first_stop();
-            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-            let port = url.port_or_known_default().unwrap_or(80);
-            let connected = timeout(ANSWER_DEADLINE, TcpStream::connect((host, port))).await;
-            match connected {
-                Ok(Ok(_)) => Ok(format!("{host}:{port} takes connections")),
-                Ok(Err(error)) => {
-                    Err(Wrong::new(format!("cannot connect to {host}:{port}: {error}"), "start it"))
-                }
-                Err(_) => Err(Wrong::new(
-                    format!("{host}:{port} does not answer"),
-                    "check the network and the firewall",
-                )),
-            }
+        HandlerConfig::Http(http) => check_http((id, http)).await,
+    }
+}
+
+/// Whether the server is there, and lets us in.
+async fn check_http((id, http): (&str, &HttpConfig)) -> Result<String, Wrong> {
+    let url = http.first_stop();
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_or_known_default().unwrap_or(80);
+    let connected = timeout(ANSWER_DEADLINE, TcpStream::connect((host, port))).await;
+    match connected {
+        // A server that takes one call at a time waits for nothing then.
+        Ok(Ok(stream)) => drop(stream),
+        Ok(Err(error)) => {
+            let what = format!("cannot connect to {host}:{port}: {error}");
+            return Err(Wrong::new(what, "start it"));
+        }
+        Err(_) => {
+            let what = format!("{host}:{port} does not answer");
+            return Err(Wrong::new(what, "check the network and the firewall"));
+        }
+    }
+    let caller = Caller { header: LISTENER_HEADER, name: id };
+    let handler = HttpHandler::new(http.clone(), caller).map_err(|error| {
+        let error = Error::from(error);
+        Wrong::new(error.to_string(), error.remedy())
+    })?;
+    match handler.knock(KNOCK_DEADLINE).await {
+        Ok(()) => Ok(format!("{host}:{port} takes connections")),
+        Err(failure) => {
+            let said = failure.said.map_or_else(String::new, |said| format!(" ({said})"));
+            let what = format!("{}, when it is asked with HEAD{said}", failure.reason);
+            Err(Wrong::new(what, failure.remedy.unwrap_or("see the log of the server")))
         }
     }
 }
 
-/// Whether the target of a sink is there, and lets us do what is needed for these tables.
+/// What is found at the target of a sink, for these tables.
 async fn check_sink(
     (id, config): (&str, &SinkConfig),
     tables: &[Arc<Table>],
-) -> Result<String, Wrong> {
+) -> Result<Vec<TargetFinding>, Wrong> {
     let sink = Sink::new(config, id, Arc::new(NoTables)).map_err(|error| {
         let error = Error::Sink(error);
         Wrong::new(error.to_string(), error.remedy())
     })?;
-    let late = |_| {
-        let target = config.target_name();
-        Wrong::new(
-            format!("{target} does not answer within {ANSWER_DEADLINE:?}"),
-            "see whether the server hangs (its process, its disks), or the network and the \
-             firewall keep us away",
-        )
-    };
-    let found = timeout(ANSWER_DEADLINE, sink.check(tables)).await.map_err(late)?;
-    let (wrong, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.is_wrong);
-    match wrong.is_empty() {
-        true => Ok(joined(&good, |found| &found.what)),
-        false => Err(Wrong::new(
-            joined(&wrong, |found| &found.what),
-            joined(&wrong, |found| &found.remedy),
-        )),
-    }
+    Ok(sink.check(tables).await)
 }
 
 /// What was found, each thing once: several tables may lack the same.
-fn joined(all: &[TargetFinding], of: fn(&TargetFinding) -> &str) -> String {
+fn joined(all: &[&TargetFinding], of: fn(&TargetFinding) -> &str) -> String {
     let mut told: Vec<&str> = Vec::new();
-    for text in all.iter().map(of) {
+    for text in all.iter().copied().map(of) {
         if !told.contains(&text) {
             told.push(text);
         }

@@ -19,6 +19,7 @@ use service::{
     Address, Listen,
     config::{File, Mistake, Mistakes, OldName, Section},
 };
+use sinks::SinkConfig;
 use tracing::warn;
 
 pub use environment::EnvironmentConfig;
@@ -208,6 +209,7 @@ impl Config {
         };
         config.check_parks(root);
         config.check_loops(root);
+        config.check_names(root);
         let (secret_variables, old_names) = (file.secret_variables(), file.old_names());
         Self { secret_variables, old_names, ..config }
     }
@@ -235,6 +237,30 @@ impl Config {
                 let key = format!("listeners.{id}.handler.kafka.topic");
                 let problem = format!("is {topic}, which the listener itself reads");
                 root.note(&key, &problem, "write to a topic with another name");
+            }
+        }
+    }
+
+    /// Two sinks with one name at the same brokers stop each other.
+    fn check_names(&self, root: &Section) {
+        let sinks: Vec<(&str, &SinkConfig)> = self
+            .listeners
+            .iter()
+            .filter_map(|(id, listener)| match &listener.handler {
+                HandlerConfig::Sink(sink) => Some((&**id, sink)),
+                _ => None,
+            })
+            .collect();
+        for (at, (id, sink)) in sinks.iter().enumerate() {
+            for (other, earlier) in &sinks[..at] {
+                if let Some(name) = sink.name_shared_with(id, (earlier, other)) {
+                    let key = format!("listeners.{id}.handler.kafka.name");
+                    let problem = format!(
+                        "is {name:?}, as that of the listener {other} at the same brokers: they \
+                         would stop each other all the time"
+                    );
+                    root.note(&key, &problem, "give each listener a name of its own");
+                }
             }
         }
     }

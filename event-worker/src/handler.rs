@@ -16,6 +16,9 @@ use crate::{
     table_facts::TableFacts,
 };
 
+/// The header of a call that says whose it is.
+pub(crate) const LISTENER_HEADER: &str = "dbevent-listener";
+
 /// Makes the handler of each lane.
 pub(crate) type MakeHandler<'a> = dyn Fn(usize) -> Box<dyn Handler> + Send + Sync + 'a;
 
@@ -40,7 +43,7 @@ pub(crate) fn maker(
     let make: Box<MakeHandler<'static>> = match &config.handler {
         HandlerConfig::Http(http) => {
             let http =
-                HttpHandler::new(http.clone(), Caller { header: "dbevent-listener", name: id })?;
+                HttpHandler::new(http.clone(), Caller { header: LISTENER_HEADER, name: id })?;
             Box::new(move |_| Box::new(http.clone()))
         }
         HandlerConfig::Exec(exec) => {

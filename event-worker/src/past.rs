@@ -10,7 +10,7 @@ use event_worker::{
 use service::exit::Exit;
 use tokio_util::sync::CancellationToken;
 
-use super::{Called, Form};
+use crate::called::{Called, Form};
 
 /// What is rehearsed.
 #[derive(Args)]

@@ -140,6 +140,20 @@ fn problem(view: &ListenerView) -> String {
             view.id
         ));
     }
+    if let Some(begun) = view.sink.map(|sink| sink.begun).filter(|tables| *tables > 0) {
+        text.push_str(&format!(
+            "  {begun} tables of the target were made by a change (the log names them): rows that \
+             the source's had before are not there until a full sync sends them: run event-worker \
+             full-sync start -t {}\n",
+            view.id
+        ));
+    }
+    if let Some(altered) = view.sink.map(|sink| sink.altered).filter(|columns| *columns > 0) {
+        text.push_str(&format!(
+            "  {altered} columns were altered at the source, and not at the target (the log names \
+             them, with the statements): rows that do not fit are refused\n",
+        ));
+    }
     for found in &view.books.differences {
         text.push_str("  BOOKS DO NOT BALANCE: ");
         text.extend([found.message.as_str(), "; ", &found.remedy, "\n"]);

@@ -42,6 +42,27 @@ async fn a_process_that_says_false_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_process_that_says_that_its_own_service_is_away_is_asked_again() {
+    let away = r#"echo "{\"unavailable\":\"mail is down\"}""#;
+    exec_that_first(away, "works on is away\" said=\"mail is down\"").await;
+}
+
+#[tokio::test]
+async fn a_process_gets_the_events_that_its_condition_chooses() {
+    let mut site = Site::new().await;
+    let recorder = site.recorder("seen", "echo true");
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\n\
+         handler = {{ {recorder}, where = \"Data.id != 'y'\", actions = ['insert'] }}\n"
+    ));
+    site.append(&["x", "y", "z"]).await;
+    let program = site.run();
+    site.wait_until_committed("a").await;
+    assert_eq!(site.handled("seen"), [0, 2]);
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_process_that_prints_rubbish_is_started_again() {
     exec_that_first("echo got it; echo true; echo true", "that is no answer").await;
     exec_that_first("echo null", "that is no answer").await;
@@ -350,6 +371,12 @@ async fn a_server_that_answers_false_is_called_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_says_with_200_that_its_own_service_is_away_is_called_again() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 25\r\n\r\n{\"unavailable\":\"no mail\"}";
+    http_that_first(answer, "works on is away\" said=\"no mail\"").await;
+}
+
+#[tokio::test]
 async fn a_server_that_answers_200_with_the_text_of_its_framework_has_done_it() {
     let mut site = Site::new().await;
     let (port, mut requests) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK").await;
@@ -370,8 +397,9 @@ async fn a_redirect_is_a_failure_that_says_what_to_do() {
 
 #[tokio::test]
 async fn a_server_that_closes_half_way_is_called_again() {
-    http_that_first("", "broke off").await;
-    http_that_first("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ntrue", "broke off").await;
+    http_that_first("", "without a whole answer").await;
+    http_that_first("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ntrue", "without a whole answer")
+        .await;
 }
 
 #[tokio::test]

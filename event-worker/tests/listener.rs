@@ -94,6 +94,21 @@ async fn a_batch_that_fails_as_a_whole_is_halved_down_to_the_event_that_fails_an
 }
 
 #[tokio::test]
+async fn while_what_the_handler_works_on_is_away_the_same_batch_comes_again_whole() {
+    let mut bus = TestBus::new(1).await;
+    let away = || Act::Answer(Outcome::Failed(Failure::away("no mail")));
+    let (handler, mut calls) = scripted([away(), away(), away()]);
+    bus.append(&["a", "b", "c", "d"]).await;
+    // Nothing is set aside either.
+    let listener = bus.start(&format!("batchSize = 4\npark = {{ after = 1 }}\n{QUICK}"), &handler);
+    for attempt in 1..=4 {
+        assert_eq!(calls.next().await, (ids(0..4), attempt));
+    }
+    bus.wait_until_committed().await;
+    listener.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_tried_in_parts_without_a_wait() {
     let mut bus = TestBus::new(1).await;
     let too_large = Failure { is_too_large: true, ..Failure::new("too large") };

@@ -164,3 +164,21 @@ async fn a_batch_becomes_one_request_and_its_status_alone_counts() {
     site.wait_until_committed("a").await;
     assert_eq!(program.stop().await, Some(0));
 }
+
+#[tokio::test]
+async fn a_check_says_that_a_server_does_not_let_us_in() {
+    for (answer, is_good) in [("401 No", false), ("405 No", true)] {
+        let site = Site::new().await;
+        let (port, mut requests) = server(move |_| answer).await;
+        configure(&site, port, "headers = { Authorization = 'wrong' }");
+        let checked = site.command(&["check"]).output().await.unwrap();
+        let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let says = text.contains("401 Unauthorized, when it is asked with HEAD");
+        assert_eq!(says, !is_good, "{text}");
+        assert!(is_good || text.contains("correct `headers` of the handler"), "{text}");
+        let request = requests.next().await;
+        let asks =
+            request.head.starts_with("head /") && request.head.contains("authorization: wrong");
+        assert!(asks && request.body.is_empty(), "{}", request.head);
+    }
+}

@@ -21,7 +21,7 @@ docker_up() {
     mariadb-*) docker_mysql "$1" "mariadb:${1#mariadb-}" "${mariadb_options[@]}" ;;
     kafka) docker_kafka ;;
     opensearch-2) docker_opensearch ;;
-    elasticsearch-8) fail "elasticsearch-8 is not run in Docker: take opensearch-2" ;;
+    opensearch-3 | elasticsearch-*) fail "$1 is not run in Docker: take opensearch-2" ;;
     redis-* | valkey-*)
       docker run -d --name "$name" -p "127.0.0.1:$(redis_port "$1"):6379" "$(redis_image "$1")" \
         "${1%-*}-server" --save "" --appendonly yes --appendfsync always >/dev/null

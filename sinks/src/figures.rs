@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::{altered::Altered, begun::Begun};
+
 /// Counts since the listener's process began.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -20,6 +22,8 @@ pub(crate) struct Counts {
     unfilled: AtomicU64,
     bytes: AtomicU64,
     request_micros: AtomicU64,
+    pub(crate) begun: Begun,
+    pub(crate) altered: Altered,
 }
 
 /// The same at one moment.
@@ -43,6 +47,11 @@ pub struct Figures {
     pub refused: u64,
     /// Columns that the sink has added to tables with rows: these rows have NULL there.
     pub unfilled: u64,
+    /// Tables of the target that were made by a change, and of which no full sync has sent rows
+    /// since.
+    pub begun: u64,
+    /// Columns that were altered at the source, and not at the target.
+    pub altered: u64,
     /// Bytes of requests.
     pub bytes: u64,
     /// The time of all requests together, in microseconds.
@@ -112,6 +121,8 @@ impl Counts {
             absent: self.absent.load(Relaxed),
             refused: self.refused.load(Relaxed),
             unfilled: self.unfilled.load(Relaxed),
+            begun: self.begun.count(),
+            altered: self.altered.count(),
             bytes: self.bytes.load(Relaxed),
             request_micros: self.request_micros.load(Relaxed),
         }

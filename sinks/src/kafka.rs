@@ -26,6 +26,7 @@ use service::config::Section;
 use self::{cluster::TargetCluster, courier::Courier};
 use crate::{
     change::Unusable,
+    host_look::HostLook,
     shape::{Shape, Wanted},
     target::{Means, Target, TargetFinding},
     template::Template,
@@ -108,6 +109,14 @@ impl KafkaConfig {
         Some(Self { form: RecordForm { topic: topic?, key, content }, access, name })
     }
 
+    /// The brokers, and the name under which marks are kept there for this listener: two listeners
+    /// with the same name would stop each other. `None` where no marks are kept.
+    pub(crate) fn marks(&self, listener: &str) -> Option<(&str, String)> {
+        let name = self.name.as_deref().unwrap_or(listener).to_owned();
+        let keeps = self.access.delivery == Delivery::ExactlyOnce;
+        keeps.then_some((&*self.access.brokers, name))
+    }
+
     /// A topic of these brokers that changes of a table go to, if it is one of those that
     /// `is_read` is true for: then what is written comes again, for ever.
     pub(crate) fn loop_through(
@@ -116,11 +125,7 @@ impl KafkaConfig {
         tables: &[(String, String)],
         is_read: impl Fn(&str) -> bool,
     ) -> Option<String> {
-        let hosts = |list: &str| -> Vec<String> {
-            list.split(',').map(|one| one.trim().replace("localhost:", "127.0.0.1:")).collect()
-        };
-        let theirs = hosts(brokers);
-        if !hosts(&self.access.brokers).iter().any(|one| theirs.contains(one)) {
+        if !have_common(&self.access.brokers, brokers) {
             return None;
         }
         let of_table = |(schema, table): &(String, String)| {
@@ -130,6 +135,15 @@ impl KafkaConfig {
         };
         tables.iter().filter_map(of_table).find(|topic| is_read(topic))
     }
+}
+
+/// Whether two lists of brokers name one of the same.
+pub(crate) fn have_common(some: &str, others: &str) -> bool {
+    let hosts = |list: &str| -> Vec<String> {
+        list.split(',').map(|one| one.trim().replace("localhost:", "127.0.0.1:")).collect()
+    };
+    let others = hosts(others);
+    hosts(some).iter().any(|one| others.contains(one))
 }
 
 impl Access {
@@ -232,6 +246,10 @@ impl Target for Kafka {
 
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         look::look(&self.cluster, &self.form, tables).await
+    }
+
+    async fn hosts(&self) -> Vec<HostLook> {
+        look::hosts(&self.cluster).await
     }
 
     async fn abandon(&self) {

@@ -4,6 +4,8 @@
 //! the target, `target` is what each kind of target does, and each kind has its module. A sink
 //! knows events and their tables; it knows no bus.
 
+mod altered;
+mod begun;
 mod change;
 mod config;
 mod digits;
@@ -12,12 +14,14 @@ mod figures;
 mod file;
 mod filter;
 mod geometry;
+mod host_look;
 mod http;
 mod kafka;
 mod made_up;
 mod message;
 mod mysql;
 mod postgres;
+mod reasons;
 mod redis;
 mod request;
 mod selection;

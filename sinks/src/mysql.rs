@@ -10,6 +10,7 @@ mod create;
 mod define;
 mod deleted;
 mod fit;
+mod follow;
 mod grant;
 mod known;
 mod literal;
@@ -30,6 +31,7 @@ use service::{Address, Secret, config::Section};
 use self::{client::MysqlClient, tables::TargetTables, writer::Writer};
 use crate::{
     change::Unusable,
+    host_look::HostLook,
     shape::Wanted,
     sql::{DELETED_FOR, ForgetTimes, SqlTls, read_hosts},
     target::{Means, Target, TargetFinding},
@@ -118,6 +120,10 @@ impl Target for Mysql {
 
     fn needs_tables(&self) -> bool {
         self.writer.config.create
+    }
+
+    async fn hosts(&self) -> Vec<HostLook> {
+        self.writer.client.hosts().await
     }
 
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {

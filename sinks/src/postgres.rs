@@ -5,9 +5,12 @@
 //! state is written. With a version column no row ever goes backwards, and no deleted row comes
 //! back, also when changes come again after a crash.
 
+mod array;
 mod binary;
 mod client;
 mod create;
+mod follow;
+mod halves;
 mod limit;
 mod literal;
 mod look;
@@ -29,6 +32,7 @@ use service::{Address, Secret, config::Section};
 use self::{client::PgClient, look::Look, tables::PgTables, writer::PgWriter};
 use crate::{
     change::Unusable,
+    host_look::HostLook,
     shape::Wanted,
     sql::{DELETED_FOR, ForgetTimes, SqlTls, read_hosts},
     target::{Means, Target, TargetFinding},
@@ -149,6 +153,10 @@ impl Target for Postgres {
 
     async fn check(&self, tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {
         self.look.at(tables).await
+    }
+
+    async fn hosts(&self) -> Vec<HostLook> {
+        self.writer.client.hosts().await
     }
 
     async fn abandon(&self) {

@@ -23,6 +23,7 @@ use service::{Secret, config::Section};
 use self::{client::RedisClient, commands::Plan};
 use crate::{
     change::Unusable,
+    host_look::HostLook,
     http::read_ca,
     shape::{Shape, Wanted},
     target::{Means, Target, TargetFinding},
@@ -223,6 +224,10 @@ impl Target for Redis {
 
     fn needs_whole(&self, wanted: &Wanted<'_>) -> bool {
         self.plan.needs_whole(wanted)
+    }
+
+    async fn hosts(&self) -> Vec<HostLook> {
+        self.client.hosts().await
     }
 
     async fn check(&self, _tables: &[Arc<full_sync::Table>]) -> Vec<TargetFinding> {

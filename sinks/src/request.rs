@@ -186,7 +186,7 @@ impl RequestForm {
     fn refuse_parts(&self, change: &Change<'_>) -> Result<(), String> {
         let needs_row = ["Data", "Old", "Events"].iter().any(|name| self.seen.contains(name));
         match change.read.oversized {
-            Some(bytes) if needs_row => Err(too_large(bytes)),
+            Some(bytes) if needs_row => Err(too_large(&change.read, bytes)),
             _ => Ok(()),
         }
     }

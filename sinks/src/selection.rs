@@ -43,7 +43,7 @@ impl Selection {
         let action = match &self.condition {
             None => was,
             Some(condition) => match (change.read.oversized, condition.effect(&change)?) {
-                (Some(bytes), _) => return Err(too_large(bytes)),
+                (Some(bytes), _) => return Err(too_large(&change.read, bytes)),
                 (None, Effect::Nothing) => return Ok(None),
                 (None, Effect::Delete) => Action::Delete,
                 (None, Effect::Begin) => Action::Insert,

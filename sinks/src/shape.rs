@@ -99,7 +99,7 @@ impl Shape {
 
     fn want<'a>(&self, change: Change<'a>) -> Result<Option<Wanted<'a>>, Unusable> {
         if let Some(bytes) = change.read.oversized {
-            return Err(change.unusable(too_large(bytes)));
+            return Err(change.unusable(too_large(&change.read, bytes)));
         }
         match self.effect(&change).map_err(|why| change.misfit(why))? {
             Effect::Nothing => Ok(None),

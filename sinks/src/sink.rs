@@ -1,15 +1,17 @@
 //! A sink of a listener: its target, its handlers, and what they have done.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use full_sync::Table;
 use handler::Handler;
+use tokio::time::timeout;
 
 use crate::{
     config::{SinkConfig, TargetConfig},
     elasticsearch::Elasticsearch,
     figures::{Counts, Figures},
     file::Files,
+    host_look::HostLook,
     kafka::Kafka,
     mysql::Mysql,
     postgres::Postgres,
@@ -17,6 +19,12 @@ use crate::{
     tables::Tables,
     target::{Means, SinkHandler, Target, TargetFinding},
 };
+
+/// So long the target may take for a look at it.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+const HANGS: &str = "see whether the server hangs (its process, its disks), or the network and the \
+                     firewall keep us away";
 
 /// What to do about a condition or a template that fits no row.
 const MISFIT: &str = "correct it; a DECIMAL is a text: `{{ Data.price | float * 2 }}` in a \
@@ -69,9 +77,17 @@ impl Sink {
         self.handler.counts.figures()
     }
 
-    /// Whether the target is there and lets us do what is needed for these tables.
+    /// Whether the target is there and lets us do what is needed for these tables, and how each of
+    /// its hosts is.
     pub async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
-        let mut found = self.handler.target.check(tables).await;
+        let SinkHandler { target, servers, .. } = &self.handler;
+        let (looked, hosts) =
+            tokio::join!(timeout(ANSWER_DEADLINE, target.check(tables)), target.hosts());
+        let mut found = looked.unwrap_or_else(|_| {
+            let what = format!("{servers} does not answer within {ANSWER_DEADLINE:?}");
+            vec![TargetFinding::wrong(what, HANGS)]
+        });
+        found.extend(told(&hosts));
         let templates = self.handler.target.templates();
         let strangers = self.handler.shape.strangers(tables, &templates).into_iter();
         found.extend(strangers.map(|name| {
@@ -91,6 +107,25 @@ impl Sink {
         }
         found
     }
+}
+
+/// What is to be told of the hosts. Of a single one the target tells all.
+fn told(hosts: &[HostLook]) -> Vec<TargetFinding> {
+    if hosts.len() < 2 {
+        return Vec::new();
+    }
+    let told = hosts.iter().map(|HostLook { address, state }| match state {
+        Ok(state) => TargetFinding::good(format!("{address} {state}")),
+        Err(why) => TargetFinding::doubtful(
+            // Some errors name the host themselves.
+            match why.contains(address.as_str()) {
+                true => why.clone(),
+                false => format!("{address}: {why}"),
+            },
+            "see that it runs, or correct the config; the sink uses the other hosts meanwhile",
+        ),
+    });
+    told.collect()
 }
 
 impl fmt::Debug for Sink {

@@ -78,6 +78,17 @@ pub(crate) fn read_hosts(section: &Section, port: u16) -> Vec<Address> {
     texts.iter().filter_map(read).collect()
 }
 
+/// What to do about a row whose value another row has in a unique key of the target that is not the
+/// source's key: rows of several lanes are written in another order than at the source.
+pub(crate) fn taken_in(unique_key: &str) -> String {
+    format!(
+        "; another row there has this value of the unique key {unique_key}: if the value moved \
+         from row to row at the source, the row is written when the other one has moved; if this \
+         lasts, set `workers = 1` for the listener and `versionColumn` here, so that rows are \
+         written in the order of the source, or drop that key there"
+    )
+}
+
 /// The table in which a sink keeps the numbers of deletes.
 pub(crate) const DELETED_TABLE: &str = "dbevent_deleted";
 

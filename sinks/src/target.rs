@@ -13,6 +13,8 @@ use tracing::warn;
 use crate::{
     change::{Fault, Unusable},
     figures::Counts,
+    host_look::HostLook,
+    reasons,
     servers::Servers,
     shape::{Shape, Wanted},
     tables::Tables,
@@ -52,6 +54,11 @@ pub(crate) trait Target: Send + Sync {
         false
     }
 
+    /// How each of its hosts is; empty where there are none.
+    async fn hosts(&self) -> Vec<HostLook> {
+        Vec::new()
+    }
+
     /// Calls were dropped. Returns when nothing of them is written any more, and soon in any case.
     async fn abandon(&self) {}
 }
@@ -80,12 +87,50 @@ impl Means {
         );
     }
 
+    /// Tells that a table of the target was made, unless a full sync fills it.
+    pub(crate) fn tell_made(&self, source: (&str, &str), target: &str) {
+        if self.counts.begun.made(source) {
+            warn!(
+                table = target,
+                remedy = format!(
+                    "unless the source's table is new, or a full sync of it runs \
+                     (event-worker full-sync list): run {}",
+                    self.full_sync_of(source)
+                ),
+                "a table of the target was not there, and is made by a change: rows that the \
+                 source's table had before are not there"
+            );
+        }
+    }
+
     /// Tells that a table of the target was gone, and was made anew.
     pub(crate) fn tell_made_anew(&self, source: (&str, &str), target: &str) {
+        self.counts.begun.made_anew(source);
         warn!(
             table = target,
             remedy = format!("run {}", self.full_sync_of(source)),
             "a table of the target was gone and is made anew: it has only what changes from now on"
+        );
+    }
+
+    /// Tells what was altered at a table of the source, and the statements that do the same at the
+    /// target.
+    pub(crate) fn tell_altered(
+        &self,
+        source: (&str, &str),
+        target: &str,
+        (what, statements): (&[String], &[String]),
+    ) {
+        warn!(
+            table = target,
+            altered = what.join("; "),
+            remedy = format!(
+                "run at the target: {}; then run {}, if rows were written since",
+                statements.join("; "),
+                self.full_sync_of(source)
+            ),
+            "a table of the source was altered, which a sink does not follow: rows that do not fit \
+             the target's are refused"
         );
     }
 
@@ -100,6 +145,8 @@ impl Means {
 pub struct TargetFinding {
     /// Whether the sink cannot work because of it.
     pub is_wrong: bool,
+    /// Whether it works, but not as it should.
+    pub is_doubtful: bool,
     /// What was found.
     pub what: String,
     /// What to do; empty where nothing is wrong.
@@ -112,11 +159,15 @@ pub(crate) const NOT_REACHED: &str = "see that it runs, answers, has room and ma
 
 impl TargetFinding {
     pub(crate) fn good(what: impl Into<String>) -> Self {
-        Self { is_wrong: false, what: what.into(), remedy: String::new() }
+        Self { is_wrong: false, is_doubtful: false, what: what.into(), remedy: String::new() }
+    }
+
+    pub(crate) fn doubtful(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { is_doubtful: true, remedy: remedy.into(), ..Self::good(what) }
     }
 
     pub(crate) fn wrong(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { is_wrong: true, what: what.into(), remedy: remedy.into() }
+        Self { is_wrong: true, remedy: remedy.into(), ..Self::good(what) }
     }
 }
 
@@ -184,6 +235,16 @@ impl SinkHandler {
         }
     }
 
+    /// Notes of which tables a full sync sends rows.
+    fn note_full_syncs(&self, wanted: &[Wanted<'_>]) {
+        let of_full_syncs = wanted.iter().filter(|one| one.change.event.is_of_full_sync());
+        let names =
+            of_full_syncs.map(|one| (&*one.change.read.schema, &*one.change.read.table_name));
+        for names in names.collect::<BTreeSet<_>>() {
+            self.counts.begun.fills(names);
+        }
+    }
+
     /// A failure of the target as a whole, which named no row.
     fn of_target(&self, failure: Failure) -> Failure {
         let remedy = if failure.is_unclear { TARGET_AWAY } else { ROW_REFUSED };
@@ -201,6 +262,7 @@ impl Handler for SinkHandler {
             return Outcome::Failed(failure);
         }
         if !wanted.is_empty() {
+            self.note_full_syncs(&wanted);
             self.wait_for_tables(&wanted).await;
             match self.target.write(&wanted).await {
                 Ok(refused) => unusable.extend(refused),
@@ -222,24 +284,29 @@ const TARGET_AWAY: &str = "see that the target runs, answers, has room, and may 
                            this user (docs/sinks.md); it is tried again by itself";
 const ROW_REFUSED: &str = "correct the row or the target's table (docs/sinks.md), or have such \
                            rows set aside by `park`; it is tried again by itself";
+const BOTH: &str = "of what does not fit the config (a template, `where`), correct that key of the \
+                    sink, and reload; of what the target refuses, correct the row or its table \
+                    (docs/sinks.md), or have such rows set aside by `park`; it is tried again by \
+                    itself";
 const CONFIG_MISFIT: &str = "correct that key of the sink in the config, and reload; if only this \
                              row does not fit, correct the row; it is tried again by itself";
 
 fn outcome(unusable: Vec<Unusable>) -> Outcome {
-    let Some(first) = unusable.first() else { return Outcome::Done };
-    let more = match unusable.len() {
-        1 => String::new(),
-        count => format!(" (and {} more)", count - 1),
+    let remedy = match (has(&unusable, Fault::Row), has(&unusable, Fault::Config)) {
+        (false, false) => return Outcome::Done,
+        (true, false) => ROW_REFUSED,
+        (false, true) => CONFIG_MISFIT,
+        (true, true) => BOTH,
     };
     let rows = if unusable.len() == 1 { "row" } else { "rows" };
     let reason = format!("{} {rows} cannot be written to the target", unusable.len());
-    let remedy = match first.fault {
-        Fault::Row => ROW_REFUSED,
-        Fault::Config => CONFIG_MISFIT,
-    };
     let failure = Failure { remedy: Some(remedy), ..Failure::new(reason) };
-    let failure = failure.saying(format!("{}{more}", first.why));
+    let failure = failure.saying(reasons::told(unusable.iter().map(|one| &*one.why)));
     Outcome::Partly { failed: unusable.into_iter().map(|one| one.ev_id).collect(), failure }
+}
+
+fn has(unusable: &[Unusable], fault: Fault) -> bool {
+    unusable.iter().any(|one| one.fault == fault)
 }
 
 #[cfg(test)]

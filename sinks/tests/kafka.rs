@@ -10,6 +10,8 @@ use handler::{Event, Failure, Outcome, Place};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
@@ -27,11 +29,12 @@ fn broker() -> String {
 
 fn kafka_sink(name: &str, more: &str) -> Sink {
     let brokers = broker();
+    let timeout = if more.contains("timeout") { "" } else { "timeout = '10s'" };
     sink(
         "kafka",
         &format!(
             "brokers = '{brokers}'\ntopic = '{name}'\nname = '{name}'\ncreate = true\n\
-             partitions = 2\ntimeout = '10s'\n{more}"
+             partitions = 2\n{timeout}\n{more}"
         ),
     )
 }
@@ -197,4 +200,26 @@ async fn a_record_that_is_too_large_fails_alone() {
         let all: HashSet<u64> = found.values().flatten().copied().collect();
         assert_eq!(all.len(), 17, "{delivery}: {found:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_deleted_is_named_and_made_again() {
+    let name = format!("sink-deleted-{:016x}", seeded().random::<u64>());
+    let sink = kafka_sink(&name, "timeout = '2s'");
+    let events: Vec<Event> = (0..4).map(|at| event(0, at, (0, 0))).collect();
+    assert_eq!(give(&sink, &events[..2]).await, Outcome::Done);
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", broker()).create().unwrap();
+    let deleted = admin.delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    let (mut outcome, mut said) = (give(&sink, &events[2..]).await, Vec::new());
+    for _ in 0..20 {
+        let Outcome::Failed(Failure { reason, .. }) = &outcome else { break };
+        said.push(reason.clone());
+        outcome = give(&sink, &events[2..]).await;
+    }
+    assert_eq!(outcome, Outcome::Done, "{said:?}");
+    let is_named =
+        |reason: &String| reason.contains(&format!("the topic {name} is not there any more"));
+    assert!(said.iter().any(is_named), "{said:?}");
 }

@@ -4,8 +4,10 @@
 
 mod changes;
 mod file;
+mod hosts;
 mod kafka;
 mod mysql;
 mod postgres;
 mod redis;
+mod search;
 mod source;

@@ -1,7 +1,7 @@
 //! What a handler's answer means, from a process and from a server.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Batch, Failure, Outcome};
 
@@ -12,7 +12,7 @@ pub const MAX_ANSWER_BYTES: usize = 4 << 20;
 const MAX_SHOWN_CHARS: usize = 300;
 
 /// What a handler should write instead of a line that is not an answer.
-const FORMS: &str = r#"answer each batch with one line, true, false or {"failed":["<EvId>",…]}, and write everything else to standard error"#;
+const FORMS: &str = r#"answer each batch with one line, true, false, {"failed":["<EvId>",…]} or {"unavailable":"why"}, and write everything else to standard error"#;
 
 /// The text of an answer, and the batch that it answers.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,14 @@ struct NamedAnswer {
     last: Option<String>,
 }
 
+/// The members of an answer.
+const FAILED: &str = "failed";
+const UNAVAILABLE: &str = "unavailable";
+
+/// What to do about a handler that says so.
+const THEIRS_AWAY: &str = "see that what the handler works on runs and answers; nothing is skipped, \
+                           and the same events are tried again by themselves";
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum FailedEvents {
@@ -44,7 +52,8 @@ enum FailedEvents {
 
 impl HandlerAnswer<'_> {
     /// Reads the answer of a process. Only `true` means done; `{"failed":["<EvId>",…]}` names the
-    /// failed events. A debug line must never count as an answer.
+    /// failed events; `{"unavailable":"why"}` says that what the handler works on is away. A debug
+    /// line must never count as an answer.
     ///
     /// # Errors
     ///
@@ -53,9 +62,8 @@ impl HandlerAnswer<'_> {
         match serde_json::from_slice(self.text) {
             Ok(Value::Bool(true)) => Ok(Outcome::Done),
             Ok(Value::Bool(false)) => Ok(Outcome::failed("the handler answered false")),
-            Ok(Value::Object(table)) if table.contains_key("failed") => {
-                self.read_named(table.into())
-            }
+            Ok(Value::Object(table)) if names_away(&table) => Ok(away(&table)),
+            Ok(Value::Object(table)) if table.contains_key(FAILED) => self.read_named(table.into()),
             _ if self.text.trim_ascii().is_empty() => {
                 Err(Failure::unclear(format!("the handler answered an empty line: {FORMS}")))
             }
@@ -69,18 +77,21 @@ impl HandlerAnswer<'_> {
     }
 
     /// Reads the body that a server sent with a status of success. The status means done, unless
-    /// the body is `false` or an object with `failed`.
+    /// the body is `false` or an object with `failed` or `unavailable`.
     pub fn read_body(self) -> Outcome {
         const MARK: &[u8] = b"\xef\xbb\xbf";
         let text = self.text.strip_prefix(MARK).unwrap_or(self.text);
         match serde_json::from_slice(text) {
             Ok(Value::Bool(false)) => Outcome::failed("the handler answered false"),
-            Ok(Value::Object(table)) if table.contains_key("failed") => {
+            Ok(Value::Object(table)) if names_away(&table) => away(&table),
+            Ok(Value::Object(table)) if table.contains_key(FAILED) => {
                 self.read_named(table.into()).unwrap_or_else(Outcome::Failed)
             }
-            Err(_) if names_failed(text) => {
-                let reason =
-                    r#"the handler's answer names "failed", but is not one JSON value in UTF-8"#;
+            Err(_) if names(text, FAILED) || names(text, UNAVAILABLE) => {
+                let name = if names(text, FAILED) { FAILED } else { UNAVAILABLE };
+                let reason = format!(
+                    "the handler's answer names {name:?}, but is not one JSON value in UTF-8"
+                );
                 Outcome::Failed(Failure::unclear(reason).saying(shown(text)))
             }
             _ => Outcome::Done,
@@ -112,11 +123,27 @@ impl HandlerAnswer<'_> {
     }
 }
 
-/// Whether a text that is not JSON contains `"failed"`: an answer that was cut off, or that is in
-/// UTF-16.
-fn names_failed(text: &[u8]) -> bool {
+/// Whether an answer says that what the handler works on is away.
+fn names_away(answer: &Map<String, Value>) -> bool {
+    !matches!(answer.get(UNAVAILABLE), None | Some(Value::Null | Value::Bool(false)))
+}
+
+fn away(answer: &Map<String, Value>) -> Outcome {
+    let said = match answer.get(UNAVAILABLE) {
+        Some(Value::String(why)) => Some(why.clone()),
+        None | Some(Value::Bool(_)) => None,
+        Some(other) => Some(other.to_string()),
+    };
+    let said = said.map(|said| shown(said.as_bytes())).filter(|said| !said.is_empty());
+    let reason = "the handler says that what it works on is away";
+    Outcome::Failed(Failure { said, remedy: Some(THEIRS_AWAY), ..Failure::away(reason) })
+}
+
+/// Whether a text that is not JSON contains such a name of a member: an answer that was cut off, or
+/// that is in UTF-16.
+fn names(text: &[u8], member: &str) -> bool {
     let letters: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
-    memchr::memmem::find(&letters, br#""failed""#).is_some()
+    memchr::memmem::find(&letters, format!("\"{member}\"").as_bytes()).is_some()
 }
 
 /// The beginning of what a handler said, as one line of text.
@@ -188,7 +215,7 @@ mod tests {
         let failure = line("[1, 2]").unwrap_err();
         assert_eq!(failure.said.as_deref(), Some("[1, 2]"));
         let says = |words| failure.reason.contains(words);
-        assert!(says("true, false or {\"failed\"") && says("standard error"), "{failure:?}");
+        assert!(says("true, false, {\"failed\"") && says("standard error"), "{failure:?}");
         let long = shown("\u{e4}\n".repeat(400).as_bytes());
         assert!(long.chars().count() <= MAX_SHOWN_CHARS + 1 && long.ends_with('…'), "{long}");
     }
@@ -214,6 +241,28 @@ mod tests {
             assert_eq!(line(text), Ok(outcome.clone()), "{text}");
             assert_eq!(body(text), outcome, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_handler_works_on_may_be_away_and_then_no_event_is_to_blame() {
+        let told = |said: Option<&str>| {
+            let said = said.map(str::to_owned);
+            let failure = Failure::away("the handler says that what it works on is away");
+            Outcome::Failed(Failure { said, remedy: Some(THEIRS_AWAY), ..failure })
+        };
+        for (text, outcome) in [
+            (r#"{"unavailable":"the mail server is down"}"#, told(Some("the mail server is down"))),
+            (r#"{"unavailable":{"code":7}}"#, told(Some(r#"{"code":7}"#))),
+            (r#"{"unavailable":true,"failed":["a"]}"#, told(None)),
+            (r#"{"unavailable":false,"failed":[]}"#, Outcome::Done),
+            (r#"{"unavailable":null,"failed":["a"]}"#, Outcome::partly(vec!["a".into()], None)),
+        ] {
+            assert_eq!(line(text), Ok(outcome.clone()), "{text}");
+            assert_eq!(body(text), outcome, "{text}");
+        }
+        assert!(line(r#"{"unavailable":false}"#).is_err());
+        assert_eq!(body(r#"{"unavailable":false}"#), Outcome::Done);
+        assert!(matches!(body(r#"{"unavailable":"cut"#), Outcome::Failed(_)));
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub struct Failure {
     /// The call says nothing about its events: the handler was not reached, or its answer cannot be
     /// understood. Then nobody is told how to skip an event.
     pub is_unclear: bool,
+    /// What the handler works on is away: the same events are tried again, all together. It is
+    /// always unclear, too.
+    pub is_away: bool,
     /// What a human can do about a failure of this kind; `None`: what [`Handler::remedy`] says.
     pub remedy: Option<&'static str>,
 }
@@ -93,6 +96,11 @@ impl Failure {
     /// A failure that says nothing about the events of the call.
     pub fn unclear(reason: impl Into<String>) -> Self {
         Self { is_unclear: true, ..Self::new(reason) }
+    }
+
+    /// A failure because what the handler works on is away.
+    pub fn away(reason: impl Into<String>) -> Self {
+        Self { is_away: true, ..Self::unclear(reason) }
     }
 
     /// The same with what the handler itself said.

@@ -18,6 +18,7 @@ use self::{
     process::{CallError, Process, Then},
 };
 pub use self::{config::ExecConfig, environment::Environment};
+use crate::choice::Choice;
 
 /// A buffer larger than this is freed after its batch.
 const MAX_KEPT_BYTES: usize = 1 << 20;
@@ -63,6 +64,13 @@ impl ExecHandler {
         Process::start(&self.config.command, &self.environment, self.lane)
     }
 
+    async fn work(&mut self, batch: Batch<'_>) -> Outcome {
+        match self.call(batch).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Failed(error.into_failure(self.end_call().await)),
+        }
+    }
+
     /// A call that does not put the process back kills it: after a time-out, when the events are
     /// taken away, and after an answer that is not understood. In the last case the next line may
     /// be the rest of that answer.
@@ -103,10 +111,13 @@ impl ExecHandler {
 #[async_trait]
 impl Handler for ExecHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        match self.call(batch).await {
-            Ok(outcome) => outcome,
-            Err(error) => Outcome::Failed(error.into_failure(self.end_call().await)),
-        }
+        let Some(selection) = self.config.selection.clone() else { return self.work(batch).await };
+        let choice = Choice::new(&selection, batch.events);
+        let outcome = match &choice.events()[..] {
+            [] => Outcome::Done,
+            events => self.work(Batch { events, ..batch }).await,
+        };
+        choice.outcome(outcome)
     }
 
     async fn rest(&mut self) {

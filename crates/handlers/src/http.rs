@@ -1,6 +1,5 @@
 //! The handler `http`: one POST per batch, or requests made by templates.
 
-mod choice;
 mod config;
 mod each;
 mod refusal;
@@ -21,10 +20,8 @@ use service::clock::now_ms;
 use sinks::{Per, Request, RequestForm, Selection, is_loopback};
 
 pub use self::config::{HttpConfig, Proxy};
-use self::{
-    choice::Choice,
-    refusal::{beginning, no_answer, refusal},
-};
+use self::refusal::{beginning, no_answer, refusal};
+use crate::choice::Choice;
 
 /// Shorter than most servers keep a connection, so that we rarely use one that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
@@ -77,6 +74,31 @@ impl HttpHandler {
             .map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
         let HttpConfig { url, form, selection, .. } = config;
         Ok(Self { client, url, form, selection, signing_key })
+    }
+
+    /// Asks the server for nothing, to see whether it lets us in: a HEAD of the URL, which changes
+    /// nothing there.
+    ///
+    /// # Errors
+    ///
+    /// That it does not let us in, or that no call comes through. What a server makes of a HEAD
+    /// besides says nothing of its work.
+    pub async fn knock(&self, deadline: Duration) -> Result<(), Failure> {
+        let request = Request {
+            method: Method::HEAD,
+            url: self.url.clone(),
+            headers: Vec::new(),
+            body: None,
+        };
+        let about = About { events: &[], attempt: 0 };
+        let Ok(sent) = tokio::time::timeout(deadline, self.send(request, about)).await else {
+            return Ok(());
+        };
+        match sent {
+            Ok(response) if refusal::keeps_out(response.status()) => Err(refusal(response).await),
+            Err(error) if error.is_connect() => Err(no_answer(&error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// The requests for a batch.

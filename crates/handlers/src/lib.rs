@@ -4,6 +4,7 @@
 //! Who calls them has its own words for itself: the environment of a process and a header of each
 //! call say whose handler it is.
 
+mod choice;
 mod exec;
 mod http;
 mod program;

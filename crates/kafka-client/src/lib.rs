@@ -4,6 +4,7 @@
 
 mod acks;
 mod properties;
+mod send;
 mod sight;
 pub mod topic_id;
 mod transaction;
@@ -12,6 +13,7 @@ mod voice;
 pub use self::{
     acks::{Acks, Goal, RefusedRecord},
     properties::{Properties, check_addresses},
+    send::{Unsent, send},
     sight::{Place, Records, Sight, Written},
     transaction::{Fate, commit, is_filler, transaction_error, undo_left},
     voice::{Voice, is_fenced, remedy},

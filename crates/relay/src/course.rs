@@ -77,7 +77,10 @@ impl Course {
         failure: &Failure,
         remedy: &str,
     ) -> Duration {
-        self.records = (records.len() / 2).max(1);
+        // While what the callback works on is away, fewer records would fail as well.
+        if !failure.is_away {
+            self.records = (records.len() / 2).max(1);
+        }
         if failure.is_too_large && records.len() > 1 {
             return Duration::ZERO;
         }

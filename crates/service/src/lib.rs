@@ -16,6 +16,7 @@ pub mod private;
 pub mod said;
 pub mod secret;
 pub mod shutdown;
+pub mod tls;
 pub mod token;
 pub mod why;
 

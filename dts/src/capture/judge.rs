@@ -12,12 +12,23 @@ use crate::{
 };
 
 /// Changes of captured tables that dts only logged, because the binlog has no rows for them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaidInLog {
     /// Changes that were logged as statements.
     pub statements: u64,
     /// Tables whose rows a statement removed as a whole.
-    pub removals: u64,
+    pub removals: Vec<RemovedRows>,
+}
+
+/// Rows of a captured table that a statement removed, without events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedRows {
+    /// `schema.table`; `schema.*` for a schema.
+    pub table: String,
+    /// How the statement begins: `TRUNCATE`.
+    pub statement: String,
+    /// Where it ends.
+    pub position: FilePosition,
 }
 
 impl Capture {
@@ -88,14 +99,18 @@ impl Capture {
     }
 
     /// Decides about a statement that ends at `position`, and that removed or replaced rows of
-    /// captured tables without changes in the binlog. Returns the number of tables.
+    /// captured tables without changes in the binlog. Returns the tables.
     ///
     /// # Errors
     ///
     /// Refused, when there are such tables, and the config does not say to only warn.
-    pub fn judge_removals(&self, statement: &Definition, position: &FilePosition) -> Result<u64> {
+    pub fn judge_removals(
+        &self,
+        statement: &Definition,
+        position: &FilePosition,
+    ) -> Result<Vec<RemovedRows>> {
         let FilePosition { file, pos } = position;
-        let mut logged = 0;
+        let mut logged = Vec::new();
         for removal in statement.removals() {
             let Some(table) = self.concerned(&removal) else { continue };
             let statement = statement.verb();
@@ -113,7 +128,7 @@ impl Capture {
                  from them stays. Delete what they wrote from the table, then run this full sync \
                  for each of them (docs/delivery.md)"
             );
-            logged += 1;
+            logged.push(RemovedRows { table, statement, position: position.clone() });
         }
         Ok(logged)
     }
@@ -242,7 +257,7 @@ mod tests {
         ] {
             let statement = Definition::new(b"shop", text.as_bytes());
             let logged = warning.judge_removals(&statement, &position()).unwrap();
-            assert_eq!(logged, tables, "{text}");
+            assert_eq!(logged.len(), tables, "{text}");
             let stopped = stopping.judge_removals(&statement, &position());
             assert_eq!(stopped.is_err(), tables > 0, "{text}");
         }

@@ -48,6 +48,9 @@ use crate::{
 const BACKOFF: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(200), max: Duration::from_secs(15), factor: 2.0 };
 
+/// The least wait after a log-in that was refused.
+const LOGIN_PAUSE: Duration = Duration::from_secs(5);
+
 /// Runs until it is stopped; errors that can pass by themselves do not end it. When the config
 /// changes, it begins again from the checkpoint, between two transactions.
 ///
@@ -111,7 +114,12 @@ pub async fn run(
 }
 
 fn min_wait(error: &Error) -> Duration {
-    if matches!(error, Error::IdTaken { .. }) { collision::MIN_WAIT } else { Duration::ZERO }
+    match error {
+        Error::IdTaken { .. } => collision::MIN_WAIT,
+        // A server may lock a user that comes too often with a wrong password.
+        Error::NotLetIn { .. } => LOGIN_PAUSE,
+        _ => Duration::ZERO,
+    }
 }
 
 /// Waits, but not longer than until a server that is down is up again.

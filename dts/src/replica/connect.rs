@@ -13,6 +13,9 @@ use crate::{
 /// How long making a connection may take, with log-in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// `ER_DBACCESS_DENIED_ERROR`: the user is let in, but not to this schema.
+const NO_SCHEMA: u16 = 1044;
+
 /// Opens a connection and logs in.
 ///
 /// # Errors
@@ -22,6 +25,7 @@ pub async fn connect(config: &SourceConfig) -> Result<Conn> {
     let client = mysql_async::Conn::new(options(config));
     match tokio::time::timeout(CONNECT_TIMEOUT, client).await {
         Ok(Ok(client)) => {
+            config.let_in.note();
             let mut conn = Conn::from(client);
             conn.query_drop("SET NAMES utf8mb4").await.map_err(|error| classify(config, error))?;
             Ok(conn)
@@ -198,7 +202,11 @@ fn let_us_in(config: &SourceConfig, error: &mysql_async::ServerError) -> Option<
 fn classify_server(config: &SourceConfig, error: &mysql_async::ServerError) -> Error {
     let problem = problem(config, error);
     if let Some(remedy) = let_us_in(config, error) {
-        return Error::refused(problem, remedy);
+        // Of a schema, all else that the user may do stays as it is.
+        return match config.let_in.is_noted() && error.code != NO_SCHEMA {
+            true => Error::NotLetIn { problem, remedy },
+            false => Error::refused(problem, remedy),
+        };
     }
     match error.code {
         1142 | 1227 => Error::refused(problem, grant(config)),
@@ -263,6 +271,19 @@ mod tests {
         let taken = "A replica with the same server_uuid/server_id as this replica has connected";
         let error = classify(&config, server(1236, taken));
         assert!(error.is_transient() && error.to_string().contains("source.serverId"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_let_us_in_once_is_asked_again_when_it_does_not_any_more() {
+        let config = source();
+        config.let_in.note();
+        for code in [1045, 1698, 1862, 3955] {
+            let error = classify(&config, server(code, "no"));
+            assert!(error.is_transient(), "{error}");
+            assert_eq!(error.waits_for().0, "its user at MySQL");
+        }
+        assert!(!classify(&config, server(1044, "no")).is_transient());
+        assert!(config.each_host().all(|host| host.let_in.is_noted()));
     }
 
     #[test]

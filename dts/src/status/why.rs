@@ -144,10 +144,11 @@ fn note(facts: &StatusFacts) -> Option<String> {
              binlog_expire_logs_seconds"
         ));
     }
-    facts.full_syncs.iter().find_map(|task| {
+    let troubled = facts.full_syncs.iter().find_map(|task| {
         let (id, error) = (&task.id, task.trouble()?);
         Some(format!("the full sync {id} waits because {error}"))
-    })
+    });
+    troubled.or_else(|| facts.removals.note(now_ms()))
 }
 
 impl Status {

@@ -201,6 +201,18 @@ async fn elasticsearch_is_written_to_as_opensearch_is() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "another server, which is large: scripts/test.sh --all"]
+async fn elasticsearch_7_is_written_to_as_opensearch_is() -> Result<()> {
+    survive("sink-elasticsearch-7", "elasticsearch-7").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "another server, which is large: scripts/test.sh --all"]
+async fn opensearch_3_is_written_to_as_opensearch_2_is() -> Result<()> {
+    survive("sink-opensearch-3", "opensearch-3").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn absent_columns_stay_as_they_are_in_the_index() -> Result<()> {
     let (seed, changes) = (seed(), size(4_000, 50_000));
     let mut random = SmallRng::seed_from_u64(seed);

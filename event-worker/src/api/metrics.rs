@@ -100,7 +100,7 @@ const OF_SINKS: [OfSink; 10] = [
 ];
 
 /// `None` while it is not known.
-const GAUGES: [Figure<Option<f64>>; 14] = [
+const GAUGES: [Figure<Option<f64>>; 16] = [
     ("up", "1 while it runs without failing, stands by, or another environment runs it", |view| {
         let state = view.report.state;
         Some(f64::from(u8::from(state.is_moving() || state == ListenerState::Elsewhere)))
@@ -126,6 +126,12 @@ const GAUGES: [Figure<Option<f64>>; 14] = [
             Some(left.unwrap_or_default() as f64)
         },
     ),
+    ("sink_begun", "Tables of the target made by a change, without the rows from before", |view| {
+        Some(view.report.sink?.begun as f64)
+    }),
+    ("sink_altered", "Columns altered at the source, and not at the target", |view| {
+        Some(view.report.sink?.altered as f64)
+    }),
     ("lag_records", "Records on the bus that are not finished", |view| {
         Some(view.lag.records? as f64)
     }),

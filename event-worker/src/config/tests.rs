@@ -337,3 +337,21 @@ fn a_listener_does_not_write_to_a_topic_that_it_reads() {
     assert!(config("copy.{schema}.{table}", kafka).is_ok());
     assert!(config("dbevents.{schema}.{table}", "kind = 'log'").is_ok());
 }
+
+#[test]
+fn two_listeners_have_no_common_name_at_the_same_brokers() {
+    let config = |brokers: &str, name: &str, delivery: &str| {
+        parse(&format!(
+            "[listeners.a]\nhandler = {{ kafka = {{ brokers = 'localhost:9092' }} }}\n\
+             [listeners.b]\nhandler = {{ kafka = {{ brokers = '{brokers}', name = '{name}', \
+             delivery = '{delivery}' }} }}\n"
+        ))
+    };
+    let once = "exactly-once";
+    let mistakes = config("127.0.0.1:9092,other:9092", "a", once).unwrap_err();
+    let said = "listeners.b.handler.kafka.name: is \"a\", as that of the listener a";
+    assert!(mistakes.contains(said), "{mistakes}");
+    assert!(config("127.0.0.1:9093", "a", once).is_ok());
+    assert!(config("127.0.0.1:9092", "b", once).is_ok());
+    assert!(config("127.0.0.1:9092", "a", "at-least-once").is_ok());
+}

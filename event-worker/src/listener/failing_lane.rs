@@ -1,5 +1,7 @@
 //! A lane whose handler fails, and what can be done about it.
 
+use std::time::Duration;
+
 use event_bus::Partition;
 use serde::{Deserialize, Serialize};
 use service::clock::now_ms;
@@ -21,6 +23,9 @@ pub(crate) struct FailingLane {
     pub(crate) topic: String,
     pub(crate) partition: u32,
     pub(crate) offset: u64,
+    /// When they are tried again, in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_try_ms: Option<u64>,
     /// How many events failed together.
     pub(crate) events: usize,
     /// What to do.
@@ -73,6 +78,7 @@ impl FailingLane {
             topic: place.map_or("", |(partition, _)| &*partition.topic).to_owned(),
             partition: place.map_or(0, |(partition, _)| partition.number),
             offset: place.map_or(0, |(_, offset)| offset),
+            next_try_ms: None,
             events: events.len(),
             remedy: String::new(),
             fix: "",
@@ -84,6 +90,21 @@ impl FailingLane {
     /// The same with what helps against its failures.
     pub(super) fn with_fix(self, fix: &'static str) -> Self {
         Self { remedy: fix.to_owned(), fix, ..self }
+    }
+
+    /// The same, and it is tried again after so long.
+    pub(super) fn again_after(self, wait: Duration) -> Self {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self { next_try_ms: Some(now_ms().saturating_add(wait)), ..self }
+    }
+
+    /// When it is tried again, in words.
+    pub(crate) fn next_try(&self, now_ms: u64) -> String {
+        match self.next_try_ms.map(|at| at.saturating_sub(now_ms)) {
+            None => String::new(),
+            Some(0) => "; it is tried again now".to_owned(),
+            Some(left) => format!("; next try in {} s", left.div_ceil(1000)),
+        }
     }
 
     /// It failed after `before` of the same lane.

@@ -169,7 +169,7 @@ impl Lane {
         if may_set_aside && is_found {
             report.aside = aside::take(std::mem::take(&mut failed), rest, &failure);
             size.found();
-        } else if failed.len() == tried {
+        } else if failed.len() == tried && !failure.is_away {
             size.failed(tried);
         }
         Judged { report, failed, wait }
@@ -336,6 +336,7 @@ impl Failures {
         let attempts = self.backoff.failures();
         let failing = FailingLane::new(failure, (&self.listener, events), attempts);
         let failing = failing.with_fix(failure.remedy.unwrap_or(self.remedy));
+        let failing = failing.again_after(wait);
         if let Some((failures, failing)) = status.lane_failed(self.lane, failing) {
             let FailingLane { error, said, first_ev_id, topic, partition, offset, remedy, .. } =
                 failing;

@@ -57,12 +57,17 @@ impl RehearsedHandler {
         match self {
             Self::Print => HandlerConfig::Print,
             Self::Exec(command) => {
-                let (timeout, mut environment) = match own {
-                    HandlerConfig::Exec(own) => (own.timeout, own.environment.clone()),
-                    _ => (DEFAULT_TIMEOUT, Vec::new()),
+                let mut exec = match own {
+                    HandlerConfig::Exec(own) => ExecConfig { command, ..own.clone() },
+                    _ => ExecConfig {
+                        command,
+                        timeout: DEFAULT_TIMEOUT,
+                        environment: Vec::new(),
+                        selection: None,
+                    },
                 };
-                environment.push((VARIABLE.to_owned(), Secret::new("1".to_owned())));
-                HandlerConfig::Exec(ExecConfig { command, timeout, environment })
+                exec.environment.push((VARIABLE.to_owned(), Secret::new("1".to_owned())));
+                HandlerConfig::Exec(exec)
             }
             Self::Http(url) => {
                 let mut http = match own {
@@ -148,6 +153,7 @@ mod tests {
             command: vec!["old".to_owned()],
             timeout: Duration::from_secs(7),
             environment: vec![("A".to_owned(), secret("b"))],
+            selection: None,
         });
         let HandlerConfig::Exec(exec) = RehearsedHandler::Exec(vec!["new".into()]).config(&own)
         else {

@@ -119,8 +119,9 @@ fn failing(report: &Report) -> Why {
     };
     let because = format!(
         "it has failed{times} with the event {first_ev_id}{with} (offset {offset} of \
-         {topic}/{partition}): {}{full}",
-        lane.error
+         {topic}/{partition}): {}{full}{}",
+        lane.error,
+        lane.next_try(now_ms())
     );
     Why::waiting(("its handler", lane.since_ms), because, &*lane.remedy)
 }

@@ -1,7 +1,10 @@
 //! The keys of the config that are about Elasticsearch and OpenSearch.
 
+use std::collections::BTreeMap;
+
 use bytesize::ByteSize;
 use reqwest::Url;
+use serde_json::Value;
 use service::{Secret, config::Section};
 
 use crate::{
@@ -22,7 +25,12 @@ pub(crate) struct ElasticsearchConfig {
     pub(super) gzip: bool,
     /// Whether an index that is not there is made with mappings from the table's columns.
     pub(super) mappings: bool,
+    /// The mappings of some fields, instead of those that their columns get.
+    pub(super) fields: Fields,
 }
+
+/// Mappings by the names of their fields.
+pub(super) type Fields = BTreeMap<String, Value>;
 
 /// Who we are for the server.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +69,7 @@ impl ElasticsearchConfig {
         };
         let max = section.or("maxRequestBytes", ByteSize::mib(8)).as_u64();
         let (gzip, mappings) = (section.or("gzip", false), section.or("mappings", false));
+        let fields = read_fields(section, mappings);
         let urls = read_urls(section);
         (!urls.is_empty()).then_some(Self {
             urls,
@@ -70,6 +79,7 @@ impl ElasticsearchConfig {
             max_request_bytes: usize::try_from(max).unwrap_or(usize::MAX).max(1),
             gzip,
             mappings,
+            fields,
         })
     }
 }
@@ -94,6 +104,22 @@ impl Access {
             _ => Self::Everybody,
         }
     }
+}
+
+fn read_fields(section: &Section, mappings: bool) -> Fields {
+    let given = section.section("fields");
+    if !mappings && section.has("fields") {
+        section.note("fields", "has a meaning only with mappings = true", "set it, or remove this");
+    }
+    let field = |(name, value): (&String, &Value)| {
+        let has_type = value.get("type").is_some_and(Value::is_string);
+        if !has_type {
+            let remedy = r#"write a mapping, such as { type = "flattened" }"#;
+            given.note(name, "is no mapping of a field", remedy);
+        }
+        has_type.then(|| (name.clone(), value.clone()))
+    };
+    given.entries().iter().filter_map(field).collect()
 }
 
 fn read_template(section: &Section, key: &str) -> Option<Template> {
@@ -146,6 +172,11 @@ mod tests {
             ("url = 'http://a'\nuser = 'u'", "does not say who we are"),
             ("url = 'http://a'\nuser = 'u'\npassword = 'p'\napiKey = 'k'", "who we are"),
             ("url = 'http://a'\nindex = '{{ Dat.x }}'", "no member of an event"),
+            ("url = 'http://a'\nfields = { a = { type = 'ip' } }", "only with mappings = true"),
+            (
+                "url = 'http://a'\nmappings = true\nfields = { a = 'ip' }",
+                "is no mapping of a field",
+            ),
         ] {
             let mistakes = read(toml).unwrap_err();
             assert!(mistakes.contains(part), "{part:?} is not in {mistakes}");

@@ -16,7 +16,10 @@ use reqwest::{
 use tracing::warn;
 
 use super::config::{Access, ElasticsearchConfig};
-use crate::http::{address, no_answer};
+use crate::{
+    host_look::{HostLook, look_at_each},
+    http::{address, no_answer},
+};
 
 pub(super) struct Hosts {
     hosts: Vec<Host>,
@@ -116,6 +119,24 @@ impl Hosts {
             }
         }
         Err(failure)
+    }
+
+    /// How each host is.
+    pub(super) async fn each(&self) -> Vec<HostLook> {
+        let root = Request::new(Method::GET, &[]);
+        let looks = self.hosts.iter().map(|host| {
+            let root = &root;
+            let look = async move {
+                let asked = self.ask(host, root, Vec::new()).await;
+                let answer = asked.map_err(|error| no_answer(&host.url, &error).reason)?;
+                match answer.status.is_server_error() {
+                    true => Err(format!("it answers with {}", answer.status)),
+                    false => Ok("answers"),
+                }
+            };
+            (address(&host.url), look)
+        });
+        look_at_each(looks).await
     }
 
     async fn ask(

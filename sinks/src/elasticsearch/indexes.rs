@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     client::{SearchClient, refusal},
+    config::Fields,
     hosts::Request,
     mappings::{index_body, without_unknown_type},
 };
@@ -37,11 +38,21 @@ struct Known {
     id: Option<String>,
 }
 
+/// What an index is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'w> {
+    pub(super) table: &'w Table,
+    pub(super) shape: &'w Shape,
+    pub(super) fields: &'w Fields,
+}
+
 /// What became of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It is there, or was made for the first time.
+    /// It is there.
     AsExpected,
+    /// It was made, or will be by the server with its first document.
+    Made,
     /// It was gone, and we have made it anew.
     MadeAnew,
     /// It was gone, and the server has made it anew.
@@ -71,14 +82,14 @@ impl Indexes {
         &self,
         client: &SearchClient,
         index: &Arc<str>,
-        (table, shape): (&Table, &Shape),
+        wanted: Wanted<'_>,
     ) -> Result<Found, Failure> {
         let path = [&**index];
         let answer = client.ask(&Request::new(Method::HEAD, &path)).await?;
         let is_there = match answer.status {
             // It may be hidden from those who may make it.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
-                create(client, &path, (table, shape)).await?;
+                create(client, &path, wanted).await?;
                 answer.status == StatusCode::FORBIDDEN
             }
             status if status.is_success() => true,
@@ -87,11 +98,33 @@ impl Indexes {
         let id = id(client, index).await?;
         let known = Known { looked: Instant::now(), id: id.clone() };
         let Some(before) = self.lock().insert(Arc::clone(index), known) else {
-            return Ok(Found::AsExpected);
+            return Ok(if is_there { Found::AsExpected } else { Found::Made });
         };
         Ok(match (before.id, id) {
             _ if !is_there => Found::MadeAnew,
             (Some(before), Some(now)) if before != now => Found::MadeByServer,
+            _ => Found::AsExpected,
+        })
+    }
+
+    /// Looks once whether an index is there that the server makes by itself.
+    ///
+    /// # Errors
+    ///
+    /// Why the server cannot be asked.
+    pub(super) async fn meet(
+        &self,
+        client: &SearchClient,
+        index: &Arc<str>,
+    ) -> Result<Found, Failure> {
+        if self.lock().contains_key(index) {
+            return Ok(Found::AsExpected);
+        }
+        let answer = client.ask(&Request::new(Method::HEAD, &[index])).await?;
+        self.lock().insert(Arc::clone(index), Known { looked: Instant::now(), id: None });
+        Ok(match answer.status {
+            StatusCode::NOT_FOUND => Found::Made,
+            // Who may not look there may still write.
             _ => Found::AsExpected,
         })
     }
@@ -114,9 +147,9 @@ async fn id(client: &SearchClient, index: &str) -> Result<Option<String>, Failur
 async fn create(
     client: &SearchClient,
     path: &[&str],
-    (table, shape): (&Table, &Shape),
+    Wanted { table, shape, fields }: Wanted<'_>,
 ) -> Result<(), Failure> {
-    let mut body = index_body(table, shape);
+    let mut body = index_body(table, shape, fields);
     for _ in 0..=MAX_UNKNOWN_TYPES {
         let text = body.to_string();
         let request = Request { body: &text, ..Request::new(Method::PUT, path) };

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     client::SearchClient,
     config::ElasticsearchConfig,
+    health::RED,
     hosts::{Answer, Request},
 };
 use crate::target::{NOT_REACHED, TargetFinding};
@@ -110,7 +111,11 @@ async fn look_at(
             may_write(client, index).await
         }
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => None,
-        _ => may_write(client, index).await,
+        _ => match client.red(&[index]).await {
+            // A try would wait until it is well.
+            Some(red) => Some(TargetFinding::wrong(red, RED)),
+            None => may_write(client, index).await,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use full_sync::{Table, TableColumn};
 use serde_json::{Map, Value, json};
 
+use super::config::Fields;
 use crate::{shape::Shape, value::Kind};
 
 /// So many digits a double holds.
@@ -10,12 +11,21 @@ const MAX_DOUBLE_DIGITS: u32 = 15;
 
 /// What to create the index with. Columns that come later are mapped by the server, to whom a text
 /// is never a date.
-pub(super) fn index_body(table: &Table, shape: &Shape) -> Value {
+pub(super) fn index_body(table: &Table, shape: &Shape, fields: &Fields) -> Value {
     let columns = table.columns.iter().flatten();
-    let properties: Map<String, Value> = columns
+    let mut properties: Map<String, Value> = columns
         .filter(|column| shape.takes(&column.name))
         .map(|column| (shape.name_of(&column.name).into_owned(), field(column)))
         .collect();
+    let has_field = |name: &str, properties: &Map<String, Value>| {
+        properties.contains_key(name) || shape.added().any(|(added, _)| added == name)
+    };
+    // Of a table without such a column there is no such field.
+    for (name, given) in fields {
+        if has_field(name, &properties) {
+            properties.insert(name.clone(), given.clone());
+        }
+    }
     json!({"mappings": {"date_detection": false, "properties": properties}})
 }
 
@@ -151,7 +161,12 @@ mod tests {
             ..TableColumn::default()
         });
         let table = Table { columns: Some(columns.into()), ..Table::default() };
-        let body = index_body(&table, &Shape::default());
+        let given = [("u", json!({"type": "keyword"})), ("x", json!({"type": "ip"}))];
+        let fields = given.map(|(name, field)| (name.to_owned(), field)).into();
+        let body = index_body(&table, &Shape::default(), &fields);
+        assert_eq!(body["mappings"]["properties"]["u"]["type"], "keyword");
+        assert_eq!(body["mappings"]["properties"]["x"], Value::Null);
+        let body = index_body(&table, &Shape::default(), &Fields::new());
         // OpenSearch 2.19 without its module geo.
         let said = "No handler for type [geo_shape] declared on field [g]";
         let body = without_unknown_type(&body, said).unwrap();

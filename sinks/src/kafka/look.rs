@@ -1,6 +1,6 @@
 //! Whether the brokers are there, and let us do what the listener needs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use full_sync::Table;
 use handler::Failure;
@@ -10,6 +10,7 @@ use kafka_client::{
 };
 use rdkafka::{
     admin::AdminClient,
+    config::FromClientConfigAndContext as _,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 
@@ -20,7 +21,13 @@ use super::{
     session::Session,
     topics::{self, Making},
 };
-use crate::target::{NOT_REACHED, TargetFinding};
+use crate::{
+    host_look::{HostLook, look_at_each},
+    target::{NOT_REACHED, TargetFinding},
+};
+
+/// A broker that has not answered after this time hangs.
+const BROKER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Looks at the brokers; nothing is made there but a transactional id.
 pub(super) async fn look(
@@ -34,6 +41,32 @@ pub(super) async fn look(
             vec![TargetFinding::wrong(failure.reason, NOT_REACHED)]
         }
     }
+}
+
+/// How each broker is that the config names.
+pub(super) async fn hosts(cluster: &TargetCluster) -> Vec<HostLook> {
+    let brokers: Vec<&str> = cluster.access.brokers.split(',').map(str::trim).collect();
+    // One connection to a single broker says all that there is to say.
+    if brokers.len() < 2 {
+        return Vec::new();
+    }
+    let looks = brokers.into_iter().map(|broker| {
+        let mut config = cluster.client(&[]);
+        config.set("bootstrap.servers", broker);
+        let cluster = cluster.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let voice = Voice::default();
+            let client = AdminClient::from_config_and_context(&config, voice.clone());
+            let asked = client.and_then(|client: AdminClient<Voice>| {
+                client.inner().fetch_metadata(None, BROKER_DEADLINE).map(drop)
+            });
+            let failed = |error| cluster.failure("no answer", &error, &voice).reason;
+            asked.map(|()| "answers").map_err(failed)
+        });
+        let look = async { look.await.unwrap_or_else(|panic| Err(panic.to_string())) };
+        (broker.to_owned(), look)
+    });
+    look_at_each(looks).await
 }
 
 async fn look_at_all(

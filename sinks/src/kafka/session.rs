@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use handler::Failure;
-use kafka_client::{Acks, Fate, Goal, Records, Sight, commit, transaction_error, undo_left};
+use kafka_client::{
+    Acks, Fate, Goal, Records, Sight, Unsent, commit, send, transaction_error, undo_left,
+};
 use rdkafka::{
     config::FromClientConfigAndContext as _,
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -16,9 +18,6 @@ use super::{
     record::{Outgoing, OutgoingRecord},
     topics,
 };
-
-/// Bytes that may wait for the brokers' answer before the sender does; more is no faster.
-const MAX_UNANSWERED_BYTES: usize = 8 << 20;
 
 /// So much longer than the brokers may take, the library may take to say so.
 const GRACE: Duration = Duration::from_secs(5);
@@ -123,7 +122,7 @@ impl Session {
             if !self.cluster.is_exactly_once() {
                 self.acks.start_over(self.patience());
             }
-            return Err(trouble);
+            return Err(self.or_missing(trouble, changes));
         }
         let Some(sight) = &self.sight else { return Ok(()) };
         match commit(client, sight, self.patience()) {
@@ -158,32 +157,38 @@ impl Session {
         Ok(())
     }
 
+    /// The same trouble; where a topic is not there any more, that is why.
+    fn or_missing(&self, trouble: Trouble, changes: &[&Outgoing]) -> Trouble {
+        if let Trouble::TooLarge { .. } = trouble {
+            return trouble;
+        }
+        let Ok(there) = self.topics() else { return trouble };
+        let records = changes.iter().flat_map(|change| &change.records);
+        let Some(gone) = records.map(|record| &record.topic).find(|of| !there.contains(*of)) else {
+            return trouble;
+        };
+        let next = match self.cluster.access.creation {
+            Some(_) => "it is made again at the next try".to_owned(),
+            None => format!(
+                "make it again: {}; or set create = true",
+                topics::command(&self.cluster, gone, &[])
+            ),
+        };
+        Trouble::Broken(Failure::unclear(format!(
+            "the topic {gone} is not there any more: somebody has deleted it, with all that was \
+             written to it; {next}"
+        )))
+    }
+
     fn send<P: rdkafka::message::ToBytes + ?Sized>(
         &self,
-        mut record: BaseRecord<'_, str, P>,
+        record: BaseRecord<'_, str, P>,
     ) -> Result<(), Trouble> {
-        let bytes = record.key.map_or(0, str::len)
-            + record.payload.map_or(0, |payload| payload.to_bytes().len());
-        // This record counts already, and is not answered before it is sent.
-        let mut unanswered = self.acks.expect(bytes) - bytes;
-        if unanswered > MAX_UNANSWERED_BYTES {
-            unanswered = MAX_UNANSWERED_BYTES / 2;
-            self.wait(Goal::AtMost(unanswered + bytes))?;
-        }
-        loop {
-            match self.client()?.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
-                    record = back;
-                    unanswered /= 2;
-                    self.wait(Goal::AtMost(unanswered + bytes))?;
-                }
-                Err((error, record)) => {
-                    self.acks.never_sent(bytes);
-                    return Err(self.not_taken(record.topic, &error));
-                }
-            }
-        }
+        let sent = send((self.client()?, &self.acks), record, |goal| self.wait(goal));
+        sent.map_err(|unsent| match unsent {
+            Unsent::Wait(trouble) => trouble,
+            Unsent::Refused { topic, error } => self.not_taken(&topic, &error),
+        })
     }
 
     fn wait(&self, goal: Goal) -> Result<(), Trouble> {

@@ -11,7 +11,11 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{MysqlConfig, literal::push_text};
-use crate::{servers::LastHost, sql::SqlTlsMode};
+use crate::{
+    host_look::{HostLook, look_at_each},
+    servers::LastHost,
+    sql::SqlTlsMode,
+};
 
 /// The session of each connection. What the source has is stored as it is, zero dates too, and what
 /// does not fit is an error and never cut off. Without backslash escapes: servers show the members
@@ -40,6 +44,12 @@ pub(super) struct TargetConn {
     pub(super) uuid: Option<String>,
     /// Who we are for the server, as GRANT names it.
     pub(super) account: String,
+}
+
+/// Whether a host may be written to.
+enum Role {
+    Primary,
+    ReadOnly,
 }
 
 /// What an error of the target means.
@@ -130,7 +140,35 @@ impl MysqlClient {
         Err(TargetError::Away(said.join("; ")))
     }
 
+    /// How each host is.
+    pub(super) async fn hosts(&self) -> Vec<HostLook> {
+        let looks = self.config.hosts.iter().map(|host| {
+            let look = async {
+                match self.open(host).await {
+                    Ok((_, Role::Primary)) => Ok("takes writes"),
+                    Ok((_, Role::ReadOnly)) => Ok("is read-only, and is not written to"),
+                    Err(error) => Err(error.into_failure().reason),
+                }
+            };
+            (host.to_string(), look)
+        });
+        look_at_each(looks).await
+    }
+
     async fn connect_to(&self, host: &Address) -> Result<TargetConn, TargetError> {
+        let (conn, role) = self.open(host).await?;
+        let address = &conn.address;
+        match role {
+            Role::Primary => self.set_up(conn).await,
+            Role::ReadOnly => {
+                debug!(address, "the target is read-only");
+                let why = format!("{address} is read-only: it is a replica, or was made one");
+                Err(TargetError::Away(why))
+            }
+        }
+    }
+
+    async fn open(&self, host: &Address) -> Result<(TargetConn, Role), TargetError> {
         let address = host.to_string();
         let opened = timeout(self.config.timeout, Conn::new(self.options(host))).await;
         let conn = opened.map_err(|_| self.silent(&address))?;
@@ -140,16 +178,13 @@ impl MysqlClient {
         let who = "SELECT VERSION(), @@GLOBAL.read_only, CURRENT_USER()";
         let answers: Vec<(String, bool, String)> = self.ask(&mut conn, who).await?;
         let (version, is_read_only, account) = answers.into_iter().next().unwrap_or_default();
-        if is_read_only {
-            debug!(address = conn.address, "the target is read-only");
-            return Err(TargetError::Away(format!(
-                "{} is read-only: it is a replica, or was made one",
-                conn.address
-            )));
-        }
         let (user, host) = account.rsplit_once('@').unwrap_or((&account, "%"));
         conn.account = format!("{}@{}", quoted(user), quoted(host));
         conn.is_mariadb = version.contains("MariaDB");
+        Ok((conn, if is_read_only { Role::ReadOnly } else { Role::Primary }))
+    }
+
+    async fn set_up(&self, mut conn: TargetConn) -> Result<TargetConn, TargetError> {
         if !conn.is_mariadb {
             let found: Vec<String> = self.ask(&mut conn, "SELECT @@GLOBAL.server_uuid").await?;
             conn.uuid = found.into_iter().next();

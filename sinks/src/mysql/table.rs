@@ -102,9 +102,24 @@ impl TargetTable {
         Some(self.modify(column, &column.wanted.as_ref()?.definition))
     }
 
+    /// The statement that defines a column as the source's is, where it is another one.
+    pub(super) fn as_the_source(&self, name: &str) -> Option<String> {
+        let column = self.column(name).and_then(|at| self.columns.get(at))?;
+        Some(self.statement(column, &column.wanted.as_ref()?.definition))
+    }
+
+    /// The same as a part of a message, with what the source's column is, where that is known.
     fn modify(&self, column: &TargetColumn, definition: &str) -> String {
+        let source = match &column.wanted {
+            Some(wanted) => format!("; the source's column {} is {}", column.name, wanted.declared),
+            None => String::new(),
+        };
+        format!("{source}; run there: {}", self.statement(column, definition))
+    }
+
+    fn statement(&self, column: &TargetColumn, definition: &str) -> String {
         let defined = defined(&column.name, definition);
-        format!("; run there: ALTER TABLE {} MODIFY COLUMN {defined}", self.quoted())
+        format!("ALTER TABLE {} MODIFY COLUMN {defined}", self.quoted())
     }
 
     /// Its name with its schema, between backticks.

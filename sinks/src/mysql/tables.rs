@@ -14,6 +14,7 @@ use super::{
     client::{MysqlClient, TargetConn, TargetError},
     create::Wish,
     deleted::Deletes,
+    follow::follow,
     known::{KnownTables, Seen},
     literal::named,
     table::{TargetTable, describe},
@@ -83,6 +84,9 @@ impl TargetTables {
                 let before = self.known.keep(route.target, Arc::clone(&table));
                 if let Some(before) = before {
                     self.tell_altered(route, &before, &table);
+                }
+                if let Some(source) = source.as_ref().filter(|_| !route.is_audit) {
+                    follow(&self.means, (route.source, route.target), (source, &table));
                 }
                 Ok(Ok(Look { table, is_new: true }))
             }
@@ -189,8 +193,13 @@ impl TargetTables {
             }
             let added = wanted.new_columns(&table);
             client.run(conn, &sql).await?;
-            if table.columns.is_empty() && self.known.last(route.target).is_some() {
-                self.means.tell_made_anew(route.source, route.target);
+            if table.columns.is_empty() {
+                let is_whole = !route.is_audit && self.config.table.is_of_table();
+                match self.known.last(route.target) {
+                    Some(_) => self.means.tell_made_anew(route.source, route.target),
+                    None if is_whole => self.means.tell_made(route.source, route.target),
+                    None => {}
+                }
             }
             if !added.is_empty() && has_rows((client, &mut *conn), &table).await? {
                 self.means.tell_unfilled(route.source, route.target, &added);

@@ -26,7 +26,7 @@ use crate::{
     change::Unusable,
     figures::{Answered, Written},
     shape::Wanted,
-    sql::ForgetTimes,
+    sql::{ForgetTimes, taken_in},
     target::Means,
 };
 
@@ -35,6 +35,9 @@ const MAX_COLLISIONS: u32 = 10;
 
 const COLLISION_RETRY: BackoffConfig =
     BackoffConfig { min: Duration::from_millis(5), max: Duration::from_millis(500), factor: 2.0 };
+
+/// Another row has the value of a unique key.
+const DUPLICATE: u16 = 1062;
 
 /// So many names of rows are in one question for their deletes.
 const NAMES_AT_ONCE: usize = 1000;
@@ -109,7 +112,12 @@ impl Writer {
     fn refused(&self, one: &Wanted<'_>, error: &ServerError) -> Unusable {
         let target = self.config.table.render(&one.change).ok();
         let table = target.and_then(|target| self.tables.last(&target));
-        let cure = table.and_then(|table| table.cure_of(&error.message)).unwrap_or_default();
+        let cure = match error.code {
+            DUPLICATE => taken_in(
+                &error.message.rsplit(" key ").next().unwrap_or_default().replace('\'', "`"),
+            ),
+            _ => table.and_then(|table| table.cure_of(&error.message)).unwrap_or_default(),
+        };
         let (message, code) = (&error.message, error.code);
         one.change.unusable(format!("the target refuses the row: {message} ({code}){cure}"))
     }

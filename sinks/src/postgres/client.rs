@@ -7,7 +7,7 @@ use std::{
 };
 
 use handler::Failure;
-use service::Address;
+use service::Secret;
 use tokio::task::JoinHandle;
 use tokio_postgres::{
     Client, Config, NoTls, Statement, config::SslMode, config::TargetSessionAttrs, types::ToSql,
@@ -15,7 +15,11 @@ use tokio_postgres::{
 use tracing::debug;
 
 use super::{PostgresConfig, refusal::Refused, tls::PgTls};
-use crate::{servers::LastHost, sql::SqlTlsMode};
+use crate::{
+    host_look::{HostLook, look_at_each},
+    servers::LastHost,
+    sql::SqlTlsMode,
+};
 
 /// A connection keeps so many prepared statements; more tables than that prepare theirs again.
 const MAX_STATEMENTS: usize = 1000;
@@ -37,7 +41,11 @@ const ABANDON_DEADLINE: Duration = Duration::from_secs(6);
 
 /// The connections.
 pub(super) struct PgClient {
+    /// For a connection to the first host that lets us write.
     config: Config,
+    /// The same for a single host.
+    hosts: Vec<(String, Config)>,
+    password: Option<Secret>,
     /// `None`: not encrypted.
     tls: Option<PgTls>,
     /// What a session begins with.
@@ -77,26 +85,29 @@ impl PgClient {
     ///
     /// What is wrong with the certificates.
     pub(super) fn new(config: &PostgresConfig, listener: &str) -> Result<Self, String> {
-        let mut pg = Config::new();
-        for (host, port) in config.hosts.iter().map(Address::host_and_port) {
-            pg.host(host).port(port);
-        }
-        pg.user(&config.user)
+        let mut base = Config::new();
+        base.user(&config.user)
             .dbname(&config.database)
             .application_name(format!("dbevent {listener}"))
             .connect_timeout(config.timeout)
             .tcp_user_timeout(config.timeout)
-            .keepalives_idle(config.timeout)
-            .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if let Some(password) = &config.password {
-            pg.password(password.expose());
-        }
+            .keepalives_idle(config.timeout);
         let tls = match config.tls.mode {
             SqlTlsMode::Off => None,
             SqlTlsMode::Require | SqlTlsMode::Verify => Some(PgTls::new(&config.tls)?),
         };
-        pg.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
-        let servers: Vec<String> = config.hosts.iter().map(Address::to_string).collect();
+        base.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
+        let mut pg = base.clone();
+        pg.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let mut hosts = Vec::new();
+        for address in &config.hosts {
+            let (host, port) = address.host_and_port();
+            pg.host(host).port(port);
+            let mut one = base.clone();
+            one.host(host).port(port);
+            hosts.push((address.to_string(), one));
+        }
+        let servers: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
         let ms = config.timeout.as_millis();
         // The session of a process that was killed must not hold its locks.
         let settings = format!(
@@ -105,6 +116,8 @@ impl PgClient {
         );
         Ok(Self {
             config: pg,
+            hosts,
+            password: config.password.clone(),
             tls,
             settings,
             servers: servers.join(", "),
@@ -211,22 +224,55 @@ impl PgClient {
             };
             Failure { reason: format!("{}: {reason}", self.servers), ..failure }
         };
-        let (client, driver) = match &self.tls {
-            None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(told)?;
-                (client, tokio::spawn(drive(connection)))
-            }
-            Some(tls) => {
-                let connected = self.config.connect(tls.clone()).await;
-                let (client, connection) = connected.map_err(told)?;
-                (client, tokio::spawn(drive(connection)))
-            }
-        };
+        let (client, driver) = self.open(&self.config).await.map_err(told)?;
         client.batch_execute(&self.settings).await.map_err(told)?;
         let row = client.query_one(SESSION, &[]).await.map_err(told)?;
         let session = Session { process: row.get(0), began: row.get(1) };
         self.host.note(row.get(2));
         Ok(PgConnection { client, statements: HashMap::new(), driver, session, left: None })
+    }
+
+    async fn open(
+        &self,
+        config: &Config,
+    ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        let mut config = config.clone();
+        if let Some(password) = &self.password {
+            // A file may hold another one by now.
+            config.password(password.renewed().expose());
+        }
+        Ok(match &self.tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, tokio::spawn(drive(connection)))
+            }
+            Some(tls) => {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                (client, tokio::spawn(drive(connection)))
+            }
+        })
+    }
+
+    /// How each host is.
+    pub(super) async fn hosts(&self) -> Vec<HostLook> {
+        const IS_READ_ONLY: &str = "SELECT current_setting('transaction_read_only')::boolean";
+        let looks = self.hosts.iter().map(|(address, config)| {
+            let look = async {
+                let (client, driver) = self.open(config).await?;
+                let row = client.query_one(IS_READ_ONLY, &[]).await;
+                driver.abort();
+                Ok(match row?.get(0) {
+                    true => "is read-only, and is not written to",
+                    false => "takes writes",
+                })
+            };
+            let told = |error: tokio_postgres::Error| {
+                let Failure { reason, said, .. } = Refused::from(error).into_failure();
+                said.map_or(reason.clone(), |said| format!("{reason}: {said}"))
+            };
+            (address.clone(), async move { look.await.map_err(told) })
+        });
+        look_at_each(looks).await
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {

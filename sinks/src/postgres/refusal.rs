@@ -5,6 +5,11 @@ use std::error::Error as _;
 use handler::Failure;
 use tokio_postgres::{Error, error::DbError};
 
+use crate::sql::taken_in;
+
+/// Another row has the value of a unique key.
+const DUPLICATE: &str = "23505";
+
 /// Why something was not done.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -32,6 +37,11 @@ impl From<Error> for Refused {
 }
 
 impl Refused {
+    /// Whether another row stands in the way, which may be written later in the same call.
+    pub(super) fn is_of_other_row(&self) -> bool {
+        matches!(self, Self::Row(said) if said.contains(&format!("({DUPLICATE})")))
+    }
+
     /// The same where nothing can be done about it any more.
     pub(super) fn into_failure(self) -> Failure {
         match self {
@@ -99,7 +109,12 @@ fn words_of(said: &DbError) -> String {
             words.push_str(&format!(" ({kind} {name})"));
         }
     }
-    format!("{words} ({})", said.code().code())
+    let code = said.code().code();
+    let cure = match said.constraint().filter(|_| code == DUPLICATE) {
+        Some(unique_key) => taken_in(unique_key),
+        None => String::new(),
+    };
+    format!("{words} ({code}){cure}")
 }
 
 /// An error that is none of the server's, with its causes.

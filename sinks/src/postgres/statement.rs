@@ -1,14 +1,10 @@
 //! The statements that bring rows to the target. The values of a column go as one array, so a
 //! statement has one text for any number of rows, and is prepared once.
 
-use std::{error::Error, fmt::Write as _};
-
-use bytes::{BufMut as _, BytesMut};
-use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
+use std::fmt::Write as _;
 
 use super::{
-    binary::Binary,
-    literal::{end_array, push_element},
+    array::PgArray,
     pending::{Cell, Pending, PendingRow},
     table::{Form, quoted, quoted_text},
     tables::PgRoute,
@@ -54,18 +50,6 @@ pub(super) enum NewRows {
     Upserted,
     /// In half the time: the server refuses the call if one is there.
     Inserted,
-}
-
-/// The values of a column.
-#[derive(Debug)]
-pub(super) enum PgArray {
-    Text(String),
-    /// The elements, each with its length before it.
-    Binary {
-        bytes: Vec<u8>,
-        count: i32,
-        has_null: bool,
-    },
 }
 
 /// The steps for rows of a table: deletes come first.
@@ -420,80 +404,4 @@ impl PgStep {
     pub(super) fn bytes(&self) -> usize {
         self.values.iter().map(PgArray::len).sum()
     }
-}
-
-impl PgArray {
-    fn of<'v>(declared: &str, cells: impl Iterator<Item = Option<&'v str>> + Clone) -> Self {
-        if let Some(array) = Binary::of(declared).and_then(|of| Self::binary(of, cells.clone())) {
-            return array;
-        }
-        let mut array = String::new();
-        cells.for_each(|cell| push_element(&mut array, cell));
-        end_array(&mut array);
-        Self::Text(array)
-    }
-
-    /// `None`: a value is none of the type.
-    fn binary<'v>(of: Binary, cells: impl Iterator<Item = Option<&'v str>>) -> Option<Self> {
-        let (mut bytes, mut count, mut has_null) = (Vec::new(), 0, false);
-        for cell in cells {
-            count += 1;
-            let Some(text) = cell else {
-                has_null = true;
-                bytes.extend((-1_i32).to_be_bytes());
-                continue;
-            };
-            let start = bytes.len();
-            bytes.extend([0; 4]);
-            of.push(&mut bytes, text)?;
-            let length = i32::try_from(bytes.len() - start - 4).ok()?;
-            bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        }
-        Some(Self::Binary { bytes, count, has_null })
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary { bytes, .. } => bytes.len(),
-        }
-    }
-}
-
-impl ToSql for PgArray {
-    fn to_sql(
-        &self,
-        of: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        match self {
-            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Self::Binary { bytes, count, has_null } => {
-                let Kind::Array(element) = of.kind() else {
-                    return Err(format!("{of} is no array").into());
-                };
-                // One dimension, which begins with 1.
-                out.put_i32(1);
-                out.put_i32(i32::from(*has_null));
-                out.put_u32(element.oid());
-                out.put_i32(*count);
-                out.put_i32(1);
-                out.extend_from_slice(bytes);
-            }
-        }
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        match self {
-            Self::Text(_) => Format::Text,
-            Self::Binary { .. } => Format::Binary,
-        }
-    }
-
-    to_sql_checked!();
 }

@@ -53,10 +53,10 @@ pub(super) struct PgRoute {
     /// What values of each column of the table look like in an event, where the source has it.
     pub(super) kinds: Vec<Option<Kind>>,
     /// The types that these columns would get here.
-    nearest: Vec<Option<String>>,
+    pub(super) nearest: Vec<Option<String>>,
     /// For so many calls rows that are new at the source are taken for rows that may be there.
     pub(super) upserting: AtomicU32,
-    source: Option<Arc<Table>>,
+    pub(super) source: Option<Arc<Table>>,
     asked: Instant,
     /// Something was refused: the table may be another one by now.
     is_doubted: AtomicBool,
@@ -198,8 +198,12 @@ impl PgTables {
         (before, now): (Option<&PgTable>, Option<&PgTable>),
     ) -> Result<(), Refused> {
         let (Some(before), Some(now)) = (before, now) else {
-            if self.lock().contains_key(ask.target) {
-                self.means.tell_made_anew(ask.source, ask.target);
+            let is_whole = !ask.key.is_empty() && self.config.table.is_of_table();
+            let was_there = self.lock().contains_key(ask.target);
+            match was_there {
+                true => self.means.tell_made_anew(ask.source, ask.target),
+                false if is_whole => self.means.tell_made(ask.source, ask.target),
+                false => {}
             }
             return Ok(());
         };
@@ -381,7 +385,7 @@ impl PgRoute {
 }
 
 /// The statement that gives a column another type.
-fn alter_type(table: &PgTable, column: &PgColumn, declared: &str) -> String {
+pub(super) fn alter_type(table: &PgTable, column: &PgColumn, declared: &str) -> String {
     let name = quoted(&column.name);
     let is_number = |of: &str| {
         ["smallint", "integer", "bigint", "numeric", "real", "double", "money"]

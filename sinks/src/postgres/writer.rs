@@ -16,6 +16,7 @@ use super::{
     PostgresConfig,
     client::{PgClient, PgConnection},
     create::forget_deleted,
+    follow::follow,
     pending::{Pending, RowMaker},
     refusal::Refused,
     rights::PgRights,
@@ -49,9 +50,11 @@ pub(super) struct PgWriter {
 }
 
 /// The rows of a table.
-struct TablePart<'a> {
-    route: Arc<PgRoute>,
-    rows: Vec<Pending<'a>>,
+pub(super) struct TablePart<'a> {
+    pub(super) route: Arc<PgRoute>,
+    pub(super) rows: Vec<Pending<'a>>,
+    /// The changes that they are made of, in their order.
+    pub(super) wanted: Vec<&'a Wanted<'a>>,
 }
 
 impl TablePart<'_> {
@@ -188,9 +191,12 @@ impl PgWriter {
     ) -> Result<(Option<TablePart<'a>>, Vec<Unusable>), Refused> {
         match self.tables.get(connection, ask).await? {
             Ok(route) => {
+                if !route.is_audit {
+                    follow(&self.means, (ask.source, ask.target), &route);
+                }
                 let (rows, shape) = (&self.config.rows, &*self.means.shape);
                 let (rows, refused) = RowMaker { route: &route, rows, shape }.pending(wanted);
-                Ok((Some(TablePart { route, rows }), refused))
+                Ok((Some(TablePart { route, rows, wanted: wanted.to_vec() }), refused))
             }
             Err(lacking) => {
                 let refused = wanted.iter().map(|one| one.change.unusable(&*lacking));
@@ -294,68 +300,6 @@ impl PgWriter {
         Ok(())
     }
 
-    /// The same in parts that are halved until the rows are found that the server refuses.
-    async fn by_halves(
-        &self,
-        connection: &mut PgConnection,
-        parts: &[TablePart<'_>],
-    ) -> Result<Vec<Unusable>, Refused> {
-        let began = Instant::now();
-        let mut unusable = Vec::new();
-        let mut all = Written::default();
-        connection.client.batch_execute(&begin(parts)).await?;
-        connection.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
-        for part in parts {
-            let mut todo: Vec<Vec<&Pending<'_>>> = vec![part.rows.iter().collect()];
-            while let Some(mut rows) = todo.pop() {
-                match self.in_savepoint(connection, &part.route, &rows).await {
-                    Ok(written) => all.also(written),
-                    Err(Refused::Row(said)) if rows.len() == 1 => {
-                        let why = format!("{}: {said}", part.route.table.quoted());
-                        let changes = rows.iter().flat_map(|row| &row.changes);
-                        unusable.extend(changes.map(|change| change.unusable(&*why)));
-                    }
-                    Err(Refused::Row(_)) => {
-                        let second = rows.split_off(rows.len() / 2);
-                        todo.push(second);
-                        todo.push(rows);
-                    }
-                    Err(other) => return Err(other),
-                }
-            }
-        }
-        connection.client.batch_execute("COMMIT").await?;
-        self.means.counts.answered(Answered { bytes: 0, took: began.elapsed() });
-        self.means.counts.wrote(all);
-        Ok(unusable)
-    }
-
-    async fn in_savepoint(
-        &self,
-        connection: &mut PgConnection,
-        route: &PgRoute,
-        rows: &[&Pending<'_>],
-    ) -> Result<Written, Refused> {
-        connection.client.batch_execute("SAVEPOINT part").await?;
-        let todo = steps(route, rows, NewRows::Upserted);
-        let mut counts = Vec::with_capacity(todo.len());
-        for step in &todo {
-            let statement = connection.prepare(&step.sql).await?;
-            match connection.client.execute_raw(&statement, &step.values).await {
-                Ok(count) => counts.push(count),
-                Err(error) => {
-                    let refused = Refused::from(error);
-                    if matches!(refused, Refused::Row(_)) {
-                        connection.client.batch_execute("ROLLBACK TO SAVEPOINT part").await?;
-                    }
-                    return Err(refused);
-                }
-            }
-        }
-        connection.client.batch_execute("RELEASE SAVEPOINT part").await?;
-        Ok(written(todo.iter().zip(counts)))
-    }
-
     /// Forgets deletes that are old enough. Nothing depends on it.
     async fn forget_deletes(&self, connection: &PgConnection, parts: &[TablePart<'_>]) {
         for part in parts.iter().filter(|part| part.route.version.is_some()) {
@@ -435,7 +379,7 @@ impl PgWriter {
 
 /// Begins the transaction. With versions, one that deletes is alone with its tables: an older
 /// change that is being written elsewhere would not see the delete, nor the delete the row.
-fn begin(parts: &[TablePart<'_>]) -> String {
+pub(super) fn begin(parts: &[TablePart<'_>]) -> String {
     let mut sql = "BEGIN".to_owned();
     for part in parts.iter().filter(|part| part.route.version.is_some()) {
         let deletes = part.rows.iter().any(|row| row.delete.is_some());
@@ -448,7 +392,7 @@ fn begin(parts: &[TablePart<'_>]) -> String {
     sql
 }
 
-fn written<'s>(counted: impl Iterator<Item = (&'s PgStep, u64)>) -> Written {
+pub(super) fn written<'s>(counted: impl Iterator<Item = (&'s PgStep, u64)>) -> Written {
     let mut written = Written::default();
     let mut changed = 0;
     for (step, count) in counted {

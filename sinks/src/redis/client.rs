@@ -27,6 +27,7 @@ use super::{
 use crate::{
     change::Unusable,
     figures::{Answered, Counts, Written},
+    host_look::{HostLook, look_at_each},
 };
 
 /// So many commands are sent at once to one server at the most.
@@ -199,16 +200,38 @@ impl RedisClient {
             };
             return Ok(Connection::Cluster(builder.build()?.get_async_connection().await?));
         }
-        let node = self.server.node(self.url())?;
+        Ok(Connection::Server(self.connect_to(self.url()).await?))
+    }
+
+    async fn connect_to(&self, url: &Url) -> RedisResult<MultiplexedConnection> {
+        let timeout = self.server.timeout;
+        let node = self.server.node(url)?;
         let client = match self.server.certificates() {
             Some(certificates) => Client::build_with_tls(node, certificates)?,
             None => Client::open(node)?,
         };
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(connect_timeout))
+            .set_connection_timeout(Some(CONNECT_DEADLINE.min(timeout)))
             .set_response_timeout(Some(timeout));
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Connection::Server(connection))
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// How each host is that the config names.
+    pub(super) async fn hosts(&self) -> Vec<HostLook> {
+        let looks = self.server.urls.iter().map(|url| {
+            let look = async move {
+                let ping = async {
+                    let mut connection = self.connect_to(url).await?;
+                    redis::cmd("PING").query_async::<Value>(&mut connection).await
+                };
+                match ping.await {
+                    Err(error) if error.code() != Some("NOPERM") => Err(error.to_string()),
+                    _ => Ok("answers"),
+                }
+            };
+            (address_of(url), look)
+        });
+        look_at_each(looks).await
     }
 }
 

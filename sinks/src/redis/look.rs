@@ -49,13 +49,38 @@ pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding
             _ => return wrong(&error),
         }
     }
-    vec![match denied.finding(client) {
+    let mut found = dead_nodes(&mut connection, client.server.is_cluster).await;
+    found.push(match denied.finding(client) {
         Some(finding) => finding,
         None => {
             let version = version(&mut connection).await;
             TargetFinding::good(format!("{} is {version}, and lets us write", peer.address))
         }
-    }]
+    });
+    found
+}
+
+/// The nodes of a cluster that the others take for dead, as far as we may ask.
+async fn dead_nodes(connection: &mut Connection, is_cluster: bool) -> Vec<TargetFinding> {
+    if !is_cluster {
+        return Vec::new();
+    }
+    let mut cmd = redis::cmd("CLUSTER");
+    cmd.arg("NODES");
+    let nodes = connection.ask::<String>(&cmd).await.unwrap_or_default();
+    let dead = nodes.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (address, flags) = (words.next()?, words.next()?);
+        let is_dead = flags.split(',').any(|flag| matches!(flag, "fail" | "fail?"));
+        is_dead.then(|| {
+            let address = address.split('@').next().unwrap_or(address);
+            TargetFinding::doubtful(
+                format!("the node {address} of the cluster is down (CLUSTER NODES: {flags})"),
+                "start it; its keys cannot be written until it or a replica of it is there",
+            )
+        })
+    });
+    dead.collect()
 }
 
 impl Denied {

@@ -41,3 +41,24 @@ async fn a_column_is_used_as_it_is_now() {
         target.end().await;
     }
 }
+
+#[tokio::test]
+async fn what_is_altered_at_the_source_is_told_with_the_statement_and_counts_until_it_is_done() {
+    for mut target in Target::all().await {
+        let source = std::sync::Arc::clone(&target.source);
+        source.set(&[("id", "int"), ("name", "varchar(3)"), ("n", "int")], &["id"]);
+        let sink = target.sink("create = true");
+        let row = |seq, data: &str| [change(seq, "insert", seq, data, None)];
+        assert_eq!(give(&sink, &row(1, r#""name":"a","n":1"#)).await, Outcome::Done);
+        source.set(&[("id", "int"), ("name", "varchar(9)"), ("m", "int")], &["id"]);
+        let (_, said) = failed(give(&sink, &row(2, r#""name":"too long","m":1"#)).await);
+        let there = format!("`{}`.`item`", target.schema);
+        let statement = format!("ALTER TABLE {there} MODIFY COLUMN `name` varchar(9) NULL");
+        assert!(said.contains("column name is varchar(9)") && said.contains(&statement), "{said}");
+        assert_eq!(sink.figures().altered, 1);
+        target.run("ALTER TABLE S.item MODIFY name VARCHAR(9)").await;
+        assert_eq!(give(&sink, &row(2, r#""name":"too long","m":1"#)).await, Outcome::Done);
+        assert_eq!(sink.figures().altered, 0);
+        target.end().await;
+    }
+}

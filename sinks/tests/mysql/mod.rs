@@ -2,9 +2,11 @@
 
 mod added;
 mod altered;
+mod begun;
 mod circle;
 mod fits;
 mod look;
+mod unique;
 
 use std::{path::Path, sync::Arc};
 

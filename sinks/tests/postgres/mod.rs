@@ -1,5 +1,6 @@
 //! The sink `postgres` with a real PostgreSQL: `scripts/servers.sh up postgres`.
 
+mod begun;
 mod limits;
 mod look;
 mod refusals;
@@ -7,6 +8,7 @@ mod rows;
 mod speed;
 mod stall;
 mod types;
+mod unique;
 mod versions;
 
 use std::{path::Path, sync::Arc};

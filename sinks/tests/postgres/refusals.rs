@@ -25,7 +25,11 @@ async fn rows_that_do_not_fit_are_named_and_the_others_are_there() {
     let (mut ids, said) = failed(give(&sink, &events).await);
     ids.sort_unstable();
     assert_eq!(ids, ["g:11#0", "g:21#0", "g:31#0", "g:51#0"]);
-    assert!(said.contains("column name: ") && said.contains("and 3 more"), "{said}");
+    // Each for a reason of its own.
+    for part in ["column name: ", "character varying(5)", "unique key", "check constraint"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert_eq!(said.matches("1 row: ").count(), 4, "{said}");
     assert_eq!(target.rows("SELECT count(*) FROM S.item").await, ["(96)"]);
     let (_, said) = failed(give(&sink, &events[10..11]).await);
     assert!(said.contains("value too long for type character varying(5)"), "{said}");
@@ -111,5 +115,23 @@ async fn a_revoked_right_lets_the_batch_wait_and_is_named() {
     target.run(&format!("GRANT INSERT, UPDATE, DELETE ON S.item TO {role}")).await;
     assert_eq!(give(&sink, &events).await, Outcome::Done);
     target.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    target.end().await;
+}
+
+#[tokio::test]
+async fn what_is_altered_at_the_source_counts_until_it_is_done_at_the_target() {
+    let target = Target::new(&[("id", "int"), ("n", "int"), ("name", "varchar(9)")]).await;
+    let sink = target.sink("create = true");
+    let row =
+        |seq, n: &str| [change(seq, "insert", seq, &format!("\"n\":{n},\"name\":\"a\""), None)];
+    assert_eq!(give(&sink, &row(1, "1")).await, Outcome::Done);
+    // Here both are text.
+    target.source.set(&[("id", "int"), ("n", "bigint"), ("name", "varchar(20)")], &["id"]);
+    let (_, said) = failed(give(&sink, &row(2, "5000000000")).await);
+    assert!(said.contains("ALTER COLUMN \"n\" TYPE bigint"), "{said}");
+    assert_eq!(sink.figures().altered, 1);
+    target.run("ALTER TABLE S.item ALTER n TYPE bigint").await;
+    assert_eq!(give(&sink, &row(2, "5000000000")).await, Outcome::Done);
+    assert_eq!(sink.figures().altered, 0);
     target.end().await;
 }

@@ -14,7 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use kafka_client::{
-    Acks, Fate, Goal, Place, Records, RefusedRecord, Sight, is_fenced, transaction_error, undo_left,
+    Acks, Fate, Goal, Place, Records, RefusedRecord, Sight, Unsent, is_fenced, transaction_error,
+    undo_left,
 };
 use rdkafka::{
     ClientConfig,
@@ -65,9 +66,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("transaction.timeout.ms", "10000"),
     ("message.timeout.ms", "10000"),
 ];
-
-/// Bytes that may wait for the brokers' answer before the sender does; more is no faster.
-const MAX_UNANSWERED_BYTES: usize = 8 << 20;
 
 /// The library's own limit is higher, with room for a largest row.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
@@ -192,25 +190,12 @@ impl KafkaProducer {
         Ok(())
     }
 
-    fn send_one(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
-        let bytes = record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len);
-        // This record counts already, and is not answered before it is sent.
-        let mut unanswered = self.acks.expect(bytes) - bytes;
-        if unanswered > MAX_UNANSWERED_BYTES {
-            unanswered = MAX_UNANSWERED_BYTES / 2;
-            self.wait(Goal::AtMost(unanswered + bytes))?;
-        }
-        loop {
-            match self.client()?.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
-                    record = back;
-                    unanswered /= 2;
-                    self.wait(Goal::AtMost(unanswered + bytes))?;
-                }
-                Err((error, _)) => return Err(self.error("cannot send a record", &error)),
-            }
-        }
+    fn send_one(&self, record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+        let sent = kafka_client::send((self.client()?, &self.acks), record, |goal| self.wait(goal));
+        sent.map_err(|unsent| match unsent {
+            Unsent::Wait(error) => error,
+            Unsent::Refused { error, .. } => self.error("cannot send a record", &error),
+        })
     }
 
     fn begin(&mut self) -> Result<()> {

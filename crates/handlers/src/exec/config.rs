@@ -1,8 +1,9 @@
 //! The handler `exec` in a config file.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use service::{Secret, config::Section};
+use sinks::Selection;
 
 use crate::timeout::read_timeout;
 
@@ -15,6 +16,8 @@ pub struct ExecConfig {
     pub timeout: Duration,
     /// Variables of its environment, added to those that it inherits.
     pub environment: Vec<(String, Secret)>,
+    /// Which events it gets; `None`: all.
+    pub selection: Option<Arc<Selection>>,
 }
 
 impl ExecConfig {
@@ -25,7 +28,8 @@ impl ExecConfig {
             section.note("exec", "is empty", r#"write ["program", "argument"]"#);
         }
         let environment = read_environment(&section.section("env"));
-        Self { command, timeout: read_timeout(section), environment }
+        let selection = Selection::read(section).map(Arc::new);
+        Self { command, timeout: read_timeout(section), environment, selection }
     }
 }
 

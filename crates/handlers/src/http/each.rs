@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use change_event::{ChangeEvent, order_key};
 use handler::{Batch, Event, Failure, Outcome};
 use reqwest::StatusCode;
 use sinks::RequestForm;
@@ -14,6 +13,7 @@ use super::{
     About, HttpHandler,
     refusal::{beginning, no_answer, refusal},
 };
+use crate::choice::key_of;
 
 /// Why an event is not done.
 struct Failed {
@@ -72,8 +72,8 @@ struct Failures {
     ids: Vec<String>,
     /// The keys of which a change failed.
     keys: HashSet<Vec<u8>>,
-    /// How many were refused each for itself.
-    refused: usize,
+    /// How many were refused each for itself, by the reason.
+    refused: Vec<(String, usize)>,
     is_of_all: bool,
 }
 
@@ -90,7 +90,10 @@ impl Failures {
     fn add(&mut self, failure: Failure, event: &Event) {
         self.ids.push(event.ev_id().to_owned());
         self.keys.insert(key_of(event));
-        self.refused += 1;
+        match self.refused.iter_mut().find(|(reason, _)| *reason == failure.reason) {
+            Some((_, count)) => *count += 1,
+            None => self.refused.push((failure.reason.clone(), 1)),
+        }
         self.failure.get_or_insert(failure);
     }
 
@@ -111,18 +114,46 @@ impl Failures {
                 false => Outcome::Failed(failure),
             };
         }
-        if self.refused > 1 {
-            failure.reason += &format!(" (and refused {} more events)", self.refused - 1);
+        match &self.refused[..] {
+            [] | [(_, 1)] => {}
+            [(_, count)] => {
+                failure.reason += &format!(" (and refused {} more events)", count - 1);
+            }
+            several => failure.reason = told(several),
         }
         Outcome::Partly { failed: self.ids, failure }
     }
 }
 
-/// All changes of a row have the same.
-pub(super) fn key_of(event: &Event) -> Vec<u8> {
-    let Ok(read) = ChangeEvent::read_text(event.json()) else {
-        return event.json().as_bytes().to_owned();
+/// So many distinct reasons are told.
+const MAX_REASONS: usize = 5;
+
+/// Each reason with the number of events that were refused for it.
+fn told(refused: &[(String, usize)]) -> String {
+    let one = |(reason, count): &(String, usize)| {
+        let events = if *count == 1 { "event" } else { "events" };
+        format!("{reason} ({count} {events})")
     };
-    let key = format!("{}\0{}\0{}", read.schema, read.table_name, read.key);
-    order_key(key.as_bytes()).into_owned()
+    let mut told: Vec<String> = refused.iter().take(MAX_REASONS).map(one).collect();
+    let left: usize = refused.iter().skip(MAX_REASONS).map(|(_, count)| count).sum();
+    if left > 0 {
+        told.push(format!("{left} events for other reasons"));
+    }
+    told.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_with_its_count() {
+        let mut failures = Failures::default();
+        for (id, reason) in [("a", "400"), ("b", "422"), ("c", "400")] {
+            let event = Event { json: id.to_owned(), ev_id: id.to_owned(), ..Event::default() };
+            failures.add(Failure::new(reason), &event);
+        }
+        let Outcome::Partly { failed, failure } = failures.outcome(4) else { panic!("not partly") };
+        assert_eq!((failed.len(), &*failure.reason), (3, "400 (2 events); 422 (1 event)"));
+    }
 }

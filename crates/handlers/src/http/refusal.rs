@@ -27,7 +27,17 @@ pub(super) async fn refusal(mut response: Response) -> Failure {
     let said = Some(shown(&beginning(&mut response).await)).filter(|said| !said.is_empty());
     let is_too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
     let (is_unclear, remedy) = (is_unclear(status), remedy_of(status));
-    Failure { reason, said, retry_after, is_too_large, is_unclear, remedy }
+    Failure { reason, said, retry_after, is_too_large, is_unclear, remedy, is_away: false }
+}
+
+/// Whether a status says that we are not let in, whatever we want.
+pub(super) fn keeps_out(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    )
 }
 
 /// What to do where the status is not about the events, but for a redirect.
@@ -57,6 +67,10 @@ fn remedy_of(status: StatusCode) -> Option<&'static str> {
 const NOT_REACHED: &str = "see that the server at the URL of the handler runs and can be reached \
                            from this machine; it is called again by itself";
 
+const BROKEN_OFF: &str = "see in the log of the server at the URL of the handler, or of the proxy \
+                          before it, why it closes the connection without a whole answer: it ends, \
+                          starts again, or has a limit; it is called again by itself";
+
 /// The beginning of an answer's body; of an incomplete body what has come.
 pub(super) async fn beginning(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
@@ -69,10 +83,17 @@ pub(super) async fn beginning(response: &mut Response) -> Vec<u8> {
     body
 }
 
-/// A call that brought no answer.
+/// A call that brought no answer: the server is away, or ends while it is called. A call that takes
+/// too long may do so because of its events.
 pub(super) fn no_answer(error: &reqwest::Error) -> Failure {
-    let remedy = error.is_connect().then_some(NOT_REACHED);
-    Failure { is_unclear: error.is_connect(), remedy, ..Failure::new(describe(error)) }
+    let is_late = error.is_timeout() && !error.is_connect();
+    let remedy = match (is_late, error.is_connect()) {
+        (true, _) => None,
+        (false, true) => Some(NOT_REACHED),
+        (false, false) => Some(BROKEN_OFF),
+    };
+    let is_away = error.is_connect();
+    Failure { is_unclear: !is_late, is_away, remedy, ..Failure::new(describe(error)) }
 }
 
 /// Whether a status is about the address, the rights or the load of the handler, and so not about
@@ -90,14 +111,16 @@ fn read_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// The error with its causes, without the URL: its query may contain a secret.
+/// The error with its causes, and of the URL only host and port: its query may contain a secret.
 fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "the handler did not answer in time; the call may still run there".to_owned()
+    let at = error.url().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    let at = at.map_or_else(String::new, |(host, port)| format!(" at {host}:{port}"));
+    let mut text = if error.is_timeout() && !error.is_connect() {
+        format!("the handler{at} did not answer in time; the call may still run there")
     } else if error.is_connect() {
-        "cannot connect to the handler".to_owned()
+        format!("cannot connect to the handler{at}")
     } else {
-        "the call to the handler broke off".to_owned()
+        format!("the handler{at} closed the connection without a whole answer")
     };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -14,7 +14,8 @@ impl StreamReader {
         }
         if !self.was_read(self.decoder.transaction().gtid.as_ref()) {
             let position = self.decoder.position();
-            self.without_rows.removals += self.capture.judge_removals(definition, position)?;
+            let removed = self.capture.judge_removals(definition, position)?;
+            self.without_rows.removals.extend(removed);
         }
         self.full_syncs.passed(definition, self.publisher.windows());
         Ok(())

@@ -9,9 +9,10 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
+use service::tls::{AnyCertificate, roots};
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Tls, TlsMode};
@@ -25,13 +26,13 @@ pub(super) fn connector(tls: &Tls) -> Result<TlsConnector> {
         .with_safe_default_protocol_versions()
         .map_err(failed)?;
     let builder = match tls.mode {
-        TlsMode::Require => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider })),
+        TlsMode::Require => {
+            builder.dangerous().with_custom_certificate_verifier(AnyCertificate::new(provider))
+        }
         TlsMode::VerifyCa => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyName::new(roots(tls)?, provider)?)),
-        TlsMode::Verify | TlsMode::Off => builder.with_root_certificates(roots(tls)?),
+            .with_custom_certificate_verifier(Arc::new(AnyName::new(trusted(tls)?, provider)?)),
+        TlsMode::Verify | TlsMode::Off => builder.with_root_certificates(trusted(tls)?),
     };
     let config = match &tls.client {
         None => builder.with_no_client_auth(),
@@ -51,15 +52,8 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>> {
     name.map_err(|error| mysql_async::Error::Io(IoError::Tls(error.into())))
 }
 
-fn roots(tls: &Tls) -> Result<RootCertStore> {
-    let Some(path) = &tls.ca_file else {
-        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-        roots.add(certificate.map_err(unreadable)?).map_err(failed)?;
-    }
-    Ok(roots)
+fn trusted(tls: &Tls) -> Result<RootCertStore> {
+    roots(tls.ca_file.as_deref()).map_err(|problem| failed(rustls::Error::General(problem)))
 }
 
 fn failed(error: rustls::Error) -> mysql_async::Error {
@@ -68,47 +62,6 @@ fn failed(error: rustls::Error) -> mysql_async::Error {
 
 fn unreadable(error: rustls::pki_types::pem::Error) -> mysql_async::Error {
     mysql_async::Error::Io(IoError::Tls(error.into()))
-}
-
-/// `tls = "require"`: encrypted, and any certificate is accepted.
-#[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// `tls = "verify-ca"`: a certificate for any name, if a trusted authority has signed it.

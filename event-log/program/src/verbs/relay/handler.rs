@@ -106,7 +106,12 @@ impl RelayHandler {
                 hidden.insert(TOKEN_VARIABLE.to_owned());
                 let own = [("DBEVENT_RELAY", name.clone()), ("DBEVENT_STREAM", stream.clone())];
                 let environment = Environment::new(&exec, own, &hidden);
-                (Box::new(ExecHandler::new(exec, environment, 0)), RecordForm::Printed)
+                // A condition sees the members of a change event.
+                let form = match exec.selection {
+                    None => RecordForm::Printed,
+                    Some(_) => RecordForm::Insert,
+                };
+                (Box::new(ExecHandler::new(exec, environment, 0)), form)
             }
             Self::Http(http) => {
                 // A template and a condition see the members of a change event.

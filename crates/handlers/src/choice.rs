@@ -1,15 +1,14 @@
-//! Which events of a batch requests are made of: `where` and `actions` of the handler.
+//! Which events of a batch the handler gets: `where` and `actions` of the handler.
 
 use std::{borrow::Cow, collections::HashSet};
 
+use change_event::{ChangeEvent, order_key};
 use handler::{Event, Failure, Outcome};
 use sinks::Selection;
 
-use super::each::key_of;
-
 /// The chosen events of a batch, and those of which nobody can say whether they are.
 #[derive(Default)]
-pub(super) struct Choice<'e> {
+pub(crate) struct Choice<'e> {
     events: Vec<Cow<'e, Event>>,
     /// Events that do not fit the condition, and later ones of their keys.
     failed: Vec<String>,
@@ -17,7 +16,7 @@ pub(super) struct Choice<'e> {
 }
 
 impl<'e> Choice<'e> {
-    pub(super) fn new(selection: &Selection, events: &[&'e Event]) -> Self {
+    pub(crate) fn new(selection: &Selection, events: &[&'e Event]) -> Self {
         let (mut choice, mut held) = (Self::default(), HashSet::new());
         for event in events {
             // What came later must not be done earlier.
@@ -37,12 +36,12 @@ impl<'e> Choice<'e> {
         choice
     }
 
-    pub(super) fn events(&self) -> Vec<&Event> {
+    pub(crate) fn events(&self) -> Vec<&Event> {
         self.events.iter().map(AsRef::as_ref).collect()
     }
 
     /// How the whole batch ended, when the call of the chosen events ended so.
-    pub(super) fn outcome(self, of_chosen: Outcome) -> Outcome {
+    pub(crate) fn outcome(self, of_chosen: Outcome) -> Outcome {
         let Some(why) = self.why else { return of_chosen };
         match of_chosen {
             Outcome::Done => {
@@ -56,6 +55,15 @@ impl<'e> Choice<'e> {
             Outcome::Failed(failure) => Outcome::Failed(failure),
         }
     }
+}
+
+/// All changes of a row have the same.
+pub(crate) fn key_of(event: &Event) -> Vec<u8> {
+    let Ok(read) = ChangeEvent::read_text(event.json()) else {
+        return event.json().as_bytes().to_owned();
+    };
+    let key = format!("{}\0{}\0{}", read.schema, read.table_name, read.key);
+    order_key(key.as_bytes()).into_owned()
 }
 
 #[cfg(test)]
