@@ -16,6 +16,7 @@ mod process;
 mod refusals;
 mod relay;
 mod reporter;
+mod rude;
 mod slow;
 mod tls;
 mod tools;
