@@ -223,3 +223,25 @@ async fn a_spool_whose_disk_is_full_waits_for_room() {
     assert_eq!(numbers, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
     assert!(Path::new(&spool).join("spool").is_dir());
 }
+
+#[test]
+fn a_spool_that_gets_full_says_what_that_means_for_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = directory.path().join("spool");
+    let spooled = ["--spool", spool.to_str().unwrap(), "--spool-bytes", "1MiB"];
+    let mut child = append("127.0.0.1:1", &spooled).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let lines: String = (0..900).map(|line| format!("{line} {}\n", "x".repeat(1000))).collect();
+    pipe.write_all(lines.as_bytes()).unwrap();
+    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let (mut line, mut seen) = (String::new(), String::new());
+    while !line.contains("the spool will be full: the server takes less than is reported") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "{seen}");
+        seen += &line;
+    }
+    // Advice for a log with groups.
+    assert!(!seen.contains("groups forget"), "{seen}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
