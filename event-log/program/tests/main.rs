@@ -5,6 +5,7 @@
 mod access;
 mod agent;
 mod append;
+mod clock;
 mod crash;
 mod files;
 mod full_disk;
