@@ -5,6 +5,7 @@
 mod access;
 mod agent;
 mod append;
+mod chaos;
 mod clock;
 mod crash;
 mod files;
