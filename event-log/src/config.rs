@@ -18,6 +18,8 @@ pub struct StorageConfig {
     pub on_full: OnFull,
     /// A data file is closed when it is larger than this.
     pub segment_bytes: u64,
+    /// It is the spool of a reporter: what its one group has not finished, the server has not.
+    pub is_spool: bool,
     /// Of some streams, by globs.
     pub streams: BTreeMap<String, StreamLimits>,
 }
@@ -49,6 +51,7 @@ impl StorageConfig {
             max_bytes: 10 << 30,
             on_full: OnFull::Stop,
             segment_bytes: 64 << 20,
+            is_spool: false,
             streams: BTreeMap::new(),
         }
     }

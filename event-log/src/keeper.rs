@@ -1,6 +1,7 @@
 //! The thread of a log that saves how far groups are, and deletes what is too old.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,6 +19,8 @@ use crate::{
 const SAVE_INTERVAL: Duration = Duration::from_millis(20);
 /// How often retention looks for what is too old.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
+/// Clocks that differ by less are not worth a word.
+const MAX_AHEAD: Duration = Duration::from_mins(1);
 
 /// What all streams of a log share. Its thread saves the offsets of groups, and deletes what is too
 /// old.
@@ -79,6 +82,7 @@ impl Keeper {
     pub(crate) fn run(&self) {
         let mut last_retention: Option<Instant> = None;
         let mut last_save: Option<Instant> = None;
+        let mut ahead = BTreeSet::new();
         while self.wait(last_save) {
             let streams: Vec<Arc<SharedStream>> = self.streams().values().cloned().collect();
             for stream in &streams {
@@ -88,6 +92,7 @@ impl Keeper {
             if last_retention.is_none_or(|last| last.elapsed() >= RETENTION_INTERVAL) {
                 last_retention = Some(Instant::now());
                 for stream in &streams {
+                    tell_clock(stream, &mut ahead);
                     let (retention, _) = self.config.limits_of(&stream.name);
                     retention::expire(stream, retention, now_ms());
                     if let Err(error) = stream.end_day(now_ms()) {
@@ -127,6 +132,21 @@ impl Keeper {
     pub(crate) fn stop(&self) {
         lock(&self.requests).to_stop = true;
         self.changed.notify_all();
+    }
+}
+
+/// Says once when the records of a stream are later than the clock.
+fn tell_clock(stream: &SharedStream, told: &mut BTreeSet<String>) {
+    let ahead = Duration::from_millis(stream.ahead_ms());
+    if ahead < MAX_AHEAD {
+        told.remove(&stream.name);
+    } else if told.insert(stream.name.clone()) {
+        warn!(
+            stream = stream.name,
+            seconds = ahead.as_secs(),
+            "the last record is later than the clock of this machine, which went back, or was ahead \
+             before: set it right; until it has passed that time, new records get the same time"
+        );
     }
 }
 

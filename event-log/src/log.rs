@@ -22,6 +22,8 @@ use crate::{
 };
 
 const MAX_STREAMS: usize = 100;
+/// What stands beside the directories of streams.
+const FILES: [&str; 3] = ["lock", "origin", "origin.new"];
 
 /// An open log. Clones are the same log. When the last one is dropped, all appended batches are
 /// written, and the directory is free again.
@@ -119,11 +121,9 @@ impl Log {
     ///
     /// [`Error::Rejected`] for a name that is not allowed, and for a stream that is no copy.
     pub fn copy(&self, name: &str, of: &CopyOf) -> Result<Stream, Error> {
-        let known = if is_stream_name(name) { self.known(name) } else { None };
-        let Some(stream) = known else {
-            if is_stream_name(name) {
-                mark::write(&self.open.keeper.config.directory.join(name), of)?;
-            }
+        check_name(name)?;
+        let Some(stream) = self.known(name) else {
+            mark::write(&self.open.keeper.config.directory.join(name), of)?;
             return self.stream(name);
         };
         match &mut *stream.shared.copy() {
@@ -187,6 +187,10 @@ impl Log {
 
 /// Refuses what cannot name a stream.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    if FILES.contains(&name) {
+        let reason = format!("no stream can be called {name}: the log has a file of this name");
+        return Err(Error::Rejected(format!("{reason}; choose another name")));
+    }
     if is_stream_name(name) {
         return Ok(());
     }
@@ -231,5 +235,27 @@ impl Drop for OpenLog {
 impl OpenLog {
     fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_would_be_called_like_a_file_of_the_log_is_told_why_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(StorageConfig::new(directory.path())).unwrap();
+        let of = CopyOf { address: "x:1".to_owned(), stream: "origin".to_owned() };
+        for name in FILES {
+            let refused = [log.stream(name).unwrap_err(), log.copy(name, &of).unwrap_err()];
+            for refused in refused {
+                let said = refused.to_string();
+                assert!(matches!(refused, Error::Rejected(_)), "{said}");
+                assert!(said.contains("the log has a file of this name"), "{said}");
+            }
+        }
+        drop(log);
+        Log::open(StorageConfig::new(directory.path())).unwrap();
     }
 }

@@ -49,7 +49,16 @@ pub(crate) fn make_room(
     (name, held): (&str, &FullWarning),
 ) -> Result<(), Error> {
     make_room_in(config, streams, name)?;
-    if let Some(holder) = held.look(config, streams) {
+    let holder = held.look(config, streams);
+    if let (Some(holder), true) = (&holder, config.is_spool) {
+        warn!(
+            directory = %config.directory.display(),
+            waiting = %ByteSize::b(holder.bytes),
+            max_bytes = %ByteSize::b(config.max_bytes),
+            "the spool will be full: the server takes less than is reported, or nothing; when it \
+             is full, what is reported has to wait"
+        );
+    } else if let Some(holder) = holder {
         warn!(
             held = %ByteSize::b(holder.bytes),
             max_bytes = %ByteSize::b(config.max_bytes),

@@ -1,5 +1,6 @@
 //! The gRPC server of a log.
 
+mod accept;
 mod access;
 mod append;
 mod config;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status, Streaming,
     codec::CompressionEncoding,
-    transport::{Certificate, Identity, ServerTlsConfig, server::TcpIncoming},
+    transport::{Certificate, Identity, ServerTlsConfig},
 };
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
@@ -120,7 +121,7 @@ impl Server {
             server = server.tls_config(tls).map_err(|error| failed(error.to_string()))?;
         }
         info!(address, "the event log listens");
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = accept::incoming(self.listener);
         let stopping = stop.clone();
         let (health, reflection) = (health().await, reflection()?);
         let serving = server

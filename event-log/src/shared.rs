@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use service::clock::now_ms;
 use tokio::sync::watch;
 
 use crate::{
@@ -92,6 +93,11 @@ impl SharedStream {
         self.finish_days_before(day.next())?;
         self.end.send_modify(|_| {});
         Ok(())
+    }
+
+    /// How much later the last record is than the clock, in milliseconds.
+    pub(crate) fn ahead_ms(&self) -> u64 {
+        self.queue.with_tail(|tail| tail.time_ms).saturating_sub(now_ms())
     }
 
     /// The durable end.

@@ -61,6 +61,8 @@ pub struct StreamState {
     pub problem: Option<String>,
     /// Why there is no room for appends, if there is none.
     pub full: Option<String>,
+    /// How much later its last record is than the clock, in milliseconds.
+    pub ahead_ms: u64,
     /// What it is a copy of, if it is one.
     pub copy: Option<CopyState>,
     /// 1, and one more each time that a copy of the stream was made the original.
@@ -199,6 +201,7 @@ impl Stream {
             producers,
             problem: shared.queue.problem(),
             full,
+            ahead_ms: shared.ahead_ms(),
             copy: self.copy_state(),
             epoch: self.epoch(),
         }

@@ -1,6 +1,8 @@
 //! A subscription: records as they become durable, alone or as the active member of a group.
 
-use tokio::{sync::watch, task::JoinHandle};
+use std::time::Duration;
+
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
     Error, Record, Start, Stream, Subscribe,
@@ -12,6 +14,10 @@ use crate::{
 /// One delivery holds about so much, unless asked otherwise.
 const DEFAULT_RESPONSE_BYTES: usize = 1 << 20;
 const MAX_RESPONSE_BYTES: usize = 16 << 20;
+/// The active member of a group whose next record is gone may commit another place so long: only
+/// while it is in the group it can.
+const GONE_GRACE: Duration = Duration::from_secs(2);
+const GONE_LOOKS: Duration = Duration::from_millis(20);
 
 /// What a subscription gives.
 #[derive(Debug)]
@@ -58,6 +64,12 @@ enum Phase {
     Resolved(u64),
     Idle(Box<StreamReader>),
     Reading(JoinHandle<ReadEnded>),
+    /// The next record was deleted. Until when the group may go to another place.
+    Gone {
+        offset: u64,
+        first: u64,
+        until: Instant,
+    },
 }
 
 impl Stream {
@@ -89,7 +101,8 @@ impl Subscription {
     /// # Errors
     ///
     /// [`Error::NotMember`]: another member is the active one now. [`Error::OffsetGone`]: the next
-    /// record was deleted. [`Error::Damaged`].
+    /// record was deleted; the active member of a group has two seconds before that to commit a
+    /// place that is there, and goes on from it. [`Error::Damaged`].
     pub async fn next(&mut self) -> Result<Event, Error> {
         let Some(lost) = self.membership.as_ref().map(|membership| membership.lost.clone()) else {
             return self.advance().await;
@@ -133,7 +146,25 @@ impl Subscription {
                 }
                 Phase::Reading(reading) => {
                     let ended = reading.await;
-                    return self.take_read(ended);
+                    match self.take_read(ended) {
+                        Err(Error::OffsetGone { offset, first }) if self.membership.is_some() => {
+                            let until = Instant::now() + GONE_GRACE;
+                            self.phase = Phase::Gone { offset, first, until };
+                        }
+                        read => return read,
+                    }
+                }
+                Phase::Gone { offset, first, until } => {
+                    let (offset, first, until) = (*offset, *first, *until);
+                    let committed = self.stream.shared.groups.committed(&self.wanted.group);
+                    match committed.filter(|committed| *committed > offset) {
+                        // It was told where it is when it became the active one.
+                        Some(position) => drop(self.assigned(position, false)),
+                        None if Instant::now() >= until => {
+                            return Err(Error::OffsetGone { offset, first });
+                        }
+                        None => tokio::time::sleep(GONE_LOOKS).await,
+                    }
                 }
             }
         }

@@ -190,6 +190,19 @@ async fn kill_9_of_either_end_repeats_no_line_and_loses_none_that_was_spooled() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_spool_belongs_to_one_producer_and_one_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path());
+    let spool = directory.path().join("spool");
+    let spool = spool.to_str().unwrap();
+    let first = append(&server.address, &["--spool", spool, "--producer", "a"]);
+    has_ended(&run(first, b"1\n"), 0, "lines=1");
+    let other = append(&server.address, &["--spool", spool, "--producer", "b"]);
+    has_ended(&run(other, b"2\n"), 64, "holds what producer a reports to stream s");
+    assert_eq!(read_all(&server.client()).await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_spool_whose_disk_is_full_waits_for_room() {
     let directory = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(directory.path());
@@ -222,4 +235,26 @@ async fn a_spool_whose_disk_is_full_waits_for_room() {
     let numbers: Vec<_> = found.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(numbers, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
     assert!(Path::new(&spool).join("spool").is_dir());
+}
+
+#[test]
+fn a_spool_that_gets_full_says_what_that_means_for_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = directory.path().join("spool");
+    let spooled = ["--spool", spool.to_str().unwrap(), "--spool-bytes", "1MiB"];
+    let mut child = append("127.0.0.1:1", &spooled).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let lines: String = (0..900).map(|line| format!("{line} {}\n", "x".repeat(1000))).collect();
+    pipe.write_all(lines.as_bytes()).unwrap();
+    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let (mut line, mut seen) = (String::new(), String::new());
+    while !line.contains("the spool will be full: the server takes less than is reported") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "{seen}");
+        seen += &line;
+    }
+    // Advice for a log with groups.
+    assert!(!seen.contains("groups forget"), "{seen}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -141,9 +141,13 @@ async fn a_wrong_call_says_what_is_wrong() {
     let server = ServerProcess::start(directory.path());
     Sender::open(&server).await.send(&server, 1, vec![record(b"1".to_vec())]).await.unwrap();
     let data = data(directory.path());
-    let wrong: [(&str, &Path, &[&str], i32, &str); 8] = [
+    let (stream, other) = (data.join(STREAM), directory.path());
+    let wrong: [(&str, &Path, &[&str], i32, &str); 11] = [
         ("cat", &data, &["--stream", "x"], 64, "there is no stream \"x\""),
-        ("verify", &data, &["--stream", "x"], 64, "there is s"),
+        ("verify", &data, &["--stream", "x"], 64, "there are: s"),
+        ("verify", &stream, &[], 64, "give the directory above it, and --stream s"),
+        ("verify", other, &[], 64, "holds no log"),
+        ("ls", other, &[], 64, "holds no log"),
         ("cat", &data, &["--stream", STREAM, "--from", "yesterday"], 64, "2026-03-01"),
         ("cat", &data, &["--stream", STREAM, "--from", "20260301"], 64, "is past the end"),
         ("cat", &data, &["--stream", STREAM, "--topic", "("], 64, "filter of topics"),

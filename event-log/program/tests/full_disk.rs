@@ -3,7 +3,20 @@
 use std::process::Command;
 
 use crate::http::get;
-use crate::process::{PROGRAM, Sender, ServerProcess, read_all, record, write_config};
+use crate::process::{PROGRAM, STREAM, Sender, ServerProcess, read_all, record, write_config};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_to_a_deleted_file_is_not_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path());
+    let sender = Sender::open(&server).await;
+    sender.send(&server, 1, vec![record(b"a".to_vec())]).await.unwrap();
+    std::fs::remove_dir_all(directory.path().join("data").join(STREAM)).unwrap();
+    let refused = sender.send(&server, 2, vec![record(b"b".to_vec())]).await.unwrap_err();
+    assert!(refused.message().contains("somebody deleted this file"), "{refused}");
+    let (ready, told) = get(&server.http, "/readyz").await;
+    assert!(ready == 503 && told.contains("somebody deleted this file"), "{ready} {told}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_appends_keeps_the_rest_and_goes_on_when_there_is_room() {

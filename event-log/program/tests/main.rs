@@ -5,6 +5,8 @@
 mod access;
 mod agent;
 mod append;
+mod chaos;
+mod clock;
 mod crash;
 mod files;
 mod full_disk;
@@ -16,6 +18,7 @@ mod process;
 mod refusals;
 mod relay;
 mod reporter;
+mod rude;
 mod slow;
 mod tls;
 mod tools;

@@ -220,6 +220,26 @@ fn what_a_mirror_lacks_is_told() {
     write_config(directory.path(), "", "");
     let (code, said) = run(&["mirror", "--config", config]);
     assert!(code == Some(64) && said.contains("give --from HOST:PORT"), "{said}");
+    let itself = "[mirror]\nfrom = '127.0.0.1:0'\n";
+    write_config(directory.path(), "", itself);
+    let (code, said) = run(&["mirror", "--config", config]);
+    assert!(code == Some(64) && said.contains("a server cannot copy itself"), "{said}");
+    write_config(directory.path(), "", "[mirror]\nfrom = 'x:1'\nstreams = []\n");
+    let (code, said) = run(&["mirror", "--config", config]);
+    assert!(code == Some(64) && said.contains("names no stream"), "{said}");
     let (code, said) = run(&["promote", "--directory", "/dev/null/x", "--stream", "s"]);
     assert!(code == Some(69) && said.contains("/dev/null/x"), "{said}");
+}
+
+#[test]
+fn a_mirror_that_cannot_serve_its_copies_ends_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = write_config(directory.path(), &format!("address = '{address}'"), "");
+    let mut command = Command::new("timeout");
+    command.args(["60", PROGRAM, "mirror", "--from", "127.0.0.1:1", "--stream", STREAM]);
+    let said = command.arg("--config").arg(config).output().unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.code() == Some(69) && text.contains(&address), "{said:?}");
 }

@@ -84,6 +84,13 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// The memory that it takes now.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// `kill -9`, and waits until it is dead.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -10,12 +10,6 @@ const PAYLOAD_BYTES: usize = 2000;
 /// Far below the 200 MB that are appended.
 const MAX_GROWTH_KIB: u64 = 48 << 10;
 
-fn resident_kib(server: &ServerProcess) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_subscriber_costs_the_server_no_memory_and_gets_everything() {
     let directory = tempfile::tempdir().unwrap();
@@ -23,7 +17,7 @@ async fn a_slow_subscriber_costs_the_server_no_memory_and_gets_everything() {
     let sender = Sender::open(&server).await;
     let batch = || (0..RECORDS).map(|_| record(vec![b'x'; PAYLOAD_BYTES])).collect();
     sender.send(&server, 1, batch()).await.unwrap();
-    let before = resident_kib(&server);
+    let before = server.resident_kib();
     let mut slow = Vec::new();
     for number in 0..4 {
         let wanted = subscribe("", &format!("slow {number}"));
@@ -34,7 +28,7 @@ async fn a_slow_subscriber_costs_the_server_no_memory_and_gets_everything() {
     for sequence in 2..=BATCHES {
         sender.send(&server, sequence, batch()).await.unwrap();
     }
-    let grown = resident_kib(&server).saturating_sub(before);
+    let grown = server.resident_kib().saturating_sub(before);
     println!("{before} KiB before, grown by {grown} KiB");
     assert!(grown < MAX_GROWTH_KIB, "{grown} KiB");
 

@@ -101,6 +101,13 @@ impl Stream {
     /// [`Error::Rejected`] when it is no copy; [`Error::Full`] and [`Error::Io`]: it is a copy
     /// still, and the call can be made again.
     pub async fn promote(&self) -> Result<u64, Error> {
+        // Whoever asked may go away: what has begun is brought to its end.
+        let stream = self.clone();
+        let promoted = tokio::spawn(async move { stream.promote_to_end().await }).await;
+        promoted.map_err(|error| Error::Failed(error.to_string()))?
+    }
+
+    async fn promote_to_end(&self) -> Result<u64, Error> {
         let shared = &self.shared;
         match &mut *shared.copy() {
             Some(state) => state.is_promoted = true,

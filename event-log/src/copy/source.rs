@@ -234,7 +234,8 @@ fn check_end(shared: &SharedStream, end: CopyEnd) -> Result<Option<Segment>, Err
     if end.epoch > epoch {
         return Err(Error::Diverged(format!(
             "the copy is of epoch {}, this server's stream of epoch {epoch}: a copy was made the \
-             original meanwhile, and this server was not told: follow the promoted server",
+             original meanwhile, and this server was not told: follow the promoted server; or, if a \
+             crash cut off the promotion of this very copy, run event-log promote again",
             end.epoch
         )));
     }

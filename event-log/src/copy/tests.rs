@@ -1,6 +1,7 @@
 //! A server, its copies and copies of these, in one process, with times of the test's choosing.
 
 mod power_cut;
+mod promotion;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 

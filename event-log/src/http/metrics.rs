@@ -58,6 +58,11 @@ fn of_streams(registry: &mut Registry, states: &[(String, StreamState)]) {
     for (name, help, figures) in [
         ("first_offset", "The oldest offset kept", figure(|state| state.first_offset)),
         ("next_offset", "The offset of the next record", figure(|state| state.next_offset)),
+        (
+            "ahead_seconds",
+            "How much later the last record is than the clock: it went back, or was ahead",
+            figure(|state| state.ahead_ms / 1000),
+        ),
         ("producers", "Producers that are known", figure(|state| state.producers.len() as u64)),
         (
             "failed",

@@ -44,6 +44,7 @@ impl DiskSpool {
             max_bytes,
             on_full: OnFull::Stop,
             segment_bytes: (max_bytes / 8).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
+            is_spool: true,
             ..StorageConfig::new(directory)
         };
         // It reads the last data file.

@@ -68,7 +68,7 @@ impl ServerSource {
     /// The next records, or `None` when something else happened.
     async fn step(&mut self) -> Result<Option<Chunk>, LogError> {
         let Some(session) = &mut self.session else {
-            self.session = self.begin().await?;
+            self.session = Some(self.begin().await?);
             return Ok(None);
         };
         match session.subscription.next().await? {
@@ -84,11 +84,10 @@ impl ServerSource {
         Chunk { records, through: Done { next, mark: None } }
     }
 
-    /// Waits until this is the active relay of its name; `None` when its place was moved, and it is
-    /// to be begun again.
-    async fn begin(&mut self) -> Result<Option<Session>, LogError> {
+    /// Waits until this is the active relay of its name.
+    async fn begin(&mut self) -> Result<Session, LogError> {
         let mut subscription = self.client.subscribe(&self.stream, self.wanted.clone()).await?;
-        let (member, position) = assigned(&mut subscription, &self.wanted.group).await?;
+        let (member, mut position) = assigned(&mut subscription, &self.wanted.group).await?;
         let held = self.client.info(&self.stream).await?;
         let first = held.first_offset;
         if position < first {
@@ -96,9 +95,14 @@ impl ServerSource {
             if self.on_gone == OnGone::Stop {
                 return Err(gone);
             }
-            warn!(offset = position, first, "records were deleted before this relay had them");
+            warn!(
+                offset = position,
+                first,
+                "records were deleted before this relay had them: it goes on with the oldest"
+            );
+            // As the active one it has a moment for that, and then goes on from there.
             self.commit(member, first).await?;
-            return Ok(None);
+            position = first;
         }
         self.backoff.reset();
         self.trouble.is_over("the server is there again");
@@ -107,7 +111,7 @@ impl ServerSource {
             let remedy = "if its name is wrong, stop this relay, and write the right one";
             warn!(stream = self.stream, remedy, "the stream is empty: nothing was ever appended");
         }
-        Ok(Some(Session { subscription, member }))
+        Ok(Session { subscription, member })
     }
 
     /// What follows an error: another try, or the end.

@@ -28,6 +28,8 @@ pub(crate) async fn serve(
     path: &Path,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    // Also when it cannot begin: a mirror must not copy on and serve nobody.
+    let _stopped = stop.clone().drop_guard();
     let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let http = HttpServer::bind(&config.http, log.clone()).await?;
     let server = Server::bind(log, config.listen).await?;
