@@ -110,8 +110,8 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Why an event whose row was too large for it cannot be used, and what to do. A full sync of its key
-/// brings the row again, as it is then.
+/// Why an event whose row was too large for it cannot be used, and what to do. A full sync of its
+/// key brings the row again, as it is then.
 pub(crate) fn too_large(read: &ChangeEvent<'_>, bytes: u64) -> String {
     let (schema, table) = (&read.schema, &read.table_name);
     let key = Columns::read(read.key).ok();

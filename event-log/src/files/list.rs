@@ -68,11 +68,16 @@ pub fn list(directory: &Path) -> Result<Vec<StreamFiles>, Error> {
 /// read.
 pub fn check_log(directory: &Path) -> Result<(), Error> {
     let names = data_files::names(directory)?;
-    if names.iter().any(|name| name == "origin") {
+    // What was imported has no origin before a server has opened it.
+    let has_days = |name: &String| {
+        let names = data_files::names(&directory.join(name));
+        is_stream_name(name) && names.is_ok_and(|names| names.iter().any(|name| is_day(name)))
+    };
+    if names.iter().any(|name| name == "origin" || has_days(name)) {
         return Ok(());
     }
     let problem = format!("{} holds no log", directory.display());
-    let is_stream = names.iter().any(|name| Day::parse(name).is_some());
+    let is_stream = names.iter().any(|name| is_day(name));
     Err(Error::Rejected(match directory.file_name().filter(|_| is_stream) {
         Some(name) => {
             let stream = name.to_string_lossy();
@@ -82,6 +87,10 @@ pub fn check_log(directory: &Path) -> Result<(), Error> {
         }
         None => format!("{problem}: give the directory of [storage] in the config of its server"),
     }))
+}
+
+fn is_day(name: &str) -> bool {
+    Day::parse(name).is_some()
 }
 
 /// The directory of a stream that is there.

@@ -311,8 +311,8 @@ async fn age_deletes_whole_files_but_not_what_a_group_still_needs() {
     expire(0);
     assert_eq!(files(), 4, "the group has read nothing");
     stream.commit("g", id, stream.state().next_offset).await.unwrap();
-    expire(2);
-    assert_eq!(files(), 3, "only the first file is older than two days in every record");
+    expire(3);
+    assert_eq!(files(), 3, "only the first file is of a day that ended three days ago");
     expire(0);
     assert_eq!(files(), 1, "the last file stays");
     let error = read(&stream, Start::Offset(1)).await.unwrap_err();
