@@ -33,7 +33,8 @@ pub enum Error {
         remedy: String,
     },
     /// MySQL has let us in before, and does not any more: its password was changed, for example,
-    /// and ours follows in a moment. Tried again, for ever, with what the password's file holds then.
+    /// and ours follows in a moment. Tried again, for ever, with what the password's file holds
+    /// then.
     #[error("{problem}; {remedy}")]
     NotLetIn {
         /// What MySQL says.
