@@ -66,7 +66,7 @@ impl AgentConfig {
     /// Reads `[server]`, `[agent]` and `[files.NAME]`; mistakes are noted there. `host` is what
     /// this machine calls itself.
     pub fn read(root: &Section, host: &str) -> Self {
-        let agent = root.section("agent");
+        let (server, agent) = (root.section("server"), root.section("agent"));
         let max_line_bytes = agent.or("maxLineBytes", ByteSize::mib(1));
         if !(ByteSize::kib(1)..=MAX_LINE_BYTES).contains(&max_line_bytes) {
             let problem = format!("{max_line_bytes} is not possible");
@@ -80,8 +80,8 @@ impl AgentConfig {
         }
         let files = names.iter().map(|name| FileSet::read(name, &section.section(name)));
         Self {
-            server: server(&root.section("server")),
-            token_from: token_from(&root.section("server")),
+            server: self::server(&server),
+            token_from: token_from(&server),
             name: agent.or("name", format!("agent.{host}")),
             host: host.to_owned(),
             poll_interval: positive(&agent, "pollInterval", Duration::from_millis(500)),
