@@ -226,7 +226,7 @@ fn tls_trouble(reason: &str) -> Option<String> {
 }
 
 /// What libraries say, the first that fits, and what to do.
-const TLS_TROUBLES: [(&str, &str); 9] = [
+const TLS_TROUBLES: [(&str, &str); 10] = [
     (
         "frame with invalid size",
         "the server uses TLS, and this side does not: set caFile (--ca-file)",
@@ -248,6 +248,11 @@ const TLS_TROUBLES: [(&str, &str); 9] = [
     (
         "not valid for name",
         "the certificate of the server is not for this address: use a name that stands in it",
+    ),
+    (
+        "BadSignature",
+        "the certificate of the server is not signed by the authority in caFile (--ca-file), which \
+         has the same name: name the file of the one that signed it",
     ),
     ("certificate expired", "the certificate of the server is too old: renew it"),
     ("certificate not valid yet", "the certificate of the server is not valid yet: set the clocks"),

@@ -124,8 +124,9 @@ impl Agent {
 
     /// Waits until it says this.
     fn says(&self, text: &str) -> String {
-        let mut seen = String::new();
-        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+        let (mut seen, until) = (String::new(), Instant::now() + DEADLINE);
+        let left = || until.saturating_duration_since(Instant::now());
+        while let Ok(line) = self.lines.recv_timeout(left()) {
             if line.contains(text) {
                 return line;
             }

@@ -88,7 +88,7 @@ fn trouble_with_tls_that_only_somebody_can_change_says_what_to_do() {
     let without = serve(&plain, "");
     for (server, trusted, words) in [
         (&with_tls, None, "the server uses TLS, and this side does not: set caFile"),
-        (&with_tls, Some(&other), "is not one of an authority in caFile"),
+        (&with_tls, Some(&other), "is not signed by the authority in caFile"),
         (&as_authority, Some(&authority), "basicConstraints CA:FALSE"),
         (&without, Some(&good), "the server does not use TLS, and this side does"),
         (&mutual, Some(&other), "set certFile and keyFile"),

@@ -86,6 +86,8 @@ async fn files_that_are_renamed_and_deleted_while_the_server_is_away_are_not_los
     let agent = site.agent();
     site.records(app.lines).await;
     site.server.kill();
+    // Who has nothing to send does not notice it.
+    app.write(&mut random);
     agent.says("records wait here");
     for _ in 0..size(4, 40) {
         app.write(&mut random);
@@ -114,6 +116,7 @@ async fn copies_that_are_made_while_the_server_refuses_lose_and_repeat_nothing()
     agent.says("the server takes records");
     agent.holds(&app.path);
     site.change_token();
+    app.write(&mut random);
     let said = agent.says("records wait here until somebody changes this");
     assert!(said.contains("the token is missing or wrong: it comes from the file"), "{said}");
     assert!(!said.contains("refused us"), "{said}");
@@ -156,24 +159,24 @@ async fn what_is_truncated_before_it_was_read_is_told_and_counted() {
     agent.says("the server takes records");
     agent.says("sent=1");
     site.change_token();
-    agent.says("records wait here until somebody changes this");
     add(&path, format!("{}\n", "x".repeat(699)));
+    agent.says("records wait here until somebody changes this");
     agent.says("behind=700 B");
     fs::write(&path, "").unwrap();
     add(&path, "again\n");
-    let said = agent.says("lost: the file was truncated");
-    assert!(said.contains("web.log") && said.contains("bytes=700"), "{said}");
-    agent.says("lost=700 B");
+    agent.says("behind=6 B");
     // What was held and then written anew is lost, too.
     fs::write(site.log("other.log"), "y".repeat(50)).unwrap();
-    agent.holds(&site.log("other.log"));
-    agent.says("files=2");
+    agent.says("behind=56 B");
     fs::write(site.log("other.log"), "z\n").unwrap();
     let said = agent.says("lost: the file was truncated");
     assert!(said.contains("other.log") && said.contains("bytes=50"), "{said}");
-    agent.says("lost=750 B");
+    agent.says("lost=50 B");
     site.give_new_token();
-    agent.says("the server takes records");
+    // The server might have had it: the answer to it may have been what broke.
+    let said = agent.says("lost: the file was truncated");
+    assert!(said.contains("web.log") && said.contains("bytes=700"), "{said}");
+    agent.says("lost=750 B");
     let mut found: Vec<_> = site.records(3).await.iter().map(text).collect();
     found.sort_unstable();
     assert_eq!(found, ["again", "read 1", "z"]);
