@@ -154,6 +154,11 @@ impl FollowedFile {
         self.seen.map_or(0, |(size, ..)| size)
     }
 
+    /// What was not read, also where the place says nothing about what it has now.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.size().saturating_sub(self.read_to.unwrap_or(self.place.read.offset))
+    }
+
     /// Looks whether it has changed; begins again where it was truncated or written anew.
     pub(super) fn look(&mut self) -> io::Result<()> {
         self.watch()?;

@@ -136,7 +136,7 @@ impl Follower {
         let parked = self.files.values().filter(|file| file.parked_until.is_some());
         FollowerState {
             files: self.files.len() + self.held.len(),
-            behind_bytes: self.open_files().map(FollowedFile::behind_bytes).sum(),
+            behind_bytes: self.open_files().map(FollowedFile::unread_bytes).sum(),
             unreadable: self.problems.len(),
             rejected: parked.count(),
             lost_bytes: self.gone.lost,
