@@ -10,25 +10,27 @@ mod config;
 mod copies;
 mod file;
 mod follower;
+mod gone;
+mod looking;
 mod paths;
 mod pieces;
 mod place;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use bytesize::ByteSize;
 use service::Backoff;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::debug;
 
 use crate::{
-    Client, Error, RemoteProducer,
+    Client, ClientConfig, Error, RemoteProducer,
     link::{Link, RETRY, needs_human},
 };
 use batch::Batch;
 pub use config::{AgentConfig, FileSet, FileStart};
 use follower::Follower;
+use looking::Looking;
 
 /// Follows the files until it is told to stop.
 ///
@@ -44,11 +46,11 @@ pub async fn run_agent(config: AgentConfig, stop: CancellationToken) -> Result<(
     }
     let mut following = JoinSet::new();
     for (stream, sets) in by_stream {
-        let link = Link::new(client.clone(), &stream, &config.name);
-        let follower = Follower::new(&config, sets);
-        let status = Status { interval: config.status_interval, ..Status::default() };
-        let poll_interval = config.poll_interval;
-        let agent = StreamAgent { link, follower: Some(follower), poll_interval, status };
+        let link =
+            Link::new(client.clone(), &stream, &config.name).with_token_from(&config.token_from);
+        let intervals = (config.poll_interval, config.status_interval);
+        let files = Looking::new(Follower::new(&config, sets), &stream, intervals);
+        let agent = StreamAgent { server: config.server.clone(), link, files };
         following.spawn(agent.run());
     }
     tokio::select! {
@@ -63,19 +65,9 @@ pub async fn run_agent(config: AgentConfig, stop: CancellationToken) -> Result<(
 
 /// Brings the files of one stream there.
 struct StreamAgent {
+    server: ClientConfig,
     link: Link,
-    /// `None` while a thread that may wait for the disk has it.
-    follower: Option<Follower>,
-    poll_interval: Duration,
-    status: Status,
-}
-
-/// What is told from time to time.
-#[derive(Default)]
-struct Status {
-    interval: Duration,
-    last: Option<Instant>,
-    sent_records: u64,
+    files: Looking,
 }
 
 impl StreamAgent {
@@ -84,16 +76,11 @@ impl StreamAgent {
         let mut backoff = Backoff::new(RETRY);
         let mut was_connected = false;
         loop {
-            let sent = self.status.sent_records;
-            let error = match self.link.open().await {
-                Ok((producer, checkpoint)) => {
+            let sent = self.files.sent_records;
+            let error = match self.open().await {
+                Ok(producer) => {
                     was_connected = true;
-                    let resumed = self.blocking(move |follower| follower.resume(&checkpoint));
-                    let followed = match resumed.await {
-                        Ok(()) => self.follow(producer).await,
-                        Err(error) => Err(error),
-                    };
-                    match followed {
+                    match self.follow(producer).await {
                         Ok(()) => continue,
                         Err(error) => error,
                     }
@@ -101,11 +88,35 @@ impl StreamAgent {
                 Err(error) if !was_connected && needs_human(&error) => return error,
                 Err(error) => error,
             };
-            if self.status.sent_records > sent {
+            if self.files.sent_records > sent {
                 backoff.reset();
             }
             self.link.failed(&error);
-            tokio::time::sleep(backoff.next_wait()).await;
+            let wait = tokio::time::sleep(backoff.next_wait());
+            if let Err(panic) = self.files.during(wait).await {
+                return panic;
+            }
+            if needs_human(&error) {
+                self.renew_client();
+            }
+        }
+    }
+
+    /// Becomes the producer, and takes the places that the server has.
+    async fn open(&mut self) -> Result<RemoteProducer, Error> {
+        let (producer, checkpoint) = self.files.during(self.link.open()).await??;
+        self.files.blocking(move |follower| follower.resume(&checkpoint)).await?;
+        Ok(producer)
+    }
+
+    /// Reads the token and the certificates again: they may be other ones by now.
+    fn renew_client(&mut self) {
+        let token = self.server.token.as_ref().map(service::Secret::renewed);
+        self.server.token = token;
+        match Client::new(&self.server) {
+            Ok(client) => self.link.use_client(client),
+            // The server says what it does not like about those that it got.
+            Err(error) => debug!(%error, "keeping the token and the certificates as they were"),
         }
     }
 
@@ -113,64 +124,29 @@ impl StreamAgent {
     /// opened again.
     async fn follow(&mut self, mut producer: RemoteProducer) -> Result<(), Error> {
         loop {
-            let batch = self.blocking(Follower::next_batch).await?;
+            let batch = self.files.blocking(Follower::next_batch).await?;
             let Batch { records, changes, token, is_more } = batch;
             if !records.is_empty() || !changes.is_empty() {
                 let count = records.len() as u64;
-                match producer.append(records, changes).await {
+                match self.files.during(producer.append(records, changes)).await? {
                     Ok(_) => {
-                        self.status.sent_records += count;
-                        self.blocking(move |follower| follower.sent(token)).await?;
+                        self.files.sent_records += count;
+                        self.files.blocking(move |follower| follower.sent(token)).await?;
                     }
                     Err(Error::Rejected(reason)) => {
                         let told = reason.clone();
                         let find = move |follower: &mut Follower| follower.rejected(token, &told);
-                        let is_found = self.blocking(find).await?;
+                        let is_found = self.files.blocking(find).await?;
                         return if is_found { Ok(()) } else { Err(Error::Rejected(reason)) };
                     }
                     Err(error) => return Err(error),
                 }
             }
             self.link.connected();
-            self.tell_status();
+            self.files.tell_status();
             if !is_more {
-                tokio::time::sleep(self.poll_interval).await;
+                self.files.pause().await;
             }
         }
-    }
-
-    fn tell_status(&mut self) {
-        let Some(follower) = &self.follower else { return };
-        let Status { interval, last, sent_records } = &mut self.status;
-        if last.is_some_and(|last| last.elapsed() < *interval) {
-            return;
-        }
-        *last = Some(Instant::now());
-        let state = follower.state();
-        info!(
-            stream = self.link.stream,
-            files = state.files,
-            behind = %ByteSize::b(state.behind_bytes),
-            unreadable = state.unreadable,
-            rejected = state.rejected,
-            sent = *sent_records,
-            "following files"
-        );
-    }
-
-    /// Does what waits for the disk.
-    async fn blocking<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Follower) -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        let lost = || Error::Failed("a thread that read files has panicked".to_owned());
-        let mut follower = self.follower.take().ok_or_else(lost)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let value = work(&mut follower);
-            (follower, value)
-        });
-        let (follower, value) = done.await.map_err(|_| lost())?;
-        self.follower = Some(follower);
-        Ok(value)
     }
 }

@@ -15,6 +15,12 @@ pub(crate) const RETRY: BackoffConfig =
 /// After this the user is told that the server has not answered.
 const SLOW_OPENING: Duration = Duration::from_secs(3);
 
+/// What a server says after that a token is missing or wrong: true of its own config.
+const SET_TOKEN: &str = ": set it under `token`";
+/// Where programs have tokens.
+const TOKEN_PLACES: &str = "show the right one, from --token-file, the variable EVENT_LOG_TOKEN or \
+                            `token` in the config";
+
 /// How a reporter is connected to its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReporterLink {
@@ -71,6 +77,8 @@ pub(crate) struct Link {
     pub(crate) stream: String,
     pub(crate) producer: String,
     state: watch::Sender<ReporterLink>,
+    /// What to do about a token that the server does not take.
+    token_from: String,
 }
 
 impl Link {
@@ -82,7 +90,19 @@ impl Link {
             stream: stream.to_owned(),
             producer: producer.to_owned(),
             state: watch::Sender::new(connecting),
+            token_from: TOKEN_PLACES.to_owned(),
         }
+    }
+
+    /// Says what to do about a token that the server does not take.
+    pub(crate) fn with_token_from(mut self, from: &str) -> Self {
+        from.clone_into(&mut self.token_from);
+        self
+    }
+
+    /// Goes on with another token, or other certificates.
+    pub(crate) fn use_client(&mut self, client: Client) {
+        self.client = client;
     }
 
     pub(crate) fn state(&self) -> ReporterLink {
@@ -93,7 +113,7 @@ impl Link {
     pub(crate) async fn open(&self) -> Result<(RemoteProducer, Checkpoint), Error> {
         let mut opening = Box::pin(self.client.open_producer(&self.stream, &self.producer));
         tokio::select! {
-            opened = &mut opening => return opened,
+            opened = &mut opening => return opened.map_err(|error| self.explained(error)),
             () = tokio::time::sleep(SLOW_OPENING) => {}
         }
         let reason = format!(
@@ -102,7 +122,23 @@ impl Link {
             self.producer, self.stream
         );
         self.show(ReporterLink::Waiting { since_ms: self.state().since_ms(), reason });
-        opening.await
+        opening.await.map_err(|error| self.explained(error))
+    }
+
+    /// The same, with what to do, where the server cannot know that.
+    fn explained(&self, error: Error) -> Error {
+        self.explanation(&error).map_or(error, Error::Refused)
+    }
+
+    fn explanation(&self, error: &Error) -> Option<String> {
+        match error {
+            Error::Unavailable(reason) => tls_trouble(reason),
+            Error::Refused(reason) => {
+                let problem = reason.strip_suffix(SET_TOKEN)?;
+                Some(format!("{problem}: {}", self.token_from))
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn connected(&self) {
@@ -112,8 +148,15 @@ impl Link {
     /// Tells that something failed, and that it will be tried again.
     pub(crate) fn failed(&self, error: &Error) {
         let since_ms = self.state().since_ms();
-        let reason = format!("{error} (stream {} at {})", self.stream, self.client.address());
-        self.show(match needs_human(error) {
+        let explanation = self.explanation(error);
+        let is_refused = explanation.is_some() || needs_human(error);
+        // Who shows a refusal says that it is one.
+        let reason = match error {
+            Error::Refused(reason) => explanation.unwrap_or_else(|| reason.clone()),
+            error => explanation.unwrap_or_else(|| error.to_string()),
+        };
+        let reason = format!("{reason} (stream {} at {})", self.stream, self.client.address());
+        self.show(match is_refused {
             true => ReporterLink::Refused { since_ms, reason },
             false => ReporterLink::Waiting { since_ms, reason },
         });
@@ -174,3 +217,52 @@ pub(crate) fn needs_human(error: &Error) -> bool {
         | Error::GroupActive { .. } => false,
     }
 }
+
+/// What to do about a connection that does not come about because of TLS, if that is the cause:
+/// trying again does not help.
+fn tls_trouble(reason: &str) -> Option<String> {
+    let (_, remedy) = TLS_TROUBLES.iter().find(|(cause, _)| reason.contains(cause))?;
+    Some(format!("{remedy} ({reason})"))
+}
+
+/// What libraries say, the first that fits, and what to do.
+const TLS_TROUBLES: [(&str, &str); 10] = [
+    (
+        "frame with invalid size",
+        "the server uses TLS, and this side does not: set caFile (--ca-file)",
+    ),
+    (
+        "InvalidContentType",
+        "the server does not use TLS, and this side does: leave out caFile (--ca-file)",
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "the server shows the certificate of an authority as its own: give the server one with \
+         basicConstraints CA:FALSE",
+    ),
+    (
+        "UnknownIssuer",
+        "the certificate of the server is not one of an authority in caFile (--ca-file): name the \
+         file of the authority that signed it",
+    ),
+    (
+        "not valid for name",
+        "the certificate of the server is not for this address: use a name that stands in it",
+    ),
+    (
+        "BadSignature",
+        "the certificate of the server is not signed by the authority in caFile (--ca-file), which \
+         has the same name: name the file of the one that signed it",
+    ),
+    ("certificate expired", "the certificate of the server is too old: renew it"),
+    ("certificate not valid yet", "the certificate of the server is not valid yet: set the clocks"),
+    (
+        "invalid peer certificate",
+        "the certificate of the server cannot be used: give the server another one",
+    ),
+    (
+        "received fatal alert",
+        "the server asks for another certificate of this side: set certFile and keyFile \
+         (--cert-file, --key-file)",
+    ),
+];

@@ -1,8 +1,12 @@
 //! `event-log agent` over files that grow, rotate and vanish, and a real server.
 
+mod refused;
+mod trouble;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::Receiver,
@@ -21,6 +25,7 @@ use crate::process::{
     DEADLINE, PROGRAM, STREAM, ServerProcess, assigned, client, size, subscribe, subscribed,
     write_config,
 };
+use crate::tls::make_certificate;
 
 /// A folder of logs, a server, and an agent.
 struct Site {
@@ -119,8 +124,9 @@ impl Agent {
 
     /// Waits until it says this.
     fn says(&self, text: &str) -> String {
-        let mut seen = String::new();
-        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+        let (mut seen, until) = (String::new(), Instant::now() + DEADLINE);
+        let left = || until.saturating_duration_since(Instant::now());
+        while let Ok(line) = self.lines.recv_timeout(left()) {
             if line.contains(text) {
                 return line;
             }
@@ -193,10 +199,20 @@ impl App {
         File::create(&self.path).unwrap();
     }
 
+    /// As `cp app.log app.log.1; : > app.log`: the copy stays the same file.
+    async fn copy_in_place_and_truncate(&mut self, random: &mut StdRng) {
+        fs::copy(&self.path, format!("{}.1", self.path.display())).unwrap();
+        self.truncate_soon(random).await;
+    }
+
     async fn copy_and_truncate(&mut self, random: &mut StdRng) {
         self.rotated += 1;
         let copy = format!("{}.{}", self.path.display(), self.rotated);
         fs::copy(&self.path, copy).unwrap();
+        self.truncate_soon(random).await;
+    }
+
+    async fn truncate_soon(&self, random: &mut StdRng) {
         if random.random() {
             // The agent may see the copy while its original is still whole.
             tokio::time::sleep(Duration::from_millis(random.random_range(0..40))).await;
@@ -298,6 +314,44 @@ async fn copytruncate_repeats_nothing_and_loses_nothing_that_is_in_the_copy() {
     }
     let found = site.records(app.lines).await;
     assert_eq!(found.len(), app.lines);
+    app.has_all(&found);
+    agent.term();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_overwritten_in_place_repeats_nothing_and_loses_nothing() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut site = Site::new(["", ""]);
+    let mut app = App::new(&site, "shop");
+    let mut agent = site.agent();
+    for _ in 0..size(12, 200) {
+        app.write(&mut random);
+        match random.random_range(0..5) {
+            0 => {
+                agent.kill();
+                app.write(&mut random);
+                app.copy_in_place_and_truncate(&mut random).await;
+                agent = site.agent();
+            }
+            1 => {
+                site.restart_server();
+                app.copy_in_place_and_truncate(&mut random).await;
+            }
+            2 => {
+                site.records(app.lines).await;
+                app.copy_in_place_and_truncate(&mut random).await;
+                app.write(&mut random);
+            }
+            _ => app.copy_in_place_and_truncate(&mut random).await,
+        }
+        // The next round overwrites the copy.
+        site.records(app.lines).await;
+    }
+    add(&site.log("end.log"), "end\n");
+    let found = site.records(app.lines + 1).await;
+    assert_eq!(found.len(), app.lines + 1);
     app.has_all(&found);
     agent.term();
 }

@@ -95,7 +95,7 @@ impl Reading<'_> {
         (sets, rules, close_after): Rules<'_>,
     ) -> bool {
         let is_over = file.is_idle(close_after);
-        let (Some(set), false) = (sets.get(file.set), file.is_parked()) else { return false };
+        let (Some(set), false) = (sets.get(file.set), file.is_left_alone()) else { return false };
         if !(file.has_work() || is_over) {
             return false;
         }

@@ -16,6 +16,8 @@ const MAX_LINE_BYTES: ByteSize = ByteSize::mib(16);
 pub struct AgentConfig {
     /// The server.
     pub server: ClientConfig,
+    /// What to do about a token that the server does not take: where it comes from.
+    pub token_from: String,
     /// The producer at each stream. Places are kept under it: it stays the same for ever.
     pub name: String,
     /// What the header `host` of the records says.
@@ -64,7 +66,7 @@ impl AgentConfig {
     /// Reads `[server]`, `[agent]` and `[files.NAME]`; mistakes are noted there. `host` is what
     /// this machine calls itself.
     pub fn read(root: &Section, host: &str) -> Self {
-        let agent = root.section("agent");
+        let (server, agent) = (root.section("server"), root.section("agent"));
         let max_line_bytes = agent.or("maxLineBytes", ByteSize::mib(1));
         if !(ByteSize::kib(1)..=MAX_LINE_BYTES).contains(&max_line_bytes) {
             let problem = format!("{max_line_bytes} is not possible");
@@ -78,7 +80,8 @@ impl AgentConfig {
         }
         let files = names.iter().map(|name| FileSet::read(name, &section.section(name)));
         Self {
-            server: server(&root.section("server")),
+            server: self::server(&server),
+            token_from: token_from(&server),
             name: agent.or("name", format!("agent.{host}")),
             host: host.to_owned(),
             poll_interval: positive(&agent, "pollInterval", Duration::from_millis(500)),
@@ -123,6 +126,20 @@ fn server(section: &Section) -> ClientConfig {
             Some(1) => Compress::Zstd,
             _ => Compress::Off,
         },
+    }
+}
+
+fn token_from(section: &Section) -> String {
+    let of = |key| section.raw("token")?.get(key)?.as_str();
+    match (of("env"), of("file"), section.has("token")) {
+        (Some(variable), ..) => {
+            format!("it comes from the variable {variable}: change that, and start again")
+        }
+        (_, Some(file), _) => {
+            format!("it comes from the file {file}: change that; it is read again at each try")
+        }
+        (.., true) => "change `token` of [server] in the config, and start again".to_owned(),
+        (.., false) => "set `token` of [server] in the config, and start again".to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 /// So much of both ends is compared.
 const COMPARED_BYTES: usize = 4096;
 
-/// What a new file is, beside the files that are followed.
+/// What a file is, beside the files that are followed.
 pub(super) enum Kinship {
     /// Nobody's copy.
     None,
@@ -22,13 +22,21 @@ pub(super) enum Kinship {
     Perhaps,
 }
 
-/// Compares a new file with others of its folder.
+/// Compares a file that is new or was written anew with others of its folder. `was` is what was
+/// read of it before it was written anew.
 pub(super) fn kinship<'a>(
-    new: &File,
+    (new, was): (&File, Option<&ReadBytes>),
     others: impl Iterator<Item = &'a FollowedFile>,
 ) -> io::Result<Kinship> {
     let mut kinship = Kinship::None;
+    let was = was.filter(|was| was.offset > 0);
     for other in others {
+        if let Some(was) = was
+            && was.is_wholly_in(&other.file)?
+        {
+            // It is the original, and this its copy.
+            continue;
+        }
         let Place { before, read, .. } = &other.place;
         if let Some(before) = before.as_ref().filter(|before| before.offset > 0)
             && before.is_wholly_in(new)?
@@ -36,8 +44,10 @@ pub(super) fn kinship<'a>(
             return Ok(Kinship::Copy(Box::new(before.clone())));
         }
         // In this order: while they are compared, the copy may become whole and its original be
-        // truncated. Then the copy has what was read.
-        if begins(&other.file, new)? || (read.offset > 0 && read.is_in(new)?) {
+        // truncated. Then the copy has what was read, and the original no more.
+        if begins(&other.file, new)?
+            || (read.offset > 0 && read.is_in(new)? && !read.is_in(&other.file)?)
+        {
             kinship = Kinship::Perhaps;
         }
     }

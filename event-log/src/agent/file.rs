@@ -1,7 +1,7 @@
 //! A file that is followed: what is new in it, and whether it still is what it was.
 
 use std::{
-    fs::{File, Metadata},
+    fs::File,
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     FileSet,
+    gone::Gone,
     pieces::{self, Piece},
     place::{Place, ReadBytes},
 };
@@ -46,6 +47,17 @@ pub(super) struct FollowedFile {
     pub(super) parked_until: Option<Instant>,
     /// Its size and time of change when it was looked at.
     seen: Option<(u64, i64, i64)>,
+    /// It changed while nothing could be read: whether the place still fits is to be looked at.
+    must_look: bool,
+    /// It was written anew, and may be a copy: it is not read before that is clear.
+    pub(super) is_unsure: bool,
+    /// How what it had at the last look is recognised.
+    print: Option<ReadBytes>,
+    /// So much of what it has was read, where the place does not say it: it was written anew while
+    /// nothing could be read, or nobody knows its place yet.
+    pub(super) read_to: Option<u64>,
+    /// What it had at the last look, and nobody has read.
+    pub(super) gone: Vec<Gone>,
     has_told_wrong: bool,
     /// So often all files were looked at since it was truncated.
     looks_since: u8,
@@ -53,7 +65,7 @@ pub(super) struct FollowedFile {
 
 /// So often all files are looked at for the copy of one that was truncated. The copy was made
 /// before; a file that comes later and begins in the same way is another one.
-const LOOKS_FOR_COPY: u8 = 2;
+pub(super) const LOOKS_FOR_COPY: u8 = 2;
 
 /// What was read ahead of the place.
 #[derive(Debug)]
@@ -77,6 +89,11 @@ impl FollowedFile {
             max_records: usize::MAX,
             parked_until: None,
             seen: None,
+            must_look: false,
+            is_unsure: false,
+            print: None,
+            read_to: None,
+            gone: Vec::new(),
             has_told_wrong: false,
             looks_since: 0,
         }
@@ -96,7 +113,22 @@ impl FollowedFile {
     pub(super) fn go_on_at(&mut self, place: Place) {
         let path = std::mem::take(&mut self.place.path);
         self.place = Place { path, ..place };
-        self.seen = None;
+        self.must_look = true;
+    }
+
+    /// The server has all before this place. The file may have another path since.
+    pub(super) fn sent(&mut self, place: Place) {
+        let path = std::mem::take(&mut self.place.path);
+        self.is_dirty = path != place.path;
+        self.place = Place { path, ..place };
+        self.parked_until = None;
+        self.max_records = self.max_records.saturating_mul(2);
+    }
+
+    /// It is the copy of a file of which this was read.
+    pub(super) fn go_on_as_copy(&mut self, read: ReadBytes) {
+        self.place.read = read;
+        (self.is_dirty, self.is_unsure) = (true, false);
     }
 
     /// All files were looked at: after some times its copy is not expected any more.
@@ -114,34 +146,68 @@ impl FollowedFile {
 
     /// What was not read, as far as was seen.
     pub(super) fn behind_bytes(&self) -> u64 {
-        self.seen.map_or(0, |(size, ..)| size.saturating_sub(self.place.read.offset))
+        self.size().saturating_sub(self.place.read.offset)
+    }
+
+    /// How large it was when it was looked at.
+    pub(super) fn size(&self) -> u64 {
+        self.seen.map_or(0, |(size, ..)| size)
+    }
+
+    /// What was not read, also where the place says nothing about what it has now.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.size().saturating_sub(self.read_to.unwrap_or(self.place.read.offset))
     }
 
     /// Looks whether it has changed; begins again where it was truncated or written anew.
     pub(super) fn look(&mut self) -> io::Result<()> {
+        self.watch()?;
+        if !self.must_look {
+            return Ok(());
+        }
+        self.begin_again_if_new()?;
+        (self.must_look, self.read_to) = (false, None);
+        Ok(())
+    }
+
+    /// Looks whether it has changed while nothing can be read, and notes what is gone.
+    pub(super) fn watch(&mut self) -> io::Result<()> {
         let metadata = self.file.metadata()?;
         let now = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
         if self.seen == Some(now) {
             return Ok(());
         }
         self.seen = Some(now);
+        self.must_look = true;
         if let Some(since) = &mut self.idle_since {
             *since = Instant::now();
         }
-        self.begin_again_if_new(&metadata)
+        if let Some(print) = &self.print
+            && !print.is_in(&self.file)?
+        {
+            let is_place = self.read_to.is_none();
+            let read_to = self.read_to.unwrap_or(self.place.read.offset);
+            let (set, path, print) = (self.set, self.path.clone(), print.clone());
+            self.gone.push(Gone { set, path, print, read_to, is_place, looks: 0 });
+            if !(is_place && self.place.read.is_in(&self.file)?) {
+                self.read_to = Some(0);
+            }
+        }
+        self.print = ReadBytes::print_of(metadata.len(), &self.file)?;
+        Ok(())
     }
 
-    fn begin_again_if_new(&mut self, metadata: &Metadata) -> io::Result<()> {
+    fn begin_again_if_new(&mut self) -> io::Result<()> {
         let read = &self.place.read;
-        if metadata.len() >= read.offset && read.is_in(&self.file)? {
+        if self.size() >= read.offset && read.is_in(&self.file)? {
             return Ok(());
         }
         let (file, offset) = (self.path.display(), read.offset);
-        info!(%file, offset, "the file was truncated or written anew: reading it from its beginning");
+        info!(%file, offset, "the file was truncated or written anew: it has a new beginning");
         let before = std::mem::replace(&mut self.place.read, ReadBytes::none());
         self.place.before = Some(before);
         self.place.pieces = 0;
-        (self.is_dirty, self.looks_since) = (true, 0);
+        (self.is_dirty, self.is_unsure, self.looks_since) = (true, true, 0);
         Ok(())
     }
 
@@ -155,9 +221,10 @@ impl FollowedFile {
         self.is_dirty || self.behind_bytes() > 0
     }
 
-    /// Whether it is left alone, after the server rejected a line.
-    pub(super) fn is_parked(&self) -> bool {
-        self.parked_until.is_some_and(|until| until > Instant::now())
+    /// Whether it is left alone: the server rejected a line, or it is not clear where it begins.
+    pub(super) fn is_left_alone(&self) -> bool {
+        (self.is_unsure && self.size() > 0)
+            || self.parked_until.is_some_and(|until| until > Instant::now())
     }
 
     /// Reads lines from the place on. When the file `is_over`, its last line needs no line feed.

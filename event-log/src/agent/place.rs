@@ -53,14 +53,21 @@ impl ReadBytes {
         Self { crc: Some(0), ..Self::default() }
     }
 
-    /// As if all before `offset` were read, without reading it.
+    /// As if all before `offset` were read, without reading it. A file that became shorter
+    /// meanwhile was not read at all.
     pub(super) fn skipped_to(offset: u64, file: &File) -> io::Result<Self> {
+        Ok(Self::print_of(offset, file)?.unwrap_or_else(Self::none))
+    }
+
+    /// How the first so many bytes are recognised; `None` when the file has not so many.
+    pub(super) fn print_of(bytes: u64, file: &File) -> io::Result<Option<Self>> {
         let print = |at: u64, bytes: u64| {
-            Ok::<_, io::Error>(Print { bytes, crc: crc_of(file, at, bytes)?.unwrap_or_default() })
+            Ok::<_, io::Error>(crc_of(file, at, bytes)?.map(|crc| Print { bytes, crc }))
         };
-        let head = print(0, offset.min(HEAD_BYTES))?;
-        let tail = offset.min(TAIL_BYTES as u64);
-        Ok(Self { offset, crc: None, head, tail: print(offset - tail, tail)? })
+        let tail = bytes.min(TAIL_BYTES as u64);
+        let head = print(0, bytes.min(HEAD_BYTES))?;
+        let ends = head.zip(print(bytes - tail, tail)?);
+        Ok(ends.map(|(head, tail)| Self { offset: bytes, crc: None, head, tail }))
     }
 
     /// Takes the bytes that come next.
