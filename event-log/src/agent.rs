@@ -12,6 +12,7 @@ mod file;
 mod follower;
 mod gone;
 mod looking;
+mod lost;
 mod paths;
 mod pieces;
 mod place;

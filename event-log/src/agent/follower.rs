@@ -20,7 +20,7 @@ use super::{
     AgentConfig, FileSet,
     batch::{Batch, Reading, SentFiles},
     file::{FollowedFile, LineRules},
-    gone::GoneBytes,
+    lost::GoneBytes,
     paths::{self, Found},
     place::Place,
 };
