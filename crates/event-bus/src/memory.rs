@@ -433,12 +433,15 @@ impl Consumer for MemoryConsumer {
         offsets: &[(Partition, u64)],
         changes: Vec<KeptChange>,
     ) -> Committing {
-        let lost = self.with_group(|group| group.commit(self.member, offsets));
+        let mut state = self.shared.lock();
+        let group = state.groups.get_mut(&self.subscription.group);
+        let lost = group.and_then(|group| group.commit(self.member, offsets));
         if let (None, Some(table)) = (&lost, &self.subscription.table) {
-            let mut state = self.shared.lock();
             let entries = state.tables.entry(table.name.clone()).or_default();
             change(entries, &kept::named(changes));
         }
+        drop(state);
+        self.shared.changed.notify_waiters();
         Box::pin(ready(lost.map_or(Ok(()), |partition| Err(Error::PartitionLost(partition)))))
     }
 
