@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) const COPY_OF: &str = "copy-of";
-/// What a stream of its own was a copy of before it was promoted.
+/// Of a stream that was promoted: what it had been a copy of.
 const PROMOTED_FROM: &str = "promoted-from";
 pub(crate) const GAPS: &str = "gaps";
 
