@@ -2,6 +2,7 @@
 //! them.
 
 mod owned;
+mod received;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -9,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use kafka_client::is_filler;
-use rdkafka::{Message, message::Headers as _};
+use rdkafka::Message;
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 use self::owned::{LastRecord, Owned, ToldEnd};
+pub(super) use self::received::deliveries;
+use self::received::delivery;
 use super::{begin::PartitionStart, offsets::Note, scan::PartitionEnd};
 use crate::{Assignment, Delivery, Error, Partition, Polled};
 
@@ -170,6 +172,7 @@ impl DeskState {
                 generation: self.generation,
                 next: offset,
                 last: None,
+                newest: None,
                 proof: None,
                 told: ToldEnd::NotYet,
                 is_fresh: self.met.insert(partition.clone()),
@@ -279,6 +282,14 @@ impl DeskState {
                 RecordFate::Another(delivery.partition)
             };
         }
+        if owned.has_taken(delivery.offset) {
+            return if owned.contradicts(&delivery) {
+                RecordFate::Another(delivery.partition)
+            } else {
+                RecordFate::More
+            };
+        }
+        owned.newest = Some(delivery.offset);
         owned.next = owned.next.max(delivery.offset + 1);
         owned.is_fresh = true;
         self.bytes += delivery.key.len() + delivery.value.len() + RECORD_OVERHEAD_BYTES;
@@ -349,41 +360,6 @@ impl DeskState {
     }
 }
 
-/// What is handed on of a message that comes alone.
-pub(super) fn deliveries(partition: &Partition, message: &impl Message) -> Vec<Delivery> {
-    match is_filler(message) {
-        true => Vec::new(),
-        false => vec![delivery(partition, message)],
-    }
-}
-
-/// Key and value in a buffer of their own: the library's is one for a whole answer of a broker.
-fn delivery(partition: &Partition, message: &impl Message) -> Delivery {
-    let key = message.key().unwrap_or_default();
-    let value = message.payload().unwrap_or_default();
-    let mut buffer = Vec::with_capacity(key.len() + value.len());
-    buffer.extend_from_slice(key);
-    buffer.extend_from_slice(value);
-    let key_bytes = key.len();
-    let mut value = Bytes::from(buffer);
-    let key = value.split_to(key_bytes);
-    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let headers = message.headers().map(|headers| {
-        headers
-            .iter()
-            .map(|header| (header.key.to_owned(), lossy(header.value.unwrap_or_default())))
-            .collect()
-    });
-    Delivery {
-        partition: partition.clone(),
-        offset: u64::try_from(message.offset()).unwrap_or(0),
-        topic: Arc::clone(&partition.topic),
-        key,
-        value,
-        headers: headers.unwrap_or_default(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rdkafka::{Timestamp, message::OwnedMessage};
@@ -400,7 +376,6 @@ mod tests {
         desk.lock().assigned(vec![PartitionStart { partition: partition(), offset, note }]);
     }
 
-    /// What is scanned when the library tells this end and has no records.
     fn record(offset: i64, value: &str) -> OwnedMessage {
         let (payload, key) = (Some(value.as_bytes().to_vec()), Some(b"k".to_vec()));
         OwnedMessage::new(payload, key, "t".to_owned(), Timestamp::NotAvailable, 0, offset, None)
@@ -432,6 +407,32 @@ mod tests {
         assert_eq!(state.take(&record(9, "d")), RecordFate::More);
     }
 
+    /// librdkafka does that now and then after other partitions were assigned.
+    #[test]
+    fn a_record_that_the_library_gives_twice_is_taken_once() {
+        let (send, _receive) = mpsc::channel(1);
+        let desk = Desk::new(send);
+        assign(&desk, 5);
+        let mut state = desk.lock();
+        for (offset, value) in [(5, "a"), (6, "b"), (6, "b"), (5, "a"), (7, "c")] {
+            assert_eq!(state.take(&record(offset, value)), RecordFate::More);
+        }
+        let taken: Vec<u64> = state.deliveries.iter().map(|delivery| delivery.offset).collect();
+        assert_eq!(taken, [5, 6, 7], "in one batch");
+        state.close_batch();
+        assert_eq!(state.take(&record(7, "c")), RecordFate::More);
+        assert!(state.deliveries.is_empty(), "in the next one");
+        assert_eq!(state.take(&record(7, "x")), RecordFate::Another(partition()));
+        assert_eq!(state.take(&record(8, "d")), RecordFate::More);
+
+        drop(state);
+        desk.lock().forget(&[partition()]);
+        assign(&desk, 5);
+        desk.lock().take(&record(5, "a"));
+        assert_eq!(desk.lock().deliveries.len(), 2, "another assignment begins anew");
+    }
+
+    /// What is scanned when the library tells this end and has no records.
     fn told(desk: &Desk, offset: Option<u64>) -> Vec<(Partition, u64)> {
         let mut state = desk.lock();
         state.learn(&[PartitionEnd { topic: "t".to_owned(), number: 0, offset }]);

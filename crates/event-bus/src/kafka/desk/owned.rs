@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::{Partition, kafka::offsets::Note};
+use crate::{Delivery, Partition, kafka::offsets::Note};
 
 /// A record that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,10 @@ pub(super) struct Owned {
     pub(super) generation: u64,
     /// The offset after all that was taken.
     pub(super) next: u64,
-    /// The last record that was taken.
+    /// The last record of the batches that were handed over.
     pub(super) last: Option<LastRecord>,
+    /// The offset of the last record that was taken, also into a batch that is being filled.
+    pub(super) newest: Option<u64>,
     /// It is read once more, and must be the same.
     pub(super) proof: Option<LastRecord>,
     /// What the statistics said last.
@@ -55,6 +57,19 @@ pub(super) struct Owned {
 }
 
 impl Owned {
+    /// Whether a record was taken already: the library may give a record twice after other
+    /// partitions were assigned.
+    pub(super) fn has_taken(&self, offset: u64) -> bool {
+        self.newest.is_some_and(|newest| offset <= newest)
+    }
+
+    /// Whether a record is not the one that was at its offset, as far as that is known.
+    pub(super) fn contradicts(&self, delivery: &Delivery) -> bool {
+        let Delivery { offset, key, value, .. } = delivery;
+        let before = self.last.filter(|last| last.offset == *offset);
+        before.is_some_and(|last| last != LastRecord::of(*offset, key, value))
+    }
+
     /// The library begins to read the partition here.
     pub(super) fn begin_reading(&mut self) {
         (self.is_fresh, self.told) = (false, ToldEnd::NotYet);
