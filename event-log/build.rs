@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         // Ours keeps its texts where they came in: there are millions of them.
         .extern_path(".dbevent.eventlog.v1.Record", "crate::Record")
+        .extern_path(".dbevent.eventlog.v1.Records", "crate::records::Records")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -21,6 +21,7 @@ mod printed;
 mod queue;
 mod reader;
 mod record;
+mod records;
 mod reporter;
 mod retention;
 mod room;

@@ -44,11 +44,31 @@ pub(crate) struct StreamReader {
     /// The next offset that is wanted.
     offset: u64,
     open: Option<(SegmentId, Scan)>,
+    /// Where it begins, as another reader knew it.
+    place: Option<ReaderPlace>,
 }
+
+/// Where the next record of a reader stands: a file, and how far into it.
+pub(crate) type ReaderPlace = (SegmentId, u64);
 
 impl StreamReader {
     pub(crate) fn new(stream: &Arc<SharedStream>, filter: RecordFilter, offset: u64) -> Self {
-        Self { stream: Arc::clone(stream), filter, offset, open: None }
+        Self::at(stream, filter, offset, None)
+    }
+
+    /// The same, at a place that a reader with this offset had.
+    pub(crate) fn at(
+        stream: &Arc<SharedStream>,
+        filter: RecordFilter,
+        offset: u64,
+        place: Option<ReaderPlace>,
+    ) -> Self {
+        Self { stream: Arc::clone(stream), filter, offset, open: None, place }
+    }
+
+    /// Where its next record stands, if that is in the file of the last one.
+    pub(crate) fn place(&self) -> Option<ReaderPlace> {
+        self.open.as_ref().map(|(id, scan)| (*id, scan.position()))
     }
 
     pub(crate) fn offset(&self) -> u64 {
@@ -141,7 +161,9 @@ impl StreamReader {
 
     fn seek(&self, segment: Segment) -> Result<Scan, Error> {
         let directory = &self.stream.directory;
-        let position = index::seek(directory, segment.id, Sought::Offset(self.offset));
+        let known = self.place.filter(|(id, _)| *id == segment.id).map(|(_, position)| position);
+        let position = known
+            .unwrap_or_else(|| index::seek(directory, segment.id, Sought::Offset(self.offset)));
         Scan::open(&segment.id.data(directory), position.min(segment.bytes))
     }
 }

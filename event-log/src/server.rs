@@ -20,9 +20,10 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tracing::{info, warn};
 
 use crate::{
-    Checkpoint, Error, LOCAL_PRODUCERS, Log, Stream, StreamState, Subscription,
+    Checkpoint, Error, LOCAL_PRODUCERS, Log, Stream, StreamState,
     copy::source::Sending,
     proto::{self, event_log_server},
+    subscription::{Delivering, SharedReading},
     wire::{self, KEEPALIVE, MAX_MESSAGE_BYTES},
 };
 pub use access::ClientConfig as AccessConfig;
@@ -233,9 +234,10 @@ impl event_log_server::EventLog for LogService {
         let stream = self.stream(&request, &request.get_ref().stream, Right::Read)?;
         let open = Caller::of(&request).open()?;
         let (_, wanted) = wire::subscribe_of(request.into_inner());
-        let (subscription, stop) = (stream.subscribe(wanted)?, self.stop.clone());
-        let next =
-            async |subscription: &mut Subscription| subscription.next().await.map(Into::into);
+        let (subscription, stop) = (stream.deliver(wanted)?, self.stop.clone());
+        let next = async |subscription: &mut Delivering<SharedReading>| {
+            subscription.next().await.map(Into::into)
+        };
         Ok(Response::new(Box::pin(deliveries((subscription, open), stop, next))))
     }
 

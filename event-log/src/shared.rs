@@ -22,6 +22,7 @@ use crate::{
     leader::Leaders,
     queue::Queue,
     room::DiskRoom,
+    subscription::Chunks,
     tail::WriteGroup,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct SharedStream {
     pub(crate) groups: Arc<Groups>,
     pub(crate) leaders: Arc<Leaders>,
     copy: Mutex<Option<CopyState>>,
+    /// What its subscribers over the network get.
+    pub(crate) chunks: Chunks,
     /// Of a copy, and of what was one: where the tables of its own consumers stand.
     pub(crate) beside: OnceLock<Arc<Self>>,
 }
@@ -70,6 +73,7 @@ impl SharedStream {
             groups: Arc::new(groups),
             leaders: Arc::default(),
             copy: Mutex::new(copy_of.map(CopyState::new)),
+            chunks: Chunks::default(),
             beside: OnceLock::new(),
         };
         if let Some(last) = shared.last_segment() {

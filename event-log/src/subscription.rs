@@ -1,15 +1,17 @@
 //! A subscription: records as they become durable, alone or as the active member of a group.
 
+mod own;
+mod shared;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
-use crate::{
-    Error, Record, Start, Stream, Subscribe,
-    filter::RecordFilter,
-    group::Membership,
-    reader::{ReadChunk, StreamReader},
-};
+use self::own::OwnReading;
+pub(crate) use self::shared::{Chunks, SharedReading};
+use crate::{Error, Record, Start, Stream, Subscribe, filter::RecordFilter, group::Membership};
 
 /// One delivery holds about so much, unless asked otherwise.
 const DEFAULT_RESPONSE_BYTES: usize = 1 << 20;
@@ -21,7 +23,7 @@ const GONE_LOOKS: Duration = Duration::from_millis(20);
 
 /// What a subscription gives.
 #[derive(Debug)]
-pub enum Event {
+pub enum Event<R = Vec<Record>> {
     /// The first event, once the subscription is the active one of its group.
     Assigned {
         /// Names this membership in a commit; 0 without a group.
@@ -34,7 +36,7 @@ pub enum Event {
     /// All later events.
     Records {
         /// Those that pass the filters, in order; may be empty.
-        records: Vec<Record>,
+        records: R,
         /// Everything below was scanned.
         next_offset: u64,
         /// The durable end; equal to `next_offset` means caught up.
@@ -44,26 +46,45 @@ pub enum Event {
 
 /// A subscription. Dropping it leaves the group.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct Subscription(Delivering<OwnReading>);
+
+/// How records are read, from a place on.
+pub(crate) trait Reading: Sized + Send {
+    /// What one read gives.
+    type Records;
+
+    fn begin(stream: &Stream, filter: RecordFilter, offset: u64, max_bytes: usize) -> Self;
+
+    /// The offset after all that was read; `None` while a read is under way.
+    fn offset(&self) -> Option<u64>;
+
+    /// Reads on, to the durable end at most; gives the offset after it. A dropped call loses
+    /// nothing.
+    fn read(&mut self) -> impl Future<Output = Result<(Self::Records, u64), Error>> + Send;
+
+    /// There is nothing to read for now.
+    fn rest(&mut self) {}
+}
+
+/// A subscription that reads in one of these ways.
+#[derive(Debug)]
+pub(crate) struct Delivering<R> {
     stream: Stream,
     wanted: Subscribe,
     filter: RecordFilter,
     membership: Option<Membership>,
     end: watch::Receiver<u64>,
-    phase: Phase,
+    phase: Phase<R>,
     /// The end in the last delivery that had reached it.
     told: Option<u64>,
 }
 
-type ReadEnded = (Box<StreamReader>, Result<ReadChunk, Error>);
-
 #[derive(Debug)]
-enum Phase {
+enum Phase<R> {
     Waiting,
     /// The first offset of a new group is being saved.
     Resolved(u64),
-    Idle(Box<StreamReader>),
-    Reading(JoinHandle<ReadEnded>),
+    Reading(R),
     /// The next record was deleted. Until when the group may go to another place.
     Gone {
         offset: u64,
@@ -79,11 +100,16 @@ impl Stream {
     ///
     /// [`Error::Rejected`] for a filter or a name that is not allowed.
     pub fn subscribe(&self, wanted: Subscribe) -> Result<Subscription, Error> {
+        self.deliver(wanted).map(Subscription)
+    }
+
+    /// The same, with another way to read.
+    pub(crate) fn deliver<R>(&self, wanted: Subscribe) -> Result<Delivering<R>, Error> {
         let filter = RecordFilter::new(&wanted)?;
         let membership = (!wanted.group.is_empty())
             .then(|| Membership::join(&self.shared.groups, &wanted.group, &wanted.client))
             .transpose()?;
-        Ok(Subscription {
+        Ok(Delivering {
             stream: self.clone(),
             wanted,
             filter,
@@ -104,6 +130,13 @@ impl Subscription {
     /// record was deleted; the active member of a group has two seconds before that to commit a
     /// place that is there, and goes on from it. [`Error::Damaged`].
     pub async fn next(&mut self) -> Result<Event, Error> {
+        self.0.next().await
+    }
+}
+
+impl<R: Reading> Delivering<R> {
+    /// See [`Subscription::next`].
+    pub(crate) async fn next(&mut self) -> Result<Event<R::Records>, Error> {
         let Some(lost) = self.membership.as_ref().map(|membership| membership.lost.clone()) else {
             return self.advance().await;
         };
@@ -114,7 +147,7 @@ impl Subscription {
         }
     }
 
-    async fn advance(&mut self) -> Result<Event, Error> {
+    async fn advance(&mut self) -> Result<Event<R::Records>, Error> {
         loop {
             match &mut self.phase {
                 Phase::Waiting => {
@@ -135,23 +168,21 @@ impl Subscription {
                     }
                     return Ok(self.assigned(position, true));
                 }
-                Phase::Idle(reader) => {
+                Phase::Reading(reading) => {
                     let end = *self.end.borrow_and_update();
-                    if reader.offset() >= end && self.told == Some(end) {
+                    let has_all = reading.offset().is_some_and(|offset| offset >= end);
+                    if has_all && self.told == Some(end) {
+                        reading.rest();
                         // The sender lives as long as the stream, which we hold.
                         let _ = self.end.changed().await;
-                    } else {
-                        self.begin_read();
+                        continue;
                     }
-                }
-                Phase::Reading(reading) => {
-                    let ended = reading.await;
-                    match self.take_read(ended) {
+                    match reading.read().await {
                         Err(Error::OffsetGone { offset, first }) if self.membership.is_some() => {
                             let until = Instant::now() + GONE_GRACE;
                             self.phase = Phase::Gone { offset, first, until };
                         }
-                        read => return read,
+                        read => return read.map(|(records, next)| self.read(records, next)),
                     }
                 }
                 Phase::Gone { offset, first, until } => {
@@ -183,37 +214,21 @@ impl Subscription {
         }
     }
 
-    fn assigned(&mut self, position: u64, resolved: bool) -> Event {
-        let reader = StreamReader::new(&self.stream.shared, self.filter.clone(), position);
-        self.phase = Phase::Idle(Box::new(reader));
-        let member = self.membership.as_ref().map_or(0, |membership| membership.id);
-        Event::Assigned { member, position, resolved }
-    }
-
-    /// Reads on a thread that may wait for the disk.
-    fn begin_read(&mut self) {
+    fn assigned(&mut self, position: u64, resolved: bool) -> Event<R::Records> {
         let max_bytes = match self.wanted.max_bytes {
             0 => DEFAULT_RESPONSE_BYTES,
             asked => asked.min(MAX_RESPONSE_BYTES),
         };
-        if let Phase::Idle(mut reader) = std::mem::replace(&mut self.phase, Phase::Waiting) {
-            self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
-                let chunk = reader.read(max_bytes);
-                (reader, chunk)
-            }));
-        }
+        let reading = R::begin(&self.stream, self.filter.clone(), position, max_bytes);
+        self.phase = Phase::Reading(reading);
+        let member = self.membership.as_ref().map_or(0, |membership| membership.id);
+        Event::Assigned { member, position, resolved }
     }
 
-    fn take_read(
-        &mut self,
-        ended: Result<ReadEnded, tokio::task::JoinError>,
-    ) -> Result<Event, Error> {
-        let (reader, chunk) = ended.map_err(|error| Error::Unavailable(error.to_string()))?;
-        self.phase = Phase::Idle(reader);
-        let ReadChunk { records, next_offset } = chunk?;
+    fn read(&mut self, records: R::Records, next_offset: u64) -> Event<R::Records> {
         let end_offset = self.stream.shared.end();
         let caught_up = next_offset >= end_offset;
         self.told = caught_up.then_some(end_offset);
-        Ok(Event::Records { records, next_offset, end_offset })
+        Event::Records { records, next_offset, end_offset }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     copy::source::{CopyEnd, CopyFrom, Sent, Wanted},
     disk::{data_files::SegmentId, day::Day},
     proto,
+    records::Records,
 };
 
 /// A peer that does not answer a ping of this interval within the same time is gone, and with it
@@ -121,15 +123,15 @@ impl<'a> From<&'a proto::NewRecord> for NewRecord<'a> {
     }
 }
 
-impl From<Event> for proto::SubscribeResponse {
-    fn from(event: Event) -> Self {
+impl From<Event<Bytes>> for proto::SubscribeResponse {
+    fn from(event: Event<Bytes>) -> Self {
         use proto::subscribe_response::Is;
         let is = match event {
             Event::Assigned { member, position, resolved } => {
                 Is::Assigned(proto::Assigned { member, position, resolved })
             }
-            Event::Records { records, next_offset, end_offset } => {
-                Is::Records(proto::Records { records, next_offset, end_offset })
+            Event::Records { records: encoded, next_offset, end_offset } => {
+                Is::Records(Records { encoded, next_offset, end_offset, ..Records::default() })
             }
         };
         Self { is: Some(is) }
@@ -143,7 +145,7 @@ pub(crate) fn event_of(response: proto::SubscribeResponse) -> Result<Event, Erro
         Some(Is::Assigned(proto::Assigned { member, position, resolved })) => {
             Event::Assigned { member, position, resolved }
         }
-        Some(Is::Records(proto::Records { records, next_offset, end_offset })) => {
+        Some(Is::Records(Records { records, next_offset, end_offset, .. })) => {
             let rejected =
                 |problem: &str| Error::Rejected(format!("the server's record: {problem}"));
             records.iter().try_for_each(Record::check_texts).map_err(rejected)?;
