@@ -90,15 +90,9 @@ pub async fn describe_by(
     (schema, table): (&str, &str),
     by: Option<&str>,
 ) -> TableResult<Option<Description>> {
-    let names = (schema, table, schema, table);
-    let query = format!(
-        "SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH, ENGINE FROM information_schema.TABLES \
-         WHERE {OF_TABLE}"
-    );
-    let found: Option<Row> = conn.exec_first(query, names).await?;
-    let Some(found) = found else { return Ok(None) };
+    let Some(told) = found(conn, (schema, table)).await? else { return Ok(None) };
     let (kind, rows, row_bytes, engine): (String, Option<u64>, Option<u64>, Option<String>) =
-        mysql_async::from_row(found);
+        mysql_async::from_row(told);
     let mut description = Description {
         schema: schema.to_owned(),
         table: table.to_owned(),
@@ -115,6 +109,10 @@ pub async fn describe_by(
     description.check_seen(conn).await?;
     let keys = description.read_keys(conn).await?;
     description.check_seen(conn).await?;
+    if keys.is_empty() && found(conn, (schema, table)).await?.is_none() {
+        // It was dropped between two of these queries.
+        return Ok(None);
+    }
     if let Some(primary) = description.primary_of(conn, &keys).await? {
         description.primary_key = primary.parts.iter().map(|part| part.column).collect();
     }
@@ -123,6 +121,15 @@ pub async fn describe_by(
         Some(column) => Some(description.only_of(keys, column)?),
     };
     Ok(Some(description))
+}
+
+/// What the server says of the table itself.
+async fn found(conn: &mut Conn, (schema, table): (&str, &str)) -> TableResult<Option<Row>> {
+    let query = format!(
+        "SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH, ENGINE FROM information_schema.TABLES \
+         WHERE {OF_TABLE}"
+    );
+    Ok(conn.exec_first(query, (schema, table, schema, table)).await?)
 }
 
 /// All tables except those of the server itself, as schema and name.
