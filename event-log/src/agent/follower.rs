@@ -29,6 +29,9 @@ use crate::Checkpoint;
 /// A line that the server rejected is tried again after this.
 const PARKED: Duration = Duration::from_mins(1);
 
+/// The files are listed again so often at the most, while there are always others.
+const MAX_LISTS: usize = 10;
+
 /// The checkpoint has an entry for each file, `file.SET.DEVICE.INODE`, and one for each set that
 /// was seen before, `set.SET`.
 const FILE: &str = "file.";
@@ -79,7 +82,7 @@ pub(super) struct FollowerState {
     pub(super) lost_bytes: u64,
 }
 
-/// A file under the paths that is not open.
+/// A file under the paths.
 struct NewFile {
     key: String,
     set: usize,
@@ -213,8 +216,12 @@ impl Follower {
 
     /// Finds out which files there are, and which have changed.
     fn look(&mut self, problems: &mut BTreeMap<PathBuf, String>) {
-        let fresh = self.list(problems);
-        self.open(fresh, problems);
+        for _ in 0..MAX_LISTS {
+            let fresh = self.list(problems);
+            if self.open(fresh, problems) {
+                break;
+            }
+        }
         for file in self.files.values_mut() {
             if let Err(error) = file.look() {
                 problems.insert(file.path.clone(), error.to_string());
@@ -248,9 +255,47 @@ impl Follower {
         keys.into_iter().cloned().collect()
     }
 
-    /// Lists the files under the paths; gives those that are not followed.
+    /// Finds the files under the paths; gives those that are not followed.
     fn list(&mut self, problems: &mut BTreeMap<PathBuf, String>) -> Vec<NewFile> {
         let (mut listed, mut fresh) = (BTreeSet::new(), Vec::new());
+        for file in self.all_listed(problems) {
+            listed.insert(file.key.clone());
+            match self.files.get_mut(&file.key).or_else(|| self.held.get_mut(&file.key)) {
+                Some(followed) => followed.found_at(file.path),
+                None => fresh.push(file),
+            }
+        }
+        for (key, file) in self.files.iter_mut().chain(&mut self.held) {
+            if !listed.contains(key) {
+                file.idle_since.get_or_insert_with(Instant::now);
+            }
+        }
+        fresh
+    }
+
+    /// Lists the files under the paths. A file that is renamed meanwhile may be left out, while a
+    /// newer one has its name and is there: so with a file that is new, it lists again until twice
+    /// the same was there.
+    fn all_listed(&self, problems: &mut BTreeMap<PathBuf, String>) -> Vec<NewFile> {
+        let mut listed = self.listed(problems);
+        for _ in 0..MAX_LISTS {
+            let is_followed = |key| self.files.contains_key(key) || self.held.contains_key(key);
+            if listed.keys().all(is_followed) {
+                break;
+            }
+            let again = self.listed(problems);
+            let is_same = again.keys().eq(listed.keys());
+            listed = again;
+            if is_same {
+                break;
+            }
+        }
+        listed.into_values().collect()
+    }
+
+    /// Lists them once, by their keys.
+    fn listed(&self, problems: &mut BTreeMap<PathBuf, String>) -> BTreeMap<String, NewFile> {
+        let mut listed = BTreeMap::new();
         for (number, set) in self.sets.iter().enumerate() {
             let mut found = Found::default();
             set.paths.iter().for_each(|pattern| paths::find(pattern, &mut found));
@@ -267,21 +312,11 @@ impl Follower {
                     }
                 };
                 let key = key(set, (metadata.dev(), metadata.ino()));
-                if !listed.insert(key.clone()) {
-                    continue;
-                }
-                match self.files.get_mut(&key).or_else(|| self.held.get_mut(&key)) {
-                    Some(file) => file.found_at(path),
-                    None => fresh.push(NewFile { key, set: number, path }),
-                }
+                let file = NewFile { key: key.clone(), set: number, path };
+                listed.entry(key).or_insert(file);
             }
         }
-        for (key, file) in self.files.iter_mut().chain(&mut self.held) {
-            if !listed.contains(key) {
-                file.idle_since.get_or_insert_with(Instant::now);
-            }
-        }
-        fresh
+        listed
     }
 
     fn knows(&self, set: &FileSet) -> bool {

@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Follower, key, prefix};
+use super::{Follower, hold::is_of, key, prefix};
 use crate::agent::{
     FileSet, FileStart,
     copies::{self, Kinship},
@@ -173,6 +173,7 @@ impl Follower {
             let moved = find_inode(&self.sets[set], &key, Path::new(&place.path));
             let opened = moved.and_then(|path| Some((File::open(&path).ok()?, path)));
             if let Some((file, path)) = opened
+                && is_of(&self.sets[set], &key, &file)
                 && place.read.is_in(&file).unwrap_or(false)
             {
                 info!(file = %path.display(), "a file was moved: reading the rest of it");

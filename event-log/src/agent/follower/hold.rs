@@ -1,12 +1,14 @@
 //! Files while nothing can be sent: new ones are opened, so that they can be read later, also when
 //! they are renamed or deleted until then; and what is gone before it was read is noticed.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf};
+use std::{
+    collections::BTreeMap, fs::File, io::ErrorKind, os::unix::fs::MetadataExt, path::PathBuf,
+};
 
 use tracing::warn;
 
-use super::{Follower, NewFile};
-use crate::agent::{file::FollowedFile, place::Place};
+use super::{Follower, NewFile, key};
+use crate::agent::{FileSet, file::FollowedFile, place::Place};
 
 /// While nothing can be sent, not more new files are opened. Those that are deleted keep their room
 /// on the disk.
@@ -41,17 +43,27 @@ impl Follower {
         self.tell_problems(problems);
     }
 
-    /// Opens new files, and holds them until they can be followed.
-    pub(super) fn open(&mut self, fresh: Vec<NewFile>, problems: &mut BTreeMap<PathBuf, String>) {
+    /// Opens new files, and holds them until they can be followed. `false`: one of them has another
+    /// name by now, or none, so the files have to be listed again.
+    pub(super) fn open(
+        &mut self,
+        fresh: Vec<NewFile>,
+        problems: &mut BTreeMap<PathBuf, String>,
+    ) -> bool {
+        let mut has_all = true;
         for NewFile { key, set, path } in fresh {
+            let is_it = |file: &File| self.sets.get(set).is_some_and(|set| is_of(set, &key, file));
             match File::open(&path) {
-                Ok(file) => {
+                Ok(file) if is_it(&file) => {
                     let file = FollowedFile::new(set, path, (file, Place::default()));
                     self.held.insert(key, file);
                 }
+                Ok(_) => has_all = false,
+                Err(error) if error.kind() == ErrorKind::NotFound => has_all = false,
                 Err(error) => drop(problems.insert(path, error.to_string())),
             }
         }
+        has_all
     }
 
     /// Finds out what is gone, now that all places are known.
@@ -69,4 +81,10 @@ impl Follower {
             self.gone.take(key, file);
         }
     }
+}
+
+/// Whether this file has the key. Under the name of one that was just renamed stands another.
+pub(super) fn is_of(set: &FileSet, wanted: &str, file: &File) -> bool {
+    let metadata = file.metadata();
+    metadata.is_ok_and(|metadata| key(set, (metadata.dev(), metadata.ino())) == wanted)
 }
