@@ -93,16 +93,18 @@ pub struct Client {
     address: Arc<str>,
 }
 
-/// Shows the token with every call.
+/// Shows the token with every call. A file that holds it is read for each: so a token can be
+/// changed while programs run.
 #[derive(Clone, Debug)]
 struct Bearer {
-    token: Option<MetadataValue<Ascii>>,
+    token: Option<Secret>,
 }
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.token {
-            request.metadata_mut().insert("authorization", token.clone());
+            let value = bearer(&token.renewed())?;
+            request.metadata_mut().insert("authorization", value);
         }
         Ok(request)
     }
@@ -139,7 +141,8 @@ impl Client {
             }
             endpoint = endpoint.tls_config(tls).map_err(|error| rejected(&error))?;
         }
-        let bearer = Bearer { token: config.token.as_ref().map(bearer).transpose()? };
+        config.token.as_ref().map(bearer).transpose()?;
+        let bearer = Bearer { token: config.token.clone() };
         let mut service = EventLogClient::with_interceptor(endpoint.connect_lazy(), bearer)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -61,6 +61,8 @@ pub struct Mirror {
     end: watch::Receiver<u64>,
     /// Of the original: what is missing there, until the copy has it written down.
     gap: Option<Gap>,
+    /// Whether the original ever let this copy in: then a refusal is not a mistake of the config.
+    was_let_in: bool,
 }
 
 /// What there is to do while a copy is connected.
@@ -87,7 +89,8 @@ impl Mirror {
     ) -> Result<Self, Error> {
         let stream = log.copy(&of.stream, &of)?;
         let end = stream.shared.watch_end();
-        Ok(Self { stream, client, of, options, end, gap: None })
+        let was_let_in = *end.borrow() > 0;
+        Ok(Self { stream, client, of, options, end, gap: None, was_let_in })
     }
 
     /// Follows until `stop`, or until the stream is promoted.
@@ -95,7 +98,7 @@ impl Mirror {
     /// # Errors
     ///
     /// What only a human can settle: [`Error::Diverged`], [`Error::OffsetGone`],
-    /// [`Error::Refused`], [`Error::Rejected`], [`Error::Poisoned`], [`Error::Io`].
+    /// [`Error::Refused`] from the beginning (later it is waited out), [`Error::Rejected`], [`Error::Poisoned`], [`Error::Io`].
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Error> {
         let mut backoff = Backoff::new(WAITS);
         loop {
@@ -117,7 +120,7 @@ impl Mirror {
                     self.gap = Some(self.gap_until(first));
                     continue;
                 }
-                passing if may_pass(&passing) => {
+                passing if self.may_pass(&passing) => {
                     let wait = backoff.next_wait();
                     let (stream, from) = (&self.of.stream, &self.of.address);
                     warn!(stream, from, problem = %passing, ?wait, "the copy gets nothing now");
@@ -157,6 +160,16 @@ impl Mirror {
         Gap { from, to: first }
     }
 
+    /// Whether it may pass without anybody changing the config here: a file with a token is read
+    /// again.
+    fn may_pass(&self, problem: &Error) -> bool {
+        match problem {
+            Error::NotMember(_) | Error::Failed(_) => true,
+            Error::Refused(_) => self.was_let_in,
+            problem => problem.is_transient(),
+        }
+    }
+
     /// Follows until there is a problem.
     async fn follow(&mut self) -> Error {
         match self.begin().await {
@@ -184,6 +197,7 @@ impl Mirror {
         let (stream, from) = (&self.of.stream, &self.of.address);
         info!(stream, from, offset = self.end(), epoch, "the copy follows");
         self.stream.tell_copy(None);
+        self.was_let_in = true;
         let committed = self.end();
         Ok(Following { copy, member, last: None, committed, committing: None })
     }
@@ -291,11 +305,6 @@ impl Mirror {
         let commit = async move { client.commit(request).await.map(|()| end) };
         following.committing = Some(commit.boxed());
     }
-}
-
-/// Whether it may pass without anybody changing anything here.
-fn may_pass(problem: &Error) -> bool {
-    problem.is_transient() || matches!(problem, Error::NotMember(_) | Error::Failed(_))
 }
 
 async fn wait_for(last: &mut Option<DurableAnswer>) -> Result<(), Error> {

@@ -33,6 +33,8 @@ pub(crate) struct ServerSource {
     session: Option<Session>,
     backoff: Backoff,
     trouble: Trouble,
+    /// Whether the server ever let this relay in: then a refusal is not a mistake of the config.
+    was_let_in: bool,
 }
 
 /// An active membership.
@@ -52,6 +54,7 @@ impl ServerSource {
             session: None,
             backoff: Backoff::new(AWAY),
             trouble: Trouble::default(),
+            was_let_in: false,
         })
     }
 
@@ -105,6 +108,7 @@ impl ServerSource {
             position = first;
         }
         self.backoff.reset();
+        self.was_let_in = true;
         self.trouble.is_over("the server is there again");
         info!(server = self.client.address(), stream = self.stream, offset = position, "relays");
         if held.next_offset == 0 {
@@ -125,6 +129,11 @@ impl ServerSource {
             }
             error if error.is_transient() => {
                 self.trouble.is(&error, "the server is away; it is asked again by itself");
+            }
+            error @ LogError::Refused(_) if self.was_let_in => {
+                let what = "the server refuses this relay now; it is asked again by itself, with \
+                            what the token's file then holds";
+                self.trouble.is(&error, what);
             }
             error => return Err(error.into()),
         }

@@ -7,3 +7,4 @@ mod names;
 mod refused;
 mod runner;
 mod targets;
+mod token_file;
