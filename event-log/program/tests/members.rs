@@ -184,10 +184,14 @@ async fn the_command_shows_groups_and_forgets_those_without_members() {
     assert_eq!((code, row), (Some(0), vec!["g", "0", "0", "B", "me"]), "{text}");
     let (_, text) = call(&["list", "--json"]).await;
     let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let group = json!({ "name": "g", "lag": { "records": 0 }, "heldBytes": 0, "members": ["me"] });
+    let group = json!({
+        "name": "g", "committed": 2, "lag": { "records": 0 }, "heldBytes": 0, "members": ["me"]
+    });
     assert_eq!(shown, json!({ "groups": [group] }));
-    let (code, text) = call(&["forget", "g"]).await;
-    assert!(code == Some(69) && text.contains("me"), "{code:?} {text}");
+    for verb in [&["forget", "g"][..], &["set", "g", "--to", "earliest"]] {
+        let (code, text) = call(verb).await;
+        assert!(code == Some(69) && text.contains("me"), "{code:?} {text}");
+    }
     let (code, text) = call(&["forget", "g", "--dry-run"]).await;
     assert!(code == Some(0) && text.contains("would be refused"), "{code:?} {text}");
     drop(subscription);
@@ -205,4 +209,39 @@ async fn the_command_shows_groups_and_forgets_those_without_members() {
     assert_eq!(text.lines().count(), 1, "{text}");
     let (code, text) = call(&["forget", "g"]).await;
     assert!(code == Some(64) && text.contains("no group g"), "{code:?} {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_sets_where_a_group_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(directory.path());
+    let client = server.client();
+    let (mut producer, _) = client.open_producer(STREAM, "p").await.unwrap();
+    let records = (0..5).map(|_| record(b"x".to_vec())).collect();
+    let end = producer.append(records, Vec::new()).await.unwrap().next_offset;
+    let set = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(PROGRAM);
+        command.args(["groups", "set", "g", "--stream", STREAM, "--config", "none", "--to"]);
+        let output = command.args(more).args(["--address", &server.address]).output();
+        let output = output.await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let place = async || {
+        let groups = client.info(STREAM).await.unwrap().groups;
+        groups.first().and_then(|group| group.committed)
+    };
+    let (code, text) = set(&["latest", "--dry-run"]).await;
+    assert!(code == Some(0) && text.contains(&format!("would go on with offset {end}")), "{text}");
+    assert_eq!(place().await, None);
+    for (to, expected) in [("latest", end), (&*(end - 2).to_string(), end - 2)] {
+        let (code, text) = set(&[to]).await;
+        assert!(code == Some(0), "{text}");
+        assert_eq!(place().await, Some(expected), "{text}");
+    }
+    let (code, text) = set(&[&*(end + 9).to_string()]).await;
+    assert!(code == Some(64) && text.contains(&end.to_string()), "{code:?} {text}");
+    let (code, text) = set(&["soon"]).await;
+    assert!(code == Some(64) && text.contains("write earliest, latest"), "{code:?} {text}");
+    assert_eq!(place().await, Some(end - 2));
 }

@@ -228,7 +228,7 @@ fn what_a_mirror_lacks_is_told() {
     let (code, said) = run(&["mirror", "--config", config]);
     assert!(code == Some(64) && said.contains("names no stream"), "{said}");
     let (code, said) = run(&["promote", "--directory", "/dev/null/x", "--stream", "s"]);
-    assert!(code == Some(69) && said.contains("/dev/null/x"), "{said}");
+    assert!(code == Some(64) && said.contains("no directory /dev/null/x"), "{said}");
 }
 
 #[test]

@@ -1,16 +1,17 @@
-//! `event-log groups`: shows how far the groups of a stream are, and forgets them.
+//! `event-log groups`: shows how far the groups of a stream are, moves them, and forgets them.
 
 use std::path::Path;
 
 use bytesize::ByteSize;
 use clap::Subcommand;
-use event_log::{Error, proto::InfoResponse};
+use event_log::{Error, Start, proto::InfoResponse};
 use serde_json::json;
 use service::say;
 
 use super::{
     Failure,
     connect::{Where, client},
+    point,
 };
 
 #[derive(Subcommand)]
@@ -22,6 +23,20 @@ pub(crate) enum GroupsVerb {
         /// Print JSON, with the names that the HTTP API of dts uses.
         #[arg(long)]
         json: bool,
+    },
+    /// Set where a group that has no member goes on; it may be new, as after a failover.
+    Set {
+        /// The name of the group, as `list` shows it.
+        group: String,
+        /// earliest, latest, an offset (1234), a UTC day (2026-03-01) or time
+        /// (2026-03-01T10:00:00Z).
+        #[arg(long, value_parser = point::start)]
+        to: Start,
+        #[command(flatten)]
+        at: Where,
+        /// Only show what would be set.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Forget a group that has no member: nothing is kept for it any more.
     Forget {
@@ -41,6 +56,19 @@ pub(crate) async fn run(verb: GroupsVerb, config: &Path) -> Result<(), Failure> 
         GroupsVerb::List { at, json } => {
             let held = client(config, &at)?.info(&at.stream).await?;
             if json { print_json(&held) } else { print(held) }
+        }
+        GroupsVerb::Set { group, to, at, dry_run } => {
+            let client = client(config, &at)?;
+            let offset = match to {
+                // What is not there is refused, and not moved.
+                Start::Offset(offset) => offset,
+                to => client.locate(&at.stream, to).await?,
+            };
+            if !dry_run {
+                client.reset_group(&at.stream, &group, offset).await?;
+            }
+            let done = if dry_run { "would go on" } else { "goes on" };
+            say!("the group {group} of the stream {} {done} with offset {offset}", at.stream);
         }
         GroupsVerb::Forget { group, at, dry_run: true } => {
             show_forgotten(client(config, &at)?.info(&at.stream).await?, &group)?;
@@ -81,6 +109,7 @@ fn print_json(held: &InfoResponse) {
             Some(&*group.client).filter(|client| !client.is_empty()).into_iter().collect();
         json!({
             "name": group.name,
+            "committed": group.committed,
             "lag": { "records": behind(held.next_offset, group.committed) },
             "heldBytes": group.held_bytes,
             "members": members,

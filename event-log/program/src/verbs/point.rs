@@ -52,6 +52,19 @@ impl FromStr for DayPoint {
     }
 }
 
+/// A place to begin.
+pub(crate) fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        _ => text.parse().map(Point::start).map_err(|_| {
+            "write earliest, latest, an offset (1234), a UTC day (2026-03-01) or a UTC time \
+             (2026-03-01T10:00:00Z)"
+                .to_owned()
+        }),
+    }
+}
+
 impl Point {
     /// To begin there.
     pub(crate) fn start(self) -> Start {

@@ -26,6 +26,10 @@ pub(crate) async fn run(arguments: PromoteArguments, config: &Path) -> Result<()
     let PromoteArguments { at, directory } = arguments;
     let epoch = match directory {
         Some(directory) => {
+            if !directory.is_dir() {
+                let problem = format!("there is no directory {}", directory.display());
+                return Err(Error::Rejected(problem).into());
+            }
             let log = Log::open(StorageConfig::new(directory))?;
             let stream = log.known(&at.stream).ok_or_else(|| {
                 Error::Rejected(format!("there is no stream {} in that directory", at.stream))

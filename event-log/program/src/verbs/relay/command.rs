@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use service::{BackoffConfig, config::File};
 
 use super::{
-    super::{Failure, connect},
-    config::{BATCH_BYTES, NAME_RULE, NamedRelay, default_state, parse_start},
+    super::{Failure, connect, point},
+    config::{BATCH_BYTES, NAME_RULE, NamedRelay, default_state},
     handler::RelayHandler,
 };
 
@@ -50,7 +50,7 @@ struct RelayOptions {
     timeout: Option<String>,
     /// Where a relay of this name begins the first time: earliest, latest, an offset (1234), a UTC
     /// day (2026-03-01) or time (2026-03-01T10:00:00Z) [default: earliest].
-    #[arg(long, value_parser = parse_start)]
+    #[arg(long, value_parser = point::start)]
     start: Option<Start>,
     /// A regular expression for the whole topic; may be given several times.
     #[arg(long, value_name = "REGEX")]

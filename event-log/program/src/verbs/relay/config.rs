@@ -11,7 +11,7 @@ use service::{
     config::{File, Section},
 };
 
-use super::{super::point::Point, handler::RelayHandler};
+use super::{super::point, handler::RelayHandler};
 
 pub(super) const BATCH_BYTES: usize = 8 << 20;
 const MAX_BATCH_SIZE: usize = 100_000;
@@ -112,24 +112,11 @@ fn read_source(name: &str, section: &Section) -> Option<RelaySource> {
 
 fn read_start(section: &Section) -> Start {
     let text: Option<String> = section.optional("start");
-    let start = text.map(|text| parse_start(&text));
+    let start = text.map(|text| point::start(&text));
     start.unwrap_or(Ok(Start::Earliest)).unwrap_or_else(|remedy| {
         section.note("start", "is not known", &remedy);
         Start::Earliest
     })
-}
-
-/// A start, as a user says it.
-pub(super) fn parse_start(text: &str) -> Result<Start, String> {
-    match text {
-        "earliest" => Ok(Start::Earliest),
-        "latest" => Ok(Start::Latest),
-        _ => text.parse().map(Point::start).map_err(|_| {
-            "write earliest, latest, an offset (1234), a UTC day (2026-03-01) or a UTC time \
-             (2026-03-01T10:00:00Z)"
-                .to_owned()
-        }),
-    }
 }
 
 fn read_numbers(section: &Section, key: &str) -> Vec<u32> {
