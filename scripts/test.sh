@@ -84,11 +84,11 @@ sum_up() {
 run_tests() {
   local binaries binary crates outcome=0
   export KAFKA_JVM_PERFORMANCE_OPTS=${KAFKA_JVM_PERFORMANCE_OPTS--XX:TieredStopAtLevel=1}
-  binaries=$(cargo test --locked --workspace --exclude bench --no-run --message-format=json |
+  binaries=$(cargo test --locked --workspace --no-run --message-format=json |
     sed -n 's|.*/e2e#.*"test":true},"features".*"executable":"\([^"]*\)".*|\1|p')
   [ -n "$binaries" ] || return
   RUST_TEST_THREADS=${RUST_TEST_THREADS:-2} cargo test --locked --workspace --no-fail-fast \
-    --exclude bench --exclude e2e >"$logs/crates.log" 2>&1 &
+    --exclude e2e >"$logs/crates.log" 2>&1 &
   crates=$!
   lint_beside "$crates" >"$logs/lints.log" 2>&1 &
   lints=$!
@@ -102,8 +102,10 @@ run_tests() {
   return "$outcome"
 }
 
-# Lints once the tests of this process run: before that it has the build directory for itself.
+# Lints once the tests of this process run: before that it has the build directory for itself. Where
+# the build was by clippy, it has said all.
 lint_beside() {
+  if [ "${RUSTC_WORKSPACE_WRAPPER-}" = clippy-driver ]; then return; fi
   while kill -0 "$1" 2>/dev/null && ! grep -q Running "$logs/crates.log"; do sleep 1; done
   nice -n 19 cargo clippy --locked --workspace --all-targets -- -D warnings
 }
@@ -129,15 +131,15 @@ trap stop_servers EXIT
 trap 'exit 130' INT TERM
 start_servers
 phase format cargo fmt --all --check
-# The lints look at the benchmarks, too; nothing runs them here.
-phase build cargo build --locked --workspace --exclude bench --all-targets
+# The benchmarks, too, for the lints; nothing runs them here.
+phase build cargo build --locked --workspace --all-targets
 if [ -n "$all" ]; then phase dependencies dependencies; fi
 servers_outcome=0
 wait "$starting" || servers_outcome=$?
 phase servers show_servers
 phase tests run_tests
 if [ -n "$all" ]; then
-  phase long cargo test --locked --package e2e --package event-log-program -- \
+  phase long cargo test --locked --package dts --package e2e --package event-log-program -- \
     --ignored --skip containers::
   phase containers containers
 fi

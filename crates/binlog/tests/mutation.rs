@@ -32,12 +32,15 @@ const MAX_BODY_BYTES: usize = 20_000;
 async fn damaged_events_never_panic_hang_or_grow() -> Result<()> {
     let seed = seed();
     let mut groups = Vec::new();
-    for url in [e2e::servers::mysql_97_url(), e2e::servers::mysql_80_url()] {
-        let samples = samples(&mut source::connect(&url).await?).await?;
-        groups.extend(record(&url, seed, samples).await.context("recording")?);
+    // The small form records on the newest of each.
+    let servers = usize::try_from(size(1, 2))?;
+    for url in [e2e::servers::mysql_97_url(), e2e::servers::mysql_80_url()].iter().take(servers) {
+        let samples = samples(&mut source::connect(url).await?).await?;
+        groups.extend(record(url, seed, samples).await.context("recording")?);
     }
-    for url in [e2e::servers::mariadb_1011_url(), e2e::servers::mariadb_118_url()] {
-        groups.extend(record_mariadb(&url, seed).await.context("recording")?);
+    let of_mariadb = [e2e::servers::mariadb_118_url(), e2e::servers::mariadb_1011_url()];
+    for url in of_mariadb.iter().take(servers) {
+        groups.extend(record_mariadb(url, seed).await.context("recording")?);
     }
     for name in ["groups", "xa", "tagged", "partial_json", "minimal_image", "statement"] {
         groups.push(recorded::events(name)?);

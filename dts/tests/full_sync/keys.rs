@@ -29,11 +29,13 @@ async fn tables_of_every_key_are_read_whole_on_mysql_97() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "as on MySQL 9.7: scripts/test.sh --all"]
 async fn tables_of_every_key_are_read_whole_on_mysql_80() -> Result<()> {
     read_every_kind(&e2e::servers::mysql_80_url()).await
 }
 
 #[tokio::test]
+#[ignore = "as on MariaDB 11.8: scripts/test.sh --all"]
 async fn tables_of_every_key_are_read_whole_on_mariadb_1011() -> Result<()> {
     read_every_kind(&e2e::servers::mariadb_1011_url()).await
 }
