@@ -32,6 +32,9 @@ use self::{
 };
 use crate::process::{DEADLINE, PROGRAM, STREAM, size};
 
+/// The clock is set to so long before a midnight.
+const BEFORE_MIDNIGHT: Duration = Duration::from_millis(300);
+
 struct Chaos {
     site: Site,
     faults: Faults,
@@ -81,12 +84,16 @@ impl Chaos {
         let began = Instant::now();
         let all = pace.pause * u32::try_from(pace.records).unwrap();
         let (mut midnights, mut is_filling, mut was_full) = (0, false, false);
+        let mut midnight = began;
         let deadline = all * 10 + DEADLINE;
         loop {
             self.faults.turn(&self.site);
             let elapsed = began.elapsed();
-            if midnights < 2 && elapsed > all * (3 + 3 * midnights) / 10 {
-                self.site.before_midnight(Duration::from_millis(300));
+            // A day in which the server takes no record has no folder.
+            let has_day = || self.site.day_count(SERVER) > midnights;
+            if midnights < 2 && elapsed > all * (3 + 3 * midnights as u32) / 10 && has_day() {
+                self.site.before_midnight(BEFORE_MIDNIGHT);
+                midnight = Instant::now() + BEFORE_MIDNIGHT;
                 midnights += 1;
             }
             if !is_filling && elapsed > all * 45 / 100 {
@@ -99,7 +106,7 @@ impl Chaos {
             }
             let is_piped = self.piped.sent.load(SeqCst) >= pace.records;
             let is_produced = self.faults.is_reporter_done() && self.app.is_done() && is_piped;
-            if is_produced && midnights == 2 && was_full && elapsed > all {
+            if is_produced && midnights == 2 && Instant::now() > midnight && was_full {
                 return;
             }
             assert!(elapsed < deadline, "not done: midnights={midnights} was_full={was_full}");

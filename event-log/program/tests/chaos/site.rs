@@ -247,6 +247,11 @@ impl Site {
         days(&self.data(node).join(STREAM), |_| true)
     }
 
+    pub(super) fn day_count(&self, node: usize) -> usize {
+        let entries = fs::read_dir(self.data(node).join(STREAM)).into_iter().flatten();
+        entries.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_dir())).count()
+    }
+
     /// Adds the days of a node that are finished and not known yet.
     pub(super) fn add_finished(&self, node: usize, known: &mut Days) {
         let stream = self.data(node).join(STREAM);
