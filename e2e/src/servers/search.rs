@@ -218,9 +218,22 @@ impl SecureSearch {
     ///
     /// When it does not answer, or not with success.
     pub async fn ask(&self, method: &str, path: &str) -> Result<String> {
+        self.send(method, path, "").await
+    }
+
+    /// What it answers to `admin` who sends this.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or not with success.
+    pub async fn send(&self, method: &str, path: &str, body: &str) -> Result<String> {
         let mut curl = Command::new("curl");
         curl.args(["-fsS", "-u", "admin:admin-secret", "-X", method, "--cacert"]);
-        let output = curl.arg(self.authority()).arg(self.url() + path).output().await?;
+        curl.arg(self.authority()).arg(self.url() + path);
+        if !body.is_empty() {
+            curl.args(["-H", "Content-Type: application/json", "-d", body]);
+        }
+        let output = curl.output().await?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{path}: {complaint}");
         Ok(String::from_utf8(output.stdout)?)
