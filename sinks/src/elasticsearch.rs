@@ -21,7 +21,7 @@ mod template_look;
 mod templates;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -57,6 +57,10 @@ pub(crate) struct Elasticsearch {
     templates: Templates,
 }
 
+fn unknown((schema, table): (&str, &str), why: &str) -> Failure {
+    Failure::unclear(format!("the columns of {schema}.{table} are not known: {why}"))
+}
+
 fn tell_no_alias(index: &str) {
     warn!(
         index,
@@ -85,25 +89,23 @@ impl Elasticsearch {
 
     /// The definitions of the tables that rows are of.
     async fn definitions<'a>(&self, wanted: &'a [Wanted<'a>]) -> Result<Definitions<'a>, Failure> {
-        let (mut definitions, mut gained) = (Definitions::new(), BTreeSet::new());
+        let (mut definitions, mut asked_again) = (Definitions::new(), BTreeSet::new());
+        let tables = &self.means.tables;
         for Wanted { change, .. } in wanted {
-            let (schema, table) = (&*change.read.schema, &*change.read.table_name);
-            let tables = &self.means.tables;
-            let told = match definitions.get(&(schema, table)) {
-                None => tables.table(schema, table).await,
-                // What is known may be older than the row.
-                Some(Some(known)) if self.config.mappings && has_more(change, known) => {
-                    match gained.insert((schema, table)) {
-                        true => tables.table_now(schema, table).await,
-                        false => continue,
-                    }
+            let names = (&*change.read.schema, &*change.read.table_name);
+            let known = match definitions.entry(names) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let told = tables.table(names.0, names.1).await;
+                    place.insert(told.map_err(|why| unknown(names, &why))?)
                 }
-                Some(_) => continue,
             };
-            let told = told.map_err(|error| {
-                Failure::unclear(format!("the columns of {schema}.{table} are not known: {error}"))
-            })?;
-            definitions.insert((schema, table), told);
+            // It may be older than the row.
+            let is_old = known.as_deref().is_some_and(|known| has_more(change, known));
+            if self.config.mappings && is_old && asked_again.insert(names) {
+                let told = tables.table_now(names.0, names.1).await;
+                *known = told.map_err(|why| unknown(names, &why))?;
+            }
         }
         Ok(definitions)
     }

@@ -134,7 +134,8 @@ async fn rolled_over(running: &Running, searched: Searched) -> Result<()> {
 async fn altered(running: &Running, searched: Searched) -> Result<()> {
     running.execute(&["ALTER TABLE shop.log ADD COLUMN state ENUM('new', 'old')"]).await?;
     let mut id = 3;
-    wait_until("the templates have the column", PATIENCE * 2, async || {
+    // Sooner than a definition is asked for again that may be out of date.
+    wait_until("the templates have the column", PATIENCE / 2, async || {
         id += 1;
         let inserted = running.execute(&[&insert(id, "2026-01-03", ", 'new'")]).await.is_ok();
         let mut have_it = inserted;
@@ -213,7 +214,7 @@ async fn a_privilege_for_templates_that_is_missing_is_told_and_what_check_says_i
          caFile = {authority:?}\nmappings = true\ntemplate = {{ rollover = true }}\n",
         search.url()
     );
-    let mut running = begin(source, &listeners)?;
+    let running = begin(source, &listeners)?;
     let mut status = Value::Null;
     wait_until("the status says what is missing", PATIENCE, async || {
         status = shown(&running.site, "shop").await;

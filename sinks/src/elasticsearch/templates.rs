@@ -1,8 +1,8 @@
 //! Index templates: with them also indexes that others make, or that a rollover makes, have the
 //! mappings of the table.
 //!
-//! A template is made once, and changed when the table gains columns or the config changes. One that
-//! no sink has made is never touched.
+//! A template is made once, and changed when the table gains columns or the config changes. One
+//! that no sink has made is never touched.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +14,14 @@ use full_sync::Table;
 use handler::Failure;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     client::{SearchClient, refusal},
     hosts::{Answer, Request},
     mappings::without_unknown_type,
     template_body::{Making, is_ours, is_settled, template_body},
+    template_config::Identity,
 };
 
 /// A template is looked at again after this time: somebody may have deleted it.
@@ -38,7 +39,11 @@ const FOREIGN: &str = "give the sink's template another `template.name`, or dele
                        /_index_template/NAME), and set template.priority where both are for the \
                        same indexes";
 const SAME_PRIORITY: &str = "set `template.priority` higher (then the sink's template is taken) or \
-                             lower (then the other one), or narrow `template.patterns`";
+                             lower (then the other one), or narrow `template.patterns`; or delete the other one, if \
+                             nobody needs that any more (DELETE /_index_template/NAME)";
+const OTHERS: &str = "it is again as the config says; if this comes every minute, listeners with \
+                      one template have another `template` or `fields`: give them the same, or \
+                      each a `template.name` and `template.patterns`";
 const FORBIDDEN: &str = "grant the cluster privilege manage_index_templates (with the security \
                          plugin of OpenSearch: the cluster permission \
                          indices:admin/index_template/*), or remove `template`; event-worker check \
@@ -80,26 +85,30 @@ impl Templates {
         table: &Arc<Table>,
         making: Making<'_>,
     ) -> Result<(), Failure> {
-        if self.knows(table) {
+        let before = self.known(table);
+        if before.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN_AFTER) {
             return Ok(());
         }
-        let identity = making.identity;
+        let Identity { name, patterns, .. } = making.identity;
         for _ in 0..MAX_BEATEN {
             match settle(client, making).await? {
                 Settled::Beaten => continue,
                 Settled::AsExpected => {}
-                Settled::Made => {
-                    info!(name = identity.name, patterns = ?identity.patterns, "an index template is made");
+                Settled::Made => info!(name, ?patterns, "an index template is made"),
+                Settled::Replaced if before.is_some() => {
+                    warn!(
+                        name,
+                        ?patterns,
+                        remedy = OTHERS,
+                        "an index template was changed by others"
+                    );
                 }
-                Settled::Replaced => {
-                    info!(name = identity.name, patterns = ?identity.patterns, "an index template is changed");
-                }
+                Settled::Replaced => info!(name, ?patterns, "an index template is changed"),
             }
             let known = Known { looked: Instant::now(), table: Arc::clone(table) };
             self.lock().insert((table.schema.clone(), table.table.clone()), known);
             return Ok(());
         }
-        let name = &identity.name;
         Err(Failure::unclear(format!("others make and delete the index template {name}")))
     }
 
@@ -108,13 +117,11 @@ impl Templates {
         self.lock().clear();
     }
 
-    fn knows(&self, table: &Arc<Table>) -> bool {
+    /// When the template of the table, as it is now, was looked at.
+    fn known(&self, table: &Arc<Table>) -> Option<Instant> {
         let known = self.lock();
-        let known = known.get(&(table.schema.clone(), table.table.clone()));
-        known.is_some_and(|known| {
-            known.looked.elapsed() < LOOK_AGAIN_AFTER
-                && (Arc::ptr_eq(&known.table, table) || known.table == *table)
-        })
+        let known = known.get(&(table.schema.clone(), table.table.clone()))?;
+        (Arc::ptr_eq(&known.table, table) || known.table == *table).then_some(known.looked)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Known>> {
