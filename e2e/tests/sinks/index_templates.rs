@@ -229,12 +229,7 @@ async fn a_privilege_for_templates_that_is_missing_is_told_and_what_check_says_i
     ensure!(code != Some(0), "{output}");
     let role = output.rsplit("PUT /_security/role/dbevent ").next().unwrap_or_default();
     let (role, _) = role.split_once(", and give").with_context(|| output.clone())?;
-    search.send("PUT", "/_security/role/dbevent", role).await?;
-    let user = r#"{"password":"copier-secret","roles":["dbevent"]}"#;
-    search.send("PUT", "/_security/user/copier", user).await?;
-    running.site.amend("db_event_listener.toml", "\"writer\"", "\"copier\"")?;
-    running.site.amend("db_event_listener.toml", "writer-secret", "copier-secret")?;
-    running.worker.signal("HUP").await?;
+    search.set_role(role)?;
     wait_until("the row is there", PATIENCE, async || {
         let found = search.ask("GET", "/shop-item-000001/_doc/1?filter_path=found").await;
         found.is_ok_and(|found| found.contains("true"))
