@@ -166,6 +166,37 @@ async fn a_batch_becomes_one_request_and_its_status_alone_counts() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_connections_is_away_and_the_next_try_is_told() {
+    let mut site = Site::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let closing = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            drop(read_request(&mut stream).await);
+        }
+    });
+    site.configure(&format!(
+        "[listeners.a]\nstart = 'earliest'\nretry = {{ min = '10ms', max = '1h', factor = 60 }}\n\
+         handler = {{ http = 'http://127.0.0.1:{port}/x' }}\n"
+    ));
+    site.append(&["x"]).await;
+    let program = site.run();
+    let view = program.wait_for("a", |view| view["failing"][0]["attempts"] == 3).await;
+    let failing = &view["failing"][0];
+    let error = failing["error"].as_str().unwrap();
+    assert!(error.contains("closed the connection without a whole answer"), "{view}");
+    let remedy = failing["remedy"].as_str().unwrap();
+    assert!(remedy.contains("why it closes the connection") && !remedy.contains("skip"), "{view}");
+    let wait = failing["nextTryMs"].as_u64().unwrap() - failing["sinceMs"].as_u64().unwrap();
+    assert!(wait > 10_000, "{view}");
+    let status = site.command(&["status"]).output().await.unwrap();
+    let text = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(text.contains("; next try in ") && !text.contains("listener skip"), "{text}");
+    closing.abort();
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_check_says_that_a_server_does_not_let_us_in() {
     for (answer, is_good) in [("401 No", false), ("405 No", true)] {
         let site = Site::new().await;

@@ -15,9 +15,13 @@ mod look;
 mod mappings;
 mod merge;
 mod place;
+mod template_body;
+mod template_config;
+mod template_look;
+mod templates;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -30,11 +34,13 @@ pub(crate) use self::config::ElasticsearchConfig;
 use self::{
     bulk::{Document, Operation},
     client::SearchClient,
-    indexes::{Found, Indexes},
+    indexes::{Found, Indexes, NO_ALIAS},
     merge::{Extent, Merged},
+    template_body::Making,
+    templates::Templates,
 };
 use crate::{
-    change::Unusable,
+    change::{Change, Unusable},
     figures::Written,
     host_look::HostLook,
     shape::Wanted,
@@ -48,10 +54,28 @@ pub(crate) struct Elasticsearch {
     means: Means,
     client: SearchClient,
     indexes: Indexes,
+    templates: Templates,
+}
+
+fn unknown((schema, table): (&str, &str), why: &str) -> Failure {
+    Failure::unclear(format!("the columns of {schema}.{table} are not known: {why}"))
+}
+
+fn tell_no_alias(index: &str) {
+    warn!(
+        index,
+        remedy = NO_ALIAS,
+        "`template.rollover` is set, and this is an index and no alias"
+    );
 }
 
 /// The definitions of the tables of some changes, as far as they are told.
 type Definitions<'a> = BTreeMap<(&'a str, &'a str), Option<Arc<Table>>>;
+
+/// Whether a row has columns that its table had not when it was told.
+fn has_more(change: &Change<'_>, table: &Table) -> bool {
+    table.columns.as_ref().is_some_and(|columns| change.data.iter().len() > columns.len())
+}
 
 impl Elasticsearch {
     /// # Errors
@@ -59,24 +83,49 @@ impl Elasticsearch {
     /// When the machine has no usable trust store.
     pub(crate) fn new(config: &ElasticsearchConfig, means: Means) -> Result<Self, String> {
         let client = SearchClient::new(config, Arc::clone(&means.counts))?;
-        Ok(Self { config: config.clone(), means, client, indexes: Indexes::default() })
+        let (indexes, templates) = (Indexes::default(), Templates::default());
+        Ok(Self { config: config.clone(), means, client, indexes, templates })
     }
 
     /// The definitions of the tables that rows are of.
     async fn definitions<'a>(&self, wanted: &'a [Wanted<'a>]) -> Result<Definitions<'a>, Failure> {
-        let mut definitions = Definitions::new();
+        let (mut definitions, mut asked_again) = (Definitions::new(), BTreeSet::new());
+        let tables = &self.means.tables;
         for Wanted { change, .. } in wanted {
             let names = (&*change.read.schema, &*change.read.table_name);
-            if definitions.contains_key(&names) {
-                continue;
+            let known = match definitions.entry(names) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let told = tables.table(names.0, names.1).await;
+                    place.insert(told.map_err(|why| unknown(names, &why))?)
+                }
+            };
+            // It may be older than the row.
+            let is_old = known.as_deref().is_some_and(|known| has_more(change, known));
+            if self.config.mappings && is_old && asked_again.insert(names) {
+                let told = tables.table_now(names.0, names.1).await;
+                *known = told.map_err(|why| unknown(names, &why))?;
             }
-            let table = self.means.tables.table(names.0, names.1).await.map_err(|error| {
-                let (schema, table) = names;
-                Failure::unclear(format!("the columns of {schema}.{table} are not known: {error}"))
-            })?;
-            definitions.insert(names, table);
         }
         Ok(definitions)
+    }
+
+    /// What is made for a table.
+    fn wanted<'w>(&'w self, table: &'w Table) -> indexes::Wanted<'w> {
+        let rollover = self.config.template.as_ref().is_some_and(|template| template.rollover);
+        indexes::Wanted { table, shape: &self.means.shape, fields: &self.config.fields, rollover }
+    }
+
+    /// Makes the index templates of tables, and changes them where tables were altered.
+    async fn prepare_templates(&self, definitions: &Definitions<'_>) -> Result<(), Failure> {
+        let Some(config) = &self.config.template else { return Ok(()) };
+        for ((schema, table), definition) in definitions {
+            let Some(definition) = definition else { continue };
+            let identity = &config.of(&self.config.names.index, (*schema, *table));
+            let making = Making { config, identity, wanted: self.wanted(definition) };
+            self.templates.prepare(&self.client, definition, making).await?;
+        }
+        Ok(())
     }
 
     /// Makes the indexes that are not there.
@@ -98,15 +147,16 @@ impl Elasticsearch {
                      that it runs in this version, and has the right SELECT on the table"
                 )));
             };
-            let wanted = indexes::Wanted {
-                table: definition,
-                shape: &self.means.shape,
-                fields: &self.config.fields,
-            };
+            let wanted = self.wanted(definition);
             match self.indexes.prepare(&self.client, &place.index, wanted).await? {
                 Found::AsExpected => {}
                 Found::Made => self.tell_made((schema, table), &place.index),
                 Found::MadeAnew => self.means.tell_made_anew((schema, table), &place.index),
+                // The template has given it its types.
+                Found::MadeByServer if self.config.template.is_some() => {
+                    self.means.tell_made_anew((schema, table), &place.index);
+                }
+                Found::NoAlias => tell_no_alias(&place.index),
                 Found::MadeByServer => self.tell_made_by_server((schema, table), &place.index),
             }
         }
@@ -125,6 +175,12 @@ impl Elasticsearch {
             }
         }
         Ok(())
+    }
+
+    /// What was seen at the server is looked at again.
+    fn doubt(&self) {
+        self.indexes.doubt();
+        self.templates.doubt();
     }
 
     /// An index for each day begins without rows.
@@ -179,7 +235,10 @@ impl Elasticsearch {
     ) -> Result<Vec<Unusable>, Failure> {
         let definitions = self.definitions(wanted).await?;
         match self.config.mappings {
-            true => self.prepare(documents, &definitions).await?,
+            true => {
+                self.prepare_templates(&definitions).await?;
+                self.prepare(documents, &definitions).await?;
+            }
             false => self.meet(documents).await?,
         }
         let Merged { texts, absent, unusable: mut lost } =
@@ -205,7 +264,7 @@ impl Elasticsearch {
         self.means.counts.wrote(Written { absent, ..Written::default() });
         for some in [&operations, &last] {
             let refused = self.client.bulk(some).await;
-            unusable.extend(refused.inspect_err(|_| self.indexes.doubt())?);
+            unusable.extend(refused.inspect_err(|_| self.doubt())?);
         }
         Ok(unusable)
     }
@@ -239,6 +298,19 @@ impl Target for Elasticsearch {
     }
 
     async fn check(&self, tables: &[Arc<Table>]) -> Vec<TargetFinding> {
-        look::look(&self.client, &self.config, tables).await
+        let mut findings = look::look(&self.client, &self.config, tables).await;
+        if let (Some(config), [server, ..]) = (&self.config.template, &findings[..])
+            && !server.is_wrong
+        {
+            let templates = tables.iter().map(|table| {
+                let (index, names) = (&self.config.names.index, (&*table.schema, &*table.table));
+                let (identity, wanted) = (config.of(index, names), self.wanted(table));
+                let index = index.of_table(names.0, names.1);
+                template_look::Looked { identity, wanted, index }
+            });
+            let templates: Vec<_> = templates.collect();
+            findings.extend(template_look::look(&self.client, config, &templates).await);
+        }
+        findings
     }
 }

@@ -76,6 +76,9 @@ impl Scope {
     }
 }
 
+/// What stands in a pattern for any text.
+const ANYTHING: &str = "*";
+
 /// The name of the one template in its environment.
 const NAME: &str = "template";
 
@@ -214,6 +217,31 @@ impl Template {
             Code::Text(environment) => environment.get_template(NAME).ok()?.render(context).ok(),
             Code::Value(expression) => Some(expression.eval(context).ok()?.to_string()),
         }
+    }
+
+    /// The texts for all events of a table: `*` stands for what differs from row to row.
+    pub(crate) fn pattern(&self, schema: &str, table: &str) -> String {
+        let mut pattern = String::new();
+        for part in scan::parts(&self.text) {
+            match part {
+                Part::Text(text) => pattern.push_str(text),
+                Part::Value(inner) => {
+                    let value = Self::new(&format!("{{{{{inner}}}}}")).ok();
+                    let value = value.filter(Self::is_of_table);
+                    let value = value.and_then(|value| value.of_table(schema, table));
+                    pattern.push_str(value.as_deref().unwrap_or(ANYTHING));
+                }
+                // What comes after it may be left out, or be there several times.
+                Part::Statement(_) => {
+                    pattern.push_str(ANYTHING);
+                    break;
+                }
+            }
+        }
+        while pattern.contains("**") {
+            pattern = pattern.replace("**", ANYTHING);
+        }
+        pattern
     }
 
     /// The value for an event, as JSON text. A template that is nothing but an expression gives the

@@ -212,6 +212,17 @@ impl SecureSearch {
         self.folder.join("config/other-ca.pem")
     }
 
+    /// Gives `writer` this role instead, as the API takes it; the server sees it within seconds.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn set_role(&self, role: &str) -> Result<()> {
+        let file = self.folder.join("config/roles.yml");
+        // What is JSON is YAML.
+        Ok(std::fs::write(file, format!("writer: {role}\n"))?)
+    }
+
     /// What it answers to `admin`.
     ///
     /// # Errors

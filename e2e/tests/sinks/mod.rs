@@ -2,6 +2,7 @@
 //! backwards.
 
 mod elasticsearch;
+mod index_templates;
 mod kafka;
 mod mysql;
 mod postgres;

@@ -7,6 +7,7 @@ use reqwest::Url;
 use serde_json::Value;
 use service::{Secret, config::Section};
 
+use super::template_config::TemplateConfig;
 use crate::{
     http::{HttpSettings, read_urls},
     template::Template,
@@ -27,6 +28,8 @@ pub(crate) struct ElasticsearchConfig {
     pub(super) mappings: bool,
     /// The mappings of some fields, instead of those that their columns get.
     pub(super) fields: Fields,
+    /// How index templates are made with such mappings, if they are.
+    pub(super) template: Option<TemplateConfig>,
 }
 
 /// Mappings by the names of their fields.
@@ -70,6 +73,7 @@ impl ElasticsearchConfig {
         let max = section.or("maxRequestBytes", ByteSize::mib(8)).as_u64();
         let (gzip, mappings) = (section.or("gzip", false), section.or("mappings", false));
         let fields = read_fields(section, mappings);
+        let template = TemplateConfig::read(section, &names.index, mappings);
         let urls = read_urls(section);
         (!urls.is_empty()).then_some(Self {
             urls,
@@ -80,6 +84,7 @@ impl ElasticsearchConfig {
             gzip,
             mappings,
             fields,
+            template,
         })
     }
 }
@@ -177,6 +182,7 @@ mod tests {
                 "url = 'http://a'\nmappings = true\nfields = { a = 'ip' }",
                 "is no mapping of a field",
             ),
+            ("url = 'http://a'\ntemplate = true", "only with mappings = true"),
         ] {
             let mistakes = read(toml).unwrap_err();
             assert!(mistakes.contains(part), "{part:?} is not in {mistakes}");

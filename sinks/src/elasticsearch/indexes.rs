@@ -9,7 +9,7 @@ use std::{
 use full_sync::Table;
 use handler::Failure;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     client::{SearchClient, refusal},
@@ -24,6 +24,15 @@ const MAX_UNKNOWN_TYPES: usize = 5;
 
 /// An index is looked at again after this time: somebody may have deleted it.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What to do about an index that stands where an alias is to be.
+pub(super) const NO_ALIAS: &str = "it is written to as it is, and cannot be rolled over: give the \
+                                   listener a new name and another `index`, and let start = \
+                                   \"full-sync\" fill it; or remove `template.rollover`";
+
+/// What to do about an index that has lost its alias.
+const LOST_ALIAS: &str = "let the alias lead to its last index: POST /_aliases {\"actions\":[{\"add\":\
+                        {\"index\":\"INDEX\",\"alias\":\"ALIAS\",\"is_write_index\":true}}]}";
 
 /// The indexes that were seen or made.
 #[derive(Debug, Default)]
@@ -44,6 +53,8 @@ pub(super) struct Wanted<'w> {
     pub(super) table: &'w Table,
     pub(super) shape: &'w Shape,
     pub(super) fields: &'w Fields,
+    /// Whether the name is to be an alias, whose first index is made.
+    pub(super) rollover: bool,
 }
 
 /// What became of an index.
@@ -57,6 +68,8 @@ pub(super) enum Found {
     MadeAnew,
     /// It was gone, and the server has made it anew.
     MadeByServer,
+    /// It is an index, where it is to be an alias.
+    NoAlias,
 }
 
 impl Indexes {
@@ -89,7 +102,10 @@ impl Indexes {
         let is_there = match answer.status {
             // It may be hidden from those who may make it.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
-                create(client, &path, wanted).await?;
+                create(client, index, wanted).await?;
+                if wanted.rollover {
+                    alias_is_there(client, index).await?;
+                }
                 answer.status == StatusCode::FORBIDDEN
             }
             status if status.is_success() => true,
@@ -98,9 +114,14 @@ impl Indexes {
         let id = id(client, index).await?;
         let known = Known { looked: Instant::now(), id: id.clone() };
         let Some(before) = self.lock().insert(Arc::clone(index), known) else {
-            return Ok(if is_there { Found::AsExpected } else { Found::Made });
+            return Ok(match is_there {
+                true if wanted.rollover && id.is_some() => Found::NoAlias,
+                true => Found::AsExpected,
+                false => Found::Made,
+            });
         };
         Ok(match (before.id, id) {
+            (None, Some(_)) if wanted.rollover => Found::NoAlias,
             _ if !is_there => Found::MadeAnew,
             (Some(before), Some(now)) if before != now => Found::MadeByServer,
             _ => Found::AsExpected,
@@ -134,25 +155,51 @@ impl Indexes {
     }
 }
 
-/// What the server calls an index for itself; `None` where it does not tell us. Of an alias it is
-/// that of its first index.
+/// Whether a name is that of an index, and not of an alias.
+pub(super) async fn is_index(client: &SearchClient, name: &str) -> bool {
+    id(client, name).await.is_ok_and(|id| id.is_some())
+}
+
+/// What the server calls an index for itself; `None` where it does not tell us, and for an alias:
+/// that may lead to another index at any time.
 async fn id(client: &SearchClient, index: &str) -> Result<Option<String>, Failure> {
     let answer = client.ask(&Request::new(Method::GET, &[index, "_settings"])).await?;
     let settings: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let first = settings.as_object().and_then(|all| all.values().next());
-    let id = first.and_then(|of| of.pointer("/settings/index/uuid"));
+    let id = settings.get(index).and_then(|of| of.pointer("/settings/index/uuid"));
     Ok(id.and_then(Value::as_str).map(str::to_owned))
+}
+
+/// The first index of an alias: the server counts on from there.
+fn first_of(alias: &str) -> String {
+    format!("{alias}-000001")
+}
+
+/// Sees that the alias is there, now that its first index is.
+async fn alias_is_there(client: &SearchClient, alias: &str) -> Result<(), Failure> {
+    let answer = client.ask(&Request::new(Method::HEAD, &[alias])).await?;
+    if answer.status != StatusCode::NOT_FOUND {
+        return Ok(());
+    }
+    let first = first_of(alias);
+    let reason = format!("the index {first} is there, and no alias {alias} that leads to it");
+    Err(Failure { remedy: Some(LOST_ALIAS), ..Failure::unclear(reason) })
 }
 
 async fn create(
     client: &SearchClient,
-    path: &[&str],
-    Wanted { table, shape, fields }: Wanted<'_>,
+    index: &str,
+    Wanted { table, shape, fields, rollover }: Wanted<'_>,
 ) -> Result<(), Failure> {
     let mut body = index_body(table, shape, fields);
+    let mut name = index.to_owned();
+    if rollover {
+        body["aliases"] = json!({index: {"is_write_index": true}});
+        name = first_of(index);
+    }
+    let path = [&*name];
     for _ in 0..=MAX_UNKNOWN_TYPES {
         let text = body.to_string();
-        let request = Request { body: &text, ..Request::new(Method::PUT, path) };
+        let request = Request { body: &text, ..Request::new(Method::PUT, &path) };
         let answer = client.ask(&request).await?;
         let said = String::from_utf8_lossy(&answer.body);
         // Another lane may have been first.

@@ -70,7 +70,7 @@ fn who(address: &str, answer: &Answer) -> TargetFinding {
         StatusCode::FORBIDDEN => {
             let what =
                 format!("{address} does not say who it is: the privilege monitor is missing");
-            TargetFinding::wrong(what, role("*"))
+            TargetFinding::wrong(what, Role::of(&["*"]).request())
         }
         status if status.is_success() => {
             let root = serde_json::from_slice::<Root>(&answer.body);
@@ -94,27 +94,33 @@ async fn look_at(
     index: &str,
 ) -> Option<TargetFinding> {
     let asked = client.hosts.send(&Request::new(Method::HEAD, &[index])).await.ok()?;
+    let template = config.template.as_ref();
+    let has_rollover = template.is_some_and(|template| template.rollover);
+    let numbered = format!("{index}-*");
+    let names = [index, &numbered];
+    let names = if has_rollover { &names[..] } else { &names[..1] };
+    let role = || Role { names, has_template: template.is_some(), has_rollover }.request();
     let wrong = |what: &str, remedy| Some(TargetFinding::wrong(format!("the {what}"), remedy));
     match asked.status {
-        StatusCode::NOT_FOUND if !has_privileges(client, index, &MAKE).await => {
-            wrong(&format!("index {index} is not there, and the user may not make it"), role(index))
+        StatusCode::NOT_FOUND if !has_privileges(client, &[index], &MAKE).await => {
+            wrong(&format!("index {index} is not there, and the user may not make it"), role())
         }
         StatusCode::NOT_FOUND if !config.mappings && !makes_indexes(client).await => {
             let what = format!("index {index} is not there, and the server makes none by itself");
             wrong(&what, format!("PUT /{index}, or set mappings = true"))
         }
         // Whether it is there is hidden from us: then nothing is tried that could make it.
-        StatusCode::FORBIDDEN if !has_privileges(client, index, &WRITE).await => {
-            wrong(&format!("user may not write to the index {index}"), role(index))
+        StatusCode::FORBIDDEN if !has_privileges(client, &[index], &WRITE).await => {
+            wrong(&format!("user may not write to the index {index}"), role())
         }
-        StatusCode::FORBIDDEN if !has_privileges(client, index, &MAKE).await => {
-            may_write(client, index).await
+        StatusCode::FORBIDDEN if !has_privileges(client, &[index], &MAKE).await => {
+            may_write(client, index, role).await
         }
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => None,
         _ => match client.red(&[index]).await {
             // A try would wait until it is well.
             Some(red) => Some(TargetFinding::wrong(red, RED)),
-            None => may_write(client, index).await,
+            None => may_write(client, index, role).await,
         },
     }
 }
@@ -125,7 +131,11 @@ const MAKE: [&str; 3] = ["index", "delete", "create_index"];
 
 /// Tries to change a document that is not there. That needs the same rights as a row, and is
 /// answered with 404.
-async fn may_write(client: &SearchClient, index: &str) -> Option<TargetFinding> {
+async fn may_write(
+    client: &SearchClient,
+    index: &str,
+    role: impl Fn() -> String,
+) -> Option<TargetFinding> {
     let body =
         format!("{}\n{{\"doc\":{{}}}}\n", json!({"update": {"_index": index, "_id": NO_DOCUMENT}}));
     let request = Request { body: &body, ..Request::new(Method::POST, &["_bulk"]) };
@@ -144,12 +154,25 @@ async fn may_write(client: &SearchClient, index: &str) -> Option<TargetFinding> 
     }
     let is_forbidden = answer.status == StatusCode::FORBIDDEN || result["status"] == 403;
     let what = || format!("the user may not write to the index {index}");
-    is_forbidden.then(|| TargetFinding::wrong(what(), role(index)))
+    is_forbidden.then(|| TargetFinding::wrong(what(), role()))
 }
 
-/// Whether the user has privileges on an index, as far as the server can tell.
-async fn has_privileges(client: &SearchClient, index: &str, privileges: &[&str]) -> bool {
-    let body = json!({"index": [{"names": [index], "privileges": privileges}]}).to_string();
+/// Whether the user has privileges on indexes, as far as the server can tell.
+pub(super) async fn has_privileges(
+    client: &SearchClient,
+    names: &[&str],
+    privileges: &[&str],
+) -> bool {
+    has_all(client, json!({"index": [{"names": names, "privileges": privileges}]})).await
+}
+
+/// Whether the user may make index templates, as far as the server can tell.
+pub(super) async fn may_make_templates(client: &SearchClient) -> bool {
+    has_all(client, json!({"cluster": [TEMPLATES]})).await
+}
+
+async fn has_all(client: &SearchClient, asked: Value) -> bool {
+    let body = asked.to_string();
     let path = ["_security", "user", "_has_privileges"];
     let request = Request { body: &body, ..Request::new(Method::POST, &path) };
     let Ok(answer) = client.hosts.send(&request).await else { return true };
@@ -170,12 +193,38 @@ async fn makes_indexes(client: &SearchClient) -> bool {
     set.as_deref() != Some("false")
 }
 
-/// The request that gives what a listener needs.
-fn role(index: &str) -> String {
-    let privileges = ["index", "delete", "read", "view_index_metadata", "create_index"];
-    let role = json!({
-        "cluster": ["monitor"],
-        "indices": [{"names": [index], "privileges": privileges}],
-    });
-    format!("PUT /_security/role/dbevent {role}, and give the user this role")
+/// The privilege on the cluster for index templates.
+const TEMPLATES: &str = "manage_index_templates";
+
+/// What a listener needs.
+#[derive(Clone, Copy)]
+pub(super) struct Role<'r> {
+    pub(super) names: &'r [&'r str],
+    pub(super) has_template: bool,
+    /// An index that is made with an alias needs more.
+    pub(super) has_rollover: bool,
+}
+
+impl<'r> Role<'r> {
+    fn of(names: &'r [&'r str]) -> Self {
+        Self { names, has_template: false, has_rollover: false }
+    }
+
+    /// What making indexes and writing to them needs.
+    pub(super) fn making(&self) -> &'static [&'static str] {
+        if self.has_rollover { &["index", "delete", "manage"] } else { &MAKE }
+    }
+
+    /// The request that gives it.
+    pub(super) fn request(&self) -> String {
+        let mut cluster = vec!["monitor"];
+        cluster.extend(self.has_template.then_some(TEMPLATES));
+        let mut privileges = vec!["index", "delete", "read", "view_index_metadata", "create_index"];
+        privileges.extend(self.has_rollover.then_some("manage"));
+        let role = json!({
+            "cluster": cluster,
+            "indices": [{"names": self.names, "privileges": privileges}],
+        });
+        format!("PUT /_security/role/dbevent {role}, and give the user this role")
+    }
 }

@@ -17,6 +17,7 @@ use redis::{
     cluster::ClusterClient, cluster_async::ClusterConnection,
 };
 use reqwest::Url;
+use tokio::time::timeout;
 
 use super::{
     RedisServer,
@@ -40,6 +41,9 @@ const MAX_ROWS: usize = 250;
 const MAX_CLUSTER_REQUESTS: usize = 256;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A node that has not answered after this time hangs; the next one is asked.
+const NODE_DEADLINE: Duration = Duration::from_secs(3);
 
 pub(super) struct RedisClient {
     pub(super) server: RedisServer,
@@ -214,6 +218,20 @@ impl RedisClient {
             .set_connection_timeout(Some(CONNECT_DEADLINE.min(timeout)))
             .set_response_timeout(Some(timeout));
         client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// What the first node says that answers such a question; `None` where none does, or may not.
+    pub(super) async fn first_answer(&self, question: &Cmd) -> Option<String> {
+        for url in &self.server.urls {
+            let answer = async {
+                let mut connection = self.connect_to(url).await?;
+                question.query_async::<String>(&mut connection).await
+            };
+            if let Ok(Ok(text)) = timeout(NODE_DEADLINE, answer).await {
+                return Some(text);
+            }
+        }
+        None
     }
 
     /// How each host is that the config names.

@@ -29,6 +29,15 @@ struct Denied {
 }
 
 pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding> {
+    let mut found = dead_nodes(client).await;
+    // Tries of its keys would only fail one after the other.
+    if !found.iter().any(|one| one.is_wrong) {
+        found.extend(look_at_server(client, plan).await);
+    }
+    found
+}
+
+async fn look_at_server(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding> {
     let peer = client.peer();
     let wrong = |error: &RedisError| vec![finding(&peer, error)];
     let mut connection = match client.connected().await {
@@ -49,38 +58,41 @@ pub(super) async fn look(client: &RedisClient, plan: &Plan) -> Vec<TargetFinding
             _ => return wrong(&error),
         }
     }
-    let mut found = dead_nodes(&mut connection, client.server.is_cluster).await;
-    found.push(match denied.finding(client) {
+    vec![match denied.finding(client) {
         Some(finding) => finding,
         None => {
             let version = version(&mut connection).await;
             TargetFinding::good(format!("{} is {version}, and lets us write", peer.address))
         }
-    });
-    found
+    }]
 }
 
 /// The nodes of a cluster that the others take for dead, as far as we may ask.
-async fn dead_nodes(connection: &mut Connection, is_cluster: bool) -> Vec<TargetFinding> {
-    if !is_cluster {
+async fn dead_nodes(client: &RedisClient) -> Vec<TargetFinding> {
+    if !client.server.is_cluster {
         return Vec::new();
     }
-    let mut cmd = redis::cmd("CLUSTER");
-    cmd.arg("NODES");
-    let nodes = connection.ask::<String>(&cmd).await.unwrap_or_default();
-    let dead = nodes.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        let (address, flags) = (words.next()?, words.next()?);
-        let is_dead = flags.split(',').any(|flag| matches!(flag, "fail" | "fail?"));
-        is_dead.then(|| {
-            let address = address.split('@').next().unwrap_or(address);
-            TargetFinding::doubtful(
-                format!("the node {address} of the cluster is down (CLUSTER NODES: {flags})"),
-                "start it; its keys cannot be written until it or a replica of it is there",
-            )
-        })
-    });
-    dead.collect()
+    let told = client.first_answer(redis::cmd("CLUSTER").arg("NODES")).await.unwrap_or_default();
+    told.lines().filter_map(dead_node).collect()
+}
+
+/// What a line of `CLUSTER NODES` says of a dead node: `ID ADDRESS FLAGS PRIMARY PING PONG EPOCH
+/// LINK SLOTS…`. One that a replica has replaced has no slots.
+fn dead_node(line: &str) -> Option<TargetFinding> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (address, flags) = (words.get(1)?, words.get(2)?);
+    if !flags.split(',').any(|flag| matches!(flag, "fail" | "fail?")) {
+        return None;
+    }
+    let address = address.split(['@', ',']).next().unwrap_or(address);
+    let what = format!("the node {address} of the cluster is down (CLUSTER NODES: {flags})");
+    let slots = words.get(8..).unwrap_or_default();
+    if slots.is_empty() {
+        return Some(TargetFinding::doubtful(what, "start it: until then the cluster lacks it"));
+    }
+    let what = format!("{what}, and no replica has taken its slots ({})", slots.join(" "));
+    let remedy = "start it, or a replica of it: until then keys in these slots cannot be written";
+    Some(TargetFinding::wrong(what, remedy))
 }
 
 impl Denied {
@@ -185,5 +197,26 @@ async fn version(connection: &mut Connection) -> String {
         (Some(version), _) => format!("Valkey {version}"),
         (None, Some(version)) => format!("Redis {version}"),
         (None, None) => "there".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_node_is_wrong_only_while_nobody_has_its_slots() {
+        let line = |flags: &str, slots: &str| {
+            format!("6d5e 10.0.0.3:6379@16379,node-3 {flags} - 0 1764460800000 3 connected{slots}")
+        };
+        assert_eq!(dead_node(&line("master", " 0-5460")), None);
+        assert_eq!(dead_node("garbage"), None);
+        let replaced = dead_node(&line("master,fail", "")).unwrap();
+        assert!(replaced.is_doubtful && !replaced.is_wrong, "{replaced:?}");
+        let lacking = dead_node(&line("master,fail?", " 0-5460 5462")).unwrap();
+        assert!(lacking.is_wrong, "{lacking:?}");
+        let what = "the node 10.0.0.3:6379 of the cluster is down (CLUSTER NODES: master,fail?), \
+                    and no replica has taken its slots (0-5460 5462)";
+        assert_eq!(lacking.what, what);
     }
 }

@@ -3,7 +3,7 @@
 use handler::{Failure, Outcome};
 use redis::AsyncCommands as _;
 
-use super::server::Server;
+use super::server::{Server, cluster};
 use crate::changes::{change, give, sink};
 
 const SET: &str = "set = 'item:{{ PK.id }}'";
@@ -77,4 +77,34 @@ async fn a_server_that_is_silent_is_given_up() {
     let sink = sink("redis", &toml);
     let failed = failure(give(&sink, &[change(1, "insert", 7, "", None)]).await);
     assert!(failed.is_unclear && failed.reason.contains("in time"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_check_names_a_primary_of_a_cluster_that_is_down_without_a_replacement() {
+    let mut servers = cluster().await;
+    for server in &servers {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("cluster-node-timeout").arg(500);
+        set.arg("cluster-require-full-coverage").arg("no");
+        set.exec_async(&mut server.admin().await).await.unwrap();
+    }
+    // The first of them is the one that hangs or is down later: the next one is asked.
+    let urls: Vec<String> = servers.iter().rev().map(|one| format!("'{}'", one.url())).collect();
+    let toml = format!("url = [{}]\ncluster = true\n{SET}", urls.join(", "));
+    let sink = sink("redis", &toml);
+    let found = sink.check(&[]).await;
+    assert!(found.iter().all(|one| !one.is_wrong && !one.is_doubtful), "{found:?}");
+    let mut dead = servers.pop().unwrap();
+    dead.kill();
+    let node = format!("the node 127.0.0.1:{} of the cluster is down", dead.port);
+    let mut found = Vec::new();
+    for _ in 0..200 {
+        found = sink.check(&[]).await;
+        if found.iter().any(|one| one.is_wrong && one.what.contains(&node)) {
+            return;
+        }
+        // Each look takes its time, and the others must agree that it is dead.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{found:?}");
 }

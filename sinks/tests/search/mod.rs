@@ -3,9 +3,11 @@
 mod begun;
 mod fields;
 mod red;
+mod templates;
 
 use std::{path::Path, sync::Arc};
 
+use full_sync::Table;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use service::config::File;
@@ -35,7 +37,12 @@ impl Target {
 
     /// A sink with these keys besides those that say where to.
     fn sink(&self, toml: &str) -> Sink {
-        let toml = format!("url = \"{}\"\nindex = \"{}\"\n{toml}", self.url, self.index);
+        self.sink_to(&self.index, toml)
+    }
+
+    /// A sink that writes to the indexes of a template.
+    fn sink_to(&self, index: &str, toml: &str) -> Sink {
+        let toml = format!("url = \"{}\"\nindex = \"{index}\"\n{toml}", self.url);
         let file = File::parse(Path::new("test"), &toml).unwrap();
         let config = SinkConfig::read("elasticsearch", file.root());
         let config = file.finish(config).unwrap().unwrap();
@@ -44,11 +51,21 @@ impl Target {
 
     /// What the server answers to a request about the index.
     async fn ask(&self, method: Method, path: &str, body: &str) -> Value {
-        let url = format!("{}/{}{path}", self.url, self.index);
+        self.ask_server(method, &format!("{}{path}", self.index), body).await
+    }
+
+    /// What the server answers.
+    async fn ask_server(&self, method: Method, path: &str, body: &str) -> Value {
+        let url = format!("{}/{path}", self.url);
         let call = self.client.request(method, url).header("content-type", "application/json");
         let answer = call.body(body.to_owned()).send().await;
         let answer = answer.expect("OpenSearch is not there: run scripts/servers.sh up");
         serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default()
+    }
+
+    /// The source's table, as it is told.
+    fn table(&self) -> Arc<Table> {
+        self.source.0.lock().unwrap().clone().unwrap()
     }
 
     /// What the server calls the type of a field with documents of any form.
