@@ -4,6 +4,7 @@
 mod elasticsearch;
 mod kafka;
 mod mysql;
+mod oversized;
 mod postgres;
 mod redis;
 mod webhook;
