@@ -15,6 +15,9 @@ use crate::{
     value::Form,
 };
 
+/// The number of the empty value that a server stored in place of an invalid member.
+const INVALID_MEMBER: u64 = 0;
+
 /// A table, and the columns by which events name its rows.
 #[derive(Clone, Debug)]
 pub struct Lookup {
@@ -119,10 +122,13 @@ async fn value(
     json: &str,
 ) -> TableResult<Option<KeyValue>> {
     let value = match serde_json::from_str(json) {
-        Ok(serde_json::Value::String(text)) => match invalid_member(column, &text) {
-            Some(invalid) => Some(invalid),
-            None => exact_value(conn, (part, column), &text).await?,
-        },
+        Ok(serde_json::Value::String(text)) => {
+            let is_empty_member = text.is_empty() && matches!(column.form, Form::Enum(_));
+            match is_empty_member {
+                true => empty_member(column),
+                false => exact_value(conn, (part, column), &text).await?,
+            }
+        }
         Ok(serde_json::Value::Number(_)) => exact_value(conn, (part, column), json).await?,
         Ok(serde_json::Value::Array(members)) => bits(column, &members),
         // Bytes that are not text in the column's character set.
@@ -137,11 +143,11 @@ async fn value(
     Ok(value.filter(|value| part.param(value).is_some()))
 }
 
-/// The empty value that a server stored in place of an invalid one has the number 0.
-fn invalid_member(column: &Column, text: &str) -> Option<KeyValue> {
-    let is_invalid = matches!(column.form, Form::Enum(_)) && text.is_empty();
-    let is_unnamed = is_invalid && !column.members().iter().any(String::is_empty);
-    is_unnamed.then_some(KeyValue::Unsigned(0))
+/// What a server stored in place of an invalid member. Where a member has an empty name, no event
+/// tells the two apart.
+fn empty_member(column: &Column) -> Option<KeyValue> {
+    let is_named = column.members().iter().any(String::is_empty);
+    (!is_named).then_some(KeyValue::Unsigned(INVALID_MEMBER))
 }
 
 /// The bits of a SET.

@@ -26,10 +26,15 @@ pub(super) async fn check_lookups(conn: &mut Conn, description: &Description) ->
         Err(error) => return Err(error.into()),
     };
     for some in page.rows.chunks(40) {
-        let mut keys = Vec::new();
-        for row in some {
+        let (mut keys, mut some) = (Vec::new(), some.to_vec());
+        // An empty member is told from an invalid one by no event.
+        some.retain(|row| !is_vague(description, &row.pk));
+        for row in &some {
             let key = lookup.key(conn, &Columns::read(&row.pk)?).await?;
             keys.push(key.with_context(|| format!("{} is not read as a key", row.pk))?);
+        }
+        if keys.is_empty() {
+            continue;
         }
         let (sql, params) = lookup.settling_query(&keys);
         conn.exec_drop(sql, params).await?;
@@ -44,12 +49,17 @@ pub(super) async fn check_lookups(conn: &mut Conn, description: &Description) ->
             let text = |range| String::from_utf8_lossy(&out[range]).into_owned();
             read.push((text(written.pk), text(written.data)));
         }
-        for ReadRow { pk, data, .. } in some {
+        for ReadRow { pk, data, .. } in &some {
             let same: Vec<_> = read.iter().filter(|(found, _)| found == pk).collect();
             ensure!(same.len() == 1 && same[0].1 == *data, "{pk} {data}: {same:?}");
         }
     }
     Ok(())
+}
+
+fn is_vague(description: &Description, pk: &str) -> bool {
+    let has_empty = description.columns.iter().any(|column| column.declared.contains(",'',"));
+    has_empty && pk.contains(":\"\"")
 }
 
 #[tokio::test]
