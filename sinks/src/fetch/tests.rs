@@ -1,3 +1,5 @@
+//! What is refused, in which parts a batch is handled, and a source that is away.
+
 use std::path::Path;
 
 use service::config::File;
