@@ -76,6 +76,7 @@ impl TakenEvent {
             shown: Event {
                 json: add_bus(delivery, text),
                 is_of_full_sync: change.origin == Origin::FullSync,
+                is_fetched: false,
                 ev_id: change.id.into_owned(),
                 seq: change.seq,
                 committed_ms: change.ts,
@@ -106,6 +107,7 @@ impl TakenEvent {
                 seq: facts.seq,
                 committed_ms: facts.committed_ms,
                 is_of_full_sync: facts.is_of_full_sync,
+                is_fetched: false,
                 place: place_at(partition, offset),
             },
             partition: partition.clone(),

@@ -132,6 +132,16 @@ pub(crate) fn too_large(read: &ChangeEvent<'_>, bytes: u64) -> String {
     )
 }
 
+/// Appends a member of a JSON object to the members before it.
+pub(crate) fn push_member(text: &mut String, name: &str, json: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.push_str(&serde_json::Value::from(name).to_string());
+    text.push(':');
+    text.push_str(json);
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

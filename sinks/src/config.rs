@@ -4,6 +4,7 @@ use service::config::Section;
 
 use crate::{
     elasticsearch::ElasticsearchConfig,
+    fetch::FetchConfig,
     file::FileConfig,
     kafka::{KafkaConfig, have_common},
     mysql::MysqlConfig,
@@ -22,6 +23,8 @@ pub struct SinkConfig {
     pub(crate) shape: Shape,
     pub(crate) target: TargetConfig,
     pub(crate) servers: Servers,
+    /// From where rows come that were too large for their events; `None`: they are refused.
+    pub(crate) fetch: Option<FetchConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +41,7 @@ impl SinkConfig {
     /// Reads the table of the sink `name`, which is one of [`SINKS`]; mistakes are noted.
     pub fn read(name: &str, section: &Section) -> Option<Self> {
         let shape = Shape::read(section);
+        let fetch = FetchConfig::read(section);
         let target = match name {
             "elasticsearch" => {
                 TargetConfig::Elasticsearch(Box::new(ElasticsearchConfig::read(section)?))
@@ -49,7 +53,7 @@ impl SinkConfig {
             "postgres" => TargetConfig::Postgres(Box::new(PostgresConfig::read(section)?)),
             _ => return None,
         };
-        Some(Self { shape, target, servers: Servers::read(name, section) })
+        Some(Self { shape, target, servers: Servers::read(name, section), fetch })
     }
 
     /// The name that this sink of a listener and that of another one both use for themselves at

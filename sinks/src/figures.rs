@@ -20,6 +20,8 @@ pub(crate) struct Counts {
     absent: AtomicU64,
     refused: AtomicU64,
     unfilled: AtomicU64,
+    fetched: AtomicU64,
+    gone: AtomicU64,
     bytes: AtomicU64,
     request_micros: AtomicU64,
     pub(crate) begun: Begun,
@@ -45,6 +47,10 @@ pub struct Figures {
     pub absent: u64,
     /// Changes that the target refused.
     pub refused: u64,
+    /// Rows that were fetched from the source, because they were too large for their events.
+    pub fetched: u64,
+    /// Changes of such rows that were not at the source any more: nothing was written.
+    pub gone: u64,
     /// Columns that the sink has added to tables with rows: these rows have NULL there.
     pub unfilled: u64,
     /// Tables of the target that were made by a change, and of which no full sync has sent rows
@@ -107,6 +113,11 @@ impl Counts {
         self.refused.fetch_add(changes as u64, Relaxed);
     }
 
+    pub(crate) fn fetched(&self, rows: u64, gone: u64) {
+        self.fetched.fetch_add(rows, Relaxed);
+        self.gone.fetch_add(gone, Relaxed);
+    }
+
     pub(crate) fn left_unfilled(&self, columns: usize) {
         self.unfilled.fetch_add(columns as u64, Relaxed);
     }
@@ -120,6 +131,8 @@ impl Counts {
             conflicts: self.conflicts.load(Relaxed),
             absent: self.absent.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            fetched: self.fetched.load(Relaxed),
+            gone: self.gone.load(Relaxed),
             unfilled: self.unfilled.load(Relaxed),
             begun: self.begun.count(),
             altered: self.altered.count(),

@@ -111,8 +111,14 @@ impl Where {
             (Match::Yes, Match::Yes) => Ok(Effect::Upsert),
             (_, Match::Yes) if change.read.action == Action::Update => Ok(Effect::Begin),
             (_, Match::Yes) => Ok(Effect::Upsert),
-            // A full sync says how the row is: an older one may be in the target.
+            // A full sync says how the row is: an older one may be in the target. Of a row that
+            // was fetched nobody knows how it was before.
             (Match::No, Match::No) if change.event.is_of_full_sync() => Ok(Effect::Delete),
+            (Match::No, Match::No)
+                if change.event.is_fetched && change.read.action == Action::Update =>
+            {
+                Ok(Effect::Delete)
+            }
             (Match::No, Match::No) => Ok(Effect::Nothing),
             (_, Match::No) => Ok(Effect::Delete),
             (_, Match::Unknown) => Err(format!(
@@ -268,6 +274,20 @@ mod tests {
         assert_eq!(of("update", paid, Some(r#"{"n":0}"#)), Upsert);
         assert_eq!(of("delete", paid, None), Delete);
         assert_eq!(of("delete", open, None), Nothing);
+    }
+
+    #[test]
+    fn a_row_that_was_fetched_and_does_not_match_may_have_matched_before() {
+        let paid = Where::new("Data.status == 'paid'").unwrap();
+        for (action, status, expected) in [
+            ("update", "open", Effect::Delete),
+            ("update", "paid", Effect::Upsert),
+            ("insert", "open", Effect::Nothing),
+        ] {
+            let whole = event(action, &format!(r#"{{"id":7,"status":"{status}"}}"#), None);
+            let fetched = handler::Event { is_fetched: true, ..whole };
+            assert_eq!(paid.effect(&Change::read(&fetched).unwrap()), Ok(expected), "{action}");
+        }
     }
 
     #[test]

@@ -32,9 +32,10 @@ use service::{Address, Secret, config::Section};
 use self::{client::PgClient, look::Look, tables::PgTables, writer::PgWriter};
 use crate::{
     change::Unusable,
+    connection::{SqlTls, read_hosts},
     host_look::HostLook,
     shape::Wanted,
-    sql::{DELETED_FOR, ForgetTimes, SqlTls, read_hosts},
+    sql::{DELETED_FOR, ForgetTimes},
     target::{Means, Target, TargetFinding},
     template::Template,
 };

@@ -8,7 +8,7 @@ use handler::Event;
 use service::config::Section;
 
 use crate::{
-    change::{Change, too_large},
+    change::{Change, push_member, too_large},
     filter::{Effect, Where},
 };
 
@@ -79,27 +79,17 @@ fn with_action(change: &Change<'_>, action: Action) -> Result<String, String> {
     let mut text = String::with_capacity(change.event.json().len());
     for (name, json) in members.iter() {
         match (name, &before) {
-            ("Action", _) => push(&mut text, name, &format!("\"{}\"", action.as_str())),
+            ("Action", _) => push_member(&mut text, name, &format!("\"{}\"", action.as_str())),
             ("Data", Some(row)) => {
                 let mut columns = String::new();
-                row.iter().for_each(|(name, json)| push(&mut columns, name, json));
-                push(&mut text, name, &format!("{{{columns}}}"));
+                row.iter().for_each(|(name, json)| push_member(&mut columns, name, json));
+                push_member(&mut text, name, &format!("{{{columns}}}"));
             }
             ("Old", _) if action == Action::Delete => {}
-            _ => push(&mut text, name, json),
+            _ => push_member(&mut text, name, json),
         }
     }
     Ok(format!("{{{text}}}"))
-}
-
-/// Appends a member of an object.
-fn push(text: &mut String, name: &str, json: &str) {
-    if !text.is_empty() {
-        text.push(',');
-    }
-    text.push_str(&serde_json::Value::from(name).to_string());
-    text.push(':');
-    text.push_str(json);
 }
 
 #[cfg(test)]

@@ -99,7 +99,10 @@ impl Shape {
 
     fn want<'a>(&self, change: Change<'a>) -> Result<Option<Wanted<'a>>, Unusable> {
         if let Some(bytes) = change.read.oversized {
-            return Err(change.unusable(too_large(&change.read, bytes)));
+            let why = too_large(&change.read, bytes);
+            return Err(change.unusable(format!(
+                "{why}; or let the sink fetch such rows (`oversized.fetch`, docs/sinks.md)"
+            )));
         }
         match self.effect(&change).map_err(|why| change.misfit(why))? {
             Effect::Nothing => Ok(None),

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::{
     config::{SinkConfig, TargetConfig},
     elasticsearch::Elasticsearch,
+    fetch::Fetch,
     figures::{Counts, Figures},
     file::Files,
     host_look::HostLook,
@@ -64,7 +65,9 @@ impl Sink {
             TargetConfig::Postgres(target) => Arc::new(Postgres::new(target, means)?),
         };
         let servers = config.servers.clone();
-        Ok(Self { handler: SinkHandler { shape, target, servers, tables, counts } })
+        let fetch =
+            config.fetch.clone().map(|fetch| Arc::new(Fetch::new(fetch, Arc::clone(&counts))));
+        Ok(Self { handler: SinkHandler { shape, target, servers, tables, counts, fetch } })
     }
 
     /// The handler of a lane.
@@ -88,6 +91,14 @@ impl Sink {
             vec![TargetFinding::wrong(what, HANGS)]
         });
         found.extend(told(&hosts));
+        if let Some(fetch) = &self.handler.fetch {
+            let looked = timeout(ANSWER_DEADLINE, fetch.check(tables)).await;
+            found.extend(looked.unwrap_or_else(|_| {
+                let what =
+                    format!("the source of oversized.fetch: no answer in {ANSWER_DEADLINE:?}");
+                vec![TargetFinding::wrong(what, HANGS)]
+            }));
+        }
         let templates = self.handler.target.templates();
         let strangers = self.handler.shape.strangers(tables, &templates).into_iter();
         found.extend(strangers.map(|name| {

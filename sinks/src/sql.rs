@@ -1,49 +1,15 @@
-//! What targets that are SQL databases have in common: hosts and TLS.
+//! What targets that are SQL databases have in common: version columns, and what is kept of
+//! deletes.
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use full_sync::Table;
-use service::{Address, config::Section};
 
 use crate::{shape::Shape, target::TargetFinding};
-
-/// How the connection is encrypted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SqlTls {
-    pub(crate) mode: SqlTlsMode,
-    /// The authority to trust instead of those that are known everywhere.
-    pub(crate) ca_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SqlTlsMode {
-    Off,
-    /// Encrypted; the certificate is not looked at.
-    Require,
-    /// The certificate must be that of the host.
-    Verify,
-}
-
-impl SqlTls {
-    /// Reads `tls` and `caFile`. Without them, connections to this machine are not encrypted, and
-    /// all others are, with a certificate that is verified.
-    pub(crate) fn read(section: &Section, hosts: &[Address]) -> Self {
-        let is_here = hosts.iter().all(Address::is_loopback);
-        let ca_file: Option<PathBuf> = section.optional("caFile");
-        let mode = match section.choice("tls", ["off", "require", "verify"]) {
-            Some(0) => SqlTlsMode::Off,
-            Some(1) => SqlTlsMode::Require,
-            None if is_here && ca_file.is_none() => SqlTlsMode::Off,
-            _ => SqlTlsMode::Verify,
-        };
-        Self { mode, ca_file }
-    }
-}
 
 /// What is wrong with `versionColumn`, where the source has a column that gets this name: each row
 /// would have it twice.
@@ -59,23 +25,6 @@ pub(crate) fn version_clash(
         let what = format!("versionColumn = {version:?} is a column of {of} ({name}), too");
         TargetFinding::wrong(what, "give it a name that no column has, for example \"_seq\"")
     })
-}
-
-/// Reads `hosts`: a list of `host` or `host:port`.
-pub(crate) fn read_hosts(section: &Section, port: u16) -> Vec<Address> {
-    let texts: Vec<String> = section.or("hosts", vec![format!("127.0.0.1:{port}")]);
-    if texts.is_empty() {
-        section.note("hosts", "is empty", "name at least one, for example \"127.0.0.1\"");
-    }
-    let read = |text: &String| {
-        let found = text.parse::<Address>().ok().or_else(|| Address::new(text, port));
-        if found.is_none() {
-            let problem = format!("{text:?} is no host");
-            section.note("hosts", &problem, &format!("write \"host\" or \"host:{port}\""));
-        }
-        found
-    };
-    texts.iter().filter_map(read).collect()
 }
 
 /// What to do about a row whose value another row has in a unique key of the target that is not the

@@ -7,11 +7,12 @@ use std::{
 
 use async_trait::async_trait;
 use full_sync::Table;
-use handler::{Batch, Failure, Handler, Outcome};
+use handler::{Batch, Event, Failure, Handler, Outcome};
 use tracing::warn;
 
 use crate::{
     change::{Fault, Unusable},
+    fetch::{Completed, Fetch},
     figures::Counts,
     host_look::HostLook,
     reasons,
@@ -179,9 +180,40 @@ pub(crate) struct SinkHandler {
     pub(crate) servers: Servers,
     pub(crate) tables: Arc<dyn Tables>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) fetch: Option<Arc<Fetch>>,
 }
 
 impl SinkHandler {
+    async fn write(&self, events: &[&Event], unusable: &mut Vec<Unusable>) -> Result<(), Failure> {
+        let (mut wanted, refused) = self.shape.wanted(events);
+        unusable.extend(refused);
+        self.leave_parts_out(&mut wanted, unusable).await?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.note_full_syncs(&wanted);
+        self.wait_for_tables(&wanted).await;
+        let refused = self.target.write(&wanted).await;
+        unusable.extend(refused.map_err(|failure| self.of_target(failure))?);
+        Ok(())
+    }
+
+    /// The same with the rows that the events lack. Large ones are not in memory all together.
+    async fn write_fetched(
+        &self,
+        fetch: &Fetch,
+        events: &[&Event],
+        unusable: &mut Vec<Unusable>,
+    ) -> Result<(), Failure> {
+        for part in fetch.parts(events) {
+            let Completed { events, unusable: refused } = fetch.complete(part).await?;
+            unusable.extend(refused);
+            let events: Vec<&Event> = events.iter().map(AsRef::as_ref).collect();
+            self.write(&events, unusable).await?;
+        }
+        Ok(())
+    }
+
     /// Leaves out rows of which the event has only a part, and the target needs all.
     async fn leave_parts_out(
         &self,
@@ -257,17 +289,13 @@ impl SinkHandler {
 #[async_trait]
 impl Handler for SinkHandler {
     async fn handle(&mut self, batch: Batch<'_>) -> Outcome {
-        let (mut wanted, mut unusable) = self.shape.wanted(batch.events);
-        if let Err(failure) = self.leave_parts_out(&mut wanted, &mut unusable).await {
+        let mut unusable = Vec::new();
+        let written = match self.fetch.clone() {
+            None => self.write(batch.events, &mut unusable).await,
+            Some(fetch) => self.write_fetched(&fetch, batch.events, &mut unusable).await,
+        };
+        if let Err(failure) = written {
             return Outcome::Failed(failure);
-        }
-        if !wanted.is_empty() {
-            self.note_full_syncs(&wanted);
-            self.wait_for_tables(&wanted).await;
-            match self.target.write(&wanted).await {
-                Ok(refused) => unusable.extend(refused),
-                Err(failure) => return Outcome::Failed(self.of_target(failure)),
-            }
         }
         self.counts.refused(unusable.len());
         outcome(unusable)
@@ -335,6 +363,7 @@ mod tests {
             servers: Servers::default(),
             tables: Arc::new(NoTables),
             counts: Arc::default(),
+            fetch: None,
         };
         let event = event("insert", r#"{"id":7}"#, None);
         let outcome = handler.handle(Batch { events: &[&event], attempt: 1 }).await;
@@ -350,7 +379,7 @@ mod tests {
         let misfit = |shape| async move {
             let (target, tables) = (Arc::new(Refusing), Arc::new(NoTables));
             let (servers, counts) = (Servers::default(), Arc::default());
-            let mut handler = SinkHandler { shape, target, servers, tables, counts };
+            let mut handler = SinkHandler { shape, target, servers, tables, counts, fetch: None };
             let of_target = |failure| handler.of_target(failure).remedy;
             assert_eq!(of_target(Failure::unclear("down")), Some(TARGET_AWAY));
             assert_eq!(of_target(Failure::new("no row")), Some(ROW_REFUSED));
@@ -389,6 +418,7 @@ mod tests {
             servers: Servers::default(),
             tables: Arc::new(OneTable),
             counts: Arc::default(),
+            fetch: None,
         };
         let part = event("update", r#"{"id":7,"n":5}"#, Some(r#"{"n":1}"#));
         let whole = event("update", r#"{"id":7,"n":5,"text":"a"}"#, Some(r#"{"n":1}"#));

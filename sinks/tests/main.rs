@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod changes;
+mod fetch;
 mod file;
 mod hosts;
 mod kafka;

@@ -117,6 +117,10 @@ impl<'a> Kinds<'a> {
             // MariaDB gives a geometry a collation, and counts it (`Field_geom::binlog_type_info`).
             self.strings = self.strings.saturating_add(1);
         }
+        if raw.kind == raw::VECTOR {
+            // MySQL 9 gives a vector the collation of bytes, and counts it.
+            self.strings = self.strings.saturating_add(1);
+        }
         if raw.is_character() {
             let collation = self.optional.collations.get(self.strings);
             self.strings = self.strings.saturating_add(1);

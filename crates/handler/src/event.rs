@@ -15,6 +15,9 @@ pub struct Event {
     pub committed_ms: u64,
     /// See [`Event::is_of_full_sync`].
     pub is_of_full_sync: bool,
+    /// Whether the row comes from its table and not from the change: it may be newer, and nobody
+    /// knows which columns the change changed.
+    pub is_fetched: bool,
     /// See [`Event::place`].
     pub place: Place,
 }

@@ -84,6 +84,7 @@ fn change(record: &Record) -> Option<Event> {
         // JSON allows line breaks only between tokens; an event is one line.
         json: if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json },
         is_of_full_sync: change.origin == Origin::FullSync,
+        is_fetched: false,
         seq: change.seq,
         committed_ms: change.ts,
         ev_id: change.id.into_owned(),

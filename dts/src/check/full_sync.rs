@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::noted::{NOT_SYSTEM, NotedTable, WITHOUT_PRIMARY, ask, named};
+use source_table::MAX_INDEXED_BYTES;
+
 use crate::{
     capture::Capture,
     check::{Finding, Severity},
-    full_sync::{MAX_INDEXED_BYTES, Why, lack_of_lock, why_locked},
+    full_sync::{Why, lack_of_lock, why_locked},
     replica::{Conn, Product, Server},
 };
 

@@ -5,12 +5,14 @@
 use mysql_async::Error;
 
 use super::noted::NOT_SYSTEM;
+use source_table::quote;
+
 use crate::{
     capture::Capture,
     check::{Finding, Severity},
     config::SourceConfig,
     full_sync::NO_TABLE,
-    replica::{self, Conn, quote},
+    replica::{self, Conn},
 };
 
 /// The GRANT statements for the privileges that the logged-in user lacks.

@@ -6,10 +6,12 @@ use super::{
     generated::of_generated,
     noted::{NOT_SYSTEM, NotedTable, WITHOUT_PRIMARY, ask, named},
 };
+use source_table::quote::identifier;
+
 use crate::{
     capture::Capture,
     check::{Finding, Severity},
-    replica::{Conn, Product, Server, quote::identifier},
+    replica::{Conn, Product, Server},
 };
 
 /// The foreign keys of at most this many tables are read one by one, if the server does not list

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use source_table::{TableError, session};
+
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
-    full_sync::sql::{error::TableError, session::session},
     replica::{self, Conn, Product, Server},
 };
 

@@ -8,10 +8,12 @@
 use mysql_async::Row;
 
 use super::{BY_HAND, Sent, Stopped, Tool, gtids_of};
+use source_table::quote::identifier;
+
 use crate::{
     config::SourceConfig,
     error::{Error, Result},
-    replica::{Conn, classify, quote::identifier},
+    replica::{Conn, classify},
 };
 
 /// Which row to read.

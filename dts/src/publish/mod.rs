@@ -29,8 +29,8 @@ use crate::{
     full_sync::{Touch, Windows},
 };
 
+pub(crate) use self::oversize::Oversize;
 pub use self::tally::{CountedTable, TableCounts, Tally};
-pub(crate) use self::{native::hash_of_row, oversize::Oversize};
 
 /// How many tables' plans are remembered; when there are more, all are forgotten and made again.
 const MAX_TABLES: usize = 10_000;

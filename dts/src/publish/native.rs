@@ -4,6 +4,7 @@ use std::{io::Write as _, ops::Range};
 
 use binlog::{RowChange, TablePlan, Transaction};
 use change_event::{EventWriter, ObjectWriter, Source, TransactionText};
+use source_table::hash_of_row;
 
 use super::{
     RecordDraft,
@@ -153,10 +154,4 @@ fn write_hash(
     // Writing to a vector does not fail.
     let _ = write!(out, "\"{hash:032x}\"");
     Ok(end..out.len())
-}
-
-/// Identifies a row of a table without a key: a hash of the text of `Data`, without the columns
-/// that a MariaDB generates. So the hash is the same whichever way the row was read.
-pub(crate) fn hash_of_row(data: &[u8]) -> u128 {
-    xxhash_rust::xxh3::xxh3_128(data)
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use binlog::{FIRST_POS, GtidSet};
 use mysql_async::Row;
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     connect::classify,
     mariadb,
     server::{Product, Server},

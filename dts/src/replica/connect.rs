@@ -4,7 +4,9 @@ use std::{io::ErrorKind, time::Duration};
 
 use mysql_async::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 
-use super::{conn::Conn, wire::MAX_PACKET_BYTES};
+use source_table::Conn;
+
+use super::wire::MAX_PACKET_BYTES;
 use crate::{
     config::{SourceConfig, Tls, TlsMode},
     error::{Error, Result},

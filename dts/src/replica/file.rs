@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use binlog::{FIRST_POS, file_number};
 use mysql_async::Row;
 
-use super::{
-    conn::Conn, connect::classify, quote, resumed::Resumed, scan::file_created, server::Server,
-};
+use source_table::{Conn, quote};
+
+use super::{connect::classify, resumed::Resumed, scan::file_created, server::Server};
 use crate::{
     checkpoint::{Saved, SourcePosition},
     config::SourceConfig,

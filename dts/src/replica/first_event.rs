@@ -10,7 +10,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::conn::Conn;
+use source_table::Conn;
 
 /// How long a server may look for the first event, as long as it answers.
 pub(super) const MAX_SEARCH: Duration = Duration::from_mins(30);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     connect::classify,
     server::{Product, Server},
 };

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     connect::{address, connect},
     port, replication,
     resume::{Lacking, Unfit, resume},

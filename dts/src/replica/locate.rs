@@ -2,7 +2,9 @@
 
 use binlog::{FIRST_POS, Step};
 
-use super::{conn::Conn, scan::Scan, server::Server};
+use source_table::Conn;
+
+use super::{scan::Scan, server::Server};
 use crate::{
     checkpoint::SourcePosition,
     config::SourceConfig,

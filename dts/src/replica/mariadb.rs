@@ -5,8 +5,9 @@ use std::{collections::HashMap, time::Duration};
 use binlog::{FIRST_POS, GtidSet};
 use mysql_async::Row;
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     connect::classify,
     server::{Product, Server},
 };

@@ -3,7 +3,6 @@
 //! It knows nothing of rows and topics.
 
 mod ask;
-mod conn;
 mod connect;
 mod file;
 mod first_event;
@@ -14,7 +13,6 @@ mod managed;
 mod mariadb;
 mod port;
 mod pulse;
-pub(crate) mod quote;
 mod replication;
 mod resume;
 mod resumed;
@@ -26,7 +24,6 @@ mod stream;
 mod wire;
 
 pub(crate) use ask::binlog_filters;
-pub use conn::Conn;
 pub use connect::connect;
 pub(crate) use connect::{away, classify};
 pub(crate) use file::beyond_end;
@@ -44,5 +41,6 @@ pub use resume::check_position;
 pub use resumed::Resumed;
 pub(crate) use scan::file_created;
 pub use server::{Product, Server};
+pub use source_table::Conn;
 pub use start::resolve_start;
 pub use stream::{AtEnd, Event, Stream};

@@ -3,8 +3,9 @@
 use binlog::GtidSet;
 use mysql_async::Row;
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     mariadb,
     resume::Lacking,
     wire::{MAX_SILENCE, Wire},

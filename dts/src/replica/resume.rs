@@ -2,8 +2,9 @@
 
 use binlog::{FIRST_POS, Gtid, GtidSet};
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     connect::address,
     file,
     resumed::Resumed,

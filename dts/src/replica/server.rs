@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use binlog::GtidSet;
 use mysql_async::Row;
 
-use super::{conn::Conn, connect::classify};
+use source_table::Conn;
+
+use super::connect::classify;
 use crate::{config::SourceConfig, error::Result};
 
 /// The facts, read at one moment.

@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use binlog::{FIRST_POS, GtidSet};
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     locate::{Depth, locate},
     scan::Scan,
     server::Server,

@@ -11,8 +11,9 @@ use futures_util::FutureExt;
 use mysql_async::Sid;
 use mysql_common::packets::{BinlogDumpFlags, GnoInterval, Tag, binlog_request::BinlogRequest};
 
+use source_table::Conn;
+
 use super::{
-    conn::Conn,
     connect::{away, classify, classify_dump, silent},
     first_event::{MAX_SEARCH, Search, is_head},
     mariadb,

@@ -1,9 +1,9 @@
 //! Keys that users give, tables that cannot be read, and tables that change while they are read.
 
 use anyhow::{Context as _, Result, ensure};
-use dts::full_sync::{Bounds, Cursor, RowWriter, TableError, describe, tables};
 use e2e::{oracle::quoted, servers::execute, source};
 use mysql_async::{Conn, Row, prelude::Queryable as _};
+use source_table::{Bounds, Cursor, RowWriter, TableError, describe, tables};
 
 use super::{open, read_all, reader};
 

@@ -5,10 +5,6 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use change_event::Columns;
-use dts::{
-    full_sync::{Bounds, Cursor, Description},
-    replica::Conn,
-};
 use e2e::{
     oracle::quoted,
     programs::{seed, size},
@@ -16,10 +12,12 @@ use e2e::{
 };
 use mysql_async::{Row, prelude::Queryable as _};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use source_table::{Bounds, Conn, Cursor, Description};
 
 use super::{
     ReadRow,
     kinds::{Kind, kinds},
+    lookups::check_lookups,
     open, read_all, read_page,
 };
 
@@ -103,6 +101,7 @@ impl Run<'_> {
                 bail!("row {at} is {:?}, limit {limit}", rows[at]);
             }
         }
+        check_lookups(&mut reader, &description).await?;
         self.check_bounds(&mut reader, &description, (&expected, &mut rng)).await?;
         self.check_search(&mut reader, &description).await
     }

@@ -21,7 +21,7 @@ use binlog::GtidSet;
 use dts::{
     checkpoint::SourcePosition,
     config::{Config, SourceConfig},
-    full_sync::{Marks, TableSource, Why, session},
+    full_sync::{Marks, TableSource, Why},
     replica::{self, Conn, Server},
 };
 use e2e::{
@@ -31,6 +31,7 @@ use e2e::{
 };
 use mysql_async::prelude::Queryable as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use source_table::session;
 use tokio::task::JoinSet;
 
 use super::follower::{Follower, Reach};

@@ -4,17 +4,15 @@ mod bounds;
 mod follower;
 mod keys;
 mod kinds;
+mod lookups;
 mod marks;
 mod rows;
 
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, ensure};
-use dts::{
-    full_sync::{Bounds, Cursor, Description, Encoded, RowWriter, describe, session},
-    replica::Conn,
-};
 use mysql_async::Row;
+use source_table::{Bounds, Conn, Cursor, Description, Encoded, RowWriter, describe, session};
 
 /// A row as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

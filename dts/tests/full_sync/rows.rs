@@ -12,7 +12,6 @@ use change_event::{Action, ChangeEvent, Columns};
 use dts::{
     capture::Capture,
     checkpoint::{Seq, Skip},
-    full_sync::{Bounds, TableError, describe},
     publish::Publisher,
 };
 use e2e::{
@@ -24,6 +23,7 @@ use event_bus::{Batch, BusConfig, BusKind, LogConfig, OnOversize, TopicName};
 use event_log::StorageConfig;
 use mysql_async::prelude::Queryable as _;
 use rand::{SeedableRng as _, rngs::StdRng};
+use source_table::{Bounds, TableError, describe};
 
 use super::{ReadRow, open, read_all, reader};
 

@@ -338,6 +338,9 @@ fn vectors() -> Table {
         ("b12", Domain::Binary("VARBINARY(12)")),
         ("v1", Domain::Vector(1)),
         ("v100", Domain::Vector(100)),
+        // A text after them has a character set of its own.
+        ("latin", Domain::Text("VARCHAR(20)", TextCharset::Latin1, 20)),
+        ("text", Domain::Text("TEXT", TextCharset::Utf8mb4, 20)),
     ];
     Table::new("vectors", named(columns))
 }

@@ -5,6 +5,7 @@ mod elasticsearch;
 mod index_templates;
 mod kafka;
 mod mysql;
+mod oversized;
 mod postgres;
 mod redis;
 mod webhook;

@@ -80,7 +80,7 @@ const OF_TABLES: [OfTable; 4] = [
 /// A metric of each listener whose handler is a sink.
 type OfSink = (&'static str, &'static str, fn(&Figures) -> f64);
 
-const OF_SINKS: [OfSink; 10] = [
+const OF_SINKS: [OfSink; 12] = [
     ("sink_rows", "Rows that the sink has written", |of| of.rows as f64),
     ("sink_deletes", "Rows that the sink has deleted", |of| of.deletes as f64),
     ("sink_requests", "Requests or transactions that the target has answered", |of| {
@@ -90,6 +90,10 @@ const OF_SINKS: [OfSink; 10] = [
     ("sink_conflicts", "Changes that the target had already, or newer", |of| of.conflicts as f64),
     ("sink_absent", "Changes of some columns of rows that the target lacks", |of| of.absent as f64),
     ("sink_refused", "Changes that the target refused", |of| of.refused as f64),
+    ("sink_fetched", "Rows fetched from the source: too large for their events", |of| {
+        of.fetched as f64
+    }),
+    ("sink_gone", "Changes of such rows that were not at the source any more", |of| of.gone as f64),
     ("sink_unfilled", "Columns that were added and are NULL in rows from before", |of| {
         of.unfilled as f64
     }),

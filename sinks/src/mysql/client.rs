@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handler::Failure;
-use mysql_async::{
-    Conn, IoError, Opts, OptsBuilder, ServerError, SslOpts, prelude::Queryable as _,
-};
+use mysql_async::{Conn, IoError, Opts, OptsBuilder, ServerError, prelude::Queryable as _};
 use service::Address;
 use tokio::time::timeout;
 use tracing::debug;
@@ -14,7 +12,6 @@ use super::{MysqlConfig, literal::push_text};
 use crate::{
     host_look::{HostLook, look_at_each},
     servers::LastHost,
-    sql::SqlTlsMode,
 };
 
 /// The session of each connection. What the source has is stored as it is, zero dates too, and what
@@ -209,31 +206,12 @@ impl MysqlClient {
             .tcp_port(port)
             .user(Some(config.user.clone()))
             .pass(password)
-            .ssl_opts(self.tls())
+            .ssl_opts(config.tls.of_mysql())
             .prefer_socket(false)
             // An UPDATE counts a row that it has found, also when nothing in it changes.
             .client_found_rows(true)
             .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .into()
-    }
-
-    fn tls(&self) -> Option<SslOpts> {
-        let tls = &self.config.tls;
-        let mut options = SslOpts::default();
-        if let Some(path) = &tls.ca_file {
-            options = options
-                .with_root_certs(vec![path.clone().into()])
-                .with_disable_built_in_roots(true);
-        }
-        match tls.mode {
-            SqlTlsMode::Off => None,
-            SqlTlsMode::Require => Some(
-                options
-                    .with_danger_accept_invalid_certs(true)
-                    .with_danger_skip_domain_validation(true),
-            ),
-            SqlTlsMode::Verify => Some(options),
-        }
     }
 
     fn silent(&self, address: &str) -> TargetError {

@@ -16,9 +16,9 @@ use tracing::debug;
 
 use super::{PostgresConfig, refusal::Refused, tls::PgTls};
 use crate::{
+    connection::SqlTlsMode,
     host_look::{HostLook, look_at_each},
     servers::LastHost,
-    sql::SqlTlsMode,
 };
 
 /// A connection keeps so many prepared statements; more tables than that prepare theirs again.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
-use crate::sql::{SqlTls, SqlTlsMode};
+use crate::connection::{SqlTls, SqlTlsMode};
 
 /// Makes the TLS of a connection.
 #[derive(Clone)]

@@ -3,11 +3,9 @@
 use std::ops::Range;
 
 use change_event::FullSyncRow;
+use source_table::{Cursor, Encoded};
 
-use crate::{
-    checkpoint::BinlogPlace,
-    full_sync::sql::{cursor::Cursor, row::Encoded},
-};
+use crate::checkpoint::BinlogPlace;
 
 /// After this many bytes of events the key is noted: a batch may end there.
 const SEGMENT_BYTES: usize = 64 << 10;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use event_bus::{Bus, TopicName};
+use source_table::Cursor;
 use tokio::sync::Semaphore;
 
 use super::{pace::Throttle, yield_to_live::Live};
 use crate::{
     capture::Capture,
-    full_sync::{
-        config::FullSyncConfig, source::TableSource, sql::cursor::Cursor, tasks::place::KeyRange,
-    },
+    full_sync::{config::FullSyncConfig, source::TableSource, tasks::place::KeyRange},
 };
 
 /// What all tasks share.

@@ -6,6 +6,9 @@ use full_sync::Task;
 use futures_util::StreamExt;
 use mysql_async::Params;
 use service::clock::now_ms;
+use source_table::{
+    self as table, BEGIN_SNAPSHOT, Bounds, Cursor, Description, TableError, TableResult,
+};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -18,17 +21,7 @@ use super::{
 use crate::{
     checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
-    full_sync::{
-        source::TableSource,
-        sql::{
-            cursor::{Bounds, Cursor},
-            error::{TableError, TableResult},
-            session::BEGIN_SNAPSHOT,
-            table::{self, Description},
-            watermark::Marks,
-        },
-        tasks::place,
-    },
+    full_sync::{source::TableSource, tasks::place, watermark::Marks},
     replica::Conn,
 };
 

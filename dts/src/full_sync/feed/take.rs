@@ -10,7 +10,7 @@ use super::{
     chunk::{Cut, Rows},
     yield_to_live::Live,
 };
-use crate::full_sync::sql::{error::TableResult, row::RowWriter, table::Description};
+use source_table::{Description, RowWriter, TableResult};
 
 /// An answer that is still being read.
 pub(crate) type RowStream<'a> =

@@ -36,8 +36,8 @@ use crate::{
             chunk::{Chunk, ChunkKind},
             context::{FeedContext, ReadPiece},
         },
-        sql::watermark::order,
         tasks::place::TablePlace,
+        watermark::order,
     },
 };
 

@@ -17,18 +17,14 @@ use event_bus::{Checkpoint, CheckpointChange};
 use full_sync::{CAPTURED_KEY, Catalog, TABLE_PREFIX, Table, TableColumn};
 use futures_util::TryStreamExt as _;
 use service::{Backoff, BackoffConfig};
+use source_table::tables;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
 use tracing::debug;
 
-use crate::{
-    capture::Capture,
-    error::Result,
-    full_sync::{source::TableSource, sql::table::tables},
-    replica::Conn,
-};
+use crate::{capture::Capture, error::Result, full_sync::source::TableSource, replica::Conn};
 
 /// The most bytes of all entries: every request for a full sync reads them with the checkpoint.
 const MAX_BYTES: usize = 2 << 20;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::full_sync::sql::cursor::Cursor;
+use source_table::Cursor;
 
 /// Where a task goes on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use full_sync::{Code, Refusal, Request};
 use service::glob;
+use source_table::{self as table, Bounds, Description};
 
 use crate::{
     error::Error,
@@ -9,11 +10,7 @@ use crate::{
         config::FullSyncConfig,
         feed::{context::FeedContext, read::check_whole},
         source::TableSource,
-        sql::{
-            cursor::Bounds,
-            table::{self, Description},
-            watermark::Marks,
-        },
+        watermark::Marks,
     },
     replica::Conn,
 };

@@ -26,13 +26,13 @@ use mysql_async::Row;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::session::BEGIN_SNAPSHOT;
 use crate::{
     checkpoint::{BinlogPlace, SourcePosition},
     error::{Error, Result},
     full_sync::source::TableSource,
-    replica::{self, Conn, Product, quote::identifier},
+    replica::{self, Conn, Product},
 };
+use source_table::{BEGIN_SNAPSHOT, quote::identifier};
 
 /// How long a server may take until a read sees what the server has logged.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,7 +1,6 @@
 //! The settings of a connection that reads tables.
 
-use super::error::TableResult;
-use crate::replica::Conn;
+use crate::{conn::Conn, error::TableResult};
 
 /// Text comes in its column's own character set, and TIMESTAMP in UTC. Every date that a table can
 /// hold can be compared. Sorting looks at whole values. The server does not cut off a page while
@@ -18,7 +17,7 @@ const EVERYWHERE: &str = "character_set_results = NULL, time_zone = '+00:00', \
 const TRANSACTION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
 /// Begins a transaction that shows the tables as they are now.
-pub(crate) const BEGIN_SNAPSHOT: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+pub const BEGIN_SNAPSHOT: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
 /// The caller sets MariaDB's `max_statement_time` and MySQL's `max_execution_time`.
 ///
@@ -42,6 +41,6 @@ pub async fn session(conn: &mut Conn) -> TableResult<()> {
 }
 
 /// MySQL's versions are below 10; MariaDB's versions are 10.0 and above.
-pub(crate) fn is_mariadb(version: (u16, u16, u16)) -> bool {
+pub fn is_mariadb(version: (u16, u16, u16)) -> bool {
     version >= (10, 0, 0)
 }

@@ -5,7 +5,7 @@
 
 use mysql_async::Value;
 
-use super::cursor::{KeyValue, read_time};
+use crate::cursor::{KeyValue, read_time};
 
 /// A unique key without NULLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Key {
 impl KeyPart {
     /// What is compared: the column, or its beginning. Text that is sorted without an index is
     /// compared by its bytes, since the server's sorting and comparing may differ.
-    pub(super) fn expression(&self) -> String {
+    pub(crate) fn expression(&self) -> String {
         let begin = match self.prefix {
             Some(length) => format!("LEFT({}, {length})", self.name),
             None => self.name.clone(),
@@ -130,7 +130,7 @@ impl KeyPart {
     }
 
     /// The parameter for a value; `None` for a value that such a key cannot have.
-    pub(super) fn param(&self, value: &KeyValue) -> Option<Value> {
+    pub(crate) fn param(&self, value: &KeyValue) -> Option<Value> {
         Some(match (&self.comparison, value) {
             (
                 Comparison::Number | Comparison::Member { .. } | Comparison::Bits { .. },

@@ -2,13 +2,13 @@
 
 use mysql_async::{Params, Value};
 
-use super::{
+use crate::{
     cursor::{Bounds, Cursor, KeyValue},
     error::{TableError, TableResult},
     key::{Comparison, Key, KeyPart},
+    quote::identifier,
     table::Description,
 };
-use crate::replica::quote::identifier;
 
 /// An ENUM with more members is compared as a number; then the server cannot use its index.
 const MAX_LISTED_MEMBERS: u64 = 1000;
@@ -23,7 +23,7 @@ enum Side {
 
 impl Description {
     /// The query for the next page: at most `limit` rows, after a key, within the bounds, in the
-    /// key's order. A [`RowWriter`](super::row::RowWriter) of this description reads the result.
+    /// key's order. A [`RowWriter`](crate::RowWriter) of this description reads the result.
     ///
     /// The cursors must have passed [`Description::check`]: if the server misreads a cursor, rows
     /// may be lost.

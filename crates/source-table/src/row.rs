@@ -5,15 +5,12 @@ use std::{io::Write as _, ops::Range};
 use binlog::Fault;
 use mysql_async::{Row, Value};
 
-use super::{
+use crate::{
     cursor::{Cursor, KeyValue},
+    error::{TableError, TableResult},
     key::{Comparison, Key},
     table::{Column, Description},
     value,
-};
-use crate::{
-    full_sync::sql::error::{TableError, TableResult},
-    publish::hash_of_row,
 };
 
 /// Writes the rows of a [`Description::page_query`].
@@ -253,4 +250,10 @@ fn altered(result: &[mysql_async::Column], description: &Description) -> TableEr
         )
     });
     TableError::Altered(format!("table {} is not as it was described{which}", description.name()))
+}
+
+/// Identifies a row of a table without a key: a hash of the text of `Data`, without the columns
+/// that a MariaDB generates. So the hash is the same whichever way the row was read.
+pub fn hash_of_row(data: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(data)
 }

@@ -1,12 +1,14 @@
 //! Whether rows that were read at two times come from the same definition of the table.
 
-use super::table::{Column, Description};
-use crate::publish::hash_of_row;
+use crate::{
+    row::hash_of_row,
+    table::{Column, Description},
+};
 
 impl Description {
     /// Names all that the JSON of the rows depends on, and all with which an ALTER may have changed
     /// values without rows in the binlog (a narrower type, NOT NULL, another expression).
-    pub(crate) fn shape(&self) -> String {
+    pub fn shape(&self) -> String {
         let parts = self.columns.iter().map(|column| {
             let Column { name, declared, collation, nullable, generated, .. } = column;
             format!("{name:?} {declared:?} {collation:?} {nullable} {generated:?}\n")

@@ -3,14 +3,13 @@
 use change_event::json;
 use mysql_async::Row;
 
-use super::{
+use crate::{
+    conn::Conn,
+    error::{TableError, TableResult},
     key::{Comparison, Key, KeyPart},
+    quote::identifier,
     session::is_mariadb,
     value::Form,
-};
-use crate::{
-    full_sync::sql::error::{TableError, TableResult},
-    replica::{Conn, quote::identifier},
 };
 
 /// A table, and how it can be read.
@@ -57,7 +56,7 @@ pub struct Column {
 }
 
 /// The most bytes of a column in an index, in an engine that does not hash (MyISAM has the least).
-pub(crate) const MAX_INDEXED_BYTES: u64 = 1000;
+pub const MAX_INDEXED_BYTES: u64 = 1000;
 
 /// Finds a table in `information_schema` by its exact name. (The schema's own comparison may ignore
 /// case.)
@@ -66,7 +65,7 @@ const OF_TABLE: &str = "TABLE_SCHEMA = ? AND TABLE_NAME = ? \
     AND CAST(TABLE_NAME AS BINARY) = CAST(? AS BINARY)";
 
 /// Describes a table; `None` when there is none with this name, in exactly this case.
-/// [`session`](super::session()) must have set the connection.
+/// [`session`](crate::session()) must have set the connection.
 ///
 /// # Errors
 ///
@@ -150,7 +149,8 @@ impl Description {
         format!("{}.{}", self.schema, self.table)
     }
 
-    pub(crate) fn quoted_name(&self) -> String {
+    /// The same, quoted for SQL.
+    pub fn quoted_name(&self) -> String {
         format!("{}.{}", identifier(&self.schema), identifier(&self.table))
     }
 
@@ -355,14 +355,8 @@ impl Description {
         let name = name.as_ref().filter(|_| *is_unfit == 0)?;
         let place = self.columns.iter().position(|column| column.name == *name)?;
         let column = self.columns.get(place)?;
-        Some(KeyPart {
-            column: place,
-            prefix: *prefix,
-            descending: direction.as_deref() == Some("D"),
-            name: identifier(name),
-            comparison: column.comparison()?,
-            sorted_by: column.sorted_by(),
-        })
+        let whole = column.part(place)?;
+        Some(KeyPart { prefix: *prefix, descending: direction.as_deref() == Some("D"), ..whole })
     }
 
     /// The key that has just this column.
@@ -411,73 +405,6 @@ impl Description {
             (!key.is_ordered, !is_primary, key.parts.len(), bytes(key), key.index.clone())
         };
         keys.into_iter().min_by_key(rank)
-    }
-}
-
-impl Column {
-    fn comparison(&self) -> Option<Comparison> {
-        let cast = |target: String| Comparison::Cast(format!("CAST(? AS {target})"));
-        Some(match &self.form {
-            Form::Integer { .. } | Form::Bit | Form::Year => Comparison::Number,
-            Form::Float | Form::Double => Comparison::Double,
-            Form::Decimal { precision, scale } => cast(format!("DECIMAL({precision},{scale})")),
-            Form::Date => cast("DATE".to_owned()),
-            Form::Time(_) => Comparison::Time,
-            Form::DateTime(fraction) | Form::Timestamp(fraction) => {
-                cast(format!("DATETIME({fraction})"))
-            }
-            Form::Address(kind) => cast((*kind).to_owned()),
-            Form::Enum(_) => Comparison::Member { count: self.members().len() as u64 },
-            Form::Set(_) => Comparison::Bits { count: self.members().len() as u64 },
-            Form::Binary => Comparison::Text("UNHEX(?)".to_owned()),
-            Form::Text { charset, .. } => {
-                let collation = self.collation.as_deref()?;
-                let text = format!("CONVERT(UNHEX(?) USING {charset}) COLLATE {collation}");
-                Comparison::Text(text)
-            }
-            Form::Geometry | Form::Vector => Comparison::Digits,
-            Form::Json => return None,
-        })
-    }
-
-    /// What the order of its values depends on beyond [`Column::comparison`]. Changing a TIMESTAMP
-    /// into a DATETIME moves the values by the session's time zone, and members may change places.
-    fn sorted_by(&self) -> String {
-        match &self.form {
-            Form::Enum(_) | Form::Set(_) => format!(" {}", self.declared),
-            Form::Timestamp(_) => " timestamp".to_owned(),
-            _ => String::new(),
-        }
-    }
-
-    /// The members of an ENUM or SET, as its declaration has them.
-    pub(crate) fn members(&self) -> Vec<String> {
-        let mut members = Vec::new();
-        let mut rest = self.declared.as_str();
-        while let Some((_, quoted)) = rest.split_once('\'') {
-            let mut member = String::new();
-            let mut chars = quoted.char_indices().peekable();
-            let mut end = quoted.len();
-            while let Some((at, c)) = chars.next() {
-                match c {
-                    '\'' if chars.next_if(|(_, next)| *next == '\'').is_none() => {
-                        end = at + 1;
-                        break;
-                    }
-                    '\\' => match chars.next() {
-                        Some((_, 'n')) => member.push('\n'),
-                        Some((_, 'r')) => member.push('\r'),
-                        Some((_, '0')) => member.push('\0'),
-                        Some((_, other)) => member.push(other),
-                        None => {}
-                    },
-                    c => member.push(c),
-                }
-            }
-            members.push(member);
-            rest = quoted.get(end..).unwrap_or_default();
-        }
-        members
     }
 }
 

@@ -1,12 +1,12 @@
 //! Names and texts in the form of SQL.
 
 /// A name as an identifier (MySQL manual, "Schema Object Names").
-pub(crate) fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
 /// A text as a string. The text must not have a backslash, whose meaning depends on `sql_mode`.
-pub(crate) fn text(text: &str) -> String {
+pub fn text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

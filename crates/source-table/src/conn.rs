@@ -42,7 +42,7 @@ impl Conn {
     }
 
     /// From now on an answer may take this long; returns the earlier limit.
-    pub(crate) fn allow(&mut self, max_wait: Duration) -> Duration {
+    pub fn allow(&mut self, max_wait: Duration) -> Duration {
         std::mem::replace(&mut self.max_wait, max_wait)
     }
 

@@ -3,16 +3,14 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mysql_async::{Row, Value};
 
-use super::{
+use crate::{
+    conn::Conn,
     cursor::{Cursor, KeyValue, hex_digits, read_time},
-    key::Comparison,
+    error::{TableError, TableResult},
+    key::{Comparison, KeyPart},
     row::moment,
     table::{Column, Description},
     value::Form,
-};
-use crate::{
-    full_sync::sql::error::{TableError, TableResult},
-    replica::Conn,
 };
 
 impl Description {
@@ -52,17 +50,7 @@ impl Description {
         let column = self.columns.get(part.column).ok_or_else(|| {
             TableError::Bound(format!("the key {} of {} has no column", key.index, self.name()))
         })?;
-        let value = match &column.form {
-            Form::Date | Form::DateTime(_) | Form::Timestamp(_) => {
-                ask_moment(conn, &column.form, text).await?
-            }
-            Form::Text { charset, .. } => ask_text(conn, charset, text).await?,
-            Form::Address(_) => {
-                let is_right = ask(conn, &format!("{} IS NOT NULL", part.operand()), text).await?;
-                (is_right == Some(Value::Int(1))).then(|| KeyValue::Text(text.to_owned()))
-            }
-            _ => plain_value(column, text),
-        };
+        let value = exact_value(conn, (part, column), text).await?;
         let values = vec![value.ok_or_else(|| wrong(column))?];
         Ok(Cursor { key: key.identity(), values })
     }
@@ -85,8 +73,7 @@ impl Description {
             if column.is_some_and(|column| is_text(&column.form, hex)) {
                 continue;
             }
-            let query = format!("SELECT HEX({operand}) = ?");
-            if conn.exec_first(query, (hex, hex)).await? == Some(Some(1)) {
+            if is_read_exactly(conn, operand, hex).await? {
                 continue;
             }
             let (name, table) = (&part.name, self.name());
@@ -97,6 +84,43 @@ impl Description {
         }
         Ok(())
     }
+}
+
+/// The value of a column that a text means, in the form of an event; `None` when the text is not
+/// exactly a value of the column's type.
+pub(crate) async fn exact_value(
+    conn: &mut Conn,
+    (part, column): (&KeyPart, &Column),
+    text: &str,
+) -> TableResult<Option<KeyValue>> {
+    Ok(match &column.form {
+        Form::Date | Form::DateTime(_) | Form::Timestamp(_) => {
+            ask_moment(conn, &column.form, text).await?
+        }
+        Form::Text { charset, .. } => ask_text(conn, charset, text).await?,
+        Form::Address(_) => {
+            let is_right = ask(conn, &format!("{} IS NOT NULL", part.operand()), text).await?;
+            (is_right == Some(Value::Int(1))).then(|| KeyValue::Text(text.to_owned()))
+        }
+        _ => plain_value(column, text),
+    })
+}
+
+/// The same for bytes in base64 that are not text in the column's character set.
+pub(crate) async fn exact_bytes(
+    conn: &mut Conn,
+    part: &KeyPart,
+    base64: &str,
+) -> TableResult<Option<KeyValue>> {
+    let Ok(bytes) = STANDARD.decode(base64) else { return Ok(None) };
+    let is_exact = is_read_exactly(conn, part.operand(), &hex_digits(&bytes)).await?;
+    Ok(is_exact.then(|| KeyValue::of_bytes(&bytes)))
+}
+
+/// Whether the server reads these digits as exactly these bytes.
+async fn is_read_exactly(conn: &mut Conn, operand: &str, hex: &str) -> TableResult<bool> {
+    let query = format!("SELECT HEX({operand}) = ?");
+    Ok(conn.exec_first(query, (hex, hex)).await? == Some(Some(1)))
 }
 
 /// Whether every server reads these bytes unchanged.

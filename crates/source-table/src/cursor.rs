@@ -15,7 +15,7 @@ pub struct Cursor {
 
 impl Cursor {
     /// Whether both are a whole number, and this one is larger.
-    pub(crate) fn is_larger_number(&self, other: &Self) -> bool {
+    pub fn is_larger_number(&self, other: &Self) -> bool {
         match (self.values.as_slice(), other.values.as_slice()) {
             ([one], [other]) => match (one.whole_number(), other.whole_number()) {
                 (Some(one), Some(other)) => one > other,
