@@ -1,6 +1,7 @@
 //! A durable, ordered log on disk, with a gRPC server and its client.
 
 mod agent;
+mod chunks;
 mod client;
 mod config;
 mod copy;

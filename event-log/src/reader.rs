@@ -6,7 +6,7 @@ use crate::{
     Error, Record,
     copy::mark,
     disk::{
-        data_files::{Segment, SegmentId},
+        data_files::{FilePlace, Segment, SegmentId},
         index::{self, Sought},
         scan::Scan,
     },
@@ -45,11 +45,8 @@ pub(crate) struct StreamReader {
     offset: u64,
     open: Option<(SegmentId, Scan)>,
     /// Where it begins, as another reader knew it.
-    place: Option<ReaderPlace>,
+    place: Option<FilePlace>,
 }
-
-/// Where the next record of a reader stands: a file, and how far into it.
-pub(crate) type ReaderPlace = (SegmentId, u64);
 
 impl StreamReader {
     pub(crate) fn new(stream: &Arc<SharedStream>, filter: RecordFilter, offset: u64) -> Self {
@@ -61,13 +58,13 @@ impl StreamReader {
         stream: &Arc<SharedStream>,
         filter: RecordFilter,
         offset: u64,
-        place: Option<ReaderPlace>,
+        place: Option<FilePlace>,
     ) -> Self {
         Self { stream: Arc::clone(stream), filter, offset, open: None, place }
     }
 
     /// Where its next record stands, if that is in the file of the last one.
-    pub(crate) fn place(&self) -> Option<ReaderPlace> {
+    pub(crate) fn place(&self) -> Option<FilePlace> {
         self.open.as_ref().map(|(id, scan)| (*id, scan.position()))
     }
 

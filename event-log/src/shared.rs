@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, StorageConfig,
+    chunks::Chunks,
     copy::{mark, state::CopyState},
     disk::{
         change,
@@ -22,7 +23,6 @@ use crate::{
     leader::Leaders,
     queue::Queue,
     room::DiskRoom,
-    subscription::Chunks,
     tail::WriteGroup,
 };
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
 use self::own::OwnReading;
-pub(crate) use self::shared::{Chunks, SharedReading};
+pub(crate) use self::shared::SharedReading;
 use crate::{Error, Record, Start, Stream, Subscribe, filter::RecordFilter, group::Membership};
 
 /// One delivery holds about so much, unless asked otherwise.

@@ -98,7 +98,8 @@ impl Mirror {
     /// # Errors
     ///
     /// What only a human can settle: [`Error::Diverged`], [`Error::OffsetGone`],
-    /// [`Error::Refused`] from the beginning (later it is waited out), [`Error::Rejected`], [`Error::Poisoned`], [`Error::Io`].
+    /// [`Error::Refused`] from the beginning (later it is waited out), [`Error::Rejected`],
+    /// [`Error::Poisoned`], [`Error::Io`].
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), Error> {
         let mut backoff = Backoff::new(WAITS);
         loop {

@@ -9,6 +9,9 @@ use std::{
 use super::{change, day::Day, scan::Scan};
 use crate::Error;
 
+/// Where a record stands: in which file, and how far into it.
+pub(crate) type FilePlace = (SegmentId, u64);
+
 /// Which data file of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SegmentId {

@@ -1,107 +1,20 @@
-//! Reading for the network: what several subscribers get is read, checked and encoded once.
-//!
-//! Subscribers with the same filter that are at the same place take the same chunk: who comes first
-//! reads it, and the others wait for that. So they stay together, where one chunk ends and the next
-//! begins. The last chunks are kept for those that are a little behind.
+//! Reading for the network: from the chunks that all subscribers share.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::Reading;
 use crate::{
     Error, Stream,
-    filter::{FilterTerms, RecordFilter},
-    reader::{ReadChunk, ReaderPlace, StreamReader},
+    chunks::{Chunk, ChunkKey},
+    disk::data_files::FilePlace,
+    filter::RecordFilter,
+    reader::{ReadChunk, StreamReader},
     records,
     shared::SharedStream,
 };
-
-/// So many bytes are kept for subscribers that are behind, per stream.
-const MAX_KEPT_BYTES: usize = 4 << 20;
-/// And so many chunks.
-const MAX_KEPT: usize = 64;
-
-/// A place that subscribers read on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ChunkKey {
-    offset: u64,
-    max_bytes: usize,
-    filter: Arc<FilterTerms>,
-}
-
-/// What comes there.
-#[derive(Debug)]
-struct Chunk {
-    /// The records that pass the filter, as `Records.records` of the protocol.
-    records: Bytes,
-    next_offset: u64,
-    /// Where the next chunk begins in its file.
-    place: Option<ReaderPlace>,
-}
-
-type ChunkCell = Arc<OnceCell<Chunk>>;
-
-/// The last chunks of a stream.
-#[derive(Debug, Default)]
-pub(crate) struct Chunks(Mutex<ChunksState>);
-
-#[derive(Debug, Default)]
-struct ChunksState {
-    /// How many subscriptions read, and how many of them have all there is.
-    readers: usize,
-    resting: usize,
-    kept: VecDeque<(ChunkKey, ChunkCell)>,
-}
-
-impl Chunks {
-    /// The chunk at this place, which somebody may be reading just now.
-    fn at(&self, key: &ChunkKey) -> ChunkCell {
-        let mut state = self.lock();
-        if let Some((_, cell)) = state.kept.iter().rev().find(|(kept, _)| kept == key) {
-            return Arc::clone(cell);
-        }
-        let cell = ChunkCell::default();
-        if state.readers > 1 {
-            state.kept.push_back((key.clone(), Arc::clone(&cell)));
-            state.shrink();
-        }
-        cell
-    }
-
-    fn change(&self, change: impl FnOnce(&mut ChunksState)) {
-        let mut state = self.lock();
-        change(&mut state);
-        if state.readers == state.resting || state.readers < 2 {
-            // Nobody is behind.
-            state.kept = VecDeque::new();
-        }
-    }
-
-    /// How many are kept.
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
-        self.lock().kept.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ChunksState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ChunksState {
-    fn shrink(&mut self) {
-        let size = |(_, cell): &(ChunkKey, ChunkCell)| cell.get().map_or(0, |c| c.records.len());
-        let mut bytes: usize = self.kept.iter().map(size).sum();
-        while bytes > MAX_KEPT_BYTES || self.kept.len() > MAX_KEPT {
-            bytes -= self.kept.pop_front().as_ref().map_or(0, size);
-        }
-    }
-}
 
 /// One of the subscriptions that share their chunks.
 #[derive(Debug)]
@@ -109,7 +22,7 @@ pub(crate) struct SharedReading {
     stream: Arc<SharedStream>,
     filter: RecordFilter,
     key: ChunkKey,
-    place: Option<ReaderPlace>,
+    place: Option<FilePlace>,
     is_resting: bool,
 }
 
@@ -119,7 +32,7 @@ impl Reading for SharedReading {
     fn begin(stream: &Stream, filter: RecordFilter, offset: u64, max_bytes: usize) -> Self {
         let key = ChunkKey { offset, max_bytes, filter: Arc::clone(filter.terms()) };
         let stream = Arc::clone(&stream.shared);
-        stream.chunks.change(|chunks| chunks.readers += 1);
+        stream.chunks.come();
         Self { stream, filter, key, place: None, is_resting: false }
     }
 
@@ -153,10 +66,7 @@ impl Reading for SharedReading {
 impl SharedReading {
     fn set_resting(&mut self, rests: bool) {
         if std::mem::replace(&mut self.is_resting, rests) != rests {
-            self.stream.chunks.change(|chunks| match rests {
-                true => chunks.resting += 1,
-                false => chunks.resting -= 1,
-            });
+            self.stream.chunks.rest(rests);
         }
     }
 }
@@ -164,7 +74,7 @@ impl SharedReading {
 impl Drop for SharedReading {
     fn drop(&mut self) {
         self.set_resting(false);
-        self.stream.chunks.change(|chunks| chunks.readers -= 1);
+        self.stream.chunks.go();
     }
 }
 
