@@ -111,7 +111,8 @@ lint_beside() {
 }
 
 dependencies() {
-  command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+  command -v cargo-deny >/dev/null ||
+    env -u RUSTC_WORKSPACE_WRAPPER cargo install --locked --quiet cargo-deny
   cargo deny --locked check licenses bans sources
 }
 
