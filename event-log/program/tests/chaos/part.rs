@@ -54,6 +54,13 @@ impl Part {
         std::fs::read_to_string(self.log()).unwrap_or_default().contains(text)
     }
 
+    /// The end of what it printed, for who wants to know why it ended.
+    pub(super) fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
     pub(super) fn command(&self) -> Command {
         // A write past a limit of the size of files fails then, as on a full disk.
         let mut command = Command::new("sh");

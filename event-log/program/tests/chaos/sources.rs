@@ -109,7 +109,7 @@ fn run_pipe(part: &Mutex<Part>, (life, lines): (u64, u64), time: Duration) -> bo
             return false;
         }
         if let Some(status) = part.ended() {
-            assert!(status.success(), "event-log append ended with {status}");
+            assert!(status.success(), "event-log append: {status}\n{}", part.last_words());
             return true;
         }
         drop(part);
