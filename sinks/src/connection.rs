@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use mysql_async::SslOpts;
-use service::{Address, config::Section};
+use mysql_async::{OptsBuilder, SslOpts};
+use service::{Address, Secret, config::Section};
+
+/// The most bytes of a statement or an answer: what MySQL allows at the most.
+const MAX_PACKET_BYTES: usize = 1 << 30;
 
 /// How the connection is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ impl SqlTls {
     }
 
     /// The same for a client of MySQL.
-    pub(crate) fn of_mysql(&self) -> Option<SslOpts> {
+    fn of_mysql(&self) -> Option<SslOpts> {
         let mut options = SslOpts::default();
         if let Some(path) = &self.ca_file {
             options = options
@@ -55,6 +58,23 @@ impl SqlTls {
             SqlTlsMode::Verify => Some(options),
         }
     }
+}
+
+/// How a server of MySQL is connected to. A password in a file is read anew.
+pub(crate) fn mysql_options(
+    host: &Address,
+    (user, password): (&str, Option<&Secret>),
+    tls: &SqlTls,
+) -> OptsBuilder {
+    let (host, port) = host.host_and_port();
+    OptsBuilder::default()
+        .ip_or_hostname(host.to_owned())
+        .tcp_port(port)
+        .user(Some(user))
+        .pass(password.map(|secret| secret.renewed().expose().to_owned()))
+        .ssl_opts(tls.of_mysql())
+        .prefer_socket(false)
+        .max_allowed_packet(Some(MAX_PACKET_BYTES))
 }
 
 /// Reads `hosts`: a list of `host` or `host:port`.

@@ -5,16 +5,14 @@ use std::{fs, path::Path, sync::Arc};
 
 use full_sync::Table;
 use handler::{Event, Outcome};
-use mysql_async::{Conn, Opts, prelude::Queryable as _};
+use mysql_async::{Conn, prelude::Queryable as _};
 use sinks::Sink;
 use tempfile::TempDir;
 
-use crate::changes::{change, give, sink};
-
-const SERVERS: [(&str, &str); 2] = [
-    ("TEST_MYSQL_97", "mysql://root@127.0.0.1:23397"),
-    ("TEST_MARIADB_118", "mysql://root@127.0.0.1:23318"),
-];
+use crate::{
+    changes::{change, give, sink},
+    mysql_servers,
+};
 
 /// A source with a schema and a user of its own, and the directory of the target.
 struct Site {
@@ -28,10 +26,7 @@ struct Site {
 impl Site {
     async fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for (variable, url) in SERVERS {
-            let url = std::env::var(variable).unwrap_or_else(|_| url.to_owned());
-            let conn = Conn::new(Opts::from_url(&url).unwrap()).await;
-            let mut conn = conn.expect("the server is not there: run scripts/servers.sh up");
+        for (url, mut conn) in mysql_servers::all().await {
             let number = rand::random::<u64>();
             let (schema, user) = (format!("test_{number:016x}"), format!("u{number:016x}"));
             conn.query_drop(format!("CREATE DATABASE {schema}")).await.unwrap();

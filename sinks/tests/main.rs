@@ -8,6 +8,7 @@ mod file;
 mod hosts;
 mod kafka;
 mod mysql;
+mod mysql_servers;
 mod postgres;
 mod redis;
 mod search;

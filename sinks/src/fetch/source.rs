@@ -6,15 +6,13 @@
 use std::collections::BTreeSet;
 
 use handler::Failure;
-use mysql_async::{IoError, Opts, OptsBuilder};
+use mysql_async::{IoError, Opts};
 use service::Address;
 use source_table::{Conn, TableError, TableResult, is_mariadb, quote, session};
 use tokio::time::timeout;
 
 use super::{FetchConfig, short::Short};
-
-/// The most bytes of an answer: what MySQL allows at the most.
-const MAX_PACKET_BYTES: usize = 1 << 30;
+use crate::connection::mysql_options;
 
 /// A transaction that has changed a row and not ended is waited for so long; then again.
 const MAX_LOCK_WAIT_SECONDS: u64 = 10;
@@ -119,17 +117,8 @@ impl FetchConfig {
     }
 
     fn options(&self, host: &Address) -> Opts {
-        let (host, port) = host.host_and_port();
-        let password = self.password.as_ref().map(|secret| secret.renewed().expose().to_owned());
-        OptsBuilder::default()
-            .ip_or_hostname(host.to_owned())
-            .tcp_port(port)
-            .user(Some(self.user.clone()))
-            .pass(password)
-            .ssl_opts(self.tls.of_mysql())
-            .prefer_socket(false)
-            .max_allowed_packet(Some(MAX_PACKET_BYTES))
-            .into()
+        let user = (&*self.user, self.password.as_ref());
+        mysql_options(host, user, &self.tls).into()
     }
 }
 

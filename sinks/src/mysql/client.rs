@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use handler::Failure;
-use mysql_async::{Conn, IoError, Opts, OptsBuilder, ServerError, prelude::Queryable as _};
+use mysql_async::{Conn, IoError, Opts, ServerError, prelude::Queryable as _};
 use service::Address;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{MysqlConfig, literal::push_text};
 use crate::{
+    connection::mysql_options,
     host_look::{HostLook, look_at_each},
     servers::LastHost,
 };
@@ -21,9 +22,6 @@ const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_D
     NO_BACKSLASH_ESCAPES,\
     ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
     time_zone = '+00:00', transaction_isolation = 'READ-COMMITTED'";
-
-/// The most bytes of a statement or an answer: what MySQL allows at the most.
-const MAX_PACKET_BYTES: usize = 1 << 30;
 
 /// The connections of a listener: as many as calls run at once.
 pub(super) struct MysqlClient {
@@ -198,20 +196,10 @@ impl MysqlClient {
     }
 
     fn options(&self, host: &Address) -> Opts {
-        let config = &self.config;
-        let (host, port) = host.host_and_port();
-        let password = config.password.as_ref().map(|secret| secret.renewed().expose().to_owned());
-        OptsBuilder::default()
-            .ip_or_hostname(host.to_owned())
-            .tcp_port(port)
-            .user(Some(config.user.clone()))
-            .pass(password)
-            .ssl_opts(config.tls.of_mysql())
-            .prefer_socket(false)
-            // An UPDATE counts a row that it has found, also when nothing in it changes.
-            .client_found_rows(true)
-            .max_allowed_packet(Some(MAX_PACKET_BYTES))
-            .into()
+        let MysqlConfig { user, password, tls, .. } = &*self.config;
+        let options = mysql_options(host, (user, password.as_ref()), tls);
+        // An UPDATE counts a row that it has found, also when nothing in it changes.
+        options.client_found_rows(true).into()
     }
 
     fn silent(&self, address: &str) -> TargetError {

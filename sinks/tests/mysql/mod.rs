@@ -11,17 +11,11 @@ mod unique;
 use std::{path::Path, sync::Arc};
 
 use handler::Outcome;
-use mysql_async::{Conn, Opts, Row, prelude::Queryable as _};
+use mysql_async::{Conn, Row, prelude::Queryable as _};
 use service::config::File;
 use sinks::{Sink, SinkConfig, Tables};
 
-use crate::source::Source;
-
-/// Where they are, and the variables that name others.
-const SERVERS: [(&str, &str); 2] = [
-    ("TEST_MYSQL_97", "mysql://root@127.0.0.1:23397"),
-    ("TEST_MARIADB_118", "mysql://root@127.0.0.1:23318"),
-];
+use crate::{mysql_servers, source::Source};
 
 /// A schema of its own in a server, into which a sink writes.
 struct Target {
@@ -35,10 +29,7 @@ impl Target {
     /// One in each server. Nobody has told how the source's table is defined.
     async fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for (variable, url) in SERVERS {
-            let url = std::env::var(variable).unwrap_or_else(|_| url.to_owned());
-            let conn = Conn::new(Opts::from_url(&url).unwrap()).await;
-            let mut conn = conn.expect("the server is not there: run scripts/servers.sh up");
+        for (url, mut conn) in mysql_servers::all().await {
             let schema = format!("test_{:016x}", rand::random::<u64>());
             conn.query_drop(format!("CREATE DATABASE {schema}")).await.unwrap();
             all.push(Self { url, conn, schema, source: Arc::default() });
